@@ -1,0 +1,37 @@
+//! Delivery: one call over the network, and what its answer means.
+//!
+//! Must not know: the queue, limits, policies.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method};
+
+use crate::event::{CanonicalUrl, EventId, Outcome};
+
+/// One attempt to make.
+#[derive(Clone)]
+pub struct Call {
+    /// Goes out as `webhook-id`, the same for every attempt.
+    pub id: EventId,
+    /// Which attempt this is, from 1; goes out as `tidegate-attempt`.
+    pub attempt: u16,
+    /// The verb.
+    pub method: Method,
+    /// The address: parsed once, at the door.
+    pub url: CanonicalUrl,
+    /// The producer's headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// The longest the whole attempt may take; `None` means the configured default.
+    pub timeout: Option<Duration>,
+}
+
+/// Makes calls. The future does everything: it starts when it is first polled and never fails in any other
+/// way than by its [`Outcome`].
+pub trait Deliver: Send + Sync + 'static {
+    /// Makes one attempt.
+    fn attempt(&self, call: Call) -> BoxFuture<'static, Outcome>;
+}

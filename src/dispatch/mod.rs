@@ -1,0 +1,1 @@
+//! Dispatch: what is sent next, and what follows an attempt.

@@ -1,0 +1,58 @@
+//! Events and entries: the HTTP call that a producer hands in, and the same call at rest in the queue.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use crate::clock::Timestamp;
+use crate::event::{CanonicalUrl, EventId, Labels, LaneKey};
+
+/// One HTTP call, checked at the door.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The verb of the call.
+    pub method: Method,
+    /// Where it goes: the one form that is matched, checked and sent.
+    pub url: CanonicalUrl,
+    /// The producer's headers, hop-by-hop ones already refused.
+    pub headers: HeaderMap,
+    /// The body as it will be sent.
+    pub body: Bytes,
+    /// What the limits look at.
+    pub labels: Labels,
+    /// Not to be sent before; `None` means at once.
+    pub due_at: Option<Timestamp>,
+    /// No attempt starts at or after this moment.
+    pub expires_at: Timestamp,
+}
+
+/// Bodies and header values stay out of logs: only their sizes are shown.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("method", &self.method)
+            .field("url", &self.url)
+            .field("headers", &self.headers.len())
+            .field("body_bytes", &self.body.len())
+            .field("labels", &self.labels)
+            .field("due_at", &self.due_at)
+            .field("expires_at", &self.expires_at)
+            .finish()
+    }
+}
+
+/// An event at rest, as the dispatcher takes it up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub id: EventId,
+    /// The lane in which it stands.
+    pub lane: LaneKey,
+    /// Attempts already made and recorded.
+    pub attempts: u16,
+    /// The moment for which it was put off, by its producer or by a retry; `None` in the lane's plain order.
+    pub due_at: Option<Timestamp>,
+    /// The call.
+    pub event: Event,
+}

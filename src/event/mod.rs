@@ -1,0 +1,20 @@
+//! The nouns that every room shares: events, entries, lanes, outcomes, settlements, ids.
+//!
+//! Plain data with private fields where a rule holds; parsed at the doors, trusted inside. None of it
+//! derives serde: wire and disk formats are separate types in the rooms that own them.
+//!
+//! Must not know: how an event arrives, is stored, limited or sent.
+
+mod entry;
+mod id;
+mod labels;
+mod lane;
+mod outcome;
+mod url;
+
+pub use entry::{Entry, Event};
+pub use id::{EventId, ParseIdError};
+pub use labels::{LabelError, Labels};
+pub use lane::{Lane, LaneError, LaneKey, PolicyId, PolicyRef};
+pub use outcome::{Cause, Outcome, Settlement};
+pub use url::{CanonicalUrl, UrlError};

@@ -1,0 +1,125 @@
+//! Outcomes of attempts and what the queue makes of them.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// What became of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The endpoint answered 2xx with a complete head.
+    Delivered {
+        /// The status code.
+        status: u16,
+    },
+    /// It failed in a way that may heal.
+    Retry {
+        /// Why it failed.
+        cause: Cause,
+        /// How long the endpoint asked to be left alone, if it did (already clamped).
+        retry_after: Option<Duration>,
+    },
+    /// It failed in a way that will not heal by itself.
+    Reject {
+        /// Why it failed.
+        cause: Cause,
+    },
+}
+
+/// Why an attempt failed. The label is a bounded set: it is used in metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// An answer outside 2xx.
+    Status(u16),
+    /// A deadline passed: connect, head or whole call.
+    Timeout,
+    /// No connection could be made.
+    Connect,
+    /// The name did not resolve.
+    Dns,
+    /// The TLS handshake or the certificate failed.
+    Tls,
+    /// The connection broke before a complete head: the endpoint may have acted on the call.
+    Closed,
+    /// The egress guard denied the address.
+    Blocked,
+    /// The answer was not HTTP, or its head was too large.
+    Malformed,
+    /// The attempt died inside tidegate.
+    Internal,
+}
+
+impl Cause {
+    /// The metric label: `3xx`, `4xx`, `429`, `5xx`, `timeout`, `connect`, …
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Status(429) => "429",
+            Self::Status(100..=199) => "1xx",
+            Self::Status(200..=299) => "2xx",
+            Self::Status(300..=399) => "3xx",
+            Self::Status(400..=499) => "4xx",
+            Self::Status(_) => "5xx",
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::Closed => "closed",
+            Self::Blocked => "blocked",
+            Self::Malformed => "malformed",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "http_{status}"),
+            other => f.write_str(other.label()),
+        }
+    }
+}
+
+/// What the queue does with an entry that the dispatcher is done with for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// Gone: the endpoint has it.
+    Delivered,
+    /// Comes back at `due_at` with `attempts` on record.
+    Reschedule {
+        /// When it may be tried again.
+        due_at: Timestamp,
+        /// Attempts made so far.
+        attempts: u16,
+    },
+    /// Parked for a person.
+    Dead {
+        /// A short fact such as `http_404` or `attempts_exhausted: timeout`.
+        reason: String,
+        /// Attempts made in all.
+        attempts: u16,
+    },
+    /// Dropped: it outlived its time.
+    Expired,
+    /// Dropped: the drain window of its undeployed policy is over.
+    Drained,
+    /// Dropped on request.
+    Cancelled,
+}
+
+impl Settlement {
+    /// The metric label of an entry's end; `None` while it goes on living.
+    #[must_use]
+    pub const fn outcome_label(&self) -> Option<&'static str> {
+        match self {
+            Self::Delivered => Some("delivered"),
+            Self::Reschedule { .. } => None,
+            Self::Dead { .. } => Some("dead"),
+            Self::Expired => Some("expired"),
+            Self::Drained => Some("config_drained"),
+            Self::Cancelled => Some("cancelled"),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One canonical URL for matching, for the address check and for the request line, so that no spelling of
+//! an address escapes its limit: WHATWG parsing, then percent-escapes of plain characters undone, the other
+//! escapes in capitals, no trailing dot on the host, no fragment.
+
+use std::fmt;
+use std::sync::Arc;
+
+use url::{Host, Url};
+
+/// An absolute http(s) URL in its one form. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CanonicalUrl(Arc<Url>);
+
+/// Why a URL is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Longer than [`CanonicalUrl::MAX_BYTES`].
+    #[error("a url has at most {} bytes, this one has {bytes}", CanonicalUrl::MAX_BYTES)]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Not an absolute URL.
+    #[error("not an absolute url: {reason}")]
+    Malformed {
+        /// What the parser said.
+        reason: String,
+    },
+    /// Neither http nor https.
+    #[error("the scheme must be http or https, not {scheme:?}")]
+    Scheme {
+        /// The scheme as given.
+        scheme: String,
+    },
+    /// User name or password inside the URL.
+    #[error("a url must not carry a user name or password; send an Authorization header instead")]
+    UserInfo,
+}
+
+impl CanonicalUrl {
+    /// Longest URL, in bytes.
+    pub const MAX_BYTES: usize = 2048;
+
+    /// Parses and normalises.
+    ///
+    /// # Errors
+    /// [`UrlError`] names the rule that is broken.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        if text.len() > Self::MAX_BYTES {
+            return Err(UrlError::TooLong { bytes: text.len() });
+        }
+        let mut url = Url::parse(text).map_err(|error| UrlError::Malformed { reason: error.to_string() })?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(UrlError::Scheme { scheme: url.scheme().to_owned() });
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(UrlError::UserInfo);
+        }
+        url.set_fragment(None);
+        strip_trailing_dot(&mut url)?;
+        if url.path().contains('%') {
+            let path = normalise_escapes(url.path());
+            url.set_path(&path);
+        }
+        if let Some(query) = url.query().filter(|query| query.contains('%')) {
+            let query = normalise_escapes(query);
+            url.set_query(Some(&query));
+        }
+        Ok(Self(Arc::new(url)))
+    }
+
+    /// The whole URL.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The parsed form.
+    #[must_use]
+    pub fn as_url(&self) -> &Url {
+        &self.0
+    }
+
+    /// The URL as logs may show it: without its query, which may hold secrets.
+    #[must_use]
+    pub fn without_query(&self) -> &str {
+        let text = self.as_str();
+        text.split_once('?').map_or(text, |(head, _)| head)
+    }
+}
+
+fn strip_trailing_dot(url: &mut Url) -> Result<(), UrlError> {
+    let bare = match url.host() {
+        Some(Host::Domain(name)) if name.ends_with('.') => name.trim_end_matches('.').to_owned(),
+        _ => return Ok(()),
+    };
+    url.set_host(Some(&bare)).map_err(|error| UrlError::Malformed { reason: error.to_string() })
+}
+
+/// Undoes escapes of unreserved characters (RFC 3986 6.2.2) and puts the others in capitals. Dots stay
+/// escaped never: the parser has already read `%2e` segments as dots.
+fn normalise_escapes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        let digits = after
+            .get(..2)
+            .filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match digits {
+            Some(byte) if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') => {
+                out.push(char::from(byte));
+                rest = after.get(2..).unwrap_or("");
+            }
+            Some(byte) => {
+                out.push_str(&format!("%{byte:02X}"));
+                rest = after.get(2..).unwrap_or("");
+            }
+            None => {
+                out.push('%');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Without the query: this is what logs show.
+impl fmt::Debug for CanonicalUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.without_query())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &str) -> String {
+        CanonicalUrl::parse(text).expect(text).as_str().to_owned()
+    }
+
+    #[test]
+    fn spellings_of_one_address_become_one() {
+        let plain = "https://api.example.org/data/2.5/x";
+        for spelling in [
+            "HTTPS://API.Example.ORG:443/data/2.5/x",
+            "https://api.example.org./data/2.5/x#part",
+            "https://api.example.org/data/./2.5/y/../x",
+            "https://api.example.org/d%61ta/2%2e5/x",
+            "https:\\\\api.example.org\\data/2.5/x",
+            "https://ａpi.example.org/data/2.5/x",
+        ] {
+            assert_eq!(canonical(spelling), plain, "{spelling}");
+        }
+        assert_eq!(canonical("http://0x7f.1/"), "http://127.0.0.1/");
+        assert_eq!(canonical("http://h.org/a%2fb?q=%c3"), "http://h.org/a%2Fb?q=%C3");
+    }
+
+    #[test]
+    fn a_canonical_url_is_its_own_canonical_form() {
+        for text in [
+            "http://h.org/%2561",
+            "http://h.org/%",
+            "http://h.org/%zz?%",
+            "http://h.org/%+f",
+            "http://h.org/?a=%2e",
+        ] {
+            let once = canonical(text);
+            assert_eq!(canonical(&once), once, "{text}");
+        }
+    }
+
+    #[test]
+    fn refusals_name_the_rule() {
+        assert!(matches!(CanonicalUrl::parse("/x"), Err(UrlError::Malformed { .. })));
+        assert!(matches!(CanonicalUrl::parse("ftp://h/x"), Err(UrlError::Scheme { .. })));
+        assert!(matches!(CanonicalUrl::parse("http://me:pw@h/x"), Err(UrlError::UserInfo)));
+        assert!(matches!(CanonicalUrl::parse("http://"), Err(UrlError::Malformed { .. })));
+        let long = format!("http://h/{}", "x".repeat(2048));
+        assert!(matches!(CanonicalUrl::parse(&long), Err(UrlError::TooLong { bytes: 2057 })));
+    }
+
+    #[test]
+    fn the_query_stays_out_of_debug_output() {
+        let url = CanonicalUrl::parse("https://h.org/a?token=secret").expect("valid");
+        assert_eq!(format!("{url:?}"), "https://h.org/a");
+    }
+}

@@ -1,0 +1,1 @@
+//! The doors for events: HTTP and standard input.

@@ -1,0 +1,3 @@
+//! The program: parse, run, one error line, exit code.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The management dialects. Each translates, nothing more.

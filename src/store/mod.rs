@@ -1,0 +1,287 @@
+//! The store: what is accepted stays. Traits and promises here; the embedded store (journal + index), the
+//! documents and the in-memory model beside it.
+//!
+//! A store keeps *records* (opaque bytes, see [`record`]) in *lanes* (opaque keys) and hands out the ids.
+//! Every call is asynchronous and speaks in batches, so that a group commit, a network or a SQL statement
+//! fits behind it.
+//!
+//! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
+
+pub mod record;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::clock::Timestamp;
+use crate::event::{EventId, LaneKey, Settlement};
+
+/// A record on its way into the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    /// The lane in which it will stand.
+    pub lane: LaneKey,
+    /// Not to be handed out before; `None` puts it at the end of its lane's plain order.
+    pub due_at: Option<Timestamp>,
+    /// The bytes to keep, at most [`MAX_RECORD_BYTES`].
+    pub record: Bytes,
+    /// Recognises a repetition.
+    pub dedup: Option<Dedup>,
+}
+
+/// Longest record: the largest event with its head and headers.
+pub const MAX_RECORD_BYTES: usize = 512 * 1024;
+
+/// How a repeated hand-in is recognised, for at least the configured time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dedup {
+    /// Digest of the producer's idempotency key.
+    pub key: [u8; 16],
+    /// Digest of what was handed in under it.
+    pub fingerprint: u64,
+}
+
+/// What became of a [`NewEntry`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// Durable under this id.
+    New(EventId),
+    /// The same key with the same content is already here; nothing was added.
+    Duplicate(EventId),
+    /// The same key came with other content; nothing was added.
+    Conflict(EventId),
+}
+
+/// A record that is still owed an end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// Its name.
+    pub id: EventId,
+    /// Attempts on record.
+    pub attempts: u16,
+    /// The moment for which it was put off; `None` in the lane's plain order. Rounded up to a millisecond.
+    pub due_at: Option<Timestamp>,
+    /// The bytes.
+    pub record: Bytes,
+}
+
+/// One decision about one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settle {
+    /// Where it stands.
+    pub lane: LaneKey,
+    /// Which one.
+    pub id: EventId,
+    /// Its `due_at` as it was handed out: the place from which it is taken.
+    pub due_at: Option<Timestamp>,
+    /// What becomes of it.
+    pub settlement: Settlement,
+}
+
+/// The state of one event id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// Owed an end.
+    Waiting(LaneKey, StoredEntry),
+    /// Its end is on record.
+    Settled,
+    /// Never seen, or settled so long ago that its segment is gone.
+    Unknown,
+}
+
+/// A page of entries that are due, and when the lane has to be asked again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DuePage {
+    /// In order of their due time.
+    pub entries: Vec<StoredEntry>,
+    /// The due time of the first entry that was neither returned nor skipped; `None` when there is none.
+    pub next_due: Option<Timestamp>,
+}
+
+/// What a lane holds when the store is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneSummary {
+    /// Its name.
+    pub lane: LaneKey,
+    /// Entries in plain order that are owed an end.
+    pub ready: u64,
+    /// Entries put off that are owed an end.
+    pub delayed: u64,
+    /// The earliest due time among them.
+    pub next_due: Option<Timestamp>,
+    /// When its oldest block was accepted: a lower bound for the age of its oldest entry.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Bounds of one read, whichever is met first; at least one entry is returned when there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimit {
+    /// Most entries.
+    pub entries: usize,
+    /// Most bytes of records.
+    pub bytes: usize,
+}
+
+/// Entries. Promises of every implementation:
+///
+/// - `append` is durable when it returns; ids ascend in the order in which entries became durable, within a
+///   batch in the batch's order; entries of one lane are read in id order.
+/// - `settle` is durable when it returns, at the latest about 100 ms after the call; until then a crash may
+///   bring the entry back, never lose it. An id that is already settled is left alone. `Dead` entries are
+///   kept apart for a person before they leave their lane.
+/// - What `append` or `settle` has returned for is visible to every later read.
+/// - Reads have no side effect: an entry is returned again until it is settled. `read_ready` yields ids above
+///   `after` and never entries with a due time.
+/// - No call blocks a runtime thread. After a failed write or sync every append and settle fails with
+///   [`StoreError::Poisoned`]; reads go on.
+pub trait EntryStore: Send + Sync + 'static {
+    /// Makes a batch durable. One answer per entry, in order.
+    fn append(&self, batch: Vec<NewEntry>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>>;
+
+    /// The next entries of a lane in plain order.
+    fn read_ready<'a>(
+        &'a self,
+        lane: &'a LaneKey,
+        after: Option<EventId>,
+        limit: ReadLimit,
+    ) -> BoxFuture<'a, Result<Vec<StoredEntry>, StoreError>>;
+
+    /// Entries of a lane that are due at `until`, without those in `skip` (already handed out).
+    fn read_due<'a>(
+        &'a self,
+        lane: &'a LaneKey,
+        until: Timestamp,
+        skip: &'a HashSet<EventId>,
+        limit: ReadLimit,
+    ) -> BoxFuture<'a, Result<DuePage, StoreError>>;
+
+    /// Records what becomes of entries that were handed out.
+    fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Where an event stands.
+    fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>>;
+
+    /// Every lane that holds something. Costs a walk over the index: for the start.
+    fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>>;
+
+    /// Cheap figures for probes and metrics.
+    fn health(&self) -> StoreHealth;
+
+    /// Syncs what is pending and closes the files; later calls answer [`StoreError::Closed`].
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// The state of a store at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreHealth {
+    /// Why writes are refused for good, once they are.
+    pub poisoned: Option<String>,
+    /// Appends are refused for lack of disk space at present.
+    pub full: bool,
+    /// Bytes of all files of the store.
+    pub disk_bytes: u64,
+    /// Bytes left on its file system.
+    pub free_bytes: u64,
+    /// Damaged places met in the journal since the start; their raw bytes were set aside.
+    pub damaged_frames: u64,
+    /// Entries that could not be read because of damage.
+    pub lost_entries: u64,
+    /// Failed operations since the start, by name.
+    pub errors: u64,
+}
+
+/// The version of a document: grows by one with every write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u64);
+
+/// What a writer believes the present version to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// The document does not exist yet.
+    Absent,
+    /// It is at this version.
+    At(Version),
+}
+
+/// Small named documents under compare-and-set: the policy book, quota reservations. Durable on return.
+pub trait DocumentStore: Send + Sync + 'static {
+    /// The document and its version.
+    fn get(&self, name: &'static str) -> BoxFuture<'_, Result<Option<(Version, Bytes)>, StoreError>>;
+
+    /// Replaces the document if it is as expected.
+    ///
+    /// # Errors
+    /// [`StoreError::VersionConflict`] when somebody else wrote in between; nothing was changed.
+    fn put(
+        &self,
+        name: &'static str,
+        expect: Expect,
+        body: Bytes,
+    ) -> BoxFuture<'_, Result<Version, StoreError>>;
+}
+
+/// Why the store could not do as asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Too little disk space is left; dispatching goes on and will free some.
+    #[error("the disk is nearly full: {free_bytes} bytes left, {needed_bytes} are kept in reserve")]
+    Full {
+        /// Bytes left on the file system.
+        free_bytes: u64,
+        /// Bytes that must stay free.
+        needed_bytes: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// A write or sync failed; nothing more can be promised until the process is started again.
+    #[error("the store failed and takes no more writes: {reason}")]
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+    /// A document changed since it was read.
+    #[error("the document has changed in between: it is at {found:?}")]
+    VersionConflict {
+        /// Its present version.
+        found: Option<Version>,
+    },
+    /// Another process has the directory.
+    #[error("the data directory {path} is in use by process {pid}")]
+    Locked {
+        /// The directory.
+        path: String,
+        /// Who holds it, as far as its lock file tells.
+        pid: String,
+    },
+    /// The operating system refused.
+    #[error("{operation} {path}: {reason}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// A record longer than [`MAX_RECORD_BYTES`].
+    #[error("a record of {bytes} bytes exceeds the {MAX_RECORD_BYTES} that the store takes")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Written by a newer version of tidegate, or not by tidegate at all.
+    #[error("{what} has format {found}; this version reads up to {known}")]
+    Format {
+        /// Which file.
+        what: String,
+        /// The format found.
+        found: u32,
+        /// The newest one known.
+        known: u32,
+    },
+}
