@@ -17,15 +17,26 @@ use crate::event::{Cause, Outcome};
 /// The longest that an endpoint can ask to be left alone.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
-/// The outcome of a complete response head: 2xx is delivered whatever becomes of the body; 408, 425, 429 and
-/// 5xx may heal; everything else will not, redirects included, which are never followed.
+/// What a Mashery gateway says beside 403 when a call came too fast: a wait, not a refusal (contracts.md).
+const MASHERY_CODE: &str = "x-mashery-error-code";
+const MASHERY_WAITS: [&str; 3] =
+    ["ERR_403_DEVELOPER_OVER_QPS", "ERR_403_DEVELOPER_OVER_RATE", "ERR_403_SERVICE_OVER_QPS"];
+
+/// The outcome of a complete response head: 2xx is delivered whatever becomes of the body; 408, 425, 429, 5xx
+/// and a gateway's 403 for haste may heal; everything else will not, redirects included, which are never
+/// followed.
 pub(super) fn answer(status: StatusCode, headers: &HeaderMap, wall: Timestamp) -> Outcome {
     let cause = Cause::Status(status.as_u16());
     match status.as_u16() {
         code @ 200..=299 => Outcome::Delivered { status: code },
         408 | 425 | 429 | 500.. => Outcome::Retry { cause, retry_after: retry_after(headers, wall) },
+        403 if over_limit(headers) => Outcome::Retry { cause, retry_after: retry_after(headers, wall) },
         _ => Outcome::Reject { cause },
     }
+}
+
+fn over_limit(headers: &HeaderMap) -> bool {
+    headers.get(MASHERY_CODE).is_some_and(|code| MASHERY_WAITS.iter().any(|wait| code == wait))
 }
 
 /// The outcome of an attempt without a complete response head.
@@ -125,6 +136,22 @@ mod tests {
             };
             assert_eq!(outcome, wanted, "{code}");
         }
+    }
+
+    #[test]
+    fn a_gateways_over_limit_answer_is_a_wait() {
+        let outcome = |code: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(MASHERY_CODE, http::HeaderValue::from_static(code));
+            headers.insert(RETRY_AFTER, http::HeaderValue::from_static("1"));
+            answer(StatusCode::FORBIDDEN, &headers, Timestamp::ZERO)
+        };
+        let cause = Cause::Status(403);
+        for code in MASHERY_WAITS {
+            let wait = Some(Duration::from_secs(1));
+            assert_eq!(outcome(code), Outcome::Retry { cause: cause.clone(), retry_after: wait }, "{code}");
+        }
+        assert_eq!(outcome("ERR_403_DEVELOPER_INACTIVE"), Outcome::Reject { cause });
     }
 
     #[test]

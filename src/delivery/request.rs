@@ -2,8 +2,8 @@
 //!
 //! Must not know: how the request travels.
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method};
 use reqwest::Request;
 
 use super::Call;
@@ -31,6 +31,9 @@ pub(super) fn build(call: Call, at: Timestamp) -> Request {
     if !call.body.is_empty() {
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
         *request.body_mut() = Some(call.body.into());
+    } else if matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) {
+        // The client names no length for an empty body, and some servers answer 411 to that (RFC 9110 8.6).
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(0_u16));
     }
     *request.headers_mut() = headers;
     request
