@@ -31,6 +31,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
     let store = of.store();
     let queue = of.queue();
     let max_inflight = of.number("dispatch.max_inflight", 1..=65_536);
+    let shutdown_grace = of.seconds("dispatch.shutdown_grace_seconds", 0..=600);
     let retry = of.retry();
     let delivery = of.delivery();
     let allow = of.list("egress.allow", &|text| parse_with(text, cidr, "a block such as 127.0.0.0/8"));
@@ -42,7 +43,10 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
         listen: listen?,
         store: store?,
         queue: queue?,
-        dispatch: Dispatch { max_inflight: NonZeroUsize::new(usize::try_from(max_inflight?).ok()?)? },
+        dispatch: Dispatch {
+            max_inflight: NonZeroUsize::new(usize::try_from(max_inflight?).ok()?)?,
+            shutdown_grace: shutdown_grace?,
+        },
         retry: retry?,
         delivery: delivery?,
         egress: Egress { allow: allow? },

@@ -19,12 +19,24 @@ const MAX_FILE_BYTES: usize = 1024 * 1024;
 /// Where values may come from, besides the defaults.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
-    /// The file to read; `None` takes `tidegate.toml` in the working directory, if there is one.
-    pub file: Option<PathBuf>,
+    /// The file to read.
+    pub file: File,
     /// Environment variables; those without the prefix `TIDEGATE_` are ignored.
     pub environment: Vec<(String, String)>,
     /// Flags that were given.
     pub flags: Vec<Flag>,
+}
+
+/// Which configuration file is read.
+#[derive(Debug, Clone, Default)]
+pub enum File {
+    /// The one that `TIDEGATE_CONFIG` names, else `tidegate.toml` in the working directory, if there is one.
+    #[default]
+    Usual,
+    /// This one.
+    Named(PathBuf),
+    /// None at all.
+    Absent,
 }
 
 /// A flag that sets a setting.
@@ -63,22 +75,25 @@ pub(super) struct Layers(BTreeMap<String, Placed>);
 impl Inputs {
     /// The process's own environment beside `file` and `flags`. Variables that are not text are left out.
     #[must_use]
-    pub fn of_process(file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
+    pub fn of_process(file: File, flags: Vec<Flag>) -> Self {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         Self { file, environment, flags }
     }
 
-    /// The file to read and whether it must exist.
-    fn file(&self) -> (PathBuf, bool) {
-        let from_environment = || {
-            let (_, path) = self.environment.iter().find(|(name, _)| name == FILE_VARIABLE)?;
-            Some(PathBuf::from(path))
-        };
-        match self.file.clone().or_else(from_environment) {
-            Some(path) => (path, true),
-            None => (PathBuf::from(DEFAULT_FILE), false),
+    /// The file to read, if any, and whether it must exist.
+    fn path(&self) -> Option<(PathBuf, bool)> {
+        match &self.file {
+            File::Absent => None,
+            File::Named(path) => Some((path.clone(), true)),
+            File::Usual => {
+                let named = self.environment.iter().find(|(name, _)| name == FILE_VARIABLE);
+                Some(named.map_or_else(
+                    || (PathBuf::from(DEFAULT_FILE), false),
+                    |(_, path)| (PathBuf::from(path), true),
+                ))
+            }
         }
     }
 }
@@ -89,24 +104,8 @@ impl Layers {
         let mut layers = Self::default();
         layers.lay_toml(DEFAULTS, &|_| Place::Defaults, None, problems);
         let known: Vec<String> = layers.0.keys().cloned().collect();
-        let (path, required) = inputs.file();
-        match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                let place = |line| Place::File { path: path.clone(), line };
-                if text.len() > MAX_FILE_BYTES {
-                    problems.push(Problem {
-                        place: place(None),
-                        subject: "file".to_owned(),
-                        detail: format!("is {} bytes long; at most {MAX_FILE_BYTES} are read", text.len()),
-                    });
-                } else {
-                    layers.lay_toml(&text, &place, Some(&known), problems);
-                }
-            }
-            Err(error) if required || error.kind() != std::io::ErrorKind::NotFound => {
-                problems.push(unreadable(&path, &error));
-            }
-            Err(_) => {}
+        if let Some((path, required)) = inputs.path() {
+            layers.lay_file(&path, required, &known, problems);
         }
         layers.lay_environment(&inputs.environment, &known, problems);
         for flag in &inputs.flags {
@@ -118,6 +117,21 @@ impl Layers {
             layers.0.insert(flag.setting.to_owned(), Placed { given, place });
         }
         layers
+    }
+
+    fn lay_file(&mut self, path: &Path, required: bool, known: &[String], problems: &mut Vec<Problem>) {
+        let place = |line| Place::File { path: path.to_owned(), line };
+        let mut refuse = |detail: String| {
+            problems.push(Problem { place: place(None), subject: "file".to_owned(), detail });
+        };
+        match std::fs::read_to_string(path) {
+            Ok(text) if text.len() > MAX_FILE_BYTES => {
+                refuse(format!("is {} bytes long; at most {MAX_FILE_BYTES} are read", text.len()));
+            }
+            Ok(text) => self.lay_toml(&text, &place, Some(known), problems),
+            Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => refuse(format!("cannot be read: {error}")),
+        }
     }
 
     /// The value in force.
@@ -195,14 +209,6 @@ pub(super) fn variable_of(setting: &str) -> String {
 
 fn known_variables(known: &[String]) -> Vec<String> {
     known.iter().map(|setting| variable_of(setting)).collect()
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
-    Problem {
-        place: Place::File { path: path.to_owned(), line: None },
-        subject: "file".to_owned(),
-        detail: format!("cannot be read: {error}"),
-    }
 }
 
 /// Names the nearest known name, where one is near.

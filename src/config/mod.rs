@@ -20,7 +20,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use error::{ConfigError, Place, Problem};
-pub use layers::{Flag, Inputs};
+pub use layers::{File, Flag, Inputs};
 
 /// The commented defaults, as compiled in.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
@@ -101,6 +101,8 @@ pub enum Unmatched {
 pub struct Dispatch {
     /// Most calls in flight.
     pub max_inflight: NonZeroUsize,
+    /// How long calls under way may go on when tidegate is asked to stop.
+    pub shutdown_grace: Duration,
 }
 
 /// Retries.

@@ -13,7 +13,7 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 
 fn inputs(file: &tempfile::NamedTempFile, environment: &[(&str, &str)], flags: Vec<Flag>) -> Inputs {
     let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    Inputs { file: Some(file.path().to_owned()), environment, flags }
+    Inputs { file: File::Named(file.path().to_owned()), environment, flags }
 }
 
 fn problems(text: &str, environment: &[(&str, &str)], flags: Vec<Flag>) -> Vec<String> {
@@ -115,9 +115,14 @@ fn sandboxes_are_checked_and_taken_from_the_environment_too() {
 
 #[test]
 fn a_missing_file_is_a_problem_only_when_it_was_named() {
-    let named = Inputs { file: Some("/nonexistent/tidegate.toml".into()), ..Inputs::default() };
+    let named = Inputs { file: File::Named("/nonexistent/tidegate.toml".into()), ..Inputs::default() };
     let error = Config::load(&named).expect_err("missing").to_string();
     assert!(error.starts_with("/nonexistent/tidegate.toml: file: cannot be read"), "{error}");
+    let by_variable = [("TIDEGATE_CONFIG".to_owned(), "/nonexistent/too.toml".to_owned())];
+    let named = Inputs { environment: by_variable.to_vec(), ..Inputs::default() };
+    assert!(Config::load(&named).is_err());
+    let none = Inputs { file: File::Absent, environment: by_variable.to_vec(), ..Inputs::default() };
+    assert!(Config::load(&none).is_ok());
 }
 
 #[test]
