@@ -1,5 +1,6 @@
 //! The only room that sees all others: build, spawn, drain.
 
+pub mod listen;
 mod logging;
 
 use std::fmt;
