@@ -9,6 +9,8 @@
 mod lanes;
 mod load;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
