@@ -7,6 +7,7 @@
 //!
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
+pub mod journal;
 pub mod record;
 
 use std::collections::HashSet;
