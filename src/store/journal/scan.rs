@@ -114,6 +114,7 @@ impl Pass<'_> {
             return Ok(());
         }
         let mut walk = Walk::new(bytes, start, salt, self.file.number);
+        self.report.start_missing |= walk.starts_beyond_end();
         let mut cut = None;
         while let Some(step) = walk.next() {
             match step {

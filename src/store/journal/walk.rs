@@ -107,6 +107,12 @@ impl<'a> Walk<'a> {
         Self { bytes, at, end, place: Place { salt, segment, offset: 0 }, counted }
     }
 
+    /// Whether the starting point lies in the preallocation beyond everything that was written. A written end of
+    /// zeros looks the same: that costs a needless rebuild of the index, no entry.
+    pub(super) fn starts_beyond_end(&self) -> bool {
+        self.at > self.end && self.at != self.bytes.len() && self.at > super::HEAD_BYTES
+    }
+
     /// Where the walk stands.
     pub(super) fn at(&self) -> usize {
         self.at
