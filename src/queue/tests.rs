@@ -116,6 +116,7 @@ async fn a_settled_lane_is_forgotten_and_can_come_back() {
         world.queue.settle(&entry, Settlement::Delivered);
     }
     world.queue.flush().await;
+    assert_eq!(world.queue.completed(), Completed { delivered: 3, ..Completed::default() });
     assert!(world.queue.is_empty());
     assert_eq!(world.queue.counts(), []);
     let again = world.accept(3..4, None).await;
