@@ -179,6 +179,28 @@ async fn a_body_that_does_not_come_ends_the_request() {
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
+/// Each pause is within its bound; the average is not.
+#[tokio::test]
+async fn a_body_that_drips_ends_the_request() {
+    let server = server(ListenOptions { body_pause: Duration::from_millis(400), ..short() }).await;
+    let mut stream = server.connect().await;
+    stream
+        .write_all(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+        .await
+        .expect("writes");
+    let (mut reading, mut writing) = stream.into_split();
+    let drip = tokio::spawn(async move {
+        while writing.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut status = [0; 12];
+    let answered = tokio::time::timeout(Duration::from_secs(10), reading.read_exact(&mut status)).await;
+    answered.expect("is cut").expect("answers");
+    assert_eq!(&status, b"HTTP/1.1 408");
+    drip.abort();
+}
+
 #[tokio::test]
 async fn idle_connections_are_closed() {
     let server =

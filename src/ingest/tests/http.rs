@@ -134,6 +134,29 @@ async fn a_repeated_key_gives_the_same_event_and_another_content_is_refused() {
 }
 
 #[tokio::test]
+async fn a_key_beside_a_list_is_refused() {
+    let door = door().await;
+    let headers = [("content-type", "application/json"), ("idempotency-key", "k1")];
+    let (status, response) = post(&door, &headers, format!("[{EVENT}]")).await;
+    assert_eq!((status.as_u16(), &json(response).await["code"]), (400, &"invalid_idempotency_key".into()));
+    assert_eq!(door.store.len(), 0);
+}
+
+#[tokio::test]
+async fn bodies_that_stop_or_break_off_are_told_apart() {
+    let door = door().await;
+    for (kind, status, code) in [
+        (std::io::ErrorKind::TimedOut, 408, "body_timeout"),
+        (std::io::ErrorKind::ConnectionReset, 400, "incomplete_body"),
+    ] {
+        let pieces = [Ok("{"), Err(std::io::Error::from(kind))];
+        let body = Body::from_stream(futures_util::stream::iter(pieces));
+        let (got, response) = post(&door, &[("content-type", "application/json")], body).await;
+        assert_eq!((got.as_u16(), &json(response).await["code"]), (status, &code.into()));
+    }
+}
+
+#[tokio::test]
 async fn a_failing_store_is_never_acknowledged() {
     let full =
         StoreError::Full { free_bytes: 1, needed_bytes: 2, retry_after: std::time::Duration::from_secs(7) };
