@@ -32,9 +32,16 @@ pub(super) struct AppendReply {
 pub(super) enum Answer {
     Known(Appended),
     /// It stands in this block of the commit.
-    Placed { block: usize, index: u8 },
+    Placed {
+        block: usize,
+        index: u8,
+    },
     /// Its key came earlier in the same commit.
-    Repeats { block: usize, index: u8, same: bool },
+    Repeats {
+        block: usize,
+        index: u8,
+        same: bool,
+    },
 }
 
 /// A block of the commit.
@@ -140,7 +147,12 @@ impl Draft {
 }
 
 /// The answer for an entry, now that the blocks have positions.
-pub(super) fn answer(answer: Answer, positions: &[Position], accepted_ms: u64, salt: u64) -> Option<Appended> {
+pub(super) fn answer(
+    answer: Answer,
+    positions: &[Position],
+    accepted_ms: u64,
+    salt: u64,
+) -> Option<Appended> {
     let id = |block: usize, index| {
         positions.get(block).map(|at| ids::encode(accepted_ms, Home { block: *at, index }, salt))
     };

@@ -91,7 +91,9 @@ impl Lanes {
                 return Vec::new();
             }
         }
-        let Some(Slot { no, others: mut numbers, .. }) = table.by_key.remove(&lane) else { return Vec::new() };
+        let Some(Slot { no, others: mut numbers, .. }) = table.by_key.remove(&lane) else {
+            return Vec::new();
+        };
         numbers.push(no);
         for no in &numbers {
             table.by_no.remove(no);
@@ -99,8 +101,11 @@ impl Lanes {
         numbers
     }
 
-    pub(in crate::store) fn next(&self) -> u32 {
-        self.lock().next
+    /// How many lanes there are, and how many living entries in all.
+    pub(in crate::store) fn totals(&self) -> (u64, u64) {
+        let table = self.lock();
+        let lanes = u64::try_from(table.by_key.len()).unwrap_or(u64::MAX);
+        (lanes, table.by_key.values().map(|slot| slot.live).sum())
     }
 
     pub(in crate::store) fn start_at(&self, next: u32) {

@@ -49,8 +49,7 @@ pub(in crate::store) fn open(
     segments: &BTreeSet<u32>,
 ) -> Result<Opened, IndexError> {
     guarded(|| {
-        let db =
-            sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
+        let db = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
         let tree = db.open_tree(TREE)?;
         let lanes = Arc::new(Lanes::default());
         let counts = Arc::new(Segments::default());

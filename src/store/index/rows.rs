@@ -87,9 +87,9 @@ impl BlockRow {
         if count == 0 || usize::from(count) > MAX_BLOCK_ENTRIES || !matches!(rest.len(), 0 | 64) {
             return Err(wrong);
         }
-        let mut words = rest.chunks_exact(8).map(|word| {
-            word.iter().fold(0_u64, |value, byte| (value << 8) | u64::from(*byte))
-        });
+        let mut words = rest
+            .chunks_exact(8)
+            .map(|word| word.iter().fold(0_u64, |value, byte| (value << 8) | u64::from(*byte)));
         let (mut settled, mut moved) = (Bits::default(), Bits::default());
         for word in settled.0.iter_mut().chain(&mut moved.0) {
             *word = words.next().unwrap_or(0);
@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_block_row_counts_what_is_live_and_what_is_ready() {
-        let mut row = BlockRow { accepted_ms: 5, count: 256, settled: Bits::default(), moved: Bits::default() };
+        let mut row =
+            BlockRow { accepted_ms: 5, count: 256, settled: Bits::default(), moved: Bits::default() };
         assert_eq!((row.live(), row.ready(), row.encode().len()), (256, 256, 10));
         row.settled.set(255);
         row.moved.set(0);

@@ -55,7 +55,8 @@ impl Segments {
         // A segment that is kept for its settlements keeps those that settle entries in it dispensable: its
         // own entries are all settled and it is read for settlements alone.
         for (segment, usage) in table.range(..active).filter(|(_, usage)| usage.live == 0) {
-            let needed = usage.refers.iter().any(|older| table.get(older).is_some_and(|older| older.live > 0));
+            let needed =
+                usage.refers.iter().any(|older| table.get(older).is_some_and(|older| older.live > 0));
             fates.push((*segment, if needed { Fate::Settled } else { Fate::Gone }));
         }
         fates
