@@ -10,6 +10,7 @@
 pub mod directory;
 pub mod documents;
 pub mod journal;
+pub mod memory;
 pub mod record;
 pub mod verify;
 
@@ -130,10 +131,12 @@ pub struct ReadLimit {
 
 /// Entries. Promises of every implementation:
 ///
-/// - `append` is durable when it returns; ids ascend in the order in which entries became durable, within a
-///   batch in the batch's order; entries of one lane are read in id order.
+/// - `append` is durable when it returns; ids ascend in the order in which entries became durable. Of a batch,
+///   those of one lane that are plain, or that are delayed, keep the batch's order; between lanes the order
+///   within a batch is open. Entries of one lane are read in id order.
 /// - `settle` is durable when it returns, at the latest about 100 ms after the call; until then a crash may
-///   bring the entry back, never lose it. An id that is already settled is left alone. `Dead` entries are
+///   bring the entry back, never lose it. An id that is already settled, or that no longer stands at the given
+///   place, is left alone. `Dead` entries are
 ///   kept apart for a person before they leave their lane.
 /// - What `append` or `settle` has returned for is visible to every later read.
 /// - Reads have no side effect: an entry is returned again until it is settled. `read_ready` yields ids above

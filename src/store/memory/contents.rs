@@ -1,0 +1,207 @@
+//! What the store in memory holds, as plain maps, and the rules of the store on them.
+//!
+//! Must not know: failures, waiting.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use bytes::Bytes;
+
+use super::DeadLetter;
+use crate::clock::Timestamp;
+use crate::event::{EventId, LaneKey, Settlement};
+use crate::store::{
+    Appended, Dedup, DuePage, LaneSummary, Lookup, NewEntry, ReadLimit, Settle, StoredEntry, Version,
+};
+
+/// What a crash leaves.
+#[derive(Clone, Default)]
+pub(super) struct Contents {
+    last: Option<EventId>,
+    lanes: BTreeMap<LaneKey, Rows>,
+    homes: BTreeMap<EventId, LaneKey>,
+    settled: BTreeSet<EventId>,
+    dedup: BTreeMap<[u8; 16], (u64, EventId)>,
+    pub(super) dead: Vec<DeadLetter>,
+    pub(super) documents: BTreeMap<&'static str, (Version, Bytes)>,
+}
+
+#[derive(Clone, Default)]
+struct Rows {
+    entries: BTreeMap<EventId, Row>,
+    ready: BTreeSet<EventId>,
+    due: BTreeSet<(u64, EventId)>,
+}
+
+#[derive(Clone)]
+struct Row {
+    due_ms: Option<u64>,
+    attempts: u16,
+    record: Bytes,
+}
+
+impl Row {
+    fn stored(&self, id: EventId) -> StoredEntry {
+        StoredEntry {
+            id,
+            attempts: self.attempts,
+            due_at: self.due_ms.map(Timestamp::from_millis),
+            record: self.record.clone(),
+        }
+    }
+}
+
+impl Contents {
+    pub(super) fn append(&mut self, batch: Vec<NewEntry>, now_ms: u64) -> Vec<Appended> {
+        // Like the embedded store, which writes blocks of one lane and kind: ids run on within a group.
+        let mut groups: HashMap<(LaneKey, bool), usize> = HashMap::new();
+        let mut order: Vec<(usize, usize)> = Vec::with_capacity(batch.len());
+        let mut answers = vec![None; batch.len()];
+        for (at, entry) in batch.iter().enumerate() {
+            let next = groups.len();
+            let group = *groups.entry((entry.lane.clone(), entry.due_at.is_some())).or_insert(next);
+            order.push((group, at));
+        }
+        let mut first: HashMap<[u8; 16], usize> = HashMap::new();
+        order.retain(|(_, at)| match batch.get(*at).and_then(|entry| entry.dedup) {
+            Some(dedup) if self.dedup.contains_key(&dedup.key) || first.contains_key(&dedup.key) => false,
+            Some(dedup) => first.insert(dedup.key, *at).is_none(),
+            None => true,
+        });
+        order.sort_unstable();
+        for (_, at) in order {
+            if let (Some(entry), Some(answer)) = (batch.get(at), answers.get_mut(at)) {
+                *answer = Some(Appended::New(self.insert(entry, now_ms)));
+            }
+        }
+        let repeated = |entry: &NewEntry| self.repeated(entry.dedup);
+        batch
+            .iter()
+            .zip(answers)
+            // Whatever is unanswered was left out above because its key is on record by now.
+            .filter_map(|(entry, answer)| answer.or_else(|| repeated(entry)))
+            .collect()
+    }
+
+    fn repeated(&self, dedup: Option<Dedup>) -> Option<Appended> {
+        let dedup = dedup?;
+        let (fingerprint, id) = self.dedup.get(&dedup.key)?;
+        Some(if *fingerprint == dedup.fingerprint {
+            Appended::Duplicate(*id)
+        } else {
+            Appended::Conflict(*id)
+        })
+    }
+
+    fn insert(&mut self, entry: &NewEntry, now_ms: u64) -> EventId {
+        let id = match self.last {
+            Some(last) => {
+                EventId::new(last.accepted_at().as_millis().max(now_ms), last.tail().wrapping_add(1))
+            }
+            None => EventId::new(now_ms, 1),
+        };
+        self.last = Some(id);
+        let due_ms = entry.due_at.map(Timestamp::ceil_millis);
+        let rows = self.lanes.entry(entry.lane.clone()).or_default();
+        match due_ms {
+            Some(due_ms) => rows.due.insert((due_ms, id)),
+            None => rows.ready.insert(id),
+        };
+        rows.entries.insert(id, Row { due_ms, attempts: 0, record: entry.record.clone() });
+        self.homes.insert(id, entry.lane.clone());
+        if let Some(dedup) = entry.dedup {
+            self.dedup.insert(dedup.key, (dedup.fingerprint, id));
+        }
+        id
+    }
+
+    pub(super) fn settle(&mut self, settle: &Settle) {
+        let Some(rows) = self.lanes.get_mut(&settle.lane) else { return };
+        let place = settle.due_at.map(Timestamp::ceil_millis);
+        let Some(row) = rows.entries.get_mut(&settle.id).filter(|row| row.due_ms == place) else { return };
+        match place {
+            Some(due_ms) => rows.due.remove(&(due_ms, settle.id)),
+            None => rows.ready.remove(&settle.id),
+        };
+        match &settle.settlement {
+            Settlement::Reschedule { due_at, attempts } => {
+                row.due_ms = Some(due_at.ceil_millis());
+                row.attempts = *attempts;
+                rows.due.insert((due_at.ceil_millis(), settle.id));
+                return;
+            }
+            Settlement::Dead { reason, attempts } => self.dead.push(DeadLetter {
+                id: settle.id,
+                lane: settle.lane.clone(),
+                reason: reason.clone(),
+                attempts: *attempts,
+                record: row.record.clone(),
+            }),
+            _ => {}
+        }
+        rows.entries.remove(&settle.id);
+        if rows.entries.is_empty() {
+            self.lanes.remove(&settle.lane);
+        }
+        self.homes.remove(&settle.id);
+        self.settled.insert(settle.id);
+    }
+
+    pub(super) fn ready(&self, lane: &LaneKey, after: Option<EventId>, limit: ReadLimit) -> Vec<StoredEntry> {
+        let Some(rows) = self.lanes.get(lane) else { return Vec::new() };
+        let start = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let ids = rows.ready.range((start, std::ops::Bound::Unbounded));
+        take(ids.filter_map(|id| rows.entries.get(id).map(|row| row.stored(*id))), limit).0
+    }
+
+    pub(super) fn due(
+        &self,
+        lane: &LaneKey,
+        until: Timestamp,
+        skip: &HashSet<EventId>,
+        limit: ReadLimit,
+    ) -> DuePage {
+        let Some(rows) = self.lanes.get(lane) else { return DuePage::default() };
+        let waiting = rows.due.iter().filter(|(_, id)| !skip.contains(id));
+        let due = waiting.clone().take_while(|(due_ms, _)| Timestamp::from_millis(*due_ms) <= until);
+        let (entries, taken) =
+            take(due.filter_map(|(_, id)| rows.entries.get(id).map(|row| row.stored(*id))), limit);
+        let next_due = waiting.skip(taken).map(|(due_ms, _)| Timestamp::from_millis(*due_ms)).next();
+        DuePage { entries, next_due }
+    }
+
+    pub(super) fn lookup(&self, id: EventId) -> Lookup {
+        let row = self.homes.get(&id).and_then(|lane| Some((lane, self.lanes.get(lane)?.entries.get(&id)?)));
+        match row {
+            Some((lane, row)) => Lookup::Waiting(lane.clone(), row.stored(id)),
+            None if self.settled.contains(&id) => Lookup::Settled,
+            None => Lookup::Unknown,
+        }
+    }
+
+    pub(super) fn summaries(&self) -> Vec<LaneSummary> {
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let summary = |(lane, rows): (&LaneKey, &Rows)| LaneSummary {
+            lane: lane.clone(),
+            ready: count(rows.ready.len()),
+            delayed: count(rows.due.len()),
+            next_due: rows.due.first().map(|(due_ms, _)| Timestamp::from_millis(*due_ms)),
+            oldest: rows.entries.keys().next().map(|id| id.accepted_at()),
+        };
+        self.lanes.iter().map(summary).collect()
+    }
+}
+
+/// The first entries within the limit, at least one, and how many those are.
+fn take(entries: impl Iterator<Item = StoredEntry>, limit: ReadLimit) -> (Vec<StoredEntry>, usize) {
+    let mut taken = Vec::new();
+    let mut bytes = 0_usize;
+    for entry in entries {
+        bytes = bytes.saturating_add(entry.record.len());
+        if !taken.is_empty() && (taken.len() >= limit.entries || bytes > limit.bytes) {
+            break;
+        }
+        taken.push(entry);
+    }
+    let count = taken.len();
+    (taken, count)
+}

@@ -1,0 +1,293 @@
+//! A store in memory: plain maps, nothing durable. The model that the embedded store is compared with, and
+//! the store of simulations, which need to fail and to crash at a chosen moment.
+//!
+//! Must not know: files, threads, the index.
+
+mod contents;
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
+
+use self::contents::Contents;
+use super::{
+    Appended, DocumentStore, DuePage, EntryStore, Expect, LaneSummary, Lookup, MAX_RECORD_BYTES, NewEntry,
+    ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Version,
+};
+use crate::clock::{Clock, Timestamp};
+use crate::event::{EventId, LaneKey};
+
+/// A place where a test can make the store fail, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FailPoint {
+    /// The next append fails and leaves nothing behind; the store is poisoned.
+    AppendLost,
+    /// The next append fails towards its caller although the entries are durable; the store is poisoned.
+    AppendKept,
+    /// The next settle fails without effect; the store is poisoned.
+    Settle,
+    /// The next read or lookup fails; nothing else changes.
+    Read,
+    /// The next document write fails without effect; nothing else changes.
+    Put,
+}
+
+/// An entry that was parked for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its name.
+    pub id: EventId,
+    /// Where it stood.
+    pub lane: LaneKey,
+    /// Why it was given up.
+    pub reason: String,
+    /// Attempts made in all.
+    pub attempts: u16,
+    /// The bytes.
+    pub record: Bytes,
+}
+
+/// The store in memory. Clones share their content.
+#[derive(Clone)]
+pub struct MemoryStore {
+    clock: Clock,
+    state: Arc<Mutex<State>>,
+    released: Arc<Notify>,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    contents: Contents,
+    fail: BTreeSet<FailPoint>,
+    hold_settlements: bool,
+    poisoned: Option<String>,
+    closed: bool,
+    full: bool,
+    errors: u64,
+}
+
+impl MemoryStore {
+    /// An empty store whose ids take their time from `clock`.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, state: Arc::default(), released: Arc::default() }
+    }
+
+    /// The store as it would be found after a crash now: what calls have returned for is there, settlements
+    /// that are held back are not. Failures, poison and closing do not survive; handles to the old store
+    /// answer [`StoreError::Closed`] from now on.
+    #[must_use]
+    pub fn crash(&self) -> Self {
+        let mut state = self.lock();
+        state.closed = true;
+        let contents = state.contents.clone();
+        drop(state);
+        self.released.notify_waiters();
+        let state = State { contents, ..State::default() };
+        Self { clock: self.clock.clone(), state: Arc::new(Mutex::new(state)), released: Arc::default() }
+    }
+
+    /// Makes the next call that passes `point` fail.
+    pub fn fail_next(&self, point: FailPoint) {
+        self.lock().fail.insert(point);
+    }
+
+    /// While `hold` is set, settle calls wait without effect, as they do before their sync; a crash loses them.
+    pub fn hold_settlements(&self, hold: bool) {
+        self.lock().hold_settlements = hold;
+        self.released.notify_waiters();
+    }
+
+    /// While `full` is set, appends are refused with [`StoreError::Full`].
+    pub fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// Everything parked for a person so far, oldest first.
+    #[must_use]
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.lock().contents.dead.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere cannot leave the maps half changed: they are changed after all checks.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append_now(&self, batch: Vec<NewEntry>) -> Result<Vec<Appended>, StoreError> {
+        let now_ms = self.clock.now().as_millis();
+        let mut state = self.lock();
+        state.writable()?;
+        if state.full {
+            return Err(StoreError::Full {
+                free_bytes: 0,
+                needed_bytes: 1,
+                retry_after: std::time::Duration::from_secs(1),
+            });
+        }
+        if let Some(entry) = batch.iter().find(|entry| entry.record.len() > MAX_RECORD_BYTES) {
+            return Err(StoreError::TooLarge { bytes: entry.record.len() });
+        }
+        if state.fail.remove(&FailPoint::AppendLost) {
+            return Err(state.poison("append failed before its sync"));
+        }
+        let answers = state.contents.append(batch, now_ms);
+        if state.fail.remove(&FailPoint::AppendKept) {
+            return Err(state.poison("append failed after its sync"));
+        }
+        Ok(answers)
+    }
+
+    fn settle_now(&self, batch: &[Settle]) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        state.writable()?;
+        if state.fail.remove(&FailPoint::Settle) {
+            return Err(state.poison("settle failed before its sync"));
+        }
+        for settle in batch {
+            state.contents.settle(settle);
+        }
+        Ok(())
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Contents) -> T) -> Result<T, StoreError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
+        if state.fail.remove(&FailPoint::Read) {
+            state.errors += 1;
+            return Err(injected("read"));
+        }
+        Ok(read(&state.contents))
+    }
+}
+
+impl State {
+    fn writable(&self) -> Result<(), StoreError> {
+        match &self.poisoned {
+            _ if self.closed => Err(StoreError::Closed),
+            Some(reason) => Err(StoreError::Poisoned { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn poison(&mut self, reason: &str) -> StoreError {
+        self.errors += 1;
+        self.poisoned = Some(reason.to_owned());
+        StoreError::Poisoned { reason: reason.to_owned() }
+    }
+}
+
+fn injected(operation: &'static str) -> StoreError {
+    StoreError::Io { operation, path: "memory".to_owned(), reason: "made to fail".to_owned() }
+}
+
+impl EntryStore for MemoryStore {
+    fn append(&self, batch: Vec<NewEntry>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
+        Box::pin(async move { self.append_now(batch) })
+    }
+
+    fn read_ready<'a>(
+        &'a self,
+        lane: &'a LaneKey,
+        after: Option<EventId>,
+        limit: ReadLimit,
+    ) -> BoxFuture<'a, Result<Vec<StoredEntry>, StoreError>> {
+        Box::pin(async move { self.read(|contents| contents.ready(lane, after, limit)) })
+    }
+
+    fn read_due<'a>(
+        &'a self,
+        lane: &'a LaneKey,
+        until: Timestamp,
+        skip: &'a HashSet<EventId>,
+        limit: ReadLimit,
+    ) -> BoxFuture<'a, Result<DuePage, StoreError>> {
+        Box::pin(async move { self.read(|contents| contents.due(lane, until, skip, limit)) })
+    }
+
+    fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            loop {
+                let released = self.released.notified();
+                tokio::pin!(released);
+                // Registered before the look at the state: a release in between is not missed.
+                released.as_mut().enable();
+                let held = {
+                    let state = self.lock();
+                    state.hold_settlements && !state.closed
+                };
+                if !held {
+                    return self.settle_now(&batch);
+                }
+                released.await;
+            }
+        })
+    }
+
+    fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
+        Box::pin(async move { self.read(|contents| contents.lookup(id)) })
+    }
+
+    fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>> {
+        Box::pin(async move { self.read(Contents::summaries) })
+    }
+
+    fn health(&self) -> StoreHealth {
+        let state = self.lock();
+        StoreHealth {
+            poisoned: state.poisoned.clone(),
+            full: state.full,
+            free_bytes: u64::MAX,
+            errors: state.errors,
+            ..StoreHealth::default()
+        }
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.lock().closed = true;
+            self.released.notify_waiters();
+            Ok(())
+        })
+    }
+}
+
+impl DocumentStore for MemoryStore {
+    fn get(&self, name: &'static str) -> BoxFuture<'_, Result<Option<(Version, Bytes)>, StoreError>> {
+        Box::pin(async move { self.read(|contents| contents.documents.get(name).cloned()) })
+    }
+
+    fn put(
+        &self,
+        name: &'static str,
+        expect: Expect,
+        body: Bytes,
+    ) -> BoxFuture<'_, Result<Version, StoreError>> {
+        Box::pin(async move {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(StoreError::Closed);
+            }
+            if state.fail.remove(&FailPoint::Put) {
+                state.errors += 1;
+                return Err(injected("put"));
+            }
+            let found = state.contents.documents.get(name).map(|(version, _)| *version);
+            let expected = match expect {
+                Expect::Absent => None,
+                Expect::At(version) => Some(version),
+            };
+            if found != expected {
+                return Err(StoreError::VersionConflict { found });
+            }
+            let version = Version(found.map_or(1, |version| version.0.saturating_add(1)));
+            state.contents.documents.insert(name, (version, body));
+            Ok(version)
+        })
+    }
+}
