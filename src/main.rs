@@ -1,3 +1,7 @@
 //! The program: parse, run, one error line, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidegate::cli::main()
+}

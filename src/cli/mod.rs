@@ -1,1 +1,172 @@
 //! The command line: one file per subcommand.
+//!
+//! Standard output carries answers and results, standard error log lines, progress and the one line that says
+//! why tidegate ends.
+
+mod check_config;
+mod client;
+mod demo;
+mod enqueue;
+mod exit;
+mod print_config;
+mod progress;
+mod run;
+mod serve;
+mod signals;
+mod store;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, File, Flag, Inputs, Loaded};
+use exit::Failure;
+
+/// Holds HTTP calls in a durable queue until every limit has room, and delivers them.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, after_help = exit::HELP, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(serve::Arguments),
+    /// Take events from standard input, deliver all of them, report and exit
+    Run(run::Arguments),
+    /// Send events from standard input to a running daemon
+    Enqueue(enqueue::Arguments),
+    /// Show the whole way at work: a real worker, a local receiver, figures measured there
+    Demo(demo::Arguments),
+    /// Check the configuration and name every problem
+    CheckConfig(check_config::Arguments),
+    /// Print the configuration in force, each value with its origin
+    PrintConfig(print_config::Arguments),
+    /// Look after a data directory that is not in use
+    Store(store::Arguments),
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Args)]
+struct ConfigArguments {
+    /// Configuration file [default: TIDEGATE_CONFIG, else tidegate.toml in the working directory, if there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory (store.data_dir)
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<String>,
+    /// Loopback address and port of the HTTP doors (listen.address)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Allow calls to this private block (egress.allow); may be repeated
+    #[arg(long, value_name = "CIDR")]
+    egress_allow: Vec<String>,
+    /// error, warn, info, debug or trace (log.level)
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+impl ConfigArguments {
+    fn load(&self) -> Result<Loaded, Failure> {
+        let file = self.config.clone().map_or(File::Usual, File::Named);
+        Ok(Config::load(&Inputs::of_process(file, self.flags()))?)
+    }
+
+    fn flags(&self) -> Vec<Flag> {
+        let one = |flag, setting, value: &Option<String>| {
+            value.clone().map(|value| Flag { flag, setting, values: vec![value] })
+        };
+        let mut flags: Vec<Flag> = [
+            one("--data-dir", "store.data_dir", &self.data_dir),
+            one("--listen", "listen.address", &self.listen),
+            one("--log-level", "log.level", &self.log_level),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if !self.egress_allow.is_empty() {
+            let values = self.egress_allow.clone();
+            flags.push(Flag { flag: "--egress-allow", setting: "egress.allow", values });
+        }
+        flags
+    }
+}
+
+/// Parses the process's arguments, runs what they ask for and says in one line why it failed, if it did.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => {
+            // Help and version are messages too, with code 0. A closed stream leaves nobody to tell.
+            let _ = message.print();
+            return ExitCode::from(if message.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(arguments) => block_on(serve::run(arguments)),
+        Command::Run(arguments) => block_on(run::run(arguments)),
+        Command::Enqueue(arguments) => block_on(enqueue::run(arguments)),
+        Command::Demo(arguments) => block_on(demo::run(arguments)),
+        Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::PrintConfig(arguments) => print_config::run(&arguments),
+        Command::Store(arguments) => store::run(&arguments),
+    }
+}
+
+fn block_on<F: Future<Output = Result<(), Failure>>>(work: F) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(work);
+    // A read from standard input cannot be interrupted; it must not keep the process alive.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Writes a result to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Writes a note for the person at the terminal to standard error.
+fn note(text: &str) {
+    use std::io::Write;
+    // A closed standard error leaves nobody to tell.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_become_settings() {
+        let line = "tidegate serve --listen 127.0.0.1:0 --egress-allow 127.0.0.0/8 --egress-allow ::1";
+        let Command::Serve(arguments) = Cli::try_parse_from(line.split(' ')).expect("valid").command else {
+            panic!("serve");
+        };
+        let flags = arguments.config.flags();
+        let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags };
+        let config = Config::load(&inputs).expect("valid").config;
+        assert_eq!(config.listen.address.port(), 0);
+        assert_eq!(config.egress.allow.len(), 2);
+    }
+}

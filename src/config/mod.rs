@@ -1,1 +1,229 @@
-//! File, environment and flags become one checked configuration.
+//! File, environment and flags become one checked [`Config`].
+//!
+//! Every layer is turned into the same thing, a value with its place under a setting's name; the layers are
+//! laid over each other, then every setting is checked, and all problems are reported together. The defaults
+//! are the commented `defaults.toml` beside this file, so that text and program cannot drift.
+//!
+//! Must not know: what the settings do.
+
+mod check;
+mod error;
+mod layers;
+mod print;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use error::{ConfigError, Place, Problem};
+pub use layers::{File, Flag, Inputs};
+
+/// The commented defaults, as compiled in.
+pub const DEFAULTS: &str = include_str!("defaults.toml");
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[listen]`
+    pub listen: Listen,
+    /// `[store]`
+    pub store: Store,
+    /// `[queue]`
+    pub queue: Queue,
+    /// `[dispatch]`
+    pub dispatch: Dispatch,
+    /// `[retry]`
+    pub retry: Retry,
+    /// `[delivery]`
+    pub delivery: Delivery,
+    /// `[egress]`
+    pub egress: Egress,
+    /// `[labels]`: what an event without the label counts as; only labels that have a default are listed.
+    pub labels: BTreeMap<String, String>,
+    /// `[throttling]`
+    pub throttling: Throttling,
+    /// `[manage]`
+    pub manage: Manage,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// Where the HTTP doors listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// A loopback address; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// Further names that the Host header may carry, in lower case.
+    pub hosts: Vec<String>,
+}
+
+/// The embedded store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Size at which a journal segment is closed.
+    pub segment_bytes: NonZeroU64,
+    /// Age at which a journal segment is closed.
+    pub segment_age: Duration,
+    /// Free space below which events are refused.
+    pub min_free_bytes: u64,
+    /// How long dead letters are kept.
+    pub dead_letter_retention: Duration,
+}
+
+/// The queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// The longest life of an event.
+    pub ttl: Duration,
+    /// How long an undeployed policy drains.
+    pub drain: Duration,
+    /// What becomes of an event without a policy.
+    pub unmatched: Unmatched,
+}
+
+/// What becomes of an event that no deployed policy matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmatched {
+    /// Refused with 422.
+    Refuse,
+    /// Sent without limits.
+    Pass,
+}
+
+/// The dispatcher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatch {
+    /// Most calls in flight.
+    pub max_inflight: NonZeroUsize,
+    /// How long calls under way may go on when tidegate is asked to stop.
+    pub shutdown_grace: Duration,
+}
+
+/// Retries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// The first step of the backoff.
+    pub min_delay: Duration,
+    /// Its cap; not below `min_delay`.
+    pub max_delay: Duration,
+    /// Attempts before an entry is dead.
+    pub max_attempts: NonZeroU16,
+}
+
+/// Deadlines of one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Until the connection stands.
+    pub connect_timeout: Duration,
+    /// Until the head of the answer is there.
+    pub head_timeout: Duration,
+    /// The whole call; not below the other two.
+    pub total_timeout: Duration,
+}
+
+/// The egress guard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Egress {
+    /// Blocks that are allowed although they are private.
+    pub allow: Vec<IpNet>,
+}
+
+/// The throttling dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Throttling {
+    /// Least `maxThroughput`, in calls per second.
+    pub min: NonZeroU32,
+    /// Most `maxThroughput`; not below `min`.
+    pub max: NonZeroU32,
+    /// Configs per organisation.
+    pub max_configs_per_org: NonZeroUsize,
+}
+
+/// The management dialects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manage {
+    /// Whether the dialects' mandatory headers are mandatory.
+    pub require_headers: bool,
+    /// Whether configs with semantic faults are refused instead of stored.
+    pub reject_invalid: bool,
+    /// Whether the throttling dialect's `error` is an object instead of JSON text.
+    pub error_as_object: bool,
+    /// The sandboxes that exist; names and ids are unique.
+    pub sandboxes: Vec<Sandbox>,
+}
+
+/// One sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sandbox {
+    /// Its lower-case name.
+    pub name: String,
+    /// Its UUID.
+    pub id: String,
+    /// Whether throttling configs may live in it.
+    pub production: bool,
+}
+
+/// Log lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON otherwise.
+    Auto,
+    /// For eyes.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+/// A checked configuration that remembers where its values come from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    layers: layers::Layers,
+}
+
+impl Config {
+    /// Reads all layers and checks them.
+    ///
+    /// # Errors
+    /// [`ConfigError`] lists every problem with its place.
+    pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
+        let mut problems = Vec::new();
+        let layers = layers::Layers::read(inputs, &mut problems);
+        let config = check::check(&layers, &mut problems);
+        match config {
+            Some(config) if problems.is_empty() => Ok(Loaded { config, layers }),
+            _ => {
+                problems.sort_by(|a, b| a.place.cmp(&b.place));
+                Err(ConfigError { problems })
+            }
+        }
+    }
+}
+
+impl Loaded {
+    /// The configuration in force as TOML, each value with its origin.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        print::to_toml(&self.layers)
+    }
+}
+
+#[cfg(test)]
+mod tests;

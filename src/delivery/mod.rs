@@ -2,6 +2,13 @@
 //!
 //! Must not know: the queue, limits, policies.
 
+mod classify;
+mod client;
+mod egress;
+mod request;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +16,9 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 
 use crate::event::{CanonicalUrl, EventId, Outcome};
+
+pub use client::{DeliveryError, DeliveryOptions, HttpDeliverer};
+pub use egress::{Blocked, EgressGuard};
 
 /// One attempt to make.
 #[derive(Clone)]

@@ -6,6 +6,7 @@
 //! Must not know: how an event arrives, is stored, limited or sent.
 
 mod entry;
+mod headers;
 mod id;
 mod labels;
 mod lane;
@@ -13,6 +14,7 @@ mod outcome;
 mod url;
 
 pub use entry::{Entry, Event};
+pub use headers::forbidden_header;
 pub use id::{EventId, ParseIdError};
 pub use labels::{LabelError, Labels};
 pub use lane::{Lane, LaneError, LaneKey, PolicyId, PolicyRef};

@@ -3,6 +3,7 @@
 //! escapes in capitals, no trailing dot on the host, no fragment.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use url::{Host, Url};
@@ -79,6 +80,16 @@ impl CanonicalUrl {
     #[must_use]
     pub fn as_url(&self) -> &Url {
         &self.0
+    }
+
+    /// The address, when the host is one: every spelling of it (`127.1`, `0x7f.1`, `[::1]`) has been read.
+    #[must_use]
+    pub fn ip_literal(&self) -> Option<IpAddr> {
+        match self.0.host()? {
+            Host::Domain(_) => None,
+            Host::Ipv4(address) => Some(IpAddr::V4(address)),
+            Host::Ipv6(address) => Some(IpAddr::V6(address)),
+        }
     }
 
     /// The URL as logs may show it: without its query, which may hold secrets.

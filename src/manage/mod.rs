@@ -1,1 +1,9 @@
-//! The management dialects. Each translates, nothing more.
+//! The management dialects. Each translates, nothing more: checks of its own members, the shapes of its
+//! answers and its codes. Life, storage and matching of policies are the same for all (`policy`).
+//!
+//! Every dialect is a folder of the same shape: `wire` (what is sent), `record` (what is stored), `map`
+//! (both to and from a [`crate::policy::Spec`]), `errors` (its envelope and codes), `routes`.
+//!
+//! Must not know: how limits are kept, what waits in the queue.
+
+pub mod throttling;

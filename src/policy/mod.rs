@@ -1,9 +1,77 @@
 //! Policies: limit configurations in tidegate's own terms, whichever dialect they came through.
 //!
+//! ```text
+//! dialect -> Policies::change(|book| ..) -> Book -> document (compare-and-set) -> Runtime (published)
+//! ```
+//!
+//! The [`Book`] is the truth about what was authored and deployed; the [`Runtime`] is the immutable snapshot
+//! of what rules now. A change is all or nothing and is in force when the call that makes it returns.
+//!
 //! Must not know: how limits are kept, what a dialect's wire looks like, axum.
 
+mod book;
+mod document;
+mod lifecycle;
+mod matcher;
 mod pattern;
+mod runtime;
+mod service;
 mod spec;
+#[cfg(test)]
+pub(crate) mod testing;
 
-pub use pattern::UrlPattern;
+pub use book::{Book, BookError, Origin, Policy};
+pub use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle, State, TransitionError};
+pub use pattern::{PatternError, UrlPattern};
+pub use runtime::{PolicyChange, Runtime, RuntimePolicy};
+pub use service::{ChangeError, Policies};
 pub use spec::{Family, LabelCondition, Limits, Pace, Spec, SpecError};
+
+use crate::event::LaneError;
+use crate::store::StoreError;
+
+/// Why policies could not be read, changed or put in force. What a caller did wrong is a [`BookError`].
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PolicyError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stored book was written by a newer version.
+    #[error("the policy book has format {found}; this version reads up to {known}")]
+    Format {
+        /// The format found.
+        found: u32,
+        /// The newest one known.
+        known: u32,
+    },
+    /// The stored book does not decode or breaks a rule.
+    #[error("the policy book does not decode: {reason}")]
+    Document {
+        /// What was found.
+        reason: String,
+    },
+    /// All patterns together are too large to be matched in one pass.
+    #[error("the url patterns of all deployed policies are too large together: {reason}")]
+    TooLarge {
+        /// What the compiler said.
+        reason: String,
+    },
+    /// More kinds of origin are deployed than one event's lane can name.
+    #[error(
+        "policies of {given} origins are deployed, at most {} can govern one event",
+        crate::event::Lane::MAX_POLICIES
+    )]
+    TooManyOrigins {
+        /// How many there are.
+        given: usize,
+    },
+    /// A lane cannot be named.
+    #[error(transparent)]
+    Lane(#[from] LaneError),
+    /// Other writers kept changing the book in between.
+    #[error("the policy book was changed by others {attempts} times in a row")]
+    Contended {
+        /// How often the change was tried.
+        attempts: u32,
+    },
+}

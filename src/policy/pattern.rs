@@ -1,8 +1,287 @@
-//! URL patterns: `*` stands for any run of characters in path and query, never in host or port
-//! (contracts.md section 7, item 3).
+//! URL patterns: `*` stands for any run of characters, `/` included, in the path, and in the query if the
+//! pattern has one; never in scheme, host or port (contracts.md section 7, item 3).
+//!
+//! A pattern goes through [`CanonicalUrl`], so that every spelling of an address that is one address for an
+//! event is one address for a pattern. `*` is an ordinary character to that parser and comes out unchanged;
+//! an escaped `%2A` stays escaped and is a literal.
 
-/// A checked pattern.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use std::fmt;
+
+use crate::event::CanonicalUrl;
+
+/// A checked pattern in canonical form. Two spellings of one pattern are equal.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct UrlPattern {
-    text: Box<str>,
+    canonical: Box<str>,
+    literals: usize,
+}
+
+/// Why a pattern is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// Not an absolute http(s) URL, or with blanks, a bad port, user information.
+    #[error("not a url pattern: {reason}")]
+    Malformed {
+        /// What is wrong.
+        reason: String,
+    },
+    /// `*` in the host.
+    #[error("wildcards are not allowed in the host of a url pattern")]
+    WildcardInHost,
+    /// `*` in the port.
+    #[error("wildcards are not allowed in the port of a url pattern")]
+    WildcardInPort,
+    /// More than [`UrlPattern::MAX_WILDCARDS`].
+    #[error("a url pattern has at most {} wildcards, this one has {given}", UrlPattern::MAX_WILDCARDS)]
+    TooManyWildcards {
+        /// How many there are, runs counted once.
+        given: usize,
+    },
+}
+
+impl UrlPattern {
+    /// Most wildcards in one pattern: bounds the cost of matching a hostile one.
+    pub const MAX_WILDCARDS: usize = 32;
+
+    /// Parses and normalises. The fragment and an empty query are dropped.
+    ///
+    /// # Errors
+    /// [`PatternError`] names the rule that is broken.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(PatternError::Malformed { reason: "blanks or control characters".to_owned() });
+        }
+        refuse_wildcards(authority(text))?;
+        let url = CanonicalUrl::parse(text)
+            .map_err(|error| PatternError::Malformed { reason: error.to_string() })?;
+        // Once more behind the parser, which undoes escapes and wide characters in the host.
+        refuse_wildcards(authority(url.as_str()))?;
+        let mut canonical = String::with_capacity(url.as_str().len());
+        let mut wildcards = 0;
+        for c in url.as_str().chars() {
+            if c == '*' {
+                if canonical.ends_with('*') {
+                    continue;
+                }
+                wildcards += 1;
+            }
+            canonical.push(c);
+        }
+        if wildcards > Self::MAX_WILDCARDS {
+            return Err(PatternError::TooManyWildcards { given: wildcards });
+        }
+        if canonical.ends_with('?') {
+            canonical.pop();
+        }
+        let literals = canonical.chars().filter(|c| *c != '*').count();
+        Ok(Self { canonical: canonical.into(), literals })
+    }
+
+    /// The canonical text; parsing it gives the same pattern.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.canonical
+    }
+
+    /// How many characters are literal: the more, the more specific.
+    #[must_use]
+    pub fn literals(&self) -> usize {
+        self.literals
+    }
+
+    /// Whether `url` falls under this pattern alone. Many patterns at once: [`crate::policy::Runtime::route`].
+    #[must_use]
+    pub fn matches(&self, url: &CanonicalUrl) -> bool {
+        let (head, query) = split_query(url.as_str());
+        let (pattern_head, pattern_query) = split_query(&self.canonical);
+        glob(pattern_head.as_bytes(), head.as_bytes())
+            && pattern_query
+                .is_none_or(|pattern| query.is_some_and(|query| glob(pattern.as_bytes(), query.as_bytes())))
+    }
+
+    /// The same rule as a regular expression over the whole canonical URL, without anchors, for bytes.
+    /// Linear in any regular-expression automaton: a concatenation of literals and loops.
+    pub(super) fn to_regex(&self) -> String {
+        let (head, query) = split_query(&self.canonical);
+        let mut out = String::with_capacity(4 * self.canonical.len() + 16);
+        push_regex(&mut out, head, "[^?]*");
+        match query {
+            Some(query) => {
+                out.push_str(r"\?");
+                push_regex(&mut out, query, ".*");
+            }
+            None => out.push_str(r"(?:\?.*)?"),
+        }
+        out
+    }
+}
+
+fn push_regex(out: &mut String, text: &str, wildcard: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'*' => out.push_str(wildcard),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' => out.push(char::from(byte)),
+            other => out.push_str(&format!("\\x{other:02X}")),
+        }
+    }
+}
+
+fn split_query(text: &str) -> (&str, Option<&str>) {
+    text.split_once('?').map_or((text, None), |(head, query)| (head, Some(query)))
+}
+
+/// `*` any run; everything else itself. Goes back to the last wildcard only, so it is quadratic at worst.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while let Some(byte) = text.get(t) {
+        match pattern.get(p) {
+            Some(b'*') => {
+                p += 1;
+                retry = Some((p, t));
+            }
+            Some(expected) if expected == byte => {
+                p += 1;
+                t += 1;
+            }
+            _ => match retry {
+                Some((after, from)) => {
+                    retry = Some((after, from + 1));
+                    (p, t) = (after, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.get(p..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
+}
+
+/// Host and port as they stand in `text`, without user information; empty when there is no `://`.
+fn authority(text: &str) -> &str {
+    let slash = |c: char| c == '/' || c == '\\';
+    let Some((_, rest)) = text.split_once(':') else { return "" };
+    let Some(rest) = rest.strip_prefix(slash).and_then(|rest| rest.strip_prefix(slash)) else { return "" };
+    let rest = rest.trim_start_matches(slash);
+    let end = rest.find(|c| slash(c) || c == '?' || c == '#').unwrap_or(rest.len());
+    let authority = rest.get(..end).unwrap_or("");
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+fn refuse_wildcards(authority: &str) -> Result<(), PatternError> {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (authority, ""),
+    };
+    if host.contains('*') {
+        return Err(PatternError::WildcardInHost);
+    }
+    if port.contains('*') {
+        return Err(PatternError::WildcardInPort);
+    }
+    Ok(())
+}
+
+/// Without the query, as with [`CanonicalUrl`].
+impl fmt::Debug for UrlPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(split_query(&self.canonical).0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> UrlPattern {
+        UrlPattern::parse(text).expect(text)
+    }
+
+    fn matches(text: &str, url: &str) -> bool {
+        pattern(text).matches(&CanonicalUrl::parse(url).expect(url))
+    }
+
+    #[test]
+    fn a_wildcard_takes_any_run_of_the_path() {
+        let data = "https://api.example.org/data/2.5/*";
+        for url in ["", "x", "x/y/z", "x?q=1", "?q=1"] {
+            assert!(matches(data, &format!("https://api.example.org/data/2.5/{url}")), "{url}");
+        }
+        for url in [
+            "https://api.example.org/data/2.5",
+            "https://api.example.org/data/2x5/a",
+            "http://api.example.org/data/2.5/a",
+            "https://api.example.org:8443/data/2.5/a",
+            "https://api.example.org.evil.org/data/2.5/a",
+            "https://evil.org/?https://api.example.org/data/2.5/a",
+        ] {
+            assert!(!matches(data, url), "{url}");
+        }
+        assert!(matches("https://h.org/*/x/*.json", "https://h.org/a/b/x/c/d.json"));
+        assert!(
+            !matches("https://h.org/*/x", "https://h.org/a?/x"),
+            "a wildcard of the path ends at the query"
+        );
+    }
+
+    #[test]
+    fn the_query_counts_only_when_the_pattern_has_one() {
+        assert!(matches("https://h.org/a", "https://h.org/a?b=1"));
+        assert!(matches("https://h.org/a?b=*", "https://h.org/a?b=1"));
+        assert!(!matches("https://h.org/a?b=*", "https://h.org/a"));
+        assert!(!matches("https://h.org/a?b=*", "https://h.org/a?c=1"));
+        assert_eq!(pattern("https://h.org/a?"), pattern("https://h.org/a#f*"));
+    }
+
+    #[test]
+    fn spellings_of_one_pattern_become_one() {
+        for spelling in
+            ["HTTPS://H.org:443/d%61ta/**", "https://h.org./x/../data/*#f", "https:\\\\h.org\\data/*"]
+        {
+            assert_eq!(pattern(spelling), pattern("https://h.org/data/*"), "{spelling}");
+        }
+        let once = pattern("https://h.org/%2561/%2a/***?a=%2E**");
+        assert_eq!(pattern(once.as_str()), once);
+        assert_eq!(once.as_str(), "https://h.org/%2561/%2A/*?a=.*");
+        assert_eq!(pattern("http://h/*").literals(), 9);
+    }
+
+    #[test]
+    fn refusals_name_the_rule() {
+        for text in [
+            "https://api.example*.org/x",
+            "https://*/x",
+            "https://*",
+            "https://h%2Aost.org/",
+            "https:\\\\*.org/x",
+            "https:*.org/x",
+            "https://h*:8*0/x",
+            "https://h\u{FF0A}.org/",
+        ] {
+            assert_eq!(UrlPattern::parse(text), Err(PatternError::WildcardInHost), "{text}");
+        }
+        for text in ["https://h.org:8*0/x", "https://h.org:*/", "http://[::1]:*/"] {
+            assert_eq!(UrlPattern::parse(text), Err(PatternError::WildcardInPort), "{text}");
+        }
+        for text in [
+            "",
+            "*",
+            "/x/*",
+            "h.org/*",
+            "*://h.org/",
+            "http*://h.org/",
+            "ftp://h.org/*",
+            "https://",
+            "https://h.org:99999/",
+            "https://h.org/a b",
+            " https://h.org/",
+            "https://h.org/\n",
+            "https://me:pw@h.org/*",
+            "https://me*@h.org/",
+            "http://[::1/*",
+        ] {
+            assert!(matches!(UrlPattern::parse(text), Err(PatternError::Malformed { .. })), "{text}");
+        }
+        let many = format!("https://h.org/{}", "*a".repeat(33));
+        assert_eq!(UrlPattern::parse(&many), Err(PatternError::TooManyWildcards { given: 33 }));
+    }
 }

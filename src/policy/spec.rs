@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::event::Labels;
 use crate::policy::UrlPattern;
 
 /// A valid limit configuration. Only a policy that has one can be deployed.
@@ -29,6 +30,29 @@ pub struct LabelCondition {
     pub key: String,
     /// Its value.
     pub value: String,
+    /// Whether an event without the label fulfils the condition too: the value is the label's default
+    /// (such as `service`, which is `action` when it is absent; contracts.md, "Decided" 4).
+    pub or_absent: bool,
+}
+
+impl LabelCondition {
+    /// The label must be there with this value.
+    #[must_use]
+    pub fn equals(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { key: key.into(), value: value.into(), or_absent: false }
+    }
+
+    /// The label must have this value or be absent.
+    #[must_use]
+    pub fn equals_or_absent(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { key: key.into(), value: value.into(), or_absent: true }
+    }
+
+    /// Whether labels fulfil it.
+    #[must_use]
+    pub fn holds(&self, labels: &Labels) -> bool {
+        labels.get(&self.key).map_or(self.or_absent, |value| value == self.value)
+    }
 }
 
 /// Waiting limits hold an event until there is room; refusing ones turn it away (contracts.md, "Decided" 1).

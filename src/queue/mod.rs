@@ -1,3 +1,229 @@
 //! The queue: acceptance, lanes with their counts, bounded read-ahead, settlement in batches.
 //!
+//! An entry is handed out once ([`Queue::load`]) and stays handed out until it is settled; a restart hands it
+//! out again. The backlog itself is never in memory: a lane costs its counts and a cursor, and nothing once
+//! it is empty.
+//!
 //! Must not know: policies, limits, HTTP.
+
+mod lanes;
+mod load;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+use crate::clock::{Clock, Timestamp};
+use crate::event::{Event, EventId, Lane, LaneKey};
+use crate::store::record::{self, RecordError};
+use crate::store::{Appended, Dedup, EntryStore, Lookup, NewEntry, StoreError, StoreHealth};
+
+pub use lanes::LaneCounts;
+use lanes::LaneTable;
+pub use load::Loaded;
+pub use settle::Completed;
+use settle::Settler;
+
+/// An event that passed the door, with the lane that its policies give it.
+#[derive(Debug, Clone)]
+pub struct Accept {
+    /// Where it will stand.
+    pub lane: Lane,
+    /// The call.
+    pub event: Event,
+    /// Recognises a repetition.
+    pub dedup: Option<Dedup>,
+}
+
+/// Where an event stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Waits for its turn.
+    Ready(Waiting),
+    /// Waits for its due time.
+    Delayed(Waiting),
+    /// Taken up by the dispatcher: about to be sent, or under way.
+    TakenUp(Waiting),
+    /// Its end is on record.
+    Settled,
+    /// Never seen, or settled so long ago that nothing is left of it.
+    Unknown,
+}
+
+/// An entry that is owed an end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The lane in which it stands.
+    pub lane: LaneKey,
+    /// Attempts on record.
+    pub attempts: u16,
+    /// For when it was put off.
+    pub due_at: Option<Timestamp>,
+    /// The call.
+    pub event: Event,
+}
+
+/// Why the queue could not do as asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum QueueError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record cannot be written or read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// A cheap handle; clones share the queue.
+#[derive(Clone)]
+pub struct Queue(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn EntryStore>,
+    clock: Clock,
+    lanes: Mutex<LaneTable>,
+    settler: Settler,
+}
+
+impl Inner {
+    /// The table is plain counters: after a panic elsewhere it is still the best knowledge there is.
+    fn lanes(&self) -> MutexGuard<'_, LaneTable> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names of lanes that have new work, each at most once until it is loaded.
+pub struct LaneSignals(mpsc::UnboundedReceiver<LaneKey>);
+
+impl LaneSignals {
+    /// Waits for signals and appends them; returns how many came, zero once the queue is gone.
+    pub async fn recv_many(&mut self, into: &mut Vec<LaneKey>, most: usize) -> usize {
+        self.0.recv_many(into, most).await
+    }
+}
+
+impl Queue {
+    /// Opens the queue over a store and signals every lane that holds something.
+    ///
+    /// # Errors
+    /// [`QueueError::Store`] when the lanes cannot be read.
+    pub async fn open(store: Arc<dyn EntryStore>, clock: Clock) -> Result<(Self, LaneSignals), QueueError> {
+        // Unbounded in type, bounded in fact: a lane is in it at most once.
+        let (signal, signals) = mpsc::unbounded_channel();
+        let mut lanes = LaneTable::new(signal);
+        for summary in store.lanes().await? {
+            lanes.restore(summary);
+        }
+        let settler = Settler::default();
+        let queue = Self(Arc::new(Inner { store, clock, lanes: Mutex::new(lanes), settler }));
+        settle::spawn(&queue.0);
+        Ok((queue, LaneSignals(signals)))
+    }
+
+    /// Makes a batch durable: when this returns, every entry that it calls new survives any crash.
+    ///
+    /// # Errors
+    /// [`QueueError`]; nothing of the batch is acknowledged then.
+    pub async fn accept(&self, batch: Vec<Accept>) -> Result<Vec<Appended>, QueueError> {
+        let mut entries = Vec::with_capacity(batch.len());
+        for accept in &batch {
+            entries.push(NewEntry {
+                lane: accept.lane.key().clone(),
+                due_at: accept.event.due_at,
+                record: record::encode(&accept.event)?,
+                dedup: accept.dedup,
+            });
+        }
+        let touched = Touched::begin(&self.0, &batch);
+        let appended = self.0.store.append(entries).await?;
+        touched.commit(&appended);
+        Ok(appended)
+    }
+
+    /// Where an event stands.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the store cannot be read or the record does not decode.
+    pub async fn standing(&self, id: EventId) -> Result<Standing, QueueError> {
+        let (lane, stored) = match self.0.store.lookup(id).await? {
+            Lookup::Waiting(lane, stored) => (lane, stored),
+            Lookup::Settled => return Ok(Standing::Settled),
+            Lookup::Unknown => return Ok(Standing::Unknown),
+        };
+        let taken_up = self.0.lanes().is_out(&lane, id, stored.due_at.is_some());
+        let waiting = Waiting {
+            lane,
+            attempts: stored.attempts,
+            due_at: stored.due_at,
+            event: record::decode(&stored.record)?,
+        };
+        Ok(match (taken_up, waiting.due_at) {
+            (true, _) => Standing::TakenUp(waiting),
+            (false, Some(due)) if due > self.0.clock.now() => Standing::Delayed(waiting),
+            (false, _) => Standing::Ready(waiting),
+        })
+    }
+
+    /// The lanes that hold something, with their counts.
+    #[must_use]
+    pub fn counts(&self) -> Vec<LaneCounts> {
+        self.0.lanes().counts()
+    }
+
+    /// Whether no lane holds anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.lanes().is_empty()
+    }
+
+    /// The store's figures.
+    #[must_use]
+    pub fn store_health(&self) -> StoreHealth {
+        self.0.store.health()
+    }
+}
+
+/// The lanes that an acceptance touches, so that a concurrent load cannot take them for empty. Dropped
+/// without [`Touched::commit`] it undoes itself.
+struct Touched<'a> {
+    inner: &'a Inner,
+    /// Lane and whether the entry is put off, in batch order.
+    entries: Vec<(LaneKey, Option<Timestamp>)>,
+}
+
+impl<'a> Touched<'a> {
+    fn begin(inner: &'a Inner, batch: &[Accept]) -> Self {
+        let entries: Vec<_> =
+            batch.iter().map(|accept| (accept.lane.key().clone(), accept.event.due_at)).collect();
+        let mut lanes = inner.lanes();
+        for (lane, _) in &entries {
+            lanes.begin_append(lane);
+        }
+        drop(lanes);
+        Self { inner, entries }
+    }
+
+    fn commit(mut self, appended: &[Appended]) {
+        let mut lanes = self.inner.lanes();
+        for ((lane, due_at), appended) in self.entries.drain(..).zip(appended) {
+            match appended {
+                Appended::New(id) => lanes.appended(&lane, *id, due_at),
+                Appended::Duplicate(_) | Appended::Conflict(_) => lanes.end_append(&lane),
+            }
+        }
+    }
+}
+
+impl Drop for Touched<'_> {
+    fn drop(&mut self) {
+        if !self.entries.is_empty() {
+            let mut lanes = self.inner.lanes();
+            for (lane, _) in &self.entries {
+                lanes.end_append(lane);
+            }
+        }
+    }
+}

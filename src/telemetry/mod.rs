@@ -1,1 +1,18 @@
-//! The vocabulary of metrics and logs.
+//! The vocabulary of metrics and logs: every name with its unit and help, one struct per thing that happens,
+//! the recorder that renders them, and how log lines look.
+//!
+//! Must not know: decisions. It counts what others decided. Labels are bounded sets (policy ids, outcomes,
+//! causes), never a URL, a host or an event id.
+
+mod events;
+mod gauges;
+pub mod logging;
+pub mod names;
+mod recorder;
+
+pub use events::{
+    AttemptFinished, DispatchLag, EntryCompleted, EventsEnqueued, EventsRejected, LimitViolated, QueueWaited,
+    RetryScheduled, Source, StoreFailed, StoreOperation, policy_label,
+};
+pub use gauges::{Gauges, PolicyGauges, Snapshot};
+pub use recorder::{MetricsHandle, RecorderError, install};

@@ -20,6 +20,8 @@ mod recover;
 mod salt;
 mod shared;
 mod start;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::{HashMap, HashSet};

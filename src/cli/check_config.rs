@@ -1,0 +1,17 @@
+//! `tidegate check-config`: is the configuration valid?
+
+use clap::Args;
+
+use crate::cli::exit::Failure;
+use crate::cli::{ConfigArguments, print};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    arguments.config.load()?;
+    print("the configuration is valid\n")
+}

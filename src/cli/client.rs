@@ -1,0 +1,143 @@
+//! A small HTTP/1.1 client for tidegate's own doors on this machine: one connection, answers as a stream.
+
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, TryStreamExt};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::cli::exit::Failure;
+
+/// Most bytes of an answer that is read whole, and of one line of a streamed one.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+type Body = BoxBody<Bytes, std::io::Error>;
+
+/// One connection.
+pub(super) struct Client {
+    address: SocketAddr,
+    sender: SendRequest<Body>,
+    /// Drives the connection; ends with the client.
+    _connection: JoinSet<()>,
+}
+
+/// The lines of a streamed answer.
+pub(super) struct Lines {
+    body: Incoming,
+    buffer: BytesMut,
+}
+
+impl Client {
+    pub(super) async fn connect(address: SocketAddr) -> Result<Self, Failure> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::new(format!("cannot reach tidegate at {address}: {error}; is `tidegate serve` running?"))
+        };
+        let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            // Its error reaches whoever waits for an answer.
+            let _ = connection.await;
+        });
+        Ok(Self { address, sender, _connection: tasks })
+    }
+
+    /// Sends a JSON body, or none, and reads the whole answer.
+    pub(super) async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+        let body = Full::new(bytes).map_err(|never| match never {}).boxed();
+        let response = self.send(method, path, "application/json", body).await?;
+        let status = response.status();
+        Ok((status, whole(response.into_body()).await?))
+    }
+
+    /// Streams lines of events to the door and gives the stream of answers.
+    pub(super) async fn enqueue<S>(&mut self, lines: S) -> Result<Lines, Failure>
+    where
+        S: Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static,
+    {
+        let body = StreamBody::new(lines.map_ok(Frame::data)).boxed();
+        let response = self.send(Method::POST, "/v1/events", "application/x-ndjson", body).await?;
+        let status = response.status();
+        if status == StatusCode::OK {
+            return Ok(Lines { body: response.into_body(), buffer: BytesMut::new() });
+        }
+        let answer = whole(response.into_body()).await?;
+        Err(refusal("the events were refused", status, &answer))
+    }
+
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Body,
+    ) -> Result<Response<Incoming>, Failure> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.address.to_string())
+            .header(header::CONTENT_TYPE, content_type)
+            .body(body)
+            .map_err(|error| Failure::new(error.to_string()))?;
+        self.sender.ready().await.map_err(broken)?;
+        self.sender.send_request(request).await.map_err(broken)
+    }
+}
+
+impl Lines {
+    /// The next whole line without its end; `None` after the last one.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let mut line = self.buffer.split_to(end + 1);
+                line.truncate(end);
+                return Ok(Some(line.freeze()));
+            }
+            if self.buffer.len() > MAX_ANSWER_BYTES {
+                return Err(Failure::new("an answer of the daemon has no end"));
+            }
+            match self.body.frame().await {
+                Some(frame) => {
+                    if let Ok(data) = frame.map_err(broken)?.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Ok(Some(self.buffer.split().freeze())),
+            }
+        }
+    }
+}
+
+/// What a refusing answer says, in one line.
+pub(super) fn refusal(what: &str, status: StatusCode, answer: &[u8]) -> Failure {
+    let detail = serde_json::from_slice::<serde_json::Value>(answer)
+        .ok()
+        .and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()))
+        .unwrap_or_else(|| String::from_utf8_lossy(answer).chars().take(300).collect());
+    Failure::new(format!("{what}: {status}: {detail}"))
+}
+
+async fn whole(body: Incoming) -> Result<Bytes, Failure> {
+    let limited = http_body_util::Limited::new(body, MAX_ANSWER_BYTES);
+    let collected = limited.collect().await.map_err(|error| Failure::new(error.to_string()))?;
+    Ok(collected.to_bytes())
+}
+
+fn broken(error: hyper::Error) -> Failure {
+    Failure::new(format!("the connection to tidegate broke: {error}"))
+}

@@ -1,0 +1,97 @@
+//! Exit codes, and the one line that says why.
+
+use std::process::ExitCode;
+
+use crate::app::{AppError, AppErrorKind};
+use crate::config::ConfigError;
+
+/// All went well.
+pub(super) const OK: u8 = 0;
+/// Something failed, or not every event was accepted or delivered.
+pub(super) const FAILED: u8 = 1;
+/// The command line is wrong.
+pub(super) const USAGE: u8 = 2;
+/// The configuration is wrong.
+pub(super) const BAD_CONFIG: u8 = 64;
+/// The store failed.
+pub(super) const STORE_FAILED: u8 = 74;
+/// Another process has the data directory.
+pub(super) const IN_USE: u8 = 75;
+/// The system denies access.
+pub(super) const NO_PERMISSION: u8 = 77;
+
+/// The codes as `--help` lists them.
+pub(super) const HELP: &str = "Exit codes: 0 ok, 1 failure, 2 wrong usage, 64 bad configuration, 74 the store \
+failed, 75 the data directory is in use, 77 permission denied";
+
+/// Why the program ends otherwise than well.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// A failure without a code of its own.
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { code: FAILED, message: message.into() }
+    }
+
+    /// Writes the line and gives the code.
+    pub(super) fn report(self) -> ExitCode {
+        super::note(&format!("tidegate: {}", self.message));
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let count = error.problems.len();
+        let noun = if count == 1 { "problem" } else { "problems" };
+        Self { code: BAD_CONFIG, message: format!("{count} {noun} in the configuration\n{error}") }
+    }
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        let code = match error.kind {
+            AppErrorKind::Store => STORE_FAILED,
+            AppErrorKind::InUse => IN_USE,
+            AppErrorKind::Permission => NO_PERMISSION,
+            AppErrorKind::Other => FAILED,
+        };
+        Self { code, message: error.to_string() }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let code = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => NO_PERMISSION,
+            _ => FAILED,
+        };
+        Self { code, message: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_failure_has_its_code() {
+        let code = |kind| Failure::from(AppError { kind, detail: String::new() }).code;
+        assert_eq!(code(AppErrorKind::Store), 74);
+        assert_eq!(code(AppErrorKind::InUse), 75);
+        assert_eq!(code(AppErrorKind::Permission), 77);
+        assert_eq!(code(AppErrorKind::Other), 1);
+        assert_eq!(Failure::from(std::io::Error::from(std::io::ErrorKind::PermissionDenied)).code, 77);
+    }
+
+    #[test]
+    fn the_help_names_every_code() {
+        for code in [OK, FAILED, USAGE, BAD_CONFIG, STORE_FAILED, IN_USE, NO_PERMISSION] {
+            assert!(HELP.contains(&format!(" {code} ")), "{code}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Progress on standard error: a bar on a terminal, a plain line every few seconds otherwise.
+
+use std::cell::Cell;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::note;
+use crate::clock::{Clock, Timestamp};
+
+/// Between two plain lines.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Progress towards a known or unknown total.
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    what: &'static str,
+    total: u64,
+    clock: Clock,
+    said_at: Cell<Timestamp>,
+}
+
+impl Progress {
+    /// Towards `total`; 0 means that nobody knows.
+    pub(super) fn new(what: &'static str, total: u64) -> Self {
+        let clock = Clock::system(Timestamp::ZERO);
+        let said_at = Cell::new(clock.now());
+        let bar = std::io::stderr().is_terminal().then(|| bar(what, total));
+        Self { bar, what, total, clock, said_at }
+    }
+
+    /// `count` are done.
+    pub(super) fn set(&self, count: u64) {
+        match &self.bar {
+            Some(bar) => bar.set_position(count),
+            None if self.clock.now().since(self.said_at.get()) >= QUIET => {
+                self.said_at.set(self.clock.now());
+                let of = if self.total == 0 { String::new() } else { format!(" of {}", self.total) };
+                note(&format!("{}: {count}{of}", self.what));
+            }
+            None => {}
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn done(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn bar(what: &'static str, total: u64) -> ProgressBar {
+    let (bar, template) = if total == 0 {
+        (ProgressBar::new_spinner(), "{spinner} {msg} {human_pos}  {per_sec}")
+    } else {
+        (ProgressBar::new(total), "{msg} {wide_bar} {human_pos}/{human_len}  {per_sec}  {eta}")
+    };
+    // The templates are constants; a bar without style still counts.
+    let bar = match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    };
+    bar.with_message(what)
+}

@@ -1,0 +1,86 @@
+//! `tidegate run`: standard input to the queue, the queue to its endpoints, a report, the end.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::app::{self, App, Fed, Report, Running};
+use crate::cli::exit::Failure;
+use crate::cli::progress::Progress;
+use crate::cli::signals::Signals;
+use crate::cli::{ConfigArguments, note, serve};
+
+/// How often the progress is drawn anew.
+const REDRAW: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let config = arguments.config.load()?.config;
+    app::init_logging(&config)?;
+    let mut signals = Signals::new()?;
+    let running = App::build(&config).await?.spawn();
+    let outcome = tokio::select! {
+        fed = Box::pin(feed_and_deliver(&running)) => Some(fed?),
+        failure = running.failed() => return Err(failure.into()),
+        () = signals.next() => None,
+    };
+    let report = serve::stop(running, &config, &mut signals).await?;
+    note(&format!("tidegate: {report}"));
+    verdict(outcome, report)
+}
+
+/// Everything accepted has reached its end when this returns.
+async fn feed_and_deliver(running: &Running) -> Result<Fed, Failure> {
+    let fed = running.feed(tokio::io::stdin(), tokio::io::stdout()).await?;
+    let start = running.report();
+    let progress = Progress::new("delivering", start.waiting + ended(start));
+    let mut redraw = tokio::time::interval(REDRAW);
+    let mut idle = Box::pin(running.idle());
+    loop {
+        tokio::select! {
+            () = &mut idle => break,
+            _ = redraw.tick() => progress.set(ended(running.report())),
+        }
+    }
+    progress.done();
+    Ok(fed)
+}
+
+fn ended(report: Report) -> u64 {
+    report.delivered + report.dead + report.expired + report.dropped
+}
+
+/// Well is only what was accepted and delivered whole.
+fn verdict(outcome: Option<Fed>, report: Report) -> Result<(), Failure> {
+    let Some(fed) = outcome else {
+        return Err(Failure::new(format!(
+            "interrupted: {} events wait in the data directory",
+            report.waiting
+        )));
+    };
+    let undelivered = report.dead + report.expired + report.dropped + report.waiting;
+    if fed.refused > 0 || undelivered > 0 {
+        let refused = fed.refused;
+        return Err(Failure::new(format!("{refused} events were refused, {undelivered} were not delivered")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_delivery_is_well() {
+        let all = Report { delivered: 2, ..Report::default() };
+        assert!(verdict(Some(Fed { accepted: 2, refused: 0 }), all).is_ok());
+        assert!(verdict(Some(Fed { accepted: 2, refused: 1 }), all).is_err());
+        assert!(verdict(Some(Fed { accepted: 2, refused: 0 }), Report { dead: 1, ..all }).is_err());
+        assert!(verdict(None, all).is_err());
+    }
+}

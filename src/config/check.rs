@@ -1,0 +1,347 @@
+//! The rules: every setting's type and range, and what settings must agree on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::config::layers::{Given, Layers};
+use crate::config::{
+    Config, Delivery, Dispatch, Egress, Listen, Log, LogFormat, Manage, Place, Problem, Queue, Retry,
+    Sandbox, Store, Throttling, Unmatched,
+};
+
+/// The largest segment whose positions fit into an event id.
+const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+const WEEK_SECONDS: u64 = 7 * 86_400;
+const YEAR_SECONDS: u64 = 366 * 86_400;
+
+/// Checks everything and notes every problem; `None` when a value could not be made.
+pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Config> {
+    let mut of = Checker { layers, problems };
+    // Every section is checked before the first `?`, so that all problems are found.
+    let listen = of.listen();
+    let store = of.store();
+    let queue = of.queue();
+    let max_inflight = of.number("dispatch.max_inflight", 1..=65_536);
+    let shutdown_grace = of.seconds("dispatch.shutdown_grace_seconds", 0..=600);
+    let retry = of.retry();
+    let delivery = of.delivery();
+    let allow = of.list("egress.allow", &|text| parse_with(text, cidr, "a block such as 127.0.0.0/8"));
+    let labels = of.labels();
+    let throttling = of.throttling();
+    let manage = of.manage();
+    let log = of.log();
+    Some(Config {
+        listen: listen?,
+        store: store?,
+        queue: queue?,
+        dispatch: Dispatch {
+            max_inflight: NonZeroUsize::new(usize::try_from(max_inflight?).ok()?)?,
+            shutdown_grace: shutdown_grace?,
+        },
+        retry: retry?,
+        delivery: delivery?,
+        egress: Egress { allow: allow? },
+        labels: labels?,
+        throttling: throttling?,
+        manage: manage?,
+        log: log?,
+    })
+}
+
+struct Checker<'a> {
+    layers: &'a Layers,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn listen(&mut self) -> Option<Listen> {
+        let address = self.text("listen.address").and_then(|text| self.address(&text));
+        let hosts = self.list("listen.hosts", &host_name);
+        Some(Listen { address: address?, hosts: hosts? })
+    }
+
+    fn address(&mut self, text: &str) -> Option<SocketAddr> {
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Some(address),
+            Ok(address) => self.wrong(
+                "listen.address",
+                format!(
+                    "{address} is not a loopback address: callers need no token yet, so only this machine may \
+                     call; use 127.0.0.1:{0} or [::1]:{0}, behind a proxy that checks who calls",
+                    address.port()
+                ),
+            ),
+            Err(_) => self.wrong("listen.address", format!("{text:?} is not address:port, as 127.0.0.1:7080")),
+        }
+    }
+
+    fn store(&mut self) -> Option<Store> {
+        let data_dir = self.text("store.data_dir");
+        if data_dir.as_deref() == Some("") {
+            return self.wrong("store.data_dir", "must name a directory".to_owned());
+        }
+        let segment_bytes = self.number("store.segment_bytes", 1024 * 1024..=MAX_SEGMENT_BYTES);
+        let segment_age = self.seconds("store.segment_seconds", 1..=86_400);
+        let min_free_bytes = self.number("store.min_free_bytes", 0..=1 << 50);
+        let retention = self.seconds("store.dead_letter_retention_seconds", 60..=YEAR_SECONDS);
+        Some(Store {
+            data_dir: PathBuf::from(data_dir?),
+            segment_bytes: NonZeroU64::new(segment_bytes?)?,
+            segment_age: segment_age?,
+            min_free_bytes: min_free_bytes?,
+            dead_letter_retention: retention?,
+        })
+    }
+
+    fn queue(&mut self) -> Option<Queue> {
+        let ttl = self.seconds("queue.ttl_seconds", 1..=WEEK_SECONDS);
+        let drain = self.seconds("queue.drain_seconds", 1..=86_400);
+        let unmatched =
+            self.word("queue.unmatched", &[("refuse", Unmatched::Refuse), ("pass", Unmatched::Pass)]);
+        Some(Queue { ttl: ttl?, drain: drain?, unmatched: unmatched? })
+    }
+
+    fn retry(&mut self) -> Option<Retry> {
+        let min_delay = self.millis("retry.min_delay_ms", 1..=3_600_000);
+        let max_delay = self.millis("retry.max_delay_ms", 1..=86_400_000);
+        let attempts = self.number("retry.max_attempts", 1..=1_000);
+        self.ordered("retry.min_delay_ms", min_delay, "retry.max_delay_ms", max_delay);
+        Some(Retry {
+            min_delay: min_delay?,
+            max_delay: max_delay?,
+            max_attempts: NonZeroU16::new(u16::try_from(attempts?).ok()?)?,
+        })
+    }
+
+    fn delivery(&mut self) -> Option<Delivery> {
+        let connect = self.millis("delivery.connect_timeout_ms", 1..=600_000);
+        let head = self.millis("delivery.head_timeout_ms", 1..=600_000);
+        let total = self.millis("delivery.total_timeout_ms", 1..=600_000);
+        self.ordered("delivery.connect_timeout_ms", connect, "delivery.total_timeout_ms", total);
+        self.ordered("delivery.head_timeout_ms", head, "delivery.total_timeout_ms", total);
+        Some(Delivery { connect_timeout: connect?, head_timeout: head?, total_timeout: total? })
+    }
+
+    fn labels(&mut self) -> Option<BTreeMap<String, String>> {
+        let mut labels = BTreeMap::new();
+        let mut whole = true;
+        for key in ["org", "sandbox", "service", "account"] {
+            let setting = format!("labels.{key}");
+            let Some(value) = self.text(&setting) else {
+                whole = false;
+                continue;
+            };
+            if value.len() > 256 || value.chars().any(char::is_control) {
+                let rule = "a label has at most 256 bytes without control characters";
+                self.wrong::<()>(&setting, rule.to_owned());
+                whole = false;
+            } else if !value.is_empty() {
+                labels.insert(key.to_owned(), value);
+            }
+        }
+        whole.then_some(labels)
+    }
+
+    fn throttling(&mut self) -> Option<Throttling> {
+        let min = self.number("throttling.min", 1..=1_000_000);
+        let max = self.number("throttling.max", 1..=1_000_000);
+        let configs = self.number("throttling.max_configs_per_org", 1..=100_000);
+        self.ordered("throttling.min", min, "throttling.max", max);
+        Some(Throttling {
+            min: NonZeroU32::new(u32::try_from(min?).ok()?)?,
+            max: NonZeroU32::new(u32::try_from(max?).ok()?)?,
+            max_configs_per_org: NonZeroUsize::new(usize::try_from(configs?).ok()?)?,
+        })
+    }
+
+    fn manage(&mut self) -> Option<Manage> {
+        let require_headers = self.flag("manage.require_headers");
+        let reject_invalid = self.flag("manage.reject_invalid");
+        let error_as_object = self.flag("manage.error_as_object");
+        let sandboxes = self.sandboxes();
+        Some(Manage {
+            require_headers: require_headers?,
+            reject_invalid: reject_invalid?,
+            error_as_object: error_as_object?,
+            sandboxes: sandboxes?,
+        })
+    }
+
+    fn sandboxes(&mut self) -> Option<Vec<Sandbox>> {
+        const SETTING: &str = "manage.sandboxes";
+        let value = match &self.layers.get(SETTING)?.given {
+            Given::Typed(value) => value.clone(),
+            Given::Text(text) => match toml_value(text) {
+                Some(value) => value,
+                None => return self.wrong(SETTING, "must be a TOML list of tables".to_owned()),
+            },
+            Given::Texts(_) => return self.wrong(SETTING, "must be given once".to_owned()),
+        };
+        let sandboxes = match Vec::<Sandbox>::deserialize(value) {
+            Ok(sandboxes) => sandboxes,
+            Err(error) => {
+                return self
+                    .wrong(SETTING, format!("needs name, id and production each: {}", error.message()));
+            }
+        };
+        let mut seen = BTreeSet::new();
+        for sandbox in &sandboxes {
+            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            if sandbox.name.is_empty() || !sandbox.name.bytes().all(plain) {
+                self.wrong::<()>(
+                    SETTING,
+                    format!("name {:?} must be lower-case letters, digits, '-'", sandbox.name),
+                );
+            }
+            if uuid::Uuid::try_parse(&sandbox.id).is_err() {
+                self.wrong::<()>(SETTING, format!("id {:?} of {:?} is not a UUID", sandbox.id, sandbox.name));
+            }
+            for key in [&sandbox.name, &sandbox.id] {
+                if !seen.insert(key) {
+                    self.wrong::<()>(SETTING, format!("{key:?} is there twice"));
+                }
+            }
+        }
+        Some(sandboxes)
+    }
+
+    fn log(&mut self) -> Option<Log> {
+        let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level.to_owned()));
+        let level = self.word("log.level", &levels);
+        let formats = [("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
+        let format = self.word("log.format", &formats);
+        Some(Log { level: level?, format: format? })
+    }
+
+    /// Notes a problem at the place of the setting's value.
+    fn wrong<T>(&mut self, setting: &str, detail: String) -> Option<T> {
+        let place = self.layers.get(setting).map_or(Place::Defaults, |placed| placed.place.clone());
+        self.problems.push(Problem { place, subject: setting.to_owned(), detail });
+        None
+    }
+
+    fn text(&mut self, setting: &str) -> Option<String> {
+        match &self.layers.get(setting)?.given {
+            Given::Typed(toml::Value::String(text)) | Given::Text(text) => Some(text.clone()),
+            Given::Typed(other) => self.wrong(setting, format!("must be text, not {}", kind(other))),
+            Given::Texts(_) => self.wrong(setting, "must be given once".to_owned()),
+        }
+    }
+
+    fn number(&mut self, setting: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        let (low, high) = (range.start(), range.end());
+        let given = match &self.layers.get(setting)?.given {
+            Given::Typed(toml::Value::Integer(number)) => u64::try_from(*number).ok(),
+            Given::Typed(other) => {
+                return self.wrong(setting, format!("must be a whole number, not {}", kind(other)));
+            }
+            Given::Text(text) => text.trim().parse().ok(),
+            Given::Texts(_) => return self.wrong(setting, "must be given once".to_owned()),
+        };
+        match given.filter(|number| range.contains(number)) {
+            Some(number) => Some(number),
+            None => self.wrong(setting, format!("must be a whole number from {low} to {high}")),
+        }
+    }
+
+    fn seconds(&mut self, setting: &str, range: RangeInclusive<u64>) -> Option<Duration> {
+        self.number(setting, range).map(Duration::from_secs)
+    }
+
+    fn millis(&mut self, setting: &str, range: RangeInclusive<u64>) -> Option<Duration> {
+        self.number(setting, range).map(Duration::from_millis)
+    }
+
+    fn flag(&mut self, setting: &str) -> Option<bool> {
+        match &self.layers.get(setting)?.given {
+            Given::Typed(toml::Value::Boolean(flag)) => Some(*flag),
+            Given::Text(text) if text == "true" => Some(true),
+            Given::Text(text) if text == "false" => Some(false),
+            _ => self.wrong(setting, "must be true or false".to_owned()),
+        }
+    }
+
+    fn word<T: Clone>(&mut self, setting: &str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text(setting)?;
+        match words.iter().find(|(word, _)| *word == text) {
+            Some((_, meaning)) => Some(meaning.clone()),
+            None => {
+                let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                self.wrong(setting, format!("must be one of {}, not {text:?}", all.join(", ")))
+            }
+        }
+    }
+
+    fn list<T>(&mut self, setting: &str, parse: &dyn Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+        let texts: Vec<String> = match &self.layers.get(setting)?.given {
+            Given::Typed(toml::Value::Array(values)) => {
+                let texts: Option<Vec<String>> =
+                    values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
+                match texts {
+                    Some(texts) => texts,
+                    None => return self.wrong(setting, "must be a list of texts".to_owned()),
+                }
+            }
+            Given::Typed(_) => return self.wrong(setting, "must be a list of texts".to_owned()),
+            Given::Text(text) => {
+                text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+            }
+            Given::Texts(texts) => texts.clone(),
+        };
+        let mut parsed = Vec::with_capacity(texts.len());
+        for text in &texts {
+            match parse(text) {
+                Ok(item) => parsed.push(item),
+                Err(detail) => drop(self.wrong::<()>(setting, detail)),
+            }
+        }
+        (parsed.len() == texts.len()).then_some(parsed)
+    }
+
+    /// Notes a problem when both are there and the first exceeds the second.
+    fn ordered<T: PartialOrd>(&mut self, low: &str, low_value: Option<T>, high: &str, high_value: Option<T>) {
+        if let (Some(a), Some(b)) = (low_value, high_value)
+            && a > b
+        {
+            self.wrong::<()>(low, format!("must not exceed {high}"));
+        }
+    }
+}
+
+fn host_name(text: &str) -> Result<String, String> {
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+    if text.is_empty() || !plain {
+        return Err(format!("{text:?} is not a host name without port"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// A single address means the block of that address alone.
+fn cidr(text: &str) -> Result<IpNet, ipnet::AddrParseError> {
+    IpNet::from_str(text).or_else(|error| IpAddr::from_str(text).map(IpNet::from).map_err(|_| error))
+}
+
+fn parse_with<T, E: Display>(
+    text: &str,
+    parse: impl Fn(&str) -> Result<T, E>,
+    expected: &str,
+) -> Result<T, String> {
+    parse(text).map_err(|error| format!("{text:?} is not {expected}: {error}"))
+}
+
+fn toml_value(text: &str) -> Option<toml::Value> {
+    format!("value = {text}").parse::<toml::Table>().ok()?.remove("value")
+}
+
+fn kind(value: &toml::Value) -> &'static str {
+    value.type_str()
+}

@@ -1,0 +1,52 @@
+//! The configuration in force as TOML, each value with its origin.
+
+use crate::config::layers::{Given, Layers, variable_of};
+use crate::config::{DEFAULTS, Place};
+
+/// Walks the defaults file, so that sections and settings come in its order; the text is itself a valid
+/// configuration file.
+pub(super) fn to_toml(layers: &Layers) -> String {
+    let mut out = String::new();
+    let mut section = "";
+    for line in DEFAULTS.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name;
+            if !out.is_empty() {
+                out.push('\n');
+            }
+            out.push_str(&format!("[{section}]\n"));
+            continue;
+        }
+        let Some((key, default)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) else {
+            continue;
+        };
+        let setting = format!("{section}.{key}");
+        let Some(placed) = layers.get(&setting) else { continue };
+        let value = match &placed.given {
+            Given::Typed(value) => value.to_string(),
+            Given::Text(text) => of_text(default, text),
+            Given::Texts(texts) => list(texts.iter().map(String::as_str)),
+        };
+        let origin = match &placed.place {
+            Place::Defaults => format!("default; {}", variable_of(&setting)),
+            other => other.to_string(),
+        };
+        out.push_str(&format!("{key} = {value} # {origin}\n"));
+    }
+    out
+}
+
+/// Text takes the type of the setting, which its default shows.
+fn of_text(default: &str, text: &str) -> String {
+    match default.chars().next() {
+        Some('"') => toml::Value::String(text.to_owned()).to_string(),
+        Some('[') if !text.trim_start().starts_with('[') => {
+            list(text.split(',').map(str::trim).filter(|part| !part.is_empty()))
+        }
+        _ => text.trim().to_owned(),
+    }
+}
+
+fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    toml::Value::Array(texts.map(|text| toml::Value::String(text.to_owned())).collect()).to_string()
+}

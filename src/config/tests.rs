@@ -1,0 +1,156 @@
+//! The layers lie over each other in order, and a bad configuration is reported whole, with places.
+
+use std::io::Write;
+
+use super::*;
+
+/// A file of its own that is gone with the value.
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(text.as_bytes()).expect("written");
+    file
+}
+
+fn inputs(file: &tempfile::NamedTempFile, environment: &[(&str, &str)], flags: Vec<Flag>) -> Inputs {
+    let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Inputs { file: File::Named(file.path().to_owned()), environment, flags }
+}
+
+fn problems(text: &str, environment: &[(&str, &str)], flags: Vec<Flag>) -> Vec<String> {
+    let file = file(text);
+    let error = Config::load(&inputs(&file, environment, flags)).expect_err("problems");
+    let path = file.path().display().to_string();
+    error.problems.iter().map(|problem| problem.to_string().replace(&path, "FILE")).collect()
+}
+
+#[test]
+fn the_defaults_are_a_valid_configuration() {
+    let config = Config::load(&inputs(&file(""), &[], Vec::new())).expect("valid").config;
+    assert_eq!(config.listen.address.to_string(), "127.0.0.1:7080");
+    assert_eq!(config.queue.ttl, Duration::from_secs(6 * 3600));
+    assert_eq!(config.queue.drain, Duration::from_secs(24 * 3600));
+    assert_eq!(config.queue.unmatched, Unmatched::Refuse);
+    assert_eq!(config.labels.get("sandbox").map(String::as_str), Some("prod"));
+    assert!(!config.labels.contains_key("account"));
+    assert!(config.egress.allow.is_empty());
+    assert!(config.manage.sandboxes.iter().any(|sandbox| sandbox.name == "prod" && sandbox.production));
+}
+
+#[test]
+fn later_layers_cover_earlier_ones_value_by_value() {
+    let file =
+        file("[throttling]\nmin = 1\nmax = 7000\n[retry]\nmax_attempts = 3\n[dispatch]\nmax_inflight = 9\n");
+    let environment =
+        [("TIDEGATE_THROTTLING_MAX", "6000"), ("TIDEGATE_DISPATCH_MAX_INFLIGHT", "10"), ("HOME", "/")];
+    let flag = Flag { flag: "--max", setting: "throttling.max", values: vec!["5500".to_owned()] };
+    let config = Config::load(&inputs(&file, &environment, vec![flag])).expect("valid").config;
+    assert_eq!(config.throttling.min.get(), 1, "file over default");
+    assert_eq!(config.dispatch.max_inflight.get(), 10, "environment over file");
+    assert_eq!(config.throttling.max.get(), 5500, "flag over environment");
+    assert_eq!(config.retry.max_attempts.get(), 3);
+    assert_eq!(config.retry.min_delay, Duration::from_secs(1), "untouched");
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_place() {
+    let text = "[listen]\naddress = \"0.0.0.0:7080\"\n[store]\ndata_dirr = \"x\"\nsegment_bytes = 1\n\
+                [queue]\nunmatched = 3\n[nonsense]\nx = 1\n";
+    let environment = [("TIDEGATE_QUEUE_TTL_SECONDS", "forever"), ("TIDEGATE_QUEUE_TLT", "1")];
+    let flag = Flag {
+        flag: "--egress-allow",
+        setting: "egress.allow",
+        values: vec!["10.0.0.0/8".to_owned(), "10/8".to_owned()],
+    };
+    let problems = problems(text, &environment, vec![flag]);
+    let expected = [
+        "FILE:2: listen.address: 0.0.0.0:7080 is not a loopback address",
+        "FILE:4: store.data_dirr: unknown setting; did you mean store.data_dir?",
+        "FILE:5: store.segment_bytes: must be a whole number from 1048576 to 67108864",
+        "FILE:7: queue.unmatched: must be text, not integer",
+        "FILE:9: nonsense.x: unknown setting; see the commented defaults",
+        "environment TIDEGATE_QUEUE_TLT: TIDEGATE_QUEUE_TLT: unknown setting; see the commented defaults",
+        "environment TIDEGATE_QUEUE_TTL_SECONDS: queue.ttl_seconds: must be a whole number from 1 to 604800",
+        "flag --egress-allow: egress.allow: \"10/8\" is not a block such as 127.0.0.0/8",
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, start) in problems.iter().zip(expected) {
+        assert!(problem.starts_with(start), "{problem}\nshould start with\n{start}");
+    }
+}
+
+#[test]
+fn syntax_errors_have_lines_and_do_not_hide_other_layers() {
+    let problems = problems("[listen]\naddress = \n", &[("TIDEGATE_LOG_LEVEL", "loud")], Vec::new());
+    assert!(problems[0].starts_with("FILE:2: syntax: "), "{problems:#?}");
+    assert!(
+        problems[1].starts_with("environment TIDEGATE_LOG_LEVEL: log.level: must be one of"),
+        "{problems:#?}"
+    );
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_named() {
+    let text = "[retry]\nmin_delay_ms = 2000\nmax_delay_ms = 1000\n[delivery]\nhead_timeout_ms = 90000\n\
+                [throttling]\nmin = 6000\n";
+    let problems = problems(text, &[], Vec::new());
+    assert_eq!(
+        problems,
+        [
+            "FILE:2: retry.min_delay_ms: must not exceed retry.max_delay_ms",
+            "FILE:5: delivery.head_timeout_ms: must not exceed delivery.total_timeout_ms",
+            "FILE:7: throttling.min: must not exceed throttling.max",
+        ]
+    );
+}
+
+#[test]
+fn sandboxes_are_checked_and_taken_from_the_environment_too() {
+    let good = "[{ name = \"dev\", id = \"7d3f5b0e-2c41-4a7e-9d86-51c0e2a94b18\", production = false }]";
+    let config = Config::load(&inputs(&file(""), &[("TIDEGATE_MANAGE_SANDBOXES", good)], Vec::new()));
+    assert_eq!(config.expect("valid").config.manage.sandboxes[0].name, "dev");
+    let problems =
+        problems("[manage]\nsandboxes = [{ name = \"A\", id = \"1\", production = true }]\n", &[], vec![]);
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+}
+
+#[test]
+fn a_missing_file_is_a_problem_only_when_it_was_named() {
+    let named = Inputs { file: File::Named("/nonexistent/tidegate.toml".into()), ..Inputs::default() };
+    let error = Config::load(&named).expect_err("missing").to_string();
+    assert!(error.starts_with("/nonexistent/tidegate.toml: file: cannot be read"), "{error}");
+    let by_variable = [("TIDEGATE_CONFIG".to_owned(), "/nonexistent/too.toml".to_owned())];
+    let named = Inputs { environment: by_variable.to_vec(), ..Inputs::default() };
+    assert!(Config::load(&named).is_err());
+    let none = Inputs { file: File::Absent, environment: by_variable.to_vec(), ..Inputs::default() };
+    assert!(Config::load(&none).is_ok());
+}
+
+#[test]
+fn what_is_printed_is_a_configuration_with_the_same_meaning() {
+    let first = file("[egress]\nallow = [\"127.0.0.0/8\"]\n");
+    let environment =
+        [("TIDEGATE_LISTEN_HOSTS", "gate.internal, b"), ("TIDEGATE_MANAGE_REJECT_INVALID", "true")];
+    let loaded = Config::load(&inputs(&first, &environment, Vec::new())).expect("valid");
+    let printed = loaded.to_toml();
+    assert!(printed.contains("# environment TIDEGATE_LISTEN_HOSTS"), "{printed}");
+    assert!(printed.contains(":2\n"), "{printed}");
+    let again = Config::load(&inputs(&file(&printed), &[], Vec::new())).expect(&printed);
+    assert_eq!(again.config, loaded.config);
+}
+
+#[test]
+fn every_setting_is_checked_and_has_a_variable_of_its_own() {
+    let defaults: toml::Table = DEFAULTS.parse().expect("valid");
+    let mut variables = std::collections::BTreeSet::new();
+    for (section, rows) in &defaults {
+        for key in rows.as_table().expect("a section").keys() {
+            let setting = format!("{section}.{key}");
+            assert!(variables.insert(layers::variable_of(&setting)), "{setting}");
+            let problems = problems(&format!("[{section}]\n{key} = 1979-05-27\n"), &[], Vec::new());
+            assert!(
+                problems.iter().any(|line| line.starts_with(&format!("FILE:2: {setting}: "))),
+                "{problems:?}"
+            );
+        }
+    }
+}

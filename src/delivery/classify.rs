@@ -1,0 +1,187 @@
+//! What an answer or a failure means: pure, by status, header and error type, never by text.
+//!
+//! Must not know: sockets, time other than what it is handed.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDateTime};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+
+use super::egress::Blocked;
+use crate::clock::Timestamp;
+use crate::event::{Cause, Outcome};
+
+/// The longest that an endpoint can ask to be left alone.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// What a Mashery gateway says beside 403 when a call came too fast: a wait, not a refusal (contracts.md).
+const MASHERY_CODE: &str = "x-mashery-error-code";
+const MASHERY_WAITS: [&str; 3] =
+    ["ERR_403_DEVELOPER_OVER_QPS", "ERR_403_DEVELOPER_OVER_RATE", "ERR_403_SERVICE_OVER_QPS"];
+
+/// The outcome of a complete response head: 2xx is delivered whatever becomes of the body; 408, 425, 429, 5xx
+/// and a gateway's 403 for haste may heal; everything else will not, redirects included, which are never
+/// followed.
+pub(super) fn answer(status: StatusCode, headers: &HeaderMap, wall: Timestamp) -> Outcome {
+    let cause = Cause::Status(status.as_u16());
+    match status.as_u16() {
+        code @ 200..=299 => Outcome::Delivered { status: code },
+        408 | 425 | 429 | 500.. => Outcome::Retry { cause, retry_after: retry_after(headers, wall) },
+        403 if over_limit(headers) => Outcome::Retry { cause, retry_after: retry_after(headers, wall) },
+        _ => Outcome::Reject { cause },
+    }
+}
+
+fn over_limit(headers: &HeaderMap) -> bool {
+    headers.get(MASHERY_CODE).is_some_and(|code| MASHERY_WAITS.iter().any(|wait| code == wait))
+}
+
+/// The outcome of an attempt without a complete response head.
+pub(super) fn failure(error: &reqwest::Error) -> Outcome {
+    if find::<Blocked>(error).is_some() {
+        return Outcome::Reject { cause: Cause::Blocked };
+    }
+    if error.is_builder() {
+        // The request could not even be put together: it never will be.
+        return Outcome::Reject { cause: Cause::Internal };
+    }
+    Outcome::Retry { cause: transport_cause(error), retry_after: None }
+}
+
+/// The outcome of an attempt that ran out of time.
+pub(super) const fn timed_out() -> Outcome {
+    Outcome::Retry { cause: Cause::Timeout, retry_after: None }
+}
+
+fn transport_cause(error: &reqwest::Error) -> Cause {
+    if error.is_timeout() {
+        Cause::Timeout
+    } else if error.is_dns() {
+        Cause::Dns
+    } else if find::<rustls::Error>(error).is_some() {
+        Cause::Tls
+    } else if error.is_connect() {
+        Cause::Connect
+    } else if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+        Cause::Malformed
+    } else {
+        Cause::Closed
+    }
+}
+
+/// The first error of type `E` in the chain of sources. An `io::Error` names as its source what lies below
+/// the error it wraps, so that the wrapped one is looked at as well.
+fn find<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
+    let mut next = error.source();
+    while let Some(current) = next {
+        if let Some(found) = current.downcast_ref::<E>() {
+            return Some(found);
+        }
+        next = match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => current.source(),
+        };
+    }
+    None
+}
+
+/// `Retry-After` in seconds or as one of the three HTTP dates (RFC 9110 5.6.7, 10.2.3), held within
+/// 0 ..= 1 h. A date in the past is zero; what cannot be read is nothing.
+fn retry_after(headers: &HeaderMap, wall: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Digits that do not fit are more than the longest wait.
+        let seconds = text.parse().unwrap_or(u64::MAX);
+        return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+    }
+    let until_ms = u64::try_from(http_date(text)?.and_utc().timestamp_millis()).unwrap_or(0);
+    Some(Timestamp::from_millis(until_ms).since(wall).min(RETRY_AFTER_MAX))
+}
+
+fn http_date(text: &str) -> Option<NaiveDateTime> {
+    if let Ok(date) = DateTime::parse_from_rfc2822(text) {
+        return Some(date.naive_utc());
+    }
+    ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(status: u16, value: &str, wall: Timestamp) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, value.parse().expect("header"));
+        match answer(StatusCode::from_u16(status).expect("status"), &headers, wall) {
+            Outcome::Retry { retry_after, .. } => retry_after,
+            other => panic!("{status} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_status_has_its_meaning() {
+        for code in 200..=999_u16 {
+            let status = StatusCode::from_u16(code).expect("status");
+            let outcome = answer(status, &HeaderMap::new(), Timestamp::ZERO);
+            let cause = Cause::Status(code);
+            let wanted = match code {
+                200..=299 => Outcome::Delivered { status: code },
+                408 | 425 | 429 | 500..=999 => Outcome::Retry { cause, retry_after: None },
+                _ => Outcome::Reject { cause },
+            };
+            assert_eq!(outcome, wanted, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_gateways_over_limit_answer_is_a_wait() {
+        let outcome = |code: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(MASHERY_CODE, http::HeaderValue::from_static(code));
+            headers.insert(RETRY_AFTER, http::HeaderValue::from_static("1"));
+            answer(StatusCode::FORBIDDEN, &headers, Timestamp::ZERO)
+        };
+        let cause = Cause::Status(403);
+        for code in MASHERY_WAITS {
+            let wait = Some(Duration::from_secs(1));
+            assert_eq!(outcome(code), Outcome::Retry { cause: cause.clone(), retry_after: wait }, "{code}");
+        }
+        assert_eq!(outcome("ERR_403_DEVELOPER_INACTIVE"), Outcome::Reject { cause });
+    }
+
+    #[test]
+    fn retry_after_is_read_in_all_forms_and_clamped() {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        let date_ms = 784_111_777_000;
+        let wall = Timestamp::from_millis(date_ms - 90_000);
+        let seconds = |s| Some(Duration::from_secs(s));
+        for (value, wanted) in [
+            ("0", seconds(0)),
+            ("17", seconds(17)),
+            (" 17 ", seconds(17)),
+            ("3600", seconds(3600)),
+            ("3601", seconds(3600)),
+            ("99999999999999999999999999", seconds(3600)),
+            ("-5", None),
+            ("+5", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", seconds(90)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", seconds(90)),
+            ("Sun Nov  6 08:49:37 1994", seconds(90)),
+            ("Sun, 06 Nov 1904 08:49:37 GMT", seconds(0)),
+            ("Sun, 06 Nov 2094 08:49:37 GMT", None),
+            ("Sat, 06 Nov 2094 08:49:37 GMT", seconds(3600)),
+        ] {
+            assert_eq!(after(503, value, wall), wanted, "{value:?}");
+        }
+        assert_eq!(after(429, "5", wall), seconds(5));
+        assert_eq!(after(503, "Sun, 06 Nov 1994 08:49:37 GMT", wall + Duration::from_secs(100)), seconds(0));
+    }
+}

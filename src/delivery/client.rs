@@ -1,0 +1,160 @@
+//! Attempts over the network: one HTTP client for all calls, and the deadlines around each of them.
+//!
+//! One attempt is one call: no redirect is followed, nothing is sent twice. (A pooled connection that turns out
+//! closed before a byte of the request is written is replaced by a fresh one; the endpoint has seen nothing.)
+//!
+//! Must not know: the queue, limits, policies.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use reqwest::{Certificate, Client, Response, redirect, retry};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Call, Deliver, EgressGuard, classify, request};
+use crate::clock::Clock;
+use crate::event::{Cause, Outcome};
+
+/// How long an unused connection is kept: below the five seconds after which common servers close theirs, so
+/// that a connection is rarely closed under a request.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+/// How much of a response body is read, so that its connection can be used again; longer ones are cut.
+const BODY_MAX_BYTES: u64 = 64 * 1024;
+/// How long a response body is waited for. The status is known by then and a slow body must not hold a slot.
+const BODY_WAIT: Duration = Duration::from_secs(2);
+/// The largest response head over HTTP/2. Over HTTP/1 the client's own bounds hold: 100 fields, about 400 KiB.
+const H2_HEAD_MAX_BYTES: u32 = 64 * 1024;
+
+/// What the client is told at start.
+#[derive(Debug, Clone)]
+pub struct DeliveryOptions {
+    /// Which addresses may be called.
+    pub egress: EgressGuard,
+    /// The longest for resolving, connecting and the TLS handshake together.
+    pub connect_timeout: Duration,
+    /// The longest from the start of the attempt to the complete response head.
+    pub head_timeout: Duration,
+    /// The longest for the whole attempt, unless the call says otherwise.
+    pub total_timeout: Duration,
+    /// Unused connections kept per host; best as many as calls may be in flight to one.
+    pub pool_max_idle_per_host: usize,
+    /// Certificates in PEM form that are trusted beside those of the system: for private authorities.
+    pub extra_ca_pem: Option<Vec<u8>>,
+}
+
+impl Default for DeliveryOptions {
+    fn default() -> Self {
+        Self {
+            egress: EgressGuard::new(&[]),
+            connect_timeout: Duration::from_secs(3),
+            head_timeout: Duration::from_secs(30),
+            total_timeout: Duration::from_secs(30),
+            pool_max_idle_per_host: 1024,
+            extra_ca_pem: None,
+        }
+    }
+}
+
+/// Why the client cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// The extra certificates cannot be read.
+    #[error("the extra CA certificates are not PEM")]
+    ExtraCa(#[source] reqwest::Error),
+    /// The client cannot be set up, for example because the system has no CA certificates.
+    #[error("the HTTP client cannot be set up")]
+    Client(#[source] reqwest::Error),
+}
+
+/// Makes calls over HTTP/1.1, or HTTP/2 where TLS negotiates it. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct HttpDeliverer {
+    client: Client,
+    egress: EgressGuard,
+    clock: Clock,
+    head_timeout: Duration,
+    total_timeout: Duration,
+}
+
+impl HttpDeliverer {
+    /// Sets up the client. The wall time of `clock` goes out with the calls and dates `Retry-After`.
+    ///
+    /// # Errors
+    /// [`DeliveryError`] when certificates cannot be loaded.
+    pub fn new(options: DeliveryOptions, clock: Clock) -> Result<Self, DeliveryError> {
+        install_provider();
+        let mut builder = Client::builder()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .referer(false)
+            .dns_resolver(options.egress.clone())
+            .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(options.pool_max_idle_per_host)
+            .http2_max_header_list_size(H2_HEAD_MAX_BYTES)
+            .tcp_nodelay(true)
+            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+        if let Some(pem) = &options.extra_ca_pem {
+            let extra = Certificate::from_pem_bundle(pem).map_err(DeliveryError::ExtraCa)?;
+            builder = builder.tls_certs_merge(extra);
+        }
+        Ok(Self {
+            client: builder.build().map_err(DeliveryError::Client)?,
+            egress: options.egress,
+            clock,
+            head_timeout: options.head_timeout,
+            total_timeout: options.total_timeout,
+        })
+    }
+
+    async fn call(self, call: Call) -> Outcome {
+        if self.egress.check_literal(&call.url).is_err() {
+            return Outcome::Reject { cause: Cause::Blocked };
+        }
+        let started = Instant::now();
+        let total = call.timeout.unwrap_or(self.total_timeout);
+        let request = request::build(call, self.clock.wall());
+        let head = timeout_at(started + self.head_timeout.min(total), self.client.execute(request)).await;
+        let response = match head {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return classify::failure(&error),
+            Err(_elapsed) => return classify::timed_out(),
+        };
+        let outcome = classify::answer(response.status(), response.headers(), self.clock.wall());
+        // Whatever becomes of the body, the status stands.
+        let body_end = (started + total).min(Instant::now() + BODY_WAIT);
+        let _cut = timeout_at(body_end, read_away(response)).await;
+        outcome
+    }
+}
+
+impl Deliver for HttpDeliverer {
+    fn attempt(&self, call: Call) -> BoxFuture<'static, Outcome> {
+        Box::pin(self.clone().call(call))
+    }
+}
+
+/// Reads a short body to its end, which gives the connection back to the pool; gives up on a longer one,
+/// which closes it.
+async fn read_away(mut response: Response) {
+    let announced = response.content_length().unwrap_or(0);
+    let mut left = BODY_MAX_BYTES;
+    if announced > left {
+        return;
+    }
+    while let Ok(Some(chunk)) = response.chunk().await {
+        left = left.saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+/// Makes ring the process's TLS provider unless there is one already.
+fn install_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Losing a race here means that another client has just installed the same one.
+        let _lost = rustls::crypto::ring::default_provider().install_default();
+    }
+}

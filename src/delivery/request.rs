@@ -1,0 +1,89 @@
+//! From a [`Call`] to the outgoing request: the producer's headers, then tidegate's own over them.
+//!
+//! Must not know: how the request travels.
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method};
+use reqwest::Request;
+
+use super::Call;
+use crate::clock::Timestamp;
+
+/// The event's id, the same for every attempt (Standard Webhooks).
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+/// Unix seconds of this attempt (Standard Webhooks).
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+/// Which attempt this is, from 1.
+const ATTEMPT: HeaderName = HeaderName::from_static("tidegate-attempt");
+
+/// Builds the request of an attempt made at the wall time `at`. The host comes from the URL, the length from
+/// the body, `user-agent` from the client unless the producer gave one; a body of unknown kind is
+/// `application/octet-stream`; everything else, `traceparent` included, goes out as it was given.
+pub(super) fn build(call: Call, at: Timestamp) -> Request {
+    let mut request = Request::new(call.method, call.url.as_url().clone());
+    let mut headers = call.headers;
+    // A printed id is plain ASCII: the value is always valid.
+    if let Ok(id) = HeaderValue::try_from(call.id.to_string()) {
+        headers.insert(WEBHOOK_ID, id);
+    }
+    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(at.as_millis() / 1000));
+    headers.insert(ATTEMPT, HeaderValue::from(call.attempt));
+    if !call.body.is_empty() {
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
+        *request.body_mut() = Some(call.body.into());
+    } else if matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) {
+        // The client names no length for an empty body, and some servers answer 411 to that (RFC 9110 8.6).
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(0_u16));
+    }
+    *request.headers_mut() = headers;
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, Method};
+
+    use super::*;
+    use crate::event::{CanonicalUrl, EventId};
+
+    fn call(headers: &[(&'static str, &'static str)], body: &'static str) -> Call {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
+        Call {
+            id: EventId::new(1_700_000_000_000, 5),
+            attempt: 3,
+            method: Method::PUT,
+            url: CanonicalUrl::parse("https://h.org/a%2fb?q=1").expect("valid"),
+            headers,
+            body: Bytes::from_static(body.as_bytes()),
+            timeout: None,
+        }
+    }
+
+    #[test]
+    fn own_headers_win_over_the_producers() {
+        let call =
+            call(&[("webhook-id", "forged"), ("tidegate-attempt", "9"), ("traceparent", "00-1-2-01")], "x");
+        let id = call.id.to_string();
+        let request = build(call, Timestamp::from_millis(1_700_000_123_999));
+        let headers = request.headers();
+        assert_eq!(headers["webhook-id"], id.as_str());
+        assert_eq!(headers["webhook-timestamp"], "1700000123");
+        assert_eq!(headers["tidegate-attempt"], "3");
+        assert_eq!(headers["traceparent"], "00-1-2-01");
+        assert_eq!(request.url().as_str(), "https://h.org/a%2Fb?q=1");
+        assert_eq!(request.method(), Method::PUT);
+    }
+
+    #[test]
+    fn a_kind_is_named_only_for_a_body_that_has_none() {
+        let kind =
+            |headers, body| build(call(headers, body), Timestamp::ZERO).headers().get(CONTENT_TYPE).cloned();
+        assert_eq!(kind(&[], "x").expect("set"), "application/octet-stream");
+        assert_eq!(kind(&[("content-type", "text/csv")], "x").expect("kept"), "text/csv");
+        assert_eq!(kind(&[], ""), None);
+    }
+}

@@ -1,0 +1,188 @@
+//! Reading ahead: how much one lane keeps loaded, and how much all lanes together do.
+//!
+//! A lane starts small and doubles each time it has used up a full page before the next one came. Above the
+//! common bounds a lane gets a few entries only when it has none, so that lanes that are stuck never keep
+//! another one from its work.
+//!
+//! Must not know: what is read.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::dispatch::lanes::LaneId;
+use crate::store::ReadLimit;
+
+/// Entries that a lane reads ahead, at first and at most.
+const LANE_ENTRIES: (usize, usize) = (32, 1024);
+/// Bytes of one page, at least and at most.
+const PAGE_BYTES: (usize, usize) = (256 << 10, 4 << 20);
+/// What the bytes of a page are planned with, per entry.
+const BYTES_PER_ENTRY: usize = 4 << 10;
+/// A due entry may be fetched although the read-ahead is full: in pages of this size, up to this excess.
+const DUE_PAGE: usize = 8;
+const DUE_EXCESS: usize = 1024;
+/// What a lane without entries gets when the common bounds are met.
+const LEAN_PAGE: usize = 4;
+/// Entries and bytes that all lanes together read ahead.
+const ALL_ENTRIES: usize = 65_536;
+const ALL_BYTES: usize = 64 << 20;
+/// Pages being read at a time.
+const LOADS: usize = 64;
+/// How long a lane whose page failed is left alone, at first and at most.
+const FAILED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// The read-ahead of one lane.
+#[derive(Debug)]
+pub(super) struct Window {
+    entries: usize,
+    /// The queue has, or may have, plain entries that are not loaded.
+    more: bool,
+    loading: Option<usize>,
+    queued: bool,
+    failures: u32,
+    not_before: Timestamp,
+}
+
+impl Window {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: LANE_ENTRIES.0,
+            more: false,
+            loading: None,
+            queued: false,
+            failures: 0,
+            not_before: Timestamp::ZERO,
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        !self.more && self.loading.is_none() && !self.queued
+    }
+
+    /// New entries were announced.
+    pub(super) fn announced(&mut self) {
+        self.more = true;
+    }
+
+    /// When a failed page may be asked for again, if one failed.
+    pub(super) fn retry_at(&self) -> Option<Timestamp> {
+        (self.failures > 0 && self.loading.is_none()).then_some(self.not_before)
+    }
+
+    /// How many entries to ask for now: none, the free part of the window, or a few for the sake of a due
+    /// one.
+    pub(super) fn wants(&self, held: Held, now: Timestamp) -> usize {
+        if self.loading.is_some() || now < self.not_before {
+            return 0;
+        }
+        let room = self.entries.saturating_sub(held.entries);
+        let due =
+            held.due_pending && (room > 0 || !held.due_loaded && held.entries < self.entries + DUE_EXCESS);
+        if due {
+            room.max(DUE_PAGE)
+        } else if self.more && held.entries <= self.entries / 2 {
+            room
+        } else {
+            0
+        }
+    }
+
+    /// Takes a page in; tells whether the lane keeps up with its reading only if the window grows.
+    pub(super) fn loaded(&mut self, entries: usize, more: bool, starved: bool) {
+        let asked = self.loading.take().unwrap_or(0);
+        self.failures = 0;
+        self.more = more;
+        if starved && more && entries > 0 && entries >= asked / 2 {
+            self.entries = (self.entries * 2).min(LANE_ENTRIES.1);
+        }
+    }
+
+    pub(super) fn failed(&mut self, now: Timestamp) {
+        self.loading = None;
+        self.more = true;
+        let wait = FAILED.0.saturating_mul(1 << self.failures.min(6)).min(FAILED.1);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = now + wait;
+    }
+}
+
+/// What a lane holds when it asks for a page.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    pub(super) entries: usize,
+    /// Due entries are loaded.
+    pub(super) due_loaded: bool,
+    /// Due entries wait in the queue.
+    pub(super) due_pending: bool,
+}
+
+/// The read-ahead of all lanes.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    queue: VecDeque<LaneId>,
+    loads: usize,
+    /// Loaded, or asked for.
+    entries: usize,
+    bytes: usize,
+}
+
+impl Ahead {
+    /// Puts a lane in the queue of those that get a page.
+    pub(super) fn enqueue(&mut self, lane: LaneId, window: &mut Window) {
+        if !window.queued && window.loading.is_none() {
+            window.queued = true;
+            self.queue.push_back(lane);
+        }
+    }
+
+    /// Whether nothing is loaded, being loaded, or waits for that.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.loads == 0 && self.entries == 0
+    }
+
+    pub(super) fn has_next(&self) -> bool {
+        self.loads < LOADS && !self.queue.is_empty()
+    }
+
+    /// The next lane that gets a page, if one more may be read.
+    pub(super) fn next(&mut self) -> Option<LaneId> {
+        if self.loads < LOADS { self.queue.pop_front() } else { None }
+    }
+
+    /// Decides the page of the lane that [`Ahead::next`] named; `None` when it needs none any more.
+    pub(super) fn page(&mut self, window: &mut Window, held: Held, now: Timestamp) -> Option<ReadLimit> {
+        window.queued = false;
+        let wanted = window.wants(held, now);
+        let over = self.entries + wanted > ALL_ENTRIES || self.bytes > ALL_BYTES;
+        let entries = match (over, held.entries == 0 || held.due_pending) {
+            (false, _) => wanted,
+            (true, true) => wanted.min(LEAN_PAGE),
+            (true, false) => 0,
+        };
+        if entries == 0 {
+            return None;
+        }
+        window.loading = Some(entries);
+        self.loads += 1;
+        self.entries += entries;
+        let bytes = (entries * BYTES_PER_ENTRY).clamp(PAGE_BYTES.0, PAGE_BYTES.1);
+        Some(ReadLimit { entries, bytes })
+    }
+
+    /// A page came or failed: its reservation ends.
+    pub(super) fn ended(&mut self, window: &Window) {
+        self.loads = self.loads.saturating_sub(1);
+        self.entries = self.entries.saturating_sub(window.loading.unwrap_or(0));
+    }
+
+    pub(super) fn took(&mut self, entries: usize, bytes: usize) {
+        self.entries += entries;
+        self.bytes += bytes;
+    }
+
+    pub(super) fn gave(&mut self, entries: usize, bytes: usize) {
+        self.entries = self.entries.saturating_sub(entries);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}

@@ -1,0 +1,132 @@
+//! What the planner is told and what it asks for.
+//!
+//! Must not know: how either comes about.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::dispatch::retry::RetryPolicy;
+use crate::event::{Cause, Entry, Lane, LaneKey, Outcome, Settlement};
+use crate::policy::Runtime;
+use crate::queue::Loaded;
+use crate::store::ReadLimit;
+
+/// One started attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub(super) u64);
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// Policies were deployed, changed, undeployed or dropped.
+    Policies(Arc<Runtime>),
+    /// A lane has new entries.
+    LaneReady(LaneKey),
+    /// A page that an [`Effect::Load`] asked for.
+    Loaded(LaneKey, Loaded),
+    /// The page could not be read.
+    LoadFailed(LaneKey),
+    /// An attempt has ended.
+    Finished {
+        /// Which one.
+        ticket: Ticket,
+        /// How.
+        outcome: Outcome,
+        /// From its start to its end.
+        took: Duration,
+    },
+    /// Time has passed.
+    Tick,
+    /// Start nothing any more.
+    Drain,
+}
+
+/// Something to be done, in the order given.
+#[derive(Debug)]
+pub enum Effect {
+    /// Read a page and answer with [`Input::Loaded`] or [`Input::LoadFailed`].
+    Load {
+        /// Of this lane.
+        lane: LaneKey,
+        /// Bounds of the page.
+        limit: ReadLimit,
+    },
+    /// A permit is there: call [`Planner::confirm`](super::Planner::confirm) at once and, if it agrees, make
+    /// the call and answer with [`Input::Finished`].
+    Send {
+        /// The attempt.
+        ticket: Ticket,
+    },
+    /// Record what becomes of an entry.
+    Settle(Settled),
+}
+
+/// The planner is done with an entry for now.
+#[derive(Debug)]
+pub struct Settled {
+    /// As it was handed out.
+    pub entry: Box<Entry>,
+    /// Its lane.
+    pub lane: Lane,
+    /// What becomes of it.
+    pub settlement: Settlement,
+    /// The attempt that led to it, if one did.
+    pub attempt: Option<Attempt>,
+}
+
+/// How an attempt went, for the metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// `None` when it succeeded.
+    pub cause: Option<Cause>,
+    /// From its start to its end.
+    pub took: Duration,
+}
+
+/// A confirmed start.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// What is sent.
+    pub entry: &'a Entry,
+    /// Its lane.
+    pub lane: &'a Lane,
+    /// The longest that the attempt may take; `None` means the configured default.
+    pub timeout: Option<Duration>,
+    /// How long it waited since it might go.
+    pub waited: Duration,
+}
+
+/// The bounds within which the planner works.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How failed attempts are repeated.
+    pub retry: RetryPolicy,
+    /// Most calls in flight over all lanes; no lane gets more than half of them.
+    pub max_inflight: usize,
+    /// Most starts per step: few enough that the permits of one step are still fresh when they are used.
+    pub sends_per_step: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { retry: RetryPolicy::default(), max_inflight: 8192, sends_per_step: 64 }
+    }
+}
+
+/// What is going on at one moment.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Figures {
+    /// When the figures were taken.
+    pub now: Timestamp,
+    /// Calls in flight in all.
+    pub inflight: usize,
+    /// Lanes that hold entries or wait for some.
+    pub lanes: usize,
+    /// Entries read ahead and not started.
+    pub read_ahead: usize,
+    /// Starts that were put back because their permit had become stale, since the start of the process.
+    pub stale_permits: u64,
+    /// Calls in flight per policy label.
+    pub calls: std::collections::BTreeMap<String, u64>,
+}

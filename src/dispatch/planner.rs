@@ -1,0 +1,307 @@
+//! The planner: what is sent next, and what follows. A pure state machine: it is told what happened and
+//! when, and answers with what is to be done. No I/O, no clock, no task.
+//!
+//! - First attempts leave a lane in the order in which they were made durable; what has become due (retries,
+//!   delayed events) goes ahead of them, in due order.
+//! - Nothing starts without a permit, before its due time, or at or after its expiry.
+//! - One step starts a bounded number of calls; [`Planner::next_wake`] tells when it wants to go on.
+//!
+//! Must not know: sockets, files, how limits count.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tracing::error;
+
+use crate::clock::Timestamp;
+use crate::dispatch::ahead::{Ahead, Window};
+use crate::dispatch::input::{Effect, Figures, Input, Options, Settled, Ticket};
+use crate::dispatch::lanes::{Buffer, Dues, Fate, LaneId, LaneState, Lanes, Place, ruled_by};
+use crate::dispatch::starts::Flight;
+use crate::dispatch::turns::Turns;
+use crate::event::{Entry, Lane, LaneKey, PolicyId, Settlement};
+use crate::limit::Gate;
+use crate::policy::{PolicyChange, Runtime};
+use crate::queue::Loaded;
+use crate::telemetry::policy_label;
+
+/// A step stops starting and expiring once it has asked for this much.
+pub(super) const EFFECTS_PER_STEP: usize = 2048;
+
+/// Decides what is sent next. See the head of this file.
+pub struct Planner {
+    pub(super) gate: Gate,
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) options: Options,
+    pub(super) dice: fastrand::Rng,
+    pub(super) lanes: Lanes,
+    pub(super) turns: Turns,
+    pub(super) ahead: Ahead,
+    pub(super) timers: BTreeSet<(Timestamp, LaneId)>,
+    pub(super) flights: HashMap<Ticket, Flight>,
+    pub(super) next_ticket: u64,
+    /// Unconfirmed tickets below this one are put back: a call before theirs was.
+    pub(super) stale_below: u64,
+    pub(super) stale_permits: u64,
+    pub(super) draining: bool,
+}
+
+impl Planner {
+    /// A planner over `gate`, which must be empty yet; `dice` is for the jitter of retries.
+    #[must_use]
+    pub fn new(
+        gate: Gate,
+        runtime: &Arc<Runtime>,
+        options: Options,
+        dice: fastrand::Rng,
+        now: Timestamp,
+    ) -> Self {
+        let mut planner = Self {
+            gate,
+            runtime: Arc::clone(runtime),
+            options,
+            dice,
+            lanes: Lanes::default(),
+            turns: Turns::default(),
+            ahead: Ahead::default(),
+            timers: BTreeSet::new(),
+            flights: HashMap::new(),
+            next_ticket: 0,
+            stale_below: 0,
+            stale_permits: 0,
+            draining: false,
+        };
+        for policy in runtime.policies() {
+            planner.gate.set(&policy.id, &policy.limits, now);
+        }
+        planner
+    }
+
+    /// Takes in what happened at `now` and appends what is to be done. `now` never decreases.
+    pub fn step(&mut self, input: Input, now: Timestamp, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Policies(runtime) => self.rule(runtime, now, effects),
+            Input::LaneReady(key) => self.announce(key, now, effects),
+            Input::Loaded(key, loaded) => self.take_in(&key, loaded, now, effects),
+            Input::LoadFailed(key) => self.load_failed(&key, now, effects),
+            Input::Finished { ticket, outcome, took } => {
+                self.finish(ticket, &outcome, took, now, effects);
+            }
+            Input::Tick => {}
+            Input::Drain => self.draining = true,
+        }
+        if !self.draining {
+            self.turns.wake(now);
+            self.fire_timers(now, effects);
+            self.serve(now, effects);
+            self.read_on(now, effects);
+        }
+    }
+
+    /// When [`Planner::step`] is to be called although nothing happened: [`Timestamp::ZERO`] for at once,
+    /// `None` for never.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        if self.draining {
+            return None;
+        }
+        let may_start = self.flights.len() < self.options.max_inflight;
+        if (may_start && self.turns.has_next()) || self.ahead.has_next() {
+            return Some(Timestamp::ZERO);
+        }
+        self.turns.next_wake().into_iter().chain(self.timers.first().map(|(at, _)| *at)).min()
+    }
+
+    /// Calls that have a permit.
+    #[must_use]
+    pub fn inflight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Whether nothing is in flight, loaded, or being loaded.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.flights.is_empty() && self.ahead.is_empty()
+    }
+
+    /// The limiters.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// What is going on.
+    #[must_use]
+    pub fn figures(&self, now: Timestamp) -> Figures {
+        let mut calls: BTreeMap<String, u64> = BTreeMap::new();
+        for lane in self.lanes.iter().filter(|lane| lane.inflight > 0) {
+            *calls.entry(policy_label(&lane.lane).to_owned()).or_default() += lane.inflight as u64;
+        }
+        Figures {
+            now,
+            inflight: self.flights.len(),
+            lanes: self.lanes.len(),
+            read_ahead: self.lanes.iter().map(|lane| lane.buffer.len()).sum(),
+            stale_permits: self.stale_permits,
+            calls,
+        }
+    }
+
+    fn rule(&mut self, runtime: Arc<Runtime>, now: Timestamp, effects: &mut Vec<Effect>) {
+        for change in runtime.diff(&self.runtime) {
+            match change {
+                PolicyChange::Set(id) => {
+                    if let Some(policy) = runtime.get(&id) {
+                        self.gate.set(&id, &policy.limits, now);
+                    }
+                }
+                PolicyChange::Removed(id) => self.gate.remove(&id),
+            }
+        }
+        self.runtime = runtime;
+        // What limiters said before may no longer hold.
+        self.turns.dissolve();
+        for id in self.lanes.ids() {
+            if let Some(lane) = self.lanes.get_mut(id) {
+                let binding = self.gate.bind(&policies(&lane.lane));
+                lane.rule(&self.runtime, binding, now);
+            }
+            self.tend(id, now, effects);
+        }
+    }
+
+    fn announce(&mut self, key: LaneKey, now: Timestamp, effects: &mut Vec<Effect>) {
+        let id = match self.lanes.find(&key) {
+            Some(id) => id,
+            None => match Lane::parse(&key) {
+                Ok(lane) => self.add(key, lane, now),
+                Err(error) => return error!(%error, "a lane is left alone: its key has no meaning"),
+            },
+        };
+        if let Some(lane) = self.lanes.get_mut(id) {
+            lane.window.announced();
+        }
+        self.tend(id, now, effects);
+    }
+
+    fn add(&mut self, key: LaneKey, lane: Lane, now: Timestamp) -> LaneId {
+        let (fate, timeout) = ruled_by(&lane, &self.runtime, now);
+        let binding = self.gate.bind(&policies(&lane));
+        let state = LaneState {
+            lane,
+            binding,
+            fate,
+            timeout,
+            place: Place::Out,
+            home: None,
+            inflight: 0,
+            window: Window::new(),
+            buffer: Buffer::default(),
+            dues: Dues::default(),
+            armed: None,
+            expiry_check: None,
+        };
+        self.lanes.insert(key, state)
+    }
+
+    fn take_in(&mut self, key: &LaneKey, loaded: Loaded, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(id) = self.lanes.find(key) else { return };
+        let Some(lane) = self.lanes.get_mut(id) else { return };
+        self.ahead.ended(&lane.window);
+        let starved = lane.buffer.is_empty();
+        lane.window.loaded(loaded.entries.len(), loaded.more, starved);
+        lane.dues.loaded(&loaded.entries, loaded.next_due, now);
+        let before = (lane.buffer.len(), lane.buffer.bytes());
+        for entry in loaded.entries {
+            lane.buffer.push(Box::new(entry));
+        }
+        lane.plan_expiry(now, false);
+        self.ahead.took(lane.buffer.len() - before.0, lane.buffer.bytes() - before.1);
+        self.tend(id, now, effects);
+    }
+
+    fn load_failed(&mut self, key: &LaneKey, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(id) = self.lanes.find(key) else { return };
+        if let Some(lane) = self.lanes.get_mut(id) {
+            self.ahead.ended(&lane.window);
+            lane.window.failed(now);
+        }
+        self.tend(id, now, effects);
+    }
+
+    fn fire_timers(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        while effects.len() < EFFECTS_PER_STEP {
+            let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) else { return };
+            self.timers.remove(&(at, id));
+            let Some(lane) = self.lanes.get_mut(id) else { continue };
+            lane.armed = None;
+            if lane.expiry_check.is_some_and(|at| at <= now) {
+                let before = lane.buffer.bytes();
+                let expired = lane.buffer.take_expired(now);
+                self.ahead.gave(expired.len(), before - lane.buffer.bytes());
+                lane.plan_expiry(now, true);
+                for entry in expired {
+                    effects.push(settled(entry, lane.lane.clone(), Settlement::Expired));
+                }
+            }
+            self.tend(id, now, effects);
+        }
+    }
+
+    /// Looks after a lane to which something happened: drops what is over, puts it in line, has it read on,
+    /// sets its timer, forgets it.
+    pub(super) fn tend(&mut self, id: LaneId, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get_mut(id) else { return };
+        if matches!(lane.fate, Fate::Draining(until) if until <= now) {
+            lane.fate = Fate::Over;
+        }
+        if lane.fate == Fate::Over && !lane.buffer.is_empty() {
+            let bytes = lane.buffer.bytes();
+            let dropped = lane.buffer.take_all();
+            self.ahead.gave(dropped.len(), bytes);
+            for entry in dropped {
+                effects.push(settled(entry, lane.lane.clone(), Settlement::Drained));
+            }
+        }
+        if lane.place == Place::Out && lane.buffer.has_work(now) {
+            lane.place = Place::InLine;
+            self.turns.join(id, lane.home, lane.is_draining());
+        }
+        if lane.window.wants(lane.held(now), now) > 0 {
+            self.ahead.enqueue(id, &mut lane.window);
+        }
+        let timer = lane.timer(now);
+        let idle = lane.is_idle();
+        if lane.armed != timer || idle {
+            if let Some(at) = lane.armed.take() {
+                self.timers.remove(&(at, id));
+            }
+            if let Some(at) = timer.filter(|_| !idle) {
+                lane.armed = Some(at);
+                self.timers.insert((at, id));
+            }
+        }
+        if idle {
+            self.lanes.remove(id);
+        }
+    }
+
+    fn read_on(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        while let Some(id) = self.ahead.next() {
+            let Some(lane) = self.lanes.get_mut(id) else { continue };
+            let held = lane.held(now);
+            if let Some(limit) = self.ahead.page(&mut lane.window, held, now) {
+                effects.push(Effect::Load { lane: lane.lane.key().clone(), limit });
+            }
+            self.tend(id, now, effects);
+        }
+    }
+}
+
+pub(super) fn settled(entry: Box<Entry>, lane: Lane, settlement: Settlement) -> Effect {
+    Effect::Settle(Settled { entry, lane, settlement, attempt: None })
+}
+
+fn policies(lane: &Lane) -> Vec<PolicyId> {
+    lane.policies().iter().map(|part| part.policy.clone()).collect()
+}

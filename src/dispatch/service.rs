@@ -1,0 +1,317 @@
+//! The shell: one task that owns the planner and its gate, and does what the planner asks for.
+//!
+//! A call is polled for the first time in this task, right after its permit was confirmed, so that calls
+//! leave in the order and at the moments that the limits have counted; then it goes on in a task of its own.
+//!
+//! Must not know: why the planner decides as it does.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, coop::unconstrained};
+use tracing::{info, warn};
+
+use crate::clock::{Clock, Timestamp};
+use crate::delivery::{Call, Deliver};
+use crate::dispatch::handle::{Command, DispatchFigures, DispatchHandle};
+use crate::dispatch::input::{Effect, Input, Options, Settled, Ticket};
+use crate::dispatch::planner::Planner;
+use crate::event::{Cause, LaneKey, Outcome, Settlement};
+use crate::limit::Gate;
+use crate::policy::Runtime;
+use crate::queue::{LaneSignals, Loaded, Queue, QueueError};
+use crate::store::ReadLimit;
+use crate::telemetry::{
+    AttemptFinished, DispatchLag, EntryCompleted, QueueWaited, RetryScheduled, policy_label,
+};
+
+/// Most messages taken from one channel at a time.
+const BATCH: usize = 256;
+
+/// What the dispatcher works with.
+pub struct Parts {
+    /// Where entries come from and where decisions go.
+    pub queue: Queue,
+    /// Which lanes have work.
+    pub signals: LaneSignals,
+    /// What rules.
+    pub runtime: watch::Receiver<Arc<Runtime>>,
+    /// Makes the calls.
+    pub deliver: Arc<dyn Deliver>,
+    /// The steady clock that the queue uses, too.
+    pub clock: Clock,
+    /// Bounds.
+    pub options: Options,
+    /// No lane that has limits starts anything before; [`Timestamp::ZERO`] after a clean stop.
+    pub silent_until: Timestamp,
+    /// For the jitter of retries.
+    pub dice: fastrand::Rng,
+}
+
+/// The dispatcher, ready to run.
+pub struct Service {
+    planner: Planner,
+    queue: Queue,
+    signals: LaneSignals,
+    runtime: watch::Receiver<Arc<Runtime>>,
+    deliver: Arc<dyn Deliver>,
+    clock: Clock,
+    commands: mpsc::UnboundedReceiver<Command>,
+    quiet: watch::Sender<bool>,
+    /// Bounded in fact: one report per call in flight, and one page per lane being read.
+    reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
+    tasks: JoinSet<()>,
+    effects: Vec<Effect>,
+}
+
+/// What a task brings back.
+enum Report {
+    Finished { ticket: Ticket, outcome: Outcome, took: Duration },
+    Loaded(LaneKey, Result<Loaded, QueueError>),
+}
+
+/// What ended a wait.
+enum Event {
+    Reports(Vec<Report>),
+    Lanes(Vec<LaneKey>),
+    Runtime(Arc<Runtime>),
+    Command(Command),
+    Woken,
+}
+
+impl Service {
+    /// Builds the dispatcher; nothing happens before [`Service::run`].
+    #[must_use]
+    pub fn new(mut parts: Parts) -> (Self, DispatchHandle) {
+        let (command, commands) = mpsc::unbounded_channel();
+        let (quiet, is_quiet) = watch::channel(true);
+        let runtime = Arc::clone(&parts.runtime.borrow_and_update());
+        let gate = Gate::new(parts.silent_until);
+        let planner = Planner::new(gate, &runtime, parts.options, parts.dice, parts.clock.now());
+        let handle = DispatchHandle { commands: command, quiet: is_quiet, queue: parts.queue.clone() };
+        let service = Self {
+            planner,
+            queue: parts.queue,
+            signals: parts.signals,
+            runtime: parts.runtime,
+            deliver: parts.deliver,
+            clock: parts.clock,
+            commands,
+            quiet,
+            reports: mpsc::unbounded_channel(),
+            tasks: JoinSet::new(),
+            effects: Vec::new(),
+        };
+        (service, handle)
+    }
+
+    /// Runs until [`DispatchHandle::stop`]; returns when every decision is durable.
+    pub async fn run(mut self) {
+        loop {
+            match self.next_event().await {
+                Event::Reports(reports) => self.take_reports(reports),
+                Event::Lanes(lanes) => lanes.into_iter().for_each(|lane| self.step(Input::LaneReady(lane))),
+                Event::Runtime(runtime) => self.step(Input::Policies(runtime)),
+                Event::Command(Command::Figures(answer)) => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(self.figures());
+                }
+                Event::Command(Command::Stop { grace }) => break self.drain(grace).await,
+                Event::Woken => self.step(Input::Tick),
+            }
+            // Reaps finished tasks; their results came through the channel.
+            while self.tasks.try_join_next().is_some() {}
+            let is_quiet = self.planner.is_quiet();
+            self.quiet.send_if_modified(|quiet| std::mem::replace(quiet, is_quiet) != is_quiet);
+        }
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let wake = self.planner.next_wake();
+        let mut reports = Vec::new();
+        let mut lanes = Vec::new();
+        tokio::select! {
+            Some(command) = self.commands.recv() => Event::Command(command),
+            _ = self.reports.1.recv_many(&mut reports, BATCH) => Event::Reports(reports),
+            _ = self.signals.recv_many(&mut lanes, BATCH) => Event::Lanes(lanes),
+            Ok(()) = self.runtime.changed() => {
+                Event::Runtime(Arc::clone(&self.runtime.borrow_and_update()))
+            }
+            () = wait(&self.clock, wake) => Event::Woken,
+        }
+    }
+
+    fn take_reports(&mut self, reports: Vec<Report>) {
+        for report in reports {
+            let input = match report {
+                Report::Finished { ticket, outcome, took } => Input::Finished { ticket, outcome, took },
+                Report::Loaded(lane, Ok(loaded)) => Input::Loaded(lane, loaded),
+                Report::Loaded(lane, Err(error)) => {
+                    warn!(%lane, %error, "lane not read; it will be tried again");
+                    Input::LoadFailed(lane)
+                }
+            };
+            self.step(input);
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        self.planner.step(input, self.clock.now(), &mut self.effects);
+        while !self.effects.is_empty() {
+            for effect in std::mem::take(&mut self.effects) {
+                match effect {
+                    Effect::Load { lane, limit } => self.load(lane, limit),
+                    Effect::Send { ticket } => self.send(ticket),
+                    Effect::Settle(settled) => self.settle(settled),
+                }
+            }
+        }
+    }
+
+    fn load(&mut self, lane: LaneKey, limit: ReadLimit) {
+        let queue = self.queue.clone();
+        let reports = self.reports.0.clone();
+        self.tasks.spawn(async move {
+            let page = queue.load(&lane, limit).await;
+            // Nobody listens only when the dispatcher has stopped: the next start hands out the page again.
+            let _ = reports.send(Report::Loaded(lane, page));
+        });
+    }
+
+    fn send(&mut self, ticket: Ticket) {
+        let started_at = self.clock.now();
+        let Some(start) = self.planner.confirm(ticket, started_at, &mut self.effects) else { return };
+        let event = &start.entry.event;
+        let call = Call {
+            id: start.entry.id,
+            attempt: start.entry.attempts.saturating_add(1),
+            method: event.method.clone(),
+            url: event.url.clone(),
+            headers: event.headers.clone(),
+            body: event.body.clone(),
+            timeout: start.timeout,
+        };
+        QueueWaited { policy: policy_label(start.lane), waited: start.waited }.emit();
+        let end = CallEnd {
+            ticket,
+            started_at,
+            clock: self.clock.clone(),
+            reports: self.reports.0.clone(),
+            outcome: None,
+        };
+        match begin(&*self.deliver, call) {
+            Begun::Over(outcome) => end.report(outcome),
+            Begun::UnderWay(call) => {
+                self.tasks.spawn(async move {
+                    let outcome = call.await;
+                    end.report(outcome);
+                });
+            }
+        }
+    }
+
+    fn settle(&self, settled: Settled) {
+        let policy = policy_label(&settled.lane);
+        if let Some(attempt) = &settled.attempt {
+            let result = attempt.cause.as_ref().map_or("2xx", Cause::label);
+            AttemptFinished { policy, result, took: attempt.took }.emit();
+            if let (Some(cause), Settlement::Reschedule { .. }) = (&attempt.cause, &settled.settlement) {
+                RetryScheduled { policy, cause: cause.label() }.emit();
+            }
+        }
+        if let Some(outcome) = settled.settlement.outcome_label() {
+            EntryCompleted { policy, outcome }.emit();
+        }
+        self.queue.settle(&settled.entry, settled.settlement);
+    }
+
+    fn figures(&self) -> DispatchFigures {
+        let now = self.clock.now();
+        DispatchFigures {
+            planner: self.planner.figures(now),
+            limits: self.planner.gate().figures(now).collect(),
+        }
+    }
+
+    async fn drain(mut self, grace: Duration) {
+        self.step(Input::Drain);
+        info!(inflight = self.planner.inflight(), ?grace, "dispatch stops: waiting for calls in flight");
+        let over = tokio::time::sleep(grace);
+        tokio::pin!(over);
+        while self.planner.inflight() > 0 {
+            let mut reports = Vec::new();
+            tokio::select! {
+                _ = self.reports.1.recv_many(&mut reports, BATCH) => self.take_reports(reports),
+                () = &mut over => break,
+            }
+        }
+        if self.planner.inflight() > 0 {
+            warn!(abandoned = self.planner.inflight(), "calls abandoned: they are repeated after the start");
+        }
+        self.tasks.abort_all();
+        self.queue.flush().await;
+    }
+}
+
+/// Waits until `wake`, to the millisecond.
+async fn wait(clock: &Clock, wake: Option<Timestamp>) {
+    match wake {
+        None => std::future::pending().await,
+        // At once, but not before everybody else had a chance.
+        Some(Timestamp::ZERO) => tokio::task::yield_now().await,
+        Some(wake) => {
+            tokio::time::sleep(wake.since(clock.now())).await;
+            DispatchLag { lag: clock.now().since(wake) }.emit();
+        }
+    }
+}
+
+enum Begun {
+    Over(Outcome),
+    UnderWay(BoxFuture<'static, Outcome>),
+}
+
+/// Starts a call by polling it once.
+fn begin(deliver: &dyn Deliver, call: Call) -> Begun {
+    // Nothing is used of what a panic leaves behind.
+    let begun = catch_unwind(AssertUnwindSafe(|| {
+        let mut call = deliver.attempt(call);
+        // The task that takes the call over polls it again and leaves its own waker. Without the budget of
+        // this task, which many starts in a row would use up.
+        let mut first = std::pin::pin!(unconstrained(&mut call));
+        match first.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => Begun::Over(outcome),
+            Poll::Pending => Begun::UnderWay(call),
+        }
+    }));
+    begun.unwrap_or(Begun::Over(Outcome::Retry { cause: Cause::Internal, retry_after: None }))
+}
+
+/// Reports the end of a call, also when its task panics.
+struct CallEnd {
+    ticket: Ticket,
+    started_at: Timestamp,
+    clock: Clock,
+    reports: mpsc::UnboundedSender<Report>,
+    outcome: Option<Outcome>,
+}
+
+impl CallEnd {
+    fn report(mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+    }
+}
+
+impl Drop for CallEnd {
+    fn drop(&mut self) {
+        let outcome =
+            self.outcome.take().unwrap_or(Outcome::Retry { cause: Cause::Internal, retry_after: None });
+        let took = self.clock.now().since(self.started_at);
+        // Nobody listens only when the dispatcher has stopped: the next start repeats the call.
+        let _ = self.reports.send(Report::Finished { ticket: self.ticket, outcome, took });
+    }
+}

@@ -1,0 +1,181 @@
+//! Starts and ends of calls: the half of the planner that spends permits.
+//!
+//! Must not know: how entries come in, sockets.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::dispatch::ahead::Ahead;
+use crate::dispatch::input::{Attempt, Effect, Settled, Start, Ticket};
+use crate::dispatch::lanes::{LaneId, LaneState, Place, weight};
+use crate::dispatch::planner::{EFFECTS_PER_STEP, Planner, settled};
+use crate::dispatch::retry;
+use crate::dispatch::turns::{AskAgain, Turn};
+use crate::event::{Entry, Outcome, Settlement};
+use crate::limit::{Decision, Permit};
+
+/// A limiter is not asked again sooner than this, whatever it says.
+const SHORTEST_WAIT: Duration = Duration::from_micros(100);
+
+/// A call that has its permit, under way or about to be.
+pub(super) struct Flight {
+    pub(super) lane: LaneId,
+    pub(super) entry: Box<Entry>,
+    pub(super) permit: Permit,
+}
+
+impl Planner {
+    /// The last question before a call starts: may it, at `now`? When not, its entry is back in its place,
+    /// or expired, and [`Planner::next_wake`] has been brought up to date.
+    pub fn confirm(
+        &mut self,
+        ticket: Ticket,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Start<'_>> {
+        let flight = self.flights.get(&ticket)?;
+        let expired = flight.entry.event.expires_at <= now;
+        let put_back = self.draining || ticket.0 < self.stale_below;
+        if expired || put_back || flight.permit.confirm(now).is_err() {
+            if !expired {
+                self.stale_permits += 1;
+                // Calls planned after this one must not overtake it.
+                self.stale_below = self.next_ticket;
+            }
+            self.put_back(ticket, expired, now, effects);
+            return None;
+        }
+        let flight = self.flights.get(&ticket)?;
+        let lane = self.lanes.get(flight.lane)?;
+        let might_go = flight.entry.id.accepted_at().max(flight.entry.due_at.unwrap_or_default());
+        Some(Start {
+            entry: &flight.entry,
+            lane: &lane.lane,
+            timeout: lane.timeout,
+            waited: now.since(might_go),
+        })
+    }
+
+    /// Starts what may start, one entry per turn.
+    pub(super) fn serve(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let mut sends = 0;
+        while sends < self.options.sends_per_step
+            && self.flights.len() < self.options.max_inflight
+            && effects.len() < EFFECTS_PER_STEP
+        {
+            let Some(turn) = self.turns.next() else { return };
+            if self.take_turn(turn, now, effects) {
+                sends += 1;
+            }
+        }
+    }
+
+    /// Asks for one entry of a lane. Returns whether a start was planned.
+    fn take_turn(&mut self, turn: Turn, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
+        let Some(lane) = self.lanes.get_mut(turn.lane) else { return false };
+        lane.place = Place::Out;
+        if lane.inflight >= self.options.max_inflight.div_ceil(2) {
+            lane.place = Place::Full;
+        } else if let Some(entry) = next_alive(lane, &mut self.ahead, now, effects) {
+            let (limiter, again) = match self.gate.decide(&lane.binding, now) {
+                Decision::Go(permit) => {
+                    let ticket = Ticket(self.next_ticket);
+                    self.next_ticket += 1;
+                    lane.inflight += 1;
+                    self.ahead.gave(1, weight(&entry));
+                    self.flights.insert(ticket, Flight { lane: turn.lane, entry, permit });
+                    effects.push(Effect::Send { ticket });
+                    self.tend(turn.lane, now, effects);
+                    return true;
+                }
+                Decision::NotBefore(at, blocker) => {
+                    (blocker.limiter, AskAgain::At(at.max(now + SHORTEST_WAIT)))
+                }
+                Decision::Wait(blocker) => (blocker.limiter, AskAgain::WhenReleased),
+            };
+            lane.buffer.push(entry);
+            lane.place = Place::InLine;
+            lane.home = Some(limiter);
+            self.turns.shut(turn, limiter, lane.is_draining(), again);
+        }
+        self.tend(turn.lane, now, effects);
+        false
+    }
+
+    pub(super) fn finish(
+        &mut self,
+        ticket: Ticket,
+        outcome: &Outcome,
+        took: Duration,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(Flight { lane: id, entry, permit }) = self.flights.remove(&ticket) else { return };
+        for limiter in self.gate.release(permit).iter() {
+            self.turns.released(limiter);
+        }
+        let ended = retry::Ended {
+            outcome,
+            attempts: entry.attempts.saturating_add(1),
+            now,
+            expires_at: entry.event.expires_at,
+        };
+        let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
+        if let Some(lane) = self.lanes.get_mut(id) {
+            lane.inflight -= 1;
+            if lane.place == Place::Full {
+                lane.place = Place::Out;
+            }
+            if let Settlement::Reschedule { due_at, .. } = settlement {
+                lane.dues.rescheduled(due_at, entry.id, now);
+            }
+            let cause = match outcome {
+                Outcome::Delivered { .. } => None,
+                Outcome::Retry { cause, .. } | Outcome::Reject { cause } => Some(cause.clone()),
+            };
+            let attempt = Some(Attempt { cause, took });
+            effects.push(Effect::Settle(Settled { entry, lane: lane.lane.clone(), settlement, attempt }));
+        }
+        self.tend(id, now, effects);
+    }
+
+    fn put_back(&mut self, ticket: Ticket, expired: bool, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(Flight { lane: id, entry, permit }) = self.flights.remove(&ticket) else { return };
+        for limiter in self.gate.put_back(permit).iter() {
+            self.turns.reopen(limiter);
+        }
+        let Some(lane) = self.lanes.get_mut(id) else { return };
+        lane.inflight -= 1;
+        if expired {
+            let lane = lane.lane.clone();
+            effects.push(settled(entry, lane, Settlement::Expired));
+        } else {
+            let before = lane.buffer.bytes();
+            lane.buffer.push(entry);
+            lane.plan_expiry(now, false);
+            self.ahead.took(1, lane.buffer.bytes() - before);
+            if lane.place != Place::InLine {
+                lane.place = Place::InLine;
+                self.turns.rejoin_first(id);
+            }
+        }
+        self.tend(id, now, effects);
+    }
+}
+
+/// The next entry of a lane that may still start; those that may not any more are settled on the way.
+fn next_alive(
+    lane: &mut LaneState,
+    ahead: &mut Ahead,
+    now: Timestamp,
+    effects: &mut Vec<Effect>,
+) -> Option<Box<Entry>> {
+    loop {
+        let entry = lane.buffer.pop(now)?;
+        if entry.event.expires_at > now {
+            return Some(entry);
+        }
+        ahead.gave(1, weight(&entry));
+        effects.push(settled(entry, lane.lane.clone(), Settlement::Expired));
+    }
+}

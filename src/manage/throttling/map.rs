@@ -1,0 +1,232 @@
+//! Configs to specs, records to what is shown (contracts.md 2.1, 2.2).
+
+use http::Method;
+
+use crate::clock::Timestamp;
+use crate::manage::throttling::ThrottlingOptions;
+use crate::manage::throttling::record::{Config, Record, Stamp};
+use crate::manage::throttling::wire::{
+    CanDeploy, CheckError, DeployedElement, DeployedMetadata, Element, IdleElement, IdleMetadata,
+    LastDeployed,
+};
+use crate::policy::{Family, LabelCondition, Lifecycle, Limits, Pace, PatternError, Spec, State, UrlPattern};
+
+/// A semantic fault of a config. It is saved and shown, but cannot be deployed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// 100: a mandatory member is missing.
+    Required(&'static str),
+    /// 101: `maxThroughput` missing, not a whole number or out of range.
+    Throughput { min: u32, max: u32 },
+    /// 104.
+    MalformedPattern,
+    /// 105.
+    WildcardInHost,
+    /// 106: a method that is none.
+    Payload,
+}
+
+impl Fault {
+    fn render(&self) -> CheckError {
+        let (error_code, error) = match self {
+            Self::Required(member) => {
+                ("ERR_THROTTLING_CONFIG_100", format!("throttling config: {member} required"))
+            }
+            Self::Throughput { min, max } => (
+                "ERR_THROTTLING_CONFIG_101",
+                format!(
+                    "throttling config: maxThroughput is required and must be greater than or equal to {min} \
+                     and less than or equal to {max}"
+                ),
+            ),
+            Self::MalformedPattern => {
+                ("ERR_THROTTLING_CONFIG_104", "throttling config: malformed url pattern".to_owned())
+            }
+            Self::WildcardInHost => (
+                "ERR_THROTTLING_CONFIG_105",
+                "throttling config: wildcards not allowed in host part of the url pattern".to_owned(),
+            ),
+            Self::Payload => ("ERR_THROTTLING_CONFIG_106", "throttling config: invalid payload".to_owned()),
+        };
+        CheckError { error_code, error }
+    }
+}
+
+/// What a config means, or all its faults in the order of their codes.
+///
+/// It governs the calls of its organisation in every sandbox, and custom actions only: an event without the
+/// label `service` is one (contracts.md 2.4, "Decided" 4).
+pub(super) fn check(config: &Config, org: &str, options: &ThrottlingOptions) -> Result<Spec, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut malformed = Vec::new();
+    let pattern = match config.url_pattern.as_deref().map(UrlPattern::parse) {
+        Some(Ok(pattern)) => Some(pattern),
+        Some(Err(PatternError::WildcardInHost)) => {
+            malformed.push(Fault::WildcardInHost);
+            None
+        }
+        Some(Err(
+            PatternError::Malformed { .. }
+            | PatternError::WildcardInPort
+            | PatternError::TooManyWildcards { .. },
+        )) => {
+            malformed.push(Fault::MalformedPattern);
+            None
+        }
+        None => {
+            faults.push(Fault::Required("urlPattern"));
+            None
+        }
+    };
+    let methods = config.methods.as_deref().unwrap_or_default();
+    if methods.is_empty() {
+        faults.push(Fault::Required("methods"));
+    }
+    let pace = pace(config, options);
+    if pace.is_none() {
+        faults.push(Fault::Throughput { min: options.throughput_min, max: options.throughput_max });
+    }
+    faults.append(&mut malformed);
+    let methods: Option<Vec<Method>> = methods.iter().map(|method| read_method(method)).collect();
+    if methods.is_none() {
+        faults.push(Fault::Payload);
+    }
+    match (pattern, methods, pace) {
+        (Some(pattern), Some(methods), Some(pace)) if faults.is_empty() => Ok(Spec {
+            pattern,
+            methods,
+            labels: vec![
+                LabelCondition::equals("org", org),
+                LabelCondition::equals_or_absent("service", "action"),
+            ],
+            limits: Limits { pace: Some(pace), ..Limits::default() },
+            family: Family::Wait,
+        }),
+        _ => Err(faults),
+    }
+}
+
+fn pace(config: &Config, options: &ThrottlingOptions) -> Option<Pace> {
+    let starts = u32::try_from(config.max_throughput.as_ref()?.as_u64()?).ok()?;
+    let allowed = (options.throughput_min..=options.throughput_max).contains(&starts);
+    allowed.then(|| Pace::per_second(f64::from(starts)).ok()).flatten()
+}
+
+/// Verbs as they are spelled in HTTP, and capping's `OPTION`.
+fn read_method(text: &str) -> Option<Method> {
+    match text {
+        "GET" => Some(Method::GET),
+        "POST" => Some(Method::POST),
+        "PUT" => Some(Method::PUT),
+        "PATCH" => Some(Method::PATCH),
+        "DELETE" => Some(Method::DELETE),
+        "HEAD" => Some(Method::HEAD),
+        "OPTION" | "OPTIONS" => Some(Method::OPTIONS),
+        _ => None,
+    }
+}
+
+/// The validation status of a check.
+pub(super) fn can_deploy(checked: &Result<Spec, Vec<Fault>>) -> CanDeploy {
+    let Err(faults) = checked else {
+        return CanDeploy { validation_status: "ok", reason: None, errors: Vec::new() };
+    };
+    let (noun, verb) = if faults.len() == 1 { ("error", "is") } else { ("errors", "are") };
+    CanDeploy {
+        validation_status: "error",
+        reason: Some(format!("{} {noun} {verb} currently blocking the publication", faults.len())),
+        errors: faults.iter().map(Fault::render).collect(),
+    }
+}
+
+/// Times as they are shown: UTC with six decimals.
+pub(super) fn show_time(at: Timestamp) -> String {
+    let micros = i64::try_from(at.as_nanos() / 1_000).unwrap_or(i64::MAX);
+    let time = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default();
+    time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+/// How a config is shown by the create answer: without `_id` and `hasBeenDeployed`.
+pub(super) fn show_created<'a>(uid: &'a str, record: &'a Record) -> Element<'a> {
+    let element = idle_element(uid, record, State::Created);
+    Element::Idle(IdleElement { id: None, has_been_deployed: None, ..element })
+}
+
+/// How a config is shown by every other answer.
+pub(super) fn show<'a>(uid: &'a str, record: &'a Record, life: &Lifecycle) -> Element<'a> {
+    if life.is_deployed() {
+        Element::Deployed(deployed_element(uid, record, life.state()))
+    } else {
+        Element::Idle(idle_element(uid, record, life.state()))
+    }
+}
+
+fn idle_element<'a>(uid: &'a str, record: &'a Record, state: State) -> IdleElement<'a> {
+    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, deployed } = record;
+    IdleElement {
+        id: Some(format!("{uid}_{sandbox_id}")),
+        name: config.name.as_deref(),
+        description: config.description.as_deref(),
+        url_pattern: config.url_pattern.as_deref(),
+        methods: config.methods.as_deref(),
+        max_throughput: config.max_throughput.as_ref(),
+        org_id,
+        sandbox_id,
+        sandbox_name,
+        uid,
+        metadata: IdleMetadata {
+            created_by: &created.by,
+            created_by_id: &created.by_id,
+            last_modified_by: &modified.by,
+            last_modified_by_id: &modified.by_id,
+            created_at: &created.at,
+            last_modified_at: &modified.at,
+            deployed: deployed.as_ref().map(LastDeployed::of),
+        },
+        state: show_state(state),
+        authoring_format_version: "1.0",
+        has_been_deployed: Some(false),
+    }
+}
+
+fn deployed_element<'a>(uid: &'a str, record: &'a Record, state: State) -> DeployedElement<'a> {
+    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, deployed } = record;
+    DeployedElement {
+        id: format!("{uid}_{sandbox_id}"),
+        org_id,
+        sandbox_id,
+        sandbox_name,
+        uid,
+        url_pattern: config.url_pattern.as_deref(),
+        methods: config.methods.as_deref(),
+        max_throughput: config.max_throughput.as_ref(),
+        authoring_format_version: "1.0",
+        name: config.name.as_deref(),
+        description: config.description.as_deref(),
+        version: "1.0",
+        state: show_state(state),
+        metadata: DeployedMetadata {
+            created_by: &created.by,
+            created_by_id: &created.by_id,
+            created_at: &created.at,
+            last_modified_by: &modified.by,
+            last_modified_by_id: &modified.by_id,
+            last_modified_at: &modified.at,
+            deployed: deployed.as_ref().map(LastDeployed::of),
+        },
+        has_been_deployed: true,
+    }
+}
+
+const fn show_state(state: State) -> &'static str {
+    match state {
+        State::Created => "created",
+        State::Updated => "updated",
+        State::Deployed => "deployed",
+    }
+}
+
+/// A stamp of the configured identity.
+pub(super) fn stamp(options: &ThrottlingOptions, at: Timestamp) -> Stamp {
+    Stamp { by: options.identity.name.clone(), by_id: options.identity.id.clone(), at: show_time(at) }
+}

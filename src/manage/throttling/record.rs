@@ -1,0 +1,50 @@
+//! The stored form of a config: the authoring record in the policy book.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Number, Value};
+
+/// A config as it was sent, stripped of unknown members (contracts.md 2.1).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Config {
+    pub(super) name: Option<String>,
+    pub(super) description: Option<String>,
+    pub(super) url_pattern: Option<String>,
+    /// In the order sent, without repeats.
+    pub(super) methods: Option<Vec<String>>,
+    /// As sent if it is a number.
+    pub(super) max_throughput: Option<Number>,
+}
+
+/// A config with what the system adds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) config: Config,
+    pub(super) org_id: String,
+    pub(super) sandbox_id: String,
+    pub(super) sandbox_name: String,
+    pub(super) created: Stamp,
+    pub(super) modified: Stamp,
+    /// Kept after an undeploy.
+    pub(super) deployed: Option<Stamp>,
+}
+
+/// Who did something, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    pub(super) by: String,
+    pub(super) by_id: String,
+    /// UTC with six decimals, as it is shown.
+    pub(super) at: String,
+}
+
+impl Record {
+    /// `None` when it was not written by this dialect.
+    pub(super) fn read(value: &Value) -> Option<Self> {
+        Self::deserialize(value).ok()
+    }
+
+    pub(super) fn write(&self) -> Value {
+        // Text, numbers and lists always make a value.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}

@@ -1,0 +1,201 @@
+//! What rules now: an immutable snapshot of everything deployed or draining, made from the book as a whole.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use http::Method;
+
+use crate::event::{CanonicalUrl, Labels, Lane, PolicyId, PolicyRef};
+use crate::policy::matcher::{Matcher, Rule};
+use crate::policy::{
+    Book, Family, GenerationState, LabelCondition, Limits, Origin, Policy, PolicyError, UrlPattern,
+};
+
+/// Everything deployed or draining at one moment.
+pub struct Runtime {
+    policies: BTreeMap<PolicyId, RuntimePolicy>,
+    matcher: Matcher,
+}
+
+/// One policy that has at least one generation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuntimePolicy {
+    /// Its name, also in metrics.
+    pub id: PolicyId,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Which addresses.
+    pub pattern: UrlPattern,
+    /// Which verbs.
+    pub methods: Vec<Method>,
+    /// Which labels.
+    pub labels: Vec<LabelCondition>,
+    /// Those of the newest generation, shared by all.
+    pub limits: Limits,
+    /// What happens when there is no room.
+    pub family: Family,
+    /// Its deployed lives, by number; at most one is active.
+    pub generations: BTreeMap<u32, GenerationState>,
+    order: u64,
+}
+
+/// A difference between two snapshots. The newer one has the values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyChange {
+    /// New, or ruled by other values or generations than before.
+    Set(PolicyId),
+    /// Rules nothing any more: entries that still stand in its lanes are dropped as drained.
+    Removed(PolicyId),
+}
+
+impl Runtime {
+    /// Compiles what the book says rules.
+    ///
+    /// # Errors
+    /// [`PolicyError::TooLarge`], [`PolicyError::TooManyOrigins`].
+    pub fn build(book: &Book) -> Result<Self, PolicyError> {
+        let policies: BTreeMap<PolicyId, RuntimePolicy> = book
+            .policies
+            .iter()
+            .filter_map(|(id, policy)| Some((id.clone(), RuntimePolicy::of(id, policy)?)))
+            .collect();
+        let matcher = Matcher::compile(policies.values().filter_map(RuntimePolicy::rule).collect())?;
+        Ok(Self { policies, matcher })
+    }
+
+    /// The lane of a call: of each origin the most specific active policy that governs it, all together.
+    /// `None` when nothing does.
+    #[must_use]
+    pub fn route(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Option<Lane> {
+        self.matcher.route(method, url, labels)
+    }
+
+    /// All policies, by id.
+    pub fn policies(&self) -> impl Iterator<Item = &RuntimePolicy> {
+        self.policies.values()
+    }
+
+    /// One policy.
+    #[must_use]
+    pub fn get(&self, id: &PolicyId) -> Option<&RuntimePolicy> {
+        self.policies.get(id)
+    }
+
+    /// What changed since `previous`. Edits that rule nothing (a name, a description) make no difference.
+    #[must_use]
+    pub fn diff(&self, previous: &Self) -> Vec<PolicyChange> {
+        let removed = previous.policies.keys().filter(|id| !self.policies.contains_key(*id));
+        let set = self.policies.iter().filter(|(id, policy)| previous.policies.get(*id) != Some(*policy));
+        removed
+            .map(|id| PolicyChange::Removed(id.clone()))
+            .chain(set.map(|(id, _)| PolicyChange::Set(id.clone())))
+            .collect()
+    }
+}
+
+impl RuntimePolicy {
+    fn of(id: &PolicyId, policy: &Policy) -> Option<Self> {
+        let spec = policy.ruling()?.clone();
+        let generations = policy.lifecycle().generations().clone();
+        (!generations.is_empty()).then(|| Self {
+            id: id.clone(),
+            origin: policy.origin().clone(),
+            pattern: spec.pattern,
+            methods: spec.methods,
+            labels: spec.labels,
+            limits: spec.limits,
+            family: spec.family,
+            generations,
+            order: policy.order,
+        })
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        let active = |(number, state): (&u32, &GenerationState)| match state {
+            GenerationState::Active => Some(*number),
+            GenerationState::Draining { .. } => None,
+        };
+        Some(Rule {
+            governed_by: PolicyRef {
+                policy: self.id.clone(),
+                generation: self.generations.iter().find_map(active)?,
+            },
+            origin: self.origin.clone(),
+            order: self.order,
+            pattern: self.pattern.clone(),
+            methods: self.methods.clone(),
+            labels: self.labels.clone(),
+        })
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("policies", &self.policies).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::policy::testing::{id, spec, url};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+    fn lane(runtime: &Runtime) -> Option<String> {
+        let lane = runtime.route(&Method::GET, &url("https://h.org/x"), &Labels::default());
+        lane.map(|lane| lane.key().to_string())
+    }
+
+    #[test]
+    fn only_active_generations_are_routed_to_and_draining_ones_stay_known() {
+        let mut book = Book::default();
+        book.create(id("p"), Origin::new("x"), Value::Null).expect("free");
+        let idle = Runtime::build(&book).expect("small");
+        assert_eq!(lane(&idle), None);
+        assert!(idle.get(&id("p")).is_none());
+
+        book.deploy(&id("p"), Value::Null, spec("https://h.org/*", 200.0)).expect("idle");
+        let deployed = Runtime::build(&book).expect("small");
+        assert_eq!(lane(&deployed).as_deref(), Some("p@1"));
+        assert_eq!(deployed.diff(&idle), [PolicyChange::Set(id("p"))]);
+
+        book.undeploy(&id("p"), NOW).expect("deployed");
+        let draining = Runtime::build(&book).expect("small");
+        assert_eq!(lane(&draining), None);
+        assert_eq!(draining.get(&id("p")).expect("drains").generations.len(), 1);
+        assert_eq!(draining.diff(&deployed), [PolicyChange::Set(id("p"))]);
+
+        book.deploy(&id("p"), Value::Null, spec("https://h.org/*", 300.0)).expect("idle");
+        let again = Runtime::build(&book).expect("small");
+        assert_eq!(lane(&again).as_deref(), Some("p@2"));
+        let policy = again.get(&id("p")).expect("deployed");
+        assert_eq!(
+            policy.limits,
+            spec("https://h.org/*", 300.0).limits,
+            "both lives share the newest limits"
+        );
+        assert_eq!(policy.generations.len(), 2);
+
+        book.undeploy(&id("p"), NOW).expect("deployed");
+        book.expire(Timestamp::MAX);
+        assert_eq!(Runtime::build(&book).expect("small").diff(&again), [PolicyChange::Removed(id("p"))]);
+    }
+
+    #[test]
+    fn cosmetic_edits_make_no_difference() {
+        let mut book = Book::default();
+        book.create(id("p"), Origin::new("x"), Value::Null).expect("free");
+        book.deploy(&id("p"), Value::Null, spec("https://h.org/*", 200.0)).expect("idle");
+        let before = Runtime::build(&book).expect("small");
+        book.update(&id("p"), Value::from("renamed"), Some(spec("https://H.ORG/*", 200.0)))
+            .expect("deployed");
+        assert_eq!(Runtime::build(&book).expect("small").diff(&before), []);
+        book.update(&id("p"), Value::from("renamed"), Some(spec("https://h.org/*", 201.0)))
+            .expect("deployed");
+        assert_eq!(Runtime::build(&book).expect("small").diff(&before), [PolicyChange::Set(id("p"))]);
+    }
+}

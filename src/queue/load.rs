@@ -1,0 +1,88 @@
+//! Handing out: a bounded page of a lane, due entries first, then the plain order after the lane's cursor.
+
+use tracing::error;
+
+use crate::clock::Timestamp;
+use crate::event::{Entry, EventId, LaneKey, Settlement};
+use crate::queue::lanes::LoadEnd;
+use crate::queue::{Queue, QueueError};
+use crate::store::{DuePage, ReadLimit, Settle, StoredEntry, record};
+
+/// A page of a lane.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Loaded {
+    /// Due entries in order of their due time, then plain ones in order of acceptance.
+    pub entries: Vec<Entry>,
+    /// The plain order was not read to its end: asking again brings more. Otherwise a signal announces more.
+    pub more: bool,
+    /// When an entry that is put off becomes due next.
+    pub next_due: Option<Timestamp>,
+}
+
+impl Queue {
+    /// Hands out a page of a lane. One load per lane at a time; every entry is handed out once until it is
+    /// settled.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the store cannot be read; nothing was handed out then.
+    pub async fn load(&self, lane: &LaneKey, limit: ReadLimit) -> Result<Loaded, QueueError> {
+        let Some(start) = self.0.lanes().begin_load(lane) else { return Ok(Loaded::default()) };
+        let now = self.0.clock.now();
+        let asked_due = start.next_due.is_some_and(|due| due <= now);
+        let due = if asked_due {
+            self.0.store.read_due(lane, now, &start.skip, limit).await?
+        } else {
+            DuePage::default()
+        };
+        let room = limit.entries.saturating_sub(due.entries.len());
+        let plain = if room > 0 {
+            let limit = ReadLimit { entries: room, ..limit };
+            self.0.store.read_ready(lane, start.cursor, limit).await?
+        } else {
+            Vec::new()
+        };
+        // A page that stops early was stopped by its byte bound; an empty one means the end.
+        let exhausted = room > 0 && plain.is_empty();
+        let put_off_ids: Vec<EventId> = due.entries.iter().map(|entry| entry.id).collect();
+        let plain_ids: Vec<EventId> = plain.iter().map(|entry| entry.id).collect();
+        let next_due = self.0.lanes().end_load(
+            lane,
+            &LoadEnd {
+                plain: &plain_ids,
+                put_off: &put_off_ids,
+                next_due: asked_due.then_some(due.next_due),
+                exhausted,
+                appends_begun: start.appends_begun,
+            },
+        );
+        let entries =
+            due.entries.into_iter().chain(plain).filter_map(|stored| self.decode(lane, stored)).collect();
+        Ok(Loaded { entries, more: !exhausted, next_due })
+    }
+
+    /// A record that does not decode is parked for a person with its raw bytes; the others go on.
+    fn decode(&self, lane: &LaneKey, stored: StoredEntry) -> Option<Entry> {
+        match record::decode(&stored.record) {
+            Ok(event) => Some(Entry {
+                id: stored.id,
+                lane: lane.clone(),
+                attempts: stored.attempts,
+                due_at: stored.due_at,
+                event,
+            }),
+            Err(error) => {
+                error!(event = %stored.id, %lane, %error, "event set aside: its record does not decode");
+                self.settle_stored(Settle {
+                    lane: lane.clone(),
+                    id: stored.id,
+                    due_at: stored.due_at,
+                    settlement: Settlement::Dead {
+                        reason: "undecodable".to_owned(),
+                        attempts: stored.attempts,
+                    },
+                });
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Settlement: decisions are gathered for a few milliseconds and go to the store in batches, which are synced
+//! within about 100 ms. Several batches may be under way; the store keeps their order per entry, because an
+//! entry is handed out again only after its last settlement is durable.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tracing::error;
+
+use crate::event::{Entry, Settlement};
+use crate::queue::{Inner, Queue};
+use crate::store::Settle;
+
+/// How long decisions are gathered before they go to the store together.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// Entries that reached their end since the queue was opened, on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Completed {
+    /// Their endpoint has them.
+    pub delivered: u64,
+    /// Parked for a person.
+    pub dead: u64,
+    /// Outlived their time.
+    pub expired: u64,
+    /// Dropped on request or with their drained policy.
+    pub dropped: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Settler {
+    delivered: AtomicU64,
+    dead: AtomicU64,
+    expired: AtomicU64,
+    dropped: AtomicU64,
+    pending: Mutex<Vec<Settle>>,
+    /// Decisions handed in and not durable yet.
+    owed: AtomicUsize,
+    wake: Notify,
+    settled: Notify,
+}
+
+impl Settler {
+    fn count(&self, settlement: &Settlement) {
+        let counter = match settlement {
+            Settlement::Reschedule { .. } => return,
+            Settlement::Delivered => &self.delivered,
+            Settlement::Dead { .. } => &self.dead,
+            Settlement::Expired => &self.expired,
+            Settlement::Drained | Settlement::Cancelled => &self.dropped,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> Vec<Settle> {
+        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Queue {
+    /// Records what becomes of an entry that was handed out. Returns at once; durable within about 100 ms.
+    pub fn settle(&self, entry: &Entry, settlement: Settlement) {
+        self.settle_stored(Settle {
+            lane: entry.lane.clone(),
+            id: entry.id,
+            due_at: entry.due_at,
+            settlement,
+        });
+    }
+
+    pub(super) fn settle_stored(&self, settle: Settle) {
+        let settler = &self.0.settler;
+        settler.owed.fetch_add(1, Ordering::AcqRel);
+        settler.pending.lock().unwrap_or_else(PoisonError::into_inner).push(settle);
+        settler.wake.notify_one();
+    }
+
+    /// What reached its end since the queue was opened.
+    #[must_use]
+    pub fn completed(&self) -> Completed {
+        let settler = &self.0.settler;
+        Completed {
+            delivered: settler.delivered.load(Ordering::Relaxed),
+            dead: settler.dead.load(Ordering::Relaxed),
+            expired: settler.expired.load(Ordering::Relaxed),
+            dropped: settler.dropped.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Waits until every settlement handed in so far is durable, or the store has failed for good.
+    pub async fn flush(&self) {
+        loop {
+            let settled = self.0.settler.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            if self.0.settler.owed.load(Ordering::Acquire) == 0 || self.store_health().poisoned.is_some() {
+                return;
+            }
+            settled.await;
+        }
+    }
+}
+
+/// Starts the gatherer; it ends when the last handle of the queue is gone.
+pub(super) fn spawn(inner: &Arc<Inner>) {
+    let weak = Arc::downgrade(inner);
+    tokio::spawn(gather(weak));
+}
+
+async fn gather(queue: Weak<Inner>) {
+    loop {
+        let Some(inner) = queue.upgrade() else { return };
+        let batch = inner.settler.take();
+        if batch.is_empty() {
+            // The timeout lets go of the queue now and then, so that a dropped queue is noticed.
+            let _ = tokio::time::timeout(Duration::from_secs(1), inner.settler.wake.notified()).await;
+        } else {
+            tokio::spawn(commit(inner, batch));
+        }
+        tokio::time::sleep(GATHER).await;
+    }
+}
+
+async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
+    let count = batch.len();
+    match inner.store.settle(batch.clone()).await {
+        Ok(()) => {
+            let mut lanes = inner.lanes();
+            for settle in &batch {
+                lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);
+                inner.settler.count(&settle.settlement);
+            }
+        }
+        // The entries stay handed out; the next start hands them out again.
+        Err(error) => error!(%error, count, "settlements not recorded: their calls may be repeated"),
+    }
+    inner.settler.owed.fetch_sub(count, Ordering::AcqRel);
+    inner.settler.settled.notify_waiters();
+}

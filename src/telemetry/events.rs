@@ -1,0 +1,206 @@
+//! One struct per thing that happens; `emit` counts it and, where it helps, writes the debug line.
+
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+use tracing::{debug, error, trace};
+
+use crate::event::Lane;
+use crate::telemetry::names;
+
+/// The `policy` label of a lane: its first policy, or `-` where none governs.
+#[must_use]
+pub fn policy_label(lane: &Lane) -> &str {
+    lane.policies().first().map_or("-", |part| part.policy.as_str())
+}
+
+/// The door an event came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// `POST /v1/events`.
+    Http,
+    /// Standard input.
+    Stdin,
+}
+
+impl Source {
+    /// The metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Stdin => "stdin",
+        }
+    }
+}
+
+/// Events were made durable.
+#[derive(Debug, Clone, Copy)]
+pub struct EventsEnqueued<'a> {
+    /// The policy label of their lane.
+    pub policy: &'a str,
+    /// The door.
+    pub source: Source,
+    /// How many.
+    pub count: u64,
+}
+
+impl EventsEnqueued<'_> {
+    /// Counts them.
+    pub fn emit(&self) {
+        counter!(names::EVENTS_ENQUEUED.name, "policy" => self.policy.to_owned(), "source" => self.source.label())
+            .increment(self.count);
+        trace!(policy = self.policy, source = self.source.label(), count = self.count, "events enqueued");
+    }
+}
+
+/// Events were refused at a door.
+#[derive(Debug, Clone, Copy)]
+pub struct EventsRejected {
+    /// The `code` of the refusal.
+    pub reason: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+impl EventsRejected {
+    /// Counts them.
+    pub fn emit(&self) {
+        counter!(names::EVENTS_REJECTED.name, "reason" => self.reason).increment(self.count);
+        debug!(reason = self.reason, count = self.count, "events rejected");
+    }
+}
+
+/// An entry reached its end.
+#[derive(Debug, Clone, Copy)]
+pub struct EntryCompleted<'a> {
+    /// The policy label of its lane.
+    pub policy: &'a str,
+    /// [`Settlement::outcome_label`](crate::event::Settlement::outcome_label).
+    pub outcome: &'static str,
+}
+
+impl EntryCompleted<'_> {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(names::EVENTS_COMPLETED.name, "policy" => self.policy.to_owned(), "outcome" => self.outcome)
+            .increment(1);
+        trace!(policy = self.policy, outcome = self.outcome, "entry completed");
+    }
+}
+
+/// A call ended.
+#[derive(Debug, Clone, Copy)]
+pub struct AttemptFinished<'a> {
+    /// The policy label of its lane.
+    pub policy: &'a str,
+    /// `2xx`, or [`Cause::label`](crate::event::Cause::label).
+    pub result: &'static str,
+    /// From its start to its end.
+    pub took: Duration,
+}
+
+impl AttemptFinished<'_> {
+    /// Counts it and records its duration.
+    pub fn emit(&self) {
+        counter!(names::CALL_ATTEMPTS.name, "policy" => self.policy.to_owned(), "result" => self.result)
+            .increment(1);
+        histogram!(names::CALL_DURATION.name, "policy" => self.policy.to_owned()).record(self.took);
+        trace!(policy = self.policy, result = self.result, took = ?self.took, "attempt finished");
+    }
+}
+
+/// A retry was put off.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryScheduled<'a> {
+    /// The policy label of its lane.
+    pub policy: &'a str,
+    /// [`Cause::label`](crate::event::Cause::label).
+    pub cause: &'static str,
+}
+
+impl RetryScheduled<'_> {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(names::RETRIES_SCHEDULED.name, "policy" => self.policy.to_owned(), "cause" => self.cause)
+            .increment(1);
+        debug!(policy = self.policy, cause = self.cause, "retry scheduled");
+    }
+}
+
+/// An entry's call started.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueWaited<'a> {
+    /// The policy label of its lane.
+    pub policy: &'a str,
+    /// From the moment it might go to its start.
+    pub waited: Duration,
+}
+
+impl QueueWaited<'_> {
+    /// Records the wait.
+    pub fn emit(&self) {
+        histogram!(names::QUEUE_WAIT.name, "policy" => self.policy.to_owned()).record(self.waited);
+    }
+}
+
+/// The dispatcher's timer fired.
+#[derive(Debug, Clone, Copy)]
+pub struct DispatchLag {
+    /// How much later than asked for.
+    pub lag: Duration,
+}
+
+impl DispatchLag {
+    /// Records the lag.
+    pub fn emit(&self) {
+        histogram!(names::DISPATCH_LAG.name).record(self.lag);
+    }
+}
+
+/// The limiter found starts beyond a limit.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitViolated<'a> {
+    /// The policy.
+    pub policy: &'a str,
+    /// How many starts too many.
+    pub count: u64,
+}
+
+impl LimitViolated<'_> {
+    /// Counts them, loudly: a broken promise is a defect.
+    pub fn emit(&self) {
+        counter!(names::LIMIT_VIOLATIONS.name, "policy" => self.policy.to_owned()).increment(self.count);
+        error!(policy = self.policy, count = self.count, "starts beyond the limit");
+    }
+}
+
+/// An operation of the store ended.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreOperation {
+    /// Which one: `append`, `settle`, `read`, `sync`, `flush`, …
+    pub op: &'static str,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl StoreOperation {
+    /// Records its duration.
+    pub fn emit(&self) {
+        histogram!(names::STORE_OPERATION_DURATION.name, "op" => self.op).record(self.took);
+    }
+}
+
+/// An operation of the store failed. The error itself is logged where it is handled.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreFailed {
+    /// Which one.
+    pub op: &'static str,
+}
+
+impl StoreFailed {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(names::STORE_ERRORS.name, "op" => self.op).increment(1);
+    }
+}

@@ -1,0 +1,104 @@
+//! Gauges: set in one place from a snapshot of the whole, so that no two rooms write the same figure.
+
+use std::collections::BTreeSet;
+
+use metrics::gauge;
+
+use crate::clock::Timestamp;
+use crate::telemetry::names;
+
+/// The figures of one policy; lanes of the same policy are added up by whoever takes the snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyGauges {
+    /// The policy label.
+    pub policy: String,
+    /// Entries in plain order.
+    pub ready: u64,
+    /// Entries put off.
+    pub delayed: u64,
+    /// Entries handed out and not settled.
+    pub inflight: u64,
+    /// Entries parked for a person.
+    pub dead: u64,
+    /// Calls under way.
+    pub calls: u64,
+    /// When the oldest waiting entry was accepted.
+    pub oldest: Option<Timestamp>,
+    /// The pace, in starts per second.
+    pub permits_per_second: Option<f64>,
+    /// Most starts in any sliding second of late, where the limiter has counted.
+    pub window_peak: Option<u64>,
+}
+
+/// Everything at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The moment.
+    pub now: Timestamp,
+    /// One row per policy label.
+    pub policies: Vec<PolicyGauges>,
+    /// Bytes of the data directory.
+    pub store_disk_bytes: u64,
+}
+
+/// Sets the gauges and remembers which policies have some, so that those of a vanished policy fall to zero
+/// instead of standing for ever at their last value.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    shown: BTreeSet<String>,
+}
+
+impl Gauges {
+    /// Sets every gauge from `snapshot`.
+    pub fn set(&mut self, snapshot: &Snapshot) {
+        set_build_info();
+        gauge!(names::STORE_DISK_BYTES.name).set(figure(snapshot.store_disk_bytes));
+        let present: BTreeSet<String> = snapshot.policies.iter().map(|row| row.policy.clone()).collect();
+        for gone in self.shown.difference(&present) {
+            let empty = PolicyGauges {
+                policy: gone.clone(),
+                permits_per_second: Some(0.0),
+                ..PolicyGauges::default()
+            };
+            set_policy(&empty, snapshot.now);
+        }
+        for row in &snapshot.policies {
+            set_policy(row, snapshot.now);
+        }
+        self.shown = present;
+    }
+}
+
+fn set_build_info() {
+    gauge!(
+        names::BUILD_INFO.name,
+        "version" => env!("CARGO_PKG_VERSION"),
+        "revision" => option_env!("TIDEGATE_REVISION").unwrap_or("unknown"),
+        "engine" => "embedded",
+    )
+    .set(1.0);
+}
+
+fn set_policy(row: &PolicyGauges, now: Timestamp) {
+    let states =
+        [("ready", row.ready), ("delayed", row.delayed), ("inflight", row.inflight), ("dead", row.dead)];
+    for (state, count) in states {
+        gauge!(names::QUEUE_EVENTS.name, "policy" => row.policy.clone(), "state" => state).set(figure(count));
+    }
+    gauge!(names::CALLS_INFLIGHT.name, "policy" => row.policy.clone()).set(figure(row.calls));
+    let oldest = row.oldest.unwrap_or(now);
+    gauge!(names::QUEUE_OLDEST_ENQUEUED.name, "policy" => row.policy.clone())
+        .set(oldest.since(Timestamp::ZERO).as_secs_f64());
+    if let Some(permits) = row.permits_per_second {
+        gauge!(names::LIMIT_PERMITS_PER_SECOND.name, "policy" => row.policy.clone()).set(permits);
+    }
+    if let Some(peak) = row.window_peak {
+        gauge!(names::LIMIT_WINDOW_PEAK.name, "policy" => row.policy.clone()).set(figure(peak));
+    }
+}
+
+/// A count as the text format has it: exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "no queue holds 2^53 of anything")]
+fn figure(count: u64) -> f64 {
+    count as f64
+}

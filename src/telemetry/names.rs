@@ -1,0 +1,258 @@
+//! Every metric of tidegate, with its type, unit, labels, help and buckets. The README's table and the
+//! recorder are checked against [`ALL`].
+
+/// What kind of figure a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows; starts at zero with the process.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution over these upper bounds.
+    Histogram(Buckets),
+}
+
+/// The upper bounds of a histogram's buckets, in its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buckets {
+    /// Calls over the network.
+    Calls,
+    /// Time spent waiting, up to the longest life of an event.
+    Waits,
+    /// Operations on the disk.
+    Store,
+    /// How late a timer fired.
+    Lag,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Its full name.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// Its unit, where it has one.
+    pub unit: Option<metrics::Unit>,
+    /// Its label keys.
+    pub labels: &'static [&'static str],
+    /// What it says, in one sentence.
+    pub help: &'static str,
+}
+
+impl Kind {
+    /// As the text format names it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram(_) => "histogram",
+        }
+    }
+}
+
+impl Buckets {
+    /// The bounds, ascending, in seconds.
+    #[must_use]
+    pub const fn bounds(self) -> &'static [f64] {
+        match self {
+            Self::Calls => &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0],
+            Self::Waits => &[
+                0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 7200.0,
+                14400.0, 21600.0,
+            ],
+            Self::Store => &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0],
+            Self::Lag => &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25],
+        }
+    }
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, unit: Some(metrics::Unit::Count), labels, help }
+}
+
+const fn gauge(
+    name: &'static str,
+    unit: Option<metrics::Unit>,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Gauge, unit, labels, help }
+}
+
+const fn histogram(
+    name: &'static str,
+    buckets: Buckets,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Histogram(buckets), unit: Some(metrics::Unit::Seconds), labels, help }
+}
+
+/// Always 1; says what runs.
+pub const BUILD_INFO: Metric = gauge(
+    "tidegate_build_info",
+    None,
+    &["version", "revision", "engine"],
+    "Always 1; the version, source revision and storage engine of this process.",
+);
+/// Events made durable.
+pub const EVENTS_ENQUEUED: Metric = counter(
+    "tidegate_events_enqueued_total",
+    &["policy", "source"],
+    "Events made durable, by the door they came through.",
+);
+/// Events refused at a door.
+pub const EVENTS_REJECTED: Metric = counter(
+    "tidegate_events_rejected_total",
+    &["reason"],
+    "Events refused at a door; nothing of them was kept.",
+);
+/// Entries that reached their end.
+pub const EVENTS_COMPLETED: Metric = counter(
+    "tidegate_events_completed_total",
+    &["policy", "outcome"],
+    "Events that reached their end: delivered, dead, expired, config_drained or cancelled.",
+);
+/// Calls that ended.
+pub const CALL_ATTEMPTS: Metric = counter(
+    "tidegate_call_attempts_total",
+    &["policy", "result"],
+    "Calls that ended, by status class or kind of failure.",
+);
+/// How long calls took.
+pub const CALL_DURATION: Metric = histogram(
+    "tidegate_call_duration_seconds",
+    Buckets::Calls,
+    &["policy"],
+    "Time from the start of a call to its end.",
+);
+/// Retries put off.
+pub const RETRIES_SCHEDULED: Metric = counter(
+    "tidegate_retries_scheduled_total",
+    &["policy", "cause"],
+    "Retries put off, by what made them needed.",
+);
+/// From being due to being sent.
+pub const QUEUE_WAIT: Metric = histogram(
+    "tidegate_queue_wait_seconds",
+    Buckets::Waits,
+    &["policy"],
+    "Time from the moment an event might go to the start of its call.",
+);
+/// Entries at rest or under way.
+pub const QUEUE_EVENTS: Metric = gauge(
+    "tidegate_queue_events",
+    Some(metrics::Unit::Count),
+    &["policy", "state"],
+    "Events owed an end, by state: ready, delayed, inflight; and dead ones parked for a person.",
+);
+/// Age of the queue's head.
+pub const QUEUE_OLDEST_ENQUEUED: Metric = gauge(
+    "tidegate_queue_oldest_enqueued_timestamp_seconds",
+    Some(metrics::Unit::Seconds),
+    &["policy"],
+    "When the oldest waiting event was accepted; the present time while nothing waits.",
+);
+/// Calls under way.
+pub const CALLS_INFLIGHT: Metric =
+    gauge("tidegate_calls_inflight", Some(metrics::Unit::Count), &["policy"], "Calls under way.");
+/// The pace a policy allows.
+pub const LIMIT_PERMITS_PER_SECOND: Metric = gauge(
+    "tidegate_limit_permits_per_second",
+    None,
+    &["policy"],
+    "Starts per second that the policy allows; absent without a pace.",
+);
+/// The self-check of the limiter.
+pub const LIMIT_WINDOW_PEAK: Metric = gauge(
+    "tidegate_limit_window_peak",
+    Some(metrics::Unit::Count),
+    &["policy"],
+    "Most starts counted in any sliding second of late: the limiter's check on itself.",
+);
+/// Starts beyond a limit.
+pub const LIMIT_VIOLATIONS: Metric = counter(
+    "tidegate_limit_violations_total",
+    &["policy"],
+    "Starts beyond a limit, found by the limiter's check on itself: anything above 0 is a defect.",
+);
+/// How long the store took.
+pub const STORE_OPERATION_DURATION: Metric = histogram(
+    "tidegate_store_operation_duration_seconds",
+    Buckets::Store,
+    &["op"],
+    "Time that an operation of the store took.",
+);
+/// Operations of the store that failed.
+pub const STORE_ERRORS: Metric =
+    counter("tidegate_store_errors_total", &["op"], "Operations of the store that failed.");
+/// What the store takes up.
+pub const STORE_DISK_BYTES: Metric = gauge(
+    "tidegate_store_disk_bytes",
+    Some(metrics::Unit::Bytes),
+    &[],
+    "Bytes of all files in the data directory.",
+);
+/// How late the dispatcher woke.
+pub const DISPATCH_LAG: Metric = histogram(
+    "tidegate_dispatch_lag_seconds",
+    Buckets::Lag,
+    &[],
+    "How much later than asked for the dispatcher's timer fired.",
+);
+
+/// Every metric above. The `process_*` figures come beside them, named as everywhere.
+pub const ALL: &[Metric] = &[
+    BUILD_INFO,
+    EVENTS_ENQUEUED,
+    EVENTS_REJECTED,
+    EVENTS_COMPLETED,
+    CALL_ATTEMPTS,
+    CALL_DURATION,
+    RETRIES_SCHEDULED,
+    QUEUE_WAIT,
+    QUEUE_EVENTS,
+    QUEUE_OLDEST_ENQUEUED,
+    CALLS_INFLIGHT,
+    LIMIT_PERMITS_PER_SECOND,
+    LIMIT_WINDOW_PEAK,
+    LIMIT_VIOLATIONS,
+    STORE_OPERATION_DURATION,
+    STORE_ERRORS,
+    STORE_DISK_BYTES,
+    DISPATCH_LAG,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        let mut seen = HashSet::new();
+        for metric in ALL {
+            assert!(seen.insert(metric.name), "{} twice", metric.name);
+            assert!(metric.name.starts_with("tidegate_"), "{}", metric.name);
+            let plain =
+                metric.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            assert!(plain, "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+            match metric.kind {
+                Kind::Counter => assert!(metric.name.ends_with("_total"), "{}", metric.name),
+                Kind::Gauge => assert!(!metric.name.ends_with("_total"), "{}", metric.name),
+                Kind::Histogram(_) => assert!(metric.name.ends_with("_seconds"), "{}", metric.name),
+            }
+        }
+    }
+
+    #[test]
+    fn bucket_bounds_ascend() {
+        for buckets in [Buckets::Calls, Buckets::Waits, Buckets::Store, Buckets::Lag] {
+            assert!(buckets.bounds().is_sorted_by(|a, b| a < b), "{buckets:?}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The recorder behind the metric macros and its text rendering.
+
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::telemetry::names::{self, Kind, Metric};
+
+/// Renders what was recorded. Cheap to clone.
+#[derive(Clone)]
+pub struct MetricsHandle {
+    exporter: PrometheusHandle,
+    process: metrics_process::Collector,
+}
+
+/// The recorder could not be put in place.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the metrics: {reason}")]
+pub struct RecorderError {
+    /// What stood in the way.
+    pub reason: String,
+}
+
+/// Puts the process-wide recorder in place and describes every metric. A second call gives the handle of
+/// the first, so that several apps in one process (tests) share it.
+///
+/// # Errors
+/// [`RecorderError`] when another recorder was installed by somebody else.
+pub fn install() -> Result<MetricsHandle, RecorderError> {
+    static INSTALLED: OnceLock<Result<MetricsHandle, String>> = OnceLock::new();
+    let outcome = INSTALLED.get_or_init(|| {
+        let builder = builder().map_err(|error| error.reason)?;
+        let exporter = builder.install_recorder().map_err(|error| error.to_string())?;
+        Ok(described(exporter))
+    });
+    outcome.clone().map_err(|reason| RecorderError { reason })
+}
+
+impl MetricsHandle {
+    /// Everything in the text format, version 0.0.4. Costs milliseconds with many series: call it where
+    /// blocking is allowed.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.process.collect();
+        self.exporter.render()
+    }
+
+    /// Folds recorded samples into their buckets. Call it every few seconds: until then each sample of a
+    /// histogram is kept in memory.
+    pub fn upkeep(&self) {
+        self.exporter.run_upkeep();
+    }
+}
+
+fn builder() -> Result<PrometheusBuilder, RecorderError> {
+    let mut builder = PrometheusBuilder::new();
+    for metric in names::ALL {
+        if let Kind::Histogram(buckets) = metric.kind {
+            // Without bounds the exporter would make it a summary.
+            builder = builder
+                .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets.bounds())
+                .map_err(|error| RecorderError { reason: error.to_string() })?;
+        }
+    }
+    Ok(builder)
+}
+
+/// Describes every metric to the recorder in force and starts the counters without a policy at zero.
+fn described(exporter: PrometheusHandle) -> MetricsHandle {
+    for metric in names::ALL {
+        describe(metric);
+    }
+    let process = metrics_process::Collector::default();
+    process.describe();
+    MetricsHandle { exporter, process }
+}
+
+fn describe(metric: &Metric) {
+    let (name, help) = (metric.name, metric.help);
+    match (metric.kind, metric.unit) {
+        (Kind::Counter, Some(unit)) => metrics::describe_counter!(name, unit, help),
+        (Kind::Counter, None) => metrics::describe_counter!(name, help),
+        (Kind::Gauge, Some(unit)) => metrics::describe_gauge!(name, unit, help),
+        (Kind::Gauge, None) => metrics::describe_gauge!(name, help),
+        (Kind::Histogram(_), Some(unit)) => metrics::describe_histogram!(name, unit, help),
+        (Kind::Histogram(_), None) => metrics::describe_histogram!(name, help),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::telemetry::*;
+
+    /// Runs `record` against a recorder of its own and returns the rendering.
+    fn rendered(record: impl FnOnce()) -> String {
+        let recorder = builder().expect("bounds are not empty").build_recorder();
+        let exporter = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let handle = described(exporter);
+            record();
+            handle.upkeep();
+            handle.render()
+        })
+    }
+
+    fn everything_happens() {
+        let (policy, took) = ("p", Duration::from_millis(3));
+        EventsEnqueued { policy, source: Source::Http, count: 2 }.emit();
+        EventsRejected { reason: "unmatched", count: 1 }.emit();
+        EntryCompleted { policy, outcome: "delivered" }.emit();
+        AttemptFinished { policy, result: "2xx", took }.emit();
+        RetryScheduled { policy, cause: "5xx" }.emit();
+        QueueWaited { policy, waited: took }.emit();
+        DispatchLag { lag: took }.emit();
+        LimitViolated { policy, count: 0 }.emit();
+        StoreOperation { op: "append", took }.emit();
+        StoreFailed { op: "append" }.emit();
+        Gauges::default().set(&full_snapshot());
+    }
+
+    fn full_snapshot() -> Snapshot {
+        let row = PolicyGauges {
+            policy: "p".to_owned(),
+            ready: 7,
+            permits_per_second: Some(0.5),
+            window_peak: Some(3),
+            ..PolicyGauges::default()
+        };
+        Snapshot { now: Timestamp::from_millis(1_500), policies: vec![row], store_disk_bytes: 9 }
+    }
+
+    /// The value of every sample by its name with labels; panics on a line that is not in the format.
+    fn samples(text: &str) -> HashMap<String, f64> {
+        let mut found = HashMap::new();
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (series, value) = line.rsplit_once(' ').expect(line);
+            let name = series.split('{').next().expect(line);
+            assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{line}");
+            assert_eq!(series.contains('{'), series.ends_with('}'), "{line}");
+            let value = value.parse().expect(line);
+            assert!(found.insert(series.to_owned(), value).is_none(), "twice: {line}");
+        }
+        found
+    }
+
+    #[test]
+    fn every_metric_is_rendered_with_help_type_and_its_labels() {
+        let text = rendered(everything_happens);
+        let samples = samples(&text);
+        for metric in names::ALL {
+            assert!(text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{}", metric.name);
+            let word = metric.kind.word();
+            assert!(text.contains(&format!("# TYPE {} {word}\n", metric.name)), "{}", metric.name);
+            let suffix = if word == "histogram" { "_count" } else { "" };
+            let series = samples
+                .keys()
+                .find(|series| series.split('{').next() == Some(&format!("{}{suffix}", metric.name)))
+                .unwrap_or_else(|| panic!("no sample of {}", metric.name));
+            let labels: Vec<&str> = series
+                .split_once('{')
+                .map(|(_, rest)| rest.split(',').filter_map(|pair| Some(pair.split_once('=')?.0)).collect())
+                .unwrap_or_default();
+            assert_eq!(labels, metric.labels, "{series}");
+        }
+        assert_eq!(samples["tidegate_events_enqueued_total{policy=\"p\",source=\"http\"}"], 2.0);
+        assert_eq!(samples["tidegate_queue_oldest_enqueued_timestamp_seconds{policy=\"p\"}"], 1.5);
+        assert_eq!(samples["tidegate_call_duration_seconds_bucket{policy=\"p\",le=\"0.005\"}"], 1.0);
+        assert!(samples.contains_key("process_resident_memory_bytes"));
+    }
+
+    #[test]
+    fn what_nobody_described_or_recorded_is_not_there() {
+        let text = rendered(|| {});
+        assert!(!text.contains("tidegate_events_enqueued_total{"), "{text}");
+    }
+
+    #[test]
+    fn gauges_of_a_vanished_policy_fall_to_zero() {
+        let text = rendered(|| {
+            let mut gauges = Gauges::default();
+            gauges.set(&full_snapshot());
+            gauges.set(&Snapshot::default());
+        });
+        assert_eq!(samples(&text)["tidegate_queue_events{policy=\"p\",state=\"ready\"}"], 0.0);
+        assert_eq!(samples(&text)["tidegate_limit_permits_per_second{policy=\"p\"}"], 0.0);
+    }
+
+    #[test]
+    fn installing_twice_gives_the_same_recorder() {
+        let first = install().expect("first");
+        let second = install().expect("second");
+        metrics::counter!("tidegate_test_total").increment(1);
+        assert!(first.render().contains("tidegate_test_total"));
+        assert!(second.render().contains("tidegate_test_total"));
+    }
+}
