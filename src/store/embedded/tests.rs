@@ -204,6 +204,50 @@ fn after_the_first_failure_nothing_is_acknowledged_or_synced_and_nothing_acknowl
     assert!(poisoned > 0);
 }
 
+/// Keeps writes back until they are synced, as a power cut shows them; a dishonest one forgets to.
+struct PowerCut {
+    honest: bool,
+    unsynced: Vec<(File, Vec<u8>, u64)>,
+}
+
+impl Disk for PowerCut {
+    fn write_at(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.unsynced.push((file.try_clone()?, bytes.to_vec(), offset));
+        Ok(())
+    }
+
+    fn sync(&mut self, _: &File) -> io::Result<()> {
+        for (file, bytes, offset) in self.unsynced.drain(..).filter(|_| self.honest) {
+            OsDisk.write_at(&file, &bytes, offset)?;
+        }
+        Ok(())
+    }
+}
+
+/// The index deleted as well: after a power cut it may be gone.
+fn found_after_a_power_cut(honest: bool) -> Vec<String> {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let runtime = runtime();
+    let disk = Box::new(PowerCut { honest, unsynced: Vec::new() });
+    let store = EmbeddedStore::open_on(dir.path(), options(), clock(), disk).expect("opens");
+    for n in 0..5 {
+        runtime.block_on(store.append(vec![plain("a", &n.to_string())])).expect("appends");
+    }
+    drop(store);
+    fs::remove_dir_all(dir.path().join("index")).expect("deletes");
+    runtime.block_on(contents(&open(dir.path()), &["a"])).remove(0).0
+}
+
+#[test]
+fn what_was_answered_is_synced_and_the_test_can_tell() {
+    assert_eq!(found_after_a_power_cut(true), ["0", "1", "2", "3", "4"]);
+    assert_eq!(
+        found_after_a_power_cut(false),
+        Vec::<String>::new(),
+        "the negative control must lose entries"
+    );
+}
+
 #[test]
 fn settled_segments_give_their_space_back() {
     let dir = tempfile::tempdir().expect("temporary directory");
