@@ -7,8 +7,12 @@
 //!
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
+#[cfg(test)]
+mod contract;
 pub mod directory;
 pub mod documents;
+pub mod embedded;
+mod index;
 pub mod journal;
 pub mod memory;
 pub mod record;

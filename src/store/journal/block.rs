@@ -210,10 +210,7 @@ impl<'a> BlockHead<'a> {
     /// The dedup rows. An index at or above [`BlockHead::count`] is left out.
     pub fn dedup(&self) -> impl Iterator<Item = DedupRow> + 'a {
         let count = self.count;
-        self.dedup
-            .chunks_exact(DEDUP_ROW_BYTES)
-            .filter_map(|chunk| dedup_row(chunk))
-            .filter(move |row| row.index < count)
+        self.dedup.chunks_exact(DEDUP_ROW_BYTES).filter_map(dedup_row).filter(move |row| row.index < count)
     }
 
     /// Unpacks the records.

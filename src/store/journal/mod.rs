@@ -86,7 +86,7 @@
 //! A scan walks the frames in order. In the last segment, bad bytes that no frame with the group flag follows are a
 //! torn group, never acknowledged: its bytes are set aside and the file is cut there. Bad bytes elsewhere are damage:
 //! counted, set aside, and the scan goes on at the next multiple of 8 that carries the mark and passes the sum. A last
-//! segment without any valid head is one whose creation was cut short and is removed; elsewhere its whole file is damage.
+//! segment without two valid heads and without frames is one whose creation was cut short and is removed; elsewhere its whole file is damage.
 //! A version above 1, in a head or in a frame with a valid sum, ends the scan with `Format`: it is not ours to judge.
 
 mod block;
@@ -94,6 +94,8 @@ mod codec;
 mod dead;
 mod dead_log;
 mod disk;
+#[cfg(test)]
+mod format_tests;
 mod frame;
 mod group;
 mod head;

@@ -99,6 +99,9 @@ impl Pass<'_> {
         visit: &mut impl FnMut(Position, Frame<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let salt = match Head::decode(bytes, self.file.number) {
+            Found::Sound { damaged: true, .. } if self.last && untouched(bytes) => {
+                return self.headless(bytes);
+            }
             Found::Sound { head, damaged } => {
                 if damaged {
                     self.set_aside(bytes, 0, HEAD_BYTES);
@@ -116,7 +119,7 @@ impl Pass<'_> {
         let mut walk = Walk::new(bytes, start, salt, self.file.number);
         self.report.start_missing |= walk.starts_beyond_end();
         let mut cut = None;
-        while let Some(step) = walk.next() {
+        for step in walk.by_ref() {
             match step {
                 Step::Frame { offset, header, payload } => {
                     // Frames after a tear belong to the same unacknowledged group and go with it.
@@ -183,8 +186,7 @@ impl Pass<'_> {
 
     /// A file without a head: a creation that was cut short if it is the last one, else damage as a whole.
     fn headless(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let untouched = bytes.iter().skip(HEAD_BYTES).all(|byte| *byte == 0);
-        let torn = self.last && untouched;
+        let torn = self.last && untouched(bytes);
         self.note(0, bytes.len() as u64, FrameError::Mark, torn);
         if !torn {
             self.set_aside(bytes, 0, bytes.len());
@@ -227,4 +229,9 @@ impl Pass<'_> {
         file.set_len(end as u64).map_err(failed)?;
         file.sync_all().map_err(failed)
     }
+}
+
+/// No frame was ever written into the segment.
+fn untouched(bytes: &[u8]) -> bool {
+    bytes.iter().skip(HEAD_BYTES).all(|byte| *byte == 0)
 }
