@@ -12,6 +12,8 @@ mod lanes;
 mod planner;
 mod retry;
 mod service;
+#[cfg(test)]
+mod sim;
 mod starts;
 mod turns;
 
