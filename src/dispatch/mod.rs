@@ -15,6 +15,8 @@ mod service;
 #[cfg(test)]
 mod sim;
 mod starts;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 pub use handle::{DispatchFigures, DispatchHandle};
