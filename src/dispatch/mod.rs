@@ -13,6 +13,8 @@ mod planner;
 mod retry;
 mod service;
 #[cfg(test)]
+mod service_tests;
+#[cfg(test)]
 mod sim;
 mod starts;
 #[cfg(test)]

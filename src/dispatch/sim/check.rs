@@ -51,10 +51,12 @@ impl Checker {
             return Err(format!("{id} started at {at} after its expiry {}", facts.expires_at));
         }
         let first = self.ever_started.insert(id);
-        if first && facts.due_at.is_none() {
-            if let Some(newest) = self.newest.insert(lane.key().clone(), id).filter(|newest| *newest > id) {
-                return Err(format!("{id} started after the newer {newest} of lane {}", lane.key()));
-            }
+        if first
+            && facts.due_at.is_none()
+            && let Some(newest) = self.newest.insert(lane.key().clone(), id)
+            && newest > id
+        {
+            return Err(format!("{id} started after the newer {newest} of lane {}", lane.key()));
         }
         for part in lane.policies() {
             self.start_under(&part.policy, at)?;
