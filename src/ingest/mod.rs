@@ -1,1 +1,30 @@
-//! The doors for events: HTTP and standard input.
+//! The doors for events: HTTP and pipes. An event is read once, checked once, made durable, then answered for.
+//!
+//! ```text
+//! http (one, list) ─┐
+//! ndjson ── batch ──┼─> decode ─> intake: egress, route, queue.accept ─> answer
+//! stdin  ── batch ──┘
+//! ```
+//!
+//! Must not know: what happens behind the queue, who listens, what signals mean.
+
+mod answer;
+mod batch;
+mod decode;
+mod digest;
+mod explain;
+mod http;
+mod intake;
+mod lines;
+mod ndjson;
+pub mod stdin;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use decode::{
+    Defaults, MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_JSON_DEPTH, MAX_KEY_BYTES,
+};
+pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, routes};
+pub use intake::{EgressCheck, Intake, IntakeParts, Unmatched};

@@ -95,6 +95,8 @@ struct Limiter {
     /// Whether `pace` limits; else it only remembers what was consumed.
     paced: bool,
     pace: Option<Box<PaceLimit>>,
+    /// The last start under a pace that was forgotten.
+    last_start: Timestamp,
     slots: Slots,
 }
 
@@ -234,6 +236,7 @@ impl Gate {
             active: false,
             paced: false,
             pace: None,
+            last_start: Timestamp::ZERO,
             slots: Slots::unlimited(),
         });
         self.by_policy.insert(policy.clone(), id);
@@ -247,11 +250,11 @@ impl Gate {
             let Some(limiter) = limiters.get_mut(id.0 as usize).filter(|limiter| !limiter.paced) else {
                 return false;
             };
-            let lingers = limiter.pace.as_ref().is_some_and(|pace| !pace.is_idle(now));
-            if !lingers {
-                limiter.pace = None;
-            }
-            lingers
+            let Some(pace) = limiter.pace.take_if(|pace| pace.is_idle(now)) else {
+                return limiter.pace.is_some();
+            };
+            limiter.last_start = pace.last_start();
+            false
         });
     }
 }
@@ -262,7 +265,7 @@ impl Limiter {
         let Some(pace) = pace else { return };
         match &mut self.pace {
             Some(limit) => limit.edit(pace, now),
-            None => self.pace = Some(Box::new(PaceLimit::new(pace))),
+            None => self.pace = Some(Box::new(PaceLimit::new(pace, self.last_start))),
         }
     }
 

@@ -32,11 +32,11 @@ pub(super) struct PaceHold {
 }
 
 impl PaceLimit {
-    /// Nothing started yet.
-    pub(super) fn new(pace: Pace) -> Self {
+    /// Knows nothing of the past but when the last start was: no start shares a window with it.
+    pub(super) fn new(pace: Pace, last_start: Timestamp) -> Self {
         let (capacity, window) = window_of(pace);
         let watch = Arc::new(Watch::new(capacity, window));
-        let ring = Ring::new(capacity, window, Arc::clone(&watch));
+        let ring = Ring::new(capacity, window, last_start, Arc::clone(&watch));
         Self { pace, ring, smoother: Smoother::new(pace), watch }
     }
 
@@ -75,9 +75,15 @@ impl PaceLimit {
         }
     }
 
-    /// Whether nothing that happened here matters any more.
+    /// Whether every start has left the window.
     pub(super) fn is_idle(&self, now: Timestamp) -> bool {
-        self.ring.idle_at() <= now
+        self.ring.is_idle(now)
+    }
+
+    /// The latest moment at which something may have started: all that a longer window has to know of an idle
+    /// pace.
+    pub(super) fn last_start(&self) -> Timestamp {
+        self.ring.last_start()
     }
 
     /// What the self-check has seen.

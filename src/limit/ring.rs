@@ -4,6 +4,8 @@
 //! holder may have started. So two starts of one slot never share a half-open window, and since there are
 //! `capacity` slots, no window holds more than `capacity` starts - whatever the order of claims,
 //! confirmations and returns, and however late (within [`STALE_AFTER`]) a request starts after its claim.
+//! After a change of the limit, starts that no remaining slot remembers hold every new claim back until they
+//! have left the window.
 //!
 //! Slots are made on demand, so that memory follows the starts of the last window, not the limit.
 //!
@@ -40,8 +42,10 @@ pub(super) struct Ring {
     order: VecDeque<u32>,
     /// Slots that a lower capacity has put aside.
     spare: Vec<u32>,
-    /// The latest start of the slots put aside: it counts like those in use.
+    /// The latest start that no slot in use remembers but that still counts.
     aside: Timestamp,
+    /// The latest start that a later one has overwritten: a longer window may reach back to it.
+    overwritten: Timestamp,
     watch: Arc<Watch>,
 }
 
@@ -50,19 +54,23 @@ pub(super) struct Ring {
 pub(super) struct Claim {
     chunk: Arc<Chunk>,
     slot: u32,
-    latest: Timestamp,
+    /// What the slot holds until the claim is confirmed: just after every allowed start, so that a confirmed
+    /// claim can be told from an open one.
+    open: Timestamp,
 }
 
 impl Ring {
-    /// At most `capacity` starts in every half-open `window`; `watch` hears of confirmed starts.
-    pub(super) fn new(capacity: u32, window: Duration, watch: Arc<Watch>) -> Self {
+    /// At most `capacity` starts in every half-open `window`, and no claim shares a window with `last_start`;
+    /// `watch` hears of confirmed starts.
+    pub(super) fn new(capacity: u32, window: Duration, last_start: Timestamp, watch: Arc<Watch>) -> Self {
         Self {
             capacity,
             window,
             chunks: Vec::new(),
             order: VecDeque::new(),
             spare: Vec::new(),
-            aside: Timestamp::ZERO,
+            aside: last_start,
+            overwritten: Timestamp::ZERO,
             watch,
         }
     }
@@ -77,14 +85,17 @@ impl Ring {
         front.max(self.aside_free_at())
     }
 
-    /// From when on nothing that happened here matters any more.
-    pub(super) fn idle_at(&self) -> Timestamp {
+    /// The latest moment at which something may have started; [`Timestamp::ZERO`] when nothing ever did.
+    pub(super) fn last_start(&self) -> Timestamp {
         self.order
             .iter()
-            .map(|slot| self.free_at(*slot))
-            .max()
-            .unwrap_or(Timestamp::ZERO)
-            .max(self.aside_free_at())
+            .map(|slot| self.latest(*slot))
+            .fold(self.aside.max(self.overwritten), Timestamp::max)
+    }
+
+    /// Whether every start has left the window.
+    pub(super) fn is_idle(&self, now: Timestamp) -> bool {
+        self.last_start() + self.window <= now
     }
 
     /// Claims a slot for a start between `now` and [`STALE_AFTER`] later; `None` before [`Ring::ready_at`].
@@ -95,17 +106,18 @@ impl Ring {
         let free = self.order.front().copied().filter(|slot| self.free_at(*slot) <= now);
         let slot = match free {
             Some(slot) => {
+                self.overwritten = self.overwritten.max(self.latest(slot));
                 self.order.pop_front();
                 slot
             }
             // There is room for one more, or `ready_at` would have said no.
             None => self.spare.pop().unwrap_or_else(|| self.make_slot()),
         };
-        let latest = now + STALE_AFTER;
+        let open = now + STALE_AFTER + Duration::from_nanos(1);
         let chunk = Arc::clone(self.chunks.get(slot as usize / CHUNK)?);
-        chunk.cell(slot)?.store(latest.as_nanos(), Ordering::Release);
+        chunk.cell(slot)?.store(open.as_nanos(), Ordering::Release);
         self.order.push_back(slot);
-        Some(Claim { chunk, slot, latest })
+        Some(Claim { chunk, slot, open })
     }
 
     /// Takes an unconfirmed claim back as if it had never been made. One that was confirmed stays counted:
@@ -128,6 +140,9 @@ impl Ring {
 
     /// Changes the limit; everything claimed so far counts against the new one.
     pub(super) fn resize(&mut self, capacity: u32, window: Duration) {
+        if window > self.window {
+            self.aside = self.aside.max(self.overwritten);
+        }
         self.capacity = capacity;
         self.window = window;
         while self.order.len() > capacity as usize {
@@ -165,14 +180,9 @@ impl Ring {
 }
 
 impl Claim {
-    /// Whether a start at this moment would come too late.
-    pub(super) fn is_stale(&self, started_at: Timestamp) -> bool {
-        started_at > self.latest
-    }
-
     /// The request starts now. `false` when it may not: too late, confirmed before, or put back.
     pub(super) fn confirm(&self, started_at: Timestamp) -> bool {
-        let confirmed = !self.is_stale(started_at) && self.replace(started_at.as_nanos().max(FREE + 1));
+        let confirmed = started_at < self.open && self.replace(started_at.as_nanos().max(FREE + 1));
         if confirmed {
             self.chunk.watch.started(started_at);
         }
@@ -182,7 +192,7 @@ impl Claim {
     /// Only while the slot still belongs to this claim: a slot claimed again holds a later moment.
     fn replace(&self, latest_ns: u64) -> bool {
         self.chunk.cell(self.slot).is_some_and(|cell| {
-            cell.compare_exchange(self.latest.as_nanos(), latest_ns, Ordering::AcqRel, Ordering::Acquire)
+            cell.compare_exchange(self.open.as_nanos(), latest_ns, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok()
         })
     }

@@ -213,11 +213,14 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::policy::DRAIN_WINDOW;
     use crate::policy::testing::{id, spec};
+    use crate::policy::{DRAIN_WINDOW, GenerationState, Runtime, document};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000);
 
@@ -282,5 +285,83 @@ mod tests {
         }
         let names: Vec<_> = book.of_origin(&Origin::new("x")).iter().map(|(id, _)| id.to_string()).collect();
         assert_eq!(names, ["z", "a"]);
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Create,
+        Update { valid: bool },
+        Deploy,
+        Undeploy,
+        Delete { force: bool },
+        Wait { hours: u64 },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<(u8, Step)>> {
+        let step = prop_oneof![
+            Just(Step::Create),
+            any::<bool>().prop_map(|valid| Step::Update { valid }),
+            Just(Step::Deploy),
+            Just(Step::Undeploy),
+            any::<bool>().prop_map(|force| Step::Delete { force }),
+            (0..30_u64).prop_map(|hours| Step::Wait { hours }),
+        ];
+        prop::collection::vec((0..3_u8, step), 0..60)
+    }
+
+    fn take(book: &mut Book, id: &PolicyId, step: Step, now: Timestamp) -> Result<(), BookError> {
+        match step {
+            Step::Create => book.create(id.clone(), Origin::new("x"), Value::from("new")),
+            Step::Update { valid } => {
+                let ruling = valid.then(|| spec("https://h.org/new/*", 300.0));
+                book.update(id, Value::from("updated"), ruling)
+            }
+            Step::Deploy => book.deploy(id, Value::from("deployed"), spec("https://h.org/*", 200.0)),
+            Step::Undeploy => book.undeploy(id, now),
+            Step::Delete { force } => book.delete(id, now, force),
+            Step::Wait { .. } => {
+                book.expire(now);
+                Ok(())
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_the_book_stays_in_order(steps in steps()) {
+            let mut book = Book::default();
+            let mut now = NOW;
+            let mut known: BTreeSet<(PolicyId, u32)> = BTreeSet::new();
+            for (which, step) in steps {
+                let id = id(&format!("p{which}"));
+                if let Step::Wait { hours } = step {
+                    now = now + Duration::from_secs(hours * 3600) + Duration::from_nanos(1);
+                }
+                let before = book.clone();
+                if take(&mut book, &id, step, now).is_err() {
+                    prop_assert_eq!(&book, &before, "a refusal changes nothing");
+                }
+                let body = document::encode(&book).expect("encodes");
+                prop_assert_eq!(&document::decode(&body).expect("decodes"), &book);
+                let runtime = Runtime::build(&book).expect("small");
+                for (id, policy) in &book.policies {
+                    let life = policy.lifecycle();
+                    let active = life.generations().values().filter(|g| **g == GenerationState::Active).count();
+                    prop_assert_eq!(active, usize::from(life.is_deployed()));
+                    prop_assert!(policy.record.is_some() || active == 0, "what is deleted takes no events");
+                    prop_assert_eq!(runtime.get(id).is_some(), !life.generations().is_empty());
+                    for (number, state) in life.generations() {
+                        let fresh = known.insert((id.clone(), *number));
+                        let old = before.policies.get(id).is_some_and(|p| p.lifecycle().generations().contains_key(number));
+                        prop_assert!(old || fresh, "a generation that was gone came back");
+                        if let (GenerationState::Draining { until }, Step::Wait { .. }) = (state, step) {
+                            prop_assert!(*until > now);
+                        }
+                    }
+                }
+                // An id that is wholly gone may begin anew.
+                known.retain(|(id, _)| book.policies.contains_key(id));
+            }
+        }
     }
 }

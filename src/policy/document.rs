@@ -8,7 +8,7 @@
 //!     "generations": [{ "number", "draining_until_ms" | null }], "next_generation": n } ] }
 //! ```
 //!
-//! Ends of drain windows are rounded up to a millisecond. A higher format is refused, never guessed at.
+//! A higher format is refused, never guessed at.
 
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ fn encode_policy(id: &PolicyId, policy: &Policy) -> PolicyV1 {
         number: *number,
         draining_until_ms: match state {
             GenerationState::Active => None,
-            GenerationState::Draining { until } => Some(until.ceil_millis()),
+            GenerationState::Draining { until } => Some(until.as_millis()),
         },
     });
     PolicyV1 {

@@ -34,7 +34,7 @@ pub enum GenerationState {
     Active,
     /// It finishes what it has, until this moment.
     Draining {
-        /// When the rest is dropped.
+        /// When the rest is dropped: a whole millisecond, as it is stored.
         until: Timestamp,
     },
 }
@@ -140,7 +140,7 @@ impl Lifecycle {
         }
         self.state = self.before_deploy;
         self.deployed = false;
-        let until = now + DRAIN_WINDOW;
+        let until = Timestamp::from_millis((now + DRAIN_WINDOW).ceil_millis());
         for generation in self.generations.values_mut() {
             if *generation == GenerationState::Active {
                 *generation = GenerationState::Draining { until };

@@ -61,7 +61,8 @@ impl Matcher {
         // The best rule of an origin has the lowest number: most literal characters, then oldest.
         rules.sort_by_key(|rule| (std::cmp::Reverse(rule.pattern.literals()), rule.order));
         let patterns: Vec<String> = rules.iter().map(|rule| rule.pattern.to_regex()).collect();
-        let search = if patterns.is_empty() { None } else { Some(compile_patterns(&patterns)?) };
+        let search =
+            if patterns.is_empty() { None } else { Some(compile_patterns(&patterns, NFA_BYTES_MAX)?) };
         let rules = rules
             .into_iter()
             .map(|rule| {
@@ -138,7 +139,7 @@ fn last_state(dfa: &DFA, cache: &mut Cache, text: &[u8]) -> Option<LazyStateID> 
     dfa.next_eoi_state(cache, state).ok()
 }
 
-fn compile_patterns(patterns: &[String]) -> Result<(DFA, CachePool), PolicyError> {
+fn compile_patterns(patterns: &[String], nfa_bytes_max: usize) -> Result<(DFA, CachePool), PolicyError> {
     let dfa = DFA::builder()
         .configure(
             DFA::config()
@@ -147,7 +148,7 @@ fn compile_patterns(patterns: &[String]) -> Result<(DFA, CachePool), PolicyError
                 .skip_cache_capacity_check(true),
         )
         .syntax(syntax::Config::new().unicode(false).utf8(false).dot_matches_new_line(true))
-        .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(NFA_BYTES_MAX)))
+        .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(nfa_bytes_max)))
         .build_many(patterns)
         .map_err(|error| PolicyError::TooLarge { reason: error.to_string() })?;
     let for_caches = dfa.clone();
@@ -229,6 +230,13 @@ mod tests {
         let target = url(&format!("https://h.org/{}7", "a".repeat(1_000)));
         let lane = matcher.route(&Method::GET, &target, &Labels::default()).expect("governed");
         assert_eq!(lane.key().as_str(), "p7@1");
+    }
+
+    #[test]
+    fn patterns_beyond_the_bound_are_refused() {
+        let patterns: Vec<String> = (0..100).map(|n| format!("https://h{n}/.*")).collect();
+        assert!(compile_patterns(&patterns, 1 << 20).is_ok());
+        assert!(matches!(compile_patterns(&patterns, 1 << 12), Err(PolicyError::TooLarge { .. })));
     }
 
     #[test]

@@ -9,6 +9,8 @@
 mod lanes;
 mod load;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +24,7 @@ use crate::store::{Appended, Dedup, EntryStore, Lookup, NewEntry, StoreError, St
 pub use lanes::LaneCounts;
 use lanes::LaneTable;
 pub use load::Loaded;
+pub use settle::Completed;
 use settle::Settler;
 
 /// An event that passed the door, with the lane that its policies give it.

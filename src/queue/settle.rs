@@ -2,7 +2,7 @@
 //! within about 100 ms. Several batches may be under way; the store keeps their order per entry, because an
 //! entry is handed out again only after its last settlement is durable.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,8 +16,25 @@ use crate::store::Settle;
 /// How long decisions are gathered before they go to the store together.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// Entries that reached their end since the queue was opened, on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Completed {
+    /// Their endpoint has them.
+    pub delivered: u64,
+    /// Parked for a person.
+    pub dead: u64,
+    /// Outlived their time.
+    pub expired: u64,
+    /// Dropped on request or with their drained policy.
+    pub dropped: u64,
+}
+
 #[derive(Default)]
 pub(super) struct Settler {
+    delivered: AtomicU64,
+    dead: AtomicU64,
+    expired: AtomicU64,
+    dropped: AtomicU64,
     pending: Mutex<Vec<Settle>>,
     /// Decisions handed in and not durable yet.
     owed: AtomicUsize,
@@ -26,6 +43,17 @@ pub(super) struct Settler {
 }
 
 impl Settler {
+    fn count(&self, settlement: &Settlement) {
+        let counter = match settlement {
+            Settlement::Reschedule { .. } => return,
+            Settlement::Delivered => &self.delivered,
+            Settlement::Dead { .. } => &self.dead,
+            Settlement::Expired => &self.expired,
+            Settlement::Drained | Settlement::Cancelled => &self.dropped,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn take(&self) -> Vec<Settle> {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -47,6 +75,18 @@ impl Queue {
         settler.owed.fetch_add(1, Ordering::AcqRel);
         settler.pending.lock().unwrap_or_else(PoisonError::into_inner).push(settle);
         settler.wake.notify_one();
+    }
+
+    /// What reached its end since the queue was opened.
+    #[must_use]
+    pub fn completed(&self) -> Completed {
+        let settler = &self.0.settler;
+        Completed {
+            delivered: settler.delivered.load(Ordering::Relaxed),
+            dead: settler.dead.load(Ordering::Relaxed),
+            expired: settler.expired.load(Ordering::Relaxed),
+            dropped: settler.dropped.load(Ordering::Relaxed),
+        }
     }
 
     /// Waits until every settlement handed in so far is durable, or the store has failed for good.
@@ -90,6 +130,7 @@ async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
             let mut lanes = inner.lanes();
             for settle in &batch {
                 lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);
+                inner.settler.count(&settle.settlement);
             }
         }
         // The entries stay handed out; the next start hands them out again.

@@ -7,7 +7,7 @@ use axum::body::Body;
 use http::{Method, Request, StatusCode};
 
 use super::scenarios::{Overrides, World, options, send, world};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::event::PolicyId;
 use crate::policy::testing::{labels, url};
 use crate::policy::{DRAIN_WINDOW, Family, GenerationState, Pace, Policies};
@@ -93,7 +93,7 @@ async fn an_update_rules_at_once_and_a_redeploy_is_a_new_generation() {
     done(&world, Method::PUT, &path, &config("https://h.org/*", r#""POST""#, 600)).await;
     assert_eq!(pace(&world).map(Pace::starts_per_second), Some(500.0), "a draining life keeps its limits");
     done(&world, Method::POST, &format!("{path}/deploy"), "").await;
-    let until = world.clock.now() + DRAIN_WINDOW;
+    let until = Timestamp::from_millis((world.clock.now() + DRAIN_WINDOW).ceil_millis());
     let both = [(1, GenerationState::Draining { until }), (2, GenerationState::Active)];
     assert_eq!(generations(&world), Some(both.into()));
     assert_eq!(pace(&world).map(Pace::starts_per_second), Some(600.0), "shared by both");
@@ -102,7 +102,7 @@ async fn an_update_rules_at_once_and_a_redeploy_is_a_new_generation() {
     done(&world, Method::DELETE, &format!("{path}?forceDelete=true"), "").await;
     assert_eq!(ask(&world, Method::GET, &path, "").await.0, StatusCode::NOT_FOUND);
     assert_eq!(generations(&world).expect("drains").len(), 2);
-    world.clock.advance(DRAIN_WINDOW - Duration::from_millis(1));
+    world.clock.advance(DRAIN_WINDOW);
     world.policies.expire(world.clock.now()).await.expect("stored");
     assert!(generations(&world).is_some());
     world.clock.advance(Duration::from_millis(1));

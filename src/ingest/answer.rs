@@ -1,0 +1,163 @@
+//! How the doors answer: the receipt of one event, one line per event of a batch, the state of an event.
+//!
+//! Must not know: how events arrive.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::event::{EventId, LaneKey};
+use crate::ingest::intake::{Receipt, Verdict};
+use crate::problem::{FieldError, Problem};
+use crate::queue::{Standing, Waiting};
+
+#[derive(Serialize)]
+struct ReceiptBody<'a> {
+    id: String,
+    policies: Vec<&'a str>,
+    lane: &'a str,
+    due_at: Option<String>,
+    expires_at: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
+#[derive(Serialize)]
+struct AcceptedLine<'a> {
+    line: u64,
+    status: u16,
+    id: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
+#[derive(Serialize)]
+struct RefusedLine<'a> {
+    line: u64,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_seconds: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct StateBody<'a> {
+    id: String,
+    state: &'static str,
+    #[serde(flatten)]
+    waiting: Option<WaitingBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct WaitingBody<'a> {
+    lane: &'a str,
+    attempts: u16,
+    due_at: Option<String>,
+    expires_at: String,
+    method: &'a str,
+    url: &'a str,
+}
+
+fn date(at: Option<Timestamp>) -> Option<String> {
+    at.map(|at| at.to_string())
+}
+
+/// The receipt of one event. `due_at` is null for an event that may go at once.
+pub(super) fn receipt(receipt: &Receipt) -> Vec<u8> {
+    json(&ReceiptBody {
+        id: receipt.id.to_string(),
+        policies: receipt.lane.policies().iter().map(|part| part.policy.as_str()).collect(),
+        lane: receipt.lane.key().as_str(),
+        due_at: date(receipt.due_at),
+        expires_at: receipt.expires_at.to_string(),
+        duplicate: receipt.duplicate,
+    })
+}
+
+/// The state of an event, without its body, headers and query; `None` when it is unknown.
+pub(super) fn state(id: EventId, standing: &Standing) -> Option<Vec<u8>> {
+    let (state, waiting) = match standing {
+        Standing::Ready(waiting) => ("ready", Some(waiting)),
+        Standing::Delayed(waiting) => ("delayed", Some(waiting)),
+        Standing::TakenUp(waiting) => ("inflight", Some(waiting)),
+        Standing::Settled => ("settled", None),
+        Standing::Unknown => return None,
+    };
+    Some(json(&StateBody { id: id.to_string(), state, waiting: waiting.map(waiting_body) }))
+}
+
+fn waiting_body(waiting: &Waiting) -> WaitingBody<'_> {
+    let lane: &LaneKey = &waiting.lane;
+    WaitingBody {
+        lane: lane.as_str(),
+        attempts: waiting.attempts,
+        due_at: date(waiting.due_at),
+        expires_at: waiting.event.expires_at.to_string(),
+        method: waiting.event.method.as_str(),
+        url: waiting.event.url.without_query(),
+    }
+}
+
+/// Appends what is answered for the event of one line, without a line end.
+pub(super) fn line(out: &mut Vec<u8>, line: u64, verdict: &Verdict) {
+    match verdict {
+        Ok(receipt) => {
+            let mut buffer = uuid::Uuid::encode_buffer();
+            let id = uuid::Uuid::from_bytes(receipt.id.to_bytes()).hyphenated().encode_lower(&mut buffer);
+            append(out, &AcceptedLine { line, status: 202, id, duplicate: receipt.duplicate });
+        }
+        Err(problem) => refused_line(out, line, problem),
+    }
+}
+
+/// Appends the refusal of one line, without a line end.
+pub(super) fn refused_line(out: &mut Vec<u8>, line: u64, problem: &Problem) {
+    append(
+        out,
+        &RefusedLine {
+            line,
+            status: problem.status,
+            code: problem.code,
+            detail: &problem.detail,
+            errors: &problem.errors,
+            retry_after_seconds: problem.retry_after_seconds,
+        },
+    );
+}
+
+/// A JSON list with one member per event, numbered from 1.
+pub(super) fn list(verdicts: &[Verdict]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2 + verdicts.len() * 80);
+    out.push(b'[');
+    for (number, verdict) in (1..).zip(verdicts) {
+        if number > 1 {
+            out.push(b',');
+        }
+        line(&mut out, number, verdict);
+    }
+    out.push(b']');
+    out
+}
+
+/// One line per event.
+pub(super) fn lines<'v>(verdicts: impl Iterator<Item = (u64, &'v Verdict)>) -> Bytes {
+    let mut out = Vec::with_capacity(verdicts.size_hint().0 * 80);
+    for (number, verdict) in verdicts {
+        line(&mut out, number, verdict);
+        out.push(b'\n');
+    }
+    Bytes::from(out)
+}
+
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    // Structs of texts and numbers always serialise.
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn append<T: Serialize>(out: &mut Vec<u8>, value: &T) {
+    // As above, and a vector always takes what is written to it.
+    serde_json::to_writer(out, value).unwrap_or_default();
+}

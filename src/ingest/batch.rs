@@ -1,0 +1,141 @@
+//! From lines to answers, the same for streamed requests and for standard input.
+//!
+//! Must not know: where lines come from or where answers go.
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio_util::sync::CancellationToken;
+
+use crate::ingest::answer;
+use crate::ingest::decode::{Decoded, Decoder, MAX_EVENT_BYTES};
+use crate::ingest::intake::{Intake, Verdict, shutting_down};
+use crate::ingest::lines::{Block, Line, Splitter};
+use crate::problem::Problem;
+use crate::telemetry::Source;
+
+/// Most events that are made durable together.
+const BATCH_EVENTS: usize = 1000;
+/// A batch takes no further line once it has this many bytes.
+const BATCH_BYTES: usize = 1024 * 1024;
+
+/// Collects the lines of a stream into batches.
+pub(super) struct Feed {
+    intake: Intake,
+    splitter: Splitter,
+    decoder: Decoder,
+    batch: Batch,
+}
+
+/// Decoded lines that are not yet handed in.
+#[derive(Default)]
+pub(super) struct Batch {
+    numbers: Vec<u64>,
+    items: Vec<Result<Decoded, Box<Problem>>>,
+    bytes: usize,
+}
+
+/// What was answered for a batch.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub lines: Bytes,
+    pub accepted: u64,
+    pub refused: u64,
+}
+
+impl Feed {
+    pub(super) fn new(intake: &Intake) -> Self {
+        Self {
+            splitter: Splitter::new(MAX_EVENT_BYTES),
+            decoder: intake.decoder(),
+            batch: Batch::default(),
+            intake: intake.clone(),
+        }
+    }
+
+    pub(super) fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.splitter.push(bytes);
+    }
+
+    /// Decodes whole lines into the present batch until it is full; says whether any line was there.
+    pub(super) fn gather(&mut self, end: bool) -> bool {
+        let mut found = false;
+        while !self.is_full() {
+            let most = BATCH_EVENTS - self.batch.items.len();
+            let block = self.splitter.take(most, BATCH_BYTES - self.batch.bytes, end);
+            if block.lines.is_empty() && block.bytes.is_empty() {
+                break;
+            }
+            found |= !block.lines.is_empty();
+            self.decode(&block);
+        }
+        found
+    }
+
+    pub(super) const fn is_full(&self) -> bool {
+        self.batch.items.len() >= BATCH_EVENTS || self.batch.bytes >= BATCH_BYTES
+    }
+
+    /// The present batch, unless it is empty.
+    pub(super) fn batch(&mut self) -> Option<Batch> {
+        (!self.batch.items.is_empty()).then(|| std::mem::take(&mut self.batch))
+    }
+
+    /// The last answer of a stream that is cut short: the line with which reading stopped.
+    pub(super) fn cut(&self, problem: &Problem) -> Bytes {
+        let mut out = Vec::new();
+        answer::refused_line(&mut out, self.splitter.next_number(), problem);
+        out.push(b'\n');
+        Bytes::from(out)
+    }
+
+    fn decode(&mut self, block: &Block) {
+        self.decoder.tick(self.intake.clock());
+        self.batch.bytes += block.bytes.len();
+        for (number, line) in &block.lines {
+            let item = match line {
+                Line::Text(place) => {
+                    // A place lies in its block.
+                    let text = block.bytes.get(place.clone()).unwrap_or_default();
+                    self.decoder.decode(&block.bytes, text, None)
+                }
+                Line::TooLong => Err(Box::new(line_too_long())),
+            };
+            self.batch.numbers.push(*number);
+            self.batch.items.push(item);
+        }
+    }
+}
+
+impl Batch {
+    /// Hands the batch in and writes its answers. Waits for room under way first, which is what makes the
+    /// reader of the stream stop.
+    pub(super) async fn hand_in(self, intake: Intake, source: Source) -> Answers {
+        let Some(share) = intake.admit(self.bytes).await else {
+            // The semaphore is never closed.
+            return Answers::default();
+        };
+        let verdicts: Vec<Verdict> = intake.take(self.items, source, share).await;
+        let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        Answers {
+            lines: answer::lines(self.numbers.into_iter().zip(&verdicts)),
+            accepted: count(accepted),
+            refused: count(verdicts.len() - accepted),
+        }
+    }
+}
+
+fn line_too_long() -> Problem {
+    let detail = format!("the line is longer than the {MAX_EVENT_BYTES} bytes that one event may have");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The event is too large", detail)
+}
+
+/// Why a stream ends before its producer ends it, if it does.
+pub(super) async fn closed(closing: &CancellationToken) -> Problem {
+    closing.cancelled().await;
+    shutting_down()
+}

@@ -1,0 +1,337 @@
+//! From the wire event to the checked [`Event`]: defaults, sizes, dates, names. Every rule that an event
+//! breaks is reported, each with the member's JSON pointer and the way out.
+//!
+//! Must not know: policies, the queue, HTTP requests.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::clock::{Clock, Timestamp};
+use crate::event::{CanonicalUrl, Event, Labels, UrlError, forbidden_header};
+use crate::ingest::digest::{self, Fingerprint};
+use crate::ingest::explain::{explain, not_json, pointer};
+use crate::ingest::wire::{Pairs, Text, Values, WireEvent, deeper_than};
+use crate::problem::Problem;
+use crate::store::Dedup;
+
+/// Longest body of an event, in bytes, as it will be sent.
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Longest JSON text of one event, in bytes: a full body in base64 with its headers fits.
+pub const MAX_EVENT_BYTES: usize = 512 * 1024;
+/// Most header values of one event.
+pub const MAX_HEADERS: usize = 64;
+/// Longest sum of header names and values, in bytes.
+pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// Deepest nesting of a JSON body.
+pub const MAX_JSON_DEPTH: usize = 32;
+/// Longest idempotency key, in bytes.
+pub const MAX_KEY_BYTES: usize = 256;
+/// Urls remembered in their checked form.
+const URL_CACHE: usize = 256;
+
+/// What events are filled up and measured with.
+#[derive(Debug, Clone)]
+pub struct Defaults {
+    /// Labels that an event without them counts as having (contracts.md, "Decided" 4).
+    pub labels: BTreeMap<String, String>,
+    /// The life of an event that asks for none, and the longest it may ask for.
+    pub max_ttl: Duration,
+}
+
+/// An event that passed the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Decoded {
+    pub event: Event,
+    pub dedup: Option<Dedup>,
+}
+
+/// Decodes events. Keep one per stream: it remembers the urls that it has seen.
+pub(super) struct Decoder {
+    defaults: Arc<Defaults>,
+    urls: HashMap<String, CanonicalUrl>,
+    now: Timestamp,
+    wall: Timestamp,
+}
+
+/// Rules that one event broke so far.
+#[derive(Default)]
+struct Broken(Vec<(String, String)>);
+
+impl Broken {
+    fn add(&mut self, pointer: impl Into<String>, rule: impl Into<String>) {
+        self.0.push((pointer.into(), rule.into()));
+    }
+
+    fn into_problem(self) -> Box<Problem> {
+        let headers_only = self.0.iter().all(|(pointer, _)| pointer.starts_with("/headers"));
+        let code = if headers_only { "invalid_header" } else { "invalid_event" };
+        let detail =
+            self.0.iter().map(|(pointer, rule)| format!("{pointer} {rule}")).collect::<Vec<_>>().join("; ");
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, "The event is not valid", detail);
+        Box::new(self.0.into_iter().fold(problem, |problem, (pointer, rule)| problem.field(pointer, rule)))
+    }
+}
+
+impl Decoder {
+    pub(super) fn new(defaults: Arc<Defaults>, clock: &Clock) -> Self {
+        Self { defaults, urls: HashMap::new(), now: clock.now(), wall: clock.wall() }
+    }
+
+    /// Sets the moment of acceptance of what follows.
+    pub(super) fn tick(&mut self, clock: &Clock) {
+        (self.now, self.wall) = (clock.now(), clock.wall());
+    }
+
+    /// Reads one event. `text` lies within `block`; `key` is an idempotency key given beside the event.
+    pub(super) fn decode(
+        &mut self,
+        block: &Bytes,
+        text: &[u8],
+        key: Option<&str>,
+    ) -> Result<Decoded, Box<Problem>> {
+        let text = match std::str::from_utf8(text) {
+            Ok(text) => text,
+            Err(error) => return Err(Box::new(not_json(&format!("not UTF-8: {error}")))),
+        };
+        let wire: WireEvent<'_> = serde_json::from_str(text).map_err(|_| Box::new(explain(text)))?;
+        let mut broken = Broken::default();
+        let url = self.url(&wire.url, &mut broken);
+        let method = method(wire.method.as_ref(), &mut broken);
+        let mut headers = headers(wire.headers.as_ref(), &mut broken);
+        let (body, content_type) = body(block, &wire, &mut broken)?;
+        let labels = self.labels(wire.labels.as_ref(), &mut broken);
+        let (due_at, expires_at) = self.times(&wire, &mut broken);
+        let key = idempotency_key(wire.idempotency_key.as_ref(), key, &mut broken);
+        let (Some(url), Some(method), true) = (url, method, broken.0.is_empty()) else {
+            return Err(broken.into_problem());
+        };
+        if let Some(content_type) = content_type {
+            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
+        }
+        let event = Event { method, url, headers, body, labels, due_at, expires_at };
+        let dedup = key.map(|key| Dedup { key: digest::of_key(key), fingerprint: fingerprint(&event) });
+        Ok(Decoded { event, dedup })
+    }
+
+    fn url(&mut self, text: &str, broken: &mut Broken) -> Option<CanonicalUrl> {
+        if let Some(url) = self.urls.get(text) {
+            return Some(url.clone());
+        }
+        match CanonicalUrl::parse(text) {
+            Ok(url) => {
+                if self.urls.len() >= URL_CACHE {
+                    self.urls.clear();
+                }
+                self.urls.insert(text.to_owned(), url.clone());
+                Some(url)
+            }
+            Err(UrlError::Malformed { reason }) => {
+                broken.add("/url", format!("must be an absolute http or https address: {reason}"));
+                None
+            }
+            Err(error) => {
+                broken.add("/url", error.to_string());
+                None
+            }
+        }
+    }
+
+    fn labels(&self, given: Option<&Pairs<'_, Text<'_>>>, broken: &mut Broken) -> Labels {
+        let given = given.map_or(&[][..], |pairs| &pairs.0);
+        let missing =
+            self.defaults.labels.iter().filter(|(key, _)| given.iter().all(|(have, _)| **have != ***key));
+        let pairs = given.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+        Labels::new(pairs.chain(missing.map(|(key, value)| (key.clone(), value.clone())))).unwrap_or_else(
+            |error| {
+                broken.add("/labels", error.to_string());
+                Labels::default()
+            },
+        )
+    }
+
+    fn times(&self, wire: &WireEvent<'_>, broken: &mut Broken) -> (Option<Timestamp>, Timestamp) {
+        let max_ttl = self.defaults.max_ttl;
+        let ttl = match wire.ttl_seconds.map(Duration::try_from_secs_f64) {
+            None => max_ttl,
+            Some(Ok(ttl)) if !ttl.is_zero() && ttl <= max_ttl => ttl,
+            Some(_) => {
+                let most = max_ttl.as_secs();
+                broken
+                    .add("/ttl_seconds", format!("must be above 0 and at most {most}, the configured life"));
+                max_ttl
+            }
+        };
+        let (member, delay) = match (wire.delay_seconds, wire.due_at.as_ref()) {
+            (None, None) => return (None, self.now + ttl),
+            (Some(_), Some(_)) => {
+                broken.add("/due_at", "excludes delay_seconds; give one of them");
+                return (None, self.now + ttl);
+            }
+            (Some(seconds), None) => ("/delay_seconds", Duration::try_from_secs_f64(seconds).ok()),
+            (None, Some(date)) => ("/due_at", self.until(date)),
+        };
+        match delay {
+            Some(delay) if delay < ttl => ((!delay.is_zero()).then(|| self.now + delay), self.now + ttl),
+            Some(_) => {
+                let life = ttl.as_secs_f64();
+                broken
+                    .add(member, format!("lies beyond the event's life of {life} s; it would expire unsent"));
+                (None, self.now + ttl)
+            }
+            None if member == "/due_at" => {
+                broken.add(member, "must be an RFC 3339 date such as 2030-01-31T08:00:00Z");
+                (None, self.now + ttl)
+            }
+            None => {
+                broken.add(member, "must be 0 or a positive number of seconds");
+                (None, self.now + ttl)
+            }
+        }
+    }
+
+    /// The time until a wall date; zero when it has passed. The steady line takes over from here, so that a
+    /// later step of the wall clock moves nothing.
+    fn until(&self, date: &str) -> Option<Duration> {
+        let date = chrono::DateTime::parse_from_rfc3339(date).ok()?;
+        let nanos = match date.timestamp_nanos_opt() {
+            Some(nanos) => u64::try_from(nanos).unwrap_or(0),
+            None if date.timestamp() < 0 => 0,
+            None => u64::MAX,
+        };
+        Some(Timestamp::from_nanos(nanos).since(self.wall))
+    }
+}
+
+fn method(given: Option<&Text<'_>>, broken: &mut Broken) -> Option<Method> {
+    let Some(text) = given else { return Some(Method::POST) };
+    match Method::from_bytes(text.to_ascii_uppercase().as_bytes()) {
+        Ok(method) if method != Method::CONNECT && text.len() <= 32 => Some(method),
+        _ => {
+            broken.add("/method", "must be an HTTP method such as GET, POST, PUT, PATCH or DELETE");
+            None
+        }
+    }
+}
+
+fn headers(given: Option<&Pairs<'_, Values<'_>>>, broken: &mut Broken) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    let given = given.map_or(&[][..], |pairs| &pairs.0);
+    let (mut count, mut bytes) = (0_usize, 0_usize);
+    for (name, values) in given {
+        let at = || pointer(&["headers", name]);
+        let parsed = match HeaderName::from_bytes(name.as_bytes()) {
+            Ok(parsed) => parsed,
+            Err(_) => {
+                broken.add(at(), "is not a header name");
+                continue;
+            }
+        };
+        if forbidden_header(&parsed) {
+            broken.add(at(), "belongs to the connection or to tidegate itself; leave it out");
+            continue;
+        }
+        if map.contains_key(&parsed) {
+            broken.add(at(), "is given twice; give a list of values under one name");
+            continue;
+        }
+        for value in values.as_slice() {
+            count += 1;
+            bytes += name.len() + value.len();
+            if count > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
+                let most = format!("has more than {MAX_HEADERS} values or {MAX_HEADER_BYTES} bytes in all");
+                broken.add("/headers", most);
+                return map;
+            }
+            match HeaderValue::from_bytes(value.as_bytes()) {
+                Ok(value) => drop(map.append(parsed.clone(), value)),
+                Err(_) => broken.add(at(), "has control characters in its value"),
+            }
+        }
+    }
+    map
+}
+
+/// The bytes to send and the content type that they have unless the event names another.
+fn body(
+    block: &Bytes,
+    wire: &WireEvent<'_>,
+    broken: &mut Broken,
+) -> Result<(Bytes, Option<&'static str>), Box<Problem>> {
+    let (member, bytes, content_type) = match (wire.body, &wire.body_text, &wire.body_base64) {
+        (None, None, None) => return Ok((Bytes::new(), None)),
+        (Some(json), None, None) => {
+            if deeper_than(json.get(), MAX_JSON_DEPTH) {
+                broken.add("/body", format!("nests deeper than {MAX_JSON_DEPTH}; send it as body_text"));
+            }
+            // The value borrows from the line, and the line lies in the block: never a panic.
+            ("/body", block.slice_ref(json.get().as_bytes()), "application/json")
+        }
+        (None, Some(text), None) => {
+            ("/body_text", Bytes::copy_from_slice(text.as_bytes()), "text/plain; charset=utf-8")
+        }
+        (None, None, Some(text)) => match STANDARD.decode(text.as_bytes()) {
+            Ok(bytes) => ("/body_base64", Bytes::from(bytes), "application/octet-stream"),
+            Err(error) => {
+                broken.add("/body_base64", format!("is not base64 (RFC 4648, padded): {error}"));
+                return Ok((Bytes::new(), None));
+            }
+        },
+        _ => {
+            broken.add("/body", "excludes body_text and body_base64; give one of them");
+            return Ok((Bytes::new(), None));
+        }
+    };
+    if bytes.len() > MAX_BODY_BYTES {
+        return Err(Box::new(body_too_large(member, bytes.len())));
+    }
+    Ok((bytes, Some(content_type)))
+}
+
+fn body_too_large(member: &str, bytes: usize) -> Problem {
+    let detail = format!("the body has {bytes} bytes, at most {MAX_BODY_BYTES} are taken");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The event is too large", detail)
+        .field(member, format!("must have at most {MAX_BODY_BYTES} bytes; pass large data by reference"))
+}
+
+fn idempotency_key<'k>(
+    member: Option<&'k Text<'_>>,
+    beside: Option<&'k str>,
+    broken: &mut Broken,
+) -> Option<&'k str> {
+    let key = match (member.map(|text| &**text), beside) {
+        (Some(member), Some(beside)) if member != beside => {
+            broken.add("/idempotency_key", "differs from the Idempotency-Key header; give one of them");
+            return None;
+        }
+        (member, beside) => member.or(beside)?,
+    };
+    if key.is_empty() || key.len() > MAX_KEY_BYTES {
+        broken.add("/idempotency_key", format!("must have 1 to {MAX_KEY_BYTES} bytes"));
+    }
+    Some(key)
+}
+
+/// What makes two hand-ins under one key the same: the call and its labels. Times are left out, because a
+/// producer that repeats itself later counts them from another moment.
+fn fingerprint(event: &Event) -> u64 {
+    let mut digest = Fingerprint::new();
+    digest.part(event.method.as_str().as_bytes());
+    digest.part(event.url.as_str().as_bytes());
+    for (name, value) in &event.headers {
+        digest.part(name.as_str().as_bytes());
+        digest.part(value.as_bytes());
+    }
+    for (key, value) in event.labels.iter() {
+        digest.part(key.as_bytes());
+        digest.part(value.as_bytes());
+    }
+    digest.part(&event.body);
+    digest.finish()
+}

@@ -1,0 +1,118 @@
+//! Says what is wrong with an event that does not have the right shape: every member at once, each by its
+//! JSON pointer. Runs only after the quick reading failed, so it may take its time.
+//!
+//! Must not know: clocks, policies, the queue.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::ingest::wire::{MEMBERS, Pairs, Text, Values};
+use crate::problem::Problem;
+
+/// The problem of a text that [`serde_json`] refused to read as an event.
+pub(super) fn explain(text: &str) -> Problem {
+    let members: Pairs<'_, &RawValue> = match serde_json::from_str(text) {
+        Ok(members) => members,
+        Err(error) if error.is_data() => {
+            return Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_event",
+                "The event is not valid",
+                "an event is a JSON object with at least \"url\"",
+            )
+            .field("", "must be a JSON object such as {\"url\": \"https://api.example.org/x\"}");
+        }
+        Err(error) => return not_json(&error.to_string()),
+    };
+    let mut problem = Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "invalid_event",
+        "The event is not valid",
+        "the members named under errors break a rule",
+    );
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, value) in &members.0 {
+        let times = seen.entry(name).or_default();
+        *times += 1;
+        if *times == 2 {
+            problem = problem.field(pointer(&[name]), "is given twice; give it once");
+        }
+        if !MEMBERS.contains(&&**name) {
+            let known = MEMBERS.join(", ");
+            problem = problem.field(pointer(&[name]), format!("is unknown; known members are {known}"));
+        } else if let Some(rule) = broken_type(name, value.get()) {
+            problem = problem.field(pointer(&[name]), rule);
+        }
+    }
+    if !seen.contains_key("url") {
+        problem = problem.field("/url", "is missing; name the http or https address to call");
+    }
+    problem
+}
+
+/// The problem of a text that is not JSON at all.
+pub(super) fn not_json(reason: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "The text is not JSON", reason)
+}
+
+fn broken_type(name: &str, value: &str) -> Option<&'static str> {
+    match name {
+        "url" => wrong::<Text<'_>>(value).then_some("must be text"),
+        "headers" => wrong::<Option<Pairs<'_, Values<'_>>>>(value)
+            .then_some("must be an object whose values are text or lists of texts"),
+        "labels" => {
+            wrong::<Option<Pairs<'_, Text<'_>>>>(value).then_some("must be an object whose values are text")
+        }
+        "delay_seconds" | "ttl_seconds" => {
+            wrong::<Option<f64>>(value).then_some("must be a number of seconds")
+        }
+        "body" => None,
+        _ => wrong::<Option<Text<'_>>>(value).then_some("must be text"),
+    }
+}
+
+fn wrong<'a, T: Deserialize<'a>>(value: &'a str) -> bool {
+    serde_json::from_str::<T>(value).is_err()
+}
+
+/// A JSON pointer (RFC 6901) of member names, each cut to a readable length.
+pub(super) fn pointer(names: &[&str]) -> String {
+    let mut out = String::new();
+    for name in names {
+        out.push('/');
+        for c in name.chars().take(128) {
+            match c {
+                '~' => out.push_str("~0"),
+                '/' => out.push_str("~1"),
+                c => out.push(c),
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_member_is_named_at_once() {
+        let problem =
+            explain(r#"{"method":1,"labels":{"a":2},"colour/x":3,"ttl_seconds":"6h","method":"GET"}"#);
+        let pointers: Vec<&str> = problem.errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(problem.status, 422);
+        assert_eq!(pointers, ["/method", "/labels", "/colour~1x", "/ttl_seconds", "/method", "/url"]);
+    }
+
+    #[test]
+    fn what_is_not_json_says_where() {
+        let problem = explain(r#"{"url": tru}"#);
+        assert_eq!((problem.status, problem.code), (400, "invalid_json"));
+        assert!(problem.detail.contains("column"), "{}", problem.detail);
+        assert_eq!(explain("[1]").code, "invalid_event");
+        assert_eq!(explain("").code, "invalid_json");
+    }
+}

@@ -1,0 +1,249 @@
+//! `POST /v1/events` and `GET /v1/events/{id}`.
+//!
+//! Must not know: who listens, and how connections are guarded.
+
+use std::error::Error as _;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::value::RawValue;
+
+use crate::event::EventId;
+use crate::ingest::decode::MAX_EVENT_BYTES;
+use crate::ingest::explain::not_json;
+use crate::ingest::intake::{Intake, Receipt, internal};
+use crate::ingest::{answer, ndjson};
+use crate::problem::Problem;
+use crate::queue::Standing;
+use crate::telemetry::Source;
+
+/// Most events in a JSON list; streams have no such bound.
+pub const MAX_LIST_EVENTS: usize = 1000;
+/// Longest JSON list, in bytes.
+pub const MAX_LIST_BYTES: usize = 8 * 1024 * 1024;
+
+type Refusal = Box<Problem>;
+
+/// The routes of the events door.
+pub fn routes(intake: Intake) -> Router {
+    Router::new().route("/v1/events", post(hand_in)).route("/v1/events/{id}", get(show)).with_state(intake)
+}
+
+async fn hand_in(State(intake): State<Intake>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    match hand_in_checked(&intake, &head.headers, body).await {
+        Ok(response) => response,
+        Err(problem) => refuse(*problem),
+    }
+}
+
+/// A refusal before the body was read leaves the connection in no state to go on.
+fn refuse(problem: Problem) -> Response {
+    let close = matches!(problem.status, 408 | 413 | 415);
+    let mut response = problem.into_response();
+    if close {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
+    if headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(unsupported("unsupported_encoding", "send the body without Content-Encoding"));
+    }
+    match content_type(headers).as_deref() {
+        Some("application/json") => {}
+        Some("application/x-ndjson" | "application/ndjson") => return Ok(ndjson::respond(intake, body)),
+        _ => {
+            let rule = "Content-Type must be application/json (one event or a list) or application/x-ndjson";
+            return Err(unsupported("unsupported_media_type", rule));
+        }
+    }
+    let body = read_all(intake, headers, body).await?;
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return list(intake, &body).await;
+    }
+    let key = idempotency_key(headers)?;
+    one(intake, &body, key).await
+}
+
+async fn one(intake: &Intake, body: &Bytes, key: Option<&str>) -> Result<Response, Refusal> {
+    if body.len() > MAX_EVENT_BYTES {
+        return Err(too_large(MAX_EVENT_BYTES));
+    }
+    let decoded = intake.decoder().decode(body, body, key);
+    let share = intake.admit_soon(body.len()).await?;
+    let verdicts = intake.take(vec![decoded], Source::Http, share).await;
+    // One item gives one verdict.
+    let verdict = verdicts.into_iter().next().unwrap_or_else(|| Err(Box::new(internal())));
+    let receipt = original(intake, verdict?).await;
+    let mut response = (StatusCode::ACCEPTED, answer::receipt(&receipt)).into_response();
+    json(&mut response);
+    let location = format!("/v1/events/{}", receipt.id);
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// A repeated event is answered with the times of the first one, as long as that is waiting.
+async fn original(intake: &Intake, mut receipt: Receipt) -> Receipt {
+    if receipt.duplicate
+        && let Ok(Standing::Ready(waiting) | Standing::Delayed(waiting) | Standing::TakenUp(waiting)) =
+            intake.standing(receipt.id).await
+    {
+        receipt.due_at = waiting.event.due_at;
+        receipt.expires_at = waiting.event.expires_at;
+        if let Ok(lane) = crate::event::Lane::parse(&waiting.lane) {
+            receipt.lane = lane;
+        }
+    }
+    receipt
+}
+
+async fn list(intake: &Intake, body: &Bytes) -> Result<Response, Refusal> {
+    let text = std::str::from_utf8(body).map_err(|error| not_json(&format!("not UTF-8: {error}")))?;
+    let events: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| not_json(&error.to_string()))?;
+    if events.len() > MAX_LIST_EVENTS {
+        let detail = format!(
+            "the list has {} events, at most {MAX_LIST_EVENTS} are taken; send several lists or application/x-ndjson",
+            events.len()
+        );
+        return Err(Box::new(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "batch_too_large",
+            "The list is too long",
+            detail,
+        )));
+    }
+    let mut decoder = intake.decoder();
+    let items = events.iter().map(|event| decoder.decode(body, event.get().as_bytes(), None)).collect();
+    let share = intake.admit_soon(body.len()).await?;
+    let mut verdicts = intake.take(items, Source::Http, share).await;
+    if let Some(at) =
+        verdicts.iter().position(|verdict| matches!(verdict, Err(problem) if problem.status >= 500))
+    {
+        // The store took none of them: say so once.
+        verdicts.swap_remove(at)?;
+    }
+    let mut response = (StatusCode::OK, answer::list(&verdicts)).into_response();
+    json(&mut response);
+    Ok(response)
+}
+
+async fn show(State(intake): State<Intake>, Path(id): Path<String>) -> Response {
+    let found = match id.parse::<EventId>() {
+        Ok(id) => match intake.standing(id).await {
+            Ok(standing) => answer::state(id, &standing),
+            Err(problem) => return problem.into_response(),
+        },
+        Err(_) => None,
+    };
+    match found {
+        Some(body) => {
+            let mut response = (StatusCode::OK, body).into_response();
+            json(&mut response);
+            response
+        }
+        None => {
+            let detail = "no event with this id; events leave no trace some time after their end";
+            Problem::new(StatusCode::NOT_FOUND, "event_not_found", "No such event", detail).into_response()
+        }
+    }
+}
+
+/// The whole body of an ordinary request, within its bounds.
+async fn read_all(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok())
+        .and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_LIST_BYTES as u64) {
+        return Err(too_large(MAX_LIST_BYTES));
+    }
+    let mut large = None;
+    let mut whole = BytesMut::new();
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| broken_body(&error))?;
+        if whole.is_empty() && announced == Some(piece.len() as u64) {
+            return Ok(piece);
+        }
+        if whole.len() + piece.len() > MAX_LIST_BYTES {
+            return Err(too_large(MAX_LIST_BYTES));
+        }
+        if large.is_none() && whole.len() + piece.len() > MAX_EVENT_BYTES {
+            large = Some(intake.admit_large().await?);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+fn broken_body(error: &axum::Error) -> Refusal {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if inner.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut)
+        {
+            return Box::new(ndjson::body_timeout());
+        }
+        cause = inner.source();
+    }
+    let detail = "the body broke off before its end; nothing was kept";
+    Box::new(Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "The body is incomplete", detail))
+}
+
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let essence = value.to_str().ok()?.split(';').next()?;
+    Some(essence.trim().to_ascii_lowercase())
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let (first, second) = (values.next(), values.next());
+    match (first.map(HeaderValue::to_str), second) {
+        (None, _) => Ok(None),
+        (Some(Ok(key)), None) => Ok(Some(key)),
+        _ => Err(Box::new(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_idempotency_key",
+            "The idempotency key is not valid",
+            "send one Idempotency-Key header of visible ASCII",
+        ))),
+    }
+}
+
+fn unsupported(code: &'static str, rule: &'static str) -> Refusal {
+    Box::new(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        code,
+        "The form of the body is not supported",
+        rule,
+    ))
+}
+
+fn too_large(most: usize) -> Refusal {
+    let detail = format!("at most {most} bytes are taken here; use application/x-ndjson for many events");
+    Box::new(Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "payload_too_large",
+        "The request is too large",
+        detail,
+    ))
+}
+
+fn json(response: &mut Response) {
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+}

@@ -1,0 +1,328 @@
+//! The one way into the queue that all doors share: egress check, routing, durable acceptance, counting.
+//!
+//! Must not know: how events arrive or how answers are written.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::clock::{Clock, Timestamp};
+use crate::event::{CanonicalUrl, Event, EventId, Lane};
+use crate::ingest::decode::{Decoded, Decoder, Defaults};
+use crate::policy::{Policies, Runtime};
+use crate::problem::Problem;
+use crate::queue::{Accept, Queue, QueueError, Standing};
+use crate::store::{Appended, StoreError};
+use crate::telemetry::{EventsEnqueued, EventsRejected, Source, policy_label};
+
+/// What becomes of an event that no deployed policy governs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmatched {
+    /// It is refused: deployed policies are the allow-list.
+    Refuse,
+    /// It is sent without limits.
+    Pass,
+}
+
+/// Refuses urls whose literal address may not be called, with the reason.
+pub type EgressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + Sync>;
+
+/// What the intake works with.
+pub struct IntakeParts {
+    /// Where events go.
+    pub queue: Queue,
+    /// What governs them.
+    pub policies: Policies,
+    /// Time of acceptance.
+    pub clock: Clock,
+    /// Labels and life of events that name none.
+    pub defaults: Arc<Defaults>,
+    /// What becomes of events without a policy.
+    pub unmatched: Unmatched,
+    /// Which literal addresses may be called.
+    pub egress: EgressCheck,
+    /// Cancelled when no more events are taken.
+    pub closing: CancellationToken,
+    /// Bytes of events that may be under way to the queue at once.
+    pub max_bytes_under_way: NonZeroUsize,
+    /// How long a request waits for its share of these bytes before it is turned away.
+    pub admission_wait: Duration,
+}
+
+/// The shared way in. Cheap to clone.
+#[derive(Clone)]
+pub struct Intake(Arc<Inner>);
+
+struct Inner {
+    parts: IntakeParts,
+    under_way: Arc<Semaphore>,
+    /// Room for requests that are larger than one event.
+    large: Semaphore,
+    /// Permits in `under_way`; each stands for [`PERMIT_BYTES`].
+    permits: u32,
+}
+
+const PERMIT_BYTES: usize = 1024;
+/// Requests larger than one event that are read at the same time.
+const LARGE_REQUESTS: usize = 8;
+
+/// An event that is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Receipt {
+    pub id: EventId,
+    /// The same key and content came before; nothing was added.
+    pub duplicate: bool,
+    pub lane: Lane,
+    pub due_at: Option<Timestamp>,
+    pub expires_at: Timestamp,
+}
+
+/// What a door answers for one event.
+pub(super) type Verdict = Result<Receipt, Box<Problem>>;
+
+impl Intake {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: IntakeParts) -> Self {
+        let permits =
+            u32::try_from(parts.max_bytes_under_way.get().div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        let permits = permits.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
+        let under_way = Arc::new(Semaphore::new(permits as usize));
+        Self(Arc::new(Inner { under_way, large: Semaphore::new(LARGE_REQUESTS), permits, parts }))
+    }
+
+    pub(super) fn decoder(&self) -> Decoder {
+        Decoder::new(self.0.parts.defaults.clone(), &self.0.parts.clock)
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.0.parts.clock
+    }
+
+    pub(super) fn closing(&self) -> &CancellationToken {
+        &self.0.parts.closing
+    }
+
+    /// A share of the bytes under way, as soon as there is one. Streams wait here: their reader stops.
+    pub(super) async fn admit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let wanted = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX).min(self.0.permits);
+        self.0.under_way.clone().acquire_many_owned(wanted).await.ok()
+    }
+
+    /// The same for requests, which are turned away after a bounded wait.
+    pub(super) async fn admit_soon(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Box<Problem>> {
+        if self.closing().is_cancelled() {
+            return Err(Box::new(shutting_down()));
+        }
+        match tokio::time::timeout(self.0.parts.admission_wait, self.admit(bytes)).await {
+            Ok(Some(share)) => Ok(share),
+            Ok(None) | Err(_) => Err(Box::new(overloaded())),
+        }
+    }
+
+    /// The right to read a request that is larger than one event; waits as long as [`Intake::admit_soon`].
+    pub(super) async fn admit_large(&self) -> Result<SemaphorePermit<'_>, Box<Problem>> {
+        match tokio::time::timeout(self.0.parts.admission_wait, self.0.large.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(Box::new(overloaded())),
+        }
+    }
+
+    /// Where an event stands.
+    pub(super) async fn standing(&self, id: EventId) -> Result<Standing, Box<Problem>> {
+        self.0.parts.queue.standing(id).await.map_err(|error| Box::new(queue_problem(&error)))
+    }
+
+    /// Makes events durable and answers for each of them, in order. `share` is held until then.
+    ///
+    /// Acceptance runs as a task of its own: a caller that goes away cannot stop it half-way.
+    pub(super) async fn take(
+        &self,
+        items: Vec<Result<Decoded, Box<Problem>>>,
+        source: Source,
+        share: OwnedSemaphorePermit,
+    ) -> Vec<Verdict> {
+        let intake = self.clone();
+        let refusals = items.len();
+        let task = tokio::spawn(async move {
+            let verdicts = intake.accept(items, source).await;
+            drop(share);
+            verdicts
+        });
+        match task.await {
+            Ok(verdicts) => verdicts,
+            Err(_) => (0..refusals).map(|_| Err(Box::new(internal()))).collect(),
+        }
+    }
+
+    async fn accept(&self, items: Vec<Result<Decoded, Box<Problem>>>, source: Source) -> Vec<Verdict> {
+        let runtime = self.0.parts.policies.runtime();
+        let mut verdicts = Vec::with_capacity(items.len());
+        let mut batch = Vec::with_capacity(items.len());
+        let mut places = Vec::with_capacity(items.len());
+        for item in items {
+            let verdict = item.and_then(|decoded| {
+                let lane = self.route(&runtime, &decoded.event)?;
+                let Event { due_at, expires_at, .. } = decoded.event;
+                places.push(verdicts.len());
+                batch.push(Accept { lane: lane.clone(), event: decoded.event, dedup: decoded.dedup });
+                // The id is put in below.
+                let id = EventId::from_bytes([0; 16]);
+                Ok(Receipt { id, duplicate: false, lane, due_at, expires_at })
+            });
+            verdicts.push(verdict);
+        }
+        if !batch.is_empty() {
+            let outcome = self.enqueue(batch).await;
+            for (nth, place) in places.into_iter().enumerate() {
+                let Some(verdict) = verdicts.get_mut(place) else { continue };
+                match &outcome {
+                    Ok(appended) => settle(verdict, appended.get(nth)),
+                    Err(problem) => *verdict = Err(problem.clone()),
+                }
+            }
+        }
+        count(&verdicts, source);
+        verdicts
+    }
+
+    async fn enqueue(&self, batch: Vec<Accept>) -> Result<Vec<Appended>, Box<Problem>> {
+        if self.closing().is_cancelled() {
+            return Err(Box::new(shutting_down()));
+        }
+        self.0.parts.queue.accept(batch).await.map_err(|error| {
+            if !matches!(error, QueueError::Store(StoreError::Full { .. } | StoreError::Closed)) {
+                warn!(%error, "events could not be made durable");
+            }
+            Box::new(queue_problem(&error))
+        })
+    }
+
+    fn route(&self, runtime: &Runtime, event: &Event) -> Result<Lane, Box<Problem>> {
+        if let Err(reason) = (self.0.parts.egress)(&event.url) {
+            let rule = format!("names an address that must not be called: {reason}");
+            return Err(Box::new(
+                Problem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "egress_denied",
+                    "The address may not be called",
+                    format!("the url {rule}; list its block under egress.allow if it is meant"),
+                )
+                .field("/url", rule),
+            ));
+        }
+        if let Some(lane) = runtime.route(&event.method, &event.url, &event.labels) {
+            return Ok(lane);
+        }
+        if self.0.parts.unmatched == Unmatched::Pass {
+            return Lane::of(Vec::new()).map_err(|_| Box::new(internal()));
+        }
+        let (method, url) = (&event.method, event.url.without_query());
+        Err(Box::new(
+            Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "unmatched",
+                "No deployed policy governs the call",
+                format!(
+                    "no deployed policy matches {method} {url}; deploy one whose pattern, methods and labels do, \
+                     or set queue.unmatched = \"pass\""
+                ),
+            )
+            .field("/url", "matches no deployed policy"),
+        ))
+    }
+}
+
+fn settle(verdict: &mut Verdict, appended: Option<&Appended>) {
+    match (appended, verdict.as_mut()) {
+        (Some(Appended::New(id)), Ok(receipt)) => receipt.id = *id,
+        (Some(Appended::Duplicate(id)), Ok(receipt)) => {
+            receipt.id = *id;
+            receipt.duplicate = true;
+        }
+        (Some(Appended::Conflict(id)), _) => *verdict = Err(Box::new(conflict(*id))),
+        // The queue answers once per entry, and only accepted verdicts have a place.
+        _ => *verdict = Err(Box::new(internal())),
+    }
+}
+
+/// Counts runs of equal labels, of which a batch has few.
+fn count(verdicts: &[Verdict], source: Source) {
+    for run in verdicts.chunk_by(same_count) {
+        let count = u64::try_from(run.len()).unwrap_or(u64::MAX);
+        match run.first() {
+            Some(Ok(receipt)) if !receipt.duplicate => {
+                EventsEnqueued { policy: policy_label(&receipt.lane), source, count }.emit();
+            }
+            Some(Err(problem)) => EventsRejected { reason: problem.code, count }.emit(),
+            Some(Ok(_)) | None => {}
+        }
+    }
+}
+
+fn same_count(a: &Verdict, b: &Verdict) -> bool {
+    match (a, b) {
+        (Ok(a), Ok(b)) => a.duplicate == b.duplicate && a.lane.key() == b.lane.key(),
+        (Err(a), Err(b)) => a.code == b.code,
+        _ => false,
+    }
+}
+
+fn unavailable(code: &'static str, title: &'static str, detail: &str, seconds: u64) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail).retry_after(seconds)
+}
+
+/// No more events are taken: the process is ending.
+pub(super) fn shutting_down() -> Problem {
+    let detail = "tidegate is shutting down; nothing was kept, hand the event in again after its restart";
+    unavailable("shutting_down", "Shutting down", detail, 5)
+}
+
+fn overloaded() -> Problem {
+    let detail = "events arrive faster than they can be made durable; nothing was kept, come back later";
+    unavailable("overloaded", "Overloaded", detail, 1)
+}
+
+pub(super) fn internal() -> Problem {
+    let detail =
+        "an error inside tidegate; whether the event was kept is unknown, use an idempotency key to repeat";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+}
+
+fn conflict(id: EventId) -> Problem {
+    let detail =
+        format!("the key was used for event {id} with other content; take a new key for a new event");
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "idempotency_conflict",
+        "The idempotency key is taken",
+        detail,
+    )
+    .field("/idempotency_key", "was used with other content")
+}
+
+fn queue_problem(error: &QueueError) -> Problem {
+    match error {
+        QueueError::Store(StoreError::Full { retry_after, .. }) => {
+            let detail = "too little disk space is left; nothing was kept, waiting events go on being sent";
+            unavailable("storage_full", "Storage is full", detail, retry_after.as_secs().max(1))
+        }
+        QueueError::Store(StoreError::Closed) => shutting_down(),
+        QueueError::Store(StoreError::TooLarge { bytes }) => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "payload_too_large",
+            "The event is too large",
+            format!("an event of {bytes} bytes with its headers cannot be stored; make it smaller"),
+        ),
+        QueueError::Store(_) | QueueError::Record(_) => {
+            let detail =
+                "the store cannot take events; nothing is promised for this one, repeat it after a restart";
+            unavailable("storage_error", "Storage failed", detail, 10)
+        }
+    }
+}

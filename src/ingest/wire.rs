@@ -1,0 +1,246 @@
+//! An event as producers write it: one JSON object, the same at every door. Texts and the body borrow from
+//! the bytes that were read.
+//!
+//! Unknown members, repeated members and wrong types are refused. `null` in an optional member other than
+//! `body` counts as not given; a `body` of `null` is the JSON text `null`.
+//!
+//! Must not know: clocks, limits, policies, the queue. What a member may hold is [`super::decode`]'s business.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// The members of an event.
+pub(super) const MEMBERS: [&str; 11] = [
+    "url",
+    "method",
+    "headers",
+    "body",
+    "body_text",
+    "body_base64",
+    "labels",
+    "delay_seconds",
+    "due_at",
+    "ttl_seconds",
+    "idempotency_key",
+];
+
+/// One event before any rule but its shape was checked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WireEvent<'a> {
+    #[serde(borrow)]
+    pub url: Text<'a>,
+    #[serde(default, borrow)]
+    pub method: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    pub headers: Option<Pairs<'a, Values<'a>>>,
+    #[serde(default, borrow, deserialize_with = "given")]
+    pub body: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    pub body_text: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    pub body_base64: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    pub labels: Option<Pairs<'a, Text<'a>>>,
+    #[serde(default)]
+    pub delay_seconds: Option<f64>,
+    #[serde(default, borrow)]
+    pub due_at: Option<Text<'a>>,
+    #[serde(default)]
+    pub ttl_seconds: Option<f64>,
+    #[serde(default, borrow)]
+    pub idempotency_key: Option<Text<'a>>,
+}
+
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Text that borrows unless it has escapes, also inside of options and lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text<'a>(pub Cow<'a, str>);
+
+impl std::ops::Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// An object in the order of its members, repeated ones included: the rules say what becomes of them.
+#[derive(Debug)]
+pub(super) struct Pairs<'a, V>(pub Vec<(Text<'a>, V)>);
+
+impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Pairs<'a, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PairsVisitor<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for PairsVisitor<V> {
+            type Value = Vec<(Text<'de>, V)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+        }
+        deserializer.deserialize_map(PairsVisitor(PhantomData)).map(Pairs)
+    }
+}
+
+/// The value of a header: one text, or several for a header that is sent several times.
+#[derive(Debug)]
+pub(super) enum Values<'a> {
+    One(Text<'a>),
+    Many(Vec<Text<'a>>),
+}
+
+impl<'a> Values<'a> {
+    pub(super) fn as_slice(&self) -> &[Text<'a>] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Many(values) => values,
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Values<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ValuesVisitor;
+        impl<'de> Visitor<'de> for ValuesVisitor {
+            type Value = Values<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text or a list of texts")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Values<'de>, E> {
+                Ok(Values::One(Text(Cow::Borrowed(text))))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Values<'de>, E> {
+                Ok(Values::One(Text(Cow::Owned(text.to_owned()))))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Values<'de>, A::Error> {
+                let mut values = Vec::new();
+                while let Some(value) = list.next_element()? {
+                    values.push(value);
+                }
+                Ok(Values::Many(values))
+            }
+        }
+        deserializer.deserialize_any(ValuesVisitor)
+    }
+}
+
+/// Whether a JSON text nests deeper than `most` objects and lists. The text is known to be well-formed.
+pub(super) fn deeper_than(json: &str, most: usize) -> bool {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        if in_text {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_text = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_text = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > most {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<WireEvent<'_>, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    #[test]
+    fn texts_and_body_borrow_from_the_line() {
+        let line = r#"{"url":"http://a.test/","headers":{"x-a":"1","x-b":["2","3"]},"body":{"n" : 1e400}}"#;
+        let event = parse(line).expect("valid");
+        assert!(matches!(event.url.0, Cow::Borrowed(_)));
+        assert_eq!(event.body.map(RawValue::get), Some(r#"{"n" : 1e400}"#));
+        let headers = event.headers.expect("given").0;
+        let values: Vec<usize> = headers.iter().map(|(_, values)| values.as_slice().len()).collect();
+        assert_eq!(values, [1, 2]);
+    }
+
+    #[test]
+    fn a_null_body_is_a_body_and_other_nulls_are_nothing() {
+        let event = parse(r#"{"url":"u","body":null,"method":null,"labels":null}"#).expect("valid");
+        assert_eq!(event.body.map(RawValue::get), Some("null"));
+        assert!(event.method.is_none() && event.labels.is_none());
+    }
+
+    #[test]
+    fn unknown_repeated_and_mistyped_members_are_refused() {
+        for line in [
+            r#"{"url":"u","colour":1}"#,
+            r#"{"url":"u","url":"v"}"#,
+            r#"{"url":1}"#,
+            r#"{"url":"u","headers":{"a":1}}"#,
+            r#"{"url":"u","headers":[]}"#,
+            r#"{"method":"GET"}"#,
+            r#"["u"]"#,
+            "{\"url\":\"u\"} x",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_of_texts() {
+        assert!(!deeper_than(r#"[[{"a":"[[[[\"[[["}]]"#, 3));
+        assert!(deeper_than("[[[[]]]]", 3));
+        assert!(!deeper_than("[[],[],[],[]]", 2));
+    }
+}

@@ -1,0 +1,72 @@
+//! A pace is used to at least 99.5 % while there is work, though the caller wakes only every millisecond.
+
+use std::time::Duration;
+
+use super::{START, gate_with, go, paced, peak, policy};
+use crate::clock::Timestamp;
+use crate::limit::{Binding, Gate};
+
+const SECONDS: u64 = 20;
+
+/// Wakes about every millisecond, up to `late_us` late, and starts all that the gate allows, each
+/// `confirm_us` at most after its grant. Returns the starts per lane.
+fn simulate(gate: &mut Gate, lanes: &[Binding], late_us: u64, confirm_us: u64) -> Vec<Vec<Timestamp>> {
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut starts = vec![Vec::new(); lanes.len()];
+    for tick in 0..SECONDS * 1000 {
+        let now = START + Duration::from_millis(tick) + Duration::from_micros(rng.u64(0..=late_us));
+        for (lane, starts) in lanes.iter().zip(&mut starts) {
+            while let Some(permit) = go(gate, lane, now) {
+                let at = now + Duration::from_micros(rng.u64(0..=confirm_us));
+                permit.confirm(at).expect("in time");
+                starts.push(at);
+                let _ = gate.release(permit);
+            }
+        }
+    }
+    starts
+}
+
+fn check(starts: Vec<Timestamp>, pace: f64, what: &str) {
+    let used = starts.len() as f64 / (pace * SECONDS as f64);
+    println!("{what}: {:.3} % of {pace}/s", used * 100.0);
+    assert!(used >= 0.995, "{what}: only {used} of {pace}/s");
+    let most = peak(starts, Duration::from_secs(1));
+    assert!(most as f64 <= pace, "{what}: {most} starts in a second at {pace}/s");
+}
+
+#[test]
+fn one_pace_is_used_to_the_full() {
+    for pace in [200.0, 1000.0, 5000.0] {
+        for (late_us, confirm_us) in [(0, 0), (900, 100), (2500, 1000)] {
+            let (mut gate, lane) = gate_with(&paced(pace));
+            let mut starts = simulate(&mut gate, &[lane], late_us, confirm_us);
+            check(starts.remove(0), pace, &format!("late {late_us} us, confirm {confirm_us} us"));
+            let figures = gate.figures(START + Duration::from_secs(SECONDS)).next().expect("one policy");
+            assert_eq!((figures.violations, figures.inflight), (0, 0));
+            assert!(f64::from(figures.window_peak) <= pace && f64::from(figures.window_peak) > pace * 0.99);
+        }
+    }
+}
+
+#[test]
+fn twenty_paces_side_by_side_are_used_to_the_full() {
+    let mut gate = Gate::new(Timestamp::ZERO);
+    let mut lanes = Vec::new();
+    for number in 0..20 {
+        let id = policy(&format!("p{number}"));
+        gate.set(&id, &paced(250.0), START);
+        lanes.push(gate.bind(&[id]));
+    }
+    for starts in simulate(&mut gate, &lanes, 900, 300) {
+        check(starts, 250.0, "one of twenty");
+    }
+}
+
+#[test]
+fn starts_are_spread_over_the_second() {
+    let (mut gate, lane) = gate_with(&paced(5000.0));
+    let starts = simulate(&mut gate, &[lane], 900, 100).remove(0);
+    let most = peak(starts, Duration::from_millis(20));
+    assert!(most <= 150, "{most} starts in 20 ms where 100 are smooth");
+}

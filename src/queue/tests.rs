@@ -1,0 +1,219 @@
+//! The queue over the in-memory model.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use super::*;
+use crate::event::{CanonicalUrl, Entry, Labels, PolicyId, PolicyRef, Settlement};
+use crate::store::ReadLimit;
+use crate::store::memory::MemoryStore;
+
+const START: Timestamp = Timestamp::from_millis(1_000_000);
+const PAGE: ReadLimit = ReadLimit { entries: 100, bytes: 1 << 20 };
+
+struct World {
+    clock: Clock,
+    store: MemoryStore,
+    queue: Queue,
+    signals: LaneSignals,
+}
+
+impl World {
+    async fn start() -> Self {
+        let clock = Clock::manual(START);
+        Self::over(MemoryStore::new(clock.clone()), clock).await
+    }
+
+    async fn over(store: MemoryStore, clock: Clock) -> Self {
+        let (queue, signals) = Queue::open(Arc::new(store.clone()), clock.clone()).await.expect("opens");
+        Self { clock, store, queue, signals }
+    }
+
+    /// As after a crash: what was not durable is gone, what was handed out is not remembered.
+    async fn crash(self) -> Self {
+        Self::over(self.store.crash(), self.clock.clone()).await
+    }
+
+    async fn accept(&self, numbers: std::ops::Range<u64>, delay: Option<Duration>) -> Vec<EventId> {
+        let batch = numbers.map(|n| Accept { lane: lane(), event: event(n, delay), dedup: None }).collect();
+        let appended = self.queue.accept(batch).await.expect("accepted");
+        appended
+            .into_iter()
+            .map(|one| match one {
+                Appended::New(id) => id,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    async fn load(&self) -> Loaded {
+        self.queue.load(lane().key(), PAGE).await.expect("loads")
+    }
+
+    async fn signalled(&mut self) -> Vec<LaneKey> {
+        let mut lanes = Vec::new();
+        tokio::time::timeout(Duration::from_millis(50), self.signals.recv_many(&mut lanes, 10)).await.ok();
+        lanes
+    }
+}
+
+fn lane() -> Lane {
+    let policy = PolicyId::parse("p").expect("valid");
+    Lane::of(vec![PolicyRef { policy, generation: 1 }]).expect("valid")
+}
+
+fn event(n: u64, delay: Option<Duration>) -> Event {
+    Event {
+        method: Method::POST,
+        url: CanonicalUrl::parse(&format!("http://h.org/{n}")).expect("valid"),
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        labels: Labels::default(),
+        due_at: delay.map(|delay| START + delay),
+        expires_at: START + Duration::from_secs(3600),
+    }
+}
+
+fn ids(entries: &[Entry]) -> Vec<EventId> {
+    entries.iter().map(|entry| entry.id).collect()
+}
+
+#[tokio::test]
+async fn entries_are_handed_out_once_and_in_order() {
+    let mut world = World::start().await;
+    let accepted = world.accept(0..5, None).await;
+    assert_eq!(world.signalled().await, [lane().key().clone()]);
+    let loaded = world.load().await;
+    assert_eq!(ids(&loaded.entries), accepted);
+    assert_eq!(world.load().await.entries, []);
+
+    let later = world.accept(5..7, None).await;
+    assert_eq!(world.signalled().await, [lane().key().clone()]);
+    assert_eq!(ids(&world.load().await.entries), later);
+}
+
+#[tokio::test]
+async fn a_lane_is_signalled_once_until_it_is_loaded() {
+    let mut world = World::start().await;
+    world.accept(0..2, None).await;
+    world.accept(2..4, None).await;
+    assert_eq!(world.signalled().await.len(), 1);
+    world.accept(4..5, None).await;
+    assert_eq!(world.signalled().await.len(), 0);
+    assert_eq!(world.load().await.entries.len(), 5);
+    world.accept(5..6, None).await;
+    assert_eq!(world.signalled().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_settled_lane_is_forgotten_and_can_come_back() {
+    let world = World::start().await;
+    world.accept(0..3, None).await;
+    for entry in world.load().await.entries {
+        world.queue.settle(&entry, Settlement::Delivered);
+    }
+    world.queue.flush().await;
+    assert_eq!(world.queue.completed(), Completed { delivered: 3, ..Completed::default() });
+    assert!(world.queue.is_empty());
+    assert_eq!(world.queue.counts(), []);
+    let again = world.accept(3..4, None).await;
+    assert_eq!(ids(&world.load().await.entries), again);
+}
+
+#[tokio::test]
+async fn nothing_is_handed_out_before_it_is_due_and_due_entries_go_first() {
+    let world = World::start().await;
+    let delayed = world.accept(0..1, Some(Duration::from_secs(10))).await;
+    let loaded = world.load().await;
+    assert_eq!(loaded.entries, []);
+    assert_eq!(loaded.next_due, Some(START + Duration::from_secs(10)));
+    let plain = world.accept(1..3, None).await;
+    world.clock.advance(Duration::from_secs(10));
+    let loaded = world.load().await;
+    assert_eq!(ids(&loaded.entries), [delayed, plain].concat());
+    assert_eq!(loaded.next_due, None);
+}
+
+#[tokio::test]
+async fn a_rescheduled_entry_comes_back_at_its_time_with_its_attempts() {
+    let world = World::start().await;
+    world.accept(0..1, None).await;
+    let entry = world.load().await.entries.remove(0);
+    let due_at = START + Duration::from_secs(5);
+    world.queue.settle(&entry, Settlement::Reschedule { due_at, attempts: 1 });
+    world.queue.flush().await;
+    assert_eq!(world.load().await.next_due, Some(due_at));
+    world.clock.advance(Duration::from_secs(5));
+    let again = world.load().await.entries.remove(0);
+    assert_eq!((again.id, again.attempts, again.due_at), (entry.id, 1, Some(due_at)));
+    assert_eq!(world.load().await.entries, [], "handed out once");
+    world.queue.settle(&again, Settlement::Delivered);
+    world.queue.flush().await;
+    assert!(world.queue.is_empty());
+}
+
+#[tokio::test]
+async fn counts_and_what_was_taken_up_survive_a_crash() {
+    let mut world = World::start().await;
+    let accepted = world.accept(0..4, None).await;
+    world.accept(4..6, Some(Duration::from_secs(60))).await;
+    let loaded = world.load().await;
+    world.queue.settle(&loaded.entries[0], Settlement::Delivered);
+    world.queue.flush().await;
+    let counts = world.queue.counts().remove(0);
+    assert_eq!((counts.ready, counts.delayed, counts.taken_up), (0, 2, 3));
+
+    world = world.crash().await;
+    let counts = world.queue.counts().remove(0);
+    assert_eq!((counts.ready, counts.delayed, counts.taken_up), (3, 2, 0));
+    assert_eq!(world.signalled().await, [lane().key().clone()]);
+    assert_eq!(ids(&world.load().await.entries), accepted[1..]);
+}
+
+#[tokio::test]
+async fn standing_tells_where_an_event_is() {
+    let world = World::start().await;
+    let ready = world.accept(0..1, None).await[0];
+    let delayed = world.accept(1..2, Some(Duration::from_secs(9))).await[0];
+    assert!(matches!(world.queue.standing(ready).await, Ok(Standing::Ready(_))));
+    assert!(matches!(world.queue.standing(delayed).await, Ok(Standing::Delayed(_))));
+    let entry = world.load().await.entries.remove(0);
+    assert!(matches!(world.queue.standing(ready).await, Ok(Standing::TakenUp(_))));
+    world.queue.settle(&entry, Settlement::Expired);
+    world.queue.flush().await;
+    assert!(matches!(world.queue.standing(ready).await, Ok(Standing::Settled)));
+    assert!(matches!(world.queue.standing(EventId::new(1, 1)).await, Ok(Standing::Unknown)));
+}
+
+#[tokio::test]
+async fn a_repeated_key_adds_nothing() {
+    let world = World::start().await;
+    let dedup = Some(Dedup { key: [7; 16], fingerprint: 1 });
+    let accept = |n| Accept { lane: lane(), event: event(n, None), dedup };
+    let first = world.queue.accept(vec![accept(0)]).await.expect("accepted");
+    let second = world.queue.accept(vec![accept(0)]).await.expect("accepted");
+    let (Appended::New(id), Appended::Duplicate(same)) = (first[0], second[0]) else { panic!("{second:?}") };
+    assert_eq!(id, same);
+    assert_eq!(world.queue.counts()[0].ready, 1);
+}
+
+#[tokio::test]
+async fn an_undecodable_record_is_parked_and_the_rest_goes_on() {
+    let world = World::start().await;
+    let bad = NewEntry {
+        lane: lane().key().clone(),
+        due_at: None,
+        record: Bytes::from_static(b"\xff"),
+        dedup: None,
+    };
+    world.store.append(vec![bad]).await.expect("stored");
+    let good = world.accept(0..1, None).await;
+    assert_eq!(ids(&world.load().await.entries), good);
+    world.queue.flush().await;
+    let dead = world.store.dead_letters();
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].reason, "undecodable");
+}
