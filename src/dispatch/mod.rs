@@ -13,8 +13,6 @@ mod planner;
 mod retry;
 mod service;
 #[cfg(test)]
-mod service_tests;
-#[cfg(test)]
 mod sim;
 mod starts;
 #[cfg(test)]
