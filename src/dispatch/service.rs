@@ -315,3 +315,6 @@ impl Drop for CallEnd {
         let _ = self.reports.send(Report::Finished { ticket: self.ticket, outcome, took });
     }
 }
+
+#[cfg(test)]
+mod tests;
