@@ -7,8 +7,12 @@
 //!
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
+pub mod directory;
+pub mod documents;
+pub mod journal;
 pub mod memory;
 pub mod record;
+pub mod verify;
 
 use std::collections::HashSet;
 use std::time::Duration;

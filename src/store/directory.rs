@@ -1,0 +1,271 @@
+//! The data directory: who may use it, in which format it is, and how much room is left.
+//!
+//! `LOCK` is held by flock and names the process; `FORMAT` holds the format version of the whole; `ballast` is room
+//! that is given up when the disk is full at the start, so that the rest can be opened.
+//!
+//! Must not know: what the files in its rooms hold.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+
+use super::StoreError;
+
+/// Format version of the directory as a whole.
+pub const DIRECTORY_FORMAT: u32 = 1;
+/// Size of the ballast file.
+pub const BALLAST_BYTES: u64 = 4 * 1024 * 1024;
+/// What appends leave free: two segments, a settlements' reserve and the index's growth.
+pub const DEFAULT_NEEDED_BYTES: u64 = 256 * 1024 * 1024;
+
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// Room on the file system of the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskRoom {
+    /// Bytes left for this user.
+    pub free_bytes: u64,
+    /// Bytes that must stay free for settlements and the index.
+    pub needed_bytes: u64,
+}
+
+impl DiskRoom {
+    /// Whether an append may go ahead.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] below the watermark.
+    pub fn check(&self) -> Result<(), StoreError> {
+        if self.free_bytes >= self.needed_bytes {
+            return Ok(());
+        }
+        let Self { free_bytes, needed_bytes } = *self;
+        Err(StoreError::Full { free_bytes, needed_bytes, retry_after: RETRY_AFTER })
+    }
+}
+
+/// The directory, locked as long as this lives.
+#[derive(Debug)]
+pub struct DataDir {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if needed, locks it, and checks its format.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when a process has it, [`StoreError::Format`] when a newer version wrote it,
+    /// [`StoreError::Io`] when the system refuses.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        make_dir(root)?;
+        let lock = lock(root)?;
+        let dir = Self { root: root.to_owned(), _lock: lock };
+        if dir.room(BALLAST_BYTES)?.check().is_err() {
+            // Gives back what the last start put aside; without it even an open can fail.
+            let _ = fs::remove_file(dir.root.join("ballast"));
+        }
+        dir.check_format()?;
+        for room in ["journal", "dead", "documents"] {
+            make_dir(&dir.root.join(room))?;
+        }
+        dir.fill_ballast();
+        sync_dir(&dir.root)?;
+        Ok(dir)
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Segments of the journal.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    /// Segments of the dead-letter journal.
+    #[must_use]
+    pub fn dead(&self) -> PathBuf {
+        self.root.join("dead")
+    }
+
+    /// The documents.
+    #[must_use]
+    pub fn documents(&self) -> PathBuf {
+        self.root.join("documents")
+    }
+
+    /// The index; made by its owner.
+    #[must_use]
+    pub fn index(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
+    /// How much room is left, against a watermark of `needed_bytes`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the system does not say.
+    pub fn room(&self, needed_bytes: u64) -> Result<DiskRoom, StoreError> {
+        let stat = rustix::fs::statvfs(&self.root)
+            .map_err(|error| io_error("ask for room in", &self.root, error))?;
+        Ok(DiskRoom { free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize), needed_bytes })
+    }
+
+    /// Bytes that all files of the store take.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        disk_bytes(&self.root)
+    }
+
+    fn check_format(&self) -> Result<(), StoreError> {
+        let path = self.root.join("FORMAT");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(io_error("read", &path, error)),
+        };
+        // Empty: a first start that was cut short.
+        if text.is_empty() {
+            return write_synced(&path, &format!("{DIRECTORY_FORMAT}\n"))
+                .map_err(|error| io_error("write", &path, error));
+        }
+        match text.trim().parse() {
+            Ok(DIRECTORY_FORMAT) => Ok(()),
+            found => Err(StoreError::Format {
+                what: path.display().to_string(),
+                found: found.unwrap_or(0),
+                known: DIRECTORY_FORMAT,
+            }),
+        }
+    }
+
+    /// Puts the ballast aside while there is plenty of room; its lack is no reason not to start.
+    fn fill_ballast(&self) {
+        let path = self.root.join("ballast");
+        let full = fs::metadata(&path).is_ok_and(|meta| meta.len() == BALLAST_BYTES);
+        let roomy = self.room(BALLAST_BYTES * 4).is_ok_and(|room| room.check().is_ok());
+        if full || !roomy {
+            return;
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let _ = file.map(|file| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, BALLAST_BYTES));
+    }
+}
+
+fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("LOCK");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| io_error("open", &path, error))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid);
+            return Err(StoreError::Locked { path: root.display().to_string(), pid: pid.trim().to_owned() });
+        }
+        Err(error) => return Err(io_error("lock", &path, error)),
+    }
+    // The pid is a help for people; the lock holds without it, also on a full disk.
+    let _ = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
+    Ok(file)
+}
+
+fn make_dir(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o700)))
+        .map_err(|error| io_error("create", path, error))
+}
+
+fn write_synced(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn sync_dir(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(|error| io_error("sync", path, error))
+}
+
+fn disk_bytes(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    let of = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => disk_bytes(&entry.path()),
+        Ok(meta) => std::os::unix::fs::MetadataExt::blocks(&meta) * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(of).sum()
+}
+
+fn io_error(operation: &'static str, path: &Path, error: impl Into<io::Error>) -> StoreError {
+    StoreError::Io { operation, path: path.display().to_string(), reason: error.into().to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_opener_is_told_who_has_it_and_the_first_goes_on() {
+        let temp = tempfile::tempdir().expect("temp");
+        let root = temp.path().join("data");
+        let first = DataDir::open(&root).expect("opens");
+        let Err(StoreError::Locked { pid, .. }) = DataDir::open(&root) else { panic!("opened twice") };
+        assert_eq!(pid, std::process::id().to_string());
+        drop(first);
+        DataDir::open(&root).expect("free again");
+    }
+
+    #[test]
+    fn rooms_are_private_and_the_ballast_lies_there() {
+        let temp = tempfile::tempdir().expect("temp");
+        let dir = DataDir::open(&temp.path().join("data")).expect("opens");
+        for path in [dir.root().to_owned(), dir.journal(), dir.dead(), dir.documents()] {
+            assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o700, "{path:?}");
+        }
+        for name in ["LOCK", "FORMAT", "ballast"] {
+            let mode = fs::metadata(dir.root().join(name)).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        assert!(dir.disk_bytes() >= BALLAST_BYTES);
+    }
+
+    #[test]
+    fn another_format_is_refused_and_a_half_written_one_completed() {
+        let temp = tempfile::tempdir().expect("temp");
+        drop(DataDir::open(temp.path()).expect("opens"));
+        fs::write(temp.path().join("FORMAT"), "2\n").expect("writes");
+        assert!(matches!(DataDir::open(temp.path()), Err(StoreError::Format { found: 2, .. })));
+        fs::write(temp.path().join("FORMAT"), "").expect("writes");
+        DataDir::open(temp.path()).expect("opens");
+        assert_eq!(fs::read_to_string(temp.path().join("FORMAT")).expect("there"), "1\n");
+    }
+
+    #[test]
+    fn below_the_watermark_appends_are_refused() {
+        let temp = tempfile::tempdir().expect("temp");
+        let dir = DataDir::open(temp.path()).expect("opens");
+        assert!(dir.room(0).expect("room").check().is_ok());
+        let Err(StoreError::Full { free_bytes, .. }) = dir.room(u64::MAX).expect("room").check() else {
+            panic!("not full")
+        };
+        assert!(free_bytes > 0);
+    }
+}

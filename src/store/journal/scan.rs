@@ -1,0 +1,230 @@
+//! The scan: every frame of a directory in order, from a position on. Damage is counted and set aside, never fatal.
+//! One segment at a time is held in memory.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::block::BlockHead;
+use super::codec::len_u32;
+use super::dead::{self, DeadLetter};
+use super::frame::{FrameError, Header, Kind};
+use super::group::MAX_GROUP_BYTES;
+use super::head::{self, Found, HEAD_BYTES, Head};
+use super::segment::{self, SegmentFile, io_error};
+use super::settlements::RunReader;
+use super::walk::{Damage, ScanReport, Step, Walk};
+use super::{JournalOptions, Position};
+use crate::store::StoreError;
+
+const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_GROUP_BYTES as u64;
+
+/// How to scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scan {
+    /// Where to begin: a position at which a frame starts or the journal ended. The default is the beginning.
+    pub from: Position,
+    /// Set damage aside, cut the torn end and remove a stillborn last segment. Without it nothing is written.
+    pub repair: bool,
+}
+
+/// What a sound frame holds.
+pub enum Frame<'a> {
+    /// Accepted entries; not unpacked.
+    Block(BlockHead<'a>),
+    /// Decisions about entries.
+    Settlements(RunReader<'a>),
+    /// A parked entry.
+    Dead(DeadLetter),
+}
+
+/// Shows every frame of `dir` to `visit`, in order. Of `.settled` segments only settlements are shown.
+///
+/// # Errors
+/// [`StoreError::Io`] when files cannot be read or repaired, [`StoreError::Format`] when a newer version wrote
+/// them, and whatever `visit` returns: the scan ends there.
+pub fn scan(
+    dir: &Path,
+    scan: Scan,
+    mut visit: impl FnMut(Position, Frame<'_>) -> Result<(), StoreError>,
+) -> Result<ScanReport, StoreError> {
+    let files = segment::list(dir)?;
+    let last = files.last().map(|file| file.number);
+    let mut report = ScanReport::default();
+    let from = scan.from;
+    // Its segment may be gone for the good reason that all in it is settled, if nothing younger is missing.
+    report.start_missing = from.segment > 0 && last.is_none_or(|last| last < from.segment);
+    let mut bytes = Vec::new();
+    for file in files.iter().filter(|file| file.number >= from.segment) {
+        let start =
+            if file.number == from.segment { (from.offset as usize).max(HEAD_BYTES) } else { HEAD_BYTES };
+        let mut pass =
+            Pass { dir, file, last: last == Some(file.number), repair: scan.repair, report: &mut report };
+        pass.read(&mut bytes)?;
+        pass.segment(&bytes, start, &mut visit)?;
+    }
+    Ok(report)
+}
+
+/// The pass over one segment.
+struct Pass<'a> {
+    dir: &'a Path,
+    file: &'a SegmentFile,
+    last: bool,
+    repair: bool,
+    report: &'a mut ScanReport,
+}
+
+impl Pass<'_> {
+    fn read(&mut self, bytes: &mut Vec<u8>) -> Result<(), StoreError> {
+        let failed = |error: std::io::Error| io_error("read", &self.file.path, &error);
+        bytes.clear();
+        let file = fs::File::open(&self.file.path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        bytes.reserve(usize::try_from(length.min(MAX_FILE_BYTES)).unwrap_or(0));
+        file.take(MAX_FILE_BYTES).read_to_end(bytes).map_err(failed)?;
+        self.report.segments += 1;
+        self.report.bytes += bytes.len() as u64;
+        if length > MAX_FILE_BYTES {
+            self.note(bytes.len(), length - MAX_FILE_BYTES, FrameError::Length, false);
+        }
+        Ok(())
+    }
+
+    fn segment(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        visit: &mut impl FnMut(Position, Frame<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let salt = match Head::decode(bytes, self.file.number) {
+            Found::Sound { head, damaged } => {
+                if damaged {
+                    self.set_aside(bytes, 0, HEAD_BYTES);
+                    self.note(0, HEAD_BYTES as u64, FrameError::Checksum, false);
+                }
+                head.salt
+            }
+            Found::Newer(version) => return Err(self.newer(version.into())),
+            Found::Nothing => return self.headless(bytes),
+        };
+        if start > bytes.len() {
+            self.report.start_missing = true;
+            return Ok(());
+        }
+        let mut walk = Walk::new(bytes, start, salt, self.file.number);
+        self.report.start_missing |= walk.starts_beyond_end();
+        let mut cut = None;
+        while let Some(step) = walk.next() {
+            match step {
+                Step::Frame { offset, header, payload } => {
+                    // Frames after a tear belong to the same unacknowledged group and go with it.
+                    if cut.is_none() && !self.frame(offset, header, payload, visit)? {
+                        self.set_aside(bytes, offset as usize, header.frame_bytes());
+                    }
+                }
+                Step::Bad { offset, bytes: length, error, lost, unacknowledged } => {
+                    let torn = self.last && unacknowledged;
+                    if torn {
+                        cut = cut.or(Some(offset as usize));
+                    } else {
+                        self.report.lost_entries += u64::from(lost);
+                        self.set_aside(bytes, offset as usize, length);
+                    }
+                    self.note(offset as usize, length as u64, error, torn);
+                }
+                Step::Newer(version) => return Err(self.newer(version)),
+            }
+        }
+        if let Some(at) = cut {
+            self.set_aside(bytes, at, walk.at().saturating_sub(at));
+        }
+        let end = cut.unwrap_or(walk.at());
+        if self.last && self.repair && end < bytes.len() { self.cut(end) } else { Ok(()) }
+    }
+
+    /// Shows one frame; `false` when its payload breaks its form although the sum is right.
+    fn frame(
+        &mut self,
+        offset: u32,
+        header: Header,
+        payload: &[u8],
+        visit: &mut impl FnMut(Position, Frame<'_>) -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        let position = Position { segment: self.file.number, offset };
+        let frame = match header.kind {
+            Kind::Block => BlockHead::decode(payload).map(Frame::Block),
+            Kind::Settlements => RunReader::decode(payload).map(Frame::Settlements),
+            Kind::Dead => dead::decode(payload).map(Frame::Dead),
+        };
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.report.lost_entries += u64::from(header.entries);
+                self.note(offset as usize, header.frame_bytes() as u64, error, false);
+                return Ok(false);
+            }
+        };
+        self.report.frames += 1;
+        self.report.entries += u64::from(header.entries);
+        match &frame {
+            Frame::Block(head) => self.report.newest_ms = self.report.newest_ms.max(head.accepted_ms),
+            Frame::Settlements(runs) => {
+                self.report.settlements += runs.clone().map(|run| run.entries.len() as u64).sum::<u64>();
+            }
+            Frame::Dead(letter) => self.report.newest_ms = self.report.newest_ms.max(letter.at_ms),
+        }
+        if !self.file.settled || matches!(frame, Frame::Settlements(_)) {
+            visit(position, frame)?;
+        }
+        Ok(true)
+    }
+
+    /// A file without a head: a creation that was cut short if it is the last one, else damage as a whole.
+    fn headless(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let untouched = bytes.iter().skip(HEAD_BYTES).all(|byte| *byte == 0);
+        let torn = self.last && untouched;
+        self.note(0, bytes.len() as u64, FrameError::Mark, torn);
+        if !torn {
+            self.set_aside(bytes, 0, bytes.len());
+        } else if self.repair {
+            fs::remove_file(&self.file.path).map_err(|error| io_error("delete", &self.file.path, &error))?;
+            return segment::sync_dir(self.dir);
+        }
+        Ok(())
+    }
+
+    fn newer(&self, version: u32) -> StoreError {
+        head::newer(self.file.path.display().to_string(), version)
+    }
+
+    fn note(&mut self, offset: usize, bytes: u64, error: FrameError, torn: bool) {
+        self.report.note(Damage { segment: self.file.number, offset: len_u32(offset), bytes, error, torn });
+    }
+
+    /// Copies raw bytes to the quarantine. A failure must not stop the start: the bytes are still where they were,
+    /// or belong to nobody.
+    fn set_aside(&mut self, bytes: &[u8], offset: usize, length: usize) {
+        if !self.repair {
+            return;
+        }
+        let dir = self.dir.join("quarantine");
+        let path = dir.join(format!("{:010}-{offset}.bin", self.file.number));
+        let raw = bytes.get(offset..offset.saturating_add(length)).unwrap_or_default();
+        let done = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).and_then(|()| {
+            if path.exists() {
+                return Ok(());
+            }
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?.write_all(raw)
+        });
+        self.report.set_aside_failures += u64::from(done.is_err());
+    }
+
+    fn cut(&mut self, end: usize) -> Result<(), StoreError> {
+        let failed = |error: std::io::Error| io_error("cut", &self.file.path, &error);
+        let file = OpenOptions::new().write(true).open(&self.file.path).map_err(failed)?;
+        file.set_len(end as u64).map_err(failed)?;
+        file.sync_all().map_err(failed)
+    }
+}

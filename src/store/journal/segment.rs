@@ -1,0 +1,138 @@
+//! Segment files: names, listing, creation, end of life.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::disk::Disk;
+use super::head::Head;
+use crate::store::StoreError;
+
+/// Highest segment number: what an event id can hold.
+pub const MAX_SEGMENT: u32 = (1 << 24) - 1;
+
+/// A segment in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentFile {
+    /// Its number.
+    pub number: u32,
+    /// Only its settlements count any more.
+    pub settled: bool,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Bytes that its file takes on the disk.
+    pub disk_bytes: u64,
+}
+
+/// The segments of a directory in ascending order. A directory that does not exist has none.
+///
+/// # Errors
+/// [`StoreError::Io`] when the directory cannot be read.
+pub fn list(dir: &Path) -> Result<Vec<SegmentFile>, StoreError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error("list", dir, &error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| io_error("list", dir, &error))?;
+        let path = entry.path();
+        if let Some((number, settled)) = path.file_name().and_then(|name| parse_name(name.to_str()?)) {
+            let disk_bytes =
+                entry.metadata().map_or(0, |meta| std::os::unix::fs::MetadataExt::blocks(&meta) * 512);
+            found.push(SegmentFile { number, settled, path, disk_bytes });
+        }
+    }
+    found.sort_unstable_by_key(|file| file.number);
+    Ok(found)
+}
+
+/// Renames a segment whose entries are all settled but which settles entries of older, living segments.
+///
+/// # Errors
+/// [`StoreError::Io`]; the segment is as before.
+pub fn mark_settled(dir: &Path, number: u32) -> Result<(), StoreError> {
+    let from = dir.join(name(number, false));
+    fs::rename(&from, dir.join(name(number, true))).map_err(|error| io_error("rename", &from, &error))
+}
+
+/// Deletes a segment in either form. Not synced: one that comes back after a power cut is deleted again.
+///
+/// # Errors
+/// [`StoreError::Io`]; one that is already gone is no error.
+pub fn remove(dir: &Path, number: u32) -> Result<(), StoreError> {
+    for settled in [false, true] {
+        let path = dir.join(name(number, settled));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("delete", &path, &error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn name(number: u32, settled: bool) -> String {
+    format!("{number:010}.{}", if settled { "settled" } else { "seg" })
+}
+
+fn parse_name(name: &str) -> Option<(u32, bool)> {
+    let (digits, ending) = name.split_once('.')?;
+    let plain = digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.parse().ok().filter(|number| plain && (1..=MAX_SEGMENT).contains(number))?;
+    match ending {
+        "seg" => Some((number, false)),
+        "settled" => Some((number, true)),
+        _ => None,
+    }
+}
+
+/// Opens a segment for reading, whichever name it has.
+pub(super) fn open(dir: &Path, number: u32) -> io::Result<File> {
+    match File::open(dir.join(name(number, false))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => File::open(dir.join(name(number, true))),
+        other => other,
+    }
+}
+
+/// Creates a segment that is ready for its first group: preallocated, headed, synced, its directory synced.
+pub(super) fn create(
+    dir: &Path,
+    head: Head,
+    size_bytes: u64,
+    disk: &mut dyn Disk,
+) -> Result<File, StoreError> {
+    let path = dir.join(name(head.segment, false));
+    let failed = |operation| {
+        let path = path.clone();
+        move |error: io::Error| io_error(operation, &path, &error)
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed("create"))?;
+    match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size_bytes) {
+        // Not every file system can; then the file grows as it is written.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+        Err(error) => return Err(failed("preallocate")(error.into())),
+        Ok(()) => {}
+    }
+    disk.write_at(&file, &head.encode(), 0).map_err(failed("write"))?;
+    disk.sync(&file).map_err(failed("sync"))?;
+    sync_dir(dir)?;
+    Ok(file)
+}
+
+pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir).and_then(|file| file.sync_all()).map_err(|error| io_error("sync directory", dir, &error))
+}
+
+pub(super) fn io_error(operation: &'static str, path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Io { operation, path: path.display().to_string(), reason: error.to_string() }
+}

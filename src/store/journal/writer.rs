@@ -1,0 +1,181 @@
+//! The writer: one group, one write, one fdatasync. No threads of its own; the caller decides which one waits.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::codec::len_u32;
+use super::disk::{Disk, OsDisk};
+use super::frame::Place;
+use super::group::Group;
+use super::head::{HEAD_BYTES, Head};
+use super::segment::{self, MAX_SEGMENT};
+use super::{Position, Reader};
+use crate::clock::Timestamp;
+use crate::store::StoreError;
+
+/// When segments change, and what they are sealed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalOptions {
+    /// Size at which a new segment is begun; at most 2^26, which is the default.
+    pub segment_bytes: u64,
+    /// Age at which a new segment is begun when something is written; 5 minutes by default.
+    pub segment_age: Duration,
+    /// Random number of the data directory.
+    pub salt: u64,
+}
+
+impl JournalOptions {
+    /// Largest segment size: offsets in event ids end there.
+    pub const MAX_SEGMENT_BYTES: u64 = 1 << 26;
+}
+
+impl Default for JournalOptions {
+    fn default() -> Self {
+        Self { segment_bytes: Self::MAX_SEGMENT_BYTES, segment_age: Duration::from_secs(300), salt: 0 }
+    }
+}
+
+/// The writing end. There may be one for a directory; the data directory's lock sees to it.
+pub struct Journal {
+    dir: PathBuf,
+    options: JournalOptions,
+    disk: Box<dyn Disk>,
+    file: File,
+    number: u32,
+    end: u64,
+    entries: u32,
+    begun: Timestamp,
+    failed: Option<String>,
+}
+
+impl Journal {
+    /// Begins a new segment above every one in the directory and above `seen_segment` (the highest number that
+    /// the index knows). Scan with repair first: the last segment counts as whole from here on.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the directory or the segment cannot be made.
+    pub fn open(
+        dir: &Path,
+        options: JournalOptions,
+        seen_segment: u32,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        Self::open_on(dir, options, seen_segment, now, Box::new(OsDisk))
+    }
+
+    /// As [`Journal::open`] on another disk.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_on(
+        dir: &Path,
+        mut options: JournalOptions,
+        seen_segment: u32,
+        now: Timestamp,
+        mut disk: Box<dyn Disk>,
+    ) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(dir).map_err(|error| segment::io_error("create", dir, &error))?;
+        if let Some(parent) = dir.parent() {
+            segment::sync_dir(parent)?;
+        }
+        options.segment_bytes = options.segment_bytes.clamp(4096, JournalOptions::MAX_SEGMENT_BYTES);
+        let highest = segment::list(dir)?.last().map_or(0, |file| file.number).max(seen_segment);
+        let number = next_number(highest)?;
+        let head = Head { segment: number, salt: options.salt };
+        let file = segment::create(dir, head, options.segment_bytes, &mut *disk)?;
+        let end = HEAD_BYTES as u64;
+        let dir = dir.to_owned();
+        Ok(Self { dir, options, disk, file, number, end, entries: 0, begun: now, failed: None })
+    }
+
+    /// Writes and syncs a group, and empties it. Returns the positions of its blocks (or dead letters) in the order
+    /// in which they were pushed. An empty group does nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Poisoned`] on the first failure of a write or sync and ever after. What the group held is
+    /// in doubt then: it must not be acknowledged, and may be found by the next scan.
+    pub fn append(&mut self, group: &mut Group, now: Timestamp) -> Result<Vec<Position>, StoreError> {
+        if let Some(reason) = &self.failed {
+            return Err(StoreError::Poisoned { reason: reason.clone() });
+        }
+        if group.is_empty() {
+            return Ok(Vec::new());
+        }
+        let written = self.write(group, now);
+        group.clear();
+        written.map_err(|error| {
+            let reason = error.to_string();
+            self.failed = Some(reason.clone());
+            StoreError::Poisoned { reason }
+        })
+    }
+
+    /// Where the next group will start, unless it begins a new segment: everything before is durable.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        // `end` is below 2^26 + MAX_GROUP_BYTES.
+        Position { segment: self.number, offset: u32::try_from(self.end).unwrap_or(u32::MAX) }
+    }
+
+    /// Why the journal refuses, once it does.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// A reader of the same directory.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(&self.dir)
+    }
+
+    fn write(&mut self, group: &mut Group, now: Timestamp) -> Result<Vec<Position>, StoreError> {
+        let used = self.end > HEAD_BYTES as u64;
+        let full = self.end + group.len() as u64 > self.options.segment_bytes;
+        if used && (full || now.since(self.begun) >= self.options.segment_age) {
+            self.rotate(now)?;
+        }
+        let place = Place { salt: self.options.salt, segment: self.number, offset: self.end().offset };
+        let (positions, bytes, entries) = group.seal(place, self.entries);
+        let failed = |operation| {
+            let path = self.dir.join(segment::name(self.number, false));
+            move |error: std::io::Error| segment::io_error(operation, &path, &error)
+        };
+        self.disk.write_at(&self.file, bytes, self.end).map_err(failed("write"))?;
+        self.disk.sync(&self.file).map_err(failed("sync"))?;
+        self.end += u64::from(len_u32(bytes.len()));
+        self.entries = self.entries.saturating_add(entries);
+        Ok(positions)
+    }
+
+    fn rotate(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        // Gives the unused preallocation back. Not synced and free to fail: zeros at the end are the same to a reader.
+        let _ = self.file.set_len(self.end);
+        let number = next_number(self.number)?;
+        let head = Head { segment: number, salt: self.options.salt };
+        self.file = segment::create(&self.dir, head, self.options.segment_bytes, &mut *self.disk)?;
+        self.number = number;
+        self.end = HEAD_BYTES as u64;
+        self.entries = 0;
+        self.begun = now;
+        Ok(())
+    }
+}
+
+/// A clean close gives the preallocation back too; after a failure the file is left as it is for the scan.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if self.failed.is_none() {
+            let _ = self.file.set_len(self.end);
+        }
+    }
+}
+
+fn next_number(highest: u32) -> Result<u32, StoreError> {
+    if highest >= MAX_SEGMENT {
+        let what = "the journal has used up its segment numbers; it".to_owned();
+        return Err(StoreError::Format { what, found: highest, known: MAX_SEGMENT });
+    }
+    Ok(highest + 1)
+}
