@@ -60,7 +60,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     running.drain(config.dispatch.shutdown_grace).await?;
     print(&table::render(&figures))?;
     if figures.lost > 0 {
-        return Err(Failure::new(format!("{} events were lost", figures.lost)));
+        return Err(Failure::new(format!("events lost: {}", figures.lost)));
     }
     Ok(())
 }
