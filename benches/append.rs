@@ -16,7 +16,7 @@ const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(300);
 
 fn main() -> anyhow::Result<()> {
-    let clock = Clock::system(Timestamp::ZERO);
+    let clock = Clock::system();
     // Beside the build: a temporary directory may lie in memory.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let mut journal = Journal::open(&dir.path().join("journal"), JournalOptions::default(), 0, clock.now())?;

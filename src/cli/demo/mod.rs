@@ -18,7 +18,7 @@ use crate::cli::exit::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::signals::Signals;
 use crate::cli::{note, print};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::{Config, File, Flag, Inputs};
 use figures::Figures;
 use receiver::Receiver;
@@ -49,7 +49,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = config(&arguments, &scratch)?;
     app::init_logging(&config)?;
     let mut signals = Signals::new()?;
-    let clock = Clock::system(Timestamp::ZERO);
+    let clock = Clock::system();
     let receiver = Receiver::start(clock.clone())?;
     let running = App::build(&config).await?.spawn();
     let figures = tokio::select! {

@@ -78,7 +78,7 @@ async fn stage(store: Arc<MemoryStore>, clock: Clock) -> Stage {
 }
 
 async fn new_stage() -> Stage {
-    let clock = Clock::system(Timestamp::ZERO);
+    let clock = Clock::system();
     stage(Arc::new(MemoryStore::new(clock.clone())), clock).await
 }
 

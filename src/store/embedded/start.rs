@@ -72,6 +72,7 @@ pub(super) fn start(
     let dir = DataDir::open(root)?;
     let salt = salt::keep(root, options.salt)?;
     let recovered = recover::recover(&dir, &options, salt, None)?;
+    clock.raise_to(Timestamp::from_millis(recovered.newest_ms));
     let now = clock.now();
     let journal_options =
         JournalOptions { segment_bytes: options.segment_bytes, segment_age: options.segment_age, salt };
