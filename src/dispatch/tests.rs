@@ -378,3 +378,18 @@ fn ten_thousand_lanes_take_a_step_per_start_and_leave_nothing_behind() {
     assert!(bench.loads <= 20_000, "{} loads", bench.loads);
     assert_eq!(bench.planner.figures(bench.now).lanes, 0);
 }
+
+#[test]
+fn entries_that_are_announced_while_a_page_is_read_are_read_next() {
+    let mut bench = Bench::new(&book(&[("p", None, 8)]));
+    let lane = lane(&[("p", 1)]);
+    let mut effects = Vec::new();
+    bench.planner.step(Input::LaneReady(lane.clone()), START, &mut effects);
+    assert!(matches!(effects.as_slice(), [Effect::Load { .. }]), "{effects:?}");
+    bench.fill(&lane, [1]);
+    bench.planner.step(Input::LaneReady(lane.clone()), START, &mut effects);
+    // The page was read before.
+    bench.step(Input::Loaded(lane, Loaded::default()));
+    assert_eq!(bench.sent_ids(), [1]);
+    assert_eq!(bench.loads, 2);
+}
