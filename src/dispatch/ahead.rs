@@ -154,16 +154,22 @@ impl Ahead {
         if self.loads < LOADS { self.queue.pop_front() } else { None }
     }
 
-    /// Decides the page of the lane that [`Ahead::next`] named; `None` when it needs none any more.
-    pub(super) fn page(&mut self, window: &mut Window, held: Held, now: Timestamp) -> Option<ReadLimit> {
-        window.queued = false;
+    /// How many entries a lane would get now. One that gets none within the common bounds holds some: it is
+    /// to be asked for again when one of them has gone, not before.
+    pub(super) fn grants(&self, window: &Window, held: Held, now: Timestamp) -> usize {
         let wanted = window.wants(held, now);
         let over = self.entries + wanted > ALL_ENTRIES || self.bytes > ALL_BYTES;
-        let entries = match (over, held.entries == 0 || held.due_pending) {
+        match (over, held.entries == 0 || held.due_pending) {
             (false, _) => wanted,
             (true, true) => wanted.min(LEAN_PAGE),
             (true, false) => 0,
-        };
+        }
+    }
+
+    /// Decides the page of the lane that [`Ahead::next`] named; `None` when it needs none any more.
+    pub(super) fn page(&mut self, window: &mut Window, held: Held, now: Timestamp) -> Option<ReadLimit> {
+        window.queued = false;
+        let entries = self.grants(window, held, now);
         if entries == 0 {
             return None;
         }

@@ -393,3 +393,20 @@ fn entries_that_are_announced_while_a_page_is_read_are_read_next() {
     assert_eq!(bench.sent_ids(), [1]);
     assert_eq!(bench.loads, 2);
 }
+
+#[test]
+fn a_lane_above_the_common_bounds_reads_on_when_what_it_holds_has_gone() {
+    let mut bench = Bench::new(&book(&[("p", None, 20)]));
+    let lane = lane(&[("p", 1)]);
+    bench.fill(&lane, 0..40);
+    let body = Bytes::from(vec![0; 8 << 20]);
+    for entry in bench.waiting.get_mut(&lane).expect("filled") {
+        entry.event.body = body.clone();
+    }
+    bench.announce(&lane);
+    assert_eq!((bench.sent.len(), bench.loads), (20, 1));
+    for nth in 0..40 {
+        bench.finish(nth, FINE);
+    }
+    assert_eq!(bench.sent_ids(), (0..40).collect::<Vec<_>>());
+}
