@@ -410,3 +410,22 @@ fn a_lane_above_the_common_bounds_reads_on_when_what_it_holds_has_gone() {
     }
     assert_eq!(bench.sent_ids(), (0..40).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_full_lane_goes_on_when_its_only_call_expired_before_it_started() {
+    let mut bench = Bench::new(&book(&[("p", None, 10)]));
+    bench.planner.options.max_inflight = 2;
+    let lane = lane(&[("p", 1)]);
+    bench.fill(&lane, 1..3);
+    bench.waiting.get_mut(&lane).expect("filled")[0].event.expires_at = START + ms(1);
+    bench.hold = Some(Vec::new());
+    bench.announce(&lane);
+    bench.now = bench.now + ms(1);
+    let mut effects = Vec::new();
+    for ticket in bench.hold.take().expect("held") {
+        assert!(!bench.confirm(ticket, &mut effects));
+    }
+    bench.carry_out(effects);
+    bench.pass(ms(1));
+    assert_eq!(bench.sent_ids(), [2]);
+}
