@@ -130,11 +130,20 @@ impl Service {
         }
     }
 
+    /// Entries of a policy come only after its deployment was published: the planner, too, has to hear of it
+    /// first, or it takes them for left-overs of a policy that is gone.
+    fn catch_up(&mut self) {
+        if self.runtime.has_changed().unwrap_or(false) {
+            let runtime = Arc::clone(&self.runtime.borrow_and_update());
+            self.step(Input::Policies(runtime));
+        }
+    }
+
     async fn next_event(&mut self) -> Event {
         let wake = self.planner.next_wake();
         let mut reports = Vec::new();
         let mut lanes = Vec::new();
-        tokio::select! {
+        let event = tokio::select! {
             Some(command) = self.commands.recv() => Event::Command(command),
             _ = self.reports.1.recv_many(&mut reports, BATCH) => Event::Reports(reports),
             _ = self.signals.recv_many(&mut lanes, BATCH) => Event::Lanes(lanes),
@@ -142,7 +151,9 @@ impl Service {
                 Event::Runtime(Arc::clone(&self.runtime.borrow_and_update()))
             }
             () = wait(&self.clock, wake) => Event::Woken,
-        }
+        };
+        self.catch_up();
+        event
     }
 
     fn take_reports(&mut self, reports: Vec<Report>) {

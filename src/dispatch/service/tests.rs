@@ -49,10 +49,17 @@ struct Stage {
     handle: DispatchHandle,
     calls: Arc<Mutex<Vec<EventId>>>,
     running: tokio::task::JoinHandle<()>,
-    _runtime: watch::Sender<Arc<Runtime>>,
+    publish: watch::Sender<Arc<Runtime>>,
 }
 
 async fn stage(store: Arc<MemoryStore>, clock: Clock) -> Stage {
+    let (service, stage) = set_up(store, clock).await;
+    let running = tokio::spawn(service.run());
+    Stage { running, ..stage }
+}
+
+/// The service before it runs.
+async fn set_up(store: Arc<MemoryStore>, clock: Clock) -> (Service, Stage) {
     let (queue, signals) =
         Queue::open(Arc::clone(&store) as Arc<dyn EntryStore>, clock.clone()).await.expect("opens");
     let (publish, runtime) = watch::channel(Arc::new(Runtime::build(&Book::default()).expect("small")));
@@ -73,8 +80,8 @@ async fn stage(store: Arc<MemoryStore>, clock: Clock) -> Stage {
         silent_until: Timestamp::ZERO,
         dice: fastrand::Rng::with_seed(1),
     });
-    let running = tokio::spawn(service.run());
-    Stage { store, clock, queue, handle, calls, running, _runtime: publish }
+    let running = tokio::spawn(std::future::ready(()));
+    (service, Stage { store, clock, queue, handle, calls, running, publish })
 }
 
 async fn new_stage() -> Stage {
@@ -151,4 +158,19 @@ async fn a_call_that_outlasts_the_grace_is_repeated_after_the_next_start() {
         in_time(tokio::task::yield_now()).await;
     }
     assert_eq!(second.called(), ids);
+}
+
+#[tokio::test]
+async fn a_deployment_is_heard_of_before_the_entries_that_follow_it() {
+    // Which of two things that are ready is taken first is left to chance.
+    for _ in 0..32 {
+        let clock = Clock::system(Timestamp::ZERO);
+        let (mut service, stage) = set_up(Arc::new(MemoryStore::new(clock.clone())), clock).await;
+        let deployed = Arc::new(Runtime::build(&Book::default()).expect("small"));
+        stage.publish.send_replace(Arc::clone(&deployed));
+        stage.accept("/", 1).await;
+        if let super::Event::Lanes(_) = service.next_event().await {
+            assert!(Arc::ptr_eq(&service.planner.runtime, &deployed));
+        }
+    }
 }
