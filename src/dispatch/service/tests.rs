@@ -91,14 +91,18 @@ async fn new_stage() -> Stage {
 
 impl Stage {
     async fn accept(&self, path: &str, count: usize) -> Vec<EventId> {
+        self.accept_for(path, count, None).await
+    }
+
+    async fn accept_for(&self, path: &str, count: usize, due_at: Option<Timestamp>) -> Vec<EventId> {
         let event = Event {
             method: Method::POST,
             url: testing::url(&format!("https://h.org{path}")),
             headers: HeaderMap::new(),
             body: Bytes::from_static(b"{}"),
             labels: Labels::default(),
-            due_at: None,
-            expires_at: self.clock.now() + Duration::from_secs(60),
+            due_at,
+            expires_at: self.clock.now() + Duration::from_secs(7200),
         };
         let lane = Lane::of(Vec::new()).expect("free");
         let batch = vec![Accept { lane, event, dedup: None }; count];
@@ -173,4 +177,14 @@ async fn a_deployment_is_heard_of_before_the_entries_that_follow_it() {
             assert!(Arc::ptr_eq(&service.planner.runtime, &deployed));
         }
     }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_dispatcher_that_has_stopped() {
+    let stage = new_stage().await;
+    stage.accept_for("/", 1, Some(stage.clock.now() + Duration::from_secs(3600))).await;
+    stage.handle.stop(Duration::ZERO);
+    in_time(stage.running).await.expect("no panic");
+    in_time(stage.handle.idle()).await;
+    assert!(!stage.queue.is_empty());
 }
