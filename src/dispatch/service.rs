@@ -32,6 +32,9 @@ use crate::telemetry::{
 /// Most messages taken from one channel at a time.
 const BATCH: usize = 256;
 
+/// The clock counts time in which the machine was suspended, a sleep does not: it is looked at this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
 /// What the dispatcher works with.
 pub struct Parts {
     /// Where entries come from and where decisions go.
@@ -268,15 +271,18 @@ impl Service {
     }
 }
 
-/// Waits until `wake`, to the millisecond.
+/// Waits until `wake`, to the millisecond, or until the clock has to be looked at again.
 async fn wait(clock: &Clock, wake: Option<Timestamp>) {
     match wake {
         None => std::future::pending().await,
         // At once, but not before everybody else had a chance.
         Some(Timestamp::ZERO) => tokio::task::yield_now().await,
         Some(wake) => {
-            tokio::time::sleep(wake.since(clock.now())).await;
-            DispatchLag { lag: clock.now().since(wake) }.emit();
+            tokio::time::sleep(wake.since(clock.now()).min(LONGEST_SLEEP)).await;
+            let now = clock.now();
+            if now >= wake {
+                DispatchLag { lag: now.since(wake) }.emit();
+            }
         }
     }
 }

@@ -188,3 +188,15 @@ async fn nobody_waits_for_a_dispatcher_that_has_stopped() {
     in_time(stage.handle.idle()).await;
     assert!(!stage.queue.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_became_due_while_the_machine_was_suspended_goes_soon_after() {
+    let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
+    let stage = stage(Arc::new(MemoryStore::new(clock.clone())), clock.clone()).await;
+    stage.accept_for("/", 1, Some(clock.now() + Duration::from_secs(3600))).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(stage.called().is_empty());
+    clock.advance(Duration::from_secs(3600));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(stage.called().len(), 1);
+}
