@@ -264,7 +264,7 @@ impl Planner {
             lane.place = Place::InLine;
             self.turns.join(id, lane.home, lane.is_draining());
         }
-        if lane.window.wants(lane.held(now), now) > 0 {
+        if self.ahead.grants(&lane.window, lane.held(now), now) > 0 {
             self.ahead.enqueue(id, &mut lane.window);
         }
         let timer = lane.timer(now);

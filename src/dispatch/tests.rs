@@ -378,3 +378,54 @@ fn ten_thousand_lanes_take_a_step_per_start_and_leave_nothing_behind() {
     assert!(bench.loads <= 20_000, "{} loads", bench.loads);
     assert_eq!(bench.planner.figures(bench.now).lanes, 0);
 }
+
+#[test]
+fn entries_that_are_announced_while_a_page_is_read_are_read_next() {
+    let mut bench = Bench::new(&book(&[("p", None, 8)]));
+    let lane = lane(&[("p", 1)]);
+    let mut effects = Vec::new();
+    bench.planner.step(Input::LaneReady(lane.clone()), START, &mut effects);
+    assert!(matches!(effects.as_slice(), [Effect::Load { .. }]), "{effects:?}");
+    bench.fill(&lane, [1]);
+    bench.planner.step(Input::LaneReady(lane.clone()), START, &mut effects);
+    // The page was read before.
+    bench.step(Input::Loaded(lane, Loaded::default()));
+    assert_eq!(bench.sent_ids(), [1]);
+    assert_eq!(bench.loads, 2);
+}
+
+#[test]
+fn a_lane_above_the_common_bounds_reads_on_when_what_it_holds_has_gone() {
+    let mut bench = Bench::new(&book(&[("p", None, 20)]));
+    let lane = lane(&[("p", 1)]);
+    bench.fill(&lane, 0..40);
+    let body = Bytes::from(vec![0; 8 << 20]);
+    for entry in bench.waiting.get_mut(&lane).expect("filled") {
+        entry.event.body = body.clone();
+    }
+    bench.announce(&lane);
+    assert_eq!((bench.sent.len(), bench.loads), (20, 1));
+    for nth in 0..40 {
+        bench.finish(nth, FINE);
+    }
+    assert_eq!(bench.sent_ids(), (0..40).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_full_lane_goes_on_when_its_only_call_expired_before_it_started() {
+    let mut bench = Bench::new(&book(&[("p", None, 10)]));
+    bench.planner.options.max_inflight = 2;
+    let lane = lane(&[("p", 1)]);
+    bench.fill(&lane, 1..3);
+    bench.waiting.get_mut(&lane).expect("filled")[0].event.expires_at = START + ms(1);
+    bench.hold = Some(Vec::new());
+    bench.announce(&lane);
+    bench.now = bench.now + ms(1);
+    let mut effects = Vec::new();
+    for ticket in bench.hold.take().expect("held") {
+        assert!(!bench.confirm(ticket, &mut effects));
+    }
+    bench.carry_out(effects);
+    bench.pass(ms(1));
+    assert_eq!(bench.sent_ids(), [2]);
+}

@@ -49,10 +49,17 @@ struct Stage {
     handle: DispatchHandle,
     calls: Arc<Mutex<Vec<EventId>>>,
     running: tokio::task::JoinHandle<()>,
-    _runtime: watch::Sender<Arc<Runtime>>,
+    publish: watch::Sender<Arc<Runtime>>,
 }
 
 async fn stage(store: Arc<MemoryStore>, clock: Clock) -> Stage {
+    let (service, stage) = set_up(store, clock).await;
+    let running = tokio::spawn(service.run());
+    Stage { running, ..stage }
+}
+
+/// The service before it runs.
+async fn set_up(store: Arc<MemoryStore>, clock: Clock) -> (Service, Stage) {
     let (queue, signals) =
         Queue::open(Arc::clone(&store) as Arc<dyn EntryStore>, clock.clone()).await.expect("opens");
     let (publish, runtime) = watch::channel(Arc::new(Runtime::build(&Book::default()).expect("small")));
@@ -73,8 +80,8 @@ async fn stage(store: Arc<MemoryStore>, clock: Clock) -> Stage {
         silent_until: Timestamp::ZERO,
         dice: fastrand::Rng::with_seed(1),
     });
-    let running = tokio::spawn(service.run());
-    Stage { store, clock, queue, handle, calls, running, _runtime: publish }
+    let running = tokio::spawn(std::future::ready(()));
+    (service, Stage { store, clock, queue, handle, calls, running, publish })
 }
 
 async fn new_stage() -> Stage {
@@ -84,14 +91,18 @@ async fn new_stage() -> Stage {
 
 impl Stage {
     async fn accept(&self, path: &str, count: usize) -> Vec<EventId> {
+        self.accept_for(path, count, None).await
+    }
+
+    async fn accept_for(&self, path: &str, count: usize, due_at: Option<Timestamp>) -> Vec<EventId> {
         let event = Event {
             method: Method::POST,
             url: testing::url(&format!("https://h.org{path}")),
             headers: HeaderMap::new(),
             body: Bytes::from_static(b"{}"),
             labels: Labels::default(),
-            due_at: None,
-            expires_at: self.clock.now() + Duration::from_secs(60),
+            due_at,
+            expires_at: self.clock.now() + Duration::from_secs(7200),
         };
         let lane = Lane::of(Vec::new()).expect("free");
         let batch = vec![Accept { lane, event, dedup: None }; count];
@@ -151,4 +162,41 @@ async fn a_call_that_outlasts_the_grace_is_repeated_after_the_next_start() {
         in_time(tokio::task::yield_now()).await;
     }
     assert_eq!(second.called(), ids);
+}
+
+#[tokio::test]
+async fn a_deployment_is_heard_of_before_the_entries_that_follow_it() {
+    // Which of two things that are ready is taken first is left to chance.
+    for _ in 0..32 {
+        let clock = Clock::system(Timestamp::ZERO);
+        let (mut service, stage) = set_up(Arc::new(MemoryStore::new(clock.clone())), clock).await;
+        let deployed = Arc::new(Runtime::build(&Book::default()).expect("small"));
+        stage.publish.send_replace(Arc::clone(&deployed));
+        stage.accept("/", 1).await;
+        if let super::Event::Lanes(_) = service.next_event().await {
+            assert!(Arc::ptr_eq(&service.planner.runtime, &deployed));
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_dispatcher_that_has_stopped() {
+    let stage = new_stage().await;
+    stage.accept_for("/", 1, Some(stage.clock.now() + Duration::from_secs(3600))).await;
+    stage.handle.stop(Duration::ZERO);
+    in_time(stage.running).await.expect("no panic");
+    in_time(stage.handle.idle()).await;
+    assert!(!stage.queue.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_due_while_the_machine_was_suspended_goes_soon_after() {
+    let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
+    let stage = stage(Arc::new(MemoryStore::new(clock.clone())), clock.clone()).await;
+    stage.accept_for("/", 1, Some(clock.now() + Duration::from_secs(3600))).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(stage.called().is_empty());
+    clock.advance(Duration::from_secs(3600));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(stage.called().len(), 1);
 }
