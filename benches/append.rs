@@ -8,7 +8,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate::clock::{Clock, Timestamp};
+use tidegate::clock::Clock;
 use tidegate::event::LaneKey;
 use tidegate::store::journal::{Group, Journal, JournalOptions, MAX_BLOCK_ENTRIES, NewBlock};
 

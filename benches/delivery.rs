@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use http::{HeaderMap, Method};
-use tidegate::clock::{Clock, Timestamp};
+use tidegate::clock::Clock;
 use tidegate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use tidegate::event::{CanonicalUrl, EventId, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,15 +1,21 @@
 //! A million events waiting: how fast they are accepted over HTTP, what they cost in memory and on disk, and
 //! how long a restart takes until the daemon is ready again.
 
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench: it prints, and stops at the first surprise"
+)]
+
 #[path = "../tests/it/world/mod.rs"]
-#[expect(dead_code, unreachable_pub, reason = "shared with the tests, which use more of it")]
+#[expect(dead_code, unused_imports, unreachable_pub, reason = "shared with the tests, which use more of it")]
 mod world;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate::clock::{Clock, Timestamp};
+use tidegate::clock::Clock;
 
 use world::{Server, ServerOptions};
 

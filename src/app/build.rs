@@ -51,14 +51,10 @@ impl App {
     /// [`AppError`] when either cannot be had.
     pub async fn build(config: &Config) -> Result<Self, AppError> {
         let clock = Clock::system();
-        let store = crate::store::memory::MemoryStore::new(clock.clone());
+        let store = open_store(config, &clock).await?;
         let deliver = HttpDeliverer::new(delivery_options(config), clock.clone())?;
-        let seams = Seams {
-            clock,
-            store: Arc::new(store.clone()),
-            documents: Arc::new(store),
-            deliver: Arc::new(deliver),
-        };
+        let documents = Arc::new(store.documents());
+        let seams = Seams { clock, store: Arc::new(store), documents, deliver: Arc::new(deliver) };
         Self::over(config, seams).await
     }
 

@@ -6,7 +6,7 @@
 mod build;
 mod error;
 mod housekeeping;
-mod listen;
+pub mod listen;
 mod logging;
 mod offline;
 mod running;

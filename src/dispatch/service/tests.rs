@@ -168,7 +168,7 @@ async fn a_call_that_outlasts_the_grace_is_repeated_after_the_next_start() {
 async fn a_deployment_is_heard_of_before_the_entries_that_follow_it() {
     // Which of two things that are ready is taken first is left to chance.
     for _ in 0..32 {
-        let clock = Clock::system(Timestamp::ZERO);
+        let clock = Clock::system();
         let (mut service, stage) = set_up(Arc::new(MemoryStore::new(clock.clone())), clock).await;
         let deployed = Arc::new(Runtime::build(&Book::default()).expect("small"));
         stage.publish.send_replace(Arc::clone(&deployed));

@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tidegate::clock::Clock;
-use tidegate::clock::Timestamp;
 use tokio::net::TcpListener;
 
 /// One call as it arrived.
