@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use tidegate::clock::Clock;
+use tidegate::clock::{Clock, Timestamp};
 use tidegate::event::PolicyId;
 use tidegate::limit::{Decision, Gate};
 use tidegate::policy::{Limits, Pace};

@@ -8,7 +8,7 @@
 )]
 
 #[path = "../tests/it/world/mod.rs"]
-#[expect(dead_code, unused_imports, unreachable_pub, reason = "shared with the tests, which use more of it")]
+#[expect(dead_code, unused_imports, reason = "shared with the tests, which use more of it")]
 mod world;
 
 use std::path::Path;

@@ -68,7 +68,7 @@ async fn cut_while_accepting(lifetime: Duration, wrapper: &[&str]) -> (usize, us
         for batch in 0.. {
             // Half of them wait for a due time, half are sent at once.
             let line = |n: u64| {
-                let delay_seconds = if n % 2 == 0 { 3600 } else { 0 };
+                let delay_seconds = if n.is_multiple_of(2) { 3600 } else { 0 };
                 format!(
                     "{}\n",
                     json!({"url": receiver.url("/x"), "body": {"n": n}, "delay_seconds": delay_seconds})

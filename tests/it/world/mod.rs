@@ -3,25 +3,25 @@
 //! Every process, directory and mount that a test makes is taken away when it ends; a data directory is kept
 //! and named when the test fails.
 
-pub mod receiver;
-pub mod server;
+pub(crate) mod receiver;
+pub(crate) mod server;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-pub use receiver::{Arrival, Receiver};
-pub use server::{Server, ServerOptions};
+pub(crate) use receiver::Receiver;
+pub(crate) use server::{Server, ServerOptions};
 
 /// A client for tidegate's API.
 #[derive(Clone)]
-pub struct Api {
+pub(crate) struct Api {
     base: String,
     http: reqwest::Client,
 }
 
 impl Api {
-    pub fn new(addr: std::net::SocketAddr) -> Self {
+    pub(crate) fn new(addr: std::net::SocketAddr) -> Self {
         // Every client needs one, also those that speak plain HTTP; a second install changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http =
@@ -29,12 +29,12 @@ impl Api {
         Self { base: format!("http://{addr}"), http }
     }
 
-    pub async fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let response = self.http.get(format!("{}{path}", self.base)).send().await.expect("an answer");
         (response.status().as_u16(), response.text().await.expect("a body"))
     }
 
-    pub async fn post(
+    pub(crate) async fn post(
         &self,
         path: &str,
         content_type: &str,
@@ -45,7 +45,7 @@ impl Api {
         Ok((response.status().as_u16(), response.text().await?))
     }
 
-    pub async fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let method = method.parse().expect("a method");
         let request = self
             .http
@@ -58,7 +58,7 @@ impl Api {
     }
 
     /// Creates and deploys a throttling configuration through the management API; returns its uid.
-    pub async fn deploy_throttling(&self, pattern: &str, per_second: u32) -> String {
+    pub(crate) async fn deploy_throttling(&self, pattern: &str, per_second: u32) -> String {
         let config =
             json!({"name": "test", "urlPattern": pattern, "methods": ["POST"], "maxThroughput": per_second});
         let (status, created) = self.json("POST", "/authoring/throttlingConfigs", &config).await;
@@ -72,7 +72,7 @@ impl Api {
 
     /// Enqueues events for `url` whose bodies carry `numbers`, as NDJSON; returns the accepted numbers with
     /// their ids, or what had been answered before the connection broke.
-    pub async fn enqueue(&self, url: &str, numbers: std::ops::Range<u64>) -> Vec<(u64, String)> {
+    pub(crate) async fn enqueue(&self, url: &str, numbers: std::ops::Range<u64>) -> Vec<(u64, String)> {
         let start = numbers.start;
         let body: String = numbers.map(|n| format!("{}\n", json!({"url": url, "body": {"n": n}}))).collect();
         let request =
@@ -94,7 +94,7 @@ impl Api {
     }
 
     /// The value of one metric, summed over its label sets that contain `label`.
-    pub async fn metric(&self, name: &str, label: &str) -> f64 {
+    pub(crate) async fn metric(&self, name: &str, label: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
         text.lines()
             .filter(|line| {
@@ -106,7 +106,7 @@ impl Api {
 }
 
 /// Waits for `done`, checking every 20 ms; panics with `what` after `limit`.
-pub async fn eventually(what: &str, limit: Duration, mut done: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, limit: Duration, mut done: impl AsyncFnMut() -> bool) {
     let waited = tokio::time::timeout(limit, async {
         while !done().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -116,7 +116,7 @@ pub async fn eventually(what: &str, limit: Duration, mut done: impl AsyncFnMut()
 }
 
 /// The most entries in any half-open window of `window_ns`; `times_ns` need not be sorted.
-pub fn window_peak(times_ns: &[u64], window_ns: u64) -> usize {
+pub(crate) fn window_peak(times_ns: &[u64], window_ns: u64) -> usize {
     let mut times = times_ns.to_vec();
     times.sort_unstable();
     let mut first = 0;

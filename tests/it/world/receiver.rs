@@ -16,18 +16,18 @@ use tokio::net::TcpListener;
 
 /// One call as it arrived.
 #[derive(Debug, Clone)]
-pub struct Arrival {
-    pub at_ns: u64,
-    pub id: String,
-    pub attempt: u32,
+pub(crate) struct Arrival {
+    pub(crate) at_ns: u64,
+    pub(crate) id: String,
+    pub(crate) attempt: u32,
     /// The member `n` of the JSON body, if there is one.
-    pub number: Option<u64>,
+    pub(crate) number: Option<u64>,
 }
 
 type Answer = dyn Fn(&Arrival) -> (u16, Duration) + Send + Sync;
 
 /// Serves until it is dropped.
-pub struct Receiver {
+pub(crate) struct Receiver {
     addr: SocketAddr,
     seen: Arc<Mutex<Vec<Arrival>>>,
     task: tokio::task::JoinHandle<()>,
@@ -35,12 +35,14 @@ pub struct Receiver {
 
 impl Receiver {
     /// Answers every call with 204 at once.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::answering(|_| (204, Duration::ZERO)).await
     }
 
     /// Answers with a status after a delay, by call.
-    pub async fn answering(answer: impl Fn(&Arrival) -> (u16, Duration) + Send + Sync + 'static) -> Self {
+    pub(crate) async fn answering(
+        answer: impl Fn(&Arrival) -> (u16, Duration) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -48,20 +50,20 @@ impl Receiver {
         Self { addr, seen, task }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.seen.lock().expect("no panic").len()
     }
 
-    pub fn arrivals(&self) -> Vec<Arrival> {
+    pub(crate) fn arrivals(&self) -> Vec<Arrival> {
         self.seen.lock().expect("no panic").clone()
     }
 
     /// How often each number arrived.
-    pub fn times_seen(&self) -> HashMap<u64, usize> {
+    pub(crate) fn times_seen(&self) -> HashMap<u64, usize> {
         let mut times = HashMap::new();
         for arrival in self.seen.lock().expect("no panic").iter() {
             *times.entry(arrival.number.expect("a number")).or_default() += 1;

@@ -11,27 +11,26 @@ use crate::world::Api;
 
 /// How to start it.
 #[derive(Clone)]
-pub struct ServerOptions {
-    pub data_dir: PathBuf,
-    pub args: Vec<String>,
+pub(crate) struct ServerOptions {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) args: Vec<String>,
     /// Put before the program, such as `strace …`.
-    pub wrapper: Vec<String>,
+    pub(crate) wrapper: Vec<String>,
 }
 
 impl ServerOptions {
-    pub fn new(data_dir: &Path) -> Self {
+    pub(crate) fn new(data_dir: &Path) -> Self {
         Self { data_dir: data_dir.to_owned(), args: Vec::new(), wrapper: Vec::new() }
     }
 }
 
 /// A running tidegate. Dropping it kills it.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub addr: SocketAddr,
-    log: Arc<Mutex<Vec<String>>>,
+    pub(crate) addr: SocketAddr,
 }
 
-pub fn command(options: &ServerOptions) -> Command {
+pub(crate) fn command(options: &ServerOptions) -> Command {
     let program = env!("CARGO_BIN_EXE_tidegate");
     let mut command = match options.wrapper.split_first() {
         Some((wrapper, rest)) => {
@@ -51,12 +50,12 @@ pub fn command(options: &ServerOptions) -> Command {
 
 impl Server {
     /// Starts it and waits until it says where it listens.
-    pub fn start(options: &ServerOptions) -> Self {
+    pub(crate) fn start(options: &ServerOptions) -> Self {
         Self::try_start(options).unwrap_or_else(|log| panic!("did not start:\n{}", log.join("\n")))
     }
 
     /// The log lines when it ended instead of listening.
-    pub fn try_start(options: &ServerOptions) -> Result<Self, Vec<String>> {
+    pub(crate) fn try_start(options: &ServerOptions) -> Result<Self, Vec<String>> {
         let mut child = command(options).spawn().expect("the program");
         let stderr = child.stderr.take().expect("piped");
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -71,7 +70,7 @@ impl Server {
             }
         });
         match address.recv_timeout(Duration::from_secs(60)) {
-            Ok(addr) => Ok(Self { child, addr, log }),
+            Ok(addr) => Ok(Self { child, addr }),
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -80,37 +79,29 @@ impl Server {
         }
     }
 
-    pub fn api(&self) -> Api {
+    pub(crate) fn api(&self) -> Api {
         Api::new(self.addr)
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn log(&self) -> Vec<String> {
-        self.log.lock().expect("no panic").clone()
-    }
-
     /// Sends a signal by name, such as `TERM`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
         assert!(status.expect("kill").success());
     }
 
     /// Ends it without a chance to tidy up.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("a living process");
         self.child.wait().expect("its status");
     }
 
     /// Asks it to end and waits for its exit status.
-    pub fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
-        self.child.wait().expect("its status")
-    }
-
-    pub fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("its status")
     }
 }
