@@ -89,7 +89,7 @@ impl Reader {
                 return damaged(FrameError::Short);
             }
             let path = self.0.dir.join(segment::name(position.segment, false));
-            ReadError::Store(segment::io_error("read", &path, &error))
+            ReadError::Store(StoreError::io("read", &path, error))
         };
         let offset = u64::from(position.offset);
         let mut header = [0; FRAME_HEADER_BYTES];
@@ -121,7 +121,7 @@ impl Reader {
         let path = self.0.dir.join(segment::name(number, false));
         let file = segment::open(&self.0.dir, number).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ReadError::Gone { segment: number },
-            _ => ReadError::Store(segment::io_error("open", &path, &error)),
+            _ => ReadError::Store(StoreError::io("open", &path, error)),
         })?;
         let position = Position { segment: number, offset: 0 };
         let mut bytes = [0; HEAD_BYTES];

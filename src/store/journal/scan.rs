@@ -12,7 +12,7 @@ use super::dead::{self, DeadLetter};
 use super::frame::{FrameError, Header, Kind};
 use super::group::MAX_GROUP_BYTES;
 use super::head::{self, Found, HEAD_BYTES, Head};
-use super::segment::{self, SegmentFile, io_error};
+use super::segment::{self, SegmentFile};
 use super::settlements::RunReader;
 use super::walk::{Damage, ScanReport, Step, Walk};
 use super::{JournalOptions, Position};
@@ -78,7 +78,7 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn read(&mut self, bytes: &mut Vec<u8>) -> Result<(), StoreError> {
-        let failed = |error: std::io::Error| io_error("read", &self.file.path, &error);
+        let failed = |error: std::io::Error| StoreError::io("read", &self.file.path, error);
         bytes.clear();
         let file = fs::File::open(&self.file.path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
@@ -191,7 +191,8 @@ impl Pass<'_> {
         if !torn {
             self.set_aside(bytes, 0, bytes.len());
         } else if self.repair {
-            fs::remove_file(&self.file.path).map_err(|error| io_error("delete", &self.file.path, &error))?;
+            fs::remove_file(&self.file.path)
+                .map_err(|error| StoreError::io("delete", &self.file.path, error))?;
             return segment::sync_dir(self.dir);
         }
         Ok(())
@@ -224,7 +225,7 @@ impl Pass<'_> {
     }
 
     fn cut(&mut self, end: usize) -> Result<(), StoreError> {
-        let failed = |error: std::io::Error| io_error("cut", &self.file.path, &error);
+        let failed = |error: std::io::Error| StoreError::io("cut", &self.file.path, error);
         let file = OpenOptions::new().write(true).open(&self.file.path).map_err(failed)?;
         file.set_len(end as u64).map_err(failed)?;
         file.sync_all().map_err(failed)
