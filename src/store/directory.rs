@@ -209,8 +209,11 @@ fn disk_bytes(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
 
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::store::journal::{Journal, JournalOptions};
 
     #[test]
     fn a_second_opener_is_told_who_has_it_and_the_first_goes_on() {
@@ -257,5 +260,70 @@ mod tests {
             panic!("not full")
         };
         assert!(free_bytes > 0);
+    }
+    /// A small file system of its own, taken away again at the end.
+    struct SmallDisk(tempfile::TempDir);
+
+    impl SmallDisk {
+        fn mount(bytes: u64) -> Self {
+            let temp = tempfile::tempdir().expect("temp");
+            let options = format!("size={bytes},mode=0700");
+            let done = Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &options, "small"])
+                .arg(temp.path())
+                .status()
+                .expect("the mount command is needed for this test");
+            assert!(
+                done.success(),
+                "this test mounts a tmpfs: run it as root, or with `unshare --map-root-user --mount`"
+            );
+            Self(temp)
+        }
+
+        /// Writes until nothing goes any more.
+        fn fill(&self) {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(self.0.path().join("other"))
+                .expect("opens");
+            while file.write_all(&[1; 4096]).is_ok() {}
+        }
+    }
+
+    impl Drop for SmallDisk {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        }
+    }
+
+    #[test]
+    fn on_a_full_disk_the_ballast_makes_room_to_open() {
+        let disk = SmallDisk::mount(BALLAST_BYTES * 6);
+        let root = disk.0.path().join("data");
+        drop(DataDir::open(&root).expect("opens"));
+        let ballast = root.join("ballast");
+        assert_eq!(fs::metadata(&ballast).expect("there").len(), BALLAST_BYTES);
+        disk.fill();
+        let options = JournalOptions { segment_bytes: BALLAST_BYTES / 2, ..JournalOptions::default() };
+        let journal = |dir: &DataDir| Journal::open(&dir.journal(), options, 0, Timestamp::ZERO).map(drop);
+
+        let dir = DataDir::open(&root).expect("opens on a full disk");
+        assert!(!ballast.exists());
+        let room = dir.room(BALLAST_BYTES).expect("asks");
+        assert!(room.free_bytes >= BALLAST_BYTES / 2, "{room:?}");
+        assert!(matches!(
+            dir.room(DEFAULT_NEEDED_BYTES).expect("asks").check(),
+            Err(StoreError::Full { .. })
+        ));
+        journal(&dir).expect("a segment fits into what the ballast held");
+
+        disk.fill();
+        let control = journal(&dir);
+        assert!(matches!(control, Err(StoreError::Io { .. })), "without a ballast it would not: {control:?}");
+        drop(dir);
+        fs::remove_file(disk.0.path().join("other")).expect("deletes");
+        drop(DataDir::open(&root).expect("opens"));
+        assert!(ballast.exists(), "put aside again once there is room");
     }
 }
