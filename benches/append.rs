@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate::clock::{Clock, Timestamp};
+use tidegate::clock::Clock;
 use tidegate::event::LaneKey;
 use tidegate::store::journal::{
     Disk, Frame, Group, Journal, JournalOptions, MAX_BLOCK_ENTRIES, NewBlock, OsDisk, Scan, scan,
@@ -25,7 +25,7 @@ const TARGETS: [(usize, u32); 4] = [(1, 70), (16, 70), (256, 50), (4096, 50)];
 const SCANS: [(usize, usize); 2] = [(MAX_BLOCK_ENTRIES, 1_000_000), (1, 250_000)];
 
 fn main() -> anyhow::Result<()> {
-    let clock = Clock::system(Timestamp::ZERO);
+    let clock = Clock::system();
     // Beside the build: a temporary directory may lie in memory.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let events = events(4096);

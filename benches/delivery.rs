@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use http::{HeaderMap, Method};
-use tidegate::clock::{Clock, Timestamp};
+use tidegate::clock::Clock;
 use tidegate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use tidegate::event::{CanonicalUrl, EventId, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,7 +26,7 @@ async fn main() -> anyhow::Result<()> {
     let url = sink().await?;
     let egress = EgressGuard::new(&["127.0.0.0/8".parse()?]);
     let options = DeliveryOptions { egress, ..DeliveryOptions::default() };
-    let deliverer = HttpDeliverer::new(options, Clock::system(Timestamp::ZERO))?;
+    let deliverer = HttpDeliverer::new(options, Clock::system())?;
     let bare = reqwest::Client::builder().no_proxy().build()?;
     let mut ratios = Vec::new();
     for round in 0..=ROUNDS {

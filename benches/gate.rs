@@ -37,7 +37,7 @@ fn measure(present: usize, bound: usize) -> anyhow::Result<(f64, f64)> {
     // Lanes over all policies in turn, so that the limits of a lane are not always in the cache.
     let lanes: Vec<_> = ids.chunks_exact(bound).map(|ids| gate.bind(ids)).collect();
 
-    let clock = Clock::system(Timestamp::ZERO);
+    let clock = Clock::system();
     let begun = clock.now();
     let mut refused = 0_u32;
     for start in 0..STARTS {

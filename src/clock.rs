@@ -106,19 +106,29 @@ pub struct Clock(Source);
 enum Source {
     /// `offset_ns` turns the boot clock into nanoseconds since the epoch.
     System {
-        offset_ns: u64,
+        offset_ns: Arc<AtomicU64>,
     },
     Manual(Arc<AtomicU64>),
 }
 
 impl Clock {
-    /// The machine's clock, anchored at the present wall time, but never earlier than `not_before`
-    /// (the newest moment that the store has seen), so that a wall clock set back between two runs
-    /// cannot make ids or ages run backwards.
+    /// The machine's clock, anchored at the present wall time.
     #[must_use]
-    pub fn system(not_before: Timestamp) -> Self {
-        let anchor_ns = wall_ns().max(not_before.as_nanos());
-        Self(Source::System { offset_ns: anchor_ns.saturating_sub(boot_ns()) })
+    pub fn system() -> Self {
+        Self(Source::System { offset_ns: Arc::new(AtomicU64::new(wall_ns().saturating_sub(boot_ns()))) })
+    }
+
+    /// Moves a clock that stands before `floor` up to it. The store does so with the newest moment on record
+    /// when it is opened, so that a wall clock set back between two runs cannot make ids or ages run backwards.
+    pub fn raise_to(&self, floor: Timestamp) {
+        match &self.0 {
+            Source::System { offset_ns } => {
+                offset_ns.fetch_max(floor.as_nanos().saturating_sub(boot_ns()), Ordering::AcqRel);
+            }
+            Source::Manual(hand) => {
+                hand.fetch_max(floor.as_nanos(), Ordering::AcqRel);
+            }
+        }
     }
 
     /// A clock that stands at `start` until it is moved: for tests and simulations.
@@ -131,7 +141,9 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System { offset_ns } => Timestamp(offset_ns.saturating_add(boot_ns())),
+            Source::System { offset_ns } => {
+                Timestamp(offset_ns.load(Ordering::Acquire).saturating_add(boot_ns()))
+            }
             Source::Manual(hand) => Timestamp(hand.load(Ordering::Acquire)),
         }
     }
@@ -178,11 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn the_system_clock_never_starts_before_its_floor() {
-        let floor = Clock::system(Timestamp::ZERO).now() + Duration::from_secs(3600);
-        let clock = Clock::system(floor);
+    fn a_raised_clock_stands_at_its_floor_and_goes_on() {
+        let clock = Clock::system();
+        let floor = clock.now() + Duration::from_secs(3600);
+        clock.clone().raise_to(floor);
         let first = clock.now();
         assert!(first >= floor);
+        assert!(clock.now() >= first);
+        clock.raise_to(Timestamp::ZERO);
         assert!(clock.now() >= first);
     }
 

@@ -99,6 +99,11 @@ impl Client {
 }
 
 impl Lines {
+    /// Whether another whole line is already here.
+    pub(super) fn ready(&self) -> bool {
+        self.buffer.contains(&b'\n')
+    }
+
     /// The next whole line without its end; `None` after the last one.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {

@@ -44,13 +44,17 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             out.write_all(&line).await?;
             out.write_all(b"\n").await?;
         }
+        // Whoever reads the answers sees each as soon as nothing more is at hand.
+        if !answers.ready() {
+            out.flush().await?;
+        }
         progress.set(accepted + refused);
     }
     out.flush().await?;
     progress.done();
     super::note(&format!("tidegate: {accepted} accepted, {refused} refused"));
     if refused > 0 {
-        return Err(Failure::new(format!("{refused} events were refused; their answers say why")));
+        return Err(Failure::new(format!("events refused: {refused}; their answers say why")));
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub(super) struct Progress {
 impl Progress {
     /// Towards `total`; 0 means that nobody knows.
     pub(super) fn new(what: &'static str, total: u64) -> Self {
-        let clock = Clock::system(Timestamp::ZERO);
+        let clock = Clock::system();
         let said_at = Cell::new(clock.now());
         let bar = std::io::stderr().is_terminal().then(|| bar(what, total));
         Self { bar, what, total, clock, said_at }

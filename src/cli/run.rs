@@ -66,7 +66,9 @@ fn verdict(outcome: Option<Fed>, report: Report) -> Result<(), Failure> {
     let undelivered = report.dead + report.expired + report.dropped + report.waiting;
     if fed.refused > 0 || undelivered > 0 {
         let refused = fed.refused;
-        return Err(Failure::new(format!("{refused} events were refused, {undelivered} were not delivered")));
+        return Err(Failure::new(format!(
+            "events refused: {refused}, accepted but not delivered: {undelivered}"
+        )));
     }
     Ok(())
 }

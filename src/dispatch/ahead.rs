@@ -38,6 +38,8 @@ pub(super) struct Window {
     entries: usize,
     /// The queue has, or may have, plain entries that are not loaded.
     more: bool,
+    /// New entries were announced since the page under way was asked for, which may not have seen them.
+    announced: bool,
     loading: Option<usize>,
     queued: bool,
     failures: u32,
@@ -49,6 +51,7 @@ impl Window {
         Self {
             entries: LANE_ENTRIES.0,
             more: false,
+            announced: false,
             loading: None,
             queued: false,
             failures: 0,
@@ -63,6 +66,7 @@ impl Window {
     /// New entries were announced.
     pub(super) fn announced(&mut self) {
         self.more = true;
+        self.announced = true;
     }
 
     /// When a failed page may be asked for again, if one failed.
@@ -92,7 +96,7 @@ impl Window {
     pub(super) fn loaded(&mut self, entries: usize, more: bool, starved: bool) {
         let asked = self.loading.take().unwrap_or(0);
         self.failures = 0;
-        self.more = more;
+        self.more = more || self.announced;
         if starved && more && entries > 0 && entries >= asked / 2 {
             self.entries = (self.entries * 2).min(LANE_ENTRIES.1);
         }
@@ -150,20 +154,27 @@ impl Ahead {
         if self.loads < LOADS { self.queue.pop_front() } else { None }
     }
 
-    /// Decides the page of the lane that [`Ahead::next`] named; `None` when it needs none any more.
-    pub(super) fn page(&mut self, window: &mut Window, held: Held, now: Timestamp) -> Option<ReadLimit> {
-        window.queued = false;
+    /// How many entries a lane would get now. One that gets none within the common bounds holds some: it is
+    /// to be asked for again when one of them has gone, not before.
+    pub(super) fn grants(&self, window: &Window, held: Held, now: Timestamp) -> usize {
         let wanted = window.wants(held, now);
         let over = self.entries + wanted > ALL_ENTRIES || self.bytes > ALL_BYTES;
-        let entries = match (over, held.entries == 0 || held.due_pending) {
+        match (over, held.entries == 0 || held.due_pending) {
             (false, _) => wanted,
             (true, true) => wanted.min(LEAN_PAGE),
             (true, false) => 0,
-        };
+        }
+    }
+
+    /// Decides the page of the lane that [`Ahead::next`] named; `None` when it needs none any more.
+    pub(super) fn page(&mut self, window: &mut Window, held: Held, now: Timestamp) -> Option<ReadLimit> {
+        window.queued = false;
+        let entries = self.grants(window, held, now);
         if entries == 0 {
             return None;
         }
         window.loading = Some(entries);
+        window.announced = false;
         self.loads += 1;
         self.entries += entries;
         let bytes = (entries * BYTES_PER_ENTRY).clamp(PAGE_BYTES.0, PAGE_BYTES.1);

@@ -58,7 +58,8 @@ impl DispatchHandle {
                 return;
             }
             self.queue.flush().await;
-            if self.queue.is_empty() && *quiet.borrow() {
+            let has_stopped = quiet.has_changed().is_err();
+            if has_stopped || self.queue.is_empty() && *quiet.borrow() {
                 return;
             }
             // Entries that were just accepted, or that are put off: both will make noise, but the queue may

@@ -173,16 +173,15 @@ impl Buffer {
     }
 
     /// Takes out the entries that have expired at `now`.
-    pub(super) fn take_expired(&mut self, now: Timestamp) -> Vec<Box<Entry>> {
+    pub(super) fn take_expired(&mut self, now: Timestamp, mut out: impl FnMut(Box<Entry>)) {
         let over = |entry: &Entry| entry.event.expires_at <= now;
         let due: Vec<_> = self.due.iter().filter(|(_, entry)| over(entry)).map(|(place, _)| *place).collect();
         let plain: Vec<_> = self.plain.values().filter(|entry| over(entry)).map(|entry| entry.id).collect();
-        let mut expired: Vec<Box<Entry>> = due.iter().filter_map(|place| self.due.remove(place)).collect();
-        expired.extend(plain.iter().filter_map(|id| self.plain.remove(id)));
-        for entry in &expired {
-            self.bytes = self.bytes.saturating_sub(weight(entry));
+        let due = due.iter().filter_map(|place| self.due.remove(place));
+        for entry in due.chain(plain.iter().filter_map(|id| self.plain.remove(id))) {
+            self.bytes = self.bytes.saturating_sub(weight(&entry));
+            out(entry);
         }
-        expired
     }
 
     pub(super) fn first_expiry(&self) -> Option<Timestamp> {
@@ -212,10 +211,10 @@ impl Buffer {
     }
 
     /// Takes everything out.
-    pub(super) fn take_all(&mut self) -> Vec<Box<Entry>> {
+    pub(super) fn take_all(&mut self, out: impl FnMut(Box<Entry>)) {
         self.bytes = 0;
         let due = std::mem::take(&mut self.due).into_values();
-        due.chain(std::mem::take(&mut self.plain).into_values()).collect()
+        due.chain(std::mem::take(&mut self.plain).into_values()).for_each(out);
     }
 }
 

@@ -12,7 +12,11 @@ mod lanes;
 mod planner;
 mod retry;
 mod service;
+#[cfg(test)]
+mod sim;
 mod starts;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 pub use handle::{DispatchFigures, DispatchHandle};

@@ -236,13 +236,13 @@ impl Planner {
             let Some(lane) = self.lanes.get_mut(id) else { continue };
             lane.armed = None;
             if lane.expiry_check.is_some_and(|at| at <= now) {
-                let before = lane.buffer.bytes();
-                let expired = lane.buffer.take_expired(now);
-                self.ahead.gave(expired.len(), before - lane.buffer.bytes());
+                let before = (lane.buffer.len(), lane.buffer.bytes());
+                let name = &lane.lane;
+                lane.buffer.take_expired(now, |entry| {
+                    effects.push(settled(entry, name.clone(), Settlement::Expired));
+                });
+                self.ahead.gave(before.0 - lane.buffer.len(), before.1 - lane.buffer.bytes());
                 lane.plan_expiry(now, true);
-                for entry in expired {
-                    effects.push(settled(entry, lane.lane.clone(), Settlement::Expired));
-                }
             }
             self.tend(id, now, effects);
         }
@@ -256,18 +256,15 @@ impl Planner {
             lane.fate = Fate::Over;
         }
         if lane.fate == Fate::Over && !lane.buffer.is_empty() {
-            let bytes = lane.buffer.bytes();
-            let dropped = lane.buffer.take_all();
-            self.ahead.gave(dropped.len(), bytes);
-            for entry in dropped {
-                effects.push(settled(entry, lane.lane.clone(), Settlement::Drained));
-            }
+            self.ahead.gave(lane.buffer.len(), lane.buffer.bytes());
+            let name = &lane.lane;
+            lane.buffer.take_all(|entry| effects.push(settled(entry, name.clone(), Settlement::Drained)));
         }
         if lane.place == Place::Out && lane.buffer.has_work(now) {
             lane.place = Place::InLine;
             self.turns.join(id, lane.home, lane.is_draining());
         }
-        if lane.window.wants(lane.held(now), now) > 0 {
+        if self.ahead.grants(&lane.window, lane.held(now), now) > 0 {
             self.ahead.enqueue(id, &mut lane.window);
         }
         let timer = lane.timer(now);

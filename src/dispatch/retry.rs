@@ -44,8 +44,8 @@ impl RetryPolicy {
             .checked_pow(doublings)
             .and_then(|factor| self.base.checked_mul(factor))
             .map_or(self.cap, |wait| wait.min(self.cap));
-        // `clamp` lets NaN through, `max` and `min` do not.
-        longest.mul_f64(roll.max(0.0).min(1.0))
+        let share = if roll.is_nan() { 0.0 } else { roll.clamp(0.0, 1.0) };
+        longest.mul_f64(share)
     }
 }
 

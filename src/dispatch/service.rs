@@ -32,6 +32,9 @@ use crate::telemetry::{
 /// Most messages taken from one channel at a time.
 const BATCH: usize = 256;
 
+/// The clock counts time in which the machine was suspended, a sleep does not: it is looked at this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
 /// What the dispatcher works with.
 pub struct Parts {
     /// Where entries come from and where decisions go.
@@ -130,11 +133,20 @@ impl Service {
         }
     }
 
+    /// Entries of a policy come only after its deployment was published: the planner, too, has to hear of it
+    /// first, or it takes them for left-overs of a policy that is gone.
+    fn catch_up(&mut self) {
+        if self.runtime.has_changed().unwrap_or(false) {
+            let runtime = Arc::clone(&self.runtime.borrow_and_update());
+            self.step(Input::Policies(runtime));
+        }
+    }
+
     async fn next_event(&mut self) -> Event {
         let wake = self.planner.next_wake();
         let mut reports = Vec::new();
         let mut lanes = Vec::new();
-        tokio::select! {
+        let event = tokio::select! {
             Some(command) = self.commands.recv() => Event::Command(command),
             _ = self.reports.1.recv_many(&mut reports, BATCH) => Event::Reports(reports),
             _ = self.signals.recv_many(&mut lanes, BATCH) => Event::Lanes(lanes),
@@ -142,7 +154,9 @@ impl Service {
                 Event::Runtime(Arc::clone(&self.runtime.borrow_and_update()))
             }
             () = wait(&self.clock, wake) => Event::Woken,
-        }
+        };
+        self.catch_up();
+        event
     }
 
     fn take_reports(&mut self, reports: Vec<Report>) {
@@ -257,15 +271,18 @@ impl Service {
     }
 }
 
-/// Waits until `wake`, to the millisecond.
+/// Waits until `wake`, to the millisecond, or until the clock has to be looked at again.
 async fn wait(clock: &Clock, wake: Option<Timestamp>) {
     match wake {
         None => std::future::pending().await,
         // At once, but not before everybody else had a chance.
         Some(Timestamp::ZERO) => tokio::task::yield_now().await,
         Some(wake) => {
-            tokio::time::sleep(wake.since(clock.now())).await;
-            DispatchLag { lag: clock.now().since(wake) }.emit();
+            tokio::time::sleep(wake.since(clock.now()).min(LONGEST_SLEEP)).await;
+            let now = clock.now();
+            if now >= wake {
+                DispatchLag { lag: now.since(wake) }.emit();
+            }
         }
     }
 }
@@ -315,3 +332,6 @@ impl Drop for CallEnd {
         let _ = self.reports.send(Report::Finished { ticket: self.ticket, outcome, took });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,6 +146,9 @@ impl Planner {
         }
         let Some(lane) = self.lanes.get_mut(id) else { return };
         lane.inflight -= 1;
+        if lane.place == Place::Full {
+            lane.place = Place::Out;
+        }
         if expired {
             let lane = lane.lane.clone();
             effects.push(settled(entry, lane, Settlement::Expired));

@@ -100,6 +100,9 @@ impl Decoder {
             Ok(text) => text,
             Err(error) => return Err(Box::new(not_json(&format!("not UTF-8: {error}")))),
         };
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err(Box::new(explain(text)));
+        }
         let wire: WireEvent<'_> = serde_json::from_str(text).map_err(|_| Box::new(explain(text)))?;
         let mut broken = Broken::default();
         let url = self.url(&wire.url, &mut broken);

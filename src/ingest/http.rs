@@ -70,10 +70,13 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
         }
     }
     let body = read_all(intake, headers, body).await?;
-    if body.trim_ascii_start().first() == Some(&b'[') {
-        return list(intake, &body).await;
-    }
     let key = idempotency_key(headers)?;
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return match key {
+            None => list(intake, &body).await,
+            Some(_) => Err(bad_key("one key cannot name a list; give each event its \"idempotency_key\"")),
+        };
+    }
     one(intake, &body, key).await
 }
 
@@ -216,13 +219,13 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     match (first.map(HeaderValue::to_str), second) {
         (None, _) => Ok(None),
         (Some(Ok(key)), None) => Ok(Some(key)),
-        _ => Err(Box::new(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_idempotency_key",
-            "The idempotency key is not valid",
-            "send one Idempotency-Key header of visible ASCII",
-        ))),
+        _ => Err(bad_key("send one Idempotency-Key header of visible ASCII")),
     }
+}
+
+fn bad_key(rule: &'static str) -> Refusal {
+    let title = "The idempotency key is not valid";
+    Box::new(Problem::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", title, rule))
 }
 
 fn unsupported(code: &'static str, rule: &'static str) -> Refusal {

@@ -125,6 +125,11 @@ impl Intake {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn free_permits(&self) -> usize {
+        self.0.under_way.available_permits()
+    }
+
     /// The right to read a request that is larger than one event; waits as long as [`Intake::admit_soon`].
     pub(super) async fn admit_large(&self) -> Result<SemaphorePermit<'_>, Box<Problem>> {
         match tokio::time::timeout(self.0.parts.admission_wait, self.0.large.acquire()).await {

@@ -30,6 +30,8 @@ pub struct LaneCounts {
 
 pub(super) struct LaneTable {
     lanes: HashMap<LaneKey, LaneState>,
+    /// Numbers the changes of all lanes, so that a lane that is made anew never looks unchanged.
+    changes: u64,
     signal: mpsc::UnboundedSender<LaneKey>,
 }
 
@@ -47,11 +49,13 @@ struct LaneState {
     cursor: Option<EventId>,
     /// The earliest due time that is not handed out, as far as known.
     next_due: Option<Timestamp>,
+    /// The earliest one that was counted since the last load began: its page may not have seen it.
+    due_since_load: Option<Timestamp>,
     oldest: Option<Timestamp>,
     /// Appends under way.
     appending: u32,
-    /// Appends begun since the lane was made: tells a load whether one came in between.
-    appends_begun: u64,
+    /// The last begin or end of an append, or entry put off: tells a load whether one came in between.
+    changed: u64,
     signalled: bool,
 }
 
@@ -63,6 +67,12 @@ impl LaneState {
             && self.plain_out.is_empty()
             && self.put_off_out.is_empty()
     }
+
+    fn put_off_until(&mut self, due_at: Timestamp) {
+        self.put_off += 1;
+        self.next_due = earlier(self.next_due, Some(due_at));
+        self.due_since_load = earlier(self.due_since_load, Some(due_at));
+    }
 }
 
 /// What a load starts from.
@@ -71,7 +81,7 @@ pub(super) struct LoadStart {
     /// Entries with a due time that are out already.
     pub(super) skip: HashSet<EventId>,
     pub(super) next_due: Option<Timestamp>,
-    pub(super) appends_begun: u64,
+    pub(super) changed: u64,
 }
 
 /// What a load brought.
@@ -82,12 +92,12 @@ pub(super) struct LoadEnd<'a> {
     pub(super) next_due: Option<Option<Timestamp>>,
     /// The plain order was read to its end.
     pub(super) exhausted: bool,
-    pub(super) appends_begun: u64,
+    pub(super) changed: u64,
 }
 
 impl LaneTable {
     pub(super) fn new(signal: mpsc::UnboundedSender<LaneKey>) -> Self {
-        Self { lanes: HashMap::new(), signal }
+        Self { lanes: HashMap::new(), changes: 0, signal }
     }
 
     /// Takes over what the store found when it was opened.
@@ -101,16 +111,19 @@ impl LaneTable {
     }
 
     pub(super) fn begin_append(&mut self, lane: &LaneKey) {
+        self.changes += 1;
         let state = match self.lanes.get_mut(lane) {
             Some(state) => state,
             None => self.lanes.entry(lane.clone()).or_default(),
         };
         state.appending += 1;
-        state.appends_begun += 1;
+        state.changed = self.changes;
     }
 
     pub(super) fn end_append(&mut self, lane: &LaneKey) {
+        self.changes += 1;
         if let Some(state) = self.lanes.get_mut(lane) {
+            state.changed = self.changes;
             state.appending = state.appending.saturating_sub(1);
             if state.is_spent() {
                 self.lanes.remove(lane);
@@ -122,10 +135,7 @@ impl LaneTable {
         if let Some(state) = self.lanes.get_mut(lane) {
             match due_at {
                 None => state.plain += 1,
-                Some(due_at) => {
-                    state.put_off += 1;
-                    state.next_due = earlier(state.next_due, Some(due_at));
-                }
+                Some(due_at) => state.put_off_until(due_at),
             }
             state.oldest = earlier(state.oldest, Some(id.accepted_at()));
             if !state.signalled {
@@ -139,11 +149,12 @@ impl LaneTable {
     pub(super) fn begin_load(&mut self, lane: &LaneKey) -> Option<LoadStart> {
         let state = self.lanes.get_mut(lane)?;
         state.signalled = false;
+        state.due_since_load = None;
         Some(LoadStart {
             cursor: state.cursor,
             skip: state.put_off_out.clone(),
             next_due: state.next_due,
-            appends_begun: state.appends_begun,
+            changed: state.changed,
         })
     }
 
@@ -155,12 +166,10 @@ impl LaneTable {
         }
         state.plain_out.extend(load.plain);
         state.put_off_out.extend(load.put_off);
-        let undisturbed = state.appending == 0 && state.appends_begun == load.appends_begun;
-        match load.next_due {
+        let undisturbed = state.appending == 0 && state.changed == load.changed;
+        if let Some(next_due) = load.next_due {
             // An entry put off meanwhile may be due earlier than what the page saw.
-            Some(next_due) if undisturbed => state.next_due = next_due,
-            Some(next_due) => state.next_due = earlier(state.next_due, next_due),
-            None => {}
+            state.next_due = earlier(state.due_since_load, next_due);
         }
         let first = load.plain.first().into_iter().chain(load.put_off).min();
         state.oldest = first.map(|id| id.accepted_at()).or(state.oldest);
@@ -169,7 +178,9 @@ impl LaneTable {
         if load.exhausted && undisturbed {
             state.plain = count(&state.plain_out);
             if load.next_due == Some(None) {
-                state.put_off = count(&state.put_off_out);
+                // An entry in both is counted as put off when its settlement is.
+                let uncounted = state.put_off_out.intersection(&state.plain_out).count();
+                state.put_off = count(&state.put_off_out) - i64::try_from(uncounted).unwrap_or(i64::MAX);
             }
             if state.is_spent() {
                 self.lanes.remove(lane);
@@ -185,6 +196,7 @@ impl LaneTable {
         from_due: Option<Timestamp>,
         how: &Settlement,
     ) {
+        self.changes += 1;
         let Some(state) = self.lanes.get_mut(lane) else { return };
         if from_due.is_some() {
             state.put_off_out.remove(&id);
@@ -194,8 +206,8 @@ impl LaneTable {
             state.plain -= 1;
         }
         if let Settlement::Reschedule { due_at, .. } = how {
-            state.put_off += 1;
-            state.next_due = earlier(state.next_due, Some(*due_at));
+            state.put_off_until(*due_at);
+            state.changed = self.changes;
         }
         if state.is_spent() {
             self.lanes.remove(lane);
@@ -241,4 +253,110 @@ fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
 
 fn count(ids: &HashSet<EventId>) -> i64 {
     i64::try_from(ids.len()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Lane, PolicyId, PolicyRef};
+
+    const DUE: Timestamp = Timestamp::from_millis(500);
+    const LATER: Timestamp = Timestamp::from_millis(900);
+
+    fn table() -> (LaneTable, LaneKey, mpsc::UnboundedReceiver<LaneKey>) {
+        let (signal, signals) = mpsc::unbounded_channel();
+        let policy = PolicyId::parse("p").expect("valid");
+        let lane = Lane::of(vec![PolicyRef { policy, generation: 1 }]).expect("valid");
+        (LaneTable::new(signal), lane.key().clone(), signals)
+    }
+
+    fn id(n: u128) -> EventId {
+        EventId::new(1, n)
+    }
+
+    fn add(table: &mut LaneTable, lane: &LaneKey, n: u128) {
+        table.begin_append(lane);
+        table.appended(lane, id(n), None);
+    }
+
+    /// Ends a load that found nothing more in plain order, and of the due entries these.
+    fn end_at_the_end(
+        table: &mut LaneTable,
+        lane: &LaneKey,
+        start: &LoadStart,
+        put_off: &[EventId],
+    ) -> Option<Timestamp> {
+        let next_due = start.next_due.map(|_| None);
+        let end = LoadEnd { plain: &[], put_off, next_due, exhausted: true, changed: start.changed };
+        table.end_load(lane, &end)
+    }
+
+    fn hand_out(table: &mut LaneTable, lane: &LaneKey, plain: &[EventId]) {
+        let start = table.begin_load(lane).expect("holds something");
+        let end = LoadEnd { plain, put_off: &[], next_due: None, exhausted: false, changed: start.changed };
+        table.end_load(lane, &end);
+    }
+
+    fn settle(
+        table: &mut LaneTable,
+        lane: &LaneKey,
+        n: u128,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) {
+        let how = to.map_or(Settlement::Delivered, |due_at| Settlement::Reschedule { due_at, attempts: 1 });
+        table.settled(lane, id(n), from, &how);
+    }
+
+    #[test]
+    fn an_append_that_spans_the_begin_of_a_load_is_not_forgotten() {
+        let (mut table, lane, _signals) = table();
+        table.begin_append(&lane);
+        let start = table.begin_load(&lane).expect("an append is under way");
+        table.appended(&lane, id(1), None);
+        end_at_the_end(&mut table, &lane, &start, &[]);
+        assert_eq!(table.counts().first().map(|lane| lane.ready), Some(1));
+    }
+
+    #[test]
+    fn a_lane_made_anew_during_a_load_is_not_taken_for_the_old_one() {
+        let (mut table, lane, _signals) = table();
+        add(&mut table, &lane, 1);
+        hand_out(&mut table, &lane, &[id(1)]);
+        let start = table.begin_load(&lane).expect("one is out");
+        settle(&mut table, &lane, 1, None, None);
+        assert!(table.is_empty());
+        add(&mut table, &lane, 2);
+        end_at_the_end(&mut table, &lane, &start, &[]);
+        assert_eq!(table.counts().first().map(|lane| lane.ready), Some(1));
+    }
+
+    #[test]
+    fn an_entry_put_off_during_a_load_keeps_its_due_time_and_its_count() {
+        let (mut table, lane, _signals) = table();
+        add(&mut table, &lane, 1);
+        add(&mut table, &lane, 2);
+        hand_out(&mut table, &lane, &[id(1), id(2)]);
+        settle(&mut table, &lane, 1, None, Some(DUE));
+        let start = table.begin_load(&lane).expect("two are unsettled");
+        settle(&mut table, &lane, 2, None, Some(LATER));
+        assert_eq!(end_at_the_end(&mut table, &lane, &start, &[id(1)]), Some(LATER));
+        assert_eq!(table.counts().first().map(|lane| (lane.delayed, lane.taken_up)), Some((1, 1)));
+    }
+
+    #[test]
+    fn a_retry_handed_out_before_its_settlement_was_counted_is_counted_once() {
+        let (mut table, lane, _signals) = table();
+        add(&mut table, &lane, 1);
+        add(&mut table, &lane, 2);
+        hand_out(&mut table, &lane, &[id(1), id(2)]);
+        settle(&mut table, &lane, 1, None, Some(DUE));
+        let start = table.begin_load(&lane).expect("two are unsettled");
+        // The store shows the retry of 2 already.
+        end_at_the_end(&mut table, &lane, &start, &[id(1), id(2)]);
+        settle(&mut table, &lane, 2, None, Some(DUE));
+        settle(&mut table, &lane, 1, Some(DUE), None);
+        settle(&mut table, &lane, 2, Some(DUE), None);
+        assert!(table.is_empty());
+    }
 }

@@ -52,7 +52,7 @@ impl Queue {
                 put_off: &put_off_ids,
                 next_due: asked_due.then_some(due.next_due),
                 exhausted,
-                appends_begun: start.appends_begun,
+                changed: start.changed,
             },
         );
         let entries =

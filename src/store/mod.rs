@@ -8,9 +8,13 @@
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
 mod access;
+#[cfg(test)]
+mod contract;
 pub mod directory;
 pub mod documents;
+pub mod embedded;
 mod error;
+mod index;
 pub mod journal;
 pub mod memory;
 pub mod record;

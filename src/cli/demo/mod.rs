@@ -18,7 +18,7 @@ use crate::cli::exit::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::signals::Signals;
 use crate::cli::{note, print};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::{Config, File, Flag, Inputs};
 use figures::Figures;
 use receiver::Receiver;
@@ -49,7 +49,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = config(&arguments, &scratch)?;
     app::init_logging(&config)?;
     let mut signals = Signals::new()?;
-    let clock = Clock::system(Timestamp::ZERO);
+    let clock = Clock::system();
     let receiver = Receiver::start(clock.clone())?;
     let running = App::build(&config).await?.spawn();
     let figures = tokio::select! {
@@ -60,7 +60,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     running.drain(config.dispatch.shutdown_grace).await?;
     print(&table::render(&figures))?;
     if figures.lost > 0 {
-        return Err(Failure::new(format!("{} events were lost", figures.lost)));
+        return Err(Failure::new(format!("events lost: {}", figures.lost)));
     }
     Ok(())
 }
@@ -85,6 +85,8 @@ async fn show(
         sent.took.as_secs_f64()
     ));
     wait(receiver, running, sent.accepted.len(), rate).await;
+    // A streamed request is the last on its connection, and this one has stood idle since.
+    let mut client = Client::connect(running.addr()).await?;
     let sender_peak = sender_peak(&mut client).await?;
     Ok(Figures::measure(&sent.accepted, &receiver.arrivals(), rate, sender_peak))
 }

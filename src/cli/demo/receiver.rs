@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_records_each_call_and_stops_when_dropped() {
-        let receiver = Receiver::start(Clock::system(Timestamp::ZERO)).expect("a free port");
+        let receiver = Receiver::start(Clock::system()).expect("a free port");
         let address = receiver.address();
         let mut client = Client::connect(address).await.expect("listening");
         for _ in 0..2 {

@@ -1,1 +1,172 @@
-//! Tests of the doors.
+//! Tests of the doors over a small store in memory.
+
+mod decode;
+mod http;
+mod stream;
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, Timestamp};
+use crate::event::{EventId, LaneKey};
+use crate::ingest::{Defaults, Intake, IntakeParts, Unmatched};
+use crate::policy::testing::{TestDocuments, id, spec};
+use crate::policy::{Origin, Policies};
+use crate::queue::Queue;
+use crate::store::{
+    Appended, Dedup, DuePage, EntryStore, LaneSummary, Lookup, NewEntry, ReadLimit, Settle, StoreError,
+    StoreHealth, StoredEntry,
+};
+
+/// Keeps what is appended; can be made to fail or to stand still.
+pub(super) struct TestStore {
+    entries: Mutex<Vec<(EventId, NewEntry)>>,
+    keys: Mutex<HashMap<[u8; 16], (Dedup, EventId)>>,
+    pub failure: Mutex<Option<StoreError>>,
+    /// One permit per append that may go on.
+    pub turnstile: Semaphore,
+    pub appends: AtomicUsize,
+}
+
+impl TestStore {
+    pub(super) fn len(&self) -> usize {
+        self.entries.lock().expect("lock").len()
+    }
+
+    fn add(&self, entry: NewEntry) -> Appended {
+        let mut entries = self.entries.lock().expect("lock");
+        let id = EventId::new(1_700_000_000_000, entries.len() as u128 + 1);
+        if let Some(dedup) = entry.dedup {
+            let mut keys = self.keys.lock().expect("lock");
+            match keys.get(&dedup.key) {
+                Some((known, id)) if *known == dedup => return Appended::Duplicate(*id),
+                Some((_, id)) => return Appended::Conflict(*id),
+                None => drop(keys.insert(dedup.key, (dedup, id))),
+            }
+        }
+        entries.push((id, entry));
+        Appended::New(id)
+    }
+}
+
+impl EntryStore for TestStore {
+    fn append(&self, batch: Vec<NewEntry>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
+        async move {
+            self.turnstile.acquire().await.expect("open").forget();
+            self.appends.fetch_add(1, Ordering::SeqCst);
+            if let Some(failure) = self.failure.lock().expect("lock").clone() {
+                return Err(failure);
+            }
+            Ok(batch.into_iter().map(|entry| self.add(entry)).collect())
+        }
+        .boxed()
+    }
+
+    fn read_ready<'a>(
+        &'a self,
+        _lane: &'a LaneKey,
+        _after: Option<EventId>,
+        _limit: ReadLimit,
+    ) -> BoxFuture<'a, Result<Vec<StoredEntry>, StoreError>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn read_due<'a>(
+        &'a self,
+        _lane: &'a LaneKey,
+        _until: Timestamp,
+        _skip: &'a std::collections::HashSet<EventId>,
+        _limit: ReadLimit,
+    ) -> BoxFuture<'a, Result<DuePage, StoreError>> {
+        async { Ok(DuePage::default()) }.boxed()
+    }
+
+    fn settle(&self, _batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
+        let entries = self.entries.lock().expect("lock");
+        let found = entries.iter().find(|(have, _)| *have == id).map(|(id, entry)| {
+            let stored =
+                StoredEntry { id: *id, attempts: 0, due_at: entry.due_at, record: entry.record.clone() };
+            Lookup::Waiting(entry.lane.clone(), stored)
+        });
+        async move { Ok(found.unwrap_or(Lookup::Unknown)) }.boxed()
+    }
+
+    fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn health(&self) -> StoreHealth {
+        StoreHealth::default()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+/// A door with one deployed policy for `https://api.test/*`.
+pub(super) struct Door {
+    pub intake: Intake,
+    pub store: Arc<TestStore>,
+    pub closing: CancellationToken,
+}
+
+pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+pub(super) fn defaults() -> Arc<Defaults> {
+    let labels = [("org".to_owned(), "ACME".to_owned()), ("sandbox".to_owned(), "prod".to_owned())];
+    Arc::new(Defaults { labels: labels.into(), max_ttl: Duration::from_secs(6 * 3600) })
+}
+
+pub(super) async fn door() -> Door {
+    door_with(usize::MAX, Unmatched::Refuse).await
+}
+
+/// `appends` is how many appends may pass before the store stands still.
+pub(super) async fn door_with(appends: usize, unmatched: Unmatched) -> Door {
+    let store = Arc::new(TestStore {
+        entries: Mutex::default(),
+        keys: Mutex::default(),
+        failure: Mutex::default(),
+        turnstile: Semaphore::new(appends.min(1 << 20)),
+        appends: AtomicUsize::new(0),
+    });
+    let clock = Clock::manual(START);
+    let (queue, signals) = Queue::open(store.clone(), clock.clone()).await.expect("opens");
+    drop(signals);
+    let policies = Policies::open(Arc::new(TestDocuments::default()), clock.clone()).await.expect("opens");
+    policies
+        .change(|book| {
+            book.create(id("api"), Origin::new("test"), serde_json::Value::Null)?;
+            book.deploy(&id("api"), serde_json::Value::Null, spec("https://api.test/*", 200.0))
+        })
+        .await
+        .expect("deploys");
+    let closing = CancellationToken::new();
+    let intake = Intake::new(IntakeParts {
+        queue,
+        policies,
+        clock,
+        defaults: defaults(),
+        unmatched,
+        egress: Arc::new(|url| {
+            let inside = url.as_str().contains("127.0.0.1");
+            if inside { Err("loopback".to_owned()) } else { Ok(()) }
+        }),
+        closing: closing.clone(),
+        max_bytes_under_way: NonZeroUsize::new(1 << 20).expect("not zero"),
+        admission_wait: Duration::from_millis(50),
+    });
+    Door { intake, store, closing }
+}

@@ -1,0 +1,124 @@
+//! A million events waiting: how fast they are accepted over HTTP, what they cost in memory and on disk, and
+//! how long a restart takes until the daemon is ready again.
+
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench: it prints, and stops at the first surprise"
+)]
+
+#[path = "../tests/it/world/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "shared with the tests, which use more of it")]
+mod world;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidegate::clock::Clock;
+
+use world::{Server, ServerOptions};
+
+const EVENTS: u64 = 1_000_000;
+const LINES: u64 = 1000;
+const CONNECTIONS: u64 = 4;
+
+#[tokio::main]
+async fn main() {
+    let clock = Clock::system();
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = ServerOptions::new(&dir.path().join("data"));
+    let server = Server::start(&options);
+    let api = server.api();
+    // An endpoint that never answers: once its slots are taken, every event keeps waiting.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint: Arc<str> = format!("http://{}", silent.local_addr().expect("an address")).into();
+    api.deploy_throttling(&format!("{endpoint}/*"), 200).await;
+
+    let idle_rss = rss_bytes(server.pid());
+    let next = Arc::new(AtomicU64::new(0));
+    let started = clock.now();
+    let feeders: Vec<_> =
+        (0..CONNECTIONS).map(|_| tokio::spawn(feed(server.addr, endpoint.clone(), next.clone()))).collect();
+    for feeder in feeders {
+        feeder.await.expect("a feeder");
+    }
+    let took = clock.now().since(started);
+    println!(
+        "enqueue: {EVENTS} events in {took:.2?}: {:.0} per second, durable, over {CONNECTIONS} connections",
+        EVENTS as f64 / took.as_secs_f64()
+    );
+    println!(
+        "memory:  {} MB before, {} MB with {EVENTS} waiting",
+        idle_rss >> 20,
+        rss_bytes(server.pid()) >> 20
+    );
+    println!("disk:    {} bytes per event", disk_bytes(&options.data_dir) / EVENTS);
+
+    assert_eq!(server.stop().code(), Some(0));
+    for how in ["after an orderly stop", "after kill -9"] {
+        let started = clock.now();
+        let server = Server::start(&options);
+        while server.api().get("/readyz").await.0 != 200 {}
+        println!("ready:   {:.2?} {how}, {} MB", clock.now().since(started), rss_bytes(server.pid()) >> 20);
+        server.kill();
+    }
+    std::fs::remove_dir_all(options.data_dir.join("index")).expect("an index");
+    let started = clock.now();
+    let server = Server::start(&options);
+    while server.api().get("/readyz").await.0 != 200 {}
+    println!(
+        "ready:   {:.2?} with the index rebuilt, {} MB",
+        clock.now().since(started),
+        rss_bytes(server.pid()) >> 20
+    );
+}
+
+async fn feed(addr: std::net::SocketAddr, endpoint: Arc<str>, next: Arc<AtomicU64>) {
+    let api = world::Api::new(addr);
+    loop {
+        let first = next.fetch_add(LINES, Ordering::Relaxed);
+        if first >= EVENTS {
+            return;
+        }
+        let body: String = (first..first + LINES).map(|n| line(&endpoint, n)).collect();
+        let (status, answer) = api.post("/v1/events", "application/x-ndjson", body).await.expect("an answer");
+        assert_eq!(status, 200);
+        assert_eq!(answer.matches("\"status\":202").count() as u64, LINES, "{answer:.300}");
+    }
+}
+
+/// An event of about 512 bytes whose body compresses as JSON of this kind does.
+fn line(endpoint: &str, n: u64) -> String {
+    let id = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    format!(
+        "{{\"url\":\"{endpoint}/hook/{}\",\"body\":{{\"profile\":\"{id:016x}\",\"sequence\":{n},\"kind\":\"cart_updated\",\
+         \"items\":[{{\"sku\":\"SKU-{:06}\",\"quantity\":{},\"price\":{}.99}},{{\"sku\":\"SKU-{:06}\",\"quantity\":1,\"price\":{}.49}}],\
+         \"consent\":{{\"email\":true,\"sms\":false,\"push\":true}},\"locale\":\"en-GB\",\"source\":\"storefront\",\
+         \"note\":\"{:032x}\"}}}}\n",
+        n % 97,
+        id % 1_000_000,
+        n % 5 + 1,
+        n % 90,
+        id >> 44,
+        n % 70,
+        u128::from(id) * u128::from(n + 1),
+    )
+}
+
+fn rss_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a figure");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+}
+
+fn disk_bytes(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry"));
+    entries
+        .map(|entry| {
+            let meta = entry.metadata().expect("metadata");
+            if meta.is_dir() { disk_bytes(&entry.path()) } else { meta.blocks() * 512 }
+        })
+        .sum()
+}

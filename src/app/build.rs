@@ -1,0 +1,190 @@
+//! From the checked configuration to everything built and bound, nothing running.
+//!
+//! Must not know: what the rooms do with their options.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::app::listen::{ListenOptions, Listener};
+use crate::app::{App, AppError, Doors};
+use crate::clock::Clock;
+use crate::config::{Config, Unmatched};
+use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
+use crate::dispatch::{Options, Parts, RetryPolicy, Service};
+use crate::ingest::{self, Defaults, Intake, IntakeParts};
+use crate::manage::throttling::{self, Sandbox, SandboxKind, ThrottlingApi, ThrottlingOptions};
+use crate::ops::{self, Ops};
+use crate::policy::Policies;
+use crate::queue::Queue;
+use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
+use crate::store::{DocumentStore, EntryStore};
+use crate::telemetry;
+
+/// After a start nothing that has a limit leaves for this long: whatever was sent before a crash has then left
+/// every sliding second.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Bytes of events that may be on their way into the queue.
+const MAX_BYTES_UNDER_WAY: usize = 64 << 20;
+/// How long a request waits for its share of them.
+const ADMISSION_WAIT: Duration = Duration::from_secs(5);
+
+/// What the rest is built over; tests put their own in.
+pub struct Seams {
+    /// Time.
+    pub clock: Clock,
+    /// Entries.
+    pub store: Arc<dyn EntryStore>,
+    /// Small documents.
+    pub documents: Arc<dyn DocumentStore>,
+    /// Makes the calls.
+    pub deliver: Arc<dyn Deliver>,
+}
+
+impl App {
+    /// Opens the store and binds the doors.
+    ///
+    /// # Errors
+    /// [`AppError`] when either cannot be had.
+    pub async fn build(config: &Config) -> Result<Self, AppError> {
+        let clock = Clock::system();
+        let store = open_store(config, &clock).await?;
+        let deliver = HttpDeliverer::new(delivery_options(config), clock.clone())?;
+        let documents = Arc::new(store.documents());
+        let seams = Seams { clock, store: Arc::new(store), documents, deliver: Arc::new(deliver) };
+        Self::over(config, seams).await
+    }
+
+    /// The same over other seams.
+    ///
+    /// # Errors
+    /// [`AppError`] when the store cannot be read or the doors cannot be bound.
+    pub async fn over(config: &Config, seams: Seams) -> Result<Self, AppError> {
+        let Seams { clock, store, documents, deliver } = seams;
+        let metrics = telemetry::install()?;
+        let mut dice = fastrand::Rng::new();
+        let policies = Policies::open(documents, clock.clone()).await?;
+        let (queue, signals) = Queue::open(store.clone(), clock.clone()).await?;
+        let (service, dispatch) = Service::new(Parts {
+            queue: queue.clone(),
+            signals,
+            runtime: policies.subscribe(),
+            deliver,
+            clock: clock.clone(),
+            options: dispatch_options(config),
+            silent_until: clock.now() + SILENCE,
+            dice: dice.fork(),
+        });
+        let closing = CancellationToken::new();
+        let intake = intake(config, &queue, &policies, &clock, &closing);
+        let api = ThrottlingApi::new(policies.clone(), throttling_options(config), clock.clone(), dice);
+        let ops = Ops {
+            queue: queue.clone(),
+            policies: policies.clone(),
+            closing: closing.clone(),
+            render_metrics: Arc::new({
+                let metrics = metrics.clone();
+                move || metrics.render()
+            }),
+        };
+        let doors = Doors {
+            listener: Listener::bind(config.listen.address).await?,
+            routes: ingest::routes(intake.clone()).merge(throttling::router(api)).merge(ops::routes(ops)),
+            options: ListenOptions { hosts: config.listen.hosts.clone(), ..ListenOptions::default() },
+        };
+        Ok(Self { doors, service, dispatch, queue, policies, store, intake, metrics, clock, closing })
+    }
+}
+
+async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, AppError> {
+    let (root, options, clock) = (config.store.data_dir.clone(), embedded_options(config), clock.clone());
+    let opening = tokio::task::spawn_blocking(move || EmbeddedStore::open(&root, options, clock));
+    let store = opening.await.map_err(|error| AppError::other(format!("opening the store: {error}")))??;
+    let recovery = store.recovery();
+    let (living, lanes, damaged) = (recovery.living, recovery.lanes, recovery.journal.damaged);
+    match &recovery.rebuilt {
+        None if damaged == 0 => info!(waiting = living, lanes, "store opened"),
+        None => warn!(waiting = living, lanes, damaged, "store opened with damaged places in its journal"),
+        Some(reason) => warn!(waiting = living, lanes, damaged, %reason, "store opened, its index rebuilt"),
+    }
+    Ok(store)
+}
+
+pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
+    EmbeddedOptions {
+        segment_bytes: config.store.segment_bytes.get(),
+        segment_age: config.store.segment_age,
+        dead_retention: config.store.dead_letter_retention,
+        needed_bytes: config.store.min_free_bytes,
+        salt: fastrand::u64(..),
+        ..EmbeddedOptions::default()
+    }
+}
+
+fn intake(
+    config: &Config,
+    queue: &Queue,
+    policies: &Policies,
+    clock: &Clock,
+    closing: &CancellationToken,
+) -> Intake {
+    let guard = EgressGuard::new(&config.egress.allow);
+    Intake::new(IntakeParts {
+        queue: queue.clone(),
+        policies: policies.clone(),
+        clock: clock.clone(),
+        defaults: Arc::new(Defaults { labels: config.labels.clone(), max_ttl: config.queue.ttl }),
+        unmatched: match config.queue.unmatched {
+            Unmatched::Refuse => ingest::Unmatched::Refuse,
+            Unmatched::Pass => ingest::Unmatched::Pass,
+        },
+        egress: Arc::new(move |url| guard.check_literal(url).map_err(|blocked| blocked.to_string())),
+        closing: closing.clone(),
+        max_bytes_under_way: NonZeroUsize::MIN.saturating_add(MAX_BYTES_UNDER_WAY),
+        admission_wait: ADMISSION_WAIT,
+    })
+}
+
+fn dispatch_options(config: &Config) -> Options {
+    let retry = RetryPolicy {
+        base: config.retry.min_delay,
+        cap: config.retry.max_delay,
+        max_attempts: config.retry.max_attempts,
+    };
+    Options { retry, max_inflight: config.dispatch.max_inflight.get(), ..Options::default() }
+}
+
+fn delivery_options(config: &Config) -> DeliveryOptions {
+    DeliveryOptions {
+        egress: EgressGuard::new(&config.egress.allow),
+        connect_timeout: config.delivery.connect_timeout,
+        head_timeout: config.delivery.head_timeout,
+        total_timeout: config.delivery.total_timeout,
+        ..DeliveryOptions::default()
+    }
+}
+
+fn throttling_options(config: &Config) -> ThrottlingOptions {
+    let label = |name: &str| config.labels.get(name).cloned();
+    let defaults = ThrottlingOptions::default();
+    ThrottlingOptions {
+        default_org: label("org").unwrap_or(defaults.default_org),
+        default_sandbox: label("sandbox").unwrap_or(defaults.default_sandbox),
+        sandboxes: config.manage.sandboxes.iter().map(sandbox).collect(),
+        throughput_min: config.throttling.min.get(),
+        throughput_max: config.throttling.max.get(),
+        max_configs_per_org: config.throttling.max_configs_per_org.get(),
+        reject_invalid: config.manage.reject_invalid,
+        require_headers: config.manage.require_headers,
+        error_as_object: config.manage.error_as_object,
+        identity: defaults.identity,
+    }
+}
+
+fn sandbox(sandbox: &crate::config::Sandbox) -> Sandbox {
+    let kind = if sandbox.production { SandboxKind::Production } else { SandboxKind::Development };
+    Sandbox { name: sandbox.name.clone(), id: sandbox.id.clone(), kind }
+}

@@ -1,0 +1,102 @@
+//! Why tidegate cannot start or go on, by what a supervisor should do about it.
+
+use std::io;
+
+use crate::app::listen::ListenError;
+use crate::delivery::DeliveryError;
+use crate::policy::PolicyError;
+use crate::queue::QueueError;
+use crate::store::StoreError;
+use crate::telemetry::RecorderError;
+
+/// Why tidegate cannot start or go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct AppError {
+    /// What kind of failure it is: decides the exit code.
+    pub kind: AppErrorKind,
+    /// What happened and what to do about it.
+    pub detail: String,
+}
+
+/// Kinds of failures that a supervisor tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppErrorKind {
+    /// The store failed: a restart may heal it.
+    Store,
+    /// Another process has the data directory.
+    InUse,
+    /// The system denies access.
+    Permission,
+    /// Anything else.
+    Other,
+}
+
+impl AppError {
+    pub(super) fn other(detail: impl Into<String>) -> Self {
+        Self { kind: AppErrorKind::Other, detail: detail.into() }
+    }
+}
+
+impl From<StoreError> for AppError {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            StoreError::Locked { .. } => AppErrorKind::InUse,
+            StoreError::Denied { .. } => AppErrorKind::Permission,
+            StoreError::Full { .. }
+            | StoreError::Poisoned { .. }
+            | StoreError::Io { .. }
+            | StoreError::Format { .. } => AppErrorKind::Store,
+            StoreError::Closed | StoreError::VersionConflict { .. } | StoreError::TooLarge { .. } => {
+                AppErrorKind::Other
+            }
+        };
+        Self { kind, detail: error.to_string() }
+    }
+}
+
+impl From<QueueError> for AppError {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::Store(error) => error.into(),
+            QueueError::Record(error) => Self::other(error.to_string()),
+        }
+    }
+}
+
+impl From<PolicyError> for AppError {
+    fn from(error: PolicyError) -> Self {
+        match error {
+            PolicyError::Store(error) => error.into(),
+            other => Self::other(other.to_string()),
+        }
+    }
+}
+
+impl From<DeliveryError> for AppError {
+    fn from(error: DeliveryError) -> Self {
+        Self::other(error.to_string())
+    }
+}
+
+impl From<RecorderError> for AppError {
+    fn from(error: RecorderError) -> Self {
+        Self::other(error.to_string())
+    }
+}
+
+impl From<ListenError> for AppError {
+    fn from(error: ListenError) -> Self {
+        Self::other(error.to_string())
+    }
+}
+
+impl From<io::Error> for AppError {
+    fn from(error: io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::PermissionDenied => AppErrorKind::Permission,
+            _ => AppErrorKind::Other,
+        };
+        Self { kind, detail: error.to_string() }
+    }
+}

@@ -1,0 +1,173 @@
+//! What every request has to pass before a route sees it: one Host that is ours (DNS rebinding), no foreign
+//! Origin (cross-site requests), a body that keeps coming. Unknown routes and verbs get problem answers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+
+use crate::app::listen::body::TimedBody;
+use crate::problem::Problem;
+
+/// Names under which tidegate may be called.
+#[derive(Debug, Clone)]
+pub struct Hosts(Arc<[String]>);
+
+impl Hosts {
+    /// `localhost` and the loopback addresses, the bound address, and further names. Ports make no difference:
+    /// a forwarded port is still the same machine.
+    #[must_use]
+    pub fn new(bound: SocketAddr, further: &[String]) -> Self {
+        let bound = match bound {
+            SocketAddr::V4(address) => address.ip().to_string(),
+            SocketAddr::V6(address) => format!("[{}]", address.ip()),
+        };
+        let own = ["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned(), bound];
+        Self(own.into_iter().chain(further.iter().map(|name| name.to_ascii_lowercase())).collect())
+    }
+
+    fn has(&self, host: &str) -> bool {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => host,
+        };
+        self.0.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+}
+
+#[derive(Clone)]
+struct Guard {
+    hosts: Hosts,
+    body_pause: Duration,
+}
+
+/// Puts the guards before all routes of `router`. `body_pause` is the longest pause within a request body.
+pub fn guarded(router: Router, hosts: Hosts, body_pause: Duration) -> Router {
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Guard { hosts, body_pause }, check))
+}
+
+async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    if let Err(problem) = judge(&guard.hosts, request.uri(), request.headers()) {
+        return closing(problem.into_response());
+    }
+    let streamed = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().contains("ndjson")));
+    let pause = guard.body_pause;
+    let timed = |body: Body| if streamed { body } else { Body::new(TimedBody::new(body, pause)) };
+    next.run(request.map(timed)).await
+}
+
+/// A request that fails here is of nobody we know: its connection is not used again.
+pub(super) fn closing(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The answer to a request whose shape is not served.
+pub(super) fn malformed(rule: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "malformed_request", "The request is malformed", rule)
+}
+
+fn judge(hosts: &Hosts, uri: &Uri, headers: &HeaderMap) -> Result<(), Box<Problem>> {
+    let mut given = headers.get_all(header::HOST).iter();
+    let host = match (given.next().map(HeaderValue::to_str), given.next()) {
+        (Some(Ok(host)), None) if !host.is_empty() => host,
+        _ => return Err(Box::new(malformed("exactly one Host header is needed"))),
+    };
+    if uri.authority().is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host)) {
+        return Err(Box::new(malformed("the address in the request line differs from the Host header")));
+    }
+    if !hosts.has(host) {
+        let detail = "the Host header names another machine; call localhost or the listening address, or add the \
+                      name to listen.hosts";
+        let title = "Not this host";
+        return Err(Box::new(Problem::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", title, detail)));
+    }
+    let own = |origin: &HeaderValue| {
+        origin.to_str().is_ok_and(|origin| {
+            origin.strip_prefix("http://").is_some_and(|at| at.eq_ignore_ascii_case(host))
+        })
+    };
+    if !headers.get_all(header::ORIGIN).iter().all(own) {
+        let detail = "requests from pages of other origins are not served";
+        return Err(Box::new(Problem::new(
+            StatusCode::FORBIDDEN,
+            "foreign_origin",
+            "Foreign origin",
+            detail,
+        )));
+    }
+    Ok(())
+}
+
+async fn not_found() -> Problem {
+    let detail = "no such route; events are handed in at POST /v1/events";
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)
+}
+
+async fn method_not_allowed() -> Response {
+    let detail = "the route exists but not with this method; see the Allow header";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail)
+        .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(uri: &str, headers: &[(&'static str, &str)]) -> u16 {
+        let hosts = Hosts::new("127.0.0.2:7080".parse().expect("address"), &["Tide.Example".to_owned()]);
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().expect("value"));
+        }
+        judge(&hosts, &uri.parse().expect("uri"), &map).map_or_else(|problem| problem.status, |()| 200)
+    }
+
+    #[test]
+    fn hosts_and_origins() {
+        for (host, status) in [
+            ("localhost", 200),
+            ("LOCALHOST:7080", 200),
+            ("127.0.0.1:1", 200),
+            ("[::1]:7080", 200),
+            ("127.0.0.2:7080", 200),
+            ("tide.example:80", 200),
+            ("127.0.0.3", 421),
+            ("localhost.evil.test", 421),
+            ("evil.test:7080", 421),
+            ("localhost:evil", 421),
+            ("", 400),
+        ] {
+            assert_eq!(verdict("/", &[("host", host)]), status, "{host}");
+        }
+        for (origin, status) in [
+            ("http://localhost:7080", 200),
+            ("http://localhost:7081", 403),
+            ("https://localhost:7080", 403),
+            ("http://evil.test", 403),
+            ("null", 403),
+        ] {
+            assert_eq!(verdict("/", &[("host", "localhost:7080"), ("origin", origin)]), status, "{origin}");
+        }
+    }
+
+    #[test]
+    fn one_host_that_agrees_with_the_request_line() {
+        assert_eq!(verdict("/", &[]), 400);
+        assert_eq!(verdict("/", &[("host", "localhost"), ("host", "localhost")]), 400);
+        assert_eq!(verdict("http://localhost/", &[("host", "localhost")]), 200);
+        assert_eq!(verdict("http://evil.test/", &[("host", "localhost")]), 400);
+    }
+}

@@ -1,0 +1,34 @@
+//! Looks at a data directory at rest, for the command line.
+
+use crate::app::AppError;
+use crate::app::build::embedded_options;
+use crate::config::Config;
+use crate::store::embedded::EmbeddedStore;
+use crate::store::verify;
+
+/// What a look at a data directory at rest found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Findings {
+    /// For eyes, several lines.
+    pub text: String,
+    /// Whether everything adds up.
+    pub sound: bool,
+}
+
+/// Reads the whole data directory and says whether it adds up; changes nothing.
+///
+/// # Errors
+/// [`AppError`] when it cannot be read or is in use.
+pub fn verify_store(config: &Config) -> Result<Findings, AppError> {
+    let report = verify::verify(&config.store.data_dir)?;
+    Ok(Findings { text: report.to_string(), sound: report.is_sound() })
+}
+
+/// Makes the index anew from the journal.
+///
+/// # Errors
+/// [`AppError`] when the directory cannot be used.
+pub fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
+    let report = EmbeddedStore::rebuild(&config.store.data_dir, &embedded_options(config))?;
+    Ok(Findings { text: report.to_string(), sound: report.journal.damaged == 0 })
+}

@@ -1,0 +1,166 @@
+//! Everything running: named tasks, what ends them, and the order in which they end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::app::housekeeping::Housekeeper;
+use crate::app::{App, AppError, AppErrorKind, Report};
+use crate::dispatch::DispatchHandle;
+use crate::ingest::{self, Intake};
+use crate::queue::Queue;
+use crate::store::EntryStore;
+
+/// How often the store is asked whether it has failed for good.
+const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(100);
+/// How long the doors may take to finish the requests that they have taken.
+const DOORS_GRACE: Duration = Duration::from_secs(5);
+
+/// Everything running.
+pub struct Running {
+    addr: SocketAddr,
+    queue: Queue,
+    store: Arc<dyn EntryStore>,
+    intake: Intake,
+    dispatch: DispatchHandle,
+    /// Cancelled when no more events are taken.
+    closing: CancellationToken,
+    /// Cancelled when nothing is looked after any more.
+    ended: CancellationToken,
+    doors: JoinHandle<()>,
+    dispatcher: JoinHandle<()>,
+    housekeeper: JoinHandle<()>,
+}
+
+/// What has become of the lines of a stream of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fed {
+    /// Durable.
+    pub accepted: u64,
+    /// Refused, with the reason in the answers.
+    pub refused: u64,
+}
+
+impl App {
+    /// Starts every task.
+    #[must_use]
+    pub fn spawn(self) -> Running {
+        let ended = CancellationToken::new();
+        let housekeeper = Housekeeper {
+            queue: self.queue.clone(),
+            policies: self.policies,
+            dispatch: self.dispatch.clone(),
+            metrics: self.metrics,
+            clock: self.clock,
+        };
+        Running {
+            addr: self.doors.listener.address(),
+            doors: tokio::spawn(self.doors.listener.serve(
+                self.doors.routes,
+                self.doors.options,
+                self.closing.clone(),
+            )),
+            dispatcher: tokio::spawn(self.service.run()),
+            housekeeper: tokio::spawn(housekeeper.run(ended.clone())),
+            queue: self.queue,
+            store: self.store,
+            intake: self.intake,
+            dispatch: self.dispatch,
+            closing: self.closing,
+            ended,
+        }
+    }
+}
+
+impl Running {
+    /// Where the doors listen.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Takes NDJSON events from `input` until its end and writes one answer per line to `answers`.
+    ///
+    /// # Errors
+    /// [`AppError`] when either stream breaks.
+    pub async fn feed<R, W>(&self, input: R, answers: W) -> Result<Fed, AppError>
+    where
+        R: AsyncRead + Unpin + Send,
+        W: AsyncWrite + Unpin + Send,
+    {
+        let summary = ingest::stdin::serve(&self.intake, input, answers).await?;
+        Ok(Fed { accepted: summary.accepted, refused: summary.refused })
+    }
+
+    /// Returns once nothing is owed an end any more.
+    pub async fn idle(&self) {
+        self.dispatch.idle().await;
+    }
+
+    /// What has become of the events so far.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        report(&self.queue)
+    }
+
+    /// Returns when something failed that tidegate cannot go on without: the store, or one of its own tasks.
+    pub async fn failed(&self) -> AppError {
+        loop {
+            if let Some(reason) = self.queue.store_health().poisoned {
+                let detail = format!("the store failed and takes no more writes: {reason}");
+                return AppError { kind: AppErrorKind::Store, detail };
+            }
+            for (name, task) in
+                [("doors", &self.doors), ("dispatcher", &self.dispatcher), ("housekeeper", &self.housekeeper)]
+            {
+                if task.is_finished() {
+                    return AppError::other(format!("the task {name:?} ended by itself"));
+                }
+            }
+            tokio::time::sleep(LOOK_AT_STORE_EVERY).await;
+        }
+    }
+
+    /// Stops the doors, lets calls under way end within `grace`, syncs and closes the store.
+    ///
+    /// # Errors
+    /// [`AppError`] when the store could not be closed in good order; nothing accepted is lost even then.
+    pub async fn drain(self, grace: Duration) -> Result<Report, AppError> {
+        self.closing.cancel();
+        self.dispatch.stop(grace);
+        let doors = self.doors.abort_handle();
+        if tokio::time::timeout(DOORS_GRACE, ended("doors", self.doors)).await.is_err() {
+            warn!("requests that did not end in time are cut off");
+            doors.abort();
+        }
+        ended("dispatcher", self.dispatcher).await;
+        self.ended.cancel();
+        ended("housekeeper", self.housekeeper).await;
+        self.queue.flush().await;
+        let report = report(&self.queue);
+        self.store.close().await?;
+        Ok(report)
+    }
+}
+
+async fn ended(name: &'static str, task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        warn!(task = name, %error, "task did not end well");
+    }
+}
+
+fn report(queue: &Queue) -> Report {
+    let completed = queue.completed();
+    Report {
+        delivered: completed.delivered,
+        dead: completed.dead,
+        expired: completed.expired,
+        dropped: completed.dropped,
+        waiting: queue.counts().iter().map(|lane| lane.ready + lane.delayed + lane.taken_up).sum(),
+    }
+}

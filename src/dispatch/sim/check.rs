@@ -1,0 +1,191 @@
+//! The rules that every step must keep, checked against naive logs of what really started and ended.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::event::{EventId, Lane, LaneKey, PolicyId, Settlement};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What a policy allows at the moment: starts per sliding second, calls in flight.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowed {
+    pub(super) per_second: usize,
+    pub(super) slots: usize,
+}
+
+/// What the queue knows about an entry, told independently of the planner.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts {
+    pub(super) due_at: Option<Timestamp>,
+    pub(super) expires_at: Timestamp,
+}
+
+#[derive(Default)]
+pub(super) struct Checker {
+    pub(super) allowed: BTreeMap<PolicyId, Allowed>,
+    pub(super) starts: BTreeMap<PolicyId, VecDeque<Timestamp>>,
+    pub(super) under_way: BTreeMap<EventId, Lane>,
+    /// The newest entry per lane that has had its first attempt.
+    pub(super) newest: BTreeMap<LaneKey, EventId>,
+    pub(super) ever_started: BTreeSet<EventId>,
+    pub(super) started: usize,
+}
+
+impl Checker {
+    pub(super) fn start(
+        &mut self,
+        lane: &Lane,
+        id: EventId,
+        facts: Facts,
+        at: Timestamp,
+    ) -> Result<(), String> {
+        if self.under_way.contains_key(&id) {
+            return Err(format!("{id} started twice at once"));
+        }
+        if facts.due_at.is_some_and(|due_at| at < due_at) {
+            return Err(format!("{id} started at {at} before its due time {:?}", facts.due_at));
+        }
+        if at >= facts.expires_at {
+            return Err(format!("{id} started at {at} after its expiry {}", facts.expires_at));
+        }
+        let first = self.ever_started.insert(id);
+        if first
+            && facts.due_at.is_none()
+            && let Some(newest) = self.newest.insert(lane.key().clone(), id)
+            && newest > id
+        {
+            return Err(format!("{id} started after the newer {newest} of lane {}", lane.key()));
+        }
+        for part in lane.policies() {
+            self.start_under(&part.policy, at)?;
+        }
+        self.under_way.insert(id, lane.clone());
+        self.started += 1;
+        Ok(())
+    }
+
+    fn start_under(&mut self, policy: &PolicyId, at: Timestamp) -> Result<(), String> {
+        let Some(allowed) = self.allowed.get(policy) else {
+            return Err(format!("started under {policy}, which rules nothing"));
+        };
+        let starts = self.starts.entry(policy.clone()).or_default();
+        starts.push_back(at);
+        while starts.front().is_some_and(|start| *start + SECOND <= at) {
+            starts.pop_front();
+        }
+        if starts.len() > allowed.per_second {
+            return Err(format!("{} starts under {policy} in the second before {at}", starts.len()));
+        }
+        let governs = |lane: &&Lane| lane.policies().iter().any(|part| part.policy == *policy);
+        let calls = self.under_way.values().filter(governs).count() + 1;
+        if calls > allowed.slots {
+            return Err(format!("{calls} calls in flight under {policy}"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, id: EventId) {
+        self.under_way.remove(&id);
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.under_way.clear();
+    }
+
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// `tried`: the settlement follows an attempt. `over`: the lane's drain window is over.
+    pub(super) fn settle(
+        &self,
+        id: EventId,
+        facts: Option<Facts>,
+        how: &Settlement,
+        (tried, over): (bool, bool),
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let Some(facts) = facts else { return Err(format!("{id} settled without being handed out")) };
+        let right = match how {
+            Settlement::Expired => tried || facts.expires_at <= now,
+            Settlement::Drained => over && !tried,
+            Settlement::Reschedule { due_at, .. } => tried && *due_at > now && *due_at < facts.expires_at,
+            Settlement::Delivered | Settlement::Dead { .. } => tried,
+            Settlement::Cancelled => false,
+        };
+        if right {
+            Ok(())
+        } else {
+            Err(format!("{id} settled wrongly at {now}: {how:?} {facts:?} {tried} {over}"))
+        }
+    }
+}
+
+/// Doctored histories: each rule, broken once, is reported.
+mod tests {
+    use super::*;
+    use crate::event::PolicyRef;
+    use crate::policy::testing;
+
+    const AT: Timestamp = Timestamp::from_millis(10_000);
+
+    fn checker(per_second: usize, slots: usize) -> (Checker, Lane) {
+        let policy = testing::id("p");
+        let lane = Lane::of(vec![PolicyRef { policy: policy.clone(), generation: 1 }]).expect("valid");
+        let mut checker = Checker::default();
+        checker.allowed.insert(policy, Allowed { per_second, slots });
+        (checker, lane)
+    }
+
+    fn id(n: u128) -> EventId {
+        EventId::new(1, n)
+    }
+
+    const PLAIN: Facts = Facts { due_at: None, expires_at: Timestamp::from_millis(20_000) };
+
+    #[test]
+    fn every_broken_rule_of_a_start_is_reported() {
+        let (mut c, lane) = checker(2, 10);
+        c.start(&lane, id(5), PLAIN, AT).expect("fine");
+        assert!(c.start(&lane, id(5), PLAIN, AT).expect_err("twice").contains("twice"));
+        assert!(c.start(&lane, id(4), PLAIN, AT).expect_err("order").contains("newer"));
+        let early = Facts { due_at: Some(AT + Duration::from_nanos(1)), ..PLAIN };
+        assert!(c.start(&lane, id(6), early, AT).expect_err("early").contains("before its due"));
+        let late = Facts { expires_at: AT, ..PLAIN };
+        assert!(c.start(&lane, id(7), late, AT).expect_err("late").contains("after its expiry"));
+
+        let (mut c, lane) = checker(2, 10);
+        let last = AT + SECOND - Duration::from_nanos(1);
+        c.start(&lane, id(1), PLAIN, AT).expect("fine");
+        c.start(&lane, id(2), PLAIN, AT).expect("fine");
+        assert!(c.start(&lane, id(3), PLAIN, last).expect_err("pace").contains("3 starts"));
+
+        let (mut c, lane) = checker(10, 1);
+        c.start(&lane, id(1), PLAIN, AT).expect("fine");
+        assert!(c.start(&lane, id(2), PLAIN, AT).expect_err("slots").contains("2 calls"));
+
+        let (mut c, lane) = checker(10, 1);
+        c.allowed.clear();
+        assert!(c.start(&lane, id(1), PLAIN, AT).expect_err("unknown").contains("rules nothing"));
+    }
+
+    #[test]
+    fn every_wrong_settlement_is_reported() {
+        let (c, _) = checker(1, 1);
+        for (how, tried, over) in [
+            (Settlement::Expired, false, true),
+            (Settlement::Drained, false, false),
+            (Settlement::Drained, true, true),
+            (Settlement::Delivered, false, false),
+            (Settlement::Cancelled, true, true),
+            (Settlement::Reschedule { due_at: AT, attempts: 1 }, true, false),
+            (Settlement::Reschedule { due_at: PLAIN.expires_at, attempts: 1 }, true, false),
+        ] {
+            assert!(c.settle(id(1), Some(PLAIN), &how, (tried, over), AT).is_err(), "{how:?}");
+        }
+        assert!(c.settle(id(1), None, &Settlement::Delivered, (true, false), AT).is_err());
+        assert!(c.settle(id(1), Some(PLAIN), &Settlement::Delivered, (true, false), AT).is_ok());
+    }
+}

@@ -1,0 +1,149 @@
+//! One table per kind of rule.
+
+use base64::Engine;
+use bytes::Bytes;
+
+use super::{START, defaults};
+use crate::clock::Clock;
+use crate::ingest::decode::{Decoded, Decoder, MAX_BODY_BYTES, MAX_HEADERS};
+use crate::problem::Problem;
+
+fn decode(text: &str) -> Result<Decoded, Box<Problem>> {
+    let line = Bytes::from(text.to_owned());
+    Decoder::new(defaults(), &Clock::manual(START)).decode(&line, &line, None)
+}
+
+fn refusal(text: &str) -> (u16, &'static str, Vec<String>) {
+    let problem = decode(text).expect_err(text);
+    (problem.status, problem.code, problem.errors.into_iter().map(|error| error.pointer).collect())
+}
+
+#[test]
+fn an_event_is_filled_up_with_defaults() {
+    let Decoded { event, dedup } =
+        decode(r#"{"url":"https://API.test/x","body":{"a": [1]},"labels":{"sandbox":"dev"}}"#)
+            .expect("valid");
+    assert_eq!(event.method, "POST");
+    assert_eq!(event.url.as_str(), "https://api.test/x");
+    assert_eq!(&event.body[..], br#"{"a": [1]}"#);
+    assert_eq!(event.headers["content-type"], "application/json");
+    assert_eq!(event.labels.get("sandbox"), Some("dev"));
+    assert_eq!(event.labels.get("org"), Some("ACME"));
+    assert_eq!((event.due_at, event.expires_at), (None, START + defaults().max_ttl));
+    assert_eq!(dedup, None);
+}
+
+#[test]
+fn bodies_and_their_content_types() {
+    for (members, body, kind) in [
+        (r#""body":null"#, &b"null"[..], Some("application/json")),
+        (r#""body":"x""#, b"\"x\"", Some("application/json")),
+        (r#""body_text":"a\nb""#, b"a\nb", Some("text/plain; charset=utf-8")),
+        (r#""body_base64":"AAH/""#, b"\x00\x01\xff", Some("application/octet-stream")),
+        (r#""body":1,"headers":{"Content-Type":"text/x"}"#, b"1", Some("text/x")),
+        (r#""method":"get""#, b"", None),
+    ] {
+        let event = decode(&format!(r#"{{"url":"https://api.test/",{members}}}"#)).expect(members).event;
+        assert_eq!(&event.body[..], body, "{members}");
+        let given = event.headers.get("content-type").map(|kind| kind.to_str().expect("text"));
+        assert_eq!(given, kind, "{members}");
+    }
+}
+
+#[test]
+fn due_dates_become_delays_on_the_steady_line() {
+    let due = |members: &str| {
+        let event = decode(&format!(r#"{{"url":"https://api.test/",{members}}}"#)).expect(members).event;
+        (event.due_at.map(|due| due.since(START).as_millis()), event.expires_at.since(START).as_secs())
+    };
+    assert_eq!(due(r#""delay_seconds":1.5,"ttl_seconds":60"#), (Some(1500), 60));
+    assert_eq!(due(r#""delay_seconds":0"#), (None, 21600));
+    // START is 2023-11-14T22:13:20Z.
+    assert_eq!(due(r#""due_at":"2023-11-14T23:13:30+01:00""#), (Some(10_000), 21600));
+    assert_eq!(due(r#""due_at":"1066-10-14T00:00:00Z""#), (None, 21600));
+}
+
+#[test]
+fn each_broken_rule_names_its_member() {
+    let key = "k".repeat(257);
+    for (members, code, pointers) in [
+        (r#""method":"GE T""#.to_owned(), "invalid_event", vec!["/method"]),
+        (r#""method":"CONNECT""#.to_owned(), "invalid_event", vec!["/method"]),
+        (
+            r#""headers":{"a b":"1","x":"a\r\nb: c"}"#.to_owned(),
+            "invalid_header",
+            vec!["/headers/a b", "/headers/x"],
+        ),
+        (
+            r#""headers":{"Host":"evil","Connection":"close"}"#.to_owned(),
+            "invalid_header",
+            vec!["/headers/Host", "/headers/Connection"],
+        ),
+        (r#""headers":{"X-A":"1","x-a":"2"}"#.to_owned(), "invalid_header", vec!["/headers/x-a"]),
+        (r#""body":1,"body_text":"1""#.to_owned(), "invalid_event", vec!["/body"]),
+        (r#""body_base64":"?""#.to_owned(), "invalid_event", vec!["/body_base64"]),
+        (r#""labels":{"a b":"1"}"#.to_owned(), "invalid_event", vec!["/labels"]),
+        (r#""ttl_seconds":0"#.to_owned(), "invalid_event", vec!["/ttl_seconds"]),
+        (r#""ttl_seconds":21601"#.to_owned(), "invalid_event", vec!["/ttl_seconds"]),
+        (r#""delay_seconds":-1"#.to_owned(), "invalid_event", vec!["/delay_seconds"]),
+        (r#""delay_seconds":60,"ttl_seconds":60"#.to_owned(), "invalid_event", vec!["/delay_seconds"]),
+        (r#""delay_seconds":1,"due_at":"x""#.to_owned(), "invalid_event", vec!["/due_at"]),
+        (r#""due_at":"tomorrow""#.to_owned(), "invalid_event", vec!["/due_at"]),
+        (r#""due_at":"9999-01-01T00:00:00Z""#.to_owned(), "invalid_event", vec!["/due_at"]),
+        (r#""idempotency_key":"""#.to_owned(), "invalid_event", vec!["/idempotency_key"]),
+        (format!(r#""idempotency_key":"{key}""#), "invalid_event", vec!["/idempotency_key"]),
+        (format!(r#""body":{}{}"#, "[".repeat(33), "]".repeat(33)), "invalid_event", vec!["/body"]),
+        (r#""ttl_seconds":1e999"#.to_owned(), "invalid_event", vec!["/ttl_seconds"]),
+        (r#""ttl_seconds":NaN"#.to_owned(), "invalid_json", vec![]),
+        (r#""colour":1,"method":2"#.to_owned(), "invalid_event", vec!["/colour", "/method"]),
+    ] {
+        let (_, found, at) = refusal(&format!(r#"{{"url":"https://api.test/",{members}}}"#));
+        assert_eq!((found, at), (code, pointers.into_iter().map(str::to_owned).collect()), "{members}");
+    }
+    for url in ["", "/x", "ftp://a.test/", "https://u:p@a.test/", "http://[::1"] {
+        assert_eq!(refusal(&format!(r#"{{"url":"{url}","method":"G T"}}"#)).2, ["/url", "/method"], "{url}");
+    }
+}
+
+#[test]
+fn sizes_at_the_limit_and_one_beyond() {
+    let with = |bytes: usize| {
+        let body = base64::engine::general_purpose::STANDARD.encode(vec![7; bytes]);
+        format!(r#"{{"url":"https://api.test/","body_base64":"{body}"}}"#)
+    };
+    assert_eq!(decode(&with(MAX_BODY_BYTES)).expect("fits").event.body.len(), MAX_BODY_BYTES);
+    assert_eq!(refusal(&with(MAX_BODY_BYTES + 1)).1, "payload_too_large");
+    let headers = |count: usize| {
+        let values = vec![r#""v""#; count].join(",");
+        format!(r#"{{"url":"https://api.test/","headers":{{"x":[{values}]}}}}"#)
+    };
+    assert!(decode(&headers(MAX_HEADERS)).is_ok());
+    assert_eq!(refusal(&headers(MAX_HEADERS + 1)).1, "invalid_header");
+}
+
+#[test]
+fn what_is_not_json_is_refused_with_its_place() {
+    for text in ["", "{", "\u{feff}{}", "nul", r#"{"url":"x"} {}"#, &"{\"a\":".repeat(10_000)] {
+        let (status, code, _) = refusal(text);
+        assert_eq!((status, code), (400, "invalid_json"), "{text:.20}");
+    }
+    for text in [&"[".repeat(10_000), r#"["https://api.test/"]"#, "7"] {
+        assert_eq!(refusal(text).1, "invalid_event", "{text:.20}");
+    }
+    let line = Bytes::from_static(b"{\"url\":\"\xff\"}");
+    let problem = Decoder::new(defaults(), &Clock::manual(START)).decode(&line, &line, None);
+    assert_eq!(problem.expect_err("not UTF-8").code, "invalid_json");
+}
+
+#[test]
+fn a_key_recognises_the_same_call_and_no_other() {
+    let dedup = |members: &str| {
+        let text = format!(r#"{{"url":"https://api.test/","idempotency_key":"k"{members}}}"#);
+        decode(&text).expect(members).dedup.expect("has a key")
+    };
+    assert_eq!(dedup(""), dedup(r#","delay_seconds":5"#));
+    assert_eq!(dedup("").key, dedup(r#","body":1"#).key);
+    for other in [r#","body":1"#, r#","method":"PUT""#, r#","headers":{"a":"1"}"#, r#","labels":{"a":"1"}"#] {
+        assert_ne!(dedup("").fingerprint, dedup(other).fingerprint, "{other}");
+    }
+}

@@ -1,0 +1,197 @@
+//! The routes, called without a socket.
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::response::Response;
+use http::{Request, StatusCode};
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::{Door, door, door_with};
+use crate::ingest::{MAX_EVENT_BYTES, Unmatched, routes};
+use crate::store::StoreError;
+
+const EVENT: &str = r#"{"url":"https://api.test/a?secret=1","body":1}"#;
+
+async fn call(door: &Door, request: Request<Body>) -> Response {
+    routes(door.intake.clone()).oneshot(request).await.expect("infallible")
+}
+
+async fn post(door: &Door, headers: &[(&str, &str)], body: impl Into<Body>) -> (StatusCode, Response) {
+    let mut request = Request::post("/v1/events");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = call(door, request.body(body.into()).expect("valid")).await;
+    (response.status(), response)
+}
+
+async fn post_json(door: &Door, body: &str) -> (u16, Value) {
+    let (status, response) = post(door, &[("content-type", "application/json")], body.to_owned()).await;
+    (status.as_u16(), json(response).await)
+}
+
+async fn json(response: Response) -> Value {
+    let body = to_bytes(response.into_body(), usize::MAX).await.expect("whole");
+    serde_json::from_slice(&body).expect("json")
+}
+
+#[tokio::test]
+async fn one_event_is_accepted_and_found_again_without_its_secrets() {
+    let door = door().await;
+    let (status, response) = post(&door, &[("content-type", "application/json; charset=utf-8")], EVENT).await;
+    assert_eq!(status, 202);
+    let location = response.headers()["location"].to_str().expect("text").to_owned();
+    let receipt = json(response).await;
+    assert_eq!(location, format!("/v1/events/{}", receipt["id"].as_str().expect("id")));
+    assert_eq!(receipt["policies"], serde_json::json!(["api"]));
+    assert_eq!(receipt["lane"], "api@1");
+    assert_eq!(receipt["due_at"], Value::Null);
+    assert_eq!(receipt["expires_at"], "2023-11-15T04:13:20.000Z");
+    let found = json(call(&door, Request::get(&location).body(Body::empty()).expect("valid")).await).await;
+    assert_eq!((&found["state"], &found["url"]), (&"ready".into(), &"https://api.test/a".into()));
+    assert!(found.get("body").is_none() && found.get("headers").is_none());
+}
+
+#[tokio::test]
+async fn unknown_ids_are_not_found() {
+    let door = door().await;
+    for id in ["x", "0198c4f0-5f3a-7c00-8000-000000000001"] {
+        let request = Request::get(format!("/v1/events/{id}")).body(Body::empty()).expect("valid");
+        let response = call(&door, request).await;
+        assert_eq!(response.status(), 404);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+}
+
+#[tokio::test]
+async fn refusals_name_the_code() {
+    let door = door().await;
+    for (body, status, code) in [
+        ("{", 400, "invalid_json"),
+        ("[1", 400, "invalid_json"),
+        ("1", 422, "invalid_event"),
+        (r#"{"url":"https://other.test/?secret"}"#, 422, "unmatched"),
+        (r#"{"url":"http://127.0.0.1/"}"#, 422, "egress_denied"),
+    ] {
+        let (got, problem) = post_json(&door, body).await;
+        assert_eq!((got, &problem["code"]), (status, &code.into()), "{body}");
+    }
+    let (_, unmatched) = post_json(&door, r#"{"url":"https://other.test/x?secret","method":"PUT"}"#).await;
+    let detail = unmatched["detail"].as_str().expect("text");
+    assert!(detail.contains("PUT https://other.test/x") && !detail.contains("secret"), "{detail}");
+    let long = format!(r#"{{"url":"https://api.test/","body":"{}"}}"#, "x".repeat(MAX_EVENT_BYTES));
+    assert_eq!(post_json(&door, &long).await.0, 413);
+    assert_eq!(door.store.len(), 0);
+}
+
+#[tokio::test]
+async fn headers_are_checked_before_the_body() {
+    let door = door().await;
+    for (headers, status) in [
+        (&[][..], 415),
+        (&[("content-type", "text/plain")], 415),
+        (&[("content-type", "application/json"), ("content-encoding", "gzip")], 415),
+        (&[("content-type", "application/json"), ("content-encoding", "identity")], 202),
+        (&[("content-type", "application/json"), ("content-length", "99999999999")], 413),
+    ] {
+        assert_eq!(post(&door, headers, EVENT).await.0, status, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_answered_item_by_item() {
+    let door = door().await;
+    let body = format!(r#"[{EVENT}, {{"url":1}}, 7, {EVENT}]"#);
+    let (status, items) = post_json(&door, &body).await;
+    let statuses: Vec<_> =
+        items.as_array().expect("list").iter().map(|i| (&i["line"], &i["status"])).collect();
+    assert_eq!(status, 200);
+    assert_eq!(format!("{statuses:?}").matches("202").count(), 2);
+    assert_eq!(items[1]["line"], 2);
+    assert_eq!(items[1]["errors"][0]["pointer"], "/url");
+    assert_eq!(items[2]["code"], "invalid_event");
+    assert_eq!(door.store.len(), 2);
+    let many = format!("[{}]", vec![EVENT; 1001].join(","));
+    assert_eq!(post_json(&door, &many).await.1["code"], "batch_too_large");
+    assert_eq!(post_json(&door, &many.replacen(&format!("{EVENT},"), "", 1)).await.0, 200);
+    assert_eq!(post_json(&door, "[]").await, (200, serde_json::json!([])));
+}
+
+#[tokio::test]
+async fn a_repeated_key_gives_the_same_event_and_another_content_is_refused() {
+    let door = door().await;
+    let headers = [("content-type", "application/json"), ("idempotency-key", "k1")];
+    let first = json(post(&door, &headers, EVENT).await.1).await;
+    let (status, second) = post(&door, &headers, EVENT).await;
+    assert_eq!(status, 202);
+    let second = json(second).await;
+    assert_eq!((&second["id"], &second["duplicate"]), (&first["id"], &true.into()));
+    let (status, other) = post(&door, &headers, EVENT.replace("1}", "2}")).await;
+    assert_eq!((status.as_u16(), &json(other).await["code"]), (422, &"idempotency_conflict".into()));
+    assert_eq!(door.store.len(), 1);
+}
+
+#[tokio::test]
+async fn a_key_beside_a_list_is_refused() {
+    let door = door().await;
+    let headers = [("content-type", "application/json"), ("idempotency-key", "k1")];
+    let (status, response) = post(&door, &headers, format!("[{EVENT}]")).await;
+    assert_eq!((status.as_u16(), &json(response).await["code"]), (400, &"invalid_idempotency_key".into()));
+    assert_eq!(door.store.len(), 0);
+}
+
+#[tokio::test]
+async fn bodies_that_stop_or_break_off_are_told_apart() {
+    let door = door().await;
+    for (kind, status, code) in [
+        (std::io::ErrorKind::TimedOut, 408, "body_timeout"),
+        (std::io::ErrorKind::ConnectionReset, 400, "incomplete_body"),
+    ] {
+        let pieces = [Ok("{"), Err(std::io::Error::from(kind))];
+        let body = Body::from_stream(futures_util::stream::iter(pieces));
+        let (got, response) = post(&door, &[("content-type", "application/json")], body).await;
+        assert_eq!((got.as_u16(), &json(response).await["code"]), (status, &code.into()));
+    }
+}
+
+#[tokio::test]
+async fn a_failing_store_is_never_acknowledged() {
+    let full =
+        StoreError::Full { free_bytes: 1, needed_bytes: 2, retry_after: std::time::Duration::from_secs(7) };
+    let poisoned = StoreError::Poisoned { reason: "sync".to_owned() };
+    for (failure, code) in [(full, "storage_full"), (poisoned, "storage_error")] {
+        let door = door().await;
+        *door.store.failure.lock().expect("lock") = Some(failure);
+        for body in [EVENT.to_owned(), format!("[{EVENT},1]")] {
+            let (status, response) = post(&door, &[("content-type", "application/json")], body).await;
+            assert_eq!(status, 503);
+            assert!(response.headers().contains_key("retry-after"));
+            assert_eq!(json(response).await["code"], code);
+        }
+    }
+}
+
+#[tokio::test]
+async fn draining_and_overload_turn_requests_away() {
+    let door = Arc::new(door_with(0, Unmatched::Pass).await);
+    let big = format!(r#"{{"url":"https://other.test/","body":"{}"}}"#, "x".repeat(200 * 1024));
+    let waiting: Vec<_> = (0..5)
+        .map(|_| {
+            let (door, big) = (door.clone(), big.clone());
+            tokio::spawn(async move { post_json(&door, &big).await.0 })
+        })
+        .collect();
+    while door.intake.free_permits() > 200 {
+        tokio::task::yield_now().await;
+    }
+    let (status, problem) = post_json(&door, &big).await;
+    assert_eq!((status, &problem["code"]), (503, &"overloaded".into()));
+    door.store.turnstile.add_permits(5);
+    for task in waiting {
+        assert_eq!(task.await.expect("joins"), 202);
+    }
+    door.closing.cancel();
+    assert_eq!(post_json(&door, EVENT).await.1["code"], "shutting_down");
+}

@@ -1,0 +1,274 @@
+//! What every store must do: one suite, run against each implementation.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::embedded::{EmbeddedOptions, EmbeddedStore};
+use super::memory::MemoryStore;
+use super::*;
+use crate::clock::Clock;
+
+const ALL: ReadLimit = ReadLimit { entries: 10_000, bytes: usize::MAX };
+
+/// A store under test that can be closed or dropped and opened again.
+trait Subject {
+    fn store(&self) -> Arc<dyn EntryStore>;
+    /// As after a crash: without closing.
+    fn crash(&mut self);
+}
+
+struct Memory(MemoryStore);
+
+impl Subject for Memory {
+    fn store(&self) -> Arc<dyn EntryStore> {
+        Arc::new(self.0.clone())
+    }
+
+    fn crash(&mut self) {
+        self.0 = self.0.crash();
+    }
+}
+
+struct Embedded {
+    dir: tempfile::TempDir,
+    clock: Clock,
+    store: Option<Arc<EmbeddedStore>>,
+}
+
+/// Small and quick, so that tests meet many segments.
+pub(super) fn options() -> EmbeddedOptions {
+    EmbeddedOptions {
+        segment_bytes: 16 * 1024,
+        settle_delay: Duration::from_millis(1),
+        needed_bytes: 0,
+        salt: 0x5eed,
+        ..EmbeddedOptions::default()
+    }
+}
+
+impl Embedded {
+    fn new(clock: Clock) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = EmbeddedStore::open(dir.path(), options(), clock.clone()).expect("opens");
+        Self { dir, clock, store: Some(Arc::new(store)) }
+    }
+}
+
+impl Subject for Embedded {
+    fn store(&self) -> Arc<dyn EntryStore> {
+        Arc::clone(self.store.as_ref().expect("open")) as Arc<dyn EntryStore>
+    }
+
+    fn crash(&mut self) {
+        self.store = None;
+        let store = EmbeddedStore::open(self.dir.path(), options(), self.clock.clone()).expect("opens again");
+        self.store = Some(Arc::new(store));
+    }
+}
+
+pub(super) fn lane(name: &str) -> LaneKey {
+    LaneKey::new(name).expect("a lane key")
+}
+
+pub(super) fn plain(lane_name: &str, record: &str) -> NewEntry {
+    NewEntry {
+        lane: lane(lane_name),
+        due_at: None,
+        record: Bytes::copy_from_slice(record.as_bytes()),
+        dedup: None,
+    }
+}
+
+fn delayed(lane_name: &str, record: &str, due_ms: u64) -> NewEntry {
+    NewEntry { due_at: Some(Timestamp::from_millis(due_ms)), ..plain(lane_name, record) }
+}
+
+fn keyed(record: &str, key: u8, fingerprint: u64) -> NewEntry {
+    NewEntry { dedup: Some(Dedup { key: [key; 16], fingerprint }), ..plain("a", record) }
+}
+
+pub(super) fn texts(entries: &[StoredEntry]) -> Vec<String> {
+    entries.iter().map(|entry| String::from_utf8_lossy(&entry.record).into_owned()).collect()
+}
+
+fn settle(lane_name: &str, entry: &StoredEntry, settlement: Settlement) -> Settle {
+    Settle { lane: lane(lane_name), id: entry.id, due_at: entry.due_at, settlement }
+}
+
+async fn ready(store: &dyn EntryStore, name: &str) -> Vec<StoredEntry> {
+    store.read_ready(&lane(name), None, ALL).await.expect("reads")
+}
+
+async fn due(store: &dyn EntryStore, name: &str, until_ms: u64) -> DuePage {
+    let until = Timestamp::from_millis(until_ms);
+    store.read_due(&lane(name), until, &HashSet::new(), ALL).await.expect("reads")
+}
+
+async fn order_pages_and_limits(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let batch: Vec<_> =
+        (0..600).map(|n| plain(if n % 3 == 0 { "b" } else { "a" }, &format!("{n:04}"))).collect();
+    let answers = store.append(batch).await.expect("appends");
+    assert_eq!(answers.len(), 600);
+    let all = ready(&*store, "a").await;
+    let expected: Vec<String> = (0..600).filter(|n| n % 3 != 0).map(|n| format!("{n:04}")).collect();
+    assert_eq!(texts(&all), expected);
+    assert!(all.windows(2).all(|pair| pair[0].id < pair[1].id), "ids ascend");
+    let limit = ReadLimit { entries: 7, bytes: usize::MAX };
+    let (mut paged, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.read_ready(&lane("a"), after, limit).await.expect("reads");
+        assert!(page.len() <= 7);
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+    let tiny = ReadLimit { entries: 100, bytes: 10 };
+    assert_eq!(store.read_ready(&lane("a"), None, tiny).await.expect("reads").len(), 2);
+    let none = ReadLimit { entries: 100, bytes: 1 };
+    assert_eq!(store.read_ready(&lane("a"), None, none).await.expect("reads").len(), 1);
+    assert!(ready(&*store, "unknown").await.is_empty());
+}
+
+async fn due_order_and_skip(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let batch = vec![delayed("a", "late", 900), delayed("a", "soon", 100), delayed("a", "soon too", 100)];
+    store.append(batch).await.expect("appends");
+    assert!(ready(&*store, "a").await.is_empty(), "entries with a due time are not in plain order");
+    assert_eq!(due(&*store, "a", 99).await.next_due, Some(Timestamp::from_millis(100)));
+    let page = due(&*store, "a", 100).await;
+    assert_eq!(texts(&page.entries), ["soon", "soon too"]);
+    assert_eq!(page.next_due, Some(Timestamp::from_millis(900)));
+    let skip: HashSet<EventId> = [page.entries[0].id].into();
+    let page = store.read_due(&lane("a"), Timestamp::MAX, &skip, ALL).await.expect("reads");
+    assert_eq!(texts(&page.entries), ["soon too", "late"]);
+    assert_eq!(page.next_due, None);
+    let one = ReadLimit { entries: 1, bytes: usize::MAX };
+    let page = store.read_due(&lane("a"), Timestamp::MAX, &HashSet::new(), one).await.expect("reads");
+    assert_eq!((page.entries.len(), page.next_due), (1, Some(Timestamp::from_millis(100))));
+}
+
+async fn settlements_and_their_places(subject: &mut dyn Subject) {
+    let store = subject.store();
+    store.append(vec![plain("a", "1"), plain("a", "2"), plain("a", "3")]).await.expect("appends");
+    let entries = ready(&*store, "a").await;
+    let later = Settlement::Reschedule { due_at: Timestamp::from_millis(700), attempts: 2 };
+    let batch =
+        vec![settle("a", &entries[0], Settlement::Delivered), settle("a", &entries[1], later.clone())];
+    store.settle(batch.clone()).await.expect("settles");
+    store.settle(batch).await.expect("a repetition changes nothing");
+    drop(store);
+    subject.crash();
+    let store = subject.store();
+    assert_eq!(texts(&ready(&*store, "a").await), ["3"]);
+    let page = due(&*store, "a", 700).await;
+    assert_eq!((texts(&page.entries), page.entries[0].attempts), (vec!["2".to_owned()], 2));
+    assert_eq!(store.lookup(entries[0].id).await.expect("looks up"), Lookup::Settled);
+    let found = store.lookup(entries[1].id).await.expect("looks up");
+    assert_eq!(found, Lookup::Waiting(lane("a"), page.entries[0].clone()));
+    let waiting = store.lookup(entries[2].id).await.expect("looks up");
+    assert_eq!(waiting, Lookup::Waiting(lane("a"), entries[2].clone()));
+    assert_eq!(store.lookup(EventId::new(1, 2)).await.expect("looks up"), Lookup::Unknown);
+    let stale = settle("a", &entries[1], Settlement::Delivered);
+    store.settle(vec![stale]).await.expect("settles");
+    assert_eq!(
+        due(&*store, "a", 700).await.entries.len(),
+        1,
+        "a settlement from another place is left alone"
+    );
+    let again = Settlement::Reschedule { due_at: Timestamp::from_millis(800), attempts: 3 };
+    store.settle(vec![settle("a", &page.entries[0], again)]).await.expect("settles");
+    let moved = due(&*store, "a", 900).await.entries;
+    assert_eq!((moved[0].due_at, moved[0].attempts), (Some(Timestamp::from_millis(800)), 3));
+    let dead = Settlement::Dead { reason: "http_404".to_owned(), attempts: 4 };
+    store.settle(vec![settle("a", &moved[0], dead)]).await.expect("settles");
+    assert_eq!(store.lookup(moved[0].id).await.expect("looks up"), Lookup::Settled);
+    assert!(due(&*store, "a", 900).await.entries.is_empty());
+}
+
+async fn repetitions_are_recognised(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let batch = vec![keyed("one", 1, 10), keyed("one", 1, 10), keyed("other", 1, 11), keyed("two", 2, 20)];
+    let answers = store.append(batch).await.expect("appends");
+    let Appended::New(id) = answers[0] else { panic!("{answers:?}") };
+    assert_eq!(answers[1..3], [Appended::Duplicate(id), Appended::Conflict(id)]);
+    assert!(matches!(answers[3], Appended::New(_)));
+    assert_eq!(texts(&ready(&*store, "a").await), ["one", "two"]);
+    let entries = ready(&*store, "a").await;
+    store.settle(vec![settle("a", &entries[0], Settlement::Delivered)]).await.expect("settles");
+    drop(store);
+    subject.crash();
+    let store = subject.store();
+    let answers = store.append(vec![keyed("one", 1, 10), keyed("x", 1, 12)]).await.expect("appends");
+    assert_eq!(answers, [Appended::Duplicate(id), Appended::Conflict(id)]);
+    assert_eq!(texts(&ready(&*store, "a").await), ["two"]);
+}
+
+async fn everything_survives_a_crash(subject: &mut dyn Subject) {
+    let big = "x".repeat(MAX_RECORD_BYTES);
+    let store = subject.store();
+    store.append(vec![plain("a", &big), plain("a", "small")]).await.expect("appends");
+    let too_long = store.append(vec![plain("a", &format!("{big}x"))]).await;
+    assert!(matches!(too_long, Err(StoreError::TooLarge { .. })));
+    store.append(vec![delayed("b", "later", 50)]).await.expect("appends");
+    drop(store);
+    for _ in 0..3 {
+        subject.crash();
+        let store = subject.store();
+        let entries = ready(&*store, "a").await;
+        assert_eq!(entries.iter().map(|entry| entry.record.len()).collect::<Vec<_>>(), [big.len(), 5]);
+        let lanes = store.lanes().await.expect("lists");
+        let summary: Vec<_> =
+            lanes.iter().map(|lane| (lane.lane.as_str(), lane.ready, lane.delayed, lane.next_due)).collect();
+        assert_eq!(summary, [("a", 2, 0, None), ("b", 0, 1, Some(Timestamp::from_millis(50)))]);
+        let last = store.append(vec![plain("c", "n")]).await.expect("appends");
+        let Appended::New(id) = last[0] else { panic!("{last:?}") };
+        assert!(id > entries[1].id, "ids ascend over a crash");
+        let entries = ready(&*store, "c").await;
+        store.settle(vec![settle("c", &entries[0], Settlement::Expired)]).await.expect("settles");
+    }
+}
+
+async fn a_closed_store_says_so(subject: &mut dyn Subject) {
+    let store = subject.store();
+    store.append(vec![plain("a", "1")]).await.expect("appends");
+    store.close().await.expect("closes");
+    store.close().await.expect("closes twice");
+    assert!(matches!(store.append(vec![plain("a", "2")]).await, Err(StoreError::Closed)));
+    assert!(matches!(store.read_ready(&lane("a"), None, ALL).await, Err(StoreError::Closed)));
+    drop(store);
+    subject.crash();
+    assert_eq!(texts(&ready(&*subject.store(), "a").await), ["1"]);
+}
+
+macro_rules! contract {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $name() {
+                let clock = crate::clock::Clock::manual(crate::clock::Timestamp::from_millis(1_000));
+                super::$name(&mut super::Memory(super::MemoryStore::new(clock))).await;
+            })*
+        }
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let clock = crate::clock::Clock::manual(crate::clock::Timestamp::from_millis(1_000));
+                super::$name(&mut super::Embedded::new(clock)).await;
+            })*
+        }
+    };
+}
+
+contract!(
+    order_pages_and_limits,
+    due_order_and_skip,
+    settlements_and_their_places,
+    repetitions_are_recognised,
+    everything_survives_a_crash,
+    a_closed_store_says_so,
+);

@@ -1,0 +1,44 @@
+//! Raw bytes of a damaged block, kept for a person before its segment goes.
+//!
+//! Must not know: why the block does not decode.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::store::directory::DataDir;
+use crate::store::journal::{FRAME_HEADER_BYTES, Position};
+
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// Copies what stands at `at` into the quarantine, once. Best effort: the bytes are still in the segment.
+pub(super) fn keep(dir: &DataDir, at: Position) {
+    if let Err(error) = copy(dir, at) {
+        tracing::warn!(%error, segment = at.segment, offset = at.offset, "a damaged block could not be set aside");
+    }
+}
+
+fn copy(dir: &DataDir, at: Position) -> io::Result<()> {
+    let room = dir.journal().join("quarantine");
+    fs::create_dir_all(&room)?;
+    let copy = room.join(format!("{:010}-{}.bin", at.segment, at.offset));
+    if copy.exists() {
+        return Ok(());
+    }
+    let file = File::open(dir.journal().join(format!("{:010}.seg", at.segment)))?;
+    let mut header = [0; FRAME_HEADER_BYTES];
+    file.read_exact_at(&mut header, at.offset.into())?;
+    // The length that the header claims, which may be damaged itself.
+    let claimed = header.get(8..12).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+    let length = usize::try_from(claimed).unwrap_or(MAX_BYTES).min(MAX_BYTES) + FRAME_HEADER_BYTES;
+    let mut bytes = vec![0; length];
+    let mut read = 0;
+    while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, u64::from(at.offset) + read as u64)? {
+            0 => break,
+            more => read += more,
+        }
+    }
+    bytes.truncate(read);
+    fs::write(copy, bytes)
+}

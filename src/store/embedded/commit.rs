@@ -1,0 +1,178 @@
+//! One group commit in the making: requests become blocks and settlements, positions become answers.
+//!
+//! Must not know: threads, files, the index.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::ids::{self, Home};
+use crate::clock::Timestamp;
+use crate::event::LaneKey;
+use crate::store::index::lanes::Lanes;
+use crate::store::journal::{
+    DedupRow, Group, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock, Position, Settled, SettledRun,
+};
+use crate::store::{Appended, Dedup, NewEntry, StoreError};
+
+/// A settlement of one entry on its way: lane number, block, what.
+pub(super) type Decision = (u32, Position, Settled);
+
+/// An append that waits for its answer.
+pub(super) struct AppendReply {
+    pub answers: Vec<Answer>,
+    pub reply: oneshot::Sender<Result<Vec<Appended>, StoreError>>,
+    /// Room in the queue before the writer, given back with the answer.
+    pub room: Option<OwnedSemaphorePermit>,
+}
+
+/// What will be answered for one entry.
+#[derive(Clone, Copy)]
+pub(super) enum Answer {
+    Known(Appended),
+    /// It stands in this block of the commit.
+    Placed {
+        block: usize,
+        index: u8,
+    },
+    /// Its key came earlier in the same commit.
+    Repeats {
+        block: usize,
+        index: u8,
+        same: bool,
+    },
+}
+
+/// A block of the commit.
+pub(super) struct Block {
+    pub lane_no: u32,
+    pub lane: LaneKey,
+    pub records: Vec<Bytes>,
+    pub due_ms: Vec<u64>,
+    pub dedup: Vec<DedupRow>,
+    raw_bytes: usize,
+}
+
+/// The frames of one write, before they have positions.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub blocks: Vec<Block>,
+    pub appends: Vec<AppendReply>,
+    open: HashMap<(u32, bool), usize>,
+    keys: HashMap<[u8; 16], (u64, usize, u8)>,
+}
+
+impl Draft {
+    /// Puts one entry at the end of its lane's block; `known` finds keys of earlier commits.
+    pub(super) fn add<E>(
+        &mut self,
+        entry: NewEntry,
+        lanes: &Lanes,
+        known: impl FnOnce(&Dedup) -> Result<Option<Appended>, E>,
+    ) -> Result<Answer, E> {
+        if let Some(dedup) = entry.dedup {
+            if let Some((fingerprint, block, index)) = self.keys.get(&dedup.key) {
+                let same = *fingerprint == dedup.fingerprint;
+                return Ok(Answer::Repeats { block: *block, index: *index, same });
+            }
+            if let Some(found) = known(&dedup)? {
+                return Ok(Answer::Known(found));
+            }
+        }
+        let (at, index) = self.place(entry.lane, entry.due_at, entry.record, lanes, entry.dedup);
+        if let Some(dedup) = entry.dedup {
+            self.keys.insert(dedup.key, (dedup.fingerprint, at, index));
+        }
+        Ok(Answer::Placed { block: at, index })
+    }
+
+    fn place(
+        &mut self,
+        lane: LaneKey,
+        due_at: Option<Timestamp>,
+        record: Bytes,
+        lanes: &Lanes,
+        dedup: Option<Dedup>,
+    ) -> (usize, u8) {
+        let lane_no = lanes.assign(&lane, 1);
+        let needed = record.len() + 4;
+        let slot = (lane_no, due_at.is_some());
+        let open = self.open.get(&slot).copied().filter(|at| {
+            self.blocks.get(*at).is_some_and(|block| {
+                block.records.len() < MAX_BLOCK_ENTRIES && block.raw_bytes + needed <= MAX_BLOCK_BYTES
+            })
+        });
+        let at = open.unwrap_or_else(|| {
+            self.blocks.push(Block {
+                lane_no,
+                lane,
+                records: Vec::new(),
+                due_ms: Vec::new(),
+                dedup: Vec::new(),
+                raw_bytes: 0,
+            });
+            self.open.insert(slot, self.blocks.len() - 1);
+            self.blocks.len() - 1
+        });
+        let Some(block) = self.blocks.get_mut(at) else { return (at, 0) };
+        // A block that holds fewer than MAX_BLOCK_ENTRIES has room for an index of eight bits.
+        let index = u8::try_from(block.records.len()).unwrap_or(u8::MAX);
+        block.records.push(record);
+        block.raw_bytes += needed;
+        block.due_ms.extend(due_at.map(Timestamp::ceil_millis));
+        block.dedup.extend(dedup.map(|dedup| DedupRow { index: index.into(), dedup }));
+        (at, index)
+    }
+
+    /// Encodes everything into the group.
+    pub(super) fn encode(
+        &self,
+        group: &mut Group,
+        runs: &[SettledRun],
+        accepted_ms: u64,
+    ) -> Result<(), StoreError> {
+        for block in &self.blocks {
+            group.push_block(&NewBlock {
+                lane_no: block.lane_no,
+                lane: &block.lane,
+                accepted_ms,
+                records: &block.records,
+                due_ms: &block.due_ms,
+                dedup: &block.dedup,
+            })?;
+        }
+        group.push_settlements(runs)
+    }
+}
+
+/// The answer for an entry, now that the blocks have positions.
+pub(super) fn answer(
+    answer: Answer,
+    positions: &[Position],
+    accepted_ms: u64,
+    salt: u64,
+) -> Option<Appended> {
+    let id = |block: usize, index| {
+        positions.get(block).map(|at| ids::encode(accepted_ms, Home { block: *at, index }, salt))
+    };
+    match answer {
+        Answer::Known(appended) => Some(appended),
+        Answer::Placed { block, index } => id(block, index).map(Appended::New),
+        Answer::Repeats { block, index, same: true } => id(block, index).map(Appended::Duplicate),
+        Answer::Repeats { block, index, same: false } => id(block, index).map(Appended::Conflict),
+    }
+}
+
+/// Groups decisions by block, in the order in which they came.
+pub(super) fn runs(mut decisions: Vec<Decision>) -> Vec<SettledRun> {
+    decisions.sort_by_key(|(lane, block, _)| (*lane, *block));
+    decisions
+        .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))
+        .filter_map(|chunk| {
+            let (lane_no, block, _) = chunk.first()?;
+            let entries = chunk.iter().map(|(.., settled)| *settled).collect();
+            Some(SettledRun { lane_no: *lane_no, block: *block, entries })
+        })
+        .collect()
+}

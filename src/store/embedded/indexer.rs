@@ -1,0 +1,184 @@
+//! The indexer thread: applies commits to the index and answers their callers, so that what they were answered
+//! for is visible. And the sweeper thread: hands the index to the system and lets settled segments go.
+//!
+//! Must not know: how commits are formed, reads.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::shared::Shared;
+use crate::event::LaneKey;
+use crate::store::index::apply::{Indexer, NewRow};
+use crate::store::index::segments::Fate;
+use crate::store::index::{IndexError, guarded};
+use crate::store::journal::{self, Position, SettledRun};
+use crate::store::{Appended, StoreError};
+
+type AppendReply =
+    (oneshot::Sender<Result<Vec<Appended>, StoreError>>, Vec<Appended>, Option<OwnedSemaphorePermit>);
+
+/// A durable group.
+pub(super) struct Commit {
+    /// Position, lane number, lane, entries, due times.
+    pub blocks: Vec<(Position, u32, LaneKey, usize, Vec<u64>)>,
+    pub accepted_ms: u64,
+    pub runs: Vec<SettledRun>,
+    /// Where the journal ends after it.
+    pub end: Position,
+    pub replies: Vec<AppendReply>,
+    pub settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
+}
+
+/// What the indexer is asked for.
+pub(super) enum Work {
+    Commit(Commit),
+    /// Entries that cannot be read; the journal knows nothing of it.
+    Lost(SettledRun),
+    /// A segment whose file is gone.
+    Forget(u32),
+    Close {
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
+}
+
+/// The thread's state.
+pub(super) struct IndexThread {
+    pub shared: Arc<Shared>,
+    pub indexer: Indexer,
+    /// The segment of the last commit applied: nothing below it is written any more.
+    pub active: Arc<AtomicU32>,
+}
+
+impl IndexThread {
+    /// Until the store is closed or every sender is gone.
+    pub(super) fn run(mut self, work: &Receiver<Work>) {
+        for work in work {
+            let done = match work {
+                Work::Commit(commit) => self.commit(commit),
+                Work::Lost(run) => guarded(|| {
+                    self.indexer.settle(run.block.segment, &run)?;
+                    self.keep_place()
+                }),
+                Work::Forget(segment) => guarded(|| {
+                    self.indexer.forget_segment(segment)?;
+                    self.keep_place()
+                }),
+                Work::Close { reply } => {
+                    let flushed = self.shared.db.flush();
+                    let _ =
+                        reply.send(flushed.map_err(|error| self.shared.figures.poison(&error.to_string())));
+                    return;
+                }
+            };
+            if let Err(error) = done {
+                // Callers hear that their reply was dropped. What they handed in is in the journal: the next
+                // start finds it there.
+                self.shared.figures.poison(&error.to_string());
+                tracing::error!(%error, "the index failed; it is rebuilt at the next start");
+                return;
+            }
+        }
+    }
+
+    fn keep_place(&mut self) -> Result<(), IndexError> {
+        let place = self.indexer.rows.checkpoint().reflects;
+        self.indexer.rows.commit(place)
+    }
+
+    fn commit(&mut self, commit: Commit) -> Result<(), IndexError> {
+        let shared = Arc::clone(&self.shared);
+        let applying = shared.applying.lock();
+        guarded(|| {
+            for (at, lane_no, lane, entries, due_ms) in &commit.blocks {
+                let count = u16::try_from(*entries).map_err(|_| IndexError::Corrupt("block too long"))?;
+                let accepted_ms = commit.accepted_ms;
+                let block = NewRow { at: *at, lane_no: *lane_no, lane, accepted_ms, count, due_ms };
+                self.indexer.block(&block)?;
+            }
+            for run in &commit.runs {
+                self.indexer.settle(commit.end.segment, run)?;
+            }
+            self.indexer.segments.add(commit.end.segment, 0);
+            self.indexer.rows.commit(commit.end)
+        })?;
+        drop(applying);
+        self.active.store(commit.end.segment, Ordering::Release);
+        // A caller that has gone away does not want to know.
+        for (reply, answers, room) in commit.replies {
+            let _ = reply.send(Ok(answers));
+            drop(room);
+        }
+        for reply in commit.settles {
+            let _ = reply.send(Ok(()));
+        }
+        Ok(())
+    }
+}
+
+/// The sweeper's state.
+pub(super) struct Sweeper {
+    pub shared: Arc<Shared>,
+    pub work: SyncSender<Work>,
+    pub active: Arc<AtomicU32>,
+    pub settled: HashSet<u32>,
+}
+
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// Disk use is asked for once in so many rounds.
+const ROUNDS_PER_MEASURE: u32 = 20;
+
+impl Sweeper {
+    /// Until `stop` is closed.
+    pub(super) fn run(mut self, stop: &Receiver<()>) {
+        let mut round = 0_u32;
+        while stop.recv_timeout(FLUSH_EVERY) == Err(RecvTimeoutError::Timeout) {
+            if round.is_multiple_of(ROUNDS_PER_MEASURE) {
+                self.measure();
+            }
+            round = round.wrapping_add(1);
+            if let Err(error) = self.sweep() {
+                self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, "sweeping settled segments failed; it is tried again");
+            }
+        }
+    }
+
+    fn measure(&self) {
+        let figures = &self.shared.figures;
+        figures.disk_bytes.store(self.shared.dir.disk_bytes(), Ordering::Relaxed);
+        if let Ok(room) = self.shared.dir.room(self.shared.options.needed_bytes) {
+            figures.free_bytes.store(room.free_bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn sweep(&mut self) -> Result<(), StoreError> {
+        // Asked before the flush: what it counts as settled is then handed to the system with it.
+        let applying = self.shared.applying.lock();
+        let fates = self.shared.segments.fates(self.active.load(Ordering::Acquire));
+        drop(applying);
+        if let Err(error) = self.shared.db.flush() {
+            return Err(self.shared.figures.poison(&error.to_string()));
+        }
+        let dir = self.shared.dir.journal();
+        for (segment, fate) in fates {
+            self.shared.blocks.forget(segment);
+            match fate {
+                Fate::Settled if self.settled.insert(segment) => journal::mark_settled(&dir, segment)?,
+                Fate::Settled => {}
+                Fate::Gone => {
+                    journal::remove(&dir, segment)?;
+                    self.settled.remove(&segment);
+                    if self.work.send(Work::Forget(segment)).is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

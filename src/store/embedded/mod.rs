@@ -1,0 +1,334 @@
+//! The embedded store: journal and index in one directory, behind three threads.
+//!
+//! ```text
+//! append, settle -> writer (one write, one sync) -> indexer (rows, answers) ; sweeper (flush, dead segments)
+//! reads -> index -> journal blocks
+//! ```
+//!
+//! Acknowledged means synced in the journal; visible means applied to the index; callers hear after both.
+//! Callers wait for room in front of the writer, bounded by entries and bytes.
+//!
+//! Must not know: what a record means, policies, HTTP.
+
+mod aside;
+mod cache;
+mod commit;
+mod ids;
+mod indexer;
+mod reads;
+mod recover;
+mod salt;
+mod shared;
+mod start;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{Semaphore, oneshot};
+
+use self::reads::Reads;
+pub use self::recover::RecoveryReport;
+use self::shared::Shared;
+use self::start::Threads;
+use self::writer::Request;
+use super::documents::Documents;
+use super::journal::{DeadLetter, Settled, What};
+use super::{
+    Appended, DuePage, EntryStore, LaneSummary, Lookup, MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle,
+    StoreError, StoreHealth, StoredEntry,
+};
+use crate::clock::{Clock, Timestamp};
+use crate::event::{EventId, LaneKey, Settlement};
+
+/// How an embedded store is run.
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    /// Size at which a journal segment is closed.
+    pub segment_bytes: u64,
+    /// Age at which a journal segment is closed.
+    pub segment_age: Duration,
+    /// How long a settlement waits for company before it is synced.
+    pub settle_delay: Duration,
+    /// How long a repetition is recognised, at least.
+    pub dedup_window: Duration,
+    /// How long dead letters are kept.
+    pub dead_retention: Duration,
+    /// Memory of the index's cache.
+    pub cache_bytes: u64,
+    /// Memory of unpacked blocks.
+    pub block_cache_bytes: usize,
+    /// Appends are refused when fewer bytes are free.
+    pub needed_bytes: u64,
+    /// Entries that may wait for the writer.
+    pub waiting_entries: usize,
+    /// Bytes of records that may wait for the writer.
+    pub waiting_bytes: usize,
+    /// A random number: becomes the salt of a new directory, by which its ids and frames are recognised.
+    pub salt: u64,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes: super::journal::JournalOptions::MAX_SEGMENT_BYTES,
+            segment_age: Duration::from_secs(300),
+            settle_delay: Duration::from_millis(50),
+            dedup_window: Duration::from_secs(24 * 3600),
+            dead_retention: Duration::from_secs(14 * 24 * 3600),
+            cache_bytes: 64 * 1024 * 1024,
+            block_cache_bytes: 16 * 1024 * 1024,
+            needed_bytes: super::directory::DEFAULT_NEEDED_BYTES,
+            waiting_entries: 64 * 1024,
+            waiting_bytes: 48 * 1024 * 1024,
+            salt: 0,
+        }
+    }
+}
+
+/// Records go to the writer in parts of at most so many bytes.
+const PART_BYTES: usize = 4 * 1024 * 1024;
+const PART_ENTRIES: usize = 4096;
+/// One permit of room stands for so many bytes.
+const ROOM_UNIT_BYTES: usize = 1024;
+
+/// The store. Dropping it without closing it loses nothing that was answered; it waits for its threads.
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    threads: Threads,
+    room: Arc<Semaphore>,
+    documents: Documents,
+    report: RecoveryReport,
+}
+
+impl EmbeddedStore {
+    /// Opens or creates the store in `root`, recovering whatever is there. Waits for the disk: not for a
+    /// runtime thread.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`], [`StoreError::Format`], or [`StoreError::Io`] when the system refuses.
+    pub fn open(root: &Path, options: EmbeddedOptions, clock: Clock) -> Result<Self, StoreError> {
+        Self::open_on(root, options, clock, Box::new(super::journal::OsDisk))
+    }
+
+    /// As [`EmbeddedStore::open`], with the journal's writes and syncs on another disk.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`].
+    pub fn open_on(
+        root: &Path,
+        options: EmbeddedOptions,
+        clock: Clock,
+        disk: Box<dyn super::journal::Disk>,
+    ) -> Result<Self, StoreError> {
+        let units = options.waiting_bytes.max(2 * PART_BYTES) / ROOM_UNIT_BYTES;
+        let units = units.min(options.waiting_entries.max(2 * PART_ENTRIES) * 2).min(Semaphore::MAX_PERMITS);
+        let started = start::start(root, options, clock, disk)?;
+        let documents = Documents::open(&started.shared.dir.documents())?;
+        Ok(Self {
+            shared: started.shared,
+            threads: started.threads,
+            room: Arc::new(Semaphore::new(units)),
+            documents,
+            report: started.report,
+        })
+    }
+
+    /// Rebuilds the index of the directory from its journal. Nobody may be using it.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`].
+    pub fn rebuild(root: &Path, options: &EmbeddedOptions) -> Result<RecoveryReport, StoreError> {
+        start::rebuild(root, options)
+    }
+
+    /// What the opening found.
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.report
+    }
+
+    /// The documents in the same directory.
+    #[must_use]
+    pub fn documents(&self) -> Documents {
+        self.documents.clone()
+    }
+
+    async fn append_all(&self, batch: Vec<NewEntry>) -> Result<Vec<Appended>, StoreError> {
+        self.shared.figures.writable()?;
+        if let Some(entry) = batch.iter().find(|entry| entry.record.len() > MAX_RECORD_BYTES) {
+            return Err(StoreError::TooLarge { bytes: entry.record.len() });
+        }
+        let entries = batch.len();
+        let mut waiting = Vec::new();
+        for (part, bytes) in parts(batch) {
+            let units = (bytes / ROOM_UNIT_BYTES).max(part.len().div_ceil(2)).max(1);
+            // A part is far smaller than all the room.
+            let units = u32::try_from(units).unwrap_or(u32::MAX);
+            let room = Arc::clone(&self.room).acquire_many_owned(units).await.ok();
+            let (reply, answer) = oneshot::channel();
+            self.send(Request::Append { entries: part, reply, room })?;
+            waiting.push(answer);
+        }
+        let mut answers = Vec::with_capacity(entries);
+        for answer in waiting {
+            answers.extend(answer.await.map_err(|_| self.gone())??);
+        }
+        Ok(answers)
+    }
+
+    async fn settle_all(&self, batch: Vec<Settle>) -> Result<(), StoreError> {
+        self.shared.figures.writable()?;
+        let mut decisions = Vec::with_capacity(batch.len());
+        let mut dead = Vec::new();
+        let mut lane: Option<(LaneKey, Option<u32>)> = None;
+        for settle in batch {
+            if lane.as_ref().is_none_or(|(key, _)| *key != settle.lane) {
+                lane = Some((settle.lane.clone(), self.shared.lanes.number(&settle.lane)));
+            }
+            // An unknown lane is empty: its entries are settled already. An id of another store stands nowhere.
+            let Some((_, Some(lane_no))) = lane else { continue };
+            let Some(home) = ids::decode(settle.id, self.shared.salt) else { continue };
+            let settled = Settled {
+                index: home.index,
+                from_due_ms: settle.due_at.map(Timestamp::ceil_millis),
+                what: What::from(&settle.settlement),
+            };
+            if let Settlement::Dead { .. } = settle.settlement {
+                dead.push(settle);
+            }
+            decisions.push((lane_no, home.block, settled));
+        }
+        if decisions.is_empty() {
+            return Ok(());
+        }
+        let letters = if dead.is_empty() { Vec::new() } else { self.letters(dead).await? };
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Settle { decisions, letters, reply })?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
+    /// The dead letters with their records; those of entries that no longer stand at the given place are left
+    /// out.
+    async fn letters(&self, dead: Vec<Settle>) -> Result<Vec<DeadLetter>, StoreError> {
+        let at_ms = self.shared.clock.now().as_millis();
+        self.read(move |reads| {
+            let mut letters = HashMap::with_capacity(dead.len());
+            for settle in dead {
+                let Settlement::Dead { reason, attempts } = settle.settlement else { continue };
+                let Lookup::Waiting(lane, entry) = reads.lookup(settle.id)? else { continue };
+                let place = settle.due_at.map(Timestamp::ceil_millis);
+                if entry.due_at.map(Timestamp::ceil_millis) != place {
+                    continue;
+                }
+                let letter =
+                    DeadLetter { id: settle.id, lane, at_ms, attempts, reason, record: entry.record };
+                letters.entry(settle.id).or_insert(letter);
+            }
+            Ok(letters.into_values().collect())
+        })
+        .await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reads) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let closed = self.shared.figures.closed.load(Ordering::Acquire);
+        let Some(work) = self.threads.work().filter(|_| !closed) else { return Err(StoreError::Closed) };
+        let reads = Reads { shared: Arc::clone(&self.shared), work };
+        let done = tokio::task::spawn_blocking(move || read(&reads)).await;
+        done.unwrap_or_else(|error| {
+            let path = self.shared.dir.root().display().to_string();
+            Err(StoreError::Io { operation: "read", path, reason: error.to_string() })
+        })
+    }
+
+    fn send(&self, request: Request) -> Result<(), StoreError> {
+        self.threads.send(request).map_err(|()| self.gone())
+    }
+
+    /// Why a thread no longer answers.
+    fn gone(&self) -> StoreError {
+        self.shared.figures.writable().err().unwrap_or(StoreError::Closed)
+    }
+}
+
+/// Splits a batch into parts that fit into a group, with their bytes.
+fn parts(batch: Vec<NewEntry>) -> Vec<(Vec<NewEntry>, usize)> {
+    let mut parts: Vec<(Vec<NewEntry>, usize)> = Vec::new();
+    for entry in batch {
+        let bytes = entry.record.len();
+        match parts.last_mut() {
+            Some((part, sum)) if *sum + bytes <= PART_BYTES && part.len() < PART_ENTRIES => {
+                *sum += bytes;
+                part.push(entry);
+            }
+            _ => parts.push((vec![entry], bytes)),
+        }
+    }
+    parts
+}
+
+impl EntryStore for EmbeddedStore {
+    fn append(&self, batch: Vec<NewEntry>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
+        Box::pin(self.append_all(batch))
+    }
+
+    fn read_ready<'a>(
+        &'a self,
+        lane: &'a LaneKey,
+        after: Option<EventId>,
+        limit: ReadLimit,
+    ) -> BoxFuture<'a, Result<Vec<StoredEntry>, StoreError>> {
+        let lane = lane.clone();
+        Box::pin(self.read(move |reads| reads.ready(&lane, after, limit)))
+    }
+
+    fn read_due<'a>(
+        &'a self,
+        lane: &'a LaneKey,
+        until: Timestamp,
+        skip: &'a HashSet<EventId>,
+        limit: ReadLimit,
+    ) -> BoxFuture<'a, Result<DuePage, StoreError>> {
+        // The walk runs on another thread; ids are sixteen bytes each and bounded by what is in flight.
+        let (lane, skip) = (lane.clone(), skip.clone());
+        Box::pin(self.read(move |reads| reads.due(&lane, until, &skip, limit)))
+    }
+
+    fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.settle_all(batch))
+    }
+
+    fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
+        Box::pin(self.read(move |reads| reads.lookup(id)))
+    }
+
+    fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>> {
+        Box::pin(self.read(Reads::lanes))
+    }
+
+    fn health(&self) -> StoreHealth {
+        self.shared.figures.health()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            if self.shared.figures.closed.swap(true, Ordering::AcqRel) {
+                return Ok(());
+            }
+            let (reply, answer) = oneshot::channel();
+            if self.threads.send(Request::Close { reply }).is_err() {
+                return self.shared.figures.sound();
+            }
+            answer.await.unwrap_or_else(|_| self.shared.figures.sound())
+        })
+    }
+}

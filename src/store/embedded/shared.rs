@@ -1,0 +1,90 @@
+//! What the threads of the store and its callers share: the directory, counters, and whether writes go on.
+//!
+//! Must not know: what travels through the threads.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::EmbeddedOptions;
+use super::cache::BlockCache;
+use crate::clock::Clock;
+use crate::store::directory::DataDir;
+use crate::store::index::lanes::Lanes;
+use crate::store::index::open::Database;
+use crate::store::index::read::IndexReader;
+use crate::store::index::segments::Segments;
+use crate::store::journal::{Reader, ScanReport};
+use crate::store::{StoreError, StoreHealth};
+
+/// One for each open store. The index is closed before the directory's lock is given back: fields are dropped
+/// in this order.
+pub(super) struct Shared {
+    pub reader: IndexReader,
+    pub db: Database,
+    pub lanes: Arc<Lanes>,
+    pub segments: Arc<Segments>,
+    pub blocks: Reader,
+    pub cache: BlockCache,
+    pub clock: Clock,
+    pub options: EmbeddedOptions,
+    /// By which ids and frames of this directory are told from others.
+    pub salt: u64,
+    pub figures: Figures,
+    /// Held while a commit changes counts and rows: who holds it sees both agree.
+    pub applying: Mutex<()>,
+    pub dir: DataDir,
+}
+
+/// Counters and states, cheap to read.
+#[derive(Default)]
+pub(super) struct Figures {
+    pub closed: AtomicBool,
+    pub full: AtomicBool,
+    pub disk_bytes: AtomicU64,
+    pub free_bytes: AtomicU64,
+    pub damaged_frames: AtomicU64,
+    pub lost_entries: AtomicU64,
+    pub errors: AtomicU64,
+    poisoned: Mutex<Option<String>>,
+}
+
+impl Figures {
+    /// Notes the first failure and answers with it, whoever asks.
+    pub(super) fn poison(&self, reason: &str) -> StoreError {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        let mut poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = poisoned.get_or_insert_with(|| reason.to_owned()).clone();
+        StoreError::Poisoned { reason }
+    }
+
+    /// Whether writes go on.
+    pub(super) fn writable(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { self.sound() }
+    }
+
+    /// As [`Figures::writable`], also for what was handed in before the store was closed.
+    pub(super) fn sound(&self) -> Result<(), StoreError> {
+        match &*self.poisoned.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => Err(StoreError::Poisoned { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes over what the recovery met.
+    pub(super) fn found(&self, report: &ScanReport) {
+        self.damaged_frames.store(report.damaged, Ordering::Relaxed);
+        self.lost_entries.store(report.lost_entries, Ordering::Relaxed);
+    }
+
+    pub(super) fn health(&self) -> StoreHealth {
+        StoreHealth {
+            poisoned: self.poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            full: self.full.load(Ordering::Relaxed),
+            disk_bytes: self.disk_bytes.load(Ordering::Relaxed),
+            free_bytes: self.free_bytes.load(Ordering::Relaxed),
+            damaged_frames: self.damaged_frames.load(Ordering::Relaxed),
+            lost_entries: self.lost_entries.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! Damage, lost indexes, failing disks, random histories: what was answered is there, or counted as lost.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::contract::{lane, options, plain, texts};
+use crate::store::journal::{Disk, OsDisk};
+use crate::store::memory::MemoryStore;
+
+const ALL: ReadLimit = ReadLimit { entries: 100_000, bytes: usize::MAX };
+
+fn clock() -> Clock {
+    Clock::manual(Timestamp::from_millis(1_000))
+}
+
+fn open(dir: &Path) -> EmbeddedStore {
+    EmbeddedStore::open(dir, options(), clock()).expect("opens")
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime")
+}
+
+/// Everything that a store holds of these lanes, ids apart.
+async fn contents(store: &dyn EntryStore, lanes: &[&str]) -> Vec<(Vec<String>, Vec<(String, u64, u16)>)> {
+    let mut all = Vec::new();
+    for name in lanes {
+        let plain = store.read_ready(&lane(name), None, ALL).await.expect("reads");
+        let due = store.read_due(&lane(name), Timestamp::MAX, &HashSet::new(), ALL).await.expect("reads");
+        let due = due.entries.iter().map(|entry| {
+            let text = String::from_utf8_lossy(&entry.record).into_owned();
+            (text, entry.due_at.map_or(0, Timestamp::as_millis), entry.attempts)
+        });
+        all.push((texts(&plain), due.collect()));
+    }
+    all
+}
+
+/// Some of everything: plain, delayed, settled, rescheduled.
+async fn fill(store: &EmbeddedStore) {
+    for round in 0..6_u64 {
+        let batch = (0..40).map(|n| {
+            let due_at = (n % 4 == 0).then(|| Timestamp::from_millis(5_000 + n));
+            let record = format!("{round}-{n} {}", fastrand::Rng::with_seed(round * 100 + n).u64(..));
+            NewEntry { due_at, ..plain(if n % 2 == 0 { "a" } else { "b" }, &record) }
+        });
+        store.append(batch.collect()).await.expect("appends");
+        let entries = store.read_ready(&lane("a"), None, ALL).await.expect("reads");
+        let settles = entries.iter().enumerate().filter(|(n, _)| n % 3 != 0).map(|(n, entry)| Settle {
+            lane: lane("a"),
+            id: entry.id,
+            due_at: None,
+            settlement: match n % 3 {
+                1 => Settlement::Delivered,
+                _ => Settlement::Reschedule { due_at: Timestamp::from_millis(9_000), attempts: 1 },
+            },
+        });
+        store.settle(settles.collect()).await.expect("settles");
+    }
+}
+
+#[test]
+fn a_lost_index_is_rebuilt_with_equal_content() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let runtime = runtime();
+    let store = open(dir.path());
+    runtime.block_on(fill(&store));
+    let before = runtime.block_on(contents(&store, &["a", "b"]));
+    drop(store);
+    fs::remove_dir_all(dir.path().join("index")).expect("deletes");
+    let store = open(dir.path());
+    assert!(store.recovery().rebuilt.is_some());
+    assert_eq!(runtime.block_on(contents(&store, &["a", "b"])), before);
+    drop(store);
+    let report = EmbeddedStore::rebuild(dir.path(), &options()).expect("rebuilds");
+    assert!(report.living > 0 && report.to_string().contains("as asked"));
+    let store = open(dir.path());
+    assert_eq!(store.recovery().rebuilt, None);
+    assert_eq!(runtime.block_on(contents(&store, &["a", "b"])), before);
+}
+
+#[test]
+fn flipped_bytes_of_the_index_lose_nothing() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let runtime = runtime();
+    let store = open(dir.path());
+    runtime.block_on(fill(&store));
+    let before = runtime.block_on(contents(&store, &["a", "b"]));
+    drop(store);
+    let file = dir.path().join("index/db");
+    let sound = fs::read(&file).expect("reads");
+    let used = sound.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut rebuilt = 0;
+    for _ in 0..24 {
+        let mut bytes = fs::read(&file).expect("reads");
+        let at = rng.usize(..used.min(bytes.len()));
+        bytes[at] ^= 1 << rng.u8(..8);
+        fs::write(&file, &bytes).expect("writes");
+        let store = open(dir.path());
+        rebuilt += usize::from(store.recovery().rebuilt.is_some());
+        assert_eq!(runtime.block_on(contents(&store, &["a", "b"])), before, "offset {at}");
+        drop(store);
+    }
+    assert!(rebuilt > 0, "no flip hit anything: the test proves nothing");
+}
+
+#[test]
+fn a_damaged_block_costs_its_own_entries_and_they_are_counted() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let runtime = runtime();
+    let store = open(dir.path());
+    for n in 0..3 {
+        let batch = (0..5).map(|m| plain("a", &format!("entry {n}.{m} marker{n}"))).collect();
+        runtime.block_on(store.append(batch)).expect("appends");
+    }
+    drop(store);
+    let damage = |needle: &[u8]| {
+        for file in crate::store::journal::list(&dir.path().join("journal")).expect("lists") {
+            let mut bytes = fs::read(&file.path).expect("reads");
+            if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
+                bytes[at] ^= 0xff;
+                fs::write(&file.path, bytes).expect("writes");
+                return;
+            }
+        }
+        panic!("nothing to damage");
+    };
+    damage(b"entry 1.0 marker1");
+    let store = open(dir.path());
+    let left = runtime.block_on(contents(&store, &["a"]));
+    assert_eq!(left[0].0.len(), 10);
+    assert_eq!(store.health().lost_entries, 5);
+    assert_eq!(fs::read_dir(dir.path().join("journal/quarantine")).expect("lists").count(), 1);
+    // The index learns of it behind the read's back: a settle waits for the same thread.
+    runtime.block_on(store.append(vec![plain("b", "x")])).expect("appends");
+    assert_eq!(runtime.block_on(store.lanes()).expect("lists")[0].ready, 10);
+    assert_eq!(runtime.block_on(contents(&store, &["a"])), left);
+    assert_eq!(store.health().lost_entries, 5, "counted once");
+}
+
+/// Fails from the N-th write or sync on; can leave out syncs to show that they are counted.
+struct Failing {
+    calls: Arc<AtomicUsize>,
+    fail_at: usize,
+}
+
+impl Failing {
+    fn step(&self) -> io::Result<()> {
+        if self.calls.fetch_add(1, Ordering::SeqCst) == self.fail_at {
+            return Err(io::Error::other("made to fail"));
+        }
+        Ok(())
+    }
+}
+
+impl Disk for Failing {
+    fn write_at(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.step()?;
+        OsDisk.write_at(file, bytes, offset)
+    }
+
+    fn sync(&mut self, file: &File) -> io::Result<()> {
+        self.step()?;
+        OsDisk.sync(file)
+    }
+}
+
+#[test]
+fn after_the_first_failure_nothing_is_acknowledged_or_synced_and_nothing_acknowledged_is_lost() {
+    let runtime = runtime();
+    let mut poisoned = 0;
+    for fail_at in 2..20 {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let calls = Arc::new(AtomicUsize::new(0));
+        let disk = Box::new(Failing { calls: Arc::clone(&calls), fail_at });
+        let store = EmbeddedStore::open_on(dir.path(), options(), clock(), disk).expect("opens");
+        let mut acknowledged = Vec::new();
+        for n in 0..8 {
+            let record = n.to_string();
+            match runtime.block_on(store.append(vec![plain("a", &record)])) {
+                Ok(_) => acknowledged.push(record),
+                Err(StoreError::Poisoned { .. }) => poisoned += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        let failed = store.health().poisoned.is_some();
+        assert_eq!(failed, acknowledged.len() < 8);
+        if failed {
+            assert_eq!(calls.load(Ordering::SeqCst), fail_at + 1, "the disk was used after a failure");
+            assert_eq!(runtime.block_on(contents(&store, &["a"]))[0].0, acknowledged, "reads go on");
+        }
+        drop(store);
+        let found = runtime.block_on(contents(&open(dir.path()), &["a"])).remove(0).0;
+        assert!(found.starts_with(&acknowledged), "{found:?} lacks some of {acknowledged:?}");
+    }
+    assert!(poisoned > 0);
+}
+
+/// Keeps writes back until they are synced, as a power cut shows them; a dishonest one forgets to.
+struct PowerCut {
+    honest: bool,
+    unsynced: Vec<(File, Vec<u8>, u64)>,
+}
+
+impl Disk for PowerCut {
+    fn write_at(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.unsynced.push((file.try_clone()?, bytes.to_vec(), offset));
+        Ok(())
+    }
+
+    fn sync(&mut self, _: &File) -> io::Result<()> {
+        for (file, bytes, offset) in self.unsynced.drain(..).filter(|_| self.honest) {
+            OsDisk.write_at(&file, &bytes, offset)?;
+        }
+        Ok(())
+    }
+}
+
+/// The index deleted as well: after a power cut it may be gone.
+fn found_after_a_power_cut(honest: bool) -> Vec<String> {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let runtime = runtime();
+    let disk = Box::new(PowerCut { honest, unsynced: Vec::new() });
+    let store = EmbeddedStore::open_on(dir.path(), options(), clock(), disk).expect("opens");
+    for n in 0..5 {
+        runtime.block_on(store.append(vec![plain("a", &n.to_string())])).expect("appends");
+    }
+    drop(store);
+    fs::remove_dir_all(dir.path().join("index")).expect("deletes");
+    runtime.block_on(contents(&open(dir.path()), &["a"])).remove(0).0
+}
+
+#[test]
+fn what_was_answered_is_synced_and_the_test_can_tell() {
+    assert_eq!(found_after_a_power_cut(true), ["0", "1", "2", "3", "4"]);
+    assert_eq!(
+        found_after_a_power_cut(false),
+        Vec::<String>::new(),
+        "the negative control must lose entries"
+    );
+}
+
+#[test]
+fn settled_segments_give_their_space_back() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let runtime = runtime();
+    let store = open(dir.path());
+    let segments = || crate::store::journal::list(&dir.path().join("journal")).expect("lists").len();
+    let mut most = 0;
+    for round in 0..40 {
+        let record: String = (0..4000).map(|_| fastrand::alphanumeric()).collect();
+        runtime.block_on(store.append(vec![plain("a", &record), plain("a", &record)])).expect("appends");
+        let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
+        // One old entry stays until the end.
+        let gone = entries.iter().skip(usize::from(round < 39)).map(|entry| Settle {
+            lane: lane("a"),
+            id: entry.id,
+            due_at: None,
+            settlement: Settlement::Delivered,
+        });
+        runtime.block_on(store.settle(gone.collect())).expect("settles");
+        most = most.max(segments());
+    }
+    assert!(most > 5, "{most} segments prove nothing");
+    let gone_within = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        segments() <= 2
+    });
+    assert!(gone_within, "{} segments are left", segments());
+    drop(store);
+    assert_eq!(runtime.block_on(contents(&open(dir.path()), &["a"]))[0].0, Vec::<String>::new());
+}
+
+#[test]
+fn a_full_disk_refuses_appends_and_takes_settlements() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let runtime = runtime();
+    let store = open(dir.path());
+    runtime.block_on(store.append(vec![plain("a", "1")])).expect("appends");
+    drop(store);
+    let full = EmbeddedOptions { needed_bytes: u64::MAX, ..options() };
+    let store = EmbeddedStore::open(dir.path(), full, clock()).expect("opens");
+    let refused = runtime.block_on(store.append(vec![plain("a", "2")]));
+    assert!(matches!(refused, Err(StoreError::Full { .. })));
+    assert!(store.health().full);
+    let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
+    let settle =
+        Settle { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Delivered };
+    runtime.block_on(store.settle(vec![settle])).expect("settles");
+    assert_eq!(runtime.block_on(contents(&store, &["a"]))[0].0, Vec::<String>::new());
+}
+
+/// One step of a random history.
+#[derive(Debug, Clone)]
+enum Step {
+    Append(Vec<(u8, Option<u16>, Option<u8>)>),
+    SettlePlain { lane: u8, at: usize, reschedule: Option<u16> },
+    SettleDue { lane: u8, at: usize, reschedule: Option<u16> },
+    Reopen,
+    LoseIndex,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let entry = (0..3_u8, proptest::option::of(0..50_u16), proptest::option::weighted(0.2, 0..6_u8));
+    let reschedule = || proptest::option::of(0..50_u16);
+    prop_oneof![
+        4 => prop::collection::vec(entry, 1..6).prop_map(Step::Append),
+        4 => (0..3_u8, 0..8_usize, reschedule())
+            .prop_map(|(lane, at, reschedule)| Step::SettlePlain { lane, at, reschedule }),
+        4 => (0..3_u8, 0..8_usize, reschedule())
+            .prop_map(|(lane, at, reschedule)| Step::SettleDue { lane, at, reschedule }),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::LoseIndex),
+    ]
+}
+
+const LANES: [&str; 3] = ["a", "b", "c"];
+
+async fn settle_one(store: &dyn EntryStore, name: &str, due: bool, at: usize, reschedule: Option<u16>) {
+    let lane = lane(name);
+    let entries = if due {
+        let page = store.read_due(&lane, Timestamp::MAX, &HashSet::new(), ALL).await;
+        page.expect("reads").entries
+    } else {
+        store.read_ready(&lane, None, ALL).await.expect("reads")
+    };
+    let Some(entry) = entries.get(at) else { return };
+    let settlement = match reschedule {
+        Some(due) => Settlement::Reschedule {
+            due_at: Timestamp::from_millis(due.into()),
+            attempts: entry.attempts + 1,
+        },
+        None => Settlement::Delivered,
+    };
+    let settle = Settle { lane, id: entry.id, due_at: entry.due_at, settlement };
+    store.settle(vec![settle]).await.expect("settles");
+    let found = store.lookup(entry.id).await.expect("looks up");
+    assert_eq!(matches!(found, Lookup::Waiting(..)), reschedule.is_some());
+}
+
+fn kinds(answers: &[Appended]) -> Vec<u8> {
+    answers
+        .iter()
+        .map(|answer| match answer {
+            Appended::New(_) => 0,
+            Appended::Duplicate(_) => 1,
+            Appended::Conflict(_) => 2,
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn random_histories_end_as_in_the_model(steps in prop::collection::vec(step(), 1..40)) {
+        let runtime = runtime();
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (model, mut store) = (MemoryStore::new(clock()), Some(open(dir.path())));
+        let mut serial = 0_u32;
+        for step in steps {
+            let embedded = store.as_ref().expect("open");
+            match step {
+                Step::Append(entries) => {
+                    let batch: Vec<NewEntry> = entries.iter().map(|(lane_no, due, key)| {
+                        serial += 1;
+                        let due_at = due.map(|due| Timestamp::from_millis(due.into()));
+                        let dedup = key.map(|key| crate::store::Dedup { key: [key; 16], fingerprint: u64::from(serial % 2) });
+                        NewEntry { due_at, dedup, ..plain(LANES[usize::from(*lane_no)], &format!("{serial:04}")) }
+                    }).collect();
+                    let expected = runtime.block_on(model.append(batch.clone())).expect("appends");
+                    let got = runtime.block_on(embedded.append(batch)).expect("appends");
+                    prop_assert_eq!(kinds(&got), kinds(&expected));
+                }
+                Step::SettlePlain { lane, at, reschedule } => for store in [&model as &dyn EntryStore, embedded] {
+                    runtime.block_on(settle_one(store, LANES[usize::from(lane)], false, at, reschedule));
+                },
+                Step::SettleDue { lane, at, reschedule } => for store in [&model as &dyn EntryStore, embedded] {
+                    runtime.block_on(settle_one(store, LANES[usize::from(lane)], true, at, reschedule));
+                },
+                Step::Reopen => {
+                    store = None;
+                    store = Some(store.unwrap_or_else(|| open(dir.path())));
+                }
+                Step::LoseIndex => {
+                    store = None;
+                    // Only the keys of dead segments are lost with the index; here no segment has died yet.
+                    fs::remove_dir_all(dir.path().join("index")).expect("deletes");
+                    store = Some(store.unwrap_or_else(|| open(dir.path())));
+                }
+            }
+            let embedded = store.as_ref().expect("open");
+            prop_assert_eq!(runtime.block_on(contents(embedded, &LANES)), runtime.block_on(contents(&model, &LANES)));
+            let summary = |lanes: Vec<LaneSummary>| -> Vec<_> {
+                lanes.into_iter().map(|lane| (lane.lane, lane.ready, lane.delayed, lane.next_due)).collect()
+            };
+            prop_assert_eq!(
+                summary(runtime.block_on(embedded.lanes()).expect("lists")),
+                summary(runtime.block_on(model.lanes()).expect("lists"))
+            );
+        }
+    }
+}

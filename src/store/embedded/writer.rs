@@ -1,0 +1,281 @@
+//! The writer thread: group commit. It takes everything that waits, writes it at once, syncs once, and hands
+//! the commit with its callers to the indexer, which answers them.
+//!
+//! Order: dead letters are synced before their settlement; answers leave after the sync and the index.
+//!
+//! Must not know: rows of the index, reads.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::commit::{self, AppendReply, Decision, Draft};
+use super::indexer::{Commit, Work};
+use super::shared::Shared;
+use crate::clock::Timestamp;
+use crate::store::index::dedup::DedupIndex;
+use crate::store::index::guarded;
+use crate::store::journal::{DeadLetter, DeadLog, Group, Journal, Position};
+use crate::store::{Appended, NewEntry, StoreError};
+
+/// What the writer is asked for.
+pub(super) enum Request {
+    Append {
+        entries: Vec<NewEntry>,
+        reply: oneshot::Sender<Result<Vec<Appended>, StoreError>>,
+        room: Option<OwnedSemaphorePermit>,
+    },
+    Settle {
+        decisions: Vec<Decision>,
+        letters: Vec<DeadLetter>,
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
+    Close {
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
+}
+
+/// A commit takes no more requests beyond these.
+const COMMIT_BYTES: usize = 12 * 1024 * 1024;
+const COMMIT_ENTRIES: usize = 16 * 1024;
+/// So many pending settlements do not wait for company.
+const SETTLEMENTS: usize = 8 * 1024;
+const ROOM_AGE: Duration = Duration::from_millis(200);
+const UPKEEP_AGE: Duration = Duration::from_secs(60);
+
+/// The thread's state.
+pub(super) struct Writer {
+    pub shared: Arc<Shared>,
+    pub journal: Journal,
+    pub dead: DeadLog,
+    pub dedup: DedupIndex,
+    pub indexer: SyncSender<Work>,
+    /// The newest acceptance so far, Unix ms: time in the journal never decreases.
+    pub newest_ms: u64,
+    pub group: Group,
+    pub pending: Pending,
+    pub room_checked: Option<Timestamp>,
+    pub upkeep_done: Timestamp,
+}
+
+/// Requests that the next commit takes.
+#[derive(Default)]
+pub(super) struct Pending {
+    appends: Vec<Request>,
+    append_entries: usize,
+    append_bytes: usize,
+    decisions: Vec<Decision>,
+    letters: Vec<DeadLetter>,
+    settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    first_settle: Option<Timestamp>,
+    close: Option<oneshot::Sender<Result<(), StoreError>>>,
+}
+
+impl Pending {
+    fn take(&mut self, request: Request, now: Timestamp) {
+        match request {
+            Request::Append { ref entries, .. } => {
+                self.append_entries += entries.len();
+                self.append_bytes += entries.iter().map(|entry| entry.record.len()).sum::<usize>();
+                self.appends.push(request);
+            }
+            Request::Settle { decisions, letters, reply } => {
+                self.decisions.extend(decisions);
+                self.letters.extend(letters);
+                self.settles.push(reply);
+                self.first_settle.get_or_insert(now);
+            }
+            Request::Close { reply } => self.close = Some(reply),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.append_entries >= COMMIT_ENTRIES
+            || self.append_bytes >= COMMIT_BYTES
+            || self.decisions.len() >= SETTLEMENTS
+            || self.close.is_some()
+    }
+
+    /// How long the next commit may wait for more; `None` when nothing waits for it.
+    fn patience(&self, now: Timestamp, settle_delay: Duration) -> Option<Duration> {
+        if !self.appends.is_empty() || self.is_full() {
+            return Some(Duration::ZERO);
+        }
+        self.first_settle.map(|first| settle_delay.saturating_sub(now.since(first)))
+    }
+}
+
+impl Writer {
+    /// Until the store is closed or dropped. Settlements that wait are written before.
+    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+        loop {
+            let open = self.gather(requests);
+            let closing = self.pending.close.take();
+            self.commit();
+            self.upkeep();
+            if let Some(reply) = closing {
+                // Without an indexer the store is poisoned; whoever asks hears so.
+                let _ = self.indexer.send(Work::Close { reply });
+                return;
+            }
+            if !open {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a reason to commit. False when no request can come any more.
+    fn gather(&mut self, requests: &Receiver<Request>) -> bool {
+        loop {
+            let now = self.shared.clock.now();
+            while !self.pending.is_full() {
+                let Ok(request) = requests.try_recv() else { break };
+                self.pending.take(request, now);
+            }
+            let received = match self.pending.patience(now, self.shared.options.settle_delay) {
+                Some(Duration::ZERO) => return true,
+                Some(patience) => requests.recv_timeout(patience),
+                None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match received {
+                Ok(request) => self.pending.take(request, self.shared.clock.now()),
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.appends.is_empty() && pending.settles.is_empty() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        self.newest_ms = self.newest_ms.max(now.as_millis());
+        let room = self.room(now);
+        let mut draft = Draft::default();
+        let Pending { appends, decisions, letters, settles, .. } = pending;
+        let written = self.shared.figures.sound().and_then(|()| {
+            self.draft(&mut draft, appends, &room)?;
+            if !letters.is_empty() {
+                self.dead.append(&letters, now)?;
+            }
+            let runs = commit::runs(decisions);
+            draft.encode(&mut self.group, &runs, self.newest_ms)?;
+            let positions = self.journal.append(&mut self.group, now)?;
+            Ok((runs, positions))
+        });
+        match written {
+            Ok((runs, positions)) => self.hand_on(draft, runs, &positions, settles),
+            Err(error) => {
+                let error = self.shared.figures.poison(&error.to_string());
+                draft.appends.into_iter().for_each(|append| drop(append.reply.send(Err(error.clone()))));
+                settles.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+            }
+        }
+    }
+
+    /// Puts the appends into blocks. After an error every request still gets its answer from the caller: those
+    /// not yet drafted hear that the writer dropped them.
+    fn draft(
+        &mut self,
+        draft: &mut Draft,
+        appends: Vec<Request>,
+        room: &Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for request in appends {
+            let Request::Append { entries, reply, room: permit } = request else { continue };
+            if let Err(full) = room {
+                let _ = reply.send(Err(full.clone()));
+                continue;
+            }
+            let mut answers = Vec::with_capacity(entries.len());
+            for entry in entries {
+                let answer = draft
+                    .add(entry, &self.shared.lanes, |dedup| guarded(|| self.dedup.find(dedup)))
+                    .map_err(|error| StoreError::Poisoned { reason: error.to_string() })?;
+                answers.push(answer);
+            }
+            draft.appends.push(AppendReply { answers, reply, room: permit });
+        }
+        Ok(())
+    }
+
+    fn hand_on(
+        &mut self,
+        draft: Draft,
+        runs: Vec<crate::store::journal::SettledRun>,
+        positions: &[Position],
+        settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    ) {
+        let (salt, newest_ms) = (self.shared.salt, self.newest_ms);
+        for (block, at) in draft.blocks.iter().zip(positions) {
+            for row in &block.dedup {
+                let Ok(index) = u8::try_from(row.index) else { continue };
+                let id = super::ids::encode(newest_ms, super::ids::Home { block: *at, index }, salt);
+                if let Err(error) = guarded(|| self.dedup.insert(&row.dedup, id)) {
+                    // The entries are durable and will be answered; nothing is accepted after them.
+                    self.shared.figures.poison(&error.to_string());
+                }
+            }
+        }
+        let mut replies = Vec::with_capacity(draft.appends.len());
+        for append in draft.appends {
+            let answers: Option<Vec<Appended>> = append
+                .answers
+                .iter()
+                .map(|answer| commit::answer(*answer, positions, newest_ms, salt))
+                .collect();
+            if let Some(answers) = answers {
+                replies.push((append.reply, answers, append.room));
+            }
+        }
+        let blocks = draft.blocks.into_iter().zip(positions.iter().copied());
+        let commit = Commit {
+            blocks: blocks
+                .map(|(block, at)| (at, block.lane_no, block.lane, block.records.len(), block.due_ms))
+                .collect(),
+            accepted_ms: newest_ms,
+            runs,
+            end: self.journal.end(),
+            replies,
+            settles,
+        };
+        // A dead indexer has poisoned the store; callers hear that their reply was dropped.
+        let _ = self.indexer.send(Work::Commit(commit));
+    }
+
+    /// Whether there is room for appends; asked of the system at most every [`ROOM_AGE`].
+    fn room(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let figures = &self.shared.figures;
+        let fresh = self.room_checked.is_some_and(|checked| now.since(checked) < ROOM_AGE);
+        let needed_bytes = self.shared.options.needed_bytes;
+        let room = if fresh && !figures.full.load(std::sync::atomic::Ordering::Relaxed) {
+            return Ok(());
+        } else {
+            self.shared.dir.room(needed_bytes)?
+        };
+        self.room_checked = Some(now);
+        figures.free_bytes.store(room.free_bytes, std::sync::atomic::Ordering::Relaxed);
+        let checked = room.check();
+        figures.full.store(checked.is_err(), std::sync::atomic::Ordering::Relaxed);
+        checked
+    }
+
+    /// Lets keys and dead letters go that have outlived their time.
+    fn upkeep(&mut self) {
+        let now = self.shared.clock.now();
+        if now.since(self.upkeep_done) < UPKEEP_AGE {
+            return;
+        }
+        self.upkeep_done = now;
+        let expired = guarded(|| self.dedup.expire(now.as_millis())).map_err(|error| error.to_string());
+        let removed = self.dead.expire(now).map(|_| ()).map_err(|error| error.to_string());
+        for error in [expired, removed].into_iter().filter_map(Result::err) {
+            self.shared.figures.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tracing::warn!(error, "store upkeep failed; it is tried again later");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Idempotency keys: trees that each cover a span of time and are dropped whole once everything in them has
+//! outlived the window.
+//!
+//! Must not know: lanes, blocks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::IndexError;
+use crate::event::EventId;
+use crate::store::{Appended, Dedup};
+
+/// A window is covered by about this many trees: each is asked for each key.
+const TREES: u64 = 6;
+const MIN_SPAN_MS: u64 = 60_000;
+const PREFIX: &str = "dedup-";
+
+/// The keys on record. Owned by the writer.
+pub(in crate::store) struct DedupIndex {
+    db: sled::Db,
+    window_ms: u64,
+    span_ms: u64,
+    /// By number of the span of acceptance times that they cover.
+    trees: BTreeMap<u64, sled::Tree>,
+}
+
+impl DedupIndex {
+    pub(in crate::store) fn open(db: sled::Db, window: Duration) -> Result<Self, IndexError> {
+        let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        let span_ms = (window_ms / TREES).max(MIN_SPAN_MS);
+        let mut trees = BTreeMap::new();
+        for name in db.tree_names() {
+            let text = String::from_utf8_lossy(&name).into_owned();
+            let Some((span, number)) = text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')) else {
+                continue;
+            };
+            // Trees of another window length cover other spans: their keys are kept no longer.
+            match (span.parse::<u64>(), number.parse::<u64>()) {
+                (Ok(span), Ok(number)) if span == span_ms => {
+                    trees.insert(number, db.open_tree(&name)?);
+                }
+                _ => {
+                    db.drop_tree(&name)?;
+                }
+            }
+        }
+        Ok(Self { db, window_ms, span_ms, trees })
+    }
+
+    /// What was handed in under this key, newest first.
+    pub(in crate::store) fn find(&self, dedup: &Dedup) -> Result<Option<Appended>, IndexError> {
+        for tree in self.trees.values().rev() {
+            if let Some(value) = tree.get(dedup.key)? {
+                return Ok(Some(answer(dedup, &value)?));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Records a key.
+    pub(in crate::store) fn insert(&mut self, dedup: &Dedup, id: EventId) -> Result<(), IndexError> {
+        let number = id.accepted_at().as_millis() / self.span_ms;
+        let tree = match self.trees.entry(number) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(self.db.open_tree(format!("{PREFIX}{}-{number}", self.span_ms))?)
+            }
+        };
+        let mut value = [0; 24];
+        let (fingerprint, rest) = value.split_at_mut(8);
+        fingerprint.copy_from_slice(&dedup.fingerprint.to_be_bytes());
+        rest.copy_from_slice(&id.to_bytes());
+        tree.insert(dedup.key, &value)?;
+        Ok(())
+    }
+
+    /// Drops the trees in which everything is older than the window.
+    pub(in crate::store) fn expire(&mut self, now_ms: u64) -> Result<(), IndexError> {
+        let keep_from = now_ms.saturating_sub(self.window_ms) / self.span_ms;
+        while let Some((number, tree)) = self.trees.first_key_value() {
+            if *number >= keep_from {
+                break;
+            }
+            let (name, number) = (tree.name(), *number);
+            self.trees.remove(&number);
+            self.db.drop_tree(name)?;
+        }
+        Ok(())
+    }
+}
+
+fn answer(dedup: &Dedup, value: &[u8]) -> Result<Appended, IndexError> {
+    let wrong = IndexError::Corrupt("dedup row");
+    let (fingerprint, id) = value.split_first_chunk().ok_or_else(|| wrong.clone())?;
+    let id = EventId::from_bytes(id.try_into().map_err(|_| wrong)?);
+    Ok(if u64::from_be_bytes(*fingerprint) == dedup.fingerprint {
+        Appended::Duplicate(id)
+    } else {
+        Appended::Conflict(id)
+    })
+}

@@ -1,0 +1,61 @@
+//! The index: a cache of the journal in sled that makes starts and ordered reads fast. It is checked when it
+//! is opened and rebuilt from the journal whenever it is missing, unreadable or does not add up.
+//!
+//! One tree holds all rows and the checkpoint, so that both change in one atomic batch of at most
+//! [`batch::MAX_ROWS`] rows. Numbers in keys are big-endian: byte order is reading order.
+//!
+//! | key | value |
+//! |---|---|
+//! | `1 lane` | the lane's key as text |
+//! | `2 lane segment offset` | a block with entries in plain order: [`rows::BlockRow`] |
+//! | `3 lane segment offset` | a block whose living entries are all put off: [`rows::BlockRow`] |
+//! | `4 lane due_ms segment offset index` | attempts of an entry that was put off |
+//! | `5 segment offset index` | due_ms and attempts of an entry that was *rescheduled* |
+//! | `6` | the checkpoint: [`rows::Checkpoint`] |
+//! | `7 segment older` | `segment` holds settlements of entries of the segment `older` |
+//!
+//! Beside it stand the trees of [`dedup`], which the check leaves out.
+//!
+//! Must not know: threads, callers, what a record means. No type of sled leaves this room.
+
+pub(super) mod apply;
+pub(super) mod batch;
+pub(super) mod dedup;
+pub(super) mod keys;
+pub(super) mod lanes;
+pub(super) mod open;
+pub(super) mod read;
+pub(super) mod rows;
+pub(super) mod segments;
+
+/// The index can no longer be used: it is set aside and rebuilt at the next start.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum IndexError {
+    /// The library failed.
+    #[error("index: {0}")]
+    Library(String),
+    /// The library panicked.
+    #[error("index: panic: {0}")]
+    Panic(String),
+    /// A row is not what it should be.
+    #[error("index: {0}")]
+    Corrupt(&'static str),
+}
+
+impl From<sled::Error> for IndexError {
+    fn from(error: sled::Error) -> Self {
+        Self::Library(error.to_string())
+    }
+}
+
+/// Runs `work`, turning a panic of the library into an error.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("without a message");
+        Err(IndexError::Panic(text.to_owned()))
+    })
+}

@@ -1,0 +1,124 @@
+//! Opening: everything is read once, counted and added up. Whatever does not add up is not used.
+//!
+//! Must not know: the journal's files, apart from the numbers of its segments.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::apply::Indexer;
+use super::batch::Rows;
+use super::dedup::DedupIndex;
+use super::keys::Key;
+use super::lanes::Lanes;
+use super::read::IndexReader;
+use super::rows::{self, BlockRow, Checkpoint, digest};
+use super::segments::Segments;
+use super::{IndexError, guarded};
+use crate::event::LaneKey;
+
+const TREE: &str = "rows";
+
+/// An index that adds up.
+pub(in crate::store) struct Opened {
+    pub db: Database,
+    pub indexer: Indexer,
+    pub reader: IndexReader,
+    pub dedup: DedupIndex,
+    pub checkpoint: Checkpoint,
+}
+
+/// The handle by which the index is flushed.
+#[derive(Clone)]
+pub(in crate::store) struct Database(sled::Db);
+
+impl Database {
+    /// Hands everything written so far to the system. For one dedicated thread.
+    pub(in crate::store) fn flush(&self) -> Result<(), IndexError> {
+        guarded(|| Ok(self.0.flush().map(|_| ())?))
+    }
+}
+
+/// Opens the index at `path`, or creates an empty one, and checks it against itself and against the segments
+/// that exist. Panics of the library are answered as errors.
+pub(in crate::store) fn open(
+    path: &Path,
+    cache_bytes: u64,
+    window: Duration,
+    segments: &BTreeSet<u32>,
+) -> Result<Opened, IndexError> {
+    guarded(|| {
+        let db = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
+        let tree = db.open_tree(TREE)?;
+        let lanes = Arc::new(Lanes::default());
+        let counts = Arc::new(Segments::default());
+        let checkpoint = check(&tree, &lanes, &counts, segments)?;
+        let reader = IndexReader::new(tree.clone(), Arc::clone(&lanes));
+        let dedup = DedupIndex::open(db.clone(), window)?;
+        let indexer = Indexer { rows: Rows::new(tree, checkpoint), lanes, segments: counts };
+        Ok(Opened { db: Database(db), indexer, reader, dedup, checkpoint })
+    })
+}
+
+/// Walks all rows: the sum must be the checkpoint's, and what the rows say of each other must agree.
+fn check(
+    tree: &sled::Tree,
+    lanes: &Lanes,
+    counts: &Segments,
+    segments: &BTreeSet<u32>,
+) -> Result<Checkpoint, IndexError> {
+    let mut stored = None;
+    let (mut rows, mut sum) = (0_u64, 0_u64);
+    let (mut due, mut parked) = (0_u64, 0_u64);
+    for row in tree.iter() {
+        let (key, value) = row?;
+        let decoded = Key::decode(&key).ok_or(IndexError::Corrupt("key"))?;
+        if decoded == Key::Checkpoint {
+            stored = Some(Checkpoint::decode(&value)?);
+            continue;
+        }
+        rows += 1;
+        sum = sum.wrapping_add(digest(&key, &value));
+        match decoded {
+            Key::Lane(no) => {
+                let text = std::str::from_utf8(&value).map_err(|_| IndexError::Corrupt("lane row"))?;
+                lanes.adopt(no, &LaneKey::new(text).map_err(|_| IndexError::Corrupt("lane row"))?);
+            }
+            Key::Block { lane, at, .. } => {
+                let block = BlockRow::decode(&value)?;
+                if !segments.contains(&at.segment) {
+                    return Err(IndexError::Corrupt("block in a missing segment"));
+                }
+                // Lane rows sort before block rows.
+                let lane = lanes.key(lane).ok_or(IndexError::Corrupt("block of an unknown lane"))?;
+                lanes.add(&lane, block.live().into());
+                counts.add(at.segment, block.live().into());
+                parked += u64::from(block.live() - block.ready());
+            }
+            Key::Due(_) => {
+                rows::attempts(&value)?;
+                due += 1;
+            }
+            Key::Moved { .. } => {
+                rows::moved(&value)?;
+            }
+            Key::Refers { segment, older } => {
+                counts.refer(segment, older);
+            }
+            Key::Checkpoint => {}
+        }
+    }
+    let Some(checkpoint) = stored else {
+        return if rows == 0 { Ok(Checkpoint::default()) } else { Err(IndexError::Corrupt("no checkpoint")) };
+    };
+    if (checkpoint.rows, checkpoint.sum) != (rows, sum) {
+        return Err(IndexError::Corrupt("the rows do not add up"));
+    }
+    // A batch that was cut between due rows and their block is completed by the replay.
+    if due < parked {
+        return Err(IndexError::Corrupt("due rows are missing"));
+    }
+    lanes.start_at(checkpoint.next_lane);
+    Ok(checkpoint)
+}

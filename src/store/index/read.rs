@@ -1,0 +1,168 @@
+//! Reads: walks over the rows of one lane. None changes anything; each costs what it returns or skips.
+//!
+//! Must not know: records, the journal's files.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::keys::{DueKey, Key};
+use super::lanes::Lanes;
+use super::rows::{self, BlockRow};
+use super::{IndexError, guarded};
+use crate::clock::Timestamp;
+use crate::event::LaneKey;
+use crate::store::LaneSummary;
+use crate::store::journal::Position;
+
+const LAST: Position = Position { segment: u32::MAX, offset: u32::MAX };
+
+/// Where an entry stands according to the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Standing {
+    Settled,
+    Plain,
+    /// `moved` is the due time and the attempts of a rescheduled entry, `None` while it waits for its first.
+    Due {
+        moved: Option<(u64, u16)>,
+    },
+}
+
+/// Cheap to clone; for any thread.
+#[derive(Clone)]
+pub(in crate::store) struct IndexReader {
+    tree: sled::Tree,
+    lanes: Arc<Lanes>,
+}
+
+impl IndexReader {
+    pub(in crate::store) fn new(tree: sled::Tree, lanes: Arc<Lanes>) -> Self {
+        Self { tree, lanes }
+    }
+
+    /// Shows the lane's blocks with plain entries from `from` on, in order, until told to stop.
+    pub(in crate::store) fn ready(
+        &self,
+        lane: u32,
+        from: Position,
+        mut visit: impl FnMut(Position, &BlockRow) -> ControlFlow<()>,
+    ) -> Result<(), IndexError> {
+        guarded(|| {
+            let first = Key::Block { ready: true, lane, at: from }.encode();
+            let last = Key::Block { ready: true, lane, at: LAST }.encode();
+            for row in self.tree.range(first..=last) {
+                let (key, value) = row?;
+                let Some(Key::Block { at, .. }) = Key::decode(&key) else {
+                    return Err(IndexError::Corrupt("key"));
+                };
+                if visit(at, &BlockRow::decode(&value)?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Shows the lane's entries that were put off, in due order with their attempts, until told to stop.
+    pub(in crate::store) fn due(
+        &self,
+        lane: u32,
+        mut visit: impl FnMut(DueKey, u16) -> ControlFlow<()>,
+    ) -> Result<(), IndexError> {
+        guarded(|| {
+            let zero = Position::default();
+            let first = Key::Due(DueKey { lane, due_ms: 0, block: zero, index: 0 }).encode();
+            let last = Key::Due(DueKey { lane, due_ms: u64::MAX, block: LAST, index: u8::MAX }).encode();
+            for row in self.tree.range(first..=last) {
+                let (key, value) = row?;
+                let Some(Key::Due(due)) = Key::decode(&key) else {
+                    return Err(IndexError::Corrupt("key"));
+                };
+                if visit(due, rows::attempts(&value)?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The row of one block; `None` when all its entries are settled.
+    pub(in crate::store) fn block(&self, lane: u32, at: Position) -> Result<Option<BlockRow>, IndexError> {
+        guarded(|| {
+            for ready in [true, false] {
+                if let Some(value) = self.tree.get(Key::Block { ready, lane, at }.encode())? {
+                    return BlockRow::decode(&value).map(Some);
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Where the entry `index` of a block stands.
+    pub(in crate::store) fn standing(
+        &self,
+        lane_no: u32,
+        block: Position,
+        index: u8,
+    ) -> Result<Standing, IndexError> {
+        let Some(lane) = self.lanes.canonical(lane_no) else { return Ok(Standing::Settled) };
+        let Some(row) = self.block(lane, block)? else { return Ok(Standing::Settled) };
+        if row.settled.has(index) {
+            return Ok(Standing::Settled);
+        }
+        if !row.moved.has(index) {
+            return Ok(Standing::Plain);
+        }
+        let value = guarded(|| Ok(self.tree.get(Key::Moved { block, index }.encode())?))?;
+        Ok(Standing::Due { moved: value.map(|value| rows::moved(&value)).transpose()? })
+    }
+
+    /// Every lane that holds something. Walks all rows.
+    pub(in crate::store) fn summaries(&self) -> Result<Vec<LaneSummary>, IndexError> {
+        let mut found: HashMap<u32, LaneSummary> = HashMap::new();
+        guarded(|| {
+            for row in self.tree.iter() {
+                let (key, value) = row?;
+                let (no, ready, delayed, due, oldest) = match Key::decode(&key) {
+                    Some(Key::Block { lane, .. }) => {
+                        let block = BlockRow::decode(&value)?;
+                        (lane, block.ready(), 0, None, Some(Timestamp::from_millis(block.accepted_ms)))
+                    }
+                    Some(Key::Due(due)) => (due.lane, 0, 1, Some(Timestamp::from_millis(due.due_ms)), None),
+                    _ => continue,
+                };
+                let Some(summary) = summary(&mut found, &self.lanes, no) else { continue };
+                summary.ready += u64::from(ready);
+                summary.delayed += delayed;
+                summary.next_due = earlier(summary.next_due, due);
+                summary.oldest = earlier(summary.oldest, oldest);
+            }
+            Ok(())
+        })?;
+        let mut lanes: Vec<_> = found.into_values().collect();
+        lanes.sort_unstable_by(|a, b| a.lane.cmp(&b.lane));
+        Ok(lanes)
+    }
+}
+
+fn summary<'a>(
+    found: &'a mut HashMap<u32, LaneSummary>,
+    lanes: &Lanes,
+    no: u32,
+) -> Option<&'a mut LaneSummary> {
+    let entry = match found.entry(no) {
+        std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+        std::collections::hash_map::Entry::Vacant(entry) => {
+            let lane: LaneKey = lanes.key(no)?;
+            entry.insert(LaneSummary { lane, ready: 0, delayed: 0, next_due: None, oldest: None })
+        }
+    };
+    Some(entry)
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

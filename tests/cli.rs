@@ -1,0 +1,89 @@
+//! The program from outside: exit codes, what goes to which stream, the configuration's way in.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// Runs tidegate in an empty directory with this environment and no other.
+fn tidegate(directory: &TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(arguments).current_dir(directory.path()).env_clear().envs(environment.iter().copied());
+    command.output().unwrap_or_else(|error| unreachable!("tidegate was built for this test: {error}"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_bad_configuration_is_told_whole_with_code_64() {
+    let directory = TempDir::new().expect("a directory");
+    fs::write(directory.path().join("tidegate.toml"), "[queue]\nttl_seconds = 0\n[lissten]\nx = 1\n")
+        .expect("file");
+    for command in ["check-config", "print-config", "serve", "run", "enqueue"] {
+        let output =
+            tidegate(&directory, &[command, "--listen", "0.0.0.0:0"], &[("TIDEGATE_LOG_LEVEL", "loud")]);
+        assert_eq!(output.status.code(), Some(64), "{command}");
+        let lines: Vec<String> = text(&output.stderr).lines().map(str::to_owned).collect();
+        assert_eq!(lines[0], "tidegate: 4 problems in the configuration", "{command}: {lines:#?}");
+        assert!(lines[1].starts_with("tidegate.toml:2: queue.ttl_seconds: "), "{lines:#?}");
+        assert!(lines[2].starts_with("tidegate.toml:4: lissten.x: "), "{lines:#?}");
+        assert!(lines[3].starts_with("environment TIDEGATE_LOG_LEVEL: log.level: "), "{lines:#?}");
+        assert!(lines[4].starts_with("flag --listen: listen.address: "), "{lines:#?}");
+        assert!(output.stdout.is_empty(), "{command}");
+    }
+}
+
+#[test]
+fn a_good_configuration_is_taken_from_every_layer() {
+    let directory = TempDir::new().expect("a directory");
+    fs::write(directory.path().join("tidegate.toml"), "[queue]\nttl_seconds = 60\n").expect("file");
+    let environment = [("TIDEGATE_RETRY_MAX_ATTEMPTS", "3")];
+    let output = tidegate(&directory, &["print-config", "--egress-allow", "10.0.0.0/8"], &environment);
+    assert_eq!(output.status.code(), Some(0));
+    let printed = text(&output.stdout);
+    for line in [
+        "ttl_seconds = 60 # tidegate.toml:2\n",
+        "max_attempts = 3 # environment TIDEGATE_RETRY_MAX_ATTEMPTS\n",
+        "allow = [\"10.0.0.0/8\"] # flag --egress-allow\n",
+    ] {
+        assert!(printed.contains(line), "{line} is not in\n{printed}");
+    }
+    assert_eq!(tidegate(&directory, &["check-config"], &[]).status.code(), Some(0));
+    assert!(fs::read_dir(directory.path()).expect("readable").count() == 1, "nothing else was made");
+}
+
+#[test]
+fn the_printed_defaults_are_a_configuration_file() {
+    let directory = TempDir::new().expect("a directory");
+    let output = tidegate(&directory, &["print-config", "--defaults"], &[]);
+    fs::write(directory.path().join("mine.toml"), &output.stdout).expect("file");
+    let output = tidegate(&directory, &["check-config", "--config", "mine.toml"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
+fn wrong_usage_is_code_2_and_help_is_code_0() {
+    let directory = TempDir::new().expect("a directory");
+    assert_eq!(tidegate(&directory, &["serve", "--no-such-flag"], &[]).status.code(), Some(2));
+    assert_eq!(tidegate(&directory, &[], &[]).status.code(), Some(2));
+    let help = tidegate(&directory, &["--help"], &[]);
+    assert_eq!(help.status.code(), Some(0));
+    for subcommand in ["serve", "run", "enqueue", "demo", "check-config", "print-config", "store"] {
+        assert!(text(&help.stdout).contains(&format!("\n  {subcommand} ")), "{subcommand}");
+    }
+}
+
+#[test]
+fn enqueue_without_a_daemon_says_so() {
+    let directory = TempDir::new().expect("a directory");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("bound").to_string();
+    drop(free);
+    let output = tidegate(&directory, &["enqueue", "--listen", &address], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.starts_with(&format!("tidegate: cannot reach tidegate at {address}")), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}

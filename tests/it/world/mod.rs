@@ -1,0 +1,131 @@
+//! The harness: the real binary on a real directory and port, a recording receiver, an HTTP client.
+//!
+//! Every process, directory and mount that a test makes is taken away when it ends; a data directory is kept
+//! and named when the test fails.
+
+pub(crate) mod receiver;
+pub(crate) mod server;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+pub(crate) use receiver::Receiver;
+pub(crate) use server::{Server, ServerOptions};
+
+/// A client for tidegate's API.
+#[derive(Clone)]
+pub(crate) struct Api {
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Api {
+    pub(crate) fn new(addr: std::net::SocketAddr) -> Self {
+        // Every client needs one, also those that speak plain HTTP; a second install changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http =
+            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("client");
+        Self { base: format!("http://{addr}"), http }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let response = self.http.get(format!("{}{path}", self.base)).send().await.expect("an answer");
+        (response.status().as_u16(), response.text().await.expect("a body"))
+    }
+
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::Result<(u16, String)> {
+        let request = self.http.post(format!("{}{path}", self.base)).header("content-type", content_type);
+        let response = request.body(body).send().await?;
+        Ok((response.status().as_u16(), response.text().await?))
+    }
+
+    pub(crate) async fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let method = method.parse().expect("a method");
+        let request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .header("content-type", "application/json");
+        let response = request.body(body.to_string()).send().await.expect("an answer");
+        let status = response.status().as_u16();
+        let text = response.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Creates and deploys a throttling configuration through the management API; returns its uid.
+    pub(crate) async fn deploy_throttling(&self, pattern: &str, per_second: u32) -> String {
+        let config =
+            json!({"name": "test", "urlPattern": pattern, "methods": ["POST"], "maxThroughput": per_second});
+        let (status, created) = self.json("POST", "/authoring/throttlingConfigs", &config).await;
+        assert_eq!(status, 200, "{created}");
+        let uid = created["uid"].as_str().expect("a uid").to_owned();
+        let (status, answer) =
+            self.json("POST", &format!("/authoring/throttlingConfigs/{uid}/deploy"), &json!({})).await;
+        assert_eq!(status, 204, "{answer}");
+        uid
+    }
+
+    /// Enqueues events for `url` whose bodies carry `numbers`, as NDJSON; returns the accepted numbers with
+    /// their ids, or what had been answered before the connection broke.
+    pub(crate) async fn enqueue(&self, url: &str, numbers: std::ops::Range<u64>) -> Vec<(u64, String)> {
+        let start = numbers.start;
+        let body: String = numbers.map(|n| format!("{}\n", json!({"url": url, "body": {"n": n}}))).collect();
+        let request =
+            self.http.post(format!("{}/v1/events", self.base)).header("content-type", "application/x-ndjson");
+        let Ok(mut response) = request.body(body).send().await else { return Vec::new() };
+        assert_eq!(response.status(), 200);
+        let mut text = Vec::new();
+        while let Ok(Some(chunk)) = response.chunk().await {
+            text.extend_from_slice(&chunk);
+        }
+        text.split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
+            .filter(|line| line["status"] == 202)
+            .map(|line| {
+                let number = start + line["line"].as_u64().expect("a line number") - 1;
+                (number, line["id"].as_str().expect("an id").to_owned())
+            })
+            .collect()
+    }
+
+    /// The value of one metric, summed over its label sets that contain `label`.
+    pub(crate) async fn metric(&self, name: &str, label: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await;
+        text.lines()
+            .filter(|line| {
+                line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']) && line.contains(label)
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+}
+
+/// Waits for `done`, checking every 20 ms; panics with `what` after `limit`.
+pub(crate) async fn eventually(what: &str, limit: Duration, mut done: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(limit, async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "not within {limit:?}: {what}");
+}
+
+/// The most entries in any half-open window of `window_ns`; `times_ns` need not be sorted.
+pub(crate) fn window_peak(times_ns: &[u64], window_ns: u64) -> usize {
+    let mut times = times_ns.to_vec();
+    times.sort_unstable();
+    let mut first = 0;
+    let mut peak = 0;
+    for (last, at) in times.iter().enumerate() {
+        while times[first] + window_ns <= *at {
+            first += 1;
+        }
+        peak = peak.max(last - first + 1);
+    }
+    peak
+}

@@ -1,0 +1,119 @@
+//! The binary under test as a child process.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use crate::world::Api;
+
+/// How to start it.
+#[derive(Clone)]
+pub(crate) struct ServerOptions {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) args: Vec<String>,
+    /// Put before the program, such as `strace …`.
+    pub(crate) wrapper: Vec<String>,
+}
+
+impl ServerOptions {
+    pub(crate) fn new(data_dir: &Path) -> Self {
+        Self { data_dir: data_dir.to_owned(), args: Vec::new(), wrapper: Vec::new() }
+    }
+}
+
+/// A running tidegate. Dropping it kills it.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) addr: SocketAddr,
+}
+
+pub(crate) fn command(options: &ServerOptions) -> Command {
+    let program = env!("CARGO_BIN_EXE_tidegate");
+    let mut command = match options.wrapper.split_first() {
+        Some((wrapper, rest)) => {
+            let mut command = Command::new(wrapper);
+            command.args(rest).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    command.args(["serve", "--listen", "127.0.0.1:0", "--egress-allow", "127.0.0.0/8", "--data-dir"]);
+    command.arg(&options.data_dir).args(&options.args);
+    // A file or variable of the machine must not change what is tested.
+    command.current_dir(options.data_dir.parent().expect("a parent"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+impl Server {
+    /// Starts it and waits until it says where it listens.
+    pub(crate) fn start(options: &ServerOptions) -> Self {
+        Self::try_start(options).unwrap_or_else(|log| panic!("did not start:\n{}", log.join("\n")))
+    }
+
+    /// The log lines when it ended instead of listening.
+    pub(crate) fn try_start(options: &ServerOptions) -> Result<Self, Vec<String>> {
+        let mut child = command(options).spawn().expect("the program");
+        let stderr = child.stderr.take().expect("piped");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (found, address) = mpsc::channel();
+        let lines = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if let Some(addr) = listening_addr(&line) {
+                    let _ = found.send(addr);
+                }
+                lines.lock().expect("no panic").push(line);
+            }
+        });
+        match address.recv_timeout(Duration::from_secs(60)) {
+            Ok(addr) => Ok(Self { child, addr }),
+            Err(_) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(log.lock().expect("no panic").clone())
+            }
+        }
+    }
+
+    pub(crate) fn api(&self) -> Api {
+        Api::new(self.addr)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by name, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Ends it without a chance to tidy up.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("a living process");
+        self.child.wait().expect("its status");
+    }
+
+    /// Asks it to end and waits for its exit status.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.child.wait().expect("its status")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn listening_addr(line: &str) -> Option<SocketAddr> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    (line["message"] == "serving").then(|| line["address"].as_str()?.parse().ok())?
+}
