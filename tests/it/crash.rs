@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::world::{Receiver, Server, ServerOptions, eventually};
+use crate::world::{Receiver, Server, ServerOptions, alone, eventually};
 
 const ROUNDS: u64 = 30;
 const PER_REQUEST: u64 = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn thirty_kills_under_load_lose_nothing() {
+    let _alone = alone().await;
     let dir = tempfile::tempdir().expect("a directory");
     let options = ServerOptions::new(&dir.path().join("data"));
     let receiver = Receiver::start().await;

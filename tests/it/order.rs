@@ -11,7 +11,7 @@ use tidegate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDelive
 use tidegate::event::Outcome;
 use tidegate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 
-use crate::world::{Api, Receiver, eventually, window_peak};
+use crate::world::{Api, Receiver, alone, eventually, window_peak};
 
 const EVENTS: u64 = 200_000;
 const PER_SECOND: u32 = 5000;
@@ -35,6 +35,7 @@ impl Deliver for Noted {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_backlog_leaves_in_order_and_within_every_sliding_second() {
+    let _alone = alone().await;
     let dir = tempfile::tempdir().expect("a directory");
     let starts = Arc::new(Mutex::new(Vec::new()));
     let app = app(dir.path(), starts.clone()).await;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::world::{Receiver, Server, ServerOptions, eventually};
+use crate::world::{Receiver, Server, ServerOptions, alone, eventually};
 
 const WAITING: u64 = 100_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_deleted_index_is_rebuilt_and_every_waiting_event_is_delivered() {
+    let _alone = alone().await;
     let dir = tempfile::tempdir().expect("a directory");
     let options = ServerOptions::new(&dir.path().join("data"));
     let receiver = Receiver::start().await;
