@@ -287,26 +287,24 @@ async fn plain_text_behind_https_is_a_tls_failure() {
     assert_eq!(attempt(&url).await, retry(Cause::Tls));
 }
 
+/// Runs itself once more in a process of its own, whose environment names a dead proxy.
 #[tokio::test]
-#[ignore = "run by the next test in a process of its own, with proxy variables set"]
-async fn behind_proxy_variables() {
+#[expect(clippy::disallowed_methods, reason = "the environment is what this test is about")]
+async fn proxy_variables_are_ignored() {
+    const PROXIES: [&str; 4] = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+    const DEAD_PROXY: &str = "http://127.0.0.1:9";
+    if std::env::var_os(PROXIES[0]).is_none_or(|proxy| proxy != DEAD_PROXY) {
+        let mut child = std::process::Command::new(std::env::current_exe().expect("test binary"));
+        child.args(["--exact", "delivery::tests::proxy_variables_are_ignored"]);
+        child.envs(PROXIES.map(|name| (name, DEAD_PROXY))).env_remove("NO_PROXY").env_remove("no_proxy");
+        let output = child.output().expect("child");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
     let endpoint = Endpoint::start(Act::Say(ok_head("content-length: 0\r\n"))).await;
     assert_eq!(attempt(&endpoint.url()).await, OK);
     // The control: a client of the usual kind obeys the variables and fails at the dead proxy.
     assert!(reqwest::Client::new().get(endpoint.url()).send().await.is_err());
     assert_eq!(endpoint.connections(), 1);
-}
-
-#[test]
-fn proxy_variables_are_ignored() {
-    let binary = std::env::current_exe().expect("test binary");
-    let mut child = std::process::Command::new(binary);
-    child.args(["--ignored", "--exact", "delivery::tests::behind_proxy_variables"]);
-    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
-        child.env(name, "http://127.0.0.1:9");
-    }
-    child.env_remove("NO_PROXY").env_remove("no_proxy");
-    let output = child.output().expect("child");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
