@@ -17,12 +17,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate::clock::Clock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use world::{Server, ServerOptions};
 
 const EVENTS: u64 = 1_000_000;
 const LINES: u64 = 1000;
 const CONNECTIONS: u64 = 4;
+const SINGLE_CONNECTIONS: u64 = 64;
+const SINGLES: u64 = 2000;
 
 #[tokio::main]
 async fn main() {
@@ -48,6 +52,18 @@ async fn main() {
     println!(
         "enqueue: {EVENTS} events in {took:.2?}: {:.0} per second, durable, over {CONNECTIONS} connections",
         EVENTS as f64 / took.as_secs_f64()
+    );
+    let started = clock.now();
+    let singles: Vec<_> =
+        (0..SINGLE_CONNECTIONS).map(|_| tokio::spawn(feed_singly(server.addr, endpoint.clone()))).collect();
+    for single in singles {
+        single.await.expect("a feeder");
+    }
+    let took = clock.now().since(started);
+    let singles = SINGLE_CONNECTIONS * SINGLES;
+    println!(
+        "enqueue: {singles} single events in {took:.2?}: {:.0} per second, durable, over {SINGLE_CONNECTIONS} connections",
+        singles as f64 / took.as_secs_f64()
     );
     println!(
         "memory:  {} MB before, {} MB with {EVENTS} waiting",
@@ -86,6 +102,22 @@ async fn feed(addr: std::net::SocketAddr, endpoint: Arc<str>, next: Arc<AtomicU6
         let (status, answer) = api.post("/v1/events", "application/x-ndjson", body).await.expect("an answer");
         assert_eq!(status, 200);
         assert_eq!(answer.matches("\"status\":202").count() as u64, LINES, "{answer:.300}");
+    }
+}
+
+/// One request per event on one connection, each sent when the answer to the one before is there.
+async fn feed_singly(addr: std::net::SocketAddr, endpoint: Arc<str>) {
+    let mut stream = TcpStream::connect(addr).await.expect("a connection");
+    let mut answer = vec![0; 4096];
+    for n in 0..SINGLES {
+        let event = line(&endpoint, n);
+        let head = format!(
+            "POST /v1/events HTTP/1.1\r\nhost: {addr}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            event.len()
+        );
+        stream.write_all(format!("{head}{event}").as_bytes()).await.expect("a living connection");
+        let read = stream.read(&mut answer).await.expect("an answer");
+        assert!(answer[..read].starts_with(b"HTTP/1.1 202"), "{}", String::from_utf8_lossy(&answer[..read]));
     }
 }
 
