@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::app::listen::{ListenOptions, Listener};
+use crate::app::measured::Measured;
 use crate::app::{App, AppError, Doors};
 use crate::clock::Clock;
 use crate::config::{Config, Unmatched};
@@ -64,6 +65,7 @@ impl App {
     /// [`AppError`] when the store cannot be read or the doors cannot be bound.
     pub async fn over(config: &Config, seams: Seams) -> Result<Self, AppError> {
         let Seams { clock, store, documents, deliver } = seams;
+        let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         let metrics = telemetry::install()?;
         let mut dice = fastrand::Rng::new();
         let policies = Policies::open(documents, clock.clone()).await?;

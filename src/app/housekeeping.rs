@@ -11,10 +11,10 @@ use tracing::warn;
 
 use crate::clock::Clock;
 use crate::dispatch::{DispatchFigures, DispatchHandle};
-use crate::event::Lane;
+use crate::event::{Lane, PolicyId};
 use crate::policy::Policies;
 use crate::queue::{LaneCounts, Queue};
-use crate::telemetry::{Gauges, MetricsHandle, PolicyGauges, Snapshot, policy_label};
+use crate::telemetry::{Gauges, LimitViolated, MetricsHandle, PolicyGauges, Snapshot, policy_label};
 
 /// How often the gauges are set. Folding the histograms rides along.
 const GAUGES_EVERY: Duration = Duration::from_secs(1);
@@ -34,12 +34,14 @@ impl Housekeeper {
     /// Runs until cancelled.
     pub(super) async fn run(self, cancelled: CancellationToken) {
         let mut gauges = Gauges::default();
+        let mut violations = BTreeMap::new();
         let mut ticks = tokio::time::interval(GAUGES_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut round = 0_u32;
         while cancelled.run_until_cancelled(ticks.tick()).await.is_some() {
             if let Some(figures) = self.dispatch.figures().await {
                 gauges.set(&self.snapshot(&figures));
+                count_violations(&mut violations, &figures);
             }
             self.metrics.upkeep();
             round = round.wrapping_add(1);
@@ -76,6 +78,15 @@ impl Housekeeper {
             policies: rows.into_values().collect(),
             store_disk_bytes: self.queue.store_health().disk_bytes,
         }
+    }
+}
+
+/// The limits count since the start of the process; the metric gets what came since the last look.
+fn count_violations(seen: &mut BTreeMap<PolicyId, u64>, figures: &DispatchFigures) {
+    for limit in &figures.limits {
+        let before = seen.insert(limit.policy.clone(), limit.violations).unwrap_or(0);
+        let count = limit.violations.saturating_sub(before);
+        LimitViolated { policy: limit.policy.as_str(), count }.emit();
     }
 }
 

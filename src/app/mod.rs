@@ -8,6 +8,7 @@ mod error;
 mod housekeeping;
 pub mod listen;
 mod logging;
+mod measured;
 mod offline;
 mod running;
 

@@ -163,7 +163,7 @@ impl DispatchLag {
 pub struct LimitViolated<'a> {
     /// The policy.
     pub policy: &'a str,
-    /// How many starts too many.
+    /// How many starts too many; zero shows the counter without a word.
     pub count: u64,
 }
 
@@ -171,7 +171,9 @@ impl LimitViolated<'_> {
     /// Counts them, loudly: a broken promise is a defect.
     pub fn emit(&self) {
         counter!(names::LIMIT_VIOLATIONS.name, "policy" => self.policy.to_owned()).increment(self.count);
-        error!(policy = self.policy, count = self.count, "starts beyond the limit");
+        if self.count > 0 {
+            error!(policy = self.policy, count = self.count, "starts beyond the limit");
+        }
     }
 }
 
@@ -202,5 +204,10 @@ impl StoreFailed {
     /// Counts it.
     pub fn emit(&self) {
         counter!(names::STORE_ERRORS.name, "op" => self.op).increment(1);
+    }
+
+    /// Shows the counter before anything has failed.
+    pub fn show(&self) {
+        counter!(names::STORE_ERRORS.name, "op" => self.op).increment(0);
     }
 }

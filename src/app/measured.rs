@@ -1,0 +1,92 @@
+//! A store whose operations are timed and whose failures are counted.
+//!
+//! Must not know: which store it is.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::clock::{Clock, Timestamp};
+use crate::event::{EventId, LaneKey};
+use crate::store::{
+    Appended, DuePage, EntryStore, LaneSummary, Lookup, NewEntry, ReadLimit, Settle, StoreError, StoreHealth,
+    StoredEntry,
+};
+use crate::telemetry::{StoreFailed, StoreOperation};
+
+/// Passes every call on to the store within.
+pub(super) struct Measured {
+    store: Arc<dyn EntryStore>,
+    clock: Clock,
+}
+
+impl Measured {
+    pub(super) fn new(store: Arc<dyn EntryStore>, clock: Clock) -> Self {
+        for op in ["append", "read_ready", "read_due", "settle", "lookup", "lanes", "close"] {
+            StoreFailed { op }.show();
+        }
+        Self { store, clock }
+    }
+
+    async fn measure<T>(
+        &self,
+        op: &'static str,
+        operation: BoxFuture<'_, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let started = self.clock.now();
+        let outcome = operation.await;
+        match &outcome {
+            Ok(_) => StoreOperation { op, took: self.clock.now().since(started) }.emit(),
+            // A full disk is a refusal that the door counts, not a failure.
+            Err(StoreError::Full { .. }) => {}
+            Err(_) => StoreFailed { op }.emit(),
+        }
+        outcome
+    }
+}
+
+impl EntryStore for Measured {
+    fn append(&self, batch: Vec<NewEntry>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
+        Box::pin(self.measure("append", self.store.append(batch)))
+    }
+
+    fn read_ready<'a>(
+        &'a self,
+        lane: &'a LaneKey,
+        after: Option<EventId>,
+        limit: ReadLimit,
+    ) -> BoxFuture<'a, Result<Vec<StoredEntry>, StoreError>> {
+        Box::pin(self.measure("read_ready", self.store.read_ready(lane, after, limit)))
+    }
+
+    fn read_due<'a>(
+        &'a self,
+        lane: &'a LaneKey,
+        until: Timestamp,
+        skip: &'a HashSet<EventId>,
+        limit: ReadLimit,
+    ) -> BoxFuture<'a, Result<DuePage, StoreError>> {
+        Box::pin(self.measure("read_due", self.store.read_due(lane, until, skip, limit)))
+    }
+
+    fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.measure("settle", self.store.settle(batch)))
+    }
+
+    fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
+        Box::pin(self.measure("lookup", self.store.lookup(id)))
+    }
+
+    fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>> {
+        Box::pin(self.measure("lanes", self.store.lanes()))
+    }
+
+    fn health(&self) -> StoreHealth {
+        self.store.health()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.measure("close", self.store.close()))
+    }
+}
