@@ -133,8 +133,9 @@ async fn list(intake: &Intake, body: &Bytes) -> Result<Response, Refusal> {
     let items = events.iter().map(|event| decoder.decode(body, event.get().as_bytes(), None)).collect();
     let share = intake.admit_soon(body.len()).await?;
     let mut verdicts = intake.take(items, Source::Http, share).await;
-    if let Some(at) =
-        verdicts.iter().position(|verdict| matches!(verdict, Err(problem) if problem.status >= 500))
+    if verdicts.iter().all(Result::is_err)
+        && let Some(at) =
+            verdicts.iter().position(|verdict| matches!(verdict, Err(problem) if problem.status >= 500))
     {
         // The store took none of them: say so once.
         verdicts.swap_remove(at)?;

@@ -174,6 +174,33 @@ async fn a_failing_store_is_never_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_store_that_fails_half_way_through_a_list_is_answered_item_by_item() {
+    let door = Arc::new(door_with(1, Unmatched::Pass).await);
+    let event = format!(r#"{{"url":"https://other.test/","body":"{}"}}"#, "x".repeat(200 * 1024));
+    let list = format!("[1,{}]", vec![event; 20].join(","));
+    let answer = tokio::spawn({
+        let door = door.clone();
+        async move { post_json(&door, &list).await }
+    });
+    while door.store.len() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let full = StoreError::Full { free_bytes: 1, needed_bytes: 2, retry_after: std::time::Duration::ZERO };
+    *door.store.failure.lock().expect("lock") = Some(full);
+    door.store.turnstile.add_permits(20);
+    let (status, items) = answer.await.expect("joins");
+    assert_eq!(status, 200);
+    let statuses: Vec<u64> =
+        items.as_array().expect("list").iter().filter_map(|item| item["status"].as_u64()).collect();
+    let kept = door.store.len();
+    assert!(kept > 1 && kept < 20, "{kept}");
+    assert_eq!(statuses[0], 422);
+    assert!(statuses[1..=kept].iter().all(|status| *status == 202), "{statuses:?}");
+    assert!(statuses[kept + 1..].iter().all(|status| *status == 503), "{statuses:?}");
+    assert_eq!(statuses.len(), 21);
+}
+
+#[tokio::test]
 async fn draining_and_overload_turn_requests_away() {
     let door = Arc::new(door_with(0, Unmatched::Pass).await);
     let big = format!(r#"{{"url":"https://other.test/","body":"{}"}}"#, "x".repeat(200 * 1024));
