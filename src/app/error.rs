@@ -42,6 +42,7 @@ impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
             StoreError::Locked { .. } => AppErrorKind::InUse,
+            StoreError::Denied { .. } => AppErrorKind::Permission,
             StoreError::Full { .. }
             | StoreError::Poisoned { .. }
             | StoreError::Io { .. }

@@ -5,15 +5,15 @@
 //!
 //! Must not know: what the files in its rooms hold.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::StoreError;
+use super::{StoreError, access};
 
 /// Format version of the directory as a whole.
 pub const DIRECTORY_FORMAT: u32 = 1;
@@ -59,9 +59,10 @@ impl DataDir {
     ///
     /// # Errors
     /// [`StoreError::Locked`] when a process has it, [`StoreError::Format`] when a newer version wrote it,
-    /// [`StoreError::Io`] when the system refuses.
+    /// [`StoreError::Denied`] when it is not private to this user and cannot be made so, [`StoreError::Io`] when the
+    /// system fails.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        make_dir(root)?;
+        access::own(root)?;
         let lock = lock(root)?;
         let dir = Self { root: root.to_owned(), _lock: lock };
         if dir.room(BALLAST_BYTES)?.check().is_err() {
@@ -70,7 +71,7 @@ impl DataDir {
         }
         dir.check_format()?;
         for room in ["journal", "dead", "documents"] {
-            make_dir(&dir.root.join(room))?;
+            access::make_room(&dir.root.join(room))?;
         }
         dir.fill_ballast();
         sync_dir(&dir.root)?;
@@ -113,7 +114,7 @@ impl DataDir {
     /// [`StoreError::Io`] when the system does not say.
     pub fn room(&self, needed_bytes: u64) -> Result<DiskRoom, StoreError> {
         let stat = rustix::fs::statvfs(&self.root)
-            .map_err(|error| io_error("ask for room in", &self.root, error))?;
+            .map_err(|error| StoreError::io("ask for room in", &self.root, error))?;
         Ok(DiskRoom { free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize), needed_bytes })
     }
 
@@ -128,12 +129,12 @@ impl DataDir {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(io_error("read", &path, error)),
+            Err(error) => return Err(StoreError::io("read", &path, error)),
         };
         // Empty: a first start that was cut short.
         if text.is_empty() {
             return write_synced(&path, &format!("{DIRECTORY_FORMAT}\n"))
-                .map_err(|error| io_error("write", &path, error));
+                .map_err(|error| StoreError::io("write", &path, error));
         }
         match text.trim().parse() {
             Ok(DIRECTORY_FORMAT) => Ok(()),
@@ -167,7 +168,7 @@ fn lock(root: &Path) -> Result<File, StoreError> {
         .truncate(false)
         .mode(0o600)
         .open(&path)
-        .map_err(|error| io_error("open", &path, error))?;
+        .map_err(|error| StoreError::io("open", &path, error))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -175,7 +176,7 @@ fn lock(root: &Path) -> Result<File, StoreError> {
             let _ = file.read_to_string(&mut pid);
             return Err(StoreError::Locked { path: root.display().to_string(), pid: pid.trim().to_owned() });
         }
-        Err(error) => return Err(io_error("lock", &path, error)),
+        Err(error) => return Err(StoreError::io("lock", &path, error)),
     }
     // The pid is a help for people; the lock holds without it, also on a full disk.
     let _ = file
@@ -185,15 +186,6 @@ fn lock(root: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-fn make_dir(path: &Path) -> Result<(), StoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o700)))
-        .map_err(|error| io_error("create", path, error))
-}
-
 fn write_synced(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
@@ -201,7 +193,7 @@ fn write_synced(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn sync_dir(path: &Path) -> Result<(), StoreError> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(|error| io_error("sync", path, error))
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(|error| StoreError::io("sync", path, error))
 }
 
 fn disk_bytes(path: &Path) -> u64 {
@@ -214,13 +206,14 @@ fn disk_bytes(path: &Path) -> u64 {
     entries.flatten().map(of).sum()
 }
 
-fn io_error(operation: &'static str, path: &Path, error: impl Into<io::Error>) -> StoreError {
-    StoreError::Io { operation, path: path.display().to_string(), reason: error.into().to_string() }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::store::journal::{Journal, JournalOptions};
 
     #[test]
     fn a_second_opener_is_told_who_has_it_and_the_first_goes_on() {
@@ -267,5 +260,70 @@ mod tests {
             panic!("not full")
         };
         assert!(free_bytes > 0);
+    }
+    /// A small file system of its own, taken away again at the end.
+    struct SmallDisk(tempfile::TempDir);
+
+    impl SmallDisk {
+        fn mount(bytes: u64) -> Self {
+            let temp = tempfile::tempdir().expect("temp");
+            let options = format!("size={bytes},mode=0700");
+            let done = Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &options, "small"])
+                .arg(temp.path())
+                .status()
+                .expect("the mount command is needed for this test");
+            assert!(
+                done.success(),
+                "this test mounts a tmpfs: run it as root, or with `unshare --map-root-user --mount`"
+            );
+            Self(temp)
+        }
+
+        /// Writes until nothing goes any more.
+        fn fill(&self) {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(self.0.path().join("other"))
+                .expect("opens");
+            while file.write_all(&[1; 4096]).is_ok() {}
+        }
+    }
+
+    impl Drop for SmallDisk {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        }
+    }
+
+    #[test]
+    fn on_a_full_disk_the_ballast_makes_room_to_open() {
+        let disk = SmallDisk::mount(BALLAST_BYTES * 6);
+        let root = disk.0.path().join("data");
+        drop(DataDir::open(&root).expect("opens"));
+        let ballast = root.join("ballast");
+        assert_eq!(fs::metadata(&ballast).expect("there").len(), BALLAST_BYTES);
+        disk.fill();
+        let options = JournalOptions { segment_bytes: BALLAST_BYTES / 2, ..JournalOptions::default() };
+        let journal = |dir: &DataDir| Journal::open(&dir.journal(), options, 0, Timestamp::ZERO).map(drop);
+
+        let dir = DataDir::open(&root).expect("opens on a full disk");
+        assert!(!ballast.exists());
+        let room = dir.room(BALLAST_BYTES).expect("asks");
+        assert!(room.free_bytes >= BALLAST_BYTES / 2, "{room:?}");
+        assert!(matches!(
+            dir.room(DEFAULT_NEEDED_BYTES).expect("asks").check(),
+            Err(StoreError::Full { .. })
+        ));
+        journal(&dir).expect("a segment fits into what the ballast held");
+
+        disk.fill();
+        let control = journal(&dir);
+        assert!(matches!(control, Err(StoreError::Io { .. })), "without a ballast it would not: {control:?}");
+        drop(dir);
+        fs::remove_file(disk.0.path().join("other")).expect("deletes");
+        drop(DataDir::open(&root).expect("opens"));
+        assert!(ballast.exists(), "put aside again once there is room");
     }
 }

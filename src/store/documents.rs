@@ -48,7 +48,7 @@ impl Documents {
             .recursive(true)
             .mode(0o700)
             .create(dir)
-            .map_err(|error| io_error("create", dir, &error))?;
+            .map_err(|error| StoreError::io("create", dir, error))?;
         Ok(Self(Arc::new(Inner { dir: dir.to_owned(), writing: Mutex::new(()) })))
     }
 
@@ -95,9 +95,10 @@ pub fn read(path: &Path) -> Result<Option<(Version, Bytes)>, StoreError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => Bytes::from(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io_error("read", path, &error)),
+        Err(error) => return Err(StoreError::io("read", path, error)),
     };
-    let damaged = |reason: &str| io_error("read", path, &io::Error::new(io::ErrorKind::InvalidData, reason));
+    let damaged =
+        |reason: &str| StoreError::io("read", path, io::Error::new(io::ErrorKind::InvalidData, reason));
     let line = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("no head line"))?;
     let head: Head = serde_json::from_slice(bytes.get(..line).unwrap_or_default())
         .map_err(|error| damaged(&format!("head line: {error}")))?;
@@ -122,9 +123,9 @@ fn replace(dir: &Path, path: &Path, expect: Expect, body: &[u8]) -> Result<Versi
     }
     let version = Version(found.map_or(1, |version| version.0.saturating_add(1)));
     let temp = path.with_extension("json.tmp");
-    write_temp(&temp, version, body).map_err(|error| io_error("write", &temp, &error))?;
-    fs::rename(&temp, path).map_err(|error| io_error("rename", &temp, &error))?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io_error("sync", dir, &error))?;
+    write_temp(&temp, version, body).map_err(|error| StoreError::io("write", &temp, error))?;
+    fs::rename(&temp, path).map_err(|error| StoreError::io("rename", &temp, error))?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| StoreError::io("sync", dir, error))?;
     Ok(version)
 }
 
@@ -135,10 +136,6 @@ fn write_temp(temp: &Path, version: Version, body: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(temp)?;
     file.write_all(&bytes)?;
     file.sync_all()
-}
-
-fn io_error(operation: &'static str, path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Io { operation, path: path.display().to_string(), reason: error.to_string() }
 }
 
 #[cfg(test)]

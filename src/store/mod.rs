@@ -7,19 +7,22 @@
 //!
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
+mod access;
 #[cfg(test)]
 mod contract;
 pub mod directory;
 pub mod documents;
 pub mod embedded;
+mod error;
 mod index;
 pub mod journal;
 pub mod memory;
 pub mod record;
 pub mod verify;
 
+pub use error::StoreError;
+
 use std::collections::HashSet;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -231,68 +234,4 @@ pub trait DocumentStore: Send + Sync + 'static {
         expect: Expect,
         body: Bytes,
     ) -> BoxFuture<'_, Result<Version, StoreError>>;
-}
-
-/// Why the store could not do as asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// Too little disk space is left; dispatching goes on and will free some.
-    #[error("the disk is nearly full: {free_bytes} bytes left, {needed_bytes} are kept in reserve")]
-    Full {
-        /// Bytes left on the file system.
-        free_bytes: u64,
-        /// Bytes that must stay free.
-        needed_bytes: u64,
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// A write or sync failed; nothing more can be promised until the process is started again.
-    #[error("the store failed and takes no more writes: {reason}")]
-    Poisoned {
-        /// The first failure.
-        reason: String,
-    },
-    /// The store is closed.
-    #[error("the store is closed")]
-    Closed,
-    /// A document changed since it was read.
-    #[error("the document has changed in between: it is at {found:?}")]
-    VersionConflict {
-        /// Its present version.
-        found: Option<Version>,
-    },
-    /// Another process has the directory.
-    #[error("the data directory {path} is in use by process {pid}")]
-    Locked {
-        /// The directory.
-        path: String,
-        /// Who holds it, as far as its lock file tells.
-        pid: String,
-    },
-    /// The operating system refused.
-    #[error("{operation} {path}: {reason}")]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// On which file.
-        path: String,
-        /// What the system said.
-        reason: String,
-    },
-    /// A record longer than [`MAX_RECORD_BYTES`].
-    #[error("a record of {bytes} bytes exceeds the {MAX_RECORD_BYTES} that the store takes")]
-    TooLarge {
-        /// Its length.
-        bytes: usize,
-    },
-    /// Written by a newer version of tidegate, or not by tidegate at all.
-    #[error("{what} has format {found}; this version reads up to {known}")]
-    Format {
-        /// Which file.
-        what: String,
-        /// The format found.
-        found: u32,
-        /// The newest one known.
-        known: u32,
-    },
 }

@@ -81,3 +81,87 @@ pub fn verify(root: &Path) -> Result<VerifyReport, StoreError> {
     report.bad_documents.sort();
     Ok(report)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::event::LaneKey;
+    use crate::store::directory::DataDir;
+    use crate::store::journal::{FRAME_HEADER_BYTES, Group, Journal, JournalOptions, NewBlock, Position};
+
+    const SEGMENT: &str = "journal/0000000001.seg";
+
+    /// A directory with a document and two blocks of one entry each, and where they are.
+    fn sound(root: &Path) -> Vec<Position> {
+        let dir = DataDir::open(root).expect("opens");
+        fs::write(dir.documents().join("book.json"), "{\"format\":1,\"version\":1}\n{}").expect("writes");
+        let options = JournalOptions { segment_bytes: 4096, ..JournalOptions::default() };
+        let mut journal = Journal::open(&dir.journal(), options, 0, Timestamp::ZERO).expect("opens");
+        let (lane, mut group) = (LaneKey::new("a@1").expect("valid"), Group::default());
+        let mut append = |records: &[Bytes]| {
+            let block =
+                NewBlock { lane_no: 1, lane: &lane, accepted_ms: 1, records, due_ms: &[], dedup: &[] };
+            group.push_block(&block).expect("fits");
+            journal.append(&mut group, Timestamp::ZERO).expect("appends")
+        };
+        let mut at = append(&[Bytes::from_static(b"first")]);
+        at.extend(append(&[Bytes::from_static(b"second")]));
+        at
+    }
+
+    #[test]
+    fn a_sound_directory_is_called_sound() {
+        let temp = tempfile::tempdir().expect("temp");
+        sound(temp.path());
+        let report = verify(temp.path()).expect("reads");
+        assert!(report.is_sound());
+        assert_eq!((report.journal.entries, report.documents), (2, 1));
+        assert!(report.to_string().ends_with("documents  1 sound\nsound"), "{report}");
+    }
+
+    #[test]
+    fn damage_is_named_and_nothing_is_changed() {
+        let temp = tempfile::tempdir().expect("temp");
+        let at = sound(temp.path());
+        let path = temp.path().join(SEGMENT);
+        let mut bytes = fs::read(&path).expect("reads");
+        bytes[at[0].offset as usize + FRAME_HEADER_BYTES] ^= 1;
+        fs::write(&path, &bytes).expect("writes");
+        let report = verify(temp.path()).expect("reads");
+        assert!(!report.is_sound());
+        assert_eq!((report.journal.damaged, report.journal.lost_entries, report.journal.entries), (1, 1, 1));
+        let text = report.to_string();
+        assert!(text.contains("segment 1 offset 64: damage") && text.ends_with("DAMAGED"), "{text}");
+        assert_eq!(fs::read(&path).expect("reads"), bytes);
+        assert!(!temp.path().join("journal/quarantine").exists());
+    }
+
+    #[test]
+    fn a_torn_end_is_sound_and_told() {
+        let temp = tempfile::tempdir().expect("temp");
+        let at = sound(temp.path());
+        let path = temp.path().join(SEGMENT);
+        let bytes = fs::read(&path).expect("reads");
+        fs::write(&path, &bytes[..at[1].offset as usize + FRAME_HEADER_BYTES]).expect("cuts");
+        let report = verify(temp.path()).expect("reads");
+        assert!(report.is_sound());
+        assert_eq!(report.journal.entries, 1);
+        assert!(report.to_string().contains("torn end of 24 bytes, never acknowledged"), "{report}");
+    }
+
+    #[test]
+    fn a_bad_document_is_named_and_leftovers_are_passed_over() {
+        let temp = tempfile::tempdir().expect("temp");
+        sound(temp.path());
+        fs::write(temp.path().join("documents/book.json.tmp"), "half").expect("writes");
+        assert!(verify(temp.path()).expect("reads").is_sound());
+        fs::write(temp.path().join("documents/quota.json"), "no head").expect("writes");
+        let report = verify(temp.path()).expect("reads");
+        assert!(!report.is_sound());
+        assert_eq!((report.documents, report.bad_documents.len()), (1, 1));
+        assert!(report.to_string().contains("documents/quota.json"), "{report}");
+    }
+}

@@ -3,29 +3,34 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::world::{Receiver, Server, ServerOptions, eventually};
+use crate::world::{Receiver, Server, ServerOptions, alone, eventually};
 
 const ROUNDS: u64 = 30;
 const PER_REQUEST: u64 = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn thirty_kills_under_load_lose_nothing() {
+    let _alone = alone().await;
     let dir = tempfile::tempdir().expect("a directory");
     let options = ServerOptions::new(&dir.path().join("data"));
     let receiver = Receiver::start().await;
     let url = receiver.url("/x");
     let mut acknowledged: HashMap<u64, String> = HashMap::new();
-    let mut next = 0;
+    let (mut next, mut rounds_under_way) = (0, 0);
     let mut rng = fastrand::Rng::with_seed(20_260_101);
     for round in 0..ROUNDS {
         let server = Server::start(&options);
         let api = server.api();
+        let arrived_before = receiver.count();
         if round == 0 {
             api.deploy_throttling(&receiver.url("/*"), 5000).await;
         }
-        let lifetime = Duration::from_millis(rng.u64(30..600));
+        let lifetime = Duration::from_millis(rng.u64(50..2500));
+        // About as fast as the pace: most rounds are killed with calls under way.
+        let mut ticks = tokio::time::interval(Duration::from_millis(40));
         let feeding = async {
             loop {
+                ticks.tick().await;
                 let numbers = next..next + PER_REQUEST;
                 next += PER_REQUEST;
                 acknowledged.extend(api.enqueue(&url, numbers).await);
@@ -33,7 +38,9 @@ async fn thirty_kills_under_load_lose_nothing() {
         };
         let _ = tokio::time::timeout(lifetime, feeding).await;
         server.kill();
+        rounds_under_way += usize::from(receiver.count() > arrived_before);
     }
+    assert!(rounds_under_way as u64 > ROUNDS / 4, "only {rounds_under_way} rounds were killed while sending");
     let server = Server::start(&options);
     let api = server.api();
     eventually("the queue drains", Duration::from_secs(120), async || {

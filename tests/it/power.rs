@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::world::{Receiver, Server, ServerOptions};
+use crate::world::{Receiver, Server, ServerOptions, alone};
 
 const CUTS: u64 = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_acknowledged_event_is_found_after_a_power_cut() {
+    let _alone = alone().await;
     require_tools();
     let mut acknowledged = 0;
     for cut in 0..CUTS {
@@ -31,6 +32,7 @@ async fn every_acknowledged_event_is_found_after_a_power_cut() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn without_the_sync_a_power_cut_loses_events() {
+    let _alone = alone().await;
     require_tools();
     let no_sync = [
         "strace",

@@ -2,14 +2,17 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::world::{Receiver, Server, ServerOptions, eventually};
+use crate::world::{Receiver, Server, ServerOptions, alone, eventually};
 
 const WAITING: u64 = 100_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_deleted_index_is_rebuilt_and_every_waiting_event_is_delivered() {
+    let _alone = alone().await;
     let dir = tempfile::tempdir().expect("a directory");
     let options = ServerOptions::new(&dir.path().join("data"));
     let receiver = Receiver::start().await;
@@ -38,7 +41,13 @@ async fn a_deleted_index_is_rebuilt_and_every_waiting_event_is_delivered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_full_disk_answers_503_and_loses_nothing() {
     let mount = SmallFs::new(48 << 20);
-    let receiver = Receiver::answering(|_| (204, Duration::from_millis(1))).await;
+    // Slow until the disk is full: what is delivered gives its space back.
+    let is_full = Arc::new(AtomicBool::new(false));
+    let receiver = Receiver::answering({
+        let is_full = is_full.clone();
+        move |_| (204, if is_full.load(Ordering::Relaxed) { Duration::ZERO } else { Duration::from_secs(2) })
+    })
+    .await;
     let mut options = ServerOptions::new(&mount.path().join("data"));
     let config = mount.dir.path().join("tidegate.toml");
     std::fs::write(&config, "[store]\nsegment_bytes = 4194304\nmin_free_bytes = 8388608\n").expect("a file");
@@ -58,6 +67,7 @@ async fn a_full_disk_answers_503_and_loses_nothing() {
         refused += answer.matches("\"status\":503").count();
         if refused > 0 {
             assert!(answer.contains("storage_full"), "{answer}");
+            is_full.store(true, Ordering::Relaxed);
             break;
         }
     }

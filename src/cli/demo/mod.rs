@@ -85,6 +85,8 @@ async fn show(
         sent.took.as_secs_f64()
     ));
     wait(receiver, running, sent.accepted.len(), rate).await;
+    // A streamed request is the last on its connection, and this one has stood idle since.
+    let mut client = Client::connect(running.addr()).await?;
     let sender_peak = sender_peak(&mut client).await?;
     Ok(Figures::measure(&sent.accepted, &receiver.arrivals(), rate, sender_peak))
 }

@@ -98,3 +98,107 @@ impl DeadLog {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+
+    use super::super::{Disk, OsDisk};
+    use super::*;
+    use crate::event::{EventId, LaneKey};
+
+    const KEEP: Duration = Duration::from_secs(60);
+
+    fn letter(at_ms: u64) -> DeadLetter {
+        DeadLetter {
+            id: EventId::new(at_ms, 1),
+            lane: LaneKey::new("a@1").expect("valid"),
+            at_ms,
+            attempts: 8,
+            reason: "http_404".to_owned(),
+            record: Bytes::from_static(b"body"),
+        }
+    }
+
+    fn letters(dir: &Path) -> Vec<DeadLetter> {
+        let mut found = Vec::new();
+        scan(dir, Scan::default(), |_, frame| {
+            if let Frame::Dead(letter) = frame {
+                found.push(letter);
+            }
+            Ok(())
+        })
+        .expect("scans");
+        found
+    }
+
+    /// Fails the sync with this number, counting from 0, and counts all.
+    struct FailingSync(usize, Arc<AtomicUsize>);
+
+    impl Disk for FailingSync {
+        fn write_at(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+            OsDisk.write_at(file, bytes, offset)
+        }
+
+        fn sync(&mut self, file: &File) -> io::Result<()> {
+            if self.1.fetch_add(1, Ordering::Relaxed) == self.0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            OsDisk.sync(file)
+        }
+    }
+
+    #[test]
+    fn after_a_failed_sync_the_log_takes_no_letter_and_never_syncs_again() {
+        let temp = tempfile::tempdir().expect("temp");
+        let syncs = Arc::new(AtomicUsize::new(0));
+        // The first sync is that of the new segment, the second one that of the first letter.
+        let disk = Box::new(FailingSync(2, Arc::clone(&syncs)));
+        let now = Timestamp::ZERO;
+        let journal = Journal::open_on(temp.path(), JournalOptions::default(), 0, now, disk).expect("opens");
+        let (dir, group, newest_ms) = (temp.path().to_owned(), Group::default(), BTreeMap::new());
+        let mut log = DeadLog { dir, journal, group, retention: KEEP, newest_ms };
+        log.append(&[letter(1)], now).expect("the control: the disk is well");
+        assert_eq!(log.failure(), None);
+        for at_ms in 2..5 {
+            let refused = log.append(&[letter(at_ms)], now);
+            assert!(matches!(refused, Err(StoreError::Poisoned { .. })), "letter {at_ms}");
+        }
+        assert!(log.failure().is_some());
+        assert_eq!(syncs.load(Ordering::Relaxed), 3);
+        drop(log);
+        let found = letters(temp.path());
+        assert_eq!(found[0], letter(1), "what was acknowledged is there");
+        assert!(found.len() <= 2, "nothing was written after the failure");
+    }
+
+    #[test]
+    fn a_segment_lives_as_long_as_its_youngest_letter() {
+        let temp = tempfile::tempdir().expect("temp");
+        let options = JournalOptions { segment_age: Duration::from_secs(10), ..JournalOptions::default() };
+        let at = Timestamp::from_millis;
+        let (mut log, _) = DeadLog::open(temp.path(), options, KEEP, at(0)).expect("opens");
+        // Two in the first segment, one in a second one, which stays the current one.
+        for ms in [1_000, 9_000, 11_000] {
+            log.append(&[letter(ms)], at(ms)).expect("appends");
+        }
+        assert_eq!(
+            log.expire(at(69_000)).expect("expires"),
+            0,
+            "the younger one of the first is kept with it"
+        );
+        assert_eq!(log.expire(at(69_001)).expect("expires"), 1);
+        assert_eq!(letters(temp.path()), [letter(11_000)]);
+        assert_eq!(log.expire(at(1_000_000)).expect("expires"), 0, "the current segment is being written");
+        drop(log);
+        let (mut log, report) = DeadLog::open(temp.path(), options, KEEP, at(1_000_000)).expect("opens");
+        assert_eq!(report.entries, 1);
+        assert_eq!(log.expire(at(1_000_000)).expect("expires"), 1, "known from the scan");
+        assert_eq!(letters(temp.path()), []);
+    }
+}

@@ -33,11 +33,11 @@ pub fn list(dir: &Path) -> Result<Vec<SegmentFile>, StoreError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(io_error("list", dir, &error)),
+        Err(error) => return Err(StoreError::io("list", dir, error)),
     };
     let mut found = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(|error| io_error("list", dir, &error))?;
+        let entry = entry.map_err(|error| StoreError::io("list", dir, error))?;
         let path = entry.path();
         if let Some((number, settled)) = path.file_name().and_then(|name| parse_name(name.to_str()?)) {
             let disk_bytes =
@@ -55,7 +55,7 @@ pub fn list(dir: &Path) -> Result<Vec<SegmentFile>, StoreError> {
 /// [`StoreError::Io`]; the segment is as before.
 pub fn mark_settled(dir: &Path, number: u32) -> Result<(), StoreError> {
     let from = dir.join(name(number, false));
-    fs::rename(&from, dir.join(name(number, true))).map_err(|error| io_error("rename", &from, &error))
+    fs::rename(&from, dir.join(name(number, true))).map_err(|error| StoreError::io("rename", &from, error))
 }
 
 /// Deletes a segment in either form. Not synced: one that comes back after a power cut is deleted again.
@@ -67,7 +67,7 @@ pub fn remove(dir: &Path, number: u32) -> Result<(), StoreError> {
         let path = dir.join(name(number, settled));
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("delete", &path, &error));
+                return Err(StoreError::io("delete", &path, error));
             }
             _ => {}
         }
@@ -108,7 +108,7 @@ pub(super) fn create(
     let path = dir.join(name(head.segment, false));
     let failed = |operation| {
         let path = path.clone();
-        move |error: io::Error| io_error(operation, &path, &error)
+        move |error: io::Error| StoreError::io(operation, &path, error)
     };
     let file = OpenOptions::new()
         .read(true)
@@ -130,9 +130,7 @@ pub(super) fn create(
 }
 
 pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|file| file.sync_all()).map_err(|error| io_error("sync directory", dir, &error))
-}
-
-pub(super) fn io_error(operation: &'static str, path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Io { operation, path: path.display().to_string(), reason: error.to_string() }
+    File::open(dir)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| StoreError::io("sync directory", dir, error))
 }

@@ -75,7 +75,7 @@ impl Journal {
         now: Timestamp,
         mut disk: Box<dyn Disk>,
     ) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(dir).map_err(|error| segment::io_error("create", dir, &error))?;
+        std::fs::create_dir_all(dir).map_err(|error| StoreError::io("create", dir, error))?;
         if let Some(parent) = dir.parent() {
             segment::sync_dir(parent)?;
         }
@@ -140,7 +140,7 @@ impl Journal {
         let (positions, bytes, entries) = group.seal(place, self.entries);
         let failed = |operation| {
             let path = self.dir.join(segment::name(self.number, false));
-            move |error: std::io::Error| segment::io_error(operation, &path, &error)
+            move |error: std::io::Error| StoreError::io(operation, &path, error)
         };
         self.disk.write_at(&self.file, bytes, self.end).map_err(failed("write"))?;
         self.disk.sync(&self.file).map_err(failed("sync"))?;

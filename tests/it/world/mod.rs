@@ -9,6 +9,7 @@ pub(crate) mod server;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use receiver::Receiver;
 pub(crate) use server::{Server, ServerOptions};
@@ -103,6 +104,12 @@ impl Api {
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
     }
+}
+
+/// Held by a test that loads the whole machine: such tests run one after the other.
+pub(crate) async fn alone() -> MutexGuard<'static, ()> {
+    static MACHINE: Mutex<()> = Mutex::const_new(());
+    MACHINE.lock().await
 }
 
 /// Waits for `done`, checking every 20 ms; panics with `what` after `limit`.

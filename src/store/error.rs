@@ -1,0 +1,118 @@
+//! What the store answers when it cannot do as asked, and the one place where failures of the system become that.
+//!
+//! Must not know: who shows it to whom, exit codes, HTTP.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{MAX_RECORD_BYTES, Version};
+
+/// Why the store could not do as asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Too little disk space is left; dispatching goes on and will free some.
+    #[error("the disk is nearly full: {free_bytes} bytes left, {needed_bytes} are kept in reserve")]
+    Full {
+        /// Bytes left on the file system.
+        free_bytes: u64,
+        /// Bytes that must stay free.
+        needed_bytes: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// A write or sync failed; nothing more can be promised until the process is started again.
+    #[error("the store failed and takes no more writes: {reason}")]
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+    /// A document changed since it was read.
+    #[error("the document has changed in between: it is at {found:?}")]
+    VersionConflict {
+        /// Its present version.
+        found: Option<Version>,
+    },
+    /// Another process has the directory.
+    #[error("the data directory {path} is in use by process {pid}")]
+    Locked {
+        /// The directory.
+        path: String,
+        /// Who holds it, as far as its lock file tells.
+        pid: String,
+    },
+    /// This user may not do that there: a person has to change owner, mode, or mount. Starting again does not help.
+    #[error("{operation} {path}: {reason}")]
+    Denied {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: String,
+        /// Who or what stands in the way.
+        reason: String,
+    },
+    /// The operating system failed.
+    #[error("{operation} {path}: {reason}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// A record longer than [`MAX_RECORD_BYTES`].
+    #[error("a record of {bytes} bytes exceeds the {MAX_RECORD_BYTES} that the store takes")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Written by a newer version of tidegate, or not by tidegate at all.
+    #[error("{what} has format {found}; this version reads up to {known}")]
+    Format {
+        /// Which file.
+        what: String,
+        /// The format found.
+        found: u32,
+        /// The newest one known.
+        known: u32,
+    },
+}
+
+impl StoreError {
+    /// A failed call on a file: [`StoreError::Denied`] where rights are missing, else [`StoreError::Io`].
+    pub(super) fn io(operation: &'static str, path: &Path, error: impl Into<io::Error>) -> Self {
+        let error = error.into();
+        let (path, reason) = (path.display().to_string(), error.to_string());
+        // A link where none may be is met as ELOOP by opens that do not follow.
+        let link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+        match error.kind() {
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::NotADirectory => Self::Denied { operation, path, reason },
+            _ if link => Self::Denied { operation, path, reason },
+            _ => Self::Io { operation, path, reason },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn missing_rights_are_told_apart_from_failures() {
+        let of = |errno: Errno| StoreError::io("open", Path::new("/data/LOCK"), errno);
+        for denied in [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOTDIR, Errno::LOOP] {
+            assert!(matches!(of(denied), StoreError::Denied { .. }), "{denied}");
+        }
+        for failed in [Errno::IO, Errno::NOSPC, Errno::NOENT, Errno::MFILE] {
+            assert!(matches!(of(failed), StoreError::Io { .. }), "{failed}");
+        }
+        assert_eq!(of(Errno::ACCESS).to_string(), "open /data/LOCK: Permission denied (os error 13)");
+    }
+}
