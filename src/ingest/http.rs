@@ -61,13 +61,19 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
     {
         return Err(unsupported("unsupported_encoding", "send the body without Content-Encoding"));
     }
-    match content_type(headers).as_deref() {
-        Some("application/json") => {}
-        Some("application/x-ndjson" | "application/ndjson") => return Ok(ndjson::respond(intake, body)),
+    let lines = match content_type(headers).as_deref() {
+        Some("application/json") => false,
+        Some("application/x-ndjson" | "application/ndjson") => true,
         _ => {
             let rule = "Content-Type must be application/json (one event or a list) or application/x-ndjson";
             return Err(unsupported("unsupported_media_type", rule));
         }
+    };
+    if lines {
+        return match idempotency_key(headers)? {
+            None => Ok(ndjson::respond(intake, body)),
+            Some(_) => Err(bad_key("one key cannot name a stream; give each line its \"idempotency_key\"")),
+        };
     }
     let body = read_all(intake, headers, body).await?;
     let key = idempotency_key(headers)?;

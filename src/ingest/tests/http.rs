@@ -134,11 +134,18 @@ async fn a_repeated_key_gives_the_same_event_and_another_content_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_beside_a_list_is_refused() {
+async fn a_key_beside_a_list_or_a_stream_is_refused() {
     let door = door().await;
-    let headers = [("content-type", "application/json"), ("idempotency-key", "k1")];
-    let (status, response) = post(&door, &headers, format!("[{EVENT}]")).await;
-    assert_eq!((status.as_u16(), &json(response).await["code"]), (400, &"invalid_idempotency_key".into()));
+    for (kind, body) in
+        [("application/json", format!("[{EVENT}]")), ("application/x-ndjson", format!("{EVENT}\n"))]
+    {
+        let headers = [("content-type", kind), ("idempotency-key", "k1")];
+        let (status, response) = post(&door, &headers, body).await;
+        assert_eq!(
+            (status.as_u16(), &json(response).await["code"]),
+            (400, &"invalid_idempotency_key".into())
+        );
+    }
     assert_eq!(door.store.len(), 0);
 }
 
