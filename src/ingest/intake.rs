@@ -68,7 +68,7 @@ struct Inner {
 }
 
 const PERMIT_BYTES: usize = 1024;
-/// Requests larger than one event that are read at the same time.
+/// Requests larger than one event that are read or answered at the same time.
 const LARGE_REQUESTS: usize = 8;
 /// Events that are handed to the queue together have at most about this many bytes: less than what the store
 /// makes durable at once, so that each such part is kept or refused as a whole.
@@ -133,7 +133,12 @@ impl Intake {
         self.0.under_way.available_permits()
     }
 
-    /// The right to read a request that is larger than one event; waits as long as [`Intake::admit_soon`].
+    #[cfg(test)]
+    pub(super) fn free_large(&self) -> usize {
+        self.0.large.available_permits()
+    }
+
+    /// The right to hold a request that is larger than one event; waits as long as [`Intake::admit_soon`].
     pub(super) async fn admit_large(&self) -> Result<SemaphorePermit<'_>, Box<Problem>> {
         match tokio::time::timeout(self.0.parts.admission_wait, self.0.large.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),

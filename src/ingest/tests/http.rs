@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
+use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::Value;
 use tower::ServiceExt;
@@ -147,6 +148,28 @@ async fn a_key_beside_a_list_or_a_stream_is_refused() {
         );
     }
     assert_eq!(door.store.len(), 0);
+}
+
+#[tokio::test]
+async fn a_large_list_keeps_its_place_until_it_is_answered() {
+    let door = Arc::new(door_with(0, Unmatched::Pass).await);
+    let free = door.intake.free_large();
+    let event = format!(r#"{{"url":"https://other.test/","body":"{}"}}"#, "x".repeat(200 * 1024));
+    let list = format!("[{}]", vec![event; 4].join(","));
+    let pieces: Vec<Result<Bytes, std::io::Error>> =
+        list.into_bytes().chunks(100 * 1024).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    let answer = tokio::spawn({
+        let door = door.clone();
+        let body = Body::from_stream(futures_util::stream::iter(pieces));
+        async move { post(&door, &[("content-type", "application/json")], body).await.0 }
+    });
+    while door.intake.free_permits() == 1024 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(door.intake.free_large(), free - 1);
+    door.store.turnstile.add_permits(1);
+    assert_eq!(answer.await.expect("joins"), 200);
+    assert_eq!(door.intake.free_large(), free);
 }
 
 #[tokio::test]
