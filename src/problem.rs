@@ -21,7 +21,7 @@ pub struct Problem {
     pub code: &'static str,
     /// What is wrong here and what to do about it.
     pub detail: String,
-    /// Which field broke which rule.
+    /// Which field broke which rule: the first [`Problem::MAX_ERRORS`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
     /// Seconds after which a repetition may succeed; also sent as `Retry-After`.
@@ -39,6 +39,9 @@ pub struct FieldError {
 }
 
 impl Problem {
+    /// Most fields that are named: an answer stays small however much is wrong.
+    pub const MAX_ERRORS: usize = 32;
+
     /// A problem of the kind `code`, which also names its type URI.
     #[must_use]
     pub fn new(
@@ -58,10 +61,12 @@ impl Problem {
         }
     }
 
-    /// Names a field by its JSON pointer.
+    /// Names a field by its JSON pointer, unless enough are named.
     #[must_use]
     pub fn field(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
+        if self.errors.len() < Self::MAX_ERRORS {
+            self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
+        }
         self
     }
 

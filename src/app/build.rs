@@ -182,6 +182,7 @@ fn throttling_options(config: &Config) -> ThrottlingOptions {
         reject_invalid: config.manage.reject_invalid,
         require_headers: config.manage.require_headers,
         error_as_object: config.manage.error_as_object,
+        drain_window: config.queue.drain,
         identity: defaults.identity,
     }
 }

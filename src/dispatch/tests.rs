@@ -179,7 +179,7 @@ fn draining_generations_go_first() {
     let (old, new) = (lane(&[("p", 1)]), lane(&[("p", 2)]));
     bench.fill(&old, 0..60);
     bench.announce(&old);
-    all.undeploy(&testing::id("p"), START).expect("deployed");
+    all.undeploy(&testing::id("p"), START, DRAIN_WINDOW).expect("deployed");
     all.deploy(&testing::id("p"), Value::Null, testing::spec("https://p.org/*", 50.0)).expect("idle");
     bench.rule(&all);
     bench.fill(&new, 100..160);
@@ -319,7 +319,7 @@ fn what_a_drain_window_leaves_is_dropped_as_drained() {
     bench.fill(&q, 3000..3010);
     bench.announce(&p);
     bench.announce(&q);
-    all.undeploy(&testing::id("p"), START + ms(500) - DRAIN_WINDOW).expect("deployed");
+    all.undeploy(&testing::id("p"), START, ms(500)).expect("deployed");
     bench.rule(&all);
     bench.pass(ms(499));
     assert!(bench.settled.is_empty());

@@ -1,6 +1,6 @@
 //! One canonical URL for matching, for the address check and for the request line, so that no spelling of
 //! an address escapes its limit: WHATWG parsing, then percent-escapes of plain characters undone, the other
-//! escapes in capitals, no trailing dot on the host, no fragment.
+//! escapes in capitals, a `%` that begins no escape escaped itself, no trailing dot on the host, no fragment.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -39,7 +39,7 @@ pub enum UrlError {
 }
 
 impl CanonicalUrl {
-    /// Longest URL, in bytes.
+    /// Longest URL, in bytes, as it is given and in its one form: what was taken once can be read again.
     pub const MAX_BYTES: usize = 2048;
 
     /// Parses and normalises.
@@ -66,6 +66,10 @@ impl CanonicalUrl {
         if let Some(query) = url.query().filter(|query| query.contains('%')) {
             let query = normalise_escapes(query);
             url.set_query(Some(&query));
+        }
+        // Escapes make a text longer.
+        if url.as_str().len() > Self::MAX_BYTES {
+            return Err(UrlError::TooLong { bytes: url.as_str().len() });
         }
         Ok(Self(Arc::new(url)))
     }
@@ -109,7 +113,8 @@ fn strip_trailing_dot(url: &mut Url) -> Result<(), UrlError> {
 }
 
 /// Undoes escapes of unreserved characters (RFC 3986 6.2.2) and puts the others in capitals. Dots stay
-/// escaped never: the parser has already read `%2e` segments as dots.
+/// escaped never: the parser has already read `%2e` segments as dots. A `%` without two digits is the character
+/// itself and becomes `%25`: left alone it could begin an escape once what follows it has been undone.
 fn normalise_escapes(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -129,7 +134,7 @@ fn normalise_escapes(text: &str) -> String {
                 rest = after.get(2..).unwrap_or("");
             }
             None => {
-                out.push('%');
+                out.push_str("%25");
                 rest = after;
             }
         }
@@ -178,10 +183,29 @@ mod tests {
             "http://h.org/%zz?%",
             "http://h.org/%+f",
             "http://h.org/?a=%2e",
+            "http://h.org/%%361",
+            "http://h.org/%2%35?%%361",
+            "http://h.org/a%%32fb",
+            "http://h.org/%%32e/x",
         ] {
             let once = canonical(text);
             assert_eq!(canonical(&once), once, "{text}");
         }
+    }
+
+    #[test]
+    fn escapes_are_undone_once_and_never_make_another() {
+        assert_eq!(canonical("http://h.org/%%361dmin?%%361"), "http://h.org/%2561dmin?%2561");
+        assert_eq!(canonical("http://h.org/x/%%32e/y"), "http://h.org/x/%252e/y");
+        assert_eq!(canonical("http://h.org/100%"), canonical("http://h.org/100%25"));
+    }
+
+    #[test]
+    fn the_one_form_stays_within_the_bound_too() {
+        let escaped = |letters: usize| CanonicalUrl::parse(&format!("http://h/{}", "ü".repeat(letters)));
+        let most = escaped(339).expect("within the bound");
+        assert_eq!(CanonicalUrl::parse(most.as_str()), Ok(most));
+        assert_eq!(escaped(340), Err(UrlError::TooLong { bytes: 2049 }));
     }
 
     #[test]

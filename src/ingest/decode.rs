@@ -65,8 +65,11 @@ pub(super) struct Decoder {
 struct Broken(Vec<(String, String)>);
 
 impl Broken {
+    /// Keeps the first ones only: an event can break a rule with every few of its bytes.
     fn add(&mut self, pointer: impl Into<String>, rule: impl Into<String>) {
-        self.0.push((pointer.into(), rule.into()));
+        if self.0.len() < Problem::MAX_ERRORS {
+            self.0.push((pointer.into(), rule.into()));
+        }
     }
 
     fn into_problem(self) -> Box<Problem> {

@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::value::RawValue;
+use tokio::sync::SemaphorePermit;
 
 use crate::event::EventId;
 use crate::ingest::decode::MAX_EVENT_BYTES;
@@ -61,15 +62,22 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
     {
         return Err(unsupported("unsupported_encoding", "send the body without Content-Encoding"));
     }
-    match content_type(headers).as_deref() {
-        Some("application/json") => {}
-        Some("application/x-ndjson" | "application/ndjson") => return Ok(ndjson::respond(intake, body)),
+    let lines = match content_type(headers).as_deref() {
+        Some("application/json") => false,
+        Some("application/x-ndjson" | "application/ndjson") => true,
         _ => {
             let rule = "Content-Type must be application/json (one event or a list) or application/x-ndjson";
             return Err(unsupported("unsupported_media_type", rule));
         }
+    };
+    if lines {
+        return match idempotency_key(headers)? {
+            None => Ok(ndjson::respond(intake, body)),
+            Some(_) => Err(bad_key("one key cannot name a stream; give each line its \"idempotency_key\"")),
+        };
     }
-    let body = read_all(intake, headers, body).await?;
+    // A large body keeps its place until it is answered: it is held in memory so long.
+    let (body, _large) = read_all(intake, headers, body).await?;
     let key = idempotency_key(headers)?;
     if body.trim_ascii_start().first() == Some(&b'[') {
         return match key {
@@ -133,8 +141,9 @@ async fn list(intake: &Intake, body: &Bytes) -> Result<Response, Refusal> {
     let items = events.iter().map(|event| decoder.decode(body, event.get().as_bytes(), None)).collect();
     let share = intake.admit_soon(body.len()).await?;
     let mut verdicts = intake.take(items, Source::Http, share).await;
-    if let Some(at) =
-        verdicts.iter().position(|verdict| matches!(verdict, Err(problem) if problem.status >= 500))
+    if verdicts.iter().all(Result::is_err)
+        && let Some(at) =
+            verdicts.iter().position(|verdict| matches!(verdict, Err(problem) if problem.status >= 500))
     {
         // The store took none of them: say so once.
         verdicts.swap_remove(at)?;
@@ -165,8 +174,13 @@ async fn show(State(intake): State<Intake>, Path(id): Path<String>) -> Response 
     }
 }
 
-/// The whole body of an ordinary request, within its bounds.
-async fn read_all(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+/// The whole body of an ordinary request, within its bounds, and the place of a large one among the few that
+/// may be there at once.
+async fn read_all<'i>(
+    intake: &'i Intake,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Bytes, Option<SemaphorePermit<'i>>), Refusal> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
@@ -180,7 +194,7 @@ async fn read_all(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<By
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|error| broken_body(&error))?;
         if whole.is_empty() && announced == Some(piece.len() as u64) {
-            return Ok(piece);
+            return Ok((piece, large));
         }
         if whole.len() + piece.len() > MAX_LIST_BYTES {
             return Err(too_large(MAX_LIST_BYTES));
@@ -190,7 +204,7 @@ async fn read_all(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<By
         }
         whole.extend_from_slice(&piece);
     }
-    Ok(whole.freeze())
+    Ok((whole.freeze(), large))
 }
 
 fn broken_body(error: &axum::Error) -> Refusal {

@@ -68,8 +68,11 @@ struct Inner {
 }
 
 const PERMIT_BYTES: usize = 1024;
-/// Requests larger than one event that are read at the same time.
+/// Requests larger than one event that are read or answered at the same time.
 const LARGE_REQUESTS: usize = 8;
+/// Events that are handed to the queue together have at most about this many bytes: less than what the store
+/// makes durable at once, so that each such part is kept or refused as a whole.
+const PART_BYTES: usize = 2 << 20;
 
 /// An event that is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +133,12 @@ impl Intake {
         self.0.under_way.available_permits()
     }
 
-    /// The right to read a request that is larger than one event; waits as long as [`Intake::admit_soon`].
+    #[cfg(test)]
+    pub(super) fn free_large(&self) -> usize {
+        self.0.large.available_permits()
+    }
+
+    /// The right to hold a request that is larger than one event; waits as long as [`Intake::admit_soon`].
     pub(super) async fn admit_large(&self) -> Result<SemaphorePermit<'_>, Box<Problem>> {
         match tokio::time::timeout(self.0.parts.admission_wait, self.0.large.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
@@ -182,9 +190,11 @@ impl Intake {
             });
             verdicts.push(verdict);
         }
-        if !batch.is_empty() {
-            let outcome = self.enqueue(batch).await;
-            for (nth, place) in places.into_iter().enumerate() {
+        let mut places = places.into_iter();
+        for part in parts(batch) {
+            let here = places.by_ref().take(part.len()).collect::<Vec<_>>();
+            let outcome = self.enqueue(part).await;
+            for (nth, place) in here.into_iter().enumerate() {
                 let Some(verdict) = verdicts.get_mut(place) else { continue };
                 match &outcome {
                     Ok(appended) => settle(verdict, appended.get(nth)),
@@ -241,6 +251,34 @@ impl Intake {
             .field("/url", "matches no deployed policy"),
         ))
     }
+}
+
+/// Cuts a batch into parts of at most [`PART_BYTES`], in order.
+fn parts(batch: Vec<Accept>) -> Vec<Vec<Accept>> {
+    let mut parts: Vec<Vec<Accept>> = Vec::new();
+    let mut room = 0;
+    for accept in batch {
+        let bytes = weight(&accept.event);
+        match parts.last_mut().filter(|_| bytes <= room) {
+            Some(part) => {
+                room -= bytes;
+                part.push(accept);
+            }
+            None => {
+                room = PART_BYTES.saturating_sub(bytes);
+                parts.push(vec![accept]);
+            }
+        }
+    }
+    parts
+}
+
+/// About what an event takes at rest.
+fn weight(event: &Event) -> usize {
+    let headers: usize =
+        event.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 16).sum();
+    let labels: usize = event.labels.iter().map(|(key, value)| key.len() + value.len() + 16).sum();
+    event.body.len() + event.url.as_str().len() + headers + labels + 256
 }
 
 fn settle(verdict: &mut Verdict, appended: Option<&Appended>) {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -168,21 +169,28 @@ impl Book {
         Ok(())
     }
 
-    /// Lets the active generation drain for [`crate::policy::DRAIN_WINDOW`].
+    /// Lets the active generation drain for `window`.
     ///
     /// # Errors
     /// [`BookError::NotFound`]; [`BookError::State`] with [`TransitionError::NotDeployed`].
-    pub fn undeploy(&mut self, id: &PolicyId, now: Timestamp) -> Result<(), BookError> {
-        Ok(self.authored(id)?.lifecycle.undeploy(now)?)
+    pub fn undeploy(&mut self, id: &PolicyId, now: Timestamp, window: Duration) -> Result<(), BookError> {
+        Ok(self.authored(id)?.lifecycle.undeploy(now, window)?)
     }
 
-    /// Removes the authoring record; with `force` also of a deployed policy, whose generations then drain.
+    /// Removes the authoring record; with `force` also of a deployed policy, whose generations then drain
+    /// for `window`.
     ///
     /// # Errors
     /// [`BookError::NotFound`]; [`BookError::State`] with [`TransitionError::StillDeployed`].
-    pub fn delete(&mut self, id: &PolicyId, now: Timestamp, force: bool) -> Result<(), BookError> {
+    pub fn delete(
+        &mut self,
+        id: &PolicyId,
+        now: Timestamp,
+        window: Duration,
+        force: bool,
+    ) -> Result<(), BookError> {
         let policy = self.authored(id)?;
-        policy.lifecycle.delete(now, force)?;
+        policy.lifecycle.delete(now, window, force)?;
         policy.record = None;
         self.forget();
         Ok(())
@@ -214,7 +222,6 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::time::Duration;
 
     use proptest::prelude::*;
 
@@ -235,11 +242,14 @@ mod tests {
     fn a_forced_deletion_hides_the_record_and_lets_the_generations_drain() {
         let mut book = with_deployed();
         let before = book.clone();
-        assert_eq!(book.delete(&id("p"), NOW, false), Err(BookError::State(TransitionError::StillDeployed)));
+        assert_eq!(
+            book.delete(&id("p"), NOW, DRAIN_WINDOW, false),
+            Err(BookError::State(TransitionError::StillDeployed))
+        );
         assert_eq!(book, before, "a refusal changes nothing");
-        book.delete(&id("p"), NOW, true).expect("forced");
+        book.delete(&id("p"), NOW, DRAIN_WINDOW, true).expect("forced");
         assert_eq!(book.get(&id("p")), None);
-        assert_eq!(book.undeploy(&id("p"), NOW), Err(BookError::NotFound));
+        assert_eq!(book.undeploy(&id("p"), NOW, DRAIN_WINDOW), Err(BookError::NotFound));
         assert_eq!(book.policies.len(), 1);
         book.expire(NOW + DRAIN_WINDOW - Duration::from_nanos(1));
         assert_eq!(book.policies.len(), 1);
@@ -251,7 +261,7 @@ mod tests {
     fn an_id_taken_again_goes_on_counting_generations() {
         let mut book = with_deployed();
         assert_eq!(book.create(id("p"), Origin::new("x"), Value::Null), Err(BookError::Exists));
-        book.delete(&id("p"), NOW, true).expect("forced");
+        book.delete(&id("p"), NOW, DRAIN_WINDOW, true).expect("forced");
         assert_eq!(book.create(id("p"), Origin::new("y"), Value::Null), Err(BookError::Exists));
         book.create(id("p"), Origin::new("x"), Value::from(3)).expect("free again");
         book.deploy(&id("p"), Value::from(3), spec("https://h.org/*", 300.0)).expect("idle");
@@ -268,7 +278,7 @@ mod tests {
         let next = spec("https://h.org/*", 900.0);
         book.update(&id("p"), Value::from(5), Some(next.clone())).expect("deployed");
         assert_eq!(book.get(&id("p")).and_then(Policy::ruling), Some(&next));
-        book.undeploy(&id("p"), NOW).expect("deployed");
+        book.undeploy(&id("p"), NOW, DRAIN_WINDOW).expect("deployed");
         book.update(&id("p"), Value::from(6), Some(spec("https://h.org/*", 1.0))).expect("idle");
         assert_eq!(
             book.get(&id("p")).and_then(Policy::ruling),
@@ -317,8 +327,8 @@ mod tests {
                 book.update(id, Value::from("updated"), ruling)
             }
             Step::Deploy => book.deploy(id, Value::from("deployed"), spec("https://h.org/*", 200.0)),
-            Step::Undeploy => book.undeploy(id, now),
-            Step::Delete { force } => book.delete(id, now, force),
+            Step::Undeploy => book.undeploy(id, now, DRAIN_WINDOW),
+            Step::Delete { force } => book.delete(id, now, DRAIN_WINDOW, force),
             Step::Wait { .. } => {
                 book.expire(now);
                 Ok(())

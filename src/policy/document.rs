@@ -233,6 +233,7 @@ const fn decode_state(state: &StateV1) -> State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::DRAIN_WINDOW;
     use crate::policy::testing::{id, spec, spec_for};
 
     fn book() -> Book {
@@ -249,11 +250,11 @@ mod tests {
         full.limits.timeout = Some(Duration::from_millis(1_500));
         full.family = Family::Refuse;
         book.deploy(&id("again"), Value::from(1), full.clone()).expect("idle");
-        book.undeploy(&id("again"), Timestamp::from_millis(5)).expect("deployed");
+        book.undeploy(&id("again"), Timestamp::from_millis(5), DRAIN_WINDOW).expect("deployed");
         book.deploy(&id("again"), Value::from(2), full).expect("idle");
         book.create(id("gone"), origin, Value::Null).expect("free");
         book.deploy(&id("gone"), Value::Null, spec("https://h.org/*", 200.0)).expect("idle");
-        book.delete(&id("gone"), Timestamp::from_millis(9), true).expect("forced");
+        book.delete(&id("gone"), Timestamp::from_millis(9), DRAIN_WINDOW, true).expect("forced");
         book
     }
 

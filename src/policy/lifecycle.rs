@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! created --update--> updated            deploy: generation n becomes active
-//!    |                   |               undeploy: it drains until now + 24 h, the state before the deploy returns
+//!    |                   |               undeploy: it drains for a while, the state before the deploy returns
 //!    +------deploy-------+--> deployed   redeploy: generation n + 1 becomes active beside it
 //!                  deployed --update--> updated, still deployed: the same generation goes on
 //! ```
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// How long an undeployed generation may finish its backlog (contracts.md 2.4).
+/// How long an undeployed generation may finish its backlog, unless the operator allows less (contracts.md 2.4).
 pub const DRAIN_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// What the authoring side shows.
@@ -130,17 +130,17 @@ impl Lifecycle {
         Ok(())
     }
 
-    /// Lets the active generation drain.
+    /// Lets the active generation drain for `window`.
     ///
     /// # Errors
     /// [`TransitionError::NotDeployed`].
-    pub fn undeploy(&mut self, now: Timestamp) -> Result<(), TransitionError> {
+    pub fn undeploy(&mut self, now: Timestamp, window: Duration) -> Result<(), TransitionError> {
         if !self.deployed {
             return Err(TransitionError::NotDeployed);
         }
         self.state = self.before_deploy;
         self.deployed = false;
-        let until = Timestamp::from_millis((now + DRAIN_WINDOW).ceil_millis());
+        let until = Timestamp::from_millis((now + window).ceil_millis());
         for generation in self.generations.values_mut() {
             if *generation == GenerationState::Active {
                 *generation = GenerationState::Draining { until };
@@ -153,10 +153,10 @@ impl Lifecycle {
     ///
     /// # Errors
     /// [`TransitionError::StillDeployed`] without `force`.
-    pub fn delete(&mut self, now: Timestamp, force: bool) -> Result<(), TransitionError> {
+    pub fn delete(&mut self, now: Timestamp, window: Duration, force: bool) -> Result<(), TransitionError> {
         match (self.deployed, force) {
             (false, _) => Ok(()),
-            (true, true) => self.undeploy(now),
+            (true, true) => self.undeploy(now, window),
             (true, false) => Err(TransitionError::StillDeployed),
         }
     }
@@ -207,9 +207,9 @@ mod tests {
         match step {
             Update => life.update(),
             Deploy => life.deploy(),
-            Undeploy => life.undeploy(NOW),
-            Delete => life.delete(NOW, false),
-            ForceDelete => life.delete(NOW, true),
+            Undeploy => life.undeploy(NOW, DRAIN_WINDOW),
+            Delete => life.delete(NOW, DRAIN_WINDOW, false),
+            ForceDelete => life.delete(NOW, DRAIN_WINDOW, true),
         }
     }
 
@@ -250,7 +250,7 @@ mod tests {
         let mut life = Lifecycle::created();
         life.deploy().expect("not deployed");
         let before = life.clone();
-        assert_eq!(life.delete(NOW, false), Err(TransitionError::StillDeployed));
+        assert_eq!(life.delete(NOW, DRAIN_WINDOW, false), Err(TransitionError::StillDeployed));
         assert_eq!(life, before, "a refusal changes nothing");
     }
 
@@ -260,7 +260,7 @@ mod tests {
         life.deploy().expect("not deployed");
         life.update().expect("active");
         assert_eq!(life.generations(), &BTreeMap::from([(1, Active)]), "an update keeps the generation");
-        life.undeploy(NOW).expect("deployed");
+        life.undeploy(NOW, DRAIN_WINDOW).expect("deployed");
         life.deploy().expect("not deployed");
         let until = NOW + DRAIN_WINDOW;
         assert_eq!(life.generations(), &BTreeMap::from([(1, Draining { until }), (2, Active)]));
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(life.generations().len(), 2);
         life.expire(until);
         assert_eq!(life.generations(), &BTreeMap::from([(2, Active)]));
-        life.undeploy(until).expect("deployed");
+        life.undeploy(until, DRAIN_WINDOW).expect("deployed");
         life.expire(Timestamp::MAX);
         life.deploy().expect("not deployed");
         assert_eq!(life.active(), Some(3), "numbers are not used twice");

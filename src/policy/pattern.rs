@@ -200,6 +200,17 @@ mod tests {
         pattern(text).matches(&CanonicalUrl::parse(url).expect(url))
     }
 
+    /// A book holds the canonical text: one that could not be read again would keep the process from starting.
+    #[test]
+    fn what_is_taken_can_be_read_again() {
+        for path in ["%%361/*", "100%/*", "ü*", &"ü".repeat(339)] {
+            let pattern = UrlPattern::parse(&format!("http://h/{path}")).expect(path);
+            assert_eq!(UrlPattern::parse(pattern.as_str()), Ok(pattern), "{path}");
+        }
+        let long = format!("http://h/{}", "ü".repeat(340));
+        assert!(matches!(UrlPattern::parse(&long), Err(PatternError::Malformed { .. })));
+    }
+
     #[test]
     fn a_wildcard_takes_any_run_of_the_path() {
         let data = "https://api.example.org/data/2.5/*";

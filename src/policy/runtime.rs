@@ -141,6 +141,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
+    use crate::policy::DRAIN_WINDOW;
     use crate::policy::testing::{id, spec, url};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000);
@@ -163,7 +164,7 @@ mod tests {
         assert_eq!(lane(&deployed).as_deref(), Some("p@1"));
         assert_eq!(deployed.diff(&idle), [PolicyChange::Set(id("p"))]);
 
-        book.undeploy(&id("p"), NOW).expect("deployed");
+        book.undeploy(&id("p"), NOW, DRAIN_WINDOW).expect("deployed");
         let draining = Runtime::build(&book).expect("small");
         assert_eq!(lane(&draining), None);
         assert_eq!(draining.get(&id("p")).expect("drains").generations.len(), 1);
@@ -180,7 +181,7 @@ mod tests {
         );
         assert_eq!(policy.generations.len(), 2);
 
-        book.undeploy(&id("p"), NOW).expect("deployed");
+        book.undeploy(&id("p"), NOW, DRAIN_WINDOW).expect("deployed");
         book.expire(Timestamp::MAX);
         assert_eq!(Runtime::build(&book).expect("small").diff(&again), [PolicyChange::Removed(id("p"))]);
     }

@@ -275,7 +275,10 @@ mod tests {
         let documents = Arc::new(TestDocuments::default());
         let (policies, clock) = open(&documents).await;
         policies.change(|book| add(book, "p")).await.expect("changed");
-        policies.change(|book| book.delete(&id("p"), clock.now(), true)).await.expect("changed");
+        policies
+            .change(|book| book.delete(&id("p"), clock.now(), DRAIN_WINDOW, true))
+            .await
+            .expect("changed");
         clock.advance(DRAIN_WINDOW - Duration::from_nanos(1));
         policies.expire(clock.now()).await.expect("stored");
         assert!(policies.runtime().get(&id("p")).is_some());

@@ -59,13 +59,19 @@ async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Resp
     if let Err(problem) = judge(&guard.hosts, request.uri(), request.headers()) {
         return closing(problem.into_response());
     }
-    let streamed = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().contains("ndjson")));
+    let streamed = is_stream(&request);
     let pause = guard.body_pause;
     let timed = |body: Body| if streamed { body } else { Body::new(TimedBody::new(body, pause)) };
     next.run(request.map(timed)).await
+}
+
+/// Whether the door for streamed lines will read the body, which it does with a deadline of its own. Nothing
+/// less exact: a body that only claims to be streamed would be waited for without end.
+fn is_stream(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    let lines = ["application/x-ndjson", "application/ndjson"];
+    request.uri().path() == "/v1/events" && lines.iter().any(|known| known.eq_ignore_ascii_case(essence))
 }
 
 /// A request that fails here is of nobody we know: its connection is not used again.

@@ -31,7 +31,11 @@ async fn server(options: ListenOptions) -> Server {
         let whole = axum::body::to_bytes(body, 1 << 20).await;
         whole.map_err(|_| http::StatusCode::REQUEST_TIMEOUT)
     };
-    let router = Router::new().route("/", get(hello.clone()).post(hello)).route("/echo", post(echo));
+    let router = Router::new()
+        .route("/", get(hello.clone()).post(hello))
+        .route("/echo", post(echo))
+        .route("/v1/events", post(echo))
+        .route("/v1/events/x", post(echo));
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("binds");
     let (address, closing) = (listener.address(), CancellationToken::new());
     assert_ne!(address.port(), 0);
@@ -177,6 +181,21 @@ async fn a_body_that_does_not_come_ends_the_request() {
     let server = server(short()).await;
     let answer = server.raw(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc").await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+/// Only the door that keeps the time itself is left alone.
+#[tokio::test]
+async fn a_claim_to_be_streamed_buys_no_time() {
+    let server = server(short()).await;
+    for (path, kind) in [
+        ("/echo", "application/x-ndjson"),
+        ("/v1/events", "application/json; a=ndjson"),
+        ("/v1/events/x", "application/ndjson"),
+    ] {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n");
+        let answer = server.raw(format!("{head}Content-Length: 10\r\n\r\nabc").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{path} {kind}: {answer}");
+    }
 }
 
 /// Each pause is within its bound; the average is not.

@@ -17,7 +17,7 @@ use crate::dispatch::sim::store::ModelQueue;
 use crate::dispatch::{Effect, Input, Options, Planner, Settled, Ticket};
 use crate::event::{Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Settlement};
 use crate::limit::Gate;
-use crate::policy::{Book, DRAIN_WINDOW, GenerationState, Limits, Origin, Runtime, Spec, testing};
+use crate::policy::{Book, GenerationState, Limits, Origin, Runtime, Spec, testing};
 use crate::store::ReadLimit;
 
 /// Arrivals, edits and crashes end after this.
@@ -245,7 +245,7 @@ impl World {
             1 => {
                 // A drain window of a few seconds.
                 let left = ms(self.rng.u64(..5_000));
-                self.book.undeploy(&id, self.now + left - DRAIN_WINDOW)
+                self.book.undeploy(&id, self.now, left)
             }
             _ => self.book.update(&id, Value::Null, Some(spec)),
         };

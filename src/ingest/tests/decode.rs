@@ -122,6 +122,18 @@ fn sizes_at_the_limit_and_one_beyond() {
 }
 
 #[test]
+fn however_much_is_wrong_the_answer_stays_small() {
+    let headers =
+        format!(r#"{{"url":"https://api.test/","headers":{{{}"x":"y"}}}}"#, r#""":"","#.repeat(50_000));
+    let members = format!(r#"{{{}"url":"https://api.test/"}}"#, r#""a":0,"#.repeat(50_000));
+    for text in [headers, members] {
+        let problem = decode(&text).expect_err("wrong");
+        assert_eq!((problem.status, problem.errors.len()), (422, Problem::MAX_ERRORS));
+        assert!(serde_json::to_vec(&problem).expect("writes").len() < 16 * 1024);
+    }
+}
+
+#[test]
 fn what_is_not_json_is_refused_with_its_place() {
     for text in ["", "{", "\u{feff}{}", "nul", r#"{"url":"x"} {}"#, &"{\"a\":".repeat(10_000)] {
         let (status, code, _) = refusal(text);

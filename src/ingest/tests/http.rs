@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
+use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::Value;
 use tower::ServiceExt;
@@ -134,12 +135,41 @@ async fn a_repeated_key_gives_the_same_event_and_another_content_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_beside_a_list_is_refused() {
+async fn a_key_beside_a_list_or_a_stream_is_refused() {
     let door = door().await;
-    let headers = [("content-type", "application/json"), ("idempotency-key", "k1")];
-    let (status, response) = post(&door, &headers, format!("[{EVENT}]")).await;
-    assert_eq!((status.as_u16(), &json(response).await["code"]), (400, &"invalid_idempotency_key".into()));
+    for (kind, body) in
+        [("application/json", format!("[{EVENT}]")), ("application/x-ndjson", format!("{EVENT}\n"))]
+    {
+        let headers = [("content-type", kind), ("idempotency-key", "k1")];
+        let (status, response) = post(&door, &headers, body).await;
+        assert_eq!(
+            (status.as_u16(), &json(response).await["code"]),
+            (400, &"invalid_idempotency_key".into())
+        );
+    }
     assert_eq!(door.store.len(), 0);
+}
+
+#[tokio::test]
+async fn a_large_list_keeps_its_place_until_it_is_answered() {
+    let door = Arc::new(door_with(0, Unmatched::Pass).await);
+    let free = door.intake.free_large();
+    let event = format!(r#"{{"url":"https://other.test/","body":"{}"}}"#, "x".repeat(200 * 1024));
+    let list = format!("[{}]", vec![event; 4].join(","));
+    let pieces: Vec<Result<Bytes, std::io::Error>> =
+        list.into_bytes().chunks(100 * 1024).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    let answer = tokio::spawn({
+        let door = door.clone();
+        let body = Body::from_stream(futures_util::stream::iter(pieces));
+        async move { post(&door, &[("content-type", "application/json")], body).await.0 }
+    });
+    while door.intake.free_permits() == 1024 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(door.intake.free_large(), free - 1);
+    door.store.turnstile.add_permits(1);
+    assert_eq!(answer.await.expect("joins"), 200);
+    assert_eq!(door.intake.free_large(), free);
 }
 
 #[tokio::test]
@@ -171,6 +201,33 @@ async fn a_failing_store_is_never_acknowledged() {
             assert_eq!(json(response).await["code"], code);
         }
     }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_half_way_through_a_list_is_answered_item_by_item() {
+    let door = Arc::new(door_with(1, Unmatched::Pass).await);
+    let event = format!(r#"{{"url":"https://other.test/","body":"{}"}}"#, "x".repeat(200 * 1024));
+    let list = format!("[1,{}]", vec![event; 20].join(","));
+    let answer = tokio::spawn({
+        let door = door.clone();
+        async move { post_json(&door, &list).await }
+    });
+    while door.store.len() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let full = StoreError::Full { free_bytes: 1, needed_bytes: 2, retry_after: std::time::Duration::ZERO };
+    *door.store.failure.lock().expect("lock") = Some(full);
+    door.store.turnstile.add_permits(20);
+    let (status, items) = answer.await.expect("joins");
+    assert_eq!(status, 200);
+    let statuses: Vec<u64> =
+        items.as_array().expect("list").iter().filter_map(|item| item["status"].as_u64()).collect();
+    let kept = door.store.len();
+    assert!(kept > 1 && kept < 20, "{kept}");
+    assert_eq!(statuses[0], 422);
+    assert!(statuses[1..=kept].iter().all(|status| *status == 202), "{statuses:?}");
+    assert!(statuses[kept + 1..].iter().all(|status| *status == 503), "{statuses:?}");
+    assert_eq!(statuses.len(), 21);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
 
+use super::ThrottlingOptions;
 use super::scenarios::{Overrides, World, options, send, world};
 use crate::clock::{Clock, Timestamp};
 use crate::event::PolicyId;
@@ -108,6 +109,25 @@ async fn an_update_rules_at_once_and_a_redeploy_is_a_new_generation() {
     world.clock.advance(Duration::from_millis(1));
     world.policies.expire(world.clock.now()).await.expect("stored");
     assert_eq!(generations(&world), None);
+}
+
+#[tokio::test]
+async fn a_shorter_drain_window_is_kept_to() {
+    let window = Duration::from_secs(60);
+    let world =
+        world(ThrottlingOptions { drain_window: window, ..options(&Overrides::default()) }, None).await;
+    let body = config("https://h.org/*", r#""POST""#, 400);
+    for ending in [(Method::POST, "/undeploy"), (Method::DELETE, "?forceDelete=true")] {
+        let uid = created(&world, &body).await;
+        let path = format!("/throttlingConfigs/{uid}");
+        done(&world, Method::POST, &format!("{path}/deploy"), "").await;
+        done(&world, ending.0, &format!("{path}{}", ending.1), "").await;
+        let until = Timestamp::from_millis((world.clock.now() + window).ceil_millis());
+        let id = PolicyId::parse(&uid).expect("valid");
+        let generations = world.policies.runtime().get(&id).map(|policy| policy.generations.clone());
+        assert_eq!(generations, Some([(1, GenerationState::Draining { until })].into()), "{path}");
+        let _gone = ask(&world, Method::DELETE, &path, "").await;
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,9 @@
 //! What an operator may set about this dialect.
 
+use std::time::Duration;
+
+use crate::policy::DRAIN_WINDOW;
+
 /// Options of the Throttling API. The default is what the contract documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThrottlingOptions {
@@ -21,6 +25,8 @@ pub struct ThrottlingOptions {
     pub require_headers: bool,
     /// Send `error` as an object instead of JSON text in a string (contracts.md 1.5).
     pub error_as_object: bool,
+    /// How long an undeployed config may finish its backlog.
+    pub drain_window: Duration,
     /// Who `createdBy` and its like name.
     pub identity: Identity,
 }
@@ -70,6 +76,7 @@ impl Default for ThrottlingOptions {
             reject_invalid: false,
             require_headers: false,
             error_as_object: false,
+            drain_window: DRAIN_WINDOW,
             identity: Identity { name: "tidegate".to_owned(), id: "tidegate".to_owned() },
         }
     }

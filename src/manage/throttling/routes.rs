@@ -197,10 +197,10 @@ impl ThrottlingApi {
     async fn delete(&self, uid: &Uid, query: Option<&str>, headers: &HeaderMap) -> Answer {
         let scope = self.scope(headers, false)?;
         let force = is_forced(query);
-        let now = self.clock.now();
+        let (now, window) = (self.clock.now(), self.options.drain_window);
         let edit = |book: &mut Book| {
             let (id, ..) = find(book, uid, &scope.org, Failure::Delete)?;
-            book.delete(&id, now, force).map_err(|error| book_failure(error, Failure::Delete))
+            book.delete(&id, now, window, force).map_err(|error| book_failure(error, Failure::Delete))
         };
         self.change(&scope, Failure::Delete, edit).await?;
         Ok(json(StatusCode::OK, &serde_json::Map::new()))
@@ -232,10 +232,10 @@ impl ThrottlingApi {
 
     async fn undeploy(&self, uid: &Uid, headers: &HeaderMap) -> Answer {
         let scope = self.scope(headers, false)?;
-        let now = self.clock.now();
+        let (now, window) = (self.clock.now(), self.options.drain_window);
         let edit = |book: &mut Book| {
             let (id, ..) = find(book, uid, &scope.org, Failure::Undeploy)?;
-            book.undeploy(&id, now).map_err(|error| book_failure(error, Failure::Undeploy))
+            book.undeploy(&id, now, window).map_err(|error| book_failure(error, Failure::Undeploy))
         };
         self.change(&scope, Failure::Undeploy, edit).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
