@@ -33,6 +33,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
+use self::commit::Decision;
 use self::reads::Reads;
 pub use self::recover::RecoveryReport;
 use self::shared::Shared;
@@ -95,6 +96,8 @@ impl Default for EmbeddedOptions {
 /// Records go to the writer in parts of at most so many bytes.
 const PART_BYTES: usize = 4 * 1024 * 1024;
 const PART_ENTRIES: usize = 4096;
+/// Settlements go to the writer in parts of at most so many.
+const SETTLED_PART: usize = 4096;
 /// One permit of room stands for so many bytes.
 const ROOM_UNIT_BYTES: usize = 1024;
 
@@ -183,8 +186,35 @@ impl EmbeddedStore {
         Ok(answers)
     }
 
-    async fn settle_all(&self, batch: Vec<Settle>) -> Result<(), StoreError> {
+    /// Hands a batch to the writer in parts, which keep its order, so that no commit outgrows a group.
+    async fn settle_all(&self, mut batch: Vec<Settle>) -> Result<(), StoreError> {
         self.shared.figures.writable()?;
+        let mut waiting = Vec::new();
+        while !batch.is_empty() {
+            let later = batch.split_off(batch.len().min(SETTLED_PART));
+            let (decisions, dead) = self.decisions(std::mem::replace(&mut batch, later));
+            if decisions.is_empty() {
+                continue;
+            }
+            let letters = if dead.is_empty() { Vec::new() } else { self.letters(dead).await? };
+            let heavy = !letters.is_empty();
+            let (reply, answer) = oneshot::channel();
+            self.send(Request::Settle { decisions, letters, reply })?;
+            if heavy {
+                // Letters carry their records: those of one part at a time are in memory.
+                answer.await.map_err(|_| self.gone())??;
+            } else {
+                waiting.push(answer);
+            }
+        }
+        for answer in waiting {
+            answer.await.map_err(|_| self.gone())??;
+        }
+        Ok(())
+    }
+
+    /// What the writer is told, and the settlements that need a letter.
+    fn decisions(&self, batch: Vec<Settle>) -> (Vec<Decision>, Vec<Settle>) {
         let mut decisions = Vec::with_capacity(batch.len());
         let mut dead = Vec::new();
         let mut lane: Option<(LaneKey, Option<u32>)> = None;
@@ -205,13 +235,7 @@ impl EmbeddedStore {
             }
             decisions.push((lane_no, home.block, settled));
         }
-        if decisions.is_empty() {
-            return Ok(());
-        }
-        let letters = if dead.is_empty() { Vec::new() } else { self.letters(dead).await? };
-        let (reply, answer) = oneshot::channel();
-        self.send(Request::Settle { decisions, letters, reply })?;
-        answer.await.map_err(|_| self.gone())?
+        (decisions, dead)
     }
 
     /// The dead letters with their records; those of entries that no longer stand at the given place are left

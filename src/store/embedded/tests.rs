@@ -1,5 +1,7 @@
 //! Damage, lost indexes, failing disks, random histories: what was answered is there, or counted as lost.
 
+mod settle;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
