@@ -40,7 +40,7 @@ use self::shared::Shared;
 use self::start::Threads;
 use self::writer::Request;
 use super::documents::Documents;
-use super::journal::{DeadLetter, Settled, What};
+use super::journal::{DeadLetter, Disk, OsDisk, Settled, What};
 use super::{
     Appended, DuePage, EntryStore, LaneSummary, Lookup, MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle,
     StoreError, StoreHealth, StoredEntry,
@@ -101,6 +101,20 @@ const SETTLED_PART: usize = 4096;
 /// One permit of room stands for so many bytes.
 const ROOM_UNIT_BYTES: usize = 1024;
 
+/// Where segments are written and synced.
+pub struct Disks {
+    /// Those of the journal.
+    pub journal: Box<dyn Disk>,
+    /// Those of the dead letters.
+    pub dead: Box<dyn Disk>,
+}
+
+impl Default for Disks {
+    fn default() -> Self {
+        Self { journal: Box::new(OsDisk), dead: Box::new(OsDisk) }
+    }
+}
+
 /// The store. Dropping it without closing it loses nothing that was answered; it waits for its threads.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
@@ -117,10 +131,10 @@ impl EmbeddedStore {
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::Format`], or [`StoreError::Io`] when the system refuses.
     pub fn open(root: &Path, options: EmbeddedOptions, clock: Clock) -> Result<Self, StoreError> {
-        Self::open_on(root, options, clock, Box::new(super::journal::OsDisk))
+        Self::open_on(root, options, clock, Disks::default())
     }
 
-    /// As [`EmbeddedStore::open`], with the journal's writes and syncs on another disk.
+    /// As [`EmbeddedStore::open`], with the writes and syncs of the segments on other disks.
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
@@ -128,11 +142,11 @@ impl EmbeddedStore {
         root: &Path,
         options: EmbeddedOptions,
         clock: Clock,
-        disk: Box<dyn super::journal::Disk>,
+        disks: Disks,
     ) -> Result<Self, StoreError> {
         let units = options.waiting_bytes.max(2 * PART_BYTES) / ROOM_UNIT_BYTES;
         let units = units.min(options.waiting_entries.max(2 * PART_ENTRIES) * 2).min(Semaphore::MAX_PERMITS);
-        let started = start::start(root, options, clock, disk)?;
+        let started = start::start(root, options, clock, disks)?;
         let documents = Documents::open(&started.shared.dir.documents())?;
         Ok(Self {
             shared: started.shared,

@@ -1,5 +1,6 @@
 //! Damage, lost indexes, failing disks, random histories: what was answered is there, or counted as lost.
 
+mod dead;
 mod settle;
 
 use std::collections::HashSet;
@@ -13,7 +14,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::store::contract::{lane, options, plain, texts};
-use crate::store::journal::{Disk, OsDisk};
 use crate::store::memory::MemoryStore;
 
 const ALL: ReadLimit = ReadLimit { entries: 100_000, bytes: usize::MAX };
@@ -24,6 +24,10 @@ fn clock() -> Clock {
 
 fn open(dir: &Path) -> EmbeddedStore {
     EmbeddedStore::open(dir, options(), clock()).expect("opens")
+}
+
+fn journal_on(disk: impl Disk + 'static) -> Disks {
+    Disks { journal: Box::new(disk), ..Disks::default() }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -182,8 +186,8 @@ fn after_the_first_failure_nothing_is_acknowledged_or_synced_and_nothing_acknowl
     for fail_at in 2..20 {
         let dir = tempfile::tempdir().expect("temporary directory");
         let calls = Arc::new(AtomicUsize::new(0));
-        let disk = Box::new(Failing { calls: Arc::clone(&calls), fail_at });
-        let store = EmbeddedStore::open_on(dir.path(), options(), clock(), disk).expect("opens");
+        let disk = Failing { calls: Arc::clone(&calls), fail_at };
+        let store = EmbeddedStore::open_on(dir.path(), options(), clock(), journal_on(disk)).expect("opens");
         let mut acknowledged = Vec::new();
         for n in 0..8 {
             let record = n.to_string();
@@ -230,8 +234,8 @@ impl Disk for PowerCut {
 fn found_after_a_power_cut(honest: bool) -> Vec<String> {
     let dir = tempfile::tempdir().expect("temporary directory");
     let runtime = runtime();
-    let disk = Box::new(PowerCut { honest, unsynced: Vec::new() });
-    let store = EmbeddedStore::open_on(dir.path(), options(), clock(), disk).expect("opens");
+    let disk = PowerCut { honest, unsynced: Vec::new() };
+    let store = EmbeddedStore::open_on(dir.path(), options(), clock(), journal_on(disk)).expect("opens");
     for n in 0..5 {
         runtime.block_on(store.append(vec![plain("a", &n.to_string())])).expect("appends");
     }

@@ -165,6 +165,7 @@ impl Writer {
             self.draft(&mut draft, appends, &room)?;
             if !letters.is_empty() {
                 self.dead.append(&letters, now)?;
+                self.count_dead();
             }
             let runs = commit::runs(decisions);
             draft.encode(&mut self.group, &runs, self.newest_ms)?;
@@ -268,6 +269,10 @@ impl Writer {
         checked
     }
 
+    fn count_dead(&self) {
+        self.shared.figures.dead_entries.store(self.dead.letters(), std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// Lets keys and dead letters go that have outlived their time.
     fn upkeep(&mut self) {
         let now = self.shared.clock.now();
@@ -277,6 +282,7 @@ impl Writer {
         self.upkeep_done = now;
         let expired = guarded(|| self.dedup.expire(now.as_millis())).map_err(|error| error.to_string());
         let removed = self.dead.expire(now).map(|_| ()).map_err(|error| error.to_string());
+        self.count_dead();
         for error in [expired, removed].into_iter().filter_map(Result::err) {
             self.shared.figures.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             tracing::warn!(error, "store upkeep failed; it is tried again later");

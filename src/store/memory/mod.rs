@@ -270,6 +270,7 @@ impl EntryStore for MemoryStore {
             poisoned: state.poisoned.clone(),
             full: state.full,
             free_bytes: u64::MAX,
+            dead_entries: state.contents.dead.len() as u64,
             errors: state.errors,
             ..StoreHealth::default()
         }
