@@ -13,6 +13,7 @@
 mod aside;
 mod cache;
 mod commit;
+mod damaged;
 mod ids;
 mod indexer;
 mod reads;
@@ -35,7 +36,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use self::commit::Decision;
 use self::reads::Reads;
-pub use self::recover::RecoveryReport;
+pub use self::recover::{Missing, RecoveryReport};
 use self::shared::Shared;
 use self::start::Threads;
 use self::writer::Request;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::EmbeddedOptions;
 use super::cache::BlockCache;
+use super::damaged::DamagedBlocks;
 use crate::clock::Clock;
 use crate::store::directory::DataDir;
 use crate::store::index::lanes::Lanes;
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     pub segments: Arc<Segments>,
     pub blocks: Reader,
     pub cache: BlockCache,
+    pub damaged: DamagedBlocks,
     pub clock: Clock,
     pub options: EmbeddedOptions,
     /// By which ids and frames of this directory are told from others.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::cache::BlockCache;
+use super::damaged::DamagedBlocks;
 use super::indexer::{IndexThread, Sweeper, Work};
 use super::recover::{self, RecoveryReport};
 use super::shared::{Figures, Shared};
@@ -83,7 +84,7 @@ pub(super) fn start(
     let settled = recovered.files.iter().filter(|file| file.settled).map(|file| file.number).collect();
     let Opened { db, mut indexer, reader, dedup, .. } = recovered.opened;
     let end = journal.end();
-    indexer.segments.add(end.segment, 0);
+    indexer.segments.begin(end.segment);
     guarded(|| indexer.rows.commit(end)).map_err(|error| StoreError::Io {
         operation: "write",
         path: dir.index().display().to_string(),
@@ -105,6 +106,7 @@ pub(super) fn start(
         segments: Arc::clone(&indexer.segments),
         blocks: Reader::new(&dir.journal()),
         cache: BlockCache::new(options.block_cache_bytes),
+        damaged: DamagedBlocks::default(),
         clock,
         options,
         salt,

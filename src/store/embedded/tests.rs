@@ -1,5 +1,6 @@
 //! Damage, lost indexes, failing disks, random histories: what was answered is there, or counted as lost.
 
+mod damage;
 mod dead;
 mod settle;
 
@@ -116,40 +117,6 @@ fn flipped_bytes_of_the_index_lose_nothing() {
         drop(store);
     }
     assert!(rebuilt > 0, "no flip hit anything: the test proves nothing");
-}
-
-#[test]
-fn a_damaged_block_costs_its_own_entries_and_they_are_counted() {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let runtime = runtime();
-    let store = open(dir.path());
-    for n in 0..3 {
-        let batch = (0..5).map(|m| plain("a", &format!("entry {n}.{m} marker{n}"))).collect();
-        runtime.block_on(store.append(batch)).expect("appends");
-    }
-    drop(store);
-    let damage = |needle: &[u8]| {
-        for file in crate::store::journal::list(&dir.path().join("journal")).expect("lists") {
-            let mut bytes = fs::read(&file.path).expect("reads");
-            if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
-                bytes[at] ^= 0xff;
-                fs::write(&file.path, bytes).expect("writes");
-                return;
-            }
-        }
-        panic!("nothing to damage");
-    };
-    damage(b"entry 1.0 marker1");
-    let store = open(dir.path());
-    let left = runtime.block_on(contents(&store, &["a"]));
-    assert_eq!(left[0].0.len(), 10);
-    assert_eq!(store.health().lost_entries, 5);
-    assert_eq!(fs::read_dir(dir.path().join("journal/quarantine")).expect("lists").count(), 1);
-    // The index learns of it behind the read's back: a settle waits for the same thread.
-    runtime.block_on(store.append(vec![plain("b", "x")])).expect("appends");
-    assert_eq!(runtime.block_on(store.lanes()).expect("lists")[0].ready, 10);
-    assert_eq!(runtime.block_on(contents(&store, &["a"])), left);
-    assert_eq!(store.health().lost_entries, 5, "counted once");
 }
 
 /// Fails from the N-th write or sync on; can leave out syncs to show that they are counted.
