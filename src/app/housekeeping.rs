@@ -73,10 +73,15 @@ impl Housekeeper {
         for row in rows.values_mut().filter(|row| !figures.planner.calls.contains_key(&row.policy)) {
             row.ready += std::mem::take(&mut row.inflight);
         }
+        let store = self.queue.store_health();
+        // The store counts them as a whole: their policies may be long gone.
+        if store.dead_entries > 0 {
+            row(&mut rows, "-").dead = store.dead_entries;
+        }
         Snapshot {
             now: self.clock.now(),
             policies: rows.into_values().collect(),
-            store_disk_bytes: self.queue.store_health().disk_bytes,
+            store_disk_bytes: store.disk_bytes,
         }
     }
 }

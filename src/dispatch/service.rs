@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, coop::unconstrained};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
@@ -73,8 +73,14 @@ pub struct Service {
 
 /// What a task brings back.
 enum Report {
-    Finished { ticket: Ticket, outcome: Outcome, took: Duration },
+    Finished {
+        ticket: Ticket,
+        outcome: Outcome,
+        took: Duration,
+    },
     Loaded(LaneKey, Result<Loaded, QueueError>),
+    /// The task that read the lane panicked.
+    NotLoaded(LaneKey),
 }
 
 /// What ended a wait.
@@ -168,6 +174,10 @@ impl Service {
                     warn!(%lane, %error, "lane not read; it will be tried again");
                     Input::LoadFailed(lane)
                 }
+                Report::NotLoaded(lane) => {
+                    error!(%lane, "lane not read after a panic; it will be tried again");
+                    Input::LoadFailed(lane)
+                }
             };
             self.step(input);
         }
@@ -188,11 +198,10 @@ impl Service {
 
     fn load(&mut self, lane: LaneKey, limit: ReadLimit) {
         let queue = self.queue.clone();
-        let reports = self.reports.0.clone();
+        let end = LoadEnd { report: Some(Report::NotLoaded(lane.clone())), reports: self.reports.0.clone() };
         self.tasks.spawn(async move {
             let page = queue.load(&lane, limit).await;
-            // Nobody listens only when the dispatcher has stopped: the next start hands out the page again.
-            let _ = reports.send(Report::Loaded(lane, page));
+            end.report(lane, page);
         });
     }
 
@@ -306,6 +315,27 @@ fn begin(deliver: &dyn Deliver, call: Call) -> Begun {
         }
     }));
     begun.unwrap_or(Begun::Over(Outcome::Retry { cause: Cause::Internal, retry_after: None }))
+}
+
+/// Reports the end of a load, also when its task panics.
+struct LoadEnd {
+    report: Option<Report>,
+    reports: mpsc::UnboundedSender<Report>,
+}
+
+impl LoadEnd {
+    fn report(mut self, lane: LaneKey, page: Result<Loaded, QueueError>) {
+        self.report = Some(Report::Loaded(lane, page));
+    }
+}
+
+impl Drop for LoadEnd {
+    fn drop(&mut self) {
+        if let Some(report) = self.report.take() {
+            // Nobody listens only when the dispatcher has stopped: the next start hands out the page again.
+            let _ = self.reports.send(report);
+        }
+    }
 }
 
 /// Reports the end of a call, also when its task panics.

@@ -6,6 +6,7 @@
 //!
 //! Must not know: policies, limits, HTTP.
 
+mod finishing;
 mod lanes;
 mod load;
 mod settle;
@@ -21,6 +22,7 @@ use crate::event::{Event, EventId, Lane, LaneKey};
 use crate::store::record::{self, RecordError};
 use crate::store::{Appended, Dedup, EntryStore, Lookup, NewEntry, StoreError, StoreHealth};
 
+use finishing::Finishing;
 pub use lanes::LaneCounts;
 use lanes::LaneTable;
 pub use load::Loaded;
@@ -123,7 +125,8 @@ impl Queue {
         Ok((queue, LaneSignals(signals)))
     }
 
-    /// Makes a batch durable: when this returns, every entry that it calls new survives any crash.
+    /// Makes a batch durable: when this returns, every entry that it calls new survives any crash. A caller that
+    /// goes away in between cannot stop it half-way: it goes on in a task of its own.
     ///
     /// # Errors
     /// [`QueueError`]; nothing of the batch is acknowledged then.
@@ -137,10 +140,14 @@ impl Queue {
                 dedup: accept.dedup,
             });
         }
-        let touched = Touched::begin(&self.0, &batch);
-        let appended = self.0.store.append(entries).await?;
-        touched.commit(&appended);
-        Ok(appended)
+        let inner = Arc::clone(&self.0);
+        let touched = Touched::begin(&inner, &batch);
+        Finishing::new(async move {
+            let appended = inner.store.append(entries).await?;
+            touched.commit(&appended);
+            Ok(appended)
+        })
+        .await
     }
 
     /// Where an event stands.
@@ -188,14 +195,14 @@ impl Queue {
 
 /// The lanes that an acceptance touches, so that a concurrent load cannot take them for empty. Dropped
 /// without [`Touched::commit`] it undoes itself.
-struct Touched<'a> {
-    inner: &'a Inner,
+struct Touched {
+    inner: Arc<Inner>,
     /// Lane and whether the entry is put off, in batch order.
     entries: Vec<(LaneKey, Option<Timestamp>)>,
 }
 
-impl<'a> Touched<'a> {
-    fn begin(inner: &'a Inner, batch: &[Accept]) -> Self {
+impl Touched {
+    fn begin(inner: &Arc<Inner>, batch: &[Accept]) -> Self {
         let entries: Vec<_> =
             batch.iter().map(|accept| (accept.lane.key().clone(), accept.event.due_at)).collect();
         let mut lanes = inner.lanes();
@@ -203,12 +210,13 @@ impl<'a> Touched<'a> {
             lanes.begin_append(lane);
         }
         drop(lanes);
-        Self { inner, entries }
+        Self { inner: Arc::clone(inner), entries }
     }
 
     fn commit(mut self, appended: &[Appended]) {
+        let entries = std::mem::take(&mut self.entries);
         let mut lanes = self.inner.lanes();
-        for ((lane, due_at), appended) in self.entries.drain(..).zip(appended) {
+        for ((lane, due_at), appended) in entries.into_iter().zip(appended) {
             match appended {
                 Appended::New(id) => lanes.appended(&lane, *id, due_at),
                 Appended::Duplicate(_) | Appended::Conflict(_) => lanes.end_append(&lane),
@@ -217,7 +225,7 @@ impl<'a> Touched<'a> {
     }
 }
 
-impl Drop for Touched<'_> {
+impl Drop for Touched {
     fn drop(&mut self) {
         if !self.entries.is_empty() {
             let mut lanes = self.inner.lanes();

@@ -123,8 +123,27 @@ async fn gather(queue: Weak<Inner>) {
     }
 }
 
+/// Decisions on their way to the store. No longer owed when it is dropped, also by a panic: whoever waits for
+/// them is not left waiting.
+struct Owed {
+    inner: Arc<Inner>,
+    count: usize,
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        let settler = &self.inner.settler;
+        settler.owed.fetch_sub(self.count, Ordering::AcqRel);
+        settler.settled.notify_waiters();
+        if std::thread::panicking() {
+            error!(count = self.count, "settlements not recorded after a panic: their calls may be repeated");
+        }
+    }
+}
+
 async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
     let count = batch.len();
+    let _owed = Owed { inner: Arc::clone(&inner), count };
     match inner.store.settle(batch.clone()).await {
         Ok(()) => {
             let mut lanes = inner.lanes();
@@ -136,6 +155,4 @@ async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
         // The entries stay handed out; the next start hands them out again.
         Err(error) => error!(%error, count, "settlements not recorded: their calls may be repeated"),
     }
-    inner.settler.owed.fetch_sub(count, Ordering::AcqRel);
-    inner.settler.settled.notify_waiters();
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use super::*;
 use crate::event::{CanonicalUrl, Entry, Labels, PolicyId, PolicyRef, Settlement};
 use crate::store::ReadLimit;
-use crate::store::memory::MemoryStore;
+use crate::store::memory::{FailPoint, MemoryStore};
 
 const START: Timestamp = Timestamp::from_millis(1_000_000);
 const PAGE: ReadLimit = ReadLimit { entries: 100, bytes: 1 << 20 };
@@ -216,4 +216,34 @@ async fn an_undecodable_record_is_parked_and_the_rest_goes_on() {
     let dead = world.store.dead_letters();
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].reason, "undecodable");
+}
+
+#[tokio::test]
+async fn a_panic_while_settling_leaves_nobody_waiting() {
+    let world = World::start().await;
+    world.accept(0..2, None).await;
+    let mut entries = world.load().await.entries;
+    world.store.fail_next(FailPoint::SettlePanic);
+    world.queue.settle(&entries.remove(0), Settlement::Delivered);
+    tokio::time::timeout(Duration::from_secs(10), world.queue.flush()).await.expect("nobody waits for ever");
+    assert_eq!(world.queue.completed(), Completed::default(), "the panic came before the effect");
+    world.queue.settle(&entries.remove(0), Settlement::Delivered);
+    tokio::time::timeout(Duration::from_secs(10), world.queue.flush()).await.expect("and later ones go on");
+    assert_eq!(world.queue.completed().delivered, 1);
+}
+
+#[tokio::test]
+async fn an_acceptance_whose_caller_goes_away_is_finished_and_counted() {
+    let mut world = World::start().await;
+    world.store.hold_appends(true);
+    let queue = world.queue.clone();
+    {
+        let batch = vec![Accept { lane: lane(), event: event(0, None), dedup: None }];
+        let mut accepting = Box::pin(queue.accept(batch));
+        assert!(futures_util::poll!(&mut accepting).is_pending());
+    }
+    world.store.hold_appends(false);
+    assert_eq!(world.signalled().await, [lane().key().clone()]);
+    assert_eq!(world.queue.counts().first().map(|lane| lane.ready), Some(1));
+    assert_eq!(world.load().await.entries.len(), 1);
 }

@@ -202,6 +202,8 @@ pub struct StoreHealth {
     pub damaged_frames: u64,
     /// Entries that could not be read because of damage.
     pub lost_entries: u64,
+    /// Dead letters that are kept for a person.
+    pub dead_entries: u64,
     /// Failed operations since the start, by name.
     pub errors: u64,
 }

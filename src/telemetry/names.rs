@@ -146,7 +146,7 @@ pub const QUEUE_EVENTS: Metric = gauge(
     "tidegate_queue_events",
     Some(metrics::Unit::Count),
     &["policy", "state"],
-    "Events owed an end, by state: ready, delayed, inflight; and dead ones parked for a person.",
+    "Events owed an end, by state: ready, delayed, inflight; and dead ones parked for a person, all under the policy -.",
 );
 /// Age of the queue's head.
 pub const QUEUE_OLDEST_ENQUEUED: Metric = gauge(

@@ -14,7 +14,7 @@ use crate::dispatch::{DispatchHandle, Options, Parts, RetryPolicy, Service};
 use crate::event::{Event, EventId, Labels, Lane, Outcome};
 use crate::policy::{Book, Runtime, testing};
 use crate::queue::{Accept, Queue};
-use crate::store::memory::MemoryStore;
+use crate::store::memory::{FailPoint, MemoryStore};
 use crate::store::{Appended, EntryStore};
 
 /// Notes every call when it is first polled; its path says what becomes of it.
@@ -146,6 +146,15 @@ async fn a_call_that_panics_is_a_failed_attempt() {
     assert_eq!(stage.called().len(), 7);
     let reasons: Vec<String> = stage.store.dead_letters().into_iter().map(|dead| dead.reason).collect();
     assert_eq!(reasons, ["attempts_exhausted: internal"; 2]);
+}
+
+#[tokio::test]
+async fn a_lane_whose_reading_panics_is_read_again() {
+    let stage = new_stage().await;
+    stage.store.fail_next(FailPoint::ReadPanic);
+    let ids = stage.accept("/", 3).await;
+    in_time(stage.handle.idle()).await;
+    assert_eq!(stage.called(), ids);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! Must not know: how commits are formed, reads.
 
 use std::collections::HashSet;
+use std::fs::{self, File};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -103,7 +104,7 @@ impl IndexThread {
             for run in &commit.runs {
                 self.indexer.settle(commit.end.segment, run)?;
             }
-            self.indexer.segments.add(commit.end.segment, 0);
+            self.indexer.segments.begin(commit.end.segment);
             self.indexer.rows.commit(commit.end)
         })?;
         drop(applying);
@@ -156,6 +157,20 @@ impl Sweeper {
         }
     }
 
+    /// A flush of the index does not survive a power cut. Before files go, what says that they are settled has
+    /// to: else they would be taken for lost.
+    fn sync_index(&self) -> Result<(), StoreError> {
+        let path = self.shared.dir.index();
+        let failed = |error| StoreError::io("sync", &path, error);
+        for entry in fs::read_dir(&path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            // A file that has just been replaced needs no sync.
+            let Ok(file) = File::open(entry.path()) else { continue };
+            file.sync_data().map_err(failed)?;
+        }
+        Ok(())
+    }
+
     fn sweep(&mut self) -> Result<(), StoreError> {
         // Asked before the flush: what it counts as settled is then handed to the system with it.
         let applying = self.shared.applying.lock();
@@ -165,6 +180,10 @@ impl Sweeper {
             return Err(self.shared.figures.poison(&error.to_string()));
         }
         let dir = self.shared.dir.journal();
+        let has_work = |(segment, fate): &(u32, Fate)| *fate == Fate::Gone || !self.settled.contains(segment);
+        if fates.iter().any(has_work) {
+            self.sync_index()?;
+        }
         for (segment, fate) in fates {
             self.shared.blocks.forget(segment);
             match fate {

@@ -13,6 +13,7 @@
 mod aside;
 mod cache;
 mod commit;
+mod damaged;
 mod ids;
 mod indexer;
 mod reads;
@@ -33,13 +34,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
+use self::commit::Decision;
 use self::reads::Reads;
-pub use self::recover::RecoveryReport;
+pub use self::recover::{Missing, RecoveryReport};
 use self::shared::Shared;
 use self::start::Threads;
 use self::writer::Request;
 use super::documents::Documents;
-use super::journal::{DeadLetter, Settled, What};
+use super::journal::{DeadLetter, Disk, OsDisk, Settled, What};
 use super::{
     Appended, DuePage, EntryStore, LaneSummary, Lookup, MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle,
     StoreError, StoreHealth, StoredEntry,
@@ -95,8 +97,24 @@ impl Default for EmbeddedOptions {
 /// Records go to the writer in parts of at most so many bytes.
 const PART_BYTES: usize = 4 * 1024 * 1024;
 const PART_ENTRIES: usize = 4096;
+/// Settlements go to the writer in parts of at most so many.
+const SETTLED_PART: usize = 4096;
 /// One permit of room stands for so many bytes.
 const ROOM_UNIT_BYTES: usize = 1024;
+
+/// Where segments are written and synced.
+pub struct Disks {
+    /// Those of the journal.
+    pub journal: Box<dyn Disk>,
+    /// Those of the dead letters.
+    pub dead: Box<dyn Disk>,
+}
+
+impl Default for Disks {
+    fn default() -> Self {
+        Self { journal: Box::new(OsDisk), dead: Box::new(OsDisk) }
+    }
+}
 
 /// The store. Dropping it without closing it loses nothing that was answered; it waits for its threads.
 pub struct EmbeddedStore {
@@ -114,10 +132,10 @@ impl EmbeddedStore {
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::Format`], or [`StoreError::Io`] when the system refuses.
     pub fn open(root: &Path, options: EmbeddedOptions, clock: Clock) -> Result<Self, StoreError> {
-        Self::open_on(root, options, clock, Box::new(super::journal::OsDisk))
+        Self::open_on(root, options, clock, Disks::default())
     }
 
-    /// As [`EmbeddedStore::open`], with the journal's writes and syncs on another disk.
+    /// As [`EmbeddedStore::open`], with the writes and syncs of the segments on other disks.
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
@@ -125,11 +143,11 @@ impl EmbeddedStore {
         root: &Path,
         options: EmbeddedOptions,
         clock: Clock,
-        disk: Box<dyn super::journal::Disk>,
+        disks: Disks,
     ) -> Result<Self, StoreError> {
         let units = options.waiting_bytes.max(2 * PART_BYTES) / ROOM_UNIT_BYTES;
         let units = units.min(options.waiting_entries.max(2 * PART_ENTRIES) * 2).min(Semaphore::MAX_PERMITS);
-        let started = start::start(root, options, clock, disk)?;
+        let started = start::start(root, options, clock, disks)?;
         let documents = Documents::open(&started.shared.dir.documents())?;
         Ok(Self {
             shared: started.shared,
@@ -183,8 +201,35 @@ impl EmbeddedStore {
         Ok(answers)
     }
 
-    async fn settle_all(&self, batch: Vec<Settle>) -> Result<(), StoreError> {
+    /// Hands a batch to the writer in parts, which keep its order, so that no commit outgrows a group.
+    async fn settle_all(&self, mut batch: Vec<Settle>) -> Result<(), StoreError> {
         self.shared.figures.writable()?;
+        let mut waiting = Vec::new();
+        while !batch.is_empty() {
+            let later = batch.split_off(batch.len().min(SETTLED_PART));
+            let (decisions, dead) = self.decisions(std::mem::replace(&mut batch, later));
+            if decisions.is_empty() {
+                continue;
+            }
+            let letters = if dead.is_empty() { Vec::new() } else { self.letters(dead).await? };
+            let heavy = !letters.is_empty();
+            let (reply, answer) = oneshot::channel();
+            self.send(Request::Settle { decisions, letters, reply })?;
+            if heavy {
+                // Letters carry their records: those of one part at a time are in memory.
+                answer.await.map_err(|_| self.gone())??;
+            } else {
+                waiting.push(answer);
+            }
+        }
+        for answer in waiting {
+            answer.await.map_err(|_| self.gone())??;
+        }
+        Ok(())
+    }
+
+    /// What the writer is told, and the settlements that need a letter.
+    fn decisions(&self, batch: Vec<Settle>) -> (Vec<Decision>, Vec<Settle>) {
         let mut decisions = Vec::with_capacity(batch.len());
         let mut dead = Vec::new();
         let mut lane: Option<(LaneKey, Option<u32>)> = None;
@@ -205,13 +250,7 @@ impl EmbeddedStore {
             }
             decisions.push((lane_no, home.block, settled));
         }
-        if decisions.is_empty() {
-            return Ok(());
-        }
-        let letters = if dead.is_empty() { Vec::new() } else { self.letters(dead).await? };
-        let (reply, answer) = oneshot::channel();
-        self.send(Request::Settle { decisions, letters, reply })?;
-        answer.await.map_err(|_| self.gone())?
+        (decisions, dead)
     }
 
     /// The dead letters with their records; those of entries that no longer stand at the given place are left

@@ -2,12 +2,13 @@
 //!
 //! Must not know: how anything is written.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 
+use super::damaged::Part;
 use super::ids::{self, Home};
 use super::indexer::Work;
 use super::shared::Shared;
@@ -16,7 +17,6 @@ use crate::event::{EventId, LaneKey};
 use crate::store::index::IndexError;
 use crate::store::index::keys::DueKey;
 use crate::store::index::read::Standing;
-use crate::store::index::rows::BlockRow;
 use crate::store::journal::{Block, Position, ReadError, Settled, SettledRun, What};
 use crate::store::{DuePage, LaneSummary, Lookup, ReadLimit, StoreError, StoredEntry};
 
@@ -70,7 +70,14 @@ impl Reads {
         let walked = self.shared.reader.ready(lane, from, |at, row| {
             let block = match self.block(at) {
                 Ok(block) => block,
-                Err(error) => return self.unreadable(lane, at, row, error, &mut failed),
+                Err(ReadError::Store(error)) => return self.try_again(error, &mut failed),
+                Err(error) => {
+                    let lost = (0..=u8::MAX).filter(|index| {
+                        row.is_ready(*index) && Some(Home { block: at, index: *index }) > after
+                    });
+                    self.lose_plain(lane, at, lost, &error);
+                    return ControlFlow::Continue(());
+                }
             };
             for index in 0..=u8::MAX {
                 let home = Home { block: at, index };
@@ -103,12 +110,19 @@ impl Reads {
         let mut page = Page::new(limit);
         let mut next_due = None;
         let mut failed = None;
+        let mut lost: BTreeMap<Position, Vec<Settled>> = BTreeMap::new();
         let walked = self.shared.reader.due(lane, |due, attempts| {
             if homes.contains(&(due.block, due.index)) {
                 return ControlFlow::Continue(());
             }
             let due_at = Timestamp::from_millis(due.due_ms);
             if due_at <= until && !page.is_full() {
+                let settled =
+                    Settled { index: due.index, from_due_ms: Some(due.due_ms), what: What::Cancelled };
+                if let Some(lost) = lost.get_mut(&due.block) {
+                    lost.push(settled);
+                    return ControlFlow::Continue(());
+                }
                 let home = Home { block: due.block, index: due.index };
                 match self.block(due.block) {
                     Ok(block) => {
@@ -117,12 +131,21 @@ impl Reads {
                             return ControlFlow::Continue(());
                         }
                     }
-                    Err(error) => return self.unreadable_due(due, error, &mut failed),
+                    Err(ReadError::Store(error)) => return self.try_again(error, &mut failed),
+                    Err(error) => {
+                        if self.met_put_off(&due, &homes, &error) {
+                            lost.entry(due.block).or_default().push(settled);
+                        }
+                        return ControlFlow::Continue(());
+                    }
                 }
             }
             next_due = Some(due_at);
             ControlFlow::Break(())
         });
+        for (block, entries) in lost {
+            self.forget(SettledRun { lane_no: lane, block, entries });
+        }
         self.finish(walked, failed)?;
         Ok(DuePage { entries: page.entries, next_due })
     }
@@ -192,50 +215,50 @@ impl Reads {
         }
     }
 
-    fn unreadable(
-        &self,
-        lane_no: u32,
-        at: Position,
-        row: &BlockRow,
-        error: ReadError,
-        failed: &mut Option<StoreError>,
-    ) -> ControlFlow<()> {
-        let plain = (0..=u8::MAX).filter(|index| row.is_ready(*index));
-        let entries =
-            plain.map(|index| Settled { index, from_due_ms: None, what: What::Cancelled }).collect();
-        self.lose(SettledRun { lane_no, block: at, entries }, error, failed)
+    /// A read that may succeed when it is tried again loses nothing.
+    fn try_again(&self, error: StoreError, failed: &mut Option<StoreError>) -> ControlFlow<()> {
+        self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
+        *failed = Some(error);
+        ControlFlow::Break(())
     }
 
-    fn unreadable_due(
-        &self,
-        due: DueKey,
-        error: ReadError,
-        failed: &mut Option<StoreError>,
-    ) -> ControlFlow<()> {
-        let settled = Settled { index: due.index, from_due_ms: Some(due.due_ms), what: What::Cancelled };
-        self.lose(SettledRun { lane_no: due.lane, block: due.block, entries: vec![settled] }, error, failed)
-    }
-
-    /// Counts entries that cannot be read, takes them out of the index and goes on with the rest. A read that
-    /// may succeed when it is tried again loses nothing.
-    fn lose(&self, run: SettledRun, error: ReadError, failed: &mut Option<StoreError>) -> ControlFlow<()> {
-        let figures = &self.shared.figures;
-        if let ReadError::Store(error) = error {
-            figures.errors.fetch_add(1, Ordering::Relaxed);
-            *failed = Some(error);
-            return ControlFlow::Break(());
-        }
+    /// Counts the plain entries of a damaged block that were not handed out, and takes them out of the index.
+    fn lose_plain(&self, lane_no: u32, at: Position, lost: impl Iterator<Item = u8>, error: &ReadError) {
+        let entries: Vec<Settled> =
+            lost.map(|index| Settled { index, from_due_ms: None, what: What::Cancelled }).collect();
         // The row may have been read just before everything in it was settled and the file deleted.
-        if !matches!(self.shared.reader.block(run.lane_no, run.block), Ok(Some(_))) {
-            return ControlFlow::Continue(());
+        if entries.is_empty() || !matches!(self.shared.reader.block(lane_no, at), Ok(Some(_))) {
+            return;
         }
-        super::aside::keep(&self.shared.dir, run.block);
-        figures.damaged_frames.fetch_add(1, Ordering::Relaxed);
-        let lost = u64::try_from(run.entries.len()).unwrap_or(u64::MAX);
-        figures.lost_entries.fetch_add(lost, Ordering::Relaxed);
-        tracing::error!(%error, lost, "a damaged block was met; its bytes were set aside");
-        // A stopped indexer meets the damage again after the next start.
+        self.count_lost(at, Part::Plain, entries.len() as u64, error);
+        self.forget(SettledRun { lane_no, block: at, entries });
+    }
+
+    /// Counts the put off entries of a damaged block, all at once: those that are due later are met later. False
+    /// when everything in it was settled meanwhile.
+    fn met_put_off(&self, due: &DueKey, handed_out: &HashSet<(Position, u8)>, error: &ReadError) -> bool {
+        let Ok(Some(row)) = self.shared.reader.block(due.lane, due.block) else { return false };
+        let put_off = u64::from(row.live().saturating_sub(row.ready()));
+        let out = |index: &u8| row.is_put_off(*index) && handed_out.contains(&(due.block, *index));
+        let out = (0..=u8::MAX).filter(out).count() as u64;
+        self.count_lost(due.block, Part::PutOff, put_off.saturating_sub(out), error);
+        true
+    }
+
+    fn count_lost(&self, at: Position, part: Part, lost: u64, error: &ReadError) {
+        let (figures, news) = (&self.shared.figures, self.shared.damaged.note(at, part));
+        if news.block {
+            super::aside::keep(&self.shared.dir, at);
+            figures.damaged_frames.fetch_add(1, Ordering::Relaxed);
+        }
+        if news.part {
+            figures.lost_entries.fetch_add(lost, Ordering::Relaxed);
+            tracing::error!(%error, lost, "a damaged block was met; its bytes were set aside");
+        }
+    }
+
+    /// A stopped indexer meets the damage again after the next start.
+    fn forget(&self, run: SettledRun) {
         let _ = self.work.send(Work::Lost(run));
-        ControlFlow::Continue(())
     }
 }

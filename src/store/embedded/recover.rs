@@ -3,7 +3,7 @@
 //!
 //! Must not know: threads, callers.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,9 @@ use crate::store::index::apply::NewRow;
 use crate::store::index::open::{self, Opened};
 use crate::store::index::rows::Checkpoint;
 use crate::store::index::{IndexError, guarded};
-use crate::store::journal::{self, BlockHead, Frame, Position, RunReader, Scan, ScanReport, SegmentFile};
+use crate::store::journal::{
+    self, BlockHead, FRAME_HEADER_BYTES, Frame, Position, RunReader, Scan, ScanReport, SegmentFile,
+};
 
 /// What a recovery found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,10 +27,22 @@ pub struct RecoveryReport {
     pub rebuilt: Option<String>,
     /// What was read of the journal.
     pub journal: ScanReport,
+    /// Segments that are gone or cut short although the index had entries there; they count as damage of the
+    /// journal, too. Without a sound index nobody knows of them.
+    pub missing: Vec<Missing>,
     /// Entries that are owed an end.
     pub living: u64,
     /// Lanes that hold some.
     pub lanes: u64,
+}
+
+/// Entries that the index had where the journal has nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// In which segment.
+    pub segment: u32,
+    /// How many were owed an end, by the index.
+    pub entries: u64,
 }
 
 impl fmt::Display for RecoveryReport {
@@ -44,6 +58,9 @@ impl fmt::Display for RecoveryReport {
         writeln!(f, "  {} bytes of a torn end, never acknowledged", journal.torn_bytes)?;
         for damage in &journal.damages {
             writeln!(f, "  {damage}")?;
+        }
+        for Missing { segment, entries } in &self.missing {
+            writeln!(f, "  segment {segment} is gone or cut short: {entries} entries lost")?;
         }
         write!(f, "waiting: {} entries in {} lanes", self.living, self.lanes)
     }
@@ -67,24 +84,24 @@ pub(super) fn recover(
     rebuild: Option<&str>,
 ) -> Result<Recovered, StoreError> {
     let files = journal::list(&dir.journal())?;
-    let numbers: BTreeSet<u32> = files.iter().filter(|file| !file.settled).map(|file| file.number).collect();
     let mut reason = rebuild.map(str::to_owned);
     let mut seen_segment = 0;
+    let mut lost = Vec::new();
     if reason.is_none() {
-        match open(dir, options, &numbers) {
+        match open(dir, options) {
             Ok(mut opened) => {
                 let start = opened.checkpoint;
                 seen_segment = start.reflects.segment;
                 let existed = start != Checkpoint::default() || files.is_empty();
                 match replay(dir, &mut opened, start.reflects, salt) {
-                    Ok(report) if !report.start_missing && existed => {
-                        return Ok(finish(opened, report, None, files, seen_segment));
+                    Ok(report) => {
+                        lost = missing(dir, &opened)?;
+                        if !report.start_missing && lost.is_empty() {
+                            let reason = (!existed).then(|| "there was none".to_owned());
+                            return Ok(finish(opened, report, reason, files, seen_segment));
+                        }
+                        reason = Some(why(&report, &lost));
                     }
-                    Ok(report) if !report.start_missing => {
-                        let reason = Some("there was none".to_owned());
-                        return Ok(finish(opened, report, reason, files, seen_segment));
-                    }
-                    Ok(_) => reason = Some("the journal ends before it".to_owned()),
                     Err(ReplayError::Journal(error)) => return Err(error),
                     Err(ReplayError::Index(error)) => reason = Some(error.to_string()),
                 }
@@ -93,16 +110,59 @@ pub(super) fn recover(
         }
     }
     set_aside(dir)?;
-    let mut opened = open(dir, options, &numbers).map_err(|error| index_failed(dir, &error))?;
-    let report = replay(dir, &mut opened, Position::default(), salt).map_err(|error| match error {
+    let mut opened = open(dir, options).map_err(|error| index_failed(dir, &error))?;
+    let mut report = replay(dir, &mut opened, Position::default(), salt).map_err(|error| match error {
         ReplayError::Journal(error) => error,
         ReplayError::Index(error) => index_failed(dir, &error),
     })?;
-    Ok(finish(opened, report, reason, files, seen_segment))
+    for missing in &lost {
+        let told = report.damages.iter().any(|damage| damage.segment == missing.segment);
+        report.damaged += u64::from(!told);
+        report.lost_entries += missing.entries;
+    }
+    let mut recovered = finish(opened, report, reason, files, seen_segment);
+    recovered.report.missing = lost;
+    Ok(recovered)
 }
 
-fn open(dir: &DataDir, options: &EmbeddedOptions, segments: &BTreeSet<u32>) -> Result<Opened, IndexError> {
-    open::open(&dir.index(), options.cache_bytes, options.dedup_window, segments)
+fn why(report: &ScanReport, lost: &[Missing]) -> String {
+    if report.start_missing {
+        "the journal ends before it"
+    } else {
+        "segments that it knows are gone or cut short"
+    }
+    .to_owned()
+        + if lost.is_empty() { "" } else { ", entries are lost" }
+}
+
+/// What the index has where no frame can be. What lies within a segment but does not decode is found when it is
+/// read.
+fn missing(dir: &DataDir, opened: &Opened) -> Result<Vec<Missing>, StoreError> {
+    let mut lengths = BTreeMap::new();
+    // Of settled segments only the settlements count; none of their entries is owed an end.
+    for file in journal::list(&dir.journal())?.iter().filter(|file| !file.settled) {
+        let length =
+            fs::metadata(&file.path).map_err(|error| StoreError::io("read", &file.path, error))?.len();
+        lengths.insert(file.number, length);
+    }
+    let within = |at: Position| {
+        let end = u64::from(at.offset) + FRAME_HEADER_BYTES as u64;
+        lengths.get(&at.segment).is_some_and(|length| end <= *length)
+    };
+    let mut found = BTreeMap::new();
+    if !opened.indexer.segments.all_within(within) {
+        let walked = opened.reader.blocks(|at, living| {
+            if !within(at) && living > 0 {
+                *found.entry(at.segment).or_insert(0) += u64::from(living);
+            }
+        });
+        walked.map_err(|error| index_failed(dir, &error))?;
+    }
+    Ok(found.into_iter().map(|(segment, entries)| Missing { segment, entries }).collect())
+}
+
+fn open(dir: &DataDir, options: &EmbeddedOptions) -> Result<Opened, IndexError> {
+    open::open(&dir.index(), options.cache_bytes, options.dedup_window)
 }
 
 fn finish(
@@ -113,11 +173,11 @@ fn finish(
     seen_segment: u32,
 ) -> Recovered {
     for file in &files {
-        opened.indexer.segments.add(file.number, 0);
+        opened.indexer.segments.begin(file.number);
     }
     let (lanes, living) = opened.indexer.lanes.totals();
     let newest_ms = opened.checkpoint.newest_ms.max(journal.newest_ms);
-    let report = RecoveryReport { rebuilt, journal, living, lanes };
+    let report = RecoveryReport { rebuilt, journal, missing: Vec::new(), living, lanes };
     Recovered { opened, report, files, newest_ms, seen_segment }
 }
 

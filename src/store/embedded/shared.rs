@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::EmbeddedOptions;
 use super::cache::BlockCache;
+use super::damaged::DamagedBlocks;
 use crate::clock::Clock;
 use crate::store::directory::DataDir;
 use crate::store::index::lanes::Lanes;
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     pub segments: Arc<Segments>,
     pub blocks: Reader,
     pub cache: BlockCache,
+    pub damaged: DamagedBlocks,
     pub clock: Clock,
     pub options: EmbeddedOptions,
     /// By which ids and frames of this directory are told from others.
@@ -44,6 +46,7 @@ pub(super) struct Figures {
     pub free_bytes: AtomicU64,
     pub damaged_frames: AtomicU64,
     pub lost_entries: AtomicU64,
+    pub dead_entries: AtomicU64,
     pub errors: AtomicU64,
     poisoned: Mutex<Option<String>>,
 }
@@ -70,10 +73,10 @@ impl Figures {
         }
     }
 
-    /// Takes over what the recovery met.
+    /// Adds what a scan met.
     pub(super) fn found(&self, report: &ScanReport) {
-        self.damaged_frames.store(report.damaged, Ordering::Relaxed);
-        self.lost_entries.store(report.lost_entries, Ordering::Relaxed);
+        self.damaged_frames.fetch_add(report.damaged, Ordering::Relaxed);
+        self.lost_entries.fetch_add(report.lost_entries, Ordering::Relaxed);
     }
 
     pub(super) fn health(&self) -> StoreHealth {
@@ -84,6 +87,7 @@ impl Figures {
             free_bytes: self.free_bytes.load(Ordering::Relaxed),
             damaged_frames: self.damaged_frames.load(Ordering::Relaxed),
             lost_entries: self.lost_entries.load(Ordering::Relaxed),
+            dead_entries: self.dead_entries.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
         }
     }

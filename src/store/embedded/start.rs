@@ -3,23 +3,24 @@
 //! Must not know: what travels through the threads.
 
 use std::path::Path;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Sender, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::cache::BlockCache;
+use super::damaged::DamagedBlocks;
 use super::indexer::{IndexThread, Sweeper, Work};
 use super::recover::{self, RecoveryReport};
 use super::shared::{Figures, Shared};
 use super::writer::{Pending, Request, Writer};
-use super::{EmbeddedOptions, salt};
+use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
 use crate::store::StoreError;
 use crate::store::directory::DataDir;
 use crate::store::index::guarded;
 use crate::store::index::open::Opened;
-use crate::store::journal::{DeadLog, Disk, Group, Journal, JournalOptions, Reader};
+use crate::store::journal::{DeadLog, Group, Journal, JournalOptions, Reader};
 
 /// Commits that may wait for the indexer.
 const COMMITS_AHEAD: usize = 4;
@@ -67,7 +68,7 @@ pub(super) fn start(
     root: &Path,
     options: EmbeddedOptions,
     clock: Clock,
-    disk: Box<dyn Disk>,
+    disks: Disks,
 ) -> Result<Started, StoreError> {
     let dir = DataDir::open(root)?;
     let salt = salt::keep(root, options.salt)?;
@@ -76,12 +77,14 @@ pub(super) fn start(
     let now = clock.now();
     let journal_options =
         JournalOptions { segment_bytes: options.segment_bytes, segment_age: options.segment_age, salt };
-    let journal = Journal::open_on(&dir.journal(), journal_options, recovered.seen_segment, now, disk)?;
-    let (dead, _) = DeadLog::open(&dir.dead(), journal_options, options.dead_retention, now)?;
+    let journal =
+        Journal::open_on(&dir.journal(), journal_options, recovered.seen_segment, now, disks.journal)?;
+    let (dead, letters) =
+        DeadLog::open_on(&dir.dead(), journal_options, options.dead_retention, now, disks.dead)?;
     let settled = recovered.files.iter().filter(|file| file.settled).map(|file| file.number).collect();
     let Opened { db, mut indexer, reader, dedup, .. } = recovered.opened;
     let end = journal.end();
-    indexer.segments.add(end.segment, 0);
+    indexer.segments.begin(end.segment);
     guarded(|| indexer.rows.commit(end)).map_err(|error| StoreError::Io {
         operation: "write",
         path: dir.index().display().to_string(),
@@ -90,6 +93,12 @@ pub(super) fn start(
     let report = recovered.report;
     let figures = Figures::default();
     figures.found(&report.journal);
+    figures.found(&letters);
+    figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
+    if letters.damaged > 0 {
+        let (damaged, lost) = (letters.damaged, letters.lost_entries);
+        tracing::warn!(damaged, lost, "dead letters are damaged; the bytes were set aside");
+    }
     let shared = Arc::new(Shared {
         reader,
         db,
@@ -97,6 +106,7 @@ pub(super) fn start(
         segments: Arc::clone(&indexer.segments),
         blocks: Reader::new(&dir.journal()),
         cache: BlockCache::new(options.block_cache_bytes),
+        damaged: DamagedBlocks::default(),
         clock,
         options,
         salt,

@@ -1,5 +1,9 @@
 //! Damage, lost indexes, failing disks, random histories: what was answered is there, or counted as lost.
 
+mod damage;
+mod dead;
+mod settle;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
@@ -11,7 +15,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::store::contract::{lane, options, plain, texts};
-use crate::store::journal::{Disk, OsDisk};
 use crate::store::memory::MemoryStore;
 
 const ALL: ReadLimit = ReadLimit { entries: 100_000, bytes: usize::MAX };
@@ -22,6 +25,10 @@ fn clock() -> Clock {
 
 fn open(dir: &Path) -> EmbeddedStore {
     EmbeddedStore::open(dir, options(), clock()).expect("opens")
+}
+
+fn journal_on(disk: impl Disk + 'static) -> Disks {
+    Disks { journal: Box::new(disk), ..Disks::default() }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -112,40 +119,6 @@ fn flipped_bytes_of_the_index_lose_nothing() {
     assert!(rebuilt > 0, "no flip hit anything: the test proves nothing");
 }
 
-#[test]
-fn a_damaged_block_costs_its_own_entries_and_they_are_counted() {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let runtime = runtime();
-    let store = open(dir.path());
-    for n in 0..3 {
-        let batch = (0..5).map(|m| plain("a", &format!("entry {n}.{m} marker{n}"))).collect();
-        runtime.block_on(store.append(batch)).expect("appends");
-    }
-    drop(store);
-    let damage = |needle: &[u8]| {
-        for file in crate::store::journal::list(&dir.path().join("journal")).expect("lists") {
-            let mut bytes = fs::read(&file.path).expect("reads");
-            if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
-                bytes[at] ^= 0xff;
-                fs::write(&file.path, bytes).expect("writes");
-                return;
-            }
-        }
-        panic!("nothing to damage");
-    };
-    damage(b"entry 1.0 marker1");
-    let store = open(dir.path());
-    let left = runtime.block_on(contents(&store, &["a"]));
-    assert_eq!(left[0].0.len(), 10);
-    assert_eq!(store.health().lost_entries, 5);
-    assert_eq!(fs::read_dir(dir.path().join("journal/quarantine")).expect("lists").count(), 1);
-    // The index learns of it behind the read's back: a settle waits for the same thread.
-    runtime.block_on(store.append(vec![plain("b", "x")])).expect("appends");
-    assert_eq!(runtime.block_on(store.lanes()).expect("lists")[0].ready, 10);
-    assert_eq!(runtime.block_on(contents(&store, &["a"])), left);
-    assert_eq!(store.health().lost_entries, 5, "counted once");
-}
-
 /// Fails from the N-th write or sync on; can leave out syncs to show that they are counted.
 struct Failing {
     calls: Arc<AtomicUsize>,
@@ -180,8 +153,8 @@ fn after_the_first_failure_nothing_is_acknowledged_or_synced_and_nothing_acknowl
     for fail_at in 2..20 {
         let dir = tempfile::tempdir().expect("temporary directory");
         let calls = Arc::new(AtomicUsize::new(0));
-        let disk = Box::new(Failing { calls: Arc::clone(&calls), fail_at });
-        let store = EmbeddedStore::open_on(dir.path(), options(), clock(), disk).expect("opens");
+        let disk = Failing { calls: Arc::clone(&calls), fail_at };
+        let store = EmbeddedStore::open_on(dir.path(), options(), clock(), journal_on(disk)).expect("opens");
         let mut acknowledged = Vec::new();
         for n in 0..8 {
             let record = n.to_string();
@@ -228,8 +201,8 @@ impl Disk for PowerCut {
 fn found_after_a_power_cut(honest: bool) -> Vec<String> {
     let dir = tempfile::tempdir().expect("temporary directory");
     let runtime = runtime();
-    let disk = Box::new(PowerCut { honest, unsynced: Vec::new() });
-    let store = EmbeddedStore::open_on(dir.path(), options(), clock(), disk).expect("opens");
+    let disk = PowerCut { honest, unsynced: Vec::new() };
+    let store = EmbeddedStore::open_on(dir.path(), options(), clock(), journal_on(disk)).expect("opens");
     for n in 0..5 {
         runtime.block_on(store.append(vec![plain("a", &n.to_string())])).expect("appends");
     }

@@ -37,11 +37,14 @@ pub(super) enum Request {
     },
 }
 
-/// A commit takes no more requests beyond these.
+/// A commit takes no more requests beyond these. Requests are bounded parts, so that the last one taken cannot
+/// carry it over the bound of a group.
 const COMMIT_BYTES: usize = 12 * 1024 * 1024;
 const COMMIT_ENTRIES: usize = 16 * 1024;
 /// So many pending settlements do not wait for company.
 const SETTLEMENTS: usize = 8 * 1024;
+/// What an entry may cost beside its record and its lane's key: a block of its own.
+const ENTRY_BYTES: usize = 128;
 const ROOM_AGE: Duration = Duration::from_millis(200);
 const UPKEEP_AGE: Duration = Duration::from_secs(60);
 
@@ -78,7 +81,8 @@ impl Pending {
         match request {
             Request::Append { ref entries, .. } => {
                 self.append_entries += entries.len();
-                self.append_bytes += entries.iter().map(|entry| entry.record.len()).sum::<usize>();
+                let bytes = |entry: &NewEntry| entry.record.len() + entry.lane.as_str().len() + ENTRY_BYTES;
+                self.append_bytes += entries.iter().map(bytes).sum::<usize>();
                 self.appends.push(request);
             }
             Request::Settle { decisions, letters, reply } => {
@@ -161,6 +165,7 @@ impl Writer {
             self.draft(&mut draft, appends, &room)?;
             if !letters.is_empty() {
                 self.dead.append(&letters, now)?;
+                self.count_dead();
             }
             let runs = commit::runs(decisions);
             draft.encode(&mut self.group, &runs, self.newest_ms)?;
@@ -264,6 +269,10 @@ impl Writer {
         checked
     }
 
+    fn count_dead(&self) {
+        self.shared.figures.dead_entries.store(self.dead.letters(), std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// Lets keys and dead letters go that have outlived their time.
     fn upkeep(&mut self) {
         let now = self.shared.clock.now();
@@ -273,9 +282,73 @@ impl Writer {
         self.upkeep_done = now;
         let expired = guarded(|| self.dedup.expire(now.as_millis())).map_err(|error| error.to_string());
         let removed = self.dead.expire(now).map(|_| ()).map_err(|error| error.to_string());
+        self.count_dead();
         for error in [expired, removed].into_iter().filter_map(Result::err) {
             self.shared.figures.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             tracing::warn!(error, "store upkeep failed; it is tried again later");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::event::LaneKey;
+    use crate::store::embedded::{PART_ENTRIES, SETTLED_PART};
+    use crate::store::index::lanes::Lanes;
+    use crate::store::journal::{Settled, What};
+
+    /// The dearest settlements: each in a block of its own, from one due place to another.
+    fn settle(segment: u32, count: usize) -> Request {
+        let settled = Settled {
+            index: 0,
+            from_due_ms: Some(u64::MAX),
+            what: What::Reschedule { due_ms: u64::MAX, attempts: u16::MAX },
+        };
+        let offsets = (0..u32::MAX).step_by(8).take(count);
+        let decisions = offsets.map(|offset| (7, Position { segment, offset }, settled)).collect();
+        Request::Settle { decisions, letters: Vec::new(), reply: oneshot::channel().0 }
+    }
+
+    /// The dearest entries: each in a lane of its own with the longest key, as many bytes as a part may have.
+    fn append(part: usize) -> Request {
+        let record = Bytes::from(vec![7; super::super::PART_BYTES / PART_ENTRIES]);
+        let entry = |n: usize| NewEntry {
+            lane: LaneKey::new(&format!("{part}-{n}-{}", "x".repeat(1000))).expect("valid"),
+            due_at: None,
+            record: record.clone(),
+            dedup: None,
+        };
+        let entries = (0..PART_ENTRIES).map(entry).collect();
+        Request::Append { entries, reply: oneshot::channel().0, room: None }
+    }
+
+    #[test]
+    fn the_fullest_commit_fits_into_a_group() {
+        let mut pending = Pending::default();
+        for (segment, count) in [(1, SETTLED_PART), (2, SETTLEMENTS - SETTLED_PART - 1)] {
+            pending.take(settle(segment, count), Timestamp::ZERO);
+        }
+        for part in 0.. {
+            if pending.is_full() {
+                break;
+            }
+            pending.take(append(part), Timestamp::ZERO);
+        }
+        let (lanes, mut draft) = (Lanes::default(), Draft::default());
+        for request in pending.appends {
+            let Request::Append { entries, .. } = request else { continue };
+            for entry in entries {
+                draft.add(entry, &lanes, |_| Ok::<_, StoreError>(None)).expect("drafts");
+            }
+        }
+        let runs = commit::runs(pending.decisions);
+        assert_eq!(runs.len(), SETTLEMENTS - 1);
+        let mut group = Group::default();
+        draft.encode(&mut group, &runs, u64::MAX).expect("fits");
+        let again = (0..3).map(|_| draft.encode(&mut group, &runs, u64::MAX));
+        assert!(again.last().is_some_and(|full| full.is_err()), "the control: a group has a bound");
     }
 }

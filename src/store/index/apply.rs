@@ -61,7 +61,7 @@ impl Indexer {
         let checkpoint = self.rows.checkpoint();
         checkpoint.next_lane = checkpoint.next_lane.max(block.lane_no.saturating_add(1));
         checkpoint.newest_ms = checkpoint.newest_ms.max(block.accepted_ms);
-        self.segments.add(block.at.segment, block.count.into());
+        self.segments.add(block.at, block.count.into());
         Ok(true)
     }
 

@@ -1,8 +1,7 @@
 //! Opening: everything is read once, counted and added up. Whatever does not add up is not used.
 //!
-//! Must not know: the journal's files, apart from the numbers of its segments.
+//! Must not know: the journal's files.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,20 +39,14 @@ impl Database {
     }
 }
 
-/// Opens the index at `path`, or creates an empty one, and checks it against itself and against the segments
-/// that exist. Panics of the library are answered as errors.
-pub(in crate::store) fn open(
-    path: &Path,
-    cache_bytes: u64,
-    window: Duration,
-    segments: &BTreeSet<u32>,
-) -> Result<Opened, IndexError> {
+/// Opens the index at `path`, or creates an empty one, and checks it against itself. Panics of the library are answered as errors.
+pub(in crate::store) fn open(path: &Path, cache_bytes: u64, window: Duration) -> Result<Opened, IndexError> {
     guarded(|| {
         let db = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
         let tree = db.open_tree(TREE)?;
         let lanes = Arc::new(Lanes::default());
         let counts = Arc::new(Segments::default());
-        let checkpoint = check(&tree, &lanes, &counts, segments)?;
+        let checkpoint = check(&tree, &lanes, &counts)?;
         let reader = IndexReader::new(tree.clone(), Arc::clone(&lanes));
         let dedup = DedupIndex::open(db.clone(), window)?;
         let indexer = Indexer { rows: Rows::new(tree, checkpoint), lanes, segments: counts };
@@ -62,12 +55,7 @@ pub(in crate::store) fn open(
 }
 
 /// Walks all rows: the sum must be the checkpoint's, and what the rows say of each other must agree.
-fn check(
-    tree: &sled::Tree,
-    lanes: &Lanes,
-    counts: &Segments,
-    segments: &BTreeSet<u32>,
-) -> Result<Checkpoint, IndexError> {
+fn check(tree: &sled::Tree, lanes: &Lanes, counts: &Segments) -> Result<Checkpoint, IndexError> {
     let mut stored = None;
     let (mut rows, mut sum) = (0_u64, 0_u64);
     let (mut due, mut parked) = (0_u64, 0_u64);
@@ -87,13 +75,10 @@ fn check(
             }
             Key::Block { lane, at, .. } => {
                 let block = BlockRow::decode(&value)?;
-                if !segments.contains(&at.segment) {
-                    return Err(IndexError::Corrupt("block in a missing segment"));
-                }
                 // Lane rows sort before block rows.
                 let lane = lanes.key(lane).ok_or(IndexError::Corrupt("block of an unknown lane"))?;
                 lanes.add(&lane, block.live().into());
-                counts.add(at.segment, block.live().into());
+                counts.add(at, block.live().into());
                 parked += u64::from(block.live() - block.ready());
             }
             Key::Due(_) => {

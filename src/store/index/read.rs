@@ -117,6 +117,19 @@ impl IndexReader {
         Ok(Standing::Due { moved: value.map(|value| rows::moved(&value)).transpose()? })
     }
 
+    /// Shows every block with its living entries. Walks all rows.
+    pub(in crate::store) fn blocks(&self, mut visit: impl FnMut(Position, u32)) -> Result<(), IndexError> {
+        guarded(|| {
+            for row in self.tree.iter() {
+                let (key, value) = row?;
+                if let Some(Key::Block { at, .. }) = Key::decode(&key) {
+                    visit(at, BlockRow::decode(&value)?.live());
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Every lane that holds something. Walks all rows.
     pub(in crate::store) fn summaries(&self) -> Result<Vec<LaneSummary>, IndexError> {
         let mut found: HashMap<u32, LaneSummary> = HashMap::new();

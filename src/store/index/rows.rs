@@ -66,6 +66,11 @@ impl BlockRow {
         u16::from(index) < self.count && !self.settled.has(index) && !self.moved.has(index)
     }
 
+    /// Whether this entry stands in a due place.
+    pub(in crate::store) fn is_put_off(&self, index: u8) -> bool {
+        u16::from(index) < self.count && !self.settled.has(index) && self.moved.has(index)
+    }
+
     pub(in crate::store) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(74);
         out.extend_from_slice(&self.accepted_ms.to_be_bytes());

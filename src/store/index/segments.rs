@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::store::journal::Position;
+
 /// Shared by the indexer, which counts, and the sweeper, which removes.
 #[derive(Default)]
 pub(in crate::store) struct Segments(Mutex<BTreeMap<u32, Use>>);
@@ -12,6 +14,8 @@ pub(in crate::store) struct Segments(Mutex<BTreeMap<u32, Use>>);
 #[derive(Default)]
 struct Use {
     live: u64,
+    /// The furthest offset of a block that was added.
+    furthest: u32,
     refers: BTreeSet<u32>,
 }
 
@@ -29,8 +33,27 @@ impl Segments {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::store) fn add(&self, segment: u32, entries: u64) {
-        self.lock().entry(segment).or_default().live += entries;
+    /// Notes that there is such a segment.
+    pub(in crate::store) fn begin(&self, segment: u32) {
+        self.lock().entry(segment).or_default();
+    }
+
+    /// Adds the living entries of a block.
+    pub(in crate::store) fn add(&self, at: Position, entries: u64) {
+        let mut table = self.lock();
+        let usage = table.entry(at.segment).or_default();
+        usage.live += entries;
+        usage.furthest = usage.furthest.max(at.offset);
+    }
+
+    /// Whether each segment with living entries reaches as far as its blocks, by what `lies_within` says of a
+    /// place.
+    pub(in crate::store) fn all_within(&self, lies_within: impl Fn(Position) -> bool) -> bool {
+        let table = self.lock();
+        table
+            .iter()
+            .filter(|(_, usage)| usage.live > 0)
+            .all(|(segment, usage)| lies_within(Position { segment: *segment, offset: usage.furthest }))
     }
 
     pub(in crate::store) fn settle(&self, segment: u32, entries: u64) {
@@ -75,8 +98,8 @@ mod tests {
     #[test]
     fn a_segment_goes_when_it_is_settled_and_settles_nothing_alive() {
         let segments = Segments::default();
-        segments.add(1, 2);
-        segments.add(2, 1);
+        segments.add(Position { segment: 1, offset: 64 }, 2);
+        segments.add(Position { segment: 2, offset: 64 }, 1);
         segments.settle(2, 1);
         assert!(segments.refer(2, 1));
         assert!(!segments.refer(2, 1));

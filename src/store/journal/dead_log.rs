@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Frame, Group, Journal, JournalOptions, Position, Scan, ScanReport, scan, segment};
+use super::{Disk, Frame, Group, Journal, JournalOptions, OsDisk, Position, Scan, ScanReport, scan, segment};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
 
@@ -16,8 +16,22 @@ pub struct DeadLog {
     journal: Journal,
     group: Group,
     retention: Duration,
-    /// When the youngest letter of each segment was parked, Unix ms.
-    newest_ms: BTreeMap<u32, u64>,
+    kept: BTreeMap<u32, Kept>,
+}
+
+/// What a segment holds.
+#[derive(Default)]
+struct Kept {
+    letters: u64,
+    /// When the youngest was parked, Unix ms.
+    newest_ms: u64,
+}
+
+impl Kept {
+    fn add(&mut self, at_ms: u64) {
+        self.letters += 1;
+        self.newest_ms = at_ms.max(self.newest_ms);
+    }
 }
 
 impl DeadLog {
@@ -31,17 +45,36 @@ impl DeadLog {
         retention: Duration,
         now: Timestamp,
     ) -> Result<(Self, ScanReport), StoreError> {
-        let mut newest_ms = BTreeMap::new();
+        Self::open_on(dir, options, retention, now, Box::new(OsDisk))
+    }
+
+    /// As [`DeadLog::open`] on another disk.
+    ///
+    /// # Errors
+    /// As [`DeadLog::open`].
+    pub fn open_on(
+        dir: &Path,
+        options: JournalOptions,
+        retention: Duration,
+        now: Timestamp,
+        disk: Box<dyn Disk>,
+    ) -> Result<(Self, ScanReport), StoreError> {
+        let mut kept: BTreeMap<u32, Kept> = BTreeMap::new();
         let report = scan(dir, Scan { repair: true, ..Scan::default() }, |position, frame| {
             if let Frame::Dead(letter) = frame {
-                let newest = newest_ms.entry(position.segment).or_insert(0);
-                *newest = letter.at_ms.max(*newest);
+                kept.entry(position.segment).or_default().add(letter.at_ms);
             }
             Ok(())
         })?;
-        let journal = Journal::open(dir, options, 0, now)?;
-        let log = Self { dir: dir.to_owned(), journal, group: Group::default(), retention, newest_ms };
+        let journal = Journal::open_on(dir, options, 0, now, disk)?;
+        let log = Self { dir: dir.to_owned(), journal, group: Group::default(), retention, kept };
         Ok((log, report))
+    }
+
+    /// How many letters are kept.
+    #[must_use]
+    pub fn letters(&self) -> u64 {
+        self.kept.values().map(|kept| kept.letters).sum()
     }
 
     /// Makes letters durable. To be called before their settlements are written.
@@ -74,9 +107,9 @@ impl DeadLog {
         let mut removed = 0;
         for file in segment::list(&self.dir)?.iter().filter(|file| file.number < current) {
             // A segment without letters that decode is either empty or damaged; its raw bytes were set aside.
-            if self.newest_ms.get(&file.number).is_none_or(|newest| *newest < before_ms) {
+            if self.kept.get(&file.number).is_none_or(|kept| kept.newest_ms < before_ms) {
                 segment::remove(&self.dir, file.number)?;
-                self.newest_ms.remove(&file.number);
+                self.kept.remove(&file.number);
                 removed += 1;
             }
         }
@@ -92,8 +125,7 @@ impl DeadLog {
     fn commit(&mut self, newest: u64, now: Timestamp) -> Result<(), StoreError> {
         let positions: Vec<Position> = self.journal.append(&mut self.group, now)?;
         for position in positions {
-            let known = self.newest_ms.entry(position.segment).or_insert(0);
-            *known = newest.max(*known);
+            self.kept.entry(position.segment).or_default().add(newest);
         }
         Ok(())
     }
@@ -108,7 +140,6 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::{Disk, OsDisk};
     use super::*;
     use crate::event::{EventId, LaneKey};
 
@@ -160,9 +191,8 @@ mod tests {
         // The first sync is that of the new segment, the second one that of the first letter.
         let disk = Box::new(FailingSync(2, Arc::clone(&syncs)));
         let now = Timestamp::ZERO;
-        let journal = Journal::open_on(temp.path(), JournalOptions::default(), 0, now, disk).expect("opens");
-        let (dir, group, newest_ms) = (temp.path().to_owned(), Group::default(), BTreeMap::new());
-        let mut log = DeadLog { dir, journal, group, retention: KEEP, newest_ms };
+        let options = JournalOptions::default();
+        let (mut log, _) = DeadLog::open_on(temp.path(), options, KEEP, now, disk).expect("opens");
         log.append(&[letter(1)], now).expect("the control: the disk is well");
         assert_eq!(log.failure(), None);
         for at_ms in 2..5 {
@@ -192,12 +222,13 @@ mod tests {
             0,
             "the younger one of the first is kept with it"
         );
-        assert_eq!(log.expire(at(69_001)).expect("expires"), 1);
+        assert_eq!((log.letters(), log.expire(at(69_001)).expect("expires")), (3, 1));
+        assert_eq!(log.letters(), 1);
         assert_eq!(letters(temp.path()), [letter(11_000)]);
         assert_eq!(log.expire(at(1_000_000)).expect("expires"), 0, "the current segment is being written");
         drop(log);
         let (mut log, report) = DeadLog::open(temp.path(), options, KEEP, at(1_000_000)).expect("opens");
-        assert_eq!(report.entries, 1);
+        assert_eq!((report.entries, log.letters()), (1, 1));
         assert_eq!(log.expire(at(1_000_000)).expect("expires"), 1, "known from the scan");
         assert_eq!(letters(temp.path()), []);
     }

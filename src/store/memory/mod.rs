@@ -33,6 +33,10 @@ pub enum FailPoint {
     Read,
     /// The next document write fails without effect; nothing else changes.
     Put,
+    /// The next settle panics without effect; nothing else changes.
+    SettlePanic,
+    /// The next read or lookup panics; nothing else changes.
+    ReadPanic,
 }
 
 /// An entry that was parked for a person.
@@ -63,6 +67,7 @@ struct State {
     contents: Contents,
     fail: BTreeSet<FailPoint>,
     hold_settlements: bool,
+    hold_appends: bool,
     poisoned: Option<String>,
     closed: bool,
     full: bool,
@@ -101,6 +106,12 @@ impl MemoryStore {
         self.released.notify_waiters();
     }
 
+    /// While `hold` is set, append calls wait without effect, as they do before their sync.
+    pub fn hold_appends(&self, hold: bool) {
+        self.lock().hold_appends = hold;
+        self.released.notify_waiters();
+    }
+
     /// While `full` is set, appends are refused with [`StoreError::Full`].
     pub fn set_full(&self, full: bool) {
         self.lock().full = full;
@@ -115,6 +126,23 @@ impl MemoryStore {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere cannot leave the maps half changed: they are changed after all checks.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn while_held(&self, held: impl Fn(&State) -> bool) {
+        loop {
+            let released = self.released.notified();
+            tokio::pin!(released);
+            // Registered before the look at the state: a release in between is not missed.
+            released.as_mut().enable();
+            let held = {
+                let state = self.lock();
+                held(&state) && !state.closed
+            };
+            if !held {
+                return;
+            }
+            released.await;
+        }
     }
 
     fn append_now(&self, batch: Vec<NewEntry>) -> Result<Vec<Appended>, StoreError> {
@@ -147,6 +175,10 @@ impl MemoryStore {
         if state.fail.remove(&FailPoint::Settle) {
             return Err(state.poison("settle failed before its sync"));
         }
+        if state.fail.remove(&FailPoint::SettlePanic) {
+            drop(state);
+            std::panic::resume_unwind(Box::new("settle was made to panic"));
+        }
         for settle in batch {
             state.contents.settle(settle);
         }
@@ -161,6 +193,10 @@ impl MemoryStore {
         if state.fail.remove(&FailPoint::Read) {
             state.errors += 1;
             return Err(injected("read"));
+        }
+        if state.fail.remove(&FailPoint::ReadPanic) {
+            drop(state);
+            std::panic::resume_unwind(Box::new("read was made to panic"));
         }
         Ok(read(&state.contents))
     }
@@ -188,7 +224,10 @@ fn injected(operation: &'static str) -> StoreError {
 
 impl EntryStore for MemoryStore {
     fn append(&self, batch: Vec<NewEntry>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
-        Box::pin(async move { self.append_now(batch) })
+        Box::pin(async move {
+            self.while_held(|state| state.hold_appends).await;
+            self.append_now(batch)
+        })
     }
 
     fn read_ready<'a>(
@@ -212,20 +251,8 @@ impl EntryStore for MemoryStore {
 
     fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            loop {
-                let released = self.released.notified();
-                tokio::pin!(released);
-                // Registered before the look at the state: a release in between is not missed.
-                released.as_mut().enable();
-                let held = {
-                    let state = self.lock();
-                    state.hold_settlements && !state.closed
-                };
-                if !held {
-                    return self.settle_now(&batch);
-                }
-                released.await;
-            }
+            self.while_held(|state| state.hold_settlements).await;
+            self.settle_now(&batch)
         })
     }
 
@@ -243,6 +270,7 @@ impl EntryStore for MemoryStore {
             poisoned: state.poisoned.clone(),
             full: state.full,
             free_bytes: u64::MAX,
+            dead_entries: state.contents.dead.len() as u64,
             errors: state.errors,
             ..StoreHealth::default()
         }

@@ -1,0 +1,35 @@
+//! Settlements in great number.
+
+use super::*;
+
+#[test]
+fn half_a_million_settlements_at_once_are_taken_in_parts() {
+    const ENTRIES: usize = 500_000;
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let runtime = runtime();
+    let options = EmbeddedOptions { segment_bytes: 1 << 26, ..options() };
+    let store = EmbeddedStore::open(dir.path(), options, clock()).expect("opens");
+    runtime.block_on(store.append(vec![plain("a", "x"); ENTRIES])).expect("appends");
+    let limit = ReadLimit { entries: ENTRIES, bytes: usize::MAX };
+    let entries = runtime.block_on(store.read_ready(&lane("a"), None, limit)).expect("reads");
+    assert_eq!(entries.len(), ENTRIES);
+    let settles = entries.iter().enumerate().map(|(n, entry)| Settle {
+        lane: lane("a"),
+        id: entry.id,
+        due_at: None,
+        settlement: match n {
+            0 => Settlement::Reschedule { due_at: Timestamp::from_millis(9_000), attempts: 1 },
+            _ => Settlement::Expired,
+        },
+    });
+    let mut first: Vec<_> = settles.collect();
+    let second = first.split_off(ENTRIES / 3);
+    let (first, second) = (store.settle(first), store.settle(second));
+    let (first, second) = runtime.block_on(async { tokio::join!(first, second) });
+    first.and(second).expect("settles");
+    assert_eq!(store.health().poisoned, None);
+    let left = runtime.block_on(contents(&store, &["a"]));
+    drop(store);
+    assert_eq!(left, [(vec![], vec![("x".to_owned(), 9_000, 1)])]);
+    assert_eq!(runtime.block_on(contents(&open(dir.path()), &["a"])), left);
+}
