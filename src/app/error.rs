@@ -42,6 +42,7 @@ impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
             StoreError::Locked { .. } => AppErrorKind::InUse,
+            StoreError::Denied { .. } => AppErrorKind::Permission,
             StoreError::Full { .. }
             | StoreError::Poisoned { .. }
             | StoreError::Io { .. }
@@ -86,7 +87,13 @@ impl From<RecorderError> for AppError {
 
 impl From<ListenError> for AppError {
     fn from(error: ListenError) -> Self {
-        Self::other(error.to_string())
+        let kind = match &error {
+            ListenError::Bind { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => {
+                AppErrorKind::Permission
+            }
+            ListenError::Bind { .. } | ListenError::NotLoopback(_) => AppErrorKind::Other,
+        };
+        Self { kind, detail: error.to_string() }
     }
 }
 

@@ -279,6 +279,16 @@ pub enum StoreError {
         /// What the system said.
         reason: String,
     },
+    /// The operating system denies access: starting again will not heal it.
+    #[error(
+        "{operation} {path}: permission denied; the user that tidegate runs as must own the data directory"
+    )]
+    Denied {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: String,
+    },
     /// A record longer than [`MAX_RECORD_BYTES`].
     #[error("a record of {bytes} bytes exceeds the {MAX_RECORD_BYTES} that the store takes")]
     TooLarge {

@@ -134,5 +134,9 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
 }
 
 pub(super) fn io_error(operation: &'static str, path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Io { operation, path: path.display().to_string(), reason: error.to_string() }
+    let path = path.display().to_string();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => StoreError::Denied { operation, path },
+        _ => StoreError::Io { operation, path, reason: error.to_string() },
+    }
 }
