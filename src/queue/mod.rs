@@ -6,6 +6,7 @@
 //!
 //! Must not know: policies, limits, HTTP.
 
+mod ends;
 mod lanes;
 mod load;
 mod settle;
@@ -21,6 +22,7 @@ use crate::event::{Event, EventId, Lane, LaneKey};
 use crate::store::record::{self, RecordError};
 use crate::store::{Appended, Dedup, EntryStore, Lookup, NewEntry, StoreError, StoreHealth};
 
+pub use ends::End;
 pub use lanes::LaneCounts;
 use lanes::LaneTable;
 pub use load::Loaded;
@@ -47,8 +49,8 @@ pub enum Standing {
     Delayed(Waiting),
     /// Taken up by the dispatcher: about to be sent, or under way.
     TakenUp(Waiting),
-    /// Its end is on record.
-    Settled,
+    /// Its end is on record; how it ended is known of the last 65 536 since the start.
+    Settled(Option<End>),
     /// Never seen, or settled so long ago that nothing is left of it.
     Unknown,
 }
@@ -150,7 +152,7 @@ impl Queue {
     pub async fn standing(&self, id: EventId) -> Result<Standing, QueueError> {
         let (lane, stored) = match self.0.store.lookup(id).await? {
             Lookup::Waiting(lane, stored) => (lane, stored),
-            Lookup::Settled => return Ok(Standing::Settled),
+            Lookup::Settled => return Ok(Standing::Settled(self.0.settler.end_of(id))),
             Lookup::Unknown => return Ok(Standing::Unknown),
         };
         let taken_up = self.0.lanes().is_out(&lane, id, stored.due_at.is_some());
