@@ -150,14 +150,17 @@ const DENIED_V4: [Ipv4Net; 15] = [
 ];
 
 /// Special-purpose IPv6 ranges. `::/96` holds the unspecified and the loopback address and the old
-/// IPv4-compatible form; `::ffff:0:0:0/96` is the translated form of SIIT; `2001::/23` holds Teredo.
-const DENIED_V6: [Ipv6Net; 10] = [
+/// IPv4-compatible form; `::ffff:0:0:0/96` is the translated form of SIIT; `2001::/23` holds Teredo;
+/// `3fff::/20` is documentation and `5f00::/16` segment routing.
+const DENIED_V6: [Ipv6Net; 12] = [
     v6([0, 0, 0, 0, 0, 0], 96),
     v6([0, 0, 0, 0, 0xffff, 0], 96),
     v6([0x64, 0xff9b, 1, 0, 0, 0], 48),
     v6([0x100, 0, 0, 0, 0, 0], 64),
     v6([0x2001, 0, 0, 0, 0, 0], 23),
     v6([0x2001, 0xdb8, 0, 0, 0, 0], 32),
+    v6([0x3fff, 0, 0, 0, 0, 0], 20),
+    v6([0x5f00, 0, 0, 0, 0, 0], 16),
     v6([0xfc00, 0, 0, 0, 0, 0], 7),
     v6([0xfe80, 0, 0, 0, 0, 0], 10),
     v6([0xfec0, 0, 0, 0, 0, 0], 10),
@@ -268,6 +271,10 @@ mod tests {
             "2001:db8:ffff::1",
             "2002:7f00:1::",
             "2002:a00::",
+            "3fff::",
+            "3fff:fff:ffff::1",
+            "5f00::",
+            "5f00:ffff::1",
             "fc00::",
             "fd00:ec2::254",
             "fdff:ffff::1",
@@ -289,6 +296,10 @@ mod tests {
             "2002:808:808::",
             "2606:4700::1111",
             "2a00::1",
+            "3fff:1000::",
+            "3ffe:ffff::1",
+            "5eff:ffff::1",
+            "5f01::",
             "fbff:ffff::1",
             "fe00::1",
         ];
