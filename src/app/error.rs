@@ -87,7 +87,13 @@ impl From<RecorderError> for AppError {
 
 impl From<ListenError> for AppError {
     fn from(error: ListenError) -> Self {
-        Self::other(error.to_string())
+        let kind = match &error {
+            ListenError::Bind { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => {
+                AppErrorKind::Permission
+            }
+            ListenError::Bind { .. } | ListenError::NotLoopback(_) => AppErrorKind::Other,
+        };
+        Self { kind, detail: error.to_string() }
     }
 }
 

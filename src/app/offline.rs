@@ -3,6 +3,7 @@
 use crate::app::AppError;
 use crate::app::build::embedded_options;
 use crate::config::Config;
+use crate::store::directory::DataDir;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::verify;
 
@@ -27,8 +28,10 @@ pub fn verify_store(config: &Config) -> Result<Findings, AppError> {
 /// Makes the index anew from the journal.
 ///
 /// # Errors
-/// [`AppError`] when the directory cannot be used.
+/// [`AppError`] when there is no such directory or it cannot be used.
 pub fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
+    // Opening makes what is missing: a mistyped directory would come out empty and sound.
+    drop(DataDir::hold(&config.store.data_dir)?);
     let report = EmbeddedStore::rebuild(&config.store.data_dir, &embedded_options(config))?;
     Ok(Findings { text: report.to_string(), sound: report.journal.damaged == 0 })
 }

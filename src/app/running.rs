@@ -93,7 +93,9 @@ impl Running {
         R: AsyncRead + Unpin + Send,
         W: AsyncWrite + Unpin + Send,
     {
-        let summary = ingest::stdin::serve(&self.intake, input, answers).await?;
+        let summary = ingest::stdin::serve(&self.intake, input, answers)
+            .await
+            .map_err(|error| AppError::other(format!("the stream of events or of answers broke: {error}")))?;
         Ok(Fed { accepted: summary.accepted, refused: summary.refused })
     }
 

@@ -25,7 +25,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let running = App::build(&config).await?.spawn();
     let outcome = tokio::select! {
-        fed = Box::pin(feed_and_deliver(&running)) => Some(fed?),
+        fed = Box::pin(feed_and_deliver(&running)) => Some(fed),
         failure = running.failed() => return Err(failure.into()),
         () = signals.next() => None,
     };
@@ -56,13 +56,12 @@ fn ended(report: Report) -> u64 {
 }
 
 /// Well is only what was accepted and delivered whole.
-fn verdict(outcome: Option<Fed>, report: Report) -> Result<(), Failure> {
+fn verdict(outcome: Option<Result<Fed, Failure>>, report: Report) -> Result<(), Failure> {
     let Some(fed) = outcome else {
-        return Err(Failure::new(format!(
-            "interrupted: {} events wait in the data directory",
-            report.waiting
-        )));
+        let waiting = report.waiting;
+        return Err(Failure::new(format!("interrupted: {waiting} events wait in the data directory")));
     };
+    let fed = fed?;
     let undelivered = report.dead + report.expired + report.dropped + report.waiting;
     if fed.refused > 0 || undelivered > 0 {
         let refused = fed.refused;
@@ -80,9 +79,10 @@ mod tests {
     #[test]
     fn only_a_whole_delivery_is_well() {
         let all = Report { delivered: 2, ..Report::default() };
-        assert!(verdict(Some(Fed { accepted: 2, refused: 0 }), all).is_ok());
-        assert!(verdict(Some(Fed { accepted: 2, refused: 1 }), all).is_err());
-        assert!(verdict(Some(Fed { accepted: 2, refused: 0 }), Report { dead: 1, ..all }).is_err());
+        assert!(verdict(Some(Ok(Fed { accepted: 2, refused: 0 })), all).is_ok());
+        assert!(verdict(Some(Ok(Fed { accepted: 2, refused: 1 })), all).is_err());
+        assert!(verdict(Some(Ok(Fed { accepted: 2, refused: 0 })), Report { dead: 1, ..all }).is_err());
         assert!(verdict(None, all).is_err());
+        assert!(verdict(Some(Err(Failure::new("broken"))), all).is_err());
     }
 }

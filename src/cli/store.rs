@@ -25,6 +25,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Verb::Verify(config) => app::verify_store(&config.load()?.config)?,
         Verb::Rebuild(config) => app::rebuild_store(&config.load()?.config)?,
     };
-    print(&findings.text)?;
+    print(&format!("{}\n", findings.text.trim_end()))?;
     if findings.sound { Ok(()) } else { Err(Failure::new("the data directory does not add up, see above")) }
 }

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::ingest::intake::{Receipt, Verdict};
 use crate::problem::{FieldError, Problem};
-use crate::queue::{Standing, Waiting};
+use crate::queue::{End, Standing, Waiting};
 
 #[derive(Serialize)]
 struct ReceiptBody<'a> {
@@ -47,6 +47,8 @@ struct RefusedLine<'a> {
 struct StateBody<'a> {
     id: String,
     state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
     #[serde(flatten)]
     waiting: Option<WaitingBody<'a>>,
 }
@@ -83,10 +85,14 @@ pub(super) fn state(id: EventId, standing: &Standing) -> Option<Vec<u8>> {
         Standing::Ready(waiting) => ("ready", Some(waiting)),
         Standing::Delayed(waiting) => ("delayed", Some(waiting)),
         Standing::TakenUp(waiting) => ("inflight", Some(waiting)),
-        Standing::Settled => ("settled", None),
+        Standing::Settled(_) => ("settled", None),
         Standing::Unknown => return None,
     };
-    Some(json(&StateBody { id: id.to_string(), state, waiting: waiting.map(waiting_body) }))
+    let outcome = match standing {
+        Standing::Settled(end) => end.map(End::word),
+        _ => None,
+    };
+    Some(json(&StateBody { id: id.to_string(), state, outcome, waiting: waiting.map(waiting_body) }))
 }
 
 fn waiting_body(waiting: &Waiting) -> WaitingBody<'_> {

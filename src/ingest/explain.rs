@@ -27,12 +27,8 @@ pub(super) fn explain(text: &str) -> Problem {
         }
         Err(error) => return not_json(&error.to_string()),
     };
-    let mut problem = Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "invalid_event",
-        "The event is not valid",
-        "the members named under errors break a rule",
-    );
+    let mut problem =
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_event", "The event is not valid", "");
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, value) in &members.0 {
         let times = seen.entry(name).or_default();
@@ -50,12 +46,18 @@ pub(super) fn explain(text: &str) -> Problem {
     if !seen.contains_key("url") {
         problem = problem.field("/url", "is missing; name the http or https address to call");
     }
+    let told = problem.errors.iter().map(|error| format!("{} {}", error.pointer, error.detail));
+    problem.detail = told.collect::<Vec<_>>().join("; ");
     problem
 }
 
 /// The problem of a text that is not JSON at all.
 pub(super) fn not_json(reason: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "The text is not JSON", reason)
+    // A line of a stream has a number of its own, beside which a second one would confuse.
+    let reason = reason.replace("at line 1 column", "at column");
+    let rule = "must be JSON in UTF-8 without byte order mark: one event as an object, or a list of them";
+    let detail = format!("{reason}; the text {rule}");
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "The text is not JSON", detail).field("", rule)
 }
 
 fn broken_type(name: &str, value: &str) -> Option<&'static str> {
@@ -105,6 +107,7 @@ mod tests {
         let pointers: Vec<&str> = problem.errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(problem.status, 422);
         assert_eq!(pointers, ["/method", "/labels", "/colour~1x", "/ttl_seconds", "/method", "/url"]);
+        assert!(pointers.iter().all(|pointer| problem.detail.contains(pointer)), "{}", problem.detail);
     }
 
     #[test]

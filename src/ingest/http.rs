@@ -6,6 +6,7 @@ use std::error::Error as _;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -22,7 +23,7 @@ use crate::ingest::intake::{Intake, Receipt, internal};
 use crate::ingest::{answer, ndjson};
 use crate::problem::Problem;
 use crate::queue::Standing;
-use crate::telemetry::Source;
+use crate::telemetry::{EventsRejected, Source};
 
 /// Most events in a JSON list; streams have no such bound.
 pub const MAX_LIST_EVENTS: usize = 1000;
@@ -40,7 +41,11 @@ async fn hand_in(State(intake): State<Intake>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     match hand_in_checked(&intake, &head.headers, body).await {
         Ok(response) => response,
-        Err(problem) => refuse(*problem),
+        Err(problem) => {
+            // However many events the request holds: nobody has looked.
+            EventsRejected { reason: problem.code, count: 1 }.emit();
+            refuse(*problem)
+        }
     }
 }
 
@@ -54,6 +59,7 @@ fn refuse(problem: Problem) -> Response {
     response
 }
 
+/// An error is of the request as a whole; refused events have been counted, and their answer is an answer.
 async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
     if headers
         .get_all(header::CONTENT_ENCODING)
@@ -97,7 +103,10 @@ async fn one(intake: &Intake, body: &Bytes, key: Option<&str>) -> Result<Respons
     let verdicts = intake.take(vec![decoded], Source::Http, share).await;
     // One item gives one verdict.
     let verdict = verdicts.into_iter().next().unwrap_or_else(|| Err(Box::new(internal())));
-    let receipt = original(intake, verdict?).await;
+    let receipt = match verdict {
+        Ok(receipt) => original(intake, receipt).await,
+        Err(problem) => return Ok(refuse(*problem)),
+    };
     let mut response = (StatusCode::ACCEPTED, answer::receipt(&receipt)).into_response();
     json(&mut response);
     let location = format!("/v1/events/{}", receipt.id);
@@ -140,28 +149,31 @@ async fn list(intake: &Intake, body: &Bytes) -> Result<Response, Refusal> {
     let mut decoder = intake.decoder();
     let items = events.iter().map(|event| decoder.decode(body, event.get().as_bytes(), None)).collect();
     let share = intake.admit_soon(body.len()).await?;
-    let mut verdicts = intake.take(items, Source::Http, share).await;
+    let verdicts = intake.take(items, Source::Http, share).await;
     if verdicts.iter().all(Result::is_err)
-        && let Some(at) =
-            verdicts.iter().position(|verdict| matches!(verdict, Err(problem) if problem.status >= 500))
+        && let Some(problem) =
+            verdicts.iter().find_map(|verdict| verdict.as_ref().err().filter(|p| p.status >= 500))
     {
         // The store took none of them: say so once.
-        verdicts.swap_remove(at)?;
+        return Ok(refuse((**problem).clone()));
     }
     let mut response = (StatusCode::OK, answer::list(&verdicts)).into_response();
     json(&mut response);
     Ok(response)
 }
 
-async fn show(State(intake): State<Intake>, Path(id): Path<String>) -> Response {
-    let found = match id.parse::<EventId>() {
-        Ok(id) => match intake.standing(id).await {
-            Ok(standing) => answer::state(id, &standing),
-            Err(problem) => return problem.into_response(),
-        },
-        Err(_) => None,
+async fn show(State(intake): State<Intake>, id: Result<Path<String>, PathRejection>) -> Response {
+    // What is not even text is no id either.
+    let Some(id) = id.ok().and_then(|Path(id)| id.parse::<EventId>().ok()) else {
+        let rule = "the last part of the path must be an event id as in the receipt, such as \
+                    0198c4f0-5f3a-7c00-8000-000000000001";
+        return Problem::new(StatusCode::BAD_REQUEST, "invalid_id", "Not an event id", rule).into_response();
     };
-    match found {
+    let standing = match intake.standing(id).await {
+        Ok(standing) => standing,
+        Err(problem) => return problem.into_response(),
+    };
+    match answer::state(id, &standing) {
         Some(body) => {
             let mut response = (StatusCode::OK, body).into_response();
             json(&mut response);

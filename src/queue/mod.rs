@@ -6,6 +6,7 @@
 //!
 //! Must not know: policies, limits, HTTP.
 
+mod ends;
 mod finishing;
 mod lanes;
 mod load;
@@ -22,6 +23,7 @@ use crate::event::{Event, EventId, Lane, LaneKey};
 use crate::store::record::{self, RecordError};
 use crate::store::{Appended, Dedup, EntryStore, Lookup, NewEntry, StoreError, StoreHealth};
 
+pub use ends::End;
 use finishing::Finishing;
 pub use lanes::LaneCounts;
 use lanes::LaneTable;
@@ -49,8 +51,8 @@ pub enum Standing {
     Delayed(Waiting),
     /// Taken up by the dispatcher: about to be sent, or under way.
     TakenUp(Waiting),
-    /// Its end is on record.
-    Settled,
+    /// Its end is on record; how it ended is known of the last 65 536 since the start.
+    Settled(Option<End>),
     /// Never seen, or settled so long ago that nothing is left of it.
     Unknown,
 }
@@ -157,7 +159,7 @@ impl Queue {
     pub async fn standing(&self, id: EventId) -> Result<Standing, QueueError> {
         let (lane, stored) = match self.0.store.lookup(id).await? {
             Lookup::Waiting(lane, stored) => (lane, stored),
-            Lookup::Settled => return Ok(Standing::Settled),
+            Lookup::Settled => return Ok(Standing::Settled(self.0.settler.end_of(id))),
             Lookup::Unknown => return Ok(Standing::Unknown),
         };
         let taken_up = self.0.lanes().is_out(&lane, id, stored.due_at.is_some());

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tracing::error;
 
-use crate::event::{Entry, Settlement};
+use crate::event::{Entry, EventId, Settlement};
+use crate::queue::ends::{End, Ends};
 use crate::queue::{Inner, Queue};
 use crate::store::Settle;
 
@@ -35,6 +36,7 @@ pub(super) struct Settler {
     dead: AtomicU64,
     expired: AtomicU64,
     dropped: AtomicU64,
+    ends: Mutex<Ends>,
     pending: Mutex<Vec<Settle>>,
     /// Decisions handed in and not durable yet.
     owed: AtomicUsize,
@@ -52,6 +54,20 @@ impl Settler {
             Settlement::Drained | Settlement::Cancelled => &self.dropped,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn note_ends(&self, batch: &[Settle]) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        for settle in batch {
+            if let Some(end) = End::of(&settle.settlement) {
+                ends.note(settle.id, end);
+            }
+        }
+    }
+
+    /// How an event ended, if that is not too long ago.
+    pub(super) fn end_of(&self, id: EventId) -> Option<End> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).of(id)
     }
 
     fn take(&self) -> Vec<Settle> {
@@ -146,6 +162,7 @@ async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
     let _owed = Owed { inner: Arc::clone(&inner), count };
     match inner.store.settle(batch.clone()).await {
         Ok(()) => {
+            inner.settler.note_ends(&batch);
             let mut lanes = inner.lanes();
             for settle in &batch {
                 lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);

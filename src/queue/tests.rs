@@ -184,7 +184,7 @@ async fn standing_tells_where_an_event_is() {
     assert!(matches!(world.queue.standing(ready).await, Ok(Standing::TakenUp(_))));
     world.queue.settle(&entry, Settlement::Expired);
     world.queue.flush().await;
-    assert!(matches!(world.queue.standing(ready).await, Ok(Standing::Settled)));
+    assert!(matches!(world.queue.standing(ready).await, Ok(Standing::Settled(Some(End::Expired)))));
     assert!(matches!(world.queue.standing(EventId::new(1, 1)).await, Ok(Standing::Unknown)));
 }
 

@@ -78,6 +78,22 @@ impl DataDir {
         Ok(dir)
     }
 
+    /// Keeps every process from an existing directory as long as the returned file lives; changes nothing. A copy
+    /// without a lock file has nobody to be kept from.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when a process has it, [`StoreError::Io`] or [`StoreError::Denied`] when the system
+    /// refuses, as it does when there is no such directory.
+    pub fn hold(root: &Path) -> Result<Option<File>, StoreError> {
+        fs::read_dir(root).map_err(|error| StoreError::io("read", root, error))?;
+        let path = root.join("LOCK");
+        match File::open(&path) {
+            Ok(mut file) => exclusive(root, &path, &mut file).map(|()| Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("open", &path, error)),
+        }
+    }
+
     /// The directory itself.
     #[must_use]
     pub fn root(&self) -> &Path {
@@ -169,21 +185,25 @@ fn lock(root: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&path)
         .map_err(|error| StoreError::io("open", &path, error))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut pid = String::new();
-            let _ = file.read_to_string(&mut pid);
-            return Err(StoreError::Locked { path: root.display().to_string(), pid: pid.trim().to_owned() });
-        }
-        Err(error) => return Err(StoreError::io("lock", &path, error)),
-    }
+    exclusive(root, &path, &mut file)?;
     // The pid is a help for people; the lock holds without it, also on a full disk.
     let _ = file
         .set_len(0)
         .and_then(|()| file.rewind())
         .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
     Ok(file)
+}
+
+fn exclusive(root: &Path, path: &Path, file: &mut File) -> Result<(), StoreError> {
+    match rustix::fs::flock(&*file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid);
+            Err(StoreError::Locked { path: root.display().to_string(), pid: pid.trim().to_owned() })
+        }
+        Err(error) => Err(StoreError::io("lock", path, error)),
+    }
 }
 
 fn write_synced(path: &Path, text: &str) -> io::Result<()> {
@@ -216,13 +236,25 @@ mod tests {
     use crate::store::journal::{Journal, JournalOptions};
 
     #[test]
+    fn holding_makes_nothing() {
+        let temp = tempfile::tempdir().expect("temp");
+        assert!(DataDir::hold(temp.path()).expect("nobody has it").is_none());
+        assert!(matches!(DataDir::hold(&temp.path().join("x")), Err(StoreError::Io { .. })));
+        assert_eq!(fs::read_dir(temp.path()).expect("readable").count(), 0);
+    }
+
+    #[test]
     fn a_second_opener_is_told_who_has_it_and_the_first_goes_on() {
         let temp = tempfile::tempdir().expect("temp");
         let root = temp.path().join("data");
         let first = DataDir::open(&root).expect("opens");
         let Err(StoreError::Locked { pid, .. }) = DataDir::open(&root) else { panic!("opened twice") };
         assert_eq!(pid, std::process::id().to_string());
+        assert!(matches!(DataDir::hold(&root), Err(StoreError::Locked { .. })));
         drop(first);
+        let held = DataDir::hold(&root).expect("free");
+        assert!(held.is_some() && DataDir::open(&root).is_err());
+        drop(held);
         DataDir::open(&root).expect("free again");
     }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::StoreError;
+use super::directory::DataDir;
 use super::documents;
 use super::journal::{self, Scan, ScanReport};
 
@@ -59,11 +60,13 @@ impl fmt::Display for VerifyReport {
     }
 }
 
-/// Checks `root`. Nobody may be writing there: hold its lock.
+/// Checks `root`, which no process may have.
 ///
 /// # Errors
-/// [`StoreError`] when the directory cannot be read or was written by a newer version; damage is in the report.
+/// [`StoreError`] when the directory is in use, cannot be read or was written by a newer version; damage is in
+/// the report.
 pub fn verify(root: &Path) -> Result<VerifyReport, StoreError> {
+    let _held = DataDir::hold(root)?;
     let mut report = VerifyReport {
         journal: journal::scan(&root.join("journal"), Scan::default(), |_, _| Ok(()))?,
         dead: journal::scan(&root.join("dead"), Scan::default(), |_, _| Ok(()))?,

@@ -77,11 +77,12 @@ async fn show(
     note(&format!("worker    http://{}", running.addr()));
     note(&format!("receiver  {target}/*"));
     feed::deploy(&mut client, &target, rate).await?;
-    note(&format!("limit     {rate} calls per second, deployed through POST /authoring/throttlingConfigs"));
+    let limit = table::grouped(usize::try_from(rate).unwrap_or(usize::MAX));
+    note(&format!("limit     {limit} calls per second, deployed through POST /authoring/throttlingConfigs"));
     let sent = feed::enqueue(&mut client, clock, &target, events).await?;
     note(&format!(
         "events    {} accepted in {:.2} s, each on disk before its answer",
-        sent.accepted.len(),
+        table::grouped(sent.accepted.len()),
         sent.took.as_secs_f64()
     ));
     wait(receiver, running, sent.accepted.len(), rate).await;

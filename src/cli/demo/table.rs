@@ -35,6 +35,9 @@ pub(super) fn render(figures: &Figures) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "  {what:width$}  {value}");
     }
+    if figures.peak > usize::try_from(figures.limit).unwrap_or(usize::MAX) {
+        out.push_str("\nThe limit holds where calls start. What left evenly may arrive a little bunched.\n");
+    }
     out
 }
 
@@ -50,7 +53,7 @@ fn seconds(duration: Duration) -> String {
 }
 
 /// With a blank between thousands.
-fn grouped(number: usize) -> String {
+pub(super) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {

@@ -94,7 +94,7 @@ fn each_broken_rule_names_its_member() {
         (format!(r#""idempotency_key":"{key}""#), "invalid_event", vec!["/idempotency_key"]),
         (format!(r#""body":{}{}"#, "[".repeat(33), "]".repeat(33)), "invalid_event", vec!["/body"]),
         (r#""ttl_seconds":1e999"#.to_owned(), "invalid_event", vec!["/ttl_seconds"]),
-        (r#""ttl_seconds":NaN"#.to_owned(), "invalid_json", vec![]),
+        (r#""ttl_seconds":NaN"#.to_owned(), "invalid_json", vec![""]),
         (r#""colour":1,"method":2"#.to_owned(), "invalid_event", vec!["/colour", "/method"]),
     ] {
         let (_, found, at) = refusal(&format!(r#"{{"url":"https://api.test/",{members}}}"#));

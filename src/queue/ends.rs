@@ -1,0 +1,95 @@
+//! How the most recent events ended, for whoever asks after one. The store knows only that they ended.
+//!
+//! Must not know: the store, lanes.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::event::{EventId, Settlement};
+
+/// How many ends are remembered: about 4 MB.
+const REMEMBERED: usize = 65_536;
+
+/// How an event ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Its endpoint has it.
+    Delivered,
+    /// Parked for a person.
+    Dead,
+    /// It outlived its time.
+    Expired,
+    /// Dropped with its drained policy.
+    Drained,
+    /// Dropped on request.
+    Cancelled,
+}
+
+impl End {
+    /// The end that a settlement makes, if it makes one.
+    #[must_use]
+    pub const fn of(settlement: &Settlement) -> Option<Self> {
+        match settlement {
+            Settlement::Reschedule { .. } => None,
+            Settlement::Delivered => Some(Self::Delivered),
+            Settlement::Dead { .. } => Some(Self::Dead),
+            Settlement::Expired => Some(Self::Expired),
+            Settlement::Drained => Some(Self::Drained),
+            Settlement::Cancelled => Some(Self::Cancelled),
+        }
+    }
+
+    /// The word that the API and the metrics use.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+            Self::Expired => "expired",
+            Self::Drained => "config_drained",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The last ends, oldest first out.
+#[derive(Default)]
+pub(super) struct Ends {
+    by_id: HashMap<EventId, End>,
+    order: VecDeque<EventId>,
+}
+
+impl Ends {
+    pub(super) fn note(&mut self, id: EventId, end: End) {
+        if self.by_id.insert(id, end).is_some() {
+            return;
+        }
+        self.order.push_back(id);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_id.remove(&oldest);
+        }
+    }
+
+    pub(super) fn of(&self, id: EventId) -> Option<End> {
+        self.by_id.get(&id).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_end_is_forgotten_first_and_memory_is_bounded() {
+        let mut ends = Ends::default();
+        let id = |n: usize| EventId::new(1, n as u128);
+        for n in 0..=REMEMBERED {
+            ends.note(id(n), End::Expired);
+            ends.note(id(n), End::Delivered);
+        }
+        assert_eq!(ends.of(id(0)), None);
+        assert_eq!(ends.of(id(1)), Some(End::Delivered));
+        assert_eq!((ends.by_id.len(), ends.order.len()), (REMEMBERED, REMEMBERED));
+    }
+}
