@@ -104,9 +104,10 @@ impl Checker<'_> {
 
     fn queue(&mut self) -> Option<Queue> {
         let ttl = self.seconds("queue.ttl_seconds", 1..=WEEK_SECONDS);
+        let drain = self.seconds("queue.drain_seconds", 1..=86_400);
         let unmatched =
             self.word("queue.unmatched", &[("refuse", Unmatched::Refuse), ("pass", Unmatched::Pass)]);
-        Some(Queue { ttl: ttl?, unmatched: unmatched? })
+        Some(Queue { ttl: ttl?, drain: drain?, unmatched: unmatched? })
     }
 
     fn retry(&mut self) -> Option<Retry> {

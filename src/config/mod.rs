@@ -81,6 +81,8 @@ pub struct Store {
 pub struct Queue {
     /// The longest life of an event.
     pub ttl: Duration,
+    /// How long an undeployed policy drains.
+    pub drain: Duration,
     /// What becomes of an event without a policy.
     pub unmatched: Unmatched,
 }

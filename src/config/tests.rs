@@ -28,6 +28,7 @@ fn the_defaults_are_a_valid_configuration() {
     let config = Config::load(&inputs(&file(""), &[], Vec::new())).expect("valid").config;
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:7080");
     assert_eq!(config.queue.ttl, Duration::from_secs(6 * 3600));
+    assert_eq!(config.queue.drain, Duration::from_secs(24 * 3600));
     assert_eq!(config.queue.unmatched, Unmatched::Refuse);
     assert_eq!(config.labels.get("sandbox").map(String::as_str), Some("prod"));
     assert!(!config.labels.contains_key("account"));
