@@ -106,11 +106,16 @@ async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, App
     let opening = tokio::task::spawn_blocking(move || EmbeddedStore::open(&root, options, clock));
     let store = opening.await.map_err(|error| AppError::other(format!("opening the store: {error}")))??;
     let recovery = store.recovery();
-    let (living, lanes, damaged) = (recovery.living, recovery.lanes, recovery.journal.damaged);
+    let (living, lanes) = (recovery.living, recovery.lanes);
+    let (damaged, lost) = (recovery.journal.damaged, recovery.journal.lost_entries);
     match &recovery.rebuilt {
         None if damaged == 0 => info!(waiting = living, lanes, "store opened"),
-        None => warn!(waiting = living, lanes, damaged, "store opened with damaged places in its journal"),
-        Some(reason) => warn!(waiting = living, lanes, damaged, %reason, "store opened, its index rebuilt"),
+        None => {
+            warn!(waiting = living, lanes, damaged, lost, "store opened with damaged places in its journal")
+        }
+        Some(reason) => {
+            warn!(waiting = living, lanes, damaged, lost, %reason, "store opened, its index rebuilt")
+        }
     }
     Ok(store)
 }

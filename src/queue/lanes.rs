@@ -24,7 +24,8 @@ pub struct LaneCounts {
     pub delayed: u64,
     /// Entries taken up by the dispatcher.
     pub taken_up: u64,
-    /// A lower bound for when its oldest entry was accepted.
+    /// When the oldest entry was accepted that waits for its turn or is taken up: a lower bound, brought up to date
+    /// by every load. Those that wait for a due time do not count, however old they are.
     pub oldest: Option<Timestamp>,
 }
 
@@ -51,6 +52,7 @@ struct LaneState {
     next_due: Option<Timestamp>,
     /// The earliest one that was counted since the last load began: its page may not have seen it.
     due_since_load: Option<Timestamp>,
+    /// No entry in plain order or handed out was accepted before.
     oldest: Option<Timestamp>,
     /// Appends under way.
     appending: u32,
@@ -134,10 +136,12 @@ impl LaneTable {
     pub(super) fn appended(&mut self, lane: &LaneKey, id: EventId, due_at: Option<Timestamp>) {
         if let Some(state) = self.lanes.get_mut(lane) {
             match due_at {
-                None => state.plain += 1,
+                None => {
+                    state.plain += 1;
+                    state.oldest = earlier(state.oldest, Some(id.accepted_at()));
+                }
                 Some(due_at) => state.put_off_until(due_at),
             }
-            state.oldest = earlier(state.oldest, Some(id.accepted_at()));
             if !state.signalled {
                 self.signal(lane);
             }
@@ -171,11 +175,17 @@ impl LaneTable {
             // An entry put off meanwhile may be due earlier than what the page saw.
             state.next_due = earlier(state.due_since_load, next_due);
         }
-        let first = load.plain.first().into_iter().chain(load.put_off).min();
-        state.oldest = first.map(|id| id.accepted_at()).or(state.oldest);
+        let read_to_the_end = load.exhausted && undisturbed;
+        let out = state.plain_out.iter().chain(&state.put_off_out).min().map(|id| id.accepted_at());
+        state.oldest = match state.cursor {
+            _ if read_to_the_end => out,
+            // What is not read yet of the plain order is younger than the last that was handed out.
+            Some(cursor) => earlier(out, Some(cursor.accepted_at())),
+            None => earlier(out, state.oldest),
+        };
         let next_due = state.next_due;
         // Damage may have taken entries that were counted: what was read to its end is the truth.
-        if load.exhausted && undisturbed {
+        if read_to_the_end {
             state.plain = count(&state.plain_out);
             if load.next_due == Some(None) {
                 // An entry in both is counted as put off when its settlement is.
@@ -306,6 +316,36 @@ mod tests {
     ) {
         let how = to.map_or(Settlement::Delivered, |due_at| Settlement::Reschedule { due_at, attempts: 1 });
         table.settled(lane, id(n), from, &how);
+    }
+
+    #[test]
+    fn the_oldest_is_no_younger_than_anything_that_waits_for_its_turn_or_is_out() {
+        let (mut table, lane, _signals) = table();
+        let aged = |n: u64| EventId::new(n, n.into());
+        let oldest = |table: &LaneTable| table.counts().first().and_then(|lane| lane.oldest);
+        let at = |n| Some(Timestamp::from_millis(n));
+        for n in [10, 20, 30] {
+            table.begin_append(&lane);
+            table.appended(&lane, aged(n), None);
+        }
+        assert_eq!(oldest(&table), at(10));
+        hand_out(&mut table, &lane, &[aged(10), aged(20)]);
+        table.settled(&lane, aged(10), None, &Settlement::Reschedule { due_at: DUE, attempts: 1 });
+        hand_out(&mut table, &lane, &[]);
+        assert_eq!(oldest(&table), at(20), "what is put off does not count");
+        let start = table.begin_load(&lane).expect("three are unsettled");
+        let (plain, put_off, changed) = (&[aged(30)][..], &[aged(10)][..], start.changed);
+        table.end_load(&lane, &LoadEnd { plain, put_off, next_due: Some(None), exhausted: false, changed });
+        assert_eq!(oldest(&table), at(10), "the retry is older than the plain entries out with it");
+        table.settled(&lane, aged(10), Some(DUE), &Settlement::Delivered);
+        hand_out(&mut table, &lane, &[]);
+        assert_eq!(oldest(&table), at(20));
+        for n in [20, 30] {
+            table.settled(&lane, aged(n), None, &Settlement::Reschedule { due_at: LATER, attempts: 1 });
+        }
+        let start = table.begin_load(&lane).expect("two are put off");
+        end_at_the_end(&mut table, &lane, &start, &[]);
+        assert_eq!(oldest(&table), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct PolicyGauges {
     pub dead: u64,
     /// Calls under way.
     pub calls: u64,
-    /// When the oldest waiting entry was accepted.
+    /// When the oldest entry was accepted that waits for its turn or is taken up.
     pub oldest: Option<Timestamp>,
     /// The pace, in starts per second.
     pub permits_per_second: Option<f64>,

@@ -153,7 +153,8 @@ pub const QUEUE_OLDEST_ENQUEUED: Metric = gauge(
     "tidegate_queue_oldest_enqueued_timestamp_seconds",
     Some(metrics::Unit::Seconds),
     &["policy"],
-    "When the oldest waiting event was accepted; the present time while nothing waits.",
+    "When the oldest event was accepted that waits for its turn or is taken up; the present time while none does. \
+     Events that wait for a due time do not count.",
 );
 /// Calls under way.
 pub const CALLS_INFLIGHT: Metric =

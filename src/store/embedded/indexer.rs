@@ -8,7 +8,6 @@ use std::fs::{self, File};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -129,15 +128,19 @@ pub(super) struct Sweeper {
     pub settled: HashSet<u32>,
 }
 
-const FLUSH_EVERY: Duration = Duration::from_millis(100);
 /// Disk use is asked for once in so many rounds.
 const ROUNDS_PER_MEASURE: u32 = 20;
 
 impl Sweeper {
-    /// Until `stop` is closed.
-    pub(super) fn run(mut self, stop: &Receiver<()>) {
+    /// Until `asked` is closed. Whoever asks for a round hears of its end.
+    pub(super) fn run(mut self, asked: &Receiver<oneshot::Sender<()>>) {
         let mut round = 0_u32;
-        while stop.recv_timeout(FLUSH_EVERY) == Err(RecvTimeoutError::Timeout) {
+        loop {
+            let done = match asked.recv_timeout(self.shared.options.sweep_every) {
+                Ok(done) => Some(done),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             if round.is_multiple_of(ROUNDS_PER_MEASURE) {
                 self.measure();
             }
@@ -145,6 +148,9 @@ impl Sweeper {
             if let Err(error) = self.sweep() {
                 self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%error, "sweeping settled segments failed; it is tried again");
+            }
+            if let Some(done) = done {
+                let _ = done.send(());
             }
         }
     }

@@ -58,6 +58,8 @@ pub struct EmbeddedOptions {
     pub segment_age: Duration,
     /// How long a settlement waits for company before it is synced.
     pub settle_delay: Duration,
+    /// How often the index is handed to the system and settled segments go.
+    pub sweep_every: Duration,
     /// How long a repetition is recognised, at least.
     pub dedup_window: Duration,
     /// How long dead letters are kept.
@@ -82,6 +84,7 @@ impl Default for EmbeddedOptions {
             segment_bytes: super::journal::JournalOptions::MAX_SEGMENT_BYTES,
             segment_age: Duration::from_secs(300),
             settle_delay: Duration::from_millis(50),
+            sweep_every: Duration::from_millis(100),
             dedup_window: Duration::from_secs(24 * 3600),
             dead_retention: Duration::from_secs(14 * 24 * 3600),
             cache_bytes: 64 * 1024 * 1024,

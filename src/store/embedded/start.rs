@@ -8,6 +8,8 @@ use std::sync::mpsc::{self, Sender, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use tokio::sync::oneshot;
+
 use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
 use super::indexer::{IndexThread, Sweeper, Work};
@@ -36,13 +38,22 @@ pub(super) struct Started {
 pub(super) struct Threads {
     requests: Option<Sender<Request>>,
     work: Option<SyncSender<Work>>,
-    stop: Option<Sender<()>>,
+    /// Asks the sweeper for a round; it stops when this is closed.
+    sweeps: Option<Sender<oneshot::Sender<()>>>,
     handles: Vec<JoinHandle<()>>,
 }
 
 impl Threads {
     pub(super) fn send(&self, request: Request) -> Result<(), ()> {
         self.requests.as_ref().ok_or(())?.send(request).map_err(|_| ())
+    }
+
+    /// Returns after a round of the sweeper that began after the call.
+    #[cfg(test)]
+    pub(super) fn sweep(&self) {
+        let (done, swept) = oneshot::channel();
+        self.sweeps.as_ref().expect("runs").send(done).expect("sweeps");
+        swept.blocking_recv().expect("sweeps");
     }
 
     pub(super) fn work(&self) -> Option<SyncSender<Work>> {
@@ -56,7 +67,7 @@ impl Drop for Threads {
         // of them nor a read can send it anything.
         self.requests = None;
         self.work = None;
-        self.stop = None;
+        self.sweeps = None;
         for handle in self.handles.drain(..) {
             // A panic of a thread was already told to those who waited for it.
             let _ = handle.join();
@@ -116,7 +127,7 @@ pub(super) fn start(
     });
     let (work, works) = mpsc::sync_channel(COMMITS_AHEAD);
     let (requests, received) = mpsc::channel();
-    let (stop, stopped) = mpsc::channel();
+    let (sweeps, asked) = mpsc::channel();
     let active = Arc::new(AtomicU32::new(end.segment));
     let writer = Writer {
         shared: Arc::clone(&shared),
@@ -134,10 +145,10 @@ pub(super) fn start(
     let sweeper = Sweeper { shared: Arc::clone(&shared), work: work.clone(), active, settled };
     let handles = vec![
         spawn("store-writer", &shared, move || writer.run(&received))?,
-        spawn("store-sweeper", &shared, move || sweeper.run(&stopped))?,
+        spawn("store-sweeper", &shared, move || sweeper.run(&asked))?,
         spawn("store-index", &shared, move || index.run(&works))?,
     ];
-    let threads = Threads { requests: Some(requests), work: Some(work), stop: Some(stop), handles };
+    let threads = Threads { requests: Some(requests), work: Some(work), sweeps: Some(sweeps), handles };
     Ok(Started { shared, threads, report })
 }
 

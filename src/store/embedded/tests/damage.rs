@@ -27,20 +27,6 @@ fn damage(dir: &Path, needle: &str) {
     panic!("nothing to damage");
 }
 
-fn copy(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    fs::create_dir_all(to).expect("creates");
-    for entry in fs::read_dir(from).expect("lists") {
-        let entry = entry.expect("lists");
-        let to = to.join(entry.file_name());
-        if entry.file_type().expect("a type").is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), &to).expect("copies");
-        }
-    }
-}
-
 /// Damaged frames and lost entries, as a probe sees them.
 fn lost(store: &EmbeddedStore) -> (u64, u64) {
     let health = store.health();
