@@ -45,6 +45,32 @@ fn the_settings_table_has_every_section() {
     assert_eq!(written, real);
 }
 
+/// Whether a source file under `directory` has `text`.
+fn sources_have(directory: &Path, text: &str) -> bool {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| match path.is_dir() {
+        true => sources_have(&path, text),
+        false => fs::read_to_string(&path).is_ok_and(|source| source.contains(text)),
+    })
+}
+
+#[test]
+fn every_code_of_the_errors_table_is_one_that_is_answered() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let text = readme();
+    let table = text.split_once("### Errors").map_or("", |(_, rest)| rest);
+    let table = table.split_once("\n## ").map_or("", |(table, _)| table);
+    let codes: Vec<String> = rows(table, "")
+        .iter()
+        .filter_map(|row| Some(row.first()?.trim_matches([' ', '`']).to_owned()))
+        .collect();
+    assert!(codes.len() > 20, "{codes:?}");
+    let invented: Vec<_> =
+        codes.iter().filter(|code| !sources_have(&sources, &format!("\"{code}\""))).collect();
+    assert!(invented.is_empty(), "{invented:?}");
+    assert!(!sources_have(&sources, "\"no_such_code\""), "the search would find anything");
+}
+
 #[test]
 fn a_changed_row_would_be_noticed() {
     let changed =

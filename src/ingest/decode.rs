@@ -184,7 +184,9 @@ impl Decoder {
             (None, Some(date)) => ("/due_at", self.until(date)),
         };
         match delay {
-            Some(delay) if delay < ttl => ((!delay.is_zero()).then(|| self.now + delay), self.now + ttl),
+            Some(delay) if delay < ttl => {
+                ((!delay.is_zero()).then(|| whole_millis(self.now + delay)), self.now + ttl)
+            }
             Some(_) => {
                 let life = ttl.as_secs_f64();
                 broken
@@ -213,6 +215,11 @@ impl Decoder {
         };
         Some(Timestamp::from_nanos(nanos).since(self.wall))
     }
+}
+
+/// The precision in which due times are kept, never earlier.
+fn whole_millis(at: Timestamp) -> Timestamp {
+    Timestamp::from_millis(at.as_nanos().div_ceil(1_000_000))
 }
 
 fn method(given: Option<&Text<'_>>, broken: &mut Broken) -> Option<Method> {

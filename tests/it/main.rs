@@ -4,7 +4,10 @@
 
 mod basics;
 mod crash;
+mod doors;
+mod figures;
 mod order;
 mod power;
+mod process;
 mod recovery;
 mod world;
