@@ -226,7 +226,9 @@ impl Service {
             reports: self.reports.0.clone(),
             outcome: None,
         };
-        match begin(&*self.deliver, call) {
+        let begun = begin(&*self.deliver, call);
+        self.planner.under_way(ticket, started_at, self.clock.now());
+        match begun {
             Begun::Over(outcome) => end.report(outcome),
             Begun::UnderWay(call) => {
                 self.tasks.spawn(async move {

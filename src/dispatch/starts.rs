@@ -56,6 +56,13 @@ impl Planner {
         })
     }
 
+    /// The call that was confirmed at `started_at` has left by `now`.
+    pub fn under_way(&self, ticket: Ticket, started_at: Timestamp, now: Timestamp) {
+        if let Some(flight) = self.flights.get(&ticket) {
+            flight.permit.under_way(started_at, now);
+        }
+    }
+
     /// Starts what may start, one entry per turn.
     pub(super) fn serve(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let mut sends = 0;

@@ -56,6 +56,16 @@ impl Permit {
         Ok(())
     }
 
+    /// The request that was confirmed at `started_at` has left by `under_way_at`. A thread may lose the
+    /// processor between the two: the limits count the start at the later moment, so that it is the start
+    /// itself, not its confirmation, that no window holds too often.
+    pub fn under_way(&self, started_at: Timestamp, under_way_at: Timestamp) {
+        let started_at = started_at.max(self.granted_at);
+        for pace in self.holds.iter().filter_map(|hold| hold.pace.as_ref()) {
+            pace.claim.under_way(started_at, under_way_at);
+        }
+    }
+
     /// When it was granted.
     #[must_use]
     pub const fn granted_at(&self) -> Timestamp {

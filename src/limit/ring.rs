@@ -189,11 +189,21 @@ impl Claim {
         confirmed
     }
 
+    /// The start that was confirmed at `started_at` happened by `under_way_at`: the slot counts from then.
+    pub(super) fn under_way(&self, started_at: Timestamp, under_way_at: Timestamp) {
+        let counted_ns = started_at.as_nanos().max(FREE + 1);
+        // Claimed again meanwhile: then a whole window has passed, and the slot holds a later moment.
+        let _ = self.exchange(counted_ns, under_way_at.as_nanos().max(counted_ns));
+    }
+
     /// Only while the slot still belongs to this claim: a slot claimed again holds a later moment.
     fn replace(&self, latest_ns: u64) -> bool {
+        self.exchange(self.open.as_nanos(), latest_ns)
+    }
+
+    fn exchange(&self, present_ns: u64, next_ns: u64) -> bool {
         self.chunk.cell(self.slot).is_some_and(|cell| {
-            cell.compare_exchange(self.open.as_nanos(), latest_ns, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok()
+            cell.compare_exchange(present_ns, next_ns, Ordering::AcqRel, Ordering::Acquire).is_ok()
         })
     }
 }

@@ -138,7 +138,6 @@ pub(super) fn start(
         newest_ms: recovered.newest_ms,
         group: Group::default(),
         pending: Pending::default(),
-        room_checked: None,
         upkeep_done: Timestamp::ZERO,
     };
     let index = IndexThread { shared: Arc::clone(&shared), indexer, active: Arc::clone(&active) };

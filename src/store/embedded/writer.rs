@@ -45,7 +45,6 @@ const COMMIT_ENTRIES: usize = 16 * 1024;
 const SETTLEMENTS: usize = 8 * 1024;
 /// What an entry may cost beside its record and its lane's key: a block of its own.
 const ENTRY_BYTES: usize = 128;
-const ROOM_AGE: Duration = Duration::from_millis(200);
 const UPKEEP_AGE: Duration = Duration::from_secs(60);
 
 /// The thread's state.
@@ -59,7 +58,6 @@ pub(super) struct Writer {
     pub newest_ms: u64,
     pub group: Group,
     pub pending: Pending,
-    pub room_checked: Option<Timestamp>,
     pub upkeep_done: Timestamp,
 }
 
@@ -158,7 +156,7 @@ impl Writer {
         }
         let now = self.shared.clock.now();
         self.newest_ms = self.newest_ms.max(now.as_millis());
-        let room = self.room(now);
+        let room = self.room(pending.append_bytes);
         let mut draft = Draft::default();
         let Pending { appends, decisions, letters, settles, .. } = pending;
         let written = self.shared.figures.sound().and_then(|()| {
@@ -252,17 +250,14 @@ impl Writer {
         let _ = self.indexer.send(Work::Commit(commit));
     }
 
-    /// Whether there is room for appends; asked of the system at most every [`ROOM_AGE`].
-    fn room(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let figures = &self.shared.figures;
-        let fresh = self.room_checked.is_some_and(|checked| now.since(checked) < ROOM_AGE);
-        let needed_bytes = self.shared.options.needed_bytes;
-        let room = if fresh && !figures.full.load(std::sync::atomic::Ordering::Relaxed) {
-            return Ok(());
-        } else {
-            self.shared.dir.room(needed_bytes)?
-        };
-        self.room_checked = Some(now);
+    /// Whether there is room for `append_bytes`, asked of the system for every commit: at full speed a commit
+    /// can take more than any reserve that was seen a moment ago. A new segment takes its whole size at once.
+    fn room(&self, append_bytes: usize) -> Result<(), StoreError> {
+        let (figures, options) = (&self.shared.figures, &self.shared.options);
+        let append_bytes = u64::try_from(append_bytes).unwrap_or(u64::MAX);
+        let needed_bytes =
+            options.needed_bytes.saturating_add(append_bytes).saturating_add(options.segment_bytes);
+        let room = self.shared.dir.room(needed_bytes)?;
         figures.free_bytes.store(room.free_bytes, std::sync::atomic::Ordering::Relaxed);
         let checked = room.check();
         figures.full.store(checked.is_err(), std::sync::atomic::Ordering::Relaxed);
