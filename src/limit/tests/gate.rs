@@ -56,6 +56,20 @@ fn a_refusal_by_one_limit_takes_nothing_from_the_others() {
 }
 
 #[test]
+fn a_start_counts_from_when_it_has_left_not_from_its_confirmation() {
+    for (left_ms, next_ms) in [(0, 2000), (40, 2040)] {
+        let mut gate = Gate::new(Timestamp::ZERO);
+        gate.set(&policy("p"), &paced(0.5), START);
+        let lane = gate.bind(&[policy("p")]);
+        let permit = go(&mut gate, &lane, START).expect("the first");
+        permit.confirm(START).expect("in time");
+        permit.under_way(START, ms(left_ms));
+        assert_eq!(drain(&mut gate, &lane, 1, next_ms), 0);
+        assert_eq!(drain(&mut gate, &lane, next_ms, next_ms + 1), 1, "left after {left_ms} ms");
+    }
+}
+
+#[test]
 fn slots_are_waited_for_and_told_when_free() {
     let mut gate = Gate::new(Timestamp::ZERO);
     for name in ["a", "b", "c"] {
