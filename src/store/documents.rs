@@ -114,14 +114,7 @@ pub fn read(path: &Path) -> Result<Option<(Version, Bytes)>, StoreError> {
 
 fn replace(dir: &Path, path: &Path, expect: Expect, body: &[u8]) -> Result<Version, StoreError> {
     let found = read(path)?.map(|(version, _)| version);
-    let expected = match expect {
-        Expect::Absent => None,
-        Expect::At(version) => Some(version),
-    };
-    if found != expected {
-        return Err(StoreError::VersionConflict { found });
-    }
-    let version = Version(found.map_or(1, |version| version.0.saturating_add(1)));
+    let version = expect.next(found)?;
     let temp = path.with_extension("json.tmp");
     write_temp(&temp, version, body).map_err(|error| StoreError::io("write", &temp, error))?;
     fs::rename(&temp, path).map_err(|error| StoreError::io("rename", &temp, error))?;

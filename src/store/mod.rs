@@ -221,6 +221,23 @@ pub enum Expect {
     At(Version),
 }
 
+impl Expect {
+    /// The version that a write over `found` makes.
+    ///
+    /// # Errors
+    /// [`StoreError::VersionConflict`] when `found` is not what was expected.
+    pub(crate) fn next(self, found: Option<Version>) -> Result<Version, StoreError> {
+        let expected = match self {
+            Self::Absent => None,
+            Self::At(version) => Some(version),
+        };
+        if found != expected {
+            return Err(StoreError::VersionConflict { found });
+        }
+        Ok(Version(found.map_or(1, |version| version.0.saturating_add(1))))
+    }
+}
+
 /// Small named documents under compare-and-set: the policy book, quota reservations. Durable on return.
 pub trait DocumentStore: Send + Sync + 'static {
     /// The document and its version.

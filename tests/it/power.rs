@@ -2,13 +2,13 @@
 //! are accepted. Everything that was acknowledged must be found again after the remount; with the sync taken
 //! out of the system calls the same procedure must lose events, or it would prove nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::world::{Receiver, Server, ServerOptions, alone};
+use crate::world::{Receiver, Server, ServerOptions, alone, unmount};
 
 const CUTS: u64 = 5;
 
@@ -163,16 +163,6 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         unmount(&self.mount_point());
-    }
-}
-
-fn unmount(mount_point: &Path) {
-    // The last file of a killed process may be closed a moment after its status is known.
-    for _ in 0..100 {
-        if Command::new("umount").arg(mount_point).output().is_ok_and(|output| output.status.success()) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -1,12 +1,11 @@
 //! A deleted or damaged index, a damaged journal, a full disk, an orderly stop.
 
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::world::{Receiver, Server, ServerOptions, alone, eventually};
+use crate::world::{Receiver, Server, ServerOptions, alone, eventually, unmount};
 
 const WAITING: u64 = 100_000;
 
@@ -117,14 +116,5 @@ impl SmallFs {
 impl Drop for SmallFs {
     fn drop(&mut self) {
         unmount(&self.path());
-    }
-}
-
-fn unmount(path: &Path) {
-    for _ in 0..100 {
-        if Command::new("umount").arg(path).output().is_ok_and(|output| output.status.success()) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -306,14 +306,7 @@ impl DocumentStore for MemoryStore {
                 return Err(injected("put"));
             }
             let found = state.contents.documents.get(name).map(|(version, _)| *version);
-            let expected = match expect {
-                Expect::Absent => None,
-                Expect::At(version) => Some(version),
-            };
-            if found != expected {
-                return Err(StoreError::VersionConflict { found });
-            }
-            let version = Version(found.map_or(1, |version| version.0.saturating_add(1)));
+            let version = expect.next(found)?;
             state.contents.documents.insert(name, (version, body));
             Ok(version)
         })

@@ -112,6 +112,21 @@ pub(crate) async fn alone() -> MutexGuard<'static, ()> {
     MACHINE.lock().await
 }
 
+/// Takes a mount away, at the latest after five seconds.
+pub(crate) fn unmount(mount_point: &std::path::Path) {
+    // The last file of a killed process may be closed a moment after its status is known.
+    for _ in 0..100 {
+        if std::process::Command::new("umount")
+            .arg(mount_point)
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Waits for `done`, checking every 20 ms; panics with `what` after `limit`.
 pub(crate) async fn eventually(what: &str, limit: Duration, mut done: impl AsyncFnMut() -> bool) {
     let waited = tokio::time::timeout(limit, async {
