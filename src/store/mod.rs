@@ -1,5 +1,5 @@
 //! The store: what is accepted stays. Traits and promises here; the embedded store (journal + index), the
-//! documents and the in-memory model beside it.
+//! documents, the record of what limits consume, and the in-memory models beside them.
 //!
 //! A store keeps *records* (opaque bytes, see [`record`]) in *lanes* (opaque keys) and hands out the ids.
 //! Every call is asynchronous and speaks in batches, so that a group commit, a network or a SQL statement
@@ -18,9 +18,11 @@ mod index;
 pub mod journal;
 pub mod memory;
 pub mod record;
+mod usage;
 pub mod verify;
 
 pub use error::StoreError;
+pub use usage::{MAX_LIMIT_NAME_BYTES, MemoryUsages, RecordFails, Usage, UsageFound, UsageLog, UsageStore};
 
 use std::collections::HashSet;
 

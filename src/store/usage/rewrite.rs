@@ -1,0 +1,83 @@
+//! The file of the usage record as a whole: replacing it in one step, and keeping the bytes that do not read.
+//!
+//! Must not know: when it is replaced, who adds to it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::Usage;
+use super::format::{self, Mark};
+use crate::clock::Timestamp;
+use crate::store::StoreError;
+use crate::store::journal::Disk;
+
+/// Lines are written in parts of about so many bytes.
+const PART_BYTES: usize = 1024 * 1024;
+
+/// Where the record is.
+pub(super) fn path(dir: &Path) -> PathBuf {
+    dir.join("usage.log")
+}
+
+/// What a record is to hold.
+pub(super) struct Content<'a> {
+    pub complete_from: Timestamp,
+    pub usages: &'a [Usage],
+    pub mark: Mark,
+}
+
+/// Replaces the record: the old one or the new one is there at any moment. Returns the file and its length.
+pub(super) fn replace(
+    dir: &Path,
+    content: &Content<'_>,
+    disk: &mut dyn Disk,
+) -> Result<(File, u64), StoreError> {
+    let path = path(dir);
+    let temp = path.with_extension("log.tmp");
+    let written = write(&temp, content, disk).map_err(|error| {
+        // A full disk is fuller with it; the next rewrite would write over it.
+        let _ = fs::remove_file(&temp);
+        StoreError::io("write", &temp, error)
+    })?;
+    fs::rename(&temp, &path).map_err(|error| StoreError::io("rename", &temp, error))?;
+    sync_dir(dir)?;
+    Ok(written)
+}
+
+fn write(temp: &Path, content: &Content<'_>, disk: &mut dyn Disk) -> io::Result<(File, u64)> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(temp)?;
+    let (mut part, mut end) = (Vec::new(), 0);
+    format::put_head(&mut part, content.complete_from)?;
+    for usage in content.usages {
+        format::put_usage(&mut part, usage, true)?;
+        if part.len() >= PART_BYTES {
+            disk.write_at(&file, &part, end)?;
+            end += part.len() as u64;
+            part.clear();
+        }
+    }
+    format::put_mark(&mut part, content.mark)?;
+    disk.write_at(&file, &part, end)?;
+    disk.sync(&file)?;
+    Ok((file, end + part.len() as u64))
+}
+
+/// Keeps bytes that do not read under a name of their own, durably.
+pub(super) fn set_aside(dir: &Path, raw: &[u8]) -> Result<PathBuf, StoreError> {
+    let mut number = 1_u64;
+    loop {
+        let path = dir.join(format!("usage.damaged-{number}"));
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        match made.and_then(|mut file| file.write_all(raw).and_then(|()| file.sync_all())) {
+            Ok(()) => return sync_dir(dir).map(|()| path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(StoreError::io("write", &path, error)),
+        }
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| StoreError::io("sync", dir, error))
+}
