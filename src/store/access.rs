@@ -15,7 +15,7 @@ use super::StoreError;
 
 const PRIVATE: u32 = 0o700;
 /// What a data directory holds at its top.
-const NAMES: [&str; 7] = ["LOCK", "FORMAT", "ballast", "journal", "dead", "documents", "index"];
+const NAMES: [&str; 8] = ["LOCK", "FORMAT", "ballast", "journal", "dead", "documents", "limits", "index"];
 
 /// Makes `root` if needed and private to this user, and checks what already lies in it.
 ///

@@ -70,7 +70,7 @@ impl DataDir {
             let _ = fs::remove_file(dir.root.join("ballast"));
         }
         dir.check_format()?;
-        for room in ["journal", "dead", "documents"] {
+        for room in ["journal", "dead", "documents", "limits"] {
             access::make_room(&dir.root.join(room))?;
         }
         dir.fill_ballast();
@@ -116,6 +116,12 @@ impl DataDir {
     #[must_use]
     pub fn documents(&self) -> PathBuf {
         self.root.join("documents")
+    }
+
+    /// The record of what limits have consumed.
+    #[must_use]
+    pub fn limits(&self) -> PathBuf {
+        self.root.join("limits")
     }
 
     /// The index; made by its owner.
@@ -262,7 +268,7 @@ mod tests {
     fn rooms_are_private_and_the_ballast_lies_there() {
         let temp = tempfile::tempdir().expect("temp");
         let dir = DataDir::open(&temp.path().join("data")).expect("opens");
-        for path in [dir.root().to_owned(), dir.journal(), dir.dead(), dir.documents()] {
+        for path in [dir.root().to_owned(), dir.journal(), dir.dead(), dir.documents(), dir.limits()] {
             assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o700, "{path:?}");
         }
         for name in ["LOCK", "FORMAT", "ballast"] {

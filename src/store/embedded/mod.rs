@@ -44,7 +44,7 @@ use super::documents::Documents;
 use super::journal::{DeadLetter, Disk, OsDisk, Settled, What};
 use super::{
     Appended, DuePage, EntryStore, LaneSummary, Lookup, MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle,
-    StoreError, StoreHealth, StoredEntry,
+    StoreError, StoreHealth, StoredEntry, UsageLog,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -125,6 +125,7 @@ pub struct EmbeddedStore {
     threads: Threads,
     room: Arc<Semaphore>,
     documents: Documents,
+    usages: UsageLog,
     report: RecoveryReport,
 }
 
@@ -152,11 +153,13 @@ impl EmbeddedStore {
         let units = units.min(options.waiting_entries.max(2 * PART_ENTRIES) * 2).min(Semaphore::MAX_PERMITS);
         let started = start::start(root, options, clock, disks)?;
         let documents = Documents::open(&started.shared.dir.documents())?;
+        let usages = UsageLog::new(&started.shared.dir.limits(), started.shared.clock.clone());
         Ok(Self {
             shared: started.shared,
             threads: started.threads,
             room: Arc::new(Semaphore::new(units)),
             documents,
+            usages,
             report: started.report,
         })
     }
@@ -179,6 +182,12 @@ impl EmbeddedStore {
     #[must_use]
     pub fn documents(&self) -> Documents {
         self.documents.clone()
+    }
+
+    /// The record of what limits have consumed, in the same directory; it is read when it is opened.
+    #[must_use]
+    pub fn usages(&self) -> UsageLog {
+        self.usages.clone()
     }
 
     async fn append_all(&self, batch: Vec<NewEntry>) -> Result<Vec<Appended>, StoreError> {

@@ -18,11 +18,11 @@ use super::shared::{Figures, Shared};
 use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
-use crate::store::StoreError;
 use crate::store::directory::DataDir;
 use crate::store::index::guarded;
 use crate::store::index::open::Opened;
 use crate::store::journal::{DeadLog, Group, Journal, JournalOptions, Reader};
+use crate::store::{StoreError, UsageLog};
 
 /// Commits that may wait for the indexer.
 const COMMITS_AHEAD: usize = 4;
@@ -86,6 +86,11 @@ pub(super) fn start(
     let recovered = recover::recover(&dir, &options, salt, None)?;
     clock.raise_to(Timestamp::from_millis(recovered.newest_ms));
     let now = clock.now();
+    if recovered.files.is_empty() && recovered.report.rebuilt.is_none() {
+        // No segment, nor an index that knows of one: nothing was ever accepted. Before the first segment is begun:
+        // a directory that has one and no record has lost the record.
+        UsageLog::lay(&dir.limits())?;
+    }
     let journal_options =
         JournalOptions { segment_bytes: options.segment_bytes, segment_age: options.segment_age, salt };
     let journal =

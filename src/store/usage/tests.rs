@@ -5,6 +5,7 @@ mod disks;
 mod faults;
 mod growth;
 mod history;
+mod place;
 
 use std::fs;
 use std::path::Path;
