@@ -25,8 +25,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Plain values of the store that the queue's methods take and give: whoever talks to the queue may name them.
-const QUEUE_VALUES: &[&str] =
-    &["store::Appended", "store::Dedup", "store::Lookup", "store::ReadLimit", "store::StoreError"];
+const QUEUE_VALUES: &[&str] = &[
+    "store::Usage",
+    "store::UsageStore",
+    "store::Appended",
+    "store::Dedup",
+    "store::Lookup",
+    "store::ReadLimit",
+    "store::StoreError",
+];
 
 /// Where each third-party crate with an owner may be named: path prefixes below `src`.
 const OWNERS: &[(&str, &[&str])] = &[

@@ -6,28 +6,27 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
 use crate::app::{App, AppError, Doors};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
-use crate::dispatch::{Options, Parts, RetryPolicy, Service};
+use crate::dispatch::{BreakerPolicy, Options, Parts, RetryPolicy, Service};
 use crate::ingest::{self, Defaults, Intake, IntakeParts};
+use crate::limit::{Blind, Consumed, Gate, Outlooks};
 use crate::manage::throttling::{self, Sandbox, SandboxKind, ThrottlingApi, ThrottlingOptions};
 use crate::ops::{self, Ops};
 use crate::policy::Policies;
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use crate::store::{DocumentStore, EntryStore};
+use crate::store::{DocumentStore, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry;
 
-/// After a start nothing that has a limit leaves for this long: whatever was sent before a crash has then left
-/// every sliding second.
-const SILENCE: Duration = Duration::from_secs(1);
 /// Bytes of events that may be on their way into the queue.
 const MAX_BYTES_UNDER_WAY: usize = 64 << 20;
 /// How long a request waits for its share of them.
@@ -41,6 +40,8 @@ pub struct Seams {
     pub store: Arc<dyn EntryStore>,
     /// Small documents.
     pub documents: Arc<dyn DocumentStore>,
+    /// What the limits have consumed.
+    pub usages: Arc<dyn UsageStore>,
     /// Makes the calls.
     pub deliver: Arc<dyn Deliver>,
 }
@@ -55,7 +56,8 @@ impl App {
         let store = open_store(config, &clock).await?;
         let deliver = HttpDeliverer::new(delivery_options(config), clock.clone())?;
         let documents = Arc::new(store.documents());
-        let seams = Seams { clock, store: Arc::new(store), documents, deliver: Arc::new(deliver) };
+        let usages = Arc::new(store.usages());
+        let seams = Seams { clock, store: Arc::new(store), documents, usages, deliver: Arc::new(deliver) };
         Self::over(config, seams).await
     }
 
@@ -64,12 +66,13 @@ impl App {
     /// # Errors
     /// [`AppError`] when the store cannot be read or the doors cannot be bound.
     pub async fn over(config: &Config, seams: Seams) -> Result<Self, AppError> {
-        let Seams { clock, store, documents, deliver } = seams;
+        let Seams { clock, store, documents, usages, deliver } = seams;
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         let metrics = telemetry::install()?;
         let mut dice = fastrand::Rng::new();
         let policies = Policies::open(documents, clock.clone()).await?;
         let (queue, signals) = Queue::open(store.clone(), clock.clone()).await?;
+        let gate = open_gate(&*usages, &clock).await?;
         let (service, dispatch) = Service::new(Parts {
             queue: queue.clone(),
             signals,
@@ -77,10 +80,12 @@ impl App {
             deliver,
             clock: clock.clone(),
             options: dispatch_options(config),
-            silent_until: clock.now() + SILENCE,
+            gate,
+            usages: usages.clone(),
             dice: dice.fork(),
         });
         let closing = CancellationToken::new();
+        let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
         let intake = intake(config, &queue, &policies, &clock, &closing);
         let api = ThrottlingApi::new(policies.clone(), throttling_options(config), clock.clone(), dice);
         let ops = Ops {
@@ -97,8 +102,38 @@ impl App {
             routes: ingest::routes(intake.clone()).merge(throttling::router(api)).merge(ops::routes(ops)),
             options: ListenOptions { hosts: config.listen.hosts.clone(), ..ListenOptions::default() },
         };
-        Ok(Self { doors, service, dispatch, queue, policies, store, intake, metrics, clock, closing })
+        Ok(Self {
+            doors,
+            service,
+            dispatch,
+            queue,
+            policies,
+            store,
+            usages,
+            intake,
+            outlooks,
+            metrics,
+            clock,
+            closing,
+        })
     }
+}
+
+/// The limits, with what earlier processes consumed.
+async fn open_gate(usages: &dyn UsageStore, clock: &Clock) -> Result<Gate, AppError> {
+    let UsageFound { usages, orderly, damaged, complete_from } = usages.open(clock.now()).await?;
+    if damaged > 0 {
+        warn!(damaged, "parts of the record of what the limits consumed cannot be read");
+    }
+    // Taken after the record was opened: a process before this one has started nothing since.
+    let before = if orderly { Timestamp::ZERO } else { clock.now() };
+    info!(orderly, on_record = usages.len(), "limits opened");
+    let blind = Blind { before, on_record_before: complete_from };
+    let on_record = usages.into_iter().map(|usage| {
+        let Usage { limit, count, at, over_at } = usage;
+        (limit, Consumed { count, at, over_at })
+    });
+    Ok(Gate::after(blind, on_record))
 }
 
 async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, AppError> {
@@ -161,7 +196,12 @@ fn dispatch_options(config: &Config) -> Options {
         cap: config.retry.max_delay,
         max_attempts: config.retry.max_attempts,
     };
-    Options { retry, max_inflight: config.dispatch.max_inflight.get(), ..Options::default() }
+    let breaker = BreakerPolicy {
+        failures: config.breaker.failures,
+        min_hold: config.breaker.min_hold,
+        max_hold: config.breaker.max_hold,
+    };
+    Options { retry, breaker, max_inflight: config.dispatch.max_inflight.get(), ..Options::default() }
 }
 
 fn delivery_options(config: &Config) -> DeliveryOptions {

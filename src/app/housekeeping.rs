@@ -1,25 +1,29 @@
-//! What has to be done now and then: gauges, histogram upkeep, the end of drain windows, a look at the store.
+//! What has to be done now and then: gauges, forecasts, histogram upkeep, the end of drain windows.
 //!
 //! Must not know: HTTP.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::clock::Clock;
-use crate::dispatch::{DispatchFigures, DispatchHandle};
+use crate::clock::{Clock, Timestamp};
+use crate::dispatch::{DispatchHandle, Figures, HoldReason};
 use crate::event::{Lane, PolicyId};
+use crate::limit::{Kind, LimiterFigures, Outlooks};
 use crate::policy::Policies;
 use crate::queue::{LaneCounts, Queue};
 use crate::telemetry::{Gauges, LimitViolated, MetricsHandle, PolicyGauges, Snapshot, policy_label};
 
-/// How often the gauges are set. Folding the histograms rides along.
-const GAUGES_EVERY: Duration = Duration::from_secs(1);
-/// How many rounds of gauges pass between two looks at the drain windows.
-const ROUNDS_PER_EXPIRY: u32 = 5;
+/// How often the figures are taken. Folding the histograms rides along.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Taking them uses at most this part of the time, however many lanes and limiters there are.
+const SHARE_OF_TIME: u32 = 20;
+/// How long it may be until the drain windows are looked at again.
+const EXPIRE_EVERY: Duration = Duration::from_secs(5);
 
 /// What the housekeeper looks at.
 pub(super) struct Housekeeper {
@@ -28,6 +32,8 @@ pub(super) struct Housekeeper {
     pub(super) dispatch: DispatchHandle,
     pub(super) metrics: MetricsHandle,
     pub(super) clock: Clock,
+    /// What forecasts are made from.
+    pub(super) outlooks: Arc<ArcSwap<Outlooks>>,
 }
 
 impl Housekeeper {
@@ -35,42 +41,60 @@ impl Housekeeper {
     pub(super) async fn run(self, cancelled: CancellationToken) {
         let mut gauges = Gauges::default();
         let mut violations = BTreeMap::new();
-        let mut ticks = tokio::time::interval(GAUGES_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut round = 0_u32;
-        while cancelled.run_until_cancelled(ticks.tick()).await.is_some() {
-            if let Some(figures) = self.dispatch.figures().await {
-                gauges.set(&self.snapshot(&figures));
-                count_violations(&mut violations, &figures);
+        let mut expired_at = Timestamp::ZERO;
+        let mut pause = Duration::ZERO;
+        while cancelled.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            let begun = self.clock.now();
+            let (figures, limiters) = (self.dispatch.figures().await, self.dispatch.limiters().await);
+            if let (Some(figures), Some(limiters)) = (figures, limiters) {
+                let lanes = self.queue.counts();
+                gauges.set(&self.snapshot(&figures, &limiters, &lanes));
+                count_violations(&mut violations, &limiters);
+                self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));
             }
             self.metrics.upkeep();
-            round = round.wrapping_add(1);
-            if round.is_multiple_of(ROUNDS_PER_EXPIRY)
-                && let Err(error) = self.policies.expire(self.clock.now()).await
-            {
-                warn!(%error, "drained policies stay on record for now");
+            if begun.since(expired_at) >= EXPIRE_EVERY {
+                expired_at = begun;
+                if let Err(error) = self.policies.expire(begun).await {
+                    warn!(%error, "drained policies stay on record for now");
+                }
             }
+            pause = LOOK_EVERY.max(self.clock.now().since(begun) * SHARE_OF_TIME);
         }
     }
 
-    fn snapshot(&self, figures: &DispatchFigures) -> Snapshot {
+    fn snapshot(&self, figures: &Figures, limiters: &[LimiterFigures], lanes: &[LaneCounts]) -> Snapshot {
         let mut rows: BTreeMap<String, PolicyGauges> = BTreeMap::new();
-        for limit in &figures.limits {
-            let row = row(&mut rows, limit.policy.as_str());
-            row.permits_per_second = limit.permits_per_second;
-            row.window_peak = Some(u64::from(limit.window_peak));
+        for policy in self.policies.runtime().policies() {
+            let row = row(&mut rows, policy.id.as_str());
+            row.permits_per_second = policy.limits.pace.map(|pace| pace.starts_per_second());
+            row.limit_keys = Some(0);
+            row.held = HoldReason::ALL.map(|reason| (reason.word(), 0)).into();
+            let limits = [
+                policy.limits.pace.map(|_| Kind::Pace),
+                policy.limits.window.map(|_| Kind::Window),
+                policy.limits.quota.map(|_| Kind::Quota),
+            ];
+            row.window_peaks = limits.into_iter().flatten().map(|kind| (kind.word(), 0)).collect();
+            row.quota_remaining = policy.limits.quota.map(|quota| u64::from(quota.calls.get()));
         }
-        for lane in self.queue.counts() {
-            add_lane(&mut rows, &lane);
+        for limiter in limiters {
+            add_limiter(row(&mut rows, limiter.policy.as_str()), limiter);
         }
-        for (policy, calls) in &figures.planner.calls {
+        for lane in lanes {
+            add_lane(&mut rows, lane);
+        }
+        for (lane, hold) in &figures.held {
+            *row(&mut rows, policy_label(lane)).held.entry(hold.reason.word()).or_default() += 1;
+        }
+        for (policy, calls) in &figures.calls {
             let row = row(&mut rows, policy);
             row.calls = *calls;
             // What was taken up but is not under way still waits for its turn.
             row.ready += row.inflight.saturating_sub(*calls);
             row.inflight = *calls;
         }
-        for row in rows.values_mut().filter(|row| !figures.planner.calls.contains_key(&row.policy)) {
+        for row in rows.values_mut().filter(|row| !figures.calls.contains_key(&row.policy)) {
             row.ready += std::mem::take(&mut row.inflight);
         }
         let store = self.queue.store_health();
@@ -84,14 +108,48 @@ impl Housekeeper {
             store_disk_bytes: store.disk_bytes,
         }
     }
+
+    fn outlooks(&self, figures: &Figures, limiters: Vec<LimiterFigures>, lanes: &[LaneCounts]) -> Outlooks {
+        let runtime = self.policies.runtime();
+        let mut outlooks = Outlooks::default();
+        for limiter in limiters {
+            outlooks.add_limiter(&limiter.policy, &limiter.key, limiter.outlook);
+        }
+        for counts in lanes {
+            if let Ok(lane) = Lane::parse(&counts.lane) {
+                outlooks.add_lane(&lane, counts.ready + counts.taken_up, &runtime);
+            }
+        }
+        for (lane, hold) in &figures.held {
+            outlooks.add_hold(lane.key().clone(), hold.until);
+        }
+        outlooks
+    }
 }
 
-/// The limits count since the start of the process; the metric gets what came since the last look.
-fn count_violations(seen: &mut BTreeMap<PolicyId, u64>, figures: &DispatchFigures) {
-    for limit in &figures.limits {
-        let before = seen.insert(limit.policy.clone(), limit.violations).unwrap_or(0);
-        let count = limit.violations.saturating_sub(before);
-        LimitViolated { policy: limit.policy.as_str(), count }.emit();
+fn add_limiter(row: &mut PolicyGauges, limiter: &LimiterFigures) {
+    row.limit_keys = Some(row.limit_keys.unwrap_or(0) + 1);
+    for counter in &limiter.counters {
+        let peak = row.window_peaks.entry(counter.kind.word()).or_default();
+        *peak = (*peak).max(u64::from(counter.window_peak));
+        if counter.kind == Kind::Quota {
+            let left = u64::from(counter.calls.saturating_sub(counter.used));
+            row.quota_remaining = Some(row.quota_remaining.map_or(left, |least| least.min(left)));
+        }
+    }
+}
+
+/// The limits count since the start of the process, or of a limiter; the metric gets what came since the last look.
+fn count_violations(seen: &mut BTreeMap<(PolicyId, &'static str), u64>, limiters: &[LimiterFigures]) {
+    let mut found: BTreeMap<(PolicyId, &'static str), u64> = BTreeMap::new();
+    for limiter in limiters {
+        for counter in limiter.counters.iter().filter(|counter| counter.kind != Kind::Quota) {
+            *found.entry((limiter.policy.clone(), counter.kind.word())).or_default() += counter.violations;
+        }
+    }
+    for ((policy, limit), violations) in found {
+        let before = seen.insert((policy.clone(), limit), violations).unwrap_or(0);
+        LimitViolated { policy: policy.as_str(), limit, count: violations.saturating_sub(before) }.emit();
     }
 }
 

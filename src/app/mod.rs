@@ -16,14 +16,16 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::dispatch::{DispatchHandle, Service};
 use crate::ingest::Intake;
+use crate::limit::Outlooks;
 use crate::policy::Policies;
 use crate::queue::Queue;
-use crate::store::EntryStore;
+use crate::store::{EntryStore, UsageStore};
 use crate::telemetry::MetricsHandle;
 
 pub use build::Seams;
@@ -48,7 +50,10 @@ pub struct App {
     queue: Queue,
     policies: Policies,
     store: Arc<dyn EntryStore>,
+    usages: Arc<dyn UsageStore>,
     intake: Intake,
+    /// What forecasts are made from.
+    outlooks: Arc<ArcSwap<Outlooks>>,
     metrics: MetricsHandle,
     clock: Clock,
     /// Cancelled when no more events are taken.

@@ -14,7 +14,7 @@ use crate::app::{App, AppError, AppErrorKind, Report};
 use crate::dispatch::DispatchHandle;
 use crate::ingest::{self, Intake};
 use crate::queue::Queue;
-use crate::store::EntryStore;
+use crate::store::{EntryStore, UsageStore};
 
 /// How often the store is asked whether it has failed for good.
 const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(100);
@@ -26,6 +26,7 @@ pub struct Running {
     addr: SocketAddr,
     queue: Queue,
     store: Arc<dyn EntryStore>,
+    usages: Arc<dyn UsageStore>,
     intake: Intake,
     dispatch: DispatchHandle,
     /// Cancelled when no more events are taken.
@@ -57,6 +58,7 @@ impl App {
             dispatch: self.dispatch.clone(),
             metrics: self.metrics,
             clock: self.clock,
+            outlooks: self.outlooks,
         };
         Running {
             addr: self.doors.listener.address(),
@@ -69,6 +71,7 @@ impl App {
             housekeeper: tokio::spawn(housekeeper.run(ended.clone())),
             queue: self.queue,
             store: self.store,
+            usages: self.usages,
             intake: self.intake,
             dispatch: self.dispatch,
             closing: self.closing,
@@ -113,7 +116,7 @@ impl Running {
     /// Returns when something failed that tidegate cannot go on without: the store, or one of its own tasks.
     pub async fn failed(&self) -> AppError {
         loop {
-            if let Some(reason) = self.queue.store_health().poisoned {
+            if let Some(reason) = self.queue.store_health().poisoned.or_else(|| self.usages.poisoned()) {
                 let detail = format!("the store failed and takes no more writes: {reason}");
                 return AppError { kind: AppErrorKind::Store, detail };
             }

@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 use crate::config::layers::{Given, Layers};
 use crate::config::{
-    Config, Delivery, Dispatch, Egress, Listen, Log, LogFormat, Manage, Place, Problem, Queue, Retry,
-    Sandbox, Store, Throttling, Unmatched,
+    Breaker, Config, Delivery, Dispatch, Egress, Listen, Log, LogFormat, Manage, Place, Problem, Queue,
+    Retry, Sandbox, Store, Throttling, Unmatched,
 };
 
 /// The largest segment whose positions fit into an event id.
@@ -33,6 +33,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
     let max_inflight = of.number("dispatch.max_inflight", 1..=65_536);
     let shutdown_grace = of.seconds("dispatch.shutdown_grace_seconds", 0..=600);
     let retry = of.retry();
+    let breaker = of.breaker();
     let delivery = of.delivery();
     let allow = of.list("egress.allow", &|text| parse_with(text, cidr, "a block such as 127.0.0.0/8"));
     let labels = of.labels();
@@ -48,6 +49,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
             shutdown_grace: shutdown_grace?,
         },
         retry: retry?,
+        breaker: breaker?,
         delivery: delivery?,
         egress: Egress { allow: allow? },
         labels: labels?,
@@ -120,6 +122,14 @@ impl Checker<'_> {
             max_delay: max_delay?,
             max_attempts: NonZeroU16::new(u16::try_from(attempts?).ok()?)?,
         })
+    }
+
+    fn breaker(&mut self) -> Option<Breaker> {
+        let failures = self.number("breaker.failures", 0..=1_000_000);
+        let min_hold = self.millis("breaker.min_hold_ms", 1..=3_600_000);
+        let max_hold = self.millis("breaker.max_hold_ms", 1..=3_600_000);
+        self.ordered("breaker.min_hold_ms", min_hold, "breaker.max_hold_ms", max_hold);
+        Some(Breaker { failures: u32::try_from(failures?).ok()?, min_hold: min_hold?, max_hold: max_hold? })
     }
 
     fn delivery(&mut self) -> Option<Delivery> {

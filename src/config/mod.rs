@@ -38,6 +38,8 @@ pub struct Config {
     pub dispatch: Dispatch,
     /// `[retry]`
     pub retry: Retry,
+    /// `[breaker]`
+    pub breaker: Breaker,
     /// `[delivery]`
     pub delivery: Delivery,
     /// `[egress]`
@@ -114,6 +116,17 @@ pub struct Retry {
     pub max_delay: Duration,
     /// Attempts before an entry is dead.
     pub max_attempts: NonZeroU16,
+}
+
+/// Holding lanes whose endpoint fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaker {
+    /// Failures in a row after which a lane is held; 0 means never.
+    pub failures: u32,
+    /// The first hold.
+    pub min_hold: Duration,
+    /// The longest hold; not below `min_hold`.
+    pub max_hold: Duration,
 }
 
 /// Deadlines of one call.

@@ -1,4 +1,4 @@
-//! The handle of the running dispatcher: figures, idleness, stop.
+//! The handle of the running dispatcher: figures, questions, promises, purges, idleness, stop.
 //!
 //! Must not know: how calls are planned.
 
@@ -7,11 +7,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::dispatch::input::Figures;
-use crate::limit;
+use crate::dispatch::promises::Refusal;
+use crate::dispatch::report::LaneReport;
+use crate::event::{Lane, LaneKey, PolicyId};
+use crate::limit::LimiterFigures;
 use crate::queue::Queue;
 
 /// How long the queue is trusted to announce what it holds, while somebody waits for it to become empty.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Limiters whose figures are read at a time: few enough that calls do not wait for them.
+const LIMITERS_AT_ONCE: usize = 1024;
 
 /// A cheap handle of the running [`Service`](super::Service).
 #[derive(Clone)]
@@ -21,26 +26,84 @@ pub struct DispatchHandle {
     pub(super) queue: Queue,
 }
 
-/// The figures of the dispatcher and of every limit.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DispatchFigures {
-    /// The planner's.
-    pub planner: Figures,
-    /// One per policy.
-    pub limits: Vec<limit::Figures>,
-}
-
 pub(super) enum Command {
-    Figures(oneshot::Sender<DispatchFigures>),
-    Stop { grace: Duration },
+    Figures(oneshot::Sender<Figures>),
+    Limiters {
+        from: usize,
+        most: usize,
+        answer: oneshot::Sender<(Vec<LimiterFigures>, Option<usize>)>,
+    },
+    LimitersOf {
+        policy: PolicyId,
+        after: Option<String>,
+        most: usize,
+        answer: oneshot::Sender<Vec<LimiterFigures>>,
+    },
+    Report(Lane, oneshot::Sender<LaneReport>),
+    Promise(Vec<Lane>, oneshot::Sender<Vec<Result<bool, Refusal>>>),
+    Withdraw(Vec<LaneKey>),
+    Purge(PolicyId, oneshot::Sender<u64>),
+    Stop {
+        grace: Duration,
+    },
 }
 
 impl DispatchHandle {
     /// What is going on; `None` once the dispatcher has stopped.
-    pub async fn figures(&self) -> Option<DispatchFigures> {
-        let (answer, figures) = oneshot::channel();
-        self.commands.send(Command::Figures(answer)).ok()?;
-        figures.await.ok()
+    pub async fn figures(&self) -> Option<Figures> {
+        self.ask(Command::Figures).await
+    }
+
+    /// The state of every limiter, read in portions; `None` once the dispatcher has stopped.
+    pub async fn limiters(&self) -> Option<Vec<LimiterFigures>> {
+        let mut all = Vec::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let most = LIMITERS_AT_ONCE;
+            let (page, after) = self.ask(|answer| Command::Limiters { from, most, answer }).await?;
+            all.extend(page);
+            next = after;
+        }
+        Some(all)
+    }
+
+    /// The state of up to `most` limiters of a policy in order of their keys, those after `after`.
+    pub async fn limiters_of(
+        &self,
+        policy: &PolicyId,
+        after: Option<String>,
+        most: usize,
+    ) -> Option<Vec<LimiterFigures>> {
+        let policy = policy.clone();
+        self.ask(|answer| Command::LimitersOf { policy, after, most, answer }).await
+    }
+
+    /// What a lane waits for.
+    pub async fn report(&self, lane: Lane) -> Option<LaneReport> {
+        self.ask(|answer| Command::Report(lane, answer)).await
+    }
+
+    /// Tries calls of these lanes, one each, in order: see [`Planner::promise`](super::Planner::promise).
+    pub async fn promise(&self, lanes: Vec<Lane>) -> Option<Vec<Result<bool, Refusal>>> {
+        self.ask(|answer| Command::Promise(lanes, answer)).await
+    }
+
+    /// Calls that were promised a start were not taken in after all.
+    pub fn withdraw(&self, lanes: Vec<LaneKey>) {
+        // A dispatcher that has stopped keeps no promises.
+        let _ = self.commands.send(Command::Withdraw(lanes));
+    }
+
+    /// Drops what waits under a policy now; returns how much that was when all of it is dropped. Goes on when the
+    /// caller goes away.
+    pub async fn purge(&self, policy: PolicyId) -> Option<u64> {
+        self.ask(|answer| Command::Purge(policy, answer)).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).ok()?;
+        answered.await.ok()
     }
 
     /// Starts nothing any more; calls in flight may go on for `grace`, then they are abandoned and repeated

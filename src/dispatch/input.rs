@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Cause, Entry, Lane, LaneKey, Outcome, Settlement};
+use crate::limit::Ask;
 use crate::policy::Runtime;
 use crate::queue::Loaded;
 use crate::store::ReadLimit;
@@ -36,6 +38,13 @@ pub enum Input {
         /// From its start to its end.
         took: Duration,
     },
+    /// What an [`Effect::Record`] asked for is on record, or could not be put there.
+    Recorded {
+        /// As asked.
+        asks: Vec<Ask>,
+        /// Whether it is on record.
+        is_recorded: bool,
+    },
     /// Time has passed.
     Tick,
     /// Start nothing any more.
@@ -51,7 +60,11 @@ pub enum Effect {
         lane: LaneKey,
         /// Bounds of the page.
         limit: ReadLimit,
+        /// Entries that are put off are wanted whenever they are due: they are to be dropped.
+        all_due: bool,
     },
+    /// Put this on record and answer with [`Input::Recorded`]: limits wait for it.
+    Record(Vec<Ask>),
     /// A permit is there: call [`Planner::confirm`](super::Planner::confirm) at once and, if it agrees, make
     /// the call and answer with [`Input::Finished`].
     Send {
@@ -102,6 +115,8 @@ pub struct Start<'a> {
 pub struct Options {
     /// How failed attempts are repeated.
     pub retry: RetryPolicy,
+    /// When lanes whose endpoint fails are held.
+    pub breaker: BreakerPolicy,
     /// Most calls in flight over all lanes; no lane gets more than half of them.
     pub max_inflight: usize,
     /// Most starts per step: few enough that the permits of one step are still fresh when they are used.
@@ -110,7 +125,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { retry: RetryPolicy::default(), max_inflight: 8192, sends_per_step: 64 }
+        Self {
+            retry: RetryPolicy::default(),
+            breaker: BreakerPolicy::default(),
+            max_inflight: 8192,
+            sends_per_step: 64,
+        }
     }
 }
 
@@ -129,4 +149,6 @@ pub struct Figures {
     pub stale_permits: u64,
     /// Calls in flight per policy label.
     pub calls: std::collections::BTreeMap<String, u64>,
+    /// Lanes that may not send although their limits have room.
+    pub held: Vec<(Lane, Hold)>,
 }

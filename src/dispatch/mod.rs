@@ -6,10 +6,15 @@
 //! Must not know: sockets, files, dialects.
 
 mod ahead;
+mod buffer;
 mod handle;
+mod hold;
 mod input;
 mod lanes;
 mod planner;
+mod promises;
+mod purge;
+mod report;
 mod retry;
 mod service;
 #[cfg(test)]
@@ -19,8 +24,12 @@ mod starts;
 mod tests;
 mod turns;
 
-pub use handle::{DispatchFigures, DispatchHandle};
+pub use handle::DispatchHandle;
+pub use hold::{BreakerPolicy, Hold, HoldReason};
 pub use input::{Attempt, Effect, Figures, Input, Options, Settled, Start, Ticket};
 pub use planner::Planner;
+pub use promises::Refusal;
+pub use purge::PurgeId;
+pub use report::{Blocked, LaneReport};
 pub use retry::{Ended, MAX_RETRY_AFTER, RetryPolicy, settle};
 pub use service::{Parts, Service};

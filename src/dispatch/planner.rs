@@ -15,12 +15,15 @@ use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::dispatch::ahead::{Ahead, Window};
+use crate::dispatch::buffer::{Buffer, Dues};
+use crate::dispatch::hold::Holds;
 use crate::dispatch::input::{Effect, Figures, Input, Options, Settled, Ticket};
-use crate::dispatch::lanes::{Buffer, Dues, Fate, LaneId, LaneState, Lanes, Place, ruled_by};
+use crate::dispatch::lanes::{Fate, LaneId, LaneState, Lanes, Place, Ruled};
+use crate::dispatch::purge::Purges;
 use crate::dispatch::starts::Flight;
 use crate::dispatch::turns::Turns;
-use crate::event::{Entry, Lane, LaneKey, PolicyId, Settlement};
-use crate::limit::Gate;
+use crate::event::{Entry, Lane, LaneKey, Settlement};
+use crate::limit::{Ask, Gate, Rules};
 use crate::policy::{PolicyChange, Runtime};
 use crate::queue::Loaded;
 use crate::telemetry::policy_label;
@@ -39,6 +42,7 @@ pub struct Planner {
     pub(super) ahead: Ahead,
     pub(super) timers: BTreeSet<(Timestamp, LaneId)>,
     pub(super) flights: HashMap<Ticket, Flight>,
+    pub(super) purges: Purges,
     pub(super) next_ticket: u64,
     /// Unconfirmed tickets below this one are put back: a call before theirs was.
     pub(super) stale_below: u64,
@@ -47,7 +51,7 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// A planner over `gate`, which must be empty yet; `dice` is for the jitter of retries.
+    /// A planner over `gate`, which must be without policies yet; `dice` is for the jitter of retries.
     #[must_use]
     pub fn new(
         gate: Gate,
@@ -66,13 +70,14 @@ impl Planner {
             ahead: Ahead::default(),
             timers: BTreeSet::new(),
             flights: HashMap::new(),
+            purges: Purges::default(),
             next_ticket: 0,
             stale_below: 0,
             stale_permits: 0,
             draining: false,
         };
         for policy in runtime.policies() {
-            planner.gate.set(&policy.id, &policy.limits, now);
+            planner.gate.set(&policy.id, Rules::from(policy), now);
         }
         planner
     }
@@ -87,6 +92,7 @@ impl Planner {
             Input::Finished { ticket, outcome, took } => {
                 self.finish(ticket, &outcome, took, now, effects);
             }
+            Input::Recorded { asks, is_recorded } => self.recorded(&asks, is_recorded, now),
             Input::Tick => {}
             Input::Drain => self.draining = true,
         }
@@ -95,6 +101,11 @@ impl Planner {
             self.fire_timers(now, effects);
             self.serve(now, effects);
             self.read_on(now, effects);
+            self.gate.forget_idle(now);
+        }
+        let asks = self.gate.take_asks();
+        if !asks.is_empty() {
+            effects.push(Effect::Record(asks));
         }
     }
 
@@ -109,7 +120,8 @@ impl Planner {
         if (may_start && self.turns.has_next()) || self.ahead.has_next() {
             return Some(Timestamp::ZERO);
         }
-        self.turns.next_wake().into_iter().chain(self.timers.first().map(|(at, _)| *at)).min()
+        let timer = self.timers.first().map(|(at, _)| *at);
+        self.turns.next_wake().into_iter().chain(timer).chain(self.gate.next_idle()).min()
     }
 
     /// Calls that have a permit.
@@ -125,9 +137,8 @@ impl Planner {
     }
 
     /// The limiters.
-    #[must_use]
-    pub fn gate(&self) -> &Gate {
-        &self.gate
+    pub fn gate(&mut self) -> &mut Gate {
+        &mut self.gate
     }
 
     /// What is going on.
@@ -144,6 +155,11 @@ impl Planner {
             read_ahead: self.lanes.iter().map(|lane| lane.buffer.len()).sum(),
             stale_permits: self.stale_permits,
             calls,
+            held: self
+                .lanes
+                .iter()
+                .filter_map(|lane| Some((lane.lane.clone(), lane.holds.current(now)?)))
+                .collect(),
         }
     }
 
@@ -152,7 +168,7 @@ impl Planner {
             match change {
                 PolicyChange::Set(id) => {
                     if let Some(policy) = runtime.get(&id) {
-                        self.gate.set(&id, &policy.limits, now);
+                        self.gate.set(&id, Rules::from(policy), now);
                     }
                 }
                 PolicyChange::Removed(id) => self.gate.remove(&id),
@@ -163,8 +179,12 @@ impl Planner {
         self.turns.dissolve();
         for id in self.lanes.ids() {
             if let Some(lane) = self.lanes.get_mut(id) {
-                let binding = self.gate.bind(&policies(&lane.lane));
-                lane.rule(&self.runtime, binding, now);
+                let binding = self.gate.bind(&lane.lane, now);
+                self.gate.owe(&binding, lane.promises);
+                let before = std::mem::replace(&mut lane.binding, binding);
+                self.gate.redeem(&before, lane.promises);
+                self.gate.unbind(&before);
+                lane.rule(&self.runtime, now);
             }
             self.tend(id, now, effects);
         }
@@ -184,9 +204,18 @@ impl Planner {
         self.tend(id, now, effects);
     }
 
-    fn add(&mut self, key: LaneKey, lane: Lane, now: Timestamp) -> LaneId {
-        let (fate, timeout) = ruled_by(&lane, &self.runtime, now);
-        let binding = self.gate.bind(&policies(&lane));
+    fn recorded(&mut self, asks: &[Ask], is_recorded: bool, now: Timestamp) {
+        for ask in asks {
+            let limiter = self.gate.answered(ask, is_recorded, now);
+            self.turns.released(limiter);
+        }
+    }
+
+    pub(super) fn add(&mut self, key: LaneKey, lane: Lane, now: Timestamp) -> LaneId {
+        let Ruled { fate, timeout, paused, .. } = Ruled::by(&lane, &self.runtime, now);
+        let mut holds = Holds::default();
+        holds.pause(paused);
+        let binding = self.gate.bind(&lane, now);
         let state = LaneState {
             lane,
             binding,
@@ -195,6 +224,9 @@ impl Planner {
             place: Place::Out,
             home: None,
             inflight: 0,
+            holds,
+            promises: 0,
+            purge: None,
             window: Window::new(),
             buffer: Buffer::default(),
             dues: Dues::default(),
@@ -217,6 +249,9 @@ impl Planner {
         }
         lane.plan_expiry(now, false);
         self.ahead.took(lane.buffer.len() - before.0, lane.buffer.bytes() - before.1);
+        self.drop_purged(id, effects);
+        self.tend(id, now, effects);
+        self.end_purge(id);
         self.tend(id, now, effects);
     }
 
@@ -238,11 +273,14 @@ impl Planner {
             if lane.expiry_check.is_some_and(|at| at <= now) {
                 let before = (lane.buffer.len(), lane.buffer.bytes());
                 let name = &lane.lane;
-                lane.buffer.take_expired(now, |entry| {
-                    effects.push(settled(entry, name.clone(), Settlement::Expired));
-                });
-                self.ahead.gave(before.0 - lane.buffer.len(), before.1 - lane.buffer.bytes());
+                lane.buffer.take_if(
+                    |entry| entry.event.expires_at <= now,
+                    |entry| effects.push(settled(entry, name.clone(), Settlement::Expired)),
+                );
+                let expired = before.0 - lane.buffer.len();
+                self.ahead.gave(expired, before.1 - lane.buffer.bytes());
                 lane.plan_expiry(now, true);
+                self.redeem(id, expired);
             }
             self.tend(id, now, effects);
         }
@@ -260,7 +298,7 @@ impl Planner {
             let name = &lane.lane;
             lane.buffer.take_all(|entry| effects.push(settled(entry, name.clone(), Settlement::Drained)));
         }
-        if lane.place == Place::Out && lane.buffer.has_work(now) {
+        if lane.place == Place::Out && lane.buffer.has_work(now) && lane.holds.allow(lane.inflight, now) {
             lane.place = Place::InLine;
             self.turns.join(id, lane.home, lane.is_draining());
         }
@@ -268,7 +306,7 @@ impl Planner {
             self.ahead.enqueue(id, &mut lane.window);
         }
         let timer = lane.timer(now);
-        let idle = lane.is_idle();
+        let idle = lane.is_idle(now);
         if lane.armed != timer || idle {
             if let Some(at) = lane.armed.take() {
                 self.timers.remove(&(at, id));
@@ -278,8 +316,15 @@ impl Planner {
                 self.timers.insert((at, id));
             }
         }
-        if idle {
-            self.lanes.remove(id);
+        self.forget_if_idle(id, now);
+    }
+
+    /// Lets go of a lane that has nothing to do.
+    pub(super) fn forget_if_idle(&mut self, id: LaneId, now: Timestamp) {
+        if self.lanes.get(id).is_some_and(|lane| lane.is_idle(now))
+            && let Some(lane) = self.lanes.remove(id)
+        {
+            self.gate.unbind(&lane.binding);
         }
     }
 
@@ -288,7 +333,8 @@ impl Planner {
             let Some(lane) = self.lanes.get_mut(id) else { continue };
             let held = lane.held(now);
             if let Some(limit) = self.ahead.page(&mut lane.window, held, now) {
-                effects.push(Effect::Load { lane: lane.lane.key().clone(), limit });
+                let all_due = lane.purge.is_some();
+                effects.push(Effect::Load { lane: lane.lane.key().clone(), limit, all_due });
             }
             self.tend(id, now, effects);
         }
@@ -297,8 +343,4 @@ impl Planner {
 
 pub(super) fn settled(entry: Box<Entry>, lane: Lane, settlement: Settlement) -> Effect {
     Effect::Settle(Settled { entry, lane, settlement, attempt: None })
-}
-
-fn policies(lane: &Lane) -> Vec<PolicyId> {
-    lane.policies().iter().map(|part| part.policy.clone()).collect()
 }

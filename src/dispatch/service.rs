@@ -11,20 +11,21 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, coop::unconstrained};
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
-use crate::dispatch::handle::{Command, DispatchFigures, DispatchHandle};
+use crate::dispatch::handle::{Command, DispatchHandle};
 use crate::dispatch::input::{Effect, Input, Options, Settled, Ticket};
 use crate::dispatch::planner::Planner;
+use crate::dispatch::purge::PurgeId;
 use crate::event::{Cause, LaneKey, Outcome, Settlement};
-use crate::limit::Gate;
+use crate::limit::{Ask, Consumed, Gate};
 use crate::policy::Runtime;
 use crate::queue::{LaneSignals, Loaded, Queue, QueueError};
-use crate::store::ReadLimit;
+use crate::store::{ReadLimit, Usage, UsageStore};
 use crate::telemetry::{
     AttemptFinished, DispatchLag, EntryCompleted, QueueWaited, RetryScheduled, policy_label,
 };
@@ -49,8 +50,10 @@ pub struct Parts {
     pub clock: Clock,
     /// Bounds.
     pub options: Options,
-    /// No lane that has limits starts anything before; [`Timestamp::ZERO`] after a clean stop.
-    pub silent_until: Timestamp,
+    /// The limits, with what an earlier process consumed.
+    pub gate: Gate,
+    /// Where starts to come are put on record; open.
+    pub usages: Arc<dyn UsageStore>,
     /// For the jitter of retries.
     pub dice: fastrand::Rng,
 }
@@ -63,7 +66,10 @@ pub struct Service {
     runtime: watch::Receiver<Arc<Runtime>>,
     deliver: Arc<dyn Deliver>,
     clock: Clock,
+    usages: Arc<dyn UsageStore>,
     commands: mpsc::UnboundedReceiver<Command>,
+    /// Who waits for the end of a purge.
+    purging: Vec<(PurgeId, oneshot::Sender<u64>)>,
     quiet: watch::Sender<bool>,
     /// Bounded in fact: one report per call in flight, and one page per lane being read.
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
@@ -81,6 +87,7 @@ enum Report {
     Loaded(LaneKey, Result<Loaded, QueueError>),
     /// The task that read the lane panicked.
     NotLoaded(LaneKey),
+    Recorded(Vec<Ask>, bool),
 }
 
 /// What ended a wait.
@@ -99,8 +106,7 @@ impl Service {
         let (command, commands) = mpsc::unbounded_channel();
         let (quiet, is_quiet) = watch::channel(true);
         let runtime = Arc::clone(&parts.runtime.borrow_and_update());
-        let gate = Gate::new(parts.silent_until);
-        let planner = Planner::new(gate, &runtime, parts.options, parts.dice, parts.clock.now());
+        let planner = Planner::new(parts.gate, &runtime, parts.options, parts.dice, parts.clock.now());
         let handle = DispatchHandle { commands: command, quiet: is_quiet, queue: parts.queue.clone() };
         let service = Self {
             planner,
@@ -109,7 +115,9 @@ impl Service {
             runtime: parts.runtime,
             deliver: parts.deliver,
             clock: parts.clock,
+            usages: parts.usages,
             commands,
+            purging: Vec::new(),
             quiet,
             reports: mpsc::unbounded_channel(),
             tasks: JoinSet::new(),
@@ -125,13 +133,11 @@ impl Service {
                 Event::Reports(reports) => self.take_reports(reports),
                 Event::Lanes(lanes) => lanes.into_iter().for_each(|lane| self.step(Input::LaneReady(lane))),
                 Event::Runtime(runtime) => self.step(Input::Policies(runtime)),
-                Event::Command(Command::Figures(answer)) => {
-                    // Whoever asked may have gone.
-                    let _ = answer.send(self.figures());
-                }
                 Event::Command(Command::Stop { grace }) => break self.drain(grace).await,
+                Event::Command(command) => self.obey(command),
                 Event::Woken => self.step(Input::Tick),
             }
+            self.tell_purged();
             // Reaps finished tasks; their results came through the channel.
             while self.tasks.try_join_next().is_some() {}
             let is_quiet = self.planner.is_quiet();
@@ -178,6 +184,7 @@ impl Service {
                     error!(%lane, "lane not read after a panic; it will be tried again");
                     Input::LoadFailed(lane)
                 }
+                Report::Recorded(asks, is_recorded) => Input::Recorded { asks, is_recorded },
             };
             self.step(input);
         }
@@ -185,10 +192,15 @@ impl Service {
 
     fn step(&mut self, input: Input) {
         self.planner.step(input, self.clock.now(), &mut self.effects);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
         while !self.effects.is_empty() {
             for effect in std::mem::take(&mut self.effects) {
                 match effect {
-                    Effect::Load { lane, limit } => self.load(lane, limit),
+                    Effect::Load { lane, limit, all_due } => self.load(lane, limit, all_due),
+                    Effect::Record(asks) => self.record(asks),
                     Effect::Send { ticket } => self.send(ticket),
                     Effect::Settle(settled) => self.settle(settled),
                 }
@@ -196,11 +208,67 @@ impl Service {
         }
     }
 
-    fn load(&mut self, lane: LaneKey, limit: ReadLimit) {
+    /// Answers a question or does as asked. Whoever asked may have gone.
+    fn obey(&mut self, command: Command) {
+        let now = self.clock.now();
+        match command {
+            Command::Figures(answer) => drop(answer.send(self.planner.figures(now))),
+            Command::Limiters { from, most, answer } => {
+                drop(answer.send(self.planner.gate().figures(from, most, now)));
+            }
+            Command::LimitersOf { policy, after, most, answer } => {
+                drop(answer.send(self.planner.gate().figures_of(&policy, after.as_deref(), most, now)));
+            }
+            Command::Report(lane, answer) => drop(answer.send(self.planner.report(&lane, now))),
+            Command::Promise(lanes, answer) => {
+                let tried = lanes.iter().map(|lane| self.planner.promise(lane, now)).collect::<Vec<_>>();
+                if let Err(unheard) = answer.send(tried) {
+                    let promised = lanes.iter().zip(unheard).filter(|(_, tried)| *tried == Ok(true));
+                    promised.for_each(|(lane, _)| self.planner.withdraw(lane.key(), 1, now));
+                }
+            }
+            Command::Withdraw(lanes) => {
+                lanes.iter().for_each(|lane| self.planner.withdraw(lane, 1, now));
+            }
+            Command::Purge(policy, answer) => {
+                let id = self.planner.purge(&policy, now, &mut self.effects);
+                self.purging.push((id, answer));
+                self.carry_out();
+                self.step(Input::Tick);
+            }
+            // Ends the loop that calls this.
+            Command::Stop { .. } => {}
+        }
+    }
+
+    fn tell_purged(&mut self) {
+        for (id, dropped) in self.planner.take_purged() {
+            if let Some(at) = self.purging.iter().position(|(purge, _)| *purge == id) {
+                // Whoever asked may have gone.
+                let _ = self.purging.swap_remove(at).1.send(dropped);
+            }
+        }
+    }
+
+    fn record(&mut self, asks: Vec<Ask>) {
+        let usages = Arc::clone(&self.usages);
+        let reports = self.reports.0.clone();
+        self.tasks.spawn(async move {
+            let batch = asks.iter().map(|ask| usage(ask.name.clone(), &ask.consumed)).collect();
+            let recorded = usages.record(batch).await;
+            if let Err(error) = &recorded {
+                error!(%error, "starts to come are not on record: limits over long times wait");
+            }
+            // Nobody listens only when the dispatcher has stopped.
+            let _ = reports.send(Report::Recorded(asks, recorded.is_ok()));
+        });
+    }
+
+    fn load(&mut self, lane: LaneKey, limit: ReadLimit, all_due: bool) {
         let queue = self.queue.clone();
         let end = LoadEnd { report: Some(Report::NotLoaded(lane.clone())), reports: self.reports.0.clone() };
         self.tasks.spawn(async move {
-            let page = queue.load(&lane, limit).await;
+            let page = queue.load(&lane, limit, all_due).await;
             end.report(lane, page);
         });
     }
@@ -227,7 +295,7 @@ impl Service {
             outcome: None,
         };
         let begun = begin(&*self.deliver, call);
-        self.planner.under_way(ticket, started_at, self.clock.now());
+        self.planner.under_way(ticket, self.clock.now());
         match begun {
             Begun::Over(outcome) => end.report(outcome),
             Begun::UnderWay(call) => {
@@ -254,14 +322,6 @@ impl Service {
         self.queue.settle(&settled.entry, settled.settlement);
     }
 
-    fn figures(&self) -> DispatchFigures {
-        let now = self.clock.now();
-        DispatchFigures {
-            planner: self.planner.figures(now),
-            limits: self.planner.gate().figures(now).collect(),
-        }
-    }
-
     async fn drain(mut self, grace: Duration) {
         self.step(Input::Drain);
         info!(inflight = self.planner.inflight(), ?grace, "dispatch stops: waiting for calls in flight");
@@ -279,7 +339,16 @@ impl Service {
         }
         self.tasks.abort_all();
         self.queue.flush().await;
+        let consumed = self.planner.gate().consumed(self.clock.now());
+        let usages = consumed.into_iter().map(|(name, consumed)| usage(name, &consumed)).collect();
+        if let Err(error) = self.usages.close(usages).await {
+            warn!(%error, "what the limits consumed is not on record: they are silent after the next start");
+        }
     }
+}
+
+fn usage(limit: Box<str>, consumed: &Consumed) -> Usage {
+    Usage { limit, count: consumed.count, at: consumed.at, over_at: consumed.over_at }
 }
 
 /// Waits until `wake`, to the millisecond, or until the clock has to be looked at again.

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::dispatch::ahead::Ahead;
+use crate::dispatch::buffer::weight;
 use crate::dispatch::input::{Attempt, Effect, Settled, Start, Ticket};
-use crate::dispatch::lanes::{LaneId, LaneState, Place, weight};
+use crate::dispatch::lanes::{LaneId, Place};
 use crate::dispatch::planner::{EFFECTS_PER_STEP, Planner, settled};
 use crate::dispatch::retry;
 use crate::dispatch::turns::{AskAgain, Turn};
@@ -22,6 +22,8 @@ pub(super) struct Flight {
     pub(super) lane: LaneId,
     pub(super) entry: Box<Entry>,
     pub(super) permit: Permit,
+    /// It was owed this start.
+    pub(super) promised: bool,
 }
 
 impl Planner {
@@ -33,10 +35,10 @@ impl Planner {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Option<Start<'_>> {
-        let flight = self.flights.get(&ticket)?;
+        let flight = self.flights.get_mut(&ticket)?;
         let expired = flight.entry.event.expires_at <= now;
         let put_back = self.draining || ticket.0 < self.stale_below;
-        if expired || put_back || flight.permit.confirm(now).is_err() {
+        if expired || put_back || self.gate.confirm(&mut flight.permit, now).is_err() {
             if !expired {
                 self.stale_permits += 1;
                 // Calls planned after this one must not overtake it.
@@ -56,10 +58,10 @@ impl Planner {
         })
     }
 
-    /// The call that was confirmed at `started_at` has left by `now`.
-    pub fn under_way(&self, ticket: Ticket, started_at: Timestamp, now: Timestamp) {
+    /// The call that was confirmed has left by `now`.
+    pub fn under_way(&mut self, ticket: Ticket, now: Timestamp) {
         if let Some(flight) = self.flights.get(&ticket) {
-            flight.permit.under_way(started_at, now);
+            self.gate.under_way(&flight.permit, now);
         }
     }
 
@@ -83,17 +85,32 @@ impl Planner {
         lane.place = Place::Out;
         if lane.inflight >= self.options.max_inflight.div_ceil(2) {
             lane.place = Place::Full;
-        } else if let Some(entry) = next_alive(lane, &mut self.ahead, now, effects) {
-            let (limiter, again) = match self.gate.decide(&lane.binding, now) {
+        } else if !lane.holds.allow(lane.inflight, now) {
+            // It comes back with the end of its hold or of a call.
+        } else if let Some(entry) = self.next_alive(turn.lane, now, effects)
+            && let Some(lane) = self.lanes.get_mut(turn.lane)
+        {
+            let promised = lane.promises > 0 && entry.attempts == 0 && entry.due_at.is_none();
+            let (limiter, again) = match self.gate.decide(&lane.binding, promised, now) {
                 Decision::Go(permit) => {
                     let ticket = Ticket(self.next_ticket);
                     self.next_ticket += 1;
                     lane.inflight += 1;
                     self.ahead.gave(1, weight(&entry));
-                    self.flights.insert(ticket, Flight { lane: turn.lane, entry, permit });
+                    self.flights.insert(ticket, Flight { lane: turn.lane, entry, permit, promised });
                     effects.push(Effect::Send { ticket });
+                    self.redeem(turn.lane, usize::from(promised));
                     self.tend(turn.lane, now, effects);
                     return true;
+                }
+                Decision::Refuse(blocker) => {
+                    self.ahead.gave(1, weight(&entry));
+                    let reason = format!("over_{}", blocker.kind.word());
+                    let attempts = entry.attempts;
+                    effects.push(settled(entry, lane.lane.clone(), Settlement::Dead { reason, attempts }));
+                    self.redeem(turn.lane, usize::from(promised));
+                    self.tend(turn.lane, now, effects);
+                    return false;
                 }
                 Decision::NotBefore(at, blocker) => {
                     (blocker.limiter, AskAgain::At(at.max(now + SHORTEST_WAIT)))
@@ -117,7 +134,7 @@ impl Planner {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(Flight { lane: id, entry, permit }) = self.flights.remove(&ticket) else { return };
+        let Some(Flight { lane: id, entry, permit, .. }) = self.flights.remove(&ticket) else { return };
         for limiter in self.gate.release(permit).iter() {
             self.turns.released(limiter);
         }
@@ -128,8 +145,13 @@ impl Planner {
             expires_at: entry.event.expires_at,
         };
         let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
+        let share = self.dice.f64();
         if let Some(lane) = self.lanes.get_mut(id) {
             lane.inflight -= 1;
+            // Without a policy it has no endpoint of its own.
+            if !lane.lane.policies().is_empty() {
+                lane.holds.ended(outcome, &self.options.breaker, share, now);
+            }
             if lane.place == Place::Full {
                 lane.place = Place::Out;
             }
@@ -147,7 +169,7 @@ impl Planner {
     }
 
     fn put_back(&mut self, ticket: Ticket, expired: bool, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(Flight { lane: id, entry, permit }) = self.flights.remove(&ticket) else { return };
+        let Some(Flight { lane: id, entry, permit, promised }) = self.flights.remove(&ticket) else { return };
         for limiter in self.gate.put_back(permit).iter() {
             self.turns.reopen(limiter);
         }
@@ -162,6 +184,10 @@ impl Planner {
         } else {
             let before = lane.buffer.bytes();
             lane.buffer.push(entry);
+            if promised {
+                lane.promises += 1;
+                self.gate.owe(&lane.binding, 1);
+            }
             lane.plan_expiry(now, false);
             self.ahead.took(1, lane.buffer.bytes() - before);
             if lane.place != Place::InLine {
@@ -171,21 +197,18 @@ impl Planner {
         }
         self.tend(id, now, effects);
     }
-}
 
-/// The next entry of a lane that may still start; those that may not any more are settled on the way.
-fn next_alive(
-    lane: &mut LaneState,
-    ahead: &mut Ahead,
-    now: Timestamp,
-    effects: &mut Vec<Effect>,
-) -> Option<Box<Entry>> {
-    loop {
-        let entry = lane.buffer.pop(now)?;
-        if entry.event.expires_at > now {
-            return Some(entry);
+    /// The next entry of a lane that may still start; those that may not any more are settled on the way.
+    fn next_alive(&mut self, id: LaneId, now: Timestamp, effects: &mut Vec<Effect>) -> Option<Box<Entry>> {
+        loop {
+            let lane = self.lanes.get_mut(id)?;
+            let entry = lane.buffer.pop(now)?;
+            if entry.event.expires_at > now {
+                return Some(entry);
+            }
+            self.ahead.gave(1, weight(&entry));
+            effects.push(settled(entry, lane.lane.clone(), Settlement::Expired));
+            self.redeem(id, 1);
         }
-        ahead.gave(1, weight(&entry));
-        effects.push(settled(entry, lane.lane.clone(), Settlement::Expired));
     }
 }

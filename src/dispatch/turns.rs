@@ -20,7 +20,7 @@ use crate::limit::LimiterId;
 pub(super) enum AskAgain {
     /// At this moment.
     At(Timestamp),
-    /// When a slot becomes free.
+    /// When a slot becomes free, or more is on record.
     WhenReleased,
 }
 
@@ -101,7 +101,7 @@ impl Turns {
         }
     }
 
-    /// A slot of the limiter became free.
+    /// A slot of the limiter became free, or more is on record.
     pub(super) fn released(&mut self, limiter: LimiterId) {
         if self.lines.get(&limiter).is_some_and(|line| line.state == State::Shut(AskAgain::WhenReleased)) {
             self.reopen(limiter);

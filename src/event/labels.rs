@@ -40,6 +40,8 @@ pub enum LabelError {
 }
 
 impl Labels {
+    /// The label by whose value the lanes of one policy are split further, so that each value gets its turn.
+    pub const FAIRNESS_KEY: &str = "fairness_key";
     /// Most labels on one event.
     pub const MAX: usize = 32;
     /// Longest key, in bytes.
@@ -58,8 +60,7 @@ impl Labels {
             return Err(LabelError::TooMany { given: pairs.len() });
         }
         for (key, value) in &pairs {
-            let plain = key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-            if key.is_empty() || key.len() > Self::MAX_KEY_BYTES || !plain {
+            if !Self::is_key(key) {
                 return Err(LabelError::Key { key: key.chars().take(Self::MAX_KEY_BYTES).collect() });
             }
             if value.len() > Self::MAX_VALUE_BYTES || value.chars().any(char::is_control) {
@@ -74,6 +75,13 @@ impl Labels {
             return Err(LabelError::Repeated { key: key.to_string() });
         }
         Ok(Self(pairs.into_boxed_slice()))
+    }
+
+    /// Whether a text can be a key.
+    #[must_use]
+    pub fn is_key(text: &str) -> bool {
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        !text.is_empty() && text.len() <= Self::MAX_KEY_BYTES && plain
     }
 
     /// The value of `key`.

@@ -1,9 +1,12 @@
-//! Lanes: the unit of order and fairness. A lane is named by the policy generations that govern its entries,
-//! so that everything in it waits for the same limits, also after a restart.
+//! Lanes: the unit of order and fairness. A lane is named by the policy generations that govern its entries and
+//! by the values of the labels that tell their limits apart, so that everything in it waits for the same limits,
+//! also after a restart.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 use std::sync::Arc;
+
+use crate::event::{Labels, digest128};
 
 /// The name of a policy: 1 to 64 of letters, digits, `_`, `-`, `.`; unique over all dialects.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +26,25 @@ pub enum LaneError {
     Key {
         /// As given.
         given: String,
+    },
+    /// More policies than one event can have.
+    #[error(
+        "{given} policies govern the event, at most {} can; let fewer patterns overlap",
+        Lane::MAX_POLICIES
+    )]
+    TooManyPolicies {
+        /// How many.
+        given: usize,
+    },
+    /// Policies and labels together make too long a name.
+    #[error(
+        "the name of the lane would have {given} bytes, at most {} are taken; use fewer or shorter policy ids and \
+         scope labels",
+        LaneKey::MAX_BYTES
+    )]
+    TooLong {
+        /// How many bytes.
+        given: usize,
     },
 }
 
@@ -71,7 +93,8 @@ pub struct PolicyRef {
 }
 
 /// The name of a lane at rest and in the API: `policy@generation`, several joined by `+` in sorted order,
-/// or `-` for entries that no policy governs.
+/// or `-` for entries that no policy governs; then `;label=value` for each label that counts, in key order.
+/// Values are percent-encoded, and long ones cut and told apart by a digest.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneKey(Arc<str>);
 
@@ -109,49 +132,87 @@ impl fmt::Debug for LaneKey {
     }
 }
 
-/// A lane with its meaning: which policy generations govern it.
+/// A lane with its meaning: which policy generations govern it, and under which labels.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lane {
     key: LaneKey,
     policies: Arc<[PolicyRef]>,
+    /// As they stand in the key.
+    labels: Arc<[(Box<str>, Box<str>)]>,
 }
 
 impl Lane {
     /// Most policies that may govern one event.
     pub const MAX_POLICIES: usize = 12;
+    /// Longest encoded value of a label that stands in a key as it is.
+    const MAX_PLAIN_BYTES: usize = 64;
+    /// What is left of a longer one, before its digest.
+    const CUT_BYTES: usize = 24;
 
-    /// The lane of the entries that these generations govern together; order and repetition do not matter.
+    /// The lane of the entries that these generations govern together, whatever their labels; order and
+    /// repetition do not matter.
     ///
     /// # Errors
-    /// [`LaneError::Key`] when there are more than [`Lane::MAX_POLICIES`].
-    pub fn of(mut policies: Vec<PolicyRef>) -> Result<Self, LaneError> {
+    /// [`LaneError::TooManyPolicies`], [`LaneError::TooLong`].
+    pub fn of(policies: Vec<PolicyRef>) -> Result<Self, LaneError> {
+        Self::scoped(policies, &Labels::default(), &[])
+    }
+
+    /// The same for entries whose labels of these names have the values that `labels` has; names without a value
+    /// are left out.
+    ///
+    /// # Errors
+    /// [`LaneError::TooManyPolicies`], [`LaneError::TooLong`].
+    pub fn scoped(policies: Vec<PolicyRef>, labels: &Labels, names: &[&str]) -> Result<Self, LaneError> {
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        let values = names.iter().filter_map(|name| Some(((*name).into(), encode(labels.get(name)?))));
+        Self::assemble(policies, values.collect())
+    }
+
+    fn assemble(mut policies: Vec<PolicyRef>, labels: Vec<(Box<str>, Box<str>)>) -> Result<Self, LaneError> {
         policies.sort_unstable();
         policies.dedup();
-        let parts: Vec<String> =
-            policies.iter().map(|part| format!("{}@{}", part.policy, part.generation)).collect();
-        let text = if parts.is_empty() { "-".to_owned() } else { parts.join("+") };
         if policies.len() > Self::MAX_POLICIES {
-            return Err(LaneError::Key { given: text });
+            return Err(LaneError::TooManyPolicies { given: policies.len() });
         }
-        Ok(Self { key: LaneKey::new(&text)?, policies: policies.into() })
+        let mut key = String::with_capacity(48 * policies.len().max(1));
+        for (nth, PolicyRef { policy, generation }) in policies.iter().enumerate() {
+            let joint = if nth == 0 { "" } else { "+" };
+            // Writing to a text never fails.
+            let _ = write!(key, "{joint}{policy}@{generation}");
+        }
+        if policies.is_empty() {
+            key.push('-');
+        }
+        for (name, value) in &labels {
+            let _ = write!(key, ";{name}={value}");
+        }
+        if key.len() > LaneKey::MAX_BYTES {
+            return Err(LaneError::TooLong { given: key.len() });
+        }
+        Ok(Self { key: LaneKey::new(&key)?, policies: policies.into(), labels: labels.into() })
     }
 
     /// Reads a lane back from its key.
     ///
     /// # Errors
-    /// [`LaneError`] when the key was not made by [`Lane::of`].
+    /// [`LaneError`] when the key was not made by [`Lane::of`] or [`Lane::scoped`].
     pub fn parse(key: &LaneKey) -> Result<Self, LaneError> {
         let wrong = || LaneError::Key { given: key.to_string() };
-        if key.as_str() == "-" {
-            return Self::of(Vec::new());
-        }
+        let mut parts = key.as_str().split(';');
+        let governed_by = parts.next().unwrap_or_default();
         let mut policies = Vec::new();
-        for part in key.as_str().split('+') {
+        for part in governed_by.split('+').filter(|_| governed_by != "-") {
             let (policy, generation) = part.rsplit_once('@').ok_or_else(wrong)?;
             let generation = u32::from_str(generation).map_err(|_| wrong())?;
             policies.push(PolicyRef { policy: PolicyId::parse(policy)?, generation });
         }
-        let lane = Self::of(policies)?;
+        let labels: Option<Vec<(Box<str>, Box<str>)>> =
+            parts.map(|part| part.split_once('=').map(|(name, value)| (name.into(), value.into()))).collect();
+        let labels = labels.filter(|labels| labels.is_sorted_by(|a, b| a.0 < b.0)).ok_or_else(wrong)?;
+        let lane = Self::assemble(policies, labels)?;
         if lane.key == *key { Ok(lane) } else { Err(wrong()) }
     }
 
@@ -166,6 +227,41 @@ impl Lane {
     pub fn policies(&self) -> &[PolicyRef] {
         &self.policies
     }
+
+    /// The labels that tell it apart, by name, with their values as they stand in the key.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The part of its labels that these names pick, `a=1;b=2`: what tells the counters of one policy apart.
+    /// Labels that the lane does not have are left out.
+    #[must_use]
+    pub fn scope_key(&self, names: &[Box<str>]) -> Box<str> {
+        let mut key = String::new();
+        for (name, value) in self.labels().filter(|(name, _)| names.iter().any(|picked| **picked == **name)) {
+            let joint = if key.is_empty() { "" } else { ";" };
+            let _ = write!(key, "{joint}{name}={value}");
+        }
+        key.into()
+    }
+}
+
+/// The value of a label as it stands in a key: without the characters that have a meaning there.
+fn encode(value: &str) -> Box<str> {
+    let mut encoded = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.') {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    if encoded.len() > Lane::MAX_PLAIN_BYTES {
+        // All of it is ASCII.
+        encoded.truncate(Lane::CUT_BYTES);
+        let _ = write!(encoded, "~{:032x}", digest128(value.as_bytes()));
+    }
+    encoded.into()
 }
 
 #[cfg(test)]
@@ -174,6 +270,10 @@ mod tests {
 
     fn part(policy: &str, generation: u32) -> PolicyRef {
         PolicyRef { policy: PolicyId::parse(policy).expect("valid"), generation }
+    }
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        Labels::new(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))).expect("valid")
     }
 
     #[test]
@@ -187,8 +287,43 @@ mod tests {
     }
 
     #[test]
+    fn labels_that_count_stand_in_the_key() {
+        let given = labels(&[("org", "A B;c=1"), ("datamart", "7"), ("user", "x")]);
+        let lane =
+            Lane::scoped(vec![part("a", 1)], &given, &["org", "datamart", "org", "none"]).expect("valid");
+        assert_eq!(lane.key().as_str(), "a@1;datamart=7;org=A%20B%3Bc%3D1");
+        assert_eq!(&*lane.scope_key(&["org".into()]), "org=A%20B%3Bc%3D1");
+        assert_eq!(&*lane.scope_key(&["datamart".into(), "none".into()]), "datamart=7");
+        assert_eq!(&*lane.scope_key(&[]), "");
+        assert_eq!(Lane::parse(lane.key()), Ok(lane));
+    }
+
+    #[test]
+    fn long_values_stay_short_and_different() {
+        let key = |value: &str| {
+            let lane = Lane::scoped(Vec::new(), &labels(&[("k", value)]), &["k"]).expect("valid");
+            assert_eq!(Lane::parse(lane.key()).as_ref(), Ok(&lane));
+            lane.key().to_string()
+        };
+        let (a, b) = (key(&format!("{}a", "x".repeat(200))), key(&format!("{}b", "x".repeat(200))));
+        assert_ne!(a, b);
+        assert_eq!(a.len(), "-;k=".len() + 24 + 1 + 32);
+        assert_eq!(key(&"x".repeat(64)), format!("-;k={}", "x".repeat(64)));
+    }
+
+    #[test]
+    fn what_cannot_be_named_is_refused_with_its_size() {
+        let many = (0..13).map(|n| part(&format!("p{n}"), 1)).collect();
+        assert_eq!(Lane::of(many), Err(LaneError::TooManyPolicies { given: 13 }));
+        let long = (0..12).map(|n| part(&format!("{n:064}"), u32::MAX)).collect();
+        let given = labels(&[("k", &"x".repeat(250)), ("l", &"y".repeat(250)), ("m", &"z".repeat(250))]);
+        let refused = Lane::scoped(long, &given, &["k", "l", "m"]);
+        assert!(matches!(refused, Err(LaneError::TooLong { given: 1025.. })), "{refused:?}");
+    }
+
+    #[test]
     fn foreign_keys_are_refused() {
-        for key in ["a", "a@x", "b@1+a@1", "a@1+a@1", "a b@1"] {
+        for key in ["a", "a@x", "b@1+a@1", "a@1+a@1", "a b@1", "a@1;x", "-+a@1", "a@1;b=1;a=1"] {
             let key = LaneKey::new(key).expect("a key by form");
             assert!(Lane::parse(&key).is_err(), "{key}");
         }

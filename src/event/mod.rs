@@ -5,6 +5,7 @@
 //!
 //! Must not know: how an event arrives, is stored, limited or sent.
 
+mod digest;
 mod entry;
 mod headers;
 mod id;
@@ -13,6 +14,7 @@ mod lane;
 mod outcome;
 mod url;
 
+pub use digest::digest128;
 pub use entry::{Entry, Event};
 pub use headers::forbidden_header;
 pub use id::{EventId, ParseIdError};

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Event, EventId, Lane};
+use crate::event::{CanonicalUrl, Event, EventId, Lane, LaneError};
 use crate::ingest::decode::{Decoded, Decoder, Defaults};
 use crate::policy::{Policies, Runtime};
 use crate::problem::Problem;
@@ -231,8 +231,10 @@ impl Intake {
                 .field("/url", rule),
             ));
         }
-        if let Some(lane) = runtime.route(&event.method, &event.url, &event.labels) {
-            return Ok(lane);
+        match runtime.route(&event.method, &event.url, &event.labels) {
+            Ok(Some(lane)) => return Ok(lane),
+            Ok(None) => {}
+            Err(error) => return Err(Box::new(no_lane(&error))),
         }
         if self.0.parts.unmatched == Unmatched::Pass {
             return Lane::of(Vec::new()).map_err(|_| Box::new(internal()));
@@ -335,6 +337,13 @@ pub(super) fn internal() -> Problem {
     let detail =
         "an error inside tidegate; whether the event was kept is unknown, use an idempotency key to repeat";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+}
+
+/// More policies govern the event than can be told apart.
+fn no_lane(error: &LaneError) -> Problem {
+    let title = "Too many policies govern the call";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many_policies", title, error.to_string())
+        .field("/url", "is matched by too many policies")
 }
 
 fn conflict(id: EventId) -> Problem {

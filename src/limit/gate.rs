@@ -1,27 +1,24 @@
 //! The gate: decides over all limits of a lane at once. It checks all of them without side effects and only
 //! then takes all of them.
 //!
-//! Must not know: lanes' names, entries, how a limit counts.
+//! Must not know: entries, how a limit counts.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::event::PolicyId;
+use crate::event::{Lane, PolicyId};
 use crate::limit::few::Few;
-use crate::limit::pace::{PaceHold, PaceLimit};
-use crate::limit::permit::{Hold, Permit};
-use crate::limit::slots::Slots;
-use crate::policy::{Limits, Pace};
+use crate::limit::limiter::{Kind, Limiter};
+use crate::limit::permit::{Permit, Stale};
+use crate::limit::record::{self, Ask, Consumed, Remembered};
 
-/// Names the limits of one policy for the life of the gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LimiterId(u32);
+use crate::limit::table::{LimiterId, Table};
+use crate::limit::tokens::Ready;
+use crate::policy::{Family, Limits, RuntimePolicy, Scope};
 
-/// The limiters of one lane. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Binding(Arc<[LimiterId]>);
+/// The limiters of one lane. It goes back to its gate through [`Gate::unbind`].
+#[derive(Debug)]
+pub struct Binding(Box<[LimiterId]>);
 
 /// What stands in the way of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,156 +26,230 @@ pub struct Blocker {
     /// Whose limit.
     pub limiter: LimiterId,
     /// Which of its limits.
-    pub kind: BlockerKind,
-}
-
-/// The kinds of limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlockerKind {
-    /// Starts per second, or the silence after an unclean stop.
-    Pace,
-    /// Calls in flight.
-    Slots,
+    pub kind: Kind,
 }
 
 /// The answer of the gate.
 #[derive(Debug)]
 #[must_use = "a permit that does not go back to its gate keeps its slots taken"]
+#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each start")]
 pub enum Decision {
     /// Start within [`crate::limit::STALE_AFTER`].
     Go(Permit),
-    /// Ask again then, not earlier: the moment at which the last of the lane's paces has room.
+    /// Ask again then, not earlier: the moment at which the last of the lane's limits has room.
     NotBefore(Timestamp, Blocker),
-    /// Ask again when a call under this limiter ends (see [`Gate::release`]).
+    /// Ask again when a call under this limiter ends (see [`Gate::release`]), or when more of its starts are on record
+    /// (see [`Gate::answered`]).
     Wait(Blocker),
+    /// A policy that turns calls away has no room: all waiting ones have.
+    Refuse(Blocker),
 }
 
 /// The limiters that have room for calls again; each may have waiters.
 #[derive(Debug)]
 pub struct Freed(Few<LimiterId>);
 
-/// The present state of one policy's limits, for metrics.
+/// What one policy limits, and how its limiters are told apart.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Figures {
-    /// Whose limits.
-    pub policy: PolicyId,
-    /// Starts per second; `None` means unlimited.
-    pub permits_per_second: Option<f64>,
-    /// Most starts in any sliding window (of one second, for a whole pace) during the last minute.
-    pub window_peak: u32,
-    /// Starts beyond the limit since the process began: not zero is a defect.
-    pub violations: u64,
-    /// Calls in flight now.
-    pub inflight: u32,
-    /// Most calls in flight; `None` means unlimited.
-    pub slots: Option<NonZeroU32>,
+pub struct Rules {
+    /// What is allowed.
+    pub limits: Limits,
+    /// What becomes of calls that are not.
+    pub family: Family,
+    /// The labels whose values have limiters of their own.
+    pub scope: Scope,
+}
+
+/// The moments before which nobody knows what an earlier process started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Blind {
+    /// Under limits whose starts are not on record: the start of this process after a disorderly end.
+    pub before: Timestamp,
+    /// Under those whose starts are: the loss of the record.
+    pub on_record_before: Timestamp,
+}
+
+/// Why nothing may start.
+enum Obstacle {
+    /// Ask again then.
+    Until(Timestamp, Blocker),
+    /// Ask again when a call ends.
+    NoSlot(Blocker),
+    /// Ask again when more is on record.
+    Unrecorded(Blocker),
+    /// It is to be turned away.
+    Refused(Blocker),
 }
 
 /// All limits of all policies. One task owns it.
-///
-/// A policy that was removed leaves a small shell behind, so that bindings stay valid when it comes back.
 #[derive(Debug)]
 pub struct Gate {
-    silent_until: Timestamp,
-    by_policy: HashMap<PolicyId, LimiterId>,
-    limiters: Vec<Limiter>,
-    /// Limiters without a pace that keep what was consumed under their last one.
-    lingering: Vec<LimiterId>,
-}
-
-/// The limits of one policy.
-#[derive(Debug)]
-struct Limiter {
-    policy: PolicyId,
-    /// Whether the policy is present.
-    active: bool,
-    /// Whether `pace` limits; else it only remembers what was consumed.
-    paced: bool,
-    pace: Option<Box<PaceLimit>>,
-    /// The last start under a pace that was forgotten.
-    last_start: Timestamp,
-    slots: Slots,
+    blind: Blind,
+    remembered: Remembered,
+    pub(super) policies: HashMap<PolicyId, Rules>,
+    pub(super) table: Table,
+    asks: Vec<Ask>,
 }
 
 impl Gate {
-    /// Without policies. No lane that has limits starts anything before `silent_until`: after an unclean stop
-    /// nobody knows what was consumed.
+    /// Without policies, and without a past.
     #[must_use]
-    pub fn new(silent_until: Timestamp) -> Self {
-        Self { silent_until, by_policy: HashMap::new(), limiters: Vec::new(), lingering: Vec::new() }
+    pub fn new() -> Self {
+        Self::after(Blind::default(), std::iter::empty())
     }
 
-    /// Brings a policy in or changes its limits. What was consumed, granted and is in flight keeps counting;
-    /// there is never a fresh burst, also when the policy was removed a moment ago. Lanes that wait may have
-    /// room now: ask for them again. Without slots of its own a policy gets one second's worth of its pace
-    /// within 64 to 4096.
-    pub fn set(&mut self, policy: &PolicyId, limits: &Limits, now: Timestamp) {
-        self.forget_idle(now);
-        let id = self.limiter_of(policy);
-        let Some(limiter) = self.limiters.get_mut(id.0 as usize) else { return };
-        limiter.active = true;
-        limiter.slots.set(Some(Slots::default_for(limits.slots, limits.pace)));
-        let was_paced = limiter.paced;
-        limiter.set_pace(limits.pace, now);
-        if was_paced && !limiter.paced {
-            self.lingering.push(id);
+    /// After an earlier process: with what it left on record. Sliding windows stay silent for their length from the moment
+    /// before which nobody knows what was started under them.
+    #[must_use]
+    pub fn after(blind: Blind, on_record: impl IntoIterator<Item = (Box<str>, Consumed)>) -> Self {
+        let mut remembered = Remembered::default();
+        for (name, consumed) in on_record {
+            remembered.add(name, consumed);
         }
+        Self { blind, remembered, policies: HashMap::new(), table: Table::default(), asks: Vec::new() }
+    }
+
+    /// Brings a policy in or changes its limits. What was consumed, granted and is in flight keeps counting; there is
+    /// never a fresh burst, also when the policy was removed a moment ago. Lanes that wait may have room now: ask for
+    /// them again; those of a policy whose scope has changed are to be bound again. Without slots of its own a policy
+    /// gets one second's worth of its pace within 64 to 4096.
+    pub fn set(&mut self, policy: &PolicyId, rules: Rules, now: Timestamp) {
+        let ids: Vec<LimiterId> = self.table.of_policy(policy, None).collect();
+        for limiter in ids {
+            self.stash_quota(limiter, &rules, now);
+            self.apply(limiter, &rules, now);
+        }
+        self.policies.insert(policy.clone(), rules);
     }
 
     /// Takes a policy's limits away; its calls in flight stay counted.
     pub fn remove(&mut self, policy: &PolicyId) {
-        let Some(id) = self.by_policy.get(policy).copied() else { return };
-        let Some(limiter) = self.limiters.get_mut(id.0 as usize) else { return };
-        limiter.active = false;
-        limiter.slots.set(None);
-        if limiter.paced {
-            limiter.paced = false;
-            self.lingering.push(id);
+        self.policies.remove(policy);
+        let ids: Vec<LimiterId> = self.table.of_policy(policy, None).collect();
+        for id in ids {
+            if let Some(limiter) = self.table.get_mut(id) {
+                limiter.active = false;
+            }
         }
     }
 
-    /// Resolves the limits of a lane once. The binding stays valid over [`Gate::set`] and [`Gate::remove`]; a
-    /// policy that is unknown does not limit until it is set.
+    /// Resolves the limits of a lane. The binding stays valid over [`Gate::set`] and [`Gate::remove`] of its policies;
+    /// a policy that is unknown does not limit until it is set.
     #[must_use]
-    pub fn bind(&mut self, policies: &[PolicyId]) -> Binding {
-        let mut ids: Vec<LimiterId> = policies.iter().map(|policy| self.limiter_of(policy)).collect();
+    pub fn bind(&mut self, lane: &Lane, now: Timestamp) -> Binding {
+        self.forget_idle(now);
+        let mut ids: Vec<LimiterId> = Vec::with_capacity(lane.policies().len());
+        for part in lane.policies() {
+            let scope = self.policies.get(&part.policy).map(|rules| rules.scope.labels()).unwrap_or_default();
+            let key = lane.scope_key(scope);
+            let id = match self.table.find(&part.policy, &key) {
+                Some(id) => id,
+                None => self.make(&part.policy, key, now),
+            };
+            ids.push(id);
+        }
         ids.sort_unstable();
         ids.dedup();
+        ids.iter().for_each(|id| self.table.bind(*id));
         Binding(ids.into())
     }
 
-    /// Asks for one start now: all limits grant it, or nothing changes. A lack of slots is told before a lack
-    /// of pace.
-    pub fn decide(&mut self, lane: &Binding, now: Timestamp) -> Decision {
-        let mut latest = (now, None);
-        if let Some(first) = lane.0.first().filter(|_| now < self.silent_until) {
-            latest = (self.silent_until, Some(*first));
+    /// The lane is gone, or is bound anew. Limiters without bindings are forgotten when they are empty.
+    pub fn unbind(&mut self, binding: &Binding) {
+        binding.0.iter().for_each(|id| self.table.unbind(*id));
+    }
+
+    /// Asks for one start now: all limits grant it, or nothing changes. A lack of slots is told before a lack of
+    /// anything else. A call that was promised a start ([`Gate::promise`]) is not turned away for the sake of other
+    /// promises.
+    pub fn decide(&mut self, lane: &Binding, promised: bool, now: Timestamp) -> Decision {
+        match self.obstacle(lane, promised, now) {
+            None => self.take(lane, now),
+            Some(Obstacle::Until(at, blocker)) => Decision::NotBefore(at, blocker),
+            Some(Obstacle::NoSlot(blocker)) => Decision::Wait(blocker),
+            Some(Obstacle::Refused(blocker)) => Decision::Refuse(blocker),
+            Some(Obstacle::Unrecorded(blocker)) => {
+                self.ask(blocker.limiter, now);
+                Decision::Wait(blocker)
+            }
         }
+    }
+
+    /// What stands in the way of a start at `now` and, when it is known, until when. Changes nothing.
+    pub fn blocker(&mut self, lane: &Binding, now: Timestamp) -> Option<(Blocker, Option<Timestamp>)> {
+        Some(match self.obstacle(lane, false, now)? {
+            Obstacle::Until(at, blocker) => (blocker, Some(at)),
+            Obstacle::NoSlot(blocker) | Obstacle::Unrecorded(blocker) | Obstacle::Refused(blocker) => {
+                (blocker, None)
+            }
+        })
+    }
+
+    fn obstacle(&mut self, lane: &Binding, promised: bool, now: Timestamp) -> Option<Obstacle> {
+        let mut worst: Option<Obstacle> = None;
+        let mut refuses = false;
         for id in &*lane.0 {
-            let Some(limiter) = self.limiters.get(id.0 as usize) else { continue };
-            if !limiter.slots.has_room() {
-                return Decision::Wait(Blocker { limiter: *id, kind: BlockerKind::Slots });
+            let Some(limiter) = self.table.get_mut(*id) else { continue };
+            if !limiter.has_slot() {
+                return Some(Obstacle::NoSlot(Blocker { limiter: *id, kind: Kind::Slots }));
             }
-            let ready = limiter.ready_at(now);
-            if ready > latest.0 {
-                latest = (ready, Some(*id));
+            refuses |= limiter.active && limiter.family == Family::Refuse;
+            let Err(refused) = limiter.check(now) else { continue };
+            let blocker = Blocker { limiter: *id, kind: refused.kind };
+            match (refused.ready, &worst) {
+                (Ready::At(_), _) if limiter.family == Family::Refuse && limiter.room(now).0 == 0 => {}
+                (Ready::At(at), Some(Obstacle::Until(later, _))) if at <= *later => {}
+                (Ready::At(at), _) => worst = Some(Obstacle::Until(at, blocker)),
+                (Ready::OnceRecorded, None) => worst = Some(Obstacle::Unrecorded(blocker)),
+                (Ready::OnceRecorded | Ready::Now, _) => {}
             }
         }
-        match latest {
-            (ready, Some(limiter)) => {
-                Decision::NotBefore(ready, Blocker { limiter, kind: BlockerKind::Pace })
+        match worst {
+            Some(Obstacle::Until(..)) => worst,
+            // Only when all waiting limits have room is a call turned away.
+            worst if refuses => self.refusal(lane, promised, now).map(Obstacle::Refused).or(worst),
+            worst => worst,
+        }
+    }
+
+    /// The last question before a call starts: its request starts at `at`. Until then every limit counts the start at
+    /// the latest moment at which it could happen.
+    ///
+    /// # Errors
+    /// [`Stale`] when `at` lies more than [`crate::limit::STALE_AFTER`] after the grant, or when the permit was
+    /// confirmed before. Nothing may start then; the permit goes back with [`Gate::put_back`].
+    pub fn confirm(&mut self, permit: &mut Permit, at: Timestamp) -> Result<(), Stale> {
+        if !permit.is_fresh(at) {
+            return Err(Stale);
+        }
+        permit.is_confirmed = true;
+        // A start that claims to precede its grant counts at the grant.
+        let at = at.max(permit.granted_at);
+        for (id, holds) in permit.holds.iter() {
+            if let Some(limiter) = self.table.get_mut(*id) {
+                limiter.confirm(holds, at);
             }
-            (_, None) => self.take(lane, now),
+        }
+        Ok(())
+    }
+
+    /// The request that was confirmed has left by `at`. A thread may lose the processor between the two: the limits
+    /// count the start at the later moment, so that it is the start itself, not its confirmation, that no window holds
+    /// too often.
+    pub fn under_way(&mut self, permit: &Permit, at: Timestamp) {
+        for (id, holds) in permit.holds.iter() {
+            if let Some(limiter) = self.table.get_mut(*id) {
+                limiter.under_way(holds, at);
+            }
         }
     }
 
     /// Takes an unused permit back: everything is as if it had never been granted. A permit that was confirmed
     /// stays counted as a start. Also tells who has room again.
     pub fn put_back(&mut self, permit: Permit) -> Freed {
-        for hold in permit.holds.iter().rev() {
-            let Some(limiter) = self.limiters.get_mut(hold.limiter.0 as usize) else { continue };
-            if let (Some(pace), Some(hold)) = (&mut limiter.pace, &hold.pace) {
-                pace.put_back(hold);
+        for (id, holds) in permit.holds.iter().rev().filter(|_| !permit.is_confirmed) {
+            if let Some(limiter) = self.table.get_mut(*id) {
+                limiter.undo(holds);
             }
         }
         self.release(permit)
@@ -188,115 +259,139 @@ impl Gate {
     /// now; only these can have got it.
     pub fn release(&mut self, permit: Permit) -> Freed {
         let mut freed = Few::new();
-        for hold in permit.holds.iter() {
-            let Some(limiter) = self.limiters.get_mut(hold.limiter.0 as usize) else { continue };
+        for (id, _) in permit.holds.iter() {
+            let Some(limiter) = self.table.get_mut(*id) else { continue };
             limiter.slots.give_back();
             if limiter.slots.has_room() {
-                freed.push(hold.limiter);
+                freed.push(*id);
             }
+            self.table.watch(*id);
         }
         Freed(freed)
     }
 
-    /// The state of every present policy's limits.
-    pub fn figures(&self, now: Timestamp) -> impl Iterator<Item = Figures> {
-        self.limiters.iter().filter(|limiter| limiter.active).map(move |limiter| limiter.figures(now))
+    /// What has to be put on record before more can start, since the last call.
+    pub fn take_asks(&mut self) -> Vec<Ask> {
+        std::mem::take(&mut self.asks)
     }
 
-    /// The policy behind a limiter.
+    /// It is on record, or could not be put there. Lanes that wait for the limiter are to be asked for again.
+    pub fn answered(&mut self, ask: &Ask, is_recorded: bool, now: Timestamp) -> LimiterId {
+        if let Some(limiter) = self.table.get_mut(ask.limiter) {
+            limiter.answered(ask.kind, ask.portion, is_recorded, now);
+        }
+        self.table.watch(ask.limiter);
+        ask.limiter
+    }
+
+    /// Everything that still counts at `now`, for the record of an orderly end. Nothing may start afterwards.
+    pub fn consumed(&mut self, now: Timestamp) -> Vec<(Box<str>, Consumed)> {
+        self.remembered.forget(now);
+        let mut all: Vec<(Box<str>, Consumed)> = self.remembered.iter().collect();
+        for limiter in self.table.iter_mut() {
+            let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
+            limiter.consumed(now, |kind, consumed| all.push((record::name(&policy, &key, kind), consumed)));
+        }
+        all
+    }
+
+    /// The policy and the label values behind a limiter.
     #[must_use]
-    pub fn policy(&self, limiter: LimiterId) -> Option<&PolicyId> {
-        self.limiters.get(limiter.0 as usize).map(|limiter| &limiter.policy)
+    pub fn whose(&self, limiter: LimiterId) -> Option<(&PolicyId, &str)> {
+        self.table.get(limiter).map(|limiter| (&limiter.policy, &*limiter.key))
+    }
+
+    /// Lets go of limiters that nobody uses and that are empty, a few at a time.
+    pub fn forget_idle(&mut self, now: Timestamp) {
+        let remembered = &mut self.remembered;
+        self.table.forget(now, |mut limiter| {
+            let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
+            limiter
+                .consumed(now, |kind, consumed| remembered.add(record::name(&policy, &key, kind), consumed));
+        });
+    }
+
+    /// When [`Gate::forget_idle`] has something to do.
+    #[must_use]
+    pub fn next_idle(&self) -> Option<Timestamp> {
+        self.table.next_idle()
+    }
+
+    /// Lets go of what is remembered and does not count any more: to be called now and then.
+    pub fn forget_over(&mut self, now: Timestamp) {
+        self.remembered.forget(now);
     }
 
     fn take(&mut self, lane: &Binding, now: Timestamp) -> Decision {
-        let mut permit = Permit { granted_at: now, holds: Few::new() };
+        let mut permit = Permit { granted_at: now, is_confirmed: false, holds: Few::new() };
         for id in &*lane.0 {
-            let Some(limiter) = self.limiters.get_mut(id.0 as usize) else { continue };
+            let Some(limiter) = self.table.get_mut(*id) else { continue };
             match limiter.take(now) {
-                Ok(pace) => permit.holds.push(Hold { limiter: *id, pace }),
+                Some(holds) => permit.holds.push((*id, holds)),
                 // Cannot be: `decide` has just found it ready, and a binding names no limiter twice.
-                Err(ready) => {
+                None => {
                     self.put_back(permit);
-                    return Decision::NotBefore(ready, Blocker { limiter: *id, kind: BlockerKind::Pace });
+                    return Decision::NotBefore(now, Blocker { limiter: *id, kind: Kind::Pace });
                 }
             }
         }
+        lane.0.iter().for_each(|id| self.ask(*id, now));
         Decision::Go(permit)
     }
 
-    fn limiter_of(&mut self, policy: &PolicyId) -> LimiterId {
-        if let Some(id) = self.by_policy.get(policy) {
-            return *id;
+    fn ask(&mut self, id: LimiterId, now: Timestamp) {
+        let Some(limiter) = self.table.get_mut(id).filter(|limiter| limiter.active) else { return };
+        for (kind, length, portion) in limiter.asks(now).into_iter().flatten() {
+            let name = record::name(&limiter.policy, &limiter.key, kind);
+            let consumed =
+                Consumed { count: portion.count, at: portion.until, over_at: portion.until + length };
+            self.asks.push(Ask { name, consumed, limiter: id, kind, portion });
         }
-        // Four billion policies do not fit into memory.
-        let id = LimiterId(u32::try_from(self.limiters.len()).unwrap_or(u32::MAX));
-        self.limiters.push(Limiter {
-            policy: policy.clone(),
-            active: false,
-            paced: false,
-            pace: None,
-            last_start: Timestamp::ZERO,
-            slots: Slots::unlimited(),
-        });
-        self.by_policy.insert(policy.clone(), id);
+    }
+
+    fn make(&mut self, policy: &PolicyId, key: Box<str>, now: Timestamp) -> LimiterId {
+        let id = self.table.insert(Limiter::new(policy.clone(), key, Timestamp::ZERO));
+        if let Some(rules) = self.policies.get(policy).cloned() {
+            self.apply(id, &rules, now);
+        }
         id
     }
 
-    /// Drops the memory of paces that limit no more and whose starts have left every window.
-    fn forget_idle(&mut self, now: Timestamp) {
-        let limiters = &mut self.limiters;
-        self.lingering.retain(|id| {
-            let Some(limiter) = limiters.get_mut(id.0 as usize).filter(|limiter| !limiter.paced) else {
-                return false;
-            };
-            let Some(pace) = limiter.pace.take_if(|pace| pace.is_idle(now)) else {
-                return limiter.pace.is_some();
-            };
-            limiter.last_start = pace.last_start();
-            false
+    /// What was used of a quota that is taken away counts again when one comes back.
+    fn stash_quota(&mut self, id: LimiterId, next: &Rules, now: Timestamp) {
+        let Some(limiter) = self.table.get_mut(id).filter(|_| next.limits.quota.is_none()) else { return };
+        let (policy, key, remembered) = (limiter.policy.clone(), limiter.key.clone(), &mut self.remembered);
+        limiter.consumed(now, |kind, consumed| {
+            if kind == Kind::Quota {
+                remembered.add(record::name(&policy, &key, kind), consumed);
+            }
         });
+    }
+
+    /// Puts rules in force for a limiter, and counts what was remembered of limits that it did not have before.
+    fn apply(&mut self, id: LimiterId, rules: &Rules, now: Timestamp) {
+        let Some(limiter) = self.table.get_mut(id) else { return };
+        let had = [limiter.pace.is_some(), limiter.window.is_some(), limiter.quota.is_some()];
+        limiter.apply(&rules.limits, rules.family, now, self.blind);
+        for (kind, _) in [Kind::Pace, Kind::Window, Kind::Quota].into_iter().zip(had).filter(|(_, had)| !had)
+        {
+            for consumed in self.remembered.take(&limiter.policy, &limiter.key, kind) {
+                limiter.restore(kind, &consumed);
+            }
+        }
     }
 }
 
-impl Limiter {
-    fn set_pace(&mut self, pace: Option<Pace>, now: Timestamp) {
-        self.paced = pace.is_some();
-        let Some(pace) = pace else { return };
-        match &mut self.pace {
-            Some(limit) => limit.edit(pace, now),
-            None => self.pace = Some(Box::new(PaceLimit::new(pace, self.last_start))),
-        }
+impl From<&RuntimePolicy> for Rules {
+    fn from(policy: &RuntimePolicy) -> Self {
+        let RuntimePolicy { limits, family, scope, .. } = policy;
+        Self { limits: limits.clone(), family: *family, scope: scope.clone() }
     }
+}
 
-    fn ready_at(&self, now: Timestamp) -> Timestamp {
-        self.pace.as_ref().filter(|_| self.paced).map_or(now, |pace| pace.ready_at(now))
-    }
-
-    /// Takes a start and a slot; `Err` with the moment to ask again when the pace has no room.
-    fn take(&mut self, now: Timestamp) -> Result<Option<PaceHold>, Timestamp> {
-        let pace = match &mut self.pace {
-            Some(pace) if self.paced => {
-                let Some(hold) = pace.take(now) else { return Err(pace.ready_at(now)) };
-                Some(hold)
-            }
-            _ => None,
-        };
-        self.slots.take();
-        Ok(pace)
-    }
-
-    fn figures(&self, now: Timestamp) -> Figures {
-        let pace = self.pace.as_ref();
-        let seen = pace.map(|pace| pace.seen(now)).unwrap_or_default();
-        Figures {
-            policy: self.policy.clone(),
-            permits_per_second: pace.filter(|_| self.paced).map(|pace| pace.pace().starts_per_second()),
-            window_peak: seen.window_peak,
-            violations: seen.violations,
-            inflight: self.slots.inflight(),
-            slots: self.slots.limit(),
-        }
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,18 +1,37 @@
 //! Permits: the right to start one attempt now, taken from every limit of a lane at once.
 //!
-//! Must not know: entries, queues, sockets.
+//! ```text
+//! Gate: decide over a lane ── Table: limiters by policy and label values ── Limiter: pace, window, quota, slots
+//!                                                Sliding = Ring (keeps) + Watch (checks) + Tokens (put on record)
+//! ```
+//!
+//! Must not know: entries, queues, sockets, where the record of starts is.
 
 mod few;
+mod figures;
+mod forecast;
 mod gate;
+mod limiter;
 mod pace;
 mod permit;
+mod quota;
+mod record;
 mod ring;
+mod sliding;
 mod slots;
 mod smoother;
+mod table;
+mod tokens;
+mod turned_away;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
-pub use gate::{Binding, Blocker, BlockerKind, Decision, Figures, Freed, Gate, LimiterId};
+pub use figures::{Counter, LimiterFigures};
+pub use forecast::{Forecast, LimitOutlook, Outlooks};
+pub use gate::{Binding, Blind, Blocker, Decision, Freed, Gate, Rules};
+pub use limiter::Kind;
 pub use permit::{Permit, STALE_AFTER, Stale};
+pub use record::{Ask, Consumed};
+pub use table::LimiterId;

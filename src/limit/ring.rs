@@ -1,215 +1,337 @@
-//! The hard cap of a pace: a slot per start that one window may hold.
+//! The hard cap of a sliding window: a cell per start that one window may hold.
 //!
-//! Why it is strict: a slot is claimed again only a whole window after the latest moment at which its former
-//! holder may have started. So two starts of one slot never share a half-open window, and since there are
-//! `capacity` slots, no window holds more than `capacity` starts - whatever the order of claims,
+//! Why it is strict: a cell holds the latest moment at which its start may have happened, and leaves only a whole
+//! window after that moment. Cells are in order of time: one that would be earlier than the cell before it counts with
+//! that. Whenever a start is claimed, every earlier start that could share a half-open window
+//! with it is still in a cell, and there are fewer cells than the capacity - whatever the order of claims,
 //! confirmations and returns, and however late (within [`STALE_AFTER`]) a request starts after its claim.
-//! After a change of the limit, starts that no remaining slot remembers hold every new claim back until they
-//! have left the window.
 //!
-//! Slots are made on demand, so that memory follows the starts of the last window, not the limit.
+//! Large capacities count in groups: a cell stands for several starts and leaves when the latest of them has left
+//! the window. That errs on the strict side by at most one group and bounds the memory of a ring.
 //!
 //! Must not know: smoothing, calls in flight.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limit::STALE_AFTER;
-use crate::limit::watch::Watch;
+use crate::policy::Window;
 
-const CHUNK: usize = 64;
-/// In a slot: nobody ever started here, or has given it back.
+/// Most cells of one ring.
+const CELLS_MAX: u32 = 65_536;
+/// In a cell: its start was given back.
 const FREE: u64 = 0;
 
-/// Slots that are made together; claims hold on to it.
-#[derive(Debug)]
-struct Chunk {
-    /// Per slot the latest moment at which its holder started or may start, in nanoseconds.
-    latest_ns: [AtomicU64; CHUNK],
-    watch: Arc<Watch>,
-}
-
-/// The slots of one pace.
+/// The starts of the newest window.
 #[derive(Debug)]
 pub(super) struct Ring {
-    capacity: u32,
-    window: Duration,
-    chunks: Vec<Arc<Chunk>>,
-    /// The slots in use, by time of claim: the front is the first to come free.
-    order: VecDeque<u32>,
-    /// Slots that a lower capacity has put aside.
-    spare: Vec<u32>,
-    /// The latest start that no slot in use remembers but that still counts.
+    allowed: Window,
+    /// Starts that share a cell.
+    group: u32,
+    /// The latest moment of each cell, in nanoseconds, in order of claim and of time.
+    cells: VecDeque<u64>,
+    /// The number of the first cell.
+    first: u64,
+    /// Cells among them whose start was given back.
+    free: usize,
+    /// Starts in the newest cell.
+    in_newest: u32,
+    /// The latest start that no cell remembers but that still counts.
     aside: Timestamp,
-    /// The latest start that a later one has overwritten: a longer window may reach back to it.
-    overwritten: Timestamp,
-    watch: Arc<Watch>,
+    /// The latest start that has left: a longer window may reach back to it.
+    left: Timestamp,
 }
 
-/// The right to start once; until it is confirmed its slot counts as started at the latest possible moment.
-#[derive(Debug)]
-pub(super) struct Claim {
-    chunk: Arc<Chunk>,
-    slot: u32,
-    /// What the slot holds until the claim is confirmed: just after every allowed start, so that a confirmed
-    /// claim can be told from an open one.
-    open: Timestamp,
-}
+/// The right to start once: the number of its cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim(u64);
 
 impl Ring {
-    /// At most `capacity` starts in every half-open `window`, and no claim shares a window with `last_start`;
-    /// `watch` hears of confirmed starts.
-    pub(super) fn new(capacity: u32, window: Duration, last_start: Timestamp, watch: Arc<Watch>) -> Self {
+    /// Without starts, but nothing shares a window with `last_start`. `number` tells the cells of this ring from those
+    /// of an earlier one under the same limit: it must be above all of theirs.
+    pub(super) fn new(allowed: Window, last_start: Timestamp, number: u64) -> Self {
         Self {
-            capacity,
-            window,
-            chunks: Vec::new(),
-            order: VecDeque::new(),
-            spare: Vec::new(),
+            allowed,
+            group: group(allowed),
+            cells: VecDeque::new(),
+            first: number,
+            free: 0,
+            in_newest: 0,
             aside: last_start,
-            overwritten: Timestamp::ZERO,
-            watch,
+            left: Timestamp::ZERO,
         }
+    }
+
+    /// What it allows.
+    pub(super) const fn allowed(&self) -> Window {
+        self.allowed
+    }
+
+    /// Changes what it allows; everything claimed so far counts against the new limit.
+    pub(super) fn allow(&mut self, allowed: Window) {
+        if allowed.length() > self.allowed.length() {
+            self.aside = self.aside.max(self.left);
+        }
+        self.allowed = allowed;
+        if group(allowed) < self.group {
+            // A cell may hold more starts than one will count as.
+            self.aside = self.last_start();
+            self.first += self.cells.len() as u64;
+            self.cells.clear();
+            self.free = 0;
+        }
+        // Cells that hold fewer starts than a group counts are counted as whole ones.
+        self.group = group(allowed);
+        self.in_newest = self.group;
+    }
+
+    /// Counts starts of an earlier process, the latest of them at `at`; to be called in order of time.
+    pub(super) fn restore(&mut self, count: u32, at: Timestamp) {
+        for _ in 0..count.div_ceil(self.group) {
+            self.cells.push_back(at.as_nanos().max(FREE + 1));
+        }
+        self.in_newest = self.group;
     }
 
     /// From when on a claim succeeds, if nothing is claimed before.
     pub(super) fn ready_at(&self) -> Timestamp {
-        let front = if self.order.len() < self.capacity as usize {
-            Timestamp::ZERO
-        } else {
-            self.order.front().map_or(Timestamp::ZERO, |slot| self.free_at(*slot))
-        };
-        front.max(self.aside_free_at())
+        let mut ready =
+            if self.aside == Timestamp::ZERO { self.aside } else { self.aside + self.allowed.length() };
+        let live = self.cells.len() - self.free;
+        let shared = live > 0 && self.in_newest < self.group;
+        if live >= self.cells_allowed() && !shared {
+            // This many have to leave before one may come.
+            let surplus = live - self.cells_allowed();
+            let last = self.cells.iter().filter(|cell| **cell != FREE).nth(surplus);
+            ready = ready.max(Timestamp::from_nanos(last.copied().unwrap_or(FREE)) + self.allowed.length());
+        }
+        ready
+    }
+
+    /// Claims a start between `now` and [`STALE_AFTER`] later; `None` before [`Ring::ready_at`].
+    pub(super) fn claim(&mut self, now: Timestamp) -> Option<Claim> {
+        self.forget(now);
+        if now < self.ready_at() {
+            return None;
+        }
+        // Free cells do not stand last.
+        let open = (now + STALE_AFTER).as_nanos().max(self.cells.back().copied().unwrap_or(FREE));
+        let newest = self.first + self.cells.len() as u64;
+        match self.cells.back_mut() {
+            Some(cell) if self.in_newest < self.group => {
+                self.in_newest += 1;
+                *cell = open;
+                Some(Claim(newest - 1))
+            }
+            _ => {
+                self.in_newest = 1;
+                self.cells.push_back(open);
+                Some(Claim(newest))
+            }
+        }
+    }
+
+    /// The claimed start happens at `at`, not later than [`STALE_AFTER`] after the claim.
+    pub(super) fn confirm(&mut self, claim: Claim, at: Timestamp) {
+        // A shared cell keeps the latest moment of any of its claims.
+        if self.group == 1 {
+            self.set(claim, |_| at.as_nanos());
+        }
+    }
+
+    /// The confirmed start happened by `at`.
+    pub(super) fn under_way(&mut self, claim: Claim, at: Timestamp) {
+        self.set(claim, |latest_ns| at.as_nanos().max(latest_ns));
+    }
+
+    /// Takes an unconfirmed claim back as if it had never been made.
+    pub(super) fn put_back(&mut self, claim: Claim) {
+        let newest = claim.0 + 1 == self.first + self.cells.len() as u64;
+        if self.group > 1 {
+            // In an older cell it stays counted until that leaves.
+            self.in_newest -= u32::from(newest && self.in_newest > 1);
+            return;
+        }
+        let Some(cell) = self.index(claim).and_then(|at| self.cells.get_mut(at)) else { return };
+        *cell = FREE;
+        self.free += 1;
+        while self.cells.back() == Some(&FREE) {
+            self.cells.pop_back();
+            self.free -= 1;
+            self.in_newest = 1;
+        }
+    }
+
+    /// Starts in the newest window, at most this many.
+    pub(super) fn used(&mut self, now: Timestamp) -> u32 {
+        self.forget(now);
+        let live = u32::try_from(self.cells.len() - self.free).unwrap_or(u32::MAX);
+        let in_newest = if live > 0 { self.group - self.in_newest } else { 0 };
+        live.saturating_mul(self.group) - in_newest
+    }
+
+    /// When every start will have left the window.
+    pub(super) fn idle_at(&self) -> Timestamp {
+        let last = self.last_start();
+        if last == Timestamp::ZERO { last } else { last + self.allowed.length() }
     }
 
     /// The latest moment at which something may have started; [`Timestamp::ZERO`] when nothing ever did.
     pub(super) fn last_start(&self) -> Timestamp {
-        self.order
-            .iter()
-            .map(|slot| self.latest(*slot))
-            .fold(self.aside.max(self.overwritten), Timestamp::max)
+        let newest = self.cells.back().copied().map_or(Timestamp::ZERO, Timestamp::from_nanos);
+        newest.max(self.aside).max(self.left)
     }
 
-    /// Whether every start has left the window.
-    pub(super) fn is_idle(&self, now: Timestamp) -> bool {
-        self.last_start() + self.window <= now
+    /// The starts that still count, with their latest moments, oldest first.
+    pub(super) fn starts(&self) -> impl Iterator<Item = (u32, Timestamp)> {
+        let of_cell = |cell: &u64| (self.group, Timestamp::from_nanos(*cell));
+        self.cells.iter().filter(|cell| **cell != FREE).map(of_cell)
     }
 
-    /// Claims a slot for a start between `now` and [`STALE_AFTER`] later; `None` before [`Ring::ready_at`].
-    pub(super) fn claim(&mut self, now: Timestamp) -> Option<Claim> {
-        if now < self.ready_at() {
-            return None;
-        }
-        let free = self.order.front().copied().filter(|slot| self.free_at(*slot) <= now);
-        let slot = match free {
-            Some(slot) => {
-                self.overwritten = self.overwritten.max(self.latest(slot));
-                self.order.pop_front();
-                slot
+    /// Lets go of what has left the window.
+    fn forget(&mut self, now: Timestamp) {
+        while let Some(cell) = self.cells.front().copied() {
+            let latest = Timestamp::from_nanos(cell);
+            if cell == FREE {
+                self.free -= 1;
+            } else if latest + self.allowed.length() <= now {
+                self.left = self.left.max(latest);
+            } else {
+                return;
             }
-            // There is room for one more, or `ready_at` would have said no.
-            None => self.spare.pop().unwrap_or_else(|| self.make_slot()),
-        };
-        let open = now + STALE_AFTER + Duration::from_nanos(1);
-        let chunk = Arc::clone(self.chunks.get(slot as usize / CHUNK)?);
-        chunk.cell(slot)?.store(open.as_nanos(), Ordering::Release);
-        self.order.push_back(slot);
-        Some(Claim { chunk, slot, open })
-    }
-
-    /// Takes an unconfirmed claim back as if it had never been made. One that was confirmed stays counted:
-    /// its request may have started. Returns whether it was taken back.
-    pub(super) fn put_back(&mut self, claim: &Claim) -> bool {
-        if !claim.replace(FREE) {
-            return false;
-        }
-        let own = self
-            .chunks
-            .get(claim.slot as usize / CHUNK)
-            .is_some_and(|chunk| Arc::ptr_eq(chunk, &claim.chunk));
-        // From the back: what is put back was nearly always claimed a moment ago.
-        if let Some(at) = self.order.iter().rposition(|slot| *slot == claim.slot).filter(|_| own) {
-            self.order.remove(at);
-            self.order.push_front(claim.slot);
-        }
-        true
-    }
-
-    /// Changes the limit; everything claimed so far counts against the new one.
-    pub(super) fn resize(&mut self, capacity: u32, window: Duration) {
-        if window > self.window {
-            self.aside = self.aside.max(self.overwritten);
-        }
-        self.capacity = capacity;
-        self.window = window;
-        while self.order.len() > capacity as usize {
-            let Some(slot) = self.order.pop_front() else { break };
-            self.aside = self.aside.max(self.latest(slot));
-            self.spare.push(slot);
+            self.cells.pop_front();
+            self.first += 1;
         }
     }
 
-    fn aside_free_at(&self) -> Timestamp {
-        if self.aside == Timestamp::ZERO { Timestamp::ZERO } else { self.aside + self.window }
+    fn cells_allowed(&self) -> usize {
+        (self.allowed.calls().get() / self.group) as usize
     }
 
-    fn free_at(&self, slot: u32) -> Timestamp {
-        match self.latest(slot).as_nanos() {
-            FREE => Timestamp::ZERO,
-            latest_ns => Timestamp::from_nanos(latest_ns) + self.window,
+    fn index(&self, claim: Claim) -> Option<usize> {
+        usize::try_from(claim.0.checked_sub(self.first)?).ok()
+    }
+
+    /// Sets the moment of a cell and keeps the order. Nearly always it is the last that is not open any more.
+    fn set(&mut self, claim: Claim, latest_ns: impl Fn(u64) -> u64) {
+        let Some(at) = self.index(claim) else { return };
+        let before = (0..at).rev().find_map(|at| self.cells.get(at).filter(|cell| **cell != FREE));
+        let before = before.copied().unwrap_or(FREE + 1);
+        let Some(cell) = self.cells.get_mut(at).filter(|cell| **cell != FREE) else { return };
+        *cell = latest_ns(*cell).max(before);
+        let latest_ns = *cell;
+        for later in self.cells.iter_mut().skip(at + 1) {
+            if *later >= latest_ns {
+                break;
+            }
+            if *later != FREE {
+                *later = latest_ns;
+            }
         }
-    }
-
-    fn latest(&self, slot: u32) -> Timestamp {
-        let cell = self.chunks.get(slot as usize / CHUNK).and_then(|chunk| chunk.cell(slot));
-        Timestamp::from_nanos(cell.map_or(FREE, |cell| cell.load(Ordering::Acquire)))
-    }
-
-    fn make_slot(&mut self) -> u32 {
-        let made = self.order.len() + self.spare.len();
-        if made == self.chunks.len() * CHUNK {
-            let latest_ns = [const { AtomicU64::new(FREE) }; CHUNK];
-            self.chunks.push(Arc::new(Chunk { latest_ns, watch: Arc::clone(&self.watch) }));
-        }
-        // Every slot made lies in `order` or `spare`, and the capacity of both is a u32.
-        u32::try_from(made).unwrap_or(u32::MAX)
     }
 }
 
-impl Claim {
-    /// The request starts now. `false` when it may not: too late, confirmed before, or put back.
-    pub(super) fn confirm(&self, started_at: Timestamp) -> bool {
-        let confirmed = started_at < self.open && self.replace(started_at.as_nanos().max(FREE + 1));
-        if confirmed {
-            self.chunk.watch.started(started_at);
-        }
-        confirmed
-    }
-
-    /// The start that was confirmed at `started_at` happened by `under_way_at`: the slot counts from then.
-    pub(super) fn under_way(&self, started_at: Timestamp, under_way_at: Timestamp) {
-        let counted_ns = started_at.as_nanos().max(FREE + 1);
-        // Claimed again meanwhile: then a whole window has passed, and the slot holds a later moment.
-        let _ = self.exchange(counted_ns, under_way_at.as_nanos().max(counted_ns));
-    }
-
-    /// Only while the slot still belongs to this claim: a slot claimed again holds a later moment.
-    fn replace(&self, latest_ns: u64) -> bool {
-        self.exchange(self.open.as_nanos(), latest_ns)
-    }
-
-    fn exchange(&self, present_ns: u64, next_ns: u64) -> bool {
-        self.chunk.cell(self.slot).is_some_and(|cell| {
-            cell.compare_exchange(present_ns, next_ns, Ordering::AcqRel, Ordering::Acquire).is_ok()
-        })
-    }
+/// How many starts share a cell.
+fn group(allowed: Window) -> u32 {
+    allowed.calls().get().div_ceil(CELLS_MAX)
 }
 
-impl Chunk {
-    fn cell(&self, slot: u32) -> Option<&AtomicU64> {
-        self.latest_ns.get(slot as usize % CHUNK)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(calls: i64) -> Ring {
+        Ring::new(Window::new(calls, 1000).expect("valid"), Timestamp::ZERO, 1)
+    }
+
+    fn ms(ms: u64) -> Timestamp {
+        Timestamp::from_millis(100_000 + ms)
+    }
+
+    fn start(ring: &mut Ring, at: Timestamp) -> bool {
+        let claim = ring.claim(at);
+        claim.inspect(|claim| ring.confirm(*claim, at)).is_some()
+    }
+
+    #[test]
+    fn a_window_takes_its_burst_and_then_one_for_each_that_leaves() {
+        let mut ring = ring(3);
+        assert!((0..3).all(|at| start(&mut ring, ms(at))));
+        assert!(!start(&mut ring, ms(999)));
+        assert_eq!(ring.ready_at(), ms(1000));
+        assert!(start(&mut ring, ms(1000)) && !start(&mut ring, ms(1000)));
+        assert_eq!((ring.used(ms(1000)), ring.used(ms(1002)), ring.used(ms(3000))), (3, 1, 0));
+    }
+
+    #[test]
+    fn an_open_claim_counts_at_the_latest_moment_and_a_returned_one_not_at_all() {
+        let mut ring = ring(1);
+        let claim = ring.claim(ms(0)).expect("free");
+        assert_eq!(ring.ready_at(), ms(1003));
+        ring.put_back(claim);
+        assert!(start(&mut ring, ms(0)));
+        assert_eq!(ring.ready_at(), ms(1000));
+        ring.under_way(Claim(1), ms(300));
+        assert_eq!(ring.ready_at(), ms(1300), "it left later than it was confirmed");
+    }
+
+    #[test]
+    fn a_return_in_the_middle_makes_room() {
+        let mut ring = ring(3);
+        let claims: Vec<Claim> = (0..3).filter_map(|at| ring.claim(ms(at))).collect();
+        ring.put_back(claims[1]);
+        assert!(start(&mut ring, ms(3)) && !start(&mut ring, ms(4)));
+        ring.put_back(claims[0]);
+        assert!(start(&mut ring, ms(5)) && !start(&mut ring, ms(6)));
+    }
+
+    #[test]
+    fn a_lowered_limit_waits_until_enough_have_left() {
+        let mut ring = ring(4);
+        assert!((0..4).all(|at| start(&mut ring, ms(at * 100))));
+        ring.allow(Window::new(2, 1000).expect("valid"));
+        assert_eq!(ring.ready_at(), ms(1200));
+        assert!(!start(&mut ring, ms(1199)) && start(&mut ring, ms(1200)) && !start(&mut ring, ms(1299)));
+    }
+
+    #[test]
+    fn a_longer_window_reaches_back_to_what_has_left() {
+        let mut ring = ring(1);
+        assert!(start(&mut ring, ms(0)) && start(&mut ring, ms(1500)));
+        assert_eq!(ring.used(ms(2600)), 0);
+        ring.allow(Window::new(1, 5000).expect("valid"));
+        assert_eq!(ring.ready_at(), ms(6500));
+    }
+
+    #[test]
+    fn large_windows_count_in_groups_and_never_too_little() {
+        let mut ring = ring(1_000_000);
+        assert_eq!(ring.group, 16);
+        let mut taken = 0;
+        while start(&mut ring, ms(taken / 10_000)) {
+            taken += 1;
+        }
+        assert!((999_000..=1_000_000).contains(&taken), "{taken}");
+        assert!(ring.cells.len() <= CELLS_MAX as usize);
+        assert_eq!(u64::from(ring.used(ms(taken / 10_000))), taken);
+        let claim = Claim(ring.first + ring.cells.len() as u64 - 1);
+        ring.put_back(claim);
+        assert!(start(&mut ring, ms(500)) && !start(&mut ring, ms(500)));
+    }
+
+    #[test]
+    fn smaller_groups_never_make_starts_vanish() {
+        let mut ring = ring(1_000_000);
+        assert!((0..100_000).all(|_| start(&mut ring, ms(0))));
+        ring.allow(Window::new(50_000, 1000).expect("valid"));
+        assert!(!start(&mut ring, ms(1000)) && start(&mut ring, ms(1003)));
+    }
+
+    #[test]
+    fn what_an_earlier_process_started_counts() {
+        let mut ring = ring(3);
+        ring.restore(2, ms(0));
+        assert!(start(&mut ring, ms(1)) && !start(&mut ring, ms(2)));
+        assert_eq!(ring.ready_at(), ms(1000));
     }
 }

@@ -1,112 +1,103 @@
-//! The self-check of a pace: counts the starts that really happened, knowing nothing of how they were granted.
-//! A window that holds more than the limit is a defect of this room, and shows up as a violation.
+//! The self-check of a sliding limit: counts the starts that really happened, knowing nothing of how they were
+//! granted. A window that holds more than the limit is a defect of this room, and shows up as a violation.
 //!
-//! A short lock guards the counts, because a permit is confirmed without the gate at hand; in the daemon one
-//! task takes all permits, so it is never contended.
+//! Large limits are counted in groups that leave the window with their first start: such a check may miss one group,
+//! and never raises a false alarm.
 //!
 //! Must not know: permits, smoothing.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::policy::Window;
 
-const MINUTE_S: usize = 60;
+const MINUTE_S: u64 = 60;
 const SECOND_NS: u64 = 1_000_000_000;
+/// Most groups of one watch.
+const GROUPS_MAX: u32 = 65_536;
 
-/// What the self-check of one pace has seen.
+/// What the self-check of one limit has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Seen {
     /// Most starts in any sliding window during the last minute.
-    pub(super) window_peak: u32,
+    pub window_peak: u32,
     /// Starts that came when their window was full already, since the start of the process.
-    pub(super) violations: u64,
+    pub violations: u64,
 }
 
-/// Counts the starts of one pace.
+/// Counts the starts of one limit.
 #[derive(Debug)]
-pub(super) struct Watch(Mutex<Counts>);
-
-#[derive(Debug)]
-struct Counts {
-    capacity: u32,
-    window_ns: u64,
-    /// The starts of the newest window, oldest first.
-    starts_ns: VecDeque<u64>,
-    /// Per second of the last minute: which second, and the peak in it.
-    peaks: [(u64, u32); MINUTE_S],
+pub(super) struct Watch {
+    allowed: Window,
+    /// The starts of the newest window, oldest first: the first of each group, and how many it holds.
+    groups: VecDeque<(u64, u32)>,
+    in_window: u32,
+    /// Seconds of the last minute with their peaks; later ones are lower.
+    peaks: VecDeque<(u64, u32)>,
     violations: u64,
 }
 
 impl Watch {
-    /// Expects at most `capacity` starts in every sliding window.
-    pub(super) fn new(capacity: u32, window: Duration) -> Self {
-        let counts = Counts {
-            capacity,
-            window_ns: nanos(window),
-            starts_ns: VecDeque::new(),
-            peaks: [(0, 0); MINUTE_S],
-            violations: 0,
-        };
-        Self(Mutex::new(counts))
+    /// Expects at most this.
+    pub(super) const fn new(allowed: Window) -> Self {
+        Self { allowed, groups: VecDeque::new(), in_window: 0, peaks: VecDeque::new(), violations: 0 }
     }
 
     /// From now on expects this; the starts so far keep counting.
-    pub(super) fn expect(&self, capacity: u32, window: Duration) {
-        self.with(|counts| {
-            counts.capacity = capacity;
-            counts.window_ns = nanos(window);
-        });
+    pub(super) fn expect(&mut self, allowed: Window) {
+        self.allowed = allowed;
     }
 
     /// A request has started.
-    pub(super) fn started(&self, at: Timestamp) {
-        self.with(|counts| counts.started(at.as_nanos()));
+    pub(super) fn started(&mut self, at: Timestamp) {
+        let at_ns = at.as_nanos();
+        let most_in_group = self.allowed.calls().get().div_ceil(GROUPS_MAX);
+        match self.groups.back_mut() {
+            Some((_, count)) if *count < most_in_group => *count += 1,
+            _ => {
+                // Nearly always at the end; a start that is reported late is put where it belongs.
+                let later = self.groups.iter().rev().take_while(|(first_ns, _)| *first_ns > at_ns).count();
+                self.groups.insert(self.groups.len() - later, (at_ns, 1));
+            }
+        }
+        self.in_window += 1;
+        let newest_ns = self.groups.back().map_or(at_ns, |(first_ns, _)| (*first_ns).max(at_ns));
+        self.forget(newest_ns);
+        if self.in_window > self.allowed.calls().get() {
+            self.violations += 1;
+        }
+        self.note_peak(newest_ns / SECOND_NS);
     }
 
     /// What it has seen until `now`.
     pub(super) fn seen(&self, now: Timestamp) -> Seen {
-        let newest_s = now.as_nanos() / SECOND_NS;
-        self.with(|counts| {
-            let recent = counts
-                .peaks
-                .iter()
-                .filter(|(second, _)| second + MINUTE_S as u64 > newest_s)
-                .map(|peak| peak.1);
-            Seen { window_peak: recent.max().unwrap_or(0), violations: counts.violations }
-        })
+        let oldest_s = (now.as_nanos() / SECOND_NS + 1).saturating_sub(MINUTE_S);
+        let recent = self.peaks.iter().find(|(second, _)| *second >= oldest_s);
+        Seen { window_peak: recent.map_or(0, |(_, peak)| *peak), violations: self.violations }
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Counts) -> T) -> T {
-        // Counts stay usable whatever interrupted their last change.
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Counts {
-    fn started(&mut self, at_ns: u64) {
-        // Nearly always at the end; a start that is reported late is put where it belongs.
-        let later = self.starts_ns.iter().rev().take_while(|start| **start > at_ns).count();
-        self.starts_ns.insert(self.starts_ns.len() - later, at_ns);
-        let newest_ns = self.starts_ns.back().copied().unwrap_or(at_ns);
-        while self.starts_ns.front().is_some_and(|start| start.saturating_add(self.window_ns) <= newest_ns) {
-            self.starts_ns.pop_front();
-        }
-        let in_window = u32::try_from(self.starts_ns.len()).unwrap_or(u32::MAX);
-        if in_window > self.capacity {
-            self.violations += 1;
-        }
-        let second = newest_ns / SECOND_NS;
-        // The remainder is below the length.
-        if let Some(peak) = self.peaks.get_mut((second % MINUTE_S as u64) as usize) {
-            *peak = if peak.0 == second { (second, peak.1.max(in_window)) } else { (second, in_window) };
+    fn forget(&mut self, newest_ns: u64) {
+        let length_ns = u64::try_from(self.allowed.length().as_nanos()).unwrap_or(u64::MAX);
+        while let Some((first_ns, count)) = self.groups.front().copied() {
+            if first_ns.saturating_add(length_ns) > newest_ns {
+                return;
+            }
+            self.in_window = self.in_window.saturating_sub(count);
+            self.groups.pop_front();
         }
     }
-}
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    fn note_peak(&mut self, second: u64) {
+        while self.peaks.back().is_some_and(|(_, peak)| *peak <= self.in_window) {
+            self.peaks.pop_back();
+        }
+        if self.peaks.back().is_none_or(|(last, _)| *last != second) {
+            self.peaks.push_back((second, self.in_window));
+        }
+        while self.peaks.front().is_some_and(|(first, _)| first + MINUTE_S <= second) {
+            self.peaks.pop_front();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -117,21 +108,37 @@ mod tests {
         Timestamp::from_millis(100_000 + ms)
     }
 
+    fn a_second(calls: i64) -> Window {
+        Window::new(calls, 1000).expect("valid")
+    }
+
     #[test]
     fn one_start_too_many_is_a_violation_and_the_peak_fades_after_a_minute() {
-        let watch = Watch::new(2, Duration::from_secs(1));
+        let mut watch = Watch::new(a_second(2));
         for at in [0, 500, 1000, 1500] {
             watch.started(ms(at));
         }
         assert_eq!(watch.seen(ms(1500)), Seen { window_peak: 2, violations: 0 });
         watch.started(ms(1999));
         assert_eq!(watch.seen(ms(2000)), Seen { window_peak: 3, violations: 1 });
+        assert_eq!(watch.seen(ms(60_999)), Seen { window_peak: 3, violations: 1 });
         assert_eq!(watch.seen(ms(62_000)), Seen { window_peak: 0, violations: 1 });
     }
 
     #[test]
+    fn the_peak_of_the_last_minute_is_the_highest_of_it() {
+        let mut watch = Watch::new(a_second(9));
+        for second in 0..70_u64 {
+            let starts = if second == 3 { 5 } else { second % 4 };
+            (0..starts).for_each(|n| watch.started(ms(second * 1000 + 100 * n)));
+            let peak = watch.seen(ms(second * 1000 + 900)).window_peak;
+            assert_eq!(peak >= 5, (3..63).contains(&second), "second {second}: {peak}");
+        }
+    }
+
+    #[test]
     fn starts_reported_out_of_order_count_where_they_belong() {
-        let watch = Watch::new(2, Duration::from_secs(1));
+        let mut watch = Watch::new(a_second(2));
         for at in [0, 1002, 1001] {
             watch.started(ms(at));
         }
@@ -140,13 +147,23 @@ mod tests {
 
     #[test]
     fn a_lowered_limit_blames_only_starts_that_come_after() {
-        let watch = Watch::new(3, Duration::from_secs(1));
+        let mut watch = Watch::new(a_second(3));
         (0..3).for_each(|at| watch.started(ms(at)));
-        watch.expect(1, Duration::from_secs(1));
+        watch.expect(a_second(1));
         assert_eq!(watch.seen(ms(5)).violations, 0);
         watch.started(ms(1001));
         assert_eq!(watch.seen(ms(1001)).violations, 1, "the start at 2 ms is still in the window");
         watch.started(ms(2001));
         assert_eq!(watch.seen(ms(2001)).violations, 1);
+    }
+
+    #[test]
+    fn large_limits_are_watched_in_bounded_memory() {
+        let mut watch = Watch::new(a_second(1_000_000));
+        for n in 0..1_000_100_u64 {
+            watch.started(ms(n / 2_000));
+        }
+        assert!(watch.groups.len() <= GROUPS_MAX as usize + 8);
+        assert_eq!(watch.seen(ms(999)).violations, 100);
     }
 }

@@ -40,6 +40,17 @@ impl fmt::Debug for Origin {
     }
 }
 
+/// An operator's hold: nothing starts under the policy meanwhile; events go on being taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// Why, for whoever wonders.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when, a whole millisecond; `None` means until it is resumed.
+    pub until: Option<Timestamp>,
+}
+
 /// One policy in the book.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -48,6 +59,8 @@ pub struct Policy {
     pub(super) record: Option<Value>,
     /// The spec of the newest generation, while there is any.
     pub(super) ruling: Option<Spec>,
+    /// An operator holds it.
+    pub(super) pause: Option<Pause>,
     pub(super) lifecycle: Lifecycle,
     /// Place in the order of creation.
     pub(super) order: u64,
@@ -70,6 +83,12 @@ impl Policy {
     #[must_use]
     pub const fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
+    }
+
+    /// The operator's hold, if there is one.
+    #[must_use]
+    pub const fn pause(&self) -> Option<&Pause> {
+        self.pause.as_ref()
     }
 
     /// What rules, while it is deployed or drains.
@@ -134,7 +153,8 @@ impl Book {
             Some(_) => return Err(BookError::Exists),
             None => {
                 let lifecycle = Lifecycle::created();
-                let policy = Policy { origin, record: Some(record), ruling: None, lifecycle, order };
+                let policy =
+                    Policy { origin, record: Some(record), ruling: None, pause: None, lifecycle, order };
                 self.policies.insert(id, policy);
             }
         }
@@ -196,10 +216,30 @@ impl Book {
         Ok(())
     }
 
-    /// Drops generations whose drain window is over, and what is left of deleted policies with them.
+    /// Holds a policy, whatever its state; a later hold replaces an earlier one.
+    ///
+    /// # Errors
+    /// [`BookError::NotFound`].
+    pub fn pause(&mut self, id: &PolicyId, pause: Pause) -> Result<(), BookError> {
+        self.policies.get_mut(id).ok_or(BookError::NotFound)?.pause = Some(pause);
+        Ok(())
+    }
+
+    /// Ends a hold; one that is not held stays so.
+    ///
+    /// # Errors
+    /// [`BookError::NotFound`].
+    pub fn resume(&mut self, id: &PolicyId) -> Result<(), BookError> {
+        self.policies.get_mut(id).ok_or(BookError::NotFound)?.pause = None;
+        Ok(())
+    }
+
+    /// Drops generations whose drain window is over, what is left of deleted policies with them, and holds that
+    /// have ended.
     pub fn expire(&mut self, now: Timestamp) {
         for policy in self.policies.values_mut() {
             policy.lifecycle.expire(now);
+            policy.pause.take_if(|pause| pause.until.is_some_and(|until| until <= now));
         }
         self.forget();
     }

@@ -1,14 +1,18 @@
-//! The stored form of the book: JSON, format 1, apart from the inner types so that either can change.
+//! The stored form of the book: JSON, format 2, apart from the inner types so that either can change.
 //!
 //! ```text
-//! { "format": 1, "next_order": n, "policies": [ { "id", "origin", "order", "record", "deleted": bool,
-//!     "ruling": { "pattern", "methods", "labels": [{ "key", "value", "or_absent" }], "pace", "slots",
-//!                 "timeout_ms", "family": "wait" | "refuse" } | null,
+//! { "format": 2, "next_order": n, "policies": [ { "id", "origin", "order", "record", "deleted": bool,
+//!     "ruling": { "pattern", "methods", "labels": [{ "key", "value", "or_absent" }], "pace",
+//!                 "window": { "calls", "length_ms" } | null, "quota": { "calls", "per" } | null, "slots",
+//!                 "timeout_ms", "family": "wait" | "refuse", "overlap": "most_specific" | "all",
+//!                 "scope": [label] } | null,
+//!     "pause": { "reason", "since_ms", "until_ms" | null } | null,
 //!     "state": "created" | "updated" | "deployed", "before_deploy", "deployed": bool,
 //!     "generations": [{ "number", "draining_until_ms" | null }], "next_generation": n } ] }
 //! ```
 //!
-//! A higher format is refused, never guessed at.
+//! Format 1 had no window, quota, overlap, scope and pause; it is read and written anew as format 2. A higher format
+//! is refused, never guessed at.
 
 use std::time::Duration;
 
@@ -20,11 +24,12 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::policy::{
-    Book, Family, GenerationState, LabelCondition, Lifecycle, Limits, Origin, Pace, Policy, PolicyError,
-    Spec, State, UrlPattern,
+    Book, Family, GenerationState, LabelCondition, Lifecycle, Limits, Origin, Overlap, Pace, Pause, Period,
+    Policy, PolicyError, Quota, Scope, Spec, State, UrlPattern, Window,
 };
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+const OLDEST_FORMAT: u32 = 1;
 
 #[derive(Deserialize)]
 struct Head {
@@ -46,6 +51,8 @@ struct PolicyV1 {
     record: Value,
     deleted: bool,
     ruling: Option<SpecV1>,
+    #[serde(default)]
+    pause: Option<PauseV2>,
     state: StateV1,
     before_deploy: StateV1,
     deployed: bool,
@@ -59,9 +66,36 @@ struct SpecV1 {
     methods: Vec<String>,
     labels: Vec<LabelV1>,
     pace: Option<f64>,
+    #[serde(default)]
+    window: Option<WindowV2>,
+    #[serde(default)]
+    quota: Option<QuotaV2>,
     slots: Option<std::num::NonZeroU32>,
     timeout_ms: Option<u64>,
     family: FamilyV1,
+    #[serde(default)]
+    overlap: OverlapV2,
+    #[serde(default)]
+    scope: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WindowV2 {
+    calls: i64,
+    length_ms: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct QuotaV2 {
+    calls: i64,
+    per: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PauseV2 {
+    reason: String,
+    since_ms: u64,
+    until_ms: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -92,6 +126,14 @@ enum FamilyV1 {
     Refuse,
 }
 
+#[derive(Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+enum OverlapV2 {
+    #[default]
+    MostSpecific,
+    All,
+}
+
 pub(super) fn encode(book: &Book) -> Result<Bytes, PolicyError> {
     let policies = book.policies.iter().map(|(id, policy)| encode_policy(id, policy)).collect();
     let document = BookV1 { format: FORMAT, next_order: book.next_order, policies };
@@ -100,7 +142,7 @@ pub(super) fn encode(book: &Book) -> Result<Bytes, PolicyError> {
 
 pub(super) fn decode(body: &[u8]) -> Result<Book, PolicyError> {
     let Head { format } = serde_json::from_slice(body).map_err(malformed)?;
-    if format != FORMAT {
+    if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
         return Err(PolicyError::Format { found: format, known: FORMAT });
     }
     let document: BookV1 = serde_json::from_slice(body).map_err(malformed)?;
@@ -119,7 +161,7 @@ fn malformed(reason: impl std::fmt::Display) -> PolicyError {
 }
 
 fn encode_policy(id: &PolicyId, policy: &Policy) -> PolicyV1 {
-    let Policy { origin, record, ruling, lifecycle, order } = policy;
+    let Policy { origin, record, ruling, pause, lifecycle, order } = policy;
     let Lifecycle { state, before_deploy, deployed, generations, next_generation } = lifecycle;
     let generations = generations.iter().map(|(number, state)| GenerationV1 {
         number: *number,
@@ -135,6 +177,11 @@ fn encode_policy(id: &PolicyId, policy: &Policy) -> PolicyV1 {
         record: record.clone().unwrap_or_default(),
         deleted: record.is_none(),
         ruling: ruling.as_ref().map(encode_spec),
+        pause: pause.as_ref().map(|Pause { reason, since, until }| PauseV2 {
+            reason: reason.clone(),
+            since_ms: since.as_millis(),
+            until_ms: until.map(Timestamp::as_millis),
+        }),
         state: encode_state(*state),
         before_deploy: encode_state(*before_deploy),
         deployed: *deployed,
@@ -162,14 +209,20 @@ fn decode_policy(policy: PolicyV1) -> Result<Policy, PolicyError> {
         origin: Origin::new(&policy.origin),
         record: (!policy.deleted).then_some(policy.record),
         ruling: policy.ruling.map(decode_spec).transpose()?,
+        pause: policy.pause.map(|pause| Pause {
+            reason: pause.reason,
+            since: Timestamp::from_millis(pause.since_ms),
+            until: pause.until_ms.map(Timestamp::from_millis),
+        }),
         lifecycle,
         order: policy.order,
     })
 }
 
 fn encode_spec(spec: &Spec) -> SpecV1 {
-    let Spec { pattern, methods, labels, limits, family } = spec;
-    let Limits { pace, slots, timeout } = limits;
+    let Spec { pattern, methods, labels, limits, family, overlap, scope } = spec;
+    let Limits { pace, window, quota, slots, timeout } = limits;
+    let millis = |length: &Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
     SpecV1 {
         pattern: pattern.as_str().to_owned(),
         methods: methods.iter().map(Method::to_string).collect(),
@@ -182,12 +235,23 @@ fn encode_spec(spec: &Spec) -> SpecV1 {
             })
             .collect(),
         pace: pace.map(Pace::starts_per_second),
+        window: window.map(|window| WindowV2 {
+            calls: window.calls().get().into(),
+            length_ms: i64::try_from(window.length().as_millis()).unwrap_or(i64::MAX),
+        }),
+        quota: quota
+            .map(|Quota { calls, per }| QuotaV2 { calls: calls.get().into(), per: per.name().to_owned() }),
         slots: *slots,
-        timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        timeout_ms: timeout.as_ref().map(millis),
         family: match family {
             Family::Wait => FamilyV1::Wait,
             Family::Refuse => FamilyV1::Refuse,
         },
+        overlap: match overlap {
+            Overlap::MostSpecific => OverlapV2::MostSpecific,
+            Overlap::All => OverlapV2::All,
+        },
+        scope: scope.labels().iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -204,6 +268,12 @@ fn decode_spec(spec: SpecV1) -> Result<Spec, PolicyError> {
         labels: labels.collect(),
         limits: Limits {
             pace: spec.pace.map(Pace::per_second).transpose().map_err(malformed)?,
+            window: spec
+                .window
+                .map(|window| Window::new(window.calls, window.length_ms))
+                .transpose()
+                .map_err(malformed)?,
+            quota: spec.quota.map(decode_quota).transpose()?,
             slots: spec.slots,
             timeout: spec.timeout_ms.map(Duration::from_millis),
         },
@@ -211,7 +281,17 @@ fn decode_spec(spec: SpecV1) -> Result<Spec, PolicyError> {
             FamilyV1::Wait => Family::Wait,
             FamilyV1::Refuse => Family::Refuse,
         },
+        overlap: match spec.overlap {
+            OverlapV2::MostSpecific => Overlap::MostSpecific,
+            OverlapV2::All => Overlap::All,
+        },
+        scope: Scope::new(&spec.scope).map_err(malformed)?,
     })
+}
+
+fn decode_quota(quota: QuotaV2) -> Result<Quota, PolicyError> {
+    let per = Period::parse(&quota.per).ok_or_else(|| malformed("a quota of an unknown period"))?;
+    Quota::new(quota.calls, per).map_err(malformed)
 }
 
 const fn encode_state(state: State) -> StateV1 {
@@ -249,9 +329,15 @@ mod tests {
         full.limits.slots = std::num::NonZeroU32::new(7);
         full.limits.timeout = Some(Duration::from_millis(1_500));
         full.family = Family::Refuse;
+        full.limits.window = Window::new(100, 60_000).ok();
+        full.limits.quota = Quota::new(1_000, Period::Month).ok();
+        full.overlap = Overlap::All;
+        full.scope = Scope::new(&["org", "api_key"]).expect("valid");
         book.deploy(&id("again"), Value::from(1), full.clone()).expect("idle");
         book.undeploy(&id("again"), Timestamp::from_millis(5), DRAIN_WINDOW).expect("deployed");
         book.deploy(&id("again"), Value::from(2), full).expect("idle");
+        let pause = Pause { reason: "why".to_owned(), since: Timestamp::from_millis(6), until: None };
+        book.pause(&id("again"), pause).expect("known");
         book.create(id("gone"), origin, Value::Null).expect("free");
         book.deploy(&id("gone"), Value::Null, spec("https://h.org/*", 200.0)).expect("idle");
         book.delete(&id("gone"), Timestamp::from_millis(9), DRAIN_WINDOW, true).expect("forced");
@@ -269,17 +355,28 @@ mod tests {
     #[test]
     fn foreign_documents_are_refused_with_a_reason() {
         let refused = |body: &str| decode(body.as_bytes()).expect_err(body);
-        assert!(matches!(refused(r#"{"format":2}"#), PolicyError::Format { found: 2, known: 1 }));
+        assert!(matches!(refused(r#"{"format":3}"#), PolicyError::Format { found: 3, known: 2 }));
         assert!(matches!(refused("{"), PolicyError::Document { .. }));
-        assert!(matches!(refused(r#"{"format":1}"#), PolicyError::Document { .. }));
+        assert!(matches!(refused(r#"{"format":2}"#), PolicyError::Document { .. }));
         let body = String::from_utf8(encode(&book()).expect("encodes").to_vec()).expect("text");
         assert!(matches!(refused(&body.replace("https://", "ftp://")), PolicyError::Document { .. }));
         assert!(matches!(refused(&body.replace("\"again\"", "\"idle\"")), PolicyError::Document { .. }));
     }
 
     #[test]
-    fn the_first_format_stays_readable() {
-        let body = include_str!("fixtures/book-v1.json");
+    fn both_formats_stay_readable() {
+        let body = include_str!("fixtures/book-v2.json");
         assert_eq!(decode(body.as_bytes()).expect("readable"), book());
+
+        let mut before = book();
+        let again = before.policies.get_mut(&id("again")).expect("there");
+        again.pause = None;
+        let ruling = again.ruling.as_mut().expect("rules");
+        ruling.limits.window = None;
+        ruling.limits.quota = None;
+        ruling.overlap = Overlap::MostSpecific;
+        ruling.scope = Scope::default();
+        let body = include_str!("fixtures/book-v1.json");
+        assert_eq!(decode(body.as_bytes()).expect("readable"), before);
     }
 }

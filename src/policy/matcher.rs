@@ -14,8 +14,8 @@ use regex_automata::util::pool::Pool;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 
-use crate::event::{CanonicalUrl, Labels, Lane, PolicyRef};
-use crate::policy::{LabelCondition, Origin, PolicyError, UrlPattern};
+use crate::event::{CanonicalUrl, Labels, Lane, LaneError, PolicyId, PolicyRef};
+use crate::policy::{LabelCondition, Origin, Overlap, PolicyError, Scope, UrlPattern};
 
 /// Most bytes of the compiled patterns: some 10 000 of 100 characters.
 const NFA_BYTES_MAX: usize = 128 << 20;
@@ -31,6 +31,32 @@ pub(super) struct Rule {
     pub(super) pattern: UrlPattern,
     pub(super) methods: Vec<Method>,
     pub(super) labels: Vec<LabelCondition>,
+    pub(super) overlap: Overlap,
+    pub(super) scope: Scope,
+}
+
+/// A policy whose pattern matches a url, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Which one.
+    pub policy: PolicyId,
+    /// Whether it applies.
+    pub verdict: Verdict,
+}
+
+/// Whether and why a policy applies to a call whose url its pattern matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It governs the call.
+    Applies,
+    /// It does not list the method.
+    OtherMethod,
+    /// The labels do not fulfil this condition.
+    OtherLabel(LabelCondition),
+    /// It tells its limits apart by this label, which the call lacks.
+    NoLabel(String),
+    /// This one of the same origin has a more literal pattern, or an equally literal one and is older.
+    Outranked(PolicyId),
 }
 
 type CachePool = Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync>>;
@@ -46,13 +72,14 @@ struct Compiled {
     rule: Rule,
     /// The lane of what this rule governs alone.
     lane: Lane,
-    /// Rules of one origin compete with each other.
-    contest: usize,
+    /// Rules that compete with each other have the same; `None` means that it applies beside all others.
+    contest: Option<usize>,
 }
 
 impl Matcher {
     pub(super) fn compile(mut rules: Vec<Rule>) -> Result<Self, PolicyError> {
-        let mut origins: Vec<Origin> = rules.iter().map(|rule| rule.origin.clone()).collect();
+        let competing = rules.iter().filter(|rule| rule.overlap == Overlap::MostSpecific);
+        let mut origins: Vec<Origin> = competing.map(|rule| rule.origin.clone()).collect();
         origins.sort_unstable();
         origins.dedup();
         if origins.len() > Lane::MAX_POLICIES {
@@ -67,41 +94,76 @@ impl Matcher {
             .into_iter()
             .map(|rule| {
                 let lane = Lane::of(vec![rule.governed_by.clone()])?;
-                let contest = origins.iter().position(|origin| *origin == rule.origin).unwrap_or_default();
+                let competes = rule.overlap == Overlap::MostSpecific;
+                let contest = origins.iter().position(|origin| competes && *origin == rule.origin);
                 Ok(Compiled { rule, lane, contest })
             })
             .collect::<Result<_, PolicyError>>()?;
         Ok(Self { rules, search })
     }
 
-    /// The lane of a call: the winners of all origins together. `None` when nothing governs it.
-    pub(super) fn route(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Option<Lane> {
+    /// The lane of a call: the winners of all contests together. `None` when nothing governs it.
+    ///
+    /// # Errors
+    /// [`LaneError`] when too many govern it.
+    pub(super) fn route(
+        &self,
+        method: &Method,
+        url: &CanonicalUrl,
+        labels: &Labels,
+    ) -> Result<Option<Lane>, LaneError> {
         let winners = self.winners(method, url, labels);
-        match winners.as_slice() {
-            [] => None,
-            [only] => self.rules.get(*only).map(|winner| winner.lane.clone()),
-            several => {
-                let parts = several.iter().filter_map(|at| self.rules.get(*at));
-                // Never refused: `compile` let no more origins in than a lane can name.
-                Lane::of(parts.map(|winner| winner.rule.governed_by.clone()).collect()).ok()
+        let fairness = labels.get(Labels::FAIRNESS_KEY).map(|_| Labels::FAIRNESS_KEY);
+        let parts = || winners.iter().filter_map(|(_, at)| self.rules.get(*at));
+        let scope = parts().flat_map(|part| part.rule.scope.labels()).map(|label| &**label);
+        let names: Vec<&str> = scope.chain(fairness).collect();
+        let mut alone = parts();
+        match (alone.next(), alone.next()) {
+            (None, _) => Ok(None),
+            (Some(only), None) if names.is_empty() => Ok(Some(only.lane.clone())),
+            _ => {
+                let governed_by = parts().map(|winner| winner.rule.governed_by.clone()).collect();
+                Lane::scoped(governed_by, labels, &names).map(Some)
             }
         }
     }
 
-    /// At most one rule per origin.
-    fn winners(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Vec<usize> {
-        let mut winners: Vec<(usize, usize)> = Vec::new();
+    /// Every rule whose pattern matches, the most literal first, with what came of it.
+    pub(super) fn candidates(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Vec<Candidate> {
+        let winners = self.winners(method, url, labels);
+        let mut matching = Vec::new();
+        self.for_each_match(url, |at| matching.push(at));
+        matching.sort_unstable();
+        let judged = matching.into_iter().filter_map(|at| {
+            let found = self.rules.get(at)?;
+            let winner =
+                |contest| winners.iter().find(|(other, _)| *other == Some(contest)).map(|(_, at)| *at);
+            let verdict = match found.rule.judge(method, labels) {
+                Verdict::Applies => match found.contest.and_then(winner).filter(|best| *best != at) {
+                    Some(best) => Verdict::Outranked(self.rules.get(best)?.rule.governed_by.policy.clone()),
+                    None => Verdict::Applies,
+                },
+                refused => refused,
+            };
+            Some(Candidate { policy: found.rule.governed_by.policy.clone(), verdict })
+        });
+        judged.collect()
+    }
+
+    /// The contests with the rule that won each, and the rules that compete with none.
+    fn winners(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Vec<(Option<usize>, usize)> {
+        let mut winners: Vec<(Option<usize>, usize)> = Vec::new();
         self.for_each_match(url, |at| {
             let Some(Compiled { rule, contest, .. }) = self.rules.get(at) else { return };
-            if !rule.methods.contains(method) || !rule.labels.iter().all(|label| label.holds(labels)) {
+            if rule.judge(method, labels) != Verdict::Applies {
                 return;
             }
-            match winners.iter_mut().find(|(other, _)| other == contest) {
+            match winners.iter_mut().find(|(other, _)| contest.is_some() && other == contest) {
                 Some((_, best)) => *best = at.min(*best),
                 None => winners.push((*contest, at)),
             }
         });
-        winners.into_iter().map(|(_, at)| at).collect()
+        winners
     }
 
     fn for_each_match(&self, url: &CanonicalUrl, mut found: impl FnMut(usize)) {
@@ -119,6 +181,22 @@ impl Matcher {
                 let matching = self.rules.iter().enumerate();
                 matching.filter(|(_, rule)| rule.rule.pattern.matches(url)).for_each(|(at, _)| found(at));
             }
+        }
+    }
+}
+
+impl Rule {
+    /// Whether it governs a call whose url it matches, if it were alone.
+    fn judge(&self, method: &Method, labels: &Labels) -> Verdict {
+        if !self.methods.is_empty() && !self.methods.contains(method) {
+            return Verdict::OtherMethod;
+        }
+        if let Some(broken) = self.labels.iter().find(|label| !label.holds(labels)) {
+            return Verdict::OtherLabel(broken.clone());
+        }
+        match self.scope.missing_in(labels) {
+            Some(label) => Verdict::NoLabel(label.to_owned()),
+            None => Verdict::Applies,
         }
     }
 }
@@ -171,12 +249,18 @@ mod tests {
             pattern: UrlPattern::parse(pattern).expect(pattern),
             methods: vec![Method::GET],
             labels: Vec::new(),
+            overlap: Overlap::MostSpecific,
+            scope: Scope::default(),
         }
+    }
+
+    fn key_of(lane: Result<Option<Lane>, LaneError>) -> Option<String> {
+        lane.expect("few policies").map(|lane| lane.key().to_string())
     }
 
     fn route(rules: Vec<Rule>, at: &str) -> Option<String> {
         let matcher = Matcher::compile(rules).expect("small");
-        matcher.route(&Method::GET, &url(at), &Labels::default()).map(|lane| lane.key().to_string())
+        key_of(matcher.route(&Method::GET, &url(at), &Labels::default()))
     }
 
     #[test]
@@ -207,8 +291,7 @@ mod tests {
         ];
         let matcher = Matcher::compile(vec![narrow, rule("wide", "x", 1, "https://h.org/*")]).expect("small");
         let lane = |method: Method, pairs: &[(&str, &str)]| {
-            let lane = matcher.route(&method, &url("https://h.org/a"), &labels(pairs));
-            lane.map(|lane| lane.key().to_string())
+            key_of(matcher.route(&method, &url("https://h.org/a"), &labels(pairs)))
         };
         assert_eq!(lane(Method::GET, &[("org", "ACME")]).as_deref(), Some("narrow@1"));
         assert_eq!(lane(Method::GET, &[("org", "ACME"), ("service", "action")]).as_deref(), Some("narrow@1"));
@@ -222,14 +305,60 @@ mod tests {
     }
 
     #[test]
+    fn policies_that_apply_together_do_and_their_labels_name_the_lane() {
+        let beside = |name: &str, order: u64, scope: &[&str]| {
+            let mut rule = rule(name, "file", order, "https://h.org/*");
+            (rule.overlap, rule.scope) = (Overlap::All, Scope::new(scope).expect("valid"));
+            rule
+        };
+        let rules = vec![
+            beside("global", 0, &[]),
+            beside("org", 1, &["org"]),
+            beside("mart", 2, &["org", "datamart"]),
+            rule("cap", "x", 3, "https://h.org/*"),
+            rule("narrow", "x", 4, "https://h.org/a*"),
+        ];
+        let matcher = Matcher::compile(rules).expect("small");
+        let at = url("https://h.org/ab");
+        let route = |pairs: &[(&str, &str)]| key_of(matcher.route(&Method::GET, &at, &labels(pairs)));
+        assert_eq!(route(&[]).as_deref(), Some("global@1+narrow@1"));
+        assert_eq!(route(&[("org", "7"), ("other", "1")]).as_deref(), Some("global@1+narrow@1+org@1;org=7"));
+        assert_eq!(
+            route(&[("datamart", "d"), ("org", "7"), ("fairness_key", "f")]).as_deref(),
+            Some("global@1+mart@1+narrow@1+org@1;datamart=d;fairness_key=f;org=7")
+        );
+        let verdicts = matcher.candidates(&Method::GET, &at, &labels(&[("org", "7")]));
+        let verdict_of = |name: &str| {
+            verdicts.iter().find(|found| found.policy == id(name)).map(|found| found.verdict.clone())
+        };
+        assert_eq!(verdict_of("global"), Some(Verdict::Applies));
+        assert_eq!(verdict_of("mart"), Some(Verdict::NoLabel("datamart".to_owned())));
+        assert_eq!(verdict_of("cap"), Some(Verdict::Outranked(id("narrow"))));
+        let posted = matcher.candidates(&Method::POST, &at, &Labels::default());
+        assert!(posted.iter().all(|found| found.verdict == Verdict::OtherMethod));
+    }
+
+    #[test]
+    fn an_event_under_too_many_policies_is_refused_and_not_let_through() {
+        let rules = (0..13).map(|n| {
+            let mut rule = rule(&format!("p{n}"), "file", n, "https://h.org/*");
+            rule.overlap = Overlap::All;
+            rule
+        });
+        let matcher = Matcher::compile(rules.collect()).expect("small");
+        let refused = matcher.route(&Method::GET, &url("https://h.org/a"), &Labels::default());
+        assert_eq!(refused, Err(LaneError::TooManyPolicies { given: 13 }));
+    }
+
+    #[test]
     fn hostile_patterns_stay_within_their_bound() {
         let rules: Vec<Rule> = (0..200)
             .map(|n| rule(&format!("p{n}"), "x", n, &format!("https://h.org/{}{n}", "*a".repeat(31))))
             .collect();
         let matcher = Matcher::compile(rules).expect("within the bound");
         let target = url(&format!("https://h.org/{}7", "a".repeat(1_000)));
-        let lane = matcher.route(&Method::GET, &target, &Labels::default()).expect("governed");
-        assert_eq!(lane.key().as_str(), "p7@1");
+        let lane = key_of(matcher.route(&Method::GET, &target, &Labels::default()));
+        assert_eq!(lane.as_deref(), Some("p7@1"));
     }
 
     #[test]
@@ -290,7 +419,7 @@ mod tests {
             let winners: Vec<PolicyRef> = winners.into_iter().map(|(_, part)| part).collect();
             let expected = (!winners.is_empty()).then(|| Lane::of(winners).expect("few"));
             let found = Matcher::compile(rules).expect("small").route(&Method::GET, &target, &Labels::default());
-            prop_assert_eq!(found, expected);
+            prop_assert_eq!(found, Ok(expected));
         }
     }
 }

@@ -12,6 +12,7 @@
 mod book;
 mod document;
 mod lifecycle;
+mod limits;
 mod matcher;
 mod pattern;
 mod runtime;
@@ -20,12 +21,14 @@ mod spec;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use book::{Book, BookError, Origin, Policy};
+pub use book::{Book, BookError, Origin, Pause, Policy};
 pub use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle, State, TransitionError};
+pub use limits::{LimitError, Limits, Pace, Period, Quota, Window};
+pub use matcher::{Candidate, Verdict};
 pub use pattern::{PatternError, UrlPattern};
 pub use runtime::{PolicyChange, Runtime, RuntimePolicy};
 pub use service::{ChangeError, Policies};
-pub use spec::{Family, LabelCondition, Limits, Pace, Spec, SpecError};
+pub use spec::{Family, LabelCondition, Overlap, Scope, ScopeError, Spec};
 
 use crate::event::LaneError;
 use crate::store::StoreError;

@@ -5,10 +5,11 @@ use std::fmt;
 
 use http::Method;
 
-use crate::event::{CanonicalUrl, Labels, Lane, PolicyId, PolicyRef};
-use crate::policy::matcher::{Matcher, Rule};
+use crate::event::{CanonicalUrl, Labels, Lane, LaneError, PolicyId, PolicyRef};
+use crate::policy::matcher::{Candidate, Matcher, Rule};
 use crate::policy::{
-    Book, Family, GenerationState, LabelCondition, Limits, Origin, Policy, PolicyError, UrlPattern,
+    Book, Family, GenerationState, LabelCondition, Limits, Origin, Overlap, Pause, Policy, PolicyError,
+    Scope, UrlPattern,
 };
 
 /// Everything deployed or draining at one moment.
@@ -26,7 +27,7 @@ pub struct RuntimePolicy {
     pub origin: Origin,
     /// Which addresses.
     pub pattern: UrlPattern,
-    /// Which verbs.
+    /// Which verbs; none means all.
     pub methods: Vec<Method>,
     /// Which labels.
     pub labels: Vec<LabelCondition>,
@@ -34,6 +35,12 @@ pub struct RuntimePolicy {
     pub limits: Limits,
     /// What happens when there is no room.
     pub family: Family,
+    /// Whether others of its origin apply beside it.
+    pub overlap: Overlap,
+    /// By which labels its limits are told apart.
+    pub scope: Scope,
+    /// An operator's hold.
+    pub pause: Option<Pause>,
     /// Its deployed lives, by number; at most one is active.
     pub generations: BTreeMap<u32, GenerationState>,
     order: u64,
@@ -63,11 +70,24 @@ impl Runtime {
         Ok(Self { policies, matcher })
     }
 
-    /// The lane of a call: of each origin the most specific active policy that governs it, all together.
-    /// `None` when nothing does.
-    #[must_use]
-    pub fn route(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Option<Lane> {
+    /// The lane of a call: of each origin the most specific active policy that governs it, or all of them where
+    /// they overlap, together. `None` when nothing does.
+    ///
+    /// # Errors
+    /// [`LaneError`] when more policies govern it than a lane can name.
+    pub fn route(
+        &self,
+        method: &Method,
+        url: &CanonicalUrl,
+        labels: &Labels,
+    ) -> Result<Option<Lane>, LaneError> {
         self.matcher.route(method, url, labels)
+    }
+
+    /// Every active policy whose pattern matches a call, the most literal first, and whether it applies.
+    #[must_use]
+    pub fn candidates(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Vec<Candidate> {
+        self.matcher.candidates(method, url, labels)
     }
 
     /// All policies, by id.
@@ -105,6 +125,9 @@ impl RuntimePolicy {
             labels: spec.labels,
             limits: spec.limits,
             family: spec.family,
+            overlap: spec.overlap,
+            scope: spec.scope,
+            pause: policy.pause().cloned(),
             generations,
             order: policy.order,
         })
@@ -125,6 +148,8 @@ impl RuntimePolicy {
             pattern: self.pattern.clone(),
             methods: self.methods.clone(),
             labels: self.labels.clone(),
+            overlap: self.overlap,
+            scope: self.scope.clone(),
         })
     }
 }
@@ -148,7 +173,7 @@ mod tests {
 
     fn lane(runtime: &Runtime) -> Option<String> {
         let lane = runtime.route(&Method::GET, &url("https://h.org/x"), &Labels::default());
-        lane.map(|lane| lane.key().to_string())
+        lane.expect("few policies").map(|lane| lane.key().to_string())
     }
 
     #[test]

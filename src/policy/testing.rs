@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use http::Method;
 
 use crate::event::{CanonicalUrl, Labels, PolicyId};
-use crate::policy::{Family, LabelCondition, Limits, Pace, Spec, UrlPattern};
+use crate::policy::{Family, LabelCondition, Limits, Overlap, Pace, Scope, Spec, UrlPattern};
 use crate::store::{DocumentStore, Expect, StoreError, Version};
 
 pub(crate) fn id(text: &str) -> PolicyId {
@@ -39,6 +39,8 @@ pub(crate) fn spec_for(pattern: &str, starts_per_second: f64, labels: Vec<LabelC
             ..Limits::default()
         },
         family: Family::Wait,
+        overlap: Overlap::MostSpecific,
+        scope: Scope::default(),
     }
 }
 

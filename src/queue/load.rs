@@ -21,16 +21,16 @@ pub struct Loaded {
 
 impl Queue {
     /// Hands out a page of a lane. One load per lane at a time; every entry is handed out once until it is
-    /// settled.
+    /// settled. With `all_due`, entries that are put off are handed out whenever they are due.
     ///
     /// # Errors
     /// [`QueueError`] when the store cannot be read; nothing was handed out then.
-    pub async fn load(&self, lane: &LaneKey, limit: ReadLimit) -> Result<Loaded, QueueError> {
+    pub async fn load(&self, lane: &LaneKey, limit: ReadLimit, all_due: bool) -> Result<Loaded, QueueError> {
         let Some(start) = self.0.lanes().begin_load(lane) else { return Ok(Loaded::default()) };
-        let now = self.0.clock.now();
-        let asked_due = start.next_due.is_some_and(|due| due <= now);
+        let until = if all_due { Timestamp::MAX } else { self.0.clock.now() };
+        let asked_due = start.next_due.is_some_and(|due| due <= until);
         let due = if asked_due {
-            self.0.store.read_due(lane, now, &start.skip, limit).await?
+            self.0.store.read_due(lane, until, &start.skip, limit).await?
         } else {
             DuePage::default()
         };

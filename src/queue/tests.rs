@@ -50,7 +50,7 @@ impl World {
     }
 
     async fn load(&self) -> Loaded {
-        self.queue.load(lane().key(), PAGE).await.expect("loads")
+        self.queue.load(lane().key(), PAGE, false).await.expect("loads")
     }
 
     async fn signalled(&mut self) -> Vec<LaneKey> {

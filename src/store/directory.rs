@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::{StoreError, access};
+use super::{StoreError, UsageLog, access};
 
-/// Format version of the directory as a whole.
-pub const DIRECTORY_FORMAT: u32 = 1;
+/// Format version of the directory as a whole. Format 1 had no `limits/`; it is brought up to this one when it is opened.
+pub const DIRECTORY_FORMAT: u32 = 2;
 /// Size of the ballast file.
 pub const BALLAST_BYTES: u64 = 4 * 1024 * 1024;
 /// What appends leave free: two segments, a settlements' reserve and the index's growth.
@@ -69,9 +69,13 @@ impl DataDir {
             // Gives back what the last start put aside; without it even an open can fail.
             let _ = fs::remove_file(dir.root.join("ballast"));
         }
-        dir.check_format()?;
+        let found = dir.check_format()?;
         for room in ["journal", "dead", "documents", "limits"] {
             access::make_room(&dir.root.join(room))?;
+        }
+        if found < DIRECTORY_FORMAT {
+            UsageLog::lay_open(&dir.limits())?;
+            dir.write_format()?;
         }
         dir.fill_ballast();
         sync_dir(&dir.root)?;
@@ -146,7 +150,8 @@ impl DataDir {
         disk_bytes(&self.root)
     }
 
-    fn check_format(&self) -> Result<(), StoreError> {
+    /// The format of the directory, which is not above ours; a new one gets ours.
+    fn check_format(&self) -> Result<u32, StoreError> {
         let path = self.root.join("FORMAT");
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -155,17 +160,23 @@ impl DataDir {
         };
         // Empty: a first start that was cut short.
         if text.is_empty() {
-            return write_synced(&path, &format!("{DIRECTORY_FORMAT}\n"))
-                .map_err(|error| StoreError::io("write", &path, error));
+            self.write_format()?;
+            return Ok(DIRECTORY_FORMAT);
         }
         match text.trim().parse() {
-            Ok(DIRECTORY_FORMAT) => Ok(()),
+            Ok(found @ 1..=DIRECTORY_FORMAT) => Ok(found),
             found => Err(StoreError::Format {
                 what: path.display().to_string(),
                 found: found.unwrap_or(0),
                 known: DIRECTORY_FORMAT,
             }),
         }
+    }
+
+    fn write_format(&self) -> Result<(), StoreError> {
+        let path = self.root.join("FORMAT");
+        write_synced(&path, &format!("{DIRECTORY_FORMAT}\n"))
+            .map_err(|error| StoreError::io("write", &path, error))
     }
 
     /// Puts the ballast aside while there is plenty of room; its lack is no reason not to start.
@@ -282,11 +293,25 @@ mod tests {
     fn another_format_is_refused_and_a_half_written_one_completed() {
         let temp = tempfile::tempdir().expect("temp");
         drop(DataDir::open(temp.path()).expect("opens"));
-        fs::write(temp.path().join("FORMAT"), "2\n").expect("writes");
-        assert!(matches!(DataDir::open(temp.path()), Err(StoreError::Format { found: 2, .. })));
-        fs::write(temp.path().join("FORMAT"), "").expect("writes");
+        let format = temp.path().join("FORMAT");
+        fs::write(&format, "3\n").expect("writes");
+        assert!(matches!(DataDir::open(temp.path()), Err(StoreError::Format { found: 3, .. })));
+        fs::write(&format, "").expect("writes");
         DataDir::open(temp.path()).expect("opens");
-        assert_eq!(fs::read_to_string(temp.path().join("FORMAT")).expect("there"), "1\n");
+        assert_eq!(fs::read_to_string(&format).expect("there"), "2\n");
+    }
+
+    #[test]
+    fn the_first_format_gets_a_record_of_usages_that_knows_of_no_orderly_end() {
+        let temp = tempfile::tempdir().expect("temp");
+        let dir = DataDir::open(temp.path()).expect("opens");
+        let (format, limits) = (temp.path().join("FORMAT"), dir.limits());
+        drop(dir);
+        fs::write(&format, "1\n").expect("writes");
+        assert_eq!(fs::read_dir(&limits).expect("there").count(), 0);
+        drop(DataDir::open(temp.path()).expect("opens"));
+        assert_eq!(fs::read_to_string(&format).expect("there"), "2\n");
+        assert_eq!(fs::read_dir(&limits).expect("there").count(), 1);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 use tracing::{debug, error, trace};
 
+use crate::clock::Timestamp;
 use crate::event::Lane;
 use crate::telemetry::names;
 
@@ -163,6 +164,8 @@ impl DispatchLag {
 pub struct LimitViolated<'a> {
     /// The policy.
     pub policy: &'a str,
+    /// The kind of limit.
+    pub limit: &'static str,
     /// How many starts too many; zero shows the counter without a word.
     pub count: u64,
 }
@@ -170,9 +173,32 @@ pub struct LimitViolated<'a> {
 impl LimitViolated<'_> {
     /// Counts them, loudly: a broken promise is a defect.
     pub fn emit(&self) {
-        counter!(names::LIMIT_VIOLATIONS.name, "policy" => self.policy.to_owned()).increment(self.count);
+        counter!(names::LIMIT_VIOLATIONS.name, "policy" => self.policy.to_owned(), "limit" => self.limit)
+            .increment(self.count);
         if self.count > 0 {
-            error!(policy = self.policy, count = self.count, "starts beyond the limit");
+            error!(policy = self.policy, limit = self.limit, count = self.count, "starts beyond the limit");
+        }
+    }
+}
+
+/// The configuration file was read while the daemon runs, or at its start.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfigReloaded {
+    /// Whether it was put in force; the reason why not is logged where it is known.
+    pub is_applied: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl ConfigReloaded {
+    /// Counts it.
+    pub fn emit(&self) {
+        let count = |result, count| counter!(names::CONFIG_RELOADS.name, "result" => result).increment(count);
+        count("applied", u64::from(self.is_applied));
+        count("refused", u64::from(!self.is_applied));
+        if self.is_applied {
+            let at_s = self.at.since(Timestamp::ZERO).as_secs_f64();
+            gauge!(names::CONFIG_LAST_RELOAD.name).set(at_s);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Gauges: set in one place from a snapshot of the whole, so that no two rooms write the same figure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use metrics::gauge;
 
@@ -26,8 +26,14 @@ pub struct PolicyGauges {
     pub oldest: Option<Timestamp>,
     /// The pace, in starts per second.
     pub permits_per_second: Option<f64>,
-    /// Most starts in any sliding second of late, where the limiter has counted.
-    pub window_peak: Option<u64>,
+    /// Most starts in any window of late, by kind of limit: the highest over all label values.
+    pub window_peaks: BTreeMap<&'static str, u64>,
+    /// What is left of the quota, where there is one: the least over all label values.
+    pub quota_remaining: Option<u64>,
+    /// Combinations of label values with counters of their own.
+    pub limit_keys: Option<u64>,
+    /// Lanes that may not send although their limits have room, by reason.
+    pub held: BTreeMap<&'static str, u64>,
 }
 
 /// Everything at one moment.
@@ -58,6 +64,7 @@ impl Gauges {
             let empty = PolicyGauges {
                 policy: gone.clone(),
                 permits_per_second: Some(0.0),
+                limit_keys: Some(0),
                 ..PolicyGauges::default()
             };
             set_policy(&empty, snapshot.now);
@@ -92,8 +99,19 @@ fn set_policy(row: &PolicyGauges, now: Timestamp) {
     if let Some(permits) = row.permits_per_second {
         gauge!(names::LIMIT_PERMITS_PER_SECOND.name, "policy" => row.policy.clone()).set(permits);
     }
-    if let Some(peak) = row.window_peak {
-        gauge!(names::LIMIT_WINDOW_PEAK.name, "policy" => row.policy.clone()).set(figure(peak));
+    for (limit, peak) in &row.window_peaks {
+        gauge!(names::LIMIT_WINDOW_PEAK.name, "policy" => row.policy.clone(), "limit" => *limit)
+            .set(figure(*peak));
+    }
+    if let Some(remaining) = row.quota_remaining {
+        gauge!(names::QUOTA_REMAINING.name, "policy" => row.policy.clone()).set(figure(remaining));
+    }
+    if let Some(keys) = row.limit_keys {
+        gauge!(names::LIMIT_KEYS.name, "policy" => row.policy.clone()).set(figure(keys));
+    }
+    for (reason, lanes) in &row.held {
+        gauge!(names::LANES_HELD.name, "policy" => row.policy.clone(), "reason" => *reason)
+            .set(figure(*lanes));
     }
 }
 

@@ -11,8 +11,8 @@ pub mod names;
 mod recorder;
 
 pub use events::{
-    AttemptFinished, DispatchLag, EntryCompleted, EventsEnqueued, EventsRejected, LimitViolated, QueueWaited,
-    RetryScheduled, Source, StoreFailed, StoreOperation, policy_label,
+    AttemptFinished, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued, EventsRejected,
+    LimitViolated, QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation, policy_label,
 };
 pub use gauges::{Gauges, PolicyGauges, Snapshot};
 pub use recorder::{MetricsHandle, RecorderError, install};

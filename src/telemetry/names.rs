@@ -170,14 +170,49 @@ pub const LIMIT_PERMITS_PER_SECOND: Metric = gauge(
 pub const LIMIT_WINDOW_PEAK: Metric = gauge(
     "tidegate_limit_window_peak",
     Some(metrics::Unit::Count),
-    &["policy"],
-    "Most starts counted in any sliding second of late: the limiter's check on itself.",
+    &["policy", "limit"],
+    "Most starts counted in any window of the last minute, by kind of limit (pace, window, quota), the highest over \
+     all label values: the limiter's check on itself.",
 );
 /// Starts beyond a limit.
 pub const LIMIT_VIOLATIONS: Metric = counter(
     "tidegate_limit_violations_total",
-    &["policy"],
+    &["policy", "limit"],
     "Starts beyond a limit, found by the limiter's check on itself: anything above 0 is a defect.",
+);
+/// What is left of quotas.
+pub const QUOTA_REMAINING: Metric = gauge(
+    "tidegate_quota_remaining",
+    Some(metrics::Unit::Count),
+    &["policy"],
+    "Starts that are left of the quota in the present period, the least over all label values.",
+);
+/// Counters in use.
+pub const LIMIT_KEYS: Metric = gauge(
+    "tidegate_limit_keys",
+    Some(metrics::Unit::Count),
+    &["policy"],
+    "Combinations of label values that have counters of their own at present.",
+);
+/// Lanes that may not send.
+pub const LANES_HELD: Metric = gauge(
+    "tidegate_lanes_held",
+    Some(metrics::Unit::Count),
+    &["policy", "reason"],
+    "Lanes that may not send although their limits have room: paused, retry_after or breaker.",
+);
+/// Reads of the configuration file.
+pub const CONFIG_RELOADS: Metric = counter(
+    "tidegate_config_reloads_total",
+    &["result"],
+    "Times that the configuration file was read, by result: applied or refused.",
+);
+/// The last good one.
+pub const CONFIG_LAST_RELOAD: Metric = gauge(
+    "tidegate_config_last_reload_success_timestamp_seconds",
+    Some(metrics::Unit::Seconds),
+    &[],
+    "When the configuration file was last put in force.",
 );
 /// How long the store took.
 pub const STORE_OPERATION_DURATION: Metric = histogram(
@@ -220,6 +255,11 @@ pub const ALL: &[Metric] = &[
     LIMIT_PERMITS_PER_SECOND,
     LIMIT_WINDOW_PEAK,
     LIMIT_VIOLATIONS,
+    QUOTA_REMAINING,
+    LIMIT_KEYS,
+    LANES_HELD,
+    CONFIG_RELOADS,
+    CONFIG_LAST_RELOAD,
     STORE_OPERATION_DURATION,
     STORE_ERRORS,
     STORE_DISK_BYTES,

@@ -117,9 +117,10 @@ mod tests {
         RetryScheduled { policy, cause: "5xx" }.emit();
         QueueWaited { policy, waited: took }.emit();
         DispatchLag { lag: took }.emit();
-        LimitViolated { policy, count: 0 }.emit();
+        LimitViolated { policy, limit: "pace", count: 0 }.emit();
         StoreOperation { op: "append", took }.emit();
         StoreFailed { op: "append" }.emit();
+        ConfigReloaded { is_applied: true, at: Timestamp::from_millis(1_500) }.emit();
         Gauges::default().set(&full_snapshot());
     }
 
@@ -128,7 +129,10 @@ mod tests {
             policy: "p".to_owned(),
             ready: 7,
             permits_per_second: Some(0.5),
-            window_peak: Some(3),
+            window_peaks: [("pace", 3)].into(),
+            quota_remaining: Some(4),
+            limit_keys: Some(1),
+            held: [("paused", 1)].into(),
             ..PolicyGauges::default()
         };
         Snapshot { now: Timestamp::from_millis(1_500), policies: vec![row], store_disk_bytes: 9 }

@@ -80,9 +80,11 @@ async fn app(root: &std::path::Path, starts: Arc<Mutex<Vec<(u64, u64)>>>) -> App
     let options =
         DeliveryOptions { egress: EgressGuard::new(&config.egress.allow), ..DeliveryOptions::default() };
     let inner = HttpDeliverer::new(options, clock.clone()).expect("a client");
-    let documents = Arc::new(store.documents());
+    let (documents, usages) = (Arc::new(store.documents()), Arc::new(store.usages()));
     let deliver = Arc::new(Noted { inner, clock: clock.clone(), starts });
-    App::over(&config, Seams { clock, store: Arc::new(store), documents, deliver }).await.expect("an app")
+    App::over(&config, Seams { clock, store: Arc::new(store), documents, usages, deliver })
+        .await
+        .expect("an app")
 }
 
 /// Of what the limit allows between the first start and the last, in per cent.

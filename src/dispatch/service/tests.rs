@@ -12,10 +12,11 @@ use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
 use crate::dispatch::{DispatchHandle, Options, Parts, RetryPolicy, Service};
 use crate::event::{Event, EventId, Labels, Lane, Outcome};
+use crate::limit::Gate;
 use crate::policy::{Book, Runtime, testing};
 use crate::queue::{Accept, Queue};
 use crate::store::memory::{FailPoint, MemoryStore};
-use crate::store::{Appended, EntryStore};
+use crate::store::{Appended, EntryStore, MemoryUsages};
 
 /// Notes every call when it is first polled; its path says what becomes of it.
 #[derive(Default)]
@@ -77,7 +78,8 @@ async fn set_up(store: Arc<MemoryStore>, clock: Clock) -> (Service, Stage) {
         deliver: Arc::new(endpoint),
         clock: clock.clone(),
         options: Options { retry, ..Options::default() },
-        silent_until: Timestamp::ZERO,
+        gate: Gate::new(),
+        usages: Arc::new(MemoryUsages::new()),
         dice: fastrand::Rng::with_seed(1),
     });
     let running = tokio::spawn(std::future::ready(()));
@@ -130,7 +132,7 @@ async fn calls_leave_in_the_order_of_acceptance_and_the_queue_becomes_empty() {
     assert_eq!(stage.called(), ids);
     assert!(stage.queue.is_empty());
     let figures = in_time(stage.handle.figures()).await.expect("runs");
-    assert_eq!((figures.planner.inflight, figures.planner.lanes), (0, 0));
+    assert_eq!((figures.inflight, figures.lanes), (0, 0));
     stage.handle.stop(Duration::ZERO);
     in_time(stage.running).await.expect("no panic");
     assert_eq!(stage.handle.figures().await, None);

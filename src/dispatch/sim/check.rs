@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::{EventId, Lane, LaneKey, PolicyId, Settlement};
+use crate::policy::Window;
 
-const SECOND: Duration = Duration::from_secs(1);
+/// Starts are remembered so long: longer than every window.
+const MEMORY: Duration = Duration::from_secs(61);
+const MINUTE_MS: u64 = 60_000;
 
-/// What a policy allows at the moment: starts per sliding second, calls in flight.
-#[derive(Debug, Clone, Copy)]
+/// What a policy allows at the moment: starts per sliding window and per minute of the clock, calls in flight.
+#[derive(Debug, Clone)]
 pub(super) struct Allowed {
-    pub(super) per_second: usize,
+    pub(super) windows: Vec<Window>,
+    pub(super) per_minute: Option<usize>,
     pub(super) slots: usize,
 }
 
@@ -26,6 +30,8 @@ pub(super) struct Facts {
 pub(super) struct Checker {
     pub(super) allowed: BTreeMap<PolicyId, Allowed>,
     pub(super) starts: BTreeMap<PolicyId, VecDeque<Timestamp>>,
+    /// Starts under a quota by minute.
+    pub(super) under_quota: BTreeMap<(PolicyId, u64), usize>,
     pub(super) under_way: BTreeMap<EventId, Lane>,
     /// The newest entry per lane that has had its first attempt.
     pub(super) newest: BTreeMap<LaneKey, EventId>,
@@ -72,11 +78,23 @@ impl Checker {
         };
         let starts = self.starts.entry(policy.clone()).or_default();
         starts.push_back(at);
-        while starts.front().is_some_and(|start| *start + SECOND <= at) {
+        while starts.front().is_some_and(|start| *start + MEMORY <= at) {
             starts.pop_front();
         }
-        if starts.len() > allowed.per_second {
-            return Err(format!("{} starts under {policy} in the second before {at}", starts.len()));
+        for window in &allowed.windows {
+            let recent = starts.iter().rev().take_while(|start| **start + window.length() > at).count();
+            if recent > window.calls().get() as usize {
+                return Err(format!("{recent} starts under {policy} in {:?} before {at}", window.length()));
+            }
+        }
+        if let Some(most) = allowed.per_minute {
+            // A quota counts from when it was brought in.
+            let minute = (policy.clone(), at.as_millis() / MINUTE_MS);
+            let used = self.under_quota.entry(minute).or_default();
+            *used += 1;
+            if *used > most {
+                return Err(format!("{used} starts under {policy} in the minute of {at}"));
+            }
         }
         let governs = |lane: &&Lane| lane.policies().iter().any(|part| part.policy == *policy);
         let calls = self.under_way.values().filter(governs).count() + 1;
@@ -131,11 +149,12 @@ mod tests {
 
     const AT: Timestamp = Timestamp::from_millis(10_000);
 
-    fn checker(per_second: usize, slots: usize) -> (Checker, Lane) {
+    fn checker(per_second: i64, slots: usize) -> (Checker, Lane) {
         let policy = testing::id("p");
         let lane = Lane::of(vec![PolicyRef { policy: policy.clone(), generation: 1 }]).expect("valid");
         let mut checker = Checker::default();
-        checker.allowed.insert(policy, Allowed { per_second, slots });
+        let windows = vec![Window::new(per_second, 1000).expect("valid")];
+        checker.allowed.insert(policy, Allowed { windows, per_minute: Some(4), slots });
         (checker, lane)
     }
 
@@ -157,7 +176,7 @@ mod tests {
         assert!(c.start(&lane, id(7), late, AT).expect_err("late").contains("after its expiry"));
 
         let (mut c, lane) = checker(2, 10);
-        let last = AT + SECOND - Duration::from_nanos(1);
+        let last = AT + Duration::from_nanos(999_999_999);
         c.start(&lane, id(1), PLAIN, AT).expect("fine");
         c.start(&lane, id(2), PLAIN, AT).expect("fine");
         assert!(c.start(&lane, id(3), PLAIN, last).expect_err("pace").contains("3 starts"));
@@ -165,6 +184,10 @@ mod tests {
         let (mut c, lane) = checker(10, 1);
         c.start(&lane, id(1), PLAIN, AT).expect("fine");
         assert!(c.start(&lane, id(2), PLAIN, AT).expect_err("slots").contains("2 calls"));
+
+        let (mut c, lane) = checker(10, 10);
+        (1..5).for_each(|n| c.start(&lane, id(n), PLAIN, AT).expect("fine"));
+        assert!(c.start(&lane, id(5), PLAIN, last).expect_err("quota").contains("in the minute"));
 
         let (mut c, lane) = checker(10, 1);
         c.allowed.clear();

@@ -3,6 +3,7 @@
 
 mod check;
 mod store;
+mod totals;
 mod world;
 
 use world::{Sabotage, World};
@@ -16,7 +17,7 @@ fn run(seed: u64, sabotage: Sabotage) -> Result<World, String> {
 
 #[test]
 fn two_hundred_seeds_keep_every_rule() {
-    let mut totals = world::Totals::default();
+    let mut totals = totals::Totals::default();
     for seed in 0..200 {
         match run(seed, Sabotage::None) {
             Ok(world) => totals.add(&world),
@@ -40,12 +41,14 @@ fn replay_one_seed() {
 fn broken_worlds_are_caught() {
     for (sabotage, complaint) in [
         (Sabotage::NoPace, "starts under"),
+        (Sabotage::NoWindow, "starts under"),
+        (Sabotage::NoRecord, "starts under"),
         (Sabotage::NoSlots, "in flight under"),
         (Sabotage::FastClock, "before its due"),
         (Sabotage::Backwards, "after the newer"),
         (Sabotage::LostWork, "not drained"),
     ] {
-        let complaints: Vec<String> = (0..12).filter_map(|seed| run(seed, sabotage).err()).collect();
+        let complaints: Vec<String> = (0..60).filter_map(|seed| run(seed, sabotage).err()).collect();
         assert!(
             complaints.iter().any(|found| found.contains(complaint)),
             "{sabotage:?} went unnoticed: {complaints:?}"

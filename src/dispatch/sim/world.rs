@@ -14,10 +14,10 @@ use crate::clock::Timestamp;
 use crate::dispatch::retry::RetryPolicy;
 use crate::dispatch::sim::check::{Allowed, Checker};
 use crate::dispatch::sim::store::ModelQueue;
-use crate::dispatch::{Effect, Input, Options, Planner, Settled, Ticket};
-use crate::event::{Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Settlement};
-use crate::limit::Gate;
-use crate::policy::{Book, GenerationState, Limits, Origin, Runtime, Spec, testing};
+use crate::dispatch::{BreakerPolicy, Effect, Input, Options, Planner, Settled, Ticket};
+use crate::event::{Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef};
+use crate::limit::{Ask, Blind, Consumed, Gate};
+use crate::policy::{Book, GenerationState, Limits, Origin, Period, Quota, Runtime, Spec, Window, testing};
 use crate::store::ReadLimit;
 
 /// Arrivals, edits and crashes end after this.
@@ -32,6 +32,8 @@ const POLICIES: u64 = 4;
 pub(super) enum Sabotage {
     None,
     NoPace,
+    NoWindow,
+    NoRecord,
     NoSlots,
     FastClock,
     Backwards,
@@ -44,6 +46,7 @@ enum Happening {
     Crash,
     CallEnd { epoch: u32, ticket: Ticket, id: EventId, outcome: Outcome, started_at: Timestamp },
     Page { epoch: u32, lane: LaneKey, limit: ReadLimit },
+    Record { epoch: u32, asks: Vec<Ask> },
 }
 
 pub(super) struct World {
@@ -54,13 +57,15 @@ pub(super) struct World {
     runtime: Arc<Runtime>,
     planner: Planner,
     pub(super) queue: ModelQueue,
+    /// What the limits consumed, as it outlasts a crash.
+    record: Vec<(Box<str>, Consumed)>,
     pub(super) checker: Checker,
     /// When, then in the order of their planning.
     agenda: BinaryHeap<Reverse<(Timestamp, u64)>>,
     happenings: BTreeMap<u64, Happening>,
     planned: u64,
     epoch: u32,
-    pub(super) stale: u64,
+    stale: u64,
 }
 
 fn policy(n: u64) -> PolicyId {
@@ -84,7 +89,7 @@ impl World {
         let runtime = build(&book, sabotage);
         let mut queue = ModelQueue::default();
         queue.backwards = sabotage == Sabotage::Backwards;
-        let planner = planner(&runtime, START, START, seed);
+        let planner = planner(Gate::new(), &runtime, START, seed);
         let mut world = Self {
             now: START,
             rng,
@@ -93,6 +98,7 @@ impl World {
             runtime,
             planner,
             queue,
+            record: Vec::new(),
             checker,
             agenda: BinaryHeap::new(),
             happenings: BTreeMap::new(),
@@ -107,6 +113,14 @@ impl World {
             world.plan(after, Happening::Crash);
         }
         world
+    }
+
+    pub(super) fn stale_permits(&self) -> u64 {
+        self.stale + self.planner.figures(self.now).stale_permits
+    }
+
+    pub(super) fn crashes(&self) -> u32 {
+        self.epoch
     }
 
     pub(super) fn run(&mut self) -> Result<(), String> {
@@ -198,7 +212,14 @@ impl World {
                 let loaded = self.queue.load(&lane, limit, self.told());
                 self.step(Input::Loaded(lane, loaded))?;
             }
-            Happening::CallEnd { .. } | Happening::Page { .. } => {}
+            Happening::Record { epoch, asks } if epoch == self.epoch => {
+                let is_recorded = self.rng.u8(..20) > 0;
+                if is_recorded && self.sabotage != Sabotage::NoRecord {
+                    self.record.extend(asks.iter().map(|ask| (ask.name.clone(), ask.consumed)));
+                }
+                self.step(Input::Recorded { asks, is_recorded })?;
+            }
+            Happening::CallEnd { .. } | Happening::Page { .. } | Happening::Record { .. } => {}
         }
         Ok(())
     }
@@ -263,7 +284,9 @@ impl World {
         self.checker.crash();
         self.now = self.now + ms(self.rng.u64(1..500));
         let seed = self.rng.u64(..);
-        self.planner = planner(&self.runtime, self.now, self.now + ms(1_000), seed);
+        let blind = Blind { before: self.now, on_record_before: Timestamp::ZERO };
+        let gate = Gate::after(blind, self.record.clone());
+        self.planner = planner(gate, &self.runtime, self.now, seed);
         for lane in std::mem::take(&mut self.queue.signals) {
             self.step(Input::LaneReady(lane))?;
         }
@@ -276,7 +299,11 @@ impl World {
         while !effects.is_empty() {
             for effect in std::mem::take(&mut effects) {
                 match effect {
-                    Effect::Load { lane, limit } => {
+                    Effect::Record(asks) => {
+                        let after = Duration::from_micros(self.rng.u64(500..20_000));
+                        self.plan(after, Happening::Record { epoch: self.epoch, asks });
+                    }
+                    Effect::Load { lane, limit, .. } => {
                         let after = Duration::from_micros(self.rng.u64(50..5_000));
                         let epoch = self.epoch;
                         let lost = self.sabotage == Sabotage::LostWork && self.rng.u8(..20) == 0;
@@ -350,10 +377,11 @@ impl World {
     }
 }
 
-fn planner(runtime: &Arc<Runtime>, now: Timestamp, silent_until: Timestamp, seed: u64) -> Planner {
+fn planner(gate: Gate, runtime: &Arc<Runtime>, now: Timestamp, seed: u64) -> Planner {
     let retry = RetryPolicy { base: ms(50), cap: Duration::from_secs(5), ..RetryPolicy::default() };
-    let options = Options { retry, max_inflight: 40, sends_per_step: 16 };
-    Planner::new(Gate::new(silent_until), runtime, options, fastrand::Rng::with_seed(seed), now)
+    let breaker = BreakerPolicy { failures: 6, min_hold: ms(200), max_hold: Duration::from_secs(2) };
+    let options = Options { retry, breaker, max_inflight: 40, sends_per_step: 16 };
+    Planner::new(gate, runtime, options, fastrand::Rng::with_seed(seed), now)
 }
 
 /// Random limits of a policy.
@@ -361,6 +389,12 @@ fn limits(n: u64, rng: &mut fastrand::Rng) -> Spec {
     let per_second = rng.choice([5_u32, 20, 50, 200]).unwrap_or(5);
     let mut spec = testing::spec(&format!("https://h{n}.org/*"), f64::from(per_second));
     spec.limits.slots = NonZeroU32::new(rng.u32(1..12));
+    match rng.u8(..4) {
+        0 => spec.limits.window = Window::new(rng.i64(5..40), 300).ok(),
+        1 => spec.limits.window = Window::new(rng.i64(20..90), 4_000).ok(),
+        2 => spec.limits.quota = Quota::new(rng.i64(200..400), Period::Minute).ok(),
+        _ => {}
+    }
     spec
 }
 
@@ -368,7 +402,8 @@ fn limits(n: u64, rng: &mut fastrand::Rng) -> Spec {
 fn allowed(book: &Book) -> BTreeMap<PolicyId, Allowed> {
     let runtime = Runtime::build(book).expect("small");
     let of = |limits: &Limits| Allowed {
-        per_second: limits.pace.expect("set").starts_per_second() as usize,
+        windows: limits.pace.map(|pace| pace.window()).into_iter().chain(limits.window).collect(),
+        per_minute: limits.quota.map(|quota| quota.calls.get() as usize),
         slots: limits.slots.expect("set").get() as usize,
     };
     runtime.policies().map(|policy| (policy.id.clone(), of(&policy.limits))).collect()
@@ -377,12 +412,13 @@ fn allowed(book: &Book) -> BTreeMap<PolicyId, Allowed> {
 /// What the book says, or less of it.
 fn build(book: &Book, sabotage: Sabotage) -> Arc<Runtime> {
     let mut told = book.clone();
-    if matches!(sabotage, Sabotage::NoPace | Sabotage::NoSlots) {
+    if matches!(sabotage, Sabotage::NoPace | Sabotage::NoWindow | Sabotage::NoSlots) {
         for n in 0..POLICIES {
             let ruling = told.get(&policy(n)).and_then(|policy| policy.ruling().cloned());
             if let Some(mut spec) = ruling {
                 match sabotage {
                     Sabotage::NoPace => spec.limits.pace = None,
+                    Sabotage::NoWindow => spec.limits.window = None,
                     _ => spec.limits.slots = None,
                 }
                 // A draining one keeps its limits.
@@ -391,36 +427,4 @@ fn build(book: &Book, sabotage: Sabotage) -> Arc<Runtime> {
         }
     }
     Arc::new(Runtime::build(&told).expect("small"))
-}
-
-/// What all seeds together have been through.
-#[derive(Debug, Default)]
-pub(super) struct Totals {
-    accepted: usize,
-    started: usize,
-    stale: u64,
-    crashes: u32,
-    ends: BTreeMap<&'static str, usize>,
-}
-
-impl Totals {
-    pub(super) fn add(&mut self, world: &World) {
-        self.accepted += world.queue.accepted();
-        self.started += world.checker.started;
-        self.stale += world.stale + world.planner.figures(world.now).stale_permits;
-        self.crashes += world.epoch;
-        for end in world.queue.ends.values() {
-            *self.ends.entry(end.outcome_label().unwrap_or("none")).or_default() += 1;
-        }
-    }
-
-    pub(super) fn every_kind_happened(&self) -> bool {
-        let ends = [Settlement::Delivered, Settlement::Expired, Settlement::Drained];
-        let label = |end: &Settlement| end.outcome_label().unwrap_or("none");
-        self.started > self.ends.values().sum::<usize>() / 2
-            && self.stale > 0
-            && self.crashes > 0
-            && ends.iter().all(|end| self.ends.contains_key(label(end)))
-            && self.ends.contains_key("dead")
-    }
 }

@@ -1,7 +1,6 @@
 //! Negative controls: what would break the promise does break it under the very check that the room passes.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::FakeRelativeClock;
@@ -11,7 +10,7 @@ use super::{START, peak};
 use crate::clock::Timestamp;
 use crate::limit::STALE_AFTER;
 use crate::limit::ring::Ring;
-use crate::limit::watch::Watch;
+use crate::policy::Window;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -32,15 +31,13 @@ fn governor_alone_with_its_default_burst_lets_nearly_twice_the_limit_through() {
 
 /// Two bursts of starts, one a window after the other; the first starts late, the second at once.
 fn two_bursts(record_grants: bool) -> usize {
-    let limit = 100;
-    let watch = Arc::new(Watch::new(limit, SECOND));
-    let mut ring = Ring::new(limit, SECOND, Timestamp::ZERO, watch);
+    let mut ring = Ring::new(Window::new(100, 1000).expect("valid"), Timestamp::ZERO, 1);
     let mut starts = Vec::new();
     for (burst, delay) in [(Duration::ZERO, STALE_AFTER), (SECOND, Duration::ZERO)] {
         let granted = START + burst;
         while let Some(claim) = ring.claim(granted) {
             let started = granted + delay;
-            assert!(claim.confirm(if record_grants { granted } else { started }));
+            ring.confirm(claim, if record_grants { granted } else { started });
             starts.push(started);
         }
     }

@@ -6,11 +6,28 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{START, gate_with, paced, peak, policy, promise};
+use super::{START, bind, decide, gate_with, go, paced, peak, policy, set, windowed};
 use crate::clock::Timestamp;
 use crate::limit::{Decision, Gate, Permit, STALE_AFTER};
+use crate::policy::{Limits, Window};
 
-const PACES: [f64; 9] = [0.2, 0.7, 1.0, 2.5, 7.0, 33.3, 200.0, 1000.0, 5000.0];
+const LIMITS: usize = 13;
+
+/// Paces from far below one per second to many, and windows short and long.
+fn limits(which: usize) -> Limits {
+    match which {
+        0..9 => paced([0.2, 0.7, 1.0, 2.5, 7.0, 33.3, 200.0, 1000.0, 5000.0][which]),
+        9 => windowed(1, 10),
+        10 => windowed(100, 1000),
+        11 => windowed(7, 5000),
+        _ => windowed(40, 250),
+    }
+}
+
+fn promise(which: usize) -> Window {
+    let limits = limits(which);
+    limits.window.or(limits.pace.map(|pace| pace.window())).expect("one of them")
+}
 
 #[derive(Debug, Clone)]
 enum Act {
@@ -24,7 +41,7 @@ enum Act {
     Confirm { percent: usize, newest_first: bool },
     /// Give a part of the outstanding permits back.
     PutBack { percent: usize, newest_first: bool },
-    /// Change the pace.
+    /// Change the limit.
     Edit(usize),
     /// Take the policy away and bring it back.
     Redeploy,
@@ -39,22 +56,22 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
             .prop_map(|(percent, newest_first)| Act::Confirm { percent, newest_first }),
         2 => (1_usize..=100, any::<bool>())
             .prop_map(|(percent, newest_first)| Act::PutBack { percent, newest_first }),
-        1 => (0..PACES.len()).prop_map(Act::Edit),
+        1 => (0..LIMITS).prop_map(Act::Edit),
         1 => Just(Act::Redeploy),
     ];
     proptest::collection::vec(act, 1..150)
 }
 
-/// The gate, and the plain log it is judged by: every start with the pace that ruled when it was granted.
+/// The gate, and the plain log it is judged by: every start with the limit that ruled when it was granted.
 struct World {
     gate: Gate,
     now: Timestamp,
-    pace: f64,
-    /// In order of grant: number of the grant, the permit, the pace.
-    outstanding: Vec<(usize, Permit, f64)>,
+    limit: usize,
+    /// In order of grant: number of the grant, the permit, the limit.
+    outstanding: Vec<(usize, Permit, usize)>,
     granted: usize,
     /// By number of the grant.
-    log: BTreeMap<usize, (Timestamp, f64)>,
+    log: BTreeMap<usize, (Timestamp, usize)>,
 }
 
 impl World {
@@ -62,15 +79,15 @@ impl World {
         match *act {
             Act::Pass(us) => self.now = self.now + Duration::from_micros(us),
             Act::PassWindow(thousandths) => {
-                self.now = self.now + promise(self.pace).1.mul_f64(thousandths as f64 / 1000.0);
+                self.now = self.now + promise(self.limit).length().mul_f64(thousandths as f64 / 1000.0);
             }
             Act::Take(most) => self.take(most),
             Act::Confirm { percent, newest_first } => {
-                for (number, permit, pace) in self.pick(percent, newest_first) {
+                for (number, mut permit, limit) in self.pick(percent, newest_first) {
                     let in_time = self.now <= permit.granted_at() + STALE_AFTER;
-                    assert_eq!(permit.confirm(self.now).is_ok(), in_time);
+                    assert_eq!(self.gate.confirm(&mut permit, self.now).is_ok(), in_time);
                     if in_time {
-                        self.log.insert(number, (self.now, pace));
+                        self.log.insert(number, (self.now, limit));
                         let _ = self.gate.release(permit);
                     } else {
                         let _ = self.gate.put_back(permit);
@@ -83,34 +100,35 @@ impl World {
                 }
             }
             Act::Edit(which) => {
-                self.pace = PACES[which];
-                self.gate.set(&policy("a"), &paced(self.pace), self.now);
+                self.limit = which;
+                set(&mut self.gate, "a", &limits(which), self.now);
             }
             Act::Redeploy => {
                 self.gate.remove(&policy("a"));
-                self.gate.set(&policy("a"), &paced(self.pace), self.now);
+                set(&mut self.gate, "a", &limits(self.limit), self.now);
             }
         }
     }
 
     fn take(&mut self, most: usize) {
-        let lane = self.gate.bind(&[policy("a")]);
+        let lane = bind(&mut self.gate, &["a"]);
         for _ in 0..most {
-            match self.gate.decide(&lane, self.now) {
+            match decide(&mut self.gate, &lane, self.now) {
                 Decision::Go(permit) => {
                     self.granted += 1;
-                    self.outstanding.push((self.granted, permit, self.pace));
+                    self.outstanding.push((self.granted, permit, self.limit));
                 }
                 Decision::NotBefore(at, _) => {
                     assert!(at > self.now);
                     break;
                 }
-                Decision::Wait(_) => panic!("there are slots enough"),
+                Decision::Wait(_) | Decision::Refuse(_) => panic!("there are slots enough"),
             }
         }
+        self.gate.unbind(&lane);
     }
 
-    fn pick(&mut self, percent: usize, newest_first: bool) -> Vec<(usize, Permit, f64)> {
+    fn pick(&mut self, percent: usize, newest_first: bool) -> Vec<(usize, Permit, usize)> {
         let count = (self.outstanding.len() * percent).div_ceil(100);
         if newest_first {
             let rest = self.outstanding.len() - count;
@@ -122,12 +140,12 @@ impl World {
         }
     }
 
-    /// For every start: no window that holds it is overfull by the pace it was granted under, counting what
-    /// was granted before it, under whatever pace. What is granted later is judged by its own pace.
+    /// For every start: no window that holds it is overfull by the limit it was granted under, counting what
+    /// was granted before it, under whatever limit. What is granted later is judged by its own.
     fn judge(&self) {
         let log: Vec<_> = self.log.values().copied().collect();
-        for (index, (at, pace)) in log.iter().enumerate() {
-            let (most, window) = promise(*pace);
+        for (index, (at, limit)) in log.iter().enumerate() {
+            let (most, window) = (promise(*limit).calls().get() as usize, promise(*limit).length());
             let near = |other: &Timestamp| *other + window > *at && *at + window > *other;
             let earlier = log[..index].iter().rev().map(|(other, _)| *other);
             // Grants are in order of time and starts follow within the life of a permit.
@@ -135,7 +153,7 @@ impl World {
             let mut around: Vec<_> = earlier.take_while(|other| *other + reach > *at).filter(near).collect();
             around.push(*at);
             let found = peak(around, window);
-            assert!(found <= most, "{found} starts in {window:?} at {pace}/s");
+            assert!(found <= most, "{found} starts in {window:?}, {most} allowed");
         }
     }
 }
@@ -144,33 +162,28 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_window_ever_holds_more_than_the_pace(which in 0..PACES.len(), acts in acts()) {
-        let (gate, _) = gate_with(&paced(PACES[which]));
+    fn no_window_ever_holds_more_than_the_limit(which in 0..LIMITS, acts in acts()) {
+        let (gate, _) = gate_with(&limits(which));
         let mut world =
-            World { gate, now: START, pace: PACES[which], outstanding: Vec::new(), granted: 0, log: BTreeMap::new() };
+            World { gate, now: START, limit: which, outstanding: Vec::new(), granted: 0, log: BTreeMap::new() };
         acts.iter().for_each(|act| world.run(act));
         world.judge();
-        let figures = world.gate.figures(world.now).next().expect("one policy");
+        let figures = world.gate.figures(0, 9, world.now).0.remove(0);
         prop_assert_eq!(figures.inflight as usize, world.outstanding.len());
     }
 
     #[test]
     fn a_permit_put_back_leaves_no_trace(
-        which in 0..PACES.len(),
+        which in 0..LIMITS,
         before in proptest::collection::vec((0_u64..3000, 0_usize..20), 0..20),
         later_us in 0_u64..2000,
         count in 1_usize..20,
     ) {
-        let (mut gate, lane) = gate_with(&paced(PACES[which]));
+        let (mut gate, lane) = gate_with(&limits(which));
         let mut now = START;
         for (us, starts) in before {
             now = now + Duration::from_micros(us);
-            for _ in 0..starts {
-                if let Decision::Go(permit) = gate.decide(&lane, now) {
-                    prop_assert!(permit.confirm(now).is_ok());
-                    let _ = gate.release(permit);
-                }
-            }
+            let _ = (0..starts).filter(|_| super::start(&mut gate, &lane, now)).count();
         }
         now = now + Duration::from_micros(later_us);
         let first = taken(&mut gate, now, count);
@@ -182,16 +195,11 @@ proptest! {
 /// Takes up to `count` permits and gives them back, the newest first; returns how many there were and what
 /// the gate said after them.
 fn taken(gate: &mut Gate, now: Timestamp, count: usize) -> (usize, String) {
-    let lane = gate.bind(&[policy("a")]);
-    let mut permits = Vec::new();
-    let mut refusal = String::new();
-    for _ in 0..count {
-        match gate.decide(&lane, now) {
-            Decision::Go(permit) => permits.push(permit),
-            other => refusal = format!("{other:?}"),
-        }
-    }
+    let lane = bind(gate, &["a"]);
+    let permits: Vec<Permit> = (0..count).map_while(|_| go(gate, &lane, now)).collect();
     let found = permits.len();
+    let refusal = if found < count { format!("{:?}", decide(gate, &lane, now)) } else { String::new() };
     permits.into_iter().rev().for_each(|permit| drop(gate.put_back(permit)));
+    gate.unbind(&lane);
     (found, refusal)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{START, gate_with, go, paced, peak, policy};
+use super::{START, bind, gate_with, go, paced, peak, set, windowed};
 use crate::clock::Timestamp;
 use crate::limit::{Binding, Gate};
 
@@ -16,9 +16,9 @@ fn simulate(gate: &mut Gate, lanes: &[Binding], late_us: u64, confirm_us: u64) -
     for tick in 0..SECONDS * 1000 {
         let now = START + Duration::from_millis(tick) + Duration::from_micros(rng.u64(0..=late_us));
         for (lane, starts) in lanes.iter().zip(&mut starts) {
-            while let Some(permit) = go(gate, lane, now) {
+            while let Some(mut permit) = go(gate, lane, now) {
                 let at = now + Duration::from_micros(rng.u64(0..=confirm_us));
-                permit.confirm(at).expect("in time");
+                gate.confirm(&mut permit, at).expect("in time");
                 starts.push(at);
                 let _ = gate.release(permit);
             }
@@ -42,25 +42,33 @@ fn one_pace_is_used_to_the_full() {
             let (mut gate, lane) = gate_with(&paced(pace));
             let mut starts = simulate(&mut gate, &[lane], late_us, confirm_us);
             check(starts.remove(0), pace, &format!("late {late_us} us, confirm {confirm_us} us"));
-            let figures = gate.figures(START + Duration::from_secs(SECONDS)).next().expect("one policy");
-            assert_eq!((figures.violations, figures.inflight), (0, 0));
-            assert!(f64::from(figures.window_peak) <= pace && f64::from(figures.window_peak) > pace * 0.99);
+            let figures = gate.figures(0, 9, START + Duration::from_secs(SECONDS)).0.remove(0);
+            let counter = figures.counters[0];
+            assert_eq!((counter.violations, figures.inflight), (0, 0));
+            assert!(f64::from(counter.window_peak) <= pace && f64::from(counter.window_peak) > pace * 0.99);
         }
     }
 }
 
 #[test]
 fn twenty_paces_side_by_side_are_used_to_the_full() {
-    let mut gate = Gate::new(Timestamp::ZERO);
+    let mut gate = Gate::new();
     let mut lanes = Vec::new();
     for number in 0..20 {
-        let id = policy(&format!("p{number}"));
-        gate.set(&id, &paced(250.0), START);
-        lanes.push(gate.bind(&[id]));
+        let name = format!("p{number}");
+        set(&mut gate, &name, &paced(250.0), START);
+        lanes.push(bind(&mut gate, &[&name]));
     }
     for starts in simulate(&mut gate, &lanes, 900, 300) {
         check(starts, 250.0, "one of twenty");
     }
+}
+
+#[test]
+fn a_window_is_used_to_the_full() {
+    let (mut gate, lane) = gate_with(&windowed(100, 1000));
+    let starts = simulate(&mut gate, &[lane], 900, 100).remove(0);
+    check(starts, 100.0, "a window of 100 per second");
 }
 
 #[test]

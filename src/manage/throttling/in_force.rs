@@ -40,7 +40,7 @@ async fn done(world: &World, method: Method, path: &str, body: &str) {
 
 fn lane(world: &World, method: Method, to: &str, pairs: &[(&str, &str)]) -> Option<String> {
     let lane = world.policies.runtime().route(&method, &url(to), &labels(pairs));
-    lane.map(|lane| lane.key().to_string())
+    lane.expect("few policies").map(|lane| lane.key().to_string())
 }
 
 #[tokio::test]

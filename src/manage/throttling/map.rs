@@ -9,7 +9,9 @@ use crate::manage::throttling::wire::{
     CanDeploy, CheckError, DeployedElement, DeployedMetadata, Element, IdleElement, IdleMetadata,
     LastDeployed,
 };
-use crate::policy::{Family, LabelCondition, Lifecycle, Limits, Pace, PatternError, Spec, State, UrlPattern};
+use crate::policy::{
+    Family, LabelCondition, Lifecycle, Limits, Overlap, Pace, PatternError, Scope, Spec, State, UrlPattern,
+};
 
 /// A semantic fault of a config. It is saved and shown, but cannot be deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +103,8 @@ pub(super) fn check(config: &Config, org: &str, options: &ThrottlingOptions) -> 
             ],
             limits: Limits { pace: Some(pace), ..Limits::default() },
             family: Family::Wait,
+            overlap: Overlap::MostSpecific,
+            scope: Scope::default(),
         }),
         _ => Err(faults),
     }

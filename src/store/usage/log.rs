@@ -95,11 +95,24 @@ impl UsageLog {
     /// # Errors
     /// [`StoreError::Io`] or [`StoreError::Denied`] when the system refuses.
     pub fn lay(dir: &Path) -> Result<(), StoreError> {
+        Self::lay_marked(dir, Mark::Closed)
+    }
+
+    /// The same for a data directory of a version that kept no such record: whatever it consumed lies at most a
+    /// disorderly end back.
+    ///
+    /// # Errors
+    /// As for [`UsageLog::lay`].
+    pub fn lay_open(dir: &Path) -> Result<(), StoreError> {
+        Self::lay_marked(dir, Mark::Opened)
+    }
+
+    fn lay_marked(dir: &Path, mark: Mark) -> Result<(), StoreError> {
         let path = rewrite::path(dir);
         if path.try_exists().map_err(|error| StoreError::io("look at", &path, error))? {
             return Ok(());
         }
-        let content = Content { complete_from: Timestamp::ZERO, usages: &[], mark: Mark::Closed };
+        let content = Content { complete_from: Timestamp::ZERO, usages: &[], mark };
         rewrite::replace(dir, &content, &mut OsDisk).map(drop)
     }
 

@@ -1,0 +1,158 @@
+//! What one lane has read ahead, and when the queue must be asked for entries that were put off.
+//!
+//! Must not know: limits, other lanes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::event::{Entry, EventId};
+
+/// Retries whose due times one lane remembers by itself; the queue knows all of them a little later.
+const REMEMBERED_RETRIES: usize = 256;
+/// After this long the queue knows a due time that was not remembered here.
+const SURELY_VISIBLE: Duration = Duration::from_secs(5);
+/// How soon a due entry that was not there yet is looked for again, at first and at most.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// A remembered retry that the queue has not shown for this long was ended by somebody else.
+const GIVE_UP: Duration = Duration::from_secs(60);
+
+/// Entries read ahead: due ones in due order, then plain ones in order of acceptance. An entry that is put
+/// back finds its old place by itself.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    due: BTreeMap<(Timestamp, EventId), Box<Entry>>,
+    plain: BTreeMap<EventId, Box<Entry>>,
+    bytes: usize,
+}
+
+impl Buffer {
+    pub(super) fn push(&mut self, entry: Box<Entry>) {
+        self.bytes += weight(&entry);
+        match entry.due_at {
+            Some(due_at) => self.due.insert((due_at, entry.id), entry),
+            None => self.plain.insert(entry.id, entry),
+        };
+    }
+
+    /// The next entry, unless nothing is there that is due at `now`.
+    pub(super) fn pop(&mut self, now: Timestamp) -> Option<Box<Entry>> {
+        let due = self.due.first_entry().filter(|first| first.key().0 <= now);
+        let entry = match due {
+            Some(first) => first.remove(),
+            None => self.plain.pop_first()?.1,
+        };
+        self.bytes = self.bytes.saturating_sub(weight(&entry));
+        Some(entry)
+    }
+
+    /// Takes out the entries that are over.
+    pub(super) fn take_if(&mut self, over: impl Fn(&Entry) -> bool, mut out: impl FnMut(Box<Entry>)) {
+        let due: Vec<_> = self.due.iter().filter(|(_, entry)| over(entry)).map(|(place, _)| *place).collect();
+        let plain: Vec<_> = self.plain.values().filter(|entry| over(entry)).map(|entry| entry.id).collect();
+        let due = due.iter().filter_map(|place| self.due.remove(place));
+        for entry in due.chain(plain.iter().filter_map(|id| self.plain.remove(id))) {
+            self.bytes = self.bytes.saturating_sub(weight(&entry));
+            out(entry);
+        }
+    }
+
+    pub(super) fn first_expiry(&self) -> Option<Timestamp> {
+        self.due.values().chain(self.plain.values()).map(|entry| entry.event.expires_at).min()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.due.len() + self.plain.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.due.is_empty() && self.plain.is_empty()
+    }
+
+    /// When its first due entry is due.
+    pub(super) fn first_due(&self) -> Option<Timestamp> {
+        self.due.first_key_value().map(|((due_at, _), _)| *due_at)
+    }
+
+    /// Whether something may be sent at `now`.
+    pub(super) fn has_work(&self, now: Timestamp) -> bool {
+        !self.plain.is_empty() || self.first_due().is_some_and(|due_at| due_at <= now)
+    }
+
+    /// Takes everything out.
+    pub(super) fn take_all(&mut self, out: impl FnMut(Box<Entry>)) {
+        self.bytes = 0;
+        let due = std::mem::take(&mut self.due).into_values();
+        due.chain(std::mem::take(&mut self.plain).into_values()).for_each(out);
+    }
+}
+
+/// About what an entry occupies in memory: its body shares one allocation with its record.
+pub(super) fn weight(entry: &Entry) -> usize {
+    entry.event.body.len() + 1024
+}
+
+/// When the queue must be asked for entries that were put off.
+#[derive(Debug, Default)]
+pub(super) struct Dues {
+    /// What the queue said last.
+    told: Option<Timestamp>,
+    /// Retries of this process that the queue has not handed out again yet: a settlement becomes visible a
+    /// little after it was made, perhaps after its due time.
+    retries: BTreeSet<(Timestamp, EventId)>,
+    /// Ask then in any case: more retries were made than are remembered.
+    recheck_at: Option<Timestamp>,
+    /// Not before then: something due was not there.
+    not_before: Timestamp,
+    misses: u32,
+}
+
+impl Dues {
+    /// The next time to ask.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        let retry = self.retries.first().map(|(due_at, _)| *due_at);
+        let next = self.told.into_iter().chain(retry).chain(self.recheck_at).min()?;
+        Some(next.max(self.not_before))
+    }
+
+    pub(super) fn rescheduled(&mut self, due_at: Timestamp, id: EventId, now: Timestamp) {
+        if self.retries.len() < REMEMBERED_RETRIES {
+            self.retries.insert((due_at, id));
+        } else {
+            self.recheck_at = Some(now + SURELY_VISIBLE);
+        }
+    }
+
+    /// Learns from a page: which put-off entries it had, and when the queue wants to be asked next.
+    pub(super) fn loaded(&mut self, entries: &[Entry], told: Option<Timestamp>, now: Timestamp) {
+        self.told = told;
+        if self.recheck_at.is_some_and(|at| at <= now) {
+            self.recheck_at = None;
+        }
+        let mut found = false;
+        for entry in entries {
+            if let Some(due_at) = entry.due_at {
+                found = true;
+                self.retries.remove(&(due_at, entry.id));
+            }
+        }
+        if found {
+            self.misses = 0;
+            self.not_before = Timestamp::ZERO;
+        } else if self.next().is_some_and(|next| next <= now) {
+            let wait = LOOK_AGAIN.0.saturating_mul(1 << self.misses.min(6)).min(LOOK_AGAIN.1);
+            self.misses = self.misses.saturating_add(1);
+            self.not_before = now + wait;
+            while let Some(first) = self.retries.first().copied() {
+                if told.is_some_and(|told| told <= first.0) || first.0 + GIVE_UP > now {
+                    break;
+                }
+                self.retries.remove(&first);
+            }
+        }
+    }
+}

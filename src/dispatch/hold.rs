@@ -1,0 +1,255 @@
+//! Holds: why a lane may not send although its limits have room. An operator's pause, the endpoint's `Retry-After`,
+//! the breaker.
+//!
+//! The breaker opens after a number of failures in a row that no success came between. It then holds the lane for a
+//! while, lets one call through to see, and holds it twice as long when that fails too. When it succeeds, the lane
+//! goes on with few calls at a time, twice as many after each success. Calls that wait keep their place and spend no
+//! attempt.
+//!
+//! Must not know: limits, entries, the queue.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::event::{Cause, Outcome};
+
+/// When the breaker opens and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerPolicy {
+    /// Failures in a row that open it; 0 means never.
+    pub failures: u32,
+    /// The first hold.
+    pub min_hold: Duration,
+    /// The longest hold.
+    pub max_hold: Duration,
+}
+
+impl Default for BreakerPolicy {
+    /// 20 failures, 1 s to 60 s.
+    fn default() -> Self {
+        Self { failures: 20, min_hold: Duration::from_secs(1), max_hold: Duration::from_secs(60) }
+    }
+}
+
+/// Why a lane is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HoldReason {
+    /// An operator paused one of its policies.
+    Paused,
+    /// Its endpoint asked to be left alone.
+    RetryAfter,
+    /// Its endpoint has failed too often.
+    Breaker,
+}
+
+impl HoldReason {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Paused, Self::RetryAfter, Self::Breaker];
+
+    /// The word that API and metrics use.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::RetryAfter => "retry_after",
+            Self::Breaker => "breaker",
+        }
+    }
+}
+
+/// A lane that may not send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// Why.
+    pub reason: HoldReason,
+    /// Until when; `None` means until somebody ends it.
+    pub until: Option<Timestamp>,
+}
+
+/// The holds of one lane.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    /// The end of the operator's pause, if there is a pause.
+    paused: Option<Option<Timestamp>>,
+    retry_after: Option<Timestamp>,
+    breaker: Breaker,
+}
+
+#[derive(Debug, Default)]
+struct Breaker {
+    failures: u32,
+    /// How often it has opened in a row.
+    opened: u32,
+    until: Option<Timestamp>,
+    /// Calls in flight that it allows while it is not closed.
+    trial: Option<usize>,
+}
+
+/// Trials that end the caution after an outage.
+const TRIALS_MAX: usize = 1024;
+
+impl Holds {
+    /// Learns whether an operator holds the lane.
+    pub(super) fn pause(&mut self, paused: Option<Option<Timestamp>>) {
+        self.paused = paused;
+    }
+
+    /// The hold that lasts longest at `now`.
+    pub(super) fn current(&self, now: Timestamp) -> Option<Hold> {
+        let live = |until: &Timestamp| *until > now;
+        let paused = self.paused.filter(|until| until.is_none_or(|until| until > now));
+        let paused = paused.map(|until| Hold { reason: HoldReason::Paused, until });
+        let timed = |reason, until: Option<Timestamp>| {
+            until.filter(live).map(|until| Hold { reason, until: Some(until) })
+        };
+        let holds = [
+            paused,
+            timed(HoldReason::RetryAfter, self.retry_after),
+            timed(HoldReason::Breaker, self.breaker.until),
+        ];
+        holds.into_iter().flatten().max_by_key(|hold| hold.until.unwrap_or(Timestamp::MAX))
+    }
+
+    /// Whether it may send at `now` with so many calls in flight.
+    pub(super) fn allow(&self, inflight: usize, now: Timestamp) -> bool {
+        self.current(now).is_none() && self.breaker.trial.is_none_or(|most| inflight < most)
+    }
+
+    /// Whether the lane has to be kept although it has nothing to do: it is held for a while.
+    pub(super) fn outlasts(&self, now: Timestamp) -> Option<Timestamp> {
+        self.current(now).filter(|hold| hold.reason != HoldReason::Paused)?.until
+    }
+
+    /// Learns from the end of a call at `now`; `share` in `0.0..=1.0` spreads the holds of several lanes.
+    pub(super) fn ended(&mut self, outcome: &Outcome, policy: &BreakerPolicy, share: f64, now: Timestamp) {
+        if let Outcome::Retry { retry_after: Some(wait), .. } = outcome {
+            self.retry_after = self.retry_after.max(Some(now + *wait));
+        }
+        match outcome {
+            Outcome::Retry { cause, retry_after: None } if speaks_against_endpoint(cause) => {
+                self.breaker.failed(policy, share, now);
+            }
+            // It speaks, whatever it says.
+            Outcome::Delivered { .. } | Outcome::Reject { .. } => self.breaker.succeeded(),
+            Outcome::Retry { .. } => {}
+        }
+    }
+}
+
+impl Breaker {
+    fn failed(&mut self, policy: &BreakerPolicy, share: f64, now: Timestamp) {
+        if policy.failures == 0 {
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let is_open = self.until.is_some_and(|until| until > now);
+        // While it holds, calls of before it opened come back; they tell nothing new.
+        if is_open || (self.trial.is_none() && self.failures < policy.failures) {
+            return;
+        }
+        let longest = policy.min_hold.saturating_mul(1 << self.opened.min(16)).min(policy.max_hold);
+        self.until = Some(now + longest.mul_f64(0.8 + 0.2 * share));
+        self.opened = self.opened.saturating_add(1);
+        self.trial = Some(1);
+    }
+
+    fn succeeded(&mut self) {
+        self.failures = 0;
+        self.trial = self.trial.map(|most| most * 2).filter(|most| *most <= TRIALS_MAX);
+        if self.trial.is_none() {
+            self.opened = 0;
+            self.until = None;
+        }
+    }
+}
+
+/// Whether a failure means that the endpoint is down, and not that it refuses this call or has asked for time.
+fn speaks_against_endpoint(cause: &Cause) -> bool {
+    match cause {
+        Cause::Status(status) => *status >= 500,
+        Cause::Timeout | Cause::Connect | Cause::Dns | Cause::Tls | Cause::Closed | Cause::Malformed => true,
+        Cause::Blocked | Cause::Internal => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: BreakerPolicy =
+        BreakerPolicy { failures: 3, min_hold: Duration::from_secs(1), max_hold: Duration::from_secs(4) };
+    const FINE: Outcome = Outcome::Delivered { status: 200 };
+
+    fn ms(ms: u64) -> Timestamp {
+        Timestamp::from_millis(100_000 + ms)
+    }
+
+    fn down() -> Outcome {
+        Outcome::Retry { cause: Cause::Connect, retry_after: None }
+    }
+
+    fn held_until(holds: &Holds, now: Timestamp) -> Option<Timestamp> {
+        holds.current(now).and_then(|hold| hold.until)
+    }
+
+    #[test]
+    fn the_breaker_opens_after_failures_in_a_row_only() {
+        let mut holds = Holds::default();
+        for outcome in [down(), down(), FINE, down(), down()] {
+            holds.ended(&outcome, &POLICY, 1.0, ms(0));
+            assert!(holds.allow(500, ms(0)));
+        }
+        holds.ended(&down(), &POLICY, 1.0, ms(0));
+        assert_eq!(holds.current(ms(0)), Some(Hold { reason: HoldReason::Breaker, until: Some(ms(1000)) }));
+        assert!(!holds.allow(0, ms(999)));
+    }
+
+    #[test]
+    fn one_call_tries_the_endpoint_and_its_success_ramps_up() {
+        let mut holds = Holds::default();
+        (0..9).for_each(|_| holds.ended(&down(), &POLICY, 1.0, ms(0)));
+        assert_eq!(held_until(&holds, ms(0)), Some(ms(1000)), "what comes back late changes nothing");
+        assert!(holds.allow(0, ms(1000)) && !holds.allow(1, ms(1000)));
+        for (end, until) in [(1000, 3000), (3000, 7000), (7000, 11_000)] {
+            holds.ended(&down(), &POLICY, 1.0, ms(end));
+            assert_eq!(held_until(&holds, ms(end)), Some(ms(until)));
+        }
+        holds.ended(&FINE, &POLICY, 1.0, ms(11_000));
+        assert!(holds.allow(1, ms(11_000)) && !holds.allow(2, ms(11_000)));
+        (0..20).for_each(|_| holds.ended(&FINE, &POLICY, 1.0, ms(11_000)));
+        assert!(holds.allow(100_000, ms(11_000)));
+    }
+
+    #[test]
+    fn the_endpoint_s_wish_holds_and_does_not_count_as_a_failure() {
+        let mut holds = Holds::default();
+        let wish = Outcome::Retry { cause: Cause::Status(503), retry_after: Some(Duration::from_secs(30)) };
+        (0..9).for_each(|_| holds.ended(&wish, &POLICY, 1.0, ms(0)));
+        assert_eq!(
+            holds.current(ms(0)),
+            Some(Hold { reason: HoldReason::RetryAfter, until: Some(ms(30_000)) })
+        );
+        assert!(holds.allow(99, ms(30_000)));
+        assert_eq!((holds.outlasts(ms(0)), holds.outlasts(ms(30_000))), (Some(ms(30_000)), None));
+    }
+
+    #[test]
+    fn a_pause_without_an_end_outlasts_the_others() {
+        let mut holds = Holds::default();
+        (0..9).for_each(|_| holds.ended(&down(), &POLICY, 1.0, ms(0)));
+        holds.pause(Some(None));
+        assert_eq!(holds.current(ms(0)), Some(Hold { reason: HoldReason::Paused, until: None }));
+        holds.pause(Some(Some(ms(500))));
+        assert_eq!(holds.current(ms(0)).map(|hold| hold.reason), Some(HoldReason::Breaker));
+        holds.pause(None);
+        assert!(holds.allow(0, ms(1000)));
+    }
+
+    #[test]
+    fn a_breaker_of_no_failures_never_opens() {
+        let mut holds = Holds::default();
+        let never = BreakerPolicy { failures: 0, ..POLICY };
+        (0..99).for_each(|_| holds.ended(&down(), &never, 1.0, ms(0)));
+        assert!(holds.allow(99, ms(0)));
+    }
+}

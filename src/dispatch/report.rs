@@ -1,0 +1,63 @@
+//! What one lane is waiting for, for whoever wonders.
+//!
+//! Must not know: who asks.
+
+use crate::clock::Timestamp;
+use crate::dispatch::hold::Hold;
+use crate::dispatch::lanes::Fate;
+use crate::dispatch::planner::Planner;
+use crate::event::{Lane, PolicyId};
+use crate::limit::Kind;
+
+/// The state of one lane.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LaneReport {
+    /// Its calls under way.
+    pub inflight: usize,
+    /// Entries that are read ahead and not started.
+    pub read_ahead: usize,
+    /// Why it may not send although its limits have room.
+    pub hold: Option<Hold>,
+    /// The limit that has no room now.
+    pub blocked: Option<Blocked>,
+    /// Its undeployed generation drains until then.
+    pub draining_until: Option<Timestamp>,
+}
+
+/// A limit without room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocked {
+    /// Whose limit.
+    pub policy: PolicyId,
+    /// For which label values.
+    pub key: Box<str>,
+    /// Which of its limits.
+    pub kind: Kind,
+    /// When it has room again; `None` when a call has to end before.
+    pub until: Option<Timestamp>,
+}
+
+impl Planner {
+    /// What a lane waits for at `now`, also one that is empty.
+    pub fn report(&mut self, lane: &Lane, now: Timestamp) -> LaneReport {
+        let present = self.lanes.find(lane.key());
+        let id = present.unwrap_or_else(|| self.add(lane.key().clone(), lane.clone(), now));
+        let Some(state) = self.lanes.get(id) else { return LaneReport::default() };
+        let blocked = self.gate.blocker(&state.binding, now).and_then(|(blocker, until)| {
+            let (policy, key) = self.gate.whose(blocker.limiter)?;
+            Some(Blocked { policy: policy.clone(), key: key.into(), kind: blocker.kind, until })
+        });
+        let report = LaneReport {
+            inflight: state.inflight,
+            read_ahead: state.buffer.len(),
+            hold: state.holds.current(now),
+            blocked,
+            draining_until: match state.fate {
+                Fate::Draining(until) => Some(until),
+                Fate::Live | Fate::Over => None,
+            },
+        };
+        self.forget_if_idle(id, now);
+        report
+    }
+}

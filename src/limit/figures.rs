@@ -1,0 +1,124 @@
+//! The present state of limiters, for people and metrics: read in portions, so that many of them stop nobody.
+//!
+//! Must not know: who asks.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::event::PolicyId;
+use crate::limit::Gate;
+use crate::limit::forecast::LimitOutlook;
+use crate::limit::limiter::{Kind, Limiter};
+use crate::limit::sliding::Sliding;
+
+/// The state of one limiter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LimiterFigures {
+    /// Whose limits.
+    pub policy: PolicyId,
+    /// Its label values, `a=1;b=2`; empty without a scope.
+    pub key: Box<str>,
+    /// One for each limit, calls in flight aside.
+    pub counters: Vec<Counter>,
+    /// Calls in flight now.
+    pub inflight: u32,
+    /// Most calls in flight; `None` means unlimited.
+    pub slots: Option<NonZeroU32>,
+    /// What its limits mean for calls to come.
+    pub outlook: Vec<LimitOutlook>,
+}
+
+/// The state of one limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Counter {
+    /// Which.
+    pub kind: Kind,
+    /// Most starts per `length`.
+    pub calls: u32,
+    /// Of the sliding window, or of the present calendar period.
+    pub length: Duration,
+    /// Starts that count now.
+    pub used: u32,
+    /// Most starts in any window of the last minute; for a quota what is used.
+    pub window_peak: u32,
+    /// Starts beyond the limit since the process began: not zero is a defect.
+    pub violations: u64,
+    /// When a quota begins anew.
+    pub resets_at: Option<Timestamp>,
+}
+
+impl Gate {
+    /// The state of up to `most` limiters from place `from` on, and the place at which to go on. Those of policies
+    /// that are gone are left out.
+    pub fn figures(
+        &mut self,
+        from: usize,
+        most: usize,
+        now: Timestamp,
+    ) -> (Vec<LimiterFigures>, Option<usize>) {
+        let (page, next) = self.table.page_mut(from, most);
+        (page.filter(|limiter| limiter.active).map(|limiter| figures(limiter, now)).collect(), next)
+    }
+
+    /// The state of up to `most` limiters of a policy, in order of their keys, those after `after`.
+    pub fn figures_of(
+        &mut self,
+        policy: &PolicyId,
+        after: Option<&str>,
+        most: usize,
+        now: Timestamp,
+    ) -> Vec<LimiterFigures> {
+        let ids: Vec<_> = self.table.of_policy(policy, after).take(most).collect();
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            found.extend(self.table.get_mut(id).map(|limiter| figures(limiter, now)));
+        }
+        found
+    }
+
+    /// How many limiters there are.
+    #[must_use]
+    pub fn limiters(&self) -> usize {
+        self.table.len()
+    }
+}
+
+fn figures(limiter: &mut Limiter, now: Timestamp) -> LimiterFigures {
+    let pace = limiter.pace.as_mut().map(|limit| sliding(Kind::Pace, &mut limit.sliding, now));
+    let window = limiter.window.as_mut().map(|limit| sliding(Kind::Window, limit, now));
+    let quota = limiter.quota.as_mut().map(|limit| {
+        let used = limit.used(now);
+        let span = limit.span();
+        Counter {
+            kind: Kind::Quota,
+            calls: limit.quota().calls.get(),
+            length: span.end.since(span.start),
+            used,
+            window_peak: used,
+            violations: 0,
+            resets_at: Some(span.end),
+        }
+    });
+    LimiterFigures {
+        policy: limiter.policy.clone(),
+        key: limiter.key.clone(),
+        counters: pace.into_iter().chain(window).chain(quota).collect(),
+        inflight: limiter.slots.inflight(),
+        slots: limiter.slots.limit(),
+        outlook: limiter.outlook(now),
+    }
+}
+
+fn sliding(kind: Kind, limit: &mut Sliding, now: Timestamp) -> Counter {
+    let (allowed, seen) = (limit.allowed(), limit.seen(now));
+    Counter {
+        kind,
+        calls: allowed.calls().get(),
+        length: allowed.length(),
+        used: limit.used(now),
+        window_peak: seen.window_peak,
+        violations: seen.violations,
+        resets_at: None,
+    }
+}

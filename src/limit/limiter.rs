@@ -1,0 +1,329 @@
+//! The limits of one policy for one combination of label values: all of them are asked, taken and given back together.
+//!
+//! Must not know: other limiters, lanes, entries.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::event::PolicyId;
+use crate::limit::STALE_AFTER;
+use crate::limit::forecast::LimitOutlook;
+use crate::limit::gate::Blind;
+use crate::limit::pace::{PaceHold, PaceLimit};
+use crate::limit::quota::QuotaLimit;
+use crate::limit::record::Consumed;
+use crate::limit::sliding::{Sliding, SlidingHold, is_recorded};
+use crate::limit::slots::Slots;
+use crate::limit::tokens::{Portion, Ready};
+use crate::policy::{Family, Limits};
+
+/// The kinds of limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Starts per second, spread.
+    Pace,
+    /// Starts per sliding window.
+    Window,
+    /// Starts per calendar period.
+    Quota,
+    /// Calls in flight.
+    Slots,
+}
+
+impl Kind {
+    /// The word that API and metrics use.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pace => "pace",
+            Self::Window => "window",
+            Self::Quota => "quota",
+            Self::Slots => "slots",
+        }
+    }
+}
+
+/// Why a limiter grants nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) kind: Kind,
+    pub(super) ready: Ready,
+}
+
+/// What a permit holds of one limiter.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    pace: Option<PaceHold>,
+    window: Option<SlidingHold>,
+    /// The period in which it counts.
+    quota: Option<Timestamp>,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    pub(super) policy: PolicyId,
+    /// The label values, as in [`crate::event::Lane::scope_key`].
+    pub(super) key: Box<str>,
+    /// Whether the policy is present; else it only remembers what was consumed.
+    pub(super) active: bool,
+    pub(super) family: Family,
+    pub(super) pace: Option<Box<PaceLimit>>,
+    pub(super) window: Option<Box<Sliding>>,
+    pub(super) quota: Option<Box<QuotaLimit>>,
+    pub(super) slots: Slots,
+    /// Calls that were promised a start when they were taken in.
+    pub(super) promised: u32,
+    /// The latest moment at which something may have started under it.
+    last_start: Timestamp,
+}
+
+impl Limiter {
+    /// Without limits; nothing shares a sliding window with `last_start`.
+    pub(super) fn new(policy: PolicyId, key: Box<str>, last_start: Timestamp) -> Self {
+        Self {
+            policy,
+            key,
+            active: false,
+            family: Family::Wait,
+            pace: None,
+            window: None,
+            quota: None,
+            slots: Slots::unlimited(),
+            promised: 0,
+            last_start,
+        }
+    }
+
+    /// Limits this from now on. Nobody knows what an earlier process started before `blind`. What was consumed, granted and is in flight keeps counting; there is never a fresh
+    /// burst.
+    pub(super) fn apply(&mut self, limits: &Limits, family: Family, now: Timestamp, blind: Blind) {
+        self.active = true;
+        self.family = family;
+        self.slots.set(Some(Slots::default_for(limits.slots, limits.pace)));
+        let spread = family == Family::Wait;
+        let number = now.as_nanos();
+        let last_start = |window| {
+            self.last_start.max(if is_recorded(window) { blind.on_record_before } else { blind.before })
+        };
+        match (limits.pace, &mut self.pace) {
+            (Some(pace), Some(limit)) => limit.edit(pace, spread, now),
+            (pace, limit) => {
+                *limit = pace
+                    .map(|pace| Box::new(PaceLimit::new(pace, spread, last_start(pace.window()), number)));
+            }
+        }
+        match (limits.window, &mut self.window) {
+            (Some(window), Some(limit)) => limit.allow(window),
+            (window, limit) => {
+                *limit = window.map(|window| Box::new(Sliding::new(window, last_start(window), number)));
+            }
+        }
+        match (limits.quota, &mut self.quota) {
+            (Some(quota), Some(limit)) => limit.allow(quota, now),
+            (quota, limit) => *limit = quota.map(|quota| Box::new(QuotaLimit::new(quota, now))),
+        }
+    }
+
+    /// Counts what an earlier process consumed.
+    pub(super) fn restore(&mut self, kind: Kind, consumed: &Consumed) {
+        match kind {
+            Kind::Pace => {
+                if let Some(limit) = &mut self.pace {
+                    limit.sliding.restore(consumed.count, consumed.at);
+                }
+            }
+            Kind::Window => {
+                if let Some(limit) = &mut self.window {
+                    limit.restore(consumed.count, consumed.at);
+                }
+            }
+            Kind::Quota => {
+                if let Some(limit) = &mut self.quota {
+                    limit.restore(consumed.count, consumed.over_at);
+                }
+            }
+            Kind::Slots => {}
+        }
+    }
+
+    /// Whether one more may be in flight.
+    pub(super) fn has_slot(&self) -> bool {
+        !self.active || self.slots.has_room()
+    }
+
+    /// Whether a start is possible at `now`, slots aside; `Err` names the limit that says no, the last to have room.
+    /// Changes nothing that counts.
+    pub(super) fn check(&mut self, now: Timestamp) -> Result<(), Refused> {
+        if !self.active {
+            return Ok(());
+        }
+        let pace = self.pace.as_mut().map(|limit| (Kind::Pace, limit.ready(now)));
+        let window = self.window.as_mut().map(|limit| (Kind::Window, limit.ready(now)));
+        let quota = self.quota.as_mut().map(|limit| (Kind::Quota, limit.ready(now)));
+        let mut worst: Option<Refused> = None;
+        for (kind, ready) in pace.into_iter().chain(window).chain(quota) {
+            worst = match (ready, worst.map(|worst| worst.ready)) {
+                (Ready::Now, _) | (Ready::OnceRecorded, Some(Ready::At(_))) => worst,
+                (Ready::At(at), Some(Ready::At(later))) if at <= later => worst,
+                _ => Some(Refused { kind, ready }),
+            };
+        }
+        worst.map_or(Ok(()), Err)
+    }
+
+    /// Of a refusing limiter: how many more starts its limits allow at `now`, and which of them is the narrowest.
+    pub(super) fn room(&mut self, now: Timestamp) -> (u32, Kind) {
+        let pace =
+            self.pace.as_mut().map(|limit| &mut limit.sliding).map(|limit| (Kind::Pace, room(limit, now)));
+        let window = self.window.as_mut().map(|limit| (Kind::Window, room(limit, now)));
+        let quota = self
+            .quota
+            .as_mut()
+            .map(|limit| (Kind::Quota, limit.quota().calls.get().saturating_sub(limit.used(now))));
+        let rooms = pace.into_iter().chain(window).chain(quota);
+        rooms.min_by_key(|(_, room)| *room).map_or((u32::MAX, Kind::Slots), |(kind, room)| (room, kind))
+    }
+
+    /// Takes a start and a slot after [`Limiter::check`] allowed it; `None` when that was not so: then nothing is held.
+    pub(super) fn take(&mut self, now: Timestamp) -> Option<Holds> {
+        let mut holds = Holds::default();
+        if self.active {
+            if let Some(limit) = &mut self.pace {
+                holds.pace = Some(limit.take(now)?);
+            }
+            if let Some(limit) = &mut self.window {
+                holds.window = limit.take(now);
+                if holds.window.is_none() {
+                    self.undo(&holds);
+                    return None;
+                }
+            }
+            holds.quota = self.quota.as_mut().map(|limit| limit.take());
+        }
+        self.slots.take();
+        self.last_start = self.last_start.max(now + STALE_AFTER);
+        Some(holds)
+    }
+
+    /// Takes an unconfirmed start back; its slot stays taken.
+    pub(super) fn undo(&mut self, holds: &Holds) {
+        if let (Some(limit), Some(hold)) = (&mut self.pace, &holds.pace) {
+            limit.put_back(hold);
+        }
+        if let (Some(limit), Some(hold)) = (&mut self.window, holds.window) {
+            limit.put_back(hold);
+        }
+        if let (Some(limit), Some(period)) = (&mut self.quota, holds.quota) {
+            limit.put_back(period);
+        }
+    }
+
+    /// The start happens at `at`.
+    pub(super) fn confirm(&mut self, holds: &Holds, at: Timestamp) {
+        if let (Some(limit), Some(hold)) = (&mut self.pace, &holds.pace) {
+            limit.sliding.confirm(hold.start, at);
+        }
+        if let (Some(limit), Some(hold)) = (&mut self.window, holds.window) {
+            limit.confirm(hold, at);
+        }
+    }
+
+    /// It happened by `at`.
+    pub(super) fn under_way(&mut self, holds: &Holds, at: Timestamp) {
+        if let (Some(limit), Some(hold)) = (&mut self.pace, &holds.pace) {
+            limit.sliding.under_way(hold.start, at);
+        }
+        if let (Some(limit), Some(hold)) = (&mut self.window, holds.window) {
+            limit.under_way(hold, at);
+        }
+        self.last_start = self.last_start.max(at);
+    }
+
+    /// What is to be put on record next, for each limit with the length of its window after which that is over.
+    pub(super) fn asks(&mut self, now: Timestamp) -> [Option<(Kind, Duration, Portion)>; 3] {
+        let sliding = |kind, limit: &mut Sliding| {
+            limit.ask(now).map(|portion| (kind, limit.allowed().length(), portion))
+        };
+        [
+            self.pace.as_mut().and_then(|limit| sliding(Kind::Pace, &mut limit.sliding)),
+            self.window.as_mut().and_then(|limit| sliding(Kind::Window, limit)),
+            self.quota.as_mut().and_then(|limit| Some((Kind::Quota, Duration::ZERO, limit.ask(now)?))),
+        ]
+    }
+
+    /// That was put on record, or could not be.
+    pub(super) fn answered(&mut self, kind: Kind, portion: Portion, is_recorded: bool, now: Timestamp) {
+        match kind {
+            Kind::Pace => {
+                if let Some(limit) = &mut self.pace {
+                    limit.sliding.answered(portion, is_recorded, now);
+                }
+            }
+            Kind::Window => {
+                if let Some(limit) = &mut self.window {
+                    limit.answered(portion, is_recorded, now);
+                }
+            }
+            Kind::Quota => {
+                if let Some(limit) = &mut self.quota {
+                    limit.answered(portion, is_recorded, now);
+                }
+            }
+            Kind::Slots => {}
+        }
+    }
+
+    /// When it need not be remembered any more: all its windows are empty then. [`Timestamp::MAX`] while calls are in
+    /// flight or awaited. What was used of a quota is not in this: see [`Limiter::consumed`].
+    pub(super) fn idle_at(&self) -> Timestamp {
+        let is_asked = self.quota.as_ref().is_some_and(|limit| limit.is_asked());
+        if self.slots.inflight() > 0 || self.promised > 0 || is_asked {
+            return Timestamp::MAX;
+        }
+        let pace = self.pace.as_ref().map(|limit| limit.sliding.idle_at());
+        let window = self.window.as_ref().map(|limit| limit.idle_at());
+        pace.into_iter().chain(window).max().unwrap_or(self.last_start)
+    }
+
+    /// What still counts at `now`.
+    pub(super) fn consumed(&mut self, now: Timestamp, mut note: impl FnMut(Kind, Consumed)) {
+        let sliding = [
+            (Kind::Pace, self.pace.as_deref().map(|limit| &limit.sliding)),
+            (Kind::Window, self.window.as_deref()),
+        ];
+        for (kind, limit) in sliding {
+            let Some(limit) = limit else { continue };
+            let length = limit.allowed().length();
+            for (count, at) in limit.starts().filter(|(_, at)| *at + length > now) {
+                note(kind, Consumed { count, at, over_at: at + length });
+            }
+        }
+        if let Some(limit) = &mut self.quota {
+            let (count, span) = (limit.used(now), limit.span());
+            if count > 0 {
+                note(Kind::Quota, Consumed { count, at: span.start, over_at: span.end });
+            }
+        }
+    }
+
+    /// What it means for calls to come.
+    pub(super) fn outlook(&mut self, now: Timestamp) -> Vec<LimitOutlook> {
+        let mut limits = Vec::new();
+        if let Some(limit) = &self.pace {
+            limits.push(LimitOutlook::pace(limit.pace(), limit.ready_at(now)));
+        }
+        if let Some(limit) = &mut self.window {
+            limits.push(LimitOutlook::window(limit.allowed(), limit.used(now), limit.ready_at()));
+        }
+        if let Some(limit) = &mut self.quota {
+            limits.push(LimitOutlook::quota(limit.quota(), limit.used(now), limit.span().end));
+        }
+        limits
+    }
+}
+
+fn room(limit: &mut Sliding, now: Timestamp) -> u32 {
+    // Starts before a silence count as well.
+    if limit.ready_at() > now { 0 } else { limit.allowed().calls().get().saturating_sub(limit.used(now)) }
+}

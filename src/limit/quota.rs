@@ -1,0 +1,221 @@
+//! A quota: at most N starts per calendar period in UTC, over restarts and power cuts too.
+//!
+//! Must not know: sliding windows, calls in flight, where the record is.
+
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
+
+use crate::clock::Timestamp;
+use crate::limit::tokens::{Portion, Ready, Tokens};
+use crate::policy::{Period, Quota};
+
+/// A calendar period: from its start to just before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) start: Timestamp,
+    pub(super) end: Timestamp,
+}
+
+/// One quota and what was used of it in the present period.
+#[derive(Debug)]
+pub(super) struct QuotaLimit {
+    quota: Quota,
+    span: Span,
+    used: u32,
+    tokens: Tokens,
+}
+
+impl QuotaLimit {
+    pub(super) fn new(quota: Quota, now: Timestamp) -> Self {
+        Self { quota, span: Span::of(quota.per, now), used: 0, tokens: Tokens::new() }
+    }
+
+    /// The quota.
+    pub(super) const fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// Another one; what was used counts against it, also when the period is another.
+    pub(super) fn allow(&mut self, quota: Quota, now: Timestamp) {
+        self.turn(now);
+        if quota.per != self.quota.per {
+            self.span = Span::of(quota.per, now);
+            self.tokens.clear();
+        }
+        self.quota = quota;
+    }
+
+    /// Counts starts of an earlier process in the period that ends at `over_at`.
+    pub(super) fn restore(&mut self, count: u32, over_at: Timestamp) {
+        if over_at >= self.span.end {
+            self.used = self.used.saturating_add(count);
+        }
+    }
+
+    /// Whether a start is possible at `now`; changes nothing that counts.
+    pub(super) fn ready(&mut self, now: Timestamp) -> Ready {
+        self.turn(now);
+        if self.used >= self.quota.calls.get() {
+            return Ready::At(self.span.end);
+        }
+        self.tokens.ready(now)
+    }
+
+    /// Takes a start that [`QuotaLimit::ready`] has just found possible; returns the period that it counts in.
+    pub(super) fn take(&mut self) -> Timestamp {
+        self.used += 1;
+        // All of a period are good until its end.
+        let _ = self.tokens.take();
+        self.span.start
+    }
+
+    /// Takes an unconfirmed start of that period back.
+    pub(super) fn put_back(&mut self, period: Timestamp) {
+        if period == self.span.start {
+            self.used = self.used.saturating_sub(1);
+            self.tokens.put_back(self.span.end);
+        }
+    }
+
+    /// What is to be put on record next, if anything is.
+    pub(super) fn ask(&mut self, now: Timestamp) -> Option<Portion> {
+        self.turn(now);
+        let most = self.quota.calls.get().saturating_sub(self.used);
+        self.tokens.ask(most, self.span.end, now)
+    }
+
+    /// That was put on record, or could not be.
+    pub(super) fn answered(&mut self, portion: Portion, is_recorded: bool, now: Timestamp) {
+        self.tokens.answered(portion, is_recorded, now);
+    }
+
+    /// Starts used in the present period.
+    pub(super) fn used(&mut self, now: Timestamp) -> u32 {
+        self.turn(now);
+        self.used
+    }
+
+    /// The present period.
+    pub(super) const fn span(&self) -> Span {
+        self.span
+    }
+
+    /// Whether an answer is awaited.
+    pub(super) const fn is_asked(&self) -> bool {
+        self.tokens.is_asked()
+    }
+
+    /// Begins the next period when it is time. A clock that goes back over a boundary does not bring a budget back.
+    fn turn(&mut self, now: Timestamp) {
+        if now >= self.span.end {
+            self.span = Span::of(self.quota.per, now);
+            self.used = 0;
+            self.tokens.clear();
+        }
+    }
+}
+
+impl Span {
+    /// The period in which `now` lies.
+    pub(super) fn of(per: Period, now: Timestamp) -> Self {
+        let seconds = |length: u64| {
+            let start_s = now.as_millis() / 1000 / length * length;
+            Self {
+                start: Timestamp::from_millis(start_s * 1000),
+                end: Timestamp::from_millis((start_s + length) * 1000),
+            }
+        };
+        match per {
+            Period::Minute => seconds(60),
+            Period::Hour => seconds(3600),
+            Period::Day => seconds(86_400),
+            // The calendar of chrono reaches further than our clock.
+            Period::Month => Self::month(now).unwrap_or_else(|| seconds(86_400)),
+        }
+    }
+
+    fn month(now: Timestamp) -> Option<Self> {
+        let today =
+            DateTime::<Utc>::from_timestamp_millis(i64::try_from(now.as_millis()).ok()?)?.date_naive();
+        let first = today.checked_sub_days(Days::new(u64::from(today.day0())))?;
+        Some(Self { start: midnight(first)?, end: midnight(first.checked_add_months(Months::new(1))?)? })
+    }
+}
+
+fn midnight(date: NaiveDate) -> Option<Timestamp> {
+    let millis = date.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis();
+    u64::try_from(millis).ok().map(Timestamp::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        let date: DateTime<Utc> = text.parse().expect("a date");
+        Timestamp::from_millis(u64::try_from(date.timestamp_millis()).expect("after 1970"))
+    }
+
+    fn quota(calls: i64, per: Period) -> Quota {
+        Quota::new(calls, per).expect("valid")
+    }
+
+    fn recorded(limit: &mut QuotaLimit, now: Timestamp) {
+        if let Some(portion) = limit.ask(now) {
+            limit.answered(portion, true, now);
+        }
+    }
+
+    fn start(limit: &mut QuotaLimit, now: Timestamp) -> bool {
+        recorded(limit, now);
+        limit.ready(now) == Ready::Now && limit.take() <= now
+    }
+
+    #[test]
+    fn periods_are_those_of_the_calendar_in_utc() {
+        for (per, now, start, end) in [
+            (Period::Minute, "2026-11-25T13:07:59.999Z", "2026-11-25T13:07:00Z", "2026-11-25T13:08:00Z"),
+            (Period::Hour, "2026-11-25T13:00:00Z", "2026-11-25T13:00:00Z", "2026-11-25T14:00:00Z"),
+            (Period::Day, "2026-12-31T23:59:59Z", "2026-12-31T00:00:00Z", "2027-01-01T00:00:00Z"),
+            (Period::Month, "2028-02-29T12:00:00Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
+            (Period::Month, "2026-12-01T00:00:00Z", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(Span::of(per, at(now)), Span { start: at(start), end: at(end) }, "{per:?} {now}");
+        }
+    }
+
+    #[test]
+    fn a_period_holds_its_quota_and_the_next_one_begins_anew() {
+        let begin = at("2026-11-25T13:00:10Z");
+        let mut limit = QuotaLimit::new(quota(5, Period::Minute), begin);
+        assert_eq!(limit.ready(begin), Ready::OnceRecorded);
+        let started = (0..9).filter(|_| start(&mut limit, begin)).count();
+        assert_eq!((started, limit.ready(begin)), (5, Ready::At(at("2026-11-25T13:01:00Z"))));
+        assert!(start(&mut limit, at("2026-11-25T13:01:00Z")));
+        assert_eq!(limit.used(at("2026-11-25T13:01:01Z")), 1);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_brings_no_budget_back() {
+        let noon = at("2026-11-25T12:00:00Z");
+        let mut limit = QuotaLimit::new(quota(1, Period::Hour), noon);
+        assert!(start(&mut limit, noon));
+        assert!(!start(&mut limit, noon - Duration::from_secs(5)));
+        assert!(!start(&mut limit, noon + Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn edits_and_restarts_keep_what_was_used() {
+        let noon = at("2026-11-25T12:00:00Z");
+        let mut limit = QuotaLimit::new(quota(10, Period::Hour), noon);
+        limit.restore(4, at("2026-11-25T13:00:00Z"));
+        limit.restore(4, at("2026-11-25T12:00:00Z"));
+        assert_eq!(limit.used(noon), 4, "an earlier period is over");
+        limit.allow(quota(5, Period::Day), noon);
+        assert!(start(&mut limit, noon) && !start(&mut limit, noon));
+        let period = at("2026-11-25T00:00:00Z");
+        limit.put_back(period);
+        assert!(start(&mut limit, noon) && !start(&mut limit, noon));
+    }
+}

@@ -1,0 +1,143 @@
+//! A limit over a sliding window: the ring that keeps it, the watch that checks it, and, for windows that outlast a
+//! restart, the record of starts to come.
+//!
+//! Must not know: smoothing, calendars, calls in flight.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::limit::ring::{Claim, Ring};
+use crate::limit::tokens::{Portion, Ready, Tokens};
+use crate::limit::watch::{Seen, Watch};
+use crate::policy::Window;
+
+/// After a start that does not follow an orderly end, a limit is silent for its window if that is at most this long;
+/// longer windows put their starts on record.
+pub(super) const SILENT_AT_MOST: Duration = Duration::from_secs(2);
+
+/// The right to start once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SlidingHold {
+    claim: Claim,
+    /// Until when its token is good.
+    token: Option<Timestamp>,
+}
+
+/// One sliding limit.
+#[derive(Debug)]
+pub(super) struct Sliding {
+    ring: Ring,
+    watch: Watch,
+    /// Only for windows that outlast a restart.
+    tokens: Option<Tokens>,
+}
+
+impl Sliding {
+    /// Nothing shares a window with `last_start`; `number` as for [`Ring::new`].
+    pub(super) fn new(allowed: Window, last_start: Timestamp, number: u64) -> Self {
+        let ring = Ring::new(allowed, last_start, number);
+        Self { ring, watch: Watch::new(allowed), tokens: is_recorded(allowed).then(Tokens::new) }
+    }
+
+    /// What it allows.
+    pub(super) const fn allowed(&self) -> Window {
+        self.ring.allowed()
+    }
+
+    /// Allows something else; what was started and granted counts against it.
+    pub(super) fn allow(&mut self, allowed: Window) {
+        self.ring.allow(allowed);
+        self.watch.expect(allowed);
+        if !is_recorded(allowed) {
+            self.tokens = None;
+        } else if self.tokens.is_none() {
+            self.tokens = Some(Tokens::new());
+        }
+    }
+
+    /// Counts starts of an earlier process.
+    pub(super) fn restore(&mut self, count: u32, at: Timestamp) {
+        self.ring.restore(count, at);
+    }
+
+    /// Whether a start is possible at `now`; changes nothing that counts.
+    pub(super) fn ready(&mut self, now: Timestamp) -> Ready {
+        let ready_at = self.ring.ready_at();
+        if ready_at > now {
+            return Ready::At(ready_at);
+        }
+        self.tokens.as_mut().map_or(Ready::Now, |tokens| tokens.ready(now))
+    }
+
+    /// Takes a start that [`Sliding::ready`] has just found possible; `None` when it was not.
+    pub(super) fn take(&mut self, now: Timestamp) -> Option<SlidingHold> {
+        let claim = self.ring.claim(now)?;
+        Some(SlidingHold { claim, token: self.tokens.as_mut().and_then(Tokens::take) })
+    }
+
+    /// Takes an unconfirmed start back.
+    pub(super) fn put_back(&mut self, hold: SlidingHold) {
+        self.ring.put_back(hold.claim);
+        if let (Some(tokens), Some(good_until)) = (&mut self.tokens, hold.token) {
+            tokens.put_back(good_until);
+        }
+    }
+
+    /// The start happens at `at`.
+    pub(super) fn confirm(&mut self, hold: SlidingHold, at: Timestamp) {
+        self.ring.confirm(hold.claim, at);
+        self.watch.started(at);
+    }
+
+    /// It happened by `at`.
+    pub(super) fn under_way(&mut self, hold: SlidingHold, at: Timestamp) {
+        self.ring.under_way(hold.claim, at);
+    }
+
+    /// What is to be put on record next, if anything is.
+    pub(super) fn ask(&mut self, now: Timestamp) -> Option<Portion> {
+        let tokens = self.tokens.as_mut()?;
+        let allowed = self.ring.allowed();
+        let most = allowed.calls().get().saturating_sub(self.ring.used(now));
+        let lasts = (allowed.length() / 50).clamp(Duration::from_millis(100), Duration::from_secs(1));
+        tokens.ask(most, now + lasts, now)
+    }
+
+    /// That was put on record, or could not be.
+    pub(super) fn answered(&mut self, portion: Portion, is_recorded: bool, now: Timestamp) {
+        if let Some(tokens) = &mut self.tokens {
+            tokens.answered(portion, is_recorded, now);
+        }
+    }
+
+    /// Starts in the newest window.
+    pub(super) fn used(&mut self, now: Timestamp) -> u32 {
+        self.ring.used(now)
+    }
+
+    /// The starts that still count.
+    pub(super) fn starts(&self) -> impl Iterator<Item = (u32, Timestamp)> {
+        self.ring.starts()
+    }
+
+    /// When every start will have left the window; [`Timestamp::MAX`] while an answer is awaited.
+    pub(super) fn idle_at(&self) -> Timestamp {
+        let is_asked = self.tokens.as_ref().is_some_and(Tokens::is_asked);
+        if is_asked { Timestamp::MAX } else { self.ring.idle_at() }
+    }
+
+    /// From when on the ring has room.
+    pub(super) fn ready_at(&self) -> Timestamp {
+        self.ring.ready_at()
+    }
+
+    /// What the self-check has seen.
+    pub(super) fn seen(&self, now: Timestamp) -> Seen {
+        self.watch.seen(now)
+    }
+}
+
+/// Whether the starts of such a window are put on record before they are made.
+pub(super) fn is_recorded(allowed: Window) -> bool {
+    allowed.length() > SILENT_AT_MOST
+}

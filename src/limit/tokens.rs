@@ -1,0 +1,214 @@
+//! Starts that are on record before they are made: a limit whose window outlasts a restart writes down "up to so many
+//! starts until then" and only then makes them. So neither a kill nor a power cut can make it forget a start; it may
+//! count some that never happened, at most one portion.
+//!
+//! Portions follow the demand: they double while they are used up quickly and halve while they are not.
+//!
+//! Must not know: where the record is, what the limit is.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// A portion that lasts less than this was too small.
+const QUICK: Duration = Duration::from_millis(20);
+/// One that lasts longer than this was larger than it had to be.
+const SLOW: Duration = Duration::from_secs(2);
+/// How long a record that failed is left alone.
+const FAILED: Duration = Duration::from_secs(1);
+/// The largest portion.
+const PORTION_MAX: u32 = 4096;
+
+/// When a start is possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// At once.
+    Now,
+    /// Then, at the earliest.
+    At(Timestamp),
+    /// Once more of them are on record.
+    OnceRecorded,
+}
+
+/// What is on record and not used.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    /// Until when, and how many, in order of time.
+    portions: VecDeque<(Timestamp, u32)>,
+    left: u32,
+    asked: bool,
+    portion: u32,
+    last_asked_at: Timestamp,
+    not_before: Timestamp,
+}
+
+/// A portion that is to be put on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Portion {
+    pub(super) count: u32,
+    pub(super) until: Timestamp,
+}
+
+impl Tokens {
+    pub(super) const fn new() -> Self {
+        Self {
+            portions: VecDeque::new(),
+            left: 0,
+            asked: false,
+            portion: 1,
+            last_asked_at: Timestamp::ZERO,
+            not_before: Timestamp::ZERO,
+        }
+    }
+
+    /// Starts that may be made now.
+    pub(super) fn left(&mut self, now: Timestamp) -> u32 {
+        while let Some((_, count)) = self.portions.front().filter(|(until, _)| *until < now) {
+            self.left -= count;
+            self.portions.pop_front();
+        }
+        self.left
+    }
+
+    /// Whether one may be made at `now`.
+    pub(super) fn ready(&mut self, now: Timestamp) -> Ready {
+        match self.left(now) {
+            0 if self.not_before > now => Ready::At(self.not_before),
+            0 => Ready::OnceRecorded,
+            _ => Ready::Now,
+        }
+    }
+
+    /// Uses one up, if there is one; returns until when it would have been good.
+    pub(super) fn take(&mut self) -> Option<Timestamp> {
+        while self.portions.front().is_some_and(|(_, count)| *count == 0) {
+            self.portions.pop_front();
+        }
+        let (until, count) = self.portions.front_mut()?;
+        *count -= 1;
+        self.left -= 1;
+        Some(*until)
+    }
+
+    /// One that was good until then was not used after all. When its portion is gone, so is it: it is on record for an
+    /// earlier time than it could be used in.
+    pub(super) fn put_back(&mut self, good_until: Timestamp) {
+        if let Some((_, count)) = self.portions.iter_mut().find(|(until, _)| *until == good_until) {
+            *count += 1;
+            self.left += 1;
+        }
+    }
+
+    /// The next portion, of at most `most`, when it is time to put one on record.
+    pub(super) fn ask(&mut self, most: u32, until: Timestamp, now: Timestamp) -> Option<Portion> {
+        let left = self.left(now);
+        if self.asked || left > self.portion / 2 || most <= left || now < self.not_before {
+            return None;
+        }
+        let lasted = now.since(self.last_asked_at);
+        if lasted < QUICK {
+            self.portion = self.portion.saturating_mul(2).min(PORTION_MAX);
+        } else if lasted > SLOW {
+            self.portion = (self.portion / 2).max(1);
+        }
+        self.last_asked_at = now;
+        self.asked = true;
+        Some(Portion { count: self.portion.min(most - left), until })
+    }
+
+    /// It is on record, or could not be put there.
+    pub(super) fn answered(&mut self, portion: Portion, is_recorded: bool, now: Timestamp) {
+        self.asked = false;
+        if is_recorded {
+            self.portions.push_back((portion.until, portion.count));
+            self.left += portion.count;
+        } else {
+            self.not_before = now + FAILED;
+        }
+    }
+
+    /// Whether an answer is awaited.
+    pub(super) const fn is_asked(&self) -> bool {
+        self.asked
+    }
+
+    /// Forgets what is left: it was on record for another period.
+    pub(super) fn clear(&mut self) {
+        self.portions.clear();
+        self.left = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Timestamp {
+        Timestamp::from_millis(100_000 + ms)
+    }
+
+    #[test]
+    fn nothing_may_start_before_it_is_on_record_nor_after_its_time() {
+        let mut tokens = Tokens::new();
+        assert_eq!(tokens.left(ms(0)), 0);
+        let portion = tokens.ask(10, ms(100), ms(0)).expect("none is left");
+        assert_eq!((portion.count, tokens.ask(10, ms(100), ms(0)), tokens.left(ms(0))), (1, None, 0));
+        tokens.answered(portion, true, ms(3));
+        assert_eq!((tokens.left(ms(100)), tokens.left(ms(101))), (1, 0));
+    }
+
+    #[test]
+    fn portions_follow_the_demand_within_what_is_allowed() {
+        let mut tokens = Tokens::new();
+        let mut counts = Vec::new();
+        for round in 0..8 {
+            let portion = tokens.ask(20, ms(10_000), ms(round * 10)).expect("none is left");
+            tokens.answered(portion, true, ms(round * 10 + 3));
+            (0..portion.count).for_each(|_| assert!(tokens.take().is_some()));
+            counts.push(portion.count);
+        }
+        assert_eq!(counts, [1, 2, 4, 8, 16, 20, 20, 20]);
+        assert!(tokens.ask(0, ms(10_000), ms(90)).is_none(), "no more is allowed");
+        let later = tokens.ask(1000, ms(60_000), ms(9_000)).expect("none is left");
+        assert_eq!(later.count, 64);
+    }
+
+    #[test]
+    fn at_most_one_portion_is_on_record_unused() {
+        let mut tokens = Tokens::new();
+        for round in 0..2_000_u64 {
+            if let Some(portion) = tokens.ask(u32::MAX, ms(1 << 40), ms(round)) {
+                tokens.answered(portion, true, ms(round));
+            }
+            assert!(tokens.left(ms(round)) <= tokens.portion + tokens.portion / 2);
+            (0..tokens.left(ms(round)).min(7)).for_each(|_| assert!(tokens.take().is_some()));
+        }
+    }
+
+    #[test]
+    fn what_comes_back_is_good_only_within_its_own_portion() {
+        let mut tokens = Tokens::new();
+        for until in [ms(100), ms(200)] {
+            let portion = tokens.ask(10, until, ms(0)).expect("few are left");
+            tokens.answered(portion, true, ms(0));
+            if until == ms(100) {
+                assert_eq!(tokens.take(), Some(ms(100)));
+            }
+        }
+        tokens.put_back(ms(100));
+        assert_eq!((tokens.left(ms(50)), tokens.take()), (3, Some(ms(100))));
+        assert_eq!(tokens.take(), Some(ms(200)));
+        tokens.put_back(ms(100));
+        assert_eq!(tokens.left(ms(50)), 1);
+    }
+
+    #[test]
+    fn a_failed_record_is_left_alone_for_a_while() {
+        let mut tokens = Tokens::new();
+        let portion = tokens.ask(10, ms(100), ms(0)).expect("none is left");
+        tokens.answered(portion, false, ms(5));
+        assert_eq!((tokens.left(ms(6)), tokens.ask(10, ms(100), ms(6))), (0, None));
+        assert!(tokens.ask(10, ms(2000), ms(1005)).is_some());
+    }
+}

@@ -1,0 +1,237 @@
+//! What a policy allows: the kinds of limits with their ranges.
+//!
+//! Must not know: how limits are kept, whom they govern.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// The limits of one policy; `None` means unlimited.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Limits {
+    /// Starts per second, evenly spread.
+    pub pace: Option<Pace>,
+    /// Starts in every sliding window; they may come all at once.
+    pub window: Option<Window>,
+    /// Starts per calendar period.
+    pub quota: Option<Quota>,
+    /// Calls in flight.
+    pub slots: Option<NonZeroU32>,
+    /// The longest an attempt may take.
+    pub timeout: Option<Duration>,
+}
+
+impl Limits {
+    /// Most calls in flight that a policy can name.
+    pub const MAX_SLOTS: u32 = 65_536;
+    /// The longest time an attempt can be given.
+    pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
+
+    /// Whether nothing is limited.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.pace.is_none()
+            && self.window.is_none()
+            && self.quota.is_none()
+            && self.slots.is_none()
+            && self.timeout.is_none()
+    }
+}
+
+/// Starts per second: a decimal from one per day to a million per second.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Pace(f64);
+
+/// At most so many starts in every sliding window of this length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    calls: NonZeroU32,
+    length: Duration,
+}
+
+/// At most so many starts per calendar period (UTC).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Starts; never zero.
+    pub calls: NonZeroU32,
+    /// Per what.
+    pub per: Period,
+}
+
+/// A calendar period in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Period {
+    /// From second 0.
+    Minute,
+    /// From minute 0.
+    Hour,
+    /// From midnight.
+    Day,
+    /// From the first of the month.
+    Month,
+}
+
+/// A limit that is none.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum LimitError {
+    /// A pace outside its range.
+    #[error("a pace lies between one per day (0.0000116) and {} per second, not {given}", Pace::MAX)]
+    Pace {
+        /// As given.
+        given: f64,
+    },
+    /// A count outside its range.
+    #[error("a limit allows between 1 and {} calls, not {given}", Window::MAX_CALLS)]
+    Calls {
+        /// As given.
+        given: i64,
+    },
+    /// A window that is too short or too long.
+    #[error(
+        "a window is between {} ms and {} ms (31 days) long, not {given_ms} ms",
+        Window::MIN_LENGTH.as_millis(),
+        Window::MAX_LENGTH.as_millis()
+    )]
+    Length {
+        /// As given, in milliseconds.
+        given_ms: i64,
+    },
+}
+
+impl Pace {
+    /// The slowest pace: one start per day.
+    pub const MIN: f64 = 1.0 / 86_400.0;
+    /// The fastest pace.
+    pub const MAX: f64 = 1_000_000.0;
+
+    /// Checks the range.
+    ///
+    /// # Errors
+    /// [`LimitError::Pace`] when it is not a number or lies outside [`Pace::MIN`] to [`Pace::MAX`].
+    pub fn per_second(starts: f64) -> Result<Self, LimitError> {
+        if (Self::MIN..=Self::MAX).contains(&starts) {
+            Ok(Self(starts))
+        } else {
+            Err(LimitError::Pace { given: starts })
+        }
+    }
+
+    /// Starts per second.
+    #[must_use]
+    pub const fn starts_per_second(self) -> f64 {
+        self.0
+    }
+
+    /// The exact promise as a window: `k = ceil(N)` starts in every `k / N` seconds, that is N per second for a
+    /// whole N, one per `1 / N` seconds below one, three per 1.2 s for 2.5.
+    #[must_use]
+    pub fn window(self) -> Window {
+        let starts = self.0.ceil();
+        // Exact for whole paces; else rounded up, so that the window is never too short. Paces end at a million.
+        let length_ns = (starts / self.0 * 1e9).ceil() as u64;
+        let calls = NonZeroU32::new(starts as u32).unwrap_or(NonZeroU32::MIN);
+        Window { calls, length: Duration::from_nanos(length_ns) }
+    }
+}
+
+impl Window {
+    /// Most starts.
+    pub const MAX_CALLS: u32 = 1_000_000_000;
+    /// The shortest window.
+    pub const MIN_LENGTH: Duration = Duration::from_millis(1);
+    /// The longest window: 31 days.
+    pub const MAX_LENGTH: Duration = Duration::from_secs(31 * 86_400);
+
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`LimitError::Calls`], [`LimitError::Length`].
+    pub fn new(calls: i64, length_ms: i64) -> Result<Self, LimitError> {
+        let length = u64::try_from(length_ms).map(Duration::from_millis).unwrap_or_default();
+        if !(Self::MIN_LENGTH..=Self::MAX_LENGTH).contains(&length) {
+            return Err(LimitError::Length { given_ms: length_ms });
+        }
+        Ok(Self { calls: calls_in_range(calls)?, length })
+    }
+
+    /// Starts in one window.
+    #[must_use]
+    pub const fn calls(self) -> NonZeroU32 {
+        self.calls
+    }
+
+    /// How long a window is.
+    #[must_use]
+    pub const fn length(self) -> Duration {
+        self.length
+    }
+}
+
+impl Quota {
+    /// Checks the range.
+    ///
+    /// # Errors
+    /// [`LimitError::Calls`].
+    pub fn new(calls: i64, per: Period) -> Result<Self, LimitError> {
+        Ok(Self { calls: calls_in_range(calls)?, per })
+    }
+}
+
+impl Period {
+    /// All of them, shortest first.
+    pub const ALL: [Self; 4] = [Self::Minute, Self::Hour, Self::Day, Self::Month];
+
+    /// Reads the word for it.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|period| period.name() == word)
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Month => "month",
+        }
+    }
+}
+
+fn calls_in_range(calls: i64) -> Result<NonZeroU32, LimitError> {
+    let given = u32::try_from(calls).ok().filter(|calls| *calls <= Window::MAX_CALLS);
+    given.and_then(NonZeroU32::new).ok_or(LimitError::Calls { given: calls })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_are_none_are_refused_with_their_range() {
+        for pace in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-9, 1_000_001.0] {
+            let refused = Pace::per_second(pace).expect_err("out of range").to_string();
+            assert!(refused.contains("one per day"), "{refused}");
+        }
+        assert!(Pace::per_second(Pace::MIN).is_ok() && Pace::per_second(Pace::MAX).is_ok());
+        for calls in [0, -1, i64::MIN, 1_000_000_001] {
+            assert_eq!(Window::new(calls, 1000), Err(LimitError::Calls { given: calls }));
+            assert_eq!(Quota::new(calls, Period::Day), Err(LimitError::Calls { given: calls }));
+        }
+        for length in [0, -5, 31 * 86_400_000 + 1, i64::MAX] {
+            assert_eq!(Window::new(1, length), Err(LimitError::Length { given_ms: length }));
+        }
+    }
+
+    #[test]
+    fn a_pace_promises_whole_starts_in_an_exact_window() {
+        let promise = |pace: f64| {
+            let window = Pace::per_second(pace).expect("valid").window();
+            (window.calls().get(), window.length().as_micros())
+        };
+        assert_eq!(promise(5000.0), (5000, 1_000_000));
+        assert_eq!(promise(0.5), (1, 2_000_000));
+        assert_eq!(promise(2.5), (3, 1_200_000));
+        assert_eq!(promise(Pace::MIN), (1, 86_400_000_000));
+    }
+}
