@@ -15,7 +15,7 @@ use crate::dispatch::hold::Holds;
 use crate::dispatch::purge::Purging;
 use crate::event::{Lane, LaneKey};
 use crate::limit::{Binding, LimiterId};
-use crate::policy::{Family, GenerationState, Runtime};
+use crate::policy::{GenerationState, Runtime};
 
 /// Index of a lane that is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,19 +132,15 @@ pub(super) struct Ruled {
     pub(super) timeout: Option<Duration>,
     /// The end of the longest pause, if there is one.
     pub(super) paused: Option<Option<Timestamp>>,
-    /// No policy holds calls until there is room.
-    pub(super) refuses: bool,
 }
 
 impl Ruled {
     pub(super) fn by(lane: &Lane, runtime: &Runtime, now: Timestamp) -> Self {
-        let refuses = !lane.policies().is_empty();
-        let mut ruled = Self { fate: Fate::Live, timeout: None, paused: None, refuses };
+        let mut ruled = Self { fate: Fate::Live, timeout: None, paused: None };
         for part in lane.policies() {
             let policy = runtime.get(&part.policy);
             let limit = policy.and_then(|policy| policy.limits.timeout);
             ruled.timeout = ruled.timeout.into_iter().chain(limit).min();
-            ruled.refuses &= policy.is_some_and(|policy| policy.family == Family::Refuse);
             if let Some(pause) = policy.and_then(|policy| policy.pause.as_ref()) {
                 // No end is the latest end.
                 let longest = |until: &Option<Timestamp>| until.unwrap_or(Timestamp::MAX);

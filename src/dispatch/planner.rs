@@ -212,7 +212,7 @@ impl Planner {
     }
 
     pub(super) fn add(&mut self, key: LaneKey, lane: Lane, now: Timestamp) -> LaneId {
-        let Ruled { fate, timeout, paused, .. } = Ruled::by(&lane, &self.runtime, now);
+        let Ruled { fate, timeout, paused } = Ruled::by(&lane, &self.runtime, now);
         let mut holds = Holds::default();
         holds.pause(paused);
         let binding = self.gate.bind(&lane, now);

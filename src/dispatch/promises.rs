@@ -3,7 +3,7 @@
 //! Must not know: how limits count, HTTP.
 
 use crate::clock::Timestamp;
-use crate::dispatch::lanes::{LaneId, Ruled};
+use crate::dispatch::lanes::LaneId;
 use crate::dispatch::planner::Planner;
 use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::Kind;
@@ -26,7 +26,7 @@ impl Planner {
     /// # Errors
     /// [`Refusal`]; nothing is promised then.
     pub fn promise(&mut self, lane: &Lane, now: Timestamp) -> Result<bool, Refusal> {
-        if !Ruled::by(lane, &self.runtime, now).refuses {
+        if !self.runtime.refuses(lane) {
             return Ok(false);
         }
         let id = match self.lanes.find(lane.key()) {

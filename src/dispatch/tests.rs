@@ -1,5 +1,8 @@
 //! Behaviour of the planner in single situations.
 
+mod holds;
+mod turned_away;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -16,6 +16,8 @@ use crate::policy::{
 pub struct Runtime {
     policies: BTreeMap<PolicyId, RuntimePolicy>,
     matcher: Matcher,
+    /// Whether any policy turns calls away.
+    some_refuse: bool,
 }
 
 /// One policy that has at least one generation.
@@ -67,7 +69,8 @@ impl Runtime {
             .filter_map(|(id, policy)| Some((id.clone(), RuntimePolicy::of(id, policy)?)))
             .collect();
         let matcher = Matcher::compile(policies.values().filter_map(RuntimePolicy::rule).collect())?;
-        Ok(Self { policies, matcher })
+        let some_refuse = policies.values().any(|policy| policy.family == Family::Refuse);
+        Ok(Self { policies, matcher, some_refuse })
     }
 
     /// The lane of a call: of each origin the most specific active policy that governs it, or all of them where
@@ -88,6 +91,15 @@ impl Runtime {
     #[must_use]
     pub fn candidates(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Vec<Candidate> {
         self.matcher.candidates(method, url, labels)
+    }
+
+    /// Whether every policy of a lane turns calls away, so that its calls are tried when they are handed in.
+    #[must_use]
+    pub fn refuses(&self, lane: &Lane) -> bool {
+        let refuses = |part: &PolicyRef| {
+            self.policies.get(&part.policy).is_some_and(|policy| policy.family == Family::Refuse)
+        };
+        self.some_refuse && !lane.policies().is_empty() && lane.policies().iter().all(refuses)
     }
 
     /// All policies, by id.

@@ -1,0 +1,171 @@
+//! Lanes that may not send although their limits have room, and purges.
+
+use std::time::Duration;
+
+use super::{Bench, FINE, START, book, lane, ms};
+use crate::dispatch::{BreakerPolicy, HoldReason};
+use crate::event::{Cause, Outcome, Settlement};
+use crate::policy::{Book, Pause, testing};
+
+fn down() -> Outcome {
+    Outcome::Retry { cause: Cause::Connect, retry_after: None }
+}
+
+fn two_lanes() -> (Bench, crate::event::LaneKey, crate::event::LaneKey) {
+    (Bench::new(&book(&[("p", None, 100), ("q", None, 100)])), lane(&[("p", 1)]), lane(&[("q", 1)]))
+}
+
+fn paused(book: &mut Book, until_ms: Option<u64>) {
+    let until = until_ms.map(|until| START + ms(until));
+    let pause = Pause { reason: "a reason".to_owned(), since: START, until };
+    book.pause(&testing::id("p"), pause).expect("known");
+}
+
+#[test]
+fn an_endpoint_that_asks_for_time_gets_it_for_its_whole_lane() {
+    let (mut bench, held, other) = two_lanes();
+    bench.fill(&held, 0..1);
+    bench.announce(&held);
+    bench.finish(0, Outcome::Retry { cause: Cause::Status(503), retry_after: Some(Duration::from_secs(30)) });
+    bench.fill(&held, 1..50);
+    bench.fill(&other, 100..110);
+    bench.announce(&held);
+    bench.announce(&other);
+    bench.pass(ms(29_999));
+    assert_eq!((bench.sent_of(&held), bench.sent_of(&other)), (1, 10));
+    let figures = bench.planner.figures(bench.now);
+    let hold = figures.held.first().expect("one lane is held").1;
+    assert_eq!((hold.reason, hold.until), (HoldReason::RetryAfter, Some(START + ms(30_000))));
+    bench.pass(ms(1));
+    assert_eq!(bench.sent_of(&held), 50);
+}
+
+#[test]
+fn a_hold_outlasts_the_lane_s_last_entry() {
+    let (mut bench, held, _) = two_lanes();
+    bench.fill(&held, 0..2);
+    bench.announce(&held);
+    bench.finish(0, Outcome::Retry { cause: Cause::Status(429), retry_after: Some(Duration::from_secs(30)) });
+    bench.finish(1, FINE);
+    bench.pass(ms(10_000));
+    bench.fill(&held, 5..6);
+    bench.announce(&held);
+    assert_eq!(bench.sent_of(&held), 2);
+    bench.pass(ms(20_000));
+    assert_eq!(bench.sent_of(&held), 3);
+}
+
+#[test]
+fn an_endpoint_that_fails_is_tried_by_single_calls_and_those_behind_spend_no_attempt() {
+    let (mut bench, dead, other) = two_lanes();
+    let failures = BreakerPolicy::default().failures as usize;
+    bench.fill(&dead, 0..1000);
+    bench.announce(&dead);
+    let first = bench.sent_of(&dead);
+    (0..first).for_each(|nth| bench.finish(nth, down()));
+    let tried = bench.sent_of(&dead);
+    assert!(tried < first + failures, "{tried} calls before the breaker opened");
+    // What was under way when it opened comes back.
+    (first..tried).for_each(|nth| bench.finish(nth, down()));
+    for _ in 0..5 {
+        let before = bench.sent_of(&dead);
+        bench.pass(Duration::from_secs(60));
+        assert_eq!(bench.sent_of(&dead), before + 1, "one call tries the endpoint");
+        bench.finish(before, down());
+    }
+    bench.fill(&other, 5000..5010);
+    bench.announce(&other);
+    assert_eq!(bench.sent_of(&other), 10);
+    let rescheduled =
+        bench.settled.iter().filter(|(_, how)| matches!(how, Settlement::Reschedule { .. })).count();
+    assert_eq!(rescheduled, bench.sent_of(&dead), "only what was sent has spent an attempt");
+
+    let mut nth = bench.sent.len();
+    bench.pass(Duration::from_secs(60));
+    let mut at_once = Vec::new();
+    while nth < bench.sent.len() && at_once.len() < 6 {
+        let until = bench.sent.len();
+        at_once.push(until - nth);
+        (nth..until).for_each(|nth| bench.finish(nth, FINE));
+        nth = until;
+    }
+    assert!(at_once.starts_with(&[1, 2]) && at_once[2] <= 8, "few at a time at first: {at_once:?}");
+}
+
+#[test]
+fn a_paused_policy_sends_nothing_until_it_is_resumed_or_its_time_is_over() {
+    let mut book = book(&[("p", None, 100), ("q", None, 100)]);
+    let mut bench = Bench::new(&book);
+    let (p, both) = (lane(&[("p", 1)]), lane(&[("p", 1), ("q", 1)]));
+    paused(&mut book, None);
+    bench.rule(&book);
+    bench.fill(&p, 0..5);
+    bench.fill(&both, 10..15);
+    bench.announce(&p);
+    bench.announce(&both);
+    bench.pass(Duration::from_secs(3600));
+    assert_eq!((bench.sent_of(&p), bench.sent_of(&both)), (0, 0));
+    book.resume(&testing::id("p")).expect("known");
+    bench.rule(&book);
+    assert_eq!((bench.sent_of(&p), bench.sent_of(&both)), (5, 5));
+
+    paused(&mut book, Some(3_600_000 + 500));
+    bench.rule(&book);
+    bench.fill(&p, 20..25);
+    bench.announce(&p);
+    bench.pass(ms(499));
+    assert_eq!(bench.sent_of(&p), 5);
+    bench.pass(ms(1));
+    assert_eq!(bench.sent_of(&p), 10);
+}
+
+#[test]
+fn what_waits_in_a_paused_lane_still_expires() {
+    let mut book = book(&[("p", None, 100)]);
+    paused(&mut book, None);
+    let mut bench = Bench::new(&book);
+    let p = lane(&[("p", 1)]);
+    bench.fill(&p, 0..40);
+    bench.announce(&p);
+    bench.pass(Duration::from_secs(6 * 3600 + 2));
+    assert_eq!(bench.settled.len(), 40);
+    assert!(bench.settled.iter().all(|(_, how)| *how == Settlement::Expired) && bench.sent.is_empty());
+}
+
+#[test]
+fn a_purge_drops_what_waits_and_leaves_what_is_under_way_or_comes_later() {
+    let mut book = book(&[("p", None, 3), ("q", None, 3)]);
+    let mut bench = Bench::new(&book);
+    let (p, q) = (lane(&[("p", 1)]), lane(&[("q", 1)]));
+    bench.fill(&p, 0..500);
+    bench.fill(&q, 1000..1010);
+    bench.announce(&p);
+    bench.announce(&q);
+    assert_eq!(bench.sent_of(&p), 3);
+    let mut effects = Vec::new();
+    let purge = bench.planner.purge(&testing::id("p"), bench.now, &mut effects);
+    bench.carry_out(effects);
+    bench.pass(ms(10));
+    assert_eq!(bench.planner.take_purged(), [(purge, 497)]);
+    assert_eq!(bench.settled.len(), 497);
+    assert!(bench.settled.iter().all(|(_, how)| *how == Settlement::Cancelled));
+    (0..3).for_each(|nth| bench.finish(nth, FINE));
+    bench.now = bench.now + ms(1);
+    let mut late = super::entry(&p, 7000);
+    late.id = crate::event::EventId::new(bench.now.as_millis(), 7000);
+    bench.waiting.entry(p.clone()).or_default().push(late);
+    bench.announce(&p);
+    assert_eq!(bench.sent_of(&p), 4, "what came later goes");
+
+    paused(&mut book, None);
+    bench.rule(&book);
+    bench.fill(&p, 8000..8100);
+    bench.announce(&p);
+    let mut effects = Vec::new();
+    let purge = bench.planner.purge(&testing::id("p"), bench.now, &mut effects);
+    bench.carry_out(effects);
+    bench.pass(ms(10));
+    assert_eq!(bench.planner.take_purged(), [(purge, 100)], "also what is held");
+    let empty = bench.planner.purge(&testing::id("none"), bench.now, &mut Vec::new());
+    assert_eq!(bench.planner.take_purged(), [(empty, 0)]);
+}

@@ -1,0 +1,110 @@
+//! Refusing policies, promises, and limits that wait for their record.
+
+use super::{Bench, FINE, book, lane, ms};
+use crate::event::{Lane, LaneKey, Settlement};
+use crate::limit::Kind;
+use crate::policy::{Book, Family, Period, Quota, Window, testing};
+
+/// A cap of three calls per second beside a pace that waits.
+fn capped() -> Book {
+    let mut book = book(&[("cap", None, 100), ("pace", Some(10.0), 100)]);
+    let mut spec = book.get(&testing::id("cap")).and_then(|policy| policy.ruling().cloned()).expect("rules");
+    spec.family = Family::Refuse;
+    spec.limits.window = Window::new(3, 1000).ok();
+    book.update(&testing::id("cap"), serde_json::Value::Null, Some(spec)).expect("deployed");
+    book
+}
+
+fn parsed(key: &LaneKey) -> Lane {
+    Lane::parse(key).expect("a lane")
+}
+
+fn dead(bench: &Bench, reason: &str) -> usize {
+    let is =
+        |how: &Settlement| matches!(how, Settlement::Dead { reason: given, attempts: 0 } if given == reason);
+    bench.settled.iter().filter(|(_, how)| is(how)).count()
+}
+
+#[test]
+fn what_is_over_a_cap_when_its_turn_comes_ends_as_a_dead_letter() {
+    let mut bench = Bench::new(&capped());
+    let cap = lane(&[("cap", 1)]);
+    bench.fill(&cap, 0..10);
+    bench.announce(&cap);
+    assert_eq!((bench.sent_ids(), dead(&bench, "over_window")), (vec![0, 1, 2], 7));
+}
+
+#[test]
+fn behind_a_pace_a_cap_is_tried_only_when_the_turn_comes() {
+    let mut bench = Bench::new(&capped());
+    let both = lane(&[("cap", 1), ("pace", 1)]);
+    bench.fill(&both, 0..10);
+    bench.announce(&both);
+    bench.pass(ms(2_500));
+    // Three pass the cap at the pace; what it refuses uses no turn, so that the next one has it at once.
+    assert_eq!((bench.sent_ids(), dead(&bench, "over_window")), (vec![0, 1, 2], 7));
+    assert_eq!(bench.now, super::START + ms(2_500));
+}
+
+#[test]
+fn promises_are_kept_against_those_who_have_none() {
+    let mut bench = Bench::new(&capped());
+    let cap = lane(&[("cap", 1)]);
+    let promise = |bench: &mut Bench| bench.planner.promise(&parsed(&cap), bench.now);
+    assert!((0..3).all(|_| promise(&mut bench) == Ok(true)));
+    let refusal = promise(&mut bench).expect_err("three are promised");
+    assert_eq!((refusal.policy, refusal.kind), (testing::id("cap"), Kind::Window));
+    bench.planner.withdraw(&cap, 1, bench.now);
+    assert_eq!(promise(&mut bench), Ok(true));
+    bench.fill(&cap, 0..3);
+    bench.announce(&cap);
+    assert_eq!((bench.sent.len(), bench.settled.len()), (3, 0));
+    (0..3).for_each(|nth| bench.finish(nth, FINE));
+    bench.pass(ms(1_000));
+    assert!((0..3).all(|_| promise(&mut bench) == Ok(true)), "the window is empty again");
+    bench.planner.withdraw(&cap, 3, bench.now);
+    assert_eq!(bench.planner.figures(bench.now).lanes, 0, "nothing is left behind");
+    let pace = parsed(&lane(&[("cap", 1), ("pace", 1)]));
+    assert_eq!(
+        bench.planner.promise(&pace, bench.now),
+        Ok(false),
+        "a waiting policy tries nothing at the door"
+    );
+}
+
+#[test]
+fn a_stale_start_keeps_its_promise() {
+    let mut bench = Bench::new(&capped());
+    let cap = lane(&[("cap", 1)]);
+    assert!((0..3).all(|_| bench.planner.promise(&parsed(&cap), bench.now) == Ok(true)));
+    bench.fill(&cap, 0..3);
+    bench.hold = Some(Vec::new());
+    bench.announce(&cap);
+    let held = bench.hold.take().expect("held");
+    assert_eq!(held.len(), 3);
+    bench.now = bench.now + ms(50);
+    let mut effects = Vec::new();
+    held.iter().for_each(|ticket| assert!(!bench.confirm(*ticket, &mut effects)));
+    assert!(bench.planner.promise(&parsed(&cap), bench.now).is_err());
+    bench.carry_out(effects);
+    bench.pass(ms(5));
+    assert_eq!((bench.sent_ids(), bench.settled.len()), (vec![0, 1, 2], 0));
+}
+
+#[test]
+fn a_quota_holds_over_many_turns_and_goes_on_with_its_period() {
+    let mut book = book(&[("p", None, 1000)]);
+    let mut spec = book.get(&testing::id("p")).and_then(|policy| policy.ruling().cloned()).expect("rules");
+    spec.limits.quota = Quota::new(25, Period::Minute).ok();
+    book.update(&testing::id("p"), serde_json::Value::Null, Some(spec)).expect("deployed");
+    let mut bench = Bench::new(&book);
+    let p = lane(&[("p", 1)]);
+    bench.fill(&p, 0..60);
+    bench.announce(&p);
+    assert_eq!(bench.sent.len(), 25);
+    // The tests begin 20 seconds into a minute.
+    bench.pass(ms(39_999));
+    assert_eq!(bench.sent.len(), 25);
+    bench.pass(ms(1));
+    assert_eq!(bench.sent.len(), 50);
+}
