@@ -17,7 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("limit", &["clock", "event", "policy"]),
     ("delivery", &["clock", "event"]),
     ("dispatch", &["clock", "event", "queue", "limit", "policy", "delivery", "telemetry"]),
-    ("ingest", &["clock", "event", "queue", "policy", "problem", "telemetry"]),
+    ("ingest", &["clock", "event", "queue", "policy", "limit", "problem", "telemetry"]),
     ("manage", &["clock", "event", "policy", "problem"]),
     ("ops", &["clock", "event", "queue", "policy", "store", "problem", "telemetry"]),
     ("config", &["clock"]),

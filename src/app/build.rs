@@ -14,9 +14,9 @@ use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
 use crate::app::{App, AppError, Doors};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, Unmatched};
+use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
-use crate::dispatch::{BreakerPolicy, Options, Parts, RetryPolicy, Service};
+use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
 use crate::ingest::{self, Defaults, Intake, IntakeParts};
 use crate::limit::{Blind, Consumed, Gate, Outlooks};
 use crate::manage::throttling::{self, Sandbox, SandboxKind, ThrottlingApi, ThrottlingOptions};
@@ -86,7 +86,7 @@ impl App {
         });
         let closing = CancellationToken::new();
         let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
-        let intake = intake(config, &queue, &policies, &clock, &closing);
+        let intake = intake(config, &queue, &policies, &clock, &closing, &dispatch, &outlooks);
         let api = ThrottlingApi::new(policies.clone(), throttling_options(config), clock.clone(), dice);
         let ops = Ops {
             queue: queue.clone(),
@@ -172,6 +172,8 @@ fn intake(
     policies: &Policies,
     clock: &Clock,
     closing: &CancellationToken,
+    dispatch: &DispatchHandle,
+    outlooks: &Arc<ArcSwap<Outlooks>>,
 ) -> Intake {
     let guard = EgressGuard::new(&config.egress.allow);
     Intake::new(IntakeParts {
@@ -183,6 +185,12 @@ fn intake(
             Unmatched::Refuse => ingest::Unmatched::Refuse,
             Unmatched::Pass => ingest::Unmatched::Pass,
         },
+        on_doomed: match config.queue.on_doomed {
+            Doomed::Accept => ingest::Doomed::Accept,
+            Doomed::Refuse => ingest::Doomed::Refuse,
+        },
+        admission: Arc::new(dispatch.clone()),
+        outlooks: outlooks.clone(),
         egress: Arc::new(move |url| guard.check_literal(url).map_err(|blocked| blocked.to_string())),
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::MIN.saturating_add(MAX_BYTES_UNDER_WAY),

@@ -3,6 +3,7 @@
 //! [`App::build`] opens the store and binds the doors and starts nothing; [`App::spawn`] starts every task;
 //! [`Running::drain`] stops the doors, lets calls end, syncs and closes the store, in this order.
 
+mod admission;
 mod build;
 mod error;
 mod housekeeping;

@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 use crate::config::layers::{Given, Layers};
 use crate::config::{
-    Breaker, Config, Delivery, Dispatch, Egress, Listen, Log, LogFormat, Manage, Place, Problem, Queue,
-    Retry, Sandbox, Store, Throttling, Unmatched,
+    Breaker, Config, Delivery, Dispatch, Doomed, Egress, Listen, Log, LogFormat, Manage, Place, Problem,
+    Queue, Retry, Sandbox, Store, Throttling, Unmatched,
 };
 
 /// The largest segment whose positions fit into an event id.
@@ -109,7 +109,9 @@ impl Checker<'_> {
         let drain = self.seconds("queue.drain_seconds", 1..=86_400);
         let unmatched =
             self.word("queue.unmatched", &[("refuse", Unmatched::Refuse), ("pass", Unmatched::Pass)]);
-        Some(Queue { ttl: ttl?, drain: drain?, unmatched: unmatched? })
+        let on_doomed =
+            self.word("queue.on_doomed", &[("accept", Doomed::Accept), ("refuse", Doomed::Refuse)]);
+        Some(Queue { ttl: ttl?, drain: drain?, unmatched: unmatched?, on_doomed: on_doomed? })
     }
 
     fn retry(&mut self) -> Option<Retry> {

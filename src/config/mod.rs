@@ -87,6 +87,17 @@ pub struct Queue {
     pub drain: Duration,
     /// What becomes of an event without a policy.
     pub unmatched: Unmatched,
+    /// What becomes of an event that would expire before its start.
+    pub on_doomed: Doomed,
+}
+
+/// What becomes of an event that would expire before its start at the present limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doomed {
+    /// Taken in.
+    Accept,
+    /// Refused with 429.
+    Refuse,
 }
 
 /// What becomes of an event that no deployed policy matches.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::ingest::intake::{Receipt, Verdict};
+use crate::limit::Forecast;
 use crate::problem::{FieldError, Problem};
 use crate::queue::{End, Standing, Waiting};
 
@@ -18,8 +19,16 @@ struct ReceiptBody<'a> {
     lane: &'a str,
     due_at: Option<String>,
     expires_at: String,
+    forecast: ForecastBody,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     duplicate: bool,
+}
+
+/// When it is expected to start at the present limits; null while it is held without an end.
+#[derive(Serialize)]
+struct ForecastBody {
+    starts_at: Option<String>,
+    expires_first: bool,
 }
 
 #[derive(Serialize)]
@@ -27,6 +36,7 @@ struct AcceptedLine<'a> {
     line: u64,
     status: u16,
     id: &'a str,
+    forecast: ForecastBody,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     duplicate: bool,
 }
@@ -75,8 +85,13 @@ pub(super) fn receipt(receipt: &Receipt) -> Vec<u8> {
         lane: receipt.lane.key().as_str(),
         due_at: date(receipt.due_at),
         expires_at: receipt.expires_at.to_string(),
+        forecast: forecast(receipt.forecast),
         duplicate: receipt.duplicate,
     })
+}
+
+fn forecast(forecast: Forecast) -> ForecastBody {
+    ForecastBody { starts_at: date(forecast.starts_at), expires_first: forecast.expires_first }
 }
 
 /// The state of an event, without its body, headers and query; `None` when it is unknown.
@@ -113,7 +128,16 @@ pub(super) fn line(out: &mut Vec<u8>, line: u64, verdict: &Verdict) {
         Ok(receipt) => {
             let mut buffer = uuid::Uuid::encode_buffer();
             let id = uuid::Uuid::from_bytes(receipt.id.to_bytes()).hyphenated().encode_lower(&mut buffer);
-            append(out, &AcceptedLine { line, status: 202, id, duplicate: receipt.duplicate });
+            append(
+                out,
+                &AcceptedLine {
+                    line,
+                    status: 202,
+                    id,
+                    forecast: forecast(receipt.forecast),
+                    duplicate: receipt.duplicate,
+                },
+            );
         }
         Err(problem) => refused_line(out, line, problem),
     }

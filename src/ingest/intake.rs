@@ -1,4 +1,5 @@
-//! The one way into the queue that all doors share: egress check, routing, durable acceptance, counting.
+//! The one way into the queue that all doors share: egress check, routing, the trial by limits that turn calls away,
+//! durable acceptance, counting.
 //!
 //! Must not know: how events arrive or how answers are written.
 
@@ -6,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +16,8 @@ use tracing::warn;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Event, EventId, Lane, LaneError};
 use crate::ingest::decode::{Decoded, Decoder, Defaults};
+use crate::ingest::prospects::{Admission, Doomed, Prospects, doomed};
+use crate::limit::{Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
 use crate::problem::Problem;
 use crate::queue::{Accept, Queue, QueueError, Standing};
@@ -44,8 +48,14 @@ pub struct IntakeParts {
     pub defaults: Arc<Defaults>,
     /// What becomes of events without a policy.
     pub unmatched: Unmatched,
+    /// What becomes of events that would expire before their start.
+    pub on_doomed: Doomed,
     /// Which literal addresses may be called.
     pub egress: EgressCheck,
+    /// Tries calls that only refusing policies govern.
+    pub admission: Arc<dyn Admission>,
+    /// What forecasts are made from.
+    pub outlooks: Arc<ArcSwap<Outlooks>>,
     /// Cancelled when no more events are taken.
     pub closing: CancellationToken,
     /// Bytes of events that may be under way to the queue at once.
@@ -83,6 +93,7 @@ pub(super) struct Receipt {
     pub lane: Lane,
     pub due_at: Option<Timestamp>,
     pub expires_at: Timestamp,
+    pub forecast: Forecast,
 }
 
 /// What a door answers for one event.
@@ -105,6 +116,10 @@ impl Intake {
 
     pub(super) fn clock(&self) -> &Clock {
         &self.0.parts.clock
+    }
+
+    pub(super) fn admission(&self) -> &dyn Admission {
+        &*self.0.parts.admission
     }
 
     pub(super) fn closing(&self) -> &CancellationToken {
@@ -174,24 +189,31 @@ impl Intake {
     }
 
     async fn accept(&self, items: Vec<Result<Decoded, Box<Problem>>>, source: Source) -> Vec<Verdict> {
-        let runtime = self.0.parts.policies.runtime();
+        let parts = &self.0.parts;
+        let (runtime, now) = (parts.policies.runtime(), parts.clock.now());
+        let mut prospects = Prospects::new(&parts.queue, &runtime, parts.outlooks.load_full(), now);
         let mut verdicts = Vec::with_capacity(items.len());
         let mut batch = Vec::with_capacity(items.len());
         let mut places = Vec::with_capacity(items.len());
         for item in items {
             let verdict = item.and_then(|decoded| {
                 let lane = self.route(&runtime, &decoded.event)?;
+                let forecast = prospects.next(&lane, &decoded.event);
                 let Event { due_at, expires_at, .. } = decoded.event;
+                if forecast.expires_first && parts.on_doomed == Doomed::Refuse {
+                    return Err(Box::new(doomed(forecast, expires_at)));
+                }
                 places.push(verdicts.len());
                 batch.push(Accept { lane: lane.clone(), event: decoded.event, dedup: decoded.dedup });
                 // The id is put in below.
                 let id = EventId::from_bytes([0; 16]);
-                Ok(Receipt { id, duplicate: false, lane, due_at, expires_at })
+                Ok(Receipt { id, duplicate: false, lane, due_at, expires_at, forecast })
             });
             verdicts.push(verdict);
         }
+        let promised = self.try_limits(&runtime, &mut batch, &mut places, &mut verdicts).await;
         let mut places = places.into_iter();
-        for part in parts(batch) {
+        for part in cut(batch) {
             let here = places.by_ref().take(part.len()).collect::<Vec<_>>();
             let outcome = self.enqueue(part).await;
             for (nth, place) in here.into_iter().enumerate() {
@@ -202,6 +224,7 @@ impl Intake {
                 }
             }
         }
+        self.withdraw(promised, &verdicts);
         count(&verdicts, source);
         verdicts
     }
@@ -256,7 +279,7 @@ impl Intake {
 }
 
 /// Cuts a batch into parts of at most [`PART_BYTES`], in order.
-fn parts(batch: Vec<Accept>) -> Vec<Vec<Accept>> {
+fn cut(batch: Vec<Accept>) -> Vec<Vec<Accept>> {
     let mut parts: Vec<Vec<Accept>> = Vec::new();
     let mut room = 0;
     for accept in batch {

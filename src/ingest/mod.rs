@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! http (one, list) ─┐
-//! ndjson ── batch ──┼─> decode ─> intake: egress, route, queue.accept ─> answer
+//! ndjson ── batch ──┼─> decode ─> intake: egress, route, trial, queue.accept ─> answer
 //! stdin  ── batch ──┘
 //! ```
 //!
@@ -17,7 +17,9 @@ mod http;
 mod intake;
 mod lines;
 mod ndjson;
+mod prospects;
 pub mod stdin;
+mod trial;
 mod wire;
 
 #[cfg(test)]
@@ -28,3 +30,4 @@ pub use decode::{
 };
 pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, routes};
 pub use intake::{EgressCheck, Intake, IntakeParts, Unmatched};
+pub use prospects::{Admission, Doomed, OverLimit};

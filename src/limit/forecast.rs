@@ -12,7 +12,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::limiter::Kind;
-use crate::policy::{Limits, Pace, Period, Quota, Runtime, RuntimePolicy, Window};
+use crate::limit::quota::Span;
+use crate::policy::{Limits, Pace, Period, Quota, Runtime, Window};
 
 /// What one limit means for the calls to come: `room` of them start at once, then `portion` every `every`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,23 @@ struct Shared {
     limits: Vec<LimitOutlook>,
     waiting: u64,
     lanes: u64,
+}
+
+/// What is known of one lane at one moment.
+#[derive(Debug)]
+pub struct LaneOutlook {
+    /// Held until then, or without an end.
+    held: Option<Option<Timestamp>>,
+    limits: Vec<Share>,
+    now: Timestamp,
+}
+
+/// A limit and who shares it.
+#[derive(Debug)]
+struct Share {
+    limit: LimitOutlook,
+    lanes: u64,
+    waiting: u64,
 }
 
 /// What is expected of a call.
@@ -81,7 +99,7 @@ impl LimitOutlook {
     fn fresh(limits: &Limits, now: Timestamp) -> Vec<Self> {
         let pace = limits.pace.map(|pace| Self::pace(pace, now));
         let window = limits.window.map(|window| Self::window(window, 0, now));
-        let quota = limits.quota.map(|quota| Self::quota(quota, 0, end_of(quota.per, now)));
+        let quota = limits.quota.map(|quota| Self::quota(quota, 0, Span::of(quota.per, now).end));
         pace.into_iter().chain(window).chain(quota).collect()
     }
 
@@ -126,47 +144,24 @@ impl Outlooks {
         self.held.insert(lane, until);
     }
 
-    /// What is expected of a call that has `ahead` others before it in its lane and may start at `due_at`.
+    /// What is known of one lane: for the forecasts of many calls.
     #[must_use]
-    pub fn forecast(
-        &self,
-        lane: &Lane,
-        runtime: &Runtime,
-        ahead: u64,
-        (due_at, expires_at): (Option<Timestamp>, Timestamp),
-        now: Timestamp,
-    ) -> Forecast {
-        let mut starts_at = Some(due_at.map_or(now, |due_at| due_at.max(now)));
-        let not_before =
-            |starts_at: Option<Timestamp>, other: Option<Timestamp>| Some(starts_at?.max(other?));
-        if let Some(until) = self.held.get(lane.key()) {
-            starts_at = not_before(starts_at, *until);
-        }
+    pub fn of_lane(&self, lane: &Lane, runtime: &Runtime, now: Timestamp) -> LaneOutlook {
+        let mut held = self.held.get(lane.key()).copied();
+        let mut limits = Vec::new();
         for policy in lane.policies().iter().filter_map(|part| runtime.get(&part.policy)) {
             if let Some(pause) = &policy.pause {
-                starts_at = not_before(starts_at, pause.until);
+                let longest = |until: &Option<Timestamp>| until.unwrap_or(Timestamp::MAX);
+                held = held.into_iter().chain([pause.until]).max_by_key(longest);
             }
-            starts_at = not_before(starts_at, Some(self.under(policy, lane, ahead, now)));
+            let key = lane.scope_key(policy.scope.labels());
+            let shared = self.limiters.get(&policy.id).and_then(|keys| keys.get(&key));
+            let (lanes, waiting) = shared.map_or((1, 0), |shared| (shared.lanes.max(1), shared.waiting));
+            let known = shared.map(|shared| &shared.limits).filter(|limits| !limits.is_empty());
+            let of_policy = known.cloned().unwrap_or_else(|| LimitOutlook::fresh(&policy.limits, now));
+            limits.extend(of_policy.into_iter().map(|limit| Share { limit, lanes, waiting }));
         }
-        Forecast { starts_at, expires_first: starts_at.is_none_or(|at| at >= expires_at) }
-    }
-
-    fn under(&self, policy: &RuntimePolicy, lane: &Lane, ahead: u64, now: Timestamp) -> Timestamp {
-        let key = lane.scope_key(policy.scope.labels());
-        let latest = |limits: &[LimitOutlook], ahead: u64| {
-            limits.iter().map(|limit| limit.starts_at(ahead, now)).max().unwrap_or(now)
-        };
-        match self.limiters.get(&policy.id).and_then(|keys| keys.get(&key)) {
-            Some(shared) => {
-                let in_turn =
-                    ahead.saturating_mul(shared.lanes.max(1)).min(shared.waiting.saturating_add(ahead));
-                let limits = &shared.limits;
-                let fresh =
-                    if limits.is_empty() { LimitOutlook::fresh(&policy.limits, now) } else { Vec::new() };
-                latest(if limits.is_empty() { &fresh } else { limits }, in_turn.max(ahead))
-            }
-            None => latest(&LimitOutlook::fresh(&policy.limits, now), ahead),
-        }
+        LaneOutlook { held, limits, now }
     }
 
     fn shared(&mut self, policy: &PolicyId, key: &str) -> &mut Shared {
@@ -174,8 +169,27 @@ impl Outlooks {
     }
 }
 
-fn end_of(per: Period, now: Timestamp) -> Timestamp {
-    crate::limit::quota::Span::of(per, now).end
+impl LaneOutlook {
+    /// What is expected of a call that has `ahead` others before it in its lane and may start at `due_at`.
+    #[must_use]
+    pub fn forecast(&self, ahead: u64, due_at: Option<Timestamp>, expires_at: Timestamp) -> Forecast {
+        let starts_at = match self.held {
+            Some(None) => None,
+            held => {
+                let limits = self.limits.iter().map(|share| share.starts_at(ahead, self.now));
+                held.flatten().into_iter().chain(due_at).chain(limits).chain([self.now]).max()
+            }
+        };
+        Forecast { starts_at, expires_first: starts_at.is_none_or(|at| at >= expires_at) }
+    }
+}
+
+impl Share {
+    fn starts_at(&self, ahead: u64, now: Timestamp) -> Timestamp {
+        // Of each other lane as many go first as of its own, if it has so many.
+        let others = ahead.saturating_mul(self.lanes - 1).min(self.waiting);
+        self.limit.starts_at(ahead.saturating_add(others), now)
+    }
 }
 
 #[cfg(test)]
@@ -208,5 +222,28 @@ mod tests {
         assert_eq!([0, 10].map(|ahead| full.starts_at(ahead, NOW)), [after(0.3), after(1.3)]);
         let quota = LimitOutlook::quota(Quota::new(5, Period::Minute).expect("valid"), 3, after(20.0));
         assert_eq!([1, 2, 7].map(|ahead| quota.starts_at(ahead, NOW)), [NOW, after(20.0), after(80.0)]);
+    }
+
+    #[test]
+    fn a_lane_waits_for_the_slowest_of_its_limits_and_for_its_turn() {
+        let pace = |per_second| LimitOutlook::pace(Pace::per_second(per_second).expect("valid"), NOW);
+        let alone = Share { limit: pace(10.0), lanes: 1, waiting: 1000 };
+        let shared = Share { limit: pace(100.0), lanes: 50, waiting: 1000 };
+        let outlook = LaneOutlook { held: None, limits: vec![alone, shared], now: NOW };
+        let forecast = |ahead| outlook.forecast(ahead, None, after(100.0));
+        assert_eq!(forecast(0), Forecast { starts_at: Some(NOW), expires_first: false });
+        assert_eq!(forecast(10).starts_at, Some(after(5.0)), "ten of each of fifty lanes at 100/s");
+        assert_eq!(forecast(500).starts_at, Some(after(50.0)), "the others have no more than 1000 in all");
+        assert_eq!(forecast(1001), Forecast { starts_at: Some(after(100.1)), expires_first: true });
+        assert_eq!(outlook.forecast(0, Some(after(7.0)), after(8.0)).starts_at, Some(after(7.0)));
+    }
+
+    #[test]
+    fn holds_put_everything_off() {
+        let outlook = |held| LaneOutlook { held, limits: Vec::new(), now: NOW };
+        let forecast = |held| outlook(held).forecast(3, None, after(60.0));
+        assert_eq!(forecast(None), Forecast { starts_at: Some(NOW), expires_first: false });
+        assert_eq!(forecast(Some(Some(after(9.0)))).starts_at, Some(after(9.0)));
+        assert_eq!(forecast(Some(None)), Forecast { starts_at: None, expires_first: true });
     }
 }

@@ -29,7 +29,7 @@ mod watch;
 mod tests;
 
 pub use figures::{Counter, LimiterFigures};
-pub use forecast::{Forecast, LimitOutlook, Outlooks};
+pub use forecast::{Forecast, LaneOutlook, LimitOutlook, Outlooks};
 pub use gate::{Binding, Blind, Blocker, Decision, Freed, Gate, Rules};
 pub use limiter::Kind;
 pub use permit::{Permit, STALE_AFTER, Stale};

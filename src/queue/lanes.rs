@@ -230,6 +230,11 @@ impl LaneTable {
         })
     }
 
+    /// Entries in plain order that are owed an end.
+    pub(super) fn plain_in(&self, lane: &LaneKey) -> u64 {
+        self.lanes.get(lane).map_or(0, |state| u64::try_from(state.plain).unwrap_or(0))
+    }
+
     pub(super) fn counts(&self) -> Vec<LaneCounts> {
         let rest = |all: i64, out: &HashSet<EventId>| u64::try_from(all - count(out)).unwrap_or(0);
         self.lanes

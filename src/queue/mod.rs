@@ -182,6 +182,12 @@ impl Queue {
         self.0.lanes().counts()
     }
 
+    /// How many events of a lane are before one that is accepted now: those in plain order, calls under way included.
+    #[must_use]
+    pub fn waiting_in(&self, lane: &LaneKey) -> u64 {
+        self.0.lanes().plain_in(lane)
+    }
+
     /// Whether no lane holds anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -28,7 +28,7 @@ async fn post(door: &Door, headers: &[(&str, &str)], body: impl Into<Body>) -> (
     (response.status(), response)
 }
 
-async fn post_json(door: &Door, body: &str) -> (u16, Value) {
+pub(super) async fn post_json(door: &Door, body: &str) -> (u16, Value) {
     let (status, response) = post(door, &[("content-type", "application/json")], body.to_owned()).await;
     (status.as_u16(), json(response).await)
 }

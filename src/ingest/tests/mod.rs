@@ -2,6 +2,7 @@
 
 mod decode;
 mod http;
+mod prospects;
 mod stream;
 
 use std::collections::HashMap;
@@ -15,10 +16,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{EventId, LaneKey};
-use crate::ingest::{Defaults, Intake, IntakeParts, Unmatched};
+use crate::event::{EventId, Lane, LaneKey};
+use crate::ingest::{Admission, Defaults, Doomed, Intake, IntakeParts, OverLimit, Unmatched};
+use crate::limit::Kind;
 use crate::policy::testing::{TestDocuments, id, spec};
-use crate::policy::{Origin, Policies};
+use crate::policy::{Family, Origin, Policies, Spec};
 use crate::queue::Queue;
 use crate::store::{
     Appended, Dedup, DuePage, EntryStore, LaneSummary, Lookup, NewEntry, ReadLimit, Settle, StoreError,
@@ -115,10 +117,33 @@ impl EntryStore for TestStore {
     }
 }
 
-/// A door with one deployed policy for `https://api.test/*`.
+/// Promises so many starts.
+pub(super) struct TestAdmission {
+    pub room: AtomicUsize,
+}
+
+impl Admission for TestAdmission {
+    fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Result<bool, OverLimit>>>> {
+        let try_one = |_| {
+            let taken =
+                self.room.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |room| room.checked_sub(1));
+            let free_at = START + Duration::from_millis(1500);
+            taken.map(|_| true).map_err(|_| OverLimit { policy: id("cap"), kind: Kind::Window, free_at })
+        };
+        std::future::ready(Some(lanes.into_iter().map(try_one).collect())).boxed()
+    }
+
+    fn withdraw(&self, lanes: Vec<LaneKey>) {
+        self.room.fetch_add(lanes.len(), Ordering::SeqCst);
+    }
+}
+
+/// A door with two deployed policies: 200 per second for `https://api.test/*`, and one for `https://cap.test/*` that
+/// turns calls away.
 pub(super) struct Door {
     pub intake: Intake,
     pub store: Arc<TestStore>,
+    pub admission: Arc<TestAdmission>,
     pub closing: CancellationToken,
 }
 
@@ -135,6 +160,10 @@ pub(super) async fn door() -> Door {
 
 /// `appends` is how many appends may pass before the store stands still.
 pub(super) async fn door_with(appends: usize, unmatched: Unmatched) -> Door {
+    door_on(appends, unmatched, Doomed::Accept).await
+}
+
+pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doomed) -> Door {
     let store = Arc::new(TestStore {
         entries: Mutex::default(),
         keys: Mutex::default(),
@@ -149,17 +178,24 @@ pub(super) async fn door_with(appends: usize, unmatched: Unmatched) -> Door {
     policies
         .change(|book| {
             book.create(id("api"), Origin::new("test"), serde_json::Value::Null)?;
-            book.deploy(&id("api"), serde_json::Value::Null, spec("https://api.test/*", 200.0))
+            book.deploy(&id("api"), serde_json::Value::Null, spec("https://api.test/*", 200.0))?;
+            let cap = Spec { family: Family::Refuse, ..spec("https://cap.test/*", 3.0) };
+            book.create(id("cap"), Origin::new("test"), serde_json::Value::Null)?;
+            book.deploy(&id("cap"), serde_json::Value::Null, cap)
         })
         .await
         .expect("deploys");
     let closing = CancellationToken::new();
+    let admission = Arc::new(TestAdmission { room: AtomicUsize::new(3) });
     let intake = Intake::new(IntakeParts {
         queue,
         policies,
         clock,
         defaults: defaults(),
         unmatched,
+        on_doomed,
+        admission: admission.clone(),
+        outlooks: Arc::default(),
         egress: Arc::new(|url| {
             let inside = url.as_str().contains("127.0.0.1");
             if inside { Err("loopback".to_owned()) } else { Ok(()) }
@@ -168,5 +204,5 @@ pub(super) async fn door_with(appends: usize, unmatched: Unmatched) -> Door {
         max_bytes_under_way: NonZeroUsize::new(1 << 20).expect("not zero"),
         admission_wait: Duration::from_millis(50),
     });
-    Door { intake, store, closing }
+    Door { intake, store, admission, closing }
 }

@@ -1,0 +1,112 @@
+//! What awaits events before they are taken in: when they would start at the present limits, and whether policies that
+//! turn calls away have room for them.
+//!
+//! Must not know: how limits count, who keeps them.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::StatusCode;
+
+use crate::clock::Timestamp;
+use crate::event::{Event, Lane, LaneKey, PolicyId};
+use crate::limit::{Forecast, Kind, LaneOutlook, Outlooks};
+use crate::policy::Runtime;
+use crate::problem::Problem;
+use crate::queue::Queue;
+
+/// What becomes of an event that would outlive its time before its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doomed {
+    /// It is taken in: limits may be raised, others may fail.
+    Accept,
+    /// It is refused.
+    Refuse,
+}
+
+/// A call that is over a limit of a policy that turns calls away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverLimit {
+    /// The policy.
+    pub policy: PolicyId,
+    /// Which of its limits.
+    pub kind: Kind,
+    /// When there may be room.
+    pub free_at: Timestamp,
+}
+
+/// Tries calls that only refusing policies govern, before they are taken in.
+pub trait Admission: Send + Sync + 'static {
+    /// One answer for each lane, in order: whether a start was promised, or why the call is turned away. `None` while
+    /// nobody keeps the limits.
+    fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Result<bool, OverLimit>>>>;
+
+    /// Calls that were promised a start were not taken in after all, one for each lane.
+    fn withdraw(&self, lanes: Vec<LaneKey>);
+}
+
+/// Forecasts for the events of one batch.
+pub(super) struct Prospects<'a> {
+    queue: &'a Queue,
+    runtime: &'a Runtime,
+    outlooks: Arc<Outlooks>,
+    now: Timestamp,
+    /// The lane of the event before, and how many wait in it, those of this batch included.
+    last: Option<(LaneKey, LaneOutlook, u64)>,
+}
+
+impl<'a> Prospects<'a> {
+    pub(super) fn new(
+        queue: &'a Queue,
+        runtime: &'a Runtime,
+        outlooks: Arc<Outlooks>,
+        now: Timestamp,
+    ) -> Self {
+        Self { queue, runtime, outlooks, now, last: None }
+    }
+
+    /// What is expected of the next event of the batch, were it taken in.
+    pub(super) fn next(&mut self, lane: &Lane, event: &Event) -> Forecast {
+        let known = self.last.take().filter(|(key, ..)| key == lane.key());
+        let (key, outlook, ahead) = known.unwrap_or_else(|| {
+            let outlook = self.outlooks.of_lane(lane, self.runtime, self.now);
+            (lane.key().clone(), outlook, self.queue.waiting_in(lane.key()))
+        });
+        let forecast = outlook.forecast(ahead, event.due_at, event.expires_at);
+        // What is put off takes its turn later.
+        self.last = Some((key, outlook, ahead + u64::from(event.due_at.is_none())));
+        forecast
+    }
+}
+
+/// The event would outlive its time before its start.
+pub(super) fn doomed(forecast: Forecast, expires_at: Timestamp) -> Problem {
+    let (when, seconds) = match forecast.starts_at {
+        Some(at) => (format!("would start at {at}"), at.since(expires_at).as_secs().clamp(1, 3600)),
+        None => ("is held without an end".to_owned(), 60),
+    };
+    let detail = format!(
+        "the event {when} at the present limits and expires at {expires_at}; nothing was kept, come back later, give it \
+         a longer ttl_seconds or raise the limits"
+    );
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "doomed", "The event would expire before its start", detail)
+        .retry_after(seconds)
+}
+
+/// The event is over a limit of a policy that turns calls away.
+pub(super) fn over_limit(over: &OverLimit, now: Timestamp) -> Problem {
+    let code = match over.kind {
+        Kind::Pace => "over_pace",
+        Kind::Window => "over_window",
+        Kind::Quota => "over_quota",
+        Kind::Slots => "over_slots",
+    };
+    let (policy, kind, free_at) = (&over.policy, over.kind.word(), over.free_at);
+    let detail = format!(
+        "the {kind} of policy {policy} has no room before {free_at}, and the policy turns calls away; nothing was kept"
+    );
+    let seconds = free_at.since(now).as_secs_f64().ceil().max(1.0);
+    // Far below what a number of seconds can hold: the longest period is a month.
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, code, "The call is over a limit", detail)
+        .retry_after(seconds as u64)
+}
