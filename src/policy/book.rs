@@ -16,7 +16,8 @@ use crate::event::PolicyId;
 use crate::policy::{Lifecycle, Spec, TransitionError};
 
 /// Where a policy comes from: the dialect or file that authored it. Within one origin the most specific
-/// policy rules an event; over several origins all apply.
+/// policy rules an event, or all of them do, as its [`Overlap`](crate::policy::Overlap) says; over several origins all
+/// apply.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(Arc<str>);
 

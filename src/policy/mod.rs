@@ -18,6 +18,7 @@ mod pattern;
 mod runtime;
 mod service;
 mod spec;
+mod sync;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -29,6 +30,7 @@ pub use pattern::{PatternError, UrlPattern};
 pub use runtime::{PolicyChange, Runtime, RuntimePolicy};
 pub use service::{ChangeError, Policies};
 pub use spec::{Family, LabelCondition, Overlap, Scope, ScopeError, Spec};
+pub use sync::{SyncError, SyncReport};
 
 use crate::event::LaneError;
 use crate::store::StoreError;

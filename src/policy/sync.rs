@@ -1,0 +1,276 @@
+//! A list of policies that is the whole truth about one origin, such as the configuration file: what the list adds,
+//! changes or leaves out is made so in the book, all of it or nothing.
+//!
+//! Must not know: where the list comes from, how it was written.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::event::PolicyId;
+use crate::policy::{Book, BookError, Origin, Spec};
+
+/// What a list made different, each in the order of the list; what was removed in the order of its creation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SyncReport {
+    /// New, or back again after it had been removed.
+    pub added: Vec<PolicyId>,
+    /// Ruled by other values, in the same generation.
+    pub changed: Vec<PolicyId>,
+    /// Not in the list any more: its backlog drains.
+    pub removed: Vec<PolicyId>,
+}
+
+/// Why a list cannot be put in force.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("policy {:?}: {error}", .policy.as_str())]
+pub struct SyncError {
+    /// The policy that stands in the way.
+    pub policy: PolicyId,
+    /// Why: [`BookError::Exists`] when the id belongs to another origin or stands twice in the list.
+    pub error: BookError,
+}
+
+impl SyncReport {
+    /// Whether nothing is different.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+impl Origin {
+    /// The policies of the configuration file.
+    #[must_use]
+    pub fn file() -> Self {
+        Self::new("file")
+    }
+}
+
+impl Book {
+    /// Makes the policies of `origin` those of `list`, deployed, and no others: new ones start a generation, changed
+    /// ones go on in theirs under the new values, missing ones are deleted and drain for `drain_window` from `now`.
+    /// A policy whose values are the same is not touched, nor is one of another origin. On an error nothing has
+    /// changed.
+    ///
+    /// # Errors
+    /// [`SyncError`] names the first policy of the list that cannot be had.
+    pub fn sync(
+        &mut self,
+        origin: &Origin,
+        list: &[(PolicyId, Spec)],
+        now: Timestamp,
+        drain_window: Duration,
+    ) -> Result<SyncReport, SyncError> {
+        let mut next = self.clone();
+        let mut report = SyncReport::default();
+        let mut listed = BTreeSet::new();
+        for (id, spec) in list {
+            let refused = |error| SyncError { policy: id.clone(), error };
+            if !listed.insert(id) {
+                return Err(refused(BookError::Exists));
+            }
+            match next.put(origin, id, spec).map_err(refused)? {
+                Put::Same => {}
+                Put::Added => report.added.push(id.clone()),
+                Put::Changed => report.changed.push(id.clone()),
+            }
+        }
+        let missing: Vec<PolicyId> = next
+            .of_origin(origin)
+            .into_iter()
+            .filter(|(id, _)| !listed.contains(id))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in missing {
+            next.delete(&id, now, drain_window, true)
+                .map_err(|error| SyncError { policy: id.clone(), error })?;
+            report.removed.push(id);
+        }
+        *self = next;
+        Ok(report)
+    }
+
+    /// The list itself is the authoring record: beside what rules there is nothing to keep.
+    fn put(&mut self, origin: &Origin, id: &PolicyId, spec: &Spec) -> Result<Put, BookError> {
+        match self.get(id) {
+            Some(policy) if policy.origin() != origin => Err(BookError::Exists),
+            Some(policy) if !policy.lifecycle().is_deployed() => {
+                self.deploy(id, Value::Null, spec.clone()).map(|()| Put::Added)
+            }
+            Some(policy) if policy.ruling() == Some(spec) => Ok(Put::Same),
+            Some(_) => self.update(id, Value::Null, Some(spec.clone())).map(|()| Put::Changed),
+            None => {
+                self.create(id.clone(), origin.clone(), Value::Null)?;
+                self.deploy(id, Value::Null, spec.clone()).map(|()| Put::Added)
+            }
+        }
+    }
+}
+
+/// What became of one policy of a list.
+enum Put {
+    Same,
+    Added,
+    Changed,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::testing::{id, spec};
+    use crate::policy::{DRAIN_WINDOW, PolicyChange, Runtime, document};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+    fn list(rows: &[(&str, f64)]) -> Vec<(PolicyId, Spec)> {
+        rows.iter().map(|(name, pace)| (id(name), spec("https://h.org/*", *pace))).collect()
+    }
+
+    fn synced(book: &mut Book, rows: &[(&str, f64)]) -> SyncReport {
+        book.sync(&Origin::file(), &list(rows), NOW, DRAIN_WINDOW).expect("in force")
+    }
+
+    fn runtime(book: &Book) -> Runtime {
+        Runtime::build(book).expect("small")
+    }
+
+    #[test]
+    fn only_the_difference_is_made_and_reported() {
+        let mut book = Book::default();
+        let report = synced(&mut book, &[("a", 1.0), ("b", 2.0), ("c", 3.0)]);
+        assert_eq!(report.added, [id("a"), id("b"), id("c")]);
+        let (before, was) = (runtime(&book), book.clone());
+        assert!(synced(&mut book, &[("c", 3.0), ("a", 1.0), ("b", 2.0)]).is_empty());
+        assert_eq!(book, was, "nothing to write");
+
+        let report = synced(&mut book, &[("a", 1.0), ("b", 20.0), ("d", 4.0)]);
+        assert_eq!(
+            (report.added, report.changed, report.removed),
+            (vec![id("d")], vec![id("b")], vec![id("c")])
+        );
+        let after = runtime(&book);
+        let set = ["b", "c", "d"].map(|name| PolicyChange::Set(id(name)));
+        assert_eq!(after.diff(&before), set, "a does not notice, c drains");
+        let lives = |name: &str| after.get(&id(name)).map(|policy| policy.generations.len());
+        assert_eq!((lives("b"), lives("c")), (Some(1), Some(1)));
+        assert_eq!(book.get(&id("b")).and_then(|policy| policy.lifecycle().active()), Some(1), "goes on");
+        assert_eq!(book.get(&id("c")), None);
+    }
+
+    #[test]
+    fn what_comes_back_while_it_drains_starts_a_new_generation() {
+        let mut book = Book::default();
+        synced(&mut book, &[("a", 1.0)]);
+        synced(&mut book, &[]);
+        let report = synced(&mut book, &[("a", 1.0)]);
+        assert_eq!(report.added, [id("a")]);
+        let policy = book.get(&id("a")).expect("authored");
+        assert_eq!((policy.lifecycle().active(), policy.lifecycle().generations().len()), (Some(2), 2));
+    }
+
+    #[test]
+    fn the_id_of_another_origin_is_named_and_nothing_changes() {
+        let mut book = Book::default();
+        book.create(id("api"), Origin::new("x"), Value::from(1)).expect("free");
+        synced(&mut book, &[("a", 1.0), ("b", 1.0)]);
+        let before = book.clone();
+        for name in ["api", "a"] {
+            // The second row changes, the last one is what cannot be.
+            let rows = list(&[("new", 1.0), ("a", 2.0), (name, 1.0)]);
+            let error = book.sync(&Origin::file(), &rows, NOW, DRAIN_WINDOW).expect_err("refused");
+            assert_eq!(error, SyncError { policy: id(name), error: BookError::Exists });
+            assert_eq!(book, before);
+        }
+        // What an origin left behind is its own until it has drained.
+        book.deploy(&id("api"), Value::Null, spec("https://h.org/*", 1.0)).expect("idle");
+        book.delete(&id("api"), NOW, DRAIN_WINDOW, true).expect("forced");
+        let error =
+            book.sync(&Origin::file(), &list(&[("api", 1.0)]), NOW, DRAIN_WINDOW).expect_err("drains");
+        assert!(error.to_string().contains("\"api\""), "{error}");
+        book.expire(NOW + DRAIN_WINDOW);
+        synced(&mut book, &[("api", 1.0)]);
+    }
+
+    /// What the file says that rules, by id.
+    fn in_force(book: &Book) -> BTreeMap<&PolicyId, &Spec> {
+        let policies = book.of_origin(&Origin::file()).into_iter();
+        let deployed = policies.filter(|(_, policy)| policy.lifecycle().is_deployed());
+        deployed.filter_map(|(id, policy)| Some((id, policy.ruling()?))).collect()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Sync(Vec<(u8, u8)>),
+        Foreign(u8),
+        Wait { hours: u64 },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => prop::collection::vec((0..6_u8, 1..4_u8), 0..6).prop_map(Step::Sync),
+            1 => (0..6_u8).prop_map(Step::Foreign),
+            2 => (0..30_u64).prop_map(|hours| Step::Wait { hours }),
+        ];
+        prop::collection::vec(step, 0..30)
+    }
+
+    proptest! {
+        #[test]
+        fn after_any_syncs_the_book_has_the_last_list_that_could_be(steps in steps()) {
+            let (mut book, mut now) = (Book::default(), NOW);
+            let mut last: Vec<(PolicyId, Spec)> = Vec::new();
+            let mut foreign = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Sync(rows) => {
+                        let rows: Vec<_> = rows
+                            .into_iter()
+                            .map(|(which, pace)| (id(&format!("p{which}")), spec("https://h.org/*", pace.into())))
+                            .collect();
+                        let before = book.clone();
+                        let ids: BTreeSet<_> = rows.iter().map(|(id, _)| id).collect();
+                        let taken = ids.len() < rows.len() || ids.iter().any(|id| foreign.contains(*id));
+                        match book.sync(&Origin::file(), &rows, now, DRAIN_WINDOW) {
+                            Ok(report) => {
+                                prop_assert!(!taken, "an id was taken");
+                                prop_assert_eq!(report.is_empty(), book == before);
+                                last = rows;
+                            }
+                            Err(_) => {
+                                prop_assert!(taken, "refused without a reason");
+                                prop_assert_eq!(&book, &before, "a refusal changes nothing");
+                            }
+                        }
+                    }
+                    Step::Foreign(which) => {
+                        let id = id(&format!("p{which}"));
+                        if book.create(id.clone(), Origin::new("x"), Value::Null).is_ok() {
+                            foreign.push(id);
+                        }
+                    }
+                    Step::Wait { hours } => {
+                        now = now + Duration::from_secs(hours * 3600);
+                        book.expire(now);
+                    }
+                }
+                let expected: BTreeMap<_, _> = last.iter().map(|(id, spec)| (id, spec)).collect();
+                prop_assert_eq!(in_force(&book), expected);
+                prop_assert_eq!(book.of_origin(&Origin::new("x")).len(), foreign.len());
+                let body = document::encode(&book).expect("encodes");
+                prop_assert_eq!(&document::decode(&body).expect("decodes"), &book);
+                let running = Runtime::build(&book).expect("small");
+                for (id, _) in &last {
+                    let active = book.get(id).and_then(|policy| policy.lifecycle().active());
+                    prop_assert!(active.is_some() && running.get(id).is_some());
+                }
+            }
+        }
+    }
+}
