@@ -21,7 +21,7 @@
 //! | [`ingest`] | the doors for events | what happens behind the queue |
 //! | [`manage`] | the management dialects: translation | how limits are kept |
 //! | [`ops`] | probes and status | how to change anything by itself |
-//! | [`config`] | file, environment and flags to one checked value | the other rooms |
+//! | [`config`] | file, environment and flags to one checked value | the other rooms, but the words of [`event`] and [`policy`] |
 //! | [`app`] | building, running and draining all of it | |
 //! | [`cli`] | one file per subcommand | |
 

@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ingest", &["clock", "event", "queue", "policy", "limit", "problem", "telemetry"]),
     ("manage", &["clock", "event", "policy", "problem"]),
     ("ops", &["clock", "event", "queue", "policy", "store", "problem", "telemetry"]),
-    ("config", &["clock"]),
+    ("config", &["clock", "event", "policy"]),
     ("cli", &["app", "config", "clock"]),
 ];
 

@@ -13,13 +13,32 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::config::layers::{Given, Layers};
+use crate::config::policies;
 use crate::config::{
     Breaker, Config, Delivery, Dispatch, Doomed, Egress, Listen, Log, LogFormat, Manage, Place, Problem,
     Queue, Retry, Sandbox, Store, Throttling, Unmatched,
 };
+use crate::event::Labels;
 
 /// The largest segment whose positions fit into an event id.
 const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// The labels that tidegate's own parts look at; `labels.declared` adds others.
+const KNOWN_LABELS: [&str; 12] = [
+    "org",
+    "sandbox",
+    "service",
+    "api_key",
+    "plugin_version",
+    "datamart",
+    "organisation",
+    "container",
+    "account",
+    "user",
+    "api",
+    Labels::FAIRNESS_KEY,
+];
+/// Keeps refusals, which list them, readable.
+const MAX_DECLARED_LABELS: usize = 100;
 const WEEK_SECONDS: u64 = 7 * 86_400;
 const YEAR_SECONDS: u64 = 366 * 86_400;
 
@@ -37,9 +56,13 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
     let delivery = of.delivery();
     let allow = of.list("egress.allow", &|text| parse_with(text, cidr, "a block such as 127.0.0.0/8"));
     let labels = of.labels();
+    let known_labels = of.known_labels();
     let throttling = of.throttling();
     let manage = of.manage();
     let log = of.log();
+    // Without knowing which labels are known none is unknown.
+    let known = known_labels.as_ref().and_then(Option::as_ref);
+    let policies = policies::policies(layers.policies(), known, problems);
     Some(Config {
         listen: listen?,
         store: store?,
@@ -53,9 +76,11 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
         delivery: delivery?,
         egress: Egress { allow: allow? },
         labels: labels?,
+        known_labels: known_labels?,
         throttling: throttling?,
         manage: manage?,
         log: log?,
+        policies,
     })
 }
 
@@ -161,6 +186,17 @@ impl Checker<'_> {
             }
         }
         whole.then_some(labels)
+    }
+
+    /// `None` within when all labels are welcome.
+    fn known_labels(&mut self) -> Option<Option<BTreeSet<String>>> {
+        let strict = self.flag("labels.strict");
+        let declared = self.list("labels.declared", &label_key);
+        if declared.as_ref().is_some_and(|declared| declared.len() > MAX_DECLARED_LABELS) {
+            return self.wrong("labels.declared", format!("must list at most {MAX_DECLARED_LABELS} labels"));
+        }
+        let known = KNOWN_LABELS.iter().map(|label| (*label).to_owned()).chain(declared?);
+        strict.map(|strict| strict.then(|| known.collect()))
     }
 
     fn throttling(&mut self) -> Option<Throttling> {
@@ -327,6 +363,14 @@ impl Checker<'_> {
             self.wrong::<()>(low, format!("must not exceed {high}"));
         }
     }
+}
+
+fn label_key(text: &str) -> Result<String, String> {
+    if Labels::is_key(text) {
+        return Ok(text.to_owned());
+    }
+    let most = Labels::MAX_KEY_BYTES;
+    Err(format!("{text:?} is not a label: 1 to {most} letters, digits, '_', '-' or '.'"))
 }
 
 fn host_name(text: &str) -> Result<String, String> {

@@ -1,10 +1,12 @@
 //! The layers: defaults, file, environment, flags. Each yields values with their places under the names of
-//! settings; later layers cover earlier ones value by value.
+//! settings; later layers cover earlier ones value by value. The file has `[[policy]]` blocks beside them.
+//!
+//! Must not know: which values are right.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use crate::config::{DEFAULTS, Place, Problem};
 
@@ -13,6 +15,8 @@ const DEFAULT_FILE: &str = "tidegate.toml";
 const PREFIX: &str = "TIDEGATE_";
 /// Names the file, like `--config`.
 const FILE_VARIABLE: &str = "TIDEGATE_CONFIG";
+/// The blocks that are not settings: `[[policy]]`.
+const POLICY: &str = "policy";
 /// Longest configuration file, in bytes.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
 
@@ -68,9 +72,30 @@ pub(super) struct Placed {
     pub(super) place: Place,
 }
 
-/// Values by the name of their setting.
+/// A table whose members know where they stand.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    pub(super) place: Place,
+    /// In the order of the text.
+    pub(super) members: Vec<Member>,
+}
+
+/// A member of a [`Block`].
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    pub(super) name: String,
+    pub(super) value: toml::Value,
+    pub(super) place: Place,
+    /// The members of a value that is itself a table.
+    pub(super) within: Option<Block>,
+}
+
+/// Values by the name of their setting, and the blocks beside them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Layers(BTreeMap<String, Placed>);
+pub(super) struct Layers {
+    settings: BTreeMap<String, Placed>,
+    policies: Vec<Block>,
+}
 
 impl Inputs {
     /// The process's own environment beside `file` and `flags`. Variables that are not text are left out.
@@ -103,7 +128,7 @@ impl Layers {
     pub(super) fn read(inputs: &Inputs, problems: &mut Vec<Problem>) -> Self {
         let mut layers = Self::default();
         layers.lay_toml(DEFAULTS, &|_| Place::Defaults, None, problems);
-        let known: Vec<String> = layers.0.keys().cloned().collect();
+        let known: Vec<String> = layers.settings.keys().cloned().collect();
         if let Some((path, required)) = inputs.path() {
             layers.lay_file(&path, required, &known, problems);
         }
@@ -114,7 +139,7 @@ impl Layers {
                 [value] => Given::Text(value.clone()),
                 several => Given::Texts(several.to_vec()),
             };
-            layers.0.insert(flag.setting.to_owned(), Placed { given, place });
+            layers.settings.insert(flag.setting.to_owned(), Placed { given, place });
         }
         layers
     }
@@ -136,7 +161,21 @@ impl Layers {
 
     /// The value in force.
     pub(super) fn get(&self, setting: &str) -> Option<&Placed> {
-        self.0.get(setting)
+        self.settings.get(setting)
+    }
+
+    /// The `[[policy]]` blocks, in the order of the file.
+    pub(super) fn policies(&self) -> &[Block] {
+        &self.policies
+    }
+
+    /// The settings whose values are given otherwise in `other`, in the order of their names.
+    pub(super) fn differing(&self, other: &Self) -> Vec<&str> {
+        let same = |setting: &str, placed: &Placed| {
+            other.get(setting).is_some_and(|there| there.given == placed.given)
+        };
+        let settings = self.settings.iter().filter(|(setting, placed)| !same(setting, placed));
+        settings.map(|(setting, _)| setting.as_str()).collect()
     }
 
     /// Lays a TOML text over what is there. With `known`, other settings are problems.
@@ -148,34 +187,53 @@ impl Layers {
         problems: &mut Vec<Problem>,
     ) {
         let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
-        let (spans, errors) = DeTable::parse_recoverable(text);
+        let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let line = error.span().map(|span| line_of(span.start));
             let detail = error.message().to_owned();
             problems.push(Problem { place: place(line), subject: "syntax".to_owned(), detail });
         }
-        let Ok(values) = text.parse::<toml::Table>() else { return };
-        for (section, body) in spans.get_ref() {
+        if !errors.is_empty() {
+            return;
+        }
+        let at = |offset: usize| place(Some(line_of(offset)));
+        for (section, body) in table.get_ref() {
             let section_name = section.get_ref();
-            let line = line_of(section.span().start);
-            let (Some(rows), Some(toml::Value::Table(typed))) =
-                (body.get_ref().as_table(), values.get(section_name.as_ref()))
-            else {
-                problems.push(Problem {
-                    place: place(Some(line)),
+            match body.get_ref() {
+                DeValue::Array(blocks) if section_name == POLICY => {
+                    for block in blocks.iter() {
+                        match block.get_ref().as_table() {
+                            Some(rows) => self.policies.push(block_of(at(block.span().start), rows, &at)),
+                            None => problems.push(no_block(at(block.span().start))),
+                        }
+                    }
+                }
+                _ if section_name == POLICY => problems.push(no_block(at(section.span().start))),
+                DeValue::Table(rows) => self.lay_section(section_name, rows, &at, known, problems),
+                _ => problems.push(Problem {
+                    place: at(section.span().start),
                     subject: section_name.to_string(),
                     detail: "settings stand in sections, as [listen] address".to_owned(),
-                });
-                continue;
-            };
-            for key in rows.keys() {
-                let setting = format!("{section_name}.{}", key.get_ref());
-                let place = place(Some(line_of(key.span().start)));
-                if let Some(known) = known.filter(|known| !known.contains(&setting)) {
-                    problems.push(unknown(place, setting, known));
-                } else if let Some(value) = typed.get(key.get_ref().as_ref()) {
-                    self.0.insert(setting, Placed { given: Given::Typed(value.clone()), place });
-                }
+                }),
+            }
+        }
+    }
+
+    fn lay_section(
+        &mut self,
+        section: &str,
+        rows: &DeTable<'_>,
+        at: &dyn Fn(usize) -> Place,
+        known: Option<&[String]>,
+        problems: &mut Vec<Problem>,
+    ) {
+        for (key, value) in rows {
+            let setting = format!("{section}.{}", key.get_ref());
+            let place = at(key.span().start);
+            if let Some(known) = known.filter(|known| !known.contains(&setting)) {
+                problems.push(unknown(place, setting, known));
+            } else {
+                self.settings.insert(setting, Placed { given: Given::Typed(typed(value.get_ref())), place });
             }
         }
     }
@@ -194,12 +252,49 @@ impl Layers {
             match known.iter().find(|setting| variable_of(setting) == *variable) {
                 Some(setting) => {
                     let given = Given::Text(value.clone());
-                    self.0.insert(setting.clone(), Placed { given, place });
+                    self.settings.insert(setting.clone(), Placed { given, place });
                 }
                 None => problems.push(unknown(place, variable.clone(), &known_variables(known))),
             }
         }
     }
+}
+
+/// The members of a table with their places.
+fn block_of(place: Place, rows: &DeTable<'_>, at: &dyn Fn(usize) -> Place) -> Block {
+    let mut rows: Vec<_> = rows.iter().collect();
+    rows.sort_by_key(|(key, _)| key.span().start);
+    let members = rows.into_iter().map(|(key, value)| {
+        let place = at(key.span().start);
+        let within = value.get_ref().as_table().map(|rows| block_of(place.clone(), rows, at));
+        Member { name: key.get_ref().to_string(), value: typed(value.get_ref()), place, within }
+    });
+    Block { place, members: members.collect() }
+}
+
+/// The value that a text stands for. A number that is too large for its type becomes a float, so that its setting
+/// can name the range.
+fn typed(value: &DeValue<'_>) -> toml::Value {
+    let float = |text: &str| toml::Value::Float(text.parse().unwrap_or(f64::INFINITY));
+    match value {
+        DeValue::String(text) => toml::Value::String(text.to_string()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| float(number.as_str()), toml::Value::Integer),
+        DeValue::Float(number) => float(number.as_str()),
+        DeValue::Boolean(flag) => toml::Value::Boolean(*flag),
+        DeValue::Datetime(date) => toml::Value::Datetime(*date),
+        DeValue::Array(values) => {
+            toml::Value::Array(values.iter().map(|value| typed(value.get_ref())).collect())
+        }
+        DeValue::Table(rows) => toml::Value::Table(
+            rows.iter().map(|(key, value)| (key.get_ref().to_string(), typed(value.get_ref()))).collect(),
+        ),
+    }
+}
+
+fn no_block(place: Place) -> Problem {
+    let detail = "policies stand in blocks of their own, each under a line [[policy]]".to_owned();
+    Problem { place, subject: POLICY.to_owned(), detail }
 }
 
 /// The environment variable of a setting.
@@ -213,13 +308,15 @@ fn known_variables(known: &[String]) -> Vec<String> {
 
 /// Names the nearest known name, where one is near.
 fn unknown(place: Place, subject: String, known: &[String]) -> Problem {
-    let nearest = known
-        .iter()
-        .map(|name| (distance(name, &subject), name))
-        .min()
-        .filter(|(distance, _)| *distance <= 3)
-        .map_or_else(|| "see the commented defaults".to_owned(), |(_, name)| format!("did you mean {name}?"));
+    let nearest = nearest(&subject, known.iter().map(String::as_str))
+        .map_or_else(|| "see the commented defaults".to_owned(), |name| format!("did you mean {name}?"));
     Problem { place, subject, detail: format!("unknown setting; {nearest}") }
+}
+
+/// The known name that is at most three edits away, and fewer than it has letters.
+pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (edits, name) = known.map(|name| (distance(name, given), name)).min()?;
+    (edits <= 3 && edits < name.len()).then_some(name)
 }
 
 /// Edits between two names (Levenshtein).

@@ -9,9 +9,10 @@
 mod check;
 mod error;
 mod layers;
+mod policies;
 mod print;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use ipnet::IpNet;
 
 pub use error::{ConfigError, Place, Problem};
 pub use layers::{File, Flag, Inputs};
+pub use policies::FilePolicy;
 
 /// The commented defaults, as compiled in.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
@@ -46,12 +48,16 @@ pub struct Config {
     pub egress: Egress,
     /// `[labels]`: what an event without the label counts as; only labels that have a default are listed.
     pub labels: BTreeMap<String, String>,
+    /// `[labels] strict`: with it, the only labels that events may carry and policies may name.
+    pub known_labels: Option<BTreeSet<String>>,
     /// `[throttling]`
     pub throttling: Throttling,
     /// `[manage]`
     pub manage: Manage,
     /// `[log]`
     pub log: Log,
+    /// `[[policy]]`: the limits that the file itself sets, in its order; their names are unique.
+    pub policies: Vec<FilePolicy>,
 }
 
 /// Where the HTTP doors listen.
@@ -246,6 +252,12 @@ impl Loaded {
     #[must_use]
     pub fn to_toml(&self) -> String {
         print::to_toml(&self.layers)
+    }
+
+    /// The settings that are given otherwise in `other`, as `section.key`. Policies are no settings.
+    #[must_use]
+    pub fn differing(&self, other: &Self) -> Vec<&str> {
+        self.layers.differing(&other.layers)
     }
 }
 

@@ -5,18 +5,22 @@ use std::io::Write;
 use super::*;
 
 /// A file of its own that is gone with the value.
-fn file(text: &str) -> tempfile::NamedTempFile {
+pub(super) fn file(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(text.as_bytes()).expect("written");
     file
 }
 
-fn inputs(file: &tempfile::NamedTempFile, environment: &[(&str, &str)], flags: Vec<Flag>) -> Inputs {
+pub(super) fn inputs(
+    file: &tempfile::NamedTempFile,
+    environment: &[(&str, &str)],
+    flags: Vec<Flag>,
+) -> Inputs {
     let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     Inputs { file: File::Named(file.path().to_owned()), environment, flags }
 }
 
-fn problems(text: &str, environment: &[(&str, &str)], flags: Vec<Flag>) -> Vec<String> {
+pub(super) fn problems(text: &str, environment: &[(&str, &str)], flags: Vec<Flag>) -> Vec<String> {
     let file = file(text);
     let error = Config::load(&inputs(&file, environment, flags)).expect_err("problems");
     let path = file.path().display().to_string();
@@ -139,9 +143,31 @@ fn what_is_printed_is_a_configuration_with_the_same_meaning() {
 }
 
 #[test]
+fn numbers_beyond_their_type_are_problems_of_their_setting() {
+    let text =
+        "[queue]\nttl_seconds = 99999999999999999999\n[retry]\nmax_attempts = 0xffff_ffff_ffff_ffff_ff\n";
+    let problems = problems(text, &[], Vec::new());
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+    assert!(problems[0].starts_with("FILE:2: queue.ttl_seconds: must be a whole number"), "{problems:#?}");
+    assert!(problems[1].starts_with("FILE:4: retry.max_attempts: must be a whole number"), "{problems:#?}");
+}
+
+#[test]
+fn settings_that_differ_are_named_whatever_their_layer() {
+    let read = |text: &str| Config::load(&inputs(&file(text), &[], Vec::new())).expect("valid");
+    let start = read("[queue]\nttl_seconds = 60\n");
+    let policy = "[[policy]]\nname = \"p\"\nurl = \"https://h.org/*\"\npace = 1\n";
+    assert!(start.differing(&read(&format!("[queue]\nttl_seconds = 60\n{policy}"))).is_empty());
+    assert_eq!(start.differing(&read("")), ["queue.ttl_seconds"]);
+    let other =
+        read("[queue]\nttl_seconds = 60\n[egress]\nallow = [\"10.0.0.0/8\"]\n[log]\nlevel = \"warn\"\n");
+    assert_eq!(start.differing(&other), ["egress.allow", "log.level"]);
+}
+
+#[test]
 fn every_setting_is_checked_and_has_a_variable_of_its_own() {
     let defaults: toml::Table = DEFAULTS.parse().expect("valid");
-    let mut variables = std::collections::BTreeSet::new();
+    let mut variables = BTreeSet::new();
     for (section, rows) in &defaults {
         for key in rows.as_table().expect("a section").keys() {
             let setting = format!("{section}.{key}");
