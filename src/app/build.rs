@@ -180,7 +180,11 @@ fn intake(
         queue: queue.clone(),
         policies: policies.clone(),
         clock: clock.clone(),
-        defaults: Arc::new(Defaults { labels: config.labels.clone(), max_ttl: config.queue.ttl }),
+        defaults: Arc::new(Defaults {
+            labels: config.labels.clone(),
+            known_labels: config.known_labels.clone(),
+            max_ttl: config.queue.ttl,
+        }),
         unmatched: match config.queue.unmatched {
             Unmatched::Refuse => ingest::Unmatched::Refuse,
             Unmatched::Pass => ingest::Unmatched::Pass,

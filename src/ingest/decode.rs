@@ -3,7 +3,7 @@
 //!
 //! Must not know: policies, the queue, HTTP requests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ const URL_CACHE: usize = 256;
 pub struct Defaults {
     /// Labels that an event without them counts as having (contracts.md, "Decided" 4).
     pub labels: BTreeMap<String, String>,
+    /// The only labels that an event may carry; `None` when all are welcome.
+    pub known_labels: Option<BTreeSet<String>>,
     /// The life of an event that asks for none, and the longest it may ask for.
     pub max_ttl: Duration,
 }
@@ -151,6 +153,9 @@ impl Decoder {
 
     fn labels(&self, given: Option<&Pairs<'_, Text<'_>>>, broken: &mut Broken) -> Labels {
         let given = given.map_or(&[][..], |pairs| &pairs.0);
+        if let Some(known) = &self.defaults.known_labels {
+            refuse_unknown_labels(known, given, broken);
+        }
         let missing =
             self.defaults.labels.iter().filter(|(key, _)| given.iter().all(|(have, _)| **have != ***key));
         let pairs = given.iter().map(|(key, value)| (key.to_string(), value.to_string()));
@@ -214,6 +219,13 @@ impl Decoder {
             None => u64::MAX,
         };
         Some(Timestamp::from_nanos(nanos).since(self.wall))
+    }
+}
+
+fn refuse_unknown_labels(known: &BTreeSet<String>, given: &[(Text<'_>, Text<'_>)], broken: &mut Broken) {
+    for (key, _) in given.iter().filter(|(key, _)| !known.contains(&**key)) {
+        let known = known.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        broken.add(pointer(&["labels", key]), format!("is not a known label; known are {known}"));
     }
 }
 

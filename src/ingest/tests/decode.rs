@@ -1,10 +1,13 @@
 //! One table per kind of rule.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use bytes::Bytes;
 
 use super::{START, defaults};
 use crate::clock::Clock;
+use crate::ingest::Defaults;
 use crate::ingest::decode::{Decoded, Decoder, MAX_BODY_BYTES, MAX_HEADERS};
 use crate::problem::Problem;
 
@@ -31,6 +34,27 @@ fn an_event_is_filled_up_with_defaults() {
     assert_eq!(event.labels.get("org"), Some("ACME"));
     assert_eq!((event.due_at, event.expires_at), (None, START + defaults().max_ttl));
     assert_eq!(dedup, None);
+}
+
+#[test]
+fn with_known_labels_others_are_refused_and_named() {
+    let known = ["org", "sandbox", "team"].map(str::to_owned);
+    let strict = Arc::new(Defaults { known_labels: Some(known.into()), ..Defaults::clone(&defaults()) });
+    let decode = |labels: &str| {
+        let line = Bytes::from(format!(r#"{{"url":"https://api.test/","labels":{labels}}}"#));
+        Decoder::new(strict.clone(), &Clock::manual(START)).decode(&line, &line, None)
+    };
+    let event = decode(r#"{"team":"a"}"#).expect("known").event;
+    assert_eq!((event.labels.get("team"), event.labels.get("org")), (Some("a"), Some("ACME")));
+    let problem = decode(r#"{"Team":"a","org":"b","a/b":"c"}"#).expect_err("unknown");
+    assert_eq!((problem.status, problem.code), (422, "invalid_event"));
+    let pointers: Vec<_> = problem.errors.iter().map(|error| error.pointer.as_str()).collect();
+    assert_eq!(pointers[..2], ["/labels/Team", "/labels/a~1b"]);
+    assert!(
+        problem.detail.contains("is not a known label; known are org, sandbox, team"),
+        "{}",
+        problem.detail
+    );
 }
 
 #[test]

@@ -151,7 +151,7 @@ pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 pub(super) fn defaults() -> Arc<Defaults> {
     let labels = [("org".to_owned(), "ACME".to_owned()), ("sandbox".to_owned(), "prod".to_owned())];
-    Arc::new(Defaults { labels: labels.into(), max_ttl: Duration::from_secs(6 * 3600) })
+    Arc::new(Defaults { labels: labels.into(), known_labels: None, max_ttl: Duration::from_secs(6 * 3600) })
 }
 
 pub(super) async fn door() -> Door {
