@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
-use crate::app::{App, AppError, Doors};
+use crate::app::{App, AppError, Doors, reload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
@@ -47,10 +47,10 @@ pub struct Seams {
 }
 
 impl App {
-    /// Opens the store and binds the doors.
+    /// Opens the store, puts the policies of the configuration file in force and binds the doors.
     ///
     /// # Errors
-    /// [`AppError`] when either cannot be had.
+    /// [`AppError`] when one of them cannot be had.
     pub async fn build(config: &Config) -> Result<Self, AppError> {
         let clock = Clock::system();
         let store = open_store(config, &clock).await?;
@@ -64,13 +64,15 @@ impl App {
     /// The same over other seams.
     ///
     /// # Errors
-    /// [`AppError`] when the store cannot be read or the doors cannot be bound.
+    /// [`AppError`] when the store cannot be read, a policy of the configuration file cannot be had or the doors cannot
+    /// be bound.
     pub async fn over(config: &Config, seams: Seams) -> Result<Self, AppError> {
         let Seams { clock, store, documents, usages, deliver } = seams;
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         let metrics = telemetry::install()?;
         let mut dice = fastrand::Rng::new();
         let policies = Policies::open(documents, clock.clone()).await?;
+        reload::start(&policies, &config.policies, &clock, config.queue.drain).await?;
         let (queue, signals) = Queue::open(store.clone(), clock.clone()).await?;
         let gate = open_gate(&*usages, &clock).await?;
         let (service, dispatch) = Service::new(Parts {

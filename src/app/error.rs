@@ -28,6 +28,8 @@ pub enum AppErrorKind {
     InUse,
     /// The system denies access.
     Permission,
+    /// What is configured cannot be had.
+    Config,
     /// Anything else.
     Other,
 }
@@ -68,6 +70,9 @@ impl From<PolicyError> for AppError {
     fn from(error: PolicyError) -> Self {
         match error {
             PolicyError::Store(error) => error.into(),
+            PolicyError::TooLarge { .. } | PolicyError::TooManyOrigins { .. } => {
+                Self { kind: AppErrorKind::Config, detail: error.to_string() }
+            }
             other => Self::other(other.to_string()),
         }
     }

@@ -11,6 +11,7 @@ pub mod listen;
 mod logging;
 mod measured;
 mod offline;
+mod reload;
 mod running;
 
 use std::fmt;

@@ -11,8 +11,10 @@ use tracing::warn;
 
 use crate::app::housekeeping::Housekeeper;
 use crate::app::{App, AppError, AppErrorKind, Report};
+use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
 use crate::ingest::{self, Intake};
+use crate::policy::Policies;
 use crate::queue::Queue;
 use crate::store::{EntryStore, UsageStore};
 
@@ -29,6 +31,8 @@ pub struct Running {
     usages: Arc<dyn UsageStore>,
     intake: Intake,
     dispatch: DispatchHandle,
+    pub(super) policies: Policies,
+    pub(super) clock: Clock,
     /// Cancelled when no more events are taken.
     closing: CancellationToken,
     /// Cancelled when nothing is looked after any more.
@@ -54,10 +58,10 @@ impl App {
         let ended = CancellationToken::new();
         let housekeeper = Housekeeper {
             queue: self.queue.clone(),
-            policies: self.policies,
+            policies: self.policies.clone(),
             dispatch: self.dispatch.clone(),
             metrics: self.metrics,
-            clock: self.clock,
+            clock: self.clock.clone(),
             outlooks: self.outlooks,
         };
         Running {
@@ -74,6 +78,8 @@ impl App {
             usages: self.usages,
             intake: self.intake,
             dispatch: self.dispatch,
+            policies: self.policies,
+            clock: self.clock,
             closing: self.closing,
             ended,
         }

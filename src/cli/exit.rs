@@ -58,6 +58,7 @@ impl From<AppError> for Failure {
             AppErrorKind::Store => STORE_FAILED,
             AppErrorKind::InUse => IN_USE,
             AppErrorKind::Permission => NO_PERMISSION,
+            AppErrorKind::Config => BAD_CONFIG,
             AppErrorKind::Other => FAILED,
         };
         Self { code, message: error.to_string() }
@@ -84,6 +85,7 @@ mod tests {
         assert_eq!(code(AppErrorKind::Store), 74);
         assert_eq!(code(AppErrorKind::InUse), 75);
         assert_eq!(code(AppErrorKind::Permission), 77);
+        assert_eq!(code(AppErrorKind::Config), 64);
         assert_eq!(code(AppErrorKind::Other), 1);
         assert_eq!(Failure::from(std::io::Error::from(std::io::ErrorKind::PermissionDenied)).code, 77);
     }

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, File, Flag, Inputs, Loaded};
+use crate::config::{Config, ConfigError, File, Flag, Inputs, Loaded};
 use exit::Failure;
 
 /// Holds HTTP calls in a durable queue until every limit has room, and delivers them.
@@ -50,7 +50,7 @@ enum Command {
 }
 
 /// Where the configuration comes from.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct ConfigArguments {
     /// Configuration file [default: TIDEGATE_CONFIG, else tidegate.toml in the working directory, if there]
     #[arg(long, value_name = "FILE")]
@@ -71,8 +71,12 @@ struct ConfigArguments {
 
 impl ConfigArguments {
     fn load(&self) -> Result<Loaded, Failure> {
+        Ok(self.read()?)
+    }
+
+    fn read(&self) -> Result<Loaded, ConfigError> {
         let file = self.config.clone().map_or(File::Usual, File::Named);
-        Ok(Config::load(&Inputs::of_process(file, self.flags()))?)
+        Config::load(&Inputs::of_process(file, self.flags()))
     }
 
     fn flags(&self) -> Vec<Flag> {

@@ -1,13 +1,16 @@
 //! `tidegate serve`: the daemon.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+
 use clap::Args;
 use tracing::{error, info};
 
 use crate::app::{self, App, AppError, Report, Running};
 use crate::cli::ConfigArguments;
 use crate::cli::exit::Failure;
-use crate::cli::signals::Signals;
-use crate::config::Config;
+use crate::cli::signals::{Hangups, Signals};
+use crate::config::{Config, ConfigError, Loaded};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -19,12 +22,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let config = arguments.config.load()?.config;
-    app::init_logging(&config)?;
+    // Before the configuration is read: what changes meanwhile is announced by a signal that is not lost.
+    let mut hangups = Hangups::new()?;
+    let loaded = arguments.config.load()?;
+    let config = &loaded.config;
+    app::init_logging(config)?;
     let mut signals = Signals::new()?;
-    let running = App::build(&config).await?.spawn();
+    let running = App::build(config).await?.spawn();
     info!(address = %running.addr(), data_dir = %config.store.data_dir.display(), "serving");
     let mut ended = feeding_ended(&running, arguments.stdin);
+    let mut reloading = reloading(&running, &arguments.config, &loaded, &mut hangups);
     tokio::select! {
         failure = running.failed() => {
             error!(detail = %failure, "stopping after a failure");
@@ -32,9 +39,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         () = signals.next() => info!("asked to stop: finishing the calls under way"),
         never = &mut ended => match never {},
+        never = &mut reloading => match never {},
     }
-    drop(ended);
-    let report = stop(running, &config, &mut signals).await?;
+    drop((ended, reloading));
+    let report = stop(running, config, &mut signals).await?;
     info!(%report, "stopped");
     Ok(())
 }
@@ -51,11 +59,35 @@ pub(super) async fn stop(
     }
 }
 
+/// Goes on until it is dropped.
+type Forever<'a> = Pin<Box<dyn Future<Output = Infallible> + 'a>>;
+
+/// Reads the configuration again at every SIGHUP.
+fn reloading<'a>(
+    running: &'a Running,
+    arguments: &'a ConfigArguments,
+    start: &'a Loaded,
+    hangups: &'a mut Hangups,
+) -> Forever<'a> {
+    Box::pin(async move {
+        loop {
+            hangups.next().await;
+            info!("asked to read the configuration again");
+            match read_again(arguments.clone()).await {
+                Some(read) => running.reload(start, read).await,
+                None => error!("the configuration was not read: the thread for it ended"),
+            }
+        }
+    })
+}
+
+/// Reads on a thread of its own: a file on a slow disk must not delay anything else.
+async fn read_again(arguments: ConfigArguments) -> Option<Result<Loaded, ConfigError>> {
+    tokio::task::spawn_blocking(move || arguments.read()).await.ok()
+}
+
 /// Feeds standard input, if asked to, and never returns: the end of the input does not end the daemon.
-fn feeding_ended(
-    running: &Running,
-    stdin: bool,
-) -> std::pin::Pin<Box<dyn Future<Output = std::convert::Infallible> + '_>> {
+fn feeding_ended(running: &Running, stdin: bool) -> Forever<'_> {
     Box::pin(async move {
         if stdin {
             match running.feed(tokio::io::stdin(), tokio::io::stdout()).await {

@@ -1,4 +1,5 @@
-//! The first SIGTERM or SIGINT asks to stop, the second one to stop now.
+//! The first SIGTERM or SIGINT asks to stop, the second one to stop now; SIGHUP asks the daemon to read its
+//! configuration again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -18,6 +19,22 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Listens from its making on, and from then on SIGHUP does not end the process, whether somebody waits or not.
+pub(super) struct Hangups(Signal);
+
+impl Hangups {
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Returns at the next SIGHUP; several that came in between count as one.
+    pub(super) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
         }
     }
 }

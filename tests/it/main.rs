@@ -10,4 +10,5 @@ mod order;
 mod power;
 mod process;
 mod recovery;
+mod reload;
 mod world;

@@ -28,6 +28,7 @@ impl ServerOptions {
 pub(crate) struct Server {
     child: Child,
     pub(crate) addr: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 pub(crate) fn command(options: &ServerOptions) -> Command {
@@ -70,7 +71,7 @@ impl Server {
             }
         });
         match address.recv_timeout(Duration::from_secs(60)) {
-            Ok(addr) => Ok(Self { child, addr }),
+            Ok(addr) => Ok(Self { child, addr, log }),
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -93,6 +94,11 @@ impl Server {
         assert!(status.expect("kill").success());
     }
 
+    /// The log lines so far.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().expect("no panic").clone()
+    }
+
     /// Ends it without a chance to tidy up.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("a living process");
@@ -100,8 +106,13 @@ impl Server {
     }
 
     /// Asks it to end and waits for its exit status.
-    pub(crate) fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(self) -> ExitStatus {
         self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits for the exit status of one that was asked to end.
+    pub(crate) fn ended(mut self) -> ExitStatus {
         self.child.wait().expect("its status")
     }
 }
