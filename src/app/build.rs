@@ -78,7 +78,7 @@ impl App {
         let (service, dispatch) = Service::new(Parts {
             queue: queue.clone(),
             signals,
-            runtime: policies.subscribe(),
+            policies: policies.follow(),
             deliver,
             clock: clock.clone(),
             options: dispatch_options(config),

@@ -23,7 +23,7 @@ use crate::dispatch::planner::Planner;
 use crate::dispatch::purge::PurgeId;
 use crate::event::{Cause, LaneKey, Outcome, Settlement};
 use crate::limit::{Ask, Consumed, Gate};
-use crate::policy::Runtime;
+use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignals, Loaded, Queue, QueueError};
 use crate::store::{ReadLimit, Usage, UsageStore};
 use crate::telemetry::{
@@ -43,7 +43,7 @@ pub struct Parts {
     /// Which lanes have work.
     pub signals: LaneSignals,
     /// What rules.
-    pub runtime: watch::Receiver<Arc<Runtime>>,
+    pub policies: Follower,
     /// Makes the calls.
     pub deliver: Arc<dyn Deliver>,
     /// The steady clock that the queue uses, too.
@@ -63,7 +63,7 @@ pub struct Service {
     planner: Planner,
     queue: Queue,
     signals: LaneSignals,
-    runtime: watch::Receiver<Arc<Runtime>>,
+    policies: Follower,
     deliver: Arc<dyn Deliver>,
     clock: Clock,
     usages: Arc<dyn UsageStore>,
@@ -105,14 +105,15 @@ impl Service {
     pub fn new(mut parts: Parts) -> (Self, DispatchHandle) {
         let (command, commands) = mpsc::unbounded_channel();
         let (quiet, is_quiet) = watch::channel(true);
-        let runtime = Arc::clone(&parts.runtime.borrow_and_update());
+        let runtime = parts.policies.newest();
         let planner = Planner::new(parts.gate, &runtime, parts.options, parts.dice, parts.clock.now());
+        parts.policies.act_by(&runtime);
         let handle = DispatchHandle { commands: command, quiet: is_quiet, queue: parts.queue.clone() };
         let service = Self {
             planner,
             queue: parts.queue,
             signals: parts.signals,
-            runtime: parts.runtime,
+            policies: parts.policies,
             deliver: parts.deliver,
             clock: parts.clock,
             usages: parts.usages,
@@ -132,7 +133,7 @@ impl Service {
             match self.next_event().await {
                 Event::Reports(reports) => self.take_reports(reports),
                 Event::Lanes(lanes) => lanes.into_iter().for_each(|lane| self.step(Input::LaneReady(lane))),
-                Event::Runtime(runtime) => self.step(Input::Policies(runtime)),
+                Event::Runtime(runtime) => self.rule(runtime),
                 Event::Command(Command::Stop { grace }) => break self.drain(grace).await,
                 Event::Command(command) => self.obey(command),
                 Event::Woken => self.step(Input::Tick),
@@ -148,10 +149,14 @@ impl Service {
     /// Entries of a policy come only after its deployment was published: the planner, too, has to hear of it
     /// first, or it takes them for left-overs of a policy that is gone.
     fn catch_up(&mut self) {
-        if self.runtime.has_changed().unwrap_or(false) {
-            let runtime = Arc::clone(&self.runtime.borrow_and_update());
-            self.step(Input::Policies(runtime));
+        if let Some(runtime) = self.policies.news() {
+            self.rule(runtime);
         }
+    }
+
+    fn rule(&mut self, runtime: Arc<Runtime>) {
+        self.step(Input::Policies(Arc::clone(&runtime)));
+        self.policies.act_by(&runtime);
     }
 
     async fn next_event(&mut self) -> Event {
@@ -162,9 +167,7 @@ impl Service {
             Some(command) = self.commands.recv() => Event::Command(command),
             _ = self.reports.1.recv_many(&mut reports, BATCH) => Event::Reports(reports),
             _ = self.signals.recv_many(&mut lanes, BATCH) => Event::Lanes(lanes),
-            Ok(()) = self.runtime.changed() => {
-                Event::Runtime(Arc::clone(&self.runtime.borrow_and_update()))
-            }
+            runtime = self.policies.changed() => Event::Runtime(runtime),
             () = wait(&self.clock, wake) => Event::Woken,
         };
         self.catch_up();

@@ -11,6 +11,7 @@
 
 mod book;
 mod document;
+mod follow;
 mod lifecycle;
 mod limits;
 mod matcher;
@@ -23,6 +24,7 @@ mod sync;
 pub(crate) mod testing;
 
 pub use book::{Book, BookError, Origin, Pause, Policy};
+pub use follow::Follower;
 pub use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle, State, TransitionError};
 pub use limits::{LimitError, Limits, Pace, Period, Quota, Window};
 pub use matcher::{Candidate, Verdict};

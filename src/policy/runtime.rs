@@ -18,6 +18,8 @@ pub struct Runtime {
     matcher: Matcher,
     /// Whether any policy turns calls away.
     some_refuse: bool,
+    /// Its place among those that were published.
+    number: u64,
 }
 
 /// One policy that has at least one generation.
@@ -70,7 +72,7 @@ impl Runtime {
             .collect();
         let matcher = Matcher::compile(policies.values().filter_map(RuntimePolicy::rule).collect())?;
         let some_refuse = policies.values().any(|policy| policy.family == Family::Refuse);
-        Ok(Self { policies, matcher, some_refuse })
+        Ok(Self { policies, matcher, some_refuse, number: 0 })
     }
 
     /// The lane of a call: of each origin the most specific active policy that governs it, or all of them where
@@ -91,6 +93,18 @@ impl Runtime {
     #[must_use]
     pub fn candidates(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Vec<Candidate> {
         self.matcher.candidates(method, url, labels)
+    }
+
+    /// The same, published after those with lower numbers.
+    pub(super) const fn numbered(mut self, number: u64) -> Self {
+        self.number = number;
+        self
+    }
+
+    /// Its place among those that were published.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
     }
 
     /// Whether every policy of a lane turns calls away, so that its calls are tried when they are handed in.

@@ -1,22 +1,26 @@
 //! The handle through which policies are read and changed.
 //!
 //! A change edits a copy of the book, is checked as a whole, written under compare-and-set, then published;
-//! the new [`Runtime`] is in force when the call returns. A writer that was overtaken reads again and repeats
-//! its edit.
+//! the new [`Runtime`] is in force when the call returns, also with those who follow it. A writer that was overtaken
+//! reads again and repeats its edit.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
+use tracing::warn;
 
 use crate::clock::{Clock, Timestamp};
-use crate::policy::{Book, PolicyError, Runtime, document};
+use crate::policy::{Book, Follower, PolicyError, Runtime, document};
 use crate::store::{DocumentStore, Expect, StoreError, Version};
 
 /// The name of the stored book.
 pub(super) const DOCUMENT: &str = "policies";
 /// How often a change is tried when others write in between.
 const ATTEMPTS_MAX: u32 = 16;
+/// The longest wait for those who follow the policies: far longer than a step of theirs.
+const FOLLOWERS_WAIT: Duration = Duration::from_secs(2);
 
 /// All policies. Cheap to clone; clones are the same policies.
 #[derive(Clone)]
@@ -26,6 +30,8 @@ struct Shared {
     documents: Arc<dyn DocumentStore>,
     book: ArcSwap<Book>,
     runtime: watch::Sender<Arc<Runtime>>,
+    /// By which runtime each follower acts.
+    followers: StdMutex<Vec<watch::Receiver<u64>>>,
     /// One writer at a time within this process.
     writer: Mutex<Writer>,
 }
@@ -59,6 +65,7 @@ impl Policies {
             documents,
             book: ArcSwap::from_pointee(book),
             runtime: watch::Sender::new(Arc::new(runtime)),
+            followers: StdMutex::default(),
             writer: Mutex::new(Writer { version, in_doubt: false }),
         }));
         policies.expire(clock.now()).await?;
@@ -71,10 +78,12 @@ impl Policies {
         self.0.runtime.borrow().clone()
     }
 
-    /// Sees every later [`Runtime`]; only changes that make a difference wake it.
+    /// Sees every later [`Runtime`]; only changes that make a difference wake it, and they wait until it acts by them.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Runtime>> {
-        self.0.runtime.subscribe()
+    pub fn follow(&self) -> Follower {
+        let (follower, acts_by) = Follower::new(self.0.runtime.subscribe());
+        self.0.followers.lock().unwrap_or_else(PoisonError::into_inner).push(acts_by);
+        follower
     }
 
     /// What is authored now.
@@ -107,6 +116,7 @@ impl Policies {
                 return Ok(answer);
             }
             if self.write(&mut writer, next).await.map_err(ChangeError::Failed)? {
+                self.await_followers().await;
                 return Ok(answer);
             }
         }
@@ -148,6 +158,21 @@ impl Policies {
         }
     }
 
+    /// Waits until everybody acts by what is in force; a follower that has ended acts no more.
+    async fn await_followers(&self) {
+        let number = self.runtime().number();
+        let followers = self.0.followers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let all = async {
+            for mut acts_by in followers {
+                // An error means that it has ended.
+                let _ = acts_by.wait_for(|acts_by| *acts_by >= number).await;
+            }
+        };
+        if tokio::time::timeout(FOLLOWERS_WAIT, all).await.is_err() {
+            warn!(wait = ?FOLLOWERS_WAIT, "changed policies are not in force everywhere yet");
+        }
+    }
+
     async fn reload(&self, writer: &mut Writer) -> Result<(), PolicyError> {
         let (version, book) = read(&*self.0.documents).await?;
         let runtime = Runtime::build(&book)?;
@@ -161,7 +186,8 @@ impl Policies {
         self.0.runtime.send_if_modified(|current| {
             let differs = !runtime.diff(current).is_empty();
             if differs {
-                *current = Arc::new(runtime);
+                let number = current.number() + 1;
+                *current = Arc::new(runtime.numbered(number));
             }
             differs
         });
@@ -177,8 +203,6 @@ async fn read(documents: &dyn DocumentStore) -> Result<(Option<Version>, Book), 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::FutureExt;
     use serde_json::Value;
 
@@ -203,7 +227,7 @@ mod tests {
     async fn a_change_is_durable_and_in_force_on_return() {
         let documents = Arc::new(TestDocuments::default());
         let (policies, _) = open(&documents).await;
-        let mut seen = policies.subscribe();
+        let mut seen = policies.0.runtime.subscribe();
         policies.change(|book| add(book, "p")).await.expect("changed");
         assert!(seen.has_changed().expect("alive"));
         assert!(seen.borrow_and_update().get(&id("p")).is_some());
@@ -214,6 +238,27 @@ mod tests {
         policies.change(|book| book.update(&id("p"), Value::from("name"), None)).await.expect("changed");
         assert!(!seen.has_changed().expect("alive"), "a cosmetic edit wakes nobody");
         assert_eq!(policies.book().get(&id("p")).map(|p| p.record().clone()), Some(Value::from("name")));
+    }
+
+    #[tokio::test]
+    async fn a_change_returns_when_those_who_follow_act_by_it() {
+        let documents = Arc::new(TestDocuments::default());
+        let (policies, _) = open(&documents).await;
+        let mut follower = policies.follow();
+        assert!(follower.news().is_none());
+        let mut change = Box::pin(policies.change(|book| add(book, "p")));
+        let runtime = loop {
+            // The change gets its turns, but does not end.
+            assert!((&mut change).now_or_never().is_none());
+            if let Some(runtime) = follower.news() {
+                break runtime;
+            }
+        };
+        assert!(runtime.get(&id("p")).is_some());
+        follower.act_by(&runtime);
+        change.await.expect("changed");
+        drop(follower);
+        policies.change(|book| add(book, "q")).await.expect("nobody follows any more");
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use crate::delivery::{Call, Deliver};
 use crate::dispatch::{DispatchHandle, Options, Parts, RetryPolicy, Service};
 use crate::event::{Event, EventId, Labels, Lane, Outcome};
 use crate::limit::Gate;
-use crate::policy::{Book, Runtime, testing};
+use crate::policy::{Book, Follower, Runtime, testing};
 use crate::queue::{Accept, Queue};
 use crate::store::memory::{FailPoint, MemoryStore};
 use crate::store::{Appended, EntryStore, MemoryUsages};
@@ -74,7 +74,7 @@ async fn set_up(store: Arc<MemoryStore>, clock: Clock) -> (Service, Stage) {
     let (service, handle) = Service::new(Parts {
         queue: queue.clone(),
         signals,
-        runtime,
+        policies: Follower::new(runtime).0,
         deliver: Arc::new(endpoint),
         clock: clock.clone(),
         options: Options { retry, ..Options::default() },
