@@ -23,7 +23,7 @@ pub(super) struct Measured {
 
 impl Measured {
     pub(super) fn new(store: Arc<dyn EntryStore>, clock: Clock) -> Self {
-        for op in ["append", "read_ready", "read_due", "settle", "lookup", "lanes", "close"] {
+        for op in ["append", "read_ready", "read_due", "settle", "lookup", "count_before", "lanes", "close"] {
             StoreFailed { op }.show();
         }
         Self { store, clock }
@@ -76,6 +76,10 @@ impl EntryStore for Measured {
 
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
         Box::pin(self.measure("lookup", self.store.lookup(id)))
+    }
+
+    fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(self.measure("count_before", self.store.count_before(lane, id)))
     }
 
     fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>> {

@@ -61,6 +61,15 @@ impl Buffer {
         self.due.values().chain(self.plain.values()).map(|entry| entry.event.expires_at).min()
     }
 
+    /// How many entries go first of those that may go at `now`; `None` when it is not here.
+    pub(super) fn place(&self, id: EventId, now: Timestamp) -> Option<usize> {
+        let due = || self.due.iter().take_while(|((due_at, _), _)| *due_at <= now);
+        if self.plain.contains_key(&id) {
+            return Some(due().count() + self.plain.range(..id).count());
+        }
+        self.due.keys().position(|(_, other)| *other == id)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.due.len() + self.plain.len()
     }

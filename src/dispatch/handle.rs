@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::dispatch::input::Figures;
 use crate::dispatch::promises::Refusal;
 use crate::dispatch::report::LaneReport;
-use crate::event::{Lane, LaneKey, PolicyId};
+use crate::event::{EventId, Lane, LaneKey, PolicyId};
 use crate::limit::LimiterFigures;
 use crate::queue::Queue;
 
@@ -40,6 +40,7 @@ pub(super) enum Command {
         answer: oneshot::Sender<Vec<LimiterFigures>>,
     },
     Report(Lane, oneshot::Sender<LaneReport>),
+    Place(LaneKey, EventId, oneshot::Sender<Option<usize>>),
     Promise(Vec<Lane>, oneshot::Sender<Vec<Result<bool, Refusal>>>),
     Withdraw(Vec<LaneKey>),
     Purge(PolicyId, oneshot::Sender<u64>),
@@ -81,6 +82,11 @@ impl DispatchHandle {
     /// What a lane waits for.
     pub async fn report(&self, lane: Lane) -> Option<LaneReport> {
         self.ask(|answer| Command::Report(lane, answer)).await
+    }
+
+    /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them.
+    pub async fn place(&self, lane: LaneKey, id: EventId) -> Option<usize> {
+        self.ask(|answer| Command::Place(lane, id, answer)).await.flatten()
     }
 
     /// Tries calls of these lanes, one each, in order: see [`Planner::promise`](super::Planner::promise).

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::dispatch::hold::Hold;
 use crate::dispatch::lanes::Fate;
 use crate::dispatch::planner::Planner;
-use crate::event::{Lane, PolicyId};
+use crate::event::{EventId, Lane, LaneKey, PolicyId};
 use crate::limit::Kind;
 
 /// The state of one lane.
@@ -38,6 +38,12 @@ pub struct Blocked {
 }
 
 impl Planner {
+    /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them.
+    #[must_use]
+    pub fn place(&self, lane: &LaneKey, id: EventId, now: Timestamp) -> Option<usize> {
+        self.lanes.get(self.lanes.find(lane)?)?.buffer.place(id, now)
+    }
+
     /// What a lane waits for at `now`, also one that is empty.
     pub fn report(&mut self, lane: &Lane, now: Timestamp) -> LaneReport {
         let present = self.lanes.find(lane.key());

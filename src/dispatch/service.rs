@@ -222,6 +222,7 @@ impl Service {
             Command::LimitersOf { policy, after, most, answer } => {
                 drop(answer.send(self.planner.gate().figures_of(&policy, after.as_deref(), most, now)));
             }
+            Command::Place(lane, id, answer) => drop(answer.send(self.planner.place(&lane, id, now))),
             Command::Report(lane, answer) => drop(answer.send(self.planner.report(&lane, now))),
             Command::Promise(lanes, answer) => {
                 let tried = lanes.iter().map(|lane| self.planner.promise(lane, now)).collect::<Vec<_>>();

@@ -70,6 +70,17 @@ impl LaneState {
             && self.put_off_out.is_empty()
     }
 
+    fn counts(&self, lane: &LaneKey) -> LaneCounts {
+        let rest = |all: i64, out: &HashSet<EventId>| u64::try_from(all - count(out)).unwrap_or(0);
+        LaneCounts {
+            lane: lane.clone(),
+            ready: rest(self.plain, &self.plain_out),
+            delayed: rest(self.put_off, &self.put_off_out),
+            taken_up: (self.plain_out.len() + self.put_off_out.len()) as u64,
+            oldest: self.oldest,
+        }
+    }
+
     fn put_off_until(&mut self, due_at: Timestamp) {
         self.put_off += 1;
         self.next_due = earlier(self.next_due, Some(due_at));
@@ -236,17 +247,17 @@ impl LaneTable {
     }
 
     pub(super) fn counts(&self) -> Vec<LaneCounts> {
-        let rest = |all: i64, out: &HashSet<EventId>| u64::try_from(all - count(out)).unwrap_or(0);
-        self.lanes
-            .iter()
-            .map(|(lane, state)| LaneCounts {
-                lane: lane.clone(),
-                ready: rest(state.plain, &state.plain_out),
-                delayed: rest(state.put_off, &state.put_off_out),
-                taken_up: (state.plain_out.len() + state.put_off_out.len()) as u64,
-                oldest: state.oldest,
-            })
-            .collect()
+        self.lanes.iter().map(|(lane, state)| state.counts(lane)).collect()
+    }
+
+    pub(super) fn counts_of(&self, lane: &LaneKey) -> Option<LaneCounts> {
+        self.lanes.get(lane).map(|state| state.counts(lane))
+    }
+
+    /// Plain entries handed out that stand before this one.
+    pub(super) fn plain_out_before(&self, lane: &LaneKey, id: EventId) -> u64 {
+        let before = |state: &LaneState| state.plain_out.iter().filter(|out| **out < id).count();
+        self.lanes.get(lane).map_or(0, before) as u64
     }
 
     pub(super) fn is_empty(&self) -> bool {

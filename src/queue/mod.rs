@@ -176,6 +176,21 @@ impl Queue {
         })
     }
 
+    /// How many entries of a lane's plain order stand before this one and were not taken up yet.
+    ///
+    /// # Errors
+    /// [`QueueError::Store`] when the store cannot be read.
+    pub async fn not_taken_up_before(&self, lane: &LaneKey, id: EventId) -> Result<u64, QueueError> {
+        let before = self.0.store.count_before(lane, id).await?;
+        Ok(before.saturating_sub(self.0.lanes().plain_out_before(lane, id)))
+    }
+
+    /// What one lane holds; `None` when that is nothing.
+    #[must_use]
+    pub fn counts_of(&self, lane: &LaneKey) -> Option<LaneCounts> {
+        self.0.lanes().counts_of(lane)
+    }
+
     /// The lanes that hold something, with their counts.
     #[must_use]
     pub fn counts(&self) -> Vec<LaneCounts> {

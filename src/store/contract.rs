@@ -152,6 +152,45 @@ async fn due_order_and_skip(subject: &mut dyn Subject) {
     assert_eq!((page.entries.len(), page.next_due), (1, Some(Timestamp::from_millis(100))));
 }
 
+async fn those_before_an_entry_are_counted(subject: &mut dyn Subject) {
+    let store = subject.store();
+    for round in 0..3 {
+        let batch: Vec<_> =
+            (0..300).map(|n| plain(if n % 3 == 0 { "b" } else { "a" }, &format!("{n}"))).collect();
+        store.append(batch).await.expect("appends");
+        store.append(vec![delayed("a", "later", 900 + round)]).await.expect("appends");
+    }
+    let check = async |store: &dyn EntryStore, left: usize| {
+        let entries = ready(store, "a").await;
+        assert_eq!(entries.len(), left);
+        for (before, entry) in (0..).zip(&entries) {
+            assert_eq!(store.count_before(&lane("a"), entry.id).await.expect("counts"), before);
+        }
+        let put_off = due(store, "a", 10_000).await.entries;
+        let last = put_off.iter().map(|entry| entry.id).max().expect("three are put off");
+        let all = entries.iter().filter(|entry| entry.id < last).count() as u64;
+        assert_eq!(store.count_before(&lane("a"), last).await.expect("counts"), all, "of the plain ones");
+    };
+    check(&*store, 600).await;
+    let entries = ready(&*store, "a").await;
+    let mut gone: Vec<_> =
+        entries.iter().step_by(2).map(|entry| settle("a", entry, Settlement::Delivered)).collect();
+    let later = Settlement::Reschedule { due_at: Timestamp::from_millis(5_000), attempts: 1 };
+    gone.extend(entries.iter().skip(1).step_by(10).map(|entry| settle("a", entry, later.clone())));
+    store.settle(gone).await.expect("settles");
+    check(&*store, 240).await;
+    let settled = entries[598].id;
+    assert_eq!(
+        store.count_before(&lane("a"), settled).await.expect("counts"),
+        239,
+        "also before one that is gone"
+    );
+    assert_eq!(store.count_before(&lane("none"), settled).await.expect("counts"), 0);
+    drop(store);
+    subject.crash();
+    check(&*subject.store(), 240).await;
+}
+
 async fn settlements_and_their_places(subject: &mut dyn Subject) {
     let store = subject.store();
     store.append(vec![plain("a", "1"), plain("a", "2"), plain("a", "3")]).await.expect("appends");
@@ -267,6 +306,7 @@ macro_rules! contract {
 contract!(
     order_pages_and_limits,
     due_order_and_skip,
+    those_before_an_entry_are_counted,
     settlements_and_their_places,
     repetitions_are_recognised,
     everything_survives_a_crash,

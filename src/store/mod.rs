@@ -179,6 +179,10 @@ pub trait EntryStore: Send + Sync + 'static {
     /// Where an event stands.
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>>;
 
+    /// How many entries in a lane's plain order are owed an end and have smaller ids than this one, which is an id
+    /// of this store. Costs a walk over the lane's blocks up to there.
+    fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>>;
+
     /// Every lane that holds something. Costs a walk over the index: for the start.
     fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>>;
 

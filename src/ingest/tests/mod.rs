@@ -104,6 +104,14 @@ impl EntryStore for TestStore {
         async move { Ok(found.unwrap_or(Lookup::Unknown)) }.boxed()
     }
 
+    fn count_before<'a>(
+        &'a self,
+        _lane: &'a LaneKey,
+        _id: EventId,
+    ) -> BoxFuture<'a, Result<u64, StoreError>> {
+        async { Ok(0) }.boxed()
+    }
+
     fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>> {
         async { Ok(Vec::new()) }.boxed()
     }

@@ -362,6 +362,11 @@ impl EntryStore for EmbeddedStore {
         Box::pin(self.read(move |reads| reads.lookup(id)))
     }
 
+    fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>> {
+        let lane = lane.clone();
+        Box::pin(self.read(move |reads| reads.count_before(&lane, id)))
+    }
+
     fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>> {
         Box::pin(self.read(Reads::lanes))
     }

@@ -176,6 +176,25 @@ impl Reads {
         Ok(entry.map_or(Lookup::Unknown, |entry| Lookup::Waiting(block.lane.clone(), entry)))
     }
 
+    /// The rows say it: no block is read.
+    pub(super) fn count_before(&self, lane: &LaneKey, id: EventId) -> Result<u64, StoreError> {
+        let Some(lane) = self.shared.lanes.number(lane) else { return Ok(0) };
+        let Some(home) = ids::decode(id, self.shared.salt) else { return Ok(0) };
+        let mut before = 0_u64;
+        let walked = self.shared.reader.ready(lane, Position::default(), |at, row| {
+            if at < home.block {
+                before += u64::from(row.ready());
+                return ControlFlow::Continue(());
+            }
+            if at == home.block {
+                before += (0..home.index).filter(|index| row.is_ready(*index)).count() as u64;
+            }
+            ControlFlow::Break(())
+        });
+        self.finish(walked, None)?;
+        Ok(before)
+    }
+
     pub(super) fn lanes(&self) -> Result<Vec<LaneSummary>, StoreError> {
         self.shared.reader.summaries().map_err(|error| self.broken(&error))
     }

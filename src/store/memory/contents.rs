@@ -178,6 +178,10 @@ impl Contents {
         }
     }
 
+    pub(super) fn count_before(&self, lane: &LaneKey, id: EventId) -> u64 {
+        self.lanes.get(lane).map_or(0, |rows| rows.ready.range(..id).count() as u64)
+    }
+
     pub(super) fn summaries(&self) -> Vec<LaneSummary> {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let summary = |(lane, rows): (&LaneKey, &Rows)| LaneSummary {

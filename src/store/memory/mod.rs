@@ -260,6 +260,10 @@ impl EntryStore for MemoryStore {
         Box::pin(async move { self.read(|contents| contents.lookup(id)) })
     }
 
+    fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async move { self.read(|contents| contents.count_before(lane, id)) })
+    }
+
     fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>> {
         Box::pin(async move { self.read(Contents::summaries) })
     }
