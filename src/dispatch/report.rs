@@ -33,7 +33,7 @@ pub struct Blocked {
     pub key: Box<str>,
     /// Which of its limits.
     pub kind: Kind,
-    /// When it has room again; `None` when a call has to end before.
+    /// When it has room again; `None` when a call has to end before, or when it turns calls away instead.
     pub until: Option<Timestamp>,
 }
 

@@ -175,13 +175,13 @@ impl Gate {
         }
     }
 
-    /// What stands in the way of a start at `now` and, when it is known, until when. Changes nothing.
+    /// What stands in the way of a start at `now` and, when it is known, until when. Changes nothing. Starts that are
+    /// yet to be put on record are in nobody's way: that takes moments, and begins when a call wants to go.
     pub fn blocker(&mut self, lane: &Binding, now: Timestamp) -> Option<(Blocker, Option<Timestamp>)> {
         Some(match self.obstacle(lane, false, now)? {
             Obstacle::Until(at, blocker) => (blocker, Some(at)),
-            Obstacle::NoSlot(blocker) | Obstacle::Unrecorded(blocker) | Obstacle::Refused(blocker) => {
-                (blocker, None)
-            }
+            Obstacle::NoSlot(blocker) | Obstacle::Refused(blocker) => (blocker, None),
+            Obstacle::Unrecorded(_) => return None,
         })
     }
 
