@@ -54,6 +54,17 @@ impl Timestamp {
         self.0.div_ceil(1_000_000)
     }
 
+    /// Reads an RFC 3339 date; one before the epoch or beyond the last moment counts as that.
+    #[must_use]
+    pub fn parse(date: &str) -> Option<Self> {
+        let date = chrono::DateTime::parse_from_rfc3339(date).ok()?;
+        Some(Self(match date.timestamp_nanos_opt() {
+            Some(nanos) => u64::try_from(nanos).unwrap_or(0),
+            None if date.timestamp() < 0 => 0,
+            None => u64::MAX,
+        }))
+    }
+
     /// The time from `earlier` to here; zero when `earlier` lies later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

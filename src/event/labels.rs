@@ -1,6 +1,7 @@
 //! Labels: the small flat map of text by which an event names its organisation, key, datamart and so on
 //! (contracts.md, "Decided" 4).
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A checked, sorted map of text to text.
@@ -75,6 +76,19 @@ impl Labels {
             return Err(LabelError::Repeated { key: key.to_string() });
         }
         Ok(Self(pairs.into_boxed_slice()))
+    }
+
+    /// The same with the label of `defaults` for each key that is not given.
+    ///
+    /// # Errors
+    /// The first rule that a label breaks.
+    pub fn with_defaults<'l>(
+        given: impl Iterator<Item = (&'l str, &'l str)> + Clone,
+        defaults: &BTreeMap<String, String>,
+    ) -> Result<Self, LabelError> {
+        let missing = defaults.iter().filter(|(key, _)| given.clone().all(|(have, _)| have != key.as_str()));
+        let pairs = given.clone().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Self::new(pairs.chain(missing.map(|(key, value)| (key.clone(), value.clone()))))
     }
 
     /// Whether a text can be a key.

@@ -156,15 +156,11 @@ impl Decoder {
         if let Some(known) = &self.defaults.known_labels {
             refuse_unknown_labels(known, given, broken);
         }
-        let missing =
-            self.defaults.labels.iter().filter(|(key, _)| given.iter().all(|(have, _)| **have != ***key));
-        let pairs = given.iter().map(|(key, value)| (key.to_string(), value.to_string()));
-        Labels::new(pairs.chain(missing.map(|(key, value)| (key.clone(), value.clone())))).unwrap_or_else(
-            |error| {
-                broken.add("/labels", error.to_string());
-                Labels::default()
-            },
-        )
+        let given = given.iter().map(|(key, value)| (&**key, &**value));
+        Labels::with_defaults(given, &self.defaults.labels).unwrap_or_else(|error| {
+            broken.add("/labels", error.to_string());
+            Labels::default()
+        })
     }
 
     fn times(&self, wire: &WireEvent<'_>, broken: &mut Broken) -> (Option<Timestamp>, Timestamp) {
@@ -212,13 +208,7 @@ impl Decoder {
     /// The time until a wall date; zero when it has passed. The steady line takes over from here, so that a
     /// later step of the wall clock moves nothing.
     fn until(&self, date: &str) -> Option<Duration> {
-        let date = chrono::DateTime::parse_from_rfc3339(date).ok()?;
-        let nanos = match date.timestamp_nanos_opt() {
-            Some(nanos) => u64::try_from(nanos).unwrap_or(0),
-            None if date.timestamp() < 0 => 0,
-            None => u64::MAX,
-        };
-        Some(Timestamp::from_nanos(nanos).since(self.wall))
+        Timestamp::parse(date).map(|date| date.since(self.wall))
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +68,14 @@ pub struct Policy {
     pub(super) order: u64,
 }
 
+impl Pause {
+    /// Whether it still holds at `now`.
+    #[must_use]
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| until > now)
+    }
+}
+
 impl Policy {
     /// Where it comes from.
     #[must_use]
@@ -125,6 +134,18 @@ impl Book {
     #[must_use]
     pub fn get(&self, id: &PolicyId) -> Option<&Policy> {
         self.policies.get(id).filter(|policy| policy.record.is_some())
+    }
+
+    /// One policy, also one that was deleted and still drains.
+    #[must_use]
+    pub fn known(&self, id: &PolicyId) -> Option<&Policy> {
+        self.policies.get(id)
+    }
+
+    /// All policies by id, those after `id`, also the ones that were deleted and still drain.
+    pub fn after(&self, id: Option<&PolicyId>) -> impl Iterator<Item = (&PolicyId, &Policy)> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.policies.range::<PolicyId, _>((from, Bound::Unbounded))
     }
 
     /// The authored policies of one origin, oldest first.
