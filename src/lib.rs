@@ -20,7 +20,7 @@
 //! | [`delivery`] | one call over the network | the queue, limits |
 //! | [`ingest`] | the doors for events | what happens behind the queue |
 //! | [`manage`] | the management dialects: translation | how limits are kept |
-//! | [`ops`] | probes and status | how to change anything by itself |
+//! | [`ops`] | probes, status, explanations, operators' verbs | how what it shows comes about |
 //! | [`config`] | file, environment and flags to one checked value | the other rooms, but the words of [`event`] and [`policy`] |
 //! | [`app`] | building, running and draining all of it | |
 //! | [`cli`] | one file per subcommand | |

@@ -17,10 +17,10 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
-use crate::ingest::{self, Defaults, Intake, IntakeParts};
+use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts};
 use crate::limit::{Blind, Consumed, Gate, Outlooks};
 use crate::manage::throttling::{self, Sandbox, SandboxKind, ThrottlingApi, ThrottlingOptions};
-use crate::ops::{self, Ops};
+use crate::ops::{self, Desk, Ops};
 use crate::policy::Policies;
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
@@ -101,7 +101,10 @@ impl App {
         };
         let doors = Doors {
             listener: Listener::bind(config.listen.address).await?,
-            routes: ingest::routes(intake.clone()).merge(throttling::router(api)).merge(ops::routes(ops)),
+            routes: ingest::routes(intake.clone())
+                .merge(throttling::router(api))
+                .merge(ops::routes(ops))
+                .merge(ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks))),
             options: ListenOptions { hosts: config.listen.hosts.clone(), ..ListenOptions::default() },
         };
         Ok(Self {
@@ -177,7 +180,6 @@ fn intake(
     dispatch: &DispatchHandle,
     outlooks: &Arc<ArcSwap<Outlooks>>,
 ) -> Intake {
-    let guard = EgressGuard::new(&config.egress.allow);
     Intake::new(IntakeParts {
         queue: queue.clone(),
         policies: policies.clone(),
@@ -197,11 +199,38 @@ fn intake(
         },
         admission: Arc::new(dispatch.clone()),
         outlooks: outlooks.clone(),
-        egress: Arc::new(move |url| guard.check_literal(url).map_err(|blocked| blocked.to_string())),
+        egress: egress(config),
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::MIN.saturating_add(MAX_BYTES_UNDER_WAY),
         admission_wait: ADMISSION_WAIT,
     })
+}
+
+fn desk(
+    config: &Config,
+    queue: &Queue,
+    policies: &Policies,
+    clock: &Clock,
+    dispatch: &DispatchHandle,
+    outlooks: &Arc<ArcSwap<Outlooks>>,
+) -> Desk {
+    Desk {
+        queue: queue.clone(),
+        policies: policies.clone(),
+        dispatch: dispatch.clone(),
+        outlooks: outlooks.clone(),
+        clock: clock.clone(),
+        labels: Arc::new(config.labels.clone()),
+        known_labels: config.known_labels.clone(),
+        ttl: config.queue.ttl,
+        unmatched_pass: config.queue.unmatched == Unmatched::Pass,
+        egress: egress(config),
+    }
+}
+
+fn egress(config: &Config) -> EgressCheck {
+    let guard = EgressGuard::new(&config.egress.allow);
+    Arc::new(move |url| guard.check_literal(url).map_err(|blocked| blocked.to_string()))
 }
 
 fn dispatch_options(config: &Config) -> Options {

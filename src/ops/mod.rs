@@ -1,6 +1,26 @@
-//! Probes and metrics. They read and never change anything, and never touch an endpoint.
+//! Operations: probes and metrics here; beside them the operators' desk, which shows what policies do and why an event
+//! is where it is, and passes on their verbs.
 //!
-//! Must not know: how to change anything by itself; where metrics come from.
+//! ```text
+//! desk (routes) -> policies, explain: read queue, book, dispatcher -> wire
+//!               -> verbs: pause, resume -> policy book; purge -> dispatcher
+//! ```
+//!
+//! Probes read and never change anything. Nothing here touches an endpoint.
+//!
+//! Must not know: how what it shows comes about; where metrics come from.
+
+mod body;
+mod desk;
+mod explain;
+mod figures;
+mod held;
+mod policies;
+mod query;
+#[cfg(test)]
+mod tests;
+mod verbs;
+mod wire;
 
 use std::sync::Arc;
 
@@ -16,6 +36,8 @@ use crate::policy::Policies;
 use crate::problem::Problem;
 use crate::queue::Queue;
 use crate::store::StoreHealth;
+
+pub use desk::{AddressCheck, Desk, desk_routes};
 
 /// Renders the metrics as Prometheus text. May block for milliseconds.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -115,33 +137,5 @@ async fn metrics(State(ops): State<Ops>) -> Response {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
                 .into_response()
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn failed(store: &StoreHealth, closing: bool) -> Vec<&'static str> {
-        checks(store, 0, closing).iter().filter(|check| !check.ok).map(|check| check.name).collect()
-    }
-
-    #[test]
-    fn each_reason_not_to_be_ready_is_named() {
-        let well = StoreHealth::default();
-        assert!(failed(&well, false).is_empty());
-        assert_eq!(failed(&well, true), ["not_draining"]);
-        assert_eq!(failed(&StoreHealth { full: true, ..well.clone() }, false), ["store_writable"]);
-        let poisoned = StoreHealth { poisoned: Some("sync failed".to_owned()), ..well };
-        assert_eq!(failed(&poisoned, true), ["store_writable", "not_draining"]);
-    }
-
-    #[test]
-    fn damage_is_told_but_keeps_the_store_in_service() {
-        let damaged = StoreHealth { damaged_frames: 2, lost_entries: 3, ..StoreHealth::default() };
-        assert!(failed(&damaged, false).is_empty());
-        let told =
-            checks(&damaged, 0, false).iter().any(|check| check.detail.contains("2 damaged_frames, 3 lost"));
-        assert!(told);
     }
 }

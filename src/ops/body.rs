@@ -1,0 +1,132 @@
+//! Request bodies of the verbs: small, JSON, every member known.
+//!
+//! Must not know: what is asked for.
+
+use std::error::Error as _;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use crate::problem::Problem;
+
+/// Longest body, in bytes.
+const MAX_BYTES: usize = 16 * 1024;
+
+/// A body that must be there.
+pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Box<Problem>> {
+    check_type(headers)?;
+    decode(&whole(body).await?)
+}
+
+/// A body that may be missing.
+pub(super) async fn read_optional<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Option<T>, Box<Problem>> {
+    let body = whole(body).await?;
+    if body.is_empty() {
+        return Ok(None);
+    }
+    check_type(headers)?;
+    decode(&body).map(Some)
+}
+
+/// The problem of a member that breaks its rule.
+pub(super) fn invalid(member: &str, rule: String) -> Box<Problem> {
+    let title = "The request is not valid";
+    let detail = format!("{member} {rule}");
+    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", title, detail);
+    let pointer = if member.is_empty() { String::new() } else { format!("/{}", escaped(member)) };
+    Box::new(problem.field(pointer, rule))
+}
+
+/// The problem of a member that is not there.
+pub(super) fn missing(member: &str, rule: String) -> Box<Problem> {
+    invalid(member, format!("is missing; it {rule}"))
+}
+
+/// As a JSON pointer spells it.
+fn escaped(member: &str) -> String {
+    member.chars().take(128).collect::<String>().replace('~', "~0").replace('/', "~1")
+}
+
+fn decode<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Problem>> {
+    serde_json::from_slice(body).map_err(|error| {
+        if !error.is_data() {
+            let rule = "must be one JSON object in UTF-8 without byte order mark";
+            let detail = format!("{error}; the body {rule}");
+            let problem =
+                Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "The text is not JSON", detail);
+            return Box::new(problem.field("", rule));
+        }
+        // Members are read as they are: what is left is one that is unknown or given twice, or no object at all.
+        let reason = error.to_string();
+        let reason = reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason);
+        if let Some((member, known)) = named(reason, "unknown field `") {
+            return invalid(member, format!("is unknown{known}"));
+        }
+        if let Some((member, _)) = named(reason, "duplicate field `") {
+            return invalid(member, "is given twice; give it once".to_owned());
+        }
+        invalid("", format!("must be a JSON object: {reason}"))
+    })
+}
+
+/// The member that a reason names after `start`, and what it goes on to say. Names are put between back-quotes, which
+/// they may hold themselves.
+fn named<'r>(reason: &'r str, start: &str) -> Option<(&'r str, &'r str)> {
+    let rest = reason.strip_prefix(start)?;
+    let end = ["`, expected ", "`, there are no fields"].iter().filter_map(|end| rest.rfind(end)).max();
+    let (member, known) = rest.split_at_checked(end.or_else(|| rest.rfind('`'))?)?;
+    Some((member, known.strip_prefix('`')?))
+}
+
+async fn whole(body: Body) -> Result<Bytes, Box<Problem>> {
+    axum::body::to_bytes(body, MAX_BYTES).await.map_err(|error| {
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            if inner.is::<http_body_util::LengthLimitError>() {
+                let detail = format!("at most {MAX_BYTES} bytes are taken here");
+                let title = "The request is too large";
+                return Box::new(Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "payload_too_large",
+                    title,
+                    detail,
+                ));
+            }
+            let io = inner.downcast_ref::<std::io::Error>();
+            if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
+                let detail = "the body stopped coming; nothing was changed";
+                let title = "The body did not come";
+                return Box::new(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", title, detail));
+            }
+            cause = inner.source();
+        }
+        let detail = "the body broke off before its end; nothing was changed";
+        Box::new(Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "The body is incomplete", detail))
+    })
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), Box<Problem>> {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(unsupported("unsupported_encoding", "send the body without Content-Encoding"));
+    }
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(kind), None) = (types.next(), types.next()) else {
+        return Err(unsupported("unsupported_media_type", "Content-Type must be application/json"));
+    };
+    let essence = kind.to_str().ok().and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    if essence.trim().eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(unsupported("unsupported_media_type", "Content-Type must be application/json"))
+}
+
+fn unsupported(code: &'static str, rule: &'static str) -> Box<Problem> {
+    let title = "The form of the body is not supported";
+    Box::new(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, title, rule))
+}

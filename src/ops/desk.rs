@@ -1,0 +1,159 @@
+//! The operators' desk: the routes that show what policies do and why an event is where it is, and that pause, resume
+//! and purge.
+//!
+//! Must not know: how limits count, how calls are planned, who listens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use serde::Serialize;
+
+use crate::clock::Clock;
+use crate::dispatch::DispatchHandle;
+use crate::event::{CanonicalUrl, PolicyId};
+use crate::limit::Outlooks;
+use crate::ops::verbs::Verb;
+use crate::policy::Policies;
+use crate::problem::Problem;
+use crate::queue::Queue;
+
+/// Refuses urls whose literal address may not be called, with the reason.
+pub type AddressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + Sync>;
+
+/// What the desk looks at.
+#[derive(Clone)]
+pub struct Desk {
+    /// What waits.
+    pub queue: Queue,
+    /// What rules.
+    pub policies: Policies,
+    /// What is going on.
+    pub dispatch: DispatchHandle,
+    /// What forecasts are made from.
+    pub outlooks: Arc<ArcSwap<Outlooks>>,
+    /// Time.
+    pub clock: Clock,
+    /// Labels that an event without them counts as having.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// The labels that events may carry; `None` means any.
+    pub known_labels: Option<BTreeSet<String>>,
+    /// The life of an event that asks for none.
+    pub ttl: Duration,
+    /// Whether events that no policy governs are sent without limits.
+    pub unmatched_pass: bool,
+    /// Which literal addresses may be called.
+    pub egress: AddressCheck,
+}
+
+pub(super) type Answer = Result<Response, Box<Problem>>;
+type Name = Result<Path<String>, PathRejection>;
+
+/// `/v1/policies`, `/v1/policies/{id}` with its verbs, `/v1/explain`.
+pub fn desk_routes(desk: Desk) -> Router {
+    Router::new()
+        .route("/v1/policies", get(list))
+        .route("/v1/policies/{name}", get(show).post(act))
+        .route("/v1/explain", get(explain))
+        .with_state(desk)
+}
+
+async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
+    respond(desk.list(&uri).await)
+}
+
+async fn explain(State(desk): State<Desk>, uri: Uri) -> Response {
+    respond(desk.explain(&uri).await)
+}
+
+async fn show(State(desk): State<Desk>, name: Name, uri: Uri) -> Response {
+    let (id, verb) = split(&name);
+    match verb.map(Verb::parse) {
+        None => respond(desk.show(id, &uri).await),
+        Some(Some(_)) => wrong_method("POST", "verbs change things: call them with POST"),
+        Some(None) => respond(Err(unknown_verb())),
+    }
+}
+
+async fn act(State(desk): State<Desk>, name: Name, headers: HeaderMap, body: Body) -> Response {
+    let (id, verb) = split(&name);
+    match verb.map(Verb::parse) {
+        None => wrong_method(
+            "GET,HEAD",
+            "a policy is only read here; POST goes to {id}:pause and the other verbs",
+        ),
+        Some(Some(verb)) => respond(desk.act(id, verb, &headers, body).await),
+        Some(None) => respond(Err(unknown_verb())),
+    }
+}
+
+/// The id and the verb behind the colon, which no id contains. What is not even text is no id.
+fn split(name: &Name) -> (&str, Option<&str>) {
+    let text = name.as_ref().map_or("", |Path(text)| text.as_str());
+    text.split_once(':').map_or((text, None), |(id, verb)| (id, Some(verb)))
+}
+
+fn respond(answer: Answer) -> Response {
+    answer.unwrap_or_else(|problem| {
+        // A refusal before the body was read leaves the connection in no state to go on.
+        let close = matches!(problem.status, 408 | 413 | 415);
+        let mut response = problem.into_response();
+        if close {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    })
+}
+
+/// An answer that is true for a moment only.
+pub(super) fn json<T: Serialize>(body: &T, next: Option<String>) -> Response {
+    // Structs of texts and numbers always serialise.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let mut response = (StatusCode::OK, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(Ok(link)) = next.map(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\""))) {
+        headers.insert(header::LINK, link);
+    }
+    response
+}
+
+/// The id in a path.
+pub(super) fn policy_id(text: &str) -> Result<PolicyId, Box<Problem>> {
+    PolicyId::parse(text).map_err(|_| no_policy(text))
+}
+
+pub(super) fn no_policy(id: &str) -> Box<Problem> {
+    let id: String = id.chars().take(PolicyId::MAX_BYTES).collect();
+    let detail = format!("there is no policy {id:?}; GET /v1/policies lists them");
+    Box::new(Problem::new(StatusCode::NOT_FOUND, "policy_not_found", "No such policy", detail))
+}
+
+pub(super) fn shutting_down() -> Box<Problem> {
+    let detail = "tidegate is shutting down; ask again after its restart";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "Shutting down", detail)
+        .retry_after(5);
+    Box::new(problem)
+}
+
+fn unknown_verb() -> Box<Problem> {
+    let detail = "no such verb; policies have :pause, :resume and :purge";
+    Box::new(Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail))
+}
+
+fn wrong_method(allow: &'static str, detail: &'static str) -> Response {
+    let problem =
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail);
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}

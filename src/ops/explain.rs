@@ -1,0 +1,341 @@
+//! `GET /v1/explain`: which policies match an event or a call and why, where it stands or would stand, what holds it
+//! now, when it would go.
+//!
+//! Must not know: how limits count, how calls are planned.
+
+use http::{Method, StatusCode, Uri};
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::dispatch::LaneReport;
+use crate::event::{CanonicalUrl, EventId, Labels, Lane};
+use crate::ops::desk::{Answer, Desk, json, shutting_down};
+use crate::ops::held::HeldBy;
+use crate::ops::query::{Parameters, invalid};
+use crate::ops::wire::date;
+use crate::policy::{Candidate, Runtime, Verdict};
+use crate::problem::Problem;
+use crate::queue::{End, QueueError, Standing, Waiting};
+
+#[derive(Serialize)]
+struct SettledBody {
+    id: String,
+    state: &'static str,
+    outcome: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct ExplainBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u16>,
+    method: String,
+    url: String,
+    policies: Vec<CandidateBody>,
+    lane: Option<LaneBody>,
+    due_at: Option<String>,
+    ahead: Option<u64>,
+    held: HeldBy,
+    draining_until: Option<String>,
+    starts_at: Option<String>,
+    expires_at: Option<String>,
+    expires_first: bool,
+}
+
+#[derive(Serialize)]
+struct LaneBody {
+    name: String,
+    policies: Vec<GovernedBy>,
+    labels: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct GovernedBy {
+    policy: String,
+    generation: u32,
+}
+
+/// A policy whose pattern matches.
+#[derive(Serialize)]
+struct CandidateBody {
+    policy: String,
+    verdict: &'static str,
+    text: String,
+    /// The label that it wants.
+    label: Option<String>,
+    /// The value that it wants.
+    value: Option<String>,
+    /// The one that rules instead.
+    by: Option<String>,
+}
+
+/// What is explained.
+struct Call<'c> {
+    method: &'c Method,
+    url: &'c CanonicalUrl,
+    labels: &'c Labels,
+}
+
+/// Where it stands, or would stand.
+struct Place {
+    lane: Lane,
+    due_at: Option<Timestamp>,
+    expires_at: Timestamp,
+    ahead: Option<u64>,
+    under_way: bool,
+}
+
+const TAKES: &str = "give either id, or url with method and label.KEY";
+
+impl Desk {
+    pub(super) async fn explain(&self, uri: &Uri) -> Answer {
+        let parameters = Parameters::read(uri, &["id", "method", "url"], Some("label."))?;
+        match (parameters.get("id"), parameters.get("url")) {
+            (Some(id), None) => {
+                if parameters.get("method").is_some() || parameters.family("label.").next().is_some() {
+                    return Err(invalid("id", format!("names the whole event; {TAKES}")));
+                }
+                self.explain_event(id).await
+            }
+            (None, Some(url)) => self.explain_call(&parameters, url).await,
+            (Some(_), Some(_)) => Err(invalid("url", format!("excludes id; {TAKES}"))),
+            (None, None) => Err(invalid("url", format!("is missing; {TAKES}"))),
+        }
+    }
+
+    async fn explain_event(&self, id: &str) -> Answer {
+        let id: EventId =
+            id.parse().map_err(|error| invalid("id", format!("must be an event's: {error}")))?;
+        let standing = self.queue.standing(id).await.map_err(|error| unreadable(&error))?;
+        let (state, waiting) = match standing {
+            Standing::Unknown => return Err(no_event()),
+            Standing::Settled(end) => {
+                let body = SettledBody { id: id.to_string(), state: "settled", outcome: end.map(End::word) };
+                return Ok(json(&body, None));
+            }
+            Standing::Ready(waiting) => ("ready", waiting),
+            Standing::Delayed(waiting) => ("delayed", waiting),
+            Standing::TakenUp(waiting) => ("inflight", waiting),
+        };
+        let lane = Lane::parse(&waiting.lane).map_err(|error| {
+            let title = "Internal error";
+            Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, error.to_string()))
+        })?;
+        let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
+        let ahead = self.ahead(id, state, &waiting, &report).await?;
+        // What was read ahead and has not started still waits for its turn.
+        let under_way = state == "inflight" && ahead.is_none();
+        let event = &waiting.event;
+        let call = Call { method: &event.method, url: &event.url, labels: &event.labels };
+        let due_at = waiting.due_at;
+        let place = Place { lane, due_at, expires_at: event.expires_at, ahead, under_way };
+        let body = ExplainBody {
+            id: Some(id.to_string()),
+            state: Some(if state == "inflight" && !under_way { "ready" } else { state }),
+            attempts: Some(waiting.attempts),
+            ..self.body(&call, &place, &report)
+        };
+        Ok(json(&body, None))
+    }
+
+    /// How many events of its lane start before it; `None` while it has no place: it is put off or under way.
+    async fn ahead(
+        &self,
+        id: EventId,
+        state: &str,
+        waiting: &Waiting,
+        report: &LaneReport,
+    ) -> Result<Option<u64>, Box<Problem>> {
+        if state == "delayed" {
+            return Ok(None);
+        }
+        if state == "inflight" {
+            let place = self.dispatch.place(waiting.lane.clone(), id).await;
+            return Ok(place.map(|place| place as u64));
+        }
+        if waiting.due_at.is_some() {
+            // It is due: it goes before everything that was not tried yet, as soon as it is read.
+            return Ok(Some(0));
+        }
+        let before = self.queue.not_taken_up_before(&waiting.lane, id).await;
+        let before = before.map_err(|error| unreadable(&error))?;
+        Ok(Some(before + report.read_ahead as u64))
+    }
+
+    async fn explain_call(&self, parameters: &Parameters, url: &str) -> Answer {
+        let url = CanonicalUrl::parse(url).map_err(|error| invalid("url", error.to_string()))?;
+        let method = method(parameters.get("method"))?;
+        if let Some(known) = &self.known_labels
+            && let Some((name, _)) = parameters.family("label.").find(|(name, _)| !known.contains(*name))
+        {
+            let rule = "is an unknown label, which events may not carry; labels.declared takes further ones";
+            return Err(invalid(&format!("label.{name}"), rule.to_owned()));
+        }
+        let labels = Labels::with_defaults(parameters.family("label."), &self.labels)
+            .map_err(|error| invalid("label.KEY", format!("breaks a rule: {error}")))?;
+        let call = Call { method: &method, url: &url, labels: &labels };
+        if let Err(reason) = (self.egress)(&url) {
+            let text = format!("It would be refused: its address must not be called, {reason}.");
+            return Ok(json(&self.refused(&call, HeldBy::refused("egress", text)), None));
+        }
+        let routed = self.policies.runtime().route(&method, &url, &labels);
+        let routed = routed.map_err(|error| {
+            let title = "Too many policies govern the call";
+            let problem =
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many_policies", title, error.to_string());
+            Box::new(problem.field("url", "is matched by too many policies"))
+        })?;
+        let lane = match routed {
+            Some(lane) => lane,
+            None if self.unmatched_pass => Lane::of(Vec::new()).map_err(|_| shutting_down())?,
+            None => {
+                let text = "It would be refused: no deployed policy governs it.".to_owned();
+                return Ok(json(&self.refused(&call, HeldBy::refused("unmatched", text)), None));
+            }
+        };
+        let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
+        let counts = self.queue.counts_of(lane.key());
+        let here = counts.map_or(0, |counts| counts.ready + counts.taken_up);
+        let ahead = Some(here.saturating_sub(report.inflight as u64));
+        let expires_at = self.clock.now() + self.ttl;
+        let place = Place { lane, due_at: None, expires_at, ahead, under_way: false };
+        Ok(json(&self.body(&call, &place, &report), None))
+    }
+
+    fn body(&self, call: &Call<'_>, place: &Place, report: &LaneReport) -> ExplainBody {
+        let (now, runtime) = (self.clock.now(), self.policies.runtime());
+        let held = match place.due_at {
+            _ if place.under_way => HeldBy::under_way(),
+            Some(due_at) if due_at > now => HeldBy::due(due_at),
+            _ => HeldBy::lane(&place.lane, report, &runtime, place.ahead),
+        };
+        let starts_at = self.starts_at(place, report, &runtime, now);
+        ExplainBody {
+            lane: Some(lane_body(&place.lane)),
+            due_at: date(place.due_at),
+            ahead: place.ahead,
+            draining_until: date(report.draining_until),
+            starts_at: date(starts_at),
+            expires_at: date(Some(place.expires_at)),
+            expires_first: !place.under_way && starts_at.is_none_or(|at| at >= place.expires_at),
+            ..self.refused(call, held)
+        }
+    }
+
+    /// The estimate of the limits, corrected by what the lane knows at this moment.
+    fn starts_at(
+        &self,
+        place: &Place,
+        report: &LaneReport,
+        runtime: &Runtime,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        if place.under_way {
+            return None;
+        }
+        let outlook = self.outlooks.load().of_lane(&place.lane, runtime, now);
+        let forecast = outlook.forecast(place.ahead.unwrap_or(0), place.due_at, place.expires_at);
+        let mut starts_at = forecast.starts_at?;
+        if let Some(hold) = &report.hold {
+            starts_at = starts_at.max(hold.until?);
+        }
+        let room_at = report.blocked.as_ref().and_then(|blocked| blocked.until);
+        Some(room_at.map_or(starts_at, |room_at| starts_at.max(room_at)))
+    }
+
+    /// Of a call that has no lane.
+    fn refused(&self, call: &Call<'_>, held: HeldBy) -> ExplainBody {
+        let candidates = self.policies.runtime().candidates(call.method, call.url, call.labels);
+        ExplainBody {
+            id: None,
+            state: None,
+            attempts: None,
+            method: call.method.to_string(),
+            // The query may hold what is nobody's business.
+            url: call.url.without_query().to_owned(),
+            policies: candidates
+                .into_iter()
+                .map(|candidate| candidate_body(candidate, call.method))
+                .collect(),
+            lane: None,
+            due_at: None,
+            ahead: None,
+            held,
+            draining_until: None,
+            starts_at: None,
+            expires_at: None,
+            expires_first: false,
+        }
+    }
+}
+
+fn lane_body(lane: &Lane) -> LaneBody {
+    let governed_by = |part: &crate::event::PolicyRef| GovernedBy {
+        policy: part.policy.to_string(),
+        generation: part.generation,
+    };
+    LaneBody {
+        name: lane.key().to_string(),
+        policies: lane.policies().iter().map(governed_by).collect(),
+        labels: lane.labels().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+    }
+}
+
+fn candidate_body(candidate: Candidate, method: &Method) -> CandidateBody {
+    let Candidate { policy, verdict } = candidate;
+    let mut body = CandidateBody {
+        policy: policy.to_string(),
+        verdict: "applies",
+        text: "It applies.".to_owned(),
+        label: None,
+        value: None,
+        by: None,
+    };
+    match verdict {
+        Verdict::Applies => {}
+        Verdict::OtherMethod => {
+            body.verdict = "other_method";
+            body.text = format!("It does not list {method}.");
+        }
+        Verdict::OtherLabel(condition) => {
+            body.verdict = "other_label";
+            body.text = format!("It needs the label {}={}.", condition.key, condition.value);
+            (body.label, body.value) = (Some(condition.key), Some(condition.value));
+        }
+        Verdict::NoLabel(label) => {
+            body.verdict = "no_label";
+            body.text = format!("It needs a label {label}, by which it tells its limits apart.");
+            body.label = Some(label);
+        }
+        Verdict::Outranked(by) => {
+            body.verdict = "outranked";
+            body.text = format!("Policy {by} of the same origin is more specific, or as specific and older.");
+            body.by = Some(by.to_string());
+        }
+    }
+    body
+}
+
+/// As events name it.
+fn method(given: Option<&str>) -> Result<Method, Box<Problem>> {
+    let Some(text) = given else { return Ok(Method::POST) };
+    let found = Method::from_bytes(text.to_ascii_uppercase().as_bytes());
+    found.ok().filter(|method| *method != Method::CONNECT && text.len() <= 32).ok_or_else(|| {
+        invalid("method", "must be an HTTP method such as GET, POST, PUT, PATCH or DELETE".to_owned())
+    })
+}
+
+fn no_event() -> Box<Problem> {
+    let detail = "no event with this id; events leave no trace some time after their end";
+    Box::new(Problem::new(StatusCode::NOT_FOUND, "event_not_found", "No such event", detail))
+}
+
+fn unreadable(error: &QueueError) -> Box<Problem> {
+    tracing::warn!(%error, "an event could not be read");
+    let detail = "the event cannot be read at present; ask again";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "storage_error", "Storage failed", detail);
+    Box::new(problem.retry_after(1))
+}

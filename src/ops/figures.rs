@@ -1,0 +1,176 @@
+//! Live figures of policies: one pass over the lanes for what waits, the limiters of a policy in portions.
+//!
+//! Must not know: how they are written.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use http::StatusCode;
+
+use crate::clock::Timestamp;
+use crate::dispatch::{Figures, HoldReason};
+use crate::event::{Lane, PolicyId};
+use crate::limit::LimiterFigures;
+use crate::ops::desk::Desk;
+use crate::ops::wire::{FiguresBody, HeldBody, UsedBody, Wait, date};
+use crate::policy::Scope;
+use crate::problem::Problem;
+use crate::queue::LaneCounts;
+
+/// Limiters of one policy that are read at a time: few enough that calls do not wait for them.
+const LIMITERS_AT_ONCE: usize = 1024;
+
+/// What waits under some policies, by key.
+pub(super) struct Waits(HashMap<PolicyId, HashMap<Box<str>, Wait>>);
+
+impl Waits {
+    /// One pass over all lanes. With `only`, of these keys alone.
+    fn count(
+        lanes: &[LaneCounts],
+        scopes: &HashMap<PolicyId, Scope>,
+        only: Option<&HashSet<Box<str>>>,
+    ) -> Self {
+        let mut waits = Self(HashMap::new());
+        // Reading a name costs more than looking for the one id in it.
+        let alone = scopes.keys().next().filter(|_| scopes.len() == 1);
+        for counts in lanes {
+            if alone.is_some_and(|id| !counts.lane.as_str().contains(id.as_str())) {
+                continue;
+            }
+            let Ok(lane) = Lane::parse(&counts.lane) else { continue };
+            for part in lane.policies() {
+                let Some(scope) = scopes.get(&part.policy) else { continue };
+                let key = lane.scope_key(scope.labels());
+                if only.is_some_and(|only| !only.contains(&*key)) {
+                    continue;
+                }
+                if !waits.0.contains_key(&part.policy) {
+                    waits.0.insert(part.policy.clone(), HashMap::new());
+                }
+                if let Some(keys) = waits.0.get_mut(&part.policy) {
+                    keys.entry(key).or_default().add(counts);
+                }
+            }
+        }
+        waits
+    }
+
+    pub(super) fn of(&self, policy: &PolicyId, key: &str) -> Wait {
+        self.0.get(policy).and_then(|keys| keys.get(key)).copied().unwrap_or_default()
+    }
+
+    fn all_of(&self, policy: &PolicyId) -> Wait {
+        let mut all = Wait::default();
+        for wait in self.0.get(policy).into_iter().flat_map(HashMap::values) {
+            all.here += wait.here;
+            all.delayed += wait.delayed;
+            all.oldest = all.oldest.into_iter().chain(wait.oldest).min();
+        }
+        all
+    }
+}
+
+impl Wait {
+    fn add(&mut self, counts: &LaneCounts) {
+        self.here += counts.ready + counts.taken_up;
+        self.delayed += counts.delayed;
+        self.oldest = self.oldest.into_iter().chain(counts.oldest).min();
+    }
+}
+
+/// How long what waits under one limiter takes at its present limits; `None` when they do not say.
+pub(super) fn drains_in(limiter: &LimiterFigures, wait: &Wait, paused: bool, now: Timestamp) -> Option<f64> {
+    let waiting = wait.here.saturating_sub(limiter.inflight.into());
+    if paused {
+        return None;
+    }
+    let Some(last) = waiting.checked_sub(1) else { return Some(0.0) };
+    let ends = limiter.outlook.iter().map(|limit| limit.starts_at(last, now)).max()?;
+    Some((ends.since(now).as_secs_f64() * 1000.0).ceil() / 1000.0)
+}
+
+impl Desk {
+    /// What waits under these policies, by key; with `only`, of these keys alone. There may be very many lanes: the
+    /// pass is made where it stops no call.
+    pub(super) async fn waits(
+        &self,
+        scopes: HashMap<PolicyId, Scope>,
+        only: Option<HashSet<Box<str>>>,
+    ) -> Result<Waits, Box<Problem>> {
+        if scopes.is_empty() {
+            return Ok(Waits(HashMap::new()));
+        }
+        let queue = self.queue.clone();
+        let pass = move || Waits::count(&queue.counts(), &scopes, only.as_ref());
+        tokio::task::spawn_blocking(pass).await.map_err(|_| {
+            let detail = "the figures could not be taken";
+            let title = "Internal error";
+            Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, detail))
+        })
+    }
+
+    /// The figures of one policy over all its keys; `None` once the dispatcher has stopped.
+    pub(super) async fn figures_of(
+        &self,
+        policy: &PolicyId,
+        waits: &Waits,
+        going_on: &Figures,
+        paused: bool,
+    ) -> Option<FiguresBody> {
+        let now = self.clock.now();
+        let (mut keys, mut inflight, mut seen) = (0_u64, 0_u64, 0_u64);
+        let mut drains_in_seconds = (!paused).then_some(0.0_f64);
+        let mut limits: BTreeMap<&'static str, UsedBody> = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let page = self.dispatch.limiters_of(policy, after.take(), LIMITERS_AT_ONCE).await?;
+            for limiter in &page {
+                let wait = waits.of(policy, &limiter.key);
+                keys += 1;
+                inflight += u64::from(limiter.inflight);
+                seen += wait.here;
+                for counter in &limiter.counters {
+                    let used = limits.entry(counter.kind.word()).or_default();
+                    used.used = used.used.max(counter.used);
+                    used.window_peak = used.window_peak.max(counter.window_peak);
+                    used.violations += counter.violations;
+                }
+                let drains = drains_in(limiter, &wait, paused, now);
+                drains_in_seconds = drains_in_seconds.zip(drains).map(|(longest, this)| longest.max(this));
+            }
+            match page.last() {
+                Some(last) if page.len() == LIMITERS_AT_ONCE => after = Some(last.key.to_string()),
+                _ => break,
+            }
+        }
+        let all = waits.all_of(policy);
+        Some(FiguresBody {
+            keys,
+            inflight,
+            waiting: all.here.saturating_sub(inflight),
+            delayed: all.delayed,
+            oldest: date(all.oldest),
+            limits,
+            held: held(policy, going_on),
+            // What waits under a key whose limiter is not there yet is not known to take any time.
+            drains_in_seconds: drains_in_seconds.filter(|_| seen >= all.here),
+        })
+    }
+}
+
+/// The lanes of a policy that are held, by reason.
+fn held(policy: &PolicyId, going_on: &Figures) -> Vec<HeldBody> {
+    let concerned =
+        going_on.held.iter().filter(|(lane, _)| lane.policies().iter().any(|part| part.policy == *policy));
+    let mut by_reason: BTreeMap<HoldReason, (u64, Option<Timestamp>)> = BTreeMap::new();
+    for (_, hold) in concerned {
+        let (lanes, first) = by_reason.entry(hold.reason).or_default();
+        *lanes += 1;
+        *first = first.iter().copied().chain(hold.until).min();
+    }
+    let body = |(reason, (lanes, until)): (HoldReason, (u64, Option<Timestamp>))| HeldBody {
+        reason: reason.word(),
+        lanes,
+        until: date(until),
+    };
+    by_reason.into_iter().map(body).collect()
+}

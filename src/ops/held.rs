@@ -1,0 +1,120 @@
+//! What holds an event now: in one sentence for people, in members for programs.
+//!
+//! Must not know: how an event was found.
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::dispatch::{Blocked, Hold, HoldReason, LaneReport};
+use crate::event::Lane;
+use crate::limit::Kind;
+use crate::ops::wire::date;
+use crate::policy::Runtime;
+
+/// What holds it: a hold, a limit, the slots, its due time, or nothing.
+#[derive(Debug, Serialize)]
+pub(super) struct HeldBy {
+    pub(super) by: &'static str,
+    pub(super) text: String,
+    /// Of a hold: `paused`, `retry_after` or `breaker`.
+    reason: Option<&'static str>,
+    /// Of a limit: `pace`, `window` or `quota`.
+    limit: Option<&'static str>,
+    policy: Option<String>,
+    key: Option<String>,
+    until: Option<String>,
+}
+
+impl HeldBy {
+    fn new(by: &'static str, text: String, until: Option<Timestamp>) -> Self {
+        let until = date(until);
+        Self { by, text, reason: None, limit: None, policy: None, key: None, until }
+    }
+
+    /// Its call is under way.
+    pub(super) fn under_way() -> Self {
+        Self::new("nothing", "Its call is under way.".to_owned(), None)
+    }
+
+    /// It would never get in.
+    pub(super) fn refused(by: &'static str, text: String) -> Self {
+        Self::new(by, text, None)
+    }
+
+    /// It waits for its due time.
+    pub(super) fn due(at: Timestamp) -> Self {
+        Self::new("due", format!("It waits for its due time, {at}."), Some(at))
+    }
+
+    /// What its lane waits for.
+    pub(super) fn lane(lane: &Lane, report: &LaneReport, runtime: &Runtime, ahead: Option<u64>) -> Self {
+        match (&report.hold, &report.blocked) {
+            (Some(hold), _) => Self::hold(lane, hold, runtime),
+            (None, Some(blocked)) => Self::limit(blocked),
+            (None, None) => {
+                let text = match ahead {
+                    None | Some(0) => "Nothing holds it; it goes next.".to_owned(),
+                    Some(1) => "Nothing holds its lane; 1 event of it goes first.".to_owned(),
+                    Some(ahead) => format!("Nothing holds its lane; {ahead} events of it go first."),
+                };
+                Self::new("nothing", text, None)
+            }
+        }
+    }
+
+    fn hold(lane: &Lane, hold: &Hold, runtime: &Runtime) -> Self {
+        let end = |word| hold.until.map_or_else(String::new, |until| format!(" {word} {until}"));
+        let mut policies = lane.policies().iter().filter_map(|part| runtime.get(&part.policy));
+        // Of several pauses the one that lasts longest holds.
+        let pausing = policies.find(|policy| {
+            policy
+                .pause
+                .as_ref()
+                .is_some_and(|pause| hold.reason == HoldReason::Paused && pause.until == hold.until)
+        });
+        let pause = pausing.and_then(|policy| Some((policy.id.as_str(), policy.pause.as_ref()?)));
+        let text = match (hold.reason, pause) {
+            (HoldReason::Paused, Some((id, pause))) => {
+                let end = if hold.until.is_some() { end("until") } else { " until it is resumed".to_owned() };
+                format!("Policy {id} is paused{end}: {}", pause.reason)
+            }
+            (HoldReason::Paused, None) => format!("One of its policies is paused{}.", end("until")),
+            (HoldReason::RetryAfter, _) => format!("Its endpoint asked to be left alone{}.", end("until")),
+            (HoldReason::Breaker, _) => {
+                format!("Its endpoint has failed too often; it is tried again{}.", end("at"))
+            }
+        };
+        Self {
+            reason: Some(hold.reason.word()),
+            policy: pause.map(|(id, _)| id.to_owned()),
+            ..Self::new("hold", text, hold.until)
+        }
+    }
+
+    fn limit(blocked: &Blocked) -> Self {
+        let Blocked { policy, key, kind, until } = blocked;
+        let of = if key.is_empty() { String::new() } else { format!(" for {key}") };
+        let (by, limit, text) = match kind {
+            Kind::Slots => {
+                let text = format!(
+                    "Policy {policy} has as many calls in flight{of} as it may have; one of them has to end first."
+                );
+                ("slots", None, text)
+            }
+            kind => {
+                let end = match until {
+                    Some(until) => format!(" before {until}."),
+                    None => ": calls beyond it are turned away.".to_owned(),
+                };
+                let text = format!("The {} limit of policy {policy} has no room{of}{end}", kind.word());
+                ("limit", Some(kind.word()), text)
+            }
+        };
+        Self {
+            limit,
+            policy: Some(policy.to_string()),
+            key: Some(key.to_string()),
+            ..Self::new(by, text, *until)
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Explanations of events and of calls that were not handed in.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::world::{eventually, spec, world};
+use crate::policy::LabelCondition;
+
+#[tokio::test]
+async fn an_event_shows_its_exact_place_and_the_limit_that_holds_it() {
+    let world = world().await;
+    world.deploy("api", spec("https://api.test/*", 2, &["key"])).await;
+    let ids = world.accept(5_000, &[("key", "a")], None).await;
+    world.started(2).await;
+    for (place, ahead) in [(2, 0), (3, 1), (2_000, 1_998), (4_999, 4_997)] {
+        let told = world.get(&format!("/v1/explain?id={}", ids[place])).await;
+        assert_eq!((told.status.as_u16(), &told.body["state"]), (200, &json!("ready")), "{}", told.body);
+        assert_eq!(told.body["ahead"], ahead);
+        let held = &told.body["held"];
+        assert_eq!(held["policy"], "api");
+        assert_eq!(held["key"], "key=a");
+        assert!(matches!(held["by"].as_str(), Some("limit" | "slots")), "{held}");
+    }
+    let told = world.get(&format!("/v1/explain?id={}", ids[0])).await.body;
+    assert_eq!(
+        (&told["state"], &told["ahead"], &told["starts_at"]),
+        (&json!("inflight"), &Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        told["held"],
+        json!({"by": "nothing", "text": "Its call is under way.", "reason": null,
+                                    "limit": null, "policy": null, "key": null, "until": null})
+    );
+
+    world.let_go(2);
+    eventually("the window holds it when the slots are free", async || {
+        let told = world.get(&format!("/v1/explain?id={}", ids[2])).await.body;
+        told["held"]["by"] == "limit" && told["held"]["limit"] == "window"
+    })
+    .await;
+    let told = world.get(&format!("/v1/explain?id={}", ids[4_999])).await.body;
+    assert_eq!(told["ahead"], 4_997);
+    let text = told["held"]["text"].as_str().expect("a sentence");
+    assert!(text.starts_with("The window limit of policy api has no room for key=a before 2"), "{text}");
+    assert!(told["held"]["until"].is_string() && told["starts_at"].is_string());
+    assert_eq!(told["expires_first"], true, "two an hour, and a life of two hours");
+    assert_eq!(told["url"], "https://api.test/x", "without the query");
+    assert_eq!(told["lane"]["name"], "api@1;key=a");
+    assert_eq!(told["lane"]["policies"], json!([{"policy": "api", "generation": 1}]));
+    assert_eq!(told["policies"][0]["verdict"], "applies");
+
+    eventually("its end is known", async || {
+        let told = world.get(&format!("/v1/explain?id={}", ids[0])).await.body;
+        told == json!({"id": ids[0].to_string(), "state": "settled", "outcome": "delivered"})
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pauses_due_times_and_the_way_in_are_told() {
+    let world = world().await;
+    world.deploy("api", spec("https://api.test/*", 2, &[])).await;
+    let delayed = world.accept(1, &[], Some(Duration::from_secs(60))).await;
+    let told = world.get(&format!("/v1/explain?id={}", delayed[0])).await.body;
+    assert_eq!(
+        (&told["state"], &told["held"]["by"], &told["ahead"]),
+        (&json!("delayed"), &json!("due"), &Value::Null)
+    );
+    assert_eq!((&told["starts_at"], &told["held"]["until"]), (&told["due_at"], &told["due_at"]));
+    assert_eq!(told["expires_first"], false);
+
+    let free = world.get("/v1/explain?url=https://api.test/y").await.body;
+    assert_eq!((&free["held"]["by"], &free["ahead"]), (&json!("nothing"), &json!(0)));
+    world.pause("api").await;
+    world.accept(3, &[], None).await;
+    eventually("the pause holds it", async || {
+        let told = world.get("/v1/explain?url=https://api.test/y").await.body;
+        told["held"]["by"] == "hold" && told["ahead"] == 3
+    })
+    .await;
+    let told = world.get("/v1/explain?url=https://api.test/y").await.body;
+    assert_eq!(told["held"]["text"], "Policy api is paused until it is resumed: a test");
+    assert_eq!((&told["held"]["reason"], &told["held"]["policy"]), (&json!("paused"), &json!("api")));
+    assert_eq!((&told["starts_at"], &told["expires_first"]), (&Value::Null, &json!(true)));
+
+    let unmatched = world.get("/v1/explain?url=https://elsewhere.test/").await.body;
+    assert_eq!((&unmatched["held"]["by"], &unmatched["lane"]), (&json!("unmatched"), &Value::Null));
+    let inside = world.get("/v1/explain?url=http://127.0.0.1/").await.body;
+    assert_eq!(inside["held"]["by"], "egress");
+}
+
+#[tokio::test]
+async fn each_candidate_says_why() {
+    let world = world().await;
+    world.deploy("wide", spec("https://api.test/*", 2, &[])).await;
+    world.deploy("narrow", spec("https://api.test/a/*", 2, &[])).await;
+    let mut named = spec("https://api.test/a/b*", 2, &[]);
+    named.labels = vec![LabelCondition::equals("org", "OTHER")];
+    world.deploy("named", named).await;
+    world.deploy("scoped", spec("https://api.test/a/bc*", 2, &["key"])).await;
+    let verdicts = async |query: &str| {
+        let told = world.get(&format!("/v1/explain?url=https://api.test/a/bcd{query}")).await.body;
+        let policies = told["policies"].as_array().expect("a list").clone();
+        let of = |policy: &Value| (policy["policy"].as_str().expect("an id").to_owned(), policy.clone());
+        policies.iter().map(of).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let found = verdicts("").await;
+    assert_eq!(found["scoped"]["verdict"], "no_label");
+    assert_eq!(found["scoped"]["label"], "key");
+    assert_eq!(
+        (&found["named"]["verdict"], &found["named"]["value"]),
+        (&json!("other_label"), &json!("OTHER"))
+    );
+    assert_eq!(found["named"]["text"], "It needs the label org=OTHER.");
+    assert_eq!(found["narrow"]["verdict"], "applies");
+    assert_eq!((&found["wide"]["verdict"], &found["wide"]["by"]), (&json!("outranked"), &json!("narrow")));
+    assert_eq!(
+        verdicts("&label.org=OTHER").await["named"]["verdict"],
+        "applies",
+        "a given label counts, not the default"
+    );
+    assert_eq!(verdicts("&label.key=1&label.org=OTHER").await["named"]["verdict"], "outranked");
+    assert_eq!(verdicts("&method=get").await["wide"]["text"], "It does not list GET.");
+}
+
+#[tokio::test]
+async fn default_labels_count_as_for_events() {
+    let world = world().await;
+    let mut named = spec("https://api.test/*", 2, &["org"]);
+    named.labels = vec![LabelCondition::equals("org", "ACME")];
+    world.deploy("named", named).await;
+    let told = world.get("/v1/explain?url=https://api.test/").await.body;
+    assert_eq!(told["lane"]["name"], "named@1;org=ACME");
+    assert_eq!(told["lane"]["labels"], json!({"org": "ACME"}));
+}
+
+#[tokio::test]
+async fn bad_questions_name_the_parameter() {
+    let world = world().await;
+    for (query, name) in [
+        ("", "url"),
+        ("?method=GET", "url"),
+        ("?url=/x", "url"),
+        ("?url=ftp://h.test/", "url"),
+        ("?url=https://h.test/&id=0198c4f0-5f3a-7c00-8000-000000000001", "url"),
+        ("?id=x", "id"),
+        ("?id=0198c4f0-5f3a-7c00-8000-000000000001&label.a=1", "id"),
+        ("?url=https://h.test/&method=A%20B", "method"),
+        ("?url=https://h.test/&method=CONNECT", "method"),
+        ("?url=https://h.test/&label.a%20b=1", "label.KEY"),
+        ("?url=https://h.test/&label.colour=1", "label.colour"),
+        ("?url=https://h.test/&labels=1", "labels"),
+        ("?url=https://h.test/&url=https://h.test/", "url"),
+    ] {
+        let answer = world.get(&format!("/v1/explain{query}")).await;
+        assert_eq!(answer.problem(400), "invalid_parameter", "{query}");
+        assert_eq!(answer.body["errors"][0]["pointer"], name, "{query}");
+    }
+    let gone = world.get("/v1/explain?id=0198c4f0-5f3a-7c00-8000-000000000001").await;
+    assert_eq!(gone.problem(404), "event_not_found");
+}

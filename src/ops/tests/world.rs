@@ -1,0 +1,247 @@
+//! The world of the desk's tests.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+use crate::clock::{Clock, Timestamp};
+use crate::delivery::{Call, Deliver};
+use crate::dispatch::{DispatchHandle, Options, Parts, Service};
+use crate::event::{Event, EventId, Outcome};
+use crate::limit::{Gate, Outlooks};
+use crate::ops::{Desk, desk_routes};
+use crate::policy::testing::{Fault, TestDocuments, id, labels, url};
+use crate::policy::{Limits, Origin, Overlap, Policies, Quota, Scope, Spec, UrlPattern, Window};
+use crate::queue::{Accept, Queue};
+use crate::store::memory::MemoryStore;
+use crate::store::{Appended, MemoryUsages, UsageStore};
+
+/// Keeps its calls until they are let go.
+pub(super) struct Endpoint {
+    pub(super) called: Mutex<Vec<EventId>>,
+    gate: Semaphore,
+}
+
+struct Door(Arc<Endpoint>);
+
+impl Deliver for Door {
+    fn attempt(&self, call: Call) -> BoxFuture<'static, Outcome> {
+        let endpoint = self.0.clone();
+        async move {
+            endpoint.called.lock().expect("no panic").push(call.id);
+            endpoint.gate.acquire().await.expect("open").forget();
+            Outcome::Delivered { status: 204 }
+        }
+        .boxed()
+    }
+}
+
+pub(super) struct World {
+    pub(super) router: Router,
+    pub(super) policies: Policies,
+    pub(super) documents: Arc<TestDocuments>,
+    pub(super) queue: Queue,
+    pub(super) dispatch: DispatchHandle,
+    pub(super) clock: Clock,
+    pub(super) endpoint: Arc<Endpoint>,
+}
+
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Value,
+}
+
+/// With the default labels `org=ACME`.
+pub(super) async fn world() -> World {
+    let clock = Clock::system();
+    let documents = Arc::new(TestDocuments::default());
+    let policies = Policies::open(documents.clone(), clock.clone()).await.expect("opens");
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    let (queue, signals) = Queue::open(store, clock.clone()).await.expect("opens");
+    let usages = Arc::new(MemoryUsages::new());
+    usages.open(clock.now()).await.expect("opens");
+    let endpoint = Arc::new(Endpoint { called: Mutex::default(), gate: Semaphore::new(0) });
+    let (service, dispatch) = Service::new(Parts {
+        queue: queue.clone(),
+        signals,
+        policies: policies.follow(),
+        deliver: Arc::new(Door(endpoint.clone())),
+        clock: clock.clone(),
+        options: Options::default(),
+        gate: Gate::new(),
+        usages,
+        dice: fastrand::Rng::with_seed(1),
+    });
+    tokio::spawn(service.run());
+    let desk = Desk {
+        queue: queue.clone(),
+        policies: policies.clone(),
+        dispatch: dispatch.clone(),
+        outlooks: Arc::new(ArcSwap::from_pointee(Outlooks::default())),
+        clock: clock.clone(),
+        labels: Arc::new([("org".to_owned(), "ACME".to_owned())].into()),
+        known_labels: Some(["org", "key", "a b"].map(str::to_owned).into()),
+        ttl: Duration::from_secs(6 * 3600),
+        unmatched_pass: false,
+        egress: Arc::new(|url| {
+            let inside = url.as_str().contains("127.0.0.1");
+            if inside { Err("loopback".to_owned()) } else { Ok(()) }
+        }),
+    };
+    World { router: desk_routes(desk), policies, documents, queue, dispatch, clock, endpoint }
+}
+
+/// Two calls at once and as many in an hour as told, for each value of the label `key`.
+pub(super) fn spec(pattern: &str, calls: i64, scope: &[&str]) -> Spec {
+    Spec {
+        pattern: UrlPattern::parse(pattern).expect("valid"),
+        methods: vec![Method::POST],
+        labels: Vec::new(),
+        limits: Limits {
+            window: Some(Window::new(calls, 3_600_000).expect("valid")),
+            slots: std::num::NonZeroU32::new(2),
+            ..Limits::default()
+        },
+        family: crate::policy::Family::Wait,
+        overlap: Overlap::MostSpecific,
+        scope: Scope::new(scope).expect("valid"),
+    }
+}
+
+pub(super) fn with_quota(spec: Spec, calls: i64) -> Spec {
+    let quota = Some(Quota::new(calls, crate::policy::Period::Month).expect("valid"));
+    Spec { limits: Limits { quota, ..spec.limits }, ..spec }
+}
+
+impl World {
+    pub(super) async fn deploy(&self, name: &str, spec: Spec) {
+        let deployed = self.policies.change(|book| {
+            book.create(id(name), Origin::new("test"), Value::Null)?;
+            book.deploy(&id(name), Value::Null, spec.clone())
+        });
+        deployed.await.expect("deploys");
+    }
+
+    pub(super) async fn author(&self, name: &str) {
+        let authored = self.policies.change(|book| book.create(id(name), Origin::new("file"), Value::Null));
+        authored.await.expect("free");
+    }
+
+    /// Hands in `count` events for `https://api.test/x`, as they would be routed.
+    pub(super) async fn accept(
+        &self,
+        count: usize,
+        pairs: &[(&str, &str)],
+        delay: Option<Duration>,
+    ) -> Vec<EventId> {
+        let accepted = self.queue.accept(vec![self.event(pairs, delay); count]).await;
+        let id = |appended: Appended| match appended {
+            Appended::New(id) | Appended::Duplicate(id) | Appended::Conflict(id) => id,
+        };
+        accepted.expect("accepted").into_iter().map(id).collect()
+    }
+
+    /// Hands in one event for each of these values of the label `key`.
+    pub(super) async fn accept_keys(&self, keys: impl Iterator<Item = String>) {
+        let events = keys.map(|key| self.event(&[("key", &key)], None)).collect();
+        self.queue.accept(events).await.expect("accepted");
+    }
+
+    fn event(&self, pairs: &[(&str, &str)], delay: Option<Duration>) -> Accept {
+        let now = self.clock.now();
+        let event = Event {
+            method: Method::POST,
+            url: url("https://api.test/x?secret=1"),
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"{}"),
+            labels: labels(pairs),
+            due_at: delay.map(|delay| Timestamp::from_millis((now + delay).ceil_millis())),
+            expires_at: now + Duration::from_secs(7200),
+        };
+        let routed = self.policies.runtime().route(&event.method, &event.url, &event.labels);
+        Accept { lane: routed.expect("few policies").expect("governed"), event, dedup: None }
+    }
+
+    pub(super) fn called(&self) -> HashSet<EventId> {
+        self.endpoint.called.lock().expect("no panic").iter().copied().collect()
+    }
+
+    /// Waits until so many calls have started.
+    pub(super) async fn started(&self, calls: usize) {
+        eventually(&format!("{calls} calls start"), async || self.called().len() >= calls).await;
+    }
+
+    /// Lets calls end.
+    pub(super) fn let_go(&self, calls: usize) {
+        self.endpoint.gate.add_permits(calls);
+    }
+
+    pub(super) async fn ask(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("infallible");
+        let (head, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.expect("in memory");
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.ask(Request::get(path).body(Body::empty()).expect("a request")).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(path, "application/json", body.to_string()).await
+    }
+
+    pub(super) async fn send(&self, path: &str, kind: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::post(path).header("content-type", kind).body(body.into());
+        self.ask(request.expect("a request")).await
+    }
+
+    /// Pauses, for tests that only need it paused.
+    pub(super) async fn pause(&self, name: &str) {
+        let answer = self.post(&format!("/v1/policies/{name}:pause"), &json!({"reason": "a test"})).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+
+    /// The next write of the policy book fails.
+    pub(super) fn fail_write(&self) {
+        self.documents.fail([Fault::Refuse]);
+    }
+}
+
+impl Answer {
+    /// The code, having checked that it is a problem of this status.
+    pub(super) fn problem(&self, status: u16) -> &str {
+        assert_eq!(self.status, status, "{}", self.body);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        self.body["code"].as_str().expect("a code")
+    }
+
+    /// The target of its `Link` to the next page.
+    pub(super) fn next(&self) -> Option<String> {
+        let link = self.headers.get("link")?.to_str().expect("text");
+        let target = link.strip_prefix('<').and_then(|rest| rest.strip_suffix(">; rel=\"next\""));
+        Some(target.expect("a link to the next page").to_owned())
+    }
+}
+
+pub(super) async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "not in time: {what}");
+}

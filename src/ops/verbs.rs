@@ -1,0 +1,181 @@
+//! `POST /v1/policies/{id}:pause`, `:resume` and `:purge`. Each may be repeated without harm.
+//!
+//! A pause stands in the policy book: it holds whatever the policy's origin, and over restarts.
+//!
+//! Must not know: how a purge is carried out.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tracing::{info, warn};
+
+use crate::clock::Timestamp;
+use crate::event::PolicyId;
+use crate::ops::body::{invalid, missing, read, read_optional};
+use crate::ops::desk::{Answer, Desk, json, no_policy, policy_id, shutting_down};
+use crate::policy::{BookError, ChangeError, Pause, PolicyError};
+use crate::problem::Problem;
+
+/// What can be done to a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Pause,
+    Resume,
+    Purge,
+}
+
+/// Longest reason, in characters.
+const MAX_REASON: usize = 200;
+/// The longest pause that has an end.
+const MAX_PAUSE: Duration = Duration::from_secs(366 * 86_400);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PauseRequest {
+    reason: Option<Value>,
+    until: Option<Value>,
+    for_seconds: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResumeRequest {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PurgeRequest {
+    confirm: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct Purged {
+    purged: u64,
+}
+
+impl Verb {
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        match word {
+            "pause" => Some(Self::Pause),
+            "resume" => Some(Self::Resume),
+            "purge" => Some(Self::Purge),
+            _ => None,
+        }
+    }
+}
+
+impl Desk {
+    pub(super) async fn act(&self, id: &str, verb: Verb, headers: &HeaderMap, body: Body) -> Answer {
+        let id = policy_id(id)?;
+        match verb {
+            Verb::Pause => self.pause(&id, &read(headers, body).await?).await,
+            Verb::Resume => {
+                read_optional::<ResumeRequest>(headers, body).await?;
+                self.resume(&id).await
+            }
+            Verb::Purge => self.purge(&id, &read(headers, body).await?).await,
+        }
+    }
+
+    async fn pause(&self, id: &PolicyId, request: &PauseRequest) -> Answer {
+        let reason = reason(request.reason.as_ref())?;
+        let now = self.clock.now();
+        let until = self.until(request, now)?;
+        let edit = |book: &mut crate::policy::Book| {
+            let held = book.known(id).and_then(|policy| policy.pause()).filter(|pause| pause.holds(now));
+            let since = held.map_or(Timestamp::from_millis(now.as_millis()), |pause| pause.since);
+            book.pause(id, Pause { reason: reason.to_owned(), since, until })
+        };
+        self.policies.change(edit).await.map_err(|error| refused(id, error))?;
+        info!(policy = %id, until = until.map(|until| until.to_string()), reason, "policy paused");
+        Ok(json(&self.state_of(id).await?, None))
+    }
+
+    async fn resume(&self, id: &PolicyId) -> Answer {
+        self.policies.change(|book| book.resume(id)).await.map_err(|error| refused(id, error))?;
+        info!(policy = %id, "policy resumed");
+        Ok(json(&self.state_of(id).await?, None))
+    }
+
+    async fn purge(&self, id: &PolicyId, request: &PurgeRequest) -> Answer {
+        let rule =
+            || format!("must be {id:?}, the policy that is purged: what waits under it is dropped for good");
+        match &request.confirm {
+            None => return Err(missing("confirm", rule())),
+            Some(Value::String(confirm)) if confirm == id.as_str() => {}
+            Some(_) => return Err(invalid("confirm", rule())),
+        }
+        if self.policies.book().known(id).is_none() {
+            return Err(no_policy(id.as_str()));
+        }
+        let purged = self.dispatch.purge(id.clone()).await.ok_or_else(shutting_down)?;
+        info!(policy = %id, purged, "policy purged");
+        Ok(json(&Purged { purged }, None))
+    }
+
+    /// The end of a pause on the steady line, a whole millisecond as it is stored.
+    fn until(&self, request: &PauseRequest, now: Timestamp) -> Result<Option<Timestamp>, Box<Problem>> {
+        let length = match (&request.until, &request.for_seconds) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => {
+                return Err(invalid("until", "excludes for_seconds; give one of them".to_owned()));
+            }
+            (Some(date), None) => {
+                let length =
+                    date.as_str().and_then(Timestamp::parse).map(|date| date.since(self.clock.wall()));
+                let length = length.filter(|length| !length.is_zero());
+                let rule = "must be an RFC 3339 date in the future, such as 2030-01-31T08:00:00Z";
+                length.filter(|length| *length <= MAX_PAUSE).ok_or_else(|| {
+                    invalid(
+                        "until",
+                        format!("{rule}, at most 366 days from now; leave it out to pause until resumed"),
+                    )
+                })?
+            }
+            (None, Some(seconds)) => {
+                let length = seconds.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+                let sound = length.filter(|length| !length.is_zero() && *length <= MAX_PAUSE);
+                sound.ok_or_else(|| {
+                    let most = MAX_PAUSE.as_secs();
+                    invalid("for_seconds", format!("must be a number above 0 and at most {most}"))
+                })?
+            }
+        };
+        Ok(Some(Timestamp::from_millis((now + length).ceil_millis())))
+    }
+}
+
+fn reason(given: Option<&Value>) -> Result<&str, Box<Problem>> {
+    let rule = || {
+        format!(
+            "must be text of 1 to {MAX_REASON} characters without control characters: it is shown to whoever wonders"
+        )
+    };
+    let given = given.ok_or_else(|| missing("reason", rule()))?;
+    let sound = |text: &&str| {
+        !text.trim().is_empty() && text.chars().count() <= MAX_REASON && !text.chars().any(char::is_control)
+    };
+    given.as_str().filter(sound).ok_or_else(|| invalid("reason", rule()))
+}
+
+fn refused(id: &PolicyId, error: ChangeError<BookError>) -> Box<Problem> {
+    let unavailable = |detail: &str| {
+        let problem =
+            Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "storage_error", "Storage failed", detail);
+        Box::new(problem.retry_after(10))
+    };
+    match error {
+        // The only refusal there is: holds go with every state.
+        ChangeError::Refused(_) => no_policy(id.as_str()),
+        ChangeError::Failed(PolicyError::Store(error)) => {
+            warn!(policy = %id, %error, "a hold could not be stored");
+            unavailable("the store cannot take changes; look at the policy's hold before repeating")
+        }
+        ChangeError::Failed(error) => {
+            warn!(policy = %id, %error, "a hold could not be put in force");
+            unavailable("the change could not be put in force; repeat it")
+        }
+    }
+}

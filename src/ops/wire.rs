@@ -1,0 +1,241 @@
+//! The shapes of what the desk answers about policies.
+//!
+//! Must not know: where the figures come from.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::event::PolicyId;
+use crate::limit::{Counter, LimiterFigures};
+use crate::policy::{Family, GenerationState, LabelCondition, Limits, Policy, Spec};
+
+/// A page of policies.
+#[derive(Serialize)]
+pub(super) struct List {
+    pub(super) policies: Vec<PolicyBody>,
+    pub(super) next_cursor: Option<String>,
+}
+
+/// One policy. What an idle one would rule is its origin's business: those members are null.
+#[derive(Serialize)]
+pub(super) struct PolicyBody {
+    id: String,
+    origin: String,
+    state: &'static str,
+    pattern: Option<String>,
+    methods: Option<Vec<String>>,
+    labels: Option<Vec<ConditionBody>>,
+    scope: Option<Vec<String>>,
+    family: Option<&'static str>,
+    limits: Option<LimitsBody>,
+    generations: Vec<GenerationBody>,
+    hold: Option<HoldBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    figures: Option<FiguresBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) keys: Option<Vec<KeyBody>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) next_keys_cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ConditionBody {
+    key: String,
+    value: String,
+    or_absent: bool,
+}
+
+#[derive(Serialize)]
+struct LimitsBody {
+    pace: Option<f64>,
+    window: Option<WindowBody>,
+    quota: Option<QuotaBody>,
+    slots: Option<u32>,
+    timeout_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct WindowBody {
+    calls: u32,
+    per_ms: u64,
+}
+
+#[derive(Serialize)]
+struct QuotaBody {
+    calls: u32,
+    per: &'static str,
+}
+
+#[derive(Serialize)]
+struct GenerationBody {
+    number: u32,
+    state: &'static str,
+    draining_until: Option<String>,
+}
+
+#[derive(Serialize)]
+struct HoldBody {
+    reason: String,
+    since: String,
+    until: Option<String>,
+}
+
+/// What a policy does at the moment, over all its keys.
+#[derive(Serialize)]
+pub(super) struct FiguresBody {
+    pub(super) keys: u64,
+    pub(super) inflight: u64,
+    pub(super) waiting: u64,
+    pub(super) delayed: u64,
+    pub(super) oldest: Option<String>,
+    pub(super) limits: BTreeMap<&'static str, UsedBody>,
+    pub(super) held: Vec<HeldBody>,
+    pub(super) drains_in_seconds: Option<f64>,
+}
+
+/// The fullest counters of one kind of limit.
+#[derive(Serialize, Default)]
+pub(super) struct UsedBody {
+    pub(super) used: u32,
+    pub(super) window_peak: u32,
+    pub(super) violations: u64,
+}
+
+/// Lanes that may not send although their limits have room.
+#[derive(Serialize)]
+pub(super) struct HeldBody {
+    pub(super) reason: &'static str,
+    pub(super) lanes: u64,
+    /// When the first of them may go on.
+    pub(super) until: Option<String>,
+}
+
+/// One set of counters of a policy.
+#[derive(Serialize)]
+pub(super) struct KeyBody {
+    key: String,
+    limits: BTreeMap<&'static str, CounterBody>,
+    inflight: u32,
+    slots: Option<u32>,
+    waiting: u64,
+    delayed: u64,
+    oldest: Option<String>,
+    drains_in_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct CounterBody {
+    used: u32,
+    limit: u32,
+    per_ms: u64,
+    peak: u32,
+    resets_at: Option<String>,
+}
+
+/// What waits under one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Wait {
+    /// Not put off and not ended.
+    pub(super) here: u64,
+    pub(super) delayed: u64,
+    pub(super) oldest: Option<Timestamp>,
+}
+
+impl PolicyBody {
+    pub(super) fn of(id: &PolicyId, policy: &Policy, now: Timestamp) -> Self {
+        let spec = policy.ruling();
+        let life = policy.lifecycle();
+        let state = match (life.active(), life.generations().is_empty()) {
+            (Some(_), _) => "deployed",
+            (None, false) => "draining",
+            (None, true) => "idle",
+        };
+        let hold = policy.pause().filter(|pause| pause.holds(now)).map(|pause| HoldBody {
+            reason: pause.reason.clone(),
+            since: pause.since.to_string(),
+            until: date(pause.until),
+        });
+        let names = |spec: &Spec| spec.methods.iter().map(ToString::to_string).collect();
+        Self {
+            id: id.to_string(),
+            origin: policy.origin().as_str().to_owned(),
+            state,
+            pattern: spec.map(|spec| spec.pattern.as_str().to_owned()),
+            methods: spec.map(names),
+            labels: spec.map(|spec| spec.labels.iter().map(condition).collect()),
+            scope: spec.map(|spec| spec.scope.labels().iter().map(ToString::to_string).collect()),
+            family: spec.map(|spec| match spec.family {
+                Family::Wait => "wait",
+                Family::Refuse => "refuse",
+            }),
+            limits: spec.map(|spec| limits(&spec.limits)),
+            generations: life.generations().iter().map(generation).collect(),
+            hold,
+            figures: None,
+            keys: None,
+            next_keys_cursor: None,
+        }
+    }
+
+    pub(super) fn with(self, figures: FiguresBody) -> Self {
+        Self { figures: Some(figures), ..self }
+    }
+}
+
+impl KeyBody {
+    pub(super) fn of(figures: &LimiterFigures, wait: &Wait, drains_in_seconds: Option<f64>) -> Self {
+        let counter = |counter: &Counter| {
+            let body = CounterBody {
+                used: counter.used,
+                limit: counter.calls,
+                per_ms: u64::try_from(counter.length.as_millis()).unwrap_or(u64::MAX),
+                peak: counter.window_peak,
+                resets_at: date(counter.resets_at),
+            };
+            (counter.kind.word(), body)
+        };
+        Self {
+            key: figures.key.to_string(),
+            limits: figures.counters.iter().map(counter).collect(),
+            inflight: figures.inflight,
+            slots: figures.slots.map(std::num::NonZeroU32::get),
+            waiting: wait.here.saturating_sub(figures.inflight.into()),
+            delayed: wait.delayed,
+            oldest: date(wait.oldest),
+            drains_in_seconds,
+        }
+    }
+}
+
+fn condition(condition: &LabelCondition) -> ConditionBody {
+    let LabelCondition { key, value, or_absent } = condition.clone();
+    ConditionBody { key, value, or_absent }
+}
+
+fn limits(limits: &Limits) -> LimitsBody {
+    let millis = |length: std::time::Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    LimitsBody {
+        pace: limits.pace.map(|pace| pace.starts_per_second()),
+        window: limits
+            .window
+            .map(|window| WindowBody { calls: window.calls().get(), per_ms: millis(window.length()) }),
+        quota: limits.quota.map(|quota| QuotaBody { calls: quota.calls.get(), per: quota.per.name() }),
+        slots: limits.slots.map(std::num::NonZeroU32::get),
+        timeout_ms: limits.timeout.map(millis),
+    }
+}
+
+fn generation((number, state): (&u32, &GenerationState)) -> GenerationBody {
+    let (state, until) = match state {
+        GenerationState::Active => ("active", None),
+        GenerationState::Draining { until } => ("draining", Some(*until)),
+    };
+    GenerationBody { number: *number, state, draining_until: date(until) }
+}
+
+/// A time as the API writes it.
+pub(super) fn date(at: Option<Timestamp>) -> Option<String> {
+    at.map(|at| at.to_string())
+}
