@@ -7,6 +7,7 @@ mod crash;
 mod doors;
 mod figures;
 mod order;
+mod policies;
 mod power;
 mod process;
 mod recovery;
