@@ -10,6 +10,19 @@ use crate::world::{Api, Receiver, Server, ServerOptions, eventually};
 /// What only a failure brings forth.
 const ONLY_AFTER_FAILURES: [&str; 1] = ["tidegate_store_errors_total"];
 
+/// A policy with a quota stands beside the one under test, so that every metric has something to show.
+const CONFIG: &str = r#"
+[retry]
+min_delay_ms = 1
+max_delay_ms = 20
+max_attempts = 2
+
+[[policy]]
+name = "elsewhere"
+url = "https://elsewhere.test/*"
+quota = { calls = 1000, per = "day" }
+"#;
+
 async fn completed(api: &Api, outcome: &str) -> f64 {
     api.metric("tidegate_events_completed_total", &format!("outcome=\"{outcome}\"")).await
 }
@@ -27,8 +40,7 @@ async fn every_metric_is_there_and_the_counts_add_up() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut options = ServerOptions::new(&dir.path().join("data"));
     let config = dir.path().join("tidegate.toml");
-    std::fs::write(&config, "[retry]\nmin_delay_ms = 1\nmax_delay_ms = 20\nmax_attempts = 2\n")
-        .expect("a file");
+    std::fs::write(&config, CONFIG).expect("a file");
     options.args = vec!["--config".to_owned(), config.display().to_string()];
     let server = Server::start(&options);
     let receiver = Receiver::answering(|arrival| match arrival.number {
