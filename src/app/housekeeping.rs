@@ -14,7 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, Figures, HoldReason};
 use crate::event::{Lane, PolicyId};
 use crate::limit::{Kind, LimiterFigures, Outlooks};
-use crate::policy::Policies;
+use crate::policy::{Policies, Runtime};
 use crate::queue::{LaneCounts, Queue};
 use crate::telemetry::{Gauges, LimitViolated, MetricsHandle, PolicyGauges, Snapshot, policy_label};
 
@@ -49,7 +49,7 @@ impl Housekeeper {
             if let (Some(figures), Some(limiters)) = (figures, limiters) {
                 let lanes = self.queue.counts();
                 gauges.set(&self.snapshot(&figures, &limiters, &lanes));
-                count_violations(&mut violations, &limiters);
+                count_violations(&mut violations, &self.policies.runtime(), &figures);
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));
             }
             self.metrics.upkeep();
@@ -139,17 +139,15 @@ fn add_limiter(row: &mut PolicyGauges, limiter: &LimiterFigures) {
     }
 }
 
-/// The limits count since the start of the process, or of a limiter; the metric gets what came since the last look.
-fn count_violations(seen: &mut BTreeMap<(PolicyId, &'static str), u64>, limiters: &[LimiterFigures]) {
-    let mut found: BTreeMap<(PolicyId, &'static str), u64> = BTreeMap::new();
-    for limiter in limiters {
-        for counter in limiter.counters.iter().filter(|counter| counter.kind != Kind::Quota) {
-            *found.entry((limiter.policy.clone(), counter.kind.word())).or_default() += counter.violations;
-        }
-    }
-    for ((policy, limit), violations) in found {
-        let before = seen.insert((policy.clone(), limit), violations).unwrap_or(0);
-        LimitViolated { policy: policy.as_str(), limit, count: violations.saturating_sub(before) }.emit();
+/// The limits count since the start of the process; the metric gets what came since the last look.
+fn count_violations(seen: &mut BTreeMap<(PolicyId, Kind), u64>, runtime: &Runtime, figures: &Figures) {
+    let kinds = [Kind::Pace, Kind::Window];
+    let ruling = runtime.policies().flat_map(|policy| kinds.map(|kind| (policy.id.clone(), kind)));
+    for limit in ruling.chain(figures.violations.keys().cloned()) {
+        let violations = figures.violations.get(&limit).copied().unwrap_or(0);
+        let (policy, kind) = limit.clone();
+        let before = seen.insert(limit, violations).unwrap_or(0);
+        LimitViolated { policy: policy.as_str(), limit: kind.word(), count: violations - before }.emit();
     }
 }
 

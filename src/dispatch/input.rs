@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::retry::RetryPolicy;
-use crate::event::{Cause, Entry, Lane, LaneKey, Outcome, Settlement};
-use crate::limit::Ask;
+use crate::event::{Cause, Entry, Lane, LaneKey, Outcome, PolicyId, Settlement};
+use crate::limit::{Ask, Kind};
 use crate::policy::Runtime;
 use crate::queue::Loaded;
 use crate::store::ReadLimit;
@@ -149,6 +149,8 @@ pub struct Figures {
     pub stale_permits: u64,
     /// Calls in flight per policy label.
     pub calls: std::collections::BTreeMap<String, u64>,
+    /// Starts beyond a limit since the process began, by policy and kind of limit: any is a defect.
+    pub violations: std::collections::BTreeMap<(PolicyId, Kind), u64>,
     /// Lanes that may not send although their limits have room.
     pub held: Vec<(Lane, Hold)>,
 }

@@ -155,6 +155,7 @@ impl Planner {
             read_ahead: self.lanes.iter().map(|lane| lane.buffer.len()).sum(),
             stale_permits: self.stale_permits,
             calls,
+            violations: self.gate.violations().clone(),
             held: self
                 .lanes
                 .iter()

@@ -3,7 +3,7 @@
 //!
 //! Must not know: entries, how a limit counts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::clock::Timestamp;
 use crate::event::{Lane, PolicyId};
@@ -89,6 +89,8 @@ pub struct Gate {
     pub(super) policies: HashMap<PolicyId, Rules>,
     pub(super) table: Table,
     asks: Vec<Ask>,
+    /// Starts beyond a limit since the process began.
+    violations: BTreeMap<(PolicyId, Kind), u64>,
 }
 
 impl Gate {
@@ -106,7 +108,14 @@ impl Gate {
         for (name, consumed) in on_record {
             remembered.add(name, consumed);
         }
-        Self { blind, remembered, policies: HashMap::new(), table: Table::default(), asks: Vec::new() }
+        Self {
+            blind,
+            remembered,
+            policies: HashMap::new(),
+            table: Table::default(),
+            asks: Vec::new(),
+            violations: BTreeMap::new(),
+        }
     }
 
     /// Brings a policy in or changes its limits. What was consumed, granted and is in flight keeps counting; there is
@@ -226,8 +235,9 @@ impl Gate {
         // A start that claims to precede its grant counts at the grant.
         let at = at.max(permit.granted_at);
         for (id, holds) in permit.holds.iter() {
-            if let Some(limiter) = self.table.get_mut(*id) {
-                limiter.confirm(holds, at);
+            let Some(limiter) = self.table.get_mut(*id) else { continue };
+            for kind in limiter.confirm(holds, at) {
+                *self.violations.entry((limiter.policy.clone(), kind)).or_default() += 1;
             }
         }
         Ok(())
@@ -293,6 +303,12 @@ impl Gate {
             limiter.consumed(now, |kind, consumed| all.push((record::name(&policy, &key, kind), consumed)));
         }
         all
+    }
+
+    /// Starts beyond a limit since the process began, by policy and kind: any is a defect.
+    #[must_use]
+    pub fn violations(&self) -> &BTreeMap<(PolicyId, Kind), u64> {
+        &self.violations
     }
 
     /// The policy and the label values behind a limiter.

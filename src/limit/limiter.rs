@@ -219,14 +219,13 @@ impl Limiter {
         }
     }
 
-    /// The start happens at `at`.
-    pub(super) fn confirm(&mut self, holds: &Holds, at: Timestamp) {
-        if let (Some(limit), Some(hold)) = (&mut self.pace, &holds.pace) {
-            limit.sliding.confirm(hold.start, at);
-        }
-        if let (Some(limit), Some(hold)) = (&mut self.window, holds.window) {
-            limit.confirm(hold, at);
-        }
+    /// The start happens at `at`. Tells under which limits that is one too many, which is a defect.
+    pub(super) fn confirm(&mut self, holds: &Holds, at: Timestamp) -> impl Iterator<Item = Kind> + use<> {
+        let pace = self.pace.as_mut().zip(holds.pace.as_ref());
+        let pace = pace.is_some_and(|(limit, hold)| limit.sliding.confirm(hold.start, at));
+        let window = self.window.as_mut().zip(holds.window);
+        let window = window.is_some_and(|(limit, hold)| limit.confirm(hold, at));
+        [(Kind::Pace, pace), (Kind::Window, window)].into_iter().filter_map(|(kind, bad)| bad.then_some(kind))
     }
 
     /// It happened by `at`.

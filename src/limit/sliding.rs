@@ -83,10 +83,10 @@ impl Sliding {
         }
     }
 
-    /// The start happens at `at`.
-    pub(super) fn confirm(&mut self, hold: SlidingHold, at: Timestamp) {
+    /// The start happens at `at`. Tells whether that is one too many, which is a defect.
+    pub(super) fn confirm(&mut self, hold: SlidingHold, at: Timestamp) -> bool {
         self.ring.confirm(hold.claim, at);
-        self.watch.started(at);
+        self.watch.started(at)
     }
 
     /// It happened by `at`.

@@ -48,8 +48,8 @@ impl Watch {
         self.allowed = allowed;
     }
 
-    /// A request has started.
-    pub(super) fn started(&mut self, at: Timestamp) {
+    /// A request has started. Tells whether that was one too many.
+    pub(super) fn started(&mut self, at: Timestamp) -> bool {
         let at_ns = at.as_nanos();
         let most_in_group = self.allowed.calls().get().div_ceil(GROUPS_MAX);
         match self.groups.back_mut() {
@@ -63,10 +63,10 @@ impl Watch {
         self.in_window += 1;
         let newest_ns = self.groups.back().map_or(at_ns, |(first_ns, _)| (*first_ns).max(at_ns));
         self.forget(newest_ns);
-        if self.in_window > self.allowed.calls().get() {
-            self.violations += 1;
-        }
+        let is_too_many = self.in_window > self.allowed.calls().get();
+        self.violations += u64::from(is_too_many);
         self.note_peak(newest_ns / SECOND_NS);
+        is_too_many
     }
 
     /// What it has seen until `now`.
@@ -119,7 +119,7 @@ mod tests {
             watch.started(ms(at));
         }
         assert_eq!(watch.seen(ms(1500)), Seen { window_peak: 2, violations: 0 });
-        watch.started(ms(1999));
+        assert!(watch.started(ms(1999)));
         assert_eq!(watch.seen(ms(2000)), Seen { window_peak: 3, violations: 1 });
         assert_eq!(watch.seen(ms(60_999)), Seen { window_peak: 3, violations: 1 });
         assert_eq!(watch.seen(ms(62_000)), Seen { window_peak: 0, violations: 1 });
@@ -130,7 +130,7 @@ mod tests {
         let mut watch = Watch::new(a_second(9));
         for second in 0..70_u64 {
             let starts = if second == 3 { 5 } else { second % 4 };
-            (0..starts).for_each(|n| watch.started(ms(second * 1000 + 100 * n)));
+            (0..starts).for_each(|n| assert!(!watch.started(ms(second * 1000 + 100 * n))));
             let peak = watch.seen(ms(second * 1000 + 900)).window_peak;
             assert_eq!(peak >= 5, (3..63).contains(&second), "second {second}: {peak}");
         }
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_lowered_limit_blames_only_starts_that_come_after() {
         let mut watch = Watch::new(a_second(3));
-        (0..3).for_each(|at| watch.started(ms(at)));
+        (0..3).for_each(|at| assert!(!watch.started(ms(at))));
         watch.expect(a_second(1));
         assert_eq!(watch.seen(ms(5)).violations, 0);
         watch.started(ms(1001));
