@@ -6,6 +6,7 @@ mod basics;
 mod crash;
 mod doors;
 mod figures;
+mod limits;
 mod order;
 mod policies;
 mod power;

@@ -1,47 +1,13 @@
 //! Limits in the configuration file: in force at the start, changed by SIGHUP, out of reach of the management API.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::world::{Api, Receiver, Server, ServerOptions, eventually, server, window_peak};
+use crate::world::{Configured as World, Receiver, Server, eventually, server, window_peak};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const RELOADS: &str = "tidegate_config_reloads_total";
-
-/// A directory with a configuration file, and how to start on it.
-struct World {
-    _dir: tempfile::TempDir,
-    file: PathBuf,
-    options: ServerOptions,
-    receiver: Receiver,
-}
-
-impl World {
-    fn new(receiver: Receiver) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let file = dir.path().join("limits.toml");
-        let mut options = ServerOptions::new(&dir.path().join("data"));
-        options.args = ["--config", &file.display().to_string()].map(str::to_owned).to_vec();
-        Self { _dir: dir, file, options, receiver }
-    }
-
-    fn write(&self, text: &str) {
-        std::fs::write(&self.file, text).expect("written");
-    }
-
-    /// A block for all calls below `/name/`.
-    fn policy(&self, name: &str, limits: &str) -> String {
-        let url = self.receiver.url(&format!("/{name}/*"));
-        format!("[[policy]]\nname = \"{name}\"\nurl = \"{url}\"\n{limits}\n")
-    }
-
-    async fn event(&self, api: &Api, name: &str) -> (u16, Value) {
-        let url = self.receiver.url(&format!("/{name}/x"));
-        api.json("POST", "/v1/events", &json!({"url": url, "body": {"n": 0}})).await
-    }
-}
 
 async fn reloaded(server: &Server, result: &str, times: f64) {
     let (api, label) = (server.api(), format!("result=\"{result}\""));

@@ -3,6 +3,7 @@
 //! Every process, directory and mount that a test makes is taken away when it ends; a data directory is kept
 //! and named when the test fails.
 
+pub(crate) mod file;
 pub(crate) mod receiver;
 pub(crate) mod server;
 
@@ -11,7 +12,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
-pub(crate) use receiver::Receiver;
+pub(crate) use file::Configured;
+pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use server::{Server, ServerOptions};
 
 /// A client for tidegate's API.

@@ -24,7 +24,22 @@ pub(crate) struct Arrival {
     pub(crate) number: Option<u64>,
 }
 
-type Answer = dyn Fn(&Arrival) -> (u16, Duration) + Send + Sync;
+/// What is answered to one call.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    /// The answer comes so much later.
+    pub(crate) delay: Duration,
+    pub(crate) retry_after_s: Option<u64>,
+}
+
+impl From<(u16, Duration)> for Reply {
+    fn from((status, delay): (u16, Duration)) -> Self {
+        Self { status, delay, retry_after_s: None }
+    }
+}
+
+type Answer = dyn Fn(&Arrival) -> Reply + Send + Sync;
 
 /// Serves until it is dropped.
 pub(crate) struct Receiver {
@@ -39,10 +54,11 @@ impl Receiver {
         Self::answering(|_| (204, Duration::ZERO)).await
     }
 
-    /// Answers with a status after a delay, by call.
-    pub(crate) async fn answering(
-        answer: impl Fn(&Arrival) -> (u16, Duration) + Send + Sync + 'static,
+    /// Answers by call, such as with a status after a delay.
+    pub(crate) async fn answering<R: Into<Reply>>(
+        answer: impl Fn(&Arrival) -> R + Send + Sync + 'static,
     ) -> Self {
+        let answer = move |arrival: &Arrival| answer(arrival).into();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -90,12 +106,16 @@ async fn accept(listener: TcpListener, seen: Arc<Mutex<Vec<Arrival>>>, answer: A
                 let (seen, answer) = (seen.clone(), answer.clone());
                 async move {
                     let arrival = read(request, at_ns).await;
-                    let (status, delay) = answer(&arrival);
+                    let reply = answer(&arrival);
                     seen.lock().expect("no panic").push(arrival);
-                    if delay > Duration::ZERO {
-                        tokio::time::sleep(delay).await;
+                    if reply.delay > Duration::ZERO {
+                        tokio::time::sleep(reply.delay).await;
                     }
-                    let response = hyper::Response::builder().status(status).body(Empty::<Bytes>::new());
+                    let mut response = hyper::Response::builder().status(reply.status);
+                    if let Some(seconds) = reply.retry_after_s {
+                        response = response.header("retry-after", seconds);
+                    }
+                    let response = response.body(Empty::<Bytes>::new());
                     Ok::<_, Infallible>(response.expect("a response"))
                 }
             });
