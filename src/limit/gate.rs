@@ -3,7 +3,7 @@
 //!
 //! Must not know: entries, how a limit counts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::clock::Timestamp;
 use crate::event::{Lane, PolicyId};
@@ -11,10 +11,11 @@ use crate::limit::few::Few;
 use crate::limit::limiter::{Kind, Limiter};
 use crate::limit::permit::{Permit, Stale};
 use crate::limit::record::{self, Ask, Consumed, Remembered};
+use crate::limit::rules::Rules;
 
 use crate::limit::table::{LimiterId, Table};
 use crate::limit::tokens::Ready;
-use crate::policy::{Family, Limits, RuntimePolicy, Scope};
+use crate::policy::Family;
 
 /// The limiters of one lane. It goes back to its gate through [`Gate::unbind`].
 #[derive(Debug)]
@@ -49,17 +50,6 @@ pub enum Decision {
 #[derive(Debug)]
 pub struct Freed(Few<LimiterId>);
 
-/// What one policy limits, and how its limiters are told apart.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rules {
-    /// What is allowed.
-    pub limits: Limits,
-    /// What becomes of calls that are not.
-    pub family: Family,
-    /// The labels whose values have limiters of their own.
-    pub scope: Scope,
-}
-
 /// The moments before which nobody knows what an earlier process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Blind {
@@ -87,6 +77,9 @@ pub struct Gate {
     blind: Blind,
     remembered: Remembered,
     pub(super) policies: HashMap<PolicyId, Rules>,
+    /// Those that this process gave a longer window on record, or took away: what an earlier one started under them
+    /// need not be on record.
+    edited: HashSet<PolicyId>,
     pub(super) table: Table,
     asks: Vec<Ask>,
     /// Starts beyond a limit since the process began.
@@ -112,6 +105,7 @@ impl Gate {
             blind,
             remembered,
             policies: HashMap::new(),
+            edited: HashSet::new(),
             table: Table::default(),
             asks: Vec::new(),
             violations: BTreeMap::new(),
@@ -123,6 +117,9 @@ impl Gate {
     /// them again; those of a policy whose scope has changed are to be bound again. Without slots of its own a policy
     /// gets one second's worth of its pace within 64 to 4096.
     pub fn set(&mut self, policy: &PolicyId, rules: Rules, now: Timestamp) {
+        if self.policies.get(policy).is_some_and(|before| rules.reach_further_than(before)) {
+            self.edited.insert(policy.clone());
+        }
         let ids: Vec<LimiterId> = self.table.of_policy(policy, None).collect();
         for limiter in ids {
             self.stash_quota(limiter, &rules, now);
@@ -133,7 +130,9 @@ impl Gate {
 
     /// Takes a policy's limits away; its calls in flight stay counted.
     pub fn remove(&mut self, policy: &PolicyId) {
-        self.policies.remove(policy);
+        if self.policies.remove(policy).is_some() {
+            self.edited.insert(policy.clone());
+        }
         let ids: Vec<LimiterId> = self.table.of_policy(policy, None).collect();
         for id in ids {
             if let Some(limiter) = self.table.get_mut(id) {
@@ -387,21 +386,21 @@ impl Gate {
     /// Puts rules in force for a limiter, and counts what was remembered of limits that it did not have before.
     fn apply(&mut self, id: LimiterId, rules: &Rules, now: Timestamp) {
         let Some(limiter) = self.table.get_mut(id) else { return };
-        let had = [limiter.pace.is_some(), limiter.window.is_some(), limiter.quota.is_some()];
-        limiter.apply(&rules.limits, rules.family, now, self.blind);
-        for (kind, _) in [Kind::Pace, Kind::Window, Kind::Quota].into_iter().zip(had).filter(|(_, had)| !had)
+        let mut blind = self.blind;
+        if self.edited.contains(&limiter.policy) {
+            blind.on_record_before = blind.on_record_before.max(blind.before);
+        }
+        let had = limiter.kinds();
+        limiter.apply(&rules.limits, rules.family, now, blind);
+        let (kinds, has) = ([Kind::Pace, Kind::Window, Kind::Quota], limiter.kinds());
+        // What belongs to a limit that is still not there is kept for when it comes.
+        for (kind, _) in
+            kinds.into_iter().zip(had.into_iter().zip(has)).filter(|(_, (had, has))| !had && *has)
         {
             for consumed in self.remembered.take(&limiter.policy, &limiter.key, kind) {
                 limiter.restore(kind, &consumed);
             }
         }
-    }
-}
-
-impl From<&RuntimePolicy> for Rules {
-    fn from(policy: &RuntimePolicy) -> Self {
-        let RuntimePolicy { limits, family, scope, .. } = policy;
-        Self { limits: limits.clone(), family: *family, scope: scope.clone() }
     }
 }
 

@@ -125,6 +125,11 @@ impl Limiter {
         }
     }
 
+    /// Whether it has a pace, a window, a quota.
+    pub(super) fn kinds(&self) -> [bool; 3] {
+        [self.pace.is_some(), self.window.is_some(), self.quota.is_some()]
+    }
+
     /// Counts what an earlier process consumed.
     pub(super) fn restore(&mut self, kind: Kind, consumed: &Consumed) {
         match kind {

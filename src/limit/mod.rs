@@ -17,6 +17,7 @@ mod permit;
 mod quota;
 mod record;
 mod ring;
+mod rules;
 mod sliding;
 mod slots;
 mod smoother;
@@ -30,8 +31,9 @@ mod tests;
 
 pub use figures::{Counter, LimiterFigures};
 pub use forecast::{Forecast, LaneOutlook, LimitOutlook, Outlooks};
-pub use gate::{Binding, Blind, Blocker, Decision, Freed, Gate, Rules};
+pub use gate::{Binding, Blind, Blocker, Decision, Freed, Gate};
 pub use limiter::Kind;
 pub use permit::{Permit, STALE_AFTER, Stale};
 pub use record::{Ask, Consumed};
+pub use rules::Rules;
 pub use table::LimiterId;

@@ -1,6 +1,6 @@
 //! Starts on record: nothing is forgotten over a kill, and little is forfeited.
 
-use super::{bind, decide, go, ms, policy, rules, set, start, windowed};
+use super::{bind, decide, go, ms, paced, policy, rules, set, start, windowed};
 use crate::clock::Timestamp;
 use crate::limit::{Ask, Blind, Consumed, Decision, Gate, Kind};
 use crate::policy::{Limits, Pace, Period, Quota};
@@ -165,4 +165,31 @@ fn a_quota_that_comes_back_remembers_and_keys_are_put_aside_with_theirs() {
     assert_eq!(gate.limiters(), 0);
     let lane = bind(&mut gate, &["a"]);
     assert!(!start(&mut gate, &lane, ms(10_001)));
+}
+
+#[test]
+fn a_window_that_an_edit_brings_in_reaches_back_over_a_kill() {
+    let blind = Blind { before: ms(500), on_record_before: Timestamp::ZERO };
+    let edit = |first: &Limits| {
+        let mut gate = Gate::after(blind, Record::new());
+        set(&mut gate, "a", first, ms(500));
+        set(&mut gate, "a", &windowed(3, 10_000), ms(2_000));
+        let lane = bind(&mut gate, &["a"]);
+        [2_000, 10_499, 10_500].into_iter().find(|at| start(&mut gate, &lane, ms(*at)))
+    };
+    assert_eq!(edit(&paced(5.0)), Some(10_500), "the pace put no start on record");
+    assert_eq!(edit(&windowed(3, 5_000)), Some(10_500), "the shorter window forgot some");
+    assert_eq!(edit(&windowed(9, 10_000)), Some(2_000), "all of them are on record");
+}
+
+#[test]
+fn a_quota_that_comes_back_after_several_edits_counts_what_was_used() {
+    let mut gate = Gate::new();
+    set(&mut gate, "a", &quota(2), ms(0));
+    let lane = bind(&mut gate, &["a"]);
+    assert!(start(&mut gate, &lane, ms(0)) && start(&mut gate, &lane, ms(0)));
+    for (limits, at) in [(paced(50.0), 1), (paced(60.0), 2), (windowed(9, 100), 3), (quota(2), 4)] {
+        set(&mut gate, "a", &limits, ms(at));
+    }
+    assert!(!start(&mut gate, &lane, ms(5_000)));
 }
