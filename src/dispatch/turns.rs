@@ -1,15 +1,18 @@
 //! Whose turn it is: lanes that may go, and lines of lanes in front of limiters that have no room.
 //!
 //! A lane stands in at most one place. A line is asked only when its limiter may have room again (its time
-//! has come, or a slot became free), so that a moment costs what it grants, however many lanes wait. Within
-//! a line lanes take turns; those of draining generations go first. Lines and lanes that are not in a line
-//! take turns as well.
+//! has come, or a slot became free), so that a moment costs what it grants, however many lanes wait.
+//!
+//! Turns are taken over all lanes, wherever they stand: a lane that joins gets the next number and keeps it until it
+//! is served, and of all lanes that may be asked the one with the lowest number is. So a limiter that many lanes wait
+//! for is shared evenly among them although some of them were stopped by another one last. Within a line those of
+//! draining generations go first.
 //!
 //! Invariant: a line with a lane in it is open, or has a wake-up time, or waits for a slot that is in use.
 //!
 //! Must not know: entries, policies, what a limiter counts.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
 use crate::dispatch::lanes::LaneId;
@@ -30,18 +33,33 @@ enum State {
     Shut(AskAgain),
 }
 
+/// A lane's place in the order: the lowest is the next. Lanes that keep their turn count down from the middle,
+/// others up.
+type Number = u64;
+const MIDDLE: Number = u64::MAX / 2;
+
+type Waiting = BTreeSet<(Number, LaneId)>;
+
 #[derive(Debug)]
 struct Line {
-    draining: VecDeque<LaneId>,
-    active: VecDeque<LaneId>,
+    draining: Waiting,
+    active: Waiting,
     state: State,
-    /// Stands in `Turns::open`, perhaps with a state that says otherwise by now.
-    listed: bool,
+    /// The number under which it stands in `Turns::open`.
+    listed: Option<Number>,
 }
 
 impl Line {
-    fn queue(&mut self, draining: bool) -> &mut VecDeque<LaneId> {
+    const fn new() -> Self {
+        Self { draining: Waiting::new(), active: Waiting::new(), state: State::Open, listed: None }
+    }
+
+    fn waiting(&mut self, draining: bool) -> &mut Waiting {
         if draining { &mut self.draining } else { &mut self.active }
+    }
+
+    fn first(&self) -> Option<(Number, LaneId)> {
+        self.draining.first().or_else(|| self.active.first()).copied()
     }
 }
 
@@ -49,49 +67,62 @@ impl Line {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Turn {
     pub(super) lane: LaneId,
-    /// The line from which it comes.
-    pub(super) from: Option<LimiterId>,
+    number: Number,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turns {
     /// Lanes that no limiter has stopped yet.
-    free: VecDeque<LaneId>,
+    free: Waiting,
     lines: BTreeMap<LimiterId, Line>,
-    open: VecDeque<LimiterId>,
+    /// The open lines with lanes in them, by the number of their first lane.
+    open: BTreeSet<(Number, LimiterId)>,
     wakes: BTreeSet<(Timestamp, LimiterId)>,
-    free_was_last: bool,
+    next_number: Number,
+    /// Below all numbers given to lanes that keep their turn.
+    next_first: Number,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            free: Waiting::new(),
+            lines: BTreeMap::new(),
+            open: BTreeSet::new(),
+            wakes: BTreeSet::new(),
+            next_number: MIDDLE,
+            next_first: MIDDLE - 1,
+        }
+    }
 }
 
 impl Turns {
-    /// Puts a lane that has something to send behind those that wait for its `home`, the limiter that
-    /// stopped it last; without a line there it may go at once.
+    /// Puts a lane that has something to send behind all others: among those that wait for its `home`, the limiter
+    /// that stopped it last, when there are any.
     pub(super) fn join(&mut self, lane: LaneId, home: Option<LimiterId>, draining: bool) {
-        match home.and_then(|home| self.lines.get_mut(&home)) {
-            Some(line) => line.queue(draining).push_back(lane),
-            None => self.free.push_back(lane),
+        let number = self.next_number;
+        self.next_number += 1;
+        match home.and_then(|home| Some((home, self.lines.get_mut(&home)?))) {
+            Some((home, line)) => {
+                line.waiting(draining).insert((number, lane));
+                self.list(home);
+            }
+            None => {
+                self.free.insert((number, lane));
+            }
         }
     }
 
     /// Puts a lane back that keeps its turn: its start could not be used.
     pub(super) fn rejoin_first(&mut self, lane: LaneId) {
-        self.free.push_front(lane);
+        self.free.insert((self.next_first, lane));
+        self.next_first -= 1;
     }
 
-    /// Shuts a limiter; the lane that met it waits first in its line when it came from there, else last.
+    /// Shuts a limiter; the lane that met it waits in its line, in the order of numbers.
     pub(super) fn shut(&mut self, turn: Turn, limiter: LimiterId, draining: bool, again: AskAgain) {
-        let line = self.lines.entry(limiter).or_insert_with(|| Line {
-            draining: VecDeque::new(),
-            active: VecDeque::new(),
-            state: State::Open,
-            listed: false,
-        });
-        let queue = line.queue(draining);
-        if turn.from == Some(limiter) {
-            queue.push_front(turn.lane)
-        } else {
-            queue.push_back(turn.lane)
-        }
+        let line = self.lines.entry(limiter).or_insert_with(Line::new);
+        line.waiting(draining).insert((turn.number, turn.lane));
         if let State::Shut(AskAgain::At(at)) = line.state {
             self.wakes.remove(&(at, limiter));
         }
@@ -99,6 +130,7 @@ impl Turns {
         if let AskAgain::At(at) = again {
             self.wakes.insert((at, limiter));
         }
+        self.list(limiter);
     }
 
     /// A slot of the limiter became free, or more is on record.
@@ -115,10 +147,7 @@ impl Turns {
             self.wakes.remove(&(at, limiter));
         }
         line.state = State::Open;
-        if !line.listed {
-            line.listed = true;
-            self.open.push_back(limiter);
-        }
+        self.list(limiter);
     }
 
     /// Opens the lines whose time has come; returns the earliest of those times.
@@ -135,33 +164,43 @@ impl Turns {
 
     /// Takes out the next lane to be asked.
     pub(super) fn next(&mut self) -> Option<Turn> {
-        self.free_was_last = !self.free_was_last;
-        let free = |turns: &mut Self| Some(Turn { lane: turns.free.pop_front()?, from: None });
-        if self.free_was_last {
-            free(self).or_else(|| self.next_in_line())
-        } else {
-            self.next_in_line().or_else(|| free(self))
-        }
+        let first_open = self.open.first().copied();
+        let is_free = |(number, _): &(Number, LaneId)| first_open.is_none_or(|(open, _)| *number < open);
+        let (number, lane) = match self.free.first().copied().filter(is_free) {
+            Some(free) => {
+                self.free.remove(&free);
+                free
+            }
+            None => {
+                let (_, limiter) = first_open?;
+                let line = self.lines.get_mut(&limiter)?;
+                let first = line.first()?;
+                let _ = line.draining.remove(&first) || line.active.remove(&first);
+                self.list(limiter);
+                first
+            }
+        };
+        Some(Turn { lane, number })
     }
 
-    fn next_in_line(&mut self) -> Option<Turn> {
-        while let Some(limiter) = self.open.pop_front() {
-            let Some(line) = self.lines.get_mut(&limiter) else { continue };
-            if line.state != State::Open {
-                line.listed = false;
-                continue;
+    /// Brings `open` up to date after something happened to a line; an open one without lanes is given up.
+    fn list(&mut self, limiter: LimiterId) {
+        let Some(line) = self.lines.get_mut(&limiter) else { return };
+        let is_open = line.state == State::Open;
+        let first = line.first();
+        let number = first.map(|(number, _)| number).filter(|_| is_open);
+        if line.listed != number {
+            if let Some(before) = line.listed {
+                self.open.remove(&(before, limiter));
             }
-            match line.draining.pop_front().or_else(|| line.active.pop_front()) {
-                Some(lane) => {
-                    self.open.push_back(limiter);
-                    return Some(Turn { lane, from: Some(limiter) });
-                }
-                None => {
-                    self.lines.remove(&limiter);
-                }
+            if let Some(number) = number {
+                self.open.insert((number, limiter));
             }
+            line.listed = number;
         }
-        None
+        if is_open && first.is_none() {
+            self.lines.remove(&limiter);
+        }
     }
 
     /// Whether somebody may be asked now.
@@ -176,14 +215,16 @@ impl Turns {
 
     /// Dissolves all lines: everybody may be asked again, in the order in which they stood, draining first.
     pub(super) fn dissolve(&mut self) {
-        let mut lines = std::mem::take(&mut self.lines);
         self.open.clear();
         self.wakes.clear();
-        for line in lines.values_mut() {
-            self.free.append(&mut line.draining);
+        let lines = std::mem::take(&mut self.lines);
+        let mut waiting = [Waiting::new(), Waiting::new()];
+        for mut line in lines.into_values() {
+            waiting[0].append(&mut line.draining);
+            waiting[1].append(&mut line.active);
         }
-        for line in lines.values_mut() {
-            self.free.append(&mut line.active);
+        for (_, lane) in waiting.into_iter().flatten() {
+            self.join(lane, None, false);
         }
     }
 }
