@@ -13,4 +13,5 @@ mod power;
 mod process;
 mod recovery;
 mod reload;
+mod strict;
 mod world;

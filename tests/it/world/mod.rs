@@ -5,7 +5,9 @@
 
 pub(crate) mod file;
 pub(crate) mod receiver;
+pub(crate) mod sender;
 pub(crate) mod server;
+pub(crate) mod stamps;
 
 use std::time::Duration;
 
@@ -14,7 +16,9 @@ use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use file::Configured;
 pub(crate) use receiver::{Receiver, Reply};
+pub(crate) use sender::{Rule, Sender, Stage};
 pub(crate) use server::{Server, ServerOptions};
+pub(crate) use stamps::{Allowed, Stamps, Starts, boot_ns};
 
 /// A client for tidegate's API.
 #[derive(Clone)]
