@@ -18,7 +18,7 @@ use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
 use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts};
-use crate::limit::{Blind, Consumed, Gate, Outlooks};
+use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
 use crate::manage::throttling::{self, Sandbox, SandboxKind, ThrottlingApi, ThrottlingOptions};
 use crate::ops::{self, Desk, Ops};
 use crate::policy::Policies;
@@ -72,9 +72,14 @@ impl App {
         let metrics = telemetry::install()?;
         let mut dice = fastrand::Rng::new();
         let policies = Policies::open(documents, clock.clone()).await?;
+        let ruled_before = policies.runtime();
         reload::start(&policies, &config.policies, &clock, config.queue.drain).await?;
         let (queue, signals) = Queue::open(store.clone(), clock.clone()).await?;
-        let gate = open_gate(&*usages, &clock).await?;
+        let mut gate = open_gate(&*usages, &clock).await?;
+        // What the file has changed since the last process counts as an edit.
+        for policy in ruled_before.policies() {
+            gate.set(&policy.id, Rules::from(policy), clock.now());
+        }
         let (service, dispatch) = Service::new(Parts {
             queue: queue.clone(),
             signals,
@@ -131,14 +136,15 @@ async fn open_gate(usages: &dyn UsageStore, clock: &Clock) -> Result<Gate, AppEr
         warn!(damaged, "parts of the record of what the limits consumed cannot be read");
     }
     // Taken after the record was opened: a process before this one has started nothing since.
-    let before = if orderly { Timestamp::ZERO } else { clock.now() };
+    let opened_at = clock.now();
+    let before = if orderly { Timestamp::ZERO } else { opened_at };
     info!(orderly, on_record = usages.len(), "limits opened");
     let blind = Blind { before, on_record_before: complete_from };
     let on_record = usages.into_iter().map(|usage| {
         let Usage { limit, count, at, over_at } = usage;
         (limit, Consumed { count, at, over_at })
     });
-    Ok(Gate::after(blind, on_record))
+    Ok(Gate::after(blind, opened_at, on_record))
 }
 
 async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, AppError> {

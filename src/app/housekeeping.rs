@@ -120,7 +120,8 @@ impl Housekeeper {
                 outlooks.add_lane(&lane, counts.ready + counts.taken_up, &runtime);
             }
         }
-        for (lane, hold) in &figures.held {
+        // Pauses are read from the policies, where they end at once.
+        for (lane, hold) in figures.held.iter().filter(|(_, hold)| hold.reason != HoldReason::Paused) {
             outlooks.add_hold(lane.key().clone(), hold.until);
         }
         outlooks

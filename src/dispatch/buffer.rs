@@ -46,15 +46,22 @@ impl Buffer {
         Some(entry)
     }
 
-    /// Takes out the entries that are over.
-    pub(super) fn take_if(&mut self, over: impl Fn(&Entry) -> bool, mut out: impl FnMut(Box<Entry>)) {
+    /// Takes out the entries that are over; returns how many of them may have been promised a start.
+    pub(super) fn take_if(
+        &mut self,
+        over: impl Fn(&Entry) -> bool,
+        mut out: impl FnMut(Box<Entry>),
+    ) -> usize {
         let due: Vec<_> = self.due.iter().filter(|(_, entry)| over(entry)).map(|(place, _)| *place).collect();
         let plain: Vec<_> = self.plain.values().filter(|entry| over(entry)).map(|entry| entry.id).collect();
+        let mut may_be_promised = 0;
         let due = due.iter().filter_map(|place| self.due.remove(place));
         for entry in due.chain(plain.iter().filter_map(|id| self.plain.remove(id))) {
             self.bytes = self.bytes.saturating_sub(weight(&entry));
+            may_be_promised += usize::from(is_fresh(&entry));
             out(entry);
         }
+        may_be_promised
     }
 
     pub(super) fn first_expiry(&self) -> Option<Timestamp> {
@@ -68,6 +75,11 @@ impl Buffer {
             return Some(due().count() + self.plain.range(..id).count());
         }
         self.due.keys().position(|(_, other)| *other == id)
+    }
+
+    /// When the last of the plain ones was accepted.
+    pub(super) fn last_plain(&self) -> Option<Timestamp> {
+        self.plain.last_key_value().map(|(id, _)| id.accepted_at())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -91,13 +103,11 @@ impl Buffer {
     pub(super) fn has_work(&self, now: Timestamp) -> bool {
         !self.plain.is_empty() || self.first_due().is_some_and(|due_at| due_at <= now)
     }
+}
 
-    /// Takes everything out.
-    pub(super) fn take_all(&mut self, out: impl FnMut(Box<Entry>)) {
-        self.bytes = 0;
-        let due = std::mem::take(&mut self.due).into_values();
-        due.chain(std::mem::take(&mut self.plain).into_values()).for_each(out);
-    }
+/// Whether an entry may have been promised a start: it was never tried nor put off.
+pub(super) fn is_fresh(entry: &Entry) -> bool {
+    entry.attempts == 0 && entry.due_at.is_none()
 }
 
 /// About what an entry occupies in memory: its body shares one allocation with its record.
@@ -128,6 +138,11 @@ impl Dues {
         Some(next.max(self.not_before))
     }
 
+    /// The next time to ask for any, whenever it is due.
+    pub(super) fn next_of_any(&self) -> Option<Timestamp> {
+        self.next().map(|_| self.not_before)
+    }
+
     pub(super) fn rescheduled(&mut self, due_at: Timestamp, id: EventId, now: Timestamp) {
         if self.retries.len() < REMEMBERED_RETRIES {
             self.retries.insert((due_at, id));
@@ -136,8 +151,15 @@ impl Dues {
         }
     }
 
-    /// Learns from a page: which put-off entries it had, and when the queue wants to be asked next.
-    pub(super) fn loaded(&mut self, entries: &[Entry], told: Option<Timestamp>, now: Timestamp) {
+    /// Learns from a page: which put-off entries it had, and when the queue wants to be asked next. With `all_due` it was
+    /// asked for all of them.
+    pub(super) fn loaded(
+        &mut self,
+        entries: &[Entry],
+        told: Option<Timestamp>,
+        all_due: bool,
+        now: Timestamp,
+    ) {
         self.told = told;
         if self.recheck_at.is_some_and(|at| at <= now) {
             self.recheck_at = None;
@@ -152,7 +174,7 @@ impl Dues {
         if found {
             self.misses = 0;
             self.not_before = Timestamp::ZERO;
-        } else if self.next().is_some_and(|next| next <= now) {
+        } else if self.next().is_some_and(|next| next <= now || all_due) {
             let wait = LOOK_AGAIN.0.saturating_mul(1 << self.misses.min(6)).min(LOOK_AGAIN.1);
             self.misses = self.misses.saturating_add(1);
             self.not_before = now + wait;

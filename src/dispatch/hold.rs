@@ -115,9 +115,9 @@ impl Holds {
         self.current(now).is_none() && self.breaker.trial.is_none_or(|most| inflight < most)
     }
 
-    /// Whether the lane has to be kept although it has nothing to do: it is held for a while.
+    /// Until when the lane has to be kept although it has nothing to do: what holds it is not known elsewhere.
     pub(super) fn outlasts(&self, now: Timestamp) -> Option<Timestamp> {
-        self.current(now).filter(|hold| hold.reason != HoldReason::Paused)?.until
+        self.retry_after.into_iter().chain(self.breaker.until).filter(|until| *until > now).max()
     }
 
     /// Learns from the end of a call at `now`; `share` in `0.0..=1.0` spreads the holds of several lanes.

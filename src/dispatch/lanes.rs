@@ -99,8 +99,13 @@ impl LaneState {
         Held {
             entries: self.buffer.len(),
             due_loaded: self.buffer.first_due().is_some(),
-            due_pending: self.dues.next().is_some_and(|at| at <= now || self.purge.is_some()),
+            due_pending: self.next_due().is_some_and(|at| at <= now),
         }
+    }
+
+    /// When the queue has to be asked for entries that were put off; a purge wants all of them at once.
+    fn next_due(&self) -> Option<Timestamp> {
+        if self.purge.is_some() { self.dues.next_of_any() } else { self.dues.next() }
     }
 
     /// When it has to be looked after next, if nothing happens to it before.
@@ -110,7 +115,7 @@ impl LaneState {
             Fate::Live | Fate::Over => None,
         };
         // What is due already waits for room in the read-ahead, not for time.
-        let due = self.dues.next().filter(|at| *at > now);
+        let due = self.next_due().filter(|at| *at > now);
         let buffered = self.buffer.first_due().filter(|at| *at > now);
         let reload = self.window.retry_at().filter(|at| *at > now);
         let held = self.holds.current(now).and_then(|hold| hold.until);

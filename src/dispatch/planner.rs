@@ -207,8 +207,9 @@ impl Planner {
 
     fn recorded(&mut self, asks: &[Ask], is_recorded: bool, now: Timestamp) {
         for ask in asks {
-            let limiter = self.gate.answered(ask, is_recorded, now);
-            self.turns.released(limiter);
+            if let Some(limiter) = self.gate.answered(ask, is_recorded, now) {
+                self.turns.released(limiter);
+            }
         }
     }
 
@@ -243,7 +244,7 @@ impl Planner {
         self.ahead.ended(&lane.window);
         let starved = lane.buffer.is_empty();
         lane.window.loaded(loaded.entries.len(), loaded.more, starved);
-        lane.dues.loaded(&loaded.entries, loaded.next_due, now);
+        lane.dues.loaded(&loaded.entries, loaded.next_due, lane.purge.is_some(), now);
         let before = (lane.buffer.len(), lane.buffer.bytes());
         for entry in loaded.entries {
             lane.buffer.push(Box::new(entry));
@@ -274,14 +275,13 @@ impl Planner {
             if lane.expiry_check.is_some_and(|at| at <= now) {
                 let before = (lane.buffer.len(), lane.buffer.bytes());
                 let name = &lane.lane;
-                lane.buffer.take_if(
+                let promised = lane.buffer.take_if(
                     |entry| entry.event.expires_at <= now,
                     |entry| effects.push(settled(entry, name.clone(), Settlement::Expired)),
                 );
-                let expired = before.0 - lane.buffer.len();
-                self.ahead.gave(expired, before.1 - lane.buffer.bytes());
+                self.ahead.gave(before.0 - lane.buffer.len(), before.1 - lane.buffer.bytes());
                 lane.plan_expiry(now, true);
-                self.redeem(id, expired);
+                self.redeem(id, promised);
             }
             self.tend(id, now, effects);
         }
@@ -297,8 +297,12 @@ impl Planner {
         if lane.fate == Fate::Over && !lane.buffer.is_empty() {
             self.ahead.gave(lane.buffer.len(), lane.buffer.bytes());
             let name = &lane.lane;
-            lane.buffer.take_all(|entry| effects.push(settled(entry, name.clone(), Settlement::Drained)));
+            let promised = lane
+                .buffer
+                .take_if(|_| true, |entry| effects.push(settled(entry, name.clone(), Settlement::Drained)));
+            self.redeem(id, promised);
         }
+        let Some(lane) = self.lanes.get_mut(id) else { return };
         if lane.place == Place::Out && lane.buffer.has_work(now) && lane.holds.allow(lane.inflight, now) {
             lane.place = Place::InLine;
             self.turns.join(id, lane.home, lane.is_draining());

@@ -80,7 +80,7 @@ impl Planner {
         let Some(purging) = lane.purge else { return };
         let before = (lane.buffer.len(), lane.buffer.bytes());
         let name = &lane.lane;
-        lane.buffer.take_if(
+        let promised = lane.buffer.take_if(
             |entry| purging.concerns(entry),
             |entry| effects.push(settled(entry, name.clone(), Settlement::Cancelled)),
         );
@@ -89,13 +89,17 @@ impl Planner {
         if let Some(progress) = self.purges.under_way.get_mut(&purging.id) {
             progress.dropped += dropped as u64;
         }
-        self.redeem(id, dropped);
+        self.redeem(id, promised);
     }
 
-    /// A lane was read to its end: its purge is done unless something of it is still to come.
+    /// A page of a lane came: its purge is done when the lane was read to its end or to what came later, unless
+    /// something that was put off is still to come.
     pub(super) fn end_purge(&mut self, id: LaneId) {
         let Some(lane) = self.lanes.get_mut(id) else { return };
-        if let Some(purging) = lane.purge.take_if(|_| lane.window.is_idle() && lane.dues.next().is_none()) {
+        let Some(purging) = lane.purge else { return };
+        let has_passed = lane.buffer.last_plain().is_some_and(|at| at > purging.until);
+        if (has_passed || lane.window.is_idle()) && lane.dues.next().is_none() {
+            lane.purge = None;
             self.purges.leave(purging.id, id);
         }
     }

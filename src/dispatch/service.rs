@@ -64,6 +64,8 @@ pub struct Service {
     queue: Queue,
     signals: LaneSignals,
     policies: Follower,
+    /// The number of the runtime in force.
+    ruled_by: u64,
     deliver: Arc<dyn Deliver>,
     clock: Clock,
     usages: Arc<dyn UsageStore>,
@@ -114,6 +116,7 @@ impl Service {
             queue: parts.queue,
             signals: parts.signals,
             policies: parts.policies,
+            ruled_by: runtime.number(),
             deliver: parts.deliver,
             clock: parts.clock,
             usages: parts.usages,
@@ -155,6 +158,11 @@ impl Service {
     }
 
     fn rule(&mut self, runtime: Arc<Runtime>) {
+        if runtime.number() < self.ruled_by {
+            // A newer one was taken while this one was on its way.
+            return;
+        }
+        self.ruled_by = runtime.number();
         self.step(Input::Policies(Arc::clone(&runtime)));
         self.policies.act_by(&runtime);
     }
@@ -235,6 +243,10 @@ impl Service {
                 lanes.iter().for_each(|lane| self.planner.withdraw(lane, 1, now));
             }
             Command::Purge(policy, answer) => {
+                // What was accepted before is known before.
+                let mut lanes = Vec::new();
+                self.signals.take_all(&mut lanes);
+                lanes.into_iter().for_each(|lane| self.step(Input::LaneReady(lane)));
                 let id = self.planner.purge(&policy, now, &mut self.effects);
                 self.purging.push((id, answer));
                 self.carry_out();
@@ -343,8 +355,18 @@ impl Service {
         }
         self.tasks.abort_all();
         self.queue.flush().await;
-        let consumed = self.planner.gate().consumed(self.clock.now());
-        let usages = consumed.into_iter().map(|(name, consumed)| usage(name, &consumed)).collect();
+        let now = self.clock.now();
+        if !self.planner.gate().is_complete(now) {
+            // What the process before the last start began a moment ago is not on record: the next start waits for it.
+            return;
+        }
+        let usages = self
+            .planner
+            .gate()
+            .consumed(now)
+            .into_iter()
+            .map(|(name, consumed)| usage(name, &consumed))
+            .collect();
         if let Err(error) = self.usages.close(usages).await {
             warn!(%error, "what the limits consumed is not on record: they are silent after the next start");
         }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::dispatch::buffer::weight;
+use crate::dispatch::buffer::{is_fresh, weight};
 use crate::dispatch::input::{Attempt, Effect, Settled, Start, Ticket};
 use crate::dispatch::lanes::{LaneId, Place};
 use crate::dispatch::planner::{EFFECTS_PER_STEP, Planner, settled};
@@ -90,7 +90,7 @@ impl Planner {
         } else if let Some(entry) = self.next_alive(turn.lane, now, effects)
             && let Some(lane) = self.lanes.get_mut(turn.lane)
         {
-            let promised = lane.promises > 0 && entry.attempts == 0 && entry.due_at.is_none();
+            let promised = lane.promises > 0 && is_fresh(&entry);
             let (limiter, again) = match self.gate.decide(&lane.binding, promised, now) {
                 Decision::Go(permit) => {
                     let ticket = Ticket(self.next_ticket);
@@ -207,8 +207,9 @@ impl Planner {
                 return Some(entry);
             }
             self.ahead.gave(1, weight(&entry));
+            let promised = usize::from(is_fresh(&entry));
             effects.push(settled(entry, lane.lane.clone(), Settlement::Expired));
-            self.redeem(id, 1);
+            self.redeem(id, promised);
         }
     }
 }

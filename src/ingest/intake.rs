@@ -362,11 +362,11 @@ pub(super) fn internal() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
 }
 
-/// More policies govern the event than can be told apart.
+/// What governs the event cannot be put into the name of a lane.
 fn no_lane(error: &LaneError) -> Problem {
-    let title = "Too many policies govern the call";
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many_policies", title, error.to_string())
-        .field("/url", "is matched by too many policies")
+    let (code, title) = error.problem();
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, title, error.to_string())
+        .field("/url", "cannot be given a lane")
 }
 
 fn conflict(id: EventId) -> Problem {

@@ -86,8 +86,8 @@ pub(super) fn doomed(forecast: Forecast, expires_at: Timestamp) -> Problem {
         None => ("is held without an end".to_owned(), 60),
     };
     let detail = format!(
-        "the event {when} at the present limits and expires at {expires_at}; nothing was kept, come back later, give it \
-         a longer ttl_seconds or raise the limits"
+        "the event {when} at the present limits and expires at {expires_at}; this call was not taken in, come back \
+         later, give it a longer ttl_seconds or raise the limits"
     );
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "doomed", "The event would expire before its start", detail)
         .retry_after(seconds)
@@ -103,7 +103,8 @@ pub(super) fn over_limit(over: &OverLimit, now: Timestamp) -> Problem {
     };
     let (policy, kind, free_at) = (&over.policy, over.kind.word(), over.free_at);
     let detail = format!(
-        "the {kind} of policy {policy} has no room before {free_at}, and the policy turns calls away; nothing was kept"
+        "the {kind} of policy {policy} has no room before {free_at}, and the policy turns calls away; this call was not \
+         taken in"
     );
     let seconds = free_at.since(now).as_secs_f64().ceil().max(1.0);
     // Far below what a number of seconds can hold: the longest period is a month.

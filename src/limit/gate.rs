@@ -3,16 +3,18 @@
 //!
 //! Must not know: entries, how a limit counts.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::clock::Timestamp;
 use crate::event::{Lane, PolicyId};
+use crate::limit::edits::Edits;
 use crate::limit::few::Few;
 use crate::limit::limiter::{Kind, Limiter};
-use crate::limit::permit::{Permit, Stale};
+use crate::limit::permit::{Permit, STALE_AFTER, Stale};
 use crate::limit::record::{self, Ask, Consumed, Remembered};
 use crate::limit::rules::Rules;
 
+use crate::limit::sliding::SILENT_AT_MOST;
 use crate::limit::table::{LimiterId, Table};
 use crate::limit::tokens::Ready;
 use crate::policy::Family;
@@ -77,9 +79,9 @@ pub struct Gate {
     blind: Blind,
     remembered: Remembered,
     pub(super) policies: HashMap<PolicyId, Rules>,
-    /// Those that this process gave a longer window on record, or took away: what an earlier one started under them
-    /// need not be on record.
-    edited: HashSet<PolicyId>,
+    edits: Edits,
+    /// What was started before then, an earlier process did.
+    opened_at: Timestamp,
     pub(super) table: Table,
     asks: Vec<Ask>,
     /// Starts beyond a limit since the process began.
@@ -90,22 +92,29 @@ impl Gate {
     /// Without policies, and without a past.
     #[must_use]
     pub fn new() -> Self {
-        Self::after(Blind::default(), std::iter::empty())
+        Self::after(Blind::default(), Timestamp::ZERO, std::iter::empty())
     }
 
-    /// After an earlier process: with what it left on record. Sliding windows stay silent for their length from the moment
-    /// before which nobody knows what was started under them.
+    /// After an earlier process, at `opened_at`: with what it left on record. Sliding windows stay silent for their
+    /// length from the moment before which nobody knows what was started under them.
     #[must_use]
-    pub fn after(blind: Blind, on_record: impl IntoIterator<Item = (Box<str>, Consumed)>) -> Self {
-        let mut remembered = Remembered::default();
+    pub fn after(
+        blind: Blind,
+        opened_at: Timestamp,
+        on_record: impl IntoIterator<Item = (Box<str>, Consumed)>,
+    ) -> Self {
+        let (mut remembered, mut edits) = (Remembered::default(), Edits::default());
         for (name, consumed) in on_record {
-            remembered.add(name, consumed);
+            if !edits.recognise(&name, consumed) {
+                remembered.add(name, consumed);
+            }
         }
         Self {
             blind,
             remembered,
             policies: HashMap::new(),
-            edited: HashSet::new(),
+            edits,
+            opened_at,
             table: Table::default(),
             asks: Vec::new(),
             violations: BTreeMap::new(),
@@ -116,22 +125,43 @@ impl Gate {
     /// never a fresh burst, also when the policy was removed a moment ago. Lanes that wait may have room now: ask for
     /// them again; those of a policy whose scope has changed are to be bound again. Without slots of its own a policy
     /// gets one second's worth of its pace within 64 to 4096.
+    ///
+    /// Where that cannot be known (see [`Edits`]), windows are silent until it does not matter. A quota counts from when it
+    /// is brought in, and begins anew for other label values.
     pub fn set(&mut self, policy: &PolicyId, rules: Rules, now: Timestamp) {
-        if self.policies.get(policy).is_some_and(|before| rules.reach_further_than(before)) {
-            self.edited.insert(policy.clone());
-        }
+        let before = self.policies.get(policy);
+        let reaches_further = before.is_some_and(|before| rules.reach_further_than(before));
+        let reaches_further = self.edits.came_back(policy) || reaches_further;
         let ids: Vec<LimiterId> = self.table.of_policy(policy, None).collect();
+        if reaches_further {
+            self.raise_floor(policy, &rules, &ids);
+        }
+        // What an earlier process started.
+        let prior = if reaches_further { self.opened_at } else { Timestamp::ZERO };
         for limiter in ids {
             self.stash_quota(limiter, &rules, now);
-            self.apply(limiter, &rules, now);
+            self.apply(limiter, &rules, prior, now);
         }
         self.policies.insert(policy.clone(), rules);
+    }
+
+    fn raise_floor(&mut self, policy: &PolicyId, rules: &Rules, limiters: &[LimiterId]) {
+        let living = limiters.iter().filter_map(|id| Some(self.table.get(*id)?.last_start()));
+        let at = living.max().unwrap_or_default().max(self.edits.latest_gone(policy)).max(self.opened_at);
+        if at == Timestamp::ZERO {
+            return;
+        }
+        let floor = Consumed { count: 1, at, over_at: at + rules.reach() };
+        self.edits.raise(policy, floor);
+        if rules.reach() > SILENT_AT_MOST {
+            self.asks.push(Ask::note(Edits::name(policy), floor));
+        }
     }
 
     /// Takes a policy's limits away; its calls in flight stay counted.
     pub fn remove(&mut self, policy: &PolicyId) {
         if self.policies.remove(policy).is_some() {
-            self.edited.insert(policy.clone());
+            self.edits.removed(policy);
         }
         let ids: Vec<LimiterId> = self.table.of_policy(policy, None).collect();
         for id in ids {
@@ -285,18 +315,29 @@ impl Gate {
     }
 
     /// It is on record, or could not be put there. Lanes that wait for the limiter are to be asked for again.
-    pub fn answered(&mut self, ask: &Ask, is_recorded: bool, now: Timestamp) -> LimiterId {
-        if let Some(limiter) = self.table.get_mut(ask.limiter) {
-            limiter.answered(ask.kind, ask.portion, is_recorded, now);
+    pub fn answered(&mut self, ask: &Ask, is_recorded: bool, now: Timestamp) -> Option<LimiterId> {
+        let (id, kind, portion) = ask.portion?;
+        let limiter = self.table.get_mut(id)?;
+        // Another one may have its number by now.
+        if record::name(&limiter.policy, &limiter.key, kind) != ask.name {
+            return None;
         }
-        self.table.watch(ask.limiter);
-        ask.limiter
+        limiter.answered(kind, portion, is_recorded, now);
+        self.table.watch(id);
+        Some(id)
+    }
+
+    /// Whether an orderly end at `now` may call its record complete: nothing that is not on record can share a window
+    /// with what is started after it.
+    #[must_use]
+    pub fn is_complete(&self, now: Timestamp) -> bool {
+        self.blind.before == Timestamp::ZERO || self.blind.before + SILENT_AT_MOST <= now
     }
 
     /// Everything that still counts at `now`, for the record of an orderly end. Nothing may start afterwards.
     pub fn consumed(&mut self, now: Timestamp) -> Vec<(Box<str>, Consumed)> {
-        self.remembered.forget(now);
-        let mut all: Vec<(Box<str>, Consumed)> = self.remembered.iter().collect();
+        let remembered = self.remembered.iter().filter(|(_, consumed)| consumed.over_at > now);
+        let mut all: Vec<(Box<str>, Consumed)> = remembered.chain(self.edits.on_record(now)).collect();
         for limiter in self.table.iter_mut() {
             let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
             limiter.consumed(now, |kind, consumed| all.push((record::name(&policy, &key, kind), consumed)));
@@ -318,9 +359,11 @@ impl Gate {
 
     /// Lets go of limiters that nobody uses and that are empty, a few at a time.
     pub fn forget_idle(&mut self, now: Timestamp) {
-        let remembered = &mut self.remembered;
+        self.remembered.forget(now);
+        let (remembered, edits) = (&mut self.remembered, &mut self.edits);
         self.table.forget(now, |mut limiter| {
             let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
+            edits.forgotten(&policy, limiter.last_start());
             limiter
                 .consumed(now, |kind, consumed| remembered.add(record::name(&policy, &key, kind), consumed));
         });
@@ -330,11 +373,6 @@ impl Gate {
     #[must_use]
     pub fn next_idle(&self) -> Option<Timestamp> {
         self.table.next_idle()
-    }
-
-    /// Lets go of what is remembered and does not count any more: to be called now and then.
-    pub fn forget_over(&mut self, now: Timestamp) {
-        self.remembered.forget(now);
     }
 
     fn take(&mut self, lane: &Binding, now: Timestamp) -> Decision {
@@ -358,16 +396,18 @@ impl Gate {
         let Some(limiter) = self.table.get_mut(id).filter(|limiter| limiter.active) else { return };
         for (kind, length, portion) in limiter.asks(now).into_iter().flatten() {
             let name = record::name(&limiter.policy, &limiter.key, kind);
-            let consumed =
-                Consumed { count: portion.count, at: portion.until, over_at: portion.until + length };
-            self.asks.push(Ask { name, consumed, limiter: id, kind, portion });
+            // A start at the last moment of its portion may leave a little later.
+            let at = portion.until + STALE_AFTER;
+            let over_at = if kind == Kind::Quota { portion.until } else { at + length };
+            let consumed = Consumed { count: portion.count, at, over_at };
+            self.asks.push(Ask { name, consumed, portion: Some((id, kind, portion)) });
         }
     }
 
     fn make(&mut self, policy: &PolicyId, key: Box<str>, now: Timestamp) -> LimiterId {
         let id = self.table.insert(Limiter::new(policy.clone(), key, Timestamp::ZERO));
         if let Some(rules) = self.policies.get(policy).cloned() {
-            self.apply(id, &rules, now);
+            self.apply(id, &rules, self.edits.floor(policy), now);
         }
         id
     }
@@ -383,15 +423,16 @@ impl Gate {
         });
     }
 
-    /// Puts rules in force for a limiter, and counts what was remembered of limits that it did not have before.
-    fn apply(&mut self, id: LimiterId, rules: &Rules, now: Timestamp) {
+    /// Puts rules in force for a limiter, and counts what was remembered of limits that it did not have before. It knows
+    /// nothing of what was started before `floor`.
+    fn apply(&mut self, id: LimiterId, rules: &Rules, floor: Timestamp, now: Timestamp) {
         let Some(limiter) = self.table.get_mut(id) else { return };
-        let mut blind = self.blind;
-        if self.edited.contains(&limiter.policy) {
-            blind.on_record_before = blind.on_record_before.max(blind.before);
-        }
+        let Blind { before, on_record_before } = self.blind;
+        let blind = Blind { before: before.max(floor), on_record_before: on_record_before.max(floor) };
         let had = limiter.kinds();
-        limiter.apply(&rules.limits, rules.family, now, blind);
+        if let Some(used) = limiter.apply(&rules.limits, rules.family, now, blind) {
+            self.asks.push(Ask::note(record::name(&limiter.policy, &limiter.key, Kind::Quota), used));
+        }
         let (kinds, has) = ([Kind::Pace, Kind::Window, Kind::Quota], limiter.kinds());
         // What belongs to a limit that is still not there is kept for when it comes.
         for (kind, _) in

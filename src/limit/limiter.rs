@@ -95,9 +95,15 @@ impl Limiter {
         }
     }
 
-    /// Limits this from now on. Nobody knows what an earlier process started before `blind`. What was consumed, granted and is in flight keeps counting; there is never a fresh
-    /// burst.
-    pub(super) fn apply(&mut self, limits: &Limits, family: Family, now: Timestamp, blind: Blind) {
+    /// Limits this from now on. Nobody knows what was started before `blind`. What was consumed, granted and is in
+    /// flight keeps counting; there is never a fresh burst. Returns what a quota has to put on record for that.
+    pub(super) fn apply(
+        &mut self,
+        limits: &Limits,
+        family: Family,
+        now: Timestamp,
+        blind: Blind,
+    ) -> Option<Consumed> {
         self.active = true;
         self.family = family;
         self.slots.set(Some(Slots::default_for(limits.slots, limits.pace)));
@@ -107,22 +113,23 @@ impl Limiter {
             self.last_start.max(if is_recorded(window) { blind.on_record_before } else { blind.before })
         };
         match (limits.pace, &mut self.pace) {
-            (Some(pace), Some(limit)) => limit.edit(pace, spread, now),
+            (Some(pace), Some(limit)) => limit.edit(pace, spread, blind.on_record_before, now),
             (pace, limit) => {
                 *limit = pace
                     .map(|pace| Box::new(PaceLimit::new(pace, spread, last_start(pace.window()), number)));
             }
         }
         match (limits.window, &mut self.window) {
-            (Some(window), Some(limit)) => limit.allow(window),
+            (Some(window), Some(limit)) => limit.allow(window, blind.on_record_before),
             (window, limit) => {
                 *limit = window.map(|window| Box::new(Sliding::new(window, last_start(window), number)));
             }
         }
         match (limits.quota, &mut self.quota) {
-            (Some(quota), Some(limit)) => limit.allow(quota, now),
+            (Some(quota), Some(limit)) => return limit.allow(quota, now),
             (quota, limit) => *limit = quota.map(|quota| Box::new(QuotaLimit::new(quota, now))),
         }
+        None
     }
 
     /// Whether it has a pace, a window, a quota.
@@ -244,6 +251,11 @@ impl Limiter {
         self.last_start = self.last_start.max(at);
     }
 
+    /// The latest moment at which something may have started under it.
+    pub(super) fn last_start(&self) -> Timestamp {
+        self.last_start
+    }
+
     /// What is to be put on record next, for each limit with the length of its window after which that is over.
     pub(super) fn asks(&mut self, now: Timestamp) -> [Option<(Kind, Duration, Portion)>; 3] {
         let sliding = |kind, limit: &mut Sliding| {
@@ -299,7 +311,9 @@ impl Limiter {
         for (kind, limit) in sliding {
             let Some(limit) = limit else { continue };
             let length = limit.allowed().length();
-            for (count, at) in limit.starts().filter(|(_, at)| *at + length > now) {
+            let unknown = limit.unknown_before().map(|at| (limit.allowed().calls().get(), at));
+            for (count, at) in unknown.into_iter().chain(limit.starts()).filter(|(_, at)| *at + length > now)
+            {
                 note(kind, Consumed { count, at, over_at: at + length });
             }
         }

@@ -38,11 +38,12 @@ impl PaceLimit {
         self.pace
     }
 
-    /// Changes the pace; what was started and granted counts against the new one.
-    pub(super) fn edit(&mut self, pace: Pace, spread: bool, now: Timestamp) {
+    /// Changes the pace; what was started and granted counts against the new one. An earlier process may have started
+    /// something until `unknown_before`.
+    pub(super) fn edit(&mut self, pace: Pace, spread: bool, unknown_before: Timestamp, now: Timestamp) {
         if pace != self.pace {
             self.pace = pace;
-            self.sliding.allow(pace.window());
+            self.sliding.allow(pace.window(), unknown_before);
             if let Some(smoother) = &mut self.smoother {
                 smoother.edit(pace, now);
             }

@@ -5,6 +5,7 @@
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 
 use crate::clock::Timestamp;
+use crate::limit::record::Consumed;
 use crate::limit::tokens::{Portion, Ready, Tokens};
 use crate::policy::{Period, Quota};
 
@@ -34,14 +35,18 @@ impl QuotaLimit {
         self.quota
     }
 
-    /// Another one; what was used counts against it, also when the period is another.
-    pub(super) fn allow(&mut self, quota: Quota, now: Timestamp) {
+    /// Another one; what was used counts against it, also when the period is another. Returns what has to be put on
+    /// record for that.
+    pub(super) fn allow(&mut self, quota: Quota, now: Timestamp) -> Option<Consumed> {
         self.turn(now);
+        let end = self.span.end;
         if quota.per != self.quota.per {
             self.span = Span::of(quota.per, now);
             self.tokens.clear();
         }
         self.quota = quota;
+        let used = Consumed { count: self.used, at: now, over_at: self.span.end };
+        (self.span.end > end && self.used > 0).then_some(used)
     }
 
     /// Counts starts of an earlier process in the period that ends at `over_at`.
@@ -212,7 +217,7 @@ mod tests {
         limit.restore(4, at("2026-11-25T13:00:00Z"));
         limit.restore(4, at("2026-11-25T12:00:00Z"));
         assert_eq!(limit.used(noon), 4, "an earlier period is over");
-        limit.allow(quota(5, Period::Day), noon);
+        assert_eq!(limit.allow(quota(5, Period::Day), noon).map(|used| used.count), Some(4));
         assert!(start(&mut limit, noon) && !start(&mut limit, noon));
         let period = at("2026-11-25T00:00:00Z");
         limit.put_back(period);

@@ -3,7 +3,7 @@
 //!
 //! Must not know: where the record is, how limits count.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
@@ -16,32 +16,46 @@ use crate::limit::tokens::Portion;
 pub struct Consumed {
     /// How many.
     pub count: u32,
-    /// The latest of them; for a quota the start of its period.
+    /// The latest of them; for a quota some moment of its period.
     pub at: Timestamp,
     /// From when on they do not count any more.
     pub over_at: Timestamp,
 }
 
-/// A portion of starts that a limit is about to make: to be put on record, and then answered with
-/// [`crate::limit::Gate::answered`].
+/// What is to be put on record, and then answered with [`crate::limit::Gate::answered`]: starts that a limit is about to
+/// make, or what an edit has to leave behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
     /// The limit's name on record.
     pub name: Box<str>,
     /// What is to be recorded.
     pub consumed: Consumed,
-    pub(super) limiter: LimiterId,
-    pub(super) kind: Kind,
-    pub(super) portion: Portion,
+    /// Who waits for it.
+    pub(super) portion: Option<(LimiterId, Kind, Portion)>,
+}
+
+impl Ask {
+    /// Nobody waits for it.
+    pub(super) const fn note(name: Box<str>, consumed: Consumed) -> Self {
+        Self { name, consumed, portion: None }
+    }
 }
 
 /// What was found on record and belongs to limiters that are not there yet.
 #[derive(Debug, Default)]
-pub(super) struct Remembered(HashMap<Box<str>, Vec<Consumed>>);
+pub(super) struct Remembered {
+    by_name: HashMap<Box<str>, Vec<Consumed>>,
+    /// The names by the end of what stands under them, some of which may have been taken since.
+    by_end: BTreeSet<(Timestamp, Box<str>)>,
+}
+
+/// Most names of which one call of [`Remembered::forget`] lets go.
+const FORGET_AT_ONCE: usize = 64;
 
 impl Remembered {
     pub(super) fn add(&mut self, name: Box<str>, consumed: Consumed) {
-        let of_name = self.0.entry(name).or_default();
+        self.by_end.insert((consumed.over_at, name.clone()));
+        let of_name = self.by_name.entry(name).or_default();
         match of_name.last_mut().filter(|last| last.at == consumed.at && last.over_at == consumed.over_at) {
             Some(last) => last.count = last.count.saturating_add(consumed.count),
             None => of_name.push(consumed),
@@ -50,28 +64,62 @@ impl Remembered {
 
     /// What belongs to a limit, oldest first; it is not kept here any longer.
     pub(super) fn take(&mut self, policy: &PolicyId, key: &str, kind: Kind) -> Vec<Consumed> {
-        if self.0.is_empty() {
+        if self.by_name.is_empty() {
             return Vec::new();
         }
-        let mut found = self.0.remove(&*name(policy, key, kind)).unwrap_or_default();
+        let mut found = self.by_name.remove(&*name(policy, key, kind)).unwrap_or_default();
         found.sort_by_key(|consumed| consumed.at);
         found
     }
 
-    /// Lets go of what does not count any more.
+    /// Lets go of what does not count any more, a little at a time.
     pub(super) fn forget(&mut self, now: Timestamp) {
-        self.0.retain(|_, of_name| {
-            of_name.retain(|consumed| consumed.over_at > now);
-            !of_name.is_empty()
-        });
+        for _ in 0..FORGET_AT_ONCE {
+            if self.by_end.first().is_none_or(|(end, _)| *end > now) {
+                return;
+            }
+            let Some((_, name)) = self.by_end.pop_first() else { return };
+            if let Some(of_name) = self.by_name.get_mut(&name) {
+                of_name.retain(|consumed| consumed.over_at > now);
+                if of_name.is_empty() {
+                    self.by_name.remove(&name);
+                }
+            }
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Box<str>, Consumed)> {
-        self.0.iter().flat_map(|(name, of_name)| of_name.iter().map(|consumed| (name.clone(), *consumed)))
+        self.by_name
+            .iter()
+            .flat_map(|(name, of_name)| of_name.iter().map(|consumed| (name.clone(), *consumed)))
     }
 }
 
 /// The name of a limit on record.
 pub(super) fn name(policy: &PolicyId, key: &str, kind: Kind) -> Box<str> {
     format!("{} {policy} {key}", kind.word()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_over_leaves_and_the_rest_is_found() {
+        let policy = PolicyId::parse("p").expect("valid");
+        let end = |n: u64| Timestamp::from_millis(1_000 + n);
+        let mut remembered = Remembered::default();
+        for n in 0..1_000 {
+            let consumed = Consumed { count: 1, at: Timestamp::ZERO, over_at: end(n) };
+            remembered.add(name(&policy, &format!("k={n}"), Kind::Quota), consumed);
+        }
+        (0..20).for_each(|_| remembered.forget(end(899)));
+        assert_eq!((remembered.by_name.len(), remembered.by_end.len()), (100, 100));
+        assert_eq!(remembered.take(&policy, "k=899", Kind::Quota), []);
+        assert_eq!(remembered.take(&policy, "k=900", Kind::Quota).len(), 1);
+        (0..20).for_each(|_| remembered.forget(end(1_000) + Duration::from_secs(1)));
+        assert_eq!((remembered.by_name.len(), remembered.by_end.len()), (0, 0));
+    }
 }

@@ -68,9 +68,10 @@ impl Ring {
     }
 
     /// Changes what it allows; everything claimed so far counts against the new limit.
-    pub(super) fn allow(&mut self, allowed: Window) {
+    /// An earlier process may have started something until `unknown_before`.
+    pub(super) fn allow(&mut self, allowed: Window, unknown_before: Timestamp) {
         if allowed.length() > self.allowed.length() {
-            self.aside = self.aside.max(self.left);
+            self.aside = self.aside.max(self.left).max(unknown_before);
         }
         self.allowed = allowed;
         if group(allowed) < self.group {
@@ -98,7 +99,7 @@ impl Ring {
         let mut ready =
             if self.aside == Timestamp::ZERO { self.aside } else { self.aside + self.allowed.length() };
         let live = self.cells.len() - self.free;
-        let shared = live > 0 && self.in_newest < self.group;
+        let shared = live > 0 && live <= self.cells_allowed() && self.in_newest < self.group;
         if live >= self.cells_allowed() && !shared {
             // This many have to leave before one may come.
             let surplus = live - self.cells_allowed();
@@ -180,6 +181,11 @@ impl Ring {
     pub(super) fn last_start(&self) -> Timestamp {
         let newest = self.cells.back().copied().map_or(Timestamp::ZERO, Timestamp::from_nanos);
         newest.max(self.aside).max(self.left)
+    }
+
+    /// Until when something may have started that no cell remembers.
+    pub(super) fn unknown_before(&self) -> Option<Timestamp> {
+        (self.aside > Timestamp::ZERO).then_some(self.aside)
     }
 
     /// The starts that still count, with their latest moments, oldest first.
@@ -289,7 +295,7 @@ mod tests {
     fn a_lowered_limit_waits_until_enough_have_left() {
         let mut ring = ring(4);
         assert!((0..4).all(|at| start(&mut ring, ms(at * 100))));
-        ring.allow(Window::new(2, 1000).expect("valid"));
+        ring.allow(Window::new(2, 1000).expect("valid"), Timestamp::ZERO);
         assert_eq!(ring.ready_at(), ms(1200));
         assert!(!start(&mut ring, ms(1199)) && start(&mut ring, ms(1200)) && !start(&mut ring, ms(1299)));
     }
@@ -299,7 +305,7 @@ mod tests {
         let mut ring = ring(1);
         assert!(start(&mut ring, ms(0)) && start(&mut ring, ms(1500)));
         assert_eq!(ring.used(ms(2600)), 0);
-        ring.allow(Window::new(1, 5000).expect("valid"));
+        ring.allow(Window::new(1, 5000).expect("valid"), Timestamp::ZERO);
         assert_eq!(ring.ready_at(), ms(6500));
     }
 
@@ -323,7 +329,7 @@ mod tests {
     fn smaller_groups_never_make_starts_vanish() {
         let mut ring = ring(1_000_000);
         assert!((0..100_000).all(|_| start(&mut ring, ms(0))));
-        ring.allow(Window::new(50_000, 1000).expect("valid"));
+        ring.allow(Window::new(50_000, 1000).expect("valid"), Timestamp::ZERO);
         assert!(!start(&mut ring, ms(1000)) && start(&mut ring, ms(1003)));
     }
 

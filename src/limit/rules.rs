@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use crate::limit::sliding::is_recorded;
 use crate::policy::{Family, Limits, Pace, RuntimePolicy, Scope, Window};
 
 /// What one policy limits, and how its limiters are told apart.
@@ -19,14 +18,21 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Whether a window whose starts are put on record is longer than the one before.
+    /// Whether a limiter needs to know more than one under `before` does: a window is longer or has come, or label values
+    /// are told apart in another way.
     pub(super) fn reach_further_than(&self, before: &Self) -> bool {
-        let reach = |Limits { pace, window, .. }: &Limits| {
-            [pace.map(Pace::window), *window].map(|window| {
-                window.filter(|window| is_recorded(*window)).map_or(Duration::ZERO, Window::length)
-            })
-        };
-        reach(&self.limits).into_iter().zip(reach(&before.limits)).any(|(now, before)| now > before)
+        let mut lengths = self.lengths().into_iter().zip(before.lengths());
+        self.scope != before.scope || lengths.any(|(now, before)| now > before)
+    }
+
+    /// How far back the longest of its windows reaches.
+    pub(super) fn reach(&self) -> Duration {
+        self.lengths().into_iter().max().unwrap_or_default()
+    }
+
+    fn lengths(&self) -> [Duration; 2] {
+        let Limits { pace, window, .. } = &self.limits;
+        [pace.map(Pace::window), *window].map(|window| window.map_or(Duration::ZERO, Window::length))
     }
 }
 

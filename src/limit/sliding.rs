@@ -44,13 +44,16 @@ impl Sliding {
         self.ring.allowed()
     }
 
-    /// Allows something else; what was started and granted counts against it.
-    pub(super) fn allow(&mut self, allowed: Window) {
-        self.ring.allow(allowed);
+    /// Allows something else; what was started and granted counts against it. An earlier process may have started
+    /// something until `unknown_before`.
+    pub(super) fn allow(&mut self, allowed: Window, unknown_before: Timestamp) {
+        let has_length_changed = allowed.length() != self.allowed().length();
+        self.ring.allow(allowed, unknown_before);
         self.watch.expect(allowed);
         if !is_recorded(allowed) {
             self.tokens = None;
-        } else if self.tokens.is_none() {
+        } else if self.tokens.is_none() || has_length_changed {
+            // What is on record is so for another length.
             self.tokens = Some(Tokens::new());
         }
     }
@@ -99,7 +102,7 @@ impl Sliding {
         let tokens = self.tokens.as_mut()?;
         let allowed = self.ring.allowed();
         let most = allowed.calls().get().saturating_sub(self.ring.used(now));
-        let lasts = (allowed.length() / 50).clamp(Duration::from_millis(100), Duration::from_secs(1));
+        let lasts = tokens.lasts();
         tokens.ask(most, now + lasts, now)
     }
 
@@ -118,6 +121,11 @@ impl Sliding {
     /// The starts that still count.
     pub(super) fn starts(&self) -> impl Iterator<Item = (u32, Timestamp)> {
         self.ring.starts()
+    }
+
+    /// Until when something may have started that is in none of these.
+    pub(super) fn unknown_before(&self) -> Option<Timestamp> {
+        self.ring.unknown_before()
     }
 
     /// When every start will have left the window; [`Timestamp::MAX`] while an answer is awaited.

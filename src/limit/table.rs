@@ -21,7 +21,8 @@ const FORGET_AT_ONCE: usize = 64;
 pub(super) struct Table {
     by_key: HashMap<PolicyId, BTreeMap<Box<str>, LimiterId>>,
     slots: Vec<Option<Slot>>,
-    free: Vec<LimiterId>,
+    /// The lowest is used first, so that the end becomes free and is given back.
+    free: BTreeSet<LimiterId>,
     /// Unbound limiters by the time at which they may be forgotten.
     idle: BTreeSet<(Timestamp, LimiterId)>,
 }
@@ -41,7 +42,7 @@ impl Table {
     }
 
     pub(super) fn insert(&mut self, limiter: Limiter) -> LimiterId {
-        let id = self.free.pop().unwrap_or_else(|| {
+        let id = self.free.pop_first().unwrap_or_else(|| {
             self.slots.push(None);
             // Four billion limiters do not fit into memory.
             LimiterId(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
@@ -102,7 +103,7 @@ impl Table {
             let Some((at, id)) = self.idle.first().copied().filter(|(at, _)| *at <= now) else { return };
             self.idle.remove(&(at, id));
             let Some(slot) = self.slots.get_mut(id.0 as usize) else { continue };
-            // Only unbound limiters stand in `idle`, and whatever happens to one moves it.
+            // Only unbound limiters stand in `idle`. Those that an edit gives a longer window since are remembered.
             if let Some(Slot { limiter, .. }) = slot.take() {
                 if let Some(keys) = self.by_key.get_mut(&limiter.policy) {
                     keys.remove(&limiter.key);
@@ -110,9 +111,21 @@ impl Table {
                         self.by_key.remove(&limiter.policy);
                     }
                 }
-                self.free.push(id);
+                self.free.insert(id);
                 forgotten(limiter);
             }
+            self.shrink();
+        }
+    }
+
+    /// Gives back what is free at the end.
+    fn shrink(&mut self) {
+        while self.slots.last().is_some_and(Option::is_none) {
+            self.slots.pop();
+            self.free.pop_last();
+        }
+        if self.slots.capacity() > 4 * self.slots.len().max(64) {
+            self.slots.shrink_to(2 * self.slots.len());
         }
     }
 

@@ -1,6 +1,7 @@
 //! The promises of the whole room, checked against a plain log of starts.
 
 mod controls;
+mod edits;
 mod gate;
 mod keys;
 mod records;

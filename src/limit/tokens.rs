@@ -17,6 +17,8 @@ const QUICK: Duration = Duration::from_millis(20);
 const SLOW: Duration = Duration::from_secs(2);
 /// How long a record that failed is left alone.
 const FAILED: Duration = Duration::from_secs(1);
+/// How long a portion is good, at first and at most. Twice as long after each whose record took longer than that.
+const LASTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// The largest portion.
 const PORTION_MAX: u32 = 4096;
 
@@ -37,8 +39,10 @@ pub(super) struct Tokens {
     /// Until when, and how many, in order of time.
     portions: VecDeque<(Timestamp, u32)>,
     left: u32,
-    asked: bool,
+    asked: Option<Portion>,
     portion: u32,
+    /// How long a portion is good.
+    lasts: Duration,
     last_asked_at: Timestamp,
     not_before: Timestamp,
 }
@@ -55,8 +59,9 @@ impl Tokens {
         Self {
             portions: VecDeque::new(),
             left: 0,
-            asked: false,
+            asked: None,
             portion: 1,
+            lasts: LASTS.0,
             last_asked_at: Timestamp::ZERO,
             not_before: Timestamp::ZERO,
         }
@@ -103,7 +108,7 @@ impl Tokens {
     /// The next portion, of at most `most`, when it is time to put one on record.
     pub(super) fn ask(&mut self, most: u32, until: Timestamp, now: Timestamp) -> Option<Portion> {
         let left = self.left(now);
-        if self.asked || left > self.portion / 2 || most <= left || now < self.not_before {
+        if self.asked.is_some() || left > self.portion / 2 || most <= left || now < self.not_before {
             return None;
         }
         let lasted = now.since(self.last_asked_at);
@@ -113,13 +118,19 @@ impl Tokens {
             self.portion = (self.portion / 2).max(1);
         }
         self.last_asked_at = now;
-        self.asked = true;
-        Some(Portion { count: self.portion.min(most - left), until })
+        self.asked = Some(Portion { count: self.portion.min(most - left), until });
+        self.asked
     }
 
     /// It is on record, or could not be put there.
     pub(super) fn answered(&mut self, portion: Portion, is_recorded: bool, now: Timestamp) {
-        self.asked = false;
+        // One that was asked for before everything was forgotten is of no use any more.
+        if self.asked.take_if(|asked| *asked == portion).is_none() {
+            return;
+        }
+        if portion.until < now {
+            self.lasts = (self.lasts * 2).min(LASTS.1);
+        }
         if is_recorded {
             self.portions.push_back((portion.until, portion.count));
             self.left += portion.count;
@@ -130,13 +141,19 @@ impl Tokens {
 
     /// Whether an answer is awaited.
     pub(super) const fn is_asked(&self) -> bool {
-        self.asked
+        self.asked.is_some()
     }
 
-    /// Forgets what is left: it was on record for another period.
+    /// How long the next portion should be good.
+    pub(super) const fn lasts(&self) -> Duration {
+        self.lasts
+    }
+
+    /// Forgets what is left and what was asked for: that is for another period.
     pub(super) fn clear(&mut self) {
         self.portions.clear();
         self.left = 0;
+        self.asked = None;
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::dispatch::LaneReport;
 use crate::event::{CanonicalUrl, EventId, Labels, Lane};
+use crate::limit::Kind;
 use crate::ops::desk::{Answer, Desk, json, shutting_down};
 use crate::ops::held::HeldBy;
 use crate::ops::query::{Parameters, invalid};
@@ -183,10 +184,9 @@ impl Desk {
         }
         let routed = self.policies.runtime().route(&method, &url, &labels);
         let routed = routed.map_err(|error| {
-            let title = "Too many policies govern the call";
-            let problem =
-                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many_policies", title, error.to_string());
-            Box::new(problem.field("url", "is matched by too many policies"))
+            let (code, title) = error.problem();
+            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, title, error.to_string());
+            Box::new(problem.field("url", "cannot be given a lane"))
         })?;
         let lane = match routed {
             Some(lane) => lane,
@@ -242,8 +242,14 @@ impl Desk {
         if let Some(hold) = &report.hold {
             starts_at = starts_at.max(hold.until?);
         }
-        let room_at = report.blocked.as_ref().and_then(|blocked| blocked.until);
-        Some(room_at.map_or(starts_at, |room_at| starts_at.max(room_at)))
+        match &report.blocked {
+            // Calls beyond the limit are turned away.
+            Some(blocked) if blocked.until.is_none() && blocked.kind != Kind::Slots => None,
+            blocked => {
+                let room_at = blocked.as_ref().and_then(|blocked| blocked.until);
+                Some(room_at.map_or(starts_at, |room_at| starts_at.max(room_at)))
+            }
+        }
     }
 
     /// Of a call that has no lane.

@@ -107,6 +107,13 @@ impl LaneSignals {
     pub async fn recv_many(&mut self, into: &mut Vec<LaneKey>, most: usize) -> usize {
         self.0.recv_many(into, most).await
     }
+
+    /// Appends the signals that are there.
+    pub fn take_all(&mut self, into: &mut Vec<LaneKey>) {
+        while let Ok(lane) = self.0.try_recv() {
+            into.push(lane);
+        }
+    }
 }
 
 impl Queue {

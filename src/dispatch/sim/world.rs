@@ -285,7 +285,7 @@ impl World {
         self.now = self.now + ms(self.rng.u64(1..500));
         let seed = self.rng.u64(..);
         let blind = Blind { before: self.now, on_record_before: Timestamp::ZERO };
-        let gate = Gate::after(blind, self.record.clone());
+        let gate = Gate::after(blind, self.now, self.record.clone());
         self.planner = planner(gate, &self.runtime, self.now, seed);
         for lane in std::mem::take(&mut self.queue.signals) {
             self.step(Input::LaneReady(lane))?;

@@ -169,3 +169,58 @@ fn a_purge_drops_what_waits_and_leaves_what_is_under_way_or_comes_later() {
     let empty = bench.planner.purge(&testing::id("none"), bench.now, &mut Vec::new());
     assert_eq!(bench.planner.take_purged(), [(empty, 0)]);
 }
+
+#[test]
+fn a_pause_does_not_hide_what_the_endpoint_asked_for() {
+    let mut book = book(&[("p", None, 100)]);
+    let mut bench = Bench::new(&book);
+    let p = lane(&[("p", 1)]);
+    bench.fill(&p, 0..2);
+    bench.announce(&p);
+    bench.finish(0, Outcome::Retry { cause: Cause::Status(429), retry_after: Some(Duration::from_secs(30)) });
+    paused(&mut book, None);
+    bench.rule(&book);
+    bench.finish(1, FINE);
+    bench.pass(ms(1_000));
+    book.resume(&testing::id("p")).expect("known");
+    bench.rule(&book);
+    bench.fill(&p, 5..6);
+    bench.announce(&p);
+    assert_eq!(bench.sent_of(&p), 2);
+}
+
+#[test]
+fn a_purge_ends_although_more_comes_than_is_read_ahead() {
+    let mut book = book(&[("p", None, 3)]);
+    paused(&mut book, None);
+    let mut bench = Bench::new(&book);
+    let p = lane(&[("p", 1)]);
+    bench.fill(&p, 0..500);
+    bench.announce(&p);
+    for n in 0..4_000 {
+        let mut late = super::entry(&p, 7_000 + n);
+        late.id = crate::event::EventId::new(START.as_millis() + 10, 7_000 + n);
+        bench.waiting.entry(p.clone()).or_default().push(late);
+    }
+    let mut effects = Vec::new();
+    let purge = bench.planner.purge(&testing::id("p"), bench.now, &mut effects);
+    bench.carry_out(effects);
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.settled.len(), 500);
+    assert_eq!(bench.planner.take_purged(), [(purge, 500)]);
+}
+
+#[test]
+fn a_purge_waits_for_a_retry_that_is_not_there_yet_without_asking_all_the_time() {
+    let mut bench = Bench::new(&book(&[("p", None, 3)]));
+    let p = lane(&[("p", 1)]);
+    bench.fill(&p, 0..1);
+    bench.announce(&p);
+    bench.finish(0, Outcome::Retry { cause: Cause::Timeout, retry_after: Some(Duration::from_secs(30)) });
+    let before = bench.loads;
+    let mut effects = Vec::new();
+    bench.planner.purge(&testing::id("p"), bench.now, &mut effects);
+    bench.carry_out(effects);
+    bench.step(crate::dispatch::Input::Tick);
+    assert!(bench.loads - before < 5, "{} pages at one moment", bench.loads - before);
+}

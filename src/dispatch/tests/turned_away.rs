@@ -3,7 +3,7 @@
 use super::{Bench, FINE, book, lane, ms};
 use crate::event::{Lane, LaneKey, Settlement};
 use crate::limit::Kind;
-use crate::policy::{Book, Family, Period, Quota, Window, testing};
+use crate::policy::{Book, Family, Pause, Period, Quota, Window, testing};
 
 /// A cap of three calls per second beside a pace that waits.
 fn capped() -> Book {
@@ -107,4 +107,28 @@ fn a_quota_holds_over_many_turns_and_goes_on_with_its_period() {
     assert_eq!(bench.sent.len(), 25);
     bench.pass(ms(1));
     assert_eq!(bench.sent.len(), 50);
+}
+
+#[test]
+fn promises_of_calls_that_were_dropped_with_their_policy_are_not_owed_for_ever() {
+    let mut book = capped();
+    let pause = Pause { reason: "a reason".to_owned(), since: super::START, until: None };
+    book.pause(&testing::id("cap"), pause).expect("known");
+    let mut bench = Bench::new(&book);
+    let cap = lane(&[("cap", 1)]);
+    assert!((0..3).all(|_| bench.planner.promise(&parsed(&cap), bench.now) == Ok(true)));
+    bench.fill(&cap, 0..3);
+    bench.announce(&cap);
+    book.undeploy(&testing::id("cap"), bench.now, ms(5)).expect("deployed");
+    bench.rule(&book);
+    bench.pass(ms(100));
+    assert_eq!((bench.sent.len(), bench.settled.len()), (0, 3));
+    book.expire(bench.now);
+    let spec = capped().get(&testing::id("cap")).and_then(|policy| policy.ruling().cloned()).expect("rules");
+    book.deploy(&testing::id("cap"), serde_json::Value::Null, spec).expect("idle");
+    book.resume(&testing::id("cap")).expect("known");
+    bench.rule(&book);
+    bench.pass(ms(5_000));
+    assert_eq!(bench.planner.figures(bench.now).lanes, 0);
+    assert_eq!(bench.planner.promise(&parsed(&lane(&[("cap", 2)])), bench.now), Ok(true));
 }

@@ -127,7 +127,7 @@ fn a_raised_pace_counts_what_was_started() {
 
 #[test]
 fn silence_lasts_for_the_window_of_each_limit() {
-    let mut gate = Gate::after(Blind { before: ms(0), on_record_before: Timestamp::ZERO }, []);
+    let mut gate = Gate::after(Blind { before: ms(0), on_record_before: Timestamp::ZERO }, ms(0), []);
     set(&mut gate, "second", &paced(200.0), START);
     set(&mut gate, "short", &windowed(5, 100), START);
     set(&mut gate, "recorded", &windowed(5, 60_000), START);

@@ -18,7 +18,7 @@ fn slow() -> Limits {
 /// A process that writes down what it is asked to, at once, and ends at any moment.
 fn process(record: &mut Record, limits: &Limits, now: Timestamp, most: usize) -> usize {
     let blind = Blind { before: now, on_record_before: Timestamp::ZERO };
-    let mut gate = Gate::after(blind, record.clone());
+    let mut gate = Gate::after(blind, now, record.clone());
     set(&mut gate, "a", limits, now);
     let lane = bind(&mut gate, &["a"]);
     let mut started = 0;
@@ -91,7 +91,7 @@ fn an_orderly_end_forfeits_nothing_and_forgets_nothing() {
     let mut record = Record::new();
     for restart in 0..200 {
         let now = ms(restart * 10);
-        let mut gate = Gate::after(Blind::default(), record);
+        let mut gate = Gate::after(Blind::default(), now, record);
         set(&mut gate, "a", &quota(1000), now);
         set(&mut gate, "b", &windowed(100, 1000), now);
         let lanes = [bind(&mut gate, &["a"]), bind(&mut gate, &["b"])];
@@ -115,7 +115,7 @@ fn an_orderly_end_forfeits_nothing_and_forgets_nothing() {
 fn what_belongs_to_nobody_yet_is_kept_until_it_is_over() {
     let on_record = |gate: &mut Gate, at: Timestamp| gate.consumed(at).len();
     let consumed = Consumed { count: 5, at: ms(0), over_at: ms(10_000) };
-    let mut gate = Gate::after(Blind::default(), [("window gone ".into(), consumed)]);
+    let mut gate = Gate::after(Blind::default(), ms(0), [("window gone ".into(), consumed)]);
     assert_eq!(on_record(&mut gate, ms(9_999)), 1);
     assert_eq!(on_record(&mut gate, ms(10_000)), 0);
 }
@@ -123,7 +123,7 @@ fn what_belongs_to_nobody_yet_is_kept_until_it_is_over() {
 #[test]
 fn a_lost_record_silences_its_windows_once() {
     let blind = Blind { before: ms(0), on_record_before: ms(0) };
-    let mut gate = Gate::after(blind, []);
+    let mut gate = Gate::after(blind, ms(0), []);
     set(&mut gate, "a", &windowed(5, 60_000), ms(0));
     let lane = bind(&mut gate, &["a"]);
     assert!(!start(&mut gate, &lane, ms(59_999)) && start(&mut gate, &lane, ms(60_000)));
@@ -171,7 +171,7 @@ fn a_quota_that_comes_back_remembers_and_keys_are_put_aside_with_theirs() {
 fn a_window_that_an_edit_brings_in_reaches_back_over_a_kill() {
     let blind = Blind { before: ms(500), on_record_before: Timestamp::ZERO };
     let edit = |first: &Limits| {
-        let mut gate = Gate::after(blind, Record::new());
+        let mut gate = Gate::after(blind, ms(500), Record::new());
         set(&mut gate, "a", first, ms(500));
         set(&mut gate, "a", &windowed(3, 10_000), ms(2_000));
         let lane = bind(&mut gate, &["a"]);
