@@ -207,7 +207,7 @@ impl Planner {
 
     fn recorded(&mut self, asks: &[Ask], is_recorded: bool, now: Timestamp) {
         for ask in asks {
-            if let Some(limiter) = self.gate.answered(ask, is_recorded, now) {
+            for limiter in self.gate.answered(ask, is_recorded, now) {
                 self.turns.released(limiter);
             }
         }

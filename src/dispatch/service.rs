@@ -5,6 +5,9 @@
 //!
 //! Must not know: why the planner decides as it does.
 
+mod commands;
+mod recording;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -22,10 +25,10 @@ use crate::dispatch::input::{Effect, Input, Options, Settled, Ticket};
 use crate::dispatch::planner::Planner;
 use crate::dispatch::purge::PurgeId;
 use crate::event::{Cause, LaneKey, Outcome, Settlement};
-use crate::limit::{Ask, Consumed, Gate};
+use crate::limit::{Ask, Gate};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignals, Loaded, Queue, QueueError};
-use crate::store::{ReadLimit, Usage, UsageStore};
+use crate::store::{ReadLimit, UsageStore};
 use crate::telemetry::{
     AttemptFinished, DispatchLag, EntryCompleted, QueueWaited, RetryScheduled, policy_label,
 };
@@ -219,67 +222,6 @@ impl Service {
         }
     }
 
-    /// Answers a question or does as asked. Whoever asked may have gone.
-    fn obey(&mut self, command: Command) {
-        let now = self.clock.now();
-        match command {
-            Command::Figures(answer) => drop(answer.send(self.planner.figures(now))),
-            Command::Limiters { from, most, answer } => {
-                drop(answer.send(self.planner.gate().figures(from, most, now)));
-            }
-            Command::LimitersOf { policy, after, most, answer } => {
-                drop(answer.send(self.planner.gate().figures_of(&policy, after.as_deref(), most, now)));
-            }
-            Command::Place(lane, id, answer) => drop(answer.send(self.planner.place(&lane, id, now))),
-            Command::Report(lane, answer) => drop(answer.send(self.planner.report(&lane, now))),
-            Command::Promise(lanes, answer) => {
-                let tried = lanes.iter().map(|lane| self.planner.promise(lane, now)).collect::<Vec<_>>();
-                if let Err(unheard) = answer.send(tried) {
-                    let promised = lanes.iter().zip(unheard).filter(|(_, tried)| *tried == Ok(true));
-                    promised.for_each(|(lane, _)| self.planner.withdraw(lane.key(), 1, now));
-                }
-            }
-            Command::Withdraw(lanes) => {
-                lanes.iter().for_each(|lane| self.planner.withdraw(lane, 1, now));
-            }
-            Command::Purge(policy, answer) => {
-                // What was accepted before is known before.
-                let mut lanes = Vec::new();
-                self.signals.take_all(&mut lanes);
-                lanes.into_iter().for_each(|lane| self.step(Input::LaneReady(lane)));
-                let id = self.planner.purge(&policy, now, &mut self.effects);
-                self.purging.push((id, answer));
-                self.carry_out();
-                self.step(Input::Tick);
-            }
-            // Ends the loop that calls this.
-            Command::Stop { .. } => {}
-        }
-    }
-
-    fn tell_purged(&mut self) {
-        for (id, dropped) in self.planner.take_purged() {
-            if let Some(at) = self.purging.iter().position(|(purge, _)| *purge == id) {
-                // Whoever asked may have gone.
-                let _ = self.purging.swap_remove(at).1.send(dropped);
-            }
-        }
-    }
-
-    fn record(&mut self, asks: Vec<Ask>) {
-        let usages = Arc::clone(&self.usages);
-        let reports = self.reports.0.clone();
-        self.tasks.spawn(async move {
-            let batch = asks.iter().map(|ask| usage(ask.name.clone(), &ask.consumed)).collect();
-            let recorded = usages.record(batch).await;
-            if let Err(error) = &recorded {
-                error!(%error, "starts to come are not on record: limits over long times wait");
-            }
-            // Nobody listens only when the dispatcher has stopped.
-            let _ = reports.send(Report::Recorded(asks, recorded.is_ok()));
-        });
-    }
-
     fn load(&mut self, lane: LaneKey, limit: ReadLimit, all_due: bool) {
         let queue = self.queue.clone();
         let end = LoadEnd { report: Some(Report::NotLoaded(lane.clone())), reports: self.reports.0.clone() };
@@ -355,26 +297,8 @@ impl Service {
         }
         self.tasks.abort_all();
         self.queue.flush().await;
-        let now = self.clock.now();
-        if !self.planner.gate().is_complete(now) {
-            // What the process before the last start began a moment ago is not on record: the next start waits for it.
-            return;
-        }
-        let usages = self
-            .planner
-            .gate()
-            .consumed(now)
-            .into_iter()
-            .map(|(name, consumed)| usage(name, &consumed))
-            .collect();
-        if let Err(error) = self.usages.close(usages).await {
-            warn!(%error, "what the limits consumed is not on record: they are silent after the next start");
-        }
+        self.close_record().await;
     }
-}
-
-fn usage(limit: Box<str>, consumed: &Consumed) -> Usage {
-    Usage { limit, count: consumed.count, at: consumed.at, over_at: consumed.over_at }
 }
 
 /// Waits until `wake`, to the millisecond, or until the clock has to be looked at again.

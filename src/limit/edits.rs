@@ -1,39 +1,63 @@
-//! What edits leave unknown. A limiter remembers what its present windows reach back to. A longer window, one that is
-//! brought in, or other label values reach further: to starts that are forgotten, that were made under limiters which
-//! are gone, or in an earlier process. New limiters of such a policy are silent until all of that has left their windows.
+//! What edits and kills leave unknown. A limiter remembers what its present windows reach back to. A longer window, one
+//! that is brought in, or other label values reach further: to starts that are forgotten, that were made under limiters
+//! which are gone, or in an earlier process. New limiters of such a policy are silent until all of that has left their
+//! windows: they count as if something had started at the policy's *floor*.
+//!
+//! For windows whose starts are put on record a *mark* is on record, too, and before them: "from this floor on, starts are on
+//! record for windows of this length". The last mark of a policy counts. After a disorderly end a window that finds no
+//! mark, or one for a shorter length, is silent from the start of the process.
 //!
 //! Must not know: how limits count.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::record::Consumed;
+use crate::limit::sliding::SILENT_AT_MOST;
 
-/// What stands before the policy in the name under which a floor is on record.
-const MARK: &str = "floor ";
+/// What stands before the policy in the name of a mark.
+const MARK: &str = "mark ";
 
-/// The floors of all policies. See the head of this file.
+/// The floors and marks of all policies. See the head of this file.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
     /// The latest start under limiters that are gone.
     gone: HashMap<PolicyId, Timestamp>,
-    /// Starts up to `at` may be unknown to limiters that are made; until `over_at` that matters.
-    floors: HashMap<PolicyId, Consumed>,
+    floors: HashMap<PolicyId, Timestamp>,
     /// Policies that this process took away.
     removed: HashSet<PolicyId>,
+    /// The last marks of the earlier process.
+    found: HashMap<PolicyId, Mark>,
+    marks: HashMap<PolicyId, (Mark, State)>,
+}
+
+/// From `floor` on, starts are on record for windows up to `reach`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) reach: Duration,
+    pub(super) floor: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Missing,
+    Asked,
+    OnRecord,
 }
 
 impl Edits {
-    /// Takes a floor back from the record; other records are not for this.
+    /// Takes a mark back from the record, in the order of writing; other records are not for this.
     pub(super) fn recognise(&mut self, name: &str, consumed: Consumed) -> bool {
-        let policy = name.strip_prefix(MARK).and_then(|policy| PolicyId::parse(policy).ok());
-        policy.map(|policy| self.floors.insert(policy, consumed)).is_some()
-    }
-
-    /// The name under which the floor of a policy is on record.
-    pub(super) fn name(policy: &PolicyId) -> Box<str> {
-        format!("{MARK}{policy}").into()
+        let Some((policy, reach_ms)) = name.strip_prefix(MARK).and_then(|rest| rest.split_once(' ')) else {
+            return false;
+        };
+        if let (Ok(policy), Ok(reach_ms)) = (PolicyId::parse(policy), reach_ms.parse()) {
+            let mark = Mark { reach: Duration::from_millis(reach_ms), floor: consumed.at };
+            self.found.insert(policy, mark);
+        }
+        true
     }
 
     /// A limiter is gone; its latest start was then.
@@ -52,24 +76,83 @@ impl Edits {
         self.removed.remove(policy)
     }
 
-    /// Starts under limiters that are gone.
+    /// The latest start under limiters that are gone.
     pub(super) fn latest_gone(&self, policy: &PolicyId) -> Timestamp {
         self.gone.get(policy).copied().unwrap_or_default()
     }
 
-    /// From now on limiters that are made count as if something had started under them at the floor.
-    pub(super) fn raise(&mut self, policy: &PolicyId, floor: Consumed) {
-        self.floors.insert(policy.clone(), floor);
-    }
-
     /// The floor for a limiter that is made.
     pub(super) fn floor(&self, policy: &PolicyId) -> Timestamp {
-        self.floors.get(policy).map(|floor| floor.at).unwrap_or_default()
+        self.floors.get(policy).copied().unwrap_or_default()
     }
 
-    /// The floors that still matter at `now`, by their names on record.
-    pub(super) fn on_record(&self, now: Timestamp) -> impl Iterator<Item = (Box<str>, Consumed)> {
-        let live = self.floors.iter().filter(move |(_, floor)| floor.over_at > now);
-        live.map(|(policy, floor)| (Self::name(policy), *floor))
+    /// A policy is there for the first time in this process, at `opened_at`, with windows of up to `reach`. `orderly`: the
+    /// earlier process forgot nothing.
+    pub(super) fn first(&mut self, policy: &PolicyId, reach: Duration, orderly: bool, opened_at: Timestamp) {
+        let found = self.found.remove(policy);
+        let floor = match found {
+            Some(mark) if mark.reach >= reach => mark.floor,
+            _ if orderly || reach <= SILENT_AT_MOST => Timestamp::ZERO,
+            _ => opened_at,
+        };
+        self.rule(policy, reach, floor);
+        if let Some((mark, state)) = self.marks.get_mut(policy)
+            && found == Some(*mark)
+        {
+            *state = State::OnRecord;
+        }
+    }
+
+    /// From now on a policy has windows of up to `reach`, and this floor.
+    pub(super) fn rule(&mut self, policy: &PolicyId, reach: Duration, floor: Timestamp) {
+        self.floors.insert(policy.clone(), floor);
+        let mark = Mark { reach, floor };
+        if self.marks.get(policy).is_some_and(|(present, _)| *present == mark) {
+            return;
+        }
+        // Short windows need none, but must not leave one behind that is for a longer one.
+        if reach > SILENT_AT_MOST || self.marks.contains_key(policy) {
+            self.marks.insert(policy.clone(), (mark, State::Missing));
+        }
+    }
+
+    /// The mark that has to be on record before any start is; it counts as asked for from now on.
+    pub(super) fn missing(&mut self, policy: &PolicyId) -> Option<(Box<str>, Consumed)> {
+        let (mark, state) = self.marks.get_mut(policy).filter(|(_, state)| *state == State::Missing)?;
+        *state = State::Asked;
+        Some(mark.on_record(policy))
+    }
+
+    /// Whether starts may be put on record.
+    pub(super) fn is_marked(&self, policy: &PolicyId) -> bool {
+        self.marks.get(policy).is_none_or(|(_, state)| *state == State::OnRecord)
+    }
+
+    /// A mark was put on record, or could not be. One that was replaced meanwhile is of no use.
+    pub(super) fn answered(&mut self, policy: &PolicyId, name: &str, consumed: Consumed, is_recorded: bool) {
+        if let Some((mark, state)) = self.marks.get_mut(policy)
+            && mark.on_record(policy) == (name.into(), consumed)
+        {
+            *state = if is_recorded { State::OnRecord } else { State::Missing };
+        }
+    }
+
+    /// The latest floor of any policy.
+    pub(super) fn latest_floor(&self) -> Timestamp {
+        self.floors.values().max().copied().unwrap_or_default()
+    }
+
+    /// All marks, for the record of an orderly end.
+    pub(super) fn on_record(&self) -> impl Iterator<Item = (Box<str>, Consumed)> {
+        self.marks.iter().map(|(policy, (mark, _))| mark.on_record(policy))
+    }
+}
+
+impl Mark {
+    /// As it is on record: for good, until another one replaces it.
+    fn on_record(self, policy: &PolicyId) -> (Box<str>, Consumed) {
+        let Self { reach, floor } = self;
+        let name = format!("{MARK}{policy} {}", reach.as_millis()).into();
+        (name, Consumed { count: 1, at: floor, over_at: Timestamp::MAX })
     }
 }

@@ -10,11 +10,11 @@ use crate::event::{Lane, PolicyId};
 use crate::limit::edits::Edits;
 use crate::limit::few::Few;
 use crate::limit::limiter::{Kind, Limiter};
-use crate::limit::permit::{Permit, STALE_AFTER, Stale};
+use crate::limit::permit::{Permit, Stale};
 use crate::limit::record::{self, Ask, Consumed, Remembered};
+use crate::limit::recording::SILENCE;
 use crate::limit::rules::Rules;
 
-use crate::limit::sliding::SILENT_AT_MOST;
 use crate::limit::table::{LimiterId, Table};
 use crate::limit::tokens::Ready;
 use crate::policy::Family;
@@ -76,14 +76,16 @@ enum Obstacle {
 /// All limits of all policies. One task owns it.
 #[derive(Debug)]
 pub struct Gate {
-    blind: Blind,
-    remembered: Remembered,
+    pub(super) blind: Blind,
+    /// The earlier process forgot nothing.
+    is_orderly: bool,
+    pub(super) remembered: Remembered,
     pub(super) policies: HashMap<PolicyId, Rules>,
-    edits: Edits,
+    pub(super) edits: Edits,
     /// What was started before then, an earlier process did.
     opened_at: Timestamp,
     pub(super) table: Table,
-    asks: Vec<Ask>,
+    pub(super) asks: Vec<Ask>,
     /// Starts beyond a limit since the process began.
     violations: BTreeMap<(PolicyId, Kind), u64>,
 }
@@ -104,13 +106,18 @@ impl Gate {
         on_record: impl IntoIterator<Item = (Box<str>, Consumed)>,
     ) -> Self {
         let (mut remembered, mut edits) = (Remembered::default(), Edits::default());
+        let is_orderly = blind.before == Timestamp::ZERO;
+        let mut blind = blind;
         for (name, consumed) in on_record {
-            if !edits.recognise(&name, consumed) {
+            if &*name == SILENCE {
+                blind.before = blind.before.max(consumed.at);
+            } else if !edits.recognise(&name, consumed) {
                 remembered.add(name, consumed);
             }
         }
         Self {
             blind,
+            is_orderly,
             remembered,
             policies: HashMap::new(),
             edits,
@@ -130,11 +137,15 @@ impl Gate {
     /// is brought in, and begins anew for other label values.
     pub fn set(&mut self, policy: &PolicyId, rules: Rules, now: Timestamp) {
         let before = self.policies.get(policy);
-        let reaches_further = before.is_some_and(|before| rules.reach_further_than(before));
-        let reaches_further = self.edits.came_back(policy) || reaches_further;
+        let is_first = before.is_none() && !self.edits.came_back(policy);
+        let reaches_further = !is_first && before.is_none_or(|before| rules.reach_further_than(before));
         let ids: Vec<LimiterId> = self.table.of_policy(policy, None).collect();
-        if reaches_further {
-            self.raise_floor(policy, &rules, &ids);
+        if is_first {
+            self.edits.first(policy, rules.reach(), self.is_orderly, self.opened_at);
+        } else {
+            let floor =
+                if reaches_further { self.latest_start(policy, &ids) } else { self.edits.floor(policy) };
+            self.edits.rule(policy, rules.reach(), floor);
         }
         // What an earlier process started.
         let prior = if reaches_further { self.opened_at } else { Timestamp::ZERO };
@@ -143,19 +154,13 @@ impl Gate {
             self.apply(limiter, &rules, prior, now);
         }
         self.policies.insert(policy.clone(), rules);
+        self.ask_for_mark(policy);
     }
 
-    fn raise_floor(&mut self, policy: &PolicyId, rules: &Rules, limiters: &[LimiterId]) {
+    /// The latest moment at which something may have started under a policy, in this process or before.
+    fn latest_start(&self, policy: &PolicyId, limiters: &[LimiterId]) -> Timestamp {
         let living = limiters.iter().filter_map(|id| Some(self.table.get(*id)?.last_start()));
-        let at = living.max().unwrap_or_default().max(self.edits.latest_gone(policy)).max(self.opened_at);
-        if at == Timestamp::ZERO {
-            return;
-        }
-        let floor = Consumed { count: 1, at, over_at: at + rules.reach() };
-        self.edits.raise(policy, floor);
-        if rules.reach() > SILENT_AT_MOST {
-            self.asks.push(Ask::note(Edits::name(policy), floor));
-        }
+        living.max().unwrap_or_default().max(self.edits.latest_gone(policy)).max(self.opened_at)
     }
 
     /// Takes a policy's limits away; its calls in flight stay counted.
@@ -309,42 +314,6 @@ impl Gate {
         Freed(freed)
     }
 
-    /// What has to be put on record before more can start, since the last call.
-    pub fn take_asks(&mut self) -> Vec<Ask> {
-        std::mem::take(&mut self.asks)
-    }
-
-    /// It is on record, or could not be put there. Lanes that wait for the limiter are to be asked for again.
-    pub fn answered(&mut self, ask: &Ask, is_recorded: bool, now: Timestamp) -> Option<LimiterId> {
-        let (id, kind, portion) = ask.portion?;
-        let limiter = self.table.get_mut(id)?;
-        // Another one may have its number by now.
-        if record::name(&limiter.policy, &limiter.key, kind) != ask.name {
-            return None;
-        }
-        limiter.answered(kind, portion, is_recorded, now);
-        self.table.watch(id);
-        Some(id)
-    }
-
-    /// Whether an orderly end at `now` may call its record complete: nothing that is not on record can share a window
-    /// with what is started after it.
-    #[must_use]
-    pub fn is_complete(&self, now: Timestamp) -> bool {
-        self.blind.before == Timestamp::ZERO || self.blind.before + SILENT_AT_MOST <= now
-    }
-
-    /// Everything that still counts at `now`, for the record of an orderly end. Nothing may start afterwards.
-    pub fn consumed(&mut self, now: Timestamp) -> Vec<(Box<str>, Consumed)> {
-        let remembered = self.remembered.iter().filter(|(_, consumed)| consumed.over_at > now);
-        let mut all: Vec<(Box<str>, Consumed)> = remembered.chain(self.edits.on_record(now)).collect();
-        for limiter in self.table.iter_mut() {
-            let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
-            limiter.consumed(now, |kind, consumed| all.push((record::name(&policy, &key, kind), consumed)));
-        }
-        all
-    }
-
     /// Starts beyond a limit since the process began, by policy and kind: any is a defect.
     #[must_use]
     pub fn violations(&self) -> &BTreeMap<(PolicyId, Kind), u64> {
@@ -390,18 +359,6 @@ impl Gate {
         }
         lane.0.iter().for_each(|id| self.ask(*id, now));
         Decision::Go(permit)
-    }
-
-    fn ask(&mut self, id: LimiterId, now: Timestamp) {
-        let Some(limiter) = self.table.get_mut(id).filter(|limiter| limiter.active) else { return };
-        for (kind, length, portion) in limiter.asks(now).into_iter().flatten() {
-            let name = record::name(&limiter.policy, &limiter.key, kind);
-            // A start at the last moment of its portion may leave a little later.
-            let at = portion.until + STALE_AFTER;
-            let over_at = if kind == Kind::Quota { portion.until } else { at + length };
-            let consumed = Consumed { count: portion.count, at, over_at };
-            self.asks.push(Ask { name, consumed, portion: Some((id, kind, portion)) });
-        }
     }
 
     fn make(&mut self, policy: &PolicyId, key: Box<str>, now: Timestamp) -> LimiterId {

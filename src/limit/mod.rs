@@ -17,6 +17,7 @@ mod pace;
 mod permit;
 mod quota;
 mod record;
+mod recording;
 mod ring;
 mod rules;
 mod sliding;

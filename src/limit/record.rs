@@ -30,14 +30,24 @@ pub struct Ask {
     pub name: Box<str>,
     /// What is to be recorded.
     pub consumed: Consumed,
-    /// Who waits for it.
-    pub(super) portion: Option<(LimiterId, Kind, Portion)>,
+    pub(super) of: Asker,
+}
+
+/// Who waits for what is put on record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A limit, for its next portion.
+    Limiter(LimiterId, Kind, Portion),
+    /// All limiters of a policy, for its mark.
+    Mark(PolicyId),
+    /// Nobody.
+    Nobody,
 }
 
 impl Ask {
     /// Nobody waits for it.
     pub(super) const fn note(name: Box<str>, consumed: Consumed) -> Self {
-        Self { name, consumed, portion: None }
+        Self { name, consumed, of: Asker::Nobody }
     }
 }
 

@@ -68,14 +68,15 @@ fn gate_with(limits: &Limits) -> (Gate, Binding) {
 
 /// What is asked to be put on record is there at once.
 fn decide(gate: &mut Gate, lane: &Binding, now: Timestamp) -> Decision {
-    let first = gate.decide(lane, false, now);
-    let asks = gate.take_asks();
-    for ask in &asks {
-        gate.answered(ask, true, now);
-    }
-    match first {
-        Decision::Wait(_) if !asks.is_empty() => gate.decide(lane, false, now),
-        decision => decision,
+    loop {
+        let decision = gate.decide(lane, false, now);
+        let asks = gate.take_asks();
+        for ask in &asks {
+            gate.answered(ask, true, now);
+        }
+        if asks.is_empty() || !matches!(decision, Decision::Wait(_)) {
+            return decision;
+        }
     }
 }
 

@@ -214,8 +214,11 @@ impl World {
             }
             Happening::Record { epoch, asks } if epoch == self.epoch => {
                 let is_recorded = self.rng.u8(..20) > 0;
-                if is_recorded && self.sabotage != Sabotage::NoRecord {
-                    self.record.extend(asks.iter().map(|ask| (ask.name.clone(), ask.consumed)));
+                // Without its mark a window would be silent after a crash.
+                let kept = |ask: &&Ask| self.sabotage != Sabotage::NoRecord || ask.name.starts_with("mark ");
+                if is_recorded {
+                    let kept = asks.iter().filter(kept).map(|ask| (ask.name.clone(), ask.consumed));
+                    self.record.extend(kept);
                 }
                 self.step(Input::Recorded { asks, is_recorded })?;
             }

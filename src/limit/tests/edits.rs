@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use super::{START, bind, lane_of, ms, policy, rules, set, windowed};
+use super::{START, bind, lane_of, ms, paced, policy, rules, set, windowed};
 use crate::clock::Timestamp;
 use crate::event::Lane;
 use crate::limit::{Ask, Binding, Blind, Consumed, Decision, Gate};
@@ -51,9 +51,7 @@ fn killed(record: &Record, limits: &Limits, at_ms: u64) -> (Gate, Binding) {
 
 /// A process after an orderly end, at that moment.
 fn ended(gate: &mut Gate, limits: &Limits, at_ms: u64) -> (Gate, Binding) {
-    let blind = if gate.is_complete(ms(at_ms)) { Timestamp::ZERO } else { ms(at_ms) };
-    let blind = Blind { before: blind, on_record_before: Timestamp::ZERO };
-    next(Gate::after(blind, ms(at_ms), gate.consumed(ms(at_ms))), limits, at_ms)
+    next(Gate::after(Blind::default(), ms(at_ms), gate.consumed(ms(at_ms))), limits, at_ms)
 }
 
 fn next(mut gate: Gate, limits: &Limits, at_ms: u64) -> (Gate, Binding) {
@@ -76,9 +74,12 @@ fn an_orderly_end_right_after_a_kill_does_not_end_the_silence() {
     assert_eq!(burst(&mut gate, &lane, 150, 9, &mut record), 0);
     let (mut gate, lane) = ended(&mut gate, &limits, 200);
     assert_eq!(burst(&mut gate, &lane, 300, 9, &mut record), 0);
-    assert_eq!(burst(&mut gate, &lane, 1200, 9, &mut record), 5);
-    let (mut gate, lane) = ended(&mut gate, &limits, 2200);
-    assert_eq!(burst(&mut gate, &lane, 2200, 9, &mut record), 5, "by now all of it is known");
+    // However often it is ended in good order meanwhile.
+    let (mut gate, lane) = ended(&mut gate, &limits, 900);
+    assert_eq!(burst(&mut gate, &lane, 1_099, 9, &mut record), 0);
+    assert_eq!(burst(&mut gate, &lane, 1_100, 9, &mut record), 5);
+    let (mut gate, lane) = ended(&mut gate, &limits, 2_200);
+    assert_eq!(burst(&mut gate, &lane, 2_200, 9, &mut record), 5, "by now all of it is known");
 }
 
 #[test]
@@ -178,7 +179,7 @@ fn an_answer_for_a_limiter_that_is_gone_reaches_no_other() {
     gate.forget_idle(ms(2));
     let lane = bind(&mut gate, &["b"]);
     for ask in &asks {
-        assert_eq!(gate.answered(ask, true, ms(3)), None);
+        assert_eq!(gate.answered(ask, true, ms(3)), []);
     }
     assert!(matches!(gate.decide(&lane, false, ms(3)), Decision::Wait(_)), "b has nothing on record");
 }
@@ -187,11 +188,14 @@ fn an_answer_for_a_limiter_that_is_gone_reaches_no_other() {
 fn a_start_at_the_last_moment_of_its_portion_is_on_record_for_when_it_leaves() {
     let limits = windowed(1, 5_000);
     let (mut gate, lane, mut record) = first(&limits);
-    assert!(matches!(gate.decide(&lane, false, ms(0)), Decision::Wait(_)));
-    let asks = gate.take_asks();
-    record.extend(asks.iter().map(|ask| (ask.name.clone(), ask.consumed)));
-    for ask in &asks {
-        gate.answered(ask, true, ms(5));
+    // First its mark, then its portion.
+    for _ in 0..2 {
+        assert!(matches!(gate.decide(&lane, false, ms(0)), Decision::Wait(_)));
+        let asks = gate.take_asks();
+        record.extend(asks.iter().map(|ask| (ask.name.clone(), ask.consumed)));
+        for ask in &asks {
+            gate.answered(ask, true, ms(5));
+        }
     }
     let Decision::Go(mut permit) = gate.decide(&lane, false, ms(1_000)) else { panic!("on record") };
     gate.confirm(&mut permit, ms(1_003)).expect("in time");
@@ -231,4 +235,53 @@ fn a_limit_lowered_in_groups_is_kept_although_a_permit_comes_back() {
     set(&mut gate, "a", &windowed(990_000, 1_000), ms(1));
     let _ = gate.put_back(permit);
     assert!(!matches!(gate.decide(&lane, false, ms(1)), Decision::Go(_)));
+}
+
+#[test]
+fn a_kill_before_the_mark_is_on_record_leaves_a_silence_and_one_after_it_none() {
+    let (short, long) = (paced(5.0), windowed(5, 10_000));
+    for marked in [false, true] {
+        let (mut gate, lane, mut record) = first(&short);
+        assert!(burst(&mut gate, &lane, 0, 1, &mut record) == 1);
+        set(&mut gate, "a", &long, ms(1_000));
+        if marked {
+            record.extend(gate.take_asks().into_iter().map(|ask| (ask.name, ask.consumed)));
+        }
+        let (mut gate, lane) = killed(&record, &long, 3_000);
+        let silent_until = if marked { 10_003 } else { 13_000 };
+        assert_eq!(burst(&mut gate, &lane, silent_until - 1, 9, &mut record), 0, "{marked}");
+        assert_eq!(burst(&mut gate, &lane, silent_until, 9, &mut record), 5, "{marked}");
+    }
+}
+
+#[test]
+fn nothing_of_a_long_window_starts_before_its_mark_is_on_record() {
+    let mut gate = Gate::new();
+    set(&mut gate, "a", &windowed(5, 10_000), START);
+    let lane = bind(&mut gate, &["a"]);
+    let marks = gate.take_asks();
+    assert_eq!(marks.len(), 1);
+    assert!(matches!(gate.decide(&lane, false, ms(1)), Decision::Wait(_)));
+    assert!(gate.take_asks().is_empty(), "it is asked for once");
+    gate.answered(&marks[0], false, ms(2));
+    assert!(matches!(gate.decide(&lane, false, ms(3)), Decision::Wait(_)));
+    let again = gate.take_asks();
+    assert_eq!((again.len(), &again[0].name), (1, &marks[0].name));
+    assert_eq!(gate.answered(&again[0], true, ms(4)), lane.limiters());
+    assert!(matches!(super::decide(&mut gate, &lane, ms(5)), Decision::Go(_)));
+}
+
+#[test]
+fn other_label_values_wait_over_an_orderly_end_too() {
+    let lane: Lane = lane_of(&["a"], &[("org", "x")]);
+    let (mut gate, mut record) = (Gate::new(), Record::new());
+    gate.set(&policy("a"), rules(&paced(5.0), &["org"]), START);
+    let former = gate.bind(&lane, START);
+    assert_eq!(burst(&mut gate, &former, 0, 1, &mut record), 1);
+    gate.set(&policy("a"), rules(&paced(5.0), &[]), ms(100));
+    let mut gate = Gate::after(Blind::default(), ms(200), gate.consumed(ms(200)));
+    gate.set(&policy("a"), rules(&paced(5.0), &[]), ms(200));
+    let now = gate.bind(&lane, ms(200));
+    assert_eq!(burst(&mut gate, &now, 1_002, 9, &mut record), 0);
+    assert!(burst(&mut gate, &now, 1_003, 9, &mut record) > 0);
 }

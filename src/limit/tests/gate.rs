@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{START, bind, decide, drain, gate_with, go, ms, paced, policy, set, windowed};
 use crate::clock::Timestamp;
-use crate::limit::{Binding, Blind, Decision, Gate, Kind, STALE_AFTER, Stale};
+use crate::limit::{Binding, Blind, Consumed, Decision, Gate, Kind, STALE_AFTER, Stale};
 use crate::policy::Limits;
 
 fn slots(count: u32) -> Limits {
@@ -127,12 +127,17 @@ fn a_raised_pace_counts_what_was_started() {
 
 #[test]
 fn silence_lasts_for_the_window_of_each_limit() {
-    let mut gate = Gate::after(Blind { before: ms(0), on_record_before: Timestamp::ZERO }, ms(0), []);
+    let mark = Consumed { count: 1, at: Timestamp::ZERO, over_at: Timestamp::MAX };
+    let blind = Blind { before: ms(0), on_record_before: Timestamp::ZERO };
+    let mut gate = Gate::after(blind, ms(0), [("mark recorded 60000".into(), mark)]);
     set(&mut gate, "second", &paced(200.0), START);
     set(&mut gate, "short", &windowed(5, 100), START);
     set(&mut gate, "recorded", &windowed(5, 60_000), START);
+    set(&mut gate, "unmarked", &windowed(5, 60_000), START);
     set(&mut gate, "slots", &slots(5), START);
-    for (name, free_ms) in [("second", 1000), ("short", 100), ("recorded", 0), ("slots", 0)] {
+    for (name, free_ms) in
+        [("second", 1000), ("short", 100), ("recorded", 0), ("unmarked", 60_000), ("slots", 0)]
+    {
         let lane = bind(&mut gate, &[name]);
         for tick in (0..free_ms).step_by(50) {
             assert_eq!(not_before(&mut gate, &lane, ms(tick)), ms(free_ms), "{name}");

@@ -17,7 +17,9 @@ fn slow() -> Limits {
 
 /// A process that writes down what it is asked to, at once, and ends at any moment.
 fn process(record: &mut Record, limits: &Limits, now: Timestamp, most: usize) -> usize {
-    let blind = Blind { before: now, on_record_before: Timestamp::ZERO };
+    // The first one has nobody before it.
+    let before = if record.is_empty() { Timestamp::ZERO } else { now };
+    let blind = Blind { before, on_record_before: Timestamp::ZERO };
     let mut gate = Gate::after(blind, now, record.clone());
     set(&mut gate, "a", limits, now);
     let lane = bind(&mut gate, &["a"]);
@@ -170,8 +172,9 @@ fn a_quota_that_comes_back_remembers_and_keys_are_put_aside_with_theirs() {
 #[test]
 fn a_window_that_an_edit_brings_in_reaches_back_over_a_kill() {
     let blind = Blind { before: ms(500), on_record_before: Timestamp::ZERO };
+    let mark = Consumed { count: 1, at: Timestamp::ZERO, over_at: Timestamp::MAX };
     let edit = |first: &Limits| {
-        let mut gate = Gate::after(blind, ms(500), Record::new());
+        let mut gate = Gate::after(blind, ms(500), [("mark a 10000".into(), mark)]);
         set(&mut gate, "a", first, ms(500));
         set(&mut gate, "a", &windowed(3, 10_000), ms(2_000));
         let lane = bind(&mut gate, &["a"]);

@@ -1,0 +1,57 @@
+//! Questions to the running dispatcher and what it is asked to do.
+//!
+//! Must not know: who asks.
+
+use crate::dispatch::handle::Command;
+use crate::dispatch::input::Input;
+use crate::dispatch::service::Service;
+
+impl Service {
+    /// Answers a question or does as asked. Whoever asked may have gone.
+    pub(super) fn obey(&mut self, command: Command) {
+        let now = self.clock.now();
+        match command {
+            Command::Figures(answer) => drop(answer.send(self.planner.figures(now))),
+            Command::Limiters { from, most, answer } => {
+                drop(answer.send(self.planner.gate().figures(from, most, now)));
+            }
+            Command::LimitersOf { policy, after, most, answer } => {
+                drop(answer.send(self.planner.gate().figures_of(&policy, after.as_deref(), most, now)));
+            }
+            Command::Place(lane, id, answer) => drop(answer.send(self.planner.place(&lane, id, now))),
+            Command::Report(lane, answer) => drop(answer.send(self.planner.report(&lane, now))),
+            Command::Promise(lanes, answer) => {
+                let tried = lanes.iter().map(|lane| self.planner.promise(lane, now)).collect::<Vec<_>>();
+                if let Err(unheard) = answer.send(tried) {
+                    let promised = lanes.iter().zip(unheard).filter(|(_, tried)| *tried == Ok(true));
+                    promised.for_each(|(lane, _)| self.planner.withdraw(lane.key(), 1, now));
+                }
+            }
+            Command::Withdraw(lanes) => {
+                lanes.iter().for_each(|lane| self.planner.withdraw(lane, 1, now));
+            }
+            Command::Purge(policy, answer) => {
+                // What was accepted before is known before.
+                let mut lanes = Vec::new();
+                self.signals.take_all(&mut lanes);
+                lanes.into_iter().for_each(|lane| self.step(Input::LaneReady(lane)));
+                let id = self.planner.purge(&policy, now, &mut self.effects);
+                self.purging.push((id, answer));
+                self.carry_out();
+                self.step(Input::Tick);
+            }
+            // Ends the loop that calls this.
+            Command::Stop { .. } => {}
+        }
+    }
+
+    /// Tells those who wait for the end of a purge.
+    pub(super) fn tell_purged(&mut self) {
+        for (id, dropped) in self.planner.take_purged() {
+            if let Some(at) = self.purging.iter().position(|(purge, _)| *purge == id) {
+                // Whoever asked may have gone.
+                let _ = self.purging.swap_remove(at).1.send(dropped);
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Putting on record what limits are about to use, and what they used at an orderly end.
+//!
+//! Must not know: what limits count.
+
+use std::sync::Arc;
+
+use tracing::{error, warn};
+
+use crate::dispatch::service::{Report, Service};
+use crate::limit::{Ask, Consumed};
+use crate::store::Usage;
+
+impl Service {
+    /// Reports when it is on record, or could not be put there.
+    pub(super) fn record(&mut self, asks: Vec<Ask>) {
+        let usages = Arc::clone(&self.usages);
+        let reports = self.reports.0.clone();
+        self.tasks.spawn(async move {
+            let batch = asks.iter().map(|ask| usage(ask.name.clone(), &ask.consumed)).collect();
+            let recorded = usages.record(batch).await;
+            if let Err(error) = &recorded {
+                error!(%error, "starts to come are not on record: limits over long times wait");
+            }
+            // Nobody listens only when the dispatcher has stopped.
+            let _ = reports.send(Report::Recorded(asks, recorded.is_ok()));
+        });
+    }
+
+    /// Leaves on record what the limits used. Nothing may start any more.
+    pub(super) async fn close_record(&mut self) {
+        let now = self.clock.now();
+        let usages = self
+            .planner
+            .gate()
+            .consumed(now)
+            .into_iter()
+            .map(|(name, consumed)| usage(name, &consumed))
+            .collect();
+        if let Err(error) = self.usages.close(usages).await {
+            warn!(%error, "what the limits consumed is not on record: they are silent after the next start");
+        }
+    }
+}
+
+fn usage(limit: Box<str>, consumed: &Consumed) -> Usage {
+    Usage { limit, count: consumed.count, at: consumed.at, over_at: consumed.over_at }
+}
