@@ -251,6 +251,13 @@ impl Limiter {
         self.last_start = self.last_start.max(at);
     }
 
+    /// Whether any of its limits has its starts put on record before they are made.
+    pub(super) fn is_recorded(&self) -> bool {
+        let pace = self.pace.as_ref().map(|limit| &limit.sliding);
+        let mut sliding = pace.into_iter().chain(self.window.as_deref());
+        self.active && (self.quota.is_some() || sliding.any(|limit| is_recorded(limit.allowed())))
+    }
+
     /// The latest moment at which something may have started under it.
     pub(super) fn last_start(&self) -> Timestamp {
         self.last_start

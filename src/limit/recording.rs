@@ -63,7 +63,7 @@ impl Gate {
 
     /// Asks for what a limiter needs next: the mark of its policy first.
     pub(super) fn ask(&mut self, id: LimiterId, now: Timestamp) {
-        let Some(limiter) = self.table.get_mut(id).filter(|limiter| limiter.active) else { return };
+        let Some(limiter) = self.table.get_mut(id).filter(|limiter| limiter.is_recorded()) else { return };
         if !self.edits.is_marked(&limiter.policy) {
             let policy = limiter.policy.clone();
             return self.ask_for_mark(&policy);

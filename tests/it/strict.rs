@@ -46,6 +46,15 @@ const WINDOW: Proof = Proof {
     window: Some((100, 1000)),
     allowed: Allowed::per_ms(100, 1000),
 };
+/// Longer than what a restart may be silent for: its starts are on record before they are made.
+const LONG: Proof = Proof {
+    name: "9 per 3000 ms",
+    first_key: 6,
+    keys: 1,
+    pace: None,
+    window: Some((9, 3000)),
+    allowed: Allowed::per_ms(9, 3000),
+};
 const LANES: Proof = Proof {
     name: "20 lanes x 250/s",
     first_key: 100,
