@@ -21,7 +21,7 @@ use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
 use crate::manage::throttling::{self, Sandbox, SandboxKind, ThrottlingApi, ThrottlingOptions};
 use crate::ops::{self, Desk, Ops};
-use crate::policy::Policies;
+use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::{DocumentStore, EntryStore, Usage, UsageFound, UsageStore};
@@ -75,11 +75,8 @@ impl App {
         let ruled_before = policies.runtime();
         reload::start(&policies, &config.policies, &clock, config.queue.drain).await?;
         let (queue, signals) = Queue::open(store.clone(), clock.clone()).await?;
-        let mut gate = open_gate(&*usages, &clock).await?;
         // What the file has changed since the last process counts as an edit.
-        for policy in ruled_before.policies() {
-            gate.set(&policy.id, Rules::from(policy), clock.now());
-        }
+        let gate = open_gate(&*usages, &ruled_before, &clock).await?;
         let (service, dispatch) = Service::new(Parts {
             queue: queue.clone(),
             signals,
@@ -130,7 +127,7 @@ impl App {
 }
 
 /// The limits, with what earlier processes consumed.
-async fn open_gate(usages: &dyn UsageStore, clock: &Clock) -> Result<Gate, AppError> {
+async fn open_gate(usages: &dyn UsageStore, ruled_before: &Runtime, clock: &Clock) -> Result<Gate, AppError> {
     let UsageFound { usages, orderly, damaged, complete_from } = usages.open(clock.now()).await?;
     if damaged > 0 {
         warn!(damaged, "parts of the record of what the limits consumed cannot be read");
@@ -144,7 +141,8 @@ async fn open_gate(usages: &dyn UsageStore, clock: &Clock) -> Result<Gate, AppEr
         let Usage { limit, count, at, over_at } = usage;
         (limit, Consumed { count, at, over_at })
     });
-    Ok(Gate::after(blind, opened_at, on_record))
+    let knew = ruled_before.policies().map(|policy| (policy.id.clone(), Rules::from(policy)));
+    Ok(Gate::after(blind, opened_at, on_record, knew))
 }
 
 async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, AppError> {

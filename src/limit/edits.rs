@@ -4,8 +4,8 @@
 //! windows: they count as if something had started at the policy's *floor*.
 //!
 //! For windows whose starts are put on record a *mark* is on record, too, and before them: "from this floor on, starts are on
-//! record for windows of this length". The last mark of a policy counts. After a disorderly end a window that finds no
-//! mark, or one for a shorter length, is silent from the start of the process.
+//! record for windows of this length". The last mark of a policy counts. After a disorderly end the window of a policy
+//! that the process before knew and that finds no mark, or one for a shorter length, is silent from the start.
 //!
 //! Must not know: how limits count.
 
@@ -86,9 +86,9 @@ impl Edits {
         self.floors.get(policy).copied().unwrap_or_default()
     }
 
-    /// A policy is there for the first time in this process, at `opened_at`, with windows of up to `reach`. `orderly`: the
-    /// earlier process forgot nothing.
-    pub(super) fn first(&mut self, policy: &PolicyId, reach: Duration, orderly: bool, opened_at: Timestamp) {
+    /// The process before this one, which began at `opened_at`, had a policy with windows of up to `reach`. `orderly`: it
+    /// forgot nothing.
+    pub(super) fn knew(&mut self, policy: &PolicyId, reach: Duration, orderly: bool, opened_at: Timestamp) {
         let found = self.found.remove(policy);
         let floor = match found {
             Some(mark) if mark.reach >= reach => mark.floor,

@@ -77,8 +77,6 @@ enum Obstacle {
 #[derive(Debug)]
 pub struct Gate {
     pub(super) blind: Blind,
-    /// The earlier process forgot nothing.
-    is_orderly: bool,
     pub(super) remembered: Remembered,
     pub(super) policies: HashMap<PolicyId, Rules>,
     pub(super) edits: Edits,
@@ -94,16 +92,18 @@ impl Gate {
     /// Without policies, and without a past.
     #[must_use]
     pub fn new() -> Self {
-        Self::after(Blind::default(), Timestamp::ZERO, std::iter::empty())
+        Self::after(Blind::default(), Timestamp::ZERO, [], [])
     }
 
-    /// After an earlier process, at `opened_at`: with what it left on record. Sliding windows stay silent for their
-    /// length from the moment before which nobody knows what was started under them.
+    /// After an earlier process, at `opened_at`: with what it left on record, and the policies that it `knew`, to be
+    /// brought in by [`Gate::set`] as they are now. Their sliding windows stay silent for their length from the moment
+    /// before which nobody knows what was started under them.
     #[must_use]
     pub fn after(
         blind: Blind,
         opened_at: Timestamp,
         on_record: impl IntoIterator<Item = (Box<str>, Consumed)>,
+        knew: impl IntoIterator<Item = (PolicyId, Rules)>,
     ) -> Self {
         let (mut remembered, mut edits) = (Remembered::default(), Edits::default());
         let is_orderly = blind.before == Timestamp::ZERO;
@@ -115,11 +115,14 @@ impl Gate {
                 remembered.add(name, consumed);
             }
         }
+        let policies: HashMap<PolicyId, Rules> = knew.into_iter().collect();
+        for (policy, rules) in &policies {
+            edits.knew(policy, rules.reach(), is_orderly, opened_at);
+        }
         Self {
             blind,
-            is_orderly,
             remembered,
-            policies: HashMap::new(),
+            policies,
             edits,
             opened_at,
             table: Table::default(),
@@ -137,16 +140,11 @@ impl Gate {
     /// is brought in, and begins anew for other label values.
     pub fn set(&mut self, policy: &PolicyId, rules: Rules, now: Timestamp) {
         let before = self.policies.get(policy);
-        let is_first = before.is_none() && !self.edits.came_back(policy);
-        let reaches_further = !is_first && before.is_none_or(|before| rules.reach_further_than(before));
+        let came_back = before.is_none() && self.edits.came_back(policy);
+        let reaches_further = came_back || before.is_some_and(|before| rules.reach_further_than(before));
         let ids: Vec<LimiterId> = self.table.of_policy(policy, None).collect();
-        if is_first {
-            self.edits.first(policy, rules.reach(), self.is_orderly, self.opened_at);
-        } else {
-            let floor =
-                if reaches_further { self.latest_start(policy, &ids) } else { self.edits.floor(policy) };
-            self.edits.rule(policy, rules.reach(), floor);
-        }
+        let floor = if reaches_further { self.latest_start(policy, &ids) } else { self.edits.floor(policy) };
+        self.edits.rule(policy, rules.reach(), floor);
         // What an earlier process started.
         let prior = if reaches_further { self.opened_at } else { Timestamp::ZERO };
         for limiter in ids {

@@ -43,6 +43,11 @@ fn rules(limits: &Limits, scope: &[&str]) -> Rules {
     Rules { limits: limits.clone(), family: Family::Wait, scope: Scope::new(scope).expect("a valid scope") }
 }
 
+/// A policy that the process before had.
+fn knew(name: &str, limits: &Limits) -> (PolicyId, Rules) {
+    (policy(name), rules(limits, &[]))
+}
+
 fn set(gate: &mut Gate, name: &str, limits: &Limits, now: Timestamp) {
     gate.set(&policy(name), rules(limits, &[]), now);
 }

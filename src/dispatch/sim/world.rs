@@ -16,7 +16,7 @@ use crate::dispatch::sim::check::{Allowed, Checker};
 use crate::dispatch::sim::store::ModelQueue;
 use crate::dispatch::{BreakerPolicy, Effect, Input, Options, Planner, Settled, Ticket};
 use crate::event::{Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef};
-use crate::limit::{Ask, Blind, Consumed, Gate};
+use crate::limit::{Ask, Blind, Consumed, Gate, Rules};
 use crate::policy::{Book, GenerationState, Limits, Origin, Period, Quota, Runtime, Spec, Window, testing};
 use crate::store::ReadLimit;
 
@@ -287,8 +287,9 @@ impl World {
         self.checker.crash();
         self.now = self.now + ms(self.rng.u64(1..500));
         let seed = self.rng.u64(..);
+        let knew = self.runtime.policies().map(|policy| (policy.id.clone(), Rules::from(policy)));
         let blind = Blind { before: self.now, on_record_before: Timestamp::ZERO };
-        let gate = Gate::after(blind, self.now, self.record.clone());
+        let gate = Gate::after(blind, self.now, self.record.clone(), knew);
         self.planner = planner(gate, &self.runtime, self.now, seed);
         for lane in std::mem::take(&mut self.queue.signals) {
             self.step(Input::LaneReady(lane))?;

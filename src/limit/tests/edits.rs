@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use super::{START, bind, lane_of, ms, paced, policy, rules, set, windowed};
+use super::{START, bind, knew, lane_of, ms, paced, policy, rules, set, windowed};
 use crate::clock::Timestamp;
 use crate::event::Lane;
 use crate::limit::{Ask, Binding, Blind, Consumed, Decision, Gate};
@@ -46,12 +46,16 @@ fn killed(record: &Record, limits: &Limits, at_ms: u64) -> (Gate, Binding) {
     let blind = Blind { before: ms(at_ms), on_record_before: Timestamp::ZERO };
     // The record lets go of what is over.
     let live = record.iter().filter(|(_, consumed)| consumed.over_at > ms(at_ms)).cloned();
-    next(Gate::after(blind, ms(at_ms), live), limits, at_ms)
+    next(Gate::after(blind, ms(at_ms), live, [knew("a", limits)]), limits, at_ms)
 }
 
 /// A process after an orderly end, at that moment.
 fn ended(gate: &mut Gate, limits: &Limits, at_ms: u64) -> (Gate, Binding) {
-    next(Gate::after(Blind::default(), ms(at_ms), gate.consumed(ms(at_ms))), limits, at_ms)
+    next(
+        Gate::after(Blind::default(), ms(at_ms), gate.consumed(ms(at_ms)), [knew("a", limits)]),
+        limits,
+        at_ms,
+    )
 }
 
 fn next(mut gate: Gate, limits: &Limits, at_ms: u64) -> (Gate, Binding) {
@@ -279,7 +283,7 @@ fn other_label_values_wait_over_an_orderly_end_too() {
     let former = gate.bind(&lane, START);
     assert_eq!(burst(&mut gate, &former, 0, 1, &mut record), 1);
     gate.set(&policy("a"), rules(&paced(5.0), &[]), ms(100));
-    let mut gate = Gate::after(Blind::default(), ms(200), gate.consumed(ms(200)));
+    let mut gate = Gate::after(Blind::default(), ms(200), gate.consumed(ms(200)), []);
     gate.set(&policy("a"), rules(&paced(5.0), &[]), ms(200));
     let now = gate.bind(&lane, ms(200));
     assert_eq!(burst(&mut gate, &now, 1_002, 9, &mut record), 0);

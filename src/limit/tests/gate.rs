@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{START, bind, decide, drain, gate_with, go, ms, paced, policy, set, windowed};
+use super::{START, bind, decide, drain, gate_with, go, knew, ms, paced, policy, set, windowed};
 use crate::clock::Timestamp;
 use crate::limit::{Binding, Blind, Consumed, Decision, Gate, Kind, STALE_AFTER, Stale};
 use crate::policy::Limits;
@@ -129,14 +129,17 @@ fn a_raised_pace_counts_what_was_started() {
 fn silence_lasts_for_the_window_of_each_limit() {
     let mark = Consumed { count: 1, at: Timestamp::ZERO, over_at: Timestamp::MAX };
     let blind = Blind { before: ms(0), on_record_before: Timestamp::ZERO };
-    let mut gate = Gate::after(blind, ms(0), [("mark recorded 60000".into(), mark)]);
+    let long = windowed(5, 60_000);
+    let knew = [knew("recorded", &long), knew("unmarked", &long)];
+    let mut gate = Gate::after(blind, ms(0), [("mark recorded 60000".into(), mark)], knew);
     set(&mut gate, "second", &paced(200.0), START);
     set(&mut gate, "short", &windowed(5, 100), START);
-    set(&mut gate, "recorded", &windowed(5, 60_000), START);
-    set(&mut gate, "unmarked", &windowed(5, 60_000), START);
+    set(&mut gate, "recorded", &long, START);
+    set(&mut gate, "unmarked", &long, START);
+    set(&mut gate, "new", &long, START);
     set(&mut gate, "slots", &slots(5), START);
     for (name, free_ms) in
-        [("second", 1000), ("short", 100), ("recorded", 0), ("unmarked", 60_000), ("slots", 0)]
+        [("second", 1000), ("short", 100), ("recorded", 0), ("unmarked", 60_000), ("new", 0), ("slots", 0)]
     {
         let lane = bind(&mut gate, &[name]);
         for tick in (0..free_ms).step_by(50) {

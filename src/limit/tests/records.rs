@@ -1,6 +1,6 @@
 //! Starts on record: nothing is forgotten over a kill, and little is forfeited.
 
-use super::{bind, decide, go, ms, paced, policy, rules, set, start, windowed};
+use super::{bind, decide, go, knew, ms, paced, policy, rules, set, start, windowed};
 use crate::clock::Timestamp;
 use crate::limit::{Ask, Blind, Consumed, Decision, Gate, Kind};
 use crate::policy::{Limits, Pace, Period, Quota};
@@ -20,7 +20,7 @@ fn process(record: &mut Record, limits: &Limits, now: Timestamp, most: usize) ->
     // The first one has nobody before it.
     let before = if record.is_empty() { Timestamp::ZERO } else { now };
     let blind = Blind { before, on_record_before: Timestamp::ZERO };
-    let mut gate = Gate::after(blind, now, record.clone());
+    let mut gate = Gate::after(blind, now, record.clone(), [knew("a", limits)]);
     set(&mut gate, "a", limits, now);
     let lane = bind(&mut gate, &["a"]);
     let mut started = 0;
@@ -93,7 +93,7 @@ fn an_orderly_end_forfeits_nothing_and_forgets_nothing() {
     let mut record = Record::new();
     for restart in 0..200 {
         let now = ms(restart * 10);
-        let mut gate = Gate::after(Blind::default(), now, record);
+        let mut gate = Gate::after(Blind::default(), now, record, []);
         set(&mut gate, "a", &quota(1000), now);
         set(&mut gate, "b", &windowed(100, 1000), now);
         let lanes = [bind(&mut gate, &["a"]), bind(&mut gate, &["b"])];
@@ -117,7 +117,7 @@ fn an_orderly_end_forfeits_nothing_and_forgets_nothing() {
 fn what_belongs_to_nobody_yet_is_kept_until_it_is_over() {
     let on_record = |gate: &mut Gate, at: Timestamp| gate.consumed(at).len();
     let consumed = Consumed { count: 5, at: ms(0), over_at: ms(10_000) };
-    let mut gate = Gate::after(Blind::default(), ms(0), [("window gone ".into(), consumed)]);
+    let mut gate = Gate::after(Blind::default(), ms(0), [("window gone ".into(), consumed)], []);
     assert_eq!(on_record(&mut gate, ms(9_999)), 1);
     assert_eq!(on_record(&mut gate, ms(10_000)), 0);
 }
@@ -125,7 +125,7 @@ fn what_belongs_to_nobody_yet_is_kept_until_it_is_over() {
 #[test]
 fn a_lost_record_silences_its_windows_once() {
     let blind = Blind { before: ms(0), on_record_before: ms(0) };
-    let mut gate = Gate::after(blind, ms(0), []);
+    let mut gate = Gate::after(blind, ms(0), [], []);
     set(&mut gate, "a", &windowed(5, 60_000), ms(0));
     let lane = bind(&mut gate, &["a"]);
     assert!(!start(&mut gate, &lane, ms(59_999)) && start(&mut gate, &lane, ms(60_000)));
@@ -174,7 +174,7 @@ fn a_window_that_an_edit_brings_in_reaches_back_over_a_kill() {
     let blind = Blind { before: ms(500), on_record_before: Timestamp::ZERO };
     let mark = Consumed { count: 1, at: Timestamp::ZERO, over_at: Timestamp::MAX };
     let edit = |first: &Limits| {
-        let mut gate = Gate::after(blind, ms(500), [("mark a 10000".into(), mark)]);
+        let mut gate = Gate::after(blind, ms(500), [("mark a 10000".into(), mark)], [knew("a", first)]);
         set(&mut gate, "a", first, ms(500));
         set(&mut gate, "a", &windowed(3, 10_000), ms(2_000));
         let lane = bind(&mut gate, &["a"]);
