@@ -122,5 +122,5 @@ async fn forecasts_come_true_and_the_doomed_are_refused_when_they_are_to_be() {
     let last =
         world.receiver.arrivals().iter().find(|a| a.number == Some(150)).map(|a| a.at_ns).expect("arrived");
     let error_s = (last as f64 / 1e9 - starts_at.timestamp_millis() as f64 / 1e3).abs();
-    assert!(error_s < 1.0, "three seconds ahead it was {error_s} s off");
+    assert!(error_s < 2.0, "three seconds ahead it was {error_s} s off");
 }
