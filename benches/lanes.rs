@@ -21,14 +21,13 @@ use futures_util::future::{BoxFuture, FutureExt};
 use serde_json::{Value, json};
 use tidegate::app::{App, Seams};
 use tidegate::clock::{Clock, Timestamp};
-use tidegate::config::{Config, File, Flag, Inputs};
 use tidegate::delivery::{Call, Deliver};
 use tidegate::event::{Outcome, PolicyId};
 use tidegate::policy::{
     Book, BookError, Family, Limits, Origin, Overlap, Pace, Policies, Scope, Spec, UrlPattern,
 };
 use tidegate::store::DocumentStore;
-use tidegate::store::embedded::{EmbeddedOptions, EmbeddedStore};
+use world::inside;
 
 const EVENTS: usize = 10_000;
 const PER_SECOND: f64 = 5000.0;
@@ -98,12 +97,8 @@ fn rules(many: bool) -> Vec<(&'static str, f64, Vec<&'static str>)> {
 
 async fn app(root: &Path, many: bool, starts: Arc<Mutex<Vec<(Timestamp, Timestamp)>>>) -> App {
     let clock = Clock::system();
-    let flag = |setting, value: &str| Flag { flag: "bench", setting, values: vec![value.to_owned()] };
-    let flags = vec![flag("listen.address", "127.0.0.1:0"), flag("egress.allow", "127.0.0.0/8")];
-    let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags };
-    let config = Config::load(&inputs).expect("a sound configuration").config;
-    let options = EmbeddedOptions { needed_bytes: 1 << 20, salt: 1, ..EmbeddedOptions::default() };
-    let store = EmbeddedStore::open(&root.join("data"), options, clock.clone()).expect("a store");
+    let config = inside::config(&[]);
+    let store = inside::store(root, &clock);
     let (documents, usages) = (Arc::new(store.documents()), Arc::new(store.usages()));
     put_in_force(documents.clone(), many, &clock).await;
     let deliver = Arc::new(Sink { clock: clock.clone(), starts });

@@ -6,12 +6,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tidegate::app::{App, Seams};
 use tidegate::clock::Clock;
-use tidegate::config::{Config, File, Flag, Inputs};
-use tidegate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
+use tidegate::delivery::{Call, Deliver, HttpDeliverer};
 use tidegate::event::Outcome;
-use tidegate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 
-use crate::world::{Api, Receiver, alone, eventually, window_peak};
+use crate::world::{Api, Receiver, alone, eventually, inside, window_peak};
 
 const EVENTS: u64 = 200_000;
 const PER_SECOND: u32 = 5000;
@@ -71,15 +69,9 @@ async fn a_backlog_leaves_in_order_and_within_every_sliding_second() {
 
 async fn app(root: &std::path::Path, starts: Arc<Mutex<Vec<(u64, u64)>>>) -> App {
     let clock = Clock::system();
-    let flag = |setting, value: &str| Flag { flag: "test", setting, values: vec![value.to_owned()] };
-    let flags = vec![flag("listen.address", "127.0.0.1:0"), flag("egress.allow", "127.0.0.0/8")];
-    let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags };
-    let config = Config::load(&inputs).expect("a sound configuration").config;
-    let options = EmbeddedOptions { needed_bytes: 1 << 20, salt: 1, ..EmbeddedOptions::default() };
-    let store = EmbeddedStore::open(&root.join("data"), options, clock.clone()).expect("a store");
-    let options =
-        DeliveryOptions { egress: EgressGuard::new(&config.egress.allow), ..DeliveryOptions::default() };
-    let inner = HttpDeliverer::new(options, clock.clone()).expect("a client");
+    let config = inside::config(&[]);
+    let store = inside::store(root, &clock);
+    let inner = inside::deliverer(&config, &clock);
     let (documents, usages) = (Arc::new(store.documents()), Arc::new(store.usages()));
     let deliver = Arc::new(Noted { inner, clock: clock.clone(), starts });
     App::over(&config, Seams { clock, store: Arc::new(store), documents, usages, deliver })

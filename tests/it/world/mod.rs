@@ -4,6 +4,7 @@
 //! and named when the test fails.
 
 pub(crate) mod file;
+pub(crate) mod inside;
 pub(crate) mod receiver;
 pub(crate) mod sender;
 pub(crate) mod server;

@@ -20,19 +20,17 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tidegate::app::{App, Seams, init_logging};
 use tidegate::clock::{Clock, Timestamp};
-use tidegate::config::{Config, File as ConfigFile, Flag, Inputs};
-use tidegate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
+use tidegate::delivery::{Call, Deliver, HttpDeliverer};
 use tidegate::event::{Outcome, PolicyId};
 use tidegate::policy::{
     Book, BookError, Family, Limits, Origin, Overlap, Pace, Pause, Period, Policies, Quota, Scope, Spec,
     UrlPattern, Window,
 };
 use tidegate::store::DocumentStore;
-use tidegate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::world::stamps::{STAMP_BYTES, Stamps, boot_ns};
-use crate::world::{Api, eventually};
+use crate::world::{Api, eventually, inside};
 
 /// Names the directory in which the child works; without it there is no child.
 const DIR: &str = "TIDEGATE_SENDER_DIR";
@@ -206,24 +204,16 @@ fn end_with_the_parent() {
 
 async fn app(dir: &Path, orders: &Orders) -> App {
     let clock = Clock::system();
-    let flag = |setting, value: &str| Flag { flag: "test", setting, values: vec![value.to_owned()] };
-    let flags = vec![
-        flag("listen.address", "127.0.0.1:0"),
-        flag("egress.allow", "127.0.0.0/8"),
-        flag("throttling.min", "1"),
-        flag("throttling.max", "1000000"),
-        flag("throttling.max_configs_per_org", "1000"),
-    ];
-    let inputs = Inputs { file: ConfigFile::Absent, environment: Vec::new(), flags };
-    let config = Config::load(&inputs).expect("a sound configuration").config;
+    let config = inside::config(&[
+        ("throttling.min", "1"),
+        ("throttling.max", "1000000"),
+        ("throttling.max_configs_per_org", "1000"),
+    ]);
     init_logging(&config).expect("a log");
-    let options = EmbeddedOptions { needed_bytes: 1 << 20, salt: 1, ..EmbeddedOptions::default() };
-    let store = EmbeddedStore::open(&dir.join("data"), options, clock.clone()).expect("a store");
+    let store = inside::store(dir, &clock);
     let (documents, usages) = (Arc::new(store.documents()), Arc::new(store.usages()));
     put_in_force(documents.clone(), orders, &clock).await;
-    let options =
-        DeliveryOptions { egress: EgressGuard::new(&config.egress.allow), ..DeliveryOptions::default() };
-    let inner = HttpDeliverer::new(options, clock.clone()).expect("a client");
+    let inner = inside::deliverer(&config, &clock);
     let stamps = OpenOptions::new().create(true).append(true).open(dir.join("stamps")).expect("a file");
     let deliver = Arc::new(Stamping { inner, stamps });
     App::over(&config, Seams { clock, store: Arc::new(store), documents, usages, deliver })

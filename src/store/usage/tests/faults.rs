@@ -16,12 +16,18 @@ fn numbered(number: u32) -> Usage {
     usage(&format!("limit {number}"), 1, 1_500, 9_000)
 }
 
-#[tokio::test]
-async fn calls_that_arrive_while_a_sync_runs_share_the_next_one() {
+/// An open record on a disk that can be held.
+async fn opened() -> (Embedded, Watched, UsageLog) {
     let subject = Embedded::new();
     let disk = Watched::default();
     let log = log_on(subject.dir.path(), disk.clone());
     log.open(NOW).await.expect("opens");
+    (subject, disk, log)
+}
+
+#[tokio::test]
+async fn calls_that_arrive_while_a_sync_runs_share_the_next_one() {
+    let (subject, disk, log) = opened().await;
     let before = disk.calls();
     disk.held.store(true, Ordering::SeqCst);
     let record = |number| {
@@ -48,10 +54,7 @@ async fn calls_that_arrive_while_a_sync_runs_share_the_next_one() {
 
 #[tokio::test]
 async fn a_caller_that_goes_away_changes_nothing() {
-    let subject = Embedded::new();
-    let disk = Watched::default();
-    let log = log_on(subject.dir.path(), disk.clone());
-    log.open(NOW).await.expect("opens");
+    let (subject, disk, log) = opened().await;
     disk.held.store(true, Ordering::SeqCst);
     assert!(log.record(vec![numbered(1)]).now_or_never().is_none(), "waits");
     assert!(log.record(vec![numbered(2)]).now_or_never().is_none(), "waits");
@@ -63,10 +66,7 @@ async fn a_caller_that_goes_away_changes_nothing() {
 
 #[tokio::test]
 async fn calls_that_wait_when_the_record_is_closed_are_told() {
-    let subject = Embedded::new();
-    let disk = Watched::default();
-    let log = log_on(subject.dir.path(), disk.clone());
-    log.open(NOW).await.expect("opens");
+    let (subject, disk, log) = opened().await;
     let before = disk.calls();
     disk.held.store(true, Ordering::SeqCst);
     let mut first = log.record(vec![numbered(1)]);

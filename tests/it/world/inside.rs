@@ -1,0 +1,35 @@
+//! tidegate's own parts for a test or a bench that runs the app in its own process: the real configuration, the
+//! real store and the real delivery on loopback.
+
+use std::path::Path;
+
+use tidegate::clock::Clock;
+use tidegate::config::{Config, File, Flag, Inputs};
+use tidegate::delivery::{DeliveryOptions, EgressGuard, HttpDeliverer};
+use tidegate::store::embedded::{EmbeddedOptions, EmbeddedStore};
+
+/// A free port and calls to loopback, and `more` settings.
+pub(crate) fn config(more: &[(&'static str, &str)]) -> Config {
+    let flag = |&(setting, value): &(&'static str, &str)| Flag {
+        flag: "test",
+        setting,
+        values: vec![value.to_owned()],
+    };
+    let loopback = [("listen.address", "127.0.0.1:0"), ("egress.allow", "127.0.0.0/8")];
+    let flags = loopback.iter().chain(more).map(flag).collect();
+    let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags };
+    Config::load(&inputs).expect("a sound configuration").config
+}
+
+/// The embedded store under `root`.
+pub(crate) fn store(root: &Path, clock: &Clock) -> EmbeddedStore {
+    let options = EmbeddedOptions { needed_bytes: 1 << 20, salt: 1, ..EmbeddedOptions::default() };
+    EmbeddedStore::open(&root.join("data"), options, clock.clone()).expect("a store")
+}
+
+/// The real delivery, as far as `config` lets it go.
+pub(crate) fn deliverer(config: &Config, clock: &Clock) -> HttpDeliverer {
+    let egress = EgressGuard::new(&config.egress.allow);
+    HttpDeliverer::new(DeliveryOptions { egress, ..DeliveryOptions::default() }, clock.clone())
+        .expect("a client")
+}
