@@ -76,7 +76,12 @@ pub(super) struct Limiter {
     pub(super) promised: u32,
     /// The latest moment at which something may have started under it.
     last_start: Timestamp,
+    /// How many times its limits were applied: tells the claims of one ring from those of the next.
+    applied: u64,
 }
+
+/// Far more than one ring ever claims.
+const CLAIMS_MAX: u64 = 1 << 40;
 
 impl Limiter {
     /// Without limits; nothing shares a sliding window with `last_start`.
@@ -92,6 +97,7 @@ impl Limiter {
             slots: Slots::unlimited(),
             promised: 0,
             last_start,
+            applied: 0,
         }
     }
 
@@ -108,7 +114,8 @@ impl Limiter {
         self.family = family;
         self.slots.set(Some(Slots::default_for(limits.slots, limits.pace)));
         let spread = family == Family::Wait;
-        let number = now.as_nanos();
+        self.applied += 1;
+        let number = self.applied * CLAIMS_MAX;
         let last_start = |window| {
             self.last_start.max(if is_recorded(window) { blind.on_record_before } else { blind.before })
         };

@@ -2,8 +2,9 @@
 //! values.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
-use super::{START, bind, knew, lane_of, ms, paced, policy, rules, set, windowed};
+use super::{START, bind, gate_with, go, knew, lane_of, ms, paced, policy, rules, set, windowed};
 use crate::clock::Timestamp;
 use crate::event::Lane;
 use crate::limit::{Ask, Binding, Blind, Consumed, Decision, Gate};
@@ -288,4 +289,19 @@ fn other_label_values_wait_over_an_orderly_end_too() {
     let now = gate.bind(&lane, ms(200));
     assert_eq!(burst(&mut gate, &now, 1_002, 9, &mut record), 0);
     assert!(burst(&mut gate, &now, 1_003, 9, &mut record) > 0);
+}
+
+#[test]
+fn what_was_granted_before_two_edits_at_one_moment_frees_nothing_after_them() {
+    let one = windowed(1, 100);
+    let (mut gate, lane) = gate_with(&one);
+    let old = go(&mut gate, &lane, START).expect("empty");
+    set(&mut gate, "a", &paced(1000.0), START);
+    set(&mut gate, "a", &one, START);
+    let later = START + Duration::from_millis(500);
+    let new = go(&mut gate, &lane, later).expect("the first has left");
+    let _ = gate.put_back(old);
+    assert!(go(&mut gate, &lane, later).is_none(), "the new one still counts");
+    let _ = gate.put_back(new);
+    assert!(go(&mut gate, &lane, later).is_some());
 }
