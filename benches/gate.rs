@@ -67,7 +67,7 @@ fn row(present: usize, bound: usize, (granted, refused): (f64, f64)) {
 /// Policies `p0`, `p1`, ... of the same pace.
 fn policies(gate: &mut Gate, count: usize, scope: &[&str]) -> anyhow::Result<Vec<PolicyId>> {
     let limits = Limits { pace: Some(Pace::per_second(PACE)?), ..Limits::default() };
-    let rules = Rules { limits, family: Family::Wait, scope: Scope::new(scope)? };
+    let rules = Rules::new(limits, Family::Wait, Scope::new(scope)?);
     let ids: Vec<PolicyId> =
         (0..count).map(|number| PolicyId::parse(&format!("p{number}"))).collect::<Result<_, _>>()?;
     ids.iter().for_each(|id| gate.set(id, rules.clone(), BEGIN));
@@ -78,7 +78,7 @@ fn policies(gate: &mut Gate, count: usize, scope: &[&str]) -> anyhow::Result<Vec
 fn scoped(gate: &mut Gate) -> anyhow::Result<PolicyId> {
     let limits = Limits { pace: Some(Pace::per_second(PACE)?), ..Limits::default() };
     let id = PolicyId::parse("scoped")?;
-    gate.set(&id, Rules { limits, family: Family::Wait, scope: Scope::new(&["key"])? }, BEGIN);
+    gate.set(&id, Rules::new(limits, Family::Wait, Scope::new(&["key"])?), BEGIN);
     Ok(id)
 }
 

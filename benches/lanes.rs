@@ -23,9 +23,7 @@ use tidegate::app::{App, Seams};
 use tidegate::clock::{Clock, Timestamp};
 use tidegate::delivery::{Call, Deliver};
 use tidegate::event::{Outcome, PolicyId};
-use tidegate::policy::{
-    Book, BookError, Family, Limits, Origin, Overlap, Pace, Policies, Scope, Spec, UrlPattern,
-};
+use tidegate::policy::{Book, BookError, Clause, Limits, Origin, Pace, Policies, Scope, Spec, UrlPattern};
 use tidegate::store::DocumentStore;
 use world::inside;
 
@@ -120,15 +118,9 @@ async fn put_in_force(documents: Arc<dyn DocumentStore>, many: bool, clock: &Clo
 }
 
 fn spec(pace: f64, scope: &[&str]) -> Spec {
-    Spec {
-        pattern: UrlPattern::parse(URL).expect("a pattern"),
-        methods: Vec::new(),
-        labels: Vec::new(),
-        limits: Limits { pace: Some(Pace::per_second(pace).expect("a pace")), ..Limits::default() },
-        family: Family::Wait,
-        overlap: Overlap::All,
-        scope: Scope::new(scope).expect("a scope"),
-    }
+    let limits = Limits { pace: Some(Pace::per_second(pace).expect("a pace")), ..Limits::default() };
+    let clause = Clause::of(UrlPattern::parse(URL).expect("a pattern"));
+    Spec { scope: Scope::new(scope).expect("a scope"), ..Spec::new(vec![clause], limits) }
 }
 
 /// Of all threads of this process, in user and system mode.

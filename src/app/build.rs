@@ -17,7 +17,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
-use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts};
+use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts, Refusals};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
 use crate::manage::throttling::{self, Sandbox, SandboxKind, ThrottlingApi, ThrottlingOptions};
 use crate::ops::{self, Desk, Ops};
@@ -202,6 +202,10 @@ fn intake(
             Doomed::Refuse => ingest::Doomed::Refuse,
         },
         admission: Arc::new(dispatch.clone()),
+        refusals: Refusals {
+            tell: Arc::new(|_| None),
+            as_told: config.manage.refusals == crate::config::Refusals::Dialect,
+        },
         outlooks: outlooks.clone(),
         egress: egress(config),
         closing: closing.clone(),

@@ -67,16 +67,16 @@ impl Housekeeper {
         let mut rows: BTreeMap<String, PolicyGauges> = BTreeMap::new();
         for policy in self.policies.runtime().policies() {
             let row = row(&mut rows, policy.id.as_str());
-            row.permits_per_second = policy.limits.pace.map(|pace| pace.starts_per_second());
+            row.permits_per_second = policy.spec.limits.pace.map(|pace| pace.starts_per_second());
             row.limit_keys = Some(0);
             row.held = HoldReason::ALL.map(|reason| (reason.word(), 0)).into();
             let limits = [
-                policy.limits.pace.map(|_| Kind::Pace),
-                policy.limits.window.map(|_| Kind::Window),
-                policy.limits.quota.map(|_| Kind::Quota),
+                policy.spec.limits.pace.map(|_| Kind::Pace),
+                policy.spec.limits.window.map(|_| Kind::Window),
+                policy.spec.limits.quota.map(|_| Kind::Quota),
             ];
             row.window_peaks = limits.into_iter().flatten().map(|kind| (kind.word(), 0)).collect();
-            row.quota_remaining = policy.limits.quota.map(|quota| u64::from(quota.calls.get()));
+            row.quota_remaining = policy.spec.limits.quota.map(|quota| u64::from(quota.calls.get()));
         }
         for limiter in limiters {
             add_limiter(row(&mut rows, limiter.policy.as_str()), limiter);

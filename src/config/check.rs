@@ -16,7 +16,7 @@ use crate::config::layers::{Given, Layers};
 use crate::config::policies;
 use crate::config::{
     Breaker, Config, Delivery, Dispatch, Doomed, Egress, Listen, Log, LogFormat, Manage, Place, Problem,
-    Queue, Retry, Sandbox, Store, Throttling, Unmatched,
+    Queue, Refusals, Retry, Sandbox, Store, Throttling, Unmatched,
 };
 use crate::event::Labels;
 
@@ -215,11 +215,14 @@ impl Checker<'_> {
         let require_headers = self.flag("manage.require_headers");
         let reject_invalid = self.flag("manage.reject_invalid");
         let error_as_object = self.flag("manage.error_as_object");
+        let refusals =
+            self.word("manage.refusals", &[("uniform", Refusals::Uniform), ("dialect", Refusals::Dialect)]);
         let sandboxes = self.sandboxes();
         Some(Manage {
             require_headers: require_headers?,
             reject_invalid: reject_invalid?,
             error_as_object: error_as_object?,
+            refusals: refusals?,
             sandboxes: sandboxes?,
         })
     }

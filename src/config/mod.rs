@@ -184,8 +184,19 @@ pub struct Manage {
     pub reject_invalid: bool,
     /// Whether the throttling dialect's `error` is an object instead of JSON text.
     pub error_as_object: bool,
+    /// How calls over a dialect's limits are turned away.
+    pub refusals: Refusals,
     /// The sandboxes that exist; names and ids are unique.
     pub sandboxes: Vec<Sandbox>,
+}
+
+/// How calls over a dialect's limits are turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusals {
+    /// As problem documents.
+    Uniform,
+    /// As the system that the limit comes from would.
+    Dialect,
 }
 
 /// One sandbox.

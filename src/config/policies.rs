@@ -14,7 +14,7 @@ use crate::config::layers::{Block, Member, nearest};
 use crate::config::{Place, Problem};
 use crate::event::{Labels, PolicyId};
 use crate::policy::{
-    Family, LabelCondition, Limits, Overlap, Pace, Period, Quota, Scope, Spec, UrlPattern, Window,
+    Clause, Family, LabelCondition, Limits, Pace, Period, Quota, Scope, Spec, UrlPattern, Window,
 };
 
 const MEMBERS: &[&str] = &[
@@ -113,6 +113,7 @@ impl<'a> Reader<'a> {
             quota: self.quota(),
             slots: self.number("slots", 1..=i64::from(Limits::MAX_SLOTS)).and_then(count),
             timeout: self.timeout(),
+            closed: false,
         };
         let family = self.family();
         let scope = self.scope().unwrap_or_default();
@@ -124,7 +125,8 @@ impl<'a> Reader<'a> {
                           none; calls wait for slots all the same";
             self.wrong::<()>("family", detail.to_owned());
         }
-        let spec = Spec { pattern: pattern?, methods, labels, limits, family, overlap: Overlap::All, scope };
+        let clause = Clause { methods, labels, ..Clause::of(pattern?) };
+        let spec = Spec { family, scope, ..Spec::new(vec![clause], limits) };
         (self.problems.len() == before).then_some(spec)
     }
 

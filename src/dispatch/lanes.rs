@@ -144,7 +144,7 @@ impl Ruled {
         let mut ruled = Self { fate: Fate::Live, timeout: None, paused: None };
         for part in lane.policies() {
             let policy = runtime.get(&part.policy);
-            let limit = policy.and_then(|policy| policy.limits.timeout);
+            let limit = policy.and_then(|policy| policy.spec.limits.timeout);
             ruled.timeout = ruled.timeout.into_iter().chain(limit).min();
             if let Some(pause) = policy.and_then(|policy| policy.pause.as_ref()) {
                 // No end is the latest end.

@@ -105,7 +105,9 @@ impl Planner {
                 }
                 Decision::Refuse(blocker) => {
                     self.ahead.gave(1, weight(&entry));
-                    let reason = format!("over_{}", blocker.kind.word());
+                    let policy = self.gate.whose(blocker.limiter).and_then(|(id, _)| self.runtime.get(id));
+                    let wording = policy.and_then(|policy| policy.spec.wording.as_ref());
+                    let reason = blocker.kind.code(wording).to_owned();
                     let attempts = entry.attempts;
                     effects.push(settled(entry, lane.lane.clone(), Settlement::Dead { reason, attempts }));
                     self.redeem(turn.lane, usize::from(promised));

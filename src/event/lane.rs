@@ -250,13 +250,25 @@ impl Lane {
     /// Labels that the lane does not have are left out.
     #[must_use]
     pub fn scope_key(&self, names: &[Box<str>]) -> Box<str> {
-        let mut key = String::new();
-        for (name, value) in self.labels().filter(|(name, _)| names.iter().any(|picked| **picked == **name)) {
-            let joint = if key.is_empty() { "" } else { ";" };
-            let _ = write!(key, "{joint}{name}={value}");
-        }
-        key.into()
+        joined(self.labels().filter(|(name, _)| names.iter().any(|picked| **picked == **name)))
     }
+
+    /// The key that [`Lane::scope_key`] makes of these labels with these values, in the order of the labels' names.
+    #[must_use]
+    pub fn key_of_scope<'a>(pairs: impl Iterator<Item = (&'a Box<str>, &'a Box<str>)>) -> Box<str> {
+        let encoded: Vec<(&str, Box<str>)> = pairs.map(|(name, value)| (&**name, encode(value))).collect();
+        joined(encoded.iter().map(|(name, value)| (*name, &**value)))
+    }
+}
+
+fn joined<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Box<str> {
+    let mut key = String::new();
+    for (name, value) in labels {
+        let joint = if key.is_empty() { "" } else { ";" };
+        // Writing to a text never fails.
+        let _ = write!(key, "{joint}{name}={value}");
+    }
+    key.into()
 }
 
 /// The value of a label as it stands in a key: without the characters that have a meaning there.

@@ -86,6 +86,20 @@ impl CanonicalUrl {
         &self.0
     }
 
+    /// The path, from its first `/` on.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.as_url().path()
+    }
+
+    /// Host and port, `host:443` also where the scheme implies the port.
+    #[must_use]
+    pub fn host_and_port(&self) -> String {
+        let url = self.as_url();
+        // Canonical urls have a host and, as http or https, a port.
+        format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
+    }
+
     /// The address, when the host is one: every spelling of it (`127.1`, `0x7f.1`, `[::1]`) has been read.
     #[must_use]
     pub fn ip_literal(&self) -> Option<IpAddr> {

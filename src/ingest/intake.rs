@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Event, EventId, Lane, LaneError};
 use crate::ingest::decode::{Decoded, Decoder, Defaults};
-use crate::ingest::prospects::{Admission, Doomed, Prospects, doomed};
+use crate::ingest::prospects::{Admission, Doomed, Prospects, Refusals, doomed};
 use crate::limit::{Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
 use crate::problem::Problem;
@@ -54,6 +54,8 @@ pub struct IntakeParts {
     pub egress: EgressCheck,
     /// Tries calls that only refusing policies govern.
     pub admission: Arc<dyn Admission>,
+    /// How they are told that there is no room.
+    pub refusals: Refusals,
     /// What forecasts are made from.
     pub outlooks: Arc<ArcSwap<Outlooks>>,
     /// Cancelled when no more events are taken.
@@ -116,6 +118,10 @@ impl Intake {
 
     pub(super) fn clock(&self) -> &Clock {
         &self.0.parts.clock
+    }
+
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.0.parts.refusals
     }
 
     pub(super) fn admission(&self) -> &dyn Admission {

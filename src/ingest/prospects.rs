@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::event::{Event, Lane, LaneKey, PolicyId};
 use crate::limit::{Forecast, Kind, LaneOutlook, Outlooks};
 use crate::policy::Runtime;
-use crate::problem::Problem;
+use crate::problem::{Problem, Refused, Tell};
 use crate::queue::Queue;
 
 /// What becomes of an event that would outlive its time before its start.
@@ -93,21 +93,46 @@ pub(super) fn doomed(forecast: Forecast, expires_at: Timestamp) -> Problem {
         .retry_after(seconds)
 }
 
-/// The event is over a limit of a policy that turns calls away.
-pub(super) fn over_limit(over: &OverLimit, now: Timestamp) -> Problem {
-    let code = match over.kind {
-        Kind::Pace => "over_pace",
-        Kind::Window => "over_window",
-        Kind::Quota => "over_quota",
-        Kind::Slots => "over_slots",
-    };
-    let (policy, kind, free_at) = (&over.policy, over.kind.word(), over.free_at);
-    let detail = format!(
-        "the {kind} of policy {policy} has no room before {free_at}, and the policy turns calls away; this call was not \
-         taken in"
-    );
-    let seconds = free_at.since(now).as_secs_f64().ceil().max(1.0);
-    // Far below what a number of seconds can hold: the longest period is a month.
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, code, "The call is over a limit", detail)
-        .retry_after(seconds as u64)
+/// In whose words calls are turned away.
+#[derive(Clone)]
+pub struct Refusals {
+    /// Speaks for the systems that limits come from.
+    pub tell: Tell,
+    /// Whether single calls get the very answer of that system.
+    pub as_told: bool,
+}
+
+impl Refusals {
+    /// The event is over a limit of a policy that turns calls away.
+    pub(super) fn over_limit(&self, over: &OverLimit, runtime: &Runtime, now: Timestamp) -> Problem {
+        let OverLimit { policy: id, kind, free_at } = over;
+        // Far below what a number of seconds can hold: the longest period is a month.
+        let seconds =
+            (*free_at < Timestamp::MAX).then(|| free_at.since(now).as_secs_f64().ceil().max(1.0) as u64);
+        let detail = match seconds {
+            Some(_) => format!(
+                "the {} of policy {id} has no room before {free_at}, and the policy turns calls away; this call was \
+                 not taken in",
+                kind.word()
+            ),
+            None => format!("policy {id} lets no such call through; this call was not taken in"),
+        };
+        let policy = runtime.get(id);
+        let wording = policy.and_then(|policy| policy.spec.wording.as_ref());
+        let told = policy.zip(wording).and_then(|(policy, wording)| {
+            let (code, subject) = (kind.code(Some(wording)), &*wording.subject);
+            let origin = policy.origin.as_str();
+            (self.tell)(&Refused { origin, code, subject, retry_after_seconds: seconds })
+        });
+        let code = told.as_ref().map_or(kind.own_code(), |told| told.code);
+        let detail = told.as_ref().map_or(detail, |told| told.message.clone());
+        let mut problem =
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, code, "The call is over a limit", detail);
+        problem.retry_after_seconds = seconds;
+        if let Some(told) = told {
+            problem.headers = told.headers.clone();
+            problem.instead = self.as_told.then(|| Box::new(told));
+        }
+        problem
+    }
 }

@@ -4,7 +4,6 @@
 
 use crate::event::{Lane, LaneKey};
 use crate::ingest::intake::{Intake, Verdict, shutting_down};
-use crate::ingest::prospects::over_limit;
 use crate::policy::Runtime;
 use crate::queue::Accept;
 
@@ -41,7 +40,7 @@ impl Intake {
                     kept_places.push(place);
                     return true;
                 }
-                Some(Err(over)) => over_limit(&over, now),
+                Some(Err(over)) => self.refusals().over_limit(&over, runtime, now),
                 // Nobody keeps the limits any more.
                 None => shutting_down(),
             };

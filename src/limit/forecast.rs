@@ -132,7 +132,8 @@ impl Outlooks {
     /// Learns of a lane with so many calls that wait for their turn.
     pub fn add_lane(&mut self, lane: &Lane, waiting: u64, runtime: &Runtime) {
         for part in lane.policies() {
-            let scope = runtime.get(&part.policy).map(|policy| policy.scope.labels()).unwrap_or_default();
+            let scope =
+                runtime.get(&part.policy).map(|policy| policy.spec.scope.labels()).unwrap_or_default();
             let shared = self.shared(&part.policy, &lane.scope_key(scope));
             shared.waiting += waiting;
             shared.lanes += 1;
@@ -154,11 +155,11 @@ impl Outlooks {
                 let longest = |until: &Option<Timestamp>| until.unwrap_or(Timestamp::MAX);
                 held = held.into_iter().chain([pause.until]).max_by_key(longest);
             }
-            let key = lane.scope_key(policy.scope.labels());
+            let key = lane.scope_key(policy.spec.scope.labels());
             let shared = self.limiters.get(&policy.id).and_then(|keys| keys.get(&key));
             let (lanes, waiting) = shared.map_or((1, 0), |shared| (shared.lanes.max(1), shared.waiting));
             let known = shared.map(|shared| &shared.limits).filter(|limits| !limits.is_empty());
-            let of_policy = known.cloned().unwrap_or_else(|| LimitOutlook::fresh(&policy.limits, now));
+            let of_policy = known.cloned().unwrap_or_else(|| LimitOutlook::fresh(&policy.spec.limits, now));
             limits.extend(of_policy.into_iter().map(|limit| Share { limit, lanes, waiting }));
         }
         LaneOutlook { held, limits, now }

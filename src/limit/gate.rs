@@ -181,13 +181,19 @@ impl Gate {
         self.forget_idle(now);
         let mut ids: Vec<LimiterId> = Vec::with_capacity(lane.policies().len());
         for part in lane.policies() {
-            let scope = self.policies.get(&part.policy).map(|rules| rules.scope.labels()).unwrap_or_default();
-            let key = lane.scope_key(scope);
-            let id = match self.table.find(&part.policy, &key) {
-                Some(id) => id,
-                None => self.make(&part.policy, key, now),
-            };
+            let rules = self.policies.get(&part.policy);
+            let key = lane.scope_key(rules.map(|rules| rules.scope.labels()).unwrap_or_default());
+            let counts_on = rules.and_then(|rules| rules.counts_on.clone());
+            let id = self.find_or_make(&part.policy, &key, now);
             ids.push(id);
+            if let Some(policy) = counts_on {
+                // What is bounded has to be counted, whether or not that policy governs the lane.
+                let counter = self.find_or_make(&policy, &key, now);
+                ids.push(counter);
+                if let Some(ceiling) = self.table.get_mut(id).and_then(|limiter| limiter.ceiling.as_mut()) {
+                    ceiling.counter = Some(counter);
+                }
+            }
         }
         ids.sort_unstable();
         ids.dedup();
@@ -234,7 +240,7 @@ impl Gate {
             if !limiter.has_slot() {
                 return Some(Obstacle::NoSlot(Blocker { limiter: *id, kind: Kind::Slots }));
             }
-            refuses |= limiter.active && limiter.family == Family::Refuse;
+            refuses |= limiter.turns_away();
             let Err(refused) = limiter.check(now) else { continue };
             let blocker = Blocker { limiter: *id, kind: refused.kind };
             match (refused.ready, &worst) {
@@ -359,8 +365,11 @@ impl Gate {
         Decision::Go(permit)
     }
 
-    fn make(&mut self, policy: &PolicyId, key: Box<str>, now: Timestamp) -> LimiterId {
-        let id = self.table.insert(Limiter::new(policy.clone(), key, Timestamp::ZERO));
+    fn find_or_make(&mut self, policy: &PolicyId, key: &str, now: Timestamp) -> LimiterId {
+        if let Some(id) = self.table.find(policy, key) {
+            return id;
+        }
+        let id = self.table.insert(Limiter::new(policy.clone(), key.into(), Timestamp::ZERO));
         if let Some(rules) = self.policies.get(policy).cloned() {
             self.apply(id, &rules, self.edits.floor(policy), now);
         }
@@ -369,7 +378,10 @@ impl Gate {
 
     /// What was used of a quota that is taken away counts again when one comes back.
     fn stash_quota(&mut self, id: LimiterId, next: &Rules, now: Timestamp) {
-        let Some(limiter) = self.table.get_mut(id).filter(|_| next.limits.quota.is_none()) else { return };
+        let Some(limiter) = self.table.get_mut(id) else { return };
+        if next.counts_on.is_none() && next.of_key(&limiter.key).quota.is_some() {
+            return;
+        }
         let (policy, key, remembered) = (limiter.policy.clone(), limiter.key.clone(), &mut self.remembered);
         limiter.consumed(now, |kind, consumed| {
             if kind == Kind::Quota {
@@ -385,7 +397,7 @@ impl Gate {
         let Blind { before, on_record_before } = self.blind;
         let blind = Blind { before: before.max(floor), on_record_before: on_record_before.max(floor) };
         let had = limiter.kinds();
-        if let Some(used) = limiter.apply(&rules.limits, rules.family, now, blind) {
+        if let Some(used) = limiter.apply(rules, now, blind) {
             self.asks.push(Ask::note(record::name(&limiter.policy, &limiter.key, Kind::Quota), used));
         }
         let (kinds, has) = ([Kind::Pace, Kind::Window, Kind::Quota], limiter.kinds());

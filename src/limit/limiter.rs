@@ -7,15 +7,17 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::STALE_AFTER;
+use crate::limit::ceiling::Ceiling;
 use crate::limit::forecast::LimitOutlook;
 use crate::limit::gate::Blind;
 use crate::limit::pace::{PaceHold, PaceLimit};
 use crate::limit::quota::QuotaLimit;
 use crate::limit::record::Consumed;
+use crate::limit::rules::Rules;
 use crate::limit::sliding::{Sliding, SlidingHold, is_recorded};
 use crate::limit::slots::Slots;
 use crate::limit::tokens::{Portion, Ready};
-use crate::policy::{Family, Limits};
+use crate::policy::{Family, Limits, Wording};
 
 /// The kinds of limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +30,8 @@ pub enum Kind {
     Quota,
     /// Calls in flight.
     Slots,
+    /// Nothing at all.
+    Closed,
 }
 
 impl Kind {
@@ -39,6 +43,30 @@ impl Kind {
             Self::Window => "window",
             Self::Quota => "quota",
             Self::Slots => "slots",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// The code of a refusal: that of the system which the policy comes from, or tidegate's own.
+    #[must_use]
+    pub fn code(self, wording: Option<&Wording>) -> &str {
+        match (self, wording) {
+            (Self::Pace | Self::Window, Some(wording)) => &wording.per_window,
+            (Self::Quota, Some(wording)) => &wording.per_quota,
+            (Self::Closed, Some(wording)) => &wording.closed,
+            (kind, _) => kind.own_code(),
+        }
+    }
+
+    /// tidegate's own code of a refusal.
+    #[must_use]
+    pub const fn own_code(self) -> &'static str {
+        match self {
+            Self::Pace => "over_pace",
+            Self::Window => "over_window",
+            Self::Quota => "over_quota",
+            Self::Slots => "over_slots",
+            Self::Closed => "closed",
         }
     }
 }
@@ -68,6 +96,12 @@ pub(super) struct Limiter {
     /// Whether the policy is present; else it only remembers what was consumed.
     pub(super) active: bool,
     pub(super) family: Family,
+    /// In which order it is asked.
+    pub(super) rank: u8,
+    /// Nothing may start.
+    pub(super) closed: bool,
+    /// What it allows of what another one counts.
+    pub(super) ceiling: Option<Ceiling>,
     pub(super) pace: Option<Box<PaceLimit>>,
     pub(super) window: Option<Box<Sliding>>,
     pub(super) quota: Option<Box<QuotaLimit>>,
@@ -91,6 +125,9 @@ impl Limiter {
             key,
             active: false,
             family: Family::Wait,
+            rank: 0,
+            closed: false,
+            ceiling: None,
             pace: None,
             window: None,
             quota: None,
@@ -103,17 +140,16 @@ impl Limiter {
 
     /// Limits this from now on. Nobody knows what was started before `blind`. What was consumed, granted and is in
     /// flight keeps counting; there is never a fresh burst. Returns what a quota has to put on record for that.
-    pub(super) fn apply(
-        &mut self,
-        limits: &Limits,
-        family: Family,
-        now: Timestamp,
-        blind: Blind,
-    ) -> Option<Consumed> {
+    pub(super) fn apply(&mut self, rules: &Rules, now: Timestamp, blind: Blind) -> Option<Consumed> {
+        let limits = rules.of_key(&self.key);
         self.active = true;
-        self.family = family;
+        (self.family, self.rank, self.closed) = (rules.family, rules.rank, limits.closed);
         self.slots.set(Some(Slots::default_for(limits.slots, limits.pace)));
-        let spread = family == Family::Wait;
+        let counter = self.ceiling.as_ref().and_then(|ceiling| ceiling.counter);
+        self.ceiling = rules.counts_on.is_some().then(|| Ceiling::new(limits, counter));
+        let uncounted = Limits::default();
+        let limits = if self.ceiling.is_some() { &uncounted } else { limits };
+        let spread = self.family == Family::Wait;
         self.applied += 1;
         let number = self.applied * CLAIMS_MAX;
         let last_start = |window| {
@@ -162,13 +198,18 @@ impl Limiter {
                     limit.restore(consumed.count, consumed.over_at);
                 }
             }
-            Kind::Slots => {}
+            Kind::Slots | Kind::Closed => {}
         }
     }
 
     /// Whether one more may be in flight.
     pub(super) fn has_slot(&self) -> bool {
         !self.active || self.slots.has_room()
+    }
+
+    /// Whether calls without room are turned away.
+    pub(super) fn turns_away(&self) -> bool {
+        self.active && (self.closed || self.family == Family::Refuse)
     }
 
     /// Whether a start is possible at `now`, slots aside; `Err` names the limit that says no, the last to have room.
@@ -193,6 +234,9 @@ impl Limiter {
 
     /// Of a refusing limiter: how many more starts its limits allow at `now`, and which of them is the narrowest.
     pub(super) fn room(&mut self, now: Timestamp) -> (u32, Kind) {
+        if self.closed {
+            return (0, Kind::Closed);
+        }
         let pace =
             self.pace.as_mut().map(|limit| &mut limit.sliding).map(|limit| (Kind::Pace, room(limit, now)));
         let window = self.window.as_mut().map(|limit| (Kind::Window, room(limit, now)));
@@ -300,7 +344,7 @@ impl Limiter {
                     limit.answered(portion, is_recorded, now);
                 }
             }
-            Kind::Slots => {}
+            Kind::Slots | Kind::Closed => {}
         }
     }
 

@@ -7,6 +7,7 @@
 //!
 //! Must not know: entries, queues, sockets, where the record of starts is.
 
+mod ceiling;
 mod edits;
 mod few;
 mod figures;

@@ -118,6 +118,16 @@ impl Sliding {
         self.ring.used(now)
     }
 
+    /// When fewer than so many starts are in the window, if none is added.
+    pub(super) fn below_at(&mut self, calls: u32, now: Timestamp) -> Timestamp {
+        let (mut left, length) = (self.used(now), self.allowed().length());
+        let leaving = self.starts().find(|(count, _)| {
+            left = left.saturating_sub(*count);
+            left < calls
+        });
+        leaving.map_or(now, |(_, at)| at + length)
+    }
+
     /// The starts that still count.
     pub(super) fn starts(&self) -> impl Iterator<Item = (u32, Timestamp)> {
         self.ring.starts()

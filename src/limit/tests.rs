@@ -1,5 +1,6 @@
 //! The promises of the whole room, checked against a plain log of starts.
 
+mod ceilings;
 mod controls;
 mod edits;
 mod gate;
@@ -40,7 +41,7 @@ fn windowed(calls: i64, length_ms: i64) -> Limits {
 }
 
 fn rules(limits: &Limits, scope: &[&str]) -> Rules {
-    Rules { limits: limits.clone(), family: Family::Wait, scope: Scope::new(scope).expect("a valid scope") }
+    Rules::new(limits.clone(), Family::Wait, Scope::new(scope).expect("a valid scope"))
 }
 
 /// A policy that the process before had.

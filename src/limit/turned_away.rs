@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limit::gate::{Binding, Blocker, Gate};
+use crate::limit::limiter::Kind;
+use crate::limit::table::LimiterId;
 use crate::limit::tokens::Ready;
-use crate::policy::Family;
 
 /// When to come again for a start that others have been promised: they go within moments.
 const SOON: Duration = Duration::from_secs(1);
@@ -22,19 +23,13 @@ impl Gate {
     /// # Errors
     /// The blocker; nothing is promised then.
     pub fn promise(&mut self, lane: &Binding, now: Timestamp) -> Result<(), (Blocker, Timestamp)> {
-        for id in lane.limiters() {
-            let Some(limiter) = self.table.get_mut(*id).filter(|limiter| limiter.active) else { continue };
-            let (room, kind) = limiter.room(now);
-            if room <= limiter.promised {
-                let free_at = match limiter.check(now).map_err(|refused| refused.ready) {
-                    Err(Ready::At(at)) => at,
-                    _ => now + SOON,
-                };
-                return Err((Blocker { limiter: *id, kind }, free_at));
+        match self.first_without_room(lane, 0, now) {
+            Some(blocker) => Err((blocker, self.free_at(blocker, now))),
+            None => {
+                self.owe(lane, 1);
+                Ok(())
             }
         }
-        self.owe(lane, 1);
-        Ok(())
     }
 
     /// So many calls were promised a start, whatever the room.
@@ -57,12 +52,54 @@ impl Gate {
 
     /// Which refusing limit of a lane has no room.
     pub(super) fn refusal(&mut self, lane: &Binding, promised: bool, now: Timestamp) -> Option<Blocker> {
-        lane.limiters().iter().find_map(|id| {
-            let limiter = self.table.get_mut(*id)?;
-            let (room, kind) =
-                Some(limiter.room(now)).filter(|_| limiter.active && limiter.family == Family::Refuse)?;
-            let owed = limiter.promised.saturating_sub(u32::from(promised));
-            (room <= owed).then_some(Blocker { limiter: *id, kind })
-        })
+        self.first_without_room(lane, u32::from(promised), now)
+    }
+
+    /// The first limiter, in the order in which they are asked, that has no room beyond what others were promised: all
+    /// promises but `own`.
+    fn first_without_room(&mut self, lane: &Binding, own: u32, now: Timestamp) -> Option<Blocker> {
+        let mut first: Option<((bool, u8), Blocker)> = None;
+        for id in lane.limiters() {
+            let Some(limiter) = self.table.get(*id).filter(|limiter| limiter.turns_away()) else { continue };
+            let place = (!limiter.closed, limiter.rank);
+            if first.as_ref().is_some_and(|(before, _)| *before <= place) {
+                continue;
+            }
+            if let Some((0, kind)) = self.room(*id, own, now) {
+                first = Some((place, Blocker { limiter: *id, kind }));
+            }
+        }
+        first.map(|(_, blocker)| blocker)
+    }
+
+    /// How many more calls a limiter lets start, and which of its limits is the narrowest.
+    fn room(&mut self, id: LimiterId, own: u32, now: Timestamp) -> Option<(u32, Kind)> {
+        let limiter = self.table.get_mut(id)?;
+        let unpromised = |room: u32, promised: u32| room.saturating_sub(promised.saturating_sub(own));
+        let (room, kind) = limiter.room(now);
+        let here = (unpromised(room, limiter.promised), kind);
+        let Some(ceiling) = limiter.ceiling else { return Some(here) };
+        let there = ceiling.counter.and_then(|counter| self.table.get_mut(counter)).map(|counter| {
+            let (room, kind) = ceiling.room(counter, now);
+            (unpromised(room, counter.promised), kind)
+        });
+        there.into_iter().chain([here]).min_by_key(|(room, _)| *room)
+    }
+
+    /// When this limit may have room again; [`Timestamp::MAX`] when that is never.
+    fn free_at(&mut self, blocker: Blocker, now: Timestamp) -> Timestamp {
+        if blocker.kind == Kind::Closed {
+            return Timestamp::MAX;
+        }
+        let Some(limiter) = self.table.get_mut(blocker.limiter) else { return now + SOON };
+        let at = match (limiter.ceiling, limiter.check(now).map_err(|refused| refused.ready)) {
+            (None, Err(Ready::At(at))) => Some(at),
+            (None, _) => None,
+            (Some(ceiling), _) => {
+                let counter = ceiling.counter.and_then(|counter| self.table.get_mut(counter));
+                counter.and_then(|counter| ceiling.free_at(blocker.kind, counter, now))
+            }
+        };
+        at.filter(|at| *at > now).unwrap_or(now + SOON)
     }
 }

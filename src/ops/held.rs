@@ -101,6 +101,10 @@ impl HeldBy {
                 );
                 ("slots", None, text)
             }
+            Kind::Closed => {
+                let text = format!("Policy {policy} lets no such call through{of}.");
+                ("limit", Some(kind.word()), text)
+            }
             kind => {
                 let end = match until {
                     Some(until) => format!(" before {until}."),

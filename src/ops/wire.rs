@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::{Counter, LimiterFigures};
-use crate::policy::{Family, GenerationState, LabelCondition, Limits, Policy, Spec};
+use crate::policy::{Clause, Family, GenerationState, LabelCondition, Limits, Policy};
 
 /// A page of policies.
 #[derive(Serialize)]
@@ -24,9 +24,11 @@ pub(super) struct PolicyBody {
     id: String,
     origin: String,
     state: &'static str,
-    pattern: Option<String>,
-    methods: Option<Vec<String>>,
-    labels: Option<Vec<ConditionBody>>,
+    #[serde(flatten)]
+    governs: ClauseBody,
+    /// Further ways to fall under it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    or: Vec<ClauseBody>,
     scope: Option<Vec<String>>,
     family: Option<&'static str>,
     limits: Option<LimitsBody>,
@@ -38,6 +40,14 @@ pub(super) struct PolicyBody {
     pub(super) keys: Option<Vec<KeyBody>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) next_keys_cursor: Option<String>,
+}
+
+/// Which calls.
+#[derive(Serialize, Default)]
+struct ClauseBody {
+    pattern: Option<String>,
+    methods: Option<Vec<String>>,
+    labels: Option<Vec<ConditionBody>>,
 }
 
 #[derive(Serialize)]
@@ -54,6 +64,9 @@ struct LimitsBody {
     quota: Option<QuotaBody>,
     slots: Option<u32>,
     timeout_ms: Option<u64>,
+    /// Whether nothing may start at all.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    closed: bool,
 }
 
 #[derive(Serialize)]
@@ -157,14 +170,13 @@ impl PolicyBody {
             since: pause.since.to_string(),
             until: date(pause.until),
         });
-        let names = |spec: &Spec| spec.methods.iter().map(ToString::to_string).collect();
+        let mut clauses = spec.into_iter().flat_map(|spec| &spec.clauses).map(clause);
         Self {
             id: id.to_string(),
             origin: policy.origin().as_str().to_owned(),
             state,
-            pattern: spec.map(|spec| spec.pattern.as_str().to_owned()),
-            methods: spec.map(names),
-            labels: spec.map(|spec| spec.labels.iter().map(condition).collect()),
+            governs: clauses.next().unwrap_or_default(),
+            or: clauses.collect(),
             scope: spec.map(|spec| spec.scope.labels().iter().map(ToString::to_string).collect()),
             family: spec.map(|spec| match spec.family {
                 Family::Wait => "wait",
@@ -209,6 +221,14 @@ impl KeyBody {
     }
 }
 
+fn clause(clause: &Clause) -> ClauseBody {
+    ClauseBody {
+        pattern: Some(clause.pattern.as_str().to_owned()),
+        methods: Some(clause.methods.iter().map(ToString::to_string).collect()),
+        labels: Some(clause.labels.iter().map(condition).collect()),
+    }
+}
+
 fn condition(condition: &LabelCondition) -> ConditionBody {
     let LabelCondition { key, value, or_absent } = condition.clone();
     ConditionBody { key, value, or_absent }
@@ -224,6 +244,7 @@ fn limits(limits: &Limits) -> LimitsBody {
         quota: limits.quota.map(|quota| QuotaBody { calls: quota.calls.get(), per: quota.per.name() }),
         slots: limits.slots.map(std::num::NonZeroU32::get),
         timeout_ms: limits.timeout.map(millis),
+        closed: limits.closed,
     }
 }
 

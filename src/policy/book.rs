@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
+use crate::policy::elements::Elements;
 use crate::policy::{Lifecycle, Spec, TransitionError};
 
 /// Where a policy comes from: the dialect or file that authored it. Within one origin the most specific
@@ -126,6 +127,7 @@ pub enum BookError {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Book {
     pub(super) policies: BTreeMap<PolicyId, Policy>,
+    pub(super) elements: Elements,
     pub(super) next_order: u64,
 }
 

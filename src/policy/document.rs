@@ -1,34 +1,29 @@
-//! The stored form of the book: JSON, format 2, apart from the inner types so that either can change.
+//! The stored form of the book: JSON, format 3, apart from the inner types so that either can change.
 //!
 //! ```text
-//! { "format": 2, "next_order": n, "policies": [ { "id", "origin", "order", "record", "deleted": bool,
-//!     "ruling": { "pattern", "methods", "labels": [{ "key", "value", "or_absent" }], "pace",
-//!                 "window": { "calls", "length_ms" } | null, "quota": { "calls", "per" } | null, "slots",
-//!                 "timeout_ms", "family": "wait" | "refuse", "overlap": "most_specific" | "all",
-//!                 "scope": [label] } | null,
+//! { "format": 3, "next_order": n,
+//!   "policies": [ { "id", "origin", "order", "record", "deleted": bool, "ruling": spec | null,
 //!     "pause": { "reason", "since_ms", "until_ms" | null } | null,
 //!     "state": "created" | "updated" | "deployed", "before_deploy", "deployed": bool,
-//!     "generations": [{ "number", "draining_until_ms" | null }], "next_generation": n } ] }
+//!     "generations": [{ "number", "draining_until_ms" | null }], "next_generation": n } ],
+//!   "elements": [ { "origin", "kind", "id", "order", "record" } ] }
 //! ```
 //!
-//! Format 1 had no window, quota, overlap, scope and pause; it is read and written anew as format 2. A higher format
-//! is refused, never guessed at.
-
-use std::time::Duration;
+//! The form of a spec is in `document_spec`. Format 1 had no window, quota, overlap, scope and pause, format 2 one clause
+//! per policy and no elements; both are read and written anew as format 3. A higher format is refused, never guessed
+//! at.
 
 use bytes::Bytes;
-use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::policy::{
-    Book, Family, GenerationState, LabelCondition, Lifecycle, Limits, Origin, Overlap, Pace, Pause, Period,
-    Policy, PolicyError, Quota, Scope, Spec, State, UrlPattern, Window,
-};
+use crate::policy::document_spec::{SpecV3, decode_spec, encode_spec};
+use crate::policy::elements::{Element, ElementName};
+use crate::policy::{Book, GenerationState, Lifecycle, Origin, Pause, Policy, PolicyError, State};
 
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const OLDEST_FORMAT: u32 = 1;
 
 #[derive(Deserialize)]
@@ -37,10 +32,12 @@ struct Head {
 }
 
 #[derive(Serialize, Deserialize)]
-struct BookV1 {
+struct BookV3 {
     format: u32,
     next_order: u64,
     policies: Vec<PolicyV1>,
+    #[serde(default)]
+    elements: Vec<ElementV3>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,7 +47,7 @@ struct PolicyV1 {
     order: u64,
     record: Value,
     deleted: bool,
-    ruling: Option<SpecV1>,
+    ruling: Option<SpecV3>,
     #[serde(default)]
     pause: Option<PauseV2>,
     state: StateV1,
@@ -61,48 +58,10 @@ struct PolicyV1 {
 }
 
 #[derive(Serialize, Deserialize)]
-struct SpecV1 {
-    pattern: String,
-    methods: Vec<String>,
-    labels: Vec<LabelV1>,
-    pace: Option<f64>,
-    #[serde(default)]
-    window: Option<WindowV2>,
-    #[serde(default)]
-    quota: Option<QuotaV2>,
-    slots: Option<std::num::NonZeroU32>,
-    timeout_ms: Option<u64>,
-    family: FamilyV1,
-    #[serde(default)]
-    overlap: OverlapV2,
-    #[serde(default)]
-    scope: Vec<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WindowV2 {
-    calls: i64,
-    length_ms: i64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct QuotaV2 {
-    calls: i64,
-    per: String,
-}
-
-#[derive(Serialize, Deserialize)]
 struct PauseV2 {
     reason: String,
     since_ms: u64,
     until_ms: Option<u64>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct LabelV1 {
-    key: String,
-    value: String,
-    or_absent: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -120,23 +79,25 @@ enum StateV1 {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum FamilyV1 {
-    Wait,
-    Refuse,
-}
-
-#[derive(Serialize, Deserialize, Default)]
-#[serde(rename_all = "snake_case")]
-enum OverlapV2 {
-    #[default]
-    MostSpecific,
-    All,
+struct ElementV3 {
+    origin: String,
+    kind: String,
+    id: String,
+    order: u64,
+    record: Value,
 }
 
 pub(super) fn encode(book: &Book) -> Result<Bytes, PolicyError> {
     let policies = book.policies.iter().map(|(id, policy)| encode_policy(id, policy)).collect();
-    let document = BookV1 { format: FORMAT, next_order: book.next_order, policies };
+    let elements = book.elements.iter().map(|(name, element)| ElementV3 {
+        origin: name.origin.as_str().to_owned(),
+        kind: name.kind.to_string(),
+        id: name.id.to_string(),
+        order: element.order,
+        record: element.record.clone(),
+    });
+    let elements = elements.collect();
+    let document = BookV3 { format: FORMAT, next_order: book.next_order, policies, elements };
     serde_json::to_vec_pretty(&document).map(Bytes::from).map_err(malformed)
 }
 
@@ -145,7 +106,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Book, PolicyError> {
     if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
         return Err(PolicyError::Format { found: format, known: FORMAT });
     }
-    let document: BookV1 = serde_json::from_slice(body).map_err(malformed)?;
+    let document: BookV3 = serde_json::from_slice(body).map_err(malformed)?;
     let mut book = Book { next_order: document.next_order, ..Book::default() };
     for policy in document.policies {
         let id = PolicyId::parse(&policy.id)?;
@@ -153,10 +114,16 @@ pub(super) fn decode(body: &[u8]) -> Result<Book, PolicyError> {
             return Err(malformed("a policy id stands twice"));
         }
     }
+    for ElementV3 { origin, kind, id, order, record } in document.elements {
+        let name = ElementName { origin: Origin::new(&origin), kind: kind.into(), id: id.into() };
+        if book.elements.insert(name, Element { order, record }).is_some() {
+            return Err(malformed("an element stands twice"));
+        }
+    }
     Ok(book)
 }
 
-fn malformed(reason: impl std::fmt::Display) -> PolicyError {
+pub(super) fn malformed(reason: impl std::fmt::Display) -> PolicyError {
     PolicyError::Document { reason: reason.to_string() }
 }
 
@@ -219,81 +186,6 @@ fn decode_policy(policy: PolicyV1) -> Result<Policy, PolicyError> {
     })
 }
 
-fn encode_spec(spec: &Spec) -> SpecV1 {
-    let Spec { pattern, methods, labels, limits, family, overlap, scope } = spec;
-    let Limits { pace, window, quota, slots, timeout } = limits;
-    let millis = |length: &Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-    SpecV1 {
-        pattern: pattern.as_str().to_owned(),
-        methods: methods.iter().map(Method::to_string).collect(),
-        labels: labels
-            .iter()
-            .map(|LabelCondition { key, value, or_absent }| LabelV1 {
-                key: key.clone(),
-                value: value.clone(),
-                or_absent: *or_absent,
-            })
-            .collect(),
-        pace: pace.map(Pace::starts_per_second),
-        window: window.map(|window| WindowV2 {
-            calls: window.calls().get().into(),
-            length_ms: i64::try_from(window.length().as_millis()).unwrap_or(i64::MAX),
-        }),
-        quota: quota
-            .map(|Quota { calls, per }| QuotaV2 { calls: calls.get().into(), per: per.name().to_owned() }),
-        slots: *slots,
-        timeout_ms: timeout.as_ref().map(millis),
-        family: match family {
-            Family::Wait => FamilyV1::Wait,
-            Family::Refuse => FamilyV1::Refuse,
-        },
-        overlap: match overlap {
-            Overlap::MostSpecific => OverlapV2::MostSpecific,
-            Overlap::All => OverlapV2::All,
-        },
-        scope: scope.labels().iter().map(ToString::to_string).collect(),
-    }
-}
-
-fn decode_spec(spec: SpecV1) -> Result<Spec, PolicyError> {
-    let methods = spec.methods.iter().map(|method| Method::from_bytes(method.as_bytes()));
-    let labels = spec.labels.into_iter().map(|label| LabelCondition {
-        key: label.key,
-        value: label.value,
-        or_absent: label.or_absent,
-    });
-    Ok(Spec {
-        pattern: UrlPattern::parse(&spec.pattern).map_err(malformed)?,
-        methods: methods.collect::<Result<_, _>>().map_err(malformed)?,
-        labels: labels.collect(),
-        limits: Limits {
-            pace: spec.pace.map(Pace::per_second).transpose().map_err(malformed)?,
-            window: spec
-                .window
-                .map(|window| Window::new(window.calls, window.length_ms))
-                .transpose()
-                .map_err(malformed)?,
-            quota: spec.quota.map(decode_quota).transpose()?,
-            slots: spec.slots,
-            timeout: spec.timeout_ms.map(Duration::from_millis),
-        },
-        family: match spec.family {
-            FamilyV1::Wait => Family::Wait,
-            FamilyV1::Refuse => Family::Refuse,
-        },
-        overlap: match spec.overlap {
-            OverlapV2::MostSpecific => Overlap::MostSpecific,
-            OverlapV2::All => Overlap::All,
-        },
-        scope: Scope::new(&spec.scope).map_err(malformed)?,
-    })
-}
-
-fn decode_quota(quota: QuotaV2) -> Result<Quota, PolicyError> {
-    let per = Period::parse(&quota.per).ok_or_else(|| malformed("a quota of an unknown period"))?;
-    Quota::new(quota.calls, per).map_err(malformed)
-}
-
 const fn encode_state(state: State) -> StateV1 {
     match state {
         State::Created => StateV1::Created,
@@ -312,9 +204,15 @@ const fn decode_state(state: &StateV1) -> State {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::policy::DRAIN_WINDOW;
+    use crate::policy::Spec;
     use crate::policy::testing::{id, spec, spec_for};
+    use crate::policy::{
+        Clause, DRAIN_WINDOW, Family, LabelCondition, Limits, Overlap, Overrides, Period, Quota, Scope,
+        Segment, UrlPattern, Window, Wording,
+    };
 
     fn book() -> Book {
         let mut book = Book::default();
@@ -344,9 +242,44 @@ mod tests {
         book
     }
 
+    /// With what format 2 did not have.
+    fn newest() -> Book {
+        let (mut book, origin) = (book(), Origin::new("y"));
+        let segment = Segment { label: "m".into(), after: "/a".into(), names: vec!["get".into()] };
+        let clauses = vec![
+            Clause::of(UrlPattern::any_host("/a/{}/b*").expect("valid")),
+            Clause { segment: Some(segment), ..Clause::of(UrlPattern::parse("http://h/a*").expect("valid")) },
+        ];
+        let scope = Scope::new(&["api_key", "container"]).expect("valid").with_host("container");
+        let window = Limits { window: Window::new(5, 1_000).ok(), ..Limits::default() };
+        let overrides = Overrides::new(
+            &scope,
+            [(vec!["k 1".into(), "c".into()], window), (vec!["k2".into()], Limits::closed())],
+        );
+        let wording = Wording {
+            per_window: "W".into(),
+            per_quota: "Q".into(),
+            closed: "C".into(),
+            subject: "s".into(),
+        };
+        let spec = Spec {
+            overlap: Overlap::MostSpecific { among: "keys".into() },
+            scope,
+            overrides,
+            counts_on: Some(id("again")),
+            rank: 3,
+            wording: Some(wording),
+            ..Spec::new(clauses, Limits::closed())
+        };
+        book.create(id("new"), origin.clone(), Value::Null).expect("free");
+        book.deploy(&id("new"), Value::Null, spec).expect("idle");
+        book.put_element(&origin, "service", "1", serde_json::json!({ "name": "s" }));
+        book
+    }
+
     #[test]
     fn a_book_comes_back_as_it_was() {
-        let book = book();
+        let book = newest();
         let body = encode(&book).expect("encodes");
         assert_eq!(decode(&body).expect("decodes"), book);
         assert_eq!(encode(&decode(&body).expect("decodes")).expect("encodes"), body);
@@ -355,16 +288,19 @@ mod tests {
     #[test]
     fn foreign_documents_are_refused_with_a_reason() {
         let refused = |body: &str| decode(body.as_bytes()).expect_err(body);
-        assert!(matches!(refused(r#"{"format":3}"#), PolicyError::Format { found: 3, known: 2 }));
+        assert!(matches!(refused(r#"{"format":4}"#), PolicyError::Format { found: 4, known: 3 }));
         assert!(matches!(refused("{"), PolicyError::Document { .. }));
-        assert!(matches!(refused(r#"{"format":2}"#), PolicyError::Document { .. }));
+        assert!(matches!(refused(r#"{"format":3}"#), PolicyError::Document { .. }));
         let body = String::from_utf8(encode(&book()).expect("encodes").to_vec()).expect("text");
         assert!(matches!(refused(&body.replace("https://", "ftp://")), PolicyError::Document { .. }));
         assert!(matches!(refused(&body.replace("\"again\"", "\"idle\"")), PolicyError::Document { .. }));
     }
 
     #[test]
-    fn both_formats_stay_readable() {
+    fn all_formats_stay_readable() {
+        let body = include_str!("fixtures/book-v3.json");
+        assert_eq!(decode(body.as_bytes()).expect("readable"), newest());
+
         let body = include_str!("fixtures/book-v2.json");
         assert_eq!(decode(body.as_bytes()).expect("readable"), book());
 
@@ -374,7 +310,7 @@ mod tests {
         let ruling = again.ruling.as_mut().expect("rules");
         ruling.limits.window = None;
         ruling.limits.quota = None;
-        ruling.overlap = Overlap::MostSpecific;
+        ruling.overlap = Overlap::most_specific();
         ruling.scope = Scope::default();
         let body = include_str!("fixtures/book-v1.json");
         assert_eq!(decode(body.as_bytes()).expect("readable"), before);

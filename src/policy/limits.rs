@@ -18,6 +18,8 @@ pub struct Limits {
     pub slots: Option<NonZeroU32>,
     /// The longest an attempt may take.
     pub timeout: Option<Duration>,
+    /// Nothing may start at all.
+    pub closed: bool,
 }
 
 impl Limits {
@@ -25,6 +27,12 @@ impl Limits {
     pub const MAX_SLOTS: u32 = 65_536;
     /// The longest time an attempt can be given.
     pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
+
+    /// Nothing may start.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self { closed: true, ..Self::default() }
+    }
 
     /// Whether nothing is limited.
     #[must_use]
@@ -34,6 +42,7 @@ impl Limits {
             && self.quota.is_none()
             && self.slots.is_none()
             && self.timeout.is_none()
+            && !self.closed
     }
 }
 

@@ -15,22 +15,20 @@ use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 
 use crate::event::{CanonicalUrl, Labels, Lane, LaneError, PolicyId, PolicyRef};
-use crate::policy::{LabelCondition, Origin, Overlap, PolicyError, Scope, UrlPattern};
+use crate::policy::{Clause, LabelCondition, Origin, Overlap, PolicyError, Scope};
 
 /// Most bytes of the compiled patterns: some 10 000 of 100 characters.
 const NFA_BYTES_MAX: usize = 128 << 20;
 /// Bytes of built states per thread.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// What one active generation governs.
+/// One clause of what an active generation governs.
 pub(super) struct Rule {
     pub(super) governed_by: PolicyRef,
     pub(super) origin: Origin,
     /// Place in the order of creation.
     pub(super) order: u64,
-    pub(super) pattern: UrlPattern,
-    pub(super) methods: Vec<Method>,
-    pub(super) labels: Vec<LabelCondition>,
+    pub(super) clause: Clause,
     pub(super) overlap: Overlap,
     pub(super) scope: Scope,
 }
@@ -59,6 +57,19 @@ pub enum Verdict {
     Outranked(PolicyId),
 }
 
+impl Verdict {
+    /// How close the call came; 0 applies.
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Applies => 0,
+            Self::Outranked(_) => 1,
+            Self::NoLabel(_) => 2,
+            Self::OtherLabel(_) => 3,
+            Self::OtherMethod => 4,
+        }
+    }
+}
+
 type CachePool = Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync>>;
 
 /// The compiled rules of all active generations.
@@ -78,24 +89,22 @@ struct Compiled {
 
 impl Matcher {
     pub(super) fn compile(mut rules: Vec<Rule>) -> Result<Self, PolicyError> {
-        let competing = rules.iter().filter(|rule| rule.overlap == Overlap::MostSpecific);
-        let mut origins: Vec<Origin> = competing.map(|rule| rule.origin.clone()).collect();
-        origins.sort_unstable();
-        origins.dedup();
-        if origins.len() > Lane::MAX_POLICIES {
-            return Err(PolicyError::TooManyOrigins { given: origins.len() });
+        let mut contests: Vec<(Origin, Box<str>)> = rules.iter().filter_map(Rule::contest).collect();
+        contests.sort_unstable();
+        contests.dedup();
+        if contests.len() > Lane::MAX_POLICIES {
+            return Err(PolicyError::TooManyOrigins { given: contests.len() });
         }
         // The best rule of an origin has the lowest number: most literal characters, then oldest.
-        rules.sort_by_key(|rule| (std::cmp::Reverse(rule.pattern.literals()), rule.order));
-        let patterns: Vec<String> = rules.iter().map(|rule| rule.pattern.to_regex()).collect();
+        rules.sort_by_key(|rule| (std::cmp::Reverse(rule.clause.pattern.literals()), rule.order));
+        let patterns: Vec<String> = rules.iter().map(|rule| rule.clause.pattern.to_regex()).collect();
         let search =
             if patterns.is_empty() { None } else { Some(compile_patterns(&patterns, NFA_BYTES_MAX)?) };
         let rules = rules
             .into_iter()
             .map(|rule| {
                 let lane = Lane::of(vec![rule.governed_by.clone()])?;
-                let competes = rule.overlap == Overlap::MostSpecific;
-                let contest = origins.iter().position(|origin| competes && *origin == rule.origin);
+                let contest = rule.contest().and_then(|contest| contests.binary_search(&contest).ok());
                 Ok(Compiled { rule, lane, contest })
             })
             .collect::<Result<_, PolicyError>>()?;
@@ -113,6 +122,12 @@ impl Matcher {
         labels: &Labels,
     ) -> Result<Option<Lane>, LaneError> {
         let winners = self.winners(method, url, labels);
+        let host = winners.iter().find_map(|(_, at)| self.rules.get(*at)?.rule.scope.host());
+        let with_host = host.filter(|label| labels.get(label).is_none()).and_then(|label| {
+            let given = labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+            Labels::new(given.chain([(label.to_owned(), url.host_and_port())])).ok()
+        });
+        let labels = with_host.as_ref().unwrap_or(labels);
         let fairness = labels.get(Labels::FAIRNESS_KEY).map(|_| Labels::FAIRNESS_KEY);
         let parts = || winners.iter().filter_map(|(_, at)| self.rules.get(*at));
         let scope = parts().flat_map(|part| part.rule.scope.labels()).map(|label| &**label);
@@ -134,20 +149,27 @@ impl Matcher {
         let mut matching = Vec::new();
         self.for_each_match(url, |at| matching.push(at));
         matching.sort_unstable();
-        let judged = matching.into_iter().filter_map(|at| {
-            let found = self.rules.get(at)?;
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for at in matching {
+            let Some(found) = self.rules.get(at) else { continue };
             let winner =
                 |contest| winners.iter().find(|(other, _)| *other == Some(contest)).map(|(_, at)| *at);
-            let verdict = match found.rule.judge(method, labels) {
-                Verdict::Applies => match found.contest.and_then(winner).filter(|best| *best != at) {
-                    Some(best) => Verdict::Outranked(self.rules.get(best)?.rule.governed_by.policy.clone()),
-                    None => Verdict::Applies,
-                },
-                refused => refused,
+            let best = found.contest.and_then(winner).and_then(|best| self.rules.get(best));
+            let policy = &found.rule.governed_by.policy;
+            let verdict = match (found.rule.judge(method, url, labels), best) {
+                (Verdict::Applies, Some(best)) if best.rule.governed_by.policy != *policy => {
+                    Verdict::Outranked(best.rule.governed_by.policy.clone())
+                }
+                (verdict, _) => verdict,
             };
-            Some(Candidate { policy: found.rule.governed_by.policy.clone(), verdict })
-        });
-        judged.collect()
+            // Of the clauses of one policy the one that comes closest speaks for it.
+            match candidates.iter_mut().find(|known| known.policy == *policy) {
+                Some(known) if known.verdict.rank() <= verdict.rank() => {}
+                Some(known) => known.verdict = verdict,
+                None => candidates.push(Candidate { policy: policy.clone(), verdict }),
+            }
+        }
+        candidates
     }
 
     /// The contests with the rule that won each, and the rules that compete with none.
@@ -155,10 +177,15 @@ impl Matcher {
         let mut winners: Vec<(Option<usize>, usize)> = Vec::new();
         self.for_each_match(url, |at| {
             let Some(Compiled { rule, contest, .. }) = self.rules.get(at) else { return };
-            if rule.judge(method, labels) != Verdict::Applies {
+            if rule.judge(method, url, labels) != Verdict::Applies {
                 return;
             }
-            match winners.iter_mut().find(|(other, _)| contest.is_some() && other == contest) {
+            // Of the clauses of one policy the most literal one speaks for it.
+            let rival = winners.iter_mut().find(|(other, best)| match contest {
+                Some(_) => other == contest,
+                None => self.rules.get(*best).is_some_and(|best| best.rule.governed_by == rule.governed_by),
+            });
+            match rival {
                 Some((_, best)) => *best = at.min(*best),
                 None => winners.push((*contest, at)),
             }
@@ -179,19 +206,29 @@ impl Matcher {
             // The automaton gave up, which its configuration does not let it: ask the patterns one by one.
             None => {
                 let matching = self.rules.iter().enumerate();
-                matching.filter(|(_, rule)| rule.rule.pattern.matches(url)).for_each(|(at, _)| found(at));
+                matching
+                    .filter(|(_, rule)| rule.rule.clause.pattern.matches(url))
+                    .for_each(|(at, _)| found(at));
             }
         }
     }
 }
 
 impl Rule {
+    /// With whom it competes; `None` when it applies beside all others.
+    fn contest(&self) -> Option<(Origin, Box<str>)> {
+        match &self.overlap {
+            Overlap::MostSpecific { among } => Some((self.origin.clone(), among.clone())),
+            Overlap::All => None,
+        }
+    }
+
     /// Whether it governs a call whose url it matches, if it were alone.
-    fn judge(&self, method: &Method, labels: &Labels) -> Verdict {
-        if !self.methods.is_empty() && !self.methods.contains(method) {
+    fn judge(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Verdict {
+        if !self.clause.has_method(method) {
             return Verdict::OtherMethod;
         }
-        if let Some(broken) = self.labels.iter().find(|label| !label.holds(labels)) {
+        if let Some(broken) = self.clause.broken_by(labels, url) {
             return Verdict::OtherLabel(broken.clone());
         }
         match self.scope.missing_in(labels) {
@@ -235,191 +272,4 @@ fn compile_patterns(patterns: &[String], nfa_bytes_max: usize) -> Result<(DFA, C
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::policy::testing::{id, labels, url};
-
-    fn rule(name: &str, origin: &str, order: u64, pattern: &str) -> Rule {
-        Rule {
-            governed_by: PolicyRef { policy: id(name), generation: 1 },
-            origin: Origin::new(origin),
-            order,
-            pattern: UrlPattern::parse(pattern).expect(pattern),
-            methods: vec![Method::GET],
-            labels: Vec::new(),
-            overlap: Overlap::MostSpecific,
-            scope: Scope::default(),
-        }
-    }
-
-    fn key_of(lane: Result<Option<Lane>, LaneError>) -> Option<String> {
-        lane.expect("few policies").map(|lane| lane.key().to_string())
-    }
-
-    fn route(rules: Vec<Rule>, at: &str) -> Option<String> {
-        let matcher = Matcher::compile(rules).expect("small");
-        key_of(matcher.route(&Method::GET, &url(at), &Labels::default()))
-    }
-
-    #[test]
-    fn the_most_literal_wins_within_an_origin_and_then_the_oldest() {
-        let rules = || {
-            vec![
-                rule("wide", "x", 0, "https://h.org/*"),
-                rule("younger", "x", 2, "https://h.org/a/*"),
-                rule("older", "x", 1, "https://h.org/*/a"),
-                rule("other", "y", 3, "https://h.org/*"),
-                rule("elsewhere", "y", 4, "https://i.org/*"),
-            ]
-        };
-        assert_eq!(route(rules(), "https://h.org/b").as_deref(), Some("other@1+wide@1"));
-        assert_eq!(route(rules(), "https://h.org/a/b").as_deref(), Some("other@1+younger@1"));
-        assert_eq!(route(rules(), "https://h.org/a/a").as_deref(), Some("older@1+other@1"));
-        assert_eq!(route(rules(), "https://i.org/a").as_deref(), Some("elsewhere@1"));
-        assert_eq!(route(rules(), "https://j.org/a"), None);
-        assert_eq!(route(Vec::new(), "https://j.org/a"), None);
-    }
-
-    #[test]
-    fn methods_and_labels_decide_before_the_most_literal_does() {
-        let mut narrow = rule("narrow", "x", 0, "https://h.org/a");
-        narrow.labels = vec![
-            LabelCondition::equals("org", "ACME"),
-            LabelCondition::equals_or_absent("service", "action"),
-        ];
-        let matcher = Matcher::compile(vec![narrow, rule("wide", "x", 1, "https://h.org/*")]).expect("small");
-        let lane = |method: Method, pairs: &[(&str, &str)]| {
-            key_of(matcher.route(&method, &url("https://h.org/a"), &labels(pairs)))
-        };
-        assert_eq!(lane(Method::GET, &[("org", "ACME")]).as_deref(), Some("narrow@1"));
-        assert_eq!(lane(Method::GET, &[("org", "ACME"), ("service", "action")]).as_deref(), Some("narrow@1"));
-        assert_eq!(
-            lane(Method::GET, &[("org", "ACME"), ("service", "dataSource")]).as_deref(),
-            Some("wide@1")
-        );
-        assert_eq!(lane(Method::GET, &[("org", "acme")]).as_deref(), Some("wide@1"));
-        assert_eq!(lane(Method::GET, &[]).as_deref(), Some("wide@1"));
-        assert_eq!(lane(Method::PUT, &[("org", "ACME")]), None);
-    }
-
-    #[test]
-    fn policies_that_apply_together_do_and_their_labels_name_the_lane() {
-        let beside = |name: &str, order: u64, scope: &[&str]| {
-            let mut rule = rule(name, "file", order, "https://h.org/*");
-            (rule.overlap, rule.scope) = (Overlap::All, Scope::new(scope).expect("valid"));
-            rule
-        };
-        let rules = vec![
-            beside("global", 0, &[]),
-            beside("org", 1, &["org"]),
-            beside("mart", 2, &["org", "datamart"]),
-            rule("cap", "x", 3, "https://h.org/*"),
-            rule("narrow", "x", 4, "https://h.org/a*"),
-        ];
-        let matcher = Matcher::compile(rules).expect("small");
-        let at = url("https://h.org/ab");
-        let route = |pairs: &[(&str, &str)]| key_of(matcher.route(&Method::GET, &at, &labels(pairs)));
-        assert_eq!(route(&[]).as_deref(), Some("global@1+narrow@1"));
-        assert_eq!(route(&[("org", "7"), ("other", "1")]).as_deref(), Some("global@1+narrow@1+org@1;org=7"));
-        assert_eq!(
-            route(&[("datamart", "d"), ("org", "7"), ("fairness_key", "f")]).as_deref(),
-            Some("global@1+mart@1+narrow@1+org@1;datamart=d;fairness_key=f;org=7")
-        );
-        let verdicts = matcher.candidates(&Method::GET, &at, &labels(&[("org", "7")]));
-        let verdict_of = |name: &str| {
-            verdicts.iter().find(|found| found.policy == id(name)).map(|found| found.verdict.clone())
-        };
-        assert_eq!(verdict_of("global"), Some(Verdict::Applies));
-        assert_eq!(verdict_of("mart"), Some(Verdict::NoLabel("datamart".to_owned())));
-        assert_eq!(verdict_of("cap"), Some(Verdict::Outranked(id("narrow"))));
-        let posted = matcher.candidates(&Method::POST, &at, &Labels::default());
-        assert!(posted.iter().all(|found| found.verdict == Verdict::OtherMethod));
-    }
-
-    #[test]
-    fn an_event_under_too_many_policies_is_refused_and_not_let_through() {
-        let rules = (0..13).map(|n| {
-            let mut rule = rule(&format!("p{n}"), "file", n, "https://h.org/*");
-            rule.overlap = Overlap::All;
-            rule
-        });
-        let matcher = Matcher::compile(rules.collect()).expect("small");
-        let refused = matcher.route(&Method::GET, &url("https://h.org/a"), &Labels::default());
-        assert_eq!(refused, Err(LaneError::TooManyPolicies { given: 13 }));
-    }
-
-    #[test]
-    fn hostile_patterns_stay_within_their_bound() {
-        let rules: Vec<Rule> = (0..200)
-            .map(|n| rule(&format!("p{n}"), "x", n, &format!("https://h.org/{}{n}", "*a".repeat(31))))
-            .collect();
-        let matcher = Matcher::compile(rules).expect("within the bound");
-        let target = url(&format!("https://h.org/{}7", "a".repeat(1_000)));
-        let lane = key_of(matcher.route(&Method::GET, &target, &Labels::default()));
-        assert_eq!(lane.as_deref(), Some("p7@1"));
-    }
-
-    #[test]
-    fn patterns_beyond_the_bound_are_refused() {
-        let patterns: Vec<String> = (0..100).map(|n| format!("https://h{n}/.*")).collect();
-        assert!(compile_patterns(&patterns, 1 << 20).is_ok());
-        assert!(matches!(compile_patterns(&patterns, 1 << 12), Err(PolicyError::TooLarge { .. })));
-    }
-
-    #[test]
-    fn too_many_origins_are_refused_and_not_left_unmatched() {
-        let rules = (0..13).map(|n| rule(&format!("p{n}"), &format!("o{n}"), n, "https://h.org/*")).collect();
-        assert!(matches!(Matcher::compile(rules), Err(PolicyError::TooManyOrigins { given: 13 })));
-    }
-
-    /// The definition, as plainly as it can be said.
-    fn naive(pattern: &[u8], text: &[u8], in_query: bool) -> bool {
-        match pattern.split_first() {
-            None => text.is_empty() || (!in_query && text.first() == Some(&b'?')),
-            Some((b'*', rest)) => {
-                let run = text.iter().take_while(|byte| in_query || **byte != b'?').count();
-                (0..=run).any(|n| naive(rest, &text[n..], in_query))
-            }
-            Some((byte, rest)) => {
-                text.first() == Some(byte) && naive(rest, &text[1..], in_query || *byte == b'?')
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn one_pass_finds_what_the_definition_finds(
-            patterns in prop::collection::vec("[ab/*]{0,8}([?][ab*?]{0,4})?", 1..12),
-            target in "[ab/]{0,10}([?][ab?]{0,5})?",
-        ) {
-            let rules: Vec<Rule> = patterns
-                .iter()
-                .enumerate()
-                .map(|(n, text)| rule(&format!("p{n}"), &format!("o{}", n % 3), n as u64, &format!("http://h/{text}")))
-                .collect();
-            let target = url(&format!("http://h/{target}"));
-            let mut expected: Vec<(usize, u64, &Origin, &PolicyRef)> = rules
-                .iter()
-                .filter(|rule| naive(rule.pattern.as_str().as_bytes(), target.as_str().as_bytes(), false))
-                .map(|rule| (rule.pattern.literals(), rule.order, &rule.origin, &rule.governed_by))
-                .collect();
-            for rule in &rules {
-                let alone = naive(rule.pattern.as_str().as_bytes(), target.as_str().as_bytes(), false);
-                prop_assert_eq!(rule.pattern.matches(&target), alone);
-            }
-            expected.sort_by_key(|(literals, order, ..)| (std::cmp::Reverse(*literals), *order));
-            let mut winners: Vec<(&Origin, PolicyRef)> = Vec::new();
-            for (_, _, origin, governed_by) in expected {
-                if !winners.iter().any(|(other, _)| *other == origin) {
-                    winners.push((origin, governed_by.clone()));
-                }
-            }
-            let winners: Vec<PolicyRef> = winners.into_iter().map(|(_, part)| part).collect();
-            let expected = (!winners.is_empty()).then(|| Lane::of(winners).expect("few"));
-            let found = Matcher::compile(rules).expect("small").route(&Method::GET, &target, &Labels::default());
-            prop_assert_eq!(found, Ok(expected));
-        }
-    }
-}
+mod tests;

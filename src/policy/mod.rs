@@ -10,13 +10,17 @@
 //! Must not know: how limits are kept, what a dialect's wire looks like, axum.
 
 mod book;
+mod clause;
 mod document;
+mod document_spec;
+mod elements;
 mod follow;
 mod lifecycle;
 mod limits;
 mod matcher;
 mod pattern;
 mod runtime;
+mod scope;
 mod service;
 mod spec;
 mod sync;
@@ -24,14 +28,16 @@ mod sync;
 pub(crate) mod testing;
 
 pub use book::{Book, BookError, Origin, Pause, Policy};
+pub use clause::{Clause, LabelCondition, Segment};
 pub use follow::Follower;
 pub use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle, State, TransitionError};
 pub use limits::{LimitError, Limits, Pace, Period, Quota, Window};
 pub use matcher::{Candidate, Verdict};
 pub use pattern::{PatternError, UrlPattern};
 pub use runtime::{PolicyChange, Runtime, RuntimePolicy};
+pub use scope::{Scope, ScopeError};
 pub use service::{ChangeError, Policies};
-pub use spec::{Family, LabelCondition, Overlap, Scope, ScopeError, Spec};
+pub use spec::{Family, Overlap, Overrides, Spec, Wording};
 pub use sync::{SyncError, SyncReport};
 
 use crate::event::LaneError;

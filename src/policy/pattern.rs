@@ -1,6 +1,9 @@
 //! URL patterns: `*` stands for any run of characters, `/` included, in the path, and in the query if the
 //! pattern has one; never in scheme, host or port (contracts.md section 7, item 3).
 //!
+//! What dialects make themselves may leave scheme, host and port open and may let `{}` stand for a run of characters
+//! other than `/` that is not empty: [`UrlPattern::any_host`].
+//!
 //! A pattern goes through [`CanonicalUrl`], so that every spelling of an address that is one address for an
 //! event is one address for a pattern. `*` is an ordinary character to that parser and comes out unchanged;
 //! an escaped `%2A` stays escaped and is a literal.
@@ -38,6 +41,9 @@ pub enum PatternError {
         given: usize,
     },
 }
+
+/// Scheme, host and port of a pattern that leaves them open.
+const ANY_HOST: &str = "*://*";
 
 impl UrlPattern {
     /// Most wildcards in one pattern: bounds the cost of matching a hostile one.
@@ -77,7 +83,28 @@ impl UrlPattern {
         Ok(Self { canonical: canonical.into(), literals })
     }
 
-    /// The canonical text; parsing it gives the same pattern.
+    /// A path on any host, with `*` for any run of characters and `{}` for one that is not empty and has no `/`. The
+    /// query is ignored.
+    ///
+    /// # Errors
+    /// [`PatternError`] as for [`UrlPattern::parse`]; the path has to begin with `/` and to have no query.
+    pub fn any_host(path: &str) -> Result<Self, PatternError> {
+        if !path.starts_with('/') || path.starts_with("//") || path.contains(['?', '#']) {
+            return Err(PatternError::Malformed { reason: "not a path".to_owned() });
+        }
+        let base = "http://h";
+        let on_host = Self::parse(&format!("{base}{path}"))?;
+        let path = on_host.canonical.strip_prefix(base).unwrap_or_default().replace("%7B%7D", "{}");
+        let literals = path.replace("{}", "").chars().filter(|c| *c != '*').count();
+        Ok(Self { canonical: format!("{ANY_HOST}{path}").into(), literals })
+    }
+
+    /// Reads a pattern of either kind from its canonical text.
+    pub(super) fn from_canonical(text: &str) -> Result<Self, PatternError> {
+        text.strip_prefix(ANY_HOST).map_or_else(|| Self::parse(text), Self::any_host)
+    }
+
+    /// The canonical text; reading it gives the same pattern.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.canonical
@@ -92,6 +119,9 @@ impl UrlPattern {
     /// Whether `url` falls under this pattern alone. Many patterns at once: [`crate::policy::Runtime::route`].
     #[must_use]
     pub fn matches(&self, url: &CanonicalUrl) -> bool {
+        if let Some(path) = self.canonical.strip_prefix(ANY_HOST) {
+            return open_glob(path.as_bytes(), url.path().as_bytes());
+        }
         let (head, query) = split_query(url.as_str());
         let (pattern_head, pattern_query) = split_query(&self.canonical);
         glob(pattern_head.as_bytes(), head.as_bytes())
@@ -102,6 +132,15 @@ impl UrlPattern {
     /// The same rule as a regular expression over the whole canonical URL, without anchors, for bytes.
     /// Linear in any regular-expression automaton: a concatenation of literals and loops.
     pub(super) fn to_regex(&self) -> String {
+        if let Some(path) = self.canonical.strip_prefix(ANY_HOST) {
+            let mut out = String::from("https?://[^/?]*");
+            for (nth, part) in path.split("{}").enumerate() {
+                out.push_str(if nth == 0 { "" } else { "[^/?]+" });
+                push_regex(&mut out, part, "[^?]*");
+            }
+            out.push_str(r"(?:\?.*)?");
+            return out;
+        }
         let (head, query) = split_query(&self.canonical);
         let mut out = String::with_capacity(4 * self.canonical.len() + 16);
         push_regex(&mut out, head, "[^?]*");
@@ -154,6 +193,21 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
         }
     }
     pattern.get(p..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
+}
+
+/// The same with `{}` for a run that is not empty and has no `/`. Short patterns of our own: it may go back often.
+fn open_glob(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern {
+        [] => text.is_empty(),
+        [b'*', rest @ ..] => (0..=text.len()).any(|at| open_glob(rest, text.get(at..).unwrap_or_default())),
+        [b'{', b'}', rest @ ..] => {
+            let run = text.iter().take_while(|byte| **byte != b'/').count();
+            (1..=run).any(|at| open_glob(rest, text.get(at..).unwrap_or_default()))
+        }
+        [byte, rest @ ..] => {
+            text.split_first().is_some_and(|(first, left)| first == byte && open_glob(rest, left))
+        }
+    }
 }
 
 /// Host and port as they stand in `text`, without user information; empty when there is no `://`.
@@ -209,6 +263,38 @@ mod tests {
         }
         let long = format!("http://h/{}", "ü".repeat(340));
         assert!(matches!(UrlPattern::parse(&long), Err(PatternError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_pattern_on_any_host_knows_whole_segments() {
+        let pattern = UrlPattern::any_host("/rest/api/v1.{}/lists/{}/members").expect("valid");
+        let matches = |url: &str| {
+            let url = CanonicalUrl::parse(url).expect(url);
+            let by_regex = pattern.matches(&url);
+            assert_eq!(regex_matches(&pattern, &url), by_regex, "{url:?}");
+            by_regex
+        };
+        assert!(matches("https://a.org/rest/api/v1.3/lists/L%20x/members?x=1"));
+        assert!(matches("http://b:81/rest/api/v1.3/lists/L/members"));
+        assert!(!matches("http://b/rest/api/v1.3/lists/L/x/members"));
+        assert!(!matches("http://b/rest/api/v1./lists/L/members"));
+        assert!(!matches("http://b/rest/api/v1.3/lists//members"));
+        assert!(!matches("http://b/rest/api/v1.3/lists/L/members/"));
+        let wild = UrlPattern::any_host("/v1/{}/y*").expect("valid");
+        assert!(wild.matches(&CanonicalUrl::parse("http://h/v1/a/yz/b").expect("valid")));
+        for pattern in [&pattern, &wild] {
+            assert_eq!(UrlPattern::from_canonical(pattern.as_str()).as_ref(), Ok(pattern));
+        }
+        for path in ["x", "", "//h/x", "/x?y", "/x#y", "/x y"] {
+            assert!(UrlPattern::any_host(path).is_err(), "{path}");
+        }
+        assert!(UrlPattern::parse("*://*/v1").is_err(), "only for our own");
+    }
+
+    fn regex_matches(pattern: &UrlPattern, url: &CanonicalUrl) -> bool {
+        let regex =
+            regex_automata::meta::Regex::new(&format!("^(?:{})$", pattern.to_regex())).expect("valid");
+        regex.is_match(url.as_str())
     }
 
     #[test]

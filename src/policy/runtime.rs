@@ -7,10 +7,7 @@ use http::Method;
 
 use crate::event::{CanonicalUrl, Labels, Lane, LaneError, PolicyId, PolicyRef};
 use crate::policy::matcher::{Candidate, Matcher, Rule};
-use crate::policy::{
-    Book, Family, GenerationState, LabelCondition, Limits, Origin, Overlap, Pause, Policy, PolicyError,
-    Scope, UrlPattern,
-};
+use crate::policy::{Book, Clause, Family, GenerationState, Origin, Pause, Policy, PolicyError, Spec};
 
 /// Everything deployed or draining at one moment.
 pub struct Runtime {
@@ -29,20 +26,8 @@ pub struct RuntimePolicy {
     pub id: PolicyId,
     /// Where it comes from.
     pub origin: Origin,
-    /// Which addresses.
-    pub pattern: UrlPattern,
-    /// Which verbs; none means all.
-    pub methods: Vec<Method>,
-    /// Which labels.
-    pub labels: Vec<LabelCondition>,
-    /// Those of the newest generation, shared by all.
-    pub limits: Limits,
-    /// What happens when there is no room.
-    pub family: Family,
-    /// Whether others of its origin apply beside it.
-    pub overlap: Overlap,
-    /// By which labels its limits are told apart.
-    pub scope: Scope,
+    /// What the newest generation says, which rules all of them.
+    pub spec: Spec,
     /// An operator's hold.
     pub pause: Option<Pause>,
     /// Its deployed lives, by number; at most one is active.
@@ -70,8 +55,8 @@ impl Runtime {
             .iter()
             .filter_map(|(id, policy)| Some((id.clone(), RuntimePolicy::of(id, policy)?)))
             .collect();
-        let matcher = Matcher::compile(policies.values().filter_map(RuntimePolicy::rule).collect())?;
-        let some_refuse = policies.values().any(|policy| policy.family == Family::Refuse);
+        let matcher = Matcher::compile(policies.values().flat_map(RuntimePolicy::rules).collect())?;
+        let some_refuse = policies.values().any(|policy| policy.spec.family == Family::Refuse);
         Ok(Self { policies, matcher, some_refuse, number: 0 })
     }
 
@@ -111,7 +96,7 @@ impl Runtime {
     #[must_use]
     pub fn refuses(&self, lane: &Lane) -> bool {
         let refuses = |part: &PolicyRef| {
-            self.policies.get(&part.policy).is_some_and(|policy| policy.family == Family::Refuse)
+            self.policies.get(&part.policy).is_some_and(|policy| policy.spec.family == Family::Refuse)
         };
         self.some_refuse && !lane.policies().is_empty() && lane.policies().iter().all(refuses)
     }
@@ -146,37 +131,31 @@ impl RuntimePolicy {
         (!generations.is_empty()).then(|| Self {
             id: id.clone(),
             origin: policy.origin().clone(),
-            pattern: spec.pattern,
-            methods: spec.methods,
-            labels: spec.labels,
-            limits: spec.limits,
-            family: spec.family,
-            overlap: spec.overlap,
-            scope: spec.scope,
+            spec,
             pause: policy.pause().cloned(),
             generations,
             order: policy.order,
         })
     }
 
-    fn rule(&self) -> Option<Rule> {
+    /// One rule per clause while a generation takes new events.
+    fn rules(&self) -> Vec<Rule> {
         let active = |(number, state): (&u32, &GenerationState)| match state {
             GenerationState::Active => Some(*number),
             GenerationState::Draining { .. } => None,
         };
-        Some(Rule {
-            governed_by: PolicyRef {
-                policy: self.id.clone(),
-                generation: self.generations.iter().find_map(active)?,
-            },
+        let active = self.generations.iter().find_map(active);
+        let generation = active.map(|generation| PolicyRef { policy: self.id.clone(), generation });
+        let Some(governed_by) = generation else { return Vec::new() };
+        let rule = |clause: &Clause| Rule {
+            governed_by: governed_by.clone(),
             origin: self.origin.clone(),
             order: self.order,
-            pattern: self.pattern.clone(),
-            methods: self.methods.clone(),
-            labels: self.labels.clone(),
-            overlap: self.overlap,
-            scope: self.scope.clone(),
-        })
+            clause: clause.clone(),
+            overlap: self.spec.overlap.clone(),
+            scope: self.spec.scope.clone(),
+        };
+        self.spec.clauses.iter().map(rule).collect()
     }
 }
 
@@ -226,7 +205,7 @@ mod tests {
         assert_eq!(lane(&again).as_deref(), Some("p@2"));
         let policy = again.get(&id("p")).expect("deployed");
         assert_eq!(
-            policy.limits,
+            policy.spec.limits,
             spec("https://h.org/*", 300.0).limits,
             "both lives share the newest limits"
         );

@@ -2,20 +2,17 @@
 //!
 //! Must not know: how limits are kept, who wrote the policy.
 
-use http::Method;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::event::Labels;
-use crate::policy::{Limits, UrlPattern};
+use crate::event::{Lane, PolicyId};
+use crate::policy::{Clause, Limits, Scope};
 
 /// A valid limit configuration. Only a policy that has one can be deployed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
-    /// Which addresses.
-    pub pattern: UrlPattern,
-    /// Which verbs; none means all.
-    pub methods: Vec<Method>,
-    /// Which labels an event must carry, all of them.
-    pub labels: Vec<LabelCondition>,
+    /// Which calls: those that fall under any of these, at least one.
+    pub clauses: Vec<Clause>,
     /// What is allowed.
     pub limits: Limits,
     /// What happens when there is no room.
@@ -24,37 +21,73 @@ pub struct Spec {
     pub overlap: Overlap,
     /// By which labels its limits are told apart.
     pub scope: Scope,
+    /// What is allowed to single label values instead.
+    pub overrides: Overrides,
+    /// It keeps no counters: its window and quota are bounds on what is used of those of this policy, which has the same
+    /// scope. The limits of both should have the same lengths.
+    pub counts_on: Option<PolicyId>,
+    /// In which order policies that turn calls away are asked: the lowest without room names the refusal.
+    pub rank: u8,
+    /// How a refusal is called; `None` means tidegate's own words.
+    pub wording: Option<Wording>,
 }
 
-/// A label that an event must carry with exactly this value.
+/// Limits of single label values, in place of those of the policy. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Overrides(Arc<BTreeMap<Box<str>, Limits>>);
+
+/// The codes by which the system that a policy comes from calls its refusals.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabelCondition {
-    /// The label.
-    pub key: String,
-    /// Its value.
-    pub value: String,
-    /// Whether an event without the label fulfils the condition too: the value is the label's default
-    /// (such as `service`, which is `action` when it is absent; contracts.md, "Decided" 4).
-    pub or_absent: bool,
+pub struct Wording {
+    /// A pace or a window has no room.
+    pub per_window: Box<str>,
+    /// A quota has none.
+    pub per_quota: Box<str>,
+    /// Nothing is allowed at all.
+    pub closed: Box<str>,
+    /// What is limited, in the words of the system; may be empty.
+    pub subject: Box<str>,
 }
 
-impl LabelCondition {
-    /// The label must be there with this value.
+impl Spec {
+    /// Waits, beside all others, with one set of counters, under tidegate's own words.
     #[must_use]
-    pub fn equals(key: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { key: key.into(), value: value.into(), or_absent: false }
+    pub fn new(clauses: Vec<Clause>, limits: Limits) -> Self {
+        Self {
+            clauses,
+            limits,
+            family: Family::Wait,
+            overlap: Overlap::All,
+            scope: Scope::default(),
+            overrides: Overrides::default(),
+            counts_on: None,
+            rank: 0,
+            wording: None,
+        }
+    }
+}
+
+impl Overrides {
+    /// The limits of these label values, each set of them in the order of the labels of the scope.
+    #[must_use]
+    pub fn new(scope: &Scope, rows: impl IntoIterator<Item = (Vec<Box<str>>, Limits)>) -> Self {
+        let key = |values: Vec<Box<str>>| Lane::key_of_scope(scope.labels().iter().zip(&values));
+        Self(Arc::new(rows.into_iter().map(|(values, limits)| (key(values), limits)).collect()))
     }
 
-    /// The label must have this value or be absent.
+    /// Those of one key, as [`Lane::scope_key`] makes it.
     #[must_use]
-    pub fn equals_or_absent(key: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { key: key.into(), value: value.into(), or_absent: true }
+    pub fn get(&self, key: &str) -> Option<&Limits> {
+        self.0.get(key)
     }
 
-    /// Whether labels fulfil it.
-    #[must_use]
-    pub fn holds(&self, labels: &Labels) -> bool {
-        labels.get(&self.key).map_or(self.or_absent, |value| value == self.value)
+    /// All of them by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Limits)> {
+        self.0.iter().map(|(key, limits)| (&**key, limits))
+    }
+
+    pub(super) fn by_key(rows: BTreeMap<Box<str>, Limits>) -> Self {
+        Self(Arc::new(rows))
     }
 }
 
@@ -68,91 +101,22 @@ pub enum Family {
 }
 
 /// What becomes of an event that several policies of one origin match.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Overlap {
-    /// The one with the most literal pattern rules alone, of equals the oldest (contracts.md section 7, item 3).
-    MostSpecific,
+    /// Of those that compete under the same word, the one with the most literal pattern rules alone, of equals the
+    /// oldest (contracts.md section 7, item 3).
+    MostSpecific {
+        /// The word; empty in dialects where all compete with all.
+        among: Box<str>,
+    },
     /// All of them apply.
     All,
 }
 
-/// The labels by whose values the limits of one policy are told apart: each combination has counters of its own,
-/// and an event that lacks one of the labels is not governed. Without labels there is one set for all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Scope(Box<[Box<str>]>);
-
-/// Why a scope is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ScopeError {
-    /// Too many labels.
-    #[error("a scope has at most {} labels, this one has {given}", Scope::MAX)]
-    TooMany {
-        /// How many there are.
-        given: usize,
-    },
-    /// Not a label.
-    #[error("{given:?} is not a label: 1 to {} letters, digits, '_', '-' or '.'", Labels::MAX_KEY_BYTES)]
-    NoLabel {
-        /// As given.
-        given: String,
-    },
-    /// Twice the same.
-    #[error("the label {given:?} stands twice in the scope")]
-    Repeated {
-        /// As given.
-        given: String,
-    },
-}
-
-impl Scope {
-    /// Most labels.
-    pub const MAX: usize = 4;
-
-    /// Checks and sorts.
-    ///
-    /// # Errors
-    /// [`ScopeError`] names the rule that is broken.
-    pub fn new(labels: &[impl AsRef<str>]) -> Result<Self, ScopeError> {
-        if labels.len() > Self::MAX {
-            return Err(ScopeError::TooMany { given: labels.len() });
-        }
-        let mut scope: Vec<Box<str>> = labels.iter().map(|label| label.as_ref().into()).collect();
-        scope.sort_unstable();
-        if let Some(label) = scope.iter().find(|label| !Labels::is_key(label)) {
-            return Err(ScopeError::NoLabel { given: label.chars().take(80).collect() });
-        }
-        match scope.windows(2).find(|pair| pair.first() == pair.last()).and_then(<[_]>::first) {
-            Some(label) => Err(ScopeError::Repeated { given: label.to_string() }),
-            None => Ok(Self(scope.into())),
-        }
-    }
-
-    /// The labels, sorted.
+impl Overlap {
+    /// All of the origin compete.
     #[must_use]
-    pub fn labels(&self) -> &[Box<str>] {
-        &self.0
-    }
-
-    /// The first label that is missing.
-    #[must_use]
-    pub fn missing_in(&self, labels: &Labels) -> Option<&str> {
-        self.0.iter().find(|label| labels.get(label).is_none()).map(|label| &**label)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scope_is_sorted_and_each_rule_is_told() {
-        let scope = Scope::new(&["org", "datamart"]).expect("valid");
-        assert_eq!(scope.labels(), ["datamart".into(), "org".into()]);
-        let refused = |labels: &[&str]| Scope::new(labels).expect_err("refused").to_string();
-        assert!(refused(&["a", "b", "a"]).contains("\"a\" stands twice"));
-        assert!(refused(&["a b"]).contains("not a label"));
-        assert!(refused(&[""]).contains("not a label"));
-        assert!(refused(&["a", "b", "c", "d", "e"]).contains("at most 4"));
-        assert_eq!(Scope::new(&[""; 0]), Ok(Scope::default()));
+    pub fn most_specific() -> Self {
+        Self::MostSpecific { among: Box::from("") }
     }
 }

@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use http::Method;
 
 use crate::event::{CanonicalUrl, Labels, PolicyId};
-use crate::policy::{Family, LabelCondition, Limits, Overlap, Pace, Scope, Spec, UrlPattern};
+use crate::policy::{Clause, LabelCondition, Limits, Overlap, Pace, Spec, UrlPattern};
 use crate::store::{DocumentStore, Expect, StoreError, Version};
 
 pub(crate) fn id(text: &str) -> PolicyId {
@@ -30,18 +30,11 @@ pub(crate) fn spec(pattern: &str, starts_per_second: f64) -> Spec {
 }
 
 pub(crate) fn spec_for(pattern: &str, starts_per_second: f64, labels: Vec<LabelCondition>) -> Spec {
-    Spec {
-        pattern: UrlPattern::parse(pattern).expect("valid pattern"),
-        methods: vec![Method::GET, Method::POST],
-        labels,
-        limits: Limits {
-            pace: Some(Pace::per_second(starts_per_second).expect("valid pace")),
-            ..Limits::default()
-        },
-        family: Family::Wait,
-        overlap: Overlap::MostSpecific,
-        scope: Scope::default(),
-    }
+    let pattern = UrlPattern::parse(pattern).expect("valid pattern");
+    let clause = Clause { methods: vec![Method::GET, Method::POST], labels, ..Clause::of(pattern) };
+    let limits =
+        Limits { pace: Some(Pace::per_second(starts_per_second).expect("valid pace")), ..Limits::default() };
+    Spec { overlap: Overlap::most_specific(), ..Spec::new(vec![clause], limits) }
 }
 
 /// What the next write does beside or instead of writing.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::tests::{file, inputs, problems};
 use crate::config::{Config, ConfigError};
+use crate::policy::Overlap;
 
 const FULL: &str = r#"
 [[policy]]
@@ -38,15 +39,15 @@ fn a_block_becomes_a_policy() {
     let policies = load(FULL).expect("valid").policies;
     let [FilePolicy { name, spec }] = policies.as_slice() else { panic!("{policies:?}") };
     assert_eq!(name.as_str(), "crm");
-    assert_eq!(spec.pattern.as_str(), "https://api.example.org/*");
-    assert_eq!(spec.methods, [Method::POST, Method::GET]);
-    assert_eq!(spec.labels, [LabelCondition::equals("org", "ACME")]);
+    assert_eq!(spec.clauses[0].pattern.as_str(), "https://api.example.org/*");
+    assert_eq!(spec.clauses[0].methods, [Method::POST, Method::GET]);
+    assert_eq!(spec.clauses[0].labels, [LabelCondition::equals("org", "ACME")]);
     assert_eq!(spec.limits.pace, Pace::per_second(0.5).ok());
     assert_eq!(spec.limits.window, Window::new(100, 1000).ok());
     assert_eq!(spec.limits.quota, Quota::new(1000, Period::Hour).ok());
     assert_eq!(spec.limits.slots, NonZeroU32::new(50));
     assert_eq!(spec.limits.timeout, Some(Duration::from_secs(5)));
-    assert_eq!((spec.family, spec.overlap), (Family::Refuse, Overlap::All));
+    assert_eq!((spec.family, &spec.overlap), (Family::Refuse, &Overlap::All));
     assert_eq!(spec.scope, Scope::new(&["datamart", "org"]).expect("valid"));
 }
 
@@ -57,7 +58,12 @@ fn what_is_absent_takes_its_default_and_every_limit_is_enough() {
         let text = format!("[[policy]]\nname = \"p\"\nurl = \"https://h.org/*\"\n{limit}\n");
         let policies = load(&text).expect(limit).policies;
         let [FilePolicy { spec, .. }] = policies.as_slice() else { panic!("{policies:?}") };
-        assert!(!spec.limits.is_empty() && spec.methods.is_empty() && spec.labels.is_empty(), "{limit}");
+        assert!(
+            !spec.limits.is_empty()
+                && spec.clauses[0].methods.is_empty()
+                && spec.clauses[0].labels.is_empty(),
+            "{limit}"
+        );
         assert_eq!((spec.family, &spec.scope), (Family::Wait, &Scope::default()), "{limit}");
     }
     assert_eq!(load("").expect("valid").policies, []);

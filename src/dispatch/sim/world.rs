@@ -410,7 +410,7 @@ fn allowed(book: &Book) -> BTreeMap<PolicyId, Allowed> {
         per_minute: limits.quota.map(|quota| quota.calls.get() as usize),
         slots: limits.slots.expect("set").get() as usize,
     };
-    runtime.policies().map(|policy| (policy.id.clone(), of(&policy.limits))).collect()
+    runtime.policies().map(|policy| (policy.id.clone(), of(&policy.spec.limits))).collect()
 }
 
 /// What the book says, or less of it.

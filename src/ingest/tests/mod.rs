@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Lane, LaneKey};
-use crate::ingest::{Admission, Defaults, Doomed, Intake, IntakeParts, OverLimit, Unmatched};
+use crate::ingest::{Admission, Defaults, Doomed, Intake, IntakeParts, OverLimit, Refusals, Unmatched};
 use crate::limit::Kind;
 use crate::policy::testing::{TestDocuments, id, spec};
 use crate::policy::{Family, Origin, Policies, Spec};
@@ -203,6 +203,7 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
         unmatched,
         on_doomed,
         admission: admission.clone(),
+        refusals: Refusals { tell: Arc::new(|_| None), as_told: false },
         outlooks: Arc::default(),
         egress: Arc::new(|url| {
             let inside = url.as_str().contains("127.0.0.1");

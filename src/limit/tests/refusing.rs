@@ -5,7 +5,7 @@ use crate::limit::{Binding, Decision, Gate, Kind, Rules};
 use crate::policy::{Family, Limits, Scope};
 
 fn refusing(gate: &mut Gate, name: &str, limits: &Limits) {
-    let rules = Rules { limits: limits.clone(), family: Family::Refuse, scope: Scope::default() };
+    let rules = Rules::new(limits.clone(), Family::Refuse, Scope::default());
     gate.set(&policy(name), rules, ms(0));
 }
 

@@ -63,8 +63,8 @@ async fn a_deployed_config_governs_the_actions_of_its_organisation() {
 
     let runtime = world.policies.runtime();
     let policy = runtime.policies().next().expect("deployed");
-    assert_eq!(policy.limits.pace.map(Pace::starts_per_second), Some(4000.0));
-    assert_eq!(policy.family, Family::Wait);
+    assert_eq!(policy.spec.limits.pace.map(Pace::starts_per_second), Some(4000.0));
+    assert_eq!(policy.spec.family, Family::Wait);
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn an_update_rules_at_once_and_a_redeploy_is_a_new_generation() {
     done(&world, Method::PUT, &path, &config("https://h.org/*", r#""POST""#, 300)).await;
     assert_eq!(world.policies.runtime().number(), before + 1);
     let id = PolicyId::parse(&uid).expect("valid");
-    let pace = |world: &World| world.policies.runtime().get(&id).and_then(|policy| policy.limits.pace);
+    let pace = |world: &World| world.policies.runtime().get(&id).and_then(|policy| policy.spec.limits.pace);
     let generations =
         |world: &World| world.policies.runtime().get(&id).map(|policy| policy.generations.clone());
     assert_eq!(pace(&world).map(Pace::starts_per_second), Some(300.0));

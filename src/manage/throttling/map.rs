@@ -10,7 +10,7 @@ use crate::manage::throttling::wire::{
     LastDeployed,
 };
 use crate::policy::{
-    Family, LabelCondition, Lifecycle, Limits, Overlap, Pace, PatternError, Scope, Spec, State, UrlPattern,
+    Clause, LabelCondition, Lifecycle, Limits, Overlap, Pace, PatternError, Spec, State, UrlPattern,
 };
 
 /// A semantic fault of a config. It is saved and shown, but cannot be deployed.
@@ -94,18 +94,15 @@ pub(super) fn check(config: &Config, org: &str, options: &ThrottlingOptions) -> 
         faults.push(Fault::Payload);
     }
     match (pattern, methods, pace) {
-        (Some(pattern), Some(methods), Some(pace)) if faults.is_empty() => Ok(Spec {
-            pattern,
-            methods,
-            labels: vec![
+        (Some(pattern), Some(methods), Some(pace)) if faults.is_empty() => {
+            let labels = vec![
                 LabelCondition::equals("org", org),
                 LabelCondition::equals_or_absent("service", "action"),
-            ],
-            limits: Limits { pace: Some(pace), ..Limits::default() },
-            family: Family::Wait,
-            overlap: Overlap::MostSpecific,
-            scope: Scope::default(),
-        }),
+            ];
+            let clause = Clause { methods, labels, ..Clause::of(pattern) };
+            let limits = Limits { pace: Some(pace), ..Limits::default() };
+            Ok(Spec { overlap: Overlap::most_specific(), ..Spec::new(vec![clause], limits) })
+        }
         _ => Err(faults),
     }
 }

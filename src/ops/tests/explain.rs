@@ -96,7 +96,7 @@ async fn each_candidate_says_why() {
     world.deploy("wide", spec("https://api.test/*", 2, &[])).await;
     world.deploy("narrow", spec("https://api.test/a/*", 2, &[])).await;
     let mut named = spec("https://api.test/a/b*", 2, &[]);
-    named.labels = vec![LabelCondition::equals("org", "OTHER")];
+    named.clauses[0].labels = vec![LabelCondition::equals("org", "OTHER")];
     world.deploy("named", named).await;
     world.deploy("scoped", spec("https://api.test/a/bc*", 2, &["key"])).await;
     let verdicts = async |query: &str| {
@@ -128,7 +128,7 @@ async fn each_candidate_says_why() {
 async fn default_labels_count_as_for_events() {
     let world = world().await;
     let mut named = spec("https://api.test/*", 2, &["org"]);
-    named.labels = vec![LabelCondition::equals("org", "ACME")];
+    named.clauses[0].labels = vec![LabelCondition::equals("org", "ACME")];
     world.deploy("named", named).await;
     let told = world.get("/v1/explain?url=https://api.test/").await.body;
     assert_eq!(told["lane"]["name"], "named@1;org=ACME");

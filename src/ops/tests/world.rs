@@ -22,7 +22,7 @@ use crate::event::{Event, EventId, Outcome};
 use crate::limit::{Gate, Outlooks};
 use crate::ops::{Desk, desk_routes};
 use crate::policy::testing::{Fault, TestDocuments, id, labels, url};
-use crate::policy::{Limits, Origin, Overlap, Policies, Quota, Scope, Spec, UrlPattern, Window};
+use crate::policy::{Clause, Limits, Origin, Overlap, Policies, Quota, Scope, Spec, UrlPattern, Window};
 use crate::queue::{Accept, Queue};
 use crate::store::memory::MemoryStore;
 use crate::store::{Appended, MemoryUsages, UsageStore};
@@ -105,19 +105,15 @@ pub(super) async fn world() -> World {
 
 /// Two calls at once and as many in an hour as told, for each value of the label `key`.
 pub(super) fn spec(pattern: &str, calls: i64, scope: &[&str]) -> Spec {
-    Spec {
-        pattern: UrlPattern::parse(pattern).expect("valid"),
-        methods: vec![Method::POST],
-        labels: Vec::new(),
-        limits: Limits {
-            window: Some(Window::new(calls, 3_600_000).expect("valid")),
-            slots: std::num::NonZeroU32::new(2),
-            ..Limits::default()
-        },
-        family: crate::policy::Family::Wait,
-        overlap: Overlap::MostSpecific,
-        scope: Scope::new(scope).expect("valid"),
-    }
+    let pattern = UrlPattern::parse(pattern).expect("valid");
+    let clause = Clause { methods: vec![Method::POST], ..Clause::of(pattern) };
+    let limits = Limits {
+        window: Some(Window::new(calls, 3_600_000).expect("valid")),
+        slots: std::num::NonZeroU32::new(2),
+        ..Limits::default()
+    };
+    let scope = Scope::new(scope).expect("valid");
+    Spec { overlap: Overlap::most_specific(), scope, ..Spec::new(vec![clause], limits) }
 }
 
 pub(super) fn with_quota(spec: Spec, calls: i64) -> Spec {

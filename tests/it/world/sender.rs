@@ -23,8 +23,8 @@ use tidegate::clock::{Clock, Timestamp};
 use tidegate::delivery::{Call, Deliver, HttpDeliverer};
 use tidegate::event::{Outcome, PolicyId};
 use tidegate::policy::{
-    Book, BookError, Family, Limits, Origin, Overlap, Pace, Pause, Period, Policies, Quota, Scope, Spec,
-    UrlPattern, Window,
+    Book, BookError, Clause, Limits, Origin, Pace, Pause, Period, Policies, Quota, Scope, Spec, UrlPattern,
+    Window,
 };
 use tidegate::store::DocumentStore;
 use tokio::signal::unix::{SignalKind, signal};
@@ -262,19 +262,13 @@ async fn put_in_force(documents: Arc<dyn DocumentStore>, orders: &Orders, clock:
 
 fn spec(rule: &Rule) -> Spec {
     let period = |name: &str| Period::parse(name).expect("a period");
-    Spec {
-        pattern: UrlPattern::parse(&rule.pattern).expect("a pattern"),
-        methods: Vec::new(),
-        labels: Vec::new(),
-        limits: Limits {
-            pace: rule.pace.map(|pace| Pace::per_second(pace).expect("a pace")),
-            window: rule.window.map(|(calls, per_ms)| Window::new(calls, per_ms).expect("a window")),
-            quota: rule.quota.as_ref().map(|(calls, per)| Quota::new(*calls, period(per)).expect("a quota")),
-            slots: rule.slots.and_then(std::num::NonZeroU32::new),
-            timeout: None,
-        },
-        family: Family::Wait,
-        overlap: Overlap::All,
-        scope: Scope::new(&rule.scope).expect("a scope"),
-    }
+    let limits = Limits {
+        pace: rule.pace.map(|pace| Pace::per_second(pace).expect("a pace")),
+        window: rule.window.map(|(calls, per_ms)| Window::new(calls, per_ms).expect("a window")),
+        quota: rule.quota.as_ref().map(|(calls, per)| Quota::new(*calls, period(per)).expect("a quota")),
+        slots: rule.slots.and_then(std::num::NonZeroU32::new),
+        ..Limits::default()
+    };
+    let clause = Clause::of(UrlPattern::parse(&rule.pattern).expect("a pattern"));
+    Spec { scope: Scope::new(&rule.scope).expect("a scope"), ..Spec::new(vec![clause], limits) }
 }

@@ -3,9 +3,13 @@
 //!
 //! Must not know: what the problems are about.
 
+mod told;
+
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
+
+pub use told::{Refused, Tell, Told};
 
 /// One refusal, ready to be sent or written as a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,6 +31,12 @@ pub struct Problem {
     /// Seconds after which a repetition may succeed; also sent as `Retry-After`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_seconds: Option<u64>,
+    /// Further headers of the answer.
+    #[serde(skip)]
+    pub headers: HeaderMap,
+    /// What is answered in its place to a single call.
+    #[serde(skip)]
+    pub instead: Option<Box<Told>>,
 }
 
 /// One field that broke a rule.
@@ -58,6 +68,8 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             retry_after_seconds: None,
+            headers: HeaderMap::new(),
+            instead: None,
         }
     }
 
@@ -80,11 +92,15 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        if let Some(told) = self.instead {
+            return told.into_response();
+        }
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // A struct of text and numbers always serialises.
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
+        headers.extend(self.headers);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

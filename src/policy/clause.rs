@@ -1,0 +1,120 @@
+//! Which calls a policy governs: those that fulfil all that one of its clauses asks.
+//!
+//! Must not know: what is limited.
+
+use http::Method;
+
+use crate::event::{CanonicalUrl, Labels};
+use crate::policy::UrlPattern;
+
+/// One way to fall under a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clause {
+    /// Which addresses.
+    pub pattern: UrlPattern,
+    /// Which verbs; none means all.
+    pub methods: Vec<Method>,
+    /// Which labels an event must carry, all of them.
+    pub labels: Vec<LabelCondition>,
+    /// A label that the path gives to an event without it.
+    pub segment: Option<Segment>,
+}
+
+/// A label that an event without it gets from its path: the first segment that is one of the names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The label.
+    pub label: Box<str>,
+    /// The start of the path that is not looked at.
+    pub after: Box<str>,
+    /// The names.
+    pub names: Vec<Box<str>>,
+}
+
+/// A label that an event must carry with exactly this value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelCondition {
+    /// The label.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// Whether an event without the label fulfils the condition too: the value is the label's default
+    /// (such as `service`, which is `action` when it is absent; contracts.md, "Decided" 4).
+    pub or_absent: bool,
+}
+
+impl LabelCondition {
+    /// The label must be there with this value.
+    #[must_use]
+    pub fn equals(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { key: key.into(), value: value.into(), or_absent: false }
+    }
+
+    /// The label must have this value or be absent.
+    #[must_use]
+    pub fn equals_or_absent(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { key: key.into(), value: value.into(), or_absent: true }
+    }
+
+    fn holds(&self, value: Option<&str>) -> bool {
+        value.map_or(self.or_absent, |value| value == self.value)
+    }
+}
+
+impl Clause {
+    /// All verbs, whatever the labels.
+    #[must_use]
+    pub const fn of(pattern: UrlPattern) -> Self {
+        Self { pattern, methods: Vec::new(), labels: Vec::new(), segment: None }
+    }
+
+    /// Whether it lists the verb, or all.
+    pub(super) fn has_method(&self, method: &Method) -> bool {
+        self.methods.is_empty() || self.methods.contains(method)
+    }
+
+    /// The first condition that a call to this address with these labels does not fulfil.
+    pub(super) fn broken_by(&self, labels: &Labels, url: &CanonicalUrl) -> Option<&LabelCondition> {
+        self.labels.iter().find(|condition| {
+            let given = labels.get(&condition.key);
+            let in_path = || self.segment.as_ref().filter(|segment| *segment.label == *condition.key);
+            !condition.holds(given.or_else(|| in_path()?.find_in(url.path())))
+        })
+    }
+}
+
+impl Segment {
+    fn find_in<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let mut segments = path.strip_prefix(&*self.after)?.split('/');
+        segments.find(|segment| self.names.iter().any(|name| **name == **segment))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{labels, url};
+
+    #[test]
+    fn the_path_gives_a_label_that_is_not_there() {
+        let segment = Segment {
+            label: "api_method".into(),
+            after: "/v1/api".into(),
+            names: vec!["get".into(), "put".into()],
+        };
+        let clause = |name: &str| Clause {
+            labels: vec![LabelCondition::equals("api_method", name)],
+            segment: Some(segment.clone()),
+            ..Clause::of(UrlPattern::parse("https://h.org/v1/api*").expect("valid"))
+        };
+        let governs = |name: &str, to: &str, pairs: &[(&str, &str)]| {
+            clause(name).broken_by(&labels(pairs), &url(to)).is_none()
+        };
+        assert!(governs("get", "https://h.org/v1/api/x/get?put", &[]));
+        assert!(governs("put", "https://h.org/v1/api/put/get", &[]), "the first that is a name");
+        assert!(!governs("get", "https://h.org/v1/api/put/get", &[]));
+        assert!(!governs("get", "https://h.org/v1/api/getter", &[]), "whole segments");
+        assert!(governs("get", "https://h.org/v1/api/put", &[("api_method", "get")]), "the label goes first");
+        assert!(!governs("get", "https://h.org/get/v1/api", &[]), "only behind the start");
+    }
+}

@@ -1,0 +1,267 @@
+//! The stored form of a spec, apart from the inner types so that either can change.
+//!
+//! ```text
+//! { "clauses": [{ "pattern", "methods", "labels": [{ "key", "value", "or_absent" }],
+//!                 "segment": { "label", "after", "names" } | absent }],
+//!   limits, "family": "wait" | "refuse", "overlap": "most_specific" | "all", "among": word | absent,
+//!   "scope": [label], "host": label | absent, "overrides": [{ "key", limits }] | absent,
+//!   "counts_on": policy | absent, "rank": n | absent,
+//!   "wording": { "per_window", "per_quota", "closed", "subject" } | absent }
+//!
+//! limits: "pace", "window": { "calls", "length_ms" } | null, "quota": { "calls", "per" } | null, "slots", "timeout_ms",
+//!         "closed": bool | absent
+//! ```
+//!
+//! Formats 1 and 2 had the members of one clause in place of `clauses`.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+use crate::event::PolicyId;
+use crate::policy::document::malformed;
+use crate::policy::{
+    Clause, Family, LabelCondition, Limits, Overlap, Overrides, Pace, Period, PolicyError, Quota, Scope,
+    Segment, Spec, UrlPattern, Window, Wording,
+};
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct SpecV3 {
+    #[serde(default)]
+    clauses: Vec<ClauseV3>,
+    /// Of formats 1 and 2.
+    #[serde(flatten, skip_serializing)]
+    only: Option<ClauseV3>,
+    #[serde(flatten)]
+    limits: LimitsV3,
+    family: FamilyV1,
+    #[serde(default)]
+    overlap: OverlapV2,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    among: Box<str>,
+    #[serde(default)]
+    scope: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    overrides: Vec<OverrideV3>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    counts_on: Option<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    rank: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wording: Option<WordingV3>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClauseV3 {
+    pattern: String,
+    methods: Vec<String>,
+    labels: Vec<LabelV1>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    segment: Option<SegmentV3>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LabelV1 {
+    key: String,
+    value: String,
+    or_absent: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SegmentV3 {
+    label: Box<str>,
+    after: Box<str>,
+    names: Vec<Box<str>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LimitsV3 {
+    pace: Option<f64>,
+    #[serde(default)]
+    window: Option<WindowV2>,
+    #[serde(default)]
+    quota: Option<QuotaV2>,
+    slots: Option<NonZeroU32>,
+    timeout_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    closed: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WindowV2 {
+    calls: i64,
+    length_ms: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct QuotaV2 {
+    calls: i64,
+    per: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OverrideV3 {
+    key: Box<str>,
+    #[serde(flatten)]
+    limits: LimitsV3,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WordingV3 {
+    per_window: Box<str>,
+    per_quota: Box<str>,
+    closed: Box<str>,
+    subject: Box<str>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FamilyV1 {
+    Wait,
+    Refuse,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+enum OverlapV2 {
+    #[default]
+    MostSpecific,
+    All,
+}
+
+pub(super) fn encode_spec(spec: &Spec) -> SpecV3 {
+    let Spec { clauses, limits, family, overlap, scope, overrides, counts_on, rank, wording } = spec;
+    let (overlap, among) = match overlap {
+        Overlap::MostSpecific { among } => (OverlapV2::MostSpecific, among.clone()),
+        Overlap::All => (OverlapV2::All, Box::default()),
+    };
+    let overrides = overrides.iter().map(|(key, limits)| {
+        let limits = encode_limits(limits);
+        OverrideV3 { key: key.into(), limits }
+    });
+    SpecV3 {
+        clauses: clauses.iter().map(encode_clause).collect(),
+        only: None,
+        limits: encode_limits(limits),
+        family: match family {
+            Family::Wait => FamilyV1::Wait,
+            Family::Refuse => FamilyV1::Refuse,
+        },
+        overlap,
+        among,
+        scope: scope.labels().iter().map(ToString::to_string).collect(),
+        host: scope.host().map(str::to_owned),
+        overrides: overrides.collect(),
+        counts_on: counts_on.as_ref().map(PolicyId::to_string),
+        rank: *rank,
+        wording: wording.clone().map(|Wording { per_window, per_quota, closed, subject }| WordingV3 {
+            per_window,
+            per_quota,
+            closed,
+            subject,
+        }),
+    }
+}
+
+pub(super) fn decode_spec(spec: SpecV3) -> Result<Spec, PolicyError> {
+    let clauses = spec.clauses.into_iter().chain(spec.only).map(decode_clause).collect::<Result<_, _>>()?;
+    let scope = Scope::new(&spec.scope).map_err(malformed)?;
+    let overrides = spec.overrides.into_iter().map(|row| Ok((row.key, decode_limits(row.limits)?)));
+    Ok(Spec {
+        clauses,
+        limits: decode_limits(spec.limits)?,
+        family: match spec.family {
+            FamilyV1::Wait => Family::Wait,
+            FamilyV1::Refuse => Family::Refuse,
+        },
+        overlap: match spec.overlap {
+            OverlapV2::MostSpecific => Overlap::MostSpecific { among: spec.among },
+            OverlapV2::All => Overlap::All,
+        },
+        scope: match spec.host {
+            Some(label) => scope.with_host(&label),
+            None => scope,
+        },
+        overrides: Overrides::by_key(overrides.collect::<Result<_, PolicyError>>()?),
+        counts_on: spec.counts_on.as_deref().map(PolicyId::parse).transpose()?,
+        rank: spec.rank,
+        wording: spec.wording.map(|WordingV3 { per_window, per_quota, closed, subject }| Wording {
+            per_window,
+            per_quota,
+            closed,
+            subject,
+        }),
+    })
+}
+
+fn encode_clause(clause: &Clause) -> ClauseV3 {
+    let label = |LabelCondition { key, value, or_absent }: &LabelCondition| LabelV1 {
+        key: key.clone(),
+        value: value.clone(),
+        or_absent: *or_absent,
+    };
+    ClauseV3 {
+        pattern: clause.pattern.as_str().to_owned(),
+        methods: clause.methods.iter().map(Method::to_string).collect(),
+        labels: clause.labels.iter().map(label).collect(),
+        segment: clause.segment.clone().map(|Segment { label, after, names }| SegmentV3 {
+            label,
+            after,
+            names,
+        }),
+    }
+}
+
+fn decode_clause(clause: ClauseV3) -> Result<Clause, PolicyError> {
+    let methods = clause.methods.iter().map(|method| Method::from_bytes(method.as_bytes()));
+    let label = |LabelV1 { key, value, or_absent }| LabelCondition { key, value, or_absent };
+    Ok(Clause {
+        pattern: UrlPattern::from_canonical(&clause.pattern).map_err(malformed)?,
+        methods: methods.collect::<Result<_, _>>().map_err(malformed)?,
+        labels: clause.labels.into_iter().map(label).collect(),
+        segment: clause.segment.map(|SegmentV3 { label, after, names }| Segment { label, after, names }),
+    })
+}
+
+fn encode_limits(limits: &Limits) -> LimitsV3 {
+    let Limits { pace, window, quota, slots, timeout, closed } = limits;
+    let millis = |length: &Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    LimitsV3 {
+        pace: pace.map(Pace::starts_per_second),
+        window: window.map(|window| WindowV2 {
+            calls: window.calls().get().into(),
+            length_ms: i64::try_from(window.length().as_millis()).unwrap_or(i64::MAX),
+        }),
+        quota: quota
+            .map(|Quota { calls, per }| QuotaV2 { calls: calls.get().into(), per: per.name().to_owned() }),
+        slots: *slots,
+        timeout_ms: timeout.as_ref().map(millis),
+        closed: *closed,
+    }
+}
+
+fn decode_limits(limits: LimitsV3) -> Result<Limits, PolicyError> {
+    let window = limits.window.map(|window| Window::new(window.calls, window.length_ms)).transpose();
+    Ok(Limits {
+        pace: limits.pace.map(Pace::per_second).transpose().map_err(malformed)?,
+        window: window.map_err(malformed)?,
+        quota: limits.quota.map(decode_quota).transpose()?,
+        slots: limits.slots,
+        timeout: limits.timeout_ms.map(Duration::from_millis),
+        closed: limits.closed,
+    })
+}
+
+fn decode_quota(quota: QuotaV2) -> Result<Quota, PolicyError> {
+    let per = Period::parse(&quota.per).ok_or_else(|| malformed("a quota of an unknown period"))?;
+    Quota::new(quota.calls, per).map_err(malformed)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_zero(number: &u8) -> bool {
+    *number == 0
+}

@@ -1,0 +1,223 @@
+//! Which policies govern a call: selection, contests, stand-in labels, bounds, and one pass against the definition.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::policy::UrlPattern;
+use crate::policy::testing::{id, labels, url};
+
+fn rule(name: &str, origin: &str, order: u64, pattern: &str) -> Rule {
+    Rule {
+        governed_by: PolicyRef { policy: id(name), generation: 1 },
+        origin: Origin::new(origin),
+        order,
+        clause: Clause {
+            methods: vec![Method::GET],
+            ..Clause::of(UrlPattern::parse(pattern).expect(pattern))
+        },
+        overlap: Overlap::most_specific(),
+        scope: Scope::default(),
+    }
+}
+
+fn key_of(lane: Result<Option<Lane>, LaneError>) -> Option<String> {
+    lane.expect("few policies").map(|lane| lane.key().to_string())
+}
+
+fn route(rules: Vec<Rule>, at: &str) -> Option<String> {
+    let matcher = Matcher::compile(rules).expect("small");
+    key_of(matcher.route(&Method::GET, &url(at), &Labels::default()))
+}
+
+#[test]
+fn the_most_literal_wins_within_an_origin_and_then_the_oldest() {
+    let rules = || {
+        vec![
+            rule("wide", "x", 0, "https://h.org/*"),
+            rule("younger", "x", 2, "https://h.org/a/*"),
+            rule("older", "x", 1, "https://h.org/*/a"),
+            rule("other", "y", 3, "https://h.org/*"),
+            rule("elsewhere", "y", 4, "https://i.org/*"),
+        ]
+    };
+    assert_eq!(route(rules(), "https://h.org/b").as_deref(), Some("other@1+wide@1"));
+    assert_eq!(route(rules(), "https://h.org/a/b").as_deref(), Some("other@1+younger@1"));
+    assert_eq!(route(rules(), "https://h.org/a/a").as_deref(), Some("older@1+other@1"));
+    assert_eq!(route(rules(), "https://i.org/a").as_deref(), Some("elsewhere@1"));
+    assert_eq!(route(rules(), "https://j.org/a"), None);
+    assert_eq!(route(Vec::new(), "https://j.org/a"), None);
+}
+
+#[test]
+fn methods_and_labels_decide_before_the_most_literal_does() {
+    let mut narrow = rule("narrow", "x", 0, "https://h.org/a");
+    narrow.clause.labels =
+        vec![LabelCondition::equals("org", "ACME"), LabelCondition::equals_or_absent("service", "action")];
+    let matcher = Matcher::compile(vec![narrow, rule("wide", "x", 1, "https://h.org/*")]).expect("small");
+    let lane = |method: Method, pairs: &[(&str, &str)]| {
+        key_of(matcher.route(&method, &url("https://h.org/a"), &labels(pairs)))
+    };
+    assert_eq!(lane(Method::GET, &[("org", "ACME")]).as_deref(), Some("narrow@1"));
+    assert_eq!(lane(Method::GET, &[("org", "ACME"), ("service", "action")]).as_deref(), Some("narrow@1"));
+    assert_eq!(lane(Method::GET, &[("org", "ACME"), ("service", "dataSource")]).as_deref(), Some("wide@1"));
+    assert_eq!(lane(Method::GET, &[("org", "acme")]).as_deref(), Some("wide@1"));
+    assert_eq!(lane(Method::GET, &[]).as_deref(), Some("wide@1"));
+    assert_eq!(lane(Method::PUT, &[("org", "ACME")]), None);
+}
+
+#[test]
+fn policies_that_apply_together_do_and_their_labels_name_the_lane() {
+    let beside = |name: &str, order: u64, scope: &[&str]| {
+        let mut rule = rule(name, "file", order, "https://h.org/*");
+        (rule.overlap, rule.scope) = (Overlap::All, Scope::new(scope).expect("valid"));
+        rule
+    };
+    let rules = vec![
+        beside("global", 0, &[]),
+        beside("org", 1, &["org"]),
+        beside("mart", 2, &["org", "datamart"]),
+        rule("cap", "x", 3, "https://h.org/*"),
+        rule("narrow", "x", 4, "https://h.org/a*"),
+    ];
+    let matcher = Matcher::compile(rules).expect("small");
+    let at = url("https://h.org/ab");
+    let route = |pairs: &[(&str, &str)]| key_of(matcher.route(&Method::GET, &at, &labels(pairs)));
+    assert_eq!(route(&[]).as_deref(), Some("global@1+narrow@1"));
+    assert_eq!(route(&[("org", "7"), ("other", "1")]).as_deref(), Some("global@1+narrow@1+org@1;org=7"));
+    assert_eq!(
+        route(&[("datamart", "d"), ("org", "7"), ("fairness_key", "f")]).as_deref(),
+        Some("global@1+mart@1+narrow@1+org@1;datamart=d;fairness_key=f;org=7")
+    );
+    let verdicts = matcher.candidates(&Method::GET, &at, &labels(&[("org", "7")]));
+    let verdict_of = |name: &str| {
+        verdicts.iter().find(|found| found.policy == id(name)).map(|found| found.verdict.clone())
+    };
+    assert_eq!(verdict_of("global"), Some(Verdict::Applies));
+    assert_eq!(verdict_of("mart"), Some(Verdict::NoLabel("datamart".to_owned())));
+    assert_eq!(verdict_of("cap"), Some(Verdict::Outranked(id("narrow"))));
+    let posted = matcher.candidates(&Method::POST, &at, &Labels::default());
+    assert!(posted.iter().all(|found| found.verdict == Verdict::OtherMethod));
+}
+
+#[test]
+fn words_make_contests_and_the_clauses_of_one_policy_are_one() {
+    let among = |name: &str, order: u64, pattern: &str, word: &str| {
+        let mut rule = rule(name, "x", order, pattern);
+        rule.overlap = Overlap::MostSpecific { among: word.into() };
+        rule
+    };
+    let rules = vec![
+        among("all", 0, "https://h.org/*", "service"),
+        among("all", 0, "https://h.org/a*", "service"),
+        among("ab", 1, "https://h.org/ab*", "service"),
+        among("end", 2, "https://h.org/*", "endpoint"),
+    ];
+    let matcher = Matcher::compile(rules).expect("small");
+    let route = |at: &str| key_of(matcher.route(&Method::GET, &url(at), &Labels::default()));
+    assert_eq!(route("https://h.org/ac").as_deref(), Some("all@1+end@1"));
+    assert_eq!(route("https://h.org/ab/c").as_deref(), Some("ab@1+end@1"));
+    let found = matcher.candidates(&Method::GET, &url("https://h.org/ab"), &Labels::default());
+    let verdicts: Vec<_> = found.iter().map(|found| (found.policy.as_str(), &found.verdict)).collect();
+    let outranked = Verdict::Outranked(id("ab"));
+    assert_eq!(verdicts, [("ab", &Verdict::Applies), ("all", &outranked), ("end", &Verdict::Applies)]);
+}
+
+#[test]
+fn the_host_stands_in_for_a_label() {
+    let mut rule = rule("c", "x", 0, "https://h.org/*");
+    rule.clause.pattern = UrlPattern::any_host("/v1/x").expect("valid");
+    rule.overlap = Overlap::All;
+    rule.scope = Scope::new(&["container"]).expect("valid").with_host("container");
+    let matcher = Matcher::compile(vec![rule]).expect("small");
+    let route =
+        |at: &str, pairs: &[(&str, &str)]| key_of(matcher.route(&Method::GET, &url(at), &labels(pairs)));
+    assert_eq!(route("https://h.org/v1/x?q", &[]).as_deref(), Some("c@1;container=h.org%3A443"));
+    assert_eq!(route("http://i:81/v1/x", &[]).as_deref(), Some("c@1;container=i%3A81"));
+    assert_eq!(route("http://i/v1/x", &[("container", "k")]).as_deref(), Some("c@1;container=k"));
+    assert_eq!(route("http://i/v1/x/y", &[]), None);
+}
+
+#[test]
+fn an_event_under_too_many_policies_is_refused_and_not_let_through() {
+    let rules = (0..13).map(|n| {
+        let mut rule = rule(&format!("p{n}"), "file", n, "https://h.org/*");
+        rule.overlap = Overlap::All;
+        rule
+    });
+    let matcher = Matcher::compile(rules.collect()).expect("small");
+    let refused = matcher.route(&Method::GET, &url("https://h.org/a"), &Labels::default());
+    assert_eq!(refused, Err(LaneError::TooManyPolicies { given: 13 }));
+}
+
+#[test]
+fn hostile_patterns_stay_within_their_bound() {
+    let rules: Vec<Rule> = (0..200)
+        .map(|n| rule(&format!("p{n}"), "x", n, &format!("https://h.org/{}{n}", "*a".repeat(31))))
+        .collect();
+    let matcher = Matcher::compile(rules).expect("within the bound");
+    let target = url(&format!("https://h.org/{}7", "a".repeat(1_000)));
+    let lane = key_of(matcher.route(&Method::GET, &target, &Labels::default()));
+    assert_eq!(lane.as_deref(), Some("p7@1"));
+}
+
+#[test]
+fn patterns_beyond_the_bound_are_refused() {
+    let patterns: Vec<String> = (0..100).map(|n| format!("https://h{n}/.*")).collect();
+    assert!(compile_patterns(&patterns, 1 << 20).is_ok());
+    assert!(matches!(compile_patterns(&patterns, 1 << 12), Err(PolicyError::TooLarge { .. })));
+}
+
+#[test]
+fn too_many_origins_are_refused_and_not_left_unmatched() {
+    let rules = (0..13).map(|n| rule(&format!("p{n}"), &format!("o{n}"), n, "https://h.org/*")).collect();
+    assert!(matches!(Matcher::compile(rules), Err(PolicyError::TooManyOrigins { given: 13 })));
+}
+
+/// The definition, as plainly as it can be said.
+fn naive(pattern: &[u8], text: &[u8], in_query: bool) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty() || (!in_query && text.first() == Some(&b'?')),
+        Some((b'*', rest)) => {
+            let run = text.iter().take_while(|byte| in_query || **byte != b'?').count();
+            (0..=run).any(|n| naive(rest, &text[n..], in_query))
+        }
+        Some((byte, rest)) => {
+            text.first() == Some(byte) && naive(rest, &text[1..], in_query || *byte == b'?')
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn one_pass_finds_what_the_definition_finds(
+        patterns in prop::collection::vec("[ab/*]{0,8}([?][ab*?]{0,4})?", 1..12),
+        target in "[ab/]{0,10}([?][ab?]{0,5})?",
+    ) {
+        let rules: Vec<Rule> = patterns
+            .iter()
+            .enumerate()
+            .map(|(n, text)| rule(&format!("p{n}"), &format!("o{}", n % 3), n as u64, &format!("http://h/{text}")))
+            .collect();
+        let target = url(&format!("http://h/{target}"));
+        let mut expected: Vec<(usize, u64, &Origin, &PolicyRef)> = rules
+            .iter()
+            .filter(|rule| naive(rule.clause.pattern.as_str().as_bytes(), target.as_str().as_bytes(), false))
+            .map(|rule| (rule.clause.pattern.literals(), rule.order, &rule.origin, &rule.governed_by))
+            .collect();
+        for rule in &rules {
+            let alone = naive(rule.clause.pattern.as_str().as_bytes(), target.as_str().as_bytes(), false);
+            prop_assert_eq!(rule.clause.pattern.matches(&target), alone);
+        }
+        expected.sort_by_key(|(literals, order, ..)| (std::cmp::Reverse(*literals), *order));
+        let mut winners: Vec<(&Origin, PolicyRef)> = Vec::new();
+        for (_, _, origin, governed_by) in expected {
+            if !winners.iter().any(|(other, _)| *other == origin) {
+                winners.push((origin, governed_by.clone()));
+            }
+        }
+        let winners: Vec<PolicyRef> = winners.into_iter().map(|(_, part)| part).collect();
+        let expected = (!winners.is_empty()).then(|| Lane::of(winners).expect("few"));
+        let found = Matcher::compile(rules).expect("small").route(&Method::GET, &target, &Labels::default());
+        prop_assert_eq!(found, Ok(expected));
+    }
+}

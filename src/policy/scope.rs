@@ -1,0 +1,104 @@
+//! By which labels the limits of one policy are told apart.
+//!
+//! Must not know: what is limited.
+
+use crate::event::Labels;
+
+/// The labels by whose values the limits of one policy are told apart: each combination has counters of its own,
+/// and an event that lacks one of the labels is not governed. Without labels there is one set for all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scope {
+    labels: Box<[Box<str>]>,
+    /// The label that counts as the host and port of the url where an event lacks it.
+    host: Option<Box<str>>,
+}
+
+/// Why a scope is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    /// Too many labels.
+    #[error("a scope has at most {} labels, this one has {given}", Scope::MAX)]
+    TooMany {
+        /// How many there are.
+        given: usize,
+    },
+    /// Not a label.
+    #[error("{given:?} is not a label: 1 to {} letters, digits, '_', '-' or '.'", Labels::MAX_KEY_BYTES)]
+    NoLabel {
+        /// As given.
+        given: String,
+    },
+    /// Twice the same.
+    #[error("the label {given:?} stands twice in the scope")]
+    Repeated {
+        /// As given.
+        given: String,
+    },
+}
+
+impl Scope {
+    /// Most labels.
+    pub const MAX: usize = 4;
+
+    /// Checks and sorts.
+    ///
+    /// # Errors
+    /// [`ScopeError`] names the rule that is broken.
+    pub fn new(labels: &[impl AsRef<str>]) -> Result<Self, ScopeError> {
+        if labels.len() > Self::MAX {
+            return Err(ScopeError::TooMany { given: labels.len() });
+        }
+        let mut scope: Vec<Box<str>> = labels.iter().map(|label| label.as_ref().into()).collect();
+        scope.sort_unstable();
+        if let Some(label) = scope.iter().find(|label| !Labels::is_key(label)) {
+            return Err(ScopeError::NoLabel { given: label.chars().take(80).collect() });
+        }
+        match scope.windows(2).find(|pair| pair.first() == pair.last()).and_then(<[_]>::first) {
+            Some(label) => Err(ScopeError::Repeated { given: label.to_string() }),
+            None => Ok(Self { labels: scope.into(), host: None }),
+        }
+    }
+
+    /// The labels, sorted.
+    #[must_use]
+    pub fn labels(&self) -> &[Box<str>] {
+        &self.labels
+    }
+
+    /// The same, but an event without this label of the scope counts as if it had the host and port of its url in it.
+    #[must_use]
+    pub fn with_host(self, label: &str) -> Self {
+        let host = self.labels.iter().find(|known| ***known == *label).cloned();
+        Self { host, ..self }
+    }
+
+    /// The label of [`Scope::with_host`].
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// The first label that is missing.
+    #[must_use]
+    pub fn missing_in(&self, labels: &Labels) -> Option<&str> {
+        let mut names = self.labels.iter().map(|label| &**label);
+        names.find(|label| labels.get(label).is_none() && self.host() != Some(*label))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_sorted_and_each_rule_is_told() {
+        let scope = Scope::new(&["org", "datamart"]).expect("valid");
+        assert_eq!(scope.labels(), ["datamart".into(), "org".into()]);
+        let refused = |labels: &[&str]| Scope::new(labels).expect_err("refused").to_string();
+        assert!(refused(&["a", "b", "a"]).contains("\"a\" stands twice"));
+        assert!(refused(&["a b"]).contains("not a label"));
+        assert!(refused(&[""]).contains("not a label"));
+        assert!(refused(&["a", "b", "c", "d", "e"]).contains("at most 4"));
+        assert_eq!(Scope::new(&[""; 0]), Ok(Scope::default()));
+    }
+}

@@ -1,0 +1,50 @@
+//! Refusals in the words of the system that a limit comes from: what its clients would see, status, headers and body.
+//!
+//! Must not know: the systems; whoever speaks for them hands in a [`Tell`].
+
+use std::sync::Arc;
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+/// A call that was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused<'a> {
+    /// Where the policy comes from.
+    pub origin: &'a str,
+    /// How that system calls the refusal.
+    pub code: &'a str,
+    /// What is limited, in the words of the system; may be empty.
+    pub subject: &'a str,
+    /// Whole seconds after which there may be room; `None` when that is never.
+    pub retry_after_seconds: Option<u64>,
+}
+
+/// What the system says about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Its code.
+    pub code: &'static str,
+    /// Its message, as a sentence for people.
+    pub message: String,
+    /// The status that it answers with.
+    pub status: StatusCode,
+    /// Its own headers, without those that describe the body.
+    pub headers: HeaderMap,
+    /// Of the body.
+    pub content_type: &'static str,
+    /// The body that it answers with.
+    pub body: Bytes,
+}
+
+/// Speaks for the systems; `None` for those that have no words of their own.
+pub type Tell = Arc<dyn Fn(&Refused<'_>) -> Option<Told> + Send + Sync>;
+
+impl IntoResponse for Told {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.headers, self.body).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        response
+    }
+}
