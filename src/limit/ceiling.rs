@@ -23,6 +23,15 @@ impl Ceiling {
         Self { window, quota: limits.quota.map(|quota| quota.calls.get()), counter }
     }
 
+    /// Its bound on one kind of counter.
+    pub(super) const fn of(&self, kind: Kind) -> Option<u32> {
+        match kind {
+            Kind::Window => self.window,
+            Kind::Quota => self.quota,
+            Kind::Pace | Kind::Slots | Kind::Closed => None,
+        }
+    }
+
     /// How many more starts it allows beyond those that are promised, and which bound is the narrowest.
     pub(super) fn room(&self, counter: &mut Limiter, now: Timestamp) -> (u32, Kind) {
         let left = |most: u32, used: u32| most.saturating_sub(used);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::Gate;
+use crate::limit::ceiling::Ceiling;
 use crate::limit::forecast::LimitOutlook;
 use crate::limit::limiter::{Kind, Limiter};
 use crate::limit::sliding::Sliding;
@@ -72,7 +73,13 @@ impl Gate {
         let ids: Vec<_> = self.table.of_policy(policy, after).take(most).collect();
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
-            found.extend(self.table.get_mut(id).map(|limiter| figures(limiter, now)));
+            let Some(limiter) = self.table.get_mut(id) else { continue };
+            let (mut figures, ceiling) = (figures(limiter, now), limiter.ceiling);
+            if let Some(ceiling) = ceiling {
+                let counter = ceiling.counter.and_then(|counter| self.table.get_mut(counter));
+                figures.counters = counter.map(|counter| bounded(ceiling, counter, now)).unwrap_or_default();
+            }
+            found.push(figures);
         }
         found
     }
@@ -82,6 +89,12 @@ impl Gate {
     pub fn limiters(&self) -> usize {
         self.table.len()
     }
+}
+
+/// The counters of another limiter under these bounds.
+fn bounded(ceiling: Ceiling, counter: &mut Limiter, now: Timestamp) -> Vec<Counter> {
+    let counters = figures(counter, now).counters.into_iter();
+    counters.filter_map(|counter| Some(Counter { calls: ceiling.of(counter.kind)?, ..counter })).collect()
 }
 
 fn figures(limiter: &mut Limiter, now: Timestamp) -> LimiterFigures {

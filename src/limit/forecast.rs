@@ -159,7 +159,8 @@ impl Outlooks {
             let shared = self.limiters.get(&policy.id).and_then(|keys| keys.get(&key));
             let (lanes, waiting) = shared.map_or((1, 0), |shared| (shared.lanes.max(1), shared.waiting));
             let known = shared.map(|shared| &shared.limits).filter(|limits| !limits.is_empty());
-            let of_policy = known.cloned().unwrap_or_else(|| LimitOutlook::fresh(&policy.spec.limits, now));
+            let of_policy =
+                known.cloned().unwrap_or_else(|| LimitOutlook::fresh(policy.spec.limits_of(&key), now));
             limits.extend(of_policy.into_iter().map(|limit| Share { limit, lanes, waiting }));
         }
         LaneOutlook { held, limits, now }

@@ -65,6 +65,12 @@ impl Spec {
             wording: None,
         }
     }
+
+    /// What is allowed to these label values, as [`Lane::scope_key`] names them.
+    #[must_use]
+    pub fn limits_of(&self, key: &str) -> &Limits {
+        self.overrides.get(key).unwrap_or(&self.limits)
+    }
 }
 
 impl Overrides {

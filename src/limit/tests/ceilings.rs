@@ -52,6 +52,9 @@ fn a_ceiling_is_tried_against_what_all_of_them_used() {
     assert_eq!(started(&mut gate, &a, 400, START), 400);
     let day = Duration::from_secs(86_400);
     assert_eq!(refusal(&mut gate, &b, START), Some(("b".to_owned(), Kind::Quota)));
+    let figures = gate.figures_of(&policy("b"), None, 9, START);
+    let shown = figures[0].counters.iter().map(|counter| (counter.kind, counter.used, counter.calls));
+    assert_eq!(shown.collect::<Vec<_>>(), [(Kind::Quota, 500, 500)]);
     let (blocker, free_at) = gate.promise(&b, START).expect_err("no room");
     assert_eq!((blocker.kind, free_at.as_millis() % 86_400_000), (Kind::Quota, 0));
     assert!(free_at > START && free_at <= START + day);
