@@ -2,6 +2,7 @@
 //!
 //! Must not know: the queue, limits, policies.
 
+mod busy;
 mod classify;
 mod client;
 mod egress;
