@@ -1,4 +1,4 @@
-//! What an answer or a failure means: pure, by status, header and error type, never by text.
+//! What an answer or a failure means: pure, by status, header, error code and error type, never by text.
 //!
 //! Must not know: sockets, time other than what it is handed.
 
@@ -10,6 +10,7 @@ use chrono::{DateTime, NaiveDateTime};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 
+use super::busy;
 use super::egress::Blocked;
 use crate::clock::Timestamp;
 use crate::event::{Cause, Outcome};
@@ -17,26 +18,27 @@ use crate::event::{Cause, Outcome};
 /// The longest that an endpoint can ask to be left alone.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
-/// What a Mashery gateway says beside 403 when a call came too fast: a wait, not a refusal (contracts.md).
-const MASHERY_CODE: &str = "x-mashery-error-code";
-const MASHERY_WAITS: [&str; 3] =
-    ["ERR_403_DEVELOPER_OVER_QPS", "ERR_403_DEVELOPER_OVER_RATE", "ERR_403_SERVICE_OVER_QPS"];
-
-/// The outcome of a complete response head: 2xx is delivered whatever becomes of the body; 408, 425, 429, 5xx
-/// and a gateway's 403 for haste may heal; everything else will not, redirects included, which are never
-/// followed.
-pub(super) fn answer(status: StatusCode, headers: &HeaderMap, wall: Timestamp) -> Outcome {
+/// The outcome of a complete response head and of its body, where [that may decide](busy::may_be_told_by_body) and
+/// is complete; empty otherwise.
+///
+/// 2xx is delivered whatever becomes of the body. What a partner system says of being busy is a wait under any
+/// status of failure. For the rest 408, 425, 429 and 5xx may heal; everything else will not, redirects included,
+/// which are never followed.
+pub(super) fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8], wall: Timestamp) -> Outcome {
+    if let Some(wait) = busy::told_by_head(status, headers, wall) {
+        return Outcome::Wait(wait);
+    }
+    if busy::may_be_told_by_body(status, headers)
+        && let Some(outcome) = busy::told_by_body(body, wall)
+    {
+        return outcome;
+    }
     let cause = Cause::Status(status.as_u16());
     match status.as_u16() {
         code @ 200..=299 => Outcome::Delivered { status: code },
         408 | 425 | 429 | 500.. => Outcome::Retry { cause, retry_after: retry_after(headers, wall) },
-        403 if over_limit(headers) => Outcome::Retry { cause, retry_after: retry_after(headers, wall) },
         _ => Outcome::Reject { cause },
     }
-}
-
-fn over_limit(headers: &HeaderMap) -> bool {
-    headers.get(MASHERY_CODE).is_some_and(|code| MASHERY_WAITS.iter().any(|wait| code == wait))
 }
 
 /// The outcome of an attempt without a complete response head.
@@ -90,7 +92,7 @@ fn find<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
 
 /// `Retry-After` in seconds or as one of the three HTTP dates (RFC 9110 5.6.7, 10.2.3), held within
 /// 0 ..= 1 h. A date in the past is zero; what cannot be read is nothing.
-fn retry_after(headers: &HeaderMap, wall: Timestamp) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap, wall: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // Digits that do not fit are more than the longest wait.
@@ -117,7 +119,7 @@ mod tests {
     fn after(status: u16, value: &str, wall: Timestamp) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, value.parse().expect("header"));
-        match answer(StatusCode::from_u16(status).expect("status"), &headers, wall) {
+        match answer(StatusCode::from_u16(status).expect("status"), &headers, b"", wall) {
             Outcome::Retry { retry_after, .. } => retry_after,
             other => panic!("{status} is {other:?}"),
         }
@@ -127,7 +129,7 @@ mod tests {
     fn every_status_has_its_meaning() {
         for code in 200..=999_u16 {
             let status = StatusCode::from_u16(code).expect("status");
-            let outcome = answer(status, &HeaderMap::new(), Timestamp::ZERO);
+            let outcome = answer(status, &HeaderMap::new(), b"", Timestamp::ZERO);
             let cause = Cause::Status(code);
             let wanted = match code {
                 200..=299 => Outcome::Delivered { status: code },
@@ -136,22 +138,6 @@ mod tests {
             };
             assert_eq!(outcome, wanted, "{code}");
         }
-    }
-
-    #[test]
-    fn a_gateways_over_limit_answer_is_a_wait() {
-        let outcome = |code: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(MASHERY_CODE, http::HeaderValue::from_static(code));
-            headers.insert(RETRY_AFTER, http::HeaderValue::from_static("1"));
-            answer(StatusCode::FORBIDDEN, &headers, Timestamp::ZERO)
-        };
-        let cause = Cause::Status(403);
-        for code in MASHERY_WAITS {
-            let wait = Some(Duration::from_secs(1));
-            assert_eq!(outcome(code), Outcome::Retry { cause: cause.clone(), retry_after: wait }, "{code}");
-        }
-        assert_eq!(outcome("ERR_403_DEVELOPER_INACTIVE"), Outcome::Reject { cause });
     }
 
     #[test]

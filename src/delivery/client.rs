@@ -11,16 +11,18 @@ use futures_util::future::BoxFuture;
 use reqwest::{Certificate, Client, Response, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Call, Deliver, EgressGuard, classify, request};
+use super::{Call, Deliver, EgressGuard, busy, classify, request};
 use crate::clock::Clock;
 use crate::event::{Cause, Outcome};
 
 /// How long an unused connection is kept: below the five seconds after which common servers close theirs, so
 /// that a connection is rarely closed under a request.
 const POOL_IDLE: Duration = Duration::from_secs(4);
-/// How much of a response body is read, so that its connection can be used again; longer ones are cut.
+/// How much of a response body is read, so that its connection can be used again or its error code be known;
+/// longer ones are cut.
 const BODY_MAX_BYTES: u64 = 64 * 1024;
 /// How long a response body is waited for. The status is known by then and a slow body must not hold a slot.
+/// Only one that may turn a refusal into a wait has the rest of the attempt's time.
 const BODY_WAIT: Duration = Duration::from_secs(2);
 /// The largest response head over HTTP/2. Over HTTP/1 the client's own bounds hold: 100 fields, about 400 KiB.
 const H2_HEAD_MAX_BYTES: u32 = 64 * 1024;
@@ -121,11 +123,26 @@ impl HttpDeliverer {
             Ok(Err(error)) => return classify::failure(&error),
             Err(_elapsed) => return classify::timed_out(),
         };
-        let outcome = classify::answer(response.status(), response.headers(), self.clock.wall());
-        // Whatever becomes of the body, the status stands.
-        let body_end = (started + total).min(Instant::now() + BODY_WAIT);
-        let _cut = timeout_at(body_end, read_away(response)).await;
-        outcome
+        self.judge(response, started + total).await
+    }
+
+    async fn judge(&self, response: Response, deadline: Instant) -> Outcome {
+        let by_head = classify::answer(response.status(), response.headers(), b"", self.clock.wall());
+        let soon = deadline.min(Instant::now() + BODY_WAIT);
+        if !busy::may_be_told_by_body(response.status(), response.headers()) {
+            // Whatever becomes of the body, the status stands.
+            let _cut = timeout_at(soon, read(response, |_| {})).await;
+            return by_head;
+        }
+        let end = if matches!(by_head, Outcome::Reject { .. }) { deadline } else { soon };
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = Vec::new();
+        let is_whole = timeout_at(end, read(response, |chunk| body.extend_from_slice(chunk))).await;
+        if is_whole != Ok(true) {
+            return by_head;
+        }
+        // The time is told anew: what an answer asks for counts from its end.
+        classify::answer(status, &headers, &body, self.clock.wall())
     }
 }
 
@@ -136,18 +153,20 @@ impl Deliver for HttpDeliverer {
 }
 
 /// Reads a short body to its end, which gives the connection back to the pool; gives up on a longer one,
-/// which closes it.
-async fn read_away(mut response: Response) {
-    let announced = response.content_length().unwrap_or(0);
+/// which closes it. Returns whether it was read to its end.
+async fn read(mut response: Response, mut take: impl FnMut(&[u8])) -> bool {
     let mut left = BODY_MAX_BYTES;
-    if announced > left {
-        return;
+    if response.content_length().is_some_and(|announced| announced > left) {
+        return false;
     }
-    while let Ok(Some(chunk)) = response.chunk().await {
-        left = left.saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-        if left == 0 {
-            return;
+    loop {
+        let Ok(chunk) = response.chunk().await else { return false };
+        let Some(chunk) = chunk else { return true };
+        match left.checked_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX)) {
+            Some(rest) => left = rest,
+            None => return false,
         }
+        take(&chunk);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Must not know: the queue, limits, policies.
 
+mod busy;
 mod classify;
 mod client;
 mod egress;
@@ -25,7 +26,7 @@ pub use egress::{Blocked, EgressGuard};
 pub struct Call {
     /// Goes out as `webhook-id`, the same for every attempt.
     pub id: EventId,
-    /// Which attempt this is, from 1; goes out as `tidegate-attempt`.
+    /// Which attempt this is, from 1, those not counted that a busy endpoint put off; goes out as `tidegate-attempt`.
     pub attempt: u16,
     /// The verb.
     pub method: Method,

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Cause, EventId, Outcome};
+use crate::event::{Busy, CanonicalUrl, Cause, EventId, Outcome, Wait};
 
 /// What the endpoint does after it has read a request head.
 #[derive(Clone)]
@@ -24,6 +24,8 @@ enum Act {
     SayAndClose(String),
     /// Writes this and stays silent.
     SayAndHang(String),
+    /// Writes the first part, the second after a while, and keeps the connection.
+    SayLate(String, Duration, String),
     /// Writes the first part, then the second for as long as it is taken.
     SayForEver(String, String),
     /// Resets the connection.
@@ -75,6 +77,11 @@ async fn serve(mut stream: TcpStream, act: Act, log: Arc<Mutex<Vec<String>>>) {
                 let _ = stream.write_all(text.as_bytes()).await;
                 std::future::pending::<()>().await;
                 return;
+            }
+            Act::SayLate(first, pause, rest) => {
+                let _ = stream.write_all(first.as_bytes()).await;
+                tokio::time::sleep(*pause).await;
+                stream.write_all(rest.as_bytes()).await
             }
             Act::SayForEver(first, again) => {
                 let _ = stream.write_all(first.as_bytes()).await;
@@ -217,6 +224,98 @@ async fn the_body_decides_nothing() {
     assert_eq!(against(Act::Say(not_gzip)).await, OK);
     let dripping = Act::SayAndHang(ok_head("content-length: 9\r\n") + "x");
     assert_eq!(tokio::time::timeout(Duration::from_secs(4), against(dripping)).await, Ok(OK));
+}
+
+const LIMIT: &str =
+    r#"{"type":"","title":"t","errorCode":"API_LIMIT_EXCEEDED","detail":"d","errorDetails":[]}"#;
+/// The clock of these tests stands 23 s before a full minute.
+const TO_MINUTE: Duration = Duration::from_secs(23);
+
+fn wait(busy: Busy, length: Duration) -> Outcome {
+    Outcome::Wait(Wait::new(busy, length))
+}
+
+fn refused(status: u16) -> Outcome {
+    Outcome::Reject { cause: Cause::Status(status) }
+}
+
+fn error_head(status: u16, more: &str) -> String {
+    format!("HTTP/1.1 {status} No\r\ncontent-type: application/json;charset=UTF-8\r\n{more}\r\n")
+}
+
+/// A whole answer in JSON.
+fn error(status: u16, body: &str) -> Act {
+    Act::Say(error_head(status, &format!("content-length: {}\r\n", body.len())) + body)
+}
+
+#[tokio::test]
+async fn what_partner_systems_say_of_being_busy_comes_through() {
+    let gateway = "HTTP/1.1 403 Forbidden\r\nX-Mashery-Error-Code: ERR_403_DEVELOPER_OVER_RATE\r\n\
+                   Retry-After: 40\r\ncontent-type: text/xml\r\ncontent-length: 28\r\n\r\n\
+                   <h1>Developer Over Rate</h1>";
+    let asked = Duration::from_secs(40);
+    assert_eq!(against(Act::Say(gateway.to_owned())).await, wait(Busy::DeveloperOverRate, asked));
+    let plugin = error_head(429, "x-mics-next-msg-delay: 1500\r\ncontent-length: 18\r\n");
+    let plugin = Act::Say(plugin + r#"{"status":"RETRY"}"#);
+    assert_eq!(against(plugin).await, wait(Busy::NextMessage, Duration::from_millis(1500)));
+
+    assert_eq!(against(error(401, LIMIT)).await, wait(Busy::ApiLimit, TO_MINUTE));
+    assert_eq!(against(error(400, LIMIT)).await, wait(Busy::ApiLimit, TO_MINUTE));
+    let capacity = LIMIT.replace("API_LIMIT", "INTERNAL_CAPACITY_LIMIT");
+    assert_eq!(against(error(500, &capacity)).await, wait(Busy::Capacity, TO_MINUTE));
+    let blocked = LIMIT.replace("API_LIMIT_EXCEEDED", "API_BLOCKED");
+    assert_eq!(against(error(400, &blocked)).await, Outcome::Reject { cause: Cause::ApiBlocked });
+    let token = LIMIT.replace("API_LIMIT_EXCEEDED", "INVALID_TOKEN");
+    assert_eq!(against(error(401, &token)).await, refused(401));
+    let chunked = error_head(401, "transfer-encoding: chunked\r\n");
+    let (first, rest) = LIMIT.split_at(40);
+    let chunked = format!("{chunked}28\r\n{first}\r\n{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len());
+    assert_eq!(against(Act::Say(chunked)).await, wait(Busy::ApiLimit, TO_MINUTE));
+}
+
+#[tokio::test]
+async fn an_error_body_that_was_read_gives_its_connection_back() {
+    let endpoint = Endpoint::start(error(401, LIMIT)).await;
+    let deliverer = deliverer(&["127.0.0.0/8"]);
+    for _ in 0..3 {
+        let outcome = deliverer.attempt(call(&endpoint.url())).await;
+        assert_eq!(outcome, wait(Busy::ApiLimit, TO_MINUTE));
+    }
+    assert_eq!(endpoint.connections(), 1);
+}
+
+#[tokio::test]
+async fn of_an_error_body_that_is_not_whole_the_status_stands() {
+    let cut_short = error_head(401, "content-length: 1000\r\n") + LIMIT;
+    assert_eq!(against(Act::SayAndClose(cut_short)).await, refused(401));
+    let padded = |bytes: usize| LIMIT.to_owned() + &" ".repeat(bytes - LIMIT.len());
+    assert_eq!(against(error(401, &padded(64 * 1024))).await, wait(Busy::ApiLimit, TO_MINUTE));
+    assert_eq!(against(error(401, &padded(64 * 1024 + 1))).await, refused(401));
+    let endless = error_head(401, "transfer-encoding: chunked\r\n");
+    let endless = Act::SayForEver(endless, "4\r\n    \r\n".repeat(64));
+    assert_eq!(against(endless).await, refused(401));
+}
+
+#[tokio::test]
+async fn a_late_error_body_is_waited_for_as_long_as_it_may_decide() {
+    let head = |status| error_head(status, &format!("content-length: {}\r\n", LIMIT.len()));
+    let late = |status| Act::SayLate(head(status), Duration::from_millis(2_300), LIMIT.to_owned());
+    // The attempt's own deadline holds for bodies too.
+    let never = Endpoint::start(Act::SayAndHang(head(401))).await;
+    let short = Call { timeout: Some(Duration::from_millis(400)), ..call(&never.url()) };
+    let client = deliverer(&["127.0.0.0/8"]);
+    let begun = tokio::time::Instant::now();
+    assert_eq!(client.attempt(short).await, refused(401));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+
+    let (refusal, failure, success) = tokio::join!(
+        against(late(401)),
+        against(late(503)),
+        against(Act::SayLate(head(200), Duration::from_secs(9), LIMIT.to_owned())),
+    );
+    assert_eq!(refusal, wait(Busy::ApiLimit, TO_MINUTE));
+    assert_eq!(failure, retry(Cause::Status(503)), "it is tried again anyway");
+    assert_eq!(success, OK);
 }
 
 #[tokio::test]

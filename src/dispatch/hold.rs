@@ -1,5 +1,5 @@
 //! Holds: why a lane may not send although its limits have room. An operator's pause, the endpoint's `Retry-After`,
-//! the breaker.
+//! its word that it is busy or over a limit of its own, the breaker.
 //!
 //! The breaker opens after a number of failures in a row that no success came between. It then holds the lane for a
 //! while, lets one call through to see, and holds it twice as long when that fails too. When it succeeds, the lane
@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::event::{Cause, Outcome};
+use crate::event::{Busy, Cause, Outcome};
 
 /// When the breaker opens and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +38,15 @@ pub enum HoldReason {
     Paused,
     /// Its endpoint asked to be left alone.
     RetryAfter,
+    /// Its endpoint said that it is busy or over a limit of its own.
+    Busy,
     /// Its endpoint has failed too often.
     Breaker,
 }
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Paused, Self::RetryAfter, Self::Breaker];
+    pub const ALL: [Self; 4] = [Self::Paused, Self::RetryAfter, Self::Busy, Self::Breaker];
 
     /// The word that API and metrics use.
     #[must_use]
@@ -52,6 +54,7 @@ impl HoldReason {
         match self {
             Self::Paused => "paused",
             Self::RetryAfter => "retry_after",
+            Self::Busy => "busy",
             Self::Breaker => "breaker",
         }
     }
@@ -64,6 +67,8 @@ pub struct Hold {
     pub reason: HoldReason,
     /// Until when; `None` means until somebody ends it.
     pub until: Option<Timestamp>,
+    /// What the endpoint said, if that is why.
+    pub busy: Option<Busy>,
 }
 
 /// The holds of one lane.
@@ -72,6 +77,7 @@ pub(super) struct Holds {
     /// The end of the operator's pause, if there is a pause.
     paused: Option<Option<Timestamp>>,
     retry_after: Option<Timestamp>,
+    busy: Option<(Timestamp, Busy)>,
     breaker: Breaker,
 }
 
@@ -98,14 +104,16 @@ impl Holds {
     pub(super) fn current(&self, now: Timestamp) -> Option<Hold> {
         let live = |until: &Timestamp| *until > now;
         let paused = self.paused.filter(|until| until.is_none_or(|until| until > now));
-        let paused = paused.map(|until| Hold { reason: HoldReason::Paused, until });
-        let timed = |reason, until: Option<Timestamp>| {
-            until.filter(live).map(|until| Hold { reason, until: Some(until) })
+        let paused = paused.map(|until| Hold { reason: HoldReason::Paused, until, busy: None });
+        let timed = |reason, until: Option<Timestamp>, busy| {
+            until.filter(live).map(|until| Hold { reason, until: Some(until), busy })
         };
+        let (busy_until, busy) = self.busy.unzip();
         let holds = [
             paused,
-            timed(HoldReason::RetryAfter, self.retry_after),
-            timed(HoldReason::Breaker, self.breaker.until),
+            timed(HoldReason::RetryAfter, self.retry_after, None),
+            timed(HoldReason::Busy, busy_until, busy),
+            timed(HoldReason::Breaker, self.breaker.until, None),
         ];
         holds.into_iter().flatten().max_by_key(|hold| hold.until.unwrap_or(Timestamp::MAX))
     }
@@ -117,21 +125,27 @@ impl Holds {
 
     /// Until when the lane has to be kept although it has nothing to do: what holds it is not known elsewhere.
     pub(super) fn outlasts(&self, now: Timestamp) -> Option<Timestamp> {
-        self.retry_after.into_iter().chain(self.breaker.until).filter(|until| *until > now).max()
+        let busy = self.busy.map(|(until, _)| until);
+        let all = self.retry_after.into_iter().chain(busy).chain(self.breaker.until);
+        all.filter(|until| *until > now).max()
     }
 
     /// Learns from the end of a call at `now`; `share` in `0.0..=1.0` spreads the holds of several lanes.
     pub(super) fn ended(&mut self, outcome: &Outcome, policy: &BreakerPolicy, share: f64, now: Timestamp) {
-        if let Outcome::Retry { retry_after: Some(wait), .. } = outcome {
-            self.retry_after = self.retry_after.max(Some(now + *wait));
-        }
         match outcome {
+            Outcome::Retry { retry_after: Some(wait), .. } => {
+                self.retry_after = self.retry_after.max(Some(now + *wait));
+            }
             Outcome::Retry { cause, retry_after: None } if speaks_against_endpoint(cause) => {
                 self.breaker.failed(policy, share, now);
             }
+            Outcome::Retry { .. } => {}
+            // Neither a failure nor a sign that it takes calls again.
+            Outcome::Wait(wait) => {
+                self.busy = self.busy.max(Some((now + wait.length(), wait.busy())));
+            }
             // It speaks, whatever it says.
             Outcome::Delivered { .. } | Outcome::Reject { .. } => self.breaker.succeeded(),
-            Outcome::Retry { .. } => {}
         }
     }
 }
@@ -168,13 +182,14 @@ fn speaks_against_endpoint(cause: &Cause) -> bool {
     match cause {
         Cause::Status(status) => *status >= 500,
         Cause::Timeout | Cause::Connect | Cause::Dns | Cause::Tls | Cause::Closed | Cause::Malformed => true,
-        Cause::Blocked | Cause::Internal => false,
+        Cause::Blocked | Cause::Busy(_) | Cause::ApiBlocked | Cause::Internal => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Wait;
 
     const POLICY: BreakerPolicy =
         BreakerPolicy { failures: 3, min_hold: Duration::from_secs(1), max_hold: Duration::from_secs(4) };
@@ -200,7 +215,8 @@ mod tests {
             assert!(holds.allow(500, ms(0)));
         }
         holds.ended(&down(), &POLICY, 1.0, ms(0));
-        assert_eq!(holds.current(ms(0)), Some(Hold { reason: HoldReason::Breaker, until: Some(ms(1000)) }));
+        let open = Hold { reason: HoldReason::Breaker, until: Some(ms(1000)), busy: None };
+        assert_eq!(holds.current(ms(0)), Some(open));
         assert!(!holds.allow(0, ms(999)));
     }
 
@@ -227,10 +243,28 @@ mod tests {
         (0..9).for_each(|_| holds.ended(&wish, &POLICY, 1.0, ms(0)));
         assert_eq!(
             holds.current(ms(0)),
-            Some(Hold { reason: HoldReason::RetryAfter, until: Some(ms(30_000)) })
+            Some(Hold { reason: HoldReason::RetryAfter, until: Some(ms(30_000)), busy: None })
         );
         assert!(holds.allow(99, ms(30_000)));
         assert_eq!((holds.outlasts(ms(0)), holds.outlasts(ms(30_000))), (Some(ms(30_000)), None));
+    }
+
+    #[test]
+    fn a_busy_endpoint_is_left_alone_and_neither_fails_nor_recovers() {
+        let mut holds = Holds::default();
+        let busy = |busy, seconds| Outcome::Wait(Wait::new(busy, Duration::from_secs(seconds)));
+        (0..2).for_each(|_| holds.ended(&down(), &POLICY, 1.0, ms(0)));
+        (0..9).for_each(|_| holds.ended(&busy(Busy::ApiLimit, 30), &POLICY, 1.0, ms(0)));
+        holds.ended(&busy(Busy::ServiceOverQps, 1), &POLICY, 1.0, ms(1));
+        let hold = Hold { reason: HoldReason::Busy, until: Some(ms(30_000)), busy: Some(Busy::ApiLimit) };
+        assert_eq!(holds.current(ms(1)), Some(hold), "the longest wait holds");
+        assert!(!holds.allow(0, ms(29_999)) && holds.allow(99, ms(30_000)));
+        assert_eq!((holds.outlasts(ms(0)), holds.outlasts(ms(30_000))), (Some(ms(30_000)), None));
+
+        holds.ended(&down(), &POLICY, 1.0, ms(30_000));
+        assert_eq!(holds.current(ms(30_000)).map(|hold| hold.reason), Some(HoldReason::Breaker));
+        holds.ended(&busy(Busy::Capacity, 1), &POLICY, 1.0, ms(31_000));
+        assert!(holds.allow(0, ms(32_000)) && !holds.allow(1, ms(32_000)), "single calls go on trying it");
     }
 
     #[test]
@@ -238,7 +272,7 @@ mod tests {
         let mut holds = Holds::default();
         (0..9).for_each(|_| holds.ended(&down(), &POLICY, 1.0, ms(0)));
         holds.pause(Some(None));
-        assert_eq!(holds.current(ms(0)), Some(Hold { reason: HoldReason::Paused, until: None }));
+        assert_eq!(holds.current(ms(0)), Some(Hold { reason: HoldReason::Paused, until: None, busy: None }));
         holds.pause(Some(Some(ms(500))));
         assert_eq!(holds.current(ms(0)).map(|hold| hold.reason), Some(HoldReason::Breaker));
         holds.pause(None);

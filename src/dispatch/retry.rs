@@ -2,6 +2,8 @@
 //!
 //! - Waits grow exponentially with full jitter: uniformly between nothing and `base * 2^(attempts - 1)`, at
 //!   most `cap`. A `Retry-After` of the endpoint prevails when it asks for longer.
+//! - A wait that the endpoint imposes (contracts.md 7, item 6) is as long as it says and uses up no attempt; what
+//!   ends one that never ends is the TTL.
 //! - A due time is a whole millisecond, rounded up, and strictly later than now.
 //! - Attempts that are used up make a dead letter. While some are left and only the TTL forbids another one,
 //!   the entry expires at once instead of resting until then: no attempt could start any more.
@@ -16,6 +18,9 @@ use crate::event::{Cause, Outcome, Settlement};
 
 /// The longest wait that an endpoint can ask for by `Retry-After`.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// The shortest wait of an entry whose lane goes on meanwhile: others may be told to wait in the same moment.
+const SHORTEST_WAIT_ALONE: Duration = Duration::from_secs(1);
 
 /// How failed attempts are repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +65,20 @@ pub struct Ended<'a> {
     pub now: Timestamp,
     /// No attempt starts at or after this moment.
     pub expires_at: Timestamp,
+    /// Whether its lane is held while the endpoint wants to be left alone.
+    pub is_lane_held: bool,
+}
+
+impl Ended<'_> {
+    /// The entry comes back after `wait` with so many attempts on record, if it may still start then.
+    fn put_off(&self, wait: Duration, attempts: u16) -> Settlement {
+        let due_at = next_milli(self.now, wait);
+        if due_at >= self.expires_at {
+            Settlement::Expired
+        } else {
+            Settlement::Reschedule { due_at, attempts }
+        }
+    }
 }
 
 /// Decides what becomes of the entry. `roll` lies in `0.0..1.0`.
@@ -74,12 +93,11 @@ pub fn settle(ended: Ended<'_>, policy: &RetryPolicy, roll: f64) -> Settlement {
         }
         Outcome::Retry { retry_after, .. } => {
             let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-            let due_at = next_milli(ended.now, policy.backoff(attempts, roll).max(asked));
-            if due_at >= ended.expires_at {
-                Settlement::Expired
-            } else {
-                Settlement::Reschedule { due_at, attempts }
-            }
+            ended.put_off(policy.backoff(attempts, roll).max(asked), attempts)
+        }
+        Outcome::Wait(wait) => {
+            let shortest = if ended.is_lane_held { Duration::ZERO } else { SHORTEST_WAIT_ALONE };
+            ended.put_off(wait.length().max(shortest), attempts.saturating_sub(1))
         }
     }
 }
@@ -99,6 +117,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::event::{Busy, Wait};
 
     const NOW: Timestamp = Timestamp::from_nanos(10_000_500_000);
 
@@ -108,7 +127,8 @@ mod tests {
 
     fn after(outcome: &Outcome, attempts: u16, roll: f64, ttl_ms: u64) -> Settlement {
         let expires_at = NOW + Duration::from_millis(ttl_ms);
-        settle(Ended { outcome, attempts, now: NOW, expires_at }, &RetryPolicy::default(), roll)
+        let ended = Ended { outcome, attempts, now: NOW, expires_at, is_lane_held: true };
+        settle(ended, &RetryPolicy::default(), roll)
     }
 
     fn due(due_ms: u64, attempts: u16) -> Settlement {
@@ -149,6 +169,32 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_is_as_long_as_it_says_and_uses_up_no_attempt() {
+        let wait = |ms| Outcome::Wait(Wait::new(Busy::ApiLimit, Duration::from_millis(ms)));
+        for (attempts, roll) in [(1, 0.0), (1, 1.0), (8, 0.5), (800, 0.5)] {
+            let table = [
+                (wait(0), 3_600_000, due(10_101, attempts - 1)),
+                (wait(1_500), 3_600_000, due(11_501, attempts - 1)),
+                // The TTL alone ends it.
+                (wait(1_500), 1_501, due(11_501, attempts - 1)),
+                (wait(1_500), 1_500, Settlement::Expired),
+                (wait(u64::MAX), 3_600_000, Settlement::Expired),
+            ];
+            for (outcome, ttl_ms, expected) in table {
+                assert_eq!(after(&outcome, attempts, roll, ttl_ms), expected, "{outcome:?} {attempts}");
+            }
+        }
+        let alone = Ended {
+            outcome: &wait(200),
+            attempts: 1,
+            now: NOW,
+            expires_at: Timestamp::MAX,
+            is_lane_held: false,
+        };
+        assert_eq!(settle(alone, &RetryPolicy::default(), 0.5), due(11_001, 0));
+    }
+
+    #[test]
     fn a_roll_that_is_no_number_does_no_harm() {
         assert_eq!(after(&retry(Cause::Timeout, None), 1, f64::NAN, 10_000), due(10_001, 1));
     }
@@ -167,7 +213,8 @@ mod tests {
                 retry_after: asked_ms.map(Duration::from_millis),
             };
             let asked = Duration::from_millis(asked_ms.unwrap_or(0)).min(MAX_RETRY_AFTER);
-            match settle(Ended { outcome: &outcome, attempts, now, expires_at }, &policy, roll) {
+            let ended = Ended { outcome: &outcome, attempts, now, expires_at, is_lane_held: true };
+            match settle(ended, &policy, roll) {
                 Settlement::Reschedule { due_at, attempts: recorded } => {
                     prop_assert!(due_at > now && due_at < expires_at);
                     prop_assert_eq!(due_at, Timestamp::from_millis(due_at.as_millis()));

@@ -140,18 +140,20 @@ impl Planner {
         for limiter in self.gate.release(permit).iter() {
             self.turns.released(limiter);
         }
+        // Without a policy its lane has no endpoint of its own.
+        let is_governed = self.lanes.get(id).is_some_and(|lane| !lane.lane.policies().is_empty());
         let ended = retry::Ended {
             outcome,
             attempts: entry.attempts.saturating_add(1),
             now,
             expires_at: entry.event.expires_at,
+            is_lane_held: is_governed,
         };
         let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
         let share = self.dice.f64();
         if let Some(lane) = self.lanes.get_mut(id) {
             lane.inflight -= 1;
-            // Without a policy it has no endpoint of its own.
-            if !lane.lane.policies().is_empty() {
+            if is_governed {
                 lane.holds.ended(outcome, &self.options.breaker, share, now);
             }
             if lane.place == Place::Full {
@@ -160,11 +162,7 @@ impl Planner {
             if let Settlement::Reschedule { due_at, .. } = settlement {
                 lane.dues.rescheduled(due_at, entry.id, now);
             }
-            let cause = match outcome {
-                Outcome::Delivered { .. } => None,
-                Outcome::Retry { cause, .. } | Outcome::Reject { cause } => Some(cause.clone()),
-            };
-            let attempt = Some(Attempt { cause, took });
+            let attempt = Some(Attempt { cause: outcome.cause(), took });
             effects.push(Effect::Settle(Settled { entry, lane: lane.lane.clone(), settlement, attempt }));
         }
         self.tend(id, now, effects);

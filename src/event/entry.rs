@@ -49,7 +49,7 @@ pub struct Entry {
     pub id: EventId,
     /// The lane in which it stands.
     pub lane: LaneKey,
-    /// Attempts already made and recorded.
+    /// Attempts already made and recorded; those that a busy endpoint put off are not counted.
     pub attempts: u16,
     /// The moment for which it was put off, by its producer or by a retry; `None` in the lane's plain order.
     pub due_at: Option<Timestamp>,

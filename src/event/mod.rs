@@ -13,6 +13,7 @@ mod labels;
 mod lane;
 mod outcome;
 mod url;
+mod wait;
 
 pub use digest::digest128;
 pub use entry::{Entry, Event};
@@ -22,3 +23,4 @@ pub use labels::{LabelError, Labels};
 pub use lane::{Lane, LaneError, LaneKey, PolicyId, PolicyRef};
 pub use outcome::{Cause, Outcome, Settlement};
 pub use url::{CanonicalUrl, UrlError};
+pub use wait::{Busy, Wait};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::event::{Busy, Wait};
 
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,9 @@ pub enum Outcome {
         /// How long the endpoint asked to be left alone, if it did (already clamped).
         retry_after: Option<Duration>,
     },
+    /// The endpoint is busy or over a limit of its own, and it is known when it will not be: no failure of the
+    /// call nor of the endpoint (contracts.md 7, item 6).
+    Wait(Wait),
     /// It failed in a way that will not heal by itself.
     Reject {
         /// Why it failed.
@@ -27,7 +31,19 @@ pub enum Outcome {
     },
 }
 
-/// Why an attempt failed. The label is a bounded set: it is used in metrics.
+impl Outcome {
+    /// Why it did not succeed.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Delivered { .. } => None,
+            Self::Retry { cause, .. } | Self::Reject { cause } => Some(cause.clone()),
+            Self::Wait(wait) => Some(Cause::Busy(wait.busy())),
+        }
+    }
+}
+
+/// Why an attempt did not succeed. The label is a bounded set: it is used in metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// An answer outside 2xx.
@@ -46,6 +62,10 @@ pub enum Cause {
     Blocked,
     /// The answer was not HTTP, or its head was too large.
     Malformed,
+    /// The endpoint said that it is busy or over a limit of its own.
+    Busy(Busy),
+    /// The endpoint said that the function is blocked for this user (Responsys, contracts.md 6.3).
+    ApiBlocked,
     /// The attempt died inside tidegate.
     Internal,
 }
@@ -68,6 +88,8 @@ impl Cause {
             Self::Closed => "closed",
             Self::Blocked => "blocked",
             Self::Malformed => "malformed",
+            Self::Busy(busy) => busy.label(),
+            Self::ApiBlocked => "api_blocked",
             Self::Internal => "internal",
         }
     }
@@ -77,6 +99,8 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => write!(f, "http_{status}"),
+            Self::Busy(busy) => f.write_str(busy.code()),
+            Self::ApiBlocked => f.write_str("API_BLOCKED"),
             other => f.write_str(other.label()),
         }
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::dispatch::{Blocked, Hold, HoldReason, LaneReport};
-use crate::event::Lane;
+use crate::event::{Busy, Lane};
 use crate::limit::Kind;
 use crate::ops::wire::date;
 use crate::policy::Runtime;
@@ -16,7 +16,7 @@ use crate::policy::Runtime;
 pub(super) struct HeldBy {
     pub(super) by: &'static str,
     pub(super) text: String,
-    /// Of a hold: `paused`, `retry_after` or `breaker`.
+    /// Of a hold: `paused`, `retry_after`, `busy` or `breaker`.
     reason: Option<&'static str>,
     /// Of a limit: `pace`, `window` or `quota`.
     limit: Option<&'static str>,
@@ -80,6 +80,10 @@ impl HeldBy {
             }
             (HoldReason::Paused, None) => format!("One of its policies is paused{}.", end("until")),
             (HoldReason::RetryAfter, _) => format!("Its endpoint asked to be left alone{}.", end("until")),
+            (HoldReason::Busy, _) => {
+                let said = hold.busy.map_or("that it is busy", Busy::code);
+                format!("Its endpoint said {said}; it is left alone{}.", end("until"))
+            }
             (HoldReason::Breaker, _) => {
                 format!("Its endpoint has failed too often; it is tried again{}.", end("at"))
             }

@@ -119,7 +119,7 @@ pub const EVENTS_COMPLETED: Metric = counter(
 pub const CALL_ATTEMPTS: Metric = counter(
     "tidegate_call_attempts_total",
     &["policy", "result"],
-    "Calls that ended, by status class or kind of failure.",
+    "Calls that ended, by status class, kind of failure or what the endpoint said of being busy.",
 );
 /// How long calls took.
 pub const CALL_DURATION: Metric = histogram(
@@ -199,7 +199,7 @@ pub const LANES_HELD: Metric = gauge(
     "tidegate_lanes_held",
     Some(metrics::Unit::Count),
     &["policy", "reason"],
-    "Lanes that may not send although their limits have room: paused, retry_after or breaker.",
+    "Lanes that may not send although their limits have room: paused, retry_after, busy or breaker.",
 );
 /// Reads of the configuration file.
 pub const CONFIG_RELOADS: Metric = counter(

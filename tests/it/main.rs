@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod basics;
+mod busy;
 mod crash;
 mod doors;
 mod figures;

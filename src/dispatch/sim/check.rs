@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, Lane, LaneKey, PolicyId, Settlement};
+use crate::dispatch::Attempt;
+use crate::event::{Cause, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
 use crate::policy::Window;
 
 /// Starts are remembered so long: longer than every window.
@@ -36,6 +37,10 @@ pub(super) struct Checker {
     /// The newest entry per lane that has had its first attempt.
     pub(super) newest: BTreeMap<LaneKey, EventId>,
     pub(super) ever_started: BTreeSet<EventId>,
+    /// Lanes whose endpoint wants to be left alone until then.
+    pub(super) left_alone: BTreeMap<LaneKey, Timestamp>,
+    /// Calls whose endpoint said that it is busy.
+    pub(super) waits: usize,
     pub(super) started: usize,
 }
 
@@ -55,6 +60,9 @@ impl Checker {
         }
         if at >= facts.expires_at {
             return Err(format!("{id} started at {at} after its expiry {}", facts.expires_at));
+        }
+        if self.left_alone.get(lane.key()).is_some_and(|until| at < *until) {
+            return Err(format!("{id} started at {at} while its endpoint wants to be left alone"));
         }
         let first = self.ever_started.insert(id);
         if first
@@ -104,12 +112,24 @@ impl Checker {
         Ok(())
     }
 
-    pub(super) fn end(&mut self, id: EventId) {
-        self.under_way.remove(&id);
+    pub(super) fn end(&mut self, id: EventId, outcome: &Outcome, now: Timestamp) {
+        let asked = match outcome {
+            Outcome::Wait(wait) => Some(wait.length()),
+            Outcome::Retry { retry_after, .. } => *retry_after,
+            Outcome::Delivered { .. } | Outcome::Reject { .. } => None,
+        };
+        self.waits += usize::from(matches!(outcome, Outcome::Wait(_)));
+        let Some(lane) = self.under_way.remove(&id) else { return };
+        if let Some(asked) = asked.filter(|_| !lane.policies().is_empty()) {
+            let until = self.left_alone.entry(lane.key().clone()).or_default();
+            *until = (*until).max(now + asked);
+        }
     }
 
     pub(super) fn crash(&mut self) {
         self.under_way.clear();
+        // What endpoints asked for is not on record.
+        self.left_alone.clear();
     }
 
     pub(super) fn under_way(&self) -> usize {
@@ -141,10 +161,21 @@ impl Checker {
     }
 }
 
+/// A failed attempt counts, and one that ended in a wait does not.
+pub(super) fn add_up(before: u16, attempt: Option<&Attempt>, how: &Settlement) -> Result<(), String> {
+    let is_wait = attempt.is_some_and(|attempt| matches!(attempt.cause, Some(Cause::Busy(_))));
+    match how {
+        Settlement::Reschedule { attempts, .. } if *attempts != before + u16::from(!is_wait) => {
+            Err(format!("{attempts} attempts on record after {before} and {attempt:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Doctored histories: each rule, broken once, is reported.
 mod tests {
     use super::*;
-    use crate::event::PolicyRef;
+    use crate::event::{Busy, PolicyRef, Wait};
     use crate::policy::testing;
 
     const AT: Timestamp = Timestamp::from_millis(10_000);
@@ -190,6 +221,14 @@ mod tests {
         assert!(c.start(&lane, id(5), PLAIN, last).expect_err("quota").contains("in the minute"));
 
         let (mut c, lane) = checker(10, 1);
+        let wait = Wait::new(Busy::ApiLimit, Duration::from_secs(2));
+        c.start(&lane, id(1), PLAIN, AT).expect("fine");
+        c.end(id(1), &Outcome::Wait(wait), AT);
+        let early = AT + Duration::from_nanos(1_999_999_999);
+        assert!(c.start(&lane, id(2), PLAIN, early).expect_err("wait").contains("left alone"));
+        c.start(&lane, id(2), PLAIN, AT + Duration::from_secs(2)).expect("the wait is over");
+
+        let (mut c, lane) = checker(10, 1);
         c.allowed.clear();
         assert!(c.start(&lane, id(1), PLAIN, AT).expect_err("unknown").contains("rules nothing"));
     }
@@ -207,6 +246,12 @@ mod tests {
             (Settlement::Reschedule { due_at: PLAIN.expires_at, attempts: 1 }, true, false),
         ] {
             assert!(c.settle(id(1), Some(PLAIN), &how, (tried, over), AT).is_err(), "{how:?}");
+        }
+        for (cause, attempts) in [(Cause::Busy(Busy::ApiLimit), 4), (Cause::Timeout, 3)] {
+            let attempt = Attempt { cause: Some(cause), took: Duration::ZERO };
+            let how = |attempts| Settlement::Reschedule { due_at: AT, attempts };
+            assert!(add_up(3, Some(&attempt), &how(attempts)).is_err(), "{attempt:?}");
+            assert!(add_up(3, Some(&attempt), &how(7 - attempts)).is_ok(), "{attempt:?}");
         }
         assert!(c.settle(id(1), None, &Settlement::Delivered, (true, false), AT).is_err());
         assert!(c.settle(id(1), Some(PLAIN), &Settlement::Delivered, (true, false), AT).is_ok());

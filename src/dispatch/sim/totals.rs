@@ -11,6 +11,7 @@ pub(super) struct Totals {
     started: usize,
     stale: u64,
     crashes: u32,
+    waits: usize,
     ends: BTreeMap<&'static str, usize>,
 }
 
@@ -20,6 +21,7 @@ impl Totals {
         self.started += world.checker.started;
         self.stale += world.stale_permits();
         self.crashes += world.crashes();
+        self.waits += world.checker.waits;
         for end in world.queue.ends.values() {
             *self.ends.entry(end.outcome_label().unwrap_or("none")).or_default() += 1;
         }
@@ -31,6 +33,7 @@ impl Totals {
         self.started > self.ends.values().sum::<usize>() / 2
             && self.stale > 0
             && self.crashes > 0
+            && self.waits > 0
             && ends.iter().all(|end| self.ends.contains_key(label(end)))
             && self.ends.contains_key("dead")
     }

@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::dispatch::retry::RetryPolicy;
-use crate::dispatch::sim::check::{Allowed, Checker};
+use crate::dispatch::sim::check::{Allowed, Checker, add_up};
 use crate::dispatch::sim::store::ModelQueue;
 use crate::dispatch::{BreakerPolicy, Effect, Input, Options, Planner, Settled, Ticket};
-use crate::event::{Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef};
+use crate::event::{Busy, Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Wait};
 use crate::limit::{Ask, Blind, Consumed, Gate, Rules};
 use crate::policy::{Book, GenerationState, Limits, Origin, Period, Quota, Runtime, Spec, Window, testing};
 use crate::store::ReadLimit;
@@ -201,7 +201,7 @@ impl World {
             Happening::Arrival | Happening::Edit => {}
             Happening::Crash => self.crash()?,
             Happening::CallEnd { epoch, ticket, id, outcome, started_at } if epoch == self.epoch => {
-                self.checker.end(id);
+                self.checker.end(id, &outcome, self.now);
                 let took = self.now.since(started_at);
                 self.step(Input::Finished { ticket, outcome, took })?;
             }
@@ -353,7 +353,8 @@ impl World {
             return (fine, quick);
         }
         let retry = |cause, retry_after| Outcome::Retry { cause, retry_after };
-        match self.rng.u8(..20) {
+        match self.rng.u8(..21) {
+            20 => (Outcome::Wait(Wait::new(Busy::ApiLimit, ms(self.rng.u64(..2_000)))), quick),
             0 => (Outcome::Reject { cause: Cause::Status(404) }, quick),
             1 => (retry(Cause::Status(503), Some(ms(self.rng.u64(..4_000)))), quick),
             2..5 => (retry(Cause::Status(500), None), quick),
@@ -375,6 +376,7 @@ impl World {
             }
         });
         self.checker.settle(entry.id, facts, &settlement, (attempt.is_some(), over), self.now)?;
+        add_up(entry.attempts, attempt.as_ref(), &settlement)?;
         let delay = Duration::from_micros(self.rng.u64(5_000..105_000));
         self.queue.settle(entry.id, settlement, self.now, delay);
         Ok(())

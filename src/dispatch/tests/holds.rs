@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Bench, FINE, START, book, lane, ms};
 use crate::dispatch::{BreakerPolicy, HoldReason};
-use crate::event::{Cause, Outcome, Settlement};
+use crate::event::{Busy, Cause, Outcome, Settlement, Wait};
 use crate::policy::{Book, Pause, testing};
 
 fn down() -> Outcome {
@@ -38,6 +38,125 @@ fn an_endpoint_that_asks_for_time_gets_it_for_its_whole_lane() {
     assert_eq!((hold.reason, hold.until), (HoldReason::RetryAfter, Some(START + ms(30_000))));
     bench.pass(ms(1));
     assert_eq!(bench.sent_of(&held), 50);
+}
+
+fn busy(busy: Busy, length: Duration) -> Outcome {
+    Outcome::Wait(Wait::new(busy, length))
+}
+
+/// Puts what was settled last back into the queue, as it would hand it out.
+fn hand_back(bench: &mut Bench, lane: &crate::event::LaneKey, n: u128) {
+    let Some((id, Settlement::Reschedule { due_at, attempts })) = bench.settled.pop() else {
+        panic!("rescheduled")
+    };
+    let again = crate::event::Entry { due_at: Some(due_at), attempts, ..super::entry(lane, n) };
+    assert_eq!(again.id, id);
+    bench.waiting.insert(lane.clone(), vec![again]);
+}
+
+#[test]
+fn a_busy_endpoint_holds_its_whole_lane_for_the_length_it_names() {
+    let (mut bench, held, other) = two_lanes();
+    bench.fill(&held, 0..1);
+    bench.announce(&held);
+    bench.finish(0, busy(Busy::ApiLimit, ms(30_000)));
+    assert_eq!(bench.settled.len(), 1);
+    hand_back(&mut bench, &held, 0);
+    bench.waiting.entry(held.clone()).or_default().extend((1..50).map(|n| super::entry(&held, n)));
+    bench.fill(&other, 100..110);
+    bench.announce(&held);
+    bench.announce(&other);
+    bench.pass(ms(29_999));
+    assert_eq!((bench.sent_of(&held), bench.sent_of(&other)), (1, 10));
+    let figures = bench.planner.figures(bench.now);
+    let hold = figures.held.first().expect("one lane is held").1;
+    assert_eq!(
+        (hold.reason, hold.until, hold.busy),
+        (HoldReason::Busy, Some(START + ms(30_000)), Some(Busy::ApiLimit))
+    );
+    bench.pass(ms(2));
+    assert_eq!(bench.sent_of(&held), 51, "the one that was told to wait and those behind it");
+}
+
+#[test]
+fn an_endpoint_that_is_always_busy_uses_up_no_attempt_and_opens_no_breaker_and_ends_with_the_ttl() {
+    let (mut bench, held, _) = two_lanes();
+    bench.fill(&held, 0..1);
+    bench.announce(&held);
+    let ttl = Duration::from_secs(6 * 3600);
+    let mut calls = 0;
+    while bench.now + Duration::from_secs(600) < START + ttl {
+        bench.finish(calls, busy(Busy::Capacity, Duration::from_secs(600)));
+        calls += 1;
+        let figures = bench.planner.figures(bench.now);
+        let reasons: Vec<_> = figures.held.iter().map(|(_, hold)| hold.reason).collect();
+        assert_eq!(reasons, [HoldReason::Busy]);
+        assert!(matches!(bench.settled.last(), Some((_, Settlement::Reschedule { attempts: 0, .. }))));
+        hand_back(&mut bench, &held, 0);
+        bench.pass(Duration::from_millis(600_001));
+        assert_eq!(bench.sent_of(&held), calls + 1, "again after each wait, and not before");
+    }
+    assert!(calls > 30, "more calls than attempts and than the breaker's failures: {calls}");
+    bench.finish(calls, busy(Busy::Capacity, Duration::from_secs(600)));
+    assert_eq!(bench.settled.pop().map(|(_, how)| how), Some(Settlement::Expired));
+}
+
+#[test]
+fn waits_stand_beside_failures_without_counting() {
+    let (mut bench, held, _) = two_lanes();
+    bench.fill(&held, 0..1);
+    bench.announce(&held);
+    for (nth, (outcome, recorded)) in [
+        (down(), 1),
+        (busy(Busy::ServiceOverQps, ms(1_000)), 1),
+        (down(), 2),
+        (busy(Busy::NextMessage, Duration::ZERO), 2),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        bench.finish(nth, outcome);
+        let Some((_, Settlement::Reschedule { due_at, attempts })) = bench.settled.last() else {
+            panic!("rescheduled")
+        };
+        assert_eq!(*attempts, recorded);
+        assert!(nth != 3 || due_at.since(bench.now) >= ms(100), "no wait is no pause");
+        let due_at = *due_at;
+        hand_back(&mut bench, &held, 0);
+        bench.pass(due_at.since(bench.now));
+        assert_eq!(bench.sent_of(&held), nth + 2);
+    }
+}
+
+#[test]
+fn every_call_that_is_told_to_wait_has_used_its_permit() {
+    let mut bench = Bench::new(&book(&[("p", Some(1.0), 100)]));
+    let p = lane(&[("p", 1)]);
+    bench.fill(&p, 0..1);
+    bench.announce(&p);
+    bench.finish(0, busy(Busy::NextMessage, ms(200)));
+    hand_back(&mut bench, &p, 0);
+    bench.pass(ms(999));
+    assert_eq!(bench.sent_of(&p), 1, "the wait is over, the second of the limit is not");
+    bench.pass(ms(50));
+    assert_eq!(bench.sent_of(&p), 2);
+}
+
+#[test]
+fn without_a_policy_the_one_that_is_told_to_wait_waits_and_nobody_else() {
+    let (mut bench, _, _) = two_lanes();
+    let free = lane(&[]);
+    bench.fill(&free, 0..1);
+    bench.announce(&free);
+    bench.finish(0, busy(Busy::NextMessage, Duration::ZERO));
+    let Some((_, Settlement::Reschedule { due_at, attempts: 0 })) = bench.settled.last() else {
+        panic!("rescheduled")
+    };
+    assert_eq!(due_at.since(START), Duration::from_secs(1));
+    bench.fill(&free, 1..5);
+    bench.announce(&free);
+    assert_eq!(bench.sent_of(&free), 5);
+    assert_eq!(bench.planner.figures(bench.now).held, []);
 }
 
 #[test]

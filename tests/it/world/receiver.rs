@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -20,6 +20,7 @@ pub(crate) struct Arrival {
     pub(crate) at_ns: u64,
     pub(crate) id: String,
     pub(crate) attempt: u32,
+    pub(crate) path: String,
     /// The member `n` of the JSON body, if there is one.
     pub(crate) number: Option<u64>,
 }
@@ -31,11 +32,13 @@ pub(crate) struct Reply {
     /// The answer comes so much later.
     pub(crate) delay: Duration,
     pub(crate) retry_after_s: Option<u64>,
+    pub(crate) headers: &'static [(&'static str, &'static str)],
+    pub(crate) body: &'static str,
 }
 
 impl From<(u16, Duration)> for Reply {
     fn from((status, delay): (u16, Duration)) -> Self {
-        Self { status, delay, retry_after_s: None }
+        Self { status, delay, ..Self::default() }
     }
 }
 
@@ -115,7 +118,10 @@ async fn accept(listener: TcpListener, seen: Arc<Mutex<Vec<Arrival>>>, answer: A
                     if let Some(seconds) = reply.retry_after_s {
                         response = response.header("retry-after", seconds);
                     }
-                    let response = response.body(Empty::<Bytes>::new());
+                    for (name, value) in reply.headers {
+                        response = response.header(*name, *value);
+                    }
+                    let response = response.body(Full::new(Bytes::from_static(reply.body.as_bytes())));
                     Ok::<_, Infallible>(response.expect("a response"))
                 }
             });
@@ -131,8 +137,9 @@ async fn read(request: hyper::Request<Incoming>, at_ns: u64) -> Arrival {
     let header = |name: &str| {
         request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
     };
+    let path = request.uri().path().to_owned();
     let (id, attempt) = (header("webhook-id"), header("tidegate-attempt").parse().unwrap_or(0));
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let number = serde_json::from_slice::<serde_json::Value>(&body).ok().and_then(|body| body["n"].as_u64());
-    Arrival { at_ns, id, attempt, number }
+    Arrival { at_ns, id, attempt, path, number }
 }
