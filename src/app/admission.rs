@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use crate::dispatch::{DispatchHandle, Refusal};
 use crate::event::{Lane, LaneKey};
 use crate::ingest::{Admission, OverLimit};
+use crate::limit::LimiterFigures;
 
 impl Admission for DispatchHandle {
     fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Result<bool, OverLimit>>>> {
@@ -21,5 +22,9 @@ impl Admission for DispatchHandle {
 
     fn withdraw(&self, lanes: Vec<LaneKey>) {
         DispatchHandle::withdraw(self, lanes);
+    }
+
+    fn used(&self, lane: Lane) -> BoxFuture<'_, Vec<LimiterFigures>> {
+        async move { self.report(lane).await.map(|report| report.limits).unwrap_or_default() }.boxed()
     }
 }

@@ -205,6 +205,7 @@ fn intake(
         refusals: Refusals {
             tell: Arc::new(|_| None),
             as_told: config.manage.refusals == crate::config::Refusals::Dialect,
+            usage: None,
         },
         outlooks: outlooks.clone(),
         egress: egress(config),

@@ -7,10 +7,10 @@ use crate::dispatch::hold::Hold;
 use crate::dispatch::lanes::Fate;
 use crate::dispatch::planner::Planner;
 use crate::event::{EventId, Lane, LaneKey, PolicyId};
-use crate::limit::Kind;
+use crate::limit::{Kind, LimiterFigures};
 
 /// The state of one lane.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct LaneReport {
     /// Its calls under way.
     pub inflight: usize,
@@ -20,6 +20,8 @@ pub struct LaneReport {
     pub hold: Option<Hold>,
     /// The limit that has no room now.
     pub blocked: Option<Blocked>,
+    /// How far its limits are used.
+    pub limits: Vec<LimiterFigures>,
     /// Its undeployed generation drains until then.
     pub draining_until: Option<Timestamp>,
 }
@@ -53,11 +55,13 @@ impl Planner {
             let (policy, key) = self.gate.whose(blocker.limiter)?;
             Some(Blocked { policy: policy.clone(), key: key.into(), kind: blocker.kind, until })
         });
+        let limits = self.gate.figures_of_lane(&state.binding, now);
         let report = LaneReport {
             inflight: state.inflight,
             read_ahead: state.buffer.len(),
             hold: state.holds.current(now),
             blocked,
+            limits,
             draining_until: match state.fate {
                 Fate::Draining(until) => Some(until),
                 Fate::Live | Fate::Over => None,

@@ -19,7 +19,7 @@ use tokio::sync::SemaphorePermit;
 use crate::event::EventId;
 use crate::ingest::decode::MAX_EVENT_BYTES;
 use crate::ingest::explain::not_json;
-use crate::ingest::intake::{Intake, Receipt, internal};
+use crate::ingest::intake::{Intake, Receipt, Verdict, internal};
 use crate::ingest::{answer, ndjson};
 use crate::problem::Problem;
 use crate::queue::Standing;
@@ -100,12 +100,21 @@ async fn one(intake: &Intake, body: &Bytes, key: Option<&str>) -> Result<Respons
     }
     let decoded = intake.decoder().decode(body, body, key);
     let share = intake.admit_soon(body.len()).await?;
+    let asked = decoded.as_ref().ok().and_then(|decoded| intake.usage_asked(&decoded.event));
     let verdicts = intake.take(vec![decoded], Source::Http, share).await;
+    let mut response = answer_one(intake, verdicts).await;
+    if let Some(asked) = asked {
+        response.headers_mut().extend(intake.usage(asked).await);
+    }
+    Ok(response)
+}
+
+async fn answer_one(intake: &Intake, verdicts: Vec<Verdict>) -> Response {
     // One item gives one verdict.
     let verdict = verdicts.into_iter().next().unwrap_or_else(|| Err(Box::new(internal())));
     let receipt = match verdict {
         Ok(receipt) => original(intake, receipt).await,
-        Err(problem) => return Ok(refuse(*problem)),
+        Err(problem) => return refuse(*problem),
     };
     let mut response = (StatusCode::ACCEPTED, answer::receipt(&receipt)).into_response();
     json(&mut response);
@@ -113,7 +122,7 @@ async fn one(intake: &Intake, body: &Bytes, key: Option<&str>) -> Result<Respons
     if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
-    Ok(response)
+    response
 }
 
 /// A repeated event is answered with the times of the first one, as long as that is waiting.

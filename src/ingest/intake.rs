@@ -120,6 +120,10 @@ impl Intake {
         &self.0.parts.clock
     }
 
+    pub(super) fn policies(&self) -> &Policies {
+        &self.0.parts.policies
+    }
+
     pub(super) fn refusals(&self) -> &Refusals {
         &self.0.parts.refusals
     }

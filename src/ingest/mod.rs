@@ -30,4 +30,4 @@ pub use decode::{
 };
 pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, routes};
 pub use intake::{EgressCheck, Intake, IntakeParts, Unmatched};
-pub use prospects::{Admission, Doomed, OverLimit, Refusals};
+pub use prospects::{Admission, Doomed, OverLimit, Refusals, UsageHeaders};

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use crate::clock::Timestamp;
 use crate::event::{Event, Lane, LaneKey, PolicyId};
-use crate::limit::{Forecast, Kind, LaneOutlook, Outlooks};
+use crate::limit::{Forecast, Kind, LaneOutlook, LimiterFigures, Outlooks};
 use crate::policy::Runtime;
 use crate::problem::{Problem, Refused, Tell};
 use crate::queue::Queue;
@@ -43,6 +43,9 @@ pub trait Admission: Send + Sync + 'static {
 
     /// Calls that were promised a start were not taken in after all, one for each lane.
     fn withdraw(&self, lanes: Vec<LaneKey>);
+
+    /// How far the limits of a lane are used; empty while nobody keeps the limits.
+    fn used(&self, lane: Lane) -> BoxFuture<'_, Vec<LimiterFigures>>;
 }
 
 /// Forecasts for the events of one batch.
@@ -100,7 +103,12 @@ pub struct Refusals {
     pub tell: Tell,
     /// Whether single calls get the very answer of that system.
     pub as_told: bool,
+    /// What single calls are told beside the answer, if anything.
+    pub usage: Option<UsageHeaders>,
 }
+
+/// Headers that tell how far the limits of a call are used.
+pub type UsageHeaders = Arc<dyn Fn(&Runtime, &[LimiterFigures]) -> HeaderMap + Send + Sync>;
 
 impl Refusals {
     /// The event is over a limit of a policy that turns calls away.

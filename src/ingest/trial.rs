@@ -2,7 +2,11 @@
 //!
 //! Must not know: how limits count, how events arrive.
 
-use crate::event::{Lane, LaneKey};
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::event::{Event, Lane, LaneKey};
 use crate::ingest::intake::{Intake, Verdict, shutting_down};
 use crate::policy::Runtime;
 use crate::queue::Accept;
@@ -51,6 +55,20 @@ impl Intake {
         });
         *places = kept_places;
         promised
+    }
+
+    /// The lane of an event whose limits are told with its answer.
+    pub(super) fn usage_asked(&self, event: &Event) -> Option<(Arc<Runtime>, Lane)> {
+        self.refusals().usage.as_ref()?;
+        let runtime = self.policies().runtime();
+        let lane = runtime.route(&event.method, &event.url, &event.labels).ok().flatten()?;
+        Some((runtime, lane))
+    }
+
+    /// The headers that tell how far these limits are used.
+    pub(super) async fn usage(&self, (runtime, lane): (Arc<Runtime>, Lane)) -> HeaderMap {
+        let Some(tell) = &self.refusals().usage else { return HeaderMap::new() };
+        tell(&runtime, &self.admission().used(lane).await)
     }
 
     /// Gives back what was promised to events that were not added.

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::Gate;
 use crate::limit::ceiling::Ceiling;
 use crate::limit::forecast::LimitOutlook;
 use crate::limit::limiter::{Kind, Limiter};
 use crate::limit::sliding::Sliding;
+use crate::limit::{Binding, Gate, LimiterId};
 
 /// The state of one limiter.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,17 +71,22 @@ impl Gate {
         now: Timestamp,
     ) -> Vec<LimiterFigures> {
         let ids: Vec<_> = self.table.of_policy(policy, after).take(most).collect();
-        let mut found = Vec::with_capacity(ids.len());
-        for id in ids {
-            let Some(limiter) = self.table.get_mut(id) else { continue };
-            let (mut figures, ceiling) = (figures(limiter, now), limiter.ceiling);
-            if let Some(ceiling) = ceiling {
-                let counter = ceiling.counter.and_then(|counter| self.table.get_mut(counter));
-                figures.counters = counter.map(|counter| bounded(ceiling, counter, now)).unwrap_or_default();
-            }
-            found.push(figures);
+        ids.into_iter().filter_map(|id| self.figures_at(id, now)).collect()
+    }
+
+    /// The state of the limiters of a lane.
+    pub fn figures_of_lane(&mut self, lane: &Binding, now: Timestamp) -> Vec<LimiterFigures> {
+        lane.limiters().iter().filter_map(|id| self.figures_at(*id, now)).collect()
+    }
+
+    fn figures_at(&mut self, id: LimiterId, now: Timestamp) -> Option<LimiterFigures> {
+        let limiter = self.table.get_mut(id)?;
+        let (mut figures, ceiling) = (figures(limiter, now), limiter.ceiling);
+        if let Some(ceiling) = ceiling {
+            let counter = ceiling.counter.and_then(|counter| self.table.get_mut(counter));
+            figures.counters = counter.map(|counter| bounded(ceiling, counter, now)).unwrap_or_default();
         }
-        found
+        Some(figures)
     }
 
     /// How many limiters there are.

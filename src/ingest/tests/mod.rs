@@ -3,6 +3,7 @@
 mod decode;
 mod http;
 mod prospects;
+mod refusals;
 mod stream;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Lane, LaneKey};
 use crate::ingest::{Admission, Defaults, Doomed, Intake, IntakeParts, OverLimit, Refusals, Unmatched};
-use crate::limit::Kind;
+use crate::limit::{Kind, LimiterFigures};
 use crate::policy::testing::{TestDocuments, id, spec};
 use crate::policy::{Family, Origin, Policies, Spec};
 use crate::queue::Queue;
@@ -144,6 +145,10 @@ impl Admission for TestAdmission {
     fn withdraw(&self, lanes: Vec<LaneKey>) {
         self.room.fetch_add(lanes.len(), Ordering::SeqCst);
     }
+
+    fn used(&self, _: Lane) -> BoxFuture<'_, Vec<LimiterFigures>> {
+        std::future::ready(Vec::new()).boxed()
+    }
 }
 
 /// A door with two deployed policies: 200 per second for `https://api.test/*`, and one for `https://cap.test/*` that
@@ -203,7 +208,7 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
         unmatched,
         on_doomed,
         admission: admission.clone(),
-        refusals: Refusals { tell: Arc::new(|_| None), as_told: false },
+        refusals: Refusals { tell: Arc::new(|_| None), as_told: false, usage: None },
         outlooks: Arc::default(),
         egress: Arc::new(|url| {
             let inside = url.as_str().contains("127.0.0.1");

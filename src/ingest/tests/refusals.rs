@@ -1,0 +1,92 @@
+//! Refusals in the words of the system that a limit comes from, and in tidegate's own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::START;
+use crate::clock::Timestamp;
+use crate::ingest::{OverLimit, Refusals};
+use crate::limit::Kind;
+use crate::policy::testing::{id, spec};
+use crate::policy::{Book, Origin, Runtime, Spec, Wording};
+use crate::problem::{Refused, Told};
+
+fn told(refused: &Refused<'_>) -> Option<Told> {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-system-code", HeaderValue::from_static("SLOW"));
+    (refused.origin == "system").then(|| Told {
+        code: if refused.code == "SLOW" { "SLOW" } else { "GONE" },
+        message: format!("{} for {:?}", refused.subject, refused.retry_after_seconds),
+        status: StatusCode::FORBIDDEN,
+        headers,
+        content_type: "text/xml",
+        body: Bytes::from_static(b"<slow/>"),
+    })
+}
+
+fn runtime() -> Runtime {
+    let wording = Wording {
+        per_window: "SLOW".into(),
+        per_quota: "SPENT".into(),
+        closed: "GONE".into(),
+        subject: "lists".into(),
+    };
+    let worded = Spec { wording: Some(wording), ..spec("https://h.org/*", 1.0) };
+    let mut book = Book::default();
+    for (name, origin) in [("a", "system"), ("b", "other")] {
+        book.create(id(name), Origin::new(origin), serde_json::Value::Null).expect("free");
+        book.deploy(&id(name), serde_json::Value::Null, worded.clone()).expect("idle");
+    }
+    Runtime::build(&book).expect("small")
+}
+
+async fn refused(
+    as_told: bool,
+    policy: &str,
+    kind: Kind,
+    free_at: Timestamp,
+) -> (StatusCode, HeaderMap, String) {
+    let refusals = Refusals { tell: Arc::new(told), as_told, usage: None };
+    let over = OverLimit { policy: id(policy), kind, free_at };
+    let response = refusals.over_limit(&over, &runtime(), START).into_response();
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 16).await.expect("whole");
+    (parts.status, parts.headers, String::from_utf8(body.to_vec()).expect("text"))
+}
+
+#[tokio::test]
+async fn the_code_the_message_and_the_headers_are_those_of_the_system() {
+    let soon = START + Duration::from_millis(1500);
+    let (status, headers, body) = refused(false, "a", Kind::Pace, soon).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(
+        (&headers["content-type"], &headers["retry-after"]),
+        (&"application/problem+json".parse().expect("ok"), &"2".parse().expect("ok"))
+    );
+    assert_eq!(headers["x-system-code"], "SLOW");
+    assert!(body.contains(r#""code":"SLOW""#) && body.contains("lists for Some(2)"), "{body}");
+
+    let (_, headers, body) = refused(false, "a", Kind::Closed, Timestamp::MAX).await;
+    assert!(body.contains(r#""code":"GONE""#) && !headers.contains_key("retry-after"), "{body}");
+
+    let (_, headers, body) = refused(false, "b", Kind::Quota, soon).await;
+    assert!(body.contains(r#""code":"over_quota""#) && body.contains("no room before"), "{body}");
+    assert!(!headers.contains_key("x-system-code"));
+}
+
+#[tokio::test]
+async fn in_dialect_mode_the_answer_is_that_of_the_system() {
+    let soon = START + Duration::from_millis(1500);
+    let (status, headers, body) = refused(true, "a", Kind::Window, soon).await;
+    assert_eq!((status, body.as_str()), (StatusCode::FORBIDDEN, "<slow/>"));
+    assert_eq!(
+        (&headers["content-type"], &headers["x-system-code"]),
+        (&HeaderValue::from_static("text/xml"), &HeaderValue::from_static("SLOW"))
+    );
+    let (status, ..) = refused(true, "b", Kind::Window, soon).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "it has no words of its own");
+}
