@@ -116,3 +116,6 @@ refuses! {
 fn openapi_json(json: Bytes) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response()
 }
+
+#[cfg(test)]
+mod tests;
