@@ -48,6 +48,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     // `delivery` names its error type alone: it tells what broke.
     ("hyper", &["ingest/", "manage/", "ops/", "app/", "cli/", "delivery/classify"]),
     ("hyper_util", &["ingest/", "manage/", "ops/", "app/", "cli/"]),
+    ("utoipa", &["problem", "ingest/", "manage/", "ops/", "app/api_doc"]),
     ("regex_automata", &["policy/"]),
     ("url", &["event/"]),
     ("clap", &["cli/"]),

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
-use crate::app::{App, AppError, Doors, reload};
+use crate::app::{App, AppError, Doors, api_doc, reload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
@@ -106,7 +106,8 @@ impl App {
             routes: ingest::routes(intake.clone())
                 .merge(throttling::router(api))
                 .merge(ops::routes(ops))
-                .merge(ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks))),
+                .merge(ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks)))
+                .merge(api_doc::routes()),
             options: ListenOptions { hosts: config.listen.hosts.clone(), ..ListenOptions::default() },
         };
         Ok(Self {

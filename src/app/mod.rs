@@ -4,6 +4,7 @@
 //! [`Running::drain`] stops the doors, lets calls end, syncs and closes the store, in this order.
 
 mod admission;
+mod api_doc;
 mod build;
 mod error;
 mod housekeeping;
@@ -30,6 +31,7 @@ use crate::queue::Queue;
 use crate::store::{EntryStore, UsageStore};
 use crate::telemetry::MetricsHandle;
 
+pub use api_doc::api_doc;
 pub use build::Seams;
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
@@ -12,64 +13,99 @@ use crate::limit::Forecast;
 use crate::problem::{FieldError, Problem};
 use crate::queue::{End, Standing, Waiting};
 
-#[derive(Serialize)]
-struct ReceiptBody<'a> {
+/// The receipt of a durable event.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Receipt)]
+pub(super) struct ReceiptBody<'a> {
+    #[schema(format = "uuid")]
     id: String,
+    /// What governs it.
     policies: Vec<&'a str>,
+    /// Where it waits.
     lane: &'a str,
+    /// `null` when it may go at once.
+    #[schema(required, format = DateTime)]
     due_at: Option<String>,
+    #[schema(format = DateTime)]
     expires_at: String,
     forecast: ForecastBody,
+    /// The same key and content came before: this is the first event's receipt. Left out otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     duplicate: bool,
 }
 
 /// When it is expected to start at the present limits; null while it is held without an end.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Forecast)]
 struct ForecastBody {
+    #[schema(required, format = DateTime)]
     starts_at: Option<String>,
+    /// Whether it would outlive its time before.
     expires_first: bool,
 }
 
-#[derive(Serialize)]
-struct AcceptedLine<'a> {
+/// One event of several that is durable.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AcceptedLine<'a> {
+    /// Counted from 1.
+    #[schema(minimum = 1)]
     line: u64,
+    #[schema(minimum = 202, maximum = 202)]
     status: u16,
+    #[schema(format = "uuid")]
     id: &'a str,
     forecast: ForecastBody,
+    /// Left out unless it is true.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     duplicate: bool,
 }
 
-#[derive(Serialize)]
-struct RefusedLine<'a> {
+/// One event of several that was refused.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RefusedLine<'a> {
+    /// Counted from 1.
+    #[schema(minimum = 1)]
     line: u64,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// As in a problem.
     code: &'a str,
     detail: &'a str,
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
     errors: &'a [FieldError],
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     retry_after_seconds: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct StateBody<'a> {
+/// Where an event stands.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventState)]
+pub(super) struct StateBody<'a> {
+    #[schema(format = "uuid")]
     id: String,
+    /// `ready`, `delayed`, `inflight` or `settled`.
     state: &'static str,
+    /// How it ended, of those that ended lately.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     outcome: Option<&'static str>,
     #[serde(flatten)]
     waiting: Option<WaitingBody<'a>>,
 }
 
-#[derive(Serialize)]
+/// Of an event that has not ended.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WaitingEvent)]
 struct WaitingBody<'a> {
     lane: &'a str,
     attempts: u16,
+    #[schema(required, format = DateTime)]
     due_at: Option<String>,
+    #[schema(format = DateTime)]
     expires_at: String,
     method: &'a str,
+    /// Without its query.
     url: &'a str,
 }
 

@@ -17,10 +17,11 @@ use serde_json::value::RawValue;
 use tokio::sync::SemaphorePermit;
 
 use crate::event::EventId;
+use crate::ingest::answer::{ReceiptBody, StateBody};
 use crate::ingest::decode::MAX_EVENT_BYTES;
 use crate::ingest::explain::not_json;
 use crate::ingest::intake::{Intake, Receipt, Verdict, internal};
-use crate::ingest::{answer, ndjson};
+use crate::ingest::{answer, doc, ndjson};
 use crate::problem::Problem;
 use crate::queue::Standing;
 use crate::telemetry::{EventsRejected, Source};
@@ -37,7 +38,30 @@ pub fn routes(intake: Intake) -> Router {
     Router::new().route("/v1/events", post(hand_in)).route("/v1/events/{id}", get(show)).with_state(intake)
 }
 
-async fn hand_in(State(intake): State<Intake>, request: Request) -> Response {
+/// Hand in events
+///
+/// One event, a list of at most 1000, or one event per line, streamed both ways. One event is answered with 202 once it
+/// is durable; a list or lines with 200 and one answer per event, in order: a bad one spoils no other.
+#[utoipa::path(
+    post, path = "/v1/events", tag = "events",
+    params(("idempotency-key" = Option<String>, Header, description = "Of one event; the same as its member.")),
+    request_body(content(
+        (doc::EventOrList<'_> = "application/json", examples(
+            ("event" = (summary = "One event", value = json!(doc::event()))),
+            ("list" = (summary = "Several events, one of them bad", value = json!(doc::list()))))),
+        (String = "application/x-ndjson", example = json!(doc::lines())),
+    )),
+    responses(
+        (status = 200, description = "Each event has its answer.", content(
+            (Vec<doc::Line<'_>> = "application/json", example = json!(doc::answers())),
+            (String = "application/x-ndjson", example = json!(doc::answer_lines())))),
+        (status = 202, description = "The event is durable.",
+            headers(("Location" = String, description = "Where the event can be looked up.")),
+            body = ReceiptBody<'_>, example = json!(doc::receipt())),
+        doc::HandIn,
+    ),
+)]
+pub(super) async fn hand_in(State(intake): State<Intake>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     match hand_in_checked(&intake, &head.headers, body).await {
         Ok(response) => response,
@@ -171,7 +195,18 @@ async fn list(intake: &Intake, body: &Bytes) -> Result<Response, Refusal> {
     Ok(response)
 }
 
-async fn show(State(intake): State<Intake>, id: Result<Path<String>, PathRejection>) -> Response {
+/// Where an event stands
+#[utoipa::path(
+    get, path = "/v1/events/{id}", tag = "events",
+    params(("id" = String, Path, format = "uuid", description = "The id of the receipt.")),
+    responses(
+        (status = 200, description = "It is known.", body = StateBody<'_>, examples(
+            ("delayed" = (value = json!(doc::delayed()))),
+            ("settled" = (value = json!(doc::settled()))))),
+        doc::Show,
+    ),
+)]
+pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, PathRejection>) -> Response {
     // What is not even text is no id either.
     let Some(id) = id.ok().and_then(|Path(id)| id.parse::<EventId>().ok()) else {
         let rule = "the last part of the path must be an event id as in the receipt, such as \

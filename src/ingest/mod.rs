@@ -12,6 +12,7 @@ mod answer;
 mod batch;
 mod decode;
 mod digest;
+mod doc;
 mod explain;
 mod http;
 mod intake;
@@ -28,6 +29,7 @@ mod tests;
 pub use decode::{
     Defaults, MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_JSON_DEPTH, MAX_KEY_BYTES,
 };
+pub use doc::api_doc;
 pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, routes};
 pub use intake::{EgressCheck, Intake, IntakeParts, Unmatched};
 pub use prospects::{Admission, Doomed, OverLimit, Refusals, UsageHeaders};

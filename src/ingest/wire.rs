@@ -13,6 +13,8 @@ use std::marker::PhantomData;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
 
 /// The members of an event.
 pub(super) const MEMBERS: [&str; 11] = [
@@ -31,31 +33,62 @@ pub(super) const MEMBERS: [&str; 11] = [
 
 /// One event before any rule but its shape was checked. The text has to be an object: derived readers take
 /// a list of the members' values too.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Event, description = "A call that is to be made. At most one of the three body members.")]
 pub(super) struct WireEvent<'a> {
+    /// Absolute http(s) URL without user name and password.
     #[serde(borrow)]
+    #[schema(value_type = String, max_length = 2048, example = "https://api.example.org/orders")]
     pub url: Text<'a>,
+    /// The verb; POST when missing.
     #[serde(default, borrow)]
+    #[schema(value_type = Option<String>, max_length = 32)]
     pub method: Option<Text<'a>>,
+    /// Sent along, at most 64 values and 16 KiB. Hop-by-hop headers and those that tidegate sets are refused.
     #[serde(default, borrow)]
+    #[schema(schema_with = headers_schema)]
     pub headers: Option<Pairs<'a, Values<'a>>>,
+    /// Any JSON value, at most 32 levels deep, sent as JSON, byte by byte as it came.
     #[serde(default, borrow, deserialize_with = "given")]
+    #[schema(value_type = Value)]
     pub body: Option<&'a RawValue>,
+    /// Sent as it is.
     #[serde(default, borrow)]
+    #[schema(value_type = Option<String>)]
     pub body_text: Option<Text<'a>>,
+    /// Decoded (RFC 4648, padded) and sent.
     #[serde(default, borrow)]
+    #[schema(value_type = Option<String>, content_encoding = "base64")]
     pub body_base64: Option<Text<'a>>,
+    /// What limits look at, such as `org`.
     #[serde(default, borrow)]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     pub labels: Option<Pairs<'a, Text<'a>>>,
+    /// Not before so many seconds from now; less than the event's life. Excludes `due_at`.
     #[serde(default)]
+    #[schema(minimum = 0)]
     pub delay_seconds: Option<f64>,
+    /// Not before this RFC 3339 time; one that has passed means now.
     #[serde(default, borrow)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub due_at: Option<Text<'a>>,
+    /// A shorter life than the configured one.
     #[serde(default)]
+    #[schema(exclusive_minimum = 0)]
     pub ttl_seconds: Option<f64>,
+    /// The same key with the same content is accepted once.
     #[serde(default, borrow)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]
     pub idempotency_key: Option<Text<'a>>,
+}
+
+/// An object whose values are text or lists of texts.
+fn headers_schema() -> Schema {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let values = OneOfBuilder::new().item(text()).item(ArrayBuilder::new().items(text())).build();
+    let kind = SchemaType::from_iter([Type::Object, Type::Null]);
+    ObjectBuilder::new().schema_type(kind).additional_properties(Some(Schema::from(values))).into()
 }
 
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {

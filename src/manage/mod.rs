@@ -6,4 +6,5 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
+mod doc;
 pub mod throttling;

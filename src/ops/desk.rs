@@ -21,7 +21,9 @@ use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
 use crate::event::{CanonicalUrl, PolicyId};
 use crate::limit::Outlooks;
+use crate::ops::doc;
 use crate::ops::verbs::Verb;
+use crate::ops::wire::{List, PolicyBody};
 use crate::policy::Policies;
 use crate::problem::Problem;
 use crate::queue::Queue;
@@ -66,15 +68,68 @@ pub fn desk_routes(desk: Desk) -> Router {
         .with_state(desk)
 }
 
-async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
+/// List the policies
+///
+/// Every policy that is deployed, drains or is authored and idle, by id, with live figures.
+#[utoipa::path(
+    get, path = "/v1/policies", tag = "policies", operation_id = "list_policies",
+    params(
+        ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Entries of the page; 100 when missing."),
+        ("cursor" = Option<String>, Query, description = "As an answer gave it."),
+    ),
+    responses(
+        (status = 200, description = "A page.",
+            headers(("Link" = String, description = "The next page, with `rel=\"next\"`; missing on the last one.")),
+            body = List, example = json!({"policies": [doc::policy()], "next_cursor": null})),
+        doc::List,
+    ),
+)]
+pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
     respond(desk.list(&uri).await)
 }
 
-async fn explain(State(desk): State<Desk>, uri: Uri) -> Response {
+/// Explain an event or a call
+///
+/// Which policies match it and why, where it stands or would stand, what holds it now, when it would go. Give either `id`,
+/// or `url` with `method` and `label.KEY`, as often as needed.
+#[utoipa::path(
+    get, path = "/v1/explain", tag = "policies", operation_id = "explain",
+    params(
+        ("id" = Option<String>, Query, format = "uuid", description = "An event."),
+        ("url" = Option<String>, Query, description = "Of a call that was not handed in.", example = "http://127.0.0.1:9000/orders"),
+        ("method" = Option<String>, Query, description = "Of that call; POST when missing."),
+        ("labels" = inline(doc::LabelParameters), Query, style = Form, explode, description = "Labels of that call, each a parameter \
+            of its own: `label.org=ACME`."),
+    ),
+    responses(
+        (status = 200, description = "What is known.", body = doc::Explained, examples(
+            ("call" = (value = json!(doc::explained_call()))),
+            ("settled" = (value = json!(doc::explained_settled()))))),
+        doc::Explain,
+    ),
+)]
+pub(super) async fn explain(State(desk): State<Desk>, uri: Uri) -> Response {
     respond(desk.explain(&uri).await)
 }
 
-async fn show(State(desk): State<Desk>, name: Name, uri: Uri) -> Response {
+/// Show a policy
+///
+/// With each set of its counters, in key order. Figures over all keys stand on the first page.
+#[utoipa::path(
+    get, path = "/v1/policies/{id}", tag = "policies", operation_id = "show_policy",
+    params(
+        ("id" = String, Path, description = "The policy."),
+        ("keys_limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Keys of the page; 100 when missing."),
+        ("keys_cursor" = Option<String>, Query, description = "As an answer gave it."),
+    ),
+    responses(
+        (status = 200, description = "The policy.",
+            headers(("Link" = String, description = "The next page of keys, with `rel=\"next\"`; missing on the last one.")),
+            body = PolicyBody, example = json!(doc::policy_with_keys())),
+        doc::Show,
+    ),
+)]
+pub(super) async fn show(State(desk): State<Desk>, name: Name, uri: Uri) -> Response {
     let (id, verb) = split(&name);
     match verb.map(Verb::parse) {
         None => respond(desk.show(id, &uri).await),

@@ -5,6 +5,7 @@
 
 use http::{Method, StatusCode, Uri};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::dispatch::LaneReport;
@@ -18,58 +19,75 @@ use crate::policy::{Candidate, Runtime, Verdict};
 use crate::problem::Problem;
 use crate::queue::{End, QueueError, Standing, Waiting};
 
-#[derive(Serialize)]
-struct SettledBody {
+#[derive(Serialize, ToSchema)]
+#[schema(as = SettledExplanation)]
+pub(super) struct SettledBody {
     id: String,
     state: &'static str,
+    #[schema(required)]
     outcome: Option<&'static str>,
 }
 
-#[derive(Serialize)]
-struct ExplainBody {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Explanation)]
+pub(super) struct ExplainBody {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     state: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     attempts: Option<u16>,
     method: String,
     url: String,
     policies: Vec<CandidateBody>,
+    #[schema(required)]
     lane: Option<LaneBody>,
+    #[schema(required)]
     due_at: Option<String>,
+    #[schema(required)]
     ahead: Option<u64>,
     held: HeldBy,
+    #[schema(required)]
     draining_until: Option<String>,
+    #[schema(required)]
     starts_at: Option<String>,
+    #[schema(required)]
     expires_at: Option<String>,
     expires_first: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Lane)]
 struct LaneBody {
     name: String,
     policies: Vec<GovernedBy>,
     labels: std::collections::BTreeMap<String, String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct GovernedBy {
     policy: String,
     generation: u32,
 }
 
 /// A policy whose pattern matches.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Candidate)]
 struct CandidateBody {
     policy: String,
     verdict: &'static str,
     text: String,
     /// The label that it wants.
+    #[schema(required)]
     label: Option<String>,
     /// The value that it wants.
+    #[schema(required)]
     value: Option<String>,
     /// The one that rules instead.
+    #[schema(required)]
     by: Option<String>,
 }
 

@@ -3,6 +3,7 @@
 //! Must not know: how an event was found.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::dispatch::{Blocked, Hold, HoldReason, LaneReport};
@@ -12,16 +13,21 @@ use crate::ops::wire::date;
 use crate::policy::Runtime;
 
 /// What holds it: a hold, a limit, the slots, its due time, or nothing.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HeldBy {
     pub(super) by: &'static str,
     pub(super) text: String,
     /// Of a hold: `paused`, `retry_after`, `busy` or `breaker`.
+    #[schema(required)]
     reason: Option<&'static str>,
     /// Of a limit: `pace`, `window` or `quota`.
+    #[schema(required)]
     limit: Option<&'static str>,
+    #[schema(required)]
     policy: Option<String>,
+    #[schema(required)]
     key: Option<String>,
+    #[schema(required)]
     until: Option<String>,
 }
 

@@ -12,6 +12,7 @@
 
 mod body;
 mod desk;
+mod doc;
 mod explain;
 mod figures;
 mod held;
@@ -31,6 +32,7 @@ use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use crate::policy::Policies;
 use crate::problem::Problem;
@@ -38,6 +40,7 @@ use crate::queue::Queue;
 use crate::store::StoreHealth;
 
 pub use desk::{AddressCheck, Desk, desk_routes};
+pub use doc::api_doc;
 
 /// Renders the metrics as Prometheus text. May block for milliseconds.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -66,17 +69,36 @@ pub fn routes(ops: Ops) -> Router {
 }
 
 /// One thing that `/readyz` looks at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ReadinessCheck)]
 struct Check {
     name: &'static str,
     ok: bool,
     detail: String,
 }
 
+/// Whether the process answers
+#[utoipa::path(
+    get, path = "/livez", tag = "operations", operation_id = "live",
+    responses((status = 200, description = "It does.", body = String, example = json!("ok\n")), doc::Live),
+)]
 async fn live() -> &'static str {
     "ok\n"
 }
 
+/// Whether events may be handed in
+///
+/// `/healthz` is the same. With `?verbose` each check is listed, as JSON.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operations", operation_id = "ready",
+    params(("verbose" = Option<String>, Query, allow_reserved, description = "Lists the checks, whatever its value.")),
+    responses(
+        (status = 200, description = "They may.", content(
+            (String = "text/plain", example = json!("ok\n")),
+            (Report = "application/json", example = json!(doc::readiness(true))))),
+        doc::Ready,
+    ),
+)]
 async fn ready(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
     let deployed = ops.policies.runtime().policies().count();
     let checks = checks(&ops.queue.store_health(), deployed, ops.closing.is_cancelled());
@@ -100,7 +122,8 @@ async fn ready(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", failed.join("; ")).into_response()
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Readiness)]
 struct Report {
     ready: bool,
     checks: Vec<Check>,
@@ -125,6 +148,13 @@ fn checks(store: &StoreHealth, deployed: usize, closing: bool) -> Vec<Check> {
     ]
 }
 
+/// The metrics
+///
+/// In the Prometheus text format.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations", operation_id = "metrics",
+    responses((status = 200, description = "All of them.", body = String), doc::Metrics),
+)]
 async fn metrics(State(ops): State<Ops>) -> Response {
     let rendered = tokio::task::spawn_blocking(move || (ops.render_metrics)()).await;
     match rendered {

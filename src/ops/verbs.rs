@@ -11,11 +11,14 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::{info, warn};
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::ops::body::{invalid, missing, read, read_optional};
 use crate::ops::desk::{Answer, Desk, json, no_policy, policy_id, shutting_down};
+use crate::ops::doc;
+use crate::ops::wire::PolicyBody;
 use crate::policy::{BookError, ChangeError, Pause, PolicyError};
 use crate::problem::Problem;
 
@@ -32,26 +35,35 @@ const MAX_REASON: usize = 200;
 /// The longest pause that has an end.
 const MAX_PAUSE: Duration = Duration::from_secs(366 * 86_400);
 
-#[derive(Deserialize)]
+/// At most one of the two ends; without one it lasts until it is resumed.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PauseRequest {
+    /// Shown to whoever wonders.
+    #[schema(required, value_type = String, min_length = 1, max_length = 200)]
     reason: Option<Value>,
+    /// At most 366 days from now.
+    #[schema(value_type = String, format = "date-time")]
     until: Option<Value>,
+    #[schema(value_type = f64, exclusive_minimum = 0, maximum = 31_622_400)]
     for_seconds: Option<Value>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ResumeRequest {}
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PurgeRequest {
+    /// The id of the policy, once more.
+    #[schema(required, value_type = String)]
     confirm: Option<Value>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Purged {
+    /// How many events were dropped.
     purged: u64,
 }
 
@@ -70,12 +82,9 @@ impl Desk {
     pub(super) async fn act(&self, id: &str, verb: Verb, headers: &HeaderMap, body: Body) -> Answer {
         let id = policy_id(id)?;
         match verb {
-            Verb::Pause => self.pause(&id, &read(headers, body).await?).await,
-            Verb::Resume => {
-                read_optional::<ResumeRequest>(headers, body).await?;
-                self.resume(&id).await
-            }
-            Verb::Purge => self.purge(&id, &read(headers, body).await?).await,
+            Verb::Pause => pause(self, &id, headers, body).await,
+            Verb::Resume => resume(self, &id, headers, body).await,
+            Verb::Purge => purge(self, &id, headers, body).await,
         }
     }
 
@@ -145,6 +154,56 @@ impl Desk {
         };
         Ok(Some(Timestamp::from_millis((now + length).ceil_millis())))
     }
+}
+
+/// Pause a policy
+///
+/// Nothing starts under it until the pause ends or is ended. Events go on being taken. A second pause replaces reason and
+/// end of the first.
+#[utoipa::path(
+    post, path = "/v1/policies/{id}:pause", tag = "policies", operation_id = "pause_policy",
+    params(("id" = String, Path, description = "The policy.")),
+    request_body(content = PauseRequest, example = json!(doc::pause())),
+    responses(
+        (status = 200, description = "It is paused.", body = PolicyBody, example = json!(doc::paused_policy())),
+        doc::Verb,
+    ),
+)]
+pub(super) async fn pause(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> Answer {
+    desk.pause(id, &read(headers, body).await?).await
+}
+
+/// End the pause of a policy
+///
+/// The body is an empty object or missing.
+#[utoipa::path(
+    post, path = "/v1/policies/{id}:resume", tag = "policies", operation_id = "resume_policy",
+    params(("id" = String, Path, description = "The policy.")),
+    request_body(content = Option<ResumeRequest>, example = json!({})),
+    responses(
+        (status = 200, description = "It is not paused.", body = PolicyBody, example = json!(doc::policy())),
+        doc::Verb,
+    ),
+)]
+pub(super) async fn resume(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> Answer {
+    read_optional::<ResumeRequest>(headers, body).await?;
+    desk.resume(id).await
+}
+
+/// Drop what waits under a policy
+///
+/// Delayed events too. Calls under way and events that come later are left alone. It cannot be undone.
+#[utoipa::path(
+    post, path = "/v1/policies/{id}:purge", tag = "policies", operation_id = "purge_policy",
+    params(("id" = String, Path, description = "The policy.")),
+    request_body(content = PurgeRequest, example = json!({"confirm": doc::ID})),
+    responses(
+        (status = 200, description = "It is done.", body = Purged, example = json!({"purged": 12})),
+        doc::Verb,
+    ),
+)]
+pub(super) async fn purge(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> Answer {
+    desk.purge(id, &read(headers, body).await?).await
 }
 
 fn reason(given: Option<&Value>) -> Result<&str, Box<Problem>> {

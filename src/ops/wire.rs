@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
@@ -12,14 +13,17 @@ use crate::limit::{Counter, LimiterFigures};
 use crate::policy::{Clause, Family, GenerationState, LabelCondition, Limits, Policy};
 
 /// A page of policies.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = PolicyList)]
 pub(super) struct List {
     pub(super) policies: Vec<PolicyBody>,
+    #[schema(required)]
     pub(super) next_cursor: Option<String>,
 }
 
 /// One policy. What an idle one would rule is its origin's business: those members are null.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Policy)]
 pub(super) struct PolicyBody {
     id: String,
     origin: String,
@@ -29,87 +33,115 @@ pub(super) struct PolicyBody {
     /// Further ways to fall under it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     or: Vec<ClauseBody>,
+    #[schema(required)]
     scope: Option<Vec<String>>,
+    #[schema(required)]
     family: Option<&'static str>,
+    #[schema(required)]
     limits: Option<LimitsBody>,
     generations: Vec<GenerationBody>,
+    #[schema(required)]
     hold: Option<HoldBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     figures: Option<FiguresBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) keys: Option<Vec<KeyBody>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) next_keys_cursor: Option<String>,
 }
 
 /// Which calls.
-#[derive(Serialize, Default)]
+#[derive(Serialize, Default, ToSchema)]
+#[schema(as = Clause)]
 struct ClauseBody {
+    #[schema(required)]
     pattern: Option<String>,
+    #[schema(required)]
     methods: Option<Vec<String>>,
+    #[schema(required)]
     labels: Option<Vec<ConditionBody>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LabelCondition)]
 struct ConditionBody {
     key: String,
     value: String,
     or_absent: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Limits)]
 struct LimitsBody {
+    #[schema(required)]
     pace: Option<f64>,
+    #[schema(required)]
     window: Option<WindowBody>,
+    #[schema(required)]
     quota: Option<QuotaBody>,
+    #[schema(required)]
     slots: Option<u32>,
+    #[schema(required)]
     timeout_ms: Option<u64>,
     /// Whether nothing may start at all.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     closed: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Window)]
 struct WindowBody {
     calls: u32,
     per_ms: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Quota)]
 struct QuotaBody {
     calls: u32,
     per: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Generation)]
 struct GenerationBody {
     number: u32,
     state: &'static str,
+    #[schema(required)]
     draining_until: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Pause)]
 struct HoldBody {
     reason: String,
     since: String,
+    #[schema(required)]
     until: Option<String>,
 }
 
 /// What a policy does at the moment, over all its keys.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Figures)]
 pub(super) struct FiguresBody {
     pub(super) keys: u64,
     pub(super) inflight: u64,
     pub(super) waiting: u64,
     pub(super) delayed: u64,
+    #[schema(required)]
     pub(super) oldest: Option<String>,
     pub(super) limits: BTreeMap<&'static str, UsedBody>,
     pub(super) held: Vec<HeldBody>,
+    #[schema(required)]
     pub(super) drains_in_seconds: Option<f64>,
 }
 
 /// The fullest counters of one kind of limit.
-#[derive(Serialize, Default)]
+#[derive(Serialize, Default, ToSchema)]
+#[schema(as = Used)]
 pub(super) struct UsedBody {
     pub(super) used: u32,
     pub(super) window_peak: u32,
@@ -117,33 +149,41 @@ pub(super) struct UsedBody {
 }
 
 /// Lanes that may not send although their limits have room.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = HeldLanes)]
 pub(super) struct HeldBody {
     pub(super) reason: &'static str,
     pub(super) lanes: u64,
     /// When the first of them may go on.
+    #[schema(required)]
     pub(super) until: Option<String>,
 }
 
 /// One set of counters of a policy.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Key)]
 pub(super) struct KeyBody {
     key: String,
     limits: BTreeMap<&'static str, CounterBody>,
     inflight: u32,
+    #[schema(required)]
     slots: Option<u32>,
     waiting: u64,
     delayed: u64,
+    #[schema(required)]
     oldest: Option<String>,
+    #[schema(required)]
     drains_in_seconds: Option<f64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Counter)]
 struct CounterBody {
     used: u32,
     limit: u32,
     per_ms: u64,
     peak: u32,
+    #[schema(required)]
     resets_at: Option<String>,
 }
 

@@ -3,16 +3,19 @@
 //!
 //! Must not know: what the problems are about.
 
+pub mod codes;
+pub mod doc;
 mod told;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 pub use told::{Refused, Tell, Told};
 
 /// One refusal, ready to be sent or written as a line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
     /// A stable URI for the kind of problem.
     #[serde(rename = "type")]
@@ -22,6 +25,7 @@ pub struct Problem {
     /// The HTTP status.
     pub status: u16,
     /// A stable word for programs.
+    #[schema(schema_with = doc::any_code)]
     pub code: &'static str,
     /// What is wrong here and what to do about it.
     pub detail: String,
@@ -30,6 +34,7 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// Seconds after which a repetition may succeed; also sent as `Retry-After`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub retry_after_seconds: Option<u64>,
     /// Further headers of the answer.
     #[serde(skip)]
@@ -40,7 +45,7 @@ pub struct Problem {
 }
 
 /// One field that broke a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// JSON pointer to the field, `` for the whole document.
     pub pointer: String,

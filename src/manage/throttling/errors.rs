@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::manage::throttling::ThrottlingApi;
 
@@ -46,7 +47,7 @@ pub(super) enum Failure {
 
 impl Failure {
     /// Status, code and message.
-    const fn facts(self) -> (StatusCode, u32, &'static str) {
+    pub(super) const fn facts(self) -> (StatusCode, u32, &'static str) {
         const REFUSED: StatusCode = StatusCode::BAD_REQUEST;
         const BROKEN: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
         match self {
@@ -98,22 +99,27 @@ pub(super) enum Refusal {
     Service { failure: Failure, sandbox: String },
 }
 
-#[derive(Serialize)]
-struct Envelope {
+/// How the service refuses.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ThrottlingError)]
+pub(super) struct Envelope {
     status: u16,
     error: ErrorMember,
     #[serde(rename = "requestId")]
     request_id: String,
 }
 
-#[derive(Serialize)]
+/// JSON text, or the object itself where `manage.error_as_object` is set.
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = ThrottlingErrorMember)]
 enum ErrorMember {
     Text(String),
     Object(ErrorObject),
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ThrottlingErrorObject)]
 struct ErrorObject {
     code: u32,
     family: &'static str,
@@ -122,17 +128,22 @@ struct ErrorObject {
     version: String,
     context: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     schema: Option<String>,
 }
 
-#[derive(Serialize)]
-struct GatewayBody {
+/// How the platform's gateway refuses.
+#[derive(Serialize, ToSchema)]
+#[schema(as = GatewayError)]
+pub(super) struct GatewayBody {
     error_code: &'static str,
     message: &'static str,
 }
 
-#[derive(Serialize)]
-struct ContentTypeBody {
+/// How the platform's gateway refuses a content type.
+#[derive(Serialize, ToSchema)]
+#[schema(as = GatewayContentTypeError)]
+pub(super) struct ContentTypeBody {
     #[serde(rename = "type")]
     kind: &'static str,
     status: u16,
@@ -144,12 +155,23 @@ impl ThrottlingApi {
     /// The answer to a request that is turned away.
     pub(super) fn refuse(&self, refusal: &Refusal) -> Response {
         match refusal {
-            Refusal::Gateway(error) => gateway(*error),
+            Refusal::Gateway(error) => {
+                let (status, answer) = error.answer();
+                json(status, &answer)
+            }
             Refusal::Service { failure, sandbox } => self.envelope(*failure, sandbox),
         }
     }
 
     fn envelope(&self, failure: Failure, sandbox: &str) -> Response {
+        let (status, ..) = failure.facts();
+        json(status, &Envelope::of(failure, sandbox, self.options.error_as_object, self.new_request_id()))
+    }
+}
+
+impl Envelope {
+    /// Of a failure in a sandbox.
+    pub(super) fn of(failure: Failure, sandbox: &str, as_object: bool, request_id: String) -> Self {
         let (status, code, message) = failure.facts();
         let internal = failure == Failure::UnknownSandbox;
         let object = ErrorObject {
@@ -161,33 +183,43 @@ impl ThrottlingApi {
             context: format!("tidegate.manage.throttling:{code}"),
             schema: (!internal).then(|| format!("throttlingConfigs${sandbox}")),
         };
-        let error = if self.options.error_as_object {
+        let error = if as_object {
             ErrorMember::Object(object)
         } else {
             // Text and numbers always serialise.
             ErrorMember::Text(serde_json::to_string(&object).unwrap_or_default())
         };
-        json(status, &Envelope { status: status.as_u16(), error, request_id: self.new_request_id() })
+        Self { status: status.as_u16(), error, request_id }
     }
 }
 
-fn gateway(error: GatewayError) -> Response {
-    let (status, error_code, message) = match error {
-        GatewayError::NoToken => (StatusCode::FORBIDDEN, "403010", "Oauth token is missing."),
-        GatewayError::NoApiKey => (StatusCode::FORBIDDEN, "403000", "Api Key is required"),
-        GatewayError::MissingHeader => (StatusCode::BAD_REQUEST, "400003", "Missing header"),
-        GatewayError::ContentType => {
-            let status = StatusCode::BAD_REQUEST;
-            let body = ContentTypeBody {
-                kind: "urn:tidegate:problem:content_type",
-                status: status.as_u16(),
-                title: "BadRequestError",
-                detail: "A valid content-type must be specified",
-            };
-            return json(status, &body);
-        }
-    };
-    json(status, &GatewayBody { error_code, message })
+/// What the gateway says.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum GatewayAnswer {
+    Refused(GatewayBody),
+    ContentType(ContentTypeBody),
+}
+
+impl GatewayError {
+    pub(super) const fn answer(self) -> (StatusCode, GatewayAnswer) {
+        let (status, error_code, message) = match self {
+            Self::NoToken => (StatusCode::FORBIDDEN, "403010", "Oauth token is missing."),
+            Self::NoApiKey => (StatusCode::FORBIDDEN, "403000", "Api Key is required"),
+            Self::MissingHeader => (StatusCode::BAD_REQUEST, "400003", "Missing header"),
+            Self::ContentType => {
+                let status = StatusCode::BAD_REQUEST;
+                let body = ContentTypeBody {
+                    kind: "urn:tidegate:problem:content_type",
+                    status: status.as_u16(),
+                    title: "BadRequestError",
+                    detail: "A valid content-type must be specified",
+                };
+                return (status, GatewayAnswer::ContentType(body));
+            }
+        };
+        (status, GatewayAnswer::Refused(GatewayBody { error_code, message }))
+    }
 }
 
 /// Seven hexadecimal digits that are the same for all builds of one version (FNV-1a of its number).

@@ -12,12 +12,14 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
+mod doc;
 mod errors;
 #[cfg(test)]
 mod in_force;
 mod map;
 mod options;
 mod record;
+mod request;
 mod routes;
 #[cfg(test)]
 mod scenarios;
@@ -28,8 +30,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::clock::Clock;
 use crate::policy::Policies;
 
+pub use doc::api_doc;
 pub use options::{Identity, Sandbox, SandboxKind, ThrottlingOptions};
-pub use routes::{BODY_BYTES_MAX, router};
+pub use request::BODY_BYTES_MAX;
+pub use routes::router;
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]

@@ -2,16 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
+use utoipa::ToSchema;
+
+use crate::manage::throttling::doc;
 
 /// A config as it was sent, stripped of unknown members (contracts.md 2.1).
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+///
+/// Described as it is sent; it is stored under the names of these fields.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+#[schema(as = ThrottlingConfig, rename_all = "camelCase", description = doc::ABOUT_CONFIG)]
 pub(super) struct Config {
     pub(super) name: Option<String>,
     pub(super) description: Option<String>,
+    #[schema(example = "https://api.example.org/data/*")]
     pub(super) url_pattern: Option<String>,
     /// In the order sent, without repeats.
     pub(super) methods: Option<Vec<String>>,
     /// As sent if it is a number.
+    #[schema(value_type = Option<f64>)]
     pub(super) max_throughput: Option<Number>,
 }
 

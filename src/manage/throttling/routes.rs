@@ -3,23 +3,24 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State as Shared};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode, header};
 
-use crate::event::{Labels, PolicyId};
+use crate::event::PolicyId;
 use crate::manage::throttling::SandboxKind;
 use crate::manage::throttling::ThrottlingApi;
+use crate::manage::throttling::doc;
 use crate::manage::throttling::errors::{Failure, GatewayError, Refusal, json};
 use crate::manage::throttling::map::{can_deploy, check, show, show_created, stamp};
 use crate::manage::throttling::record::{Config, Record};
+use crate::manage::throttling::request::{Uid, attribute, is_forced, is_json, read_body, require};
 use crate::manage::throttling::wire::{Checked, Created, List, One, Updated, read_config, read_page};
 use crate::policy::{Book, BookError, ChangeError, Lifecycle, Origin, TransitionError};
 
-/// Longest request body, in bytes.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Where the routes are found.
+pub(super) const BASES: [&str; 2] = ["/authoring", "/journey/orchestration"];
 
 /// All routes of the dialect under `/authoring` and `/journey/orchestration`.
 pub fn router(api: ThrottlingApi) -> Router {
@@ -37,29 +38,89 @@ pub fn router(api: ThrottlingApi) -> Router {
         .route("/throttlingConfigs/{uid}/deploy", post(deploy))
         .route("/throttlingConfigs/{uid}/undeploy", post(undeploy))
         .with_state(api);
-    Router::new().nest("/authoring", routes.clone()).nest("/journey/orchestration", routes)
+    BASES.iter().fold(Router::new(), |router, base| router.nest(base, routes.clone()))
 }
 
-type Uid = Result<Path<String>, PathRejection>;
 type Answer = Result<Response, Refusal>;
 
-async fn list(Shared(api): Shared<ThrottlingApi>, headers: HeaderMap, body: Body) -> Response {
+/// List the configs of the organisation
+#[utoipa::path(
+    post, path = "/list/throttlingConfigs", tag = "throttling", operation_id = "listThrottlingConfigs",
+    params(doc::Headers),
+    request_body(content = Option<doc::Page>, example = json!({})),
+    responses(
+        (status = 200, description = "The configs, oldest first.", body = List<'_>, example = json!(doc::list())),
+        doc::ListRefused,
+    ),
+)]
+pub(super) async fn list(Shared(api): Shared<ThrottlingApi>, headers: HeaderMap, body: Body) -> Response {
     api.answer(api.list(&headers, body).await)
 }
 
-async fn create(Shared(api): Shared<ThrottlingApi>, headers: HeaderMap, body: Body) -> Response {
+/// Create a config
+///
+/// It rules nothing until it is deployed. One with faults is saved; `canDeploy` tells them.
+#[utoipa::path(
+    post, path = "/throttlingConfigs", tag = "throttling", operation_id = "createThrottlingConfig",
+    params(doc::Headers),
+    request_body(content = Config, example = json!(doc::config())),
+    responses(
+        (status = 200, description = "It is saved.", body = Created<'_>, example = json!(doc::created())),
+        doc::CreateRefused,
+    ),
+)]
+pub(super) async fn create(Shared(api): Shared<ThrottlingApi>, headers: HeaderMap, body: Body) -> Response {
     api.answer(api.create(&headers, body).await)
 }
 
-async fn read(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
+/// Show a config
+#[utoipa::path(
+    get, path = "/throttlingConfigs/{uid}", tag = "throttling", operation_id = "getThrottlingConfig",
+    params(("uid" = String, Path, description = "The uid of the config."), doc::Headers),
+    responses(
+        (status = 200, description = "The config.", body = One<'_>, example = json!(doc::one())),
+        doc::ReadRefused,
+    ),
+)]
+pub(super) async fn read(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
     api.answer(api.read(&uid, &headers))
 }
 
-async fn update(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap, body: Body) -> Response {
+/// Replace a config
+///
+/// A deployed one rules by its new values from the answer on, unless they have faults.
+#[utoipa::path(
+    put, path = "/throttlingConfigs/{uid}", tag = "throttling", operation_id = "updateThrottlingConfig",
+    params(("uid" = String, Path, description = "The uid of the config."), doc::Headers),
+    request_body(content = Config, example = json!(doc::config())),
+    responses(
+        (status = 200, description = "It is saved.", body = Updated<'_>, example = json!(doc::updated())),
+        doc::UpdateRefused,
+    ),
+)]
+pub(super) async fn update(
+    Shared(api): Shared<ThrottlingApi>,
+    uid: Uid,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     api.answer(api.update(&uid, &headers, body).await)
 }
 
-async fn delete(
+/// Delete a config
+#[utoipa::path(
+    delete, path = "/throttlingConfigs/{uid}", tag = "throttling", operation_id = "deleteThrottlingConfig",
+    params(
+        ("uid" = String, Path, description = "The uid of the config."),
+        ("forceDelete" = Option<bool>, Query, description = "Undeploys it first; a deployed one is not deleted otherwise."),
+        doc::Headers,
+    ),
+    responses(
+        (status = 200, description = "It is gone; an empty object.", body = doc::Empty, example = json!({})),
+        doc::DeleteRefused,
+    ),
+)]
+pub(super) async fn delete(
     Shared(api): Shared<ThrottlingApi>,
     uid: Uid,
     RawQuery(query): RawQuery,
@@ -68,15 +129,38 @@ async fn delete(
     api.answer(api.delete(&uid, query.as_deref(), &headers).await)
 }
 
-async fn may_deploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
+/// Whether a config can be deployed
+#[utoipa::path(
+    post, path = "/throttlingConfigs/{uid}/canDeploy", tag = "throttling", operation_id = "canDeployThrottlingConfig",
+    params(("uid" = String, Path, description = "The uid of the config."), doc::Headers),
+    responses(
+        (status = 200, description = "Its faults, if it has any.", body = Checked, example = json!(doc::checked())),
+        doc::CheckRefused,
+    ),
+)]
+pub(super) async fn may_deploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
     api.answer(api.may_deploy(&uid, &headers))
 }
 
-async fn deploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
+/// Deploy a config
+#[utoipa::path(
+    post, path = "/throttlingConfigs/{uid}/deploy", tag = "throttling", operation_id = "deployThrottlingConfig",
+    params(("uid" = String, Path, description = "The uid of the config."), doc::Headers),
+    responses((status = 204, description = "It rules."), doc::DeployRefused),
+)]
+pub(super) async fn deploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
     api.answer(api.deploy(&uid, &headers).await)
 }
 
-async fn undeploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
+/// Undeploy a config
+///
+/// What waits under it goes on for at most 24 hours.
+#[utoipa::path(
+    post, path = "/throttlingConfigs/{uid}/undeploy", tag = "throttling", operation_id = "undeployThrottlingConfig",
+    params(("uid" = String, Path, description = "The uid of the config."), doc::Headers),
+    responses((status = 204, description = "It rules no new calls."), doc::UndeployRefused),
+)]
+pub(super) async fn undeploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
     api.answer(api.undeploy(&uid, &headers).await)
 }
 
@@ -329,41 +413,4 @@ const fn book_failure(error: BookError, unexpected: Failure) -> Failure {
         BookError::State(TransitionError::StillDeployed) => Failure::DeleteForbidden,
         BookError::State(TransitionError::NotActive) => Failure::UpdateNotActive,
     }
-}
-
-async fn read_body(body: Body) -> Result<bytes::Bytes, Failure> {
-    // A body that breaks off fails as well, but then nobody is left to read the answer.
-    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Failure::TooLarge)
-}
-
-fn require(headers: &HeaderMap, name: &str, missing: GatewayError) -> Result<(), Refusal> {
-    if headers.contains_key(name) { Ok(()) } else { Err(Refusal::Gateway(missing)) }
-}
-
-/// A header that becomes an attribute. One that no label could equal counts as missing; it never falls back
-/// to the default, which would be somebody else's.
-fn attribute(headers: &HeaderMap, name: &str, default: &str) -> Result<String, Refusal> {
-    let Some(value) = headers.get(name) else { return Ok(default.to_owned()) };
-    let readable = value.to_str().ok().filter(|text| {
-        !text.is_empty() && text.len() <= Labels::MAX_VALUE_BYTES && !text.chars().any(char::is_control)
-    });
-    readable.map(str::to_owned).ok_or(Refusal::Gateway(GatewayError::MissingHeader))
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = value.split_once(';').map_or(value, |(media_type, _)| media_type);
-    media_type.trim().eq_ignore_ascii_case("application/json")
-}
-
-/// Only the value `true` forces, in any case (contracts.md 1.2); when repeated, every time.
-fn is_forced(query: Option<&str>) -> bool {
-    let mut values = query
-        .into_iter()
-        .flat_map(|query| query.split('&'))
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(name, _)| *name == "forceDelete")
-        .map(|(_, value)| value.eq_ignore_ascii_case("true"))
-        .peekable();
-    values.peek().is_some() && values.all(|forced| forced)
 }

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
+use utoipa::ToSchema;
 
+use crate::manage::throttling::doc::{always, never, state, validation_status};
 use crate::manage::throttling::record::{Config, Stamp};
 
 /// A body that is not JSON, not an object, or has a wrong type in a known member: refused as a whole.
@@ -71,7 +73,8 @@ pub(super) fn read_page(body: &[u8]) -> Result<(usize, usize), InvalidPayload> {
 }
 
 /// Answer to create.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ThrottlingConfigCreated)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Created<'a> {
     pub(super) can_deploy: CanDeploy,
@@ -82,7 +85,8 @@ pub(super) struct Created<'a> {
 }
 
 /// Answer to update.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ThrottlingConfigUpdated)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Updated<'a> {
     pub(super) updated_element: Element<'a>,
@@ -93,37 +97,44 @@ pub(super) struct Updated<'a> {
 }
 
 /// Answer to get.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ThrottlingConfigFound)]
 pub(super) struct One<'a> {
     pub(super) result: Element<'a>,
 }
 
 /// Answer to list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ThrottlingConfigList)]
 pub(super) struct List<'a> {
     pub(super) results: Vec<Element<'a>>,
 }
 
 /// Answer to canDeploy.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ThrottlingConfigChecked)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Checked {
     pub(super) can_deploy: CanDeploy,
 }
 
 /// The validation status.
-#[derive(Serialize, Debug, PartialEq, Eq)]
+#[derive(Serialize, Debug, PartialEq, Eq, ToSchema)]
+#[schema(as = ThrottlingCanDeploy)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CanDeploy {
+    #[schema(schema_with = validation_status)]
     pub(super) validation_status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) reason: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) errors: Vec<CheckError>,
 }
 
 /// One fault of a config.
-#[derive(Serialize, Debug, PartialEq, Eq)]
+#[derive(Serialize, Debug, PartialEq, Eq, ToSchema)]
+#[schema(as = ThrottlingFault)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CheckError {
     pub(super) error_code: &'static str,
@@ -131,40 +142,51 @@ pub(super) struct CheckError {
 }
 
 /// A config as it is shown. The samples order the members of a deployed one differently.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ThrottlingConfigElement)]
 #[serde(untagged)]
 pub(super) enum Element<'a> {
     Idle(IdleElement<'a>),
     Deployed(DeployedElement<'a>),
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ThrottlingConfigIdle)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct IdleElement<'a> {
     #[serde(rename = "_id", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) description: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) url_pattern: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) methods: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = f64, nullable = false)]
     pub(super) max_throughput: Option<&'a Number>,
     pub(super) org_id: &'a str,
     pub(super) sandbox_id: &'a str,
     pub(super) sandbox_name: &'a str,
     pub(super) uid: &'a str,
     pub(super) metadata: IdleMetadata<'a>,
+    #[schema(schema_with = state)]
     pub(super) state: &'static str,
     pub(super) authoring_format_version: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = never)]
     pub(super) has_been_deployed: Option<bool>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ThrottlingConfigDeployed)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DeployedElement<'a> {
     #[serde(rename = "_id")]
@@ -174,23 +196,31 @@ pub(super) struct DeployedElement<'a> {
     pub(super) sandbox_name: &'a str,
     pub(super) uid: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) url_pattern: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) methods: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = f64, nullable = false)]
     pub(super) max_throughput: Option<&'a Number>,
     pub(super) authoring_format_version: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) description: Option<&'a str>,
     pub(super) version: &'static str,
+    #[schema(schema_with = state)]
     pub(super) state: &'static str,
     pub(super) metadata: DeployedMetadata<'a>,
+    #[schema(schema_with = always)]
     pub(super) has_been_deployed: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ThrottlingMetadata)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct IdleMetadata<'a> {
     pub(super) created_by: &'a str,
@@ -203,7 +233,8 @@ pub(super) struct IdleMetadata<'a> {
     pub(super) deployed: Option<LastDeployed<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ThrottlingDeployedMetadata)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DeployedMetadata<'a> {
     pub(super) created_by: &'a str,
@@ -216,7 +247,8 @@ pub(super) struct DeployedMetadata<'a> {
     pub(super) deployed: Option<LastDeployed<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ThrottlingLastDeployed)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LastDeployed<'a> {
     pub(super) last_deployed_by: &'a str,

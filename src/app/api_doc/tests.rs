@@ -1,0 +1,184 @@
+//! The description against the routes that are served, and against itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::body::Body;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::{Method, Request, StatusCode};
+use tower::ServiceExt;
+
+use super::*;
+use crate::app::{App, Seams};
+use crate::clock::Clock;
+use crate::config::{Config, File, Flag, Inputs};
+use crate::delivery::{Call, Deliver};
+use crate::event::Outcome;
+use crate::policy::testing::TestDocuments;
+use crate::store::MemoryUsages;
+use crate::store::memory::MemoryStore;
+
+struct Nobody;
+
+impl Deliver for Nobody {
+    fn attempt(&self, _: Call) -> BoxFuture<'static, Outcome> {
+        async { Outcome::Delivered { status: 204 } }.boxed()
+    }
+}
+
+/// The router of the whole app.
+async fn router() -> Router {
+    let address = Flag { flag: "test", setting: "listen.address", values: vec!["127.0.0.1:0".to_owned()] };
+    let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags: vec![address] };
+    let config = Config::load(&inputs).expect("a sound configuration").config;
+    let clock = Clock::system();
+    let seams = Seams {
+        store: Arc::new(MemoryStore::new(clock.clone())),
+        documents: Arc::new(TestDocuments::default()),
+        usages: Arc::new(MemoryUsages::default()),
+        deliver: Arc::new(Nobody),
+        clock,
+    };
+    App::over(&config, seams).await.expect("an app").doors.routes
+}
+
+/// Method and path of every route. The router does not tell its paths, but prints them; the methods of each stand in
+/// what it answers to one that no route has. `HEAD` comes with `GET`.
+async fn served(router: &Router) -> BTreeSet<(Method, String)> {
+    let printed = format!("{router:?}");
+    let (printed, _) = printed.split_once("fallback_router").expect("the routes, then the fallback");
+    let paths: BTreeSet<&str> = printed.split('"').filter(|text| text.starts_with('/')).collect();
+    let mut served = BTreeSet::new();
+    for path in paths.into_iter().filter(|path| !path.contains("__private__")) {
+        let sample = path.replace(['{', '}'], "");
+        let request = Request::builder().method("PROBE").uri(sample).body(Body::empty()).expect("a request");
+        let answer = router.clone().oneshot(request).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        let allowed = answer.headers()["allow"].to_str().expect("text").to_owned();
+        let methods = allowed.split(',').map(|method| method.trim().parse().expect("a method"));
+        served
+            .extend(methods.filter(|method| method != Method::HEAD).map(|method| (method, path.to_owned())));
+    }
+    served
+}
+
+/// Method, path and operation of everything that is described.
+fn operations_of(document: &Value) -> Vec<(Method, String, &Value)> {
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("an item") {
+            let method = method.to_ascii_uppercase().parse().expect("a method");
+            found.push((method, path.clone(), operation));
+        }
+    }
+    found
+}
+
+/// Whether a described path leads to a route: the parameters of the route stand for anything.
+fn leads_to(path: &str, route: &str) -> bool {
+    let (path, route) = (path.split('/').collect::<Vec<_>>(), route.split('/').collect::<Vec<_>>());
+    let fits = |(path, route): (&&str, &&str)| path == route || route.starts_with('{');
+    path.len() == route.len() && path.iter().zip(&route).all(fits)
+}
+
+/// What is described and not served, and what is served and not described.
+fn differences(document: &Value, served: &BTreeSet<(Method, String)>) -> Vec<String> {
+    let described = operations_of(document);
+    let invented = described.iter().filter(|(method, path, _)| {
+        !served.iter().any(|(known, route)| known == method && leads_to(path, route))
+    });
+    let untold = served.iter().filter(|(method, route)| {
+        !described.iter().any(|(known, path, _)| known == method && leads_to(path, route))
+    });
+    let invented = invented.map(|(method, path, _)| format!("described and not served: {method} {path}"));
+    invented
+        .chain(untold.map(|(method, path)| format!("served and not described: {method} {path}")))
+        .collect()
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_every_described_one_is_served() {
+    let router = router().await;
+    let routes = served(&router).await;
+    assert!(routes.len() > 20, "{routes:?}");
+    let document = api_doc();
+    let different = differences(&document, &routes);
+    assert!(different.is_empty(), "{different:#?}");
+
+    let mut less = document.clone();
+    less["paths"].as_object_mut().expect("paths").remove("/livez").expect("described");
+    assert_eq!(differences(&less, &routes), ["served and not described: GET /livez"]);
+    let more = served(&router.route("/x/{y}", axum::routing::put(|| async {}))).await;
+    assert_eq!(differences(&document, &more), ["served and not described: PUT /x/{y}"]);
+    let mut fewer = routes;
+    assert!(fewer.remove(&(Method::GET, "/livez".to_owned())));
+    assert_eq!(differences(&document, &fewer), ["described and not served: GET /livez"]);
+}
+
+#[test]
+fn schemas_of_one_name_are_the_same_in_all_documents() {
+    let mut known: BTreeMap<String, Value> = BTreeMap::new();
+    for door in doors().into_iter().chain([Frame::openapi()]) {
+        for (name, schema) in door.components.expect("schemas").schemas {
+            let schema = serde_json::to_value(schema).expect("a value");
+            let other = known.entry(name.clone()).or_insert_with(|| schema.clone());
+            assert_eq!(*other, schema, "{name} means two things; give one of them another name with `as`");
+        }
+    }
+}
+
+#[test]
+fn the_document_holds_together() {
+    let document = api_doc();
+    let mut problems = Vec::new();
+    unresolved(&document, &document, &mut problems);
+    let mut ids = BTreeSet::new();
+    for (method, path, operation) in operations_of(&document) {
+        let mut miss = |what: &str| problems.push(format!("{method} {path} {what}"));
+        if !ids.insert(operation["operationId"].as_str().expect("an id").to_owned()) {
+            miss("has the id of another operation");
+        }
+        if operation["summary"].as_str().is_none_or(str::is_empty) || operation["tags"][0] == "crate" {
+            miss("has no summary or tag");
+        }
+        let body = operation["requestBody"]["content"].as_object().into_iter().flatten();
+        let mut bare =
+            body.filter(|(_, content)| content.get("example").or(content.get("examples")).is_none());
+        if bare.next().is_some() {
+            miss("has a request without an example");
+        }
+        let successes = operation["responses"].as_object().expect("responses").iter();
+        for (status, response) in successes.filter(|(status, _)| status.starts_with('2')) {
+            let content = response["content"].as_object().into_iter().flatten();
+            let json = content.filter(|(kind, _)| *kind == "application/json" && path != "/openapi.json");
+            let mut bare =
+                json.filter(|(_, content)| content.get("example").or(content.get("examples")).is_none());
+            if bare.next().is_some() {
+                miss(&format!("has a response {status} without an example"));
+            }
+        }
+        for part in path.split('/').filter_map(|part| Some(part.strip_prefix('{')?.split_once('}')?.0)) {
+            let parameters = operation["parameters"].as_array().expect("parameters");
+            if !parameters.iter().any(|known| known["name"] == part && known["in"] == "path") {
+                miss("does not describe a parameter of its path");
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
+fn unresolved(document: &Value, value: &Value, problems: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            if let Some(reference) = members.get("$ref").and_then(Value::as_str)
+                && document.pointer(reference.trim_start_matches('#')).is_none()
+            {
+                problems.push(format!("{reference} leads nowhere"));
+            }
+            members.values().for_each(|member| unresolved(document, member, problems));
+        }
+        Value::Array(items) => items.iter().for_each(|item| unresolved(document, item, problems)),
+        _ => {}
+    }
+}

@@ -1,0 +1,129 @@
+//! The events door in the API description: its examples and what it refuses.
+//!
+//! Must not know: how events are taken in.
+
+use serde_json::{Value, json};
+use utoipa::openapi::OpenApi;
+use utoipa::{OpenApi as _, ToSchema};
+
+use crate::ingest::answer::{AcceptedLine, RefusedLine};
+use crate::ingest::http;
+use crate::ingest::wire::WireEvent;
+use crate::problem::doc::refuses;
+
+/// The routes of the events door.
+#[must_use]
+pub fn api_doc() -> OpenApi {
+    Door::openapi()
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    paths(http::hand_in, http::show),
+    tags((name = "events", description = "Handing in calls and looking after them."))
+)]
+struct Door;
+
+/// What `POST /v1/events` takes as JSON.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is described and never made")]
+pub(super) enum EventOrList<'a> {
+    Event(Box<WireEvent<'a>>),
+    List(Vec<WireEvent<'a>>),
+}
+
+/// What is answered for one event of several.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is described and never made")]
+pub(super) enum Line<'a> {
+    Accepted(AcceptedLine<'a>),
+    Refused(RefusedLine<'a>),
+}
+
+refuses! {
+    /// By `POST /v1/events`.
+    HandIn: INVALID_JSON INCOMPLETE_BODY INVALID_IDEMPOTENCY_KEY BODY_TIMEOUT PAYLOAD_TOO_LARGE BATCH_TOO_LARGE
+        UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_EVENT INVALID_HEADER EGRESS_DENIED UNMATCHED
+        TOO_MANY_POLICIES LANE_TOO_LONG IDEMPOTENCY_CONFLICT OVER_PACE OVER_WINDOW OVER_QUOTA DOOMED INTERNAL
+        OVERLOADED STORAGE_FULL STORAGE_ERROR SHUTTING_DOWN;
+    /// By `GET /v1/events/{id}`.
+    Show: INVALID_ID NOT_FOUND EVENT_NOT_FOUND STORAGE_FULL STORAGE_ERROR SHUTTING_DOWN;
+}
+
+const ID: &str = "0198c4f0-5f3a-7c00-8000-000000000001";
+
+pub(super) fn event() -> Value {
+    json!({
+        "url": "http://127.0.0.1:9000/orders?dry=1",
+        "headers": {"x-source": "shop", "accept": ["application/json", "text/plain"]},
+        "body": {"order": 17},
+        "labels": {"fairness_key": "shop-3"},
+        "delay_seconds": 3600,
+        "idempotency_key": "order-17",
+    })
+}
+
+pub(super) fn list() -> Value {
+    json!([
+        {"url": "http://127.0.0.1:9000/orders", "body_text": "17", "due_at": "2001-01-31T08:00:00Z"},
+        {"url": "http://127.0.0.1:9000/orders", "ttl_seconds": 0},
+    ])
+}
+
+pub(super) fn lines() -> Value {
+    let second = r#"{"url": "http://127.0.0.1:9000/orders", "colour": "red"}"#;
+    Value::String(format!(
+        "{}\n{second}\n",
+        r#"{"url": "http://127.0.0.1:9000/orders", "body_base64": "MTc="}"#
+    ))
+}
+
+pub(super) fn receipt() -> Value {
+    json!({
+        "id": ID,
+        "policies": ["orders"],
+        "lane": "orders@1",
+        "due_at": "2030-01-31T09:00:00Z",
+        "expires_at": "2030-01-31T14:00:00Z",
+        "forecast": forecast("2030-01-31T09:00:00Z"),
+    })
+}
+
+fn forecast(starts_at: &str) -> Value {
+    json!({"starts_at": starts_at, "expires_first": false})
+}
+
+pub(super) fn answers() -> Value {
+    let rule = "must be above 0 and at most 21600, the configured life";
+    json!([
+        {"line": 1, "status": 202, "id": ID, "forecast": forecast("2030-01-31T08:00:00Z")},
+        {
+            "line": 2, "status": 422, "code": "invalid_event", "detail": format!("/ttl_seconds {rule}"),
+            "errors": [{"pointer": "/ttl_seconds", "detail": rule}],
+        },
+    ])
+}
+
+pub(super) fn answer_lines() -> Value {
+    let Value::Array(answers) = answers() else { return Value::Null };
+    Value::String(answers.iter().map(|answer| format!("{answer}\n")).collect())
+}
+
+pub(super) fn delayed() -> Value {
+    json!({
+        "id": ID,
+        "state": "delayed",
+        "lane": "orders@1",
+        "attempts": 0,
+        "due_at": "2030-01-31T09:00:00Z",
+        "expires_at": "2030-01-31T14:00:00Z",
+        "method": "POST",
+        "url": "http://127.0.0.1:9000/orders",
+    })
+}
+
+pub(super) fn settled() -> Value {
+    json!({"id": ID, "state": "settled", "outcome": "delivered"})
+}

@@ -1,0 +1,189 @@
+//! The operators' routes in the API description: their examples and what they refuse.
+//!
+//! Must not know: how what they show comes about.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
+use utoipa::{IntoResponses, OpenApi as _, PartialSchema, ToSchema};
+
+use crate::ops::explain::{ExplainBody, SettledBody};
+use crate::ops::{desk, verbs};
+use crate::problem::codes;
+use crate::problem::doc::{refusals, refuses};
+
+/// Probes, metrics and the desk.
+#[must_use]
+pub fn api_doc() -> OpenApi {
+    let mut doc = Operations::openapi();
+    let mut health = doc.paths.paths.get("/readyz").cloned().unwrap_or_default();
+    if let Some(health) = &mut health.get {
+        health.operation_id = Some("health".to_owned());
+    }
+    doc.paths.paths.insert("/healthz".to_owned(), health);
+    doc
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    paths(
+        desk::list,
+        desk::show,
+        verbs::pause,
+        verbs::resume,
+        verbs::purge,
+        desk::explain,
+        super::live,
+        super::ready,
+        super::metrics
+    ),
+    tags(
+        (name = "policies", description = "Watching and steering what limits do, whatever set them."),
+        (name = "operations", description = "Probes and metrics.")
+    )
+)]
+struct Operations;
+
+/// What is told of an event or a call.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is described and never made")]
+pub(super) enum Explained {
+    Living(Box<ExplainBody>),
+    Settled(SettledBody),
+}
+
+/// Query parameters whose names begin with `label.`.
+pub(super) struct LabelParameters;
+
+impl PartialSchema for LabelParameters {
+    fn schema() -> RefOr<Schema> {
+        let text = |pattern: Option<&str>| ObjectBuilder::new().schema_type(Type::String).pattern(pattern);
+        let any_text = Schema::from(text(None));
+        let schema = ObjectBuilder::new().property_names(Some(text(Some(r"^label\..+"))));
+        schema.additional_properties(Some(any_text)).into()
+    }
+}
+
+impl ToSchema for LabelParameters {}
+
+refuses! {
+    /// By `GET /v1/policies`.
+    List: INVALID_PARAMETER STORAGE_ERROR SHUTTING_DOWN;
+    /// By `GET /v1/policies/{id}`.
+    Show: INVALID_PARAMETER NOT_FOUND POLICY_NOT_FOUND METHOD_NOT_ALLOWED STORAGE_ERROR SHUTTING_DOWN;
+    /// By `GET /v1/explain`.
+    Explain: INVALID_PARAMETER EVENT_NOT_FOUND TOO_MANY_POLICIES LANE_TOO_LONG INTERNAL STORAGE_ERROR SHUTTING_DOWN;
+    /// By the verbs.
+    Verb: INVALID_JSON INCOMPLETE_BODY NOT_FOUND POLICY_NOT_FOUND BODY_TIMEOUT PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE
+        UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR SHUTTING_DOWN;
+    /// By `GET /livez`.
+    Live: ;
+    /// By `GET /metrics`.
+    Metrics: INTERNAL;
+}
+
+/// What `GET /readyz` answers when events may not be handed in.
+pub(super) struct Ready;
+
+impl IntoResponses for Ready {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut responses = refusals(&[codes::NOT_READY]);
+        if let Some(RefOr::T(response)) = responses.get_mut("503") {
+            let schema = utoipa::openapi::Ref::from_schema_name("Readiness");
+            let content = ContentBuilder::new().schema(Some(schema)).example(Some(readiness(false))).build();
+            response.content.insert("application/json".to_owned(), content.into());
+        }
+        responses
+    }
+}
+
+pub(super) const ID: &str = "orders";
+
+pub(super) fn readiness(ready: bool) -> Value {
+    let detail = if ready { "taking events" } else { "shutting down" };
+    json!({"ready": ready, "checks": [{"name": "not_draining", "ok": ready, "detail": detail}]})
+}
+
+pub(super) fn pause() -> Value {
+    json!({"reason": "the other side is being rebuilt", "for_seconds": 600})
+}
+
+pub(super) fn policy() -> Value {
+    json!({
+        "id": ID,
+        "origin": "file",
+        "state": "deployed",
+        "pattern": "http://127.0.0.1:9000/*",
+        "methods": [],
+        "labels": [],
+        "scope": [],
+        "family": "wait",
+        "limits": {"pace": 200.0, "window": null, "quota": null, "slots": null, "timeout_ms": null},
+        "generations": [{"number": 1, "state": "active", "draining_until": null}],
+        "hold": null,
+        "figures": {
+            "keys": 1,
+            "inflight": 0,
+            "waiting": 12,
+            "delayed": 0,
+            "oldest": "2030-01-31T08:00:00Z",
+            "limits": {"pace": {"used": 1, "window_peak": 1, "violations": 0}},
+            "held": [],
+            "drains_in_seconds": 0.06,
+        },
+    })
+}
+
+pub(super) fn paused_policy() -> Value {
+    let mut policy = policy();
+    policy["hold"] = json!({
+        "reason": "the other side is being rebuilt",
+        "since": "2030-01-31T08:00:00Z",
+        "until": "2030-01-31T08:10:00Z",
+    });
+    policy
+}
+
+pub(super) fn policy_with_keys() -> Value {
+    let mut policy = policy();
+    policy["keys"] = json!([{
+        "key": "",
+        "limits": {"pace": {"used": 1, "limit": 200, "per_ms": 1000, "peak": 1, "resets_at": "2030-01-31T08:00:01Z"}},
+        "inflight": 0,
+        "slots": null,
+        "waiting": 12,
+        "delayed": 0,
+        "oldest": "2030-01-31T08:00:00Z",
+        "drains_in_seconds": 0.06,
+    }]);
+    policy
+}
+
+pub(super) fn explained_call() -> Value {
+    let verdict = json!({
+        "policy": ID, "verdict": "applies", "text": "It applies.", "label": null, "value": null, "by": null,
+    });
+    json!({
+        "method": "POST",
+        "url": "http://127.0.0.1:9000/orders",
+        "policies": [verdict],
+        "lane": {"name": "orders@1", "policies": [{"policy": ID, "generation": 1}], "labels": {}},
+        "due_at": null,
+        "ahead": 0,
+        "held": {
+            "by": "nothing", "text": "Nothing holds it; it goes next.", "reason": null, "limit": null, "policy": null,
+            "key": null, "until": null,
+        },
+        "draining_until": null,
+        "starts_at": "2030-01-31T08:00:00Z",
+        "expires_at": "2030-01-31T14:00:00Z",
+        "expires_first": false,
+    })
+}
+
+pub(super) fn explained_settled() -> Value {
+    json!({"id": "0198c4f0-5f3a-7c00-8000-000000000001", "state": "settled", "outcome": "delivered"})
+}

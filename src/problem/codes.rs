@@ -1,0 +1,76 @@
+//! Every code that tidegate's own API answers with: the word, the status and when. The README's table and the API
+//! description are checked against this list.
+//!
+//! Must not know: which route answers what.
+
+/// A stable word for one kind of problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    /// The member `code`.
+    pub word: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What has happened, for people.
+    pub when: &'static str,
+}
+
+/// A constant for each code, and the list of them.
+macro_rules! codes {
+    ($($name:ident = $word:literal, $status:literal, $when:literal;)*) => {
+        $(
+            #[doc = $when]
+            pub const $name: Code = Code { word: $word, status: $status, when: $when };
+        )*
+        /// All of them.
+        pub const ALL: &[Code] = &[$($name),*];
+    };
+}
+
+codes! {
+    MALFORMED_REQUEST = "malformed_request", 400,
+        "no or several `Host`, or a framing that two readers could understand differently";
+    INVALID_JSON = "invalid_json", 400, "not JSON, not UTF-8, or with a byte order mark";
+    INCOMPLETE_BODY = "incomplete_body", 400, "the body broke off";
+    INVALID_ID = "invalid_id", 400, "the path holds no event id";
+    INVALID_PARAMETER = "invalid_parameter", 400,
+        "a query parameter is unknown, given twice or breaks its rule";
+    INVALID_IDEMPOTENCY_KEY = "invalid_idempotency_key", 400,
+        "the header is not one visible ASCII text, or stands beside several events";
+    FOREIGN_ORIGIN = "foreign_origin", 403, "a page of another origin calls";
+    NOT_FOUND = "not_found", 404, "no such route";
+    EVENT_NOT_FOUND = "event_not_found", 404, "no such event, or it ended long ago";
+    POLICY_NOT_FOUND = "policy_not_found", 404, "no such policy";
+    METHOD_NOT_ALLOWED = "method_not_allowed", 405, "see `Allow`";
+    BODY_TIMEOUT = "body_timeout", 408, "the body stopped coming";
+    PAYLOAD_TOO_LARGE = "payload_too_large", 413,
+        "body above 256 KiB, event above 512 KiB, list above 8 MiB, request about a policy above 16 KiB";
+    BATCH_TOO_LARGE = "batch_too_large", 413, "more than 1 000 events in a list";
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415,
+        "neither `application/json` nor `application/x-ndjson`";
+    UNSUPPORTED_ENCODING = "unsupported_encoding", 415, "the body is compressed";
+    FOREIGN_HOST = "foreign_host", 421, "`Host` is no name of this daemon; see `listen.hosts`";
+    INVALID_EVENT = "invalid_event", 422, "members break rules; all of them are named";
+    INVALID_REQUEST = "invalid_request", 422,
+        "a member of a request about a policy is unknown, missing or breaks its rule";
+    INVALID_HEADER = "invalid_header", 422, "headers of the event break rules";
+    EGRESS_DENIED = "egress_denied", 422, "the address in the url is private; see `egress.allow`";
+    UNMATCHED = "unmatched", 422, "no deployed policy matches the method and url";
+    TOO_MANY_POLICIES = "too_many_policies", 422,
+        "more policies govern the event than one lane can name; let fewer patterns overlap";
+    OVER_PACE = "over_pace", 429,
+        "the call is over the pace of a policy that turns calls away; see `Retry-After`";
+    OVER_WINDOW = "over_window", 429, "over its window";
+    OVER_QUOTA = "over_quota", 429, "over its quota";
+    DOOMED = "doomed", 429, "the event would expire before its start, and `queue.on_doomed` is `\"refuse\"`";
+    LANE_TOO_LONG = "lane_too_long", 422, "policy ids and scope labels of the event are too long together";
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict", 422, "the key came before with other content";
+    INTERNAL = "internal", 500, "a defect of tidegate";
+    OVERLOADED = "overloaded", 503, "events arrive faster than the disk takes them";
+    STORAGE_FULL = "storage_full", 503, "too little free disk; nothing was kept, dispatching goes on";
+    STORAGE_ERROR = "storage_error", 503, "the store has failed; the process ends with 74";
+    SHUTTING_DOWN = "shutting_down", 503, "the daemon is stopping";
+    NOT_READY = "not_ready", 503, "`/readyz` and `/healthz` only";
+}
+
+/// What any request may be answered with before a route sees it.
+pub const BEFORE_ROUTES: &[Code] = &[MALFORMED_REQUEST, FOREIGN_ORIGIN, FOREIGN_HOST];
