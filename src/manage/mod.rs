@@ -7,4 +7,5 @@
 //! Must not know: how limits are kept, what waits in the queue.
 
 mod doc;
+pub mod mashery;
 pub mod throttling;

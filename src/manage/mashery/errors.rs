@@ -1,0 +1,122 @@
+//! The two error bodies of the V3 API (contracts.md 4.5), and why a request gets one.
+//!
+//! `errorCode` is the HTTP status: the contract names no other numbers.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use crate::manage::mashery::refusal::{Code, refusal};
+
+/// Most properties that one answer names.
+const PROPERTIES_MAX: usize = 64;
+
+/// A property that breaks a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct PropertyError {
+    /// Its name on the wire.
+    pub(super) property: Box<str>,
+    /// The rule, in words that follow the name.
+    pub(super) message: Box<str>,
+}
+
+impl PropertyError {
+    pub(super) fn new(property: &str, message: impl Into<Box<str>>) -> Self {
+        Self { property: property.into(), message: message.into() }
+    }
+}
+
+/// Why a request is turned away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The gateway before the API lets nobody in without a token.
+    NoToken,
+    /// As a whole.
+    Whole {
+        /// The status, which is the code too.
+        status: StatusCode,
+        /// What is wrong.
+        message: Box<str>,
+    },
+    /// For some of its properties: 400.
+    Properties(Vec<PropertyError>),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WholeBody<'a> {
+    error_code: u16,
+    error_message: &'a str,
+}
+
+#[derive(Serialize)]
+struct PropertiesBody<'a> {
+    errors: &'a [PropertyError],
+}
+
+impl Refusal {
+    /// 400 for the request as a whole.
+    pub(super) fn invalid(message: impl Into<Box<str>>) -> Self {
+        Self::whole(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 400 for one property.
+    pub(super) fn property(name: &str, message: impl Into<Box<str>>) -> Self {
+        Self::Properties(vec![PropertyError::new(name, message)])
+    }
+
+    /// 404: no such object, or not below this parent.
+    pub(super) fn not_found() -> Self {
+        Self::whole(StatusCode::NOT_FOUND, "Resource not found")
+    }
+
+    /// 409: the object is as it should not be for this.
+    pub(super) fn conflict(message: impl Into<Box<str>>) -> Self {
+        Self::whole(StatusCode::CONFLICT, message)
+    }
+
+    /// 405.
+    pub(super) fn method_not_allowed() -> Self {
+        Self::whole(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+    }
+
+    /// 413.
+    pub(super) fn too_large(bytes_max: usize) -> Self {
+        let message = format!("a body has at most {bytes_max} bytes");
+        Self::whole(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    /// 500: not the caller's fault.
+    pub(super) fn internal() -> Self {
+        Self::whole(StatusCode::INTERNAL_SERVER_ERROR, "Internal error")
+    }
+
+    fn whole(status: StatusCode, message: impl Into<Box<str>>) -> Self {
+        Self::Whole { status, message: message.into() }
+    }
+
+    /// The answer.
+    pub(super) fn answer(&self) -> Response {
+        match self {
+            Self::NoToken => refusal(Code::NotAuthorized, None).map(Body::from),
+            Self::Whole { status, message } => {
+                json(*status, &WholeBody { error_code: status.as_u16(), error_message: message })
+            }
+            Self::Properties(errors) => {
+                let errors = errors.get(..PROPERTIES_MAX).unwrap_or(errors);
+                json(StatusCode::BAD_REQUEST, &PropertiesBody { errors })
+            }
+        }
+    }
+}
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    // Text, numbers, maps with text keys and lists always serialise.
+    let mut response = Response::new(Body::from(serde_json::to_vec(body).unwrap_or_default()));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static("application/json;charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}

@@ -1,0 +1,126 @@
+//! The stored form of an object, and typed views of what it says.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use crate::policy::Period;
+
+/// An object with what the system adds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// All members of its kind by their names on the wire, checked when they were taken.
+    pub(super) members: Map<String, Value>,
+    /// The id of the service of an endpoint, of the endpoint of a method.
+    pub(super) parent: Option<String>,
+    /// As it is shown.
+    pub(super) created: String,
+    /// As it is shown.
+    pub(super) updated: String,
+}
+
+impl Record {
+    /// `None` when it was not written by this dialect.
+    pub(super) fn read(value: &Value) -> Option<Self> {
+        Self::deserialize(value).ok()
+    }
+
+    pub(super) fn write(&self) -> Value {
+        // Text, maps with text keys and numbers always make a value.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// What it says, in terms of its kind.
+    pub(super) fn view<T: DeserializeOwned>(&self) -> Option<T> {
+        T::deserialize(Value::Object(self.members.clone())).ok()
+    }
+}
+
+/// What a service says about limits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Service {
+    pub(super) name: String,
+    /// Nothing, 0 and -1 mean without limit.
+    pub(super) qps_limit_overall: Option<i64>,
+    pub(super) rate_limit_ceiling: Option<u32>,
+    #[serde(deserialize_with = "period")]
+    pub(super) rate_limit_period: Period,
+    pub(super) qps_limit_ceiling: Option<u32>,
+    pub(super) rate_limit_override_allowed: bool,
+    pub(super) qps_limit_override_allowed: bool,
+}
+
+/// What an endpoint says about calls and limits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Endpoint {
+    pub(super) name: String,
+    pub(super) request_path_alias: String,
+    pub(super) public_domains: Vec<Domain>,
+    /// None means all.
+    pub(super) supported_http_methods: Vec<String>,
+    pub(super) rate_limit_ceiling: Option<u32>,
+    pub(super) qps_limit_ceiling: Option<u32>,
+}
+
+/// A host with or without a port.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Domain {
+    pub(super) address: String,
+}
+
+/// What a method says about limits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Method {
+    pub(super) name: String,
+    pub(super) rate_limit_ceiling: Option<u32>,
+    /// Nothing means the service's.
+    #[serde(deserialize_with = "optional_period")]
+    pub(super) rate_limit_period: Option<Period>,
+    pub(super) qps_limit_ceiling: Option<u32>,
+}
+
+/// What a key says about limits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PackageKey {
+    pub(super) apikey: String,
+    pub(super) rate_limit_ceiling: Option<u32>,
+    pub(super) rate_limit_exempt: bool,
+    pub(super) qps_limit_ceiling: Option<u32>,
+    pub(super) qps_limit_exempt: bool,
+    pub(super) status: Status,
+    pub(super) service: Reference,
+}
+
+/// Whether a key may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Status {
+    /// Not yet.
+    Waiting,
+    /// It may.
+    Active,
+    /// Not any more.
+    Disabled,
+}
+
+/// Another object.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Reference {
+    pub(super) id: String,
+}
+
+fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Period, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    Period::parse(&word).ok_or_else(|| serde::de::Error::custom("no period"))
+}
+
+fn optional_period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Period>, D::Error> {
+    match Option::<String>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(word) => Period::parse(&word).map(Some).ok_or_else(|| serde::de::Error::custom("no period")),
+    }
+}

@@ -1,0 +1,86 @@
+//! The optional headers that tell a caller how much of its limits is used (contracts.md 4.2), off by default.
+//!
+//! Plans are not modelled, so of the headers on plans there is only the time of the reset.
+//!
+//! Must not know: where the numbers come from.
+
+use http::{HeaderName, HeaderValue};
+
+use crate::clock::Timestamp;
+
+/// How much of one limit is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// Calls that are allowed.
+    pub allotted: u64,
+    /// Calls that were made.
+    pub current: u64,
+}
+
+/// What is known of a key's limits; what has no limit is not told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Calls per second.
+    pub qps: Option<Used>,
+    /// Calls per period.
+    pub quota: Option<Used>,
+    /// When the period ends.
+    pub quota_resets_at: Option<Timestamp>,
+}
+
+impl Usage {
+    /// The headers.
+    #[must_use]
+    pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = Vec::new();
+        let pairs = [
+            (self.qps, "x-packagekey-qps-allotted", "x-packagekey-qps-current"),
+            (self.quota, "x-packagekey-quota-allotted", "x-packagekey-quota-current"),
+        ];
+        for (used, allotted, current) in pairs {
+            if let Some(used) = used {
+                headers.push((HeaderName::from_static(allotted), HeaderValue::from(used.allotted)));
+                headers.push((HeaderName::from_static(current), HeaderValue::from(used.current)));
+            }
+        }
+        let reset = self.quota_resets_at.and_then(|at| HeaderValue::try_from(show_reset(at)).ok());
+        headers.extend(reset.map(|reset| (HeaderName::from_static("x-plan-quota-reset"), reset)));
+        headers
+    }
+}
+
+/// `Saturday, July 30, 2016 12:00:00 AM GMT`
+fn show_reset(at: Timestamp) -> String {
+    let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+    let time = chrono::DateTime::from_timestamp_millis(millis).unwrap_or_default();
+    time.format("%A, %B %-d, %Y %-I:%M:%S %p GMT").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headers_are_those_of_the_samples() {
+        let at = Timestamp::parse("2016-07-30T00:00:00Z").expect("a date");
+        let usage = Usage {
+            qps: Some(Used { allotted: 5, current: 3 }),
+            quota: Some(Used { allotted: 1000, current: 999 }),
+            quota_resets_at: Some(at),
+        };
+        let told: Vec<(String, String)> = usage
+            .headers()
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned()))
+            .collect();
+        let expected = [
+            ("x-packagekey-qps-allotted", "5"),
+            ("x-packagekey-qps-current", "3"),
+            ("x-packagekey-quota-allotted", "1000"),
+            ("x-packagekey-quota-current", "999"),
+            ("x-plan-quota-reset", "Saturday, July 30, 2016 12:00:00 AM GMT"),
+        ];
+        assert_eq!(told, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(Usage::default().headers(), []);
+    }
+}
