@@ -1,11 +1,101 @@
-//! wip of the Mashery dialect
+//! Mashery's call limiting through a subset of the V3 management API (contracts.md section 4): services, endpoints,
+//! methods and package keys under `/v3/rest`.
+//!
+//! Choices where the contract is open, beyond those it decides itself:
+//!
+//! - Every change is in force when it is answered. There is no token route; with `manage.require_headers` a request
+//!   without `Authorization` gets the gateway's 403 `ERR_403_NOT_AUTHORIZED`.
+//! - PUT changes the members that are given and no others (the vendor's page on the resource hierarchy); `null` unsets
+//!   one. DELETE answers 200 with an empty body.
+//! - Of the V3 API's other members, texts, numbers, flags and lists of them are kept and given back, all at once; they
+//!   have no effect. Objects (`cache`, `cors`, `processor`, ..), credentials of the system behind an endpoint and unknown
+//!   members are passed over. `endpoints` inside a service and `methods` inside an endpoint are refused: they have routes
+//!   of their own.
+//! - `rateLimitPeriod` of a service is `day` unless given, that of a method the service's. Ceilings of 0 are refused on
+//!   services too; `null` is without limit there.
+//! - A key needs a `service` and stays with it. Its `apikey` is unique over all services, made up when it is not given, and
+//!   set once. Without `secret` it has none: tidegate checks no signatures. `status` is `active` unless given.
+//! - An exemption counts, as a ceiling of the key's own does, only when the service allows the override. It frees a key
+//!   from its service's limit; bounds of endpoints and limits of methods go on.
+//! - Two endpoints cannot have the same alias on the same domain for the same verb, two methods of an endpoint cannot have
+//!   the same name: 400 with the property. Other names may be repeated.
+//! - A service to which keys refer is not deleted (409); its endpoints and methods go with it.
+//!
+//! Must not know: how limits are kept, what waits in the queue.
+
 mod calls;
 mod catalogue;
 mod effective;
 mod errors;
+#[cfg(test)]
+mod in_force;
 mod listing;
+mod map;
+mod objects;
 mod record;
 pub mod refusal;
+mod routes;
+#[cfg(test)]
+mod scenarios;
 mod shape;
 pub mod usage;
 mod wire;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::policy::{DRAIN_WINDOW, Policies};
+
+pub use routes::{BODY_BYTES_MAX, router};
+
+/// Letters and digits of an `apikey` that is made up, as many as the vendor's have.
+const APIKEY_CHARS: usize = 24;
+
+/// Options of the dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasheryOptions {
+    /// Refuse requests without `Authorization` (contracts.md, "Decided" 5).
+    pub require_headers: bool,
+    /// How long calls that were taken may go on under an object that is deleted.
+    pub drain_window: Duration,
+}
+
+impl Default for MasheryOptions {
+    fn default() -> Self {
+        Self { require_headers: false, drain_window: DRAIN_WINDOW }
+    }
+}
+
+/// What the routes work on. Cheap to clone.
+#[derive(Clone)]
+pub struct MasheryApi {
+    policies: Policies,
+    options: Arc<MasheryOptions>,
+    clock: Clock,
+    /// Makes ids and keys.
+    random: Arc<Mutex<fastrand::Rng>>,
+}
+
+impl MasheryApi {
+    /// Brings the parts together.
+    #[must_use]
+    pub fn new(policies: Policies, options: MasheryOptions, clock: Clock, random: fastrand::Rng) -> Self {
+        Self { policies, options: Arc::new(options), clock, random: Arc::new(Mutex::new(random)) }
+    }
+
+    fn new_id(&self) -> String {
+        let bytes = self.random(|random| random.u128(..)).to_be_bytes();
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+
+    /// A name for limits to be told apart by; nothing is guarded by it.
+    fn new_apikey(&self) -> String {
+        self.random(|random| std::iter::repeat_with(|| random.alphanumeric()).take(APIKEY_CHARS).collect())
+    }
+
+    fn random<T>(&self, take: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        // A generator is whole between any two calls, so a poisoned lock is harmless.
+        take(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

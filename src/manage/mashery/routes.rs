@@ -1,0 +1,176 @@
+//! The routes under `/v3/rest`. Order of checks: token, query, the objects of the path, size of the body, JSON, members,
+//! then the rules beside other objects.
+
+use std::collections::HashMap;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State as Shared};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use serde_json::{Map, Value};
+
+use crate::manage::mashery::MasheryApi;
+use crate::manage::mashery::errors::{Refusal, json};
+use crate::manage::mashery::listing::Query;
+use crate::manage::mashery::objects::{self, Place};
+use crate::manage::mashery::record::Record;
+use crate::manage::mashery::wire::{Kind, Purpose, merged, read_edit};
+use crate::policy::{Book, ChangeError, PolicyError};
+
+/// Longest request body, in bytes.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// All routes of the dialect.
+pub fn router(api: MasheryApi) -> Router {
+    let routes = Router::new()
+        .route("/services", collection(Kind::Service))
+        .route("/services/{service}", object(Kind::Service))
+        .route("/services/{service}/endpoints", collection(Kind::Endpoint))
+        .route("/services/{service}/endpoints/{endpoint}", object(Kind::Endpoint))
+        .route("/services/{service}/endpoints/{endpoint}/methods", collection(Kind::Method))
+        .route("/services/{service}/endpoints/{endpoint}/methods/{method}", object(Kind::Method))
+        .route("/packageKeys", collection(Kind::PackageKey))
+        .route("/packageKeys/{key}", object(Kind::PackageKey))
+        .fallback(async || Refusal::not_found().answer())
+        .method_not_allowed_fallback(async || Refusal::method_not_allowed().answer())
+        .with_state(api);
+    Router::new().nest("/v3/rest", routes)
+}
+
+type Ids = Result<Path<HashMap<String, String>>, PathRejection>;
+type Answer = Result<Response, Refusal>;
+
+/// HEAD is answered as GET, for the count alone (the vendor's page on lists).
+fn collection(kind: Kind) -> MethodRouter<MasheryApi> {
+    get(move |Shared(api): Shared<MasheryApi>, ids: Ids, uri: Uri, headers: HeaderMap| async move {
+        answer(api.list(kind, ids, &uri, &headers))
+    })
+    .post(
+        move |Shared(api): Shared<MasheryApi>, ids: Ids, uri: Uri, headers: HeaderMap, body: Body| async move {
+            answer(api.create(kind, ids, &uri, &headers, body).await)
+        },
+    )
+}
+
+fn object(kind: Kind) -> MethodRouter<MasheryApi> {
+    get(move |Shared(api): Shared<MasheryApi>, ids: Ids, uri: Uri, headers: HeaderMap| async move {
+        answer(api.read(kind, ids, &uri, &headers))
+    })
+    .put(
+        move |Shared(api): Shared<MasheryApi>, ids: Ids, uri: Uri, headers: HeaderMap, body: Body| async move {
+            answer(api.update(kind, ids, &uri, &headers, body).await)
+        },
+    )
+    .delete(move |Shared(api): Shared<MasheryApi>, ids: Ids, headers: HeaderMap| async move {
+        answer(api.delete(kind, ids, &headers).await)
+    })
+}
+
+fn answer(answer: Answer) -> Response {
+    answer.unwrap_or_else(|refusal| refusal.answer())
+}
+
+impl MasheryApi {
+    fn list(&self, kind: Kind, ids: Ids, uri: &Uri, headers: &HeaderMap) -> Answer {
+        let (place, query) = (self.enter(kind, ids, headers)?, Query::read(uri, kind)?);
+        let book = self.policies.book();
+        place.ancestors(&book)?;
+        let page = query.page(place.children(&book)?);
+        let mut response = json(StatusCode::OK, &page.elements);
+        response.headers_mut().insert("x-total-count", HeaderValue::from(page.total));
+        Ok(response)
+    }
+
+    async fn create(&self, kind: Kind, ids: Ids, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
+        let (place, query) = (self.enter(kind, ids, headers)?, Query::read(uri, kind)?);
+        place.ancestors(&self.policies.book())?;
+        let mut edit = read_edit(kind, Purpose::Create, &read_body(body).await?)?;
+        if kind == Kind::PackageKey && edit.get("apikey").is_none_or(Value::is_null) {
+            edit.insert("apikey".to_owned(), Value::from(self.new_apikey()));
+        }
+        let members = merged(kind, &Map::new(), &edit)?;
+        let (id, now) = (self.new_id(), objects::show_time(self.clock.wall()));
+        let parent = place.parent().map(str::to_owned);
+        let record = Record { members, parent, created: now.clone(), updated: now };
+        let shown = self.change(|book| {
+            place.ancestors(book)?;
+            objects::put(book, kind, &id, &record)?;
+            self.put_in_force(book)?;
+            objects::show(book, kind, &id, &record)
+        });
+        Ok(json(StatusCode::OK, &query.pick(Value::Object(shown.await?))))
+    }
+
+    fn read(&self, kind: Kind, ids: Ids, uri: &Uri, headers: &HeaderMap) -> Answer {
+        let (place, query) = (self.enter(kind, ids, headers)?, Query::read(uri, kind)?);
+        let book = self.policies.book();
+        let (id, record) = place.find(&book)?;
+        Ok(json(StatusCode::OK, &query.pick(Value::Object(objects::show(&book, kind, id, &record)?))))
+    }
+
+    async fn update(&self, kind: Kind, ids: Ids, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
+        let (place, query) = (self.enter(kind, ids, headers)?, Query::read(uri, kind)?);
+        place.find(&self.policies.book())?;
+        let edit = read_edit(kind, Purpose::Update, &read_body(body).await?)?;
+        let now = objects::show_time(self.clock.wall());
+        let shown = self.change(|book| {
+            let (id, old) = place.find(book)?;
+            let members = merged(kind, &old.members, &edit)?;
+            if old.members.get("service") != members.get("service") {
+                let rule = "cannot be changed: delete the key and create it for the other service";
+                return Err(Refusal::property("service", rule));
+            }
+            let record = Record { members, updated: now.clone(), ..old };
+            objects::put(book, kind, id, &record)?;
+            self.put_in_force(book)?;
+            objects::show(book, kind, id, &record)
+        });
+        Ok(json(StatusCode::OK, &query.pick(Value::Object(shown.await?))))
+    }
+
+    async fn delete(&self, kind: Kind, ids: Ids, headers: &HeaderMap) -> Answer {
+        let place = self.enter(kind, ids, headers)?;
+        let edit = |book: &mut Book| {
+            let (id, _) = place.find(book)?;
+            objects::remove(book, kind, id)?;
+            self.put_in_force(book)
+        };
+        self.change(edit).await?;
+        Ok(Response::new(Body::empty()))
+    }
+
+    /// The token, then the objects of the path.
+    fn enter(&self, kind: Kind, ids: Ids, headers: &HeaderMap) -> Result<Place, Refusal> {
+        if self.options.require_headers && !headers.contains_key(header::AUTHORIZATION) {
+            return Err(Refusal::NoToken);
+        }
+        let Ok(Path(ids)) = ids else { return Err(Refusal::not_found()) };
+        Ok(Place::new(kind, ids))
+    }
+
+    /// The policies of the dialect become what its objects amount to.
+    fn put_in_force(&self, book: &mut Book) -> Result<(), Refusal> {
+        objects::sync(book, self.clock.now(), self.options.drain_window)
+    }
+
+    async fn change<T>(&self, edit: impl FnMut(&mut Book) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        self.policies.change(edit).await.map_err(|error| match error {
+            ChangeError::Refused(refusal) => refusal,
+            ChangeError::Failed(error @ (PolicyError::TooLarge { .. } | PolicyError::TooManyOrigins { .. })) => {
+                Refusal::invalid(error.to_string())
+            }
+            ChangeError::Failed(error) => {
+                tracing::error!(%error, "an object of the mashery dialect was not changed");
+                Refusal::internal()
+            }
+        })
+    }
+}
+
+async fn read_body(body: Body) -> Result<bytes::Bytes, Refusal> {
+    // A body that breaks off fails as well, but then nobody is left to read the answer.
+    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Refusal::too_large(BODY_BYTES_MAX))
+}
