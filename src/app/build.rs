@@ -19,6 +19,8 @@ use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
 use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts, Refusals};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
+use crate::manage::mashery::{self, MasheryApi, MasheryOptions};
+use crate::manage::refusals;
 use crate::manage::throttling::{self, Sandbox, SandboxKind, ThrottlingApi, ThrottlingOptions};
 use crate::ops::{self, Desk, Ops};
 use crate::policy::{Policies, Runtime};
@@ -91,7 +93,9 @@ impl App {
         let closing = CancellationToken::new();
         let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
         let intake = intake(config, &queue, &policies, &clock, &closing, &dispatch, &outlooks);
-        let api = ThrottlingApi::new(policies.clone(), throttling_options(config), clock.clone(), dice);
+        let throttling =
+            ThrottlingApi::new(policies.clone(), throttling_options(config), clock.clone(), dice.fork());
+        let mashery = MasheryApi::new(policies.clone(), mashery_options(config), clock.clone(), dice);
         let ops = Ops {
             queue: queue.clone(),
             policies: policies.clone(),
@@ -104,7 +108,8 @@ impl App {
         let doors = Doors {
             listener: Listener::bind(config.listen.address).await?,
             routes: ingest::routes(intake.clone())
-                .merge(throttling::router(api))
+                .merge(throttling::router(throttling))
+                .merge(mashery::router(mashery))
                 .merge(ops::routes(ops))
                 .merge(ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks)))
                 .merge(api_doc::routes()),
@@ -204,7 +209,7 @@ fn intake(
         },
         admission: Arc::new(dispatch.clone()),
         refusals: Refusals {
-            tell: Arc::new(|_| None),
+            tell: Arc::new(refusals::tell),
             as_told: config.manage.refusals == crate::config::Refusals::Dialect,
             usage: None,
         },
@@ -283,6 +288,10 @@ fn throttling_options(config: &Config) -> ThrottlingOptions {
         drain_window: config.queue.drain,
         identity: defaults.identity,
     }
+}
+
+fn mashery_options(config: &Config) -> MasheryOptions {
+    MasheryOptions { require_headers: config.manage.require_headers, drain_window: config.queue.drain }
 }
 
 fn sandbox(sandbox: &crate::config::Sandbox) -> Sandbox {

@@ -23,11 +23,12 @@ use crate::event::Labels;
 /// The largest segment whose positions fit into an event id.
 const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// The labels that tidegate's own parts look at; `labels.declared` adds others.
-const KNOWN_LABELS: [&str; 12] = [
+const KNOWN_LABELS: [&str; 13] = [
     "org",
     "sandbox",
     "service",
     "api_key",
+    "api_method",
     "plugin_version",
     "datamart",
     "organisation",

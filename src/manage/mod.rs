@@ -8,4 +8,5 @@
 
 mod doc;
 pub mod mashery;
+pub mod refusals;
 pub mod throttling;

@@ -8,6 +8,7 @@ mod crash;
 mod doors;
 mod figures;
 mod limits;
+mod mashery;
 mod order;
 mod policies;
 mod power;

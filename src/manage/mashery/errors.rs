@@ -3,11 +3,11 @@
 //! `errorCode` is the HTTP status: the contract names no other numbers.
 
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::manage::mashery::refusal::{Code, refusal};
+use crate::manage::mashery::refusal::Code;
 
 /// Most properties that one answer names.
 const PROPERTIES_MAX: usize = 64;
@@ -99,7 +99,7 @@ impl Refusal {
     /// The answer.
     pub(super) fn answer(&self) -> Response {
         match self {
-            Self::NoToken => refusal(Code::NotAuthorized, None).map(Body::from),
+            Self::NoToken => Code::NotAuthorized.told(None).into_response(),
             Self::Whole { status, message } => {
                 json(*status, &WholeBody { error_code: status.as_u16(), error_message: message })
             }

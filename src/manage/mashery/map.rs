@@ -82,12 +82,14 @@ fn overall(service: &Element<Service>, parts: &[Part<'_>]) -> Option<(PolicyId, 
 }
 
 fn keys(catalogue: &Catalogue, service: &Element<Service>, parts: &[Part<'_>]) -> Option<(PolicyId, Spec)> {
-    // Without a counter there would be nothing for the endpoints to bound.
-    let counted = |ceiling: fn(&Endpoint) -> Option<u32>| {
-        let bounded = parts.iter().any(|part| ceiling(&part.endpoint.of).is_some());
+    // Without a counter there would be nothing for the endpoints to bound, and a key that is exempt no longer would begin
+    // in the middle of a period as if it had made no calls.
+    let counted = |default: Option<u32>, ceiling: fn(&Endpoint) -> Option<u32>| {
+        let bounded = default.is_some() || parts.iter().any(|part| ceiling(&part.endpoint.of).is_some());
         bounded.then_some(Window::MAX_CALLS)
     };
-    let (rate, qps) = (counted(|of| of.rate_limit_ceiling), counted(|of| of.qps_limit_ceiling));
+    let rate = counted(service.of.rate_limit_ceiling, |of| of.rate_limit_ceiling);
+    let qps = counted(None, |of| of.qps_limit_ceiling);
     let scope = Scope::new(&[API_KEY]).ok()?;
     let rows = catalogue.keys_of(&service.id).map(|key| {
         let effective = Effective::of(&key.of, &service.of);

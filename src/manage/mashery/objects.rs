@@ -154,7 +154,12 @@ pub(super) fn sync(book: &mut Book, now: Timestamp, drain_window: Duration) -> R
 ///
 /// # Errors
 /// 500 when a record does not read.
-pub(super) fn show(book: &Book, kind: Kind, id: &str, record: &Record) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn show(
+    book: &Book,
+    kind: Kind,
+    id: &str,
+    record: &Record,
+) -> Result<Map<String, Value>, Refusal> {
     let mut shown = record.members.clone();
     for (name, value) in [("id", id), ("created", &record.created), ("updated", &record.updated)] {
         shown.insert(name.to_owned(), Value::from(value));

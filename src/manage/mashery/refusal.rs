@@ -2,7 +2,10 @@
 //!
 //! Must not know: who is asked, and why a limit had no room.
 
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::problem::Told;
 
 /// The code of a refusal, from the default error set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,28 +87,25 @@ impl Code {
         }
     }
 
-    /// The headers that tell of it, without status and body.
+    /// The answer to a call that is refused; `seconds_to_room` is the time until a quota begins anew.
     #[must_use]
-    pub fn headers(self, seconds_to_room: Option<u64>) -> Vec<(HeaderName, HeaderValue)> {
-        let mut headers = vec![
-            (ERROR_CODE, HeaderValue::from_static(self.as_str())),
-            (ERROR_DETAIL, HeaderValue::from_static(self.detail())),
-        ];
+    pub fn told(self, seconds_to_room: Option<u64>) -> Told {
+        let (code, detail, body) = self.facts();
+        let mut headers = HeaderMap::new();
+        headers.insert(ERROR_CODE, HeaderValue::from_static(code));
+        headers.insert(ERROR_DETAIL, HeaderValue::from_static(detail));
         if let Some(seconds) = self.retry_after_seconds(seconds_to_room) {
-            headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        headers
+        Told {
+            code,
+            message: detail.to_owned(),
+            status: StatusCode::FORBIDDEN,
+            headers,
+            content_type: "text/xml",
+            body: Bytes::from_static(body.as_bytes()),
+        }
     }
-}
-
-/// The answer to a call that is refused; `seconds_to_room` is the time until a quota begins anew.
-#[must_use]
-pub fn refusal(code: Code, seconds_to_room: Option<u64>) -> Response<String> {
-    let mut response = Response::new(code.facts().2.to_owned());
-    *response.status_mut() = StatusCode::FORBIDDEN;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
-    response.headers_mut().extend(code.headers(seconds_to_room));
-    response
 }
 
 #[cfg(test)]
@@ -124,13 +124,13 @@ mod tests {
     #[test]
     fn every_code_says_what_the_default_error_set_says() {
         for (id, status, reason, detail) in DEFAULT_ERROR_SET {
-            let code = Code::parse(id).expect("known");
-            let answer = refusal(code, Some(7));
-            assert_eq!(answer.status().as_u16(), status);
-            assert_eq!(answer.status().canonical_reason(), Some(reason));
-            assert_eq!(answer.headers()["x-mashery-error-code"], id);
-            assert_eq!(answer.headers()["x-error-detail-header"], detail);
-            assert_eq!(answer.headers()["content-type"], "text/xml");
+            let told = Code::parse(id).expect("known").told(Some(7));
+            assert_eq!((told.code, told.message.as_str()), (id, detail));
+            assert_eq!(told.status.as_u16(), status);
+            assert_eq!(told.status.canonical_reason(), Some(reason));
+            assert_eq!(told.headers["x-mashery-error-code"], id);
+            assert_eq!(told.headers["x-error-detail-header"], detail);
+            assert_eq!(told.content_type, "text/xml");
         }
         assert_eq!(DEFAULT_ERROR_SET.len(), Code::ALL.len());
         assert_eq!(Code::parse("ERR_403_DEVELOPER_UNKNOWN_REFERER"), None);
@@ -139,10 +139,10 @@ mod tests {
     #[test]
     fn bodies_and_times_are_those_of_the_limit() {
         let told = |code: Code, seconds| {
-            let answer = refusal(code, seconds);
+            let told = code.told(seconds);
             let retry =
-                answer.headers().get("retry-after").map(|value| value.to_str().expect("digits").to_owned());
-            (answer.into_body(), retry)
+                told.headers.get("retry-after").map(|value| value.to_str().expect("digits").to_owned());
+            (String::from_utf8(told.body.to_vec()).expect("text"), retry)
         };
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(told(Code::DeveloperOverQps, Some(1)), ("<h1>Developer Over Qps</h1>".into(), some("1")));

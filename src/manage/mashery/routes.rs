@@ -159,9 +159,9 @@ impl MasheryApi {
     async fn change<T>(&self, edit: impl FnMut(&mut Book) -> Result<T, Refusal>) -> Result<T, Refusal> {
         self.policies.change(edit).await.map_err(|error| match error {
             ChangeError::Refused(refusal) => refusal,
-            ChangeError::Failed(error @ (PolicyError::TooLarge { .. } | PolicyError::TooManyOrigins { .. })) => {
-                Refusal::invalid(error.to_string())
-            }
+            ChangeError::Failed(
+                error @ (PolicyError::TooLarge { .. } | PolicyError::TooManyOrigins { .. }),
+            ) => Refusal::invalid(error.to_string()),
             ChangeError::Failed(error) => {
                 tracing::error!(%error, "an object of the mashery dialect was not changed");
                 Refusal::internal()

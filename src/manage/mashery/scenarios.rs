@@ -99,7 +99,8 @@ pub(super) fn endpoint(name: &str, alias: &str) -> Value {
 #[tokio::test]
 async fn an_object_is_created_read_changed_and_deleted() {
     let world = World::new().await;
-    let body = json!({"name": "Weather", "rateLimitCeiling": 1000, "description": "d", "cache": {"cacheTtl": 1}});
+    let body =
+        json!({"name": "Weather", "rateLimitCeiling": 1000, "description": "d", "cache": {"cacheTtl": 1}});
     let (status, created) = world.ask("POST", "/services", &body).await;
     assert_eq!(status, 200);
     let id = created["id"].as_str().expect("an id");
@@ -139,7 +140,8 @@ async fn objects_are_found_below_their_own_parents_only() {
     let of_two = world.create(&format!("/services/{two}/endpoints"), &endpoint("b", "/b")).await;
     let methods = format!("/services/{one}/endpoints/{of_one}/methods");
     let method = world.create(&methods, &json!({"name": "get"})).await;
-    let found = |list: Value| list.as_array().expect("a list").iter().map(|o| o["id"].clone()).collect::<Vec<_>>();
+    let found =
+        |list: Value| list.as_array().expect("a list").iter().map(|o| o["id"].clone()).collect::<Vec<_>>();
     assert_eq!(found(world.get("/services").await), [json!(one), json!(two)]);
     assert_eq!(found(world.get(&format!("/services/{one}/endpoints")).await), [json!(of_one)]);
     assert_eq!(found(world.get(&methods).await), [json!(method)]);
@@ -183,16 +185,24 @@ async fn what_a_request_may_not_be_is_told_in_the_shape_of_the_api() {
     };
     assert_eq!(world.turned_away("POST", "/services", filled(BODY_BYTES_MAX + 1)).await.0, 413);
     assert_eq!(world.send("POST", "/services", filled(BODY_BYTES_MAX)).await.0, StatusCode::OK);
-    for (method, path) in [("PUT", "/services"), ("DELETE", "/packageKeys"), ("POST", &*path), ("PATCH", &path)] {
+    for (method, path) in
+        [("PUT", "/services"), ("DELETE", "/packageKeys"), ("POST", &*path), ("PATCH", &path)]
+    {
         let (status, headers, _) = world.send(method, path, "{}").await;
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
         assert!(headers.contains_key("allow"), "{method} {path}");
         assert_eq!(world.turned_away(method, path, "{}").await.0, 405);
     }
     assert_eq!(world.refused("POST", "/services", &json!({"name": "a\u{1}"})).await, ["name"]);
-    assert_eq!(world.refused("PUT", &path, &json!({"name": null, "qpsLimitOverall": 1.5})).await, ["qpsLimitOverall"]);
+    assert_eq!(
+        world.refused("PUT", &path, &json!({"name": null, "qpsLimitOverall": 1.5})).await,
+        ["qpsLimitOverall"]
+    );
     assert_eq!(world.refused("PUT", &path, &json!({"name": null})).await, ["name"]);
-    assert_eq!(world.refused("POST", "/services", &json!({"name": "s", "endpoints": [{}]})).await, ["endpoints"]);
+    assert_eq!(
+        world.refused("POST", "/services", &json!({"name": "s", "endpoints": [{}]})).await,
+        ["endpoints"]
+    );
     assert_eq!(world.get(&path).await["name"], "s", "nothing of a refused request is kept");
 }
 
@@ -231,7 +241,8 @@ async fn names_that_must_be_unique_are() {
 #[tokio::test]
 async fn a_key_shows_the_limits_in_force_and_stays_with_its_service() {
     let world = World::new().await;
-    let body = json!({"name": "s", "rateLimitCeiling": 1000, "rateLimitPeriod": "hour", "qpsLimitCeiling": 5});
+    let body =
+        json!({"name": "s", "rateLimitCeiling": 1000, "rateLimitPeriod": "hour", "qpsLimitCeiling": 5});
     let service = world.create("/services", &body).await;
     let other = world.create("/services", &json!({"name": "other"})).await;
     assert_eq!(world.refused("POST", "/packageKeys", &json!({"apikey": "k"})).await, ["service"]);
@@ -243,7 +254,10 @@ async fn a_key_shows_the_limits_in_force_and_stays_with_its_service() {
     });
     let (status, key) = world.ask("POST", "/packageKeys", &body).await;
     assert_eq!(status, 200, "{key}");
-    assert_eq!((&key["secret"], &key["status"], &key["expires"]), (&json!("s3cret"), &json!("active"), &json!("never")));
+    assert_eq!(
+        (&key["secret"], &key["status"], &key["expires"]),
+        (&json!("s3cret"), &json!("active"), &json!("never"))
+    );
     assert_eq!(key["service"], json!({"id": service, "name": "s"}));
     let limits = |rate: Value| {
         let qps = json!({"period": "second", "source": "service", "ceiling": 5});
@@ -303,13 +317,18 @@ async fn lists_keep_to_the_conventions() {
     }
     let (status, headers, text) = world.send("GET", "/services", "").await;
     let list: Vec<Value> = serde_json::from_str(&text).expect("a bare array");
-    assert_eq!((status, list.len(), &headers["x-total-count"]), (StatusCode::OK, 100, &"120".parse().expect("text")));
+    assert_eq!(
+        (status, list.len(), &headers["x-total-count"]),
+        (StatusCode::OK, 100, &"120".parse().expect("text"))
+    );
     let (status, headers, text) = world.send("HEAD", "/services?filter=name:s01", "").await;
     assert_eq!((status, text.as_str()), (StatusCode::OK, ""));
     assert_eq!(headers["x-total-count"], "10");
     let page = world.get("/services?fields=name&sort=name:desc&limit=2&offset=1").await;
     assert_eq!(page, json!([{"name": "s118"}, {"name": "s117"}]));
-    for bad in ["limit=x", "limit=5000", "offset=-1", "sort=nothing", "filter=name", "filter=nothing:x", "fields=,"] {
+    for bad in
+        ["limit=x", "limit=5000", "offset=-1", "sort=nothing", "filter=name", "filter=nothing:x", "fields=,"]
+    {
         assert_eq!(world.turned_away("GET", &format!("/services?{bad}"), "").await.0, 400, "{bad}");
     }
     let (status, answer) = world.ask("POST", "/services?fields=name", &json!({"name": "x"})).await;
@@ -333,7 +352,10 @@ async fn a_store_that_fails_changes_nothing() {
     let service = world.create("/services", &json!({"name": "s"})).await;
     for (method, path) in [("POST", "/services".to_owned()), ("PUT", format!("/services/{service}"))] {
         world.documents.fail([Fault::Refuse]);
-        assert_eq!(world.turned_away(method, &path, "{\"name\":\"t\"}").await, (500, "Internal error".to_owned()));
+        assert_eq!(
+            world.turned_away(method, &path, "{\"name\":\"t\"}").await,
+            (500, "Internal error".to_owned())
+        );
     }
     assert_eq!(world.get("/services?fields=name").await, json!([{"name": "s"}]));
 }

@@ -148,6 +148,7 @@ const PACKAGE_KEY: &[Member] = &[
 
 impl Kind {
     /// All of them, parents first.
+    #[cfg(test)]
     pub(super) const ALL: [Self; 4] = [Self::Service, Self::Endpoint, Self::Method, Self::PackageKey];
 
     /// The name under which such elements are stored.
