@@ -12,12 +12,13 @@ use tracing::{info, warn};
 
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
+use crate::app::usage::usage_headers;
 use crate::app::{App, AppError, Doors, api_doc, reload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
-use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts, Refusals};
+use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts, Refusals, UsageHeaders};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
 use crate::manage::mashery::{self, MasheryApi, MasheryOptions};
 use crate::manage::refusals;
@@ -211,7 +212,7 @@ fn intake(
         refusals: Refusals {
             tell: Arc::new(refusals::tell),
             as_told: config.manage.refusals == crate::config::Refusals::Dialect,
-            usage: None,
+            usage: config.mashery.usage_headers.then(|| Arc::new(usage_headers) as UsageHeaders),
         },
         outlooks: outlooks.clone(),
         egress: egress(config),

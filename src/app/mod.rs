@@ -14,6 +14,7 @@ mod measured;
 mod offline;
 mod reload;
 mod running;
+mod usage;
 
 use std::fmt;
 use std::net::SocketAddr;

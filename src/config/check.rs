@@ -15,8 +15,8 @@ use serde::Deserialize;
 use crate::config::layers::{Given, Layers};
 use crate::config::policies;
 use crate::config::{
-    Breaker, Config, Delivery, Dispatch, Doomed, Egress, Listen, Log, LogFormat, Manage, Place, Problem,
-    Queue, Refusals, Retry, Sandbox, Store, Throttling, Unmatched,
+    Breaker, Config, Delivery, Dispatch, Doomed, Egress, Listen, Log, LogFormat, Manage, Mashery, Place,
+    Problem, Queue, Refusals, Retry, Sandbox, Store, Throttling, Unmatched,
 };
 use crate::event::Labels;
 
@@ -59,6 +59,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
     let labels = of.labels();
     let known_labels = of.known_labels();
     let throttling = of.throttling();
+    let usage_headers = of.flag("mashery.usage_headers");
     let manage = of.manage();
     let log = of.log();
     // Without knowing which labels are known none is unknown.
@@ -79,6 +80,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
         labels: labels?,
         known_labels: known_labels?,
         throttling: throttling?,
+        mashery: Mashery { usage_headers: usage_headers? },
         manage: manage?,
         log: log?,
         policies,

@@ -52,6 +52,8 @@ pub struct Config {
     pub known_labels: Option<BTreeSet<String>>,
     /// `[throttling]`
     pub throttling: Throttling,
+    /// `[mashery]`
+    pub mashery: Mashery,
     /// `[manage]`
     pub manage: Manage,
     /// `[log]`
@@ -173,6 +175,13 @@ pub struct Throttling {
     pub max: NonZeroU32,
     /// Configs per organisation.
     pub max_configs_per_org: NonZeroUsize,
+}
+
+/// The Mashery dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mashery {
+    /// Whether answers to single calls tell how far the limits of their key are used.
+    pub usage_headers: bool,
 }
 
 /// The management dialects.

@@ -222,26 +222,52 @@ async fn a_method_is_limited_for_all_developers_together() {
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_told_in_the_words_of_the_system() {
     well_within(DAY).await;
-    let service = json!({"name": "s", "rateLimitCeiling": 1});
-    let event = |managed: &Managed, key: &str| json!({"url": managed.receiver.url("/a/x"), "labels": {"api_key": key}, "body": {"n": 0}});
+    let service = json!({"name": "s", "rateLimitCeiling": 2});
     let uniform = Managed::new(&service, &[]).await;
-    uniform.endpoint("/a", json!({})).await;
-    uniform.key("k", json!({})).await;
-    assert_eq!(uniform.call("/a/x", Some("k"), 1).await, Taken::all(1));
-    let (status, problem) = uniform.api.json("POST", "/v1/events", &event(&uniform, "k")).await;
-    assert_eq!((status, &problem["code"]), (429, &json!(OVER_RATE)));
-    assert_eq!(problem["detail"], "Account Over Rate Limit");
-    assert!(problem["retry_after_seconds"].as_u64().is_some_and(|seconds| (1..=86_400).contains(&seconds)));
-
-    let exact = Managed::new(&service, &["[manage]", "refusals = \"dialect\""]).await;
-    exact.endpoint("/a", json!({})).await;
-    exact.key("k", json!({})).await;
-    assert_eq!(exact.call("/a/x", Some("k"), 1).await, Taken::all(1));
-    let told = |key: &str| {
-        let event = event(&exact, key).to_string();
-        let api = exact.api.clone();
-        async move { api.post("/v1/events", "application/json", event).await.expect("an answer") }
+    let exact =
+        Managed::new(&service, &["[manage]", "refusals = \"dialect\"", "[mashery]", "usage_headers = true"])
+            .await;
+    for managed in [&uniform, &exact] {
+        managed.endpoint("/a", json!({})).await;
+        managed.key("k", json!({})).await;
+        assert_eq!(managed.call("/a/x", Some("k"), 1).await, Taken::all(1));
+        managed.arrived(1).await;
+    }
+    let hand_in = async |managed: &Managed, key: &str| {
+        let event =
+            json!({"url": managed.receiver.url("/a/x"), "labels": {"api_key": key}, "body": {"n": 0}});
+        managed.api.hand_in(&event).await
     };
-    assert_eq!(told("k").await, (403, "<h1>Developer Over Rate</h1>".to_owned()));
-    assert_eq!(told("nobody").await, (403, "<h1>Developer Inactive</h1>".to_owned()));
+    let retry_after = |headers: &http::HeaderMap| {
+        let seconds = headers["retry-after"].to_str().expect("digits").parse::<u64>().expect("a number");
+        assert!((1..=86_400).contains(&seconds), "{seconds}");
+    };
+
+    assert_eq!(hand_in(&uniform, "k").await.0.status, 202);
+    let (head, body) = hand_in(&uniform, "k").await;
+    let problem: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!((head.status.as_u16(), &problem["code"]), (429, &json!(OVER_RATE)));
+    assert_eq!(problem["detail"], "Account Over Rate Limit");
+    assert_eq!(head.headers["x-mashery-error-code"], OVER_RATE);
+    assert!(!head.headers.contains_key("x-packagekey-quota-allotted"), "only where it is asked for");
+    retry_after(&head.headers);
+
+    let (head, _) = hand_in(&exact, "k").await;
+    assert_eq!(head.status, 202);
+    assert_eq!(head.headers["x-packagekey-quota-allotted"], "2");
+    exact.arrived(2).await;
+    let (head, body) = hand_in(&exact, "k").await;
+    assert_eq!((head.status.as_u16(), body.as_str()), (403, "<h1>Developer Over Rate</h1>"));
+    assert_eq!(head.headers["content-type"], "text/xml");
+    assert_eq!(head.headers["x-mashery-error-code"], OVER_RATE);
+    assert_eq!(head.headers["x-error-detail-header"], "Account Over Rate Limit");
+    assert_eq!(head.headers["x-packagekey-quota-current"], "2");
+    let reset = head.headers["x-plan-quota-reset"].to_str().expect("text");
+    assert!(reset.ends_with("12:00:00 AM GMT"), "{reset}");
+    retry_after(&head.headers);
+
+    let (head, body) = hand_in(&exact, "nobody").await;
+    assert_eq!((head.status.as_u16(), body.as_str()), (403, "<h1>Developer Inactive</h1>"));
+    assert!(!head.headers.contains_key("retry-after"));
+    assert!(!head.headers.contains_key("x-packagekey-quota-allotted"));
 }

@@ -32,6 +32,8 @@ use crate::policy::{
 const API_KEY: &str = "api_key";
 /// The label by which a call names its method.
 const API_METHOD: &str = "api_method";
+/// How the policies are called that count the calls of single keys.
+pub(super) const KEYS: &str = "keys";
 
 /// An endpoint with its calls, which all its policies share.
 struct Part<'c> {
@@ -108,9 +110,9 @@ fn keys(catalogue: &Catalogue, service: &Element<Service>, parts: &[Part<'_>]) -
         scope,
         rank: 4,
         wording: Some(of_developer(&service.of.name)),
-        ..refusing("keys", all_calls(parts), Limits::closed())
+        ..refusing(KEYS, all_calls(parts), Limits::closed())
     };
-    Some((id(&service.id, "keys")?, spec))
+    Some((id(&service.id, KEYS)?, spec))
 }
 
 fn bounds(service: &Element<Service>, part: &Part<'_>) -> Option<(PolicyId, Spec)> {
@@ -118,7 +120,7 @@ fn bounds(service: &Element<Service>, part: &Part<'_>) -> Option<(PolicyId, Spec
     let bounds = limits(*rate_limit_ceiling, service.of.rate_limit_period, *qps_limit_ceiling);
     let spec = Spec {
         scope: Scope::new(&[API_KEY]).ok()?,
-        counts_on: Some(id(&service.id, "keys")?),
+        counts_on: Some(id(&service.id, KEYS)?),
         rank: 3,
         wording: Some(of_developer(name)),
         ..refusing("endpoint", part.calls.clone(), bounds)

@@ -4,9 +4,13 @@
 //!
 //! Must not know: where the numbers come from.
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock::Timestamp;
+use crate::event::PolicyId;
+use crate::manage::mashery::map::KEYS;
+use crate::manage::mashery::objects::origin;
+use crate::policy::Origin;
 
 /// How much of one limit is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,22 +35,28 @@ pub struct Usage {
 impl Usage {
     /// The headers.
     #[must_use]
-    pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
-        let mut headers = Vec::new();
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
         let pairs = [
             (self.qps, "x-packagekey-qps-allotted", "x-packagekey-qps-current"),
             (self.quota, "x-packagekey-quota-allotted", "x-packagekey-quota-current"),
         ];
         for (used, allotted, current) in pairs {
             if let Some(used) = used {
-                headers.push((HeaderName::from_static(allotted), HeaderValue::from(used.allotted)));
-                headers.push((HeaderName::from_static(current), HeaderValue::from(used.current)));
+                headers.insert(HeaderName::from_static(allotted), HeaderValue::from(used.allotted));
+                headers.insert(HeaderName::from_static(current), HeaderValue::from(used.current));
             }
         }
         let reset = self.quota_resets_at.and_then(|at| HeaderValue::try_from(show_reset(at)).ok());
         headers.extend(reset.map(|reset| (HeaderName::from_static("x-plan-quota-reset"), reset)));
         headers
     }
+}
+
+/// Whether a policy is the one that counts the calls of single keys.
+#[must_use]
+pub fn counts_for_a_key(of: &Origin, policy: &PolicyId) -> bool {
+    *of == origin() && policy.as_str().strip_suffix(KEYS).is_some_and(|service| service.ends_with('.'))
 }
 
 /// `Saturday, July 30, 2016 12:00:00 AM GMT`
@@ -70,7 +80,7 @@ mod tests {
         };
         let told: Vec<(String, String)> = usage
             .headers()
-            .into_iter()
+            .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned()))
             .collect();
         let expected = [
@@ -81,6 +91,6 @@ mod tests {
             ("x-plan-quota-reset", "Saturday, July 30, 2016 12:00:00 AM GMT"),
         ];
         assert_eq!(told, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert_eq!(Usage::default().headers(), []);
+        assert_eq!(Usage::default().headers(), HeaderMap::new());
     }
 }

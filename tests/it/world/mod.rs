@@ -65,6 +65,16 @@ impl Api {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
+    /// Hands in one event; returns the status and headers of the answer with its body.
+    pub(crate) async fn hand_in(&self, event: &Value) -> (http::response::Parts, String) {
+        let request = self.http.post(format!("{}/v1/events", self.base));
+        let request = request.header("content-type", "application/json").body(event.to_string());
+        let answer = http::Response::from(request.send().await.expect("an answer"));
+        let (head, body) = answer.into_parts();
+        let body = http_body_util::BodyExt::collect(body).await.expect("a body").to_bytes();
+        (head, String::from_utf8_lossy(&body).into_owned())
+    }
+
     /// Creates and deploys a throttling configuration through the management API; returns its uid.
     pub(crate) async fn deploy_throttling(&self, pattern: &str, per_second: u32) -> String {
         let config =
