@@ -254,7 +254,10 @@ fn strict_labels_hold_for_policies_too() {
     let found = problems(&text, &[], Vec::new());
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(found[0].starts_with("FILE:9: policy \"p\": scope: \"teem\" is not a known label"), "{found:#?}");
-    assert!(found[0].contains("account, api, api_key, api_method, container, datamart, fairness_key"), "{found:#?}");
+    assert!(
+        found[0].contains("account, api, api_key, api_method, container, datamart, fairness_key"),
+        "{found:#?}"
+    );
     let found = problems(&text.replace("[\"team\"]", "[]"), &[], Vec::new());
     assert!(
         found[0].starts_with("FILE:8: policy \"p\": labels.team: \"team\" is not a known label"),

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::manage::mashery::refusal::Code;
 
@@ -41,18 +42,6 @@ pub(super) enum Refusal {
     },
     /// For some of its properties: 400.
     Properties(Vec<PropertyError>),
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct WholeBody<'a> {
-    error_code: u16,
-    error_message: &'a str,
-}
-
-#[derive(Serialize)]
-struct PropertiesBody<'a> {
-    errors: &'a [PropertyError],
 }
 
 impl Refusal {
@@ -100,19 +89,27 @@ impl Refusal {
     pub(super) fn answer(&self) -> Response {
         match self {
             Self::NoToken => Code::NotAuthorized.told(None).into_response(),
+            Self::Whole { status, .. } => json_answer(*status, &self.body()),
+            Self::Properties(_) => json_answer(StatusCode::BAD_REQUEST, &self.body()),
+        }
+    }
+
+    /// The body of an answer in JSON.
+    pub(super) fn body(&self) -> Option<Value> {
+        match self {
+            Self::NoToken => None,
             Self::Whole { status, message } => {
-                json(*status, &WholeBody { error_code: status.as_u16(), error_message: message })
+                Some(json!({"errorCode": status.as_u16(), "errorMessage": message}))
             }
             Self::Properties(errors) => {
-                let errors = errors.get(..PROPERTIES_MAX).unwrap_or(errors);
-                json(StatusCode::BAD_REQUEST, &PropertiesBody { errors })
+                Some(json!({"errors": errors.get(..PROPERTIES_MAX).unwrap_or(errors)}))
             }
         }
     }
 }
 
 /// A JSON answer.
-pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+pub(super) fn json_answer(status: StatusCode, body: &impl Serialize) -> Response {
     // Text, numbers, maps with text keys and lists always serialise.
     let mut response = Response::new(Body::from(serde_json::to_vec(body).unwrap_or_default()));
     *response.status_mut() = status;

@@ -25,6 +25,7 @@
 
 mod calls;
 mod catalogue;
+mod doc;
 mod effective;
 mod errors;
 #[cfg(test)]
@@ -36,7 +37,10 @@ mod record;
 pub mod refusal;
 mod routes;
 #[cfg(test)]
+mod routing;
+#[cfg(test)]
 mod scenarios;
+mod schema;
 mod shape;
 pub mod usage;
 mod wire;
@@ -47,6 +51,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::policy::{DRAIN_WINDOW, Policies};
 
+pub use doc::api_doc;
 pub use routes::{BODY_BYTES_MAX, router};
 
 /// Letters and digits of an `apikey` that is made up, as many as the vendor's have.

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::policy::Period;
 
-/// An object with what the system adds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// An object with what the system adds. It holds secrets, so it is not to be printed.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     /// All members of its kind by their names on the wire, checked when they were taken.
     pub(super) members: Map<String, Value>,

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde_json::{Map, Value};
 
 use crate::manage::mashery::MasheryApi;
-use crate::manage::mashery::errors::{Refusal, json};
+use crate::manage::mashery::errors::{Refusal, json_answer};
 use crate::manage::mashery::listing::Query;
 use crate::manage::mashery::objects::{self, Place};
 use crate::manage::mashery::record::Record;
@@ -23,21 +23,33 @@ use crate::policy::{Book, ChangeError, PolicyError};
 /// Longest request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// Where the routes are found.
+pub(super) const BASE: &str = "/v3/rest";
+
 /// All routes of the dialect.
 pub fn router(api: MasheryApi) -> Router {
-    let routes = Router::new()
-        .route("/services", collection(Kind::Service))
-        .route("/services/{service}", object(Kind::Service))
-        .route("/services/{service}/endpoints", collection(Kind::Endpoint))
-        .route("/services/{service}/endpoints/{endpoint}", object(Kind::Endpoint))
-        .route("/services/{service}/endpoints/{endpoint}/methods", collection(Kind::Method))
-        .route("/services/{service}/endpoints/{endpoint}/methods/{method}", object(Kind::Method))
-        .route("/packageKeys", collection(Kind::PackageKey))
-        .route("/packageKeys/{key}", object(Kind::PackageKey))
+    let routes = Kind::ALL.into_iter().fold(Router::new(), |router, kind| {
+        let (of_collection, of_object) = paths(kind);
+        router.route(of_collection, collection(kind)).route(of_object, object(kind))
+    });
+    let routes = routes
         .fallback(async || Refusal::not_found().answer())
         .method_not_allowed_fallback(async || Refusal::method_not_allowed().answer())
         .with_state(api);
-    Router::new().nest("/v3/rest", routes)
+    Router::new().nest(BASE, routes)
+}
+
+/// Where the objects of a kind are found below [`BASE`], all of them and one.
+pub(super) const fn paths(kind: Kind) -> (&'static str, &'static str) {
+    match kind {
+        Kind::Service => ("/services", "/services/{service}"),
+        Kind::Endpoint => ("/services/{service}/endpoints", "/services/{service}/endpoints/{endpoint}"),
+        Kind::Method => (
+            "/services/{service}/endpoints/{endpoint}/methods",
+            "/services/{service}/endpoints/{endpoint}/methods/{method}",
+        ),
+        Kind::PackageKey => ("/packageKeys", "/packageKeys/{key}"),
+    }
 }
 
 type Ids = Result<Path<HashMap<String, String>>, PathRejection>;
@@ -79,7 +91,7 @@ impl MasheryApi {
         let book = self.policies.book();
         place.ancestors(&book)?;
         let page = query.page(place.children(&book)?);
-        let mut response = json(StatusCode::OK, &page.elements);
+        let mut response = json_answer(StatusCode::OK, &page.elements);
         response.headers_mut().insert("x-total-count", HeaderValue::from(page.total));
         Ok(response)
     }
@@ -101,14 +113,14 @@ impl MasheryApi {
             self.put_in_force(book)?;
             objects::show(book, kind, &id, &record)
         });
-        Ok(json(StatusCode::OK, &query.pick(Value::Object(shown.await?))))
+        Ok(json_answer(StatusCode::OK, &query.pick(Value::Object(shown.await?))))
     }
 
     fn read(&self, kind: Kind, ids: Ids, uri: &Uri, headers: &HeaderMap) -> Answer {
         let (place, query) = (self.enter(kind, ids, headers)?, Query::read(uri, kind)?);
         let book = self.policies.book();
         let (id, record) = place.find(&book)?;
-        Ok(json(StatusCode::OK, &query.pick(Value::Object(objects::show(&book, kind, id, &record)?))))
+        Ok(json_answer(StatusCode::OK, &query.pick(Value::Object(objects::show(&book, kind, id, &record)?))))
     }
 
     async fn update(&self, kind: Kind, ids: Ids, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
@@ -128,7 +140,7 @@ impl MasheryApi {
             self.put_in_force(book)?;
             objects::show(book, kind, id, &record)
         });
-        Ok(json(StatusCode::OK, &query.pick(Value::Object(shown.await?))))
+        Ok(json_answer(StatusCode::OK, &query.pick(Value::Object(shown.await?))))
     }
 
     async fn delete(&self, kind: Kind, ids: Ids, headers: &HeaderMap) -> Answer {

@@ -53,7 +53,7 @@ const NAME_BYTES_MAX: usize = 255;
 /// Longest path alias, in bytes.
 const ALIAS_BYTES_MAX: usize = 512;
 /// The verbs of `supportedHttpMethods`, as V3 spells them.
-const VERBS: [&str; 7] = ["get", "post", "put", "patch", "delete", "head", "options"];
+pub(super) const VERBS: [&str; 7] = ["get", "post", "put", "patch", "delete", "head", "options"];
 
 impl Shape {
     /// The value as it is kept.

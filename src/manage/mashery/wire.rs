@@ -49,6 +49,13 @@ enum Unset {
     Absent,
 }
 
+impl Member {
+    /// Whether it is shown as `null` when it is not set.
+    pub(super) const fn is_nullable(&self) -> bool {
+        matches!(self.unset, Unset::Null)
+    }
+}
+
 /// Members that the system makes; those that a client sends are ignored.
 const MADE: [&str; 3] = ["id", "created", "updated"];
 /// The periods of `rateLimitPeriod` (contracts.md 4.3).
@@ -148,7 +155,6 @@ const PACKAGE_KEY: &[Member] = &[
 
 impl Kind {
     /// All of them, parents first.
-    #[cfg(test)]
     pub(super) const ALL: [Self; 4] = [Self::Service, Self::Endpoint, Self::Method, Self::PackageKey];
 
     /// The name under which such elements are stored.
