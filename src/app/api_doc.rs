@@ -2,12 +2,14 @@
 //!
 //! Must not know: what the routes do.
 
+mod page;
+
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use http::{HeaderValue, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{OpenApi, RefOr};
@@ -28,7 +30,7 @@ use crate::{ingest, manage, ops};
     ),
     servers((url = "/")),
     components(schemas(Problem, FieldError)),
-    paths(openapi_json),
+    paths(openapi_json, docs),
     tags((name = "description", description = "This description."))
 )]
 struct Frame;
@@ -74,7 +76,8 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [get, put, post, delete, options, head, patch, trace].into_iter().flatten()
 }
 
-/// Joins the lines of descriptions, which are broken as the source is; an optional parameter is left out, never null.
+/// Joins the lines of descriptions, which are broken as the source is; says of what is optional that it may be left out
+/// where it is never null.
 fn tidy(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(tidy),
@@ -89,16 +92,36 @@ fn tidy(value: &mut Value) {
             {
                 *kind = first;
             }
+            if let Some(Value::Array(parts)) = members.get_mut("allOf") {
+                parts.iter_mut().for_each(may_be_absent);
+            }
             members.values_mut().for_each(tidy);
         }
         _ => {}
     }
 }
 
+/// An optional part whose members stand among those of the whole is described as a value or null: but what is absent there
+/// is members.
+fn may_be_absent(part: &mut Value) {
+    let Value::Object(members) = part else { return };
+    let null = json!({"type": "null"});
+    if members.get("oneOf").and_then(Value::as_array).is_some_and(|kinds| kinds.contains(&null))
+        && let Some(Value::Array(mut kinds)) = members.remove("oneOf")
+    {
+        kinds.retain(|kind| *kind != null);
+        kinds.push(json!({"type": "object"}));
+        members.insert("anyOf".to_owned(), Value::Array(kinds));
+    }
+}
+
 /// `/openapi.json` and `/docs`.
 pub(super) fn routes() -> Router {
-    let json = Bytes::from(api_doc().to_string());
-    Router::new().route("/openapi.json", get(async move || openapi_json(json)))
+    let document = api_doc();
+    let (json, page) = (Bytes::from(document.to_string()), Bytes::from(page::page(&document)));
+    Router::new()
+        .route("/openapi.json", get(async move || openapi_json(json)))
+        .route("/docs", get(async move || docs(page)))
 }
 
 refuses! {
@@ -115,6 +138,17 @@ refuses! {
 )]
 fn openapi_json(json: Bytes) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response()
+}
+
+/// This description for people
+///
+/// As a page of plain HTML.
+#[utoipa::path(
+    get, path = "/docs", tag = "description", operation_id = "docs",
+    responses((status = 200, description = "The page.", body = String, content_type = "text/html"), Nothing),
+)]
+fn docs(page: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))], page).into_response()
 }
 
 #[cfg(test)]

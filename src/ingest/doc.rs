@@ -68,7 +68,7 @@ pub(super) fn event() -> Value {
 pub(super) fn list() -> Value {
     json!([
         {"url": "http://127.0.0.1:9000/orders", "body_text": "17", "due_at": "2001-01-31T08:00:00Z"},
-        {"url": "http://127.0.0.1:9000/orders", "ttl_seconds": 0},
+        {"url": "http://127.0.0.1:9000/orders", "delay_seconds": 30, "ttl_seconds": 20},
     ])
 }
 
@@ -96,12 +96,12 @@ fn forecast(starts_at: &str) -> Value {
 }
 
 pub(super) fn answers() -> Value {
-    let rule = "must be above 0 and at most 21600, the configured life";
+    let rule = "lies beyond the event's life of 20 s; it would expire unsent";
     json!([
         {"line": 1, "status": 202, "id": ID, "forecast": forecast("2030-01-31T08:00:00Z")},
         {
-            "line": 2, "status": 422, "code": "invalid_event", "detail": format!("/ttl_seconds {rule}"),
-            "errors": [{"pointer": "/ttl_seconds", "detail": rule}],
+            "line": 2, "status": 422, "code": "invalid_event", "detail": format!("/delay_seconds {rule}"),
+            "errors": [{"pointer": "/delay_seconds", "detail": rule}],
         },
     ])
 }
