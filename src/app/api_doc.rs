@@ -1,5 +1,9 @@
 //! The API description: the documents of all doors in one, at `/openapi.json`; and as a page for people, at `/docs`.
 //!
+//! Every door and dialect tells of its own routes, all in the same way: wire types derive `ToSchema`, handlers carry
+//! `#[utoipa::path]`, a file `doc` beside them holds examples, refusals and `api_doc`, which is listed in [`doors`]. What
+//! any request may be answered with before a route sees it is added here. The examples are sent by `tests/it/api_doc`.
+//!
 //! Must not know: what the routes do.
 
 mod page;
@@ -12,7 +16,7 @@ use http::{HeaderValue, header};
 use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::{OpenApi, RefOr};
+use utoipa::openapi::{OpenApi, Ref, RefOr};
 
 use crate::problem::codes::{Code, NOT_FOUND};
 use crate::problem::doc::{refusals, refuses};
@@ -39,11 +43,16 @@ struct Frame;
 #[must_use]
 pub fn api_doc() -> Value {
     let mut whole = doors().into_iter().fold(Frame::openapi(), OpenApi::merge_from);
+    // The doors come before this description of them.
+    whole.tags.iter_mut().for_each(|tags| tags.rotate_left(1));
     for (path, item) in &mut whole.paths.paths {
         // A parameter that is empty or has a slash makes another path.
         let further: &[Code] = if path.contains('{') { &[NOT_FOUND] } else { &[] };
         operations(item).for_each(|operation| add_common_refusals(operation, further));
     }
+    let shared = SHARED.iter().filter_map(|(status, name)| Some((*name, refusals(&[]).remove(*status)?)));
+    let components = whole.components.get_or_insert_default();
+    components.responses.extend(shared.map(|(name, response)| (name.to_owned(), response)));
     // Texts, numbers, lists and maps always make a value.
     let mut document = serde_json::to_value(&whole).unwrap_or_default();
     tidy(&mut document);
@@ -55,18 +64,26 @@ fn doors() -> [OpenApi; 3] {
     [ingest::api_doc(), ops::api_doc(), manage::throttling::api_doc()]
 }
 
+/// Responses that are the same everywhere, by status, and their names.
+const SHARED: [(&str, &str); 3] = [("403", "ForeignOrigin"), ("421", "ForeignHost"), ("431", "HeadTooLarge")];
+
 /// What is answered before a route sees a request, also in the documents of the dialects, which do not tell of it.
 fn add_common_refusals(operation: &mut Operation, further: &[Code]) {
     let known = &mut operation.responses.responses;
     for (status, common) in refusals(further) {
-        match (known.get_mut(&status), common) {
-            (Some(RefOr::T(known)), RefOr::T(common)) => {
-                for (kind, content) in common.content {
-                    known.content.entry(kind).or_insert(content);
+        let name = SHARED.iter().find(|(shared, _)| *shared == status).map(|(_, name)| *name);
+        match (known.get_mut(&status), &common, name) {
+            (Some(known), common, Some(name)) if known == common => {
+                *known = Ref::from_response_name(name).into()
+            }
+            (None, _, Some(name)) => drop(known.insert(status, Ref::from_response_name(name).into())),
+            (None, _, None) => drop(known.insert(status, common)),
+            (Some(RefOr::T(known)), RefOr::T(common), _) => {
+                for (kind, content) in &common.content {
+                    known.content.entry(kind.clone()).or_insert_with(|| content.clone());
                 }
             }
-            (Some(_), _) => {}
-            (None, common) => drop(known.insert(status, common)),
+            (Some(_), ..) => {}
         }
     }
 }

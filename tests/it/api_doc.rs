@@ -78,6 +78,8 @@ fn check(document: &Value, exchange: &Exchange) -> Result<(), String> {
     let (_, _, operation) = operation(document, id).ok_or("the operation is not described")?;
     let response = operation["responses"].get(status.to_string());
     let response = response.ok_or_else(|| format!("the status {status} is not described"))?;
+    let shared = response["$ref"].as_str().and_then(|name| document.pointer(name.trim_start_matches('#')));
+    let response = shared.unwrap_or(response);
     let contents = response["content"].as_object().cloned().unwrap_or_default();
     let Some(kind) = content_type.as_deref().and_then(|kind| kind.split(';').next()) else {
         let nothing = contents.is_empty() && body.is_empty();

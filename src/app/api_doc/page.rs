@@ -34,7 +34,7 @@ pub(super) fn page(document: &Value) -> String {
         out.put(&format!("<h2 id=\"{0}\">{0}</h2>\n", escaped(name)));
         out.prose(text(tag, "description"));
         for (method, path, operation) in operations(document, name) {
-            out.operation(method, path, operation);
+            out.operation(document, method, path, operation);
         }
     }
     out.put("<h2 id=\"schemas\">Schemas</h2>\n");
@@ -88,7 +88,7 @@ impl Page {
         self.put("<li><a href=\"#schemas\">Schemas</a></li>\n</ul>\n");
     }
 
-    fn operation(&mut self, method: &str, path: &str, operation: &Value) {
+    fn operation(&mut self, document: &Value, method: &str, path: &str, operation: &Value) {
         let (method, path) = (method.to_ascii_uppercase(), escaped(path));
         let id = escaped(text(operation, "operationId"));
         self.put(&format!("<h3 id=\"{id}\"><code>{method} {path}</code></h3>\n"));
@@ -113,7 +113,13 @@ impl Page {
             self.put("<p>Request:</p>\n");
             self.content(body);
         }
+        let shared = |response: &Value| document.pointer(text(response, "$ref").trim_start_matches('#'));
         let responses = members(&operation["responses"]);
+        let responses =
+            responses.map(|(status, response)| match response.get("$ref").and(shared(response)) {
+                Some(shared) => (status, shared),
+                None => (status, response),
+            });
         for (status, response) in responses.clone().filter(|(status, _)| status.starts_with('2')) {
             self.put(&format!("<p>Answer {status}: {}</p>\n", marked(text(response, "description"))));
             self.content(response);
