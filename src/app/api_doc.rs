@@ -1,16 +1,22 @@
 //! The API description: the documents of all doors in one, at `/openapi.json`; and as a page for people, at `/docs`.
 //!
+//! Every door and dialect tells of its own routes, all in the same way: wire types derive `ToSchema`, handlers carry
+//! `#[utoipa::path]`, a file `doc` beside them holds examples, refusals and `api_doc`, which is listed in [`doors`]. What
+//! any request may be answered with before a route sees it is added here. The examples are sent by `tests/it/api_doc`.
+//!
 //! Must not know: what the routes do.
+
+mod page;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use http::{HeaderValue, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::{OpenApi, RefOr};
+use utoipa::openapi::{OpenApi, Ref, RefOr};
 
 use crate::problem::codes::{Code, NOT_FOUND};
 use crate::problem::doc::{refusals, refuses};
@@ -28,7 +34,7 @@ use crate::{ingest, manage, ops};
     ),
     servers((url = "/")),
     components(schemas(Problem, FieldError)),
-    paths(openapi_json),
+    paths(openapi_json, docs),
     tags((name = "description", description = "This description."))
 )]
 struct Frame;
@@ -37,11 +43,16 @@ struct Frame;
 #[must_use]
 pub fn api_doc() -> Value {
     let mut whole = doors().into_iter().fold(Frame::openapi(), OpenApi::merge_from);
+    // The doors come before this description of them.
+    whole.tags.iter_mut().for_each(|tags| tags.rotate_left(1));
     for (path, item) in &mut whole.paths.paths {
         // A parameter that is empty or has a slash makes another path.
         let further: &[Code] = if path.contains('{') { &[NOT_FOUND] } else { &[] };
         operations(item).for_each(|operation| add_common_refusals(operation, further));
     }
+    let shared = SHARED.iter().filter_map(|(status, name)| Some((*name, refusals(&[]).remove(*status)?)));
+    let components = whole.components.get_or_insert_default();
+    components.responses.extend(shared.map(|(name, response)| (name.to_owned(), response)));
     // Texts, numbers, lists and maps always make a value.
     let mut document = serde_json::to_value(&whole).unwrap_or_default();
     tidy(&mut document);
@@ -53,18 +64,26 @@ fn doors() -> [OpenApi; 4] {
     [ingest::api_doc(), ops::api_doc(), manage::throttling::api_doc(), manage::mashery::api_doc()]
 }
 
+/// Responses that are the same everywhere, by status, and their names.
+const SHARED: [(&str, &str); 3] = [("403", "ForeignOrigin"), ("421", "ForeignHost"), ("431", "HeadTooLarge")];
+
 /// What is answered before a route sees a request, also in the documents of the dialects, which do not tell of it.
 fn add_common_refusals(operation: &mut Operation, further: &[Code]) {
     let known = &mut operation.responses.responses;
     for (status, common) in refusals(further) {
-        match (known.get_mut(&status), common) {
-            (Some(RefOr::T(known)), RefOr::T(common)) => {
-                for (kind, content) in common.content {
-                    known.content.entry(kind).or_insert(content);
+        let name = SHARED.iter().find(|(shared, _)| *shared == status).map(|(_, name)| *name);
+        match (known.get_mut(&status), &common, name) {
+            (Some(known), common, Some(name)) if known == common => {
+                *known = Ref::from_response_name(name).into()
+            }
+            (None, _, Some(name)) => drop(known.insert(status, Ref::from_response_name(name).into())),
+            (None, _, None) => drop(known.insert(status, common)),
+            (Some(RefOr::T(known)), RefOr::T(common), _) => {
+                for (kind, content) in &common.content {
+                    known.content.entry(kind.clone()).or_insert_with(|| content.clone());
                 }
             }
-            (Some(_), _) => {}
-            (None, common) => drop(known.insert(status, common)),
+            (Some(_), ..) => {}
         }
     }
 }
@@ -74,7 +93,8 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [get, put, post, delete, options, head, patch, trace].into_iter().flatten()
 }
 
-/// Joins the lines of descriptions, which are broken as the source is; an optional parameter is left out, never null.
+/// Joins the lines of descriptions, which are broken as the source is; says of what is optional that it may be left out
+/// where it is never null.
 fn tidy(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(tidy),
@@ -89,16 +109,36 @@ fn tidy(value: &mut Value) {
             {
                 *kind = first;
             }
+            if let Some(Value::Array(parts)) = members.get_mut("allOf") {
+                parts.iter_mut().for_each(may_be_absent);
+            }
             members.values_mut().for_each(tidy);
         }
         _ => {}
     }
 }
 
+/// An optional part whose members stand among those of the whole is described as a value or null: but what is absent there
+/// is members.
+fn may_be_absent(part: &mut Value) {
+    let Value::Object(members) = part else { return };
+    let null = json!({"type": "null"});
+    if members.get("oneOf").and_then(Value::as_array).is_some_and(|kinds| kinds.contains(&null))
+        && let Some(Value::Array(mut kinds)) = members.remove("oneOf")
+    {
+        kinds.retain(|kind| *kind != null);
+        kinds.push(json!({"type": "object"}));
+        members.insert("anyOf".to_owned(), Value::Array(kinds));
+    }
+}
+
 /// `/openapi.json` and `/docs`.
 pub(super) fn routes() -> Router {
-    let json = Bytes::from(api_doc().to_string());
-    Router::new().route("/openapi.json", get(async move || openapi_json(json)))
+    let document = api_doc();
+    let (json, page) = (Bytes::from(document.to_string()), Bytes::from(page::page(&document)));
+    Router::new()
+        .route("/openapi.json", get(async move || openapi_json(json)))
+        .route("/docs", get(async move || docs(page)))
 }
 
 refuses! {
@@ -115,6 +155,17 @@ refuses! {
 )]
 fn openapi_json(json: Bytes) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response()
+}
+
+/// This description for people
+///
+/// As a page of plain HTML.
+#[utoipa::path(
+    get, path = "/docs", tag = "description", operation_id = "docs",
+    responses((status = 200, description = "The page.", body = String, content_type = "text/html"), Nothing),
+)]
+fn docs(page: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))], page).into_response()
 }
 
 #[cfg(test)]

@@ -2,14 +2,16 @@
 //!
 //! Must not know: how events are taken in.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
-use utoipa::openapi::OpenApi;
-use utoipa::{OpenApi as _, ToSchema};
+use utoipa::openapi::{OpenApi, RefOr, Response};
+use utoipa::{IntoResponses, OpenApi as _, ToSchema};
 
 use crate::ingest::answer::{AcceptedLine, RefusedLine};
 use crate::ingest::http;
 use crate::ingest::wire::WireEvent;
-use crate::problem::doc::refuses;
+use crate::problem::doc::{also_other_codes, refuses};
 
 /// The routes of the events door.
 #[must_use]
@@ -42,11 +44,24 @@ pub(super) enum Line<'a> {
     Refused(RefusedLine<'a>),
 }
 
+/// By `POST /v1/events`.
+pub(super) struct HandIn;
+
+impl IntoResponses for HandIn {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut responses = OwnRefusals::responses();
+        let which = "Or a code of the system whose limit it is. With `manage.refusals = \"dialect\"` one event is then \
+                     answered with that system's own status, headers and body.";
+        also_other_codes(&mut responses, "429", which);
+        responses
+    }
+}
+
 refuses! {
-    /// By `POST /v1/events`.
-    HandIn: INVALID_JSON INCOMPLETE_BODY INVALID_IDEMPOTENCY_KEY BODY_TIMEOUT PAYLOAD_TOO_LARGE BATCH_TOO_LARGE
+    /// By `POST /v1/events`, in tidegate's own words.
+    OwnRefusals: INVALID_JSON INCOMPLETE_BODY INVALID_IDEMPOTENCY_KEY BODY_TIMEOUT PAYLOAD_TOO_LARGE BATCH_TOO_LARGE
         UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_EVENT INVALID_HEADER EGRESS_DENIED UNMATCHED
-        TOO_MANY_POLICIES LANE_TOO_LONG IDEMPOTENCY_CONFLICT OVER_PACE OVER_WINDOW OVER_QUOTA DOOMED INTERNAL
+        TOO_MANY_POLICIES LANE_TOO_LONG IDEMPOTENCY_CONFLICT OVER_PACE OVER_WINDOW OVER_QUOTA CLOSED DOOMED INTERNAL
         OVERLOADED STORAGE_FULL STORAGE_ERROR SHUTTING_DOWN;
     /// By `GET /v1/events/{id}`.
     Show: INVALID_ID NOT_FOUND EVENT_NOT_FOUND STORAGE_FULL STORAGE_ERROR SHUTTING_DOWN;
@@ -68,7 +83,7 @@ pub(super) fn event() -> Value {
 pub(super) fn list() -> Value {
     json!([
         {"url": "http://127.0.0.1:9000/orders", "body_text": "17", "due_at": "2001-01-31T08:00:00Z"},
-        {"url": "http://127.0.0.1:9000/orders", "ttl_seconds": 0},
+        {"url": "http://127.0.0.1:9000/orders", "delay_seconds": 30, "ttl_seconds": 20},
     ])
 }
 
@@ -96,12 +111,12 @@ fn forecast(starts_at: &str) -> Value {
 }
 
 pub(super) fn answers() -> Value {
-    let rule = "must be above 0 and at most 21600, the configured life";
+    let rule = "lies beyond the event's life of 20 s; it would expire unsent";
     json!([
         {"line": 1, "status": 202, "id": ID, "forecast": forecast("2030-01-31T08:00:00Z")},
         {
-            "line": 2, "status": 422, "code": "invalid_event", "detail": format!("/ttl_seconds {rule}"),
-            "errors": [{"pointer": "/ttl_seconds", "detail": rule}],
+            "line": 2, "status": 422, "code": "invalid_event", "detail": format!("/delay_seconds {rule}"),
+            "errors": [{"pointer": "/delay_seconds", "detail": rule}],
         },
     ])
 }

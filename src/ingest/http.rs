@@ -197,7 +197,7 @@ async fn list(intake: &Intake, body: &Bytes) -> Result<Response, Refusal> {
 
 /// Where an event stands
 #[utoipa::path(
-    get, path = "/v1/events/{id}", tag = "events",
+    get, path = "/v1/events/{id}", tag = "events", operation_id = "show_event",
     params(("id" = String, Path, format = "uuid", description = "The id of the receipt.")),
     responses(
         (status = 200, description = "It is known.", body = StateBody<'_>, examples(

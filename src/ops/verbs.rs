@@ -43,9 +43,9 @@ struct PauseRequest {
     #[schema(required, value_type = String, min_length = 1, max_length = 200)]
     reason: Option<Value>,
     /// At most 366 days from now.
-    #[schema(value_type = String, format = "date-time")]
+    #[schema(required = false, value_type = String, format = "date-time")]
     until: Option<Value>,
-    #[schema(value_type = f64, exclusive_minimum = 0, maximum = 31_622_400)]
+    #[schema(required = false, value_type = f64, exclusive_minimum = 0, maximum = 31_622_400)]
     for_seconds: Option<Value>,
 }
 

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, Header, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder};
 
-use crate::problem::codes::{ALL, BEFORE_ROUTES, Code};
+use crate::problem::codes::{BEFORE_ROUTES, Code};
 
 /// The content type of problems.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -69,6 +69,16 @@ fn response(status: u16, codes: &[Code]) -> Response {
     response.build()
 }
 
+/// Lets a response of [`refusals`] carry other codes too, and says which.
+pub(crate) fn also_other_codes(responses: &mut BTreeMap<String, RefOr<Response>>, status: &str, which: &str) {
+    let Some(RefOr::T(response)) = responses.get_mut(status) else { return };
+    response.description.push_str("\n\n");
+    response.description.push_str(which);
+    if let Some(RefOr::T(content)) = response.content.get_mut(PROBLEM_JSON) {
+        content.schema = Some(Ref::from_schema_name("Problem").into());
+    }
+}
+
 fn header(kind: Type, description: &str) -> Header {
     let schema = ObjectBuilder::new().schema_type(kind).build();
     HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
@@ -82,11 +92,6 @@ fn example(code: &Code) -> Value {
         "code": code.word,
         "detail": code.when,
     })
-}
-
-/// The schema of the member `code`.
-pub(super) fn any_code() -> Schema {
-    one_of(ALL).into()
 }
 
 fn one_of(codes: &[Code]) -> ObjectBuilder {

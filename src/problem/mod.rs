@@ -24,8 +24,7 @@ pub struct Problem {
     pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
-    /// A stable word for programs.
-    #[schema(schema_with = doc::any_code)]
+    /// A stable word for programs: each status of a route lists its own.
     pub code: &'static str,
     /// What is wrong here and what to do about it.
     pub detail: String,

@@ -75,6 +75,28 @@ impl Api {
         (head, String::from_utf8_lossy(&body).into_owned())
     }
 
+    /// One request as it is said.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: Option<&str>,
+        body: Option<String>,
+    ) -> Answer {
+        let mut request =
+            self.http.request(method.parse().expect("a method"), format!("{}{path}", self.base));
+        if let Some(kind) = content_type {
+            request = request.header("content-type", kind);
+        }
+        let response = request.body(body.unwrap_or_default()).send().await.expect("an answer");
+        let content_type = response.headers().get("content-type");
+        Answer {
+            status: response.status().as_u16(),
+            content_type: content_type.map(|kind| kind.to_str().expect("text").to_owned()),
+            body: response.bytes().await.expect("a body").to_vec(),
+        }
+    }
+
     /// Creates and deploys a throttling configuration through the management API; returns its uid.
     pub(crate) async fn deploy_throttling(&self, pattern: &str, per_second: u32) -> String {
         let config =
@@ -121,6 +143,13 @@ impl Api {
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
     }
+}
+
+/// An answer in full.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: Option<String>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// Held by a test that loads the whole machine: such tests run one after the other.
