@@ -19,7 +19,8 @@ use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
 use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts, Refusals};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
-use crate::manage::throttling::{self, Sandbox, SandboxKind, ThrottlingApi, ThrottlingOptions};
+use crate::manage::adobe::{AdobeOptions, Sandbox, SandboxKind};
+use crate::manage::throttling::{self, ThrottlingApi, ThrottlingOptions};
 use crate::ops::{self, Desk, Ops};
 use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
@@ -268,18 +269,24 @@ fn delivery_options(config: &Config) -> DeliveryOptions {
 }
 
 fn throttling_options(config: &Config) -> ThrottlingOptions {
-    let label = |name: &str| config.labels.get(name).cloned();
-    let defaults = ThrottlingOptions::default();
     ThrottlingOptions {
-        default_org: label("org").unwrap_or(defaults.default_org),
-        default_sandbox: label("sandbox").unwrap_or(defaults.default_sandbox),
-        sandboxes: config.manage.sandboxes.iter().map(sandbox).collect(),
+        adobe: adobe_options(config),
         throughput_min: config.throttling.min.get(),
         throughput_max: config.throttling.max.get(),
         max_configs_per_org: config.throttling.max_configs_per_org.get(),
+        error_as_object: config.manage.error_as_object,
+    }
+}
+
+fn adobe_options(config: &Config) -> AdobeOptions {
+    let label = |name: &str| config.labels.get(name).cloned();
+    let defaults = AdobeOptions::default();
+    AdobeOptions {
+        default_org: label("org").unwrap_or(defaults.default_org),
+        default_sandbox: label("sandbox").unwrap_or(defaults.default_sandbox),
+        sandboxes: config.manage.sandboxes.iter().map(sandbox).collect(),
         reject_invalid: config.manage.reject_invalid,
         require_headers: config.manage.require_headers,
-        error_as_object: config.manage.error_as_object,
         drain_window: config.queue.drain,
         identity: defaults.identity,
     }
