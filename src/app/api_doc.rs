@@ -49,8 +49,8 @@ pub fn api_doc() -> Value {
 }
 
 /// One document for each door.
-fn doors() -> [OpenApi; 3] {
-    [ingest::api_doc(), ops::api_doc(), manage::throttling::api_doc()]
+fn doors() -> [OpenApi; 4] {
+    [ingest::api_doc(), ops::api_doc(), manage::throttling::api_doc(), manage::capping::api_doc()]
 }
 
 /// What is answered before a route sees a request, also in the documents of the dialects, which do not tell of it.

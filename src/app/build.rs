@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -20,9 +21,11 @@ use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy
 use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts, Refusals};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
 use crate::manage::adobe::{AdobeOptions, Sandbox, SandboxKind};
+use crate::manage::capping::{self, CappingApi, CappingOptions};
 use crate::manage::throttling::{self, ThrottlingApi, ThrottlingOptions};
 use crate::ops::{self, Desk, Ops};
 use crate::policy::{Policies, Runtime};
+use crate::problem::Tell;
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::{DocumentStore, EntryStore, Usage, UsageFound, UsageStore};
@@ -92,6 +95,7 @@ impl App {
         let closing = CancellationToken::new();
         let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
         let intake = intake(config, &queue, &policies, &clock, &closing, &dispatch, &outlooks);
+        let capping = CappingApi::new(policies.clone(), capping_options(config), clock.clone(), dice.fork());
         let api = ThrottlingApi::new(policies.clone(), throttling_options(config), clock.clone(), dice);
         let ops = Ops {
             queue: queue.clone(),
@@ -106,6 +110,7 @@ impl App {
             listener: Listener::bind(config.listen.address).await?,
             routes: ingest::routes(intake.clone())
                 .merge(throttling::router(api))
+                .merge(capping::router(capping))
                 .merge(ops::routes(ops))
                 .merge(ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks)))
                 .merge(api_doc::routes()),
@@ -205,7 +210,7 @@ fn intake(
         },
         admission: Arc::new(dispatch.clone()),
         refusals: Refusals {
-            tell: Arc::new(|_| None),
+            tell: tell(config),
             as_told: config.manage.refusals == crate::config::Refusals::Dialect,
             usage: None,
         },
@@ -214,6 +219,15 @@ fn intake(
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::MIN.saturating_add(MAX_BYTES_UNDER_WAY),
         admission_wait: ADMISSION_WAIT,
+    })
+}
+
+/// Speaks for the dialects whose limits turn calls away.
+fn tell(config: &Config) -> Tell {
+    let capped = StatusCode::from_u16(config.capping.status).unwrap_or(StatusCode::TOO_MANY_REQUESTS);
+    Arc::new(move |refused| match refused.origin {
+        capping::ORIGIN => capping::tell(refused, capped),
+        _ => None,
     })
 }
 
@@ -276,6 +290,10 @@ fn throttling_options(config: &Config) -> ThrottlingOptions {
         max_configs_per_org: config.throttling.max_configs_per_org.get(),
         error_as_object: config.manage.error_as_object,
     }
+}
+
+fn capping_options(config: &Config) -> CappingOptions {
+    CappingOptions { adobe: adobe_options(config), require_strategy: config.capping.require_strategy }
 }
 
 fn adobe_options(config: &Config) -> AdobeOptions {

@@ -52,6 +52,8 @@ pub struct Config {
     pub known_labels: Option<BTreeSet<String>>,
     /// `[throttling]`
     pub throttling: Throttling,
+    /// `[capping]`
+    pub capping: Capping,
     /// `[manage]`
     pub manage: Manage,
     /// `[log]`
@@ -173,6 +175,15 @@ pub struct Throttling {
     pub max: NonZeroU32,
     /// Configs per organisation.
     pub max_configs_per_org: NonZeroUsize,
+}
+
+/// The capping dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capping {
+    /// The HTTP status of a refused call in the dialect's own words: 429 or 409.
+    pub status: u16,
+    /// Whether a service must say `strategy`.
+    pub require_strategy: bool,
 }
 
 /// The management dialects.

@@ -8,5 +8,6 @@
 //! Must not know: how limits are kept, what waits in the queue.
 
 pub mod adobe;
+pub mod capping;
 mod doc;
 pub mod throttling;
