@@ -61,6 +61,7 @@ codes! {
         "the call is over the pace of a policy that turns calls away; see `Retry-After`";
     OVER_WINDOW = "over_window", 429, "over its window";
     OVER_QUOTA = "over_quota", 429, "over its quota";
+    CAPPED = "capped", 429, "over the cap of a config of the Capping API";
     DOOMED = "doomed", 429, "the event would expire before its start, and `queue.on_doomed` is `\"refuse\"`";
     LANE_TOO_LONG = "lane_too_long", 422, "policy ids and scope labels of the event are too long together";
     IDEMPOTENCY_CONFLICT = "idempotency_conflict", 422, "the key came before with other content";

@@ -13,7 +13,7 @@ use crate::policy::State;
 /// The `authoringFormatVersion` of every element.
 pub(in crate::manage) const FORMAT_VERSION: &str = "1.0";
 
-/// Answer to create. `E` is the element as it is shown.
+/// Answer to create.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AdobeCreated)]
 #[serde(rename_all = "camelCase")]

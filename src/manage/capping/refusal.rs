@@ -4,10 +4,10 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::problem::{Refused, Told};
+use crate::problem::{Refused, Told, codes};
 
 /// The code of every refusal of this dialect.
-pub(super) const CAPPED: &str = "capped";
+pub(super) const CAPPED: &str = codes::CAPPED.word;
 
 const MESSAGE: &str = "Too Many Requests: the endpoint is capped, the call was not tried";
 

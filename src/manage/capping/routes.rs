@@ -79,7 +79,7 @@ pub(super) async fn read(Shared(api): Shared<CappingApi>, uid: Uid, headers: Hea
 
 /// Replace a config
 ///
-/// A deployed one rules by its new values from the answer on, unless they have faults.
+/// Of a deployed one, what was deployed goes on ruling until the next deploy.
 #[utoipa::path(
     put, path = "/endpointConfigs/{uid}", tag = "capping", operation_id = "updateEndpointConfig",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
@@ -134,6 +134,8 @@ pub(super) async fn may_deploy(Shared(api): Shared<CappingApi>, uid: Uid, header
 }
 
 /// Deploy a config
+///
+/// As it is written now. One that is deployed already, and was not changed since, stays as it is.
 #[utoipa::path(
     post, path = "/endpointConfigs/{uid}/deploy", tag = "capping", operation_id = "deployEndpointConfig",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
