@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{World, one};
-use crate::world::{NotedApp, Receiver, eventually, window_peak};
+use crate::world::{NotedApp, Receiver, Server, ServerOptions, eventually, window_peak};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const PERIOD_MS: u64 = 1_500;
@@ -211,4 +211,42 @@ async fn in_the_words_of_the_dialect_a_refusal_is_409_when_the_draft_is_followed
     let (status, answer) = world.event("/data/2.5/weather", &json!({}), 1).await;
     assert_eq!((status, &answer["status"], &answer["error"]), (409, &json!(409), &json!("capped")));
     obeys(&world, 1, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cap_outlasts_a_kill_and_too_many_connections_are_told_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = ServerOptions::new(&dir.path().join("data"));
+    let receiver = Receiver::start().await;
+    let (configs, event) =
+        ("/authoring/endpointConfigs", json!({"url": receiver.url("/x"), "body": {"n": 0}}));
+    let server = Server::start(&options);
+    let api = server.api();
+    let service =
+        json!({"maxHttpConnections": 30_000, "rating": {"maxCallsCount": 3, "periodInMs": 600_000}});
+    let config = json!({"url": receiver.url("/*"), "methods": ["POST"], "services": {"action": service}});
+    let (_, created) = api.json("POST", configs, &config).await;
+    assert_eq!(created["createdElement"]["services"]["action"]["maxHttpConnections"], 30_000, "{created}");
+    let path = format!("{configs}/{}", created["uid"].as_str().expect("a uid"));
+    for _ in 0..2 {
+        assert_eq!(api.json("POST", &format!("{path}/deploy"), &json!({})).await.0, 204);
+    }
+    let told = |server: &Server| server.log().iter().filter(|line| line.contains("30000")).count();
+    eventually("it is told", PATIENCE, async || told(&server) == 1).await;
+    for _ in 0..3 {
+        assert_eq!(api.json("POST", "/v1/events", &event).await.0, 202);
+    }
+    eventually("all arrive", PATIENCE, async || receiver.count() == 3).await;
+    assert_eq!(api.json("POST", "/v1/events", &event).await.1["code"], "capped");
+    assert_eq!(told(&server), 1);
+    server.kill();
+
+    let server = Server::start(&options);
+    let api = server.api();
+    let (_, shown) = api.get(&path).await;
+    assert!(shown.contains("\"hasBeenDeployed\":true"), "{shown}");
+    assert_eq!(api.json("POST", "/v1/events", &event).await.1["code"], "capped");
+    assert_eq!(api.json("DELETE", &format!("{path}?forceDelete=true"), &json!({})).await.0, 200);
+    assert_eq!(api.json("POST", "/v1/events", &event).await.1["code"], "unmatched");
+    assert_eq!((server.stop().code(), receiver.count()), (Some(0), 3));
 }
