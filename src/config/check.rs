@@ -15,8 +15,8 @@ use serde::Deserialize;
 use crate::config::layers::{Given, Layers};
 use crate::config::policies;
 use crate::config::{
-    Breaker, Config, Delivery, Dispatch, Doomed, Egress, Listen, Log, LogFormat, Manage, Mashery, Place,
-    Problem, Queue, Refusals, Retry, Sandbox, Store, Throttling, Unmatched,
+    Breaker, Capping, Config, Delivery, Dispatch, Doomed, Egress, Listen, Log, LogFormat, Manage, Mashery,
+    Place, Problem, Queue, Refusals, Retry, Sandbox, Store, Throttling, Unmatched,
 };
 use crate::event::Labels;
 
@@ -60,6 +60,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
     let known_labels = of.known_labels();
     let throttling = of.throttling();
     let usage_headers = of.flag("mashery.usage_headers");
+    let capping = of.capping();
     let manage = of.manage();
     let log = of.log();
     // Without knowing which labels are known none is unknown.
@@ -81,6 +82,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
         known_labels: known_labels?,
         throttling: throttling?,
         mashery: Mashery { usage_headers: usage_headers? },
+        capping: capping?,
         manage: manage?,
         log: log?,
         policies,
@@ -212,6 +214,17 @@ impl Checker<'_> {
             max: NonZeroU32::new(u32::try_from(max?).ok()?)?,
             max_configs_per_org: NonZeroUsize::new(usize::try_from(configs?).ok()?)?,
         })
+    }
+
+    fn capping(&mut self) -> Option<Capping> {
+        let status = match self.number("capping.status", 100..=599) {
+            Some(409) => Some(409),
+            Some(429) => Some(429),
+            Some(_) => self.wrong("capping.status", "must be 429 or 409".to_owned()),
+            None => None,
+        };
+        let require_strategy = self.flag("capping.require_strategy");
+        Some(Capping { status: status?, require_strategy: require_strategy? })
     }
 
     fn manage(&mut self) -> Option<Manage> {

@@ -54,6 +54,8 @@ pub struct Config {
     pub throttling: Throttling,
     /// `[mashery]`
     pub mashery: Mashery,
+    /// `[capping]`
+    pub capping: Capping,
     /// `[manage]`
     pub manage: Manage,
     /// `[log]`
@@ -182,6 +184,15 @@ pub struct Throttling {
 pub struct Mashery {
     /// Whether answers to single calls tell how far the limits of their key are used.
     pub usage_headers: bool,
+}
+
+/// The capping dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capping {
+    /// The HTTP status of a refused call in the dialect's own words: 429 or 409.
+    pub status: u16,
+    /// Whether a service must say `strategy`.
+    pub require_strategy: bool,
 }
 
 /// The management dialects.

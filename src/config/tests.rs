@@ -95,7 +95,7 @@ fn syntax_errors_have_lines_and_do_not_hide_other_layers() {
 #[test]
 fn settings_that_contradict_each_other_are_named() {
     let text = "[retry]\nmin_delay_ms = 2000\nmax_delay_ms = 1000\n[delivery]\nhead_timeout_ms = 90000\n\
-                [throttling]\nmin = 6000\n";
+                [throttling]\nmin = 6000\n[capping]\nstatus = 428\n";
     let problems = problems(text, &[], Vec::new());
     assert_eq!(
         problems,
@@ -103,6 +103,7 @@ fn settings_that_contradict_each_other_are_named() {
             "FILE:2: retry.min_delay_ms: must not exceed retry.max_delay_ms",
             "FILE:5: delivery.head_timeout_ms: must not exceed delivery.total_timeout_ms",
             "FILE:7: throttling.min: must not exceed throttling.max",
+            "FILE:9: capping.status: must be 429 or 409",
         ]
     );
 }

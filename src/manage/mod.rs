@@ -2,11 +2,13 @@
 //! answers and its codes. Life, storage and matching of policies are the same for all (`policy`).
 //!
 //! Every dialect is a folder of the same shape: `wire` (what is sent), `record` (what is stored), `map`
-//! (both to and from a [`crate::policy::Spec`]), `errors` (its envelope and codes), `routes`.
+//! (both to and from a [`crate::policy::Spec`]), `errors` (its envelope and codes), `routes`. `adobe` is what the two
+//! of Adobe share.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
+pub mod adobe;
+pub mod capping;
 mod doc;
 pub mod mashery;
-pub mod refusals;
 pub mod throttling;

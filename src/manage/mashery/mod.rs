@@ -34,7 +34,7 @@ mod listing;
 mod map;
 mod objects;
 mod record;
-pub mod refusal;
+mod refusal;
 mod routes;
 #[cfg(test)]
 mod routing;
@@ -52,7 +52,11 @@ use crate::clock::Clock;
 use crate::policy::{DRAIN_WINDOW, Policies};
 
 pub use doc::api_doc;
+pub use refusal::tell;
 pub use routes::{BODY_BYTES_MAX, router};
+
+/// The origin of this dialect's policies.
+pub const ORIGIN: &str = "mashery";
 
 /// Letters and digits of an `apikey` that is made up, as many as the vendor's have.
 const APIKEY_CHARS: usize = 24;

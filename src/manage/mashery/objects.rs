@@ -189,7 +189,7 @@ fn catalogue(book: &Book) -> Result<Catalogue, Refusal> {
 
 /// The origin of this dialect's policies and elements.
 pub(super) fn origin() -> Origin {
-    Origin::new("mashery")
+    Origin::new(super::ORIGIN)
 }
 
 fn unreadable() -> Refusal {

@@ -5,11 +5,11 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::problem::Told;
+use crate::problem::{Refused, Told};
 
 /// The code of a refusal, from the default error set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
+pub(super) enum Code {
     /// A key that is unknown or not active.
     DeveloperInactive,
     /// A key or method is over its calls per second.
@@ -23,13 +23,19 @@ pub enum Code {
 }
 
 /// Names the code of the refusal.
-pub const ERROR_CODE: HeaderName = HeaderName::from_static("x-mashery-error-code");
+pub(super) const ERROR_CODE: HeaderName = HeaderName::from_static("x-mashery-error-code");
 /// Says it in words.
-pub const ERROR_DETAIL: HeaderName = HeaderName::from_static("x-error-detail-header");
+pub(super) const ERROR_DETAIL: HeaderName = HeaderName::from_static("x-error-detail-header");
+
+/// What the dialect says about a call that one of its policies turned away; `None` when the code is none of its own.
+#[must_use]
+pub fn tell(refused: &Refused<'_>) -> Option<Told> {
+    Some(Code::parse(refused.code)?.told(refused.retry_after_seconds))
+}
 
 impl Code {
     /// All that tidegate tells.
-    pub const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 5] = [
         Self::DeveloperInactive,
         Self::DeveloperOverQps,
         Self::DeveloperOverRate,
@@ -38,21 +44,13 @@ impl Code {
     ];
 
     /// Reads the code's own text.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.as_str() == text)
     }
 
     /// As `X-Mashery-Error-Code` has it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         self.facts().0
-    }
-
-    /// As `X-Error-Detail-Header` has it.
-    #[must_use]
-    pub const fn detail(self) -> &'static str {
-        self.facts().1
     }
 
     /// Code, detail and body.
@@ -78,8 +76,7 @@ impl Code {
 
     /// Whole seconds after which the call may be repeated: always one for a limit per second. What is no limit
     /// has none.
-    #[must_use]
-    pub fn retry_after_seconds(self, seconds_to_room: Option<u64>) -> Option<u64> {
+    pub(super) fn retry_after_seconds(self, seconds_to_room: Option<u64>) -> Option<u64> {
         match self {
             Self::DeveloperOverQps | Self::ServiceOverQps => Some(1),
             Self::DeveloperOverRate => seconds_to_room.map(|seconds| seconds.max(1)),
@@ -88,8 +85,7 @@ impl Code {
     }
 
     /// The answer to a call that is refused; `seconds_to_room` is the time until a quota begins anew.
-    #[must_use]
-    pub fn told(self, seconds_to_room: Option<u64>) -> Told {
+    pub(super) fn told(self, seconds_to_room: Option<u64>) -> Told {
         let (code, detail, body) = self.facts();
         let mut headers = HeaderMap::new();
         headers.insert(ERROR_CODE, HeaderValue::from_static(code));

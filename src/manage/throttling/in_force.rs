@@ -7,13 +7,13 @@ use axum::body::Body;
 use http::{Method, Request, StatusCode};
 
 use super::ThrottlingOptions;
-use super::scenarios::{Overrides, World, options, send, world};
+use super::scenarios::{options, world};
 use crate::clock::{Clock, Timestamp};
 use crate::event::PolicyId;
+use crate::manage::adobe::AdobeOptions;
+use crate::manage::adobe::scenarios::{ORG, Overrides, World, send};
 use crate::policy::testing::{labels, url};
 use crate::policy::{DRAIN_WINDOW, Family, GenerationState, Pace, Policies};
-
-const ORG: &str = "AC202A3A5F615BD30A495FDE@AdobeOrg";
 
 async fn ask(world: &World, method: Method, path: &str, body: &str) -> (StatusCode, String) {
     let request = Request::builder().method(method).uri(format!("/authoring{path}"));
@@ -45,7 +45,7 @@ fn lane(world: &World, method: Method, to: &str, pairs: &[(&str, &str)]) -> Opti
 
 #[tokio::test]
 async fn a_deployed_config_governs_the_actions_of_its_organisation() {
-    let world = world(options(&Overrides::default()), None).await;
+    let world = world(options(&Overrides::default())).await;
     let uid =
         created(&world, &config("https://api.example.org/data/2.5/*", r#""POST","OPTION""#, 4000)).await;
     let to = "https://api.example.org/data/2.5/x?q=1";
@@ -69,7 +69,7 @@ async fn a_deployed_config_governs_the_actions_of_its_organisation() {
 
 #[tokio::test]
 async fn an_update_rules_at_once_and_a_redeploy_is_a_new_generation() {
-    let world = world(options(&Overrides::default()), None).await;
+    let world = world(options(&Overrides::default())).await;
     let uid = created(&world, &config("https://h.org/*", r#""POST""#, 4000)).await;
     let path = format!("/throttlingConfigs/{uid}");
     done(&world, Method::POST, &format!("{path}/deploy"), "").await;
@@ -112,8 +112,9 @@ async fn an_update_rules_at_once_and_a_redeploy_is_a_new_generation() {
 #[tokio::test]
 async fn a_shorter_drain_window_is_kept_to() {
     let window = Duration::from_secs(60);
-    let world =
-        world(ThrottlingOptions { drain_window: window, ..options(&Overrides::default()) }, None).await;
+    let options = options(&Overrides::default());
+    let adobe = AdobeOptions { drain_window: window, ..options.adobe };
+    let world = world(ThrottlingOptions { adobe, ..options }).await;
     let body = config("https://h.org/*", r#""POST""#, 400);
     for ending in [(Method::POST, "/undeploy"), (Method::DELETE, "?forceDelete=true")] {
         let uid = created(&world, &body).await;
@@ -130,7 +131,7 @@ async fn a_shorter_drain_window_is_kept_to() {
 
 #[tokio::test]
 async fn of_two_creations_at_once_one_meets_the_limit() {
-    let world = world(options(&Overrides::default()), None).await;
+    let world = world(options(&Overrides::default())).await;
     let body = config("https://h.org/*", r#""POST""#, 400);
     let attempts = (0..8).map(|_| ask(&world, Method::POST, "/throttlingConfigs", &body));
     let answers = futures_util::future::join_all(attempts).await;
@@ -142,7 +143,7 @@ async fn of_two_creations_at_once_one_meets_the_limit() {
 
 #[tokio::test]
 async fn what_was_answered_is_there_after_a_restart() {
-    let world = world(options(&Overrides::default()), None).await;
+    let world = world(options(&Overrides::default())).await;
     let uid = created(&world, &config("https://h.org/*", r#""POST""#, 400)).await;
     done(&world, Method::POST, &format!("/throttlingConfigs/{uid}/deploy"), "").await;
     let clock = Clock::manual(world.clock.now());

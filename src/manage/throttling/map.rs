@@ -2,13 +2,12 @@
 
 use http::Method;
 
-use crate::clock::Timestamp;
+use crate::manage::adobe::answers::{CanDeploy, CheckError, FORMAT_VERSION, show_state};
+use crate::manage::adobe::methods::read_method;
+use crate::manage::adobe::stamp::{DeployedMetadata, Metadata};
 use crate::manage::throttling::ThrottlingOptions;
-use crate::manage::throttling::record::{Config, Record, Stamp};
-use crate::manage::throttling::wire::{
-    CanDeploy, CheckError, DeployedElement, DeployedMetadata, Element, IdleElement, IdleMetadata,
-    LastDeployed,
-};
+use crate::manage::throttling::record::{Config, Record};
+use crate::manage::throttling::wire::{DeployedElement, Element, IdleElement};
 use crate::policy::{
     Clause, LabelCondition, Lifecycle, Limits, Overlap, Pace, PatternError, Spec, State, UrlPattern,
 };
@@ -113,38 +112,10 @@ fn pace(config: &Config, options: &ThrottlingOptions) -> Option<Pace> {
     allowed.then(|| Pace::per_second(f64::from(starts)).ok()).flatten()
 }
 
-/// Verbs as they are spelled in HTTP, and capping's `OPTION`.
-fn read_method(text: &str) -> Option<Method> {
-    match text {
-        "GET" => Some(Method::GET),
-        "POST" => Some(Method::POST),
-        "PUT" => Some(Method::PUT),
-        "PATCH" => Some(Method::PATCH),
-        "DELETE" => Some(Method::DELETE),
-        "HEAD" => Some(Method::HEAD),
-        "OPTION" | "OPTIONS" => Some(Method::OPTIONS),
-        _ => None,
-    }
-}
-
 /// The validation status of a check.
 pub(super) fn can_deploy(checked: &Result<Spec, Vec<Fault>>) -> CanDeploy {
-    let Err(faults) = checked else {
-        return CanDeploy { validation_status: "ok", reason: None, errors: Vec::new() };
-    };
-    let (noun, verb) = if faults.len() == 1 { ("error", "is") } else { ("errors", "are") };
-    CanDeploy {
-        validation_status: "error",
-        reason: Some(format!("{} {noun} {verb} currently blocking the publication", faults.len())),
-        errors: faults.iter().map(Fault::render).collect(),
-    }
-}
-
-/// Times as they are shown: UTC with six decimals.
-pub(super) fn show_time(at: Timestamp) -> String {
-    let micros = i64::try_from(at.as_nanos() / 1_000).unwrap_or(i64::MAX);
-    let time = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default();
-    time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+    let faults = checked.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+    CanDeploy::of(faults.iter().map(Fault::render).collect(), Vec::new())
 }
 
 /// How a config is shown by the create answer: without `_id` and `hasBeenDeployed`.
@@ -175,17 +146,9 @@ fn idle_element<'a>(uid: &'a str, record: &'a Record, state: State) -> IdleEleme
         sandbox_id,
         sandbox_name,
         uid,
-        metadata: IdleMetadata {
-            created_by: &created.by,
-            created_by_id: &created.by_id,
-            last_modified_by: &modified.by,
-            last_modified_by_id: &modified.by_id,
-            created_at: &created.at,
-            last_modified_at: &modified.at,
-            deployed: deployed.as_ref().map(LastDeployed::of),
-        },
+        metadata: Metadata::of(created, modified, deployed.as_ref()),
         state: show_state(state),
-        authoring_format_version: "1.0",
+        authoring_format_version: FORMAT_VERSION,
         has_been_deployed: Some(false),
     }
 }
@@ -201,33 +164,12 @@ fn deployed_element<'a>(uid: &'a str, record: &'a Record, state: State) -> Deplo
         url_pattern: config.url_pattern.as_deref(),
         methods: config.methods.as_deref(),
         max_throughput: config.max_throughput.as_ref(),
-        authoring_format_version: "1.0",
+        authoring_format_version: FORMAT_VERSION,
         name: config.name.as_deref(),
         description: config.description.as_deref(),
         version: "1.0",
         state: show_state(state),
-        metadata: DeployedMetadata {
-            created_by: &created.by,
-            created_by_id: &created.by_id,
-            created_at: &created.at,
-            last_modified_by: &modified.by,
-            last_modified_by_id: &modified.by_id,
-            last_modified_at: &modified.at,
-            deployed: deployed.as_ref().map(LastDeployed::of),
-        },
+        metadata: DeployedMetadata::of(created, modified, deployed.as_ref()),
         has_been_deployed: true,
     }
-}
-
-const fn show_state(state: State) -> &'static str {
-    match state {
-        State::Created => "created",
-        State::Updated => "updated",
-        State::Deployed => "deployed",
-    }
-}
-
-/// A stamp of the configured identity.
-pub(super) fn stamp(options: &ThrottlingOptions, at: Timestamp) -> Stamp {
-    Stamp { by: options.identity.name.clone(), by_id: options.identity.id.clone(), at: show_time(at) }
 }

@@ -2,8 +2,8 @@
 //!
 //! Choices where the contract is open, beyond those it decides itself:
 //!
-//! - A refused payload (106) comes in the envelope of the operation errors with `code` 106, HTTP 400; one of
-//!   more than [`BODY_BYTES_MAX`] bytes the same with HTTP 413.
+//! - A refused payload (106) comes in the envelope of the operation errors with `code` 106, HTTP 400; one that
+//!   is too long the same with HTTP 413.
 //! - A verb that is no HTTP method of the list is a semantic fault, 106 in `canDeploy.errors`.
 //! - An update of a deployed config with semantic faults is saved; the last valid values go on ruling.
 //! - Configs belong to the organisation: every production sandbox of it sees them; another organisation's
@@ -19,51 +19,46 @@ mod in_force;
 mod map;
 mod options;
 mod record;
-mod request;
 mod routes;
 #[cfg(test)]
 mod scenarios;
+mod service;
 mod wire;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::manage::adobe::Authoring;
+use crate::manage::adobe::refusal::Voice;
 use crate::policy::Policies;
 
 pub use doc::api_doc;
-pub use options::{Identity, Sandbox, SandboxKind, ThrottlingOptions};
-pub use request::BODY_BYTES_MAX;
+pub use options::ThrottlingOptions;
 pub use routes::router;
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
 pub struct ThrottlingApi {
-    policies: Policies,
+    authoring: Authoring,
     options: Arc<ThrottlingOptions>,
-    clock: Clock,
-    /// Makes uids and request ids.
-    random: Arc<Mutex<fastrand::Rng>>,
 }
 
 impl ThrottlingApi {
     /// Brings the parts together.
     #[must_use]
     pub fn new(policies: Policies, options: ThrottlingOptions, clock: Clock, random: fastrand::Rng) -> Self {
-        Self { policies, options: Arc::new(options), clock, random: Arc::new(Mutex::new(random)) }
-    }
-
-    fn new_uid(&self) -> String {
-        let bytes = self.random(|random| random.u128(..)).to_be_bytes();
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
-    }
-
-    /// 32 letters and digits.
-    fn new_request_id(&self) -> String {
-        self.random(|random| std::iter::repeat_with(|| random.alphanumeric()).take(32).collect())
-    }
-
-    fn random<T>(&self, take: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
-        // A generator is whole between any two calls, so a poisoned lock is harmless.
-        take(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
+        let voice = Voice { error_as_object: options.error_as_object, ..VOICE };
+        let authoring = Authoring::new(policies, options.adobe.clone(), voice, clock, random);
+        Self { authoring, options: Arc::new(options) }
     }
 }
+
+/// How refusals are worded.
+const VOICE: Voice = Voice {
+    context: "tidegate.manage.throttling",
+    schema: |_, sandbox| format!("{COLLECTION}${sandbox}"),
+    error_as_object: false,
+};
+
+/// The name of the collection in paths.
+const COLLECTION: &str = "throttlingConfigs";

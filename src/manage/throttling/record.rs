@@ -6,6 +6,8 @@ use utoipa::ToSchema;
 
 use crate::manage::throttling::doc;
 
+use crate::manage::adobe::stamp::Stamp;
+
 /// A config as it was sent, stripped of unknown members (contracts.md 2.1).
 ///
 /// Described as it is sent; it is stored under the names of these fields.
@@ -34,15 +36,6 @@ pub(super) struct Record {
     pub(super) modified: Stamp,
     /// Kept after an undeploy.
     pub(super) deployed: Option<Stamp>,
-}
-
-/// Who did something, and when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stamp {
-    pub(super) by: String,
-    pub(super) by_id: String,
-    /// UTC with six decimals, as it is shown.
-    pub(super) at: String,
 }
 
 impl Record {

@@ -5,6 +5,7 @@
 
 pub(crate) mod file;
 pub(crate) mod inside;
+pub(crate) mod noted;
 pub(crate) mod receiver;
 pub(crate) mod sender;
 pub(crate) mod server;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use file::Configured;
+pub(crate) use noted::NotedApp;
 pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use sender::{Rule, Sender, Stage};
 pub(crate) use server::{Server, ServerOptions};

@@ -1,0 +1,17 @@
+//! The verbs that a config may list (contracts.md 2.1, 3.1).
+
+use http::Method;
+
+/// Verbs as they are spelled in HTTP, and the contract's `OPTION`.
+pub(in crate::manage) fn read_method(text: &str) -> Option<Method> {
+    match text {
+        "GET" => Some(Method::GET),
+        "POST" => Some(Method::POST),
+        "PUT" => Some(Method::PUT),
+        "PATCH" => Some(Method::PATCH),
+        "DELETE" => Some(Method::DELETE),
+        "HEAD" => Some(Method::HEAD),
+        "OPTION" | "OPTIONS" => Some(Method::OPTIONS),
+        _ => None,
+    }
+}

@@ -1,0 +1,90 @@
+//! What Adobe's two APIs share (contracts.md section 1): whose request it is, bodies, times, the envelopes of answers
+//! and of refusals. The APIs themselves are dialects of their own.
+//!
+//! ```text
+//! headers -> Scope -> body -> the dialect's own checks -> Authoring::change -> answer | Refusal
+//! ```
+//!
+//! Must not know: what a config of either API says, how its life goes.
+
+pub(in crate::manage) mod answers;
+pub(in crate::manage) mod body;
+pub(in crate::manage) mod doc;
+pub(in crate::manage) mod methods;
+mod options;
+pub(in crate::manage) mod refusal;
+pub(in crate::manage) mod routing;
+#[cfg(test)]
+pub(in crate::manage) mod scenarios;
+pub(in crate::manage) mod scope;
+pub(in crate::manage) mod stamp;
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::clock::Clock;
+use crate::manage::adobe::refusal::{Facts, Refusal, Voice};
+use crate::manage::adobe::scope::Scope;
+use crate::manage::adobe::stamp::Stamp;
+use crate::policy::{Book, ChangeError, Policies};
+
+pub use options::{AdobeOptions, Identity, Sandbox, SandboxKind};
+
+/// What the routes of one API work on. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::manage) struct Authoring {
+    pub(in crate::manage) policies: Policies,
+    pub(in crate::manage) options: Arc<AdobeOptions>,
+    pub(in crate::manage) clock: Clock,
+    voice: Voice,
+    /// Makes uids and request ids.
+    random: Arc<Mutex<fastrand::Rng>>,
+}
+
+impl Authoring {
+    pub(in crate::manage) fn new(
+        policies: Policies,
+        options: AdobeOptions,
+        voice: Voice,
+        clock: Clock,
+        random: fastrand::Rng,
+    ) -> Self {
+        Self { policies, options: Arc::new(options), clock, voice, random: Arc::new(Mutex::new(random)) }
+    }
+
+    pub(in crate::manage) fn new_uid(&self) -> String {
+        let bytes = self.random(|random| random.u128(..)).to_be_bytes();
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+
+    /// 32 letters and digits.
+    fn new_request_id(&self) -> String {
+        self.random(|random| std::iter::repeat_with(|| random.alphanumeric()).take(32).collect())
+    }
+
+    /// The configured identity, now.
+    pub(in crate::manage) fn stamp(&self) -> Stamp {
+        Stamp::of(&self.options.identity, self.clock.wall())
+    }
+
+    /// Changes the book; what the store cannot do becomes the operation's own `unexpected` error.
+    pub(in crate::manage) async fn change<T, F: Copy + Debug + Into<Facts>>(
+        &self,
+        scope: &Scope,
+        unexpected: F,
+        edit: impl FnMut(&mut Book) -> Result<T, F>,
+    ) -> Result<T, Refusal> {
+        self.policies.change(edit).await.map_err(|error| match error {
+            ChangeError::Refused(failure) => scope.refuse(failure),
+            ChangeError::Failed(error) => {
+                tracing::error!(operation = ?unexpected, %error, "a config was not changed");
+                scope.refuse(unexpected)
+            }
+        })
+    }
+
+    fn random<T>(&self, take: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        // A generator is whole between any two calls, so a poisoned lock is harmless.
+        take(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,72 @@
+//! On whose behalf a request is made: the headers of the dialect and the sandboxes that exist (contracts.md 1.1).
+
+use http::{HeaderMap, header};
+
+use crate::event::Labels;
+use crate::manage::adobe::refusal::{Facts, GatewayError, Refusal, UNKNOWN_SANDBOX};
+use crate::manage::adobe::{Authoring, Sandbox};
+
+/// On whose behalf a request is made.
+pub(in crate::manage) struct Scope {
+    pub(in crate::manage) org: String,
+    pub(in crate::manage) sandbox: Sandbox,
+}
+
+impl Scope {
+    pub(in crate::manage) fn refuse(&self, failure: impl Into<Facts>) -> Refusal {
+        Refusal::Service { facts: failure.into(), org: self.org.clone(), sandbox: self.sandbox.name.clone() }
+    }
+}
+
+impl Authoring {
+    /// Headers, then the sandbox. Absent headers take the defaults unless they are required; `with_body` requires
+    /// the content type too.
+    pub(in crate::manage) fn scope(&self, headers: &HeaderMap, with_body: bool) -> Result<Scope, Refusal> {
+        let options = &*self.options;
+        if options.require_headers {
+            require(headers, "authorization", GatewayError::NoToken)?;
+            require(headers, "x-api-key", GatewayError::NoApiKey)?;
+            require(headers, "x-gw-ims-org-id", GatewayError::MissingHeader)?;
+            require(headers, "x-sandbox-name", GatewayError::MissingHeader)?;
+        }
+        if with_body {
+            self.content_type(headers)?;
+        }
+        let org = attribute(headers, "x-gw-ims-org-id", &options.default_org)?;
+        let name = attribute(headers, "x-sandbox-name", &options.default_sandbox)?;
+        match options.sandboxes.iter().find(|sandbox| sandbox.name == name) {
+            Some(sandbox) => Ok(Scope { org, sandbox: sandbox.clone() }),
+            None => Err(Refusal::Service { facts: UNKNOWN_SANDBOX, org, sandbox: name }),
+        }
+    }
+
+    /// A body must say that it is JSON, when headers are required at all.
+    pub(in crate::manage) fn content_type(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        if self.options.require_headers && !is_json(headers) {
+            return Err(Refusal::Gateway(GatewayError::ContentType));
+        }
+        Ok(())
+    }
+}
+
+/// A header without a value counts as missing.
+fn require(headers: &HeaderMap, name: &str, missing: GatewayError) -> Result<(), Refusal> {
+    let given = headers.get(name).is_some_and(|value| !value.as_bytes().trim_ascii().is_empty());
+    if given { Ok(()) } else { Err(Refusal::Gateway(missing)) }
+}
+
+/// A header that becomes an attribute. One that no label could equal counts as missing; it never falls back
+/// to the default, which would be somebody else's.
+fn attribute(headers: &HeaderMap, name: &str, default: &str) -> Result<String, Refusal> {
+    let Some(value) = headers.get(name) else { return Ok(default.to_owned()) };
+    let readable = value.to_str().ok().filter(|text| {
+        !text.is_empty() && text.len() <= Labels::MAX_VALUE_BYTES && !text.chars().any(char::is_control)
+    });
+    readable.map(str::to_owned).ok_or(Refusal::Gateway(GatewayError::MissingHeader))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = value.split_once(';').map_or(value, |(media_type, _)| media_type);
+    media_type.trim().eq_ignore_ascii_case("application/json")
+}

@@ -1,0 +1,104 @@
+//! The dialect in the API description: its examples, what each operation refuses.
+//!
+//! Must not know: how configs are kept.
+
+use serde_json::{Value, json};
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+
+use crate::manage::adobe::doc::{self as shared, UID, WITH_TYPE, WITHOUT_TYPE, refused, under_both_bases};
+use crate::manage::adobe::refusal::{ContentTypeBody, Envelope, GatewayBody};
+use crate::manage::capping::errors::Failure;
+use crate::manage::capping::routes;
+use crate::manage::capping::{COLLECTION, VOICE};
+
+/// The routes of the dialect, under both base paths.
+#[must_use]
+pub fn api_doc() -> OpenApi {
+    under_both_bases(Dialect::openapi(), COLLECTION, "mayDeployEndpointConfig")
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    paths(
+        routes::list,
+        routes::create,
+        routes::read,
+        routes::update,
+        routes::delete,
+        routes::may_deploy,
+        routes::deploy,
+        routes::undeploy
+    ),
+    components(schemas(Envelope, GatewayBody, ContentTypeBody)),
+    tags((
+        name = "capping",
+        description = "The Capping API of Adobe Journey Orchestration. Answers are `application/json;charset=utf-8`. With \
+            `manage.require_headers`, requests must carry `Authorization` too."
+    ))
+)]
+struct Dialect;
+
+pub(super) const ABOUT_CONFIG: &str = "A cap on calls. To be deployed it needs `url`, `methods` and at least one service, \
+    each with a `rating`. Unknown members are left out.";
+
+refused! { VOICE;
+    /// By list.
+    ListRefused: WITH_TYPE, InvalidPayload NotJson TooLarge Get;
+    /// By create.
+    CreateRefused: WITH_TYPE, InvalidPayload NotJson TooLarge Create;
+    /// By get.
+    ReadRefused: WITHOUT_TYPE, NotFound Get;
+    /// By update.
+    UpdateRefused: WITH_TYPE, InvalidPayload NotJson TooLarge NotFound Update;
+    /// By delete.
+    DeleteRefused: WITHOUT_TYPE, NotFound DeleteForbidden Delete;
+    /// By canDeploy.
+    CheckRefused: WITHOUT_TYPE, NotFound Get;
+    /// By deploy.
+    DeployRefused: WITHOUT_TYPE, NotFound Deploy;
+    /// By undeploy.
+    UndeployRefused: WITHOUT_TYPE, NotFound Undeploy;
+}
+
+pub(super) fn config() -> Value {
+    json!({
+        "url": "http://127.0.0.1:9000/*",
+        "methods": ["POST", "GET"],
+        "services": {
+            "action": {"maxHttpConnections": 50, "rating": {"maxCallsCount": 500, "periodInMs": 1000}},
+        },
+    })
+}
+
+fn element() -> Value {
+    let mut element = shared::element(config());
+    element["tenantId"] = json!("prod");
+    element["hasBeenDeployed"] = json!(false);
+    element
+}
+
+/// As every answer but that of create shows it.
+fn shown() -> Value {
+    let mut element = element();
+    element["_id"] = json!(UID);
+    element
+}
+
+pub(super) fn created() -> Value {
+    shared::changed(COLLECTION, "createdElement", element(), "created")
+}
+
+pub(super) fn updated() -> Value {
+    let mut element = shown();
+    element["state"] = json!("updated");
+    shared::changed(COLLECTION, "updatedElement", element, "updated")
+}
+
+pub(super) fn one() -> Value {
+    json!({"result": shown()})
+}
+
+pub(super) fn list() -> Value {
+    json!({"results": [shown()]})
+}

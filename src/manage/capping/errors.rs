@@ -1,0 +1,67 @@
+//! Codes and messages of refused operations (contracts.md 1.5, 3.3).
+
+use http::StatusCode;
+
+use crate::manage::adobe::body::BodyError;
+use crate::manage::adobe::refusal::{Facts, internal};
+
+/// Every failure of an operation that the service itself reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The body is JSON, but no config; also a config whose faults are refused.
+    InvalidPayload,
+    /// The body is not JSON.
+    NotJson,
+    /// The body is longer than what is read.
+    TooLarge,
+    /// No such config in this sandbox of the organisation.
+    NotFound,
+    /// Delete without force of a deployed one.
+    DeleteForbidden,
+    /// Delete failed in an unexpected way.
+    Delete,
+    /// Deploy failed, also because the config has faults.
+    Deploy,
+    /// Undeploy failed in an unexpected way.
+    Undeploy,
+    /// Get failed in an unexpected way.
+    Get,
+    /// Create failed in an unexpected way.
+    Create,
+    /// Update failed in an unexpected way.
+    Update,
+}
+
+impl From<Failure> for Facts {
+    fn from(failure: Failure) -> Self {
+        const BROKEN: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+        const INVALID: &str = "capping config: can't create endpoint config: invalid payload";
+        let (status, code, message) = match failure {
+            Failure::InvalidPayload => (BROKEN, 111, INVALID),
+            Failure::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, 111, INVALID),
+            Failure::NotJson => {
+                (BROKEN, 112, "capping config: can't create endpoint config: expecting a JSON payload")
+            }
+            Failure::NotFound => (StatusCode::NOT_FOUND, 1450, "endpoint config not found"),
+            Failure::DeleteForbidden => {
+                (BROKEN, 1451, "Can't delete a deployed endpoint config. Undeploy it before deleting it")
+            }
+            Failure::Delete => (BROKEN, 1452, "Can't delete endpoint config: unexpected error occurs"),
+            Failure::Deploy => (BROKEN, 1453, "Can't deploy endpoint config: unexpected error occurs"),
+            Failure::Undeploy => (BROKEN, 1454, "Can't undeploy endpoint config: unexpected error occurs"),
+            Failure::Get => (BROKEN, 1455, "Can't get endpoint config: unexpected error occurs"),
+            Failure::Create | Failure::Update => return internal(),
+        };
+        Self { status, code, message }
+    }
+}
+
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::TooLarge,
+            BodyError::NotJson => Self::NotJson,
+            BodyError::Invalid => Self::InvalidPayload,
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What an operator may set about this dialect.
+
+use crate::manage::adobe::AdobeOptions;
+
+/// Options of the Capping API. The default is what the contract documents.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CappingOptions {
+    /// What both of Adobe's APIs share.
+    pub adobe: AdobeOptions,
+    /// A service without `strategy` is a fault, as in the first draft (contracts.md, "Decided" 10).
+    pub require_strategy: bool,
+}

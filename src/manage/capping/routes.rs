@@ -1,0 +1,158 @@
+//! The routes, under both base paths (contracts.md 1.1, 1.2).
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{RawQuery, State as Shared};
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::HeaderMap;
+
+use crate::manage::adobe::answers::{Checked, Created, List, One, Updated};
+use crate::manage::adobe::doc::{Empty, Headers, Page, checked};
+use crate::manage::adobe::routing::{Uid, no_head, under_both_bases};
+use crate::manage::capping::CappingApi;
+use crate::manage::capping::doc;
+use crate::manage::capping::record::Config;
+use crate::manage::capping::wire::Element;
+
+/// All routes of the dialect under `/authoring` and `/journey/orchestration`.
+pub fn router(api: CappingApi) -> Router {
+    let routes = Router::new()
+        .route("/list/endpointConfigs", post(list))
+        .route("/endpointConfigs", post(create))
+        .route(
+            "/endpointConfigs/{uid}",
+            get(read).head(async || no_head("GET,PUT,DELETE")).put(update).delete(delete),
+        )
+        .route(
+            "/endpointConfigs/{uid}/canDeploy",
+            get(may_deploy).head(async || no_head("GET,POST")).post(may_deploy),
+        )
+        .route("/endpointConfigs/{uid}/deploy", post(deploy))
+        .route("/endpointConfigs/{uid}/undeploy", post(undeploy))
+        .with_state(api);
+    under_both_bases(&routes)
+}
+
+/// List the configs of the organisation and sandbox
+#[utoipa::path(
+    post, path = "/list/endpointConfigs", tag = "capping", operation_id = "listEndpointConfigs",
+    params(Headers),
+    request_body(content = Option<Page>, example = json!({})),
+    responses(
+        (status = 200, description = "The configs, oldest first.", body = List<Element<'_>>, example = json!(doc::list())),
+        doc::ListRefused,
+    ),
+)]
+pub(super) async fn list(Shared(api): Shared<CappingApi>, headers: HeaderMap, body: Body) -> Response {
+    api.authoring.answer(api.list(&headers, body).await)
+}
+
+/// Create a config
+///
+/// It rules nothing until it is deployed. One with faults is saved; `canDeploy` tells them.
+#[utoipa::path(
+    post, path = "/endpointConfigs", tag = "capping", operation_id = "createEndpointConfig",
+    params(Headers),
+    request_body(content = Config, example = json!(doc::config())),
+    responses(
+        (status = 200, description = "It is saved.", body = Created<'_, Element<'_>>, example = json!(doc::created())),
+        doc::CreateRefused,
+    ),
+)]
+pub(super) async fn create(Shared(api): Shared<CappingApi>, headers: HeaderMap, body: Body) -> Response {
+    api.authoring.answer(api.create(&headers, body).await)
+}
+
+/// Show a config
+#[utoipa::path(
+    get, path = "/endpointConfigs/{uid}", tag = "capping", operation_id = "getEndpointConfig",
+    params(("uid" = String, Path, description = "The uid of the config."), Headers),
+    responses(
+        (status = 200, description = "The config.", body = One<Element<'_>>, example = json!(doc::one())),
+        doc::ReadRefused,
+    ),
+)]
+pub(super) async fn read(Shared(api): Shared<CappingApi>, uid: Uid, headers: HeaderMap) -> Response {
+    api.authoring.answer(api.read(&uid, &headers))
+}
+
+/// Replace a config
+///
+/// Of a deployed one, what was deployed goes on ruling until the next deploy.
+#[utoipa::path(
+    put, path = "/endpointConfigs/{uid}", tag = "capping", operation_id = "updateEndpointConfig",
+    params(("uid" = String, Path, description = "The uid of the config."), Headers),
+    request_body(content = Config, example = json!(doc::config())),
+    responses(
+        (status = 200, description = "It is saved.", body = Updated<'_, Element<'_>>, example = json!(doc::updated())),
+        doc::UpdateRefused,
+    ),
+)]
+pub(super) async fn update(
+    Shared(api): Shared<CappingApi>,
+    uid: Uid,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    api.authoring.answer(api.update(&uid, &headers, body).await)
+}
+
+/// Delete a config
+#[utoipa::path(
+    delete, path = "/endpointConfigs/{uid}", tag = "capping", operation_id = "deleteEndpointConfig",
+    params(
+        ("uid" = String, Path, description = "The uid of the config."),
+        ("forceDelete" = Option<bool>, Query, description = "Undeploys it first; a deployed one is not deleted otherwise."),
+        Headers,
+    ),
+    responses(
+        (status = 200, description = "It is gone; an empty object.", body = Empty, example = json!({})),
+        doc::DeleteRefused,
+    ),
+)]
+pub(super) async fn delete(
+    Shared(api): Shared<CappingApi>,
+    uid: Uid,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    api.authoring.answer(api.delete(&uid, query.as_deref(), &headers).await)
+}
+
+/// Whether a config can be deployed
+#[utoipa::path(
+    post, path = "/endpointConfigs/{uid}/canDeploy", tag = "capping", operation_id = "canDeployEndpointConfig",
+    params(("uid" = String, Path, description = "The uid of the config."), Headers),
+    responses(
+        (status = 200, description = "Its faults, if it has any.", body = Checked, example = json!(checked())),
+        doc::CheckRefused,
+    ),
+)]
+pub(super) async fn may_deploy(Shared(api): Shared<CappingApi>, uid: Uid, headers: HeaderMap) -> Response {
+    api.authoring.answer(api.may_deploy(&uid, &headers))
+}
+
+/// Deploy a config
+///
+/// As it is written now. One that is deployed already, and was not changed since, stays as it is.
+#[utoipa::path(
+    post, path = "/endpointConfigs/{uid}/deploy", tag = "capping", operation_id = "deployEndpointConfig",
+    params(("uid" = String, Path, description = "The uid of the config."), Headers),
+    responses((status = 204, description = "It rules."), doc::DeployRefused),
+)]
+pub(super) async fn deploy(Shared(api): Shared<CappingApi>, uid: Uid, headers: HeaderMap) -> Response {
+    api.authoring.answer(api.deploy(&uid, &headers).await)
+}
+
+/// Undeploy a config
+///
+/// What waits under it goes on for at most 24 hours.
+#[utoipa::path(
+    post, path = "/endpointConfigs/{uid}/undeploy", tag = "capping", operation_id = "undeployEndpointConfig",
+    params(("uid" = String, Path, description = "The uid of the config."), Headers),
+    responses((status = 204, description = "It rules no new calls."), doc::UndeployRefused),
+)]
+pub(super) async fn undeploy(Shared(api): Shared<CappingApi>, uid: Uid, headers: HeaderMap) -> Response {
+    api.authoring.answer(api.undeploy(&uid, &headers).await)
+}
