@@ -6,7 +6,9 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
+mod call;
 mod doc;
 pub mod mashery;
+pub mod mediarithmics;
 pub mod refusals;
 pub mod throttling;
