@@ -11,4 +11,5 @@ mod doc;
 pub mod mashery;
 pub mod mediarithmics;
 pub mod refusals;
+pub mod responsys;
 pub mod throttling;
