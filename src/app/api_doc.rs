@@ -60,8 +60,15 @@ pub fn api_doc() -> Value {
 }
 
 /// One document for each door.
-fn doors() -> [OpenApi; 4] {
-    [ingest::api_doc(), ops::api_doc(), manage::throttling::api_doc(), manage::mashery::api_doc()]
+fn doors() -> [OpenApi; 6] {
+    [
+        ingest::api_doc(),
+        ops::api_doc(),
+        manage::throttling::api_doc(),
+        manage::mashery::api_doc(),
+        manage::mediarithmics::api_doc(),
+        manage::responsys::api_doc(),
+    ]
 }
 
 /// Responses that are the same everywhere, by status, and their names.

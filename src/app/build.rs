@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
 use crate::app::usage::usage_headers;
-use crate::app::{App, AppError, Doors, api_doc, reload};
+use crate::app::{App, AppError, Doors, api_doc, dialects, reload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
@@ -21,7 +21,6 @@ use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy
 use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts, Refusals, UsageHeaders};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
 use crate::manage::mashery::{self, MasheryApi, MasheryOptions};
-use crate::manage::refusals;
 use crate::manage::throttling::{self, Sandbox, SandboxKind, ThrottlingApi, ThrottlingOptions};
 use crate::ops::{self, Desk, Ops};
 use crate::policy::{Policies, Runtime};
@@ -76,7 +75,8 @@ impl App {
         let mut dice = fastrand::Rng::new();
         let policies = Policies::open(documents, clock.clone()).await?;
         let ruled_before = policies.runtime();
-        reload::start(&policies, &config.policies, &clock, config.queue.drain).await?;
+        let listed = reload::Listed::of(config)?;
+        reload::start(&policies, &listed, &clock, config.queue.drain).await?;
         let (queue, signals) = Queue::open(store.clone(), clock.clone()).await?;
         // What the file has changed since the last process counts as an edit.
         let gate = open_gate(&*usages, &ruled_before, &clock).await?;
@@ -94,6 +94,7 @@ impl App {
         let closing = CancellationToken::new();
         let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
         let intake = intake(config, &queue, &policies, &clock, &closing, &dispatch, &outlooks);
+        let dialects = dialects::routes(config, &policies, &clock, &mut dice);
         let throttling =
             ThrottlingApi::new(policies.clone(), throttling_options(config), clock.clone(), dice.fork());
         let mashery = MasheryApi::new(policies.clone(), mashery_options(config), clock.clone(), dice);
@@ -111,6 +112,7 @@ impl App {
             routes: ingest::routes(intake.clone())
                 .merge(throttling::router(throttling))
                 .merge(mashery::router(mashery))
+                .merge(dialects)
                 .merge(ops::routes(ops))
                 .merge(ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks)))
                 .merge(api_doc::routes()),
@@ -210,7 +212,7 @@ fn intake(
         },
         admission: Arc::new(dispatch.clone()),
         refusals: Refusals {
-            tell: Arc::new(refusals::tell),
+            tell: dialects::tell(config, fastrand::Rng::new()),
             as_told: config.manage.refusals == crate::config::Refusals::Dialect,
             usage: config.mashery.usage_headers.then(|| Arc::new(usage_headers) as UsageHeaders),
         },
