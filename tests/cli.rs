@@ -36,6 +36,21 @@ fn a_bad_configuration_is_told_whole_with_code_64() {
 }
 
 #[test]
+fn accounts_that_name_no_function_are_told_with_code_64() {
+    let directory = TempDir::new().expect("a directory");
+    let accounts = "[responsys]\naccounts = [{ name = \"acme\", limits = { log_in = 1, login = 0 } }]\n";
+    fs::write(directory.path().join("tidegate.toml"), accounts).expect("file");
+    for command in ["check-config", "serve"] {
+        let output = tidegate(&directory, &[command, "--listen", "127.0.0.1:0"], &[]);
+        assert_eq!(output.status.code(), Some(64), "{command}");
+        let said = text(&output.stderr);
+        for told in ["account \"acme\": /limits/log_in is no function", "/limits/login is out of range"] {
+            assert!(said.contains(told), "{command}: {said}");
+        }
+    }
+}
+
+#[test]
 fn a_good_configuration_is_taken_from_every_layer() {
     let directory = TempDir::new().expect("a directory");
     fs::write(directory.path().join("tidegate.toml"), "[queue]\nttl_seconds = 60\n").expect("file");

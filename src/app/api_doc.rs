@@ -60,13 +60,15 @@ pub fn api_doc() -> Value {
 }
 
 /// One document for each door.
-fn doors() -> [OpenApi; 5] {
+fn doors() -> [OpenApi; 7] {
     [
         ingest::api_doc(),
         ops::api_doc(),
         manage::throttling::api_doc(),
         manage::capping::api_doc(),
         manage::mashery::api_doc(),
+        manage::mediarithmics::api_doc(),
+        manage::responsys::api_doc(),
     ]
 }
 

@@ -7,27 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
 use crate::app::usage::usage_headers;
-use crate::app::{App, AppError, Doors, api_doc, reload};
+use crate::app::{App, AppError, Doors, api_doc, dialects, reload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
 use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts, Refusals, UsageHeaders};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
-use crate::manage::adobe::{AdobeOptions, Sandbox, SandboxKind};
-use crate::manage::capping::{self, CappingApi, CappingOptions};
-use crate::manage::mashery::{self, MasheryApi, MasheryOptions};
-use crate::manage::throttling::{self, ThrottlingApi, ThrottlingOptions};
 use crate::ops::{self, Desk, Ops};
 use crate::policy::{Policies, Runtime};
-use crate::problem::Tell;
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::{DocumentStore, EntryStore, Usage, UsageFound, UsageStore};
@@ -79,7 +73,8 @@ impl App {
         let mut dice = fastrand::Rng::new();
         let policies = Policies::open(documents, clock.clone()).await?;
         let ruled_before = policies.runtime();
-        reload::start(&policies, &config.policies, &clock, config.queue.drain).await?;
+        let listed = reload::Listed::of(config)?;
+        reload::start(&policies, &listed, &clock, config.queue.drain).await?;
         let (queue, signals) = Queue::open(store.clone(), clock.clone()).await?;
         // What the file has changed since the last process counts as an edit.
         let gate = open_gate(&*usages, &ruled_before, &clock).await?;
@@ -97,9 +92,7 @@ impl App {
         let closing = CancellationToken::new();
         let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
         let intake = intake(config, &queue, &policies, &clock, &closing, &dispatch, &outlooks);
-        let mashery = MasheryApi::new(policies.clone(), mashery_options(config), clock.clone(), dice.fork());
-        let capping = CappingApi::new(policies.clone(), capping_options(config), clock.clone(), dice.fork());
-        let api = ThrottlingApi::new(policies.clone(), throttling_options(config), clock.clone(), dice);
+        let dialects = dialects::routes(config, &policies, &clock, &mut dice);
         let ops = Ops {
             queue: queue.clone(),
             policies: policies.clone(),
@@ -112,9 +105,7 @@ impl App {
         let doors = Doors {
             listener: Listener::bind(config.listen.address).await?,
             routes: ingest::routes(intake.clone())
-                .merge(mashery::router(mashery))
-                .merge(throttling::router(api))
-                .merge(capping::router(capping))
+                .merge(dialects)
                 .merge(ops::routes(ops))
                 .merge(ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks)))
                 .merge(api_doc::routes()),
@@ -214,7 +205,7 @@ fn intake(
         },
         admission: Arc::new(dispatch.clone()),
         refusals: Refusals {
-            tell: tell(config),
+            tell: dialects::tell(config, fastrand::Rng::new()),
             as_told: config.manage.refusals == crate::config::Refusals::Dialect,
             usage: config.mashery.usage_headers.then(|| Arc::new(usage_headers) as UsageHeaders),
         },
@@ -223,16 +214,6 @@ fn intake(
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::MIN.saturating_add(MAX_BYTES_UNDER_WAY),
         admission_wait: ADMISSION_WAIT,
-    })
-}
-
-/// Speaks for the dialects whose limits turn calls away.
-fn tell(config: &Config) -> Tell {
-    let capped = StatusCode::from_u16(config.capping.status).unwrap_or(StatusCode::TOO_MANY_REQUESTS);
-    Arc::new(move |refused| match refused.origin {
-        capping::ORIGIN => capping::tell(refused, capped),
-        mashery::ORIGIN => mashery::tell(refused),
-        _ => None,
     })
 }
 
@@ -285,41 +266,4 @@ fn delivery_options(config: &Config) -> DeliveryOptions {
         total_timeout: config.delivery.total_timeout,
         ..DeliveryOptions::default()
     }
-}
-
-fn throttling_options(config: &Config) -> ThrottlingOptions {
-    ThrottlingOptions {
-        adobe: adobe_options(config),
-        throughput_min: config.throttling.min.get(),
-        throughput_max: config.throttling.max.get(),
-        max_configs_per_org: config.throttling.max_configs_per_org.get(),
-        error_as_object: config.manage.error_as_object,
-    }
-}
-
-fn capping_options(config: &Config) -> CappingOptions {
-    CappingOptions { adobe: adobe_options(config), require_strategy: config.capping.require_strategy }
-}
-
-fn adobe_options(config: &Config) -> AdobeOptions {
-    let label = |name: &str| config.labels.get(name).cloned();
-    let defaults = AdobeOptions::default();
-    AdobeOptions {
-        default_org: label("org").unwrap_or(defaults.default_org),
-        default_sandbox: label("sandbox").unwrap_or(defaults.default_sandbox),
-        sandboxes: config.manage.sandboxes.iter().map(sandbox).collect(),
-        reject_invalid: config.manage.reject_invalid,
-        require_headers: config.manage.require_headers,
-        drain_window: config.queue.drain,
-        identity: defaults.identity,
-    }
-}
-
-fn mashery_options(config: &Config) -> MasheryOptions {
-    MasheryOptions { require_headers: config.manage.require_headers, drain_window: config.queue.drain }
-}
-
-fn sandbox(sandbox: &crate::config::Sandbox) -> Sandbox {
-    let kind = if sandbox.production { SandboxKind::Production } else { SandboxKind::Development };
-    Sandbox { name: sandbox.name.clone(), id: sandbox.id.clone(), kind }
 }

@@ -6,6 +6,7 @@
 mod admission;
 mod api_doc;
 mod build;
+mod dialects;
 mod error;
 mod housekeeping;
 pub mod listen;
@@ -24,6 +25,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::dispatch::{DispatchHandle, Service};
 use crate::ingest::Intake;
 use crate::limit::Outlooks;
@@ -71,6 +73,14 @@ impl App {
     pub fn addr(&self) -> SocketAddr {
         self.doors.listener.address()
     }
+}
+
+/// Whether what is configured can be had, as far as that can be told without the store.
+///
+/// # Errors
+/// [`AppErrorKind::Config`] with all that is wrong.
+pub fn check(config: &Config) -> Result<(), AppError> {
+    dialects::accounts(config).map(|_| ())
 }
 
 /// What has become of the events since the start.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use crate::app::{AppError, AppErrorKind, Running};
+use crate::app::{AppError, AppErrorKind, Running, dialects};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{ConfigError, FilePolicy, Loaded};
+use crate::config::{Config, ConfigError, FilePolicy, Loaded};
 use crate::event::PolicyId;
-use crate::policy::{BookError, ChangeError, Origin, Policies, SyncError, SyncReport};
+use crate::manage::responsys::{Account, FileAccountsError, put_file_accounts};
+use crate::policy::{Book, BookError, ChangeError, Origin, Policies, SyncError, SyncReport};
 use crate::telemetry::ConfigReloaded;
 
 impl Running {
@@ -32,14 +33,19 @@ impl Running {
 
     async fn apply(&self, start: &Loaded, loaded: &Loaded) -> bool {
         let drain = start.config.queue.drain;
-        match sync(&self.policies, &loaded.config.policies, self.clock.now(), drain).await {
-            Ok(report) => tell("the configuration was read again", &report),
+        let applied = match Listed::of(&loaded.config) {
+            Ok(listed) => sync(&self.policies, &listed, self.clock.now(), drain).await,
+            Err(error) => Err(error),
+        };
+        match applied {
+            Ok(report) => report.tell("the configuration was read again"),
             Err(AppError { detail, .. }) => {
                 error!(problem = detail, "the configuration is not taken");
                 return false;
             }
         }
-        let differing = start.differing(loaded);
+        let mut differing = start.differing(loaded);
+        differing.retain(|setting| *setting != ACCOUNTS);
         if !differing.is_empty() {
             warn!(settings = differing.join(", "), "settings that differ come into force with a restart");
         }
@@ -47,40 +53,81 @@ impl Running {
     }
 }
 
-/// Puts the policies of the configuration file in force at the start.
+/// The setting that comes into force without a restart.
+const ACCOUNTS: &str = "responsys.accounts";
+
+/// What the configuration file lists that can come into force at any time.
+pub(super) struct Listed<'c> {
+    policies: &'c [FilePolicy],
+    accounts: Vec<Account>,
+}
+
+/// What became different.
+struct Reports {
+    policies: SyncReport,
+    accounts: SyncReport,
+}
+
+impl<'c> Listed<'c> {
+    /// # Errors
+    /// [`AppErrorKind::Config`] with all that is wrong with the accounts.
+    pub(super) fn of(config: &'c Config) -> Result<Self, AppError> {
+        Ok(Self { policies: &config.policies, accounts: dialects::accounts(config)? })
+    }
+}
+
+/// Puts what the configuration file lists in force at the start.
 ///
 /// # Errors
-/// [`AppErrorKind::Config`] names the policy that cannot be had; other kinds when the store refuses.
+/// [`AppErrorKind::Config`] names the policy or account that cannot be had; other kinds when the store refuses.
 pub(super) async fn start(
     policies: &Policies,
-    listed: &[FilePolicy],
+    listed: &Listed<'_>,
     clock: &Clock,
     drain: Duration,
 ) -> Result<(), AppError> {
-    let report = sync(policies, listed, clock.now(), drain).await?;
-    if !report.is_empty() {
-        tell("the limits of the configuration file have changed", &report);
+    let reports = sync(policies, listed, clock.now(), drain).await?;
+    if !reports.policies.is_empty() || !reports.accounts.is_empty() {
+        reports.tell("the limits of the configuration file have changed");
     }
     ConfigReloaded { is_applied: true, at: clock.wall() }.emit();
     Ok(())
 }
 
+/// All of it or nothing.
 async fn sync(
     policies: &Policies,
-    listed: &[FilePolicy],
+    listed: &Listed<'_>,
     now: Timestamp,
     drain: Duration,
-) -> Result<SyncReport, AppError> {
-    let list: Vec<_> = listed.iter().map(|policy| (policy.name.clone(), policy.spec.clone())).collect();
-    policies.change(|book| book.sync(&Origin::file(), &list, now, drain)).await.map_err(refused)
+) -> Result<Reports, AppError> {
+    let list: Vec<_> =
+        listed.policies.iter().map(|policy| (policy.name.clone(), policy.spec.clone())).collect();
+    let edit = |book: &mut Book| {
+        let policies = book.sync(&Origin::file(), &list, now, drain)?;
+        let accounts = put_file_accounts(book, &listed.accounts, now, drain)?;
+        Ok::<_, Unlistable>(Reports { policies, accounts })
+    };
+    policies.change(edit).await.map_err(refused)
 }
 
-fn refused(error: ChangeError<SyncError>) -> AppError {
+/// What of the list cannot be had.
+#[derive(Debug, thiserror::Error)]
+enum Unlistable {
+    #[error(transparent)]
+    Policy(#[from] SyncError),
+    #[error("{ACCOUNTS}: {0}")]
+    Account(#[from] FileAccountsError),
+}
+
+fn refused(error: ChangeError<Unlistable>) -> AppError {
     match error {
         ChangeError::Refused(error) => {
-            let way_out = match error.error {
-                BookError::Exists => ", made elsewhere; give the one in the configuration file another name",
-                BookError::NotFound | BookError::State(_) => "",
+            let way_out = match &error {
+                Unlistable::Policy(SyncError { error: BookError::Exists, .. }) => {
+                    ", made elsewhere; give the one in the configuration file another name"
+                }
+                Unlistable::Policy(_) | Unlistable::Account(_) => "",
             };
             AppError { kind: AppErrorKind::Config, detail: format!("{error}{way_out}") }
         }
@@ -88,11 +135,16 @@ fn refused(error: ChangeError<SyncError>) -> AppError {
     }
 }
 
-fn tell(what: &str, report: &SyncReport) {
-    let names = |ids: &[PolicyId]| ids.iter().map(PolicyId::as_str).collect::<Vec<_>>().join(", ");
-    let SyncReport { added, changed, removed } = report;
-    let (added, changed, removed) = (names(added), names(changed), names(removed));
-    info!(added, changed, removed, "{what}");
+impl Reports {
+    fn tell(&self, what: &str) {
+        let names = |ids: &[PolicyId]| ids.iter().map(PolicyId::as_str).collect::<Vec<_>>().join(", ");
+        let SyncReport { added, changed, removed } = &self.policies;
+        let (added, changed, removed) = (names(added), names(changed), names(removed));
+        let SyncReport { added: new, changed: other, removed: gone } = &self.accounts;
+        // Every account is in the limits of all functions: how many there are is all there is to say.
+        let limits_of_accounts = new.len() + other.len() + gone.len();
+        info!(added, changed, removed, limits_of_accounts, "{what}");
+    }
 }
 
 #[cfg(test)]
@@ -102,6 +154,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::manage::responsys::RawAccount;
     use crate::policy::testing::{Fault, TestDocuments, id, spec};
 
     const START: Timestamp = Timestamp::from_millis(1_000);
@@ -109,6 +162,11 @@ mod tests {
 
     fn listed(names: &[&str]) -> Vec<FilePolicy> {
         names.iter().map(|name| FilePolicy { name: id(name), spec: spec("https://h.org/*", 1.0) }).collect()
+    }
+
+    async fn start_with(policies: &Policies, names: &[&str], clock: &Clock) -> Result<(), AppError> {
+        let listed = listed(names);
+        start(policies, &Listed { policies: &listed, accounts: Vec::new() }, clock, DRAIN).await
     }
 
     async fn opened(documents: &Arc<TestDocuments>, clock: &Clock) -> Policies {
@@ -124,19 +182,45 @@ mod tests {
         let (documents, clock) = (Arc::new(TestDocuments::default()), Clock::manual(START));
         let policies = opened(&documents, &clock).await;
         documents.fail([Fault::Refuse]);
-        let error = start(&policies, &listed(&["a"]), &clock, DRAIN).await.expect_err("refused");
+        let error = start_with(&policies, &["a"], &clock).await.expect_err("refused");
         assert_ne!(error.kind, AppErrorKind::Config);
-        start(&policies, &listed(&["a", "b"]), &clock, DRAIN).await.expect("in force");
+        start_with(&policies, &["a", "b"], &clock).await.expect("in force");
         assert_eq!(in_force(&opened(&documents, &clock).await), [id("a"), id("b")], "after a restart too");
+    }
+
+    #[tokio::test]
+    async fn accounts_come_into_force_with_the_policies_or_not_at_all() {
+        let (documents, clock) = (Arc::new(TestDocuments::default()), Clock::manual(START));
+        let policies = opened(&documents, &clock).await;
+        let account = |name: &str| {
+            let list = [(name.to_owned(), RawAccount::default())];
+            Account::check_all(list).expect("valid")
+        };
+        let names = listed(&["a"]);
+        let both = Listed { policies: &names, accounts: account("acme") };
+        start(&policies, &both, &clock, DRAIN).await.expect("in force");
+        assert_eq!(in_force(&policies).len(), 1 + 90, "one for every function");
+        let gone = Listed { policies: &names, accounts: Vec::new() };
+        let reports = sync(&policies, &gone, clock.now(), DRAIN).await.expect("in force");
+        assert!(reports.policies.is_empty());
+        assert_eq!(reports.accounts.removed.len(), 90);
+
+        let taken = |book: &mut Book| book.create(id("responsys.login"), Origin::new("x"), Value::Null);
+        let policies = opened(&Arc::new(TestDocuments::default()), &clock).await;
+        policies.change(taken).await.expect("free");
+        let error = start(&policies, &both, &clock, DRAIN).await.expect_err("taken");
+        assert_eq!(error.kind, AppErrorKind::Config);
+        assert!(error.detail.starts_with("responsys.accounts: policy \"responsys.login\": "), "{error}");
+        assert_eq!(in_force(&policies), [], "all or nothing");
     }
 
     #[tokio::test]
     async fn a_name_of_another_origin_stops_the_start_and_is_named() {
         let (documents, clock) = (Arc::new(TestDocuments::default()), Clock::manual(START));
         let policies = opened(&documents, &clock).await;
-        let taken = |book: &mut crate::policy::Book| book.create(id("taken"), Origin::new("x"), Value::Null);
+        let taken = |book: &mut Book| book.create(id("taken"), Origin::new("x"), Value::Null);
         policies.change(taken).await.expect("free");
-        let error = start(&policies, &listed(&["a", "taken"]), &clock, DRAIN).await.expect_err("taken");
+        let error = start_with(&policies, &["a", "taken"], &clock).await.expect_err("taken");
         assert_eq!(error.kind, AppErrorKind::Config);
         assert!(error.detail.starts_with("policy \"taken\": "), "{error}");
         assert_eq!(in_force(&policies), [], "all or nothing");

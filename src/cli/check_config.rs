@@ -12,6 +12,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    arguments.config.load()?;
+    let loaded = arguments.config.load()?;
+    crate::app::check(&loaded.config)?;
     print("the configuration is valid\n")
 }

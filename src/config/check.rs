@@ -1,5 +1,7 @@
 //! The rules: every setting's type and range, and what settings must agree on.
 
+mod responsys;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -61,6 +63,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
     let throttling = of.throttling();
     let usage_headers = of.flag("mashery.usage_headers");
     let capping = of.capping();
+    let responsys = of.responsys();
     let manage = of.manage();
     let log = of.log();
     // Without knowing which labels are known none is unknown.
@@ -83,6 +86,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
         throttling: throttling?,
         mashery: Mashery { usage_headers: usage_headers? },
         capping: capping?,
+        responsys: responsys?,
         manage: manage?,
         log: log?,
         policies,
@@ -245,21 +249,7 @@ impl Checker<'_> {
 
     fn sandboxes(&mut self) -> Option<Vec<Sandbox>> {
         const SETTING: &str = "manage.sandboxes";
-        let value = match &self.layers.get(SETTING)?.given {
-            Given::Typed(value) => value.clone(),
-            Given::Text(text) => match toml_value(text) {
-                Some(value) => value,
-                None => return self.wrong(SETTING, "must be a TOML list of tables".to_owned()),
-            },
-            Given::Texts(_) => return self.wrong(SETTING, "must be given once".to_owned()),
-        };
-        let sandboxes = match Vec::<Sandbox>::deserialize(value) {
-            Ok(sandboxes) => sandboxes,
-            Err(error) => {
-                return self
-                    .wrong(SETTING, format!("needs name, id and production each: {}", error.message()));
-            }
-        };
+        let sandboxes: Vec<Sandbox> = self.tables(SETTING, "name, id and production")?;
         let mut seen = BTreeSet::new();
         for sandbox in &sandboxes {
             let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -279,6 +269,22 @@ impl Checker<'_> {
             }
         }
         Some(sandboxes)
+    }
+
+    /// A list of tables that need some members each.
+    fn tables<T: serde::de::DeserializeOwned>(&mut self, setting: &str, needed: &str) -> Option<Vec<T>> {
+        let value = match &self.layers.get(setting)?.given {
+            Given::Typed(value) => value.clone(),
+            Given::Text(text) => match toml_value(text) {
+                Some(value) => value,
+                None => return self.wrong(setting, "must be a TOML list of tables".to_owned()),
+            },
+            Given::Texts(_) => return self.wrong(setting, "must be given once".to_owned()),
+        };
+        match Vec::<T>::deserialize(value) {
+            Ok(tables) => Some(tables),
+            Err(error) => self.wrong(setting, format!("needs {needed} each: {}", error.message())),
+        }
     }
 
     fn log(&mut self) -> Option<Log> {

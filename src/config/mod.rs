@@ -56,6 +56,8 @@ pub struct Config {
     pub mashery: Mashery,
     /// `[capping]`
     pub capping: Capping,
+    /// `[responsys]`
+    pub responsys: Responsys,
     /// `[manage]`
     pub manage: Manage,
     /// `[log]`
@@ -193,6 +195,41 @@ pub struct Capping {
     pub status: u16,
     /// Whether a service must say `strategy`.
     pub require_strategy: bool,
+}
+
+/// The Responsys dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Responsys {
+    /// The HTTP status of a call over a limit in the dialect's own words, 400 to 599.
+    pub limit_status: u16,
+    /// The HTTP status of a blocked user's call in the dialect's own words, 400 to 599.
+    pub blocked_status: u16,
+    /// The accounts as they are written; which functions they may name is the dialect's business.
+    pub accounts: Vec<ResponsysAccount>,
+}
+
+/// One account of Responsys.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResponsysAccount {
+    /// What events name in their label `account`.
+    pub name: String,
+    /// Requests per minute by function, in place of the defaults.
+    #[serde(default)]
+    pub limits: BTreeMap<String, i64>,
+    /// Users that may not call some functions.
+    #[serde(default)]
+    pub blocked: Vec<ResponsysBlock>,
+}
+
+/// A user that may not call some functions.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResponsysBlock {
+    /// What events name in their label `user`.
+    pub user: String,
+    /// The functions.
+    pub apis: Vec<String>,
 }
 
 /// The management dialects.

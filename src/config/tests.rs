@@ -119,6 +119,33 @@ fn sandboxes_are_checked_and_taken_from_the_environment_too() {
 }
 
 #[test]
+fn accounts_are_tables_with_a_name() {
+    let text = "[responsys]\nlimit_status = 400\naccounts = [{ name = \"acme\", limits = { login = 5 }, \
+                blocked = [{ user = \"u\", apis = [\"login\"] }] }, { name = \"other\" }]\n";
+    let responsys = Config::load(&inputs(&file(text), &[], Vec::new())).expect("valid").config.responsys;
+    assert_eq!((responsys.limit_status, responsys.blocked_status), (400, 400));
+    assert_eq!(responsys.accounts[0].limits.get("login"), Some(&5));
+    assert_eq!(responsys.accounts[0].blocked[0].apis, ["login"]);
+    assert!(responsys.accounts[1].limits.is_empty() && responsys.accounts[1].blocked.is_empty());
+    for (wrong, told) in [
+        ("accounts = [{ limits = {} }]", "responsys.accounts: needs name each: missing field `name`"),
+        (
+            "accounts = [{ name = \"a\", limit = {} }]",
+            "responsys.accounts: needs name each: unknown field `limit`",
+        ),
+        (
+            "accounts = [{ name = \"a\", blocked = [{ user = \"u\" }] }]",
+            "responsys.accounts: needs name each: missing field `apis`",
+        ),
+        ("accounts = \"acme\"", "responsys.accounts: needs name each: invalid type"),
+        ("limit_status = 200", "responsys.limit_status: must be a whole number from 400 to 599"),
+    ] {
+        let problems = problems(&format!("[responsys]\n{wrong}\n"), &[], Vec::new());
+        assert!(problems.len() == 1 && problems[0].contains(told), "{wrong}: {problems:#?}");
+    }
+}
+
+#[test]
 fn a_missing_file_is_a_problem_only_when_it_was_named() {
     let named = Inputs { file: File::Named("/nonexistent/tidegate.toml".into()), ..Inputs::default() };
     let error = Config::load(&named).expect_err("missing").to_string();

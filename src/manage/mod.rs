@@ -8,7 +8,10 @@
 //! Must not know: how limits are kept, what waits in the queue.
 
 pub mod adobe;
+mod call;
 pub mod capping;
 mod doc;
 pub mod mashery;
+pub mod mediarithmics;
+pub mod responsys;
 pub mod throttling;

@@ -334,6 +334,10 @@ fn candidate_body(candidate: Candidate, method: &Method) -> CandidateBody {
             body.text = format!("It needs a label {label}, by which it tells its limits apart.");
             body.label = Some(label);
         }
+        Verdict::OtherValues => {
+            body.verdict = "other_values";
+            body.text = "It limits single values of its labels, and not those of the call.".to_owned();
+        }
         Verdict::Outranked(by) => {
             body.verdict = "outranked";
             body.text = format!("Policy {by} of the same origin is more specific, or as specific and older.");

@@ -15,7 +15,7 @@ use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 
 use crate::event::{CanonicalUrl, Labels, Lane, LaneError, PolicyId, PolicyRef};
-use crate::policy::{Clause, LabelCondition, Origin, Overlap, PolicyError, Scope};
+use crate::policy::{Clause, LabelCondition, Origin, Overlap, Overrides, PolicyError, Scope};
 
 /// Most bytes of the compiled patterns: some 10 000 of 100 characters.
 const NFA_BYTES_MAX: usize = 128 << 20;
@@ -31,6 +31,8 @@ pub(super) struct Rule {
     pub(super) clause: Clause,
     pub(super) overlap: Overlap,
     pub(super) scope: Scope,
+    /// The label values that it governs alone; `None` means all.
+    pub(super) listed: Option<Overrides>,
 }
 
 /// A policy whose pattern matches a url, and what came of it.
@@ -53,6 +55,8 @@ pub enum Verdict {
     OtherLabel(LabelCondition),
     /// It tells its limits apart by this label, which the call lacks.
     NoLabel(String),
+    /// It limits single values of its labels, not those of the call.
+    OtherValues,
     /// This one of the same origin has a more literal pattern, or an equally literal one and is older.
     Outranked(PolicyId),
 }
@@ -63,9 +67,10 @@ impl Verdict {
         match self {
             Self::Applies => 0,
             Self::Outranked(_) => 1,
-            Self::NoLabel(_) => 2,
-            Self::OtherLabel(_) => 3,
-            Self::OtherMethod => 4,
+            Self::OtherValues => 2,
+            Self::NoLabel(_) => 3,
+            Self::OtherLabel(_) => 4,
+            Self::OtherMethod => 5,
         }
     }
 }
@@ -231,9 +236,12 @@ impl Rule {
         if let Some(broken) = self.clause.broken_by(labels, url) {
             return Verdict::OtherLabel(broken.clone());
         }
-        match self.scope.missing_in(labels) {
-            Some(label) => Verdict::NoLabel(label.to_owned()),
-            None => Verdict::Applies,
+        if let Some(label) = self.scope.missing_in(labels) {
+            return Verdict::NoLabel(label.to_owned());
+        }
+        match &self.listed {
+            Some(listed) if listed.get(&self.scope.key_of(labels, url)).is_none() => Verdict::OtherValues,
+            Some(_) | None => Verdict::Applies,
         }
     }
 }

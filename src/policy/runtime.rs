@@ -154,6 +154,7 @@ impl RuntimePolicy {
             clause: clause.clone(),
             overlap: self.spec.overlap.clone(),
             scope: self.spec.scope.clone(),
+            listed: self.spec.listed().cloned(),
         };
         self.spec.clauses.iter().map(rule).collect()
     }

@@ -2,7 +2,7 @@
 //!
 //! Must not know: what is limited.
 
-use crate::event::Labels;
+use crate::event::{CanonicalUrl, Labels, Lane};
 
 /// The labels by whose values the limits of one policy are told apart: each combination has counters of its own,
 /// and an event that lacks one of the labels is not governed. Without labels there is one set for all.
@@ -76,6 +76,14 @@ impl Scope {
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
+    }
+
+    /// The key of a call that lacks none of them, as [`Lane::scope_key`] makes it.
+    pub(super) fn key_of(&self, labels: &Labels, url: &CanonicalUrl) -> Box<str> {
+        let host = || url.host_and_port().into_boxed_str();
+        let values = self.labels.iter().map(|label| labels.get(label).map_or_else(host, Box::from));
+        let values: Vec<Box<str>> = values.collect();
+        Lane::key_of_scope(self.labels.iter().zip(&values))
     }
 
     /// The first label that is missing.

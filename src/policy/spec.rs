@@ -21,7 +21,7 @@ pub struct Spec {
     pub overlap: Overlap,
     /// By which labels its limits are told apart.
     pub scope: Scope,
-    /// What is allowed to single label values instead.
+    /// What is allowed to single label values instead. A policy that allows all others anything governs these alone.
     pub overrides: Overrides,
     /// It keeps no counters: its window and quota are bounds on what is used of those of this policy, which has the same
     /// scope. The limits of both should have the same lengths.
@@ -70,6 +70,12 @@ impl Spec {
     #[must_use]
     pub fn limits_of(&self, key: &str) -> &Limits {
         self.overrides.get(key).unwrap_or(&self.limits)
+    }
+
+    /// The label values that it governs alone, if it limits nothing else.
+    pub(super) fn listed(&self) -> Option<&Overrides> {
+        let is_listed = self.limits.is_empty() && !self.overrides.0.is_empty();
+        is_listed.then_some(&self.overrides)
     }
 }
 

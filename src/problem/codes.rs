@@ -40,10 +40,16 @@ codes! {
     NOT_FOUND = "not_found", 404, "no such route";
     EVENT_NOT_FOUND = "event_not_found", 404, "no such event, or it ended long ago";
     POLICY_NOT_FOUND = "policy_not_found", 404, "no such policy";
+    ACCOUNT_NOT_FOUND = "account_not_found", 404, "no such Responsys account";
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "see `Allow`";
     BODY_TIMEOUT = "body_timeout", 408, "the body stopped coming";
+    FILE_ACCOUNT = "file_account", 409, "the Responsys account stands in the configuration file; change it there";
+    POLICY_EXISTS = "policy_exists", 409,
+        "a policy of the configuration file has a name that the limits of Responsys accounts need";
+    TOO_MANY_ACCOUNTS = "too_many_accounts", 409, "more than 1 000 Responsys accounts";
     PAYLOAD_TOO_LARGE = "payload_too_large", 413,
-        "body above 256 KiB, event above 512 KiB, list above 8 MiB, request about a policy above 16 KiB";
+        "body above 256 KiB, event above 512 KiB, list above 8 MiB, request about a policy above 16 KiB, about an account above \
+         64 KiB";
     BATCH_TOO_LARGE = "batch_too_large", 413, "more than 1 000 events in a list";
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415,
         "neither `application/json` nor `application/x-ndjson`";
@@ -51,7 +57,7 @@ codes! {
     FOREIGN_HOST = "foreign_host", 421, "`Host` is no name of this daemon; see `listen.hosts`";
     INVALID_EVENT = "invalid_event", 422, "members break rules; all of them are named";
     INVALID_REQUEST = "invalid_request", 422,
-        "a member of a request about a policy is unknown, missing or breaks its rule";
+        "a member of a request about a policy or an account is unknown, missing or breaks its rule";
     INVALID_HEADER = "invalid_header", 422, "headers of the event break rules";
     EGRESS_DENIED = "egress_denied", 422, "the address in the url is private; see `egress.allow`";
     UNMATCHED = "unmatched", 422, "no deployed policy matches the method and url";

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::UrlPattern;
 use crate::policy::testing::{id, labels, url};
+use crate::policy::{Limits, Spec, UrlPattern};
 
 fn rule(name: &str, origin: &str, order: u64, pattern: &str) -> Rule {
     Rule {
@@ -17,6 +17,7 @@ fn rule(name: &str, origin: &str, order: u64, pattern: &str) -> Rule {
         },
         overlap: Overlap::most_specific(),
         scope: Scope::default(),
+        listed: None,
     }
 }
 
@@ -120,6 +121,35 @@ fn words_make_contests_and_the_clauses_of_one_policy_are_one() {
     let verdicts: Vec<_> = found.iter().map(|found| (found.policy.as_str(), &found.verdict)).collect();
     let outranked = Verdict::Outranked(id("ab"));
     assert_eq!(verdicts, [("ab", &Verdict::Applies), ("all", &outranked), ("end", &Verdict::Applies)]);
+}
+
+#[test]
+fn a_policy_that_limits_single_values_alone_governs_no_others() {
+    let mut rule = rule("p", "x", 0, "https://h.org/*");
+    rule.scope = Scope::new(&["org", "account"]).expect("valid");
+    let values = |account: &str, org: &str| vec![account.into(), org.into()];
+    let rows = [(values("a;b", "1"), Limits::closed()), (values("c", "2"), Limits::default())];
+    rule.listed = Some(Overrides::new(&rule.scope, rows));
+    let matcher = Matcher::compile(vec![rule]).expect("small");
+    let at = url("https://h.org/x");
+    let verdict = |pairs: &[(&str, &str)]| {
+        let found = matcher.candidates(&Method::GET, &at, &labels(pairs));
+        let is_routed = matcher.route(&Method::GET, &at, &labels(pairs)).expect("few").is_some();
+        let verdict = found.first().map(|found| found.verdict.clone());
+        assert_eq!(is_routed, verdict == Some(Verdict::Applies));
+        verdict
+    };
+    assert_eq!(verdict(&[("account", "a;b"), ("org", "1"), ("z", "1")]), Some(Verdict::Applies));
+    assert_eq!(verdict(&[("account", "c"), ("org", "2")]), Some(Verdict::Applies), "also without limits");
+    assert_eq!(verdict(&[("account", "a;b"), ("org", "2")]), Some(Verdict::OtherValues));
+    assert_eq!(verdict(&[("account", "a;b")]), Some(Verdict::NoLabel("org".to_owned())));
+    let mut spec = Spec::new(Vec::new(), Limits::default());
+    assert_eq!(spec.listed(), None);
+    spec.overrides =
+        Overrides::new(&Scope::new(&["org"]).expect("valid"), [(vec!["1".into()], Limits::closed())]);
+    assert!(spec.listed().is_some());
+    spec.limits = Limits::closed();
+    assert_eq!(spec.listed(), None, "all values are limited");
 }
 
 #[test]

@@ -1,0 +1,136 @@
+//! The dialects, from the configuration to their routes and words.
+//!
+//! Must not know: what the dialects do with them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use http::StatusCode;
+
+use crate::app::{AppError, AppErrorKind};
+use crate::clock::Clock;
+use crate::config::{Config, ResponsysAccount};
+use crate::manage::adobe::{AdobeOptions, Sandbox, SandboxKind};
+use crate::manage::capping::{self, CappingApi, CappingOptions};
+use crate::manage::mashery::{self, MasheryApi, MasheryOptions};
+use crate::manage::mediarithmics::{self, MediarithmicsApi, MediarithmicsOptions};
+use crate::manage::responsys::{self, Account, Block, RawAccount, ResponsysApi, ResponsysOptions, Statuses};
+use crate::manage::throttling::{self, ThrottlingApi, ThrottlingOptions};
+use crate::policy::Policies;
+use crate::problem::Tell;
+
+/// Their routes.
+pub(super) fn routes(
+    config: &Config,
+    policies: &Policies,
+    clock: &Clock,
+    dice: &mut fastrand::Rng,
+) -> Router {
+    let mut parts = || (policies.clone(), clock.clone(), dice.fork());
+    let (policies, clock, dice) = parts();
+    let throttling = ThrottlingApi::new(policies, throttling_options(config), clock, dice);
+    let (policies, clock, dice) = parts();
+    let capping = CappingApi::new(policies, capping_options(config), clock, dice);
+    let (policies, clock, dice) = parts();
+    let mashery = MasheryApi::new(policies, mashery_options(config), clock, dice);
+    let (policies, clock, dice) = parts();
+    let mediarithmics = MediarithmicsApi::new(policies, mediarithmics_options(config), clock, dice);
+    let (policies, clock, dice) = parts();
+    let responsys = ResponsysApi::new(policies, responsys_options(config), clock, dice);
+    throttling::router(throttling)
+        .merge(capping::router(capping))
+        .merge(mashery::router(mashery))
+        .merge(mediarithmics::router(mediarithmics))
+        .merge(responsys::router(responsys))
+}
+
+/// Speaks for the dialects whose limits turn calls away.
+pub(super) fn tell(config: &Config, dice: fastrand::Rng) -> Tell {
+    let status = |number: u16, default| StatusCode::from_u16(number).unwrap_or(default);
+    let defaults = Statuses::default();
+    let statuses = Statuses {
+        limit: status(config.responsys.limit_status, defaults.limit),
+        blocked: status(config.responsys.blocked_status, defaults.blocked),
+    };
+    let capped = status(config.capping.status, StatusCode::TOO_MANY_REQUESTS);
+    let dice = Mutex::new(dice);
+    Arc::new(move |refused| match refused.origin {
+        responsys::ORIGIN => {
+            // A generator is whole between any two calls, so a poisoned lock is harmless.
+            let roll = dice.lock().unwrap_or_else(PoisonError::into_inner).u128(..);
+            responsys::tell(refused, statuses, roll)
+        }
+        capping::ORIGIN => capping::tell(refused, capped),
+        mashery::ORIGIN => mashery::tell(refused),
+        _ => None,
+    })
+}
+
+/// The accounts of the configuration file.
+///
+/// # Errors
+/// [`AppErrorKind::Config`] with all that is wrong with them.
+pub(super) fn accounts(config: &Config) -> Result<Vec<Account>, AppError> {
+    let list = config.responsys.accounts.iter().map(|account| {
+        let ResponsysAccount { name, limits, blocked } = account;
+        let block = |block: &crate::config::ResponsysBlock| Block {
+            user: block.user.clone(),
+            apis: block.apis.clone(),
+        };
+        let blocked = blocked.iter().map(block).collect();
+        (name.clone(), RawAccount { limits: limits.clone(), blocked })
+    });
+    Account::check_all(list).map_err(|problems| AppError {
+        kind: AppErrorKind::Config,
+        detail: format!("responsys.accounts: {}", problems.join("; ")),
+    })
+}
+
+fn throttling_options(config: &Config) -> ThrottlingOptions {
+    ThrottlingOptions {
+        adobe: adobe_options(config),
+        throughput_min: config.throttling.min.get(),
+        throughput_max: config.throttling.max.get(),
+        max_configs_per_org: config.throttling.max_configs_per_org.get(),
+        error_as_object: config.manage.error_as_object,
+    }
+}
+
+fn capping_options(config: &Config) -> CappingOptions {
+    CappingOptions { adobe: adobe_options(config), require_strategy: config.capping.require_strategy }
+}
+
+fn adobe_options(config: &Config) -> AdobeOptions {
+    let label = |name: &str| config.labels.get(name).cloned();
+    let defaults = AdobeOptions::default();
+    AdobeOptions {
+        default_org: label("org").unwrap_or(defaults.default_org),
+        default_sandbox: label("sandbox").unwrap_or(defaults.default_sandbox),
+        sandboxes: config.manage.sandboxes.iter().map(sandbox).collect(),
+        reject_invalid: config.manage.reject_invalid,
+        require_headers: config.manage.require_headers,
+        drain_window: config.queue.drain,
+        identity: defaults.identity,
+    }
+}
+
+fn mashery_options(config: &Config) -> MasheryOptions {
+    MasheryOptions { require_headers: config.manage.require_headers, drain_window: config.queue.drain }
+}
+
+fn sandbox(sandbox: &crate::config::Sandbox) -> Sandbox {
+    let kind = if sandbox.production { SandboxKind::Production } else { SandboxKind::Development };
+    Sandbox { name: sandbox.name.clone(), id: sandbox.id.clone(), kind }
+}
+
+fn mediarithmics_options(config: &Config) -> MediarithmicsOptions {
+    MediarithmicsOptions { require_headers: config.manage.require_headers, drain_window: config.queue.drain }
+}
+
+fn responsys_options(config: &Config) -> ResponsysOptions {
+    ResponsysOptions {
+        require_headers: config.manage.require_headers,
+        default_account: config.labels.get("account").cloned(),
+        drain_window: config.queue.drain,
+    }
+}

@@ -1,0 +1,116 @@
+//! Codes, texts and the envelope of failures (contracts.md 5.3).
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::manage::mediarithmics::MediarithmicsApi;
+
+/// Why a request is turned away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Rules are broken; the text names them.
+    Invalid(String),
+    /// No token, or one with a scheme.
+    NoToken,
+    /// No such throttling of this plugin and version.
+    NotFound,
+    /// The throttling of this id has the same scope, key and endpoint.
+    Duplicate(String),
+    /// There are too many, or all endpoints together are more than can be matched.
+    Full,
+    /// The body is longer than what is read.
+    TooLarge,
+    /// The path has no such verb.
+    Method {
+        /// Those it has.
+        allowed: &'static str,
+    },
+    /// The change could not be stored or put in force.
+    Unexpected,
+}
+
+impl Failure {
+    /// Status, code and text.
+    fn facts(&self) -> (StatusCode, &'static str, String) {
+        match self {
+            Self::Invalid(faults) => (StatusCode::BAD_REQUEST, "INVALID_REQUEST", faults.clone()),
+            Self::NoToken => {
+                let text = "Authorization must carry an api token, without a scheme";
+                (StatusCode::UNAUTHORIZED, "UNAUTHORIZED", text.to_owned())
+            }
+            Self::NotFound => {
+                let text = "this plugin version has no such throttling";
+                (StatusCode::NOT_FOUND, "RESOURCE_NOT_FOUND", text.to_owned())
+            }
+            Self::Duplicate(id) => {
+                let text =
+                    format!("throttling {id} has the same scope, throttling_key and plugin_endpoint already");
+                (StatusCode::CONFLICT, "DUPLICATE_THROTTLING", text)
+            }
+            Self::Full => {
+                let text = "the endpoints of all throttlings are too many or too long together; delete some";
+                (StatusCode::CONFLICT, "TOO_MANY_THROTTLINGS", text.to_owned())
+            }
+            Self::TooLarge => {
+                let text = format!("a body has at most {} bytes", crate::manage::call::BODY_BYTES_MAX);
+                (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", text)
+            }
+            Self::Method { allowed } => {
+                let text = format!("only {allowed} can be done here");
+                (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", text)
+            }
+            Self::Unexpected => {
+                let text = "the throttlings could not be read or changed";
+                (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", text.to_owned())
+            }
+        }
+    }
+}
+
+/// A failure as it is sent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MediarithmicsError)]
+pub(super) struct Envelope {
+    /// Always `error`.
+    status: &'static str,
+    /// What is wrong, in words.
+    error: String,
+    /// What is wrong, for programs.
+    error_code: &'static str,
+    /// A UUID.
+    error_id: String,
+}
+
+impl Envelope {
+    /// With its HTTP status.
+    pub(super) fn of(failure: &Failure, error_id: String) -> (StatusCode, Self) {
+        let (status, error_code, error) = failure.facts();
+        (status, Self { status: "error", error, error_code, error_id })
+    }
+}
+
+impl MediarithmicsApi {
+    /// The answer to a request that is turned away.
+    pub(super) fn refuse(&self, failure: &Failure) -> Response {
+        let (status, envelope) = Envelope::of(failure, self.new_error_id());
+        let mut response = json(status, &envelope);
+        if let Failure::Method { allowed } = failure {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
+        response
+    }
+}
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    // Text, numbers and lists always serialise.
+    let mut response = Response::new(Body::from(serde_json::to_vec(body).unwrap_or_default()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json;charset=UTF-8"));
+    response
+}

@@ -1,0 +1,77 @@
+//! The throttlings of mediarithmics' plugin versions (contracts.md section 5).
+//!
+//! Choices where the contract is open, beyond those it decides itself:
+//!
+//! - Any plugin and version may have throttlings: tidegate keeps no list of plugins. A throttling is found only under
+//!   the plugin and version it was created under.
+//! - All faults of a body are told in one answer, each with its member, its rule and the range.
+//! - `plugin_endpoint` is a path without query, fragment and wildcards, since it is compared as a whole.
+//! - A throttling shows all its members; those without a value are `null`.
+//! - Ids count up from 1001 over all plugins and are never given twice.
+//! - HEAD is answered 405, as every verb that the contract does not have.
+//!
+//! Must not know: how limits are kept, what waits in the queue.
+
+mod doc;
+mod errors;
+#[cfg(test)]
+mod in_force;
+mod map;
+mod record;
+mod routes;
+#[cfg(test)]
+mod scenarios;
+mod wire;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::policy::{DRAIN_WINDOW, Policies};
+
+pub use doc::api_doc;
+pub use routes::router;
+
+/// What an operator may set about this dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediarithmicsOptions {
+    /// Whether a token is asked for (contracts.md, "Decided" 5).
+    pub require_headers: bool,
+    /// How long a deleted throttling may finish its backlog.
+    pub drain_window: Duration,
+}
+
+impl Default for MediarithmicsOptions {
+    fn default() -> Self {
+        Self { require_headers: false, drain_window: DRAIN_WINDOW }
+    }
+}
+
+/// What the routes work on. Cheap to clone.
+#[derive(Clone)]
+pub struct MediarithmicsApi {
+    policies: Policies,
+    options: Arc<MediarithmicsOptions>,
+    clock: Clock,
+    /// Makes the ids of errors.
+    random: Arc<Mutex<fastrand::Rng>>,
+}
+
+impl MediarithmicsApi {
+    /// Brings the parts together.
+    #[must_use]
+    pub fn new(
+        policies: Policies,
+        options: MediarithmicsOptions,
+        clock: Clock,
+        random: fastrand::Rng,
+    ) -> Self {
+        Self { policies, options: Arc::new(options), clock, random: Arc::new(Mutex::new(random)) }
+    }
+
+    fn new_error_id(&self) -> String {
+        // A generator is whole between any two calls, so a poisoned lock is harmless.
+        let bytes = self.random.lock().unwrap_or_else(PoisonError::into_inner).u128(..).to_be_bytes();
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+}
