@@ -117,6 +117,10 @@ fn tidy(value: &mut Value) {
             {
                 *kind = first;
             }
+            let body = members.get_mut("requestBody").and_then(|body| body.get_mut("content"));
+            if let Some(Value::Object(contents)) = body {
+                contents.values_mut().for_each(without_null);
+            }
             if let Some(Value::Array(parts)) = members.get_mut("allOf") {
                 parts.iter_mut().for_each(may_be_absent);
             }
@@ -124,6 +128,12 @@ fn tidy(value: &mut Value) {
         }
         _ => {}
     }
+}
+
+/// A request body that may be missing is described as a value or null.
+fn without_null(content: &mut Value) {
+    let Some(kinds) = content.pointer_mut("/schema/oneOf").and_then(Value::as_array_mut) else { return };
+    kinds.retain(|kind| *kind != json!({"type": "null"}));
 }
 
 /// An optional part whose members stand among those of the whole is described as a value or null: but what is absent there

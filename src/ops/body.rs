@@ -53,6 +53,11 @@ fn escaped(member: &str) -> String {
 }
 
 fn decode<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Problem>> {
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    // Derived readers take a list of the members' values for an object.
+    if !is_object && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
+        return Err(invalid("", "must be a JSON object".to_owned()));
+    }
     serde_json::from_slice(body).map_err(|error| {
         if !error.is_data() {
             let rule = "must be one JSON object in UTF-8 without byte order mark";
@@ -61,7 +66,7 @@ fn decode<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Problem>> {
                 Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "The text is not JSON", detail);
             return Box::new(problem.field("", rule));
         }
-        // Members are read as they are: what is left is one that is unknown or given twice, or no object at all.
+        // Members are read as they are: what is left is one that is unknown or given twice.
         let reason = error.to_string();
         let reason = reason.rsplit_once(" at line ").map_or(reason.as_str(), |(reason, _)| reason);
         if let Some((member, known)) = named(reason, "unknown field `") {

@@ -63,7 +63,7 @@ type Name = Result<Path<String>, PathRejection>;
 pub fn desk_routes(desk: Desk) -> Router {
     Router::new()
         .route("/v1/policies", get(list))
-        .route("/v1/policies/{name}", get(show).post(act))
+        .route("/v1/policies/{name}", get(show).post(act).fallback(other_method))
         .route("/v1/explain", get(explain))
         .with_state(desk)
 }
@@ -131,21 +131,32 @@ pub(super) async fn explain(State(desk): State<Desk>, uri: Uri) -> Response {
 )]
 pub(super) async fn show(State(desk): State<Desk>, name: Name, uri: Uri) -> Response {
     let (id, verb) = split(&name);
-    match verb.map(Verb::parse) {
+    match verb {
         None => respond(desk.show(id, &uri).await),
-        Some(Some(_)) => wrong_method("POST", "verbs change things: call them with POST"),
-        Some(None) => respond(Err(unknown_verb())),
+        Some(verb) => no_such_method(Some(verb)),
     }
 }
 
 async fn act(State(desk): State<Desk>, name: Name, headers: HeaderMap, body: Body) -> Response {
     let (id, verb) = split(&name);
+    match verb.and_then(Verb::parse) {
+        Some(verb) => respond(desk.act(id, verb, &headers, body).await),
+        None => no_such_method(verb),
+    }
+}
+
+async fn other_method(name: Name) -> Response {
+    no_such_method(split(&name).1)
+}
+
+/// A policy and its verbs share a route and have different methods.
+fn no_such_method(verb: Option<&str>) -> Response {
     match verb.map(Verb::parse) {
         None => wrong_method(
             "GET,HEAD",
             "a policy is only read here; POST goes to {id}:pause and the other verbs",
         ),
-        Some(Some(verb)) => respond(desk.act(id, verb, &headers, body).await),
+        Some(Some(_)) => wrong_method("POST", "verbs change things: call them with POST"),
         Some(None) => respond(Err(unknown_verb())),
     }
 }

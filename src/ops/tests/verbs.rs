@@ -102,6 +102,10 @@ async fn bad_bodies_name_the_member_and_change_nothing() {
         (pause, json!({"reason": "x", "co`lo/ur": 1}), "/co`lo~1ur"),
         (pause, json!([1]), ""),
         (pause, json!("x"), ""),
+        (pause, json!(["x", null, 5]), ""),
+        ("/v1/policies/api:resume", json!([]), ""),
+        ("/v1/policies/api:resume", json!(null), ""),
+        ("/v1/policies/api:purge", json!(["api"]), ""),
         ("/v1/policies/api:resume", json!({"now": true}), "/now"),
         ("/v1/policies/api:purge", json!({}), "/confirm"),
         ("/v1/policies/api:purge", json!({"confirm": "apj"}), "/confirm"),
@@ -163,6 +167,15 @@ async fn forms_sizes_routes_and_methods() {
     let written = world.post("/v1/policies/api", &json!({})).await;
     assert_eq!(written.problem(405), "method_not_allowed");
     assert_eq!(written.headers["allow"], "GET,HEAD");
+    for (path, allowed) in [("/v1/policies/api", "GET,HEAD"), (pause, "POST")] {
+        let other = world.ask(Request::options(path).body(Body::empty()).expect("a request")).await;
+        assert_eq!(
+            (other.problem(405), &other.headers["allow"]),
+            ("method_not_allowed", &allowed.parse().expect("ok"))
+        );
+    }
+    let other = Request::options("/v1/policies/api:redrive").body(Body::empty()).expect("a request");
+    assert_eq!(world.ask(other).await.problem(404), "not_found");
 }
 
 #[tokio::test]
