@@ -93,6 +93,21 @@ impl Book {
         Ok(report)
     }
 
+    /// Makes these policies as old as their places in the list say: of equals that compete the earlier one rules, whenever
+    /// each of them came into force. Ids that are unknown are passed over.
+    pub fn put_in_order<'p>(&mut self, ids: impl Iterator<Item = &'p PolicyId> + Clone) {
+        let known = ids.clone().filter_map(|id| self.policies.get(id));
+        let mut orders: Vec<u64> = known.map(|policy| policy.order).collect();
+        orders.sort_unstable();
+        let mut orders = orders.into_iter();
+        for id in ids {
+            if let Some(policy) = self.policies.get_mut(id) {
+                // One for each that is known.
+                policy.order = orders.next().unwrap_or(policy.order);
+            }
+        }
+    }
+
     /// The list itself is the authoring record: beside what rules there is nothing to keep.
     fn put(&mut self, origin: &Origin, id: &PolicyId, spec: &Spec) -> Result<Put, BookError> {
         match self.get(id) {
@@ -162,6 +177,26 @@ mod tests {
         assert_eq!((lives("b"), lives("c")), (Some(1), Some(1)));
         assert_eq!(book.get(&id("b")).and_then(|policy| policy.lifecycle().active()), Some(1), "goes on");
         assert_eq!(book.get(&id("c")), None);
+    }
+
+    #[test]
+    fn the_order_of_a_list_can_be_the_order_of_age() {
+        let mut book = Book::default();
+        synced(&mut book, &[("b", 1.0), ("other", 1.0)]);
+        synced(&mut book, &[("a", 1.0), ("b", 1.0), ("c", 1.0), ("other", 1.0)]);
+        let governs = |book: &Book| {
+            let (at, labels) =
+                (crate::policy::testing::url("https://h.org/x"), crate::event::Labels::default());
+            let lane = runtime(book).route(&http::Method::GET, &at, &labels).expect("few").expect("governed");
+            lane.key().to_string()
+        };
+        assert_eq!(governs(&book), "b@1", "the first in force");
+        let ids = ["a", "gone", "b", "c"].map(id);
+        book.put_in_order(ids.iter());
+        assert_eq!(governs(&book), "a@1");
+        let before = book.clone();
+        book.put_in_order(ids.iter());
+        assert_eq!(book, before);
     }
 
     #[test]

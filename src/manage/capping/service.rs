@@ -187,6 +187,8 @@ impl CappingApi {
         let list = policies(book).map_err(|_| unexpected)?;
         let (now, window) = (self.authoring.clock.now(), self.authoring.options.drain_window);
         book.sync(&origin(), &list, now, window).map_err(|_| unexpected)?;
+        // Of equally literal urls the older config rules, whenever it was deployed.
+        book.put_in_order(list.iter().map(|(id, _)| id));
         Ok(())
     }
 }

@@ -143,7 +143,7 @@ async fn the_longest_alias_decides_on_every_level() {
             "http://api.example.com/v1/get/x",
             &[("api_key", "k"), ("api_method", "z")],
         );
-        assert_eq!(others, of_long(&format!("{method}.rest")));
+        assert_eq!(others, of_long(&format!("{long}.rest")));
     }
     let runtime = world.policies.runtime();
     assert!(

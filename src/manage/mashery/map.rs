@@ -6,7 +6,7 @@
 //! | `<method>.method` | of the endpoint and method | – | calls per period and per second over all keys | 2nd |
 //! | `<endpoint>.endpoint` | of the endpoint | key | bounds on what `<service>.keys` counts | 3rd |
 //! | `<service>.keys` | all of the service | key | of each key, closed to keys that are unknown or not active | 4th, closed first |
-//! | `<..>.rest` | of an endpoint, where it lies inside another | – | none: the methods of the other stay out | – |
+//! | `<endpoint>.rest` | of an endpoint, where it lies inside another | – | none: the methods of the other stay out | – |
 //!
 //! Policies of one column compete by the longest alias, so that a call belongs to one endpoint in all of them. Those
 //! that have nothing to limit are there for that.
@@ -41,7 +41,7 @@ struct Part<'c> {
     calls: Vec<Clause>,
 }
 
-/// The policies that the objects amount to. `None` when an id is none.
+/// The policies that the objects amount to; of equals that compete the earlier one rules. `None` when an id is none.
 pub(super) fn derive(catalogue: &Catalogue) -> Option<Vec<(PolicyId, Spec)>> {
     let with_methods = catalogue.endpoints.iter().filter(|of| catalogue.methods_of(&of.id).next().is_some());
     let outer: BTreeSet<String> = with_methods.flat_map(|endpoint| endpoint.of.prefixes()).collect();
@@ -64,8 +64,7 @@ pub(super) fn derive(catalogue: &Catalogue) -> Option<Vec<(PolicyId, Spec)>> {
                 list.push(method(service, &part, of, &names)?);
             }
             if lies_inside(&part.endpoint.of, &outer) {
-                let youngest = methods.last().map_or(&part.endpoint.id, |method| &method.id);
-                list.push(rest(youngest, part.calls)?);
+                list.push(rest(&part.endpoint.id, part.calls)?);
             }
         }
     }
@@ -160,10 +159,9 @@ fn lies_inside(endpoint: &Endpoint, outer: &BTreeSet<String>) -> bool {
 }
 
 /// For calls of the endpoint that are of none of its methods: without it they could fall to the methods of an endpoint
-/// with a shorter alias. It has to be younger than its own methods, which are as literal: so it is called after the
-/// youngest of them, and a new one makes it anew.
-fn rest(youngest: &str, calls: Vec<Clause>) -> Option<(PolicyId, Spec)> {
-    Some((id(youngest, "rest")?, refusing("method", calls, Limits::default())))
+/// with a shorter alias. It stands behind its own methods in the list, which are as literal.
+fn rest(endpoint: &str, calls: Vec<Clause>) -> Option<(PolicyId, Spec)> {
+    Some((id(endpoint, "rest")?, refusing("method", calls, Limits::default())))
 }
 
 fn refusing(among: &str, clauses: Vec<Clause>, limits: Limits) -> Spec {

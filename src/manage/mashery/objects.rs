@@ -142,7 +142,10 @@ pub(super) fn remove(book: &mut Book, kind: Kind, id: &str) -> Result<(), Refusa
 pub(super) fn sync(book: &mut Book, now: Timestamp, drain_window: Duration) -> Result<(), Refusal> {
     let list = derive(&catalogue(book)?).ok_or_else(unreadable)?;
     match book.sync(&origin(), &list, now, drain_window) {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            book.put_in_order(list.iter().map(|(id, _)| id));
+            Ok(())
+        }
         Err(error) => {
             error!(%error, "the objects of the mashery dialect cannot be put in force");
             Err(Refusal::internal())
