@@ -10,6 +10,7 @@ mod crash;
 mod doors;
 mod figures;
 mod limits;
+mod managed;
 mod mashery;
 mod mediarithmics;
 mod order;
