@@ -134,7 +134,10 @@ fn of_member(member: &Member) -> Schema {
         Shape::Texts => ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String)).into(),
         Shape::Verbs => ArrayBuilder::new().items(words(VERBS)).into(),
         Shape::Domains | Shape::PublicDomains => ArrayBuilder::new().items(with_text("address")).into(),
-        Shape::Reference => with_text("id").into(),
+        Shape::Reference => {
+            let name = ObjectBuilder::new().schema_type(Type::String).read_only(true);
+            with_text("id").property("name", name).into()
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use regex_automata::meta::Regex;
 use serde_json::Value;
 
 /// Keywords that say nothing about what is valid.
-const SILENT: [&str; 5] = ["description", "title", "example", "examples", "default"];
+const SILENT: [&str; 6] = ["description", "title", "example", "examples", "default", "readOnly"];
 
 /// Schemas within a document.
 #[derive(Clone, Copy)]
@@ -152,6 +153,10 @@ fn simple(keyword: &str, rule: &Value, value: &Value) -> Result<(), String> {
         "minItems" => size(value.as_array().map(Vec::len), |size, bound| size >= bound),
         "maxItems" => size(value.as_array().map(Vec::len), |size, bound| size <= bound),
         "format" => value.as_str().is_none_or(|text| has_format(rule, text)),
+        "pattern" => value.as_str().is_none_or(|text| {
+            let pattern = rule.as_str().and_then(|pattern| Regex::new(pattern).ok());
+            pattern.is_some_and(|pattern| pattern.is_match(text))
+        }),
         "contentEncoding" => true,
         keyword if SILENT.contains(&keyword) => true,
         unknown => return Err(format!("the keyword {unknown} is not known")),

@@ -1,4 +1,8 @@
-//! In which order the examples of the API description make sense: what is made first, what is named later.
+//! In which order the examples of the API description make sense: what is made first, what is named later. A file for
+//! each dialect.
+
+mod mashery;
+mod throttling;
 
 /// One request.
 pub(super) struct Step {
@@ -32,8 +36,9 @@ const fn step(operation: &'static str, status: u16) -> Step {
 /// All of them.
 pub(super) fn steps() -> Vec<Step> {
     let mut all = own();
-    all.extend(throttling(""));
-    all.extend(throttling("_journeyorchestration"));
+    all.extend(throttling::steps(""));
+    all.extend(throttling::steps("_journeyorchestration"));
+    all.extend(mashery::steps());
     all
 }
 
@@ -59,28 +64,5 @@ fn own() -> Vec<Step> {
         step("show_policy", 200),
         step("resume_policy", 200),
         step("purge_policy", 200),
-    ]
-}
-
-/// The throttling dialect under one of its bases, by the end of the ids of its operations.
-fn throttling(base: &str) -> Vec<Step> {
-    let named = |operation: &'static str, status| {
-        let operation: &'static str =
-            if base.is_empty() { operation } else { String::leak(format!("{operation}{base}")) };
-        step(operation, status)
-    };
-    vec![
-        Step { takes: &[("uid", "/uid")], ..named("createThrottlingConfig", 200) },
-        named("listThrottlingConfigs", 200),
-        named("getThrottlingConfig", 200),
-        named("canDeployThrottlingConfig", 200),
-        named("mayDeployThrottlingConfig", 200),
-        named("updateThrottlingConfig", 200),
-        named("deployThrottlingConfig", 204),
-        named("getThrottlingConfig", 200),
-        named("listThrottlingConfigs", 200),
-        named("undeployThrottlingConfig", 204),
-        named("getThrottlingConfig", 200),
-        named("deleteThrottlingConfig", 200),
     ]
 }
