@@ -85,7 +85,9 @@ fn check(document: &Value, exchange: &Exchange) -> Result<(), String> {
         let nothing = contents.is_empty() && body.is_empty();
         return if nothing { Ok(()) } else { Err("a body is described, and none came".to_owned()) };
     };
-    let content = contents.get(kind).ok_or_else(|| format!("{kind} is not described for {status}"))?;
+    let of_kind = |(name, _): &(&String, &Value)| name.split(';').next() == Some(kind);
+    let content = contents.iter().find(of_kind).map(|(_, content)| content);
+    let content = content.ok_or_else(|| format!("{kind} is not described for {status}"))?;
     let text = String::from_utf8(body.clone()).map_err(|error| error.to_string())?;
     let value = match kind {
         kind if kind.ends_with("json") && !kind.ends_with("ndjson") => {

@@ -1,8 +1,9 @@
 //! In which order the examples of the API description make sense: what is made first, what is named later. A file for
 //! each dialect.
 
+mod adobe;
 mod mashery;
-mod throttling;
+mod small;
 
 /// One request.
 pub(super) struct Step {
@@ -36,9 +37,13 @@ const fn step(operation: &'static str, status: u16) -> Step {
 /// All of them.
 pub(super) fn steps() -> Vec<Step> {
     let mut all = own();
-    all.extend(throttling::steps(""));
-    all.extend(throttling::steps("_journeyorchestration"));
+    for base in ["", "_journeyorchestration"] {
+        all.extend(adobe::steps("ThrottlingConfig", base));
+        all.extend(adobe::steps("EndpointConfig", base));
+    }
     all.extend(mashery::steps());
+    all.extend(small::mediarithmics());
+    all.extend(small::responsys());
     all
 }
 

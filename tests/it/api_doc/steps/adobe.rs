@@ -1,0 +1,23 @@
+//! Adobe's two dialects: the life of a config.
+
+use super::{Step, step};
+
+/// For one kind of config under one base path, by what the ids of its operations have in the middle and at the end.
+pub(super) fn steps(kind: &str, base: &str) -> Vec<Step> {
+    let named = |verb: &str, status| step(String::leak(format!("{verb}{kind}{base}")), status);
+    let list = || step(String::leak(format!("list{kind}s{base}")), 200);
+    vec![
+        Step { takes: &[("uid", "/uid")], ..named("create", 200) },
+        list(),
+        named("get", 200),
+        named("canDeploy", 200),
+        named("mayDeploy", 200),
+        named("update", 200),
+        named("deploy", 204),
+        named("get", 200),
+        list(),
+        named("undeploy", 204),
+        named("get", 200),
+        named("delete", 200),
+    ]
+}
