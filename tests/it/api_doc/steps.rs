@@ -34,6 +34,8 @@ pub(super) fn steps() -> Vec<Step> {
     let mut all = own();
     all.extend(throttling(""));
     all.extend(throttling("_journeyorchestration"));
+    all.extend(mediarithmics());
+    all.extend(responsys());
     all
 }
 
@@ -82,5 +84,37 @@ fn throttling(base: &str) -> Vec<Step> {
         named("undeployThrottlingConfig", 204),
         named("getThrottlingConfig", 200),
         named("deleteThrottlingConfig", 200),
+    ]
+}
+
+/// The throttlings of a plugin version.
+fn mediarithmics() -> Vec<Step> {
+    vec![
+        Step {
+            given: &[("plugin_id", "17"), ("version_id", "1502")],
+            takes: &[("throttling_id", "/data/id")],
+            ..step("createMediarithmicsThrottling", 201)
+        },
+        step("createMediarithmicsThrottling", 409),
+        step("listMediarithmicsThrottlings", 200),
+        Step { query: "?max_results=0", ..step("listMediarithmicsThrottlings", 400) },
+        step("getMediarithmicsThrottling", 200),
+        step("replaceMediarithmicsThrottling", 200),
+        step("deleteMediarithmicsThrottling", 200),
+        step("getMediarithmicsThrottling", 404),
+    ]
+}
+
+/// The limits and accounts of Responsys.
+fn responsys() -> Vec<Step> {
+    vec![
+        step("listResponsysLimits", 200),
+        Step { given: &[("version", "v1.3")], ..step("listResponsysLimitsOfVersion", 404) },
+        Step { given: &[("account", "acme")], ..step("getResponsysAccount", 404) },
+        step("putResponsysAccount", 201),
+        step("putResponsysAccount", 200),
+        step("getResponsysAccount", 200),
+        step("listResponsysAccounts", 200),
+        step("deleteResponsysAccount", 204),
     ]
 }
