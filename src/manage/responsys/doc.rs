@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, OpenApi as _};
 
-use crate::manage::responsys::errors::{CONTENT_TYPE, ErrorBody, Failure};
+use crate::manage::responsys::errors::{ErrorBody, Failure};
 use crate::manage::responsys::stored::Source;
 use crate::manage::responsys::{accounts, routes};
 use crate::problem::doc::{refuses, words};
@@ -36,7 +36,7 @@ pub fn api_doc() -> OpenApi {
         description = "The throttling limits of Oracle Responsys, and the accounts for which they are kept. They govern \
             the events whose label `account` is one of these and whose label `api` is a function or, without it, whose \
             method and path are those of one function alone. With `manage.require_headers`, `GET /rest/api/ratelimit` \
-            must carry a token in `Authorization`."
+            must carry a token in `Authorization`. Its answers are `application/json;charset=UTF-8`."
     ))
 )]
 struct Dialect;
@@ -79,7 +79,7 @@ fn responses(failure: Failure) -> BTreeMap<String, RefOr<Response>> {
         .build();
     let response = ResponseBuilder::new()
         .description(description)
-        .content(CONTENT_TYPE, content)
+        .content("application/json", content)
         .header("X-CorrelationID", id)
         .build();
     [(status.as_str().to_owned(), response.into())].into()

@@ -26,8 +26,7 @@ pub fn router(api: ResponsysApi) -> Router {
 #[utoipa::path(
     get, path = "/rest/api/ratelimit", tag = "responsys", operation_id = "listResponsysLimits",
     responses(
-        (status = 200, description = "The limits of all functions.", body = Vec<Item>,
-            content_type = "application/json;charset=UTF-8", example = json!(doc::limits())),
+        (status = 200, description = "The limits of all functions.", body = Vec<Item>,  example = json!(doc::limits())),
         doc::ListRefused,
     ),
 )]
