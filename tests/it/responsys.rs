@@ -42,6 +42,8 @@ async fn accounts_have_limits_of_their_own_and_users_are_blocked() {
     for _ in 0..2 {
         assert_eq!(hand_in(&api, &login, json!({})).await.0, 202, "the default account, known by its path");
     }
+    // As long as they have not started, nobody knows when there will be room again.
+    eventually("both have started", PATIENCE, async || world.receiver.count() == 2).await;
     let refused = hand_in(&api, &login, json!({})).await;
     assert_refused(&refused, "API_LIMIT_EXCEEDED", &exceeded("login"));
     let seconds = refused.1["retry_after_seconds"].as_u64().expect("seconds");
