@@ -248,6 +248,20 @@ impl Limiter {
         rooms.min_by_key(|(_, room)| *room).map_or((u32::MAX, Kind::Slots), |(kind, room)| (room, kind))
     }
 
+    /// When the oldest of its starts leaves a limit, or one that happens now would.
+    pub(super) fn frees_at(&mut self, kind: Kind, now: Timestamp) -> Option<Timestamp> {
+        let sliding = |limit: &mut Sliding| {
+            let used = limit.used(now);
+            if used == 0 { now + limit.allowed().length() } else { limit.below_at(used, now) }
+        };
+        match kind {
+            Kind::Pace => self.pace.as_mut().map(|limit| sliding(&mut limit.sliding)),
+            Kind::Window => self.window.as_deref_mut().map(sliding),
+            Kind::Quota => self.quota.as_ref().map(|limit| limit.span().end),
+            Kind::Slots | Kind::Closed => None,
+        }
+    }
+
     /// Takes a start and a slot after [`Limiter::check`] allowed it; `None` when that was not so: then nothing is held.
     pub(super) fn take(&mut self, now: Timestamp) -> Option<Holds> {
         let mut holds = Holds::default();

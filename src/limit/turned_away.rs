@@ -94,7 +94,8 @@ impl Gate {
         let Some(limiter) = self.table.get_mut(blocker.limiter) else { return now + SOON };
         let at = match (limiter.ceiling, limiter.check(now).map_err(|refused| refused.ready)) {
             (None, Err(Ready::At(at))) => Some(at),
-            (None, _) => None,
+            // All the room is promised: those calls start within moments and leave as others do.
+            (None, _) => limiter.frees_at(blocker.kind, now),
             (Some(ceiling), _) => {
                 let counter = ceiling.counter.and_then(|counter| self.table.get_mut(counter));
                 counter.and_then(|counter| ceiling.free_at(blocker.kind, counter, now))

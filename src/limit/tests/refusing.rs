@@ -21,6 +21,19 @@ fn refused(gate: &mut Gate, lane: &Binding, at_ms: u64) -> Option<Kind> {
 }
 
 #[test]
+fn who_finds_all_room_promised_is_told_when_the_promised_will_have_left() {
+    let mut gate = Gate::new();
+    refusing(&mut gate, "a", &windowed(2, 60_000));
+    let lane = bind(&mut gate, &["a"]);
+    assert!(gate.promise(&lane, ms(0)).is_ok() && gate.promise(&lane, ms(0)).is_ok());
+    assert_eq!(gate.promise(&lane, ms(0)).map_err(|(_, at)| at), Err(ms(60_000)));
+    gate.redeem(&lane, 1);
+    assert!(start(&mut gate, &lane, ms(10_000)));
+    let (_, free_at) = gate.promise(&lane, ms(20_000)).expect_err("one started, one promised");
+    assert!(free_at >= ms(70_000) && free_at < ms(70_100), "{free_at}");
+}
+
+#[test]
 fn a_burst_within_the_window_passes_and_the_rest_is_turned_away() {
     for (limits, kind) in [(windowed(10, 1000), Kind::Window), (paced(10.0), Kind::Pace)] {
         let mut gate = Gate::new();
