@@ -4,7 +4,7 @@ use http::HeaderMap;
 
 use crate::limit::{Counter, Kind, LimiterFigures};
 use crate::manage::mashery::usage::{Usage, Used, counts_for_a_key};
-use crate::policy::{Runtime, Window};
+use crate::policy::Runtime;
 
 /// Those of the key of a call to a Mashery service; none for other calls.
 pub(super) fn usage_headers(runtime: &Runtime, limits: &[LimiterFigures]) -> HeaderMap {
@@ -14,9 +14,8 @@ pub(super) fn usage_headers(runtime: &Runtime, limits: &[LimiterFigures]) -> Hea
     of_key.map(|figures| usage(&figures.counters).headers()).unwrap_or_default()
 }
 
-/// What is counted without a limit of the key's own is not told.
 fn usage(counters: &[Counter]) -> Usage {
-    let limit = |kind| counters.iter().find(|limit| limit.kind == kind && limit.calls < Window::MAX_CALLS);
+    let limit = |kind| counters.iter().find(|limit| limit.kind == kind);
     let used = |limit: &Counter| Used { allotted: limit.calls.into(), current: limit.used.into() };
     let (qps, quota) = (limit(Kind::Window), limit(Kind::Quota));
     Usage {
@@ -48,8 +47,6 @@ mod tests {
         let quota = Some(Used { allotted: 1000, current: 3 });
         let qps = Some(Used { allotted: 5, current: 3 });
         assert_eq!(told, Usage { qps, quota, quota_resets_at: Some(Timestamp::from_millis(5)) });
-        let most = Window::MAX_CALLS;
-        assert_eq!(usage(&[counter(Kind::Window, most), counter(Kind::Quota, most)]), Usage::default());
         assert_eq!(usage(&[]).headers(), HeaderMap::new());
     }
 }

@@ -34,11 +34,10 @@ impl Ceiling {
 
     /// How many more starts it allows beyond those that are promised, and which bound is the narrowest.
     pub(super) fn room(&self, counter: &mut Limiter, now: Timestamp) -> (u32, Kind) {
-        let left = |most: u32, used: u32| most.saturating_sub(used);
         let window = self.window.zip(counter.window.as_mut());
-        let window = window.map(|(most, limit)| (left(most, limit.used(now)), Kind::Window));
+        let window = window.map(|(most, limit)| (limit.room_below(most, now), Kind::Window));
         let quota = self.quota.zip(counter.quota.as_mut());
-        let quota = quota.map(|(most, limit)| (left(most, limit.used(now)), Kind::Quota));
+        let quota = quota.map(|(most, limit)| (most.saturating_sub(limit.used(now)), Kind::Quota));
         window.into_iter().chain(quota).min_by_key(|(room, _)| *room).unwrap_or((u32::MAX, Kind::Slots))
     }
 

@@ -1,7 +1,7 @@
 //! What edits and kills leave unknown. A limiter remembers what its present windows reach back to. A longer window, one
 //! that is brought in, or other label values reach further: to starts that are forgotten, that were made under limiters
-//! which are gone, or in an earlier process. New limiters of such a policy are silent until all of that has left their
-//! windows: they count as if something had started at the policy's *floor*.
+//! which are gone, or in an earlier process. New limiters of such a policy, or of such label values of it, are silent until all of that has left their
+//! windows: they count as if something had started at the *floor* of the policy or of the label values.
 //!
 //! For windows whose starts are put on record a *mark* is on record, too, and before them: "from this floor on, starts are on
 //! record for windows of this length". The last mark of a policy counts. After a disorderly end the window of a policy
@@ -26,6 +26,10 @@ pub(super) struct Edits {
     /// The latest start under limiters that are gone.
     gone: HashMap<PolicyId, Timestamp>,
     floors: HashMap<PolicyId, Timestamp>,
+    /// Those of single label values, where they are later.
+    key_floors: HashMap<PolicyId, HashMap<Box<str>, Timestamp>>,
+    /// Label values that this process took away.
+    removed_keys: HashMap<PolicyId, HashSet<Box<str>>>,
     /// Policies that this process took away.
     removed: HashSet<PolicyId>,
     /// The last marks of the earlier process.
@@ -76,14 +80,42 @@ impl Edits {
         self.removed.remove(policy)
     }
 
+    /// Label values of the policy were taken away; when they come back nobody knows what they allowed.
+    pub(super) fn removed_key(&mut self, policy: &PolicyId, key: &str) {
+        self.removed_keys.entry(policy.clone()).or_default().insert(key.into());
+    }
+
+    /// Whether these label values were taken away since the last call.
+    pub(super) fn key_came_back(&mut self, policy: &PolicyId, key: &str) -> bool {
+        self.removed_keys.get_mut(policy).is_some_and(|keys| keys.remove(key))
+    }
+
+    /// Limiters of these label values are silent until what was started by then has left their windows.
+    pub(super) fn raise_floor(&mut self, policy: &PolicyId, key: &str, floor: Timestamp) {
+        self.key_floors.entry(policy.clone()).or_default().insert(key.into(), floor);
+    }
+
+    /// Lets go of floors of label values that are of no interest any more.
+    pub(super) fn forget_floors(&mut self, policy: &PolicyId, reach: Duration, now: Timestamp) {
+        if let Some(keys) = self.key_floors.get_mut(policy) {
+            keys.retain(|_, floor| *floor + reach > now);
+        }
+    }
+
     /// The latest start under limiters that are gone.
     pub(super) fn latest_gone(&self, policy: &PolicyId) -> Timestamp {
         self.gone.get(policy).copied().unwrap_or_default()
     }
 
-    /// The floor for a limiter that is made.
+    /// The floor of a policy.
     pub(super) fn floor(&self, policy: &PolicyId) -> Timestamp {
         self.floors.get(policy).copied().unwrap_or_default()
+    }
+
+    /// The floor for a limiter that is made.
+    pub(super) fn floor_of_key(&self, policy: &PolicyId, key: &str) -> Timestamp {
+        let of_key = self.key_floors.get(policy).and_then(|keys| keys.get(key)).copied();
+        self.floor(policy).max(of_key.unwrap_or_default())
     }
 
     /// The process before this one, which began at `opened_at`, had a policy with windows of up to `reach`. `orderly`: it
@@ -106,7 +138,9 @@ impl Edits {
     /// From now on a policy has windows of up to `reach`, and this floor.
     pub(super) fn rule(&mut self, policy: &PolicyId, reach: Duration, floor: Timestamp) {
         self.floors.insert(policy.clone(), floor);
-        let mark = Mark { reach, floor };
+        // A later process knows no floors of single label values.
+        let of_keys = self.key_floors.get(policy).into_iter().flat_map(HashMap::values).max().copied();
+        let mark = Mark { reach, floor: floor.max(of_keys.unwrap_or_default()) };
         if self.marks.get(policy).is_some_and(|(present, _)| *present == mark) {
             return;
         }

@@ -98,11 +98,25 @@ impl Gate {
 
 /// The counters of another limiter under these bounds.
 fn bounded(ceiling: Ceiling, counter: &mut Limiter, now: Timestamp) -> Vec<Counter> {
-    let counters = figures(counter, now).counters.into_iter();
+    let counters = counters(counter, now).into_iter();
     counters.filter_map(|counter| Some(Counter { calls: ceiling.of(counter.kind)?, ..counter })).collect()
 }
 
 fn figures(limiter: &mut Limiter, now: Timestamp) -> LimiterFigures {
+    let mut counters = counters(limiter, now);
+    counters.retain(|counter| counter.calls < u32::MAX);
+    LimiterFigures {
+        policy: limiter.policy.clone(),
+        key: limiter.key.clone(),
+        counters,
+        inflight: limiter.slots.inflight(),
+        slots: limiter.slots.limit(),
+        outlook: limiter.outlook(now),
+    }
+}
+
+/// Also those that limit nothing.
+fn counters(limiter: &mut Limiter, now: Timestamp) -> Vec<Counter> {
     let pace = limiter.pace.as_mut().map(|limit| sliding(Kind::Pace, &mut limit.sliding, now));
     let window = limiter.window.as_mut().map(|limit| sliding(Kind::Window, limit, now));
     let quota = limiter.quota.as_mut().map(|limit| {
@@ -118,14 +132,7 @@ fn figures(limiter: &mut Limiter, now: Timestamp) -> LimiterFigures {
             resets_at: Some(span.end),
         }
     });
-    LimiterFigures {
-        policy: limiter.policy.clone(),
-        key: limiter.key.clone(),
-        counters: pace.into_iter().chain(window).chain(quota).collect(),
-        inflight: limiter.slots.inflight(),
-        slots: limiter.slots.limit(),
-        outlook: limiter.outlook(now),
-    }
+    pace.into_iter().chain(window).chain(quota).collect()
 }
 
 fn sliding(kind: Kind, limit: &mut Sliding, now: Timestamp) -> Counter {

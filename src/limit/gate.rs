@@ -81,8 +81,10 @@ pub struct Gate {
     pub(super) policies: HashMap<PolicyId, Rules>,
     pub(super) edits: Edits,
     /// What was started before then, an earlier process did.
-    opened_at: Timestamp,
+    pub(super) opened_at: Timestamp,
     pub(super) table: Table,
+    /// The least that another policy allows of what one counts, by the one that counts.
+    pub(super) bounds: HashMap<PolicyId, u32>,
     pub(super) asks: Vec<Ask>,
     /// Starts beyond a limit since the process began.
     violations: BTreeMap<(PolicyId, Kind), u64>,
@@ -126,51 +128,9 @@ impl Gate {
             edits,
             opened_at,
             table: Table::default(),
+            bounds: HashMap::new(),
             asks: Vec::new(),
             violations: BTreeMap::new(),
-        }
-    }
-
-    /// Brings a policy in or changes its limits. What was consumed, granted and is in flight keeps counting; there is
-    /// never a fresh burst, also when the policy was removed a moment ago. Lanes that wait may have room now: ask for
-    /// them again; those of a policy whose scope has changed are to be bound again. Without slots of its own a policy
-    /// gets one second's worth of its pace within 64 to 4096.
-    ///
-    /// Where that cannot be known (see [`Edits`]), windows are silent until it does not matter. A quota counts from when it
-    /// is brought in, and begins anew for other label values.
-    pub fn set(&mut self, policy: &PolicyId, rules: Rules, now: Timestamp) {
-        let before = self.policies.get(policy);
-        let came_back = before.is_none() && self.edits.came_back(policy);
-        let reaches_further = came_back || before.is_some_and(|before| rules.reach_further_than(before));
-        let ids: Vec<LimiterId> = self.table.of_policy(policy, None).collect();
-        let floor = if reaches_further { self.latest_start(policy, &ids) } else { self.edits.floor(policy) };
-        self.edits.rule(policy, rules.reach(), floor);
-        // What an earlier process started.
-        let prior = if reaches_further { self.opened_at } else { Timestamp::ZERO };
-        for limiter in ids {
-            self.stash_quota(limiter, &rules, now);
-            self.apply(limiter, &rules, prior, now);
-        }
-        self.policies.insert(policy.clone(), rules);
-        self.ask_for_mark(policy);
-    }
-
-    /// The latest moment at which something may have started under a policy, in this process or before.
-    fn latest_start(&self, policy: &PolicyId, limiters: &[LimiterId]) -> Timestamp {
-        let living = limiters.iter().filter_map(|id| Some(self.table.get(*id)?.last_start()));
-        living.max().unwrap_or_default().max(self.edits.latest_gone(policy)).max(self.opened_at)
-    }
-
-    /// Takes a policy's limits away; its calls in flight stay counted.
-    pub fn remove(&mut self, policy: &PolicyId) {
-        if self.policies.remove(policy).is_some() {
-            self.edits.removed(policy);
-        }
-        let ids: Vec<LimiterId> = self.table.of_policy(policy, None).collect();
-        for id in ids {
-            if let Some(limiter) = self.table.get_mut(id) {
-                limiter.active = false;
-            }
         }
     }
 
@@ -371,44 +331,9 @@ impl Gate {
         }
         let id = self.table.insert(Limiter::new(policy.clone(), key.into(), Timestamp::ZERO));
         if let Some(rules) = self.policies.get(policy).cloned() {
-            self.apply(id, &rules, self.edits.floor(policy), now);
+            self.apply(id, &rules, self.edits.floor_of_key(policy, key), now);
         }
         id
-    }
-
-    /// What was used of a quota that is taken away counts again when one comes back.
-    fn stash_quota(&mut self, id: LimiterId, next: &Rules, now: Timestamp) {
-        let Some(limiter) = self.table.get_mut(id) else { return };
-        if next.counts_on.is_none() && next.of_key(&limiter.key).quota.is_some() {
-            return;
-        }
-        let (policy, key, remembered) = (limiter.policy.clone(), limiter.key.clone(), &mut self.remembered);
-        limiter.consumed(now, |kind, consumed| {
-            if kind == Kind::Quota {
-                remembered.add(record::name(&policy, &key, kind), consumed);
-            }
-        });
-    }
-
-    /// Puts rules in force for a limiter, and counts what was remembered of limits that it did not have before. It knows
-    /// nothing of what was started before `floor`.
-    fn apply(&mut self, id: LimiterId, rules: &Rules, floor: Timestamp, now: Timestamp) {
-        let Some(limiter) = self.table.get_mut(id) else { return };
-        let Blind { before, on_record_before } = self.blind;
-        let blind = Blind { before: before.max(floor), on_record_before: on_record_before.max(floor) };
-        let had = limiter.kinds();
-        if let Some(used) = limiter.apply(rules, now, blind) {
-            self.asks.push(Ask::note(record::name(&limiter.policy, &limiter.key, Kind::Quota), used));
-        }
-        let (kinds, has) = ([Kind::Pace, Kind::Window, Kind::Quota], limiter.kinds());
-        // What belongs to a limit that is still not there is kept for when it comes.
-        for (kind, _) in
-            kinds.into_iter().zip(had.into_iter().zip(has)).filter(|(_, (had, has))| !had && *has)
-        {
-            for consumed in self.remembered.take(&limiter.policy, &limiter.key, kind) {
-                limiter.restore(kind, &consumed);
-            }
-        }
     }
 }
 

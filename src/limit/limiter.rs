@@ -248,6 +248,13 @@ impl Limiter {
         rooms.min_by_key(|(_, room)| *room).map_or((u32::MAX, Kind::Slots), |(kind, room)| (room, kind))
     }
 
+    /// Another policy allows only so many of the starts that its quota counts.
+    pub(super) fn bound(&mut self, calls: u32) {
+        if let Some(limit) = &mut self.quota {
+            limit.bound(calls);
+        }
+    }
+
     /// When the oldest of its starts leaves a limit, or one that happens now would.
     pub(super) fn frees_at(&mut self, kind: Kind, now: Timestamp) -> Option<Timestamp> {
         let sliding = |limit: &mut Sliding| {
@@ -403,10 +410,10 @@ impl Limiter {
         if let Some(limit) = &self.pace {
             limits.push(LimitOutlook::pace(limit.pace(), limit.ready_at(now)));
         }
-        if let Some(limit) = &mut self.window {
+        if let Some(limit) = self.window.as_mut().filter(|limit| !limit.allowed().is_counting()) {
             limits.push(LimitOutlook::window(limit.allowed(), limit.used(now), limit.ready_at()));
         }
-        if let Some(limit) = &mut self.quota {
+        if let Some(limit) = self.quota.as_mut().filter(|limit| !limit.quota().is_counting()) {
             limits.push(LimitOutlook::quota(limit.quota(), limit.used(now), limit.span().end));
         }
         limits

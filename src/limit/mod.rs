@@ -8,6 +8,7 @@
 //! Must not know: entries, queues, sockets, where the record of starts is.
 
 mod ceiling;
+mod changes;
 mod edits;
 mod few;
 mod figures;

@@ -9,6 +9,9 @@ use crate::limit::record::Consumed;
 use crate::limit::tokens::{Portion, Ready, Tokens};
 use crate::policy::{Period, Quota};
 
+/// Of a bound that another policy sets, at most this part is put on record ahead.
+const AHEAD_SHARE: u32 = 16;
+
 /// A calendar period: from its start to just before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
@@ -23,11 +26,13 @@ pub(super) struct QuotaLimit {
     span: Span,
     used: u32,
     tokens: Tokens,
+    /// The most that is put on record ahead of its use.
+    ahead_max: u32,
 }
 
 impl QuotaLimit {
     pub(super) fn new(quota: Quota, now: Timestamp) -> Self {
-        Self { quota, span: Span::of(quota.per, now), used: 0, tokens: Tokens::new() }
+        Self { quota, span: Span::of(quota.per, now), used: 0, tokens: Tokens::new(), ahead_max: u32::MAX }
     }
 
     /// The quota.
@@ -47,6 +52,11 @@ impl QuotaLimit {
         self.quota = quota;
         let used = Consumed { count: self.used, at: now, over_at: self.span.end };
         (self.span.end > end && self.used > 0).then_some(used)
+    }
+
+    /// Another policy allows only so many of these starts: what a kill forfeits must not be much of that.
+    pub(super) fn bound(&mut self, calls: u32) {
+        self.ahead_max = self.ahead_max.min((calls / AHEAD_SHARE).max(1));
     }
 
     /// Counts starts of an earlier process in the period that ends at `over_at`.
@@ -84,7 +94,7 @@ impl QuotaLimit {
     /// What is to be put on record next, if anything is.
     pub(super) fn ask(&mut self, now: Timestamp) -> Option<Portion> {
         self.turn(now);
-        let most = self.quota.calls.get().saturating_sub(self.used);
+        let most = self.quota.calls.get().saturating_sub(self.used).min(self.ahead_max);
         self.tokens.ask(most, self.span.end, now)
     }
 

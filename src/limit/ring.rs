@@ -9,6 +9,8 @@
 //! Large capacities count in groups: a cell stands for several starts and leaves when the latest of them has left
 //! the window. That errs on the strict side by at most one group and bounds the memory of a ring.
 //!
+//! A window that limits nothing keeps the newest starts one by one: others count on them.
+//!
 //! Must not know: smoothing, calls in flight.
 
 use std::collections::VecDeque;
@@ -70,6 +72,9 @@ impl Ring {
     /// Changes what it allows; everything claimed so far counts against the new limit.
     /// An earlier process may have started something until `unknown_before`.
     pub(super) fn allow(&mut self, allowed: Window, unknown_before: Timestamp) {
+        if allowed == self.allowed {
+            return;
+        }
         if allowed.length() > self.allowed.length() {
             self.aside = self.aside.max(self.left).max(unknown_before);
         }
@@ -96,6 +101,9 @@ impl Ring {
 
     /// From when on a claim succeeds, if nothing is claimed before.
     pub(super) fn ready_at(&self) -> Timestamp {
+        if self.allowed.is_counting() {
+            return Timestamp::ZERO;
+        }
         let mut ready =
             if self.aside == Timestamp::ZERO { self.aside } else { self.aside + self.allowed.length() };
         let live = self.cells.len() - self.free;
@@ -114,6 +122,9 @@ impl Ring {
         self.forget(now);
         if now < self.ready_at() {
             return None;
+        }
+        if self.allowed.is_counting() && self.cells.len() >= CELLS_MAX as usize {
+            self.drop_oldest();
         }
         // Free cells do not stand last.
         let open = (now + STALE_AFTER).as_nanos().max(self.cells.back().copied().unwrap_or(FREE));
@@ -210,6 +221,15 @@ impl Ring {
         }
     }
 
+    /// Of what is counted without a limit the newest starts are kept: bounds on them are not larger.
+    fn drop_oldest(&mut self) {
+        if let Some(cell) = self.cells.pop_front() {
+            self.first += 1;
+            self.free -= usize::from(cell == FREE);
+            self.left = self.left.max(Timestamp::from_nanos(cell));
+        }
+    }
+
     fn cells_allowed(&self) -> usize {
         (self.allowed.calls().get() / self.group) as usize
     }
@@ -239,6 +259,9 @@ impl Ring {
 
 /// How many starts share a cell.
 fn group(allowed: Window) -> u32 {
+    if allowed.is_counting() {
+        return 1;
+    }
     allowed.calls().get().div_ceil(CELLS_MAX)
 }
 

@@ -39,25 +39,49 @@ impl Rules {
     /// Whether a limiter needs to know more than one under `before` does: a window is longer or has come, or label values
     /// are told apart in another way.
     pub(super) fn reach_further_than(&self, before: &Self) -> bool {
-        let mut lengths = self.lengths().into_iter().zip(before.lengths());
-        self.scope != before.scope || lengths.any(|(now, before)| now > before)
+        self.scope != before.scope
+            || self.counts_on.is_none() && before.counts_on.is_some()
+            || reach_further(&self.limits, &before.limits)
+    }
+
+    /// The label values whose limiters need to know more than under `before`.
+    pub(super) fn keys_that_reach_further<'r>(&'r self, before: &'r Self) -> impl Iterator<Item = &'r str> {
+        let keys = self.overrides.iter().chain(before.overrides.iter()).map(|(key, _)| key);
+        keys.filter(|key| reach_further(self.of_key(key), before.of_key(key)))
+    }
+
+    /// The label values under which something could start before and nothing can now.
+    pub(super) fn keys_taken_away<'r>(&'r self, before: &'r Self) -> impl Iterator<Item = &'r str> {
+        let keys = before.overrides.iter().map(|(key, _)| key);
+        keys.filter(|key| before.lets_start(key) && !self.lets_start(key))
+    }
+
+    /// Whether calls of these label values are governed and may start.
+    pub(super) fn lets_start(&self, key: &str) -> bool {
+        match self.overrides.get(key) {
+            Some(limits) => !limits.closed,
+            // Without limits for all only the listed label values are governed.
+            None => {
+                !self.limits.closed && (!self.limits.is_empty() || self.overrides.iter().next().is_none())
+            }
+        }
     }
 
     /// How far back the longest of its windows reaches.
     pub(super) fn reach(&self) -> Duration {
-        self.lengths().into_iter().max().unwrap_or_default()
+        let all = self.overrides.iter().map(|(_, limits)| limits).chain([&self.limits]);
+        all.flat_map(lengths).max().unwrap_or_default()
     }
+}
 
-    fn lengths(&self) -> [Duration; 2] {
-        let lengths = |limits: &Limits| {
-            let windows = [limits.pace.map(Pace::window), limits.window];
-            windows.map(|window| window.map_or(Duration::ZERO, Window::length))
-        };
-        let all = self.overrides.iter().map(|(_, limits)| lengths(limits));
-        all.fold(lengths(&self.limits), |[pace, window], [other_pace, other_window]| {
-            [pace.max(other_pace), window.max(other_window)]
-        })
-    }
+/// Whether a window is longer, or has come.
+fn reach_further(limits: &Limits, before: &Limits) -> bool {
+    lengths(limits).into_iter().zip(lengths(before)).any(|(now, before)| now > before)
+}
+
+/// Of the pace and the window.
+fn lengths(limits: &Limits) -> [Duration; 2] {
+    [limits.pace.map(Pace::window), limits.window].map(|window| window.map_or(Duration::ZERO, Window::length))
 }
 
 impl From<&RuntimePolicy> for Rules {

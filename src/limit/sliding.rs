@@ -118,8 +118,21 @@ impl Sliding {
         self.ring.used(now)
     }
 
+    /// How many more starts the window may hold until it holds so many; none while it may hold some that are unknown.
+    pub(super) fn room_below(&mut self, calls: u32, now: Timestamp) -> u32 {
+        if self.known_from() > now { 0 } else { calls.saturating_sub(self.used(now)) }
+    }
+
+    /// From when on no unknown start is in the window.
+    fn known_from(&self) -> Timestamp {
+        self.unknown_before().map_or(Timestamp::ZERO, |at| at + self.allowed().length())
+    }
+
     /// When fewer than so many starts are in the window, if none is added.
     pub(super) fn below_at(&mut self, calls: u32, now: Timestamp) -> Timestamp {
+        if self.known_from() > now {
+            return self.known_from();
+        }
         let (mut left, length) = (self.used(now), self.allowed().length());
         let leaving = self.starts().find(|(count, _)| {
             left = left.saturating_sub(*count);

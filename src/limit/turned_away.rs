@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::event::PolicyId;
 use crate::limit::gate::{Binding, Blocker, Gate};
 use crate::limit::limiter::Kind;
 use crate::limit::table::LimiterId;
@@ -58,10 +59,10 @@ impl Gate {
     /// The first limiter, in the order in which they are asked, that has no room beyond what others were promised: all
     /// promises but `own`.
     fn first_without_room(&mut self, lane: &Binding, own: u32, now: Timestamp) -> Option<Blocker> {
-        let mut first: Option<((bool, u8), Blocker)> = None;
+        let mut first: Option<((bool, u8, PolicyId), Blocker)> = None;
         for id in lane.limiters() {
             let Some(limiter) = self.table.get(*id).filter(|limiter| limiter.turns_away()) else { continue };
-            let place = (!limiter.closed, limiter.rank);
+            let place = (!limiter.closed, limiter.rank, limiter.policy.clone());
             if first.as_ref().is_some_and(|(before, _)| *before <= place) {
                 continue;
             }

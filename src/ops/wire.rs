@@ -280,8 +280,12 @@ fn limits(limits: &Limits) -> LimitsBody {
         pace: limits.pace.map(|pace| pace.starts_per_second()),
         window: limits
             .window
+            .filter(|window| !window.is_counting())
             .map(|window| WindowBody { calls: window.calls().get(), per_ms: millis(window.length()) }),
-        quota: limits.quota.map(|quota| QuotaBody { calls: quota.calls.get(), per: quota.per.name() }),
+        quota: limits
+            .quota
+            .filter(|quota| !quota.is_counting())
+            .map(|quota| QuotaBody { calls: quota.calls.get(), per: quota.per.name() }),
         slots: limits.slots.map(std::num::NonZeroU32::get),
         timeout_ms: limits.timeout.map(millis),
         closed: limits.closed,

@@ -12,7 +12,7 @@
 //!         "closed": bool | absent
 //! ```
 //!
-//! Formats 1 and 2 had the members of one clause in place of `clauses`.
+//! A window or quota of 4294967295 calls counts and limits nothing. Formats 1 and 2 had the members of one clause in place of `clauses`.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -23,9 +23,12 @@ use serde::{Deserialize, Serialize};
 use crate::event::PolicyId;
 use crate::policy::document::malformed;
 use crate::policy::{
-    Clause, Family, LabelCondition, Limits, Overlap, Overrides, Pace, Period, PolicyError, Quota, Scope,
-    Segment, Spec, UrlPattern, Window, Wording,
+    Clause, Family, LabelCondition, LimitError, Limits, Overlap, Overrides, Pace, Period, PolicyError, Quota,
+    Scope, Segment, Spec, UrlPattern, Window, Wording,
 };
+
+/// The calls of a limit that limits nothing.
+const COUNTING: i64 = u32::MAX as i64;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct SpecV3 {
@@ -245,7 +248,7 @@ fn encode_limits(limits: &Limits) -> LimitsV3 {
 }
 
 fn decode_limits(limits: LimitsV3) -> Result<Limits, PolicyError> {
-    let window = limits.window.map(|window| Window::new(window.calls, window.length_ms)).transpose();
+    let window = limits.window.map(decode_window).transpose();
     Ok(Limits {
         pace: limits.pace.map(Pace::per_second).transpose().map_err(malformed)?,
         window: window.map_err(malformed)?,
@@ -256,8 +259,18 @@ fn decode_limits(limits: LimitsV3) -> Result<Limits, PolicyError> {
     })
 }
 
+fn decode_window(window: WindowV2) -> Result<Window, LimitError> {
+    // One call stands for any number: only its length is of interest.
+    let is_counting = window.calls == COUNTING;
+    let checked = Window::new(if is_counting { 1 } else { window.calls }, window.length_ms)?;
+    Ok(if is_counting { Window::counting(checked.length()) } else { checked })
+}
+
 fn decode_quota(quota: QuotaV2) -> Result<Quota, PolicyError> {
     let per = Period::parse(&quota.per).ok_or_else(|| malformed("a quota of an unknown period"))?;
+    if quota.calls == COUNTING {
+        return Ok(Quota::counting(per));
+    }
     Quota::new(quota.calls, per).map_err(malformed)
 }
 

@@ -162,6 +162,18 @@ impl Window {
         Ok(Self { calls: calls_in_range(calls)?, length })
     }
 
+    /// Limits nothing: starts are counted for the sake of policies that count on this one.
+    #[must_use]
+    pub const fn counting(length: Duration) -> Self {
+        Self { calls: NonZeroU32::MAX, length }
+    }
+
+    /// Whether it was made by [`Window::counting`].
+    #[must_use]
+    pub fn is_counting(self) -> bool {
+        self.calls == NonZeroU32::MAX
+    }
+
     /// Starts in one window.
     #[must_use]
     pub const fn calls(self) -> NonZeroU32 {
@@ -182,6 +194,18 @@ impl Quota {
     /// [`LimitError::Calls`].
     pub fn new(calls: i64, per: Period) -> Result<Self, LimitError> {
         Ok(Self { calls: calls_in_range(calls)?, per })
+    }
+
+    /// Limits nothing: starts are counted for the sake of policies that count on this one.
+    #[must_use]
+    pub const fn counting(per: Period) -> Self {
+        Self { calls: NonZeroU32::MAX, per }
+    }
+
+    /// Whether it was made by [`Quota::counting`].
+    #[must_use]
+    pub fn is_counting(self) -> bool {
+        self.calls == NonZeroU32::MAX
     }
 }
 

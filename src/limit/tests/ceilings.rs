@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{START, decide, lane_of, policy, start, windowed};
 use crate::clock::Timestamp;
-use crate::limit::{Binding, Decision, Gate, Kind, Rules, STALE_AFTER};
-use crate::policy::{Family, Limits, Overrides, Period, Quota, Scope};
+use crate::limit::{Binding, Blind, Decision, Gate, Kind, Rules, STALE_AFTER};
+use crate::policy::{Family, Limits, Overrides, Period, Quota, Scope, Window};
 
 fn refusing(limits: Limits, rank: u8, scope: &[&str]) -> Rules {
     Rules { rank, ..Rules::new(limits, Family::Refuse, Scope::new(scope).expect("valid")) }
@@ -97,4 +97,149 @@ fn closed_names_the_refusal_before_all_else_and_has_no_end() {
     let shut = Rules { ..refusing(Limits::closed(), 4, &["key"]) };
     gate.set(&policy("keys"), shut, START);
     assert_eq!(refusal(&mut gate, &known, START), Some(("keys".to_owned(), Kind::Closed)));
+}
+
+/// Counted, and not limited.
+fn endless(length_ms: u64) -> Limits {
+    Limits { window: Some(Window::counting(Duration::from_millis(length_ms))), ..Limits::default() }
+}
+
+#[test]
+fn a_ceiling_on_an_unlimited_key_sees_calls_leave_while_others_come() {
+    let mut gate = service(windowed(5, 1000), endless(1000));
+    let b = gate.bind(&lane_of(&["b", "keys"], &[("key", "known")]), START);
+    // Two per second, under a bound of five per second.
+    for nth in 0..20 {
+        let now = START + Duration::from_millis(500 * nth);
+        assert!(start(&mut gate, &b, now), "call {nth} is turned away");
+    }
+}
+
+#[test]
+fn an_edit_elsewhere_leaves_ceilings_on_unlimited_keys_open() {
+    let mut gate = service(windowed(5, 1000), endless(1000));
+    let b = gate.bind(&lane_of(&["b", "keys"], &[("key", "known")]), START);
+    assert!(start(&mut gate, &b, START));
+    // Another key is added to the service.
+    let overrides = Overrides::new(
+        &Scope::new(&["key"]).expect("valid"),
+        [(vec!["known".into()], endless(1000)), (vec!["new".into()], endless(1000))],
+    );
+    gate.set(&policy("keys"), Rules { overrides, ..refusing(Limits::closed(), 4, &["key"]) }, START);
+    assert!(start(&mut gate, &b, START + Duration::from_millis(10)));
+}
+
+fn keyed(rows: Vec<(&str, Limits)>) -> Rules {
+    let rows = rows.into_iter().map(|(key, limits)| (vec![Box::from(key)], limits));
+    let overrides = Overrides::new(&Scope::new(&["key"]).expect("valid"), rows);
+    Rules { overrides, ..refusing(Limits::default(), 1, &["key"]) }
+}
+
+fn burst(gate: &mut Gate, key: &str, at_ms: u64) -> usize {
+    let now = START + Duration::from_millis(at_ms);
+    let lane = gate.bind(&lane_of(&["p"], &[("key", key)]), now);
+    let count = started(gate, &lane, 100, now);
+    gate.unbind(&lane);
+    gate.forget_idle(now);
+    count
+}
+
+#[test]
+fn a_longer_window_of_one_key_brings_no_budget_back() {
+    let mut gate = Gate::new();
+    let long = || windowed(10, 60_000);
+    gate.set(&policy("p"), keyed(vec![("a", windowed(10, 1000)), ("b", long())]), START);
+    assert_eq!(burst(&mut gate, "a", 0), 10);
+    gate.forget_idle(START + Duration::from_millis(5_000));
+    gate.set(&policy("p"), keyed(vec![("a", long()), ("b", long())]), START + Duration::from_millis(5_000));
+    assert_eq!(burst(&mut gate, "a", 6_000), 0, "ten started six seconds ago");
+}
+
+#[test]
+fn a_key_that_is_taken_out_and_put_back_has_no_fresh_budget() {
+    for out in [None, Some(Limits::closed())] {
+        let mut gate = Gate::new();
+        let long = || windowed(10, 60_000);
+        let both = || keyed(vec![("a", long()), ("b", long())]);
+        let at = |s: u64| START + Duration::from_secs(s);
+        gate.set(&policy("p"), both(), at(0));
+        let lane = gate.bind(&lane_of(&["p"], &[("key", "a")]), at(0));
+        assert_eq!(started(&mut gate, &lane, 100, at(0)), 10);
+        // The lane is still there, say with a call in flight.
+        let without = out.clone().map(|out| ("a", out)).into_iter().chain([("b", long())]).collect();
+        gate.set(&policy("p"), keyed(without), at(1));
+        gate.unbind(&lane);
+        gate.forget_idle(at(2));
+        gate.set(&policy("p"), both(), at(5));
+        assert_eq!(burst(&mut gate, "a", 6_000), 0, "ten started six seconds ago; out: {out:?}");
+    }
+}
+
+#[test]
+fn a_bound_that_becomes_a_counter_is_silent_for_what_went_before() {
+    let mut gate = Gate::new();
+    let own = || refusing(windowed(10, 60_000), 3, &["key"]);
+    let bound = || Rules { counts_on: Some(policy("q")), ..own() };
+    gate.set(&policy("q"), refusing(windowed(1000, 60_000), 4, &["key"]), START);
+    gate.set(&policy("p"), bound(), START);
+    assert_eq!(burst(&mut gate, "a", 0), 10);
+    gate.forget_idle(START + Duration::from_millis(100));
+    gate.set(&policy("p"), own(), START + Duration::from_millis(5_000));
+    assert_eq!(burst(&mut gate, "a", 6_000), 0, "ten started six seconds ago");
+}
+
+#[test]
+fn a_kill_forfeits_little_of_a_bound_on_an_unlimited_key() {
+    let endless = || Limits { quota: Some(Quota::counting(Period::Day)), ..Limits::default() };
+    let mut gate = service(daily(500), endless());
+    let a = gate.bind(&lane_of(&["a", "keys"], &[("key", "known")]), START);
+    let mut record = Vec::new();
+    let mut starts = 0;
+    for _ in 0..100_000 {
+        let decision = gate.decide(&a, false, START);
+        let asks = gate.take_asks();
+        record.extend(asks.iter().map(|ask| (ask.name.clone(), ask.consumed)));
+        asks.iter().for_each(|ask| drop(gate.answered(ask, true, START)));
+        if let Decision::Go(mut permit) = decision {
+            gate.confirm(&mut permit, START).expect("in time");
+            let _ = gate.release(permit);
+            starts += 1;
+        }
+        if starts == 300 {
+            break;
+        }
+    }
+    let blind = Blind { before: START, on_record_before: Timestamp::ZERO };
+    let mut after = Gate::after(blind, START, record, []);
+    let keys = policy("keys");
+    let scope = Scope::new(&["key"]).expect("valid");
+    let overrides = Overrides::new(&scope, [(vec!["known".into()], endless())]);
+    after.set(
+        &policy("b"),
+        Rules { counts_on: Some(keys.clone()), ..refusing(daily(500), 3, &["key"]) },
+        START,
+    );
+    after.set(&keys, Rules { overrides, ..refusing(Limits::closed(), 4, &["key"]) }, START);
+    let b = after.bind(&lane_of(&["b", "keys"], &[("key", "known")]), START);
+    let left = started(&mut after, &b, 500, START + Duration::from_secs(5));
+    assert!((200 - 2 * 500 / 16..=200).contains(&left), "{left} of 200");
+}
+
+#[test]
+fn a_new_key_begins_at_once_beside_those_that_are_busy() {
+    let mut gate = Gate::new();
+    gate.set(&policy("p"), keyed(vec![("a", windowed(10, 60_000))]), START);
+    assert_eq!(burst(&mut gate, "a", 0), 10);
+    gate.set(&policy("p"), keyed(vec![("a", windowed(10, 60_000)), ("b", windowed(5, 60_000))]), START);
+    assert_eq!((burst(&mut gate, "a", 100), burst(&mut gate, "b", 100)), (0, 5));
+}
+
+#[test]
+fn what_is_counted_without_a_limit_is_kept_in_bounded_memory() {
+    let mut gate = service(windowed(5, 1000), endless(1000));
+    let a = gate.bind(&lane_of(&["a", "keys"], &[("key", "known")]), START);
+    let b = gate.bind(&lane_of(&["b", "keys"], &[("key", "known")]), START);
+    assert_eq!(started(&mut gate, &a, 70_000, START), 70_000);
+    assert_eq!(started(&mut gate, &b, 9, START + Duration::from_millis(999)), 0);
+    assert_eq!(started(&mut gate, &b, 9, START + Duration::from_millis(1010)), 5);
 }

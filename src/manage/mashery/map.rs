@@ -15,12 +15,13 @@
 //! twice as many pass around its end. Periods are those of the calendar in UTC.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use http::Method as Verb;
 
 use crate::event::PolicyId;
 use crate::manage::mashery::catalogue::{Catalogue, Element};
-use crate::manage::mashery::effective::Effective;
+use crate::manage::mashery::effective::{Ceiling, Effective};
 use crate::manage::mashery::record::{Endpoint, Method, Service, Status};
 use crate::manage::mashery::refusal::Code;
 use crate::policy::{
@@ -32,6 +33,7 @@ use crate::policy::{
 const API_KEY: &str = "api_key";
 /// The label by which a call names its method.
 const API_METHOD: &str = "api_method";
+const SECOND: Duration = Duration::from_secs(1);
 /// How the policies are called that count the calls of single keys.
 pub(super) const KEYS: &str = "keys";
 
@@ -86,8 +88,7 @@ fn keys(catalogue: &Catalogue, service: &Element<Service>, parts: &[Part<'_>]) -
     // Without a counter there would be nothing for the endpoints to bound, and a key that is exempt no longer would begin
     // in the middle of a period as if it had made no calls.
     let counted = |default: Option<u32>, ceiling: fn(&Endpoint) -> Option<u32>| {
-        let bounded = default.is_some() || parts.iter().any(|part| ceiling(&part.endpoint.of).is_some());
-        bounded.then_some(Window::MAX_CALLS)
+        default.is_some() || parts.iter().any(|part| ceiling(&part.endpoint.of).is_some())
     };
     let rate = counted(service.of.rate_limit_ceiling, |of| of.rate_limit_ceiling);
     let qps = counted(None, |of| of.qps_limit_ceiling);
@@ -96,11 +97,16 @@ fn keys(catalogue: &Catalogue, service: &Element<Service>, parts: &[Part<'_>]) -
         let effective = Effective::of(&key.of, &service.of);
         let allowed = match key.of.status {
             Status::Waiting | Status::Disabled => Limits::closed(),
-            Status::Active => limits(
-                effective.rate.map(|ceiling| ceiling.calls).or(rate),
-                service.of.rate_limit_period,
-                effective.qps.map(|ceiling| ceiling.calls).or(qps),
-            ),
+            Status::Active => {
+                let period = service.of.rate_limit_period;
+                let calls = |ceiling: Option<Ceiling>| ceiling.map(|ceiling| ceiling.calls);
+                let own = limits(calls(effective.rate), period, calls(effective.qps));
+                Limits {
+                    quota: own.quota.or(rate.then_some(Quota::counting(period))),
+                    window: own.window.or(qps.then_some(Window::counting(SECOND))),
+                    ..own
+                }
+            }
         };
         (vec![key.of.apikey.as_str().into()], allowed)
     });
