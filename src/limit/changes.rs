@@ -132,7 +132,9 @@ impl Gate {
             kinds.into_iter().zip(had.into_iter().zip(has)).filter(|(_, (had, has))| !had && *has)
         {
             for consumed in self.remembered.take(&limiter.policy, &limiter.key, kind) {
-                limiter.restore(kind, &consumed);
+                if let Some(used) = limiter.restore(kind, &consumed) {
+                    self.asks.push(Ask::note(record::name(&limiter.policy, &limiter.key, kind), used));
+                }
             }
         }
     }

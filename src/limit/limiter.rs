@@ -180,8 +180,8 @@ impl Limiter {
         [self.pace.is_some(), self.window.is_some(), self.quota.is_some()]
     }
 
-    /// Counts what an earlier process consumed.
-    pub(super) fn restore(&mut self, kind: Kind, consumed: &Consumed) {
+    /// Counts what was consumed before. Returns what has to be put on record anew for that.
+    pub(super) fn restore(&mut self, kind: Kind, consumed: &Consumed) -> Option<Consumed> {
         match kind {
             Kind::Pace => {
                 if let Some(limit) = &mut self.pace {
@@ -195,11 +195,12 @@ impl Limiter {
             }
             Kind::Quota => {
                 if let Some(limit) = &mut self.quota {
-                    limit.restore(consumed.count, consumed.over_at);
+                    return limit.restore(consumed);
                 }
             }
             Kind::Slots | Kind::Closed => {}
         }
+        None
     }
 
     /// Whether one more may be in flight.

@@ -59,11 +59,14 @@ impl QuotaLimit {
         self.ahead_max = self.ahead_max.min((calls / AHEAD_SHARE).max(1));
     }
 
-    /// Counts starts of an earlier process in the period that ends at `over_at`.
-    pub(super) fn restore(&mut self, count: u32, over_at: Timestamp) {
-        if over_at >= self.span.end {
-            self.used = self.used.saturating_add(count);
+    /// Counts what was consumed before, in this period, in a longer one that goes on, or in a shorter one within this.
+    /// Returns what has to be put on record anew because it counts longer now.
+    pub(super) fn restore(&mut self, before: &Consumed) -> Option<Consumed> {
+        if before.over_at < self.span.end && before.at < self.span.start {
+            return None;
         }
+        self.used = self.used.saturating_add(before.count);
+        (before.over_at < self.span.end).then_some(Consumed { over_at: self.span.end, ..*before })
     }
 
     /// Whether a start is possible at `now`; changes nothing that counts.
@@ -224,13 +227,19 @@ mod tests {
     fn edits_and_restarts_keep_what_was_used() {
         let noon = at("2026-11-25T12:00:00Z");
         let mut limit = QuotaLimit::new(quota(10, Period::Hour), noon);
-        limit.restore(4, at("2026-11-25T13:00:00Z"));
-        limit.restore(4, at("2026-11-25T12:00:00Z"));
+        let before = |from: &str, over: &str| Consumed { count: 4, at: at(from), over_at: at(over) };
+        assert_eq!(limit.restore(&before("2026-11-25T12:00:00Z", "2026-11-25T13:00:00Z")), None);
+        assert_eq!(limit.restore(&before("2026-11-25T11:00:00Z", "2026-11-25T12:00:00Z")), None);
         assert_eq!(limit.used(noon), 4, "an earlier period is over");
         assert_eq!(limit.allow(quota(5, Period::Day), noon).map(|used| used.count), Some(4));
         assert!(start(&mut limit, noon) && !start(&mut limit, noon));
         let period = at("2026-11-25T00:00:00Z");
         limit.put_back(period);
         assert!(start(&mut limit, noon) && !start(&mut limit, noon));
+
+        let mut of_day = QuotaLimit::new(quota(5, Period::Day), noon);
+        let again = of_day.restore(&before("2026-11-25T12:00:00Z", "2026-11-25T13:00:00Z"));
+        assert_eq!(again.map(|used| used.over_at), Some(at("2026-11-26T00:00:00Z")), "it counts longer now");
+        assert_eq!(of_day.used(noon), 4);
     }
 }

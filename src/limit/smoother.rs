@@ -21,10 +21,9 @@ use governor::{Quota, RateLimiter};
 use crate::clock::Timestamp;
 use crate::policy::Pace;
 
-/// The burst covers this much time, so that callers that wake once per millisecond, and late at times, lose
-/// nothing.
-const BURST_COVERS_S: f64 = 0.005;
-const BURST_MIN: u32 = 2;
+/// A start that is late by so much is made up for, so that callers that wake once per millisecond, and late at times,
+/// lose nothing. Slow paces tolerate up to twice as much, and never a whole interval.
+const TOLERANCE_NS: u64 = 5_000_000;
 /// Later moments count as this one, so that governor's plain arithmetic cannot overflow.
 const LAST: u64 = u64::MAX / 2;
 
@@ -33,6 +32,8 @@ const LAST: u64 = u64::MAX / 2;
 pub(super) struct Smoother {
     limiter: RateLimiter<NotKeyed, Store, Hand, NoOpMiddleware<Moment>>,
     cells: Arc<Cells>,
+    /// Cells of the burst that one start takes.
+    weight: NonZeroU32,
     interval_ns: u64,
     tolerance_ns: u64,
     /// The last grant before which the smoother had been at rest.
@@ -51,38 +52,54 @@ impl Smoother {
     /// At rest.
     pub(super) fn new(pace: Pace) -> Self {
         let interval_ns = ((1e9 / pace.starts_per_second()) as u64).max(1);
-        let burst = ((pace.starts_per_second() * BURST_COVERS_S).ceil() as u32).max(BURST_MIN);
-        Self::with_burst(interval_ns, NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN))
+        // A start of a slow pace takes several cells, so that what is tolerated is less than an interval.
+        let weight = u32::try_from(interval_ns / TOLERANCE_NS).unwrap_or(u32::MAX / 2).max(1);
+        let cell_ns = (interval_ns / u64::from(weight)).max(1);
+        // A burst of two at least, of which one is the start itself.
+        let burst = u32::try_from(TOLERANCE_NS.div_ceil(cell_ns)).unwrap_or(u32::MAX / 2).max(2);
+        let tolerated = if weight > 1 { 1 } else { burst - 1 };
+        Self::with_burst(cell_ns, weight, tolerated)
     }
 
-    fn with_burst(interval_ns: u64, burst: NonZeroU32) -> Self {
+    fn with_burst(cell_ns: u64, weight: u32, tolerated: u32) -> Self {
         let cells = Arc::new(Cells::default());
-        let quota = Quota::with_period(Duration::from_nanos(interval_ns))
+        let quota = Quota::with_period(Duration::from_nanos(cell_ns))
             // Only for a period of zero.
             .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
-            .allow_burst(burst);
+            .allow_burst(NonZeroU32::MIN.saturating_add(weight + tolerated - 1));
         let limiter = RateLimiter::new(quota, Store(Arc::clone(&cells)), Hand(Arc::clone(&cells)));
-        let tolerance_ns = interval_ns * u64::from(burst.get() - 1);
-        Self { limiter, cells, interval_ns, tolerance_ns, rested_at: Timestamp::ZERO }
+        Self {
+            limiter,
+            cells,
+            weight: NonZeroU32::new(weight).unwrap_or(NonZeroU32::MIN),
+            interval_ns: cell_ns * u64::from(weight),
+            tolerance_ns: cell_ns * u64::from(tolerated),
+            rested_at: Timestamp::ZERO,
+        }
     }
 
     /// From when on a start is smooth; changes nothing.
     pub(super) fn ready_at(&self, now: Timestamp) -> Timestamp {
         self.cells.now_ns.store(now.as_nanos().min(LAST), Ordering::Relaxed);
-        match self.limiter.check() {
-            Ok(()) => now,
-            Err(not_until) => Timestamp::from_nanos(not_until.earliest_possible().0),
+        match self.limiter.check_n(self.weight) {
+            Ok(Err(not_until)) => Timestamp::from_nanos(not_until.earliest_possible().0),
+            // The burst holds more than one start.
+            Ok(Ok(())) | Err(_) => now,
         }
     }
 
     /// Takes what the last [`Smoother::ready_at`] found ready at this `now`.
     pub(super) fn take(&mut self, now: Timestamp) -> Step {
         let before_ns = self.cells.tat_ns.load(Ordering::Relaxed);
-        let after_ns = self.cells.next_ns.load(Ordering::Relaxed);
-        self.cells.tat_ns.store(after_ns, Ordering::Relaxed);
+        let mut after_ns = self.cells.next_ns.load(Ordering::Relaxed);
         if before_ns <= now.as_nanos() {
             self.rested_at = now;
+            if self.weight > NonZeroU32::MIN {
+                // Nothing was late: the next start is due one interval later, not before.
+                after_ns = after_ns.saturating_add(self.tolerance_ns).min(LAST);
+            }
         }
+        self.cells.tat_ns.store(after_ns, Ordering::Relaxed);
         Step { before_ns, after_ns, at: now }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Must not know: what is limited.
 
+use std::borrow::Cow;
+
 use http::Method;
 
 use crate::event::{CanonicalUrl, Labels};
@@ -84,10 +86,36 @@ impl Clause {
 }
 
 impl Segment {
-    fn find_in<'p>(&self, path: &'p str) -> Option<&'p str> {
+    fn find_in(&self, path: &str) -> Option<&str> {
         let mut segments = path.strip_prefix(&*self.after)?.split('/');
-        segments.find(|segment| self.names.iter().any(|name| **name == **segment))
+        segments.find_map(|segment| {
+            let meant = decoded(segment);
+            self.names.iter().find(|name| name.as_bytes() == &*meant).map(|name| &**name)
+        })
     }
+}
+
+/// The bytes that a segment of a path stands for: escapes are another spelling of the same name.
+fn decoded(segment: &str) -> Cow<'_, [u8]> {
+    if !segment.contains('%') {
+        return Cow::Borrowed(segment.as_bytes());
+    }
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let [byte, after @ ..] = rest {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.filter(|_| *byte == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(escaped) => {
+                bytes.push(escaped);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    Cow::Owned(bytes)
 }
 
 #[cfg(test)]
@@ -100,7 +128,7 @@ mod tests {
         let segment = Segment {
             label: "api_method".into(),
             after: "/v1/api".into(),
-            names: vec!["get".into(), "put".into()],
+            names: ["get", "put", "a+b c", "caf\u{e9}", "a%b"].map(Box::from).to_vec(),
         };
         let clause = |name: &str| Clause {
             labels: vec![LabelCondition::equals("api_method", name)],
@@ -116,5 +144,8 @@ mod tests {
         assert!(!governs("get", "https://h.org/v1/api/getter", &[]), "whole segments");
         assert!(governs("get", "https://h.org/v1/api/put", &[("api_method", "get")]), "the label goes first");
         assert!(!governs("get", "https://h.org/get/v1/api", &[]), "only behind the start");
+        assert!(governs("a+b c", "https://h.org/v1/api/a%2Bb%20c", &[]), "however it is spelt");
+        assert!(governs("caf\u{e9}", "https://h.org/v1/api/caf%C3%A9", &[]));
+        assert!(governs("a%b", "https://h.org/v1/api/a%25b", &[]));
     }
 }

@@ -292,6 +292,25 @@ fn other_label_values_wait_over_an_orderly_end_too() {
 }
 
 #[test]
+fn a_quota_of_a_longer_period_counts_what_a_forgotten_key_used() {
+    let mut gate = Gate::new();
+    let refusing = |per| rules(&quota(5, per), &["key"]);
+    let burst_of = |gate: &mut Gate, at_ms: u64| {
+        let lane = gate.bind(&lane_of(&["a"], &[("key", "k")]), ms(at_ms));
+        let count = burst(gate, &lane, at_ms, 9, &mut Record::new());
+        gate.unbind(&lane);
+        gate.forget_idle(ms(at_ms + 1));
+        count
+    };
+    gate.set(&policy("a"), refusing(Period::Hour), START);
+    assert_eq!(burst_of(&mut gate, 0), 5);
+    for per in [Period::Day, Period::Hour, Period::Day] {
+        gate.set(&policy("a"), refusing(per), ms(3000));
+        assert_eq!(burst_of(&mut gate, 3000), 0, "{per:?}");
+    }
+}
+
+#[test]
 fn what_was_granted_before_two_edits_at_one_moment_frees_nothing_after_them() {
     let one = windowed(1, 100);
     let (mut gate, lane) = gate_with(&one);

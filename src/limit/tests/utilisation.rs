@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{START, bind, gate_with, go, paced, peak, set, windowed};
+use super::{START, bind, gate_with, go, ms, paced, peak, set, start, windowed};
 use crate::clock::Timestamp;
 use crate::limit::{Binding, Gate};
 
@@ -33,6 +33,20 @@ fn check(starts: Vec<Timestamp>, pace: f64, what: &str) {
     assert!(used >= 0.995, "{what}: only {used} of {pace}/s");
     let most = peak(starts, Duration::from_secs(1));
     assert!(most as f64 <= pace, "{what}: {most} starts in a second at {pace}/s");
+}
+
+#[test]
+fn starts_of_a_slow_pace_never_come_in_pairs() {
+    for pace in [0.6, 1.1, 1.5, 2.0, 3.0, 4.0, 20.0, 90.0] {
+        let (mut gate, lane) = gate_with(&paced(pace));
+        let starts: Vec<u64> = (0..60_000).filter(|at| start(&mut gate, &lane, ms(*at))).collect();
+        let gap_ms = 1000.0 / pace;
+        let closest = starts.windows(2).map(|pair| pair[1] - pair[0]).min().expect("several");
+        // Asked once per millisecond, a start is up to one late and the next one may be in time.
+        assert!(closest as f64 >= gap_ms - 1.01, "{closest} ms apart at {pace} per second");
+        let used = starts.len() as f64 / (60.0 * pace);
+        assert!(used >= 0.995 - 1.0 / (60.0 * pace), "{used} of {pace} per second");
+    }
 }
 
 #[test]
