@@ -154,11 +154,14 @@ fn has_valid_strategy(service: &Service, required: bool) -> bool {
 /// `None` within means without bound: not given, or less than one.
 fn read_connections(given: Option<&Number>) -> Result<Option<NonZeroU32>, Fault> {
     let Some(given) = given else { return Ok(None) };
-    let most = u64::from(CONNECTIONS_MAX.get());
-    match (given.as_u64(), given.as_i64()) {
-        (Some(count), _) => Ok(u32::try_from(count.min(most)).ok().and_then(NonZeroU32::new)),
-        (None, Some(_)) => Ok(None),
-        (None, None) => Err(Fault::Payload),
+    // Whatever its spelling: what is below one means no bound, and beyond the most it does not matter by how much.
+    let count = given.as_f64().ok_or(Fault::Payload)?;
+    if count < 1.0 {
+        Ok(None)
+    } else if count.fract() == 0.0 {
+        Ok(NonZeroU32::new(count.min(CONNECTIONS_MAX.get().into()) as u32))
+    } else {
+        Err(Fault::Payload)
     }
 }
 

@@ -156,7 +156,8 @@ impl MasheryApi {
 
     /// The token, then the objects of the path.
     fn enter(&self, kind: Kind, ids: Ids, headers: &HeaderMap) -> Result<Place, Refusal> {
-        if self.options.require_headers && !headers.contains_key(header::AUTHORIZATION) {
+        let token = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes().trim_ascii());
+        if self.options.require_headers && token.is_none_or(<[u8]>::is_empty) {
             return Err(Refusal::NoToken);
         }
         let Ok(Path(ids)) = ids else { return Err(Refusal::not_found()) };

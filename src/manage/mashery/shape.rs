@@ -145,9 +145,9 @@ fn host(address: &str) -> Result<(), String> {
 
 /// `*` would be a wildcard and `?` or `#` would end the path.
 fn alias(value: &Value) -> Result<&str, String> {
-    let alias = name(value)?;
-    if !alias.starts_with('/') || alias.len() > ALIAS_BYTES_MAX || alias.contains(['*', '?', '#']) {
-        return Err(format!("must begin with / and have at most {ALIAS_BYTES_MAX} bytes without *, ? and #"));
+    let alias = text(value, ALIAS_BYTES_MAX)?;
+    if !alias.starts_with('/') || alias.contains(['*', '?', '#']) {
+        return Err("must begin with / and be without *, ? and #".to_owned());
     }
     match CanonicalUrl::parse(&format!("http://h{alias}")) {
         Ok(_) => Ok(alias),
