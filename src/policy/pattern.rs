@@ -76,7 +76,7 @@ impl UrlPattern {
         if wildcards > Self::MAX_WILDCARDS {
             return Err(PatternError::TooManyWildcards { given: wildcards });
         }
-        if canonical.ends_with('?') {
+        if url.as_url().query() == Some("") {
             canonical.pop();
         }
         let literals = canonical.chars().filter(|c| *c != '*').count();
@@ -87,10 +87,20 @@ impl UrlPattern {
     /// query is ignored.
     ///
     /// # Errors
-    /// [`PatternError`] as for [`UrlPattern::parse`]; the path has to begin with `/` and to have no query.
+    /// [`PatternError`] as for [`UrlPattern::parse`]; the path has to begin with one `/`, also in its canonical form, and
+    /// to have no query.
     pub fn any_host(path: &str) -> Result<Self, PatternError> {
+        let pattern = Self::any_host_as_given(path)?;
+        // What a book holds has to be readable at the next start: `/.//x` and `/\x` become paths that are not.
+        match pattern.canonical.strip_prefix(ANY_HOST).map(Self::any_host_as_given) {
+            Some(Ok(again)) if again == pattern => Ok(pattern),
+            _ => Err(not_a_path()),
+        }
+    }
+
+    fn any_host_as_given(path: &str) -> Result<Self, PatternError> {
         if !path.starts_with('/') || path.starts_with("//") || path.contains(['?', '#']) {
-            return Err(PatternError::Malformed { reason: "not a path".to_owned() });
+            return Err(not_a_path());
         }
         let base = "http://h";
         let on_host = Self::parse(&format!("{base}{path}"))?;
@@ -153,6 +163,10 @@ impl UrlPattern {
         }
         out
     }
+}
+
+fn not_a_path() -> PatternError {
+    PatternError::Malformed { reason: "not a path".to_owned() }
 }
 
 fn push_regex(out: &mut String, text: &str, wildcard: &str) {
@@ -244,6 +258,8 @@ impl fmt::Debug for UrlPattern {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn pattern(text: &str) -> UrlPattern {
@@ -263,6 +279,24 @@ mod tests {
         }
         let long = format!("http://h/{}", "ü".repeat(340));
         assert!(matches!(UrlPattern::parse(&long), Err(PatternError::Malformed { .. })));
+        for path in ["/.//x", "/\\x", "/%2e//x", "/a/..//x"] {
+            let refused = UrlPattern::any_host(path);
+            assert!(matches!(refused, Err(PatternError::Malformed { .. })), "{path}: {refused:?}");
+        }
+        for path in ["/{{}}", "/%7B%7Dx", "/a%3Fb", "/a//x"] {
+            let pattern = UrlPattern::any_host(path).expect(path);
+            assert_eq!(UrlPattern::from_canonical(pattern.as_str()), Ok(pattern), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_can_be_read_again(path in r"/[a./\\%27bBdDeE{}*?#:@]{0,12}") {
+            let taken = [UrlPattern::any_host(&path), UrlPattern::parse(&format!("http://h{path}"))];
+            for pattern in taken.into_iter().flatten() {
+                prop_assert_eq!(UrlPattern::from_canonical(pattern.as_str()), Ok(pattern));
+            }
+        }
     }
 
     #[test]
