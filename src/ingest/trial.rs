@@ -6,10 +6,16 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use crate::clock::Timestamp;
 use crate::event::{Event, Lane, LaneKey};
 use crate::ingest::intake::{Intake, Verdict, shutting_down};
 use crate::policy::Runtime;
 use crate::queue::Accept;
+
+/// Whether an event is tried when it is handed in: what is put off is tried when it is due.
+pub(super) fn is_tried(runtime: &Runtime, lane: &Lane, due_at: Option<Timestamp>) -> bool {
+    due_at.is_none() && runtime.refuses(lane)
+}
 
 impl Intake {
     /// Takes the events out of the batch that are over a limit which turns calls away. Returns those that were promised
@@ -21,8 +27,7 @@ impl Intake {
         places: &mut Vec<usize>,
         verdicts: &mut [Verdict],
     ) -> Vec<(usize, LaneKey)> {
-        // What is put off is tried when it is due.
-        let tried = |accept: &Accept| accept.event.due_at.is_none() && runtime.refuses(&accept.lane);
+        let tried = |accept: &Accept| is_tried(runtime, &accept.lane, accept.event.due_at);
         let lanes: Vec<Lane> =
             batch.iter().filter(|accept| tried(accept)).map(|accept| accept.lane.clone()).collect();
         if lanes.is_empty() {

@@ -77,6 +77,16 @@ async fn calls_over_a_limit_that_turns_away_are_refused_at_the_door() {
 }
 
 #[tokio::test]
+async fn a_limit_that_turns_away_speaks_for_itself_also_to_events_that_would_expire_first() {
+    let door = door_on(usize::MAX, Unmatched::Refuse, Doomed::Refuse).await;
+    let brief = json!({"url": "https://cap.test/a", "ttl_seconds": 1});
+    let (_, lines) = post_json(&door, &list(&brief, 6)).await;
+    let answers: Vec<_> = lines.as_array().expect("a list").iter().map(|line| &line["code"]).collect();
+    assert_eq!(answers[3..], ["over_window", "over_window", "over_window"]);
+    assert_eq!((door.store.len(), room(&door)), (3, 0));
+}
+
+#[tokio::test]
 async fn a_promise_goes_back_when_nothing_was_added() {
     let door = door().await;
     assert_eq!(post_json(&door, &capped(Some("k")).to_string()).await.0, 202);
