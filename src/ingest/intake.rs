@@ -172,6 +172,10 @@ impl Intake {
         }
     }
 
+    pub(super) fn queue(&self) -> &Queue {
+        &self.0.parts.queue
+    }
+
     /// Where an event stands.
     pub(super) async fn standing(&self, id: EventId) -> Result<Standing, Box<Problem>> {
         self.0.parts.queue.standing(id).await.map_err(|error| Box::new(queue_problem(&error)))
