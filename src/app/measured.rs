@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    Appended, DuePage, EntryStore, LaneSummary, Lookup, NewEntry, ReadLimit, Settle, StoreError, StoreHealth,
-    StoredEntry,
+    Appended, Dedup, DuePage, EntryStore, LaneSummary, Lookup, NewEntry, ReadLimit, Settle, StoreError,
+    StoreHealth, StoredEntry,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -23,7 +23,17 @@ pub(super) struct Measured {
 
 impl Measured {
     pub(super) fn new(store: Arc<dyn EntryStore>, clock: Clock) -> Self {
-        for op in ["append", "read_ready", "read_due", "settle", "lookup", "count_before", "lanes", "close"] {
+        for op in [
+            "append",
+            "read_ready",
+            "read_due",
+            "settle",
+            "find_keys",
+            "lookup",
+            "count_before",
+            "lanes",
+            "close",
+        ] {
             StoreFailed { op }.show();
         }
         Self { store, clock }
@@ -72,6 +82,10 @@ impl EntryStore for Measured {
 
     fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.measure("settle", self.store.settle(batch)))
+    }
+
+    fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {
+        Box::pin(self.measure("find_keys", self.store.find_keys(keys)))
     }
 
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {

@@ -15,7 +15,7 @@ use crate::dispatch::hold::Holds;
 use crate::dispatch::purge::Purging;
 use crate::event::{Lane, LaneKey};
 use crate::limit::{Binding, LimiterId};
-use crate::policy::{GenerationState, Runtime};
+use crate::policy::{GenerationState, Runtime, RuntimePolicy};
 
 /// Index of a lane that is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,7 +144,9 @@ impl Ruled {
         let mut ruled = Self { fate: Fate::Live, timeout: None, paused: None };
         for part in lane.policies() {
             let policy = runtime.get(&part.policy);
-            let limit = policy.and_then(|policy| policy.spec.limits.timeout);
+            let limit = policy.and_then(|RuntimePolicy { spec, .. }| {
+                spec.limits_of(&lane.scope_key(spec.scope.labels())).timeout
+            });
             ruled.timeout = ruled.timeout.into_iter().chain(limit).min();
             if let Some(pause) = policy.and_then(|policy| policy.pause.as_ref()) {
                 // No end is the latest end.
@@ -219,5 +221,32 @@ impl Lanes {
 
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::PolicyRef;
+    use crate::policy::testing::{id, labels, spec};
+    use crate::policy::{Book, Limits, Origin, Overrides, Scope, Spec};
+
+    #[test]
+    fn the_timeout_of_a_lane_is_that_of_its_label_values() {
+        let within = |s| Limits { timeout: Some(Duration::from_secs(s)), ..Limits::default() };
+        let scope = Scope::new(&["key"]).expect("valid");
+        let overrides = Overrides::new(&scope, [(vec!["slow".into()], within(60))]);
+        let limited = Spec { limits: within(5), scope, overrides, ..spec("https://h.org/*", 1.0) };
+        let mut book = Book::default();
+        book.create(id("p"), Origin::new("x"), serde_json::Value::Null).expect("free");
+        book.deploy(&id("p"), serde_json::Value::Null, limited).expect("idle");
+        let runtime = Runtime::build(&book).expect("small");
+        let timeout = |key: &str| {
+            let part = PolicyRef { policy: id("p"), generation: 1 };
+            let lane = Lane::scoped(vec![part], &labels(&[("key", key)]), &["key"]).expect("short");
+            Ruled::by(&lane, &runtime, Timestamp::ZERO).timeout
+        };
+        assert_eq!(timeout("slow"), Some(Duration::from_secs(60)));
+        assert_eq!(timeout("other"), Some(Duration::from_secs(5)));
     }
 }

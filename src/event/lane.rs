@@ -2,6 +2,7 @@
 //! by the values of the labels that tell their limits apart, so that everything in it waits for the same limits,
 //! also after a restart.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -177,10 +178,22 @@ impl Lane {
     /// # Errors
     /// [`LaneError::TooManyPolicies`], [`LaneError::TooLong`].
     pub fn scoped(policies: Vec<PolicyRef>, labels: &Labels, names: &[&str]) -> Result<Self, LaneError> {
+        Self::with_values(policies, names, |name| labels.get(name).map(Cow::from))
+    }
+
+    /// The same with values of any length and from anywhere.
+    ///
+    /// # Errors
+    /// [`LaneError::TooManyPolicies`], [`LaneError::TooLong`].
+    pub fn with_values<'v>(
+        policies: Vec<PolicyRef>,
+        names: &[&str],
+        value: impl Fn(&str) -> Option<Cow<'v, str>>,
+    ) -> Result<Self, LaneError> {
         let mut names = names.to_vec();
         names.sort_unstable();
         names.dedup();
-        let values = names.iter().filter_map(|name| Some(((*name).into(), encode(labels.get(name)?))));
+        let values = names.iter().filter_map(|name| Some(((*name).into(), encode(&value(name)?))));
         Self::assemble(policies, values.collect())
     }
 

@@ -17,6 +17,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Event, EventId, Lane, LaneError};
 use crate::ingest::decode::{Decoded, Decoder, Defaults};
 use crate::ingest::prospects::{Admission, Doomed, Prospects, Refusals, doomed};
+use crate::ingest::trial::is_tried;
 use crate::limit::{Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
 use crate::problem::Problem;
@@ -171,6 +172,10 @@ impl Intake {
         }
     }
 
+    pub(super) fn queue(&self) -> &Queue {
+        &self.0.parts.queue
+    }
+
     /// Where an event stands.
     pub(super) async fn standing(&self, id: EventId) -> Result<Standing, Box<Problem>> {
         self.0.parts.queue.standing(id).await.map_err(|error| Box::new(queue_problem(&error)))
@@ -210,7 +215,9 @@ impl Intake {
                 let lane = self.route(&runtime, &decoded.event)?;
                 let forecast = prospects.next(&lane, &decoded.event);
                 let Event { due_at, expires_at, .. } = decoded.event;
-                if forecast.expires_first && parts.on_doomed == Doomed::Refuse {
+                // Whether there is room for what is tried says the system that its limits come from.
+                let judged = parts.on_doomed == Doomed::Refuse && !is_tried(&runtime, &lane, due_at);
+                if forecast.expires_first && judged {
                     return Err(Box::new(doomed(forecast, expires_at)));
                 }
                 places.push(verdicts.len());

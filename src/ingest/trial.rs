@@ -2,14 +2,67 @@
 //!
 //! Must not know: how limits count, how events arrive.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use http::HeaderMap;
+use tracing::warn;
 
+use crate::clock::Timestamp;
 use crate::event::{Event, Lane, LaneKey};
 use crate::ingest::intake::{Intake, Verdict, shutting_down};
 use crate::policy::Runtime;
 use crate::queue::Accept;
+use crate::store::Dedup;
+
+/// Whether an event is tried when it is handed in: what is put off is tried when it is due.
+pub(super) fn is_tried(runtime: &Runtime, lane: &Lane, due_at: Option<Timestamp>) -> bool {
+    due_at.is_none() && runtime.refuses(lane)
+}
+
+/// How one event of a batch is tried.
+#[derive(Clone, Copy)]
+enum Trial {
+    /// Not at all.
+    Spared,
+    /// By this answer.
+    Asked(usize),
+    /// It has the key of an event before it, and its fate, by this answer.
+    Repeats(usize),
+}
+
+/// How each event of the batch is tried, and the lanes to be asked for.
+fn trials(batch: &[Accept], runtime: &Runtime, known: HashSet<[u8; 16]>) -> (Vec<Trial>, Vec<Lane>) {
+    let mut by_key: HashMap<[u8; 16], Trial> = known.into_iter().map(|key| (key, Trial::Spared)).collect();
+    let mut lanes = Vec::new();
+    let trial = |accept: &Accept| {
+        let key = accept.dedup.map(|dedup| dedup.key);
+        let trial = if !is_tried(runtime, &accept.lane, accept.event.due_at) {
+            Trial::Spared
+        } else if let Some(same) = key.and_then(|key| by_key.get(&key)) {
+            return *same;
+        } else {
+            lanes.push(accept.lane.clone());
+            Trial::Asked(lanes.len() - 1)
+        };
+        if let Some(key) = key {
+            by_key.insert(key, trial.of_repetition());
+        }
+        trial
+    };
+    let trials = batch.iter().map(trial).collect();
+    (trials, lanes)
+}
+
+impl Trial {
+    /// How an event is tried that has the key of this one.
+    const fn of_repetition(self) -> Self {
+        match self {
+            Self::Spared => Self::Spared,
+            Self::Asked(nth) | Self::Repeats(nth) => Self::Repeats(nth),
+        }
+    }
+}
 
 impl Intake {
     /// Takes the events out of the batch that are over a limit which turns calls away. Returns those that were promised
@@ -21,40 +74,59 @@ impl Intake {
         places: &mut Vec<usize>,
         verdicts: &mut [Verdict],
     ) -> Vec<(usize, LaneKey)> {
-        // What is put off is tried when it is due.
-        let tried = |accept: &Accept| accept.event.due_at.is_none() && runtime.refuses(&accept.lane);
-        let lanes: Vec<Lane> =
-            batch.iter().filter(|accept| tried(accept)).map(|accept| accept.lane.clone()).collect();
-        if lanes.is_empty() {
+        let tried = |accept: &&Accept| is_tried(runtime, &accept.lane, accept.event.due_at);
+        if !batch.iter().any(|accept| tried(&accept)) {
             return Vec::new();
         }
-        let mut answers = self.admission().promise(lanes).await.unwrap_or_default().into_iter();
+        let keys = batch.iter().filter(tried).filter_map(|accept| accept.dedup);
+        let known = self.on_record(keys.collect()).await;
+        let (trials, lanes) = trials(batch, runtime, known);
+        let answers = if lanes.is_empty() {
+            Vec::new()
+        } else {
+            self.admission().promise(lanes).await.unwrap_or_default()
+        };
         let now = self.clock().now();
         let mut promised = Vec::new();
-        let mut kept = places.iter();
+        let mut kept = places.iter().zip(trials);
         let mut kept_places = Vec::with_capacity(places.len());
         batch.retain(|accept| {
-            let Some(place) = kept.next().copied() else { return false };
-            let answer = if tried(accept) { answers.next() } else { Some(Ok(false)) };
+            let Some((place, trial)) = kept.next() else { return false };
+            let answer = match trial {
+                Trial::Spared => Some(&Ok(false)),
+                Trial::Asked(nth) | Trial::Repeats(nth) => answers.get(nth),
+            };
             let verdict = match answer {
                 Some(Ok(is_promised)) => {
-                    if is_promised {
-                        promised.push((place, accept.lane.key().clone()));
+                    if *is_promised && matches!(trial, Trial::Asked(_)) {
+                        promised.push((*place, accept.lane.key().clone()));
                     }
-                    kept_places.push(place);
+                    kept_places.push(*place);
                     return true;
                 }
-                Some(Err(over)) => self.refusals().over_limit(&over, runtime, now),
+                Some(Err(over)) => self.refusals().over_limit(over, runtime, now),
                 // Nobody keeps the limits any more.
                 None => shutting_down(),
             };
-            if let Some(refused) = verdicts.get_mut(place) {
+            if let Some(refused) = verdicts.get_mut(*place) {
                 *refused = Err(Box::new(verdict));
             }
             false
         });
         *places = kept_places;
         promised
+    }
+
+    /// Those of these keys under which something was handed in before: what repeats it adds no call.
+    async fn on_record(&self, keys: Vec<Dedup>) -> HashSet<[u8; 16]> {
+        if keys.is_empty() {
+            return HashSet::new();
+        }
+        let found = self.queue().find_keys(keys.clone()).await.unwrap_or_else(|error| {
+            warn!(%error, "idempotency keys could not be looked up; repeated calls are tried like new ones");
+            Vec::new()
+        });
+        keys.iter().zip(found).filter(|(_, found)| found.is_some()).map(|(key, _)| key.key).collect()
     }
 
     /// The lane of an event whose limits are told with its answer.

@@ -297,6 +297,33 @@ mod tests {
     }
 
     #[test]
+    fn a_clause_that_cannot_be_read_is_an_error_and_not_left_out() {
+        let v2 = include_str!("fixtures/book-v2.json");
+        let v3 = include_str!("fixtures/book-v3.json");
+        for (body, from, to) in [
+            (v2, "\"or_absent\"", "\"or_absnt\""),
+            (v2, "\"methods\"", "\"verbs\""),
+            (v2, "\"pattern\": \"https://h.org:8443/a/*?b=*\"", "\"pattern\": 7"),
+            (v3, "\"or_absent\"", "\"or_absnt\""),
+            (v3, "\"clauses\"", "\"claused\""),
+        ] {
+            let broken = body.replace(from, to);
+            assert_ne!(broken, body, "{from}");
+            let read = decode(broken.as_bytes());
+            assert!(matches!(read, Err(PolicyError::Document { .. })), "{to}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn the_limits_of_one_key_stand_once() {
+        let body = String::from_utf8(encode(&newest()).expect("encodes").to_vec()).expect("text");
+        let broken = body.replace("\"api_key=k2\"", "\"api_key=k%201;container=c\"");
+        assert_ne!(broken, body);
+        let read = decode(broken.as_bytes());
+        assert!(matches!(read, Err(PolicyError::Document { .. })), "{read:?}");
+    }
+
+    #[test]
     fn all_formats_stay_readable() {
         let body = include_str!("fixtures/book-v3.json");
         assert_eq!(decode(body.as_bytes()).expect("readable"), newest());

@@ -14,6 +14,7 @@
 //!
 //! A window or quota of 4294967295 calls counts and limits nothing. Formats 1 and 2 had the members of one clause in place of `clauses`.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -34,9 +35,13 @@ const COUNTING: i64 = u32::MAX as i64;
 pub(super) struct SpecV3 {
     #[serde(default)]
     clauses: Vec<ClauseV3>,
-    /// Of formats 1 and 2.
-    #[serde(flatten, skip_serializing)]
-    only: Option<ClauseV3>,
+    // The one clause of formats 1 and 2. Member by member: a flattened option takes whatever is wrong in it for nothing.
+    #[serde(default, skip_serializing)]
+    pattern: Option<String>,
+    #[serde(default, skip_serializing)]
+    methods: Option<Vec<String>>,
+    #[serde(default, skip_serializing)]
+    labels: Option<Vec<LabelV1>>,
     #[serde(flatten)]
     limits: LimitsV3,
     family: FamilyV1,
@@ -148,7 +153,9 @@ pub(super) fn encode_spec(spec: &Spec) -> SpecV3 {
     });
     SpecV3 {
         clauses: clauses.iter().map(encode_clause).collect(),
-        only: None,
+        pattern: None,
+        methods: None,
+        labels: None,
         limits: encode_limits(limits),
         family: match family {
             Family::Wait => FamilyV1::Wait,
@@ -171,9 +178,19 @@ pub(super) fn encode_spec(spec: &Spec) -> SpecV3 {
 }
 
 pub(super) fn decode_spec(spec: SpecV3) -> Result<Spec, PolicyError> {
-    let clauses = spec.clauses.into_iter().chain(spec.only).map(decode_clause).collect::<Result<_, _>>()?;
+    let only = match (spec.pattern, spec.methods, spec.labels) {
+        (None, None, None) => None,
+        (Some(pattern), Some(methods), Some(labels)) => {
+            Some(ClauseV3 { pattern, methods, labels, segment: None })
+        }
+        _ => return Err(malformed("a clause without pattern, methods or labels")),
+    };
+    let clauses = spec.clauses.into_iter().chain(only).map(decode_clause);
+    let clauses: Vec<Clause> = clauses.collect::<Result<_, _>>()?;
+    if clauses.is_empty() {
+        return Err(malformed("a policy that governs no call"));
+    }
     let scope = Scope::new(&spec.scope).map_err(malformed)?;
-    let overrides = spec.overrides.into_iter().map(|row| Ok((row.key, decode_limits(row.limits)?)));
     Ok(Spec {
         clauses,
         limits: decode_limits(spec.limits)?,
@@ -189,7 +206,7 @@ pub(super) fn decode_spec(spec: SpecV3) -> Result<Spec, PolicyError> {
             Some(label) => scope.with_host(&label),
             None => scope,
         },
-        overrides: Overrides::by_key(overrides.collect::<Result<_, PolicyError>>()?),
+        overrides: decode_overrides(spec.overrides)?,
         counts_on: spec.counts_on.as_deref().map(PolicyId::parse).transpose()?,
         rank: spec.rank,
         wording: spec.wording.map(|WordingV3 { per_window, per_quota, closed, subject }| Wording {
@@ -199,6 +216,16 @@ pub(super) fn decode_spec(spec: SpecV3) -> Result<Spec, PolicyError> {
             subject,
         }),
     })
+}
+
+fn decode_overrides(rows: Vec<OverrideV3>) -> Result<Overrides, PolicyError> {
+    let mut overrides = BTreeMap::new();
+    for OverrideV3 { key, limits } in rows {
+        if overrides.insert(key, decode_limits(limits)?).is_some() {
+            return Err(malformed("the limits of one key stand twice"));
+        }
+    }
+    Ok(Overrides::by_key(overrides))
 }
 
 fn encode_clause(clause: &Clause) -> ClauseV3 {

@@ -6,6 +6,8 @@
 //! patterns that are still in the race; states live in a bounded cache per thread, which is emptied when
 //! full, so hostile patterns cost time in proportion to their size and never memory beyond the bound.
 
+use std::borrow::Cow;
+
 use http::Method;
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
@@ -127,12 +129,6 @@ impl Matcher {
         labels: &Labels,
     ) -> Result<Option<Lane>, LaneError> {
         let winners = self.winners(method, url, labels);
-        let host = winners.iter().find_map(|(_, at)| self.rules.get(*at)?.rule.scope.host());
-        let with_host = host.filter(|label| labels.get(label).is_none()).and_then(|label| {
-            let given = labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
-            Labels::new(given.chain([(label.to_owned(), url.host_and_port())])).ok()
-        });
-        let labels = with_host.as_ref().unwrap_or(labels);
         let fairness = labels.get(Labels::FAIRNESS_KEY).map(|_| Labels::FAIRNESS_KEY);
         let parts = || winners.iter().filter_map(|(_, at)| self.rules.get(*at));
         let scope = parts().flat_map(|part| part.rule.scope.labels()).map(|label| &**label);
@@ -143,7 +139,10 @@ impl Matcher {
             (Some(only), None) if names.is_empty() => Ok(Some(only.lane.clone())),
             _ => {
                 let governed_by = parts().map(|winner| winner.rule.governed_by.clone()).collect();
-                Lane::scoped(governed_by, labels, &names).map(Some)
+                // What stands in for a label is not one: neither their number nor their length bounds it.
+                let stand_in = |name: &str| parts().find_map(|part| part.rule.scope.stand_in(name, url));
+                let value = |name: &str| labels.get(name).map(Cow::from).or_else(|| stand_in(name));
+                Lane::with_values(governed_by, &names, value).map(Some)
             }
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Must not know: what is limited.
 
+use std::borrow::Cow;
+
 use crate::event::{CanonicalUrl, Labels, Lane};
 
 /// The labels by whose values the limits of one policy are told apart: each combination has counters of its own,
@@ -80,10 +82,15 @@ impl Scope {
 
     /// The key of a call that lacks none of them, as [`Lane::scope_key`] makes it.
     pub(super) fn key_of(&self, labels: &Labels, url: &CanonicalUrl) -> Box<str> {
-        let host = || url.host_and_port().into_boxed_str();
-        let values = self.labels.iter().map(|label| labels.get(label).map_or_else(host, Box::from));
+        let value = |label: &str| labels.get(label).map(Cow::from).or_else(|| self.stand_in(label, url));
+        let values = self.labels.iter().map(|label| value(label).unwrap_or_default().into());
         let values: Vec<Box<str>> = values.collect();
         Lane::key_of_scope(self.labels.iter().zip(&values))
+    }
+
+    /// What counts as the value of this label for a call that lacks it.
+    pub(super) fn stand_in(&self, label: &str, url: &CanonicalUrl) -> Option<Cow<'static, str>> {
+        (self.host() == Some(label)).then(|| url.host_and_port().into())
     }
 
     /// The first label that is missing.

@@ -12,7 +12,8 @@ use tokio::sync::{Mutex, watch};
 use tracing::warn;
 
 use crate::clock::{Clock, Timestamp};
-use crate::policy::{Book, Follower, PolicyError, Runtime, document};
+use crate::event::PolicyId;
+use crate::policy::{Book, Clause, Follower, PolicyError, Runtime, Scope, document};
 use crate::store::{DocumentStore, Expect, StoreError, Version};
 
 /// The name of the stored book.
@@ -144,6 +145,7 @@ impl Policies {
         // Before the write, so that what is stored can always be put in force.
         let runtime = Runtime::build(&next)?;
         let body = document::encode(&next)?;
+        readable(&next, &body)?;
         let expect = writer.version.map_or(Expect::Absent, Expect::At);
         // Holds until the answer is here: also when this future is dropped while it waits.
         writer.in_doubt = true;
@@ -194,6 +196,22 @@ impl Policies {
     }
 }
 
+/// Whether the next start would read what is about to be written, and every policy would govern the same calls: a book
+/// that cannot be read keeps the process from starting. Numbers may lose their last bit, times what lies below a
+/// millisecond.
+fn readable(book: &Book, body: &[u8]) -> Result<(), PolicyError> {
+    let read = document::decode(body)?;
+    if governed(book).eq(governed(&read)) {
+        return Ok(());
+    }
+    Err(PolicyError::Document { reason: "what is to be written reads differently".to_owned() })
+}
+
+/// Each policy with the calls that it governs.
+fn governed(book: &Book) -> impl Iterator<Item = (&PolicyId, Option<(&Vec<Clause>, &Scope)>)> {
+    book.policies.iter().map(|(id, policy)| (id, policy.ruling().map(|spec| (&spec.clauses, &spec.scope))))
+}
+
 async fn read(documents: &dyn DocumentStore) -> Result<(Option<Version>, Book), PolicyError> {
     match documents.get(DOCUMENT).await? {
         None => Ok((None, Book::default())),
@@ -208,7 +226,7 @@ mod tests {
 
     use super::*;
     use crate::policy::testing::{Fault, TestDocuments, id, spec};
-    use crate::policy::{BookError, DRAIN_WINDOW, Origin};
+    use crate::policy::{BookError, DRAIN_WINDOW, LabelCondition, Limits, Origin, Spec, UrlPattern};
 
     const START: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -274,6 +292,31 @@ mod tests {
         let failed = policies.change(|book| add(book, "p")).await;
         assert!(matches!(failed, Err(ChangeError::Failed(PolicyError::Store(StoreError::Closed)))));
         assert_eq!((policies.book().as_ref(), documents.body(DOCUMENT)), (&Book::default(), None));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_read_at_the_next_start_is_not_written() {
+        let documents = Arc::new(TestDocuments::default());
+        let (policies, _) = open(&documents).await;
+        policies.change(|book| add(book, "p")).await.expect("changed");
+        let before = (policies.book(), documents.body(DOCUMENT));
+        let without_clauses = Spec::new(Vec::new(), Limits::default());
+        let failed = policies.change(|book| {
+            book.create(id("q"), Origin::new("x"), Value::Null)?;
+            book.deploy(&id("q"), Value::Null, without_clauses.clone())
+        });
+        assert!(matches!(failed.await, Err(ChangeError::Failed(PolicyError::Document { .. }))));
+        assert_eq!((policies.book(), documents.body(DOCUMENT)), before);
+        let or_absent = LabelCondition::equals_or_absent("org", "A");
+        let clause =
+            Clause { labels: vec![or_absent], ..Clause::of(UrlPattern::any_host("/{}").expect("valid")) };
+        policies
+            .change(|book| {
+                book.create(id("r"), Origin::new("x"), Value::Null)?;
+                book.deploy(&id("r"), Value::Null, Spec::new(vec![clause.clone()], Limits::default()))
+            })
+            .await
+            .expect("readable");
     }
 
     #[tokio::test]

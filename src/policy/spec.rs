@@ -24,7 +24,8 @@ pub struct Spec {
     /// What is allowed to single label values instead. A policy that allows all others anything governs these alone.
     pub overrides: Overrides,
     /// It keeps no counters: its window and quota are bounds on what is used of those of this policy, which has the same
-    /// scope. The limits of both should have the same lengths.
+    /// scope. The limits of both should have the same lengths. Only for [`Family::Refuse`], and without pace and slots: such
+    /// a bound neither makes a call wait nor counts one.
     pub counts_on: Option<PolicyId>,
     /// In which order policies that turn calls away are asked: the lowest without room names the refusal.
     pub rank: u8,

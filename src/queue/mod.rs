@@ -159,6 +159,14 @@ impl Queue {
         .await
     }
 
+    /// What an acceptance under each of these keys would answer now, in order; `None` for those that are not on record.
+    ///
+    /// # Errors
+    /// [`QueueError::Store`] when the store cannot be read.
+    pub async fn find_keys(&self, keys: Vec<Dedup>) -> Result<Vec<Option<Appended>>, QueueError> {
+        Ok(self.0.store.find_keys(keys).await?)
+    }
+
     /// Where an event stands.
     ///
     /// # Errors

@@ -247,6 +247,26 @@ async fn repetitions_are_recognised(subject: &mut dyn Subject) {
     assert_eq!(texts(&ready(&*store, "a").await), ["two"]);
 }
 
+async fn keys_on_record_are_found(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let key = |key: u8, fingerprint| Dedup { key: [key; 16], fingerprint };
+    let answers = store.append(vec![keyed("one", 1, 10), keyed("two", 2, 20)]).await.expect("appends");
+    let (Appended::New(one), Appended::New(two)) = (answers[0], answers[1]) else { panic!("{answers:?}") };
+    let keys = vec![key(2, 20), key(3, 30), key(1, 11)];
+    let expected = [Some(Appended::Duplicate(two)), None, Some(Appended::Conflict(one))];
+    assert_eq!(store.find_keys(keys.clone()).await.expect("reads"), expected);
+    assert_eq!(store.find_keys(Vec::new()).await.expect("reads"), []);
+    let entries = ready(&*store, "a").await;
+    store.settle(vec![settle("a", &entries[0], Settlement::Delivered)]).await.expect("settles");
+    drop(store);
+    subject.crash();
+    let store = subject.store();
+    assert_eq!(store.find_keys(keys.clone()).await.expect("reads"), expected, "also of what has ended");
+    assert_eq!(texts(&ready(&*store, "a").await), ["two"], "nothing is added");
+    store.close().await.expect("closes");
+    assert!(matches!(store.find_keys(keys).await, Err(StoreError::Closed)));
+}
+
 async fn everything_survives_a_crash(subject: &mut dyn Subject) {
     let big = "x".repeat(MAX_RECORD_BYTES);
     let store = subject.store();
@@ -309,6 +329,7 @@ contract!(
     those_before_an_entry_are_counted,
     settlements_and_their_places,
     repetitions_are_recognised,
+    keys_on_record_are_found,
     everything_survives_a_crash,
     a_closed_store_says_so,
 );

@@ -176,6 +176,9 @@ pub trait EntryStore: Send + Sync + 'static {
     /// Records what becomes of entries that were handed out.
     fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// What an append under each of these keys would answer now, in order; `None` for those that are not on record.
+    fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>>;
+
     /// Where an event stands.
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>>;
 

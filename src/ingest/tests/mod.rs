@@ -36,6 +36,7 @@ pub(super) struct TestStore {
     /// One permit per append that may go on.
     pub turnstile: Semaphore,
     pub appends: AtomicUsize,
+    pub finds: AtomicUsize,
 }
 
 impl TestStore {
@@ -93,6 +94,14 @@ impl EntryStore for TestStore {
 
     fn settle(&self, _batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
         async { Ok(()) }.boxed()
+    }
+
+    fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {
+        self.finds.fetch_add(1, Ordering::SeqCst);
+        let known = self.keys.lock().expect("lock");
+        let find = |key: &Dedup| known.get(&key.key).map(|(_, id)| Appended::Duplicate(*id));
+        let found = keys.iter().map(find).collect();
+        async move { Ok(found) }.boxed()
     }
 
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
@@ -183,6 +192,7 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
         failure: Mutex::default(),
         turnstile: Semaphore::new(appends.min(1 << 20)),
         appends: AtomicUsize::new(0),
+        finds: AtomicUsize::new(0),
     });
     let clock = Clock::manual(START);
     let (queue, signals) = Queue::open(store.clone(), clock.clone()).await.expect("opens");

@@ -77,6 +77,54 @@ async fn calls_over_a_limit_that_turns_away_are_refused_at_the_door() {
 }
 
 #[tokio::test]
+async fn a_limit_that_turns_away_speaks_for_itself_also_to_events_that_would_expire_first() {
+    let door = door_on(usize::MAX, Unmatched::Refuse, Doomed::Refuse).await;
+    let brief = json!({"url": "https://cap.test/a", "ttl_seconds": 1});
+    let (_, lines) = post_json(&door, &list(&brief, 6)).await;
+    let answers: Vec<_> = lines.as_array().expect("a list").iter().map(|line| &line["code"]).collect();
+    assert_eq!(answers[3..], ["over_window", "over_window", "over_window"]);
+    assert_eq!((door.store.len(), room(&door)), (3, 0));
+}
+
+#[tokio::test]
+async fn a_repeated_event_is_a_duplicate_also_when_there_is_no_room() {
+    let door = door().await;
+    assert_eq!(post_json(&door, &capped(Some("k")).to_string()).await.0, 202);
+    post_json(&door, &list(&capped(None), 2)).await;
+    assert_eq!(room(&door), 0);
+    let (status, repeated) = post_json(&door, &capped(Some("k")).to_string()).await;
+    assert_eq!((status, &repeated["duplicate"]), (202, &true.into()), "{repeated}");
+    let other = json!({"url": "https://cap.test/b", "idempotency_key": "k"});
+    let (status, problem) = post_json(&door, &other.to_string()).await;
+    assert_eq!((status, &problem["code"]), (422, &"idempotency_conflict".into()));
+    assert_eq!(post_json(&door, &capped(Some("new")).to_string()).await.0, 429);
+}
+
+#[tokio::test]
+async fn equal_keys_of_one_batch_take_one_promise_and_have_one_fate() {
+    let door = door().await;
+    let sent = [Some("a"), Some("a"), None, Some("b"), Some("c"), Some("b"), Some("c")].map(capped);
+    let (_, lines) = post_json(&door, &Value::from(sent.to_vec()).to_string()).await;
+    let statuses: Vec<_> = lines.as_array().expect("a list").iter().map(|line| &line["status"]).collect();
+    assert_eq!(statuses, [202, 202, 202, 202, 429, 202, 429]);
+    assert_eq!((&lines[1]["duplicate"], &lines[5]["duplicate"]), (&true.into(), &true.into()));
+    assert_eq!((door.store.len(), room(&door)), (3, 0));
+}
+
+#[tokio::test]
+async fn keys_are_looked_up_for_what_is_tried_alone() {
+    let door = door().await;
+    let paced = json!({"url": "https://api.test/a", "idempotency_key": "k"});
+    let late = json!({"url": "https://cap.test/a", "delay_seconds": 5, "idempotency_key": "l"});
+    for event in [paced, late, capped(None)] {
+        assert_eq!(post_json(&door, &event.to_string()).await.0, 202);
+    }
+    assert_eq!(door.store.finds.load(Ordering::SeqCst), 0);
+    assert_eq!(post_json(&door, &capped(Some("m")).to_string()).await.0, 202);
+    assert_eq!(door.store.finds.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_promise_goes_back_when_nothing_was_added() {
     let door = door().await;
     assert_eq!(post_json(&door, &capped(Some("k")).to_string()).await.0, 202);

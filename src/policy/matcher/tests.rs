@@ -167,6 +167,52 @@ fn the_host_stands_in_for_a_label() {
     assert_eq!(route("http://i/v1/x/y", &[]), None);
 }
 
+/// One rule per label; each counts the host as its own label.
+fn on_hosts(host_labels: &[&str]) -> Vec<Rule> {
+    let on_host = |(order, label): (u64, &&str)| {
+        let mut rule = rule(&format!("c{order}"), "x", order, "https://h.org/*");
+        rule.clause.pattern = UrlPattern::any_host("/v1/x").expect("valid");
+        rule.overlap = Overlap::All;
+        rule.scope = Scope::new(&[label]).expect("valid").with_host(label);
+        rule
+    };
+    (0..).zip(host_labels).map(on_host).collect()
+}
+
+#[test]
+fn the_host_stands_in_beside_as_many_labels_as_there_may_be() {
+    let matcher = Matcher::compile(on_hosts(&["container"])).expect("small");
+    let many: Vec<String> = (0..Labels::MAX).map(|n| format!("k{n}")).collect();
+    let pairs: Vec<(&str, &str)> = many.iter().map(|key| (key.as_str(), "")).collect();
+    let lane = key_of(matcher.route(&Method::GET, &url("https://h.org/v1/x"), &labels(&pairs)));
+    assert_eq!(lane.as_deref(), Some("c0@1;container=h.org%3A443"));
+}
+
+#[test]
+fn a_host_that_is_longer_than_a_label_stands_in_too() {
+    let long = format!("{}.{}.{}.{}", "a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61));
+    let target = url(&format!("https://{long}/v1/x"));
+    let mut rules = on_hosts(&["container"]);
+    let scope = rules[0].scope.clone();
+    let value = target.host_and_port().into_boxed_str();
+    assert!(value.len() > Labels::MAX_VALUE_BYTES);
+    rules[0].listed = Some(Overrides::new(&scope, [(vec![value], Limits::closed())]));
+    let matcher = Matcher::compile(rules).expect("small");
+    let lane = matcher.route(&Method::GET, &target, &Labels::default()).expect("short").expect("listed");
+    assert!(lane.key().as_str().starts_with("c0@1;container=aaa"), "{lane:?}");
+    assert_eq!(lane.scope_key(scope.labels()), scope.key_of(&Labels::default(), &target));
+}
+
+#[test]
+fn the_host_stands_in_for_the_label_of_each_policy() {
+    let matcher = Matcher::compile(on_hosts(&["container", "box"])).expect("small");
+    let route = |pairs: &[(&str, &str)]| {
+        key_of(matcher.route(&Method::GET, &url("https://h.org/v1/x"), &labels(pairs)))
+    };
+    assert_eq!(route(&[]).as_deref(), Some("c0@1+c1@1;box=h.org%3A443;container=h.org%3A443"));
+    assert_eq!(route(&[("box", "b")]).as_deref(), Some("c0@1+c1@1;box=b;container=h.org%3A443"));
+}
+
 #[test]
 fn an_event_under_too_many_policies_is_refused_and_not_let_through() {
     let rules = (0..13).map(|n| {

@@ -39,11 +39,11 @@ use self::reads::Reads;
 pub use self::recover::{Missing, RecoveryReport};
 use self::shared::Shared;
 use self::start::Threads;
-use self::writer::Request;
+use self::writer::{Find, Request};
 use super::documents::Documents;
 use super::journal::{DeadLetter, Disk, OsDisk, Settled, What};
 use super::{
-    Appended, DuePage, EntryStore, LaneSummary, Lookup, MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle,
+    Appended, Dedup, DuePage, EntryStore, LaneSummary, Lookup, MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle,
     StoreError, StoreHealth, StoredEntry, UsageLog,
 };
 use crate::clock::{Clock, Timestamp};
@@ -356,6 +356,17 @@ impl EntryStore for EmbeddedStore {
 
     fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.settle_all(batch))
+    }
+
+    fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {
+        Box::pin(async move {
+            if self.shared.figures.closed.load(Ordering::Acquire) {
+                return Err(StoreError::Closed);
+            }
+            let (reply, answer) = oneshot::channel();
+            self.send(Request::Find(Find { keys, reply }))?;
+            answer.await.map_err(|_| self.gone())?
+        })
     }
 
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {

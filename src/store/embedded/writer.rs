@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::store::index::dedup::DedupIndex;
 use crate::store::index::guarded;
 use crate::store::journal::{DeadLetter, DeadLog, Group, Journal, Position};
-use crate::store::{Appended, NewEntry, StoreError};
+use crate::store::{Appended, Dedup, NewEntry, StoreError};
 
 /// What the writer is asked for.
 pub(super) enum Request {
@@ -32,9 +32,16 @@ pub(super) enum Request {
         letters: Vec<DeadLetter>,
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
+    Find(Find),
     Close {
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
+}
+
+/// Which of these keys are on record? They are the writer's.
+pub(super) struct Find {
+    pub keys: Vec<Dedup>,
+    pub reply: oneshot::Sender<Result<Vec<Option<Appended>>, StoreError>>,
 }
 
 /// A commit takes no more requests beyond these. Requests are bounded parts, so that the last one taken cannot
@@ -71,6 +78,8 @@ pub(super) struct Pending {
     letters: Vec<DeadLetter>,
     settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
     first_settle: Option<Timestamp>,
+    /// Answered without a commit.
+    finds: Vec<Find>,
     close: Option<oneshot::Sender<Result<(), StoreError>>>,
 }
 
@@ -89,6 +98,7 @@ impl Pending {
                 self.settles.push(reply);
                 self.first_settle.get_or_insert(now);
             }
+            Request::Find(find) => self.finds.push(find),
             Request::Close { reply } => self.close = Some(reply),
         }
     }
@@ -107,6 +117,15 @@ impl Pending {
         }
         self.first_settle.map(|first| settle_delay.saturating_sub(now.since(first)))
     }
+}
+
+fn find(keys: &[Dedup], known: &DedupIndex) -> Result<Vec<Option<Appended>>, StoreError> {
+    let found: Result<Vec<_>, _> = keys.iter().map(|key| guarded(|| known.find(key))).collect();
+    found.map_err(|error| StoreError::Io {
+        operation: "read",
+        path: "index".to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 impl Writer {
@@ -135,6 +154,10 @@ impl Writer {
             while !self.pending.is_full() {
                 let Ok(request) = requests.try_recv() else { break };
                 self.pending.take(request, now);
+            }
+            for Find { keys, reply } in std::mem::take(&mut self.pending.finds) {
+                // Whoever asked may have gone away.
+                let _ = reply.send(find(&keys, &self.dedup));
             }
             let received = match self.pending.patience(now, self.shared.options.settle_delay) {
                 Some(Duration::ZERO) => return true,

@@ -82,7 +82,7 @@ impl Contents {
             .collect()
     }
 
-    fn repeated(&self, dedup: Option<Dedup>) -> Option<Appended> {
+    pub(super) fn repeated(&self, dedup: Option<Dedup>) -> Option<Appended> {
         let dedup = dedup?;
         let (fingerprint, id) = self.dedup.get(&dedup.key)?;
         Some(if *fingerprint == dedup.fingerprint {

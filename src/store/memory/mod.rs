@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 
 use self::contents::Contents;
 use super::{
-    Appended, DocumentStore, DuePage, EntryStore, Expect, LaneSummary, Lookup, MAX_RECORD_BYTES, NewEntry,
-    ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Version,
+    Appended, Dedup, DocumentStore, DuePage, EntryStore, Expect, LaneSummary, Lookup, MAX_RECORD_BYTES,
+    NewEntry, ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Version,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
@@ -253,6 +253,12 @@ impl EntryStore for MemoryStore {
         Box::pin(async move {
             self.while_held(|state| state.hold_settlements).await;
             self.settle_now(&batch)
+        })
+    }
+
+    fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {
+        Box::pin(async move {
+            self.read(|contents| keys.iter().map(|key| contents.repeated(Some(*key))).collect())
         })
     }
 

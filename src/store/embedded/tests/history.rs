@@ -126,8 +126,7 @@ impl History {
             self.serial += 1;
             let due_at = due.map(|due| Timestamp::from_millis(due.into()));
             let fingerprint = u64::from(self.serial % 2);
-            let dedup =
-                key.filter(|_| self.keyed).map(|key| crate::store::Dedup { key: [key; 16], fingerprint });
+            let dedup = key.filter(|_| self.keyed).map(|key| Dedup { key: [key; 16], fingerprint });
             let record = format!("{:04}", self.serial);
             NewEntry { due_at, dedup, ..plain(LANES[usize::from(*lane_no)], &record) }
         });
