@@ -146,8 +146,9 @@ fn host(address: &str) -> Result<(), String> {
 /// `*` would be a wildcard and `?` or `#` would end the path.
 fn alias(value: &Value) -> Result<&str, String> {
     let alias = text(value, ALIAS_BYTES_MAX)?;
-    if !alias.starts_with('/') || alias.contains(['*', '?', '#']) {
-        return Err("must begin with / and be without *, ? and #".to_owned());
+    let has_foreign = alias.contains(|c: char| c.is_control() || matches!(c, '*' | '?' | '#'));
+    if !alias.starts_with('/') || has_foreign {
+        return Err("must begin with / and be without *, ?, # and control characters".to_owned());
     }
     match CanonicalUrl::parse(&format!("http://h{alias}")) {
         Ok(_) => Ok(alias),
