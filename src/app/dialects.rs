@@ -2,7 +2,7 @@
 //!
 //! Must not know: what the dialects do with them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use http::StatusCode;
@@ -10,6 +10,7 @@ use http::StatusCode;
 use crate::app::{AppError, AppErrorKind};
 use crate::clock::Clock;
 use crate::config::{Config, ResponsysAccount};
+use crate::manage::Dice;
 use crate::manage::adobe::{AdobeOptions, Sandbox, SandboxKind};
 use crate::manage::capping::{self, CappingApi, CappingOptions};
 use crate::manage::mashery::{self, MasheryApi, MasheryOptions};
@@ -53,13 +54,9 @@ pub(super) fn tell(config: &Config, dice: fastrand::Rng) -> Tell {
         blocked: status(config.responsys.blocked_status, defaults.blocked),
     };
     let capped = status(config.capping.status, StatusCode::TOO_MANY_REQUESTS);
-    let dice = Mutex::new(dice);
+    let dice = Dice::new(dice);
     Arc::new(move |refused| match refused.origin {
-        responsys::ORIGIN => {
-            // A generator is whole between any two calls, so a poisoned lock is harmless.
-            let roll = dice.lock().unwrap_or_else(PoisonError::into_inner).u128(..);
-            responsys::tell(refused, statuses, roll)
-        }
+        responsys::ORIGIN => responsys::tell(refused, statuses, dice.roll()),
         capping::ORIGIN => capping::tell(refused, capped),
         mashery::ORIGIN => mashery::tell(refused),
         _ => None,

@@ -13,10 +13,10 @@ use http::{HeaderMap, StatusCode};
 use super::busy;
 use super::egress::Blocked;
 use crate::clock::Timestamp;
-use crate::event::{Cause, Outcome};
+use crate::event::{Cause, Outcome, Wait};
 
 /// The longest that an endpoint can ask to be left alone.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+const RETRY_AFTER_MAX: Duration = Wait::LONGEST;
 
 /// The outcome of a complete response head and of its body, where [that may decide](busy::may_be_told_by_body) and
 /// is complete; empty otherwise.

@@ -14,10 +14,10 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::event::{Cause, Outcome, Settlement};
+use crate::event::{Cause, Outcome, Settlement, Wait};
 
 /// The longest wait that an endpoint can ask for by `Retry-After`.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+pub const MAX_RETRY_AFTER: Duration = Wait::LONGEST;
 
 /// The shortest wait of an entry whose lane goes on meanwhile: others may be told to wait in the same moment.
 const SHORTEST_WAIT_ALONE: Duration = Duration::from_secs(1);
@@ -117,7 +117,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{Busy, Wait};
+    use crate::event::Busy;
 
     const NOW: Timestamp = Timestamp::from_nanos(10_000_500_000);
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::gate::{Binding, Blocker, Gate};
-use crate::limit::limiter::Kind;
+use crate::limit::limiter::{Kind, Limiter};
 use crate::limit::table::LimiterId;
 use crate::limit::tokens::Ready;
 
@@ -59,18 +59,18 @@ impl Gate {
     /// The first limiter, in the order in which they are asked, that has no room beyond what others were promised: all
     /// promises but `own`.
     fn first_without_room(&mut self, lane: &Binding, own: u32, now: Timestamp) -> Option<Blocker> {
-        let mut first: Option<((bool, u8, PolicyId), Blocker)> = None;
+        let mut first: Option<Blocker> = None;
         for id in lane.limiters() {
             let Some(limiter) = self.table.get(*id).filter(|limiter| limiter.turns_away()) else { continue };
-            let place = (!limiter.closed, limiter.rank, limiter.policy.clone());
-            if first.as_ref().is_some_and(|(before, _)| *before <= place) {
+            let before = first.and_then(|blocker| self.table.get(blocker.limiter));
+            if before.is_some_and(|before| place(before) <= place(limiter)) {
                 continue;
             }
             if let Some((0, kind)) = self.room(*id, own, now) {
-                first = Some((place, Blocker { limiter: *id, kind }));
+                first = Some(Blocker { limiter: *id, kind });
             }
         }
-        first.map(|(_, blocker)| blocker)
+        first
     }
 
     /// How many more calls a limiter lets start, and which of its limits is the narrowest.
@@ -104,4 +104,9 @@ impl Gate {
         };
         at.filter(|at| *at > now).unwrap_or(now + SOON)
     }
+}
+
+/// Its place in the order in which limiters are asked: closed ones first, equals by their policies' names.
+fn place(limiter: &Limiter) -> (bool, u8, &PolicyId) {
+    (!limiter.closed, limiter.rank, &limiter.policy)
 }

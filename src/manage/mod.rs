@@ -10,8 +10,11 @@
 pub mod adobe;
 mod call;
 pub mod capping;
+mod dice;
 mod doc;
 pub mod mashery;
 pub mod mediarithmics;
 pub mod responsys;
 pub mod throttling;
+
+pub use dice::Dice;

@@ -4,13 +4,12 @@ use axum::body::Body;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-/// Longest request body, in bytes (contracts.md 1.4).
-pub(in crate::manage) const BODY_BYTES_MAX: usize = 64 * 1024;
+use crate::manage::call;
 
 /// Why a body is refused as a whole, so that nothing of it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::manage) enum BodyError {
-    /// More than [`BODY_BYTES_MAX`].
+    /// More than [`call::BODY_BYTES_MAX`] (contracts.md 1.4).
     TooLarge,
     /// No JSON at all.
     NotJson,
@@ -30,8 +29,7 @@ impl From<WrongType> for BodyError {
 
 /// The whole body.
 pub(in crate::manage) async fn read(body: Body) -> Result<Bytes, BodyError> {
-    // A body that breaks off fails as well, but then nobody is left to read the answer.
-    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| BodyError::TooLarge)
+    call::read_body(body).await.map_err(|call::TooLarge| BodyError::TooLarge)
 }
 
 /// The members of a JSON object.

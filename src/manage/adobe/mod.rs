@@ -20,9 +20,10 @@ pub(in crate::manage) mod scope;
 pub(in crate::manage) mod stamp;
 
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::manage::Dice;
 use crate::manage::adobe::refusal::{Facts, Refusal, Voice};
 use crate::manage::adobe::scope::Scope;
 use crate::manage::adobe::stamp::Stamp;
@@ -38,7 +39,7 @@ pub(in crate::manage) struct Authoring {
     pub(in crate::manage) clock: Clock,
     voice: Voice,
     /// Makes uids and request ids.
-    random: Arc<Mutex<fastrand::Rng>>,
+    dice: Dice,
 }
 
 impl Authoring {
@@ -49,17 +50,16 @@ impl Authoring {
         clock: Clock,
         random: fastrand::Rng,
     ) -> Self {
-        Self { policies, options: Arc::new(options), clock, voice, random: Arc::new(Mutex::new(random)) }
+        Self { policies, options: Arc::new(options), clock, voice, dice: Dice::new(random) }
     }
 
     pub(in crate::manage) fn new_uid(&self) -> String {
-        let bytes = self.random(|random| random.u128(..)).to_be_bytes();
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+        self.dice.uuid()
     }
 
     /// 32 letters and digits.
     fn new_request_id(&self) -> String {
-        self.random(|random| std::iter::repeat_with(|| random.alphanumeric()).take(32).collect())
+        self.dice.letters(32)
     }
 
     /// The configured identity, now.
@@ -81,10 +81,5 @@ impl Authoring {
                 scope.refuse(unexpected)
             }
         })
-    }
-
-    fn random<T>(&self, take: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
-        // A generator is whole between any two calls, so a poisoned lock is harmless.
-        take(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

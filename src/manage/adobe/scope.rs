@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, header};
 
-use crate::event::Labels;
 use crate::manage::adobe::refusal::{Facts, GatewayError, Refusal, UNKNOWN_SANDBOX};
 use crate::manage::adobe::{Authoring, Sandbox};
+use crate::manage::call::is_label_value;
 
 /// On whose behalf a request is made.
 pub(in crate::manage) struct Scope {
@@ -59,9 +59,7 @@ fn require(headers: &HeaderMap, name: &str, missing: GatewayError) -> Result<(),
 /// to the default, which would be somebody else's.
 fn attribute(headers: &HeaderMap, name: &str, default: &str) -> Result<String, Refusal> {
     let Some(value) = headers.get(name) else { return Ok(default.to_owned()) };
-    let readable = value.to_str().ok().filter(|text| {
-        !text.is_empty() && text.len() <= Labels::MAX_VALUE_BYTES && !text.chars().any(char::is_control)
-    });
+    let readable = value.to_str().ok().filter(|text| is_label_value(text));
     readable.map(str::to_owned).ok_or(Refusal::Gateway(GatewayError::MissingHeader))
 }
 

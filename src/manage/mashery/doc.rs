@@ -14,10 +14,11 @@ use utoipa::openapi::{
     Required, Response, ResponseBuilder,
 };
 
+use crate::manage::call::BODY_BYTES_MAX;
 use crate::manage::mashery::errors::{PropertyError, Refusal};
 use crate::manage::mashery::listing::LIMIT_MAX;
 use crate::manage::mashery::refusal::Code;
-use crate::manage::mashery::routes::{BASE, BODY_BYTES_MAX, paths};
+use crate::manage::mashery::routes::{BASE, paths};
 use crate::manage::mashery::wire::Kind;
 
 const ABOUT: &str = "A subset of the Mashery V3 management API. Every change is in force when it is answered. Answers are \

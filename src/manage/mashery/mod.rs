@@ -45,15 +45,16 @@ mod shape;
 pub mod usage;
 mod wire;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::manage::Dice;
 use crate::policy::{DRAIN_WINDOW, Policies};
 
 pub use doc::api_doc;
 pub use refusal::tell;
-pub use routes::{BODY_BYTES_MAX, router};
+pub use routes::router;
 
 /// The origin of this dialect's policies.
 pub const ORIGIN: &str = "mashery";
@@ -83,28 +84,22 @@ pub struct MasheryApi {
     options: Arc<MasheryOptions>,
     clock: Clock,
     /// Makes ids and keys.
-    random: Arc<Mutex<fastrand::Rng>>,
+    dice: Dice,
 }
 
 impl MasheryApi {
     /// Brings the parts together.
     #[must_use]
     pub fn new(policies: Policies, options: MasheryOptions, clock: Clock, random: fastrand::Rng) -> Self {
-        Self { policies, options: Arc::new(options), clock, random: Arc::new(Mutex::new(random)) }
+        Self { policies, options: Arc::new(options), clock, dice: Dice::new(random) }
     }
 
     fn new_id(&self) -> String {
-        let bytes = self.random(|random| random.u128(..)).to_be_bytes();
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+        self.dice.uuid()
     }
 
     /// A name for limits to be told apart by; nothing is guarded by it.
     fn new_apikey(&self) -> String {
-        self.random(|random| std::iter::repeat_with(|| random.alphanumeric()).take(APIKEY_CHARS).collect())
-    }
-
-    fn random<T>(&self, take: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
-        // A generator is whole between any two calls, so a poisoned lock is harmless.
-        take(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
+        self.dice.letters(APIKEY_CHARS)
     }
 }

@@ -12,6 +12,7 @@ use axum::routing::{MethodRouter, get};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde_json::{Map, Value};
 
+use crate::manage::call;
 use crate::manage::mashery::MasheryApi;
 use crate::manage::mashery::errors::{Refusal, json_answer};
 use crate::manage::mashery::listing::Query;
@@ -19,9 +20,6 @@ use crate::manage::mashery::objects::{self, Place};
 use crate::manage::mashery::record::Record;
 use crate::manage::mashery::wire::{Kind, Purpose, merged, read_edit};
 use crate::policy::{Book, ChangeError, PolicyError};
-
-/// Longest request body, in bytes.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Where the routes are found.
 pub(super) const BASE: &str = "/v3/rest";
@@ -184,6 +182,5 @@ impl MasheryApi {
 }
 
 async fn read_body(body: Body) -> Result<bytes::Bytes, Refusal> {
-    // A body that breaks off fails as well, but then nobody is left to read the answer.
-    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Refusal::too_large(BODY_BYTES_MAX))
+    call::read_body(body).await.map_err(|call::TooLarge| Refusal::too_large(call::BODY_BYTES_MAX))
 }

@@ -9,8 +9,9 @@ use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{BODY_BYTES_MAX, MasheryApi, MasheryOptions, router};
+use super::{MasheryApi, MasheryOptions, router};
 use crate::clock::{Clock, Timestamp};
+use crate::manage::call::BODY_BYTES_MAX;
 use crate::policy::Policies;
 use crate::policy::testing::{Fault, TestDocuments};
 

@@ -95,7 +95,7 @@ impl Envelope {
 impl MediarithmicsApi {
     /// The answer to a request that is turned away.
     pub(super) fn refuse(&self, failure: &Failure) -> Response {
-        let (status, envelope) = Envelope::of(failure, self.new_error_id());
+        let (status, envelope) = Envelope::of(failure, self.dice.uuid());
         let mut response = json(status, &envelope);
         if let Failure::Method { allowed } = failure {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));

@@ -23,10 +23,11 @@ mod routes;
 mod scenarios;
 mod wire;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::manage::Dice;
 use crate::policy::{DRAIN_WINDOW, Policies};
 
 pub use doc::api_doc;
@@ -54,7 +55,7 @@ pub struct MediarithmicsApi {
     options: Arc<MediarithmicsOptions>,
     clock: Clock,
     /// Makes the ids of errors.
-    random: Arc<Mutex<fastrand::Rng>>,
+    dice: Dice,
 }
 
 impl MediarithmicsApi {
@@ -66,12 +67,6 @@ impl MediarithmicsApi {
         clock: Clock,
         random: fastrand::Rng,
     ) -> Self {
-        Self { policies, options: Arc::new(options), clock, random: Arc::new(Mutex::new(random)) }
-    }
-
-    fn new_error_id(&self) -> String {
-        // A generator is whole between any two calls, so a poisoned lock is harmless.
-        let bytes = self.random.lock().unwrap_or_else(PoisonError::into_inner).u128(..).to_be_bytes();
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+        Self { policies, options: Arc::new(options), clock, dice: Dice::new(random) }
     }
 }

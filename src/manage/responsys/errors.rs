@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::manage::dice::uuid_of;
 use crate::manage::responsys::ResponsysApi;
 
 /// Of all JSON that is sent.
@@ -93,7 +94,7 @@ impl ResponsysApi {
         let (status, body) = failure.facts();
         let mut response = json(status, body.to_json());
         let headers = response.headers_mut();
-        if let Ok(id) = HeaderValue::from_str(&correlation_id(self.roll())) {
+        if let Ok(id) = HeaderValue::from_str(&correlation_id(self.dice.roll())) {
             headers.insert(CORRELATION, id);
         }
         if failure == Failure::Method {
@@ -105,7 +106,7 @@ impl ResponsysApi {
 
 /// An id that no other failure has.
 pub(super) fn correlation_id(roll: u128) -> String {
-    uuid::Builder::from_random_bytes(roll.to_be_bytes()).into_uuid().to_string()
+    uuid_of(roll)
 }
 
 /// A JSON answer.

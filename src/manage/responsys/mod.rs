@@ -29,10 +29,11 @@ mod scenarios;
 mod stored;
 mod wire;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::manage::Dice;
 use crate::policy::{DRAIN_WINDOW, Policies};
 
 pub use account::{Account, AccountFault, Block, RawAccount};
@@ -65,18 +66,13 @@ pub struct ResponsysApi {
     options: Arc<ResponsysOptions>,
     clock: Clock,
     /// Makes correlation ids.
-    random: Arc<Mutex<fastrand::Rng>>,
+    dice: Dice,
 }
 
 impl ResponsysApi {
     /// Brings the parts together.
     #[must_use]
     pub fn new(policies: Policies, options: ResponsysOptions, clock: Clock, random: fastrand::Rng) -> Self {
-        Self { policies, options: Arc::new(options), clock, random: Arc::new(Mutex::new(random)) }
-    }
-
-    fn roll(&self) -> u128 {
-        // A generator is whole between any two calls, so a poisoned lock is harmless.
-        self.random.lock().unwrap_or_else(PoisonError::into_inner).u128(..)
+        Self { policies, options: Arc::new(options), clock, dice: Dice::new(random) }
     }
 }

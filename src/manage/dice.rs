@@ -1,0 +1,43 @@
+//! Random ids for the dialects, from one generator that is handed in.
+//!
+//! Must not know: what the ids are for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A generator that many requests share. Cheap to clone.
+#[derive(Clone)]
+pub struct Dice(Arc<Mutex<fastrand::Rng>>);
+
+impl Dice {
+    /// Shares a generator.
+    #[must_use]
+    pub fn new(random: fastrand::Rng) -> Self {
+        Self(Arc::new(Mutex::new(random)))
+    }
+
+    /// Any number.
+    #[must_use]
+    pub fn roll(&self) -> u128 {
+        self.take(|random| random.u128(..))
+    }
+
+    /// A random UUID.
+    pub(super) fn uuid(&self) -> String {
+        uuid_of(self.roll())
+    }
+
+    /// So many letters and digits.
+    pub(super) fn letters(&self, count: usize) -> String {
+        self.take(|random| std::iter::repeat_with(|| random.alphanumeric()).take(count).collect())
+    }
+
+    fn take<T>(&self, take: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        // A generator is whole between any two calls, so a poisoned lock is harmless.
+        take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The random UUID that a number makes.
+pub(super) fn uuid_of(roll: u128) -> String {
+    uuid::Builder::from_random_bytes(roll.to_be_bytes()).into_uuid().to_string()
+}
