@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    Appended, Dedup, DuePage, EntryStore, LaneSummary, Lookup, NewEntry, ReadLimit, Settle, StoreError,
-    StoreHealth, StoredEntry,
+    Appended, Dedup, Doubts, DuePage, EntryStore, LaneSummary, Lookup, NewEntry, ReadLimit, Settle,
+    StoreError, StoreHealth, StoredEntry,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -102,6 +102,10 @@ impl EntryStore for Measured {
 
     fn health(&self) -> StoreHealth {
         self.store.health()
+    }
+
+    fn doubts(&self) -> Doubts {
+        self.store.doubts()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

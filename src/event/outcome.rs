@@ -131,6 +131,8 @@ pub enum Settlement {
     Drained,
     /// Dropped on request.
     Cancelled,
+    /// Its bytes are damaged, or an operator gave it up: it cannot be sent any more.
+    Lost,
 }
 
 impl Settlement {
@@ -144,6 +146,7 @@ impl Settlement {
             Self::Expired => Some("expired"),
             Self::Drained => Some("config_drained"),
             Self::Cancelled => Some("cancelled"),
+            Self::Lost => Some("lost"),
         }
     }
 }

@@ -22,6 +22,8 @@ pub enum End {
     Drained,
     /// Dropped on request.
     Cancelled,
+    /// Damaged on the disk, or given up by an operator.
+    Lost,
 }
 
 impl End {
@@ -35,6 +37,7 @@ impl End {
             Settlement::Expired => Some(Self::Expired),
             Settlement::Drained => Some(Self::Drained),
             Settlement::Cancelled => Some(Self::Cancelled),
+            Settlement::Lost => Some(Self::Lost),
         }
     }
 
@@ -47,6 +50,7 @@ impl End {
             Self::Expired => "expired",
             Self::Drained => "config_drained",
             Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Event, EventId, Lane, LaneKey};
 use crate::store::record::{self, RecordError};
-use crate::store::{Appended, Dedup, EntryStore, Lookup, NewEntry, StoreError, StoreHealth};
+use crate::store::{Appended, Dedup, Doubts, EntryStore, Lookup, NewEntry, StoreError, StoreHealth};
 
 pub use ends::End;
 use finishing::Finishing;
@@ -175,6 +175,7 @@ impl Queue {
         let (lane, stored) = match self.0.store.lookup(id).await? {
             Lookup::Waiting(lane, stored) => (lane, stored),
             Lookup::Settled => return Ok(Standing::Settled(self.0.settler.end_of(id))),
+            Lookup::Lost => return Ok(Standing::Settled(Some(End::Lost))),
             Lookup::Unknown => return Ok(Standing::Unknown),
         };
         let taken_up = self.0.lanes().is_out(&lane, id, stored.due_at.is_some());
@@ -222,6 +223,12 @@ impl Queue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.lanes().is_empty()
+    }
+
+    /// What the store could not establish.
+    #[must_use]
+    pub fn doubts(&self) -> Doubts {
+        self.0.store.doubts()
     }
 
     /// The store's figures.

@@ -28,6 +28,8 @@ pub struct Completed {
     pub expired: u64,
     /// Dropped on request or with their drained policy.
     pub dropped: u64,
+    /// Given up by an operator because they could not be read or placed.
+    pub lost: u64,
 }
 
 #[derive(Default)]
@@ -36,6 +38,7 @@ pub(super) struct Settler {
     dead: AtomicU64,
     expired: AtomicU64,
     dropped: AtomicU64,
+    lost: AtomicU64,
     ends: Mutex<Ends>,
     pending: Mutex<Vec<Settle>>,
     /// Decisions handed in and not durable yet.
@@ -52,6 +55,7 @@ impl Settler {
             Settlement::Dead { .. } => &self.dead,
             Settlement::Expired => &self.expired,
             Settlement::Drained | Settlement::Cancelled => &self.dropped,
+            Settlement::Lost => &self.lost,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -102,6 +106,7 @@ impl Queue {
             dead: settler.dead.load(Ordering::Relaxed),
             expired: settler.expired.load(Ordering::Relaxed),
             dropped: settler.dropped.load(Ordering::Relaxed),
+            lost: settler.lost.load(Ordering::Relaxed),
         }
     }
 

@@ -12,15 +12,19 @@ mod access;
 mod contract;
 pub mod directory;
 pub mod documents;
+pub mod doubts;
 pub mod embedded;
 mod error;
+mod files;
 mod index;
 pub mod journal;
 pub mod memory;
 pub mod record;
+mod sealed;
 mod usage;
 pub mod verify;
 
+pub use doubts::Doubts;
 pub use error::StoreError;
 pub use usage::{MAX_LIMIT_NAME_BYTES, MemoryUsages, RecordFails, Usage, UsageFound, UsageLog, UsageStore};
 
@@ -101,6 +105,8 @@ pub enum Lookup {
     Waiting(LaneKey, StoredEntry),
     /// Its end is on record.
     Settled,
+    /// Its bytes were damaged or gone, or an operator gave it up.
+    Lost,
     /// Never seen, or settled so long ago that its segment is gone.
     Unknown,
 }
@@ -192,6 +198,9 @@ pub trait EntryStore: Send + Sync + 'static {
     /// Cheap figures for probes and metrics.
     fn health(&self) -> StoreHealth;
 
+    /// What the store could not establish. Shared with whoever raises or clears doubts.
+    fn doubts(&self) -> Doubts;
+
     /// Syncs what is pending and closes the files; later calls answer [`StoreError::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
@@ -215,6 +224,8 @@ pub struct StoreHealth {
     pub dead_entries: u64,
     /// Failed operations since the start, by name.
     pub errors: u64,
+    /// Why the store is held as a whole: nothing is accepted, dispatched, expired, drained or deleted.
+    pub held: Option<String>,
 }
 
 /// The version of a document: grows by one with every write.

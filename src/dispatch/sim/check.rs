@@ -151,7 +151,7 @@ impl Checker {
             Settlement::Drained => over && !tried,
             Settlement::Reschedule { due_at, .. } => tried && *due_at > now && *due_at < facts.expires_at,
             Settlement::Delivered | Settlement::Dead { .. } => tried,
-            Settlement::Cancelled => false,
+            Settlement::Cancelled | Settlement::Lost => false,
         };
         if right {
             Ok(())

@@ -24,8 +24,8 @@ use crate::policy::testing::{TestDocuments, id, spec};
 use crate::policy::{Family, Origin, Policies, Spec};
 use crate::queue::Queue;
 use crate::store::{
-    Appended, Dedup, DuePage, EntryStore, LaneSummary, Lookup, NewEntry, ReadLimit, Settle, StoreError,
-    StoreHealth, StoredEntry,
+    Appended, Dedup, Doubts, DuePage, EntryStore, LaneSummary, Lookup, NewEntry, ReadLimit, Settle,
+    StoreError, StoreHealth, StoredEntry,
 };
 
 /// Keeps what is appended; can be made to fail or to stand still.
@@ -128,6 +128,10 @@ impl EntryStore for TestStore {
 
     fn health(&self) -> StoreHealth {
         StoreHealth::default()
+    }
+
+    fn doubts(&self) -> Doubts {
+        Doubts::default()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -139,8 +139,12 @@ impl Sweeper {
             let done = match asked.recv_timeout(self.shared.options.sweep_every) {
                 Ok(done) => Some(done),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.save_doubts();
+                    return;
+                }
             };
+            self.save_doubts();
             if round.is_multiple_of(ROUNDS_PER_MEASURE) {
                 self.measure();
             }
@@ -152,6 +156,14 @@ impl Sweeper {
             if let Some(done) = done {
                 let _ = done.send(());
             }
+        }
+    }
+
+    /// A full or failing disk keeps them in memory until the next round.
+    fn save_doubts(&self) {
+        if let Err(error) = self.shared.doubts.save(self.shared.dir.root()) {
+            self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(%error, "the list of doubts could not be written; it is tried again");
         }
     }
 

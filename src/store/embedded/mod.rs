@@ -41,6 +41,7 @@ use self::shared::Shared;
 use self::start::Threads;
 use self::writer::{Find, Request};
 use super::documents::Documents;
+use super::doubts::Doubts;
 use super::journal::{DeadLetter, Disk, OsDisk, Settled, What};
 use super::{
     Appended, Dedup, DuePage, EntryStore, LaneSummary, Lookup, MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle,
@@ -383,7 +384,11 @@ impl EntryStore for EmbeddedStore {
     }
 
     fn health(&self) -> StoreHealth {
-        self.shared.figures.health()
+        self.shared.figures.health(&self.shared.doubts)
+    }
+
+    fn doubts(&self) -> Doubts {
+        self.shared.doubts.clone()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -10,6 +10,7 @@ use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
 use crate::clock::Clock;
 use crate::store::directory::DataDir;
+use crate::store::doubts::Doubts;
 use crate::store::index::lanes::Lanes;
 use crate::store::index::open::Database;
 use crate::store::index::read::IndexReader;
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     /// By which ids and frames of this directory are told from others.
     pub salt: u64,
     pub figures: Figures,
+    pub doubts: Doubts,
     /// Held while a commit changes counts and rows: who holds it sees both agree.
     pub applying: Mutex<()>,
     pub dir: DataDir,
@@ -79,7 +81,7 @@ impl Figures {
         self.lost_entries.fetch_add(report.lost_entries, Ordering::Relaxed);
     }
 
-    pub(super) fn health(&self) -> StoreHealth {
+    pub(super) fn health(&self, doubts: &Doubts) -> StoreHealth {
         StoreHealth {
             poisoned: self.poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             full: self.full.load(Ordering::Relaxed),
@@ -89,6 +91,7 @@ impl Figures {
             lost_entries: self.lost_entries.load(Ordering::Relaxed),
             dead_entries: self.dead_entries.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
+            held: doubts.store_held(),
         }
     }
 }

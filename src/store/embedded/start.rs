@@ -19,6 +19,7 @@ use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
 use crate::store::directory::DataDir;
+use crate::store::doubts::Doubts;
 use crate::store::index::guarded;
 use crate::store::index::open::Opened;
 use crate::store::journal::{DeadLog, Group, Journal, JournalOptions, Reader};
@@ -82,6 +83,7 @@ pub(super) fn start(
     disks: Disks,
 ) -> Result<Started, StoreError> {
     let dir = DataDir::open(root)?;
+    let doubts = Doubts::open(root, clock.now())?;
     let salt = salt::keep(root, options.salt)?;
     let recovered = recover::recover(&dir, &options, salt, None)?;
     clock.raise_to(Timestamp::from_millis(recovered.newest_ms));
@@ -127,6 +129,7 @@ pub(super) fn start(
         options,
         salt,
         figures,
+        doubts,
         applying: Mutex::new(()),
         dir,
     });

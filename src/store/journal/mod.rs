@@ -61,7 +61,7 @@
 //!
 //! ## Settlements (kind 2): one or more runs to the end of the payload
 //! Run: lane number (4), segment (4), offset of the block's frame (4), entries (2), then for each: index in the block
-//! (1), what (1: low bits 1 delivered, 2 reschedule, 3 dead, 4 expired, 5 drained, 6 cancelled; bit 7: it was taken
+//! (1), what (1: low bits 1 delivered, 2 reschedule, 3 dead, 4 expired, 5 drained, 6 cancelled, 7 lost; bit 7: it was taken
 //! from a due place), then with bit 7 the due ms of that place (8), and for a reschedule the new due ms (8), attempts (2).
 //!
 //! ## Dead letter (kind 3)

@@ -16,7 +16,7 @@ use super::segment::{self, SegmentFile};
 use super::settlements::RunReader;
 use super::walk::{Damage, ScanReport, Step, Walk};
 use super::{JournalOptions, Position};
-use crate::store::StoreError;
+use crate::store::{StoreError, files};
 
 const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_GROUP_BYTES as u64;
 
@@ -226,7 +226,7 @@ impl Pass<'_> {
 
     fn cut(&mut self, end: usize) -> Result<(), StoreError> {
         let failed = |error: std::io::Error| StoreError::io("cut", &self.file.path, error);
-        let file = OpenOptions::new().write(true).open(&self.file.path).map_err(failed)?;
+        let file = files::write(&self.file.path).map_err(failed)?;
         file.set_len(end as u64).map_err(failed)?;
         file.sync_all().map_err(failed)
     }

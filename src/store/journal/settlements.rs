@@ -27,6 +27,8 @@ pub enum What {
     Drained,
     /// Dropped on request.
     Cancelled,
+    /// Its bytes are damaged or gone, or an operator gave it up.
+    Lost,
 }
 
 impl From<&Settlement> for What {
@@ -40,6 +42,7 @@ impl From<&Settlement> for What {
             Settlement::Expired => Self::Expired,
             Settlement::Drained => Self::Drained,
             Settlement::Cancelled => Self::Cancelled,
+            Settlement::Lost => Self::Lost,
         }
     }
 }
@@ -86,6 +89,7 @@ pub(super) fn encode(run: &SettledRun, out: &mut Vec<u8>) {
             What::Expired => 4,
             What::Drained => 5,
             What::Cancelled => 6,
+            What::Lost => 7,
         };
         let from = if entry.from_due_ms.is_some() { FROM_DUE } else { 0 };
         out.extend_from_slice(&[entry.index, code | from]);
@@ -138,6 +142,7 @@ fn run(input: &mut Input<'_>) -> Result<SettledRun, FrameError> {
             4 => What::Expired,
             5 => What::Drained,
             6 => What::Cancelled,
+            7 => What::Lost,
             _ => return Err(FrameError::Payload("unknown settlement")),
         };
         entries.push(Settled { index, from_due_ms, what });

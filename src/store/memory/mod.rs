@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 
 use self::contents::Contents;
 use super::{
-    Appended, Dedup, DocumentStore, DuePage, EntryStore, Expect, LaneSummary, Lookup, MAX_RECORD_BYTES,
-    NewEntry, ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Version,
+    Appended, Dedup, DocumentStore, Doubts, DuePage, EntryStore, Expect, LaneSummary, Lookup,
+    MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Version,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
@@ -60,6 +60,7 @@ pub struct MemoryStore {
     clock: Clock,
     state: Arc<Mutex<State>>,
     released: Arc<Notify>,
+    doubts: Doubts,
 }
 
 #[derive(Clone, Default)]
@@ -78,7 +79,7 @@ impl MemoryStore {
     /// An empty store whose ids take their time from `clock`.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, state: Arc::default(), released: Arc::default() }
+        Self { clock, state: Arc::default(), released: Arc::default(), doubts: Doubts::default() }
     }
 
     /// The store as it would be found after a crash now: what calls have returned for is there, settlements
@@ -92,7 +93,12 @@ impl MemoryStore {
         drop(state);
         self.released.notify_waiters();
         let state = State { contents, ..State::default() };
-        Self { clock: self.clock.clone(), state: Arc::new(Mutex::new(state)), released: Arc::default() }
+        Self {
+            clock: self.clock.clone(),
+            state: Arc::new(Mutex::new(state)),
+            released: Arc::default(),
+            doubts: self.doubts.clone(),
+        }
     }
 
     /// Makes the next call that passes `point` fail.
@@ -282,8 +288,13 @@ impl EntryStore for MemoryStore {
             free_bytes: u64::MAX,
             dead_entries: state.contents.dead.len() as u64,
             errors: state.errors,
+            held: self.doubts.store_held(),
             ..StoreHealth::default()
         }
+    }
+
+    fn doubts(&self) -> Doubts {
+        self.doubts.clone()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

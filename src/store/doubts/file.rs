@@ -1,0 +1,81 @@
+//! The file of the doubts: `doubts` in the data directory, a sealed file of format 1 whose body is
+//! `{"next_id": n, "open": [doubt, ..]}`.
+//!
+//! Must not know: who raises doubts.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Doubt, DoubtKind, Doubts, NewDoubt, State};
+use crate::clock::Timestamp;
+use crate::store::StoreError;
+use crate::store::sealed::{self, Sealed};
+
+/// The name in the data directory.
+pub(super) const NAME: &str = "doubts";
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    next_id: u64,
+    open: Vec<Doubt>,
+}
+
+pub(super) fn read(root: &Path, now: Timestamp) -> Result<Doubts, StoreError> {
+    let path = root.join(NAME);
+    let (body, version, damage) = match decode(&path, sealed::read(&path)?)? {
+        Ok((body, version)) => (body, version, None),
+        Err(reason) => {
+            let (body, version) =
+                decode(&path, sealed::read_previous(&path)?)?.unwrap_or_else(|_| (Body::default(), 0));
+            (body, version, Some(reason))
+        }
+    };
+    let open = body.open.into_iter().map(|doubt| (doubt.id, doubt)).collect();
+    let doubts = Doubts::default();
+    *doubts.lock() = State { next_id: body.next_id, open, is_changed: false, version };
+    if let Some(reason) = damage {
+        let doubt = NewDoubt {
+            kind: DoubtKind::Document,
+            subject: NAME.to_owned(),
+            detail: format!("the list of doubts is damaged ({reason}); the version before it is used"),
+            way_out: "run `tidegate store verify`, then acknowledge".to_owned(),
+            events: 0,
+        };
+        doubts.raise(doubt, now);
+    }
+    Ok(doubts)
+}
+
+/// The body and its version, or why it cannot be used.
+fn decode(path: &Path, sealed: Sealed) -> Result<Result<(Body, u64), String>, StoreError> {
+    match sealed {
+        Sealed::Missing => Ok(Ok((Body::default(), 0))),
+        Sealed::Damaged { reason } => Ok(Err(reason)),
+        Sealed::Whole { format, .. } if format > FORMAT => {
+            Err(StoreError::Format { what: path.display().to_string(), found: format, known: FORMAT })
+        }
+        Sealed::Whole { version, body, .. } => {
+            Ok(serde_json::from_slice(&body).map(|body| (body, version)).map_err(|error| error.to_string()))
+        }
+    }
+}
+
+pub(super) fn save(doubts: &Doubts, root: &Path) -> Result<(), StoreError> {
+    let (body, version) = {
+        let mut state = doubts.lock();
+        if !state.is_changed {
+            return Ok(());
+        }
+        state.is_changed = false;
+        state.version += 1;
+        (Body { next_id: state.next_id, open: state.open.values().cloned().collect() }, state.version)
+    };
+    // Numbers and text always have a JSON form.
+    let bytes = serde_json::to_vec(&body).unwrap_or_default();
+    sealed::replace(&root.join(NAME), FORMAT, version, &bytes).inspect_err(|_| {
+        doubts.lock().is_changed = true;
+    })
+}

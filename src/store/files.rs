@@ -1,0 +1,146 @@
+//! Opening files of the data directory so that nothing unexpected is followed, waited for or overwritten.
+//!
+//! A name in the directory may have become a link, a FIFO or a directory. A link is never followed
+//! (`O_NOFOLLOW`), a FIFO never waited for (`O_NONBLOCK`), and what is not a plain file is an error of the kind
+//! [`io::ErrorKind::InvalidData`], told apart from errors of the system by [`is_foreign`].
+//!
+//! Must not know: what the files hold.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// Whether an error of this module means that the name is no plain file: not a failure of the system.
+pub(super) fn is_foreign(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+}
+
+/// Opens a plain file for reading. `None` when there is nothing of this name.
+///
+/// # Errors
+/// One that [`is_foreign`] knows when the name is a link, a directory or a special file; otherwise what the system
+/// says.
+pub(super) fn read(path: &Path) -> io::Result<Option<File>> {
+    match options().read(true).open(path) {
+        Ok(file) => plain(path, file).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(judged(path, error)),
+    }
+}
+
+/// Opens a plain file for writing, which must exist.
+///
+/// # Errors
+/// As [`read`], and `NotFound`.
+pub(super) fn write(path: &Path) -> io::Result<File> {
+    let file = options().read(true).write(true).open(path).map_err(|error| judged(path, error))?;
+    plain(path, file)
+}
+
+/// Makes a new private file (0600). What stands under the name already, of whatever kind, is left alone.
+///
+/// # Errors
+/// `AlreadyExists`, or what the system says.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    options().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Makes a new private file (0600) for a replacement under way, in place of one that an earlier attempt left
+/// behind. A directory under the name is left alone and is an error.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn create_temporary(path: &Path) -> io::Result<File> {
+    match create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // Removes the name alone: a link's target and a FIFO's other end stay as they are.
+            fs::remove_file(path)?;
+            create(path)
+        }
+        other => other,
+    }
+}
+
+/// Makes the names in a directory survive a power cut.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags(OFlags::DIRECTORY | OFlags::CLOEXEC))
+        .open(path)
+        .and_then(|dir| dir.sync_all())
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC));
+    options
+}
+
+fn flags(flags: OFlags) -> i32 {
+    // Flags of open(2) are small numbers.
+    i32::try_from(flags.bits()).unwrap_or(0)
+}
+
+fn plain(path: &Path, file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() { Ok(file) } else { Err(foreign(path)) }
+}
+
+/// An open that failed because of what the name is, not because of the system.
+fn judged(path: &Path, error: io::Error) -> io::Error {
+    let is_plain = fs::symlink_metadata(path).map(|meta| meta.is_file());
+    if matches!(is_plain, Ok(false)) { foreign(path) } else { error }
+}
+
+fn foreign(path: &Path) -> io::Error {
+    let what = match fs::symlink_metadata(path).map(|meta| meta.file_type()) {
+        Ok(kind) if kind.is_symlink() => "a link",
+        Ok(kind) if kind.is_dir() => "a directory",
+        _ => "a special file",
+    };
+    io::Error::new(io::ErrorKind::InvalidData, format!("it is {what}, not a plain file"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn links_fifos_and_directories_are_foreign_and_never_followed_or_waited_for() {
+        let temp = tempfile::tempdir().expect("temp");
+        let at = |name: &str| temp.path().join(name);
+        fs::write(at("target"), "secret").expect("writes");
+        symlink(at("target"), at("link")).expect("links");
+        fs::create_dir(at("dir")).expect("makes");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("fifo"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .expect("makes");
+        for name in ["link", "dir", "fifo"] {
+            assert!(is_foreign(&read(&at(name)).expect_err("foreign")), "{name}");
+            assert!(is_foreign(&write(&at(name)).expect_err("foreign")), "{name}");
+            assert_eq!(create(&at(name)).expect_err("there").kind(), io::ErrorKind::AlreadyExists, "{name}");
+        }
+        assert!(create_temporary(&at("dir")).is_err());
+        create_temporary(&at("link")).expect("the name is taken over");
+        assert_eq!(fs::read_to_string(at("target")).expect("there"), "secret");
+        let mut text = String::new();
+        read(&at("target")).expect("opens").expect("there").read_to_string(&mut text).expect("reads");
+        assert_eq!(text, "secret", "the control");
+        assert!(read(&at("nothing")).expect("no error").is_none());
+        let made = fs::metadata(at("link")).expect("there").permissions().mode();
+        assert_eq!(made & 0o777, 0o600);
+    }
+}
