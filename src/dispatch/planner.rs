@@ -87,6 +87,8 @@ impl Planner {
         match input {
             Input::Policies(runtime) => self.rule(runtime, now, effects),
             Input::LaneReady(key) => self.announce(key, now, effects),
+            Input::GivenUp(key, entries) => self.let_go(&key, &entries, now, effects),
+            Input::ReadAgain => self.read_again(now, effects),
             Input::Loaded(key, loaded) => self.take_in(&key, loaded, now, effects),
             Input::LoadFailed(key) => self.load_failed(&key, now, effects),
             Input::Finished { ticket, outcome, took } => {
@@ -156,11 +158,7 @@ impl Planner {
             stale_permits: self.stale_permits,
             calls,
             violations: self.gate.violations().clone(),
-            held: self
-                .lanes
-                .iter()
-                .filter_map(|lane| Some((lane.lane.clone(), lane.holds.current(now)?)))
-                .collect(),
+            held: self.lanes.iter().filter_map(|lane| Some((lane.lane.clone(), lane.hold(now)?))).collect(),
         }
     }
 
