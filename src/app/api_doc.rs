@@ -18,7 +18,7 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{OpenApi, Ref, RefOr};
 
-use crate::problem::codes::{Code, NOT_FOUND};
+use crate::problem::codes::{Code, NOT_FOUND, STORE_HELD};
 use crate::problem::doc::{refusals, refuses};
 use crate::problem::{FieldError, Problem};
 use crate::{ingest, manage, ops};
@@ -48,7 +48,10 @@ pub fn api_doc() -> Value {
     for (path, item) in &mut whole.paths.paths {
         // A parameter that is empty or has a slash makes another path.
         let further: &[Code] = if path.contains('{') { &[NOT_FOUND] } else { &[] };
-        operations(item).for_each(|operation| add_common_refusals(operation, further));
+        let changing = [further, &[STORE_HELD]].concat();
+        for (operation, only_shows) in operations(item) {
+            add_common_refusals(operation, if only_shows { further } else { &changing });
+        }
     }
     let shared = SHARED.iter().filter_map(|(status, name)| Some((*name, refusals(&[]).remove(*status)?)));
     let components = whole.components.get_or_insert_default();
@@ -96,9 +99,11 @@ fn add_common_refusals(operation: &mut Operation, further: &[Code]) {
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+/// The operations of a path, and whether each of them only shows something.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&mut Operation, bool)> {
     let PathItem { get, put, post, delete, options, head, patch, trace, .. } = item;
-    [get, put, post, delete, options, head, patch, trace].into_iter().flatten()
+    let showing = [get, head, options, trace].into_iter().flatten().map(|operation| (operation, true));
+    showing.chain([put, post, delete, patch].into_iter().flatten().map(|operation| (operation, false)))
 }
 
 /// Joins the lines of descriptions, which are broken as the source is; says of what is optional that it may be left out

@@ -225,8 +225,10 @@ impl Desk {
 
     fn body(&self, call: &Call<'_>, place: &Place, report: &LaneReport) -> ExplainBody {
         let (now, runtime) = (self.clock.now(), self.policies.runtime());
+        let in_doubt = self.policies.held();
         let held = match place.due_at {
             _ if place.under_way => HeldBy::under_way(),
+            _ if let Some(reason) = &in_doubt => HeldBy::store(reason),
             Some(due_at) if due_at > now => HeldBy::due(due_at),
             _ => HeldBy::lane(&place.lane, report, &runtime, place.ahead),
         };
@@ -251,7 +253,7 @@ impl Desk {
         runtime: &Runtime,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        if place.under_way {
+        if place.under_way || self.policies.held().is_some() {
             return None;
         }
         let outlook = self.outlooks.load().of_lane(&place.lane, runtime, now);

@@ -12,12 +12,12 @@ use crate::limit::Kind;
 use crate::ops::wire::date;
 use crate::policy::Runtime;
 
-/// What holds it: a hold, a limit, the slots, its due time, or nothing.
+/// What holds it: the store as a whole, a hold, a limit, the slots, its due time, or nothing.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HeldBy {
     pub(super) by: &'static str,
     pub(super) text: String,
-    /// Of a hold: `paused`, `retry_after`, `busy` or `breaker`.
+    /// Of a hold: `generation`, `paused`, `retry_after`, `busy` or `breaker`.
     #[schema(required)]
     reason: Option<&'static str>,
     /// Of a limit: `pace`, `window` or `quota`.
@@ -45,6 +45,11 @@ impl HeldBy {
     /// It would never get in.
     pub(super) fn refused(by: &'static str, text: String) -> Self {
         Self::new(by, text, None)
+    }
+
+    /// The store as a whole is in doubt.
+    pub(super) fn store(reason: &str) -> Self {
+        Self::new("store", format!("The store is held: {reason}."), None)
     }
 
     /// It waits for its due time.
@@ -80,6 +85,9 @@ impl HeldBy {
         });
         let pause = pausing.and_then(|policy| Some((policy.id.as_str(), policy.pause.as_ref()?)));
         let text = match (hold.reason, pause) {
+            (HoldReason::Generation, _) => {
+                "The policy book does not know one of its generations; see the open doubts.".to_owned()
+            }
             (HoldReason::Paused, Some((id, pause))) => {
                 let end = if hold.until.is_some() { end("until") } else { " until it is resumed".to_owned() };
                 format!("Policy {id} is paused{end}: {}", pause.reason)
