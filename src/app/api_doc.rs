@@ -12,12 +12,13 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, header};
 use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{OpenApi, Ref, RefOr};
 
+use crate::app::held;
 use crate::problem::codes::{Code, NOT_FOUND, STORE_HELD};
 use crate::problem::doc::{refusals, refuses};
 use crate::problem::{FieldError, Problem};
@@ -49,8 +50,9 @@ pub fn api_doc() -> Value {
         // A parameter that is empty or has a slash makes another path.
         let further: &[Code] = if path.contains('{') { &[NOT_FOUND] } else { &[] };
         let changing = [further, &[STORE_HELD]].concat();
-        for (operation, only_shows) in operations(item) {
-            add_common_refusals(operation, if only_shows { further } else { &changing });
+        for (method, operation) in operations(item) {
+            let codes = if held::only_asks(&method, path) { further } else { &changing };
+            add_common_refusals(operation, codes);
         }
     }
     let shared = SHARED.iter().filter_map(|(status, name)| Some((*name, refusals(&[]).remove(*status)?)));
@@ -99,11 +101,20 @@ fn add_common_refusals(operation: &mut Operation, further: &[Code]) {
     }
 }
 
-/// The operations of a path, and whether each of them only shows something.
-fn operations(item: &mut PathItem) -> impl Iterator<Item = (&mut Operation, bool)> {
+/// The operations of a path with their methods.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
     let PathItem { get, put, post, delete, options, head, patch, trace, .. } = item;
-    let showing = [get, head, options, trace].into_iter().flatten().map(|operation| (operation, true));
-    showing.chain([put, post, delete, patch].into_iter().flatten().map(|operation| (operation, false)))
+    let all = [
+        (Method::GET, get),
+        (Method::PUT, put),
+        (Method::POST, post),
+        (Method::DELETE, delete),
+        (Method::OPTIONS, options),
+        (Method::HEAD, head),
+        (Method::PATCH, patch),
+        (Method::TRACE, trace),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
 /// Joins the lines of descriptions, which are broken as the source is; says of what is optional that it may be left out

@@ -16,15 +16,22 @@ use crate::store::Doubts;
 
 /// Where operators decide about doubts.
 const DOUBTS: &str = "/v1/doubts";
+/// Dialects list with POST what matches a filter.
+const LISTS: [&str; 2] = ["/list/throttlingConfigs", "/list/endpointConfigs"];
 
 /// The routes, refused with `store_held` where they would change something while the store is held.
 pub(super) fn guard(routes: Router, doubts: Doubts) -> Router {
     routes.layer(middleware::from_fn_with_state(doubts, refuse))
 }
 
+/// Whether a request changes nothing.
+pub(super) fn only_asks(method: &Method, path: &str) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+        || LISTS.iter().any(|list| path.ends_with(list))
+}
+
 async fn refuse(State(doubts): State<Doubts>, request: Request, next: Next) -> Response {
-    let only_asks = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if only_asks || request.uri().path().starts_with(DOUBTS) {
+    if only_asks(request.method(), request.uri().path()) || request.uri().path().starts_with(DOUBTS) {
         return next.run(request).await;
     }
     match doubts.store_held() {

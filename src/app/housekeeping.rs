@@ -70,7 +70,9 @@ impl Housekeeper {
     fn waiting(&self) -> BTreeSet<PolicyId> {
         let lanes = self.queue.counts();
         let lanes = lanes.iter().filter_map(|counts| Lane::parse(&counts.lane).ok());
-        lanes.flat_map(|lane| lane.policies().iter().map(|part| part.policy.clone()).collect::<Vec<_>>()).collect()
+        lanes
+            .flat_map(|lane| lane.policies().iter().map(|part| part.policy.clone()).collect::<Vec<_>>())
+            .collect()
     }
 
     fn snapshot(&self, figures: &Figures, limiters: &[LimiterFigures], lanes: &[LaneCounts]) -> Snapshot {

@@ -1,7 +1,7 @@
 //! Looks at a data directory at rest, for the command line.
 
-use crate::app::{AppError, AppErrorKind};
 use crate::app::build::embedded_options;
+use crate::app::{AppError, AppErrorKind};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::policy;

@@ -48,8 +48,7 @@ pub enum HoldReason {
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Generation, Self::Paused, Self::RetryAfter, Self::Busy, Self::Breaker];
+    pub const ALL: [Self; 5] = [Self::Generation, Self::Paused, Self::RetryAfter, Self::Busy, Self::Breaker];
 
     /// The word that API and metrics use.
     #[must_use]

@@ -267,7 +267,8 @@ mod tests {
         book.delete(&id("q"), now, Duration::ZERO, true).expect("forced");
         book.expire(now);
         let fate = |parts: &[(&str, u32)]| {
-            let part = |(name, generation): &(&str, u32)| PolicyRef { policy: id(name), generation: *generation };
+            let part =
+                |(name, generation): &(&str, u32)| PolicyRef { policy: id(name), generation: *generation };
             let lane = Lane::of(parts.iter().map(part).collect()).expect("short");
             Ruled::by(&lane, &Runtime::build(&book).expect("small"), now).fate
         };

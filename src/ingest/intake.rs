@@ -263,7 +263,10 @@ impl Intake {
             return Err(Box::new(shutting_down()));
         }
         self.0.parts.queue.accept(batch).await.map_err(|error| {
-            if !matches!(error, QueueError::Store(StoreError::Full { .. } | StoreError::Held { .. } | StoreError::Closed)) {
+            if !matches!(
+                error,
+                QueueError::Store(StoreError::Full { .. } | StoreError::Held { .. } | StoreError::Closed)
+            ) {
                 warn!(%error, "events could not be made durable");
             }
             Box::new(queue_problem(&error))

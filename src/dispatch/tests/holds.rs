@@ -363,7 +363,9 @@ fn what_an_unknown_generation_governs_is_neither_sent_nor_drained_and_goes_once_
     let holds: Vec<_> = figures.held.iter().map(|(lane, hold)| (lane.key().clone(), hold.reason)).collect();
     assert_eq!(holds, [(unknown.clone(), HoldReason::Generation)]);
 
-    known.create(testing::id("r"), crate::policy::Origin::new("test"), serde_json::Value::Null).expect("free");
+    known
+        .create(testing::id("r"), crate::policy::Origin::new("test"), serde_json::Value::Null)
+        .expect("free");
     known
         .deploy(&testing::id("r"), serde_json::Value::Null, testing::spec("https://r.org/*", 100.0))
         .expect("idle");

@@ -80,11 +80,7 @@ fn an_update_without_a_valid_spec_leaves_what_rules() {
     assert_eq!(book.get(&id("p")).and_then(Policy::ruling), Some(&next));
     book.undeploy(&id("p"), NOW, DRAIN_WINDOW).expect("deployed");
     book.update(&id("p"), Value::from(6), Some(spec("https://h.org/*", 1.0))).expect("idle");
-    assert_eq!(
-        book.get(&id("p")).and_then(Policy::ruling),
-        Some(&next),
-        "a draining life keeps its limits"
-    );
+    assert_eq!(book.get(&id("p")).and_then(Policy::ruling), Some(&next), "a draining life keeps its limits");
 }
 
 #[test]

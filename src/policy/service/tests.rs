@@ -142,10 +142,7 @@ async fn drained_generations_leave_when_their_time_is_over() {
     let documents = Arc::new(TestDocuments::default());
     let (policies, clock) = open(&documents).await;
     policies.change(|book| add(book, "p")).await.expect("changed");
-    policies
-        .change(|book| book.delete(&id("p"), clock.now(), DRAIN_WINDOW, true))
-        .await
-        .expect("changed");
+    policies.change(|book| book.delete(&id("p"), clock.now(), DRAIN_WINDOW, true)).await.expect("changed");
     clock.advance(DRAIN_WINDOW - Duration::from_nanos(1));
     policies.expire(clock.now(), None).await.expect("stored");
     assert!(policies.runtime().get(&id("p")).is_some());

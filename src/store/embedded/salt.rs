@@ -68,7 +68,8 @@ pub(super) fn keep(root: &Path, fresh: u64) -> Result<Kept, StoreError> {
     if found != Found::Sealed(salt) {
         write(root, salt)?;
     }
-    let report = wrong.map(|wrong| healed(format!("the salt {wrong}; it was taken from the segments' heads")));
+    let report =
+        wrong.map(|wrong| healed(format!("the salt {wrong}; it was taken from the segments' heads")));
     Ok(Kept { salt, report })
 }
 
@@ -98,9 +99,9 @@ fn without_witness(root: &Path, heads: &Salts, found: &Found, fresh: u64) -> Res
     }
     write(root, fresh)?;
     let report = match found {
-        Found::Damaged(reason) => {
-            Some(healed(format!("the salt of an empty directory was damaged ({reason}); a new one was drawn")))
-        }
+        Found::Damaged(reason) => Some(healed(format!(
+            "the salt of an empty directory was damaged ({reason}); a new one was drawn"
+        ))),
         _ => None,
     };
     Ok(Kept { salt: fresh, report })
