@@ -195,6 +195,10 @@ impl Sweeper {
         if let Err(error) = self.shared.db.flush() {
             return Err(self.shared.figures.poison(&error.to_string()));
         }
+        if self.shared.doubts.store_held().is_some() {
+            // Nothing is deleted on doubt.
+            return Ok(());
+        }
         let dir = self.shared.dir.journal();
         let has_work = |(segment, fate): &(u32, Fate)| *fate == Fate::Gone || !self.settled.contains(segment);
         if fates.iter().any(has_work) {

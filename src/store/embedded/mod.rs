@@ -163,13 +163,12 @@ impl EmbeddedStore {
         let units = options.waiting_bytes.max(2 * PART_BYTES) / ROOM_UNIT_BYTES;
         let units = units.min(options.waiting_entries.max(2 * PART_ENTRIES) * 2).min(Semaphore::MAX_PERMITS);
         let started = start::start(root, options, clock, disks)?;
-        let documents = Documents::open(&started.shared.dir.documents())?;
         let usages = UsageLog::new(&started.shared.dir.limits(), started.shared.clock.clone());
         Ok(Self {
             shared: started.shared,
             threads: started.threads,
             room: Arc::new(Semaphore::new(units)),
-            documents,
+            documents: started.documents,
             usages,
             report: started.report,
         })
@@ -203,6 +202,9 @@ impl EmbeddedStore {
 
     async fn append_all(&self, batch: Vec<NewEntry>) -> Result<Vec<Appended>, StoreError> {
         self.shared.figures.writable()?;
+        if let Some(reason) = self.shared.doubts.store_held() {
+            return Err(StoreError::Held { reason });
+        }
         if let Some(entry) = batch.iter().find(|entry| entry.record.len() > MAX_RECORD_BYTES) {
             return Err(StoreError::TooLarge { bytes: entry.record.len() });
         }

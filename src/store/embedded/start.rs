@@ -23,6 +23,7 @@ use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
 use crate::store::directory::DataDir;
+use crate::store::documents::Documents;
 use crate::store::doubts::Doubts;
 use crate::store::index::guarded;
 use crate::store::index::open::Opened;
@@ -37,6 +38,7 @@ pub(super) struct Started {
     pub shared: Arc<Shared>,
     pub threads: Threads,
     pub report: RecoveryReport,
+    pub documents: Documents,
 }
 
 /// The ways into the threads, and their handles.
@@ -97,7 +99,12 @@ pub(super) fn start(
 ) -> Result<Started, StoreError> {
     let dir = DataDir::open(root)?;
     let doubts = Doubts::open(root, clock.now())?;
-    let salt = salt::keep(root, options.salt)?;
+    // Before any thread runs: a doubt about the policy book holds deletions.
+    let documents = Documents::open(root, doubts.clone(), clock.clone())?;
+    let salt::Kept { salt, report } = salt::keep(root, options.salt)?;
+    if let Some(report) = report {
+        doubts.raise(report, clock.now());
+    }
     let recovered = recover::recover(&dir, &options, salt, None)?;
     clock.raise_to(Timestamp::from_millis(recovered.newest_ms));
     let now = clock.now();
@@ -178,7 +185,7 @@ pub(super) fn start(
         spawn("store-scrub", &shared, move || scrub.run(&scrub_asked))?,
     ];
     let threads = Threads { requests: Some(requests), sweeps: Some(sweeps), scrubs: Some(scrubs), handles };
-    Ok(Started { shared, threads, report })
+    Ok(Started { shared, threads, report, documents })
 }
 
 fn spawn(
@@ -202,7 +209,7 @@ fn spawn(
 /// Rebuilds the index and leaves the store closed.
 pub(super) fn rebuild(root: &Path, options: &EmbeddedOptions) -> Result<RecoveryReport, StoreError> {
     let dir = DataDir::open(root)?;
-    let salt = salt::keep(root, options.salt)?;
+    let salt = salt::keep(root, options.salt)?.salt;
     let recovered = recover::recover(&dir, options, salt, Some("as asked"))?;
     recovered.opened.db.flush().map_err(|error| StoreError::Io {
         operation: "flush",
