@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::app::doubts::doubt_desk;
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
+use crate::app::spent::SpentLimits;
 use crate::app::usage::usage_headers;
 use crate::app::{App, AppError, Doors, api_doc, dialects, reload};
 use crate::clock::{Clock, Timestamp};
@@ -25,7 +26,7 @@ use crate::ops::{self, Desk, Ops};
 use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use crate::store::{DocumentStore, EntryStore, Usage, UsageFound, UsageStore};
+use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry;
 
 /// Bytes of events that may be on their way into the queue.
@@ -78,7 +79,7 @@ impl App {
         reload::start(&policies, &listed, &clock, config.queue.drain).await?;
         let (queue, signals) = Queue::open(store.clone(), clock.clone()).await?;
         // What the file has changed since the last process counts as an edit.
-        let gate = open_gate(&*usages, &ruled_before, &clock).await?;
+        let (gate, spent) = open_gate(&*usages, &ruled_before, queue.doubts(), &clock).await?;
         let (service, dispatch) = Service::new(Parts {
             queue: queue.clone(),
             signals,
@@ -121,6 +122,7 @@ impl App {
             policies,
             store,
             usages,
+            spent,
             intake,
             outlooks,
             metrics,
@@ -131,11 +133,16 @@ impl App {
 }
 
 /// The limits, with what earlier processes consumed.
-async fn open_gate(usages: &dyn UsageStore, ruled_before: &Runtime, clock: &Clock) -> Result<Gate, AppError> {
-    let UsageFound { usages, orderly, damaged, complete_from } = usages.open(clock.now()).await?;
-    if damaged > 0 {
-        warn!(damaged, "parts of the record of what the limits consumed cannot be read");
-    }
+async fn open_gate(
+    usages: &dyn UsageStore,
+    ruled_before: &Runtime,
+    doubts: Doubts,
+    clock: &Clock,
+) -> Result<(Gate, SpentLimits), AppError> {
+    let asked_at = clock.now();
+    let found = usages.open(asked_at).await?;
+    let spent = SpentLimits::opened(doubts, &found, asked_at);
+    let UsageFound { usages, orderly, complete_from, .. } = found;
     // Taken after the record was opened: a process before this one has started nothing since.
     let opened_at = clock.now();
     let before = if orderly { Timestamp::ZERO } else { opened_at };
@@ -146,7 +153,7 @@ async fn open_gate(usages: &dyn UsageStore, ruled_before: &Runtime, clock: &Cloc
         (limit, Consumed { count, at, over_at })
     });
     let knew = ruled_before.policies().map(|policy| (policy.id.clone(), Rules::from(policy)));
-    Ok(Gate::after(blind, opened_at, on_record, knew))
+    Ok((Gate::after(blind, opened_at, on_record, knew), spent))
 }
 
 async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, AppError> {

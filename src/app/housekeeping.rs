@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::app::spent::SpentLimits;
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, Figures, HoldReason};
 use crate::event::{Lane, PolicyId};
@@ -35,11 +36,13 @@ pub(super) struct Housekeeper {
     pub(super) clock: Clock,
     /// What forecasts are made from.
     pub(super) outlooks: Arc<ArcSwap<Outlooks>>,
+    /// The doubt about usages.
+    pub(super) spent: SpentLimits,
 }
 
 impl Housekeeper {
     /// Runs until cancelled.
-    pub(super) async fn run(self, cancelled: CancellationToken) {
+    pub(super) async fn run(mut self, cancelled: CancellationToken) {
         let mut gauges = Gauges::default();
         let mut violations = BTreeMap::new();
         let mut expired_at = Timestamp::ZERO;
@@ -49,6 +52,7 @@ impl Housekeeper {
             let (figures, limiters) = (self.dispatch.figures().await, self.dispatch.limiters().await);
             if let (Some(figures), Some(limiters)) = (figures, limiters) {
                 let lanes = self.queue.counts();
+                self.spent.look(figures.spent_until, figures.now);
                 gauges.set(&self.snapshot(&figures, &limiters, &lanes));
                 count_violations(&mut violations, &self.policies.runtime(), &figures);
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));

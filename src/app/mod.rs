@@ -16,6 +16,7 @@ mod measured;
 mod offline;
 mod reload;
 mod running;
+mod spent;
 mod usage;
 
 use std::fmt;
@@ -42,6 +43,7 @@ use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
 pub use offline::{Findings, rebuild_store, verify_store};
 pub use running::{Fed, Running};
+use spent::SpentLimits;
 
 /// The doors, bound and not open yet.
 struct Doors {
@@ -59,6 +61,7 @@ pub struct App {
     policies: Policies,
     store: Arc<dyn EntryStore>,
     usages: Arc<dyn UsageStore>,
+    spent: SpentLimits,
     intake: Intake,
     /// What forecasts are made from.
     outlooks: Arc<ArcSwap<Outlooks>>,

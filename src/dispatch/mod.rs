@@ -24,7 +24,7 @@ mod starts;
 mod tests;
 mod turns;
 
-pub use handle::DispatchHandle;
+pub use handle::{DispatchHandle, StateUsageFailed, UsageStatement};
 pub use hold::{BreakerPolicy, Hold, HoldReason};
 pub use input::{Attempt, Effect, Figures, Input, Options, Settled, Start, Ticket};
 pub use planner::Planner;
