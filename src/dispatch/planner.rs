@@ -87,6 +87,8 @@ impl Planner {
         match input {
             Input::Policies(runtime) => self.rule(runtime, now, effects),
             Input::LaneReady(key) => self.announce(key, now, effects),
+            Input::GivenUp(key, entries) => self.let_go(&key, &entries, now, effects),
+            Input::ReadAgain => self.read_again(now, effects),
             Input::Loaded(key, loaded) => self.take_in(&key, loaded, now, effects),
             Input::LoadFailed(key) => self.load_failed(&key, now, effects),
             Input::Finished { ticket, outcome, took } => {
@@ -158,11 +160,7 @@ impl Planner {
             calls,
             violations: self.gate.violations().clone(),
             spent_until: self.gate.spent_until(now),
-            held: self
-                .lanes
-                .iter()
-                .filter_map(|lane| Some((lane.lane.clone(), lane.holds.current(now)?)))
-                .collect(),
+            held: self.lanes.iter().filter_map(|lane| Some((lane.lane.clone(), lane.hold(now)?))).collect(),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::store::doubts::Doubt;
 pub(super) struct HeldBy {
     pub(super) by: &'static str,
     pub(super) text: String,
-    /// Of a hold: `paused`, `retry_after`, `busy` or `breaker`.
+    /// Of a hold: `paused`, `retry_after`, `busy`, `breaker` or `unread`.
     #[schema(required)]
     reason: Option<&'static str>,
     /// Of a limit: `pace`, `window` or `quota`.
@@ -118,6 +118,12 @@ impl HeldBy {
             }
             (HoldReason::Breaker, _) => {
                 format!("Its endpoint has failed too often; it is tried again{}.", end("at"))
+            }
+            (HoldReason::Unread, _) => {
+                let again = end("at");
+                format!(
+                    "Its next events cannot be read from the disk (see the doubts); it is tried again{again}."
+                )
             }
         };
         Self {

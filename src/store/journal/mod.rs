@@ -103,6 +103,7 @@ mod reader;
 mod scan;
 mod segment;
 mod settlements;
+mod source;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -119,6 +120,7 @@ pub use reader::{ReadError, Reader};
 pub use scan::{Frame, Scan, scan};
 pub use segment::{MAX_SEGMENT, SegmentFile, list, mark_settled, remove};
 pub use settlements::{RunReader, Settled, SettledRun, What};
+pub use source::{OsSource, Source};
 pub use walk::{Damage, ScanReport};
 pub use writer::{Journal, JournalOptions};
 
