@@ -110,7 +110,7 @@ impl App {
                 .merge(dialects)
                 .merge(ops::routes(ops))
                 .merge(ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks)))
-                .merge(ops::doubt_routes(doubt_desk(&queue)))
+                .merge(ops::doubt_routes(doubt_desk(&queue, &clock)))
                 .merge(api_doc::routes()),
             options: ListenOptions { hosts: config.listen.hosts.clone(), ..ListenOptions::default() },
         };
@@ -181,6 +181,7 @@ pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
         segment_age: config.store.segment_age,
         dead_retention: config.store.dead_letter_retention,
         needed_bytes: config.store.min_free_bytes,
+        clock_bound: config.queue.ttl,
         salt: fastrand::u64(..),
         ..EmbeddedOptions::default()
     }
