@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::app::in_doubt;
+use crate::app::spent::SpentLimits;
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, Figures, HoldReason};
 use crate::event::{Lane, PolicyId};
@@ -36,11 +37,13 @@ pub(super) struct Housekeeper {
     pub(super) clock: Clock,
     /// What forecasts are made from.
     pub(super) outlooks: Arc<ArcSwap<Outlooks>>,
+    /// The doubt about usages.
+    pub(super) spent: SpentLimits,
 }
 
 impl Housekeeper {
     /// Runs until cancelled.
-    pub(super) async fn run(self, cancelled: CancellationToken) {
+    pub(super) async fn run(mut self, cancelled: CancellationToken) {
         let mut gauges = Gauges::default();
         let mut violations = BTreeMap::new();
         let mut expired_at = Timestamp::ZERO;
@@ -51,6 +54,7 @@ impl Housekeeper {
             if let (Some(figures), Some(limiters)) = (figures, limiters) {
                 let lanes = self.queue.counts();
                 in_doubt::report(&self.queue.doubts(), &figures, &lanes, begun);
+                self.spent.look(figures.spent_until, figures.now);
                 gauges.set(&self.snapshot(&figures, &limiters, &lanes));
                 count_violations(&mut violations, &self.policies.runtime(), &figures);
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));

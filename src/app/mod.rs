@@ -18,6 +18,7 @@ mod measured;
 mod offline;
 mod reload;
 mod running;
+mod spent;
 mod usage;
 
 use std::fmt;
@@ -44,6 +45,7 @@ use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
 pub use offline::{Findings, adopt_book, rebuild_store, verify_store};
 pub use running::{Fed, Running};
+use spent::SpentLimits;
 
 /// The doors, bound and not open yet.
 struct Doors {
@@ -61,6 +63,7 @@ pub struct App {
     policies: Policies,
     store: Arc<dyn EntryStore>,
     usages: Arc<dyn UsageStore>,
+    spent: SpentLimits,
     intake: Intake,
     /// What forecasts are made from.
     outlooks: Arc<ArcSwap<Outlooks>>,

@@ -212,7 +212,7 @@ pub(super) fn shutting_down() -> Box<Problem> {
 }
 
 fn unknown_verb() -> Box<Problem> {
-    let detail = "no such verb; policies have :pause, :resume and :purge";
+    let detail = "no such verb; policies have :pause, :resume, :purge and :set-usage";
     Box::new(Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail))
 }
 

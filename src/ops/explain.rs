@@ -18,7 +18,7 @@ use crate::ops::wire::date;
 use crate::policy::{Candidate, Runtime, Verdict};
 use crate::problem::Problem;
 use crate::queue::{End, QueueError, Standing, Waiting};
-use crate::store::doubts::{Doubt, Holds};
+use crate::store::doubts::{Doubt, DoubtKind, Holds};
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = SettledExplanation)]
@@ -250,15 +250,15 @@ impl Desk {
     /// The doubt that holds a lane: about the store as a whole, about this lane, or about the clock when the lane waits
     /// for a moment of it.
     fn doubt_about(&self, place: &Place, report: &LaneReport) -> Option<Doubt> {
-        let waits_for_end = report
-            .hold
-            .as_ref()
-            .is_some_and(|hold| hold.reason == HoldReason::Paused && hold.until.is_some());
-        let about = |doubt: &Doubt| match doubt.kind.holds() {
-            Holds::Store => true,
-            Holds::Lanes => doubt.subject == place.lane.key().as_str(),
-            Holds::Time => waits_for_end,
-            Holds::Nothing => false,
+        let hold = report.hold.as_ref();
+        let is_unread = hold.is_some_and(|hold| hold.reason == HoldReason::Unread);
+        let has_end = hold.is_some_and(|hold| hold.reason == HoldReason::Paused && hold.until.is_some());
+        let about = |doubt: &Doubt| match (doubt.kind.holds(), doubt.kind) {
+            (Holds::Store, _) => true,
+            (Holds::Lanes, DoubtKind::Unread) => is_unread,
+            (Holds::Lanes, _) => doubt.subject == place.lane.key().as_str(),
+            (Holds::Time, _) => has_end,
+            (Holds::Nothing, _) => false,
         };
         self.queue.doubts().list().into_iter().find(about)
     }

@@ -22,6 +22,7 @@ mod policies;
 mod query;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod verbs;
 mod wire;
 

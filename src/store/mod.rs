@@ -8,6 +8,7 @@
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
 mod access;
+pub mod clock_mark;
 #[cfg(test)]
 mod contract;
 pub mod directory;

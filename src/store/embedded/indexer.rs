@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::shared::Shared;
 use crate::event::LaneKey;
+use crate::store::clock_mark::Keeper;
 use crate::store::index::apply::{Indexer, NewRow};
 use crate::store::index::segments::Fate;
 use crate::store::index::{IndexError, guarded};
@@ -124,6 +125,7 @@ pub(super) struct Sweeper {
     pub work: SyncSender<Work>,
     pub active: Arc<AtomicU32>,
     pub settled: HashSet<u32>,
+    pub mark: Keeper,
 }
 
 /// Disk use is asked for once in so many rounds.
@@ -139,10 +141,14 @@ impl Sweeper {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => {
                     self.save_doubts();
+                    let kept = self.mark.keep(&self.shared.clock);
+                    self.note("mark of the clock", kept);
                     return;
                 }
             };
             self.save_doubts();
+            let kept = self.mark.keep_when_due(&self.shared.clock);
+            self.note("mark of the clock", kept);
             if round.is_multiple_of(ROUNDS_PER_MEASURE) {
                 self.measure();
             }
@@ -159,9 +165,13 @@ impl Sweeper {
 
     /// A full or failing disk keeps them in memory until the next round.
     fn save_doubts(&self) {
-        if let Err(error) = self.shared.doubts.save(self.shared.dir.root()) {
+        self.note("list of doubts", self.shared.doubts.save(self.shared.dir.root()));
+    }
+
+    fn note(&self, what: &str, written: Result<(), StoreError>) {
+        if let Err(error) = written {
             self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%error, "the list of doubts could not be written; it is tried again");
+            tracing::debug!(%error, "the {what} could not be written; it is tried again");
         }
     }
 

@@ -70,6 +70,8 @@ pub struct EmbeddedOptions {
     pub dedup_window: Duration,
     /// How long dead letters are kept.
     pub dead_retention: Duration,
+    /// A wall clock that is at most this much ahead of the last process is believed at the start.
+    pub clock_bound: Duration,
     /// Memory of the index's cache.
     pub cache_bytes: u64,
     /// Memory of unpacked blocks.
@@ -95,6 +97,7 @@ impl Default for EmbeddedOptions {
             sweep_every: Duration::from_millis(100),
             dedup_window: Duration::from_secs(24 * 3600),
             dead_retention: Duration::from_secs(14 * 24 * 3600),
+            clock_bound: Duration::from_secs(6 * 3600),
             cache_bytes: 64 * 1024 * 1024,
             block_cache_bytes: 16 * 1024 * 1024,
             needed_bytes: super::directory::DEFAULT_NEEDED_BYTES,

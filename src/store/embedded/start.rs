@@ -22,6 +22,7 @@ use super::unread::Unread;
 use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
+use crate::store::clock_mark;
 use crate::store::directory::DataDir;
 use crate::store::documents::Documents;
 use crate::store::doubts::Doubts;
@@ -106,7 +107,8 @@ pub(super) fn start(
         doubts.raise(report, clock.now());
     }
     let recovered = recover::recover(&dir, &options, salt, None)?;
-    clock.raise_to(Timestamp::from_millis(recovered.newest_ms));
+    let newest = Timestamp::from_millis(recovered.newest_ms);
+    let mark = clock_mark::begin(root, &clock, newest, options.clock_bound, &doubts)?;
     let now = clock.now();
     if recovered.files.is_empty() && recovered.report.rebuilt.is_none() {
         // No segment, nor an index that knows of one: nothing was ever accepted. Before the first segment is begun:
@@ -177,7 +179,7 @@ pub(super) fn start(
         bytes_per_second: shared.options.scrub_bytes_per_second,
         active: Arc::clone(&active),
     };
-    let sweeper = Sweeper { shared: Arc::clone(&shared), work, active, settled };
+    let sweeper = Sweeper { shared: Arc::clone(&shared), work: work.clone(), active, settled, mark };
     let handles = vec![
         spawn("store-writer", &shared, move || writer.run(&received))?,
         spawn("store-sweeper", &shared, move || sweeper.run(&asked))?,

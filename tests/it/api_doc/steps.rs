@@ -75,5 +75,7 @@ fn own() -> Vec<Step> {
         step("show_policy", 200),
         step("resume_policy", 200),
         step("purge_policy", 200),
+        // The policy of the configuration has a pace alone.
+        step("set_policy_usage", 422),
     ]
 }
