@@ -8,6 +8,7 @@ mod api_doc;
 mod build;
 mod dialects;
 mod doubts;
+mod doubts_at_rest;
 mod error;
 mod held;
 mod housekeeping;
@@ -40,6 +41,7 @@ use crate::telemetry::MetricsHandle;
 
 pub use api_doc::api_doc;
 pub use build::Seams;
+pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
