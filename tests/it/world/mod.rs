@@ -67,6 +67,25 @@ impl Api {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
+    /// The same where the connection may break.
+    pub(crate) async fn try_json(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> reqwest::Result<(u16, Value)> {
+        let method: reqwest::Method = method.parse().expect("a method");
+        let has_body = method != reqwest::Method::GET;
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if has_body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        let text = response.text().await?;
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
+    }
+
     /// Hands in one event; returns the status and headers of the answer with its body.
     pub(crate) async fn hand_in(&self, event: &Value) -> (http::response::Parts, String) {
         let request = self.http.post(format!("{}/v1/events", self.base));
