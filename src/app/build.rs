@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::app::doubts::doubt_desk;
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
 use crate::app::usage::usage_headers;
@@ -108,6 +109,7 @@ impl App {
                 .merge(dialects)
                 .merge(ops::routes(ops))
                 .merge(ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks)))
+                .merge(ops::doubt_routes(doubt_desk(&queue)))
                 .merge(api_doc::routes()),
             options: ListenOptions { hosts: config.listen.hosts.clone(), ..ListenOptions::default() },
         };

@@ -16,6 +16,7 @@ use crate::event::{Lane, PolicyId};
 use crate::limit::{Kind, LimiterFigures, Outlooks};
 use crate::policy::{Policies, Runtime};
 use crate::queue::{LaneCounts, Queue};
+use crate::store::doubts::{Doubt, DoubtKind};
 use crate::telemetry::{Gauges, LimitViolated, MetricsHandle, PolicyGauges, Snapshot, policy_label};
 
 /// How often the figures are taken. Folding the histograms rides along.
@@ -106,6 +107,7 @@ impl Housekeeper {
             now: self.clock.now(),
             policies: rows.into_values().collect(),
             store_disk_bytes: store.disk_bytes,
+            doubts: doubt_rows(&self.queue.doubts().list()),
         }
     }
 
@@ -126,6 +128,17 @@ impl Housekeeper {
         }
         outlooks
     }
+}
+
+/// Every kind has a row, so that a figure falls to zero.
+fn doubt_rows(doubts: &[Doubt]) -> Vec<(&'static str, u64, u64)> {
+    let row = |kind: DoubtKind| {
+        let open = doubts.iter().filter(|doubt| doubt.kind == kind && !doubt.acknowledged);
+        let (count, events) =
+            open.fold((0, 0_u64), |(count, events), doubt| (count + 1, events.saturating_add(doubt.events)));
+        (kind.word(), count, events)
+    };
+    DoubtKind::ALL.map(row).to_vec()
 }
 
 fn add_limiter(row: &mut PolicyGauges, limiter: &LimiterFigures) {

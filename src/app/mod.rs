@@ -7,6 +7,7 @@ mod admission;
 mod api_doc;
 mod build;
 mod dialects;
+mod doubts;
 mod error;
 mod housekeeping;
 pub mod listen;

@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
 use utoipa::{IntoResponses, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::ops::explain::{ExplainBody, SettledBody};
-use crate::ops::{desk, verbs};
+use crate::ops::{desk, doubts, verbs};
 use crate::problem::codes;
 use crate::problem::doc::{refusals, refuses};
 
@@ -35,12 +35,19 @@ pub fn api_doc() -> OpenApi {
         verbs::resume,
         verbs::purge,
         desk::explain,
+        doubts::list::list,
+        doubts::list::show,
+        doubts::verbs::acknowledge,
+        doubts::verbs::retry,
+        doubts::verbs::give_up,
+        doubts::verbs::confirm,
         super::live,
         super::ready,
         super::metrics
     ),
     tags(
         (name = "policies", description = "Watching and steering what limits do, whatever set them."),
+        (name = "doubts", description = "What the store could not establish, and deciding about it."),
         (name = "operations", description = "Probes and metrics.")
     )
 )]

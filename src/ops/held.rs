@@ -11,6 +11,7 @@ use crate::event::{Busy, Lane};
 use crate::limit::Kind;
 use crate::ops::wire::date;
 use crate::policy::Runtime;
+use crate::store::doubts::Doubt;
 
 /// What holds it: a hold, a limit, the slots, its due time, or nothing.
 #[derive(Debug, Serialize, ToSchema)]
@@ -29,12 +30,37 @@ pub(super) struct HeldBy {
     key: Option<String>,
     #[schema(required)]
     until: Option<String>,
+    /// The number of the doubt that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    doubt: Option<u64>,
+    /// What is in doubt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    doubt_kind: Option<&'static str>,
 }
 
 impl HeldBy {
     fn new(by: &'static str, text: String, until: Option<Timestamp>) -> Self {
         let until = date(until);
-        Self { by, text, reason: None, limit: None, policy: None, key: None, until }
+        Self {
+            by,
+            text,
+            reason: None,
+            limit: None,
+            policy: None,
+            key: None,
+            until,
+            doubt: None,
+            doubt_kind: None,
+        }
+    }
+
+    /// It is held until a doubt has ended.
+    pub(super) fn doubt(doubt: &Doubt) -> Self {
+        let Doubt { id, detail, way_out, kind, .. } = doubt;
+        let text = format!("It is held for doubt {id} ({}): {detail}. Way out: {way_out}.", kind.word());
+        Self { doubt: Some(*id), doubt_kind: Some(kind.word()), ..Self::new("doubt", text, None) }
     }
 
     /// Its call is under way.

@@ -231,6 +231,20 @@ pub const STORE_DISK_BYTES: Metric = gauge(
     &[],
     "Bytes of all files in the data directory.",
 );
+/// What is in doubt.
+pub const DOUBTS: Metric = gauge(
+    "tidegate_doubts",
+    None,
+    &["kind"],
+    "Open doubts that nobody has acknowledged, by what is in doubt.",
+);
+/// How much is in doubt.
+pub const DOUBT_EVENTS: Metric = gauge(
+    "tidegate_doubt_events",
+    None,
+    &["kind"],
+    "Events that the open doubts concern which nobody has acknowledged; an upper bound for the kind uncertain.",
+);
 /// How late the dispatcher woke.
 pub const DISPATCH_LAG: Metric = histogram(
     "tidegate_dispatch_lag_seconds",
@@ -263,6 +277,8 @@ pub const ALL: &[Metric] = &[
     STORE_OPERATION_DURATION,
     STORE_ERRORS,
     STORE_DISK_BYTES,
+    DOUBTS,
+    DOUBT_EVENTS,
     DISPATCH_LAG,
 ];
 
