@@ -101,7 +101,11 @@ impl Base {
     pub(super) fn build(end: End, seed: u64) -> Self {
         let dir = scratch();
         let root = dir.path().join("data");
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().expect("runtime");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .expect("runtime");
         let store = EmbeddedStore::open(&root, options(), clock()).expect("a store");
         let mut history = History { store, rng: fastrand::Rng::with_seed(seed), truth: Truth::default() };
         runtime.block_on(history.unfold());

@@ -63,10 +63,7 @@ impl Kind {
     ];
 
     pub(super) const fn is_segment(self) -> bool {
-        matches!(
-            self,
-            Self::FirstSegment | Self::MiddleSegment | Self::ActiveSegment | Self::SettledSegment
-        )
+        matches!(self, Self::FirstSegment | Self::MiddleSegment | Self::ActiveSegment | Self::SettledSegment)
     }
 }
 
@@ -176,8 +173,7 @@ pub(super) fn all(base: &Base) -> Vec<Case> {
     for (path, kind) in &kinds {
         let bytes = fs::metadata(root.join(path)).expect("its size").len();
         for damage in damages(path, *kind, bytes, &kinds) {
-            let case =
-                Case { end: base.end, kind: *kind, path: path.clone(), damage, without_index: false };
+            let case = Case { end: base.end, kind: *kind, path: path.clone(), damage, without_index: false };
             if kind.is_segment() {
                 cases.push(Case { without_index: true, ..case.clone() });
             }
@@ -277,12 +273,11 @@ impl Case {
     /// operator can put right.
     pub(super) fn may_refuse(&self) -> bool {
         let touches = |name: &str| {
-            self.path == Path::new(name) || matches!(&self.damage, Damage::Swap(other) if other == Path::new(name))
+            self.path == Path::new(name)
+                || matches!(&self.damage, Damage::Swap(other) if other == Path::new(name))
         };
         let is_other_name = matches!(self.damage, Damage::Link | Damage::Fifo | Damage::OtherKind);
-        touches("FORMAT")
-            || touches("LOCK") && is_other_name
-            || self.kind == Kind::Directory && is_other_name
+        touches("FORMAT") || touches("LOCK") && is_other_name || self.kind == Kind::Directory && is_other_name
     }
 }
 

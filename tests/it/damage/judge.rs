@@ -171,8 +171,7 @@ pub(super) fn verdict(truth: &Truth, end: End, seen: &Seen) -> Vec<String> {
 
 /// Reported = lost.
 fn counts(truth: &Truth, end: End, seen: &Seen, wrong: &mut Vec<String>) {
-    let missing: Vec<&EventId> =
-        truth.owed.keys().filter(|id| !seen.returned.contains_key(id)).collect();
+    let missing: Vec<&EventId> = truth.owed.keys().filter(|id| !seen.returned.contains_key(id)).collect();
     let is_gone = |id: &&EventId| !seen.letters.contains(id) && !seen.returned.contains_key(id);
     let letters = truth.letters.iter().filter(is_gone).count() as u64;
     let late = missing.iter().filter(|id| truth.owed.get(id).is_some_and(|owed| owed.is_late)).count();
@@ -194,9 +193,8 @@ fn counts(truth: &Truth, end: End, seen: &Seen, wrong: &mut Vec<String>) {
     if total != reported {
         wrong.push(format!("the total says {total} lost, the doubts {reported}"));
     }
-    let is_told = |found: &Result<Lookup, String>| {
-        matches!(found, Ok(Lookup::Lost | Lookup::Waiting(..)) | Err(_))
-    };
+    let is_told =
+        |found: &Result<Lookup, String>| matches!(found, Ok(Lookup::Lost | Lookup::Waiting(..)) | Err(_));
     let untold = seen.lookups.iter().filter(|(_, found)| !is_told(found)).count() as u64;
     if untold > uncertain {
         wrong.push(format!("{untold} of the entries that are gone look up as settled or unknown"));
@@ -224,7 +222,10 @@ pub(super) fn repeats(first: &Seen, second: &Seen) -> Option<String> {
     let returned = |seen: &Seen| seen.returned.keys().copied().collect::<Vec<_>>();
     let figures = |seen: &Seen| {
         let Reported { lost, uncertain, unread, total } = seen.reported;
-        format!("{} returned, {lost} lost, {uncertain} uncertain, {unread} unread, total {total}", seen.returned.len())
+        format!(
+            "{} returned, {lost} lost, {uncertain} uncertain, {unread} unread, total {total}",
+            seen.returned.len()
+        )
     };
     let same = returned(first) == returned(second) && first.reported == second.reported;
     (!same).then(|| format!("a second start differs: {}; then {}", figures(first), figures(second)))

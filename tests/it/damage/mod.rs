@@ -2,8 +2,7 @@
 //! kill. Whatever is damaged, nothing panics or hangs, and reported = lost: exactly after an orderly stop, exactly
 //! up to the last mark of the account after a kill.
 //!
-//! `TIDEGATE_SEED` repeats a sample, `TIDEGATE_CASE` runs the cases whose line contains it, `TIDEGATE_LONG` runs all
-//! of them.
+//! `JUDGE_SEED` repeats a sample, `JUDGE_CASE` runs the cases whose line contains it, `JUDGE_LONG` runs all of them.
 
 mod base;
 mod cases;
@@ -19,13 +18,12 @@ use std::time::Duration;
 
 use self::base::{Base, End, scratch};
 use self::cases::{Case, Damage, Kind};
-use crate::world::alone;
+use crate::world::{Choice, alone};
 
 /// A case that takes longer hangs.
 const CASE_LIMIT: Duration = Duration::from_secs(15);
 /// Flips of each kind of file in a sample.
 const FLIPS: usize = 24;
-const DEFAULT_SEED: u64 = 20_261_128;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_damaged_reported_is_lost() {
@@ -34,26 +32,19 @@ async fn whatever_is_damaged_reported_is_lost() {
 }
 
 fn matrix() {
-    let seed = variable("TIDEGATE_SEED").and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_SEED);
+    let choice = Choice::of_environment();
+    let seed = choice.seed;
     let bases: Vec<Arc<Base>> =
         [End::Orderly, End::Killed].into_iter().map(|end| Arc::new(Base::build(end, seed))).collect();
     let mut failures = holes(&bases);
-    let mut cases: Vec<Case> = bases.iter().flat_map(|base| cases::all(base)).collect();
+    let cases: Vec<Case> = bases.iter().flat_map(|base| cases::all(base)).collect();
     let all = cases.len();
-    match (variable("TIDEGATE_CASE"), variable("TIDEGATE_LONG")) {
-        (Some(part), _) => cases.retain(|case| case.to_string().contains(&part)),
-        (None, Some(_)) => {}
-        (None, None) => cases = sample(cases, seed),
-    }
+    let cases = choice.of(cases, sample);
     println!("damage matrix: seed {seed}, {} of {all} cases", cases.len());
     failures.extend(run(&bases, &cases));
     failures.sort();
     let lines = failures.join("\n");
     assert!(failures.is_empty(), "seed {seed}: {} of {} cases fail:\n{lines}", failures.len(), cases.len());
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// File kinds that the bases do not show.
@@ -80,7 +71,8 @@ fn sample(cases: Vec<Case>, seed: u64) -> Vec<Case> {
             Damage::Noise(_) => "Noise".to_owned(),
             other => format!("{other:?}"),
         };
-        let place = if case.kind == Kind::Directory { case.path.display().to_string() } else { String::new() };
+        let place =
+            if case.kind == Kind::Directory { case.path.display().to_string() } else { String::new() };
         let group = format!("{:?} {:?} {place} {damage} {}", case.end, case.kind, case.without_index);
         groups.entry(group).or_default().push(case);
     }

@@ -3,6 +3,7 @@
 //! Every process, directory and mount that a test makes is taken away when it ends; a data directory is kept
 //! and named when the test fails.
 
+pub(crate) mod choice;
 pub(crate) mod file;
 pub(crate) mod inside;
 pub(crate) mod noted;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
+pub(crate) use choice::Choice;
 pub(crate) use file::Configured;
 pub(crate) use noted::NotedApp;
 pub(crate) use receiver::{Receiver, Reply};
