@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::app::doubts::doubt_desk;
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
 use crate::app::usage::usage_headers;
-use crate::app::{App, AppError, Doors, api_doc, dialects, reload};
+use crate::app::{App, AppError, Doors, api_doc, dialects, held, reload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
@@ -75,17 +75,25 @@ impl App {
         let policies = Policies::open(documents, clock.clone()).await?;
         let ruled_before = policies.runtime();
         let listed = reload::Listed::of(config)?;
-        reload::start(&policies, &listed, &clock, config.queue.drain).await?;
+        let held = store.doubts().store_held();
+        match &held {
+            // A book written now would take the place of the one that is in doubt.
+            Some(reason) => error!(%reason, "the store is held: nothing is taken, sent, changed or deleted"),
+            None => reload::start(&policies, &listed, &clock, config.queue.drain).await?,
+        }
         let (queue, signals) = Queue::open(store.clone(), clock.clone()).await?;
         // What the file has changed since the last process counts as an edit.
-        let gate = open_gate(&*usages, &ruled_before, &clock).await?;
+        let gate = match &held {
+            Some(_) => Gate::new(),
+            None => open_gate(&*usages, &ruled_before, &clock).await?,
+        };
         let (service, dispatch) = Service::new(Parts {
             queue: queue.clone(),
             signals,
             policies: policies.follow(),
             deliver,
             clock: clock.clone(),
-            options: dispatch_options(config),
+            options: Options { held: held.is_some(), ..dispatch_options(config) },
             gate,
             usages: usages.clone(),
             dice: dice.fork(),
@@ -93,6 +101,7 @@ impl App {
         let closing = CancellationToken::new();
         let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
         let intake = intake(config, &queue, &policies, &clock, &closing, &dispatch, &outlooks);
+        let desk = ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks));
         let dialects = dialects::routes(config, &policies, &clock, &mut dice);
         let ops = Ops {
             queue: queue.clone(),
@@ -106,9 +115,8 @@ impl App {
         let doors = Doors {
             listener: Listener::bind(config.listen.address).await?,
             routes: ingest::routes(intake.clone())
-                .merge(dialects)
+                .merge(held::guard(dialects.merge(desk), store.doubts()))
                 .merge(ops::routes(ops))
-                .merge(ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks)))
                 .merge(ops::doubt_routes(doubt_desk(&queue)))
                 .merge(api_doc::routes()),
             options: ListenOptions { hosts: config.listen.hosts.clone(), ..ListenOptions::default() },

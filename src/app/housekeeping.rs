@@ -2,7 +2,7 @@
 //!
 //! Must not know: HTTP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::app::in_doubt;
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, Figures, HoldReason};
 use crate::event::{Lane, PolicyId};
@@ -49,6 +50,7 @@ impl Housekeeper {
             let (figures, limiters) = (self.dispatch.figures().await, self.dispatch.limiters().await);
             if let (Some(figures), Some(limiters)) = (figures, limiters) {
                 let lanes = self.queue.counts();
+                in_doubt::report(&self.queue.doubts(), &figures, &lanes, begun);
                 gauges.set(&self.snapshot(&figures, &limiters, &lanes));
                 count_violations(&mut violations, &self.policies.runtime(), &figures);
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));
@@ -56,12 +58,22 @@ impl Housekeeper {
             self.metrics.upkeep();
             if begun.since(expired_at) >= EXPIRE_EVERY {
                 expired_at = begun;
-                if let Err(error) = self.policies.expire(begun).await {
+                let waiting = self.policies.book().has_ended().then(|| self.waiting());
+                if let Err(error) = self.policies.expire(begun, waiting.as_ref()).await {
                     warn!(%error, "drained policies stay on record for now");
                 }
             }
             pause = LOOK_EVERY.max(self.clock.now().since(begun) * SHARE_OF_TIME);
         }
+    }
+
+    /// The policies under which something waits or is on its way into the queue.
+    fn waiting(&self) -> BTreeSet<PolicyId> {
+        let lanes = self.queue.counts();
+        let lanes = lanes.iter().filter_map(|counts| Lane::parse(&counts.lane).ok());
+        lanes
+            .flat_map(|lane| lane.policies().iter().map(|part| part.policy.clone()).collect::<Vec<_>>())
+            .collect()
     }
 
     fn snapshot(&self, figures: &Figures, limiters: &[LimiterFigures], lanes: &[LaneCounts]) -> Snapshot {

@@ -9,7 +9,9 @@ mod build;
 mod dialects;
 mod doubts;
 mod error;
+mod held;
 mod housekeeping;
+mod in_doubt;
 pub mod listen;
 mod logging;
 mod measured;
@@ -40,7 +42,7 @@ pub use build::Seams;
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
-pub use offline::{Findings, rebuild_store, verify_store};
+pub use offline::{Findings, adopt_book, rebuild_store, verify_store};
 pub use running::{Fed, Running};
 
 /// The doors, bound and not open yet.
@@ -69,6 +71,12 @@ pub struct App {
 }
 
 impl App {
+    /// Why nothing is taken or sent, if that is so: the store as a whole is in doubt.
+    #[must_use]
+    pub fn held(&self) -> Option<String> {
+        self.queue.doubts().store_held()
+    }
+
     /// Where the doors listen.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {

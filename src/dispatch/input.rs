@@ -2,16 +2,17 @@
 //!
 //! Must not know: how either comes about.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::retry::RetryPolicy;
-use crate::event::{Cause, Entry, Lane, LaneKey, Outcome, PolicyId, Settlement};
+use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
 use crate::limit::{Ask, Kind};
 use crate::policy::Runtime;
-use crate::queue::Loaded;
+use crate::queue::{LaneSignal, Loaded};
 use crate::store::ReadLimit;
 
 /// One started attempt.
@@ -25,6 +26,10 @@ pub enum Input {
     Policies(Arc<Runtime>),
     /// A lane has new entries.
     LaneReady(LaneKey),
+    /// These entries of a lane are no longer owed: an operator gave them up.
+    GivenUp(LaneKey, HashSet<EventId>),
+    /// Lanes whose page could not be read are to be tried again now.
+    ReadAgain,
     /// A page that an [`Effect::Load`] asked for.
     Loaded(LaneKey, Loaded),
     /// The page could not be read.
@@ -49,6 +54,16 @@ pub enum Input {
     Tick,
     /// Start nothing any more.
     Drain,
+}
+
+impl From<LaneSignal> for Input {
+    fn from(signal: LaneSignal) -> Self {
+        match signal {
+            LaneSignal::Ready(lane) => Self::LaneReady(lane),
+            LaneSignal::GivenUp(lane, entries) => Self::GivenUp(lane, entries),
+            LaneSignal::ReadAgain => Self::ReadAgain,
+        }
+    }
 }
 
 /// Something to be done, in the order given.
@@ -121,6 +136,8 @@ pub struct Options {
     pub max_inflight: usize,
     /// Most starts per step: few enough that the permits of one step are still fresh when they are used.
     pub sends_per_step: usize,
+    /// The store is held as a whole: nothing is read, sent, expired or dropped.
+    pub held: bool,
 }
 
 impl Default for Options {
@@ -130,6 +147,7 @@ impl Default for Options {
             breaker: BreakerPolicy::default(),
             max_inflight: 8192,
             sends_per_step: 64,
+            held: false,
         }
     }
 }

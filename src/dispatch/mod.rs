@@ -23,6 +23,7 @@ mod starts;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod unread;
 
 pub use handle::DispatchHandle;
 pub use hold::{BreakerPolicy, Hold, HoldReason};

@@ -87,6 +87,8 @@ impl Planner {
         match input {
             Input::Policies(runtime) => self.rule(runtime, now, effects),
             Input::LaneReady(key) => self.announce(key, now, effects),
+            Input::GivenUp(key, entries) => self.let_go(&key, &entries, now, effects),
+            Input::ReadAgain => self.read_again(now, effects),
             Input::Loaded(key, loaded) => self.take_in(&key, loaded, now, effects),
             Input::LoadFailed(key) => self.load_failed(&key, now, effects),
             Input::Finished { ticket, outcome, took } => {
@@ -96,7 +98,7 @@ impl Planner {
             Input::Tick => {}
             Input::Drain => self.draining = true,
         }
-        if !self.draining {
+        if !self.draining && !self.options.held {
             self.turns.wake(now);
             self.fire_timers(now, effects);
             self.serve(now, effects);
@@ -104,7 +106,7 @@ impl Planner {
             self.gate.forget_idle(now);
         }
         let asks = self.gate.take_asks();
-        if !asks.is_empty() {
+        if !asks.is_empty() && !self.options.held {
             effects.push(Effect::Record(asks));
         }
     }
@@ -113,7 +115,7 @@ impl Planner {
     /// `None` for never.
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {
-        if self.draining {
+        if self.draining || self.options.held {
             return None;
         }
         let may_start = self.flights.len() < self.options.max_inflight;
@@ -136,6 +138,12 @@ impl Planner {
         self.flights.is_empty() && self.ahead.is_empty()
     }
 
+    /// Whether the store is held as a whole.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        self.options.held
+    }
+
     /// The limiters.
     pub fn gate(&mut self) -> &mut Gate {
         &mut self.gate
@@ -156,11 +164,7 @@ impl Planner {
             stale_permits: self.stale_permits,
             calls,
             violations: self.gate.violations().clone(),
-            held: self
-                .lanes
-                .iter()
-                .filter_map(|lane| Some((lane.lane.clone(), lane.holds.current(now)?)))
-                .collect(),
+            held: self.lanes.iter().filter_map(|lane| Some((lane.lane.clone(), lane.hold(now)?))).collect(),
         }
     }
 
@@ -216,6 +220,7 @@ impl Planner {
     pub(super) fn add(&mut self, key: LaneKey, lane: Lane, now: Timestamp) -> LaneId {
         let Ruled { fate, timeout, paused } = Ruled::by(&lane, &self.runtime, now);
         let mut holds = Holds::default();
+        holds.doubt(fate == Fate::Unknown);
         holds.pause(paused);
         let binding = self.gate.bind(&lane, now);
         let state = LaneState {

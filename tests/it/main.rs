@@ -11,6 +11,7 @@ mod damage;
 mod doors;
 mod faults;
 mod figures;
+mod held;
 mod limits;
 mod managed;
 mod mashery;

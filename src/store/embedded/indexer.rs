@@ -37,8 +37,6 @@ pub(super) struct Commit {
 /// What the indexer is asked for.
 pub(super) enum Work {
     Commit(Commit),
-    /// Entries that cannot be read; the journal knows nothing of it.
-    Lost(SettledRun),
     /// A segment whose file is gone.
     Forget(u32),
     Close {
@@ -60,10 +58,6 @@ impl IndexThread {
         for work in work {
             let done = match work {
                 Work::Commit(commit) => self.commit(commit),
-                Work::Lost(run) => guarded(|| {
-                    self.indexer.settle(run.block.segment, &run)?;
-                    self.keep_place()
-                }),
                 Work::Forget(segment) => guarded(|| {
                     self.indexer.forget_segment(segment)?;
                     self.keep_place()
@@ -102,6 +96,10 @@ impl IndexThread {
             }
             for run in &commit.runs {
                 self.indexer.settle(commit.end.segment, run)?;
+            }
+            let lost = self.indexer.take_lost();
+            if !lost.is_empty() {
+                shared.losses.report(&lost, &shared);
             }
             self.indexer.segments.begin(commit.end.segment);
             self.indexer.rows.commit(commit.end)
@@ -197,6 +195,10 @@ impl Sweeper {
         if let Err(error) = self.shared.db.flush() {
             return Err(self.shared.figures.poison(&error.to_string()));
         }
+        if self.shared.doubts.store_held().is_some() {
+            // Nothing is deleted on doubt.
+            return Ok(());
+        }
         let dir = self.shared.dir.journal();
         let has_work = |(segment, fate): &(u32, Fate)| *fate == Fate::Gone || !self.settled.contains(segment);
         if fates.iter().any(has_work) {
@@ -209,6 +211,7 @@ impl Sweeper {
                 Fate::Settled => {}
                 Fate::Gone => {
                     journal::remove(&dir, segment)?;
+                    self.shared.unread.forget(segment, &self.shared.doubts);
                     self.settled.remove(&segment);
                     if self.work.send(Work::Forget(segment)).is_err() {
                         return Ok(());

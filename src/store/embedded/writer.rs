@@ -294,7 +294,8 @@ impl Writer {
     /// Lets keys and dead letters go that have outlived their time.
     fn upkeep(&mut self) {
         let now = self.shared.clock.now();
-        if now.since(self.upkeep_done) < UPKEEP_AGE {
+        // Nothing is deleted on doubt.
+        if now.since(self.upkeep_done) < UPKEEP_AGE || self.shared.doubts.store_held().is_some() {
             return;
         }
         self.upkeep_done = now;
