@@ -8,6 +8,7 @@
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
 mod access;
+pub mod account;
 #[cfg(test)]
 mod contract;
 pub mod directory;

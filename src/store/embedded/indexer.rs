@@ -16,7 +16,7 @@ use crate::event::LaneKey;
 use crate::store::index::apply::{Indexer, NewRow};
 use crate::store::index::segments::Fate;
 use crate::store::index::{IndexError, guarded};
-use crate::store::journal::{self, Position, SettledRun};
+use crate::store::journal::{self, Journal, Position, SettledRun};
 use crate::store::{Appended, StoreError};
 
 type AppendReply =
@@ -41,8 +41,10 @@ pub(super) enum Work {
     Lost(SettledRun),
     /// A segment whose file is gone.
     Forget(u32),
+    /// Nothing comes after it.
     Close {
-        reply: oneshot::Sender<Result<(), StoreError>>,
+        reply: Option<oneshot::Sender<Result<(), StoreError>>>,
+        journal: Box<Journal>,
     },
 }
 
@@ -68,10 +70,11 @@ impl IndexThread {
                     self.indexer.forget_segment(segment)?;
                     self.keep_place()
                 }),
-                Work::Close { reply } => {
-                    let flushed = self.shared.db.flush();
-                    let _ =
-                        reply.send(flushed.map_err(|error| self.shared.figures.poison(&error.to_string())));
+                Work::Close { reply, journal } => {
+                    let closed = self.close(*journal);
+                    if let Some(reply) = reply {
+                        let _ = reply.send(closed);
+                    }
                     return;
                 }
             };
@@ -83,6 +86,19 @@ impl IndexThread {
                 return;
             }
         }
+    }
+
+    /// An orderly stop: the index is handed to the system, then the closing mark says where the journal ends.
+    fn close(&self, journal: Journal) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        shared.db.flush().map_err(|error| shared.figures.poison(&error.to_string()))?;
+        if shared.figures.sound().is_err() {
+            // The next start has to find out how far the journal goes.
+            return Ok(());
+        }
+        shared.close_account().inspect_err(|error| tracing::warn!(%error, "there is no closing mark"))?;
+        journal.close();
+        Ok(())
     }
 
     fn keep_place(&mut self) -> Result<(), IndexError> {
@@ -106,6 +122,8 @@ impl IndexThread {
             self.indexer.segments.begin(commit.end.segment);
             self.indexer.rows.commit(commit.end)
         })?;
+        let accepted = commit.blocks.iter().map(|(.., entries, _)| *entries as u64).sum();
+        shared.account.applied(commit.end, accepted);
         drop(applying);
         self.active.store(commit.end.segment, Ordering::Release);
         // A caller that has gone away does not want to know.
@@ -198,6 +216,8 @@ impl Sweeper {
             return Err(self.shared.figures.poison(&error.to_string()));
         }
         let dir = self.shared.dir.journal();
+        // What goes below is on record as settled before.
+        self.shared.mark()?;
         let has_work = |(segment, fate): &(u32, Fate)| *fate == Fate::Gone || !self.settled.contains(segment);
         if fates.iter().any(has_work) {
             self.sync_index()?;

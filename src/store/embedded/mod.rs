@@ -16,8 +16,10 @@ mod commit;
 mod damaged;
 mod ids;
 mod indexer;
+mod losses;
 mod reads;
 mod recover;
+mod report;
 mod salt;
 mod shared;
 mod start;
@@ -36,10 +38,11 @@ use tokio::sync::{Semaphore, oneshot};
 
 use self::commit::Decision;
 use self::reads::Reads;
-pub use self::recover::{Missing, RecoveryReport};
+pub use self::report::RecoveryReport;
 use self::shared::Shared;
 use self::start::Threads;
 use self::writer::{Find, Request};
+use super::account::Account;
 use super::documents::Documents;
 use super::doubts::Doubts;
 use super::journal::{DeadLetter, Disk, OsDisk, Settled, What};
@@ -177,6 +180,12 @@ impl EmbeddedStore {
     #[must_use]
     pub fn recovery(&self) -> &RecoveryReport {
         &self.report
+    }
+
+    /// The account of what should be there.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.shared.account.clone()
     }
 
     /// The documents in the same directory.

@@ -13,18 +13,26 @@ use tokio::sync::oneshot;
 use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
 use super::indexer::{IndexThread, Sweeper, Work};
-use super::recover::{self, RecoveryReport};
+use super::losses;
+use super::recover::{self, Given};
+use super::report::RecoveryReport;
 use super::shared::{Figures, Shared};
 use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
+use crate::store::account::{self, Account, Mark, SegmentRow};
 use crate::store::directory::DataDir;
 use crate::store::doubts::Doubts;
 use crate::store::index::guarded;
 use crate::store::index::open::Opened;
-use crate::store::journal::{DeadLog, Group, Journal, JournalOptions, Reader};
+use crate::store::index::segments::Segments;
+use crate::store::journal::{
+    self, Arrange, DeadLog, Disk, Group, Journal, JournalOptions, Marked, Position, Reader,
+};
 use crate::store::{StoreError, UsageLog};
 
+/// The first format of the directory that has an account.
+const ACCOUNT_SINCE: u32 = 3;
 /// Commits that may wait for the indexer.
 const COMMITS_AHEAD: usize = 4;
 
@@ -84,21 +92,29 @@ pub(super) fn start(
 ) -> Result<Started, StoreError> {
     let dir = DataDir::open(root)?;
     let doubts = Doubts::open(root, clock.now())?;
+    let found = account::read(root)?;
     let salt = salt::keep(root, options.salt)?;
-    let recovered = recover::recover(&dir, &options, salt, None)?;
+    let given = Given { dir: &dir, options: &options, salt, found: &found, rebuild: None };
+    let mut recovered = recover::recover(&given)?;
     clock.raise_to(Timestamp::from_millis(recovered.newest_ms));
     let now = clock.now();
-    if recovered.files.is_empty() && recovered.report.rebuilt.is_none() {
-        // No segment, nor an index that knows of one: nothing was ever accepted. Before the first segment is begun:
-        // a directory that has one and no record has lost the record.
+    losses::raise(&doubts, &recovered, now);
+    if found.exists || (dir.found_format() >= ACCOUNT_SINCE && !recovered.files.is_empty()) {
+        losses::account(&doubts, &found.defects, now);
+    }
+    if recovered.files.is_empty() && recovered.report.rebuilt.is_none() && !found.exists {
+        // No segment, nor an index or an account that knows of one: nothing was ever accepted. Before the first segment
+        // is begun: a directory that has one and no record has lost the record.
         UsageLog::lay(&dir.limits())?;
     }
     let journal_options =
         JournalOptions { segment_bytes: options.segment_bytes, segment_age: options.segment_age, salt };
-    let journal =
+    let mut journal =
         Journal::open_on(&dir.journal(), journal_options, recovered.seen_segment, now, disks.journal)?;
-    let (dead, letters) =
-        DeadLog::open_on(&dir.dead(), journal_options, options.dead_retention, now, disks.dead)?;
+    let dead = open_dead(&given, journal_options, &doubts, now, disks.dead)?;
+    // A loss is on record before the account no longer expects what is lost.
+    doubts.save(root)?;
+    losses::settle(&recovered.ended, &mut journal, &mut recovered.opened, now)?;
     let settled = recovered.files.iter().filter(|file| file.settled).map(|file| file.number).collect();
     let Opened { db, mut indexer, reader, dedup, .. } = recovered.opened;
     let end = journal.end();
@@ -109,14 +125,12 @@ pub(super) fn start(
         reason: error.to_string(),
     })?;
     let report = recovered.report;
+    let mark = next_mark(recovered.mark, &journal, &dead, &indexer.segments);
     let figures = Figures::default();
-    figures.found(&report.journal);
-    figures.found(&letters);
+    figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
+    figures.lost_entries.store(mark.lost, Ordering::Relaxed);
     figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
-    if letters.damaged > 0 {
-        let (damaged, lost) = (letters.damaged, letters.lost_entries);
-        tracing::warn!(damaged, lost, "dead letters are damaged; the bytes were set aside");
-    }
+    let account = Account::begin(root, mark, found.version)?;
     let shared = Arc::new(Shared {
         reader,
         db,
@@ -130,6 +144,7 @@ pub(super) fn start(
         salt,
         figures,
         doubts,
+        account,
         applying: Mutex::new(()),
         dir,
     });
@@ -159,6 +174,50 @@ pub(super) fn start(
     Ok(Started { shared, threads, report })
 }
 
+/// The dead letters, with what is missing of them raised as a doubt.
+fn open_dead(
+    given: &Given<'_>,
+    options: JournalOptions,
+    doubts: &Doubts,
+    now: Timestamp,
+    disk: Box<dyn Disk>,
+) -> Result<DeadLog, StoreError> {
+    let (dir, found) = (given.dir.dead(), given.found);
+    let mark = found.mark.as_ref();
+    let is_known = |number: u32| {
+        mark.map(|mark| mark.dead.keys().next_back().is_some_and(|highest| number <= highest + 1))
+    };
+    let arrange = Arrange {
+        salt: given.salt,
+        is_salt_proven: mark.is_some_and(|mark| mark.salt == given.salt),
+        is_settled: &|_| true,
+        is_known: &is_known,
+        repair: true,
+    };
+    losses::files(doubts, "dead", &journal::arrange(&dir, &arrange)?, now);
+    // After a closing mark every byte was acknowledged: what does not decode is damage.
+    let marked = mark.filter(|mark| mark.closed).map(|_| Marked { end: Position::MAX, closed: true });
+    let above = mark.and_then(|mark| mark.dead.keys().next_back().copied()).unwrap_or(0);
+    let retention = given.options.dead_retention;
+    let (dead, report) = DeadLog::open_on(&dir, options, retention, now, marked, above, disk)?;
+    losses::letters(doubts, found, &report, &dead.by_segment(), now);
+    Ok(dead)
+}
+
+/// The first mark of this run.
+fn next_mark(mut mark: Mark, journal: &Journal, dead: &DeadLog, segments: &Segments) -> Mark {
+    mark.end = journal.end();
+    let begun = SegmentRow::begun(journal.preallocated_bytes());
+    mark.segments.insert(mark.end.segment, SegmentRow { end: mark.end.offset, ..begun });
+    for (number, living) in segments.living() {
+        if let Some(row) = mark.segments.get_mut(&number) {
+            row.living = living;
+        }
+    }
+    mark.dead = dead.by_segment();
+    mark
+}
+
 fn spawn(
     name: &'static str,
     shared: &Arc<Shared>,
@@ -180,8 +239,10 @@ fn spawn(
 /// Rebuilds the index and leaves the store closed.
 pub(super) fn rebuild(root: &Path, options: &EmbeddedOptions) -> Result<RecoveryReport, StoreError> {
     let dir = DataDir::open(root)?;
+    let found = account::read(root)?;
     let salt = salt::keep(root, options.salt)?;
-    let recovered = recover::recover(&dir, options, salt, Some("as asked"))?;
+    let given = Given { dir: &dir, options, salt, found: &found, rebuild: Some("as asked") };
+    let recovered = recover::recover(&given)?;
     recovered.opened.db.flush().map_err(|error| StoreError::Io {
         operation: "flush",
         path: dir.index().display().to_string(),

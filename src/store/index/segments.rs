@@ -56,6 +56,11 @@ impl Segments {
             .all(|(segment, usage)| lies_within(Position { segment: *segment, offset: usage.furthest }))
     }
 
+    /// The living entries of every segment.
+    pub(in crate::store) fn living(&self) -> Vec<(u32, u64)> {
+        self.lock().iter().map(|(segment, usage)| (*segment, usage.live)).collect()
+    }
+
     pub(in crate::store) fn settle(&self, segment: u32, entries: u64) {
         if let Some(usage) = self.lock().get_mut(&segment) {
             usage.live = usage.live.saturating_sub(entries);
