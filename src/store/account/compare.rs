@@ -121,7 +121,7 @@ pub(in crate::store) fn compare(
     let Some(mark) = &found.mark else { return Verdict::default() };
     let mut verdict = Verdict::default();
     for (number, row) in &mark.segments {
-        if !files.contains_key(number) && (row.accepted > 0 || row.living > 0) {
+        if !files.contains_key(number) && row.living > 0 {
             verdict.missing.push(*number);
         }
         if *number >= extent.from.segment {
@@ -133,8 +133,7 @@ pub(in crate::store) fn compare(
         let known = mark.segments.get(number).map_or(0, |row| row.damaged);
         verdict.damaged += (walked.damaged + u64::from(walked.uncertain)).saturating_sub(known);
     }
-    let missing = verdict.missing.iter().filter(|number| **number >= extent.from.segment).count();
-    verdict.damaged += missing as u64;
+    verdict.damaged += verdict.missing.len() as u64;
     behind(found, mark, tally, report, files, &mut verdict);
     verdict
 }

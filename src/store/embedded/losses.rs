@@ -124,7 +124,7 @@ fn by_segment(
     detail: &str,
     now: Timestamp,
 ) {
-    let mut raise = |subject: String, events| {
+    let raise = |subject: String, events| {
         let (detail, way_out) = (detail.to_owned(), RESTORE.to_owned());
         doubts.add(NewDoubt { kind, subject, detail, way_out, events }, now);
     };

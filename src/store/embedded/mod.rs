@@ -172,8 +172,12 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
-    pub fn rebuild(root: &Path, options: &EmbeddedOptions) -> Result<RecoveryReport, StoreError> {
-        start::rebuild(root, options)
+    pub fn rebuild(
+        root: &Path,
+        options: &EmbeddedOptions,
+        now: Timestamp,
+    ) -> Result<RecoveryReport, StoreError> {
+        start::rebuild(root, options, now)
     }
 
     /// What the opening found.

@@ -249,14 +249,19 @@ fn endings(
     report: &ScanReport,
     lengths: &Lengths,
 ) -> Result<Vec<SettledRun>, StoreError> {
-    let is_there = |at: Position| {
+    let lies_within = |at: Position| {
         let end = u64::from(at.offset) + FRAME_HEADER_BYTES as u64;
         let is_beyond = report.start_beyond.is_some_and(|(segment, used)| at.segment == segment && at.offset >= used);
         !is_beyond && lengths.get(&at.segment).is_some_and(|length| end <= *length)
     };
-    if opened.indexer.segments.all_within(is_there) {
+    let mut short = BTreeMap::new();
+    for segment in opened.indexer.segments.too_short(lies_within) {
+        short.insert(segment, journal::sound_frames(&given.dir.journal(), segment, given.salt)?);
+    }
+    if short.is_empty() {
         return Ok(Vec::new());
     }
+    let is_there = |at: Position| short.get(&at.segment).is_none_or(|sound| sound.contains(&at.offset));
     let is_ended = |at: Position| {
         given.found.mark.as_ref().is_some_and(|mark| {
             at < mark.end && mark.segments.get(&at.segment).is_none_or(|row| row.living == 0)
@@ -280,8 +285,8 @@ fn lost_by_the_index(verdict: &mut Verdict, ended: &[SettledRun], journal: &Scan
         }
     }
     for (segment, lost) in segments {
-        let is_counted = journal.walked.get(&segment).is_some_and(|walked| walked.damaged > 0);
-        verdict.damaged += u64::from(!is_counted && !verdict.lost.contains_key(&segment));
+        let is_damaged = journal.walked.get(&segment).is_some_and(|walked| walked.damaged > 0);
+        verdict.damaged += u64::from(!is_damaged && !verdict.missing.contains(&segment));
         *verdict.lost.entry(segment).or_default() += lost;
         if let Some(most) = verdict.uncertain.get_mut(&segment) {
             *most = most.saturating_sub(lost);

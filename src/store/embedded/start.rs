@@ -20,7 +20,7 @@ use super::shared::{Figures, Shared};
 use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
-use crate::store::account::{self, Account, Mark, SegmentRow};
+use crate::store::account::{self, Account, Mark, SegmentRow, Snapshot};
 use crate::store::directory::DataDir;
 use crate::store::doubts::Doubts;
 use crate::store::index::guarded;
@@ -209,13 +209,17 @@ fn next_mark(mut mark: Mark, journal: &Journal, dead: &DeadLog, segments: &Segme
     mark.end = journal.end();
     let begun = SegmentRow::begun(journal.preallocated_bytes());
     mark.segments.insert(mark.end.segment, SegmentRow { end: mark.end.offset, ..begun });
-    for (number, living) in segments.living() {
-        if let Some(row) = mark.segments.get_mut(&number) {
-            row.living = living;
-        }
-    }
+    count_living(&mut mark, &segments.living());
     mark.dead = dead.by_segment();
     mark
+}
+
+fn count_living(mark: &mut Mark, living: &[(u32, u64)]) {
+    for (number, living) in living {
+        if let Some(row) = mark.segments.get_mut(number) {
+            row.living = *living;
+        }
+    }
 }
 
 fn spawn(
@@ -236,17 +240,29 @@ fn spawn(
     })
 }
 
-/// Rebuilds the index and leaves the store closed.
-pub(super) fn rebuild(root: &Path, options: &EmbeddedOptions) -> Result<RecoveryReport, StoreError> {
+/// Rebuilds the index and leaves the store closed. What is found to be lost is on record as after a start.
+pub(super) fn rebuild(root: &Path, options: &EmbeddedOptions, now: Timestamp) -> Result<RecoveryReport, StoreError> {
     let dir = DataDir::open(root)?;
+    let doubts = Doubts::open(root, now)?;
     let found = account::read(root)?;
     let salt = salt::keep(root, options.salt)?;
     let given = Given { dir: &dir, options, salt, found: &found, rebuild: Some("as asked") };
     let recovered = recover::recover(&given)?;
+    losses::raise(&doubts, &recovered, now);
     recovered.opened.db.flush().map_err(|error| StoreError::Io {
         operation: "flush",
         path: dir.index().display().to_string(),
         reason: error.to_string(),
     })?;
+    doubts.save(root)?;
+    let mut mark = recovered.mark;
+    let living = recovered.opened.indexer.segments.living();
+    count_living(&mut mark, &living);
+    if let Some((number, walked)) = recovered.report.journal.walked.iter().next_back() {
+        mark.end = Position { segment: *number, offset: walked.end };
+    }
+    let (lost, damaged_frames) = (mark.lost, mark.damaged_frames);
+    let account = Account::begin(root, mark, found.version)?;
+    account.close(|| ((), Snapshot { living, lost, damaged_frames }))?;
     Ok(recovered.report)
 }

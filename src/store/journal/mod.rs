@@ -125,7 +125,7 @@ pub use group::{Group, MAX_GROUP_BYTES};
 pub use head::HEAD_BYTES;
 pub use heads::{HeadState, SegmentHead, Stray, heads, strays};
 pub use reader::{ReadError, Reader};
-pub use scan::{Frame, Marked, Scan, scan};
+pub use scan::{Frame, Marked, Scan, scan, sound_frames};
 pub use segment::{MAX_SEGMENT, SegmentFile, list, mark_settled, name as segment_name, remove};
 pub use settlements::{RunReader, Settled, SettledRun, What};
 pub use walk::{Damage, ScanReport, Walked};

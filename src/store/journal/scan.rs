@@ -1,6 +1,7 @@
 //! The scan: every frame of a directory in order, from a position on. Damage is counted and set aside, never fatal.
 //! One segment at a time is held in memory.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -296,6 +297,26 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::with_capacity(usize::try_from(length.min(MAX_FILE_BYTES)).unwrap_or(0));
     file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
+}
+
+/// Where the sound frames of one segment start; nothing when it is not there.
+///
+/// # Errors
+/// [`StoreError::Io`] when it cannot be read.
+pub fn sound_frames(dir: &Path, number: u32, salt: u64) -> Result<BTreeSet<u32>, StoreError> {
+    let Some(file) = segment::list(dir)?.into_iter().find(|file| file.number == number) else {
+        return Ok(BTreeSet::new());
+    };
+    let bytes = read(&file.path)?;
+    let salt = match Head::decode(&bytes, number) {
+        Found::Sound { head, .. } => head.salt,
+        _ => salt,
+    };
+    let sound = Walk::new(&bytes, HEAD_BYTES, salt, number).filter_map(|step| match step {
+        Step::Frame { offset, .. } => Some(offset),
+        _ => None,
+    });
+    Ok(sound.collect())
 }
 
 /// Makes the room for what is set aside.
