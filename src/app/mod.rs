@@ -7,14 +7,18 @@ mod admission;
 mod api_doc;
 mod build;
 mod dialects;
+mod doubts;
 mod error;
+mod held;
 mod housekeeping;
+mod in_doubt;
 pub mod listen;
 mod logging;
 mod measured;
 mod offline;
 mod reload;
 mod running;
+mod spent;
 mod usage;
 
 use std::fmt;
@@ -39,8 +43,9 @@ pub use build::Seams;
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
-pub use offline::{Findings, rebuild_store, verify_store};
+pub use offline::{Findings, adopt_book, rebuild_store, verify_store};
 pub use running::{Fed, Running};
+use spent::SpentLimits;
 
 /// The doors, bound and not open yet.
 struct Doors {
@@ -58,6 +63,7 @@ pub struct App {
     policies: Policies,
     store: Arc<dyn EntryStore>,
     usages: Arc<dyn UsageStore>,
+    spent: SpentLimits,
     intake: Intake,
     /// What forecasts are made from.
     outlooks: Arc<ArcSwap<Outlooks>>,
@@ -68,6 +74,12 @@ pub struct App {
 }
 
 impl App {
+    /// Why nothing is taken or sent, if that is so: the store as a whole is in doubt.
+    #[must_use]
+    pub fn held(&self) -> Option<String> {
+        self.queue.doubts().store_held()
+    }
+
     /// Where the doors listen.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {

@@ -39,6 +39,12 @@ pub struct Found {
 }
 
 impl Found {
+    /// The salt of the directory, as far as a mark says it.
+    #[must_use]
+    pub fn salt(&self) -> Option<u64> {
+        self.mark.as_ref().map(|mark| mark.salt)
+    }
+
     /// A newer mark than this one may have been lost with the other copy.
     #[must_use]
     pub fn may_be_older(&self) -> bool {

@@ -62,8 +62,6 @@ impl From<Gone> for (u32, u32, u32) {
 pub struct Mark {
     /// That of the directory.
     pub salt: u64,
-    /// Newest version of the policy book that was stored; 0 for none.
-    pub book_version: u64,
     /// Nothing was written after this mark.
     pub closed: bool,
     /// Where the journal ended.
@@ -97,7 +95,6 @@ impl Mark {
 #[serde(deny_unknown_fields)]
 struct Wire {
     salt: u64,
-    book_version: u64,
     closed: bool,
     end: (u32, u32),
     accepted: u64,
@@ -116,7 +113,6 @@ impl From<Wire> for Mark {
         };
         Self {
             salt: wire.salt,
-            book_version: wire.book_version,
             closed: wire.closed,
             end: Position { segment: wire.end.0, offset: wire.end.1 },
             accepted: wire.accepted,
@@ -137,7 +133,6 @@ impl From<Mark> for Wire {
         };
         Self {
             salt: mark.salt,
-            book_version: mark.book_version,
             closed: mark.closed,
             end: (mark.end.segment, mark.end.offset),
             accepted: mark.accepted,

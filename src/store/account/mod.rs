@@ -4,13 +4,12 @@
 //! `account.a` and `account.b` in the data directory, two sealed files ([`crate::store::sealed`]) of the same form,
 //! filled up with spaces to a multiple of 16 KiB. A *mark* is written over the older of the two and synced, in place,
 //! so that a mark costs no change of the file system's own records. The whole copy with the highest version counts.
-//! Both are written when the store is opened, when a segment is begun (before its first group is acknowledged), when
-//! a newer policy book is stored, and as the closing mark of an orderly stop. Format 1; the body is JSON:
+//! Both are written when the store is opened, when a segment is begun (before its first group is acknowledged), and as
+//! the closing mark of an orderly stop. Format 1; the body is JSON:
 //!
 //! | member | content |
 //! |---|---|
 //! | `salt` | that of the directory |
-//! | `book_version` | newest version of the policy book that was stored; 0 for none |
 //! | `closed` | the closing mark: nothing was written after it |
 //! | `end` | segment and offset at which the journal ended |
 //! | `accepted`, `lost`, `damaged_frames` | totals since the directory was made |
@@ -96,37 +95,6 @@ impl Account {
         Ok(Self(Arc::new(Inner { pair: Mutex::new(pair), counts: Mutex::new(counts), written, reach })))
     }
 
-    /// The newest version of the policy book that was stored in this directory; 0 for none.
-    #[must_use]
-    pub fn book_version(&self) -> u64 {
-        self.pair().mark.book_version
-    }
-
-    /// Notes, durably, that this version of the policy book was stored. An older one than the newest changes nothing.
-    /// Waits for the disk.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`] when the system refuses: it is not on record then.
-    pub fn saw_book(&self, version: u64) -> Result<(), StoreError> {
-        let mut pair = self.pair();
-        let before = pair.mark.book_version;
-        if version <= before {
-            return Ok(());
-        }
-        pair.mark.book_version = version;
-        pair.write(Copies::Both).inspect_err(|_| pair.mark.book_version = before)
-    }
-
-    /// Takes the book's version back to `version`: an operator has adopted an older book.
-    ///
-    /// # Errors
-    /// As [`Account::saw_book`].
-    pub fn adopt_book(&self, version: u64) -> Result<(), StoreError> {
-        let mut pair = self.pair();
-        let before = std::mem::replace(&mut pair.mark.book_version, version);
-        pair.write(Copies::Both).inspect_err(|_| pair.mark.book_version = before)
-    }
-
     /// Notes a commit that the index has applied: where the journal ends after it, and the entries of its blocks.
     pub(in crate::store) fn applied(&self, end: Position, accepted: u64) {
         let mut counts = self.counts();
@@ -135,6 +103,13 @@ impl Account {
         let row = counts.segments.entry(end.segment).or_default();
         row.accepted = row.accepted.saturating_add(accepted);
         row.end = end.offset;
+    }
+
+    /// Notes a damaged place that was counted: the next scan meets it again.
+    pub(in crate::store) fn damaged(&self, segment: u32) {
+        let mut counts = self.counts();
+        let row = counts.segments.entry(segment).or_default();
+        row.damaged = row.damaged.saturating_add(1);
     }
 
     /// The letters in each segment of `dead/`.

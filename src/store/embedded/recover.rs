@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use super::EmbeddedOptions;
-use super::losses::Losses;
+use super::missing::Losses;
 use super::report::RecoveryReport;
 use crate::event::LaneKey;
 use crate::store::StoreError;
@@ -104,9 +104,10 @@ fn replay_from(reflects: Position, found: &account::Found) -> Position {
 fn arrange(given: &Given<'_>) -> Result<Vec<Finding>, StoreError> {
     let Given { dir, salt, found, .. } = given;
     let mark = found.mark.as_ref();
-    let is_ours = |one: &journal::SegmentHead| matches!(one.head, HeadState::Sound { salt: its, .. } if its == *salt);
-    let is_salt_proven = mark.is_some_and(|mark| mark.salt == *salt)
-        || journal::heads(&dir.journal())?.iter().any(is_ours);
+    let is_ours =
+        |one: &journal::SegmentHead| matches!(one.head, HeadState::Sound { salt: its, .. } if its == *salt);
+    let is_salt_proven =
+        mark.is_some_and(|mark| mark.salt == *salt) || journal::heads(&dir.journal())?.iter().any(is_ours);
     // A mark that says that nothing in a segment lives is written before the segment is renamed.
     let is_settled =
         |number| mark.is_none_or(|mark| mark.segments.get(&number).is_none_or(|row| row.living == 0));
@@ -141,6 +142,7 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
     let mut tally = Tally::new(mark);
     let mut living = None;
     let mut broken = None;
+    opened.indexer.replays = true;
     let reflected = opened.checkpoint.reflects;
     let marked = mark.map(|mark| Marked { end: mark.end, closed: mark.closed });
     let scan = Scan { from, repair: true, salt: Some(given.salt), marked };
@@ -172,6 +174,9 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
         opened.indexer.rows.commit(place)
     })
     .map_err(ReplayError::Index)?;
+    opened.indexer.replays = false;
+    // Counted when they were lost.
+    opened.indexer.take_lost();
     let living = living.unwrap_or_else(|| opened.indexer.segments.living()).into_iter().collect();
     Ok(Replayed { opened, from, report, tally, living })
 }
@@ -251,7 +256,8 @@ fn endings(
 ) -> Result<Vec<SettledRun>, StoreError> {
     let lies_within = |at: Position| {
         let end = u64::from(at.offset) + FRAME_HEADER_BYTES as u64;
-        let is_beyond = report.start_beyond.is_some_and(|(segment, used)| at.segment == segment && at.offset >= used);
+        let is_beyond =
+            report.start_beyond.is_some_and(|(segment, used)| at.segment == segment && at.offset >= used);
         !is_beyond && lengths.get(&at.segment).is_some_and(|length| end <= *length)
     };
     let mut short = BTreeMap::new();

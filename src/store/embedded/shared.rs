@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::EmbeddedOptions;
 use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
+use super::losses::Losses;
+use super::unread::Unread;
 use crate::clock::Clock;
 use crate::store::account::{Account, Snapshot};
 use crate::store::directory::DataDir;
@@ -29,6 +31,8 @@ pub(super) struct Shared {
     pub blocks: Reader,
     pub cache: BlockCache,
     pub damaged: DamagedBlocks,
+    pub unread: Unread,
+    pub losses: Losses,
     pub clock: Clock,
     pub options: EmbeddedOptions,
     /// By which ids and frames of this directory are told from others.
@@ -62,6 +66,11 @@ impl Shared {
         };
         (applying, snapshot)
     }
+}
+
+/// A segment's file as doubts name it: relative to the data directory.
+pub(super) fn segment_name(segment: u32) -> String {
+    format!("journal/{segment:010}.seg")
 }
 
 /// Counters and states, cheap to read.

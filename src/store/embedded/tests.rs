@@ -2,9 +2,9 @@
 
 mod account;
 mod damage;
-mod losses;
 mod dead;
 mod history;
+mod losses;
 mod settle;
 
 use std::collections::HashSet;

@@ -47,7 +47,8 @@ pub struct Finding {
 /// # Errors
 /// [`StoreError::Io`] when files cannot be read or renamed, [`StoreError::Format`] when a newer version wrote one.
 pub fn arrange(dir: &Path, options: &Arrange<'_>) -> Result<Vec<Finding>, StoreError> {
-    let stray = |Stray { name, what, .. }| Finding { name, detail: format!("it is {what}; it is passed over") };
+    let stray =
+        |Stray { name, what, .. }| Finding { name, detail: format!("it is {what}; it is passed over") };
     let mut found: Vec<Finding> = strays(dir)?.into_iter().map(stray).collect();
     let mut pass = Pass { dir, options, found: Vec::new() };
     let mut left = heads(dir)?.len() * 2;
@@ -84,13 +85,17 @@ impl Pass<'_> {
             let path = one.file.path.clone();
             let name = name_of(&path);
             let step = match one.head {
-                HeadState::Sound { salt, .. } if self.is_foreign(salt) => {
-                    Some(("it is of another data directory; moved to quarantine/".into(), Move::Quarantine(path)))
+                HeadState::Sound { salt, .. } if self.is_foreign(salt) => Some((
+                    "it is of another data directory; moved to quarantine/".into(),
+                    Move::Quarantine(path),
+                )),
+                HeadState::Sound { number, .. } if number != one.file.number => {
+                    Some(self.misnamed(one, number, all))
                 }
-                HeadState::Sound { number, .. } if number != one.file.number => Some(self.misnamed(one, number, all)),
-                HeadState::Sound { .. } if self.is_second(one, all) => {
-                    Some(("it is a second copy of its segment; moved to quarantine/".into(), Move::Quarantine(path)))
-                }
+                HeadState::Sound { .. } if self.is_second(one, all) => Some((
+                    "it is a second copy of its segment; moved to quarantine/".into(),
+                    Move::Quarantine(path),
+                )),
                 HeadState::Sound { number, salt, damaged: true } => {
                     let head = Head { segment: number, salt };
                     Some(("one copy of its head was damaged; written anew".into(), Move::Heal(path, head)))
@@ -155,7 +160,8 @@ impl Pass<'_> {
         let bytes = scan::read(&path)?;
         let head = Head { segment: one.file.number, salt: self.options.salt };
         let is_ours = |head: Head| {
-            Walk::new(&bytes, HEAD_BYTES, head.salt, head.segment).any(|step| matches!(step, Step::Frame { .. }))
+            Walk::new(&bytes, HEAD_BYTES, head.salt, head.segment)
+                .any(|step| matches!(step, Step::Frame { .. }))
         };
         if is_ours(head) {
             return Ok(Some(("its head was destroyed; written anew".to_owned(), Move::Heal(path, head))));

@@ -253,7 +253,11 @@ mod tests {
         assert_eq!((log.letters(), log.expire(at(69_001), kept).expect("expires")), (3, 1));
         assert_eq!(log.letters(), 1);
         assert_eq!(letters(temp.path()), [letter(11_000)]);
-        assert_eq!(log.expire(at(1_000_000), kept).expect("expires"), 0, "the current segment is being written");
+        assert_eq!(
+            log.expire(at(1_000_000), kept).expect("expires"),
+            0,
+            "the current segment is being written"
+        );
         drop(log);
         let (mut log, report) = DeadLog::open(temp.path(), options, KEEP, at(1_000_000)).expect("opens");
         assert_eq!((report.entries, log.letters()), (1, 1));

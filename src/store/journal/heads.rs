@@ -97,9 +97,11 @@ fn read(file: SegmentFile) -> Result<Option<SegmentHead>, StoreError> {
     let mut bytes = Vec::with_capacity(HEAD_BYTES);
     opened.take(HEAD_BYTES as u64).read_to_end(&mut bytes).map_err(failed)?;
     let head = match Head::read(&bytes) {
-        Found::Sound { head, damaged } => {
-            HeadState::Sound { number: head.segment, salt: head.salt, damaged: damaged || bytes.len() < HEAD_BYTES }
-        }
+        Found::Sound { head, damaged } => HeadState::Sound {
+            number: head.segment,
+            salt: head.salt,
+            damaged: damaged || bytes.len() < HEAD_BYTES,
+        },
         Found::Nothing => HeadState::Lost,
         Found::Newer(version) => return Err(head::newer(file.path.display().to_string(), version.into())),
     };

@@ -107,9 +107,11 @@ mod group;
 mod head;
 mod heads;
 mod reader;
+mod salts;
 mod scan;
 mod segment;
 mod settlements;
+mod source;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -125,9 +127,11 @@ pub use group::{Group, MAX_GROUP_BYTES};
 pub use head::HEAD_BYTES;
 pub use heads::{HeadState, SegmentHead, Stray, heads, strays};
 pub use reader::{ReadError, Reader};
+pub use salts::{Salts, salts};
 pub use scan::{Frame, Marked, Scan, scan, sound_frames};
 pub use segment::{MAX_SEGMENT, SegmentFile, list, mark_settled, name as segment_name, remove};
 pub use settlements::{RunReader, Settled, SettledRun, What};
+pub use source::{OsSource, Source};
 pub use walk::{Damage, ScanReport, Walked};
 pub use writer::{Journal, JournalOptions};
 

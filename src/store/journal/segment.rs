@@ -94,16 +94,6 @@ pub(super) fn parse_name(name: &str) -> Option<(u32, bool)> {
     }
 }
 
-/// Opens a segment for reading, whichever name it has.
-pub(super) fn open(dir: &Path, number: u32) -> io::Result<File> {
-    for settled in [false, true] {
-        if let Some(file) = files::read(&dir.join(name(number, settled)))? {
-            return Ok(file);
-        }
-    }
-    Err(io::ErrorKind::NotFound.into())
-}
-
 /// Creates a segment that is ready for its first group: preallocated, headed, synced, its directory synced.
 pub(super) fn create(
     dir: &Path,

@@ -45,7 +45,7 @@ fn contents(dir: &Path, repair: bool) -> (Vec<Bytes>, ScanReport) {
         Ok(())
     })
     .expect("scans");
-    let reader = Reader::new(dir);
+    let reader = Reader::new(dir, options().salt);
     let read = |position| reader.read_block(position).expect("what a scan shows reads");
     let records = positions
         .into_iter()
@@ -96,7 +96,11 @@ fn a_scan_can_begin_where_an_index_left_off() {
     assert_eq!(report.walked[&1].before, Some(2));
     let beyond = Position { segment: 1, offset: 60_000 };
     let report = scan(temp.path(), Scan { from: beyond, ..Scan::default() }, |_, _| Ok(())).expect("scans");
-    assert_eq!(report.start_beyond.map(|beyond| beyond.0), Some(1), "an older copy of the segment was put in its place");
+    assert_eq!(
+        report.start_beyond.map(|beyond| beyond.0),
+        Some(1),
+        "an older copy of the segment was put in its place"
+    );
 }
 
 #[test]

@@ -102,7 +102,14 @@ pub(super) enum Step<'a> {
     /// A sound frame.
     Frame { offset: u32, header: Header, payload: &'a [u8] },
     /// Bytes that are none, up to the next sound frame or the end.
-    Bad { offset: u32, bytes: usize, error: FrameError, lost: u32, unacknowledged: bool, claimed: Option<u64> },
+    Bad {
+        offset: u32,
+        bytes: usize,
+        error: FrameError,
+        lost: u32,
+        unacknowledged: bool,
+        claimed: Option<u64>,
+    },
     /// A sound frame of a newer version.
     Newer(u32),
 }

@@ -134,7 +134,7 @@ impl Journal {
     /// A reader of the same directory.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(&self.dir)
+        Reader::new(&self.dir, self.options.salt)
     }
 
     /// Gives the preallocation of the present segment back; after a failure the file is left as it is for the scan.

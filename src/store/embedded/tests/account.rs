@@ -94,7 +94,8 @@ fn two_swapped_segments_lose_nothing_and_are_reported() {
         let files = segments(dir.path());
         assert!(files.len() > 3);
         let middle = dir.path().join("middle");
-        for (from, to) in [(&files[0].path, &middle), (&files[2].path, &files[0].path), (&middle, &files[2].path)]
+        for (from, to) in
+            [(&files[0].path, &middle), (&files[2].path, &files[0].path), (&middle, &files[2].path)]
         {
             fs::rename(from, to).expect("renames");
         }
@@ -153,7 +154,8 @@ fn a_name_that_says_settled_hides_no_living_entry() {
     let (dir, runtime) = (tempfile::tempdir().expect("temporary directory"), runtime());
     let mut names = filled(dir.path(), &runtime, 20);
     let file = segments(dir.path()).remove(0);
-    fs::rename(&file.path, dir.path().join("journal").join(segment_name(file.number, true))).expect("renames");
+    fs::rename(&file.path, dir.path().join("journal").join(segment_name(file.number, true)))
+        .expect("renames");
     lose_index(dir.path());
     let store = quiet(dir.path());
     names.sort();
@@ -164,7 +166,8 @@ fn a_name_that_says_settled_hides_no_living_entry() {
 fn what_is_no_segment_of_this_directory_is_passed_over_and_reported() {
     let runtime = runtime();
     for index_lost in [false, true] {
-        let (dir, other) = (tempfile::tempdir().expect("temporary directory"), tempfile::tempdir().expect("another"));
+        let (dir, other) =
+            (tempfile::tempdir().expect("temporary directory"), tempfile::tempdir().expect("another"));
         let mut names = filled(dir.path(), &runtime, 20);
         let foreign = EmbeddedOptions { salt: 0xf0_4e16, ..options() };
         drop(EmbeddedStore::open(other.path(), foreign, clock()).expect("opens"));
@@ -233,28 +236,14 @@ fn a_copy_of_the_account_that_is_damaged_missing_or_swapped_costs_nothing() {
 }
 
 #[test]
-fn the_newest_book_is_on_record_outside_the_book() {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let store = quiet(dir.path());
-    let account = store.account();
-    assert_eq!(account.book_version(), 0);
-    account.saw_book(3).expect("writes");
-    account.saw_book(2).expect("an older one changes nothing");
-    drop((store, account));
-    for name in ["account.a", "account.b"] {
-        assert_eq!(crate::store::account::read(dir.path()).expect("reads").mark.expect("whole").book_version, 3);
-        fs::remove_file(dir.path().join(name)).expect("deletes");
-        assert_eq!(quiet(dir.path()).account().book_version(), 3);
-    }
-}
-
-#[test]
 fn dead_letters_that_are_gone_are_reported() {
     let runtime = runtime();
     for delete in [false, true] {
         let dir = tempfile::tempdir().expect("temporary directory");
         let store = quiet(dir.path());
-        runtime.block_on(store.append((0..7).map(|n| plain("a", &n.to_string())).collect())).expect("appends");
+        runtime
+            .block_on(store.append((0..7).map(|n| plain("a", &n.to_string())).collect()))
+            .expect("appends");
         let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
         let dead = |entry: &StoredEntry| Settle {
             lane: lane("a"),

@@ -110,7 +110,11 @@ impl History {
 fn check(seed: u64, runtime: &tokio::runtime::Runtime) -> (bool, bool) {
     let (mut history, store) = History::run(seed, runtime);
     let (crashes, index_lost) = (history.rng.bool(), history.rng.bool());
-    if crashes { history.crash(store) } else { drop(store) }
+    if crashes {
+        history.crash(store)
+    } else {
+        drop(store)
+    }
     let what = history.damage();
     if index_lost {
         fs::remove_dir_all(history.dir.path().join("index")).expect("deletes");
@@ -124,7 +128,8 @@ fn check(seed: u64, runtime: &tokio::runtime::Runtime) -> (bool, bool) {
     let lost = history.waiting.iter().filter(|name| !found.contains(*name)).count() as u64;
     let certain = store.health().lost_entries;
     let (uncertain, _) = doubted(&store, DoubtKind::Uncertain);
-    let report = || format!("{what}: lost {lost}, reported {certain} and up to {uncertain}\n{}", store.recovery());
+    let report =
+        || format!("{what}: lost {lost}, reported {certain} and up to {uncertain}\n{}", store.recovery());
     assert!(lost <= certain + uncertain, "{}", report());
     // What was settled behind the last mark may have been settled in what is gone.
     assert!(crashes || certain <= lost, "{}", report());
