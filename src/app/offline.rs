@@ -35,8 +35,10 @@ pub fn verify_store(config: &Config) -> Result<Findings, AppError> {
 pub fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
     // Opening makes what is missing: a mistyped directory would come out empty and sound.
     drop(DataDir::hold(&config.store.data_dir)?);
-    let report = EmbeddedStore::rebuild(&config.store.data_dir, &embedded_options(config))?;
-    Ok(Findings { text: report.to_string(), sound: report.journal.damaged == 0 })
+    let now = Clock::system().now();
+    let report = EmbeddedStore::rebuild(&config.store.data_dir, &embedded_options(config), now)?;
+    let sound = report.verdict.damaged == 0 && report.verdict.is_sound();
+    Ok(Findings { text: report.to_string(), sound })
 }
 
 /// Makes another policy book the accepted one: what waits stays, under the policies of that book. It takes the place of
