@@ -41,7 +41,7 @@ pub use build::Seams;
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
-pub use offline::{Findings, adopt_book, rebuild_store, verify_store};
+pub use offline::{BookSource, Findings, adopt_book, rebuild_store, verify_store};
 pub use running::{Fed, Running};
 
 /// The doors, bound and not open yet.

@@ -199,7 +199,7 @@ pub const LANES_HELD: Metric = gauge(
     "tidegate_lanes_held",
     Some(metrics::Unit::Count),
     &["policy", "reason"],
-    "Lanes that may not send although their limits have room: paused, retry_after, busy or breaker.",
+    "Lanes that may not send although their limits have room: generation, paused, retry_after, busy or breaker.",
 );
 /// Reads of the configuration file.
 pub const CONFIG_RELOADS: Metric = counter(
