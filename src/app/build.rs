@@ -10,8 +10,10 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::app::doubts::doubt_desk;
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
+use crate::app::spent::SpentLimits;
 use crate::app::usage::usage_headers;
 use crate::app::{App, AppError, Doors, api_doc, dialects, held, reload};
 use crate::clock::{Clock, Timestamp};
@@ -24,7 +26,7 @@ use crate::ops::{self, Desk, Ops};
 use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use crate::store::{DocumentStore, EntryStore, Usage, UsageFound, UsageStore};
+use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry;
 
 /// Bytes of events that may be on their way into the queue.
@@ -82,9 +84,9 @@ impl App {
         }
         let (queue, signals) = Queue::open(store.clone(), clock.clone()).await?;
         // What the file has changed since the last process counts as an edit.
-        let gate = match &held {
-            Some(_) => Gate::new(),
-            None => open_gate(&*usages, &ruled_before, &clock).await?,
+        let (gate, spent) = match &held {
+            Some(_) => (Gate::new(), SpentLimits::unopened(queue.doubts())),
+            None => open_gate(&*usages, &ruled_before, queue.doubts(), &clock).await?,
         };
         let (service, dispatch) = Service::new(Parts {
             queue: queue.clone(),
@@ -116,6 +118,7 @@ impl App {
             routes: ingest::routes(intake.clone())
                 .merge(held::guard(dialects.merge(desk), store.doubts()))
                 .merge(ops::routes(ops))
+                .merge(ops::doubt_routes(doubt_desk(&queue, &clock)))
                 .merge(api_doc::routes()),
             options: ListenOptions { hosts: config.listen.hosts.clone(), ..ListenOptions::default() },
         };
@@ -127,6 +130,7 @@ impl App {
             policies,
             store,
             usages,
+            spent,
             intake,
             outlooks,
             metrics,
@@ -137,11 +141,16 @@ impl App {
 }
 
 /// The limits, with what earlier processes consumed.
-async fn open_gate(usages: &dyn UsageStore, ruled_before: &Runtime, clock: &Clock) -> Result<Gate, AppError> {
-    let UsageFound { usages, orderly, damaged, complete_from } = usages.open(clock.now()).await?;
-    if damaged > 0 {
-        warn!(damaged, "parts of the record of what the limits consumed cannot be read");
-    }
+async fn open_gate(
+    usages: &dyn UsageStore,
+    ruled_before: &Runtime,
+    doubts: Doubts,
+    clock: &Clock,
+) -> Result<(Gate, SpentLimits), AppError> {
+    let asked_at = clock.now();
+    let found = usages.open(asked_at).await?;
+    let spent = SpentLimits::opened(doubts, &found, asked_at);
+    let UsageFound { usages, orderly, complete_from, .. } = found;
     // Taken after the record was opened: a process before this one has started nothing since.
     let opened_at = clock.now();
     let before = if orderly { Timestamp::ZERO } else { opened_at };
@@ -152,7 +161,7 @@ async fn open_gate(usages: &dyn UsageStore, ruled_before: &Runtime, clock: &Cloc
         (limit, Consumed { count, at, over_at })
     });
     let knew = ruled_before.policies().map(|policy| (policy.id.clone(), Rules::from(policy)));
-    Ok(Gate::after(blind, opened_at, on_record, knew))
+    Ok((Gate::after(blind, opened_at, on_record, knew), spent))
 }
 
 async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, AppError> {
@@ -180,6 +189,7 @@ pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
         segment_age: config.store.segment_age,
         dead_retention: config.store.dead_letter_retention,
         needed_bytes: config.store.min_free_bytes,
+        clock_bound: config.queue.ttl,
         salt: fastrand::u64(..),
         ..EmbeddedOptions::default()
     }

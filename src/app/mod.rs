@@ -7,6 +7,8 @@ mod admission;
 mod api_doc;
 mod build;
 mod dialects;
+mod doubts;
+mod doubts_at_rest;
 mod error;
 mod held;
 mod housekeeping;
@@ -17,6 +19,7 @@ mod measured;
 mod offline;
 mod reload;
 mod running;
+mod spent;
 mod usage;
 
 use std::fmt;
@@ -38,11 +41,13 @@ use crate::telemetry::MetricsHandle;
 
 pub use api_doc::api_doc;
 pub use build::Seams;
+pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
 pub use offline::{BookSource, Findings, adopt_book, rebuild_store, verify_store};
 pub use running::{Fed, Running};
+use spent::SpentLimits;
 
 /// The doors, bound and not open yet.
 struct Doors {
@@ -60,6 +65,7 @@ pub struct App {
     policies: Policies,
     store: Arc<dyn EntryStore>,
     usages: Arc<dyn UsageStore>,
+    spent: SpentLimits,
     intake: Intake,
     /// What forecasts are made from.
     outlooks: Arc<ArcSwap<Outlooks>>,

@@ -44,11 +44,14 @@ pub enum HoldReason {
     Busy,
     /// Its endpoint has failed too often.
     Breaker,
+    /// Its next entries cannot be read from the disk.
+    Unread,
 }
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Generation, Self::Paused, Self::RetryAfter, Self::Busy, Self::Breaker];
+    pub const ALL: [Self; 6] =
+        [Self::Generation, Self::Paused, Self::RetryAfter, Self::Busy, Self::Breaker, Self::Unread];
 
     /// The word that API and metrics use.
     #[must_use]
@@ -59,6 +62,7 @@ impl HoldReason {
             Self::RetryAfter => "retry_after",
             Self::Busy => "busy",
             Self::Breaker => "breaker",
+            Self::Unread => "unread",
         }
     }
 }

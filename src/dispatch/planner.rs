@@ -23,7 +23,7 @@ use crate::dispatch::purge::Purges;
 use crate::dispatch::starts::Flight;
 use crate::dispatch::turns::Turns;
 use crate::event::{Entry, Lane, LaneKey, Settlement};
-use crate::limit::{Ask, Gate, Rules};
+use crate::limit::{Ask, Gate, Rules, UsageToState};
 use crate::policy::{PolicyChange, Runtime};
 use crate::queue::Loaded;
 use crate::telemetry::policy_label;
@@ -87,11 +87,14 @@ impl Planner {
         match input {
             Input::Policies(runtime) => self.rule(runtime, now, effects),
             Input::LaneReady(key) => self.announce(key, now, effects),
+            Input::GivenUp(key, entries) => self.let_go(&key, &entries, now, effects),
+            Input::ReadAgain => self.read_again(now, effects),
             Input::Loaded(key, loaded) => self.take_in(&key, loaded, now, effects),
             Input::LoadFailed(key) => self.load_failed(&key, now, effects),
             Input::Finished { ticket, outcome, took } => {
                 self.finish(ticket, &outcome, took, now, effects);
             }
+            Input::UsageStated(stated) => self.usage_stated(&stated, now, effects),
             Input::Recorded { asks, is_recorded } => self.recorded(&asks, is_recorded, now),
             Input::Tick => {}
             Input::Drain => self.draining = true,
@@ -162,11 +165,8 @@ impl Planner {
             stale_permits: self.stale_permits,
             calls,
             violations: self.gate.violations().clone(),
-            held: self
-                .lanes
-                .iter()
-                .filter_map(|lane| Some((lane.lane.clone(), lane.holds.current(now)?)))
-                .collect(),
+            spent_until: self.gate.spent_until(now),
+            held: self.lanes.iter().filter_map(|lane| Some((lane.lane.clone(), lane.hold(now)?))).collect(),
         }
     }
 
@@ -209,6 +209,15 @@ impl Planner {
             lane.window.announced();
         }
         self.tend(id, now, effects);
+    }
+
+    fn usage_stated(&mut self, stated: &UsageToState, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.gate.state_usage(stated, now);
+        // What limiters said before no longer holds.
+        self.turns.dissolve();
+        for id in self.lanes.ids() {
+            self.tend(id, now, effects);
+        }
     }
 
     fn recorded(&mut self, asks: &[Ask], is_recorded: bool, now: Timestamp) {

@@ -55,6 +55,11 @@ pub enum ChangeError<E> {
     Failed(PolicyError),
 }
 
+/// The time by which drains and pauses end: none passes while the clock is in doubt.
+fn certain(clock: &Clock) -> Timestamp {
+    if clock.is_trusted() { clock.now() } else { Timestamp::ZERO }
+}
+
 impl Policies {
     /// Reads the stored book and puts it in force; without one, starts empty. A book that is damaged or does not
     /// decode holds the store: nothing is in force then, and no change is taken.
@@ -81,7 +86,7 @@ impl Policies {
             followers: StdMutex::default(),
             writer: Mutex::new(Writer { version, in_doubt: false }),
         }));
-        policies.expire(clock.now(), None).await?;
+        policies.expire(certain(&clock), None).await?;
         Ok(policies)
     }
 

@@ -104,6 +104,7 @@ mod salts;
 mod scan;
 mod segment;
 mod settlements;
+mod source;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -121,6 +122,7 @@ pub use salts::{Salts, salts};
 pub use scan::{Frame, Scan, scan};
 pub use segment::{MAX_SEGMENT, SegmentFile, list, mark_settled, remove};
 pub use settlements::{RunReader, Settled, SettledRun, What};
+pub use source::{OsSource, Source};
 pub use walk::{Damage, ScanReport};
 pub use writer::{Journal, JournalOptions};
 
