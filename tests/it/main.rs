@@ -8,6 +8,7 @@ mod basics;
 mod busy;
 mod crash;
 mod doors;
+mod doubts;
 mod figures;
 mod limits;
 mod managed;
