@@ -2,8 +2,12 @@
 
 mod damage;
 mod dead;
+mod give_up;
 mod history;
+mod lost;
+mod scrub;
 mod settle;
+mod unread;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
