@@ -25,4 +25,5 @@ mod recovery;
 mod reload;
 mod responsys;
 mod strict;
+mod unread;
 mod world;
