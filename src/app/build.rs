@@ -172,6 +172,7 @@ pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
         segment_age: config.store.segment_age,
         dead_retention: config.store.dead_letter_retention,
         needed_bytes: config.store.min_free_bytes,
+        epoch_file: config.store.epoch_file.clone(),
         salt: fastrand::u64(..),
         ..EmbeddedOptions::default()
     }

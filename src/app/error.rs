@@ -45,6 +45,7 @@ impl From<StoreError> for AppError {
         let kind = match &error {
             StoreError::Locked { .. } => AppErrorKind::InUse,
             StoreError::Denied { .. } => AppErrorKind::Permission,
+            StoreError::EpochFile { .. } => AppErrorKind::Config,
             StoreError::Full { .. }
             | StoreError::Poisoned { .. }
             | StoreError::Io { .. }

@@ -13,6 +13,7 @@ pub mod listen;
 mod logging;
 mod measured;
 mod offline;
+mod process;
 mod reload;
 mod running;
 mod usage;
@@ -39,7 +40,8 @@ pub use build::Seams;
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
-pub use offline::{Findings, rebuild_store, verify_store};
+pub use offline::{Findings, accept_rollback, rebuild_store, verify_store};
+pub use process::forbid_core_dumps;
 pub use running::{Fed, Running};
 
 /// The doors, bound and not open yet.

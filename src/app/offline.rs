@@ -2,10 +2,11 @@
 
 use crate::app::AppError;
 use crate::app::build::embedded_options;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::directory::DataDir;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::verify;
+use crate::store::{rollback, verify};
 
 /// What a look at a data directory at rest found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,4 +35,15 @@ pub fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
     drop(DataDir::hold(&config.store.data_dir)?);
     let report = EmbeddedStore::rebuild(&config.store.data_dir, &embedded_options(config))?;
     Ok(Findings { text: report.to_string(), sound: report.journal.damaged == 0 })
+}
+
+/// Goes on with the data directory as it is though it may be an older copy: gives it an epoch above the highest one.
+/// Returns that epoch.
+///
+/// # Errors
+/// [`AppError`] when there is no such directory, it is in use, or the epoch cannot be written.
+pub fn accept_rollback(config: &Config) -> Result<u64, AppError> {
+    let root = &config.store.data_dir;
+    drop(DataDir::hold(root)?);
+    Ok(rollback::accept(root, config.store.epoch_file.as_deref(), Clock::system().now())?)
 }

@@ -2,11 +2,12 @@
 //!
 //! Must not know: why the block does not decode.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::fs::{self, DirBuilder};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 
 use crate::store::directory::DataDir;
+use crate::store::files;
 use crate::store::journal::{FRAME_HEADER_BYTES, Position};
 
 const MAX_BYTES: usize = 8 * 1024 * 1024;
@@ -20,12 +21,13 @@ pub(super) fn keep(dir: &DataDir, at: Position) {
 
 fn copy(dir: &DataDir, at: Position) -> io::Result<()> {
     let room = dir.journal().join("quarantine");
-    fs::create_dir_all(&room)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&room)?;
     let copy = room.join(format!("{:010}-{}.bin", at.segment, at.offset));
-    if copy.exists() {
+    if fs::symlink_metadata(&copy).is_ok() {
         return Ok(());
     }
-    let file = File::open(dir.journal().join(format!("{:010}.seg", at.segment)))?;
+    let path = dir.journal().join(format!("{:010}.seg", at.segment));
+    let file = files::read(&path)?.ok_or(io::ErrorKind::NotFound)?;
     let mut header = [0; FRAME_HEADER_BYTES];
     file.read_exact_at(&mut header, at.offset.into())?;
     // The length that the header claims, which may be damaged itself.
@@ -40,5 +42,5 @@ fn copy(dir: &DataDir, at: Position) -> io::Result<()> {
         }
     }
     bytes.truncate(read);
-    fs::write(copy, bytes)
+    files::create(&copy)?.write_all(&bytes)
 }

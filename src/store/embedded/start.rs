@@ -19,10 +19,12 @@ use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
 use crate::store::directory::DataDir;
-use crate::store::doubts::Doubts;
+use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
 use crate::store::index::guarded;
 use crate::store::index::open::Opened;
 use crate::store::journal::{DeadLog, Group, Journal, JournalOptions, Reader};
+use crate::store::rollback::Epochs;
+use crate::store::tidy::STRAYS;
 use crate::store::{StoreError, UsageLog};
 
 /// Commits that may wait for the indexer.
@@ -82,9 +84,12 @@ pub(super) fn start(
     clock: Clock,
     disks: Disks,
 ) -> Result<Started, StoreError> {
-    let dir = DataDir::open(root)?;
+    let mut dir = DataDir::open(root)?;
     let doubts = Doubts::open(root, clock.now())?;
+    report(dir.take_findings(), &doubts, &clock);
     let salt = salt::keep(root, options.salt)?;
+    let epochs = Epochs { root, file: options.epoch_file.as_deref(), salt, doubts: &doubts };
+    epochs.start(clock.now())?;
     let recovered = recover::recover(&dir, &options, salt, None)?;
     clock.raise_to(Timestamp::from_millis(recovered.newest_ms));
     let now = clock.now();
@@ -157,6 +162,23 @@ pub(super) fn start(
     ];
     let threads = Threads { requests: Some(requests), work: Some(work), sweeps: Some(sweeps), handles };
     Ok(Started { shared, threads, report })
+}
+
+/// Gives the directory another epoch at an orderly stop.
+pub(super) fn end_epoch(shared: &Shared) {
+    let (root, file) = (shared.dir.root(), shared.options.epoch_file.as_deref());
+    let epochs = Epochs { root, file, salt: shared.salt, doubts: &shared.doubts };
+    epochs.stop(shared.clock.now());
+}
+
+/// Strays that are gone are no longer reported; what was moved or healed stays so until an operator has seen it.
+fn report(findings: Vec<NewDoubt>, doubts: &Doubts, clock: &Clock) {
+    if !findings.iter().any(|doubt| doubt.subject == STRAYS) {
+        doubts.clear(DoubtKind::Files, STRAYS);
+    }
+    for doubt in findings {
+        doubts.raise(doubt, clock.now());
+    }
 }
 
 fn spawn(

@@ -17,8 +17,8 @@ use super::format::{self, Mark, ScanError, Scanned};
 use super::rewrite::{self, Content};
 use super::{Usage, UsageFound, UsageStore, check, rounded};
 use crate::clock::{Clock, Timestamp};
-use crate::store::StoreError;
 use crate::store::journal::{Disk, OsDisk};
+use crate::store::{StoreError, files};
 
 /// A record shorter than this is not worth a rewrite.
 const WORTH_A_REWRITE_BYTES: u64 = 4 * 1024 * 1024;
@@ -221,11 +221,8 @@ impl Inner {
 
     fn scan(&self, now: Timestamp) -> Result<Option<Scanned>, StoreError> {
         let path = rewrite::path(&self.dir);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("open", &path, error)),
-        };
+        let opened = files::read(&path).map_err(|error| StoreError::io("open", &path, error))?;
+        let Some(file) = opened else { return Ok(None) };
         match format::scan(&mut BufReader::with_capacity(64 * 1024, file), now) {
             Ok(scanned) => Ok(Some(scanned)),
             Err(ScanError::Io(error)) => Err(StoreError::io("read", &path, error)),
