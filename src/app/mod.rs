@@ -7,8 +7,11 @@ mod admission;
 mod api_doc;
 mod build;
 mod dialects;
+mod doubts;
 mod error;
+mod held;
 mod housekeeping;
+mod in_doubt;
 pub mod listen;
 mod logging;
 mod measured;
@@ -16,6 +19,7 @@ mod offline;
 mod process;
 mod reload;
 mod running;
+mod spent;
 mod usage;
 
 use std::fmt;
@@ -40,9 +44,10 @@ pub use build::Seams;
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
-pub use offline::{Findings, accept_rollback, rebuild_store, verify_store};
+pub use offline::{Findings, accept_rollback, adopt_book, rebuild_store, verify_store};
 pub use process::forbid_core_dumps;
 pub use running::{Fed, Running};
+use spent::SpentLimits;
 
 /// The doors, bound and not open yet.
 struct Doors {
@@ -60,6 +65,7 @@ pub struct App {
     policies: Policies,
     store: Arc<dyn EntryStore>,
     usages: Arc<dyn UsageStore>,
+    spent: SpentLimits,
     intake: Intake,
     /// What forecasts are made from.
     outlooks: Arc<ArcSwap<Outlooks>>,
@@ -70,6 +76,12 @@ pub struct App {
 }
 
 impl App {
+    /// Why nothing is taken or sent, if that is so: the store as a whole is in doubt.
+    #[must_use]
+    pub fn held(&self) -> Option<String> {
+        self.queue.doubts().store_held()
+    }
+
     /// Where the doors listen.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {

@@ -119,7 +119,9 @@ fn role_inside(room: &str, name: &str) -> Role {
         "index" if name == "blobs" => return Role::Directory,
         "journal" | "dead" => is_segment(name),
         "documents" => without_ending(name).ends_with(".json"),
-        "limits" => without_ending(name) == "usage.log" || is_damaged_usages(name),
+        "limits" => {
+            matches!(without_ending(name), "usage.log" | "usage.mark") || is_damaged_usages(name)
+        }
         // The library names its files as it likes.
         _ => true,
     };

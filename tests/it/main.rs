@@ -9,6 +9,7 @@ mod busy;
 mod crash;
 mod doors;
 mod figures;
+mod held;
 mod limits;
 mod managed;
 mod mashery;

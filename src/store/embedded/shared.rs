@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::EmbeddedOptions;
 use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
+use super::losses::Losses;
+use super::unread::Unread;
 use crate::clock::Clock;
 use crate::store::directory::DataDir;
 use crate::store::doubts::Doubts;
@@ -28,6 +30,8 @@ pub(super) struct Shared {
     pub blocks: Reader,
     pub cache: BlockCache,
     pub damaged: DamagedBlocks,
+    pub unread: Unread,
+    pub losses: Losses,
     pub clock: Clock,
     pub options: EmbeddedOptions,
     /// By which ids and frames of this directory are told from others.
@@ -37,6 +41,11 @@ pub(super) struct Shared {
     /// Held while a commit changes counts and rows: who holds it sees both agree.
     pub applying: Mutex<()>,
     pub dir: DataDir,
+}
+
+/// A segment's file as doubts name it: relative to the data directory.
+pub(super) fn segment_name(segment: u32) -> String {
+    format!("journal/{segment:010}.seg")
 }
 
 /// Counters and states, cheap to read.
