@@ -2,6 +2,7 @@
 
 mod damage;
 mod dead;
+mod held;
 mod history;
 mod settle;
 
