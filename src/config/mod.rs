@@ -90,6 +90,8 @@ pub struct Store {
     pub min_free_bytes: u64,
     /// How long dead letters are kept.
     pub dead_letter_retention: Duration,
+    /// Where the highest epoch of the data directory is kept as well.
+    pub epoch_file: Option<PathBuf>,
 }
 
 /// The queue.

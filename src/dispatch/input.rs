@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
-use crate::limit::{Ask, Kind};
+use crate::limit::{Ask, Kind, UsageToState};
 use crate::policy::Runtime;
 use crate::queue::{LaneSignal, Loaded};
 use crate::store::ReadLimit;
@@ -50,6 +50,8 @@ pub enum Input {
         /// Whether it is on record.
         is_recorded: bool,
     },
+    /// What an operator states that is used of a limit is on record.
+    UsageStated(UsageToState),
     /// Time has passed.
     Tick,
     /// Start nothing any more.
@@ -136,6 +138,8 @@ pub struct Options {
     pub max_inflight: usize,
     /// Most starts per step: few enough that the permits of one step are still fresh when they are used.
     pub sends_per_step: usize,
+    /// The store is held as a whole: nothing is read, sent, expired or dropped.
+    pub held: bool,
 }
 
 impl Default for Options {
@@ -145,6 +149,7 @@ impl Default for Options {
             breaker: BreakerPolicy::default(),
             max_inflight: 8192,
             sends_per_step: 64,
+            held: false,
         }
     }
 }
@@ -166,6 +171,8 @@ pub struct Figures {
     pub calls: std::collections::BTreeMap<String, u64>,
     /// Starts beyond a limit since the process began, by policy and kind of limit: any is a defect.
     pub violations: std::collections::BTreeMap<(PolicyId, Kind), u64>,
+    /// Until when limits count as spent because what was consumed under them is not known.
+    pub spent_until: Option<Timestamp>,
     /// Lanes that may not send although their limits have room.
     pub held: Vec<(Lane, Hold)>,
 }

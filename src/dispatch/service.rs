@@ -20,12 +20,12 @@ use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
-use crate::dispatch::handle::{Command, DispatchHandle};
+use crate::dispatch::handle::{Command, DispatchHandle, StateUsageFailed};
 use crate::dispatch::input::{Effect, Input, Options, Settled, Ticket};
 use crate::dispatch::planner::Planner;
 use crate::dispatch::purge::PurgeId;
 use crate::event::{Cause, LaneKey, Outcome, Settlement};
-use crate::limit::{Ask, Gate};
+use crate::limit::{Ask, Gate, UsageToState};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
@@ -93,6 +93,7 @@ enum Report {
     /// The task that read the lane panicked.
     NotLoaded(LaneKey),
     Recorded(Vec<Ask>, bool),
+    UsageStated(Box<UsageToState>, oneshot::Sender<Result<(), StateUsageFailed>>),
 }
 
 /// What ended a wait.
@@ -198,6 +199,10 @@ impl Service {
                     error!(%lane, "lane not read after a panic; it will be tried again");
                     Input::LoadFailed(lane)
                 }
+                Report::UsageStated(stated, answer) => {
+                    self.usage_stated(&stated, answer);
+                    continue;
+                }
                 Report::Recorded(asks, is_recorded) => Input::Recorded { asks, is_recorded },
             };
             self.step(input);
@@ -298,7 +303,9 @@ impl Service {
         }
         self.tasks.abort_all();
         self.queue.flush().await;
-        self.close_record().await;
+        if !self.planner.is_held() {
+            self.close_record().await;
+        }
     }
 }
 

@@ -40,6 +40,7 @@ impl Service {
                 self.carry_out();
                 self.step(Input::Tick);
             }
+            Command::StateUsage(statement, answer) => self.state_usage(&statement, answer),
             // Ends the loop that calls this.
             Command::Stop { .. } => {}
         }

@@ -2,9 +2,9 @@
 //!
 //! Must not know: why the block does not decode.
 
-use std::fs;
+use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 
 use crate::store::directory::DataDir;
 use crate::store::files;
@@ -21,7 +21,7 @@ pub(super) fn keep(dir: &DataDir, at: Position) {
 
 fn copy(dir: &DataDir, at: Position) -> io::Result<()> {
     let room = dir.journal().join("quarantine");
-    fs::create_dir_all(&room)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&room)?;
     let copy = room.join(format!("{:010}-{}.bin", at.segment, at.offset));
     let path = dir.journal().join(format!("{:010}.seg", at.segment));
     let Some(file) = files::read(&path)? else { return Ok(()) };
