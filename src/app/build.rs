@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::app::doubts::doubt_desk;
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
 use crate::app::spent::SpentLimits;
 use crate::app::usage::usage_headers;
-use crate::app::{App, AppError, Doors, api_doc, dialects, reload};
+use crate::app::{App, AppError, Doors, api_doc, dialects, held, reload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
@@ -76,17 +76,25 @@ impl App {
         let policies = Policies::open(documents, clock.clone()).await?;
         let ruled_before = policies.runtime();
         let listed = reload::Listed::of(config)?;
-        reload::start(&policies, &listed, &clock, config.queue.drain).await?;
+        let held = store.doubts().store_held();
+        match &held {
+            // A book written now would take the place of the one that is in doubt.
+            Some(reason) => error!(%reason, "the store is held: nothing is taken, sent, changed or deleted"),
+            None => reload::start(&policies, &listed, &clock, config.queue.drain).await?,
+        }
         let (queue, signals) = Queue::open(store.clone(), clock.clone()).await?;
         // What the file has changed since the last process counts as an edit.
-        let (gate, spent) = open_gate(&*usages, &ruled_before, queue.doubts(), &clock).await?;
+        let (gate, spent) = match &held {
+            Some(_) => (Gate::new(), SpentLimits::unopened(queue.doubts())),
+            None => open_gate(&*usages, &ruled_before, queue.doubts(), &clock).await?,
+        };
         let (service, dispatch) = Service::new(Parts {
             queue: queue.clone(),
             signals,
             policies: policies.follow(),
             deliver,
             clock: clock.clone(),
-            options: dispatch_options(config),
+            options: Options { held: held.is_some(), ..dispatch_options(config) },
             gate,
             usages: usages.clone(),
             dice: dice.fork(),
@@ -94,6 +102,7 @@ impl App {
         let closing = CancellationToken::new();
         let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
         let intake = intake(config, &queue, &policies, &clock, &closing, &dispatch, &outlooks);
+        let desk = ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks));
         let dialects = dialects::routes(config, &policies, &clock, &mut dice);
         let ops = Ops {
             queue: queue.clone(),
@@ -107,9 +116,8 @@ impl App {
         let doors = Doors {
             listener: Listener::bind(config.listen.address).await?,
             routes: ingest::routes(intake.clone())
-                .merge(dialects)
+                .merge(held::guard(dialects.merge(desk), store.doubts()))
                 .merge(ops::routes(ops))
-                .merge(ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks)))
                 .merge(ops::doubt_routes(doubt_desk(&queue, &clock)))
                 .merge(api_doc::routes()),
             options: ListenOptions { hosts: config.listen.hosts.clone(), ..ListenOptions::default() },
@@ -162,7 +170,7 @@ async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, App
     let store = opening.await.map_err(|error| AppError::other(format!("opening the store: {error}")))??;
     let recovery = store.recovery();
     let (living, lanes) = (recovery.living, recovery.lanes);
-    let (damaged, lost) = (recovery.journal.damaged, recovery.journal.lost_entries);
+    let (damaged, lost) = (recovery.verdict.damaged, recovery.lost_entries());
     match &recovery.rebuilt {
         None if damaged == 0 => info!(waiting = living, lanes, "store opened"),
         None => {
@@ -179,8 +187,10 @@ pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
     EmbeddedOptions {
         segment_bytes: config.store.segment_bytes.get(),
         segment_age: config.store.segment_age,
+        scrub_bytes_per_second: config.store.scrub_bytes_per_second,
         dead_retention: config.store.dead_letter_retention,
         needed_bytes: config.store.min_free_bytes,
+        epoch_file: config.store.epoch_file.clone(),
         clock_bound: config.queue.ttl,
         salt: fastrand::u64(..),
         ..EmbeddedOptions::default()

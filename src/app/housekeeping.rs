@@ -2,7 +2,7 @@
 //!
 //! Must not know: HTTP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::app::in_doubt;
 use crate::app::spent::SpentLimits;
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, Figures, HoldReason};
@@ -52,6 +53,7 @@ impl Housekeeper {
             let (figures, limiters) = (self.dispatch.figures().await, self.dispatch.limiters().await);
             if let (Some(figures), Some(limiters)) = (figures, limiters) {
                 let lanes = self.queue.counts();
+                in_doubt::report(&self.queue.doubts(), &figures, &lanes, begun);
                 self.spent.look(figures.spent_until, figures.now);
                 gauges.set(&self.snapshot(&figures, &limiters, &lanes));
                 count_violations(&mut violations, &self.policies.runtime(), &figures);
@@ -60,12 +62,22 @@ impl Housekeeper {
             self.metrics.upkeep();
             if begun.since(expired_at) >= EXPIRE_EVERY {
                 expired_at = begun;
-                if let Err(error) = self.policies.expire(begun).await {
+                let waiting = self.policies.book().has_ended().then(|| self.waiting());
+                if let Err(error) = self.policies.expire(begun, waiting.as_ref()).await {
                     warn!(%error, "drained policies stay on record for now");
                 }
             }
             pause = LOOK_EVERY.max(self.clock.now().since(begun) * SHARE_OF_TIME);
         }
+    }
+
+    /// The policies under which something waits or is on its way into the queue.
+    fn waiting(&self) -> BTreeSet<PolicyId> {
+        let lanes = self.queue.counts();
+        let lanes = lanes.iter().filter_map(|counts| Lane::parse(&counts.lane).ok());
+        lanes
+            .flat_map(|lane| lane.policies().iter().map(|part| part.policy.clone()).collect::<Vec<_>>())
+            .collect()
     }
 
     fn snapshot(&self, figures: &Figures, limiters: &[LimiterFigures], lanes: &[LaneCounts]) -> Snapshot {
@@ -111,6 +123,8 @@ impl Housekeeper {
             now: self.clock.now(),
             policies: rows.into_values().collect(),
             store_disk_bytes: store.disk_bytes,
+            store_lost_events: store.lost_entries,
+            store_damaged_frames: store.damaged_frames,
             doubts: doubt_rows(&self.queue.doubts().list()),
         }
     }

@@ -10,11 +10,14 @@ mod dialects;
 mod doubts;
 mod doubts_at_rest;
 mod error;
+mod held;
 mod housekeeping;
+mod in_doubt;
 pub mod listen;
 mod logging;
 mod measured;
 mod offline;
+mod process;
 mod reload;
 mod running;
 mod spent;
@@ -43,7 +46,8 @@ pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
-pub use offline::{Findings, rebuild_store, verify_store};
+pub use offline::{BookSource, Findings, accept_rollback, adopt_book, rebuild_store, verify_store};
+pub use process::forbid_core_dumps;
 pub use running::{Fed, Running};
 use spent::SpentLimits;
 
@@ -74,6 +78,12 @@ pub struct App {
 }
 
 impl App {
+    /// Why nothing is taken or sent, if that is so: the store as a whole is in doubt.
+    #[must_use]
+    pub fn held(&self) -> Option<String> {
+        self.queue.doubts().store_held()
+    }
+
     /// Where the doors listen.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {

@@ -33,6 +33,11 @@ impl SpentLimits {
         Self { doubts, ends: found.damaged == 0 && !is_missing }
     }
 
+    /// Without a look at the record: the store is held.
+    pub(super) fn unopened(doubts: Doubts) -> Self {
+        Self { doubts, ends: false }
+    }
+
     /// Limits count as spent until then, or none does.
     pub(super) fn look(&mut self, spent_until: Option<Timestamp>, now: Timestamp) {
         let open = self.doubts.find(DoubtKind::Usages, SUBJECT);

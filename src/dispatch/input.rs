@@ -138,6 +138,8 @@ pub struct Options {
     pub max_inflight: usize,
     /// Most starts per step: few enough that the permits of one step are still fresh when they are used.
     pub sends_per_step: usize,
+    /// The store is held as a whole: nothing is read, sent, expired or dropped.
+    pub held: bool,
 }
 
 impl Default for Options {
@@ -147,6 +149,7 @@ impl Default for Options {
             breaker: BreakerPolicy::default(),
             max_inflight: 8192,
             sends_per_step: 64,
+            held: false,
         }
     }
 }

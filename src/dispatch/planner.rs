@@ -99,7 +99,7 @@ impl Planner {
             Input::Tick => {}
             Input::Drain => self.draining = true,
         }
-        if !self.draining {
+        if !self.draining && !self.options.held {
             self.turns.wake(now);
             self.fire_timers(now, effects);
             self.serve(now, effects);
@@ -107,7 +107,7 @@ impl Planner {
             self.gate.forget_idle(now);
         }
         let asks = self.gate.take_asks();
-        if !asks.is_empty() {
+        if !asks.is_empty() && !self.options.held {
             effects.push(Effect::Record(asks));
         }
     }
@@ -116,7 +116,7 @@ impl Planner {
     /// `None` for never.
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {
-        if self.draining {
+        if self.draining || self.options.held {
             return None;
         }
         let may_start = self.flights.len() < self.options.max_inflight;
@@ -137,6 +137,12 @@ impl Planner {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.flights.is_empty() && self.ahead.is_empty()
+    }
+
+    /// Whether the store is held as a whole.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        self.options.held
     }
 
     /// The limiters.
@@ -225,6 +231,7 @@ impl Planner {
     pub(super) fn add(&mut self, key: LaneKey, lane: Lane, now: Timestamp) -> LaneId {
         let Ruled { fate, timeout, paused } = Ruled::by(&lane, &self.runtime, now);
         let mut holds = Holds::default();
+        holds.doubt(fate == Fate::Unknown);
         holds.pause(paused);
         let binding = self.gate.bind(&lane, now);
         let state = LaneState {

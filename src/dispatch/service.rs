@@ -303,7 +303,9 @@ impl Service {
         }
         self.tasks.abort_all();
         self.queue.flush().await;
-        self.close_record().await;
+        if !self.planner.is_held() {
+            self.close_record().await;
+        }
     }
 }
 

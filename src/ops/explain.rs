@@ -271,7 +271,7 @@ impl Desk {
         runtime: &Runtime,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        if place.under_way {
+        if place.under_way || self.policies.held().is_some() {
             return None;
         }
         let outlook = self.outlooks.load().of_lane(&place.lane, runtime, now);

@@ -13,12 +13,12 @@ use crate::ops::wire::date;
 use crate::policy::Runtime;
 use crate::store::doubts::Doubt;
 
-/// What holds it: a hold, a limit, the slots, its due time, or nothing.
+/// What holds it: a doubt, a hold, a limit, the slots, its due time, or nothing.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HeldBy {
     pub(super) by: &'static str,
     pub(super) text: String,
-    /// Of a hold: `paused`, `retry_after`, `busy`, `breaker` or `unread`.
+    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker` or `unread`.
     #[schema(required)]
     reason: Option<&'static str>,
     /// Of a limit: `pace`, `window` or `quota`.
@@ -106,6 +106,9 @@ impl HeldBy {
         });
         let pause = pausing.and_then(|policy| Some((policy.id.as_str(), policy.pause.as_ref()?)));
         let text = match (hold.reason, pause) {
+            (HoldReason::Generation, _) => {
+                "The policy book does not know one of its generations; see the open doubts.".to_owned()
+            }
             (HoldReason::Paused, Some((id, pause))) => {
                 let end = if hold.until.is_some() { end("until") } else { " until it is resumed".to_owned() };
                 format!("Policy {id} is paused{end}: {}", pause.reason)

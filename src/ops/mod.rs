@@ -144,10 +144,12 @@ fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool)
         (None, false) => (true, format!("{} bytes used, {} left", store.disk_bytes, store.free_bytes)),
     };
     let intact = format!("{} damaged_frames, {} lost_entries", store.damaged_frames, store.lost_entries);
+    let trusted = store.held.clone().unwrap_or_else(|| "nothing holds it".to_owned());
     let serving = if closing { "shutting down" } else { "taking events" };
     let check = |name, ok, detail: String| Check { name, ok, detail };
     vec![
         check("store_writable", writable.0, writable.1),
+        check("store_trusted", store.held.is_none(), trusted),
         check("store_intact", true, intact),
         doubts_check(doubts),
         check("policies_loaded", true, format!("{deployed} deployed or draining")),

@@ -78,6 +78,8 @@ codes! {
     OVERLOADED = "overloaded", 503, "events arrive faster than the disk takes them";
     STORAGE_FULL = "storage_full", 503, "too little free disk; nothing was kept, dispatching goes on";
     STORAGE_ERROR = "storage_error", 503, "the store has failed; the process ends with 74";
+    STORE_HELD = "store_held", 503,
+        "the policy book or the whole data directory is in doubt; nothing is taken, sent or changed until it is settled";
     SHUTTING_DOWN = "shutting_down", 503, "the daemon is stopping";
     NOT_READY = "not_ready", 503, "`/readyz` and `/healthz` only";
 }

@@ -8,6 +8,7 @@
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
 mod access;
+pub mod account;
 pub mod clock_mark;
 #[cfg(test)]
 mod contract;
@@ -15,13 +16,18 @@ pub mod directory;
 pub mod documents;
 pub mod doubts;
 pub mod embedded;
+mod epoch;
 mod error;
 mod files;
+mod format;
 mod index;
 pub mod journal;
 pub mod memory;
+mod names;
 pub mod record;
+pub mod rollback;
 mod sealed;
+mod tidy;
 mod usage;
 pub mod verify;
 
@@ -182,6 +188,8 @@ pub struct ReadLimit {
 ///   `after` and never entries with a due time.
 /// - A read that fails loses nothing; it fails for its lane alone. What is damaged is settled as lost before the read
 ///   that met it returns. `handed_out` entries are never taken for lost: they are in the caller's memory.
+/// - While the store is held as a whole ([`StoreHealth::held`]), `append` fails with [`StoreError::Held`], and nothing is
+///   deleted.
 /// - No call blocks a runtime thread. After a failed write or sync every append and settle fails with
 ///   [`StoreError::Poisoned`]; reads go on.
 pub trait EntryStore: Send + Sync + 'static {
@@ -251,9 +259,10 @@ pub struct StoreHealth {
     pub disk_bytes: u64,
     /// Bytes left on its file system.
     pub free_bytes: u64,
-    /// Damaged places met in the journal since the start; their raw bytes were set aside.
+    /// Damaged places met in the journal since the directory was made; their raw bytes were set aside.
     pub damaged_frames: u64,
-    /// Entries that ended as lost: damaged, missing, or given up by an operator.
+    /// Entries that ended as lost: damaged, missing, or given up by an operator, since the
+    /// directory was made.
     pub lost_entries: u64,
     /// Dead letters that are kept for a person.
     pub dead_entries: u64,
@@ -293,19 +302,30 @@ impl Expect {
     }
 }
 
-/// Small named documents under compare-and-set: the policy book, quota reservations. Durable on return.
+/// Small named documents under compare-and-set, such as the policy book. Durable on return.
 pub trait DocumentStore: Send + Sync + 'static {
     /// The document and its version.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when what is there is not what was written.
     fn get(&self, name: &'static str) -> BoxFuture<'_, Result<Option<(Version, Bytes)>, StoreError>>;
 
     /// Replaces the document if it is as expected.
     ///
     /// # Errors
-    /// [`StoreError::VersionConflict`] when somebody else wrote in between; nothing was changed.
+    /// [`StoreError::VersionConflict`] when somebody else wrote in between, [`StoreError::Held`] while
+    /// [`DocumentStore::held`]; nothing was changed.
     fn put(
         &self,
         name: &'static str,
         expect: Expect,
         body: Bytes,
     ) -> BoxFuture<'_, Result<Version, StoreError>>;
+
+    /// Why no document may be changed now, if that is so: the store is held as a whole.
+    fn held(&self) -> Option<String>;
+
+    /// The reader of this document cannot make sense of its body. It counts as damaged: if the document is vital, the
+    /// store is held from now on.
+    fn reject(&self, name: &'static str, reason: &str);
 }

@@ -19,8 +19,10 @@ mod give_up;
 mod ids;
 mod indexer;
 mod losses;
+mod missing;
 mod reads;
 mod recover;
+mod report;
 mod salt;
 mod scrub;
 mod shared;
@@ -31,7 +33,7 @@ mod unread;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -41,7 +43,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use self::commit::Decision;
 use self::reads::Reads;
-pub use self::recover::{Missing, RecoveryReport};
+pub use self::report::RecoveryReport;
 use self::shared::Shared;
 use self::start::Threads;
 use self::writer::{Find, Request};
@@ -82,6 +84,8 @@ pub struct EmbeddedOptions {
     pub waiting_entries: usize,
     /// Bytes of records that may wait for the writer.
     pub waiting_bytes: usize,
+    /// Where the highest epoch of the directory is kept as well, so that an older copy of it is recognised.
+    pub epoch_file: Option<PathBuf>,
     /// How fast what waits is read in search of damage; 0 for not at all.
     pub scrub_bytes_per_second: u64,
     /// A random number: becomes the salt of a new directory, by which its ids and frames are recognised.
@@ -103,6 +107,7 @@ impl Default for EmbeddedOptions {
             needed_bytes: super::directory::DEFAULT_NEEDED_BYTES,
             waiting_entries: 64 * 1024,
             waiting_bytes: 48 * 1024 * 1024,
+            epoch_file: None,
             scrub_bytes_per_second: 4 * 1024 * 1024,
             salt: 0,
         }
@@ -166,13 +171,12 @@ impl EmbeddedStore {
         let units = options.waiting_bytes.max(2 * PART_BYTES) / ROOM_UNIT_BYTES;
         let units = units.min(options.waiting_entries.max(2 * PART_ENTRIES) * 2).min(Semaphore::MAX_PERMITS);
         let started = start::start(root, options, clock, disks)?;
-        let documents = Documents::open(&started.shared.dir.documents())?;
         let usages = UsageLog::new(&started.shared.dir.limits(), started.shared.clock.clone());
         Ok(Self {
             shared: started.shared,
             threads: started.threads,
             room: Arc::new(Semaphore::new(units)),
-            documents,
+            documents: started.documents,
             usages,
             report: started.report,
         })
@@ -182,8 +186,12 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
-    pub fn rebuild(root: &Path, options: &EmbeddedOptions) -> Result<RecoveryReport, StoreError> {
-        start::rebuild(root, options)
+    pub fn rebuild(
+        root: &Path,
+        options: &EmbeddedOptions,
+        now: Timestamp,
+    ) -> Result<RecoveryReport, StoreError> {
+        start::rebuild(root, options, now)
     }
 
     /// What the opening found.
@@ -206,6 +214,9 @@ impl EmbeddedStore {
 
     async fn append_all(&self, batch: Vec<NewEntry>) -> Result<Vec<Appended>, StoreError> {
         self.shared.figures.writable()?;
+        if let Some(reason) = self.shared.doubts.store_held() {
+            return Err(StoreError::Held { reason });
+        }
         if let Some(entry) = batch.iter().find(|entry| entry.record.len() > MAX_RECORD_BYTES) {
             return Err(StoreError::TooLarge { bytes: entry.record.len() });
         }
@@ -423,7 +434,11 @@ impl EntryStore for EmbeddedStore {
             if self.threads.send(Request::Close { reply }).is_err() {
                 return self.shared.figures.sound();
             }
-            answer.await.unwrap_or_else(|_| self.shared.figures.sound())
+            let closed = answer.await.unwrap_or_else(|_| self.shared.figures.sound());
+            let shared = Arc::clone(&self.shared);
+            // A runtime that shuts down leaves the epoch as it is.
+            let _ = tokio::task::spawn_blocking(move || start::end_epoch(&shared)).await;
+            closed
         })
     }
 }

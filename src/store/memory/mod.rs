@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use self::contents::Contents;
+use super::doubts::{DoubtKind, NewDoubt};
 use super::{
     Appended, Dedup, DocumentStore, Doubts, DuePage, EntryStore, Expect, GiveUp, LaneSummary, Lookup, Loss,
     MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Version,
@@ -340,6 +341,9 @@ impl DocumentStore for MemoryStore {
             if state.closed {
                 return Err(StoreError::Closed);
             }
+            if let Some(reason) = self.held() {
+                return Err(StoreError::Held { reason });
+            }
             if state.fail.remove(&FailPoint::Put) {
                 state.errors += 1;
                 return Err(injected("put"));
@@ -349,5 +353,20 @@ impl DocumentStore for MemoryStore {
             state.contents.documents.insert(name, (version, body));
             Ok(version)
         })
+    }
+
+    fn held(&self) -> Option<String> {
+        self.doubts.store_held()
+    }
+
+    fn reject(&self, name: &'static str, reason: &str) {
+        let doubt = NewDoubt {
+            kind: DoubtKind::Book,
+            subject: name.to_owned(),
+            detail: format!("the document cannot be understood ({reason})"),
+            way_out: "write another one".to_owned(),
+            events: 0,
+        };
+        self.doubts.raise(doubt, self.clock.now());
     }
 }
