@@ -170,7 +170,7 @@ async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, App
     let store = opening.await.map_err(|error| AppError::other(format!("opening the store: {error}")))??;
     let recovery = store.recovery();
     let (living, lanes) = (recovery.living, recovery.lanes);
-    let (damaged, lost) = (recovery.journal.damaged, recovery.journal.lost_entries);
+    let (damaged, lost) = (recovery.verdict.damaged, recovery.lost_entries());
     match &recovery.rebuilt {
         None if damaged == 0 => info!(waiting = living, lanes, "store opened"),
         None => {

@@ -45,7 +45,7 @@ pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
-pub use offline::{Findings, adopt_book, rebuild_store, verify_store};
+pub use offline::{BookSource, Findings, adopt_book, rebuild_store, verify_store};
 pub use running::{Fed, Running};
 use spent::SpentLimits;
 

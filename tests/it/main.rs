@@ -9,6 +9,7 @@ mod busy;
 mod crash;
 mod damage;
 mod doors;
+mod doubts;
 mod faults;
 mod figures;
 mod held;
