@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::app::clock_watch::ClockWatch;
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, Figures, HoldReason};
 use crate::event::{Lane, PolicyId};
@@ -41,6 +42,7 @@ impl Housekeeper {
     pub(super) async fn run(self, cancelled: CancellationToken) {
         let mut gauges = Gauges::default();
         let mut violations = BTreeMap::new();
+        let mut watch = ClockWatch::default();
         let mut expired_at = Timestamp::ZERO;
         let mut pause = Duration::ZERO;
         while cancelled.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
@@ -53,9 +55,11 @@ impl Housekeeper {
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));
             }
             self.metrics.upkeep();
+            watch.look(&self.clock, &self.dispatch, &self.queue).await;
             if begun.since(expired_at) >= EXPIRE_EVERY {
                 expired_at = begun;
-                if let Err(error) = self.policies.expire(begun).await {
+                let certain = if self.clock.is_trusted() { begun } else { Timestamp::ZERO };
+                if let Err(error) = self.policies.expire(certain).await {
                     warn!(%error, "drained policies stay on record for now");
                 }
             }
@@ -120,8 +124,9 @@ impl Housekeeper {
                 outlooks.add_lane(&lane, counts.ready + counts.taken_up, &runtime);
             }
         }
-        // Pauses are read from the policies, where they end at once.
-        for (lane, hold) in figures.held.iter().filter(|(_, hold)| hold.reason != HoldReason::Paused) {
+        // Pauses are read from the policies, where they end at once; a clock in doubt holds back single events.
+        let is_elsewhere = |reason| matches!(reason, HoldReason::Paused | HoldReason::Clock);
+        for (lane, hold) in figures.held.iter().filter(|(_, hold)| !is_elsewhere(hold.reason)) {
             outlooks.add_hold(lane.key().clone(), hold.until);
         }
         outlooks

@@ -6,6 +6,7 @@
 mod admission;
 mod api_doc;
 mod build;
+mod clock_watch;
 mod dialects;
 mod error;
 mod housekeeping;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Leap, Timestamp};
 use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Cause, Entry, Lane, LaneKey, Outcome, PolicyId, Settlement};
@@ -45,6 +45,8 @@ pub enum Input {
         /// Whether it is on record.
         is_recorded: bool,
     },
+    /// The doubt about time has ended, with a leap of the line.
+    TimeTrusted(Leap),
     /// Time has passed.
     Tick,
     /// Start nothing any more.

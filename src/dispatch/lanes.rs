@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::dispatch::ahead::{Held, Window};
 use crate::dispatch::buffer::{Buffer, Dues};
-use crate::dispatch::hold::Holds;
+use crate::dispatch::hold::{Hold, HoldReason, Holds};
 use crate::dispatch::purge::Purging;
 use crate::event::{Lane, LaneKey};
 use crate::limit::{Binding, LimiterId};
@@ -88,10 +88,17 @@ impl LaneState {
     }
 
     /// Sets the time of the next search for expired entries after entries came in or were searched.
-    pub(super) fn plan_expiry(&mut self, now: Timestamp, searched: bool) {
-        let first = self.buffer.first_expiry();
-        let soonest = if searched { now + EXPIRY_PERIOD } else { now };
-        self.expiry_check = first.map(|first| first.max(soonest));
+    /// There is none while `now` is in doubt.
+    pub(super) fn plan_expiry(&mut self, now: Option<Timestamp>, searched: bool) {
+        let soonest = now.map(|now| if searched { now + EXPIRY_PERIOD } else { now });
+        let first = self.buffer.first_expiry().zip(soonest);
+        self.expiry_check = first.map(|(first, soonest)| first.max(soonest));
+    }
+
+    /// Why it may not send, or some of its entries may not be sent.
+    pub(super) fn hold(&self, now: Timestamp) -> Option<Hold> {
+        let kept = Hold { reason: HoldReason::Clock, until: None, busy: None };
+        self.holds.current(now).or_else(|| self.buffer.has_kept().then_some(kept))
     }
 
     /// Counts what it holds.
@@ -111,7 +118,7 @@ impl LaneState {
     /// When it has to be looked after next, if nothing happens to it before.
     pub(super) fn timer(&self, now: Timestamp) -> Option<Timestamp> {
         let until = match self.fate {
-            Fate::Draining(until) => Some(until),
+            Fate::Draining(until) => Some(until).filter(|until| *until > now),
             Fate::Live | Fate::Over => None,
         };
         // What is due already waits for room in the read-ahead, not for time.
@@ -123,7 +130,7 @@ impl LaneState {
     }
 
     /// Learns what rules it. The fate of several policies is the worst of them.
-    pub(super) fn rule(&mut self, runtime: &Runtime, now: Timestamp) {
+    pub(super) fn rule(&mut self, runtime: &Runtime, now: Option<Timestamp>) {
         let ruled = Ruled::by(&self.lane, runtime, now);
         (self.fate, self.timeout) = (ruled.fate, ruled.timeout);
         self.holds.pause(ruled.paused);
@@ -140,7 +147,8 @@ pub(super) struct Ruled {
 }
 
 impl Ruled {
-    pub(super) fn by(lane: &Lane, runtime: &Runtime, now: Timestamp) -> Self {
+    /// While `now` is in doubt no drain is over and no pause has an end.
+    pub(super) fn by(lane: &Lane, runtime: &Runtime, now: Option<Timestamp>) -> Self {
         let mut ruled = Self { fate: Fate::Live, timeout: None, paused: None };
         for part in lane.policies() {
             let policy = runtime.get(&part.policy);
@@ -151,12 +159,15 @@ impl Ruled {
             if let Some(pause) = policy.and_then(|policy| policy.pause.as_ref()) {
                 // No end is the latest end.
                 let longest = |until: &Option<Timestamp>| until.unwrap_or(Timestamp::MAX);
-                ruled.paused = ruled.paused.into_iter().chain([pause.until]).max_by_key(longest);
+                let until = now.and(pause.until);
+                ruled.paused = ruled.paused.into_iter().chain([until]).max_by_key(longest);
             }
             let state = policy.and_then(|policy| policy.generations.get(&part.generation));
             ruled.fate = match (state, ruled.fate) {
                 (None, _) | (_, Fate::Over) => Fate::Over,
-                (Some(GenerationState::Draining { until }), _) if *until <= now => Fate::Over,
+                (Some(GenerationState::Draining { until }), _) if now.is_some_and(|now| *until <= now) => {
+                    Fate::Over
+                }
                 (Some(GenerationState::Draining { until }), Fate::Draining(first)) => {
                     Fate::Draining(first.min(*until))
                 }
@@ -244,7 +255,7 @@ mod tests {
         let timeout = |key: &str| {
             let part = PolicyRef { policy: id("p"), generation: 1 };
             let lane = Lane::scoped(vec![part], &labels(&[("key", key)]), &["key"]).expect("short");
-            Ruled::by(&lane, &runtime, Timestamp::ZERO).timeout
+            Ruled::by(&lane, &runtime, None).timeout
         };
         assert_eq!(timeout("slow"), Some(Duration::from_secs(60)));
         assert_eq!(timeout("other"), Some(Duration::from_secs(5)));

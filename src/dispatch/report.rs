@@ -59,7 +59,7 @@ impl Planner {
         let report = LaneReport {
             inflight: state.inflight,
             read_ahead: state.buffer.len(),
-            hold: state.holds.current(now),
+            hold: state.hold(now),
             blocked,
             limits,
             draining_until: match state.fate {

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::clock::Timestamp;
+use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
+use crate::limit::leap;
 use crate::limit::limiter::Kind;
 use crate::limit::table::LimiterId;
 use crate::limit::tokens::Portion;
@@ -95,6 +96,18 @@ impl Remembered {
                     self.by_name.remove(&name);
                 }
             }
+        }
+    }
+
+    /// The line of time has leapt to `now`.
+    pub(super) fn leap(&mut self, leap: &Leap, now: Timestamp) {
+        for (name, consumed) in std::mem::take(self)
+            .by_name
+            .into_iter()
+            .flat_map(|(name, of_name)| of_name.into_iter().map(move |consumed| (name.clone(), consumed)))
+        {
+            let consumed = leap::remembered(&name, consumed, leap, now);
+            self.add(name, consumed);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::policy::Runtime;
 pub(super) struct HeldBy {
     pub(super) by: &'static str,
     pub(super) text: String,
-    /// Of a hold: `paused`, `retry_after`, `busy` or `breaker`.
+    /// Of a hold: `paused`, `retry_after`, `busy`, `breaker` or `clock`.
     #[schema(required)]
     reason: Option<&'static str>,
     /// Of a limit: `pace`, `window` or `quota`.
@@ -90,6 +90,9 @@ impl HeldBy {
                 let said = hold.busy.map_or("that it is busy", Busy::code);
                 format!("Its endpoint said {said}; it is left alone{}.", end("until"))
             }
+            (HoldReason::Clock, _) => "The wall clock is in doubt: events of its lane that have outlived their time if it is \
+                                       right are neither sent nor dropped until it is synchronised or confirmed."
+                .to_owned(),
             (HoldReason::Breaker, _) => {
                 format!("Its endpoint has failed too often; it is tried again{}.", end("at"))
             }
