@@ -23,6 +23,8 @@ use crate::telemetry::{Gauges, LimitViolated, MetricsHandle, PolicyGauges, Snaps
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Taking them uses at most this part of the time, however many lanes and limiters there are.
 const SHARE_OF_TIME: u32 = 20;
+/// The longest time between two looks, whatever they take.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long it may be until the drain windows are looked at again.
 const EXPIRE_EVERY: Duration = Duration::from_secs(5);
 
@@ -46,6 +48,7 @@ impl Housekeeper {
         let mut expired_at = Timestamp::ZERO;
         let mut pause = Duration::ZERO;
         while cancelled.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            watch.look(&self.clock, &self.dispatch, &self.queue).await;
             let begun = self.clock.now();
             let (figures, limiters) = (self.dispatch.figures().await, self.dispatch.limiters().await);
             if let (Some(figures), Some(limiters)) = (figures, limiters) {
@@ -55,7 +58,6 @@ impl Housekeeper {
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));
             }
             self.metrics.upkeep();
-            watch.look(&self.clock, &self.dispatch, &self.queue).await;
             if begun.since(expired_at) >= EXPIRE_EVERY {
                 expired_at = begun;
                 let certain = if self.clock.is_trusted() { begun } else { Timestamp::ZERO };
@@ -63,7 +65,8 @@ impl Housekeeper {
                     warn!(%error, "drained policies stay on record for now");
                 }
             }
-            pause = LOOK_EVERY.max(self.clock.now().since(begun) * SHARE_OF_TIME);
+            // The line of time may have leapt, over a suspension, in between.
+            pause = (self.clock.now().since(begun) * SHARE_OF_TIME).clamp(LOOK_EVERY, LONGEST_PAUSE);
         }
     }
 
