@@ -260,6 +260,14 @@ impl Clock {
         Some(leap)
     }
 
+    /// What [`Clock::trust`] would do now.
+    #[must_use]
+    pub fn expected_leap(&self) -> Option<Leap> {
+        let state = self.state();
+        let is_inherited = state.is_inherited;
+        Some(Leap { is_inherited, ..judge::settle(state.doubt?, self.now(), self.wall()) })
+    }
+
     /// By how much the life of what was accepted in doubt was extended, oldest first.
     #[must_use]
     pub fn corrections(&self) -> Arc<[Correction]> {

@@ -6,6 +6,7 @@ use tracing::{info, warn};
 
 use crate::clock::{Anomaly, Clock, Watch};
 use crate::dispatch::DispatchHandle;
+use crate::policy::Policies;
 use crate::queue::Queue;
 use crate::store::clock_mark;
 use crate::store::doubts::DoubtKind;
@@ -17,12 +18,24 @@ pub(super) struct ClockWatch(Watch);
 
 impl ClockWatch {
     /// To be called about once per second.
-    pub(super) async fn look(&mut self, clock: &Clock, dispatch: &DispatchHandle, queue: &Queue) {
+    pub(super) async fn look(
+        &mut self,
+        clock: &Clock,
+        dispatch: &DispatchHandle,
+        policies: &Policies,
+        queue: &Queue,
+    ) {
         for anomaly in self.0.look(clock.read()) {
             tell(anomaly);
         }
         let is_confirmed = clock.is_confirmed();
-        if clock.is_trusted() || !(is_confirmed || self.0.is_proven()) {
+        if clock.is_trusted() || policies.held().is_some() || !(is_confirmed || self.0.is_proven()) {
+            return;
+        }
+        let Some(expected) = clock.expected_leap() else { return };
+        // Before the leap: no drain and no pause may end by it. When that fails the doubt goes on.
+        if let Err(error) = policies.leap(&expected).await {
+            warn!(%error, "the wall clock stays in doubt: the policy book was not written");
             return;
         }
         let Some(leap) = dispatch.trust().await else { return };

@@ -64,7 +64,7 @@ impl Planner {
             limits,
             draining_until: match state.fate {
                 Fate::Draining(until) => Some(until),
-                Fate::Live | Fate::Over => None,
+                Fate::Live | Fate::Over | Fate::Unknown => None,
             },
         };
         self.forget_if_idle(id, now);

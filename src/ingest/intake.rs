@@ -203,8 +203,20 @@ impl Intake {
         }
     }
 
+    /// Refuses everything while the store as a whole is in doubt.
+    pub(super) fn check_held(&self) -> Result<(), Box<Problem>> {
+        let reason = self.0.parts.queue.doubts().store_held();
+        reason.map_or(Ok(()), |reason| Err(Box::new(Problem::store_held(&reason))))
+    }
+
     async fn accept(&self, items: Vec<Result<Decoded, Box<Problem>>>, source: Source) -> Vec<Verdict> {
         let parts = &self.0.parts;
+        if let Err(held) = self.check_held() {
+            // Nothing is known about what governs an event: none of them is judged.
+            let verdicts: Vec<Verdict> = items.iter().map(|_| Err(held.clone())).collect();
+            count(&verdicts, source);
+            return verdicts;
+        }
         let (runtime, now) = (parts.policies.runtime(), parts.clock.now());
         let mut prospects = Prospects::new(&parts.queue, &runtime, parts.outlooks.load_full(), now);
         let mut verdicts = Vec::with_capacity(items.len());
@@ -251,7 +263,10 @@ impl Intake {
             return Err(Box::new(shutting_down()));
         }
         self.0.parts.queue.accept(batch).await.map_err(|error| {
-            if !matches!(error, QueueError::Store(StoreError::Full { .. } | StoreError::Closed)) {
+            if !matches!(
+                error,
+                QueueError::Store(StoreError::Full { .. } | StoreError::Held { .. } | StoreError::Closed)
+            ) {
                 warn!(%error, "events could not be made durable");
             }
             Box::new(queue_problem(&error))
@@ -404,6 +419,7 @@ fn queue_problem(error: &QueueError) -> Problem {
             let detail = "too little disk space is left; nothing was kept, waiting events go on being sent";
             unavailable("storage_full", "Storage is full", detail, retry_after.as_secs().max(1))
         }
+        QueueError::Store(StoreError::Held { reason }) => Problem::store_held(reason),
         QueueError::Store(StoreError::Closed) => shutting_down(),
         QueueError::Store(StoreError::TooLarge { bytes }) => Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -25,11 +25,12 @@ impl Gate {
         for limiter in self.table.iter_mut() {
             let has_turned = limiter.leap(leap, now);
             let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
-            limiter.consumed(now, |kind, consumed| {
+            limiter.counted(now, |kind, counted| {
+                let (name, consumed) = counted.on_record(record::name(&policy, &key, kind));
                 let length = consumed.over_at.since(consumed.at);
                 // Short windows are not on record, and what counts in the same period is on it.
                 if if kind == Kind::Quota { has_turned } else { length > SILENT_AT_MOST } {
-                    asks.push(Ask::note(record::name(&policy, &key, kind), consumed));
+                    asks.push(Ask::note(name, consumed));
                 }
             });
         }

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Leap, Timestamp};
 
 /// How long an undeployed generation may finish its backlog, unless the operator allows less (contracts.md 2.4).
 pub const DRAIN_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -79,6 +79,16 @@ impl Lifecycle {
             generations: BTreeMap::new(),
             next_generation: 1,
         }
+    }
+
+    /// Just made, after `last` generations of an earlier policy of the same name.
+    pub(super) fn created_after(last: u32) -> Self {
+        Self { next_generation: last.saturating_add(1), ..Self::created() }
+    }
+
+    /// The highest generation that it ever had; 0 before the first deploy.
+    pub(super) const fn last_generation(&self) -> u32 {
+        self.next_generation.saturating_sub(1)
     }
 
     /// What the authoring side shows.
@@ -167,6 +177,15 @@ impl Lifecycle {
             GenerationState::Active => true,
             GenerationState::Draining { until } => *until > now,
         });
+    }
+
+    /// The line of time has leapt: a drain lasts as long as before. It is not known which ones began before the doubt.
+    pub(super) fn leap(&mut self, leap: &Leap) {
+        for generation in self.generations.values_mut() {
+            if let GenerationState::Draining { until } = generation {
+                *until = leap.moved(*until);
+            }
+        }
     }
 
     /// Made again under the same name while old lives drain: the numbering goes on.

@@ -60,12 +60,11 @@ impl Settler {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn note_ends(&self, batch: &[Settle]) {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        for settle in batch {
-            if let Some(end) = End::of(&settle.settlement) {
-                ends.note(settle.id, end);
-            }
+    /// Counts and remembers how an entry ended, if it did.
+    pub(super) fn ended(&self, id: EventId, settlement: &Settlement) {
+        self.count(settlement);
+        if let Some(end) = End::of(settlement) {
+            self.ends.lock().unwrap_or_else(PoisonError::into_inner).note(id, end);
         }
     }
 
@@ -80,14 +79,19 @@ impl Settler {
 }
 
 impl Queue {
-    /// Records what becomes of an entry that was handed out. Returns at once; durable within about 100 ms.
-    pub fn settle(&self, entry: &Entry, settlement: Settlement) {
+    /// Records what becomes of an entry that was handed out. Returns at once; durable within about 100 ms. False when
+    /// the entry was given up meanwhile: it counts as lost and nothing else.
+    pub fn settle(&self, entry: &Entry, settlement: Settlement) -> bool {
+        if self.0.stale.take(entry.id) {
+            return false;
+        }
         self.settle_stored(Settle {
             lane: entry.lane.clone(),
             id: entry.id,
             due_at: entry.due_at,
             settlement,
         });
+        true
     }
 
     pub(super) fn settle_stored(&self, settle: Settle) {
@@ -133,6 +137,7 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
 async fn gather(queue: Weak<Inner>) {
     loop {
         let Some(inner) = queue.upgrade() else { return };
+        inner.take_in_losses(&mut inner.lanes());
         let batch = inner.settler.take();
         if batch.is_empty() {
             // The timeout lets go of the queue now and then, so that a dropped queue is noticed.
@@ -167,11 +172,12 @@ async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
     let _owed = Owed { inner: Arc::clone(&inner), count };
     match inner.store.settle(batch.clone()).await {
         Ok(()) => {
-            inner.settler.note_ends(&batch);
             let mut lanes = inner.lanes();
-            for settle in &batch {
+            // What was given up before the store was asked is on record as lost.
+            inner.take_in_losses(&mut lanes);
+            for settle in batch.iter().filter(|settle| !inner.stale.take(settle.id)) {
                 lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);
-                inner.settler.count(&settle.settlement);
+                inner.settler.ended(settle.id, &settle.settlement);
             }
         }
         // The entries stay handed out; the next start hands them out again.

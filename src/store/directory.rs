@@ -51,6 +51,8 @@ impl DiskRoom {
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
+    /// The format that the directory had when it was opened.
+    found_format: u32,
     _lock: File,
 }
 
@@ -64,12 +66,13 @@ impl DataDir {
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         access::own(root)?;
         let lock = lock(root)?;
-        let dir = Self { root: root.to_owned(), _lock: lock };
+        let mut dir = Self { root: root.to_owned(), found_format: DIRECTORY_FORMAT, _lock: lock };
         if dir.room(BALLAST_BYTES)?.check().is_err() {
             // Gives back what the last start put aside; without it even an open can fail.
             let _ = fs::remove_file(dir.root.join("ballast"));
         }
         let found = dir.check_format()?;
+        dir.found_format = found;
         for room in ["journal", "dead", "documents", "limits"] {
             access::make_room(&dir.root.join(room))?;
         }
@@ -96,6 +99,12 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("open", &path, error)),
         }
+    }
+
+    /// The format that the directory had when it was opened.
+    #[must_use]
+    pub fn found_format(&self) -> u32 {
+        self.found_format
     }
 
     /// The directory itself.

@@ -199,7 +199,8 @@ pub const LANES_HELD: Metric = gauge(
     "tidegate_lanes_held",
     Some(metrics::Unit::Count),
     &["policy", "reason"],
-    "Lanes that may not send although their limits have room: paused, retry_after, busy, breaker or clock.",
+    "Lanes that may not send although their limits have room: generation, paused, retry_after, busy, breaker, unread or \
+     clock.",
 );
 /// What the clocks did.
 pub const CLOCK_ANOMALIES: Metric = counter(
@@ -230,12 +231,38 @@ pub const STORE_OPERATION_DURATION: Metric = histogram(
 /// Operations of the store that failed.
 pub const STORE_ERRORS: Metric =
     counter("tidegate_store_errors_total", &["op"], "Operations of the store that failed.");
+/// Acknowledged and never ended.
+pub const STORE_LOST_EVENTS: Metric = counter(
+    "tidegate_store_lost_events_total",
+    &[],
+    "Events lost to damage, or given up, since the data directory was made; a restart does not reset it.",
+);
+/// Bytes of the store that do not decode.
+pub const STORE_DAMAGED_FRAMES: Metric = counter(
+    "tidegate_store_damaged_frames_total",
+    &[],
+    "Damaged places found in the journal since the data directory was made; a restart does not reset it.",
+);
 /// What the store takes up.
 pub const STORE_DISK_BYTES: Metric = gauge(
     "tidegate_store_disk_bytes",
     Some(metrics::Unit::Bytes),
     &[],
     "Bytes of all files in the data directory.",
+);
+/// What is in doubt.
+pub const DOUBTS: Metric = gauge(
+    "tidegate_doubts",
+    None,
+    &["kind"],
+    "Open doubts that nobody has acknowledged, by what is in doubt.",
+);
+/// How much is in doubt.
+pub const DOUBT_EVENTS: Metric = gauge(
+    "tidegate_doubt_events",
+    None,
+    &["kind"],
+    "Events that the open doubts concern which nobody has acknowledged; an upper bound for the kind uncertain.",
 );
 /// How late the dispatcher woke.
 pub const DISPATCH_LAG: Metric = histogram(
@@ -269,7 +296,11 @@ pub const ALL: &[Metric] = &[
     CONFIG_LAST_RELOAD,
     STORE_OPERATION_DURATION,
     STORE_ERRORS,
+    STORE_LOST_EVENTS,
+    STORE_DAMAGED_FRAMES,
     STORE_DISK_BYTES,
+    DOUBTS,
+    DOUBT_EVENTS,
     DISPATCH_LAG,
 ];
 

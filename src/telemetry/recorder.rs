@@ -135,7 +135,14 @@ mod tests {
             held: [("paused", 1)].into(),
             ..PolicyGauges::default()
         };
-        Snapshot { now: Timestamp::from_millis(1_500), policies: vec![row], store_disk_bytes: 9 }
+        Snapshot {
+            now: Timestamp::from_millis(1_500),
+            policies: vec![row],
+            store_disk_bytes: 9,
+            store_lost_events: 5,
+            store_damaged_frames: 3,
+            doubts: vec![("lost", 2, 7)],
+        }
     }
 
     /// The value of every sample by its name with labels; panics on a line that is not in the format.

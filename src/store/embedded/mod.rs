@@ -14,15 +14,22 @@ mod aside;
 mod cache;
 mod commit;
 mod damaged;
+mod fetch;
+mod give_up;
 mod ids;
 mod indexer;
+mod losses;
+mod missing;
 mod reads;
 mod recover;
+mod report;
 mod salt;
+mod scrub;
 mod shared;
 mod start;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
@@ -36,16 +43,16 @@ use tokio::sync::{Semaphore, oneshot};
 
 use self::commit::Decision;
 use self::reads::Reads;
-pub use self::recover::{Missing, RecoveryReport};
+pub use self::report::RecoveryReport;
 use self::shared::Shared;
 use self::start::Threads;
 use self::writer::{Find, Request};
 use super::documents::Documents;
 use super::doubts::Doubts;
-use super::journal::{DeadLetter, Disk, OsDisk, Settled, What};
+use super::journal::{DeadLetter, Disk, OsDisk, OsSource, Settled, Source, What};
 use super::{
-    Appended, Dedup, DuePage, EntryStore, LaneSummary, Lookup, MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle,
-    StoreError, StoreHealth, StoredEntry, UsageLog,
+    Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES, NewEntry,
+    ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, UsageLog,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -77,6 +84,8 @@ pub struct EmbeddedOptions {
     pub waiting_entries: usize,
     /// Bytes of records that may wait for the writer.
     pub waiting_bytes: usize,
+    /// How fast what waits is read in search of damage; 0 for not at all.
+    pub scrub_bytes_per_second: u64,
     /// A random number: becomes the salt of a new directory, by which its ids and frames are recognised.
     pub salt: u64,
 }
@@ -96,6 +105,7 @@ impl Default for EmbeddedOptions {
             needed_bytes: super::directory::DEFAULT_NEEDED_BYTES,
             waiting_entries: 64 * 1024,
             waiting_bytes: 48 * 1024 * 1024,
+            scrub_bytes_per_second: 4 * 1024 * 1024,
             salt: 0,
         }
     }
@@ -115,11 +125,13 @@ pub struct Disks {
     pub journal: Box<dyn Disk>,
     /// Those of the dead letters.
     pub dead: Box<dyn Disk>,
+    /// Where blocks are read, once the store is open.
+    pub reads: Arc<dyn Source>,
 }
 
 impl Default for Disks {
     fn default() -> Self {
-        Self { journal: Box::new(OsDisk), dead: Box::new(OsDisk) }
+        Self { journal: Box::new(OsDisk), dead: Box::new(OsDisk), reads: Arc::new(OsSource) }
     }
 }
 
@@ -156,13 +168,12 @@ impl EmbeddedStore {
         let units = options.waiting_bytes.max(2 * PART_BYTES) / ROOM_UNIT_BYTES;
         let units = units.min(options.waiting_entries.max(2 * PART_ENTRIES) * 2).min(Semaphore::MAX_PERMITS);
         let started = start::start(root, options, clock, disks)?;
-        let documents = Documents::open(&started.shared.dir.documents())?;
         let usages = UsageLog::new(&started.shared.dir.limits(), started.shared.clock.clone());
         Ok(Self {
             shared: started.shared,
             threads: started.threads,
             room: Arc::new(Semaphore::new(units)),
-            documents,
+            documents: started.documents,
             usages,
             report: started.report,
         })
@@ -172,8 +183,12 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
-    pub fn rebuild(root: &Path, options: &EmbeddedOptions) -> Result<RecoveryReport, StoreError> {
-        start::rebuild(root, options)
+    pub fn rebuild(
+        root: &Path,
+        options: &EmbeddedOptions,
+        now: Timestamp,
+    ) -> Result<RecoveryReport, StoreError> {
+        start::rebuild(root, options, now)
     }
 
     /// What the opening found.
@@ -196,6 +211,9 @@ impl EmbeddedStore {
 
     async fn append_all(&self, batch: Vec<NewEntry>) -> Result<Vec<Appended>, StoreError> {
         self.shared.figures.writable()?;
+        if let Some(reason) = self.shared.doubts.store_held() {
+            return Err(StoreError::Held { reason });
+        }
         if let Some(entry) = batch.iter().find(|entry| entry.record.len() > MAX_RECORD_BYTES) {
             return Err(StoreError::TooLarge { bytes: entry.record.len() });
         }
@@ -296,8 +314,10 @@ impl EmbeddedStore {
         read: impl FnOnce(&Reads) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let closed = self.shared.figures.closed.load(Ordering::Acquire);
-        let Some(work) = self.threads.work().filter(|_| !closed) else { return Err(StoreError::Closed) };
-        let reads = Reads { shared: Arc::clone(&self.shared), work };
+        let Some(requests) = self.threads.requests().filter(|_| !closed) else {
+            return Err(StoreError::Closed);
+        };
+        let reads = Reads { shared: Arc::clone(&self.shared), requests };
         let done = tokio::task::spawn_blocking(move || read(&reads)).await;
         done.unwrap_or_else(|error| {
             let path = self.shared.dir.root().display().to_string();
@@ -360,6 +380,14 @@ impl EntryStore for EmbeddedStore {
 
     fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.settle_all(batch))
+    }
+
+    fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.read(move |reads| reads.give_up(&what, &handed_out)))
+    }
+
+    fn take_losses(&self) -> Vec<Loss> {
+        self.shared.losses.take()
     }
 
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {

@@ -2,18 +2,18 @@
 //!
 //! Must not know: records, the journal's files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::keys::{DueKey, Key};
 use super::lanes::Lanes;
-use super::rows::{self, BlockRow};
+use super::rows::{self, Bits, BlockRow};
 use super::{IndexError, guarded};
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
 use crate::store::LaneSummary;
-use crate::store::journal::Position;
+use crate::store::journal::{Position, Settled, SettledRun, What};
 
 const LAST: Position = Position { segment: u32::MAX, offset: u32::MAX };
 
@@ -117,17 +117,67 @@ impl IndexReader {
         Ok(Standing::Due { moved: value.map(|value| rows::moved(&value)).transpose()? })
     }
 
-    /// Shows every block with its living entries. Walks all rows.
-    pub(in crate::store) fn blocks(&self, mut visit: impl FnMut(Position, u32)) -> Result<(), IndexError> {
+    /// Whether the entry `index` of a block ended as lost, as far as that is remembered.
+    pub(in crate::store) fn is_lost(&self, block: Position, index: u8) -> Result<bool, IndexError> {
+        guarded(|| {
+            let value = self.tree.get(Key::Lost(block).encode())?;
+            Ok(value.map(|value| Bits::decode(&value)).transpose()?.is_some_and(|bits| bits.has(index)))
+        })
+    }
+
+    /// The `most` first blocks after `after` that hold living entries, of any lane, in order, with their lanes. Walks
+    /// all rows.
+    pub(in crate::store) fn blocks_after(
+        &self,
+        after: Position,
+        most: usize,
+    ) -> Result<Vec<(Position, u32)>, IndexError> {
+        let mut first = BinaryHeap::new();
         guarded(|| {
             for row in self.tree.iter() {
-                let (key, value) = row?;
-                if let Some(Key::Block { at, .. }) = Key::decode(&key) {
-                    visit(at, BlockRow::decode(&value)?.live());
+                let (key, _) = row?;
+                let Some(Key::Block { lane, at, .. }) = Key::decode(&key) else { continue };
+                if at > after {
+                    first.push((at, lane));
+                    if first.len() > most {
+                        first.pop();
+                    }
                 }
             }
             Ok(())
-        })
+        })?;
+        Ok(first.into_sorted_vec())
+    }
+
+    /// The settlements that end, as `what`, every living entry of the blocks that `is_meant` picks. Walks all rows.
+    pub(in crate::store) fn endings(
+        &self,
+        is_meant: impl Fn(Position) -> bool,
+        what: What,
+    ) -> Result<Vec<SettledRun>, IndexError> {
+        let mut runs: BTreeMap<(u32, Position), Vec<Settled>> = BTreeMap::new();
+        guarded(|| {
+            for row in self.tree.iter() {
+                let (key, value) = row?;
+                let (lane, block, entries) = match Key::decode(&key) {
+                    Some(Key::Block { lane, at, .. }) if is_meant(at) => {
+                        let row = BlockRow::decode(&value)?;
+                        let plain = (0..=u8::MAX).filter(|index| row.is_ready(*index));
+                        let entries = plain.map(|index| Settled { index, from_due_ms: None, what }).collect();
+                        (lane, at, entries)
+                    }
+                    Some(Key::Due(due)) if is_meant(due.block) => {
+                        let settled = Settled { index: due.index, from_due_ms: Some(due.due_ms), what };
+                        (due.lane, due.block, vec![settled])
+                    }
+                    _ => continue,
+                };
+                runs.entry((lane, block)).or_default().extend(entries);
+            }
+            Ok(())
+        })?;
+        let run = |((lane_no, block), entries)| SettledRun { lane_no, block, entries };
+        Ok(runs.into_iter().map(run).filter(|run| !run.entries.is_empty()).collect())
     }
 
     /// Every lane that holds something. Walks all rows.
