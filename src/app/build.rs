@@ -27,7 +27,7 @@ use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
-use crate::telemetry;
+use crate::telemetry::{self, ClockAnomaly};
 
 /// Bytes of events that may be on their way into the queue.
 const MAX_BYTES_UNDER_WAY: usize = 64 << 20;
@@ -72,6 +72,7 @@ impl App {
         let Seams { clock, store, documents, usages, deliver } = seams;
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         let metrics = telemetry::install()?;
+        ClockAnomaly { kind: "start", count: u64::from(!clock.is_trusted()) }.emit();
         let mut dice = fastrand::Rng::new();
         let policies = Policies::open(documents, clock.clone()).await?;
         let ruled_before = policies.runtime();
@@ -187,8 +188,10 @@ pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
     EmbeddedOptions {
         segment_bytes: config.store.segment_bytes.get(),
         segment_age: config.store.segment_age,
+        scrub_bytes_per_second: config.store.scrub_bytes_per_second,
         dead_retention: config.store.dead_letter_retention,
         needed_bytes: config.store.min_free_bytes,
+        epoch_file: config.store.epoch_file.clone(),
         clock_bound: config.queue.ttl,
         salt: fastrand::u64(..),
         ..EmbeddedOptions::default()
