@@ -7,6 +7,7 @@
 mod base;
 mod cases;
 mod controls;
+mod daemon;
 mod judge;
 mod tree;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use self::base::{Base, End, scratch};
 use self::cases::{Case, Damage, Kind};
+use self::judge::Known;
 use crate::world::{Choice, alone};
 
 /// A case that takes longer hangs.
@@ -144,7 +146,7 @@ fn judged(base: &Base, case: &Case, place: &Path) -> Vec<String> {
         Err(_) if tree::same(&root, &before) => return Vec::new(),
         Err(error) => return vec![format!("refused and modified: {error}")],
     };
-    let mut wrong = judge::verdict(&base.truth, base.end, &first);
+    let mut wrong = judge::verdict(&base.truth, Known::after(base.end, case.without_index), &first);
     match judge::look(&root, &base.truth) {
         Ok(second) => wrong.extend(judge::repeats(&first, &second)),
         Err(error) => wrong.push(format!("a second start is refused: {error}")),
