@@ -51,6 +51,8 @@ impl DiskRoom {
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
+    /// The format that the directory had when it was opened.
+    found_format: u32,
     findings: Vec<NewDoubt>,
     _locks: [File; 2],
 }
@@ -69,7 +71,8 @@ impl DataDir {
         let verdict = format::judge(root, format::holds_entries(root)?)?;
         let findings = tidy::tidy(root)?;
         let lock = lock(root)?;
-        let mut dir = Self { root: root.to_owned(), findings, _locks: [whole, lock] };
+        let found_format = verdict.upgrade_from.unwrap_or(DIRECTORY_FORMAT);
+        let mut dir = Self { root: root.to_owned(), found_format, findings, _locks: [whole, lock] };
         if dir.room(BALLAST_BYTES)?.check().is_err() {
             // Gives back what the last start put aside; without it even an open can fail.
             let _ = fs::remove_file(dir.root.join("ballast"));
@@ -96,6 +99,12 @@ impl DataDir {
             Err(error) if files::is_foreign(&error) => Ok([Some(whole), None]),
             Err(error) => Err(StoreError::io("open", &path, error)),
         }
+    }
+
+    /// The format that the directory had when it was opened.
+    #[must_use]
+    pub fn found_format(&self) -> u32 {
+        self.found_format
     }
 
     /// What the opening found that has to be reported; it is handed out once.
