@@ -127,6 +127,7 @@ impl Checker<'_> {
         }
         let segment_bytes = self.number("store.segment_bytes", 1024 * 1024..=MAX_SEGMENT_BYTES);
         let segment_age = self.seconds("store.segment_seconds", 1..=86_400);
+        let scrub_bytes_per_second = self.number("store.scrub_bytes_per_second", 0..=1 << 40);
         let min_free_bytes = self.number("store.min_free_bytes", 0..=1 << 50);
         let retention = self.seconds("store.dead_letter_retention_seconds", 60..=YEAR_SECONDS);
         let epoch_file = self.text("store.epoch_file")?;
@@ -139,6 +140,7 @@ impl Checker<'_> {
             data_dir: PathBuf::from(data_dir?),
             segment_bytes: NonZeroU64::new(segment_bytes?)?,
             segment_age: segment_age?,
+            scrub_bytes_per_second: scrub_bytes_per_second?,
             min_free_bytes: min_free_bytes?,
             dead_letter_retention: retention?,
             epoch_file: (!epoch_file.is_empty()).then(|| PathBuf::from(epoch_file)),

@@ -8,6 +8,7 @@
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
 mod access;
+pub mod account;
 pub mod clock_mark;
 #[cfg(test)]
 mod contract;
@@ -258,9 +259,10 @@ pub struct StoreHealth {
     pub disk_bytes: u64,
     /// Bytes left on its file system.
     pub free_bytes: u64,
-    /// Damaged places met in the journal since the start; their raw bytes were set aside.
+    /// Damaged places met in the journal since the directory was made; their raw bytes were set aside.
     pub damaged_frames: u64,
-    /// Entries that ended as lost: damaged, missing, or given up by an operator.
+    /// Entries that ended as lost: damaged, missing, or given up by an operator, since the
+    /// directory was made.
     pub lost_entries: u64,
     /// Dead letters that are kept for a person.
     pub dead_entries: u64,

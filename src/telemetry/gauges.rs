@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 
 use crate::clock::Timestamp;
 use crate::telemetry::names;
@@ -45,6 +45,10 @@ pub struct Snapshot {
     pub policies: Vec<PolicyGauges>,
     /// Bytes of the data directory.
     pub store_disk_bytes: u64,
+    /// Events lost since the data directory was made.
+    pub store_lost_events: u64,
+    /// Damaged places found since then.
+    pub store_damaged_frames: u64,
     /// For each kind of doubt how many are open and not acknowledged, and how many events these concern.
     pub doubts: Vec<(&'static str, u64, u64)>,
 }
@@ -60,6 +64,8 @@ impl Gauges {
     /// Sets every gauge from `snapshot`.
     pub fn set(&mut self, snapshot: &Snapshot) {
         set_build_info();
+        counter!(names::STORE_LOST_EVENTS.name).absolute(snapshot.store_lost_events);
+        counter!(names::STORE_DAMAGED_FRAMES.name).absolute(snapshot.store_damaged_frames);
         gauge!(names::STORE_DISK_BYTES.name).set(figure(snapshot.store_disk_bytes));
         for (kind, open, events) in &snapshot.doubts {
             gauge!(names::DOUBTS.name, "kind" => *kind).set(figure(*open));

@@ -2,8 +2,8 @@
 //!
 //! Must not know: why the block does not decode.
 
-use std::fs::{self, DirBuilder};
-use std::io::{self, Write};
+use std::fs::DirBuilder;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 
 use crate::store::directory::DataDir;
@@ -23,11 +23,8 @@ fn copy(dir: &DataDir, at: Position) -> io::Result<()> {
     let room = dir.journal().join("quarantine");
     DirBuilder::new().recursive(true).mode(0o700).create(&room)?;
     let copy = room.join(format!("{:010}-{}.bin", at.segment, at.offset));
-    if fs::symlink_metadata(&copy).is_ok() {
-        return Ok(());
-    }
     let path = dir.journal().join(format!("{:010}.seg", at.segment));
-    let file = files::read(&path)?.ok_or(io::ErrorKind::NotFound)?;
+    let Some(file) = files::read(&path)? else { return Ok(()) };
     let mut header = [0; FRAME_HEADER_BYTES];
     file.read_exact_at(&mut header, at.offset.into())?;
     // The length that the header claims, which may be damaged itself.
@@ -42,5 +39,10 @@ fn copy(dir: &DataDir, at: Position) -> io::Result<()> {
         }
     }
     bytes.truncate(read);
-    files::create(&copy)?.write_all(&bytes)
+    match files::create(&copy) {
+        Ok(file) => file.write_all_at(&bytes, 0),
+        // Kept before, or the name is taken by something else, which is left alone.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -125,6 +125,11 @@ impl Draft {
         (at, index)
     }
 
+    /// Entries in all blocks.
+    pub(super) fn entries(&self) -> u64 {
+        self.blocks.iter().map(|block| block.records.len() as u64).sum()
+    }
+
     /// Encodes everything into the group.
     pub(super) fn encode(
         &self,

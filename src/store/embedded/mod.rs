@@ -19,8 +19,10 @@ mod give_up;
 mod ids;
 mod indexer;
 mod losses;
+mod missing;
 mod reads;
 mod recover;
+mod report;
 mod salt;
 mod scrub;
 mod shared;
@@ -41,7 +43,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use self::commit::Decision;
 use self::reads::Reads;
-pub use self::recover::{Missing, RecoveryReport};
+pub use self::report::RecoveryReport;
 use self::shared::Shared;
 use self::start::Threads;
 use self::writer::{Find, Request};
@@ -184,8 +186,12 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
-    pub fn rebuild(root: &Path, options: &EmbeddedOptions) -> Result<RecoveryReport, StoreError> {
-        start::rebuild(root, options)
+    pub fn rebuild(
+        root: &Path,
+        options: &EmbeddedOptions,
+        now: Timestamp,
+    ) -> Result<RecoveryReport, StoreError> {
+        start::rebuild(root, options, now)
     }
 
     /// What the opening found.

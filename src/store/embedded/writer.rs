@@ -136,12 +136,10 @@ impl Writer {
             let closing = self.pending.close.take();
             self.commit();
             self.upkeep();
-            if let Some(reply) = closing {
+            if closing.is_some() || !open {
+                self.dead.close();
                 // Without an indexer the store is poisoned; whoever asks hears so.
-                let _ = self.indexer.send(Work::Close { reply });
-                return;
-            }
-            if !open {
+                let _ = self.indexer.send(Work::Close { reply: closing, journal: Box::new(self.journal) });
                 return;
             }
         }
@@ -190,7 +188,7 @@ impl Writer {
             }
             let runs = commit::runs(decisions);
             draft.encode(&mut self.group, &runs, self.newest_ms)?;
-            let positions = self.journal.append(&mut self.group, now)?;
+            let positions = self.write(draft.entries(), now)?;
             Ok((runs, positions))
         });
         match written {
@@ -201,6 +199,20 @@ impl Writer {
                 settles.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
             }
         }
+    }
+
+    /// Writes the group with its `entries`. The account knows of them, and of a segment that was begun for them,
+    /// before anybody is answered.
+    fn write(&mut self, entries: u64, now: Timestamp) -> Result<Vec<Position>, StoreError> {
+        let account = &self.shared.account;
+        account.admit(entries)?;
+        let before = self.journal.end().segment;
+        let positions = self.journal.append(&mut self.group, now)?;
+        let segment = self.journal.end().segment;
+        if segment != before {
+            account.begin_segment(segment, self.journal.preallocated_bytes())?;
+        }
+        Ok(positions)
     }
 
     /// Puts the appends into blocks. After an error every request still gets its answer from the caller: those
@@ -288,6 +300,7 @@ impl Writer {
     }
 
     fn count_dead(&self) {
+        self.shared.account.letters(self.dead.by_segment());
         self.shared.figures.dead_entries.store(self.dead.letters(), std::sync::atomic::Ordering::Relaxed);
     }
 
@@ -301,7 +314,12 @@ impl Writer {
         }
         self.upkeep_done = now;
         let expired = guarded(|| self.dedup.expire(now.as_millis())).map_err(|error| error.to_string());
-        let removed = self.dead.expire(now).map(|_| ()).map_err(|error| error.to_string());
+        let shared = &self.shared;
+        let on_record = |letters| {
+            shared.account.letters(letters);
+            shared.mark()
+        };
+        let removed = self.dead.expire(now, on_record).map(|_| ()).map_err(|error| error.to_string());
         self.count_dead();
         for error in [expired, removed].into_iter().filter_map(Result::err) {
             self.shared.figures.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

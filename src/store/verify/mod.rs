@@ -5,6 +5,7 @@
 //!
 //! Must not know: how what is found is healed.
 
+mod account;
 mod documents;
 mod format;
 mod index;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::StoreError;
+use super::account::compare::Tally;
 use super::directory::DataDir;
 use super::journal::{self, Scan, ScanReport};
 
@@ -109,13 +111,20 @@ pub fn verify(root: &Path) -> Result<VerifyReport, StoreError> {
     names::check(root, &mut report)?;
     format::check(root, &mut report);
     records::check(root, &mut report);
+    account::heads(root, &mut report);
+    let found = account::read(root, &mut report);
     let index = index::open_copy(root, &mut report);
     let mut blocks = index::Blocks::new(index.as_ref());
-    let scanned = journal::scan(&root.join("journal"), Scan::default(), |at, frame| {
+    let mut tally = Tally::new(found.as_ref().and_then(|found| found.mark.as_ref()));
+    let scanned = journal::scan(&root.join("journal"), account::scan(found.as_ref()), |at, frame| {
         blocks.add(at, &frame);
+        tally.add(at, &frame);
         Ok(())
     });
     if let Some(scanned) = report.take("journal", scanned) {
+        if let Some(found) = &found {
+            account::compare(root, found, &tally, &scanned, &mut report);
+        }
         report.journal = scanned;
         if let Some(index) = &index {
             index.compare(&blocks, &mut report);

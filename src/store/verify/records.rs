@@ -6,11 +6,12 @@ use std::path::Path;
 
 use super::VerifyReport;
 use crate::clock::Timestamp;
+use crate::store::StoreError;
 use crate::store::doubts::Doubts;
 use crate::store::sealed::{self, Sealed};
 
 /// Files that may be missing, and are whole when they are there.
-const NAMES: [&str; 5] = ["doubts", "clock", "book-seen", "account.a", "account.b"];
+const NAMES: [&str; 3] = ["doubts", "clock", "book-seen"];
 
 /// Checks them.
 pub(super) fn check(root: &Path, report: &mut VerifyReport) {
@@ -32,7 +33,7 @@ pub(super) fn check(root: &Path, report: &mut VerifyReport) {
     }
 }
 
-fn sealed_file(place: &str, read: Result<Sealed, crate::store::StoreError>, report: &mut VerifyReport) {
+fn sealed_file(place: &str, read: Result<Sealed, StoreError>, report: &mut VerifyReport) {
     if let Some(Sealed::Damaged { reason }) = report.take(place, read) {
         report.find(place, reason);
     }
