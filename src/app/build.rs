@@ -75,7 +75,8 @@ impl App {
         let ruled_before = policies.runtime();
         let listed = reload::Listed::of(config)?;
         reload::start(&policies, &listed, &clock, config.queue.drain).await?;
-        let (queue, signals) = Queue::open(store.clone(), clock.clone()).await?;
+        let (queue, signals) =
+            Queue::open_within(store.clone(), clock.clone(), config.store.append_timeout).await?;
         // What the file has changed since the last process counts as an edit.
         let gate = open_gate(&*usages, &ruled_before, &clock).await?;
         let (service, dispatch) = Service::new(Parts {

@@ -46,6 +46,10 @@ impl From<StoreError> for AppError {
             StoreError::Locked { .. } => AppErrorKind::InUse,
             StoreError::Denied { .. } => AppErrorKind::Permission,
             StoreError::Full { .. }
+            | StoreError::FewFiles { .. }
+            | StoreError::NoRoom { .. }
+            | StoreError::Slow
+            | StoreError::OutcomeUnknown
             | StoreError::Poisoned { .. }
             | StoreError::Io { .. }
             | StoreError::Format { .. } => AppErrorKind::Store,

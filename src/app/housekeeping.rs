@@ -106,6 +106,7 @@ impl Housekeeper {
             now: self.clock.now(),
             policies: rows.into_values().collect(),
             store_disk_bytes: store.disk_bytes,
+            store_operation_age: store.operation_age,
         }
     }
 

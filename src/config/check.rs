@@ -128,12 +128,14 @@ impl Checker<'_> {
         let segment_bytes = self.number("store.segment_bytes", 1024 * 1024..=MAX_SEGMENT_BYTES);
         let segment_age = self.seconds("store.segment_seconds", 1..=86_400);
         let min_free_bytes = self.number("store.min_free_bytes", 0..=1 << 50);
+        let append_timeout = self.millis("store.append_timeout_ms", 10..=600_000);
         let retention = self.seconds("store.dead_letter_retention_seconds", 60..=YEAR_SECONDS);
         Some(Store {
             data_dir: PathBuf::from(data_dir?),
             segment_bytes: NonZeroU64::new(segment_bytes?)?,
             segment_age: segment_age?,
             min_free_bytes: min_free_bytes?,
+            append_timeout: append_timeout?,
             dead_letter_retention: retention?,
         })
     }

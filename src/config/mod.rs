@@ -86,6 +86,8 @@ pub struct Store {
     pub segment_age: Duration,
     /// Free space below which events are refused.
     pub min_free_bytes: u64,
+    /// How long a request waits for the store.
+    pub append_timeout: Duration,
     /// How long dead letters are kept.
     pub dead_letter_retention: Duration,
 }

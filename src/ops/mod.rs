@@ -137,11 +137,16 @@ fn checks(store: &StoreHealth, deployed: usize, closing: bool) -> Vec<Check> {
         (None, true) => (false, format!("the disk is nearly full: {} bytes left", store.free_bytes)),
         (None, false) => (true, format!("{} bytes used, {} left", store.disk_bytes, store.free_bytes)),
     };
+    let responsive = match store.operation_age {
+        age if store.slow => format!("a write or sync has been under way for {} s", age.as_secs()),
+        _ => "writes and syncs are answered in time".to_owned(),
+    };
     let intact = format!("{} damaged_frames, {} lost_entries", store.damaged_frames, store.lost_entries);
     let serving = if closing { "shutting down" } else { "taking events" };
     let check = |name, ok, detail: String| Check { name, ok, detail };
     vec![
         check("store_writable", writable.0, writable.1),
+        check("store_responsive", !store.slow, responsive),
         check("store_intact", true, intact),
         check("policies_loaded", true, format!("{deployed} deployed or draining")),
         check("not_draining", !closing, serving.to_owned()),

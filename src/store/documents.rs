@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::{DocumentStore, Expect, StoreError, Version};
+use super::{DocumentStore, Expect, StoreError, Version, ballast};
 
 const FORMAT: u32 = 1;
 
@@ -74,7 +74,9 @@ impl DocumentStore for Documents {
         // On a task of its own: a caller that goes away must not let the lock go while the file is being written.
         blocking(move || {
             let _writing = this.0.writing.blocking_lock();
-            replace(&this.0.dir, &path, expect, &body)
+            // A pause or a purge must work on a full disk.
+            let root = this.0.dir.parent().unwrap_or(&this.0.dir);
+            ballast::with_room(root, || replace(&this.0.dir, &path, expect, &body))
         })
         .boxed()
     }

@@ -1,6 +1,7 @@
 //! Gauges: set in one place from a snapshot of the whole, so that no two rooms write the same figure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use metrics::gauge;
 
@@ -45,6 +46,8 @@ pub struct Snapshot {
     pub policies: Vec<PolicyGauges>,
     /// Bytes of the data directory.
     pub store_disk_bytes: u64,
+    /// Age of the store's operation under way.
+    pub store_operation_age: Duration,
 }
 
 /// Sets the gauges and remembers which policies have some, so that those of a vanished policy fall to zero
@@ -58,6 +61,7 @@ impl Gauges {
     /// Sets every gauge from `snapshot`.
     pub fn set(&mut self, snapshot: &Snapshot) {
         set_build_info();
+        gauge!(names::STORE_OPERATION_AGE.name).set(snapshot.store_operation_age.as_secs_f64());
         gauge!(names::STORE_DISK_BYTES.name).set(figure(snapshot.store_disk_bytes));
         let present: BTreeSet<String> = snapshot.policies.iter().map(|row| row.policy.clone()).collect();
         for gone in self.shown.difference(&present) {

@@ -231,6 +231,13 @@ pub const STORE_DISK_BYTES: Metric = gauge(
     &[],
     "Bytes of all files in the data directory.",
 );
+/// How long the disk has not answered.
+pub const STORE_OPERATION_AGE: Metric = gauge(
+    "tidegate_store_operation_age_seconds",
+    Some(metrics::Unit::Seconds),
+    &[],
+    "Age of the write or sync of the store that is under way; 0 while there is none.",
+);
 /// How late the dispatcher woke.
 pub const DISPATCH_LAG: Metric = histogram(
     "tidegate_dispatch_lag_seconds",
@@ -263,6 +270,7 @@ pub const ALL: &[Metric] = &[
     STORE_OPERATION_DURATION,
     STORE_ERRORS,
     STORE_DISK_BYTES,
+    STORE_OPERATION_AGE,
     DISPATCH_LAG,
 ];
 

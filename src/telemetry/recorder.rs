@@ -135,7 +135,12 @@ mod tests {
             held: [("paused", 1)].into(),
             ..PolicyGauges::default()
         };
-        Snapshot { now: Timestamp::from_millis(1_500), policies: vec![row], store_disk_bytes: 9 }
+        Snapshot {
+            now: Timestamp::from_millis(1_500),
+            policies: vec![row],
+            store_disk_bytes: 9,
+            store_operation_age: Duration::ZERO,
+        }
     }
 
     /// The value of every sample by its name with labels; panics on a line that is not in the format.

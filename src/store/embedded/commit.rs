@@ -125,6 +125,14 @@ impl Draft {
         (at, index)
     }
 
+    /// Answers every append with an error.
+    pub(super) fn refuse(self, error: &StoreError) {
+        for append in self.appends {
+            // A caller that has gone away does not want to know.
+            let _ = append.reply.send(Err(error.clone()));
+        }
+    }
+
     /// Encodes everything into the group.
     pub(super) fn encode(
         &self,

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
 use super::indexer::{IndexThread, Sweeper, Work};
+use super::owed::Owed;
 use super::recover::{self, RecoveryReport};
 use super::shared::{Figures, Shared};
 use super::writer::{Pending, Request, Writer};
@@ -146,6 +147,7 @@ pub(super) fn start(
         newest_ms: recovered.newest_ms,
         group: Group::default(),
         pending: Pending::default(),
+        owed: Owed::default(),
         upkeep_done: Timestamp::ZERO,
     };
     let index = IndexThread { shared: Arc::clone(&shared), indexer, active: Arc::clone(&active) };
@@ -155,6 +157,7 @@ pub(super) fn start(
         spawn("store-sweeper", &shared, move || sweeper.run(&asked))?,
         spawn("store-index", &shared, move || index.run(&works))?,
     ];
+    shared.dir.refill_ballast();
     let threads = Threads { requests: Some(requests), work: Some(work), sweeps: Some(sweeps), handles };
     Ok(Started { shared, threads, report })
 }

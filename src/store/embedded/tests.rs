@@ -2,6 +2,7 @@
 
 mod damage;
 mod dead;
+mod full;
 mod history;
 mod settle;
 

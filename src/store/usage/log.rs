@@ -17,8 +17,8 @@ use super::format::{self, Mark, ScanError, Scanned};
 use super::rewrite::{self, Content};
 use super::{Usage, UsageFound, UsageStore, check, rounded};
 use crate::clock::{Clock, Timestamp};
-use crate::store::StoreError;
 use crate::store::journal::{Disk, OsDisk};
+use crate::store::{StoreError, ballast};
 
 /// A record shorter than this is not worth a rewrite.
 const WORTH_A_REWRITE_BYTES: u64 = 4 * 1024 * 1024;
@@ -173,6 +173,11 @@ impl Drop for Writer {
 }
 
 impl Inner {
+    /// Where the ballast lies.
+    fn root(&self) -> &Path {
+        self.dir.parent().unwrap_or(&self.dir)
+    }
+
     /// Puts a call into the queue; true when its caller has to see to the writing.
     fn queue(&self, waiting: Waiting) -> bool {
         let mut queue = lock(&self.queue);
@@ -195,7 +200,8 @@ impl Inner {
         let found = self.found(now)?;
         let complete_from = found.complete_from;
         let content = Content { complete_from, usages: &found.usages, mark: Mark::Opened };
-        let replaced = rewrite::replace(&self.dir, &content, &mut *state.disk);
+        let replaced =
+            ballast::with_room(self.root(), || rewrite::replace(&self.dir, &content, &mut *state.disk));
         // The one who opens hears what the system said: missing rights are another matter than a broken disk.
         let (file, end) = replaced.inspect_err(|error| drop(self.poison(error)))?;
         state.phase = Phase::Open(Tail { file, end, rewritten: end, complete_from });
@@ -251,7 +257,15 @@ impl Inner {
         if lines.is_empty() {
             return Ok(());
         }
-        disk.write_at(&tail.file, &lines, tail.end).map_err(failed("write"))?;
+        // A write that found no room has changed nothing that counts: the next one goes to the same place.
+        let (file, end, path) = (&tail.file, tail.end, rewrite::path(&self.dir));
+        let write =
+            || disk.write_at(file, &lines, end).map_err(|error| StoreError::io("write", &path, error));
+        if let Err(error) = ballast::with_room(self.root(), write) {
+            // The part that was written would stand behind a later, shorter one.
+            let is_taken_back = error.is_full() && file.set_len(end).is_ok();
+            return Err(if is_taken_back { error } else { self.poison(&error) });
+        }
         disk.sync(&tail.file).map_err(failed("sync"))?;
         tail.end += lines.len() as u64;
         Ok(())
@@ -272,6 +286,8 @@ impl Inner {
                 let content = Content { complete_from, usages: &usages, mark: Mark::Opened };
                 match rewrite::replace(&self.dir, &content, &mut **disk) {
                     Ok((file, end)) => *tail = Tail { file, end, rewritten: end, complete_from },
+                    // It grows on until there is room for a shorter one.
+                    Err(error) if error.is_full() => tail.rewritten = tail.end,
                     Err(error) => drop(self.poison(&error)),
                 }
             }
@@ -290,7 +306,8 @@ impl Inner {
         state.phase = Phase::Closed;
         self.sound()?;
         let content = Content { complete_from, usages, mark: Mark::Closed };
-        let replaced = rewrite::replace(&self.dir, &content, &mut *state.disk);
+        let replaced =
+            ballast::with_room(self.root(), || rewrite::replace(&self.dir, &content, &mut *state.disk));
         replaced.map(drop).map_err(|error| self.poison(&error))
     }
 
