@@ -12,6 +12,7 @@ mod housekeeping;
 pub mod listen;
 mod logging;
 mod measured;
+mod memory;
 mod offline;
 mod reload;
 mod running;
