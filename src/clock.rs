@@ -1,16 +1,32 @@
-//! Time. The only file that reads clocks: everything else is handed a [`Timestamp`] or a [`Clock`].
+//! Time. The only room that reads clocks: everything else is handed a [`Timestamp`] or a [`Clock`].
 //!
-//! A [`Timestamp`] lies on a *steady* line: it starts at the wall time of the anchor and advances with the
-//! boot clock, which also counts suspended time. A stepped wall clock therefore ages nothing, fires nothing
+//! A [`Timestamp`] lies on a *steady* line: it starts where the last process left it or at the wall time, and advances
+//! with the boot clock, which also counts suspended time. A stepped wall clock therefore ages nothing, fires nothing
 //! early and stalls nothing. Wall time is asked for by name ([`Clock::wall`]) at the doors alone.
+//!
+//! At the start the wall clock is judged against the [`Mark`] of the last process ([`Clock::begin`]). While it is in
+//! doubt the line goes on from the mark: it is then never ahead of the true time, and nothing may be done because time
+//! has passed ([`Clock::is_trusted`]). When the doubt ends ([`Clock::trust`]) the line moves forward to the wall clock,
+//! as it does over a suspension; it never moves back within a process.
 //!
 //! Must not know: anything of tidegate.
 
+mod judge;
+mod source;
+#[cfg(test)]
+mod tests;
+mod watch;
+
 use std::fmt;
 use std::ops::{Add, Sub};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+pub use judge::{Correction, Leap, Mark, Suspicion, Verdict, corrected};
+use source::Source;
+pub use source::{Reading, Script};
+pub use watch::{Anomaly, Watch};
 
 /// A moment on the steady line, in nanoseconds since the Unix epoch. Arithmetic saturates: no clock step
 /// or absurd duration can panic or wrap.
@@ -109,120 +125,171 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Where time comes from. Cheap to clone; clones of a manual clock share their hand.
+/// Where time comes from. Cheap to clone; clones share their state.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(Arc<Inner>);
 
-#[derive(Clone, Debug)]
-enum Source {
-    /// `offset_ns` turns the boot clock into nanoseconds since the epoch.
-    System {
-        offset_ns: Arc<AtomicU64>,
-    },
-    Manual(Arc<AtomicU64>),
+#[derive(Debug)]
+struct Inner {
+    source: Source,
+    /// Turns the boot clock into nanoseconds since the epoch. Never decreases once the line has begun.
+    offset_ns: AtomicI64,
+    is_trusted: AtomicBool,
+    is_confirmed: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    doubt: Option<judge::Doubt>,
+    /// How far the line is ahead of a wall clock that was found right.
+    ahead_ns: u64,
+    corrections: Arc<[Correction]>,
 }
 
 impl Clock {
     /// The machine's clock, anchored at the present wall time.
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System { offset_ns: Arc::new(AtomicU64::new(wall_ns().saturating_sub(boot_ns()))) })
+        Self::of(Source::System(source::boot_id()))
     }
 
-    /// Moves a clock that stands before `floor` up to it. The store does so with the newest moment on record
-    /// when it is opened, so that a wall clock set back between two runs cannot make ids or ages run backwards.
-    pub fn raise_to(&self, floor: Timestamp) {
-        match &self.0 {
-            Source::System { offset_ns } => {
-                offset_ns.fetch_max(floor.as_nanos().saturating_sub(boot_ns()), Ordering::AcqRel);
-            }
-            Source::Manual(hand) => {
-                hand.fetch_max(floor.as_nanos(), Ordering::AcqRel);
-            }
-        }
-    }
-
-    /// A clock that stands at `start` until it is moved: for tests and simulations.
+    /// A clock that stands at `start` until it is moved and that is always trusted: for tests and simulations.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(AtomicU64::new(start.as_nanos()))))
+        Self::of(Source::Manual(Arc::new(start.as_nanos().into())))
+    }
+
+    /// A clock whose readings a test sets one by one.
+    #[must_use]
+    pub fn scripted(script: &Script) -> Self {
+        Self::of(Source::Scripted(script.clone()))
+    }
+
+    fn of(source: Source) -> Self {
+        let reading = source.read();
+        Self(Arc::new(Inner {
+            source,
+            offset_ns: AtomicI64::new(offset(reading.wall.as_nanos(), reading.boot_ns)),
+            is_trusted: AtomicBool::new(true),
+            is_confirmed: AtomicBool::new(false),
+            state: Mutex::default(),
+        }))
     }
 
     /// The present moment on the steady line.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        match &self.0 {
-            Source::System { offset_ns } => {
-                Timestamp(offset_ns.load(Ordering::Acquire).saturating_add(boot_ns()))
-            }
-            Source::Manual(hand) => Timestamp(hand.load(Ordering::Acquire)),
-        }
+        let offset_ns = self.0.offset_ns.load(Ordering::Acquire);
+        Timestamp(self.0.source.boot_ns().saturating_add_signed(offset_ns))
     }
 
     /// The present wall time, for dates that people give and read. A manual clock has no other time.
     #[must_use]
     pub fn wall(&self) -> Timestamp {
-        match &self.0 {
-            Source::System { .. } => Timestamp(wall_ns()),
-            Source::Manual(_) => self.now(),
-        }
+        self.0.source.wall()
     }
 
-    /// Moves a manual clock forward; a system clock moves by itself and ignores this.
+    /// What the clocks of the machine say.
+    #[must_use]
+    pub fn read(&self) -> Reading {
+        self.0.source.read()
+    }
+
+    /// Moves a manual clock or a script forward; a system clock moves by itself and ignores this.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(hand) = &self.0 {
-            hand.fetch_add(nanos(by), Ordering::AcqRel);
+        self.0.source.advance(by);
+    }
+
+    /// Begins the line of a process: `mark` is what the last one left, `newest` the newest moment on its record, and a
+    /// wall clock that is at most `bound` ahead of them is believed. To be called before the line is used.
+    pub fn begin(&self, mark: Option<&Mark>, newest: Timestamp, bound: Duration) -> Verdict {
+        if let Source::Manual(hand) = &self.0.source {
+            hand.fetch_max(newest.as_nanos(), Ordering::AcqRel);
+            return Verdict::manual(self.now());
         }
+        let reading = self.read();
+        let verdict = judge::judge(mark, newest, &reading, bound);
+        let mut state = self.state();
+        state.doubt = verdict.doubt;
+        state.corrections = verdict.corrections.clone().into();
+        self.0.offset_ns.store(offset(verdict.line.as_nanos(), reading.boot_ns), Ordering::Release);
+        self.0.is_trusted.store(verdict.doubt.is_none(), Ordering::Release);
+        verdict
+    }
+
+    /// Whether it is certain how much time has passed. While it is not, nothing irreversible may be done because time
+    /// has passed: no expiry, no end of a drain or of a timed pause, no deletion.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.0.is_trusted.load(Ordering::Acquire)
+    }
+
+    /// An operator confirms that the wall clock is right. It takes effect within a second, through whoever owns the
+    /// line ([`Clock::trust`]).
+    pub fn confirm(&self) {
+        self.0.is_confirmed.store(true, Ordering::Release);
+    }
+
+    /// Whether an operator has confirmed the wall clock.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.0.is_confirmed.load(Ordering::Acquire)
+    }
+
+    /// Ends the doubt about the wall clock: the line moves forward to it, and what was accepted in doubt is not aged by
+    /// that ([`corrected`]). A wall clock behind the line moves it at the next start. `None` when there was no doubt.
+    ///
+    /// To be called by the task that owns the limits, between two of its steps: they have to learn of the leap before
+    /// they count on.
+    pub fn trust(&self) -> Option<Leap> {
+        let mut state = self.state();
+        let doubt = state.doubt.take()?;
+        let reading = self.read();
+        let leap = judge::settle(doubt, self.now(), reading.wall);
+        state.ahead_ns = leap.ahead_ns;
+        state.corrections = judge::joined(&state.corrections, &leap.corrections).into();
+        let by = i64::try_from(leap.by.as_nanos()).unwrap_or(i64::MAX);
+        let offset_ns = self.0.offset_ns.load(Ordering::Acquire).saturating_add(by);
+        self.0.offset_ns.store(offset_ns, Ordering::Release);
+        self.0.is_trusted.store(true, Ordering::Release);
+        Some(leap)
+    }
+
+    /// By how much the life of what was accepted in doubt was extended, oldest first.
+    #[must_use]
+    pub fn corrections(&self) -> Arc<[Correction]> {
+        Arc::clone(&self.state().corrections)
+    }
+
+    /// What the next process needs to know of this one's line; `None` for a manual clock.
+    #[must_use]
+    pub fn mark(&self) -> Option<Mark> {
+        if let Source::Manual(_) = self.0.source {
+            return None;
+        }
+        let state = self.state();
+        let reading = self.read();
+        let offset_ns = self.0.offset_ns.load(Ordering::Acquire);
+        Some(Mark {
+            line_ns: reading.boot_ns.saturating_add_signed(offset_ns),
+            wall_ns: reading.wall.as_nanos(),
+            boot_id: reading.boot_id.to_string(),
+            boot_ns: reading.boot_ns,
+            doubt: state.doubt,
+            ahead_ns: state.ahead_ns,
+            is_confirmed: false,
+            corrections: state.corrections.to_vec(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is complete before anything can panic.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn boot_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let secs = u64::try_from(time.tv_sec).unwrap_or(0);
-    secs.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-fn wall_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    // A wall clock before 1970 counts as 1970: the anchor's floor takes over.
-    let secs = u64::try_from(time.tv_sec).unwrap_or(0);
-    secs.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arithmetic_saturates_at_both_ends() {
-        assert_eq!(Timestamp::MAX + Duration::from_secs(1), Timestamp::MAX);
-        assert_eq!(Timestamp::ZERO - Duration::from_secs(1), Timestamp::ZERO);
-        assert_eq!(Timestamp::ZERO.since(Timestamp::MAX), Duration::ZERO);
-    }
-
-    #[test]
-    fn a_raised_clock_stands_at_its_floor_and_goes_on() {
-        let clock = Clock::system();
-        let floor = clock.now() + Duration::from_secs(3600);
-        clock.clone().raise_to(floor);
-        let first = clock.now();
-        assert!(first >= floor);
-        assert!(clock.now() >= first);
-        clock.raise_to(Timestamp::ZERO);
-        assert!(clock.now() >= first);
-    }
-
-    #[test]
-    fn clones_of_a_manual_clock_share_their_hand() {
-        let clock = Clock::manual(Timestamp::from_millis(5));
-        clock.clone().advance(Duration::from_millis(2));
-        assert_eq!(clock.now(), Timestamp::from_millis(7));
-        assert_eq!(clock.now().to_string(), "1970-01-01T00:00:00.007Z");
-    }
-
-    #[test]
-    fn milliseconds_round_up_when_nothing_may_be_early() {
-        assert_eq!(Timestamp::from_nanos(1_000_001).ceil_millis(), 2);
-        assert_eq!(Timestamp::from_nanos(1_000_000).ceil_millis(), 1);
-    }
+fn offset(line_ns: u64, boot_ns: u64) -> i64 {
+    let line_ns = i64::try_from(line_ns).unwrap_or(i64::MAX);
+    line_ns.saturating_sub(i64::try_from(boot_ns).unwrap_or(i64::MAX))
 }

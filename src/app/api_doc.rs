@@ -12,13 +12,14 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, header};
 use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{OpenApi, Ref, RefOr};
 
-use crate::problem::codes::{Code, NOT_FOUND};
+use crate::app::held;
+use crate::problem::codes::{Code, NOT_FOUND, STORE_HELD};
 use crate::problem::doc::{refusals, refuses};
 use crate::problem::{FieldError, Problem};
 use crate::{ingest, manage, ops};
@@ -48,7 +49,11 @@ pub fn api_doc() -> Value {
     for (path, item) in &mut whole.paths.paths {
         // A parameter that is empty or has a slash makes another path.
         let further: &[Code] = if path.contains('{') { &[NOT_FOUND] } else { &[] };
-        operations(item).for_each(|operation| add_common_refusals(operation, further));
+        let changing = [further, &[STORE_HELD]].concat();
+        for (method, operation) in operations(item) {
+            let codes = if held::only_asks(&method, path) { further } else { &changing };
+            add_common_refusals(operation, codes);
+        }
     }
     let shared = SHARED.iter().filter_map(|(status, name)| Some((*name, refusals(&[]).remove(*status)?)));
     let components = whole.components.get_or_insert_default();
@@ -96,9 +101,20 @@ fn add_common_refusals(operation: &mut Operation, further: &[Code]) {
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+/// The operations of a path with their methods.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
     let PathItem { get, put, post, delete, options, head, patch, trace, .. } = item;
-    [get, put, post, delete, options, head, patch, trace].into_iter().flatten()
+    let all = [
+        (Method::GET, get),
+        (Method::PUT, put),
+        (Method::POST, post),
+        (Method::DELETE, delete),
+        (Method::OPTIONS, options),
+        (Method::HEAD, head),
+        (Method::PATCH, patch),
+        (Method::TRACE, trace),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
 /// Joins the lines of descriptions, which are broken as the source is; says of what is optional that it may be left out

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use crate::app::doubts::doubt_desk;
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
 use crate::app::memory::{self, Budget};
+use crate::app::spent::SpentLimits;
 use crate::app::usage::usage_headers;
-use crate::app::{App, AppError, Doors, api_doc, dialects, reload};
+use crate::app::{App, AppError, Doors, api_doc, dialects, held, reload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
@@ -25,7 +27,7 @@ use crate::ops::{self, Desk, Ops};
 use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use crate::store::{DocumentStore, EntryStore, Usage, UsageFound, UsageStore};
+use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry;
 
 /// How long a request waits for its share of them.
@@ -73,18 +75,26 @@ impl App {
         let policies = Policies::open(documents, clock.clone()).await?;
         let ruled_before = policies.runtime();
         let listed = reload::Listed::of(config)?;
-        reload::start(&policies, &listed, &clock, config.queue.drain).await?;
+        let held = store.doubts().store_held();
+        match &held {
+            // A book written now would take the place of the one that is in doubt.
+            Some(reason) => error!(%reason, "the store is held: nothing is taken, sent, changed or deleted"),
+            None => reload::start(&policies, &listed, &clock, config.queue.drain).await?,
+        }
         let (queue, signals) =
             Queue::open_within(store.clone(), clock.clone(), config.store.append_timeout).await?;
         // What the file has changed since the last process counts as an edit.
-        let gate = open_gate(&*usages, &ruled_before, &clock).await?;
+        let (gate, spent) = match &held {
+            Some(_) => (Gate::new(), SpentLimits::unopened(queue.doubts())),
+            None => open_gate(&*usages, &ruled_before, queue.doubts(), &clock).await?,
+        };
         let (service, dispatch) = Service::new(Parts {
             queue: queue.clone(),
             signals,
             policies: policies.follow(),
             deliver,
             clock: clock.clone(),
-            options: dispatch_options(config),
+            options: Options { held: held.is_some(), ..dispatch_options(config) },
             gate,
             usages: usages.clone(),
             dice: dice.fork(),
@@ -92,6 +102,7 @@ impl App {
         let closing = CancellationToken::new();
         let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
         let intake = intake(config, &queue, &policies, &clock, &closing, &dispatch, &outlooks);
+        let desk = ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks));
         let dialects = dialects::routes(config, &policies, &clock, &mut dice);
         let ops = Ops {
             queue: queue.clone(),
@@ -105,9 +116,9 @@ impl App {
         let doors = Doors {
             listener: Listener::bind(config.listen.address).await?,
             routes: ingest::routes(intake.clone())
-                .merge(dialects)
+                .merge(held::guard(dialects.merge(desk), store.doubts()))
                 .merge(ops::routes(ops))
-                .merge(ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks)))
+                .merge(ops::doubt_routes(doubt_desk(&queue, &clock)))
                 .merge(api_doc::routes()),
             options: ListenOptions { hosts: config.listen.hosts.clone(), ..ListenOptions::default() },
         };
@@ -119,6 +130,7 @@ impl App {
             policies,
             store,
             usages,
+            spent,
             intake,
             outlooks,
             metrics,
@@ -129,11 +141,16 @@ impl App {
 }
 
 /// The limits, with what earlier processes consumed.
-async fn open_gate(usages: &dyn UsageStore, ruled_before: &Runtime, clock: &Clock) -> Result<Gate, AppError> {
-    let UsageFound { usages, orderly, damaged, complete_from } = usages.open(clock.now()).await?;
-    if damaged > 0 {
-        warn!(damaged, "parts of the record of what the limits consumed cannot be read");
-    }
+async fn open_gate(
+    usages: &dyn UsageStore,
+    ruled_before: &Runtime,
+    doubts: Doubts,
+    clock: &Clock,
+) -> Result<(Gate, SpentLimits), AppError> {
+    let asked_at = clock.now();
+    let found = usages.open(asked_at).await?;
+    let spent = SpentLimits::opened(doubts, &found, asked_at);
+    let UsageFound { usages, orderly, complete_from, .. } = found;
     // Taken after the record was opened: a process before this one has started nothing since.
     let opened_at = clock.now();
     let before = if orderly { Timestamp::ZERO } else { opened_at };
@@ -144,7 +161,7 @@ async fn open_gate(usages: &dyn UsageStore, ruled_before: &Runtime, clock: &Cloc
         (limit, Consumed { count, at, over_at })
     });
     let knew = ruled_before.policies().map(|policy| (policy.id.clone(), Rules::from(policy)));
-    Ok(Gate::after(blind, opened_at, on_record, knew))
+    Ok((Gate::after(blind, opened_at, on_record, knew), spent))
 }
 
 async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, AppError> {
@@ -183,6 +200,7 @@ pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
         cache_bytes: budget.index_cache,
         block_cache_bytes: budget.block_cache,
         waiting_bytes: budget.waiting,
+        clock_bound: config.queue.ttl,
         salt: fastrand::u64(..),
         ..EmbeddedOptions::default()
     }

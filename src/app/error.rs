@@ -24,6 +24,8 @@ pub struct AppError {
 pub enum AppErrorKind {
     /// The store failed: a restart may heal it.
     Store,
+    /// The data directory is damaged: a restart does not heal it.
+    Damaged,
     /// Another process has the data directory.
     InUse,
     /// The system denies access.
@@ -45,6 +47,9 @@ impl From<StoreError> for AppError {
         let kind = match &error {
             StoreError::Locked { .. } => AppErrorKind::InUse,
             StoreError::Denied { .. } => AppErrorKind::Permission,
+            StoreError::Damaged { .. } | StoreError::Held { .. } | StoreError::Unusable { .. } => {
+                AppErrorKind::Damaged
+            }
             StoreError::Full { .. }
             | StoreError::FewFiles { .. }
             | StoreError::NoRoom { .. }

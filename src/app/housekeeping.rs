@@ -2,7 +2,7 @@
 //!
 //! Must not know: HTTP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +10,15 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::app::in_doubt;
+use crate::app::spent::SpentLimits;
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, Figures, HoldReason};
 use crate::event::{Lane, PolicyId};
 use crate::limit::{Kind, LimiterFigures, Outlooks};
 use crate::policy::{Policies, Runtime};
 use crate::queue::{LaneCounts, Queue};
+use crate::store::doubts::{Doubt, DoubtKind};
 use crate::telemetry::{Gauges, LimitViolated, MetricsHandle, PolicyGauges, Snapshot, policy_label};
 
 /// How often the figures are taken. Folding the histograms rides along.
@@ -34,11 +37,13 @@ pub(super) struct Housekeeper {
     pub(super) clock: Clock,
     /// What forecasts are made from.
     pub(super) outlooks: Arc<ArcSwap<Outlooks>>,
+    /// The doubt about usages.
+    pub(super) spent: SpentLimits,
 }
 
 impl Housekeeper {
     /// Runs until cancelled.
-    pub(super) async fn run(self, cancelled: CancellationToken) {
+    pub(super) async fn run(mut self, cancelled: CancellationToken) {
         let mut gauges = Gauges::default();
         let mut violations = BTreeMap::new();
         let mut expired_at = Timestamp::ZERO;
@@ -48,6 +53,8 @@ impl Housekeeper {
             let (figures, limiters) = (self.dispatch.figures().await, self.dispatch.limiters().await);
             if let (Some(figures), Some(limiters)) = (figures, limiters) {
                 let lanes = self.queue.counts();
+                in_doubt::report(&self.queue.doubts(), &figures, &lanes, begun);
+                self.spent.look(figures.spent_until, figures.now);
                 gauges.set(&self.snapshot(&figures, &limiters, &lanes));
                 count_violations(&mut violations, &self.policies.runtime(), &figures);
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));
@@ -55,12 +62,22 @@ impl Housekeeper {
             self.metrics.upkeep();
             if begun.since(expired_at) >= EXPIRE_EVERY {
                 expired_at = begun;
-                if let Err(error) = self.policies.expire(begun).await {
+                let waiting = self.policies.book().has_ended().then(|| self.waiting());
+                if let Err(error) = self.policies.expire(begun, waiting.as_ref()).await {
                     warn!(%error, "drained policies stay on record for now");
                 }
             }
             pause = LOOK_EVERY.max(self.clock.now().since(begun) * SHARE_OF_TIME);
         }
+    }
+
+    /// The policies under which something waits or is on its way into the queue.
+    fn waiting(&self) -> BTreeSet<PolicyId> {
+        let lanes = self.queue.counts();
+        let lanes = lanes.iter().filter_map(|counts| Lane::parse(&counts.lane).ok());
+        lanes
+            .flat_map(|lane| lane.policies().iter().map(|part| part.policy.clone()).collect::<Vec<_>>())
+            .collect()
     }
 
     fn snapshot(&self, figures: &Figures, limiters: &[LimiterFigures], lanes: &[LaneCounts]) -> Snapshot {
@@ -107,6 +124,7 @@ impl Housekeeper {
             policies: rows.into_values().collect(),
             store_disk_bytes: store.disk_bytes,
             store_operation_age: store.operation_age,
+            doubts: doubt_rows(&self.queue.doubts().list()),
         }
     }
 
@@ -127,6 +145,17 @@ impl Housekeeper {
         }
         outlooks
     }
+}
+
+/// Every kind has a row, so that a figure falls to zero.
+fn doubt_rows(doubts: &[Doubt]) -> Vec<(&'static str, u64, u64)> {
+    let row = |kind: DoubtKind| {
+        let open = doubts.iter().filter(|doubt| doubt.kind == kind && !doubt.acknowledged);
+        let (count, events) =
+            open.fold((0, 0_u64), |(count, events), doubt| (count + 1, events.saturating_add(doubt.events)));
+        (kind.word(), count, events)
+    };
+    DoubtKind::ALL.map(row).to_vec()
 }
 
 fn add_limiter(row: &mut PolicyGauges, limiter: &LimiterFigures) {

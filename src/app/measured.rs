@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    Appended, Dedup, Doubts, DuePage, EntryStore, LaneSummary, Lookup, NewEntry, ReadLimit, Settle,
-    StoreError, StoreHealth, StoredEntry, Turn,
+    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, ReadLimit,
+    Settle, StoreError, StoreHealth, StoredEntry, Turn,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -28,6 +28,7 @@ impl Measured {
             "read_ready",
             "read_due",
             "settle",
+            "give_up",
             "find_keys",
             "lookup",
             "count_before",
@@ -90,6 +91,14 @@ impl EntryStore for Measured {
 
     fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.measure("settle", self.store.settle(batch)))
+    }
+
+    fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.measure("give_up", self.store.give_up(what, handed_out)))
+    }
+
+    fn take_losses(&self) -> Vec<Loss> {
+        self.store.take_losses()
     }
 
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {

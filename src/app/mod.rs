@@ -7,8 +7,12 @@ mod admission;
 mod api_doc;
 mod build;
 mod dialects;
+mod doubts;
+mod doubts_at_rest;
 mod error;
+mod held;
 mod housekeeping;
+mod in_doubt;
 pub mod listen;
 mod logging;
 mod measured;
@@ -16,6 +20,7 @@ mod memory;
 mod offline;
 mod reload;
 mod running;
+mod spent;
 mod usage;
 
 use std::fmt;
@@ -37,11 +42,13 @@ use crate::telemetry::MetricsHandle;
 
 pub use api_doc::api_doc;
 pub use build::Seams;
+pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
-pub use offline::{Findings, rebuild_store, verify_store};
+pub use offline::{Findings, adopt_book, rebuild_store, verify_store};
 pub use running::{Fed, Running};
+use spent::SpentLimits;
 
 /// The doors, bound and not open yet.
 struct Doors {
@@ -59,6 +66,7 @@ pub struct App {
     policies: Policies,
     store: Arc<dyn EntryStore>,
     usages: Arc<dyn UsageStore>,
+    spent: SpentLimits,
     intake: Intake,
     /// What forecasts are made from.
     outlooks: Arc<ArcSwap<Outlooks>>,
@@ -69,6 +77,12 @@ pub struct App {
 }
 
 impl App {
+    /// Why nothing is taken or sent, if that is so: the store as a whole is in doubt.
+    #[must_use]
+    pub fn held(&self) -> Option<String> {
+        self.queue.doubts().store_held()
+    }
+
     /// Where the doors listen.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {

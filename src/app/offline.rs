@@ -1,9 +1,12 @@
 //! Looks at a data directory at rest, for the command line.
 
-use crate::app::AppError;
 use crate::app::build::embedded_options;
+use crate::app::{AppError, AppErrorKind};
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::policy;
 use crate::store::directory::DataDir;
+use crate::store::documents::book::{self, Source};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::verify;
 
@@ -34,4 +37,27 @@ pub fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
     drop(DataDir::hold(&config.store.data_dir)?);
     let report = EmbeddedStore::rebuild(&config.store.data_dir, &embedded_options(config))?;
     Ok(Findings { text: report.to_string(), sound: report.journal.damaged == 0 })
+}
+
+/// Makes another policy book the accepted one: what waits stays, under the policies of that book. It takes the place of
+/// one that is missing, older than the newest that was seen, or damaged; the damaged one is kept beside it.
+///
+/// # Errors
+/// [`AppErrorKind::Damaged`] when there is no such book or it cannot be understood; other kinds when the directory is in
+/// use or the system refuses.
+pub fn adopt_book(config: &Config, source: Source) -> Result<Findings, AppError> {
+    let root = &config.store.data_dir;
+    let _held = DataDir::hold(root)?;
+    let damaged = |error: policy::PolicyError| AppError {
+        kind: AppErrorKind::Damaged,
+        detail: format!("{error}; --previous or --empty takes another book"),
+    };
+    let body = match source {
+        Source::Empty => policy::empty_stored().map_err(damaged)?,
+        Source::Present | Source::Previous => book::candidate(root, source)?,
+    };
+    let policies = policy::check_stored(&body).map_err(damaged)?;
+    let version = book::adopt(root, &body, Clock::system().now())?.0;
+    let text = format!("the policy book is accepted as version {version}, with {policies} policies");
+    Ok(Findings { text, sound: true })
 }

@@ -63,6 +63,7 @@ impl App {
             metrics: self.metrics,
             clock: self.clock.clone(),
             outlooks: self.outlooks,
+            spent: self.spent,
         };
         Running {
             addr: self.doors.listener.address(),

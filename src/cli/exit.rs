@@ -13,6 +13,8 @@ pub(super) const FAILED: u8 = 1;
 pub(super) const USAGE: u8 = 2;
 /// The configuration is wrong.
 pub(super) const BAD_CONFIG: u8 = 64;
+/// The data directory is damaged or in doubt: a restart does not heal it.
+pub(super) const DATA_DAMAGED: u8 = 65;
 /// The store failed.
 pub(super) const STORE_FAILED: u8 = 74;
 /// Another process has the data directory.
@@ -21,8 +23,8 @@ pub(super) const IN_USE: u8 = 75;
 pub(super) const NO_PERMISSION: u8 = 77;
 
 /// The codes as `--help` lists them.
-pub(super) const HELP: &str = "Exit codes: 0 ok, 1 failure, 2 wrong usage, 64 bad configuration, 74 the store \
-failed, 75 the data directory is in use, 77 permission denied";
+pub(super) const HELP: &str = "Exit codes: 0 ok, 1 failure, 2 wrong usage, 64 bad configuration, 65 the data \
+directory is damaged and a restart does not heal it, 74 the store failed, 75 the data directory is in use, 77 permission denied";
 
 /// Why the program ends otherwise than well.
 #[derive(Debug)]
@@ -56,6 +58,7 @@ impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         let code = match error.kind {
             AppErrorKind::Store => STORE_FAILED,
+            AppErrorKind::Damaged => DATA_DAMAGED,
             AppErrorKind::InUse => IN_USE,
             AppErrorKind::Permission => NO_PERMISSION,
             AppErrorKind::Config => BAD_CONFIG,
@@ -83,6 +86,7 @@ mod tests {
     fn each_kind_of_failure_has_its_code() {
         let code = |kind| Failure::from(AppError { kind, detail: String::new() }).code;
         assert_eq!(code(AppErrorKind::Store), 74);
+        assert_eq!(code(AppErrorKind::Damaged), 65);
         assert_eq!(code(AppErrorKind::InUse), 75);
         assert_eq!(code(AppErrorKind::Permission), 77);
         assert_eq!(code(AppErrorKind::Config), 64);
@@ -92,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_help_names_every_code() {
-        for code in [OK, FAILED, USAGE, BAD_CONFIG, STORE_FAILED, IN_USE, NO_PERMISSION] {
+        for code in [OK, FAILED, USAGE, BAD_CONFIG, DATA_DAMAGED, STORE_FAILED, IN_USE, NO_PERMISSION] {
             assert!(HELP.contains(&format!(" {code} ")), "{code}");
         }
     }

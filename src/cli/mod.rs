@@ -6,8 +6,10 @@
 mod check_config;
 mod client;
 mod demo;
+mod doubts;
 mod enqueue;
 mod exit;
+mod policies;
 mod print_config;
 mod progress;
 mod run;
@@ -45,6 +47,10 @@ enum Command {
     CheckConfig(check_config::Arguments),
     /// Print the configuration in force, each value with its origin
     PrintConfig(print_config::Arguments),
+    /// See and decide what is in doubt, through the daemon, or on its directory when it is stopped
+    Doubts(doubts::Arguments),
+    /// Steer the policies of a running daemon
+    Policies(policies::Arguments),
     /// Look after a data directory that is not in use
     Store(store::Arguments),
 }
@@ -123,6 +129,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(arguments) => block_on(demo::run(arguments)),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::PrintConfig(arguments) => print_config::run(&arguments),
+        Command::Doubts(arguments) => block_on(doubts::run(arguments)),
+        Command::Policies(arguments) => block_on(policies::run(arguments)),
         Command::Store(arguments) => store::run(&arguments),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::app::{self, App, Fed, Report, Running};
+use crate::app::{self, App, AppError, AppErrorKind, Fed, Report, Running};
 use crate::cli::exit::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::signals::Signals;
@@ -23,7 +23,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = arguments.config.load()?.config;
     app::init_logging(&config)?;
     let mut signals = Signals::new()?;
-    let running = App::build(&config).await?.spawn();
+    let app = App::build(&config).await?;
+    if let Some(reason) = app.held() {
+        // Nothing would ever end.
+        let detail = format!("the store is held: {reason}");
+        return Err(AppError { kind: AppErrorKind::Damaged, detail }.into());
+    }
+    let running = app.spawn();
     let outcome = tokio::select! {
         fed = Box::pin(feed_and_deliver(&running)) => Some(fed),
         failure = running.failed() => return Err(failure.into()),

@@ -101,6 +101,16 @@ impl Window {
         }
     }
 
+    /// When a page that failed is asked for again, until one comes.
+    pub(super) fn unread_until(&self) -> Option<Timestamp> {
+        (self.failures > 0).then_some(self.not_before)
+    }
+
+    /// Lets a page that failed be asked for again now.
+    pub(super) fn read_again(&mut self) {
+        self.not_before = Timestamp::ZERO;
+    }
+
     pub(super) fn failed(&mut self, now: Timestamp) {
         self.loading = None;
         self.more = true;

@@ -10,8 +10,9 @@ use crate::dispatch::input::Figures;
 use crate::dispatch::promises::Refusal;
 use crate::dispatch::report::LaneReport;
 use crate::event::{EventId, Lane, LaneKey, PolicyId};
-use crate::limit::LimiterFigures;
+use crate::limit::{Kind, LimiterFigures, StateUsageError};
 use crate::queue::Queue;
+use crate::store::StoreError;
 
 /// How long the queue is trusted to announce what it holds, while somebody waits for it to become empty.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -44,9 +45,34 @@ pub(super) enum Command {
     Promise(Vec<Lane>, oneshot::Sender<Vec<Result<bool, Refusal>>>),
     Withdraw(Vec<LaneKey>),
     Purge(PolicyId, oneshot::Sender<u64>),
+    StateUsage(UsageStatement, oneshot::Sender<Result<(), StateUsageFailed>>),
     Stop {
         grace: Duration,
     },
+}
+
+/// What an operator states that is used of a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageStatement {
+    /// Whose limit.
+    pub policy: PolicyId,
+    /// Its label values, as in [`crate::limit::LimiterFigures::key`].
+    pub key: Box<str>,
+    /// The quota or the window.
+    pub kind: Kind,
+    /// How many starts are used of the present period or window.
+    pub used: u32,
+}
+
+/// Why usage was not stated. What was used before still counts.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StateUsageFailed {
+    /// There is no such limit, or the figure is above it.
+    #[error(transparent)]
+    Refused(#[from] StateUsageError),
+    /// It could not be put on record.
+    #[error("it could not be put on record: {0}")]
+    NotRecorded(#[from] StoreError),
 }
 
 impl DispatchHandle {
@@ -104,6 +130,12 @@ impl DispatchHandle {
     /// caller goes away.
     pub async fn purge(&self, policy: PolicyId) -> Option<u64> {
         self.ask(|answer| Command::Purge(policy, answer)).await
+    }
+
+    /// States what is used of a limit: on record and counted on return. Goes on when the caller goes away. `None` once
+    /// the dispatcher has stopped.
+    pub async fn state_usage(&self, statement: UsageStatement) -> Option<Result<(), StateUsageFailed>> {
+        self.ask(|answer| Command::StateUsage(statement, answer)).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {

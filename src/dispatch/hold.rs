@@ -1,5 +1,5 @@
-//! Holds: why a lane may not send although its limits have room. An operator's pause, the endpoint's `Retry-After`,
-//! its word that it is busy or over a limit of its own, the breaker.
+//! Holds: why a lane may not send although its limits have room. A generation that the policy book does not know, an
+//! operator's pause, the endpoint's `Retry-After`, its word that it is busy or over a limit of its own, the breaker.
 //!
 //! The breaker opens after a number of failures in a row that no success came between. It then holds the lane for a
 //! while, lets one call through to see, and holds it twice as long when that fails too. When it succeeds, the lane
@@ -34,6 +34,8 @@ impl Default for BreakerPolicy {
 /// Why a lane is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HoldReason {
+    /// The policy book does not know one of its generations.
+    Generation,
     /// An operator paused one of its policies.
     Paused,
     /// Its endpoint asked to be left alone.
@@ -42,20 +44,25 @@ pub enum HoldReason {
     Busy,
     /// Its endpoint has failed too often.
     Breaker,
+    /// Its next entries cannot be read from the disk.
+    Unread,
 }
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Paused, Self::RetryAfter, Self::Busy, Self::Breaker];
+    pub const ALL: [Self; 6] =
+        [Self::Generation, Self::Paused, Self::RetryAfter, Self::Busy, Self::Breaker, Self::Unread];
 
     /// The word that API and metrics use.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Generation => "generation",
             Self::Paused => "paused",
             Self::RetryAfter => "retry_after",
             Self::Busy => "busy",
             Self::Breaker => "breaker",
+            Self::Unread => "unread",
         }
     }
 }
@@ -74,6 +81,8 @@ pub struct Hold {
 /// The holds of one lane.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
+    /// One of its generations is unknown.
+    is_unknown: bool,
     /// The end of the operator's pause, if there is a pause.
     paused: Option<Option<Timestamp>>,
     retry_after: Option<Timestamp>,
@@ -95,6 +104,11 @@ struct Breaker {
 const TRIALS_MAX: usize = 1024;
 
 impl Holds {
+    /// Learns whether the book knows all of its generations.
+    pub(super) fn doubt(&mut self, is_unknown: bool) {
+        self.is_unknown = is_unknown;
+    }
+
     /// Learns whether an operator holds the lane.
     pub(super) fn pause(&mut self, paused: Option<Option<Timestamp>>) {
         self.paused = paused;
@@ -102,6 +116,9 @@ impl Holds {
 
     /// The hold that lasts longest at `now`.
     pub(super) fn current(&self, now: Timestamp) -> Option<Hold> {
+        if self.is_unknown {
+            return Some(Hold { reason: HoldReason::Generation, until: None, busy: None });
+        }
         let live = |until: &Timestamp| *until > now;
         let paused = self.paused.filter(|until| until.is_none_or(|until| until > now));
         let paused = paused.map(|until| Hold { reason: HoldReason::Paused, until, busy: None });

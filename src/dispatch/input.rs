@@ -2,16 +2,17 @@
 //!
 //! Must not know: how either comes about.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::retry::RetryPolicy;
-use crate::event::{Cause, Entry, Lane, LaneKey, Outcome, PolicyId, Settlement};
-use crate::limit::{Ask, Kind};
+use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
+use crate::limit::{Ask, Kind, UsageToState};
 use crate::policy::Runtime;
-use crate::queue::Loaded;
+use crate::queue::{LaneSignal, Loaded};
 use crate::store::ReadLimit;
 
 /// One started attempt.
@@ -25,6 +26,10 @@ pub enum Input {
     Policies(Arc<Runtime>),
     /// A lane has new entries.
     LaneReady(LaneKey),
+    /// These entries of a lane are no longer owed: an operator gave them up.
+    GivenUp(LaneKey, HashSet<EventId>),
+    /// Lanes whose page could not be read are to be tried again now.
+    ReadAgain,
     /// A page that an [`Effect::Load`] asked for.
     Loaded(LaneKey, Loaded),
     /// The page could not be read.
@@ -45,10 +50,22 @@ pub enum Input {
         /// Whether it is on record.
         is_recorded: bool,
     },
+    /// What an operator states that is used of a limit is on record.
+    UsageStated(UsageToState),
     /// Time has passed.
     Tick,
     /// Start nothing any more.
     Drain,
+}
+
+impl From<LaneSignal> for Input {
+    fn from(signal: LaneSignal) -> Self {
+        match signal {
+            LaneSignal::Ready(lane) => Self::LaneReady(lane),
+            LaneSignal::GivenUp(lane, entries) => Self::GivenUp(lane, entries),
+            LaneSignal::ReadAgain => Self::ReadAgain,
+        }
+    }
 }
 
 /// Something to be done, in the order given.
@@ -123,6 +140,8 @@ pub struct Options {
     pub sends_per_step: usize,
     /// Bytes of events that all lanes together read ahead.
     pub read_ahead_bytes: usize,
+    /// The store is held as a whole: nothing is read, sent, expired or dropped.
+    pub held: bool,
 }
 
 impl Default for Options {
@@ -133,6 +152,7 @@ impl Default for Options {
             max_inflight: 8192,
             sends_per_step: 64,
             read_ahead_bytes: 64 << 20,
+            held: false,
         }
     }
 }
@@ -154,6 +174,8 @@ pub struct Figures {
     pub calls: std::collections::BTreeMap<String, u64>,
     /// Starts beyond a limit since the process began, by policy and kind of limit: any is a defect.
     pub violations: std::collections::BTreeMap<(PolicyId, Kind), u64>,
+    /// Until when limits count as spent because what was consumed under them is not known.
+    pub spent_until: Option<Timestamp>,
     /// Lanes that may not send although their limits have room.
     pub held: Vec<(Lane, Hold)>,
 }

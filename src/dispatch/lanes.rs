@@ -33,6 +33,8 @@ pub(super) enum Fate {
     Draining(Timestamp),
     /// They are dropped as drained.
     Over,
+    /// A generation that the book does not know governs them: they are held, which no end of a drain changes.
+    Unknown,
 }
 
 /// Where a lane stands in the planner's turns.
@@ -112,7 +114,7 @@ impl LaneState {
     pub(super) fn timer(&self, now: Timestamp) -> Option<Timestamp> {
         let until = match self.fate {
             Fate::Draining(until) => Some(until),
-            Fate::Live | Fate::Over => None,
+            Fate::Live | Fate::Over | Fate::Unknown => None,
         };
         // What is due already waits for room in the read-ahead, not for time.
         let due = self.next_due().filter(|at| *at > now);
@@ -122,10 +124,11 @@ impl LaneState {
         until.into_iter().chain(due).chain(buffered).chain(reload).chain(held).chain(self.expiry_check).min()
     }
 
-    /// Learns what rules it. The fate of several policies is the worst of them.
+    /// Learns what rules it. The fate of several policies is the worst of them; a doubt is worse than an end.
     pub(super) fn rule(&mut self, runtime: &Runtime, now: Timestamp) {
         let ruled = Ruled::by(&self.lane, runtime, now);
         (self.fate, self.timeout) = (ruled.fate, ruled.timeout);
+        self.holds.doubt(ruled.fate == Fate::Unknown);
         self.holds.pause(ruled.paused);
         self.home = None;
     }
@@ -154,7 +157,10 @@ impl Ruled {
                 ruled.paused = ruled.paused.into_iter().chain([pause.until]).max_by_key(longest);
             }
             let state = policy.and_then(|policy| policy.generations.get(&part.generation));
+            // Doubt about one of them comes before what is certain about the others.
             ruled.fate = match (state, ruled.fate) {
+                (_, Fate::Unknown) => Fate::Unknown,
+                (None, _) if !runtime.has_ended(part) => Fate::Unknown,
                 (None, _) | (_, Fate::Over) => Fate::Over,
                 (Some(GenerationState::Draining { until }), _) if *until <= now => Fate::Over,
                 (Some(GenerationState::Draining { until }), Fate::Draining(first)) => {
@@ -248,5 +254,31 @@ mod tests {
         };
         assert_eq!(timeout("slow"), Some(Duration::from_secs(60)));
         assert_eq!(timeout("other"), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn an_unknown_generation_is_held_and_an_ended_one_is_over() {
+        let now = Timestamp::from_millis(1_000);
+        let mut book = Book::default();
+        for name in ["p", "q"] {
+            book.create(id(name), Origin::new(name), serde_json::Value::Null).expect("free");
+            book.deploy(&id(name), serde_json::Value::Null, spec("https://h.org/*", 1.0)).expect("idle");
+        }
+        book.delete(&id("q"), now, Duration::ZERO, true).expect("forced");
+        book.expire(now);
+        let fate = |parts: &[(&str, u32)]| {
+            let part =
+                |(name, generation): &(&str, u32)| PolicyRef { policy: id(name), generation: *generation };
+            let lane = Lane::of(parts.iter().map(part).collect()).expect("short");
+            Ruled::by(&lane, &Runtime::build(&book).expect("small"), now).fate
+        };
+        assert_eq!(fate(&[("p", 1)]), Fate::Live);
+        assert_eq!(fate(&[("p", 2)]), Fate::Unknown, "above what was issued");
+        assert_eq!(fate(&[("q", 1)]), Fate::Over, "the book has seen it end");
+        assert_eq!(fate(&[("q", 2)]), Fate::Unknown);
+        assert_eq!(fate(&[("r", 1)]), Fate::Unknown, "nobody knows the policy");
+        assert_eq!(fate(&[("q", 1), ("r", 1)]), Fate::Unknown, "nothing ends on a doubt");
+        assert_eq!(fate(&[("r", 1), ("q", 1)]), Fate::Unknown);
+        assert_eq!(fate(&[("p", 1), ("q", 1)]), Fate::Over);
     }
 }

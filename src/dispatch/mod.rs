@@ -23,8 +23,9 @@ mod starts;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod unread;
 
-pub use handle::DispatchHandle;
+pub use handle::{DispatchHandle, StateUsageFailed, UsageStatement};
 pub use hold::{BreakerPolicy, Hold, HoldReason};
 pub use input::{Attempt, Effect, Figures, Input, Options, Settled, Start, Ticket};
 pub use planner::Planner;

@@ -23,7 +23,7 @@ use crate::dispatch::purge::Purges;
 use crate::dispatch::starts::Flight;
 use crate::dispatch::turns::Turns;
 use crate::event::{Entry, Lane, LaneKey, Settlement};
-use crate::limit::{Ask, Gate, Rules};
+use crate::limit::{Ask, Gate, Rules, UsageToState};
 use crate::policy::{PolicyChange, Runtime};
 use crate::queue::Loaded;
 use crate::telemetry::policy_label;
@@ -87,16 +87,19 @@ impl Planner {
         match input {
             Input::Policies(runtime) => self.rule(runtime, now, effects),
             Input::LaneReady(key) => self.announce(key, now, effects),
+            Input::GivenUp(key, entries) => self.let_go(&key, &entries, now, effects),
+            Input::ReadAgain => self.read_again(now, effects),
             Input::Loaded(key, loaded) => self.take_in(&key, loaded, now, effects),
             Input::LoadFailed(key) => self.load_failed(&key, now, effects),
             Input::Finished { ticket, outcome, took } => {
                 self.finish(ticket, &outcome, took, now, effects);
             }
+            Input::UsageStated(stated) => self.usage_stated(&stated, now, effects),
             Input::Recorded { asks, is_recorded } => self.recorded(&asks, is_recorded, now),
             Input::Tick => {}
             Input::Drain => self.draining = true,
         }
-        if !self.draining {
+        if !self.draining && !self.options.held {
             self.turns.wake(now);
             self.fire_timers(now, effects);
             self.serve(now, effects);
@@ -104,7 +107,7 @@ impl Planner {
             self.gate.forget_idle(now);
         }
         let asks = self.gate.take_asks();
-        if !asks.is_empty() {
+        if !asks.is_empty() && !self.options.held {
             effects.push(Effect::Record(asks));
         }
     }
@@ -113,7 +116,7 @@ impl Planner {
     /// `None` for never.
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {
-        if self.draining {
+        if self.draining || self.options.held {
             return None;
         }
         let may_start = self.flights.len() < self.options.max_inflight;
@@ -136,6 +139,12 @@ impl Planner {
         self.flights.is_empty() && self.ahead.is_empty()
     }
 
+    /// Whether the store is held as a whole.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        self.options.held
+    }
+
     /// The limiters.
     pub fn gate(&mut self) -> &mut Gate {
         &mut self.gate
@@ -156,11 +165,8 @@ impl Planner {
             stale_permits: self.stale_permits,
             calls,
             violations: self.gate.violations().clone(),
-            held: self
-                .lanes
-                .iter()
-                .filter_map(|lane| Some((lane.lane.clone(), lane.holds.current(now)?)))
-                .collect(),
+            spent_until: self.gate.spent_until(now),
+            held: self.lanes.iter().filter_map(|lane| Some((lane.lane.clone(), lane.hold(now)?))).collect(),
         }
     }
 
@@ -205,6 +211,15 @@ impl Planner {
         self.tend(id, now, effects);
     }
 
+    fn usage_stated(&mut self, stated: &UsageToState, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.gate.state_usage(stated, now);
+        // What limiters said before no longer holds.
+        self.turns.dissolve();
+        for id in self.lanes.ids() {
+            self.tend(id, now, effects);
+        }
+    }
+
     fn recorded(&mut self, asks: &[Ask], is_recorded: bool, now: Timestamp) {
         for ask in asks {
             for limiter in self.gate.answered(ask, is_recorded, now) {
@@ -216,6 +231,7 @@ impl Planner {
     pub(super) fn add(&mut self, key: LaneKey, lane: Lane, now: Timestamp) -> LaneId {
         let Ruled { fate, timeout, paused } = Ruled::by(&lane, &self.runtime, now);
         let mut holds = Holds::default();
+        holds.doubt(fate == Fate::Unknown);
         holds.pause(paused);
         let binding = self.gate.bind(&lane, now);
         let state = LaneState {

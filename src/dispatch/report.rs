@@ -59,12 +59,12 @@ impl Planner {
         let report = LaneReport {
             inflight: state.inflight,
             read_ahead: state.buffer.len(),
-            hold: state.holds.current(now),
+            hold: state.hold(now),
             blocked,
             limits,
             draining_until: match state.fate {
                 Fate::Draining(until) => Some(until),
-                Fate::Live | Fate::Over => None,
+                Fate::Live | Fate::Over | Fate::Unknown => None,
             },
         };
         self.forget_if_idle(id, now);

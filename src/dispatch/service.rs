@@ -20,14 +20,14 @@ use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
-use crate::dispatch::handle::{Command, DispatchHandle};
+use crate::dispatch::handle::{Command, DispatchHandle, StateUsageFailed};
 use crate::dispatch::input::{Effect, Input, Options, Settled, Ticket};
 use crate::dispatch::planner::Planner;
 use crate::dispatch::purge::PurgeId;
 use crate::event::{Cause, LaneKey, Outcome, Settlement};
-use crate::limit::{Ask, Gate};
+use crate::limit::{Ask, Gate, UsageToState};
 use crate::policy::{Follower, Runtime};
-use crate::queue::{LaneSignals, Loaded, Queue, QueueError};
+use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
 use crate::telemetry::{
     AttemptFinished, DispatchLag, EntryCompleted, QueueWaited, RetryScheduled, policy_label,
@@ -93,12 +93,13 @@ enum Report {
     /// The task that read the lane panicked.
     NotLoaded(LaneKey),
     Recorded(Vec<Ask>, bool),
+    UsageStated(Box<UsageToState>, oneshot::Sender<Result<(), StateUsageFailed>>),
 }
 
 /// What ended a wait.
 enum Event {
     Reports(Vec<Report>),
-    Lanes(Vec<LaneKey>),
+    Signals(Vec<LaneSignal>),
     Runtime(Arc<Runtime>),
     Command(Command),
     Woken,
@@ -138,7 +139,7 @@ impl Service {
         loop {
             match self.next_event().await {
                 Event::Reports(reports) => self.take_reports(reports),
-                Event::Lanes(lanes) => lanes.into_iter().for_each(|lane| self.step(Input::LaneReady(lane))),
+                Event::Signals(signals) => signals.into_iter().for_each(|signal| self.step(signal.into())),
                 Event::Runtime(runtime) => self.rule(runtime),
                 Event::Command(Command::Stop { grace }) => break self.drain(grace).await,
                 Event::Command(command) => self.obey(command),
@@ -173,11 +174,11 @@ impl Service {
     async fn next_event(&mut self) -> Event {
         let wake = self.planner.next_wake();
         let mut reports = Vec::new();
-        let mut lanes = Vec::new();
+        let mut signals = Vec::new();
         let event = tokio::select! {
             Some(command) = self.commands.recv() => Event::Command(command),
             _ = self.reports.1.recv_many(&mut reports, BATCH) => Event::Reports(reports),
-            _ = self.signals.recv_many(&mut lanes, BATCH) => Event::Lanes(lanes),
+            _ = self.signals.recv_many(&mut signals, BATCH) => Event::Signals(signals),
             runtime = self.policies.changed() => Event::Runtime(runtime),
             () = wait(&self.clock, wake) => Event::Woken,
         };
@@ -197,6 +198,10 @@ impl Service {
                 Report::NotLoaded(lane) => {
                     error!(%lane, "lane not read after a panic; it will be tried again");
                     Input::LoadFailed(lane)
+                }
+                Report::UsageStated(stated, answer) => {
+                    self.usage_stated(&stated, answer);
+                    continue;
                 }
                 Report::Recorded(asks, is_recorded) => Input::Recorded { asks, is_recorded },
             };
@@ -274,10 +279,11 @@ impl Service {
                 RetryScheduled { policy, cause: cause.label() }.emit();
             }
         }
-        if let Some(outcome) = settled.settlement.outcome_label() {
+        let outcome = settled.settlement.outcome_label();
+        let is_owed = self.queue.settle(&settled.entry, settled.settlement);
+        if let Some(outcome) = outcome.filter(|_| is_owed) {
             EntryCompleted { policy, outcome }.emit();
         }
-        self.queue.settle(&settled.entry, settled.settlement);
     }
 
     async fn drain(mut self, grace: Duration) {
@@ -297,7 +303,9 @@ impl Service {
         }
         self.tasks.abort_all();
         self.queue.flush().await;
-        self.close_record().await;
+        if !self.planner.is_held() {
+            self.close_record().await;
+        }
     }
 }
 

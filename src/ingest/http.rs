@@ -86,6 +86,7 @@ fn refuse(problem: Problem) -> Response {
 
 /// An error is of the request as a whole; refused events have been counted, and their answer is an answer.
 async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
+    intake.check_held()?;
     if headers
         .get_all(header::CONTENT_ENCODING)
         .iter()

@@ -206,8 +206,20 @@ impl Intake {
         }
     }
 
+    /// Refuses everything while the store as a whole is in doubt.
+    pub(super) fn check_held(&self) -> Result<(), Box<Problem>> {
+        let reason = self.0.parts.queue.doubts().store_held();
+        reason.map_or(Ok(()), |reason| Err(Box::new(Problem::store_held(&reason))))
+    }
+
     async fn accept(&self, items: Vec<Result<Decoded, Box<Problem>>>, source: Source) -> Vec<Verdict> {
         let parts = &self.0.parts;
+        if let Err(held) = self.check_held() {
+            // Nothing is known about what governs an event: none of them is judged.
+            let verdicts: Vec<Verdict> = items.iter().map(|_| Err(held.clone())).collect();
+            count(&verdicts, source);
+            return verdicts;
+        }
         let (runtime, now) = (parts.policies.runtime(), parts.clock.now());
         let mut prospects = Prospects::new(&parts.queue, &runtime, parts.outlooks.load_full(), now);
         let mut verdicts = Vec::with_capacity(items.len());

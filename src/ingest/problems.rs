@@ -74,7 +74,11 @@ pub(super) fn is_late(problem: &Problem) -> bool {
 /// States of the store that its health and the answers report; a line for each refusal would only repeat them.
 pub(super) fn is_answered(error: &QueueError) -> bool {
     let QueueError::Store(error) = error else { return false };
-    error.is_full() || matches!(error, StoreError::Closed | StoreError::Slow | StoreError::OutcomeUnknown)
+    error.is_full()
+        || matches!(
+            error,
+            StoreError::Held { .. } | StoreError::Closed | StoreError::Slow | StoreError::OutcomeUnknown
+        )
 }
 
 pub(super) fn queue_problem(error: &QueueError) -> Problem {
@@ -89,6 +93,7 @@ pub(super) fn queue_problem(error: &QueueError) -> Problem {
             let detail = "too little disk space is left; nothing was kept, waiting events go on being sent";
             unavailable("storage_full", "Storage is full", detail, retry_after.as_secs().max(1))
         }
+        QueueError::Store(StoreError::Held { reason }) => Problem::store_held(reason),
         QueueError::Store(StoreError::Slow) => store_slow(),
         QueueError::Store(StoreError::OutcomeUnknown) => outcome_unknown(),
         QueueError::Store(StoreError::Closed) => shutting_down(),

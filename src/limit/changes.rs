@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::gate::{Blind, Gate};
+use crate::limit::gate::{Blind, Gate, Unknown};
 use crate::limit::limiter::{Kind, Limiter};
 use crate::limit::record::{self, Ask};
 use crate::limit::rules::Rules;
@@ -105,9 +105,9 @@ impl Gate {
             return;
         }
         let (policy, key, remembered) = (limiter.policy.clone(), limiter.key.clone(), &mut self.remembered);
-        limiter.consumed(now, |kind, consumed| {
+        limiter.counted(now, |kind, counted| {
             if kind == Kind::Quota {
-                remembered.add(record::name(&policy, &key, kind), consumed);
+                remembered.take_in(record::name(&policy, &key, kind), counted);
             }
         });
     }
@@ -117,7 +117,11 @@ impl Gate {
     pub(super) fn apply(&mut self, id: LimiterId, rules: &Rules, floor: Timestamp, now: Timestamp) {
         let Some(limiter) = self.table.get_mut(id) else { return };
         let Blind { before, on_record_before } = self.blind;
-        let blind = Blind { before: before.max(floor), on_record_before: on_record_before.max(floor) };
+        let blind = Unknown {
+            before: before.max(floor),
+            on_record_before: on_record_before.max(floor),
+            lost_before: on_record_before,
+        };
         let had = limiter.kinds();
         let bound = self.bounds.get(&limiter.policy).copied();
         if let Some(used) = limiter.apply(rules, now, blind) {
@@ -135,6 +139,9 @@ impl Gate {
                 if let Some(used) = limiter.restore(kind, &consumed) {
                     self.asks.push(Ask::note(record::name(&limiter.policy, &limiter.key, kind), used));
                 }
+            }
+            if let Some(stated) = self.remembered.take_stated(&limiter.policy, &limiter.key, kind) {
+                limiter.restore_stated(kind, &stated);
             }
         }
     }

@@ -99,7 +99,13 @@ impl Gate {
 /// The counters of another limiter under these bounds.
 fn bounded(ceiling: Ceiling, counter: &mut Limiter, now: Timestamp) -> Vec<Counter> {
     let counters = counters(counter, now).into_iter();
-    counters.filter_map(|counter| Some(Counter { calls: ceiling.of(counter.kind)?, ..counter })).collect()
+    let under = |counter: Counter| {
+        let calls = ceiling.of(counter.kind)?;
+        // One that limits nothing and counts as spent has used up every bound.
+        let used = if counter.used == u32::MAX { calls } else { counter.used };
+        Some(Counter { calls, used, ..counter })
+    };
+    counters.filter_map(under).collect()
 }
 
 fn figures(limiter: &mut Limiter, now: Timestamp) -> LimiterFigures {

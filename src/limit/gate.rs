@@ -14,7 +14,7 @@ use crate::limit::permit::{Permit, Stale};
 use crate::limit::record::{self, Ask, Consumed, Remembered};
 use crate::limit::recording::SILENCE;
 use crate::limit::rules::Rules;
-
+use crate::limit::stated::Stated;
 use crate::limit::table::{LimiterId, Table};
 use crate::limit::tokens::Ready;
 use crate::policy::Family;
@@ -59,6 +59,16 @@ pub struct Blind {
     pub before: Timestamp,
     /// Under those whose starts are: the loss of the record.
     pub on_record_before: Timestamp,
+}
+
+/// What a limiter that gets new limits does not know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unknown {
+    /// The same as in [`Blind`], or what an edit leaves unknown if that is later.
+    pub(super) before: Timestamp,
+    pub(super) on_record_before: Timestamp,
+    /// The loss of the record alone: a quota counts from when it is brought in.
+    pub(super) lost_before: Timestamp,
 }
 
 /// Why nothing may start.
@@ -113,6 +123,8 @@ impl Gate {
         for (name, consumed) in on_record {
             if &*name == SILENCE {
                 blind.before = blind.before.max(consumed.at);
+            } else if let Some((limit, stated)) = Stated::recognise(&name, consumed) {
+                remembered.add_stated(limit, stated);
             } else if !edits.recognise(&name, consumed) {
                 remembered.add(name, consumed);
             }
@@ -298,7 +310,7 @@ impl Gate {
             let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
             edits.forgotten(&policy, limiter.last_start());
             limiter
-                .consumed(now, |kind, consumed| remembered.add(record::name(&policy, &key, kind), consumed));
+                .counted(now, |kind, counted| remembered.take_in(record::name(&policy, &key, kind), counted));
         });
     }
 
@@ -325,7 +337,7 @@ impl Gate {
         Decision::Go(permit)
     }
 
-    fn find_or_make(&mut self, policy: &PolicyId, key: &str, now: Timestamp) -> LimiterId {
+    pub(super) fn find_or_make(&mut self, policy: &PolicyId, key: &str, now: Timestamp) -> LimiterId {
         if let Some(id) = self.table.find(policy, key) {
             return id;
         }

@@ -9,9 +9,9 @@ use crate::event::PolicyId;
 use crate::limit::STALE_AFTER;
 use crate::limit::ceiling::Ceiling;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::gate::Blind;
+use crate::limit::gate::Unknown;
 use crate::limit::pace::{PaceHold, PaceLimit};
-use crate::limit::quota::QuotaLimit;
+use crate::limit::quota::{QuotaHold, QuotaLimit};
 use crate::limit::record::Consumed;
 use crate::limit::rules::Rules;
 use crate::limit::sliding::{Sliding, SlidingHold, is_recorded};
@@ -83,8 +83,7 @@ pub(super) struct Refused {
 pub(super) struct Holds {
     pace: Option<PaceHold>,
     window: Option<SlidingHold>,
-    /// The period in which it counts.
-    quota: Option<Timestamp>,
+    quota: Option<QuotaHold>,
 }
 
 /// See the head of this file.
@@ -110,7 +109,7 @@ pub(super) struct Limiter {
     pub(super) promised: u32,
     /// The latest moment at which something may have started under it.
     last_start: Timestamp,
-    /// How many times its limits were applied: tells the claims of one ring from those of the next.
+    /// How many times its limits were applied or usage was stated: tells the claims of one ring from those of the next.
     applied: u64,
 }
 
@@ -140,7 +139,7 @@ impl Limiter {
 
     /// Limits this from now on. Nobody knows what was started before `blind`. What was consumed, granted and is in
     /// flight keeps counting; there is never a fresh burst. Returns what a quota has to put on record for that.
-    pub(super) fn apply(&mut self, rules: &Rules, now: Timestamp, blind: Blind) -> Option<Consumed> {
+    pub(super) fn apply(&mut self, rules: &Rules, now: Timestamp, blind: Unknown) -> Option<Consumed> {
         let limits = rules.of_key(&self.key);
         self.active = true;
         (self.family, self.rank, self.closed) = (rules.family, rules.rank, limits.closed);
@@ -150,8 +149,7 @@ impl Limiter {
         let uncounted = Limits::default();
         let limits = if self.ceiling.is_some() { &uncounted } else { limits };
         let spread = self.family == Family::Wait;
-        self.applied += 1;
-        let number = self.applied * CLAIMS_MAX;
+        let number = self.next_number();
         let last_start = |window| {
             self.last_start.max(if is_recorded(window) { blind.on_record_before } else { blind.before })
         };
@@ -170,9 +168,17 @@ impl Limiter {
         }
         match (limits.quota, &mut self.quota) {
             (Some(quota), Some(limit)) => return limit.allow(quota, now),
-            (quota, limit) => *limit = quota.map(|quota| Box::new(QuotaLimit::new(quota, now))),
+            (quota, limit) => {
+                *limit = quota.map(|quota| Box::new(QuotaLimit::new(quota, blind.lost_before, now)));
+            }
         }
         None
+    }
+
+    /// Above the number of every claim so far.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.applied += 1;
+        self.applied * CLAIMS_MAX
     }
 
     /// Whether it has a pace, a window, a quota.
@@ -299,8 +305,8 @@ impl Limiter {
         if let (Some(limit), Some(hold)) = (&mut self.window, holds.window) {
             limit.put_back(hold);
         }
-        if let (Some(limit), Some(period)) = (&mut self.quota, holds.quota) {
-            limit.put_back(period);
+        if let (Some(limit), Some(hold)) = (&mut self.quota, holds.quota) {
+            limit.put_back(hold);
         }
     }
 
@@ -380,29 +386,6 @@ impl Limiter {
         let pace = self.pace.as_ref().map(|limit| limit.sliding.idle_at());
         let window = self.window.as_ref().map(|limit| limit.idle_at());
         pace.into_iter().chain(window).max().unwrap_or(self.last_start)
-    }
-
-    /// What still counts at `now`.
-    pub(super) fn consumed(&mut self, now: Timestamp, mut note: impl FnMut(Kind, Consumed)) {
-        let sliding = [
-            (Kind::Pace, self.pace.as_deref().map(|limit| &limit.sliding)),
-            (Kind::Window, self.window.as_deref()),
-        ];
-        for (kind, limit) in sliding {
-            let Some(limit) = limit else { continue };
-            let length = limit.allowed().length();
-            let unknown = limit.unknown_before().map(|at| (limit.allowed().calls().get(), at));
-            for (count, at) in unknown.into_iter().chain(limit.starts()).filter(|(_, at)| *at + length > now)
-            {
-                note(kind, Consumed { count, at, over_at: at + length });
-            }
-        }
-        if let Some(limit) = &mut self.quota {
-            let (count, span) = (limit.used(now), limit.span());
-            if count > 0 {
-                note(Kind::Quota, Consumed { count, at: span.start, over_at: span.end });
-            }
-        }
     }
 
     /// What it means for calls to come.

@@ -9,6 +9,7 @@
 
 mod ceiling;
 mod changes;
+mod counted;
 mod edits;
 mod few;
 mod figures;
@@ -25,6 +26,7 @@ mod rules;
 mod sliding;
 mod slots;
 mod smoother;
+mod stated;
 mod table;
 mod tokens;
 mod turned_away;
@@ -40,4 +42,5 @@ pub use limiter::Kind;
 pub use permit::{Permit, STALE_AFTER, Stale};
 pub use record::{Ask, Consumed};
 pub use rules::Rules;
+pub use stated::{StateUsageError, UsageToState};
 pub use table::LimiterId;

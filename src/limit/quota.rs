@@ -6,6 +6,7 @@ use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 
 use crate::clock::Timestamp;
 use crate::limit::record::Consumed;
+use crate::limit::stated::Stated;
 use crate::limit::tokens::{Portion, Ready, Tokens};
 use crate::policy::{Period, Quota};
 
@@ -28,11 +29,48 @@ pub(super) struct QuotaLimit {
     tokens: Tokens,
     /// The most that is put on record ahead of its use.
     ahead_max: u32,
+    /// What was consumed before then may be missing from the record.
+    unknown_before: Timestamp,
+    /// The period whose usage an operator has stated.
+    stated: Option<Span>,
+    /// At least so many starts of the present period are on record.
+    on_record: u32,
+    /// How many times usage was stated: starts that were taken before are not given back.
+    statements: u32,
+}
+
+/// What counts of a period, as it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum QuotaCount {
+    /// What was used.
+    Plain(Consumed),
+    /// The same, after an operator's statement.
+    Stated(Stated),
+}
+
+/// A start that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct QuotaHold {
+    /// The period that it counts in.
+    period: Timestamp,
+    statements: u32,
 }
 
 impl QuotaLimit {
-    pub(super) fn new(quota: Quota, now: Timestamp) -> Self {
-        Self { quota, span: Span::of(quota.per, now), used: 0, tokens: Tokens::new(), ahead_max: u32::MAX }
+    /// Nothing is used. What was consumed before `unknown_before` may be missing from the record: a period that began
+    /// earlier counts as spent, unless an operator states what is used.
+    pub(super) fn new(quota: Quota, unknown_before: Timestamp, now: Timestamp) -> Self {
+        Self {
+            quota,
+            span: Span::of(quota.per, now),
+            used: 0,
+            tokens: Tokens::new(),
+            ahead_max: u32::MAX,
+            unknown_before,
+            stated: None,
+            on_record: 0,
+            statements: 0,
+        }
     }
 
     /// The quota.
@@ -48,6 +86,8 @@ impl QuotaLimit {
         if quota.per != self.quota.per {
             self.span = Span::of(quota.per, now);
             self.tokens.clear();
+            // Nothing was stated about the rest of another period.
+            self.stated = None;
         }
         self.quota = quota;
         let used = Consumed { count: self.used, at: now, over_at: self.span.end };
@@ -66,29 +106,29 @@ impl QuotaLimit {
             return None;
         }
         self.used = self.used.saturating_add(before.count);
+        self.on_record = self.on_record.saturating_add(before.count);
         (before.over_at < self.span.end).then_some(Consumed { over_at: self.span.end, ..*before })
     }
 
     /// Whether a start is possible at `now`; changes nothing that counts.
     pub(super) fn ready(&mut self, now: Timestamp) -> Ready {
-        self.turn(now);
-        if self.used >= self.quota.calls.get() {
+        if self.used(now) >= self.quota.calls.get() {
             return Ready::At(self.span.end);
         }
         self.tokens.ready(now)
     }
 
-    /// Takes a start that [`QuotaLimit::ready`] has just found possible; returns the period that it counts in.
-    pub(super) fn take(&mut self) -> Timestamp {
+    /// Takes a start that [`QuotaLimit::ready`] has just found possible.
+    pub(super) fn take(&mut self) -> QuotaHold {
         self.used += 1;
         // All of a period are good until its end.
         let _ = self.tokens.take();
-        self.span.start
+        QuotaHold { period: self.span.start, statements: self.statements }
     }
 
-    /// Takes an unconfirmed start of that period back.
-    pub(super) fn put_back(&mut self, period: Timestamp) {
-        if period == self.span.start {
+    /// Takes an unconfirmed start back.
+    pub(super) fn put_back(&mut self, hold: QuotaHold) {
+        if hold.period == self.span.start && hold.statements == self.statements {
             self.used = self.used.saturating_sub(1);
             self.tokens.put_back(self.span.end);
         }
@@ -96,20 +136,77 @@ impl QuotaLimit {
 
     /// What is to be put on record next, if anything is.
     pub(super) fn ask(&mut self, now: Timestamp) -> Option<Portion> {
-        self.turn(now);
-        let most = self.quota.calls.get().saturating_sub(self.used).min(self.ahead_max);
+        let most = self.quota.calls.get().saturating_sub(self.used(now)).min(self.ahead_max);
         self.tokens.ask(most, self.span.end, now)
     }
 
     /// That was put on record, or could not be.
     pub(super) fn answered(&mut self, portion: Portion, is_recorded: bool, now: Timestamp) {
+        if is_recorded && portion.until == self.span.end {
+            self.on_record = self.on_record.saturating_add(portion.count);
+        }
         self.tokens.answered(portion, is_recorded, now);
     }
 
-    /// Starts used in the present period.
+    /// Starts used in the present period: all of them while that is unknown.
     pub(super) fn used(&mut self, now: Timestamp) -> u32 {
         self.turn(now);
-        self.used
+        if self.is_unknown() { self.used.max(self.quota.calls.get()) } else { self.used }
+    }
+
+    /// What counts of the present period.
+    pub(super) fn counted(&mut self, now: Timestamp) -> QuotaCount {
+        self.turn(now);
+        let Span { start, end } = self.span;
+        let consumed = Consumed { count: self.used, at: start, over_at: end };
+        if self.is_stated(now) {
+            let at = Timestamp::from_millis(now.ceil_millis());
+            return QuotaCount::Stated(Stated {
+                replaces: self.on_record,
+                used: self.used,
+                at,
+                over_at: end,
+            });
+        }
+        QuotaCount::Plain(consumed)
+    }
+
+    /// Whether an operator has stated what is used of the present period.
+    pub(super) fn is_stated(&self, now: Timestamp) -> bool {
+        self.stated == Some(self.span) && now < self.span.end
+    }
+
+    /// What is used, and the statement that so much is.
+    pub(super) fn usage_to_state(&mut self, used: u32, at: Timestamp, now: Timestamp) -> (u32, Stated) {
+        self.turn(now);
+        (self.used, Stated { replaces: self.on_record, used, at, over_at: self.span.end })
+    }
+
+    /// Counts what an operator has stated of this period when `used_then` were used, and what was used since.
+    pub(super) fn state(&mut self, stated: &Stated, used_then: u32, now: Timestamp) {
+        self.turn(now);
+        let since = self.used.saturating_sub(used_then);
+        self.count_stated(stated, since);
+        self.tokens.clear();
+    }
+
+    /// Counts what an operator had stated before this process, when all else of the record is restored.
+    pub(super) fn restore_stated(&mut self, stated: &Stated) {
+        self.count_stated(stated, self.on_record.saturating_sub(stated.replaces));
+    }
+
+    fn count_stated(&mut self, stated: &Stated, since: u32) {
+        if stated.over_at != self.span.end || stated.at < self.span.start {
+            return;
+        }
+        self.used = stated.used.saturating_add(since);
+        self.on_record = self.on_record.max(stated.replaces);
+        self.stated = Some(self.span);
+        self.statements += 1;
+    }
+
+    fn is_unknown(&self) -> bool {
+        self.unknown_before > self.span.start && self.stated != Some(self.span)
     }
 
     /// The present period.
@@ -126,7 +223,7 @@ impl QuotaLimit {
     fn turn(&mut self, now: Timestamp) {
         if now >= self.span.end {
             self.span = Span::of(self.quota.per, now);
-            self.used = 0;
+            (self.used, self.on_record) = (0, 0);
             self.tokens.clear();
         }
     }
@@ -187,7 +284,7 @@ mod tests {
 
     fn start(limit: &mut QuotaLimit, now: Timestamp) -> bool {
         recorded(limit, now);
-        limit.ready(now) == Ready::Now && limit.take() <= now
+        limit.ready(now) == Ready::Now && limit.take().period <= now
     }
 
     #[test]
@@ -206,7 +303,7 @@ mod tests {
     #[test]
     fn a_period_holds_its_quota_and_the_next_one_begins_anew() {
         let begin = at("2026-11-25T13:00:10Z");
-        let mut limit = QuotaLimit::new(quota(5, Period::Minute), begin);
+        let mut limit = QuotaLimit::new(quota(5, Period::Minute), Timestamp::ZERO, begin);
         assert_eq!(limit.ready(begin), Ready::OnceRecorded);
         let started = (0..9).filter(|_| start(&mut limit, begin)).count();
         assert_eq!((started, limit.ready(begin)), (5, Ready::At(at("2026-11-25T13:01:00Z"))));
@@ -217,7 +314,7 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_brings_no_budget_back() {
         let noon = at("2026-11-25T12:00:00Z");
-        let mut limit = QuotaLimit::new(quota(1, Period::Hour), noon);
+        let mut limit = QuotaLimit::new(quota(1, Period::Hour), Timestamp::ZERO, noon);
         assert!(start(&mut limit, noon));
         assert!(!start(&mut limit, noon - Duration::from_secs(5)));
         assert!(!start(&mut limit, noon + Duration::from_secs(5)));
@@ -226,18 +323,17 @@ mod tests {
     #[test]
     fn edits_and_restarts_keep_what_was_used() {
         let noon = at("2026-11-25T12:00:00Z");
-        let mut limit = QuotaLimit::new(quota(10, Period::Hour), noon);
+        let mut limit = QuotaLimit::new(quota(10, Period::Hour), Timestamp::ZERO, noon);
         let before = |from: &str, over: &str| Consumed { count: 4, at: at(from), over_at: at(over) };
         assert_eq!(limit.restore(&before("2026-11-25T12:00:00Z", "2026-11-25T13:00:00Z")), None);
         assert_eq!(limit.restore(&before("2026-11-25T11:00:00Z", "2026-11-25T12:00:00Z")), None);
         assert_eq!(limit.used(noon), 4, "an earlier period is over");
         assert_eq!(limit.allow(quota(5, Period::Day), noon).map(|used| used.count), Some(4));
         assert!(start(&mut limit, noon) && !start(&mut limit, noon));
-        let period = at("2026-11-25T00:00:00Z");
-        limit.put_back(period);
+        limit.put_back(QuotaHold { period: at("2026-11-25T00:00:00Z"), statements: 0 });
         assert!(start(&mut limit, noon) && !start(&mut limit, noon));
 
-        let mut of_day = QuotaLimit::new(quota(5, Period::Day), noon);
+        let mut of_day = QuotaLimit::new(quota(5, Period::Day), Timestamp::ZERO, noon);
         let again = of_day.restore(&before("2026-11-25T12:00:00Z", "2026-11-25T13:00:00Z"));
         assert_eq!(again.map(|used| used.over_at), Some(at("2026-11-26T00:00:00Z")), "it counts longer now");
         assert_eq!(of_day.used(noon), 4);

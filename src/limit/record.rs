@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::limiter::Kind;
+use crate::limit::stated::Stated;
 use crate::limit::table::LimiterId;
 use crate::limit::tokens::Portion;
 
@@ -51,10 +52,29 @@ impl Ask {
     }
 }
 
+/// What counts of a limit, as it is kept: starts, or what an operator has stated about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    Starts(Consumed),
+    Stated(Stated),
+}
+
+impl Counted {
+    /// For a record that holds nothing else of the limit of this name.
+    pub(super) fn on_record(self, name: Box<str>) -> (Box<str>, Consumed) {
+        match self {
+            Self::Starts(consumed) => (name, consumed),
+            Self::Stated(stated) => Stated { replaces: 0, ..stated }.on_record(&name),
+        }
+    }
+}
+
 /// What was found on record and belongs to limiters that are not there yet.
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
     by_name: HashMap<Box<str>, Vec<Consumed>>,
+    /// What operators have stated last.
+    stated: HashMap<Box<str>, Stated>,
     /// The names by the end of what stands under them, some of which may have been taken since.
     by_end: BTreeSet<(Timestamp, Box<str>)>,
 }
@@ -70,6 +90,29 @@ impl Remembered {
             Some(last) => last.count = last.count.saturating_add(consumed.count),
             None => of_name.push(consumed),
         }
+    }
+
+    pub(super) fn add_stated(&mut self, name: Box<str>, stated: Stated) {
+        self.by_end.insert((stated.over_at, name.clone()));
+        let is_newer = self.stated.get(&name).is_none_or(|last| stated.at >= last.at);
+        if is_newer {
+            self.stated.insert(name, stated);
+        }
+    }
+
+    pub(super) fn take_in(&mut self, name: Box<str>, counted: Counted) {
+        match counted {
+            Counted::Starts(consumed) => self.add(name, consumed),
+            Counted::Stated(stated) => self.add_stated(name, stated),
+        }
+    }
+
+    /// What an operator has stated about a limit; it is not kept here any longer.
+    pub(super) fn take_stated(&mut self, policy: &PolicyId, key: &str, kind: Kind) -> Option<Stated> {
+        if self.stated.is_empty() {
+            return None;
+        }
+        self.stated.remove(&*name(policy, key, kind))
     }
 
     /// What belongs to a limit, oldest first; it is not kept here any longer.
@@ -95,14 +138,35 @@ impl Remembered {
                     self.by_name.remove(&name);
                 }
             }
+            if self.stated.get(&name).is_some_and(|stated| stated.over_at <= now) {
+                self.stated.remove(&name);
+            }
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Box<str>, Consumed)> {
-        self.by_name
-            .iter()
-            .flat_map(|(name, of_name)| of_name.iter().map(|consumed| (name.clone(), *consumed)))
+    /// Everything, for a record that holds nothing else: a statement about a quota takes in what is on record beside it.
+    pub(super) fn on_record(&self) -> Vec<(Box<str>, Consumed)> {
+        let mut all = Vec::new();
+        for (name, of_name) in &self.by_name {
+            let stated = self.stated.get(name).filter(|_| !is_window(name));
+            let kept = of_name
+                .iter()
+                .filter(|consumed| stated.is_none_or(|stated| consumed.over_at != stated.over_at));
+            all.extend(kept.map(|consumed| (name.clone(), *consumed)));
+        }
+        for (name, stated) in &self.stated {
+            let beside = self.by_name.get(name).into_iter().flatten();
+            let beside = beside.filter(|consumed| !is_window(name) && consumed.over_at == stated.over_at);
+            let sum = beside.fold(0_u32, |sum, consumed| sum.saturating_add(consumed.count));
+            let used = stated.used.saturating_add(sum.saturating_sub(stated.replaces));
+            all.push(Stated { replaces: 0, used, ..*stated }.on_record(name));
+        }
+        all
     }
+}
+
+fn is_window(name: &str) -> bool {
+    name.starts_with(Kind::Window.word())
 }
 
 /// The name of a limit on record.

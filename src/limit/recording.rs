@@ -42,7 +42,8 @@ impl Gate {
 
     /// Everything that still counts at `now`, for the record of an orderly end. Nothing may start afterwards.
     pub fn consumed(&mut self, now: Timestamp) -> Vec<(Box<str>, Consumed)> {
-        let remembered = self.remembered.iter().filter(|(_, consumed)| consumed.over_at > now);
+        let remembered =
+            self.remembered.on_record().into_iter().filter(|(_, consumed)| consumed.over_at > now);
         let mut all: Vec<(Box<str>, Consumed)> = remembered.chain(self.edits.on_record()).collect();
         // A silence that is not over goes on after the next start.
         let before = self.blind.before.max(self.edits.latest_floor());
@@ -50,7 +51,9 @@ impl Gate {
         all.extend((silence.over_at > now).then(|| (SILENCE.into(), silence)));
         for limiter in self.table.iter_mut() {
             let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
-            limiter.consumed(now, |kind, consumed| all.push((record::name(&policy, &key, kind), consumed)));
+            limiter.counted(now, |kind, counted| {
+                all.push(counted.on_record(record::name(&policy, &key, kind)));
+            });
         }
         all
     }

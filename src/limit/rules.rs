@@ -4,7 +4,11 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::event::PolicyId;
+use crate::limit::limiter::Kind;
+use crate::limit::quota::Span;
+use crate::limit::sliding::is_recorded;
 use crate::policy::{Family, Limits, Overrides, Pace, RuntimePolicy, Scope, Spec, Window};
 
 /// What one policy limits, and how its limiters are told apart.
@@ -71,6 +75,33 @@ impl Rules {
     pub(super) fn reach(&self) -> Duration {
         let all = self.overrides.iter().map(|(_, limits)| limits).chain([&self.limits]);
         all.flat_map(lengths).max().unwrap_or_default()
+    }
+}
+
+impl Rules {
+    /// Until when one of its limits counts as spent because what was consumed before `unknown_before` is not known, and
+    /// nothing is stated about it.
+    pub(super) fn spent_until(
+        &self,
+        unknown_before: Timestamp,
+        now: Timestamp,
+        is_stated: impl Fn(Kind) -> bool,
+    ) -> Option<Timestamp> {
+        if self.counts_on.is_some() {
+            return None;
+        }
+        let silent = |window: Window| Some(unknown_before + window.length()).filter(|_| is_recorded(window));
+        let all = self.overrides.iter().map(|(_, limits)| limits).chain([&self.limits]);
+        let ends = all.flat_map(|limits| {
+            let quota = limits.quota.map(|quota| Span::of(quota.per, now));
+            let quota = quota.filter(|span| unknown_before > span.start).map(|span| span.end);
+            [
+                limits.pace.and_then(|pace| silent(pace.window())),
+                limits.window.and_then(silent).filter(|_| !is_stated(Kind::Window)),
+                quota.filter(|_| !is_stated(Kind::Quota)),
+            ]
+        });
+        ends.flatten().filter(|end| *end > now).max()
     }
 }
 

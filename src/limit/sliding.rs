@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limit::ring::{Claim, Ring};
+use crate::limit::stated::Stated;
 use crate::limit::tokens::{Portion, Ready, Tokens};
 use crate::limit::watch::{Seen, Watch};
 use crate::policy::Window;
@@ -30,13 +31,20 @@ pub(super) struct Sliding {
     watch: Watch,
     /// Only for windows that outlast a restart.
     tokens: Option<Tokens>,
+    /// What an operator has stated.
+    stated: Option<Stated>,
 }
 
 impl Sliding {
     /// Nothing shares a window with `last_start`; `number` as for [`Ring::new`].
     pub(super) fn new(allowed: Window, last_start: Timestamp, number: u64) -> Self {
         let ring = Ring::new(allowed, last_start, number);
-        Self { ring, watch: Watch::new(allowed), tokens: is_recorded(allowed).then(Tokens::new) }
+        Self {
+            ring,
+            watch: Watch::new(allowed),
+            tokens: is_recorded(allowed).then(Tokens::new),
+            stated: None,
+        }
     }
 
     /// What it allows.
@@ -61,6 +69,32 @@ impl Sliding {
     /// Counts starts of an earlier process.
     pub(super) fn restore(&mut self, count: u32, at: Timestamp) {
         self.ring.restore(count, at);
+    }
+
+    /// The statement that so many starts are in the window.
+    pub(super) fn usage_to_state(&mut self, used: u32, at: Timestamp, now: Timestamp) -> (u32, Stated) {
+        (self.used(now), Stated { replaces: 0, used, at, over_at: at + self.allowed().length() })
+    }
+
+    /// Counts what an operator has stated, instead of everything that was started, or may have been, by then; `number` as for
+    /// [`Ring::new`]. A statement about a shorter window says too little.
+    pub(super) fn state(&mut self, stated: &Stated, number: u64) {
+        let allowed = self.allowed();
+        if stated.at + allowed.length() > stated.over_at {
+            return;
+        }
+        let later: Vec<_> = self.starts().filter(|(_, at)| *at > stated.at).collect();
+        let unknown = self.unknown_before().filter(|at| *at > stated.at).unwrap_or_default();
+        self.ring = Ring::new(allowed, unknown, number);
+        self.ring.restore(stated.used, stated.at);
+        later.into_iter().for_each(|(count, at)| self.ring.restore(count, at));
+        self.tokens = self.tokens.is_some().then(Tokens::new);
+        self.stated = Some(*stated);
+    }
+
+    /// What an operator has stated, while it counts.
+    pub(super) fn stated(&self, now: Timestamp) -> Option<Stated> {
+        self.stated.filter(|stated| stated.over_at > now)
     }
 
     /// Whether a start is possible at `now`; changes nothing that counts.

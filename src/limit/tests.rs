@@ -7,6 +7,7 @@ mod gate;
 mod keys;
 mod records;
 mod refusing;
+mod stated;
 mod strict;
 mod utilisation;
 

@@ -167,7 +167,7 @@ fn split(name: &Name) -> (&str, Option<&str>) {
     text.split_once(':').map_or((text, None), |(id, verb)| (id, Some(verb)))
 }
 
-fn respond(answer: Answer) -> Response {
+pub(super) fn respond(answer: Answer) -> Response {
     answer.unwrap_or_else(|problem| {
         // A refusal before the body was read leaves the connection in no state to go on.
         let close = matches!(problem.status, 408 | 413 | 415);
@@ -212,11 +212,11 @@ pub(super) fn shutting_down() -> Box<Problem> {
 }
 
 fn unknown_verb() -> Box<Problem> {
-    let detail = "no such verb; policies have :pause, :resume and :purge";
+    let detail = "no such verb; policies have :pause, :resume, :purge and :set-usage";
     Box::new(Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail))
 }
 
-fn wrong_method(allow: &'static str, detail: &'static str) -> Response {
+pub(super) fn wrong_method(allow: &'static str, detail: &'static str) -> Response {
     let problem =
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail);
     let mut response = problem.into_response();

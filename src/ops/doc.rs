@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
 use utoipa::{IntoResponses, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::ops::explain::{ExplainBody, SettledBody};
-use crate::ops::{desk, verbs};
+use crate::ops::{desk, doubts, usage, verbs};
 use crate::problem::codes;
 use crate::problem::doc::{refusals, refuses};
 
@@ -34,13 +34,21 @@ pub fn api_doc() -> OpenApi {
         verbs::pause,
         verbs::resume,
         verbs::purge,
+        usage::set_usage,
         desk::explain,
+        doubts::list::list,
+        doubts::list::show,
+        doubts::verbs::acknowledge,
+        doubts::verbs::retry,
+        doubts::verbs::give_up,
+        doubts::verbs::confirm,
         super::live,
         super::ready,
         super::metrics
     ),
     tags(
         (name = "policies", description = "Watching and steering what limits do, whatever set them."),
+        (name = "doubts", description = "What the store could not establish, and deciding about it."),
         (name = "operations", description = "Probes and metrics.")
     )
 )]
@@ -78,7 +86,7 @@ refuses! {
     Explain: INVALID_PARAMETER EVENT_NOT_FOUND TOO_MANY_POLICIES LANE_TOO_LONG INTERNAL STORAGE_ERROR SHUTTING_DOWN;
     /// By the verbs.
     Verb: INVALID_JSON INCOMPLETE_BODY NOT_FOUND POLICY_NOT_FOUND BODY_TIMEOUT PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE
-        UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR SHUTTING_DOWN;
+        UNSUPPORTED_ENCODING INVALID_REQUEST STORAGE_ERROR STORE_HELD SHUTTING_DOWN;
     /// By `GET /livez`.
     Live: ;
     /// By `GET /metrics`.
@@ -109,6 +117,14 @@ pub(super) fn readiness(ready: bool) -> Value {
 
 pub(super) fn pause() -> Value {
     json!({"reason": "the other side is being rebuilt", "for_seconds": 600})
+}
+
+pub(super) fn set_usage() -> Value {
+    json!({"limit": "quota", "used": 250})
+}
+
+pub(super) fn usage_set() -> Value {
+    json!({"policy": ID, "limit": "quota", "key": "", "used": 250})
 }
 
 pub(super) fn policy() -> Value {

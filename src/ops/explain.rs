@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::dispatch::LaneReport;
+use crate::dispatch::{HoldReason, LaneReport};
 use crate::event::{CanonicalUrl, EventId, Labels, Lane};
 use crate::limit::Kind;
 use crate::ops::desk::{Answer, Desk, json, shutting_down};
@@ -18,6 +18,7 @@ use crate::ops::wire::date;
 use crate::policy::{Candidate, Runtime, Verdict};
 use crate::problem::Problem;
 use crate::queue::{End, QueueError, Standing, Waiting};
+use crate::store::doubts::{Doubt, DoubtKind, Holds};
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = SettledExplanation)]
@@ -225,12 +226,15 @@ impl Desk {
 
     fn body(&self, call: &Call<'_>, place: &Place, report: &LaneReport) -> ExplainBody {
         let (now, runtime) = (self.clock.now(), self.policies.runtime());
-        let held = match place.due_at {
+        let doubt = self.doubt_about(place, report);
+        let held = match (place.due_at, &doubt) {
             _ if place.under_way => HeldBy::under_way(),
-            Some(due_at) if due_at > now => HeldBy::due(due_at),
+            (_, Some(doubt)) => HeldBy::doubt(doubt),
+            (Some(due_at), None) if due_at > now => HeldBy::due(due_at),
             _ => HeldBy::lane(&place.lane, report, &runtime, place.ahead),
         };
-        let starts_at = self.starts_at(place, report, &runtime, now);
+        // Nobody knows when a doubt ends.
+        let starts_at = self.starts_at(place, report, &runtime, now).filter(|_| doubt.is_none());
         ExplainBody {
             lane: Some(lane_body(&place.lane)),
             due_at: date(place.due_at),
@@ -243,6 +247,22 @@ impl Desk {
         }
     }
 
+    /// The doubt that holds a lane: about the store as a whole, about this lane, or about the clock when the lane waits
+    /// for a moment of it.
+    fn doubt_about(&self, place: &Place, report: &LaneReport) -> Option<Doubt> {
+        let hold = report.hold.as_ref();
+        let is_unread = hold.is_some_and(|hold| hold.reason == HoldReason::Unread);
+        let has_end = hold.is_some_and(|hold| hold.reason == HoldReason::Paused && hold.until.is_some());
+        let about = |doubt: &Doubt| match (doubt.kind.holds(), doubt.kind) {
+            (Holds::Store, _) => true,
+            (Holds::Lanes, DoubtKind::Unread) => is_unread,
+            (Holds::Lanes, _) => doubt.subject == place.lane.key().as_str(),
+            (Holds::Time, _) => has_end,
+            (Holds::Nothing, _) => false,
+        };
+        self.queue.doubts().list().into_iter().find(about)
+    }
+
     /// The estimate of the limits, corrected by what the lane knows at this moment.
     fn starts_at(
         &self,
@@ -251,7 +271,7 @@ impl Desk {
         runtime: &Runtime,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        if place.under_way {
+        if place.under_way || self.policies.held().is_some() {
             return None;
         }
         let outlook = self.outlooks.load().of_lane(&place.lane, runtime, now);

@@ -11,13 +11,14 @@ use crate::event::{Busy, Lane};
 use crate::limit::Kind;
 use crate::ops::wire::date;
 use crate::policy::Runtime;
+use crate::store::doubts::Doubt;
 
-/// What holds it: a hold, a limit, the slots, its due time, or nothing.
+/// What holds it: a doubt, a hold, a limit, the slots, its due time, or nothing.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HeldBy {
     pub(super) by: &'static str,
     pub(super) text: String,
-    /// Of a hold: `paused`, `retry_after`, `busy` or `breaker`.
+    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker` or `unread`.
     #[schema(required)]
     reason: Option<&'static str>,
     /// Of a limit: `pace`, `window` or `quota`.
@@ -29,12 +30,37 @@ pub(super) struct HeldBy {
     key: Option<String>,
     #[schema(required)]
     until: Option<String>,
+    /// The number of the doubt that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    doubt: Option<u64>,
+    /// What is in doubt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    doubt_kind: Option<&'static str>,
 }
 
 impl HeldBy {
     fn new(by: &'static str, text: String, until: Option<Timestamp>) -> Self {
         let until = date(until);
-        Self { by, text, reason: None, limit: None, policy: None, key: None, until }
+        Self {
+            by,
+            text,
+            reason: None,
+            limit: None,
+            policy: None,
+            key: None,
+            until,
+            doubt: None,
+            doubt_kind: None,
+        }
+    }
+
+    /// It is held until a doubt has ended.
+    pub(super) fn doubt(doubt: &Doubt) -> Self {
+        let Doubt { id, detail, way_out, kind, .. } = doubt;
+        let text = format!("It is held for doubt {id} ({}): {detail}. Way out: {way_out}.", kind.word());
+        Self { doubt: Some(*id), doubt_kind: Some(kind.word()), ..Self::new("doubt", text, None) }
     }
 
     /// Its call is under way.
@@ -80,6 +106,9 @@ impl HeldBy {
         });
         let pause = pausing.and_then(|policy| Some((policy.id.as_str(), policy.pause.as_ref()?)));
         let text = match (hold.reason, pause) {
+            (HoldReason::Generation, _) => {
+                "The policy book does not know one of its generations; see the open doubts.".to_owned()
+            }
             (HoldReason::Paused, Some((id, pause))) => {
                 let end = if hold.until.is_some() { end("until") } else { " until it is resumed".to_owned() };
                 format!("Policy {id} is paused{end}: {}", pause.reason)
@@ -92,6 +121,12 @@ impl HeldBy {
             }
             (HoldReason::Breaker, _) => {
                 format!("Its endpoint has failed too often; it is tried again{}.", end("at"))
+            }
+            (HoldReason::Unread, _) => {
+                let again = end("at");
+                format!(
+                    "Its next events cannot be read from the disk (see the doubts); it is tried again{again}."
+                )
             }
         };
         Self {

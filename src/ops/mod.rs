@@ -4,6 +4,7 @@
 //! ```text
 //! desk (routes) -> policies, explain: read queue, book, dispatcher -> wire
 //!               -> verbs: pause, resume -> policy book; purge -> dispatcher
+//! doubts: what the store could not establish, and what an operator decides about it
 //! ```
 //!
 //! Probes read and never change anything. Nothing here touches an endpoint.
@@ -13,6 +14,7 @@
 mod body;
 mod desk;
 mod doc;
+mod doubts;
 mod explain;
 mod figures;
 mod held;
@@ -20,6 +22,7 @@ mod policies;
 mod query;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod verbs;
 mod wire;
 
@@ -38,9 +41,11 @@ use crate::policy::Policies;
 use crate::problem::Problem;
 use crate::queue::Queue;
 use crate::store::StoreHealth;
+use crate::store::doubts::{Doubt, DoubtKind, Holds};
 
 pub use desk::{AddressCheck, Desk, desk_routes};
 pub use doc::api_doc;
+pub use doubts::{DecisionError, Decisions, DoubtDesk, DoubtVerb, doubt_routes, verbs_of};
 
 /// Renders the metrics as Prometheus text. May block for milliseconds.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -101,7 +106,8 @@ async fn live() -> &'static str {
 )]
 async fn ready(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
     let deployed = ops.policies.runtime().policies().count();
-    let checks = checks(&ops.queue.store_health(), deployed, ops.closing.is_cancelled());
+    let doubts = ops.queue.doubts();
+    let checks = checks(&ops.queue.store_health(), &doubts.list(), deployed, ops.closing.is_cancelled());
     let ok = checks.iter().all(|check| check.ok);
     let verbose = query
         .is_some_and(|query| query.split('&').any(|part| matches!(part.split('=').next(), Some("verbose"))));
@@ -130,8 +136,8 @@ struct Report {
 }
 
 /// What speaks for and against handing in events. Damage that was set aside is told, but is no reason to be
-/// taken out of service.
-fn checks(store: &StoreHealth, deployed: usize, closing: bool) -> Vec<Check> {
+/// taken out of service; neither are doubts, unless they hold the store.
+fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool) -> Vec<Check> {
     let writable = match (&store.poisoned, store.full) {
         (Some(reason), _) => (false, format!("takes no more writes: {reason}")),
         (None, true) => (false, format!("the disk is nearly full: {} bytes left", store.free_bytes)),
@@ -142,15 +148,35 @@ fn checks(store: &StoreHealth, deployed: usize, closing: bool) -> Vec<Check> {
         _ => "writes and syncs are answered in time".to_owned(),
     };
     let intact = format!("{} damaged_frames, {} lost_entries", store.damaged_frames, store.lost_entries);
+    let trusted = store.held.clone().unwrap_or_else(|| "nothing holds it".to_owned());
     let serving = if closing { "shutting down" } else { "taking events" };
     let check = |name, ok, detail: String| Check { name, ok, detail };
     vec![
         check("store_writable", writable.0, writable.1),
         check("store_responsive", !store.slow, responsive),
+        check("store_trusted", store.held.is_none(), trusted),
         check("store_intact", true, intact),
+        doubts_check(doubts),
         check("policies_loaded", true, format!("{deployed} deployed or draining")),
         check("not_draining", !closing, serving.to_owned()),
     ]
+}
+
+/// The doubts that nobody has acknowledged, by kind. One that holds the store is named whether it is acknowledged or not.
+fn doubts_check(doubts: &[Doubt]) -> Check {
+    let holding = doubts.iter().find(|doubt| doubt.kind.holds() == Holds::Store);
+    let mut parts: Vec<String> = holding
+        .map(|doubt| format!("the store is held by doubt {}: {}; {}", doubt.id, doubt.detail, doubt.way_out))
+        .into_iter()
+        .collect();
+    for kind in DoubtKind::ALL {
+        let open = doubts.iter().filter(|doubt| doubt.kind == kind && !doubt.acknowledged).count();
+        if open > 0 {
+            parts.push(format!("{open} {}", kind.word()));
+        }
+    }
+    let detail = if parts.is_empty() { "none unacknowledged".to_owned() } else { parts.join(", ") };
+    Check { name: "doubts", ok: holding.is_none(), detail }
 }
 
 /// The metrics

@@ -1,4 +1,5 @@
-//! `POST /v1/policies/{id}:pause`, `:resume` and `:purge`. Each may be repeated without harm.
+//! `POST /v1/policies/{id}:pause`, `:resume` and `:purge`. Each may be repeated without harm. `:set-usage` is in a file
+//! of its own.
 //!
 //! A pause stands in the policy book: it holds whatever the policy's origin, and over restarts.
 //!
@@ -18,6 +19,7 @@ use crate::event::PolicyId;
 use crate::ops::body::{invalid, missing, read, read_optional};
 use crate::ops::desk::{Answer, Desk, json, no_policy, policy_id, shutting_down};
 use crate::ops::doc;
+use crate::ops::usage::set_usage;
 use crate::ops::wire::PolicyBody;
 use crate::policy::{BookError, ChangeError, Pause, PolicyError};
 use crate::problem::Problem;
@@ -28,6 +30,7 @@ pub(super) enum Verb {
     Pause,
     Resume,
     Purge,
+    SetUsage,
 }
 
 /// Longest reason, in characters.
@@ -73,6 +76,7 @@ impl Verb {
             "pause" => Some(Self::Pause),
             "resume" => Some(Self::Resume),
             "purge" => Some(Self::Purge),
+            "set-usage" => Some(Self::SetUsage),
             _ => None,
         }
     }
@@ -85,6 +89,7 @@ impl Desk {
             Verb::Pause => pause(self, &id, headers, body).await,
             Verb::Resume => resume(self, &id, headers, body).await,
             Verb::Purge => purge(self, &id, headers, body).await,
+            Verb::SetUsage => set_usage(self, &id, headers, body).await,
         }
     }
 

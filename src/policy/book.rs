@@ -4,7 +4,7 @@
 //! The authoring record belongs to the origin and is opaque here; of a deployed policy the book keeps the
 //! [`Spec`] that rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -129,6 +129,9 @@ pub struct Book {
     pub(super) policies: BTreeMap<PolicyId, Policy>,
     pub(super) elements: Elements,
     pub(super) next_order: u64,
+    /// The highest generation of each policy that is gone: its generations up to there have ended, others are
+    /// unknown.
+    pub(super) ended: BTreeMap<PolicyId, u32>,
 }
 
 impl Book {
@@ -162,7 +165,8 @@ impl Book {
         found
     }
 
-    /// Adds a policy. An id that was deleted may be taken again by its origin while old generations drain.
+    /// Adds a policy. An id that was deleted may be taken again by its origin while old generations drain, by any
+    /// origin later; the numbering of its generations goes on.
     ///
     /// # Errors
     /// [`BookError::Exists`].
@@ -176,7 +180,8 @@ impl Book {
             }
             Some(_) => return Err(BookError::Exists),
             None => {
-                let lifecycle = Lifecycle::created();
+                let last = self.ended.remove(&id).unwrap_or(0);
+                let lifecycle = Lifecycle::created_after(last);
                 let policy =
                     Policy { origin, record: Some(record), ruling: None, pause: None, lifecycle, order };
                 self.policies.insert(id, policy);
@@ -268,13 +273,36 @@ impl Book {
         self.forget();
     }
 
+    /// Forgets which generations have ended of policies that are gone and under which nothing is `waiting`.
+    pub fn forget_ended(&mut self, waiting: &BTreeSet<PolicyId>) {
+        self.ended.retain(|id, _| waiting.contains(id));
+    }
+
+    /// Whether generations of policies that are gone are on record.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// The policies with the highest generation that each of them ever had, also those that are gone.
+    pub(super) fn last_generations(&self) -> impl Iterator<Item = (&PolicyId, u32)> {
+        let known = self.policies.iter().map(|(id, policy)| (id, policy.lifecycle.last_generation()));
+        known.chain(self.ended.iter().map(|(id, last)| (id, *last)))
+    }
+
     /// What no generation needs any more.
     fn forget(&mut self) {
-        self.policies.retain(|_, policy| {
+        let ended = &mut self.ended;
+        self.policies.retain(|id, policy| {
             if policy.lifecycle.generations().is_empty() {
                 policy.ruling = None;
             }
-            policy.record.is_some() || policy.ruling.is_some()
+            let is_kept = policy.record.is_some() || policy.ruling.is_some();
+            let last = policy.lifecycle.last_generation();
+            if !is_kept && last > 0 {
+                ended.insert(id.clone(), last);
+            }
+            is_kept
         });
     }
 
@@ -284,158 +312,4 @@ impl Book {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::policy::testing::{id, spec};
-    use crate::policy::{DRAIN_WINDOW, GenerationState, Runtime, document};
-
-    const NOW: Timestamp = Timestamp::from_millis(1_000);
-
-    fn with_deployed() -> Book {
-        let mut book = Book::default();
-        book.create(id("p"), Origin::new("x"), Value::from(1)).expect("free");
-        book.deploy(&id("p"), Value::from(2), spec("https://h.org/*", 200.0)).expect("idle");
-        book
-    }
-
-    #[test]
-    fn a_forced_deletion_hides_the_record_and_lets_the_generations_drain() {
-        let mut book = with_deployed();
-        let before = book.clone();
-        assert_eq!(
-            book.delete(&id("p"), NOW, DRAIN_WINDOW, false),
-            Err(BookError::State(TransitionError::StillDeployed))
-        );
-        assert_eq!(book, before, "a refusal changes nothing");
-        book.delete(&id("p"), NOW, DRAIN_WINDOW, true).expect("forced");
-        assert_eq!(book.get(&id("p")), None);
-        assert_eq!(book.undeploy(&id("p"), NOW, DRAIN_WINDOW), Err(BookError::NotFound));
-        assert_eq!(book.policies.len(), 1);
-        book.expire(NOW + DRAIN_WINDOW - Duration::from_nanos(1));
-        assert_eq!(book.policies.len(), 1);
-        book.expire(NOW + DRAIN_WINDOW);
-        assert_eq!(book.policies.len(), 0);
-    }
-
-    #[test]
-    fn an_id_taken_again_goes_on_counting_generations() {
-        let mut book = with_deployed();
-        assert_eq!(book.create(id("p"), Origin::new("x"), Value::Null), Err(BookError::Exists));
-        book.delete(&id("p"), NOW, DRAIN_WINDOW, true).expect("forced");
-        assert_eq!(book.create(id("p"), Origin::new("y"), Value::Null), Err(BookError::Exists));
-        book.create(id("p"), Origin::new("x"), Value::from(3)).expect("free again");
-        book.deploy(&id("p"), Value::from(3), spec("https://h.org/*", 300.0)).expect("idle");
-        let policy = book.get(&id("p")).expect("authored");
-        assert_eq!(policy.lifecycle().active(), Some(2));
-        assert_eq!(policy.lifecycle().generations().len(), 2);
-    }
-
-    #[test]
-    fn an_update_without_a_valid_spec_leaves_what_rules() {
-        let mut book = with_deployed();
-        book.update(&id("p"), Value::from(4), None).expect("deployed");
-        assert_eq!(book.get(&id("p")).and_then(Policy::ruling), Some(&spec("https://h.org/*", 200.0)));
-        let next = spec("https://h.org/*", 900.0);
-        book.update(&id("p"), Value::from(5), Some(next.clone())).expect("deployed");
-        assert_eq!(book.get(&id("p")).and_then(Policy::ruling), Some(&next));
-        book.undeploy(&id("p"), NOW, DRAIN_WINDOW).expect("deployed");
-        book.update(&id("p"), Value::from(6), Some(spec("https://h.org/*", 1.0))).expect("idle");
-        assert_eq!(
-            book.get(&id("p")).and_then(Policy::ruling),
-            Some(&next),
-            "a draining life keeps its limits"
-        );
-    }
-
-    #[test]
-    fn the_list_is_oldest_first_and_of_one_origin() {
-        let mut book = Book::default();
-        for (name, origin) in [("z", "x"), ("a", "x"), ("m", "y")] {
-            book.create(id(name), Origin::new(origin), Value::Null).expect("free");
-        }
-        let names: Vec<_> = book.of_origin(&Origin::new("x")).iter().map(|(id, _)| id.to_string()).collect();
-        assert_eq!(names, ["z", "a"]);
-    }
-
-    #[derive(Debug, Clone, Copy)]
-    enum Step {
-        Create,
-        Update { valid: bool },
-        Deploy,
-        Undeploy,
-        Delete { force: bool },
-        Wait { hours: u64 },
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<(u8, Step)>> {
-        let step = prop_oneof![
-            Just(Step::Create),
-            any::<bool>().prop_map(|valid| Step::Update { valid }),
-            Just(Step::Deploy),
-            Just(Step::Undeploy),
-            any::<bool>().prop_map(|force| Step::Delete { force }),
-            (0..30_u64).prop_map(|hours| Step::Wait { hours }),
-        ];
-        prop::collection::vec((0..3_u8, step), 0..60)
-    }
-
-    fn take(book: &mut Book, id: &PolicyId, step: Step, now: Timestamp) -> Result<(), BookError> {
-        match step {
-            Step::Create => book.create(id.clone(), Origin::new("x"), Value::from("new")),
-            Step::Update { valid } => {
-                let ruling = valid.then(|| spec("https://h.org/new/*", 300.0));
-                book.update(id, Value::from("updated"), ruling)
-            }
-            Step::Deploy => book.deploy(id, Value::from("deployed"), spec("https://h.org/*", 200.0)),
-            Step::Undeploy => book.undeploy(id, now, DRAIN_WINDOW),
-            Step::Delete { force } => book.delete(id, now, DRAIN_WINDOW, force),
-            Step::Wait { .. } => {
-                book.expire(now);
-                Ok(())
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_happens_the_book_stays_in_order(steps in steps()) {
-            let mut book = Book::default();
-            let mut now = NOW;
-            let mut known: BTreeSet<(PolicyId, u32)> = BTreeSet::new();
-            for (which, step) in steps {
-                let id = id(&format!("p{which}"));
-                if let Step::Wait { hours } = step {
-                    now = now + Duration::from_secs(hours * 3600) + Duration::from_nanos(1);
-                }
-                let before = book.clone();
-                if take(&mut book, &id, step, now).is_err() {
-                    prop_assert_eq!(&book, &before, "a refusal changes nothing");
-                }
-                let body = document::encode(&book).expect("encodes");
-                prop_assert_eq!(&document::decode(&body).expect("decodes"), &book);
-                let runtime = Runtime::build(&book).expect("small");
-                for (id, policy) in &book.policies {
-                    let life = policy.lifecycle();
-                    let active = life.generations().values().filter(|g| **g == GenerationState::Active).count();
-                    prop_assert_eq!(active, usize::from(life.is_deployed()));
-                    prop_assert!(policy.record.is_some() || active == 0, "what is deleted takes no events");
-                    prop_assert_eq!(runtime.get(id).is_some(), !life.generations().is_empty());
-                    for (number, state) in life.generations() {
-                        let fresh = known.insert((id.clone(), *number));
-                        let old = before.policies.get(id).is_some_and(|p| p.lifecycle().generations().contains_key(number));
-                        prop_assert!(old || fresh, "a generation that was gone came back");
-                        if let (GenerationState::Draining { until }, Step::Wait { .. }) = (state, step) {
-                            prop_assert!(*until > now);
-                        }
-                    }
-                }
-                // An id that is wholly gone may begin anew.
-                known.retain(|(id, _)| book.policies.contains_key(id));
-            }
-        }
-    }
-}
+mod tests;

@@ -32,6 +32,7 @@ use crate::policy::{
 const COUNTING: i64 = u32::MAX as i64;
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SpecV3 {
     #[serde(default)]
     clauses: Vec<ClauseV3>,
@@ -42,8 +43,16 @@ pub(super) struct SpecV3 {
     methods: Option<Vec<String>>,
     #[serde(default, skip_serializing)]
     labels: Option<Vec<LabelV1>>,
-    #[serde(flatten)]
-    limits: LimitsV3,
+    // The limits, member by member: beside a flattened struct unknown members cannot be refused.
+    pace: Option<f64>,
+    #[serde(default)]
+    window: Option<WindowV2>,
+    #[serde(default)]
+    quota: Option<QuotaV2>,
+    slots: Option<NonZeroU32>,
+    timeout_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    closed: bool,
     family: FamilyV1,
     #[serde(default)]
     overlap: OverlapV2,
@@ -64,6 +73,7 @@ pub(super) struct SpecV3 {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ClauseV3 {
     pattern: String,
     methods: Vec<String>,
@@ -73,6 +83,7 @@ struct ClauseV3 {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct LabelV1 {
     key: String,
     value: String,
@@ -80,14 +91,41 @@ struct LabelV1 {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SegmentV3 {
     label: Box<str>,
     after: Box<str>,
     names: Vec<Box<str>>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// The limits of a spec or of one key.
 struct LimitsV3 {
+    pace: Option<f64>,
+    window: Option<WindowV2>,
+    quota: Option<QuotaV2>,
+    slots: Option<NonZeroU32>,
+    timeout_ms: Option<u64>,
+    closed: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WindowV2 {
+    calls: i64,
+    length_ms: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuotaV2 {
+    calls: i64,
+    per: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OverrideV3 {
+    key: Box<str>,
     pace: Option<f64>,
     #[serde(default)]
     window: Option<WindowV2>,
@@ -100,25 +138,7 @@ struct LimitsV3 {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WindowV2 {
-    calls: i64,
-    length_ms: i64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct QuotaV2 {
-    calls: i64,
-    per: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct OverrideV3 {
-    key: Box<str>,
-    #[serde(flatten)]
-    limits: LimitsV3,
-}
-
-#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WordingV3 {
     per_window: Box<str>,
     per_quota: Box<str>,
@@ -148,15 +168,21 @@ pub(super) fn encode_spec(spec: &Spec) -> SpecV3 {
         Overlap::All => (OverlapV2::All, Box::default()),
     };
     let overrides = overrides.iter().map(|(key, limits)| {
-        let limits = encode_limits(limits);
-        OverrideV3 { key: key.into(), limits }
+        let LimitsV3 { pace, window, quota, slots, timeout_ms, closed } = encode_limits(limits);
+        OverrideV3 { key: key.into(), pace, window, quota, slots, timeout_ms, closed }
     });
+    let LimitsV3 { pace, window, quota, slots, timeout_ms, closed } = encode_limits(limits);
     SpecV3 {
         clauses: clauses.iter().map(encode_clause).collect(),
         pattern: None,
         methods: None,
         labels: None,
-        limits: encode_limits(limits),
+        pace,
+        window,
+        quota,
+        slots,
+        timeout_ms,
+        closed,
         family: match family {
             Family::Wait => FamilyV1::Wait,
             Family::Refuse => FamilyV1::Refuse,
@@ -191,9 +217,10 @@ pub(super) fn decode_spec(spec: SpecV3) -> Result<Spec, PolicyError> {
         return Err(malformed("a policy that governs no call"));
     }
     let scope = Scope::new(&spec.scope).map_err(malformed)?;
+    let SpecV3 { pace, window, quota, slots, timeout_ms, closed, .. } = spec;
     Ok(Spec {
         clauses,
-        limits: decode_limits(spec.limits)?,
+        limits: decode_limits(LimitsV3 { pace, window, quota, slots, timeout_ms, closed })?,
         family: match spec.family {
             FamilyV1::Wait => Family::Wait,
             FamilyV1::Refuse => Family::Refuse,
@@ -220,7 +247,8 @@ pub(super) fn decode_spec(spec: SpecV3) -> Result<Spec, PolicyError> {
 
 fn decode_overrides(rows: Vec<OverrideV3>) -> Result<Overrides, PolicyError> {
     let mut overrides = BTreeMap::new();
-    for OverrideV3 { key, limits } in rows {
+    for OverrideV3 { key, pace, window, quota, slots, timeout_ms, closed } in rows {
+        let limits = LimitsV3 { pace, window, quota, slots, timeout_ms, closed };
         if overrides.insert(key, decode_limits(limits)?).is_some() {
             return Err(malformed("the limits of one key stand twice"));
         }

@@ -81,6 +81,16 @@ impl Lifecycle {
         }
     }
 
+    /// Just made, after `last` generations of an earlier policy of the same name.
+    pub(super) fn created_after(last: u32) -> Self {
+        Self { next_generation: last.saturating_add(1), ..Self::created() }
+    }
+
+    /// The highest generation that it ever had; 0 before the first deploy.
+    pub(super) const fn last_generation(&self) -> u32 {
+        self.next_generation.saturating_sub(1)
+    }
+
     /// What the authoring side shows.
     #[must_use]
     pub const fn state(&self) -> State {

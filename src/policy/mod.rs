@@ -29,6 +29,7 @@ pub(crate) mod testing;
 
 pub use book::{Book, BookError, Origin, Pause, Policy};
 pub use clause::{Clause, LabelCondition, Segment};
+pub use document::{check_stored, empty_stored};
 pub use follow::Follower;
 pub use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle, State, TransitionError};
 pub use limits::{LimitError, Limits, Pace, Period, Quota, Window};

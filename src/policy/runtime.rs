@@ -15,6 +15,8 @@ pub struct Runtime {
     matcher: Matcher,
     /// Whether any policy turns calls away.
     some_refuse: bool,
+    /// The highest generation that each policy of the book ever had, also those that rule nothing any more.
+    last_generations: BTreeMap<PolicyId, u32>,
     /// Its place among those that were published.
     number: u64,
 }
@@ -57,7 +59,8 @@ impl Runtime {
             .collect();
         let matcher = Matcher::compile(policies.values().flat_map(RuntimePolicy::rules).collect())?;
         let some_refuse = policies.values().any(|policy| policy.spec.family == Family::Refuse);
-        Ok(Self { policies, matcher, some_refuse, number: 0 })
+        let last_generations = book.last_generations().map(|(id, last)| (id.clone(), last)).collect();
+        Ok(Self { policies, matcher, some_refuse, last_generations, number: 0 })
     }
 
     /// The lane of a call: of each origin the most specific active policy that governs it, or all of them where
@@ -110,6 +113,16 @@ impl Runtime {
     #[must_use]
     pub fn get(&self, id: &PolicyId) -> Option<&RuntimePolicy> {
         self.policies.get(id)
+    }
+
+    /// Whether a generation is known to have ended: the book has issued it, and it neither takes events nor drains.
+    /// One that was never issued is unknown, which is no end.
+    #[must_use]
+    pub fn has_ended(&self, part: &PolicyRef) -> bool {
+        let PolicyRef { policy, generation } = part;
+        let goes_on = self.get(policy).is_some_and(|policy| policy.generations.contains_key(generation));
+        let was_issued = self.last_generations.get(policy).is_some_and(|last| generation <= last);
+        was_issued && !goes_on
     }
 
     /// What changed since `previous`. Edits that rule nothing (a name, a description) make no difference.
@@ -215,6 +228,28 @@ mod tests {
         book.undeploy(&id("p"), NOW, DRAIN_WINDOW).expect("deployed");
         book.expire(Timestamp::MAX);
         assert_eq!(Runtime::build(&book).expect("small").diff(&again), [PolicyChange::Removed(id("p"))]);
+    }
+
+    #[test]
+    fn a_generation_has_ended_only_if_the_book_has_issued_it() {
+        let mut book = Book::default();
+        book.create(id("p"), Origin::new("x"), Value::Null).expect("free");
+        let ended = |book: &Book| {
+            let runtime = Runtime::build(book).expect("small");
+            let part = |generation| PolicyRef { policy: id("p"), generation };
+            [1, 2, 3].map(|generation| runtime.has_ended(&part(generation)))
+        };
+        assert_eq!(ended(&Book::default()), [false; 3]);
+        assert_eq!(ended(&book), [false; 3]);
+        book.deploy(&id("p"), Value::Null, spec("https://h.org/*", 1.0)).expect("idle");
+        book.undeploy(&id("p"), NOW, DRAIN_WINDOW).expect("deployed");
+        assert_eq!(ended(&book), [false; 3], "it drains");
+        book.deploy(&id("p"), Value::Null, spec("https://h.org/*", 1.0)).expect("idle");
+        book.expire(NOW + DRAIN_WINDOW);
+        assert_eq!(ended(&book), [true, false, false]);
+        book.delete(&id("p"), NOW, DRAIN_WINDOW, true).expect("forced");
+        book.expire(NOW + DRAIN_WINDOW);
+        assert_eq!(ended(&book), [true, true, false], "also when the policy is gone");
     }
 
     #[test]

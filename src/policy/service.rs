@@ -4,6 +4,7 @@
 //! the new [`Runtime`] is in force when the call returns, also with those who follow it. A writer that was overtaken
 //! reads again and repeats its edit.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
@@ -54,13 +55,29 @@ pub enum ChangeError<E> {
     Failed(PolicyError),
 }
 
+/// The time by which drains and pauses end: none passes while the clock is in doubt.
+fn certain(clock: &Clock) -> Timestamp {
+    if clock.is_trusted() { clock.now() } else { Timestamp::ZERO }
+}
+
 impl Policies {
-    /// Reads the stored book and puts it in force; without one, starts empty.
+    /// Reads the stored book and puts it in force; without one, starts empty. A book that is damaged or does not
+    /// decode holds the store: nothing is in force then, and no change is taken.
     ///
     /// # Errors
-    /// [`PolicyError`] when it cannot be read, does not decode, or cannot be put in force.
+    /// [`PolicyError`] when it cannot be read, is newer, or cannot be put in force.
     pub async fn open(documents: Arc<dyn DocumentStore>, clock: Clock) -> Result<Self, PolicyError> {
-        let (version, book) = read(&*documents).await?;
+        let (version, book) = match read(&*documents).await {
+            Ok(found) => found,
+            Err(PolicyError::Store(StoreError::Damaged { .. })) if documents.held().is_some() => {
+                (None, Book::default())
+            }
+            Err(PolicyError::Document { reason }) => {
+                documents.reject(DOCUMENT, &reason);
+                (None, Book::default())
+            }
+            Err(error) => return Err(error),
+        };
         let runtime = Runtime::build(&book)?;
         let policies = Self(Arc::new(Shared {
             documents,
@@ -69,8 +86,14 @@ impl Policies {
             followers: StdMutex::default(),
             writer: Mutex::new(Writer { version, in_doubt: false }),
         }));
-        policies.expire(clock.now()).await?;
+        policies.expire(certain(&clock), None).await?;
         Ok(policies)
+    }
+
+    /// Why no change is taken now, if that is so: the store is held as a whole.
+    #[must_use]
+    pub fn held(&self) -> Option<String> {
+        self.0.documents.held()
     }
 
     /// What rules now.
@@ -100,11 +123,15 @@ impl Policies {
     /// [`Policies::expire`] puts that right.
     ///
     /// # Errors
-    /// [`ChangeError::Refused`] with what `edit` answered, [`ChangeError::Failed`] when the store refused.
+    /// [`ChangeError::Refused`] with what `edit` answered, [`ChangeError::Failed`] when the store refused or is
+    /// [held](Policies::held).
     pub async fn change<T, E>(
         &self,
         mut edit: impl FnMut(&mut Book) -> Result<T, E>,
     ) -> Result<T, ChangeError<E>> {
+        if let Some(reason) = self.held() {
+            return Err(ChangeError::Failed(StoreError::Held { reason }.into()));
+        }
         let mut writer = self.0.writer.lock().await;
         for _ in 0..ATTEMPTS_MAX {
             if writer.in_doubt {
@@ -124,13 +151,26 @@ impl Policies {
         Err(ChangeError::Failed(PolicyError::Contended { attempts: ATTEMPTS_MAX }))
     }
 
-    /// Drops generations whose drain window is over at `now`. To be called every few seconds: it writes only
-    /// when there is something to drop.
+    /// Drops generations whose drain window is over at `now`, and forgets those that ended before under which
+    /// nothing is `waiting`; `None` forgets none. To be called every few seconds: it writes only when there is
+    /// something to drop. Does nothing while the store is [held](Policies::held).
     ///
     /// # Errors
     /// [`PolicyError`] when the store refuses; the next call tries again.
-    pub async fn expire(&self, now: Timestamp) -> Result<(), PolicyError> {
+    pub async fn expire(
+        &self,
+        now: Timestamp,
+        waiting: Option<&BTreeSet<PolicyId>>,
+    ) -> Result<(), PolicyError> {
+        if self.held().is_some() {
+            return Ok(());
+        }
         let edit = |book: &mut Book| {
+            // In this order: what ends now stays on record until the next call, when everything that was on its way
+            // into the queue is counted there.
+            if let Some(waiting) = waiting {
+                book.forget_ended(waiting);
+            }
             book.expire(now);
             Ok::<(), std::convert::Infallible>(())
         };
@@ -220,162 +260,4 @@ async fn read(documents: &dyn DocumentStore) -> Result<(Option<Version>, Book), 
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-    use serde_json::Value;
-
-    use super::*;
-    use crate::policy::testing::{Fault, TestDocuments, id, spec};
-    use crate::policy::{BookError, DRAIN_WINDOW, LabelCondition, Limits, Origin, Spec, UrlPattern};
-
-    const START: Timestamp = Timestamp::from_millis(1_000_000);
-
-    async fn open(documents: &Arc<TestDocuments>) -> (Policies, Clock) {
-        let clock = Clock::manual(START);
-        let policies = Policies::open(documents.clone(), clock.clone()).await.expect("readable");
-        (policies, clock)
-    }
-
-    fn add(book: &mut Book, name: &str) -> Result<(), BookError> {
-        book.create(id(name), Origin::new("x"), Value::Null)?;
-        book.deploy(&id(name), Value::Null, spec("https://h.org/*", 200.0))
-    }
-
-    #[tokio::test]
-    async fn a_change_is_durable_and_in_force_on_return() {
-        let documents = Arc::new(TestDocuments::default());
-        let (policies, _) = open(&documents).await;
-        let mut seen = policies.0.runtime.subscribe();
-        policies.change(|book| add(book, "p")).await.expect("changed");
-        assert!(seen.has_changed().expect("alive"));
-        assert!(seen.borrow_and_update().get(&id("p")).is_some());
-        let (again, _) = open(&documents).await;
-        assert_eq!(again.book(), policies.book());
-        assert_eq!(again.runtime().diff(&policies.runtime()), []);
-
-        policies.change(|book| book.update(&id("p"), Value::from("name"), None)).await.expect("changed");
-        assert!(!seen.has_changed().expect("alive"), "a cosmetic edit wakes nobody");
-        assert_eq!(policies.book().get(&id("p")).map(|p| p.record().clone()), Some(Value::from("name")));
-    }
-
-    #[tokio::test]
-    async fn a_change_returns_when_those_who_follow_act_by_it() {
-        let documents = Arc::new(TestDocuments::default());
-        let (policies, _) = open(&documents).await;
-        let mut follower = policies.follow();
-        assert!(follower.news().is_none());
-        let mut change = Box::pin(policies.change(|book| add(book, "p")));
-        let runtime = loop {
-            // The change gets its turns, but does not end.
-            assert!((&mut change).now_or_never().is_none());
-            if let Some(runtime) = follower.news() {
-                break runtime;
-            }
-        };
-        assert!(runtime.get(&id("p")).is_some());
-        follower.act_by(&runtime);
-        change.await.expect("changed");
-        drop(follower);
-        policies.change(|book| add(book, "q")).await.expect("nobody follows any more");
-    }
-
-    #[tokio::test]
-    async fn a_refusal_or_a_failure_changes_nothing() {
-        let documents = Arc::new(TestDocuments::default());
-        let (policies, _) = open(&documents).await;
-        let half = |book: &mut Book| {
-            add(book, "p").expect("free");
-            add(book, "p")
-        };
-        assert!(matches!(policies.change(half).await, Err(ChangeError::Refused(BookError::Exists))));
-        documents.fail([Fault::Refuse]);
-        let failed = policies.change(|book| add(book, "p")).await;
-        assert!(matches!(failed, Err(ChangeError::Failed(PolicyError::Store(StoreError::Closed)))));
-        assert_eq!((policies.book().as_ref(), documents.body(DOCUMENT)), (&Book::default(), None));
-    }
-
-    #[tokio::test]
-    async fn what_could_not_be_read_at_the_next_start_is_not_written() {
-        let documents = Arc::new(TestDocuments::default());
-        let (policies, _) = open(&documents).await;
-        policies.change(|book| add(book, "p")).await.expect("changed");
-        let before = (policies.book(), documents.body(DOCUMENT));
-        let without_clauses = Spec::new(Vec::new(), Limits::default());
-        let failed = policies.change(|book| {
-            book.create(id("q"), Origin::new("x"), Value::Null)?;
-            book.deploy(&id("q"), Value::Null, without_clauses.clone())
-        });
-        assert!(matches!(failed.await, Err(ChangeError::Failed(PolicyError::Document { .. }))));
-        assert_eq!((policies.book(), documents.body(DOCUMENT)), before);
-        let or_absent = LabelCondition::equals_or_absent("org", "A");
-        let clause =
-            Clause { labels: vec![or_absent], ..Clause::of(UrlPattern::any_host("/{}").expect("valid")) };
-        policies
-            .change(|book| {
-                book.create(id("r"), Origin::new("x"), Value::Null)?;
-                book.deploy(&id("r"), Value::Null, Spec::new(vec![clause.clone()], Limits::default()))
-            })
-            .await
-            .expect("readable");
-    }
-
-    #[tokio::test]
-    async fn an_overtaken_writer_repeats_its_edit_on_what_the_other_wrote() {
-        let documents = Arc::new(TestDocuments::default());
-        let (policies, _) = open(&documents).await;
-        let mut other = Book::default();
-        add(&mut other, "other").expect("free");
-        documents.fail([Fault::Overtake(document::encode(&other).expect("encodes"))]);
-        let mut runs = 0;
-        policies
-            .change(|book| {
-                runs += 1;
-                add(book, "mine")
-            })
-            .await
-            .expect("changed");
-        assert_eq!(runs, 2);
-        let (again, _) = open(&documents).await;
-        for name in ["mine", "other"] {
-            assert!(again.runtime().get(&id(name)).is_some(), "{name}");
-            assert!(policies.runtime().get(&id(name)).is_some(), "{name}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_write_whose_answer_was_lost_comes_into_force_with_the_next_call() {
-        let documents = Arc::new(TestDocuments::default());
-        let (policies, _) = open(&documents).await;
-        documents.fail([Fault::LoseTheAnswer]);
-        assert!(policies.change(|book| add(book, "p")).await.is_err());
-        assert!(policies.runtime().get(&id("p")).is_none());
-        policies.expire(START).await.expect("reads again");
-        assert!(policies.runtime().get(&id("p")).is_some());
-
-        documents.fail([Fault::Hang]);
-        assert!(policies.change(|book| add(book, "q")).now_or_never().is_none(), "dropped half-way");
-        policies.expire(START).await.expect("reads again");
-        assert!(policies.runtime().get(&id("q")).is_some());
-    }
-
-    #[tokio::test]
-    async fn drained_generations_leave_when_their_time_is_over() {
-        let documents = Arc::new(TestDocuments::default());
-        let (policies, clock) = open(&documents).await;
-        policies.change(|book| add(book, "p")).await.expect("changed");
-        policies
-            .change(|book| book.delete(&id("p"), clock.now(), DRAIN_WINDOW, true))
-            .await
-            .expect("changed");
-        clock.advance(DRAIN_WINDOW - Duration::from_nanos(1));
-        policies.expire(clock.now()).await.expect("stored");
-        assert!(policies.runtime().get(&id("p")).is_some());
-        let version = documents.body(DOCUMENT).map(|(version, _)| version);
-        policies.expire(clock.now()).await.expect("stored");
-        assert_eq!(documents.body(DOCUMENT).map(|(version, _)| version), version, "nothing to write");
-        clock.advance(Duration::from_nanos(1));
-        policies.expire(clock.now()).await.expect("stored");
-        assert!(policies.runtime().get(&id("p")).is_none());
-        assert_eq!(policies.book().as_ref().policies.len(), 0);
-    }
-}
+mod tests;

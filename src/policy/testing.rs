@@ -54,6 +54,7 @@ pub(crate) enum Fault {
 pub(crate) struct TestDocuments {
     bodies: Mutex<HashMap<&'static str, (u64, Bytes)>>,
     faults: Mutex<Vec<Fault>>,
+    held: Mutex<Option<String>>,
 }
 
 impl TestDocuments {
@@ -75,7 +76,15 @@ impl TestDocuments {
         self.bodies.lock().expect("not poisoned").get(name).cloned()
     }
 
+    /// As a store that is held as a whole.
+    pub(crate) fn hold(&self, reason: &str) {
+        *self.held.lock().expect("not poisoned") = Some(reason.to_owned());
+    }
+
     fn write(&self, name: &'static str, expect: Expect, body: Bytes) -> Result<Version, StoreError> {
+        if let Some(reason) = self.held() {
+            return Err(StoreError::Held { reason });
+        }
         let found = self.body(name).map(|(version, _)| Version(version));
         let expected = match expect {
             Expect::Absent => None,
@@ -119,5 +128,13 @@ impl DocumentStore for TestDocuments {
             }
         }
         .boxed()
+    }
+
+    fn held(&self) -> Option<String> {
+        self.held.lock().expect("not poisoned").clone()
+    }
+
+    fn reject(&self, _name: &'static str, reason: &str) {
+        self.hold(reason);
     }
 }

@@ -40,6 +40,7 @@ codes! {
     NOT_FOUND = "not_found", 404, "no such route";
     EVENT_NOT_FOUND = "event_not_found", 404, "no such event, or it ended long ago";
     POLICY_NOT_FOUND = "policy_not_found", 404, "no such policy";
+    DOUBT_NOT_FOUND = "doubt_not_found", 404, "no such doubt, or it has ended";
     ACCOUNT_NOT_FOUND = "account_not_found", 404, "no such Responsys account";
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "see `Allow`";
     BODY_TIMEOUT = "body_timeout", 408, "the body stopped coming";
@@ -47,6 +48,8 @@ codes! {
     POLICY_EXISTS = "policy_exists", 409,
         "a policy of the configuration file has a name that the limits of Responsys accounts need";
     TOO_MANY_ACCOUNTS = "too_many_accounts", 409, "more than 1 000 Responsys accounts";
+    NOT_APPLICABLE = "not_applicable", 409, "the verb means nothing for a doubt of this kind; the answer names those that do";
+    WRONG_COUNT = "wrong_count", 409, "another number of events is in doubt than was confirmed; the answer names it";
     PAYLOAD_TOO_LARGE = "payload_too_large", 413,
         "body above 256 KiB, event above 512 KiB, list above 8 MiB, request about a policy above 16 KiB, about an account above \
          64 KiB";
@@ -78,6 +81,8 @@ codes! {
         "the disk did not confirm the event in time: it may have been kept; repeat it with the same idempotency key";
     STORAGE_FULL = "storage_full", 503, "too little free disk; nothing was kept, dispatching goes on";
     STORAGE_ERROR = "storage_error", 503, "the store has failed; the process ends with 74";
+    STORE_HELD = "store_held", 503,
+        "the policy book or the whole data directory is in doubt; nothing is taken, sent or changed until it is settled";
     SHUTTING_DOWN = "shutting_down", 503, "the daemon is stopping";
     NOT_READY = "not_ready", 503, "`/readyz` and `/healthz` only";
 }

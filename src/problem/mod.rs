@@ -55,6 +55,8 @@ pub struct FieldError {
 impl Problem {
     /// Most fields that are named: an answer stays small however much is wrong.
     pub const MAX_ERRORS: usize = 32;
+    /// When to ask again after [`Problem::store_held`]: a person has to act first.
+    const HELD_RETRY_SECONDS: u64 = 60;
 
     /// A problem of the kind `code`, which also names its type URI.
     #[must_use]
@@ -75,6 +77,14 @@ impl Problem {
             headers: HeaderMap::new(),
             instead: None,
         }
+    }
+
+    /// Nothing is taken or changed while the store as a whole is in doubt: `reason` says why, with the way out.
+    #[must_use]
+    pub fn store_held(reason: &str) -> Self {
+        let detail = format!("nothing was kept or changed: {reason}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_held", "The store is held", detail)
+            .retry_after(Self::HELD_RETRY_SECONDS)
     }
 
     /// Names a field by its JSON pointer, unless enough are named.

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement};
-use crate::store::LaneSummary;
+use crate::queue::LaneSignal;
+use crate::store::{LaneSummary, Loss};
 
 /// What one lane holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub(super) struct LaneTable {
     lanes: HashMap<LaneKey, LaneState>,
     /// Numbers the changes of all lanes, so that a lane that is made anew never looks unchanged.
     changes: u64,
-    signal: mpsc::UnboundedSender<LaneKey>,
+    signal: mpsc::UnboundedSender<LaneSignal>,
 }
 
 #[derive(Default)]
@@ -59,6 +60,10 @@ struct LaneState {
     /// The last begin or end of an append, or entry put off: tells a load whether one came in between.
     changed: u64,
     signalled: bool,
+    /// A load is under way.
+    loading: bool,
+    /// What was lost since it began: its page may hold some of that.
+    gone: HashSet<EventId>,
 }
 
 impl LaneState {
@@ -109,7 +114,7 @@ pub(super) struct LoadEnd<'a> {
 }
 
 impl LaneTable {
-    pub(super) fn new(signal: mpsc::UnboundedSender<LaneKey>) -> Self {
+    pub(super) fn new(signal: mpsc::UnboundedSender<LaneSignal>) -> Self {
         Self { lanes: HashMap::new(), changes: 0, signal }
     }
 
@@ -165,12 +170,67 @@ impl LaneTable {
         let state = self.lanes.get_mut(lane)?;
         state.signalled = false;
         state.due_since_load = None;
+        state.loading = true;
+        state.gone.clear();
         Some(LoadStart {
             cursor: state.cursor,
             skip: state.put_off_out.clone(),
             next_due: state.next_due,
             changed: state.changed,
         })
+    }
+
+    /// The store was read, or could not be: what its page must not hand out, because it was lost meanwhile.
+    pub(super) fn end_reading(&mut self, lane: &LaneKey) -> HashSet<EventId> {
+        let Some(state) = self.lanes.get_mut(lane) else { return HashSet::new() };
+        state.loading = false;
+        let gone = std::mem::take(&mut state.gone);
+        if !gone.is_empty() && state.is_spent() {
+            self.lanes.remove(lane);
+        }
+        gone
+    }
+
+    /// Takes off an entry that ended as lost. Returns whether it is handed out: whoever has it does not know yet.
+    pub(super) fn lost(&mut self, loss: &Loss) -> bool {
+        self.changes += 1;
+        let Some(state) = self.lanes.get_mut(&loss.lane) else { return false };
+        // A load under way may have read before or after it: what it found is not the truth.
+        state.changed = self.changes;
+        let was_out = if loss.due_at.is_some() {
+            state.put_off -= 1;
+            state.put_off_out.remove(&loss.id)
+        } else {
+            state.plain -= 1;
+            state.plain_out.remove(&loss.id)
+        };
+        if state.loading && !was_out {
+            state.gone.insert(loss.id);
+        }
+        if state.is_spent() && state.gone.is_empty() {
+            self.lanes.remove(&loss.lane);
+        }
+        was_out
+    }
+
+    /// Everything that is handed out.
+    pub(super) fn all_out(&self) -> HashSet<EventId> {
+        self.lanes
+            .values()
+            .flat_map(|state| state.plain_out.iter().chain(&state.put_off_out))
+            .copied()
+            .collect()
+    }
+
+    /// Has failed reads tried again at once.
+    pub(super) fn read_again(&self) {
+        // As for every signal: without a dispatcher nothing is read.
+        let _ = self.signal.send(LaneSignal::ReadAgain);
+    }
+
+    /// Announces that entries that are handed out are no longer owed.
+    pub(super) fn announce_given_up(&self, lane: LaneKey, handed_out: HashSet<EventId>) {
+        let _ = self.signal.send(LaneSignal::GivenUp(lane, handed_out));
     }
 
     /// Records what was handed out; returns the lane's next due time.
@@ -268,7 +328,7 @@ impl LaneTable {
         if let Some(state) = self.lanes.get_mut(lane) {
             state.signalled = true;
             // Nobody listens only when the dispatcher has stopped; the entries are safe where they are.
-            let _ = self.signal.send(lane.clone());
+            let _ = self.signal.send(LaneSignal::Ready(lane.clone()));
         }
     }
 }
@@ -282,137 +342,4 @@ fn count(ids: &HashSet<EventId>) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Lane, PolicyId, PolicyRef};
-
-    const DUE: Timestamp = Timestamp::from_millis(500);
-    const LATER: Timestamp = Timestamp::from_millis(900);
-
-    fn table() -> (LaneTable, LaneKey, mpsc::UnboundedReceiver<LaneKey>) {
-        let (signal, signals) = mpsc::unbounded_channel();
-        let policy = PolicyId::parse("p").expect("valid");
-        let lane = Lane::of(vec![PolicyRef { policy, generation: 1 }]).expect("valid");
-        (LaneTable::new(signal), lane.key().clone(), signals)
-    }
-
-    fn id(n: u128) -> EventId {
-        EventId::new(1, n)
-    }
-
-    fn add(table: &mut LaneTable, lane: &LaneKey, n: u128) {
-        table.begin_append(lane);
-        table.appended(lane, id(n), None);
-    }
-
-    /// Ends a load that found nothing more in plain order, and of the due entries these.
-    fn end_at_the_end(
-        table: &mut LaneTable,
-        lane: &LaneKey,
-        start: &LoadStart,
-        put_off: &[EventId],
-    ) -> Option<Timestamp> {
-        let next_due = start.next_due.map(|_| None);
-        let end = LoadEnd { plain: &[], put_off, next_due, exhausted: true, changed: start.changed };
-        table.end_load(lane, &end)
-    }
-
-    fn hand_out(table: &mut LaneTable, lane: &LaneKey, plain: &[EventId]) {
-        let start = table.begin_load(lane).expect("holds something");
-        let end = LoadEnd { plain, put_off: &[], next_due: None, exhausted: false, changed: start.changed };
-        table.end_load(lane, &end);
-    }
-
-    fn settle(
-        table: &mut LaneTable,
-        lane: &LaneKey,
-        n: u128,
-        from: Option<Timestamp>,
-        to: Option<Timestamp>,
-    ) {
-        let how = to.map_or(Settlement::Delivered, |due_at| Settlement::Reschedule { due_at, attempts: 1 });
-        table.settled(lane, id(n), from, &how);
-    }
-
-    #[test]
-    fn the_oldest_is_no_younger_than_anything_that_waits_for_its_turn_or_is_out() {
-        let (mut table, lane, _signals) = table();
-        let aged = |n: u64| EventId::new(n, n.into());
-        let oldest = |table: &LaneTable| table.counts().first().and_then(|lane| lane.oldest);
-        let at = |n| Some(Timestamp::from_millis(n));
-        for n in [10, 20, 30] {
-            table.begin_append(&lane);
-            table.appended(&lane, aged(n), None);
-        }
-        assert_eq!(oldest(&table), at(10));
-        hand_out(&mut table, &lane, &[aged(10), aged(20)]);
-        table.settled(&lane, aged(10), None, &Settlement::Reschedule { due_at: DUE, attempts: 1 });
-        hand_out(&mut table, &lane, &[]);
-        assert_eq!(oldest(&table), at(20), "what is put off does not count");
-        let start = table.begin_load(&lane).expect("three are unsettled");
-        let (plain, put_off, changed) = (&[aged(30)][..], &[aged(10)][..], start.changed);
-        table.end_load(&lane, &LoadEnd { plain, put_off, next_due: Some(None), exhausted: false, changed });
-        assert_eq!(oldest(&table), at(10), "the retry is older than the plain entries out with it");
-        table.settled(&lane, aged(10), Some(DUE), &Settlement::Delivered);
-        hand_out(&mut table, &lane, &[]);
-        assert_eq!(oldest(&table), at(20));
-        for n in [20, 30] {
-            table.settled(&lane, aged(n), None, &Settlement::Reschedule { due_at: LATER, attempts: 1 });
-        }
-        let start = table.begin_load(&lane).expect("two are put off");
-        end_at_the_end(&mut table, &lane, &start, &[]);
-        assert_eq!(oldest(&table), None);
-    }
-
-    #[test]
-    fn an_append_that_spans_the_begin_of_a_load_is_not_forgotten() {
-        let (mut table, lane, _signals) = table();
-        table.begin_append(&lane);
-        let start = table.begin_load(&lane).expect("an append is under way");
-        table.appended(&lane, id(1), None);
-        end_at_the_end(&mut table, &lane, &start, &[]);
-        assert_eq!(table.counts().first().map(|lane| lane.ready), Some(1));
-    }
-
-    #[test]
-    fn a_lane_made_anew_during_a_load_is_not_taken_for_the_old_one() {
-        let (mut table, lane, _signals) = table();
-        add(&mut table, &lane, 1);
-        hand_out(&mut table, &lane, &[id(1)]);
-        let start = table.begin_load(&lane).expect("one is out");
-        settle(&mut table, &lane, 1, None, None);
-        assert!(table.is_empty());
-        add(&mut table, &lane, 2);
-        end_at_the_end(&mut table, &lane, &start, &[]);
-        assert_eq!(table.counts().first().map(|lane| lane.ready), Some(1));
-    }
-
-    #[test]
-    fn an_entry_put_off_during_a_load_keeps_its_due_time_and_its_count() {
-        let (mut table, lane, _signals) = table();
-        add(&mut table, &lane, 1);
-        add(&mut table, &lane, 2);
-        hand_out(&mut table, &lane, &[id(1), id(2)]);
-        settle(&mut table, &lane, 1, None, Some(DUE));
-        let start = table.begin_load(&lane).expect("two are unsettled");
-        settle(&mut table, &lane, 2, None, Some(LATER));
-        assert_eq!(end_at_the_end(&mut table, &lane, &start, &[id(1)]), Some(LATER));
-        assert_eq!(table.counts().first().map(|lane| (lane.delayed, lane.taken_up)), Some((1, 1)));
-    }
-
-    #[test]
-    fn a_retry_handed_out_before_its_settlement_was_counted_is_counted_once() {
-        let (mut table, lane, _signals) = table();
-        add(&mut table, &lane, 1);
-        add(&mut table, &lane, 2);
-        hand_out(&mut table, &lane, &[id(1), id(2)]);
-        settle(&mut table, &lane, 1, None, Some(DUE));
-        let start = table.begin_load(&lane).expect("two are unsettled");
-        // The store shows the retry of 2 already.
-        end_at_the_end(&mut table, &lane, &start, &[id(1), id(2)]);
-        settle(&mut table, &lane, 2, None, Some(DUE));
-        settle(&mut table, &lane, 1, Some(DUE), None);
-        settle(&mut table, &lane, 2, Some(DUE), None);
-        assert!(table.is_empty());
-    }
-}
+mod tests;

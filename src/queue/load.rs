@@ -4,9 +4,9 @@ use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::event::{Entry, EventId, LaneKey, Settlement};
-use crate::queue::lanes::LoadEnd;
+use crate::queue::lanes::{LoadEnd, LoadStart};
 use crate::queue::{Queue, QueueError};
-use crate::store::{DuePage, ReadLimit, Settle, StoredEntry, record};
+use crate::store::{DuePage, ReadLimit, Settle, StoreError, StoredEntry, record};
 
 /// A page of a lane.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,23 +29,16 @@ impl Queue {
         let Some(start) = self.0.lanes().begin_load(lane) else { return Ok(Loaded::default()) };
         let until = if all_due { Timestamp::MAX } else { self.0.clock.now() };
         let asked_due = start.next_due.is_some_and(|due| due <= until);
-        let due = if asked_due {
-            self.0.store.read_due(lane, until, &start.skip, limit).await?
-        } else {
-            DuePage::default()
-        };
-        let room = limit.entries.saturating_sub(due.entries.len());
-        let plain = if room > 0 {
-            let limit = ReadLimit { entries: room, ..limit };
-            self.0.store.read_ready(lane, start.cursor, limit).await?
-        } else {
-            Vec::new()
-        };
-        // A page that stops early was stopped by its byte bound; an empty one means the end.
-        let exhausted = room > 0 && plain.is_empty();
+        let read = self.read(lane, &start, asked_due.then_some(until), limit).await;
+        let mut lanes = self.0.lanes();
+        self.0.take_in_losses(&mut lanes);
+        let gone = lanes.end_reading(lane);
+        let (mut due, mut plain, exhausted) = read?;
+        due.entries.retain(|entry| !gone.contains(&entry.id));
+        plain.retain(|entry| !gone.contains(&entry.id));
         let put_off_ids: Vec<EventId> = due.entries.iter().map(|entry| entry.id).collect();
         let plain_ids: Vec<EventId> = plain.iter().map(|entry| entry.id).collect();
-        let next_due = self.0.lanes().end_load(
+        let next_due = lanes.end_load(
             lane,
             &LoadEnd {
                 plain: &plain_ids,
@@ -55,9 +48,34 @@ impl Queue {
                 changed: start.changed,
             },
         );
+        drop(lanes);
         let entries =
             due.entries.into_iter().chain(plain).filter_map(|stored| self.decode(lane, stored)).collect();
         Ok(Loaded { entries, more: !exhausted, next_due })
+    }
+
+    /// What is due until then, what follows in plain order, and whether that was read to its end.
+    async fn read(
+        &self,
+        lane: &LaneKey,
+        start: &LoadStart,
+        until: Option<Timestamp>,
+        limit: ReadLimit,
+    ) -> Result<(DuePage, Vec<StoredEntry>, bool), StoreError> {
+        let due = match until {
+            Some(until) => self.0.store.read_due(lane, until, &start.skip, limit).await?,
+            None => DuePage::default(),
+        };
+        let room = limit.entries.saturating_sub(due.entries.len());
+        if room == 0 {
+            return Ok((due, Vec::new(), false));
+        }
+        let limit = ReadLimit { entries: room, ..limit };
+        let plain = self.0.store.read_ready(lane, start.cursor, limit).await?;
+        // A page that stops early was stopped by its byte bound or by a block that cannot be read; an empty one means
+        // the end.
+        let exhausted = plain.is_empty();
+        Ok((due, plain, exhausted))
     }
 
     /// A record that does not decode is parked for a person with its raw bytes; the others go on.

@@ -10,12 +10,14 @@ mod ends;
 mod finishing;
 mod lanes;
 mod load;
+mod lost;
 mod settle;
 #[cfg(test)]
 mod slow_tests;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +33,7 @@ use finishing::Finishing;
 pub use lanes::LaneCounts;
 use lanes::LaneTable;
 pub use load::Loaded;
+use lost::Stale;
 pub use settle::Completed;
 use settle::Settler;
 
@@ -97,6 +100,7 @@ struct Inner {
     lanes: Mutex<LaneTable>,
     settler: Settler,
     append_timeout: Duration,
+    stale: Stale,
 }
 
 impl Inner {
@@ -106,19 +110,30 @@ impl Inner {
     }
 }
 
-/// Names of lanes that have new work, each at most once until it is loaded.
-pub struct LaneSignals(mpsc::UnboundedReceiver<LaneKey>);
+/// What the dispatcher hears from the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaneSignal {
+    /// The lane has new work; said at most once until it is loaded.
+    Ready(LaneKey),
+    /// These entries of the lane were handed out and are no longer owed: an operator gave them up.
+    GivenUp(LaneKey, HashSet<EventId>),
+    /// Reads that failed are to be tried again now.
+    ReadAgain,
+}
+
+/// Where the dispatcher hears which lanes have work.
+pub struct LaneSignals(mpsc::UnboundedReceiver<LaneSignal>);
 
 impl LaneSignals {
     /// Waits for signals and appends them; returns how many came, zero once the queue is gone.
-    pub async fn recv_many(&mut self, into: &mut Vec<LaneKey>, most: usize) -> usize {
+    pub async fn recv_many(&mut self, into: &mut Vec<LaneSignal>, most: usize) -> usize {
         self.0.recv_many(into, most).await
     }
 
     /// Appends the signals that are there.
-    pub fn take_all(&mut self, into: &mut Vec<LaneKey>) {
-        while let Ok(lane) = self.0.try_recv() {
-            into.push(lane);
+    pub fn take_all(&mut self, into: &mut Vec<LaneSignal>) {
+        while let Ok(signal) = self.0.try_recv() {
+            into.push(signal);
         }
     }
 }
@@ -148,8 +163,8 @@ impl Queue {
             lanes.restore(summary);
         }
         let settler = Settler::default();
-        let lanes = Mutex::new(lanes);
-        let queue = Self(Arc::new(Inner { store, clock, lanes, settler, append_timeout }));
+        let (lanes, stale) = (Mutex::new(lanes), Stale::default());
+        let queue = Self(Arc::new(Inner { store, clock, lanes, settler, append_timeout, stale }));
         settle::spawn(&queue.0);
         Ok((queue, LaneSignals(signals)))
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::event::{Entry, EventId, Settlement};
 use crate::queue::ends::{End, Ends};
@@ -16,6 +16,9 @@ use crate::store::Settle;
 
 /// How long decisions are gathered before they go to the store together.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// How long the end waits for a settlement to become durable.
+const FLUSH_WAIT: Duration = Duration::from_secs(30);
 
 /// Entries that reached their end since the queue was opened, on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,12 +63,11 @@ impl Settler {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn note_ends(&self, batch: &[Settle]) {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        for settle in batch {
-            if let Some(end) = End::of(&settle.settlement) {
-                ends.note(settle.id, end);
-            }
+    /// Counts and remembers how an entry ended, if it did.
+    pub(super) fn ended(&self, id: EventId, settlement: &Settlement) {
+        self.count(settlement);
+        if let Some(end) = End::of(settlement) {
+            self.ends.lock().unwrap_or_else(PoisonError::into_inner).note(id, end);
         }
     }
 
@@ -80,14 +82,19 @@ impl Settler {
 }
 
 impl Queue {
-    /// Records what becomes of an entry that was handed out. Returns at once; durable within about 100 ms.
-    pub fn settle(&self, entry: &Entry, settlement: Settlement) {
+    /// Records what becomes of an entry that was handed out. Returns at once; durable within about 100 ms. False when
+    /// the entry was given up meanwhile: it counts as lost and nothing else.
+    pub fn settle(&self, entry: &Entry, settlement: Settlement) -> bool {
+        if self.0.stale.take(entry.id) {
+            return false;
+        }
         self.settle_stored(Settle {
             lane: entry.lane.clone(),
             id: entry.id,
             due_at: entry.due_at,
             settlement,
         });
+        true
     }
 
     pub(super) fn settle_stored(&self, settle: Settle) {
@@ -110,7 +117,8 @@ impl Queue {
         }
     }
 
-    /// Waits until every settlement handed in so far is durable, or the store has failed for good.
+    /// Waits until every settlement handed in so far is durable, the store has failed for good, or none became durable
+    /// for 30 s, as on a disk without room: the calls of those that are left may be repeated after the next start.
     pub async fn flush(&self) {
         loop {
             let settled = self.0.settler.settled.notified();
@@ -119,7 +127,10 @@ impl Queue {
             if self.0.settler.owed.load(Ordering::Acquire) == 0 || self.store_health().poisoned.is_some() {
                 return;
             }
-            settled.await;
+            if tokio::time::timeout(FLUSH_WAIT, settled).await.is_err() {
+                warn!("settlements do not become durable: their calls may be repeated");
+                return;
+            }
         }
     }
 }
@@ -133,6 +144,7 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
 async fn gather(queue: Weak<Inner>) {
     loop {
         let Some(inner) = queue.upgrade() else { return };
+        inner.take_in_losses(&mut inner.lanes());
         let batch = inner.settler.take();
         if batch.is_empty() {
             // The timeout lets go of the queue now and then, so that a dropped queue is noticed.
@@ -167,11 +179,12 @@ async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
     let _owed = Owed { inner: Arc::clone(&inner), count };
     match inner.store.settle(batch.clone()).await {
         Ok(()) => {
-            inner.settler.note_ends(&batch);
             let mut lanes = inner.lanes();
-            for settle in &batch {
+            // What was given up before the store was asked is on record as lost.
+            inner.take_in_losses(&mut lanes);
+            for settle in batch.iter().filter(|settle| !inner.stale.take(settle.id)) {
                 lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);
-                inner.settler.count(&settle.settlement);
+                inner.settler.ended(settle.id, &settle.settlement);
             }
         }
         // The entries stay handed out; the next start hands them out again.

@@ -54,9 +54,10 @@ impl World {
     }
 
     async fn signalled(&mut self) -> Vec<LaneKey> {
-        let mut lanes = Vec::new();
-        tokio::time::timeout(Duration::from_millis(50), self.signals.recv_many(&mut lanes, 10)).await.ok();
-        lanes
+        let mut signals = Vec::new();
+        tokio::time::timeout(Duration::from_millis(50), self.signals.recv_many(&mut signals, 10)).await.ok();
+        let ready = |signal| if let LaneSignal::Ready(lane) = signal { Some(lane) } else { None };
+        signals.into_iter().filter_map(ready).collect()
     }
 }
 

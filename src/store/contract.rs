@@ -45,6 +45,7 @@ pub(super) fn options() -> EmbeddedOptions {
         settle_delay: Duration::from_millis(1),
         needed_bytes: 0,
         salt: 0x5eed,
+        scrub_bytes_per_second: 0,
         ..EmbeddedOptions::default()
     }
 }

@@ -90,6 +90,26 @@ pub enum StoreError {
         /// What the system said.
         reason: String,
     },
+    /// A file was read and is not what was written.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// Which file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something about the store as a whole is in doubt: nothing is changed until an operator has decided.
+    #[error("the store is held: {reason}")]
+    Held {
+        /// What is in doubt, and the way out.
+        reason: String,
+    },
+    /// The directory is damaged so that it cannot be opened. Starting again does not help.
+    #[error("the data directory cannot be used: {reason}")]
+    Unusable {
+        /// What is damaged, and the way out.
+        reason: String,
+    },
     /// A record longer than [`MAX_RECORD_BYTES`].
     #[error("a record of {bytes} bytes exceeds the {MAX_RECORD_BYTES} that the store takes")]
     TooLarge {

@@ -9,6 +9,7 @@
 
 mod access;
 mod ballast;
+pub mod clock_mark;
 #[cfg(test)]
 mod contract;
 pub mod directory;
@@ -104,6 +105,29 @@ pub struct Settle {
     pub settlement: Settlement,
 }
 
+/// What an operator gives up: it is settled as lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GiveUp {
+    /// Everything that a lane owes.
+    Lane(LaneKey),
+    /// What stands in the blocks of one segment that cannot be read at the time of the call.
+    Unread {
+        /// The subject of a doubt of the kind `unread`, such as `journal/0000000007.seg`.
+        subject: String,
+    },
+}
+
+/// An entry that ended as lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// Where it stood.
+    pub lane: LaneKey,
+    /// Which one.
+    pub id: EventId,
+    /// The due time under which it stood; `None` in the lane's plain order.
+    pub due_at: Option<Timestamp>,
+}
+
 /// The state of one event id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
@@ -162,6 +186,10 @@ pub struct ReadLimit {
 /// - What `append` or `settle` has returned for is visible to every later read.
 /// - Reads have no side effect: an entry is returned again until it is settled. `read_ready` yields ids above
 ///   `after` and never entries with a due time.
+/// - A read that fails loses nothing; it fails for its lane alone. What is damaged is settled as lost before the read
+///   that met it returns. `handed_out` entries are never taken for lost: they are in the caller's memory.
+/// - While the store is held as a whole ([`StoreHealth::held`]), `append` fails with [`StoreError::Held`], and nothing is
+///   deleted.
 /// - No call blocks a runtime thread. After a failed write or sync every append and settle fails with
 ///   [`StoreError::Poisoned`]; reads go on. A disk without room is no such failure: appends are then refused with an
 ///   error for which [`StoreError::is_full`] holds, and settlements wait until there is room.
@@ -201,6 +229,14 @@ pub trait EntryStore: Send + Sync + 'static {
     /// Records what becomes of entries that were handed out.
     fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Settles as lost what is meant and was accepted before the call, without reading it; entries in `handed_out` are
+    /// left alone. Returns how many those are. Durable on return.
+    fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Entries that ended as lost since the last call of this or [`EntryStore::lanes`], whoever brought it about: each
+    /// is returned once, before the call that lost it returns.
+    fn take_losses(&self) -> Vec<Loss>;
+
     /// What an append under each of these keys would answer now, in order; `None` for those that are not on record.
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>>;
 
@@ -211,7 +247,8 @@ pub trait EntryStore: Send + Sync + 'static {
     /// of this store. Costs a walk over the lane's blocks up to there.
     fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>>;
 
-    /// Every lane that holds something. Costs a walk over the index: for the start.
+    /// Every lane that holds something, after all losses so far: those are no longer returned by
+    /// [`EntryStore::take_losses`]. Costs a walk over the index: for the start.
     fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>>;
 
     /// Cheap figures for probes and metrics.
@@ -241,7 +278,7 @@ pub struct StoreHealth {
     pub free_bytes: u64,
     /// Damaged places met in the journal since the start; their raw bytes were set aside.
     pub damaged_frames: u64,
-    /// Entries that could not be read because of damage.
+    /// Entries that ended as lost: damaged, missing, or given up by an operator.
     pub lost_entries: u64,
     /// Dead letters that are kept for a person.
     pub dead_entries: u64,
@@ -281,19 +318,30 @@ impl Expect {
     }
 }
 
-/// Small named documents under compare-and-set: the policy book, quota reservations. Durable on return.
+/// Small named documents under compare-and-set, such as the policy book. Durable on return.
 pub trait DocumentStore: Send + Sync + 'static {
     /// The document and its version.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when what is there is not what was written.
     fn get(&self, name: &'static str) -> BoxFuture<'_, Result<Option<(Version, Bytes)>, StoreError>>;
 
     /// Replaces the document if it is as expected.
     ///
     /// # Errors
-    /// [`StoreError::VersionConflict`] when somebody else wrote in between; nothing was changed.
+    /// [`StoreError::VersionConflict`] when somebody else wrote in between, [`StoreError::Held`] while
+    /// [`DocumentStore::held`]; nothing was changed.
     fn put(
         &self,
         name: &'static str,
         expect: Expect,
         body: Bytes,
     ) -> BoxFuture<'_, Result<Version, StoreError>>;
+
+    /// Why no document may be changed now, if that is so: the store is held as a whole.
+    fn held(&self) -> Option<String>;
+
+    /// The reader of this document cannot make sense of its body. It counts as damaged: if the document is vital, the
+    /// store is held from now on.
+    fn reject(&self, name: &'static str, reason: &str);
 }

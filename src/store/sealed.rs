@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{StoreError, files};
 
 /// Larger files are not believed to be ours.
-const MAX_BYTES: u64 = 256 * 1024 * 1024;
+pub(super) const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -48,6 +48,8 @@ pub struct Snapshot {
     pub store_disk_bytes: u64,
     /// Age of the store's operation under way.
     pub store_operation_age: Duration,
+    /// For each kind of doubt how many are open and not acknowledged, and how many events these concern.
+    pub doubts: Vec<(&'static str, u64, u64)>,
 }
 
 /// Sets the gauges and remembers which policies have some, so that those of a vanished policy fall to zero
@@ -63,6 +65,10 @@ impl Gauges {
         set_build_info();
         gauge!(names::STORE_OPERATION_AGE.name).set(snapshot.store_operation_age.as_secs_f64());
         gauge!(names::STORE_DISK_BYTES.name).set(figure(snapshot.store_disk_bytes));
+        for (kind, open, events) in &snapshot.doubts {
+            gauge!(names::DOUBTS.name, "kind" => *kind).set(figure(*open));
+            gauge!(names::DOUBT_EVENTS.name, "kind" => *kind).set(figure(*events));
+        }
         let present: BTreeSet<String> = snapshot.policies.iter().map(|row| row.policy.clone()).collect();
         for gone in self.shown.difference(&present) {
             let empty = PolicyGauges {

@@ -199,7 +199,7 @@ pub const LANES_HELD: Metric = gauge(
     "tidegate_lanes_held",
     Some(metrics::Unit::Count),
     &["policy", "reason"],
-    "Lanes that may not send although their limits have room: paused, retry_after, busy or breaker.",
+    "Lanes that may not send although their limits have room: generation, paused, retry_after, busy, breaker or unread.",
 );
 /// Reads of the configuration file.
 pub const CONFIG_RELOADS: Metric = counter(
@@ -238,6 +238,20 @@ pub const STORE_OPERATION_AGE: Metric = gauge(
     &[],
     "Age of the write or sync of the store that is under way; 0 while there is none.",
 );
+/// What is in doubt.
+pub const DOUBTS: Metric = gauge(
+    "tidegate_doubts",
+    None,
+    &["kind"],
+    "Open doubts that nobody has acknowledged, by what is in doubt.",
+);
+/// How much is in doubt.
+pub const DOUBT_EVENTS: Metric = gauge(
+    "tidegate_doubt_events",
+    None,
+    &["kind"],
+    "Events that the open doubts concern which nobody has acknowledged; an upper bound for the kind uncertain.",
+);
 /// How late the dispatcher woke.
 pub const DISPATCH_LAG: Metric = histogram(
     "tidegate_dispatch_lag_seconds",
@@ -271,6 +285,8 @@ pub const ALL: &[Metric] = &[
     STORE_ERRORS,
     STORE_DISK_BYTES,
     STORE_OPERATION_AGE,
+    DOUBTS,
+    DOUBT_EVENTS,
     DISPATCH_LAG,
 ];
 

@@ -140,6 +140,7 @@ mod tests {
             policies: vec![row],
             store_disk_bytes: 9,
             store_operation_age: Duration::ZERO,
+            doubts: vec![("lost", 2, 7)],
         }
     }
 

@@ -32,14 +32,15 @@ impl Service {
             }
             Command::Purge(policy, answer) => {
                 // What was accepted before is known before.
-                let mut lanes = Vec::new();
-                self.signals.take_all(&mut lanes);
-                lanes.into_iter().for_each(|lane| self.step(Input::LaneReady(lane)));
+                let mut signals = Vec::new();
+                self.signals.take_all(&mut signals);
+                signals.into_iter().for_each(|signal| self.step(signal.into()));
                 let id = self.planner.purge(&policy, now, &mut self.effects);
                 self.purging.push((id, answer));
                 self.carry_out();
                 self.step(Input::Tick);
             }
+            Command::StateUsage(statement, answer) => self.state_usage(&statement, answer),
             // Ends the loop that calls this.
             Command::Stop { .. } => {}
         }

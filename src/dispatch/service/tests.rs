@@ -184,7 +184,7 @@ async fn a_deployment_is_heard_of_before_the_entries_that_follow_it() {
         let deployed = Arc::new(Runtime::build(&Book::default()).expect("small"));
         stage.publish.send_replace(Arc::clone(&deployed));
         stage.accept("/", 1).await;
-        if let super::Event::Lanes(_) = service.next_event().await {
+        if let super::Event::Signals(_) = service.next_event().await {
             assert!(Arc::ptr_eq(&service.planner.runtime, &deployed));
         }
     }

@@ -343,3 +343,58 @@ fn a_purge_waits_for_a_retry_that_is_not_there_yet_without_asking_all_the_time()
     bench.step(crate::dispatch::Input::Tick);
     assert!(bench.loads - before < 5, "{} pages at one moment", bench.loads - before);
 }
+
+#[test]
+fn what_an_unknown_generation_governs_is_neither_sent_nor_drained_and_goes_once_it_is_known() {
+    let mut known = book(&[("p", None, 100), ("q", None, 100)]);
+    known.delete(&testing::id("q"), START, Duration::ZERO, true).expect("forced");
+    known.expire(START);
+    let (unknown, ended) = (lane(&[("r", 1)]), lane(&[("q", 1)]));
+    let mut bench = Bench::new(&known);
+    for lane in [&unknown, &ended] {
+        bench.fill(lane, 0..30);
+        bench.announce(lane);
+    }
+    bench.pass(Duration::from_secs(3600));
+    assert_eq!(bench.sent.len(), 0);
+    assert_eq!(bench.settled.len(), 30, "the control: what has ended is drained");
+    assert!(bench.settled.iter().all(|(_, settlement)| *settlement == Settlement::Drained));
+    let figures = bench.planner.figures(bench.now);
+    let holds: Vec<_> = figures.held.iter().map(|(lane, hold)| (lane.key().clone(), hold.reason)).collect();
+    assert_eq!(holds, [(unknown.clone(), HoldReason::Generation)]);
+
+    known
+        .create(testing::id("r"), crate::policy::Origin::new("test"), serde_json::Value::Null)
+        .expect("free");
+    known
+        .deploy(&testing::id("r"), serde_json::Value::Null, testing::spec("https://r.org/*", 100.0))
+        .expect("idle");
+    bench.rule(&known);
+    bench.pass(ms(2_000));
+    assert_eq!(bench.sent_of(&unknown), 30);
+}
+
+#[test]
+fn the_life_of_what_is_held_runs_on() {
+    let mut bench = Bench::new(&Book::default());
+    let unknown = lane(&[("r", 1)]);
+    bench.fill(&unknown, 0..30);
+    bench.announce(&unknown);
+    bench.pass(Duration::from_secs(6 * 3600 + 2));
+    assert_eq!(bench.settled.len(), 30);
+    assert!(bench.settled.iter().all(|(_, settlement)| *settlement == Settlement::Expired));
+}
+
+#[test]
+fn a_store_that_is_held_is_left_alone() {
+    for held in [true, false] {
+        let mut bench = Bench::new(&book(&[("p", None, 100)]));
+        bench.planner.options.held = held;
+        let live = lane(&[("p", 1)]);
+        bench.fill(&live, 0..30);
+        bench.announce(&live);
+        bench.pass(Duration::from_secs(7 * 3600));
+        let moved = (bench.loads > 0, bench.sent.len() + bench.settled.len());
+        assert_eq!(moved, if held { (false, 0) } else { (true, 30) });
+    }
+}

@@ -6,7 +6,7 @@ mod prospects;
 mod refusals;
 mod stream;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,8 +24,8 @@ use crate::policy::testing::{TestDocuments, id, spec};
 use crate::policy::{Family, Origin, Policies, Spec};
 use crate::queue::Queue;
 use crate::store::{
-    Appended, Dedup, Doubts, DuePage, EntryStore, LaneSummary, Lookup, NewEntry, ReadLimit, Settle,
-    StoreError, StoreHealth, StoredEntry,
+    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, ReadLimit,
+    Settle, StoreError, StoreHealth, StoredEntry,
 };
 
 /// Keeps what is appended; can be made to fail or to stand still.
@@ -86,7 +86,7 @@ impl EntryStore for TestStore {
         &'a self,
         _lane: &'a LaneKey,
         _until: Timestamp,
-        _skip: &'a std::collections::HashSet<EventId>,
+        _skip: &'a HashSet<EventId>,
         _limit: ReadLimit,
     ) -> BoxFuture<'a, Result<DuePage, StoreError>> {
         async { Ok(DuePage::default()) }.boxed()
@@ -94,6 +94,14 @@ impl EntryStore for TestStore {
 
     fn settle(&self, _batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
         async { Ok(()) }.boxed()
+    }
+
+    fn give_up(&self, _: GiveUp, _: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
+        async { Ok(0) }.boxed()
+    }
+
+    fn take_losses(&self) -> Vec<Loss> {
+        Vec::new()
     }
 
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {

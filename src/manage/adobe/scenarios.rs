@@ -247,7 +247,7 @@ async fn play(suite: &Suite, scenario: &Scenario, base: &str) -> Result<(), Stri
     for (number, step) in scenario.steps.iter().enumerate() {
         let Ask { method, path, headers, body, body_text, body_bytes } = &step.request;
         world.clock.advance(Duration::from_secs(step.wait_seconds) + Duration::from_micros(1_500_001));
-        world.policies.expire(world.clock.now()).await.map_err(|error| error.to_string())?;
+        world.policies.expire(world.clock.now(), None).await.map_err(|error| error.to_string())?;
         world.documents.fail(step.store_fails.then_some(Fault::Refuse));
         let body = match (body, body_text, body_bytes) {
             (Some(body), ..) => body.get().to_owned(),

@@ -213,7 +213,7 @@ async fn a_write_whose_answer_was_lost_is_whole_or_not_there() {
     world.documents.fail([Fault::LoseTheAnswer]);
     let (status, answer) = ask(&world, Method::POST, &format!("{path}/deploy"), &Value::Null).await;
     assert_eq!((status, &answer["error"]["code"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!(1453)));
-    world.policies.expire(world.clock.now()).await.expect("reads again");
+    world.policies.expire(world.clock.now(), None).await.expect("reads again");
     let (_, shown) = ask(&world, Method::GET, &path, &Value::Null).await;
     assert_eq!(shown["result"]["hasBeenDeployed"], true);
     for service in ["action", "dataSource"] {

@@ -129,6 +129,6 @@ async fn a_change_goes_on_in_its_generation_and_a_deleted_one_drains() {
         "others are not touched"
     );
     world.clock.advance(DRAIN_WINDOW + Duration::from_millis(1));
-    world.policies.expire(world.clock.now()).await.expect("stored");
+    world.policies.expire(world.clock.now(), None).await.expect("stored");
     assert_eq!(generations("mics.1001"), None);
 }

@@ -132,6 +132,6 @@ async fn a_change_goes_on_in_its_generation_and_the_last_account_lets_all_drain(
         policies_of(&world, Method::POST, "https://h/x", &[("account", "acme"), ("api", "login")]).is_empty()
     );
     world.clock.advance(Duration::from_secs(86_401));
-    world.policies.expire(world.clock.now()).await.expect("stored");
+    world.policies.expire(world.clock.now(), None).await.expect("stored");
     assert_eq!(generations(), None);
 }

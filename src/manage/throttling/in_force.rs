@@ -102,10 +102,10 @@ async fn an_update_rules_at_once_and_a_redeploy_is_a_new_generation() {
     assert_eq!(ask(&world, Method::GET, &path, "").await.0, StatusCode::NOT_FOUND);
     assert_eq!(generations(&world).expect("drains").len(), 2);
     world.clock.advance(DRAIN_WINDOW);
-    world.policies.expire(world.clock.now()).await.expect("stored");
+    world.policies.expire(world.clock.now(), None).await.expect("stored");
     assert!(generations(&world).is_some());
     world.clock.advance(Duration::from_millis(1));
-    world.policies.expire(world.clock.now()).await.expect("stored");
+    world.policies.expire(world.clock.now(), None).await.expect("stored");
     assert_eq!(generations(&world), None);
 }
 

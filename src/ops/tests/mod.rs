@@ -8,7 +8,7 @@ mod world;
 use super::*;
 
 fn failed(store: &StoreHealth, closing: bool) -> Vec<&'static str> {
-    checks(store, 0, closing).iter().filter(|check| !check.ok).map(|check| check.name).collect()
+    checks(store, &[], 0, closing).iter().filter(|check| !check.ok).map(|check| check.name).collect()
 }
 
 #[test]
@@ -28,6 +28,31 @@ fn damage_is_told_but_keeps_the_store_in_service() {
     let damaged = StoreHealth { damaged_frames: 2, lost_entries: 3, ..StoreHealth::default() };
     assert!(failed(&damaged, false).is_empty());
     let told =
-        checks(&damaged, 0, false).iter().any(|check| check.detail.contains("2 damaged_frames, 3 lost"));
+        checks(&damaged, &[], 0, false).iter().any(|check| check.detail.contains("2 damaged_frames, 3 lost"));
     assert!(told);
+}
+
+fn doubt(id: u64, kind: DoubtKind) -> Doubt {
+    let text = str::to_owned;
+    let (subject, detail, way_out) = (text("a"), text("it is older"), text("restore it"));
+    Doubt { id, kind, subject, detail, way_out, events: 3, since_ms: 5, acknowledged: false }
+}
+
+#[test]
+fn doubts_are_listed_by_kind_and_only_one_that_holds_the_store_is_a_reason() {
+    let well = StoreHealth::default();
+    let check = |doubts: &[Doubt]| {
+        let checks = checks(&well, doubts, 0, false);
+        let found = checks.iter().find(|check| check.name == "doubts").expect("a check");
+        (found.ok, found.detail.clone())
+    };
+    assert_eq!(check(&[]), (true, "none unacknowledged".to_owned()));
+    let mut doubts = vec![doubt(1, DoubtKind::Lost), doubt(2, DoubtKind::Usages), doubt(3, DoubtKind::Lost)];
+    assert_eq!(check(&doubts), (true, "2 lost, 1 usages".to_owned()));
+    doubts[0].acknowledged = true;
+    assert_eq!(check(&doubts), (true, "1 lost, 1 usages".to_owned()));
+    let mut book = doubt(4, DoubtKind::Book);
+    book.acknowledged = true;
+    let (ok, detail) = check(&[book]);
+    assert!(!ok && detail == "the store is held by doubt 4: it is older; restore it", "{detail}");
 }

@@ -29,6 +29,11 @@ impl BlockCache {
         Some(block)
     }
 
+    pub(super) fn holds(&self, at: Position) -> bool {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.iter().any(|(position, _)| *position == at)
+    }
+
     pub(super) fn put(&self, at: Position, block: Arc<Block>) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.push_back((at, block));

@@ -7,7 +7,7 @@ use crate::event::EventId;
 use crate::store::journal::Position;
 
 /// Where the entry of an id stands, if the id is of this directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Home {
     pub block: Position,
     pub index: u8,

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::shared::{Operator, Shared};
 use crate::event::LaneKey;
+use crate::store::clock_mark::Keeper;
 use crate::store::index::apply::{Indexer, NewRow};
 use crate::store::index::segments::Fate;
 use crate::store::index::{IndexError, guarded};
@@ -37,8 +38,6 @@ pub(super) struct Commit {
 /// What the indexer is asked for.
 pub(super) enum Work {
     Commit(Commit),
-    /// Entries that cannot be read; the journal knows nothing of it.
-    Lost(SettledRun),
     /// A segment whose file is gone.
     Forget(u32),
     Close {
@@ -60,10 +59,6 @@ impl IndexThread {
         for work in work {
             let done = match work {
                 Work::Commit(commit) => self.commit(commit),
-                Work::Lost(run) => guarded(|| {
-                    self.indexer.settle(run.block.segment, &run)?;
-                    self.keep_place()
-                }),
                 Work::Forget(segment) => guarded(|| {
                     self.indexer.forget_segment(segment)?;
                     self.keep_place()
@@ -104,6 +99,10 @@ impl IndexThread {
             for run in &commit.runs {
                 self.indexer.settle(commit.end.segment, run)?;
             }
+            let lost = self.indexer.take_lost();
+            if !lost.is_empty() {
+                shared.losses.report(&lost, &shared);
+            }
             self.indexer.segments.begin(commit.end.segment);
             self.indexer.rows.commit(commit.end)
         })?;
@@ -127,6 +126,7 @@ pub(super) struct Sweeper {
     pub work: SyncSender<Work>,
     pub active: Arc<AtomicU32>,
     pub settled: HashSet<u32>,
+    pub mark: Keeper,
 }
 
 /// Disk use is asked for once in so many rounds.
@@ -142,10 +142,14 @@ impl Sweeper {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => {
                     self.save_doubts();
+                    let kept = self.mark.keep(&self.shared.clock);
+                    self.note("mark of the clock", kept);
                     return;
                 }
             };
             self.save_doubts();
+            let kept = self.mark.keep_when_due(&self.shared.clock);
+            self.note("mark of the clock", kept);
             if round.is_multiple_of(ROUNDS_PER_MEASURE) {
                 self.measure();
             }
@@ -162,9 +166,13 @@ impl Sweeper {
 
     /// A full or failing disk keeps them in memory until the next round.
     fn save_doubts(&self) {
-        if let Err(error) = self.shared.doubts.save(self.shared.dir.root()) {
+        self.note("list of doubts", self.shared.doubts.save(self.shared.dir.root()));
+    }
+
+    fn note(&self, what: &str, written: Result<(), StoreError>) {
+        if let Err(error) = written {
             self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%error, "the list of doubts could not be written; it is tried again");
+            tracing::debug!(%error, "the {what} could not be written; it is tried again");
         }
     }
 
@@ -202,6 +210,10 @@ impl Sweeper {
         if let Err(error) = self.shared.db.flush() {
             return Err(self.shared.figures.poison(&error.to_string()));
         }
+        if self.shared.doubts.store_held().is_some() {
+            // Nothing is deleted on doubt.
+            return Ok(());
+        }
         let dir = self.shared.dir.journal();
         let has_work = |(segment, fate): &(u32, Fate)| *fate == Fate::Gone || !self.settled.contains(segment);
         if fates.iter().any(has_work) {
@@ -214,6 +226,7 @@ impl Sweeper {
                 Fate::Settled => {}
                 Fate::Gone => {
                     journal::remove(&dir, segment)?;
+                    self.shared.unread.forget(segment, &self.shared.doubts);
                     self.settled.remove(&segment);
                     if self.work.send(Work::Forget(segment)).is_err() {
                         return Ok(());

@@ -14,16 +14,21 @@ mod aside;
 mod cache;
 mod commit;
 mod damaged;
+mod fetch;
+mod give_up;
 mod ids;
 mod indexer;
+mod losses;
 mod owed;
 mod reads;
 mod recover;
 mod salt;
+mod scrub;
 mod shared;
 mod start;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
@@ -43,10 +48,10 @@ use self::start::Threads;
 use self::writer::{Find, Request};
 use super::documents::Documents;
 use super::doubts::Doubts;
-use super::journal::{DeadLetter, Disk, OsDisk, Settled, What};
+use super::journal::{DeadLetter, Disk, OsDisk, OsSource, Settled, Source, What};
 use super::{
-    Appended, Dedup, DuePage, EntryStore, LaneSummary, Lookup, MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle,
-    StoreError, StoreHealth, StoredEntry, Turn, UsageLog,
+    Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES, NewEntry,
+    ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Turn, UsageLog,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -66,6 +71,8 @@ pub struct EmbeddedOptions {
     pub dedup_window: Duration,
     /// How long dead letters are kept.
     pub dead_retention: Duration,
+    /// A wall clock that is at most this much ahead of the last process is believed at the start.
+    pub clock_bound: Duration,
     /// Memory of the index's cache.
     pub cache_bytes: u64,
     /// Memory of unpacked blocks.
@@ -76,6 +83,8 @@ pub struct EmbeddedOptions {
     pub waiting_entries: usize,
     /// Bytes of records that may wait for the writer.
     pub waiting_bytes: usize,
+    /// How fast what waits is read in search of damage; 0 for not at all.
+    pub scrub_bytes_per_second: u64,
     /// A random number: becomes the salt of a new directory, by which its ids and frames are recognised.
     pub salt: u64,
 }
@@ -96,11 +105,13 @@ impl Default for EmbeddedOptions {
             sweep_every: Duration::from_millis(100),
             dedup_window: Duration::from_secs(24 * 3600),
             dead_retention: Duration::from_secs(14 * 24 * 3600),
+            clock_bound: Duration::from_secs(6 * 3600),
             cache_bytes: 64 * 1024 * 1024,
             block_cache_bytes: 16 * 1024 * 1024,
             needed_bytes: super::directory::DEFAULT_NEEDED_BYTES,
             waiting_entries: 64 * 1024,
             waiting_bytes: 48 * 1024 * 1024,
+            scrub_bytes_per_second: 4 * 1024 * 1024,
             salt: 0,
         }
     }
@@ -120,11 +131,13 @@ pub struct Disks {
     pub journal: Box<dyn Disk>,
     /// Those of the dead letters.
     pub dead: Box<dyn Disk>,
+    /// Where blocks are read, once the store is open.
+    pub reads: Arc<dyn Source>,
 }
 
 impl Default for Disks {
     fn default() -> Self {
-        Self { journal: Box::new(OsDisk), dead: Box::new(OsDisk) }
+        Self { journal: Box::new(OsDisk), dead: Box::new(OsDisk), reads: Arc::new(OsSource) }
     }
 }
 
@@ -161,13 +174,12 @@ impl EmbeddedStore {
         let units = options.waiting_bytes.max(2 * PART_BYTES) / ROOM_UNIT_BYTES;
         let units = units.min(options.waiting_entries.max(2 * PART_ENTRIES) * 2).min(Semaphore::MAX_PERMITS);
         let started = start::start(root, options, clock, disks)?;
-        let documents = Documents::open(&started.shared.dir.documents())?;
         let usages = UsageLog::new(&started.shared.dir.limits(), started.shared.clock.clone());
         Ok(Self {
             shared: started.shared,
             threads: started.threads,
             room: Arc::new(Semaphore::new(units)),
-            documents,
+            documents: started.documents,
             usages,
             report: started.report,
         })
@@ -201,6 +213,9 @@ impl EmbeddedStore {
 
     async fn append_all(&self, batch: Vec<NewEntry>, turn: Arc<Turn>) -> Result<Vec<Appended>, StoreError> {
         self.shared.figures.writable()?;
+        if let Some(reason) = self.shared.doubts.store_held() {
+            return Err(StoreError::Held { reason });
+        }
         if let Some(entry) = batch.iter().find(|entry| entry.record.len() > MAX_RECORD_BYTES) {
             return Err(StoreError::TooLarge { bytes: entry.record.len() });
         }
@@ -305,8 +320,10 @@ impl EmbeddedStore {
         read: impl FnOnce(&Reads) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let closed = self.shared.figures.closed.load(Ordering::Acquire);
-        let Some(work) = self.threads.work().filter(|_| !closed) else { return Err(StoreError::Closed) };
-        let reads = Reads { shared: Arc::clone(&self.shared), work };
+        let Some(requests) = self.threads.requests().filter(|_| !closed) else {
+            return Err(StoreError::Closed);
+        };
+        let reads = Reads { shared: Arc::clone(&self.shared), requests };
         let done = tokio::task::spawn_blocking(move || read(&reads)).await;
         done.unwrap_or_else(|error| {
             let path = self.shared.dir.root().display().to_string();
@@ -377,6 +394,14 @@ impl EntryStore for EmbeddedStore {
 
     fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.settle_all(batch))
+    }
+
+    fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.read(move |reads| reads.give_up(&what, &handed_out)))
+    }
+
+    fn take_losses(&self) -> Vec<Loss> {
+        self.shared.losses.take()
     }
 
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {

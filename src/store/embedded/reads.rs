@@ -1,29 +1,29 @@
-//! Reads: the index says where, the journal has the bytes. A damaged block costs its own entries alone.
+//! Reads: the index says where, the journal has the bytes. A damaged block costs its own entries alone, and a block
+//! that cannot be read now holds its own lane alone.
 //!
-//! Must not know: how anything is written.
+//! Must not know: how anything is written, when a block counts as damaged.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::Sender;
 
-use super::damaged::Part;
+use super::fetch::{Unreadable, decision};
 use super::ids::{self, Home};
-use super::indexer::Work;
 use super::shared::Shared;
+use super::writer::Request;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
-use crate::store::index::IndexError;
 use crate::store::index::keys::DueKey;
 use crate::store::index::read::Standing;
-use crate::store::journal::{Block, Position, ReadError, Settled, SettledRun, What};
+use crate::store::journal::{Block, Position, ReadError};
 use crate::store::{DuePage, LaneSummary, Lookup, ReadLimit, StoreError, StoredEntry};
 
 /// For one read on a thread that may wait.
 pub(super) struct Reads {
     pub shared: Arc<Shared>,
-    pub work: SyncSender<Work>,
+    /// To the writer: what is lost is settled like everything else.
+    pub requests: Sender<Request>,
 }
 
 /// A page under construction.
@@ -49,6 +49,14 @@ impl Page {
         true
     }
 
+    /// What it holds; the error that stopped it when that is nothing.
+    fn or_failed(self, failed: Option<StoreError>) -> Result<Vec<StoredEntry>, StoreError> {
+        match failed {
+            Some(error) if self.entries.is_empty() => Err(error),
+            _ => Ok(self.entries),
+        }
+    }
+
     fn is_full(&self) -> bool {
         !self.entries.is_empty()
             && (self.entries.len() >= self.limit.entries || self.bytes >= self.limit.bytes)
@@ -67,31 +75,35 @@ impl Reads {
         let from = after.map_or_else(Position::default, |home| home.block);
         let mut page = Page::new(limit);
         let mut failed = None;
+        let mut lost = Vec::new();
         let walked = self.shared.reader.ready(lane, from, |at, row| {
-            let block = match self.block(at) {
-                Ok(block) => block,
-                Err(ReadError::Store(error)) => return self.try_again(error, &mut failed),
-                Err(error) => {
-                    let lost = (0..=u8::MAX).filter(|index| {
-                        row.is_ready(*index) && Some(Home { block: at, index: *index }) > after
-                    });
-                    self.lose_plain(lane, at, lost, &error);
+            let homes = || (0..=u8::MAX).map(|index| Home { block: at, index });
+            let mut wanted =
+                homes().filter(|home| row.is_ready(home.index) && Some(*home) > after).peekable();
+            if wanted.peek().is_none() {
+                return ControlFlow::Continue(());
+            }
+            let last = Home { block: at, index: u8::MAX };
+            let block = match self.block(lane, at) {
+                Ok(block) if self.shared.damaged.hand_out(lane, last, |lane| self.exists(lane)) => block,
+                Ok(_) | Err(Unreadable::Lost) => {
+                    lost.extend(wanted.map(|home| decision(lane, home, None)));
                     return ControlFlow::Continue(());
                 }
+                Err(Unreadable::Settled) => return ControlFlow::Continue(()),
+                Err(Unreadable::Failed(error)) => return stop(error, &mut failed),
             };
-            for index in 0..=u8::MAX {
-                let home = Home { block: at, index };
-                if row.is_ready(index) && Some(home) > after {
-                    let Some(entry) = self.entry(&block, home, None, 0) else { continue };
-                    if !page.take(entry) {
-                        return ControlFlow::Break(());
-                    }
+            for home in wanted {
+                let Some(entry) = self.entry(&block, home, None, 0) else { continue };
+                if !page.take(entry) {
+                    return ControlFlow::Break(());
                 }
             }
             if page.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        self.finish(walked, failed)?;
-        Ok(page.entries)
+        walked.map_err(|error| self.broken(&error))?;
+        self.settle_lost(&lost)?;
+        page.or_failed(failed)
     }
 
     pub(super) fn due(
@@ -102,57 +114,57 @@ impl Reads {
         limit: ReadLimit,
     ) -> Result<DuePage, StoreError> {
         let Some(lane) = self.shared.lanes.number(lane) else { return Ok(DuePage::default()) };
-        let homes: HashSet<(Position, u8)> = skip
-            .iter()
-            .filter_map(|id| ids::decode(*id, self.shared.salt))
-            .map(|home| (home.block, home.index))
-            .collect();
+        let handed_out = self.homes(skip);
         let mut page = Page::new(limit);
         let mut next_due = None;
         let mut failed = None;
-        let mut lost: BTreeMap<Position, Vec<Settled>> = BTreeMap::new();
+        let mut lost = HashSet::new();
         let walked = self.shared.reader.due(lane, |due, attempts| {
-            if homes.contains(&(due.block, due.index)) {
+            let home = Home { block: due.block, index: due.index };
+            if handed_out.contains(&home) || lost.contains(&due.block) {
                 return ControlFlow::Continue(());
             }
             let due_at = Timestamp::from_millis(due.due_ms);
-            if due_at <= until && !page.is_full() {
-                let settled =
-                    Settled { index: due.index, from_due_ms: Some(due.due_ms), what: What::Cancelled };
-                if let Some(lost) = lost.get_mut(&due.block) {
-                    lost.push(settled);
+            next_due = Some(due_at);
+            if due_at > until || page.is_full() {
+                return ControlFlow::Break(());
+            }
+            let exists = |lane| self.exists(lane);
+            let block = match self.block(lane, due.block) {
+                Ok(block) if self.shared.damaged.hand_out_due(lane, due.block, due.due_ms, exists) => block,
+                Ok(_) | Err(Unreadable::Lost) => {
+                    lost.insert(due.block);
+                    next_due = None;
                     return ControlFlow::Continue(());
                 }
-                let home = Home { block: due.block, index: due.index };
-                match self.block(due.block) {
-                    Ok(block) => {
-                        let entry = self.entry(&block, home, Some(due_at), attempts);
-                        if entry.is_none_or(|entry| page.take(entry)) {
-                            return ControlFlow::Continue(());
-                        }
-                    }
-                    Err(ReadError::Store(error)) => return self.try_again(error, &mut failed),
-                    Err(error) => {
-                        if self.met_put_off(&due, &homes, &error) {
-                            lost.entry(due.block).or_default().push(settled);
-                        }
-                        return ControlFlow::Continue(());
-                    }
+                Err(Unreadable::Settled) => {
+                    next_due = None;
+                    return ControlFlow::Continue(());
                 }
+                Err(Unreadable::Failed(error)) => return stop(error, &mut failed),
+            };
+            let entry = self.entry(&block, home, Some(due_at), attempts);
+            if entry.is_none_or(|entry| page.take(entry)) {
+                next_due = None;
+                return ControlFlow::Continue(());
             }
-            next_due = Some(due_at);
             ControlFlow::Break(())
         });
-        for (block, entries) in lost {
-            self.forget(SettledRun { lane_no: lane, block, entries });
+        walked.map_err(|error| self.broken(&error))?;
+        if !lost.is_empty() {
+            // Also what is due later, so that all of a damage is known at once.
+            let is_lost = |due: &DueKey, home: &Home| lost.contains(&due.block) && !handed_out.contains(home);
+            self.settle_lost(&self.put_off(lane, is_lost)?)?;
         }
-        self.finish(walked, failed)?;
-        Ok(DuePage { entries: page.entries, next_due })
+        Ok(DuePage { entries: page.or_failed(failed)?, next_due })
     }
 
     pub(super) fn lookup(&self, id: EventId) -> Result<Lookup, StoreError> {
         let Some(home) = ids::decode(id, self.shared.salt) else { return Ok(Lookup::Unknown) };
-        let block = match self.block(home.block) {
+        if self.shared.reader.is_lost(home.block, home.index).map_err(|error| self.broken(&error))? {
+            return Ok(Lookup::Lost);
+        }
+        let block = match self.cached(home.block) {
             Ok(block) => block,
             Err(ReadError::Store(error)) => return Err(error),
             Err(ReadError::Gone { segment }) if self.shared.segments.exists(segment) => {
@@ -191,12 +203,17 @@ impl Reads {
             }
             ControlFlow::Break(())
         });
-        self.finish(walked, None)?;
+        walked.map_err(|error| self.broken(&error))?;
         Ok(before)
     }
 
     pub(super) fn lanes(&self) -> Result<Vec<LaneSummary>, StoreError> {
-        self.shared.reader.summaries().map_err(|error| self.broken(&error))
+        // What is lost from now on is not part of it.
+        let applying = self.shared.applying.lock();
+        self.shared.losses.take();
+        let summaries = self.shared.reader.summaries();
+        drop(applying);
+        summaries.map_err(|error| self.broken(&error))
     }
 
     fn entry(
@@ -210,74 +227,10 @@ impl Reads {
         let record = block.record(home.index.into())?;
         Some(StoredEntry { id, attempts, due_at, record })
     }
+}
 
-    fn block(&self, at: Position) -> Result<Arc<Block>, ReadError> {
-        if let Some(block) = self.shared.cache.get(at) {
-            return Ok(block);
-        }
-        let block = Arc::new(self.shared.blocks.read_block(at)?);
-        self.shared.cache.put(at, Arc::clone(&block));
-        Ok(block)
-    }
-
-    fn finish(&self, walked: Result<(), IndexError>, failed: Option<StoreError>) -> Result<(), StoreError> {
-        walked.map_err(|error| self.broken(&error))?;
-        failed.map_or(Ok(()), Err)
-    }
-
-    fn broken(&self, error: &IndexError) -> StoreError {
-        self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
-        StoreError::Io {
-            operation: "read",
-            path: self.shared.dir.index().display().to_string(),
-            reason: error.to_string(),
-        }
-    }
-
-    /// A read that may succeed when it is tried again loses nothing.
-    fn try_again(&self, error: StoreError, failed: &mut Option<StoreError>) -> ControlFlow<()> {
-        self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
-        *failed = Some(error);
-        ControlFlow::Break(())
-    }
-
-    /// Counts the plain entries of a damaged block that were not handed out, and takes them out of the index.
-    fn lose_plain(&self, lane_no: u32, at: Position, lost: impl Iterator<Item = u8>, error: &ReadError) {
-        let entries: Vec<Settled> =
-            lost.map(|index| Settled { index, from_due_ms: None, what: What::Cancelled }).collect();
-        // The row may have been read just before everything in it was settled and the file deleted.
-        if entries.is_empty() || !matches!(self.shared.reader.block(lane_no, at), Ok(Some(_))) {
-            return;
-        }
-        self.count_lost(at, Part::Plain, entries.len() as u64, error);
-        self.forget(SettledRun { lane_no, block: at, entries });
-    }
-
-    /// Counts the put off entries of a damaged block, all at once: those that are due later are met later. False
-    /// when everything in it was settled meanwhile.
-    fn met_put_off(&self, due: &DueKey, handed_out: &HashSet<(Position, u8)>, error: &ReadError) -> bool {
-        let Ok(Some(row)) = self.shared.reader.block(due.lane, due.block) else { return false };
-        let put_off = u64::from(row.live().saturating_sub(row.ready()));
-        let out = |index: &u8| row.is_put_off(*index) && handed_out.contains(&(due.block, *index));
-        let out = (0..=u8::MAX).filter(out).count() as u64;
-        self.count_lost(due.block, Part::PutOff, put_off.saturating_sub(out), error);
-        true
-    }
-
-    fn count_lost(&self, at: Position, part: Part, lost: u64, error: &ReadError) {
-        let (figures, news) = (&self.shared.figures, self.shared.damaged.note(at, part));
-        if news.block {
-            super::aside::keep(&self.shared.dir, at);
-            figures.damaged_frames.fetch_add(1, Ordering::Relaxed);
-        }
-        if news.part {
-            figures.lost_entries.fetch_add(lost, Ordering::Relaxed);
-            tracing::error!(%error, lost, "a damaged block was met; its bytes were set aside");
-        }
-    }
-
-    /// A stopped indexer meets the damage again after the next start.
-    fn forget(&self, run: SettledRun) {
-        let _ = self.work.send(Work::Lost(run));
-    }
+/// Ends a walk whose next block cannot be read now.
+fn stop(error: StoreError, failed: &mut Option<StoreError>) -> ControlFlow<()> {
+    *failed = Some(error);
+    ControlFlow::Break(())
 }

@@ -189,6 +189,7 @@ enum ReplayError {
 /// Applies every frame from `from` on.
 fn replay(dir: &DataDir, opened: &mut Opened, from: Position, salt: u64) -> Result<ScanReport, ReplayError> {
     let mut broken = None;
+    opened.indexer.replays = true;
     let scanned = journal::scan(&dir.journal(), Scan { from, repair: true }, |at, frame| {
         let applied = guarded(|| {
             opened.indexer.rows.checkpoint().reflects = at;
@@ -213,6 +214,9 @@ fn replay(dir: &DataDir, opened: &mut Opened, from: Position, salt: u64) -> Resu
         opened.indexer.rows.commit(place)
     })
     .map_err(ReplayError::Index)?;
+    opened.indexer.replays = false;
+    // Counted when they were lost.
+    opened.indexer.take_lost();
     Ok(report)
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 use super::EmbeddedOptions;
 use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
+use super::losses::Losses;
+use super::unread::Unread;
 use crate::clock::{Clock, Timestamp};
 use crate::store::directory::DataDir;
 use crate::store::doubts::Doubts;
@@ -29,6 +31,8 @@ pub(super) struct Shared {
     pub blocks: Reader,
     pub cache: BlockCache,
     pub damaged: DamagedBlocks,
+    pub unread: Unread,
+    pub losses: Losses,
     pub clock: Clock,
     pub options: EmbeddedOptions,
     /// By which ids and frames of this directory are told from others.
@@ -38,6 +42,11 @@ pub(super) struct Shared {
     /// Held while a commit changes counts and rows: who holds it sees both agree.
     pub applying: Mutex<()>,
     pub dir: DataDir,
+}
+
+/// A segment's file as doubts name it: relative to the data directory.
+pub(super) fn segment_name(segment: u32) -> String {
+    format!("journal/{segment:010}.seg")
 }
 
 /// Counters and states, cheap to read.

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{self, Sender, SyncSender};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -12,14 +12,20 @@ use tokio::sync::oneshot;
 
 use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
-use super::indexer::{IndexThread, Sweeper, Work};
+use super::indexer::{IndexThread, Sweeper};
+use super::losses::Losses;
 use super::owed::Owed;
+use super::reads::Reads;
 use super::recover::{self, RecoveryReport};
+use super::scrub::Scrub;
 use super::shared::{Figures, Shared};
+use super::unread::Unread;
 use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
+use crate::store::clock_mark;
 use crate::store::directory::DataDir;
+use crate::store::documents::Documents;
 use crate::store::doubts::Doubts;
 use crate::store::index::guarded;
 use crate::store::index::open::Opened;
@@ -34,14 +40,16 @@ pub(super) struct Started {
     pub shared: Arc<Shared>,
     pub threads: Threads,
     pub report: RecoveryReport,
+    pub documents: Documents,
 }
 
 /// The ways into the threads, and their handles.
 pub(super) struct Threads {
     requests: Option<Sender<Request>>,
-    work: Option<SyncSender<Work>>,
     /// Asks the sweeper for a round; it stops when this is closed.
     sweeps: Option<Sender<oneshot::Sender<()>>>,
+    /// Asks the scrub for a pass; it stops when this is closed.
+    scrubs: Option<Sender<oneshot::Sender<()>>>,
     handles: Vec<JoinHandle<()>>,
 }
 
@@ -58,18 +66,26 @@ impl Threads {
         swept.blocking_recv().expect("sweeps");
     }
 
-    pub(super) fn work(&self) -> Option<SyncSender<Work>> {
-        self.work.clone()
+    /// Returns after a pass of the scrub that began after the call.
+    #[cfg(test)]
+    pub(super) fn scrub(&self) {
+        let (done, scrubbed) = oneshot::channel();
+        self.scrubs.as_ref().expect("runs").send(done).expect("scrubs");
+        scrubbed.blocking_recv().expect("scrubs");
+    }
+
+    pub(super) fn requests(&self) -> Option<Sender<Request>> {
+        self.requests.clone()
     }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        // The writer ends when no request can come, the sweeper when it is stopped, the indexer when neither
-        // of them nor a read can send it anything.
+        // The sweeper and the scrub end when they are stopped, the writer when no request can come from callers, reads
+        // or the scrub, the indexer when neither the writer nor the sweeper can send it anything.
         self.requests = None;
-        self.work = None;
         self.sweeps = None;
+        self.scrubs = None;
         for handle in self.handles.drain(..) {
             // A panic of a thread was already told to those who waited for it.
             let _ = handle.join();
@@ -85,9 +101,15 @@ pub(super) fn start(
 ) -> Result<Started, StoreError> {
     let dir = DataDir::open(root)?;
     let doubts = Doubts::open(root, clock.now())?;
-    let salt = salt::keep(root, options.salt)?;
+    // Before any thread runs: a doubt about the policy book holds deletions.
+    let documents = Documents::open(root, doubts.clone(), clock.clone())?;
+    let salt::Kept { salt, report } = salt::keep(root, options.salt)?;
+    if let Some(report) = report {
+        doubts.raise(report, clock.now());
+    }
     let recovered = recover::recover(&dir, &options, salt, None)?;
-    clock.raise_to(Timestamp::from_millis(recovered.newest_ms));
+    let newest = Timestamp::from_millis(recovered.newest_ms);
+    let mark = clock_mark::begin(root, &clock, newest, options.clock_bound, &doubts)?;
     let now = clock.now();
     if recovered.files.is_empty() && recovered.report.rebuilt.is_none() {
         // No segment, nor an index that knows of one: nothing was ever accepted. Before the first segment is begun:
@@ -123,9 +145,11 @@ pub(super) fn start(
         db,
         lanes: Arc::clone(&indexer.lanes),
         segments: Arc::clone(&indexer.segments),
-        blocks: Reader::new(&dir.journal()),
+        blocks: Reader::over(&dir.journal(), salt, disks.reads),
         cache: BlockCache::new(options.block_cache_bytes),
         damaged: DamagedBlocks::default(),
+        unread: Unread::new(&doubts),
+        losses: Losses::default(),
         clock,
         options,
         salt,
@@ -151,15 +175,22 @@ pub(super) fn start(
         upkeep_done: Timestamp::ZERO,
     };
     let index = IndexThread { shared: Arc::clone(&shared), indexer, active: Arc::clone(&active) };
-    let sweeper = Sweeper { shared: Arc::clone(&shared), work: work.clone(), active, settled };
+    let (scrubs, scrub_asked) = mpsc::channel();
+    let scrub = Scrub {
+        reads: Reads { shared: Arc::clone(&shared), requests: requests.clone() },
+        bytes_per_second: shared.options.scrub_bytes_per_second,
+        active: Arc::clone(&active),
+    };
+    let sweeper = Sweeper { shared: Arc::clone(&shared), work: work.clone(), active, settled, mark };
     let handles = vec![
         spawn("store-writer", &shared, move || writer.run(&received))?,
         spawn("store-sweeper", &shared, move || sweeper.run(&asked))?,
         spawn("store-index", &shared, move || index.run(&works))?,
+        spawn("store-scrub", &shared, move || scrub.run(&scrub_asked))?,
     ];
     shared.dir.refill_ballast();
-    let threads = Threads { requests: Some(requests), work: Some(work), sweeps: Some(sweeps), handles };
-    Ok(Started { shared, threads, report })
+    let threads = Threads { requests: Some(requests), sweeps: Some(sweeps), scrubs: Some(scrubs), handles };
+    Ok(Started { shared, threads, report, documents })
 }
 
 fn spawn(
@@ -183,7 +214,7 @@ fn spawn(
 /// Rebuilds the index and leaves the store closed.
 pub(super) fn rebuild(root: &Path, options: &EmbeddedOptions) -> Result<RecoveryReport, StoreError> {
     let dir = DataDir::open(root)?;
-    let salt = salt::keep(root, options.salt)?;
+    let salt = salt::keep(root, options.salt)?.salt;
     let recovered = recover::recover(&dir, options, salt, Some("as asked"))?;
     recovered.opened.db.flush().map_err(|error| StoreError::Io {
         operation: "flush",

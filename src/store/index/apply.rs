@@ -3,12 +3,14 @@
 //!
 //! Must not know: threads, files.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::IndexError;
 use super::batch::Rows;
 use super::keys::{DueKey, Key};
 use super::lanes::Lanes;
+use super::lost::{self, LostBlocks, LostEntry};
 use super::rows::{self, Bits, BlockRow};
 use super::segments::Segments;
 use crate::event::LaneKey;
@@ -33,9 +35,29 @@ pub(in crate::store) struct Indexer {
     pub rows: Rows,
     pub lanes: Arc<Lanes>,
     pub segments: Arc<Segments>,
+    /// Set while the journal is replayed: settlements of blocks that have no row may then be of damaged ones.
+    pub replays: bool,
+    lost_blocks: LostBlocks,
+    /// What ended as lost and was not taken yet.
+    lost: Vec<LostEntry>,
 }
 
 impl Indexer {
+    pub(super) fn new(
+        rows: Rows,
+        lanes: Arc<Lanes>,
+        segments: Arc<Segments>,
+        lost: BTreeSet<Position>,
+    ) -> Self {
+        let lost_blocks = LostBlocks::new(lost);
+        Self { rows, lanes, segments, replays: false, lost_blocks, lost: Vec::new() }
+    }
+
+    /// What ended as lost since the last call: each entry once.
+    pub(in crate::store) fn take_lost(&mut self) -> Vec<LostEntry> {
+        std::mem::take(&mut self.lost)
+    }
+
     /// Adds a block. Whether it was new: only then are its entries to be counted for the lane.
     pub(in crate::store) fn block(&mut self, block: &NewRow<'_>) -> Result<bool, IndexError> {
         let Some(lane) = self.lanes.canonical(block.lane_no) else {
@@ -68,8 +90,11 @@ impl Indexer {
     /// Applies settlements that stand in `segment`. Entries that no longer stand at the given place are left
     /// alone.
     pub(in crate::store) fn settle(&mut self, segment: u32, run: &SettledRun) -> Result<(), IndexError> {
+        if self.replays && !self.has_row(run)? {
+            self.lost_blocks.note(&mut self.rows, run.block, &lost::indexes(run))?;
+        }
         for part in run.entries.chunks(SETTLED_TOGETHER) {
-            self.rows.make_room(4 * SETTLED_TOGETHER + 8)?;
+            self.rows.make_room(4 * SETTLED_TOGETHER + 10)?;
             self.settle_part(segment, run, part)?;
         }
         Ok(())
@@ -78,10 +103,16 @@ impl Indexer {
     fn settle_part(&mut self, segment: u32, run: &SettledRun, part: &[Settled]) -> Result<(), IndexError> {
         let Some(lane) = self.lanes.canonical(run.lane_no) else { return Ok(()) };
         let Some((was_ready, mut row)) = self.block_row(lane, run.block)? else { return Ok(()) };
-        let before = row.live();
+        let before = row;
+        let mut lost = Vec::new();
         for settled in part {
             self.settle_one(lane, run.block, &mut row, settled)?;
+            let ended = row.settled.has(settled.index) && !before.settled.has(settled.index);
+            if ended && settled.what == What::Lost {
+                lost.push(*settled);
+            }
         }
+        self.note_lost(lane, run.block, &row, &lost)?;
         let key = |ready| Key::Block { ready, lane, at: run.block };
         let ready = row.ready() > 0;
         if row.live() == 0 {
@@ -95,13 +126,38 @@ impl Indexer {
         if self.segments.refer(segment, run.block.segment) {
             self.rows.put(Key::Refers { segment, older: run.block.segment }, &[])?;
         }
-        let ended = u64::from(before.saturating_sub(row.live()));
+        let ended = u64::from(before.live().saturating_sub(row.live()));
         if ended > 0 {
             self.segments.settle(run.block.segment, ended);
             for no in self.lanes.settle(lane, ended) {
                 self.rows.remove(Key::Lane(no))?;
             }
         }
+        Ok(())
+    }
+
+    fn has_row(&self, run: &SettledRun) -> Result<bool, IndexError> {
+        let Some(lane) = self.lanes.canonical(run.lane_no) else { return Ok(false) };
+        Ok(self.block_row(lane, run.block)?.is_some())
+    }
+
+    fn note_lost(
+        &mut self,
+        lane: u32,
+        block: Position,
+        row: &BlockRow,
+        lost: &[Settled],
+    ) -> Result<(), IndexError> {
+        let Some(key) = self.lanes.key(lane).filter(|_| !lost.is_empty()) else { return Ok(()) };
+        let indexes: Vec<u8> = lost.iter().map(|settled| settled.index).collect();
+        self.lost_blocks.note(&mut self.rows, block, &indexes)?;
+        self.lost.extend(lost.iter().map(|settled| LostEntry {
+            lane: key.clone(),
+            block,
+            index: settled.index,
+            accepted_ms: row.accepted_ms,
+            from_due_ms: settled.from_due_ms,
+        }));
         Ok(())
     }
 

@@ -33,6 +33,8 @@ pub(in crate::store) enum Key {
         segment: u32,
         older: u32,
     },
+    /// A block of which entries are lost.
+    Lost(Position),
 }
 
 const LANE: u8 = 1;
@@ -42,6 +44,7 @@ const DUE: u8 = 4;
 const MOVED: u8 = 5;
 const CHECKPOINT: u8 = 6;
 const REFERS: u8 = 7;
+const LOST: u8 = 8;
 
 /// The longest key: fits into the library's inline form.
 const MAX_BYTES: usize = 22;
@@ -96,6 +99,7 @@ impl Key {
             Self::Refers { segment, older } => {
                 KeyBytes::new(REFERS).put(&segment.to_be_bytes()).put(&older.to_be_bytes())
             }
+            Self::Lost(at) => KeyBytes::new(LOST).at(at),
         };
         debug_assert_eq!(Self::decode(bytes.as_ref()), Some(self));
         bytes
@@ -117,6 +121,7 @@ impl Key {
             MOVED => Self::Moved { block: input.at()?, index: u8::from_be_bytes(input.array()?) },
             CHECKPOINT => Self::Checkpoint,
             REFERS => Self::Refers { segment: input.u32()?, older: input.u32()? },
+            LOST => Self::Lost(input.at()?),
             _ => return None,
         };
         input.0.is_empty().then_some(key)
@@ -176,6 +181,7 @@ mod tests {
             Key::Moved { block: at, index: 255 },
             Key::Checkpoint,
             Key::Refers { segment: 7, older: 3 },
+            Key::Lost(at),
         ] {
             let bytes = key.encode();
             assert_eq!(Key::decode(bytes.as_ref()), Some(key));

@@ -13,6 +13,7 @@
 //! | `5 segment offset index` | due_ms and attempts of an entry that was *rescheduled* |
 //! | `6` | the checkpoint: [`rows::Checkpoint`] |
 //! | `7 segment older` | `segment` holds settlements of entries of the segment `older` |
+//! | `8 segment offset` | which entries of this block are lost: [`rows::Bits`] |
 //!
 //! Beside it stand the trees of [`dedup`], which the check leaves out.
 //!
@@ -23,6 +24,7 @@ pub(super) mod batch;
 pub(super) mod dedup;
 pub(super) mod keys;
 pub(super) mod lanes;
+pub(super) mod lost;
 pub(super) mod open;
 pub(super) mod read;
 pub(super) mod rows;

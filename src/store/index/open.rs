@@ -2,6 +2,7 @@
 //!
 //! Must not know: the journal's files.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,11 @@ use super::dedup::DedupIndex;
 use super::keys::Key;
 use super::lanes::Lanes;
 use super::read::IndexReader;
-use super::rows::{self, BlockRow, Checkpoint, digest};
+use super::rows::{self, Bits, BlockRow, Checkpoint, digest};
 use super::segments::Segments;
 use super::{IndexError, guarded};
 use crate::event::LaneKey;
+use crate::store::journal::Position;
 
 const TREE: &str = "rows";
 
@@ -46,16 +48,22 @@ pub(in crate::store) fn open(path: &Path, cache_bytes: u64, window: Duration) ->
         let tree = db.open_tree(TREE)?;
         let lanes = Arc::new(Lanes::default());
         let counts = Arc::new(Segments::default());
-        let checkpoint = check(&tree, &lanes, &counts)?;
+        let mut lost = BTreeSet::new();
+        let checkpoint = check(&tree, &lanes, &counts, &mut lost)?;
         let reader = IndexReader::new(tree.clone(), Arc::clone(&lanes));
         let dedup = DedupIndex::open(db.clone(), window)?;
-        let indexer = Indexer { rows: Rows::new(tree, checkpoint), lanes, segments: counts };
+        let indexer = Indexer::new(Rows::new(tree, checkpoint), lanes, counts, lost);
         Ok(Opened { db: Database(db), indexer, reader, dedup, checkpoint })
     })
 }
 
 /// Walks all rows: the sum must be the checkpoint's, and what the rows say of each other must agree.
-fn check(tree: &sled::Tree, lanes: &Lanes, counts: &Segments) -> Result<Checkpoint, IndexError> {
+fn check(
+    tree: &sled::Tree,
+    lanes: &Lanes,
+    counts: &Segments,
+    lost: &mut BTreeSet<Position>,
+) -> Result<Checkpoint, IndexError> {
     let mut stored = None;
     let (mut rows, mut sum) = (0_u64, 0_u64);
     let (mut due, mut parked) = (0_u64, 0_u64);
@@ -90,6 +98,10 @@ fn check(tree: &sled::Tree, lanes: &Lanes, counts: &Segments) -> Result<Checkpoi
             }
             Key::Refers { segment, older } => {
                 counts.refer(segment, older);
+            }
+            Key::Lost(at) => {
+                Bits::decode(&value)?;
+                lost.insert(at);
             }
             Key::Checkpoint => {}
         }

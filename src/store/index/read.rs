@@ -2,13 +2,13 @@
 //!
 //! Must not know: records, the journal's files.
 
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::keys::{DueKey, Key};
 use super::lanes::Lanes;
-use super::rows::{self, BlockRow};
+use super::rows::{self, Bits, BlockRow};
 use super::{IndexError, guarded};
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
@@ -115,6 +115,38 @@ impl IndexReader {
         }
         let value = guarded(|| Ok(self.tree.get(Key::Moved { block, index }.encode())?))?;
         Ok(Standing::Due { moved: value.map(|value| rows::moved(&value)).transpose()? })
+    }
+
+    /// Whether the entry `index` of a block ended as lost, as far as that is remembered.
+    pub(in crate::store) fn is_lost(&self, block: Position, index: u8) -> Result<bool, IndexError> {
+        guarded(|| {
+            let value = self.tree.get(Key::Lost(block).encode())?;
+            Ok(value.map(|value| Bits::decode(&value)).transpose()?.is_some_and(|bits| bits.has(index)))
+        })
+    }
+
+    /// The `most` first blocks after `after` that hold living entries, of any lane, in order, with their lanes. Walks
+    /// all rows.
+    pub(in crate::store) fn blocks_after(
+        &self,
+        after: Position,
+        most: usize,
+    ) -> Result<Vec<(Position, u32)>, IndexError> {
+        let mut first = BinaryHeap::new();
+        guarded(|| {
+            for row in self.tree.iter() {
+                let (key, _) = row?;
+                let Some(Key::Block { lane, at, .. }) = Key::decode(&key) else { continue };
+                if at > after {
+                    first.push((at, lane));
+                    if first.len() > most {
+                        first.pop();
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(first.into_sorted_vec())
     }
 
     /// Shows every block with its living entries. Walks all rows.

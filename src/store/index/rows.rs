@@ -33,6 +33,22 @@ impl Bits {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
 
+    /// The value of a row of lost entries.
+    pub(in crate::store) fn encode(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    pub(in crate::store) fn decode(bytes: &[u8]) -> Result<Self, IndexError> {
+        if bytes.len() != 32 {
+            return Err(IndexError::Corrupt("row of lost entries"));
+        }
+        let mut bits = Self::default();
+        for (word, bytes) in bits.0.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = bytes.iter().fold(0_u64, |value, byte| (value << 8) | u64::from(*byte));
+        }
+        Ok(bits)
+    }
+
     fn union(&self, other: &Self) -> Self {
         let mut bits = *self;
         bits.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
@@ -64,11 +80,6 @@ impl BlockRow {
     /// Whether this entry stands in plain order.
     pub(in crate::store) fn is_ready(&self, index: u8) -> bool {
         u16::from(index) < self.count && !self.settled.has(index) && !self.moved.has(index)
-    }
-
-    /// Whether this entry stands in a due place.
-    pub(in crate::store) fn is_put_off(&self, index: u8) -> bool {
-        u16::from(index) < self.count && !self.settled.has(index) && self.moved.has(index)
     }
 
     pub(in crate::store) fn encode(&self) -> Vec<u8> {
@@ -207,6 +218,7 @@ mod tests {
         assert_eq!(BlockRow::decode(&row.encode()).ok(), Some(row));
         assert!(BlockRow::decode(&[0; 10]).is_err());
         assert_eq!(Bits::first(256).count(), 256);
+        assert_eq!(Bits::decode(&row.settled.encode()).ok(), Some(row.settled));
     }
 
     #[test]

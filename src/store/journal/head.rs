@@ -46,6 +46,12 @@ impl Head {
         out
     }
 
+    /// A sound copy of the head, whatever the file's name is.
+    pub(super) fn of_any(bytes: &[u8]) -> Option<Self> {
+        let copies = bytes.get(..HEAD_BYTES).unwrap_or(bytes).chunks(COPY_BYTES);
+        copies.filter_map(decode_copy).map(|(_, head)| head).next()
+    }
+
     /// Reads the head of the file that is named for `segment`.
     pub(super) fn decode(bytes: &[u8], segment: u32) -> Found {
         let copies = bytes.get(..HEAD_BYTES).unwrap_or(bytes).chunks(COPY_BYTES);

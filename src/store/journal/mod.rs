@@ -100,9 +100,11 @@ mod frame;
 mod group;
 mod head;
 mod reader;
+mod salts;
 mod scan;
 mod segment;
 mod settlements;
+mod source;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -116,9 +118,11 @@ pub use frame::{FRAME_HEADER_BYTES, FrameError, Kind};
 pub use group::{Group, MAX_GROUP_BYTES};
 pub use head::HEAD_BYTES;
 pub use reader::{ReadError, Reader};
+pub use salts::{Salts, salts};
 pub use scan::{Frame, Scan, scan};
 pub use segment::{MAX_SEGMENT, SegmentFile, list, mark_settled, remove};
 pub use settlements::{RunReader, Settled, SettledRun, What};
+pub use source::{OsSource, Source};
 pub use walk::{Damage, ScanReport};
 pub use writer::{Journal, JournalOptions};
 

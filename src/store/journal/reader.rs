@@ -1,19 +1,26 @@
 //! Reading single blocks by position. Cheap to clone, safe from any thread; keeps few files open.
+//!
+//! Damage is only what was read and does not prove itself: a frame that passes its sum, which covers the directory's
+//! salt, the segment's number and the offset, is sound whatever the head of its file says, so that the head is not
+//! read. Whatever the system refuses, and whatever may be different the next time, is an error and no damage.
+//!
+//! Must not know: who asks, what becomes of a block that cannot be read.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::block::{Block, BlockHead};
 use super::frame::{self, FRAME_HEADER_BYTES, FrameError, Kind, Place};
-use super::head::{Found, HEAD_BYTES, Head};
-use super::{Position, segment};
+use super::source::{OsSource, Source};
+use super::{Position, head, segment};
 use crate::store::StoreError;
 
 /// Files kept open at most.
 const OPEN_FILES: usize = 64;
+/// How often a read that ended before the end of the file is tried again.
+const SHORT_READS: usize = 3;
 
 /// Why a block could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -32,9 +39,24 @@ pub enum ReadError {
         /// What is wrong.
         error: FrameError,
     },
-    /// The system refused; trying again may help.
+    /// The system refused, or the bytes are not ours to judge; nothing is known about the block.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl ReadError {
+    /// Whether two reads of a block found the same damage.
+    #[must_use]
+    pub fn is_same_damage(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Gone { segment }, Self::Gone { segment: other }) => segment == other,
+            (
+                Self::Damaged { position, error },
+                Self::Damaged { position: other_position, error: other_error },
+            ) => (position, error) == (other_position, other_error),
+            _ => false,
+        }
+    }
 }
 
 /// Reads blocks of one directory.
@@ -43,6 +65,8 @@ pub struct Reader(Arc<Inner>);
 
 struct Inner {
     dir: PathBuf,
+    salt: u64,
+    source: Arc<dyn Source>,
     /// Most recently used last.
     open: Mutex<Vec<OpenSegment>>,
 }
@@ -50,15 +74,20 @@ struct Inner {
 #[derive(Clone)]
 struct OpenSegment {
     number: u32,
-    salt: u64,
     file: Arc<File>,
 }
 
 impl Reader {
-    /// Reads from the segments of `dir`.
+    /// Reads from the segments of `dir`, whose frames carry `salt` in their sums.
     #[must_use]
-    pub fn new(dir: &Path) -> Self {
-        Self(Arc::new(Inner { dir: dir.to_owned(), open: Mutex::new(Vec::new()) }))
+    pub fn new(dir: &Path, salt: u64) -> Self {
+        Self::over(dir, salt, Arc::new(OsSource))
+    }
+
+    /// As [`Reader::new`], with the reads made by `source`.
+    #[must_use]
+    pub fn over(dir: &Path, salt: u64, source: Arc<dyn Source>) -> Self {
+        Self(Arc::new(Inner { dir: dir.to_owned(), salt, source, open: Mutex::new(Vec::new()) }))
     }
 
     /// The block at `position`, checked and unpacked. Two reads of the file; waits for the disk.
@@ -66,15 +95,18 @@ impl Reader {
     /// # Errors
     /// [`ReadError`]; damage is never returned as a block.
     pub fn read_block(&self, position: Position) -> Result<Block, ReadError> {
-        let segment = self.segment(position.segment)?;
-        let bytes = self.read_frame(&segment, position)?;
-        let place = Place { salt: segment.salt, segment: position.segment, offset: position.offset };
-        frame::open(&bytes, place)
-            .and_then(|(header, payload)| match header.kind {
-                Kind::Block => BlockHead::decode(payload)?.unpack(),
-                _ => Err(FrameError::Payload("not a block")),
-            })
-            .map_err(|error| ReadError::Damaged { position, error })
+        let file = self.segment(position.segment)?;
+        self.read_with(&file, position, false)
+    }
+
+    /// As [`Reader::read_block`], through a descriptor of its own, and from the device as far as the system can be
+    /// asked for that: what an earlier read left behind does not count.
+    ///
+    /// # Errors
+    /// As [`Reader::read_block`].
+    pub fn read_block_afresh(&self, position: Position) -> Result<Block, ReadError> {
+        let file = self.open(position.segment)?;
+        self.read_with(&file, position, true)
     }
 
     /// Closes the file of a segment that is about to be deleted, so that its space is given back.
@@ -82,58 +114,101 @@ impl Reader {
         self.cache().retain(|open| open.number != segment);
     }
 
-    fn read_frame(&self, segment: &OpenSegment, position: Position) -> Result<Vec<u8>, ReadError> {
-        let damaged = |error| ReadError::Damaged { position, error };
-        let refused = |error: io::Error| {
-            if error.kind() == io::ErrorKind::UnexpectedEof {
-                return damaged(FrameError::Short);
+    fn read_with(&self, file: &File, position: Position, afresh: bool) -> Result<Block, ReadError> {
+        let bytes = self.read_frame(file, position, afresh)?;
+        let place = Place { salt: self.0.salt, segment: position.segment, offset: position.offset };
+        let opened = frame::open(&bytes, place).and_then(|(header, payload)| match header.kind {
+            Kind::Block => BlockHead::decode(payload)?.unpack(),
+            _ => Err(FrameError::Payload("not a block")),
+        });
+        opened.map_err(|error| match error {
+            // Its sum is right: a newer version wrote it.
+            FrameError::Version(version) => {
+                head::newer(self.path(position.segment).display().to_string(), version.into()).into()
             }
-            let path = self.0.dir.join(segment::name(position.segment, false));
-            ReadError::Store(StoreError::io("read", &path, error))
-        };
-        let offset = u64::from(position.offset);
+            FrameError::Kind(kind) => {
+                head::newer(self.path(position.segment).display().to_string(), kind.into()).into()
+            }
+            error => ReadError::Damaged { position, error },
+        })
+    }
+
+    fn read_frame(&self, file: &File, position: Position, afresh: bool) -> Result<Vec<u8>, ReadError> {
         let mut header = [0; FRAME_HEADER_BYTES];
-        segment.file.read_exact_at(&mut header, offset).map_err(refused)?;
-        let payload_bytes = frame::claimed_payload_bytes(&header).map_err(damaged)?;
+        self.fill(file, position, &mut header)?;
+        let payload_bytes =
+            frame::claimed_payload_bytes(&header).map_err(|error| ReadError::Damaged { position, error })?;
         let mut bytes = vec![0; FRAME_HEADER_BYTES + payload_bytes];
-        segment.file.read_exact_at(&mut bytes, offset).map_err(refused)?;
+        if afresh {
+            self.0.source.bypass(file, position.offset.into(), bytes.len() as u64);
+        }
+        self.fill(file, position, &mut bytes)?;
         Ok(bytes)
     }
 
-    fn segment(&self, number: u32) -> Result<OpenSegment, ReadError> {
+    /// Reads all of `bytes` at a position. That the file ends before is damage, that a read ends before is none.
+    fn fill(&self, file: &File, position: Position, bytes: &mut [u8]) -> Result<(), ReadError> {
+        let start = u64::from(position.offset);
+        let refused = |error| ReadError::Store(StoreError::io("read", &self.path(position.segment), error));
+        let (mut filled, mut short) = (0, 0);
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.0.source.read_at(file, rest, start + filled as u64) {
+                Ok(0) => {
+                    let length = self.0.source.length(file).map_err(refused)?;
+                    if length < start + bytes.len() as u64 {
+                        return Err(ReadError::Damaged { position, error: FrameError::Short });
+                    }
+                    short += 1;
+                    if short > SHORT_READS {
+                        return Err(refused(io::Error::other("the read ended before the end of the file")));
+                    }
+                }
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(refused(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn segment(&self, number: u32) -> Result<Arc<File>, ReadError> {
         let mut cache = self.cache();
         if let Some(at) = cache.iter().rposition(|open| open.number == number) {
             let hit = cache.remove(at);
-            cache.push(hit.clone());
-            return Ok(hit);
+            let file = Arc::clone(&hit.file);
+            cache.push(hit);
+            return Ok(file);
         }
         drop(cache);
-        let opened = self.open(number)?;
+        let file = Arc::new(self.open(number)?);
         let mut cache = self.cache();
         if cache.len() >= OPEN_FILES {
             cache.remove(0);
         }
-        cache.push(opened.clone());
-        Ok(opened)
+        cache.push(OpenSegment { number, file: Arc::clone(&file) });
+        Ok(file)
     }
 
-    fn open(&self, number: u32) -> Result<OpenSegment, ReadError> {
-        let path = self.0.dir.join(segment::name(number, false));
-        let file = segment::open(&self.0.dir, number).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ReadError::Gone { segment: number },
-            _ => ReadError::Store(StoreError::io("open", &path, error)),
-        })?;
-        let position = Position { segment: number, offset: 0 };
-        let mut bytes = [0; HEAD_BYTES];
-        file.read_exact_at(&mut bytes, 0)
-            .map_err(|_| ReadError::Damaged { position, error: FrameError::Short })?;
-        match Head::decode(&bytes, number) {
-            Found::Sound { head, .. } => Ok(OpenSegment { number, salt: head.salt, file: Arc::new(file) }),
-            Found::Newer(version) => {
-                Err(super::head::newer(path.display().to_string(), version.into()).into())
+    /// Opens a segment, whichever name it has. It is gone only when its directory does not list it either.
+    fn open(&self, number: u32) -> Result<File, ReadError> {
+        // A segment may be renamed between two looks.
+        for settled in [false, true, false] {
+            let path = self.0.dir.join(segment::name(number, settled));
+            match self.0.source.open(&path) {
+                Ok(Some(file)) => return Ok(file),
+                Ok(None) => {}
+                Err(error) => return Err(StoreError::io("open", &path, error).into()),
             }
-            Found::Nothing => Err(ReadError::Damaged { position, error: FrameError::Checksum }),
         }
+        if segment::list(&self.0.dir)?.iter().any(|file| file.number == number) {
+            let error = io::Error::other("the name is listed and does not open");
+            return Err(StoreError::io("open", &self.path(number), error).into());
+        }
+        Err(ReadError::Gone { segment: number })
+    }
+
+    fn path(&self, number: u32) -> PathBuf {
+        self.0.dir.join(segment::name(number, false))
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Vec<OpenSegment>> {
@@ -143,72 +218,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-
-    use super::super::{Group, Journal, JournalOptions, NewBlock};
-    use super::*;
-    use crate::clock::Timestamp;
-    use crate::event::LaneKey;
-
-    /// One block in each of `count` segments.
-    fn segments(dir: &Path, count: usize) -> Vec<Position> {
-        let options = JournalOptions { segment_bytes: 4096, segment_age: Duration::ZERO, salt: 1 };
-        let mut journal = Journal::open(dir, options, 0, Timestamp::ZERO).expect("opens");
-        let (lane, mut group) = (LaneKey::new("a@1").expect("valid"), Group::default());
-        let mut positions = Vec::new();
-        for at in 0..count {
-            let records = [Bytes::from(at.to_string())];
-            let block = NewBlock {
-                lane_no: 1,
-                lane: &lane,
-                accepted_ms: 1,
-                records: &records,
-                due_ms: &[],
-                dedup: &[],
-            };
-            group.push_block(&block).expect("fits");
-            positions.extend(journal.append(&mut group, Timestamp::ZERO).expect("appends"));
-        }
-        positions
-    }
-
-    fn open(reader: &Reader) -> Vec<u32> {
-        reader.cache().iter().map(|open| open.number).collect()
-    }
-
-    #[test]
-    fn the_file_not_used_for_longest_is_closed_and_opened_again_when_asked_for() {
-        let temp = tempfile::tempdir().expect("temp");
-        let at = segments(temp.path(), OPEN_FILES + 2);
-        let reader = Reader::new(temp.path());
-        for (number, position) in at.iter().enumerate().take(OPEN_FILES) {
-            let record = reader.read_block(*position).expect("reads").record(0);
-            assert_eq!(record, Some(Bytes::from(number.to_string())));
-        }
-        assert_eq!(open(&reader).len(), OPEN_FILES);
-        reader.read_block(at[0]).expect("reads");
-        reader.read_block(at[OPEN_FILES]).expect("reads");
-        assert_eq!(open(&reader).len(), OPEN_FILES);
-        let used = |number: u32| open(&reader).contains(&number);
-        assert!(used(at[0].segment) && !used(at[1].segment), "the second one was the oldest in use");
-        let again = reader.read_block(at[1]).expect("reads").record(0);
-        assert_eq!(again, Some(Bytes::from_static(b"1")));
-        assert!(!used(at[2].segment));
-    }
-
-    #[test]
-    fn a_deleted_segment_reads_until_it_is_forgotten() {
-        let temp = tempfile::tempdir().expect("temp");
-        let at = segments(temp.path(), 2);
-        let reader = Reader::new(temp.path());
-        reader.read_block(at[0]).expect("reads");
-        segment::remove(temp.path(), at[0].segment).expect("deletes");
-        reader.clone().read_block(at[0]).expect("the open file holds it, and its space");
-        reader.forget(at[0].segment);
-        assert!(matches!(reader.read_block(at[0]), Err(ReadError::Gone { segment: 1 })));
-        reader.read_block(at[1]).expect("reads");
-    }
-}
+mod tests;

@@ -93,14 +93,6 @@ fn parse_name(name: &str) -> Option<(u32, bool)> {
     }
 }
 
-/// Opens a segment for reading, whichever name it has.
-pub(super) fn open(dir: &Path, number: u32) -> io::Result<File> {
-    match File::open(dir.join(name(number, false))) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => File::open(dir.join(name(number, true))),
-        other => other,
-    }
-}
-
 /// Creates a segment that is ready for its first group: preallocated, headed, synced, its directory synced. Returns
 /// it with its size: where there is no room for `size_bytes`, a small one. One that cannot be made leaves no file.
 pub(super) fn create(

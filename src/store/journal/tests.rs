@@ -45,7 +45,7 @@ fn contents(dir: &Path, repair: bool) -> (Vec<Bytes>, ScanReport) {
         Ok(())
     })
     .expect("scans");
-    let reader = Reader::new(dir);
+    let reader = Reader::new(dir, options().salt);
     let read = |position| reader.read_block(position).expect("what a scan shows reads");
     let records = positions
         .into_iter()

@@ -134,7 +134,7 @@ impl Journal {
     /// A reader of the same directory.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(&self.dir)
+        Reader::new(&self.dir, self.options.salt)
     }
 
     fn write(&mut self, group: &mut Group, now: Timestamp) -> Result<Vec<Position>, StoreError> {

@@ -10,7 +10,7 @@ use super::DeadLetter;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement};
 use crate::store::{
-    Appended, Dedup, DuePage, LaneSummary, Lookup, NewEntry, ReadLimit, Settle, StoredEntry, Version,
+    Appended, Dedup, DuePage, LaneSummary, Lookup, Loss, NewEntry, ReadLimit, Settle, StoredEntry, Version,
 };
 
 /// What a crash leaves.
@@ -20,6 +20,9 @@ pub(super) struct Contents {
     lanes: BTreeMap<LaneKey, Rows>,
     homes: BTreeMap<EventId, LaneKey>,
     settled: BTreeSet<EventId>,
+    pub(super) lost: BTreeSet<EventId>,
+    /// Not yet taken by whoever counts them.
+    pub(super) losses: Vec<Loss>,
     dedup: BTreeMap<[u8; 16], (u64, EventId)>,
     pub(super) dead: Vec<DeadLetter>,
     pub(super) documents: BTreeMap<&'static str, (Version, Bytes)>,
@@ -136,6 +139,14 @@ impl Contents {
                 attempts: *attempts,
                 record: row.record.clone(),
             }),
+            Settlement::Lost => {
+                self.lost.insert(settle.id);
+                self.losses.push(Loss {
+                    lane: settle.lane.clone(),
+                    id: settle.id,
+                    due_at: place.map(Timestamp::from_millis),
+                });
+            }
             _ => {}
         }
         rows.entries.remove(&settle.id);
@@ -144,6 +155,21 @@ impl Contents {
         }
         self.homes.remove(&settle.id);
         self.settled.insert(settle.id);
+    }
+
+    pub(super) fn give_up(&mut self, lane: &LaneKey, handed_out: &HashSet<EventId>) -> u64 {
+        let Some(rows) = self.lanes.get(lane) else { return 0 };
+        let owed = rows.entries.iter().filter(|(id, _)| !handed_out.contains(id));
+        let settles: Vec<Settle> = owed
+            .map(|(id, row)| Settle {
+                lane: lane.clone(),
+                id: *id,
+                due_at: row.due_ms.map(Timestamp::from_millis),
+                settlement: Settlement::Lost,
+            })
+            .collect();
+        settles.iter().for_each(|settle| self.settle(settle));
+        settles.len() as u64
     }
 
     pub(super) fn ready(&self, lane: &LaneKey, after: Option<EventId>, limit: ReadLimit) -> Vec<StoredEntry> {
@@ -173,6 +199,7 @@ impl Contents {
         let row = self.homes.get(&id).and_then(|lane| Some((lane, self.lanes.get(lane)?.entries.get(&id)?)));
         match row {
             Some((lane, row)) => Lookup::Waiting(lane.clone(), row.stored(id)),
+            None if self.lost.contains(&id) => Lookup::Lost,
             None if self.settled.contains(&id) => Lookup::Settled,
             None => Lookup::Unknown,
         }

@@ -13,8 +13,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use self::contents::Contents;
+use super::doubts::{DoubtKind, NewDoubt};
 use super::{
-    Appended, Dedup, DocumentStore, Doubts, DuePage, EntryStore, Expect, LaneSummary, Lookup,
+    Appended, Dedup, DocumentStore, Doubts, DuePage, EntryStore, Expect, GiveUp, LaneSummary, Lookup, Loss,
     MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Version,
 };
 use crate::clock::{Clock, Timestamp};
@@ -262,6 +263,20 @@ impl EntryStore for MemoryStore {
         })
     }
 
+    fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let mut state = self.lock();
+            state.writable()?;
+            // Whatever is in memory can be read.
+            let GiveUp::Lane(lane) = what else { return Ok(0) };
+            Ok(state.contents.give_up(&lane, &handed_out))
+        })
+    }
+
+    fn take_losses(&self) -> Vec<Loss> {
+        std::mem::take(&mut self.lock().contents.losses)
+    }
+
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {
         Box::pin(async move {
             self.read(|contents| keys.iter().map(|key| contents.repeated(Some(*key))).collect())
@@ -277,7 +292,10 @@ impl EntryStore for MemoryStore {
     }
 
     fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>> {
-        Box::pin(async move { self.read(Contents::summaries) })
+        Box::pin(async move {
+            self.lock().contents.losses.clear();
+            self.read(Contents::summaries)
+        })
     }
 
     fn health(&self) -> StoreHealth {
@@ -286,6 +304,7 @@ impl EntryStore for MemoryStore {
             poisoned: state.poisoned.clone(),
             full: state.full,
             free_bytes: u64::MAX,
+            lost_entries: state.contents.lost.len() as u64,
             dead_entries: state.contents.dead.len() as u64,
             errors: state.errors,
             held: self.doubts.store_held(),
@@ -322,6 +341,9 @@ impl DocumentStore for MemoryStore {
             if state.closed {
                 return Err(StoreError::Closed);
             }
+            if let Some(reason) = self.held() {
+                return Err(StoreError::Held { reason });
+            }
             if state.fail.remove(&FailPoint::Put) {
                 state.errors += 1;
                 return Err(injected("put"));
@@ -331,5 +353,20 @@ impl DocumentStore for MemoryStore {
             state.contents.documents.insert(name, (version, body));
             Ok(version)
         })
+    }
+
+    fn held(&self) -> Option<String> {
+        self.doubts.store_held()
+    }
+
+    fn reject(&self, name: &'static str, reason: &str) {
+        let doubt = NewDoubt {
+            kind: DoubtKind::Book,
+            subject: name.to_owned(),
+            detail: format!("the document cannot be understood ({reason})"),
+            way_out: "write another one".to_owned(),
+            events: 0,
+        };
+        self.doubts.raise(doubt, self.clock.now());
     }
 }

@@ -20,9 +20,10 @@
 //! 3. After the first failure nothing is written or synced again.
 //!
 //! # Damage
-//! Bad lines after which no intact line begins a write are a torn end: never acknowledged, cut. Other bad lines, and
-//! a missing head, are damage: counted, their bytes set aside in `usage.damaged-N`, and `from` becomes the moment of
-//! the opening that met them. The end was orderly when `closed` is the last line and no line is bad. Another format
+//! Bad lines after which no intact line begins a write are a torn end: never acknowledged, cut, unless `usage.mark` says
+//! that they were. Other bad lines, a missing head, a record without a mark line (each rewrite ends with one) and one
+//! that `usage.mark` does not fit are damage: counted, the bytes of bad lines set aside in `usage.damaged-N`, and `from`
+//! becomes the moment of the opening that met them. The end was orderly when `closed` is the last line and no line is bad. Another format
 //! in an intact head is not ours to judge: nothing is changed.
 //!
 //! Must not know: files, who writes when.
@@ -32,6 +33,7 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
+use super::mark::{Judge, Mark};
 use super::{Merged, Usage};
 use crate::clock::Timestamp;
 
@@ -58,13 +60,13 @@ struct Line<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct MarkLine {
-    m: Mark,
+    m: Stand,
 }
 
 /// How a process stood when it wrote the last of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Mark {
+pub(super) enum Stand {
     /// It may have consumed what follows.
     Opened,
     /// It ended in good order.
@@ -84,8 +86,8 @@ pub(super) fn put_usage(out: &mut Vec<u8>, usage: &Usage, first: bool) -> io::Re
 }
 
 /// Adds a mark.
-pub(super) fn put_mark(out: &mut Vec<u8>, mark: Mark) -> io::Result<()> {
-    put(out, &MarkLine { m: mark })
+pub(super) fn put_mark(out: &mut Vec<u8>, stand: Stand) -> io::Result<()> {
+    put(out, &MarkLine { m: stand })
 }
 
 const SUM_BYTES: usize = 8;
@@ -133,9 +135,13 @@ pub(super) enum ScanError {
     Format(u32),
 }
 
-/// Reads a record line by line.
-pub(super) fn scan(input: &mut dyn BufRead, now: Timestamp) -> Result<Scanned, ScanError> {
-    let mut reading = Reading::new(now);
+/// Reads a record line by line, and judges it by its mark, if there is one.
+pub(super) fn scan(
+    input: &mut dyn BufRead,
+    mark: Option<Mark>,
+    now: Timestamp,
+) -> Result<Scanned, ScanError> {
+    let mut reading = Reading::new(mark, now);
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -155,17 +161,38 @@ struct Reading {
     /// Bad lines since the last intact one that began a write, and their bytes: a torn end or damage.
     doubtful: u64,
     doubtful_raw: Vec<u8>,
+    /// Where the first of them begins.
+    doubtful_from: u64,
+    /// Bytes that were read.
+    read: u64,
+    is_marked: bool,
+    judge: Option<Judge>,
 }
 
 impl Reading {
-    fn new(now: Timestamp) -> Self {
-        let merged = Merged::new(now);
-        let (raw, doubtful_raw) = (Vec::new(), Vec::new());
-        Self { merged, head: None, closed: false, damaged: 0, raw, doubtful: 0, doubtful_raw }
+    fn new(mark: Option<Mark>, now: Timestamp) -> Self {
+        Self {
+            merged: Merged::new(now),
+            head: None,
+            closed: false,
+            damaged: 0,
+            raw: Vec::new(),
+            doubtful: 0,
+            doubtful_raw: Vec::new(),
+            doubtful_from: 0,
+            read: 0,
+            is_marked: false,
+            judge: mark.map(Judge::new),
+        }
     }
 
     fn take(&mut self, line: &[u8]) -> Result<(), ScanError> {
         self.closed = false;
+        if let Some(judge) = &mut self.judge {
+            judge.take(line);
+        }
+        let begins = self.read;
+        self.read += line.len() as u64;
         let json = intact(line).unwrap_or_default();
         if let Ok(Line { l, n, t, x, c }) = serde_json::from_slice(json) {
             if !c {
@@ -175,7 +202,8 @@ impl Reading {
             self.merged.add(Usage { limit: l.into(), count: n, at, over_at });
         } else if let Ok(MarkLine { m }) = serde_json::from_slice(json) {
             self.doubtful_is_damage();
-            self.closed = m == Mark::Closed;
+            self.closed = m == Stand::Closed;
+            self.is_marked = true;
         } else if let Ok(Head { format, from }) = serde_json::from_slice(json) {
             if format != FORMAT {
                 return Err(ScanError::Format(format));
@@ -183,6 +211,9 @@ impl Reading {
             self.doubtful_is_damage();
             self.head = Some(Timestamp::from_millis(from));
         } else {
+            if self.doubtful == 0 {
+                self.doubtful_from = begins;
+            }
             self.doubtful += 1;
             self.doubtful_raw.extend_from_slice(line);
         }
@@ -195,8 +226,11 @@ impl Reading {
     }
 
     fn finish(mut self) -> Scanned {
-        if self.head.is_none() {
-            // Not even a rewrite that was cut short leaves this.
+        // What `usage.mark` says of it; a record without one is as long as it should be.
+        let acknowledged = self.judge.as_ref().map_or(Some(0), Judge::acknowledged);
+        let lost = acknowledged.is_none_or(|end| self.doubtful > 0 && self.doubtful_from < end);
+        // Not even a rewrite that was cut short leaves a record without a head or a mark line.
+        if lost || self.head.is_none() || !self.is_marked {
             self.doubtful_is_damage();
             self.damaged = self.damaged.max(1);
         }

@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::format::{self, Mark, ScanError, Scanned};
+use super::format::{self, ScanError, Scanned, Stand};
+use super::mark::{self, Mark, MarkFile};
 use super::rewrite::{self, Content};
 use super::{Usage, UsageFound, UsageStore, check, rounded};
 use crate::clock::{Clock, Timestamp};
 use crate::store::journal::{Disk, OsDisk};
-use crate::store::{StoreError, ballast};
+use crate::store::{StoreError, ballast, files};
 
 /// A record shorter than this is not worth a rewrite.
 const WORTH_A_REWRITE_BYTES: u64 = 4 * 1024 * 1024;
@@ -68,6 +69,7 @@ struct Tail {
     /// Length after the last rewrite.
     rewritten: u64,
     complete_from: Timestamp,
+    mark: MarkFile,
 }
 
 impl UsageLog {
@@ -95,7 +97,7 @@ impl UsageLog {
     /// # Errors
     /// [`StoreError::Io`] or [`StoreError::Denied`] when the system refuses.
     pub fn lay(dir: &Path) -> Result<(), StoreError> {
-        Self::lay_marked(dir, Mark::Closed)
+        Self::lay_marked(dir, Stand::Closed)
     }
 
     /// The same for a data directory of a version that kept no such record: whatever it consumed lies at most a
@@ -104,16 +106,17 @@ impl UsageLog {
     /// # Errors
     /// As for [`UsageLog::lay`].
     pub fn lay_open(dir: &Path) -> Result<(), StoreError> {
-        Self::lay_marked(dir, Mark::Opened)
+        Self::lay_marked(dir, Stand::Opened)
     }
 
-    fn lay_marked(dir: &Path, mark: Mark) -> Result<(), StoreError> {
+    fn lay_marked(dir: &Path, stand: Stand) -> Result<(), StoreError> {
         let path = rewrite::path(dir);
         if path.try_exists().map_err(|error| StoreError::io("look at", &path, error))? {
             return Ok(());
         }
-        let content = Content { complete_from: Timestamp::ZERO, usages: &[], mark };
-        rewrite::replace(dir, &content, &mut OsDisk).map(drop)
+        let content = Content { complete_from: Timestamp::ZERO, usages: &[], stand };
+        // Its first opening makes the mark.
+        rewrite::replace(dir, &content, None, &mut OsDisk).map(drop)
     }
 
     /// Runs on the blocking pool, to its end whoever waits for it.
@@ -197,20 +200,24 @@ impl Inner {
             return Err(StoreError::Closed);
         }
         self.sound()?;
-        let found = self.found(now)?;
+        let read = mark::read(&self.dir);
+        let present = read.map_err(|error| StoreError::io("read", &mark::path(&self.dir), error))?;
+        let found = self.found(present, now)?;
         let complete_from = found.complete_from;
-        let content = Content { complete_from, usages: &found.usages, mark: Mark::Opened };
-        let replaced =
-            ballast::with_room(self.root(), || rewrite::replace(&self.dir, &content, &mut *state.disk));
+        let content = Content { complete_from, usages: &found.usages, stand: Stand::Opened };
+        let mut mark = MarkFile::open(&self.dir, present)?;
+        let replaced = ballast::with_room(self.root(), || {
+            rewrite::replace(&self.dir, &content, Some(&mut mark), &mut *state.disk)
+        });
         // The one who opens hears what the system said: missing rights are another matter than a broken disk.
         let (file, end) = replaced.inspect_err(|error| drop(self.poison(error)))?;
-        state.phase = Phase::Open(Tail { file, end, rewritten: end, complete_from });
+        state.phase = Phase::Open(Tail { file, end, rewritten: end, complete_from, mark });
         Ok(found)
     }
 
     /// What is on record; the bytes of damaged lines are set aside.
-    fn found(&self, now: Timestamp) -> Result<UsageFound, StoreError> {
-        let Some(scanned) = self.scan(now)? else {
+    fn found(&self, mark: Option<Mark>, now: Timestamp) -> Result<UsageFound, StoreError> {
+        let Some(scanned) = self.scan(mark, now)? else {
             let path = rewrite::path(&self.dir);
             tracing::warn!(path = %path.display(), "there is no record of what the limits have consumed");
             return Ok(UsageFound { complete_from: rounded(now), ..UsageFound::default() });
@@ -225,14 +232,19 @@ impl Inner {
         Ok(UsageFound { usages, orderly, damaged, complete_from })
     }
 
-    fn scan(&self, now: Timestamp) -> Result<Option<Scanned>, StoreError> {
+    fn scan(&self, mark: Option<Mark>, now: Timestamp) -> Result<Option<Scanned>, StoreError> {
         let path = rewrite::path(&self.dir);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        let file = match files::read(&path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            Err(error) if files::is_foreign(&error) => {
+                let aside = rewrite::move_aside(&self.dir, &path)?;
+                tracing::warn!(%error, aside = %aside.display(), "the record of usages is no file; it was moved aside");
+                return Ok(None);
+            }
             Err(error) => return Err(StoreError::io("open", &path, error)),
         };
-        match format::scan(&mut BufReader::with_capacity(64 * 1024, file), now) {
+        match format::scan(&mut BufReader::with_capacity(64 * 1024, file), mark, now) {
             Ok(scanned) => Ok(Some(scanned)),
             Err(ScanError::Io(error)) => Err(StoreError::io("read", &path, error)),
             Err(ScanError::Format(found)) => {
@@ -268,6 +280,7 @@ impl Inner {
         }
         disk.sync(&tail.file).map_err(failed("sync"))?;
         tail.end += lines.len() as u64;
+        tail.mark.grown(tail.end);
         Ok(())
     }
 
@@ -280,12 +293,12 @@ impl Inner {
             return;
         }
         let whole = |scanned: &Scanned| scanned.damaged == 0 && !scanned.torn;
-        match self.scan(self.clock.now()).map(|scanned| scanned.filter(whole)) {
+        match self.scan(None, self.clock.now()).map(|scanned| scanned.filter(whole)) {
             Ok(Some(Scanned { usages, .. })) => {
                 let complete_from = tail.complete_from;
-                let content = Content { complete_from, usages: &usages, mark: Mark::Opened };
-                match rewrite::replace(&self.dir, &content, &mut **disk) {
-                    Ok((file, end)) => *tail = Tail { file, end, rewritten: end, complete_from },
+                let content = Content { complete_from, usages: &usages, stand: Stand::Opened };
+                match rewrite::replace(&self.dir, &content, Some(&mut tail.mark), &mut **disk) {
+                    Ok((file, end)) => (tail.file, tail.end, tail.rewritten) = (file, end, end),
                     // It grows on until there is room for a shorter one.
                     Err(error) if error.is_full() => tail.rewritten = tail.end,
                     Err(error) => drop(self.poison(&error)),
@@ -302,12 +315,17 @@ impl Inner {
 
     fn close(&self, usages: &[Usage]) -> Result<(), StoreError> {
         let mut state = lock(&self.file);
-        let Phase::Open(Tail { complete_from, .. }) = state.phase else { return Err(StoreError::Closed) };
-        state.phase = Phase::Closed;
+        if !matches!(state.phase, Phase::Open(_)) {
+            return Err(StoreError::Closed);
+        }
+        let Phase::Open(mut tail) = std::mem::replace(&mut state.phase, Phase::Closed) else {
+            return Err(StoreError::Closed);
+        };
         self.sound()?;
-        let content = Content { complete_from, usages, mark: Mark::Closed };
-        let replaced =
-            ballast::with_room(self.root(), || rewrite::replace(&self.dir, &content, &mut *state.disk));
+        let content = Content { complete_from: tail.complete_from, usages, stand: Stand::Closed };
+        let replaced = ballast::with_room(self.root(), || {
+            rewrite::replace(&self.dir, &content, Some(&mut tail.mark), &mut *state.disk)
+        });
         replaced.map(drop).map_err(|error| self.poison(&error))
     }
 

@@ -8,6 +8,7 @@
 
 mod format;
 mod log;
+mod mark;
 mod memory;
 mod rewrite;
 #[cfg(test)]

@@ -8,9 +8,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Usage;
-use super::format::{self, Mark};
+use super::format::{self, Stand};
+use super::mark::{self, Base, MarkFile};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
+use crate::store::files;
 use crate::store::journal::Disk;
 
 /// Lines are written in parts of about so many bytes.
@@ -25,43 +27,70 @@ pub(super) fn path(dir: &Path) -> PathBuf {
 pub(super) struct Content<'a> {
     pub complete_from: Timestamp,
     pub usages: &'a [Usage],
-    pub mark: Mark,
+    pub stand: Stand,
 }
 
-/// Replaces the record: the old one or the new one is there at any moment. Returns the file and its length.
+/// Replaces the record: the old one or the new one is there at any moment, and the mark fits it. Returns the file and its
+/// length.
 pub(super) fn replace(
     dir: &Path,
     content: &Content<'_>,
+    mark: Option<&mut MarkFile>,
     disk: &mut dyn Disk,
 ) -> Result<(File, u64), StoreError> {
     let path = path(dir);
     let temp = path.with_extension("log.tmp");
-    let written = write(&temp, content, disk).map_err(|error| {
+    let (file, base) = write(&temp, content, disk).map_err(|error| {
         // A full disk is fuller with it; the next rewrite would write over it.
         let _ = fs::remove_file(&temp);
         StoreError::io("write", &temp, error)
     })?;
+    let mut mark = mark;
+    if let Some(mark) = &mut mark {
+        mark.begin(base).map_err(|error| StoreError::io("write", &mark::path(dir), error))?;
+    }
     fs::rename(&temp, &path).map_err(|error| StoreError::io("rename", &temp, error))?;
     sync_dir(dir)?;
-    Ok(written)
+    if let Some(mark) = mark {
+        mark.done(base);
+    }
+    Ok((file, base.bytes))
 }
 
-fn write(temp: &Path, content: &Content<'_>, disk: &mut dyn Disk) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(temp)?;
-    let (mut part, mut end) = (Vec::new(), 0);
+fn write(temp: &Path, content: &Content<'_>, disk: &mut dyn Disk) -> io::Result<(File, Base)> {
+    let file = files::create_temporary(temp)?;
+    let mut base = Base::default();
+    let mut put = |part: &[u8]| {
+        disk.write_at(&file, part, base.bytes)?;
+        base = Base { bytes: base.bytes + part.len() as u64, sum: crc32c::crc32c_append(base.sum, part) };
+        io::Result::Ok(())
+    };
+    let mut part = Vec::new();
     format::put_head(&mut part, content.complete_from)?;
     for usage in content.usages {
         format::put_usage(&mut part, usage, true)?;
         if part.len() >= PART_BYTES {
-            disk.write_at(&file, &part, end)?;
-            end += part.len() as u64;
+            put(&part)?;
             part.clear();
         }
     }
-    format::put_mark(&mut part, content.mark)?;
-    disk.write_at(&file, &part, end)?;
+    format::put_mark(&mut part, content.stand)?;
+    put(&part)?;
     disk.sync(&file)?;
-    Ok((file, end + part.len() as u64))
+    Ok((file, base))
+}
+
+/// Gives a name in the directory that is no plain file, and can therefore not be the record, another name.
+pub(super) fn move_aside(dir: &Path, foreign: &Path) -> Result<PathBuf, StoreError> {
+    let mut number = 1_u64;
+    loop {
+        let path = dir.join(format!("usage.foreign-{number}"));
+        if fs::symlink_metadata(&path).is_err() {
+            fs::rename(foreign, &path).map_err(|error| StoreError::io("rename", foreign, error))?;
+            return sync_dir(dir).map(|()| path);
+        }
+        number += 1;
+    }
 }
 
 /// Keeps bytes that do not read under a name of their own, durably.

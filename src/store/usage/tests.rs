@@ -5,6 +5,7 @@ mod disks;
 mod faults;
 mod growth;
 mod history;
+mod marks;
 mod place;
 
 use std::fs;
@@ -66,8 +67,14 @@ impl Embedded {
         rewrite::path(self.dir.path())
     }
 
-    /// Leaves these bytes to the next process.
+    /// Leaves these bytes to the next process, and no mark: a version that had none wrote them.
     fn crash_with(&mut self, bytes: &[u8]) {
+        let _ = fs::remove_file(mark::path(self.dir.path()));
+        self.crash_marked(bytes);
+    }
+
+    /// Leaves these bytes to the next process, beside the mark as it is.
+    fn crash_marked(&mut self, bytes: &[u8]) {
         fs::write(self.path(), bytes).expect("writes");
         self.crash();
     }

@@ -57,6 +57,12 @@ fn own() -> Vec<Step> {
         Step { query: "?verbose", ..step("ready", 200) },
         step("health", 200),
         step("metrics", 200),
+        step("list_doubts", 200),
+        Step { given: &[("id", "0")], ..step("show_doubt", 404) },
+        step("acknowledge_doubt", 404),
+        step("retry_doubt", 404),
+        step("give_up_doubt", 404),
+        step("confirm_doubt", 404),
         Step { example: "event", takes: &[("id", "/id")], ..step("hand_in", 202) },
         step("show_event", 200),
         Step { query: "?id={id}", ..step("explain", 200) },
@@ -69,5 +75,7 @@ fn own() -> Vec<Step> {
         step("show_policy", 200),
         step("resume_policy", 200),
         step("purge_policy", 200),
+        // The policy of the configuration has a pace alone.
+        step("set_policy_usage", 422),
     ]
 }

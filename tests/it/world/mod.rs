@@ -3,6 +3,7 @@
 //! Every process, directory and mount that a test makes is taken away when it ends; a data directory is kept
 //! and named when the test fails.
 
+pub(crate) mod choice;
 pub(crate) mod file;
 pub(crate) mod inside;
 pub(crate) mod noted;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
+pub(crate) use choice::Choice;
 pub(crate) use file::Configured;
 pub(crate) use noted::NotedApp;
 pub(crate) use receiver::{Receiver, Reply};
@@ -65,6 +67,25 @@ impl Api {
         let status = response.status().as_u16();
         let text = response.text().await.expect("a body");
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// The same where the connection may break.
+    pub(crate) async fn try_json(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> reqwest::Result<(u16, Value)> {
+        let method: reqwest::Method = method.parse().expect("a method");
+        let has_body = method != reqwest::Method::GET;
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if has_body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        let text = response.text().await?;
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
     /// Hands in one event; returns the status and headers of the answer with its body.

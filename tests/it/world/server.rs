@@ -57,6 +57,14 @@ impl Server {
 
     /// The log lines when it ended instead of listening.
     pub(crate) fn try_start(options: &ServerOptions) -> Result<Self, Vec<String>> {
+        Self::start_within(options, Duration::from_secs(60)).map_err(|(_, log)| log)
+    }
+
+    /// The status and the log lines when it ended instead of listening; no status when it did neither in time.
+    pub(crate) fn start_within(
+        options: &ServerOptions,
+        limit: Duration,
+    ) -> Result<Self, (Option<ExitStatus>, Vec<String>)> {
         let mut child = command(options).spawn().expect("the program");
         let stderr = child.stderr.take().expect("piped");
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -70,12 +78,15 @@ impl Server {
                 lines.lock().expect("no panic").push(line);
             }
         });
-        match address.recv_timeout(Duration::from_secs(60)) {
+        match address.recv_timeout(limit) {
             Ok(addr) => Ok(Self { child, addr, log }),
-            Err(_) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(log.lock().expect("no panic").clone())
+            Err(why) => {
+                let is_late = why == mpsc::RecvTimeoutError::Timeout;
+                if is_late {
+                    let _ = child.kill();
+                }
+                let status = child.wait().ok().filter(|_| !is_late);
+                Err((status, log.lock().expect("no panic").clone()))
             }
         }
     }
@@ -109,6 +120,18 @@ impl Server {
     pub(crate) fn stop(self) -> ExitStatus {
         self.signal("TERM");
         self.ended()
+    }
+
+    /// Its exit status, if it ends within `limit` by itself.
+    pub(crate) fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let waited = limit.as_millis() / 10 + 1;
+        for _ in 0..waited {
+            if let Some(status) = self.child.try_wait().expect("its status") {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
     }
 
     /// Waits for the exit status of one that was asked to end.

@@ -60,7 +60,7 @@ fn noted(dir: &Path, fail: Option<&'static str>) -> (EmbeddedStore, Arc<Mutex<Ve
     let done = Arc::new(Mutex::new(Vec::new()));
     let journal = Box::new(Noting { name: "journal", done: Arc::clone(&done), fail: None });
     let dead = Box::new(Noting { name: "dead", done: Arc::clone(&done), fail });
-    let store = EmbeddedStore::open_on(dir, options(), clock(), Disks { journal, dead });
+    let store = EmbeddedStore::open_on(dir, options(), clock(), Disks { journal, dead, ..Disks::default() });
     (store.expect("opens"), done)
 }
 

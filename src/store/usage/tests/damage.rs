@@ -143,7 +143,7 @@ async fn another_format_is_refused_and_left_as_it_is() {
         assert_eq!(subject.bytes(), text.as_bytes());
     }
     let json = "{\"format\":1,\"whatever\":[1]}";
-    let text = format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes()));
+    let text = format!("{:08x} {json}\n2f601754 {{\"m\":\"opened\"}}\n", crc32c::crc32c(json.as_bytes()));
     subject.crash_with(text.as_bytes());
     assert_eq!(subject.open().await, disorderly(&[]), "the control: a later member in this format");
 }

@@ -1,0 +1,102 @@
+//! What an operator decides about a doubt, carried out by whoever holds what is in doubt.
+//!
+//! Must not know: HTTP, the command line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use crate::clock::Clock;
+use crate::event::LaneKey;
+use crate::ops::{DecisionError, Decisions, DoubtDesk};
+use crate::queue::Queue;
+use crate::store::GiveUp;
+use crate::store::doubts::{Doubt, DoubtKind};
+
+/// How long a retry waits for the reads that it brings about.
+const RETRY_WAIT: Duration = Duration::from_secs(2);
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The desk of the doubts over a queue and the clock that it goes by.
+pub(super) fn doubt_desk(queue: &Queue, clock: &Clock) -> DoubtDesk {
+    let decisions = Deciding { queue: queue.clone(), clock: clock.clone() };
+    DoubtDesk { doubts: queue.doubts(), decisions: Arc::new(decisions) }
+}
+
+/// Carries out decisions.
+struct Deciding {
+    queue: Queue,
+    clock: Clock,
+}
+
+impl Deciding {
+    /// Waits until the doubt has ended, for a moment at most.
+    async fn ended(&self, doubt: &Doubt) {
+        let ended = async {
+            while self.queue.doubts().get(doubt.id).is_some() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        // A doubt that is still open is what the answer then says.
+        let _ = tokio::time::timeout(RETRY_WAIT, ended).await;
+    }
+
+    async fn given_up(&self, doubt: &Doubt, what: GiveUp) -> Result<u64, DecisionError> {
+        // The store ends a doubt about reads itself, when nothing unread is left.
+        let ends = matches!(what, GiveUp::Lane(_));
+        let given_up = self.queue.give_up(what).await.map_err(|error| DecisionError(error.to_string()))?;
+        if ends {
+            self.queue.doubts().remove(doubt.id);
+        }
+        Ok(given_up)
+    }
+}
+
+impl Decisions for Deciding {
+    fn retry<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<(), DecisionError>> {
+        async move {
+            match doubt.kind {
+                DoubtKind::Unread => self.queue.read_again(),
+                _ => return Err(not_here(doubt)),
+            }
+            self.ended(doubt).await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn give_up<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<u64, DecisionError>> {
+        async move {
+            let what = match doubt.kind {
+                DoubtKind::Unread => GiveUp::Unread { subject: doubt.subject.clone() },
+                DoubtKind::Generation => {
+                    let lane = LaneKey::new(&doubt.subject);
+                    GiveUp::Lane(lane.map_err(|error| DecisionError(error.to_string()))?)
+                }
+                _ => return Err(not_here(doubt)),
+            };
+            self.given_up(doubt, what).await
+        }
+        .boxed()
+    }
+
+    fn confirm<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<(), DecisionError>> {
+        async move {
+            match doubt.kind {
+                DoubtKind::Clock => self.clock.confirm(),
+                _ => return Err(not_here(doubt)),
+            }
+            self.ended(doubt).await;
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+/// The desk asks only for what [`crate::ops::verbs_of`] lists.
+fn not_here(doubt: &Doubt) -> DecisionError {
+    DecisionError(format!("nobody decides about doubts of the kind {}", doubt.kind.word()))
+}

@@ -1,0 +1,41 @@
+//! The held state: while the store as a whole is in doubt, the doors take nothing that would change anything.
+//!
+//! Questions are answered, also about doubts; what an operator says about doubts is passed on. The events door refuses
+//! by itself, so that it counts what it refuses.
+//!
+//! Must not know: what is in doubt.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use http::Method;
+
+use crate::problem::Problem;
+use crate::store::Doubts;
+
+/// Where operators decide about doubts.
+const DOUBTS: &str = "/v1/doubts";
+/// Dialects list with POST what matches a filter.
+const LISTS: [&str; 2] = ["/list/throttlingConfigs", "/list/endpointConfigs"];
+
+/// The routes, refused with `store_held` where they would change something while the store is held.
+pub(super) fn guard(routes: Router, doubts: Doubts) -> Router {
+    routes.layer(middleware::from_fn_with_state(doubts, refuse))
+}
+
+/// Whether a request changes nothing.
+pub(super) fn only_asks(method: &Method, path: &str) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+        || LISTS.iter().any(|list| path.ends_with(list))
+}
+
+async fn refuse(State(doubts): State<Doubts>, request: Request, next: Next) -> Response {
+    if only_asks(request.method(), request.uri().path()) || request.uri().path().starts_with(DOUBTS) {
+        return next.run(request).await;
+    }
+    match doubts.store_held() {
+        Some(reason) => Problem::store_held(&reason).into_response(),
+        None => next.run(request).await,
+    }
+}

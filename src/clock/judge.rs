@@ -1,0 +1,207 @@
+//! Judging the wall clock: whether it says for certain how much time has passed since the last process.
+//!
+//! - Same boot (same id, boot clock not behind the mark's): the boot clock says it, whatever the wall clock says.
+//! - Another boot: the wall clock says it when it is not behind the line's last moment and at most the bound ahead.
+//! - Otherwise, or while a doubt goes on: the wall clock is in doubt, and the line goes on from its last moment. It is
+//!   a lower bound of the true time then, so that nothing dated by it is dated ahead.
+//!
+//! Must not know: clocks, files, what depends on time.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::source::Reading;
+use super::{Timestamp, nanos};
+
+/// What a process leaves behind about its line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// The line at the moment of the mark.
+    pub line_ns: u64,
+    /// The wall clock at that moment.
+    pub wall_ns: u64,
+    /// The boot in which it was made; empty when unknown.
+    pub boot_id: String,
+    /// The boot clock at that moment.
+    pub boot_ns: u64,
+    /// The wall clock was in doubt.
+    pub(super) doubt: Option<Doubt>,
+    /// How far the line was ahead of a wall clock that was found right: the next start takes it back.
+    pub(super) ahead_ns: u64,
+    /// An operator has confirmed the wall clock since.
+    pub is_confirmed: bool,
+    /// By how much lives were extended.
+    pub(super) corrections: Vec<Correction>,
+}
+
+/// A doubt that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Doubt {
+    /// The line when it began.
+    from_ns: u64,
+    /// How far the line was behind the wall clock before: it had begun with a clock that was corrected later.
+    behind_ns: u64,
+}
+
+/// What was accepted from `from_ms` to `to_ms` on the line lives `by_ms` longer than it was promised, because the line
+/// moved so far without that much time passing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Correction {
+    from_ms: u64,
+    to_ms: u64,
+    by_ms: u64,
+}
+
+/// What is wrong with a wall clock, and by how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspicion {
+    /// It is further ahead of the last process than the bound.
+    Ahead(Duration),
+    /// It is behind the last process.
+    Behind(Duration),
+}
+
+/// How a line begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Its first moment.
+    pub line: Timestamp,
+    /// Why the wall clock is in doubt, if it is.
+    pub suspicion: Option<Suspicion>,
+    pub(super) doubt: Option<Doubt>,
+    pub(super) corrections: Vec<Correction>,
+}
+
+impl Verdict {
+    pub(super) const fn manual(line: Timestamp) -> Self {
+        Self { line, suspicion: None, doubt: None, corrections: Vec::new() }
+    }
+}
+
+/// The end of a doubt.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Leap {
+    /// So far the line moves forward.
+    pub by: Duration,
+    /// What is not aged by that.
+    pub corrections: Vec<Correction>,
+    /// So far the line is ahead of the wall clock.
+    pub(super) ahead_ns: u64,
+}
+
+impl Leap {
+    /// How far the line is ahead of the wall clock; the next start takes it back.
+    #[must_use]
+    pub const fn ahead(&self) -> Duration {
+        Duration::from_nanos(self.ahead_ns)
+    }
+}
+
+/// Wall clock and line may differ by this much without anything being wrong.
+pub(super) const TOLERANCE: Duration = Duration::from_secs(2);
+/// No mark is older than this while a process runs.
+const MARK_AGE: Duration = Duration::from_secs(60);
+/// Most corrections that are kept, the newest: their events have ended long before there are more.
+const CORRECTIONS: usize = 32;
+
+impl Mark {
+    /// What is known without a mark: the newest moment on record, of an unknown boot.
+    #[must_use]
+    pub const fn unknown(newest: Timestamp) -> Self {
+        Self {
+            line_ns: newest.as_nanos(),
+            wall_ns: newest.as_nanos(),
+            boot_id: String::new(),
+            boot_ns: 0,
+            doubt: None,
+            ahead_ns: 0,
+            is_confirmed: false,
+            corrections: Vec::new(),
+        }
+    }
+
+    /// Whether the wall clock was in doubt.
+    #[must_use]
+    pub const fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+}
+
+/// Judges the wall clock of `reading` by the mark of the last process and the newest moment on its record.
+pub(super) fn judge(mark: Option<&Mark>, newest: Timestamp, reading: &Reading, bound: Duration) -> Verdict {
+    let wall = reading.wall;
+    let Some(mark) = mark else { return Verdict::manual(wall.max(newest)) };
+    let is_same_boot =
+        !mark.boot_id.is_empty() && *mark.boot_id == *reading.boot_id && reading.boot_ns >= mark.boot_ns;
+    let passed_ns = if is_same_boot { reading.boot_ns - mark.boot_ns } else { 0 };
+    let mut line = Timestamp(mark.line_ns.saturating_sub(mark.ahead_ns).saturating_add(passed_ns));
+    // Accepted after the mark was made. What is much newer was accepted when a doubt had ended and the mark did not say
+    // so yet: it must not hide how far the line moves, by which lives are extended.
+    let is_near = mark.doubt.is_none() || newest.since(line) < MARK_AGE;
+    if mark.ahead_ns == 0 && is_near {
+        line = line.max(newest);
+    }
+    let corrections = mark.corrections.clone();
+    if is_same_boot && mark.doubt.is_none() {
+        return Verdict { line, suspicion: None, doubt: None, corrections };
+    }
+    let suspicion = if wall + TOLERANCE < line {
+        Some(Suspicion::Behind(line.since(wall)))
+    } else if wall.since(line) > bound {
+        Some(Suspicion::Ahead(wall.since(line)))
+    } else {
+        None
+    };
+    match (suspicion.filter(|_| !mark.is_confirmed), mark.doubt) {
+        (None, None) => Verdict { line: line.max(wall), suspicion: None, doubt: None, corrections },
+        (None, Some(doubt)) => {
+            let leap = settle(doubt, line, wall);
+            let corrections = joined(&corrections, &leap.corrections);
+            Verdict { line: line + leap.by, suspicion: None, doubt: None, corrections }
+        }
+        (suspicion, doubt) => {
+            let behind_ns = mark.wall_ns.saturating_sub(mark.line_ns);
+            let begun = Doubt { from_ns: line.as_nanos(), behind_ns };
+            Verdict { line, suspicion, doubt: Some(doubt.unwrap_or(begun)), corrections }
+        }
+    }
+}
+
+/// Ends a doubt at the moment `line` with a wall clock that is right.
+pub(super) fn settle(doubt: Doubt, line: Timestamp, wall: Timestamp) -> Leap {
+    if wall + TOLERANCE < line {
+        return Leap { ahead_ns: nanos(line.since(wall)), ..Leap::default() };
+    }
+    let by = wall.since(line);
+    if by <= TOLERANCE {
+        return Leap::default();
+    }
+    let ms = |ns: u64| ns / 1_000_000;
+    let in_doubt = Correction {
+        from_ms: ms(doubt.from_ns),
+        to_ms: line.ceil_millis(),
+        by_ms: Timestamp(nanos(by)).ceil_millis(),
+    };
+    let before = Correction { from_ms: 0, to_ms: ms(doubt.from_ns), by_ms: ms(doubt.behind_ns) };
+    let corrections = [before, in_doubt].into_iter().filter(|correction| correction.by_ms > 0).collect();
+    Leap { by, corrections, ahead_ns: 0 }
+}
+
+pub(super) fn joined(before: &[Correction], new: &[Correction]) -> Vec<Correction> {
+    let all: Vec<Correction> = before.iter().chain(new).copied().collect();
+    all.get(all.len().saturating_sub(CORRECTIONS)..).unwrap_or_default().to_vec()
+}
+
+/// The moment `at`, told to what was accepted at `accepted_at`, after all corrections since.
+#[must_use]
+pub fn corrected(corrections: &[Correction], accepted_at: Timestamp, at: Timestamp) -> Timestamp {
+    let accepted_ms = accepted_at.as_millis();
+    let concerned = corrections
+        .iter()
+        .filter(|correction| (correction.from_ms..=correction.to_ms).contains(&accepted_ms));
+    concerned.fold(at, |at, correction| at + Duration::from_millis(correction.by_ms))
+}

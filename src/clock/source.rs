@@ -1,0 +1,182 @@
+//! Where readings come from: the machine, a hand, or a script.
+//!
+//! Whether the wall clock is synchronised is taken from the flag of the time daemon, `/run/systemd/timesync/synchronized`,
+//! when it is newer than this boot. The kernel's own word (`adjtimex`) is not asked for: there is no safe wrapper for
+//! it, and a unit with `ProtectClock=yes` is refused it.
+//!
+//! Must not know: how readings are judged.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{Timestamp, nanos};
+
+/// Random for each boot; time namespaces share it.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Touched by systemd-timesyncd whenever the clock is synchronised.
+const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
+
+/// What the clocks of the machine say at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The wall clock; before 1970 counts as 1970.
+    pub wall: Timestamp,
+    /// Time since the boot, with suspended time, in nanoseconds.
+    pub boot_ns: u64,
+    /// The same without suspended time.
+    pub awake_ns: u64,
+    /// Which boot; empty when the system does not say.
+    pub boot_id: Arc<str>,
+    /// The time daemon says that the wall clock is synchronised.
+    pub is_synchronised: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Source {
+    System(Arc<str>),
+    Manual(Arc<AtomicU64>),
+    Scripted(Script),
+}
+
+impl Source {
+    pub(super) fn boot_ns(&self) -> u64 {
+        match self {
+            Self::System(_) => read_ns(ClockId::Boottime),
+            Self::Manual(hand) => hand.load(Ordering::Acquire),
+            Self::Scripted(script) => script.lock().boot_ns,
+        }
+    }
+
+    pub(super) fn wall(&self) -> Timestamp {
+        match self {
+            Self::System(_) => Timestamp(read_ns(ClockId::Realtime)),
+            Self::Manual(hand) => Timestamp(hand.load(Ordering::Acquire)),
+            Self::Scripted(script) => script.lock().wall,
+        }
+    }
+
+    pub(super) fn read(&self) -> Reading {
+        match self {
+            Self::System(boot_id) => {
+                let (wall, boot_ns) = (self.wall(), self.boot_ns());
+                Reading {
+                    wall,
+                    boot_ns,
+                    awake_ns: read_ns(ClockId::Monotonic),
+                    boot_id: Arc::clone(boot_id),
+                    is_synchronised: is_synchronised(Path::new(SYNCHRONIZED), wall, boot_ns),
+                }
+            }
+            Self::Manual(_) => Reading {
+                wall: self.wall(),
+                boot_ns: self.boot_ns(),
+                awake_ns: self.boot_ns(),
+                boot_id: "".into(),
+                is_synchronised: true,
+            },
+            Self::Scripted(script) => script.lock().clone(),
+        }
+    }
+
+    pub(super) fn advance(&self, by: Duration) {
+        match self {
+            Self::System(_) => {}
+            Self::Manual(hand) => {
+                hand.fetch_add(nanos(by), Ordering::AcqRel);
+            }
+            Self::Scripted(script) => script.advance(by),
+        }
+    }
+}
+
+/// The readings of a scripted clock, for tests: a machine whose clocks do as they are told. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Script(Arc<Mutex<Reading>>);
+
+impl Script {
+    /// A machine that was booted an hour before, unsynchronised.
+    #[must_use]
+    pub fn new(boot_id: &str, wall: Timestamp) -> Self {
+        let up_ns = 3_600_000_000_000;
+        Self(Arc::new(Mutex::new(Reading {
+            wall,
+            boot_ns: up_ns,
+            awake_ns: up_ns,
+            boot_id: boot_id.into(),
+            is_synchronised: false,
+        })))
+    }
+
+    /// Time passes on all clocks.
+    pub fn advance(&self, by: Duration) {
+        let mut now = self.lock();
+        now.wall = now.wall + by;
+        now.boot_ns = now.boot_ns.saturating_add(nanos(by));
+        now.awake_ns = now.awake_ns.saturating_add(nanos(by));
+    }
+
+    /// The machine is suspended for that long.
+    pub fn suspend(&self, by: Duration) {
+        let mut now = self.lock();
+        now.wall = now.wall + by;
+        now.boot_ns = now.boot_ns.saturating_add(nanos(by));
+    }
+
+    /// Somebody sets the wall clock.
+    pub fn set_wall(&self, wall: Timestamp) {
+        self.lock().wall = wall;
+    }
+
+    /// The time daemon raises or takes back its flag.
+    pub fn set_synchronised(&self, is_synchronised: bool) {
+        self.lock().is_synchronised = is_synchronised;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Reading> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name of this boot.
+pub(super) fn boot_id() -> Arc<str> {
+    fs::read_to_string(BOOT_ID).map(|id| id.trim().into()).unwrap_or_default()
+}
+
+/// Whether the flag is there and newer than this boot. Both are told in the present wall time.
+fn is_synchronised(flag: &Path, wall: Timestamp, boot_ns: u64) -> bool {
+    let Ok(found) = fs::symlink_metadata(flag) else { return false };
+    let booted = wall - Duration::from_nanos(boot_ns);
+    found.is_file() && u64::try_from(found.mtime()).is_ok_and(|at_s| at_s >= booted.as_millis() / 1000)
+}
+
+fn read_ns(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    let secs = u64::try_from(time.tv_sec).unwrap_or(0);
+    secs.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_counts_when_it_is_a_file_and_newer_than_the_boot() {
+        let temp = tempfile::tempdir().expect("temp");
+        let flag = temp.path().join("synchronized");
+        let (wall, day_ns) = (Timestamp(read_ns(ClockId::Realtime)), 86_400_000_000_000);
+        assert!(!is_synchronised(&flag, wall, day_ns));
+        fs::write(&flag, "").expect("writes");
+        assert!(is_synchronised(&flag, wall, day_ns));
+        let later = wall + Duration::from_secs(3600);
+        assert!(!is_synchronised(&flag, later, 60_000_000_000), "left behind by another boot");
+        let link = temp.path().join("link");
+        std::os::unix::fs::symlink(&flag, &link).expect("links");
+        assert!(!is_synchronised(&link, wall, day_ns));
+    }
+}

@@ -1,0 +1,155 @@
+//! Usage that an operator has stated: how much of a quota or a window is used, whatever the record says or lacks. It
+//! replaces what was consumed before, and what is unknown before; what is consumed later counts in addition.
+//!
+//! On record it is a line of its own, `set REPLACES USED LIMIT`, at the moment of the statement. Lines of one limit are
+//! summed up in any order, so a statement about a quota says how many starts on record it replaces.
+//!
+//! Must not know: how limits count, where the record is.
+
+use std::num::NonZeroU32;
+
+use crate::clock::Timestamp;
+use crate::event::PolicyId;
+use crate::limit::gate::Gate;
+use crate::limit::limiter::Kind;
+use crate::limit::record::{Consumed, name};
+
+/// What stands before the limit in the name of a statement.
+const SET: &str = "set ";
+
+/// Usage of one limit as an operator has stated it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stated {
+    /// The starts on record that this replaces, of a quota.
+    pub(super) replaces: u32,
+    /// How many starts are used.
+    pub(super) used: u32,
+    /// When it was stated, a whole millisecond.
+    pub(super) at: Timestamp,
+    /// From when on it does not count any more.
+    pub(super) over_at: Timestamp,
+}
+
+impl Stated {
+    /// As it is on record, for the limit of this name.
+    pub(super) fn on_record(self, limit: &str) -> (Box<str>, Consumed) {
+        let Self { replaces, used, at, over_at } = self;
+        (format!("{SET}{replaces} {used} {limit}").into(), Consumed { count: 1, at, over_at })
+    }
+
+    /// Takes a statement back from the record, with the name of its limit; `None` for other records.
+    pub(super) fn recognise(name: &str, consumed: Consumed) -> Option<(Box<str>, Self)> {
+        let mut parts = name.strip_prefix(SET)?.splitn(3, ' ');
+        let (replaces, used) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let Consumed { at, over_at, .. } = consumed;
+        Some((parts.next()?.into(), Self { replaces, used, at, over_at }))
+    }
+}
+
+/// A statement that is to be put on record and then given to [`Gate::state_usage`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageToState {
+    /// Its name on record.
+    pub name: Box<str>,
+    /// What is to be recorded.
+    pub consumed: Consumed,
+    policy: PolicyId,
+    key: Box<str>,
+    kind: Kind,
+    stated: Stated,
+    /// What was used when it was asked for.
+    used_then: u32,
+}
+
+/// Why usage cannot be stated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StateUsageError {
+    /// Nothing is limited under this policy.
+    #[error("the policy limits nothing at present")]
+    NoPolicy,
+    /// The policy has no such limit of its own for these label values.
+    #[error("the policy has no such limit of its own")]
+    NoLimit,
+    /// More than the limit allows.
+    #[error("at most {0} starts can be used")]
+    TooMany(NonZeroU32),
+}
+
+impl Gate {
+    /// Prepares the statement that `used` starts are used of a quota or window. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StateUsageError`] when there is no such limit, or the figure is above it.
+    pub fn usage_to_state(
+        &mut self,
+        policy: &PolicyId,
+        key: &str,
+        kind: Kind,
+        used: u32,
+        now: Timestamp,
+    ) -> Result<UsageToState, StateUsageError> {
+        if !self.policies.contains_key(policy) {
+            return Err(StateUsageError::NoPolicy);
+        }
+        let id = self.find_or_make(policy, key, now);
+        let at = Timestamp::from_millis(now.ceil_millis());
+        let limiter = self.table.get_mut(id);
+        let found = limiter.and_then(|limiter| limiter.usage_to_state(kind, used, at, now));
+        self.table.watch(id);
+        let (calls, used_then, stated) = found.ok_or(StateUsageError::NoLimit)?;
+        if used > calls.get() {
+            return Err(StateUsageError::TooMany(calls));
+        }
+        let (name, consumed) = stated.on_record(&name(policy, key, kind));
+        let (policy, key) = (policy.clone(), key.into());
+        Ok(UsageToState { name, consumed, policy, key, kind, stated, used_then })
+    }
+
+    /// The statement is on record: it counts from now on. Lanes that wait may have room: ask for them again.
+    pub fn state_usage(&mut self, usage: &UsageToState, now: Timestamp) {
+        let UsageToState { policy, key, kind, stated, used_then, .. } = usage;
+        let id = self.find_or_make(policy, key, now);
+        if let Some(limiter) = self.table.get_mut(id) {
+            limiter.state_usage(*kind, *stated, *used_then, now);
+        }
+        self.table.watch(id);
+    }
+
+    /// Until when limits count as spent because nobody knows what was consumed under them; `None` when none does. A
+    /// quota whose label values are told apart counts until the end of its period whatever was stated: nobody knows
+    /// all of its label values.
+    #[must_use]
+    pub fn spent_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let unknown_before = self.blind.on_record_before;
+        if unknown_before == Timestamp::ZERO {
+            return None;
+        }
+        let mut until = None;
+        for (policy, rules) in &self.policies {
+            let only = rules.scope.labels().is_empty().then(|| self.table.find(policy, "")).flatten();
+            let stated = only.and_then(|id| self.table.get(id));
+            let end = rules.spent_until(unknown_before, now, |kind| {
+                stated.is_some_and(|limiter| limiter.is_stated(kind, now))
+            });
+            until = until.max(end);
+        }
+        until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_comes_back_from_the_record_and_other_lines_do_not() {
+        let at = Timestamp::from_millis(5);
+        let stated = Stated { replaces: 7, used: 40, at, over_at: Timestamp::from_millis(9) };
+        let (name, consumed) = stated.on_record("quota a org=A%20B");
+        assert_eq!(&*name, "set 7 40 quota a org=A%20B");
+        assert_eq!(Stated::recognise(&name, consumed), Some(("quota a org=A%20B".into(), stated)));
+        for other in ["quota a ", "mark a 10", "silence", "set x 1 quota a ", "set 1"] {
+            assert_eq!(Stated::recognise(other, consumed), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The desk of the doubts: what the store could not establish, and what an operator decides about it.
+//!
+//! ```text
+//! routes (here) -> list, show: read the registry -> wire
+//!               -> verbs: acknowledge here; retry, give-up, confirm -> Decisions (whoever holds what is in doubt)
+//! ```
+//!
+//! Must not know: how what is in doubt is held, read again, given up or confirmed.
+
+pub(super) mod doc;
+pub(super) mod list;
+pub(super) mod verbs;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::get;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, StatusCode};
+
+use crate::ops::desk::{respond, wrong_method};
+use crate::problem::Problem;
+use crate::store::Doubts;
+use crate::store::doubts::{Doubt, DoubtKind};
+
+pub use verbs::DoubtVerb;
+
+/// Carries out what an operator decides about a doubt. It is called only for kinds that have the verb: see
+/// [`verbs_of`]. Each call may be repeated.
+pub trait Decisions: Send + Sync + 'static {
+    /// Tries again what the doubt is about, once. The doubt is cleared when that goes well.
+    fn retry<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<(), DecisionError>>;
+
+    /// Settles the events of the doubt as lost, durably, and ends it. Returns how many these were.
+    fn give_up<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<u64, DecisionError>>;
+
+    /// Takes the operator's word that what is in doubt is right, and ends the doubt.
+    fn confirm<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<(), DecisionError>>;
+}
+
+/// Why a decision could not be carried out. Nothing has been decided then; the call may be repeated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DecisionError(pub String);
+
+/// What can be done about doubts of a kind. Kinds without more than `acknowledge` end by themselves, by what their
+/// way out says, or are reports of what has happened.
+#[must_use]
+pub const fn verbs_of(kind: DoubtKind) -> &'static [DoubtVerb] {
+    match kind {
+        DoubtKind::Unread => &[DoubtVerb::Acknowledge, DoubtVerb::Retry, DoubtVerb::GiveUp],
+        DoubtKind::Generation => &[DoubtVerb::Acknowledge, DoubtVerb::GiveUp],
+        DoubtKind::Clock => &[DoubtVerb::Acknowledge, DoubtVerb::Confirm],
+        DoubtKind::Lost
+        | DoubtKind::Uncertain
+        | DoubtKind::Book
+        | DoubtKind::Document
+        | DoubtKind::Usages
+        | DoubtKind::Rollback
+        | DoubtKind::Files
+        | DoubtKind::Account => &[DoubtVerb::Acknowledge],
+    }
+}
+
+/// What the desk of the doubts works with.
+#[derive(Clone)]
+pub struct DoubtDesk {
+    /// The registry.
+    pub doubts: Doubts,
+    /// Who carries out decisions.
+    pub decisions: Arc<dyn Decisions>,
+}
+
+type Name = Result<Path<String>, PathRejection>;
+
+/// `/v1/doubts` and `/v1/doubts/{id}` with its verbs.
+pub fn doubt_routes(desk: DoubtDesk) -> Router {
+    Router::new()
+        .route("/v1/doubts", get(list::list))
+        .route("/v1/doubts/{name}", get(list::show).post(act).fallback(other_method))
+        .with_state(desk)
+}
+
+async fn act(State(desk): State<DoubtDesk>, name: Name, headers: HeaderMap, body: Body) -> Response {
+    let (id, verb) = split(&name);
+    match verb.and_then(DoubtVerb::parse) {
+        Some(verb) => respond(desk.act(id, verb, &headers, body).await),
+        None => no_such_method(verb),
+    }
+}
+
+async fn other_method(name: Name) -> Response {
+    no_such_method(split(&name).1)
+}
+
+/// A doubt and its verbs share a route and have different methods.
+fn no_such_method(verb: Option<&str>) -> Response {
+    match verb.map(DoubtVerb::parse) {
+        None => wrong_method(
+            "GET,HEAD",
+            "a doubt is only read here; POST goes to {id}:acknowledge and the other verbs",
+        ),
+        Some(Some(_)) => wrong_method("POST", "verbs change things: call them with POST"),
+        Some(None) => {
+            let detail = "no such verb; doubts have :acknowledge, :retry, :give-up and :confirm";
+            respond(Err(Box::new(Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail))))
+        }
+    }
+}
+
+/// The id and the verb behind the colon. What is not even text is no id.
+fn split(name: &Name) -> (&str, Option<&str>) {
+    let text = name.as_ref().map_or("", |Path(text)| text.as_str());
+    text.split_once(':').map_or((text, None), |(id, verb)| (id, Some(verb)))
+}
+
+impl DoubtDesk {
+    /// The open doubt that a path names.
+    fn find(&self, id: &str) -> Result<Doubt, Box<Problem>> {
+        let plain = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+        let doubt = id.parse().ok().filter(|_| plain).and_then(|id| self.doubts.get(id));
+        doubt.ok_or_else(|| no_doubt(id))
+    }
+}
+
+fn no_doubt(id: &str) -> Box<Problem> {
+    let id: String = id.chars().take(32).collect();
+    let detail = format!(
+        "there is no open doubt {id:?}; GET /v1/doubts lists them, and those that have ended are gone"
+    );
+    Box::new(Problem::new(StatusCode::NOT_FOUND, "doubt_not_found", "No such doubt", detail))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! Changes of the book over a store whose failures are ordered.
+
+use futures_util::FutureExt;
+use serde_json::Value;
+
+use super::*;
+use crate::policy::testing::{Fault, TestDocuments, id, spec};
+use crate::policy::{BookError, DRAIN_WINDOW, LabelCondition, Limits, Origin, Spec, UrlPattern};
+
+const START: Timestamp = Timestamp::from_millis(1_000_000);
+
+async fn open(documents: &Arc<TestDocuments>) -> (Policies, Clock) {
+    let clock = Clock::manual(START);
+    let policies = Policies::open(documents.clone(), clock.clone()).await.expect("readable");
+    (policies, clock)
+}
+
+fn add(book: &mut Book, name: &str) -> Result<(), BookError> {
+    book.create(id(name), Origin::new("x"), Value::Null)?;
+    book.deploy(&id(name), Value::Null, spec("https://h.org/*", 200.0))
+}
+
+#[tokio::test]
+async fn a_change_is_durable_and_in_force_on_return() {
+    let documents = Arc::new(TestDocuments::default());
+    let (policies, _) = open(&documents).await;
+    let mut seen = policies.0.runtime.subscribe();
+    policies.change(|book| add(book, "p")).await.expect("changed");
+    assert!(seen.has_changed().expect("alive"));
+    assert!(seen.borrow_and_update().get(&id("p")).is_some());
+    let (again, _) = open(&documents).await;
+    assert_eq!(again.book(), policies.book());
+    assert_eq!(again.runtime().diff(&policies.runtime()), []);
+
+    policies.change(|book| book.update(&id("p"), Value::from("name"), None)).await.expect("changed");
+    assert!(!seen.has_changed().expect("alive"), "a cosmetic edit wakes nobody");
+    assert_eq!(policies.book().get(&id("p")).map(|p| p.record().clone()), Some(Value::from("name")));
+}
+
+#[tokio::test]
+async fn a_change_returns_when_those_who_follow_act_by_it() {
+    let documents = Arc::new(TestDocuments::default());
+    let (policies, _) = open(&documents).await;
+    let mut follower = policies.follow();
+    assert!(follower.news().is_none());
+    let mut change = Box::pin(policies.change(|book| add(book, "p")));
+    let runtime = loop {
+        // The change gets its turns, but does not end.
+        assert!((&mut change).now_or_never().is_none());
+        if let Some(runtime) = follower.news() {
+            break runtime;
+        }
+    };
+    assert!(runtime.get(&id("p")).is_some());
+    follower.act_by(&runtime);
+    change.await.expect("changed");
+    drop(follower);
+    policies.change(|book| add(book, "q")).await.expect("nobody follows any more");
+}
+
+#[tokio::test]
+async fn a_refusal_or_a_failure_changes_nothing() {
+    let documents = Arc::new(TestDocuments::default());
+    let (policies, _) = open(&documents).await;
+    let half = |book: &mut Book| {
+        add(book, "p").expect("free");
+        add(book, "p")
+    };
+    assert!(matches!(policies.change(half).await, Err(ChangeError::Refused(BookError::Exists))));
+    documents.fail([Fault::Refuse]);
+    let failed = policies.change(|book| add(book, "p")).await;
+    assert!(matches!(failed, Err(ChangeError::Failed(PolicyError::Store(StoreError::Closed)))));
+    assert_eq!((policies.book().as_ref(), documents.body(DOCUMENT)), (&Book::default(), None));
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_at_the_next_start_is_not_written() {
+    let documents = Arc::new(TestDocuments::default());
+    let (policies, _) = open(&documents).await;
+    policies.change(|book| add(book, "p")).await.expect("changed");
+    let before = (policies.book(), documents.body(DOCUMENT));
+    let without_clauses = Spec::new(Vec::new(), Limits::default());
+    let failed = policies.change(|book| {
+        book.create(id("q"), Origin::new("x"), Value::Null)?;
+        book.deploy(&id("q"), Value::Null, without_clauses.clone())
+    });
+    assert!(matches!(failed.await, Err(ChangeError::Failed(PolicyError::Document { .. }))));
+    assert_eq!((policies.book(), documents.body(DOCUMENT)), before);
+    let or_absent = LabelCondition::equals_or_absent("org", "A");
+    let clause =
+        Clause { labels: vec![or_absent], ..Clause::of(UrlPattern::any_host("/{}").expect("valid")) };
+    policies
+        .change(|book| {
+            book.create(id("r"), Origin::new("x"), Value::Null)?;
+            book.deploy(&id("r"), Value::Null, Spec::new(vec![clause.clone()], Limits::default()))
+        })
+        .await
+        .expect("readable");
+}
+
+#[tokio::test]
+async fn an_overtaken_writer_repeats_its_edit_on_what_the_other_wrote() {
+    let documents = Arc::new(TestDocuments::default());
+    let (policies, _) = open(&documents).await;
+    let mut other = Book::default();
+    add(&mut other, "other").expect("free");
+    documents.fail([Fault::Overtake(document::encode(&other).expect("encodes"))]);
+    let mut runs = 0;
+    policies
+        .change(|book| {
+            runs += 1;
+            add(book, "mine")
+        })
+        .await
+        .expect("changed");
+    assert_eq!(runs, 2);
+    let (again, _) = open(&documents).await;
+    for name in ["mine", "other"] {
+        assert!(again.runtime().get(&id(name)).is_some(), "{name}");
+        assert!(policies.runtime().get(&id(name)).is_some(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_comes_into_force_with_the_next_call() {
+    let documents = Arc::new(TestDocuments::default());
+    let (policies, _) = open(&documents).await;
+    documents.fail([Fault::LoseTheAnswer]);
+    assert!(policies.change(|book| add(book, "p")).await.is_err());
+    assert!(policies.runtime().get(&id("p")).is_none());
+    policies.expire(START, None).await.expect("reads again");
+    assert!(policies.runtime().get(&id("p")).is_some());
+
+    documents.fail([Fault::Hang]);
+    assert!(policies.change(|book| add(book, "q")).now_or_never().is_none(), "dropped half-way");
+    policies.expire(START, None).await.expect("reads again");
+    assert!(policies.runtime().get(&id("q")).is_some());
+}
+
+#[tokio::test]
+async fn drained_generations_leave_when_their_time_is_over() {
+    let documents = Arc::new(TestDocuments::default());
+    let (policies, clock) = open(&documents).await;
+    policies.change(|book| add(book, "p")).await.expect("changed");
+    policies.change(|book| book.delete(&id("p"), clock.now(), DRAIN_WINDOW, true)).await.expect("changed");
+    clock.advance(DRAIN_WINDOW - Duration::from_nanos(1));
+    policies.expire(clock.now(), None).await.expect("stored");
+    assert!(policies.runtime().get(&id("p")).is_some());
+    let version = documents.body(DOCUMENT).map(|(version, _)| version);
+    policies.expire(clock.now(), None).await.expect("stored");
+    assert_eq!(documents.body(DOCUMENT).map(|(version, _)| version), version, "nothing to write");
+    clock.advance(Duration::from_nanos(1));
+    policies.expire(clock.now(), None).await.expect("stored");
+    assert!(policies.runtime().get(&id("p")).is_none());
+    assert_eq!(policies.book().as_ref().policies.len(), 0);
+    assert!(policies.book().has_ended());
+    policies.expire(clock.now(), Some(&BTreeSet::from([id("p")]))).await.expect("stored");
+    assert!(policies.book().has_ended(), "something waits");
+    policies.expire(clock.now(), Some(&BTreeSet::new())).await.expect("stored");
+    assert!(!policies.book().has_ended());
+}
+
+#[tokio::test]
+async fn a_book_that_does_not_decode_is_never_in_force_nor_written_over() {
+    let documents = Arc::new(TestDocuments::default());
+    let (policies, _) = open(&documents).await;
+    policies.change(|book| add(book, "p")).await.expect("changed");
+    let (_, body) = documents.body(DOCUMENT).expect("written");
+    let text = String::from_utf8(body.to_vec()).expect("text").replace("\"pace\"", "\"pacf\"");
+    documents.set(DOCUMENT, text);
+    let before = documents.body(DOCUMENT);
+    let (policies, clock) = open(&documents).await;
+    assert!(policies.held().is_some_and(|reason| reason.contains("pacf")));
+    assert_eq!(policies.runtime().policies().count(), 0);
+    let refused = policies.change(|book| add(book, "q")).await;
+    assert!(matches!(refused, Err(ChangeError::Failed(PolicyError::Store(StoreError::Held { .. })))));
+    policies.expire(clock.now(), None).await.expect("nothing is done");
+    assert_eq!(documents.body(DOCUMENT), before);
+}
+
+#[tokio::test]
+async fn an_older_book_is_shown_and_nothing_of_it_expires() {
+    let documents = Arc::new(TestDocuments::default());
+    let (policies, clock) = open(&documents).await;
+    policies.change(|book| add(book, "p")).await.expect("changed");
+    let delete = |book: &mut Book| book.delete(&id("p"), clock.now(), DRAIN_WINDOW, true);
+    policies.change(delete).await.expect("changed");
+    let before = documents.body(DOCUMENT);
+    documents.hold("the book is older");
+    clock.advance(DRAIN_WINDOW);
+    let policies = Policies::open(documents.clone(), clock.clone()).await.expect("readable");
+    assert_eq!(policies.book().policies.len(), 1);
+    assert_eq!(documents.body(DOCUMENT), before);
+}

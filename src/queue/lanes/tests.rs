@@ -1,0 +1,156 @@
+//! The table of lanes under loads, settlements and losses that overlap.
+
+use super::*;
+use crate::event::{Lane, PolicyId, PolicyRef};
+
+const DUE: Timestamp = Timestamp::from_millis(500);
+const LATER: Timestamp = Timestamp::from_millis(900);
+
+fn table() -> (LaneTable, LaneKey, mpsc::UnboundedReceiver<LaneSignal>) {
+    let (signal, signals) = mpsc::unbounded_channel();
+    let policy = PolicyId::parse("p").expect("valid");
+    let lane = Lane::of(vec![PolicyRef { policy, generation: 1 }]).expect("valid");
+    (LaneTable::new(signal), lane.key().clone(), signals)
+}
+
+fn id(n: u128) -> EventId {
+    EventId::new(1, n)
+}
+
+fn add(table: &mut LaneTable, lane: &LaneKey, n: u128) {
+    table.begin_append(lane);
+    table.appended(lane, id(n), None);
+}
+
+/// Ends a load that found nothing more in plain order, and of the due entries these.
+fn end_at_the_end(
+    table: &mut LaneTable,
+    lane: &LaneKey,
+    start: &LoadStart,
+    put_off: &[EventId],
+) -> Option<Timestamp> {
+    let next_due = start.next_due.map(|_| None);
+    let end = LoadEnd { plain: &[], put_off, next_due, exhausted: true, changed: start.changed };
+    table.end_load(lane, &end)
+}
+
+fn hand_out(table: &mut LaneTable, lane: &LaneKey, plain: &[EventId]) {
+    let start = table.begin_load(lane).expect("holds something");
+    let end = LoadEnd { plain, put_off: &[], next_due: None, exhausted: false, changed: start.changed };
+    table.end_load(lane, &end);
+}
+
+fn settle(table: &mut LaneTable, lane: &LaneKey, n: u128, from: Option<Timestamp>, to: Option<Timestamp>) {
+    let how = to.map_or(Settlement::Delivered, |due_at| Settlement::Reschedule { due_at, attempts: 1 });
+    table.settled(lane, id(n), from, &how);
+}
+
+#[test]
+fn the_oldest_is_no_younger_than_anything_that_waits_for_its_turn_or_is_out() {
+    let (mut table, lane, _signals) = table();
+    let aged = |n: u64| EventId::new(n, n.into());
+    let oldest = |table: &LaneTable| table.counts().first().and_then(|lane| lane.oldest);
+    let at = |n| Some(Timestamp::from_millis(n));
+    for n in [10, 20, 30] {
+        table.begin_append(&lane);
+        table.appended(&lane, aged(n), None);
+    }
+    assert_eq!(oldest(&table), at(10));
+    hand_out(&mut table, &lane, &[aged(10), aged(20)]);
+    table.settled(&lane, aged(10), None, &Settlement::Reschedule { due_at: DUE, attempts: 1 });
+    hand_out(&mut table, &lane, &[]);
+    assert_eq!(oldest(&table), at(20), "what is put off does not count");
+    let start = table.begin_load(&lane).expect("three are unsettled");
+    let (plain, put_off, changed) = (&[aged(30)][..], &[aged(10)][..], start.changed);
+    table.end_load(&lane, &LoadEnd { plain, put_off, next_due: Some(None), exhausted: false, changed });
+    assert_eq!(oldest(&table), at(10), "the retry is older than the plain entries out with it");
+    table.settled(&lane, aged(10), Some(DUE), &Settlement::Delivered);
+    hand_out(&mut table, &lane, &[]);
+    assert_eq!(oldest(&table), at(20));
+    for n in [20, 30] {
+        table.settled(&lane, aged(n), None, &Settlement::Reschedule { due_at: LATER, attempts: 1 });
+    }
+    let start = table.begin_load(&lane).expect("two are put off");
+    end_at_the_end(&mut table, &lane, &start, &[]);
+    assert_eq!(oldest(&table), None);
+}
+
+#[test]
+fn an_append_that_spans_the_begin_of_a_load_is_not_forgotten() {
+    let (mut table, lane, _signals) = table();
+    table.begin_append(&lane);
+    let start = table.begin_load(&lane).expect("an append is under way");
+    table.appended(&lane, id(1), None);
+    end_at_the_end(&mut table, &lane, &start, &[]);
+    assert_eq!(table.counts().first().map(|lane| lane.ready), Some(1));
+}
+
+#[test]
+fn a_lane_made_anew_during_a_load_is_not_taken_for_the_old_one() {
+    let (mut table, lane, _signals) = table();
+    add(&mut table, &lane, 1);
+    hand_out(&mut table, &lane, &[id(1)]);
+    let start = table.begin_load(&lane).expect("one is out");
+    settle(&mut table, &lane, 1, None, None);
+    assert!(table.is_empty());
+    add(&mut table, &lane, 2);
+    end_at_the_end(&mut table, &lane, &start, &[]);
+    assert_eq!(table.counts().first().map(|lane| lane.ready), Some(1));
+}
+
+#[test]
+fn an_entry_put_off_during_a_load_keeps_its_due_time_and_its_count() {
+    let (mut table, lane, _signals) = table();
+    add(&mut table, &lane, 1);
+    add(&mut table, &lane, 2);
+    hand_out(&mut table, &lane, &[id(1), id(2)]);
+    settle(&mut table, &lane, 1, None, Some(DUE));
+    let start = table.begin_load(&lane).expect("two are unsettled");
+    settle(&mut table, &lane, 2, None, Some(LATER));
+    assert_eq!(end_at_the_end(&mut table, &lane, &start, &[id(1)]), Some(LATER));
+    assert_eq!(table.counts().first().map(|lane| (lane.delayed, lane.taken_up)), Some((1, 1)));
+}
+
+#[test]
+fn a_retry_handed_out_before_its_settlement_was_counted_is_counted_once() {
+    let (mut table, lane, _signals) = table();
+    add(&mut table, &lane, 1);
+    add(&mut table, &lane, 2);
+    hand_out(&mut table, &lane, &[id(1), id(2)]);
+    settle(&mut table, &lane, 1, None, Some(DUE));
+    let start = table.begin_load(&lane).expect("two are unsettled");
+    // The store shows the retry of 2 already.
+    end_at_the_end(&mut table, &lane, &start, &[id(1), id(2)]);
+    settle(&mut table, &lane, 2, None, Some(DUE));
+    settle(&mut table, &lane, 1, Some(DUE), None);
+    settle(&mut table, &lane, 2, Some(DUE), None);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn what_was_lost_during_a_load_is_not_handed_out_and_counts_once() {
+    let (mut table, lane, _signals) = table();
+    (1..=3).for_each(|n| add(&mut table, &lane, n));
+    hand_out(&mut table, &lane, &[id(1)]);
+    let start = table.begin_load(&lane).expect("two wait");
+    let loss = |n| Loss { lane: lane.clone(), id: id(n), due_at: None };
+    assert!(table.lost(&loss(1)), "it is handed out");
+    assert!(!table.lost(&loss(2)));
+    assert_eq!(table.end_reading(&lane), HashSet::from([id(2)]));
+    let (plain, changed) = (&[id(3)][..], start.changed);
+    table.end_load(&lane, &LoadEnd { plain, put_off: &[], next_due: None, exhausted: false, changed });
+    assert_eq!(table.counts().first().map(|lane| (lane.ready, lane.taken_up)), Some((0, 1)));
+    settle(&mut table, &lane, 3, None, None);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_lane_that_is_lost_as_a_whole_during_a_load_is_forgotten_after_it() {
+    let (mut table, lane, _signals) = table();
+    add(&mut table, &lane, 1);
+    table.begin_load(&lane).expect("one waits");
+    table.lost(&Loss { lane: lane.clone(), id: id(1), due_at: None });
+    assert!(!table.is_empty(), "the load may bring it");
+    assert_eq!(table.end_reading(&lane).len(), 1);
+    assert!(table.is_empty());
+}

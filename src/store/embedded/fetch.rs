@@ -1,0 +1,195 @@
+//! Getting one block, and what follows when that fails. A failure of the system is reported and tried again; what was
+//! read and is damaged is read once more through another descriptor, and only the same damage twice makes its entries
+//! lost: durably, through the journal.
+//!
+//! Must not know: who wants the entries.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::oneshot;
+
+use super::SETTLED_PART;
+use super::commit::Decision;
+use super::ids::{self, Home};
+use super::reads::Reads;
+use super::writer::Request;
+use crate::event::EventId;
+use crate::store::StoreError;
+use crate::store::index::IndexError;
+use crate::store::index::keys::DueKey;
+use crate::store::index::rows::BlockRow;
+use crate::store::journal::{Block, Position, ReadError, Settled, What};
+
+/// Why a block is not there.
+pub(super) enum Unreadable {
+    /// Nothing is known about it: it is to be tried again.
+    Failed(StoreError),
+    /// It is damaged or gone for good.
+    Lost,
+    /// Everything in it was settled in the meantime.
+    Settled,
+}
+
+/// The settlement of an entry as lost.
+pub(super) fn decision(lane: u32, home: Home, from_due_ms: Option<u64>) -> Decision {
+    (lane, home.block, Settled { index: home.index, from_due_ms, what: What::Lost })
+}
+
+impl Reads {
+    /// A block of a lane, from memory if it is there.
+    pub(super) fn block(&self, lane: u32, at: Position) -> Result<Arc<Block>, Unreadable> {
+        if self.shared.damaged.is_closed(at) {
+            return Err(Unreadable::Lost);
+        }
+        match self.cached(at) {
+            Ok(block) => Ok(block),
+            Err(ReadError::Store(error)) => Err(self.failed(lane, at, error)),
+            Err(first) => self.again(lane, at, &first),
+        }
+    }
+
+    /// A block without a look at what memory holds of it, and without leaving anything there.
+    pub(super) fn block_from_disk(&self, lane: u32, at: Position) -> Result<Arc<Block>, Unreadable> {
+        match self.shared.blocks.read_block_afresh(at) {
+            Ok(block) => {
+                self.shared.unread.ended(at, &self.shared.doubts);
+                Ok(Arc::new(block))
+            }
+            Err(ReadError::Store(error)) => Err(self.failed(lane, at, error)),
+            Err(first) => self.again(lane, at, &first),
+        }
+    }
+
+    pub(super) fn cached(&self, at: Position) -> Result<Arc<Block>, ReadError> {
+        if let Some(block) = self.shared.cache.get(at) {
+            return Ok(block);
+        }
+        let block = Arc::new(self.shared.blocks.read_block(at)?);
+        self.shared.unread.ended(at, &self.shared.doubts);
+        self.shared.cache.put(at, Arc::clone(&block));
+        Ok(block)
+    }
+
+    /// Reads a block that was found damaged once more.
+    fn again(&self, lane: u32, at: Position, first: &ReadError) -> Result<Arc<Block>, Unreadable> {
+        let second = match self.shared.blocks.read_block_afresh(at) {
+            Ok(block) => {
+                // The file that is kept open may be what is wrong.
+                self.shared.blocks.forget(at.segment);
+                self.shared.unread.ended(at, &self.shared.doubts);
+                tracing::warn!(%first, "a block was read wrongly once; the second read was right");
+                return Ok(Arc::new(block));
+            }
+            Err(ReadError::Store(error)) => return Err(self.failed(lane, at, error)),
+            Err(second) => second,
+        };
+        if !first.is_same_damage(&second) {
+            let path = self.shared.dir.journal().display().to_string();
+            let reason = format!("two reads differ: {first}; {second}");
+            return Err(self.failed(lane, at, StoreError::Io { operation: "read", path, reason }));
+        }
+        match self.shared.reader.block(lane, at) {
+            Ok(Some(row)) => self.declare(at, &row, &second),
+            // The row may have been read just before everything in it was settled and the file deleted.
+            Ok(None) => return Err(Unreadable::Settled),
+            Err(error) => return Err(Unreadable::Failed(self.broken(&error))),
+        }
+        Err(Unreadable::Lost)
+    }
+
+    fn declare(&self, at: Position, row: &BlockRow, error: &ReadError) {
+        if self.shared.damaged.declare(at, error.to_string()) {
+            super::aside::keep(&self.shared.dir, at);
+            self.shared.unread.ended(at, &self.shared.doubts);
+            self.shared.figures.damaged_frames.fetch_add(1, Ordering::Relaxed);
+            let living = row.live();
+            tracing::error!(%error, living, "a damaged block was met; its bytes were set aside");
+        }
+    }
+
+    fn failed(&self, lane: u32, at: Position, error: StoreError) -> Unreadable {
+        self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
+        match self.shared.reader.block(lane, at) {
+            Ok(Some(row)) => {
+                let (doubts, now) = (&self.shared.doubts, self.shared.clock.now());
+                self.shared.unread.failed((at, lane), row.live().into(), &error, doubts, now);
+            }
+            Ok(None) => return Unreadable::Settled,
+            // The index cannot be read either; the error of the block says enough.
+            Err(_) => {}
+        }
+        Unreadable::Failed(error)
+    }
+
+    /// Settles entries as lost. Returns when that is durable.
+    pub(super) fn settle_lost(&self, lost: &[Decision]) -> Result<(), StoreError> {
+        let mut waiting = Vec::new();
+        for part in lost.chunks(SETTLED_PART) {
+            self.shared.figures.writable()?;
+            let (reply, answer) = oneshot::channel();
+            let request = Request::Settle { decisions: part.to_vec(), letters: Vec::new(), reply };
+            self.requests.send(request).map_err(|_| self.gone())?;
+            waiting.push(answer);
+        }
+        for answer in waiting {
+            answer.blocking_recv().map_err(|_| self.gone())??;
+        }
+        Ok(())
+    }
+
+    /// Entries of a lane that were put off, as settlements.
+    pub(super) fn put_off(
+        &self,
+        lane: u32,
+        is_meant: impl Fn(&DueKey, &Home) -> bool,
+    ) -> Result<Vec<Decision>, StoreError> {
+        let mut found = Vec::new();
+        let walked = self.shared.reader.due(lane, |due, _| {
+            let home = Home { block: due.block, index: due.index };
+            if is_meant(&due, &home) {
+                found.push(decision(lane, home, Some(due.due_ms)));
+            }
+            std::ops::ControlFlow::Continue(())
+        });
+        walked.map_err(|error| self.broken(&error))?;
+        Ok(found)
+    }
+
+    /// Ends the doubts about blocks in which nothing is owed any more.
+    pub(super) fn end_settled_doubts(&self) {
+        for (at, lane) in self.shared.unread.blocks() {
+            if let Ok(None) = self.shared.reader.block(lane, at) {
+                self.shared.unread.ended(at, &self.shared.doubts);
+            }
+        }
+    }
+
+    /// Where these entries stand.
+    pub(super) fn homes(&self, ids: &HashSet<EventId>) -> HashSet<Home> {
+        ids.iter().filter_map(|id| ids::decode(*id, self.shared.salt)).collect()
+    }
+
+    /// Whether a lane still has its number.
+    pub(super) fn exists(&self, lane: u32) -> bool {
+        self.shared.lanes.key(lane).is_some()
+    }
+
+    /// An index that cannot be read loses nothing; one that holds nonsense is made anew at the next start.
+    pub(super) fn broken(&self, error: &IndexError) -> StoreError {
+        if let IndexError::Corrupt(_) = error {
+            return self.shared.figures.poison(&error.to_string());
+        }
+        self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
+        StoreError::Io {
+            operation: "read",
+            path: self.shared.dir.index().display().to_string(),
+            reason: error.to_string(),
+        }
+    }
+
+    fn gone(&self) -> StoreError {
+        self.shared.figures.writable().err().unwrap_or(StoreError::Closed)
+    }
+}

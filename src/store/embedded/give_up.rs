@@ -1,0 +1,137 @@
+//! Giving up: what an operator has decided is settled as lost, from the rows of the index alone.
+//!
+//! Must not know: why it cannot be sent.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
+
+use super::commit::Decision;
+use super::fetch::{Unreadable, decision};
+use super::ids::Home;
+use super::reads::Reads;
+use super::unread;
+use crate::event::{EventId, LaneKey};
+use crate::store::journal::Position;
+use crate::store::{GiveUp, StoreError};
+
+/// Settlements that are in memory at a time.
+const AT_ONCE: usize = 65_536;
+
+impl Reads {
+    pub(super) fn give_up(&self, what: &GiveUp, handed_out: &HashSet<EventId>) -> Result<u64, StoreError> {
+        let handed_out = self.homes(handed_out);
+        let given_up = match what {
+            GiveUp::Lane(lane) => self.give_up_lane(lane, &handed_out),
+            GiveUp::Unread { subject } => match unread::segment_of(subject) {
+                Some(segment) => self.give_up_unread(segment, &handed_out),
+                None => Ok(0),
+            },
+        };
+        self.end_settled_doubts();
+        given_up
+    }
+
+    fn give_up_lane(&self, lane: &LaneKey, handed_out: &HashSet<Home>) -> Result<u64, StoreError> {
+        let Some(lane) = self.shared.lanes.number(lane) else { return Ok(0) };
+        let mut last = None;
+        let walked = self.shared.reader.ready(lane, Position::default(), |at, _| {
+            last = last.max(Some(at));
+            ControlFlow::Continue(())
+        });
+        walked.map_err(|error| self.broken(&error))?;
+        let walked = self.shared.reader.due(lane, |due, _| {
+            last = last.max(Some(due.block));
+            ControlFlow::Continue(())
+        });
+        walked.map_err(|error| self.broken(&error))?;
+        // What comes after it was accepted after the call.
+        let Some(last) = last else { return Ok(0) };
+        let mut given_up = 0;
+        loop {
+            let owed = self.owed(lane, last, handed_out)?;
+            if owed.is_empty() {
+                return Ok(given_up);
+            }
+            self.settle_lost(&owed)?;
+            given_up += owed.len() as u64;
+        }
+    }
+
+    /// Some of what a lane owes in blocks up to `last`.
+    fn owed(
+        &self,
+        lane: u32,
+        last: Position,
+        handed_out: &HashSet<Home>,
+    ) -> Result<Vec<Decision>, StoreError> {
+        let mut owed = Vec::new();
+        let walked = self.shared.reader.ready(lane, Position::default(), |at, row| {
+            if at > last || owed.len() >= AT_ONCE {
+                return ControlFlow::Break(());
+            }
+            let homes = (0..=u8::MAX).map(|index| Home { block: at, index });
+            let meant = homes.filter(|home| row.is_ready(home.index) && !handed_out.contains(home));
+            owed.extend(meant.map(|home| decision(lane, home, None)));
+            ControlFlow::Continue(())
+        });
+        walked.map_err(|error| self.broken(&error))?;
+        let walked = self.shared.reader.due(lane, |due, _| {
+            if owed.len() >= AT_ONCE {
+                return ControlFlow::Break(());
+            }
+            let home = Home { block: due.block, index: due.index };
+            if due.block <= last && !handed_out.contains(&home) {
+                owed.push(decision(lane, home, Some(due.due_ms)));
+            }
+            ControlFlow::Continue(())
+        });
+        walked.map_err(|error| self.broken(&error))?;
+        Ok(owed)
+    }
+
+    /// Tries every block of the segment that holds something, and gives up those that cannot be read.
+    fn give_up_unread(&self, segment: u32, handed_out: &HashSet<Home>) -> Result<u64, StoreError> {
+        let mut unread: BTreeMap<u32, HashSet<Position>> = BTreeMap::new();
+        let mut after = Position { segment, offset: 0 };
+        loop {
+            let found = self.shared.reader.blocks_after(after, AT_ONCE);
+            let found = found.map_err(|error| self.broken(&error))?;
+            let Some((last, _)) = found.last().copied() else { break };
+            for (at, lane) in found.into_iter().filter(|(at, _)| at.segment == segment) {
+                if let Err(Unreadable::Failed(_) | Unreadable::Lost) = self.block(lane, at) {
+                    unread.entry(lane).or_default().insert(at);
+                }
+            }
+            if last.segment > segment {
+                break;
+            }
+            after = last;
+        }
+        let blocks = || unread.values().flatten();
+        blocks().for_each(|at| self.shared.damaged.close(*at));
+        let given_up = self.settle_unread(&unread, handed_out);
+        blocks().for_each(|at| self.shared.damaged.lift(*at));
+        given_up
+    }
+
+    fn settle_unread(
+        &self,
+        unread: &BTreeMap<u32, HashSet<Position>>,
+        handed_out: &HashSet<Home>,
+    ) -> Result<u64, StoreError> {
+        let mut given_up = 0;
+        for (lane, blocks) in unread {
+            let is_meant = |home: &Home| blocks.contains(&home.block) && !handed_out.contains(home);
+            let mut owed = self.put_off(*lane, |_, home| is_meant(home))?;
+            for at in blocks {
+                let row = self.shared.reader.block(*lane, *at).map_err(|error| self.broken(&error))?;
+                let homes = (0..=u8::MAX).map(|index| Home { block: *at, index });
+                let ready = homes.filter(|home| row.is_some_and(|row| row.is_ready(home.index)));
+                owed.extend(ready.filter(is_meant).map(|home| decision(*lane, home, None)));
+            }
+            self.settle_lost(&owed)?;
+            given_up += owed.len() as u64;
+        }
+        Ok(given_up)
+    }
+}

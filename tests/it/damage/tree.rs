@@ -1,0 +1,62 @@
+//! Directory trees: their files in order, and whether two are the same.
+//!
+//! Must not know: what the files hold.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::base::LARGE_BYTES;
+
+/// The plain files below `root`, relative to it, sorted.
+pub(super) fn files(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    walk(root, root, &mut |relative, is_dir| {
+        if !is_dir {
+            found.push(relative.to_owned());
+        }
+    });
+    found.sort();
+    found
+}
+
+/// The directories below `root`, relative to it, sorted.
+pub(super) fn directories(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    walk(root, root, &mut |relative, is_dir| {
+        if is_dir {
+            found.push(relative.to_owned());
+        }
+    });
+    found.sort();
+    found
+}
+
+fn walk(root: &Path, dir: &Path, visit: &mut dyn FnMut(&Path, bool)) {
+    for entry in fs::read_dir(dir).expect("lists") {
+        let entry = entry.expect("an entry");
+        let path = entry.path();
+        let is_dir = entry.file_type().expect("its kind").is_dir();
+        visit(path.strip_prefix(root).expect("below"), is_dir);
+        if is_dir {
+            walk(root, &path, visit);
+        }
+    }
+}
+
+/// Whether both trees have the same names with the same content. Links and special files are compared by kind;
+/// `LOCK` names the last process and is left out.
+pub(super) fn same(one: &Path, other: &Path) -> bool {
+    let names = files(one);
+    names == files(other)
+        && directories(one) == directories(other)
+        && names.iter().filter(|name| name.as_path() != Path::new("LOCK")).all(|name| {
+            let (one, other) = (one.join(name), other.join(name));
+            let plain = |path: &Path| fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file);
+            match (plain(&one), plain(&other)) {
+                (Some(a), Some(b)) if a.len() != b.len() => false,
+                (Some(a), Some(_)) if a.len() >= LARGE_BYTES => true,
+                (Some(_), Some(_)) => fs::read(&one).ok() == fs::read(&other).ok(),
+                (a, b) => a.is_none() == b.is_none(),
+            }
+        })
+}
