@@ -173,7 +173,7 @@ async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, App
     let store = opening.await.map_err(|error| AppError::other(format!("opening the store: {error}")))??;
     let recovery = store.recovery();
     let (living, lanes) = (recovery.living, recovery.lanes);
-    let (damaged, lost) = (recovery.journal.damaged, recovery.journal.lost_entries);
+    let (damaged, lost) = (recovery.verdict.damaged, recovery.lost_entries());
     match &recovery.rebuilt {
         None if damaged == 0 => info!(waiting = living, lanes, "store opened"),
         None => {
@@ -195,11 +195,13 @@ pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
     EmbeddedOptions {
         segment_bytes: config.store.segment_bytes.get(),
         segment_age: config.store.segment_age,
+        scrub_bytes_per_second: config.store.scrub_bytes_per_second,
         dead_retention: config.store.dead_letter_retention,
         needed_bytes: config.store.min_free_bytes,
         cache_bytes: budget.index_cache,
         block_cache_bytes: budget.block_cache,
         waiting_bytes: budget.waiting,
+        epoch_file: config.store.epoch_file.clone(),
         clock_bound: config.queue.ttl,
         salt: fastrand::u64(..),
         ..EmbeddedOptions::default()

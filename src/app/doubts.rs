@@ -100,3 +100,6 @@ impl Decisions for Deciding {
 fn not_here(doubt: &Doubt) -> DecisionError {
     DecisionError(format!("nobody decides about doubts of the kind {}", doubt.kind.word()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,10 @@ const FURTHER: &str = "further lanes";
 
 /// Brings the open doubts in line with the lanes that are held.
 pub(super) fn report(doubts: &Doubts, figures: &Figures, counts: &[LaneCounts], now: Timestamp) {
+    if doubts.store_held().is_some() {
+        // The book itself is in doubt: what it knows says nothing.
+        return;
+    }
     let is_unknown = |reason| reason == HoldReason::Generation;
     let held: BTreeSet<&LaneKey> =
         figures.held.iter().filter(|(_, hold)| is_unknown(hold.reason)).map(|(lane, _)| lane.key()).collect();
@@ -98,6 +102,14 @@ mod tests {
         assert_eq!(open(&doubts), [("p001@1".to_owned(), 4)], "the other is empty");
         report(&doubts, &Figures::default(), &counts(0..3, 3), now);
         assert_eq!(open(&doubts), [], "they are known");
+    }
+
+    #[test]
+    fn a_book_in_doubt_says_nothing_about_generations() {
+        let (doubts, now) = (Doubts::default(), Timestamp::ZERO);
+        doubts.raise(NewDoubt { kind: DoubtKind::Book, ..doubt("the book", 0) }, now);
+        report(&doubts, &held(0..2, HoldReason::Generation), &counts(0..2, 3), now);
+        assert_eq!(open(&doubts), [("the book".to_owned(), 0)]);
     }
 
     #[test]

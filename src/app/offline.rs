@@ -6,9 +6,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::policy;
 use crate::store::directory::DataDir;
-use crate::store::documents::book::{self, Source};
+use crate::store::documents::book;
+pub use crate::store::documents::book::Source as BookSource;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::verify;
+use crate::store::{rollback, verify};
 
 /// What a look at a data directory at rest found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +36,21 @@ pub fn verify_store(config: &Config) -> Result<Findings, AppError> {
 pub fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
     // Opening makes what is missing: a mistyped directory would come out empty and sound.
     drop(DataDir::hold(&config.store.data_dir)?);
-    let report = EmbeddedStore::rebuild(&config.store.data_dir, &embedded_options(config))?;
-    Ok(Findings { text: report.to_string(), sound: report.journal.damaged == 0 })
+    let now = Clock::system().now();
+    let report = EmbeddedStore::rebuild(&config.store.data_dir, &embedded_options(config), now)?;
+    let sound = report.verdict.damaged == 0 && report.verdict.is_sound();
+    Ok(Findings { text: report.to_string(), sound })
+}
+
+/// Goes on with the data directory as it is though it may be an older copy: gives it an epoch above the highest one.
+/// Returns that epoch.
+///
+/// # Errors
+/// [`AppError`] when there is no such directory, it is in use, or the epoch cannot be written.
+pub fn accept_rollback(config: &Config) -> Result<u64, AppError> {
+    let root = &config.store.data_dir;
+    drop(DataDir::hold(root)?);
+    Ok(rollback::accept(root, config.store.epoch_file.as_deref(), Clock::system().now())?)
 }
 
 /// Makes another policy book the accepted one: what waits stays, under the policies of that book. It takes the place of
@@ -45,7 +59,7 @@ pub fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
 /// # Errors
 /// [`AppErrorKind::Damaged`] when there is no such book or it cannot be understood; other kinds when the directory is in
 /// use or the system refuses.
-pub fn adopt_book(config: &Config, source: Source) -> Result<Findings, AppError> {
+pub fn adopt_book(config: &Config, source: BookSource) -> Result<Findings, AppError> {
     let root = &config.store.data_dir;
     let _held = DataDir::hold(root)?;
     let damaged = |error: policy::PolicyError| AppError {
@@ -53,8 +67,8 @@ pub fn adopt_book(config: &Config, source: Source) -> Result<Findings, AppError>
         detail: format!("{error}; --previous or --empty takes another book"),
     };
     let body = match source {
-        Source::Empty => policy::empty_stored().map_err(damaged)?,
-        Source::Present | Source::Previous => book::candidate(root, source)?,
+        BookSource::Empty => policy::empty_stored().map_err(damaged)?,
+        BookSource::Present | BookSource::Previous => book::candidate(root, source)?,
     };
     let policies = policy::check_stored(&body).map_err(damaged)?;
     let version = book::adopt(root, &body, Clock::system().now())?.0;

@@ -2,10 +2,9 @@
 
 use clap::{Args, Subcommand};
 
-use crate::app;
+use crate::app::{self, BookSource};
 use crate::cli::exit::Failure;
 use crate::cli::{ConfigArguments, print};
-use crate::store::documents::book::Source;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -36,11 +35,11 @@ struct AdoptArguments {
 }
 
 impl AdoptArguments {
-    const fn source(&self) -> Source {
+    const fn source(&self) -> BookSource {
         match (self.previous, self.empty) {
-            (true, _) => Source::Previous,
-            (false, true) => Source::Empty,
-            (false, false) => Source::Present,
+            (true, _) => BookSource::Previous,
+            (false, true) => BookSource::Empty,
+            (false, false) => BookSource::Present,
         }
     }
 }

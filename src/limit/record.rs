@@ -115,6 +115,11 @@ impl Remembered {
         self.stated.remove(&*name(policy, key, kind))
     }
 
+    /// Whether a statement about a limit counts at `now`.
+    pub(super) fn is_stated(&self, policy: &PolicyId, key: &str, kind: Kind, now: Timestamp) -> bool {
+        self.stated.get(&*name(policy, key, kind)).is_some_and(|stated| stated.over_at > now)
+    }
+
     /// What belongs to a limit, oldest first; it is not kept here any longer.
     pub(super) fn take(&mut self, policy: &PolicyId, key: &str, kind: Kind) -> Vec<Consumed> {
         if self.by_name.is_empty() {

@@ -126,11 +126,13 @@ impl Gate {
         }
         let mut until = None;
         for (policy, rules) in &self.policies {
-            let only = rules.scope.labels().is_empty().then(|| self.table.find(policy, "")).flatten();
-            let stated = only.and_then(|id| self.table.get(id));
-            let end = rules.spent_until(unknown_before, now, |kind| {
-                stated.is_some_and(|limiter| limiter.is_stated(kind, now))
-            });
+            let has_one_key = rules.scope.labels().is_empty();
+            let living = self.table.find(policy, "").and_then(|id| self.table.get(id));
+            let is_stated = |kind| match living {
+                Some(limiter) => limiter.is_stated(kind, now),
+                None => self.remembered.is_stated(policy, "", kind, now),
+            };
+            let end = rules.spent_until(unknown_before, now, |kind| has_one_key && is_stated(kind));
             until = until.max(end);
         }
         until

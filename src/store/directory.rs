@@ -1,29 +1,30 @@
 //! The data directory: who may use it, in which format it is, and how much room is left.
 //!
-//! `LOCK` is held by flock and names the process; `FORMAT` holds the format version of the whole; `ballast` and its
-//! further pieces are room that is given up when the disk is full, so that the rest can be opened and settled.
+//! The directory itself and `LOCK` in it are held by flock, so that a lock file that is replaced lets nobody in; `LOCK`
+//! names the process. `ballast` and its further pieces are room that is given up when the disk is full, so that the rest
+//! can be opened and settled.
 //!
 //! Must not know: what the files in its rooms hold.
 
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::{StoreError, UsageLog, access, ballast, files, reclaim};
+use super::doubts::NewDoubt;
+pub use super::format::DIRECTORY_FORMAT;
+use super::{StoreError, UsageLog, access, ballast, files, format, names, reclaim, tidy};
 
-/// Format version of the directory as a whole. Format 1 had no `limits/`; it is brought up to this one when it is opened.
-pub const DIRECTORY_FORMAT: u32 = 2;
 /// Room for a start: a small segment for the journal and one for dead letters, the index, small files.
 const START_BYTES: u64 = 10 * 1024 * 1024;
 /// Files that a start may have to make, those that replace others included.
-const START_FILES: u64 = 6;
+const START_FILES: u64 = 10;
 /// Files that appends leave for segments, documents and the index.
 const NEEDED_FILES: u64 = 16;
 /// What appends leave free: two segments, a settlements' reserve and the index's growth.
@@ -70,9 +71,12 @@ impl DiskRoom {
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
+    /// The format that the directory had when it was opened.
+    found_format: u32,
+    findings: Vec<NewDoubt>,
     /// Pieces of ballast that lay there when the directory was opened.
     ballast: u64,
-    _lock: File,
+    _locks: [File; 2],
 }
 
 impl DataDir {
@@ -84,36 +88,48 @@ impl DataDir {
     /// system fails.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         access::own(root)?;
+        let whole = lock_root(root)?;
+        // What a newer version wrote is refused before anything is changed.
+        let verdict = format::judge(root, format::holds_entries(root)?)?;
+        let findings = tidy::tidy(root)?;
         let lock = lock(root)?;
-        let dir = Self { root: root.to_owned(), ballast: ballast::pieces(root), _lock: lock };
+        let found_format = verdict.upgrade_from.unwrap_or(DIRECTORY_FORMAT);
+        let ballast = ballast::pieces(root);
+        let mut dir = Self { root: root.to_owned(), found_format, findings, ballast, _locks: [whole, lock] };
         dir.make_room()?;
-        let found = dir.check_format()?;
-        for room in ["journal", "dead", "documents", "limits"] {
-            access::make_room(&dir.root.join(room))?;
-        }
-        if found < DIRECTORY_FORMAT {
-            UsageLog::lay_open(&dir.limits())?;
-            dir.write_format()?;
-        }
+        dir.upgrade(verdict)?;
         ballast::fill(&dir.root, 0);
         sync_dir(&dir.root)?;
         Ok(dir)
     }
 
-    /// Keeps every process from an existing directory as long as the returned file lives; changes nothing. A copy
-    /// without a lock file has nobody to be kept from.
+    /// Keeps every process from an existing directory as long as the returned files live; changes nothing.
     ///
     /// # Errors
     /// [`StoreError::Locked`] when a process has it, [`StoreError::Io`] or [`StoreError::Denied`] when the system
     /// refuses, as it does when there is no such directory.
-    pub fn hold(root: &Path) -> Result<Option<File>, StoreError> {
+    pub fn hold(root: &Path) -> Result<[Option<File>; 2], StoreError> {
         fs::read_dir(root).map_err(|error| StoreError::io("read", root, error))?;
         let path = root.join("LOCK");
-        match File::open(&path) {
-            Ok(mut file) => exclusive(root, &path, &mut file).map(|()| Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        let whole = lock_root(root)?;
+        match files::read(&path) {
+            Ok(Some(mut file)) => exclusive(root, &path, &mut file).map(|()| [Some(whole), Some(file)]),
+            Ok(None) => Ok([Some(whole), None]),
+            // Whoever had the directory open under this name is kept out by the lock of the directory itself.
+            Err(error) if files::is_foreign(&error) => Ok([Some(whole), None]),
             Err(error) => Err(StoreError::io("open", &path, error)),
         }
+    }
+
+    /// The format that the directory had when it was opened.
+    #[must_use]
+    pub fn found_format(&self) -> u32 {
+        self.found_format
+    }
+
+    /// What the opening found that has to be reported; it is handed out once.
+    pub(super) fn take_findings(&mut self) -> Vec<NewDoubt> {
+        std::mem::take(&mut self.findings)
     }
 
     /// The directory itself.
@@ -217,33 +233,21 @@ impl DataDir {
         disk_bytes(&self.root)
     }
 
-    /// The format of the directory, which is not above ours; a new one gets ours.
-    fn check_format(&self) -> Result<u32, StoreError> {
-        let path = self.root.join("FORMAT");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(StoreError::io("read", &path, error)),
-        };
-        // Empty: a first start that was cut short.
-        if text.is_empty() {
-            self.write_format()?;
-            return Ok(DIRECTORY_FORMAT);
+    /// Brings the directory up to our format. Each step may be repeated; the format is written last, so that a start
+    /// that is cut short anywhere in between leaves a directory of the old one.
+    fn upgrade(&mut self, verdict: format::Verdict) -> Result<(), StoreError> {
+        self.findings.extend(verdict.doubts);
+        for room in names::ROOMS {
+            access::make_room(&self.root.join(room))?;
         }
-        match text.trim().parse() {
-            Ok(found @ 1..=DIRECTORY_FORMAT) => Ok(found),
-            found => Err(StoreError::Format {
-                what: path.display().to_string(),
-                found: found.unwrap_or(0),
-                known: DIRECTORY_FORMAT,
-            }),
+        format::write_copy(&self.root)?;
+        if verdict.upgrade_from == Some(1) {
+            UsageLog::lay_open(&self.limits())?;
         }
-    }
-
-    fn write_format(&self) -> Result<(), StoreError> {
-        let path = self.root.join("FORMAT");
-        write_synced(&path, &format!("{DIRECTORY_FORMAT}\n"))
-            .map_err(|error| StoreError::io("write", &path, error))
+        if verdict.is_due {
+            format::write(&self.root)?;
+        }
+        Ok(())
     }
 }
 
@@ -255,16 +259,26 @@ impl Drop for DataDir {
     }
 }
 
+/// The lock of the directory itself.
+fn lock_root(root: &Path) -> Result<File, StoreError> {
+    let file = File::open(root).map_err(|error| StoreError::io("open", root, error))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = files::read(&root.join("LOCK")).ok().flatten();
+            Err(in_use(root, holder.as_mut()))
+        }
+        Err(error) => Err(StoreError::io("lock", root, error)),
+    }
+}
+
 fn lock(root: &Path) -> Result<File, StoreError> {
     let path = root.join("LOCK");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| StoreError::io("open", &path, error))?;
+    let opened = match files::create(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => files::write(&path),
+        made => made,
+    };
+    let mut file = opened.map_err(|error| StoreError::io("open", &path, error))?;
     exclusive(root, &path, &mut file)?;
     // The pid is a help for people; the lock holds without it, also on a full disk.
     let _ = file
@@ -277,23 +291,21 @@ fn lock(root: &Path) -> Result<File, StoreError> {
 fn exclusive(root: &Path, path: &Path, file: &mut File) -> Result<(), StoreError> {
     match rustix::fs::flock(&*file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut pid = String::new();
-            let _ = file.read_to_string(&mut pid);
-            Err(StoreError::Locked { path: root.display().to_string(), pid: pid.trim().to_owned() })
-        }
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(in_use(root, Some(file))),
         Err(error) => Err(StoreError::io("lock", path, error)),
     }
 }
 
-fn write_synced(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+fn in_use(root: &Path, holder: Option<&mut File>) -> StoreError {
+    let mut pid = String::new();
+    if let Some(file) = holder {
+        let _ = file.read_to_string(&mut pid);
+    }
+    StoreError::Locked { path: root.display().to_string(), pid: pid.trim().to_owned() }
 }
 
 fn sync_dir(path: &Path) -> Result<(), StoreError> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(|error| StoreError::io("sync", path, error))
+    files::sync_dir(path).map_err(|error| StoreError::io("sync", path, error))
 }
 
 fn disk_bytes(path: &Path) -> u64 {

@@ -8,6 +8,7 @@
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
 mod access;
+pub mod account;
 mod ballast;
 pub mod clock_mark;
 #[cfg(test)]
@@ -16,14 +17,19 @@ pub mod directory;
 pub mod documents;
 pub mod doubts;
 pub mod embedded;
+mod epoch;
 mod error;
 mod files;
+mod format;
 mod index;
 pub mod journal;
 pub mod memory;
+mod names;
 mod reclaim;
 pub mod record;
+pub mod rollback;
 mod sealed;
+mod tidy;
 mod turn;
 mod usage;
 pub mod verify;
@@ -276,9 +282,10 @@ pub struct StoreHealth {
     pub disk_bytes: u64,
     /// Bytes left on its file system.
     pub free_bytes: u64,
-    /// Damaged places met in the journal since the start; their raw bytes were set aside.
+    /// Damaged places met in the journal since the directory was made; their raw bytes were set aside.
     pub damaged_frames: u64,
-    /// Entries that ended as lost: damaged, missing, or given up by an operator.
+    /// Entries that ended as lost: damaged, missing, or given up by an operator, since the
+    /// directory was made.
     pub lost_entries: u64,
     /// Dead letters that are kept for a person.
     pub dead_entries: u64,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 
 use crate::clock::Timestamp;
 use crate::telemetry::names;
@@ -48,6 +48,10 @@ pub struct Snapshot {
     pub store_disk_bytes: u64,
     /// Age of the store's operation under way.
     pub store_operation_age: Duration,
+    /// Events lost since the data directory was made.
+    pub store_lost_events: u64,
+    /// Damaged places found since then.
+    pub store_damaged_frames: u64,
     /// For each kind of doubt how many are open and not acknowledged, and how many events these concern.
     pub doubts: Vec<(&'static str, u64, u64)>,
 }
@@ -64,6 +68,8 @@ impl Gauges {
     pub fn set(&mut self, snapshot: &Snapshot) {
         set_build_info();
         gauge!(names::STORE_OPERATION_AGE.name).set(snapshot.store_operation_age.as_secs_f64());
+        counter!(names::STORE_LOST_EVENTS.name).absolute(snapshot.store_lost_events);
+        counter!(names::STORE_DAMAGED_FRAMES.name).absolute(snapshot.store_damaged_frames);
         gauge!(names::STORE_DISK_BYTES.name).set(figure(snapshot.store_disk_bytes));
         for (kind, open, events) in &snapshot.doubts {
             gauge!(names::DOUBTS.name, "kind" => *kind).set(figure(*open));

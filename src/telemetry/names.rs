@@ -224,6 +224,18 @@ pub const STORE_OPERATION_DURATION: Metric = histogram(
 /// Operations of the store that failed.
 pub const STORE_ERRORS: Metric =
     counter("tidegate_store_errors_total", &["op"], "Operations of the store that failed.");
+/// Acknowledged and never ended.
+pub const STORE_LOST_EVENTS: Metric = counter(
+    "tidegate_store_lost_events_total",
+    &[],
+    "Events lost to damage, or given up, since the data directory was made; a restart does not reset it.",
+);
+/// Bytes of the store that do not decode.
+pub const STORE_DAMAGED_FRAMES: Metric = counter(
+    "tidegate_store_damaged_frames_total",
+    &[],
+    "Damaged places found in the journal since the data directory was made; a restart does not reset it.",
+);
 /// What the store takes up.
 pub const STORE_DISK_BYTES: Metric = gauge(
     "tidegate_store_disk_bytes",
@@ -283,6 +295,8 @@ pub const ALL: &[Metric] = &[
     CONFIG_LAST_RELOAD,
     STORE_OPERATION_DURATION,
     STORE_ERRORS,
+    STORE_LOST_EVENTS,
+    STORE_DAMAGED_FRAMES,
     STORE_DISK_BYTES,
     STORE_OPERATION_AGE,
     DOUBTS,

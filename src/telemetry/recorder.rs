@@ -140,6 +140,8 @@ mod tests {
             policies: vec![row],
             store_disk_bytes: 9,
             store_operation_age: Duration::ZERO,
+            store_lost_events: 5,
+            store_damaged_frames: 3,
             doubts: vec![("lost", 2, 7)],
         }
     }

@@ -143,16 +143,18 @@ fn start_recorded(gate: &mut Gate, lane: &Binding, record: &mut Record, now_ms: 
 #[test]
 fn the_last_statement_counts_also_of_a_limiter_that_was_forgotten() {
     let mut record = Record::new();
-    let (mut gate, lane) = process(&record, None, &quota(100), NOON_MS);
+    let (mut gate, lane) = process(&record, Some(NOON_MS - 1), &quota(100), NOON_MS);
+    state(&mut gate, &mut record, Kind::Quota, 0, NOON_MS);
     assert_eq!(starts(&mut gate, &lane, &mut record, NOON_MS), 100);
     state(&mut gate, &mut record, Kind::Quota, 90, NOON_MS + 1);
     state(&mut gate, &mut record, Kind::Quota, 97, NOON_MS + 2);
     gate.unbind(&lane);
     gate.forget_idle(ms(NOON_MS + 10_000));
     assert_eq!(gate.limiters(), 0);
+    assert_eq!(gate.spent_until(ms(NOON_MS + 10_000)), None);
     let lane = bind(&mut gate, &["a"]);
     assert_eq!(starts(&mut gate, &lane, &mut Record::new(), NOON_MS + 10_001), 3);
-    let (mut next, lane) = process(&record, None, &quota(100), NOON_MS + 20_000);
+    let (mut next, lane) = process(&record, Some(NOON_MS - 1), &quota(100), NOON_MS + 20_000);
     assert_eq!(
         starts(&mut next, &lane, &mut record, NOON_MS + 20_000),
         3,

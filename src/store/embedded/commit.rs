@@ -133,6 +133,11 @@ impl Draft {
         }
     }
 
+    /// Entries in all blocks.
+    pub(super) fn entries(&self) -> u64 {
+        self.blocks.iter().map(|block| block.records.len() as u64).sum()
+    }
+
     /// Encodes everything into the group.
     pub(super) fn encode(
         &self,

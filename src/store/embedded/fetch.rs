@@ -104,6 +104,7 @@ impl Reads {
             super::aside::keep(&self.shared.dir, at);
             self.shared.unread.ended(at, &self.shared.doubts);
             self.shared.figures.damaged_frames.fetch_add(1, Ordering::Relaxed);
+            self.shared.account.damaged(at.segment);
             let living = row.live();
             tracing::error!(%error, living, "a damaged block was met; its bytes were set aside");
         }

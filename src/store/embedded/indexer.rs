@@ -4,7 +4,7 @@
 //! Must not know: how commits are formed, reads.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -17,8 +17,8 @@ use crate::store::clock_mark::Keeper;
 use crate::store::index::apply::{Indexer, NewRow};
 use crate::store::index::segments::Fate;
 use crate::store::index::{IndexError, guarded};
-use crate::store::journal::{self, Position, SettledRun};
-use crate::store::{Appended, StoreError};
+use crate::store::journal::{self, Journal, Position, SettledRun};
+use crate::store::{Appended, StoreError, files};
 
 type AppendReply =
     (oneshot::Sender<Result<Vec<Appended>, StoreError>>, Vec<Appended>, Option<OwnedSemaphorePermit>);
@@ -40,8 +40,10 @@ pub(super) enum Work {
     Commit(Commit),
     /// A segment whose file is gone.
     Forget(u32),
+    /// Nothing comes after it.
     Close {
-        reply: oneshot::Sender<Result<(), StoreError>>,
+        reply: Option<oneshot::Sender<Result<(), StoreError>>>,
+        journal: Box<Journal>,
     },
 }
 
@@ -63,10 +65,11 @@ impl IndexThread {
                     self.indexer.forget_segment(segment)?;
                     self.keep_place()
                 }),
-                Work::Close { reply } => {
-                    let flushed = self.shared.db.flush();
-                    let _ =
-                        reply.send(flushed.map_err(|error| self.shared.figures.poison(&error.to_string())));
+                Work::Close { reply, journal } => {
+                    let closed = self.close(*journal);
+                    if let Some(reply) = reply {
+                        let _ = reply.send(closed);
+                    }
                     return;
                 }
             };
@@ -78,6 +81,19 @@ impl IndexThread {
                 return;
             }
         }
+    }
+
+    /// An orderly stop: the index is handed to the system, then the closing mark says where the journal ends.
+    fn close(&self, journal: Journal) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        shared.db.flush().map_err(|error| shared.figures.poison(&error.to_string()))?;
+        if shared.figures.sound().is_err() {
+            // The next start has to find out how far the journal goes.
+            return Ok(());
+        }
+        shared.close_account().inspect_err(|error| tracing::warn!(%error, "there is no closing mark"))?;
+        journal.close();
+        Ok(())
     }
 
     fn keep_place(&mut self) -> Result<(), IndexError> {
@@ -106,6 +122,8 @@ impl IndexThread {
             self.indexer.segments.begin(commit.end.segment);
             self.indexer.rows.commit(commit.end)
         })?;
+        let accepted = commit.blocks.iter().map(|(.., entries, _)| *entries as u64).sum();
+        shared.account.applied(commit.end, accepted);
         drop(applying);
         self.active.store(commit.end.segment, Ordering::Release);
         // A caller that has gone away does not want to know.
@@ -196,7 +214,7 @@ impl Sweeper {
         for entry in fs::read_dir(&path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             // A file that has just been replaced needs no sync.
-            let Ok(file) = File::open(entry.path()) else { continue };
+            let Ok(Some(file)) = files::read(&entry.path()) else { continue };
             file.sync_data().map_err(failed)?;
         }
         Ok(())
@@ -210,6 +228,8 @@ impl Sweeper {
         if let Err(error) = self.shared.db.flush() {
             return Err(self.shared.figures.poison(&error.to_string()));
         }
+        // What goes below is on record as settled before.
+        self.shared.mark()?;
         if self.shared.doubts.store_held().is_some() {
             // Nothing is deleted on doubt.
             return Ok(());

@@ -19,9 +19,11 @@ mod give_up;
 mod ids;
 mod indexer;
 mod losses;
+mod missing;
 mod owed;
 mod reads;
 mod recover;
+mod report;
 mod salt;
 mod scrub;
 mod shared;
@@ -32,7 +34,7 @@ mod unread;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -42,7 +44,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use self::commit::Decision;
 use self::reads::Reads;
-pub use self::recover::{Missing, RecoveryReport};
+pub use self::report::RecoveryReport;
 use self::shared::Shared;
 use self::start::Threads;
 use self::writer::{Find, Request};
@@ -83,6 +85,8 @@ pub struct EmbeddedOptions {
     pub waiting_entries: usize,
     /// Bytes of records that may wait for the writer.
     pub waiting_bytes: usize,
+    /// Where the highest epoch of the directory is kept as well, so that an older copy of it is recognised.
+    pub epoch_file: Option<PathBuf>,
     /// How fast what waits is read in search of damage; 0 for not at all.
     pub scrub_bytes_per_second: u64,
     /// A random number: becomes the salt of a new directory, by which its ids and frames are recognised.
@@ -111,6 +115,7 @@ impl Default for EmbeddedOptions {
             needed_bytes: super::directory::DEFAULT_NEEDED_BYTES,
             waiting_entries: 64 * 1024,
             waiting_bytes: 48 * 1024 * 1024,
+            epoch_file: None,
             scrub_bytes_per_second: 4 * 1024 * 1024,
             salt: 0,
         }
@@ -189,8 +194,12 @@ impl EmbeddedStore {
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
-    pub fn rebuild(root: &Path, options: &EmbeddedOptions) -> Result<RecoveryReport, StoreError> {
-        start::rebuild(root, options)
+    pub fn rebuild(
+        root: &Path,
+        options: &EmbeddedOptions,
+        now: Timestamp,
+    ) -> Result<RecoveryReport, StoreError> {
+        start::rebuild(root, options, now)
     }
 
     /// What the opening found.
@@ -445,7 +454,11 @@ impl EntryStore for EmbeddedStore {
             if self.threads.send(Request::Close { reply }).is_err() {
                 return self.shared.figures.sound();
             }
-            answer.await.unwrap_or_else(|_| self.shared.figures.sound())
+            let closed = answer.await.unwrap_or_else(|_| self.shared.figures.sound());
+            let shared = Arc::clone(&self.shared);
+            // A runtime that shuts down leaves the epoch as it is.
+            let _ = tokio::task::spawn_blocking(move || start::end_epoch(&shared)).await;
+            closed
         })
     }
 }

@@ -167,6 +167,7 @@ impl Reads {
         let block = match self.cached(home.block) {
             Ok(block) => block,
             Err(ReadError::Store(error)) => return Err(error),
+            Err(_) if self.shared.account.is_gone(home.block) => return Ok(Lookup::Lost),
             Err(ReadError::Gone { segment }) if self.shared.segments.exists(segment) => {
                 return Ok(Lookup::Settled);
             }

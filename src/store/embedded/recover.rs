@@ -1,70 +1,31 @@
-//! Opening is recovering: the index is checked, or set aside and rebuilt, and the journal is replayed from
-//! where the index ends. A new store is the recovery of an empty one.
+//! Opening is recovering: the index is checked, or set aside and rebuilt, the journal is replayed from where the index
+//! ends, and what is there is compared with the account. A new store is the recovery of an empty one.
+//!
+//! A sound index is kept whatever the journal lacks: it knows which entries lived where nothing is any more, and a
+//! rebuild would bring back what was settled there.
 //!
 //! Must not know: threads, callers.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::path::Path;
 
 use super::EmbeddedOptions;
+use super::missing::Losses;
+use super::report::RecoveryReport;
 use crate::event::LaneKey;
 use crate::store::StoreError;
+use crate::store::account::compare::{self, Extent, Tally, Verdict};
+use crate::store::account::{self, Mark};
 use crate::store::directory::DataDir;
 use crate::store::index::apply::NewRow;
 use crate::store::index::open::{self, Opened};
 use crate::store::index::rows::Checkpoint;
 use crate::store::index::{IndexError, guarded};
 use crate::store::journal::{
-    self, BlockHead, FRAME_HEADER_BYTES, Frame, Position, RunReader, Scan, ScanReport, SegmentFile,
+    self, Arrange, BlockHead, FRAME_HEADER_BYTES, Finding, Frame, HeadState, Marked, Position, RunReader,
+    Scan, ScanReport, SegmentFile, SettledRun, What,
 };
-
-/// What a recovery found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RecoveryReport {
-    /// Why the index was rebuilt from the journal; `None` when it was sound.
-    pub rebuilt: Option<String>,
-    /// What was read of the journal.
-    pub journal: ScanReport,
-    /// Segments that are gone or cut short although the index had entries there; they count as damage of the
-    /// journal, too. Without a sound index nobody knows of them.
-    pub missing: Vec<Missing>,
-    /// Entries that are owed an end.
-    pub living: u64,
-    /// Lanes that hold some.
-    pub lanes: u64,
-}
-
-/// Entries that the index had where the journal has nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missing {
-    /// In which segment.
-    pub segment: u32,
-    /// How many were owed an end, by the index.
-    pub entries: u64,
-}
-
-impl fmt::Display for RecoveryReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.rebuilt {
-            Some(reason) => writeln!(f, "index: rebuilt ({reason})")?,
-            None => writeln!(f, "index: sound")?,
-        }
-        let journal = &self.journal;
-        writeln!(f, "journal read: {} segments, {} bytes", journal.segments, journal.bytes)?;
-        writeln!(f, "  {} entries, {} settlements", journal.entries, journal.settlements)?;
-        writeln!(f, "  {} damaged places, {} entries lost", journal.damaged, journal.lost_entries)?;
-        writeln!(f, "  {} bytes of a torn end, never acknowledged", journal.torn_bytes)?;
-        for damage in &journal.damages {
-            writeln!(f, "  {damage}")?;
-        }
-        for Missing { segment, entries } in &self.missing {
-            writeln!(f, "  segment {segment} is gone or cut short: {entries} entries lost")?;
-        }
-        write!(f, "waiting: {} entries in {} lanes", self.living, self.lanes)
-    }
-}
 
 /// An index that reflects the whole journal.
 pub(super) struct Recovered {
@@ -72,35 +33,43 @@ pub(super) struct Recovered {
     pub report: RecoveryReport,
     pub files: Vec<SegmentFile>,
     pub newest_ms: u64,
-    /// The highest segment that the index knows.
+    /// The highest segment that the index or the account knows.
     pub seen_segment: u32,
+    /// What the account goes on from.
+    pub mark: Mark,
+    /// Settlements of entries whose block is gone: to be made durable and applied.
+    pub ended: Vec<SettledRun>,
 }
 
-/// Recovers the directory; `rebuild` says why its index is not to be used.
-pub(super) fn recover(
-    dir: &DataDir,
-    options: &EmbeddedOptions,
-    salt: u64,
-    rebuild: Option<&str>,
-) -> Result<Recovered, StoreError> {
+/// What a recovery starts from.
+pub(super) struct Given<'a> {
+    pub dir: &'a DataDir,
+    pub options: &'a EmbeddedOptions,
+    pub salt: u64,
+    /// The account as it was found.
+    pub found: &'a account::Found,
+    /// Why the index is not to be used.
+    pub rebuild: Option<&'a str>,
+}
+
+/// Recovers the directory.
+pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
+    let Given { dir, options, found, .. } = given;
+    let findings = arrange(given)?;
     let files = journal::list(&dir.journal())?;
-    let mut reason = rebuild.map(str::to_owned);
-    let mut seen_segment = 0;
-    let mut lost = Vec::new();
+    let mut reason = given.rebuild.map(str::to_owned);
+    let mut seen_segment = found.mark.as_ref().map_or(0, highest);
     if reason.is_none() {
         match open(dir, options) {
-            Ok(mut opened) => {
+            Ok(opened) => {
                 let start = opened.checkpoint;
-                seen_segment = start.reflects.segment;
+                seen_segment = seen_segment.max(start.reflects.segment);
                 let existed = start != Checkpoint::default() || files.is_empty();
-                match replay(dir, &mut opened, start.reflects, salt) {
-                    Ok(report) => {
-                        lost = missing(dir, &opened)?;
-                        if !report.start_missing && lost.is_empty() {
-                            let reason = (!existed).then(|| "there was none".to_owned());
-                            return Ok(finish(opened, report, reason, files, seen_segment));
-                        }
-                        reason = Some(why(&report, &lost));
+                let from = replay_from(start.reflects, found);
+                match replay(given, opened, from) {
+                    Ok(replayed) => {
+                        let reason = (!existed).then(|| "there was none".to_owned());
+                        return finish(given, replayed, reason, files, seen_segment, findings);
                     }
                     Err(ReplayError::Journal(error)) => return Err(error),
                     Err(ReplayError::Index(error)) => reason = Some(error.to_string()),
@@ -110,75 +79,56 @@ pub(super) fn recover(
         }
     }
     set_aside(dir)?;
-    let mut opened = open(dir, options).map_err(|error| index_failed(dir, &error))?;
-    let mut report = replay(dir, &mut opened, Position::default(), salt).map_err(|error| match error {
+    let opened = open(dir, options).map_err(|error| index_failed(dir, &error))?;
+    let replayed = replay(given, opened, Position::default()).map_err(|error| match error {
         ReplayError::Journal(error) => error,
         ReplayError::Index(error) => index_failed(dir, &error),
     })?;
-    for missing in &lost {
-        let told = report.damages.iter().any(|damage| damage.segment == missing.segment);
-        report.damaged += u64::from(!told);
-        report.lost_entries += missing.entries;
-    }
-    let mut recovered = finish(opened, report, reason, files, seen_segment);
-    recovered.report.missing = lost;
-    Ok(recovered)
+    finish(given, replayed, reason, files, seen_segment, findings)
 }
 
-fn why(report: &ScanReport, lost: &[Missing]) -> String {
-    if report.start_missing {
-        "the journal ends before it"
-    } else {
-        "segments that it knows are gone or cut short"
-    }
-    .to_owned()
-        + if lost.is_empty() { "" } else { ", entries are lost" }
+/// The highest segment that the account knows of.
+fn highest(mark: &Mark) -> u32 {
+    mark.segments.keys().next_back().copied().unwrap_or(0).max(mark.end.segment)
 }
 
-/// What the index has where no frame can be. What lies within a segment but does not decode is found when it is
-/// read.
-fn missing(dir: &DataDir, opened: &Opened) -> Result<Vec<Missing>, StoreError> {
-    let mut lengths = BTreeMap::new();
-    // Of settled segments only the settlements count; none of their entries is owed an end.
-    for file in journal::list(&dir.journal())?.iter().filter(|file| !file.settled) {
-        let length =
-            fs::metadata(&file.path).map_err(|error| StoreError::io("read", &file.path, error))?.len();
-        lengths.insert(file.number, length);
-    }
-    let within = |at: Position| {
-        let end = u64::from(at.offset) + FRAME_HEADER_BYTES as u64;
-        lengths.get(&at.segment).is_some_and(|length| end <= *length)
-    };
-    let mut found = BTreeMap::new();
-    if !opened.indexer.segments.all_within(within) {
-        let walked = opened.reader.blocks(|at, living| {
-            if !within(at) && living > 0 {
-                *found.entry(at.segment).or_insert(0) += u64::from(living);
-            }
-        });
-        walked.map_err(|error| index_failed(dir, &error))?;
-    }
-    Ok(found.into_iter().map(|(segment, entries)| Missing { segment, entries }).collect())
+/// Frames behind the last mark are read even when the index has them: they are counted. Applying one twice changes
+/// nothing.
+fn replay_from(reflects: Position, found: &account::Found) -> Position {
+    let marked = found.mark.as_ref().map_or(reflects, |mark| mark.end);
+    // A mark that is much older is of no use.
+    if marked.segment.saturating_add(2) >= reflects.segment { reflects.min(marked) } else { reflects }
+}
+
+/// Gives the segments the names that their heads say.
+fn arrange(given: &Given<'_>) -> Result<Vec<Finding>, StoreError> {
+    let Given { dir, salt, found, .. } = given;
+    let mark = found.mark.as_ref();
+    let is_ours =
+        |one: &journal::SegmentHead| matches!(one.head, HeadState::Sound { salt: its, .. } if its == *salt);
+    let is_salt_proven =
+        mark.is_some_and(|mark| mark.salt == *salt) || journal::heads(&dir.journal())?.iter().any(is_ours);
+    // A mark that says that nothing in a segment lives is written before the segment is renamed.
+    let is_settled =
+        |number| mark.is_none_or(|mark| mark.segments.get(&number).is_none_or(|row| row.living == 0));
+    let is_known = |number: u32| mark.map(|mark| number <= highest(mark) + 1);
+    let options =
+        Arrange { salt: *salt, is_salt_proven, is_settled: &is_settled, is_known: &is_known, repair: true };
+    journal::arrange(&dir.journal(), &options)
 }
 
 fn open(dir: &DataDir, options: &EmbeddedOptions) -> Result<Opened, IndexError> {
     open::open(&dir.index(), options.cache_bytes, options.dedup_window)
 }
 
-fn finish(
+/// An index to which the journal was applied, and what was seen meanwhile.
+struct Replayed {
     opened: Opened,
-    journal: ScanReport,
-    rebuilt: Option<String>,
-    files: Vec<SegmentFile>,
-    seen_segment: u32,
-) -> Recovered {
-    for file in &files {
-        opened.indexer.segments.begin(file.number);
-    }
-    let (lanes, living) = opened.indexer.lanes.totals();
-    let newest_ms = opened.checkpoint.newest_ms.max(journal.newest_ms);
-    let report = RecoveryReport { rebuilt, journal, missing: Vec::new(), living, lanes };
-    Recovered { opened, report, files, newest_ms, seen_segment }
+    from: Position,
+    report: ScanReport,
+    tally: Tally,
+    /// Living entries by segment as of the last mark of the account.
+    living: BTreeMap<u32, u64>,
 }
 
 enum ReplayError {
@@ -187,15 +137,25 @@ enum ReplayError {
 }
 
 /// Applies every frame from `from` on.
-fn replay(dir: &DataDir, opened: &mut Opened, from: Position, salt: u64) -> Result<ScanReport, ReplayError> {
+fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Replayed, ReplayError> {
+    let mark = given.found.mark.as_ref();
+    let mut tally = Tally::new(mark);
+    let mut living = None;
     let mut broken = None;
     opened.indexer.replays = true;
-    let scanned = journal::scan(&dir.journal(), Scan { from, repair: true }, |at, frame| {
+    let reflected = opened.checkpoint.reflects;
+    let marked = mark.map(|mark| Marked { end: mark.end, closed: mark.closed });
+    let scan = Scan { from, repair: true, salt: Some(given.salt), marked };
+    let scanned = journal::scan(&given.dir.journal(), scan, |at, frame| {
+        if living.is_none() && tally.is_behind(at) {
+            living = Some(opened.indexer.segments.living());
+        }
+        tally.add(at, &frame);
         let applied = guarded(|| {
             opened.indexer.rows.checkpoint().reflects = at;
             match frame {
-                Frame::Block(head) => block(opened, at, &head, salt),
-                Frame::Settlements(runs) => settlements(opened, at, runs),
+                Frame::Block(head) => block(&mut opened, at, &head, given.salt),
+                Frame::Settlements(runs) => settlements(&mut opened, at, runs),
                 Frame::Dead(_) => Ok(()),
             }
         });
@@ -210,14 +170,15 @@ fn replay(dir: &DataDir, opened: &mut Opened, from: Position, salt: u64) -> Resu
     }
     let report = scanned.map_err(ReplayError::Journal)?;
     guarded(|| {
-        let place = opened.indexer.rows.checkpoint().reflects;
+        let place = opened.indexer.rows.checkpoint().reflects.max(reflected);
         opened.indexer.rows.commit(place)
     })
     .map_err(ReplayError::Index)?;
     opened.indexer.replays = false;
     // Counted when they were lost.
     opened.indexer.take_lost();
-    Ok(report)
+    let living = living.unwrap_or_else(|| opened.indexer.segments.living()).into_iter().collect();
+    Ok(Replayed { opened, from, report, tally, living })
 }
 
 fn block(opened: &mut Opened, at: Position, head: &BlockHead<'_>, salt: u64) -> Result<(), IndexError> {
@@ -246,21 +207,119 @@ fn settlements(opened: &mut Opened, at: Position, runs: RunReader<'_>) -> Result
     Ok(())
 }
 
+fn finish(
+    given: &Given<'_>,
+    replayed: Replayed,
+    rebuilt: Option<String>,
+    files: Vec<SegmentFile>,
+    seen_segment: u32,
+    findings: Vec<Finding>,
+) -> Result<Recovered, StoreError> {
+    let lengths = lengths(given.dir)?;
+    let Replayed { opened, from, report: journal, tally, living } = replayed;
+    let ended = endings(given, &opened, &journal, &lengths)?;
+    let living = (from == Position::default()).then_some(&living);
+    let found = given.found;
+    let mut verdict = compare::compare(found, &tally, &journal, &lengths, &Extent { from, living });
+    lost_by_the_index(&mut verdict, &ended, &journal, found.mark.is_some());
+    for file in &files {
+        opened.indexer.segments.begin(file.number);
+    }
+    let losses = Losses { verdict: &verdict, journal: &journal, tally: &tally, from };
+    let mark = losses.next_mark(found, given.salt, lengths.keys().copied());
+    let (lanes, living) = opened.indexer.lanes.totals();
+    let newest_ms = opened.checkpoint.newest_ms.max(journal.newest_ms);
+    let report = RecoveryReport { rebuilt, journal, verdict, findings, living, lanes };
+    Ok(Recovered { opened, report, files, newest_ms, seen_segment, mark, ended })
+}
+
+/// The length of each segment's file.
+type Lengths = BTreeMap<u32, u64>;
+
+fn lengths(dir: &DataDir) -> Result<Lengths, StoreError> {
+    let mut lengths = Lengths::new();
+    for file in journal::list(&dir.journal())? {
+        let meta = fs::symlink_metadata(&file.path);
+        let length = meta.map_err(|error| StoreError::io("read", &file.path, error))?.len();
+        lengths.insert(file.number, length);
+    }
+    Ok(lengths)
+}
+
+/// The endings of what the index has where no frame can be: lost, or settled long ago where the account knows better
+/// than an index that is older. What lies within a segment but does not decode is found when it is read.
+fn endings(
+    given: &Given<'_>,
+    opened: &Opened,
+    report: &ScanReport,
+    lengths: &Lengths,
+) -> Result<Vec<SettledRun>, StoreError> {
+    let lies_within = |at: Position| {
+        let end = u64::from(at.offset) + FRAME_HEADER_BYTES as u64;
+        let is_beyond =
+            report.start_beyond.is_some_and(|(segment, used)| at.segment == segment && at.offset >= used);
+        !is_beyond && lengths.get(&at.segment).is_some_and(|length| end <= *length)
+    };
+    let mut short = BTreeMap::new();
+    for segment in opened.indexer.segments.too_short(lies_within) {
+        short.insert(segment, journal::sound_frames(&given.dir.journal(), segment, given.salt)?);
+    }
+    if short.is_empty() {
+        return Ok(Vec::new());
+    }
+    let is_there = |at: Position| short.get(&at.segment).is_none_or(|sound| sound.contains(&at.offset));
+    let is_ended = |at: Position| {
+        given.found.mark.as_ref().is_some_and(|mark| {
+            at < mark.end && mark.segments.get(&at.segment).is_none_or(|row| row.living == 0)
+        })
+    };
+    let failed = |error: IndexError| index_failed(given.dir, &error);
+    let endings = |what, ended| opened.reader.endings(|at| !is_there(at) && is_ended(at) == ended, what);
+    let mut runs = endings(What::Lost, false).map_err(failed)?;
+    runs.extend(endings(What::Cancelled, true).map_err(failed)?);
+    Ok(runs)
+}
+
+/// What the index knows exactly takes the place of what the account bounds. Without an account the counts of the
+/// frames around a damage are all there is.
+fn lost_by_the_index(verdict: &mut Verdict, ended: &[SettledRun], journal: &ScanReport, has_account: bool) {
+    let mut segments = BTreeMap::new();
+    for run in ended {
+        let lost = run.entries.iter().filter(|entry| entry.what == What::Lost).count() as u64;
+        if lost > 0 {
+            *segments.entry(run.block.segment).or_insert(0) += lost;
+        }
+    }
+    for (segment, lost) in segments {
+        let is_damaged = journal.walked.get(&segment).is_some_and(|walked| walked.damaged > 0);
+        verdict.damaged += u64::from(!is_damaged && !verdict.missing.contains(&segment));
+        *verdict.lost.entry(segment).or_default() += lost;
+        if let Some(most) = verdict.uncertain.get_mut(&segment) {
+            *most = most.saturating_sub(lost);
+        }
+    }
+    verdict.uncertain.retain(|_, most| *most > 0);
+    if !has_account {
+        verdict.damaged += journal.damaged;
+        if journal.lost_entries > 0 {
+            let first = journal.damages.iter().find(|damage| !damage.torn).map_or(0, |damage| damage.segment);
+            *verdict.lost.entry(first).or_default() += journal.lost_entries;
+        }
+    }
+}
+
 /// Puts the index out of the way; the one that was put there before goes.
 fn set_aside(dir: &DataDir) -> Result<(), StoreError> {
     let (index, aside) = (dir.index(), dir.root().join("index.aside"));
     let failed = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: std::io::Error| StoreError::Io {
-            operation: "set aside",
-            path,
-            reason: error.to_string(),
-        }
+        let path = path.to_owned();
+        move |error: std::io::Error| StoreError::io("set aside", &path, error)
     };
-    if !index.exists() {
+    let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    if !is_there(&index) {
         return Ok(());
     }
-    if aside.exists() {
+    if is_there(&aside) {
         fs::remove_dir_all(&aside).or_else(|_| fs::remove_file(&aside)).map_err(failed(&aside))?;
     }
     fs::rename(&index, &aside).map_err(failed(&index))

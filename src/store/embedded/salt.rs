@@ -4,7 +4,8 @@
 //! `SALT` is a sealed file (see `sealed`) of format 1 and version 1 whose body is sixteen hex digits. Older directories
 //! have the digits and a line feed alone; such a file is sealed once it agrees with the heads. The heads decide: ids
 //! made with another salt would be unknown, and waiting events would be sent under other names. A file that is missing,
-//! damaged or different is healed from them, and that is reported. Where no head can be read, a sealed file decides.
+//! damaged or different is healed from them, and that is reported. Where no head can be read, a sealed file decides, and
+//! where there is none either, the account.
 //!
 //! Must not know: what the salt is mixed into.
 
@@ -39,12 +40,13 @@ enum Found {
     Sealed(u64),
 }
 
-/// The salt of `root`: that of its segments, else the one on record, else `fresh` after it was put on record.
+/// The salt of `root`: that of its segments, else the one on record, else that of the account, else `fresh` after it was
+/// put on record.
 ///
 /// # Errors
-/// [`StoreError::Unusable`] when neither the file nor the head of any segment says what it is although something was
+/// [`StoreError::Unusable`] when neither the file, the account nor the head of any segment says what it is although something was
 /// accepted; [`StoreError::Io`] when the system fails.
-pub(super) fn keep(root: &Path, fresh: u64) -> Result<Kept, StoreError> {
+pub(super) fn keep(root: &Path, fresh: u64, account: Option<u64>) -> Result<Kept, StoreError> {
     let found = find(root)?;
     let mut heads = journal::salts(&root.join("journal"))?;
     let dead = journal::salts(&root.join("dead"))?;
@@ -54,7 +56,7 @@ pub(super) fn keep(root: &Path, fresh: u64) -> Result<Kept, StoreError> {
         Found::Unsealed(salt) | Found::Sealed(salt) => Some(*salt),
         Found::Missing | Found::Damaged(_) => None,
     };
-    let Some(salt) = of_heads(&heads, on_record).or(on_record) else {
+    let Some(salt) = of_heads(&heads, on_record).or(on_record).or(account) else {
         return without_witness(root, &heads, &found, fresh);
     };
     let wrong = match &found {
@@ -68,8 +70,9 @@ pub(super) fn keep(root: &Path, fresh: u64) -> Result<Kept, StoreError> {
     if found != Found::Sealed(salt) {
         write(root, salt)?;
     }
-    let report =
-        wrong.map(|wrong| healed(format!("the salt {wrong}; it was taken from the segments' heads")));
+    let report = wrong.map(|wrong| {
+        healed(format!("the salt {wrong}; it was taken from the segments' heads or the account"))
+    });
     Ok(Kept { salt, report })
 }
 
@@ -177,7 +180,7 @@ mod tests {
     }
 
     fn kept(temp: &tempfile::TempDir) -> (u64, bool) {
-        let Kept { salt, report } = keep(temp.path(), 7).expect("opens");
+        let Kept { salt, report } = keep(temp.path(), 7, None).expect("opens");
         (salt, report.is_some())
     }
 
@@ -185,7 +188,7 @@ mod tests {
     fn a_salt_is_drawn_once_and_an_older_file_is_sealed() {
         let temp = tempfile::tempdir().expect("temp");
         assert_eq!(kept(&temp), (7, false));
-        assert_eq!(keep(temp.path(), 8).expect("opens").salt, 7);
+        assert_eq!(keep(temp.path(), 8, None).expect("opens").salt, 7);
         let temp = directory();
         assert_eq!(kept(&temp), (TRUE, false));
         assert_eq!(find(temp.path()).expect("reads"), Found::Sealed(TRUE));
@@ -228,15 +231,15 @@ mod tests {
         fs::write(&segment, bytes).expect("writes");
         assert_eq!(kept(&temp), (TRUE, false), "the control: it is sealed");
         fs::write(temp.path().join(NAME), "noise").expect("writes");
-        assert!(matches!(keep(temp.path(), 7), Err(StoreError::Unusable { .. })));
+        assert!(matches!(keep(temp.path(), 7, None), Err(StoreError::Unusable { .. })));
         fs::remove_file(temp.path().join(NAME)).expect("deletes");
-        assert!(matches!(keep(temp.path(), 7), Err(StoreError::Unusable { .. })));
+        assert!(matches!(keep(temp.path(), 7, None), Err(StoreError::Unusable { .. })));
         fs::remove_file(&segment).expect("deletes");
         assert_eq!(kept(&temp), (7, false), "without segments and index nothing was ever accepted");
         fs::write(temp.path().join(NAME), "noise").expect("writes");
         assert_eq!(kept(&temp), (7, true));
         fs::write(temp.path().join(NAME), "noise").expect("writes");
         fs::create_dir(temp.path().join("index")).expect("makes");
-        assert!(matches!(keep(temp.path(), 7), Err(StoreError::Unusable { .. })));
+        assert!(matches!(keep(temp.path(), 7, None), Err(StoreError::Unusable { .. })));
     }
 }

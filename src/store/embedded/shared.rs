@@ -3,7 +3,7 @@
 //! Must not know: what travels through the threads.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::EmbeddedOptions;
@@ -12,13 +12,14 @@ use super::damaged::DamagedBlocks;
 use super::losses::Losses;
 use super::unread::Unread;
 use crate::clock::{Clock, Timestamp};
+use crate::store::account::{Account, Snapshot};
 use crate::store::directory::DataDir;
 use crate::store::doubts::Doubts;
 use crate::store::index::lanes::Lanes;
 use crate::store::index::open::Database;
 use crate::store::index::read::IndexReader;
 use crate::store::index::segments::Segments;
-use crate::store::journal::{Reader, ScanReport};
+use crate::store::journal::Reader;
 use crate::store::{StoreError, StoreHealth};
 
 /// One for each open store. The index is closed before the directory's lock is given back: fields are dropped
@@ -39,9 +40,33 @@ pub(super) struct Shared {
     pub salt: u64,
     pub figures: Figures,
     pub doubts: Doubts,
+    pub account: Account,
     /// Held while a commit changes counts and rows: who holds it sees both agree.
     pub applying: Mutex<()>,
     pub dir: DataDir,
+}
+
+impl Shared {
+    /// Writes a mark of the account when something has changed. Waits for the disk.
+    pub(super) fn mark(&self) -> Result<(), StoreError> {
+        self.account.mark(|| self.snapshot())
+    }
+
+    /// Writes the closing mark of an orderly stop.
+    pub(super) fn close_account(&self) -> Result<(), StoreError> {
+        self.account.close(|| self.snapshot())
+    }
+
+    /// What a mark reflects; no commit is applied while the guard lives.
+    fn snapshot(&self) -> (MutexGuard<'_, ()>, Snapshot) {
+        let applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = Snapshot {
+            living: self.segments.living(),
+            lost: self.figures.lost_entries.load(Ordering::Relaxed),
+            damaged_frames: self.figures.damaged_frames.load(Ordering::Relaxed),
+        };
+        (applying, snapshot)
+    }
 }
 
 /// A segment's file as doubts name it: relative to the data directory.
@@ -56,7 +81,9 @@ pub(super) struct Figures {
     pub full: AtomicBool,
     pub disk_bytes: AtomicU64,
     pub free_bytes: AtomicU64,
+    /// Since the directory was made; on record in the account.
     pub damaged_frames: AtomicU64,
+    /// Since the directory was made; on record in the account.
     pub lost_entries: AtomicU64,
     pub dead_entries: AtomicU64,
     pub errors: AtomicU64,
@@ -119,12 +146,6 @@ impl Figures {
             Some(reason) => Err(StoreError::Poisoned { reason: reason.clone() }),
             None => Ok(()),
         }
-    }
-
-    /// Adds what a scan met.
-    pub(super) fn found(&self, report: &ScanReport) {
-        self.damaged_frames.fetch_add(report.damaged, Ordering::Relaxed);
-        self.lost_entries.fetch_add(report.lost_entries, Ordering::Relaxed);
     }
 
     pub(super) fn health(&self, doubts: &Doubts, now: Timestamp) -> StoreHealth {

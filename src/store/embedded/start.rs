@@ -14,24 +14,34 @@ use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
 use super::indexer::{IndexThread, Sweeper};
 use super::losses::Losses;
+use super::missing;
 use super::owed::Owed;
 use super::reads::Reads;
-use super::recover::{self, RecoveryReport};
+use super::recover::{self, Given};
+use super::report::RecoveryReport;
 use super::scrub::Scrub;
 use super::shared::{Figures, Shared};
 use super::unread::Unread;
 use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
+use crate::store::account::{self, Account, Mark, SegmentRow, Snapshot};
 use crate::store::clock_mark;
 use crate::store::directory::DataDir;
 use crate::store::documents::Documents;
-use crate::store::doubts::Doubts;
+use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
 use crate::store::index::guarded;
 use crate::store::index::open::Opened;
-use crate::store::journal::{DeadLog, Group, Journal, JournalOptions, Reader};
+use crate::store::index::segments::Segments;
+use crate::store::journal::{
+    self, Arrange, DeadLog, Disk, Group, Journal, JournalOptions, Marked, Position, Reader,
+};
+use crate::store::rollback::Epochs;
+use crate::store::tidy::STRAYS;
 use crate::store::{StoreError, UsageLog};
 
+/// The first format of the directory that has an account.
+const ACCOUNT_SINCE: u32 = 3;
 /// Commits that may wait for the indexer.
 const COMMITS_AHEAD: usize = 4;
 
@@ -99,29 +109,40 @@ pub(super) fn start(
     clock: Clock,
     disks: Disks,
 ) -> Result<Started, StoreError> {
-    let dir = DataDir::open(root)?;
+    let mut dir = DataDir::open(root)?;
     let doubts = Doubts::open(root, clock.now())?;
+    note(dir.take_findings(), &doubts, &clock);
+    let found = account::read(root)?;
     // Before any thread runs: a doubt about the policy book holds deletions.
     let documents = Documents::open(root, doubts.clone(), clock.clone())?;
-    let salt::Kept { salt, report } = salt::keep(root, options.salt)?;
+    let salt::Kept { salt, report } = salt::keep(root, options.salt, found.salt())?;
     if let Some(report) = report {
         doubts.raise(report, clock.now());
     }
-    let recovered = recover::recover(&dir, &options, salt, None)?;
+    let epochs = Epochs { root, file: options.epoch_file.as_deref(), salt, doubts: &doubts };
+    epochs.start(clock.now())?;
+    let given = Given { dir: &dir, options: &options, salt, found: &found, rebuild: None };
+    let mut recovered = recover::recover(&given)?;
     let newest = Timestamp::from_millis(recovered.newest_ms);
-    let mark = clock_mark::begin(root, &clock, newest, options.clock_bound, &doubts)?;
+    let clock_mark = clock_mark::begin(root, &clock, newest, options.clock_bound, &doubts)?;
     let now = clock.now();
-    if recovered.files.is_empty() && recovered.report.rebuilt.is_none() {
-        // No segment, nor an index that knows of one: nothing was ever accepted. Before the first segment is begun:
-        // a directory that has one and no record has lost the record.
+    missing::raise(&doubts, &recovered, now);
+    if found.exists || (dir.found_format() >= ACCOUNT_SINCE && !recovered.files.is_empty()) {
+        missing::account(&doubts, &found.defects, now);
+    }
+    if recovered.files.is_empty() && recovered.report.rebuilt.is_none() && !found.exists {
+        // No segment, nor an index or an account that knows of one: nothing was ever accepted. Before the first segment
+        // is begun: a directory that has one and no record has lost the record.
         UsageLog::lay(&dir.limits())?;
     }
     let journal_options =
         JournalOptions { segment_bytes: options.segment_bytes, segment_age: options.segment_age, salt };
-    let journal =
+    let mut journal =
         Journal::open_on(&dir.journal(), journal_options, recovered.seen_segment, now, disks.journal)?;
-    let (dead, letters) =
-        DeadLog::open_on(&dir.dead(), journal_options, options.dead_retention, now, disks.dead)?;
+    let dead = open_dead(&given, journal_options, &doubts, now, disks.dead)?;
+    // A loss is on record before the account no longer expects what is lost.
+    doubts.save(root)?;
+    missing::settle(&recovered.ended, &mut journal, &mut recovered.opened, now)?;
     let settled = recovered.files.iter().filter(|file| file.settled).map(|file| file.number).collect();
     let Opened { db, mut indexer, reader, dedup, .. } = recovered.opened;
     let end = journal.end();
@@ -132,14 +153,12 @@ pub(super) fn start(
         reason: error.to_string(),
     })?;
     let report = recovered.report;
+    let mark = next_mark(recovered.mark, &journal, &dead, &indexer.segments);
     let figures = Figures::default();
-    figures.found(&report.journal);
-    figures.found(&letters);
+    figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
+    figures.lost_entries.store(mark.lost, Ordering::Relaxed);
     figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
-    if letters.damaged > 0 {
-        let (damaged, lost) = (letters.damaged, letters.lost_entries);
-        tracing::warn!(damaged, lost, "dead letters are damaged; the bytes were set aside");
-    }
+    let account = Account::begin(root, mark, found.version)?;
     let shared = Arc::new(Shared {
         reader,
         db,
@@ -155,6 +174,7 @@ pub(super) fn start(
         salt,
         figures,
         doubts,
+        account,
         applying: Mutex::new(()),
         dir,
     });
@@ -181,7 +201,8 @@ pub(super) fn start(
         bytes_per_second: shared.options.scrub_bytes_per_second,
         active: Arc::clone(&active),
     };
-    let sweeper = Sweeper { shared: Arc::clone(&shared), work: work.clone(), active, settled, mark };
+    let sweeper =
+        Sweeper { shared: Arc::clone(&shared), work: work.clone(), active, settled, mark: clock_mark };
     let handles = vec![
         spawn("store-writer", &shared, move || writer.run(&received))?,
         spawn("store-sweeper", &shared, move || sweeper.run(&asked))?,
@@ -191,6 +212,71 @@ pub(super) fn start(
     shared.dir.refill_ballast();
     let threads = Threads { requests: Some(requests), sweeps: Some(sweeps), scrubs: Some(scrubs), handles };
     Ok(Started { shared, threads, report, documents })
+}
+
+/// Gives the directory another epoch at an orderly stop.
+pub(super) fn end_epoch(shared: &Shared) {
+    let (root, file) = (shared.dir.root(), shared.options.epoch_file.as_deref());
+    let epochs = Epochs { root, file, salt: shared.salt, doubts: &shared.doubts };
+    epochs.stop(shared.clock.now());
+}
+
+/// Strays that are gone are no longer reported; what was moved or healed stays so until an operator has seen it.
+fn note(findings: Vec<NewDoubt>, doubts: &Doubts, clock: &Clock) {
+    if !findings.iter().any(|doubt| doubt.subject == STRAYS) {
+        doubts.clear(DoubtKind::Files, STRAYS);
+    }
+    for doubt in findings {
+        doubts.raise(doubt, clock.now());
+    }
+}
+
+/// The dead letters, with what is missing of them raised as a doubt.
+fn open_dead(
+    given: &Given<'_>,
+    options: JournalOptions,
+    doubts: &Doubts,
+    now: Timestamp,
+    disk: Box<dyn Disk>,
+) -> Result<DeadLog, StoreError> {
+    let (dir, found) = (given.dir.dead(), given.found);
+    let mark = found.mark.as_ref();
+    let is_known = |number: u32| {
+        mark.map(|mark| mark.dead.keys().next_back().is_some_and(|highest| number <= highest + 1))
+    };
+    let arrange = Arrange {
+        salt: given.salt,
+        is_salt_proven: mark.is_some_and(|mark| mark.salt == given.salt),
+        is_settled: &|_| true,
+        is_known: &is_known,
+        repair: true,
+    };
+    missing::files(doubts, "dead", &journal::arrange(&dir, &arrange)?, now);
+    // After a closing mark every byte was acknowledged: what does not decode is damage.
+    let marked = mark.filter(|mark| mark.closed).map(|_| Marked { end: Position::MAX, closed: true });
+    let above = mark.and_then(|mark| mark.dead.keys().next_back().copied()).unwrap_or(0);
+    let retention = given.options.dead_retention;
+    let (dead, report) = DeadLog::open_on(&dir, options, retention, now, marked, above, disk)?;
+    missing::letters(doubts, found, &report, &dead.by_segment(), now);
+    Ok(dead)
+}
+
+/// The first mark of this run.
+fn next_mark(mut mark: Mark, journal: &Journal, dead: &DeadLog, segments: &Segments) -> Mark {
+    mark.end = journal.end();
+    let begun = SegmentRow::begun(journal.preallocated_bytes());
+    mark.segments.insert(mark.end.segment, SegmentRow { end: mark.end.offset, ..begun });
+    count_living(&mut mark, &segments.living());
+    mark.dead = dead.by_segment();
+    mark
+}
+
+fn count_living(mark: &mut Mark, living: &[(u32, u64)]) {
+    for (number, living) in living {
+        if let Some(row) = mark.segments.get_mut(number) {
+            row.living = *living;
+        }
+    }
 }
 
 fn spawn(
@@ -211,15 +297,33 @@ fn spawn(
     })
 }
 
-/// Rebuilds the index and leaves the store closed.
-pub(super) fn rebuild(root: &Path, options: &EmbeddedOptions) -> Result<RecoveryReport, StoreError> {
+/// Rebuilds the index and leaves the store closed. What is found to be lost is on record as after a start.
+pub(super) fn rebuild(
+    root: &Path,
+    options: &EmbeddedOptions,
+    now: Timestamp,
+) -> Result<RecoveryReport, StoreError> {
     let dir = DataDir::open(root)?;
-    let salt = salt::keep(root, options.salt)?.salt;
-    let recovered = recover::recover(&dir, options, salt, Some("as asked"))?;
+    let doubts = Doubts::open(root, now)?;
+    let found = account::read(root)?;
+    let salt = salt::keep(root, options.salt, found.salt())?.salt;
+    let given = Given { dir: &dir, options, salt, found: &found, rebuild: Some("as asked") };
+    let recovered = recover::recover(&given)?;
+    missing::raise(&doubts, &recovered, now);
     recovered.opened.db.flush().map_err(|error| StoreError::Io {
         operation: "flush",
         path: dir.index().display().to_string(),
         reason: error.to_string(),
     })?;
+    doubts.save(root)?;
+    let mut mark = recovered.mark;
+    let living = recovered.opened.indexer.segments.living();
+    count_living(&mut mark, &living);
+    if let Some((number, walked)) = recovered.report.journal.walked.iter().next_back() {
+        mark.end = Position { segment: *number, offset: walked.end };
+    }
+    let (lost, damaged_frames) = (mark.lost, mark.damaged_frames);
+    let account = Account::begin(root, mark, found.version)?;
+    account.close(|| ((), Snapshot { living, lost, damaged_frames }))?;
     Ok(recovered.report)
 }

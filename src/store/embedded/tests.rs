@@ -1,10 +1,16 @@
 //! Damage, lost indexes, failing disks, random histories: what was answered is there, or counted as lost.
 
+mod account;
 mod damage;
 mod dead;
 mod full;
+mod give_up;
 mod history;
+mod losses;
+mod lost;
+mod scrub;
 mod settle;
+mod unread;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -100,7 +106,7 @@ fn a_lost_index_is_rebuilt_with_equal_content() {
     assert!(store.recovery().rebuilt.is_some());
     assert_eq!(runtime.block_on(contents(&store, &["a", "b"])), before);
     drop(store);
-    let report = EmbeddedStore::rebuild(dir.path(), &options()).expect("rebuilds");
+    let report = EmbeddedStore::rebuild(dir.path(), &options(), clock().now()).expect("rebuilds");
     assert!(report.living > 0 && report.to_string().contains("as asked"));
     let store = open(dir.path());
     assert_eq!(store.recovery().rebuilt, None);

@@ -167,12 +167,10 @@ impl Writer {
             self.commit();
             self.upkeep();
             drop(under_way);
-            if let Some(reply) = closing {
+            if closing.is_some() || !open {
+                self.dead.close();
                 // Without an indexer the store is poisoned; whoever asks hears so.
-                let _ = self.indexer.send(Work::Close { reply });
-                return;
-            }
-            if !open {
+                let _ = self.indexer.send(Work::Close { reply: closing, journal: Box::new(self.journal) });
                 return;
             }
         }
@@ -266,7 +264,8 @@ impl Writer {
         }
     }
 
-    /// Settlements alone may use up the ballast.
+    /// Settlements alone may use up the ballast. The account knows of the entries, and of a segment that was begun
+    /// for them, before anybody is answered.
     fn write_group(
         &mut self,
         draft: &Draft,
@@ -282,7 +281,17 @@ impl Writer {
             self.count_dead();
         }
         draft.encode(&mut self.group, &settling.runs, self.newest_ms)?;
-        with_ballast(&shared, may_release, || self.journal.append(&mut self.group, now))
+        shared.account.admit(draft.entries())?;
+        let before = self.journal.end().segment;
+        let appended = with_ballast(&shared, may_release, || self.journal.append(&mut self.group, now));
+        let segment = self.journal.end().segment;
+        if segment != before {
+            let bytes = self.journal.preallocated_bytes();
+            // The group may be durable: this must not pass for a refusal of it.
+            with_ballast(&shared, true, || shared.account.begin_segment(segment, bytes))
+                .map_err(|error| StoreError::Poisoned { reason: error.to_string() })?;
+        }
+        appended
     }
 
     /// Puts the appends into blocks. After an error every request still gets its answer from the caller: those
@@ -365,6 +374,7 @@ impl Writer {
     }
 
     fn count_dead(&self) {
+        self.shared.account.letters(self.dead.by_segment());
         self.shared.figures.dead_entries.store(self.dead.letters(), std::sync::atomic::Ordering::Relaxed);
     }
 
@@ -378,7 +388,12 @@ impl Writer {
         }
         self.upkeep_done = now;
         let expired = guarded(|| self.dedup.expire(now.as_millis())).map_err(|error| error.to_string());
-        let removed = self.dead.expire(now).map(|_| ()).map_err(|error| error.to_string());
+        let shared = &self.shared;
+        let on_record = |letters| {
+            shared.account.letters(letters);
+            shared.mark()
+        };
+        let removed = self.dead.expire(now, on_record).map(|_| ()).map_err(|error| error.to_string());
         self.count_dead();
         for error in [expired, removed].into_iter().filter_map(Result::err) {
             self.shared.figures.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

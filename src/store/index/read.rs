@@ -2,7 +2,7 @@
 //!
 //! Must not know: records, the journal's files.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{IndexError, guarded};
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
 use crate::store::LaneSummary;
-use crate::store::journal::Position;
+use crate::store::journal::{Position, Settled, SettledRun, What};
 
 const LAST: Position = Position { segment: u32::MAX, offset: u32::MAX };
 
@@ -149,17 +149,35 @@ impl IndexReader {
         Ok(first.into_sorted_vec())
     }
 
-    /// Shows every block with its living entries. Walks all rows.
-    pub(in crate::store) fn blocks(&self, mut visit: impl FnMut(Position, u32)) -> Result<(), IndexError> {
+    /// The settlements that end, as `what`, every living entry of the blocks that `is_meant` picks. Walks all rows.
+    pub(in crate::store) fn endings(
+        &self,
+        is_meant: impl Fn(Position) -> bool,
+        what: What,
+    ) -> Result<Vec<SettledRun>, IndexError> {
+        let mut runs: BTreeMap<(u32, Position), Vec<Settled>> = BTreeMap::new();
         guarded(|| {
             for row in self.tree.iter() {
                 let (key, value) = row?;
-                if let Some(Key::Block { at, .. }) = Key::decode(&key) {
-                    visit(at, BlockRow::decode(&value)?.live());
-                }
+                let (lane, block, entries) = match Key::decode(&key) {
+                    Some(Key::Block { lane, at, .. }) if is_meant(at) => {
+                        let row = BlockRow::decode(&value)?;
+                        let plain = (0..=u8::MAX).filter(|index| row.is_ready(*index));
+                        let entries = plain.map(|index| Settled { index, from_due_ms: None, what }).collect();
+                        (lane, at, entries)
+                    }
+                    Some(Key::Due(due)) if is_meant(due.block) => {
+                        let settled = Settled { index: due.index, from_due_ms: Some(due.due_ms), what };
+                        (due.lane, due.block, vec![settled])
+                    }
+                    _ => continue,
+                };
+                runs.entry((lane, block)).or_default().extend(entries);
             }
             Ok(())
-        })
+        })?;
+        let run = |((lane_no, block), entries)| SettledRun { lane_no, block, entries };
+        Ok(runs.into_iter().map(run).filter(|run| !run.entries.is_empty()).collect())
     }
 
     /// Every lane that holds something. Walks all rows.

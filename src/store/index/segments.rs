@@ -46,14 +46,18 @@ impl Segments {
         usage.furthest = usage.furthest.max(at.offset);
     }
 
-    /// Whether each segment with living entries reaches as far as its blocks, by what `lies_within` says of a
+    /// The segments with living entries that do not reach as far as their blocks, by what `lies_within` says of a
     /// place.
-    pub(in crate::store) fn all_within(&self, lies_within: impl Fn(Position) -> bool) -> bool {
+    pub(in crate::store) fn too_short(&self, lies_within: impl Fn(Position) -> bool) -> Vec<u32> {
         let table = self.lock();
-        table
-            .iter()
-            .filter(|(_, usage)| usage.live > 0)
-            .all(|(segment, usage)| lies_within(Position { segment: *segment, offset: usage.furthest }))
+        let living = table.iter().filter(|(_, usage)| usage.live > 0);
+        let last = living.map(|(segment, usage)| Position { segment: *segment, offset: usage.furthest });
+        last.filter(|at| !lies_within(*at)).map(|at| at.segment).collect()
+    }
+
+    /// The living entries of every segment.
+    pub(in crate::store) fn living(&self) -> Vec<(u32, u64)> {
+        self.lock().iter().map(|(segment, usage)| (*segment, usage.live)).collect()
     }
 
     pub(in crate::store) fn settle(&self, segment: u32, entries: u64) {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Disk, Frame, Group, Journal, JournalOptions, OsDisk, Position, Scan, ScanReport, scan, segment};
+use super::{
+    Disk, Frame, Group, Journal, JournalOptions, Marked, OsDisk, Position, Scan, ScanReport, scan, segment,
+};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
 
@@ -45,10 +47,11 @@ impl DeadLog {
         retention: Duration,
         now: Timestamp,
     ) -> Result<(Self, ScanReport), StoreError> {
-        Self::open_on(dir, options, retention, now, Box::new(OsDisk))
+        Self::open_on(dir, options, retention, now, None, 0, Box::new(OsDisk))
     }
 
-    /// As [`DeadLog::open`] on another disk.
+    /// As [`DeadLog::open`] on another disk, with what the account says of the end. The new segment's number is
+    /// greater than `above`.
     ///
     /// # Errors
     /// As [`DeadLog::open`].
@@ -57,16 +60,19 @@ impl DeadLog {
         options: JournalOptions,
         retention: Duration,
         now: Timestamp,
+        marked: Option<Marked>,
+        above: u32,
         disk: Box<dyn Disk>,
     ) -> Result<(Self, ScanReport), StoreError> {
         let mut kept: BTreeMap<u32, Kept> = BTreeMap::new();
-        let report = scan(dir, Scan { repair: true, ..Scan::default() }, |position, frame| {
+        let salt = Some(options.salt);
+        let report = scan(dir, Scan { repair: true, salt, marked, ..Scan::default() }, |position, frame| {
             if let Frame::Dead(letter) = frame {
                 kept.entry(position.segment).or_default().add(letter.at_ms);
             }
             Ok(())
         })?;
-        let journal = Journal::open_on(dir, options, 0, now, disk)?;
+        let journal = Journal::open_on(dir, options, above, now, disk)?;
         let log = Self { dir: dir.to_owned(), journal, group: Group::default(), retention, kept };
         Ok((log, report))
     }
@@ -75,6 +81,14 @@ impl DeadLog {
     #[must_use]
     pub fn letters(&self) -> u64 {
         self.kept.values().map(|kept| kept.letters).sum()
+    }
+
+    /// The letters in each segment, also in the one that is being written.
+    #[must_use]
+    pub fn by_segment(&self) -> BTreeMap<u32, u64> {
+        let current = (self.journal.end().segment, 0);
+        let kept = self.kept.iter().map(|(number, kept)| (*number, kept.letters));
+        std::iter::once(current).chain(kept).collect()
     }
 
     /// Makes letters durable. To be called before their settlements are written.
@@ -97,29 +111,42 @@ impl DeadLog {
         self.commit(newest, now)
     }
 
-    /// Deletes the segments whose letters have all outlived the retention, and returns how many.
+    /// Deletes the segments whose letters have all outlived the retention, and returns how many. What will be left is
+    /// put on record by `note` before anything goes.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when a file cannot be deleted.
-    pub fn expire(&mut self, now: Timestamp) -> Result<usize, StoreError> {
+    /// What `note` returns, and [`StoreError::Io`] when a file cannot be deleted.
+    pub fn expire(
+        &mut self,
+        now: Timestamp,
+        note: impl FnOnce(BTreeMap<u32, u64>) -> Result<(), StoreError>,
+    ) -> Result<usize, StoreError> {
         let before_ms = (now - self.retention).as_millis();
         let current = self.journal.end().segment;
-        let mut removed = 0;
-        for file in segment::list(&self.dir)?.iter().filter(|file| file.number < current) {
-            // A segment without letters that decode is either empty or damaged; its raw bytes were set aside.
-            if self.kept.get(&file.number).is_none_or(|kept| kept.newest_ms < before_ms) {
-                segment::remove(&self.dir, file.number)?;
-                self.kept.remove(&file.number);
-                removed += 1;
-            }
+        // A segment without letters that decode is either empty or damaged; its raw bytes were set aside.
+        let is_old = |number: &u32| self.kept.get(number).is_none_or(|kept| kept.newest_ms < before_ms);
+        let files = segment::list(&self.dir)?.into_iter().map(|file| file.number);
+        let old: Vec<u32> = files.filter(|number| *number < current).filter(is_old).collect();
+        if old.is_empty() {
+            return Ok(0);
         }
-        Ok(removed)
+        self.kept.retain(|number, _| !old.contains(number));
+        note(self.by_segment())?;
+        for number in &old {
+            segment::remove(&self.dir, *number)?;
+        }
+        Ok(old.len())
     }
 
     /// Why the log refuses, once it does.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.journal.failure()
+    }
+
+    /// As [`Journal::close`].
+    pub fn close(self) {
+        self.journal.close();
     }
 
     fn commit(&mut self, newest: u64, now: Timestamp) -> Result<(), StoreError> {
@@ -194,7 +221,7 @@ mod tests {
         let disk = Box::new(FailingSync(2, Arc::clone(&syncs)));
         let now = Timestamp::ZERO;
         let options = JournalOptions::default();
-        let (mut log, _) = DeadLog::open_on(temp.path(), options, KEEP, now, disk).expect("opens");
+        let (mut log, _) = DeadLog::open_on(temp.path(), options, KEEP, now, None, 0, disk).expect("opens");
         log.append(&[letter(1)], now).expect("the control: the disk is well");
         assert_eq!(log.failure(), None);
         for at_ms in 2..5 {
@@ -214,24 +241,29 @@ mod tests {
         let temp = tempfile::tempdir().expect("temp");
         let options = JournalOptions { segment_age: Duration::from_secs(10), ..JournalOptions::default() };
         let at = Timestamp::from_millis;
+        let kept = |_| Ok(());
         let (mut log, _) = DeadLog::open(temp.path(), options, KEEP, at(0)).expect("opens");
         // Two in the first segment, one in a second one, which stays the current one.
         for ms in [1_000, 9_000, 11_000] {
             log.append(&[letter(ms)], at(ms)).expect("appends");
         }
         assert_eq!(
-            log.expire(at(69_000)).expect("expires"),
+            log.expire(at(69_000), kept).expect("expires"),
             0,
             "the younger one of the first is kept with it"
         );
-        assert_eq!((log.letters(), log.expire(at(69_001)).expect("expires")), (3, 1));
+        assert_eq!((log.letters(), log.expire(at(69_001), kept).expect("expires")), (3, 1));
         assert_eq!(log.letters(), 1);
         assert_eq!(letters(temp.path()), [letter(11_000)]);
-        assert_eq!(log.expire(at(1_000_000)).expect("expires"), 0, "the current segment is being written");
+        assert_eq!(
+            log.expire(at(1_000_000), kept).expect("expires"),
+            0,
+            "the current segment is being written"
+        );
         drop(log);
         let (mut log, report) = DeadLog::open(temp.path(), options, KEEP, at(1_000_000)).expect("opens");
         assert_eq!((report.entries, log.letters()), (1, 1));
-        assert_eq!(log.expire(at(1_000_000)).expect("expires"), 1, "known from the scan");
+        assert_eq!(log.expire(at(1_000_000), kept).expect("expires"), 1, "known from the scan");
         assert_eq!(letters(temp.path()), []);
     }
 }

@@ -87,7 +87,7 @@ fn this_version_writes_the_fixture_byte_for_byte() {
         .push_dead(&DeadLetter { id, lane, at_ms: 1_700_000_000_500, attempts: 1, reason, record })
         .expect("fits");
     journal.append(&mut group, NOW).expect("appends");
-    drop(journal);
+    journal.close();
     let fixture =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format_v1/journal/0000000001.seg");
     let written = fs::read(temp.path().join("0000000001.seg")).expect("reads");

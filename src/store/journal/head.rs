@@ -54,17 +54,25 @@ impl Head {
 
     /// Reads the head of the file that is named for `segment`.
     pub(super) fn decode(bytes: &[u8], segment: u32) -> Found {
+        match Self::read(bytes) {
+            // A file under another's name: its frames would not pass their sums either.
+            Found::Sound { head, .. } if head.segment != segment => Found::Nothing,
+            found => found,
+        }
+    }
+
+    /// Reads a head, whatever its file is named.
+    pub(super) fn read(bytes: &[u8]) -> Found {
         let copies = bytes.get(..HEAD_BYTES).unwrap_or(bytes).chunks(COPY_BYTES);
         let found: Vec<Option<(u16, Head)>> = copies.map(decode_copy).collect();
         let sound = found.iter().flatten().next().copied();
         match sound {
             Some((version, _)) if version != VERSION => Found::Newer(version),
-            Some((_, head)) if head.segment == segment => {
+            Some((_, head)) => {
                 let damaged = found.len() < 2 || found.iter().any(|copy| *copy != sound);
                 Found::Sound { head, damaged }
             }
-            // A file under another's name: its frames would not pass their sums either.
-            _ => Found::Nothing,
+            None => Found::Nothing,
         }
     }
 }

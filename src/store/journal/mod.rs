@@ -83,12 +83,18 @@
 //! 4. Opening always begins a new segment above every number seen: no position is ever used twice.
 //!
 //! # Recovery and damage
-//! A scan walks the frames in order. In the last segment, bad bytes that no frame with the group flag follows are a
-//! torn group, never acknowledged: its bytes are set aside and the file is cut there. Bad bytes elsewhere are damage:
-//! counted, set aside, and the scan goes on at the next multiple of 8 that carries the mark and passes the sum. A last
-//! segment without two valid heads and without frames is one whose creation was cut short and is removed; elsewhere its whole file is damage.
+//! A segment is what its head says: before a scan [`arrange`] gives each its name back, heals damaged heads, and moves
+//! what is foreign to `quarantine/`. Links, directories and special files are passed over.
+//!
+//! A scan walks the frames in order. Bad bytes are damage: counted, set aside, and the scan goes on at the next multiple
+//! of 8 that carries the mark and passes the sum. In the last segment, bad bytes that no frame with the group flag follows
+//! may be a torn group that was never acknowledged, where the account ([`Marked`]) does not say otherwise: below the mark
+//! they are damage; behind a closing mark nothing was acknowledged; behind another mark nobody knows, and they are
+//! *uncertain*. Sound frames behind them are kept. A torn end is cut off. A last segment without
+//! two valid heads and without frames is one whose creation was cut short and is removed.
 //! A version above 1, in a head or in a frame with a valid sum, ends the scan with `Format`: it is not ours to judge.
 
+mod arrange;
 mod block;
 mod codec;
 mod dead;
@@ -99,17 +105,20 @@ mod format_tests;
 mod frame;
 mod group;
 mod head;
+mod heads;
 mod reader;
 mod salts;
 mod scan;
 mod segment;
 mod settlements;
 mod source;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod walk;
 mod writer;
 
+pub use arrange::{Arrange, Finding, arrange};
 pub use block::{Block, BlockHead, DedupRow, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock};
 pub use dead::DeadLetter;
 pub use dead_log::DeadLog;
@@ -117,13 +126,14 @@ pub use disk::{Disk, OsDisk};
 pub use frame::{FRAME_HEADER_BYTES, FrameError, Kind};
 pub use group::{Group, MAX_GROUP_BYTES};
 pub use head::HEAD_BYTES;
+pub use heads::{HeadState, SegmentHead, Stray, heads, strays};
 pub use reader::{ReadError, Reader};
 pub use salts::{Salts, salts};
-pub use scan::{Frame, Scan, scan};
-pub use segment::{MAX_SEGMENT, SegmentFile, list, mark_settled, remove};
+pub use scan::{Frame, Marked, Scan, scan, sound_frames};
+pub use segment::{MAX_SEGMENT, SegmentFile, list, mark_settled, name as segment_name, remove};
 pub use settlements::{RunReader, Settled, SettledRun, What};
 pub use source::{OsSource, Source};
-pub use walk::{Damage, ScanReport};
+pub use walk::{Damage, ScanReport, Walked};
 pub use writer::{Journal, JournalOptions};
 
 /// Where a frame starts: segment, then byte in it. Positions ascend in the order of writing.
@@ -133,4 +143,9 @@ pub struct Position {
     pub segment: u32,
     /// Byte in the segment's file, a multiple of 8.
     pub offset: u32,
+}
+
+impl Position {
+    /// Behind everything.
+    pub const MAX: Self = Self { segment: u32::MAX, offset: u32::MAX };
 }

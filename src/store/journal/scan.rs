@@ -1,8 +1,12 @@
 //! The scan: every frame of a directory in order, from a position on. Damage is counted and set aside, never fatal.
-//! One segment at a time is held in memory.
+//! Where all is sound a segment is read in windows; one with damage is held in memory as a whole.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -14,11 +18,12 @@ use super::group::MAX_GROUP_BYTES;
 use super::head::{self, Found, HEAD_BYTES, Head};
 use super::segment::{self, SegmentFile};
 use super::settlements::RunReader;
-use super::walk::{Damage, ScanReport, Step, Walk};
+use super::stream::{self, Stream};
+use super::walk::{Damage, ScanReport, Step, Walk, Walked};
 use super::{JournalOptions, Position};
 use crate::store::{StoreError, files};
 
-const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_GROUP_BYTES as u64;
+pub(super) const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_GROUP_BYTES as u64;
 
 /// How to scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +32,27 @@ pub struct Scan {
     pub from: Position,
     /// Set damage aside, cut the torn end and remove a stillborn last segment. Without it nothing is written.
     pub repair: bool,
+    /// The salt on record: a segment both copies of whose head are bad is tried with it.
+    pub salt: Option<u64>,
+    /// What the account says of the journal's end.
+    pub marked: Option<Marked>,
+}
+
+/// What the last mark of the account says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marked {
+    /// Everything below was acknowledged.
+    pub end: Position,
+    /// Nothing was acknowledged behind it.
+    pub closed: bool,
+}
+
+/// What bad bytes at the end of the last segment are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    Damage,
+    Torn,
+    Uncertain,
 }
 
 /// What a sound frame holds.
@@ -53,16 +79,18 @@ pub fn scan(
     let last = files.last().map(|file| file.number);
     let mut report = ScanReport::default();
     let from = scan.from;
-    // Its segment may be gone for the good reason that all in it is settled, if nothing younger is missing.
-    report.start_missing = from.segment > 0 && last.is_none_or(|last| last < from.segment);
-    let mut bytes = Vec::new();
     for file in files.iter().filter(|file| file.number >= from.segment) {
         let start =
             if file.number == from.segment { (from.offset as usize).max(HEAD_BYTES) } else { HEAD_BYTES };
-        let mut pass =
-            Pass { dir, file, last: last == Some(file.number), repair: scan.repair, report: &mut report };
-        pass.read(&mut bytes)?;
-        pass.segment(&bytes, start, &mut visit)?;
+        let last = last == Some(file.number);
+        let walked = Walked::default();
+        let mut pass = Pass { dir, file, last, scan: &scan, report: &mut report, walked };
+        if !pass.sound_segment(start, &mut visit)? {
+            let bytes = pass.read()?;
+            pass.segment(&bytes, start, &mut visit)?;
+        }
+        let walked = pass.walked;
+        report.walked.insert(file.number, walked);
     }
     Ok(report)
 }
@@ -72,24 +100,83 @@ struct Pass<'a> {
     dir: &'a Path,
     file: &'a SegmentFile,
     last: bool,
-    repair: bool,
+    scan: &'a Scan,
     report: &'a mut ScanReport,
+    walked: Walked,
 }
 
 impl Pass<'_> {
-    fn read(&mut self, bytes: &mut Vec<u8>) -> Result<(), StoreError> {
-        let failed = |error: std::io::Error| StoreError::io("read", &self.file.path, error);
-        bytes.clear();
-        let file = fs::File::open(&self.file.path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
-        bytes.reserve(usize::try_from(length.min(MAX_FILE_BYTES)).unwrap_or(0));
-        file.take(MAX_FILE_BYTES).read_to_end(bytes).map_err(failed)?;
+    /// The pass over a segment in which all is sound; false, and nothing shown, when it is not.
+    fn sound_segment(
+        &mut self,
+        start: usize,
+        visit: &mut impl FnMut(Position, Frame<'_>) -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        let path = &self.file.path;
+        let failed = |error: std::io::Error| StoreError::io("read", path, error);
+        let Some(file) = files::read(path).map_err(failed)? else { return Ok(false) };
+        let number = self.file.number;
+        let Some(survey) = stream::survey(&file, number, start as u64).map_err(failed)? else {
+            return Ok(false);
+        };
+        let mut frames = Stream::new(&file, survey.place(start));
+        while let Some((offset, header, payload)) = frames.next().map_err(failed)? {
+            self.frame(offset, header, payload, visit)?;
+        }
+        if frames.at() != survey.end {
+            return Err(failed(std::io::Error::other("it changed while it was read")));
+        }
+        self.report.segments += 1;
+        self.report.bytes += survey.length;
+        self.walked.length = survey.length;
+        self.walked.before = Some(survey.before.into());
+        let end = usize::try_from(survey.end).unwrap_or(usize::MAX);
+        self.walked.end = len_u32(end);
+        if self.last && self.scan.repair && survey.end < survey.length {
+            self.cut(end)?
+        }
+        Ok(true)
+    }
+
+    fn read(&mut self) -> Result<Vec<u8>, StoreError> {
+        let bytes = read(&self.file.path)?;
+        let length = fs::symlink_metadata(&self.file.path)
+            .map_err(|error| StoreError::io("read", &self.file.path, error))?
+            .len();
+        self.walked.length = length;
         self.report.segments += 1;
         self.report.bytes += bytes.len() as u64;
         if length > MAX_FILE_BYTES {
             self.note(bytes.len(), length - MAX_FILE_BYTES, FrameError::Length, false);
         }
-        Ok(())
+        Ok(bytes)
+    }
+
+    /// The salt of the segment; `None` when nothing in it can be read.
+    fn salt(&mut self, bytes: &[u8]) -> Result<Option<u64>, StoreError> {
+        match Head::decode(bytes, self.file.number) {
+            Found::Sound { damaged: true, .. } if self.last && untouched(bytes) => Ok(None),
+            Found::Sound { head, damaged } => {
+                if damaged {
+                    self.set_aside(bytes, 0, HEAD_BYTES);
+                    self.note(0, HEAD_BYTES as u64, FrameError::Checksum, false);
+                }
+                Ok(Some(head.salt))
+            }
+            Found::Newer(version) => Err(self.newer(version.into())),
+            Found::Nothing => {
+                let number = self.file.number;
+                let proves = |salt: &u64| {
+                    Walk::new(bytes, HEAD_BYTES, *salt, number).any(|step| matches!(step, Step::Frame { .. }))
+                };
+                let salt = self.scan.salt.filter(proves);
+                if salt.is_some() {
+                    self.set_aside(bytes, 0, HEAD_BYTES);
+                    self.note(0, HEAD_BYTES as u64, FrameError::Checksum, false);
+                }
+                Ok(salt)
+            }
+        }
     }
 
     fn segment(
@@ -98,53 +185,54 @@ impl Pass<'_> {
         start: usize,
         visit: &mut impl FnMut(Position, Frame<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let salt = match Head::decode(bytes, self.file.number) {
-            Found::Sound { damaged: true, .. } if self.last && untouched(bytes) => {
-                return self.headless(bytes);
-            }
-            Found::Sound { head, damaged } => {
-                if damaged {
-                    self.set_aside(bytes, 0, HEAD_BYTES);
-                    self.note(0, HEAD_BYTES as u64, FrameError::Checksum, false);
-                }
-                head.salt
-            }
-            Found::Newer(version) => return Err(self.newer(version.into())),
-            Found::Nothing => return self.headless(bytes),
-        };
-        if start > bytes.len() {
-            self.report.start_missing = true;
-            return Ok(());
+        let Some(salt) = self.salt(bytes)? else { return self.headless(bytes) };
+        let number = self.file.number;
+        let counted = Walk::count_before(bytes, start, salt, number);
+        self.walked.before = counted.map(u64::from);
+        let mut walk = Walk::new(bytes, start.min(bytes.len()), salt, number).counted(counted);
+        if start > bytes.len() || walk.starts_beyond_end() {
+            self.report.start_beyond = Some((number, len_u32(walk.used_end())));
         }
-        let mut walk = Walk::new(bytes, start, salt, self.file.number);
-        self.report.start_missing |= walk.starts_beyond_end();
-        let mut cut = None;
+        let mut end = start.min(bytes.len());
+        let mut keep = end;
         for step in walk.by_ref() {
             match step {
                 Step::Frame { offset, header, payload } => {
-                    // Frames after a tear belong to the same unacknowledged group and go with it.
-                    if cut.is_none() && !self.frame(offset, header, payload, visit)? {
+                    if !self.frame(offset, header, payload, visit)? {
                         self.set_aside(bytes, offset as usize, header.frame_bytes());
                     }
+                    end = offset as usize + header.frame_bytes();
+                    keep = end;
                 }
-                Step::Bad { offset, bytes: length, error, lost, unacknowledged } => {
-                    let torn = self.last && unacknowledged;
-                    if torn {
-                        cut = cut.or(Some(offset as usize));
-                    } else {
+                Step::Bad { offset, bytes: length, error, lost, unacknowledged, claimed } => {
+                    let tail = self.tail(offset, unacknowledged);
+                    self.walked.uncertain |= tail == Tail::Uncertain;
+                    self.walked.claimed = claimed.filter(|_| tail == Tail::Uncertain);
+                    if tail == Tail::Damage {
                         self.report.lost_entries += u64::from(lost);
-                        self.set_aside(bytes, offset as usize, length);
                     }
-                    self.note(offset as usize, length as u64, error, torn);
+                    if tail != Tail::Torn {
+                        keep = offset as usize + length;
+                    }
+                    self.set_aside(bytes, offset as usize, length);
+                    self.note(offset as usize, length as u64, error, tail != Tail::Damage);
                 }
                 Step::Newer(version) => return Err(self.newer(version)),
             }
         }
-        if let Some(at) = cut {
-            self.set_aside(bytes, at, walk.at().saturating_sub(at));
+        self.walked.end = len_u32(end);
+        if self.last && self.scan.repair && keep < bytes.len() { self.cut(keep) } else { Ok(()) }
+    }
+
+    fn tail(&self, offset: u32, unacknowledged: bool) -> Tail {
+        let at = Position { segment: self.file.number, offset };
+        match self.scan.marked {
+            _ if !self.last || !unacknowledged => Tail::Damage,
+            None => Tail::Torn,
+            Some(marked) if at < marked.end => Tail::Damage,
+            Some(Marked { closed: true, .. }) => Tail::Torn,
+            Some(_) => Tail::Uncertain,
         }
-        let end = cut.unwrap_or(walk.at());
-        if self.last && self.repair && end < bytes.len() { self.cut(end) } else { Ok(()) }
     }
 
     /// Shows one frame; `false` when its payload breaks its form although the sum is right.
@@ -186,11 +274,17 @@ impl Pass<'_> {
 
     /// A file without a head: a creation that was cut short if it is the last one, else damage as a whole.
     fn headless(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let torn = self.last && untouched(bytes);
+        // A segment that the account knows to hold groups is no stillborn one.
+        let number = self.file.number;
+        let is_marked = self.scan.marked.is_some_and(|marked| {
+            let untouched = Position { segment: number, offset: len_u32(HEAD_BYTES) };
+            marked.end > untouched
+        });
+        let torn = self.last && untouched(bytes) && !is_marked;
         self.note(0, bytes.len() as u64, FrameError::Mark, torn);
         if !torn {
             self.set_aside(bytes, 0, bytes.len());
-        } else if self.repair {
+        } else if self.scan.repair {
             fs::remove_file(&self.file.path)
                 .map_err(|error| StoreError::io("delete", &self.file.path, error))?;
             return segment::sync_dir(self.dir);
@@ -203,19 +297,20 @@ impl Pass<'_> {
     }
 
     fn note(&mut self, offset: usize, bytes: u64, error: FrameError, torn: bool) {
+        self.walked.damaged += u64::from(!torn);
         self.report.note(Damage { segment: self.file.number, offset: len_u32(offset), bytes, error, torn });
     }
 
     /// Copies raw bytes to the quarantine. A failure must not stop the start: the bytes are still where they were,
     /// or belong to nobody.
     fn set_aside(&mut self, bytes: &[u8], offset: usize, length: usize) {
-        if !self.repair {
+        if !self.scan.repair {
             return;
         }
         let dir = self.dir.join("quarantine");
         let path = dir.join(format!("{:010}-{offset}.bin", self.file.number));
         let raw = bytes.get(offset..offset.saturating_add(length)).unwrap_or_default();
-        let done = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).and_then(|()| {
+        let done = make_quarantine(&dir).and_then(|()| {
             if path.exists() {
                 return Ok(());
             }
@@ -232,99 +327,42 @@ impl Pass<'_> {
     }
 }
 
+/// The bytes of a segment's file, up to the longest that one can have.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let failed = |error: std::io::Error| StoreError::io("read", path, error);
+    let file = files::read(path).map_err(failed)?.ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
+    let length = file.metadata().map_err(failed)?.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(MAX_FILE_BYTES)).unwrap_or(0));
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Where the sound frames of one segment start; nothing when it is not there.
+///
+/// # Errors
+/// [`StoreError::Io`] when it cannot be read.
+pub fn sound_frames(dir: &Path, number: u32, salt: u64) -> Result<BTreeSet<u32>, StoreError> {
+    let Some(file) = segment::list(dir)?.into_iter().find(|file| file.number == number) else {
+        return Ok(BTreeSet::new());
+    };
+    let bytes = read(&file.path)?;
+    let salt = match Head::decode(&bytes, number) {
+        Found::Sound { head, .. } => head.salt,
+        _ => salt,
+    };
+    let sound = Walk::new(&bytes, HEAD_BYTES, salt, number).filter_map(|step| match step {
+        Step::Frame { offset, .. } => Some(offset),
+        _ => None,
+    });
+    Ok(sound.collect())
+}
+
+/// Makes the room for what is set aside.
+pub(super) fn make_quarantine(dir: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
 /// No frame was ever written into the segment.
 fn untouched(bytes: &[u8]) -> bool {
     bytes.iter().skip(HEAD_BYTES).all(|byte| *byte == 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::super::{FRAME_HEADER_BYTES, Group, Journal, NewBlock};
-    use super::*;
-    use crate::clock::Timestamp;
-    use crate::event::LaneKey;
-
-    /// Two groups in a first segment and one in a second one; the bytes of the first and where its groups begin.
-    fn written(dir: &Path) -> (Vec<u8>, Vec<usize>) {
-        let mut at = Vec::new();
-        for groups in [2, 1] {
-            let options = JournalOptions { segment_bytes: 4096, ..JournalOptions::default() };
-            let mut journal = Journal::open(dir, options, 0, Timestamp::ZERO).expect("opens");
-            let (lane, mut group) = (LaneKey::new("a@1").expect("valid"), Group::default());
-            for _ in 0..groups {
-                let records = [Bytes::from_static(b"what was accepted")];
-                let block = NewBlock {
-                    lane_no: 1,
-                    lane: &lane,
-                    accepted_ms: 1,
-                    records: &records,
-                    due_ms: &[],
-                    dedup: &[],
-                };
-                group.push_block(&block).expect("fits");
-                at.extend(journal.append(&mut group, Timestamp::ZERO).expect("appends"));
-            }
-        }
-        let bytes = fs::read(dir.join("0000000001.seg")).expect("reads");
-        (bytes, at.iter().map(|position| position.offset as usize).collect())
-    }
-
-    fn repair(dir: &Path) -> ScanReport {
-        scan(dir, Scan { repair: true, ..Scan::default() }, |_, _| Ok(())).expect("scans")
-    }
-
-    fn quarantine(dir: &Path) -> Vec<(String, Vec<u8>)> {
-        let Ok(entries) = fs::read_dir(dir.join("quarantine")) else { return Vec::new() };
-        let read = |entry: fs::DirEntry| {
-            let name = entry.file_name().into_string().expect("text");
-            (name, fs::read(entry.path()).expect("reads"))
-        };
-        let mut found: Vec<_> = entries.flatten().map(read).collect();
-        found.sort();
-        found
-    }
-
-    #[test]
-    fn damaged_bytes_are_set_aside_as_they_were_and_once() {
-        let temp = tempfile::tempdir().expect("temp");
-        let (mut bytes, at) = written(temp.path());
-        assert_eq!((repair(temp.path()).damaged, quarantine(temp.path())), (0, vec![]), "the control");
-        bytes[at[0] + FRAME_HEADER_BYTES + 2] ^= 0x10;
-        fs::write(temp.path().join("0000000001.seg"), &bytes).expect("writes");
-        let kept = [("0000000001-64.bin".to_owned(), bytes[at[0]..at[1]].to_vec())];
-        for _ in 0..2 {
-            let report = repair(temp.path());
-            assert_eq!((report.damaged, report.set_aside_failures, report.entries), (1, 0, 2));
-            assert_eq!(quarantine(temp.path()), kept);
-        }
-        assert_eq!(fs::read(temp.path().join("0000000001.seg")).expect("reads"), bytes, "damage is not cut");
-    }
-
-    #[test]
-    fn a_torn_end_is_set_aside_and_cut() {
-        let temp = tempfile::tempdir().expect("temp");
-        let (bytes, at) = written(temp.path());
-        segment::remove(temp.path(), 2).expect("deletes");
-        let torn = &bytes[..at[1] + FRAME_HEADER_BYTES + 3];
-        fs::write(temp.path().join("0000000001.seg"), torn).expect("writes");
-        let report = repair(temp.path());
-        assert_eq!((report.damaged, report.entries), (0, 1));
-        let kept = quarantine(temp.path());
-        assert_eq!(kept.len(), 1);
-        assert!(kept[0].1.starts_with(&torn[at[1]..]) && kept[0].0 == format!("0000000001-{}.bin", at[1]));
-        assert_eq!(fs::read(temp.path().join("0000000001.seg")).expect("reads"), bytes[..at[1]]);
-    }
-
-    #[test]
-    fn a_quarantine_that_cannot_be_written_is_counted_and_stops_nothing() {
-        let temp = tempfile::tempdir().expect("temp");
-        let (mut bytes, at) = written(temp.path());
-        bytes[at[0] + FRAME_HEADER_BYTES] ^= 1;
-        fs::write(temp.path().join("0000000001.seg"), &bytes).expect("writes");
-        fs::write(temp.path().join("quarantine"), "in the way").expect("writes");
-        let report = repair(temp.path());
-        assert_eq!((report.damaged, report.set_aside_failures, report.entries), (1, 1, 2));
-    }
 }

@@ -1,13 +1,12 @@
 //! Segment files: names, listing, creation, end of life.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
 use super::head::Head;
-use crate::store::StoreError;
+use crate::store::{StoreError, files};
 
 /// Highest segment number: what an event id can hold.
 pub const MAX_SEGMENT: u32 = (1 << 24) - 1;
@@ -42,7 +41,10 @@ pub fn list(dir: &Path) -> Result<Vec<SegmentFile>, StoreError> {
     for entry in entries {
         let entry = entry.map_err(|error| StoreError::io("list", dir, error))?;
         let path = entry.path();
-        if let Some((number, settled)) = path.file_name().and_then(|name| parse_name(name.to_str()?)) {
+        // Links, FIFOs and directories are none, whatever their name: see `strays`.
+        let is_plain = entry.file_type().map_err(|error| StoreError::io("list", dir, error))?.is_file();
+        let named = path.file_name().and_then(|name| parse_name(name.to_str()?));
+        if let Some((number, settled)) = named.filter(|_| is_plain) {
             let disk_bytes =
                 entry.metadata().map_or(0, |meta| std::os::unix::fs::MetadataExt::blocks(&meta) * 512);
             found.push(SegmentFile { number, settled, path, disk_bytes });
@@ -78,11 +80,13 @@ pub fn remove(dir: &Path, number: u32) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(super) fn name(number: u32, settled: bool) -> String {
+/// The file name of a segment.
+#[must_use]
+pub fn name(number: u32, settled: bool) -> String {
     format!("{number:010}.{}", if settled { "settled" } else { "seg" })
 }
 
-fn parse_name(name: &str) -> Option<(u32, bool)> {
+pub(super) fn parse_name(name: &str) -> Option<(u32, bool)> {
     let (digits, ending) = name.split_once('.')?;
     let plain = digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_digit());
     let number = digits.parse().ok().filter(|number| plain && (1..=MAX_SEGMENT).contains(number))?;
@@ -115,13 +119,7 @@ fn make(dir: &Path, head: Head, size_bytes: u64, disk: &mut dyn Disk) -> Result<
         let path = path.clone();
         move |error: io::Error| StoreError::io(operation, &path, error)
     };
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed("create"))?;
+    let file = files::create(&path).map_err(failed("create"))?;
     let size_bytes = match preallocate(&file, size_bytes).map_err(failed("preallocate")) {
         Err(error) if error.is_full() && size_bytes > SMALL_SEGMENT_BYTES => {
             file.set_len(0).map_err(failed("preallocate"))?;
@@ -145,7 +143,5 @@ fn preallocate(file: &File, size_bytes: u64) -> io::Result<()> {
 }
 
 pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| StoreError::io("sync directory", dir, error))
+    files::sync_dir(dir).map_err(|error| StoreError::io("sync directory", dir, error))
 }

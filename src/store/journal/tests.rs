@@ -85,17 +85,22 @@ fn a_scan_can_begin_where_an_index_left_off() {
     let temp = tempfile::tempdir().expect("temp");
     let positions = three_groups(temp.path());
     let mut seen = Vec::new();
-    let from = Scan { from: positions[1], repair: false };
+    let from = Scan { from: positions[1], ..Scan::default() };
     let report = scan(temp.path(), from, |position, _| {
         seen.push(position);
         Ok(())
     })
     .expect("scans");
     assert_eq!(seen, positions[1..]);
-    assert!(!report.start_missing);
+    assert_eq!(report.start_beyond, None);
+    assert_eq!(report.walked[&1].before, Some(2));
     let beyond = Position { segment: 1, offset: 60_000 };
-    let report = scan(temp.path(), Scan { from: beyond, repair: false }, |_, _| Ok(())).expect("scans");
-    assert!(report.start_missing, "an older copy of the segment was put in its place");
+    let report = scan(temp.path(), Scan { from: beyond, ..Scan::default() }, |_, _| Ok(())).expect("scans");
+    assert_eq!(
+        report.start_beyond.map(|beyond| beyond.0),
+        Some(1),
+        "an older copy of the segment was put in its place"
+    );
 }
 
 #[test]
@@ -405,8 +410,8 @@ fn dead_letters_are_kept_for_their_retention() {
     drop(log);
     let (mut log, report) = DeadLog::open(temp.path(), options(), keep, NOW).expect("opens");
     assert_eq!(report.entries, 2);
-    assert_eq!(log.expire(Timestamp::from_millis(61_000)).expect("expires"), 0);
-    assert_eq!(log.expire(Timestamp::from_millis(61_001)).expect("expires"), 1);
+    assert_eq!(log.expire(Timestamp::from_millis(61_000), |_| Ok(())).expect("expires"), 0);
+    assert_eq!(log.expire(Timestamp::from_millis(61_001), |_| Ok(())).expect("expires"), 1);
     let mut left = Vec::new();
     scan(temp.path(), Scan::default(), |_, frame| {
         if let Frame::Dead(letter) = frame {

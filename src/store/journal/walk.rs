@@ -1,5 +1,6 @@
 //! The walk over the bytes of one segment, apart from files: where frames, damage and the torn end lie.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::codec::len_u32;
@@ -59,9 +60,28 @@ pub struct ScanReport {
     pub set_aside_failures: u64,
     /// The newest accepted time met, Unix ms: no clock may start before it.
     pub newest_ms: u64,
-    /// The starting position lies beyond the end of its segment, or its segment is gone: what was
-    /// written after the index's checkpoint is not all there.
-    pub start_missing: bool,
+    /// The starting position lies beyond what its segment holds: what was written before the index's checkpoint is
+    /// not all there. The segment, and the byte at which it ends.
+    pub start_beyond: Option<(u32, u32)>,
+    /// Each segment that was walked, by number.
+    pub walked: BTreeMap<u32, Walked>,
+}
+
+/// What a scan met in one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Walked {
+    /// Bytes of its file.
+    pub length: u64,
+    /// Where its last sound frame ends.
+    pub end: u32,
+    /// Entries accepted before the scan's starting position; `None` when damage hides it.
+    pub before: Option<u64>,
+    /// Damaged places.
+    pub damaged: u64,
+    /// Bad bytes at its end that may be a torn group or damage.
+    pub uncertain: bool,
+    /// Entries that the uncertain bytes claim to hold, when the claim is consistent.
+    pub claimed: Option<u64>,
 }
 
 impl ScanReport {
@@ -82,7 +102,14 @@ pub(super) enum Step<'a> {
     /// A sound frame.
     Frame { offset: u32, header: Header, payload: &'a [u8] },
     /// Bytes that are none, up to the next sound frame or the end.
-    Bad { offset: u32, bytes: usize, error: FrameError, lost: u32, unacknowledged: bool },
+    Bad {
+        offset: u32,
+        bytes: usize,
+        error: FrameError,
+        lost: u32,
+        unacknowledged: bool,
+        claimed: Option<u64>,
+    },
     /// A sound frame of a newer version.
     Newer(u32),
 }
@@ -113,9 +140,24 @@ impl<'a> Walk<'a> {
         self.at > self.end && self.at != self.bytes.len() && self.at > super::HEAD_BYTES
     }
 
-    /// Where the walk stands.
-    pub(super) fn at(&self) -> usize {
-        self.at
+    /// Where the zeros begin that reach to the end of the file.
+    pub(super) fn used_end(&self) -> usize {
+        self.end
+    }
+
+    /// Entries before `at`, walking from the first frame; `None` when damage reaches over it.
+    pub(super) fn count_before(bytes: &'a [u8], at: usize, salt: u64, segment: u32) -> Option<u32> {
+        let mut walk = Self::new(bytes, super::HEAD_BYTES, salt, segment);
+        while walk.at < at {
+            walk.next()?;
+        }
+        walk.counted.filter(|_| walk.at == at)
+    }
+
+    /// Takes over how many entries lie before the starting point.
+    pub(super) fn counted(mut self, counted: Option<u32>) -> Self {
+        self.counted = counted;
+        self
     }
 
     fn open(&self, at: usize) -> Result<(Header, &'a [u8]), FrameError> {
@@ -162,7 +204,26 @@ impl<'a> Walk<'a> {
         self.counted = self.counted.map(|counted| counted.saturating_add(lost));
         self.at = resume;
         let unacknowledged = !acknowledged;
-        Step::Bad { offset: len_u32(start), bytes: resume - start, error, lost, unacknowledged }
+        let claimed = if found.is_none() { self.claim(start) } else { None };
+        Step::Bad { offset: len_u32(start), bytes: resume - start, error, lost, unacknowledged, claimed }
+    }
+
+    /// The entries that a broken last frame claims, if its header and its payload agree, it is in step, and nothing
+    /// follows it. A claim is not protected by a sum that holds: it is only as good as these.
+    fn claim(&self, start: usize) -> Option<u64> {
+        let bytes = self.bytes.get(start..)?;
+        let header = bytes.get(..FRAME_HEADER_BYTES)?;
+        let (before, entries) = frame::claimed_entries(header)?;
+        let payload_bytes = frame::claimed_payload_bytes(header).ok()?;
+        let payload = bytes.get(FRAME_HEADER_BYTES..)?;
+        let in_payload = u16::from_le_bytes(payload.get(4..6)?.try_into().ok()?);
+        let is_block = header.get(5) == Some(&1);
+        let is_last = (start + FRAME_HEADER_BYTES + payload_bytes).next_multiple_of(ALIGN) >= self.end;
+        // `counted` already holds what the claim added.
+        let in_step = self.counted == Some(before.saturating_add(entries.min(256).into()))
+            || self.counted == Some(before);
+        (is_block && is_last && in_step && in_payload == entries && (1..=256).contains(&entries))
+            .then_some(entries.into())
     }
 }
 

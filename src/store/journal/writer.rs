@@ -125,6 +125,13 @@ impl Journal {
         Position { segment: self.number, offset: u32::try_from(self.end).unwrap_or(u32::MAX) }
     }
 
+    /// Bytes that the file of the present segment had from the beginning; 0 when its file system preallocates nothing.
+    #[must_use]
+    pub fn preallocated_bytes(&self) -> u64 {
+        let size = self.size_bytes;
+        if self.end <= size && self.file.metadata().is_ok_and(|meta| meta.len() >= size) { size } else { 0 }
+    }
+
     /// Why the journal refuses, once it does.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
@@ -135,6 +142,14 @@ impl Journal {
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader::new(&self.dir, self.options.salt)
+    }
+
+    /// Gives the preallocation of the present segment back; after a failure the file is left as it is for the scan.
+    /// To be called when the account says where the journal ends.
+    pub fn close(self) {
+        if self.failed.is_none() {
+            let _ = self.file.set_len(self.end);
+        }
     }
 
     fn write(&mut self, group: &mut Group, now: Timestamp) -> Result<Vec<Position>, StoreError> {
@@ -155,7 +170,10 @@ impl Journal {
         };
         if let Err(error) = self.disk.write_at(&self.file, bytes, self.end).map_err(failed("write")) {
             // What was written of the group is taken back, or it might be found behind a later, shorter one.
-            return match self.file.set_len(self.end) {
+            // The length stays: a last segment that is shorter than it was made has been cut.
+            let length = self.file.metadata().map_or(self.size_bytes, |meta| meta.len());
+            let taken_back = self.file.set_len(self.end).and_then(|()| self.file.set_len(length));
+            return match taken_back {
                 Err(_) if error.is_full() => Err(StoreError::Poisoned { reason: error.to_string() }),
                 _ => Err(error),
             };
@@ -171,26 +189,18 @@ impl Journal {
     fn rotate(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let number = next_number(self.number)?;
         let head = Head { segment: number, salt: self.options.salt };
-        let (file, size_bytes) =
+        let (next, size_bytes) =
             segment::create(&self.dir, head, self.options.segment_bytes, &mut *self.disk)?;
+        let full = std::mem::replace(&mut self.file, next);
         // Gives the unused preallocation back. Not synced and free to fail: zeros at the end are the same to a reader.
-        let _ = self.file.set_len(self.end);
-        self.file = file;
+        // After the next one was begun: a last segment that is shorter than it was made has been cut.
+        let _ = full.set_len(self.end);
         self.size_bytes = size_bytes;
         self.number = number;
         self.end = HEAD_BYTES as u64;
         self.entries = 0;
         self.begun = now;
         Ok(())
-    }
-}
-
-/// A clean close gives the preallocation back too; after a failure the file is left as it is for the scan.
-impl Drop for Journal {
-    fn drop(&mut self) {
-        if self.failed.is_none() {
-            let _ = self.file.set_len(self.end);
-        }
     }
 }
 

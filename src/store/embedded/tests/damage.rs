@@ -107,12 +107,12 @@ fn damage_of_index_and_journal_together_costs_the_damaged_block() {
     assert_eq!((left[0].0.len(), left[0].1.len()), (10, 10));
     drop(store);
     let store = open(dir.path());
-    assert_eq!((&store.recovery().rebuilt, lost(&store)), (&None, (0, 0)), "told once");
+    assert_eq!((&store.recovery().rebuilt, lost(&store)), (&None, (2, 10)), "counted once");
     assert_eq!(runtime.block_on(contents(&store, &["a"])), left);
 }
 
 /// Three segments with three blocks each, and where those of the second one stand.
-fn three_segments(dir: &Path, runtime: &tokio::runtime::Runtime) -> (std::path::PathBuf, u32, Vec<usize>) {
+fn three_segments(dir: &Path, runtime: &tokio::runtime::Runtime) -> (PathBuf, u32, Vec<usize>) {
     for name in ["x", "y", "z"] {
         three_blocks(&open(dir), runtime, name, false);
     }
@@ -166,18 +166,20 @@ fn a_deleted_segment_is_reported_with_what_the_index_knew() {
         drop(store);
         if emptied { fs::write(&path, []) } else { fs::remove_file(&path) }.expect("goes");
         let store = open(dir.path());
-        assert_eq!(store.recovery().missing, [Missing { segment, entries: 10 }]);
+        assert_eq!(store.recovery().verdict.lost, [(segment, 10)].into());
+        assert_eq!(store.recovery().rebuilt, None, "the index knows who lived");
         assert_eq!(lost(&store), (1, 10), "emptied {emptied}");
         assert!(store.recovery().to_string().contains("10 entries lost"));
         assert_eq!(waiting(&store, &runtime), 30);
         drop(store);
         let store = open(dir.path());
-        assert_eq!((store.recovery().missing.len(), waiting(&store, &runtime)), (0, 30), "told once");
+        assert!(store.recovery().verdict.is_sound() && waiting(&store, &runtime) == 30, "told once");
+        assert_eq!(lost(&store), (1, 10), "the totals stay");
     }
 }
 
 #[test]
-fn without_its_segment_and_the_index_nobody_knows_of_an_entry_and_the_rest_goes_on() {
+fn without_its_segment_and_the_index_the_account_knows_what_is_lost_and_the_rest_goes_on() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let runtime = runtime();
     let (path, ..) = three_segments(dir.path(), &runtime);
@@ -185,7 +187,7 @@ fn without_its_segment_and_the_index_nobody_knows_of_an_entry_and_the_rest_goes_
     fs::remove_dir_all(dir.path().join("index")).expect("goes");
     let store = open(dir.path());
     assert!(store.recovery().rebuilt.is_some());
-    assert_eq!(waiting(&store, &runtime), 30);
+    assert_eq!((lost(&store), waiting(&store, &runtime)), ((1, 15), 30));
 }
 
 #[test]
@@ -224,7 +226,7 @@ fn an_older_journal_under_a_newer_index_is_what_counts_and_the_rest_is_counted_a
     drop(store);
     copy(&backup, &journal);
     let store = open(dir.path());
-    assert!(store.recovery().rebuilt.is_some());
+    assert_eq!(store.recovery().rebuilt, None);
     assert_eq!((lost(&store), runtime.block_on(contents(&store, &["a"]))), ((1, 15), before));
     assert!(
         list(&journal).expect("lists").last().map(|file| file.number) > newer,

@@ -1,0 +1,211 @@
+//! The account of what should be there: apart from journal and index, so that what either of them has lost is known.
+//!
+//! # Files
+//! `account.a` and `account.b` in the data directory, two sealed files ([`crate::store::sealed`]) of the same form,
+//! filled up with spaces to a multiple of 16 KiB. A *mark* is written over the older of the two and synced, in place,
+//! so that a mark costs no change of the file system's own records. The whole copy with the highest version counts.
+//! Both are written when the store is opened, when a segment is begun (before its first group is acknowledged), and as
+//! the closing mark of an orderly stop. Format 1; the body is JSON:
+//!
+//! | member | content |
+//! |---|---|
+//! | `salt` | that of the directory |
+//! | `closed` | the closing mark: nothing was written after it |
+//! | `end` | segment and offset at which the journal ended |
+//! | `accepted`, `lost`, `damaged_frames` | totals since the directory was made |
+//! | `may_reach` | `accepted` never exceeds this without a newer mark: the bound of what a crash can hide |
+//! | `segments` | for each segment of the journal: number, entries accepted, of these owed an end, end offset, bytes preallocated (0: unknown), damaged places known |
+//! | `dead` | for each segment of `dead/`: number, letters |
+//! | `gone` | ranges of the journal whose entries were lost: segment, from offset, to offset |
+//!
+//! # Order
+//! A mark reflects the commits that the index has applied. A segment is deleted, or renamed to settled, only after a
+//! mark that says that nothing in it is owed an end. After a power cut more may be found than was marked; only what
+//! is missing against the mark is lost.
+//!
+//! Must not know: rows of the index, frames, who is told of a loss.
+
+pub(in crate::store) mod compare;
+mod file;
+mod mark;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::file::{Copies, Pair};
+pub use self::file::{Defect, Found, read};
+pub use self::mark::{Gone, Mark, SegmentRow};
+use super::StoreError;
+use super::journal::Position;
+
+/// How far acceptance may run ahead of the last mark, in entries.
+pub(in crate::store) const REACH: u64 = 256 * 1024;
+
+/// What a mark takes from the rest of the store, all as of one commit.
+#[derive(Debug, Clone, Default)]
+pub(in crate::store) struct Snapshot {
+    /// Living entries of every segment of the journal.
+    pub living: Vec<(u32, u64)>,
+    /// Entries lost since the directory was made.
+    pub lost: u64,
+    /// Damaged places found since then.
+    pub damaged_frames: u64,
+}
+
+/// The account of an open store. Cheap to clone; clones share it.
+#[derive(Clone)]
+pub struct Account(Arc<Inner>);
+
+struct Inner {
+    /// Locked before any lock that a snapshot takes, so that marks are written in the order of their content.
+    pair: Mutex<Pair>,
+    counts: Mutex<Counts>,
+    /// Entries handed to the journal, and how far they may go.
+    written: AtomicU64,
+    reach: AtomicU64,
+}
+
+/// What the commits add up to.
+struct Counts {
+    accepted: u64,
+    end: Position,
+    segments: BTreeMap<u32, SegmentRow>,
+    dead: BTreeMap<u32, u64>,
+}
+
+impl Account {
+    /// Begins to keep the account in `root` from `mark` on, and writes both copies. `version` is the highest one met.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the system refuses.
+    pub(in crate::store) fn begin(root: &Path, mut mark: Mark, version: u64) -> Result<Self, StoreError> {
+        mark.closed = false;
+        mark.may_reach = mark.accepted.saturating_add(REACH);
+        let counts = Counts {
+            accepted: mark.accepted,
+            end: mark.end,
+            segments: mark.segments.clone(),
+            dead: mark.dead.clone(),
+        };
+        let (written, reach) = (AtomicU64::new(mark.accepted), AtomicU64::new(mark.may_reach));
+        let mut pair = Pair::new(root, mark, version);
+        pair.write(Copies::Both)?;
+        Ok(Self(Arc::new(Inner { pair: Mutex::new(pair), counts: Mutex::new(counts), written, reach })))
+    }
+
+    /// Notes a commit that the index has applied: where the journal ends after it, and the entries of its blocks.
+    pub(in crate::store) fn applied(&self, end: Position, accepted: u64) {
+        let mut counts = self.counts();
+        counts.accepted = counts.accepted.saturating_add(accepted);
+        counts.end = end;
+        let row = counts.segments.entry(end.segment).or_default();
+        row.accepted = row.accepted.saturating_add(accepted);
+        row.end = end.offset;
+    }
+
+    /// Notes a damaged place that was counted: the next scan meets it again.
+    pub(in crate::store) fn damaged(&self, segment: u32) {
+        let mut counts = self.counts();
+        let row = counts.segments.entry(segment).or_default();
+        row.damaged = row.damaged.saturating_add(1);
+    }
+
+    /// The letters in each segment of `dead/`.
+    pub(in crate::store) fn letters(&self, letters: BTreeMap<u32, u64>) {
+        self.counts().dead = letters;
+    }
+
+    /// Lets `entries` more go into the journal; beyond the reach of the last mark it is extended first.
+    pub(in crate::store) fn admit(&self, entries: u64) -> Result<(), StoreError> {
+        let written = self.0.written.fetch_add(entries, Ordering::AcqRel).saturating_add(entries);
+        if written <= self.0.reach.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut pair = self.pair();
+        pair.mark.may_reach = written.saturating_add(REACH);
+        pair.write(Copies::Older)?;
+        self.0.reach.store(pair.mark.may_reach, Ordering::Release);
+        Ok(())
+    }
+
+    /// Notes a segment that was begun, in both copies. To be called before its first group is acknowledged.
+    pub(in crate::store) fn begin_segment(&self, number: u32, size: u64) -> Result<(), StoreError> {
+        let mut pair = self.pair();
+        let row = SegmentRow::begun(size);
+        self.counts().segments.entry(number).or_insert(row);
+        pair.mark.segments.entry(number).or_insert(row);
+        pair.write(Copies::Both)
+    }
+
+    /// Writes a mark when something has changed. `snapshot` is called with the account locked; while what it returns
+    /// beside the snapshot lives, no commit is applied.
+    pub(in crate::store) fn mark<G>(
+        &self,
+        snapshot: impl FnOnce() -> (G, Snapshot),
+    ) -> Result<(), StoreError> {
+        self.write(Copies::Older, false, snapshot)
+    }
+
+    /// Writes the closing mark; later marks change nothing.
+    pub(in crate::store) fn close<G>(
+        &self,
+        snapshot: impl FnOnce() -> (G, Snapshot),
+    ) -> Result<(), StoreError> {
+        self.write(Copies::Both, true, snapshot)
+    }
+
+    fn write<G>(
+        &self,
+        copies: Copies,
+        closed: bool,
+        snapshot: impl FnOnce() -> (G, Snapshot),
+    ) -> Result<(), StoreError> {
+        let mut pair = self.pair();
+        if pair.mark.closed {
+            return Ok(());
+        }
+        let mut mark = self.taken(&pair.mark, snapshot);
+        mark.closed = closed;
+        if mark == pair.mark {
+            return Ok(());
+        }
+        // What was handed to the journal may be ahead of what the index has applied.
+        let written = self.0.written.load(Ordering::Acquire).max(mark.accepted);
+        mark.may_reach = written.saturating_add(REACH);
+        let before = std::mem::replace(&mut pair.mark, mark);
+        pair.write(copies).inspect_err(|_| pair.mark = before)?;
+        self.0.reach.store(pair.mark.may_reach, Ordering::Release);
+        Ok(())
+    }
+
+    /// The mark after `before`, not closed, with its `may_reach`.
+    fn taken<G>(&self, before: &Mark, snapshot: impl FnOnce() -> (G, Snapshot)) -> Mark {
+        let (_applying, Snapshot { living, lost, damaged_frames }) = snapshot();
+        let counts = self.counts();
+        let mut mark = before.clone();
+        (mark.accepted, mark.end) = (counts.accepted, counts.end);
+        (mark.lost, mark.damaged_frames) = (lost, damaged_frames);
+        mark.dead.clone_from(&counts.dead);
+        let row = |(number, living)| {
+            let row = counts.segments.get(&number).copied().unwrap_or_default();
+            (number, SegmentRow { living, ..row })
+        };
+        mark.segments = living.into_iter().map(row).collect();
+        mark
+    }
+
+    /// Whether the bytes at this place of the journal were lost without anybody knowing which entries they held.
+    pub(in crate::store) fn is_gone(&self, at: Position) -> bool {
+        self.pair().mark.is_gone(at)
+    }
+
+    fn pair(&self) -> MutexGuard<'_, Pair> {
+        self.0.pair.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
