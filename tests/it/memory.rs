@@ -28,6 +28,7 @@ async fn sixty_four_megabytes_start_with_what_they_held_with_and_without_the_ind
     server.kill();
 
     options.wrapper = group.wrapper();
+    let mut waiting = WAITING;
     for (way, with_index) in [("after a kill", true), ("without an index", false), ("after a stop", true)] {
         if !with_index {
             std::fs::remove_dir_all(options.data_dir.join("index")).expect("an index");
@@ -37,15 +38,12 @@ async fn sixty_four_megabytes_start_with_what_they_held_with_and_without_the_ind
         let api = server.api();
         eventually("it is ready", Duration::from_secs(30), async || api.get("/readyz").await.0 == 200).await;
         eventually("all are there", Duration::from_secs(30), async || {
-            api.metric("tidegate_queue_events", "state=\"ready\"").await == WAITING as f64
+            api.metric("tidegate_queue_events", "state=\"ready\"").await == waiting as f64
         })
         .await;
-        println!("{way}: {WAITING} waiting, at most {} kB of {LIMIT_BYTES}", group.peak_bytes() / 1024);
-        let accepted = api.enqueue(TARGET, WAITING..WAITING + 10).await;
-        assert_eq!(accepted.len(), 10, "{way}: it accepts");
-        for (_, id) in accepted {
-            assert_eq!(api.send("DELETE", &format!("/v1/events/{id}"), None, None).await.status / 100, 2);
-        }
+        println!("{way}: {waiting} waiting, at most {} kB of {LIMIT_BYTES}", group.peak_bytes() / 1024);
+        assert_eq!(api.enqueue(TARGET, waiting..waiting + 10).await.len(), 10, "{way}: it accepts");
+        waiting += 10;
         assert_eq!(server.stop().code(), Some(0), "{way}");
     }
     assert_eq!(group.killed(), 0);

@@ -457,7 +457,12 @@ impl EntryStore for EmbeddedStore {
             let closed = answer.await.unwrap_or_else(|_| self.shared.figures.sound());
             let shared = Arc::clone(&self.shared);
             // A runtime that shuts down leaves the epoch as it is.
-            let _ = tokio::task::spawn_blocking(move || start::end_epoch(&shared)).await;
+            let ended = move || {
+                // What the segments gave back is for the next start, not for whoever fills the disk.
+                shared.dir.refill_ballast();
+                start::end_epoch(&shared);
+            };
+            let _ = tokio::task::spawn_blocking(ended).await;
             closed
         })
     }
