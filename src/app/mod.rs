@@ -17,6 +17,7 @@ mod in_doubt;
 pub mod listen;
 mod logging;
 mod measured;
+mod memory;
 mod offline;
 mod process;
 mod reload;

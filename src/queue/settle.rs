@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::event::{Entry, EventId, Settlement};
 use crate::queue::ends::{End, Ends};
@@ -16,6 +16,9 @@ use crate::store::Settle;
 
 /// How long decisions are gathered before they go to the store together.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// How long the end waits for a settlement to become durable.
+const FLUSH_WAIT: Duration = Duration::from_secs(30);
 
 /// Entries that reached their end since the queue was opened, on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -114,7 +117,8 @@ impl Queue {
         }
     }
 
-    /// Waits until every settlement handed in so far is durable, or the store has failed for good.
+    /// Waits until every settlement handed in so far is durable, the store has failed for good, or none became durable
+    /// for 30 s, as on a disk without room: the calls of those that are left may be repeated after the next start.
     pub async fn flush(&self) {
         loop {
             let settled = self.0.settler.settled.notified();
@@ -123,7 +127,10 @@ impl Queue {
             if self.0.settler.owed.load(Ordering::Acquire) == 0 || self.store_health().poisoned.is_some() {
                 return;
             }
-            settled.await;
+            if tokio::time::timeout(FLUSH_WAIT, settled).await.is_err() {
+                warn!("settlements do not become durable: their calls may be repeated");
+                return;
+            }
         }
     }
 }

@@ -139,6 +139,7 @@ mod tests {
             now: Timestamp::from_millis(1_500),
             policies: vec![row],
             store_disk_bytes: 9,
+            store_operation_age: Duration::ZERO,
             store_lost_events: 5,
             store_damaged_frames: 3,
             doubts: vec![("lost", 2, 7)],

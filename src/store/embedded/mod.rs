@@ -20,6 +20,7 @@ mod ids;
 mod indexer;
 mod losses;
 mod missing;
+mod owed;
 mod reads;
 mod recover;
 mod report;
@@ -52,7 +53,7 @@ use super::doubts::Doubts;
 use super::journal::{DeadLetter, Disk, OsDisk, OsSource, Settled, Source, What};
 use super::{
     Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES, NewEntry,
-    ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, UsageLog,
+    ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Turn, UsageLog,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -90,6 +91,13 @@ pub struct EmbeddedOptions {
     pub scrub_bytes_per_second: u64,
     /// A random number: becomes the salt of a new directory, by which its ids and frames are recognised.
     pub salt: u64,
+}
+
+impl EmbeddedOptions {
+    /// What has to be free beside the records of an append: a new segment takes its whole size at once.
+    fn appends_need_bytes(&self) -> u64 {
+        self.needed_bytes.saturating_add(self.segment_bytes)
+    }
 }
 
 impl Default for EmbeddedOptions {
@@ -212,7 +220,7 @@ impl EmbeddedStore {
         self.usages.clone()
     }
 
-    async fn append_all(&self, batch: Vec<NewEntry>) -> Result<Vec<Appended>, StoreError> {
+    async fn append_all(&self, batch: Vec<NewEntry>, turn: Arc<Turn>) -> Result<Vec<Appended>, StoreError> {
         self.shared.figures.writable()?;
         if let Some(reason) = self.shared.doubts.store_held() {
             return Err(StoreError::Held { reason });
@@ -227,13 +235,17 @@ impl EmbeddedStore {
             // A part is far smaller than all the room.
             let units = u32::try_from(units).unwrap_or(u32::MAX);
             let room = Arc::clone(&self.room).acquire_many_owned(units).await.ok();
+            if turn.is_withdrawn() {
+                return Err(StoreError::Slow);
+            }
             let (reply, answer) = oneshot::channel();
-            self.send(Request::Append { entries: part, reply, room })?;
+            self.send(Request::Append { entries: part, turn: Arc::clone(&turn), reply, room })?;
             waiting.push(answer);
         }
         let mut answers = Vec::with_capacity(entries);
         for answer in waiting {
-            answers.extend(answer.await.map_err(|_| self.gone())??);
+            let gone = |_| if turn.is_withdrawn() { StoreError::Slow } else { self.gone() };
+            answers.extend(answer.await.map_err(gone)??);
         }
         Ok(answers)
     }
@@ -356,7 +368,15 @@ fn parts(batch: Vec<NewEntry>) -> Vec<(Vec<NewEntry>, usize)> {
 
 impl EntryStore for EmbeddedStore {
     fn append(&self, batch: Vec<NewEntry>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
-        Box::pin(self.append_all(batch))
+        Box::pin(self.append_all(batch, Arc::default()))
+    }
+
+    fn append_in_turn(
+        &self,
+        batch: Vec<NewEntry>,
+        turn: Arc<Turn>,
+    ) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
+        Box::pin(self.append_all(batch, turn))
     }
 
     fn read_ready<'a>(
@@ -418,7 +438,7 @@ impl EntryStore for EmbeddedStore {
     }
 
     fn health(&self) -> StoreHealth {
-        self.shared.figures.health(&self.shared.doubts)
+        self.shared.figures.health(&self.shared.doubts, self.shared.clock.now())
     }
 
     fn doubts(&self) -> Doubts {
@@ -437,7 +457,12 @@ impl EntryStore for EmbeddedStore {
             let closed = answer.await.unwrap_or_else(|_| self.shared.figures.sound());
             let shared = Arc::clone(&self.shared);
             // A runtime that shuts down leaves the epoch as it is.
-            let _ = tokio::task::spawn_blocking(move || start::end_epoch(&shared)).await;
+            let ended = move || {
+                // What the segments gave back is for the next start, not for whoever fills the disk.
+                shared.dir.refill_ballast();
+                start::end_epoch(&shared);
+            };
+            let _ = tokio::task::spawn_blocking(ended).await;
             closed
         })
     }

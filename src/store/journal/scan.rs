@@ -1,5 +1,8 @@
 //! The scan: every frame of a directory in order, from a position on. Damage is counted and set aside, never fatal.
-//! One segment at a time is held in memory.
+//! Where all is sound a segment is read in windows; one with damage is held in memory as a whole.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -15,11 +18,12 @@ use super::group::MAX_GROUP_BYTES;
 use super::head::{self, Found, HEAD_BYTES, Head};
 use super::segment::{self, SegmentFile};
 use super::settlements::RunReader;
+use super::stream::{self, Stream};
 use super::walk::{Damage, ScanReport, Step, Walk, Walked};
 use super::{JournalOptions, Position};
 use crate::store::{StoreError, files};
 
-const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_GROUP_BYTES as u64;
+pub(super) const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_GROUP_BYTES as u64;
 
 /// How to scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,8 +85,10 @@ pub fn scan(
         let last = last == Some(file.number);
         let walked = Walked::default();
         let mut pass = Pass { dir, file, last, scan: &scan, report: &mut report, walked };
-        let bytes = pass.read()?;
-        pass.segment(&bytes, start, &mut visit)?;
+        if !pass.sound_segment(start, &mut visit)? {
+            let bytes = pass.read()?;
+            pass.segment(&bytes, start, &mut visit)?;
+        }
         let walked = pass.walked;
         report.walked.insert(file.number, walked);
     }
@@ -100,6 +106,38 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// The pass over a segment in which all is sound; false, and nothing shown, when it is not.
+    fn sound_segment(
+        &mut self,
+        start: usize,
+        visit: &mut impl FnMut(Position, Frame<'_>) -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        let path = &self.file.path;
+        let failed = |error: std::io::Error| StoreError::io("read", path, error);
+        let Some(file) = files::read(path).map_err(failed)? else { return Ok(false) };
+        let number = self.file.number;
+        let Some(survey) = stream::survey(&file, number, start as u64).map_err(failed)? else {
+            return Ok(false);
+        };
+        let mut frames = Stream::new(&file, survey.place(start));
+        while let Some((offset, header, payload)) = frames.next().map_err(failed)? {
+            self.frame(offset, header, payload, visit)?;
+        }
+        if frames.at() != survey.end {
+            return Err(failed(std::io::Error::other("it changed while it was read")));
+        }
+        self.report.segments += 1;
+        self.report.bytes += survey.length;
+        self.walked.length = survey.length;
+        self.walked.before = Some(survey.before.into());
+        let end = usize::try_from(survey.end).unwrap_or(usize::MAX);
+        self.walked.end = len_u32(end);
+        if self.last && self.scan.repair && survey.end < survey.length {
+            self.cut(end)?
+        }
+        Ok(true)
+    }
+
     fn read(&mut self) -> Result<Vec<u8>, StoreError> {
         let bytes = read(&self.file.path)?;
         let length = fs::symlink_metadata(&self.file.path)
@@ -328,6 +366,3 @@ pub(super) fn make_quarantine(dir: &Path) -> std::io::Result<()> {
 fn untouched(bytes: &[u8]) -> bool {
     bytes.iter().skip(HEAD_BYTES).all(|byte| *byte == 0)
 }
-
-#[cfg(test)]
-mod tests;

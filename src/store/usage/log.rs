@@ -19,7 +19,7 @@ use super::rewrite::{self, Content};
 use super::{Usage, UsageFound, UsageStore, check, rounded};
 use crate::clock::{Clock, Timestamp};
 use crate::store::journal::{Disk, OsDisk};
-use crate::store::{StoreError, files};
+use crate::store::{StoreError, ballast, files};
 
 /// A record shorter than this is not worth a rewrite.
 const WORTH_A_REWRITE_BYTES: u64 = 4 * 1024 * 1024;
@@ -194,6 +194,11 @@ impl Drop for Writer {
 }
 
 impl Inner {
+    /// Where the ballast lies.
+    fn root(&self) -> &Path {
+        self.dir.parent().unwrap_or(&self.dir)
+    }
+
     /// Puts a call into the queue; true when its caller has to see to the writing.
     fn queue(&self, waiting: Waiting) -> bool {
         let mut queue = lock(&self.queue);
@@ -219,7 +224,9 @@ impl Inner {
         let complete_from = found.complete_from;
         let content = Content { complete_from, usages: &found.usages, stand: Stand::Opened };
         let mut mark = MarkFile::open(&self.dir, present)?;
-        let replaced = rewrite::replace(&self.dir, &content, Some(&mut mark), &mut *state.disk);
+        let replaced = ballast::with_room(self.root(), || {
+            rewrite::replace(&self.dir, &content, Some(&mut mark), &mut *state.disk)
+        });
         // The one who opens hears what the system said: missing rights are another matter than a broken disk.
         let (file, end) = replaced.inspect_err(|error| drop(self.poison(error)))?;
         state.phase = Phase::Open(Tail { file, end, rewritten: end, complete_from, mark });
@@ -274,7 +281,15 @@ impl Inner {
         if lines.is_empty() {
             return Ok(());
         }
-        disk.write_at(&tail.file, &lines, tail.end).map_err(failed("write"))?;
+        // A write that found no room has changed nothing that counts: the next one goes to the same place.
+        let (file, end, path) = (&tail.file, tail.end, rewrite::path(&self.dir));
+        let write =
+            || disk.write_at(file, &lines, end).map_err(|error| StoreError::io("write", &path, error));
+        if let Err(error) = ballast::with_room(self.root(), write) {
+            // The part that was written would stand behind a later, shorter one.
+            let is_taken_back = error.is_full() && file.set_len(end).is_ok();
+            return Err(if is_taken_back { error } else { self.poison(&error) });
+        }
         disk.sync(&tail.file).map_err(failed("sync"))?;
         tail.end += lines.len() as u64;
         tail.mark.grown(tail.end);
@@ -296,6 +311,8 @@ impl Inner {
                 let content = Content { complete_from, usages: &usages, stand: Stand::Opened };
                 match rewrite::replace(&self.dir, &content, Some(&mut tail.mark), &mut **disk) {
                     Ok((file, end)) => (tail.file, tail.end, tail.rewritten) = (file, end, end),
+                    // It grows on until there is room for a shorter one.
+                    Err(error) if error.is_full() => tail.rewritten = tail.end,
                     Err(error) => drop(self.poison(&error)),
                 }
             }
@@ -318,7 +335,9 @@ impl Inner {
         };
         self.sound()?;
         let content = Content { complete_from: tail.complete_from, usages, stand: Stand::Closed };
-        let replaced = rewrite::replace(&self.dir, &content, Some(&mut tail.mark), &mut *state.disk);
+        let replaced = ballast::with_room(self.root(), || {
+            rewrite::replace(&self.dir, &content, Some(&mut tail.mark), &mut *state.disk)
+        });
         replaced.map(drop).map_err(|error| self.poison(&error))
     }
 

@@ -1,4 +1,4 @@
-//! What a scan sets aside, cuts and leaves as it is.
+//! What a scan sets aside, cuts and counts.
 
 use bytes::Bytes;
 
