@@ -188,8 +188,10 @@ pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
     EmbeddedOptions {
         segment_bytes: config.store.segment_bytes.get(),
         segment_age: config.store.segment_age,
+        scrub_bytes_per_second: config.store.scrub_bytes_per_second,
         dead_retention: config.store.dead_letter_retention,
         needed_bytes: config.store.min_free_bytes,
+        epoch_file: config.store.epoch_file.clone(),
         clock_bound: config.queue.ttl,
         salt: fastrand::u64(..),
         ..EmbeddedOptions::default()

@@ -47,6 +47,7 @@ impl From<StoreError> for AppError {
         let kind = match &error {
             StoreError::Locked { .. } => AppErrorKind::InUse,
             StoreError::Denied { .. } => AppErrorKind::Permission,
+            StoreError::EpochFile { .. } => AppErrorKind::Config,
             StoreError::Damaged { .. } | StoreError::Held { .. } | StoreError::Unusable { .. } => {
                 AppErrorKind::Damaged
             }

@@ -18,6 +18,7 @@ pub mod listen;
 mod logging;
 mod measured;
 mod offline;
+mod process;
 mod reload;
 mod running;
 mod spent;
@@ -46,7 +47,8 @@ pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
-pub use offline::{BookSource, Findings, adopt_book, rebuild_store, verify_store};
+pub use offline::{BookSource, Findings, accept_rollback, adopt_book, rebuild_store, verify_store};
+pub use process::forbid_core_dumps;
 pub use running::{Fed, Running};
 use spent::SpentLimits;
 

@@ -9,7 +9,7 @@ use crate::store::directory::DataDir;
 use crate::store::documents::book;
 pub use crate::store::documents::book::Source as BookSource;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::verify;
+use crate::store::{rollback, verify};
 
 /// What a look at a data directory at rest found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,17 @@ pub fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
     let report = EmbeddedStore::rebuild(&config.store.data_dir, &embedded_options(config), now)?;
     let sound = report.verdict.damaged == 0 && report.verdict.is_sound();
     Ok(Findings { text: report.to_string(), sound })
+}
+
+/// Goes on with the data directory as it is though it may be an older copy: gives it an epoch above the highest one.
+/// Returns that epoch.
+///
+/// # Errors
+/// [`AppError`] when there is no such directory, it is in use, or the epoch cannot be written.
+pub fn accept_rollback(config: &Config) -> Result<u64, AppError> {
+    let root = &config.store.data_dir;
+    drop(DataDir::hold(root)?);
+    Ok(rollback::accept(root, config.store.epoch_file.as_deref(), Clock::system().now())?)
 }
 
 /// Makes another policy book the accepted one: what waits stays, under the policies of that book. It takes the place of

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 
 use clap::Args;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::app::{self, App, AppError, Report, Running};
 use crate::cli::ConfigArguments;
@@ -19,6 +19,9 @@ pub(super) struct Arguments {
     /// Take events from standard input too, one JSON object per line; answers go to standard output
     #[arg(long)]
     stdin: bool,
+    /// Go on with a data directory that was found to be an older copy: see store.epoch_file
+    #[arg(long)]
+    accept_rollback: bool,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -27,7 +30,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let loaded = arguments.config.load()?;
     let config = &loaded.config;
     app::init_logging(config)?;
+    app::forbid_core_dumps();
     let mut signals = Signals::new()?;
+    if arguments.accept_rollback {
+        let epoch = app::accept_rollback(config)?;
+        warn!(epoch, "the data directory is taken as it is, though it may be an older copy");
+    }
     let running = App::build(config).await?.spawn();
     info!(address = %running.addr(), data_dir = %config.store.data_dir.display(), "serving");
     let mut ended = feeding_ended(&running, arguments.stdin);

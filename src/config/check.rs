@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -127,14 +127,23 @@ impl Checker<'_> {
         }
         let segment_bytes = self.number("store.segment_bytes", 1024 * 1024..=MAX_SEGMENT_BYTES);
         let segment_age = self.seconds("store.segment_seconds", 1..=86_400);
+        let scrub_bytes_per_second = self.number("store.scrub_bytes_per_second", 0..=1 << 40);
         let min_free_bytes = self.number("store.min_free_bytes", 0..=1 << 50);
         let retention = self.seconds("store.dead_letter_retention_seconds", 60..=YEAR_SECONDS);
+        let epoch_file = self.text("store.epoch_file")?;
+        let is_inside = |dir: &String| !epoch_file.is_empty() && Path::new(&epoch_file).starts_with(dir);
+        if data_dir.as_ref().is_some_and(is_inside) {
+            let problem = "must lie outside store.data_dir: a copy of the directory would carry it along";
+            return self.wrong("store.epoch_file", problem.to_owned());
+        }
         Some(Store {
             data_dir: PathBuf::from(data_dir?),
             segment_bytes: NonZeroU64::new(segment_bytes?)?,
             segment_age: segment_age?,
+            scrub_bytes_per_second: scrub_bytes_per_second?,
             min_free_bytes: min_free_bytes?,
             dead_letter_retention: retention?,
+            epoch_file: (!epoch_file.is_empty()).then(|| PathBuf::from(epoch_file)),
         })
     }
 

@@ -84,10 +84,14 @@ pub struct Store {
     pub segment_bytes: NonZeroU64,
     /// Age at which a journal segment is closed.
     pub segment_age: Duration,
+    /// How fast waiting events are read in search of damage; 0 for not at all.
+    pub scrub_bytes_per_second: u64,
     /// Free space below which events are refused.
     pub min_free_bytes: u64,
     /// How long dead letters are kept.
     pub dead_letter_retention: Duration,
+    /// Where the highest epoch of the data directory is kept as well.
+    pub epoch_file: Option<PathBuf>,
 }
 
 /// The queue.

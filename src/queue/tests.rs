@@ -8,8 +8,8 @@ use http::{HeaderMap, Method};
 
 use super::*;
 use crate::event::{CanonicalUrl, Entry, Labels, PolicyId, PolicyRef, Settlement};
-use crate::store::ReadLimit;
 use crate::store::memory::{FailPoint, MemoryStore};
+use crate::store::{GiveUp, ReadLimit};
 
 const START: Timestamp = Timestamp::from_millis(1_000_000);
 const PAGE: ReadLimit = ReadLimit { entries: 100, bytes: 1 << 20 };
@@ -275,4 +275,58 @@ async fn a_correction_of_the_clock_neither_ages_what_was_accepted_in_doubt_nor_e
     script.advance(minute * 9);
     let page = world.load().await;
     assert_eq!((page.entries.len(), page.entries[0].due_at), (1, Some(START + minute * 10 + leap.by)));
+}
+
+#[tokio::test]
+async fn a_lane_that_is_given_up_is_counted_once_and_nothing_of_it_is_owed() {
+    let mut world = World::start().await;
+    let accepted = world.accept(0..5, None).await;
+    world.accept(5..7, Some(Duration::from_secs(60))).await;
+    let mut out =
+        world.queue.load(lane().key(), ReadLimit { entries: 2, ..PAGE }, false).await.expect("loads");
+    world.signalled().await;
+    let lane_key = lane().key().clone();
+    assert_eq!(world.queue.give_up(GiveUp::Lane(lane_key.clone())).await.expect("gives up"), 7);
+    assert_eq!(world.queue.completed(), Completed { lost: 7, ..Completed::default() });
+    assert!(world.queue.is_empty());
+    let mut signals = Vec::new();
+    world.signals.take_all(&mut signals);
+    let handed_out = accepted[..2].iter().copied().collect();
+    assert_eq!(signals, [LaneSignal::GivenUp(lane_key, handed_out)]);
+    assert!(!world.queue.settle(&out.entries.remove(0), Settlement::Delivered), "it is lost already");
+    world.queue.flush().await;
+    assert_eq!(world.queue.completed(), Completed { lost: 7, ..Completed::default() });
+    assert!(matches!(world.queue.standing(accepted[4]).await, Ok(Standing::Settled(Some(End::Lost)))));
+    let again = world.accept(7..8, None).await;
+    let entry = world.load().await.entries.remove(0);
+    assert_eq!(entry.id, again[0]);
+    assert!(world.queue.settle(&entry, Settlement::Delivered), "the control");
+    world.queue.flush().await;
+    assert_eq!(world.queue.completed(), Completed { delivered: 1, lost: 7, ..Completed::default() });
+    assert!(world.queue.is_empty());
+}
+
+#[tokio::test]
+async fn a_settlement_on_its_way_when_its_lane_is_given_up_counts_once() {
+    let world = World::start().await;
+    world.accept(0..2, None).await;
+    let entries = world.load().await.entries;
+    world.store.hold_settlements(true);
+    entries.iter().for_each(|entry| assert!(world.queue.settle(entry, Settlement::Delivered)));
+    // The gatherer takes them to the store, where they wait.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(world.queue.give_up(GiveUp::Lane(lane().key().clone())).await.expect("gives up"), 2);
+    world.store.hold_settlements(false);
+    world.queue.flush().await;
+    assert_eq!(world.queue.completed(), Completed { lost: 2, ..Completed::default() });
+    assert!(world.queue.is_empty());
+}
+
+#[tokio::test]
+async fn reads_are_tried_again_when_an_operator_asks() {
+    let mut world = World::start().await;
+    world.queue.read_again();
+    let mut signals = Vec::new();
+    world.signals.take_all(&mut signals);
+    assert_eq!(signals, [LaneSignal::ReadAgain]);
 }

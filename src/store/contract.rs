@@ -293,6 +293,49 @@ async fn everything_survives_a_crash(subject: &mut dyn Subject) {
     }
 }
 
+async fn a_lane_that_is_given_up_is_lost_once_and_others_stay(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let batch: Vec<_> = (0..300).map(|n| plain("a", &n.to_string())).collect();
+    store.append(batch).await.expect("appends");
+    store.append(vec![delayed("a", "later", 900), plain("b", "other")]).await.expect("appends");
+    assert_eq!(store.take_losses(), []);
+    let entries = ready(&*store, "a").await;
+    let out = HashSet::from([entries[7].id]);
+    let later = Settlement::Reschedule { due_at: Timestamp::from_millis(700), attempts: 2 };
+    let settles = vec![settle("a", &entries[0], Settlement::Delivered), settle("a", &entries[1], later)];
+    store.settle(settles).await.expect("settles");
+    assert_eq!(store.give_up(GiveUp::Lane(lane("none")), out.clone()).await.expect("gives up"), 0);
+    assert_eq!(store.give_up(GiveUp::Lane(lane("a")), out.clone()).await.expect("gives up"), 299);
+    assert_eq!(store.give_up(GiveUp::Lane(lane("a")), out).await.expect("gives up"), 0, "once");
+    let losses = store.take_losses();
+    let due: Vec<_> = losses.iter().filter_map(|loss| loss.due_at).map(Timestamp::as_millis).collect();
+    assert_eq!((losses.len(), due.len(), due.iter().sum::<u64>()), (299, 2, 1600));
+    assert_eq!(store.take_losses(), [], "each is told once");
+    assert_eq!(store.health().lost_entries, 299);
+    drop(store);
+    subject.crash();
+    let store = subject.store();
+    assert_eq!(ready(&*store, "a").await, entries[7..8]);
+    assert_eq!(
+        (due_texts(&*store).await, texts(&ready(&*store, "b").await)),
+        (Vec::new(), vec!["other".into()])
+    );
+    for (n, entry) in entries.iter().enumerate().take(9) {
+        let found = store.lookup(entry.id).await.expect("looks up");
+        match n {
+            0 => assert_eq!(found, Lookup::Settled),
+            7 => assert!(matches!(found, Lookup::Waiting(..))),
+            _ => assert_eq!(found, Lookup::Lost, "{n}"),
+        }
+    }
+    let other = GiveUp::Unread { subject: "journal/0000000001.seg".to_owned() };
+    assert_eq!(store.give_up(other, HashSet::new()).await.expect("gives up"), 0, "all of it can be read");
+}
+
+async fn due_texts(store: &dyn EntryStore) -> Vec<String> {
+    texts(&due(store, "a", 10_000).await.entries)
+}
+
 async fn a_closed_store_says_so(subject: &mut dyn Subject) {
     let store = subject.store();
     store.append(vec![plain("a", "1")]).await.expect("appends");
@@ -332,5 +375,6 @@ contract!(
     repetitions_are_recognised,
     keys_on_record_are_found,
     everything_survives_a_crash,
+    a_lane_that_is_given_up_is_lost_once_and_others_stay,
     a_closed_store_says_so,
 );

@@ -1,22 +1,22 @@
 //! The data directory: who may use it, in which format it is, and how much room is left.
 //!
-//! `LOCK` is held by flock and names the process; `FORMAT` holds the format version of the whole; `ballast` is room
-//! that is given up when the disk is full at the start, so that the rest can be opened.
+//! The directory itself and `LOCK` in it are held by flock, so that a lock file that is replaced lets nobody in; `LOCK`
+//! names the process. `ballast` is room that is given up when the disk is full at the start, so that the rest can be
+//! opened.
 //!
 //! Must not know: what the files in its rooms hold.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::{StoreError, UsageLog, access};
+use super::doubts::NewDoubt;
+pub use super::format::DIRECTORY_FORMAT;
+use super::{StoreError, UsageLog, access, files, format, names, tidy};
 
-/// Format version of the directory as a whole. Format 1 had no `limits/`; it is brought up to this one when it is opened.
-pub const DIRECTORY_FORMAT: u32 = 2;
 /// Size of the ballast file.
 pub const BALLAST_BYTES: u64 = 4 * 1024 * 1024;
 /// What appends leave free: two segments, a settlements' reserve and the index's growth.
@@ -53,7 +53,8 @@ pub struct DataDir {
     root: PathBuf,
     /// The format that the directory had when it was opened.
     found_format: u32,
-    _lock: File,
+    findings: Vec<NewDoubt>,
+    _locks: [File; 2],
 }
 
 impl DataDir {
@@ -65,38 +66,37 @@ impl DataDir {
     /// system fails.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         access::own(root)?;
+        let whole = lock_root(root)?;
+        // What a newer version wrote is refused before anything is changed.
+        let verdict = format::judge(root, format::holds_entries(root)?)?;
+        let findings = tidy::tidy(root)?;
         let lock = lock(root)?;
-        let mut dir = Self { root: root.to_owned(), found_format: DIRECTORY_FORMAT, _lock: lock };
+        let found_format = verdict.upgrade_from.unwrap_or(DIRECTORY_FORMAT);
+        let mut dir = Self { root: root.to_owned(), found_format, findings, _locks: [whole, lock] };
         if dir.room(BALLAST_BYTES)?.check().is_err() {
             // Gives back what the last start put aside; without it even an open can fail.
             let _ = fs::remove_file(dir.root.join("ballast"));
         }
-        let found = dir.check_format()?;
-        dir.found_format = found;
-        for room in ["journal", "dead", "documents", "limits"] {
-            access::make_room(&dir.root.join(room))?;
-        }
-        if found < DIRECTORY_FORMAT {
-            UsageLog::lay_open(&dir.limits())?;
-            dir.write_format()?;
-        }
+        dir.upgrade(verdict)?;
         dir.fill_ballast();
         sync_dir(&dir.root)?;
         Ok(dir)
     }
 
-    /// Keeps every process from an existing directory as long as the returned file lives; changes nothing. A copy
-    /// without a lock file has nobody to be kept from.
+    /// Keeps every process from an existing directory as long as the returned files live; changes nothing.
     ///
     /// # Errors
     /// [`StoreError::Locked`] when a process has it, [`StoreError::Io`] or [`StoreError::Denied`] when the system
     /// refuses, as it does when there is no such directory.
-    pub fn hold(root: &Path) -> Result<Option<File>, StoreError> {
+    pub fn hold(root: &Path) -> Result<[Option<File>; 2], StoreError> {
         fs::read_dir(root).map_err(|error| StoreError::io("read", root, error))?;
         let path = root.join("LOCK");
-        match File::open(&path) {
-            Ok(mut file) => exclusive(root, &path, &mut file).map(|()| Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        let whole = lock_root(root)?;
+        match files::read(&path) {
+            Ok(Some(mut file)) => exclusive(root, &path, &mut file).map(|()| [Some(whole), Some(file)]),
+            Ok(None) => Ok([Some(whole), None]),
+            // Whoever had the directory open under this name is kept out by the lock of the directory itself.
+            Err(error) if files::is_foreign(&error) => Ok([Some(whole), None]),
             Err(error) => Err(StoreError::io("open", &path, error)),
         }
     }
@@ -105,6 +105,11 @@ impl DataDir {
     #[must_use]
     pub fn found_format(&self) -> u32 {
         self.found_format
+    }
+
+    /// What the opening found that has to be reported; it is handed out once.
+    pub(super) fn take_findings(&mut self) -> Vec<NewDoubt> {
+        std::mem::take(&mut self.findings)
     }
 
     /// The directory itself.
@@ -159,58 +164,56 @@ impl DataDir {
         disk_bytes(&self.root)
     }
 
-    /// The format of the directory, which is not above ours; a new one gets ours.
-    fn check_format(&self) -> Result<u32, StoreError> {
-        let path = self.root.join("FORMAT");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(StoreError::io("read", &path, error)),
-        };
-        // Empty: a first start that was cut short.
-        if text.is_empty() {
-            self.write_format()?;
-            return Ok(DIRECTORY_FORMAT);
+    /// Brings the directory up to our format. Each step may be repeated; the format is written last, so that a start
+    /// that is cut short anywhere in between leaves a directory of the old one.
+    fn upgrade(&mut self, verdict: format::Verdict) -> Result<(), StoreError> {
+        self.findings.extend(verdict.doubts);
+        for room in names::ROOMS {
+            access::make_room(&self.root.join(room))?;
         }
-        match text.trim().parse() {
-            Ok(found @ 1..=DIRECTORY_FORMAT) => Ok(found),
-            found => Err(StoreError::Format {
-                what: path.display().to_string(),
-                found: found.unwrap_or(0),
-                known: DIRECTORY_FORMAT,
-            }),
+        format::write_copy(&self.root)?;
+        if verdict.upgrade_from == Some(1) {
+            UsageLog::lay_open(&self.limits())?;
         }
-    }
-
-    fn write_format(&self) -> Result<(), StoreError> {
-        let path = self.root.join("FORMAT");
-        write_synced(&path, &format!("{DIRECTORY_FORMAT}\n"))
-            .map_err(|error| StoreError::io("write", &path, error))
+        if verdict.is_due {
+            format::write(&self.root)?;
+        }
+        Ok(())
     }
 
     /// Puts the ballast aside while there is plenty of room; its lack is no reason not to start.
     fn fill_ballast(&self) {
         let path = self.root.join("ballast");
-        let full = fs::metadata(&path).is_ok_and(|meta| meta.len() == BALLAST_BYTES);
+        let full = fs::symlink_metadata(&path).is_ok_and(|meta| meta.len() == BALLAST_BYTES);
         let roomy = self.room(BALLAST_BYTES * 4).is_ok_and(|room| room.check().is_ok());
         if full || !roomy {
             return;
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = files::create(&path).or_else(|_| files::write(&path));
         let _ = file.map(|file| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, BALLAST_BYTES));
+    }
+}
+
+/// The lock of the directory itself.
+fn lock_root(root: &Path) -> Result<File, StoreError> {
+    let file = File::open(root).map_err(|error| StoreError::io("open", root, error))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = files::read(&root.join("LOCK")).ok().flatten();
+            Err(in_use(root, holder.as_mut()))
+        }
+        Err(error) => Err(StoreError::io("lock", root, error)),
     }
 }
 
 fn lock(root: &Path) -> Result<File, StoreError> {
     let path = root.join("LOCK");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| StoreError::io("open", &path, error))?;
+    let opened = match files::create(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => files::write(&path),
+        made => made,
+    };
+    let mut file = opened.map_err(|error| StoreError::io("open", &path, error))?;
     exclusive(root, &path, &mut file)?;
     // The pid is a help for people; the lock holds without it, also on a full disk.
     let _ = file
@@ -223,23 +226,21 @@ fn lock(root: &Path) -> Result<File, StoreError> {
 fn exclusive(root: &Path, path: &Path, file: &mut File) -> Result<(), StoreError> {
     match rustix::fs::flock(&*file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut pid = String::new();
-            let _ = file.read_to_string(&mut pid);
-            Err(StoreError::Locked { path: root.display().to_string(), pid: pid.trim().to_owned() })
-        }
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(in_use(root, Some(file))),
         Err(error) => Err(StoreError::io("lock", path, error)),
     }
 }
 
-fn write_synced(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+fn in_use(root: &Path, holder: Option<&mut File>) -> StoreError {
+    let mut pid = String::new();
+    if let Some(file) = holder {
+        let _ = file.read_to_string(&mut pid);
+    }
+    StoreError::Locked { path: root.display().to_string(), pid: pid.trim().to_owned() }
 }
 
 fn sync_dir(path: &Path) -> Result<(), StoreError> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(|error| StoreError::io("sync", path, error))
+    files::sync_dir(path).map_err(|error| StoreError::io("sync", path, error))
 }
 
 fn disk_bytes(path: &Path) -> u64 {
@@ -264,7 +265,7 @@ mod tests {
     #[test]
     fn holding_makes_nothing() {
         let temp = tempfile::tempdir().expect("temp");
-        assert!(DataDir::hold(temp.path()).expect("nobody has it").is_none());
+        assert!(matches!(DataDir::hold(temp.path()).expect("nobody has it"), [Some(_), None]));
         assert!(matches!(DataDir::hold(&temp.path().join("x")), Err(StoreError::Io { .. })));
         assert_eq!(fs::read_dir(temp.path()).expect("readable").count(), 0);
     }
@@ -279,7 +280,7 @@ mod tests {
         assert!(matches!(DataDir::hold(&root), Err(StoreError::Locked { .. })));
         drop(first);
         let held = DataDir::hold(&root).expect("free");
-        assert!(held.is_some() && DataDir::open(&root).is_err());
+        assert!(DataDir::open(&root).is_err());
         drop(held);
         DataDir::open(&root).expect("free again");
     }
@@ -299,28 +300,15 @@ mod tests {
     }
 
     #[test]
-    fn another_format_is_refused_and_a_half_written_one_completed() {
+    fn a_lock_file_that_is_replaced_lets_nobody_in() {
         let temp = tempfile::tempdir().expect("temp");
-        drop(DataDir::open(temp.path()).expect("opens"));
-        let format = temp.path().join("FORMAT");
-        fs::write(&format, "3\n").expect("writes");
-        assert!(matches!(DataDir::open(temp.path()), Err(StoreError::Format { found: 3, .. })));
-        fs::write(&format, "").expect("writes");
-        DataDir::open(temp.path()).expect("opens");
-        assert_eq!(fs::read_to_string(&format).expect("there"), "2\n");
-    }
-
-    #[test]
-    fn the_first_format_gets_a_record_of_usages_that_knows_of_no_orderly_end() {
-        let temp = tempfile::tempdir().expect("temp");
-        let dir = DataDir::open(temp.path()).expect("opens");
-        let (format, limits) = (temp.path().join("FORMAT"), dir.limits());
-        drop(dir);
-        fs::write(&format, "1\n").expect("writes");
-        assert_eq!(fs::read_dir(&limits).expect("there").count(), 0);
-        drop(DataDir::open(temp.path()).expect("opens"));
-        assert_eq!(fs::read_to_string(&format).expect("there"), "2\n");
-        assert_eq!(fs::read_dir(&limits).expect("there").count(), 1);
+        let first = DataDir::open(temp.path()).expect("opens");
+        fs::remove_file(temp.path().join("LOCK")).expect("deletes");
+        assert!(matches!(DataDir::open(temp.path()), Err(StoreError::Locked { .. })));
+        fs::write(temp.path().join("LOCK"), "").expect("writes");
+        assert!(matches!(DataDir::hold(temp.path()), Err(StoreError::Locked { .. })));
+        drop(first);
+        DataDir::open(temp.path()).expect("the control: free");
     }
 
     #[test]
@@ -354,7 +342,7 @@ mod tests {
 
         /// Writes until nothing goes any more.
         fn fill(&self) {
-            let mut file = OpenOptions::new()
+            let mut file = fs::OpenOptions::new()
                 .create(true)
                 .append(true)
                 .open(self.0.path().join("other"))

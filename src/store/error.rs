@@ -90,6 +90,14 @@ pub enum StoreError {
         /// Its length.
         bytes: usize,
     },
+    /// The file of `store.epoch_file` does not belong to this directory: a person has to change the setting.
+    #[error("store.epoch_file {path}: {reason}")]
+    EpochFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Written by a newer version of tidegate, or not by tidegate at all.
     #[error("{what} has format {found}; this version reads up to {known}")]
     Format {

@@ -64,6 +64,17 @@ pub(super) fn create_temporary(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Removes a name that need not exist; what a link points to stays.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Makes the names in a directory survive a power cut.
 ///
 /// # Errors

@@ -16,13 +16,18 @@ pub mod directory;
 pub mod documents;
 pub mod doubts;
 pub mod embedded;
+mod epoch;
 mod error;
 mod files;
+mod format;
 mod index;
 pub mod journal;
 pub mod memory;
+mod names;
 pub mod record;
+pub mod rollback;
 mod sealed;
+mod tidy;
 mod usage;
 pub mod verify;
 

@@ -26,4 +26,5 @@ mod recovery;
 mod reload;
 mod responsys;
 mod strict;
+mod unread;
 mod world;

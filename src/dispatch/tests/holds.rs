@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Bench, FINE, START, book, lane, ms};
-use crate::dispatch::{BreakerPolicy, HoldReason};
+use crate::dispatch::{BreakerPolicy, HoldReason, Input};
 use crate::event::{Busy, Cause, Outcome, Settlement, Wait};
 use crate::policy::{Book, Pause, testing};
 
@@ -38,6 +38,44 @@ fn an_endpoint_that_asks_for_time_gets_it_for_its_whole_lane() {
     assert_eq!((hold.reason, hold.until), (HoldReason::RetryAfter, Some(START + ms(30_000))));
     bench.pass(ms(1));
     assert_eq!(bench.sent_of(&held), 50);
+}
+
+#[test]
+fn a_lane_whose_page_cannot_be_read_is_held_and_others_go_on() {
+    let (mut bench, unread, other) = two_lanes();
+    let mut effects = Vec::new();
+    bench.planner.step(Input::LaneReady(unread.clone()), bench.now, &mut effects);
+    bench.step(Input::LoadFailed(unread.clone()));
+    let lane_of = |key| crate::event::Lane::parse(key).expect("valid");
+    let report = bench.planner.report(&lane_of(&unread), bench.now);
+    let hold = report.hold.expect("it is held");
+    assert_eq!((hold.reason, hold.until), (HoldReason::Unread, Some(START + ms(100))));
+    assert_eq!(bench.planner.figures(bench.now).held, [(lane_of(&unread), hold)]);
+    bench.fill(&unread, 0..5);
+    bench.fill(&other, 100..105);
+    bench.announce(&other);
+    bench.announce(&unread);
+    assert_eq!((bench.sent_of(&unread), bench.sent_of(&other)), (0, 5), "not before its time");
+    bench.step(Input::ReadAgain);
+    assert_eq!(bench.sent_of(&unread), 5, "unless an operator asks");
+    assert_eq!(bench.planner.figures(bench.now).held, []);
+}
+
+#[test]
+fn what_was_given_up_is_not_sent() {
+    let mut book = book(&[("p", None, 100)]);
+    paused(&mut book, None);
+    let (mut bench, lane) = (Bench::new(&book), lane(&[("p", 1)]));
+    bench.fill(&lane, 0..5);
+    bench.announce(&lane);
+    let given_up = (0..3).map(|n| super::entry(&lane, n).id).collect();
+    bench.step(Input::GivenUp(lane.clone(), given_up));
+    let lost = bench.settled.iter().filter(|(_, how)| *how == Settlement::Lost).count();
+    assert_eq!((lost, bench.sent_of(&lane)), (3, 0));
+    book.resume(&testing::id("p")).expect("known");
+    let runtime = std::sync::Arc::new(crate::policy::Runtime::build(&book).expect("small"));
+    bench.step(Input::Policies(runtime));
+    assert_eq!(bench.sent_of(&lane), 2, "the control");
 }
 
 fn busy(busy: Busy, length: Duration) -> Outcome {
@@ -340,7 +378,7 @@ fn a_purge_waits_for_a_retry_that_is_not_there_yet_without_asking_all_the_time()
     let mut effects = Vec::new();
     bench.planner.purge(&testing::id("p"), bench.now, &mut effects);
     bench.carry_out(effects);
-    bench.step(crate::dispatch::Input::Tick);
+    bench.step(Input::Tick);
     assert!(bench.loads - before < 5, "{} pages at one moment", bench.loads - before);
 }
 

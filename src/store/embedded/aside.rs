@@ -2,11 +2,12 @@
 //!
 //! Must not know: why the block does not decode.
 
-use std::fs::{self, File};
+use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 
 use crate::store::directory::DataDir;
+use crate::store::files;
 use crate::store::journal::{FRAME_HEADER_BYTES, Position};
 
 const MAX_BYTES: usize = 8 * 1024 * 1024;
@@ -20,12 +21,10 @@ pub(super) fn keep(dir: &DataDir, at: Position) {
 
 fn copy(dir: &DataDir, at: Position) -> io::Result<()> {
     let room = dir.journal().join("quarantine");
-    fs::create_dir_all(&room)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&room)?;
     let copy = room.join(format!("{:010}-{}.bin", at.segment, at.offset));
-    if copy.exists() {
-        return Ok(());
-    }
-    let file = File::open(dir.journal().join(format!("{:010}.seg", at.segment)))?;
+    let path = dir.journal().join(format!("{:010}.seg", at.segment));
+    let Some(file) = files::read(&path)? else { return Ok(()) };
     let mut header = [0; FRAME_HEADER_BYTES];
     file.read_exact_at(&mut header, at.offset.into())?;
     // The length that the header claims, which may be damaged itself.
@@ -40,5 +39,10 @@ fn copy(dir: &DataDir, at: Position) -> io::Result<()> {
         }
     }
     bytes.truncate(read);
-    fs::write(copy, bytes)
+    match files::create(&copy) {
+        Ok(file) => file.write_all_at(&bytes, 0),
+        // Kept before, or the name is taken by something else, which is left alone.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -34,7 +34,11 @@ impl BlockCache {
         held.iter().any(|(position, _)| *position == at)
     }
 
+    /// With no room at all nothing is kept.
     pub(super) fn put(&self, at: Position, block: Arc<Block>) {
+        if self.max_bytes == 0 {
+            return;
+        }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.push_back((at, block));
         let mut bytes: usize = held.iter().map(|(_, block)| block.raw_bytes()).sum();

@@ -4,7 +4,7 @@
 //! Must not know: how commits are formed, reads.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -18,7 +18,7 @@ use crate::store::index::apply::{Indexer, NewRow};
 use crate::store::index::segments::Fate;
 use crate::store::index::{IndexError, guarded};
 use crate::store::journal::{self, Journal, Position, SettledRun};
-use crate::store::{Appended, StoreError};
+use crate::store::{Appended, StoreError, files};
 
 type AppendReply =
     (oneshot::Sender<Result<Vec<Appended>, StoreError>>, Vec<Appended>, Option<OwnedSemaphorePermit>);
@@ -209,7 +209,7 @@ impl Sweeper {
         for entry in fs::read_dir(&path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             // A file that has just been replaced needs no sync.
-            let Ok(file) = File::open(entry.path()) else { continue };
+            let Ok(Some(file)) = files::read(&entry.path()) else { continue };
             file.sync_data().map_err(failed)?;
         }
         Ok(())

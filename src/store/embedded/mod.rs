@@ -33,7 +33,7 @@ mod unread;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -84,6 +84,8 @@ pub struct EmbeddedOptions {
     pub waiting_entries: usize,
     /// Bytes of records that may wait for the writer.
     pub waiting_bytes: usize,
+    /// Where the highest epoch of the directory is kept as well, so that an older copy of it is recognised.
+    pub epoch_file: Option<PathBuf>,
     /// How fast what waits is read in search of damage; 0 for not at all.
     pub scrub_bytes_per_second: u64,
     /// A random number: becomes the salt of a new directory, by which its ids and frames are recognised.
@@ -105,6 +107,7 @@ impl Default for EmbeddedOptions {
             needed_bytes: super::directory::DEFAULT_NEEDED_BYTES,
             waiting_entries: 64 * 1024,
             waiting_bytes: 48 * 1024 * 1024,
+            epoch_file: None,
             scrub_bytes_per_second: 4 * 1024 * 1024,
             salt: 0,
         }
@@ -431,7 +434,11 @@ impl EntryStore for EmbeddedStore {
             if self.threads.send(Request::Close { reply }).is_err() {
                 return self.shared.figures.sound();
             }
-            answer.await.unwrap_or_else(|_| self.shared.figures.sound())
+            let closed = answer.await.unwrap_or_else(|_| self.shared.figures.sound());
+            let shared = Arc::clone(&self.shared);
+            // A runtime that shuts down leaves the epoch as it is.
+            let _ = tokio::task::spawn_blocking(move || start::end_epoch(&shared)).await;
+            closed
         })
     }
 }

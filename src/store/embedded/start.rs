@@ -28,13 +28,15 @@ use crate::store::account::{self, Account, Mark, SegmentRow, Snapshot};
 use crate::store::clock_mark;
 use crate::store::directory::DataDir;
 use crate::store::documents::Documents;
-use crate::store::doubts::Doubts;
+use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
 use crate::store::index::guarded;
 use crate::store::index::open::Opened;
 use crate::store::index::segments::Segments;
 use crate::store::journal::{
     self, Arrange, DeadLog, Disk, Group, Journal, JournalOptions, Marked, Position, Reader,
 };
+use crate::store::rollback::Epochs;
+use crate::store::tidy::STRAYS;
 use crate::store::{StoreError, UsageLog};
 
 /// The first format of the directory that has an account.
@@ -106,8 +108,9 @@ pub(super) fn start(
     clock: Clock,
     disks: Disks,
 ) -> Result<Started, StoreError> {
-    let dir = DataDir::open(root)?;
+    let mut dir = DataDir::open(root)?;
     let doubts = Doubts::open(root, clock.now())?;
+    note(dir.take_findings(), &doubts, &clock);
     let found = account::read(root)?;
     // Before any thread runs: a doubt about the policy book holds deletions.
     let documents = Documents::open(root, doubts.clone(), clock.clone())?;
@@ -115,6 +118,8 @@ pub(super) fn start(
     if let Some(report) = report {
         doubts.raise(report, clock.now());
     }
+    let epochs = Epochs { root, file: options.epoch_file.as_deref(), salt, doubts: &doubts };
+    epochs.start(clock.now())?;
     let given = Given { dir: &dir, options: &options, salt, found: &found, rebuild: None };
     let mut recovered = recover::recover(&given)?;
     let newest = Timestamp::from_millis(recovered.newest_ms);
@@ -204,6 +209,23 @@ pub(super) fn start(
     ];
     let threads = Threads { requests: Some(requests), sweeps: Some(sweeps), scrubs: Some(scrubs), handles };
     Ok(Started { shared, threads, report, documents })
+}
+
+/// Gives the directory another epoch at an orderly stop.
+pub(super) fn end_epoch(shared: &Shared) {
+    let (root, file) = (shared.dir.root(), shared.options.epoch_file.as_deref());
+    let epochs = Epochs { root, file, salt: shared.salt, doubts: &shared.doubts };
+    epochs.stop(shared.clock.now());
+}
+
+/// Strays that are gone are no longer reported; what was moved or healed stays so until an operator has seen it.
+fn note(findings: Vec<NewDoubt>, doubts: &Doubts, clock: &Clock) {
+    if !findings.iter().any(|doubt| doubt.subject == STRAYS) {
+        doubts.clear(DoubtKind::Files, STRAYS);
+    }
+    for doubt in findings {
+        doubts.raise(doubt, clock.now());
+    }
 }
 
 /// The dead letters, with what is missing of them raised as a doubt.

@@ -3,9 +3,14 @@
 mod account;
 mod damage;
 mod dead;
+mod give_up;
+mod held;
 mod history;
 mod losses;
+mod lost;
+mod scrub;
 mod settle;
+mod unread;
 
 use std::collections::HashSet;
 use std::fs::{self, File};

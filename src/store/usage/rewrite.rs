@@ -2,18 +2,16 @@
 //!
 //! Must not know: when it is replaced, who adds to it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Usage;
 use super::format::{self, Stand};
 use super::mark::{self, Base, MarkFile};
 use crate::clock::Timestamp;
-use crate::store::StoreError;
-use crate::store::files;
 use crate::store::journal::Disk;
+use crate::store::{StoreError, files};
 
 /// Lines are written in parts of about so many bytes.
 const PART_BYTES: usize = 1024 * 1024;
@@ -98,8 +96,7 @@ pub(super) fn set_aside(dir: &Path, raw: &[u8]) -> Result<PathBuf, StoreError> {
     let mut number = 1_u64;
     loop {
         let path = dir.join(format!("usage.damaged-{number}"));
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        match made.and_then(|mut file| file.write_all(raw).and_then(|()| file.sync_all())) {
+        match files::create(&path).and_then(|mut file| file.write_all(raw).and_then(|()| file.sync_all())) {
             Ok(()) => return sync_dir(dir).map(|()| path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(StoreError::io("write", &path, error)),
@@ -108,5 +105,5 @@ pub(super) fn set_aside(dir: &Path, raw: &[u8]) -> Result<PathBuf, StoreError> {
 }
 
 fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| StoreError::io("sync", dir, error))
+    files::sync_dir(dir).map_err(|error| StoreError::io("sync", dir, error))
 }

@@ -112,7 +112,7 @@ fn damage_of_index_and_journal_together_costs_the_damaged_block() {
 }
 
 /// Three segments with three blocks each, and where those of the second one stand.
-fn three_segments(dir: &Path, runtime: &tokio::runtime::Runtime) -> (std::path::PathBuf, u32, Vec<usize>) {
+fn three_segments(dir: &Path, runtime: &tokio::runtime::Runtime) -> (PathBuf, u32, Vec<usize>) {
     for name in ["x", "y", "z"] {
         three_blocks(&open(dir), runtime, name, false);
     }

@@ -1,0 +1,128 @@
+//! What is lost: counted once, on record in the journal, and answered for.
+
+use super::unread::{Fault, Faulty, Plan, open_over, three_lanes};
+use super::*;
+use crate::store::doubts::DoubtKind;
+
+/// Flips bits where `needle` stands in the journal.
+pub(super) fn damage(dir: &Path, needle: &str) {
+    let path = dir.join("journal/0000000001.seg");
+    let mut bytes = fs::read(&path).expect("reads");
+    let at = bytes.windows(needle.len()).position(|window| window == needle.as_bytes()).expect("is there");
+    bytes[at] ^= 0xff;
+    fs::write(&path, bytes).expect("writes");
+}
+
+fn ids(runtime: &tokio::runtime::Runtime, store: &EmbeddedStore, name: &str) -> Vec<EventId> {
+    let entries = runtime.block_on(store.read_ready(&lane(name), None, ALL)).expect("reads");
+    entries.iter().map(|entry| entry.id).collect()
+}
+
+fn due(
+    runtime: &tokio::runtime::Runtime,
+    store: &EmbeddedStore,
+    name: &str,
+    until: Timestamp,
+) -> Vec<StoredEntry> {
+    runtime.block_on(store.read_due(&lane(name), until, &HashSet::new(), ALL)).expect("reads").entries
+}
+
+#[test]
+fn lost_entries_are_answered_for_before_and_after_a_restart_and_a_rebuild() {
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let store = open(dir.path());
+    runtime.block_on(three_lanes(&store));
+    let all = ids(&runtime, &store, "a");
+    drop(store);
+    damage(dir.path(), "a 1.");
+    let store = open(dir.path());
+    assert_eq!(ids(&runtime, &store, "a").len(), 8);
+    assert_eq!((store.health().damaged_frames, store.health().lost_entries), (1, 4));
+    let losses = store.take_losses();
+    assert_eq!(losses.iter().map(|loss| loss.id).collect::<Vec<_>>(), all[4..8]);
+    assert!(losses.iter().all(|loss| loss.lane == lane("a") && loss.due_at.is_none()));
+    assert_eq!(store.take_losses(), []);
+    let doubt = store.doubts().find(DoubtKind::Lost, "journal/0000000001.seg").expect("reported");
+    assert_eq!((doubt.events, doubt.detail.contains("checksum")), (4, true), "{doubt:?}");
+    let check = |store: &EmbeddedStore| {
+        for (n, id) in all.iter().enumerate() {
+            let found = runtime.block_on(store.lookup(*id)).expect("looks up");
+            assert_eq!(found == Lookup::Lost, (4..8).contains(&n), "{n}: {found:?}");
+        }
+    };
+    check(&store);
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.recovery().rebuilt, None);
+    check(&store);
+    drop(store);
+    fs::remove_dir_all(dir.path().join("index")).expect("deletes");
+    let store = open(dir.path());
+    assert!(store.recovery().rebuilt.is_some());
+    check(&store);
+    assert_eq!(ids(&runtime, &store, "a").len(), 8);
+    let doubt = store.doubts().find(DoubtKind::Lost, "journal/0000000001.seg").expect("still reported");
+    assert!(doubt.events >= 4);
+}
+
+#[test]
+fn bytes_that_are_wrong_once_cost_nothing_and_bytes_that_stay_wrong_cost_their_block() {
+    let runtime = runtime();
+    for (count, left) in [(1, 12), (2, 12), (usize::MAX, 0)] {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let source = Faulty::default();
+        let store = open_over(dir.path(), &source);
+        runtime.block_on(three_lanes(&store));
+        // The payload of the first block: after the open and the header.
+        source.plan(Some(Plan { fault: Fault::Wrong, from: 2, count }));
+        let found = match runtime.block_on(store.read_ready(&lane("a"), None, ALL)) {
+            Ok(found) => found,
+            // Two reads that were wrong in different ways tell nothing.
+            Err(_) => runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads"),
+        };
+        assert_eq!(found.len(), left, "{count}");
+        assert_eq!(store.health().lost_entries, 12 - left as u64, "{count}");
+    }
+}
+
+#[test]
+fn entries_that_are_out_when_their_block_is_damaged_are_lost_only_when_they_come_back() {
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let source = Faulty::default();
+    let store = open_over(dir.path(), &source);
+    runtime.block_on(three_lanes(&store));
+    let two = ReadLimit { entries: 2, bytes: usize::MAX };
+    let out = runtime.block_on(store.read_ready(&lane("a"), None, two)).expect("reads");
+    damage(dir.path(), "a 0.");
+    let rest = runtime.block_on(store.read_ready(&lane("a"), Some(out[1].id), ALL)).expect("reads");
+    assert_eq!((rest.len(), store.health().lost_entries), (8, 2), "two of the block were out");
+    let settle =
+        |entry: &StoredEntry, settlement| Settle { lane: lane("a"), id: entry.id, due_at: None, settlement };
+    let later = Settlement::Reschedule { due_at: Timestamp::from_millis(9_000), attempts: 1 };
+    let settles = vec![settle(&out[0], Settlement::Delivered), settle(&out[1], later)];
+    runtime.block_on(store.settle(settles)).expect("settles");
+    assert_eq!(store.health().lost_entries, 2);
+    assert_eq!(due(&runtime, &store, "a", Timestamp::MAX), []);
+    assert_eq!((store.health().damaged_frames, store.health().lost_entries), (1, 3));
+    assert_eq!(runtime.block_on(store.lookup(out[0].id)).expect("looks up"), Lookup::Unknown, "delivered");
+    assert_eq!(runtime.block_on(store.lookup(out[1].id)).expect("looks up"), Lookup::Lost);
+    let doubt = store.doubts().find(DoubtKind::Lost, "journal/0000000001.seg").expect("reported");
+    assert_eq!(doubt.events, 3);
+}
+
+#[test]
+fn a_segment_that_is_really_gone_is_lost_and_counted() {
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let source = Faulty::default();
+    let store = open_over(dir.path(), &source);
+    runtime.block_on(three_lanes(&store));
+    fs::remove_file(dir.path().join("journal/0000000001.seg")).expect("goes");
+    assert_eq!(ids(&runtime, &store, "a"), []);
+    assert_eq!(store.health().lost_entries, 12);
+    assert_eq!(due(&runtime, &store, "late", Timestamp::from_millis(5_000)), []);
+    assert_eq!(store.health().lost_entries, 24, "also what is due later");
+    assert_eq!(store.take_losses().len(), 24);
+}

@@ -1,0 +1,84 @@
+//! The epoch of a data directory: a number that grows at each start, and at an orderly stop where it is also kept
+//! elsewhere. An older copy of the directory has a smaller one.
+//!
+//! `epoch` in the directory is a sealed file of format 1 with `{"format":F,"epoch":N,"has_file":B}`: the directory's
+//! format (see [`format`](super::format)), the number, and whether it was ever kept outside as well. Each is written
+//! twice, so that the version before, `epoch.prev`, holds the same.
+//!
+//! Must not know: who compares the number with what.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::sealed::{self, Sealed};
+
+/// The name in the data directory.
+pub(super) const NAME: &str = "epoch";
+const FORMAT: u32 = 1;
+
+/// What the file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Epoch {
+    /// The format of the directory.
+    pub format: u32,
+    /// The epoch; 0 before the first start in this format.
+    #[serde(rename = "epoch")]
+    pub number: u64,
+    /// The epoch was kept in a file outside the directory.
+    pub has_file: bool,
+}
+
+/// The file as it was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// What it holds; `None` when neither version of it is whole.
+    pub epoch: Option<Epoch>,
+    /// What is wrong with it, though the version before may be whole.
+    pub defect: Option<String>,
+}
+
+/// Reads the epoch of `root`.
+///
+/// # Errors
+/// [`StoreError`] when the system lets neither version be read, [`StoreError::Format`] when a newer version wrote it.
+pub(super) fn read(root: &Path) -> Result<Found, StoreError> {
+    let path = root.join(NAME);
+    let defect = match sealed::read(&path) {
+        Ok(sealed) => match decode(&path, sealed)? {
+            Ok(epoch) => return Ok(Found { epoch: Some(epoch), defect: None }),
+            Err(reason) => reason,
+        },
+        Err(error) => match decode(&path, sealed::read_previous(&path)?)? {
+            Ok(epoch) => return Ok(Found { epoch: Some(epoch), defect: Some(error.to_string()) }),
+            Err(_) => return Err(error),
+        },
+    };
+    let previous = decode(&path, sealed::read_previous(&path)?)?;
+    Ok(Found { epoch: previous.ok(), defect: Some(defect) })
+}
+
+fn decode(path: &Path, sealed: Sealed) -> Result<Result<Epoch, String>, StoreError> {
+    match sealed {
+        Sealed::Missing => Ok(Err("it is missing".to_owned())),
+        Sealed::Damaged { reason } => Ok(Err(reason)),
+        Sealed::Whole { format, .. } if format > FORMAT => {
+            Err(StoreError::Format { what: path.display().to_string(), found: format, known: FORMAT })
+        }
+        Sealed::Whole { body, .. } => Ok(serde_json::from_slice(&body).map_err(|error| error.to_string())),
+    }
+}
+
+/// Writes the epoch of `root`, and the same as its version before.
+///
+/// # Errors
+/// [`StoreError`] when the system refuses.
+pub(super) fn write(root: &Path, epoch: Epoch) -> Result<(), StoreError> {
+    // Numbers always have a JSON form.
+    let body = serde_json::to_vec(&epoch).unwrap_or_default();
+    for _ in 0..2 {
+        sealed::replace(&root.join(NAME), FORMAT, epoch.number, &body)?;
+    }
+    Ok(())
+}

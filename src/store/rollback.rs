@@ -1,0 +1,224 @@
+//! Recognises an older copy of the data directory by a file outside it, on another file system: `store.epoch_file`.
+//!
+//! That file is sealed, of format 1, with `{"salt":S,"epoch":N,"pending":B}`: the salt of the directory in hex digits,
+//! the highest epoch that the directory was given, and whether the directory may not have heard of it yet.
+//!
+//! # Order
+//! A start, and an orderly stop, first write the next epoch here as pending, then into the directory, then here as
+//! given. A crash in between leaves the directory one behind a pending epoch, which is in order. A directory that is
+//! further behind, or behind a given epoch, is an older copy: it starts held, and neither number changes until an
+//! operator accepts it. A file that cannot be read or is damaged says nothing: held as well. A copy that was made while
+//! the process ran and is put back after that same process was killed cannot be told from the original.
+//!
+//! Must not know: what is held, and how.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::directory::{DIRECTORY_FORMAT, DataDir};
+use super::doubts::{DoubtKind, Doubts, NewDoubt};
+use super::epoch::{self, Epoch};
+use super::sealed::{self, Sealed};
+use super::{StoreError, files};
+use crate::clock::Timestamp;
+
+/// What doubts about the epoch are about.
+const SUBJECT: &str = "store.epoch_file";
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    salt: String,
+    epoch: u64,
+    pending: bool,
+}
+
+/// The file outside, as it was found.
+enum Outside {
+    Missing,
+    Unknown(String),
+    Known(Body),
+}
+
+/// A directory and the file that belongs to it.
+pub(super) struct Epochs<'a> {
+    pub root: &'a Path,
+    /// `store.epoch_file`, if it is set.
+    pub file: Option<&'a Path>,
+    pub salt: u64,
+    pub doubts: &'a Doubts,
+}
+
+impl Epochs<'_> {
+    /// Compares at a start, and gives the directory its next epoch unless it is an older copy.
+    ///
+    /// # Errors
+    /// [`StoreError::EpochFile`] when the file belongs to another directory, [`StoreError::Format`] when a newer version
+    /// wrote one of them.
+    pub(super) fn start(&self, now: Timestamp) -> Result<(), StoreError> {
+        let own = own(self.root)?;
+        let Some(path) = self.file else {
+            if !self.is_held() {
+                self.advance(own, own.number, now);
+            }
+            return Ok(());
+        };
+        match outside(path)? {
+            Outside::Unknown(reason) => self.hold(format!("the epoch file {} {reason}", path.display()), now),
+            Outside::Missing if self.is_held() => {}
+            Outside::Missing => {
+                if own.has_file {
+                    let reason = format!("the epoch file {} was missing; it was made anew", path.display());
+                    self.report(reason, now);
+                }
+                self.advance(own, own.number, now);
+            }
+            Outside::Known(body) if body.salt != hex(self.salt) => {
+                let reason = "it belongs to another data directory".to_owned();
+                return Err(StoreError::EpochFile { path: path.display().to_string(), reason });
+            }
+            Outside::Known(body) if is_older(own, &body) => {
+                let detail = format!(
+                    "the data directory is an older copy: its epoch is {}, the newest one was {}",
+                    own.number, body.epoch
+                );
+                self.hold(detail, now);
+            }
+            Outside::Known(body) => {
+                self.doubts.clear(DoubtKind::Rollback, SUBJECT);
+                self.advance(own, body.epoch, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the directory another epoch at an orderly stop: a copy that was made before is older from now on.
+    pub(super) fn stop(&self, now: Timestamp) {
+        let Some(path) = self.file.filter(|_| !self.is_held()) else { return };
+        match (own(self.root), outside(path)) {
+            (Ok(own), Ok(Outside::Known(body))) => self.advance(own, body.epoch, now),
+            // The next start finds what is wrong with them.
+            _ => tracing::warn!(file = %path.display(), "the epoch could not be read at the stop"),
+        }
+    }
+
+    /// A failure leaves the numbers as they were or the file one ahead and pending: both are in order.
+    fn advance(&self, own: Epoch, other: u64, now: Timestamp) {
+        let number = own.number.max(other).saturating_add(1);
+        let epoch = Epoch { format: DIRECTORY_FORMAT, number, has_file: own.has_file || self.file.is_some() };
+        let outside = |pending| match self.file {
+            Some(path) => put(path, &Body { salt: hex(self.salt), epoch: number, pending }),
+            None => Ok(()),
+        };
+        let done = outside(true).and_then(|()| epoch::write(self.root, epoch)).and_then(|()| outside(false));
+        match done {
+            Ok(()) if self.file.is_some() => tracing::info!(epoch = number, "the epoch was taken"),
+            Ok(()) => {}
+            Err(error) if self.file.is_some() => {
+                self.report(format!("the epoch could not be recorded: {error}"), now);
+            }
+            Err(error) => tracing::warn!(%error, "the epoch could not be recorded"),
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        self.doubts.find(DoubtKind::Rollback, SUBJECT).is_some()
+    }
+
+    fn hold(&self, detail: String, now: Timestamp) {
+        let way_out = "restore the newest copy, or start once with `tidegate serve --accept-rollback`";
+        self.raise(DoubtKind::Rollback, detail, way_out, now);
+    }
+
+    fn report(&self, detail: String, now: Timestamp) {
+        self.raise(DoubtKind::Document, detail, "find out why, then acknowledge", now);
+    }
+
+    fn raise(&self, kind: DoubtKind, detail: String, way_out: &str, now: Timestamp) {
+        let (subject, way_out) = (SUBJECT.to_owned(), way_out.to_owned());
+        self.doubts.raise(NewDoubt { kind, subject, detail, way_out, events: 0 }, now);
+    }
+}
+
+/// Goes on with the directory as it is, though it may be an older copy. Nobody may be using it. Returns its epoch from
+/// now on.
+///
+/// # Errors
+/// [`StoreError`] when the directory is in use, or when one of the files cannot be written.
+pub fn accept(root: &Path, file: Option<&Path>, now: Timestamp) -> Result<u64, StoreError> {
+    let _dir = DataDir::open(root)?;
+    let doubts = Doubts::open(root, now)?;
+    let own = own(root)?;
+    let known = match file.map(outside).transpose()? {
+        Some(Outside::Known(body)) => Some(body),
+        _ => None,
+    };
+    let number = own.number.max(known.as_ref().map_or(0, |body| body.epoch)).saturating_add(1);
+    let has_file = known.is_some();
+    epoch::write(root, Epoch { format: DIRECTORY_FORMAT, number, has_file })?;
+    match (file, known) {
+        (Some(path), Some(body)) => put(path, &Body { epoch: number, pending: false, ..body })?,
+        // Nothing can be learnt from it; the next start makes it anew.
+        (Some(path), None) => {
+            for path in [path.to_owned(), sealed::beside(path, ".prev")] {
+                files::remove(&path).map_err(|error| StoreError::io("delete", &path, error))?;
+            }
+        }
+        (None, _) => {}
+    }
+    doubts.clear(DoubtKind::Rollback, SUBJECT);
+    doubts.save(root)?;
+    Ok(number)
+}
+
+fn is_older(own: Epoch, outside: &Body) -> bool {
+    let expected = if outside.pending { outside.epoch.saturating_sub(1) } else { outside.epoch };
+    own.number < expected
+}
+
+fn own(root: &Path) -> Result<Epoch, StoreError> {
+    let unknown = Epoch { format: DIRECTORY_FORMAT, number: 0, has_file: false };
+    Ok(epoch::read(root)?.epoch.unwrap_or(unknown))
+}
+
+/// What the file outside says. A failure of the system is an answer, too: nothing is known then.
+fn outside(path: &Path) -> Result<Outside, StoreError> {
+    let mut reason = String::new();
+    for found in [sealed::read(path), sealed::read_previous(path)] {
+        let is_first = reason.is_empty();
+        let said = match found {
+            // Without the file, the version before it is not asked.
+            Ok(Sealed::Missing) if is_first => return Ok(Outside::Missing),
+            Ok(Sealed::Missing) => continue,
+            Ok(Sealed::Damaged { reason }) => format!("is damaged: {reason}"),
+            Ok(Sealed::Whole { format, .. }) if format > FORMAT => {
+                let what = path.display().to_string();
+                return Err(StoreError::Format { what, found: format, known: FORMAT });
+            }
+            Ok(Sealed::Whole { body, .. }) => match serde_json::from_slice(&body) {
+                Ok(body) => return Ok(Outside::Known(body)),
+                Err(error) => format!("is damaged: {error}"),
+            },
+            Err(error) => format!("cannot be read: {error}"),
+        };
+        if is_first {
+            reason = said;
+        }
+    }
+    Ok(Outside::Unknown(reason))
+}
+
+fn put(path: &Path, body: &Body) -> Result<(), StoreError> {
+    // Text and numbers always have a JSON form.
+    let bytes = serde_json::to_vec(body).unwrap_or_default();
+    sealed::replace(path, FORMAT, body.epoch, &bytes)
+}
+
+fn hex(salt: u64) -> String {
+    format!("{salt:016x}")
+}
+
+#[cfg(test)]
+mod tests;

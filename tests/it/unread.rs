@@ -1,0 +1,83 @@
+//! Reads that the system refuses: waiting events are held, reported and delivered afterwards; none is lost.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::world::{Receiver, Server, ServerOptions, eventually};
+
+const WAITING: u64 = 40;
+
+/// Makes the reads of the first segment fail that the rule names: those of the running store, which reads at offsets.
+fn failing_reads(segment: &std::path::Path, when: &str) -> Vec<String> {
+    let path = segment.display().to_string();
+    let rule = format!("inject=pread64:error=EIO:when={when}");
+    let words =
+        ["strace", "-DDD", "-f", "-qqq", "-o", "/dev/null", "-P", &path, "-e", "trace=pread64", "-e", &rule];
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// A directory whose first segment holds waiting events of one lane; returns the id of its policy.
+async fn waiting(options: &ServerOptions, receiver: &Receiver) -> String {
+    let server = Server::start(options);
+    let api = server.api();
+    let policy = api.deploy_throttling(&receiver.url("/*"), 1000).await;
+    let (status, answer) =
+        api.json("POST", &format!("/v1/policies/{policy}:pause"), &json!({"reason": "a test"})).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(api.enqueue(&receiver.url("/x"), 0..WAITING).await.len() as u64, WAITING);
+    assert_eq!(server.stop().code(), Some(0));
+    policy
+}
+
+async fn resume(server: &Server, policy: &str) {
+    let (status, answer) =
+        server.api().json("POST", &format!("/v1/policies/{policy}:resume"), &json!({})).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn reads_that_fail_for_a_while_lose_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut options = ServerOptions::new(&dir.path().join("data"));
+    let receiver = Receiver::start().await;
+    let policy = waiting(&options, &receiver).await;
+    options.wrapper = failing_reads(&options.data_dir.join("journal/0000000001.seg"), "1..6");
+    let server = Server::start(&options);
+    resume(&server, &policy).await;
+    eventually("all are delivered", Duration::from_secs(60), async || {
+        receiver.times_seen().len() as u64 == WAITING
+    })
+    .await;
+    let failed = server.log().iter().filter(|line| line.contains("lane not read")).count();
+    assert!(failed > 0, "the control: no read failed");
+    assert_eq!(server.api().metric("tidegate_events_completed_total", "outcome=\"lost\"").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn reads_that_fail_for_good_hold_the_lane_until_the_device_is_in_order() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut options = ServerOptions::new(&dir.path().join("data"));
+    let receiver = Receiver::start().await;
+    let policy = waiting(&options, &receiver).await;
+    options.wrapper = failing_reads(&options.data_dir.join("journal/0000000001.seg"), "1+");
+    let server = Server::start(&options);
+    resume(&server, &policy).await;
+    let api = server.api();
+    let held = async || {
+        let (_, explained) = api.get(&format!("/v1/explain?method=POST&url={}", receiver.url("/x"))).await;
+        explained.contains("\"unread\"")
+    };
+    eventually("the lane is held", Duration::from_secs(30), held).await;
+    assert_eq!(receiver.count(), 0);
+    assert_eq!(api.get("/readyz").await.0, 200, "other lanes go on");
+    server.kill();
+
+    options.wrapper.clear();
+    let server = Server::start(&options);
+    eventually("all are delivered", Duration::from_secs(30), async || {
+        receiver.times_seen().len() as u64 == WAITING
+    })
+    .await;
+    assert_eq!(server.stop().code(), Some(0));
+}
