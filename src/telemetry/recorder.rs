@@ -120,6 +120,7 @@ mod tests {
         LimitViolated { policy, limit: "pace", count: 0 }.emit();
         StoreOperation { op: "append", took }.emit();
         StoreFailed { op: "append" }.emit();
+        ClockAnomaly { kind: "forward", count: 1 }.emit();
         ConfigReloaded { is_applied: true, at: Timestamp::from_millis(1_500) }.emit();
         Gauges::default().set(&full_snapshot());
     }
