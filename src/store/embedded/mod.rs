@@ -18,6 +18,7 @@ mod fetch;
 mod give_up;
 mod ids;
 mod indexer;
+mod letters;
 mod losses;
 mod missing;
 mod owed;
@@ -33,7 +34,7 @@ mod tests;
 mod unread;
 mod writer;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -50,7 +51,7 @@ use self::start::Threads;
 use self::writer::{Find, Request};
 use super::documents::Documents;
 use super::doubts::Doubts;
-use super::journal::{DeadLetter, Disk, OsDisk, OsSource, Settled, Source, What};
+use super::journal::{Disk, OsDisk, OsSource, Settled, Source, What};
 use super::{
     Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES, NewEntry,
     ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Turn, UsageLog,
@@ -256,12 +257,17 @@ impl EmbeddedStore {
         let mut waiting = Vec::new();
         while !batch.is_empty() {
             let later = batch.split_off(batch.len().min(SETTLED_PART));
-            let (decisions, dead) = self.decisions(std::mem::replace(&mut batch, later));
+            let (mut decisions, dead) = self.decisions(std::mem::replace(&mut batch, later));
             if decisions.is_empty() {
                 continue;
             }
-            let letters = if dead.is_empty() { Vec::new() } else { self.letters(dead).await? };
-            let heavy = !letters.is_empty();
+            let heavy = !dead.is_empty();
+            let mut letters = Vec::new();
+            if heavy {
+                let found = self.read(move |reads| reads.letters(dead)).await?;
+                found.amend(&mut decisions);
+                letters = found.letters;
+            }
             let (reply, answer) = oneshot::channel();
             self.send(Request::Settle { decisions, letters, reply })?;
             if heavy {
@@ -300,28 +306,6 @@ impl EmbeddedStore {
             decisions.push((lane_no, home.block, settled));
         }
         (decisions, dead)
-    }
-
-    /// The dead letters with their records; those of entries that no longer stand at the given place are left
-    /// out.
-    async fn letters(&self, dead: Vec<Settle>) -> Result<Vec<DeadLetter>, StoreError> {
-        let at_ms = self.shared.clock.now().as_millis();
-        self.read(move |reads| {
-            let mut letters = HashMap::with_capacity(dead.len());
-            for settle in dead {
-                let Settlement::Dead { reason, attempts } = settle.settlement else { continue };
-                let Lookup::Waiting(lane, entry) = reads.lookup(settle.id)? else { continue };
-                let place = settle.due_at.map(Timestamp::ceil_millis);
-                if entry.due_at.map(Timestamp::ceil_millis) != place {
-                    continue;
-                }
-                let letter =
-                    DeadLetter { id: settle.id, lane, at_ms, attempts, reason, record: entry.record };
-                letters.entry(settle.id).or_insert(letter);
-            }
-            Ok(letters.into_values().collect())
-        })
-        .await
     }
 
     async fn read<T: Send + 'static>(
