@@ -6,6 +6,7 @@
 mod admission;
 mod api_doc;
 mod build;
+mod clock_watch;
 mod dialects;
 mod doubts;
 mod doubts_at_rest;
@@ -47,7 +48,7 @@ pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
 pub use offline::{BookSource, Findings, accept_rollback, adopt_book, rebuild_store, verify_store};
-pub use process::forbid_core_dumps;
+pub use process::keep_private;
 pub use running::{Fed, Running};
 use spent::SpentLimits;
 

@@ -36,11 +36,6 @@ async fn resume(server: &Server, policy: &str) {
     assert_eq!(status, 200, "{answer}");
 }
 
-fn in_order(receiver: &Receiver) -> bool {
-    let numbers: Vec<_> = receiver.arrivals().iter().map(|arrival| arrival.number).collect();
-    numbers.windows(2).all(|pair| pair[0] <= pair[1])
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn reads_that_fail_for_a_while_lose_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -54,7 +49,6 @@ async fn reads_that_fail_for_a_while_lose_nothing() {
         receiver.times_seen().len() as u64 == WAITING
     })
     .await;
-    assert!(in_order(&receiver), "a lane waits for its first entries");
     let failed = server.log().iter().filter(|line| line.contains("lane not read")).count();
     assert!(failed > 0, "the control: no read failed");
     assert_eq!(server.api().metric("tidegate_events_completed_total", "outcome=\"lost\"").await, 0.0);
@@ -85,6 +79,5 @@ async fn reads_that_fail_for_good_hold_the_lane_until_the_device_is_in_order() {
         receiver.times_seen().len() as u64 == WAITING
     })
     .await;
-    assert!(in_order(&receiver));
     assert_eq!(server.stop().code(), Some(0));
 }

@@ -109,6 +109,24 @@ impl UsageLog {
         Self::lay_marked(dir, Stand::Opened)
     }
 
+    /// Damaged places of the record in `dir`, which nobody may be using; `None` when there is none. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the system does not let it be read or another version wrote it.
+    pub(in crate::store) fn count_damage(dir: &Path) -> Result<Option<u64>, StoreError> {
+        let path = rewrite::path(dir);
+        let failed = |error| StoreError::io("read", &path, error);
+        let file = match files::read(&path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            Err(error) if files::is_foreign(&error) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mark = mark::read(dir).map_err(failed)?;
+        let scanned = scan_file(&path, file, mark, Timestamp::ZERO)?;
+        Ok(Some(scanned.damaged))
+    }
+
     fn lay_marked(dir: &Path, stand: Stand) -> Result<(), StoreError> {
         let path = rewrite::path(dir);
         if path.try_exists().map_err(|error| StoreError::io("look at", &path, error))? {
@@ -237,13 +255,7 @@ impl Inner {
             }
             Err(error) => return Err(StoreError::io("open", &path, error)),
         };
-        match format::scan(&mut BufReader::with_capacity(64 * 1024, file), mark, now) {
-            Ok(scanned) => Ok(Some(scanned)),
-            Err(ScanError::Io(error)) => Err(StoreError::io("read", &path, error)),
-            Err(ScanError::Format(found)) => {
-                Err(StoreError::Format { what: path.display().to_string(), found, known: format::FORMAT })
-            }
-        }
+        scan_file(&path, file, mark, now).map(Some)
     }
 
     fn append(&self, group: &[Waiting]) -> Result<(), StoreError> {
@@ -322,6 +334,15 @@ impl Inner {
             None => Ok(()),
         }
     }
+}
+
+fn scan_file(path: &Path, file: File, mark: Option<Mark>, now: Timestamp) -> Result<Scanned, StoreError> {
+    format::scan(&mut BufReader::with_capacity(64 * 1024, file), mark, now).map_err(|error| match error {
+        ScanError::Io(error) => StoreError::io("read", path, error),
+        ScanError::Format(found) => {
+            StoreError::Format { what: path.display().to_string(), found, known: format::FORMAT }
+        }
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

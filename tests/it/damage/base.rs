@@ -57,6 +57,8 @@ pub(super) struct Truth {
     /// Ended; may come back after damage, as a duplicate.
     pub(super) settled: BTreeMap<EventId, Bytes>,
     pub(super) letters: BTreeSet<EventId>,
+    /// Ended behind the last mark: a store that loses the settlement with the journal counts them as lost.
+    pub(super) ended_late: u64,
     pub(super) book: Bytes,
     pub(super) usages: Vec<Usage>,
 }
@@ -204,6 +206,7 @@ impl History {
         let lane = lanes().next().expect("a lane");
         let entries = self.store.read_ready(&lane, None, ALL).await.expect("reads");
         self.end_of(&lane, &entries[3], Settlement::Delivered).await;
+        self.truth.ended_late += 1;
     }
 
     async fn small_files(&mut self) {

@@ -18,6 +18,27 @@ use tidegate::store::{
 
 use super::base::{ALL, BOOK, End, Truth, clock, lanes, options};
 
+/// How well a store can know what is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// After an orderly stop.
+    Exactly,
+    /// After a kill: exactly up to the last mark of the account, within a bound behind it.
+    UpToTheMark,
+    /// Without the index as well: which of the entries of a damaged segment had ended may be gone with them.
+    WithBounds,
+}
+
+impl Known {
+    pub(super) fn after(end: End, without_index: bool) -> Self {
+        match end {
+            _ if without_index => Self::WithBounds,
+            End::Orderly => Self::Exactly,
+            End::Killed => Self::UpToTheMark,
+        }
+    }
+}
+
 /// What the doubts of a directory say is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Reported {
@@ -145,9 +166,9 @@ impl Seen {
 }
 
 /// What is wrong with what was seen, against the truth.
-pub(super) fn verdict(truth: &Truth, end: End, seen: &Seen) -> Vec<String> {
+pub(super) fn verdict(truth: &Truth, known: Known, seen: &Seen) -> Vec<String> {
     let mut wrong = seen.failures.clone();
-    counts(truth, end, seen, &mut wrong);
+    counts(truth, known, seen, &mut wrong);
     for (id, record) in &seen.returned {
         let known = truth.owed.get(id).map(|owed| &owed.record).or_else(|| truth.settled.get(id));
         match known {
@@ -169,33 +190,41 @@ pub(super) fn verdict(truth: &Truth, end: End, seen: &Seen) -> Vec<String> {
     wrong
 }
 
-/// Reported = lost.
-fn counts(truth: &Truth, end: End, seen: &Seen, wrong: &mut Vec<String>) {
-    let missing: Vec<&EventId> = truth.owed.keys().filter(|id| !seen.returned.contains_key(id)).collect();
+/// Reported = lost. Entries that wait behind one that cannot be read are held with their lane: their ids lead to
+/// them. An entry that cannot be read counts as lost unless a doubt says that it is held.
+fn counts(truth: &Truth, known: Known, seen: &Seen, wrong: &mut Vec<String>) {
+    let (mut gone, mut late, mut unreadable, mut untold) = (0, 0, 0, 0);
+    for id in truth.owed.keys().filter(|id| !seen.returned.contains_key(id)) {
+        match seen.lookups.get(id) {
+            Some(Ok(Lookup::Waiting(..))) => continue,
+            Some(Ok(Lookup::Lost)) => {}
+            Some(Err(_)) => unreadable += 1,
+            Some(Ok(Lookup::Settled | Lookup::Unknown)) | None => untold += 1,
+        }
+        gone += 1;
+        late += u64::from(truth.owed.get(id).is_some_and(|owed| owed.is_late));
+    }
     let is_gone = |id: &&EventId| !seen.letters.contains(id) && !seen.returned.contains_key(id);
     let letters = truth.letters.iter().filter(is_gone).count() as u64;
-    let late = missing.iter().filter(|id| truth.owed.get(id).is_some_and(|owed| owed.is_late)).count();
-    let lost = missing.len() as u64 + letters;
     let Reported { lost: reported, uncertain, unread, total } = seen.reported;
-    let certain = reported + unread;
-    let is_right = match end {
-        End::Orderly => certain == lost,
-        // Exact up to the last mark, an upper bound behind it.
-        End::Killed => certain <= lost && lost <= certain + uncertain.min(late as u64),
+    let lost = gone - unread.min(unreadable) + letters;
+    let is_right = match known {
+        Known::Exactly => reported == lost,
+        Known::UpToTheMark => {
+            reported <= lost + truth.ended_late && lost <= reported + uncertain.min(late)
+        }
+        Known::WithBounds => reported <= lost + truth.ended_late && lost <= reported + uncertain,
     };
     if !is_right {
         wrong.push(format!(
-            "{} entries ({late} late) and {letters} letters are gone; reported lost {reported}, unread {unread}, \
-             uncertain {uncertain}",
-            missing.len()
+            "{gone} entries ({late} late, {unreadable} unreadable) and {letters} letters are gone; reported lost \
+             {reported}, unread {unread}, uncertain {uncertain}"
         ));
     }
-    if total != reported {
-        wrong.push(format!("the total says {total} lost, the doubts {reported}"));
+    // A letter has had its end: the total counts ends.
+    if total != reported.saturating_sub(letters) {
+        wrong.push(format!("the total says {total} lost, the doubts {reported}, {letters} of them letters"));
     }
-    let is_told =
-        |found: &Result<Lookup, String>| matches!(found, Ok(Lookup::Lost | Lookup::Waiting(..)) | Err(_));
-    let untold = seen.lookups.iter().filter(|(_, found)| !is_told(found)).count() as u64;
     if untold > uncertain {
         wrong.push(format!("{untold} of the entries that are gone look up as settled or unknown"));
     }

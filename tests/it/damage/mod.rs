@@ -7,6 +7,7 @@
 mod base;
 mod cases;
 mod controls;
+mod daemon;
 mod judge;
 mod tree;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use self::base::{Base, End, scratch};
 use self::cases::{Case, Damage, Kind};
+use self::judge::Known;
 use crate::world::{Choice, alone};
 
 /// A case that takes longer hangs.
@@ -136,7 +138,7 @@ fn judged(base: &Base, case: &Case, place: &Path) -> Vec<String> {
     case.apply(&root, place).expect("damaged");
     let before = place.join("before");
     if case.may_refuse() {
-        copy_of_damaged(&root, &before);
+        tree::duplicate(&root, &before).expect("a copy");
     }
     let first = match judge::look(&root, &base.truth) {
         Ok(seen) => seen,
@@ -144,16 +146,10 @@ fn judged(base: &Base, case: &Case, place: &Path) -> Vec<String> {
         Err(_) if tree::same(&root, &before) => return Vec::new(),
         Err(error) => return vec![format!("refused and modified: {error}")],
     };
-    let mut wrong = judge::verdict(&base.truth, base.end, &first);
+    let mut wrong = judge::verdict(&base.truth, Known::after(base.end, case.without_index), &first);
     match judge::look(&root, &base.truth) {
         Ok(second) => wrong.extend(judge::repeats(&first, &second)),
         Err(error) => wrong.push(format!("a second start is refused: {error}")),
     }
     wrong
-}
-
-/// Links and special files as well.
-fn copy_of_damaged(from: &Path, to: &Path) {
-    let status = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
-    assert!(status.expect("cp").success());
 }
