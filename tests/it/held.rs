@@ -155,7 +155,7 @@ async fn without_its_policy_book_the_store_is_held_and_nothing_is_dropped() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         backlog.all_wait(&api).await;
         let held = explain(&api, &backlog.ids[0]).await["held"].clone();
-        assert_eq!(held["by"], "store", "{held}");
+        assert_eq!((&held["by"], &held["doubt_kind"]), (&json!("doubt"), &json!("book")), "{held}");
         let refused = "the configuration is not taken";
         eventually("the reload is refused", SOON, async || {
             server.log().iter().any(|line| line.contains(refused))
@@ -246,7 +246,7 @@ async fn an_older_book_is_held_and_what_it_does_not_know_stays_when_it_is_adopte
     assert_eq!(backlog.receiver.times_seen().len(), 30, "of the generation that is known");
     for id in &backlog.ids[30..] {
         let held = explain(&api, id).await["held"].clone();
-        assert_eq!(held["reason"], "generation", "{held}");
+        assert_eq!((&held["by"], &held["doubt_kind"]), (&json!("doubt"), &json!("generation")), "{held}");
     }
     assert!(api.metric("tidegate_events_completed_total", "config_drained").await < 0.5);
     assert!(api.metric("tidegate_lanes_held", "generation").await > 0.5);
@@ -302,7 +302,13 @@ async fn a_directory_that_says_nowhere_what_its_salt_is_ends_the_start_with_65()
             }
         }
     }
-    let status = server::command(&backlog.options).status().expect("the program");
+    for copy in ["account.a", "account.b"] {
+        fs::write(backlog.path(copy), "noise").expect("writes");
+    }
+    // A start that succeeds would serve for ever.
+    let wrapper = ["timeout", "--signal=KILL", "30"].map(str::to_owned).to_vec();
+    let bounded = ServerOptions { wrapper, ..backlog.options.clone() };
+    let status = server::command(&bounded).status().expect("the program");
     assert_eq!(status.code(), Some(65));
     assert_eq!(fs::read(backlog.path("SALT")).expect("there"), b"noise", "nothing was made up");
     fs::write(backlog.path("SALT"), salt).expect("restores");
