@@ -1,0 +1,70 @@
+//! How an embedded store is run, and its defaults.
+//!
+//! Must not know: where the values come from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How an embedded store is run.
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    /// Size at which a journal segment is closed.
+    pub segment_bytes: u64,
+    /// Age at which a journal segment is closed.
+    pub segment_age: Duration,
+    /// How long a settlement waits for company before it is synced.
+    pub settle_delay: Duration,
+    /// How often the index is handed to the system and settled segments go.
+    pub sweep_every: Duration,
+    /// How long a repetition is recognised, at least.
+    pub dedup_window: Duration,
+    /// How long dead letters are kept.
+    pub dead_retention: Duration,
+    /// A wall clock that is at most this much ahead of the last process is believed at the start.
+    pub clock_bound: Duration,
+    /// Memory of the index's cache.
+    pub cache_bytes: u64,
+    /// Memory of unpacked blocks.
+    pub block_cache_bytes: usize,
+    /// Appends are refused when fewer bytes are free.
+    pub needed_bytes: u64,
+    /// Entries that may wait for the writer.
+    pub waiting_entries: usize,
+    /// Bytes of records that may wait for the writer.
+    pub waiting_bytes: usize,
+    /// Where the highest epoch of the directory is kept as well, so that an older copy of it is recognised.
+    pub epoch_file: Option<PathBuf>,
+    /// How fast what waits is read in search of damage; 0 for not at all.
+    pub scrub_bytes_per_second: u64,
+    /// A random number: becomes the salt of a new directory, by which its ids and frames are recognised.
+    pub salt: u64,
+}
+
+impl EmbeddedOptions {
+    /// What has to be free beside the records of an append: a new segment takes its whole size at once.
+    pub(super) fn appends_need_bytes(&self) -> u64 {
+        self.needed_bytes.saturating_add(self.segment_bytes)
+    }
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes: crate::store::journal::JournalOptions::MAX_SEGMENT_BYTES,
+            segment_age: Duration::from_secs(300),
+            settle_delay: Duration::from_millis(50),
+            sweep_every: Duration::from_millis(100),
+            dedup_window: Duration::from_secs(24 * 3600),
+            dead_retention: Duration::from_secs(14 * 24 * 3600),
+            clock_bound: Duration::from_secs(6 * 3600),
+            cache_bytes: 64 * 1024 * 1024,
+            block_cache_bytes: 16 * 1024 * 1024,
+            needed_bytes: crate::store::directory::DEFAULT_NEEDED_BYTES,
+            waiting_entries: 64 * 1024,
+            waiting_bytes: 48 * 1024 * 1024,
+            epoch_file: None,
+            scrub_bytes_per_second: 4 * 1024 * 1024,
+            salt: 0,
+        }
+    }
+}
