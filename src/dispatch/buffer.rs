@@ -24,7 +24,7 @@ pub(super) struct Buffer {
     due: BTreeMap<(Timestamp, EventId), Box<Entry>>,
     plain: BTreeMap<EventId, Box<Entry>>,
     /// Those that have outlived their time while time is in doubt: not to be sent, nor to be dropped.
-    kept: Vec<Box<Entry>>,
+    kept: BTreeMap<EventId, Box<Entry>>,
     bytes: usize,
 }
 
@@ -51,12 +51,12 @@ impl Buffer {
     /// Keeps an entry aside until [`Buffer::give_back`].
     pub(super) fn keep(&mut self, entry: Box<Entry>) {
         self.bytes += weight(&entry);
-        self.kept.push(entry);
+        self.kept.insert(entry.id, entry);
     }
 
     /// Puts what was kept aside back into its place.
     pub(super) fn give_back(&mut self) {
-        for entry in std::mem::take(&mut self.kept) {
+        for entry in std::mem::take(&mut self.kept).into_values() {
             self.bytes = self.bytes.saturating_sub(weight(&entry));
             self.push(entry);
         }
@@ -68,7 +68,7 @@ impl Buffer {
 
     /// Changes entries; neither their ids nor their due times.
     pub(super) fn for_each_mut(&mut self, change: impl FnMut(&mut Box<Entry>)) {
-        self.due.values_mut().chain(self.plain.values_mut()).chain(&mut self.kept).for_each(change);
+        self.due.values_mut().chain(self.plain.values_mut()).chain(self.kept.values_mut()).for_each(change);
     }
 
     /// Takes out the entries that are over; returns how many of them may have been promised a start.
@@ -79,9 +79,10 @@ impl Buffer {
     ) -> usize {
         let due: Vec<_> = self.due.iter().filter(|(_, entry)| over(entry)).map(|(place, _)| *place).collect();
         let plain: Vec<_> = self.plain.values().filter(|entry| over(entry)).map(|entry| entry.id).collect();
+        let kept: Vec<_> = self.kept.values().filter(|entry| over(entry)).map(|entry| entry.id).collect();
         let mut may_be_promised = 0;
+        let kept = kept.iter().filter_map(|id| self.kept.remove(id));
         let due = due.iter().filter_map(|place| self.due.remove(place));
-        let kept = self.kept.extract_if(.., |entry| over(entry));
         for entry in due.chain(plain.iter().filter_map(|id| self.plain.remove(id))).chain(kept) {
             self.bytes = self.bytes.saturating_sub(weight(&entry));
             may_be_promised += usize::from(is_fresh(&entry));
@@ -94,7 +95,7 @@ impl Buffer {
         self.due
             .values()
             .chain(self.plain.values())
-            .chain(&self.kept)
+            .chain(self.kept.values())
             .map(|entry| entry.event.expires_at)
             .min()
     }
