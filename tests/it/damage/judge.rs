@@ -210,9 +210,7 @@ fn counts(truth: &Truth, known: Known, seen: &Seen, wrong: &mut Vec<String>) {
     let lost = gone - unread.min(unreadable) + letters;
     let is_right = match known {
         Known::Exactly => reported == lost,
-        Known::UpToTheMark => {
-            reported <= lost + truth.ended_late && lost <= reported + uncertain.min(late)
-        }
+        Known::UpToTheMark => reported <= lost + truth.ended_late && lost <= reported + uncertain.min(late),
         Known::WithBounds => reported <= lost + truth.ended_late && lost <= reported + uncertain,
     };
     if !is_right {
