@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use crate::app::doubts::doubt_desk;
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
+use crate::app::memory::{self, Budget};
 use crate::app::spent::SpentLimits;
 use crate::app::usage::usage_headers;
 use crate::app::{App, AppError, AppErrorKind, Doors, api_doc, dialects, held, reload};
@@ -29,8 +30,6 @@ use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
 use crate::telemetry::{self, ClockAnomaly};
 
-/// Bytes of events that may be on their way into the queue.
-const MAX_BYTES_UNDER_WAY: usize = 64 << 20;
 /// How long a request waits for its share of them.
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
 
@@ -83,7 +82,8 @@ impl App {
             Some(reason) => error!(%reason, "the store is held: nothing is taken, sent, changed or deleted"),
             None => reload::start(&policies, &listed, &clock, config.queue.drain).await?,
         }
-        let (queue, signals) = Queue::open(store.clone(), clock.clone()).await?;
+        let (queue, signals) =
+            Queue::open_within(store.clone(), clock.clone(), config.store.append_timeout).await?;
         // What the file has changed since the last process counts as an edit.
         let (gate, spent) = match &held {
             Some(_) => (Gate::new(), SpentLimits::unopened(queue.doubts())),
@@ -167,6 +167,9 @@ async fn open_gate(
 
 async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, AppError> {
     let (root, options, clock) = (config.store.data_dir.clone(), embedded_options(config), clock.clone());
+    if let Some(limit_bytes) = memory::limit_bytes() {
+        info!(limit_bytes, shares = ?budget(), "the memory of this process is limited");
+    }
     let opening = tokio::task::spawn_blocking(move || EmbeddedStore::open(&root, options, clock));
     // The index library panics where a call fails that it does not expect to fail.
     let panicked =
@@ -187,13 +190,21 @@ async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, App
     Ok(store)
 }
 
+fn budget() -> Budget {
+    Budget::of(memory::limit_bytes())
+}
+
 pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
+    let budget = budget();
     EmbeddedOptions {
         segment_bytes: config.store.segment_bytes.get(),
         segment_age: config.store.segment_age,
         scrub_bytes_per_second: config.store.scrub_bytes_per_second,
         dead_retention: config.store.dead_letter_retention,
         needed_bytes: config.store.min_free_bytes,
+        cache_bytes: budget.index_cache,
+        block_cache_bytes: budget.block_cache,
+        waiting_bytes: budget.waiting,
         epoch_file: config.store.epoch_file.clone(),
         clock_bound: config.queue.ttl,
         salt: fastrand::u64(..),
@@ -236,7 +247,7 @@ fn intake(
         outlooks: outlooks.clone(),
         egress: egress(config),
         closing: closing.clone(),
-        max_bytes_under_way: NonZeroUsize::MIN.saturating_add(MAX_BYTES_UNDER_WAY),
+        max_bytes_under_way: NonZeroUsize::MIN.saturating_add(budget().under_way),
         admission_wait: ADMISSION_WAIT,
     })
 }
@@ -279,7 +290,13 @@ fn dispatch_options(config: &Config) -> Options {
         min_hold: config.breaker.min_hold,
         max_hold: config.breaker.max_hold,
     };
-    Options { retry, breaker, max_inflight: config.dispatch.max_inflight.get(), ..Options::default() }
+    Options {
+        retry,
+        breaker,
+        max_inflight: config.dispatch.max_inflight.get(),
+        read_ahead_bytes: budget().read_ahead,
+        ..Options::default()
+    }
 }
 
 fn delivery_options(config: &Config) -> DeliveryOptions {

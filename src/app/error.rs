@@ -52,6 +52,10 @@ impl From<StoreError> for AppError {
                 AppErrorKind::Damaged
             }
             StoreError::Full { .. }
+            | StoreError::FewFiles { .. }
+            | StoreError::NoRoom { .. }
+            | StoreError::Slow
+            | StoreError::OutcomeUnknown
             | StoreError::Poisoned { .. }
             | StoreError::Io { .. }
             | StoreError::Format { .. } => AppErrorKind::Store,

@@ -130,6 +130,7 @@ impl Housekeeper {
             now: self.clock.now(),
             policies: rows.into_values().collect(),
             store_disk_bytes: store.disk_bytes,
+            store_operation_age: store.operation_age,
             store_lost_events: store.lost_entries,
             store_damaged_frames: store.damaged_frames,
             doubts: doubt_rows(&self.queue.doubts().list()),

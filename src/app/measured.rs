@@ -11,7 +11,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
     Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, ReadLimit,
-    Settle, StoreError, StoreHealth, StoredEntry,
+    Settle, StoreError, StoreHealth, StoredEntry, Turn,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -49,8 +49,8 @@ impl Measured {
         let outcome = operation.await;
         match &outcome {
             Ok(_) => StoreOperation { op, took: self.clock.now().since(started) }.emit(),
-            // A full disk is a refusal that the door counts, not a failure.
-            Err(StoreError::Full { .. }) => {}
+            // A full disk and a withdrawal are refusals that the door counts, not failures.
+            Err(error) if error.is_full() || matches!(error, StoreError::Slow) => {}
             Err(_) => StoreFailed { op }.emit(),
         }
         outcome
@@ -60,6 +60,14 @@ impl Measured {
 impl EntryStore for Measured {
     fn append(&self, batch: Vec<NewEntry>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
         Box::pin(self.measure("append", self.store.append(batch)))
+    }
+
+    fn append_in_turn(
+        &self,
+        batch: Vec<NewEntry>,
+        turn: Arc<Turn>,
+    ) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
+        Box::pin(self.measure("append", self.store.append_in_turn(batch, turn)))
     }
 
     fn read_ready<'a>(

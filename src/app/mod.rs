@@ -17,6 +17,7 @@ mod in_doubt;
 pub mod listen;
 mod logging;
 mod measured;
+mod memory;
 mod offline;
 mod process;
 mod reload;
@@ -48,7 +49,7 @@ pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 pub use logging::init_logging;
 pub use offline::{BookSource, Findings, accept_rollback, adopt_book, rebuild_store, verify_store};
-pub use process::forbid_core_dumps;
+pub use process::keep_private;
 pub use running::{Fed, Running};
 use spent::SpentLimits;
 

@@ -2,12 +2,15 @@
 //!
 //! Must not know: what the process does.
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
 use tracing::warn;
 
-/// Sees to it that no core dump of this process is written: it would hold bodies of events. The limit keeps files from
-/// being written; the flag keeps also those helpers away to which some systems hand dumps regardless of the limit.
-pub fn forbid_core_dumps() {
+/// Keeps bodies of events with this process. Files are made private whoever makes them, and no core dump is written: the
+/// limit keeps files from being written, the flag also those helpers away to which some systems hand dumps regardless
+/// of the limit.
+pub fn keep_private() {
+    umask(Mode::RWXG | Mode::RWXO);
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let done = setrlimit(Resource::Core, none)
         .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable).map(drop));

@@ -1,5 +1,7 @@
 //! `tidegate doubts`: see and decide what is in doubt, through the running daemon, or on the directory when it is stopped.
 
+use std::fmt::Write;
+
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use http::{Method, StatusCode};
@@ -213,8 +215,10 @@ fn table(doubts: &[Doubt]) -> String {
     );
     for doubt in doubts {
         let seen = if doubt.acknowledged { "yes" } else { "no" };
-        text.push_str(&format!(
-            "{:>6}  {:<10}  {:<24}  {:>10}  {:<6}  {:<4}  {}\n",
+        // Writing to a text never fails.
+        let _ = writeln!(
+            text,
+            "{:>6}  {:<10}  {:<24}  {:>10}  {:<6}  {:<4}  {}",
             doubt.id,
             doubt.kind,
             doubt.since,
@@ -222,7 +226,7 @@ fn table(doubts: &[Doubt]) -> String {
             if doubt.holds == "nothing" { "-" } else { &doubt.holds },
             seen,
             doubt.subject
-        ));
+        );
     }
     text.push_str("`tidegate doubts show ID` says what was found and the way out\n");
     text

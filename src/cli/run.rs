@@ -22,7 +22,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = arguments.config.load()?.config;
     app::init_logging(&config)?;
-    app::forbid_core_dumps();
+    app::keep_private();
     let mut signals = Signals::new()?;
     let app = App::build(&config).await?;
     if let Some(reason) = app.held() {

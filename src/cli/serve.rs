@@ -30,7 +30,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let loaded = arguments.config.load()?;
     let config = &loaded.config;
     app::init_logging(config)?;
-    app::forbid_core_dumps();
+    app::keep_private();
     let mut signals = Signals::new()?;
     if arguments.accept_rollback {
         let epoch = app::accept_rollback(config)?;

@@ -1,5 +1,5 @@
 //! The first SIGTERM or SIGINT asks to stop, the second one to stop now; SIGHUP asks the daemon to read its
-//! configuration again.
+//! configuration again. SIGXFSZ, sent to who writes beyond the limit on the size of files, is ignored: the write fails.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -11,6 +11,8 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn new() -> std::io::Result<Self> {
+        // Once somebody has listened to a signal it no longer ends the process.
+        let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 

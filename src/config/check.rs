@@ -129,6 +129,7 @@ impl Checker<'_> {
         let segment_age = self.seconds("store.segment_seconds", 1..=86_400);
         let scrub_bytes_per_second = self.number("store.scrub_bytes_per_second", 0..=1 << 40);
         let min_free_bytes = self.number("store.min_free_bytes", 0..=1 << 50);
+        let append_timeout = self.millis("store.append_timeout_ms", 10..=600_000);
         let retention = self.seconds("store.dead_letter_retention_seconds", 60..=YEAR_SECONDS);
         let epoch_file = self.text("store.epoch_file")?;
         let is_inside = |dir: &String| !epoch_file.is_empty() && Path::new(&epoch_file).starts_with(dir);
@@ -142,6 +143,7 @@ impl Checker<'_> {
             segment_age: segment_age?,
             scrub_bytes_per_second: scrub_bytes_per_second?,
             min_free_bytes: min_free_bytes?,
+            append_timeout: append_timeout?,
             dead_letter_retention: retention?,
             epoch_file: (!epoch_file.is_empty()).then(|| PathBuf::from(epoch_file)),
         })

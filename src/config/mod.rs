@@ -88,6 +88,8 @@ pub struct Store {
     pub scrub_bytes_per_second: u64,
     /// Free space below which events are refused.
     pub min_free_bytes: u64,
+    /// How long a request waits for the store.
+    pub append_timeout: Duration,
     /// How long dead letters are kept.
     pub dead_letter_retention: Duration,
     /// Where the highest epoch of the data directory is kept as well.

@@ -24,9 +24,8 @@ const DUE_PAGE: usize = 8;
 const DUE_EXCESS: usize = 1024;
 /// What a lane without entries gets when the common bounds are met.
 const LEAN_PAGE: usize = 4;
-/// Entries and bytes that all lanes together read ahead.
+/// Entries that all lanes together read ahead.
 const ALL_ENTRIES: usize = 65_536;
-const ALL_BYTES: usize = 64 << 20;
 /// Pages being read at a time.
 const LOADS: usize = 64;
 /// How long a lane whose page failed is left alone, at first and at most.
@@ -132,16 +131,22 @@ pub(super) struct Held {
 }
 
 /// The read-ahead of all lanes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ahead {
     queue: VecDeque<LaneId>,
     loads: usize,
     /// Loaded, or asked for.
     entries: usize,
     bytes: usize,
+    /// What the bytes should stay within.
+    most_bytes: usize,
 }
 
 impl Ahead {
+    pub(super) fn new(most_bytes: usize) -> Self {
+        Self { queue: VecDeque::new(), loads: 0, entries: 0, bytes: 0, most_bytes }
+    }
+
     /// Puts a lane in the queue of those that get a page.
     pub(super) fn enqueue(&mut self, lane: LaneId, window: &mut Window) {
         if !window.queued && window.loading.is_none() {
@@ -168,7 +173,7 @@ impl Ahead {
     /// to be asked for again when one of them has gone, not before.
     pub(super) fn grants(&self, window: &Window, held: Held, now: Timestamp) -> usize {
         let wanted = window.wants(held, now);
-        let over = self.entries + wanted > ALL_ENTRIES || self.bytes > ALL_BYTES;
+        let over = self.entries + wanted > ALL_ENTRIES || self.bytes > self.most_bytes;
         match (over, held.entries == 0 || held.due_pending) {
             (false, _) => wanted,
             (true, true) => wanted.min(LEAN_PAGE),

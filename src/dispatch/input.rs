@@ -140,6 +140,8 @@ pub struct Options {
     pub max_inflight: usize,
     /// Most starts per step: few enough that the permits of one step are still fresh when they are used.
     pub sends_per_step: usize,
+    /// Bytes of events that all lanes together read ahead.
+    pub read_ahead_bytes: usize,
     /// The store is held as a whole: nothing is read, sent, expired or dropped.
     pub held: bool,
 }
@@ -151,6 +153,7 @@ impl Default for Options {
             breaker: BreakerPolicy::default(),
             max_inflight: 8192,
             sends_per_step: 64,
+            read_ahead_bytes: 64 << 20,
             held: false,
         }
     }

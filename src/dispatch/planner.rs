@@ -68,7 +68,7 @@ impl Planner {
             dice,
             lanes: Lanes::default(),
             turns: Turns::default(),
-            ahead: Ahead::default(),
+            ahead: Ahead::new(options.read_ahead_bytes),
             timers: BTreeSet::new(),
             flights: HashMap::new(),
             purges: Purges::default(),

@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ingest::answer;
 use crate::ingest::decode::{Decoded, Decoder, MAX_EVENT_BYTES};
-use crate::ingest::intake::{Intake, Verdict, shutting_down};
+use crate::ingest::intake::{Intake, Verdict};
 use crate::ingest::lines::{Block, Line, Splitter};
+use crate::ingest::problems::shutting_down;
 use crate::problem::Problem;
 use crate::telemetry::Source;
 

@@ -14,15 +14,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Event, EventId, Lane, LaneError};
+use crate::event::{CanonicalUrl, Event, EventId, Lane};
 use crate::ingest::decode::{Decoded, Decoder, Defaults};
+use crate::ingest::problems::{
+    conflict, internal, is_answered, is_late, no_lane, overloaded, queue_problem, shutting_down, store_slow,
+};
 use crate::ingest::prospects::{Admission, Doomed, Prospects, Refusals, doomed};
 use crate::ingest::trial::is_tried;
 use crate::limit::{Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
 use crate::problem::Problem;
-use crate::queue::{Accept, Queue, QueueError, Standing};
-use crate::store::{Appended, StoreError};
+use crate::queue::{Accept, Queue, Standing};
+use crate::store::Appended;
 use crate::telemetry::{EventsEnqueued, EventsRejected, Source, policy_label};
 
 /// What becomes of an event that no deployed policy governs.
@@ -242,9 +245,12 @@ impl Intake {
         }
         let promised = self.try_limits(&runtime, &mut batch, &mut places, &mut verdicts).await;
         let mut places = places.into_iter();
+        let mut is_slow = false;
         for part in cut(batch) {
             let here = places.by_ref().take(part.len()).collect::<Vec<_>>();
-            let outcome = self.enqueue(part).await;
+            // A store that did not answer in time is not waited for once more by the same caller.
+            let outcome = if is_slow { Err(Box::new(store_slow())) } else { self.enqueue(part).await };
+            is_slow |= outcome.as_ref().is_err_and(|problem| is_late(problem));
             for (nth, place) in here.into_iter().enumerate() {
                 let Some(verdict) = verdicts.get_mut(place) else { continue };
                 match &outcome {
@@ -263,10 +269,7 @@ impl Intake {
             return Err(Box::new(shutting_down()));
         }
         self.0.parts.queue.accept(batch).await.map_err(|error| {
-            if !matches!(
-                error,
-                QueueError::Store(StoreError::Full { .. } | StoreError::Held { .. } | StoreError::Closed)
-            ) {
+            if !is_answered(&error) {
                 warn!(%error, "events could not be made durable");
             }
             Box::new(queue_problem(&error))
@@ -370,67 +373,5 @@ fn same_count(a: &Verdict, b: &Verdict) -> bool {
         (Ok(a), Ok(b)) => a.duplicate == b.duplicate && a.lane.key() == b.lane.key(),
         (Err(a), Err(b)) => a.code == b.code,
         _ => false,
-    }
-}
-
-fn unavailable(code: &'static str, title: &'static str, detail: &str, seconds: u64) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail).retry_after(seconds)
-}
-
-/// No more events are taken: the process is ending.
-pub(super) fn shutting_down() -> Problem {
-    let detail = "tidegate is shutting down; nothing was kept, hand the event in again after its restart";
-    unavailable("shutting_down", "Shutting down", detail, 5)
-}
-
-fn overloaded() -> Problem {
-    let detail = "events arrive faster than they can be made durable; nothing was kept, come back later";
-    unavailable("overloaded", "Overloaded", detail, 1)
-}
-
-pub(super) fn internal() -> Problem {
-    let detail =
-        "an error inside tidegate; whether the event was kept is unknown, use an idempotency key to repeat";
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
-}
-
-/// What governs the event cannot be put into the name of a lane.
-fn no_lane(error: &LaneError) -> Problem {
-    let (code, title) = error.problem();
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, title, error.to_string())
-        .field("/url", "cannot be given a lane")
-}
-
-fn conflict(id: EventId) -> Problem {
-    let detail =
-        format!("the key was used for event {id} with other content; take a new key for a new event");
-    Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "idempotency_conflict",
-        "The idempotency key is taken",
-        detail,
-    )
-    .field("/idempotency_key", "was used with other content")
-}
-
-fn queue_problem(error: &QueueError) -> Problem {
-    match error {
-        QueueError::Store(StoreError::Full { retry_after, .. }) => {
-            let detail = "too little disk space is left; nothing was kept, waiting events go on being sent";
-            unavailable("storage_full", "Storage is full", detail, retry_after.as_secs().max(1))
-        }
-        QueueError::Store(StoreError::Held { reason }) => Problem::store_held(reason),
-        QueueError::Store(StoreError::Closed) => shutting_down(),
-        QueueError::Store(StoreError::TooLarge { bytes }) => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "payload_too_large",
-            "The event is too large",
-            format!("an event of {bytes} bytes with its headers cannot be stored; make it smaller"),
-        ),
-        QueueError::Store(_) | QueueError::Record(_) => {
-            let detail =
-                "the store cannot take events; nothing is promised for this one, repeat it after a restart";
-            unavailable("storage_error", "Storage failed", detail, 10)
-        }
     }
 }

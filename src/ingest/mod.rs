@@ -18,6 +18,7 @@ mod http;
 mod intake;
 mod lines;
 mod ndjson;
+mod problems;
 mod prospects;
 pub mod stdin;
 mod trial;

@@ -10,7 +10,8 @@ use tracing::warn;
 
 use crate::clock::Timestamp;
 use crate::event::{Event, Lane, LaneKey};
-use crate::ingest::intake::{Intake, Verdict, shutting_down};
+use crate::ingest::intake::{Intake, Verdict};
+use crate::ingest::problems::shutting_down;
 use crate::policy::Runtime;
 use crate::queue::Accept;
 use crate::store::Dedup;

@@ -143,12 +143,17 @@ fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool)
         (None, true) => (false, format!("the disk is nearly full: {} bytes left", store.free_bytes)),
         (None, false) => (true, format!("{} bytes used, {} left", store.disk_bytes, store.free_bytes)),
     };
+    let responsive = match store.operation_age {
+        age if store.slow => format!("a write or sync has been under way for {} s", age.as_secs()),
+        _ => "writes and syncs are answered in time".to_owned(),
+    };
     let intact = format!("{} damaged_frames, {} lost_entries", store.damaged_frames, store.lost_entries);
     let trusted = store.held.clone().unwrap_or_else(|| "nothing holds it".to_owned());
     let serving = if closing { "shutting down" } else { "taking events" };
     let check = |name, ok, detail: String| Check { name, ok, detail };
     vec![
         check("store_writable", writable.0, writable.1),
+        check("store_responsive", !store.slow, responsive),
         check("store_trusted", store.held.is_none(), trusted),
         check("store_intact", true, intact),
         doubts_check(doubts),

@@ -15,6 +15,11 @@ impl<T: Send + 'static> Finishing<T> {
     pub(super) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
         Self(Some(Box::pin(work)))
     }
+
+    /// Ends the work where it stands; only what must not be finished is abandoned.
+    pub(super) fn abandon(mut self) {
+        self.0 = None;
+    }
 }
 
 impl<T: Send + 'static> Future for Finishing<T> {

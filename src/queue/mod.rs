@@ -13,10 +13,13 @@ mod load;
 mod lost;
 mod settle;
 #[cfg(test)]
+mod slow_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -24,7 +27,7 @@ use crate::clock::{self, Clock, Timestamp};
 use crate::event::{Event, EventId, Lane, LaneKey};
 use crate::store::record::{self, RecordError};
 use crate::store::{
-    Appended, Dedup, Doubts, EntryStore, Lookup, NewEntry, StoreError, StoreHealth, StoredEntry,
+    Appended, Dedup, Doubts, EntryStore, Lookup, NewEntry, StoreError, StoreHealth, StoredEntry, Turn,
 };
 
 pub use ends::End;
@@ -35,6 +38,9 @@ pub use load::Loaded;
 use lost::Stale;
 pub use settle::Completed;
 use settle::Settler;
+
+/// How long an acceptance waits for the store where nothing else is said.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An event that passed the door, with the lane that its policies give it.
 #[derive(Debug, Clone)]
@@ -95,6 +101,7 @@ struct Inner {
     clock: Clock,
     lanes: Mutex<LaneTable>,
     settler: Settler,
+    append_timeout: Duration,
     stale: Stale,
 }
 
@@ -139,7 +146,19 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Store`] when the lanes cannot be read.
     pub async fn open(store: Arc<dyn EntryStore>, clock: Clock) -> Result<(Self, LaneSignals), QueueError> {
-        // Unbounded in type, bounded in fact: a lane is in it at most once, beside what operators ask for.
+        Self::open_within(store, clock, APPEND_TIMEOUT).await
+    }
+
+    /// As [`Queue::open`]; acceptances wait for the store for at most `append_timeout`.
+    ///
+    /// # Errors
+    /// As [`Queue::open`].
+    pub async fn open_within(
+        store: Arc<dyn EntryStore>,
+        clock: Clock,
+        append_timeout: Duration,
+    ) -> Result<(Self, LaneSignals), QueueError> {
+        // Unbounded in type, bounded in fact: a lane is in it at most once.
         let (signal, signals) = mpsc::unbounded_channel();
         let mut lanes = LaneTable::new(signal);
         for summary in store.lanes().await? {
@@ -147,7 +166,7 @@ impl Queue {
         }
         let settler = Settler::default();
         let (lanes, stale) = (Mutex::new(lanes), Stale::default());
-        let queue = Self(Arc::new(Inner { store, clock, lanes, settler, stale }));
+        let queue = Self(Arc::new(Inner { store, clock, lanes, settler, append_timeout, stale }));
         settle::spawn(&queue.0);
         Ok((queue, LaneSignals(signals)))
     }
@@ -156,7 +175,9 @@ impl Queue {
     /// goes away in between cannot stop it half-way: it goes on in a task of its own.
     ///
     /// # Errors
-    /// [`QueueError`]; nothing of the batch is acknowledged then.
+    /// [`QueueError`]; nothing of the batch is acknowledged then. [`StoreError::Slow`] when the store did not take the
+    /// batch in time: it was withdrawn and is not kept. [`StoreError::OutcomeUnknown`] when the store took it and did
+    /// not confirm it in time: it may be kept, and its entries are counted when the store confirms them.
     pub async fn accept(&self, batch: Vec<Accept>) -> Result<Vec<Appended>, QueueError> {
         let mut entries = Vec::with_capacity(batch.len());
         for accept in &batch {
@@ -169,20 +190,33 @@ impl Queue {
         }
         let inner = Arc::clone(&self.0);
         let touched = Touched::begin(&inner, &batch);
-        Finishing::new(async move {
-            let appended = inner.store.append(entries).await?;
+        let turn = Arc::new(Turn::default());
+        let taken = Arc::clone(&turn);
+        let mut work = Finishing::new(async move {
+            let appended = inner.store.append_in_turn(entries, taken).await?;
             touched.commit(&appended);
             Ok(appended)
-        })
-        .await
+        });
+        match tokio::time::timeout(self.0.append_timeout, &mut work).await {
+            Ok(done) => done,
+            Err(_) if turn.withdraw() => {
+                work.abandon();
+                Err(StoreError::Slow.into())
+            }
+            // The work goes on without its caller.
+            Err(_) => Err(StoreError::OutcomeUnknown.into()),
+        }
     }
 
     /// What an acceptance under each of these keys would answer now, in order; `None` for those that are not on record.
     ///
     /// # Errors
-    /// [`QueueError::Store`] when the store cannot be read.
+    /// [`QueueError::Store`] when the store cannot be read, or not in time.
     pub async fn find_keys(&self, keys: Vec<Dedup>) -> Result<Vec<Option<Appended>>, QueueError> {
-        Ok(self.0.store.find_keys(keys).await?)
+        match tokio::time::timeout(self.0.append_timeout, self.0.store.find_keys(keys)).await {
+            Ok(found) => Ok(found?),
+            Err(_) => Err(StoreError::Slow.into()),
+        }
     }
 
     /// Where an event stands.
@@ -263,7 +297,9 @@ impl Queue {
     /// The store's figures.
     #[must_use]
     pub fn store_health(&self) -> StoreHealth {
-        self.0.store.health()
+        let health = self.0.store.health();
+        let slow = health.operation_age >= self.0.append_timeout;
+        StoreHealth { slow, ..health }
     }
 }
 

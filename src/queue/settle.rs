@@ -7,15 +7,18 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::event::{Entry, EventId, Settlement};
 use crate::queue::ends::{End, Ends};
 use crate::queue::{Inner, Queue};
-use crate::store::Settle;
+use crate::store::{Settle, StoreError};
 
 /// How long decisions are gathered before they go to the store together.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// How long the end waits for a settlement to become durable.
+const FLUSH_WAIT: Duration = Duration::from_secs(30);
 
 /// Entries that reached their end since the queue was opened, on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -114,7 +117,8 @@ impl Queue {
         }
     }
 
-    /// Waits until every settlement handed in so far is durable, or the store has failed for good.
+    /// Waits until every settlement handed in so far is durable, the store has failed for good, or none became durable
+    /// for 30 s, as on a disk without room: the calls of those that are left may be repeated after the next start.
     pub async fn flush(&self) {
         loop {
             let settled = self.0.settler.settled.notified();
@@ -123,7 +127,10 @@ impl Queue {
             if self.0.settler.owed.load(Ordering::Acquire) == 0 || self.store_health().poisoned.is_some() {
                 return;
             }
-            settled.await;
+            if tokio::time::timeout(FLUSH_WAIT, settled).await.is_err() {
+                warn!("settlements do not become durable: their calls may be repeated");
+                return;
+            }
         }
     }
 }
@@ -167,20 +174,67 @@ impl Drop for Owed {
     }
 }
 
+/// How often settlements are tried that the store did not take, and the first pause between two tries; each is twice
+/// as long as the one before.
+const TRIES: u32 = 7;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
 async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
     let count = batch.len();
     let _owed = Owed { inner: Arc::clone(&inner), count };
-    match inner.store.settle(batch.clone()).await {
-        Ok(()) => {
-            let mut lanes = inner.lanes();
-            // What was given up before the store was asked is on record as lost.
-            inner.take_in_losses(&mut lanes);
-            for settle in batch.iter().filter(|settle| !inner.stale.take(settle.id)) {
-                lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);
-                inner.settler.ended(settle.id, &settle.settlement);
+    // Parking an entry reads its record back. A record that cannot be read keeps no other decision from being made.
+    let is_dead = |settle: &Settle| matches!(settle.settlement, Settlement::Dead { .. });
+    let (dead, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_dead);
+    let dead = park(&inner, dead);
+    let rest = async {
+        if let Err(error) = record(&inner, rest).await {
+            not_recorded(&error, count);
+        }
+    };
+    futures_util::future::join(rest, dead).await;
+}
+
+/// Records decisions and counts what ended.
+async fn record(inner: &Inner, batch: Vec<Settle>) -> Result<(), StoreError> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    inner.store.settle(batch.clone()).await?;
+    let mut lanes = inner.lanes();
+    // What was given up before the store was asked is on record as lost.
+    inner.take_in_losses(&mut lanes);
+    for settle in batch.iter().filter(|settle| !inner.stale.take(settle.id)) {
+        lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);
+        inner.settler.ended(settle.id, &settle.settlement);
+    }
+    Ok(())
+}
+
+/// Parks entries: all at once, and when that fails each by itself, a few times.
+async fn park(inner: &Inner, mut dead: Vec<Settle>) {
+    let Err(mut last) = record(inner, dead.clone()).await else { return };
+    for pause in (0..TRIES).map(|tried| FIRST_PAUSE * 2_u32.pow(tried)) {
+        if matches!(last, StoreError::Poisoned { .. } | StoreError::Closed) {
+            break;
+        }
+        let tried = dead.into_iter().map(async |settle| (record(inner, vec![settle.clone()]).await, settle));
+        let tried = futures_util::future::join_all(tried).await;
+        dead = Vec::new();
+        for (outcome, settle) in tried {
+            if let Err(error) = outcome {
+                last = error;
+                dead.push(settle);
             }
         }
-        // The entries stay handed out; the next start hands them out again.
-        Err(error) => error!(%error, count, "settlements not recorded: their calls may be repeated"),
+        if dead.is_empty() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
     }
+    not_recorded(&last, dead.len());
+}
+
+/// The entries stay handed out; the next start hands them out again.
+fn not_recorded(error: &StoreError, count: usize) {
+    error!(%error, count, "settlements not recorded: their calls may be repeated");
 }

@@ -330,3 +330,20 @@ async fn a_correction_of_the_clock_neither_ages_what_was_accepted_in_doubt_nor_e
     let page = world.load().await;
     assert_eq!((page.entries.len(), page.entries[0].due_at), (1, Some(START + minute * 10 + leap.by)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_cannot_be_parked_at_once_is_parked_later_and_holds_up_nothing() {
+    let world = World::start().await;
+    world.accept(0..3, None).await;
+    let entries = world.load().await.entries;
+    let dead = || Settlement::Dead { reason: "http_404".to_owned(), attempts: 1 };
+    world.store.fail_parking(3);
+    world.queue.settle(&entries[0], dead());
+    world.queue.settle(&entries[1], dead());
+    world.queue.settle(&entries[2], Settlement::Delivered);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(world.queue.completed().delivered, 1, "what needs no record is not held up");
+    world.queue.flush().await;
+    assert_eq!(world.queue.completed(), Completed { delivered: 1, dead: 2, ..Completed::default() });
+    assert_eq!(world.store.dead_letters().len(), 2);
+}

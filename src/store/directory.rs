@@ -1,13 +1,17 @@
 //! The data directory: who may use it, in which format it is, and how much room is left.
 //!
 //! The directory itself and `LOCK` in it are held by flock, so that a lock file that is replaced lets nobody in; `LOCK`
-//! names the process. `ballast` is room that is given up when the disk is full at the start, so that the rest can be
-//! opened.
+//! names the process. `ballast` and its further pieces are room that is given up when the disk is full, so that the rest
+//! can be opened and settled.
 //!
 //! Must not know: what the files in its rooms hold.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,12 +19,19 @@ use rustix::fs::{FallocateFlags, FlockOperation};
 
 use super::doubts::NewDoubt;
 pub use super::format::DIRECTORY_FORMAT;
-use super::{StoreError, UsageLog, access, files, format, names, tidy};
+use super::{StoreError, UsageLog, access, ballast, files, format, names, reclaim, tidy};
 
-/// Size of the ballast file.
-pub const BALLAST_BYTES: u64 = 4 * 1024 * 1024;
+/// Room for a start: a small segment for the journal and one for dead letters, the index, small files.
+const START_BYTES: u64 = 10 * 1024 * 1024;
+/// Files that a start may have to make, those that replace others included.
+const START_FILES: u64 = 10;
+/// Files that appends leave for segments, documents and the index.
+const NEEDED_FILES: u64 = 16;
 /// What appends leave free: two segments, a settlements' reserve and the index's growth.
 pub const DEFAULT_NEEDED_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Blocks kept behind the end of the index's file.
+const INDEX_RESERVE_BYTES: u64 = 2 * 1024 * 1024;
 
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
@@ -31,18 +42,27 @@ pub struct DiskRoom {
     pub free_bytes: u64,
     /// Bytes that must stay free for settlements and the index.
     pub needed_bytes: u64,
+    /// Files that can still be made.
+    pub free_files: u64,
 }
 
 impl DiskRoom {
     /// Whether an append may go ahead.
     ///
     /// # Errors
-    /// [`StoreError::Full`] below the watermark.
+    /// [`StoreError::Full`] below the watermark, [`StoreError::FewFiles`] when hardly a file can be made.
     pub fn check(&self) -> Result<(), StoreError> {
-        if self.free_bytes >= self.needed_bytes {
+        let Self { free_bytes, needed_bytes, free_files } = *self;
+        if free_files < NEEDED_FILES {
+            return Err(StoreError::FewFiles {
+                free_files,
+                needed_files: NEEDED_FILES,
+                retry_after: RETRY_AFTER,
+            });
+        }
+        if free_bytes >= needed_bytes {
             return Ok(());
         }
-        let Self { free_bytes, needed_bytes } = *self;
         Err(StoreError::Full { free_bytes, needed_bytes, retry_after: RETRY_AFTER })
     }
 }
@@ -54,6 +74,8 @@ pub struct DataDir {
     /// The format that the directory had when it was opened.
     found_format: u32,
     findings: Vec<NewDoubt>,
+    /// Pieces of ballast that lay there when the directory was opened.
+    ballast: u64,
     _locks: [File; 2],
 }
 
@@ -72,13 +94,11 @@ impl DataDir {
         let findings = tidy::tidy(root)?;
         let lock = lock(root)?;
         let found_format = verdict.upgrade_from.unwrap_or(DIRECTORY_FORMAT);
-        let mut dir = Self { root: root.to_owned(), found_format, findings, _locks: [whole, lock] };
-        if dir.room(BALLAST_BYTES)?.check().is_err() {
-            // Gives back what the last start put aside; without it even an open can fail.
-            let _ = fs::remove_file(dir.root.join("ballast"));
-        }
+        let ballast = ballast::pieces(root);
+        let mut dir = Self { root: root.to_owned(), found_format, findings, ballast, _locks: [whole, lock] };
+        dir.make_room()?;
         dir.upgrade(verdict)?;
-        dir.fill_ballast();
+        ballast::fill(&dir.root, 0);
         sync_dir(&dir.root)?;
         Ok(dir)
     }
@@ -155,7 +175,56 @@ impl DataDir {
     pub fn room(&self, needed_bytes: u64) -> Result<DiskRoom, StoreError> {
         let stat = rustix::fs::statvfs(&self.root)
             .map_err(|error| StoreError::io("ask for room in", &self.root, error))?;
-        Ok(DiskRoom { free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize), needed_bytes })
+        // File systems that make inodes as they go say that there are none at all.
+        let free_files = if stat.f_files == 0 { u64::MAX } else { stat.f_favail };
+        let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+        Ok(DiskRoom { free_bytes, needed_bytes, free_files })
+    }
+
+    /// Gives a piece of the ballast up; false when there is none left.
+    #[must_use]
+    pub fn release(&self) -> bool {
+        ballast::release(&self.root)
+    }
+
+    /// Puts the ballast aside again when there is plenty of room beside `kept_free_bytes`.
+    pub fn fill_ballast(&self, kept_free_bytes: u64) {
+        ballast::fill(&self.root, kept_free_bytes);
+    }
+
+    /// Puts aside again what a start has left of the ballast that it took.
+    pub fn refill_ballast(&self) {
+        ballast::refill(&self.root, self.ballast);
+    }
+
+    /// Keeps room for the index to grow: its file has blocks behind its end, from the ballast if need be. A file
+    /// system that cannot do so goes without.
+    pub fn reserve_for_index(&self) {
+        let Ok(file) = files::write(&self.index().join("db")) else { return };
+        let Ok(meta) = file.metadata() else { return };
+        let behind = meta.blocks().saturating_mul(512).saturating_sub(meta.len());
+        if behind >= INDEX_RESERVE_BYTES / 2 {
+            return;
+        }
+        let _ = ballast::with_room(&self.root, || {
+            rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, meta.len(), INDEX_RESERVE_BYTES)
+                .map_err(|error| StoreError::io("reserve", &self.root, error))
+        });
+    }
+
+    /// Makes room for a start where there is too little: without it even an open can fail.
+    fn make_room(&self) -> Result<(), StoreError> {
+        let is_short = |room: DiskRoom| room.free_bytes < START_BYTES || room.free_files < START_FILES;
+        if !is_short(self.room(0)?) {
+            return Ok(());
+        }
+        tracing::warn!(
+            held_bytes = self.ballast * ballast::PIECE_BYTES,
+            "the disk is full: starting from the reserve"
+        );
+        reclaim::reclaim(&self.root)?;
+        while is_short(self.room(0)?) && self.release() {}
+        Ok(())
     }
 
     /// Bytes that all files of the store take.
@@ -180,17 +249,13 @@ impl DataDir {
         }
         Ok(())
     }
+}
 
-    /// Puts the ballast aside while there is plenty of room; its lack is no reason not to start.
-    fn fill_ballast(&self) {
-        let path = self.root.join("ballast");
-        let full = fs::symlink_metadata(&path).is_ok_and(|meta| meta.len() == BALLAST_BYTES);
-        let roomy = self.room(BALLAST_BYTES * 4).is_ok_and(|room| room.check().is_ok());
-        if full || !roomy {
-            return;
-        }
-        let file = files::create(&path).or_else(|_| files::write(&path));
-        let _ = file.map(|file| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, BALLAST_BYTES));
+/// Segments have been cut to their length by now: what they took goes back to the ballast, not to whoever fills the
+/// disk, so that the next start has it.
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        self.refill_ballast();
     }
 }
 
@@ -247,143 +312,8 @@ fn disk_bytes(path: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(path) else { return 0 };
     let of = |entry: fs::DirEntry| match entry.metadata() {
         Ok(meta) if meta.is_dir() => disk_bytes(&entry.path()),
-        Ok(meta) => std::os::unix::fs::MetadataExt::blocks(&meta) * 512,
+        Ok(meta) => meta.blocks() * 512,
         Err(_) => 0,
     };
     entries.flatten().map(of).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-    use std::process::Command;
-
-    use super::*;
-    use crate::clock::Timestamp;
-    use crate::store::journal::{Journal, JournalOptions};
-
-    #[test]
-    fn holding_makes_nothing() {
-        let temp = tempfile::tempdir().expect("temp");
-        assert!(matches!(DataDir::hold(temp.path()).expect("nobody has it"), [Some(_), None]));
-        assert!(matches!(DataDir::hold(&temp.path().join("x")), Err(StoreError::Io { .. })));
-        assert_eq!(fs::read_dir(temp.path()).expect("readable").count(), 0);
-    }
-
-    #[test]
-    fn a_second_opener_is_told_who_has_it_and_the_first_goes_on() {
-        let temp = tempfile::tempdir().expect("temp");
-        let root = temp.path().join("data");
-        let first = DataDir::open(&root).expect("opens");
-        let Err(StoreError::Locked { pid, .. }) = DataDir::open(&root) else { panic!("opened twice") };
-        assert_eq!(pid, std::process::id().to_string());
-        assert!(matches!(DataDir::hold(&root), Err(StoreError::Locked { .. })));
-        drop(first);
-        let held = DataDir::hold(&root).expect("free");
-        assert!(DataDir::open(&root).is_err());
-        drop(held);
-        DataDir::open(&root).expect("free again");
-    }
-
-    #[test]
-    fn rooms_are_private_and_the_ballast_lies_there() {
-        let temp = tempfile::tempdir().expect("temp");
-        let dir = DataDir::open(&temp.path().join("data")).expect("opens");
-        for path in [dir.root().to_owned(), dir.journal(), dir.dead(), dir.documents(), dir.limits()] {
-            assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o700, "{path:?}");
-        }
-        for name in ["LOCK", "FORMAT", "ballast"] {
-            let mode = fs::metadata(dir.root().join(name)).expect("there").permissions().mode();
-            assert_eq!(mode & 0o777, 0o600, "{name}");
-        }
-        assert!(dir.disk_bytes() >= BALLAST_BYTES);
-    }
-
-    #[test]
-    fn a_lock_file_that_is_replaced_lets_nobody_in() {
-        let temp = tempfile::tempdir().expect("temp");
-        let first = DataDir::open(temp.path()).expect("opens");
-        fs::remove_file(temp.path().join("LOCK")).expect("deletes");
-        assert!(matches!(DataDir::open(temp.path()), Err(StoreError::Locked { .. })));
-        fs::write(temp.path().join("LOCK"), "").expect("writes");
-        assert!(matches!(DataDir::hold(temp.path()), Err(StoreError::Locked { .. })));
-        drop(first);
-        DataDir::open(temp.path()).expect("the control: free");
-    }
-
-    #[test]
-    fn below_the_watermark_appends_are_refused() {
-        let temp = tempfile::tempdir().expect("temp");
-        let dir = DataDir::open(temp.path()).expect("opens");
-        assert!(dir.room(0).expect("room").check().is_ok());
-        let Err(StoreError::Full { free_bytes, .. }) = dir.room(u64::MAX).expect("room").check() else {
-            panic!("not full")
-        };
-        assert!(free_bytes > 0);
-    }
-    /// A small file system of its own, taken away again at the end.
-    struct SmallDisk(tempfile::TempDir);
-
-    impl SmallDisk {
-        fn mount(bytes: u64) -> Self {
-            let temp = tempfile::tempdir().expect("temp");
-            let options = format!("size={bytes},mode=0700");
-            let done = Command::new("mount")
-                .args(["-t", "tmpfs", "-o", &options, "small"])
-                .arg(temp.path())
-                .status()
-                .expect("the mount command is needed for this test");
-            assert!(
-                done.success(),
-                "this test mounts a tmpfs: run it as root, or with `unshare --map-root-user --mount`"
-            );
-            Self(temp)
-        }
-
-        /// Writes until nothing goes any more.
-        fn fill(&self) {
-            let mut file = fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(self.0.path().join("other"))
-                .expect("opens");
-            while file.write_all(&[1; 4096]).is_ok() {}
-        }
-    }
-
-    impl Drop for SmallDisk {
-        fn drop(&mut self) {
-            let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
-        }
-    }
-
-    #[test]
-    fn on_a_full_disk_the_ballast_makes_room_to_open() {
-        let disk = SmallDisk::mount(BALLAST_BYTES * 6);
-        let root = disk.0.path().join("data");
-        drop(DataDir::open(&root).expect("opens"));
-        let ballast = root.join("ballast");
-        assert_eq!(fs::metadata(&ballast).expect("there").len(), BALLAST_BYTES);
-        disk.fill();
-        let options = JournalOptions { segment_bytes: BALLAST_BYTES / 2, ..JournalOptions::default() };
-        let journal = |dir: &DataDir| Journal::open(&dir.journal(), options, 0, Timestamp::ZERO).map(drop);
-
-        let dir = DataDir::open(&root).expect("opens on a full disk");
-        assert!(!ballast.exists());
-        let room = dir.room(BALLAST_BYTES).expect("asks");
-        assert!(room.free_bytes >= BALLAST_BYTES / 2, "{room:?}");
-        assert!(matches!(
-            dir.room(DEFAULT_NEEDED_BYTES).expect("asks").check(),
-            Err(StoreError::Full { .. })
-        ));
-        journal(&dir).expect("a segment fits into what the ballast held");
-
-        disk.fill();
-        let control = journal(&dir);
-        assert!(matches!(control, Err(StoreError::Io { .. })), "without a ballast it would not: {control:?}");
-        drop(dir);
-        fs::remove_file(disk.0.path().join("other")).expect("deletes");
-        drop(DataDir::open(&root).expect("opens"));
-        assert!(ballast.exists(), "put aside again once there is room");
-    }
 }

@@ -26,7 +26,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::sealed::{self, Sealed};
-use super::{DocumentStore, Doubts, Expect, StoreError, Version, files};
+use super::{DocumentStore, Doubts, Expect, StoreError, Version, ballast, files};
 use crate::clock::Clock;
 
 const FORMAT: u32 = 2;
@@ -105,7 +105,8 @@ impl DocumentStore for Documents {
             if let Some(reason) = this.held() {
                 return Err(StoreError::Held { reason });
             }
-            replace(&this.0.root, name, expect, &body)
+            // A pause or a purge must work on a full disk.
+            ballast::with_room(&this.0.root, || replace(&this.0.root, name, expect, &body))
         })
         .boxed()
     }

@@ -21,6 +21,32 @@ pub enum StoreError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// Too few files can still be made on the file system.
+    #[error("the file system has {free_files} files left, {needed_files} are kept in reserve")]
+    FewFiles {
+        /// Files that can still be made.
+        free_files: u64,
+        /// How many must stay.
+        needed_files: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The system has no room for a write: the disk, a quota or the limit on the size of files is used up.
+    #[error("{operation} {path}: no room: {reason}")]
+    NoRoom {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The store has not taken what was handed in within the time that its caller waits. Nothing of it is kept.
+    #[error("the store did not take it in time; nothing was kept")]
+    Slow,
+    /// The store has taken what was handed in and has not confirmed it within the time that its caller waits.
+    #[error("the store has not confirmed it in time: it may have been kept")]
+    OutcomeUnknown,
     /// A write or sync failed; nothing more can be promised until the process is started again.
     #[error("the store failed and takes no more writes: {reason}")]
     Poisoned {
@@ -111,7 +137,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// A failed call on a file: [`StoreError::Denied`] where rights are missing, else [`StoreError::Io`].
+    /// Whether it says that there is no room: nothing was kept, and it may be tried again once there is.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::FewFiles { .. } | Self::NoRoom { .. })
+    }
+
+    /// A failed call on a file: [`StoreError::Denied`] where rights are missing, [`StoreError::NoRoom`] where there is
+    /// no room, else [`StoreError::Io`].
     pub(super) fn io(operation: &'static str, path: &Path, error: impl Into<io::Error>) -> Self {
         let error = error.into();
         let (path, reason) = (path.display().to_string(), error.to_string());
@@ -121,6 +154,9 @@ impl StoreError {
             io::ErrorKind::PermissionDenied
             | io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::NotADirectory => Self::Denied { operation, path, reason },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::NoRoom { operation, path, reason }
+            }
             _ if link => Self::Denied { operation, path, reason },
             _ => Self::Io { operation, path, reason },
         }
@@ -138,8 +174,11 @@ mod tests {
         for denied in [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOTDIR, Errno::LOOP] {
             assert!(matches!(of(denied), StoreError::Denied { .. }), "{denied}");
         }
-        for failed in [Errno::IO, Errno::NOSPC, Errno::NOENT, Errno::MFILE] {
-            assert!(matches!(of(failed), StoreError::Io { .. }), "{failed}");
+        for full in [Errno::NOSPC, Errno::DQUOT, Errno::FBIG] {
+            assert!(matches!(of(full), StoreError::NoRoom { .. }) && of(full).is_full(), "{full}");
+        }
+        for failed in [Errno::IO, Errno::NOENT, Errno::MFILE] {
+            assert!(matches!(of(failed), StoreError::Io { .. }) && !of(failed).is_full(), "{failed}");
         }
         assert_eq!(of(Errno::ACCESS).to_string(), "open /data/LOCK: Permission denied (os error 13)");
     }

@@ -9,6 +9,7 @@
 
 mod access;
 pub mod account;
+mod ballast;
 pub mod clock_mark;
 #[cfg(test)]
 mod contract;
@@ -24,18 +25,23 @@ mod index;
 pub mod journal;
 pub mod memory;
 mod names;
+mod reclaim;
 pub mod record;
 pub mod rollback;
 mod sealed;
 mod tidy;
+mod turn;
 mod usage;
 pub mod verify;
 
 pub use doubts::Doubts;
 pub use error::StoreError;
+pub use turn::Turn;
 pub use usage::{MAX_LIMIT_NAME_BYTES, MemoryUsages, RecordFails, Usage, UsageFound, UsageLog, UsageStore};
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -191,10 +197,23 @@ pub struct ReadLimit {
 /// - While the store is held as a whole ([`StoreHealth::held`]), `append` fails with [`StoreError::Held`], and nothing is
 ///   deleted.
 /// - No call blocks a runtime thread. After a failed write or sync every append and settle fails with
-///   [`StoreError::Poisoned`]; reads go on.
+///   [`StoreError::Poisoned`]; reads go on. A disk without room is no such failure: appends are then refused with an
+///   error for which [`StoreError::is_full`] holds, and settlements wait until there is room.
 pub trait EntryStore: Send + Sync + 'static {
     /// Makes a batch durable. One answer per entry, in order.
     fn append(&self, batch: Vec<NewEntry>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>>;
+
+    /// As [`EntryStore::append`]; the batch can be withdrawn by `turn` until the writer has taken it. A store that
+    /// has no queue before its writer takes it at once.
+    ///
+    /// Answers [`StoreError::Slow`] for a withdrawn batch: nothing of it is kept.
+    fn append_in_turn(
+        &self,
+        batch: Vec<NewEntry>,
+        turn: Arc<Turn>,
+    ) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
+        if turn.take() { self.append(batch) } else { Box::pin(std::future::ready(Err(StoreError::Slow))) }
+    }
 
     /// The next entries of a lane in plain order.
     fn read_ready<'a>(
@@ -255,6 +274,10 @@ pub struct StoreHealth {
     pub poisoned: Option<String>,
     /// Appends are refused for lack of disk space at present.
     pub full: bool,
+    /// Age of the write or sync under way; zero while there is none.
+    pub operation_age: Duration,
+    /// That age is beyond what callers wait for: new events are answered `store_slow`.
+    pub slow: bool,
     /// Bytes of all files of the store.
     pub disk_bytes: u64,
     /// Bytes left on its file system.

@@ -3,7 +3,7 @@
 //! | name | is |
 //! |---|---|
 //! | `LOCK`, `FORMAT`, `SALT`, `epoch`, `clock`, `doubts`, `account.a`, `account.b`, `book-seen`, `ballast`, `ballast.N` | files |
-//! | `NAME.tmp`, `NAME.link`, `NAME.prev`, `NAME.new`, `NAME.aside-N` of these | files: replacements under way, the version before, damaged bytes |
+//! | `NAME.tmp`, `.link`, `.prev`, `.new`, `.damaged`, `.damaged-N`, `.aside-N` of these | files: replacements under way, the version before, damaged bytes |
 //! | `journal`, `dead` | segments `NNNNNNNNNN.seg` or `.settled`, and `quarantine` |
 //! | `documents`, `limits` | small files, with the endings above |
 //! | `index`, `index.aside` | the index library's files |
@@ -27,7 +27,7 @@ const FOREIGN: &str = "lost+found";
 const FILES: [&str; 10] =
     ["LOCK", "FORMAT", "SALT", "epoch", "clock", "doubts", "account.a", "account.b", "book-seen", "ballast"];
 const DIRECTORIES: [&str; 7] = ["journal", "dead", "documents", "limits", "index", "index.aside", ASIDE];
-const ENDINGS: [&str; 4] = ["tmp", "link", "prev", "new"];
+const ENDINGS: [&str; 5] = ["tmp", "link", "prev", "new", "damaged"];
 
 /// What a name is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// The index or in it: the library makes files as the process's mask lets it, and they hold no bodies.
+    pub(super) fn is_of_index(&self) -> bool {
+        self.path.starts_with("index")
+    }
+
     /// What is there instead of what the name is for; `None` when it is in order or a stray.
     pub(super) fn wrong_kind(&self) -> Option<&'static str> {
         let is_right = match self.role {
@@ -106,7 +111,8 @@ fn without_ending(name: &str) -> &str {
 }
 
 fn is_aside(ending: &str) -> bool {
-    ending.strip_prefix("aside-").is_some_and(is_number)
+    let number = ending.strip_prefix("aside-").or_else(|| ending.strip_prefix("damaged-"));
+    number.is_some_and(is_number)
 }
 
 fn is_number(text: &str) -> bool {

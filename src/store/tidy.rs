@@ -30,7 +30,7 @@ pub(super) fn tidy(root: &Path) -> Result<Vec<NewDoubt>, StoreError> {
     let mut moved: Vec<PathBuf> = Vec::new();
     for entry in &entries {
         let Some(what) = entry.wrong_kind() else { continue };
-        let path = if entry.path.starts_with("index") { PathBuf::from("index") } else { entry.path.clone() };
+        let path = if entry.is_of_index() { PathBuf::from("index") } else { entry.path.clone() };
         if moved.contains(&path) {
             continue;
         }
@@ -123,7 +123,9 @@ fn make_private(root: &Path, entries: &[&Entry]) -> Result<(), StoreError> {
         access::check_owner(&path, &entry.meta)?;
         if access::is_open(&entry.meta) {
             access::close(&path, &entry.meta)?;
-            opened.push(&entry.path);
+            if !entry.is_of_index() {
+                opened.push(&entry.path);
+            }
         }
     }
     if let Some(first) = opened.first() {

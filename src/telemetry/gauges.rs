@@ -1,6 +1,7 @@
 //! Gauges: set in one place from a snapshot of the whole, so that no two rooms write the same figure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use metrics::{counter, gauge};
 
@@ -45,6 +46,8 @@ pub struct Snapshot {
     pub policies: Vec<PolicyGauges>,
     /// Bytes of the data directory.
     pub store_disk_bytes: u64,
+    /// Age of the store's operation under way.
+    pub store_operation_age: Duration,
     /// Events lost since the data directory was made.
     pub store_lost_events: u64,
     /// Damaged places found since then.
@@ -64,6 +67,7 @@ impl Gauges {
     /// Sets every gauge from `snapshot`.
     pub fn set(&mut self, snapshot: &Snapshot) {
         set_build_info();
+        gauge!(names::STORE_OPERATION_AGE.name).set(snapshot.store_operation_age.as_secs_f64());
         counter!(names::STORE_LOST_EVENTS.name).absolute(snapshot.store_lost_events);
         counter!(names::STORE_DAMAGED_FRAMES.name).absolute(snapshot.store_damaged_frames);
         gauge!(names::STORE_DISK_BYTES.name).set(figure(snapshot.store_disk_bytes));

@@ -250,6 +250,13 @@ pub const STORE_DISK_BYTES: Metric = gauge(
     &[],
     "Bytes of all files in the data directory.",
 );
+/// How long the disk has not answered.
+pub const STORE_OPERATION_AGE: Metric = gauge(
+    "tidegate_store_operation_age_seconds",
+    Some(metrics::Unit::Seconds),
+    &[],
+    "Age of the write or sync of the store that is under way; 0 while there is none.",
+);
 /// What is in doubt.
 pub const DOUBTS: Metric = gauge(
     "tidegate_doubts",
@@ -299,6 +306,7 @@ pub const ALL: &[Metric] = &[
     STORE_LOST_EVENTS,
     STORE_DAMAGED_FRAMES,
     STORE_DISK_BYTES,
+    STORE_OPERATION_AGE,
     DOUBTS,
     DOUBT_EVENTS,
     DISPATCH_LAG,

@@ -120,6 +120,7 @@ mod tests {
         LimitViolated { policy, limit: "pace", count: 0 }.emit();
         StoreOperation { op: "append", took }.emit();
         StoreFailed { op: "append" }.emit();
+        ClockAnomaly { kind: "forward", count: 1 }.emit();
         ConfigReloaded { is_applied: true, at: Timestamp::from_millis(1_500) }.emit();
         Gauges::default().set(&full_snapshot());
     }
@@ -139,6 +140,7 @@ mod tests {
             now: Timestamp::from_millis(1_500),
             policies: vec![row],
             store_disk_bytes: 9,
+            store_operation_age: Duration::ZERO,
             store_lost_events: 5,
             store_damaged_frames: 3,
             doubts: vec![("lost", 2, 7)],

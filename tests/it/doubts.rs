@@ -144,8 +144,9 @@ async fn the_command_line_sees_and_decides_with_a_daemon_and_without() {
     let server = Server::start(&world.options);
     let listed = tidegate(&world, Some(&server), &["doubts", "list", "--json"]);
     let listed: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
-    let id = listed["doubts"][0]["id"].to_string();
-    assert_eq!(listed["doubts"][0]["kind"], "usages");
+    // A kill leaves other things in doubt, too.
+    let mut listed = listed["doubts"].as_array().into_iter().flatten();
+    let id = listed.find(|doubt| doubt["kind"] == "usages").expect("one")["id"].to_string();
     let shown = said(&tidegate(&world, Some(&server), &["doubts", "show", &id]));
     assert!(shown.contains("limits/usage.log") && shown.contains("way out:"), "{shown}");
     assert_eq!(taken(&world, &server.api(), 1).await, 0);
@@ -160,8 +161,9 @@ async fn the_command_line_sees_and_decides_with_a_daemon_and_without() {
     eventually("it is on disk", PATIENCE, async || usages_in_doubt(&server.api()).await == 1).await;
     server.kill();
     let at_rest = said(&tidegate(&world, None, &["doubts"]));
-    assert!(at_rest.contains("usages") && at_rest.contains("  no "), "{at_rest}");
-    let id = at_rest.lines().nth(1).and_then(|line| line.split_whitespace().next()).expect("an id");
+    let line = at_rest.lines().find(|line| line.contains("usages")).expect("one");
+    assert!(line.contains("  no "), "{at_rest}");
+    let id = line.split_whitespace().next().expect("an id");
     let seen = tidegate(&world, None, &["doubts", "acknowledge", id]);
     assert!(seen.status.success(), "{}", said(&seen));
     let refused = tidegate(&world, None, &["doubts", "give-up", id, "--confirm", "0"]);
@@ -170,6 +172,6 @@ async fn the_command_line_sees_and_decides_with_a_daemon_and_without() {
 
     let server = Server::start(&world.options);
     let (_, ready) = server.api().get("/readyz?verbose").await;
-    assert!(ready.contains("none unacknowledged"), "{ready}");
+    assert!(!ready.contains("usages"), "{ready}");
     assert_eq!(usages_in_doubt(&server.api()).await, 1);
 }

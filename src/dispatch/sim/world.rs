@@ -386,7 +386,7 @@ impl World {
 fn planner(gate: Gate, runtime: &Arc<Runtime>, now: Timestamp, seed: u64) -> Planner {
     let retry = RetryPolicy { base: ms(50), cap: Duration::from_secs(5), ..RetryPolicy::default() };
     let breaker = BreakerPolicy { failures: 6, min_hold: ms(200), max_hold: Duration::from_secs(2) };
-    let options = Options { retry, breaker, max_inflight: 40, sends_per_step: 16, held: false };
+    let options = Options { retry, breaker, max_inflight: 40, sends_per_step: 16, ..Options::default() };
     Planner::new(gate, runtime, options, fastrand::Rng::with_seed(seed), now)
 }
 

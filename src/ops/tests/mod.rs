@@ -18,6 +18,8 @@ fn each_reason_not_to_be_ready_is_named() {
     assert!(failed(&well, false).is_empty());
     assert_eq!(failed(&well, true), ["not_draining"]);
     assert_eq!(failed(&StoreHealth { full: true, ..well.clone() }, false), ["store_writable"]);
+    let slow = StoreHealth { slow: true, operation_age: std::time::Duration::from_secs(7), ..well.clone() };
+    assert_eq!(failed(&slow, false), ["store_responsive"]);
     let poisoned = StoreHealth { poisoned: Some("sync failed".to_owned()), ..well };
     assert_eq!(failed(&poisoned, true), ["store_writable", "not_draining"]);
 }

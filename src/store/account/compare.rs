@@ -208,8 +208,11 @@ fn behind(
     let newest = files.keys().next_back().copied().unwrap_or(0);
     let is_short = |number: u32, row: &SegmentRow| match files.get(&number) {
         None => true,
-        // A full segment gave back what it did not use after the next one was begun.
-        Some(length) => number == newest && *length < row.size,
+        // As it was before the scan cut it. A full segment gave back what it did not use after the next one was begun.
+        Some(length) => {
+            let length = report.walked.get(&number).map_or(*length, |walked| walked.length);
+            number == newest && length < row.size
+        }
     };
     let mut signs = mark.segments.range(mark.end.segment..).filter(|(number, row)| is_short(**number, row));
     let uncertain = report.walked.iter().find(|(_, walked)| walked.uncertain);

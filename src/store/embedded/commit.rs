@@ -125,6 +125,14 @@ impl Draft {
         (at, index)
     }
 
+    /// Answers every append with an error.
+    pub(super) fn refuse(self, error: &StoreError) {
+        for append in self.appends {
+            // A caller that has gone away does not want to know.
+            let _ = append.reply.send(Err(error.clone()));
+        }
+    }
+
     /// Entries in all blocks.
     pub(super) fn entries(&self) -> u64 {
         self.blocks.iter().map(|block| block.records.len() as u64).sum()

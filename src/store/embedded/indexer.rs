@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::shared::Shared;
+use super::shared::{Operator, Shared};
 use crate::event::LaneKey;
 use crate::store::clock_mark::Keeper;
 use crate::store::index::apply::{Indexer, NewRow};
@@ -103,6 +103,7 @@ impl IndexThread {
 
     fn commit(&mut self, commit: Commit) -> Result<(), IndexError> {
         let shared = Arc::clone(&self.shared);
+        let _under_way = shared.figures.begin(Operator::Indexer, shared.clock.now());
         let applying = shared.applying.lock();
         guarded(|| {
             for (at, lane_no, lane, entries, due_ms) in &commit.blocks {
@@ -196,9 +197,13 @@ impl Sweeper {
     fn measure(&self) {
         let figures = &self.shared.figures;
         figures.disk_bytes.store(self.shared.dir.disk_bytes(), Ordering::Relaxed);
-        if let Ok(room) = self.shared.dir.room(self.shared.options.needed_bytes) {
+        let needed_bytes = self.shared.options.appends_need_bytes();
+        if let Ok(room) = self.shared.dir.room(needed_bytes) {
             figures.free_bytes.store(room.free_bytes, Ordering::Relaxed);
+            figures.full.store(room.check().is_err(), Ordering::Relaxed);
         }
+        self.shared.dir.reserve_for_index();
+        self.shared.dir.fill_ballast(needed_bytes);
     }
 
     /// A flush of the index does not survive a power cut. Before files go, what says that they are settled has

@@ -18,8 +18,10 @@ mod fetch;
 mod give_up;
 mod ids;
 mod indexer;
+mod letters;
 mod losses;
 mod missing;
+mod owed;
 mod reads;
 mod recover;
 mod report;
@@ -32,7 +34,7 @@ mod tests;
 mod unread;
 mod writer;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -49,10 +51,10 @@ use self::start::Threads;
 use self::writer::{Find, Request};
 use super::documents::Documents;
 use super::doubts::Doubts;
-use super::journal::{DeadLetter, Disk, OsDisk, OsSource, Settled, Source, What};
+use super::journal::{Disk, OsDisk, OsSource, Settled, Source, What};
 use super::{
     Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES, NewEntry,
-    ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, UsageLog,
+    ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Turn, UsageLog,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -90,6 +92,13 @@ pub struct EmbeddedOptions {
     pub scrub_bytes_per_second: u64,
     /// A random number: becomes the salt of a new directory, by which its ids and frames are recognised.
     pub salt: u64,
+}
+
+impl EmbeddedOptions {
+    /// What has to be free beside the records of an append: a new segment takes its whole size at once.
+    fn appends_need_bytes(&self) -> u64 {
+        self.needed_bytes.saturating_add(self.segment_bytes)
+    }
 }
 
 impl Default for EmbeddedOptions {
@@ -212,7 +221,7 @@ impl EmbeddedStore {
         self.usages.clone()
     }
 
-    async fn append_all(&self, batch: Vec<NewEntry>) -> Result<Vec<Appended>, StoreError> {
+    async fn append_all(&self, batch: Vec<NewEntry>, turn: Arc<Turn>) -> Result<Vec<Appended>, StoreError> {
         self.shared.figures.writable()?;
         if let Some(reason) = self.shared.doubts.store_held() {
             return Err(StoreError::Held { reason });
@@ -227,13 +236,17 @@ impl EmbeddedStore {
             // A part is far smaller than all the room.
             let units = u32::try_from(units).unwrap_or(u32::MAX);
             let room = Arc::clone(&self.room).acquire_many_owned(units).await.ok();
+            if turn.is_withdrawn() {
+                return Err(StoreError::Slow);
+            }
             let (reply, answer) = oneshot::channel();
-            self.send(Request::Append { entries: part, reply, room })?;
+            self.send(Request::Append { entries: part, turn: Arc::clone(&turn), reply, room })?;
             waiting.push(answer);
         }
         let mut answers = Vec::with_capacity(entries);
         for answer in waiting {
-            answers.extend(answer.await.map_err(|_| self.gone())??);
+            let gone = |_| if turn.is_withdrawn() { StoreError::Slow } else { self.gone() };
+            answers.extend(answer.await.map_err(gone)??);
         }
         Ok(answers)
     }
@@ -244,12 +257,17 @@ impl EmbeddedStore {
         let mut waiting = Vec::new();
         while !batch.is_empty() {
             let later = batch.split_off(batch.len().min(SETTLED_PART));
-            let (decisions, dead) = self.decisions(std::mem::replace(&mut batch, later));
+            let (mut decisions, dead) = self.decisions(std::mem::replace(&mut batch, later));
             if decisions.is_empty() {
                 continue;
             }
-            let letters = if dead.is_empty() { Vec::new() } else { self.letters(dead).await? };
-            let heavy = !letters.is_empty();
+            let heavy = !dead.is_empty();
+            let mut letters = Vec::new();
+            if heavy {
+                let found = self.read(move |reads| reads.letters(dead)).await?;
+                found.amend(&mut decisions);
+                letters = found.letters;
+            }
             let (reply, answer) = oneshot::channel();
             self.send(Request::Settle { decisions, letters, reply })?;
             if heavy {
@@ -288,28 +306,6 @@ impl EmbeddedStore {
             decisions.push((lane_no, home.block, settled));
         }
         (decisions, dead)
-    }
-
-    /// The dead letters with their records; those of entries that no longer stand at the given place are left
-    /// out.
-    async fn letters(&self, dead: Vec<Settle>) -> Result<Vec<DeadLetter>, StoreError> {
-        let at_ms = self.shared.clock.now().as_millis();
-        self.read(move |reads| {
-            let mut letters = HashMap::with_capacity(dead.len());
-            for settle in dead {
-                let Settlement::Dead { reason, attempts } = settle.settlement else { continue };
-                let Lookup::Waiting(lane, entry) = reads.lookup(settle.id)? else { continue };
-                let place = settle.due_at.map(Timestamp::ceil_millis);
-                if entry.due_at.map(Timestamp::ceil_millis) != place {
-                    continue;
-                }
-                let letter =
-                    DeadLetter { id: settle.id, lane, at_ms, attempts, reason, record: entry.record };
-                letters.entry(settle.id).or_insert(letter);
-            }
-            Ok(letters.into_values().collect())
-        })
-        .await
     }
 
     async fn read<T: Send + 'static>(
@@ -356,7 +352,15 @@ fn parts(batch: Vec<NewEntry>) -> Vec<(Vec<NewEntry>, usize)> {
 
 impl EntryStore for EmbeddedStore {
     fn append(&self, batch: Vec<NewEntry>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
-        Box::pin(self.append_all(batch))
+        Box::pin(self.append_all(batch, Arc::default()))
+    }
+
+    fn append_in_turn(
+        &self,
+        batch: Vec<NewEntry>,
+        turn: Arc<Turn>,
+    ) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
+        Box::pin(self.append_all(batch, turn))
     }
 
     fn read_ready<'a>(
@@ -418,7 +422,7 @@ impl EntryStore for EmbeddedStore {
     }
 
     fn health(&self) -> StoreHealth {
-        self.shared.figures.health(&self.shared.doubts)
+        self.shared.figures.health(&self.shared.doubts, self.shared.clock.now())
     }
 
     fn doubts(&self) -> Doubts {
@@ -437,7 +441,12 @@ impl EntryStore for EmbeddedStore {
             let closed = answer.await.unwrap_or_else(|_| self.shared.figures.sound());
             let shared = Arc::clone(&self.shared);
             // A runtime that shuts down leaves the epoch as it is.
-            let _ = tokio::task::spawn_blocking(move || start::end_epoch(&shared)).await;
+            let ended = move || {
+                // What the segments gave back is for the next start, not for whoever fills the disk.
+                shared.dir.refill_ballast();
+                start::end_epoch(&shared);
+            };
+            let _ = tokio::task::spawn_blocking(ended).await;
             closed
         })
     }

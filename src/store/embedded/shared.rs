@@ -4,13 +4,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::EmbeddedOptions;
 use super::cache::BlockCache;
 use super::damaged::DamagedBlocks;
 use super::losses::Losses;
 use super::unread::Unread;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::store::account::{Account, Snapshot};
 use crate::store::directory::DataDir;
 use crate::store::doubts::Doubts;
@@ -86,10 +87,46 @@ pub(super) struct Figures {
     pub lost_entries: AtomicU64,
     pub dead_entries: AtomicU64,
     pub errors: AtomicU64,
+    /// When the operation under way of each thread began, in ns; zero while it has none.
+    under_way: [AtomicU64; 2],
     poisoned: Mutex<Option<String>>,
 }
 
+/// A thread whose writes and syncs are watched.
+#[derive(Clone, Copy)]
+pub(super) enum Operator {
+    Writer,
+    Indexer,
+}
+
+/// An operation under way, until it is dropped.
+pub(super) struct UnderWay<'a>(&'a AtomicU64);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
 impl Figures {
+    /// Notes that the thread begins an operation that may wait for the disk.
+    pub(super) fn begin(&self, operator: Operator, now: Timestamp) -> UnderWay<'_> {
+        let [writer, indexer] = &self.under_way;
+        let since = match operator {
+            Operator::Writer => writer,
+            Operator::Indexer => indexer,
+        };
+        since.store(now.as_nanos().max(1), Ordering::Release);
+        UnderWay(since)
+    }
+
+    /// Age of the oldest operation under way.
+    fn operation_age(&self, now: Timestamp) -> Duration {
+        let begun = self.under_way.iter().map(|since| since.load(Ordering::Acquire));
+        let oldest = begun.filter(|since| *since > 0).min();
+        oldest.map_or(Duration::ZERO, |since| Duration::from_nanos(now.as_nanos().saturating_sub(since)))
+    }
+
     /// Notes the first failure and answers with it, whoever asks.
     pub(super) fn poison(&self, reason: &str) -> StoreError {
         self.errors.fetch_add(1, Ordering::Relaxed);
@@ -111,10 +148,12 @@ impl Figures {
         }
     }
 
-    pub(super) fn health(&self, doubts: &Doubts) -> StoreHealth {
+    pub(super) fn health(&self, doubts: &Doubts, now: Timestamp) -> StoreHealth {
         StoreHealth {
             poisoned: self.poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             full: self.full.load(Ordering::Relaxed),
+            operation_age: self.operation_age(now),
+            slow: false,
             disk_bytes: self.disk_bytes.load(Ordering::Relaxed),
             free_bytes: self.free_bytes.load(Ordering::Relaxed),
             damaged_frames: self.damaged_frames.load(Ordering::Relaxed),

@@ -15,6 +15,7 @@ use super::damaged::DamagedBlocks;
 use super::indexer::{IndexThread, Sweeper};
 use super::losses::Losses;
 use super::missing;
+use super::owed::Owed;
 use super::reads::Reads;
 use super::recover::{self, Given};
 use super::report::RecoveryReport;
@@ -190,6 +191,7 @@ pub(super) fn start(
         newest_ms: recovered.newest_ms,
         group: Group::default(),
         pending: Pending::default(),
+        owed: Owed::default(),
         upkeep_done: Timestamp::ZERO,
     };
     let index = IndexThread { shared: Arc::clone(&shared), indexer, active: Arc::clone(&active) };
@@ -207,6 +209,7 @@ pub(super) fn start(
         spawn("store-index", &shared, move || index.run(&works))?,
         spawn("store-scrub", &shared, move || scrub.run(&scrub_asked))?,
     ];
+    shared.dir.refill_ballast();
     let threads = Threads { requests: Some(requests), sweeps: Some(sweeps), scrubs: Some(scrubs), handles };
     Ok(Started { shared, threads, report, documents })
 }

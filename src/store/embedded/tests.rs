@@ -3,6 +3,7 @@
 mod account;
 mod damage;
 mod dead;
+mod full;
 mod give_up;
 mod held;
 mod history;

@@ -13,17 +13,21 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::commit::{self, AppendReply, Decision, Draft};
 use super::indexer::{Commit, Work};
-use super::shared::Shared;
+use super::owed::{Owed, Settling};
+use super::shared::{Operator, Shared};
 use crate::clock::Timestamp;
+use crate::store::ballast;
 use crate::store::index::dedup::DedupIndex;
 use crate::store::index::guarded;
 use crate::store::journal::{DeadLetter, DeadLog, Group, Journal, Position};
-use crate::store::{Appended, Dedup, NewEntry, StoreError};
+use crate::store::{Appended, Dedup, NewEntry, StoreError, Turn};
 
 /// What the writer is asked for.
 pub(super) enum Request {
     Append {
         entries: Vec<NewEntry>,
+        /// Whether the caller still wants it.
+        turn: Arc<Turn>,
         reply: oneshot::Sender<Result<Vec<Appended>, StoreError>>,
         room: Option<OwnedSemaphorePermit>,
     },
@@ -65,6 +69,8 @@ pub(super) struct Writer {
     pub newest_ms: u64,
     pub group: Group,
     pub pending: Pending,
+    /// Settlements that found no room.
+    pub owed: Owed,
     pub upkeep_done: Timestamp,
 }
 
@@ -119,6 +125,25 @@ impl Pending {
     }
 }
 
+/// Refuses appends that their callers still want.
+fn refuse(appends: Vec<Request>, error: &StoreError) {
+    for request in appends {
+        if let Request::Append { turn, reply, .. } = request
+            && turn.take()
+        {
+            let _ = reply.send(Err(error.clone()));
+        }
+    }
+}
+
+fn with_ballast<T>(
+    shared: &Shared,
+    may_release: bool,
+    mut work: impl FnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    if may_release { ballast::with_room(shared.dir.root(), work) } else { work() }
+}
+
 fn find(keys: &[Dedup], known: &DedupIndex) -> Result<Vec<Option<Appended>>, StoreError> {
     let found: Result<Vec<_>, _> = keys.iter().map(|key| guarded(|| known.find(key))).collect();
     found.map_err(|error| StoreError::Io {
@@ -134,8 +159,14 @@ impl Writer {
         loop {
             let open = self.gather(requests);
             let closing = self.pending.close.take();
+            if closing.is_some() || !open {
+                self.owed.hurry();
+            }
+            let shared = Arc::clone(&self.shared);
+            let under_way = shared.figures.begin(Operator::Writer, shared.clock.now());
             self.commit();
             self.upkeep();
+            drop(under_way);
             if closing.is_some() || !open {
                 self.dead.close();
                 // Without an indexer the store is poisoned; whoever asks hears so.
@@ -157,7 +188,8 @@ impl Writer {
                 // Whoever asked may have gone away.
                 let _ = reply.send(find(&keys, &self.dedup));
             }
-            let received = match self.pending.patience(now, self.shared.options.settle_delay) {
+            let patience = self.pending.patience(now, self.shared.options.settle_delay);
+            let received = match patience.into_iter().chain(self.owed.patience(now)).min() {
                 Some(Duration::ZERO) => return true,
                 Some(patience) => requests.recv_timeout(patience),
                 None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -172,47 +204,94 @@ impl Writer {
 
     fn commit(&mut self) {
         let pending = std::mem::take(&mut self.pending);
+        let now = self.shared.clock.now();
+        self.settle_owed(now);
         if pending.appends.is_empty() && pending.settles.is_empty() {
             return;
         }
-        let now = self.shared.clock.now();
-        self.newest_ms = self.newest_ms.max(now.as_millis());
-        let room = self.room(pending.append_bytes);
+        let Pending { append_bytes, appends, decisions, letters, settles, .. } = pending;
+        let settling = Settling { runs: commit::runs(decisions), letters, replies: settles };
+        if let Some(full) = self.owed.reason().cloned() {
+            refuse(appends, &full);
+            self.owed.push(settling);
+            return;
+        }
+        let room = self.room(append_bytes);
         let mut draft = Draft::default();
-        let Pending { appends, decisions, letters, settles, .. } = pending;
-        let written = self.shared.figures.sound().and_then(|()| {
-            self.draft(&mut draft, appends, &room)?;
-            if !letters.is_empty() {
-                self.dead.append(&letters, now)?;
-                self.count_dead();
+        let drafted = self.shared.figures.sound().and_then(|()| self.draft(&mut draft, appends, &room));
+        if let Err(error) = drafted {
+            let error = self.shared.figures.poison(&error.to_string());
+            draft.refuse(&error);
+            settling.refuse(&error);
+            return;
+        }
+        self.write(draft, settling, now);
+        self.settle_owed(now);
+    }
+
+    /// Writes the settlements for which there was no room, as far as there is some now.
+    fn settle_owed(&mut self, now: Timestamp) {
+        while let Some(settling) = self.owed.next(now) {
+            self.write(Draft::default(), settling, now);
+        }
+    }
+
+    /// One group. Without room for it its appends are refused and its settlements wait.
+    fn write(&mut self, draft: Draft, mut settling: Settling, now: Timestamp) {
+        self.newest_ms = self.newest_ms.max(now.as_millis());
+        match self.write_group(&draft, &mut settling, now) {
+            Ok(positions) => self.hand_on(draft, settling, &positions),
+            Err(error) if error.is_full() => {
+                self.group.clear();
+                for block in &draft.blocks {
+                    self.shared.lanes.settle(block.lane_no, block.records.len() as u64);
+                }
+                let had_appends = !draft.blocks.is_empty();
+                draft.refuse(&error);
+                if !settling.is_empty() {
+                    // Alone they may use what appends may not: at once.
+                    let now = if had_appends { Timestamp::ZERO } else { now };
+                    self.owed.put_back(settling, error, now);
+                }
             }
-            let runs = commit::runs(decisions);
-            draft.encode(&mut self.group, &runs, self.newest_ms)?;
-            let positions = self.write(draft.entries(), now)?;
-            Ok((runs, positions))
-        });
-        match written {
-            Ok((runs, positions)) => self.hand_on(draft, runs, &positions, settles),
             Err(error) => {
+                self.group.clear();
                 let error = self.shared.figures.poison(&error.to_string());
-                draft.appends.into_iter().for_each(|append| drop(append.reply.send(Err(error.clone()))));
-                settles.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+                draft.refuse(&error);
+                settling.refuse(&error);
+                self.owed.refuse(&error);
             }
         }
     }
 
-    /// Writes the group with its `entries`. The account knows of them, and of a segment that was begun for them,
-    /// before anybody is answered.
-    fn write(&mut self, entries: u64, now: Timestamp) -> Result<Vec<Position>, StoreError> {
-        let account = &self.shared.account;
-        account.admit(entries)?;
+    /// Settlements alone may use up the ballast. The account knows of the entries, and of a segment that was begun
+    /// for them, before anybody is answered.
+    fn write_group(
+        &mut self,
+        draft: &Draft,
+        settling: &mut Settling,
+        now: Timestamp,
+    ) -> Result<Vec<Position>, StoreError> {
+        self.shared.figures.sound()?;
+        let shared = Arc::clone(&self.shared);
+        let may_release = draft.blocks.is_empty();
+        if !settling.letters.is_empty() {
+            with_ballast(&shared, may_release, || self.dead.append(&settling.letters, now))?;
+            settling.letters.clear();
+            self.count_dead();
+        }
+        draft.encode(&mut self.group, &settling.runs, self.newest_ms)?;
+        shared.account.admit(draft.entries())?;
         let before = self.journal.end().segment;
-        let positions = self.journal.append(&mut self.group, now)?;
+        let appended = with_ballast(&shared, may_release, || self.journal.append(&mut self.group, now));
         let segment = self.journal.end().segment;
         if segment != before {
-            account.begin_segment(segment, self.journal.preallocated_bytes())?;
+            let bytes = self.journal.preallocated_bytes();
+            // The group may be durable: this must not pass for a refusal of it.
+            with_ballast(&shared, true, || shared.account.begin_segment(segment, bytes))
+                .map_err(|error| StoreError::Poisoned { reason: error.to_string() })?;
         }
-        Ok(positions)
+        appended
     }
 
     /// Puts the appends into blocks. After an error every request still gets its answer from the caller: those
@@ -224,7 +303,10 @@ impl Writer {
         room: &Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         for request in appends {
-            let Request::Append { entries, reply, room: permit } = request else { continue };
+            let Request::Append { entries, turn, reply, room: permit } = request else { continue };
+            if !turn.take() {
+                continue;
+            }
             if let Err(full) = room {
                 let _ = reply.send(Err(full.clone()));
                 continue;
@@ -241,13 +323,7 @@ impl Writer {
         Ok(())
     }
 
-    fn hand_on(
-        &mut self,
-        draft: Draft,
-        runs: Vec<crate::store::journal::SettledRun>,
-        positions: &[Position],
-        settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
-    ) {
+    fn hand_on(&mut self, draft: Draft, settling: Settling, positions: &[Position]) {
         let (salt, newest_ms) = (self.shared.salt, self.newest_ms);
         for (block, at) in draft.blocks.iter().zip(positions) {
             for row in &block.dedup {
@@ -276,10 +352,10 @@ impl Writer {
                 .map(|(block, at)| (at, block.lane_no, block.lane, block.records.len(), block.due_ms))
                 .collect(),
             accepted_ms: newest_ms,
-            runs,
+            runs: settling.runs,
             end: self.journal.end(),
             replies,
-            settles,
+            settles: settling.replies,
         };
         // A dead indexer has poisoned the store; callers hear that their reply was dropped.
         let _ = self.indexer.send(Work::Commit(commit));
@@ -290,9 +366,7 @@ impl Writer {
     fn room(&self, append_bytes: usize) -> Result<(), StoreError> {
         let (figures, options) = (&self.shared.figures, &self.shared.options);
         let append_bytes = u64::try_from(append_bytes).unwrap_or(u64::MAX);
-        let needed_bytes =
-            options.needed_bytes.saturating_add(append_bytes).saturating_add(options.segment_bytes);
-        let room = self.shared.dir.room(needed_bytes)?;
+        let room = self.shared.dir.room(options.appends_need_bytes().saturating_add(append_bytes))?;
         figures.free_bytes.store(room.free_bytes, std::sync::atomic::Ordering::Relaxed);
         let checked = room.check();
         figures.full.store(checked.is_err(), std::sync::atomic::Ordering::Relaxed);
@@ -360,7 +434,7 @@ mod tests {
             dedup: None,
         };
         let entries = (0..PART_ENTRIES).map(entry).collect();
-        Request::Append { entries, reply: oneshot::channel().0, room: None }
+        Request::Append { entries, turn: Arc::default(), reply: oneshot::channel().0, room: None }
     }
 
     #[test]

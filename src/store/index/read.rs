@@ -149,6 +149,19 @@ impl IndexReader {
         Ok(first.into_sorted_vec())
     }
 
+    /// Shows every block with its living entries. Walks all rows.
+    pub(in crate::store) fn blocks(&self, mut visit: impl FnMut(Position, u32)) -> Result<(), IndexError> {
+        guarded(|| {
+            for row in self.tree.iter() {
+                let (key, value) = row?;
+                if let Some(Key::Block { at, .. }) = Key::decode(&key) {
+                    visit(at, BlockRow::decode(&value)?.live());
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// The settlements that end, as `what`, every living entry of the blocks that `is_meant` picks. Walks all rows.
     pub(in crate::store) fn endings(
         &self,

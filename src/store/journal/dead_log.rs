@@ -150,7 +150,9 @@ impl DeadLog {
     }
 
     fn commit(&mut self, newest: u64, now: Timestamp) -> Result<(), StoreError> {
-        let positions: Vec<Position> = self.journal.append(&mut self.group, now)?;
+        let appended = self.journal.append(&mut self.group, now);
+        self.group.clear();
+        let positions: Vec<Position> = appended?;
         for position in positions {
             self.kept.entry(position.segment).or_default().add(newest);
         }

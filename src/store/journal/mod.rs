@@ -112,6 +112,7 @@ mod scan;
 mod segment;
 mod settlements;
 mod source;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod walk;

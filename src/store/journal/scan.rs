@@ -1,5 +1,8 @@
 //! The scan: every frame of a directory in order, from a position on. Damage is counted and set aside, never fatal.
-//! One segment at a time is held in memory.
+//! Where all is sound a segment is read in windows; one with damage is held in memory as a whole.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -15,11 +18,12 @@ use super::group::MAX_GROUP_BYTES;
 use super::head::{self, Found, HEAD_BYTES, Head};
 use super::segment::{self, SegmentFile};
 use super::settlements::RunReader;
+use super::stream::{self, Stream};
 use super::walk::{Damage, ScanReport, Step, Walk, Walked};
 use super::{JournalOptions, Position};
 use crate::store::{StoreError, files};
 
-const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_GROUP_BYTES as u64;
+pub(super) const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_GROUP_BYTES as u64;
 
 /// How to scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,8 +85,10 @@ pub fn scan(
         let last = last == Some(file.number);
         let walked = Walked::default();
         let mut pass = Pass { dir, file, last, scan: &scan, report: &mut report, walked };
-        let bytes = pass.read()?;
-        pass.segment(&bytes, start, &mut visit)?;
+        if !pass.sound_segment(start, &mut visit)? {
+            let bytes = pass.read()?;
+            pass.segment(&bytes, start, &mut visit)?;
+        }
         let walked = pass.walked;
         report.walked.insert(file.number, walked);
     }
@@ -100,6 +106,38 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// The pass over a segment in which all is sound; false, and nothing shown, when it is not.
+    fn sound_segment(
+        &mut self,
+        start: usize,
+        visit: &mut impl FnMut(Position, Frame<'_>) -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        let path = &self.file.path;
+        let failed = |error: std::io::Error| StoreError::io("read", path, error);
+        let Some(file) = files::read(path).map_err(failed)? else { return Ok(false) };
+        let number = self.file.number;
+        let Some(survey) = stream::survey(&file, number, start as u64).map_err(failed)? else {
+            return Ok(false);
+        };
+        let mut frames = Stream::new(&file, survey.place(start));
+        while let Some((offset, header, payload)) = frames.next().map_err(failed)? {
+            self.frame(offset, header, payload, visit)?;
+        }
+        if frames.at() != survey.end {
+            return Err(failed(std::io::Error::other("it changed while it was read")));
+        }
+        self.report.segments += 1;
+        self.report.bytes += survey.length;
+        self.walked.length = survey.length;
+        self.walked.before = Some(survey.before.into());
+        let end = usize::try_from(survey.end).unwrap_or(usize::MAX);
+        self.walked.end = len_u32(end);
+        if self.last && self.scan.repair && survey.end < survey.length {
+            self.cut(end)?
+        }
+        Ok(true)
+    }
+
     fn read(&mut self) -> Result<Vec<u8>, StoreError> {
         let bytes = read(&self.file.path)?;
         let length = fs::symlink_metadata(&self.file.path)
@@ -327,96 +365,4 @@ pub(super) fn make_quarantine(dir: &Path) -> std::io::Result<()> {
 /// No frame was ever written into the segment.
 fn untouched(bytes: &[u8]) -> bool {
     bytes.iter().skip(HEAD_BYTES).all(|byte| *byte == 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::super::{FRAME_HEADER_BYTES, Group, Journal, NewBlock};
-    use super::*;
-    use crate::clock::Timestamp;
-    use crate::event::LaneKey;
-
-    /// Two groups in a first segment and one in a second one; the bytes of the first and where its groups begin.
-    fn written(dir: &Path) -> (Vec<u8>, Vec<usize>) {
-        let mut at = Vec::new();
-        for groups in [2, 1] {
-            let options = JournalOptions { segment_bytes: 4096, ..JournalOptions::default() };
-            let mut journal = Journal::open(dir, options, 0, Timestamp::ZERO).expect("opens");
-            let (lane, mut group) = (LaneKey::new("a@1").expect("valid"), Group::default());
-            for _ in 0..groups {
-                let records = [Bytes::from_static(b"what was accepted")];
-                let block = NewBlock {
-                    lane_no: 1,
-                    lane: &lane,
-                    accepted_ms: 1,
-                    records: &records,
-                    due_ms: &[],
-                    dedup: &[],
-                };
-                group.push_block(&block).expect("fits");
-                at.extend(journal.append(&mut group, Timestamp::ZERO).expect("appends"));
-            }
-        }
-        let bytes = fs::read(dir.join("0000000001.seg")).expect("reads");
-        (bytes, at.iter().map(|position| position.offset as usize).collect())
-    }
-
-    fn repair(dir: &Path) -> ScanReport {
-        scan(dir, Scan { repair: true, ..Scan::default() }, |_, _| Ok(())).expect("scans")
-    }
-
-    fn quarantine(dir: &Path) -> Vec<(String, Vec<u8>)> {
-        let Ok(entries) = fs::read_dir(dir.join("quarantine")) else { return Vec::new() };
-        let read = |entry: fs::DirEntry| {
-            let name = entry.file_name().into_string().expect("text");
-            (name, fs::read(entry.path()).expect("reads"))
-        };
-        let mut found: Vec<_> = entries.flatten().map(read).collect();
-        found.sort();
-        found
-    }
-
-    #[test]
-    fn damaged_bytes_are_set_aside_as_they_were_and_once() {
-        let temp = tempfile::tempdir().expect("temp");
-        let (mut bytes, at) = written(temp.path());
-        assert_eq!((repair(temp.path()).damaged, quarantine(temp.path())), (0, vec![]), "the control");
-        bytes[at[0] + FRAME_HEADER_BYTES + 2] ^= 0x10;
-        fs::write(temp.path().join("0000000001.seg"), &bytes).expect("writes");
-        let kept = [("0000000001-64.bin".to_owned(), bytes[at[0]..at[1]].to_vec())];
-        for _ in 0..2 {
-            let report = repair(temp.path());
-            assert_eq!((report.damaged, report.set_aside_failures, report.entries), (1, 0, 2));
-            assert_eq!(quarantine(temp.path()), kept);
-        }
-        assert_eq!(fs::read(temp.path().join("0000000001.seg")).expect("reads"), bytes, "damage is not cut");
-    }
-
-    #[test]
-    fn a_torn_end_is_set_aside_and_cut() {
-        let temp = tempfile::tempdir().expect("temp");
-        let (bytes, at) = written(temp.path());
-        segment::remove(temp.path(), 2).expect("deletes");
-        let torn = &bytes[..at[1] + FRAME_HEADER_BYTES + 3];
-        fs::write(temp.path().join("0000000001.seg"), torn).expect("writes");
-        let report = repair(temp.path());
-        assert_eq!((report.damaged, report.entries), (0, 1));
-        let kept = quarantine(temp.path());
-        assert_eq!(kept.len(), 1);
-        assert!(kept[0].1.starts_with(&torn[at[1]..]) && kept[0].0 == format!("0000000001-{}.bin", at[1]));
-        assert_eq!(fs::read(temp.path().join("0000000001.seg")).expect("reads"), bytes[..at[1]]);
-    }
-
-    #[test]
-    fn a_quarantine_that_cannot_be_written_is_counted_and_stops_nothing() {
-        let temp = tempfile::tempdir().expect("temp");
-        let (mut bytes, at) = written(temp.path());
-        bytes[at[0] + FRAME_HEADER_BYTES] ^= 1;
-        fs::write(temp.path().join("0000000001.seg"), &bytes).expect("writes");
-        fs::write(temp.path().join("quarantine"), "in the way").expect("writes");
-        let report = repair(temp.path());
-        assert_eq!((report.damaged, report.set_aside_failures, report.entries), (1, 1, 2));
-    }
 }

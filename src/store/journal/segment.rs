@@ -11,6 +11,9 @@ use crate::store::{StoreError, files};
 /// Highest segment number: what an event id can hold.
 pub const MAX_SEGMENT: u32 = (1 << 24) - 1;
 
+/// Size of a segment that is begun on a full disk.
+const SMALL_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+
 /// A segment in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentFile {
@@ -94,29 +97,49 @@ pub(super) fn parse_name(name: &str) -> Option<(u32, bool)> {
     }
 }
 
-/// Creates a segment that is ready for its first group: preallocated, headed, synced, its directory synced.
+/// Creates a segment that is ready for its first group: preallocated, headed, synced, its directory synced. Returns
+/// it with its size: where there is no room for `size_bytes`, a small one. One that cannot be made leaves no file.
 pub(super) fn create(
     dir: &Path,
     head: Head,
     size_bytes: u64,
     disk: &mut dyn Disk,
-) -> Result<File, StoreError> {
+) -> Result<(File, u64), StoreError> {
+    let made = make(dir, head, size_bytes, disk);
+    if made.as_ref().is_err_and(StoreError::is_full) {
+        // Nothing was written into it that anybody was answered for, and its number is used again.
+        let _ = fs::remove_file(dir.join(name(head.segment, false)));
+    }
+    made
+}
+
+fn make(dir: &Path, head: Head, size_bytes: u64, disk: &mut dyn Disk) -> Result<(File, u64), StoreError> {
     let path = dir.join(name(head.segment, false));
     let failed = |operation| {
         let path = path.clone();
         move |error: io::Error| StoreError::io(operation, &path, error)
     };
     let file = files::create(&path).map_err(failed("create"))?;
-    match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size_bytes) {
-        // Not every file system can; then the file grows as it is written.
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
-        Err(error) => return Err(failed("preallocate")(error.into())),
-        Ok(()) => {}
-    }
+    let size_bytes = match preallocate(&file, size_bytes).map_err(failed("preallocate")) {
+        Err(error) if error.is_full() && size_bytes > SMALL_SEGMENT_BYTES => {
+            file.set_len(0).map_err(failed("preallocate"))?;
+            preallocate(&file, SMALL_SEGMENT_BYTES).map_err(failed("preallocate"))?;
+            SMALL_SEGMENT_BYTES
+        }
+        done => done.map(|()| size_bytes)?,
+    };
     disk.write_at(&file, &head.encode(), 0).map_err(failed("write"))?;
     disk.sync(&file).map_err(failed("sync"))?;
     sync_dir(dir)?;
-    Ok(file)
+    Ok((file, size_bytes))
+}
+
+fn preallocate(file: &File, size_bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, size_bytes) {
+        // Not every file system can; then the file grows as it is written.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+        done => Ok(done?),
+    }
 }
 
 pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {

@@ -274,6 +274,8 @@ fn a_frame_inside_a_record_does_not_pass_for_one() {
 struct Failing {
     fail_write: Option<usize>,
     fail_sync: Option<usize>,
+    /// EIO or ENOSPC.
+    write_errno: i32,
     writes: Arc<AtomicUsize>,
     syncs: Arc<AtomicUsize>,
 }
@@ -282,7 +284,7 @@ impl Disk for Failing {
     fn write_at(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         if self.fail_write == Some(self.writes.fetch_add(1, Ordering::Relaxed)) {
             OsDisk.write_at(file, &bytes[..bytes.len() / 2], offset)?;
-            return Err(io::Error::from_raw_os_error(28));
+            return Err(io::Error::from_raw_os_error(self.write_errno));
         }
         OsDisk.write_at(file, bytes, offset)
     }
@@ -316,7 +318,7 @@ fn after_any_failing_call_nothing_more_is_written_and_what_was_acknowledged_stay
     for nth in 0..8 {
         for fail_sync in [false, true] {
             let temp = tempfile::tempdir().expect("temp");
-            let mut disk = Failing::default();
+            let mut disk = Failing { write_errno: 5, ..Failing::default() };
             *(if fail_sync { &mut disk.fail_sync } else { &mut disk.fail_write }) = Some(nth);
             let Ok(mut journal) = Journal::open_on(temp.path(), options(), 0, NOW, Box::new(disk.clone()))
             else {
@@ -347,6 +349,35 @@ fn after_any_failing_call_nothing_more_is_written_and_what_was_acknowledged_stay
             assert_eq!(found[..acknowledged.len()], acknowledged, "{nth}");
             assert_eq!(report.damaged, 0, "{nth}");
         }
+    }
+}
+
+#[test]
+fn a_group_without_room_is_taken_back_and_may_be_appended_again() {
+    for again in [true, false] {
+        let temp = tempfile::tempdir().expect("temp");
+        // The first write is that of the head.
+        let disk = Failing { fail_write: Some(2), write_errno: 28, ..Failing::default() };
+        let mut journal =
+            Journal::open_on(temp.path(), options(), 0, NOW, Box::new(disk.clone())).expect("opens");
+        let mut group = Group::default();
+        push(&mut group, &[noise(0, 300)]);
+        journal.append(&mut group, NOW).expect("appends");
+        // Its first half is written: the first of its two frames is whole.
+        (1..3).for_each(|seed| push(&mut group, &[noise(seed, 300)]));
+        let refused = journal.append(&mut group, NOW);
+        assert!(refused.as_ref().is_err_and(StoreError::is_full), "{refused:?}");
+        assert!(journal.failure().is_none());
+        if again {
+            assert_eq!(journal.append(&mut group, NOW).expect("there is room").len(), 2);
+        } else {
+            group.clear();
+        }
+        // As after a crash: nothing is tidied up.
+        std::mem::forget(journal);
+        let (found, report) = contents(temp.path(), true);
+        assert_eq!(found.len(), if again { 3 } else { 1 });
+        assert_eq!((report.damaged, report.torn_bytes), (0, 0), "nothing is left of it");
     }
 }
 

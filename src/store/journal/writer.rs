@@ -44,6 +44,8 @@ pub struct Journal {
     file: File,
     number: u32,
     end: u64,
+    /// Bytes preallocated for the segment: beyond them another one is begun.
+    size_bytes: u64,
     entries: u32,
     begun: Timestamp,
     failed: Option<String>,
@@ -83,10 +85,10 @@ impl Journal {
         let highest = segment::list(dir)?.last().map_or(0, |file| file.number).max(seen_segment);
         let number = next_number(highest)?;
         let head = Head { segment: number, salt: options.salt };
-        let file = segment::create(dir, head, options.segment_bytes, &mut *disk)?;
+        let (file, size_bytes) = segment::create(dir, head, options.segment_bytes, &mut *disk)?;
         let end = HEAD_BYTES as u64;
         let dir = dir.to_owned();
-        Ok(Self { dir, options, disk, file, number, end, entries: 0, begun: now, failed: None })
+        Ok(Self { dir, options, disk, file, number, end, size_bytes, entries: 0, begun: now, failed: None })
     }
 
     /// Writes and syncs a group, and empties it. Returns the positions of its blocks (or dead letters) in the order
@@ -94,7 +96,9 @@ impl Journal {
     ///
     /// # Errors
     /// [`StoreError::Poisoned`] on the first failure of a write or sync and ever after. What the group held is
-    /// in doubt then: it must not be acknowledged, and may be found by the next scan.
+    /// in doubt then: it must not be acknowledged, and may be found by the next scan. An error for which
+    /// [`StoreError::is_full`] holds when there was no room for the group: nothing of it is in the journal, it still
+    /// holds its frames, and it may be appended again.
     pub fn append(&mut self, group: &mut Group, now: Timestamp) -> Result<Vec<Position>, StoreError> {
         if let Some(reason) = &self.failed {
             return Err(StoreError::Poisoned { reason: reason.clone() });
@@ -103,6 +107,9 @@ impl Journal {
             return Ok(Vec::new());
         }
         let written = self.write(group, now);
+        if written.as_ref().is_err_and(StoreError::is_full) {
+            return written;
+        }
         group.clear();
         written.map_err(|error| {
             let reason = error.to_string();
@@ -121,7 +128,7 @@ impl Journal {
     /// Bytes that the file of the present segment had from the beginning; 0 when its file system preallocates nothing.
     #[must_use]
     pub fn preallocated_bytes(&self) -> u64 {
-        let size = self.options.segment_bytes;
+        let size = self.size_bytes;
         if self.end <= size && self.file.metadata().is_ok_and(|meta| meta.len() >= size) { size } else { 0 }
     }
 
@@ -147,9 +154,13 @@ impl Journal {
 
     fn write(&mut self, group: &mut Group, now: Timestamp) -> Result<Vec<Position>, StoreError> {
         let used = self.end > HEAD_BYTES as u64;
-        let full = self.end + group.len() as u64 > self.options.segment_bytes;
+        let full = self.end + group.len() as u64 > self.size_bytes;
         if used && (full || now.since(self.begun) >= self.options.segment_age) {
-            self.rotate(now)?;
+            match self.rotate(now) {
+                // The present segment has room that was put aside for it: a full disk keeps it in use.
+                Err(error) if !full && error.is_full() => self.begun = now,
+                rotated => rotated?,
+            }
         }
         let place = Place { salt: self.options.salt, segment: self.number, offset: self.end().offset };
         let (positions, bytes, entries) = group.seal(place, self.entries);
@@ -157,8 +168,19 @@ impl Journal {
             let path = self.dir.join(segment::name(self.number, false));
             move |error: std::io::Error| StoreError::io(operation, &path, error)
         };
-        self.disk.write_at(&self.file, bytes, self.end).map_err(failed("write"))?;
-        self.disk.sync(&self.file).map_err(failed("sync"))?;
+        if let Err(error) = self.disk.write_at(&self.file, bytes, self.end).map_err(failed("write")) {
+            // What was written of the group is taken back, or it might be found behind a later, shorter one.
+            // The length stays: a last segment that is shorter than it was made has been cut.
+            let length = self.file.metadata().map_or(self.size_bytes, |meta| meta.len());
+            let taken_back = self.file.set_len(self.end).and_then(|()| self.file.set_len(length));
+            return match taken_back {
+                Err(_) if error.is_full() => Err(StoreError::Poisoned { reason: error.to_string() }),
+                _ => Err(error),
+            };
+        }
+        // Whatever the reason: after a failed sync nothing is known about the bytes.
+        let lost = |error| StoreError::Poisoned { reason: failed("sync")(error).to_string() };
+        self.disk.sync(&self.file).map_err(lost)?;
         self.end += u64::from(len_u32(bytes.len()));
         self.entries = self.entries.saturating_add(entries);
         Ok(positions)
@@ -167,11 +189,13 @@ impl Journal {
     fn rotate(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let number = next_number(self.number)?;
         let head = Head { segment: number, salt: self.options.salt };
-        let next = segment::create(&self.dir, head, self.options.segment_bytes, &mut *self.disk)?;
+        let (next, size_bytes) =
+            segment::create(&self.dir, head, self.options.segment_bytes, &mut *self.disk)?;
         let full = std::mem::replace(&mut self.file, next);
         // Gives the unused preallocation back. Not synced and free to fail: zeros at the end are the same to a reader.
         // After the next one was begun: a last segment that is shorter than it was made has been cut.
         let _ = full.set_len(self.end);
+        self.size_bytes = size_bytes;
         self.number = number;
         self.end = HEAD_BYTES as u64;
         self.entries = 0;

@@ -19,7 +19,7 @@ use super::{
     MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Version,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::event::{EventId, LaneKey};
+use crate::event::{EventId, LaneKey, Settlement};
 
 /// A place where a test can make the store fail, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +69,8 @@ struct State {
     contents: Contents,
     fail: BTreeSet<FailPoint>,
     hold_settlements: bool,
+    /// Calls to come that cannot park entries.
+    cannot_park: usize,
     hold_appends: bool,
     poisoned: Option<String>,
     closed: bool,
@@ -111,6 +113,11 @@ impl MemoryStore {
     pub fn hold_settlements(&self, hold: bool) {
         self.lock().hold_settlements = hold;
         self.released.notify_waiters();
+    }
+
+    /// The next `calls` that park an entry fail without effect, as when records cannot be read; nothing else changes.
+    pub fn fail_parking(&self, calls: usize) {
+        self.lock().cannot_park = calls;
     }
 
     /// While `hold` is set, append calls wait without effect, as they do before their sync.
@@ -185,6 +192,11 @@ impl MemoryStore {
         if state.fail.remove(&FailPoint::SettlePanic) {
             drop(state);
             std::panic::resume_unwind(Box::new("settle was made to panic"));
+        }
+        let parks = batch.iter().any(|settle| matches!(settle.settlement, Settlement::Dead { .. }));
+        if parks && state.cannot_park > 0 {
+            state.cannot_park -= 1;
+            return Err(injected("read"));
         }
         for settle in batch {
             state.contents.settle(settle);

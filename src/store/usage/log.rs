@@ -19,7 +19,7 @@ use super::rewrite::{self, Content};
 use super::{Usage, UsageFound, UsageStore, check, rounded};
 use crate::clock::{Clock, Timestamp};
 use crate::store::journal::{Disk, OsDisk};
-use crate::store::{StoreError, files};
+use crate::store::{StoreError, ballast, files};
 
 /// A record shorter than this is not worth a rewrite.
 const WORTH_A_REWRITE_BYTES: u64 = 4 * 1024 * 1024;
@@ -109,6 +109,24 @@ impl UsageLog {
         Self::lay_marked(dir, Stand::Opened)
     }
 
+    /// Damaged places of the record in `dir`, which nobody may be using; `None` when there is none. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the system does not let it be read or another version wrote it.
+    pub(in crate::store) fn count_damage(dir: &Path) -> Result<Option<u64>, StoreError> {
+        let path = rewrite::path(dir);
+        let failed = |error| StoreError::io("read", &path, error);
+        let file = match files::read(&path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            Err(error) if files::is_foreign(&error) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mark = mark::read(dir).map_err(failed)?;
+        let scanned = scan_file(&path, file, mark, Timestamp::ZERO)?;
+        Ok(Some(scanned.damaged))
+    }
+
     fn lay_marked(dir: &Path, stand: Stand) -> Result<(), StoreError> {
         let path = rewrite::path(dir);
         if path.try_exists().map_err(|error| StoreError::io("look at", &path, error))? {
@@ -176,6 +194,11 @@ impl Drop for Writer {
 }
 
 impl Inner {
+    /// Where the ballast lies.
+    fn root(&self) -> &Path {
+        self.dir.parent().unwrap_or(&self.dir)
+    }
+
     /// Puts a call into the queue; true when its caller has to see to the writing.
     fn queue(&self, waiting: Waiting) -> bool {
         let mut queue = lock(&self.queue);
@@ -201,7 +224,9 @@ impl Inner {
         let complete_from = found.complete_from;
         let content = Content { complete_from, usages: &found.usages, stand: Stand::Opened };
         let mut mark = MarkFile::open(&self.dir, present)?;
-        let replaced = rewrite::replace(&self.dir, &content, Some(&mut mark), &mut *state.disk);
+        let replaced = ballast::with_room(self.root(), || {
+            rewrite::replace(&self.dir, &content, Some(&mut mark), &mut *state.disk)
+        });
         // The one who opens hears what the system said: missing rights are another matter than a broken disk.
         let (file, end) = replaced.inspect_err(|error| drop(self.poison(error)))?;
         state.phase = Phase::Open(Tail { file, end, rewritten: end, complete_from, mark });
@@ -237,13 +262,7 @@ impl Inner {
             }
             Err(error) => return Err(StoreError::io("open", &path, error)),
         };
-        match format::scan(&mut BufReader::with_capacity(64 * 1024, file), mark, now) {
-            Ok(scanned) => Ok(Some(scanned)),
-            Err(ScanError::Io(error)) => Err(StoreError::io("read", &path, error)),
-            Err(ScanError::Format(found)) => {
-                Err(StoreError::Format { what: path.display().to_string(), found, known: format::FORMAT })
-            }
-        }
+        scan_file(&path, file, mark, now).map(Some)
     }
 
     fn append(&self, group: &[Waiting]) -> Result<(), StoreError> {
@@ -262,7 +281,15 @@ impl Inner {
         if lines.is_empty() {
             return Ok(());
         }
-        disk.write_at(&tail.file, &lines, tail.end).map_err(failed("write"))?;
+        // A write that found no room has changed nothing that counts: the next one goes to the same place.
+        let (file, end, path) = (&tail.file, tail.end, rewrite::path(&self.dir));
+        let write =
+            || disk.write_at(file, &lines, end).map_err(|error| StoreError::io("write", &path, error));
+        if let Err(error) = ballast::with_room(self.root(), write) {
+            // The part that was written would stand behind a later, shorter one.
+            let is_taken_back = error.is_full() && file.set_len(end).is_ok();
+            return Err(if is_taken_back { error } else { self.poison(&error) });
+        }
         disk.sync(&tail.file).map_err(failed("sync"))?;
         tail.end += lines.len() as u64;
         tail.mark.grown(tail.end);
@@ -284,6 +311,8 @@ impl Inner {
                 let content = Content { complete_from, usages: &usages, stand: Stand::Opened };
                 match rewrite::replace(&self.dir, &content, Some(&mut tail.mark), &mut **disk) {
                     Ok((file, end)) => (tail.file, tail.end, tail.rewritten) = (file, end, end),
+                    // It grows on until there is room for a shorter one.
+                    Err(error) if error.is_full() => tail.rewritten = tail.end,
                     Err(error) => drop(self.poison(&error)),
                 }
             }
@@ -306,7 +335,9 @@ impl Inner {
         };
         self.sound()?;
         let content = Content { complete_from: tail.complete_from, usages, stand: Stand::Closed };
-        let replaced = rewrite::replace(&self.dir, &content, Some(&mut tail.mark), &mut *state.disk);
+        let replaced = ballast::with_room(self.root(), || {
+            rewrite::replace(&self.dir, &content, Some(&mut tail.mark), &mut *state.disk)
+        });
         replaced.map(drop).map_err(|error| self.poison(&error))
     }
 
@@ -322,6 +353,15 @@ impl Inner {
             None => Ok(()),
         }
     }
+}
+
+fn scan_file(path: &Path, file: File, mark: Option<Mark>, now: Timestamp) -> Result<Scanned, StoreError> {
+    format::scan(&mut BufReader::with_capacity(64 * 1024, file), mark, now).map_err(|error| match error {
+        ScanError::Io(error) => StoreError::io("read", path, error),
+        ScanError::Format(found) => {
+            StoreError::Format { what: path.display().to_string(), found, known: format::FORMAT }
+        }
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

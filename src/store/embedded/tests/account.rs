@@ -264,3 +264,68 @@ fn dead_letters_that_are_gone_are_reported() {
         }
     }
 }
+
+#[test]
+fn a_directory_without_its_account_loses_nothing_and_says_so() {
+    let (dir, runtime) = (tempfile::tempdir().expect("temporary directory"), runtime());
+    let mut names = filled(dir.path(), &runtime, 20);
+    for name in ["account.a", "account.b"] {
+        fs::remove_file(dir.path().join(name)).expect("deletes");
+    }
+    lose_index(dir.path());
+    let store = quiet(dir.path());
+    names.sort();
+    assert_eq!((readable(&store, &runtime), store.health().lost_entries), (names, 0));
+    assert_eq!(doubted(&store, DoubtKind::Account).1, 2);
+    drop(store);
+    let (dir, control) = (tempfile::tempdir().expect("temporary directory"), DoubtKind::Account);
+    assert_eq!(doubted(&quiet(dir.path()), control).1, 0, "a new directory has none to lose");
+}
+
+/// A store that was killed: ten entries before the last mark, seven behind it, and no index.
+fn killed(runtime: &tokio::runtime::Runtime) -> tempfile::TempDir {
+    let (dir, killed) = (tempfile::tempdir().expect("directory"), tempfile::tempdir().expect("directory"));
+    let store = quiet(dir.path());
+    let batch = |from: usize, to| (from..to).map(|n| plain("a", &n.to_string())).collect();
+    runtime.block_on(store.append(batch(0, 10))).expect("appends");
+    store.threads.sweep();
+    runtime.block_on(store.append(batch(10, 17))).expect("appends");
+    copy(dir.path(), killed.path());
+    lose_index(killed.path());
+    killed
+}
+
+#[test]
+fn a_kill_is_exact_up_to_the_mark_and_bounded_behind_it() {
+    let runtime = runtime();
+    for (case, left, lost, hidden) in
+        [("none", 17, 0, 0), ("flipped", 10, 0, 7), ("cut", 10, 0, 7), ("deleted", 0, 10, 7)]
+    {
+        let dir = killed(&runtime);
+        let mark = crate::store::account::read(dir.path()).expect("reads").mark.expect("whole");
+        assert!(!mark.closed && mark.accepted == 10, "{mark:?}");
+        let path = segments(dir.path()).remove(0).path;
+        let mut bytes = fs::read(&path).expect("reads");
+        let end = bytes.iter().rposition(|byte| *byte != 0).expect("something");
+        match case {
+            "flipped" => bytes[end - 2] ^= 1,
+            "cut" => bytes.truncate(mark.end.offset as usize),
+            _ => {}
+        }
+        fs::write(&path, bytes).expect("writes");
+        if case == "deleted" {
+            fs::remove_file(&path).expect("deletes");
+        }
+        for _ in 0..2 {
+            let store = quiet(dir.path());
+            assert_eq!(
+                (readable(&store, &runtime).len(), doubted(&store, DoubtKind::Lost).0),
+                (left, lost),
+                "{case}"
+            );
+            let (bound, doubts) = doubted(&store, DoubtKind::Uncertain);
+            let bounds = if hidden == 0 { 0..=0 } else { hidden..=crate::store::account::REACH };
+            assert!(bounds.contains(&bound) && doubts == usize::from(hidden > 0), "{case}: up to {bound}");
+        }
+    }
+}

@@ -147,11 +147,11 @@ fn check(seed: u64, runtime: &tokio::runtime::Runtime) -> (bool, bool) {
 fn no_more_is_lost_than_is_reported_and_exactly_that_after_an_orderly_stop() {
     let runtime = runtime();
     let (mut losses, mut exact) = (0, 0);
-    for seed in 0..150 {
+    for seed in 0..100 {
         let (lost, certain) = check(seed, &runtime);
         losses += u32::from(lost);
         exact += u32::from(lost && certain);
     }
-    assert!(losses > 30, "{losses} histories with a loss prove nothing");
+    assert!(losses > 20, "{losses} histories with a loss prove nothing");
     assert!(exact * 3 > losses, "{exact} of {losses} losses are reported exactly");
 }

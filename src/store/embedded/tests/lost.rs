@@ -126,3 +126,27 @@ fn a_segment_that_is_really_gone_is_lost_and_counted() {
     assert_eq!(store.health().lost_entries, 24, "also what is due later");
     assert_eq!(store.take_losses().len(), 24);
 }
+
+#[test]
+fn an_entry_that_cannot_be_parked_is_lost_when_it_is_damaged_and_waits_when_it_cannot_be_read() {
+    let runtime = runtime();
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let source = Faulty::default();
+    let store = open_over(dir.path(), &source);
+    runtime.block_on(three_lanes(&store));
+    let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
+    let park = |entry: &StoredEntry| Settle {
+        lane: lane("a"),
+        id: entry.id,
+        due_at: None,
+        settlement: Settlement::Dead { reason: "http_404".to_owned(), attempts: 1 },
+    };
+    source.plan(Some(Plan { fault: Fault::Errno(5), from: 0, count: usize::MAX }));
+    runtime.block_on(store.settle(vec![park(&entries[0])])).expect_err("its record cannot be read");
+    source.plan(None);
+    damage(dir.path(), "a 1.");
+    runtime.block_on(store.settle(vec![park(&entries[0]), park(&entries[4])])).expect("settles");
+    let health = store.health();
+    assert_eq!((health.dead_entries, health.lost_entries), (1, 1), "parked, and lost");
+    assert_eq!(runtime.block_on(store.lookup(entries[4].id)).expect("looks up"), Lookup::Lost);
+}

@@ -165,6 +165,32 @@ async fn after_any_failing_call_nothing_more_is_written_and_what_was_acknowledge
 }
 
 #[tokio::test]
+async fn a_write_without_room_takes_ballast_or_is_refused_and_leaves_nothing() {
+    for has_ballast in [true, false] {
+        let subject = Embedded::new();
+        let limits = subject.dir.path().join("limits");
+        fs::create_dir(&limits).expect("makes");
+        // Opening is the first write.
+        let mut disk = Watched::default();
+        (disk.fail_write, disk.no_room) = (Some(2), true);
+        if has_ballast {
+            fs::write(subject.dir.path().join("ballast"), [0; 4096]).expect("writes");
+        }
+        let log = log_on(&limits, disk);
+        log.open(NOW).await.expect("opens");
+        log.record(vec![numbered(0)]).await.expect("records");
+        let long = (1..9).map(numbered).collect();
+        let refused = log.record(long).await;
+        assert_eq!(refused.is_ok(), has_ballast, "{refused:?}");
+        assert!(refused.is_ok() || refused.is_err_and(|error| error.is_full()));
+        assert_eq!(log.poisoned(), None);
+        log.record(vec![numbered(9)]).await.expect("there is room again");
+        let found = super::log(&limits).open(NOW).await.expect("opens");
+        assert_eq!((found.usages.len(), found.damaged), (if has_ballast { 10 } else { 2 }, 0));
+    }
+}
+
+#[tokio::test]
 async fn a_directory_that_is_gone_poisons_the_close() {
     let subject = Embedded::new();
     let dir = subject.dir.path().join("limits");

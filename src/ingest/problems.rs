@@ -1,0 +1,112 @@
+//! Why events are not taken in, as their callers are told.
+//!
+//! Must not know: how events come in.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::event::{EventId, LaneError};
+use crate::problem::Problem;
+use crate::queue::QueueError;
+use crate::store::StoreError;
+
+/// When to come back after a write that found no room.
+const FULL_RETRY_AFTER: Duration = Duration::from_secs(10);
+
+fn unavailable(code: &'static str, title: &'static str, detail: &str, seconds: u64) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail).retry_after(seconds)
+}
+
+/// No more events are taken: the process is ending.
+pub(super) fn shutting_down() -> Problem {
+    let detail = "tidegate is shutting down; nothing was kept, hand the event in again after its restart";
+    unavailable("shutting_down", "Shutting down", detail, 5)
+}
+
+pub(super) fn overloaded() -> Problem {
+    let detail = "events arrive faster than they can be made durable; nothing was kept, come back later";
+    unavailable("overloaded", "Overloaded", detail, 1)
+}
+
+pub(super) fn internal() -> Problem {
+    let detail =
+        "an error inside tidegate; whether the event was kept is unknown, use an idempotency key to repeat";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+}
+
+/// What governs the event cannot be put into the name of a lane.
+pub(super) fn no_lane(error: &LaneError) -> Problem {
+    let (code, title) = error.problem();
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, title, error.to_string())
+        .field("/url", "cannot be given a lane")
+}
+
+pub(super) fn conflict(id: EventId) -> Problem {
+    let detail =
+        format!("the key was used for event {id} with other content; take a new key for a new event");
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "idempotency_conflict",
+        "The idempotency key is taken",
+        detail,
+    )
+    .field("/idempotency_key", "was used with other content")
+}
+
+/// The store has not taken the events in time.
+pub(super) fn store_slow() -> Problem {
+    let detail = "the disk does not answer in time; nothing was kept, hand the event in again later";
+    unavailable("store_slow", "Storage is slow", detail, 5)
+}
+
+fn outcome_unknown() -> Problem {
+    let detail = "the disk has not confirmed the event in time: it may have been kept; repeat it with the same \
+                  idempotency key";
+    unavailable("outcome_unknown", "Outcome unknown", detail, 5)
+}
+
+/// Whether the store did not answer in time.
+pub(super) fn is_late(problem: &Problem) -> bool {
+    matches!(problem.code, "store_slow" | "outcome_unknown")
+}
+
+/// States of the store that its health and the answers report; a line for each refusal would only repeat them.
+pub(super) fn is_answered(error: &QueueError) -> bool {
+    let QueueError::Store(error) = error else { return false };
+    error.is_full()
+        || matches!(
+            error,
+            StoreError::Held { .. } | StoreError::Closed | StoreError::Slow | StoreError::OutcomeUnknown
+        )
+}
+
+pub(super) fn queue_problem(error: &QueueError) -> Problem {
+    match error {
+        QueueError::Store(error) if error.is_full() => {
+            let retry_after = match error {
+                StoreError::Full { retry_after, .. } | StoreError::FewFiles { retry_after, .. } => {
+                    *retry_after
+                }
+                _ => FULL_RETRY_AFTER,
+            };
+            let detail = "too little disk space is left; nothing was kept, waiting events go on being sent";
+            unavailable("storage_full", "Storage is full", detail, retry_after.as_secs().max(1))
+        }
+        QueueError::Store(StoreError::Held { reason }) => Problem::store_held(reason),
+        QueueError::Store(StoreError::Slow) => store_slow(),
+        QueueError::Store(StoreError::OutcomeUnknown) => outcome_unknown(),
+        QueueError::Store(StoreError::Closed) => shutting_down(),
+        QueueError::Store(StoreError::TooLarge { bytes }) => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "payload_too_large",
+            "The event is too large",
+            format!("an event of {bytes} bytes with its headers cannot be stored; make it smaller"),
+        ),
+        QueueError::Store(_) | QueueError::Record(_) => {
+            let detail =
+                "the store cannot take events; nothing is promised for this one, repeat it after a restart";
+            unavailable("storage_error", "Storage failed", detail, 10)
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Dead letters: the records of entries that are parked for a person are read back from their blocks.
+//!
+//! Must not know: when letters are written.
+
+use std::collections::{HashMap, HashSet};
+
+use super::commit::Decision;
+use super::fetch::Unreadable;
+use super::ids::{self, Home};
+use super::reads::Reads;
+use crate::clock::Timestamp;
+use crate::event::Settlement;
+use crate::store::journal::{DeadLetter, What};
+use crate::store::{Lookup, Settle, StoreError};
+
+/// What was found for settlements that need a letter.
+pub(super) struct Found {
+    pub letters: Vec<DeadLetter>,
+    /// Entries whose blocks are damaged: nothing is left of them that could be parked.
+    lost: HashSet<Home>,
+}
+
+impl Found {
+    /// Turns the settlements of entries that cannot be parked into losses.
+    pub(super) fn amend(&self, decisions: &mut [Decision]) {
+        for (_, block, settled) in decisions {
+            if settled.what == What::Dead && self.lost.contains(&Home { block: *block, index: settled.index })
+            {
+                settled.what = What::Lost;
+            }
+        }
+    }
+}
+
+impl Reads {
+    /// The dead letters with their records; those of entries that no longer stand at the given place are left out.
+    pub(super) fn letters(&self, dead: Vec<Settle>) -> Result<Found, StoreError> {
+        let at_ms = self.shared.clock.now().as_millis();
+        let (mut letters, mut lost) = (HashMap::with_capacity(dead.len()), HashSet::new());
+        for settle in dead {
+            let Settle { lane, id, due_at, settlement: Settlement::Dead { reason, attempts } } = settle
+            else {
+                continue;
+            };
+            match self.lookup(id)? {
+                Lookup::Waiting(lane, entry) => {
+                    let place = due_at.map(Timestamp::ceil_millis);
+                    if entry.due_at.map(Timestamp::ceil_millis) == place {
+                        let letter = DeadLetter { id, lane, at_ms, attempts, reason, record: entry.record };
+                        letters.entry(id).or_insert(letter);
+                    }
+                }
+                Lookup::Unknown => {
+                    let (lane, home) = (self.shared.lanes.number(&lane), ids::decode(id, self.shared.salt));
+                    if let (Some(lane), Some(home)) = (lane, home) {
+                        match self.block(lane, home.block) {
+                            Err(Unreadable::Lost) => drop(lost.insert(home)),
+                            Err(Unreadable::Failed(error)) => return Err(error),
+                            Err(Unreadable::Settled) | Ok(_) => {}
+                        }
+                    }
+                }
+                Lookup::Settled | Lookup::Lost => {}
+            }
+        }
+        Ok(Found { letters: letters.into_values().collect(), lost })
+    }
+}

@@ -1,0 +1,93 @@
+//! Settlements on their way into the journal, and those that found no room there: they are kept and tried again,
+//! because their calls were made already. Appends are refused meanwhile: what room there is belongs to settlements.
+//!
+//! Must not know: how a group is written, the index.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::clock::Timestamp;
+use crate::store::StoreError;
+use crate::store::journal::{DeadLetter, SettledRun};
+
+/// How long settlements wait for room before they are tried again.
+const RETRY_EVERY: Duration = Duration::from_millis(500);
+
+/// The settlements of one commit.
+#[derive(Default)]
+pub(super) struct Settling {
+    pub runs: Vec<SettledRun>,
+    /// Letters that are not durable yet.
+    pub letters: Vec<DeadLetter>,
+    pub replies: Vec<oneshot::Sender<Result<(), StoreError>>>,
+}
+
+impl Settling {
+    pub(super) fn is_empty(&self) -> bool {
+        self.replies.is_empty()
+    }
+
+    pub(super) fn refuse(self, error: &StoreError) {
+        for reply in self.replies {
+            // A caller that has gone away does not want to know.
+            let _ = reply.send(Err(error.clone()));
+        }
+    }
+}
+
+/// Settlements that wait for room, in order.
+#[derive(Default)]
+pub(super) struct Owed {
+    waiting: VecDeque<Settling>,
+    /// Why the first of them was not written.
+    reason: Option<StoreError>,
+    retry_at: Timestamp,
+}
+
+impl Owed {
+    /// Why nothing else may be written before.
+    pub(super) fn reason(&self) -> Option<&StoreError> {
+        self.reason.as_ref().filter(|_| !self.waiting.is_empty())
+    }
+
+    /// Puts settlements at the end.
+    pub(super) fn push(&mut self, settling: Settling) {
+        if !settling.is_empty() {
+            self.waiting.push_back(settling);
+        }
+    }
+
+    /// The next ones to write, once it is time.
+    pub(super) fn next(&mut self, now: Timestamp) -> Option<Settling> {
+        if now < self.retry_at { None } else { self.waiting.pop_front() }
+    }
+
+    /// Puts back those that found no room.
+    pub(super) fn put_back(&mut self, settling: Settling, reason: StoreError, now: Timestamp) {
+        if self.reason().is_none() {
+            tracing::warn!(error = %reason, "settlements find no room on the disk; they are tried again");
+        }
+        self.waiting.push_front(settling);
+        self.reason = Some(reason);
+        self.retry_at = now + RETRY_EVERY;
+    }
+
+    /// How long until they are tried again; `None` when none waits.
+    pub(super) fn patience(&self, now: Timestamp) -> Option<Duration> {
+        (!self.waiting.is_empty()).then(|| self.retry_at.since(now))
+    }
+
+    /// Tries them at the next occasion, for the last time.
+    pub(super) fn hurry(&mut self) {
+        self.retry_at = Timestamp::ZERO;
+    }
+
+    /// Nothing is written any more.
+    pub(super) fn refuse(&mut self, error: &StoreError) {
+        for settling in self.waiting.drain(..) {
+            settling.refuse(error);
+        }
+    }
+}
