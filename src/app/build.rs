@@ -16,7 +16,7 @@ use crate::app::measured::Measured;
 use crate::app::memory::{self, Budget};
 use crate::app::spent::SpentLimits;
 use crate::app::usage::usage_headers;
-use crate::app::{App, AppError, Doors, api_doc, dialects, held, reload};
+use crate::app::{App, AppError, AppErrorKind, Doors, api_doc, dialects, held, reload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
@@ -171,7 +171,10 @@ async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, App
         info!(limit_bytes, shares = ?budget(), "the memory of this process is limited");
     }
     let opening = tokio::task::spawn_blocking(move || EmbeddedStore::open(&root, options, clock));
-    let store = opening.await.map_err(|error| AppError::other(format!("opening the store: {error}")))??;
+    // The index library panics where a call fails that it does not expect to fail.
+    let panicked =
+        |error| AppError { kind: AppErrorKind::Store, detail: format!("opening the store: {error}") };
+    let store = opening.await.map_err(panicked)??;
     let recovery = store.recovery();
     let (living, lanes) = (recovery.living, recovery.lanes);
     let (damaged, lost) = (recovery.verdict.damaged, recovery.lost_entries());

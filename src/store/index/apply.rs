@@ -106,8 +106,10 @@ impl Indexer {
         let before = row;
         let mut lost = Vec::new();
         for settled in part {
+            // Two who met the same damage may both have settled an entry: the first of them counts.
+            let had_ended = row.settled.has(settled.index);
             self.settle_one(lane, run.block, &mut row, settled)?;
-            let ended = row.settled.has(settled.index) && !before.settled.has(settled.index);
+            let ended = row.settled.has(settled.index) && !had_ended;
             if ended && settled.what == What::Lost {
                 lost.push(*settled);
             }
