@@ -142,6 +142,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     doubt: Option<judge::Doubt>,
+    /// The doubt is older than this process.
+    is_inherited: bool,
     /// How far the line is ahead of a wall clock that was found right.
     ahead_ns: u64,
     corrections: Arc<[Correction]>,
@@ -212,6 +214,7 @@ impl Clock {
         let verdict = judge::judge(mark, newest, &reading, bound);
         let mut state = self.state();
         state.doubt = verdict.doubt;
+        state.is_inherited = mark.is_some_and(Mark::is_in_doubt);
         state.corrections = verdict.corrections.clone().into();
         self.0.offset_ns.store(offset(verdict.line.as_nanos(), reading.boot_ns), Ordering::Release);
         self.0.is_trusted.store(verdict.doubt.is_none(), Ordering::Release);
@@ -246,14 +249,23 @@ impl Clock {
         let mut state = self.state();
         let doubt = state.doubt.take()?;
         let reading = self.read();
-        let leap = judge::settle(doubt, self.now(), reading.wall);
-        state.ahead_ns = leap.ahead_ns;
+        let is_inherited = state.is_inherited;
+        let leap = Leap { is_inherited, ..judge::settle(doubt, self.now(), reading.wall) };
+        state.ahead_ns = nanos(leap.ahead);
         state.corrections = judge::joined(&state.corrections, &leap.corrections).into();
         let by = i64::try_from(leap.by.as_nanos()).unwrap_or(i64::MAX);
         let offset_ns = self.0.offset_ns.load(Ordering::Acquire).saturating_add(by);
         self.0.offset_ns.store(offset_ns, Ordering::Release);
         self.0.is_trusted.store(true, Ordering::Release);
         Some(leap)
+    }
+
+    /// What [`Clock::trust`] would do now.
+    #[must_use]
+    pub fn expected_leap(&self) -> Option<Leap> {
+        let state = self.state();
+        let is_inherited = state.is_inherited;
+        Some(Leap { is_inherited, ..judge::settle(state.doubt?, self.now(), self.wall()) })
     }
 
     /// By how much the life of what was accepted in doubt was extended, oldest first.

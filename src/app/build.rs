@@ -27,7 +27,7 @@ use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
-use crate::telemetry;
+use crate::telemetry::{self, ClockAnomaly};
 
 /// Bytes of events that may be on their way into the queue.
 const MAX_BYTES_UNDER_WAY: usize = 64 << 20;
@@ -72,6 +72,7 @@ impl App {
         let Seams { clock, store, documents, usages, deliver } = seams;
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         let metrics = telemetry::install()?;
+        ClockAnomaly { kind: "start", count: u64::from(!clock.is_trusted()) }.emit();
         let mut dice = fastrand::Rng::new();
         let policies = Policies::open(documents, clock.clone()).await?;
         let ruled_before = policies.runtime();

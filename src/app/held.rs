@@ -1,7 +1,7 @@
 //! The held state: while the store as a whole is in doubt, the doors take nothing that would change anything.
 //!
-//! Questions are answered, also about doubts; what an operator says about doubts is passed on. The events door refuses
-//! by itself, so that it counts what it refuses.
+//! Questions are answered. The events door refuses by itself, so that it counts what it refuses; what an operator
+//! decides about doubts is not guarded.
 //!
 //! Must not know: what is in doubt.
 
@@ -14,8 +14,6 @@ use http::Method;
 use crate::problem::Problem;
 use crate::store::Doubts;
 
-/// Where operators decide about doubts.
-const DOUBTS: &str = "/v1/doubts";
 /// Dialects list with POST what matches a filter.
 const LISTS: [&str; 2] = ["/list/throttlingConfigs", "/list/endpointConfigs"];
 
@@ -31,7 +29,7 @@ pub(super) fn only_asks(method: &Method, path: &str) -> bool {
 }
 
 async fn refuse(State(doubts): State<Doubts>, request: Request, next: Next) -> Response {
-    if only_asks(request.method(), request.uri().path()) || request.uri().path().starts_with(DOUBTS) {
+    if only_asks(request.method(), request.uri().path()) {
         return next.run(request).await;
     }
     match doubts.store_held() {

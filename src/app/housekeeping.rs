@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::app::clock_watch::ClockWatch;
 use crate::app::in_doubt;
 use crate::app::spent::SpentLimits;
 use crate::clock::{Clock, Timestamp};
@@ -25,6 +26,8 @@ use crate::telemetry::{Gauges, LimitViolated, MetricsHandle, PolicyGauges, Snaps
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Taking them uses at most this part of the time, however many lanes and limiters there are.
 const SHARE_OF_TIME: u32 = 20;
+/// The longest time between two looks, whatever they take.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long it may be until the drain windows are looked at again.
 const EXPIRE_EVERY: Duration = Duration::from_secs(5);
 
@@ -46,9 +49,11 @@ impl Housekeeper {
     pub(super) async fn run(mut self, cancelled: CancellationToken) {
         let mut gauges = Gauges::default();
         let mut violations = BTreeMap::new();
+        let mut watch = ClockWatch::default();
         let mut expired_at = Timestamp::ZERO;
         let mut pause = Duration::ZERO;
         while cancelled.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            watch.look(&self.clock, &self.dispatch, &self.policies, &self.queue).await;
             let begun = self.clock.now();
             let (figures, limiters) = (self.dispatch.figures().await, self.dispatch.limiters().await);
             if let (Some(figures), Some(limiters)) = (figures, limiters) {
@@ -63,11 +68,13 @@ impl Housekeeper {
             if begun.since(expired_at) >= EXPIRE_EVERY {
                 expired_at = begun;
                 let waiting = self.policies.book().has_ended().then(|| self.waiting());
-                if let Err(error) = self.policies.expire(begun, waiting.as_ref()).await {
+                let certain = if self.clock.is_trusted() { begun } else { Timestamp::ZERO };
+                if let Err(error) = self.policies.expire(certain, waiting.as_ref()).await {
                     warn!(%error, "drained policies stay on record for now");
                 }
             }
-            pause = LOOK_EVERY.max(self.clock.now().since(begun) * SHARE_OF_TIME);
+            // The line of time may have leapt, over a suspension, in between.
+            pause = (self.clock.now().since(begun) * SHARE_OF_TIME).clamp(LOOK_EVERY, LONGEST_PAUSE);
         }
     }
 
@@ -140,8 +147,9 @@ impl Housekeeper {
                 outlooks.add_lane(&lane, counts.ready + counts.taken_up, &runtime);
             }
         }
-        // Pauses are read from the policies, where they end at once.
-        for (lane, hold) in figures.held.iter().filter(|(_, hold)| hold.reason != HoldReason::Paused) {
+        // Pauses are read from the policies, where they end at once; a clock in doubt holds back single events.
+        let is_elsewhere = |reason| matches!(reason, HoldReason::Paused | HoldReason::Clock);
+        for (lane, hold) in figures.held.iter().filter(|(_, hold)| !is_elsewhere(hold.reason)) {
             outlooks.add_hold(lane.key().clone(), hold.until);
         }
         outlooks

@@ -87,17 +87,26 @@ impl Verdict {
 pub struct Leap {
     /// So far the line moves forward.
     pub by: Duration,
+    /// The line when the doubt began: what lies there or later moves with it.
+    pub from: Timestamp,
+    /// The doubt is older than this process.
+    pub is_inherited: bool,
     /// What is not aged by that.
     pub corrections: Vec<Correction>,
-    /// So far the line is ahead of the wall clock.
-    pub(super) ahead_ns: u64,
+    /// How far the line is ahead of the wall clock; the next start takes it back.
+    pub ahead: Duration,
 }
 
 impl Leap {
-    /// How far the line is ahead of the wall clock; the next start takes it back.
+    /// A moment that was noted since the doubt began moves with the line.
     #[must_use]
-    pub const fn ahead(&self) -> Duration {
-        Duration::from_nanos(self.ahead_ns)
+    pub fn moved(&self, at: Timestamp) -> Timestamp {
+        if at >= self.from { at + self.by } else { at }
+    }
+
+    /// Puts the end of something right that was accepted then.
+    pub fn correct(&self, accepted_at: Timestamp, expires_at: &mut Timestamp) {
+        *expires_at = corrected(&self.corrections, accepted_at, *expires_at);
     }
 }
 
@@ -173,12 +182,13 @@ pub(super) fn judge(mark: Option<&Mark>, newest: Timestamp, reading: &Reading, b
 
 /// Ends a doubt at the moment `line` with a wall clock that is right.
 pub(super) fn settle(doubt: Doubt, line: Timestamp, wall: Timestamp) -> Leap {
+    let from = Timestamp(doubt.from_ns);
     if wall + TOLERANCE < line {
-        return Leap { ahead_ns: nanos(line.since(wall)), ..Leap::default() };
+        return Leap { from, ahead: line.since(wall), ..Leap::default() };
     }
     let by = wall.since(line);
     if by <= TOLERANCE {
-        return Leap::default();
+        return Leap { from, ..Leap::default() };
     }
     let ms = |ns: u64| ns / 1_000_000;
     let in_doubt = Correction {
@@ -188,7 +198,7 @@ pub(super) fn settle(doubt: Doubt, line: Timestamp, wall: Timestamp) -> Leap {
     };
     let before = Correction { from_ms: 0, to_ms: ms(doubt.from_ns), by_ms: ms(doubt.behind_ns) };
     let corrections = [before, in_doubt].into_iter().filter(|correction| correction.by_ms > 0).collect();
-    Leap { by, corrections, ahead_ns: 0 }
+    Leap { by, from, corrections, ..Leap::default() }
 }
 
 pub(super) fn joined(before: &[Correction], new: &[Correction]) -> Vec<Correction> {

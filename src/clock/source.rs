@@ -22,10 +22,13 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Touched by systemd-timesyncd whenever the clock is synchronised.
 const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
 
+/// The first moment of the year 2200: room for the line to move on.
+const LATEST: Timestamp = Timestamp::from_millis(7_258_118_400_000);
+
 /// What the clocks of the machine say at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// The wall clock; before 1970 counts as 1970.
+    /// The wall clock; before 1970 counts as 1970, after 2200 as 2200.
     pub wall: Timestamp,
     /// Time since the boot, with suspended time, in nanoseconds.
     pub boot_ns: u64,
@@ -55,9 +58,9 @@ impl Source {
 
     pub(super) fn wall(&self) -> Timestamp {
         match self {
-            Self::System(_) => Timestamp(read_ns(ClockId::Realtime)),
+            Self::System(_) => Timestamp(read_ns(ClockId::Realtime)).min(LATEST),
             Self::Manual(hand) => Timestamp(hand.load(Ordering::Acquire)),
-            Self::Scripted(script) => script.lock().wall,
+            Self::Scripted(script) => script.lock().wall.min(LATEST),
         }
     }
 
@@ -80,7 +83,7 @@ impl Source {
                 boot_id: "".into(),
                 is_synchronised: true,
             },
-            Self::Scripted(script) => script.lock().clone(),
+            Self::Scripted(script) => Reading { wall: self.wall(), ..script.lock().clone() },
         }
     }
 

@@ -23,6 +23,8 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 pub(super) struct Buffer {
     due: BTreeMap<(Timestamp, EventId), Box<Entry>>,
     plain: BTreeMap<EventId, Box<Entry>>,
+    /// Those that have outlived their time while time is in doubt: not to be sent, nor to be dropped.
+    kept: Vec<Box<Entry>>,
     bytes: usize,
 }
 
@@ -46,6 +48,29 @@ impl Buffer {
         Some(entry)
     }
 
+    /// Keeps an entry aside until [`Buffer::give_back`].
+    pub(super) fn keep(&mut self, entry: Box<Entry>) {
+        self.bytes += weight(&entry);
+        self.kept.push(entry);
+    }
+
+    /// Puts what was kept aside back into its place.
+    pub(super) fn give_back(&mut self) {
+        for entry in std::mem::take(&mut self.kept) {
+            self.bytes = self.bytes.saturating_sub(weight(&entry));
+            self.push(entry);
+        }
+    }
+
+    pub(super) fn has_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Changes entries; neither their ids nor their due times.
+    pub(super) fn for_each_mut(&mut self, change: impl FnMut(&mut Box<Entry>)) {
+        self.due.values_mut().chain(self.plain.values_mut()).chain(&mut self.kept).for_each(change);
+    }
+
     /// Takes out the entries that are over; returns how many of them may have been promised a start.
     pub(super) fn take_if(
         &mut self,
@@ -56,7 +81,8 @@ impl Buffer {
         let plain: Vec<_> = self.plain.values().filter(|entry| over(entry)).map(|entry| entry.id).collect();
         let mut may_be_promised = 0;
         let due = due.iter().filter_map(|place| self.due.remove(place));
-        for entry in due.chain(plain.iter().filter_map(|id| self.plain.remove(id))) {
+        let kept = self.kept.extract_if(.., |entry| over(entry));
+        for entry in due.chain(plain.iter().filter_map(|id| self.plain.remove(id))).chain(kept) {
             self.bytes = self.bytes.saturating_sub(weight(&entry));
             may_be_promised += usize::from(is_fresh(&entry));
             out(entry);
@@ -65,7 +91,12 @@ impl Buffer {
     }
 
     pub(super) fn first_expiry(&self) -> Option<Timestamp> {
-        self.due.values().chain(self.plain.values()).map(|entry| entry.event.expires_at).min()
+        self.due
+            .values()
+            .chain(self.plain.values())
+            .chain(&self.kept)
+            .map(|entry| entry.event.expires_at)
+            .min()
     }
 
     /// How many entries go first of those that may go at `now`; `None` when it is not here.
@@ -83,7 +114,7 @@ impl Buffer {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.due.len() + self.plain.len()
+        self.due.len() + self.plain.len() + self.kept.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -91,7 +122,7 @@ impl Buffer {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.due.is_empty() && self.plain.is_empty()
+        self.due.is_empty() && self.plain.is_empty() && self.kept.is_empty()
     }
 
     /// When its first due entry is due.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::clock::Leap;
 use crate::dispatch::input::Figures;
 use crate::dispatch::promises::Refusal;
 use crate::dispatch::report::LaneReport;
@@ -45,6 +46,7 @@ pub(super) enum Command {
     Promise(Vec<Lane>, oneshot::Sender<Vec<Result<bool, Refusal>>>),
     Withdraw(Vec<LaneKey>),
     Purge(PolicyId, oneshot::Sender<u64>),
+    Trust(oneshot::Sender<Option<Leap>>),
     StateUsage(UsageStatement, oneshot::Sender<Result<(), StateUsageFailed>>),
     Stop {
         grace: Duration,
@@ -130,6 +132,11 @@ impl DispatchHandle {
     /// caller goes away.
     pub async fn purge(&self, policy: PolicyId) -> Option<u64> {
         self.ask(|answer| Command::Purge(policy, answer)).await
+    }
+
+    /// Ends the doubt about the wall clock ([`crate::clock::Clock::trust`]); `None` when there is none.
+    pub async fn trust(&self) -> Option<Leap> {
+        self.ask(Command::Trust).await.flatten()
     }
 
     /// States what is used of a limit: on record and counted on return. Goes on when the caller goes away. `None` once

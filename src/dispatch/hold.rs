@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Leap, Timestamp};
 use crate::event::{Busy, Cause, Outcome};
 
 /// When the breaker opens and for how long.
@@ -46,12 +46,21 @@ pub enum HoldReason {
     Breaker,
     /// Its next entries cannot be read from the disk.
     Unread,
+    /// Some of its events have outlived their time, if the clock is right: see [`crate::clock::Clock::is_trusted`].
+    Clock,
 }
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Generation, Self::Paused, Self::RetryAfter, Self::Busy, Self::Breaker, Self::Unread];
+    pub const ALL: [Self; 7] = [
+        Self::Generation,
+        Self::Paused,
+        Self::RetryAfter,
+        Self::Busy,
+        Self::Breaker,
+        Self::Unread,
+        Self::Clock,
+    ];
 
     /// The word that API and metrics use.
     #[must_use]
@@ -63,6 +72,7 @@ impl HoldReason {
             Self::Busy => "busy",
             Self::Breaker => "breaker",
             Self::Unread => "unread",
+            Self::Clock => "clock",
         }
     }
 }
@@ -145,6 +155,13 @@ impl Holds {
         let busy = self.busy.map(|(until, _)| until);
         let all = self.retry_after.into_iter().chain(busy).chain(self.breaker.until);
         all.filter(|until| *until > now).max()
+    }
+
+    /// The line of time has leapt: what an endpoint asked for lasts as long as before.
+    pub(super) fn leap(&mut self, leap: &Leap) {
+        self.retry_after = self.retry_after.map(|until| leap.moved(until));
+        self.busy = self.busy.map(|(until, busy)| (leap.moved(until), busy));
+        self.breaker.until = self.breaker.until.map(|until| leap.moved(until));
     }
 
     /// Learns from the end of a call at `now`; `share` in `0.0..=1.0` spreads the holds of several lanes.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Leap, Timestamp};
 use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
@@ -50,6 +50,8 @@ pub enum Input {
         /// Whether it is on record.
         is_recorded: bool,
     },
+    /// The doubt about time has ended, with a leap of the line.
+    TimeTrusted(Leap),
     /// What an operator states that is used of a limit is on record.
     UsageStated(UsageToState),
     /// Time has passed.

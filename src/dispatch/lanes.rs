@@ -90,10 +90,11 @@ impl LaneState {
     }
 
     /// Sets the time of the next search for expired entries after entries came in or were searched.
-    pub(super) fn plan_expiry(&mut self, now: Timestamp, searched: bool) {
-        let first = self.buffer.first_expiry();
-        let soonest = if searched { now + EXPIRY_PERIOD } else { now };
-        self.expiry_check = first.map(|first| first.max(soonest));
+    /// There is none while `now` is in doubt.
+    pub(super) fn plan_expiry(&mut self, now: Option<Timestamp>, searched: bool) {
+        let soonest = now.map(|now| if searched { now + EXPIRY_PERIOD } else { now });
+        let first = self.buffer.first_expiry().zip(soonest);
+        self.expiry_check = first.map(|(first, soonest)| first.max(soonest));
     }
 
     /// Counts what it holds.
@@ -113,7 +114,7 @@ impl LaneState {
     /// When it has to be looked after next, if nothing happens to it before.
     pub(super) fn timer(&self, now: Timestamp) -> Option<Timestamp> {
         let until = match self.fate {
-            Fate::Draining(until) => Some(until),
+            Fate::Draining(until) => Some(until).filter(|until| *until > now),
             Fate::Live | Fate::Over | Fate::Unknown => None,
         };
         // What is due already waits for room in the read-ahead, not for time.
@@ -125,7 +126,7 @@ impl LaneState {
     }
 
     /// Learns what rules it. The fate of several policies is the worst of them; a doubt is worse than an end.
-    pub(super) fn rule(&mut self, runtime: &Runtime, now: Timestamp) {
+    pub(super) fn rule(&mut self, runtime: &Runtime, now: Option<Timestamp>) {
         let ruled = Ruled::by(&self.lane, runtime, now);
         (self.fate, self.timeout) = (ruled.fate, ruled.timeout);
         self.holds.doubt(ruled.fate == Fate::Unknown);
@@ -143,7 +144,8 @@ pub(super) struct Ruled {
 }
 
 impl Ruled {
-    pub(super) fn by(lane: &Lane, runtime: &Runtime, now: Timestamp) -> Self {
+    /// While `now` is in doubt no drain is over and no pause has an end.
+    pub(super) fn by(lane: &Lane, runtime: &Runtime, now: Option<Timestamp>) -> Self {
         let mut ruled = Self { fate: Fate::Live, timeout: None, paused: None };
         for part in lane.policies() {
             let policy = runtime.get(&part.policy);
@@ -154,7 +156,8 @@ impl Ruled {
             if let Some(pause) = policy.and_then(|policy| policy.pause.as_ref()) {
                 // No end is the latest end.
                 let longest = |until: &Option<Timestamp>| until.unwrap_or(Timestamp::MAX);
-                ruled.paused = ruled.paused.into_iter().chain([pause.until]).max_by_key(longest);
+                let until = now.and(pause.until);
+                ruled.paused = ruled.paused.into_iter().chain([until]).max_by_key(longest);
             }
             let state = policy.and_then(|policy| policy.generations.get(&part.generation));
             // Doubt about one of them comes before what is certain about the others.
@@ -162,7 +165,9 @@ impl Ruled {
                 (_, Fate::Unknown) => Fate::Unknown,
                 (None, _) if !runtime.has_ended(part) => Fate::Unknown,
                 (None, _) | (_, Fate::Over) => Fate::Over,
-                (Some(GenerationState::Draining { until }), _) if *until <= now => Fate::Over,
+                (Some(GenerationState::Draining { until }), _) if now.is_some_and(|now| *until <= now) => {
+                    Fate::Over
+                }
                 (Some(GenerationState::Draining { until }), Fate::Draining(first)) => {
                     Fate::Draining(first.min(*until))
                 }
@@ -250,7 +255,7 @@ mod tests {
         let timeout = |key: &str| {
             let part = PolicyRef { policy: id("p"), generation: 1 };
             let lane = Lane::scoped(vec![part], &labels(&[("key", key)]), &["key"]).expect("short");
-            Ruled::by(&lane, &runtime, Timestamp::ZERO).timeout
+            Ruled::by(&lane, &runtime, None).timeout
         };
         assert_eq!(timeout("slow"), Some(Duration::from_secs(60)));
         assert_eq!(timeout("other"), Some(Duration::from_secs(5)));
@@ -270,7 +275,7 @@ mod tests {
             let part =
                 |(name, generation): &(&str, u32)| PolicyRef { policy: id(name), generation: *generation };
             let lane = Lane::of(parts.iter().map(part).collect()).expect("short");
-            Ruled::by(&lane, &Runtime::build(&book).expect("small"), now).fate
+            Ruled::by(&lane, &Runtime::build(&book).expect("small"), Some(now)).fate
         };
         assert_eq!(fate(&[("p", 1)]), Fate::Live);
         assert_eq!(fate(&[("p", 2)]), Fate::Unknown, "above what was issued");

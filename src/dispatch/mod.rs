@@ -22,6 +22,7 @@ mod sim;
 mod starts;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod turns;
 mod unread;
 

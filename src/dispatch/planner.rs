@@ -48,6 +48,7 @@ pub struct Planner {
     pub(super) stale_below: u64,
     pub(super) stale_permits: u64,
     pub(super) draining: bool,
+    pub(super) is_time_trusted: bool,
 }
 
 impl Planner {
@@ -75,6 +76,7 @@ impl Planner {
             stale_below: 0,
             stale_permits: 0,
             draining: false,
+            is_time_trusted: true,
         };
         for policy in runtime.policies() {
             planner.gate.set(&policy.id, Rules::from(policy), now);
@@ -96,6 +98,7 @@ impl Planner {
             }
             Input::UsageStated(stated) => self.usage_stated(&stated, now, effects),
             Input::Recorded { asks, is_recorded } => self.recorded(&asks, is_recorded, now),
+            Input::TimeTrusted(leap) => self.trust(&leap, now, effects),
             Input::Tick => {}
             Input::Drain => self.draining = true,
         }
@@ -182,6 +185,7 @@ impl Planner {
             }
         }
         self.runtime = runtime;
+        let certain = self.certain(now);
         // What limiters said before may no longer hold.
         self.turns.dissolve();
         for id in self.lanes.ids() {
@@ -191,7 +195,7 @@ impl Planner {
                 let before = std::mem::replace(&mut lane.binding, binding);
                 self.gate.redeem(&before, lane.promises);
                 self.gate.unbind(&before);
-                lane.rule(&self.runtime, now);
+                lane.rule(&self.runtime, certain);
             }
             self.tend(id, now, effects);
         }
@@ -229,7 +233,7 @@ impl Planner {
     }
 
     pub(super) fn add(&mut self, key: LaneKey, lane: Lane, now: Timestamp) -> LaneId {
-        let Ruled { fate, timeout, paused } = Ruled::by(&lane, &self.runtime, now);
+        let Ruled { fate, timeout, paused } = Ruled::by(&lane, &self.runtime, self.certain(now));
         let mut holds = Holds::default();
         holds.doubt(fate == Fate::Unknown);
         holds.pause(paused);
@@ -255,6 +259,7 @@ impl Planner {
     }
 
     fn take_in(&mut self, key: &LaneKey, loaded: Loaded, now: Timestamp, effects: &mut Vec<Effect>) {
+        let certain = self.certain(now);
         let Some(id) = self.lanes.find(key) else { return };
         let Some(lane) = self.lanes.get_mut(id) else { return };
         self.ahead.ended(&lane.window);
@@ -265,7 +270,7 @@ impl Planner {
         for entry in loaded.entries {
             lane.buffer.push(Box::new(entry));
         }
-        lane.plan_expiry(now, false);
+        lane.plan_expiry(certain, false);
         self.ahead.took(lane.buffer.len() - before.0, lane.buffer.bytes() - before.1);
         self.drop_purged(id, effects);
         self.tend(id, now, effects);
@@ -296,7 +301,7 @@ impl Planner {
                     |entry| effects.push(settled(entry, name.clone(), Settlement::Expired)),
                 );
                 self.ahead.gave(before.0 - lane.buffer.len(), before.1 - lane.buffer.bytes());
-                lane.plan_expiry(now, true);
+                lane.plan_expiry(Some(now), true);
                 self.redeem(id, promised);
             }
             self.tend(id, now, effects);
@@ -306,8 +311,9 @@ impl Planner {
     /// Looks after a lane to which something happened: drops what is over, puts it in line, has it read on,
     /// sets its timer, forgets it.
     pub(super) fn tend(&mut self, id: LaneId, now: Timestamp, effects: &mut Vec<Effect>) {
+        let certain = self.certain(now);
         let Some(lane) = self.lanes.get_mut(id) else { return };
-        if matches!(lane.fate, Fate::Draining(until) if until <= now) {
+        if matches!(lane.fate, Fate::Draining(until) if certain.is_some_and(|now| until <= now)) {
             lane.fate = Fate::Over;
         }
         if lane.fate == Fate::Over && !lane.buffer.is_empty() {

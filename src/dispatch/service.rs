@@ -112,7 +112,10 @@ impl Service {
         let (command, commands) = mpsc::unbounded_channel();
         let (quiet, is_quiet) = watch::channel(true);
         let runtime = parts.policies.newest();
-        let planner = Planner::new(parts.gate, &runtime, parts.options, parts.dice, parts.clock.now());
+        let mut planner = Planner::new(parts.gate, &runtime, parts.options, parts.dice, parts.clock.now());
+        if !parts.clock.is_trusted() {
+            planner.doubt_time();
+        }
         parts.policies.act_by(&runtime);
         let handle = DispatchHandle { commands: command, quiet: is_quiet, queue: parts.queue.clone() };
         let service = Self {

@@ -35,6 +35,7 @@ impl Planner {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Option<Start<'_>> {
+        let is_time_trusted = self.is_time_trusted;
         let flight = self.flights.get_mut(&ticket)?;
         let expired = flight.entry.event.expires_at <= now;
         let put_back = self.draining || ticket.0 < self.stale_below;
@@ -44,7 +45,8 @@ impl Planner {
                 // Calls planned after this one must not overtake it.
                 self.stale_below = self.next_ticket;
             }
-            self.put_back(ticket, expired, now, effects);
+            // In doubt it is kept aside when its turn comes again.
+            self.put_back(ticket, expired && is_time_trusted, now, effects);
             return None;
         }
         let flight = self.flights.get(&ticket)?;
@@ -146,7 +148,8 @@ impl Planner {
             outcome,
             attempts: entry.attempts.saturating_add(1),
             now,
-            expires_at: entry.event.expires_at,
+            // In doubt it is not over; it is kept when it comes back too late.
+            expires_at: if self.is_time_trusted { entry.event.expires_at } else { Timestamp::MAX },
             is_lane_held: is_governed,
         };
         let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
@@ -169,6 +172,7 @@ impl Planner {
     }
 
     fn put_back(&mut self, ticket: Ticket, expired: bool, now: Timestamp, effects: &mut Vec<Effect>) {
+        let certain = self.certain(now);
         let Some(Flight { lane: id, entry, permit, promised }) = self.flights.remove(&ticket) else { return };
         for limiter in self.gate.put_back(permit).iter() {
             self.turns.reopen(limiter);
@@ -188,7 +192,7 @@ impl Planner {
                 lane.promises += 1;
                 self.gate.owe(&lane.binding, 1);
             }
-            lane.plan_expiry(now, false);
+            lane.plan_expiry(certain, false);
             self.ahead.took(1, lane.buffer.bytes() - before);
             if lane.place != Place::InLine {
                 lane.place = Place::InLine;
@@ -198,13 +202,18 @@ impl Planner {
         self.tend(id, now, effects);
     }
 
-    /// The next entry of a lane that may still start; those that may not any more are settled on the way.
+    /// The next entry of a lane that may still start; those that may not any more are settled on the way, or kept aside
+    /// while time is in doubt.
     fn next_alive(&mut self, id: LaneId, now: Timestamp, effects: &mut Vec<Effect>) -> Option<Box<Entry>> {
         loop {
             let lane = self.lanes.get_mut(id)?;
             let entry = lane.buffer.pop(now)?;
             if entry.event.expires_at > now {
                 return Some(entry);
+            }
+            if !self.is_time_trusted {
+                lane.buffer.keep(entry);
+                continue;
             }
             self.ahead.gave(1, weight(&entry));
             let promised = usize::from(is_fresh(&entry));

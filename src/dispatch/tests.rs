@@ -1,6 +1,7 @@
 //! Behaviour of the planner in single situations.
 
 mod holds;
+mod trust;
 mod turned_away;
 
 use std::collections::BTreeMap;

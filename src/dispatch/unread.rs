@@ -12,13 +12,15 @@ use crate::dispatch::planner::{Planner, settled};
 use crate::event::{EventId, LaneKey, Settlement};
 
 impl LaneState {
-    /// Why it may not send although its limits have room: a hold, or that what comes next cannot be read.
+    /// Why it may not send although its limits have room: a hold, that what comes next cannot be read, or that some of
+    /// its entries have outlived their time while time is in doubt.
     pub(super) fn hold(&self, now: Timestamp) -> Option<Hold> {
         let unread = || {
             let until = self.window.unread_until().filter(|_| self.buffer.is_empty())?;
             Some(Hold { reason: HoldReason::Unread, until: Some(until), busy: None })
         };
-        self.holds.current(now).or_else(unread)
+        let kept = Hold { reason: HoldReason::Clock, until: None, busy: None };
+        self.holds.current(now).or_else(unread).or_else(|| self.buffer.has_kept().then_some(kept))
     }
 }
 

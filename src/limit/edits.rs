@@ -12,7 +12,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::limit::record::Consumed;
 use crate::limit::sliding::SILENT_AT_MOST;
@@ -105,6 +105,14 @@ impl Edits {
     /// The latest start under limiters that are gone.
     pub(super) fn latest_gone(&self, policy: &PolicyId) -> Timestamp {
         self.gone.get(policy).copied().unwrap_or_default()
+    }
+
+    /// The line of time has leapt.
+    pub(super) fn leap(&mut self, leap: &Leap) {
+        let of_keys = self.key_floors.values_mut().flat_map(HashMap::values_mut);
+        for at in self.gone.values_mut().chain(self.floors.values_mut()).chain(of_keys) {
+            *at = leap.moved(*at);
+        }
     }
 
     /// The floor of a policy.

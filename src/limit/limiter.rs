@@ -108,7 +108,7 @@ pub(super) struct Limiter {
     /// Calls that were promised a start when they were taken in.
     pub(super) promised: u32,
     /// The latest moment at which something may have started under it.
-    last_start: Timestamp,
+    pub(super) last_start: Timestamp,
     /// How many times its limits were applied or usage was stated: tells the claims of one ring from those of the next.
     applied: u64,
 }

@@ -15,6 +15,7 @@ mod few;
 mod figures;
 mod forecast;
 mod gate;
+mod leap;
 mod limiter;
 mod pace;
 mod permit;

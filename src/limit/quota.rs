@@ -26,6 +26,8 @@ pub(super) struct QuotaLimit {
     quota: Quota,
     span: Span,
     used: u32,
+    /// Of these, starts of earlier processes.
+    restored: u32,
     tokens: Tokens,
     /// The most that is put on record ahead of its use.
     ahead_max: u32,
@@ -64,6 +66,7 @@ impl QuotaLimit {
             quota,
             span: Span::of(quota.per, now),
             used: 0,
+            restored: 0,
             tokens: Tokens::new(),
             ahead_max: u32::MAX,
             unknown_before,
@@ -106,6 +109,7 @@ impl QuotaLimit {
             return None;
         }
         self.used = self.used.saturating_add(before.count);
+        self.restored = self.restored.saturating_add(before.count);
         self.on_record = self.on_record.saturating_add(before.count);
         (before.over_at < self.span.end).then_some(Consumed { over_at: self.span.end, ..*before })
     }
@@ -223,9 +227,26 @@ impl QuotaLimit {
     fn turn(&mut self, now: Timestamp) {
         if now >= self.span.end {
             self.span = Span::of(self.quota.per, now);
-            (self.used, self.on_record) = (0, 0);
+            (self.used, self.restored, self.on_record) = (0, 0, 0);
             self.tokens.clear();
         }
+    }
+
+    /// The line of time has leapt to `now`: what was started in this process, or `everything`, counts in the period there.
+    /// Returns whether that is another period.
+    pub(super) fn leap(&mut self, everything: bool, now: Timestamp) -> bool {
+        if now < self.span.end {
+            return false;
+        }
+        let (used, restored) = if everything {
+            (self.used, self.restored)
+        } else {
+            (self.used - self.restored.min(self.used), 0)
+        };
+        self.turn(now);
+        // The caller puts that on record.
+        (self.used, self.restored, self.on_record) = (used, restored, used);
+        true
     }
 }
 

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::clock::Timestamp;
+use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
+use crate::limit::leap;
 use crate::limit::limiter::Kind;
 use crate::limit::stated::Stated;
 use crate::limit::table::LimiterId;
@@ -145,6 +146,18 @@ impl Remembered {
             }
             if self.stated.get(&name).is_some_and(|stated| stated.over_at <= now) {
                 self.stated.remove(&name);
+            }
+        }
+    }
+
+    /// The line of time has leapt to `now`.
+    pub(super) fn leap(&mut self, leap: &Leap, now: Timestamp) {
+        let before = std::mem::take(&mut self.by_name);
+        self.by_end = self.stated.iter().map(|(name, stated)| (stated.over_at, name.clone())).collect();
+        for (name, of_name) in before {
+            for consumed in of_name {
+                let consumed = leap::remembered(&name, consumed, leap, now);
+                self.add(name.clone(), consumed);
             }
         }
     }

@@ -15,7 +15,7 @@
 
 use std::collections::VecDeque;
 
-use crate::clock::Timestamp;
+use crate::clock::{Leap, Timestamp};
 use crate::limit::STALE_AFTER;
 use crate::policy::Window;
 
@@ -97,6 +97,15 @@ impl Ring {
             self.cells.push_back(at.as_nanos().max(FREE + 1));
         }
         self.in_newest = self.group;
+    }
+
+    /// The line of time has leapt; the order of the cells stays.
+    pub(super) fn leap(&mut self, leap: &Leap) {
+        for cell in self.cells.iter_mut().filter(|cell| **cell != FREE) {
+            *cell = leap.moved(Timestamp::from_nanos(*cell)).as_nanos();
+        }
+        self.aside = leap.moved(self.aside);
+        self.left = leap.moved(self.left);
     }
 
     /// From when on a claim succeeds, if nothing is claimed before.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Leap, Timestamp};
 use crate::limit::ring::{Claim, Ring};
 use crate::limit::stated::Stated;
 use crate::limit::tokens::{Portion, Ready, Tokens};
@@ -63,6 +63,14 @@ impl Sliding {
         } else if self.tokens.is_none() || has_length_changed {
             // What is on record is so for another length.
             self.tokens = Some(Tokens::new());
+        }
+    }
+
+    /// Starts since the doubt began move with the line; what is on record is so for another time.
+    pub(super) fn leap(&mut self, leap: &Leap) {
+        self.ring.leap(leap);
+        if let Some(tokens) = &mut self.tokens {
+            tokens.clear();
         }
     }
 

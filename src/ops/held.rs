@@ -18,7 +18,7 @@ use crate::store::doubts::Doubt;
 pub(super) struct HeldBy {
     pub(super) by: &'static str,
     pub(super) text: String,
-    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker` or `unread`.
+    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker`, `unread` or `clock`.
     #[schema(required)]
     reason: Option<&'static str>,
     /// Of a limit: `pace`, `window` or `quota`.
@@ -99,10 +99,9 @@ impl HeldBy {
         let mut policies = lane.policies().iter().filter_map(|part| runtime.get(&part.policy));
         // Of several pauses the one that lasts longest holds.
         let pausing = policies.find(|policy| {
-            policy
-                .pause
-                .as_ref()
-                .is_some_and(|pause| hold.reason == HoldReason::Paused && pause.until == hold.until)
+            policy.pause.as_ref().is_some_and(|pause| {
+                hold.reason == HoldReason::Paused && (hold.until.is_none() || pause.until == hold.until)
+            })
         });
         let pause = pausing.and_then(|policy| Some((policy.id.as_str(), policy.pause.as_ref()?)));
         let text = match (hold.reason, pause) {
@@ -119,6 +118,9 @@ impl HeldBy {
                 let said = hold.busy.map_or("that it is busy", Busy::code);
                 format!("Its endpoint said {said}; it is left alone{}.", end("until"))
             }
+            (HoldReason::Clock, _) => "The wall clock is in doubt: events of its lane that have outlived their time if it is \
+                                       right are neither sent nor dropped until it is synchronised or confirmed."
+                .to_owned(),
             (HoldReason::Breaker, _) => {
                 format!("Its endpoint has failed too often; it is tried again{}.", end("at"))
             }

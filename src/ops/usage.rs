@@ -3,6 +3,8 @@
 //!
 //! Must not know: how limits count, where what is stated is kept.
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -11,7 +13,7 @@ use tracing::warn;
 use utoipa::ToSchema;
 
 use crate::dispatch::{StateUsageFailed, UsageStatement};
-use crate::event::{Lane, PolicyId};
+use crate::event::{Labels, Lane, LaneKey, PolicyId};
 use crate::limit::{Kind, StateUsageError};
 use crate::ops::body::{invalid, missing, read};
 use crate::ops::desk::{Answer, Desk, json, no_policy, shutting_down};
@@ -26,7 +28,7 @@ struct SetUsageRequest {
     #[schema(required, value_type = String)]
     limit: Option<Value>,
     /// The values of the labels in the scope of the policy; may be missing when the policy has no scope.
-    #[schema(required = false, value_type = std::collections::BTreeMap<String, String>)]
+    #[schema(required = false, value_type = BTreeMap<String, String>)]
     key: Option<Value>,
     /// How many starts are used of the present period, or of the window that ends now.
     #[schema(required, value_type = u32)]
@@ -119,7 +121,7 @@ fn key(given: Option<&Value>, scope: &Scope) -> Result<Box<str>, Box<Problem>> {
         Some(Value::Object(given)) => given,
         Some(_) => return Err(invalid("key", rule())),
     };
-    let mut pairs = std::collections::BTreeMap::new();
+    let mut pairs = BTreeMap::new();
     for label in labels {
         let value = given.get(&**label).and_then(Value::as_str).ok_or_else(|| invalid("key", rule()))?;
         pairs.insert(label, Box::<str>::from(value));
@@ -127,7 +129,15 @@ fn key(given: Option<&Value>, scope: &Scope) -> Result<Box<str>, Box<Problem>> {
     if given.len() != pairs.len() {
         return Err(invalid("key", rule()));
     }
-    Ok(Lane::key_of_scope(pairs.iter().map(|(label, value)| (*label, value))))
+    let broken = |error: &dyn std::fmt::Display| invalid("key", format!("breaks a rule: {error}"));
+    let texts = pairs.iter().map(|(label, value)| (label.to_string(), value.to_string()));
+    Labels::new(texts).map_err(|error| broken(&error))?;
+    let key = Lane::key_of_scope(pairs.iter().map(|(label, value)| (*label, value)));
+    if !key.is_empty() {
+        // No event has a longer one.
+        LaneKey::new(&key).map_err(|error| broken(&error))?;
+    }
+    Ok(key)
 }
 
 fn refused(error: StateUsageError) -> Box<Problem> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::clock::Timestamp;
+use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::policy::elements::Elements;
 use crate::policy::{Lifecycle, Spec, TransitionError};
@@ -271,6 +271,16 @@ impl Book {
             policy.pause.take_if(|pause| pause.until.is_some_and(|until| until <= now));
         }
         self.forget();
+    }
+
+    /// The line of time has leapt: what ends later than the doubt began goes on as long as before.
+    pub fn leap(&mut self, leap: &Leap) {
+        for policy in self.policies.values_mut() {
+            policy.lifecycle.leap(leap);
+            if let Some(pause) = policy.pause.as_mut().filter(|pause| pause.since >= leap.from) {
+                pause.until = pause.until.map(|until| leap.moved(until));
+            }
+        }
     }
 
     /// Forgets which generations have ended of policies that are gone and under which nothing is `waiting`.

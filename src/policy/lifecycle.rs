@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Leap, Timestamp};
 
 /// How long an undeployed generation may finish its backlog, unless the operator allows less (contracts.md 2.4).
 pub const DRAIN_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -177,6 +177,15 @@ impl Lifecycle {
             GenerationState::Active => true,
             GenerationState::Draining { until } => *until > now,
         });
+    }
+
+    /// The line of time has leapt: a drain lasts as long as before. It is not known which ones began before the doubt.
+    pub(super) fn leap(&mut self, leap: &Leap) {
+        for generation in self.generations.values_mut() {
+            if let GenerationState::Draining { until } = generation {
+                *until = leap.moved(*until);
+            }
+        }
     }
 
     /// Made again under the same name while old lives drain: the numbering goes on.

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 use tracing::warn;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::policy::{Book, Clause, Follower, PolicyError, Runtime, Scope, document};
 use crate::store::{DocumentStore, Expect, StoreError, Version};
@@ -172,6 +172,21 @@ impl Policies {
                 book.forget_ended(waiting);
             }
             book.expire(now);
+            Ok::<(), std::convert::Infallible>(())
+        };
+        self.change(edit).await.map_err(|error| match error {
+            ChangeError::Refused(never) => match never {},
+            ChangeError::Failed(error) => error,
+        })
+    }
+
+    /// Moves the ends of drains, and of pauses that began in doubt, with the line of time ([`Book::leap`]).
+    ///
+    /// # Errors
+    /// [`PolicyError`] when the store refuses or is [held](Policies::held).
+    pub async fn leap(&self, leap: &Leap) -> Result<(), PolicyError> {
+        let edit = |book: &mut Book| {
+            book.leap(leap);
             Ok::<(), std::convert::Infallible>(())
         };
         self.change(edit).await.map_err(|error| match error {

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::event::{Entry, EventId, LaneKey, Settlement};
 use crate::queue::lanes::{LoadEnd, LoadStart};
 use crate::queue::{Queue, QueueError};
-use crate::store::{DuePage, ReadLimit, Settle, StoreError, StoredEntry, record};
+use crate::store::{DuePage, ReadLimit, Settle, StoreError, StoredEntry};
 
 /// A page of a lane.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,8 +49,13 @@ impl Queue {
             },
         );
         drop(lanes);
-        let entries =
-            due.entries.into_iter().chain(plain).filter_map(|stored| self.decode(lane, stored)).collect();
+        let decoded = due.entries.into_iter().chain(plain).filter_map(|stored| self.decode(lane, stored));
+        let (later, entries): (Vec<_>, Vec<_>) = decoded.partition(|(_, due_at)| due_at.is_some());
+        let next_due = later.iter().filter_map(|(_, due_at)| *due_at).chain(next_due).min();
+        for (entry, due_at) in later {
+            self.put_off_again(&entry, due_at);
+        }
+        let entries = entries.into_iter().map(|(entry, _)| entry).collect();
         Ok(Loaded { entries, more: !exhausted, next_due })
     }
 
@@ -78,16 +83,24 @@ impl Queue {
         Ok((due, plain, exhausted))
     }
 
-    /// A record that does not decode is parked for a person with its raw bytes; the others go on.
-    fn decode(&self, lane: &LaneKey, stored: StoredEntry) -> Option<Entry> {
-        match record::decode(&stored.record) {
-            Ok(event) => Some(Entry {
-                id: stored.id,
-                lane: lane.clone(),
-                attempts: stored.attempts,
-                due_at: stored.due_at,
-                event,
-            }),
+    /// The delay of an event that was accepted while the clock was in doubt lasts as long as it was to last.
+    fn put_off_again(&self, entry: &Entry, due_at: Option<Timestamp>) {
+        let Some(due_at) = due_at else { return };
+        self.settle(entry, Settlement::Reschedule { due_at, attempts: entry.attempts });
+    }
+
+    /// The entry, and its due time when a correction of the clock has moved that. A record that does not decode is parked
+    /// for a person with its raw bytes; the others go on.
+    fn decode(&self, lane: &LaneKey, stored: StoredEntry) -> Option<(Entry, Option<Timestamp>)> {
+        match self.event_of(&stored) {
+            Ok(event) => {
+                // One that was moved, or tried, is due at another time than it was accepted for.
+                let first = stored.due_at.filter(|due_at| event.due_at == Some(*due_at));
+                let moved = first.map(|due_at| self.corrected(&stored, due_at));
+                let moved = moved.filter(|due_at| first < Some(*due_at) && *due_at > self.0.clock.now());
+                let StoredEntry { id, attempts, due_at, .. } = stored;
+                Some((Entry { id, lane: lane.clone(), attempts, due_at, event }, moved))
+            }
             Err(error) => {
                 error!(event = %stored.id, %lane, %error, "event set aside: its record does not decode");
                 self.settle_stored(Settle {

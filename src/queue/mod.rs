@@ -20,10 +20,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{self, Clock, Timestamp};
 use crate::event::{Event, EventId, Lane, LaneKey};
 use crate::store::record::{self, RecordError};
-use crate::store::{Appended, Dedup, Doubts, EntryStore, Lookup, NewEntry, StoreError, StoreHealth};
+use crate::store::{
+    Appended, Dedup, Doubts, EntryStore, Lookup, NewEntry, StoreError, StoreHealth, StoredEntry,
+};
 
 pub use ends::End;
 use finishing::Finishing;
@@ -199,13 +201,24 @@ impl Queue {
             lane,
             attempts: stored.attempts,
             due_at: stored.due_at,
-            event: record::decode(&stored.record)?,
+            event: self.event_of(&stored)?,
         };
         Ok(match (taken_up, waiting.due_at) {
             (true, _) => Standing::TakenUp(waiting),
             (false, Some(due)) if due > self.0.clock.now() => Standing::Delayed(waiting),
             (false, _) => Standing::Ready(waiting),
         })
+    }
+
+    /// Reads a record. What was accepted while the clock was in doubt is not aged by its correction.
+    fn event_of(&self, stored: &StoredEntry) -> Result<Event, RecordError> {
+        let mut event = record::decode(&stored.record)?;
+        event.expires_at = self.corrected(stored, event.expires_at);
+        Ok(event)
+    }
+
+    fn corrected(&self, stored: &StoredEntry, at: Timestamp) -> Timestamp {
+        clock::corrected(&self.0.clock.corrections(), stored.id.accepted_at(), at)
     }
 
     /// How many entries of a lane's plain order stand before this one and were not taken up yet.

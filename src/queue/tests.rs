@@ -319,3 +319,31 @@ async fn an_entry_that_cannot_be_parked_at_once_is_parked_later_and_holds_up_not
     assert_eq!(world.queue.completed(), Completed { delivered: 1, dead: 2, ..Completed::default() });
     assert_eq!(world.store.dead_letters().len(), 2);
 }
+
+/// A delay that was asked for while the clock was in doubt lasts as long after the correction as it was to last.
+#[tokio::test]
+async fn a_correction_of_the_clock_neither_ages_what_was_accepted_in_doubt_nor_ends_its_delay() {
+    use crate::clock::{Mark, Script};
+    let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+    let script = Script::new("another", START + hour * 50);
+    let clock = Clock::scripted(&script);
+    clock.begin(Some(&Mark::unknown(START)), Timestamp::ZERO, hour * 6);
+    assert_eq!(clock.now(), START, "in doubt");
+    let world = World::over(MemoryStore::new(clock.clone()), clock.clone()).await;
+    let id = world.accept(1..2, None).await[0];
+    world.accept(2..3, Some(minute * 10)).await;
+    script.advance(minute);
+    let leap = clock.trust().expect("in doubt");
+    assert_eq!(leap.by, hour * 50);
+    let Standing::Ready(waiting) = world.queue.standing(id).await.expect("reads") else {
+        panic!("not ready")
+    };
+    assert_eq!(waiting.event.expires_at, START + hour + leap.by);
+    let page = world.load().await;
+    assert_eq!(ids(&page.entries), [id]);
+    assert_eq!(page.next_due, Some(START + minute * 10 + leap.by));
+    world.queue.flush().await;
+    script.advance(minute * 9);
+    let page = world.load().await;
+    assert_eq!((page.entries.len(), page.entries[0].due_at), (1, Some(START + minute * 10 + leap.by)));
+}

@@ -203,6 +203,22 @@ impl ConfigReloaded {
     }
 }
 
+/// The clocks did something unusual.
+#[derive(Debug, Clone, Copy)]
+pub struct ClockAnomaly {
+    /// `forward`, `backward`, `start` or `suspend`.
+    pub kind: &'static str,
+    /// How many times; zero shows the counter.
+    pub count: u64,
+}
+
+impl ClockAnomaly {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(names::CLOCK_ANOMALIES.name, "kind" => self.kind).increment(self.count);
+    }
+}
+
 /// An operation of the store ended.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreOperation {

@@ -11,8 +11,9 @@ pub mod names;
 mod recorder;
 
 pub use events::{
-    AttemptFinished, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued, EventsRejected,
-    LimitViolated, QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation, policy_label,
+    AttemptFinished, ClockAnomaly, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued,
+    EventsRejected, LimitViolated, QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation,
+    policy_label,
 };
 pub use gauges::{Gauges, PolicyGauges, Snapshot};
 pub use recorder::{MetricsHandle, RecorderError, install};

@@ -199,7 +199,14 @@ pub const LANES_HELD: Metric = gauge(
     "tidegate_lanes_held",
     Some(metrics::Unit::Count),
     &["policy", "reason"],
-    "Lanes that may not send although their limits have room: generation, paused, retry_after, busy, breaker or unread.",
+    "Lanes that may not send although their limits have room: generation, paused, retry_after, busy, breaker, unread or \
+     clock.",
+);
+/// What the clocks did.
+pub const CLOCK_ANOMALIES: Metric = counter(
+    "tidegate_clock_anomalies_total",
+    &["kind"],
+    "Steps of the wall clock (forward, backward), starts with a wall clock in doubt (start), suspensions (suspend).",
 );
 /// Reads of the configuration file.
 pub const CONFIG_RELOADS: Metric = counter(
@@ -284,6 +291,7 @@ pub const ALL: &[Metric] = &[
     QUOTA_REMAINING,
     LIMIT_KEYS,
     LANES_HELD,
+    CLOCK_ANOMALIES,
     CONFIG_RELOADS,
     CONFIG_LAST_RELOAD,
     STORE_OPERATION_DURATION,

@@ -114,6 +114,9 @@ fn configured(receiver: Receiver) -> Configured {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_are_answered_as_the_description_says() {
     let configured = configured(Receiver::start().await);
+    // Something to be in doubt about.
+    assert_eq!(Server::start(&configured.options).stop().code(), Some(0));
+    std::fs::write(configured.options.data_dir.join("limits/usage.log"), "noise").expect("written");
     let server = Server::start(&configured.options);
     let api = server.api();
     let document = document(&api).await;

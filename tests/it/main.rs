@@ -6,6 +6,7 @@ mod adobe;
 mod api_doc;
 mod basics;
 mod busy;
+mod clock;
 mod crash;
 mod damage;
 mod doors;

@@ -30,6 +30,13 @@ impl Service {
             Command::Withdraw(lanes) => {
                 lanes.iter().for_each(|lane| self.planner.withdraw(lane, 1, now));
             }
+            Command::Trust(answer) => {
+                let leap = self.clock.trust();
+                if let Some(leap) = &leap {
+                    self.step(Input::TimeTrusted(leap.clone()));
+                }
+                drop(answer.send(leap));
+            }
             Command::Purge(policy, answer) => {
                 // What was accepted before is known before.
                 let mut signals = Vec::new();

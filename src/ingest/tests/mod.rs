@@ -37,6 +37,7 @@ pub(super) struct TestStore {
     pub turnstile: Semaphore,
     pub appends: AtomicUsize,
     pub finds: AtomicUsize,
+    pub doubts: Doubts,
 }
 
 impl TestStore {
@@ -139,7 +140,7 @@ impl EntryStore for TestStore {
     }
 
     fn doubts(&self) -> Doubts {
-        Doubts::default()
+        self.doubts.clone()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -205,6 +206,7 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
         turnstile: Semaphore::new(appends.min(1 << 20)),
         appends: AtomicUsize::new(0),
         finds: AtomicUsize::new(0),
+        doubts: Doubts::default(),
     });
     let clock = Clock::manual(START);
     let (queue, signals) = Queue::open(store.clone(), clock.clone()).await.expect("opens");

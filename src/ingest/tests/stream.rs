@@ -13,8 +13,9 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tower::ServiceExt;
 
-use super::{Door, door, door_with};
+use super::{Door, START, door, door_with};
 use crate::ingest::{Unmatched, routes, stdin};
+use crate::store::doubts::{DoubtKind, NewDoubt};
 
 fn event(n: usize) -> String {
     format!(r#"{{"url":"https://api.test/{n}","body":{n}}}"#)
@@ -145,4 +146,38 @@ async fn a_pipe_has_the_same_answers() {
     let summary = stdin::serve(&door.intake, text.as_bytes(), &mut out).await.expect("reads");
     assert_eq!(statuses(&answers(Body::from(out)).await), expected);
     assert_eq!((summary.accepted, summary.refused, summary.complete), (2, 3, true));
+}
+
+#[tokio::test]
+async fn while_the_store_is_held_every_line_is_refused_whatever_it_says() {
+    let door = door().await;
+    let doubt = NewDoubt {
+        kind: DoubtKind::Book,
+        subject: "the book".to_owned(),
+        detail: "it is missing".to_owned(),
+        way_out: "restore it".to_owned(),
+        events: 0,
+    };
+    door.store.doubts.raise(doubt, START);
+    let (text, expected) = mixed();
+    let mut out = Vec::new();
+    let summary = stdin::serve(&door.intake, text.as_bytes(), &mut out).await.expect("reads");
+    let answers = answers(Body::from(out)).await;
+    assert_eq!(answers.len(), expected.len());
+    for answer in answers {
+        assert_eq!((&answer["status"], &answer["code"]), (&503.into(), &"store_held".into()), "{answer}");
+        assert!(
+            answer["detail"].as_str().is_some_and(|detail| detail.ends_with("it is missing; restore it"))
+        );
+    }
+    assert_eq!((summary.accepted, summary.refused, door.store.len()), (0, 5, 0));
+    let request = Request::post("/v1/events").header("content-type", "application/x-ndjson");
+    let request = request.body(Body::from(text)).expect("valid");
+    let response = routes(door.intake.clone()).oneshot(request).await.expect("infallible");
+    assert_eq!(response.status(), 503, "as lines over HTTP too");
+    assert!(response.headers().contains_key("retry-after"));
+
+    door.store.doubts.clear(DoubtKind::Book, "the book");
+    let (text, expected) = mixed();
+    assert_eq!(statuses(&self::answers(send(&door, Body::from(text)).await).await), expected, "the control");
 }

@@ -6,6 +6,33 @@ use serde_json::{Value, json};
 
 use super::world::{eventually, spec, world};
 use crate::policy::LabelCondition;
+use crate::store::doubts::{DoubtKind, NewDoubt};
+
+#[tokio::test]
+async fn a_doubt_that_holds_the_lane_or_the_store_is_named_with_its_way_out() {
+    let world = world().await;
+    world.deploy("api", spec("https://api.test/*", 2, &[])).await;
+    let path = "/v1/explain?method=POST&url=https://api.test/x";
+    let doubts = world.queue.doubts();
+    let raise = |kind, subject: &str| {
+        let (detail, way_out) = ("the book is older".to_owned(), "restore it".to_owned());
+        let doubt = NewDoubt { kind, subject: subject.to_owned(), detail, way_out, events: 1 };
+        doubts.raise(doubt, world.clock.now())
+    };
+    raise(DoubtKind::Generation, "api@9");
+    raise(DoubtKind::Lost, "api@1");
+    raise(DoubtKind::Clock, "wall");
+    assert_eq!(world.get(path).await.body["held"]["by"], "nothing", "others than about this lane");
+    let id = raise(DoubtKind::Generation, "api@1");
+    let told = world.get(path).await.body;
+    let text = format!("It is held for doubt {id} (generation): the book is older. Way out: restore it.");
+    assert_eq!(told["held"]["text"], json!(text));
+    assert_eq!((&told["held"]["by"], &told["held"]["doubt"]), (&json!("doubt"), &json!(id)));
+    assert_eq!(told["starts_at"], Value::Null, "nobody knows when");
+    let book = raise(DoubtKind::Book, "documents/policies.json");
+    doubts.remove(id);
+    assert_eq!(world.get(path).await.body["held"]["doubt"], json!(book));
+}
 
 #[tokio::test]
 async fn an_event_shows_its_exact_place_and_the_limit_that_holds_it() {

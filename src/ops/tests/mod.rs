@@ -2,6 +2,7 @@
 
 mod explain;
 mod policies;
+mod usage;
 mod verbs;
 mod world;
 

@@ -54,6 +54,7 @@ pub(super) struct World {
     pub(super) queue: Queue,
     pub(super) dispatch: DispatchHandle,
     pub(super) clock: Clock,
+    pub(super) usages: Arc<MemoryUsages>,
     pub(super) endpoint: Arc<Endpoint>,
 }
 
@@ -81,7 +82,7 @@ pub(super) async fn world() -> World {
         clock: clock.clone(),
         options: Options::default(),
         gate: Gate::new(),
-        usages,
+        usages: usages.clone(),
         dice: fastrand::Rng::with_seed(1),
     });
     tokio::spawn(service.run());
@@ -100,7 +101,7 @@ pub(super) async fn world() -> World {
             if inside { Err("loopback".to_owned()) } else { Ok(()) }
         }),
     };
-    World { router: desk_routes(desk), policies, documents, queue, dispatch, clock, endpoint }
+    World { router: desk_routes(desk), policies, documents, queue, dispatch, clock, usages, endpoint }
 }
 
 /// Two calls at once and as many in an hour as told, for each value of the label `key`.

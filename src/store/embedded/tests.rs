@@ -4,6 +4,7 @@ mod account;
 mod damage;
 mod dead;
 mod give_up;
+mod held;
 mod history;
 mod losses;
 mod lost;

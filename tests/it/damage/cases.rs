@@ -8,7 +8,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::base::{Base, End, LARGE_BYTES};
 use super::tree;
@@ -258,11 +257,7 @@ impl Case {
                 fs::rename(&path, &target)?;
                 symlink(&target, &path)
             }
-            Damage::Fifo => {
-                remove(&path)?;
-                let status = Command::new("mkfifo").arg("-m").arg("600").arg(&path).status()?;
-                if status.success() { Ok(()) } else { Err(io::Error::other("mkfifo")) }
-            }
+            Damage::Fifo => remove(&path).and_then(|()| tree::fifo(&path)),
             Damage::OtherKind if is_dir => remove(&path).and_then(|()| fs::write(&path, b"not a directory")),
             Damage::OtherKind => remove(&path).and_then(|()| private_dir(&path)),
         }

@@ -2,6 +2,8 @@
 //! passes an undamaged directory.
 
 use bytes::Bytes;
+use tidegate::event::EventId;
+use tidegate::store::Lookup;
 
 use super::base::{self, Base, End, scratch};
 use super::judge::{self, Seen, verdict};
@@ -16,6 +18,12 @@ fn undamaged(end: End) -> (Base, Seen) {
     (base, seen)
 }
 
+/// Makes an entry one that is not returned.
+fn take(seen: &mut Seen, id: EventId, lookup: Lookup) {
+    seen.returned.remove(&id);
+    seen.lookups.insert(id, Ok(lookup));
+}
+
 #[test]
 fn an_undamaged_directory_passes_and_the_judge_can_tell() {
     for end in [End::Orderly, End::Killed] {
@@ -27,7 +35,7 @@ fn an_undamaged_directory_passes_and_the_judge_can_tell() {
         let oldest = *truth.owed.keys().next().expect("some");
 
         let mut gone = seen.clone();
-        gone.returned.remove(&oldest);
+        take(&mut gone, oldest, Lookup::Lost);
         assert_eq!(verdict(truth, end, &gone).len(), 1, "an entry that is not returned");
         gone.reported.lost = 1;
         gone.reported.total = 1;
@@ -36,8 +44,13 @@ fn an_undamaged_directory_passes_and_the_judge_can_tell() {
         gone.reported.total = 2;
         assert_eq!(verdict(truth, end, &gone).len(), 1, "more reported than lost");
 
+        let mut forgotten = gone.clone();
+        (forgotten.reported.lost, forgotten.reported.total) = (1, 1);
+        take(&mut forgotten, oldest, Lookup::Unknown);
+        assert_eq!(verdict(truth, end, &forgotten).len(), 1, "its id does not say that it is lost");
+
         let mut hidden = seen.clone();
-        hidden.returned.remove(&oldest);
+        take(&mut hidden, oldest, Lookup::Lost);
         hidden.reported.uncertain = 50;
         assert_eq!(verdict(truth, end, &hidden).len(), 1, "an early entry is never merely uncertain");
 
@@ -62,7 +75,7 @@ fn what_is_late_may_be_uncertain_after_a_kill_only() {
     let (base, seen) = undamaged(End::Killed);
     let late = base.truth.owed.iter().rfind(|(_, owed)| owed.is_late).map(|(id, _)| *id).expect("some");
     let mut gone = seen;
-    gone.returned.remove(&late);
+    take(&mut gone, late, Lookup::Lost);
     assert_eq!(verdict(&base.truth, End::Killed, &gone).len(), 1, "nothing is uncertain");
     gone.reported.uncertain = 3;
     assert_eq!(verdict(&base.truth, End::Killed, &gone), Vec::<String>::new());

@@ -169,33 +169,44 @@ pub(super) fn verdict(truth: &Truth, end: End, seen: &Seen) -> Vec<String> {
     wrong
 }
 
-/// Reported = lost.
+/// Reported = lost. Entries that wait behind one that cannot be read are held with their lane: their ids lead to them.
 fn counts(truth: &Truth, end: End, seen: &Seen, wrong: &mut Vec<String>) {
-    let missing: Vec<&EventId> = truth.owed.keys().filter(|id| !seen.returned.contains_key(id)).collect();
+    let missing = truth.owed.keys().filter(|id| !seen.returned.contains_key(id));
+    let (mut lost, mut late, mut unreadable, mut untold) = (0, 0, 0, 0);
+    for id in missing {
+        match seen.lookups.get(id) {
+            Some(Ok(Lookup::Waiting(..))) => continue,
+            Some(Err(_)) => {
+                unreadable += 1;
+                continue;
+            }
+            Some(Ok(Lookup::Lost)) => {}
+            Some(Ok(Lookup::Settled | Lookup::Unknown)) | None => untold += 1,
+        }
+        lost += 1;
+        late += u64::from(truth.owed.get(id).is_some_and(|owed| owed.is_late));
+    }
     let is_gone = |id: &&EventId| !seen.letters.contains(id) && !seen.returned.contains_key(id);
     let letters = truth.letters.iter().filter(is_gone).count() as u64;
-    let late = missing.iter().filter(|id| truth.owed.get(id).is_some_and(|owed| owed.is_late)).count();
-    let lost = missing.len() as u64 + letters;
     let Reported { lost: reported, uncertain, unread, total } = seen.reported;
-    let certain = reported + unread;
+    let gone = lost + letters;
     let is_right = match end {
-        End::Orderly => certain == lost,
+        End::Orderly => reported == gone,
         // Exact up to the last mark, an upper bound behind it.
-        End::Killed => certain <= lost && lost <= certain + uncertain.min(late as u64),
+        End::Killed => reported <= gone && gone <= reported + uncertain.min(late),
     };
     if !is_right {
         wrong.push(format!(
-            "{} entries ({late} late) and {letters} letters are gone; reported lost {reported}, unread {unread}, \
-             uncertain {uncertain}",
-            missing.len()
+            "{lost} entries ({late} late) and {letters} letters are gone; reported lost {reported}, uncertain \
+             {uncertain}"
         ));
+    }
+    if unreadable > unread {
+        wrong.push(format!("{unreadable} entries cannot be read; reported {unread}"));
     }
     if total != reported {
         wrong.push(format!("the total says {total} lost, the doubts {reported}"));
     }
-    let is_told =
-        |found: &Result<Lookup, String>| matches!(found, Ok(Lookup::Lost | Lookup::Waiting(..)) | Err(_));
-    let untold = seen.lookups.iter().filter(|(_, found)| !is_told(found)).count() as u64;
     if untold > uncertain {
         wrong.push(format!("{untold} of the entries that are gone look up as settled or unknown"));
     }

@@ -136,7 +136,7 @@ fn judged(base: &Base, case: &Case, place: &Path) -> Vec<String> {
     case.apply(&root, place).expect("damaged");
     let before = place.join("before");
     if case.may_refuse() {
-        copy_of_damaged(&root, &before);
+        tree::duplicate(&root, &before).expect("a copy");
     }
     let first = match judge::look(&root, &base.truth) {
         Ok(seen) => seen,
@@ -150,10 +150,4 @@ fn judged(base: &Base, case: &Case, place: &Path) -> Vec<String> {
         Err(error) => wrong.push(format!("a second start is refused: {error}")),
     }
     wrong
-}
-
-/// Links and special files as well.
-fn copy_of_damaged(from: &Path, to: &Path) {
-    let status = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
-    assert!(status.expect("cp").success());
 }

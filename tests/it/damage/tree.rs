@@ -3,7 +3,11 @@
 //! Must not know: what the files hold.
 
 use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode};
 
 use super::base::LARGE_BYTES;
 
@@ -59,4 +63,30 @@ pub(super) fn same(one: &Path, other: &Path) -> bool {
                 (a, b) => a.is_none() == b.is_none(),
             }
         })
+}
+
+/// A FIFO, without a process that could hold locks of others open.
+pub(super) fn fifo(path: &Path) -> io::Result<()> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    Ok(rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, mode, 0)?)
+}
+
+/// Copies a tree with its links and special files.
+pub(super) fn duplicate(from: &Path, to: &Path) -> io::Result<()> {
+    let kind = fs::symlink_metadata(from)?.file_type();
+    if kind.is_symlink() {
+        return symlink(fs::read_link(from)?, to);
+    }
+    if kind.is_file() {
+        return fs::copy(from, to).map(|_| ());
+    }
+    if !kind.is_dir() {
+        return fifo(to);
+    }
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let name = entry?.file_name();
+        duplicate(&from.join(&name), &to.join(&name))?;
+    }
+    Ok(())
 }

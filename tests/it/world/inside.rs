@@ -6,6 +6,7 @@ use std::path::Path;
 use tidegate::clock::Clock;
 use tidegate::config::{Config, File, Flag, Inputs};
 use tidegate::delivery::{DeliveryOptions, EgressGuard, HttpDeliverer};
+use tidegate::store::StoreError;
 use tidegate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 
 /// A free port and calls to loopback, and `more` settings.
@@ -23,8 +24,13 @@ pub(crate) fn config(more: &[(&'static str, &str)]) -> Config {
 
 /// The embedded store under `root`.
 pub(crate) fn store(root: &Path, clock: &Clock) -> EmbeddedStore {
+    try_store(root, clock).expect("a store")
+}
+
+/// The same, which fails while another one has the directory open.
+pub(crate) fn try_store(root: &Path, clock: &Clock) -> Result<EmbeddedStore, StoreError> {
     let options = EmbeddedOptions { needed_bytes: 1 << 20, salt: 1, ..EmbeddedOptions::default() };
-    EmbeddedStore::open(&root.join("data"), options, clock.clone()).expect("a store")
+    EmbeddedStore::open(&root.join("data"), options, clock.clone())
 }
 
 /// The real delivery, as far as `config` lets it go.

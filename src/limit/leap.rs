@@ -1,0 +1,139 @@
+//! The line of time leaps forward because the wall clock was corrected: the limits must not grant again what they have
+//! granted, for hardly any time has passed. What was started since the doubt began moves with the line; what a quota
+//! granted since counts in the period in which the line arrives.
+//!
+//! Must not know: what a wall clock is.
+
+use crate::clock::{Leap, Timestamp};
+use crate::limit::gate::Gate;
+use crate::limit::limiter::{Kind, Limiter};
+use crate::limit::record::{self, Ask, Consumed};
+use crate::limit::sliding::SILENT_AT_MOST;
+
+impl Gate {
+    /// The line has leapt to `now`. Lanes that wait are to be asked for again.
+    pub fn leap(&mut self, leap: &Leap, now: Timestamp) {
+        if leap.by.is_zero() {
+            return;
+        }
+        self.blind.before = leap.moved(self.blind.before);
+        self.blind.on_record_before = leap.moved(self.blind.on_record_before);
+        self.opened_at = leap.moved(self.opened_at);
+        self.remembered.leap(leap, now);
+        self.edits.leap(leap);
+        let asks = &mut self.asks;
+        for limiter in self.table.iter_mut() {
+            let has_turned = limiter.leap(leap, now);
+            let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
+            limiter.counted(now, |kind, counted| {
+                let (name, consumed) = counted.on_record(record::name(&policy, &key, kind));
+                let length = consumed.over_at.since(consumed.at);
+                // Short windows are not on record, and what counts in the same period is on it.
+                if if kind == Kind::Quota { has_turned } else { length > SILENT_AT_MOST } {
+                    asks.push(Ask::note(name, consumed));
+                }
+            });
+        }
+    }
+}
+
+impl Limiter {
+    /// Returns whether the period of its quota is another one now.
+    fn leap(&mut self, leap: &Leap, now: Timestamp) -> bool {
+        self.last_start = leap.moved(self.last_start);
+        if let Some(limit) = &mut self.pace {
+            limit.sliding.leap(leap);
+        }
+        if let Some(limit) = &mut self.window {
+            limit.leap(leap);
+        }
+        self.quota.as_mut().is_some_and(|limit| limit.leap(leap.is_inherited, now))
+    }
+}
+
+/// What was remembered of a limit that is not there, after the leap to `now`.
+pub(super) fn remembered(name: &str, consumed: Consumed, leap: &Leap, now: Timestamp) -> Consumed {
+    let is_quota = name.strip_prefix(Kind::Quota.word()).is_some_and(|rest| rest.starts_with(' '));
+    let at = leap.moved(consumed.at);
+    if at == consumed.at {
+        return consumed;
+    }
+    // A moment of the period in which it is to count.
+    let at = if is_quota { at.max(now) } else { at };
+    Consumed { at, over_at: consumed.over_at + leap.by, ..consumed }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event::{Lane, PolicyRef};
+    use crate::limit::{Decision, Rules};
+    use crate::policy::testing::{id, spec};
+    use crate::policy::{Limits, Period, Quota, RuntimePolicy, Window};
+
+    const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn gate(limits: Limits) -> (Gate, crate::limit::Binding) {
+        let spec = crate::policy::Spec { limits, ..spec("https://h.org/*", 1.0) };
+        let mut book = crate::policy::Book::default();
+        book.create(id("p"), crate::policy::Origin::new("x"), serde_json::Value::Null).expect("free");
+        book.deploy(&id("p"), serde_json::Value::Null, spec).expect("idle");
+        let runtime = crate::policy::Runtime::build(&book).expect("small");
+        let policy: &RuntimePolicy = runtime.get(&id("p")).expect("deployed");
+        let mut gate = Gate::new();
+        gate.set(&id("p"), Rules::from(policy), START);
+        let lane = Lane::of(vec![PolicyRef { policy: id("p"), generation: 1 }]).expect("few");
+        let binding = gate.bind(&lane, START);
+        (gate, binding)
+    }
+
+    /// Starts as many calls as the gate allows, of at most 20.
+    fn starts(gate: &mut Gate, lane: &crate::limit::Binding, now: Timestamp) -> usize {
+        let mut started = 0;
+        for _ in 0..60 {
+            for ask in gate.take_asks() {
+                gate.answered(&ask, true, now);
+            }
+            if started == 20 {
+                break;
+            }
+            if let Decision::Go(mut permit) = gate.decide(lane, false, now) {
+                gate.confirm(&mut permit, now).expect("fresh");
+                gate.release(permit);
+                started += 1;
+            }
+        }
+        started
+    }
+
+    fn leap(by: Duration) -> Leap {
+        Leap { by, from: START, ..Leap::default() }
+    }
+
+    #[test]
+    fn a_leap_grants_no_window_again() {
+        let window = Window::new(10, 3_600_000).expect("valid");
+        let (mut gate, lane) = gate(Limits { window: Some(window), ..Limits::default() });
+        assert_eq!(starts(&mut gate, &lane, START), 10);
+        let now = START + HOUR * 30;
+        gate.leap(&leap(HOUR * 30), now);
+        assert_eq!(starts(&mut gate, &lane, now), 0);
+        assert_eq!(starts(&mut gate, &lane, now + HOUR * 2), 10, "the control");
+    }
+
+    #[test]
+    fn a_leap_grants_no_quota_again() {
+        let quota = Quota::new(10, Period::Day).expect("valid");
+        let (mut gate, lane) = gate(Limits { quota: Some(quota), ..Limits::default() });
+        assert_eq!(starts(&mut gate, &lane, START), 10);
+        let now = START + HOUR * 30;
+        gate.leap(&leap(HOUR * 30), now);
+        let noted = gate.take_asks();
+        assert!(noted.iter().any(|ask| ask.consumed.count == 10 && ask.consumed.over_at > now), "{noted:?}");
+        assert_eq!(starts(&mut gate, &lane, now), 0);
+        assert_eq!(starts(&mut gate, &lane, now + HOUR * 24), 10, "the control");
+    }
+}
