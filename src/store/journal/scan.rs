@@ -209,7 +209,7 @@ impl Pass<'_> {
                     self.walked.uncertain |= tail == Tail::Uncertain;
                     self.walked.claimed = claimed.filter(|_| tail == Tail::Uncertain);
                     if tail == Tail::Damage {
-                        self.report.lost_entries += u64::from(lost);
+                        self.lost(offset, lost);
                     }
                     if tail != Tail::Torn {
                         keep = offset as usize + length;
@@ -222,6 +222,15 @@ impl Pass<'_> {
         }
         self.walked.end = len_u32(end);
         if self.last && self.scan.repair && keep < bytes.len() { self.cut(keep) } else { Ok(()) }
+    }
+
+    /// Counts entries that a damage at this place has cost.
+    fn lost(&mut self, offset: u32, entries: u32) {
+        self.report.lost_entries += u64::from(entries);
+        let at = Position { segment: self.file.number, offset };
+        if self.scan.marked.is_some_and(|marked| !marked.closed && at >= marked.end) {
+            self.walked.behind += u64::from(entries);
+        }
     }
 
     fn tail(&self, offset: u32, unacknowledged: bool) -> Tail {
@@ -252,7 +261,7 @@ impl Pass<'_> {
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => {
-                self.report.lost_entries += u64::from(header.entries);
+                self.lost(offset, header.entries.into());
                 self.note(offset as usize, header.frame_bytes() as u64, error, false);
                 return Ok(false);
             }
@@ -281,6 +290,8 @@ impl Pass<'_> {
             marked.end > untouched
         });
         let torn = self.last && untouched(bytes) && !is_marked;
+        // Whatever it held was accepted behind the mark.
+        self.walked.uncertain |= !torn && !is_marked && self.scan.marked.is_some_and(|marked| !marked.closed);
         self.note(0, bytes.len() as u64, FrameError::Mark, torn);
         if !torn {
             self.set_aside(bytes, 0, bytes.len());

@@ -82,6 +82,8 @@ pub struct Walked {
     pub uncertain: bool,
     /// Entries that the uncertain bytes claim to hold, when the claim is consistent.
     pub claimed: Option<u64>,
+    /// Entries that damage behind the last mark has cost, by the count of the frames around it.
+    pub behind: u64,
 }
 
 impl ScanReport {
