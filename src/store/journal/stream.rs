@@ -127,11 +127,13 @@ impl<'a> Stream<'a> {
     fn hold(&mut self, count: usize) -> io::Result<()> {
         let skipped = usize::try_from(self.at - self.base).unwrap_or(usize::MAX);
         if self.window.len() < skipped.saturating_add(count) {
-            self.window.drain(..skipped.min(self.window.len()));
+            let held = self.window.split_off(skipped.min(self.window.len()));
             self.base = self.at;
-            let held = self.window.len();
-            self.window.resize(count.max(WINDOW_BYTES), 0);
-            let read = self.window.get_mut(held..).unwrap_or_default();
+            // Fresh zeros come from the system; a grown vector would write them itself.
+            self.window = vec![0; count.max(WINDOW_BYTES)];
+            let (start, read) = self.window.split_at_mut(held.len());
+            start.copy_from_slice(&held);
+            let held = held.len();
             let filled = held + read_full(self.file, read, self.base + held as u64)?;
             self.window.truncate(filled);
         }

@@ -146,7 +146,7 @@ fn kind_by_name(path: &Path) -> Kind {
         ("LOCK", _) => Kind::Lock,
         ("FORMAT", _) => Kind::Format,
         ("SALT", _) => Kind::Salt,
-        ("ballast", _) => Kind::Ballast,
+        (room, _) if room.starts_with("ballast") => Kind::Ballast,
         (room, _) if room.starts_with("doubts") && is_before => Kind::DoubtsBefore,
         (room, _) if room.starts_with("doubts") => Kind::Doubts,
         (room, _) if room.starts_with("account") => Kind::Account,
