@@ -205,6 +205,9 @@ fn behind(
     if mark.closed {
         return;
     }
+    for (number, walked) in report.walked.iter().filter(|(_, walked)| walked.behind > 0) {
+        *verdict.uncertain.entry(*number).or_default() += walked.behind;
+    }
     let newest = files.keys().next_back().copied().unwrap_or(0);
     let is_short = |number: u32, row: &SegmentRow| match files.get(&number) {
         None => true,
