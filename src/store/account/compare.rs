@@ -205,10 +205,15 @@ fn behind(
     if mark.closed {
         return;
     }
+    let newest = files.keys().next_back().copied().unwrap_or(0);
+    let slack = if found.may_be_older() { REACH } else { 0 };
+    let reach = mark.may_reach.saturating_add(slack).saturating_sub(mark.accepted);
+    let mut left = reach.saturating_sub(tally.found_behind());
+    // Frames on both sides count what stood between them; which of it had ended is unknown.
     for (number, walked) in report.walked.iter().filter(|(_, walked)| walked.behind > 0) {
         *verdict.uncertain.entry(*number).or_default() += walked.behind;
+        left = left.saturating_sub(walked.behind);
     }
-    let newest = files.keys().next_back().copied().unwrap_or(0);
     let is_short = |number: u32, row: &SegmentRow| match files.get(&number) {
         None => true,
         // As it was before the scan cut it. A full segment gave back what it did not use after the next one was begun.
@@ -223,9 +228,7 @@ fn behind(
     let Some((number, claimed)) = sign.or(uncertain.map(|(number, walked)| (*number, walked.claimed))) else {
         return;
     };
-    let slack = if found.may_be_older() { REACH } else { 0 };
-    let reach = mark.may_reach.saturating_add(slack).saturating_sub(mark.accepted);
-    let bound = claimed.unwrap_or(u64::MAX).min(reach.saturating_sub(tally.found_behind()));
+    let bound = claimed.unwrap_or(u64::MAX).min(left);
     if bound > 0 {
         *verdict.uncertain.entry(number).or_default() += bound;
     }

@@ -206,13 +206,10 @@ impl Pass<'_> {
                 }
                 Step::Bad { offset, bytes: length, error, lost, is_counted, unacknowledged, claimed } => {
                     let tail = self.tail(offset, unacknowledged, is_counted);
-                    if tail == Tail::Damage && self.is_behind_mark(offset) {
-                        self.walked.behind += u64::from(lost);
-                    }
                     self.walked.uncertain |= tail == Tail::Uncertain;
                     self.walked.claimed = claimed.filter(|_| tail == Tail::Uncertain);
                     if tail == Tail::Damage {
-                        self.report.lost_entries += u64::from(lost);
+                        self.lost(offset, lost);
                     }
                     if tail != Tail::Torn {
                         keep = offset as usize + length;
@@ -231,6 +228,14 @@ impl Pass<'_> {
     fn is_behind_mark(&self, offset: u32) -> bool {
         let at = Position { segment: self.file.number, offset };
         self.scan.marked.is_some_and(|marked| !marked.closed && at >= marked.end)
+    }
+
+    /// Counts entries that a damage at this place has cost.
+    fn lost(&mut self, offset: u32, entries: u32) {
+        self.report.lost_entries += u64::from(entries);
+        if self.is_behind_mark(offset) {
+            self.walked.behind += u64::from(entries);
+        }
     }
 
     fn tail(&self, offset: u32, unacknowledged: bool, is_counted: bool) -> Tail {
@@ -260,7 +265,7 @@ impl Pass<'_> {
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => {
-                self.report.lost_entries += u64::from(header.entries);
+                self.lost(offset, header.entries.into());
                 self.note(offset as usize, header.frame_bytes() as u64, error, false);
                 return Ok(false);
             }
@@ -289,6 +294,8 @@ impl Pass<'_> {
             marked.end > untouched
         });
         let torn = self.last && untouched(bytes) && !is_marked;
+        // Whatever it held was accepted behind the mark.
+        self.walked.uncertain |= !torn && !is_marked && self.scan.marked.is_some_and(|marked| !marked.closed);
         self.note(0, bytes.len() as u64, FrameError::Mark, torn);
         if !torn {
             self.set_aside(bytes, 0, bytes.len());

@@ -25,7 +25,7 @@ use crate::world::{Choice, alone};
 /// A case that takes longer hangs.
 const CASE_LIMIT: Duration = Duration::from_secs(15);
 /// Flips of each kind of file in a sample.
-const FLIPS: usize = 24;
+const FLIPS: usize = 16;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_damaged_reported_is_lost() {
