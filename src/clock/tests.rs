@@ -1,3 +1,5 @@
+//! The clock under a script: starts, steps, suspensions, doubts and their end.
+
 use proptest::prelude::*;
 
 use super::*;

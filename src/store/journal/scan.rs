@@ -204,8 +204,8 @@ impl Pass<'_> {
                     end = offset as usize + header.frame_bytes();
                     keep = end;
                 }
-                Step::Bad { offset, bytes: length, error, lost, unacknowledged, claimed } => {
-                    let tail = self.tail(offset, unacknowledged);
+                Step::Bad { offset, bytes: length, error, lost, is_counted, unacknowledged, claimed } => {
+                    let tail = self.tail(offset, unacknowledged, is_counted);
                     self.walked.uncertain |= tail == Tail::Uncertain;
                     self.walked.claimed = claimed.filter(|_| tail == Tail::Uncertain);
                     if tail == Tail::Damage {
@@ -224,23 +224,27 @@ impl Pass<'_> {
         if self.last && self.scan.repair && keep < bytes.len() { self.cut(keep) } else { Ok(()) }
     }
 
+    /// Whether the account says nothing of this place.
+    fn is_behind_mark(&self, offset: u32) -> bool {
+        let at = Position { segment: self.file.number, offset };
+        self.scan.marked.is_some_and(|marked| !marked.closed && at >= marked.end)
+    }
+
     /// Counts entries that a damage at this place has cost.
     fn lost(&mut self, offset: u32, entries: u32) {
         self.report.lost_entries += u64::from(entries);
-        let at = Position { segment: self.file.number, offset };
-        if self.scan.marked.is_some_and(|marked| !marked.closed && at >= marked.end) {
+        if self.is_behind_mark(offset) {
             self.walked.behind += u64::from(entries);
         }
     }
 
-    fn tail(&self, offset: u32, unacknowledged: bool) -> Tail {
+    fn tail(&self, offset: u32, unacknowledged: bool, is_counted: bool) -> Tail {
         let at = Position { segment: self.file.number, offset };
         match self.scan.marked {
+            Some(_) if self.is_behind_mark(offset) && (unacknowledged || !is_counted) => Tail::Uncertain,
             _ if !self.last || !unacknowledged => Tail::Damage,
-            None => Tail::Torn,
             Some(marked) if at < marked.end => Tail::Damage,
-            Some(Marked { closed: true, .. }) => Tail::Torn,
-            Some(_) => Tail::Uncertain,
+            _ => Tail::Torn,
         }
     }
 

@@ -78,12 +78,13 @@ pub struct Walked {
     pub before: Option<u64>,
     /// Damaged places.
     pub damaged: u64,
+    /// Entries that damage behind the account's last mark has cost, by the counts of the frames around it. How many
+    /// of them were settled is unknown.
+    pub behind: u64,
     /// Bad bytes at its end that may be a torn group or damage.
     pub uncertain: bool,
     /// Entries that the uncertain bytes claim to hold, when the claim is consistent.
     pub claimed: Option<u64>,
-    /// Entries that damage behind the last mark has cost, by the count of the frames around it.
-    pub behind: u64,
 }
 
 impl ScanReport {
@@ -109,6 +110,8 @@ pub(super) enum Step<'a> {
         bytes: usize,
         error: FrameError,
         lost: u32,
+        /// Whether the frames around it tell `lost`.
+        is_counted: bool,
         unacknowledged: bool,
         claimed: Option<u64>,
     },
@@ -203,11 +206,20 @@ impl<'a> Walk<'a> {
                     .map_or(0, |claim| claim.1.min(256).into()),
             ),
         };
+        let is_counted = found.is_some() && self.counted.is_some();
         self.counted = self.counted.map(|counted| counted.saturating_add(lost));
         self.at = resume;
         let unacknowledged = !acknowledged;
         let claimed = if found.is_none() { self.claim(start) } else { None };
-        Step::Bad { offset: len_u32(start), bytes: resume - start, error, lost, unacknowledged, claimed }
+        Step::Bad {
+            offset: len_u32(start),
+            bytes: resume - start,
+            error,
+            lost,
+            is_counted,
+            unacknowledged,
+            claimed,
+        }
     }
 
     /// The entries that a broken last frame claims, if its header and its payload agree, it is in step, and nothing
