@@ -30,23 +30,31 @@ const FLIPS: usize = 16;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_damaged_reported_is_lost() {
     let _alone = alone().await;
-    tokio::task::spawn_blocking(matrix).await.expect("no panic outside the cases");
+    let seed = Choice::of_environment().seed;
+    let Outcome { run, of, failures } = tokio::task::spawn_blocking(matrix).await.expect("no panic");
+    println!("damage matrix: seed {seed}, {run} of {of} cases");
+    let lines = failures.join("\n");
+    assert!(failures.is_empty(), "seed {seed}: {} of {run} cases fail:\n{lines}", failures.len());
 }
 
-fn matrix() {
+/// How many cases ran, of how many there are, and a line for each that failed.
+struct Outcome {
+    run: usize,
+    of: usize,
+    failures: Vec<String>,
+}
+
+fn matrix() -> Outcome {
     let choice = Choice::of_environment();
-    let seed = choice.seed;
     let bases: Vec<Arc<Base>> =
-        [End::Orderly, End::Killed].into_iter().map(|end| Arc::new(Base::build(end, seed))).collect();
+        [End::Orderly, End::Killed].into_iter().map(|end| Arc::new(Base::build(end, choice.seed))).collect();
     let mut failures = holes(&bases);
     let cases: Vec<Case> = bases.iter().flat_map(|base| cases::all(base)).collect();
-    let all = cases.len();
+    let of = cases.len();
     let cases = choice.of(cases, sample);
-    println!("damage matrix: seed {seed}, {} of {all} cases", cases.len());
     failures.extend(run(&bases, &cases));
     failures.sort();
-    let lines = failures.join("\n");
-    assert!(failures.is_empty(), "seed {seed}: {} of {} cases fail:\n{lines}", failures.len(), cases.len());
+    Outcome { run: cases.len(), of, failures }
 }
 
 /// File kinds that the bases do not show.

@@ -15,6 +15,7 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
+    #[expect(clippy::disallowed_methods, reason = "the tests have no configuration of their own")]
     pub(crate) fn of_environment() -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let seed = variable("JUDGE_SEED").map(|text| text.parse().expect("JUDGE_SEED is a number"));
