@@ -1,4 +1,4 @@
-//! Settlements in great number.
+//! Settlements in great number, and of one entry twice.
 
 use super::*;
 
@@ -32,4 +32,18 @@ fn half_a_million_settlements_at_once_are_taken_in_parts() {
     drop(store);
     assert_eq!(left, [(vec![], vec![("x".to_owned(), 9_000, 1)])]);
     assert_eq!(runtime.block_on(contents(&open(dir.path()), &["a"])), left);
+}
+
+#[test]
+fn an_entry_that_two_settle_as_lost_in_one_group_is_lost_once() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let runtime = runtime();
+    let store = open(dir.path());
+    runtime.block_on(store.append(vec![plain("a", "1"), plain("a", "2")])).expect("appends");
+    let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
+    let lost = Settle { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Lost };
+    runtime.block_on(store.settle(vec![lost.clone(), lost])).expect("settles");
+    assert_eq!(store.health().lost_entries, 1);
+    assert_eq!(store.take_losses().len(), 1);
+    assert_eq!(runtime.block_on(contents(&store, &["a"]))[0].0, ["2"]);
 }
