@@ -87,7 +87,8 @@ impl Run {
                 let code = status.as_ref().and_then(ExitStatus::code);
                 if code != Some(STORE_FAILED) || !log.iter().any(|line| line.contains("tidegate: ")) {
                     let last = log.last().cloned().unwrap_or_default();
-                    self.wrong.push(format!("{which} start ended with {code:?}: {last}"));
+                    let how = status.map_or(format!("HANG after {START:?}"), |status| status.to_string());
+                    self.wrong.push(format!("the {which} start ended with {how}: {last}"));
                 }
                 None
             }
