@@ -14,7 +14,6 @@ pub mod book;
 mod tests;
 
 use std::fs::DirBuilder;
-use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -166,14 +165,9 @@ fn find(path: &Path) -> Result<Found, StoreError> {
 
 /// A document of format 1.
 fn find_unsealed(path: &Path) -> Result<Option<Found>, StoreError> {
-    let failed = |error| StoreError::io("read", path, error);
-    let file = match files::read(path) {
-        Ok(Some(file)) => file,
-        Err(error) if !files::is_foreign(&error) => return Err(failed(error)),
-        _ => return Ok(None),
-    };
-    let mut bytes = Vec::new();
-    file.take(sealed::MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    let read =
+        files::read_plain(path, sealed::MAX_BYTES).map_err(|error| StoreError::io("read", path, error))?;
+    let Some(bytes) = read else { return Ok(None) };
     let Some(line) = bytes.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
     let head = serde_json::from_slice(bytes.get(..line).unwrap_or_default());
     let Ok(UnsealedHead { format: UNSEALED, version }) = head else { return Ok(None) };

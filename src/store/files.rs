@@ -7,7 +7,7 @@
 //! Must not know: what the files hold.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -29,6 +29,21 @@ pub(super) fn read(path: &Path) -> io::Result<Option<File>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(judged(path, error)),
     }
+}
+
+/// Reads a plain file, at most `most_bytes` of it. `None` when there is nothing of this name, or no plain file.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn read_plain(path: &Path, most_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match read(path) {
+        Ok(Some(file)) => file,
+        Err(error) if !is_foreign(&error) => return Err(error),
+        _ => return Ok(None),
+    };
+    let mut bytes = Vec::new();
+    file.take(most_bytes).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 /// Opens a plain file for writing, which must exist.
@@ -119,7 +134,6 @@ fn foreign(path: &Path) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;

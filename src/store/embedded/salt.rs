@@ -10,7 +10,6 @@
 //! Must not know: what the salt is mixed into.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
 use crate::store::doubts::{DoubtKind, NewDoubt};
@@ -138,14 +137,8 @@ fn find(root: &Path) -> Result<Found, StoreError> {
 
 /// Digits and a line feed alone.
 fn find_unsealed(path: &Path) -> Result<Option<u64>, StoreError> {
-    let failed = |error| StoreError::io("read", path, error);
-    let file = match files::read(path) {
-        Ok(Some(file)) => file,
-        Err(error) if !files::is_foreign(&error) => return Err(failed(error)),
-        _ => return Ok(None),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_DIGITS).read_to_end(&mut bytes).map_err(failed)?;
+    let read = files::read_plain(path, MAX_DIGITS).map_err(|error| StoreError::io("read", path, error))?;
+    let Some(bytes) = read else { return Ok(None) };
     Ok(bytes.strip_suffix(b"\n").and_then(digits))
 }
 
