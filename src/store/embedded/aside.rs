@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt};
 
 use crate::store::directory::DataDir;
 use crate::store::files;
-use crate::store::journal::{FRAME_HEADER_BYTES, Position};
+use crate::store::journal::{self, FRAME_HEADER_BYTES, Position};
 
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
@@ -23,7 +23,7 @@ fn copy(dir: &DataDir, at: Position) -> io::Result<()> {
     let room = dir.journal().join("quarantine");
     DirBuilder::new().recursive(true).mode(0o700).create(&room)?;
     let copy = room.join(format!("{:010}-{}.bin", at.segment, at.offset));
-    let path = dir.journal().join(format!("{:010}.seg", at.segment));
+    let path = dir.journal().join(journal::segment_name(at.segment, false));
     let Some(file) = files::read(&path)? else { return Ok(()) };
     let mut header = [0; FRAME_HEADER_BYTES];
     file.read_exact_at(&mut header, at.offset.into())?;

@@ -19,7 +19,7 @@ use crate::store::index::lanes::Lanes;
 use crate::store::index::open::Database;
 use crate::store::index::read::IndexReader;
 use crate::store::index::segments::Segments;
-use crate::store::journal::Reader;
+use crate::store::journal::{self, Reader};
 use crate::store::{StoreError, StoreHealth};
 
 /// One for each open store. The index is closed before the directory's lock is given back: fields are dropped
@@ -71,7 +71,7 @@ impl Shared {
 
 /// A segment's file as doubts name it: relative to the data directory.
 pub(super) fn segment_name(segment: u32) -> String {
-    format!("journal/{segment:010}.seg")
+    format!("journal/{}", journal::segment_name(segment, false))
 }
 
 /// Counters and states, cheap to read.
