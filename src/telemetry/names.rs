@@ -278,6 +278,12 @@ pub const DISPATCH_LAG: Metric = histogram(
     &[],
     "How much later than asked for the dispatcher's timer fired.",
 );
+/// Lines that nobody could be given.
+pub const OUTPUT_DROPPED_LINES: Metric = counter(
+    "tidegate_output_dropped_lines_total",
+    &["output"],
+    "Lines that were dropped because the output (stderr: log lines, stdout: answers to standard input) could not be written.",
+);
 
 /// Every metric above. The `process_*` figures come beside them, named as everywhere.
 pub const ALL: &[Metric] = &[
@@ -310,6 +316,7 @@ pub const ALL: &[Metric] = &[
     DOUBTS,
     DOUBT_EVENTS,
     DISPATCH_LAG,
+    OUTPUT_DROPPED_LINES,
 ];
 
 #[cfg(test)]
