@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -310,7 +311,7 @@ pub(super) fn rebuild(
     let given = Given { dir: &dir, options, salt, found: &found, rebuild: Some("as asked") };
     let recovered = recover::recover(&given)?;
     missing::raise(&doubts, &recovered, now);
-    recovered.opened.db.flush().map_err(|error| StoreError::Io {
+    recovered.opened.db.flush(Duration::MAX).map_err(|error| StoreError::Io {
         operation: "flush",
         path: dir.index().display().to_string(),
         reason: error.to_string(),

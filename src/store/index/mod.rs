@@ -21,6 +21,7 @@
 
 pub(super) mod apply;
 pub(super) mod batch;
+pub(super) mod database;
 pub(super) mod dedup;
 pub(super) mod keys;
 pub(super) mod lanes;
@@ -30,7 +31,9 @@ pub(super) mod read;
 pub(super) mod rows;
 pub(super) mod segments;
 
-/// The index can no longer be used: it is set aside and rebuilt at the next start.
+use std::time::Duration;
+
+/// The index cannot be used as it should. Unless it is merely slow, it is set aside and rebuilt at the next start.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum IndexError {
     /// The library failed.
@@ -39,6 +42,9 @@ pub(super) enum IndexError {
     /// The library panicked.
     #[error("index: panic: {0}")]
     Panic(String),
+    /// A call on the library was not done in this time. It goes on.
+    #[error("index: not done within {0:?}")]
+    Slow(Duration),
     /// A row is not what it should be.
     #[error("index: {0}")]
     Corrupt(&'static str),
