@@ -33,12 +33,17 @@ pub(super) mod segments;
 
 use std::time::Duration;
 
+use super::error::may_pass;
+
 /// The index cannot be used as it should. Unless it is merely slow, it is set aside and rebuilt at the next start.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum IndexError {
     /// The library failed.
     #[error("index: {0}")]
     Library(String),
+    /// The system failed: it may pass.
+    #[error("index: {0}")]
+    System(String),
     /// The library panicked.
     #[error("index: panic: {0}")]
     Panic(String),
@@ -52,7 +57,12 @@ pub(super) enum IndexError {
 
 impl From<sled::Error> for IndexError {
     fn from(error: sled::Error) -> Self {
-        Self::Library(error.to_string())
+        match &error {
+            sled::Error::Io(system) if system.raw_os_error().is_some_and(may_pass) => {
+                Self::System(error.to_string())
+            }
+            _ => Self::Library(error.to_string()),
+        }
     }
 }
 
