@@ -27,6 +27,7 @@ pub mod memory;
 mod names;
 mod reclaim;
 pub mod record;
+mod retry;
 pub mod rollback;
 mod sealed;
 mod tidy;

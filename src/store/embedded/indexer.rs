@@ -86,7 +86,7 @@ impl IndexThread {
     /// An orderly stop: the index is handed to the system, then the closing mark says where the journal ends.
     fn close(&self, journal: Journal) -> Result<(), StoreError> {
         let shared = &self.shared;
-        shared.db.flush().map_err(|error| shared.figures.poison(&error.to_string()))?;
+        shared.flush_index()?;
         if shared.figures.sound().is_err() {
             // The next start has to find out how far the journal goes.
             return Ok(());
@@ -225,9 +225,7 @@ impl Sweeper {
         let applying = self.shared.applying.lock();
         let fates = self.shared.segments.fates(self.active.load(Ordering::Acquire));
         drop(applying);
-        if let Err(error) = self.shared.db.flush() {
-            return Err(self.shared.figures.poison(&error.to_string()));
-        }
+        self.shared.flush_index()?;
         // What goes below is on record as settled before.
         self.shared.mark()?;
         if self.shared.doubts.store_held().is_some() {
