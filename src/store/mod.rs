@@ -10,6 +10,7 @@
 mod access;
 pub mod account;
 mod ballast;
+mod bits;
 pub mod clock_mark;
 #[cfg(test)]
 mod contract;

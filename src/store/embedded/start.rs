@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::cache::BlockCache;
+use super::closing;
 use super::damaged::DamagedBlocks;
 use super::indexer::{IndexThread, Sweeper};
 use super::losses::Losses;
@@ -26,6 +27,7 @@ use super::unread::Unread;
 use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
+use crate::store::account::living;
 use crate::store::account::{self, Account, Mark, SegmentRow, Snapshot};
 use crate::store::clock_mark;
 use crate::store::directory::DataDir;
@@ -132,6 +134,7 @@ pub(super) fn start(
     if found.exists || (dir.found_format() >= ACCOUNT_SINCE && !recovered.files.is_empty()) {
         missing::account(&doubts, &found.defects, now);
     }
+    missing::list(&doubts, &recovered.defects, now);
     if recovered.files.is_empty() && recovered.report.rebuilt.is_none() && !found.exists {
         // No segment, nor an index or an account that knows of one: nothing was ever accepted. Before the first segment
         // is begun: a directory that has one and no record has lost the record.
@@ -161,6 +164,7 @@ pub(super) fn start(
     figures.lost_entries.store(mark.lost, Ordering::Relaxed);
     figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
     let account = Account::begin(root, mark, found.version)?;
+    living::remove(root)?;
     let shared = Arc::new(Shared {
         reader,
         db,
@@ -327,6 +331,8 @@ pub(super) fn rebuild(
     }
     let (lost, damaged_frames) = (mark.lost, mark.damaged_frames);
     let account = Account::begin(root, mark, found.version)?;
+    living::remove(root)?;
+    closing::leave(&recovered.opened.reader, root, salt, account.end());
     account.close(|| ((), Snapshot { living, lost, damaged_frames }))?;
     Ok(recovered.report)
 }
