@@ -124,7 +124,7 @@ impl Decisions for OverList {
     /// The next start takes it into account.
     fn confirm<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<(), DecisionError>> {
         async move {
-            clock_mark::confirm(&self.root).map_err(|error| DecisionError(error.to_string()))?;
+            clock_mark::confirm(&self.root).map_err(|error| DecisionError::Other(error.to_string()))?;
             self.doubts.remove(doubt.id);
             Ok(())
         }
@@ -133,5 +133,5 @@ impl Decisions for OverList {
 }
 
 fn needs_store() -> DecisionError {
-    DecisionError("it needs the store to be opened".to_owned())
+    DecisionError::Other("it needs the store to be opened".to_owned())
 }
