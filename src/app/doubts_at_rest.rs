@@ -75,7 +75,7 @@ pub async fn doubts_at_rest(
 
 async fn over_list(root: &Path, request: Request<Body>) -> Result<(StatusCode, Bytes), AppError> {
     // Held until the list is written.
-    let _hold = DataDir::hold(root)?;
+    let _hold = DataDir::hold_to_change(root)?;
     let doubts = Doubts::open(root, Clock::system().now())?;
     let decisions = Arc::new(OverList { root: root.to_owned(), doubts: doubts.clone() });
     let answer = answer(doubt_routes(DoubtDesk { doubts: doubts.clone(), decisions }), request).await?;

@@ -68,24 +68,13 @@ fn certain(clock: &Clock) -> Timestamp {
 }
 
 impl Policies {
-    /// Reads the stored book and puts it in force; without one, starts empty. A book that is damaged or does not
-    /// decode holds the store: nothing is in force then, and no change is taken.
+    /// Reads the stored book and makes it active; without one, starts empty. A book that is damaged, does not decode or
+    /// has policies that cannot be active together holds the store: no policy is active then, and no change is taken.
     ///
     /// # Errors
-    /// [`PolicyError`] when it cannot be read, is newer, or cannot be put in force.
+    /// [`PolicyError`] when it cannot be read or is newer.
     pub async fn open(documents: Arc<dyn DocumentStore>, clock: Clock) -> Result<Self, PolicyError> {
-        let (version, book) = match read(&*documents).await {
-            Ok(found) => found,
-            Err(PolicyError::Store(StoreError::Damaged { .. })) if documents.held().is_some() => {
-                (None, Book::default())
-            }
-            Err(PolicyError::Document { reason }) => {
-                documents.reject(DOCUMENT, &reason);
-                (None, Book::default())
-            }
-            Err(error) => return Err(error),
-        };
-        let runtime = Runtime::build(&book)?;
+        let (version, book, runtime) = read_usable(&*documents).await?;
         let shared = Arc::new(Shared {
             documents,
             book: ArcSwap::from_pointee(book),
@@ -317,6 +306,27 @@ fn readable(book: &Book, body: &[u8]) -> Result<(), PolicyError> {
 /// Each policy with the calls that it governs.
 fn governed(book: &Book) -> impl Iterator<Item = (&PolicyId, Option<(&Vec<Clause>, &Scope)>)> {
     book.policies.iter().map(|(id, policy)| (id, policy.ruling().map(|spec| (&spec.clauses, &spec.scope))))
+}
+
+/// The stored book with what it makes active. One that cannot be used holds the store, and an empty one stands in its
+/// place.
+async fn read_usable(documents: &dyn DocumentStore) -> Result<(Option<Version>, Book, Runtime), PolicyError> {
+    let reason = match read(documents).await {
+        Ok((version, book)) => match Runtime::build(&book) {
+            Ok(runtime) => return Ok((version, book, runtime)),
+            Err(error) => error.to_string(),
+        },
+        Err(PolicyError::Document { reason }) => reason,
+        Err(PolicyError::Store(StoreError::Damaged { reason, .. })) if documents.held().is_some() => reason,
+        Err(error) => return Err(error),
+    };
+    // A doubt about the book that is open already says more.
+    if documents.held().is_none() {
+        documents.reject(DOCUMENT, &reason);
+    }
+    let book = Book::default();
+    let runtime = Runtime::build(&book)?;
+    Ok((None, book, runtime))
 }
 
 async fn read(documents: &dyn DocumentStore) -> Result<(Option<Version>, Book), PolicyError> {

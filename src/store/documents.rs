@@ -130,7 +130,7 @@ impl DocumentStore for Documents {
 
     fn reject(&self, name: &'static str, reason: &str) {
         if name == book::NAME {
-            let found = format!("the policy book was read and cannot be understood ({reason})");
+            let found = format!("the policy book was read and cannot be used ({reason})");
             book::doubt(&self.0.root, &self.0.doubts, found, self.0.clock.now());
         }
     }

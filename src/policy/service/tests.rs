@@ -4,6 +4,7 @@ use futures_util::FutureExt;
 use serde_json::Value;
 
 use super::*;
+use crate::event::Lane;
 use crate::policy::testing::{Fault, TestDocuments, id, spec};
 use crate::policy::{BookError, DRAIN_WINDOW, LabelCondition, Limits, Origin, Spec, UrlPattern};
 
@@ -219,6 +220,29 @@ async fn a_book_that_does_not_decode_is_never_in_force_nor_written_over() {
     let refused = policies.change(|book| add(book, "q")).await;
     assert!(matches!(refused, Err(ChangeError::Failed(PolicyError::Store(StoreError::Held { .. })))));
     policies.expire(clock.now(), None).await.expect("nothing is done");
+    assert_eq!(documents.body(DOCUMENT), before);
+}
+
+#[tokio::test]
+async fn a_book_whose_policies_cannot_be_active_together_holds_the_store() {
+    let documents = Arc::new(TestDocuments::default());
+    let mut book = Book::default();
+    let deploy = |book: &mut Book, n: usize| {
+        let name = format!("p{n}");
+        book.create(id(&name), Origin::new(&name), Value::Null).expect("free");
+        book.deploy(&id(&name), Value::Null, spec("https://h.org/*", 1.0)).expect("deploys");
+    };
+    (0..Lane::MAX_POLICIES).for_each(|n| deploy(&mut book, n));
+    documents.set(DOCUMENT, document::encode(&book).expect("encodes"));
+    assert_eq!(open(&documents).await.0.runtime().policies().count(), Lane::MAX_POLICIES, "the control");
+    deploy(&mut book, Lane::MAX_POLICIES);
+    documents.set(DOCUMENT, document::encode(&book).expect("encodes"));
+    let before = documents.body(DOCUMENT);
+    let (policies, clock) = open(&documents).await;
+    assert!(policies.held().is_some_and(|reason| reason.contains("origins")), "{:?}", policies.held());
+    assert_eq!(policies.runtime().policies().count(), 0);
+    policies.expire(clock.now(), None).await.expect("nothing is done");
+    policies.change(|book| add(book, "q")).await.expect_err("held");
     assert_eq!(documents.body(DOCUMENT), before);
 }
 
