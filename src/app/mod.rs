@@ -22,6 +22,7 @@ mod offline;
 mod process;
 mod reload;
 mod running;
+mod slow_store;
 mod spent;
 mod usage;
 

@@ -30,6 +30,7 @@ mod reload;
 mod responsys;
 mod rollback;
 mod shortage;
+mod slow_disk;
 mod strict;
 mod unread;
 mod upgrade;

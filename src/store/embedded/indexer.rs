@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::closing;
-use super::shared::{Operator, Shared};
+use super::shared::Shared;
 use crate::event::LaneKey;
 use crate::store::bits::Bits;
 use crate::store::clock_mark::Keeper;
@@ -20,7 +20,7 @@ use crate::store::index::apply::{Indexer, NewRow};
 use crate::store::index::segments::Fate;
 use crate::store::index::{IndexError, guarded};
 use crate::store::journal::{self, Journal, Position, SettledRun};
-use crate::store::{Appended, StoreError, files};
+use crate::store::{Appended, Operation, StoreError, files};
 
 type AppendReply =
     (oneshot::Sender<Result<Vec<Appended>, StoreError>>, Vec<Appended>, Option<OwnedSemaphorePermit>);
@@ -107,7 +107,7 @@ impl IndexThread {
 
     fn commit(&mut self, commit: Commit) -> Result<(), IndexError> {
         let shared = Arc::clone(&self.shared);
-        let _under_way = shared.figures.begin(Operator::Indexer, shared.clock.now());
+        let _under_way = shared.figures.operations.begin(Operation::Index, shared.clock.now());
         let applying = shared.applying.lock();
         guarded(|| {
             for (at, lane_no, lane, entries, due_ms) in &commit.blocks {

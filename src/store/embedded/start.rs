@@ -39,6 +39,7 @@ use crate::store::index::segments::Segments;
 use crate::store::journal::{
     self, Arrange, DeadLog, Disk, FoundLetters, Group, Journal, JournalOptions, Marked, Position, Reader,
 };
+use crate::store::operations::Operations;
 use crate::store::rollback::Epochs;
 use crate::store::tidy::STRAYS;
 use crate::store::{StoreError, UsageLog, retry};
@@ -117,7 +118,10 @@ pub(super) fn start(
     note(dir.take_findings(), &doubts, &clock);
     let found = retry::reading(|| account::read(root))?;
     // Before any thread runs: a doubt about the policy book holds deletions.
-    let documents = retry::reading(|| Documents::open(root, doubts.clone(), clock.clone()))?;
+    let operations = Operations::default();
+    let documents = retry::reading(|| {
+        Documents::open(root, doubts.clone(), operations.clone(), clock.clone())
+    })?;
     let salt::Kept { salt, report } = retry::reading(|| salt::keep(root, options.salt, found.salt()))?;
     if let Some(report) = report {
         doubts.raise(report, clock.now());
@@ -159,7 +163,7 @@ pub(super) fn start(
     })?;
     let report = recovered.report;
     let mark = next_mark(recovered.mark, &journal, &dead, &indexer.segments);
-    let figures = Figures::default();
+    let figures = Figures::new(operations);
     figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
     figures.lost_entries.store(mark.lost, Ordering::Relaxed);
     figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
