@@ -4,12 +4,14 @@
 //! Must not know: decisions. It counts what others decided. Labels are bounded sets (policy ids, outcomes,
 //! causes), never a URL, a host or an event id.
 
+mod connections;
 mod events;
 mod gauges;
 pub mod logging;
 pub mod names;
 mod recorder;
 
+pub use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub use events::{
     AttemptFinished, ClockAnomaly, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued,
     EventsRejected, LimitViolated, QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation,
