@@ -4,6 +4,7 @@
 //! Must not know: decisions. It counts what others decided. Labels are bounded sets (policy ids, outcomes,
 //! causes), never a URL, a host or an event id.
 
+mod connections;
 mod events;
 mod gauges;
 pub mod logging;
@@ -11,6 +12,7 @@ pub mod names;
 pub mod output;
 mod recorder;
 
+pub use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub use events::{
     AttemptFinished, ClockAnomaly, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued,
     EventsRejected, LimitViolated, QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation,
