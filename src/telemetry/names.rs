@@ -235,7 +235,8 @@ pub const STORE_ERRORS: Metric =
 pub const STORE_LOST_EVENTS: Metric = counter(
     "tidegate_store_lost_events_total",
     &[],
-    "Events lost to damage, or given up, since the data directory was made; a restart does not reset it.",
+    "Events lost to damage, or given up, since the data directory was made; a restart does not reset it; it falls when \
+     a segment that was missing is back.",
 );
 /// Bytes of the store that do not decode.
 pub const STORE_DAMAGED_FRAMES: Metric = counter(

@@ -27,6 +27,7 @@ mod owed;
 mod reads;
 mod recover;
 mod report;
+mod restored;
 mod salt;
 mod scrub;
 mod shared;

@@ -15,6 +15,7 @@ use super::EmbeddedOptions;
 use super::closing::Listed;
 use super::missing::Losses;
 use super::report::RecoveryReport;
+use super::restored::Restored;
 use crate::event::LaneKey;
 use crate::store::account::compare::{self, Extent, Tally, Verdict};
 use crate::store::account::{self, Defect, Mark};
@@ -55,13 +56,15 @@ pub(super) struct Given<'a> {
     pub found: &'a account::Found,
     /// Why the index is not to be used.
     pub rebuild: Option<&'a str>,
+    /// Segments that came back after their entries were settled as lost.
+    pub restored: &'a Restored,
 }
 
 /// Recovers the directory. What the system fails to read is tried again.
 pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
     let findings = retry::reading(|| arrange(given))?;
     // An index that was found to be of no use stays out of use.
-    let mut reason = given.rebuild.map(str::to_owned);
+    let mut reason = given.restored.reason().or_else(|| given.rebuild.map(str::to_owned));
     retry::reading(|| recover_once(given, &mut reason, &findings))
 }
 
@@ -165,7 +168,7 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
     let mark = given.found.mark.as_ref();
     let mut defects = Vec::new();
     // An index that reflects something knows better.
-    let is_new = opened.checkpoint == Checkpoint::default();
+    let is_new = opened.checkpoint == Checkpoint::default() && !given.restored.is_any_new();
     let listed = if is_new { Listed::open(given.dir.root(), mark, &mut defects) } else { Ok(None) };
     let mut listed = listed.map_err(ReplayError::Journal)?;
     let mut tally = Tally::new(mark);
@@ -189,7 +192,7 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
             opened.indexer.rows.checkpoint().reflects = at;
             match frame {
                 Frame::Block(head) => block(&mut opened, at, &head, living, given.salt),
-                Frame::Settlements(runs) => settlements(&mut opened, at, runs, is_listed),
+                Frame::Settlements(runs) => settlements(&mut opened, at, runs, is_listed, given.restored),
                 Frame::Dead(_) => Ok(()),
             }
         });
@@ -251,8 +254,10 @@ fn settlements(
     at: Position,
     runs: RunReader<'_>,
     is_listed: bool,
+    restored: &Restored,
 ) -> Result<(), IndexError> {
-    for run in runs {
+    for mut run in runs {
+        restored.void(at, &mut run);
         if is_listed {
             opened.indexer.moves(at.segment, &run)?;
         } else {

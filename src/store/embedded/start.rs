@@ -21,6 +21,7 @@ use super::owed::Owed;
 use super::reads::Reads;
 use super::recover::{self, Given};
 use super::report::RecoveryReport;
+use super::restored::Restored;
 use super::scrub::Scrub;
 use super::shared::{Figures, Shared};
 use super::unread::Unread;
@@ -127,12 +128,16 @@ pub(super) fn start(
     }
     let epochs = Epochs { root, file: options.epoch_file.as_deref(), salt, doubts: &doubts };
     retry::reading(|| epochs.start(clock.now()))?;
-    let given = Given { dir: &dir, options: &options, salt, found: &found, rebuild: None };
+    let look = || Restored::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
+    let restored = retry::reading(look)?;
+    let given =
+        Given { dir: &dir, options: &options, salt, found: &found, rebuild: None, restored: &restored };
     let mut recovered = recover::recover(&given)?;
     let newest = Timestamp::from_millis(recovered.newest_ms);
     let clock_mark =
         retry::reading(|| clock_mark::begin(root, &clock, newest, options.clock_bound, &doubts))?;
     let now = clock.now();
+    restored.found_again(&mut recovered, &doubts, now);
     missing::raise(&doubts, &recovered, now);
     if found.exists || (dir.found_format() >= ACCOUNT_SINCE && !recovered.files.is_empty()) {
         missing::account(&doubts, &found.defects, now);
@@ -317,8 +322,11 @@ pub(super) fn rebuild(
     let doubts = retry::reading(|| Doubts::open(root, now))?;
     let found = retry::reading(|| account::read(root))?;
     let salt = retry::reading(|| salt::keep(root, options.salt, found.salt()))?.salt;
-    let given = Given { dir: &dir, options, salt, found: &found, rebuild: Some("as asked") };
-    let recovered = recover::recover(&given)?;
+    let look = || Restored::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
+    let restored = &retry::reading(look)?;
+    let given = Given { dir: &dir, options, salt, found: &found, rebuild: Some("as asked"), restored };
+    let mut recovered = recover::recover(&given)?;
+    restored.found_again(&mut recovered, &doubts, now);
     missing::raise(&doubts, &recovered, now);
     recovered.opened.db.flush(Duration::MAX).map_err(|error| StoreError::Io {
         operation: "flush",

@@ -129,7 +129,7 @@ pub use head::HEAD_BYTES;
 pub use heads::{HeadState, SegmentHead, Stray, heads, strays};
 pub use reader::{ReadError, Reader};
 pub use salts::{Salts, salts};
-pub use scan::{Frame, Marked, Scan, scan, sound_frames};
+pub use scan::{Frame, Marked, Scan, is_whole, scan, sound_frames};
 pub use segment::{MAX_SEGMENT, SegmentFile, list, mark_settled, name as segment_name, remove};
 pub use settlements::{RunReader, Settled, SettledRun, What};
 pub use source::{OsSource, Source};

@@ -372,6 +372,16 @@ pub fn sound_frames(dir: &Path, number: u32, salt: u64) -> Result<BTreeSet<u32>,
     Ok(sound.collect())
 }
 
+/// Whether everything in a segment is as it was written.
+///
+/// # Errors
+/// [`StoreError::Io`] when it cannot be read.
+pub fn is_whole(segment: &SegmentFile) -> Result<bool, StoreError> {
+    let failed = |error: std::io::Error| StoreError::io("read", &segment.path, error);
+    let Some(file) = files::read(&segment.path).map_err(failed)? else { return Ok(false) };
+    Ok(stream::survey(&file, segment.number, HEAD_BYTES as u64).map_err(failed)?.is_some())
+}
+
 /// Makes the room for what is set aside.
 pub(super) fn make_quarantine(dir: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)

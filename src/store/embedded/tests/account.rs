@@ -28,7 +28,7 @@ pub(super) fn readable(store: &EmbeddedStore, runtime: &tokio::runtime::Runtime)
 }
 
 /// Groups of five entries, in several segments; the names of the entries.
-fn filled(dir: &Path, runtime: &tokio::runtime::Runtime, groups: usize) -> Vec<String> {
+pub(super) fn filled(dir: &Path, runtime: &tokio::runtime::Runtime, groups: usize) -> Vec<String> {
     let store = quiet(dir);
     let mut names = Vec::new();
     for group in 0..groups {
