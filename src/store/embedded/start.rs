@@ -123,6 +123,7 @@ pub(super) fn start(
     }
     let epochs = Epochs { root, file: options.epoch_file.as_deref(), salt, doubts: &doubts };
     epochs.start(clock.now())?;
+    doubts.found_against(found.version);
     let given = Given { dir: &dir, options: &options, salt, found: &found, rebuild: None };
     let mut recovered = recover::recover(&given)?;
     let newest = Timestamp::from_millis(recovered.newest_ms);
@@ -163,6 +164,7 @@ pub(super) fn start(
     figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
     let account = Account::begin(root, mark, found.version)?;
     living::remove(root)?;
+    journal::cut(&dir.journal(), &report.journal)?;
     let shared = Arc::new(Shared {
         reader,
         db,
@@ -311,6 +313,7 @@ pub(super) fn rebuild(
     let doubts = Doubts::open(root, now)?;
     let found = account::read(root)?;
     let salt = salt::keep(root, options.salt, found.salt())?.salt;
+    doubts.found_against(found.version);
     let given = Given { dir: &dir, options, salt, found: &found, rebuild: Some("as asked") };
     let recovered = recover::recover(&given)?;
     missing::raise(&doubts, &recovered, now);
@@ -331,5 +334,6 @@ pub(super) fn rebuild(
     living::remove(root)?;
     closing::leave(&recovered.opened.reader, root, salt, account.end());
     account.close(|| ((), Snapshot { living, lost, damaged_frames }))?;
+    journal::cut(&dir.journal(), &recovered.report.journal)?;
     Ok(recovered.report)
 }
