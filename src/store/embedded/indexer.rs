@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::closing;
-use super::shared::{Operator, Shared};
+use super::shared::Shared;
 use crate::event::LaneKey;
 use crate::store::bits::Bits;
 use crate::store::clock_mark::Keeper;
@@ -20,7 +20,7 @@ use crate::store::index::apply::{Indexer, NewRow};
 use crate::store::index::segments::Fate;
 use crate::store::index::{IndexError, guarded};
 use crate::store::journal::{self, Journal, Position, SettledRun};
-use crate::store::{Appended, StoreError, files};
+use crate::store::{Appended, Operation, StoreError, files};
 
 type AppendReply =
     (oneshot::Sender<Result<Vec<Appended>, StoreError>>, Vec<Appended>, Option<OwnedSemaphorePermit>);
@@ -89,7 +89,7 @@ impl IndexThread {
     /// the journal ends.
     fn close(&self, journal: Journal) -> Result<(), StoreError> {
         let shared = &self.shared;
-        shared.db.flush().map_err(|error| shared.figures.poison(&error.to_string()))?;
+        shared.flush_index()?;
         if shared.figures.sound().is_err() {
             // The next start has to find out how far the journal goes.
             return Ok(());
@@ -107,7 +107,7 @@ impl IndexThread {
 
     fn commit(&mut self, commit: Commit) -> Result<(), IndexError> {
         let shared = Arc::clone(&self.shared);
-        let _under_way = shared.figures.begin(Operator::Indexer, shared.clock.now());
+        let _under_way = shared.figures.operations.begin(Operation::Index, shared.clock.now());
         let applying = shared.applying.lock();
         guarded(|| {
             for (at, lane_no, lane, entries, due_ms) in &commit.blocks {
@@ -230,9 +230,7 @@ impl Sweeper {
         let applying = self.shared.applying.lock();
         let fates = self.shared.segments.fates(self.active.load(Ordering::Acquire));
         drop(applying);
-        if let Err(error) = self.shared.db.flush() {
-            return Err(self.shared.figures.poison(&error.to_string()));
-        }
+        self.shared.flush_index()?;
         // What goes below is on record as settled before.
         self.shared.mark()?;
         if self.shared.doubts.store_held().is_some() {

@@ -16,7 +16,6 @@ use super::closing::Listed;
 use super::missing::Losses;
 use super::report::RecoveryReport;
 use crate::event::LaneKey;
-use crate::store::StoreError;
 use crate::store::account::compare::{self, Extent, Tally, Verdict};
 use crate::store::account::{self, Defect, Mark};
 use crate::store::bits::Bits;
@@ -29,6 +28,7 @@ use crate::store::journal::{
     self, Arrange, BlockHead, FRAME_HEADER_BYTES, Finding, Frame, HeadState, Marked, Position, RunReader,
     Scan, ScanReport, SegmentFile, SettledRun, What,
 };
+use crate::store::{StoreError, retry};
 
 /// An index that reflects the whole journal.
 pub(super) struct Recovered {
@@ -57,15 +57,24 @@ pub(super) struct Given<'a> {
     pub rebuild: Option<&'a str>,
 }
 
-/// Recovers the directory.
+/// Recovers the directory. What the system fails to read is tried again.
 pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
-    let Given { dir, options, found, .. } = given;
-    let findings = arrange(given)?;
-    let files = journal::list(&dir.journal())?;
+    let findings = retry::reading(|| arrange(given))?;
+    // An index that was found to be of no use stays out of use.
     let mut reason = given.rebuild.map(str::to_owned);
+    retry::reading(|| recover_once(given, &mut reason, &findings))
+}
+
+fn recover_once(
+    given: &Given<'_>,
+    reason: &mut Option<String>,
+    findings: &[Finding],
+) -> Result<Recovered, StoreError> {
+    let Given { dir, options, found, .. } = given;
+    let files = journal::list(&dir.journal())?;
     let mut seen_segment = found.mark.as_ref().map_or(0, highest);
     if reason.is_none() {
-        match open(dir, options) {
+        match retry::reading(|| open(dir, options)) {
             Ok(opened) => {
                 let start = opened.checkpoint;
                 seen_segment = seen_segment.max(start.reflects.segment);
@@ -77,19 +86,19 @@ pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
                         return finish(given, replayed, reason, files, seen_segment, findings);
                     }
                     Err(ReplayError::Journal(error)) => return Err(error),
-                    Err(ReplayError::Index(error)) => reason = Some(error.to_string()),
+                    Err(ReplayError::Index(error)) => *reason = Some(error.to_string()),
                 }
             }
-            Err(error) => reason = Some(error.to_string()),
+            Err(error) => *reason = Some(error.to_string()),
         }
     }
     set_aside(dir)?;
-    let opened = open(dir, options).map_err(|error| index_failed(dir, &error))?;
+    let opened = open(dir, options)?;
     let replayed = replay(given, opened, Position::default()).map_err(|error| match error {
         ReplayError::Journal(error) => error,
         ReplayError::Index(error) => index_failed(dir, &error),
     })?;
-    finish(given, replayed, reason, files, seen_segment, findings)
+    finish(given, replayed, reason.clone(), files, seen_segment, findings)
 }
 
 /// The highest segment that the account knows of.
@@ -122,8 +131,15 @@ fn arrange(given: &Given<'_>) -> Result<Vec<Finding>, StoreError> {
     journal::arrange(&dir.journal(), &options)
 }
 
-fn open(dir: &DataDir, options: &EmbeddedOptions) -> Result<Opened, IndexError> {
-    open::open(&dir.index(), options.cache_bytes, options.dedup_window)
+fn open(dir: &DataDir, options: &EmbeddedOptions) -> Result<Opened, StoreError> {
+    let opened = open::open(&dir.index(), options.cache_bytes, options.dedup_window);
+    opened.map_err(|error| {
+        let (operation, path, reason) = ("open", dir.index().display().to_string(), error.to_string());
+        match error {
+            IndexError::System(_) => StoreError::Unread { operation, path, reason },
+            _ => StoreError::Io { operation, path, reason },
+        }
+    })
 }
 
 /// An index to which the journal was applied, and what was seen meanwhile.
@@ -252,7 +268,7 @@ fn finish(
     rebuilt: Option<String>,
     files: Vec<SegmentFile>,
     seen_segment: u32,
-    findings: Vec<Finding>,
+    findings: &[Finding],
 ) -> Result<Recovered, StoreError> {
     let mut lengths = lengths(given.dir)?;
     let Replayed { opened, from, report: journal, tally, living, missing, defects } = replayed;
@@ -273,7 +289,7 @@ fn finish(
     let mark = losses.next_mark(found, given.salt, lengths.keys().copied());
     let (lanes, living) = opened.indexer.lanes.totals();
     let newest_ms = opened.checkpoint.newest_ms.max(journal.newest_ms);
-    let report = RecoveryReport { rebuilt, journal, verdict, findings, living, lanes };
+    let report = RecoveryReport { rebuilt, journal, verdict, findings: findings.to_vec(), living, lanes };
     Ok(Recovered { opened, report, files, newest_ms, seen_segment, mark, ended, defects })
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::database::Tree;
 use super::keys::{DueKey, Key};
 use super::lanes::Lanes;
 use super::rows::{self, BlockRow};
@@ -32,12 +33,12 @@ pub(in crate::store) enum Standing {
 /// Cheap to clone; for any thread.
 #[derive(Clone)]
 pub(in crate::store) struct IndexReader {
-    tree: sled::Tree,
+    tree: Tree,
     lanes: Arc<Lanes>,
 }
 
 impl IndexReader {
-    pub(in crate::store) fn new(tree: sled::Tree, lanes: Arc<Lanes>) -> Self {
+    pub(in crate::store) fn new(tree: Tree, lanes: Arc<Lanes>) -> Self {
         Self { tree, lanes }
     }
 

@@ -161,7 +161,7 @@ impl History {
 
     fn crash(&mut self, flush: Flush) {
         let crashed = tempfile::tempdir().expect("temporary directory");
-        let flushed = || self.store().shared.db.flush().expect("flushes");
+        let flushed = || self.store().shared.db.flush(Duration::MAX).expect("flushes");
         std::thread::scope(|scope| {
             match flush {
                 Flush::Never => {}
@@ -255,7 +255,7 @@ fn a_crash_at_any_instant_costs_nothing_that_was_answered() {
         });
         scope.spawn(|| {
             while !stop.load(Ordering::SeqCst) {
-                store.shared.db.flush().expect("flushes");
+                store.shared.db.flush(Duration::MAX).expect("flushes");
             }
         });
         for round in 0..20 {
