@@ -64,7 +64,9 @@ impl Losses<'_> {
         let before = std::mem::take(&mut mark.segments);
         mark.salt = salt;
         mark.accepted = mark.accepted.saturating_add(self.tally.found_behind());
-        mark.lost = mark.lost.saturating_add(self.verdict.lost.values().sum());
+        // The mark before did not count what was settled as lost behind it.
+        let lost = self.verdict.lost.values().sum::<u64>() + self.tally.lost_behind();
+        mark.lost = mark.lost.saturating_add(lost);
         mark.damaged_frames = mark.damaged_frames.saturating_add(self.verdict.damaged);
         for number in segments {
             mark.segments.insert(number, self.row(number, before.get(&number).copied().unwrap_or_default()));
@@ -149,7 +151,7 @@ fn by_segment(
 ) {
     let raise = |subject: String, events| {
         let (detail, way_out) = (detail.to_owned(), RESTORE.to_owned());
-        doubts.add(NewDoubt { kind, subject, detail, way_out, events }, now);
+        doubts.add_found(NewDoubt { kind, subject, detail, way_out, events }, now);
     };
     if segments.len() > MAX_NAMED {
         return raise(room.to_owned(), segments.values().sum());

@@ -275,8 +275,12 @@ fn finish(
     seen_segment: u32,
     findings: &[Finding],
 ) -> Result<Recovered, StoreError> {
-    let lengths = lengths(given.dir)?;
+    let mut lengths = lengths(given.dir)?;
     let Replayed { opened, from, report: journal, tally, living, missing, defects } = replayed;
+    if let Some((segment, keep)) = journal.cut {
+        // What is to be cut holds nothing.
+        lengths.insert(segment, keep.into());
+    }
     let ended = endings(given, &opened, &journal, &lengths)?;
     let living = (from == Position::default()).then_some(&living);
     let extent = Extent { from, living, missing: missing.as_ref() };

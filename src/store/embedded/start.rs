@@ -128,6 +128,7 @@ pub(super) fn start(
     }
     let epochs = Epochs { root, file: options.epoch_file.as_deref(), salt, doubts: &doubts };
     retry::reading(|| epochs.start(clock.now()))?;
+    doubts.found_against(found.version);
     let look = || Restored::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
     let restored = retry::reading(look)?;
     let given =
@@ -173,6 +174,7 @@ pub(super) fn start(
     figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
     let account = Account::begin(root, mark, found.version)?;
     living::remove(root)?;
+    journal::cut(&dir.journal(), &report.journal)?;
     let shared = Arc::new(Shared {
         reader,
         db,
@@ -322,6 +324,7 @@ pub(super) fn rebuild(
     let doubts = retry::reading(|| Doubts::open(root, now))?;
     let found = retry::reading(|| account::read(root))?;
     let salt = retry::reading(|| salt::keep(root, options.salt, found.salt()))?.salt;
+    doubts.found_against(found.version);
     let look = || Restored::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
     let restored = &retry::reading(look)?;
     let given = Given { dir: &dir, options, salt, found: &found, rebuild: Some("as asked"), restored };
@@ -345,5 +348,6 @@ pub(super) fn rebuild(
     living::remove(root)?;
     closing::leave(&recovered.opened.reader, root, salt, account.end());
     account.close(|| ((), Snapshot { living, lost, damaged_frames }))?;
+    journal::cut(&dir.journal(), &recovered.report.journal)?;
     Ok(recovered.report)
 }
