@@ -13,6 +13,7 @@ mod doors;
 mod doubts;
 mod faults;
 mod figures;
+mod full_index;
 mod held;
 mod limits;
 mod managed;

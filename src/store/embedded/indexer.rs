@@ -15,6 +15,7 @@ use super::shared::{Operator, Shared};
 use crate::event::LaneKey;
 use crate::store::clock_mark::Keeper;
 use crate::store::index::apply::{Indexer, NewRow};
+use crate::store::index::room;
 use crate::store::index::segments::Fate;
 use crate::store::index::{IndexError, guarded};
 use crate::store::journal::{self, Journal, Position, SettledRun};
@@ -53,6 +54,9 @@ pub(super) struct IndexThread {
     pub indexer: Indexer,
     /// The segment of the last commit applied: nothing below it is written any more.
     pub active: Arc<AtomicU32>,
+    /// The store is being closed while the disk is full: what the journal has is not applied any more. The next start
+    /// does it.
+    pub is_behind: bool,
 }
 
 impl IndexThread {
@@ -61,6 +65,7 @@ impl IndexThread {
         for work in work {
             let done = match work {
                 Work::Commit(commit) => self.commit(commit),
+                Work::Forget(_) if self.is_behind => Ok(()),
                 Work::Forget(segment) => guarded(|| {
                     self.indexer.forget_segment(segment)?;
                     self.keep_place()
@@ -87,7 +92,7 @@ impl IndexThread {
     fn close(&self, journal: Journal) -> Result<(), StoreError> {
         let shared = &self.shared;
         shared.db.flush().map_err(|error| shared.figures.poison(&error.to_string()))?;
-        if shared.figures.sound().is_err() {
+        if shared.figures.sound().is_err() || self.is_behind {
             // The next start has to find out how far the journal goes.
             return Ok(());
         }
@@ -101,7 +106,25 @@ impl IndexThread {
         self.indexer.rows.commit(place)
     }
 
+    /// Applies a commit once there is room for it, and answers its callers.
     fn commit(&mut self, commit: Commit) -> Result<(), IndexError> {
+        // Before anything is locked: it may take long.
+        self.is_behind = self.is_behind || !self.shared.room.wait_for(room::COMMIT_BYTES);
+        if !self.is_behind {
+            self.apply(&commit)?;
+        }
+        // A caller that has gone away does not want to know.
+        for (reply, answers, room) in commit.replies {
+            let _ = reply.send(Ok(answers));
+            drop(room);
+        }
+        for reply in commit.settles {
+            let _ = reply.send(Ok(()));
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, commit: &Commit) -> Result<(), IndexError> {
         let shared = Arc::clone(&self.shared);
         let _under_way = shared.figures.begin(Operator::Indexer, shared.clock.now());
         let applying = shared.applying.lock();
@@ -126,14 +149,6 @@ impl IndexThread {
         shared.account.applied(commit.end, accepted);
         drop(applying);
         self.active.store(commit.end.segment, Ordering::Release);
-        // A caller that has gone away does not want to know.
-        for (reply, answers, room) in commit.replies {
-            let _ = reply.send(Ok(answers));
-            drop(room);
-        }
-        for reply in commit.settles {
-            let _ = reply.send(Ok(()));
-        }
         Ok(())
     }
 }
@@ -202,7 +217,6 @@ impl Sweeper {
             figures.free_bytes.store(room.free_bytes, Ordering::Relaxed);
             figures.full.store(room.check().is_err(), Ordering::Relaxed);
         }
-        self.shared.dir.reserve_for_index();
         self.shared.dir.fill_ballast(needed_bytes);
     }
 

@@ -18,6 +18,7 @@ use crate::store::doubts::Doubts;
 use crate::store::index::lanes::Lanes;
 use crate::store::index::open::Database;
 use crate::store::index::read::IndexReader;
+use crate::store::index::room::IndexRoom;
 use crate::store::index::segments::Segments;
 use crate::store::journal::{self, Reader};
 use crate::store::{StoreError, StoreHealth};
@@ -27,6 +28,7 @@ use crate::store::{StoreError, StoreHealth};
 pub(super) struct Shared {
     pub reader: IndexReader,
     pub db: Database,
+    pub room: Arc<IndexRoom>,
     pub lanes: Arc<Lanes>,
     pub segments: Arc<Segments>,
     pub blocks: Reader,

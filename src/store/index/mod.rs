@@ -27,6 +27,7 @@ pub(super) mod lanes;
 pub(super) mod lost;
 pub(super) mod open;
 pub(super) mod read;
+pub(super) mod room;
 pub(super) mod rows;
 pub(super) mod segments;
 
@@ -36,6 +37,9 @@ pub(super) enum IndexError {
     /// The library failed.
     #[error("index: {0}")]
     Library(String),
+    /// The library found no room on the disk.
+    #[error("index: no room: {0}")]
+    NoRoom(String),
     /// The library panicked.
     #[error("index: panic: {0}")]
     Panic(String),
@@ -46,7 +50,13 @@ pub(super) enum IndexError {
 
 impl From<sled::Error> for IndexError {
     fn from(error: sled::Error) -> Self {
-        Self::Library(error.to_string())
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match &error {
+            sled::Error::Io(io) if matches!(io.kind(), StorageFull | QuotaExceeded | FileTooLarge) => {
+                Self::NoRoom(io.to_string())
+            }
+            _ => Self::Library(error.to_string()),
+        }
     }
 }
 
