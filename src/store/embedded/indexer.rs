@@ -180,6 +180,7 @@ impl Sweeper {
                     return;
                 }
             };
+            self.recount_unread();
             self.save_doubts();
             let kept = self.mark.keep_when_due(&self.shared.clock);
             self.note("mark of the clock", kept);
@@ -195,6 +196,16 @@ impl Sweeper {
                 let _ = done.send(());
             }
         }
+    }
+
+    /// Events that cannot be read expire or are cancelled meanwhile.
+    fn recount_unread(&self) {
+        let Shared { reader, unread, doubts, .. } = &*self.shared;
+        let owed = |at, lane| match reader.block(lane, at) {
+            Ok(row) => Some(row.map_or(0, |row| row.live().into())),
+            Err(_) => None,
+        };
+        unread.recount(owed, doubts);
     }
 
     /// A full or failing disk keeps them in memory until the next round.
