@@ -25,6 +25,7 @@ mod policies;
 mod power;
 mod privacy;
 mod process;
+mod read_only;
 mod recovery;
 mod reload;
 mod responsys;

@@ -90,6 +90,24 @@ impl Volume {
         unmount(&self.path());
         self.mount();
     }
+
+    /// Has the kernel meet an error of the file system: with `errors=remount-ro` it becomes read-only.
+    pub(crate) fn trigger_error(&self) {
+        let output = Command::new("findmnt").args(["-n", "-o", "SOURCE"]).arg(self.path()).output();
+        let source = String::from_utf8(output.expect("findmnt").stdout).expect("text");
+        let device = source.trim().trim_start_matches("/dev/").to_owned();
+        std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "a test").expect("root");
+    }
+
+    /// Repairs and mounts it again after [`Volume::trigger_error`].
+    pub(crate) fn repair(&self) {
+        unmount(&self.path());
+        // 1: errors were corrected.
+        let status =
+            Command::new("e2fsck").args(["-p", "-f"]).arg(self.image()).output().expect("e2fsck").status;
+        assert!(status.code().is_some_and(|code| code <= 1), "{status}");
+        self.mount();
+    }
 }
 
 impl Drop for Volume {
