@@ -2,7 +2,8 @@
 //! ends, and what is there is compared with the account. A new store is the recovery of an empty one.
 //!
 //! A sound index is kept whatever the journal lacks: it knows which entries lived where nothing is any more, and a
-//! rebuild would bring back what was settled there.
+//! rebuild would bring back what was settled there. After an orderly stop the closing list knows it as well: a rebuild
+//! then takes from it what lives, and from the journal where it stands.
 //!
 //! Must not know: threads, callers.
 
@@ -11,11 +12,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::EmbeddedOptions;
+use super::closing::Listed;
 use super::missing::Losses;
 use super::report::RecoveryReport;
 use crate::event::LaneKey;
 use crate::store::account::compare::{self, Extent, Tally, Verdict};
-use crate::store::account::{self, Mark};
+use crate::store::account::{self, Defect, Mark};
+use crate::store::bits::Bits;
 use crate::store::directory::DataDir;
 use crate::store::index::apply::NewRow;
 use crate::store::index::open::{self, Opened};
@@ -25,7 +28,7 @@ use crate::store::journal::{
     self, Arrange, BlockHead, FRAME_HEADER_BYTES, Finding, Frame, HeadState, Marked, Position, RunReader,
     Scan, ScanReport, SegmentFile, SettledRun, What,
 };
-use crate::store::{StoreError, ballast};
+use crate::store::{StoreError, ballast, retry};
 
 /// An index that reflects the whole journal.
 pub(super) struct Recovered {
@@ -39,6 +42,8 @@ pub(super) struct Recovered {
     pub mark: Mark,
     /// Settlements of entries whose block is gone: to be made durable and applied.
     pub ended: Vec<SettledRun>,
+    /// What is wrong with the closing list, if it was needed.
+    pub defects: Vec<Defect>,
 }
 
 /// What a recovery starts from.
@@ -52,12 +57,21 @@ pub(super) struct Given<'a> {
     pub rebuild: Option<&'a str>,
 }
 
-/// Recovers the directory.
+/// Recovers the directory. What the system fails to read is tried again.
 pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
-    let Given { dir, found, .. } = given;
-    let findings = arrange(given)?;
-    let files = journal::list(&dir.journal())?;
+    let findings = retry::reading(|| arrange(given))?;
+    // An index that was found to be of no use stays out of use.
     let mut reason = given.rebuild.map(str::to_owned);
+    retry::reading(|| recover_once(given, &mut reason, &findings))
+}
+
+fn recover_once(
+    given: &Given<'_>,
+    reason: &mut Option<String>,
+    findings: &[Finding],
+) -> Result<Recovered, StoreError> {
+    let Given { dir, found, .. } = given;
+    let files = journal::list(&dir.journal())?;
     let mut seen_segment = found.mark.as_ref().map_or(0, highest);
     if reason.is_none() {
         match ballast::with_room(dir.root(), || catch_up(given, &mut seen_segment))? {
@@ -66,21 +80,21 @@ pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
                 let reason = (!existed).then(|| "there was none".to_owned());
                 return finish(given, replayed, reason, files, seen_segment, findings);
             }
-            Err(error) => reason = Some(error.to_string()),
+            Err(error) => *reason = Some(error),
         }
     }
     set_aside(dir)?;
     let replayed = ballast::with_room(dir.root(), || rebuild(given))?;
-    finish(given, replayed, reason, files, seen_segment, findings)
+    finish(given, replayed, reason.clone(), files, seen_segment, findings)
 }
 
-/// Opens the index and applies what the journal has beyond it; an error of the index when it cannot be used. A full disk
+/// Opens the index and applies what the journal has beyond it; why the index cannot be used when it cannot. A full disk
 /// says nothing about the index: it is an error of the store, after which this may be repeated.
-fn catch_up(given: &Given<'_>, seen_segment: &mut u32) -> Result<Result<Replayed, IndexError>, StoreError> {
-    let opened = match open(given.dir, given.options) {
+fn catch_up(given: &Given<'_>, seen_segment: &mut u32) -> Result<Result<Replayed, String>, StoreError> {
+    let opened = match retry::reading(|| open(given.dir, given.options)) {
         Ok(opened) => opened,
-        Err(error @ IndexError::NoRoom(_)) => return Err(index_failed(given.dir, &error)),
-        Err(error) => return Ok(Err(error)),
+        Err(error) if error.is_full() => return Err(error),
+        Err(error) => return Ok(Err(error.to_string())),
     };
     let start = opened.checkpoint.reflects;
     *seen_segment = (*seen_segment).max(start.segment);
@@ -88,30 +102,27 @@ fn catch_up(given: &Given<'_>, seen_segment: &mut u32) -> Result<Result<Replayed
         Ok(replayed) => Ok(Ok(replayed)),
         Err(ReplayError::Journal(error)) => Err(error),
         Err(ReplayError::Index(error @ IndexError::NoRoom(_))) => Err(index_failed(given.dir, &error)),
-        Err(ReplayError::Index(error)) => Ok(Err(error)),
+        Err(ReplayError::Index(error)) => Ok(Err(error.to_string())),
     }
 }
 
-/// Makes the index anew. What an attempt before has left goes, so that this may be repeated.
+/// Makes the index anew. What an attempt before has left goes, so that this may be repeated; where it finds no room the
+/// old index goes as well.
 fn rebuild(given: &Given<'_>) -> Result<Replayed, StoreError> {
     let Given { dir, options, .. } = given;
     discard(&dir.index())?;
-    let failed = |error| {
-        if let IndexError::NoRoom(_) = error {
-            // The room that the old one takes is needed now.
-            discard(&aside(dir))?;
-        }
-        Err(index_failed(dir, &error))
-    };
-    let opened = match open(dir, options) {
-        Ok(opened) => opened,
-        Err(error) => return failed(error),
-    };
-    match replay(given, opened, Position::default()) {
-        Ok(replayed) => Ok(replayed),
-        Err(ReplayError::Journal(error)) => Err(error),
-        Err(ReplayError::Index(error)) => failed(error),
+    let rebuilt = open(dir, options).and_then(|opened| {
+        replay(given, opened, Position::default()).map_err(|error| match error {
+            ReplayError::Journal(error) => error,
+            ReplayError::Index(error) => index_failed(dir, &error),
+        })
+    });
+    if let Err(error) = &rebuilt
+        && error.is_full()
+    {
+        discard(&aside(dir))?;
     }
+    rebuilt
 }
 
 /// The highest segment that the account knows of.
@@ -144,8 +155,16 @@ fn arrange(given: &Given<'_>) -> Result<Vec<Finding>, StoreError> {
     journal::arrange(&dir.journal(), &options)
 }
 
-fn open(dir: &DataDir, options: &EmbeddedOptions) -> Result<Opened, IndexError> {
-    open::open(&dir.index(), Some(dir.root()), options.cache_bytes, options.dedup_window)
+fn open(dir: &DataDir, options: &EmbeddedOptions) -> Result<Opened, StoreError> {
+    let opened = open::open(&dir.index(), Some(dir.root()), options.cache_bytes, options.dedup_window);
+    opened.map_err(|error| {
+        let (operation, path, reason) = ("open", dir.index().display().to_string(), error.to_string());
+        match error {
+            IndexError::NoRoom(_) => StoreError::NoRoom { operation, path, reason },
+            IndexError::System(_) => StoreError::Unread { operation, path, reason },
+            _ => StoreError::Io { operation, path, reason },
+        }
+    })
 }
 
 /// An index to which the journal was applied, and what was seen meanwhile.
@@ -156,6 +175,9 @@ struct Replayed {
     tally: Tally,
     /// Living entries by segment as of the last mark of the account.
     living: BTreeMap<u32, u64>,
+    /// Entries by segment that the closing list has and the journal has not; `None` when there was no list to use.
+    missing: Option<BTreeMap<u32, u64>>,
+    defects: Vec<Defect>,
 }
 
 enum ReplayError {
@@ -166,6 +188,11 @@ enum ReplayError {
 /// Applies every frame from `from` on.
 fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Replayed, ReplayError> {
     let mark = given.found.mark.as_ref();
+    let mut defects = Vec::new();
+    // An index that reflects something knows better.
+    let is_new = opened.checkpoint == Checkpoint::default();
+    let listed = if is_new { Listed::open(given.dir.root(), mark, &mut defects) } else { Ok(None) };
+    let mut listed = listed.map_err(ReplayError::Journal)?;
     let mut tally = Tally::new(mark);
     let mut living = None;
     let mut broken = None;
@@ -178,11 +205,16 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
             living = Some(opened.indexer.segments.living());
         }
         tally.add(at, &frame);
+        let is_listed = listed.is_some();
+        let living = match (&frame, &mut listed) {
+            (Frame::Block(_), Some(listed)) => listed.living(at)?,
+            _ => Bits::first(u16::MAX),
+        };
         let applied = guarded(|| {
             opened.indexer.rows.checkpoint().reflects = at;
             match frame {
-                Frame::Block(head) => block(&mut opened, at, &head, given.salt),
-                Frame::Settlements(runs) => settlements(&mut opened, at, runs),
+                Frame::Block(head) => block(&mut opened, at, &head, living, given.salt),
+                Frame::Settlements(runs) => settlements(&mut opened, at, runs, is_listed),
                 Frame::Dead(_) => Ok(()),
             }
         });
@@ -205,17 +237,29 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
     // Counted when they were lost.
     opened.indexer.take_lost();
     let living = living.unwrap_or_else(|| opened.indexer.segments.living()).into_iter().collect();
-    Ok(Replayed { opened, from, report, tally, living })
+    let missing = listed.map(Listed::missing).transpose().map_err(ReplayError::Journal)?;
+    Ok(Replayed { opened, from, report, tally, living, missing, defects })
 }
 
-fn block(opened: &mut Opened, at: Position, head: &BlockHead<'_>, salt: u64) -> Result<(), IndexError> {
+fn block(
+    opened: &mut Opened,
+    at: Position,
+    head: &BlockHead<'_>,
+    living: Bits,
+    salt: u64,
+) -> Result<(), IndexError> {
     let lane = LaneKey::new(head.lane).map_err(|_| IndexError::Corrupt("lane key in the journal"))?;
-    opened.indexer.lanes.adopt(head.lane_no, &lane);
-    let due_ms: Vec<u64> = head.due_ms().collect();
-    let (count, accepted_ms) = (head.count, head.accepted_ms);
-    let row = NewRow { at, lane_no: head.lane_no, lane: &lane, accepted_ms, count, due_ms: &due_ms };
-    if opened.indexer.block(&row)? {
-        opened.indexer.lanes.add(&lane, count.into());
+    let (lane_no, count, accepted_ms) = (head.lane_no, head.count, head.accepted_ms);
+    let living = living.within(count);
+    if living == Bits::default() {
+        opened.indexer.pass(lane_no, accepted_ms);
+    } else {
+        opened.indexer.lanes.adopt(lane_no, &lane);
+        let due_ms: Vec<u64> = head.due_ms().collect();
+        let row = NewRow { at, lane_no, lane: &lane, accepted_ms, count, due_ms: &due_ms, living };
+        if opened.indexer.block(&row)? {
+            opened.indexer.lanes.add(&lane, living.count().into());
+        }
     }
     for row in head.dedup() {
         if let (Ok(index), None) = (u8::try_from(row.index), opened.dedup.find(&row.dedup)?) {
@@ -227,9 +271,18 @@ fn block(opened: &mut Opened, at: Position, head: &BlockHead<'_>, salt: u64) -> 
     Ok(())
 }
 
-fn settlements(opened: &mut Opened, at: Position, runs: RunReader<'_>) -> Result<(), IndexError> {
+fn settlements(
+    opened: &mut Opened,
+    at: Position,
+    runs: RunReader<'_>,
+    is_listed: bool,
+) -> Result<(), IndexError> {
     for run in runs {
-        opened.indexer.settle(at.segment, &run)?;
+        if is_listed {
+            opened.indexer.moves(at.segment, &run)?;
+        } else {
+            opened.indexer.settle(at.segment, &run)?;
+        }
     }
     Ok(())
 }
@@ -240,14 +293,15 @@ fn finish(
     rebuilt: Option<String>,
     files: Vec<SegmentFile>,
     seen_segment: u32,
-    findings: Vec<Finding>,
+    findings: &[Finding],
 ) -> Result<Recovered, StoreError> {
     let lengths = lengths(given.dir)?;
-    let Replayed { opened, from, report: journal, tally, living } = replayed;
+    let Replayed { opened, from, report: journal, tally, living, missing, defects } = replayed;
     let ended = endings(given, &opened, &journal, &lengths)?;
     let living = (from == Position::default()).then_some(&living);
+    let extent = Extent { from, living, missing: missing.as_ref() };
     let found = given.found;
-    let mut verdict = compare::compare(found, &tally, &journal, &lengths, &Extent { from, living });
+    let mut verdict = compare::compare(found, &tally, &journal, &lengths, &extent);
     lost_by_the_index(&mut verdict, &ended, &journal, found.mark.is_some());
     for file in &files {
         opened.indexer.segments.begin(file.number);
@@ -256,8 +310,8 @@ fn finish(
     let mark = losses.next_mark(found, given.salt, lengths.keys().copied());
     let (lanes, living) = opened.indexer.lanes.totals();
     let newest_ms = opened.checkpoint.newest_ms.max(journal.newest_ms);
-    let report = RecoveryReport { rebuilt, journal, verdict, findings, living, lanes };
-    Ok(Recovered { opened, report, files, newest_ms, seen_segment, mark, ended })
+    let report = RecoveryReport { rebuilt, journal, verdict, findings: findings.to_vec(), living, lanes };
+    Ok(Recovered { opened, report, files, newest_ms, seen_segment, mark, ended, defects })
 }
 
 /// The length of each segment's file.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::IndexError;
+use super::database::Tree;
 use super::keys::Key;
 use super::room::{BATCH_BYTES, IndexRoom};
 use super::rows::{Checkpoint, digest};
@@ -21,14 +22,14 @@ struct Change {
 
 /// The only writer of the tree.
 pub(in crate::store) struct Rows {
-    tree: sled::Tree,
+    tree: Tree,
     checkpoint: Checkpoint,
     changes: HashMap<Key, Change>,
     room: Arc<IndexRoom>,
 }
 
 impl Rows {
-    pub(in crate::store) fn new(tree: sled::Tree, checkpoint: Checkpoint, room: Arc<IndexRoom>) -> Self {
+    pub(in crate::store) fn new(tree: Tree, checkpoint: Checkpoint, room: Arc<IndexRoom>) -> Self {
         Self { tree, checkpoint, changes: HashMap::with_capacity(MAX_ROWS), room }
     }
 

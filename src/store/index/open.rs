@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use super::apply::Indexer;
 use super::batch::Rows;
+use super::database::{Database, Tree};
 use super::dedup::DedupIndex;
 use super::keys::Key;
 use super::lanes::Lanes;
 use super::read::IndexReader;
 use super::room::IndexRoom;
-use super::rows::{self, Bits, BlockRow, Checkpoint, digest};
+use super::rows::{self, BlockRow, Checkpoint, digest};
 use super::segments::Segments;
 use super::{IndexError, guarded};
 use crate::event::LaneKey;
@@ -32,17 +33,6 @@ pub(in crate::store) struct Opened {
     pub room: Arc<IndexRoom>,
 }
 
-/// The handle by which the index is flushed.
-#[derive(Clone)]
-pub(in crate::store) struct Database(sled::Db);
-
-impl Database {
-    /// Hands everything written so far to the system. For one dedicated thread.
-    pub(in crate::store) fn flush(&self) -> Result<(), IndexError> {
-        guarded(|| Ok(self.0.flush().map(|_| ())?))
-    }
-}
-
 /// Opens the index at `path`, or creates an empty one, and checks it against itself. Room for it is taken from the ballast
 /// in `root`, if there is a root. Panics of the library are answered as errors.
 pub(in crate::store) fn open(
@@ -52,8 +42,8 @@ pub(in crate::store) fn open(
     window: Duration,
 ) -> Result<Opened, IndexError> {
     guarded(|| {
-        let db = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
-        let tree = db.open_tree(TREE)?;
+        let db = Database::open(path, cache_bytes)?;
+        let tree = db.tree(TREE)?;
         let lanes = Arc::new(Lanes::default());
         let counts = Arc::new(Segments::default());
         let mut lost = BTreeSet::new();
@@ -62,13 +52,13 @@ pub(in crate::store) fn open(
         let dedup = DedupIndex::open(db.clone(), window)?;
         let room = Arc::new(root.map_or_else(IndexRoom::default, |root| IndexRoom::new(root, path)));
         let indexer = Indexer::new(Rows::new(tree, checkpoint, Arc::clone(&room)), lanes, counts, lost);
-        Ok(Opened { db: Database(db), indexer, reader, dedup, checkpoint, room })
+        Ok(Opened { db, indexer, reader, dedup, checkpoint, room })
     })
 }
 
 /// Walks all rows: the sum must be the checkpoint's, and what the rows say of each other must agree.
 fn check(
-    tree: &sled::Tree,
+    tree: &Tree,
     lanes: &Lanes,
     counts: &Segments,
     lost: &mut BTreeSet<Position>,
@@ -109,7 +99,7 @@ fn check(
                 counts.refer(segment, older);
             }
             Key::Lost(at) => {
-                Bits::decode(&value)?;
+                rows::lost(&value)?;
                 lost.insert(at);
             }
             Key::Checkpoint => {}
