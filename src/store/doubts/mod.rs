@@ -220,6 +220,15 @@ impl Doubts {
         self.raise(doubt, now)
     }
 
+    /// Sets the number of events that an open doubt concerns to fewer. Does nothing when there is none.
+    pub fn recount(&self, kind: DoubtKind, subject: &str, events: u64) {
+        let mut state = self.lock();
+        let known = state.open.values_mut().find(|open| open.kind == kind && open.subject == subject);
+        let Some(open) = known.filter(|open| open.events != events) else { return };
+        open.events = events;
+        state.is_changed = true;
+    }
+
     /// The matter turned out well: the doubt is no more. Does nothing when there is none.
     pub fn clear(&self, kind: DoubtKind, subject: &str) {
         let mut state = self.lock();

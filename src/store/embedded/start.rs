@@ -36,6 +36,7 @@ use crate::store::documents::Documents;
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
 use crate::store::index::guarded;
 use crate::store::index::open::Opened;
+use crate::store::index::room::IndexRoom;
 use crate::store::index::segments::Segments;
 use crate::store::journal::{
     self, Arrange, DeadLog, Disk, FoundLetters, Group, Journal, JournalOptions, Marked, Position, Reader,
@@ -66,6 +67,7 @@ pub(super) struct Threads {
     /// Asks the scrub for a pass; it stops when this is closed.
     scrubs: Option<Sender<oneshot::Sender<()>>>,
     handles: Vec<JoinHandle<()>>,
+    room: Arc<IndexRoom>,
 }
 
 impl Threads {
@@ -101,6 +103,7 @@ impl Drop for Threads {
         self.requests = None;
         self.sweeps = None;
         self.scrubs = None;
+        self.room.set_waits(false);
         for handle in self.handles.drain(..) {
             // A panic of a thread was already told to those who waited for it.
             let _ = handle.join();
@@ -158,7 +161,7 @@ pub(super) fn start(
     doubts.save(root)?;
     missing::settle(&recovered.ended, &mut journal, &mut recovered.opened, now)?;
     let settled = recovered.files.iter().filter(|file| file.settled).map(|file| file.number).collect();
-    let Opened { db, mut indexer, reader, dedup, .. } = recovered.opened;
+    let Opened { db, mut indexer, reader, dedup, room, .. } = recovered.opened;
     let end = journal.end();
     indexer.segments.begin(end.segment);
     guarded(|| indexer.rows.commit(end)).map_err(|error| StoreError::Io {
@@ -178,6 +181,7 @@ pub(super) fn start(
     let shared = Arc::new(Shared {
         reader,
         db,
+        room,
         lanes: Arc::clone(&indexer.lanes),
         segments: Arc::clone(&indexer.segments),
         blocks: Reader::over(&dir.journal(), salt, disks.reads),
@@ -210,7 +214,9 @@ pub(super) fn start(
         owed: Owed::default(),
         upkeep_done: Timestamp::ZERO,
     };
-    let index = IndexThread { shared: Arc::clone(&shared), indexer, active: Arc::clone(&active) };
+    let index =
+        IndexThread { shared: Arc::clone(&shared), indexer, active: Arc::clone(&active), is_behind: false };
+    shared.room.set_waits(true);
     let (scrubs, scrub_asked) = mpsc::channel();
     let scrub = Scrub {
         reads: Reads { shared: Arc::clone(&shared), requests: requests.clone() },
@@ -226,7 +232,9 @@ pub(super) fn start(
         spawn("store-scrub", &shared, move || scrub.run(&scrub_asked))?,
     ];
     shared.dir.refill_ballast();
-    let threads = Threads { requests: Some(requests), sweeps: Some(sweeps), scrubs: Some(scrubs), handles };
+    let room = Arc::clone(&shared.room);
+    let threads =
+        Threads { requests: Some(requests), sweeps: Some(sweeps), scrubs: Some(scrubs), handles, room };
     Ok(Started { shared, threads, report, documents })
 }
 

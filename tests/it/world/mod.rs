@@ -11,6 +11,7 @@ pub(crate) mod receiver;
 pub(crate) mod sender;
 pub(crate) mod server;
 pub(crate) mod stamps;
+pub(crate) mod volume;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use sender::{Rule, Sender, Stage};
 pub(crate) use server::{Server, ServerOptions};
 pub(crate) use stamps::{Allowed, Stamps, Starts, boot_ns};
+pub(crate) use volume::Volume;
 
 /// A client for tidegate's API.
 #[derive(Clone)]
