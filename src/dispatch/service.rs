@@ -282,10 +282,10 @@ impl Service {
                 RetryScheduled { policy, cause: cause.label() }.emit();
             }
         }
-        let outcome = settled.settlement.outcome_label();
+        let (outcome, cause) = (settled.settlement.outcome_label(), settled.settlement.cause_label());
         let is_owed = self.queue.settle(&settled.entry, settled.settlement);
         if let Some(outcome) = outcome.filter(|_| is_owed) {
-            EntryCompleted { policy, outcome }.emit();
+            EntryCompleted { policy, outcome, cause }.emit();
         }
     }
 
