@@ -123,7 +123,7 @@ impl App {
                 .merge(ops::routes(ops))
                 .merge(ops::doubt_routes(doubt_desk(&queue, &clock)))
                 .merge(api_doc::routes()),
-            options: ListenOptions { hosts: config.listen.hosts.clone(), ..ListenOptions::default() },
+            options: listen_options(config),
         };
         Ok(Self {
             doors,
@@ -273,6 +273,18 @@ fn desk(
         ttl: config.queue.ttl,
         unmatched_pass: config.queue.unmatched == Unmatched::Pass,
         egress: egress(config),
+    }
+}
+
+fn listen_options(config: &Config) -> ListenOptions {
+    let listen = &config.listen;
+    ListenOptions {
+        max_connections: listen.max_connections,
+        reserved_connections: listen.reserved_connections,
+        max_connections_per_peer: listen.max_connections_per_peer,
+        min_bytes_per_second: listen.min_bytes_per_second.get(),
+        hosts: listen.hosts.clone(),
+        ..ListenOptions::default()
     }
 }
 

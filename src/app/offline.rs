@@ -25,7 +25,7 @@ pub struct Findings {
 /// # Errors
 /// [`AppError`] when it cannot be read or is in use.
 pub fn verify_store(config: &Config) -> Result<Findings, AppError> {
-    let report = verify::verify(&config.store.data_dir)?;
+    let report = verify::verify(&config.store.data_dir, config.store.epoch_file.as_deref())?;
     Ok(Findings { text: report.to_string(), sound: report.is_sound() })
 }
 

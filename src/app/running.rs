@@ -50,6 +50,8 @@ pub struct Fed {
     pub accepted: u64,
     /// Refused, with the reason in the answers.
     pub refused: u64,
+    /// Answers that could not be written, at most; what they answered is accepted or refused all the same.
+    pub unanswered: u64,
 }
 
 impl App {
@@ -103,7 +105,7 @@ impl Running {
     /// Takes NDJSON events from `input` until its end and writes one answer per line to `answers`.
     ///
     /// # Errors
-    /// [`AppError`] when either stream breaks.
+    /// [`AppError`] when the input breaks. Answers that cannot be written are counted and end nothing.
     pub async fn feed<R, W>(&self, input: R, answers: W) -> Result<Fed, AppError>
     where
         R: AsyncRead + Unpin + Send,
@@ -111,8 +113,9 @@ impl Running {
     {
         let summary = ingest::stdin::serve(&self.intake, input, answers)
             .await
-            .map_err(|error| AppError::other(format!("the stream of events or of answers broke: {error}")))?;
-        Ok(Fed { accepted: summary.accepted, refused: summary.refused })
+            .map_err(|error| AppError::other(format!("the stream of events broke: {error}")))?;
+        let ingest::stdin::Summary { accepted, refused, unanswered, .. } = summary;
+        Ok(Fed { accepted, refused, unanswered })
     }
 
     /// Returns once nothing is owed an end any more.

@@ -248,6 +248,9 @@ impl DataDir {
     /// that is cut short anywhere in between leaves a directory of the old one.
     fn upgrade(&mut self, verdict: format::Verdict) -> Result<(), StoreError> {
         self.findings.extend(verdict.doubts);
+        if let Some(reason) = verdict.unread {
+            tracing::warn!(reason, "FORMAT was not read; its copy says what it holds");
+        }
         for room in names::ROOMS {
             access::make_room(&self.root.join(room))?;
         }

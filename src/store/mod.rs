@@ -10,6 +10,7 @@
 mod access;
 pub mod account;
 mod ballast;
+mod bits;
 pub mod clock_mark;
 #[cfg(test)]
 mod contract;
@@ -29,6 +30,7 @@ mod names;
 mod operations;
 mod reclaim;
 pub mod record;
+mod retry;
 pub mod rollback;
 mod sealed;
 mod tidy;

@@ -20,6 +20,7 @@ mod mashery;
 mod mediarithmics;
 mod memory;
 mod order;
+mod outputs;
 mod policies;
 mod power;
 mod privacy;

@@ -137,6 +137,32 @@ async fn while_others_fill_the_disk_it_sends_settles_obeys_and_starts_again_and_
     assert_eq!(server.stop().code(), Some(0));
 }
 
+/// A start that found room for a large segment of the journal must have room for everything else as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_take_what_each_start_gives_back_and_it_starts_after_every_kill() {
+    let disk = SmallDisk::new("size=256m");
+    let kept = "[[policy]]\nname = \"kept\"\nurl = \"http://127.0.0.1:9/kept/*\"\npace = 10\n";
+    let options = options(&disk, &format!("[store]\nmin_free_bytes = 1048576\n{kept}"));
+    let mut server = Server::start(&options);
+    verb(&server.api(), "kept", "pause").await;
+    assert_eq!(server.api().enqueue("http://127.0.0.1:9/kept/x", 0..200).await.len(), 200);
+    disk.fill();
+    for is_filled_before in [false, true, false, true, true] {
+        server.kill();
+        if is_filled_before {
+            disk.fill();
+        }
+        server = Server::start(&options);
+        disk.fill();
+        let api = server.api();
+        eventually("what it held is there", SOON, async || {
+            api.metric("tidegate_queue_events", "state=\"ready\"").await == 200.0
+        })
+        .await;
+    }
+    assert_eq!(server.stop().code(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn used_up_inodes_are_a_full_disk() {
     let disk = SmallDisk::new("size=320m,nr_inodes=128");

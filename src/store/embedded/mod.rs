@@ -12,6 +12,7 @@
 
 mod aside;
 mod cache;
+mod closing;
 mod commit;
 mod damaged;
 mod fetch;

@@ -14,8 +14,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::store::account::{Account, Snapshot};
 use crate::store::directory::DataDir;
 use crate::store::doubts::Doubts;
+use crate::store::index::IndexError;
+use crate::store::index::database::Database;
 use crate::store::index::lanes::Lanes;
-use crate::store::index::open::Database;
 use crate::store::index::read::IndexReader;
 use crate::store::index::segments::Segments;
 use crate::store::journal::{self, Reader};
@@ -46,7 +47,22 @@ pub(super) struct Shared {
     pub dir: DataDir,
 }
 
+/// A flush of the index that takes longer is not waited for: an orderly stop must end, on a slow disk too.
+const FLUSH_WITHIN: Duration = Duration::from_secs(10);
+
 impl Shared {
+    /// Hands the index to the system. After a failure nothing is written any more.
+    pub(super) fn flush_index(&self) -> Result<(), StoreError> {
+        self.db.flush(FLUSH_WITHIN).map_err(|error| match error {
+            IndexError::Slow(_) => StoreError::Io {
+                operation: "flush",
+                path: self.dir.index().display().to_string(),
+                reason: error.to_string(),
+            },
+            _ => self.figures.poison(&error.to_string()),
+        })
+    }
+
     /// Writes a mark of the account when something has changed. Waits for the disk.
     pub(super) fn mark(&self) -> Result<(), StoreError> {
         self.account.mark(|| self.snapshot())

@@ -319,7 +319,7 @@ impl Inner {
             return;
         }
         let whole = |scanned: &Scanned| scanned.damaged == 0 && !scanned.torn;
-        match self.scan(None, self.clock.now()).map(|scanned| scanned.filter(whole)) {
+        match self.scan(Some(tail.mark.mark()), self.clock.now()).map(|scanned| scanned.filter(whole)) {
             Ok(Some(Scanned { usages, .. })) => {
                 let complete_from = tail.complete_from;
                 let content = Content { complete_from, usages: &usages, stand: Stand::Opened };
