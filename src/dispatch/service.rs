@@ -45,13 +45,13 @@ pub struct Parts {
     pub queue: Queue,
     /// Which lanes have work.
     pub signals: LaneSignals,
-    /// What rules.
+    /// The policies, deployed or draining, and every change of them.
     pub policies: Follower,
-    /// Makes the calls.
+    /// Makes the calls; it is asked only for calls that have their permits.
     pub deliver: Arc<dyn Deliver>,
     /// The steady clock that the queue uses, too.
     pub clock: Clock,
-    /// Bounds.
+    /// Bounds on calls in flight and on the read-ahead, the rules of retries and of the breaker.
     pub options: Options,
     /// The limits, with what an earlier process consumed.
     pub gate: Gate,

@@ -46,9 +46,9 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Accept {
     /// Where it will stand.
     pub lane: Lane,
-    /// The call.
+    /// The call to make, with the end of its life.
     pub event: Event,
-    /// Recognises a repetition.
+    /// The key under which a repetition is recognised; `None` without an idempotency key.
     pub dedup: Option<Dedup>,
 }
 
@@ -72,11 +72,11 @@ pub enum Standing {
 pub struct Waiting {
     /// The lane in which it stands.
     pub lane: LaneKey,
-    /// Attempts on record.
+    /// Attempts made so far, as far as they are on record; an attempt under way is not.
     pub attempts: u16,
     /// For when it was put off.
     pub due_at: Option<Timestamp>,
-    /// The call.
+    /// The call to make; its end of life is corrected for a clock that was in doubt.
     pub event: Event,
 }
 
