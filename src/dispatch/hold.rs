@@ -119,6 +119,11 @@ impl Holds {
         self.is_unknown = is_unknown;
     }
 
+    /// Whether the book does not know one of its generations.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.is_unknown
+    }
+
     /// Learns whether an operator holds the lane.
     pub(super) fn pause(&mut self, paused: Option<Option<Timestamp>>) {
         self.paused = paused;

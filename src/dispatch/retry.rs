@@ -57,7 +57,7 @@ impl RetryPolicy {
 /// An attempt that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Ended<'a> {
-    /// How.
+    /// What the delivery reported.
     pub outcome: &'a Outcome,
     /// Attempts made so far, this one included.
     pub attempts: u16,

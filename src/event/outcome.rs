@@ -127,6 +127,8 @@ pub enum Settlement {
     },
     /// Dropped: it outlived its time.
     Expired,
+    /// Dropped: it outlived its time while a doubt about reads or about its generation held its lane.
+    ExpiredHeld,
     /// Dropped: the drain window of its undeployed policy is over.
     Drained,
     /// Dropped on request.
@@ -143,10 +145,19 @@ impl Settlement {
             Self::Delivered => Some("delivered"),
             Self::Reschedule { .. } => None,
             Self::Dead { .. } => Some("dead"),
-            Self::Expired => Some("expired"),
+            Self::Expired | Self::ExpiredHeld => Some("expired"),
             Self::Drained => Some("config_drained"),
             Self::Cancelled => Some("cancelled"),
             Self::Lost => Some("lost"),
+        }
+    }
+
+    /// Why it ended as [`Settlement::outcome_label`] says, where that word leaves it open: `held`.
+    #[must_use]
+    pub const fn cause_label(&self) -> Option<&'static str> {
+        match self {
+            Self::ExpiredHeld => Some("held"),
+            _ => None,
         }
     }
 }

@@ -55,7 +55,7 @@ pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 pub struct Ops {
     /// The state of the store.
     pub queue: Queue,
-    /// What is deployed.
+    /// Says how many policies are deployed or draining.
     pub policies: Policies,
     /// Cancelled when no more events are taken.
     pub closing: CancellationToken,

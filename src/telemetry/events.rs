@@ -79,14 +79,19 @@ pub struct EntryCompleted<'a> {
     pub policy: &'a str,
     /// [`Settlement::outcome_label`](crate::event::Settlement::outcome_label).
     pub outcome: &'static str,
+    /// [`Settlement::cause_label`](crate::event::Settlement::cause_label).
+    pub cause: Option<&'static str>,
 }
 
 impl EntryCompleted<'_> {
     /// Counts it.
     pub fn emit(&self) {
-        counter!(names::EVENTS_COMPLETED.name, "policy" => self.policy.to_owned(), "outcome" => self.outcome)
-            .increment(1);
-        trace!(policy = self.policy, outcome = self.outcome, "entry completed");
+        // An empty label counts as none.
+        let cause = self.cause.unwrap_or_default();
+        counter!(names::EVENTS_COMPLETED.name, "policy" => self.policy.to_owned(), "outcome" => self.outcome,
+            "cause" => cause)
+        .increment(1);
+        trace!(policy = self.policy, outcome = self.outcome, cause = self.cause, "entry completed");
     }
 }
 

@@ -112,8 +112,9 @@ pub const EVENTS_REJECTED: Metric = counter(
 /// Entries that reached their end.
 pub const EVENTS_COMPLETED: Metric = counter(
     "tidegate_events_completed_total",
-    &["policy", "outcome"],
-    "Events that reached their end: delivered, dead, expired, config_drained or cancelled.",
+    &["policy", "outcome", "cause"],
+    "Events that reached their end: delivered, dead, expired, config_drained, cancelled or lost; cause is held for those \
+     that expired while a doubt held their lane.",
 );
 /// Calls that ended.
 pub const CALL_ATTEMPTS: Metric = counter(

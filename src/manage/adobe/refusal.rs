@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 use crate::manage::adobe::Authoring;
 use crate::manage::adobe::answers::json;
-use crate::manage::late::Late;
+use crate::manage::late;
+use crate::policy::Late;
 
 /// What the platform's gateway answers before the service is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ const INTERNAL: u32 = 4000;
 
 /// What an operation answers whose change the store did not answer in time: as `unexpected`, with what is known.
 pub(in crate::manage) fn late(late: Late, unexpected: Facts) -> Facts {
-    Facts { status: StatusCode::SERVICE_UNAVAILABLE, message: late.text(), ..unexpected }
+    Facts { status: StatusCode::SERVICE_UNAVAILABLE, message: late::text(late), ..unexpected }
 }
 
 /// The sandbox of a request does not exist.
@@ -141,7 +142,7 @@ impl Authoring {
                 let answer =
                     json(facts.status, &Envelope::of(facts, self.voice, schema, self.new_request_id()));
                 if facts.status == StatusCode::SERVICE_UNAVAILABLE {
-                    Late::retry_later(answer)
+                    late::retry_later(answer)
                 } else {
                     answer
                 }

@@ -15,12 +15,12 @@ use utoipa::openapi::{
 };
 
 use crate::manage::call::BODY_BYTES_MAX;
-use crate::manage::late::Late;
 use crate::manage::mashery::errors::{PropertyError, Refusal};
 use crate::manage::mashery::listing::LIMIT_MAX;
 use crate::manage::mashery::refusal::Code;
 use crate::manage::mashery::routes::{BASE, paths};
 use crate::manage::mashery::wire::Kind;
+use crate::policy::Late;
 
 const ABOUT: &str = "A subset of the Mashery V3 management API. Every change is in force when it is answered. Answers are \
     `application/json;charset=utf-8`; what no route has is answered with 404 or 405 in the same shape as other refusals. With \

@@ -8,8 +8,9 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::manage::late::Late;
+use crate::manage::late;
 use crate::manage::mashery::refusal::Code;
+use crate::policy::Late;
 
 /// Most properties that one answer names.
 const PROPERTIES_MAX: usize = 64;
@@ -84,7 +85,7 @@ impl Refusal {
 
     /// 503: the store did not answer in time.
     pub(super) fn late(late: Late) -> Self {
-        Self::whole(StatusCode::SERVICE_UNAVAILABLE, late.text())
+        Self::whole(StatusCode::SERVICE_UNAVAILABLE, late::text(late))
     }
 
     fn whole(status: StatusCode, message: impl Into<Box<str>>) -> Self {
@@ -97,7 +98,7 @@ impl Refusal {
             Self::NoToken => Code::NotAuthorized.told(None).into_response(),
             Self::Whole { status, .. } => {
                 let answer = json_answer(*status, &self.body());
-                if *status == StatusCode::SERVICE_UNAVAILABLE { Late::retry_later(answer) } else { answer }
+                if *status == StatusCode::SERVICE_UNAVAILABLE { late::retry_later(answer) } else { answer }
             }
             Self::Properties(_) => json_answer(StatusCode::BAD_REQUEST, &self.body()),
         }

@@ -13,7 +13,6 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde_json::{Map, Value};
 
 use crate::manage::call;
-use crate::manage::late::Late;
 use crate::manage::mashery::MasheryApi;
 use crate::manage::mashery::errors::{Refusal, json_answer};
 use crate::manage::mashery::listing::Query;
@@ -176,7 +175,7 @@ impl MasheryApi {
             ) => Refusal::invalid(error.to_string()),
             ChangeError::Failed(error) => {
                 tracing::error!(%error, "an object of the mashery dialect was not changed");
-                Late::of(&error).map_or_else(Refusal::internal, Refusal::late)
+                error.late().map_or_else(Refusal::internal, Refusal::late)
             }
         })
     }

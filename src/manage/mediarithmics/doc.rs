@@ -10,10 +10,10 @@ use utoipa::openapi::schema::ObjectBuilder;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoParams, IntoResponses, OpenApi as _, ToSchema};
 
-use crate::manage::late::Late;
 use crate::manage::mediarithmics::errors::{Envelope, Failure};
 use crate::manage::mediarithmics::record::Scope;
 use crate::manage::mediarithmics::routes;
+use crate::policy::Late;
 use crate::problem::doc::words;
 
 /// The routes of the dialect.

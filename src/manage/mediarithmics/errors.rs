@@ -6,8 +6,9 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::manage::late::Late;
+use crate::manage::late;
 use crate::manage::mediarithmics::MediarithmicsApi;
+use crate::policy::Late;
 
 /// Why a request is turned away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl Failure {
             }
             Self::Late(late) => {
                 let code = if *late == Late::NotMade { "STORE_SLOW" } else { "OUTCOME_UNKNOWN" };
-                (StatusCode::SERVICE_UNAVAILABLE, code, late.text().to_owned())
+                (StatusCode::SERVICE_UNAVAILABLE, code, late::text(*late).to_owned())
             }
             Self::Unexpected => {
                 let text = "the throttlings could not be read or changed";
@@ -109,7 +110,7 @@ impl MediarithmicsApi {
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
                 response
             }
-            Failure::Late(_) => Late::retry_later(response),
+            Failure::Late(_) => late::retry_later(response),
             _ => response,
         }
     }

@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::manage::call::{BODY_BYTES_MAX, TooLarge, read_body};
-use crate::manage::late::Late;
+use crate::manage::late;
 use crate::manage::responsys::account::{Account, AccountFault, RawAccount};
 use crate::manage::responsys::stored::{self, FileAccountsError, Source};
 use crate::manage::responsys::wire::{Accounts, Shown};
 use crate::manage::responsys::{ResponsysApi, doc};
-use crate::policy::{Book, ChangeError, SyncError};
+use crate::policy::{Book, ChangeError, Late, SyncError};
 use crate::problem::Problem;
 
 /// Most accounts that can be made through the route.
@@ -180,7 +180,7 @@ impl ResponsysApi {
             ChangeError::Refused(Refusal::Accounts(error)) => internal(&error),
             ChangeError::Failed(error) => {
                 tracing::error!(%error, "an account was not changed");
-                Late::of(&error).map_or_else(unavailable, late)
+                error.late().map_or_else(unavailable, late)
             }
         })
     }
@@ -267,8 +267,8 @@ fn internal(error: &FileAccountsError) -> Box<Problem> {
 
 fn late(late: Late) -> Box<Problem> {
     Box::new(match late {
-        Late::NotMade => Problem::store_slow(late.text()),
-        Late::Unknown => Problem::outcome_unknown(late.text()),
+        Late::NotMade => Problem::store_slow(late::text(late)),
+        Late::Unknown => Problem::outcome_unknown(late::text(late)),
     })
 }
 
