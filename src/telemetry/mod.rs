@@ -12,8 +12,8 @@ mod recorder;
 
 pub use events::{
     AttemptFinished, ClockAnomaly, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued,
-    EventsRejected, LimitViolated, QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation,
-    policy_label,
+    EventsRejected, LimitViolated, NameAsked, NameLookedUp, QueueWaited, RetryScheduled, Source, StoreFailed,
+    StoreOperation, policy_label,
 };
 pub use gauges::{Gauges, PolicyGauges, Snapshot};
 pub use recorder::{MetricsHandle, RecorderError, install};

@@ -19,6 +19,7 @@ mod managed;
 mod mashery;
 mod mediarithmics;
 mod memory;
+mod names;
 mod order;
 mod policies;
 mod power;
