@@ -45,7 +45,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("governor", &["limit/smoother"]),
     ("reqwest", &["delivery/"]),
     ("rustls", &["delivery/"]),
-    ("hickory_resolver", &["names/"]),
+    // The log filter names its modules.
+    ("hickory_resolver", &["names/", "telemetry/logging"]),
     ("axum", &["problem", "ingest/", "manage/", "ops/", "app/"]),
     // `delivery` names its error type alone: it tells what broke.
     ("hyper", &["ingest/", "manage/", "ops/", "app/", "cli/", "delivery/classify"]),
