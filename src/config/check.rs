@@ -1,5 +1,6 @@
 //! The rules: every setting's type and range, and what settings must agree on.
 
+mod delivery;
 mod responsys;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +18,8 @@ use serde::Deserialize;
 use crate::config::layers::{Given, Layers};
 use crate::config::policies;
 use crate::config::{
-    Breaker, Capping, Config, Delivery, Dispatch, Doomed, Egress, Listen, Log, LogFormat, Manage, Mashery,
-    Place, Problem, Queue, Refusals, Retry, Sandbox, Store, Throttling, Unmatched,
+    Breaker, Capping, Config, Dispatch, Doomed, Egress, Listen, Log, LogFormat, Manage, Mashery, Place,
+    Problem, Queue, Refusals, Retry, Sandbox, Store, Throttling, Unmatched,
 };
 use crate::event::Labels;
 
@@ -57,6 +58,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
     let retry = of.retry();
     let breaker = of.breaker();
     let delivery = of.delivery();
+    let names = of.names();
     let allow = of.list("egress.allow", &|text| parse_with(text, cidr, "a block such as 127.0.0.0/8"));
     let labels = of.labels();
     let known_labels = of.known_labels();
@@ -80,6 +82,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
         retry: retry?,
         breaker: breaker?,
         delivery: delivery?,
+        names: names?,
         egress: Egress { allow: allow? },
         labels: labels?,
         known_labels: known_labels?,
@@ -189,15 +192,6 @@ impl Checker<'_> {
         let max_hold = self.millis("breaker.max_hold_ms", 1..=3_600_000);
         self.ordered("breaker.min_hold_ms", min_hold, "breaker.max_hold_ms", max_hold);
         Some(Breaker { failures: u32::try_from(failures?).ok()?, min_hold: min_hold?, max_hold: max_hold? })
-    }
-
-    fn delivery(&mut self) -> Option<Delivery> {
-        let connect = self.millis("delivery.connect_timeout_ms", 1..=600_000);
-        let head = self.millis("delivery.head_timeout_ms", 1..=600_000);
-        let total = self.millis("delivery.total_timeout_ms", 1..=600_000);
-        self.ordered("delivery.connect_timeout_ms", connect, "delivery.total_timeout_ms", total);
-        self.ordered("delivery.head_timeout_ms", head, "delivery.total_timeout_ms", total);
-        Some(Delivery { connect_timeout: connect?, head_timeout: head?, total_timeout: total? })
     }
 
     fn labels(&mut self) -> Option<BTreeMap<String, String>> {

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
-use crate::event::{Busy, Cause, Outcome};
+use crate::event::{Busy, Cause, NameFailure, Outcome};
 
 /// When the breaker opens and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,7 +220,8 @@ impl Breaker {
 fn speaks_against_endpoint(cause: &Cause) -> bool {
     match cause {
         Cause::Status(status) => *status >= 500,
-        Cause::Timeout | Cause::Connect | Cause::Dns | Cause::Tls | Cause::Closed | Cause::Malformed => true,
+        Cause::Dns(failure) => *failure != NameFailure::Shortage,
+        Cause::Timeout | Cause::Connect | Cause::Tls | Cause::Closed | Cause::Malformed => true,
         Cause::Blocked | Cause::Busy(_) | Cause::ApiBlocked | Cause::Internal => false,
     }
 }

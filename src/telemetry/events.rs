@@ -116,6 +116,37 @@ impl AttemptFinished<'_> {
     }
 }
 
+/// A name was looked up.
+#[derive(Debug, Clone, Copy)]
+pub struct NameLookedUp {
+    /// `hosts`, `cache`, `joined`, `asked` or `full`.
+    pub from: &'static str,
+}
+
+impl NameLookedUp {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(names::NAME_LOOKUPS.name, "from" => self.from).increment(1);
+    }
+}
+
+/// The name servers were asked for a name.
+#[derive(Debug, Clone, Copy)]
+pub struct NameAsked {
+    /// `found`, or [`NameFailure::label`](crate::event::NameFailure::label).
+    pub result: &'static str,
+    /// From the first question to the answer.
+    pub took: Duration,
+}
+
+impl NameAsked {
+    /// Counts it and records its duration.
+    pub fn emit(&self) {
+        counter!(names::NAME_QUESTIONS.name, "result" => self.result).increment(1);
+        histogram!(names::NAME_QUESTION_DURATION.name).record(self.took);
+    }
+}
+
 /// A retry was put off.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryScheduled<'a> {

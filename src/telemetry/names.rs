@@ -273,6 +273,27 @@ pub const DOUBT_EVENTS: Metric = gauge(
     &["kind"],
     "Events that the open doubts concern which nobody has acknowledged; an upper bound for the kind uncertain.",
 );
+/// Names looked up.
+pub const NAME_LOOKUPS: Metric = counter(
+    "tidegate_name_lookups_total",
+    &["from"],
+    "Names looked up for new connections, by where the addresses come from: hosts, cache, a question under way (joined), \
+     a new question (asked), or nowhere because too many names wait (full).",
+);
+/// Names asked for.
+pub const NAME_QUESTIONS: Metric = counter(
+    "tidegate_name_questions_total",
+    &["result"],
+    "Names that name servers were asked for, by result: found, no_such_name, no_address, refused, server_failed, garbled, \
+     timeout, unreachable or shortage.",
+);
+/// How long name servers took.
+pub const NAME_QUESTION_DURATION: Metric = histogram(
+    "tidegate_name_question_duration_seconds",
+    Buckets::Calls,
+    &[],
+    "Time from the first question for a name to its addresses, or to giving up.",
+);
 /// How late the dispatcher woke.
 pub const DISPATCH_LAG: Metric = histogram(
     "tidegate_dispatch_lag_seconds",
@@ -339,6 +360,9 @@ pub const ALL: &[Metric] = &[
     STORE_OPERATION_AGE,
     DOUBTS,
     DOUBT_EVENTS,
+    NAME_LOOKUPS,
+    NAME_QUESTIONS,
+    NAME_QUESTION_DURATION,
     DISPATCH_LAG,
     OUTPUT_DROPPED_LINES,
     CONNECTIONS,

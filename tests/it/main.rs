@@ -20,6 +20,7 @@ mod managed;
 mod mashery;
 mod mediarithmics;
 mod memory;
+mod names;
 mod order;
 mod outputs;
 mod policies;

@@ -6,6 +6,9 @@
 pub(crate) mod choice;
 pub(crate) mod file;
 pub(crate) mod inside;
+#[path = "../../../src/names/tests/server.rs"]
+#[expect(dead_code, reason = "unit tests use more of it")]
+pub(crate) mod name_server;
 pub(crate) mod noted;
 pub(crate) mod receiver;
 pub(crate) mod sender;
