@@ -82,6 +82,8 @@ impl App {
             Some(reason) => error!(%reason, "the store is held: nothing is taken, sent, changed or deleted"),
             None => reload::start(&policies, &listed, &clock, config.queue.drain).await?,
         }
+        // Nobody waits for the start; who asks for a change later is answered in time.
+        let policies = policies.within(config.store.append_timeout);
         let (queue, signals) =
             Queue::open_within(store.clone(), clock.clone(), config.store.append_timeout).await?;
         // What the file has changed since the last process counts as an edit.

@@ -80,9 +80,10 @@ codes! {
     TOO_MANY_CONNECTIONS = "too_many_connections", 503,
         "all connections for such requests, or of this address, are busy; nothing was kept";
     OVERLOADED = "overloaded", 503, "events arrive faster than the disk takes them";
-    STORE_SLOW = "store_slow", 503, "the disk did not take the event in time; nothing was kept";
+    STORE_SLOW = "store_slow", 503, "the disk did not take the event or the change in time; nothing was kept";
     OUTCOME_UNKNOWN = "outcome_unknown", 503,
-        "the disk did not confirm the event in time: it may have been kept; repeat it with the same idempotency key";
+        "the disk did not confirm it in time. An event may have been kept: repeat it with the same idempotency key. A \
+        change may become active: look before repeating it";
     STORAGE_FULL = "storage_full", 503, "too little free disk; nothing was kept, dispatching goes on";
     STORAGE_ERROR = "storage_error", 503, "the store has failed; the process ends with 74";
     STORE_HELD = "store_held", 503,

@@ -278,6 +278,12 @@ pub const DISPATCH_LAG: Metric = histogram(
     &[],
     "How much later than asked for the dispatcher's timer fired.",
 );
+/// Lines that nobody could be given.
+pub const OUTPUT_DROPPED_LINES: Metric = counter(
+    "tidegate_output_dropped_lines_total",
+    &["output"],
+    "Lines that were dropped because the output (stderr: log lines, stdout: answers to standard input) could not be written.",
+);
 
 /// Who is connected.
 pub const CONNECTIONS: Metric = gauge(
@@ -332,6 +338,7 @@ pub const ALL: &[Metric] = &[
     DOUBTS,
     DOUBT_EVENTS,
     DISPATCH_LAG,
+    OUTPUT_DROPPED_LINES,
     CONNECTIONS,
     CONNECTIONS_CLOSED,
     CONNECTIONS_REFUSED,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::manage::call::BodyRefused;
+use crate::manage::late::Late;
 use crate::manage::mediarithmics::MediarithmicsApi;
 use crate::problem::BodyFault;
 
@@ -30,6 +31,8 @@ pub(super) enum Failure {
         /// Those it has.
         allowed: &'static str,
     },
+    /// The store did not answer in time.
+    Late(Late),
     /// The change could not be stored or put in force.
     Unexpected,
 }
@@ -69,6 +72,10 @@ impl Failure {
                 let text = format!("only {allowed} can be done here");
                 (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", text)
             }
+            Self::Late(late) => {
+                let code = if *late == Late::NotMade { "STORE_SLOW" } else { "OUTCOME_UNKNOWN" };
+                (StatusCode::SERVICE_UNAVAILABLE, code, late.text().to_owned())
+            }
             Self::Unexpected => {
                 let text = "the throttlings could not be read or changed";
                 (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", text.to_owned())
@@ -104,10 +111,14 @@ impl MediarithmicsApi {
     pub(super) fn refuse(&self, failure: &Failure) -> Response {
         let (status, envelope) = Envelope::of(failure, self.dice.uuid());
         let mut response = json(status, &envelope);
-        if let Failure::Method { allowed } = failure {
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        match failure {
+            Failure::Method { allowed } => {
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+                response
+            }
+            Failure::Late(_) => Late::retry_later(response),
+            _ => response,
         }
-        response
     }
 }
 
