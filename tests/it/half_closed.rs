@@ -82,7 +82,7 @@ async fn a_body_that_breaks_off_is_answered_as_far_as_it_came() {
     let whole = request("POST", "/v1/events", "application/x-ndjson", &lines);
     let answer = world.half_closed(&whole[..whole.len() - 10]).await;
     assert_eq!((status(&answer), answer.matches("\"status\":202").count()), (200, 19), "{answer}");
-    let last = answer.lines().filter(|line| line.starts_with('{')).next_back().expect("lines");
+    let last = answer.lines().rfind(|line| line.starts_with('{')).expect("lines");
     let last: Value = serde_json::from_str(last).expect("JSON");
     assert_eq!(
         (&last["line"], &last["status"], &last["code"]),
