@@ -1,11 +1,12 @@
 //! The rules: every setting's type and range, and what settings must agree on.
 
 mod delivery;
+mod listen;
 mod responsys;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use crate::config::layers::{Given, Layers};
 use crate::config::policies;
 use crate::config::{
-    Breaker, Capping, Config, Dispatch, Doomed, Egress, Listen, Log, LogFormat, Manage, Mashery, Place,
+    Breaker, Capping, Config, Dispatch, Doomed, Egress, Log, LogFormat, Manage, Mashery, Place,
     Problem, Queue, Refusals, Retry, Sandbox, Store, Throttling, Unmatched,
 };
 use crate::event::Labels;
@@ -102,39 +103,6 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn listen(&mut self) -> Option<Listen> {
-        let address = self.text("listen.address").and_then(|text| self.address(&text));
-        let hosts = self.list("listen.hosts", &host_name);
-        let mut connections = |setting| self.number(setting, 1..=65_536);
-        let max_connections = connections("listen.max_connections");
-        let reserved_connections = connections("listen.reserved_connections");
-        let of_peer = connections("listen.max_connections_per_peer");
-        let min_bytes_per_second = self.number("listen.min_bytes_per_second", 1..=1 << 30);
-        Some(Listen {
-            address: address?,
-            hosts: hosts?,
-            max_connections: usize::try_from(max_connections?).ok()?,
-            reserved_connections: usize::try_from(reserved_connections?).ok()?,
-            max_connections_per_peer: usize::try_from(of_peer?).ok()?,
-            min_bytes_per_second: NonZeroU64::new(min_bytes_per_second?)?,
-        })
-    }
-
-    fn address(&mut self, text: &str) -> Option<SocketAddr> {
-        match text.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_loopback() => Some(address),
-            Ok(address) => self.wrong(
-                "listen.address",
-                format!(
-                    "{address} is not a loopback address: callers need no token yet, so only this machine may \
-                     call; use 127.0.0.1:{0} or [::1]:{0}, behind a proxy that checks who calls",
-                    address.port()
-                ),
-            ),
-            Err(_) => self.wrong("listen.address", format!("{text:?} is not address:port, as 127.0.0.1:7080")),
-        }
-    }
-
     fn store(&mut self) -> Option<Store> {
         let data_dir = self.text("store.data_dir");
         if data_dir.as_deref() == Some("") {
@@ -413,14 +381,6 @@ fn label_key(text: &str) -> Result<String, String> {
     }
     let most = Labels::MAX_KEY_BYTES;
     Err(format!("{text:?} is not a label: 1 to {most} letters, digits, '_', '-' or '.'"))
-}
-
-fn host_name(text: &str) -> Result<String, String> {
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
-    if text.is_empty() || !plain {
-        return Err(format!("{text:?} is not a host name without port"));
-    }
-    Ok(text.to_ascii_lowercase())
 }
 
 /// A single address means the block of that address alone.

@@ -10,6 +10,7 @@ pub(crate) mod inside;
 #[expect(dead_code, reason = "unit tests use more of it")]
 pub(crate) mod name_server;
 pub(crate) mod noted;
+pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod sender;
 pub(crate) mod server;
@@ -24,6 +25,7 @@ use tokio::sync::{Mutex, MutexGuard};
 pub(crate) use choice::Choice;
 pub(crate) use file::Configured;
 pub(crate) use noted::NotedApp;
+pub(crate) use raw::Raw;
 pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use sender::{Rule, Sender, Stage};
 pub(crate) use server::{Server, ServerOptions};
