@@ -199,6 +199,16 @@ impl Doubts {
         self.raise(doubt, now)
     }
 
+    /// Sets how many events are held by the doubts that hold the store as a whole. An acknowledged one stays so.
+    pub fn count_held(&self, events: u64) {
+        let mut state = self.lock();
+        let mut is_changed = false;
+        for open in state.open.values_mut().filter(|open| open.kind.holds() == Holds::Store) {
+            is_changed |= std::mem::replace(&mut open.events, events) != events;
+        }
+        state.is_changed |= is_changed;
+    }
+
     /// The matter turned out well: the doubt is no more. Does nothing when there is none.
     pub fn clear(&self, kind: DoubtKind, subject: &str) {
         let mut state = self.lock();
