@@ -78,7 +78,7 @@ impl Decisions for Deciding {
     fn give_up<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<u64, DecisionError>> {
         async move {
             let what = match doubt.kind {
-                DoubtKind::Unread => GiveUp::Unread { subject: doubt.subject.clone() },
+                DoubtKind::Unread => GiveUp::Unread { subject: doubt.subject.clone(), at_most: doubt.events },
                 DoubtKind::Generation => {
                     let lane = LaneKey::new(&doubt.subject);
                     GiveUp::Lane(lane.map_err(|error| DecisionError::Other(error.to_string()))?)
