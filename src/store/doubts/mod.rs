@@ -251,6 +251,14 @@ impl Doubts {
         state.open.values().find(|open| open.kind == kind && open.subject == subject).cloned()
     }
 
+    /// The open doubt that holds events because the file at `path` cannot be read.
+    #[must_use]
+    pub fn about_reads_of(&self, path: &str) -> Option<Doubt> {
+        let state = self.lock();
+        let is_it = |open: &&Doubt| open.kind == DoubtKind::Unread && path.ends_with(&open.subject);
+        state.open.values().find(is_it).cloned()
+    }
+
     /// All open doubts, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<Doubt> {
