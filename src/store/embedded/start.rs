@@ -119,9 +119,8 @@ pub(super) fn start(
     let found = retry::reading(|| account::read(root))?;
     // Before any thread runs: a doubt about the policy book holds deletions.
     let operations = Operations::default();
-    let documents = retry::reading(|| {
-        Documents::open(root, doubts.clone(), operations.clone(), clock.clone())
-    })?;
+    let documents =
+        retry::reading(|| Documents::open(root, doubts.clone(), operations.clone(), clock.clone()))?;
     let salt::Kept { salt, report } = retry::reading(|| salt::keep(root, options.salt, found.salt()))?;
     if let Some(report) = report {
         doubts.raise(report, clock.now());
