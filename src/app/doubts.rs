@@ -79,7 +79,7 @@ impl Decisions for Deciding {
     fn give_up<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<u64, DecisionError>> {
         async move {
             let what = match doubt.kind {
-                DoubtKind::Unread => GiveUp::Unread { subject: doubt.subject.clone() },
+                DoubtKind::Unread => GiveUp::Unread { subject: doubt.subject.clone(), at_most: doubt.events },
                 DoubtKind::Generation if doubt.subject == FURTHER => {
                     return Err(DecisionError::Other(format!(
                         "it stands for lanes without a name: {FURTHER_WAY_OUT}"

@@ -60,9 +60,10 @@ impl From<StoreError> for AppError {
             | StoreError::Io { .. }
             | StoreError::Unread { .. }
             | StoreError::Format { .. } => AppErrorKind::Store,
-            StoreError::Closed | StoreError::VersionConflict { .. } | StoreError::TooLarge { .. } => {
-                AppErrorKind::Other
-            }
+            StoreError::Closed
+            | StoreError::VersionConflict { .. }
+            | StoreError::WrongCount { .. }
+            | StoreError::TooLarge { .. } => AppErrorKind::Other,
         };
         Self { kind, detail: error.to_string() }
     }

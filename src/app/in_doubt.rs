@@ -1,5 +1,5 @@
 //! Lanes that are held because the policy book does not know a generation that governs them: each is an open doubt as
-//! long as something waits in it.
+//! long as something waits in it. While the store is held as a whole, the doubt that holds it concerns all that waits.
 //!
 //! Must not know: how generations become known.
 
@@ -24,6 +24,7 @@ pub(super) const FURTHER_WAY_OUT: &str = "stop tidegate and restore the document
 pub(super) fn report(doubts: &Doubts, figures: &Figures, counts: &[LaneCounts], now: Timestamp) {
     if doubts.store_held().is_some() {
         // The book itself is in doubt: what it knows says nothing.
+        doubts.count_held(counts.iter().map(events).sum());
         return;
     }
     let is_unknown = |reason| reason == HoldReason::Generation;
@@ -34,7 +35,7 @@ pub(super) fn report(doubts: &Doubts, figures: &Figures, counts: &[LaneCounts], 
         return;
     }
     let waiting = counts.iter().filter(|counts| held.contains(&counts.lane));
-    let waiting = waiting.map(|counts| (&counts.lane, counts.ready + counts.delayed + counts.taken_up));
+    let waiting = waiting.map(|counts| (&counts.lane, events(counts)));
     let waiting: BTreeMap<&LaneKey, u64> = waiting.filter(|(_, events)| *events > 0).collect();
     let mut raised = BTreeSet::new();
     for (lane, events) in waiting.iter().take(MAX_LANES) {
@@ -49,6 +50,11 @@ pub(super) fn report(doubts: &Doubts, figures: &Figures, counts: &[LaneCounts], 
     for subject in open.iter().filter(|subject| !raised.contains(subject.as_str())) {
         doubts.clear(DoubtKind::Generation, subject);
     }
+}
+
+/// Events of a lane that are owed an end.
+fn events(counts: &LaneCounts) -> u64 {
+    counts.ready + counts.delayed + counts.taken_up
 }
 
 fn subjects(doubts: &Doubts) -> Vec<String> {
@@ -108,11 +114,16 @@ mod tests {
     }
 
     #[test]
-    fn a_book_in_doubt_says_nothing_about_generations() {
+    fn a_book_in_doubt_concerns_all_that_waits_and_says_nothing_about_generations() {
         let (doubts, now) = (Doubts::default(), Timestamp::ZERO);
-        doubts.raise(NewDoubt { kind: DoubtKind::Book, ..doubt("the book", 0) }, now);
-        report(&doubts, &held(0..2, HoldReason::Generation), &counts(0..2, 3), now);
-        assert_eq!(open(&doubts), [("the book".to_owned(), 0)]);
+        let book = NewDoubt { kind: DoubtKind::Book, ..doubt("the book", 0) };
+        doubts.raise(NewDoubt { kind: DoubtKind::Usages, ..doubt("the usages", 0) }, now);
+        let id = doubts.raise(book, now);
+        doubts.acknowledge(id).expect("open");
+        report(&doubts, &held(0..2, HoldReason::Generation), &counts(0..3, 3), now);
+        let expected = [("the usages".to_owned(), 0), ("the book".to_owned(), 15)];
+        assert_eq!(open(&doubts), expected, "the usages hold nothing");
+        assert!(doubts.get(id).is_some_and(|doubt| doubt.acknowledged), "what it holds is nothing new");
     }
 
     #[test]

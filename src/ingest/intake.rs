@@ -181,7 +181,11 @@ impl Intake {
 
     /// Where an event stands.
     pub(super) async fn standing(&self, id: EventId) -> Result<Standing, Box<Problem>> {
-        self.0.parts.queue.standing(id).await.map_err(|error| Box::new(queue_problem(&error)))
+        let queue = self.queue();
+        queue.standing(id).await.map_err(|error| {
+            let unread = queue.unread_reason(&error);
+            Box::new(unread.map_or_else(|| queue_problem(&error), |reason| Problem::event_unread(&reason)))
+        })
     }
 
     /// Makes events durable and answers for each of them, in order. `share` is held until then.

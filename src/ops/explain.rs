@@ -133,7 +133,7 @@ impl Desk {
     async fn explain_event(&self, id: &str) -> Answer {
         let id: EventId =
             id.parse().map_err(|error| invalid("id", format!("must be an event's: {error}")))?;
-        let standing = self.queue.standing(id).await.map_err(|error| unreadable(&error))?;
+        let standing = self.queue.standing(id).await.map_err(|error| self.unreadable(&error))?;
         let (state, waiting) = match standing {
             Standing::Unknown => return Err(no_event()),
             Standing::Settled(end) => {
@@ -186,7 +186,7 @@ impl Desk {
             return Ok(Some(0));
         }
         let before = self.queue.not_taken_up_before(&waiting.lane, id).await;
-        let before = before.map_err(|error| unreadable(&error))?;
+        let before = before.map_err(|error| self.unreadable(&error))?;
         Ok(Some(before + report.read_ahead as u64))
     }
 
@@ -386,9 +386,15 @@ fn no_event() -> Box<Problem> {
     Box::new(Problem::new(StatusCode::NOT_FOUND, "event_not_found", "No such event", detail))
 }
 
-fn unreadable(error: &QueueError) -> Box<Problem> {
-    tracing::warn!(%error, "an event could not be read");
-    let detail = "the event cannot be read at present; ask again";
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "storage_error", "Storage failed", detail);
-    Box::new(problem.retry_after(1))
+impl Desk {
+    fn unreadable(&self, error: &QueueError) -> Box<Problem> {
+        tracing::warn!(%error, "an event could not be read");
+        if let Some(reason) = self.queue.unread_reason(error) {
+            return Box::new(Problem::event_unread(&reason));
+        }
+        let detail = "the event cannot be read at present; ask again";
+        let problem =
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "storage_error", "Storage failed", detail);
+        Box::new(problem.retry_after(1))
+    }
 }

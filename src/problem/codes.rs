@@ -86,6 +86,8 @@ codes! {
         change may become active: look before repeating it";
     STORAGE_FULL = "storage_full", 503, "too little free disk; nothing was kept, dispatching goes on";
     STORAGE_ERROR = "storage_error", 503, "the store has failed; the process ends with 74";
+    EVENT_UNREAD = "event_unread", 503,
+        "the disk does not let the event be read at present; it waits, see the doubt";
     STORE_HELD = "store_held", 503,
         "the policy book or the whole data directory is in doubt; nothing is taken, sent or changed until it is settled";
     SHUTTING_DOWN = "shutting_down", 503, "the daemon is stopping";

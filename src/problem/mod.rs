@@ -59,6 +59,8 @@ impl Problem {
     pub const MAX_ERRORS: usize = 32;
     /// When to ask again after [`Problem::store_held`]: a person has to act first.
     const HELD_RETRY_SECONDS: u64 = 60;
+    /// When to ask again after [`Problem::event_unread`]: the disk is asked again all the time.
+    const UNREAD_RETRY_SECONDS: u64 = 10;
     /// When to ask again while the disk does not answer.
     const LATE_RETRY_SECONDS: u64 = 5;
 
@@ -89,6 +91,14 @@ impl Problem {
         let detail = format!("nothing was kept or changed: {reason}");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_held", "The store is held", detail)
             .retry_after(Self::HELD_RETRY_SECONDS)
+    }
+
+    /// An event that waits cannot be read at present: `reason` says why, with the way out.
+    #[must_use]
+    pub fn event_unread(reason: &str) -> Self {
+        let detail = format!("the event waits, but the disk does not let it be read: {reason}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "event_unread", "The event cannot be read", detail)
+            .retry_after(Self::UNREAD_RETRY_SECONDS)
     }
 
     /// The store has not taken what was asked for in the time that its caller waits; `detail` says what that means.

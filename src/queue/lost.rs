@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::event::{EventId, Lane, LaneKey, Settlement};
 use crate::queue::lanes::LaneTable;
 use crate::queue::{Inner, Queue, QueueError};
-use crate::store::{Finishing, GiveUp};
+use crate::store::doubts::Doubt;
+use crate::store::{Finishing, GiveUp, StoreError};
 use crate::telemetry::{EntryCompleted, policy_label};
 
 /// Entries that were given up while they were handed out: the settlement that is still to come counts for nothing.
@@ -91,6 +92,16 @@ impl Queue {
             Ok(given_up?)
         })
         .await
+    }
+
+    /// Why an event could not be read, and the way out, when `error` is a read that the system has refused.
+    #[must_use]
+    pub fn unread_reason(&self, error: &QueueError) -> Option<String> {
+        let QueueError::Store(StoreError::Io { path, .. }) = error else { return None };
+        Some(match self.doubts().about_reads_of(path) {
+            Some(Doubt { id, detail, way_out, .. }) => format!("{detail} (doubt {id}). Way out: {way_out}"),
+            None => error.to_string(),
+        })
     }
 
     /// Has reads that failed tried again now, without waiting for the end of their pauses.

@@ -328,7 +328,7 @@ async fn a_lane_that_is_given_up_is_lost_once_and_others_stay(subject: &mut dyn 
             _ => assert_eq!(found, Lookup::Lost, "{n}"),
         }
     }
-    let other = GiveUp::Unread { subject: "journal/0000000001.seg".to_owned() };
+    let other = GiveUp::Unread { subject: "journal/0000000001.seg".to_owned(), at_most: 1 };
     assert_eq!(store.give_up(other, HashSet::new()).await.expect("gives up"), 0, "all of it can be read");
 }
 

@@ -81,12 +81,7 @@ impl Documents {
         operations: Operations,
         clock: Clock,
     ) -> Result<Self, StoreError> {
-        let dir = directory(root);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&dir)
-            .map_err(|error| StoreError::io("create", &dir, error))?;
+        lay(root)?;
         book::judge(root, &doubts, clock.now())?;
         Ok(Self(Arc::new(Inner {
             root: root.to_owned(),
@@ -96,6 +91,14 @@ impl Documents {
             writing: Mutex::new(()),
         })))
     }
+}
+
+/// Makes the directory of the documents unless it is there, under a name that outlasts a power cut.
+fn lay(root: &Path) -> Result<(), StoreError> {
+    let dir = directory(root);
+    let made =
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).and_then(|()| files::sync_dir(root));
+    made.map_err(|error| StoreError::io("create", &dir, error))
 }
 
 impl DocumentStore for Documents {

@@ -56,6 +56,14 @@ pub enum StoreError {
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
+    /// More entries would be given up than an operator has confirmed.
+    #[error("{found} events would be given up, {confirmed} were confirmed")]
+    WrongCount {
+        /// How many it would be.
+        found: u64,
+        /// How many were confirmed.
+        confirmed: u64,
+    },
     /// A document changed since it was read.
     #[error("the document has changed in between: it is at {found:?}")]
     VersionConflict {

@@ -126,6 +126,8 @@ pub enum GiveUp {
     Unread {
         /// The subject of a doubt of the kind `unread`, such as `journal/0000000007.seg`.
         subject: String,
+        /// How many entries the operator has confirmed: nothing is given up when it would be more.
+        at_most: u64,
     },
 }
 
@@ -242,7 +244,8 @@ pub trait EntryStore: Send + Sync + 'static {
     fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Settles as lost what is meant and was accepted before the call, without reading it; entries in `handed_out` are
-    /// left alone. Returns how many those are. Durable on return.
+    /// left alone. Returns how many those are. Durable on return. [`StoreError::WrongCount`] when it would be more than
+    /// the operator has confirmed; nothing is settled then, and the doubt says how many it concerns.
     fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Entries that ended as lost since the last call of this or [`EntryStore::lanes`], whoever brought it about: each

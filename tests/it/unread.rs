@@ -17,20 +17,23 @@ fn failing_reads(segment: &std::path::Path, when: &str) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// A directory whose first segment holds waiting events of one lane; returns the id of its policy.
-async fn waiting(options: &ServerOptions, receiver: &Receiver) -> String {
+/// A directory whose first segment holds waiting events of one lane; returns the id of its policy and that of the last
+/// event.
+async fn waiting(options: &ServerOptions, receiver: &Receiver) -> (String, String) {
     let server = Server::start(options);
     let api = server.api();
     let policy = api.deploy_throttling(&receiver.url("/*"), 1000).await;
     let (status, answer) =
         api.json("POST", &format!("/v1/policies/{policy}:pause"), &json!({"reason": "a test"})).await;
     assert_eq!(status, 200, "{answer}");
-    assert_eq!(api.enqueue(&receiver.url("/x"), 0..WAITING).await.len() as u64, WAITING);
+    let mut accepted = api.enqueue(&receiver.url("/x"), 0..WAITING).await;
+    assert_eq!(accepted.len() as u64, WAITING);
+    let (_, last) = accepted.pop().expect("some");
     assert_eq!(server.stop().code(), Some(0));
     // The second start closes the first segment: a start reads the last one through to find its end, and ends with 74
     // when it cannot.
     assert_eq!(Server::start(options).stop().code(), Some(0));
-    policy
+    (policy, last)
 }
 
 async fn resume(server: &Server, policy: &str) {
@@ -44,7 +47,7 @@ async fn reads_that_fail_for_a_while_lose_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut options = ServerOptions::new(&dir.path().join("data"));
     let receiver = Receiver::start().await;
-    let policy = waiting(&options, &receiver).await;
+    let (policy, _) = waiting(&options, &receiver).await;
     options.wrapper = failing_reads(&options.data_dir.join("journal/0000000001.seg"), "1..6");
     let server = Server::start(&options);
     resume(&server, &policy).await;
@@ -62,7 +65,7 @@ async fn reads_that_fail_for_good_hold_the_lane_until_the_device_is_in_order() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut options = ServerOptions::new(&dir.path().join("data"));
     let receiver = Receiver::start().await;
-    let policy = waiting(&options, &receiver).await;
+    let (policy, last) = waiting(&options, &receiver).await;
     options.wrapper = failing_reads(&options.data_dir.join("journal/0000000001.seg"), "1+");
     let server = Server::start(&options);
     resume(&server, &policy).await;
@@ -74,6 +77,14 @@ async fn reads_that_fail_for_good_hold_the_lane_until_the_device_is_in_order() {
     eventually("the lane is held", Duration::from_secs(30), held).await;
     assert_eq!(receiver.count(), 0);
     assert_eq!(api.get("/readyz").await.0, 200, "other lanes go on");
+    let (_, doubts) = api.get("/v1/doubts").await;
+    let way_out = ":give-up settles the events as lost";
+    assert!(doubts.contains(way_out), "{doubts}");
+    for path in [format!("/v1/explain?id={last}"), format!("/v1/events/{last}")] {
+        let (status, answer) = api.get(&path).await;
+        let names_the_doubt = answer.contains("\"event_unread\"") && answer.contains("doubt 1");
+        assert!(status == 503 && names_the_doubt && answer.contains(way_out), "{path}: {status} {answer}");
+    }
     server.kill();
 
     options.wrapper.clear();

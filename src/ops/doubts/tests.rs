@@ -1,6 +1,7 @@
 //! Tests of the desk of the doubts over a registry in memory and decisions that are noted.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use futures_util::FutureExt;
@@ -10,6 +11,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::clock::Timestamp;
+use crate::store::StoreError;
 use crate::store::doubts::NewDoubt;
 
 /// Notes what it is asked for; fails when it is told to.
@@ -17,6 +19,8 @@ use crate::store::doubts::NewDoubt;
 struct Noted {
     asked: Mutex<Vec<(&'static str, u64)>>,
     fails: bool,
+    /// More events than the doubt says turn out to be concerned.
+    grows: AtomicBool,
     doubts: Doubts,
 }
 
@@ -35,6 +39,12 @@ impl Decisions for Noted {
     fn give_up<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<u64, DecisionError>> {
         async move {
             self.note("give_up", doubt)?;
+            if self.grows.swap(false, Ordering::Relaxed) {
+                let Doubt { kind, subject, detail, way_out, events, .. } = doubt.clone();
+                let grown = NewDoubt { kind, subject, detail, way_out, events: events + 30 };
+                self.doubts.raise(grown, Timestamp::from_millis(6));
+                return Err(StoreError::WrongCount { found: events + 30, confirmed: events }.into());
+            }
             self.doubts.remove(doubt.id);
             Ok(doubt.events)
         }
@@ -170,6 +180,21 @@ async fn giving_up_needs_the_right_number_and_ends_the_doubt() {
     let again = stage.post(&path, &json!({"confirm": 12})).await;
     assert_eq!((again.status, again.body["code"].clone()), (404, json!("doubt_not_found")));
     assert_eq!(*stage.decisions.asked.lock().expect("no panic"), [("give_up", id)]);
+}
+
+#[tokio::test]
+async fn an_attempt_to_give_up_that_finds_more_events_names_their_number() {
+    let stage = stage();
+    let id = stage.raise(DoubtKind::Unread, "journal/1", 12);
+    let path = format!("/v1/doubts/{id}:give-up");
+    stage.decisions.grows.store(true, Ordering::Relaxed);
+    let refused = stage.post(&path, &json!({"confirm": 12})).await;
+    assert_eq!((refused.status, refused.body["code"].clone()), (409, json!("wrong_count")));
+    let detail = refused.body["detail"].to_string();
+    assert!(detail.contains("42"), "{detail}");
+    assert_eq!(stage.post(&path, &json!({"confirm": 12})).await.status, 409);
+    let done = stage.post(&path, &json!({"confirm": 42})).await;
+    assert_eq!((done.status, done.body), (200, json!({"given_up": 42})));
 }
 
 #[tokio::test]

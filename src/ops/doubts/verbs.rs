@@ -14,6 +14,7 @@ use crate::ops::desk::{Answer, json, late};
 use crate::ops::doubts::wire::{DecisionBody, DoubtBody, GivenUpBody};
 use crate::ops::doubts::{DecisionError, DoubtDesk, doc, no_doubt, verbs_of};
 use crate::problem::Problem;
+use crate::store::StoreError;
 use crate::store::doubts::Doubt;
 
 /// What an operator can do about a doubt.
@@ -137,7 +138,8 @@ pub(in crate::ops) async fn retry(desk: &DoubtDesk, id: &str, headers: &HeaderMa
 
 /// Give up the events of a doubt
 ///
-/// They are settled as `lost`, durably, and the doubt ends. It cannot be undone.
+/// They are settled as `lost`, durably, and the doubt ends. It cannot be undone. When more events turn out to be
+/// concerned than were confirmed, nothing is settled, and the answer names their number.
 #[utoipa::path(
     post, path = "/v1/doubts/{id}:give-up", tag = "doubts", operation_id = "give_up_doubt",
     params(("id" = u64, Path, description = "The doubt.")),
@@ -150,17 +152,19 @@ pub(in crate::ops) async fn retry(desk: &DoubtDesk, id: &str, headers: &HeaderMa
 pub(in crate::ops) async fn give_up(desk: &DoubtDesk, id: &str, headers: &HeaderMap, body: Body) -> Answer {
     let request: GiveUpRequest = read(headers, body).await?;
     let doubt = desk.find_for(id, DoubtVerb::GiveUp)?;
-    let rule = || format!("must be {}, the number of events that are given up", doubt.events);
-    let confirmed = request.confirm.as_ref().ok_or_else(|| missing("confirm", rule()))?;
-    let confirmed = confirmed.as_u64().ok_or_else(|| invalid("confirm", rule()))?;
+    let confirmed = request.confirm.as_ref().ok_or_else(|| missing("confirm", confirm_rule(doubt.events)))?;
+    let confirmed = confirmed.as_u64().ok_or_else(|| invalid("confirm", confirm_rule(doubt.events)))?;
     if confirmed != doubt.events {
-        let detail = format!("confirm {}: the doubt concerns {} events", rule(), doubt.events);
-        let title = "The number of events is another one";
-        let problem = Problem::new(StatusCode::CONFLICT, "wrong_count", title, detail);
-        return Err(Box::new(problem.field("/confirm", rule())));
+        return Err(wrong_count(doubt.events));
     }
     let given_up = desk.decisions.give_up(&doubt).await;
-    let given_up = given_up.map_err(|error| not_carried_out(&doubt, DoubtVerb::GiveUp, &error))?;
+    let given_up = given_up.map_err(|error| match error {
+        // The attempt has found more, and brought the doubt up to date.
+        DecisionError::Store(StoreError::WrongCount { found, .. }) => {
+            wrong_count(desk.doubts.get(doubt.id).map_or(found, |doubt| doubt.events))
+        }
+        error => not_carried_out(&doubt, DoubtVerb::GiveUp, &error),
+    })?;
     warn!(
         id = doubt.id,
         kind = doubt.kind.word(),
@@ -192,6 +196,18 @@ pub(in crate::ops) async fn confirm(desk: &DoubtDesk, id: &str, headers: &Header
     confirmed.map_err(|error| not_carried_out(&doubt, DoubtVerb::Confirm, &error))?;
     info!(id = doubt.id, kind = doubt.kind.word(), subject = doubt.subject, "doubt confirmed to be right");
     desk.decided(doubt.id)
+}
+
+fn confirm_rule(events: u64) -> String {
+    format!("must be {events}, the number of events that are given up")
+}
+
+fn wrong_count(events: u64) -> Box<Problem> {
+    let rule = confirm_rule(events);
+    let detail = format!("confirm {rule}: the doubt concerns {events} events");
+    let title = "The number of events is another one";
+    let problem = Problem::new(StatusCode::CONFLICT, "wrong_count", title, detail);
+    Box::new(problem.field("/confirm", rule))
 }
 
 fn not_carried_out(doubt: &Doubt, verb: DoubtVerb, error: &DecisionError) -> Box<Problem> {

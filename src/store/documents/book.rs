@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{Found, find, path, write};
+use super::{Found, find, lay, path, write};
 use crate::clock::Timestamp;
 use crate::store::doubts::{DoubtKind, NewDoubt};
 use crate::store::sealed::{self, Sealed};
@@ -167,6 +167,7 @@ pub fn adopt(root: &Path, body: &[u8], now: Timestamp) -> Result<Version, StoreE
     let present = version_of(&found);
     let newest = [marked, present, version_of(&find(&previous(root))?)].into_iter().max().unwrap_or(marked);
     let version = Version(newest.0.saturating_add(1));
+    lay(root)?;
     if matches!(found, Found::Damaged { .. }) {
         set_aside(&book)?;
     }

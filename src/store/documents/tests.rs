@@ -228,6 +228,17 @@ async fn an_adopted_book_is_above_every_version_that_was_seen() {
 }
 
 #[tokio::test]
+async fn a_book_is_adopted_where_the_directory_of_the_documents_is_missing() {
+    let dir = with_book().await;
+    fs::remove_dir_all(directory(dir.path())).expect("deletes");
+    let body = book::candidate(dir.path(), book::Source::Empty).expect("none is needed");
+    assert_eq!(book::adopt(dir.path(), &body, NOW).expect("adopts"), Version(4));
+    assert!(!held(dir.path()));
+    fs::remove_dir_all(directory(dir.path())).expect("deletes");
+    assert!(held(dir.path()), "the control: it is the adoption that ends the hold");
+}
+
+#[tokio::test]
 async fn a_book_that_its_reader_rejects_holds_the_store() {
     let dir = with_book().await;
     let (docs, _) = open(dir.path());

@@ -229,6 +229,16 @@ impl Doubts {
         state.is_changed = true;
     }
 
+    /// Sets how many events are held by the doubts that hold the store as a whole. An acknowledged one stays so.
+    pub fn count_held(&self, events: u64) {
+        let mut state = self.lock();
+        let mut is_changed = false;
+        for open in state.open.values_mut().filter(|open| open.kind.holds() == Holds::Store) {
+            is_changed |= std::mem::replace(&mut open.events, events) != events;
+        }
+        state.is_changed |= is_changed;
+    }
+
     /// The matter turned out well: the doubt is no more. Does nothing when there is none.
     pub fn clear(&self, kind: DoubtKind, subject: &str) {
         let mut state = self.lock();
@@ -269,6 +279,14 @@ impl Doubts {
     pub fn find(&self, kind: DoubtKind, subject: &str) -> Option<Doubt> {
         let state = self.lock();
         state.open.values().find(|open| open.kind == kind && open.subject == subject).cloned()
+    }
+
+    /// The open doubt that holds events because the file at `path` cannot be read.
+    #[must_use]
+    pub fn about_reads_of(&self, path: &str) -> Option<Doubt> {
+        let state = self.lock();
+        let is_it = |open: &&Doubt| open.kind == DoubtKind::Unread && path.ends_with(&open.subject);
+        state.open.values().find(is_it).cloned()
     }
 
     /// All open doubts, oldest first.

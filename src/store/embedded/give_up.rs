@@ -22,8 +22,8 @@ impl Reads {
         let handed_out = self.homes(handed_out);
         let given_up = match what {
             GiveUp::Lane(lane) => self.give_up_lane(lane, &handed_out),
-            GiveUp::Unread { subject } => match unread::segment_of(subject) {
-                Some(segment) => self.give_up_unread(segment, &handed_out),
+            GiveUp::Unread { subject, at_most } => match unread::segment_of(subject) {
+                Some(segment) => self.give_up_unread(segment, *at_most, &handed_out),
                 None => Ok(0),
             },
         };
@@ -89,8 +89,14 @@ impl Reads {
         Ok(owed)
     }
 
-    /// Tries every block of the segment that holds something, and gives up those that cannot be read.
-    fn give_up_unread(&self, segment: u32, handed_out: &HashSet<Home>) -> Result<u64, StoreError> {
+    /// Tries every block of the segment that holds something, and gives up those that the system does not let be read.
+    /// Each that fails is counted in the doubt, so that it concerns all of them when they are more than `at_most` entries.
+    fn give_up_unread(
+        &self,
+        segment: u32,
+        at_most: u64,
+        handed_out: &HashSet<Home>,
+    ) -> Result<u64, StoreError> {
         let mut unread: BTreeMap<u32, HashSet<Position>> = BTreeMap::new();
         let mut after = Position { segment, offset: 0 };
         loop {
@@ -98,7 +104,8 @@ impl Reads {
             let found = found.map_err(|error| self.broken(&error))?;
             let Some((last, _)) = found.last().copied() else { break };
             for (at, lane) in found.into_iter().filter(|(at, _)| at.segment == segment) {
-                if let Err(Unreadable::Failed(_) | Unreadable::Lost) = self.block(lane, at) {
+                // What is damaged is nothing to decide about: it is settled by whoever reads it next.
+                if let Err(Unreadable::Failed(_)) = self.block(lane, at) {
                     unread.entry(lane).or_default().insert(at);
                 }
             }
@@ -109,7 +116,7 @@ impl Reads {
         }
         let blocks = || unread.values().flatten();
         blocks().for_each(|at| self.shared.damaged.close(*at));
-        let given_up = self.settle_unread(&unread, handed_out);
+        let given_up = self.settle_unread(&unread, at_most, handed_out);
         blocks().for_each(|at| self.shared.damaged.lift(*at));
         given_up
     }
@@ -117,21 +124,25 @@ impl Reads {
     fn settle_unread(
         &self,
         unread: &BTreeMap<u32, HashSet<Position>>,
+        at_most: u64,
         handed_out: &HashSet<Home>,
     ) -> Result<u64, StoreError> {
-        let mut given_up = 0;
+        let mut owed = Vec::new();
         for (lane, blocks) in unread {
             let is_meant = |home: &Home| blocks.contains(&home.block) && !handed_out.contains(home);
-            let mut owed = self.put_off(*lane, |_, home| is_meant(home))?;
+            owed.extend(self.put_off(*lane, |_, home| is_meant(home))?);
             for at in blocks {
                 let row = self.shared.reader.block(*lane, *at).map_err(|error| self.broken(&error))?;
                 let homes = (0..=u8::MAX).map(|index| Home { block: *at, index });
                 let ready = homes.filter(|home| row.is_some_and(|row| row.is_ready(home.index)));
                 owed.extend(ready.filter(is_meant).map(|home| decision(*lane, home, None)));
             }
-            self.settle_lost(&owed)?;
-            given_up += owed.len() as u64;
         }
+        let given_up = owed.len() as u64;
+        if given_up > at_most {
+            return Err(StoreError::WrongCount { found: given_up, confirmed: at_most });
+        }
+        self.settle_lost(&owed)?;
         Ok(given_up)
     }
 }
