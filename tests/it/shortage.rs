@@ -1,7 +1,6 @@
 //! No room on the disk: others fill it, the inodes are used up, the size of files is limited.
 
 use std::fs::File;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! The closing list: what is written is found, in order, and every damage is recognised.
+
 use std::fs;
 use std::path::Path;
 
