@@ -25,7 +25,8 @@ const MAX_NAMED: usize = 32;
 /// Settlements that go into one group.
 const GROUP_ENTRIES: usize = 8 * 1024;
 
-const RESTORE: &str = "restore the file from a backup and start again, or acknowledge the loss";
+const ACKNOWLEDGE: &str =
+    "acknowledge the loss; a file that is put back after this start does not bring its events back";
 
 /// What a scan and its comparison have found.
 pub(super) struct Losses<'a> {
@@ -126,7 +127,7 @@ fn by_segment(
     now: Timestamp,
 ) {
     let raise = |subject: String, events| {
-        let (detail, way_out) = (detail.to_owned(), RESTORE.to_owned());
+        let (detail, way_out) = (detail.to_owned(), ACKNOWLEDGE.to_owned());
         doubts.add(NewDoubt { kind, subject, detail, way_out, events }, now);
     };
     if segments.len() > MAX_NAMED {
