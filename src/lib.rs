@@ -17,6 +17,7 @@
 //! | [`policy`] | limit configurations, their life, matching | how limits are kept |
 //! | [`limit`] | permits | lanes, entries, sockets |
 //! | [`dispatch`] | what is sent next, and what follows an attempt | sockets, files, dialects |
+//! | [`names`] | the addresses of names | which of them may be called, HTTP |
 //! | [`delivery`] | one call over the network | the queue, limits |
 //! | [`ingest`] | the doors for events | what happens behind the queue |
 //! | [`manage`] | the management dialects: translation | how limits are kept |
@@ -35,6 +36,7 @@ pub mod event;
 pub mod ingest;
 pub mod limit;
 pub mod manage;
+pub mod names;
 pub mod ops;
 pub mod policy;
 pub mod problem;

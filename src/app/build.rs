@@ -23,6 +23,7 @@ use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
 use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts, Refusals, UsageHeaders};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
+use crate::names::NameOptions;
 use crate::ops::{self, Desk, Ops};
 use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
@@ -91,6 +92,10 @@ impl App {
             Some(_) => (Gate::new(), SpentLimits::unopened(queue.doubts())),
             None => open_gate(&*usages, &ruled_before, queue.doubts(), &clock).await?,
         };
+        let name_state = {
+            let deliver = Arc::clone(&deliver);
+            Arc::new(move || deliver.name_state())
+        };
         let (service, dispatch) = Service::new(Parts {
             queue: queue.clone(),
             signals,
@@ -111,6 +116,7 @@ impl App {
             queue: queue.clone(),
             policies: policies.clone(),
             closing: closing.clone(),
+            name_state,
             render_metrics: Arc::new({
                 let metrics = metrics.clone();
                 move || metrics.render()
@@ -316,6 +322,12 @@ fn dispatch_options(config: &Config) -> Options {
 fn delivery_options(config: &Config) -> DeliveryOptions {
     DeliveryOptions {
         egress: EgressGuard::new(&config.egress.allow),
+        names: NameOptions {
+            timeout: config.names.timeout,
+            max_questions: config.names.max_questions,
+            max_ttl: config.names.max_ttl,
+            ..NameOptions::default()
+        },
         connect_timeout: config.delivery.connect_timeout,
         head_timeout: config.delivery.head_timeout,
         total_timeout: config.delivery.total_timeout,

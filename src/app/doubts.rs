@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use crate::app::in_doubt::{FURTHER, FURTHER_WAY_OUT};
 use crate::clock::Clock;
 use crate::event::LaneKey;
 use crate::ops::{DecisionError, Decisions, DoubtDesk};
@@ -79,6 +80,11 @@ impl Decisions for Deciding {
         async move {
             let what = match doubt.kind {
                 DoubtKind::Unread => GiveUp::Unread { subject: doubt.subject.clone(), at_most: doubt.events },
+                DoubtKind::Generation if doubt.subject == FURTHER => {
+                    return Err(DecisionError::Other(format!(
+                        "it stands for lanes without a name: {FURTHER_WAY_OUT}"
+                    )));
+                }
                 DoubtKind::Generation => {
                     let lane = LaneKey::new(&doubt.subject);
                     GiveUp::Lane(lane.map_err(|error| DecisionError::Other(error.to_string()))?)

@@ -15,7 +15,10 @@ use crate::store::doubts::{DoubtKind, NewDoubt};
 /// Lanes with a doubt of their own; further ones share one.
 const MAX_LANES: usize = 128;
 /// The subject of the doubt about further lanes; no key of a lane has a space.
-const FURTHER: &str = "further lanes";
+pub(super) const FURTHER: &str = "further lanes";
+/// What can be done about further lanes.
+pub(super) const FURTHER_WAY_OUT: &str = "stop tidegate and restore the documents/policies.json that knows the generations, or give up \
+                                          the lanes that have a doubt of their own: the next ones then get one";
 
 /// Brings the open doubts in line with the lanes that are held.
 pub(super) fn report(doubts: &Doubts, figures: &Figures, counts: &[LaneCounts], now: Timestamp) {
@@ -41,7 +44,7 @@ pub(super) fn report(doubts: &Doubts, figures: &Figures, counts: &[LaneCounts], 
     }
     let further: u64 = waiting.values().skip(MAX_LANES).sum();
     if further > 0 {
-        doubts.raise(doubt(FURTHER, further), now);
+        doubts.raise(NewDoubt { way_out: FURTHER_WAY_OUT.to_owned(), ..doubt(FURTHER, further) }, now);
         raised.insert(FURTHER);
     }
     for subject in open.iter().filter(|subject| !raised.contains(subject.as_str())) {

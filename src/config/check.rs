@@ -1,10 +1,12 @@
 //! The rules: every setting's type and range, and what settings must agree on.
 
+mod delivery;
+mod listen;
 mod responsys;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -17,8 +19,8 @@ use serde::Deserialize;
 use crate::config::layers::{Given, Layers};
 use crate::config::policies;
 use crate::config::{
-    Breaker, Capping, Config, Delivery, Dispatch, Doomed, Egress, Listen, Log, LogFormat, Manage, Mashery,
-    Place, Problem, Queue, Refusals, Retry, Sandbox, Store, Throttling, Unmatched,
+    Breaker, Capping, Config, Dispatch, Doomed, Egress, Log, LogFormat, Manage, Mashery, Place,
+    Problem, Queue, Refusals, Retry, Sandbox, Store, Throttling, Unmatched,
 };
 use crate::event::Labels;
 
@@ -57,6 +59,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
     let retry = of.retry();
     let breaker = of.breaker();
     let delivery = of.delivery();
+    let names = of.names();
     let allow = of.list("egress.allow", &|text| parse_with(text, cidr, "a block such as 127.0.0.0/8"));
     let labels = of.labels();
     let known_labels = of.known_labels();
@@ -80,6 +83,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
         retry: retry?,
         breaker: breaker?,
         delivery: delivery?,
+        names: names?,
         egress: Egress { allow: allow? },
         labels: labels?,
         known_labels: known_labels?,
@@ -99,39 +103,6 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn listen(&mut self) -> Option<Listen> {
-        let address = self.text("listen.address").and_then(|text| self.address(&text));
-        let hosts = self.list("listen.hosts", &host_name);
-        let mut connections = |setting| self.number(setting, 1..=65_536);
-        let max_connections = connections("listen.max_connections");
-        let reserved_connections = connections("listen.reserved_connections");
-        let of_peer = connections("listen.max_connections_per_peer");
-        let min_bytes_per_second = self.number("listen.min_bytes_per_second", 1..=1 << 30);
-        Some(Listen {
-            address: address?,
-            hosts: hosts?,
-            max_connections: usize::try_from(max_connections?).ok()?,
-            reserved_connections: usize::try_from(reserved_connections?).ok()?,
-            max_connections_per_peer: usize::try_from(of_peer?).ok()?,
-            min_bytes_per_second: NonZeroU64::new(min_bytes_per_second?)?,
-        })
-    }
-
-    fn address(&mut self, text: &str) -> Option<SocketAddr> {
-        match text.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_loopback() => Some(address),
-            Ok(address) => self.wrong(
-                "listen.address",
-                format!(
-                    "{address} is not a loopback address: callers need no token yet, so only this machine may \
-                     call; use 127.0.0.1:{0} or [::1]:{0}, behind a proxy that checks who calls",
-                    address.port()
-                ),
-            ),
-            Err(_) => self.wrong("listen.address", format!("{text:?} is not address:port, as 127.0.0.1:7080")),
-        }
-    }
-
     fn store(&mut self) -> Option<Store> {
         let data_dir = self.text("store.data_dir");
         if data_dir.as_deref() == Some("") {
@@ -189,15 +160,6 @@ impl Checker<'_> {
         let max_hold = self.millis("breaker.max_hold_ms", 1..=3_600_000);
         self.ordered("breaker.min_hold_ms", min_hold, "breaker.max_hold_ms", max_hold);
         Some(Breaker { failures: u32::try_from(failures?).ok()?, min_hold: min_hold?, max_hold: max_hold? })
-    }
-
-    fn delivery(&mut self) -> Option<Delivery> {
-        let connect = self.millis("delivery.connect_timeout_ms", 1..=600_000);
-        let head = self.millis("delivery.head_timeout_ms", 1..=600_000);
-        let total = self.millis("delivery.total_timeout_ms", 1..=600_000);
-        self.ordered("delivery.connect_timeout_ms", connect, "delivery.total_timeout_ms", total);
-        self.ordered("delivery.head_timeout_ms", head, "delivery.total_timeout_ms", total);
-        Some(Delivery { connect_timeout: connect?, head_timeout: head?, total_timeout: total? })
     }
 
     fn labels(&mut self) -> Option<BTreeMap<String, String>> {
@@ -419,14 +381,6 @@ fn label_key(text: &str) -> Result<String, String> {
     }
     let most = Labels::MAX_KEY_BYTES;
     Err(format!("{text:?} is not a label: 1 to {most} letters, digits, '_', '-' or '.'"))
-}
-
-fn host_name(text: &str) -> Result<String, String> {
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
-    if text.is_empty() || !plain {
-        return Err(format!("{text:?} is not a host name without port"));
-    }
-    Ok(text.to_ascii_lowercase())
 }
 
 /// A single address means the block of that address alone.

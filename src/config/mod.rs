@@ -44,6 +44,8 @@ pub struct Config {
     pub breaker: Breaker,
     /// `[delivery]`
     pub delivery: Delivery,
+    /// `[names]`
+    pub names: Names,
     /// `[egress]`
     pub egress: Egress,
     /// `[labels]`: what an event without the label counts as; only labels that have a default are listed.
@@ -175,6 +177,17 @@ pub struct Delivery {
     pub head_timeout: Duration,
     /// The whole call; not below the other two.
     pub total_timeout: Duration,
+}
+
+/// How names are resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The longest for one name.
+    pub timeout: Duration,
+    /// Names that are asked for at the same time.
+    pub max_questions: NonZeroUsize,
+    /// The longest that addresses are kept, whatever their TTL.
+    pub max_ttl: Duration,
 }
 
 /// The egress guard.

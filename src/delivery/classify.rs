@@ -14,6 +14,7 @@ use super::busy;
 use super::egress::Blocked;
 use crate::clock::Timestamp;
 use crate::event::{Cause, Outcome, Wait};
+use crate::names::NameError;
 
 /// The longest that an endpoint can ask to be left alone.
 const RETRY_AFTER_MAX: Duration = Wait::LONGEST;
@@ -61,8 +62,8 @@ pub(super) const fn timed_out() -> Outcome {
 fn transport_cause(error: &reqwest::Error) -> Cause {
     if error.is_timeout() {
         Cause::Timeout
-    } else if error.is_dns() {
-        Cause::Dns
+    } else if let Some(unresolved) = find::<NameError>(error) {
+        Cause::Dns(unresolved.failure)
     } else if find::<rustls::Error>(error).is_some() {
         Cause::Tls
     } else if error.is_connect() {

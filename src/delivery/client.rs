@@ -11,9 +11,11 @@ use futures_util::future::BoxFuture;
 use reqwest::{Certificate, Client, Response, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 
+use super::resolve::GuardedNames;
 use super::{Call, Deliver, EgressGuard, busy, classify, request};
 use crate::clock::Clock;
 use crate::event::{Cause, Outcome};
+use crate::names::{NameOptions, Names};
 
 /// How long an unused connection is kept: below the five seconds after which common servers close theirs, so
 /// that a connection is rarely closed under a request.
@@ -32,6 +34,8 @@ const H2_HEAD_MAX_BYTES: u32 = 64 * 1024;
 pub struct DeliveryOptions {
     /// Which addresses may be called.
     pub egress: EgressGuard,
+    /// How names are resolved.
+    pub names: NameOptions,
     /// The longest for resolving, connecting and the TLS handshake together.
     pub connect_timeout: Duration,
     /// The longest from the start of the attempt to the complete response head.
@@ -48,6 +52,7 @@ impl Default for DeliveryOptions {
     fn default() -> Self {
         Self {
             egress: EgressGuard::new(&[]),
+            names: NameOptions::default(),
             connect_timeout: Duration::from_secs(3),
             head_timeout: Duration::from_secs(30),
             total_timeout: Duration::from_secs(30),
@@ -73,6 +78,7 @@ pub enum DeliveryError {
 pub struct HttpDeliverer {
     client: Client,
     egress: EgressGuard,
+    names: Names,
     clock: Clock,
     head_timeout: Duration,
     total_timeout: Duration,
@@ -85,12 +91,13 @@ impl HttpDeliverer {
     /// [`DeliveryError`] when certificates cannot be loaded.
     pub fn new(options: DeliveryOptions, clock: Clock) -> Result<Self, DeliveryError> {
         install_provider();
+        let names = Names::new(options.names.clone(), clock.clone());
         let mut builder = Client::builder()
             .no_proxy()
             .redirect(redirect::Policy::none())
             .retry(retry::never())
             .referer(false)
-            .dns_resolver(options.egress.clone())
+            .dns_resolver(GuardedNames { names: names.clone(), egress: options.egress.clone() })
             .connect_timeout(options.connect_timeout)
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(options.pool_max_idle_per_host)
@@ -104,6 +111,7 @@ impl HttpDeliverer {
         Ok(Self {
             client: builder.build().map_err(DeliveryError::Client)?,
             egress: options.egress,
+            names,
             clock,
             head_timeout: options.head_timeout,
             total_timeout: options.total_timeout,
@@ -149,6 +157,10 @@ impl HttpDeliverer {
 impl Deliver for HttpDeliverer {
     fn attempt(&self, call: Call) -> BoxFuture<'static, Outcome> {
         Box::pin(self.clone().call(call))
+    }
+
+    fn name_state(&self) -> Option<String> {
+        Some(self.names.state())
     }
 }
 

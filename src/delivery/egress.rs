@@ -3,11 +3,10 @@
 //!
 //! Must not know: events, configuration files.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::event::CanonicalUrl;
 
@@ -30,11 +29,6 @@ pub struct Blocked {
     /// The denied range that holds it, or holds the IPv4 address inside it.
     pub range: IpNet,
 }
-
-/// A name without any address.
-#[derive(Debug, thiserror::Error)]
-#[error("the name has no address")]
-struct NoAddress;
 
 impl EgressGuard {
     /// Denies everything that is not public, except what lies in one of `allow`.
@@ -70,26 +64,6 @@ impl EgressGuard {
         };
         let holds = |address: &IpAddr| self.allow.iter().any(|net| net.contains(address));
         holds(&address) || mapped.as_ref().is_some_and(holds)
-    }
-}
-
-/// Resolves a name and hands out its addresses only when every one of them may be called: a name that has one
-/// foot inside is not trusted with the other. The connector uses these very addresses and resolves no second
-/// time, so that a changed answer gains nothing.
-impl Resolve for EgressGuard {
-    fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.clone();
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            if found.is_empty() {
-                return Err(NoAddress.into());
-            }
-            for address in &found {
-                guard.check(address.ip())?;
-            }
-            let addresses: Addrs = Box::new(found.into_iter());
-            Ok(addresses)
-        })
     }
 }
 

@@ -7,6 +7,7 @@ mod classify;
 mod client;
 mod egress;
 mod request;
+mod resolve;
 #[cfg(test)]
 mod tests;
 
@@ -45,4 +46,9 @@ pub struct Call {
 pub trait Deliver: Send + Sync + 'static {
     /// Makes one attempt.
     fn attempt(&self, call: Call) -> BoxFuture<'static, Outcome>;
+
+    /// How names are resolved at present, in a sentence; `None` where none are.
+    fn name_state(&self) -> Option<String> {
+        None
+    }
 }

@@ -1,5 +1,7 @@
 //! Real sockets on loopback: what the client makes of good and bad endpoints.
 
+mod names;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::clock::{Clock, Timestamp};
-use crate::event::{Busy, CanonicalUrl, Cause, EventId, Outcome, Wait};
+use crate::event::{Busy, CanonicalUrl, Cause, EventId, NameFailure, Outcome, Wait};
 
 /// What the endpoint does after it has read a request head.
 #[derive(Clone)]
@@ -370,7 +372,7 @@ async fn a_name_is_opened_by_its_range() {
     let endpoint = Endpoint::start(Act::Say(ok_head("content-length: 0\r\n"))).await;
     let url = format!("http://localhost:{}/", endpoint.address.port());
     assert_eq!(attempt(&url).await, OK);
-    assert_eq!(attempt("http://name.invalid/").await, retry(Cause::Dns));
+    assert_eq!(attempt("http://name.invalid/").await, retry(Cause::Dns(NameFailure::NoSuchName)));
 }
 
 #[tokio::test]

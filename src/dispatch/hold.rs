@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
-use crate::event::{Busy, Cause, Outcome};
+use crate::event::{Busy, Cause, NameFailure, Outcome};
 
 /// When the breaker opens and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +119,11 @@ impl Holds {
         self.is_unknown = is_unknown;
     }
 
+    /// Whether the book does not know one of its generations.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.is_unknown
+    }
+
     /// Learns whether an operator holds the lane.
     pub(super) fn pause(&mut self, paused: Option<Option<Timestamp>>) {
         self.paused = paused;
@@ -215,7 +220,8 @@ impl Breaker {
 fn speaks_against_endpoint(cause: &Cause) -> bool {
     match cause {
         Cause::Status(status) => *status >= 500,
-        Cause::Timeout | Cause::Connect | Cause::Dns | Cause::Tls | Cause::Closed | Cause::Malformed => true,
+        Cause::Dns(failure) => *failure != NameFailure::Shortage,
+        Cause::Timeout | Cause::Connect | Cause::Tls | Cause::Closed | Cause::Malformed => true,
         Cause::Blocked | Cause::Busy(_) | Cause::ApiBlocked | Cause::Internal => false,
     }
 }

@@ -99,7 +99,7 @@ pub enum Effect {
 pub struct Settled {
     /// As it was handed out.
     pub entry: Box<Entry>,
-    /// Its lane.
+    /// Where it stands: the policies that govern it and their label values.
     pub lane: Lane,
     /// What becomes of it.
     pub settlement: Settlement,
@@ -112,16 +112,16 @@ pub struct Settled {
 pub struct Attempt {
     /// `None` when it succeeded.
     pub cause: Option<Cause>,
-    /// From its start to its end.
+    /// From its start to the end of the answer, or to its failure.
     pub took: Duration,
 }
 
 /// A confirmed start.
 #[derive(Debug)]
 pub struct Start<'a> {
-    /// What is sent.
+    /// The event to send, with the attempts made before this one.
     pub entry: &'a Entry,
-    /// Its lane.
+    /// Where it stands: for the labels of metrics.
     pub lane: &'a Lane,
     /// The longest that the attempt may take; `None` means the configured default.
     pub timeout: Option<Duration>,

@@ -13,6 +13,7 @@ use crate::dispatch::ahead::{Held, Window};
 use crate::dispatch::buffer::{Buffer, Dues};
 use crate::dispatch::hold::Holds;
 use crate::dispatch::purge::Purging;
+use crate::dispatch::unread::UnreadTime;
 use crate::event::{Lane, LaneKey};
 use crate::limit::{Binding, LimiterId};
 use crate::policy::{GenerationState, Runtime, RuntimePolicy};
@@ -63,6 +64,7 @@ pub(super) struct LaneState {
     /// Whose entries, up to a moment, are dropped.
     pub(super) purge: Option<Purging>,
     pub(super) window: Window,
+    pub(super) unread: UnreadTime,
     pub(super) buffer: Buffer,
     pub(super) dues: Dues,
     /// For when its timer is set.

@@ -22,6 +22,7 @@ use crate::dispatch::lanes::{Fate, LaneId, LaneState, Lanes, Place, Ruled};
 use crate::dispatch::purge::Purges;
 use crate::dispatch::starts::Flight;
 use crate::dispatch::turns::Turns;
+use crate::dispatch::unread::UnreadTime;
 use crate::event::{Entry, Lane, LaneKey, Settlement};
 use crate::limit::{Ask, Gate, Rules, UsageToState};
 use crate::policy::{PolicyChange, Runtime};
@@ -250,6 +251,7 @@ impl Planner {
             promises: 0,
             purge: None,
             window: Window::new(),
+            unread: UnreadTime::default(),
             buffer: Buffer::default(),
             dues: Dues::default(),
             armed: None,
@@ -265,6 +267,7 @@ impl Planner {
         self.ahead.ended(&lane.window);
         let starved = lane.buffer.is_empty();
         lane.window.loaded(loaded.entries.len(), loaded.more, starved);
+        lane.unread.came(now);
         lane.dues.loaded(&loaded.entries, loaded.next_due, lane.purge.is_some(), now);
         let before = (lane.buffer.len(), lane.buffer.bytes());
         for entry in loaded.entries {
@@ -283,6 +286,7 @@ impl Planner {
         if let Some(lane) = self.lanes.get_mut(id) {
             self.ahead.ended(&lane.window);
             lane.window.failed(now);
+            lane.unread.failed(now);
         }
         self.tend(id, now, effects);
     }
@@ -295,10 +299,13 @@ impl Planner {
             lane.armed = None;
             if lane.expiry_check.is_some_and(|at| at <= now) {
                 let before = (lane.buffer.len(), lane.buffer.bytes());
-                let name = &lane.lane;
+                let (name, doubt) = (&lane.lane, lane.doubt());
                 let promised = lane.buffer.take_if(
                     |entry| entry.event.expires_at <= now,
-                    |entry| effects.push(settled(entry, name.clone(), Settlement::Expired)),
+                    |entry| {
+                        let how = doubt.expiry(&entry);
+                        effects.push(settled(entry, name.clone(), how));
+                    },
                 );
                 self.ahead.gave(before.0 - lane.buffer.len(), before.1 - lane.buffer.bytes());
                 lane.plan_expiry(Some(now), true);

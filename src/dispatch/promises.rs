@@ -11,7 +11,7 @@ use crate::limit::Kind;
 /// A call that is over a refusing limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Whose limit.
+    /// The policy whose limit has no room for the call.
     pub policy: PolicyId,
     /// Which of its limits.
     pub kind: Kind,

@@ -29,7 +29,7 @@ pub struct LaneReport {
 /// A limit without room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocked {
-    /// Whose limit.
+    /// The policy whose limit the lane waits for.
     pub policy: PolicyId,
     /// For which label values.
     pub key: Box<str>,

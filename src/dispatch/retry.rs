@@ -57,7 +57,7 @@ impl RetryPolicy {
 /// An attempt that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Ended<'a> {
-    /// How.
+    /// What the delivery reported.
     pub outcome: &'a Outcome,
     /// Attempts made so far, this one included.
     pub attempts: u16,
@@ -117,7 +117,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::Busy;
+    use crate::event::{Busy, NameFailure};
 
     const NOW: Timestamp = Timestamp::from_nanos(10_000_500_000);
 
@@ -161,7 +161,13 @@ mod tests {
             (retry(Cause::Timeout, None), 1, 0.5, 500, Settlement::Expired),
             (retry(Cause::Timeout, None), 1, 0.5, 502, due(10_501, 1)),
             // Both forbid it: the attempts count.
-            (retry(Cause::Dns, None), 8, 0.5, 0, dead("attempts_exhausted: dns", 8)),
+            (
+                retry(Cause::Dns(NameFailure::NoSuchName), None),
+                8,
+                0.5,
+                0,
+                dead("attempts_exhausted: dns_no_such_name", 8),
+            ),
         ];
         for (outcome, attempts, roll, ttl_ms, expected) in table {
             assert_eq!(after(&outcome, attempts, roll, ttl_ms), expected, "{outcome:?} {attempts} {roll}");

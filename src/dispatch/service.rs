@@ -45,13 +45,13 @@ pub struct Parts {
     pub queue: Queue,
     /// Which lanes have work.
     pub signals: LaneSignals,
-    /// What rules.
+    /// The policies, deployed or draining, and every change of them.
     pub policies: Follower,
-    /// Makes the calls.
+    /// Makes the calls; it is asked only for calls that have their permits.
     pub deliver: Arc<dyn Deliver>,
     /// The steady clock that the queue uses, too.
     pub clock: Clock,
-    /// Bounds.
+    /// Bounds on calls in flight and on the read-ahead, the rules of retries and of the breaker.
     pub options: Options,
     /// The limits, with what an earlier process consumed.
     pub gate: Gate,
@@ -282,10 +282,10 @@ impl Service {
                 RetryScheduled { policy, cause: cause.label() }.emit();
             }
         }
-        let outcome = settled.settlement.outcome_label();
+        let (outcome, cause) = (settled.settlement.outcome_label(), settled.settlement.cause_label());
         let is_owed = self.queue.settle(&settled.entry, settled.settlement);
         if let Some(outcome) = outcome.filter(|_| is_owed) {
-            EntryCompleted { policy, outcome }.emit();
+            EntryCompleted { policy, outcome, cause }.emit();
         }
     }
 

@@ -183,8 +183,8 @@ impl Planner {
             lane.place = Place::Out;
         }
         if expired {
-            let lane = lane.lane.clone();
-            effects.push(settled(entry, lane, Settlement::Expired));
+            let (lane, how) = (lane.lane.clone(), lane.doubt().expiry(&entry));
+            effects.push(settled(entry, lane, how));
         } else {
             let before = lane.buffer.bytes();
             lane.buffer.push(entry);
@@ -217,7 +217,8 @@ impl Planner {
             }
             self.ahead.gave(1, weight(&entry));
             let promised = usize::from(is_fresh(&entry));
-            effects.push(settled(entry, lane.lane.clone(), Settlement::Expired));
+            let how = lane.doubt().expiry(&entry);
+            effects.push(settled(entry, lane.lane.clone(), how));
             self.redeem(id, promised);
         }
     }

@@ -1,5 +1,6 @@
 //! Behaviour of the planner in single situations.
 
+mod expiry;
 mod holds;
 mod trust;
 mod turned_away;

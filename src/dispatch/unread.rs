@@ -9,9 +9,60 @@ use crate::dispatch::hold::{Hold, HoldReason};
 use crate::dispatch::input::Effect;
 use crate::dispatch::lanes::LaneState;
 use crate::dispatch::planner::{Planner, settled};
-use crate::event::{EventId, LaneKey, Settlement};
+use crate::event::{Entry, EventId, LaneKey, Settlement};
+
+/// The last time in which pages of a lane could not be read, from the first that failed to the one that came.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct UnreadTime {
+    failed_at: Option<Timestamp>,
+    came_at: Option<Timestamp>,
+}
+
+impl UnreadTime {
+    /// A page could not be read.
+    pub(super) fn failed(&mut self, now: Timestamp) {
+        if self.failed_at.is_none() || self.came_at.take().is_some() {
+            self.failed_at = Some(now);
+        }
+    }
+
+    /// A page was read.
+    pub(super) fn came(&mut self, now: Timestamp) {
+        if self.failed_at.is_some() && self.came_at.is_none() {
+            self.came_at = Some(now);
+        }
+    }
+
+    /// Whether what is read now could not be read at this moment. What was read before pages failed could be sent.
+    fn has(&self, at: Timestamp) -> bool {
+        self.failed_at.zip(self.came_at).is_some_and(|(failed, came)| failed <= at && at <= came)
+    }
+}
+
+/// The doubts that hold a lane, or have held it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeldByDoubt {
+    is_unknown: bool,
+    unread: UnreadTime,
+}
+
+impl HeldByDoubt {
+    /// How an entry ends that has outlived its time.
+    pub(super) fn expiry(self, entry: &Entry) -> Settlement {
+        if self.is_unknown || self.unread.has(entry.event.expires_at) {
+            Settlement::ExpiredHeld
+        } else {
+            Settlement::Expired
+        }
+    }
+}
 
 impl LaneState {
+    /// The doubts by which the end of its entries is told apart.
+    pub(super) fn doubt(&self) -> HeldByDoubt {
+        HeldByDoubt { is_unknown: self.holds.is_unknown(), unread: self.unread }
+    }
+
     /// Why it may not send although its limits have room: a hold, that what comes next cannot be read, or that some of
     /// its entries have outlived their time while time is in doubt.
     pub(super) fn hold(&self, now: Timestamp) -> Option<Hold> {
@@ -67,6 +118,23 @@ mod tests {
 
     use super::*;
     use crate::dispatch::ahead::{Held, Window};
+
+    #[test]
+    fn what_expired_while_it_could_not_be_read_is_told_apart() {
+        let at = Timestamp::from_millis;
+        let mut unread = UnreadTime::default();
+        unread.came(at(1));
+        assert!(!unread.has(at(1)), "the control: nothing failed");
+        unread.failed(at(10));
+        unread.failed(at(20));
+        assert!(!unread.has(at(15)), "what is there was read before");
+        unread.came(at(30));
+        unread.came(at(40));
+        assert!(unread.has(at(10)) && unread.has(at(30)) && !unread.has(at(9)) && !unread.has(at(31)));
+        unread.failed(at(50));
+        unread.came(at(60));
+        assert!(unread.has(at(55)) && !unread.has(at(15)), "the last time");
+    }
 
     #[test]
     fn a_page_that_failed_is_asked_for_again_after_its_pause_or_when_an_operator_says_so() {

@@ -45,7 +45,7 @@ impl fmt::Debug for Event {
 /// An event at rest, as the dispatcher takes it up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name.
+    /// The id under which it was accepted, the same for every attempt.
     pub id: EventId,
     /// The lane in which it stands.
     pub lane: LaneKey,
@@ -53,6 +53,6 @@ pub struct Entry {
     pub attempts: u16,
     /// The moment for which it was put off, by its producer or by a retry; `None` in the lane's plain order.
     pub due_at: Option<Timestamp>,
-    /// The call.
+    /// The call to make, with the end of its life.
     pub event: Event,
 }

@@ -100,7 +100,7 @@ impl fmt::Debug for PolicyId {
 /// One deployed life of a policy.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PolicyRef {
-    /// The policy.
+    /// The id of the policy.
     pub policy: PolicyId,
     /// Which of its deployed lives, from 1.
     pub generation: u32,

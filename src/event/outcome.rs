@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::event::{Busy, Wait};
+use crate::event::{Busy, NameFailure, Wait};
 
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +52,8 @@ pub enum Cause {
     Timeout,
     /// No connection could be made.
     Connect,
-    /// The name did not resolve.
-    Dns,
+    /// The name did not resolve; no connection was attempted.
+    Dns(NameFailure),
     /// The TLS handshake or the certificate failed.
     Tls,
     /// The connection broke before a complete head: the endpoint may have acted on the call.
@@ -83,7 +83,7 @@ impl Cause {
             Self::Status(_) => "5xx",
             Self::Timeout => "timeout",
             Self::Connect => "connect",
-            Self::Dns => "dns",
+            Self::Dns(_) => "dns",
             Self::Tls => "tls",
             Self::Closed => "closed",
             Self::Blocked => "blocked",
@@ -101,6 +101,7 @@ impl fmt::Display for Cause {
             Self::Status(status) => write!(f, "http_{status}"),
             Self::Busy(busy) => f.write_str(busy.code()),
             Self::ApiBlocked => f.write_str("API_BLOCKED"),
+            Self::Dns(failure) => write!(f, "dns_{}", failure.label()),
             other => f.write_str(other.label()),
         }
     }
@@ -127,6 +128,8 @@ pub enum Settlement {
     },
     /// Dropped: it outlived its time.
     Expired,
+    /// Dropped: it outlived its time while a doubt about reads or about its generation held its lane.
+    ExpiredHeld,
     /// Dropped: the drain window of its undeployed policy is over.
     Drained,
     /// Dropped on request.
@@ -143,10 +146,19 @@ impl Settlement {
             Self::Delivered => Some("delivered"),
             Self::Reschedule { .. } => None,
             Self::Dead { .. } => Some("dead"),
-            Self::Expired => Some("expired"),
+            Self::Expired | Self::ExpiredHeld => Some("expired"),
             Self::Drained => Some("config_drained"),
             Self::Cancelled => Some("cancelled"),
             Self::Lost => Some("lost"),
+        }
+    }
+
+    /// Why it ended as [`Settlement::outcome_label`] says, where that word leaves it open: `held`.
+    #[must_use]
+    pub const fn cause_label(&self) -> Option<&'static str> {
+        match self {
+            Self::ExpiredHeld => Some("held"),
+            _ => None,
         }
     }
 }

@@ -90,6 +90,10 @@ pub(super) struct StateBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     outcome: Option<&'static str>,
+    /// `held` when it expired while a doubt held its lane.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    cause: Option<&'static str>,
     #[serde(flatten)]
     waiting: Option<WaitingBody<'a>>,
 }
@@ -139,11 +143,12 @@ pub(super) fn state(id: EventId, standing: &Standing) -> Option<Vec<u8>> {
         Standing::Settled(_) => ("settled", None),
         Standing::Unknown => return None,
     };
-    let outcome = match standing {
-        Standing::Settled(end) => end.map(End::word),
+    let end = match standing {
+        Standing::Settled(end) => *end,
         _ => None,
     };
-    Some(json(&StateBody { id: id.to_string(), state, outcome, waiting: waiting.map(waiting_body) }))
+    let (outcome, cause) = (end.map(End::word), end.and_then(End::cause));
+    Some(json(&StateBody { id: id.to_string(), state, outcome, cause, waiting: waiting.map(waiting_body) }))
 }
 
 fn waiting_body(waiting: &Waiting) -> WaitingBody<'_> {

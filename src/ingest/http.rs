@@ -2,8 +2,6 @@
 //!
 //! Must not know: who listens, and how connections are guarded.
 
-use std::error::Error as _;
-
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -23,7 +21,7 @@ use crate::ingest::explain::not_json;
 use crate::ingest::intake::{Intake, Receipt, Verdict};
 use crate::ingest::problems::internal;
 use crate::ingest::{answer, doc, ndjson};
-use crate::problem::Problem;
+use crate::problem::{BodyFault, Problem};
 use crate::queue::Standing;
 use crate::telemetry::{EventsRejected, Source};
 
@@ -266,15 +264,10 @@ async fn read_all<'i>(
 }
 
 fn broken_body(error: &axum::Error) -> Refusal {
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if inner.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut)
-        {
-            return Box::new(ndjson::body_timeout());
-        }
-        cause = inner.source();
-    }
-    Box::new(ndjson::incomplete_body())
+    Box::new(match BodyFault::of(error) {
+        BodyFault::TooSlow => ndjson::body_timeout(),
+        BodyFault::TooLarge | BodyFault::Incomplete => ndjson::incomplete_body(),
+    })
 }
 
 fn content_type(headers: &HeaderMap) -> Option<String> {

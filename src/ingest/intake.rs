@@ -42,11 +42,11 @@ pub type EgressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + 
 
 /// What the intake works with.
 pub struct IntakeParts {
-    /// Where events go.
+    /// Takes the events that pass the door.
     pub queue: Queue,
-    /// What governs them.
+    /// Decides under which policies an event falls.
     pub policies: Policies,
-    /// Time of acceptance.
+    /// The clock for ages, due times and ends of life.
     pub clock: Clock,
     /// Labels and life of events that name none.
     pub defaults: Arc<Defaults>,

@@ -27,7 +27,7 @@ pub enum Doomed {
 /// A call that is over a limit of a policy that turns calls away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverLimit {
-    /// The policy.
+    /// The policy whose limit has no room for the call.
     pub policy: PolicyId,
     /// Which of its limits.
     pub kind: Kind,

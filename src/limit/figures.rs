@@ -16,7 +16,7 @@ use crate::limit::{Binding, Gate, LimiterId};
 /// The state of one limiter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LimiterFigures {
-    /// Whose limits.
+    /// The policy whose limits it keeps.
     pub policy: PolicyId,
     /// Its label values, `a=1;b=2`; empty without a scope.
     pub key: Box<str>,
@@ -33,7 +33,7 @@ pub struct LimiterFigures {
 /// The state of one limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Counter {
-    /// Which.
+    /// Which limit of the policy it counts for.
     pub kind: Kind,
     /// Most starts per `length`.
     pub calls: u32,

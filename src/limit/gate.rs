@@ -26,7 +26,7 @@ pub struct Binding(Box<[LimiterId]>);
 /// What stands in the way of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blocker {
-    /// Whose limit.
+    /// The limiter that has no room.
     pub limiter: LimiterId,
     /// Which of its limits.
     pub kind: Kind,

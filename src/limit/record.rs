@@ -16,7 +16,7 @@ use crate::limit::tokens::Portion;
 /// Starts that were made, or may have been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Consumed {
-    /// How many.
+    /// How many starts: exactly, or an upper bound after a crash.
     pub count: u32,
     /// The latest of them; for a quota some moment of its period.
     pub at: Timestamp,

@@ -14,7 +14,7 @@ use crate::policy::{Family, Limits, Overrides, Pace, RuntimePolicy, Scope, Spec,
 /// What one policy limits, and how its limiters are told apart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
-    /// What is allowed.
+    /// At most how much; a limit that is absent limits nothing.
     pub limits: Limits,
     /// What becomes of calls that are not.
     pub family: Family,

@@ -1,23 +1,74 @@
-//! What several dialects ask of a request before they look into it: a bounded body, a token, a name in the path.
+//! What several dialects ask of a request before they look into it: a bounded body in JSON, a token, a name in the path.
 //!
 //! Must not know: any dialect's members, codes or envelopes.
 
+use std::fmt;
+
 use axum::body::Body;
-use http::{HeaderMap, header};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
 
 use crate::event::Labels;
+use crate::problem::{BodyFault, NotJson, check_json};
 
 /// Longest request body, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// A body that is longer than [`BODY_BYTES_MAX`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooLarge;
+/// The whole body, when it is stated to be JSON.
+pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, BodyRefused> {
+    check_json(headers)?;
+    Ok(read_body(body).await?)
+}
 
-/// The whole body.
-pub(super) async fn read_body(body: Body) -> Result<bytes::Bytes, TooLarge> {
-    // A body that breaks off fails as well, but then nobody is left to read the answer.
-    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| TooLarge)
+/// The whole body, of whatever type.
+pub(super) async fn read_body(body: Body) -> Result<Bytes, BodyFault> {
+    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| BodyFault::of(&error))
+}
+
+/// Why a body is not read, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum BodyRefused {
+    /// It is of another type than JSON.
+    Type(NotJson),
+    /// Reading it failed.
+    Fault(BodyFault),
+}
+
+impl From<NotJson> for BodyRefused {
+    fn from(not_json: NotJson) -> Self {
+        Self::Type(not_json)
+    }
+}
+
+impl From<BodyFault> for BodyRefused {
+    fn from(fault: BodyFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl BodyRefused {
+    /// The HTTP status that says so.
+    pub(super) const fn status(&self) -> StatusCode {
+        match self {
+            Self::Type(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Fault(BodyFault::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Fault(BodyFault::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+            Self::Fault(BodyFault::Incomplete) => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl fmt::Display for BodyRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Type(not_json) => not_json.fmt(f),
+            Self::Fault(BodyFault::TooLarge) => write!(f, "a body has at most {BODY_BYTES_MAX} bytes"),
+            Self::Fault(BodyFault::TooSlow) => f.write_str("the body stopped coming; nothing was changed"),
+            Self::Fault(BodyFault::Incomplete) => {
+                f.write_str("the body broke off before its end; nothing was changed")
+            }
+        }
+    }
 }
 
 /// Whether there is one `Authorization` that is a token alone, without a scheme before it.

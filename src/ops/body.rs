@@ -2,14 +2,12 @@
 //!
 //! Must not know: what is asked for.
 
-use std::error::Error as _;
-
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
-use crate::problem::Problem;
+use crate::problem::{BodyFault, Problem, check_json};
 
 /// Longest body, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
@@ -90,48 +88,36 @@ fn named<'r>(reason: &'r str, start: &str) -> Option<(&'r str, &'r str)> {
 
 async fn whole(body: Body) -> Result<Bytes, Box<Problem>> {
     axum::body::to_bytes(body, MAX_BYTES).await.map_err(|error| {
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            if inner.is::<http_body_util::LengthLimitError>() {
+        Box::new(match BodyFault::of(&error) {
+            BodyFault::TooLarge => {
                 let detail = format!("at most {MAX_BYTES} bytes are taken here");
                 let title = "The request is too large";
-                return Box::new(Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "payload_too_large",
-                    title,
-                    detail,
-                ));
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", title, detail)
             }
-            let io = inner.downcast_ref::<std::io::Error>();
-            if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
+            BodyFault::TooSlow => {
                 let detail = "the body stopped coming; nothing was changed";
                 let title = "The body did not come";
-                return Box::new(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", title, detail));
+                Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", title, detail)
             }
-            cause = inner.source();
-        }
-        let detail = "the body broke off before its end; nothing was changed";
-        Box::new(Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "The body is incomplete", detail))
+            BodyFault::Incomplete => {
+                let detail = "the body broke off before its end; nothing was changed";
+                let title = "The body is incomplete";
+                Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", title, detail)
+            }
+        })
     })
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Box<Problem>> {
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(unsupported("unsupported_encoding", "send the body without Content-Encoding"));
+        let rule = "send the body without Content-Encoding".to_owned();
+        return Err(unsupported("unsupported_encoding", rule));
     }
-    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(kind), None) = (types.next(), types.next()) else {
-        return Err(unsupported("unsupported_media_type", "Content-Type must be application/json"));
-    };
-    let essence = kind.to_str().ok().and_then(|kind| kind.split(';').next()).unwrap_or_default();
-    if essence.trim().eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    Err(unsupported("unsupported_media_type", "Content-Type must be application/json"))
+    check_json(headers).map_err(|not| unsupported("unsupported_media_type", not.to_string()))
 }
 
-fn unsupported(code: &'static str, rule: &'static str) -> Box<Problem> {
+fn unsupported(code: &'static str, rule: String) -> Box<Problem> {
     let title = "The form of the body is not supported";
     Box::new(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, title, rule))
 }

@@ -35,15 +35,15 @@ pub type AddressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send +
 /// What the desk looks at.
 #[derive(Clone)]
 pub struct Desk {
-    /// What waits.
+    /// Says where events stand, and records what becomes of them.
     pub queue: Queue,
-    /// What rules.
+    /// The policies, read and changed; changes wait for the disk for a bounded time.
     pub policies: Policies,
     /// What is going on.
     pub dispatch: DispatchHandle,
     /// What forecasts are made from.
     pub outlooks: Arc<ArcSwap<Outlooks>>,
-    /// Time.
+    /// The clock for the ends of pauses and for forecasts.
     pub clock: Clock,
     /// Labels that an event without them counts as having.
     pub labels: Arc<BTreeMap<String, String>>,

@@ -27,6 +27,10 @@ pub(super) struct SettledBody {
     state: &'static str,
     #[schema(required)]
     outcome: Option<&'static str>,
+    /// `held` when it expired while a doubt held its lane.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    cause: Option<&'static str>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -133,7 +137,8 @@ impl Desk {
         let (state, waiting) = match standing {
             Standing::Unknown => return Err(no_event()),
             Standing::Settled(end) => {
-                let body = SettledBody { id: id.to_string(), state: "settled", outcome: end.map(End::word) };
+                let (id, outcome, cause) = (id.to_string(), end.map(End::word), end.and_then(End::cause));
+                let body = SettledBody { id, state: "settled", outcome, cause };
                 return Ok(json(&body, None));
             }
             Standing::Ready(waiting) => ("ready", waiting),

@@ -50,17 +50,22 @@ pub use doubts::{DecisionError, Decisions, DoubtDesk, DoubtVerb, doubt_routes, v
 /// Renders the metrics as Prometheus text. May block for milliseconds.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// In a sentence.
+pub type NameState = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// What the probes look at.
 #[derive(Clone)]
 pub struct Ops {
     /// The state of the store.
     pub queue: Queue,
-    /// What is deployed.
+    /// Says how many policies are deployed or draining.
     pub policies: Policies,
     /// Cancelled when no more events are taken.
     pub closing: CancellationToken,
     /// The metrics.
     pub render_metrics: RenderMetrics,
+    /// How names are resolved at present, where they are.
+    pub name_state: NameState,
 }
 
 /// `/livez`, `/readyz`, `/healthz` and `/metrics`.
@@ -107,7 +112,9 @@ async fn live() -> &'static str {
 async fn ready(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
     let deployed = ops.policies.runtime().policies().count();
     let doubts = ops.queue.doubts();
-    let checks = checks(&ops.queue.store_health(), &doubts.list(), deployed, ops.closing.is_cancelled());
+    let mut checks = checks(&ops.queue.store_health(), &doubts.list(), deployed, ops.closing.is_cancelled());
+    // Events are accepted whether names resolve or not.
+    checks.extend((ops.name_state)().map(|detail| Check { name: "names", ok: true, detail }));
     let ok = checks.iter().all(|check| check.ok);
     let verbose = query
         .is_some_and(|query| query.split('&').any(|part| matches!(part.split('=').next(), Some("verbose"))));

@@ -127,6 +127,10 @@ impl Desk {
         }
         let purge = self.queue.in_time(self.dispatch.purge(id.clone())).await;
         let purged = purge.map_err(|error| not_in_time(id, &error))?.ok_or_else(shutting_down)?;
+        // What is dropped is on record a moment later, unless the disk does not answer.
+        if self.queue.store_health().slow {
+            return Err(not_in_time(id, &StoreError::OutcomeUnknown));
+        }
         info!(policy = %id, purged, "policy purged");
         Ok(json(&Purged { purged }, None))
     }

@@ -12,7 +12,7 @@ use crate::policy::UrlPattern;
 /// One way to fall under a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clause {
-    /// Which addresses.
+    /// The canonical urls that fall under it.
     pub pattern: UrlPattern,
     /// Which verbs; none means all.
     pub methods: Vec<Method>,
@@ -25,20 +25,20 @@ pub struct Clause {
 /// A label that an event without it gets from its path: the first segment that is one of the names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
-    /// The label.
+    /// The label that is given; one that the event carries is left as it is.
     pub label: Box<str>,
     /// The start of the path that is not looked at.
     pub after: Box<str>,
-    /// The names.
+    /// The values that a segment may have, compared byte by byte.
     pub names: Vec<Box<str>>,
 }
 
 /// A label that an event must carry with exactly this value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelCondition {
-    /// The label.
+    /// The name of the label.
     pub key: String,
-    /// Its value.
+    /// The value that the label must have, compared byte by byte.
     pub value: String,
     /// Whether an event without the label fulfils the condition too: the value is the label's default
     /// (such as `service`, which is `action` when it is absent; contracts.md, "Decided" 4).

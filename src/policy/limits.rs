@@ -14,7 +14,7 @@ pub struct Limits {
     pub window: Option<Window>,
     /// Starts per calendar period.
     pub quota: Option<Quota>,
-    /// Calls in flight.
+    /// Most calls in flight at any time.
     pub slots: Option<NonZeroU32>,
     /// The longest an attempt may take.
     pub timeout: Option<Duration>,
@@ -62,7 +62,7 @@ pub struct Window {
 pub struct Quota {
     /// Starts; never zero.
     pub calls: NonZeroU32,
-    /// Per what.
+    /// The calendar period (UTC) at whose beginning the count starts again.
     pub per: Period,
 }
 
@@ -109,7 +109,7 @@ pub enum LimitError {
 impl Pace {
     /// The slowest pace: one start per day.
     pub const MIN: f64 = 1.0 / 86_400.0;
-    /// The fastest pace.
+    /// The fastest pace, in starts per second.
     pub const MAX: f64 = 1_000_000.0;
 
     /// Checks the range.
@@ -143,7 +143,7 @@ impl Pace {
 }
 
 impl Window {
-    /// Most starts.
+    /// Most starts that one window may allow.
     pub const MAX_CALLS: u32 = 1_000_000_000;
     /// The shortest window.
     pub const MIN_LENGTH: Duration = Duration::from_millis(1);

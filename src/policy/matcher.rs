@@ -40,9 +40,9 @@ pub(super) struct Rule {
 /// A policy whose pattern matches a url, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Which one.
+    /// The policy whose pattern matches.
     pub policy: PolicyId,
-    /// Whether it applies.
+    /// Whether it governs the call, and if not, what keeps it from that.
     pub verdict: Verdict,
 }
 

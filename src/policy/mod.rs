@@ -89,3 +89,24 @@ pub enum PolicyError {
         attempts: u32,
     },
 }
+
+/// What is known of a change that the store did not answer in the time that its caller waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Late {
+    /// It was withdrawn before it was handed to the store: nothing of it is kept.
+    NotMade,
+    /// The store has it and may still make it.
+    Unknown,
+}
+
+impl PolicyError {
+    /// What is known of the change if it was late; `None` when it failed for another reason.
+    #[must_use]
+    pub const fn late(&self) -> Option<Late> {
+        match self {
+            Self::Store(StoreError::Slow) => Some(Late::NotMade),
+            Self::Store(StoreError::OutcomeUnknown) => Some(Late::Unknown),
+            _ => None,
+        }
+    }
+}

@@ -39,7 +39,7 @@ pub enum ScopeError {
 }
 
 impl Scope {
-    /// Most labels.
+    /// Most labels that one scope may have.
     pub const MAX: usize = 4;
 
     /// Checks and sorts.

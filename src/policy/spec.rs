@@ -13,7 +13,7 @@ use crate::policy::{Clause, Limits, Scope};
 pub struct Spec {
     /// Which calls: those that fall under any of these, at least one.
     pub clauses: Vec<Clause>,
-    /// What is allowed.
+    /// At most how much of them; a limit that is absent limits nothing.
     pub limits: Limits,
     /// What happens when there is no room.
     pub family: Family,

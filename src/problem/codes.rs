@@ -55,7 +55,7 @@ codes! {
          64 KiB";
     BATCH_TOO_LARGE = "batch_too_large", 413, "more than 1 000 events in a list";
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415,
-        "neither `application/json` nor `application/x-ndjson`";
+        "not JSON: `application/json`, for events also `application/x-ndjson`, for management also other types that end in `+json`";
     UNSUPPORTED_ENCODING = "unsupported_encoding", 415, "the body is compressed";
     FOREIGN_HOST = "foreign_host", 421, "`Host` is no name of this daemon; see `listen.hosts`";
     EXPECTATION_FAILED = "expectation_failed", 417, "`Expect` asks for something other than `100-continue`";

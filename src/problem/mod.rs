@@ -3,6 +3,7 @@
 //!
 //! Must not know: what the problems are about.
 
+mod body;
 pub mod codes;
 pub mod doc;
 mod told;
@@ -12,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub use body::{BodyFault, NotJson, check_json};
 pub use told::{Refused, Tell, Told};
 
 /// One refusal, ready to be sent or written as a line.

@@ -18,6 +18,8 @@ pub enum End {
     Dead,
     /// It outlived its time.
     Expired,
+    /// It outlived its time while a doubt held its lane.
+    ExpiredHeld,
     /// Dropped with its drained policy.
     Drained,
     /// Dropped on request.
@@ -35,6 +37,7 @@ impl End {
             Settlement::Delivered => Some(Self::Delivered),
             Settlement::Dead { .. } => Some(Self::Dead),
             Settlement::Expired => Some(Self::Expired),
+            Settlement::ExpiredHeld => Some(Self::ExpiredHeld),
             Settlement::Drained => Some(Self::Drained),
             Settlement::Cancelled => Some(Self::Cancelled),
             Settlement::Lost => Some(Self::Lost),
@@ -47,10 +50,19 @@ impl End {
         match self {
             Self::Delivered => "delivered",
             Self::Dead => "dead",
-            Self::Expired => "expired",
+            Self::Expired | Self::ExpiredHeld => "expired",
             Self::Drained => "config_drained",
             Self::Cancelled => "cancelled",
             Self::Lost => "lost",
+        }
+    }
+
+    /// Why it ended so, where the word leaves that open: `held`.
+    #[must_use]
+    pub const fn cause(self) -> Option<&'static str> {
+        match self {
+            Self::ExpiredHeld => Some("held"),
+            _ => None,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::store::{LaneSummary, Loss};
 /// What one lane holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneCounts {
-    /// Its name.
+    /// The key of the lane.
     pub lane: LaneKey,
     /// Entries that wait for their turn.
     pub ready: u64,

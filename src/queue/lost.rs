@@ -59,7 +59,7 @@ impl Inner {
             }
             self.settler.ended(loss.id, &Settlement::Lost);
             if let Ok(lane) = Lane::parse(&loss.lane) {
-                EntryCompleted { policy: policy_label(&lane), outcome: "lost" }.emit();
+                EntryCompleted { policy: policy_label(&lane), outcome: "lost", cause: None }.emit();
             }
         }
     }

@@ -40,15 +40,17 @@ use settle::Settler;
 
 /// How long an acceptance waits for the store where nothing else is said.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often whoever waits for other work looks whether the store answers.
+const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(50);
 
 /// An event that passed the door, with the lane that its policies give it.
 #[derive(Debug, Clone)]
 pub struct Accept {
     /// Where it will stand.
     pub lane: Lane,
-    /// The call.
+    /// The call to make, with the end of its life.
     pub event: Event,
-    /// Recognises a repetition.
+    /// The key under which a repetition is recognised; `None` without an idempotency key.
     pub dedup: Option<Dedup>,
 }
 
@@ -72,11 +74,11 @@ pub enum Standing {
 pub struct Waiting {
     /// The lane in which it stands.
     pub lane: LaneKey,
-    /// Attempts on record.
+    /// Attempts made so far, as far as they are on record; an attempt under way is not.
     pub attempts: u16,
     /// For when it was put off.
     pub due_at: Option<Timestamp>,
-    /// The call.
+    /// The call to make; its end of life is corrected for a clock that was in doubt.
     pub event: Event,
 }
 
@@ -218,19 +220,23 @@ impl Queue {
         }
     }
 
-    /// Waits for what the store is asked to do as long as acceptances wait; `work` must go on without whoever waits for
+    /// Waits for what the store is asked to do as long as the store answers; `work` must go on without whoever waits for
     /// it.
     ///
     /// # Errors
-    /// [`StoreError::Slow`] when the store has not answered others for that long: `work` was not begun.
-    /// [`StoreError::OutcomeUnknown`] when it did not end in time, or the store stopped answering meanwhile.
+    /// [`StoreError::Slow`] when the store did not answer others before: `work` was not begun.
+    /// [`StoreError::OutcomeUnknown`] when the store stopped answering before it ended.
     pub async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
         if self.store_health().slow {
             return Err(StoreError::Slow);
         }
-        match tokio::time::timeout(self.0.append_timeout, work).await {
-            Ok(done) if !self.store_health().slow => Ok(done),
-            Ok(_) | Err(_) => Err(StoreError::OutcomeUnknown),
+        let mut work = std::pin::pin!(work);
+        loop {
+            match tokio::time::timeout(LOOK_AT_STORE_EVERY, &mut work).await {
+                Ok(done) => return Ok(done),
+                Err(_) if self.store_health().slow => return Err(StoreError::OutcomeUnknown),
+                Err(_) => {}
+            }
         }
     }
 

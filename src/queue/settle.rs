@@ -56,7 +56,7 @@ impl Settler {
             Settlement::Reschedule { .. } => return,
             Settlement::Delivered => &self.delivered,
             Settlement::Dead { .. } => &self.dead,
-            Settlement::Expired => &self.expired,
+            Settlement::Expired | Settlement::ExpiredHeld => &self.expired,
             Settlement::Drained | Settlement::Cancelled => &self.dropped,
             Settlement::Lost => &self.lost,
         };

@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::FlockOperation;
 
 use super::doubts::NewDoubt;
 pub use super::format::DIRECTORY_FORMAT;
@@ -29,9 +29,6 @@ const START_FILES: u64 = 10;
 const NEEDED_FILES: u64 = 16;
 /// What appends leave free: two segments, a settlements' reserve and the index's growth.
 pub const DEFAULT_NEEDED_BYTES: u64 = 256 * 1024 * 1024;
-
-/// Blocks kept behind the end of the index's file.
-const INDEX_RESERVE_BYTES: u64 = 2 * 1024 * 1024;
 
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
@@ -208,19 +205,9 @@ impl DataDir {
         ballast::refill(&self.root, self.ballast);
     }
 
-    /// Keeps room for the index to grow: its file has blocks behind its end, from the ballast if need be. A file
-    /// system that cannot do so goes without.
-    pub fn reserve_for_index(&self) {
-        let Ok(file) = files::write(&self.index().join("db")) else { return };
-        let Ok(meta) = file.metadata() else { return };
-        let behind = meta.blocks().saturating_mul(512).saturating_sub(meta.len());
-        if behind >= INDEX_RESERVE_BYTES / 2 {
-            return;
-        }
-        let _ = ballast::with_room(&self.root, || {
-            rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, meta.len(), INDEX_RESERVE_BYTES)
-                .map_err(|error| StoreError::io("reserve", &self.root, error))
-        });
+    /// Puts aside what a start needs, from what segments that were cut to their length have just given back.
+    pub fn keep_for_start(&self) {
+        ballast::refill(&self.root, self.ballast.max(START_BYTES / ballast::PIECE_BYTES));
     }
 
     /// Makes room for a start where there is too little: without it even an open can fail.
@@ -269,7 +256,7 @@ impl DataDir {
 /// disk, so that the next start has it.
 impl Drop for DataDir {
     fn drop(&mut self) {
-        self.refill_ballast();
+        self.keep_for_start();
     }
 }
 

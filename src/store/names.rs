@@ -2,7 +2,7 @@
 //!
 //! | name | is |
 //! |---|---|
-//! | `LOCK`, `FORMAT`, `SALT`, `epoch`, `clock`, `doubts`, `account.a`, `account.b`, `living`, `book-seen`, `ballast`, `ballast.N` | files |
+//! | `LOCK`, `FORMAT`, `SALT`, `epoch`, `clock`, `doubts`, `account.a`, `account.b`, `living`, `book-seen`, `restored`, `ballast`, `ballast.N` | files |
 //! | `NAME.tmp`, `.link`, `.prev`, `.new`, `.damaged`, `.damaged-N`, `.aside-N` of these | files: replacements under way, the version before, damaged bytes |
 //! | `journal`, `dead` | segments `NNNNNNNNNN.seg` or `.settled`, and `quarantine` |
 //! | `documents`, `limits` | small files, with the endings above |
@@ -25,7 +25,7 @@ pub(super) const ASIDE: &str = "aside";
 /// Made by file systems in their own roots.
 const FOREIGN: &str = "lost+found";
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "LOCK",
     "FORMAT",
     "SALT",
@@ -36,6 +36,7 @@ const FILES: [&str; 11] = [
     "account.b",
     living::NAME,
     "book-seen",
+    "restored",
     "ballast",
 ];
 const DIRECTORIES: [&str; 7] = ["journal", "dead", "documents", "limits", "index", "index.aside", ASIDE];

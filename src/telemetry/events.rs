@@ -79,14 +79,19 @@ pub struct EntryCompleted<'a> {
     pub policy: &'a str,
     /// [`Settlement::outcome_label`](crate::event::Settlement::outcome_label).
     pub outcome: &'static str,
+    /// [`Settlement::cause_label`](crate::event::Settlement::cause_label).
+    pub cause: Option<&'static str>,
 }
 
 impl EntryCompleted<'_> {
     /// Counts it.
     pub fn emit(&self) {
-        counter!(names::EVENTS_COMPLETED.name, "policy" => self.policy.to_owned(), "outcome" => self.outcome)
-            .increment(1);
-        trace!(policy = self.policy, outcome = self.outcome, "entry completed");
+        // An empty label counts as none.
+        let cause = self.cause.unwrap_or_default();
+        counter!(names::EVENTS_COMPLETED.name, "policy" => self.policy.to_owned(), "outcome" => self.outcome,
+            "cause" => cause)
+        .increment(1);
+        trace!(policy = self.policy, outcome = self.outcome, cause = self.cause, "entry completed");
     }
 }
 
@@ -108,6 +113,37 @@ impl AttemptFinished<'_> {
             .increment(1);
         histogram!(names::CALL_DURATION.name, "policy" => self.policy.to_owned()).record(self.took);
         trace!(policy = self.policy, result = self.result, took = ?self.took, "attempt finished");
+    }
+}
+
+/// A name was looked up.
+#[derive(Debug, Clone, Copy)]
+pub struct NameLookedUp {
+    /// `hosts`, `cache`, `joined`, `asked` or `full`.
+    pub from: &'static str,
+}
+
+impl NameLookedUp {
+    /// Counts it.
+    pub fn emit(&self) {
+        counter!(names::NAME_LOOKUPS.name, "from" => self.from).increment(1);
+    }
+}
+
+/// The name servers were asked for a name.
+#[derive(Debug, Clone, Copy)]
+pub struct NameAsked {
+    /// `found`, or [`NameFailure::label`](crate::event::NameFailure::label).
+    pub result: &'static str,
+    /// From the first question to the answer.
+    pub took: Duration,
+}
+
+impl NameAsked {
+    /// Counts it and records its duration.
+    pub fn emit(&self) {
+        counter!(names::NAME_QUESTIONS.name, "result" => self.result).increment(1);
+        histogram!(names::NAME_QUESTION_DURATION.name).record(self.took);
     }
 }
 

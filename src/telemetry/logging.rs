@@ -28,6 +28,10 @@ pub struct LoggingError {
     pub reason: String,
 }
 
+/// Whoever sends packets to the resolver must not fill the log: of it only what it makes of the system's files is heard.
+const RESOLVER: &str = "hickory_net=off,hickory_proto=off,hickory_resolver=off,\
+                        hickory_resolver::system_conf=warn,hickory_resolver::hosts=warn";
+
 /// Sends tidegate's lines from `level` (`error`, `warn`, `info`, `debug` or `trace`) on to standard error.
 /// Libraries are heard from `warn` on, so that `debug` shows tidegate and not its sockets.
 ///
@@ -56,7 +60,8 @@ where
     let own: tracing::Level =
         level.parse().map_err(|error: tracing::metadata::ParseLevelError| wrong(&error))?;
     let others = own.min(tracing::Level::WARN);
-    let filter = EnvFilter::try_new(format!("{others},tidegate={own}")).map_err(|error| wrong(&error))?;
+    let filter =
+        EnvFilter::try_new(format!("{others},{RESOLVER},tidegate={own}")).map_err(|error| wrong(&error))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(if human {
         Box::new(builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).finish())

@@ -15,8 +15,8 @@ mod recorder;
 pub use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub use events::{
     AttemptFinished, ClockAnomaly, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued,
-    EventsRejected, LimitViolated, QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation,
-    policy_label,
+    EventsRejected, LimitViolated, NameAsked, NameLookedUp, QueueWaited, RetryScheduled, Source, StoreFailed,
+    StoreOperation, policy_label,
 };
 pub use gauges::{Gauges, PolicyGauges, Snapshot};
 pub use recorder::{MetricsHandle, RecorderError, install};

@@ -112,8 +112,9 @@ pub const EVENTS_REJECTED: Metric = counter(
 /// Entries that reached their end.
 pub const EVENTS_COMPLETED: Metric = counter(
     "tidegate_events_completed_total",
-    &["policy", "outcome"],
-    "Events that reached their end: delivered, dead, expired, config_drained or cancelled.",
+    &["policy", "outcome", "cause"],
+    "Events that reached their end: delivered, dead, expired, config_drained, cancelled or lost; cause is held for those \
+     that expired while a doubt held their lane.",
 );
 /// Calls that ended.
 pub const CALL_ATTEMPTS: Metric = counter(
@@ -235,7 +236,8 @@ pub const STORE_ERRORS: Metric =
 pub const STORE_LOST_EVENTS: Metric = counter(
     "tidegate_store_lost_events_total",
     &[],
-    "Events lost to damage, or given up, since the data directory was made; a restart does not reset it.",
+    "Events lost to damage, or given up, since the data directory was made; a restart does not reset it; it falls when \
+     a segment that was missing is back.",
 );
 /// Bytes of the store that do not decode.
 pub const STORE_DAMAGED_FRAMES: Metric = counter(
@@ -270,6 +272,27 @@ pub const DOUBT_EVENTS: Metric = gauge(
     None,
     &["kind"],
     "Events that the open doubts concern which nobody has acknowledged; an upper bound for the kind uncertain.",
+);
+/// Names looked up.
+pub const NAME_LOOKUPS: Metric = counter(
+    "tidegate_name_lookups_total",
+    &["from"],
+    "Names looked up for new connections, by where the addresses come from: hosts, cache, a question under way (joined), \
+     a new question (asked), or nowhere because too many names wait (full).",
+);
+/// Names asked for.
+pub const NAME_QUESTIONS: Metric = counter(
+    "tidegate_name_questions_total",
+    &["result"],
+    "Names that name servers were asked for, by result: found, no_such_name, no_address, refused, server_failed, garbled, \
+     timeout, unreachable or shortage.",
+);
+/// How long name servers took.
+pub const NAME_QUESTION_DURATION: Metric = histogram(
+    "tidegate_name_question_duration_seconds",
+    Buckets::Calls,
+    &[],
+    "Time from the first question for a name to its addresses, or to giving up.",
 );
 /// How late the dispatcher woke.
 pub const DISPATCH_LAG: Metric = histogram(
@@ -337,6 +360,9 @@ pub const ALL: &[Metric] = &[
     STORE_OPERATION_AGE,
     DOUBTS,
     DOUBT_EVENTS,
+    NAME_LOOKUPS,
+    NAME_QUESTIONS,
+    NAME_QUESTION_DURATION,
     DISPATCH_LAG,
     OUTPUT_DROPPED_LINES,
     CONNECTIONS,

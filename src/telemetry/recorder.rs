@@ -112,7 +112,7 @@ mod tests {
         let (policy, took) = ("p", Duration::from_millis(3));
         EventsEnqueued { policy, source: Source::Http, count: 2 }.emit();
         EventsRejected { reason: "unmatched", count: 1 }.emit();
-        EntryCompleted { policy, outcome: "delivered" }.emit();
+        EntryCompleted { policy, outcome: "delivered", cause: None }.emit();
         AttemptFinished { policy, result: "2xx", took }.emit();
         RetryScheduled { policy, cause: "5xx" }.emit();
         QueueWaited { policy, waited: took }.emit();

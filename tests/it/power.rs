@@ -2,20 +2,18 @@
 //! are accepted. Everything that was acknowledged must be found again after the remount; with the sync taken
 //! out of the system calls the same procedure must lose events, or it would prove nothing.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::world::{Receiver, Server, ServerOptions, alone, unmount};
+use crate::world::{Receiver, Server, ServerOptions, Volume, alone};
 
 const CUTS: u64 = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_acknowledged_event_is_found_after_a_power_cut() {
     let _alone = alone().await;
-    require_tools();
     let mut acknowledged = 0;
     for cut in 0..CUTS {
         let lifetime = Duration::from_millis(400 + 350 * cut);
@@ -33,7 +31,6 @@ async fn every_acknowledged_event_is_found_after_a_power_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn without_the_sync_a_power_cut_loses_events() {
     let _alone = alone().await;
-    require_tools();
     let no_sync = [
         "strace",
         "-DDD",
@@ -55,15 +52,15 @@ async fn without_the_sync_a_power_cut_loses_events() {
 /// Runs tidegate on a fresh file system, feeds it, cuts the power after `lifetime`, starts it again; returns
 /// how many events were acknowledged and how many of them are unknown afterwards.
 async fn cut_while_accepting(lifetime: Duration, wrapper: &[&str]) -> (usize, usize) {
-    let disk = Disk::new();
+    let disk = Volume::ext4(1 << 30, "rw");
     let receiver = Receiver::start().await;
-    let mut options = ServerOptions::new(&disk.mount_point().join("data"));
+    let mut options = ServerOptions::new(&disk.path().join("data"));
     options.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
     let server = Server::start(&options);
     let api = server.api();
     api.deploy_throttling(&receiver.url("/*"), 5000).await;
     // The configuration is not what this test cuts: without it nothing could be delivered again.
-    Command::new("sync").arg("-f").arg(disk.mount_point()).status().expect("sync");
+    Command::new("sync").arg("-f").arg(disk.path()).status().expect("sync");
 
     let mut ids = Vec::new();
     let feeding = async {
@@ -106,67 +103,4 @@ async fn cut_while_accepting(lifetime: Duration, wrapper: &[&str]) -> (usize, us
     }
     server.kill();
     (ids.len(), missing)
-}
-
-fn require_tools() {
-    for (tool, package) in
-        [("mkfs.ext4", "e2fsprogs"), ("mount", "mount"), ("python3", "python3"), ("strace", "strace")]
-    {
-        let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().expect("sh");
-        assert!(found.status.success(), "this test needs {tool} (Debian package {package}) and root");
-    }
-}
-
-/// An ext4 file system in a file, mounted over a loop device.
-struct Disk {
-    dir: tempfile::TempDir,
-}
-
-impl Disk {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let disk = Self { dir };
-        std::fs::create_dir(disk.mount_point()).expect("a mount point");
-        let image = std::fs::File::create(disk.image()).expect("an image");
-        image.set_len(1 << 30).expect("a sparse image");
-        run(Command::new("mkfs.ext4").arg("-q").arg("-F").arg(disk.image()));
-        disk.mount();
-        disk
-    }
-
-    fn image(&self) -> PathBuf {
-        self.dir.path().join("disk.img")
-    }
-
-    fn mount_point(&self) -> PathBuf {
-        self.dir.path().join("mnt")
-    }
-
-    fn mount(&self) {
-        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(self.mount_point()));
-    }
-
-    /// `FS_IOC_GOINGDOWN` without a log flush: nothing that was not synced reaches the image.
-    fn cut_power(&self) {
-        let script = "import fcntl,os,struct,sys\n\
-                      fd = os.open(sys.argv[1], os.O_RDONLY)\n\
-                      fcntl.ioctl(fd, 0x8004587d, struct.pack('I', 2))";
-        run(Command::new("python3").args(["-c", script]).arg(self.mount_point()));
-    }
-
-    fn remount(&self) {
-        unmount(&self.mount_point());
-        self.mount();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        unmount(&self.mount_point());
-    }
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().expect("the tool");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

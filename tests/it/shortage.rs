@@ -1,66 +1,23 @@
 //! No room on the disk: others fill it, the inodes are used up, the size of files is limited.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::fs::File;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::world::{Api, Receiver, Server, ServerOptions, eventually, unmount};
+use crate::world::{Api, Receiver, Server, ServerOptions, Volume, eventually};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// A small tmpfs that can be filled.
-struct SmallDisk {
-    dir: tempfile::TempDir,
+/// Takes every byte that is left.
+fn fill(disk: &Volume) {
+    disk.fill_but(0);
+    assert_eq!(disk.free_bytes(), 0);
 }
 
-impl SmallDisk {
-    fn new(options: &str) -> Self {
-        let disk = Self { dir: tempfile::tempdir().expect("a directory") };
-        std::fs::create_dir(disk.path()).expect("a mount point");
-        let output = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(disk.path())
-            .output()
-            .expect("mount");
-        assert!(output.status.success(), "this test needs root: {}", String::from_utf8_lossy(&output.stderr));
-        disk
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("mnt")
-    }
-
-    fn other(&self) -> PathBuf {
-        self.path().join("other")
-    }
-
-    /// Takes every byte that is left.
-    fn fill(&self) {
-        let mut file = OpenOptions::new().create(true).append(true).open(self.other()).expect("opens");
-        for size in [1 << 20, 4096, 1] {
-            while file.write_all(&vec![1; size]).is_ok() {}
-        }
-        assert_eq!(free_bytes(&self.path()), 0);
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        unmount(&self.path());
-    }
-}
-
-fn free_bytes(path: &Path) -> u64 {
-    let stat = rustix::fs::statvfs(path).expect("asks");
-    stat.f_bavail * stat.f_frsize
-}
-
-fn options(disk: &SmallDisk, settings: &str) -> ServerOptions {
-    let config = disk.dir.path().join("tidegate.toml");
+fn options(disk: &Volume, settings: &str) -> ServerOptions {
+    let config = disk.beside().join("tidegate.toml");
     std::fs::write(&config, settings).expect("a file");
     let mut options = ServerOptions::new(&disk.path().join("data"));
     options.args = vec!["--config".to_owned(), config.display().to_string()];
@@ -89,7 +46,7 @@ async fn accepts(api: &Api, url: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_others_fill_the_disk_it_sends_settles_obeys_and_starts_again_and_then_accepts_by_itself() {
-    let disk = SmallDisk::new("size=320m");
+    let disk = Volume::tmpfs("size=320m");
     let kept = "[[policy]]\nname = \"kept\"\nurl = \"http://127.0.0.1:9/kept/*\"\npace = 10\n";
     let options = options(&disk, &format!("[store]\nmin_free_bytes = 16777216\nsegment_seconds = 1\n{kept}"));
     let receiver = Receiver::start().await;
@@ -99,7 +56,7 @@ async fn while_others_fill_the_disk_it_sends_settles_obeys_and_starts_again_and_
     verb(&api, "kept", "pause").await;
     assert_eq!(api.enqueue("http://127.0.0.1:9/kept/x", 0..50).await.len(), 50);
     assert_eq!(api.enqueue(&receiver.url("/x"), 0..4000).await.len(), 4000);
-    disk.fill();
+    fill(&disk);
     let problem = refused(&api, &receiver.url("/x")).await;
     assert!(problem.contains("storage_full"), "{problem}");
     // Longer than a segment lasts: settlements go on in the one that they have.
@@ -118,10 +75,10 @@ async fn while_others_fill_the_disk_it_sends_settles_obeys_and_starts_again_and_
         } else {
             assert_eq!(server.stop().code(), Some(0), "{way}");
         }
-        disk.fill();
+        fill(&disk);
         server = Server::start(&options);
         api = server.api();
-        disk.fill();
+        fill(&disk);
         let problem = refused(&api, &receiver.url("/x")).await;
         assert!(problem.contains("storage_full"), "{way}: {problem}");
         assert_eq!(api.get("/readyz").await.0, 503, "{way}");
@@ -140,20 +97,20 @@ async fn while_others_fill_the_disk_it_sends_settles_obeys_and_starts_again_and_
 /// A start that found room for a large segment of the journal must have room for everything else as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_take_what_each_start_gives_back_and_it_starts_after_every_kill() {
-    let disk = SmallDisk::new("size=256m");
+    let disk = Volume::tmpfs("size=256m");
     let kept = "[[policy]]\nname = \"kept\"\nurl = \"http://127.0.0.1:9/kept/*\"\npace = 10\n";
     let options = options(&disk, &format!("[store]\nmin_free_bytes = 1048576\n{kept}"));
     let mut server = Server::start(&options);
     verb(&server.api(), "kept", "pause").await;
     assert_eq!(server.api().enqueue("http://127.0.0.1:9/kept/x", 0..200).await.len(), 200);
-    disk.fill();
+    fill(&disk);
     for is_filled_before in [false, true, false, true, true] {
         server.kill();
         if is_filled_before {
-            disk.fill();
+            fill(&disk);
         }
         server = Server::start(&options);
-        disk.fill();
+        fill(&disk);
         let api = server.api();
         eventually("what it held is there", SOON, async || {
             api.metric("tidegate_queue_events", "state=\"ready\"").await == 200.0
@@ -165,7 +122,7 @@ async fn others_take_what_each_start_gives_back_and_it_starts_after_every_kill()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn used_up_inodes_are_a_full_disk() {
-    let disk = SmallDisk::new("size=320m,nr_inodes=128");
+    let disk = Volume::tmpfs("size=320m,nr_inodes=128");
     let options = options(&disk, "[store]\nmin_free_bytes = 16777216\nsegment_seconds = 1\n");
     let receiver = Receiver::start().await;
     let server = Server::start(&options);

@@ -51,6 +51,21 @@ async fn deciding() -> Deciding {
 }
 
 #[tokio::test]
+async fn further_lanes_are_not_given_up_by_a_doubt_that_names_none() {
+    let deciding = deciding().await;
+    accept(&deciding.queue, 3, deciding.clock.now()).await;
+    let (detail, way_out) = ("found".to_owned(), "do".to_owned());
+    let doubt =
+        NewDoubt { kind: DoubtKind::Generation, subject: FURTHER.to_owned(), detail, way_out, events: 3 };
+    let id = deciding.queue.doubts().raise(doubt, Timestamp::from_millis(5));
+    let doubt = deciding.queue.doubts().get(id).expect("open");
+    let refused = deciding.give_up(&doubt).await.expect_err("names no lane");
+    assert!(refused.to_string().contains("a doubt of their own"), "{refused}");
+    assert_eq!(deciding.queue.doubts().list(), [doubt], "it stays");
+    assert!(!deciding.queue.is_empty());
+}
+
+#[tokio::test]
 async fn a_lane_of_an_unknown_generation_is_given_up_whole() {
     let deciding = deciding().await;
     let ids = accept(&deciding.queue, 3, deciding.clock.now()).await;

@@ -148,6 +148,7 @@ impl Checker {
         let Some(facts) = facts else { return Err(format!("{id} settled without being handed out")) };
         let right = match how {
             Settlement::Expired => tried || facts.expires_at <= now,
+            Settlement::ExpiredHeld => !tried && facts.expires_at <= now,
             Settlement::Drained => over && !tried,
             Settlement::Reschedule { due_at, .. } => tried && *due_at > now && *due_at < facts.expires_at,
             Settlement::Delivered | Settlement::Dead { .. } => tried,
@@ -238,6 +239,7 @@ mod tests {
         let (c, _) = checker(1, 1);
         for (how, tried, over) in [
             (Settlement::Expired, false, true),
+            (Settlement::ExpiredHeld, true, true),
             (Settlement::Drained, false, false),
             (Settlement::Drained, true, true),
             (Settlement::Delivered, false, false),

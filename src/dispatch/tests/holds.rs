@@ -413,17 +413,6 @@ fn what_an_unknown_generation_governs_is_neither_sent_nor_drained_and_goes_once_
 }
 
 #[test]
-fn the_life_of_what_is_held_runs_on() {
-    let mut bench = Bench::new(&Book::default());
-    let unknown = lane(&[("r", 1)]);
-    bench.fill(&unknown, 0..30);
-    bench.announce(&unknown);
-    bench.pass(Duration::from_secs(6 * 3600 + 2));
-    assert_eq!(bench.settled.len(), 30);
-    assert!(bench.settled.iter().all(|(_, settlement)| *settlement == Settlement::Expired));
-}
-
-#[test]
 fn a_store_that_is_held_is_left_alone() {
     for held in [true, false] {
         let mut bench = Bench::new(&book(&[("p", None, 100)]));

@@ -77,7 +77,8 @@ async fn a_broken_stream_keeps_whole_lines_and_drops_the_unfinished_one() {
     let door = door().await;
     let pieces = [Ok(format!("{}\n{}", event(1), event(2))), Err(std::io::Error::other("reset"))];
     let answers = answers(send(&door, Body::from_stream(stream::iter(pieces))).await).await;
-    assert_eq!(statuses(&answers), [(1, 202)]);
+    assert_eq!(statuses(&answers), [(1, 202), (2, 400)]);
+    assert_eq!(answers[1]["code"], "incomplete_body");
     assert_eq!(door.store.len(), 1);
 }
 

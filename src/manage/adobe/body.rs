@@ -5,13 +5,14 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::manage::call;
+use crate::problem::BodyFault;
 
 /// Why a body is refused as a whole, so that nothing of it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::manage) enum BodyError {
     /// More than [`call::BODY_BYTES_MAX`] (contracts.md 1.4).
     TooLarge,
-    /// No JSON at all.
+    /// No JSON at all, or not to its end.
     NotJson,
     /// Not an object, or a known member is of a wrong type.
     Invalid,
@@ -29,7 +30,11 @@ impl From<WrongType> for BodyError {
 
 /// The whole body.
 pub(in crate::manage) async fn read(body: Body) -> Result<Bytes, BodyError> {
-    call::read_body(body).await.map_err(|call::TooLarge| BodyError::TooLarge)
+    call::read_body(body).await.map_err(|fault| match fault {
+        BodyFault::TooLarge => BodyError::TooLarge,
+        // What has come of it is no JSON.
+        BodyFault::TooSlow | BodyFault::Incomplete => BodyError::NotJson,
+    })
 }
 
 /// The members of a JSON object.

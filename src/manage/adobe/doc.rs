@@ -12,9 +12,10 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::manage::adobe::refusal::{Envelope, Facts, GatewayError, UNKNOWN_SANDBOX, Voice};
+use crate::manage::adobe::refusal::{ContentTypeBody, Envelope, Facts, GatewayError, UNKNOWN_SANDBOX, Voice};
 use crate::manage::adobe::routing::BASES;
 use crate::manage::doc::under_each;
+use crate::problem::NotJson;
 use crate::problem::doc::words;
 
 /// The routes of one API under both base paths. `canDeploy` of `collection`, described as POST, is answered to GET too,
@@ -102,6 +103,11 @@ pub(in crate::manage) fn responses(
             if *error == GatewayError::ContentType { "GatewayContentTypeError" } else { "GatewayError" };
         let about = format!("{error:?}");
         by_status.entry(status).or_default().push((name, about, value(&answer)));
+    }
+    if gateway.contains(&GatewayError::ContentType) {
+        let (status, body) = ContentTypeBody::of(&NotJson::unstated());
+        let about = "The body is of another type than JSON.".to_owned();
+        by_status.entry(status).or_default().push(("GatewayContentTypeError", about, value(&body)));
     }
     for facts in [&UNKNOWN_SANDBOX].into_iter().chain(failures) {
         let schema = (voice.schema)("default", "prod");

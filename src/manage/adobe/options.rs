@@ -28,7 +28,7 @@ pub struct AdobeOptions {
 pub struct Sandbox {
     /// Its name, as `x-sandbox-name` carries it.
     pub name: String,
-    /// Its UUID.
+    /// Its UUID, which answers show as `sandboxId`.
     pub id: String,
     /// What it is for.
     pub kind: SandboxKind,

@@ -7,7 +7,9 @@ use utoipa::ToSchema;
 
 use crate::manage::adobe::Authoring;
 use crate::manage::adobe::answers::json;
-use crate::manage::late::Late;
+use crate::manage::late;
+use crate::policy::Late;
+use crate::problem::NotJson;
 
 /// What the platform's gateway answers before the service is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +38,7 @@ const INTERNAL: u32 = 4000;
 
 /// What an operation answers whose change the store did not answer in time: as `unexpected`, with what is known.
 pub(in crate::manage) fn late(late: Late, unexpected: Facts) -> Facts {
-    Facts { status: StatusCode::SERVICE_UNAVAILABLE, message: late.text(), ..unexpected }
+    Facts { status: StatusCode::SERVICE_UNAVAILABLE, message: late::text(late), ..unexpected }
 }
 
 /// The sandbox of a request does not exist.
@@ -62,7 +64,13 @@ pub(in crate::manage) struct Voice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::manage) enum Refusal {
     Gateway(GatewayError),
-    Service { facts: Facts, org: String, sandbox: String },
+    /// A body of another type than JSON, where the gateway's own rule is not asked for.
+    MediaType(NotJson),
+    Service {
+        facts: Facts,
+        org: String,
+        sandbox: String,
+    },
 }
 
 /// What a route comes to.
@@ -125,7 +133,21 @@ pub(in crate::manage) struct ContentTypeBody {
     kind: &'static str,
     status: u16,
     title: &'static str,
-    detail: &'static str,
+    detail: String,
+}
+
+impl ContentTypeBody {
+    /// With its HTTP status.
+    pub(in crate::manage) fn of(not_json: &NotJson) -> (StatusCode, Self) {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        let body = Self {
+            kind: "urn:tidegate:problem:content_type",
+            status: status.as_u16(),
+            title: "UnsupportedMediaTypeError",
+            detail: not_json.to_string(),
+        };
+        (status, body)
+    }
 }
 
 impl Authoring {
@@ -136,12 +158,16 @@ impl Authoring {
                 let (status, answer) = error.answer();
                 json(status, &answer)
             }
+            Refusal::MediaType(not_json) => {
+                let (status, body) = ContentTypeBody::of(&not_json);
+                json(status, &body)
+            }
             Refusal::Service { facts, org, sandbox } => {
                 let schema = (self.voice.schema)(&org, &sandbox);
                 let answer =
                     json(facts.status, &Envelope::of(facts, self.voice, schema, self.new_request_id()));
                 if facts.status == StatusCode::SERVICE_UNAVAILABLE {
-                    Late::retry_later(answer)
+                    late::retry_later(answer)
                 } else {
                     answer
                 }
@@ -175,7 +201,7 @@ impl Envelope {
 }
 
 impl GatewayError {
-    pub(in crate::manage) const fn answer(self) -> (StatusCode, GatewayAnswer) {
+    pub(in crate::manage) fn answer(self) -> (StatusCode, GatewayAnswer) {
         let (status, error_code, message) = match self {
             Self::NoToken => (StatusCode::FORBIDDEN, "403010", "Oauth token is missing."),
             Self::NoApiKey => (StatusCode::FORBIDDEN, "403000", "Api Key is required"),
@@ -186,7 +212,7 @@ impl GatewayError {
                     kind: "urn:tidegate:problem:content_type",
                     status: status.as_u16(),
                     title: "BadRequestError",
-                    detail: "A valid content-type must be specified",
+                    detail: "A valid content-type must be specified".to_owned(),
                 };
                 return (status, GatewayAnswer::ContentType(body));
             }

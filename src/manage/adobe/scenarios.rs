@@ -257,6 +257,10 @@ async fn play(suite: &Suite, scenario: &Scenario, base: &str) -> Result<(), Stri
         };
         let mut request =
             Request::builder().method(method.as_str()).uri(format!("{base}{}", bindings.fill(path)));
+        // Where it is not what a scenario is about.
+        if !scenario.options.require_headers {
+            request = request.header("content-type", "application/json");
+        }
         for (name, value) in headers {
             request = request.header(name, value);
         }

@@ -1,10 +1,11 @@
 //! On whose behalf a request is made: the headers of the dialect and the sandboxes that exist (contracts.md 1.1).
 
-use http::{HeaderMap, header};
+use http::HeaderMap;
 
 use crate::manage::adobe::refusal::{Facts, GatewayError, Refusal, UNKNOWN_SANDBOX};
 use crate::manage::adobe::{Authoring, Sandbox};
 use crate::manage::call::is_label_value;
+use crate::problem::check_json;
 
 /// On whose behalf a request is made.
 pub(in crate::manage) struct Scope {
@@ -20,7 +21,7 @@ impl Scope {
 
 impl Authoring {
     /// Headers, then the sandbox. Absent headers take the defaults unless they are required; `with_body` requires
-    /// the content type too.
+    /// the content type in any case.
     pub(in crate::manage) fn scope(&self, headers: &HeaderMap, with_body: bool) -> Result<Scope, Refusal> {
         let options = &*self.options;
         if options.require_headers {
@@ -40,12 +41,12 @@ impl Authoring {
         }
     }
 
-    /// A body must say that it is JSON, when headers are required at all.
+    /// A body must say that it is JSON. With required headers it is refused as the platform's gateway does.
     pub(in crate::manage) fn content_type(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        if self.options.require_headers && !is_json(headers) {
-            return Err(Refusal::Gateway(GatewayError::ContentType));
-        }
-        Ok(())
+        check_json(headers).map_err(|not_json| match self.options.require_headers {
+            true => Refusal::Gateway(GatewayError::ContentType),
+            false => Refusal::MediaType(not_json),
+        })
     }
 }
 
@@ -61,10 +62,4 @@ fn attribute(headers: &HeaderMap, name: &str, default: &str) -> Result<String, R
     let Some(value) = headers.get(name) else { return Ok(default.to_owned()) };
     let readable = value.to_str().ok().filter(|text| is_label_value(text));
     readable.map(str::to_owned).ok_or(Refusal::Gateway(GatewayError::MissingHeader))
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = value.split_once(';').map_or(value, |(media_type, _)| media_type);
-    media_type.trim().eq_ignore_ascii_case("application/json")
 }

@@ -19,6 +19,7 @@ const CONFIGS: &str = "/endpointConfigs";
 
 async fn ask(world: &World, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
     let request = Request::builder().method(method).uri(format!("/authoring{path}"));
+    let request = request.header("content-type", "application/json");
     let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
     let (status, _, body) = send(&world.router, request.body(body).expect("valid")).await;
     (status, serde_json::from_str(&body).unwrap_or(Value::Null))

@@ -14,13 +14,14 @@ use utoipa::openapi::{
     Required, Response, ResponseBuilder,
 };
 
-use crate::manage::call::BODY_BYTES_MAX;
-use crate::manage::late::Late;
+use crate::manage::call::BodyRefused;
 use crate::manage::mashery::errors::{PropertyError, Refusal};
 use crate::manage::mashery::listing::LIMIT_MAX;
 use crate::manage::mashery::refusal::Code;
 use crate::manage::mashery::routes::{BASE, paths};
 use crate::manage::mashery::wire::Kind;
+use crate::policy::Late;
+use crate::problem::{BodyFault, NotJson};
 
 const ABOUT: &str = "A subset of the Mashery V3 management API. Every change is in force when it is answered. Answers are \
     `application/json;charset=utf-8`; what no route has is answered with 404 or 405 in the same shape as other refusals. With \
@@ -82,12 +83,11 @@ fn list(kind: Kind, path: &str) -> OperationBuilder {
 }
 
 fn create(kind: Kind, path: &str) -> OperationBuilder {
-    operation(kind, path, "create", &format!("Create {}", kind.nouns().0))
+    with_body(operation(kind, path, "create", &format!("Create {}", kind.nouns().0)))
         .request_body(Some(body(kind, kind.sent())))
         .parameter(fields())
         .response("200", shown(kind, "It is there."))
         .response("400", invalid(&faults()))
-        .response("413", refused("The body is too large.", &[Refusal::too_large(BODY_BYTES_MAX)]))
 }
 
 fn read(kind: Kind, path: &str) -> OperationBuilder {
@@ -103,13 +103,12 @@ fn update(kind: Kind, path: &str) -> OperationBuilder {
         Kind::PackageKey => json!({"status": "disabled"}),
         Kind::Service | Kind::Endpoint | Kind::Method => json!({"rateLimitCeiling": 100}),
     };
-    operation(kind, path, "update", &format!("Change {}", kind.nouns().0))
+    with_body(operation(kind, path, "update", &format!("Change {}", kind.nouns().0)))
         .description(Some("Members that are not given stay as they are; `null` unsets one."))
         .request_body(Some(body(kind, change)))
         .parameter(fields())
         .response("200", shown(kind, "It, changed."))
         .response("400", invalid(&faults()))
-        .response("413", refused("The body is too large.", &[Refusal::too_large(BODY_BYTES_MAX)]))
 }
 
 fn delete(kind: Kind, path: &str) -> OperationBuilder {
@@ -199,6 +198,15 @@ fn faults() -> [Refusal; 2] {
     [Refusal::Properties(vec![property]), Refusal::invalid("the body must be a JSON object")]
 }
 
+/// Adds why a body is not read.
+fn with_body(operation: OperationBuilder) -> OperationBuilder {
+    let refusals = [BodyFault::TooLarge.into(), BodyFault::TooSlow.into(), NotJson::unstated().into()];
+    refusals.iter().fold(operation, |operation, why: &BodyRefused| {
+        let response = refused("The body is not read.", &[Refusal::of_body(why)]);
+        operation.response(why.status().as_str(), response)
+    })
+}
+
 fn invalid(examples: &[Refusal]) -> Response {
     refused("The request breaks a rule.", examples)
 }
@@ -213,7 +221,7 @@ fn refused(about: &str, examples: &[Refusal]) -> Response {
         whole.into()
     };
     let named = (1..).zip(examples).map(|(number, refusal): (u32, _)| {
-        (number.to_string(), ExampleBuilder::new().value(refusal.body()).build())
+        (number.to_string(), ExampleBuilder::new().value(refusal.text()).build())
     });
     let content = ContentBuilder::new().schema(Some(schema)).examples_from_iter(named).build();
     ResponseBuilder::new().description(about).content("application/json", content).build()

@@ -8,8 +8,10 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::manage::late::Late;
+use crate::manage::call::BodyRefused;
+use crate::manage::late;
 use crate::manage::mashery::refusal::Code;
+use crate::policy::Late;
 
 /// Most properties that one answer names.
 const PROPERTIES_MAX: usize = 64;
@@ -71,10 +73,9 @@ impl Refusal {
         Self::whole(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
     }
 
-    /// 413.
-    pub(super) fn too_large(bytes_max: usize) -> Self {
-        let message = format!("a body has at most {bytes_max} bytes");
-        Self::whole(StatusCode::PAYLOAD_TOO_LARGE, message)
+    /// 413, 415, or why else the body is not read.
+    pub(super) fn of_body(refused: &BodyRefused) -> Self {
+        Self::whole(refused.status(), refused.to_string())
     }
 
     /// 500: not the caller's fault.
@@ -84,7 +85,7 @@ impl Refusal {
 
     /// 503: the store did not answer in time.
     pub(super) fn late(late: Late) -> Self {
-        Self::whole(StatusCode::SERVICE_UNAVAILABLE, late.text())
+        Self::whole(StatusCode::SERVICE_UNAVAILABLE, late::text(late))
     }
 
     fn whole(status: StatusCode, message: impl Into<Box<str>>) -> Self {
@@ -96,15 +97,15 @@ impl Refusal {
         match self {
             Self::NoToken => Code::NotAuthorized.told(None).into_response(),
             Self::Whole { status, .. } => {
-                let answer = json_answer(*status, &self.body());
-                if *status == StatusCode::SERVICE_UNAVAILABLE { Late::retry_later(answer) } else { answer }
+                let answer = json_answer(*status, &self.text());
+                if *status == StatusCode::SERVICE_UNAVAILABLE { late::retry_later(answer) } else { answer }
             }
-            Self::Properties(_) => json_answer(StatusCode::BAD_REQUEST, &self.body()),
+            Self::Properties(_) => json_answer(StatusCode::BAD_REQUEST, &self.text()),
         }
     }
 
     /// The body of an answer in JSON.
-    pub(super) fn body(&self) -> Option<Value> {
+    pub(super) fn text(&self) -> Option<Value> {
         match self {
             Self::NoToken => None,
             Self::Whole { status, message } => {

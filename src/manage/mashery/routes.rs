@@ -1,4 +1,4 @@
-//! The routes under `/v3/rest`. Order of checks: token, query, the objects of the path, size of the body, JSON, members,
+//! The routes under `/v3/rest`. Order of checks: token, query, the objects of the path, type and size of the body, JSON, members,
 //! then the rules beside other objects.
 
 use std::collections::HashMap;
@@ -13,7 +13,6 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde_json::{Map, Value};
 
 use crate::manage::call;
-use crate::manage::late::Late;
 use crate::manage::mashery::MasheryApi;
 use crate::manage::mashery::errors::{Refusal, json_answer};
 use crate::manage::mashery::listing::Query;
@@ -98,7 +97,7 @@ impl MasheryApi {
     async fn create(&self, kind: Kind, ids: Ids, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
         let (place, query) = (self.enter(kind, ids, headers)?, Query::read(uri, kind)?);
         place.ancestors(&self.policies.book())?;
-        let mut edit = read_edit(kind, Purpose::Create, &read_body(body).await?)?;
+        let mut edit = read_edit(kind, Purpose::Create, &read_body(headers, body).await?)?;
         if kind == Kind::PackageKey && edit.get("apikey").is_none_or(Value::is_null) {
             edit.insert("apikey".to_owned(), Value::from(self.new_apikey()));
         }
@@ -125,7 +124,7 @@ impl MasheryApi {
     async fn update(&self, kind: Kind, ids: Ids, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
         let (place, query) = (self.enter(kind, ids, headers)?, Query::read(uri, kind)?);
         place.find(&self.policies.book())?;
-        let edit = read_edit(kind, Purpose::Update, &read_body(body).await?)?;
+        let edit = read_edit(kind, Purpose::Update, &read_body(headers, body).await?)?;
         let now = objects::show_time(self.clock.wall());
         let shown = self.change(|book| {
             let (id, old) = place.find(book)?;
@@ -176,12 +175,12 @@ impl MasheryApi {
             ) => Refusal::invalid(error.to_string()),
             ChangeError::Failed(error) => {
                 tracing::error!(%error, "an object of the mashery dialect was not changed");
-                Late::of(&error).map_or_else(Refusal::internal, Refusal::late)
+                error.late().map_or_else(Refusal::internal, Refusal::late)
             }
         })
     }
 }
 
-async fn read_body(body: Body) -> Result<bytes::Bytes, Refusal> {
-    call::read_body(body).await.map_err(|call::TooLarge| Refusal::too_large(call::BODY_BYTES_MAX))
+async fn read_body(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Refusal> {
+    call::read_json(headers, body).await.map_err(|refused| Refusal::of_body(&refused))
 }

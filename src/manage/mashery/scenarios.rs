@@ -38,6 +38,7 @@ impl World {
 
     async fn send(&self, method: &str, path: &str, body: impl Into<Body>) -> (StatusCode, HeaderMap, String) {
         let request = Request::builder().method(method).uri(format!("/v3/rest{path}"));
+        let request = request.header("content-type", "application/json");
         self.send_request(request.body(body.into()).expect("valid")).await
     }
 

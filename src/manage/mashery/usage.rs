@@ -24,9 +24,9 @@ pub struct Used {
 /// What is known of a key's limits; what has no limit is not told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Calls per second.
+    /// The limit per second of the key; `None` when it has none.
     pub qps: Option<Used>,
-    /// Calls per period.
+    /// The limit per period of the key; `None` when it has none.
     pub quota: Option<Used>,
     /// When the period ends.
     pub quota_resets_at: Option<Timestamp>,

@@ -10,11 +10,12 @@ use utoipa::openapi::schema::ObjectBuilder;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoParams, IntoResponses, OpenApi as _, ToSchema};
 
-use crate::manage::late::Late;
 use crate::manage::mediarithmics::errors::{Envelope, Failure};
 use crate::manage::mediarithmics::record::Scope;
 use crate::manage::mediarithmics::routes;
+use crate::policy::Late;
 use crate::problem::doc::words;
+use crate::problem::{BodyFault, NotJson};
 
 /// The routes of the dialect.
 #[must_use]
@@ -119,13 +120,13 @@ refused! {
     /// By list.
     ListRefused: broken(), Failure::NoToken, Failure::NotFound, Failure::Unexpected;
     /// By create.
-    CreateRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), Failure::Full, Failure::TooLarge, Failure::Unexpected,
-        Failure::Late(Late::NotMade), Failure::Late(Late::Unknown);
+    CreateRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), Failure::Full, wrong_type(), too_large(),
+        too_slow(), Failure::Unexpected, Failure::Late(Late::NotMade), Failure::Late(Late::Unknown);
     /// By read.
     ReadRefused: Failure::NoToken, Failure::NotFound, Failure::Unexpected;
     /// By replace.
-    ReplaceRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), Failure::Full, Failure::TooLarge, Failure::Unexpected,
-        Failure::Late(Late::NotMade), Failure::Late(Late::Unknown);
+    ReplaceRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), Failure::Full, wrong_type(), too_large(),
+        too_slow(), Failure::Unexpected, Failure::Late(Late::NotMade), Failure::Late(Late::Unknown);
     /// By delete.
     RemoveRefused: Failure::NoToken, Failure::NotFound, Failure::Unexpected, Failure::Late(Late::NotMade),
         Failure::Late(Late::Unknown);
@@ -133,6 +134,18 @@ refused! {
 
 fn broken() -> Failure {
     Failure::Invalid("scope is required; plugin_endpoint must start with /".to_owned())
+}
+
+fn wrong_type() -> Failure {
+    Failure::Body(NotJson::unstated().into())
+}
+
+fn too_large() -> Failure {
+    Failure::Body(BodyFault::TooLarge.into())
+}
+
+fn too_slow() -> Failure {
+    Failure::Body(BodyFault::TooSlow.into())
 }
 
 fn twin() -> Failure {

@@ -6,8 +6,11 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::manage::late::Late;
+use crate::manage::call::BodyRefused;
+use crate::manage::late;
 use crate::manage::mediarithmics::MediarithmicsApi;
+use crate::policy::Late;
+use crate::problem::BodyFault;
 
 /// Why a request is turned away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +25,8 @@ pub(super) enum Failure {
     Duplicate(String),
     /// There are too many, or all endpoints together are more than can be matched.
     Full,
-    /// The body is longer than what is read.
-    TooLarge,
+    /// The body is not read, or not to its end.
+    Body(BodyRefused),
     /// The path has no such verb.
     Method {
         /// Those it has.
@@ -57,9 +60,14 @@ impl Failure {
                 let text = "the endpoints of all throttlings are too many or too long together; delete some";
                 (StatusCode::CONFLICT, "TOO_MANY_THROTTLINGS", text.to_owned())
             }
-            Self::TooLarge => {
-                let text = format!("a body has at most {} bytes", crate::manage::call::BODY_BYTES_MAX);
-                (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", text)
+            Self::Body(refused) => {
+                let code = match refused {
+                    BodyRefused::Type(_) => "UNSUPPORTED_MEDIA_TYPE",
+                    BodyRefused::Fault(BodyFault::TooLarge) => "PAYLOAD_TOO_LARGE",
+                    BodyRefused::Fault(BodyFault::TooSlow) => "REQUEST_TIMEOUT",
+                    BodyRefused::Fault(BodyFault::Incomplete) => "INVALID_REQUEST",
+                };
+                (refused.status(), code, refused.to_string())
             }
             Self::Method { allowed } => {
                 let text = format!("only {allowed} can be done here");
@@ -67,7 +75,7 @@ impl Failure {
             }
             Self::Late(late) => {
                 let code = if *late == Late::NotMade { "STORE_SLOW" } else { "OUTCOME_UNKNOWN" };
-                (StatusCode::SERVICE_UNAVAILABLE, code, late.text().to_owned())
+                (StatusCode::SERVICE_UNAVAILABLE, code, late::text(*late).to_owned())
             }
             Self::Unexpected => {
                 let text = "the throttlings could not be read or changed";
@@ -109,7 +117,7 @@ impl MediarithmicsApi {
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
                 response
             }
-            Failure::Late(_) => Late::retry_later(response),
+            Failure::Late(_) => late::retry_later(response),
             _ => response,
         }
     }

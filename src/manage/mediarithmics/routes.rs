@@ -9,8 +9,7 @@ use axum::routing::get;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use crate::manage::call::{has_plain_token, is_label_value, read_body};
-use crate::manage::late::Late;
+use crate::manage::call::{has_plain_token, is_label_value, read_json};
 use crate::manage::mediarithmics::errors::{Failure, json};
 use crate::manage::mediarithmics::map::{THROTTLING, derive, origin, policy_id};
 use crate::manage::mediarithmics::record::Record;
@@ -190,7 +189,7 @@ impl MediarithmicsApi {
 
     async fn create(&self, path: OfVersion, headers: &HeaderMap, body: Body) -> Answer {
         let version = self.version(path, headers)?;
-        let body = read_body(body).await.map_err(|_| Failure::TooLarge)?;
+        let body = read_json(headers, body).await.map_err(Failure::Body)?;
         let throttling = read_new(&body, &version.version_id).map_err(invalid)?;
         let Version { plugin_id, version_id } = version;
         let record = Record { plugin_id, version_id, throttling };
@@ -215,7 +214,7 @@ impl MediarithmicsApi {
 
     async fn replace(&self, path: OfThrottling, headers: &HeaderMap, body: Body) -> Answer {
         let (version, id) = self.throttling(path, headers)?;
-        let body = read_body(body).await.map_err(|_| Failure::TooLarge)?;
+        let body = read_json(headers, body).await.map_err(Failure::Body)?;
         let throttling = read_replacement(&body).map_err(invalid)?;
         let edit = |book: &mut Book| {
             let record = Record { throttling: throttling.clone(), ..find(book, &version, &id)? };
@@ -274,7 +273,7 @@ impl MediarithmicsApi {
             ChangeError::Failed(PolicyError::TooLarge { .. }) => Failure::Full,
             ChangeError::Failed(error) => {
                 tracing::error!(%error, "a throttling was not changed");
-                Late::of(&error).map_or(Failure::Unexpected, Failure::Late)
+                error.late().map_or(Failure::Unexpected, Failure::Late)
             }
         })
     }

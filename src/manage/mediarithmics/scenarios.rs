@@ -44,7 +44,8 @@ impl World {
     }
 
     pub(super) async fn raw(&self, method: Method, path: &str, body: impl Into<Body>) -> (u16, Value) {
-        let request = Request::builder().method(method).uri(path).body(body.into()).expect("a request");
+        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        let request = request.body(body.into()).expect("a request");
         let (status, _, body) = self.send(request).await;
         (status, body)
     }

@@ -11,14 +11,14 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::manage::call::{BODY_BYTES_MAX, TooLarge, read_body};
-use crate::manage::late::Late;
+use crate::manage::call::{BodyRefused, read_json};
+use crate::manage::late;
 use crate::manage::responsys::account::{Account, AccountFault, RawAccount};
 use crate::manage::responsys::stored::{self, FileAccountsError, Source};
 use crate::manage::responsys::wire::{Accounts, Shown};
 use crate::manage::responsys::{ResponsysApi, doc};
-use crate::policy::{Book, ChangeError, SyncError};
-use crate::problem::Problem;
+use crate::policy::{Book, ChangeError, Late, SyncError};
+use crate::problem::{BodyFault, Problem};
 
 /// Most accounts that can be made through the route.
 const MAX_ACCOUNTS: usize = 1_000;
@@ -132,8 +132,7 @@ impl ResponsysApi {
 
     async fn put_account(&self, name: Named, headers: &HeaderMap, body: Body) -> Answer {
         let name = readable(name)?;
-        check_type(headers)?;
-        let body = read_body(body).await.map_err(|TooLarge| too_large())?;
+        let body = read_json(headers, body).await.map_err(|refused| not_read(&refused))?;
         let account = Account::check(&name, decode(&body)?).map_err(|faults| invalid(&faults))?;
         let edit = |book: &mut Book| {
             let known = stored::find(book, &name)?;
@@ -180,7 +179,7 @@ impl ResponsysApi {
             ChangeError::Refused(Refusal::Accounts(error)) => internal(&error),
             ChangeError::Failed(error) => {
                 tracing::error!(%error, "an account was not changed");
-                Late::of(&error).map_or_else(unavailable, late)
+                error.late().map_or_else(unavailable, late)
             }
         })
     }
@@ -210,17 +209,6 @@ fn decode(body: &[u8]) -> Result<RawAccount, Box<Problem>> {
     })
 }
 
-fn check_type(headers: &HeaderMap) -> Result<(), Box<Problem>> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default();
-    if essence.trim().eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let title = "The form of the body is not supported";
-    let rule = "Content-Type must be application/json";
-    Err(Box::new(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", title, rule)))
-}
-
 fn invalid(faults: &[AccountFault]) -> Box<Problem> {
     let told: Vec<String> = faults.iter().take(Problem::MAX_ERRORS).map(ToString::to_string).collect();
     let problem = invalid_request(told.join("; "));
@@ -232,10 +220,14 @@ fn invalid_request(detail: String) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", title, detail)
 }
 
-fn too_large() -> Box<Problem> {
-    let detail = format!("at most {BODY_BYTES_MAX} bytes are taken here");
-    let title = "The request is too large";
-    Box::new(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", title, detail))
+fn not_read(refused: &BodyRefused) -> Box<Problem> {
+    let (code, title) = match refused {
+        BodyRefused::Type(_) => ("unsupported_media_type", "The form of the body is not supported"),
+        BodyRefused::Fault(BodyFault::TooLarge) => ("payload_too_large", "The request is too large"),
+        BodyRefused::Fault(BodyFault::TooSlow) => ("body_timeout", "The body did not come"),
+        BodyRefused::Fault(BodyFault::Incomplete) => ("incomplete_body", "The body is incomplete"),
+    };
+    Box::new(Problem::new(refused.status(), code, title, refused.to_string()))
 }
 
 fn unknown(name: &str) -> Box<Problem> {
@@ -267,8 +259,8 @@ fn internal(error: &FileAccountsError) -> Box<Problem> {
 
 fn late(late: Late) -> Box<Problem> {
     Box::new(match late {
-        Late::NotMade => Problem::store_slow(late.text()),
-        Late::Unknown => Problem::outcome_unknown(late.text()),
+        Late::NotMade => Problem::store_slow(late::text(late)),
+        Late::Unknown => Problem::outcome_unknown(late::text(late)),
     })
 }
 

@@ -43,7 +43,7 @@ pub enum FileAccountsError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the stored account {name:?} cannot be read")]
 pub struct Unreadable {
-    /// Its name.
+    /// The name under which the account is stored.
     pub name: String,
 }
 

@@ -17,6 +17,7 @@ use crate::policy::{DRAIN_WINDOW, Family, GenerationState, Pace, Policies};
 
 async fn ask(world: &World, method: Method, path: &str, body: &str) -> (StatusCode, String) {
     let request = Request::builder().method(method).uri(format!("/authoring{path}"));
+    let request = request.header("content-type", "application/json");
     let (status, _, body) =
         send(&world.router, request.body(Body::from(body.to_owned())).expect("valid")).await;
     (status, body)

@@ -8,13 +8,14 @@
 //! After an orderly stop the closing list ([`super::living`]) says exactly which entries were owed an end; it then takes
 //! the place of these bounds.
 //!
-//! Behind the last mark only the bound of the account is known. It counts when there is a sign of damage there.
+//! Behind the last mark only bounds are known: that of the account, and what bytes that do not decode can hold. They
+//! count when there is a sign of damage there.
 //!
 //! Must not know: the index, who is told.
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Found, Mark, REACH, SegmentRow};
+use super::{Found, Mark, NEXT_REACH, SegmentRow};
 use crate::store::journal::{Frame, Position, ScanReport, Walked, What};
 
 /// What a scan has found, added up as the account counts. Fed with every frame in order.
@@ -23,23 +24,32 @@ pub(in crate::store) struct Tally {
     /// Where the mark ends in each segment, and which of them hold living entries by it.
     marked: BTreeMap<u32, SegmentRow>,
     end: Position,
+    has_mark: bool,
     found: BTreeMap<u32, u64>,
     behind: BTreeMap<u32, u64>,
     blocks: HashSet<Position>,
     known: HashSet<(Position, u8)>,
     settled: BTreeMap<u32, u64>,
     settled_behind: BTreeMap<u32, u64>,
+    /// Entries that were settled behind the mark: the first settlement counts.
+    ended_behind: HashSet<(Position, u8)>,
+    lost_behind: u64,
 }
 
 impl Tally {
     pub(in crate::store) fn new(mark: Option<&Mark>) -> Self {
         let Some(mark) = mark else { return Self::default() };
-        Self { marked: mark.segments.clone(), end: mark.end, ..Self::default() }
+        Self { marked: mark.segments.clone(), end: mark.end, has_mark: true, ..Self::default() }
     }
 
     /// Whether this place lies behind the mark.
     pub(in crate::store) fn is_behind(&self, at: Position) -> bool {
         at >= self.end
+    }
+
+    /// Entries that were settled as lost behind the mark.
+    pub(in crate::store) fn lost_behind(&self) -> u64 {
+        self.lost_behind
     }
 
     /// Entries in sound blocks behind the mark.
@@ -70,7 +80,13 @@ impl Tally {
                         && !self.blocks.contains(&run.block);
                     let ended =
                         run.entries.iter().filter(|entry| !matches!(entry.what, What::Reschedule { .. }));
-                    for entry in ended.filter(|_| is_missing) {
+                    for entry in ended {
+                        let is_behind = self.has_mark && at >= self.end;
+                        let is_first = is_behind && self.ended_behind.insert((run.block, entry.index));
+                        self.lost_behind += u64::from(is_first && entry.what == What::Lost);
+                        if !is_missing {
+                            continue;
+                        }
                         if self.known.insert((run.block, entry.index)) {
                             *self.settled.entry(run.block.segment).or_default() += 1;
                             let behind = self.settled_behind.entry(run.block.segment).or_default();
@@ -214,7 +230,7 @@ fn behind(
         return;
     }
     let newest = files.keys().next_back().copied().unwrap_or(0);
-    let slack = if found.may_be_older() { REACH } else { 0 };
+    let slack = if found.may_be_older() { NEXT_REACH } else { 0 };
     let reach = mark.may_reach.saturating_add(slack).saturating_sub(mark.accepted);
     let mut left = reach.saturating_sub(tally.found_behind());
     // Frames on both sides count what stood between them; which of it had ended is unknown.
@@ -231,13 +247,15 @@ fn behind(
         }
     };
     let mut signs = mark.segments.range(mark.end.segment..).filter(|(number, row)| is_short(**number, row));
-    let uncertain = report.walked.iter().find(|(_, walked)| walked.uncertain);
-    let sign = signs.next().map(|(number, _)| (*number, None));
-    let Some((number, claimed)) = sign.or(uncertain.map(|(number, walked)| (*number, walked.claimed))) else {
-        return;
-    };
-    let bound = claimed.unwrap_or(u64::MAX).min(left);
-    if bound > 0 {
-        *verdict.uncertain.entry(number).or_default() += bound;
+    if let Some((number, _)) = signs.next() {
+        // What the missing bytes held only the reach can tell.
+        *verdict.uncertain.entry(*number).or_default() += left;
+        left = 0;
     }
+    for (number, walked) in report.walked.iter().filter(|(_, walked)| walked.uncertain) {
+        let bound = walked.hidden.min(left);
+        left -= bound;
+        *verdict.uncertain.entry(*number).or_default() += bound;
+    }
+    verdict.uncertain.retain(|_, bound| *bound > 0);
 }

@@ -41,8 +41,14 @@ pub use self::mark::{Gone, Mark, SegmentRow};
 use super::StoreError;
 use super::journal::Position;
 
-/// How far acceptance may run ahead of the last mark, in entries.
-pub(in crate::store) const REACH: u64 = 256 * 1024;
+/// How far acceptance may run ahead of the last mark, in entries: twice what was accepted between the last two marks,
+/// within these bounds. What is accepted faster extends it, each time by twice as much.
+pub(in crate::store) const LEAST_REACH: u64 = 4 * 1024;
+pub(in crate::store) const MOST_REACH: u64 = 256 * 1024;
+/// No group holds more entries.
+const GROUP_ENTRIES: u64 = 32 * 1024;
+/// How far beyond the reach of a mark the next one may reach.
+pub(in crate::store) const NEXT_REACH: u64 = MOST_REACH + GROUP_ENTRIES;
 
 /// What a mark takes from the rest of the store, all as of one commit.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +72,8 @@ struct Inner {
     /// Entries handed to the journal, and how far they may go.
     written: AtomicU64,
     reach: AtomicU64,
+    /// What the last mark reaches beyond the entries written before it. Changed with the pair locked.
+    ahead: AtomicU64,
 }
 
 /// What the commits add up to.
@@ -83,7 +91,7 @@ impl Account {
     /// [`StoreError::Io`] when the system refuses.
     pub(in crate::store) fn begin(root: &Path, mut mark: Mark, version: u64) -> Result<Self, StoreError> {
         mark.closed = false;
-        mark.may_reach = mark.accepted.saturating_add(REACH);
+        mark.may_reach = mark.accepted.saturating_add(LEAST_REACH);
         let counts = Counts {
             accepted: mark.accepted,
             end: mark.end,
@@ -93,7 +101,8 @@ impl Account {
         let (written, reach) = (AtomicU64::new(mark.accepted), AtomicU64::new(mark.may_reach));
         let mut pair = Pair::new(root, mark, version);
         pair.write(Copies::Both)?;
-        Ok(Self(Arc::new(Inner { pair: Mutex::new(pair), counts: Mutex::new(counts), written, reach })))
+        let (pair, counts) = (Mutex::new(pair), Mutex::new(counts));
+        Ok(Self(Arc::new(Inner { pair, counts, written, reach, ahead: AtomicU64::new(LEAST_REACH) })))
     }
 
     /// Notes a commit that the index has applied: where the journal ends after it, and the entries of its blocks.
@@ -120,14 +129,16 @@ impl Account {
 
     /// Lets `entries` more go into the journal; beyond the reach of the last mark it is extended first.
     pub(in crate::store) fn admit(&self, entries: u64) -> Result<(), StoreError> {
-        let written = self.0.written.fetch_add(entries, Ordering::AcqRel).saturating_add(entries);
-        if written <= self.0.reach.load(Ordering::Acquire) {
+        let written = self.0.written.fetch_add(entries, Ordering::SeqCst).saturating_add(entries);
+        if written <= self.0.reach.load(Ordering::SeqCst) {
             return Ok(());
         }
         let mut pair = self.pair();
-        pair.mark.may_reach = written.saturating_add(REACH);
+        let ahead = self.0.ahead.load(Ordering::Relaxed).saturating_mul(2).min(MOST_REACH);
+        self.0.ahead.store(ahead, Ordering::Relaxed);
+        pair.mark.may_reach = written.saturating_add(ahead);
         pair.write(Copies::Older)?;
-        self.0.reach.store(pair.mark.may_reach, Ordering::Release);
+        self.0.reach.store(pair.mark.may_reach, Ordering::SeqCst);
         Ok(())
     }
 
@@ -169,16 +180,27 @@ impl Account {
         }
         let mut mark = self.taken(&pair.mark, snapshot);
         mark.closed = closed;
+        mark.may_reach = self.reach_of(&pair.mark, &mark);
         if mark == pair.mark {
             return Ok(());
         }
-        // What was handed to the journal may be ahead of what the index has applied.
-        let written = self.0.written.load(Ordering::Acquire).max(mark.accepted);
-        mark.may_reach = written.saturating_add(REACH);
         let before = std::mem::replace(&mut pair.mark, mark);
         pair.write(copies).inspect_err(|_| pair.mark = before)?;
-        self.0.reach.store(pair.mark.may_reach, Ordering::Release);
+        self.0.reach.store(pair.mark.may_reach, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// How far the mark after `before` may reach. Entries admitted from now on stay within it, or wait for a newer one.
+    fn reach_of(&self, before: &Mark, mark: &Mark) -> u64 {
+        // What was handed to the journal may be ahead of what the index has applied.
+        let written = || self.0.written.load(Ordering::SeqCst).max(mark.accepted);
+        let since = before.may_reach.saturating_sub(self.0.ahead.load(Ordering::Relaxed));
+        let ahead = written().saturating_sub(since).saturating_mul(2).clamp(LEAST_REACH, MOST_REACH);
+        self.0.ahead.store(ahead, Ordering::Relaxed);
+        let reach = written().saturating_add(ahead);
+        self.0.reach.store(reach, Ordering::SeqCst);
+        // Entries that were admitted by the reach before are in this figure; later ones see the new reach.
+        reach.max(written())
     }
 
     /// The mark after `before`, not closed, with its `may_reach`.
@@ -213,5 +235,65 @@ impl Account {
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.0.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_disk(root: &Path) -> u64 {
+        read(root).expect("reads").mark.expect("whole").may_reach
+    }
+
+    #[test]
+    fn the_reach_follows_what_is_accepted_between_marks_and_shrinks_again() {
+        let temp = tempfile::tempdir().expect("temp");
+        let account = Account::begin(temp.path(), Mark::default(), 0).expect("begins");
+        let mark = || account.mark(|| ((), Snapshot::default())).expect("writes");
+        assert_eq!(on_disk(temp.path()), LEAST_REACH);
+        let mut written = 0;
+        for _ in 0..200 {
+            written += 1_000;
+            account.admit(1_000).expect("writes");
+            let reach = on_disk(temp.path());
+            assert!(written <= reach && reach <= written + 2 * written.max(LEAST_REACH), "{written} {reach}");
+        }
+        assert_eq!(read(temp.path()).expect("reads").version, 2 + 5, "a burst costs few marks");
+        account.applied(Position { segment: 1, offset: 4096 }, written);
+        mark();
+        assert_eq!(on_disk(temp.path()), written + 2 * 70_000, "as since the last mark");
+        account.admit(3_000).expect("writes");
+        mark();
+        assert_eq!(on_disk(temp.path()), written + 3_000 + 6_000);
+        mark();
+        assert_eq!(on_disk(temp.path()), written + 3_000 + LEAST_REACH);
+        let version = read(temp.path()).expect("reads").version;
+        mark();
+        assert_eq!(read(temp.path()).expect("reads").version, version, "nothing has changed");
+    }
+
+    #[test]
+    fn no_mark_reaches_less_far_than_what_is_admitted_meanwhile() {
+        let temp = tempfile::tempdir().expect("temp");
+        let account = Account::begin(temp.path(), Mark::default(), 0).expect("begins");
+        std::thread::scope(|scope| {
+            let marks = scope.spawn(|| {
+                for _ in 0..300 {
+                    account.mark(|| ((), Snapshot::default())).expect("writes");
+                }
+            });
+            let mut written = 0;
+            while !marks.is_finished() {
+                written += 700;
+                account.admit(700).expect("writes");
+                assert!(on_disk_of(&account) >= written, "{written}");
+            }
+        });
+    }
+
+    /// What the newest mark says; it is written before the lock is given back.
+    fn on_disk_of(account: &Account) -> u64 {
+        account.pair().mark.may_reach
     }
 }

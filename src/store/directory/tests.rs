@@ -158,3 +158,13 @@ fn used_up_inodes_are_as_a_full_disk_and_the_ballast_has_some() {
     assert!(room.free_files >= START_FILES, "{room:?}");
     assert!(matches!(room.check(), Err(StoreError::FewFiles { .. })), "the control: nothing is accepted");
 }
+
+#[test]
+fn what_a_stop_gives_back_is_kept_for_the_next_start() {
+    let temp = tempfile::tempdir().expect("temp");
+    let dir = DataDir::open(temp.path()).expect("opens");
+    while dir.release() {}
+    assert_eq!(ballast::pieces(temp.path()), 0, "the control: the first process of the directory used it up");
+    drop(dir);
+    assert!(ballast::pieces(temp.path()) * ballast::PIECE_BYTES >= START_BYTES - ballast::PIECE_BYTES);
+}

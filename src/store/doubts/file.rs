@@ -1,5 +1,6 @@
 //! The file of the doubts: `doubts` in the data directory, a sealed file of format 1 whose body is
-//! `{"next_id": n, "open": [doubt, ..]}`.
+//! `{"next_id": n, "open": [doubt, ..], "against": v}`; `v` is the version of the account from which the last start that
+//! found something missing went on.
 //!
 //! Must not know: who raises doubts.
 
@@ -21,6 +22,8 @@ const FORMAT: u32 = 1;
 struct Body {
     next_id: u64,
     open: Vec<Doubt>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    against: Option<u64>,
 }
 
 pub(super) fn read(root: &Path, now: Timestamp) -> Result<Doubts, StoreError> {
@@ -35,7 +38,8 @@ pub(super) fn read(root: &Path, now: Timestamp) -> Result<Doubts, StoreError> {
     };
     let open = body.open.into_iter().map(|doubt| (doubt.id, doubt)).collect();
     let doubts = Doubts::default();
-    *doubts.lock() = State { next_id: body.next_id, open, is_changed: false, version };
+    *doubts.lock() =
+        State { next_id: body.next_id, open, version, against: body.against, ..State::default() };
     if let Some(reason) = damage {
         let doubt = NewDoubt {
             kind: DoubtKind::Document,
@@ -71,7 +75,8 @@ pub(super) fn save(doubts: &Doubts, root: &Path) -> Result<(), StoreError> {
         }
         state.is_changed = false;
         state.version += 1;
-        (Body { next_id: state.next_id, open: state.open.values().cloned().collect() }, state.version)
+        let open = state.open.values().cloned().collect();
+        (Body { next_id: state.next_id, open, against: state.against }, state.version)
     };
     // Numbers and text always have a JSON form.
     let bytes = serde_json::to_vec(&body).unwrap_or_default();

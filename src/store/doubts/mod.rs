@@ -154,6 +154,10 @@ struct State {
     /// Changed since the last save.
     is_changed: bool,
     version: u64,
+    /// The version of the account against which the last start has found what it added.
+    against: Option<u64>,
+    /// This start finds again what one before it, which was cut short, had added.
+    is_repeated: bool,
 }
 
 /// Reports that were acknowledged and hold nothing are kept up to this number, the newest.
@@ -197,6 +201,32 @@ impl Doubts {
         let open = self.find(doubt.kind, &doubt.subject);
         doubt.events = doubt.events.saturating_add(open.map_or(0, |open| open.events));
         self.raise(doubt, now)
+    }
+
+    /// To be called once at a start, with the version of the account that it goes on from: when the start before was cut
+    /// short before it wrote a newer one, both find the same.
+    pub(in crate::store) fn found_against(&self, version: u64) {
+        let mut state = self.lock();
+        state.is_repeated = state.against.replace(version) == Some(version);
+    }
+
+    /// As [`Doubts::add`] for what a start has found missing: found again, it is not added again.
+    pub(in crate::store) fn add_found(&self, mut doubt: NewDoubt, now: Timestamp) -> u64 {
+        if !self.lock().is_repeated {
+            return self.add(doubt, now);
+        }
+        let open = self.find(doubt.kind, &doubt.subject);
+        doubt.events = doubt.events.max(open.map_or(0, |open| open.events));
+        self.raise(doubt, now)
+    }
+
+    /// Sets the number of events that an open doubt concerns to fewer. Does nothing when there is none.
+    pub fn recount(&self, kind: DoubtKind, subject: &str, events: u64) {
+        let mut state = self.lock();
+        let known = state.open.values_mut().find(|open| open.kind == kind && open.subject == subject);
+        let Some(open) = known.filter(|open| open.events != events) else { return };
+        open.events = events;
+        state.is_changed = true;
     }
 
     /// Sets how many events are held by the doubts that hold the store as a whole. An acknowledged one stays so.

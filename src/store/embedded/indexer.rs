@@ -17,6 +17,7 @@ use crate::event::LaneKey;
 use crate::store::bits::Bits;
 use crate::store::clock_mark::Keeper;
 use crate::store::index::apply::{Indexer, NewRow};
+use crate::store::index::room;
 use crate::store::index::segments::Fate;
 use crate::store::index::{IndexError, guarded};
 use crate::store::journal::{self, Journal, Position, SettledRun};
@@ -55,6 +56,9 @@ pub(super) struct IndexThread {
     pub indexer: Indexer,
     /// The segment of the last commit applied: nothing below it is written any more.
     pub active: Arc<AtomicU32>,
+    /// The store is being closed while the disk is full: what the journal has is not applied any more. The next start
+    /// does it.
+    pub is_behind: bool,
 }
 
 impl IndexThread {
@@ -63,6 +67,7 @@ impl IndexThread {
         for work in work {
             let done = match work {
                 Work::Commit(commit) => self.commit(commit),
+                Work::Forget(_) if self.is_behind => Ok(()),
                 Work::Forget(segment) => guarded(|| {
                     self.indexer.forget_segment(segment)?;
                     self.keep_place()
@@ -90,7 +95,7 @@ impl IndexThread {
     fn close(&self, journal: Journal) -> Result<(), StoreError> {
         let shared = &self.shared;
         shared.flush_index()?;
-        if shared.figures.sound().is_err() {
+        if shared.figures.sound().is_err() || self.is_behind {
             // The next start has to find out how far the journal goes.
             return Ok(());
         }
@@ -105,7 +110,25 @@ impl IndexThread {
         self.indexer.rows.commit(place)
     }
 
+    /// Applies a commit once there is room for it, and answers its callers.
     fn commit(&mut self, commit: Commit) -> Result<(), IndexError> {
+        // Before anything is locked: it may take long.
+        self.is_behind = self.is_behind || !self.shared.room.wait_for(room::COMMIT_BYTES);
+        if !self.is_behind {
+            self.apply(&commit)?;
+        }
+        // A caller that has gone away does not want to know.
+        for (reply, answers, room) in commit.replies {
+            let _ = reply.send(Ok(answers));
+            drop(room);
+        }
+        for reply in commit.settles {
+            let _ = reply.send(Ok(()));
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, commit: &Commit) -> Result<(), IndexError> {
         let shared = Arc::clone(&self.shared);
         let _under_way = shared.figures.operations.begin(Operation::Index, shared.clock.now());
         let applying = shared.applying.lock();
@@ -131,14 +154,6 @@ impl IndexThread {
         shared.account.applied(commit.end, accepted);
         drop(applying);
         self.active.store(commit.end.segment, Ordering::Release);
-        // A caller that has gone away does not want to know.
-        for (reply, answers, room) in commit.replies {
-            let _ = reply.send(Ok(answers));
-            drop(room);
-        }
-        for reply in commit.settles {
-            let _ = reply.send(Ok(()));
-        }
         Ok(())
     }
 }
@@ -170,6 +185,7 @@ impl Sweeper {
                     return;
                 }
             };
+            self.recount_unread();
             self.save_doubts();
             let kept = self.mark.keep_when_due(&self.shared.clock);
             self.note("mark of the clock", kept);
@@ -185,6 +201,16 @@ impl Sweeper {
                 let _ = done.send(());
             }
         }
+    }
+
+    /// Events that cannot be read expire or are cancelled meanwhile.
+    fn recount_unread(&self) {
+        let Shared { reader, unread, doubts, .. } = &*self.shared;
+        let owed = |at, lane| match reader.block(lane, at) {
+            Ok(row) => Some(row.map_or(0, |row| row.live().into())),
+            Err(_) => None,
+        };
+        unread.recount(owed, doubts);
     }
 
     /// A full or failing disk keeps them in memory until the next round.
@@ -207,7 +233,6 @@ impl Sweeper {
             figures.free_bytes.store(room.free_bytes, Ordering::Relaxed);
             figures.full.store(room.check().is_err(), Ordering::Relaxed);
         }
-        self.shared.dir.reserve_for_index();
         self.shared.dir.fill_ballast(needed_bytes);
     }
 

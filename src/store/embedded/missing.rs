@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::store::account::compare::{Tally, Verdict};
 use crate::store::account::{Defect, Found, Gone, Mark, SegmentRow};
-use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
+use crate::store::doubts::{Doubt, DoubtKind, Doubts, NewDoubt};
 use crate::store::index::open::Opened;
 use crate::store::index::{IndexError, guarded};
 use crate::store::journal::{
@@ -25,8 +25,29 @@ const MAX_NAMED: usize = 32;
 /// Settlements that go into one group.
 const GROUP_ENTRIES: usize = 8 * 1024;
 
-const ACKNOWLEDGE: &str =
-    "acknowledge the loss; a file that is put back after this start does not bring its events back";
+const RESTORE: &str = "stop tidegate, restore a file that is missing and start again: what is in it waits again; or \
+                       acknowledge the loss";
+
+/// What doubts about a segment of the journal are about.
+pub(super) fn subject(number: u32) -> String {
+    format!("journal/{}", segment_name(number, false))
+}
+
+/// What one doubt is about that stands for many segments of the journal.
+pub(super) fn all() -> String {
+    "journal".to_owned()
+}
+
+/// Of what was reported as lost, this many are there again.
+pub(super) fn found_again(doubts: &Doubts, subject: &str, events: u64, now: Timestamp) {
+    let Some(doubt) = doubts.find(DoubtKind::Lost, subject) else { return };
+    let left = doubt.events.saturating_sub(events);
+    if left == 0 {
+        return doubts.clear(DoubtKind::Lost, subject);
+    }
+    let Doubt { kind, subject, detail, way_out, .. } = doubt;
+    doubts.raise(NewDoubt { kind, subject, detail, way_out, events: left }, now);
+}
 
 /// What a scan and its comparison have found.
 pub(super) struct Losses<'a> {
@@ -43,7 +64,9 @@ impl Losses<'_> {
         let before = std::mem::take(&mut mark.segments);
         mark.salt = salt;
         mark.accepted = mark.accepted.saturating_add(self.tally.found_behind());
-        mark.lost = mark.lost.saturating_add(self.verdict.lost.values().sum());
+        // The mark before did not count what was settled as lost behind it.
+        let lost = self.verdict.lost.values().sum::<u64>() + self.tally.lost_behind();
+        mark.lost = mark.lost.saturating_add(lost);
         mark.damaged_frames = mark.damaged_frames.saturating_add(self.verdict.damaged);
         for number in segments {
             mark.segments.insert(number, self.row(number, before.get(&number).copied().unwrap_or_default()));
@@ -127,8 +150,8 @@ fn by_segment(
     now: Timestamp,
 ) {
     let raise = |subject: String, events| {
-        let (detail, way_out) = (detail.to_owned(), ACKNOWLEDGE.to_owned());
-        doubts.add(NewDoubt { kind, subject, detail, way_out, events }, now);
+        let (detail, way_out) = (detail.to_owned(), RESTORE.to_owned());
+        doubts.add_found(NewDoubt { kind, subject, detail, way_out, events }, now);
     };
     if segments.len() > MAX_NAMED {
         return raise(room.to_owned(), segments.values().sum());

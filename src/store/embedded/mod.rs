@@ -27,6 +27,7 @@ mod owed;
 mod reads;
 mod recover;
 mod report;
+mod restored;
 mod salt;
 mod scrub;
 mod shared;
@@ -376,6 +377,8 @@ impl EntryStore for EmbeddedStore {
             if self.shared.figures.closed.swap(true, Ordering::AcqRel) {
                 return Ok(());
             }
+            // What finds no room now is applied by the next start.
+            self.shared.room.set_waits(false);
             let (reply, answer) = oneshot::channel();
             if self.threads.send(Request::Close { reply }).is_err() {
                 return self.shared.figures.sound();
@@ -385,7 +388,7 @@ impl EntryStore for EmbeddedStore {
             // A runtime that shuts down leaves the epoch as it is.
             let ended = move || {
                 // What the segments gave back is for the next start, not for whoever fills the disk.
-                shared.dir.refill_ballast();
+                shared.dir.keep_for_start();
                 start::end_epoch(&shared);
             };
             let _ = tokio::task::spawn_blocking(ended).await;

@@ -9,12 +9,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::EmbeddedOptions;
 use super::closing::Listed;
 use super::missing::Losses;
 use super::report::RecoveryReport;
+use super::restored::Restored;
 use crate::event::LaneKey;
 use crate::store::account::compare::{self, Extent, Tally, Verdict};
 use crate::store::account::{self, Defect, Mark};
@@ -28,7 +29,7 @@ use crate::store::journal::{
     self, Arrange, BlockHead, FRAME_HEADER_BYTES, Finding, Frame, HeadState, Marked, Position, RunReader,
     Scan, ScanReport, SegmentFile, SettledRun, What,
 };
-use crate::store::{StoreError, retry};
+use crate::store::{StoreError, ballast, retry};
 
 /// An index that reflects the whole journal.
 pub(super) struct Recovered {
@@ -55,13 +56,15 @@ pub(super) struct Given<'a> {
     pub found: &'a account::Found,
     /// Why the index is not to be used.
     pub rebuild: Option<&'a str>,
+    /// Segments that came back after their entries were settled as lost.
+    pub restored: &'a Restored,
 }
 
 /// Recovers the directory. What the system fails to read is tried again.
 pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
     let findings = retry::reading(|| arrange(given))?;
     // An index that was found to be of no use stays out of use.
-    let mut reason = given.rebuild.map(str::to_owned);
+    let mut reason = given.restored.reason().or_else(|| given.rebuild.map(str::to_owned));
     retry::reading(|| recover_once(given, &mut reason, &findings))
 }
 
@@ -70,35 +73,59 @@ fn recover_once(
     reason: &mut Option<String>,
     findings: &[Finding],
 ) -> Result<Recovered, StoreError> {
-    let Given { dir, options, found, .. } = given;
+    let Given { dir, found, .. } = given;
     let files = journal::list(&dir.journal())?;
     let mut seen_segment = found.mark.as_ref().map_or(0, highest);
     if reason.is_none() {
-        match retry::reading(|| open(dir, options)) {
-            Ok(opened) => {
-                let start = opened.checkpoint;
-                seen_segment = seen_segment.max(start.reflects.segment);
-                let existed = start != Checkpoint::default() || files.is_empty();
-                let from = replay_from(start.reflects, found);
-                match replay(given, opened, from) {
-                    Ok(replayed) => {
-                        let reason = (!existed).then(|| "there was none".to_owned());
-                        return finish(given, replayed, reason, files, seen_segment, findings);
-                    }
-                    Err(ReplayError::Journal(error)) => return Err(error),
-                    Err(ReplayError::Index(error)) => *reason = Some(error.to_string()),
-                }
+        match ballast::with_room(dir.root(), || catch_up(given, &mut seen_segment))? {
+            Ok(replayed) => {
+                let existed = replayed.opened.checkpoint != Checkpoint::default() || files.is_empty();
+                let reason = (!existed).then(|| "there was none".to_owned());
+                return finish(given, replayed, reason, files, seen_segment, findings);
             }
-            Err(error) => *reason = Some(error.to_string()),
+            Err(error) => *reason = Some(error),
         }
     }
     set_aside(dir)?;
-    let opened = open(dir, options)?;
-    let replayed = replay(given, opened, Position::default()).map_err(|error| match error {
-        ReplayError::Journal(error) => error,
-        ReplayError::Index(error) => index_failed(dir, &error),
-    })?;
+    let replayed = ballast::with_room(dir.root(), || rebuild(given))?;
     finish(given, replayed, reason.clone(), files, seen_segment, findings)
+}
+
+/// Opens the index and applies what the journal has beyond it; why the index cannot be used when it cannot. A full disk
+/// says nothing about the index: it is an error of the store, after which this may be repeated.
+fn catch_up(given: &Given<'_>, seen_segment: &mut u32) -> Result<Result<Replayed, String>, StoreError> {
+    let opened = match retry::reading(|| open(given.dir, given.options)) {
+        Ok(opened) => opened,
+        Err(error) if error.is_full() => return Err(error),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let start = opened.checkpoint.reflects;
+    *seen_segment = (*seen_segment).max(start.segment);
+    match replay(given, opened, replay_from(start, given.found)) {
+        Ok(replayed) => Ok(Ok(replayed)),
+        Err(ReplayError::Journal(error)) => Err(error),
+        Err(ReplayError::Index(error @ IndexError::NoRoom(_))) => Err(index_failed(given.dir, &error)),
+        Err(ReplayError::Index(error)) => Ok(Err(error.to_string())),
+    }
+}
+
+/// Makes the index anew. What an attempt before has left goes, so that this may be repeated; where it finds no room the
+/// old index goes as well.
+fn rebuild(given: &Given<'_>) -> Result<Replayed, StoreError> {
+    let Given { dir, options, .. } = given;
+    discard(&dir.index())?;
+    let rebuilt = open(dir, options).and_then(|opened| {
+        replay(given, opened, Position::default()).map_err(|error| match error {
+            ReplayError::Journal(error) => error,
+            ReplayError::Index(error) => index_failed(dir, &error),
+        })
+    });
+    if let Err(error) = &rebuilt
+        && error.is_full()
+    {
+        discard(&aside(dir))?;
+    }
+    rebuilt
 }
 
 /// The highest segment that the account knows of.
@@ -132,10 +159,11 @@ fn arrange(given: &Given<'_>) -> Result<Vec<Finding>, StoreError> {
 }
 
 fn open(dir: &DataDir, options: &EmbeddedOptions) -> Result<Opened, StoreError> {
-    let opened = open::open(&dir.index(), options.cache_bytes, options.dedup_window);
+    let opened = open::open(&dir.index(), Some(dir.root()), options.cache_bytes, options.dedup_window);
     opened.map_err(|error| {
         let (operation, path, reason) = ("open", dir.index().display().to_string(), error.to_string());
         match error {
+            IndexError::NoRoom(_) => StoreError::NoRoom { operation, path, reason },
             IndexError::System(_) => StoreError::Unread { operation, path, reason },
             _ => StoreError::Io { operation, path, reason },
         }
@@ -165,7 +193,7 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
     let mark = given.found.mark.as_ref();
     let mut defects = Vec::new();
     // An index that reflects something knows better.
-    let is_new = opened.checkpoint == Checkpoint::default();
+    let is_new = opened.checkpoint == Checkpoint::default() && !given.restored.is_any_new();
     let listed = if is_new { Listed::open(given.dir.root(), mark, &mut defects) } else { Ok(None) };
     let mut listed = listed.map_err(ReplayError::Journal)?;
     let mut tally = Tally::new(mark);
@@ -189,7 +217,7 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
             opened.indexer.rows.checkpoint().reflects = at;
             match frame {
                 Frame::Block(head) => block(&mut opened, at, &head, living, given.salt),
-                Frame::Settlements(runs) => settlements(&mut opened, at, runs, is_listed),
+                Frame::Settlements(runs) => settlements(&mut opened, at, runs, is_listed, given.restored),
                 Frame::Dead(_) => Ok(()),
             }
         });
@@ -251,8 +279,10 @@ fn settlements(
     at: Position,
     runs: RunReader<'_>,
     is_listed: bool,
+    restored: &Restored,
 ) -> Result<(), IndexError> {
-    for run in runs {
+    for mut run in runs {
+        restored.void(at, &mut run);
         if is_listed {
             opened.indexer.moves(at.segment, &run)?;
         } else {
@@ -270,8 +300,12 @@ fn finish(
     seen_segment: u32,
     findings: &[Finding],
 ) -> Result<Recovered, StoreError> {
-    let lengths = lengths(given.dir)?;
+    let mut lengths = lengths(given.dir)?;
     let Replayed { opened, from, report: journal, tally, living, missing, defects } = replayed;
+    if let Some((segment, keep)) = journal.cut {
+        // What is to be cut holds nothing.
+        lengths.insert(segment, keep.into());
+    }
     let ended = endings(given, &opened, &journal, &lengths)?;
     let living = (from == Position::default()).then_some(&living);
     let extent = Extent { from, living, missing: missing.as_ref() };
@@ -366,22 +400,34 @@ fn lost_by_the_index(verdict: &mut Verdict, ended: &[SettledRun], journal: &Scan
 
 /// Puts the index out of the way; the one that was put there before goes.
 fn set_aside(dir: &DataDir) -> Result<(), StoreError> {
-    let (index, aside) = (dir.index(), dir.root().join("index.aside"));
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |error: std::io::Error| StoreError::io("set aside", &path, error)
-    };
-    let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    let (index, aside) = (dir.index(), aside(dir));
     if !is_there(&index) {
         return Ok(());
     }
-    if is_there(&aside) {
-        fs::remove_dir_all(&aside).or_else(|_| fs::remove_file(&aside)).map_err(failed(&aside))?;
+    discard(&aside)?;
+    fs::rename(&index, &aside).map_err(|error| StoreError::io("set aside", &index, error))
+}
+
+fn aside(dir: &DataDir) -> PathBuf {
+    dir.root().join("index.aside")
+}
+
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+fn discard(path: &Path) -> Result<(), StoreError> {
+    if !is_there(path) {
+        return Ok(());
     }
-    fs::rename(&index, &aside).map_err(failed(&index))
+    let removed = fs::remove_dir_all(path).or_else(|_| fs::remove_file(path));
+    removed.map_err(|error| StoreError::io("remove", path, error))
 }
 
 fn index_failed(dir: &DataDir, error: &IndexError) -> StoreError {
-    let path = dir.index().display().to_string();
-    StoreError::Io { operation: "rebuild", path, reason: error.to_string() }
+    let (operation, path, reason) = ("write", dir.index().display().to_string(), error.to_string());
+    match error {
+        IndexError::NoRoom(_) => StoreError::NoRoom { operation, path, reason },
+        _ => StoreError::Io { operation, path, reason },
+    }
 }

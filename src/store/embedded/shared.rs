@@ -19,6 +19,7 @@ use crate::store::index::IndexError;
 use crate::store::index::database::Database;
 use crate::store::index::lanes::Lanes;
 use crate::store::index::read::IndexReader;
+use crate::store::index::room::IndexRoom;
 use crate::store::index::segments::Segments;
 use crate::store::journal::{self, Reader};
 use crate::store::operations::Operations;
@@ -29,6 +30,7 @@ use crate::store::{StoreError, StoreHealth};
 pub(super) struct Shared {
     pub reader: IndexReader,
     pub db: Database,
+    pub room: Arc<IndexRoom>,
     pub lanes: Arc<Lanes>,
     pub segments: Arc<Segments>,
     pub blocks: Reader,

@@ -21,6 +21,7 @@ use super::owed::Owed;
 use super::reads::Reads;
 use super::recover::{self, Given};
 use super::report::RecoveryReport;
+use super::restored::Restored;
 use super::scrub::Scrub;
 use super::shared::{Figures, Shared};
 use super::unread::Unread;
@@ -35,6 +36,7 @@ use crate::store::documents::Documents;
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
 use crate::store::index::guarded;
 use crate::store::index::open::Opened;
+use crate::store::index::room::IndexRoom;
 use crate::store::index::segments::Segments;
 use crate::store::journal::{
     self, Arrange, DeadLog, Disk, FoundLetters, Group, Journal, JournalOptions, Marked, Position, Reader,
@@ -65,6 +67,7 @@ pub(super) struct Threads {
     /// Asks the scrub for a pass; it stops when this is closed.
     scrubs: Option<Sender<oneshot::Sender<()>>>,
     handles: Vec<JoinHandle<()>>,
+    room: Arc<IndexRoom>,
 }
 
 impl Threads {
@@ -100,6 +103,7 @@ impl Drop for Threads {
         self.requests = None;
         self.sweeps = None;
         self.scrubs = None;
+        self.room.set_waits(false);
         for handle in self.handles.drain(..) {
             // A panic of a thread was already told to those who waited for it.
             let _ = handle.join();
@@ -127,12 +131,17 @@ pub(super) fn start(
     }
     let epochs = Epochs { root, file: options.epoch_file.as_deref(), salt, doubts: &doubts };
     retry::reading(|| epochs.start(clock.now()))?;
-    let given = Given { dir: &dir, options: &options, salt, found: &found, rebuild: None };
+    doubts.found_against(found.version);
+    let look = || Restored::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
+    let restored = retry::reading(look)?;
+    let given =
+        Given { dir: &dir, options: &options, salt, found: &found, rebuild: None, restored: &restored };
     let mut recovered = recover::recover(&given)?;
     let newest = Timestamp::from_millis(recovered.newest_ms);
     let clock_mark =
         retry::reading(|| clock_mark::begin(root, &clock, newest, options.clock_bound, &doubts))?;
     let now = clock.now();
+    restored.found_again(&mut recovered, &doubts, now);
     missing::raise(&doubts, &recovered, now);
     if found.exists || (dir.found_format() >= ACCOUNT_SINCE && !recovered.files.is_empty()) {
         missing::account(&doubts, &found.defects, now);
@@ -152,7 +161,7 @@ pub(super) fn start(
     doubts.save(root)?;
     missing::settle(&recovered.ended, &mut journal, &mut recovered.opened, now)?;
     let settled = recovered.files.iter().filter(|file| file.settled).map(|file| file.number).collect();
-    let Opened { db, mut indexer, reader, dedup, .. } = recovered.opened;
+    let Opened { db, mut indexer, reader, dedup, room, .. } = recovered.opened;
     let end = journal.end();
     indexer.segments.begin(end.segment);
     guarded(|| indexer.rows.commit(end)).map_err(|error| StoreError::Io {
@@ -168,9 +177,11 @@ pub(super) fn start(
     figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
     let account = Account::begin(root, mark, found.version)?;
     living::remove(root)?;
+    journal::cut(&dir.journal(), &report.journal)?;
     let shared = Arc::new(Shared {
         reader,
         db,
+        room,
         lanes: Arc::clone(&indexer.lanes),
         segments: Arc::clone(&indexer.segments),
         blocks: Reader::over(&dir.journal(), salt, disks.reads),
@@ -203,7 +214,9 @@ pub(super) fn start(
         owed: Owed::default(),
         upkeep_done: Timestamp::ZERO,
     };
-    let index = IndexThread { shared: Arc::clone(&shared), indexer, active: Arc::clone(&active) };
+    let index =
+        IndexThread { shared: Arc::clone(&shared), indexer, active: Arc::clone(&active), is_behind: false };
+    shared.room.set_waits(true);
     let (scrubs, scrub_asked) = mpsc::channel();
     let scrub = Scrub {
         reads: Reads { shared: Arc::clone(&shared), requests: requests.clone() },
@@ -219,7 +232,9 @@ pub(super) fn start(
         spawn("store-scrub", &shared, move || scrub.run(&scrub_asked))?,
     ];
     shared.dir.refill_ballast();
-    let threads = Threads { requests: Some(requests), sweeps: Some(sweeps), scrubs: Some(scrubs), handles };
+    let room = Arc::clone(&shared.room);
+    let threads =
+        Threads { requests: Some(requests), sweeps: Some(sweeps), scrubs: Some(scrubs), handles, room };
     Ok(Started { shared, threads, report, documents })
 }
 
@@ -317,8 +332,12 @@ pub(super) fn rebuild(
     let doubts = retry::reading(|| Doubts::open(root, now))?;
     let found = retry::reading(|| account::read(root))?;
     let salt = retry::reading(|| salt::keep(root, options.salt, found.salt()))?.salt;
-    let given = Given { dir: &dir, options, salt, found: &found, rebuild: Some("as asked") };
-    let recovered = recover::recover(&given)?;
+    doubts.found_against(found.version);
+    let look = || Restored::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
+    let restored = &retry::reading(look)?;
+    let given = Given { dir: &dir, options, salt, found: &found, rebuild: Some("as asked"), restored };
+    let mut recovered = recover::recover(&given)?;
+    restored.found_again(&mut recovered, &doubts, now);
     missing::raise(&doubts, &recovered, now);
     recovered.opened.db.flush(Duration::MAX).map_err(|error| StoreError::Io {
         operation: "flush",
@@ -337,5 +356,6 @@ pub(super) fn rebuild(
     living::remove(root)?;
     closing::leave(&recovered.opened.reader, root, salt, account.end());
     account.close(|| ((), Snapshot { living, lost, damaged_frames }))?;
+    journal::cut(&dir.journal(), &recovered.report.journal)?;
     Ok(recovered.report)
 }

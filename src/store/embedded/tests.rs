@@ -10,6 +10,7 @@ mod held;
 mod history;
 mod losses;
 mod lost;
+mod restored;
 mod scrub;
 mod settle;
 mod unread;

@@ -33,6 +33,16 @@ impl State {
         let at = |offset| Position { segment, offset };
         self.blocks.range(at(0)..=at(u32::MAX)).map(|(_, (_, events))| *events)
     }
+
+    /// Brings the doubt about a segment in line with what is left of it.
+    fn report(&self, segment: u32, doubts: &Doubts) {
+        let subject = segment_name(segment);
+        if self.of(segment).next().is_none() {
+            doubts.clear(DoubtKind::Unread, &subject);
+        } else {
+            doubts.recount(DoubtKind::Unread, &subject, self.of(segment).sum());
+        }
+    }
 }
 
 impl Unread {
@@ -102,9 +112,30 @@ impl Unread {
         let mut state = self.lock();
         let before = state.blocks.len();
         state.blocks.retain(|at, _| at.segment != segment || !is_ended(*at));
-        let is_news = state.blocks.len() < before || state.inherited.remove(&segment);
-        if is_news && state.of(segment).next().is_none() {
-            doubts.clear(DoubtKind::Unread, &segment_name(segment));
+        if state.blocks.len() < before || state.inherited.remove(&segment) {
+            state.report(segment, doubts);
+        }
+        self.any.store(!state.blocks.is_empty() || !state.inherited.is_empty(), Ordering::Release);
+    }
+
+    /// Counts again what is held: `owed` says how many entries a block of a lane still owes, `None` when it cannot be
+    /// told. A block that owes nothing is no longer in doubt.
+    pub(super) fn recount(&self, owed: impl Fn(Position, u32) -> Option<u64>, doubts: &Doubts) {
+        if !self.any.load(Ordering::Acquire) {
+            return;
+        }
+        let mut state = self.lock();
+        let mut changed = BTreeSet::new();
+        state.blocks.retain(|at, (lane, events)| {
+            let now = owed(*at, *lane).unwrap_or(*events);
+            if now != *events {
+                changed.insert(at.segment);
+                *events = now;
+            }
+            now > 0
+        });
+        for segment in changed {
+            state.report(segment, doubts);
         }
         self.any.store(!state.blocks.is_empty() || !state.inherited.is_empty(), Ordering::Release);
     }
@@ -137,7 +168,9 @@ mod tests {
         assert_eq!((events(3), events(4)), (Some(11), Some(1)));
         unread.ended(at(3, 64), &doubts);
         unread.ended(at(3, 4096), &doubts);
-        assert_eq!((events(3).is_some(), events(4)), (true, Some(1)));
+        assert_eq!((events(3), events(4)), (Some(7), Some(1)), "what was read is no longer held");
+        unread.recount(|at, _| if at.segment == 3 { Some(2) } else { None }, &doubts);
+        assert_eq!((events(3), events(4)), (Some(2), Some(1)), "what has ended neither");
         unread.ended(at(3, 512), &doubts);
         unread.forget(4, &doubts);
         assert_eq!((events(3), events(4)), (None, None));

@@ -21,7 +21,7 @@ use super::shared::Shared;
 use crate::clock::Timestamp;
 use crate::store::ballast;
 use crate::store::index::dedup::DedupIndex;
-use crate::store::index::guarded;
+use crate::store::index::{guarded, room};
 use crate::store::journal::{DeadLetter, DeadLog, Group, Journal, Position};
 use crate::store::{Appended, Dedup, NewEntry, Operation, StoreError, Turn};
 
@@ -328,6 +328,9 @@ impl Writer {
 
     fn hand_on(&mut self, draft: Draft, settling: Settling, positions: &[Position]) {
         let (salt, newest_ms) = (self.shared.salt, self.newest_ms);
+        if draft.blocks.iter().any(|block| !block.dedup.is_empty()) {
+            self.shared.room.wait_for(room::BATCH_BYTES);
+        }
         for (block, at) in draft.blocks.iter().zip(positions) {
             for row in &block.dedup {
                 let Ok(index) = u8::try_from(row.index) else { continue };
@@ -390,8 +393,12 @@ impl Writer {
             return;
         }
         self.upkeep_done = now;
-        let expired = guarded(|| self.dedup.expire(now.as_millis())).map_err(|error| error.to_string());
         let shared = &self.shared;
+        let expired = if shared.room.has(room::BATCH_BYTES) {
+            guarded(|| self.dedup.expire(now.as_millis())).map_err(|error| error.to_string())
+        } else {
+            Ok(())
+        };
         let on_record = |letters| {
             shared.account.letters(letters);
             shared.mark()

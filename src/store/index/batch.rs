@@ -3,10 +3,12 @@
 //! Must not know: what rows mean.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::IndexError;
 use super::database::Tree;
 use super::keys::Key;
+use super::room::{BATCH_BYTES, IndexRoom};
 use super::rows::{Checkpoint, digest};
 use crate::store::journal::Position;
 
@@ -23,11 +25,12 @@ pub(in crate::store) struct Rows {
     tree: Tree,
     checkpoint: Checkpoint,
     changes: HashMap<Key, Change>,
+    room: Arc<IndexRoom>,
 }
 
 impl Rows {
-    pub(in crate::store) fn new(tree: Tree, checkpoint: Checkpoint) -> Self {
-        Self { tree, checkpoint, changes: HashMap::with_capacity(MAX_ROWS) }
+    pub(in crate::store) fn new(tree: Tree, checkpoint: Checkpoint, room: Arc<IndexRoom>) -> Self {
+        Self { tree, checkpoint, changes: HashMap::with_capacity(MAX_ROWS), room }
     }
 
     pub(in crate::store) fn checkpoint(&mut self) -> &mut Checkpoint {
@@ -92,6 +95,8 @@ impl Rows {
             }
         }
         batch.insert(Key::Checkpoint.encode().as_ref(), self.checkpoint.encode());
+        // Where nobody waits for room the library has to find some.
+        self.room.wait_for(BATCH_BYTES);
         Ok(self.tree.apply_batch(batch)?)
     }
 }

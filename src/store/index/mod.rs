@@ -28,6 +28,7 @@ pub(super) mod lanes;
 pub(super) mod lost;
 pub(super) mod open;
 pub(super) mod read;
+pub(super) mod room;
 pub(super) mod rows;
 pub(super) mod segments;
 
@@ -41,6 +42,9 @@ pub(super) enum IndexError {
     /// The library failed.
     #[error("index: {0}")]
     Library(String),
+    /// The library found no room on the disk.
+    #[error("index: no room: {0}")]
+    NoRoom(String),
     /// The system failed: it may pass.
     #[error("index: {0}")]
     System(String),
@@ -57,7 +61,13 @@ pub(super) enum IndexError {
 
 impl From<sled::Error> for IndexError {
     fn from(error: sled::Error) -> Self {
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         match &error {
+            sled::Error::Io(system)
+                if matches!(system.kind(), StorageFull | QuotaExceeded | FileTooLarge) =>
+            {
+                Self::NoRoom(system.to_string())
+            }
             sled::Error::Io(system) if system.raw_os_error().is_some_and(may_pass) => {
                 Self::System(error.to_string())
             }

@@ -14,6 +14,7 @@ use super::dedup::DedupIndex;
 use super::keys::Key;
 use super::lanes::Lanes;
 use super::read::IndexReader;
+use super::room::IndexRoom;
 use super::rows::{self, BlockRow, Checkpoint, digest};
 use super::segments::Segments;
 use super::{IndexError, guarded};
@@ -29,10 +30,17 @@ pub(in crate::store) struct Opened {
     pub reader: IndexReader,
     pub dedup: DedupIndex,
     pub checkpoint: Checkpoint,
+    pub room: Arc<IndexRoom>,
 }
 
-/// Opens the index at `path`, or creates an empty one, and checks it against itself. Panics of the library are answered as errors.
-pub(in crate::store) fn open(path: &Path, cache_bytes: u64, window: Duration) -> Result<Opened, IndexError> {
+/// Opens the index at `path`, or creates an empty one, and checks it against itself. Room for it is taken from the ballast
+/// in `root`, if there is a root. Panics of the library are answered as errors.
+pub(in crate::store) fn open(
+    path: &Path,
+    root: Option<&Path>,
+    cache_bytes: u64,
+    window: Duration,
+) -> Result<Opened, IndexError> {
     guarded(|| {
         let db = Database::open(path, cache_bytes)?;
         let tree = db.tree(TREE)?;
@@ -42,8 +50,9 @@ pub(in crate::store) fn open(path: &Path, cache_bytes: u64, window: Duration) ->
         let checkpoint = check(&tree, &lanes, &counts, &mut lost)?;
         let reader = IndexReader::new(tree.clone(), Arc::clone(&lanes));
         let dedup = DedupIndex::open(db.clone(), window)?;
-        let indexer = Indexer::new(Rows::new(tree, checkpoint), lanes, counts, lost);
-        Ok(Opened { db, indexer, reader, dedup, checkpoint })
+        let room = Arc::new(root.map_or_else(IndexRoom::default, |root| IndexRoom::new(root, path)));
+        let indexer = Indexer::new(Rows::new(tree, checkpoint, Arc::clone(&room)), lanes, counts, lost);
+        Ok(Opened { db, indexer, reader, dedup, checkpoint, room })
     })
 }
 

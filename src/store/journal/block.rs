@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::codec::{Input, len_u16, len_u32};
-use super::frame::FrameError;
+use super::frame::{ALIGN, FRAME_HEADER_BYTES, FrameError};
 use crate::event::LaneKey;
 use crate::store::{Dedup, MAX_RECORD_BYTES, StoreError};
 
@@ -12,6 +12,10 @@ pub const MAX_BLOCK_ENTRIES: usize = 256;
 /// Longest body before compression: all records and four bytes for each.
 pub const MAX_BLOCK_BYTES: usize = 4 * 1024 * 1024;
 
+/// No frame of a block is shorter: header, head, a lane key and a body of one byte each, padded.
+const MIN_FRAME_BYTES: usize = (FRAME_HEADER_BYTES + HEAD_BYTES + 2).next_multiple_of(ALIGN);
+/// The fields before the lane key.
+const HEAD_BYTES: usize = 24;
 const DELAYED: u8 = 1;
 const LZ4: u8 = 2;
 const DEDUP_ROW_BYTES: usize = 26;
@@ -54,6 +58,11 @@ impl Default for Packer {
     fn default() -> Self {
         Self { table: lz4_flex::block::CompressTable::large(), plain: Vec::new() }
     }
+}
+
+/// Entries in the blocks that so many bytes of a segment hold, at most.
+pub(super) fn most_entries(bytes: usize) -> u64 {
+    bytes.div_ceil(MIN_FRAME_BYTES).saturating_mul(MAX_BLOCK_ENTRIES) as u64
 }
 
 /// Appends the payload of `block` to `out`.

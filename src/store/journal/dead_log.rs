@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    Disk, Frame, Group, Journal, JournalOptions, Marked, OsDisk, Position, Scan, ScanReport, scan, segment,
+    Disk, Frame, Group, Journal, JournalOptions, Marked, OsDisk, Position, Scan, ScanReport, cut, scan,
+    segment,
 };
 use crate::clock::Timestamp;
 use crate::store::StoreError;
@@ -89,6 +90,7 @@ impl DeadLog {
         disk: Box<dyn Disk>,
     ) -> Result<(Self, ScanReport), StoreError> {
         let FoundLetters { kept, report } = found;
+        cut(dir, &report)?;
         let journal = Journal::open_on(dir, options, above, now, disk)?;
         let log = Self { dir: dir.to_owned(), journal, group: Group::default(), retention, kept };
         Ok((log, report))

@@ -90,7 +90,7 @@
 //! of 8 that carries the mark and passes the sum. In the last segment, bad bytes that no frame with the group flag follows
 //! may be a torn group that was never acknowledged, where the account ([`Marked`]) does not say otherwise: below the mark
 //! they are damage; behind a closing mark nothing was acknowledged; behind another mark nobody knows, and they are
-//! *uncertain*. Sound frames behind them are kept. A torn end is cut off. A last segment without
+//! *uncertain*. Sound frames behind them are kept. A torn end is cut off, by [`cut`], when the account goes on. A last segment without
 //! two valid heads and without frames is one whose creation was cut short and is removed.
 //! A version above 1, in a head or in a frame with a valid sum, ends the scan with `Format`: it is not ours to judge.
 
@@ -129,7 +129,7 @@ pub use head::HEAD_BYTES;
 pub use heads::{HeadState, SegmentHead, Stray, heads, strays};
 pub use reader::{ReadError, Reader};
 pub use salts::{Salts, salts};
-pub use scan::{Frame, Marked, Scan, scan, sound_frames};
+pub use scan::{Frame, Marked, Scan, cut, is_whole, scan, sound_frames};
 pub use segment::{MAX_SEGMENT, SegmentFile, list, mark_settled, name as segment_name, remove};
 pub use settlements::{RunReader, Settled, SettledRun, What};
 pub use source::{OsSource, Source};

@@ -10,7 +10,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::block::BlockHead;
+use rustix::fs::FallocateFlags;
+
+use super::block::{self, BlockHead};
 use super::codec::len_u32;
 use super::dead::{self, DeadLetter};
 use super::frame::{FrameError, Header, Kind};
@@ -30,7 +32,8 @@ pub(super) const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_G
 pub struct Scan {
     /// Where to begin: a position at which a frame starts or the journal ended. The default is the beginning.
     pub from: Position,
-    /// Set damage aside, cut the torn end and remove a stillborn last segment. Without it nothing is written.
+    /// Set damage aside, give the room behind the last frame back, and remove a stillborn last segment. Without it nothing
+    /// is written. The torn end stays until [`cut`] is called: when what is missing with it is on record.
     pub repair: bool,
     /// The salt on record: a segment both copies of whose head are bad is tried with it.
     pub salt: Option<u64>,
@@ -133,7 +136,7 @@ impl Pass<'_> {
         let end = usize::try_from(survey.end).unwrap_or(usize::MAX);
         self.walked.end = len_u32(end);
         if self.last && self.scan.repair && survey.end < survey.length {
-            self.cut(end)?
+            self.ends(end, end);
         }
         Ok(true)
     }
@@ -206,8 +209,10 @@ impl Pass<'_> {
                 }
                 Step::Bad { offset, bytes: length, error, lost, is_counted, unacknowledged, claimed } => {
                     let tail = self.tail(offset, unacknowledged, is_counted);
-                    self.walked.uncertain |= tail == Tail::Uncertain;
-                    self.walked.claimed = claimed.filter(|_| tail == Tail::Uncertain);
+                    if tail == Tail::Uncertain {
+                        let counted = is_counted.then_some(u64::from(lost));
+                        self.uncertain(claimed.or(counted).unwrap_or_else(|| block::most_entries(length)));
+                    }
                     if tail == Tail::Damage {
                         self.lost(offset, lost);
                     }
@@ -221,7 +226,10 @@ impl Pass<'_> {
             }
         }
         self.walked.end = len_u32(end);
-        if self.last && self.scan.repair && keep < bytes.len() { self.cut(keep) } else { Ok(()) }
+        if self.last && self.scan.repair && keep < bytes.len() {
+            self.ends(keep, walk.used_end().max(keep));
+        }
+        Ok(())
     }
 
     /// Whether the account says nothing of this place.
@@ -238,10 +246,17 @@ impl Pass<'_> {
         }
     }
 
+    /// Counts entries that may have been lost.
+    fn uncertain(&mut self, at_most: u64) {
+        self.walked.uncertain = true;
+        self.walked.hidden = self.walked.hidden.saturating_add(at_most);
+    }
+
     fn tail(&self, offset: u32, unacknowledged: bool, is_counted: bool) -> Tail {
         let at = Position { segment: self.file.number, offset };
         match self.scan.marked {
             Some(_) if self.is_behind_mark(offset) && (unacknowledged || !is_counted) => Tail::Uncertain,
+            Some(marked) if marked.closed && at >= marked.end && unacknowledged => Tail::Torn,
             _ if !self.last || !unacknowledged => Tail::Damage,
             Some(marked) if at < marked.end => Tail::Damage,
             _ => Tail::Torn,
@@ -295,7 +310,9 @@ impl Pass<'_> {
         });
         let torn = self.last && untouched(bytes) && !is_marked;
         // Whatever it held was accepted behind the mark.
-        self.walked.uncertain |= !torn && !is_marked && self.scan.marked.is_some_and(|marked| !marked.closed);
+        if !torn && !is_marked && self.scan.marked.is_some_and(|marked| !marked.closed) {
+            self.uncertain(block::most_entries(bytes.len()));
+        }
         self.note(0, bytes.len() as u64, FrameError::Mark, torn);
         if !torn {
             self.set_aside(bytes, 0, bytes.len());
@@ -334,12 +351,36 @@ impl Pass<'_> {
         self.report.set_aside_failures += u64::from(done.is_err());
     }
 
-    fn cut(&mut self, end: usize) -> Result<(), StoreError> {
-        let failed = |error: std::io::Error| StoreError::io("cut", &self.file.path, error);
-        let file = files::write(&self.file.path).map_err(failed)?;
-        file.set_len(end as u64).map_err(failed)?;
-        file.sync_all().map_err(failed)
+    /// Notes where the last segment is to be cut. The zeros behind `used` are given back at once, by a hole: a full disk
+    /// may need the room for the next segment. The length stays: a last segment that is shorter than it was made has
+    /// been cut by somebody else.
+    fn ends(&mut self, keep: usize, used: usize) {
+        self.report.cut = Some((self.file.number, len_u32(keep)));
+        let (used, length) = (used as u64, self.walked.length);
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if used < length
+            && let Ok(file) = files::write(&self.file.path)
+        {
+            // Not every file system can.
+            let _ = rustix::fs::fallocate(&file, hole, used, length - used);
+        }
     }
+}
+
+/// Cuts the last segment where a scan with repair found its end. To be called when the account no longer expects what
+/// is missing there: a second start would take the cut for a loss.
+///
+/// # Errors
+/// [`StoreError::Io`] when the system refuses; the next segment that is begun does no harm to a torn end.
+pub fn cut(dir: &Path, report: &ScanReport) -> Result<(), StoreError> {
+    let Some((number, keep)) = report.cut else { return Ok(()) };
+    let Some(file) = segment::list(dir)?.into_iter().find(|file| file.number == number) else {
+        return Ok(());
+    };
+    let failed = |error: std::io::Error| StoreError::io("cut", &file.path, error);
+    let opened = files::write(&file.path).map_err(failed)?;
+    opened.set_len(keep.into()).map_err(failed)?;
+    opened.sync_all().map_err(failed)
 }
 
 /// The bytes of a segment's file, up to the longest that one can have.
@@ -370,6 +411,16 @@ pub fn sound_frames(dir: &Path, number: u32, salt: u64) -> Result<BTreeSet<u32>,
         _ => None,
     });
     Ok(sound.collect())
+}
+
+/// Whether everything in a segment is as it was written.
+///
+/// # Errors
+/// [`StoreError::Io`] when it cannot be read.
+pub fn is_whole(segment: &SegmentFile) -> Result<bool, StoreError> {
+    let failed = |error: std::io::Error| StoreError::io("read", &segment.path, error);
+    let Some(file) = files::read(&segment.path).map_err(failed)? else { return Ok(false) };
+    Ok(stream::survey(&file, segment.number, HEAD_BYTES as u64).map_err(failed)?.is_some())
 }
 
 /// Makes the room for what is set aside.

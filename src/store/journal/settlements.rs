@@ -39,7 +39,8 @@ impl From<&Settlement> for What {
                 Self::Reschedule { due_ms: due_at.ceil_millis(), attempts: *attempts }
             }
             Settlement::Dead { .. } => Self::Dead,
-            Settlement::Expired => Self::Expired,
+            // The journal tells that it is over, not why.
+            Settlement::Expired | Settlement::ExpiredHeld => Self::Expired,
             Settlement::Drained => Self::Drained,
             Settlement::Cancelled => Self::Cancelled,
             Settlement::Lost => Self::Lost,

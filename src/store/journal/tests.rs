@@ -45,6 +45,7 @@ fn contents(dir: &Path, repair: bool) -> (Vec<Bytes>, ScanReport) {
         Ok(())
     })
     .expect("scans");
+    cut(dir, &report).expect("cuts");
     let reader = Reader::new(dir, options().salt);
     let read = |position| reader.read_block(position).expect("what a scan shows reads");
     let records = positions

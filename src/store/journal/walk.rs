@@ -63,6 +63,8 @@ pub struct ScanReport {
     /// The starting position lies beyond what its segment holds: what was written before the index's checkpoint is
     /// not all there. The segment, and the byte at which it ends.
     pub start_beyond: Option<(u32, u32)>,
+    /// Where the last segment is to be cut: its number, and the byte behind what it keeps.
+    pub cut: Option<(u32, u32)>,
     /// Each segment that was walked, by number.
     pub walked: BTreeMap<u32, Walked>,
 }
@@ -83,8 +85,8 @@ pub struct Walked {
     pub behind: u64,
     /// Bad bytes at its end that may be a torn group or damage.
     pub uncertain: bool,
-    /// Entries that the uncertain bytes claim to hold, when the claim is consistent.
-    pub claimed: Option<u64>,
+    /// Entries that the uncertain bytes hold at most: what they claim, when the claim is consistent, else what fits.
+    pub hidden: u64,
 }
 
 impl ScanReport {

@@ -55,7 +55,7 @@ pub(super) fn open_copy(root: &Path, report: &mut VerifyReport) -> Option<Index>
         return None;
     }
     let copy = report.take(PLACE, copy(&path))?;
-    match open::open(&copy.0, CACHE_BYTES, DEDUP_WINDOW) {
+    match open::open(&copy.0, None, CACHE_BYTES, DEDUP_WINDOW) {
         Ok(opened) => Some(Index { opened, _copy: copy }),
         Err(error) => {
             report.find(PLACE, format!("{error}; the next start makes it anew"));

@@ -11,7 +11,7 @@ use crate::store::doubts::Doubts;
 use crate::store::sealed::{self, Sealed};
 
 /// Files that may be missing, and are whole when they are there.
-const NAMES: [&str; 3] = ["doubts", "clock", "book-seen"];
+const NAMES: [&str; 4] = ["doubts", "clock", "book-seen", "restored"];
 
 /// Checks them.
 pub(super) fn check(root: &Path, report: &mut VerifyReport) {

@@ -6,11 +6,16 @@
 pub(crate) mod choice;
 pub(crate) mod file;
 pub(crate) mod inside;
+#[path = "../../../src/names/tests/server.rs"]
+#[expect(dead_code, reason = "unit tests use more of it")]
+pub(crate) mod name_server;
 pub(crate) mod noted;
+pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod sender;
 pub(crate) mod server;
 pub(crate) mod stamps;
+pub(crate) mod volume;
 
 use std::time::Duration;
 
@@ -20,10 +25,12 @@ use tokio::sync::{Mutex, MutexGuard};
 pub(crate) use choice::Choice;
 pub(crate) use file::Configured;
 pub(crate) use noted::NotedApp;
+pub(crate) use raw::Raw;
 pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use sender::{Rule, Sender, Stage};
 pub(crate) use server::{Server, ServerOptions};
 pub(crate) use stamps::{Allowed, Stamps, Starts, boot_ns};
+pub(crate) use volume::Volume;
 
 /// A client for tidegate's API.
 #[derive(Clone)]

@@ -28,7 +28,7 @@ pub(super) fn readable(store: &EmbeddedStore, runtime: &tokio::runtime::Runtime)
 }
 
 /// Groups of five entries, in several segments; the names of the entries.
-fn filled(dir: &Path, runtime: &tokio::runtime::Runtime, groups: usize) -> Vec<String> {
+pub(super) fn filled(dir: &Path, runtime: &tokio::runtime::Runtime, groups: usize) -> Vec<String> {
     let store = quiet(dir);
     let mut names = Vec::new();
     for group in 0..groups {
@@ -287,7 +287,8 @@ fn killed(runtime: &tokio::runtime::Runtime) -> tempfile::TempDir {
     let (dir, killed) = (tempfile::tempdir().expect("directory"), tempfile::tempdir().expect("directory"));
     let store = quiet(dir.path());
     let batch = |from: usize, to| (from..to).map(|n| plain("a", &n.to_string())).collect();
-    runtime.block_on(store.append(batch(0, 10))).expect("appends");
+    runtime.block_on(store.append(batch(0, 5))).expect("appends");
+    runtime.block_on(store.append(batch(5, 10))).expect("appends");
     store.threads.sweep();
     runtime.block_on(store.append(batch(10, 17))).expect("appends");
     copy(dir.path(), killed.path());
@@ -295,12 +296,53 @@ fn killed(runtime: &tokio::runtime::Runtime) -> tempfile::TempDir {
     killed
 }
 
+/// A start that is killed after it has put on record what it found, before the account goes on from there.
+fn start_cut_short(root: &Path) {
+    use super::super::{missing, recover};
+    let dir = crate::store::directory::DataDir::open(root).expect("opens");
+    let doubts = Doubts::open(root, clock().now()).expect("opens");
+    let found = crate::store::account::read(root).expect("reads");
+    doubts.found_against(found.version);
+    let (options, salt) = (options(), found.salt().expect("whole"));
+    let given = recover::Given { dir: &dir, options: &options, salt, found: &found, rebuild: None };
+    let recovered = recover::recover(&given).expect("recovers");
+    missing::raise(&doubts, &recovered, clock().now());
+    doubts.save(root).expect("writes");
+}
+
+#[test]
+fn a_start_that_is_cut_short_reports_nothing_twice_and_nothing_that_is_not() {
+    let runtime = runtime();
+    for is_damaged in [false, true] {
+        for starts in 0..3 {
+            let dir = killed(&runtime);
+            let path = segments(dir.path()).remove(0).path;
+            let mut bytes = fs::read(&path).expect("reads");
+            let end = bytes.iter().rposition(|byte| *byte != 0).expect("something");
+            bytes[end - 2] ^= u8::from(is_damaged);
+            fs::write(&path, bytes).expect("writes");
+            (0..starts).for_each(|_| start_cut_short(dir.path()));
+            let store = quiet(dir.path());
+            let told = (doubted(&store, DoubtKind::Lost).0, doubted(&store, DoubtKind::Uncertain).0);
+            let hidden = if is_damaged { 7 } else { 0 };
+            assert_eq!(told, (0, hidden), "{starts} starts were cut short");
+            assert_eq!(store.health().lost_entries, 0);
+        }
+    }
+}
+
 #[test]
 fn a_kill_is_exact_up_to_the_mark_and_bounded_behind_it() {
     let runtime = runtime();
-    for (case, left, lost, hidden) in
-        [("none", 17, 0, 0), ("flipped", 10, 0, 7), ("cut", 10, 0, 7), ("deleted", 0, 10, 7)]
-    {
+    use crate::store::account::LEAST_REACH;
+    let noisy = 14 * 256;
+    for (case, left, lost, hidden, most) in [
+        ("none", 17, 0, 0, 0),
+        ("flipped", 10, 0, 7, 7),
+        ("noise", 10, 0, 7, noisy),
+        ("cut", 10, 0, 7, LEAST_REACH),
+        ("deleted", 0, 10, 7, LEAST_REACH),
+    ] {
         let dir = killed(&runtime);
         let mark = crate::store::account::read(dir.path()).expect("reads").mark.expect("whole");
         assert!(!mark.closed && mark.accepted == 10, "{mark:?}");
@@ -309,6 +351,8 @@ fn a_kill_is_exact_up_to_the_mark_and_bounded_behind_it() {
         let end = bytes.iter().rposition(|byte| *byte != 0).expect("something");
         match case {
             "flipped" => bytes[end - 2] ^= 1,
+            // The header of the frame is gone as well: what fits into its bytes is left as a bound.
+            "noise" => bytes[mark.end.offset as usize..end].fill(0x55),
             "cut" => bytes.truncate(mark.end.offset as usize),
             _ => {}
         }
@@ -324,7 +368,7 @@ fn a_kill_is_exact_up_to_the_mark_and_bounded_behind_it() {
                 "{case}"
             );
             let (bound, doubts) = doubted(&store, DoubtKind::Uncertain);
-            let bounds = if hidden == 0 { 0..=0 } else { hidden..=crate::store::account::REACH };
+            let bounds = if hidden == 0 { 0..=0 } else { hidden..=most };
             assert!(bounds.contains(&bound) && doubts == usize::from(hidden > 0), "{case}: up to {bound}");
         }
     }

@@ -36,6 +36,12 @@ fn repair(dir: &Path) -> ScanReport {
     scan(dir, Scan { repair: true, ..Scan::default() }, |_, _| Ok(())).expect("scans")
 }
 
+fn repair_and_cut(dir: &Path) -> ScanReport {
+    let report = repair(dir);
+    cut(dir, &report).expect("cuts");
+    report
+}
+
 fn quarantine(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let Ok(entries) = fs::read_dir(dir.join("quarantine")) else { return Vec::new() };
     let read = |entry: fs::DirEntry| {
@@ -70,7 +76,9 @@ fn a_torn_end_is_set_aside_and_cut() {
     segment::remove(temp.path(), 2).expect("deletes");
     let torn = &bytes[..at[1] + FRAME_HEADER_BYTES + 3];
     fs::write(temp.path().join("0000000001.seg"), torn).expect("writes");
-    let report = repair(temp.path());
+    assert_eq!(repair(temp.path()), repair(temp.path()), "the torn end stays until it is cut");
+    assert_eq!(fs::metadata(temp.path().join("0000000001.seg")).expect("there").len(), torn.len() as u64);
+    let report = repair_and_cut(temp.path());
     assert_eq!((report.damaged, report.entries), (0, 1));
     let kept = quarantine(temp.path());
     assert_eq!(kept.len(), 1);

@@ -1,0 +1,30 @@
+//! What is set for calls: their deadlines, and how names are resolved.
+//!
+//! Must not know: what the settings do.
+
+use std::num::NonZeroUsize;
+
+use super::Checker;
+use crate::config::{Delivery, Names};
+
+impl Checker<'_> {
+    pub(super) fn delivery(&mut self) -> Option<Delivery> {
+        let connect = self.millis("delivery.connect_timeout_ms", 1..=600_000);
+        let head = self.millis("delivery.head_timeout_ms", 1..=600_000);
+        let total = self.millis("delivery.total_timeout_ms", 1..=600_000);
+        self.ordered("delivery.connect_timeout_ms", connect, "delivery.total_timeout_ms", total);
+        self.ordered("delivery.head_timeout_ms", head, "delivery.total_timeout_ms", total);
+        Some(Delivery { connect_timeout: connect?, head_timeout: head?, total_timeout: total? })
+    }
+
+    pub(super) fn names(&mut self) -> Option<Names> {
+        let timeout = self.millis("names.timeout_ms", 1..=60_000);
+        let max_questions = self.number("names.max_questions", 1..=4096);
+        let max_ttl = self.seconds("names.max_ttl_seconds", 1..=86_400);
+        Some(Names {
+            timeout: timeout?,
+            max_questions: NonZeroUsize::new(usize::try_from(max_questions?).ok()?)?,
+            max_ttl: max_ttl?,
+        })
+    }
+}

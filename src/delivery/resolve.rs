@@ -1,0 +1,34 @@
+//! Between the connector and the names: hands out addresses only when every one of them may be called.
+//!
+//! The connector uses these very addresses and resolves no second time, so that a changed answer gains nothing.
+//!
+//! Must not know: where addresses come from, events.
+
+use std::net::SocketAddr;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use super::EgressGuard;
+use crate::names::Names;
+
+/// The resolver of the HTTP client.
+pub(super) struct GuardedNames {
+    pub(super) names: Names,
+    pub(super) egress: EgressGuard,
+}
+
+/// A name that has one foot inside is not trusted with the other: one denied address denies all.
+impl Resolve for GuardedNames {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (names, egress) = (self.names.clone(), self.egress.clone());
+        Box::pin(async move {
+            let found = names.addresses(name.as_str()).await?;
+            for address in found.iter() {
+                egress.check(*address)?;
+            }
+            let found: Vec<SocketAddr> = found.iter().map(|address| (*address, 0).into()).collect();
+            let addresses: Addrs = Box::new(found.into_iter());
+            Ok(addresses)
+        })
+    }
+}

@@ -1,0 +1,264 @@
+//! What is known about names and what is being asked: the cache, the joining of questions and their bounds. Pure: time is
+//! an argument, and whoever owns the table asks the questions that it hands out.
+//!
+//! A name is asked once however many want it. At most `max_questions` names are asked at the same time, further ones wait
+//! in line, at most `max_waiting` of them. Names that resolved the last time go first; new names have at most three
+//! quarters of the places, names that did not resolve the last time at most half of them: a zone that does not answer
+//! leaves room for names that resolve, and so does a flood of new names.
+//!
+//! Must not know: sockets, files, clocks.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::Shared;
+use tokio::sync::oneshot;
+
+use crate::clock::Timestamp;
+use crate::event::NameFailure;
+
+/// What a name leads to: at least one address, in the order in which they are to be tried.
+pub(super) type Answer = Result<Arc<[IpAddr]>, NameFailure>;
+
+/// Completes with the answer to a question that is waiting or under way.
+pub(super) type Waiter = Shared<oneshot::Receiver<Answer>>;
+
+/// The least time that an answer is kept, whatever its TTL: a name is asked at most once a second.
+const KEPT_MIN: Duration = Duration::from_secs(1);
+/// The longest that the absence of a name or of its addresses is kept.
+const ABSENCE_MAX: Duration = Duration::from_secs(30);
+/// How long the absence is kept when the answer does not say.
+const ABSENCE_DEFAULT: Duration = Duration::from_secs(5);
+/// How long it is kept that a name server failed or did not answer.
+const FAILURE_KEPT: Duration = Duration::from_secs(2);
+
+/// How much the table holds at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Names asked at the same time.
+    pub(super) max_questions: usize,
+    /// Names in line behind those.
+    pub(super) max_waiting: usize,
+    /// Names in all; more than the two above together.
+    pub(super) max_names: usize,
+    /// The longest that a name waits in line.
+    pub(super) max_wait: Duration,
+    /// The longest that addresses are kept, whatever their TTL.
+    pub(super) max_ttl: Duration,
+}
+
+/// What a look into the table gives.
+pub(super) enum Step {
+    /// It is known.
+    Known(Answer),
+    /// It is being asked already.
+    Joined(Waiter),
+    /// It will be asked.
+    Asked(Waiter),
+    /// The line is full.
+    Full,
+}
+
+/// A question to ask now. It has to be [settled](Table::settle).
+pub(super) struct Question {
+    pub(super) name: Arc<str>,
+    tell: oneshot::Sender<Answer>,
+    epoch: u64,
+    rank: Rank,
+}
+
+/// What the last answer about a name makes of it; the first goes first.
+#[derive(Debug, Clone, Copy)]
+enum Rank {
+    Resolved,
+    New,
+    Failed,
+}
+
+enum State {
+    Known { answer: Answer, until: Timestamp },
+    InLine { tell: oneshot::Sender<Answer>, waiter: Waiter, since: Timestamp },
+    UnderWay { waiter: Waiter },
+}
+
+/// The names of one rank.
+#[derive(Default)]
+struct Line {
+    rank_places: usize,
+    waiting: VecDeque<Arc<str>>,
+    under_way: usize,
+}
+
+/// See the head of this file.
+pub(super) struct Table {
+    bounds: Bounds,
+    names: HashMap<Arc<str>, State>,
+    /// By rank.
+    lines: [Line; 3],
+    /// Counts [`Table::forget`]: the answer to an older question is not kept.
+    epoch: u64,
+}
+
+impl Table {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let all = bounds.max_questions;
+        // At least one place for each rank.
+        let places = [all, all - all / 4, all.div_ceil(2)];
+        let lines = places.map(|rank_places| Line { rank_places, ..Line::default() });
+        Self { bounds, names: HashMap::new(), lines, epoch: 0 }
+    }
+
+    /// Looks a name up. After [`Step::Asked`] there may be a [question](Table::next_question) to ask.
+    pub(super) fn look_up(&mut self, name: &str, now: Timestamp) -> Step {
+        let rank = match self.names.get(name) {
+            Some(State::Known { answer, until }) if now < *until => return Step::Known(answer.clone()),
+            Some(State::InLine { waiter, .. } | State::UnderWay { waiter }) => {
+                return Step::Joined(waiter.clone());
+            }
+            Some(State::Known { answer: Ok(_), .. }) => Rank::Resolved,
+            Some(State::Known { answer: Err(_), .. }) => Rank::Failed,
+            None => Rank::New,
+        };
+        if self.waiting() >= self.bounds.max_waiting {
+            return Step::Full;
+        }
+        if self.names.len() >= self.bounds.max_names {
+            self.make_room(now);
+        }
+        let name: Arc<str> = name.into();
+        let (tell, told) = oneshot::channel();
+        let waiter = told.shared();
+        let state = State::InLine { tell, waiter: waiter.clone(), since: now };
+        self.names.insert(Arc::clone(&name), state);
+        self.line(rank).waiting.push_back(name);
+        Step::Asked(waiter)
+    }
+
+    /// The next question to ask now, if there is one and a free place. To be called until there is none after every
+    /// [`Table::look_up`] that asks and every [`Table::settle`].
+    pub(super) fn next_question(&mut self, now: Timestamp) -> Option<Question> {
+        loop {
+            let (name, rank) = self.first_in_line()?;
+            let Some(State::InLine { tell, waiter, since }) = self.names.remove(&name) else { continue };
+            if now.since(since) >= self.bounds.max_wait {
+                // Whoever waits for it has given up by now.
+                let _nobody_waits = tell.send(Err(NameFailure::Shortage));
+                continue;
+            }
+            self.names.insert(Arc::clone(&name), State::UnderWay { waiter });
+            self.line(rank).under_way += 1;
+            return Some(Question { name, tell, epoch: self.epoch, rank });
+        }
+    }
+
+    /// Takes the first name from the best rank that has a free place. What is under way of a worse rank counts against
+    /// the places of the better ones, and not the other way round.
+    fn first_in_line(&mut self) -> Option<(Arc<str>, Rank)> {
+        let all: usize = self.lines.iter().map(|line| line.under_way).sum();
+        if all >= self.bounds.max_questions {
+            return None;
+        }
+        let mut better = 0;
+        for rank in [Rank::Resolved, Rank::New, Rank::Failed] {
+            let line = self.line(rank);
+            if all - better < line.rank_places
+                && let Some(name) = line.waiting.pop_front()
+            {
+                return Some((name, rank));
+            }
+            better += line.under_way;
+        }
+        None
+    }
+
+    /// Takes the answer to a question and passes it on to all who wait for it. `ttl` is what the name server said of how
+    /// long it holds.
+    pub(super) fn settle(
+        &mut self,
+        question: Question,
+        answer: Answer,
+        ttl: Option<Duration>,
+        now: Timestamp,
+    ) {
+        let Question { name, tell, epoch, rank } = question;
+        let line = self.line(rank);
+        line.under_way = line.under_way.saturating_sub(1);
+        // After `forget` the entry, if there is one, belongs to a newer question.
+        if epoch == self.epoch {
+            match self.kept(&answer, ttl) {
+                Duration::ZERO => self.names.remove(&name),
+                kept => self.names.insert(name, State::Known { answer: answer.clone(), until: now + kept }),
+            };
+        }
+        let _nobody_waits = tell.send(answer);
+    }
+
+    /// Forgets all answers, because who is asked has changed. Questions that are under way are answered to those who
+    /// wait for them and not kept.
+    pub(super) fn forget(&mut self) {
+        self.epoch += 1;
+        self.names.retain(|_, state| matches!(state, State::InLine { .. }));
+    }
+
+    /// Names that are asked at present, and names in line behind them.
+    pub(super) fn load(&self) -> (usize, usize) {
+        (self.lines.iter().map(|line| line.under_way).sum(), self.waiting())
+    }
+
+    fn waiting(&self) -> usize {
+        self.lines.iter().map(|line| line.waiting.len()).sum()
+    }
+
+    fn line(&mut self, rank: Rank) -> &mut Line {
+        let [resolved, new, failed] = &mut self.lines;
+        match rank {
+            Rank::Resolved => resolved,
+            Rank::New => new,
+            Rank::Failed => failed,
+        }
+    }
+
+    fn kept(&self, answer: &Answer, ttl: Option<Duration>) -> Duration {
+        match answer {
+            Ok(_) => ttl.unwrap_or(KEPT_MIN).max(KEPT_MIN).min(self.bounds.max_ttl),
+            Err(NameFailure::Shortage) => Duration::ZERO,
+            Err(failure) if failure.is_an_answer() => {
+                ttl.unwrap_or(ABSENCE_DEFAULT).clamp(KEPT_MIN, ABSENCE_MAX).min(self.bounds.max_ttl)
+            }
+            Err(_) => FAILURE_KEPT,
+        }
+    }
+
+    /// Drops what has expired, or else the quarter of the answers that expires first.
+    fn make_room(&mut self, now: Timestamp) {
+        self.keep_after(now);
+        if self.names.len() < self.bounds.max_names {
+            return;
+        }
+        let mut ends: Vec<Timestamp> = self.names.values().filter_map(State::until).collect();
+        if ends.is_empty() {
+            return;
+        }
+        let quarter = ends.len() / 4;
+        let (_, cut, _) = ends.select_nth_unstable(quarter);
+        let cut = *cut;
+        self.keep_after(cut);
+    }
+
+    fn keep_after(&mut self, cut: Timestamp) {
+        self.names.retain(|_, state| state.until().is_none_or(|until| until > cut));
+    }
+}
+
+impl State {
+    /// When an answer expires; `None` while it is asked for.
+    fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Known { until, .. } => Some(*until),
+            Self::InLine { .. } | Self::UnderWay { .. } => None,
+        }
+    }
+}
