@@ -1,6 +1,6 @@
-//! Getting one block, and what follows when that fails. A failure of the system is reported and tried again; what was
-//! read and is damaged is read once more through another descriptor, and only the same damage twice makes its entries
-//! lost: durably, through the journal.
+//! Getting one block, and what follows when that fails. A failure of the system is reported and tried again, and so is
+//! a segment that is not there: it may come back. What was read and is damaged is read once more through another
+//! descriptor, and only the same damage twice makes its entries lost: durably, through the journal.
 //!
 //! Must not know: who wants the entries.
 
@@ -14,6 +14,7 @@ use super::SETTLED_PART;
 use super::commit::Decision;
 use super::ids::{self, Home};
 use super::reads::Reads;
+use super::shared::segment_name;
 use super::writer::Request;
 use crate::event::EventId;
 use crate::store::StoreError;
@@ -83,6 +84,7 @@ impl Reads {
                 return Ok(Arc::new(block));
             }
             Err(ReadError::Store(error)) => return Err(self.failed(lane, at, error)),
+            Err(ReadError::Gone { .. }) => return Err(self.failed(lane, at, self.absent(at))),
             Err(second) => second,
         };
         if !first.is_same_damage(&second) {
@@ -97,6 +99,12 @@ impl Reads {
             Err(error) => return Err(Unreadable::Failed(self.broken(&error))),
         }
         Err(Unreadable::Lost)
+    }
+
+    /// Its file is moved away, deleted, or on a file system that is not there: nothing that was read says so.
+    pub(super) fn absent(&self, at: Position) -> StoreError {
+        let path = self.shared.dir.root().join(segment_name(at.segment)).display().to_string();
+        StoreError::Io { operation: "open", path, reason: "it is not there".to_owned() }
     }
 
     fn declare(&self, at: Position, row: &BlockRow, error: &ReadError) {

@@ -168,6 +168,9 @@ impl Reads {
             Ok(block) => block,
             Err(ReadError::Store(error)) => return Err(error),
             Err(_) if self.shared.account.is_gone(home.block) => return Ok(Lookup::Lost),
+            Err(ReadError::Gone { .. }) if self.shared.unread.holds(home.block) => {
+                return Err(self.absent(home.block));
+            }
             Err(ReadError::Gone { segment }) if self.shared.segments.exists(segment) => {
                 return Ok(Lookup::Settled);
             }

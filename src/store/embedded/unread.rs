@@ -98,6 +98,11 @@ impl Unread {
         }
     }
 
+    /// Whether the last read of a block failed.
+    pub(super) fn holds(&self, at: Position) -> bool {
+        self.any.load(Ordering::Acquire) && self.lock().blocks.contains_key(&at)
+    }
+
     /// The blocks whose last read failed, with their lanes.
     pub(super) fn blocks(&self) -> Vec<(Position, u32)> {
         self.lock().blocks.iter().map(|(at, (lane, _))| (*at, *lane)).collect()

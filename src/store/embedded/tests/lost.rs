@@ -113,18 +113,24 @@ fn entries_that_are_out_when_their_block_is_damaged_are_lost_only_when_they_come
 }
 
 #[test]
-fn a_segment_that_is_really_gone_is_lost_and_counted() {
+fn a_segment_that_is_not_there_holds_what_it_has_until_it_is_back() {
     let runtime = runtime();
     let dir = tempfile::tempdir().expect("temporary directory");
     let source = Faulty::default();
     let store = open_over(dir.path(), &source);
     runtime.block_on(three_lanes(&store));
-    fs::remove_file(dir.path().join("journal/0000000001.seg")).expect("goes");
-    assert_eq!(ids(&runtime, &store, "a"), []);
-    assert_eq!(store.health().lost_entries, 12);
-    assert_eq!(due(&runtime, &store, "late", Timestamp::from_millis(5_000)), []);
-    assert_eq!(store.health().lost_entries, 24, "also what is due later");
-    assert_eq!(store.take_losses().len(), 24);
+    let (segment, away) = (dir.path().join("journal/0000000001.seg"), dir.path().join("away"));
+    fs::rename(&segment, &away).expect("moves");
+    runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect_err("is not there");
+    let (late, until) = (lane("late"), Timestamp::from_millis(5_000));
+    runtime.block_on(store.read_due(&late, until, &HashSet::new(), ALL)).expect_err("is not there");
+    assert_eq!((store.health().lost_entries, store.take_losses().len()), (0, 0));
+    let doubt = store.doubts().find(DoubtKind::Unread, "journal/0000000001.seg").expect("reported");
+    assert!(doubt.detail.contains("it is not there") && doubt.events > 0, "{doubt:?}");
+    fs::rename(&away, &segment).expect("moves back");
+    assert_eq!(ids(&runtime, &store, "a").len(), 12);
+    assert_eq!(due(&runtime, &store, "late", Timestamp::MAX).len(), 12);
+    assert_eq!(store.doubts().list(), []);
 }
 
 #[test]
