@@ -112,6 +112,12 @@ impl Leap {
         if at >= self.from { at + self.by } else { at }
     }
 
+    /// A due time that was set in doubt, as [`corrected`] moves it.
+    #[must_use]
+    pub fn postponed(&self, due_at: Timestamp) -> Timestamp {
+        if self.corrections.is_empty() { due_at } else { due_at + Duration::from_millis(rounded_ms(self.by)) }
+    }
+
     /// Puts the end of something right that was accepted then.
     pub fn correct(&self, accepted_at: Timestamp, expires_at: &mut Timestamp) {
         *expires_at = corrected(&self.corrections, accepted_at, *expires_at);
@@ -194,14 +200,16 @@ pub(super) fn settle(doubt: Doubt, line: Timestamp, wall: Timestamp) -> Leap {
         return Leap { from, ..Leap::default() };
     }
     let ms = |ns: u64| ns / 1_000_000;
-    let in_doubt = Correction {
-        from_ms: ms(doubt.from_ns),
-        to_ms: line.ceil_millis(),
-        by_ms: Timestamp(nanos(by)).ceil_millis(),
-    };
+    let in_doubt =
+        Correction { from_ms: ms(doubt.from_ns), to_ms: line.ceil_millis(), by_ms: rounded_ms(by) };
     let before = Correction { from_ms: 0, to_ms: ms(doubt.from_ns), by_ms: ms(doubt.behind_ns) };
     let corrections = [before, in_doubt].into_iter().filter(|correction| correction.by_ms > 0).collect();
     Leap { by, from, corrections, ..Leap::default() }
+}
+
+/// A leap in whole milliseconds: what moves by it is not early.
+fn rounded_ms(by: Duration) -> u64 {
+    Timestamp(nanos(by)).ceil_millis()
 }
 
 pub(super) fn joined(before: &[Correction], new: &[Correction]) -> Vec<Correction> {

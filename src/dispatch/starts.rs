@@ -151,6 +151,7 @@ impl Planner {
             // In doubt it is not over; it is kept when it comes back too late.
             expires_at: if self.is_time_trusted { entry.event.expires_at } else { Timestamp::MAX },
             is_lane_held: is_governed,
+            is_time_trusted: self.is_time_trusted,
         };
         let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
         let share = self.dice.f64();

@@ -38,6 +38,7 @@ impl Planner {
                     leap.correct(entry.id.accepted_at(), &mut entry.event.expires_at);
                 });
                 lane.holds.leap(leap);
+                lane.dues.leap(leap);
                 lane.rule(&self.runtime, Some(now));
                 lane.plan_expiry(Some(now), false);
             }

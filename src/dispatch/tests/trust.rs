@@ -125,6 +125,11 @@ fn a_call_that_fails_in_doubt_is_put_off_and_not_expired() {
         bench.now = START + ms(1_500);
         bench.finish(0, Outcome::Retry { cause: Cause::Timeout, retry_after: None });
         assert_eq!(bench.settled[0].1 == Settlement::Expired, ends);
+        let doubted = match bench.settled[0].1 {
+            Settlement::Reschedule { doubted_at, .. } => doubted_at,
+            _ => None,
+        };
+        assert_eq!(doubted, (!is_trusted).then_some(bench.now), "a correction will move it");
     }
 }
 

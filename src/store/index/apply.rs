@@ -11,7 +11,7 @@ use super::batch::Rows;
 use super::keys::{DueKey, Key};
 use super::lanes::Lanes;
 use super::lost::{self, LostBlocks, LostEntry};
-use super::rows::{self, Bits, BlockRow};
+use super::rows::{Bits, BlockRow, PutOff};
 use super::segments::Segments;
 use crate::event::LaneKey;
 use crate::store::journal::{Position, Settled, SettledRun, What};
@@ -72,7 +72,7 @@ impl Indexer {
         for (index, due_ms) in (0_u8..=u8::MAX).zip(block.due_ms) {
             self.rows.make_room(1)?;
             let due = DueKey { lane, due_ms: *due_ms, block: block.at, index };
-            self.rows.put(Key::Due(due), &0_u16.to_be_bytes())?;
+            self.rows.put(Key::Due(due), &PutOff::default().encode())?;
         }
         self.rows.make_room(2)?;
         let moved = if ready { Bits::default() } else { Bits::first(block.count) };
@@ -187,11 +187,12 @@ impl Indexer {
             }
         }
         match settled.what {
-            What::Reschedule { due_ms, attempts } => {
+            What::Reschedule { due_ms, attempts, doubted_ms } => {
                 row.moved.set(index);
+                let put_off = PutOff { attempts, doubted_ms };
                 let due = DueKey { lane, due_ms, block, index };
-                self.rows.put(Key::Due(due), &attempts.to_be_bytes())?;
-                self.rows.put(Key::Moved { block, index }, &rows::encode_moved(due_ms, attempts))
+                self.rows.put(Key::Due(due), &put_off.encode())?;
+                self.rows.put(Key::Moved { block, index }, &put_off.encode_moved(due_ms))
             }
             _ => {
                 row.settled.set(index);

@@ -13,7 +13,7 @@ use super::dedup::DedupIndex;
 use super::keys::Key;
 use super::lanes::Lanes;
 use super::read::IndexReader;
-use super::rows::{self, Bits, BlockRow, Checkpoint, digest};
+use super::rows::{Bits, BlockRow, Checkpoint, PutOff, digest};
 use super::segments::Segments;
 use super::{IndexError, guarded};
 use crate::event::LaneKey;
@@ -90,11 +90,11 @@ fn check(
                 parked += u64::from(block.live() - block.ready());
             }
             Key::Due(_) => {
-                rows::attempts(&value)?;
+                PutOff::decode(&value)?;
                 due += 1;
             }
             Key::Moved { .. } => {
-                rows::moved(&value)?;
+                PutOff::decode_moved(&value)?;
             }
             Key::Refers { segment, older } => {
                 counts.refer(segment, older);

@@ -121,7 +121,9 @@ fn settlements_and_dedup_rows_and_due_times_come_back() {
     group.push_block(&block).expect("fits");
     let whats = [
         What::Delivered,
-        What::Reschedule { due_ms: 77, attempts: 3 },
+        What::Reschedule { due_ms: 77, attempts: 3, doubted_ms: None },
+        What::Reschedule { due_ms: 78, attempts: 3, doubted_ms: Some(76) },
+        What::Lost,
         What::Dead,
         What::Expired,
         What::Drained,
@@ -148,7 +150,7 @@ fn settlements_and_dedup_rows_and_due_times_come_back() {
         Ok(())
     });
     assert_eq!(runs, [run.clone(), run]);
-    assert_eq!(report.expect("scans").settlements, 12);
+    assert_eq!(report.expect("scans").settlements, 16);
     mark_settled(temp.path(), 1).expect("renames");
     let mut kinds = 0;
     scan(temp.path(), Scan::default(), |_, frame| {
