@@ -209,12 +209,12 @@ impl Planner {
         loop {
             let lane = self.lanes.get_mut(id)?;
             let entry = lane.buffer.pop(now)?;
-            if entry.event.expires_at > now {
-                return Some(entry);
-            }
-            if !self.is_time_trusted {
+            if !self.is_time_trusted && (entry.event.is_dated || entry.event.expires_at <= now) {
                 lane.buffer.keep(entry);
                 continue;
+            }
+            if entry.event.expires_at > now {
+                return Some(entry);
             }
             self.ahead.gave(1, weight(&entry));
             let promised = usize::from(is_fresh(&entry));

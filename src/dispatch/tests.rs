@@ -54,6 +54,7 @@ fn entry(lane: &LaneKey, n: u128) -> Entry {
         body: Bytes::new(),
         labels: Labels::default(),
         due_at: None,
+        is_dated: false,
         expires_at: START + Duration::from_secs(6 * 3600),
     };
     Entry { id: EventId::new(START.as_millis(), n), lane: lane.clone(), attempts: 0, due_at: None, event }

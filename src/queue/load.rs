@@ -94,6 +94,9 @@ impl Queue {
         let due_at = stored.due_at?;
         // One that was moved, or tried, is due at another time than it was accepted for.
         let is_first = event.due_at == Some(due_at);
+        if is_first && event.is_dated {
+            return Some(due_at + self.0.clock.ahead());
+        }
         let set_at = stored.doubted_at.or_else(|| is_first.then(|| stored.id.accepted_at()));
         Some(set_at.map_or(due_at, |set_at| clock::corrected(&self.0.clock.corrections(), set_at, due_at)))
     }

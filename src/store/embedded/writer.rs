@@ -390,13 +390,15 @@ impl Writer {
             return;
         }
         self.upkeep_done = now;
-        let expired = guarded(|| self.dedup.expire(now.as_millis())).map_err(|error| error.to_string());
+        let corrections = self.shared.clock.corrections();
+        let expired = guarded(|| self.dedup.expire(now, &corrections)).map_err(|error| error.to_string());
         let shared = &self.shared;
         let on_record = |letters| {
             shared.account.letters(letters);
             shared.mark()
         };
-        let removed = self.dead.expire(now, on_record).map(|_| ()).map_err(|error| error.to_string());
+        let removed =
+            self.dead.expire(now, &corrections, on_record).map(|_| ()).map_err(|error| error.to_string());
         self.count_dead();
         for error in [expired, removed].into_iter().filter_map(Result::err) {
             self.shared.figures.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -412,8 +412,8 @@ fn dead_letters_are_kept_for_their_retention() {
     drop(log);
     let (mut log, report) = DeadLog::open(temp.path(), options(), keep, NOW).expect("opens");
     assert_eq!(report.entries, 2);
-    assert_eq!(log.expire(Timestamp::from_millis(61_000), |_| Ok(())).expect("expires"), 0);
-    assert_eq!(log.expire(Timestamp::from_millis(61_001), |_| Ok(())).expect("expires"), 1);
+    assert_eq!(log.expire(Timestamp::from_millis(61_000), &[], |_| Ok(())).expect("expires"), 0);
+    assert_eq!(log.expire(Timestamp::from_millis(61_001), &[], |_| Ok(())).expect("expires"), 1);
     let mut left = Vec::new();
     scan(temp.path(), Scan::default(), |_, frame| {
         if let Frame::Dead(letter) = frame {
