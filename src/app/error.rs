@@ -58,6 +58,7 @@ impl From<StoreError> for AppError {
             | StoreError::OutcomeUnknown
             | StoreError::Poisoned { .. }
             | StoreError::Io { .. }
+            | StoreError::Unread { .. }
             | StoreError::Format { .. } => AppErrorKind::Store,
             StoreError::Closed | StoreError::VersionConflict { .. } | StoreError::TooLarge { .. } => {
                 AppErrorKind::Other

@@ -90,6 +90,16 @@ pub enum StoreError {
         /// What the system said.
         reason: String,
     },
+    /// The operating system failed to read: the device, or a shortage of memory or of descriptors. It may pass.
+    #[error("{operation} {path}: {reason}")]
+    Unread {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
     /// A file was read and is not what was written.
     #[error("{path} is damaged: {reason}")]
     Damaged {
@@ -144,7 +154,7 @@ impl StoreError {
     }
 
     /// A failed call on a file: [`StoreError::Denied`] where rights are missing, [`StoreError::NoRoom`] where there is
-    /// no room, else [`StoreError::Io`].
+    /// no room, [`StoreError::Unread`] where a read may succeed later, else [`StoreError::Io`].
     pub(super) fn io(operation: &'static str, path: &Path, error: impl Into<io::Error>) -> Self {
         let error = error.into();
         let (path, reason) = (path.display().to_string(), error.to_string());
@@ -158,9 +168,23 @@ impl StoreError {
                 Self::NoRoom { operation, path, reason }
             }
             _ if link => Self::Denied { operation, path, reason },
+            _ if READS.contains(&operation) && error.raw_os_error().is_some_and(may_pass) => {
+                Self::Unread { operation, path, reason }
+            }
             _ => Self::Io { operation, path, reason },
         }
     }
+}
+
+/// The operations that change nothing.
+const READS: [&str; 6] = ["read", "open", "list", "look at", "lock", "ask for room in"];
+
+/// Whether an error of the system says nothing about the file: the same call may succeed later.
+pub(super) fn may_pass(errno: i32) -> bool {
+    use rustix::io::Errno;
+    [Errno::IO, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::INTR, Errno::AGAIN, Errno::TIMEDOUT]
+        .iter()
+        .any(|one| one.raw_os_error() == errno)
 }
 
 #[cfg(test)]
@@ -177,9 +201,12 @@ mod tests {
         for full in [Errno::NOSPC, Errno::DQUOT, Errno::FBIG] {
             assert!(matches!(of(full), StoreError::NoRoom { .. }) && of(full).is_full(), "{full}");
         }
-        for failed in [Errno::IO, Errno::NOENT, Errno::MFILE] {
-            assert!(matches!(of(failed), StoreError::Io { .. }) && !of(failed).is_full(), "{failed}");
+        for unread in [Errno::IO, Errno::MFILE, Errno::INTR] {
+            assert!(matches!(of(unread), StoreError::Unread { .. }) && !of(unread).is_full(), "{unread}");
+            let written = StoreError::io("write", Path::new("/data/LOCK"), unread);
+            assert!(matches!(written, StoreError::Io { .. }), "{unread}");
         }
+        assert!(matches!(of(Errno::NOENT), StoreError::Io { .. }));
         assert_eq!(of(Errno::ACCESS).to_string(), "open /data/LOCK: Permission denied (os error 13)");
     }
 }

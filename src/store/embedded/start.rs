@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::cache::BlockCache;
+use super::closing;
 use super::damaged::DamagedBlocks;
 use super::indexer::{IndexThread, Sweeper};
 use super::losses::Losses;
@@ -25,6 +27,7 @@ use super::unread::Unread;
 use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
+use crate::store::account::living;
 use crate::store::account::{self, Account, Mark, SegmentRow, Snapshot};
 use crate::store::clock_mark;
 use crate::store::directory::DataDir;
@@ -34,11 +37,12 @@ use crate::store::index::guarded;
 use crate::store::index::open::Opened;
 use crate::store::index::segments::Segments;
 use crate::store::journal::{
-    self, Arrange, DeadLog, Disk, Group, Journal, JournalOptions, Marked, Position, Reader,
+    self, Arrange, DeadLog, Disk, FoundLetters, Group, Journal, JournalOptions, Marked, Position, Reader,
 };
+use crate::store::operations::Operations;
 use crate::store::rollback::Epochs;
 use crate::store::tidy::STRAYS;
-use crate::store::{StoreError, UsageLog};
+use crate::store::{StoreError, UsageLog, retry};
 
 /// The first format of the directory that has an account.
 const ACCOUNT_SINCE: u32 = 3;
@@ -109,27 +113,31 @@ pub(super) fn start(
     clock: Clock,
     disks: Disks,
 ) -> Result<Started, StoreError> {
-    let mut dir = DataDir::open(root)?;
-    let doubts = Doubts::open(root, clock.now())?;
+    let mut dir = retry::reading(|| DataDir::open(root))?;
+    let doubts = retry::reading(|| Doubts::open(root, clock.now()))?;
     note(dir.take_findings(), &doubts, &clock);
-    let found = account::read(root)?;
+    let found = retry::reading(|| account::read(root))?;
     // Before any thread runs: a doubt about the policy book holds deletions.
-    let documents = Documents::open(root, doubts.clone(), clock.clone())?;
-    let salt::Kept { salt, report } = salt::keep(root, options.salt, found.salt())?;
+    let operations = Operations::default();
+    let documents =
+        retry::reading(|| Documents::open(root, doubts.clone(), operations.clone(), clock.clone()))?;
+    let salt::Kept { salt, report } = retry::reading(|| salt::keep(root, options.salt, found.salt()))?;
     if let Some(report) = report {
         doubts.raise(report, clock.now());
     }
     let epochs = Epochs { root, file: options.epoch_file.as_deref(), salt, doubts: &doubts };
-    epochs.start(clock.now())?;
+    retry::reading(|| epochs.start(clock.now()))?;
     let given = Given { dir: &dir, options: &options, salt, found: &found, rebuild: None };
     let mut recovered = recover::recover(&given)?;
     let newest = Timestamp::from_millis(recovered.newest_ms);
-    let clock_mark = clock_mark::begin(root, &clock, newest, options.clock_bound, &doubts)?;
+    let clock_mark =
+        retry::reading(|| clock_mark::begin(root, &clock, newest, options.clock_bound, &doubts))?;
     let now = clock.now();
     missing::raise(&doubts, &recovered, now);
     if found.exists || (dir.found_format() >= ACCOUNT_SINCE && !recovered.files.is_empty()) {
         missing::account(&doubts, &found.defects, now);
     }
+    missing::list(&doubts, &recovered.defects, now);
     if recovered.files.is_empty() && recovered.report.rebuilt.is_none() && !found.exists {
         // No segment, nor an index or an account that knows of one: nothing was ever accepted. Before the first segment
         // is begun: a directory that has one and no record has lost the record.
@@ -154,11 +162,12 @@ pub(super) fn start(
     })?;
     let report = recovered.report;
     let mark = next_mark(recovered.mark, &journal, &dead, &indexer.segments);
-    let figures = Figures::default();
+    let figures = Figures::new(operations);
     figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
     figures.lost_entries.store(mark.lost, Ordering::Relaxed);
     figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
     let account = Account::begin(root, mark, found.version)?;
+    living::remove(root)?;
     let shared = Arc::new(Shared {
         reader,
         db,
@@ -251,12 +260,13 @@ fn open_dead(
         is_known: &is_known,
         repair: true,
     };
-    missing::files(doubts, "dead", &journal::arrange(&dir, &arrange)?, now);
+    missing::files(doubts, "dead", &retry::reading(|| journal::arrange(&dir, &arrange))?, now);
     // After a closing mark every byte was acknowledged: what does not decode is damage.
     let marked = mark.filter(|mark| mark.closed).map(|_| Marked { end: Position::MAX, closed: true });
     let above = mark.and_then(|mark| mark.dead.keys().next_back().copied()).unwrap_or(0);
     let retention = given.options.dead_retention;
-    let (dead, report) = DeadLog::open_on(&dir, options, retention, now, marked, above, disk)?;
+    let letters = retry::reading(|| FoundLetters::scan(&dir, options.salt, marked))?;
+    let (dead, report) = DeadLog::open_on(&dir, options, retention, now, letters, above, disk)?;
     missing::letters(doubts, found, &report, &dead.by_segment(), now);
     Ok(dead)
 }
@@ -303,14 +313,14 @@ pub(super) fn rebuild(
     options: &EmbeddedOptions,
     now: Timestamp,
 ) -> Result<RecoveryReport, StoreError> {
-    let dir = DataDir::open(root)?;
-    let doubts = Doubts::open(root, now)?;
-    let found = account::read(root)?;
-    let salt = salt::keep(root, options.salt, found.salt())?.salt;
+    let dir = retry::reading(|| DataDir::open(root))?;
+    let doubts = retry::reading(|| Doubts::open(root, now))?;
+    let found = retry::reading(|| account::read(root))?;
+    let salt = retry::reading(|| salt::keep(root, options.salt, found.salt()))?.salt;
     let given = Given { dir: &dir, options, salt, found: &found, rebuild: Some("as asked") };
     let recovered = recover::recover(&given)?;
     missing::raise(&doubts, &recovered, now);
-    recovered.opened.db.flush().map_err(|error| StoreError::Io {
+    recovered.opened.db.flush(Duration::MAX).map_err(|error| StoreError::Io {
         operation: "flush",
         path: dir.index().display().to_string(),
         reason: error.to_string(),
@@ -324,6 +334,8 @@ pub(super) fn rebuild(
     }
     let (lost, damaged_frames) = (mark.lost, mark.damaged_frames);
     let account = Account::begin(root, mark, found.version)?;
+    living::remove(root)?;
+    closing::leave(&recovered.opened.reader, root, salt, account.end());
     account.close(|| ((), Snapshot { living, lost, damaged_frames }))?;
     Ok(recovered.report)
 }

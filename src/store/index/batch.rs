@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use super::IndexError;
+use super::database::Tree;
 use super::keys::Key;
 use super::rows::{Checkpoint, digest};
 use crate::store::journal::Position;
@@ -19,13 +20,13 @@ struct Change {
 
 /// The only writer of the tree.
 pub(in crate::store) struct Rows {
-    tree: sled::Tree,
+    tree: Tree,
     checkpoint: Checkpoint,
     changes: HashMap<Key, Change>,
 }
 
 impl Rows {
-    pub(in crate::store) fn new(tree: sled::Tree, checkpoint: Checkpoint) -> Self {
+    pub(in crate::store) fn new(tree: Tree, checkpoint: Checkpoint) -> Self {
         Self { tree, checkpoint, changes: HashMap::with_capacity(MAX_ROWS) }
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::IndexError;
+use super::database::{Database, Tree};
 use crate::clock::{self, Correction, Timestamp};
 use crate::event::EventId;
 use crate::store::{Appended, Dedup};
@@ -18,15 +19,15 @@ const PREFIX: &str = "dedup-";
 
 /// The keys on record. Owned by the writer.
 pub(in crate::store) struct DedupIndex {
-    db: sled::Db,
+    db: Database,
     window_ms: u64,
     span_ms: u64,
     /// By number of the span of acceptance times that they cover.
-    trees: BTreeMap<u64, sled::Tree>,
+    trees: BTreeMap<u64, Tree>,
 }
 
 impl DedupIndex {
-    pub(in crate::store) fn open(db: sled::Db, window: Duration) -> Result<Self, IndexError> {
+    pub(in crate::store) fn open(db: Database, window: Duration) -> Result<Self, IndexError> {
         let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
         let span_ms = (window_ms / TREES).max(MIN_SPAN_MS);
         let mut trees = BTreeMap::new();
@@ -38,11 +39,9 @@ impl DedupIndex {
             // Trees of another window length cover other spans: their keys are kept no longer.
             match (span.parse::<u64>(), number.parse::<u64>()) {
                 (Ok(span), Ok(number)) if span == span_ms => {
-                    trees.insert(number, db.open_tree(&name)?);
+                    trees.insert(number, db.tree(&name)?);
                 }
-                _ => {
-                    db.drop_tree(&name)?;
-                }
+                _ => db.drop_tree(name)?,
             }
         }
         Ok(Self { db, window_ms, span_ms, trees })
@@ -64,7 +63,7 @@ impl DedupIndex {
         let tree = match self.trees.entry(number) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(self.db.open_tree(format!("{PREFIX}{}-{number}", self.span_ms))?)
+                entry.insert(self.db.tree(format!("{PREFIX}{}-{number}", self.span_ms))?)
             }
         };
         let mut value = [0; 24];
@@ -120,7 +119,8 @@ mod tests {
         let clock = Clock::scripted(&script);
         clock.begin(Some(&Mark::unknown(begun)), Timestamp::ZERO, hour);
         script.advance(hour);
-        let db = sled::Config::new().temporary(true).open().expect("opens");
+        let temp = tempfile::tempdir().expect("temp");
+        let db = Database::open(temp.path(), 1024 * 1024).expect("opens");
         let mut keys = DedupIndex::open(db, window).expect("opens");
         let key = Dedup { key: [1; 16], fingerprint: 2 };
         keys.insert(&key, EventId::new(clock.now().as_millis(), 1)).expect("inserts");

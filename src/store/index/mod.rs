@@ -13,7 +13,7 @@
 //! | `5 segment offset index` | due_ms, and the same, of an entry that was *rescheduled* |
 //! | `6` | the checkpoint: [`rows::Checkpoint`] |
 //! | `7 segment older` | `segment` holds settlements of entries of the segment `older` |
-//! | `8 segment offset` | which entries of this block are lost: [`rows::Bits`] |
+//! | `8 segment offset` | which entries of this block are lost: [`Bits`](super::bits::Bits) |
 //!
 //! Beside it stand the trees of [`dedup`], which the check leaves out.
 //!
@@ -21,6 +21,7 @@
 
 pub(super) mod apply;
 pub(super) mod batch;
+pub(super) mod database;
 pub(super) mod dedup;
 pub(super) mod keys;
 pub(super) mod lanes;
@@ -30,15 +31,25 @@ pub(super) mod read;
 pub(super) mod rows;
 pub(super) mod segments;
 
-/// The index can no longer be used: it is set aside and rebuilt at the next start.
+use std::time::Duration;
+
+use super::error::may_pass;
+
+/// The index cannot be used as it should. Unless it is merely slow, it is set aside and rebuilt at the next start.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum IndexError {
     /// The library failed.
     #[error("index: {0}")]
     Library(String),
+    /// The system failed: it may pass.
+    #[error("index: {0}")]
+    System(String),
     /// The library panicked.
     #[error("index: panic: {0}")]
     Panic(String),
+    /// A call on the library was not done in this time. It goes on.
+    #[error("index: not done within {0:?}")]
+    Slow(Duration),
     /// A row is not what it should be.
     #[error("index: {0}")]
     Corrupt(&'static str),
@@ -46,7 +57,12 @@ pub(super) enum IndexError {
 
 impl From<sled::Error> for IndexError {
     fn from(error: sled::Error) -> Self {
-        Self::Library(error.to_string())
+        match &error {
+            sled::Error::Io(system) if system.raw_os_error().is_some_and(may_pass) => {
+                Self::System(error.to_string())
+            }
+            _ => Self::Library(error.to_string()),
+        }
     }
 }
 

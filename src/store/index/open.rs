@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use super::apply::Indexer;
 use super::batch::Rows;
+use super::database::{Database, Tree};
 use super::dedup::DedupIndex;
 use super::keys::Key;
 use super::lanes::Lanes;
 use super::read::IndexReader;
-use super::rows::{Bits, BlockRow, Checkpoint, PutOff, digest};
+use super::rows::{self, BlockRow, Checkpoint, PutOff, digest};
 use super::segments::Segments;
 use super::{IndexError, guarded};
 use crate::event::LaneKey;
@@ -30,22 +31,11 @@ pub(in crate::store) struct Opened {
     pub checkpoint: Checkpoint,
 }
 
-/// The handle by which the index is flushed.
-#[derive(Clone)]
-pub(in crate::store) struct Database(sled::Db);
-
-impl Database {
-    /// Hands everything written so far to the system. For one dedicated thread.
-    pub(in crate::store) fn flush(&self) -> Result<(), IndexError> {
-        guarded(|| Ok(self.0.flush().map(|_| ())?))
-    }
-}
-
 /// Opens the index at `path`, or creates an empty one, and checks it against itself. Panics of the library are answered as errors.
 pub(in crate::store) fn open(path: &Path, cache_bytes: u64, window: Duration) -> Result<Opened, IndexError> {
     guarded(|| {
-        let db = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
-        let tree = db.open_tree(TREE)?;
+        let db = Database::open(path, cache_bytes)?;
+        let tree = db.tree(TREE)?;
         let lanes = Arc::new(Lanes::default());
         let counts = Arc::new(Segments::default());
         let mut lost = BTreeSet::new();
@@ -53,13 +43,13 @@ pub(in crate::store) fn open(path: &Path, cache_bytes: u64, window: Duration) ->
         let reader = IndexReader::new(tree.clone(), Arc::clone(&lanes));
         let dedup = DedupIndex::open(db.clone(), window)?;
         let indexer = Indexer::new(Rows::new(tree, checkpoint), lanes, counts, lost);
-        Ok(Opened { db: Database(db), indexer, reader, dedup, checkpoint })
+        Ok(Opened { db, indexer, reader, dedup, checkpoint })
     })
 }
 
 /// Walks all rows: the sum must be the checkpoint's, and what the rows say of each other must agree.
 fn check(
-    tree: &sled::Tree,
+    tree: &Tree,
     lanes: &Lanes,
     counts: &Segments,
     lost: &mut BTreeSet<Position>,
@@ -100,7 +90,7 @@ fn check(
                 counts.refer(segment, older);
             }
             Key::Lost(at) => {
-                Bits::decode(&value)?;
+                rows::lost(&value)?;
                 lost.insert(at);
             }
             Key::Checkpoint => {}

@@ -36,6 +36,30 @@ impl Kept {
     }
 }
 
+/// The letters of a directory, as a scan with repair found them.
+pub struct FoundLetters {
+    kept: BTreeMap<u32, Kept>,
+    report: ScanReport,
+}
+
+impl FoundLetters {
+    /// Scans `dir`; `marked` is what the account says of its end.
+    ///
+    /// # Errors
+    /// As [`scan`].
+    pub fn scan(dir: &Path, salt: u64, marked: Option<Marked>) -> Result<Self, StoreError> {
+        let mut kept: BTreeMap<u32, Kept> = BTreeMap::new();
+        let salt = Some(salt);
+        let report = scan(dir, Scan { repair: true, salt, marked, ..Scan::default() }, |position, frame| {
+            if let Frame::Dead(letter) = frame {
+                kept.entry(position.segment).or_default().add(letter.at_ms);
+            }
+            Ok(())
+        })?;
+        Ok(Self { kept, report })
+    }
+}
+
 impl DeadLog {
     /// Scans `dir` with repair and begins a new segment. Letters are kept for `retention` at least.
     ///
@@ -47,31 +71,24 @@ impl DeadLog {
         retention: Duration,
         now: Timestamp,
     ) -> Result<(Self, ScanReport), StoreError> {
-        Self::open_on(dir, options, retention, now, None, 0, Box::new(OsDisk))
+        let found = FoundLetters::scan(dir, options.salt, None)?;
+        Self::open_on(dir, options, retention, now, found, 0, Box::new(OsDisk))
     }
 
-    /// As [`DeadLog::open`] on another disk, with what the account says of the end. The new segment's number is
-    /// greater than `above`.
+    /// Begins a new segment after a scan, on this disk. The segment's number is greater than `above`.
     ///
     /// # Errors
-    /// As [`DeadLog::open`].
+    /// As [`Journal::open`].
     pub fn open_on(
         dir: &Path,
         options: JournalOptions,
         retention: Duration,
         now: Timestamp,
-        marked: Option<Marked>,
+        found: FoundLetters,
         above: u32,
         disk: Box<dyn Disk>,
     ) -> Result<(Self, ScanReport), StoreError> {
-        let mut kept: BTreeMap<u32, Kept> = BTreeMap::new();
-        let salt = Some(options.salt);
-        let report = scan(dir, Scan { repair: true, salt, marked, ..Scan::default() }, |position, frame| {
-            if let Frame::Dead(letter) = frame {
-                kept.entry(position.segment).or_default().add(letter.at_ms);
-            }
-            Ok(())
-        })?;
+        let FoundLetters { kept, report } = found;
         let journal = Journal::open_on(dir, options, above, now, disk)?;
         let log = Self { dir: dir.to_owned(), journal, group: Group::default(), retention, kept };
         Ok((log, report))
@@ -225,7 +242,8 @@ mod tests {
         let disk = Box::new(FailingSync(2, Arc::clone(&syncs)));
         let now = Timestamp::ZERO;
         let options = JournalOptions::default();
-        let (mut log, _) = DeadLog::open_on(temp.path(), options, KEEP, now, None, 0, disk).expect("opens");
+        let found = FoundLetters::scan(temp.path(), options.salt, None).expect("scans");
+        let (mut log, _) = DeadLog::open_on(temp.path(), options, KEEP, now, found, 0, disk).expect("opens");
         log.append(&[letter(1)], now).expect("the control: the disk is well");
         assert_eq!(log.failure(), None);
         for at_ms in 2..5 {

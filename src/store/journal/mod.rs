@@ -122,7 +122,7 @@ mod writer;
 pub use arrange::{Arrange, Finding, arrange};
 pub use block::{Block, BlockHead, DedupRow, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock};
 pub use dead::DeadLetter;
-pub use dead_log::DeadLog;
+pub use dead_log::{DeadLog, FoundLetters};
 pub use disk::{Disk, OsDisk};
 pub use frame::{FRAME_HEADER_BYTES, FrameError, Kind};
 pub use group::{Group, MAX_GROUP_BYTES};

@@ -181,7 +181,7 @@ fn a_lane_whose_reads_fail_for_good_is_held_and_reported_while_others_go_on() {
     source.plan(Some(Plan { fault: EIO, from: 0, count: usize::MAX }));
     for _ in 0..3 {
         let refused = runtime.block_on(store.read_ready(&lane("a"), Some(first[2].id), ALL));
-        assert!(matches!(refused, Err(StoreError::Io { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(StoreError::Unread { .. })), "{refused:?}");
     }
     let doubt = store.doubts().list().remove(0);
     assert_eq!((doubt.kind, doubt.subject.as_str()), (DoubtKind::Unread, "journal/0000000001.seg"));
