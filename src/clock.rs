@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use judge::{Correction, Leap, Mark, Suspicion, Verdict, corrected};
+pub use judge::{Correction, Leap, Mark, Suspicion, Verdict, corrected, extension};
 use source::Source;
 pub use source::{Reading, Script};
 pub use watch::{Anomaly, Watch};
@@ -274,6 +274,12 @@ impl Clock {
         let state = self.state();
         let is_inherited = state.is_inherited;
         Some(Leap { is_inherited, ..judge::settle(state.doubt?, self.now(), self.wall()) })
+    }
+
+    /// How far the line is ahead of a wall clock that was found right: a date lies so much later on it.
+    #[must_use]
+    pub fn ahead(&self) -> Duration {
+        Duration::from_nanos(self.state().ahead_ns)
     }
 
     /// By how much the life of what was accepted in doubt was extended, oldest first.

@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::app::clock_watch::ClockWatch;
 use crate::app::in_doubt;
 use crate::app::spent::SpentLimits;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{self, Clock, Correction, Timestamp};
 use crate::dispatch::{DispatchHandle, Figures, HoldReason};
 use crate::event::{Lane, PolicyId};
 use crate::limit::{Kind, LimiterFigures, Outlooks};
@@ -105,8 +105,9 @@ impl Housekeeper {
         for limiter in limiters {
             add_limiter(row(&mut rows, limiter.policy.as_str()), limiter);
         }
+        let corrections = self.clock.corrections();
         for lane in lanes {
-            add_lane(&mut rows, lane);
+            add_lane(&mut rows, lane, &corrections);
         }
         for (lane, hold) in &figures.held {
             *row(&mut rows, policy_label(lane)).held.entry(hold.reason.word()).or_default() += 1;
@@ -192,13 +193,15 @@ fn count_violations(seen: &mut BTreeMap<(PolicyId, Kind), u64>, runtime: &Runtim
     }
 }
 
-fn add_lane(rows: &mut BTreeMap<String, PolicyGauges>, counts: &LaneCounts) {
+fn add_lane(rows: &mut BTreeMap<String, PolicyGauges>, counts: &LaneCounts, corrections: &[Correction]) {
     let lane = Lane::parse(&counts.lane).ok();
     let row = row(rows, lane.as_ref().map_or("-", policy_label));
     row.ready += counts.ready;
     row.delayed += counts.delayed;
     row.inflight += counts.taken_up;
-    row.oldest = row.oldest.into_iter().chain(counts.oldest).min();
+    // A correction of the clock makes nothing older.
+    let oldest = counts.oldest.map(|at| clock::corrected(corrections, at, at));
+    row.oldest = row.oldest.into_iter().chain(oldest).min();
 }
 
 fn row<'a>(rows: &'a mut BTreeMap<String, PolicyGauges>, policy: &str) -> &'a mut PolicyGauges {

@@ -7,6 +7,19 @@
 //! - A doubt that was left behind does not end at a start, also when there is no reason for it any more: it ends in the
 //!   running process ([`Clock::trust`](super::Clock::trust)), where everything that has to move with the line is known.
 //!
+//! What a leap of the line ([`Leap`]) does to each kind of date that was set in doubt:
+//!
+//! | date | what happens |
+//! |---|---|
+//! | end of an event's life, delay, retry | moved by [`corrected`] when it is read; the moment it was set is on record |
+//! | `due_at` given as a date | not moved; the event is held until the doubt ends |
+//! | holds of a lane: `Retry-After`, busy, breaker | moved, in memory alone |
+//! | starts of paces and windows, blind times, edits | moved with the line, and put on record anew |
+//! | use of a quota | counts in the period in which the line arrives |
+//! | end of a drain; end of a pause that began in doubt | moved in the policy book before the leap |
+//! | idempotency windows, retention of dead letters | extended by [`corrected`] or [`extension`] |
+//! | ages in metrics | measured from the corrected moment |
+//!
 //! Must not know: clocks, files, what depends on time.
 
 use std::time::Duration;
@@ -112,6 +125,12 @@ impl Leap {
         if at >= self.from { at + self.by } else { at }
     }
 
+    /// A due time that was set in doubt, as [`corrected`] moves it.
+    #[must_use]
+    pub fn postponed(&self, due_at: Timestamp) -> Timestamp {
+        if self.corrections.is_empty() { due_at } else { due_at + Duration::from_millis(rounded_ms(self.by)) }
+    }
+
     /// Puts the end of something right that was accepted then.
     pub fn correct(&self, accepted_at: Timestamp, expires_at: &mut Timestamp) {
         *expires_at = corrected(&self.corrections, accepted_at, *expires_at);
@@ -194,14 +213,16 @@ pub(super) fn settle(doubt: Doubt, line: Timestamp, wall: Timestamp) -> Leap {
         return Leap { from, ..Leap::default() };
     }
     let ms = |ns: u64| ns / 1_000_000;
-    let in_doubt = Correction {
-        from_ms: ms(doubt.from_ns),
-        to_ms: line.ceil_millis(),
-        by_ms: Timestamp(nanos(by)).ceil_millis(),
-    };
+    let in_doubt =
+        Correction { from_ms: ms(doubt.from_ns), to_ms: line.ceil_millis(), by_ms: rounded_ms(by) };
     let before = Correction { from_ms: 0, to_ms: ms(doubt.from_ns), by_ms: ms(doubt.behind_ns) };
     let corrections = [before, in_doubt].into_iter().filter(|correction| correction.by_ms > 0).collect();
     Leap { by, from, corrections, ..Leap::default() }
+}
+
+/// A leap in whole milliseconds: what moves by it is not early.
+fn rounded_ms(by: Duration) -> u64 {
+    Timestamp(nanos(by)).ceil_millis()
 }
 
 pub(super) fn joined(before: &[Correction], new: &[Correction]) -> Vec<Correction> {
@@ -212,9 +233,14 @@ pub(super) fn joined(before: &[Correction], new: &[Correction]) -> Vec<Correctio
 /// The moment `at`, told to what was accepted at `accepted_at`, after all corrections since.
 #[must_use]
 pub fn corrected(corrections: &[Correction], accepted_at: Timestamp, at: Timestamp) -> Timestamp {
-    let accepted_ms = accepted_at.as_millis();
-    let concerned = corrections
-        .iter()
-        .filter(|correction| (correction.from_ms..=correction.to_ms).contains(&accepted_ms));
-    concerned.fold(at, |at, correction| at + Duration::from_millis(correction.by_ms))
+    at + extension(corrections, accepted_at, accepted_at)
+}
+
+/// By how much longer lives what was accepted at some moment from `first` to `last`, at most.
+#[must_use]
+pub fn extension(corrections: &[Correction], first: Timestamp, last: Timestamp) -> Duration {
+    let (first_ms, last_ms) = (first.as_millis(), last.as_millis());
+    let concerned =
+        corrections.iter().filter(|correction| correction.from_ms <= last_ms && first_ms <= correction.to_ms);
+    Duration::from_millis(concerned.fold(0, |sum, correction| sum.saturating_add(correction.by_ms)))
 }

@@ -1,8 +1,9 @@
 //! Where readings come from: the machine, a hand, or a script.
 //!
 //! Whether the wall clock is synchronised is taken from the flag of the time daemon, `/run/systemd/timesync/synchronized`,
-//! when it is newer than this boot. The kernel's own word (`adjtimex`) is not asked for: there is no safe wrapper for
-//! it, and a unit with `ProtectClock=yes` is refused it.
+//! when it is newer than this boot. The kernel's own state (`adjtimex`) is not read: `rustix` and `nix` have no wrapper for
+//! it, `clock-steering` shows only the frequency, and a unit with `ProtectClock=yes` is refused the call. chrony and ntpd
+//! leave no file that says "synchronised since this boot": chrony's drift file is written an hour later and at the end.
 //!
 //! Must not know: how readings are judged.
 

@@ -132,6 +132,101 @@ fn a_boot_clock_behind_the_mark_s_is_another_boot() {
     assert!(begin(&clock, &mark).is_some());
 }
 
+/// Marks with every mixture of extreme figures, read by clocks that are as odd: nothing panics, and a clock that is
+/// trusted has not moved the line by more than the bound.
+#[test]
+fn no_figure_of_a_mark_and_no_reading_ages_anything_without_a_doubt() {
+    let start_ns = START.as_nanos();
+    let figures = [0, 1, start_ns, u64::MAX / 2, u64::MAX - 1, u64::MAX];
+    let walls =
+        [Timestamp::ZERO, START, START + BOUND, Timestamp::from_millis(4_102_444_800_000), Timestamp::MAX];
+    let doubts = [None, left_behind_in_doubt().doubt];
+    let mut trusted = 0;
+    for (line_ns, wall_ns) in figures.iter().flat_map(|a| figures.map(|b| (*a, b))) {
+        for (boot_ns, ahead_ns) in figures.iter().flat_map(|a| figures.map(|b| (*a, b))) {
+            for (boot_id, wall, doubt) in ["", "one", "two"]
+                .iter()
+                .flat_map(|id| walls.iter().flat_map(move |w| doubts.map(|d| (*id, *w, d))))
+            {
+                let boot_id = boot_id.to_owned();
+                let mark =
+                    Mark { line_ns, wall_ns, boot_id, boot_ns, doubt, ahead_ns, ..Mark::unknown(START) };
+                let (script, clock) = script("one", wall);
+                let verdict = clock.begin(Some(&mark), Timestamp::ZERO, BOUND);
+                script.advance(HOUR);
+                let before = clock.now();
+                if clock.is_trusted() {
+                    trusted += 1;
+                    let had = Timestamp(line_ns.saturating_sub(ahead_ns));
+                    let is_same_boot = mark.boot_id == "one" && boot_ns <= HOUR.as_nanos() as u64;
+                    let allowed = if is_same_boot { HOUR } else { BOUND };
+                    assert!(verdict.line.since(had) <= allowed, "{mark:?} {wall}");
+                }
+                clock.trust();
+                assert!(clock.is_trusted() && clock.now() >= before, "{mark:?} {wall}");
+                let next = clock.mark().expect("marked");
+                Clock::scripted(&script).begin(Some(&next), clock.now(), BOUND);
+            }
+        }
+    }
+    assert!(trusted > 100, "the control: some are believed, {trusted}");
+}
+
+/// A process that was in doubt when it went down.
+fn left_behind_in_doubt() -> Mark {
+    let (_, clock) = script("two", START + HOUR * 30);
+    begin(&clock, &left_behind()).expect("in doubt");
+    clock.mark().expect("marked")
+}
+
+/// A virtual machine that is put back to a snapshot: the boot goes on under the same name, its clocks are behind.
+#[test]
+fn a_machine_that_was_put_back_is_judged_by_its_wall_clock() {
+    let mark = Mark { boot_ns: HOUR.as_nanos() as u64 * 9, ..left_behind() };
+    for (wall, suspicion) in [
+        (START + HOUR, None),
+        (START - HOUR * 2, Some(Suspicion::Behind(HOUR * 3))),
+        (START + HOUR * 8, Some(Suspicion::Ahead(HOUR * 7))),
+    ] {
+        let (_, clock) = script("one", wall);
+        assert_eq!(begin(&clock, &mark), suspicion, "{wall}");
+        assert_eq!(clock.now(), START + HOUR);
+    }
+}
+
+/// Without the name of the boot nothing is the same boot.
+#[test]
+fn a_boot_without_a_name_is_another_one() {
+    let mark = Mark { boot_id: String::new(), ..left_behind() };
+    for boot in ["", "one"] {
+        let (_, clock) = script(boot, START + HOUR * 8);
+        assert_eq!(begin(&clock, &mark), Some(Suspicion::Ahead(HOUR * 7)), "{boot:?}");
+    }
+}
+
+#[test]
+fn a_clock_that_swings_to_and_fro_is_never_proven() {
+    let (script, clock) = script("one", START);
+    script.set_synchronised(true);
+    let mut watch = Watch::default();
+    for round in 0..300_u32 {
+        script.advance(Duration::from_secs(1));
+        if round % 30 == 0 {
+            let by = Duration::from_secs(5);
+            script.set_wall(if round % 60 == 0 { clock.wall() + by } else { clock.wall() - by });
+        }
+        watch.look(clock.read());
+        assert!(!watch.is_proven(), "{round}");
+    }
+    for _ in 0..61 {
+        // It is slewed meanwhile.
+        script.advance(Duration::from_secs(1));
+        script.set_wall(clock.wall() + Duration::from_micros(500));
+        watch.look(clock.read());
+    }
+    assert!(watch.is_proven(), "the control");
+}
+
 #[test]
 fn without_a_mark_the_newest_record_stands_in() {
     let mark = Mark::unknown(START);

@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime};
-use http::header::RETRY_AFTER;
+use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
 use super::busy;
@@ -92,7 +92,8 @@ fn find<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
 }
 
 /// `Retry-After` in seconds or as one of the three HTTP dates (RFC 9110 5.6.7, 10.2.3), held within
-/// 0 ..= 1 h. A date in the past is zero; what cannot be read is nothing.
+/// 0 ..= 1 h. A date is measured from the `Date` of the answer, without one from `wall`. A date in the past is zero; what
+/// cannot be read is nothing.
 pub(super) fn retry_after(headers: &HeaderMap, wall: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -100,8 +101,12 @@ pub(super) fn retry_after(headers: &HeaderMap, wall: Timestamp) -> Option<Durati
         let seconds = text.parse().unwrap_or(u64::MAX);
         return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
     }
-    let until_ms = u64::try_from(http_date(text)?.and_utc().timestamp_millis()).unwrap_or(0);
-    Some(Timestamp::from_millis(until_ms).since(wall).min(RETRY_AFTER_MAX))
+    let moment = |date: NaiveDateTime| {
+        Timestamp::from_millis(u64::try_from(date.and_utc().timestamp_millis()).unwrap_or(0))
+    };
+    // The clock of whoever set the date tells best how far away it is.
+    let theirs = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?.trim()));
+    Some(moment(http_date(text)?).since(theirs.map_or(wall, moment)).min(RETRY_AFTER_MAX))
 }
 
 fn http_date(text: &str) -> Option<NaiveDateTime> {
@@ -169,6 +174,15 @@ mod tests {
             assert_eq!(after(503, value, wall), wanted, "{value:?}");
         }
         assert_eq!(after(429, "5", wall), seconds(5));
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, "Sun, 06 Nov 1994 08:49:37 GMT".parse().expect("header"));
+        for (date, wanted) in
+            [("Sun, 06 Nov 1994 08:49:20 GMT", 17), ("soon", 90), ("Sun, 06 Nov 1994 09:49:20 GMT", 0)]
+        {
+            headers.insert(DATE, date.parse().expect("header"));
+            assert_eq!(retry_after(&headers, wall), seconds(wanted), "{date:?}");
+        }
+        assert_eq!(after(503, "Sun, 06 Nov 1994 08:49:37 GMT", Timestamp::ZERO), seconds(3600), "in doubt");
         assert_eq!(after(503, "Sun, 06 Nov 1994 08:49:37 GMT", wall + Duration::from_secs(100)), seconds(0));
     }
 }

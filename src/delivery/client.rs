@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::resolve::GuardedNames;
 use super::{Call, Deliver, EgressGuard, busy, classify, request};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::event::{Cause, Outcome};
 use crate::names::{NameOptions, Names};
 
@@ -134,8 +134,14 @@ impl HttpDeliverer {
         self.judge(response, started + total).await
     }
 
+    /// The wall time from which dates are measured. While it is in doubt they lie so far away that the wait is the
+    /// longest there is.
+    fn wall(&self) -> Timestamp {
+        if self.clock.is_trusted() { self.clock.wall() } else { Timestamp::ZERO }
+    }
+
     async fn judge(&self, response: Response, deadline: Instant) -> Outcome {
-        let by_head = classify::answer(response.status(), response.headers(), b"", self.clock.wall());
+        let by_head = classify::answer(response.status(), response.headers(), b"", self.wall());
         let soon = deadline.min(Instant::now() + BODY_WAIT);
         if !busy::may_be_told_by_body(response.status(), response.headers()) {
             // Whatever becomes of the body, the status stands.
@@ -150,7 +156,7 @@ impl HttpDeliverer {
             return by_head;
         }
         // The time is told anew: what an answer asks for counts from its end.
-        classify::answer(status, &headers, &body, self.clock.wall())
+        classify::answer(status, &headers, &body, self.wall())
     }
 }
 

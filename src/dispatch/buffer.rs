@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Leap, Timestamp};
 use crate::event::{Entry, EventId};
 
 /// Retries whose due times one lane remembers by itself; the queue knows all of them a little later.
@@ -173,6 +173,12 @@ impl Dues {
     /// The next time to ask for any, whenever it is due.
     pub(super) fn next_of_any(&self) -> Option<Timestamp> {
         self.next().map(|_| self.not_before)
+    }
+
+    /// The line of time has leapt: retries that were made in doubt are put off by it, and the queue knows.
+    pub(super) fn leap(&mut self, leap: &Leap) {
+        let retries = std::mem::take(&mut self.retries);
+        self.retries = retries.into_iter().map(|(due_at, id)| (leap.postponed(due_at), id)).collect();
     }
 
     pub(super) fn rescheduled(&mut self, due_at: Timestamp, id: EventId, now: Timestamp) {

@@ -67,6 +67,8 @@ pub struct Ended<'a> {
     pub expires_at: Timestamp,
     /// Whether its lane is held while the endpoint wants to be left alone.
     pub is_lane_held: bool,
+    /// Whether it is certain how much time has passed.
+    pub is_time_trusted: bool,
 }
 
 impl Ended<'_> {
@@ -76,7 +78,8 @@ impl Ended<'_> {
         if due_at >= self.expires_at {
             Settlement::Expired
         } else {
-            Settlement::Reschedule { due_at, attempts }
+            let doubted_at = (!self.is_time_trusted).then_some(self.now);
+            Settlement::Reschedule { due_at, attempts, doubted_at }
         }
     }
 }
@@ -127,12 +130,13 @@ mod tests {
 
     fn after(outcome: &Outcome, attempts: u16, roll: f64, ttl_ms: u64) -> Settlement {
         let expires_at = NOW + Duration::from_millis(ttl_ms);
-        let ended = Ended { outcome, attempts, now: NOW, expires_at, is_lane_held: true };
+        let ended =
+            Ended { outcome, attempts, now: NOW, expires_at, is_lane_held: true, is_time_trusted: true };
         settle(ended, &RetryPolicy::default(), roll)
     }
 
     fn due(due_ms: u64, attempts: u16) -> Settlement {
-        Settlement::Reschedule { due_at: Timestamp::from_millis(due_ms), attempts }
+        Settlement::Reschedule { due_at: Timestamp::from_millis(due_ms), attempts, doubted_at: None }
     }
 
     fn dead(reason: &str, attempts: u16) -> Settlement {
@@ -196,6 +200,7 @@ mod tests {
             now: NOW,
             expires_at: Timestamp::MAX,
             is_lane_held: false,
+            is_time_trusted: true,
         };
         assert_eq!(settle(alone, &RetryPolicy::default(), 0.5), due(11_001, 0));
     }
@@ -219,9 +224,16 @@ mod tests {
                 retry_after: asked_ms.map(Duration::from_millis),
             };
             let asked = Duration::from_millis(asked_ms.unwrap_or(0)).min(MAX_RETRY_AFTER);
-            let ended = Ended { outcome: &outcome, attempts, now, expires_at, is_lane_held: true };
+            let ended = Ended {
+                outcome: &outcome,
+                attempts,
+                now,
+                expires_at,
+                is_lane_held: true,
+                is_time_trusted: true,
+            };
             match settle(ended, &policy, roll) {
-                Settlement::Reschedule { due_at, attempts: recorded } => {
+                Settlement::Reschedule { due_at, attempts: recorded, doubted_at: None } => {
                     prop_assert!(due_at > now && due_at < expires_at);
                     prop_assert_eq!(due_at, Timestamp::from_millis(due_at.as_millis()));
                     prop_assert!(due_at >= now + asked);

@@ -151,6 +151,7 @@ impl Planner {
             // In doubt it is not over; it is kept when it comes back too late.
             expires_at: if self.is_time_trusted { entry.event.expires_at } else { Timestamp::MAX },
             is_lane_held: is_governed,
+            is_time_trusted: self.is_time_trusted,
         };
         let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
         let share = self.dice.f64();
@@ -208,12 +209,12 @@ impl Planner {
         loop {
             let lane = self.lanes.get_mut(id)?;
             let entry = lane.buffer.pop(now)?;
-            if entry.event.expires_at > now {
-                return Some(entry);
-            }
-            if !self.is_time_trusted {
+            if !self.is_time_trusted && (entry.event.is_dated || entry.event.expires_at <= now) {
                 lane.buffer.keep(entry);
                 continue;
+            }
+            if entry.event.expires_at > now {
+                return Some(entry);
             }
             self.ahead.gave(1, weight(&entry));
             let promised = usize::from(is_fresh(&entry));

@@ -55,6 +55,7 @@ fn entry(lane: &LaneKey, n: u128) -> Entry {
         body: Bytes::new(),
         labels: Labels::default(),
         due_at: None,
+        is_dated: false,
         expires_at: START + Duration::from_secs(6 * 3600),
     };
     Entry { id: EventId::new(START.as_millis(), n), lane: lane.clone(), attempts: 0, due_at: None, event }
@@ -307,7 +308,7 @@ fn a_retry_is_asked_for_when_it_is_due_and_again_when_it_is_not_there_yet() {
     bench.fill(&lane, [1]);
     bench.announce(&lane);
     bench.finish(0, Outcome::Retry { cause: Cause::Timeout, retry_after: Some(ms(300)) });
-    let Some((_, Settlement::Reschedule { due_at, attempts: 1 })) = bench.settled.pop() else {
+    let Some((_, Settlement::Reschedule { due_at, attempts: 1, .. })) = bench.settled.pop() else {
         panic!("rescheduled")
     };
     let loads = bench.loads;

@@ -23,6 +23,9 @@ pub struct Event {
     pub labels: Labels,
     /// Not to be sent before; `None` means at once.
     pub due_at: Option<Timestamp>,
+    /// `due_at` is a date that was given while the wall clock was in doubt: no correction moves it, and it is not sent
+    /// before the doubt has ended.
+    pub is_dated: bool,
     /// No attempt starts at or after this moment.
     pub expires_at: Timestamp,
 }
@@ -37,6 +40,7 @@ impl fmt::Debug for Event {
             .field("body_bytes", &self.body.len())
             .field("labels", &self.labels)
             .field("due_at", &self.due_at)
+            .field("is_dated", &self.is_dated)
             .field("expires_at", &self.expires_at)
             .finish()
     }

@@ -118,6 +118,9 @@ pub enum Settlement {
         due_at: Timestamp,
         /// Attempts made so far.
         attempts: u16,
+        /// When that was decided, if the clock was in doubt then: a correction of the clock moves `due_at` with the
+        /// line of time ([`crate::clock::corrected`]).
+        doubted_at: Option<Timestamp>,
     },
     /// Parked for a person.
     Dead {

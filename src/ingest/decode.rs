@@ -59,7 +59,8 @@ pub(super) struct Decoder {
     defaults: Arc<Defaults>,
     urls: HashMap<String, CanonicalUrl>,
     now: Timestamp,
-    wall: Timestamp,
+    /// `None` while it is in doubt.
+    wall: Option<Timestamp>,
 }
 
 /// Rules that one event broke so far.
@@ -86,12 +87,12 @@ impl Broken {
 
 impl Decoder {
     pub(super) fn new(defaults: Arc<Defaults>, clock: &Clock) -> Self {
-        Self { defaults, urls: HashMap::new(), now: clock.now(), wall: clock.wall() }
+        Self { defaults, urls: HashMap::new(), now: clock.now(), wall: certain_wall(clock) }
     }
 
     /// Sets the moment of acceptance of what follows.
     pub(super) fn tick(&mut self, clock: &Clock) {
-        (self.now, self.wall) = (clock.now(), clock.wall());
+        (self.now, self.wall) = (clock.now(), certain_wall(clock));
     }
 
     /// Reads one event. `text` lies within `block`; `key` is an idempotency key given beside the event.
@@ -115,7 +116,7 @@ impl Decoder {
         let mut headers = headers(wire.headers.as_ref(), &mut broken);
         let (body, content_type) = body(block, &wire, &mut broken)?;
         let labels = self.labels(wire.labels.as_ref(), &mut broken);
-        let (due_at, expires_at) = self.times(&wire, &mut broken);
+        let Times { due_at, is_dated, expires_at } = self.times(&wire, &mut broken);
         let key = idempotency_key(wire.idempotency_key.as_ref(), key, &mut broken);
         let (Some(url), Some(method), true) = (url, method, broken.0.is_empty()) else {
             return Err(broken.into_problem());
@@ -123,7 +124,7 @@ impl Decoder {
         if let Some(content_type) = content_type {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         }
-        let event = Event { method, url, headers, body, labels, due_at, expires_at };
+        let event = Event { method, url, headers, body, labels, due_at, is_dated, expires_at };
         let dedup = key.map(|key| Dedup { key: digest::of_key(key), fingerprint: fingerprint(&event) });
         Ok(Decoded { event, dedup })
     }
@@ -163,7 +164,7 @@ impl Decoder {
         })
     }
 
-    fn times(&self, wire: &WireEvent<'_>, broken: &mut Broken) -> (Option<Timestamp>, Timestamp) {
+    fn times(&self, wire: &WireEvent<'_>, broken: &mut Broken) -> Times {
         let max_ttl = self.defaults.max_ttl;
         let ttl = match wire.ttl_seconds.map(Duration::try_from_secs_f64) {
             None => max_ttl,
@@ -175,41 +176,60 @@ impl Decoder {
                 max_ttl
             }
         };
-        let (member, delay) = match (wire.delay_seconds, wire.due_at.as_ref()) {
-            (None, None) => return (None, self.now + ttl),
+        let times = Times { due_at: None, is_dated: false, expires_at: self.now + ttl };
+        match (wire.delay_seconds, wire.due_at.as_ref()) {
+            (None, None) => times,
             (Some(_), Some(_)) => {
                 broken.add("/due_at", "excludes delay_seconds; give one of them");
-                return (None, self.now + ttl);
+                times
             }
-            (Some(seconds), None) => ("/delay_seconds", Duration::try_from_secs_f64(seconds).ok()),
-            (None, Some(date)) => ("/due_at", self.until(date)),
-        };
-        match delay {
-            Some(delay) if delay < ttl => {
-                ((!delay.is_zero()).then(|| whole_millis(self.now + delay)), self.now + ttl)
-            }
-            Some(_) => {
-                let life = ttl.as_secs_f64();
-                broken
-                    .add(member, format!("lies beyond the event's life of {life} s; it would expire unsent"));
-                (None, self.now + ttl)
-            }
-            None if member == "/due_at" => {
-                broken.add(member, "must be an RFC 3339 date such as 2030-01-31T08:00:00Z");
-                (None, self.now + ttl)
-            }
-            None => {
-                broken.add(member, "must be 0 or a positive number of seconds");
-                (None, self.now + ttl)
-            }
+            (Some(seconds), None) => match Duration::try_from_secs_f64(seconds) {
+                Ok(delay) => self.delayed(times, "/delay_seconds", delay, ttl, broken),
+                Err(_) => {
+                    broken.add("/delay_seconds", "must be 0 or a positive number of seconds");
+                    times
+                }
+            },
+            (None, Some(date)) => match (Timestamp::parse(date), self.wall) {
+                // The steady line takes over from here, so that a later step of the wall clock moves nothing.
+                (Some(date), Some(wall)) => self.delayed(times, "/due_at", date.since(wall), ttl, broken),
+                // Nobody knows how far away it is.
+                (Some(date), None) => Times { due_at: Some(whole_millis(date)), is_dated: true, ..times },
+                (None, _) => {
+                    broken.add("/due_at", "must be an RFC 3339 date such as 2030-01-31T08:00:00Z");
+                    times
+                }
+            },
         }
     }
 
-    /// The time until a wall date; zero when it has passed. The steady line takes over from here, so that a
-    /// later step of the wall clock moves nothing.
-    fn until(&self, date: &str) -> Option<Duration> {
-        Timestamp::parse(date).map(|date| date.since(self.wall))
+    fn delayed(
+        &self,
+        times: Times,
+        member: &str,
+        delay: Duration,
+        ttl: Duration,
+        broken: &mut Broken,
+    ) -> Times {
+        if delay >= ttl {
+            let life = ttl.as_secs_f64();
+            broken.add(member, format!("lies beyond the event's life of {life} s; it would expire unsent"));
+            return times;
+        }
+        Times { due_at: (!delay.is_zero()).then(|| whole_millis(self.now + delay)), ..times }
     }
+}
+
+/// When an event may go, and until when.
+struct Times {
+    due_at: Option<Timestamp>,
+    is_dated: bool,
+    expires_at: Timestamp,
+}
+
+/// The wall time by which dates are judged.
+fn certain_wall(clock: &Clock) -> Option<Timestamp> {
+    clock.is_trusted().then(|| clock.wall())
 }
 
 fn refuse_unknown_labels(known: &BTreeSet<String>, given: &[(Text<'_>, Text<'_>)], broken: &mut Broken) {

@@ -107,6 +107,8 @@ struct Call<'c> {
 struct Place {
     lane: Lane,
     due_at: Option<Timestamp>,
+    /// Its date was given in doubt.
+    is_dated: bool,
     expires_at: Timestamp,
     ahead: Option<u64>,
     under_way: bool,
@@ -156,7 +158,8 @@ impl Desk {
         let event = &waiting.event;
         let call = Call { method: &event.method, url: &event.url, labels: &event.labels };
         let due_at = waiting.due_at;
-        let place = Place { lane, due_at, expires_at: event.expires_at, ahead, under_way };
+        let (is_dated, expires_at) = (event.is_dated, event.expires_at);
+        let place = Place { lane, due_at, is_dated, expires_at, ahead, under_way };
         let body = ExplainBody {
             id: Some(id.to_string()),
             state: Some(if state == "inflight" && !under_way { "ready" } else { state }),
@@ -225,7 +228,7 @@ impl Desk {
         let here = counts.map_or(0, |counts| counts.ready + counts.taken_up);
         let ahead = Some(here.saturating_sub(report.inflight as u64));
         let expires_at = self.clock.now() + self.ttl;
-        let place = Place { lane, due_at: None, expires_at, ahead, under_way: false };
+        let place = Place { lane, due_at: None, is_dated: false, expires_at, ahead, under_way: false };
         Ok(json(&self.body(&call, &place, &report), None))
     }
 
@@ -252,8 +255,8 @@ impl Desk {
         }
     }
 
-    /// The doubt that holds a lane: about the store as a whole, about this lane, or about the clock when the lane waits
-    /// for a moment of it.
+    /// The doubt that holds a lane: about the store as a whole, about this lane, or about the clock when the lane
+    /// or the event waits for a moment of it.
     fn doubt_about(&self, place: &Place, report: &LaneReport) -> Option<Doubt> {
         let hold = report.hold.as_ref();
         let is_unread = hold.is_some_and(|hold| hold.reason == HoldReason::Unread);
@@ -262,7 +265,7 @@ impl Desk {
             (Holds::Store, _) => true,
             (Holds::Lanes, DoubtKind::Unread) => is_unread,
             (Holds::Lanes, _) => doubt.subject == place.lane.key().as_str(),
-            (Holds::Time, _) => has_end,
+            (Holds::Time, _) => has_end || place.is_dated,
             (Holds::Nothing, _) => false,
         };
         self.queue.doubts().list().into_iter().find(about)

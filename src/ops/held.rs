@@ -119,7 +119,8 @@ impl HeldBy {
                 format!("Its endpoint said {said}; it is left alone{}.", end("until"))
             }
             (HoldReason::Clock, _) => "The wall clock is in doubt: events of its lane that have outlived their time if it is \
-                                       right are neither sent nor dropped until it is synchronised or confirmed."
+                                       right are neither sent nor dropped, and those whose due_at was given meanwhile are not sent, \
+                                       until it is synchronised or confirmed."
                 .to_owned(),
             (HoldReason::Breaker, _) => {
                 format!("Its endpoint has failed too often; it is tried again{}.", end("at"))

@@ -142,6 +142,10 @@ impl Desk {
             (Some(_), Some(_)) => {
                 return Err(invalid("until", "excludes for_seconds; give one of them".to_owned()));
             }
+            (Some(_), None) if !self.clock.is_trusted() => {
+                let rule = "cannot be judged while the wall clock is in doubt; give for_seconds, or confirm the clock";
+                return Err(invalid("until", rule.to_owned()));
+            }
             (Some(date), None) => {
                 let length =
                     date.as_str().and_then(Timestamp::parse).map(|date| date.since(self.clock.wall()));

@@ -2,8 +2,8 @@
 
 use tracing::error;
 
-use crate::clock::Timestamp;
-use crate::event::{Entry, EventId, LaneKey, Settlement};
+use crate::clock::{self, Timestamp};
+use crate::event::{Entry, Event, EventId, LaneKey, Settlement};
 use crate::queue::lanes::{LoadEnd, LoadStart};
 use crate::queue::{Queue, QueueError};
 use crate::store::{DuePage, ReadLimit, Settle, StoreError, StoredEntry};
@@ -83,10 +83,22 @@ impl Queue {
         Ok((due, plain, exhausted))
     }
 
-    /// The delay of an event that was accepted while the clock was in doubt lasts as long as it was to last.
+    /// A delay, or the wait before a retry, that began while the clock was in doubt lasts as long as it was to last.
     fn put_off_again(&self, entry: &Entry, due_at: Option<Timestamp>) {
         let Some(due_at) = due_at else { return };
-        self.settle(entry, Settlement::Reschedule { due_at, attempts: entry.attempts });
+        self.settle(entry, Settlement::Reschedule { due_at, attempts: entry.attempts, doubted_at: None });
+    }
+
+    /// When an entry that was put off is due, after all corrections of the clock since that was decided.
+    pub(super) fn due_at(&self, stored: &StoredEntry, event: &Event) -> Option<Timestamp> {
+        let due_at = stored.due_at?;
+        // One that was moved, or tried, is due at another time than it was accepted for.
+        let is_first = event.due_at == Some(due_at);
+        if is_first && event.is_dated {
+            return Some(due_at + self.0.clock.ahead());
+        }
+        let set_at = stored.doubted_at.or_else(|| is_first.then(|| stored.id.accepted_at()));
+        Some(set_at.map_or(due_at, |set_at| clock::corrected(&self.0.clock.corrections(), set_at, due_at)))
     }
 
     /// The entry, and its due time when a correction of the clock has moved that. A record that does not decode is parked
@@ -94,10 +106,9 @@ impl Queue {
     fn decode(&self, lane: &LaneKey, stored: StoredEntry) -> Option<(Entry, Option<Timestamp>)> {
         match self.event_of(&stored) {
             Ok(event) => {
-                // One that was moved, or tried, is due at another time than it was accepted for.
-                let first = stored.due_at.filter(|due_at| event.due_at == Some(*due_at));
-                let moved = first.map(|due_at| self.corrected(&stored, due_at));
-                let moved = moved.filter(|due_at| first < Some(*due_at) && *due_at > self.0.clock.now());
+                let moved = self.due_at(&stored, &event);
+                let moved =
+                    moved.filter(|due_at| stored.due_at < Some(*due_at) && *due_at > self.0.clock.now());
                 let StoredEntry { id, attempts, due_at, .. } = stored;
                 Some((Entry { id, lane: lane.clone(), attempts, due_at, event }, moved))
             }

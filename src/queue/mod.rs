@@ -252,12 +252,9 @@ impl Queue {
             Lookup::Unknown => return Ok(Standing::Unknown),
         };
         let taken_up = self.0.lanes().is_out(&lane, id, stored.due_at.is_some());
-        let waiting = Waiting {
-            lane,
-            attempts: stored.attempts,
-            due_at: stored.due_at,
-            event: self.event_of(&stored)?,
-        };
+        let event = self.event_of(&stored)?;
+        let due_at = self.due_at(&stored, &event);
+        let waiting = Waiting { lane, attempts: stored.attempts, due_at, event };
         Ok(match (taken_up, waiting.due_at) {
             (true, _) => Standing::TakenUp(waiting),
             (false, Some(due)) if due > self.0.clock.now() => Standing::Delayed(waiting),
@@ -268,12 +265,9 @@ impl Queue {
     /// Reads a record. What was accepted while the clock was in doubt is not aged by its correction.
     fn event_of(&self, stored: &StoredEntry) -> Result<Event, RecordError> {
         let mut event = record::decode(&stored.record)?;
-        event.expires_at = self.corrected(stored, event.expires_at);
+        let corrections = self.0.clock.corrections();
+        event.expires_at = clock::corrected(&corrections, stored.id.accepted_at(), event.expires_at);
         Ok(event)
-    }
-
-    fn corrected(&self, stored: &StoredEntry, at: Timestamp) -> Timestamp {
-        clock::corrected(&self.0.clock.corrections(), stored.id.accepted_at(), at)
     }
 
     /// How many entries of a lane's plain order stand before this one and were not taken up yet.

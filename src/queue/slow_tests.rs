@@ -68,6 +68,7 @@ fn accept(n: u64) -> Vec<Accept> {
         body: bytes::Bytes::new(),
         labels: Labels::default(),
         due_at: None,
+        is_dated: false,
         expires_at: Timestamp::MAX,
     };
     vec![Accept { lane, event, dedup: None }]

@@ -162,7 +162,8 @@ fn suspected(suspicion: Suspicion, wall: Timestamp, line: Timestamp) -> NewDoubt
         subject: SUBJECT.to_owned(),
         detail: format!(
             "the wall clock ({wall}) is {by_s} s {word} the last moment on record ({line}): nothing expires, no drain or \
-             timed pause ends and nothing is deleted because time has passed"
+             timed pause ends and nothing is deleted because time has passed, and events whose due_at is a date given meanwhile \
+             wait"
         ),
         way_out: "let the time daemon synchronise the clock (the hold ends 60 s later), or check the clock and confirm \
                   it: `tidegate doubts confirm`"
@@ -228,6 +229,12 @@ mod tests {
             (START, true),
             "the boot clock goes on from the older mark"
         );
+
+        for name in [NAME, "clock.prev"] {
+            fs::write(temp.path().join(name), "noise").expect("writes");
+        }
+        let (clock, _, doubts) = start(temp.path(), "one", START + HOUR * 30);
+        assert_eq!((doubts.len(), clock.now(), clock.is_trusted()), (2, START, false), "both copies");
 
         for name in [NAME, "clock.prev"] {
             fs::remove_file(temp.path().join(name)).expect("removes");

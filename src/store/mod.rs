@@ -100,6 +100,8 @@ pub struct StoredEntry {
     pub attempts: u16,
     /// The moment for which it was put off; `None` in the lane's plain order. Rounded up to a millisecond.
     pub due_at: Option<Timestamp>,
+    /// When it was put off, if the clock was in doubt then.
+    pub doubted_at: Option<Timestamp>,
     /// The bytes.
     pub record: Bytes,
 }

@@ -1,6 +1,8 @@
 //! The disk form of an event: one version byte, then a MessagePack array. Separate from the inner
 //! [`Event`], so that either can change without the other.
 //!
+//! Version 2 is the same for an event whose due time is a date that was given while the clock was in doubt.
+//!
 //! Version 1: `[method, url, headers, labels, due_ms | nil, expires_ms, body]`; headers and labels are flat
 //! arrays of name, value, name, value. Due times are rounded up and expiry times down to a millisecond:
 //! nothing is early, nothing outlives its time.
@@ -13,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::event::{CanonicalUrl, Event, Labels};
 
 const VERSION: u8 = 1;
+const VERSION_DATED: u8 = 2;
 
 /// A record that cannot be read back. It is set aside with its raw bytes, never dropped unseen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,7 +87,7 @@ pub fn encode(event: &Event) -> Result<Bytes, RecordError> {
         body: Raw(&event.body),
     };
     let mut out = Vec::with_capacity(event.body.len() + event.url.as_str().len() + 128);
-    out.push(VERSION);
+    out.push(if event.is_dated { VERSION_DATED } else { VERSION });
     rmp_serde::encode::write(&mut out, &record).map_err(|error| RecordError::Malformed(error.to_string()))?;
     Ok(out.into())
 }
@@ -95,7 +98,7 @@ pub fn encode(event: &Event) -> Result<Bytes, RecordError> {
 /// [`RecordError`] when the bytes are of another version or break a rule.
 pub fn decode(record: &Bytes) -> Result<Event, RecordError> {
     let (version, rest) = record.split_first().ok_or(RecordError::Version(0))?;
-    if *version != VERSION {
+    if !matches!(*version, VERSION | VERSION_DATED) {
         return Err(RecordError::Version(*version));
     }
     let raw: RecordV1<'_> = rmp_serde::from_slice(rest).map_err(malformed)?;
@@ -116,6 +119,7 @@ pub fn decode(record: &Bytes) -> Result<Event, RecordError> {
         headers,
         labels: Labels::new(labels).map_err(malformed)?,
         due_at: raw.due_ms.map(Timestamp::from_millis),
+        is_dated: *version == VERSION_DATED,
         expires_at: Timestamp::from_millis(raw.expires_ms),
         body: record.slice_ref(raw.body.0),
     })
@@ -140,6 +144,7 @@ mod tests {
             body: Bytes::from_static(b"{\"x\":1}\0\xff"),
             labels: Labels::new([("org".to_owned(), "ACME".to_owned())]).expect("valid"),
             due_at: Some(Timestamp::from_millis(5)),
+            is_dated: false,
             expires_at: Timestamp::from_millis(9),
         }
     }
@@ -148,6 +153,8 @@ mod tests {
     fn a_record_reads_back_equal_and_shares_its_body() {
         let record = encode(&event()).expect("encodes");
         assert_eq!(decode(&record), Ok(event()));
+        let dated = Event { is_dated: true, ..event() };
+        assert_eq!(decode(&encode(&dated).expect("encodes")), Ok(dated));
         let plain = Event { due_at: None, body: Bytes::new(), headers: HeaderMap::new(), ..event() };
         assert_eq!(decode(&encode(&plain).expect("encodes")), Ok(plain));
     }

@@ -170,6 +170,48 @@ async fn a_real_outage_expires_what_is_too_old_once_the_clock_has_run_synchronis
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_real_outage_expires_what_is_too_old_when_the_clock_is_synchronised_before_the_start() {
+    let mut machine = Machine::with_forty_events().await;
+    machine.script = Script::new("two", START + HOUR * 7);
+    machine.script.set_synchronised(true);
+    run(&machine.script);
+    let process = start(machine.dir.path(), &machine.script).await;
+    assert_eq!(process.after_a_while().await, (0, 40), "it has not run for a minute");
+    machine.script.advance(Duration::from_secs(61));
+    eventually("what is over expires", SOON, async || process.expired_and_waiting() == (40, 0)).await;
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_date_that_is_given_in_doubt_is_neither_judged_by_that_clock_nor_moved_by_its_correction() {
+    let mut machine = Machine::with_forty_events().await;
+    let process = machine.boot(Timestamp::from_millis(1_000)).await;
+    machine.hold(&process, "resume").await;
+    eventually("what has no date arrives", SOON, async || machine.receiver.count() == 40).await;
+    let mut ids = Vec::new();
+    for due_at in [START, START + HOUR * 21] {
+        let event = json!({"url": machine.receiver.url("/x"), "due_at": due_at.to_string()});
+        let (status, receipt) = process.api.json("POST", "/v1/events", &event).await;
+        assert_eq!((status, &receipt["due_at"]), (202, &json!(due_at.to_string())), "{receipt}");
+        ids.push(receipt["id"].as_str().expect("an id").to_owned());
+    }
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(machine.receiver.count(), 40, "nobody knows whether they are due");
+    for id in &ids {
+        let (status, why) = process.api.json("GET", &format!("/v1/explain?id={id}"), &json!(null)).await;
+        assert_eq!((status, &why["held"]["doubt_kind"]), (200, &json!("clock")), "{why}");
+    }
+    machine.script.set_wall(START + HOUR * 20);
+    machine.synchronise().await;
+    eventually("the one that is due arrives", SOON, async || machine.receiver.count() == 41).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(machine.receiver.count(), 41);
+    machine.script.advance(HOUR);
+    eventually("the other one arrives in time", SOON, async || machine.receiver.count() == 42).await;
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_in_1970_holds_and_its_correction_does_not_age_what_was_accepted_meanwhile() {
     let mut machine = Machine::with_forty_events().await;
     let process = machine.boot(Timestamp::from_millis(1_000)).await;

@@ -27,6 +27,7 @@ async fn accept(queue: &Queue, events: usize, now: Timestamp) -> Vec<EventId> {
         body: Bytes::new(),
         labels: Labels::default(),
         due_at: None,
+        is_dated: false,
         expires_at: now + Duration::from_secs(3600),
     };
     let batch = vec![Accept { lane: lane(), event, dedup: None }; events];

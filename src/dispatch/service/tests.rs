@@ -104,6 +104,7 @@ impl Stage {
             body: Bytes::from_static(b"{}"),
             labels: Labels::default(),
             due_at,
+            is_dated: false,
             expires_at: self.clock.now() + Duration::from_secs(7200),
         };
         let lane = Lane::of(Vec::new()).expect("free");

@@ -244,14 +244,14 @@ mod tests {
             (Settlement::Drained, true, true),
             (Settlement::Delivered, false, false),
             (Settlement::Cancelled, true, true),
-            (Settlement::Reschedule { due_at: AT, attempts: 1 }, true, false),
-            (Settlement::Reschedule { due_at: PLAIN.expires_at, attempts: 1 }, true, false),
+            (Settlement::Reschedule { due_at: AT, attempts: 1, doubted_at: None }, true, false),
+            (Settlement::Reschedule { due_at: PLAIN.expires_at, attempts: 1, doubted_at: None }, true, false),
         ] {
             assert!(c.settle(id(1), Some(PLAIN), &how, (tried, over), AT).is_err(), "{how:?}");
         }
         for (cause, attempts) in [(Cause::Busy(Busy::ApiLimit), 4), (Cause::Timeout, 3)] {
             let attempt = Attempt { cause: Some(cause), took: Duration::ZERO };
-            let how = |attempts| Settlement::Reschedule { due_at: AT, attempts };
+            let how = |attempts| Settlement::Reschedule { due_at: AT, attempts, doubted_at: None };
             assert!(add_up(3, Some(&attempt), &how(attempts)).is_err(), "{attempt:?}");
             assert!(add_up(3, Some(&attempt), &how(7 - attempts)).is_ok(), "{attempt:?}");
         }

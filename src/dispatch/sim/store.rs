@@ -115,7 +115,7 @@ impl ModelQueue {
                 Some(due_at) => lane.due.remove(&(due_at, id)),
                 None => lane.plain.remove(&id),
             };
-            if let Settlement::Reschedule { due_at, attempts } = how {
+            if let Settlement::Reschedule { due_at, attempts, .. } = how {
                 lane.due.insert((due_at, id));
                 row = Row { due_at: Some(due_at), attempts, out: false, ..row };
                 self.rows.insert(id, row);

@@ -253,6 +253,7 @@ impl World {
                 body: Bytes::new(),
                 labels: Labels::default(),
                 due_at,
+                is_dated: false,
                 expires_at: Timestamp::from_millis((self.now + ms(ttl)).as_millis()),
             };
             self.queue.accept(lane.key(), event, self.now);

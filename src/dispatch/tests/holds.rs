@@ -84,7 +84,7 @@ fn busy(busy: Busy, length: Duration) -> Outcome {
 
 /// Puts what was settled last back into the queue, as it would hand it out.
 fn hand_back(bench: &mut Bench, lane: &crate::event::LaneKey, n: u128) {
-    let Some((id, Settlement::Reschedule { due_at, attempts })) = bench.settled.pop() else {
+    let Some((id, Settlement::Reschedule { due_at, attempts, .. })) = bench.settled.pop() else {
         panic!("rescheduled")
     };
     let again = crate::event::Entry { due_at: Some(due_at), attempts, ..super::entry(lane, n) };
@@ -154,7 +154,7 @@ fn waits_stand_beside_failures_without_counting() {
     .enumerate()
     {
         bench.finish(nth, outcome);
-        let Some((_, Settlement::Reschedule { due_at, attempts })) = bench.settled.last() else {
+        let Some((_, Settlement::Reschedule { due_at, attempts, .. })) = bench.settled.last() else {
             panic!("rescheduled")
         };
         assert_eq!(*attempts, recorded);
@@ -187,7 +187,7 @@ fn without_a_policy_the_one_that_is_told_to_wait_waits_and_nobody_else() {
     bench.fill(&free, 0..1);
     bench.announce(&free);
     bench.finish(0, busy(Busy::NextMessage, Duration::ZERO));
-    let Some((_, Settlement::Reschedule { due_at, attempts: 0 })) = bench.settled.last() else {
+    let Some((_, Settlement::Reschedule { due_at, attempts: 0, .. })) = bench.settled.last() else {
         panic!("rescheduled")
     };
     assert_eq!(due_at.since(START), Duration::from_secs(1));

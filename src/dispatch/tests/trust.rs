@@ -87,6 +87,41 @@ fn a_real_outage_expires_what_waited_and_spares_what_was_accepted_in_doubt() {
 }
 
 #[test]
+fn an_event_with_a_date_that_was_given_in_doubt_waits_for_its_end() {
+    let lane = lane(&[("p", 1)]);
+    // The doubt ends with a leap, or with a line that is an hour ahead of the right time.
+    for (is_dated, by, ahead, expected) in [
+        (false, HOUR * 8, Duration::ZERO, [true, true, true]),
+        (true, HOUR * 8, Duration::ZERO, [false, true, true]),
+        (true, Duration::ZERO, HOUR, [false, false, false]),
+        (true, Duration::ZERO, ms(500), [false, true, true]),
+    ] {
+        let mut bench = doubtful(&book(&[("p", None, 100)]));
+        bench.now = START + ms(10_000);
+        bench.fill(&lane, [1]);
+        for entry in bench.waiting.get_mut(&lane).expect("filled") {
+            entry.due_at = Some(START + ms(9_000));
+            entry.event.due_at = entry.due_at;
+            entry.event.is_dated = is_dated;
+            entry.event.expires_at = Timestamp::MAX;
+        }
+        bench.announce(&lane);
+        bench.pass(ms(2_000));
+        let in_doubt = bench.sent.len() == 1;
+        bench.now = bench.now + by;
+        bench.step(Input::TimeTrusted(Leap { ahead, ..leap(by) }));
+        let at_once = bench.sent.len() == 1;
+        bench.pass(ms(2_000));
+        assert_eq!([in_doubt, at_once, bench.sent.len() == 1], expected, "{is_dated} {by:?} {ahead:?}");
+        let put_off = bench.settled.iter().find_map(|(_, how)| match how {
+            Settlement::Reschedule { due_at, .. } => Some(*due_at),
+            _ => None,
+        });
+        assert_eq!(put_off, (ahead == HOUR).then(|| START + ms(9_000) + HOUR));
+    }
+}
+
+#[test]
 fn no_drain_and_no_pause_ends_in_doubt() {
     let mut all = book(&[("p", Some(0.001), 1), ("q", None, 1)]);
     let mut bench = doubtful(&all);
@@ -125,6 +160,11 @@ fn a_call_that_fails_in_doubt_is_put_off_and_not_expired() {
         bench.now = START + ms(1_500);
         bench.finish(0, Outcome::Retry { cause: Cause::Timeout, retry_after: None });
         assert_eq!(bench.settled[0].1 == Settlement::Expired, ends);
+        let doubted = match bench.settled[0].1 {
+            Settlement::Reschedule { doubted_at, .. } => doubted_at,
+            _ => None,
+        };
+        assert_eq!(doubted, (!is_trusted).then_some(bench.now), "a correction will move it");
     }
 }
 

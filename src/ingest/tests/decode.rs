@@ -1,12 +1,13 @@
 //! One table per kind of rule.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
 
 use super::{START, defaults};
-use crate::clock::Clock;
+use crate::clock::{Clock, Mark, Script, Timestamp};
 use crate::ingest::Defaults;
 use crate::ingest::decode::{Decoded, Decoder, MAX_BODY_BYTES, MAX_HEADERS};
 use crate::problem::Problem;
@@ -34,6 +35,31 @@ fn an_event_is_filled_up_with_defaults() {
     assert_eq!(event.labels.get("org"), Some("ACME"));
     assert_eq!((event.due_at, event.expires_at), (None, START + defaults().max_ttl));
     assert_eq!(dedup, None);
+}
+
+/// While the wall clock is in doubt, a delay counts from now, and a date stays the date that it is.
+#[test]
+fn a_date_in_doubt_is_kept_as_it_is_and_a_delay_as_long_as_it_is() {
+    let script = Script::new("another", START + Duration::from_secs(90_000));
+    let decode = |clock: &Clock, member: &str| {
+        let line = Bytes::from(format!(r#"{{"url":"https://api.test/",{member}}}"#));
+        let event = Decoder::new(defaults(), clock).decode(&line, &line, None).expect("valid").event;
+        (event.due_at, event.is_dated)
+    };
+    let clock = Clock::scripted(&script);
+    clock.begin(Some(&Mark::unknown(START)), Timestamp::ZERO, Duration::from_secs(60));
+    let after = |seconds| Some(START + Duration::from_secs(seconds));
+    // Past by the wall clock, and beyond the event's life by the line.
+    for (date, seconds) in [("2023-11-14T23:13:30Z", 3_610), ("2023-11-19T22:13:20Z", 432_000)] {
+        assert_eq!(decode(&clock, &format!(r#""due_at":"{date}""#)), (after(seconds), true), "{date}");
+    }
+    assert_eq!(decode(&clock, r#""delay_seconds":10"#), (after(10), false));
+    clock.trust().expect("in doubt");
+    assert_eq!(
+        decode(&clock, r#""due_at":"2023-11-14T23:13:30Z""#),
+        (None, false),
+        "the control: it has passed"
+    );
 }
 
 #[test]

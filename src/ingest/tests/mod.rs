@@ -116,8 +116,13 @@ impl EntryStore for TestStore {
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
         let entries = self.entries.lock().expect("lock");
         let found = entries.iter().find(|(have, _)| *have == id).map(|(id, entry)| {
-            let stored =
-                StoredEntry { id: *id, attempts: 0, due_at: entry.due_at, record: entry.record.clone() };
+            let stored = StoredEntry {
+                id: *id,
+                attempts: 0,
+                due_at: entry.due_at,
+                doubted_at: None,
+                record: entry.record.clone(),
+            };
             Lookup::Waiting(entry.lane.clone(), stored)
         });
         async move { Ok(found.unwrap_or(Lookup::Unknown)) }.boxed()

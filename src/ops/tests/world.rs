@@ -165,6 +165,7 @@ impl World {
             body: Bytes::from_static(b"{}"),
             labels: labels(pairs),
             due_at: delay.map(|delay| Timestamp::from_millis((now + delay).ceil_millis())),
+            is_dated: false,
             expires_at: now + Duration::from_secs(7200),
         };
         let routed = self.policies.runtime().route(&event.method, &event.url, &event.labels);

@@ -47,6 +47,44 @@ fn an_id_taken_again_goes_on_counting_generations() {
     assert_eq!(policy.lifecycle().generations().len(), 2);
 }
 
+/// Ends that were set before the doubt and in it, before and after the moment of the leap.
+#[test]
+fn a_leap_moves_drains_and_the_pauses_that_began_in_doubt() {
+    let hour = Duration::from_secs(3600);
+    let from = NOW + hour * 10;
+    let leap = Leap { by: hour * 30, from, ..Leap::default() };
+    let pause = |since, until| Pause { reason: "x".to_owned(), since, until };
+    let table = [
+        (pause(from, Some(from + hour)), Some(from + hour * 31)),
+        (pause(from + hour, Some(from + hour * 2)), Some(from + hour * 32)),
+        (pause(from, None), None),
+        // A real outage ages what was set before it.
+        (pause(from - hour, Some(from + hour)), Some(from + hour)),
+    ];
+    for (pause, expected) in table {
+        let mut book = with_deployed();
+        book.pause(&id("p"), pause.clone()).expect("known");
+        book.leap(&leap);
+        let moved = book.get(&id("p")).expect("authored").pause().expect("paused");
+        assert_eq!((moved.until, moved.since), (expected, pause.since), "{pause:?}");
+    }
+    for (begun, expected) in [
+        (from, from + hour * 2 + leap.by),
+        (from - hour, from + hour + leap.by),
+        // Over when the doubt began.
+        (from - hour * 3, from - hour),
+    ] {
+        let mut book = with_deployed();
+        book.undeploy(&id("p"), begun, hour * 2).expect("deployed");
+        let mut still = book.clone();
+        still.leap(&Leap { from, ..Leap::default() });
+        assert_eq!(still, book, "the control: the line did not move");
+        book.leap(&leap);
+        let generations = book.get(&id("p")).expect("authored").lifecycle().generations().clone();
+        assert_eq!(generations, BTreeMap::from([(1, GenerationState::Draining { until: expected })]));
+    }
+}
+
 #[test]
 fn what_has_ended_stays_on_record_while_something_waits_under_it() {
     let mut book = with_deployed();

@@ -41,7 +41,11 @@ fn hand_out(table: &mut LaneTable, lane: &LaneKey, plain: &[EventId]) {
 }
 
 fn settle(table: &mut LaneTable, lane: &LaneKey, n: u128, from: Option<Timestamp>, to: Option<Timestamp>) {
-    let how = to.map_or(Settlement::Delivered, |due_at| Settlement::Reschedule { due_at, attempts: 1 });
+    let how = to.map_or(Settlement::Delivered, |due_at| Settlement::Reschedule {
+        due_at,
+        attempts: 1,
+        doubted_at: None,
+    });
     table.settled(lane, id(n), from, &how);
 }
 
@@ -57,7 +61,12 @@ fn the_oldest_is_no_younger_than_anything_that_waits_for_its_turn_or_is_out() {
     }
     assert_eq!(oldest(&table), at(10));
     hand_out(&mut table, &lane, &[aged(10), aged(20)]);
-    table.settled(&lane, aged(10), None, &Settlement::Reschedule { due_at: DUE, attempts: 1 });
+    table.settled(
+        &lane,
+        aged(10),
+        None,
+        &Settlement::Reschedule { due_at: DUE, attempts: 1, doubted_at: None },
+    );
     hand_out(&mut table, &lane, &[]);
     assert_eq!(oldest(&table), at(20), "what is put off does not count");
     let start = table.begin_load(&lane).expect("three are unsettled");
@@ -68,7 +77,12 @@ fn the_oldest_is_no_younger_than_anything_that_waits_for_its_turn_or_is_out() {
     hand_out(&mut table, &lane, &[]);
     assert_eq!(oldest(&table), at(20));
     for n in [20, 30] {
-        table.settled(&lane, aged(n), None, &Settlement::Reschedule { due_at: LATER, attempts: 1 });
+        table.settled(
+            &lane,
+            aged(n),
+            None,
+            &Settlement::Reschedule { due_at: LATER, attempts: 1, doubted_at: None },
+        );
     }
     let start = table.begin_load(&lane).expect("two are put off");
     end_at_the_end(&mut table, &lane, &start, &[]);

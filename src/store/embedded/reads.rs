@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::index::keys::DueKey;
 use crate::store::index::read::Standing;
+use crate::store::index::rows::PutOff;
 use crate::store::journal::{Block, Position, ReadError};
 use crate::store::{DuePage, LaneSummary, Lookup, ReadLimit, StoreError, StoredEntry};
 
@@ -94,7 +95,7 @@ impl Reads {
                 Err(Unreadable::Failed(error)) => return stop(error, &mut failed),
             };
             for home in wanted {
-                let Some(entry) = self.entry(&block, home, None, 0) else { continue };
+                let Some(entry) = self.entry(&block, home, None, PutOff::default()) else { continue };
                 if !page.take(entry) {
                     return ControlFlow::Break(());
                 }
@@ -119,7 +120,7 @@ impl Reads {
         let mut next_due = None;
         let mut failed = None;
         let mut lost = HashSet::new();
-        let walked = self.shared.reader.due(lane, |due, attempts| {
+        let walked = self.shared.reader.due(lane, |due, put_off| {
             let home = Home { block: due.block, index: due.index };
             if handed_out.contains(&home) || lost.contains(&due.block) {
                 return ControlFlow::Continue(());
@@ -143,7 +144,7 @@ impl Reads {
                 }
                 Err(Unreadable::Failed(error)) => return stop(error, &mut failed),
             };
-            let entry = self.entry(&block, home, Some(due_at), attempts);
+            let entry = self.entry(&block, home, Some(due_at), put_off);
             if entry.is_none_or(|entry| page.take(entry)) {
                 next_due = None;
                 return ControlFlow::Continue(());
@@ -182,13 +183,13 @@ impl Reads {
             return Ok(Lookup::Unknown);
         }
         let standing = self.shared.reader.standing(block.lane_no, home.block, home.index);
-        let (due_ms, attempts) = match standing.map_err(|error| self.broken(&error))? {
+        let (due_ms, put_off) = match standing.map_err(|error| self.broken(&error))? {
             Standing::Settled => return Ok(Lookup::Settled),
-            Standing::Plain => (None, 0),
-            Standing::Due { moved: Some((due_ms, attempts)) } => (Some(due_ms), attempts),
-            Standing::Due { moved: None } => (block.due_ms.get(index).copied(), 0),
+            Standing::Plain => (None, PutOff::default()),
+            Standing::Due { moved: Some((due_ms, put_off)) } => (Some(due_ms), put_off),
+            Standing::Due { moved: None } => (block.due_ms.get(index).copied(), PutOff::default()),
         };
-        let entry = self.entry(&block, home, due_ms.map(Timestamp::from_millis), attempts);
+        let entry = self.entry(&block, home, due_ms.map(Timestamp::from_millis), put_off);
         Ok(entry.map_or(Lookup::Unknown, |entry| Lookup::Waiting(block.lane.clone(), entry)))
     }
 
@@ -225,11 +226,13 @@ impl Reads {
         block: &Block,
         home: Home,
         due_at: Option<Timestamp>,
-        attempts: u16,
+        put_off: PutOff,
     ) -> Option<StoredEntry> {
         let id = ids::encode(block.accepted_ms, home, self.shared.salt);
         let record = block.record(home.index.into())?;
-        Some(StoredEntry { id, attempts, due_at, record })
+        let PutOff { attempts, doubted_ms } = put_off;
+        let doubted_at = doubted_ms.map(Timestamp::from_millis);
+        Some(StoredEntry { id, attempts, due_at, doubted_at, record })
     }
 }
 

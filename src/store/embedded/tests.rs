@@ -90,7 +90,11 @@ async fn fill(store: &EmbeddedStore) {
             due_at: None,
             settlement: match n % 3 {
                 1 => Settlement::Delivered,
-                _ => Settlement::Reschedule { due_at: Timestamp::from_millis(9_000), attempts: 1 },
+                _ => Settlement::Reschedule {
+                    due_at: Timestamp::from_millis(9_000),
+                    attempts: 1,
+                    doubted_at: None,
+                },
             },
         });
         store.settle(settles.collect()).await.expect("settles");

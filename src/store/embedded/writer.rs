@@ -393,9 +393,10 @@ impl Writer {
             return;
         }
         self.upkeep_done = now;
+        let corrections = self.shared.clock.corrections();
         let shared = &self.shared;
         let expired = if shared.room.has(room::BATCH_BYTES) {
-            guarded(|| self.dedup.expire(now.as_millis())).map_err(|error| error.to_string())
+            guarded(|| self.dedup.expire(now, &corrections)).map_err(|error| error.to_string())
         } else {
             Ok(())
         };
@@ -403,7 +404,8 @@ impl Writer {
             shared.account.letters(letters);
             shared.mark()
         };
-        let removed = self.dead.expire(now, on_record).map(|_| ()).map_err(|error| error.to_string());
+        let removed =
+            self.dead.expire(now, &corrections, on_record).map(|_| ()).map_err(|error| error.to_string());
         self.count_dead();
         for error in [expired, removed].into_iter().filter_map(Result::err) {
             self.shared.figures.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -11,7 +11,7 @@ use super::batch::Rows;
 use super::keys::{DueKey, Key};
 use super::lanes::Lanes;
 use super::lost::{self, LostBlocks, LostEntry};
-use super::rows::{self, BlockRow};
+use super::rows::{BlockRow, PutOff};
 use super::segments::Segments;
 use crate::event::LaneKey;
 use crate::store::bits::Bits;
@@ -76,7 +76,7 @@ impl Indexer {
         for (index, due_ms) in (0_u8..=u8::MAX).zip(block.due_ms).filter(|(index, _)| !has_ended(*index)) {
             self.rows.make_room(1)?;
             let due = DueKey { lane, due_ms: *due_ms, block: block.at, index };
-            self.rows.put(Key::Due(due), &0_u16.to_be_bytes())?;
+            self.rows.put(Key::Due(due), &PutOff::default().encode())?;
         }
         self.rows.make_room(2)?;
         let moved = if ready { Bits::default() } else { Bits::first(block.count) };
@@ -220,11 +220,12 @@ impl Indexer {
             }
         }
         match settled.what {
-            What::Reschedule { due_ms, attempts } => {
+            What::Reschedule { due_ms, attempts, doubted_ms } => {
                 row.moved.set(index);
+                let put_off = PutOff { attempts, doubted_ms };
                 let due = DueKey { lane, due_ms, block, index };
-                self.rows.put(Key::Due(due), &attempts.to_be_bytes())?;
-                self.rows.put(Key::Moved { block, index }, &rows::encode_moved(due_ms, attempts))
+                self.rows.put(Key::Due(due), &put_off.encode())?;
+                self.rows.put(Key::Moved { block, index }, &put_off.encode_moved(due_ms))
             }
             _ => {
                 row.settled.set(index);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::IndexError;
 use super::database::{Database, Tree};
+use crate::clock::{self, Correction, Timestamp};
 use crate::event::EventId;
 use crate::store::{Appended, Dedup};
 
@@ -73,11 +74,17 @@ impl DedupIndex {
         Ok(())
     }
 
-    /// Drops the trees in which everything is older than the window.
-    pub(in crate::store) fn expire(&mut self, now_ms: u64) -> Result<(), IndexError> {
-        let keep_from = now_ms.saturating_sub(self.window_ms) / self.span_ms;
+    /// Drops the trees in which everything is older than the window, after all corrections of the clock.
+    pub(in crate::store) fn expire(
+        &mut self,
+        now: Timestamp,
+        corrections: &[Correction],
+    ) -> Result<(), IndexError> {
         while let Some((number, tree)) = self.trees.first_key_value() {
-            if *number >= keep_from {
+            let first = Timestamp::from_millis(number.saturating_mul(self.span_ms));
+            let last = first + Duration::from_millis(self.span_ms);
+            let extended = clock::extension(corrections, first, last);
+            if last + extended + Duration::from_millis(self.window_ms) > now {
                 break;
             }
             let (name, number) = (tree.name(), *number);
@@ -97,4 +104,33 @@ fn answer(dedup: &Dedup, value: &[u8]) -> Result<Appended, IndexError> {
     } else {
         Appended::Conflict(id)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, Mark, Script};
+
+    #[test]
+    fn a_key_that_was_given_in_doubt_is_kept_for_the_whole_window() {
+        let (hour, window) = (Duration::from_secs(3600), Duration::from_secs(24 * 3600));
+        let begun = Timestamp::from_millis(1_700_000_000_000);
+        let script = Script::new("another", begun + hour * 100);
+        let clock = Clock::scripted(&script);
+        clock.begin(Some(&Mark::unknown(begun)), Timestamp::ZERO, hour);
+        script.advance(hour);
+        let temp = tempfile::tempdir().expect("temp");
+        let db = Database::open(temp.path(), 1024 * 1024).expect("opens");
+        let mut keys = DedupIndex::open(db, window).expect("opens");
+        let key = Dedup { key: [1; 16], fingerprint: 2 };
+        keys.insert(&key, EventId::new(clock.now().as_millis(), 1)).expect("inserts");
+        clock.trust().expect("in doubt");
+        let is_known = |keys: &DedupIndex| keys.find(&key).expect("reads").is_some();
+        script.advance(hour * 23);
+        keys.expire(clock.now(), &clock.corrections()).expect("expires");
+        assert!(is_known(&keys));
+        script.advance(hour * 10);
+        keys.expire(clock.now(), &clock.corrections()).expect("expires");
+        assert!(!is_known(&keys), "the control");
+    }
 }

@@ -9,8 +9,8 @@
 //! | `1 lane` | the lane's key as text |
 //! | `2 lane segment offset` | a block with entries in plain order: [`rows::BlockRow`] |
 //! | `3 lane segment offset` | a block whose living entries are all put off: [`rows::BlockRow`] |
-//! | `4 lane due_ms segment offset index` | attempts of an entry that was put off |
-//! | `5 segment offset index` | due_ms and attempts of an entry that was *rescheduled* |
+//! | `4 lane due_ms segment offset index` | attempts of an entry that was put off; when, if that was in doubt |
+//! | `5 segment offset index` | due_ms, and the same, of an entry that was *rescheduled* |
 //! | `6` | the checkpoint: [`rows::Checkpoint`] |
 //! | `7 segment older` | `segment` holds settlements of entries of the segment `older` |
 //! | `8 segment offset` | which entries of this block are lost: [`Bits`](super::bits::Bits) |

@@ -15,7 +15,7 @@ use super::keys::Key;
 use super::lanes::Lanes;
 use super::read::IndexReader;
 use super::room::IndexRoom;
-use super::rows::{self, BlockRow, Checkpoint, digest};
+use super::rows::{self, BlockRow, Checkpoint, PutOff, digest};
 use super::segments::Segments;
 use super::{IndexError, guarded};
 use crate::event::LaneKey;
@@ -89,11 +89,11 @@ fn check(
                 parked += u64::from(block.live() - block.ready());
             }
             Key::Due(_) => {
-                rows::attempts(&value)?;
+                PutOff::decode(&value)?;
                 due += 1;
             }
             Key::Moved { .. } => {
-                rows::moved(&value)?;
+                PutOff::decode_moved(&value)?;
             }
             Key::Refers { segment, older } => {
                 counts.refer(segment, older);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::database::Tree;
 use super::keys::{DueKey, Key};
 use super::lanes::Lanes;
-use super::rows::{self, BlockRow};
+use super::rows::{self, BlockRow, PutOff};
 use super::{IndexError, guarded};
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
@@ -24,9 +24,9 @@ const LAST: Position = Position { segment: u32::MAX, offset: u32::MAX };
 pub(in crate::store) enum Standing {
     Settled,
     Plain,
-    /// `moved` is the due time and the attempts of a rescheduled entry, `None` while it waits for its first.
+    /// `moved` is the due time of a rescheduled entry and what is known of that, `None` while it waits for its first.
     Due {
-        moved: Option<(u64, u16)>,
+        moved: Option<(u64, PutOff)>,
     },
 }
 
@@ -65,11 +65,11 @@ impl IndexReader {
         })
     }
 
-    /// Shows the lane's entries that were put off, in due order with their attempts, until told to stop.
+    /// Shows the lane's entries that were put off, in due order, until told to stop.
     pub(in crate::store) fn due(
         &self,
         lane: u32,
-        mut visit: impl FnMut(DueKey, u16) -> ControlFlow<()>,
+        mut visit: impl FnMut(DueKey, PutOff) -> ControlFlow<()>,
     ) -> Result<(), IndexError> {
         guarded(|| {
             let zero = Position::default();
@@ -80,7 +80,7 @@ impl IndexReader {
                 let Some(Key::Due(due)) = Key::decode(&key) else {
                     return Err(IndexError::Corrupt("key"));
                 };
-                if visit(due, rows::attempts(&value)?).is_break() {
+                if visit(due, PutOff::decode(&value)?).is_break() {
                     break;
                 }
             }
@@ -116,7 +116,7 @@ impl IndexReader {
             return Ok(Standing::Plain);
         }
         let value = guarded(|| Ok(self.tree.get(Key::Moved { block, index }.encode())?))?;
-        Ok(Standing::Due { moved: value.map(|value| rows::moved(&value)).transpose()? })
+        Ok(Standing::Due { moved: value.map(|value| PutOff::decode_moved(&value)).transpose()? })
     }
 
     /// Whether the entry `index` of a block ended as lost, as far as that is remembered.

@@ -136,25 +136,44 @@ pub(in crate::store) fn digest(key: &[u8], value: &[u8]) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// Attempts of a due row.
-pub(in crate::store) fn attempts(value: &[u8]) -> Result<u16, IndexError> {
-    value.try_into().map(u16::from_be_bytes).map_err(|_| IndexError::Corrupt("due row"))
+/// The value of a due row: attempts (2 bytes) and, of an entry that was put off while the clock was in doubt, when
+/// that was (8 bytes, Unix ms). A moved row has the due time (8) before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::store) struct PutOff {
+    pub attempts: u16,
+    pub doubted_ms: Option<u64>,
 }
 
-/// Due time and attempts of a rescheduled entry.
-pub(in crate::store) fn moved(value: &[u8]) -> Result<(u64, u16), IndexError> {
-    let (due_ms, rest) = value.split_first_chunk().ok_or(IndexError::Corrupt("moved row"))?;
-    Ok((u64::from_be_bytes(*due_ms), attempts(rest)?))
-}
+impl PutOff {
+    pub(in crate::store) fn encode(self) -> Vec<u8> {
+        let mut out = self.attempts.to_be_bytes().to_vec();
+        out.extend(self.doubted_ms.into_iter().flat_map(u64::to_be_bytes));
+        debug_assert_eq!(Self::decode(&out).ok(), Some(self));
+        out
+    }
 
-/// The value of a moved row.
-pub(in crate::store) fn encode_moved(due_ms: u64, attempts: u16) -> [u8; 10] {
-    let mut out = [0; 10];
-    let (due, rest) = out.split_at_mut(8);
-    due.copy_from_slice(&due_ms.to_be_bytes());
-    rest.copy_from_slice(&attempts.to_be_bytes());
-    debug_assert_eq!(moved(&out).ok(), Some((due_ms, attempts)));
-    out
+    pub(in crate::store) fn decode(bytes: &[u8]) -> Result<Self, IndexError> {
+        let wrong = IndexError::Corrupt("due row");
+        let (attempts, rest) = bytes.split_first_chunk().ok_or_else(|| wrong.clone())?;
+        let doubted_ms = match rest {
+            [] => None,
+            rest => Some(u64::from_be_bytes(rest.try_into().map_err(|_| wrong)?)),
+        };
+        Ok(Self { attempts: u16::from_be_bytes(*attempts), doubted_ms })
+    }
+
+    /// The value of a moved row.
+    pub(in crate::store) fn encode_moved(self, due_ms: u64) -> Vec<u8> {
+        let mut out = due_ms.to_be_bytes().to_vec();
+        out.extend(self.encode());
+        out
+    }
+
+    /// Due time and the rest of a moved row.
+    pub(in crate::store) fn decode_moved(bytes: &[u8]) -> Result<(u64, Self), IndexError> {
+        let (due_ms, rest) = bytes.split_first_chunk().ok_or(IndexError::Corrupt("moved row"))?;
+        Ok((u64::from_be_bytes(*due_ms), Self::decode(rest)?))
+    }
 }
 
 #[cfg(test)]
@@ -172,6 +191,19 @@ mod tests {
         assert!(row.is_ready(1) && !row.is_ready(0) && !row.is_ready(255));
         assert_eq!(BlockRow::decode(&row.encode()).ok(), Some(row));
         assert!(BlockRow::decode(&[0; 10]).is_err());
+    }
+
+    #[test]
+    fn a_row_of_what_was_put_off_reads_back_with_and_without_a_doubt() {
+        for (doubted_ms, length) in [(None, 2), (Some(u64::MAX), 10)] {
+            let put_off = PutOff { attempts: u16::MAX, doubted_ms };
+            assert_eq!(put_off.encode().len(), length);
+            assert_eq!(PutOff::decode(&put_off.encode()).ok(), Some(put_off));
+            assert_eq!(PutOff::decode_moved(&put_off.encode_moved(7)).ok(), Some((7, put_off)));
+        }
+        for length in [0, 1, 3, 9, 11] {
+            assert!(PutOff::decode(&vec![0; length]).is_err(), "{length}");
+        }
     }
 
     #[test]

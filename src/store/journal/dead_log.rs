@@ -8,7 +8,7 @@ use super::{
     Disk, Frame, Group, Journal, JournalOptions, Marked, OsDisk, Position, Scan, ScanReport, cut, scan,
     segment,
 };
-use crate::clock::Timestamp;
+use crate::clock::{self, Correction, Timestamp};
 use crate::store::StoreError;
 
 use super::dead::DeadLetter;
@@ -130,7 +130,7 @@ impl DeadLog {
         self.commit(newest, now)
     }
 
-    /// Deletes the segments whose letters have all outlived the retention, and returns how many. What will be left is
+    /// Deletes the segments whose letters have all outlived the retention after all corrections of the clock, and returns how many. What will be left is
     /// put on record by `note` before anything goes.
     ///
     /// # Errors
@@ -138,12 +138,16 @@ impl DeadLog {
     pub fn expire(
         &mut self,
         now: Timestamp,
+        corrections: &[Correction],
         note: impl FnOnce(BTreeMap<u32, u64>) -> Result<(), StoreError>,
     ) -> Result<usize, StoreError> {
-        let before_ms = (now - self.retention).as_millis();
         let current = self.journal.end().segment;
         // A segment without letters that decode is either empty or damaged; its raw bytes were set aside.
-        let is_old = |number: &u32| self.kept.get(number).is_none_or(|kept| kept.newest_ms < before_ms);
+        let outlived = |kept: &Kept| {
+            let newest = Timestamp::from_millis(kept.newest_ms);
+            clock::corrected(corrections, newest, newest) + self.retention < now
+        };
+        let is_old = |number: &u32| self.kept.get(number).is_none_or(outlived);
         let files = segment::list(&self.dir)?.into_iter().map(|file| file.number);
         let old: Vec<u32> = files.filter(|number| *number < current).filter(is_old).collect();
         if old.is_empty() {
@@ -257,6 +261,30 @@ mod tests {
     }
 
     #[test]
+    fn a_letter_that_was_parked_in_doubt_is_kept_for_the_whole_retention() {
+        use crate::clock::{Clock, Mark, Script};
+        let (temp, hour) = (tempfile::tempdir().expect("temp"), Duration::from_secs(3600));
+        let begun = Timestamp::from_millis(1_000_000);
+        let script = Script::new("another", begun + hour * 9);
+        let clock = Clock::scripted(&script);
+        clock.begin(Some(&Mark::unknown(begun)), Timestamp::ZERO, hour);
+        let options = JournalOptions { segment_age: Duration::from_secs(1), ..JournalOptions::default() };
+        let (mut log, _) = DeadLog::open(temp.path(), options, KEEP, clock.now()).expect("opens");
+        script.advance(Duration::from_secs(10));
+        for _ in 0..2 {
+            log.append(&[letter(clock.now().as_millis())], clock.now()).expect("appends");
+            script.advance(Duration::from_secs(5));
+        }
+        clock.trust().expect("in doubt");
+        let kept = |_| Ok(());
+        let mut expired =
+            |corrections: &[Correction]| log.expire(clock.now(), corrections, kept).expect("expires");
+        assert_eq!(expired(&clock.corrections()), 0);
+        script.advance(KEEP + Duration::from_secs(1));
+        assert_eq!(expired(&clock.corrections()), 1, "the control: a minute later it is over");
+    }
+
+    #[test]
     fn a_segment_lives_as_long_as_its_youngest_letter() {
         let temp = tempfile::tempdir().expect("temp");
         let options = JournalOptions { segment_age: Duration::from_secs(10), ..JournalOptions::default() };
@@ -268,22 +296,22 @@ mod tests {
             log.append(&[letter(ms)], at(ms)).expect("appends");
         }
         assert_eq!(
-            log.expire(at(69_000), kept).expect("expires"),
+            log.expire(at(69_000), &[], kept).expect("expires"),
             0,
             "the younger one of the first is kept with it"
         );
-        assert_eq!((log.letters(), log.expire(at(69_001), kept).expect("expires")), (3, 1));
+        assert_eq!((log.letters(), log.expire(at(69_001), &[], kept).expect("expires")), (3, 1));
         assert_eq!(log.letters(), 1);
         assert_eq!(letters(temp.path()), [letter(11_000)]);
         assert_eq!(
-            log.expire(at(1_000_000), kept).expect("expires"),
+            log.expire(at(1_000_000), &[], kept).expect("expires"),
             0,
             "the current segment is being written"
         );
         drop(log);
         let (mut log, report) = DeadLog::open(temp.path(), options, KEEP, at(1_000_000)).expect("opens");
         assert_eq!((report.entries, log.letters()), (1, 1));
-        assert_eq!(log.expire(at(1_000_000), kept).expect("expires"), 1, "known from the scan");
+        assert_eq!(log.expire(at(1_000_000), &[], kept).expect("expires"), 1, "known from the scan");
         assert_eq!(letters(temp.path()), []);
     }
 }

@@ -3,6 +3,7 @@
 use super::Position;
 use super::codec::{Input, len_u16};
 use super::frame::FrameError;
+use crate::clock::Timestamp;
 use crate::event::Settlement;
 
 const FROM_DUE: u8 = 0x80;
@@ -18,6 +19,8 @@ pub enum What {
         due_ms: u64,
         /// Attempts so far.
         attempts: u16,
+        /// When that was decided, if the clock was in doubt then; Unix ms.
+        doubted_ms: Option<u64>,
     },
     /// Parked for a person.
     Dead,
@@ -35,9 +38,11 @@ impl From<&Settlement> for What {
     fn from(settlement: &Settlement) -> Self {
         match settlement {
             Settlement::Delivered => Self::Delivered,
-            Settlement::Reschedule { due_at, attempts } => {
-                Self::Reschedule { due_ms: due_at.ceil_millis(), attempts: *attempts }
-            }
+            Settlement::Reschedule { due_at, attempts, doubted_at } => Self::Reschedule {
+                due_ms: due_at.ceil_millis(),
+                attempts: *attempts,
+                doubted_ms: doubted_at.map(Timestamp::as_millis),
+            },
             Settlement::Dead { .. } => Self::Dead,
             // The journal tells that it is over, not why.
             Settlement::Expired | Settlement::ExpiredHeld => Self::Expired,
@@ -71,7 +76,7 @@ pub struct SettledRun {
 }
 
 /// Longest form of one entry.
-pub(super) const MAX_ENTRY_BYTES: usize = 20;
+pub(super) const MAX_ENTRY_BYTES: usize = 28;
 pub(super) const RUN_HEAD_BYTES: usize = 14;
 
 /// Appends one run to a payload.
@@ -85,7 +90,8 @@ pub(super) fn encode(run: &SettledRun, out: &mut Vec<u8>) {
     for entry in entries {
         let code = match entry.what {
             What::Delivered => 1,
-            What::Reschedule { .. } => 2,
+            What::Reschedule { doubted_ms: None, .. } => 2,
+            What::Reschedule { doubted_ms: Some(_), .. } => 8,
             What::Dead => 3,
             What::Expired => 4,
             What::Drained => 5,
@@ -97,9 +103,12 @@ pub(super) fn encode(run: &SettledRun, out: &mut Vec<u8>) {
         if let Some(due_ms) = entry.from_due_ms {
             out.extend_from_slice(&due_ms.to_le_bytes());
         }
-        if let What::Reschedule { due_ms, attempts } = entry.what {
+        if let What::Reschedule { due_ms, attempts, doubted_ms } = entry.what {
             out.extend_from_slice(&due_ms.to_le_bytes());
             out.extend_from_slice(&attempts.to_le_bytes());
+            if let Some(doubted_ms) = doubted_ms {
+                out.extend_from_slice(&doubted_ms.to_le_bytes());
+            }
         }
     }
 }
@@ -138,7 +147,11 @@ fn run(input: &mut Input<'_>) -> Result<SettledRun, FrameError> {
         let from_due_ms = if code & FROM_DUE != 0 { Some(input.u64()?) } else { None };
         let what = match code & !FROM_DUE {
             1 => What::Delivered,
-            2 => What::Reschedule { due_ms: input.u64()?, attempts: input.u16()? },
+            code @ (2 | 8) => What::Reschedule {
+                due_ms: input.u64()?,
+                attempts: input.u16()?,
+                doubted_ms: if code == 8 { Some(input.u64()?) } else { None },
+            },
             3 => What::Dead,
             4 => What::Expired,
             5 => What::Drained,

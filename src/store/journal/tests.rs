@@ -122,7 +122,9 @@ fn settlements_and_dedup_rows_and_due_times_come_back() {
     group.push_block(&block).expect("fits");
     let whats = [
         What::Delivered,
-        What::Reschedule { due_ms: 77, attempts: 3 },
+        What::Reschedule { due_ms: 77, attempts: 3, doubted_ms: None },
+        What::Reschedule { due_ms: 78, attempts: 3, doubted_ms: Some(76) },
+        What::Lost,
         What::Dead,
         What::Expired,
         What::Drained,
@@ -149,7 +151,7 @@ fn settlements_and_dedup_rows_and_due_times_come_back() {
         Ok(())
     });
     assert_eq!(runs, [run.clone(), run]);
-    assert_eq!(report.expect("scans").settlements, 12);
+    assert_eq!(report.expect("scans").settlements, 16);
     mark_settled(temp.path(), 1).expect("renames");
     let mut kinds = 0;
     scan(temp.path(), Scan::default(), |_, frame| {
@@ -411,8 +413,8 @@ fn dead_letters_are_kept_for_their_retention() {
     drop(log);
     let (mut log, report) = DeadLog::open(temp.path(), options(), keep, NOW).expect("opens");
     assert_eq!(report.entries, 2);
-    assert_eq!(log.expire(Timestamp::from_millis(61_000), |_| Ok(())).expect("expires"), 0);
-    assert_eq!(log.expire(Timestamp::from_millis(61_001), |_| Ok(())).expect("expires"), 1);
+    assert_eq!(log.expire(Timestamp::from_millis(61_000), &[], |_| Ok(())).expect("expires"), 0);
+    assert_eq!(log.expire(Timestamp::from_millis(61_001), &[], |_| Ok(())).expect("expires"), 1);
     let mut left = Vec::new();
     scan(temp.path(), Scan::default(), |_, frame| {
         if let Frame::Dead(letter) = frame {

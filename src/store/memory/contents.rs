@@ -39,6 +39,7 @@ struct Rows {
 struct Row {
     due_ms: Option<u64>,
     attempts: u16,
+    doubted_at: Option<Timestamp>,
     record: Bytes,
 }
 
@@ -48,6 +49,7 @@ impl Row {
             id,
             attempts: self.attempts,
             due_at: self.due_ms.map(Timestamp::from_millis),
+            doubted_at: self.doubted_at,
             record: self.record.clone(),
         }
     }
@@ -109,7 +111,7 @@ impl Contents {
             Some(due_ms) => rows.due.insert((due_ms, id)),
             None => rows.ready.insert(id),
         };
-        rows.entries.insert(id, Row { due_ms, attempts: 0, record: entry.record.clone() });
+        rows.entries.insert(id, Row { due_ms, attempts: 0, doubted_at: None, record: entry.record.clone() });
         self.homes.insert(id, entry.lane.clone());
         if let Some(dedup) = entry.dedup {
             self.dedup.insert(dedup.key, (dedup.fingerprint, id));
@@ -126,9 +128,10 @@ impl Contents {
             None => rows.ready.remove(&settle.id),
         };
         match &settle.settlement {
-            Settlement::Reschedule { due_at, attempts } => {
+            Settlement::Reschedule { due_at, attempts, doubted_at } => {
                 row.due_ms = Some(due_at.ceil_millis());
                 row.attempts = *attempts;
+                row.doubted_at = doubted_at.map(|at| Timestamp::from_millis(at.as_millis()));
                 rows.due.insert((due_at.ceil_millis(), settle.id));
                 return;
             }

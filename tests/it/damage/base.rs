@@ -276,7 +276,7 @@ impl History {
                 let settlement = match n % 8 {
                     0 => Settlement::Dead { reason: "http_404".to_owned(), attempts: 3 },
                     1 => Settlement::Cancelled,
-                    2 if !ends_all => Settlement::Reschedule { due_at: later, attempts: 1 },
+                    2 if !ends_all => Settlement::Reschedule { due_at: later, attempts: 1, doubted_at: None },
                     _ => Settlement::Delivered,
                 };
                 self.end_of(&lane, entry, settlement).await;

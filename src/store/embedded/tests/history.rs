@@ -69,6 +69,7 @@ async fn settle_one(store: &dyn EntryStore, name: &str, due: bool, at: usize, re
         Some(due) => Settlement::Reschedule {
             due_at: Timestamp::from_millis(due.into()),
             attempts: entry.attempts + 1,
+            doubted_at: (due % 2 == 0).then(|| Timestamp::from_millis(u64::from(due) / 2)),
         },
         None => Settlement::Delivered,
     };

@@ -60,7 +60,11 @@ impl History {
                 continue;
             }
             let settlement = if self.rng.u8(..5) == 0 {
-                Settlement::Reschedule { due_at: Timestamp::from_millis(7_000), attempts: 1 }
+                Settlement::Reschedule {
+                    due_at: Timestamp::from_millis(7_000),
+                    attempts: 1,
+                    doubted_at: None,
+                }
             } else {
                 self.waiting.remove(&*String::from_utf8_lossy(&entry.record));
                 Settlement::Delivered

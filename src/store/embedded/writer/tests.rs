@@ -13,7 +13,7 @@ fn settle(segment: u32, count: usize) -> Request {
     let settled = Settled {
         index: 0,
         from_due_ms: Some(u64::MAX),
-        what: What::Reschedule { due_ms: u64::MAX, attempts: u16::MAX },
+        what: What::Reschedule { due_ms: u64::MAX, attempts: u16::MAX, doubted_ms: None },
     };
     let offsets = (0..u32::MAX).step_by(8).take(count);
     let decisions = offsets.map(|offset| (7, Position { segment, offset }, settled)).collect();
