@@ -144,6 +144,8 @@ struct State {
     doubt: Option<judge::Doubt>,
     /// The doubt is older than this process.
     is_inherited: bool,
+    /// An operator had confirmed the wall clock before this process.
+    was_confirmed: bool,
     /// How far the line is ahead of a wall clock that was found right.
     ahead_ns: u64,
     corrections: Arc<[Correction]>,
@@ -215,9 +217,13 @@ impl Clock {
         let mut state = self.state();
         state.doubt = verdict.doubt;
         state.is_inherited = mark.is_some_and(Mark::is_in_doubt);
+        state.was_confirmed = mark.is_some_and(|mark| mark.is_confirmed);
         state.corrections = verdict.corrections.clone().into();
         self.0.offset_ns.store(offset(verdict.line.as_nanos(), reading.boot_ns), Ordering::Release);
         self.0.is_trusted.store(verdict.doubt.is_none(), Ordering::Release);
+        // A doubt without a reason ends as soon as everything that moves with the line is there.
+        let is_over = verdict.doubt.is_some() && verdict.suspicion.is_none();
+        self.0.is_confirmed.store(is_over, Ordering::Release);
         verdict
     }
 
@@ -234,7 +240,8 @@ impl Clock {
         self.0.is_confirmed.store(true, Ordering::Release);
     }
 
-    /// Whether an operator has confirmed the wall clock.
+    /// Whether the doubt may end at once: an operator has confirmed the wall clock, or there was no reason for the doubt
+    /// any more when the line began.
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
         self.0.is_confirmed.load(Ordering::Acquire)
@@ -251,6 +258,7 @@ impl Clock {
         let reading = self.read();
         let is_inherited = state.is_inherited;
         let leap = Leap { is_inherited, ..judge::settle(doubt, self.now(), reading.wall) };
+        (state.is_inherited, state.was_confirmed) = (false, false);
         state.ahead_ns = nanos(leap.ahead);
         state.corrections = judge::joined(&state.corrections, &leap.corrections).into();
         let by = i64::try_from(leap.by.as_nanos()).unwrap_or(i64::MAX);
@@ -290,7 +298,7 @@ impl Clock {
             boot_ns: reading.boot_ns,
             doubt: state.doubt,
             ahead_ns: state.ahead_ns,
-            is_confirmed: false,
+            is_confirmed: state.was_confirmed && state.doubt.is_some(),
             corrections: state.corrections.to_vec(),
         })
     }

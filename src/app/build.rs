@@ -82,6 +82,8 @@ impl App {
             Some(reason) => error!(%reason, "the store is held: nothing is taken, sent, changed or deleted"),
             None => reload::start(&policies, &listed, &clock, config.queue.drain).await?,
         }
+        // Nobody waits for the start; who asks for a change later is answered in time.
+        let policies = policies.within(config.store.append_timeout);
         let (queue, signals) =
             Queue::open_within(store.clone(), clock.clone(), config.store.append_timeout).await?;
         // What the file has changed since the last process counts as an edit.
@@ -121,7 +123,7 @@ impl App {
                 .merge(ops::routes(ops))
                 .merge(ops::doubt_routes(doubt_desk(&queue, &clock)))
                 .merge(api_doc::routes()),
-            options: ListenOptions { hosts: config.listen.hosts.clone(), ..ListenOptions::default() },
+            options: listen_options(config),
         };
         Ok(Self {
             doors,
@@ -271,6 +273,18 @@ fn desk(
         ttl: config.queue.ttl,
         unmatched_pass: config.queue.unmatched == Unmatched::Pass,
         egress: egress(config),
+    }
+}
+
+fn listen_options(config: &Config) -> ListenOptions {
+    let listen = &config.listen;
+    ListenOptions {
+        max_connections: listen.max_connections,
+        reserved_connections: listen.reserved_connections,
+        max_connections_per_peer: listen.max_connections_per_peer,
+        min_bytes_per_second: listen.min_bytes_per_second.get(),
+        hosts: listen.hosts.clone(),
+        ..ListenOptions::default()
     }
 }
 

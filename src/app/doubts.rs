@@ -11,9 +11,9 @@ use futures_util::future::BoxFuture;
 use crate::clock::Clock;
 use crate::event::LaneKey;
 use crate::ops::{DecisionError, Decisions, DoubtDesk};
-use crate::queue::Queue;
-use crate::store::GiveUp;
+use crate::queue::{Queue, QueueError};
 use crate::store::doubts::{Doubt, DoubtKind};
+use crate::store::{Finishing, GiveUp};
 
 /// How long a retry waits for the reads that it brings about.
 const RETRY_WAIT: Duration = Duration::from_secs(2);
@@ -47,11 +47,18 @@ impl Deciding {
     async fn given_up(&self, doubt: &Doubt, what: GiveUp) -> Result<u64, DecisionError> {
         // The store ends a doubt about reads itself, when nothing unread is left.
         let ends = matches!(what, GiveUp::Lane(_));
-        let given_up = self.queue.give_up(what).await.map_err(|error| DecisionError(error.to_string()))?;
-        if ends {
-            self.queue.doubts().remove(doubt.id);
-        }
-        Ok(given_up)
+        let (queue, id) = (self.queue.clone(), doubt.id);
+        let work = Finishing::new(async move {
+            let given_up = queue.give_up(what).await;
+            if ends && given_up.is_ok() {
+                queue.doubts().remove(id);
+            }
+            given_up
+        });
+        self.queue.in_time(work).await?.map_err(|error| match error {
+            QueueError::Store(error) => error.into(),
+            QueueError::Record(error) => DecisionError::Other(error.to_string()),
+        })
     }
 }
 
@@ -74,7 +81,7 @@ impl Decisions for Deciding {
                 DoubtKind::Unread => GiveUp::Unread { subject: doubt.subject.clone() },
                 DoubtKind::Generation => {
                     let lane = LaneKey::new(&doubt.subject);
-                    GiveUp::Lane(lane.map_err(|error| DecisionError(error.to_string()))?)
+                    GiveUp::Lane(lane.map_err(|error| DecisionError::Other(error.to_string()))?)
                 }
                 _ => return Err(not_here(doubt)),
             };
@@ -98,7 +105,7 @@ impl Decisions for Deciding {
 
 /// The desk asks only for what [`crate::ops::verbs_of`] lists.
 fn not_here(doubt: &Doubt) -> DecisionError {
-    DecisionError(format!("nobody decides about doubts of the kind {}", doubt.kind.word()))
+    DecisionError::Other(format!("nobody decides about doubts of the kind {}", doubt.kind.word()))
 }
 
 #[cfg(test)]

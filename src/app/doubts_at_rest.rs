@@ -75,7 +75,7 @@ pub async fn doubts_at_rest(
 
 async fn over_list(root: &Path, request: Request<Body>) -> Result<(StatusCode, Bytes), AppError> {
     // Held until the list is written.
-    let _hold = DataDir::hold(root)?;
+    let _hold = DataDir::hold_to_change(root)?;
     let doubts = Doubts::open(root, Clock::system().now())?;
     let decisions = Arc::new(OverList { root: root.to_owned(), doubts: doubts.clone() });
     let answer = answer(doubt_routes(DoubtDesk { doubts: doubts.clone(), decisions }), request).await?;
@@ -124,7 +124,7 @@ impl Decisions for OverList {
     /// The next start takes it into account.
     fn confirm<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<(), DecisionError>> {
         async move {
-            clock_mark::confirm(&self.root).map_err(|error| DecisionError(error.to_string()))?;
+            clock_mark::confirm(&self.root).map_err(|error| DecisionError::Other(error.to_string()))?;
             self.doubts.remove(doubt.id);
             Ok(())
         }
@@ -133,5 +133,5 @@ impl Decisions for OverList {
 }
 
 fn needs_store() -> DecisionError {
-    DecisionError("it needs the store to be opened".to_owned())
+    DecisionError::Other("it needs the store to be opened".to_owned())
 }

@@ -22,6 +22,7 @@ mod offline;
 mod process;
 mod reload;
 mod running;
+mod slow_store;
 mod spent;
 mod usage;
 
@@ -47,7 +48,7 @@ pub use build::Seams;
 pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
-pub use logging::init_logging;
+pub use logging::{flush_lines, init_logging, write_line};
 pub use offline::{BookSource, Findings, accept_rollback, adopt_book, rebuild_store, verify_store};
 pub use process::keep_private;
 pub use running::{Fed, Running};

@@ -25,7 +25,7 @@ pub struct Findings {
 /// # Errors
 /// [`AppError`] when it cannot be read or is in use.
 pub fn verify_store(config: &Config) -> Result<Findings, AppError> {
-    let report = verify::verify(&config.store.data_dir)?;
+    let report = verify::verify(&config.store.data_dir, config.store.epoch_file.as_deref())?;
     Ok(Findings { text: report.to_string(), sound: report.is_sound() })
 }
 
@@ -49,7 +49,7 @@ pub fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
 /// [`AppError`] when there is no such directory, it is in use, or the epoch cannot be written.
 pub fn accept_rollback(config: &Config) -> Result<u64, AppError> {
     let root = &config.store.data_dir;
-    drop(DataDir::hold(root)?);
+    drop(DataDir::hold_to_change(root)?);
     Ok(rollback::accept(root, config.store.epoch_file.as_deref(), Clock::system().now())?)
 }
 
@@ -61,7 +61,7 @@ pub fn accept_rollback(config: &Config) -> Result<u64, AppError> {
 /// use or the system refuses.
 pub fn adopt_book(config: &Config, source: BookSource) -> Result<Findings, AppError> {
     let root = &config.store.data_dir;
-    let _held = DataDir::hold(root)?;
+    let _held = DataDir::hold_to_change(root)?;
     let damaged = |error: policy::PolicyError| AppError {
         kind: AppErrorKind::Damaged,
         detail: format!("{error}; --previous or --empty takes another book"),

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::app::housekeeping::Housekeeper;
-use crate::app::{App, AppError, AppErrorKind, Report};
+use crate::app::{App, AppError, AppErrorKind, Report, slow_store};
 use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
 use crate::ingest::{self, Intake};
@@ -40,6 +40,7 @@ pub struct Running {
     doors: JoinHandle<()>,
     dispatcher: JoinHandle<()>,
     housekeeper: JoinHandle<()>,
+    slow_store: JoinHandle<()>,
 }
 
 /// What has become of the lines of a stream of events.
@@ -49,6 +50,8 @@ pub struct Fed {
     pub accepted: u64,
     /// Refused, with the reason in the answers.
     pub refused: u64,
+    /// Answers that could not be written, at most; what they answered is accepted or refused all the same.
+    pub unanswered: u64,
 }
 
 impl App {
@@ -74,6 +77,11 @@ impl App {
             )),
             dispatcher: tokio::spawn(self.service.run()),
             housekeeper: tokio::spawn(housekeeper.run(ended.clone())),
+            slow_store: tokio::spawn(slow_store::watch(
+                self.queue.clone(),
+                self.clock.clone(),
+                ended.clone(),
+            )),
             queue: self.queue,
             store: self.store,
             usages: self.usages,
@@ -97,7 +105,7 @@ impl Running {
     /// Takes NDJSON events from `input` until its end and writes one answer per line to `answers`.
     ///
     /// # Errors
-    /// [`AppError`] when either stream breaks.
+    /// [`AppError`] when the input breaks. Answers that cannot be written are counted and end nothing.
     pub async fn feed<R, W>(&self, input: R, answers: W) -> Result<Fed, AppError>
     where
         R: AsyncRead + Unpin + Send,
@@ -105,8 +113,9 @@ impl Running {
     {
         let summary = ingest::stdin::serve(&self.intake, input, answers)
             .await
-            .map_err(|error| AppError::other(format!("the stream of events or of answers broke: {error}")))?;
-        Ok(Fed { accepted: summary.accepted, refused: summary.refused })
+            .map_err(|error| AppError::other(format!("the stream of events broke: {error}")))?;
+        let ingest::stdin::Summary { accepted, refused, unanswered, .. } = summary;
+        Ok(Fed { accepted, refused, unanswered })
     }
 
     /// Returns once nothing is owed an end any more.
@@ -127,9 +136,12 @@ impl Running {
                 let detail = format!("the store failed and takes no more writes: {reason}");
                 return AppError { kind: AppErrorKind::Store, detail };
             }
-            for (name, task) in
-                [("doors", &self.doors), ("dispatcher", &self.dispatcher), ("housekeeper", &self.housekeeper)]
-            {
+            for (name, task) in [
+                ("doors", &self.doors),
+                ("dispatcher", &self.dispatcher),
+                ("housekeeper", &self.housekeeper),
+                ("slow_store", &self.slow_store),
+            ] {
                 if task.is_finished() {
                     return AppError::other(format!("the task {name:?} ended by itself"));
                 }
@@ -153,6 +165,7 @@ impl Running {
         ended("dispatcher", self.dispatcher).await;
         self.ended.cancel();
         ended("housekeeper", self.housekeeper).await;
+        ended("slow_store", self.slow_store).await;
         self.queue.flush().await;
         let report = report(&self.queue);
         self.store.close().await?;

@@ -36,27 +36,42 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut answers = client.enqueue(chunks(tokio::io::stdin())).await?;
     let progress = Progress::new("enqueued", 0);
     let mut out = BufWriter::new(tokio::io::stdout());
+    let mut unwritten = Ok(());
     let (mut accepted, mut refused) = (0_u64, 0_u64);
     while let Some(line) = answers.next().await? {
         let well = is_accepted(&line)?;
         *(if well { &mut accepted } else { &mut refused }) += 1;
-        if !(well && arguments.quiet) {
-            out.write_all(&line).await?;
-            out.write_all(b"\n").await?;
-        }
-        // Whoever reads the answers sees each as soon as nothing more is at hand.
-        if !answers.ready() {
-            out.flush().await?;
+        let is_shown = !(well && arguments.quiet);
+        // The events are sent to the end, whether their answers can be shown or not.
+        if unwritten.is_ok() {
+            unwritten = show(&mut out, is_shown.then_some(&line), !answers.ready()).await;
         }
         progress.set(accepted + refused);
     }
-    out.flush().await?;
+    if unwritten.is_ok() {
+        unwritten = out.flush().await;
+    }
     progress.done();
     super::note(&format!("tidegate: {accepted} accepted, {refused} refused"));
     if refused > 0 {
         return Err(Failure::new(format!("events refused: {refused}; their answers say why")));
     }
-    Ok(())
+    unwritten.map_err(|error| {
+        Failure::new(format!("all events were accepted, but answers could not be written: {error}"))
+    })
+}
+
+/// Writes an answer line, if there is one, and sends it on its way when it `is_last` of those at hand.
+async fn show(
+    out: &mut BufWriter<tokio::io::Stdout>,
+    line: Option<&Bytes>,
+    is_last: bool,
+) -> std::io::Result<()> {
+    if let Some(line) = line {
+        out.write_all(line).await?;
+        out.write_all(b"\n").await?;
+    }
+    if is_last { out.flush().await } else { Ok(()) }
 }
 
 /// Whether an answer line acknowledges its event.

@@ -16,12 +16,14 @@ mod run;
 mod serve;
 mod signals;
 mod store;
+mod threads;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::app;
 use crate::config::{Config, ConfigError, File, Flag, Inputs, Loaded};
 use exit::Failure;
 
@@ -115,10 +117,12 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if message.use_stderr() { exit::USAGE } else { exit::OK });
         }
     };
-    match run(cli.command) {
+    let code = match run(cli.command) {
         Ok(()) => ExitCode::from(exit::OK),
         Err(failure) => failure.report(),
-    }
+    };
+    app::flush_lines();
+    code
 }
 
 fn run(command: Command) -> Result<(), Failure> {
@@ -136,6 +140,7 @@ fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn block_on<F: Future<Output = Result<(), Failure>>>(work: F) -> Result<(), Failure> {
+    threads::check()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(work);
     // A read from standard input cannot be interrupted; it must not keep the process alive.
@@ -153,9 +158,7 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// Writes a note for the person at the terminal to standard error.
 fn note(text: &str) {
-    use std::io::Write;
-    // A closed standard error leaves nobody to tell.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    app::write_line(text);
 }
 
 #[cfg(test)]

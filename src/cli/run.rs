@@ -76,6 +76,12 @@ fn verdict(outcome: Option<Result<Fed, Failure>>, report: Report) -> Result<(), 
             "events refused: {refused}, accepted but not delivered: {undelivered}"
         )));
     }
+    if fed.unanswered > 0 {
+        let unanswered = fed.unanswered;
+        return Err(Failure::new(format!(
+            "all events were delivered, but up to {unanswered} answers could not be written to standard output"
+        )));
+    }
     Ok(())
 }
 
@@ -85,10 +91,12 @@ mod tests {
 
     #[test]
     fn only_a_whole_delivery_is_well() {
+        let whole = Fed { accepted: 2, refused: 0, unanswered: 0 };
         let all = Report { delivered: 2, ..Report::default() };
-        assert!(verdict(Some(Ok(Fed { accepted: 2, refused: 0 })), all).is_ok());
-        assert!(verdict(Some(Ok(Fed { accepted: 2, refused: 1 })), all).is_err());
-        assert!(verdict(Some(Ok(Fed { accepted: 2, refused: 0 })), Report { dead: 1, ..all }).is_err());
+        assert!(verdict(Some(Ok(whole)), all).is_ok());
+        assert!(verdict(Some(Ok(Fed { refused: 1, ..whole })), all).is_err());
+        assert!(verdict(Some(Ok(whole)), Report { dead: 1, ..all }).is_err());
+        assert!(verdict(Some(Ok(Fed { unanswered: 1, ..whole })), all).is_err());
         assert!(verdict(None, all).is_err());
         assert!(verdict(Some(Err(Failure::new("broken"))), all).is_err());
     }

@@ -2,8 +2,10 @@
 //!
 //! - Same boot (same id, boot clock not behind the mark's): the boot clock says it, whatever the wall clock says.
 //! - Another boot: the wall clock says it when it is not behind the line's last moment and at most the bound ahead.
-//! - Otherwise, or while a doubt goes on: the wall clock is in doubt, and the line goes on from its last moment. It is
-//!   a lower bound of the true time then, so that nothing dated by it is dated ahead.
+//! - Otherwise the wall clock is in doubt, and the line goes on from its last moment. It is a lower bound of the true
+//!   time then, so that nothing dated by it is dated ahead.
+//! - A doubt that was left behind does not end at a start, also when there is no reason for it any more: it ends in the
+//!   running process ([`Clock::trust`](super::Clock::trust)), where everything that has to move with the line is known.
 //!
 //! Must not know: clocks, files, what depends on time.
 
@@ -79,6 +81,12 @@ pub struct Verdict {
 impl Verdict {
     pub(super) const fn manual(line: Timestamp) -> Self {
         Self { line, suspicion: None, doubt: None, corrections: Vec::new() }
+    }
+
+    /// Whether the wall clock is in doubt, also when that is about to end.
+    #[must_use]
+    pub const fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some()
     }
 }
 
@@ -165,19 +173,14 @@ pub(super) fn judge(mark: Option<&Mark>, newest: Timestamp, reading: &Reading, b
     } else {
         None
     };
-    match (suspicion.filter(|_| !mark.is_confirmed), mark.doubt) {
-        (None, None) => Verdict { line: line.max(wall), suspicion: None, doubt: None, corrections },
-        (None, Some(doubt)) => {
-            let leap = settle(doubt, line, wall);
-            let corrections = joined(&corrections, &leap.corrections);
-            Verdict { line: line + leap.by, suspicion: None, doubt: None, corrections }
-        }
-        (suspicion, doubt) => {
-            let behind_ns = mark.wall_ns.saturating_sub(mark.line_ns);
-            let begun = Doubt { from_ns: line.as_nanos(), behind_ns };
-            Verdict { line, suspicion, doubt: Some(doubt.unwrap_or(begun)), corrections }
-        }
-    }
+    let suspicion = suspicion.filter(|_| !mark.is_confirmed);
+    let begun = || {
+        let behind_ns = mark.wall_ns.saturating_sub(mark.line_ns);
+        Doubt { from_ns: line.as_nanos(), behind_ns }
+    };
+    let doubt = mark.doubt.or_else(|| suspicion.map(|_| begun()));
+    let line = if doubt.is_none() { line.max(wall) } else { line };
+    Verdict { line, suspicion, doubt, corrections }
 }
 
 /// Ends a doubt at the moment `line` with a wall clock that is right.

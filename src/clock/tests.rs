@@ -91,7 +91,9 @@ fn marks_made_in_doubt_do_not_poison() {
         mark = clock.mark().expect("marked");
     }
     let (_, clock) = script("five", START + HOUR + Duration::from_secs(60));
-    assert_eq!(begin(&clock, &mark), None, "the right time is believed at once");
+    assert_eq!(begin(&clock, &mark), None);
+    assert!(clock.is_confirmed(), "the right time is believed at once");
+    clock.trust().expect("in doubt");
     assert_eq!(clock.now(), START + HOUR + Duration::from_secs(60));
 }
 
@@ -184,7 +186,18 @@ fn a_confirmed_mark_is_believed_at_the_next_start() {
     let mark = Mark { is_confirmed: true, ..clock.mark().expect("marked") };
     let (_, clock) = script("three", START + HOUR * 30);
     assert_eq!(begin(&clock, &mark), None);
+    assert_eq!((clock.now(), clock.is_trusted(), clock.is_confirmed()), (START + HOUR, false, true));
+    let interrupted = clock.mark().expect("marked");
+    clock.trust().expect("in doubt");
     assert_eq!((clock.now(), clock.is_trusted()), (START + HOUR * 30, true));
+
+    // A process that went down before it ended the doubt leaves the confirmation to the next one; one that ended it does
+    // not: a clock that is wrong again is in doubt again.
+    let (_, again) = script("three", START + HOUR * 30);
+    assert_eq!((begin(&again, &interrupted), again.is_confirmed()), (None, true));
+    let (_, later) = script("four", START + HOUR * 60);
+    assert!(begin(&later, &clock.mark().expect("marked")).is_some());
+    assert!(!later.is_confirmed());
 }
 
 #[test]

@@ -102,7 +102,19 @@ impl Checker<'_> {
     fn listen(&mut self) -> Option<Listen> {
         let address = self.text("listen.address").and_then(|text| self.address(&text));
         let hosts = self.list("listen.hosts", &host_name);
-        Some(Listen { address: address?, hosts: hosts? })
+        let mut connections = |setting| self.number(setting, 1..=65_536);
+        let max_connections = connections("listen.max_connections");
+        let reserved_connections = connections("listen.reserved_connections");
+        let of_peer = connections("listen.max_connections_per_peer");
+        let min_bytes_per_second = self.number("listen.min_bytes_per_second", 1..=1 << 30);
+        Some(Listen {
+            address: address?,
+            hosts: hosts?,
+            max_connections: usize::try_from(max_connections?).ok()?,
+            reserved_connections: usize::try_from(reserved_connections?).ok()?,
+            max_connections_per_peer: usize::try_from(of_peer?).ok()?,
+            min_bytes_per_second: NonZeroU64::new(min_bytes_per_second?)?,
+        })
     }
 
     fn address(&mut self, text: &str) -> Option<SocketAddr> {

@@ -73,6 +73,14 @@ pub struct Listen {
     pub address: SocketAddr,
     /// Further names that the Host header may carry, in lower case.
     pub hosts: Vec<String>,
+    /// Most connections at once that serve every request.
+    pub max_connections: usize,
+    /// Most connections beyond those, for everything but events.
+    pub reserved_connections: usize,
+    /// Most connections of one address other than loopback.
+    pub max_connections_per_peer: usize,
+    /// Slowest pace of bodies and of clients that take an answer.
+    pub min_bytes_per_second: NonZeroU64,
 }
 
 /// The embedded store.

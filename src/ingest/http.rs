@@ -274,8 +274,7 @@ fn broken_body(error: &axum::Error) -> Refusal {
         }
         cause = inner.source();
     }
-    let detail = "the body broke off before its end; nothing was kept";
-    Box::new(Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "The body is incomplete", detail))
+    Box::new(ndjson::incomplete_body())
 }
 
 fn content_type(headers: &HeaderMap) -> Option<String> {

@@ -101,7 +101,6 @@ impl Pump {
                 self.at_end = true;
                 self.body = None;
             }
-            Read::Broken => self.body = None,
             Read::Cut(problem) => {
                 self.last = Some(self.feed.cut(&problem));
                 self.body = None;
@@ -113,8 +112,6 @@ impl Pump {
 enum Read {
     Bytes(Bytes),
     End,
-    /// The client went away: there is nobody to answer.
-    Broken,
     Cut(Box<Problem>),
 }
 
@@ -126,11 +123,18 @@ async fn read(body: &mut Option<BoxStream<'static, Result<Bytes, axum::Error>>>,
         problem = closed(intake.closing()) => Read::Cut(Box::new(problem)),
         piece = tokio::time::timeout(IDLE, body.next()) => match piece {
             Ok(Some(Ok(bytes))) => Read::Bytes(bytes),
-            Ok(Some(Err(_))) => Read::Broken,
+            // The client may still read: it can have ended its own side alone.
+            Ok(Some(Err(_))) => Read::Cut(Box::new(incomplete_body())),
             Ok(None) => Read::End,
             Err(_) => Read::Cut(Box::new(body_timeout())),
         },
     }
+}
+
+/// The body of a request ended before its end.
+pub(super) fn incomplete_body() -> Problem {
+    let detail = "the body broke off before its end; what was not read to its end was not kept";
+    Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "The body is incomplete", detail)
 }
 
 /// The body of a request stopped coming.

@@ -57,13 +57,13 @@ pub(super) fn conflict(id: EventId) -> Problem {
 /// The store has not taken the events in time.
 pub(super) fn store_slow() -> Problem {
     let detail = "the disk does not answer in time; nothing was kept, hand the event in again later";
-    unavailable("store_slow", "Storage is slow", detail, 5)
+    Problem::store_slow(detail)
 }
 
 fn outcome_unknown() -> Problem {
     let detail = "the disk has not confirmed the event in time: it may have been kept; repeat it with the same \
                   idempotency key";
-    unavailable("outcome_unknown", "Outcome unknown", detail, 5)
+    Problem::outcome_unknown(detail)
 }
 
 /// Whether the store did not answer in time.

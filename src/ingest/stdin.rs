@@ -1,15 +1,17 @@
 //! The door for pipes: events as lines from any reader, answers as lines to any writer, the same schema and
 //! the same answers as the streamed HTTP door.
 //!
-//! Nothing more is read while answers cannot be written, and memory is bounded by two batches.
+//! Nothing more is read while the reader of the answers is slow, and memory is bounded by two batches. Answers that fail
+//! to be written (no reader any more, a full disk) are dropped and counted; events are accepted all the same.
 //!
 //! Must not know: that the reader is standard input.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tracing::warn;
 
-use crate::ingest::batch::{Answers, Feed, closed};
+use crate::ingest::batch::{Feed, closed};
 use crate::ingest::intake::Intake;
-use crate::telemetry::Source;
+use crate::telemetry::{Source, output};
 
 const READ_BYTES: usize = 256 * 1024;
 
@@ -20,6 +22,8 @@ pub struct Summary {
     pub accepted: u64,
     /// Lines that were refused, each answered with its reason.
     pub refused: u64,
+    /// Answers that could not be written.
+    pub unanswered: u64,
     /// Whether the pipe was read to its end, and not left because tidegate is shutting down.
     pub complete: bool,
 }
@@ -27,8 +31,8 @@ pub struct Summary {
 /// Reads events until the end of `input` and answers each line on `output`.
 ///
 /// # Errors
-/// Of reading or writing; what was accepted until then stays accepted.
-pub async fn serve<R, W>(intake: &Intake, mut input: R, mut output: W) -> std::io::Result<Summary>
+/// Of reading; what was accepted until then stays accepted.
+pub async fn serve<R, W>(intake: &Intake, mut input: R, output: W) -> std::io::Result<Summary>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -36,6 +40,7 @@ where
     let mut feed = Feed::new(intake);
     let mut buffer = vec![0; READ_BYTES];
     let mut summary = Summary::default();
+    let mut output = Lines { output, is_broken: false };
     let mut at_end = false;
     loop {
         while let Some(batch) = {
@@ -43,7 +48,9 @@ where
             feed.batch()
         } {
             let answers = batch.hand_in(intake.clone(), Source::Stdin).await;
-            write(&mut output, &answers, &mut summary).await?;
+            summary.accepted += answers.accepted;
+            summary.refused += answers.refused;
+            summary.unanswered += output.write(&answers.lines).await;
         }
         if at_end {
             summary.complete = true;
@@ -52,8 +59,7 @@ where
         tokio::select! {
             biased;
             problem = closed(intake.closing()) => {
-                output.write_all(&feed.cut(&problem)).await?;
-                output.flush().await?;
+                summary.unanswered += output.write(&feed.cut(&problem)).await;
                 return Ok(summary);
             }
             read = input.read(&mut buffer) => match read? {
@@ -65,13 +71,35 @@ where
     }
 }
 
-async fn write<W: AsyncWrite + Unpin>(
-    output: &mut W,
-    answers: &Answers,
-    summary: &mut Summary,
-) -> std::io::Result<()> {
-    summary.accepted += answers.accepted;
-    summary.refused += answers.refused;
-    output.write_all(&answers.lines).await?;
-    output.flush().await
+/// Where the answers go.
+struct Lines<W> {
+    output: W,
+    /// The last write failed.
+    is_broken: bool,
+}
+
+impl<W: AsyncWrite + Unpin> Lines<W> {
+    /// Writes whole lines; returns how many could not be written.
+    async fn write(&mut self, lines: &[u8]) -> u64 {
+        let Err(error) = self.try_write(lines).await else {
+            self.is_broken = false;
+            return 0;
+        };
+        if !self.is_broken {
+            warn!(%error, "answers to standard input are dropped: standard output cannot be written");
+        }
+        self.is_broken = true;
+        let lost = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+        output::answers_dropped(lost);
+        lost
+    }
+
+    async fn try_write(&mut self, lines: &[u8]) -> std::io::Result<()> {
+        if self.is_broken {
+            // What a failed write may have left of a line must not run into the next one.
+            self.output.write_all(b"\n").await?;
+        }
+        self.output.write_all(lines).await?;
+        self.output.flush().await
+    }
 }

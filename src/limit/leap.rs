@@ -9,6 +9,7 @@ use crate::limit::gate::Gate;
 use crate::limit::limiter::{Kind, Limiter};
 use crate::limit::record::{self, Ask, Consumed};
 use crate::limit::sliding::SILENT_AT_MOST;
+use crate::limit::stated::Stated;
 
 impl Gate {
     /// The line has leapt to `now`. Lanes that wait are to be asked for again.
@@ -19,9 +20,10 @@ impl Gate {
         self.blind.before = leap.moved(self.blind.before);
         self.blind.on_record_before = leap.moved(self.blind.on_record_before);
         self.opened_at = leap.moved(self.opened_at);
-        self.remembered.leap(leap, now);
         self.edits.leap(leap);
         let asks = &mut self.asks;
+        let moved = self.remembered.leap(leap, now);
+        asks.extend(moved.into_iter().map(|(name, consumed)| Ask::note(name, consumed)));
         for limiter in self.table.iter_mut() {
             let has_turned = limiter.leap(leap, now);
             let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
@@ -51,16 +53,27 @@ impl Limiter {
     }
 }
 
-/// What was remembered of a limit that is not there, after the leap to `now`.
-pub(super) fn remembered(name: &str, consumed: Consumed, leap: &Leap, now: Timestamp) -> Consumed {
-    let is_quota = name.strip_prefix(Kind::Quota.word()).is_some_and(|rest| rest.starts_with(' '));
-    let at = leap.moved(consumed.at);
-    if at == consumed.at {
-        return consumed;
+/// What was remembered of a limit that is not there, after the leap to `now`; `None` when it stays as it is.
+///
+/// A quota counts what is `own`, or all of it when the doubt was inherited, in the period in which the line arrives: when
+/// in its period it was used is not on record.
+pub(super) fn remembered(
+    name: &str,
+    consumed: Consumed,
+    leap: &Leap,
+    is_own: bool,
+    now: Timestamp,
+) -> Option<(Box<str>, Consumed)> {
+    let Consumed { at, over_at, .. } = consumed;
+    let stated = Stated::recognise(name, consumed);
+    let limit = stated.as_ref().map_or(name, |(limit, _)| limit);
+    if limit.strip_prefix(Kind::Quota.word()).is_some_and(|rest| rest.starts_with(' ')) {
+        let count = stated.as_ref().map_or(consumed.count, |(_, stated)| stated.used);
+        let moved = Consumed { count, at: now, over_at: over_at + leap.by };
+        return (is_own && over_at <= now).then(|| (limit.into(), moved));
     }
-    // A moment of the period in which it is to count.
-    let at = if is_quota { at.max(now) } else { at };
-    Consumed { at, over_at: consumed.over_at + leap.by, ..consumed }
+    let moved = Consumed { at: leap.moved(at), over_at: over_at + leap.by, ..consumed };
+    (moved.at > at).then(|| (name.into(), moved))
 }
 
 #[cfg(test)]
@@ -69,24 +82,31 @@ mod tests {
 
     use super::*;
     use crate::event::{Lane, PolicyRef};
-    use crate::limit::{Decision, Rules};
+    use crate::limit::quota::Span;
+    use crate::limit::{Blind, Decision, Rules};
     use crate::policy::testing::{id, spec};
-    use crate::policy::{Limits, Period, Quota, RuntimePolicy, Window};
+    use crate::policy::{Limits, Period, Quota, Window};
 
     const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn gate(limits: Limits) -> (Gate, crate::limit::Binding) {
+    fn rules(limits: Limits) -> Rules {
         let spec = crate::policy::Spec { limits, ..spec("https://h.org/*", 1.0) };
         let mut book = crate::policy::Book::default();
         book.create(id("p"), crate::policy::Origin::new("x"), serde_json::Value::Null).expect("free");
         book.deploy(&id("p"), serde_json::Value::Null, spec).expect("idle");
         let runtime = crate::policy::Runtime::build(&book).expect("small");
-        let policy: &RuntimePolicy = runtime.get(&id("p")).expect("deployed");
+        Rules::from(runtime.get(&id("p")).expect("deployed"))
+    }
+
+    fn lane() -> Lane {
+        Lane::of(vec![PolicyRef { policy: id("p"), generation: 1 }]).expect("few")
+    }
+
+    fn gate(limits: Limits) -> (Gate, crate::limit::Binding) {
         let mut gate = Gate::new();
-        gate.set(&id("p"), Rules::from(policy), START);
-        let lane = Lane::of(vec![PolicyRef { policy: id("p"), generation: 1 }]).expect("few");
-        let binding = gate.bind(&lane, START);
+        gate.set(&id("p"), rules(limits), START);
+        let binding = gate.bind(&lane(), START);
         (gate, binding)
     }
 
@@ -135,5 +155,53 @@ mod tests {
         assert!(noted.iter().any(|ask| ask.consumed.count == 10 && ask.consumed.over_at > now), "{noted:?}");
         assert_eq!(starts(&mut gate, &lane, now), 0);
         assert_eq!(starts(&mut gate, &lane, now + HOUR * 24), 10, "the control");
+    }
+
+    /// What is on record of a process before this one, under a quota of 10 per day of which it used all.
+    fn used_up(lane: &Lane) -> [(Box<str>, Consumed); 1] {
+        let key = lane.scope_key(&[]);
+        let over_at = Span::of(Period::Day, START).end;
+        [(record::name(&id("p"), &key, Kind::Quota), Consumed { count: 10, at: over_at, over_at })]
+    }
+
+    #[test]
+    fn what_was_used_in_a_doubt_of_an_earlier_process_counts_where_the_line_arrives() {
+        let quota = Quota::new(10, Period::Day).expect("valid");
+        let limits = || Limits { quota: Some(quota), ..Limits::default() };
+        let now = START + HOUR * 30;
+        let lane = lane();
+        // Bound before the leap or after it; and on record of a process that went down in the doubt, or before it.
+        for (is_bound, is_inherited, expected) in
+            [(true, true, 0), (false, true, 0), (true, false, 10), (false, false, 10)]
+        {
+            let mut gate = Gate::after(Blind::default(), START, used_up(&lane), []);
+            gate.set(&id("p"), rules(limits()), START);
+            let early = is_bound.then(|| gate.bind(&lane, START));
+            if let Some(bound) = &early {
+                assert_eq!(starts(&mut gate, bound, START), 0, "the control");
+            }
+            gate.leap(&Leap { is_inherited, ..leap(HOUR * 30) }, now);
+            let noted = gate.take_asks();
+            assert_eq!(noted.iter().any(|ask| ask.consumed.over_at > now), is_inherited, "{noted:?}");
+            let bound = early.unwrap_or_else(|| gate.bind(&lane, now));
+            let case = (is_bound, is_inherited);
+            assert_eq!(starts(&mut gate, &bound, now), expected, "{case:?}");
+            assert_eq!(starts(&mut gate, &bound, now + HOUR * 24), 10, "{case:?}");
+        }
+    }
+
+    #[test]
+    fn a_limiter_that_was_forgotten_in_doubt_grants_nothing_again() {
+        let quota = Quota::new(10, Period::Day).expect("valid");
+        let (mut gate, bound) = gate(Limits { quota: Some(quota), ..Limits::default() });
+        assert_eq!(starts(&mut gate, &bound, START), 10);
+        gate.unbind(&bound);
+        gate.remove(&id("p"));
+        gate.set(&id("p"), rules(Limits { quota: Some(quota), ..Limits::default() }), START);
+        let now = START + HOUR * 30;
+        gate.leap(&leap(HOUR * 30), now);
+        let bound = gate.bind(&lane(), now);
+        assert_eq!(starts(&mut gate, &bound, now), 0);
+        assert_eq!(starts(&mut gate, &bound, now + HOUR * 24), 10, "the control");
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Must not know: where the record is, how limits count.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
@@ -78,6 +78,8 @@ pub(super) struct Remembered {
     stated: HashMap<Box<str>, Stated>,
     /// The names by the end of what stands under them, some of which may have been taken since.
     by_end: BTreeSet<(Timestamp, Box<str>)>,
+    /// The names under which there are starts of this process.
+    own: HashSet<Box<str>>,
 }
 
 /// Most names of which one call of [`Remembered::forget`] lets go.
@@ -101,7 +103,9 @@ impl Remembered {
         }
     }
 
+    /// Takes in what a limiter of this process has counted.
     pub(super) fn take_in(&mut self, name: Box<str>, counted: Counted) {
+        self.own.insert(name.clone());
         match counted {
             Counted::Starts(consumed) => self.add(name, consumed),
             Counted::Stated(stated) => self.add_stated(name, stated),
@@ -126,7 +130,9 @@ impl Remembered {
         if self.by_name.is_empty() {
             return Vec::new();
         }
-        let mut found = self.by_name.remove(&*name(policy, key, kind)).unwrap_or_default();
+        let name = name(policy, key, kind);
+        self.own.remove(&name);
+        let mut found = self.by_name.remove(&name).unwrap_or_default();
         found.sort_by_key(|consumed| consumed.at);
         found
     }
@@ -147,19 +153,32 @@ impl Remembered {
             if self.stated.get(&name).is_some_and(|stated| stated.over_at <= now) {
                 self.stated.remove(&name);
             }
+            if !self.by_name.contains_key(&name) && !self.stated.contains_key(&name) {
+                self.own.remove(&name);
+            }
         }
     }
 
-    /// The line of time has leapt to `now`.
-    pub(super) fn leap(&mut self, leap: &Leap, now: Timestamp) {
-        let before = std::mem::take(&mut self.by_name);
-        self.by_end = self.stated.iter().map(|(name, stated)| (stated.over_at, name.clone())).collect();
-        for (name, of_name) in before {
-            for consumed in of_name {
-                let consumed = leap::remembered(&name, consumed, leap, now);
-                self.add(name.clone(), consumed);
+    /// The line of time has leapt to `now`. Returns what has to be put on record for that.
+    pub(super) fn leap(&mut self, leap: &Leap, now: Timestamp) -> Vec<(Box<str>, Consumed)> {
+        let own = std::mem::take(&mut self.own);
+        // What counts of a quota is one sum, so that it needs to be moved once.
+        let all = self.on_record();
+        *self = Self { own, ..Self::default() };
+        let mut moved = Vec::new();
+        for (name, consumed) in all {
+            let limit = Stated::recognise(&name, consumed);
+            let limit = limit.as_ref().map_or(&name, |(limit, _)| limit);
+            let is_own = leap.is_inherited || self.own.contains(limit);
+            let after = leap::remembered(&name, consumed, leap, is_own, now);
+            let (name, consumed) = after.clone().unwrap_or((name, consumed));
+            moved.extend(after);
+            match Stated::recognise(&name, consumed) {
+                Some((limit, stated)) => self.add_stated(limit, stated),
+                None => self.add(name, consumed),
             }
         }
+        moved
     }
 
     /// Everything, for a record that holds nothing else: a statement about a quota takes in what is on record beside it.

@@ -12,6 +12,7 @@ mod call;
 pub mod capping;
 mod dice;
 mod doc;
+mod late;
 pub mod mashery;
 pub mod mediarithmics;
 pub mod responsys;

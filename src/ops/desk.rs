@@ -27,6 +27,7 @@ use crate::ops::wire::{List, PolicyBody};
 use crate::policy::Policies;
 use crate::problem::Problem;
 use crate::queue::Queue;
+use crate::store::StoreError;
 
 /// Refuses urls whose literal address may not be called, with the reason.
 pub type AddressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + Sync>;
@@ -202,6 +203,20 @@ pub(super) fn no_policy(id: &str) -> Box<Problem> {
     let id: String = id.chars().take(PolicyId::MAX_BYTES).collect();
     let detail = format!("there is no policy {id:?}; GET /v1/policies lists them");
     Box::new(Problem::new(StatusCode::NOT_FOUND, "policy_not_found", "No such policy", detail))
+}
+
+/// Why a change was not made, where the store did not answer in time; `None` for other errors.
+pub(super) fn late(error: &StoreError) -> Option<Box<Problem>> {
+    let problem = match error {
+        StoreError::Slow => {
+            Problem::store_slow("the disk does not answer in time; nothing was changed, repeat it later")
+        }
+        StoreError::OutcomeUnknown => Problem::outcome_unknown(
+            "the disk has not confirmed the change in time: it may come about; look before repeating it",
+        ),
+        _ => return None,
+    };
+    Some(Box::new(problem))
 }
 
 pub(super) fn shutting_down() -> Box<Problem> {

@@ -40,8 +40,8 @@ use utoipa::ToSchema;
 use crate::policy::Policies;
 use crate::problem::Problem;
 use crate::queue::Queue;
-use crate::store::StoreHealth;
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
+use crate::store::{Operation, StoreHealth};
 
 pub use desk::{AddressCheck, Desk, desk_routes};
 pub use doc::api_doc;
@@ -144,7 +144,10 @@ fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool)
         (None, false) => (true, format!("{} bytes used, {} left", store.disk_bytes, store.free_bytes)),
     };
     let responsive = match store.operation_age {
-        age if store.slow => format!("a write or sync has been under way for {} s", age.as_secs()),
+        age if store.slow => {
+            let operation = store.operation.map_or("store", Operation::word);
+            format!("a write or sync has been under way for {} s ({operation})", age.as_secs())
+        }
         _ => "writes and syncs are answered in time".to_owned(),
     };
     let intact = format!("{} damaged_frames, {} lost_entries", store.damaged_frames, store.lost_entries);

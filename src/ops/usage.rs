@@ -16,7 +16,7 @@ use crate::dispatch::{StateUsageFailed, UsageStatement};
 use crate::event::{Labels, Lane, LaneKey, PolicyId};
 use crate::limit::{Kind, StateUsageError};
 use crate::ops::body::{invalid, missing, read};
-use crate::ops::desk::{Answer, Desk, json, no_policy, shutting_down};
+use crate::ops::desk::{Answer, Desk, json, late, no_policy, shutting_down};
 use crate::ops::doc;
 use crate::policy::Scope;
 use crate::problem::Problem;
@@ -72,11 +72,20 @@ impl Desk {
         let scope = scope.ok_or_else(|| refused(StateUsageError::NoPolicy))?;
         let key = key(request.key.as_ref(), &scope)?;
         let statement = UsageStatement { policy: id.clone(), key: key.clone(), kind, used };
-        match self.dispatch.state_usage(statement).await.ok_or_else(shutting_down)? {
+        let stated = match self.queue.in_time(self.dispatch.state_usage(statement)).await {
+            Ok(stated) => stated.ok_or_else(shutting_down)?,
+            Err(error) => Err(StateUsageFailed::NotRecorded(error)),
+        };
+        match stated {
             Ok(()) => {}
             Err(StateUsageFailed::Refused(error)) => return Err(refused(error)),
             Err(error @ StateUsageFailed::NotRecorded(_)) => {
                 warn!(policy = %id, %error, "usage was not set");
+                if let StateUsageFailed::NotRecorded(error) = &error
+                    && let Some(late) = late(error)
+                {
+                    return Err(late);
+                }
                 let detail = "the record of usages cannot take it; what was used before still counts";
                 let title = "Storage failed";
                 let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "storage_error", title, detail);

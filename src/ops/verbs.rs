@@ -17,12 +17,13 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::ops::body::{invalid, missing, read, read_optional};
-use crate::ops::desk::{Answer, Desk, json, no_policy, policy_id, shutting_down};
+use crate::ops::desk::{Answer, Desk, json, late, no_policy, policy_id, shutting_down};
 use crate::ops::doc;
 use crate::ops::usage::set_usage;
 use crate::ops::wire::PolicyBody;
 use crate::policy::{BookError, ChangeError, Pause, PolicyError};
 use crate::problem::Problem;
+use crate::store::StoreError;
 
 /// What can be done to a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +125,8 @@ impl Desk {
         if self.policies.book().known(id).is_none() {
             return Err(no_policy(id.as_str()));
         }
-        let purged = self.dispatch.purge(id.clone()).await.ok_or_else(shutting_down)?;
+        let purge = self.queue.in_time(self.dispatch.purge(id.clone())).await;
+        let purged = purge.map_err(|error| not_in_time(id, &error))?.ok_or_else(shutting_down)?;
         info!(policy = %id, purged, "policy purged");
         Ok(json(&Purged { purged }, None))
     }
@@ -224,18 +226,27 @@ fn reason(given: Option<&Value>) -> Result<&str, Box<Problem>> {
     given.as_str().filter(sound).ok_or_else(|| invalid("reason", rule()))
 }
 
+fn not_in_time(id: &PolicyId, error: &StoreError) -> Box<Problem> {
+    warn!(policy = %id, %error, "a purge was not answered in time");
+    late(error)
+        .unwrap_or_else(|| unavailable("the store cannot take changes; look at the policy before repeating"))
+}
+
+fn unavailable(detail: &str) -> Box<Problem> {
+    let problem =
+        Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "storage_error", "Storage failed", detail);
+    Box::new(problem.retry_after(10))
+}
+
 fn refused(id: &PolicyId, error: ChangeError<BookError>) -> Box<Problem> {
-    let unavailable = |detail: &str| {
-        let problem =
-            Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "storage_error", "Storage failed", detail);
-        Box::new(problem.retry_after(10))
-    };
     match error {
         // The only refusal there is: holds go with every state.
         ChangeError::Refused(_) => no_policy(id.as_str()),
         ChangeError::Failed(PolicyError::Store(error)) => {
             warn!(policy = %id, %error, "a hold could not be stored");
-            unavailable("the store cannot take changes; look at the policy's hold before repeating")
+            late(&error).unwrap_or_else(|| {
+                unavailable("the store cannot take changes; look at the policy's hold before repeating")
+            })
         }
         ChangeError::Failed(error) => {
             warn!(policy = %id, %error, "a hold could not be put in force");

@@ -1,21 +1,24 @@
 //! The handle through which policies are read and changed.
 //!
 //! A change edits a copy of the book, is checked as a whole, written under compare-and-set, then published;
-//! the new [`Runtime`] is in force when the call returns, also with those who follow it. A writer that was overtaken
+//! the new [`Runtime`] is active when the call returns, also with those who follow it. A writer that was overtaken
 //! reads again and repeats its edit.
+//!
+//! A write that was begun is finished and published whether or not its caller still waits, and no other one begins
+//! before: what is active and what is stored are the same book again as soon as the store has answered.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tracing::warn;
 
 use crate::clock::{Clock, Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::policy::{Book, Clause, Follower, PolicyError, Runtime, Scope, document};
-use crate::store::{DocumentStore, Expect, StoreError, Version};
+use crate::store::{DocumentStore, Expect, Finishing, StoreError, Turn, Version};
 
 /// The name of the stored book.
 pub(super) const DOCUMENT: &str = "policies";
@@ -26,7 +29,11 @@ const FOLLOWERS_WAIT: Duration = Duration::from_secs(2);
 
 /// All policies. Cheap to clone; clones are the same policies.
 #[derive(Clone)]
-pub struct Policies(Arc<Shared>);
+pub struct Policies {
+    shared: Arc<Shared>,
+    /// How long the changes made through this handle wait for the store; `None`: as long as it takes.
+    patience: Option<Duration>,
+}
 
 struct Shared {
     documents: Arc<dyn DocumentStore>,
@@ -35,12 +42,12 @@ struct Shared {
     /// By which runtime each follower acts.
     followers: StdMutex<Vec<watch::Receiver<u64>>>,
     /// One writer at a time within this process.
-    writer: Mutex<Writer>,
+    writer: Arc<Mutex<Writer>>,
 }
 
 struct Writer {
     version: Option<Version>,
-    /// The stored book may be another than the published one: a write failed or its caller went away.
+    /// The stored book may be another than the published one: a write failed.
     in_doubt: bool,
 }
 
@@ -61,81 +68,99 @@ fn certain(clock: &Clock) -> Timestamp {
 }
 
 impl Policies {
-    /// Reads the stored book and puts it in force; without one, starts empty. A book that is damaged or does not
-    /// decode holds the store: nothing is in force then, and no change is taken.
+    /// Reads the stored book and makes it active; without one, starts empty. A book that is damaged, does not decode or
+    /// has policies that cannot be active together holds the store: no policy is active then, and no change is taken.
     ///
     /// # Errors
-    /// [`PolicyError`] when it cannot be read, is newer, or cannot be put in force.
+    /// [`PolicyError`] when it cannot be read or is newer.
     pub async fn open(documents: Arc<dyn DocumentStore>, clock: Clock) -> Result<Self, PolicyError> {
-        let (version, book) = match read(&*documents).await {
-            Ok(found) => found,
-            Err(PolicyError::Store(StoreError::Damaged { .. })) if documents.held().is_some() => {
-                (None, Book::default())
-            }
-            Err(PolicyError::Document { reason }) => {
-                documents.reject(DOCUMENT, &reason);
-                (None, Book::default())
-            }
-            Err(error) => return Err(error),
-        };
-        let runtime = Runtime::build(&book)?;
-        let policies = Self(Arc::new(Shared {
+        let (version, book, runtime) = read_usable(&*documents).await?;
+        let shared = Arc::new(Shared {
             documents,
             book: ArcSwap::from_pointee(book),
             runtime: watch::Sender::new(Arc::new(runtime)),
             followers: StdMutex::default(),
-            writer: Mutex::new(Writer { version, in_doubt: false }),
-        }));
+            writer: Arc::new(Mutex::new(Writer { version, in_doubt: false })),
+        });
+        let policies = Self { shared, patience: None };
         policies.expire(certain(&clock), None).await?;
         Ok(policies)
+    }
+
+    /// A handle on the same policies whose changes wait for the store at most for `patience`.
+    #[must_use]
+    pub fn within(&self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self.clone() }
+    }
+
+    /// A handle on the same policies whose changes wait for the store as long as it takes.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self { patience: None, ..self.clone() }
     }
 
     /// Why no change is taken now, if that is so: the store is held as a whole.
     #[must_use]
     pub fn held(&self) -> Option<String> {
-        self.0.documents.held()
+        self.shared.documents.held()
     }
 
     /// What rules now.
     #[must_use]
     pub fn runtime(&self) -> Arc<Runtime> {
-        self.0.runtime.borrow().clone()
+        self.shared.runtime.borrow().clone()
     }
 
     /// Sees every later [`Runtime`]; only changes that make a difference wake it, and they wait until it acts by them.
     #[must_use]
     pub fn follow(&self) -> Follower {
-        let (follower, acts_by) = Follower::new(self.0.runtime.subscribe());
-        self.0.followers.lock().unwrap_or_else(PoisonError::into_inner).push(acts_by);
+        let (follower, acts_by) = Follower::new(self.shared.runtime.subscribe());
+        self.shared.followers.lock().unwrap_or_else(PoisonError::into_inner).push(acts_by);
         follower
     }
 
     /// What is authored now.
     #[must_use]
     pub fn book(&self) -> Arc<Book> {
-        self.0.book.load_full()
+        self.shared.book.load_full()
     }
 
-    /// Changes the book: all of `edit` or nothing. Durable and in force on return. `edit` may be called several
+    /// Changes the book: all of `edit` or nothing. Durable and active on return. `edit` may be called several
     /// times, each time with a fresh copy, when other writers come in between.
-    ///
-    /// A caller that goes away half-way may leave the change stored but not yet in force; the next change or
-    /// [`Policies::expire`] puts that right.
     ///
     /// # Errors
     /// [`ChangeError::Refused`] with what `edit` answered, [`ChangeError::Failed`] when the store refused or is
-    /// [held](Policies::held).
+    /// [held](Policies::held). Through a handle [within](Policies::within) a time: [`StoreError::Slow`] when the change
+    /// was not handed to the store in that time, so that nothing of it is kept; [`StoreError::OutcomeUnknown`] when it
+    /// was and the store has not confirmed it, so that it may become active when the store does.
     pub async fn change<T, E>(
         &self,
+        edit: impl FnMut(&mut Book) -> Result<T, E>,
+    ) -> Result<T, ChangeError<E>> {
+        let turn = Turn::default();
+        let changed = self.change_in_turn(edit, &turn);
+        let Some(patience) = self.patience else { return changed.await };
+        let late = |error: StoreError| Err(ChangeError::Failed(error.into()));
+        match tokio::time::timeout(patience, changed).await {
+            Ok(changed) => changed,
+            Err(_) if turn.withdraw() => late(StoreError::Slow),
+            Err(_) => late(StoreError::OutcomeUnknown),
+        }
+    }
+
+    /// Takes the turn when the change is handed to the store.
+    async fn change_in_turn<T, E>(
+        &self,
         mut edit: impl FnMut(&mut Book) -> Result<T, E>,
+        turn: &Turn,
     ) -> Result<T, ChangeError<E>> {
         if let Some(reason) = self.held() {
             return Err(ChangeError::Failed(StoreError::Held { reason }.into()));
         }
-        let mut writer = self.0.writer.lock().await;
+        let mut writer = Arc::clone(&self.shared.writer).lock_owned().await;
         for _ in 0..ATTEMPTS_MAX {
             if writer.in_doubt {
-                self.reload(&mut writer).await.map_err(ChangeError::Failed)?;
+                self.shared.reload(&mut writer).await.map_err(ChangeError::Failed)?;
             }
             let before = self.book();
             let mut next = Book::clone(&before);
@@ -143,7 +168,11 @@ impl Policies {
             if next == *before {
                 return Ok(answer);
             }
-            if self.write(&mut writer, next).await.map_err(ChangeError::Failed)? {
+            // Nobody withdraws while this runs: whoever does has stopped waiting for it.
+            turn.take();
+            let (held, written) = Finishing::new(write(Arc::clone(&self.shared), writer, next)).await;
+            writer = held;
+            if written.map_err(ChangeError::Failed)? {
                 self.await_followers().await;
                 return Ok(answer);
             }
@@ -153,7 +182,7 @@ impl Policies {
 
     /// Drops generations whose drain window is over at `now`, and forgets those that ended before under which
     /// nothing is `waiting`; `None` forgets none. To be called every few seconds: it writes only when there is
-    /// something to drop. Does nothing while the store is [held](Policies::held).
+    /// something to drop. Does nothing while the store is [held](Policies::held) or another change is being written.
     ///
     /// # Errors
     /// [`PolicyError`] when the store refuses; the next call tries again.
@@ -162,7 +191,7 @@ impl Policies {
         now: Timestamp,
         waiting: Option<&BTreeSet<PolicyId>>,
     ) -> Result<(), PolicyError> {
-        if self.held().is_some() {
+        if self.held().is_some() || self.shared.writer.try_lock().is_err() {
             return Ok(());
         }
         let edit = |book: &mut Book| {
@@ -180,7 +209,8 @@ impl Policies {
         })
     }
 
-    /// Moves the ends of drains, and of pauses that began in doubt, with the line of time ([`Book::leap`]).
+    /// Moves the ends of drains, and of pauses that began in doubt, with the line of time ([`Book::leap`]). Waits for
+    /// the store as long as it takes: a leap whose outcome is unknown would be made twice.
     ///
     /// # Errors
     /// [`PolicyError`] when the store refuses or is [held](Policies::held).
@@ -189,36 +219,16 @@ impl Policies {
             book.leap(leap);
             Ok::<(), std::convert::Infallible>(())
         };
-        self.change(edit).await.map_err(|error| match error {
+        self.patient().change(edit).await.map_err(|error| match error {
             ChangeError::Refused(never) => match never {},
             ChangeError::Failed(error) => error,
         })
     }
 
-    /// Writes and publishes; `false` when somebody else wrote in between.
-    async fn write(&self, writer: &mut Writer, next: Book) -> Result<bool, PolicyError> {
-        // Before the write, so that what is stored can always be put in force.
-        let runtime = Runtime::build(&next)?;
-        let body = document::encode(&next)?;
-        readable(&next, &body)?;
-        let expect = writer.version.map_or(Expect::Absent, Expect::At);
-        // Holds until the answer is here: also when this future is dropped while it waits.
-        writer.in_doubt = true;
-        match self.0.documents.put(DOCUMENT, expect, body).await {
-            Ok(version) => {
-                *writer = Writer { version: Some(version), in_doubt: false };
-                self.publish(next, runtime);
-                Ok(true)
-            }
-            Err(StoreError::VersionConflict { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Waits until everybody acts by what is in force; a follower that has ended acts no more.
     async fn await_followers(&self) {
         let number = self.runtime().number();
-        let followers = self.0.followers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let followers = self.shared.followers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let all = async {
             for mut acts_by in followers {
                 // An error means that it has ended.
@@ -229,9 +239,40 @@ impl Policies {
             warn!(wait = ?FOLLOWERS_WAIT, "changed policies are not in force everywhere yet");
         }
     }
+}
+
+/// Writes a book and publishes it; gives back who may write next. `false` when somebody else wrote in between.
+async fn write(
+    shared: Arc<Shared>,
+    mut writer: OwnedMutexGuard<Writer>,
+    next: Book,
+) -> (OwnedMutexGuard<Writer>, Result<bool, PolicyError>) {
+    let written = shared.write(&mut writer, next).await;
+    (writer, written)
+}
+
+impl Shared {
+    async fn write(&self, writer: &mut Writer, next: Book) -> Result<bool, PolicyError> {
+        // Before the write, so that what is stored can always be put in force.
+        let runtime = Runtime::build(&next)?;
+        let body = document::encode(&next)?;
+        readable(&next, &body)?;
+        let expect = writer.version.map_or(Expect::Absent, Expect::At);
+        // Until the answer is here.
+        writer.in_doubt = true;
+        match self.documents.put(DOCUMENT, expect, body).await {
+            Ok(version) => {
+                *writer = Writer { version: Some(version), in_doubt: false };
+                self.publish(next, runtime);
+                Ok(true)
+            }
+            Err(StoreError::VersionConflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
 
     async fn reload(&self, writer: &mut Writer) -> Result<(), PolicyError> {
-        let (version, book) = read(&*self.0.documents).await?;
+        let (version, book) = read(&*self.documents).await?;
         let runtime = Runtime::build(&book)?;
         *writer = Writer { version, in_doubt: false };
         self.publish(book, runtime);
@@ -239,8 +280,8 @@ impl Policies {
     }
 
     fn publish(&self, book: Book, runtime: Runtime) {
-        self.0.book.store(Arc::new(book));
-        self.0.runtime.send_if_modified(|current| {
+        self.book.store(Arc::new(book));
+        self.runtime.send_if_modified(|current| {
             let differs = !runtime.diff(current).is_empty();
             if differs {
                 let number = current.number() + 1;
@@ -265,6 +306,27 @@ fn readable(book: &Book, body: &[u8]) -> Result<(), PolicyError> {
 /// Each policy with the calls that it governs.
 fn governed(book: &Book) -> impl Iterator<Item = (&PolicyId, Option<(&Vec<Clause>, &Scope)>)> {
     book.policies.iter().map(|(id, policy)| (id, policy.ruling().map(|spec| (&spec.clauses, &spec.scope))))
+}
+
+/// The stored book with what it makes active. One that cannot be used holds the store, and an empty one stands in its
+/// place.
+async fn read_usable(documents: &dyn DocumentStore) -> Result<(Option<Version>, Book, Runtime), PolicyError> {
+    let reason = match read(documents).await {
+        Ok((version, book)) => match Runtime::build(&book) {
+            Ok(runtime) => return Ok((version, book, runtime)),
+            Err(error) => error.to_string(),
+        },
+        Err(PolicyError::Document { reason }) => reason,
+        Err(PolicyError::Store(StoreError::Damaged { reason, .. })) if documents.held().is_some() => reason,
+        Err(error) => return Err(error),
+    };
+    // A doubt about the book that is open already says more.
+    if documents.held().is_none() {
+        documents.reject(DOCUMENT, &reason);
+    }
+    let book = Book::default();
+    let runtime = Runtime::build(&book)?;
+    Ok((None, book, runtime))
 }
 
 async fn read(documents: &dyn DocumentStore) -> Result<(Option<Version>, Book), PolicyError> {

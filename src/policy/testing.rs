@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::Method;
+use tokio::sync::Notify;
 
 use crate::event::{CanonicalUrl, Labels, PolicyId};
 use crate::policy::{Clause, LabelCondition, Limits, Overlap, Pace, Spec, UrlPattern};
@@ -46,7 +47,7 @@ pub(crate) enum Fault {
     LoseTheAnswer,
     /// Another writer puts this body first.
     Overtake(Bytes),
-    /// Writes, but never answers.
+    /// Writes and answers once [`TestDocuments::let_go`] is called.
     Hang,
 }
 
@@ -55,12 +56,18 @@ pub(crate) struct TestDocuments {
     bodies: Mutex<HashMap<&'static str, (u64, Bytes)>>,
     faults: Mutex<Vec<Fault>>,
     held: Mutex<Option<String>>,
+    let_go: Notify,
 }
 
 impl TestDocuments {
     /// Orders faults for the next writes, first come first served.
     pub(crate) fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.faults.lock().expect("not poisoned").extend(faults);
+    }
+
+    /// Ends a hang, also the next one if none is there yet.
+    pub(crate) fn let_go(&self) {
+        self.let_go.notify_one();
     }
 
     /// Writes without asking for the version.
@@ -122,8 +129,8 @@ impl DocumentStore for TestDocuments {
                     self.write(name, expect, body)
                 }
                 Some(Fault::Hang) => {
-                    self.write(name, expect, body)?;
-                    std::future::pending().await
+                    self.let_go.notified().await;
+                    self.write(name, expect, body)
                 }
             }
         }

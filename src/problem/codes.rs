@@ -58,6 +58,7 @@ codes! {
         "neither `application/json` nor `application/x-ndjson`";
     UNSUPPORTED_ENCODING = "unsupported_encoding", 415, "the body is compressed";
     FOREIGN_HOST = "foreign_host", 421, "`Host` is no name of this daemon; see `listen.hosts`";
+    EXPECTATION_FAILED = "expectation_failed", 417, "`Expect` asks for something other than `100-continue`";
     INVALID_EVENT = "invalid_event", 422, "members break rules; all of them are named";
     INVALID_REQUEST = "invalid_request", 422,
         "a member of a request about a policy or an account is unknown, missing or breaks its rule";
@@ -75,10 +76,14 @@ codes! {
     LANE_TOO_LONG = "lane_too_long", 422, "policy ids and scope labels of the event are too long together";
     IDEMPOTENCY_CONFLICT = "idempotency_conflict", 422, "the key came before with other content";
     INTERNAL = "internal", 500, "a defect of tidegate";
+    NOT_IMPLEMENTED = "not_implemented", 501, "the method is CONNECT";
+    TOO_MANY_CONNECTIONS = "too_many_connections", 503,
+        "all connections for such requests, or of this address, are busy; nothing was kept";
     OVERLOADED = "overloaded", 503, "events arrive faster than the disk takes them";
-    STORE_SLOW = "store_slow", 503, "the disk did not take the event in time; nothing was kept";
+    STORE_SLOW = "store_slow", 503, "the disk did not take the event or the change in time; nothing was kept";
     OUTCOME_UNKNOWN = "outcome_unknown", 503,
-        "the disk did not confirm the event in time: it may have been kept; repeat it with the same idempotency key";
+        "the disk did not confirm it in time. An event may have been kept: repeat it with the same idempotency key. A \
+        change may become active: look before repeating it";
     STORAGE_FULL = "storage_full", 503, "too little free disk; nothing was kept, dispatching goes on";
     STORAGE_ERROR = "storage_error", 503, "the store has failed; the process ends with 74";
     STORE_HELD = "store_held", 503,
@@ -88,4 +93,5 @@ codes! {
 }
 
 /// What any request may be answered with before a route sees it.
-pub const BEFORE_ROUTES: &[Code] = &[MALFORMED_REQUEST, FOREIGN_ORIGIN, FOREIGN_HOST];
+pub const BEFORE_ROUTES: &[Code] =
+    &[MALFORMED_REQUEST, FOREIGN_ORIGIN, EXPECTATION_FAILED, FOREIGN_HOST, TOO_MANY_CONNECTIONS];

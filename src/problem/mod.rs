@@ -57,6 +57,8 @@ impl Problem {
     pub const MAX_ERRORS: usize = 32;
     /// When to ask again after [`Problem::store_held`]: a person has to act first.
     const HELD_RETRY_SECONDS: u64 = 60;
+    /// When to ask again while the disk does not answer.
+    const LATE_RETRY_SECONDS: u64 = 5;
 
     /// A problem of the kind `code`, which also names its type URI.
     #[must_use]
@@ -85,6 +87,20 @@ impl Problem {
         let detail = format!("nothing was kept or changed: {reason}");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_held", "The store is held", detail)
             .retry_after(Self::HELD_RETRY_SECONDS)
+    }
+
+    /// The store has not taken what was asked for in the time that its caller waits; `detail` says what that means.
+    #[must_use]
+    pub fn store_slow(detail: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_slow", "Storage is slow", detail)
+            .retry_after(Self::LATE_RETRY_SECONDS)
+    }
+
+    /// The store has taken it and has not confirmed it in the time that its caller waits; `detail` says what that means.
+    #[must_use]
+    pub fn outcome_unknown(detail: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "outcome_unknown", "Outcome unknown", detail)
+            .retry_after(Self::LATE_RETRY_SECONDS)
     }
 
     /// Names a field by its JSON pointer, unless enough are named.

@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::{EventId, Lane, LaneKey, Settlement};
-use crate::queue::finishing::Finishing;
 use crate::queue::lanes::LaneTable;
 use crate::queue::{Inner, Queue, QueueError};
-use crate::store::GiveUp;
+use crate::store::{Finishing, GiveUp};
 use crate::telemetry::{EntryCompleted, policy_label};
 
 /// Entries that were given up while they were handed out: the settlement that is still to come counts for nothing.

@@ -7,7 +7,6 @@
 //! Must not know: policies, limits, HTTP.
 
 mod ends;
-mod finishing;
 mod lanes;
 mod load;
 mod lost;
@@ -25,13 +24,13 @@ use tokio::sync::mpsc;
 
 use crate::clock::{self, Clock, Timestamp};
 use crate::event::{Event, EventId, Lane, LaneKey};
+use crate::store::Finishing;
 use crate::store::record::{self, RecordError};
 use crate::store::{
     Appended, Dedup, Doubts, EntryStore, Lookup, NewEntry, StoreError, StoreHealth, StoredEntry, Turn,
 };
 
 pub use ends::End;
-use finishing::Finishing;
 pub use lanes::LaneCounts;
 use lanes::LaneTable;
 pub use load::Loaded;
@@ -216,6 +215,22 @@ impl Queue {
         match tokio::time::timeout(self.0.append_timeout, self.0.store.find_keys(keys)).await {
             Ok(found) => Ok(found?),
             Err(_) => Err(StoreError::Slow.into()),
+        }
+    }
+
+    /// Waits for what the store is asked to do as long as acceptances wait; `work` must go on without whoever waits for
+    /// it.
+    ///
+    /// # Errors
+    /// [`StoreError::Slow`] when the store has not answered others for that long: `work` was not begun.
+    /// [`StoreError::OutcomeUnknown`] when it did not end in time, or the store stopped answering meanwhile.
+    pub async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
+        if self.store_health().slow {
+            return Err(StoreError::Slow);
+        }
+        match tokio::time::timeout(self.0.append_timeout, work).await {
+            Ok(done) if !self.store_health().slow => Ok(done),
+            Ok(_) | Err(_) => Err(StoreError::OutcomeUnknown),
         }
     }
 

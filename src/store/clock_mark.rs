@@ -61,6 +61,8 @@ pub(super) fn begin(
         Some(suspicion) => {
             doubts.raise(suspected(suspicion, clock.wall(), verdict.line), now);
         }
+        // One that is about to end is reported until it has ended.
+        None if verdict.is_in_doubt() => {}
         None => doubts.clear(DoubtKind::Clock, SUBJECT),
     }
     let mut keeper = Keeper { root: root.to_owned(), version, kept: None };
@@ -201,8 +203,11 @@ mod tests {
         let (clock, _, doubts) = start(temp.path(), "three", START + HOUR * 9);
         assert_eq!((doubts, clock.now()), (vec![DoubtKind::Clock], START + HOUR * 2));
         assert!(confirm(temp.path()).expect("writes"));
-        let (clock, _, doubts) = start(temp.path(), "three", START + HOUR * 9);
-        assert_eq!((doubts, clock.now()), (vec![], START + HOUR * 9));
+        let (clock, mut keeper, _) = start(temp.path(), "three", START + HOUR * 9);
+        assert!(clock.is_confirmed() && !clock.is_trusted(), "the process ends it");
+        clock.trust().expect("in doubt");
+        assert_eq!(clock.now(), START + HOUR * 9);
+        keeper.keep_when_due(&clock).expect("writes");
         assert!(!confirm(temp.path()).expect("reads"), "there is no doubt any more");
     }
 

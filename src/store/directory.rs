@@ -87,9 +87,10 @@ impl DataDir {
     /// [`StoreError::Denied`] when it is not private to this user and cannot be made so, [`StoreError::Io`] when the
     /// system fails.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
+        // What a newer version wrote is refused before anything is changed, modes and the process id included.
+        format::judge(root, false)?;
         access::own(root)?;
         let whole = lock_root(root)?;
-        // What a newer version wrote is refused before anything is changed.
         let verdict = format::judge(root, format::holds_entries(root)?)?;
         let findings = tidy::tidy(root)?;
         let lock = lock(root)?;
@@ -119,6 +120,16 @@ impl DataDir {
             Err(error) if files::is_foreign(&error) => Ok([Some(whole), None]),
             Err(error) => Err(StoreError::io("open", &path, error)),
         }
+    }
+
+    /// As [`DataDir::hold`], for whoever is going to change something.
+    ///
+    /// # Errors
+    /// As [`DataDir::hold`], and [`StoreError::Format`] when a newer version wrote it.
+    pub fn hold_to_change(root: &Path) -> Result<[Option<File>; 2], StoreError> {
+        let held = Self::hold(root)?;
+        format::judge(root, false)?;
+        Ok(held)
     }
 
     /// The format that the directory had when it was opened.
@@ -237,6 +248,9 @@ impl DataDir {
     /// that is cut short anywhere in between leaves a directory of the old one.
     fn upgrade(&mut self, verdict: format::Verdict) -> Result<(), StoreError> {
         self.findings.extend(verdict.doubts);
+        if let Some(reason) = verdict.unread {
+            tracing::warn!(reason, "FORMAT was not read; its copy says what it holds");
+        }
         for room in names::ROOMS {
             access::make_room(&self.root.join(room))?;
         }

@@ -24,8 +24,9 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use super::operations::Operations;
 use super::sealed::{self, Sealed};
-use super::{DocumentStore, Doubts, Expect, StoreError, Version, ballast, files};
+use super::{DocumentStore, Doubts, Expect, Operation, StoreError, Version, ballast, files};
 use crate::clock::Clock;
 
 const FORMAT: u32 = 2;
@@ -62,6 +63,7 @@ pub struct Documents(Arc<Inner>);
 struct Inner {
     root: PathBuf,
     doubts: Doubts,
+    operations: Operations,
     clock: Clock,
     /// Held over read-compare-write; file calls run on the blocking pool.
     writing: Mutex<()>,
@@ -73,7 +75,12 @@ impl Documents {
     ///
     /// # Errors
     /// [`StoreError::Io`] when the system fails: nothing is known about the book then.
-    pub fn open(root: &Path, doubts: Doubts, clock: Clock) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        root: &Path,
+        doubts: Doubts,
+        operations: Operations,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
         let dir = directory(root);
         DirBuilder::new()
             .recursive(true)
@@ -81,7 +88,13 @@ impl Documents {
             .create(&dir)
             .map_err(|error| StoreError::io("create", &dir, error))?;
         book::judge(root, &doubts, clock.now())?;
-        Ok(Self(Arc::new(Inner { root: root.to_owned(), doubts, clock, writing: Mutex::new(()) })))
+        Ok(Self(Arc::new(Inner {
+            root: root.to_owned(),
+            doubts,
+            operations,
+            clock,
+            writing: Mutex::new(()),
+        })))
     }
 }
 
@@ -104,6 +117,7 @@ impl DocumentStore for Documents {
             if let Some(reason) = this.held() {
                 return Err(StoreError::Held { reason });
             }
+            let _under_way = this.0.operations.begin(Operation::Document, this.0.clock.now());
             // A pause or a purge must work on a full disk.
             ballast::with_room(&this.0.root, || replace(&this.0.root, name, expect, &body))
         })
@@ -116,7 +130,7 @@ impl DocumentStore for Documents {
 
     fn reject(&self, name: &'static str, reason: &str) {
         if name == book::NAME {
-            let found = format!("the policy book was read and cannot be understood ({reason})");
+            let found = format!("the policy book was read and cannot be used ({reason})");
             book::doubt(&self.0.root, &self.0.doubts, found, self.0.clock.now());
         }
     }

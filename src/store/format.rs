@@ -39,6 +39,8 @@ pub(super) struct Verdict {
     pub upgrade_from: Option<u32>,
     /// `FORMAT` has to be written.
     pub is_due: bool,
+    /// Why `FORMAT` was not read, where its copy is enough.
+    pub unread: Option<String>,
     /// What has to be reported.
     pub doubts: Vec<NewDoubt>,
 }
@@ -46,8 +48,8 @@ pub(super) struct Verdict {
 /// Judges the format of `root` and changes nothing. `holds_entries` says whether something was ever kept in it.
 ///
 /// # Errors
-/// [`StoreError::Format`] when a newer version wrote it, [`StoreError::Io`] when neither `FORMAT` nor its copy can be
-/// read.
+/// [`StoreError::Format`] when a newer version wrote it, [`StoreError::Io`] when `FORMAT` cannot be read and its copy
+/// does not prove what it holds.
 pub(super) fn judge(root: &Path, holds_entries: bool) -> Result<Verdict, StoreError> {
     let epoch::Found { epoch: copy, defect } = epoch::read(root)?;
     let path = root.join(NAME);
@@ -66,8 +68,9 @@ pub(super) fn judge(root: &Path, holds_entries: bool) -> Result<Verdict, StoreEr
     };
     let is_ours = matches!(text, Text::Number(DIRECTORY_FORMAT));
     let mut verdict = match text {
-        Text::Unread(error) if copy.is_none() => return Err(error),
-        Text::Unread(_) => Verdict { doubts: vec![doubt(&found)], ..Verdict::default() },
+        Text::Unread(error) if !proven => return Err(error),
+        // The copy proves the format, and what cannot be read is no damage.
+        Text::Unread(error) => Verdict { unread: Some(error.to_string()), ..Verdict::default() },
         Text::Number(DIRECTORY_FORMAT) => Verdict::default(),
         Text::Number(number @ 1..DIRECTORY_FORMAT) if !proven => {
             Verdict { upgrade_from: Some(number), is_due: true, ..Verdict::default() }

@@ -10,6 +10,7 @@
 mod access;
 pub mod account;
 mod ballast;
+mod bits;
 pub mod clock_mark;
 #[cfg(test)]
 mod contract;
@@ -20,11 +21,13 @@ pub mod embedded;
 mod epoch;
 mod error;
 mod files;
+mod finishing;
 mod format;
 mod index;
 pub mod journal;
 pub mod memory;
 mod names;
+mod operations;
 mod reclaim;
 pub mod record;
 mod retry;
@@ -37,6 +40,8 @@ pub mod verify;
 
 pub use doubts::Doubts;
 pub use error::StoreError;
+pub(crate) use finishing::Finishing;
+pub use operations::Operation;
 pub use turn::Turn;
 pub use usage::{MAX_LIMIT_NAME_BYTES, MemoryUsages, RecordFails, Usage, UsageFound, UsageLog, UsageStore};
 
@@ -275,9 +280,11 @@ pub struct StoreHealth {
     pub poisoned: Option<String>,
     /// Appends are refused for lack of disk space at present.
     pub full: bool,
-    /// Age of the write or sync under way; zero while there is none.
+    /// The write or sync that has been under way for the longest time.
+    pub operation: Option<Operation>,
+    /// Its age; zero while there is none.
     pub operation_age: Duration,
-    /// That age is beyond what callers wait for: new events are answered `store_slow`.
+    /// That age is beyond what callers wait for: what waits behind it is answered `store_slow`.
     pub slow: bool,
     /// Bytes of all files of the store.
     pub disk_bytes: u64,

@@ -2,7 +2,7 @@
 //!
 //! | name | is |
 //! |---|---|
-//! | `LOCK`, `FORMAT`, `SALT`, `epoch`, `clock`, `doubts`, `account.a`, `account.b`, `book-seen`, `ballast`, `ballast.N` | files |
+//! | `LOCK`, `FORMAT`, `SALT`, `epoch`, `clock`, `doubts`, `account.a`, `account.b`, `living`, `book-seen`, `ballast`, `ballast.N` | files |
 //! | `NAME.tmp`, `.link`, `.prev`, `.new`, `.damaged`, `.damaged-N`, `.aside-N` of these | files: replacements under way, the version before, damaged bytes |
 //! | `journal`, `dead` | segments `NNNNNNNNNN.seg` or `.settled`, and `quarantine` |
 //! | `documents`, `limits` | small files, with the endings above |
@@ -16,6 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use super::account::living;
 
 /// Directories that every data directory has.
 pub(super) const ROOMS: [&str; 4] = ["journal", "dead", "documents", "limits"];
@@ -24,8 +25,19 @@ pub(super) const ASIDE: &str = "aside";
 /// Made by file systems in their own roots.
 const FOREIGN: &str = "lost+found";
 
-const FILES: [&str; 10] =
-    ["LOCK", "FORMAT", "SALT", "epoch", "clock", "doubts", "account.a", "account.b", "book-seen", "ballast"];
+const FILES: [&str; 11] = [
+    "LOCK",
+    "FORMAT",
+    "SALT",
+    "epoch",
+    "clock",
+    "doubts",
+    "account.a",
+    "account.b",
+    living::NAME,
+    "book-seen",
+    "ballast",
+];
 const DIRECTORIES: [&str; 7] = ["journal", "dead", "documents", "limits", "index", "index.aside", ASIDE];
 const ENDINGS: [&str; 5] = ["tmp", "link", "prev", "new", "damaged"];
 

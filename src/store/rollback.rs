@@ -7,7 +7,8 @@
 //! A start, and an orderly stop, first write the next epoch here as pending, then into the directory, then here as
 //! given. A crash in between leaves the directory one behind a pending epoch, which is in order. A directory that is
 //! further behind, or behind a given epoch, is an older copy: it starts held, and neither number changes until an
-//! operator accepts it. A file that cannot be read or is damaged says nothing: held as well. A copy that was made while
+//! operator accepts it. A file that cannot be read, is damaged, or is missing although there was one says nothing (its file
+//! system may not be mounted): held as well. A copy that was made while
 //! the process ran and is put back after that same process was killed cannot be told from the original.
 //!
 //! Must not know: what is held, and how.
@@ -65,30 +66,13 @@ impl Epochs<'_> {
             }
             return Ok(());
         };
-        match outside(path)? {
-            Outside::Unknown(reason) => self.hold(format!("the epoch file {} {reason}", path.display()), now),
-            Outside::Missing if self.is_held() => {}
-            Outside::Missing => {
-                if own.has_file {
-                    let reason = format!("the epoch file {} was missing; it was made anew", path.display());
-                    self.report(reason, now);
-                }
-                self.advance(own, own.number, now);
-            }
-            Outside::Known(body) if body.salt != hex(self.salt) => {
-                let reason = "it belongs to another data directory".to_owned();
-                return Err(StoreError::EpochFile { path: path.display().to_string(), reason });
-            }
-            Outside::Known(body) if is_older(own, &body) => {
-                let detail = format!(
-                    "the data directory is an older copy: its epoch is {}, the newest one was {}",
-                    own.number, body.epoch
-                );
-                self.hold(detail, now);
-            }
-            Outside::Known(body) => {
+        match judge(own, path, self.salt)? {
+            Judgement::InDoubt(detail) => self.hold(detail, now),
+            Judgement::First if self.is_held() => {}
+            Judgement::First => self.advance(own, own.number, now),
+            Judgement::InOrder(other) => {
                 self.doubts.clear(DoubtKind::Rollback, SUBJECT);
-                self.advance(own, body.epoch, now);
+                self.advance(own, other, now);
             }
         }
         Ok(())
@@ -142,6 +126,47 @@ impl Epochs<'_> {
     }
 }
 
+/// What the file outside says of the directory.
+enum Judgement {
+    /// There never was such a file.
+    First,
+    /// The directory is the newest one; the epoch that the file gives.
+    InOrder(u64),
+    /// The directory is an older copy, or nobody knows: why.
+    InDoubt(String),
+}
+
+fn judge(own: Epoch, path: &Path, salt: u64) -> Result<Judgement, StoreError> {
+    let file = path.display();
+    Ok(match outside(path)? {
+        Outside::Unknown(reason) => Judgement::InDoubt(format!("the epoch file {file} {reason}")),
+        Outside::Missing if own.has_file => {
+            Judgement::InDoubt(format!("the epoch file {file} is missing, and there was one"))
+        }
+        Outside::Missing => Judgement::First,
+        Outside::Known(body) if body.salt != hex(salt) => {
+            let reason = "it belongs to another data directory".to_owned();
+            return Err(StoreError::EpochFile { path: file.to_string(), reason });
+        }
+        Outside::Known(body) if is_older(own, &body) => Judgement::InDoubt(format!(
+            "the data directory is an older copy: its epoch is {}, the newest one was {}",
+            own.number, body.epoch
+        )),
+        Outside::Known(body) => Judgement::InOrder(body.epoch),
+    })
+}
+
+/// Why a start with this file would be held; `None` when it would not be. Changes nothing.
+///
+/// # Errors
+/// As [`Epochs::start`].
+pub(super) fn check(root: &Path, file: &Path, salt: u64) -> Result<Option<String>, StoreError> {
+    Ok(match judge(own(root)?, file, salt)? {
+        Judgement::InDoubt(detail) => Some(detail),
+        Judgement::First | Judgement::InOrder(_) => None,
+    })
+}
+
 /// Goes on with the directory as it is, though it may be an older copy. Nobody may be using it. Returns its epoch from
 /// now on.
 ///
@@ -179,7 +204,8 @@ fn is_older(own: Epoch, outside: &Body) -> bool {
 }
 
 fn own(root: &Path) -> Result<Epoch, StoreError> {
-    let unknown = Epoch { format: DIRECTORY_FORMAT, number: 0, has_file: false };
+    // Every directory has one from its first start on: where it is gone, there may have been a file as well.
+    let unknown = Epoch { format: DIRECTORY_FORMAT, number: 0, has_file: true };
     Ok(epoch::read(root)?.epoch.unwrap_or(unknown))
 }
 

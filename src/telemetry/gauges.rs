@@ -6,7 +6,7 @@ use std::time::Duration;
 use metrics::{counter, gauge};
 
 use crate::clock::Timestamp;
-use crate::telemetry::names;
+use crate::telemetry::{names, output};
 
 /// The figures of one policy; lanes of the same policy are added up by whoever takes the snapshot.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +67,9 @@ impl Gauges {
     /// Sets every gauge from `snapshot`.
     pub fn set(&mut self, snapshot: &Snapshot) {
         set_build_info();
+        let (stderr, stdout) = output::dropped_lines();
+        counter!(names::OUTPUT_DROPPED_LINES.name, "output" => "stderr").absolute(stderr);
+        counter!(names::OUTPUT_DROPPED_LINES.name, "output" => "stdout").absolute(stdout);
         gauge!(names::STORE_OPERATION_AGE.name).set(snapshot.store_operation_age.as_secs_f64());
         counter!(names::STORE_LOST_EVENTS.name).absolute(snapshot.store_lost_events);
         counter!(names::STORE_DAMAGED_FRAMES.name).absolute(snapshot.store_damaged_frames);

@@ -1,9 +1,12 @@
-//! Log lines: on standard error, readable on a terminal, JSON otherwise.
+//! Log lines: on standard error, readable on a terminal, JSON otherwise. A standard error that fails costs lines, never
+//! the process: see [`output`].
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::telemetry::output;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,7 +39,7 @@ pub fn init(level: &str, format: Format) -> Result<(), LoggingError> {
         Format::Human => true,
         Format::Json => false,
     };
-    let subscriber = subscriber(level, human, std::io::stderr)?;
+    let subscriber = subscriber(level, human, output::stderr)?;
     tracing::subscriber::set_global_default(subscriber)
         .map_err(|error| LoggingError { reason: error.to_string() })
 }

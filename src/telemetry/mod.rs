@@ -1,15 +1,18 @@
 //! The vocabulary of metrics and logs: every name with its unit and help, one struct per thing that happens,
-//! the recorder that renders them, and how log lines look.
+//! the recorder that renders them, how log lines look, and the output that they leave by.
 //!
 //! Must not know: decisions. It counts what others decided. Labels are bounded sets (policy ids, outcomes,
 //! causes), never a URL, a host or an event id.
 
+mod connections;
 mod events;
 mod gauges;
 pub mod logging;
 pub mod names;
+pub mod output;
 mod recorder;
 
+pub use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub use events::{
     AttemptFinished, ClockAnomaly, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued,
     EventsRejected, LimitViolated, QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation,

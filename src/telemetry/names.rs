@@ -278,6 +278,34 @@ pub const DISPATCH_LAG: Metric = histogram(
     &[],
     "How much later than asked for the dispatcher's timer fired.",
 );
+/// Lines that nobody could be given.
+pub const OUTPUT_DROPPED_LINES: Metric = counter(
+    "tidegate_output_dropped_lines_total",
+    &["output"],
+    "Lines that were dropped because the output (stderr: log lines, stdout: answers to standard input) could not be written.",
+);
+
+/// Who is connected.
+pub const CONNECTIONS: Metric = gauge(
+    "tidegate_http_connections",
+    Some(metrics::Unit::Count),
+    &["class"],
+    "Open connections of the HTTP doors: ordinary, and reserved for probes, metrics and management.",
+);
+/// Why connections ended.
+pub const CONNECTIONS_CLOSED: Metric = counter(
+    "tidegate_http_connections_closed_total",
+    &["cause"],
+    "Connections of the HTTP doors that ended: done, idle, evicted (idle longest when room was needed), slow_head, \
+     slow_body, slow_reader, broken or stopping.",
+);
+/// Who found no room.
+pub const CONNECTIONS_REFUSED: Metric = counter(
+    "tidegate_http_connections_refused_total",
+    &["cause"],
+    "Connections, or requests on them, answered 503 for want of a connection: peer (its cap), full (all are busy), \
+     reserved (an events request on a reserved connection) or evicted.",
+);
 
 /// Every metric above. The `process_*` figures come beside them, named as everywhere.
 pub const ALL: &[Metric] = &[
@@ -310,6 +338,10 @@ pub const ALL: &[Metric] = &[
     DOUBTS,
     DOUBT_EVENTS,
     DISPATCH_LAG,
+    OUTPUT_DROPPED_LINES,
+    CONNECTIONS,
+    CONNECTIONS_CLOSED,
+    CONNECTIONS_REFUSED,
 ];
 
 #[cfg(test)]

@@ -11,6 +11,13 @@ fn copy(from: &Path, to: &Path) {
     assert!(done.success());
 }
 
+fn verify(data_dir: &Path, arguments: &[String]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["store", "verify", "--data-dir"]).arg(data_dir).args(arguments);
+    let output = command.current_dir(data_dir.parent().expect("a parent")).output().expect("the program");
+    String::from_utf8(output.stdout).expect("text")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_a_live_store_that_is_restored_later_starts_held_until_it_is_accepted() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -31,6 +38,10 @@ async fn a_copy_of_a_live_store_that_is_restored_later_starts_held_until_it_is_a
     std::fs::remove_dir_all(&options.data_dir).expect("deletes");
     copy(&backup, &options.data_dir);
 
+    let without = verify(&options.data_dir, &[]);
+    assert!(!without.contains("older copy"), "the control: {without}");
+    let found = verify(&options.data_dir, &options.args);
+    assert!(found.contains("older copy") && found.ends_with("DAMAGED\n"), "{found}");
     let server = Server::start(&options);
     let log = server.log().join("\n");
     assert!(log.contains("older copy") && log.contains("--accept-rollback"), "{log}");

@@ -1,18 +1,24 @@
-//! Directories of older formats are killed at every change of a file while they are upgraded, and lose nothing.
+//! Daemons are killed while they upgrade directories of older formats, which lose nothing; directories of newer formats are
+//! left as they are.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tidegate::clock::{Clock, Timestamp};
 use tidegate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use tidegate::store::{DocumentStore, EntryStore, Lookup};
 
+use crate::world::{Server, ServerOptions};
+
 /// Calls that change names or make changes durable.
 const CHANGES: &str = "mkdir,mkdirat,rename,renameat,renameat2,link,linkat,unlink,unlinkat,fsync,fdatasync,\
                        ftruncate,fallocate,chmod,fchmodat";
-/// Far more changes than an upgrade makes.
+/// Far more changes than a start with an upgrade makes.
 const MOST: usize = 400;
 /// Shortly after the fixtures were made.
 const NOW_MS: u64 = 1_795_892_500_000;
@@ -26,14 +32,27 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-r").arg(from).arg(to).status().expect("cp").success());
 }
 
-/// Opens the directory with the program, which is killed before its `n`-th change; whether it was.
-fn killed_at(n: usize, root: &Path) -> bool {
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={CHANGES}")]);
-    command.args(["-e", &format!("inject={CHANGES}:signal=KILL:when={n}")]);
-    command.arg(env!("CARGO_BIN_EXE_tidegate")).args(["store", "rebuild", "--data-dir"]).arg(root);
-    command.current_dir(root.parent().expect("a parent")).stdout(Stdio::null()).stderr(Stdio::null());
-    !command.status().expect("strace is needed for this test").success()
+/// Serves from the directory; the daemon is killed before its `n`-th change, or as soon as it serves. Whether it served.
+fn served_before(n: usize, root: &Path) -> bool {
+    let mut options = ServerOptions::new(root);
+    let inject = format!("inject={CHANGES}:signal=KILL:when={n}");
+    let trace = format!("trace={CHANGES}");
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    options.wrapper = strace.map(str::to_owned).to_vec();
+    match Server::start_within(&options, Duration::from_secs(120)) {
+        Ok(server) => {
+            let children = format!("/proc/{0}/task/{0}/children", server.pid());
+            let daemon = fs::read_to_string(children).expect("strace has a child");
+            assert!(Command::new("kill").args(["-KILL", daemon.trim()]).status().expect("kill").success());
+            server.ended();
+            true
+        }
+        Err((status, log)) => {
+            let killed = status.is_some_and(|status| status.signal() == Some(9));
+            assert!(killed, "change {n}: it ended with {status:?}:\n{}", log.join("\n"));
+            false
+        }
+    }
 }
 
 async fn check(root: &Path, name: &str, at: usize) {
@@ -54,16 +73,17 @@ async fn check(root: &Path, name: &str, at: usize) {
     store.close().await.expect("closes");
 }
 
-async fn every_change(name: &str, make: impl Fn(&Path)) {
+/// Kills at every third change, the first of them `first`: three sweeps together meet every kind of step.
+async fn changes_from(first: usize, name: &str, make: impl Fn(&Path)) {
     let temp = tempfile::tempdir().expect("a directory");
     let root = temp.path().join("data");
-    for n in 1..MOST {
+    for n in (first..MOST).step_by(3) {
         make(&root);
-        let was_killed = killed_at(n, &root);
+        let has_served = served_before(n, &root);
         check(&root, name, n).await;
-        if !was_killed {
-            assert!(n > 10, "the upgrade made only {n} changes");
-            assert_eq!(fs::read_to_string(root.join("FORMAT")).expect("there"), "3\n");
+        assert_eq!(fs::read_to_string(root.join("FORMAT")).expect("there"), "3\n");
+        if has_served {
+            assert!(n > 20, "a start with an upgrade makes more than {n} changes");
             return;
         }
     }
@@ -71,18 +91,64 @@ async fn every_change(name: &str, make: impl Fn(&Path)) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_from_format_2_is_killed_at_every_change_and_loses_nothing() {
-    for name in ["stopped", "killed"] {
-        every_change(name, |root| copy(&fixture(name), root)).await;
-    }
+async fn a_daemon_that_upgrades_format_2_is_killed_at_many_changes_and_loses_nothing() {
+    changes_from(1, "stopped", |root| copy(&fixture("stopped"), root)).await;
+    changes_from(2, "killed", |root| copy(&fixture("killed"), root)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_from_format_1_is_killed_at_every_change_and_loses_nothing() {
-    every_change("killed", |root| {
+async fn a_daemon_that_upgrades_format_1_is_killed_at_many_changes_and_loses_nothing() {
+    changes_from(3, "killed", |root| {
         copy(&fixture("killed"), root);
         fs::remove_dir_all(root.join("limits")).expect("deletes");
         fs::write(root.join("FORMAT"), "1\n").expect("writes");
     })
     .await;
+}
+
+/// Names, modes, times of change and bytes of all that is in a directory, and of itself.
+fn everything(root: &Path) -> Vec<(PathBuf, u32, i64, i64, Vec<u8>)> {
+    let mut all = Vec::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(path) = left.pop() {
+        let meta = fs::symlink_metadata(&path).expect("there");
+        let bytes = if meta.is_file() { fs::read(&path).expect("reads") } else { Vec::new() };
+        if meta.is_dir() {
+            left.extend(fs::read_dir(&path).expect("lists").map(|entry| entry.expect("an entry").path()));
+        }
+        all.push((path, meta.mode(), meta.ctime(), meta.ctime_nsec(), bytes));
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn a_directory_of_a_newer_format_is_left_as_it_is_by_every_command() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let root = temp.path().join("data");
+    copy(&fixture("stopped"), &root);
+    fs::write(root.join("FORMAT"), "4\n").expect("writes");
+    for name in ["", "FORMAT", "journal", "documents/policies.json"] {
+        fs::set_permissions(root.join(name), fs::Permissions::from_mode(0o755)).expect("opens it to others");
+    }
+    let before = everything(&root);
+    let commands: [(&[&str], i32); 8] = [
+        (&["serve", "--listen", "127.0.0.1:0"], 74),
+        (&["serve", "--listen", "127.0.0.1:0", "--accept-rollback"], 74),
+        (&["store", "rebuild"], 74),
+        (&["store", "adopt-book", "--empty"], 74),
+        (&["store", "verify"], 1),
+        (&["doubts"], 74),
+        (&["doubts", "acknowledge", "1"], 74),
+        (&["doubts", "confirm", "1"], 74),
+    ];
+    for (arguments, code) in commands {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(arguments).arg("--data-dir").arg(&root).current_dir(temp.path());
+        let output = command.output().expect("the program");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains("format 4"), "{arguments:?}: {said}");
+        assert!(everything(&root) == before, "{arguments:?} has changed something");
+    }
 }

@@ -1,18 +1,17 @@
 //! What every request has to pass before a route sees it: one Host that is ours (DNS rebinding), no foreign
-//! Origin (cross-site requests), a body that keeps coming. Unknown routes and verbs get problem answers.
+//! Origin (cross-site requests), no tunnel, no expectation that is not met. Unknown routes and verbs get problem answers.
+//!
+//! Must not know: connections, what the routes do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
-use crate::app::listen::body::TimedBody;
 use crate::problem::Problem;
 
 /// Names under which tidegate may be called.
@@ -41,37 +40,34 @@ impl Hosts {
     }
 }
 
-#[derive(Clone)]
-struct Guard {
-    hosts: Hosts,
-    body_pause: Duration,
-}
-
-/// Puts the guards before all routes of `router`. `body_pause` is the longest pause within a request body.
-pub fn guarded(router: Router, hosts: Hosts, body_pause: Duration) -> Router {
+/// Puts the guards before all routes of `router`.
+pub fn guarded(router: Router, hosts: Hosts) -> Router {
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(Guard { hosts, body_pause }, check))
+        .layer(from_fn_with_state(hosts, check))
 }
 
-async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    if let Err(problem) = judge(&guard.hosts, request.uri(), request.headers()) {
-        return closing(problem.into_response());
+async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    match judge(&hosts, request.method(), request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => closing(problem.into_response()),
     }
-    let streamed = is_stream(&request);
-    let pause = guard.body_pause;
-    let timed = |body: Body| if streamed { body } else { Body::new(TimedBody::new(body, pause)) };
-    next.run(request.map(timed)).await
 }
 
 /// Whether the door for streamed lines will read the body, which it does with a deadline of its own. Nothing
 /// less exact: a body that only claims to be streamed would be waited for without end.
-fn is_stream(request: &Request) -> bool {
+pub(super) fn is_stream<B>(request: &http::Request<B>) -> bool {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
     let lines = ["application/x-ndjson", "application/ndjson"];
     request.uri().path() == "/v1/events" && lines.iter().any(|known| known.eq_ignore_ascii_case(essence))
+}
+
+/// Whether a request hands in events or asks for one: those are not what the reserve is for.
+pub(super) fn is_for_events(uri: &Uri) -> bool {
+    let rest = uri.path().strip_prefix("/v1/events");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A request that fails here is of nobody we know: its connection is not used again.
@@ -85,7 +81,26 @@ pub(super) fn malformed(rule: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "malformed_request", "The request is malformed", rule)
 }
 
-fn judge(hosts: &Hosts, uri: &Uri, headers: &HeaderMap) -> Result<(), Box<Problem>> {
+/// What a client may expect of the server (RFC 9110, 10.1.1); hyper meets it.
+const CONTINUE: &[u8] = b"100-continue";
+
+fn judge(hosts: &Hosts, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Box<Problem>> {
+    if method == Method::CONNECT {
+        let detail = "tidegate is no proxy and opens no tunnels; send the request itself";
+        let title = "CONNECT is not served";
+        return Err(Box::new(Problem::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", title, detail)));
+    }
+    let is_met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(CONTINUE);
+    if !headers.get_all(header::EXPECT).iter().all(is_met) {
+        let detail = "the Expect header may be 100-continue and nothing else";
+        let title = "The expectation is not met";
+        return Err(Box::new(Problem::new(
+            StatusCode::EXPECTATION_FAILED,
+            "expectation_failed",
+            title,
+            detail,
+        )));
+    }
     let mut given = headers.get_all(header::HOST).iter();
     let host = match (given.next().map(HeaderValue::to_str), given.next()) {
         (Some(Ok(host)), None) if !host.is_empty() => host,
@@ -138,7 +153,8 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().expect("value"));
         }
-        judge(&hosts, &uri.parse().expect("uri"), &map).map_or_else(|problem| problem.status, |()| 200)
+        judge(&hosts, &Method::GET, &uri.parse().expect("uri"), &map)
+            .map_or_else(|problem| problem.status, |()| 200)
     }
 
     #[test]
@@ -166,6 +182,27 @@ mod tests {
             ("null", 403),
         ] {
             assert_eq!(verdict("/", &[("host", "localhost:7080"), ("origin", origin)]), status, "{origin}");
+        }
+    }
+
+    #[test]
+    fn only_the_known_expectation_is_met() {
+        for (expect, status) in [("100-continue", 200), ("100-Continue", 200), ("200-ok", 417), ("", 417)] {
+            assert_eq!(verdict("/", &[("host", "localhost"), ("expect", expect)]), status, "{expect}");
+        }
+        let two = [("host", "localhost"), ("expect", "100-continue"), ("expect", "x")];
+        assert_eq!(verdict("/", &two), 417);
+    }
+
+    #[test]
+    fn the_door_for_events_is_told_by_its_path() {
+        for path in ["/v1/events", "/v1/events/x", "/v1/events?a"] {
+            assert!(is_for_events(&path.parse().expect("uri")), "{path}");
+        }
+        for path in
+            ["/v1/eventsource", "/livez", "/metrics", "/v1/policies", "/authoring/throttlingConfigs", "*"]
+        {
+            assert!(!is_for_events(&path.parse().expect("uri")), "{path}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! The byte stream of one connection with its deadlines: a request head has to come within its time, and
-//! answers have to be taken. Feeds the [`Follower`] with what is read.
+//! answers have to be taken at a pace. Feeds the [`Follower`] with what is read.
+//!
+//! Must not know: requests, answers.
 
 use std::io;
 use std::pin::Pin;
@@ -8,8 +10,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::app::listen::connections::{Cause, Connection};
+use crate::app::listen::pace::Pace;
 use crate::app::listen::shape::{Follower, Place};
 
 /// Set once a connection showed a shape that is not served.
@@ -20,66 +24,88 @@ pub(super) struct GuardedIo<S> {
     inner: S,
     follower: Follower,
     taint: Taint,
+    /// Time for a request head.
+    head_time: Duration,
     head: Deadline,
+    taking: Pace,
     write: Deadline,
+    connection: Arc<Connection>,
 }
 
 /// A time that runs while something is waited for.
-struct Deadline {
-    after: Duration,
-    running: Option<Pin<Box<Sleep>>>,
-}
+#[derive(Default)]
+struct Deadline(Option<Pin<Box<Sleep>>>);
 
 impl Deadline {
-    fn start(&mut self) {
-        let after = self.after;
-        self.running.get_or_insert_with(|| Box::pin(sleep(after)));
+    fn start(&mut self, end: impl FnOnce() -> Instant) {
+        self.0.get_or_insert_with(|| Box::pin(sleep_until(end())));
     }
 
     fn stop(&mut self) {
-        self.running = None;
+        self.0 = None;
     }
 
     /// Pending until the time is over; for ever when it does not run.
-    fn poll(&mut self, cx: &mut Context<'_>, what: &'static str) -> Poll<io::Error> {
-        match &mut self.running {
-            Some(running) => {
-                ready!(running.as_mut().poll(cx));
-                Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, what))
-            }
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Some(running) => running.as_mut().poll(cx),
             None => Poll::Pending,
         }
     }
 }
 
 impl<S> GuardedIo<S> {
-    /// The first head has to come within `head` from now, every later one within `head` from its first byte.
-    pub(super) fn new(inner: S, head: Duration, write: Duration, taint: Taint) -> Self {
-        let mut head = Deadline { after: head, running: None };
-        head.start();
-        let write = Deadline { after: write, running: None };
-        Self { inner, follower: Follower::default(), taint, head, write }
+    /// The first head has to come within `head_time` from now, every later one within `head_time` from its first byte;
+    /// answers have to be taken at the pace `taking`.
+    pub(super) fn new(
+        inner: S,
+        head_time: Duration,
+        taking: Pace,
+        taint: Taint,
+        connection: Arc<Connection>,
+    ) -> Self {
+        let mut head = Deadline::default();
+        head.start(|| Instant::now() + head_time);
+        let (follower, write) = (Follower::default(), Deadline::default());
+        Self { inner, follower, taint, head_time, head, taking, write, connection }
     }
 
     fn saw(&mut self, bytes: &[u8]) {
+        let before = self.follower.place();
         self.follower.feed(bytes);
         if let Some(why) = self.follower.tainted() {
             // Set before: it stays as it was.
             let _ = self.taint.set(why);
         }
         match self.follower.place() {
-            Place::Head => self.head.start(),
+            Place::Head => {
+                let now = Instant::now();
+                if before != Place::Head {
+                    self.connection.head_started(now);
+                }
+                let head_time = self.head_time;
+                self.head.start(|| now + head_time);
+            }
             Place::Idle | Place::Body => self.head.stop(),
         }
     }
 
-    fn wrote<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if wrote.is_pending() {
-            self.write.start();
-            return self.write.poll(cx, "the answer is not taken").map(Err);
-        }
+    /// `wrote` is how many bytes the system has taken.
+    fn wrote(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let Poll::Ready(result) = wrote else {
+            let taking = &mut self.taking;
+            self.write.start(|| taking.waits(Instant::now()));
+            ready!(self.write.poll(cx));
+            return Poll::Ready(Err(self.too_slow(Cause::SlowReader, "the answer is not taken")));
+        };
         self.write.stop();
-        wrote
+        self.taking.moved(result.as_ref().map_or(0, |bytes| *bytes), Instant::now());
+        Poll::Ready(result)
+    }
+
+    fn too_slow(&self, cause: Cause, what: &'static str) -> io::Error {
+        self.connection.ends_because(cause);
+        io::Error::new(io::ErrorKind::TimedOut, what)
     }
 }
 
@@ -96,7 +122,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedIo<S> {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => self.head.poll(cx, "the request head is too slow").map(Err),
+            Poll::Pending => {
+                ready!(self.head.poll(cx));
+                Poll::Ready(Err(self.too_slow(Cause::SlowHead, "the request head is too slow")))
+            }
         }
     }
 }
@@ -121,8 +150,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
-        self.wrote(cx, flushed)
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,55 +1,62 @@
-//! The HTTP listener: an accept loop of our own with deadlines for heads, bodies and answers, a cap on
-//! connections, and an ear for request shapes that two parsers could read differently.
+//! The HTTP listener: an accept loop of our own with caps on connections, deadlines for heads, bodies and answers, and
+//! a check for request shapes that two parsers could read differently.
+//!
+//! ```text
+//! accept -> connections (table: caps, who is closed) -> serve (one connection)
+//!                                                        io (deadlines, shapes) -> hyper -> guard -> routes
+//! ```
 //!
 //! Must not know: what the routes do.
 
 mod body;
+mod connections;
 mod guard;
 mod io;
+mod pace;
+mod serve;
 mod shape;
+mod table;
 
 #[cfg(test)]
 mod tests;
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Request, header};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 use tracing::{debug, warn};
 
 pub use guard::{Hosts, guarded};
 
-use guard::{closing, malformed};
-use io::{GuardedIo, Taint};
+use connections::Connections;
+use serve::Server;
+use table::{Caps, Refusal};
 
 /// Bounds of the listener.
 #[derive(Debug, Clone)]
 pub struct ListenOptions {
-    /// Most connections at once; more wait in the system's queue.
+    /// Most connections at once that serve every request.
     pub max_connections: usize,
+    /// Most connections beyond those, for everything but events.
+    pub reserved_connections: usize,
+    /// Most connections of one peer other than this machine's loopback.
+    pub max_connections_per_peer: usize,
     /// Time for a request head, from its first byte.
     pub head_timeout: Duration,
     /// Time that a connection may stand idle between requests.
     pub idle_timeout: Duration,
-    /// Time that an answer may wait to be taken.
-    pub write_timeout: Duration,
     /// Longest pause within an ordinary request body.
     pub body_pause: Duration,
+    /// Slowest pace of an ordinary request body, and of a client that takes an answer.
+    pub min_bytes_per_second: u64,
+    /// How far either may fall behind that pace.
+    pub pace_allowance: Duration,
     /// Names other than the loopback ones that the Host header may carry.
     pub hosts: Vec<String>,
 }
@@ -58,10 +65,13 @@ impl Default for ListenOptions {
     fn default() -> Self {
         Self {
             max_connections: 1024,
+            reserved_connections: 64,
+            max_connections_per_peer: 64,
             head_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(30),
             body_pause: Duration::from_secs(10),
+            min_bytes_per_second: 1024,
+            pace_allowance: Duration::from_secs(30),
             hosts: Vec::new(),
         }
     }
@@ -90,10 +100,11 @@ pub struct Listener {
     address: SocketAddr,
 }
 
-/// Most headers of a request.
-const MAX_HEADERS: usize = 64;
-/// Read buffer of a connection; also the largest piece of a body.
-const MAX_BUFFER_BYTES: usize = 128 * 1024;
+/// Connections that the system holds until they are accepted.
+const BACKLOG: u32 = 1024;
+/// Bytes of answers that the system holds for each connection. Its default of megabytes would hide for minutes that a
+/// client takes nothing.
+const SEND_BUFFER_BYTES: u32 = 64 * 1024;
 /// After a failed accept, for lack of descriptors above all.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -107,7 +118,7 @@ impl Listener {
             return Err(ListenError::NotLoopback(address));
         }
         let bind = |reason| ListenError::Bind { address, reason };
-        let socket = TcpListener::bind(address).await.map_err(bind)?;
+        let socket = listening(address).map_err(bind)?;
         let address = socket.local_addr().map_err(bind)?;
         Ok(Self { socket, address })
     }
@@ -121,30 +132,25 @@ impl Listener {
     /// Serves `router` until `closing` is cancelled, then stops accepting, lets every request under way end
     /// and returns. The caller bounds that wait.
     pub async fn serve(self, router: Router, options: ListenOptions, closing: CancellationToken) {
-        let hosts = Hosts::new(self.address, &options.hosts);
-        let router = guarded(router, hosts, options.body_pause);
-        let room = Arc::new(Semaphore::new(options.max_connections));
+        let connections = Connections::new(Caps {
+            ordinary: options.max_connections,
+            reserved: options.reserved_connections,
+            per_peer: options.max_connections_per_peer,
+        });
+        let router = guarded(router, Hosts::new(self.address, &options.hosts));
+        let server = Arc::new(Server { router, options, closing: closing.clone() });
         let tasks = TaskTracker::new();
         let mut failing = false;
-        loop {
-            let next = async {
-                // Never closed: `ok` is always there.
-                let permit = room.clone().acquire_owned().await.ok();
-                (permit, self.socket.accept().await)
-            };
-            let (permit, accepted) = tokio::select! {
-                biased;
-                () = closing.cancelled() => break,
-                next = next => next,
-            };
+        while let Some(accepted) = closing.run_until_cancelled(self.socket.accept()).await {
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     failing = false;
-                    let connection = connection(stream, router.clone(), options.clone(), closing.clone());
-                    tasks.spawn(async move {
-                        connection.await;
-                        drop(permit);
-                    });
+                    match connections.admit(peer.ip(), Instant::now()) {
+                        Ok(connection) => {
+                            tasks.spawn(server.clone().serve(stream, connection));
+                        }
+                        Err(refusal) => refuse(stream, refusal),
+                    }
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
@@ -160,51 +166,24 @@ impl Listener {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, options: ListenOptions, stop: CancellationToken) {
-    // Answers are small and waited for; without it they would linger.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "connection lost at once");
-        return;
-    }
-    let taint = Taint::default();
-    let io = GuardedIo::new(stream, options.head_timeout, options.write_timeout, taint.clone());
-    let service =
-        service_fn(move |request: Request<Incoming>| answer(router.clone(), taint.clone(), request));
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(options.idle_timeout)
-        .max_headers(MAX_HEADERS)
-        .max_header_size(shape::MAX_HEAD_BYTES)
-        .max_buf_size(MAX_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(io), service);
-    let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = ended {
-        debug!(%error, "connection ended early");
-    }
+/// Accepted connections take over the options of the socket that listens.
+fn listening(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // The port of a process that has just ended may be taken again.
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
-fn answer(
-    router: Router,
-    taint: Taint,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Response, Infallible>> {
-    // After a chunked body nobody follows the bytes any more: its request is the last one.
-    let last = request.headers().contains_key(header::TRANSFER_ENCODING);
-    async move {
-        if let Some(rule) = taint.get() {
-            return Ok(closing(malformed(rule).into_response()));
-        }
-        let mut response = router.oneshot(request.map(Body::new)).await?;
-        if last {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        Ok(response)
+/// Answers a connection for which there is no room without waiting for its request, and closes it.
+fn refuse(stream: TcpStream, refusal: Refusal) {
+    // A fresh connection has room for the answer, so the write does not block.
+    let told = stream.into_std().and_then(|mut stream| {
+        stream.write_all(&serve::refusal_bytes(refusal))?;
+        stream.shutdown(Shutdown::Write)
+    });
+    if let Err(error) = told {
+        debug!(%error, "a refused connection was lost at once");
     }
 }

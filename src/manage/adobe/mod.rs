@@ -27,6 +27,7 @@ use crate::manage::Dice;
 use crate::manage::adobe::refusal::{Facts, Refusal, Voice};
 use crate::manage::adobe::scope::Scope;
 use crate::manage::adobe::stamp::Stamp;
+use crate::manage::late::Late;
 use crate::policy::{Book, ChangeError, Policies};
 
 pub use options::{AdobeOptions, Identity, Sandbox, SandboxKind};
@@ -78,7 +79,10 @@ impl Authoring {
             ChangeError::Refused(failure) => scope.refuse(failure),
             ChangeError::Failed(error) => {
                 tracing::error!(operation = ?unexpected, %error, "a config was not changed");
-                scope.refuse(unexpected)
+                match Late::of(&error) {
+                    Some(late) => scope.refuse(refusal::late(late, unexpected.into())),
+                    None => scope.refuse(unexpected),
+                }
             }
         })
     }

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::manage::adobe::Authoring;
 use crate::manage::adobe::answers::json;
+use crate::manage::late::Late;
 
 /// What the platform's gateway answers before the service is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,11 @@ pub(in crate::manage) struct Facts {
 
 /// The code of what is nobody's fault but the system's: a family of its own, without a schema.
 const INTERNAL: u32 = 4000;
+
+/// What an operation answers whose change the store did not answer in time: as `unexpected`, with what is known.
+pub(in crate::manage) fn late(late: Late, unexpected: Facts) -> Facts {
+    Facts { status: StatusCode::SERVICE_UNAVAILABLE, message: late.text(), ..unexpected }
+}
 
 /// The sandbox of a request does not exist.
 pub(in crate::manage) const UNKNOWN_SANDBOX: Facts = internal();
@@ -132,7 +138,13 @@ impl Authoring {
             }
             Refusal::Service { facts, org, sandbox } => {
                 let schema = (self.voice.schema)(&org, &sandbox);
-                json(facts.status, &Envelope::of(facts, self.voice, schema, self.new_request_id()))
+                let answer =
+                    json(facts.status, &Envelope::of(facts, self.voice, schema, self.new_request_id()));
+                if facts.status == StatusCode::SERVICE_UNAVAILABLE {
+                    Late::retry_later(answer)
+                } else {
+                    answer
+                }
             }
         })
     }

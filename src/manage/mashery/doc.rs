@@ -15,6 +15,7 @@ use utoipa::openapi::{
 };
 
 use crate::manage::call::BODY_BYTES_MAX;
+use crate::manage::late::Late;
 use crate::manage::mashery::errors::{PropertyError, Refusal};
 use crate::manage::mashery::listing::LIMIT_MAX;
 use crate::manage::mashery::refusal::Code;
@@ -153,6 +154,11 @@ fn operation(kind: Kind, path: &str, verb: &str, summary: &str) -> OperationBuil
     let no_token = ResponseBuilder::new()
         .description(format!("`Authorization` is missing and wanted (`X-Mashery-Error-Code: {code}`)."))
         .content("text/xml", no_token.build());
+    if !matches!(verb, "list" | "read") {
+        let late = [Refusal::late(Late::NotMade), Refusal::late(Late::Unknown)];
+        let about = "The disk did not confirm the change in time. `Retry-After` says when to ask again.";
+        operation = operation.response("503", refused(about, &late));
+    }
     operation
         .response("403", no_token.build())
         .response("500", refused("It could not be stored.", &[Refusal::internal()]))

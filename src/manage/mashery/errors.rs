@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::manage::late::Late;
 use crate::manage::mashery::refusal::Code;
 
 /// Most properties that one answer names.
@@ -81,6 +82,11 @@ impl Refusal {
         Self::whole(StatusCode::INTERNAL_SERVER_ERROR, "Internal error")
     }
 
+    /// 503: the store did not answer in time.
+    pub(super) fn late(late: Late) -> Self {
+        Self::whole(StatusCode::SERVICE_UNAVAILABLE, late.text())
+    }
+
     fn whole(status: StatusCode, message: impl Into<Box<str>>) -> Self {
         Self::Whole { status, message: message.into() }
     }
@@ -89,7 +95,10 @@ impl Refusal {
     pub(super) fn answer(&self) -> Response {
         match self {
             Self::NoToken => Code::NotAuthorized.told(None).into_response(),
-            Self::Whole { status, .. } => json_answer(*status, &self.body()),
+            Self::Whole { status, .. } => {
+                let answer = json_answer(*status, &self.body());
+                if *status == StatusCode::SERVICE_UNAVAILABLE { Late::retry_later(answer) } else { answer }
+            }
             Self::Properties(_) => json_answer(StatusCode::BAD_REQUEST, &self.body()),
         }
     }

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde_json::{Map, Value};
 
 use crate::manage::call;
+use crate::manage::late::Late;
 use crate::manage::mashery::MasheryApi;
 use crate::manage::mashery::errors::{Refusal, json_answer};
 use crate::manage::mashery::listing::Query;
@@ -175,7 +176,7 @@ impl MasheryApi {
             ) => Refusal::invalid(error.to_string()),
             ChangeError::Failed(error) => {
                 tracing::error!(%error, "an object of the mashery dialect was not changed");
-                Refusal::internal()
+                Late::of(&error).map_or_else(Refusal::internal, Refusal::late)
             }
         })
     }

@@ -10,6 +10,7 @@ use utoipa::openapi::schema::ObjectBuilder;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoParams, IntoResponses, OpenApi as _, ToSchema};
 
+use crate::manage::late::Late;
 use crate::manage::mediarithmics::errors::{Envelope, Failure};
 use crate::manage::mediarithmics::record::Scope;
 use crate::manage::mediarithmics::routes;
@@ -118,13 +119,16 @@ refused! {
     /// By list.
     ListRefused: broken(), Failure::NoToken, Failure::NotFound, Failure::Unexpected;
     /// By create.
-    CreateRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), Failure::Full, Failure::TooLarge, Failure::Unexpected;
+    CreateRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), Failure::Full, Failure::TooLarge, Failure::Unexpected,
+        Failure::Late(Late::NotMade), Failure::Late(Late::Unknown);
     /// By read.
     ReadRefused: Failure::NoToken, Failure::NotFound, Failure::Unexpected;
     /// By replace.
-    ReplaceRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), Failure::Full, Failure::TooLarge, Failure::Unexpected;
+    ReplaceRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), Failure::Full, Failure::TooLarge, Failure::Unexpected,
+        Failure::Late(Late::NotMade), Failure::Late(Late::Unknown);
     /// By delete.
-    RemoveRefused: Failure::NoToken, Failure::NotFound, Failure::Unexpected;
+    RemoveRefused: Failure::NoToken, Failure::NotFound, Failure::Unexpected, Failure::Late(Late::NotMade),
+        Failure::Late(Late::Unknown);
 }
 
 fn broken() -> Failure {

@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::manage::late::Late;
 use crate::manage::mediarithmics::MediarithmicsApi;
 
 /// Why a request is turned away.
@@ -28,6 +29,8 @@ pub(super) enum Failure {
         /// Those it has.
         allowed: &'static str,
     },
+    /// The store did not answer in time.
+    Late(Late),
     /// The change could not be stored or put in force.
     Unexpected,
 }
@@ -61,6 +64,10 @@ impl Failure {
             Self::Method { allowed } => {
                 let text = format!("only {allowed} can be done here");
                 (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", text)
+            }
+            Self::Late(late) => {
+                let code = if *late == Late::NotMade { "STORE_SLOW" } else { "OUTCOME_UNKNOWN" };
+                (StatusCode::SERVICE_UNAVAILABLE, code, late.text().to_owned())
             }
             Self::Unexpected => {
                 let text = "the throttlings could not be read or changed";
@@ -97,10 +104,14 @@ impl MediarithmicsApi {
     pub(super) fn refuse(&self, failure: &Failure) -> Response {
         let (status, envelope) = Envelope::of(failure, self.dice.uuid());
         let mut response = json(status, &envelope);
-        if let Failure::Method { allowed } = failure {
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        match failure {
+            Failure::Method { allowed } => {
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+                response
+            }
+            Failure::Late(_) => Late::retry_later(response),
+            _ => response,
         }
-        response
     }
 }
 

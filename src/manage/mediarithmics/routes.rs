@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use crate::manage::call::{has_plain_token, is_label_value, read_body};
+use crate::manage::late::Late;
 use crate::manage::mediarithmics::errors::{Failure, json};
 use crate::manage::mediarithmics::map::{THROTTLING, derive, origin, policy_id};
 use crate::manage::mediarithmics::record::Record;
@@ -273,7 +274,7 @@ impl MediarithmicsApi {
             ChangeError::Failed(PolicyError::TooLarge { .. }) => Failure::Full,
             ChangeError::Failed(error) => {
                 tracing::error!(%error, "a throttling was not changed");
-                Failure::Unexpected
+                Late::of(&error).map_or(Failure::Unexpected, Failure::Late)
             }
         })
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::manage::call::{BODY_BYTES_MAX, TooLarge, read_body};
+use crate::manage::late::Late;
 use crate::manage::responsys::account::{Account, AccountFault, RawAccount};
 use crate::manage::responsys::stored::{self, FileAccountsError, Source};
 use crate::manage::responsys::wire::{Accounts, Shown};
@@ -179,7 +180,7 @@ impl ResponsysApi {
             ChangeError::Refused(Refusal::Accounts(error)) => internal(&error),
             ChangeError::Failed(error) => {
                 tracing::error!(%error, "an account was not changed");
-                unavailable()
+                Late::of(&error).map_or_else(unavailable, late)
             }
         })
     }
@@ -262,6 +263,13 @@ fn internal(error: &FileAccountsError) -> Box<Problem> {
     tracing::error!(%error, "the accounts cannot be read or put in force");
     let detail = "the stored accounts cannot be read or put in force; the log has the reason";
     Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail))
+}
+
+fn late(late: Late) -> Box<Problem> {
+    Box::new(match late {
+        Late::NotMade => Problem::store_slow(late.text()),
+        Late::Unknown => Problem::outcome_unknown(late.text()),
+    })
 }
 
 fn unavailable() -> Box<Problem> {

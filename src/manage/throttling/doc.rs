@@ -36,7 +36,9 @@ pub fn api_doc() -> OpenApi {
     tags((
         name = "throttling",
         description = "The Throttling API of Adobe Journey Optimizer. Answers are `application/json;charset=utf-8`. With \
-            `manage.require_headers`, requests must carry `Authorization` too."
+            `manage.require_headers`, requests must carry `Authorization` too. A change that the disk does \
+            not confirm in time is refused with 503 and `Retry-After`; the message says whether it may still \
+            become active."
     ))
 )]
 struct Dialect;

@@ -25,8 +25,8 @@ use http::{HeaderMap, StatusCode};
 
 use crate::ops::desk::{respond, wrong_method};
 use crate::problem::Problem;
-use crate::store::Doubts;
 use crate::store::doubts::{Doubt, DoubtKind};
+use crate::store::{Doubts, StoreError};
 
 pub use verbs::DoubtVerb;
 
@@ -43,10 +43,16 @@ pub trait Decisions: Send + Sync + 'static {
     fn confirm<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<(), DecisionError>>;
 }
 
-/// Why a decision could not be carried out. Nothing has been decided then; the call may be repeated.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct DecisionError(pub String);
+/// Why a decision could not be carried out. The call may be repeated.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DecisionError {
+    /// The store did not do it, or did not answer in time.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Anything else: nothing has been decided.
+    #[error("{0}")]
+    Other(String),
+}
 
 /// What can be done about doubts of a kind. Kinds without more than `acknowledge` end by themselves, by what their
 /// way out says, or are reports of what has happened.

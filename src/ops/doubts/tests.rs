@@ -23,7 +23,7 @@ struct Noted {
 impl Noted {
     fn note(&self, what: &'static str, doubt: &Doubt) -> Result<(), DecisionError> {
         self.asked.lock().expect("no panic").push((what, doubt.id));
-        if self.fails { Err(DecisionError("the disk is gone".to_owned())) } else { Ok(()) }
+        if self.fails { Err(DecisionError::Other("the disk is gone".to_owned())) } else { Ok(()) }
     }
 }
 

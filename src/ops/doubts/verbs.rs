@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use utoipa::ToSchema;
 
 use crate::ops::body::{invalid, missing, read, read_optional};
-use crate::ops::desk::{Answer, json};
+use crate::ops::desk::{Answer, json, late};
 use crate::ops::doubts::wire::{DecisionBody, DoubtBody, GivenUpBody};
 use crate::ops::doubts::{DecisionError, DoubtDesk, doc, no_doubt, verbs_of};
 use crate::problem::Problem;
@@ -196,6 +196,11 @@ pub(in crate::ops) async fn confirm(desk: &DoubtDesk, id: &str, headers: &Header
 
 fn not_carried_out(doubt: &Doubt, verb: DoubtVerb, error: &DecisionError) -> Box<Problem> {
     warn!(id = doubt.id, verb = verb.word(), %error, "a decision about a doubt was not carried out");
+    if let DecisionError::Store(error) = error
+        && let Some(late) = late(error)
+    {
+        return late;
+    }
     let detail = format!("it could not be done: {error}; look at the doubt before repeating");
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "storage_error", "Storage failed", detail);
     Box::new(problem.retry_after(10))

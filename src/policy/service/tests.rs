@@ -4,6 +4,7 @@ use futures_util::FutureExt;
 use serde_json::Value;
 
 use super::*;
+use crate::event::Lane;
 use crate::policy::testing::{Fault, TestDocuments, id, spec};
 use crate::policy::{BookError, DRAIN_WINDOW, LabelCondition, Limits, Origin, Spec, UrlPattern};
 
@@ -24,7 +25,7 @@ fn add(book: &mut Book, name: &str) -> Result<(), BookError> {
 async fn a_change_is_durable_and_in_force_on_return() {
     let documents = Arc::new(TestDocuments::default());
     let (policies, _) = open(&documents).await;
-    let mut seen = policies.0.runtime.subscribe();
+    let mut seen = policies.shared.runtime.subscribe();
     policies.change(|book| add(book, "p")).await.expect("changed");
     assert!(seen.has_changed().expect("alive"));
     assert!(seen.borrow_and_update().get(&id("p")).is_some());
@@ -130,11 +131,55 @@ async fn a_write_whose_answer_was_lost_comes_into_force_with_the_next_call() {
     assert!(policies.runtime().get(&id("p")).is_none());
     policies.expire(START, None).await.expect("reads again");
     assert!(policies.runtime().get(&id("p")).is_some());
+}
 
+#[tokio::test]
+async fn a_write_whose_caller_went_away_comes_into_force_when_the_store_answers() {
+    let documents = Arc::new(TestDocuments::default());
+    let (policies, _) = open(&documents).await;
     documents.fail([Fault::Hang]);
-    assert!(policies.change(|book| add(book, "q")).now_or_never().is_none(), "dropped half-way");
+    assert!(policies.change(|book| add(book, "p")).now_or_never().is_none(), "dropped half-way");
+    policies.expire(START, None).await.expect("waits for nobody");
+    assert!(policies.runtime().get(&id("p")).is_none());
+    documents.let_go();
+    policies.change(|book| add(book, "q")).await.expect("changed, after the other one");
+    for name in ["p", "q"] {
+        assert!(policies.runtime().get(&id(name)).is_some(), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_hangs_changes_are_answered_in_time_and_memory_is_as_the_store_is_afterwards() {
+    let documents = Arc::new(TestDocuments::default());
+    let (patient, _) = open(&documents).await;
+    let policies = patient.within(Duration::from_secs(5));
+    let late = |answer: Result<(), ChangeError<BookError>>| match answer {
+        Err(ChangeError::Failed(PolicyError::Store(error))) => error,
+        other => panic!("{other:?}"),
+    };
+    documents.fail([Fault::Hang]);
+    let first = late(policies.change(|book| add(book, "first")).await);
+    assert!(matches!(first, StoreError::OutcomeUnknown), "the store has it: {first}");
+    for name in ["second", "third"] {
+        let withdrawn = late(policies.change(|book| add(book, name)).await);
+        assert!(matches!(withdrawn, StoreError::Slow), "the store does not have it: {withdrawn}");
+    }
+    policies.expire(START, Some(&BTreeSet::new())).await.expect("does not wait");
+    assert_eq!(policies.book().policies.len(), 0);
+
+    documents.let_go();
+    policies.change(|book| add(book, "fourth")).await.expect("the control: the store answers");
+    let names: Vec<_> = policies.book().policies.keys().map(|id| id.as_str().to_owned()).collect();
+    assert_eq!(names, ["first", "fourth"], "what was withdrawn never comes");
+    let (again, _) = open(&documents).await;
+    assert_eq!(again.book(), policies.book());
+
+    // The store took it and failed: memory follows what is stored.
+    documents.fail([Fault::LoseTheAnswer]);
+    policies.change(|book| add(book, "fifth")).await.expect_err("no answer");
     policies.expire(START, None).await.expect("reads again");
-    assert!(policies.runtime().get(&id("q")).is_some());
+    let (again, _) = open(&documents).await;
+    assert_eq!((again.book(), again.book().policies.len()), (policies.book(), 3));
 }
 
 #[tokio::test]
@@ -175,6 +220,29 @@ async fn a_book_that_does_not_decode_is_never_in_force_nor_written_over() {
     let refused = policies.change(|book| add(book, "q")).await;
     assert!(matches!(refused, Err(ChangeError::Failed(PolicyError::Store(StoreError::Held { .. })))));
     policies.expire(clock.now(), None).await.expect("nothing is done");
+    assert_eq!(documents.body(DOCUMENT), before);
+}
+
+#[tokio::test]
+async fn a_book_whose_policies_cannot_be_active_together_holds_the_store() {
+    let documents = Arc::new(TestDocuments::default());
+    let mut book = Book::default();
+    let deploy = |book: &mut Book, n: usize| {
+        let name = format!("p{n}");
+        book.create(id(&name), Origin::new(&name), Value::Null).expect("free");
+        book.deploy(&id(&name), Value::Null, spec("https://h.org/*", 1.0)).expect("deploys");
+    };
+    (0..Lane::MAX_POLICIES).for_each(|n| deploy(&mut book, n));
+    documents.set(DOCUMENT, document::encode(&book).expect("encodes"));
+    assert_eq!(open(&documents).await.0.runtime().policies().count(), Lane::MAX_POLICIES, "the control");
+    deploy(&mut book, Lane::MAX_POLICIES);
+    documents.set(DOCUMENT, document::encode(&book).expect("encodes"));
+    let before = documents.body(DOCUMENT);
+    let (policies, clock) = open(&documents).await;
+    assert!(policies.held().is_some_and(|reason| reason.contains("origins")), "{:?}", policies.held());
+    assert_eq!(policies.runtime().policies().count(), 0);
+    policies.expire(clock.now(), None).await.expect("nothing is done");
+    policies.change(|book| add(book, "q")).await.expect_err("held");
     assert_eq!(documents.body(DOCUMENT), before);
 }
 

@@ -5,6 +5,9 @@
 //! and the living entries that the account counts, less those found, say how many are lost at least. When a
 //! settlement is lost with them both bounds may differ; the difference is uncertain.
 //!
+//! After an orderly stop the closing list ([`super::living`]) says exactly which entries were owed an end; it then takes
+//! the place of these bounds.
+//!
 //! Behind the last mark only the bound of the account is known. It counts when there is a sign of damage there.
 //!
 //! Must not know: the index, who is told.
@@ -108,6 +111,8 @@ pub(in crate::store) struct Extent<'a> {
     pub from: Position,
     /// Living entries by segment as of the mark; `None` when nobody counted: then all bounds are upper ones.
     pub living: Option<&'a BTreeMap<u32, u64>>,
+    /// Entries by segment that the closing list has and the journal has not; `None` without a list.
+    pub missing: Option<&'a BTreeMap<u32, u64>>,
 }
 
 /// Compares. `files` are the segments that are there.
@@ -124,10 +129,13 @@ pub(in crate::store) fn compare(
         if !files.contains_key(number) && row.living > 0 {
             verdict.missing.push(*number);
         }
-        if *number >= extent.from.segment {
+        if *number >= extent.from.segment && extent.missing.is_none() {
             let segment = Segment { number: *number, row, walked: report.walked.get(number), extent, tally };
             segment.judge(&mut verdict);
         }
+    }
+    if let Some(missing) = extent.missing {
+        verdict.lost.clone_from(missing);
     }
     for (number, walked) in &report.walked {
         let known = mark.segments.get(number).map_or(0, |row| row.damaged);

@@ -27,6 +27,7 @@
 
 pub(in crate::store) mod compare;
 mod file;
+pub(in crate::store) mod living;
 mod mark;
 
 use std::collections::BTreeMap;
@@ -194,6 +195,11 @@ impl Account {
         };
         mark.segments = living.into_iter().map(row).collect();
         mark
+    }
+
+    /// Where the journal ends as of the last commit applied.
+    pub(in crate::store) fn end(&self) -> Position {
+        self.counts().end
     }
 
     /// Whether the bytes at this place of the journal were lost without anybody knowing which entries they held.

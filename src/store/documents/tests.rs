@@ -16,7 +16,8 @@ fn body(text: &'static str) -> Bytes {
 
 fn open(root: &Path) -> (Documents, Doubts) {
     let doubts = Doubts::default();
-    let docs = Documents::open(root, doubts.clone(), Clock::manual(NOW)).expect("opens");
+    let docs =
+        Documents::open(root, doubts.clone(), Operations::default(), Clock::manual(NOW)).expect("opens");
     (docs, doubts)
 }
 

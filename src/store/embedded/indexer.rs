@@ -11,14 +11,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::shared::{Operator, Shared};
+use super::closing;
+use super::shared::Shared;
 use crate::event::LaneKey;
+use crate::store::bits::Bits;
 use crate::store::clock_mark::Keeper;
 use crate::store::index::apply::{Indexer, NewRow};
 use crate::store::index::segments::Fate;
 use crate::store::index::{IndexError, guarded};
 use crate::store::journal::{self, Journal, Position, SettledRun};
-use crate::store::{Appended, StoreError, files};
+use crate::store::{Appended, Operation, StoreError, files};
 
 type AppendReply =
     (oneshot::Sender<Result<Vec<Appended>, StoreError>>, Vec<Appended>, Option<OwnedSemaphorePermit>);
@@ -83,7 +85,8 @@ impl IndexThread {
         }
     }
 
-    /// An orderly stop: the index is handed to the system, then the closing mark says where the journal ends.
+    /// An orderly stop: the index is handed to the system, the closing list says what lives, and the closing mark where
+    /// the journal ends.
     fn close(&self, journal: Journal) -> Result<(), StoreError> {
         let shared = &self.shared;
         shared.flush_index()?;
@@ -91,6 +94,7 @@ impl IndexThread {
             // The next start has to find out how far the journal goes.
             return Ok(());
         }
+        closing::leave(&shared.reader, shared.dir.root(), shared.salt, shared.account.end());
         shared.close_account().inspect_err(|error| tracing::warn!(%error, "there is no closing mark"))?;
         journal.close();
         Ok(())
@@ -103,13 +107,14 @@ impl IndexThread {
 
     fn commit(&mut self, commit: Commit) -> Result<(), IndexError> {
         let shared = Arc::clone(&self.shared);
-        let _under_way = shared.figures.begin(Operator::Indexer, shared.clock.now());
+        let _under_way = shared.figures.operations.begin(Operation::Index, shared.clock.now());
         let applying = shared.applying.lock();
         guarded(|| {
             for (at, lane_no, lane, entries, due_ms) in &commit.blocks {
                 let count = u16::try_from(*entries).map_err(|_| IndexError::Corrupt("block too long"))?;
                 let accepted_ms = commit.accepted_ms;
-                let block = NewRow { at: *at, lane_no: *lane_no, lane, accepted_ms, count, due_ms };
+                let living = Bits::first(count);
+                let block = NewRow { at: *at, lane_no: *lane_no, lane, accepted_ms, count, due_ms, living };
                 self.indexer.block(&block)?;
             }
             for run in &commit.runs {

@@ -151,6 +151,22 @@ pub(super) fn account(doubts: &Doubts, defects: &[Defect], now: Timestamp) {
     }
 }
 
+/// A closing list that was needed and is damaged.
+pub(super) fn list(doubts: &Doubts, defects: &[Defect], now: Timestamp) {
+    for Defect { file, reason } in defects {
+        let doubt = NewDoubt {
+            kind: DoubtKind::Account,
+            subject: (*file).to_owned(),
+            detail: format!(
+                "the list of what lived at the last stop was unusable: {reason}; what is lost is told by bounds"
+            ),
+            way_out: "find out who changes the data directory, then acknowledge".to_owned(),
+            events: 0,
+        };
+        doubts.raise(doubt, now);
+    }
+}
+
 /// Compares the letters that are kept with the account and raises what is missing.
 pub(super) fn letters(
     doubts: &Doubts,

@@ -12,6 +12,7 @@
 
 mod aside;
 mod cache;
+mod closing;
 mod commit;
 mod damaged;
 mod fetch;
@@ -117,7 +118,11 @@ impl EmbeddedStore {
         let units = options.waiting_bytes.max(2 * PART_BYTES) / ROOM_UNIT_BYTES;
         let units = units.min(options.waiting_entries.max(2 * PART_ENTRIES) * 2).min(Semaphore::MAX_PERMITS);
         let started = start::start(root, options, clock, disks)?;
-        let usages = UsageLog::new(&started.shared.dir.limits(), started.shared.clock.clone());
+        let usages = UsageLog::watched(
+            &started.shared.dir.limits(),
+            started.shared.clock.clone(),
+            started.shared.figures.operations.clone(),
+        );
         Ok(Self {
             shared: started.shared,
             threads: started.threads,

@@ -2,7 +2,8 @@
 //! ends, and what is there is compared with the account. A new store is the recovery of an empty one.
 //!
 //! A sound index is kept whatever the journal lacks: it knows which entries lived where nothing is any more, and a
-//! rebuild would bring back what was settled there.
+//! rebuild would bring back what was settled there. After an orderly stop the closing list knows it as well: a rebuild
+//! then takes from it what lives, and from the journal where it stands.
 //!
 //! Must not know: threads, callers.
 
@@ -11,11 +12,13 @@ use std::fs;
 use std::path::Path;
 
 use super::EmbeddedOptions;
+use super::closing::Listed;
 use super::missing::Losses;
 use super::report::RecoveryReport;
 use crate::event::LaneKey;
 use crate::store::account::compare::{self, Extent, Tally, Verdict};
-use crate::store::account::{self, Mark};
+use crate::store::account::{self, Defect, Mark};
+use crate::store::bits::Bits;
 use crate::store::directory::DataDir;
 use crate::store::index::apply::NewRow;
 use crate::store::index::open::{self, Opened};
@@ -39,6 +42,8 @@ pub(super) struct Recovered {
     pub mark: Mark,
     /// Settlements of entries whose block is gone: to be made durable and applied.
     pub ended: Vec<SettledRun>,
+    /// What is wrong with the closing list, if it was needed.
+    pub defects: Vec<Defect>,
 }
 
 /// What a recovery starts from.
@@ -145,6 +150,9 @@ struct Replayed {
     tally: Tally,
     /// Living entries by segment as of the last mark of the account.
     living: BTreeMap<u32, u64>,
+    /// Entries by segment that the closing list has and the journal has not; `None` when there was no list to use.
+    missing: Option<BTreeMap<u32, u64>>,
+    defects: Vec<Defect>,
 }
 
 enum ReplayError {
@@ -155,6 +163,11 @@ enum ReplayError {
 /// Applies every frame from `from` on.
 fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Replayed, ReplayError> {
     let mark = given.found.mark.as_ref();
+    let mut defects = Vec::new();
+    // An index that reflects something knows better.
+    let is_new = opened.checkpoint == Checkpoint::default();
+    let listed = if is_new { Listed::open(given.dir.root(), mark, &mut defects) } else { Ok(None) };
+    let mut listed = listed.map_err(ReplayError::Journal)?;
     let mut tally = Tally::new(mark);
     let mut living = None;
     let mut broken = None;
@@ -167,11 +180,16 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
             living = Some(opened.indexer.segments.living());
         }
         tally.add(at, &frame);
+        let is_listed = listed.is_some();
+        let living = match (&frame, &mut listed) {
+            (Frame::Block(_), Some(listed)) => listed.living(at)?,
+            _ => Bits::first(u16::MAX),
+        };
         let applied = guarded(|| {
             opened.indexer.rows.checkpoint().reflects = at;
             match frame {
-                Frame::Block(head) => block(&mut opened, at, &head, given.salt),
-                Frame::Settlements(runs) => settlements(&mut opened, at, runs),
+                Frame::Block(head) => block(&mut opened, at, &head, living, given.salt),
+                Frame::Settlements(runs) => settlements(&mut opened, at, runs, is_listed),
                 Frame::Dead(_) => Ok(()),
             }
         });
@@ -194,17 +212,29 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
     // Counted when they were lost.
     opened.indexer.take_lost();
     let living = living.unwrap_or_else(|| opened.indexer.segments.living()).into_iter().collect();
-    Ok(Replayed { opened, from, report, tally, living })
+    let missing = listed.map(Listed::missing).transpose().map_err(ReplayError::Journal)?;
+    Ok(Replayed { opened, from, report, tally, living, missing, defects })
 }
 
-fn block(opened: &mut Opened, at: Position, head: &BlockHead<'_>, salt: u64) -> Result<(), IndexError> {
+fn block(
+    opened: &mut Opened,
+    at: Position,
+    head: &BlockHead<'_>,
+    living: Bits,
+    salt: u64,
+) -> Result<(), IndexError> {
     let lane = LaneKey::new(head.lane).map_err(|_| IndexError::Corrupt("lane key in the journal"))?;
-    opened.indexer.lanes.adopt(head.lane_no, &lane);
-    let due_ms: Vec<u64> = head.due_ms().collect();
-    let (count, accepted_ms) = (head.count, head.accepted_ms);
-    let row = NewRow { at, lane_no: head.lane_no, lane: &lane, accepted_ms, count, due_ms: &due_ms };
-    if opened.indexer.block(&row)? {
-        opened.indexer.lanes.add(&lane, count.into());
+    let (lane_no, count, accepted_ms) = (head.lane_no, head.count, head.accepted_ms);
+    let living = living.within(count);
+    if living == Bits::default() {
+        opened.indexer.pass(lane_no, accepted_ms);
+    } else {
+        opened.indexer.lanes.adopt(lane_no, &lane);
+        let due_ms: Vec<u64> = head.due_ms().collect();
+        let row = NewRow { at, lane_no, lane: &lane, accepted_ms, count, due_ms: &due_ms, living };
+        if opened.indexer.block(&row)? {
+            opened.indexer.lanes.add(&lane, living.count().into());
+        }
     }
     for row in head.dedup() {
         if let (Ok(index), None) = (u8::try_from(row.index), opened.dedup.find(&row.dedup)?) {
@@ -216,9 +246,18 @@ fn block(opened: &mut Opened, at: Position, head: &BlockHead<'_>, salt: u64) -> 
     Ok(())
 }
 
-fn settlements(opened: &mut Opened, at: Position, runs: RunReader<'_>) -> Result<(), IndexError> {
+fn settlements(
+    opened: &mut Opened,
+    at: Position,
+    runs: RunReader<'_>,
+    is_listed: bool,
+) -> Result<(), IndexError> {
     for run in runs {
-        opened.indexer.settle(at.segment, &run)?;
+        if is_listed {
+            opened.indexer.moves(at.segment, &run)?;
+        } else {
+            opened.indexer.settle(at.segment, &run)?;
+        }
     }
     Ok(())
 }
@@ -232,11 +271,12 @@ fn finish(
     findings: &[Finding],
 ) -> Result<Recovered, StoreError> {
     let lengths = lengths(given.dir)?;
-    let Replayed { opened, from, report: journal, tally, living } = replayed;
+    let Replayed { opened, from, report: journal, tally, living, missing, defects } = replayed;
     let ended = endings(given, &opened, &journal, &lengths)?;
     let living = (from == Position::default()).then_some(&living);
+    let extent = Extent { from, living, missing: missing.as_ref() };
     let found = given.found;
-    let mut verdict = compare::compare(found, &tally, &journal, &lengths, &Extent { from, living });
+    let mut verdict = compare::compare(found, &tally, &journal, &lengths, &extent);
     lost_by_the_index(&mut verdict, &ended, &journal, found.mark.is_some());
     for file in &files {
         opened.indexer.segments.begin(file.number);
@@ -246,7 +286,7 @@ fn finish(
     let (lanes, living) = opened.indexer.lanes.totals();
     let newest_ms = opened.checkpoint.newest_ms.max(journal.newest_ms);
     let report = RecoveryReport { rebuilt, journal, verdict, findings: findings.to_vec(), living, lanes };
-    Ok(Recovered { opened, report, files, newest_ms, seen_segment, mark, ended })
+    Ok(Recovered { opened, report, files, newest_ms, seen_segment, mark, ended, defects })
 }
 
 /// The length of each segment's file.

@@ -21,6 +21,7 @@ use crate::store::index::lanes::Lanes;
 use crate::store::index::read::IndexReader;
 use crate::store::index::segments::Segments;
 use crate::store::journal::{self, Reader};
+use crate::store::operations::Operations;
 use crate::store::{StoreError, StoreHealth};
 
 /// One for each open store. The index is closed before the directory's lock is given back: fields are dropped
@@ -103,44 +104,14 @@ pub(super) struct Figures {
     pub lost_entries: AtomicU64,
     pub dead_entries: AtomicU64,
     pub errors: AtomicU64,
-    /// When the operation under way of each thread began, in ns; zero while it has none.
-    under_way: [AtomicU64; 2],
+    pub operations: Operations,
     poisoned: Mutex<Option<String>>,
 }
 
-/// A thread whose writes and syncs are watched.
-#[derive(Clone, Copy)]
-pub(super) enum Operator {
-    Writer,
-    Indexer,
-}
-
-/// An operation under way, until it is dropped.
-pub(super) struct UnderWay<'a>(&'a AtomicU64);
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.store(0, Ordering::Release);
-    }
-}
-
 impl Figures {
-    /// Notes that the thread begins an operation that may wait for the disk.
-    pub(super) fn begin(&self, operator: Operator, now: Timestamp) -> UnderWay<'_> {
-        let [writer, indexer] = &self.under_way;
-        let since = match operator {
-            Operator::Writer => writer,
-            Operator::Indexer => indexer,
-        };
-        since.store(now.as_nanos().max(1), Ordering::Release);
-        UnderWay(since)
-    }
-
-    /// Age of the oldest operation under way.
-    fn operation_age(&self, now: Timestamp) -> Duration {
-        let begun = self.under_way.iter().map(|since| since.load(Ordering::Acquire));
-        let oldest = begun.filter(|since| *since > 0).min();
-        oldest.map_or(Duration::ZERO, |since| Duration::from_nanos(now.as_nanos().saturating_sub(since)))
+    /// Of a store whose operations under way are noted in `operations`.
+    pub(super) fn new(operations: Operations) -> Self {
+        Self { operations, ..Self::default() }
     }
 
     /// Notes the first failure and answers with it, whoever asks.
@@ -165,10 +136,12 @@ impl Figures {
     }
 
     pub(super) fn health(&self, doubts: &Doubts, now: Timestamp) -> StoreHealth {
+        let (operation, operation_age) = self.operations.oldest(now).unzip();
         StoreHealth {
             poisoned: self.poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             full: self.full.load(Ordering::Relaxed),
-            operation_age: self.operation_age(now),
+            operation,
+            operation_age: operation_age.unwrap_or_default(),
             slow: false,
             disk_bytes: self.disk_bytes.load(Ordering::Relaxed),
             free_bytes: self.free_bytes.load(Ordering::Relaxed),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::cache::BlockCache;
+use super::closing;
 use super::damaged::DamagedBlocks;
 use super::indexer::{IndexThread, Sweeper};
 use super::losses::Losses;
@@ -26,6 +27,7 @@ use super::unread::Unread;
 use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
+use crate::store::account::living;
 use crate::store::account::{self, Account, Mark, SegmentRow, Snapshot};
 use crate::store::clock_mark;
 use crate::store::directory::DataDir;
@@ -37,6 +39,7 @@ use crate::store::index::segments::Segments;
 use crate::store::journal::{
     self, Arrange, DeadLog, Disk, FoundLetters, Group, Journal, JournalOptions, Marked, Position, Reader,
 };
+use crate::store::operations::Operations;
 use crate::store::rollback::Epochs;
 use crate::store::tidy::STRAYS;
 use crate::store::{StoreError, UsageLog, retry};
@@ -115,7 +118,10 @@ pub(super) fn start(
     note(dir.take_findings(), &doubts, &clock);
     let found = retry::reading(|| account::read(root))?;
     // Before any thread runs: a doubt about the policy book holds deletions.
-    let documents = retry::reading(|| Documents::open(root, doubts.clone(), clock.clone()))?;
+    let operations = Operations::default();
+    let documents = retry::reading(|| {
+        Documents::open(root, doubts.clone(), operations.clone(), clock.clone())
+    })?;
     let salt::Kept { salt, report } = retry::reading(|| salt::keep(root, options.salt, found.salt()))?;
     if let Some(report) = report {
         doubts.raise(report, clock.now());
@@ -132,6 +138,7 @@ pub(super) fn start(
     if found.exists || (dir.found_format() >= ACCOUNT_SINCE && !recovered.files.is_empty()) {
         missing::account(&doubts, &found.defects, now);
     }
+    missing::list(&doubts, &recovered.defects, now);
     if recovered.files.is_empty() && recovered.report.rebuilt.is_none() && !found.exists {
         // No segment, nor an index or an account that knows of one: nothing was ever accepted. Before the first segment
         // is begun: a directory that has one and no record has lost the record.
@@ -156,11 +163,12 @@ pub(super) fn start(
     })?;
     let report = recovered.report;
     let mark = next_mark(recovered.mark, &journal, &dead, &indexer.segments);
-    let figures = Figures::default();
+    let figures = Figures::new(operations);
     figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
     figures.lost_entries.store(mark.lost, Ordering::Relaxed);
     figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
     let account = Account::begin(root, mark, found.version)?;
+    living::remove(root)?;
     let shared = Arc::new(Shared {
         reader,
         db,
@@ -327,6 +335,8 @@ pub(super) fn rebuild(
     }
     let (lost, damaged_frames) = (mark.lost, mark.damaged_frames);
     let account = Account::begin(root, mark, found.version)?;
+    living::remove(root)?;
+    closing::leave(&recovered.opened.reader, root, salt, account.end());
     account.close(|| ((), Snapshot { living, lost, damaged_frames }))?;
     Ok(recovered.report)
 }

@@ -1,6 +1,7 @@
 //! Damage, lost indexes, failing disks, random histories: what was answered is there, or counted as lost.
 
 mod account;
+mod closing;
 mod damage;
 mod dead;
 mod full;

@@ -17,13 +17,13 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::commit::{self, AppendReply, Decision, Draft};
 use super::indexer::{Commit, Work};
 use super::owed::{Owed, Settling};
-use super::shared::{Operator, Shared};
+use super::shared::Shared;
 use crate::clock::Timestamp;
 use crate::store::ballast;
 use crate::store::index::dedup::DedupIndex;
 use crate::store::index::guarded;
 use crate::store::journal::{DeadLetter, DeadLog, Group, Journal, Position};
-use crate::store::{Appended, Dedup, NewEntry, StoreError, Turn};
+use crate::store::{Appended, Dedup, NewEntry, Operation, StoreError, Turn};
 
 /// What the writer is asked for.
 pub(super) enum Request {
@@ -166,7 +166,7 @@ impl Writer {
                 self.owed.hurry();
             }
             let shared = Arc::clone(&self.shared);
-            let under_way = shared.figures.begin(Operator::Writer, shared.clock.now());
+            let under_way = shared.figures.operations.begin(Operation::Journal, shared.clock.now());
             self.commit();
             self.upkeep();
             drop(under_way);

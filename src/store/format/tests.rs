@@ -1,7 +1,8 @@
 //! Every damage of `FORMAT`, every older format, every newer one.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::store::directory::DataDir;
@@ -109,4 +110,45 @@ fn a_first_start_that_was_cut_short_is_completed_without_a_report() {
     fs::write(temp.path().join(NAME), "").expect("writes");
     assert!(open(temp.path()).expect("opens").is_empty());
     assert_eq!(text(temp.path()), "3\n");
+}
+
+/// Names, modes, times and bytes of all that is in a directory, and of itself.
+fn everything(root: &Path) -> Vec<(PathBuf, u32, i64, i64, Vec<u8>)> {
+    let mut all = Vec::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(path) = left.pop() {
+        let meta = fs::symlink_metadata(&path).expect("there");
+        let bytes = if meta.is_file() { fs::read(&path).expect("reads") } else { Vec::new() };
+        if meta.is_dir() {
+            left.extend(fs::read_dir(&path).expect("lists").map(|entry| entry.expect("an entry").path()));
+        }
+        all.push((path, meta.mode(), meta.ctime(), meta.ctime_nsec(), bytes));
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn a_newer_directory_is_refused_as_it_is_also_when_it_is_open_to_others() {
+    let temp = tempfile::tempdir().expect("temp");
+    let root = temp.path().join("data");
+    started(&root);
+    let open_all = |root: &Path| {
+        for name in ["", "FORMAT", "LOCK", "journal"] {
+            fs::set_permissions(root.join(name), fs::Permissions::from_mode(0o755)).expect("opens it");
+        }
+        fs::write(root.join("LOCK"), "1\n").expect("writes");
+        fs::remove_file(root.join("ballast.3")).expect("deletes");
+    };
+    open_all(&root);
+    let control = everything(&root);
+    drop(DataDir::open(&root).expect("the control: our own format"));
+    assert_ne!(everything(&root), control, "it is closed, its ballast filled, the process noted");
+    open_all(&root);
+    epoch::write(&root, Epoch { format: DIRECTORY_FORMAT + 1, number: 9, has_file: false }).expect("writes");
+    let before = everything(&root);
+    assert!(matches!(DataDir::open(&root), Err(StoreError::Format { found: 4, .. })));
+    assert!(matches!(DataDir::hold_to_change(&root), Err(StoreError::Format { found: 4, .. })));
+    DataDir::hold(&root).expect("whoever only reads");
+    assert_eq!(everything(&root), before);
 }

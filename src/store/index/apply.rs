@@ -11,9 +11,10 @@ use super::batch::Rows;
 use super::keys::{DueKey, Key};
 use super::lanes::Lanes;
 use super::lost::{self, LostBlocks, LostEntry};
-use super::rows::{self, Bits, BlockRow};
+use super::rows::{self, BlockRow};
 use super::segments::Segments;
 use crate::event::LaneKey;
+use crate::store::bits::Bits;
 use crate::store::journal::{Position, Settled, SettledRun, What};
 
 /// Settlements that share an atomic batch: each touches up to four rows beside the block's two.
@@ -28,6 +29,8 @@ pub(in crate::store) struct NewRow<'a> {
     pub count: u16,
     /// One per entry of a delayed block.
     pub due_ms: &'a [u64],
+    /// Those that are owed an end: all of a new block.
+    pub living: Bits,
 }
 
 /// The one who changes rows, lane counts and segment counts.
@@ -69,22 +72,46 @@ impl Indexer {
                 return Ok(false);
             }
         }
-        for (index, due_ms) in (0_u8..=u8::MAX).zip(block.due_ms) {
+        let has_ended = |index: u8| !block.living.has(index);
+        for (index, due_ms) in (0_u8..=u8::MAX).zip(block.due_ms).filter(|(index, _)| !has_ended(*index)) {
             self.rows.make_room(1)?;
             let due = DueKey { lane, due_ms: *due_ms, block: block.at, index };
             self.rows.put(Key::Due(due), &0_u16.to_be_bytes())?;
         }
         self.rows.make_room(2)?;
         let moved = if ready { Bits::default() } else { Bits::first(block.count) };
-        let row =
-            BlockRow { accepted_ms: block.accepted_ms, count: block.count, settled: Bits::default(), moved };
+        let settled = Bits::first(block.count).without(&block.living);
+        let row = BlockRow { accepted_ms: block.accepted_ms, count: block.count, settled, moved };
         self.rows.put(Key::Lane(block.lane_no), block.lane.as_str().as_bytes())?;
-        self.rows.put(Key::Block { ready, lane, at: block.at }, &row.encode())?;
-        let checkpoint = self.rows.checkpoint();
-        checkpoint.next_lane = checkpoint.next_lane.max(block.lane_no.saturating_add(1));
-        checkpoint.newest_ms = checkpoint.newest_ms.max(block.accepted_ms);
-        self.segments.add(block.at, block.count.into());
+        self.rows.put(Key::Block { ready: row.ready() > 0, lane, at: block.at }, &row.encode())?;
+        self.reach(block.lane_no, block.accepted_ms);
+        self.segments.add(block.at, row.live().into());
         Ok(true)
+    }
+
+    /// Notes a block of which nothing lives: numbers of lanes and times ascend.
+    pub(in crate::store) fn pass(&mut self, lane_no: u32, accepted_ms: u64) {
+        self.reach(lane_no, accepted_ms);
+        self.lanes.start_at(lane_no.saturating_add(1));
+    }
+
+    fn reach(&mut self, lane_no: u32, accepted_ms: u64) {
+        let checkpoint = self.rows.checkpoint();
+        checkpoint.next_lane = checkpoint.next_lane.max(lane_no.saturating_add(1));
+        checkpoint.newest_ms = checkpoint.newest_ms.max(accepted_ms);
+    }
+
+    /// Applies settlements where it is known already which entries have ended: they only move entries, and say which
+    /// ended as lost.
+    pub(in crate::store) fn moves(&mut self, segment: u32, run: &SettledRun) -> Result<(), IndexError> {
+        self.lost_blocks.note(&mut self.rows, run.block, &lost::indexes(run))?;
+        if !self.has_row(run)? {
+            return Ok(());
+        }
+        self.refer(segment, run.block.segment)?;
+        let moves = |settled: &&Settled| matches!(settled.what, What::Reschedule { .. });
+        let entries = run.entries.iter().filter(moves).copied().collect();
+        self.settle(segment, &SettledRun { entries, ..*run })
     }
 
     /// Applies settlements that stand in `segment`. Entries that no longer stand at the given place are left
@@ -125,15 +152,21 @@ impl Indexer {
             }
             self.rows.put(key(ready), &row.encode())?;
         }
-        if self.segments.refer(segment, run.block.segment) {
-            self.rows.put(Key::Refers { segment, older: run.block.segment }, &[])?;
-        }
+        self.refer(segment, run.block.segment)?;
         let ended = u64::from(before.live().saturating_sub(row.live()));
         if ended > 0 {
             self.segments.settle(run.block.segment, ended);
             for no in self.lanes.settle(lane, ended) {
                 self.rows.remove(Key::Lane(no))?;
             }
+        }
+        Ok(())
+    }
+
+    fn refer(&mut self, segment: u32, older: u32) -> Result<(), IndexError> {
+        if self.segments.refer(segment, older) {
+            self.rows.make_room(1)?;
+            self.rows.put(Key::Refers { segment, older }, &[])?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::IndexError;
 use super::batch::Rows;
 use super::keys::Key;
-use super::rows::Bits;
+use super::rows;
 use crate::event::LaneKey;
 use crate::store::journal::{Position, SettledRun, What};
 
@@ -39,7 +39,7 @@ impl LostBlocks {
             return Ok(());
         }
         rows.make_room(2)?;
-        let known = rows.get(Key::Lost(at))?.map(|value| Bits::decode(&value)).transpose()?;
+        let known = rows.get(Key::Lost(at))?.map(|value| rows::lost(&value)).transpose()?;
         let mut bits = known.unwrap_or_default();
         indexes.iter().for_each(|index| bits.set(*index));
         rows.put(Key::Lost(at), &bits.encode())?;

@@ -13,7 +13,7 @@
 //! | `5 segment offset index` | due_ms and attempts of an entry that was *rescheduled* |
 //! | `6` | the checkpoint: [`rows::Checkpoint`] |
 //! | `7 segment older` | `segment` holds settlements of entries of the segment `older` |
-//! | `8 segment offset` | which entries of this block are lost: [`rows::Bits`] |
+//! | `8 segment offset` | which entries of this block are lost: [`Bits`](super::bits::Bits) |
 //!
 //! Beside it stand the trees of [`dedup`], which the check leaves out.
 //!

@@ -14,7 +14,7 @@ use super::dedup::DedupIndex;
 use super::keys::Key;
 use super::lanes::Lanes;
 use super::read::IndexReader;
-use super::rows::{self, Bits, BlockRow, Checkpoint, digest};
+use super::rows::{self, BlockRow, Checkpoint, digest};
 use super::segments::Segments;
 use super::{IndexError, guarded};
 use crate::event::LaneKey;
@@ -90,7 +90,7 @@ fn check(
                 counts.refer(segment, older);
             }
             Key::Lost(at) => {
-                Bits::decode(&value)?;
+                rows::lost(&value)?;
                 lost.insert(at);
             }
             Key::Checkpoint => {}

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use super::database::Tree;
 use super::keys::{DueKey, Key};
 use super::lanes::Lanes;
-use super::rows::{self, Bits, BlockRow};
+use super::rows::{self, BlockRow};
 use super::{IndexError, guarded};
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
 use crate::store::LaneSummary;
+use crate::store::bits::Bits;
 use crate::store::journal::{Position, Settled, SettledRun, What};
 
 const LAST: Position = Position { segment: u32::MAX, offset: u32::MAX };
@@ -122,7 +123,7 @@ impl IndexReader {
     pub(in crate::store) fn is_lost(&self, block: Position, index: u8) -> Result<bool, IndexError> {
         guarded(|| {
             let value = self.tree.get(Key::Lost(block).encode())?;
-            Ok(value.map(|value| Bits::decode(&value)).transpose()?.is_some_and(|bits| bits.has(index)))
+            Ok(value.map(|value| rows::lost(&value)).transpose()?.is_some_and(|bits| bits.has(index)))
         })
     }
 
@@ -157,6 +158,27 @@ impl IndexReader {
                 let (key, value) = row?;
                 if let Some(Key::Block { at, .. }) = Key::decode(&key) {
                     visit(at, BlockRow::decode(&value)?.live());
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Shows every block that holds living entries, with these, until told to stop. Walks the rows of blocks.
+    pub(in crate::store) fn living(
+        &self,
+        mut visit: impl FnMut(Position, Bits) -> ControlFlow<()>,
+    ) -> Result<(), IndexError> {
+        let first = Key::Block { ready: true, lane: 0, at: Position::default() }.encode();
+        let last = Key::Block { ready: false, lane: u32::MAX, at: LAST }.encode();
+        guarded(|| {
+            for row in self.tree.range(first..=last) {
+                let (key, value) = row?;
+                let Some(Key::Block { at, .. }) = Key::decode(&key) else {
+                    return Err(IndexError::Corrupt("key"));
+                };
+                if visit(at, BlockRow::decode(&value)?.living()).is_break() {
+                    break;
                 }
             }
             Ok(())

@@ -3,58 +3,8 @@
 //! Must not know: keys, the tree.
 
 use super::IndexError;
+use crate::store::bits::Bits;
 use crate::store::journal::{MAX_BLOCK_ENTRIES, Position};
-
-/// One bit for each entry of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::store) struct Bits([u64; 4]);
-
-impl Bits {
-    /// The first `count` bits set.
-    pub(in crate::store) fn first(count: u16) -> Self {
-        let mut bits = Self::default();
-        for index in 0..count.min(256) {
-            bits.set(u8::try_from(index).unwrap_or(u8::MAX));
-        }
-        bits
-    }
-
-    pub(in crate::store) fn set(&mut self, index: u8) {
-        if let Some(word) = self.0.get_mut(usize::from(index) / 64) {
-            *word |= 1 << (index % 64);
-        }
-    }
-
-    pub(in crate::store) fn has(&self, index: u8) -> bool {
-        self.0.get(usize::from(index) / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
-    }
-
-    pub(in crate::store) fn count(&self) -> u32 {
-        self.0.iter().map(|word| word.count_ones()).sum()
-    }
-
-    /// The value of a row of lost entries.
-    pub(in crate::store) fn encode(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|word| word.to_be_bytes()).collect()
-    }
-
-    pub(in crate::store) fn decode(bytes: &[u8]) -> Result<Self, IndexError> {
-        if bytes.len() != 32 {
-            return Err(IndexError::Corrupt("row of lost entries"));
-        }
-        let mut bits = Self::default();
-        for (word, bytes) in bits.0.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = bytes.iter().fold(0_u64, |value, byte| (value << 8) | u64::from(*byte));
-        }
-        Ok(bits)
-    }
-
-    fn union(&self, other: &Self) -> Self {
-        let mut bits = *self;
-        bits.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
-        bits
-    }
-}
 
 /// A block with living entries: accepted (8 bytes), entries (2), then which are settled and which stand in
 /// due places (32 each; both are left out while the block is untouched).
@@ -72,6 +22,11 @@ impl BlockRow {
         u32::from(self.count).saturating_sub(self.settled.count())
     }
 
+    /// Which entries are owed an end.
+    pub(in crate::store) fn living(&self) -> Bits {
+        Bits::first(self.count).without(&self.settled)
+    }
+
     /// Entries in plain order.
     pub(in crate::store) fn ready(&self) -> u32 {
         u32::from(self.count).saturating_sub(self.settled.union(&self.moved).count())
@@ -87,9 +42,8 @@ impl BlockRow {
         out.extend_from_slice(&self.accepted_ms.to_be_bytes());
         out.extend_from_slice(&self.count.to_be_bytes());
         if self.settled != Bits::default() || self.moved != Bits::default() {
-            for word in self.settled.0.iter().chain(&self.moved.0) {
-                out.extend_from_slice(&word.to_be_bytes());
-            }
+            out.extend_from_slice(&self.settled.encode());
+            out.extend_from_slice(&self.moved.encode());
         }
         debug_assert_eq!(Self::decode(&out).ok(), Some(*self));
         out
@@ -103,15 +57,16 @@ impl BlockRow {
         if count == 0 || usize::from(count) > MAX_BLOCK_ENTRIES || !matches!(rest.len(), 0 | 64) {
             return Err(wrong);
         }
-        let mut words = rest
-            .chunks_exact(8)
-            .map(|word| word.iter().fold(0_u64, |value, byte| (value << 8) | u64::from(*byte)));
-        let (mut settled, mut moved) = (Bits::default(), Bits::default());
-        for word in settled.0.iter_mut().chain(&mut moved.0) {
-            *word = words.next().unwrap_or(0);
-        }
+        let (settled, moved) = rest.split_at(rest.len() / 2);
+        let bits = |bytes: &[u8]| Bits::decode(bytes).unwrap_or_default();
+        let (settled, moved) = (bits(settled), bits(moved));
         Ok(Self { accepted_ms: u64::from_be_bytes(*accepted_ms), count, settled, moved })
     }
+}
+
+/// The value of a row of lost entries.
+pub(in crate::store) fn lost(value: &[u8]) -> Result<Bits, IndexError> {
+    Bits::decode(value).ok_or(IndexError::Corrupt("row of lost entries"))
 }
 
 /// What the index reflects, and the sum by which it is checked when it is opened.
@@ -217,8 +172,6 @@ mod tests {
         assert!(row.is_ready(1) && !row.is_ready(0) && !row.is_ready(255));
         assert_eq!(BlockRow::decode(&row.encode()).ok(), Some(row));
         assert!(BlockRow::decode(&[0; 10]).is_err());
-        assert_eq!(Bits::first(256).count(), 256);
-        assert_eq!(Bits::decode(&row.settled.encode()).ok(), Some(row.settled));
     }
 
     #[test]

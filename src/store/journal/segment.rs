@@ -11,8 +11,12 @@ use crate::store::{StoreError, files};
 /// Highest segment number: what an event id can hold.
 pub const MAX_SEGMENT: u32 = (1 << 24) - 1;
 
-/// Size of a segment that is begun on a full disk.
+/// Size of a segment that is begun on a disk that is full, or that a larger one would fill.
 const SMALL_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What a larger segment leaves free: room for a small segment of the dead log, the index, the documents and the ballast.
+/// At a start the ballast is given up first, and a journal that took its room would leave none for the rest.
+const LEFT_FREE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A segment in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +124,7 @@ fn make(dir: &Path, head: Head, size_bytes: u64, disk: &mut dyn Disk) -> Result<
         move |error: io::Error| StoreError::io(operation, &path, error)
     };
     let file = files::create(&path).map_err(failed("create"))?;
+    let size_bytes = fitting(dir, size_bytes);
     let size_bytes = match preallocate(&file, size_bytes).map_err(failed("preallocate")) {
         Err(error) if error.is_full() && size_bytes > SMALL_SEGMENT_BYTES => {
             file.set_len(0).map_err(failed("preallocate"))?;
@@ -132,6 +137,18 @@ fn make(dir: &Path, head: Head, size_bytes: u64, disk: &mut dyn Disk) -> Result<
     disk.sync(&file).map_err(failed("sync"))?;
     sync_dir(dir)?;
     Ok((file, size_bytes))
+}
+
+/// `size_bytes`, or less where that would fill the disk.
+fn fitting(dir: &Path, size_bytes: u64) -> u64 {
+    // Where the free room cannot be asked for, preallocating tells whether there is enough.
+    let free_bytes =
+        rustix::fs::statvfs(dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    if size_bytes.saturating_add(LEFT_FREE_BYTES) > free_bytes {
+        size_bytes.min(SMALL_SEGMENT_BYTES)
+    } else {
+        size_bytes
+    }
 }
 
 fn preallocate(file: &File, size_bytes: u64) -> io::Result<()> {

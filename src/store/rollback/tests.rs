@@ -167,13 +167,46 @@ fn a_damaged_epoch_file_is_read_from_the_version_before() {
 }
 
 #[test]
-fn a_missing_epoch_file_is_made_the_first_time_and_reported_later() {
+fn a_missing_epoch_file_is_made_the_first_time_and_holds_later() {
     let world = World::new();
     assert!(world.start().is_empty());
-    fs::remove_file(&world.file).expect("deletes");
+    world.stop();
+    let (away, body) = (world.file.with_extension("away"), world.outside());
+    fs::rename(&world.file, &away).expect("moves");
     let doubts = world.start();
-    assert_eq!(doubts.iter().map(|doubt| doubt.kind).collect::<Vec<_>>(), [DoubtKind::Document]);
+    assert!(is_held(&doubts) && doubts[0].detail.contains("missing"), "{doubts:?}");
+    assert!(!world.file.exists(), "nothing certifies what may be an older copy");
+    world.stop();
+    fs::rename(&away, &world.file).expect("moves");
+    assert!(world.start().is_empty(), "it is back: the file system was not mounted");
+    assert!(world.outside().epoch > body.epoch);
+
+    fs::remove_file(&world.file).expect("deletes");
+    assert!(is_held(&world.start()));
+    accept(&world.root, Some(&world.file), NOW).expect("writes");
+    assert!(world.start().is_empty());
     assert!(!world.outside().pending);
+}
+
+#[test]
+fn a_check_says_what_a_start_would_say_and_changes_nothing() {
+    let world = World::new();
+    let says = || check(&world.root, &world.file, SALT);
+    assert_eq!(says().expect("reads"), None, "there never was a file");
+    world.start();
+    assert_eq!(says().expect("reads"), None);
+    let copy = world.copy();
+    world.stop();
+    world.restore(&copy);
+    let (before, body) = (world.copy(), world.outside());
+    assert!(says().expect("reads").is_some_and(|why| why.contains("older copy")));
+    assert_eq!((world.copy(), world.outside()), (before, body.clone()));
+    put(&world.file, &Body { salt: hex(SALT + 1), ..body }).expect("writes");
+    assert!(matches!(says(), Err(StoreError::EpochFile { .. })));
+    for path in [world.file.clone(), sealed::beside(&world.file, ".prev")] {
+        fs::remove_file(path).expect("deletes");
+    }
+    assert!(says().expect("reads").is_some_and(|why| why.contains("missing")));
 }
 
 #[test]
@@ -184,4 +217,6 @@ fn a_directory_that_lost_its_own_epoch_is_held() {
         fs::remove_file(world.root.join(name)).expect("deletes");
     }
     assert!(is_held(&world.start()));
+    fs::remove_file(&world.file).expect("deletes");
+    assert!(is_held(&world.start()), "nor is it known whether there was a file");
 }

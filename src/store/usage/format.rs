@@ -5,7 +5,7 @@
 //!
 //! | line | JSON | meaning |
 //! |---|---|---|
-//! | first | `{"format":1,"from":M}` | head; what was consumed before `from` may be missing, 0 when nothing is |
+//! | first | `{"format":1,"from":M}` | head; what was consumed before `from` may be missing, 0 when nothing is; with `"marked":true` there is a `usage.mark` |
 //! | usage | `{"l":NAME,"n":COUNT,"t":AT,"x":OVER_AT}` | one usage; with `"c":true` it is not the first of its write |
 //! | mark | `{"m":"opened"}` | a process took the record up; what it consumes follows |
 //! | mark | `{"m":"closed"}` | the last line of an orderly end |
@@ -45,6 +45,8 @@ struct Head {
     format: u32,
     #[serde(default)]
     from: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    marked: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -73,9 +75,9 @@ pub(super) enum Stand {
     Closed,
 }
 
-/// Adds the head.
-pub(super) fn put_head(out: &mut Vec<u8>, complete_from: Timestamp) -> io::Result<()> {
-    put(out, &Head { format: FORMAT, from: complete_from.ceil_millis() })
+/// Adds the head; `marked` when there is a mark beside the record.
+pub(super) fn put_head(out: &mut Vec<u8>, complete_from: Timestamp, marked: bool) -> io::Result<()> {
+    put(out, &Head { format: FORMAT, from: complete_from.ceil_millis(), marked })
 }
 
 /// Adds one usage; `first` of its write.
@@ -155,6 +157,8 @@ pub(super) fn scan(
 struct Reading {
     merged: Merged,
     head: Option<Timestamp>,
+    /// The head says that there is a mark beside the record.
+    has_mark: bool,
     closed: bool,
     damaged: u64,
     raw: Vec<u8>,
@@ -174,6 +178,7 @@ impl Reading {
         Self {
             merged: Merged::new(now),
             head: None,
+            has_mark: false,
             closed: false,
             damaged: 0,
             raw: Vec::new(),
@@ -204,12 +209,13 @@ impl Reading {
             self.doubtful_is_damage();
             self.closed = m == Stand::Closed;
             self.is_marked = true;
-        } else if let Ok(Head { format, from }) = serde_json::from_slice(json) {
+        } else if let Ok(Head { format, from, marked }) = serde_json::from_slice(json) {
             if format != FORMAT {
                 return Err(ScanError::Format(format));
             }
             self.doubtful_is_damage();
             self.head = Some(Timestamp::from_millis(from));
+            self.has_mark = marked;
         } else {
             if self.doubtful == 0 {
                 self.doubtful_from = begins;
@@ -226,8 +232,9 @@ impl Reading {
     }
 
     fn finish(mut self) -> Scanned {
-        // What `usage.mark` says of it; a record without one is as long as it should be.
-        let acknowledged = self.judge.as_ref().map_or(Some(0), Judge::acknowledged);
+        // What `usage.mark` says of it; a record that never had one is as long as it should be.
+        let without = (!self.has_mark).then_some(0);
+        let acknowledged = self.judge.as_ref().map_or(without, Judge::acknowledged);
         let lost = acknowledged.is_none_or(|end| self.doubtful > 0 && self.doubtful_from < end);
         // Not even a rewrite that was cut short leaves a record without a head or a mark line.
         if lost || self.head.is_none() || !self.is_marked {

@@ -19,7 +19,8 @@ use super::rewrite::{self, Content};
 use super::{Usage, UsageFound, UsageStore, check, rounded};
 use crate::clock::{Clock, Timestamp};
 use crate::store::journal::{Disk, OsDisk};
-use crate::store::{StoreError, ballast, files};
+use crate::store::operations::Operations;
+use crate::store::{Operation, StoreError, ballast, files};
 
 /// A record shorter than this is not worth a rewrite.
 const WORTH_A_REWRITE_BYTES: u64 = 4 * 1024 * 1024;
@@ -33,6 +34,7 @@ pub struct UsageLog(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     clock: Clock,
+    operations: Operations,
     queue: Mutex<Queue>,
     /// Held over reading, writing and syncing: on the blocking pool alone.
     file: Mutex<State>,
@@ -79,12 +81,22 @@ impl UsageLog {
         Self::new_on(dir, clock, Box::new(OsDisk))
     }
 
+    /// As [`UsageLog::new`]; its writes are noted among `operations`.
+    pub(in crate::store) fn watched(dir: &Path, clock: Clock, operations: Operations) -> Self {
+        Self::made_of(dir, clock, operations, Box::new(OsDisk))
+    }
+
     /// As [`UsageLog::new`], with writes and syncs on another disk.
     #[must_use]
     pub fn new_on(dir: &Path, clock: Clock, disk: Box<dyn Disk>) -> Self {
+        Self::made_of(dir, clock, Operations::default(), disk)
+    }
+
+    fn made_of(dir: &Path, clock: Clock, operations: Operations, disk: Box<dyn Disk>) -> Self {
         Self(Arc::new(Inner {
             dir: dir.to_owned(),
             clock,
+            operations,
             queue: Mutex::default(),
             file: Mutex::new(State { phase: Phase::New, disk }),
             poisoned: Mutex::default(),
@@ -169,6 +181,8 @@ struct Writer {
 impl Writer {
     fn run(&mut self) {
         while let Some(group) = self.inner.next_group() {
+            let inner = Arc::clone(&self.inner);
+            let _under_way = inner.operations.begin(Operation::Usages, inner.clock.now());
             self.group = group;
             let written = self.inner.append(&self.group);
             for waiting in self.group.drain(..) {
@@ -305,7 +319,7 @@ impl Inner {
             return;
         }
         let whole = |scanned: &Scanned| scanned.damaged == 0 && !scanned.torn;
-        match self.scan(None, self.clock.now()).map(|scanned| scanned.filter(whole)) {
+        match self.scan(Some(tail.mark.mark()), self.clock.now()).map(|scanned| scanned.filter(whole)) {
             Ok(Some(Scanned { usages, .. })) => {
                 let complete_from = tail.complete_from;
                 let content = Content { complete_from, usages: &usages, stand: Stand::Opened };

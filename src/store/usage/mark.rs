@@ -2,14 +2,16 @@
 //! that was cut, or replaced by an older one, is known for what it is. This head is the complete specification.
 //!
 //! `limits/usage.mark` is one line of 256 bytes: the CRC-32C of its JSON as eight lower-case hex digits, one blank, the
-//! JSON, blanks, a line feed. It is written in place, after the bytes that it accounts for are durable.
+//! JSON, blanks, a line feed. The same line stands again at byte 4096, in another sector. Both are written in place, after
+//! the bytes that they account for are durable; the first one that reads counts.
 //!
 //! `{"b":BASE,"s":SUM,"e":END,"nb":BASE,"ns":SUM}`: the part of the record that its last rewrite left has BASE bytes and
 //! the CRC-32C SUM, and at least END bytes are acknowledged. `nb` and `ns` say the same of a rewrite that has been begun;
 //! that mark is synced before the record is renamed. A power cut may leave an older END than the last one.
 //!
-//! A record that fits neither, or is shorter, is damaged. Without a mark, or with one that does not read, nothing is known:
-//! versions before had none.
+//! A record that fits neither, or is shorter, is damaged. So is one whose head says that it has a mark when there is none
+//! that reads: nobody knows then whether it is whole, or an older one. Versions before kept no marks and their heads say
+//! nothing of any.
 //!
 //! Must not know: what the record holds.
 
@@ -25,6 +27,8 @@ use crate::store::{StoreError, files};
 
 /// Bytes of the file.
 const BYTES: usize = 256;
+/// Where the line stands again.
+const COPY_AT: u64 = 4096;
 const SUM_BYTES: usize = 8;
 
 /// How a record begins.
@@ -75,13 +79,14 @@ pub(super) fn read(dir: &Path) -> io::Result<Option<Mark>> {
         Err(error) if files::is_foreign(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut bytes = Vec::with_capacity(BYTES);
-    file.take(BYTES as u64).read_to_end(&mut bytes)?;
-    let mark = decode(&bytes);
+    let mut bytes = Vec::new();
+    file.take(COPY_AT + BYTES as u64).read_to_end(&mut bytes)?;
+    let line = |at: usize| bytes.get(at..at + BYTES).and_then(decode);
+    let (mark, copy) = (line(0), line(COPY_AT as usize));
     if mark.is_none() {
-        tracing::warn!("the account of the record of usages does not read; it is made anew");
+        tracing::warn!(has_copy = copy.is_some(), "the account of the record of usages does not read");
     }
-    Ok(mark)
+    Ok(mark.or(copy))
 }
 
 /// The mark of an open record, to be kept up to date.
@@ -135,7 +140,14 @@ impl MarkFile {
     }
 
     fn write(&self) -> io::Result<()> {
-        self.file.write_all_at(&encode(&self.mark)?, 0)
+        let line = encode(&self.mark)?;
+        self.file.write_all_at(&line, 0)?;
+        self.file.write_all_at(&line, COPY_AT)
+    }
+
+    /// What the mark says.
+    pub(super) const fn mark(&self) -> Mark {
+        self.mark
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn replace(
 ) -> Result<(File, u64), StoreError> {
     let path = path(dir);
     let temp = path.with_extension("log.tmp");
-    let (file, base) = write(&temp, content, disk).map_err(|error| {
+    let (file, base) = write(&temp, content, mark.is_some(), disk).map_err(|error| {
         // A full disk is fuller with it; the next rewrite would write over it.
         let _ = fs::remove_file(&temp);
         StoreError::io("write", &temp, error)
@@ -55,7 +55,7 @@ pub(super) fn replace(
     Ok((file, base.bytes))
 }
 
-fn write(temp: &Path, content: &Content<'_>, disk: &mut dyn Disk) -> io::Result<(File, Base)> {
+fn write(temp: &Path, content: &Content<'_>, marked: bool, disk: &mut dyn Disk) -> io::Result<(File, Base)> {
     let file = files::create_temporary(temp)?;
     let mut base = Base::default();
     let mut put = |part: &[u8]| {
@@ -64,7 +64,7 @@ fn write(temp: &Path, content: &Content<'_>, disk: &mut dyn Disk) -> io::Result<
         io::Result::Ok(())
     };
     let mut part = Vec::new();
-    format::put_head(&mut part, content.complete_from)?;
+    format::put_head(&mut part, content.complete_from, marked)?;
     for usage in content.usages {
         format::put_usage(&mut part, usage, true)?;
         if part.len() >= PART_BYTES {

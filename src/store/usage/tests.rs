@@ -70,7 +70,7 @@ impl Embedded {
     /// Leaves these bytes to the next process, and no mark: a version that had none wrote them.
     fn crash_with(&mut self, bytes: &[u8]) {
         let _ = fs::remove_file(mark::path(self.dir.path()));
-        self.crash_marked(bytes);
+        self.crash_marked(&unmarked(bytes));
     }
 
     /// Leaves these bytes to the next process, beside the mark as it is.
@@ -104,6 +104,20 @@ impl Subject for Embedded {
     fn lose(&mut self) {
         fs::remove_file(self.path()).expect("deletes");
         self.crash();
+    }
+}
+
+/// The record as a version that kept no marks wrote it.
+fn unmarked(bytes: &[u8]) -> Vec<u8> {
+    let end = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let (head, rest) = bytes.split_at(end);
+    let text = String::from_utf8_lossy(head).into_owned();
+    match text.split_once(' ') {
+        Some((_, json)) if text.contains(",\"marked\":true") => {
+            let json = json.trim_end().replace(",\"marked\":true", "");
+            [format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())).as_bytes(), rest].concat()
+        }
+        _ => bytes.to_vec(),
     }
 }
 

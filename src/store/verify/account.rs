@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::VerifyReport;
 use crate::store::account::compare::{self, Extent, Tally, Verdict};
-use crate::store::account::{self, Found};
+use crate::store::account::{self, Found, living};
 use crate::store::journal::{self, HeadState, Marked, Position, Scan, ScanReport};
 use crate::store::{StoreError, format};
 
@@ -20,6 +20,12 @@ pub(super) fn read(root: &Path, report: &mut VerifyReport) -> Option<Found> {
     let is_expected = found.exists || has_format_with_account(root);
     for defect in found.defects.iter().filter(|_| is_expected) {
         report.find(defect.file, defect.reason.clone());
+    }
+    if let Some(mark) = found.mark.as_ref().filter(|mark| mark.closed) {
+        let list = report.take(living::NAME, living::open(root, mark.salt, mark.end));
+        if let Some(living::Found::Damaged { reason }) = list {
+            report.find(living::NAME, reason);
+        }
     }
     Some(found)
 }
@@ -49,7 +55,7 @@ pub(super) fn compare(
     report: &mut VerifyReport,
 ) {
     let Some(files) = report.take(PLACE, lengths(root)) else { return };
-    let extent = Extent { from: Position::default(), living: None };
+    let extent = Extent { from: Position::default(), living: None, missing: None };
     let Verdict { lost, uncertain, missing, .. } = compare::compare(found, tally, journal, &files, &extent);
     for segment in missing {
         report.find(PLACE, format!("segment {segment}, in which entries wait, is missing"));

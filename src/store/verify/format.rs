@@ -1,4 +1,5 @@
-//! The format of the directory and its copy, and the salt against the heads of the segments.
+//! The format of the directory and its copy, the salt against the heads of the segments, and the epoch against the file
+//! outside.
 //!
 //! Must not know: what distinguishes the formats, what a salt is for.
 
@@ -8,16 +9,19 @@ use std::path::Path;
 
 use super::VerifyReport;
 use crate::store::sealed::{self, Sealed};
-use crate::store::{StoreError, files, format, journal};
+use crate::store::{StoreError, files, format, journal, rollback};
 
 const SALT: &str = "SALT";
 
-/// Checks both.
-pub(super) fn check(root: &Path, report: &mut VerifyReport) {
+/// Checks them; `epoch_file` is the file outside, if there is to be one.
+pub(super) fn check(root: &Path, epoch_file: Option<&Path>, report: &mut VerifyReport) {
     let judged = format::holds_entries(root).and_then(|holds| format::judge(root, holds));
     if let Some(verdict) = report.take("FORMAT", judged) {
         for doubt in verdict.doubts {
             report.find(doubt.subject, doubt.detail);
+        }
+        if let Some(reason) = verdict.unread {
+            report.find("FORMAT", reason);
         }
         if let Some(format) = verdict.upgrade_from {
             report.note(format!("the directory is of format {format}; the next start upgrades it"));
@@ -26,6 +30,12 @@ pub(super) fn check(root: &Path, report: &mut VerifyReport) {
     let salts = salts(root);
     if let (Some(salts), Some(on_record)) = (report.take("journal", salts), on_record(root, report)) {
         compare(&salts, on_record, report);
+        if let (Some(file), Some(salt)) = (epoch_file, on_record) {
+            let checked = rollback::check(root, file, salt);
+            if let Some(Some(why)) = report.take("store.epoch_file", checked) {
+                report.find("store.epoch_file", why);
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::VerifyReport;
+use crate::store::bits::Bits;
 use crate::store::index::open::{self, Opened};
 use crate::store::journal::{Frame, Position, What};
 use crate::store::{StoreError, files};
@@ -119,22 +120,6 @@ struct State {
     count: u32,
     settled_below: Bits,
     settled: Bits,
-}
-
-/// A set of the entries of a block.
-#[derive(Default)]
-struct Bits([u64; 4]);
-
-impl Bits {
-    fn set(&mut self, index: u8) {
-        if let Some(word) = self.0.get_mut(usize::from(index / 64)) {
-            *word |= 1 << (index % 64);
-        }
-    }
-
-    fn count(&self) -> u32 {
-        self.0.iter().map(|word| word.count_ones()).sum()
-    }
 }
 
 impl Blocks {

@@ -101,15 +101,15 @@ impl fmt::Display for VerifyReport {
     }
 }
 
-/// Checks `root`, which no process may have.
+/// Checks `root`, which no process may have, and `epoch_file` beside it if there is to be one.
 ///
 /// # Errors
 /// [`StoreError`] when the directory is in use or cannot be listed; everything else is in the report.
-pub fn verify(root: &Path) -> Result<VerifyReport, StoreError> {
+pub fn verify(root: &Path, epoch_file: Option<&Path>) -> Result<VerifyReport, StoreError> {
     let _held = DataDir::hold(root)?;
     let mut report = VerifyReport::default();
     names::check(root, &mut report)?;
-    format::check(root, &mut report);
+    format::check(root, epoch_file, &mut report);
     records::check(root, &mut report);
     account::heads(root, &mut report);
     let found = account::read(root, &mut report);

@@ -62,7 +62,7 @@ fn look(root: &Path, found: &mut BTreeMap<PathBuf, (u32, u64, i64, i64)>) {
 fn verified(root: &Path) -> VerifyReport {
     let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
     look(root, &mut before);
-    let report = verify(root).expect("reads");
+    let report = verify(root, None).expect("reads");
     look(root, &mut after);
     assert_eq!(before, after, "the check has changed something");
     report
@@ -228,7 +228,7 @@ async fn a_torn_end_is_no_damage_and_is_named() {
     let bytes = fs::read(temp.path().join(SEGMENT)).expect("reads");
     let cut = end.expect("written") + 20;
     fs::write(copy.path().join(SEGMENT), &bytes[..cut]).expect("writes");
-    let report = verify(copy.path()).expect("reads");
+    let report = verify(copy.path(), None).expect("reads");
     assert_eq!((report.journal.damaged, report.journal.entries), (0, 1), "{report}");
     assert!(report.to_string().contains("torn end of"), "{report}");
 }

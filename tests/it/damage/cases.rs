@@ -22,6 +22,7 @@ pub(super) enum Kind {
     Doubts,
     DoubtsBefore,
     Account,
+    Living,
     Clock,
     Epoch,
     Document,
@@ -150,6 +151,7 @@ fn kind_by_name(path: &Path) -> Kind {
         (room, _) if room.starts_with("doubts") && is_before => Kind::DoubtsBefore,
         (room, _) if room.starts_with("doubts") => Kind::Doubts,
         (room, _) if room.starts_with("account") => Kind::Account,
+        ("living", _) => Kind::Living,
         (room, _) if room.starts_with("clock") => Kind::Clock,
         (room, _) if room.starts_with("epoch") => Kind::Epoch,
         ("documents", _) if is_before => Kind::DocumentBefore,
@@ -173,7 +175,7 @@ pub(super) fn all(base: &Base) -> Vec<Case> {
         let bytes = fs::metadata(root.join(path)).expect("its size").len();
         for damage in damages(path, *kind, bytes, &kinds) {
             let case = Case { end: base.end, kind: *kind, path: path.clone(), damage, without_index: false };
-            if kind.is_segment() {
+            if kind.is_segment() || matches!(kind, Kind::Account | Kind::Living) {
                 cases.push(Case { without_index: true, ..case.clone() });
             }
             cases.push(case);

@@ -25,15 +25,15 @@ pub(super) enum Known {
     Exactly,
     /// After a kill: exactly up to the last mark of the account, within a bound behind it.
     UpToTheMark,
-    /// Without the index as well: which of the entries of a damaged segment had ended may be gone with them.
+    /// After a kill without the index as well: which of the entries of a damaged segment had ended may be gone with them.
     WithBounds,
 }
 
 impl Known {
     pub(super) fn after(end: End, without_index: bool) -> Self {
         match end {
-            _ if without_index => Self::WithBounds,
             End::Orderly => Self::Exactly,
+            End::Killed if without_index => Self::WithBounds,
             End::Killed => Self::UpToTheMark,
         }
     }
@@ -169,11 +169,15 @@ impl Seen {
 pub(super) fn verdict(truth: &Truth, known: Known, seen: &Seen) -> Vec<String> {
     let mut wrong = seen.failures.clone();
     counts(truth, known, seen, &mut wrong);
+    let known_exactly = known == Known::Exactly;
     for (id, record) in &seen.returned {
         let known = truth.owed.get(id).map(|owed| &owed.record).or_else(|| truth.settled.get(id));
         match known {
             Some(known) if known != record => wrong.push(format!("{id} is returned altered")),
             None => wrong.push(format!("{id} is returned and was never handed in")),
+            Some(_) if known_exactly && truth.settled.contains_key(id) => {
+                wrong.push(format!("{id} is returned and had ended"));
+            }
             Some(_) => {}
         }
     }

@@ -61,7 +61,9 @@ fn matrix() -> Outcome {
 fn holes(bases: &[Arc<Base>]) -> Vec<String> {
     let hole = |base: &Arc<Base>| {
         let found: BTreeSet<Kind> = cases::kinds(&base.root()).into_values().collect();
-        let missing: Vec<Kind> = Kind::EXPECTED.into_iter().filter(|kind| !found.contains(kind)).collect();
+        let of_a_stop = (base.end == End::Orderly).then_some(Kind::Living);
+        let expected = Kind::EXPECTED.into_iter().chain(of_a_stop);
+        let missing: Vec<Kind> = expected.filter(|kind| !found.contains(kind)).collect();
         let line = format!("{}: the directory has no file of the kinds {missing:?}", base.end.word());
         (!missing.is_empty()).then_some(line)
     };

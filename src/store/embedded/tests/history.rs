@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::account::living;
 
 /// One step of a random history.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ enum Step {
     },
     Reopen,
     LoseIndex,
+    /// The closing list of an earlier stop, if there was one, in the place of the last one.
+    LoseIndexAndSwapList,
     /// Flips bits of the index.
     DamageIndex(u64),
     /// What is on the disk, with an index that was never flushed, is flushed, or is just being flushed.
@@ -45,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(lane, at, reschedule)| Step::SettleDue { lane, at, reschedule }),
         2 => Just(Step::Reopen),
         1 => Just(Step::LoseIndex),
+        1 => Just(Step::LoseIndexAndSwapList),
         2 => any::<u64>().prop_map(Step::DamageIndex),
         3 => flush.prop_map(Step::Crash),
     ]
@@ -99,6 +103,8 @@ struct History {
     model: MemoryStore,
     store: Option<EmbeddedStore>,
     serial: u32,
+    /// An earlier closing list.
+    list: Option<Vec<u8>>,
     /// Damage may take keys, which the index's check leaves out: from then on there are none.
     keyed: bool,
 }
@@ -107,7 +113,15 @@ impl History {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let store = Some(quiet(dir.path()));
-        Self { runtime: runtime(), dir, model: MemoryStore::new(clock()), store, serial: 0, keyed: true }
+        Self {
+            runtime: runtime(),
+            dir,
+            model: MemoryStore::new(clock()),
+            store,
+            serial: 0,
+            list: None,
+            keyed: true,
+        }
     }
 
     fn store(&self) -> &EmbeddedStore {
@@ -116,8 +130,11 @@ impl History {
 
     fn reopen(&mut self, meanwhile: impl FnOnce(&Path)) {
         self.store = None;
+        let list = fs::read(self.dir.path().join(living::NAME)).ok();
         meanwhile(self.dir.path());
         self.store = Some(quiet(self.dir.path()));
+        self.list = list.or(self.list.take());
+        assert!(!self.dir.path().join(living::NAME).exists(), "the store has begun again");
         assert_eq!((self.store().health().damaged_frames, self.store().health().lost_entries), (0, 0));
     }
 
@@ -164,7 +181,14 @@ impl History {
             Step::SettlePlain { lane, at, reschedule } => self.settle(lane, false, at, reschedule),
             Step::SettleDue { lane, at, reschedule } => self.settle(lane, true, at, reschedule),
             Step::Reopen => self.reopen(|_| ()),
-            Step::LoseIndex => self.reopen(|dir| fs::remove_dir_all(dir.join("index")).expect("deletes")),
+            Step::LoseIndex => self.reopen(lose),
+            Step::LoseIndexAndSwapList => {
+                let list = self.list.take();
+                self.reopen(|dir| {
+                    lose(dir);
+                    list.iter().for_each(|list| fs::write(dir.join(living::NAME), list).expect("writes"));
+                });
+            }
             Step::DamageIndex(seed) => {
                 self.keyed = false;
                 self.reopen(|dir| damage_index(dir, seed));
@@ -182,6 +206,10 @@ impl History {
         };
         assert_eq!(of(self.store()), of(&self.model));
     }
+}
+
+fn lose(dir: &Path) {
+    fs::remove_dir_all(dir.join("index")).expect("deletes");
 }
 
 fn damage_index(dir: &Path, seed: u64) {

@@ -105,13 +105,41 @@ async fn a_kill_at_any_place_of_a_rewrite_leaves_a_record_that_its_mark_fits() {
 }
 
 #[tokio::test]
-async fn a_mark_that_does_not_read_is_made_anew() {
-    let mut subject = three_writes(true).await;
-    fs::write(mark::path(subject.dir.path()), b"noise").expect("writes");
-    assert!(!is_lost(&subject).await);
-    let whole = subject.bytes();
-    subject.crash_marked(&whole[..whole.len() - 30]);
+async fn a_mark_has_a_copy_and_without_either_the_record_is_in_doubt() {
+    for (harm, expected) in [
+        (&[0_usize..1][..], false),
+        (&[4096..4097], false),
+        (&[0..256], false),
+        (&[0..1, 4096..4097], true),
+        (&[0..4352], true),
+    ] {
+        let mut subject = three_writes(true).await;
+        let path = mark::path(subject.dir.path());
+        let mut bytes = fs::read(&path).expect("a mark");
+        assert_eq!(bytes.len(), 4096 + 256);
+        harm.iter().flat_map(Clone::clone).for_each(|at| bytes[at] = b'#');
+        fs::write(&path, bytes).expect("writes");
+        assert_eq!(is_lost(&subject).await, expected, "{harm:?}");
+        subject.crash();
+        assert_eq!(subject.open().await.damaged, 0, "it is reported once and made anew");
+        let whole = subject.bytes();
+        subject.crash_marked(&whole[..whole.len() - 30]);
+        assert!(is_lost(&subject).await);
+    }
+}
+
+#[tokio::test]
+async fn an_older_record_without_its_mark_is_in_doubt() {
+    let mut subject = three_writes(false).await;
+    let older = subject.bytes();
+    subject.open().await;
+    subject.record(&[usage("d", 9, 1_503, 9_003)]).await;
+    fs::remove_file(mark::path(subject.dir.path())).expect("there");
+    subject.crash_marked(&older);
     assert!(is_lost(&subject).await);
+    let whole = subject.bytes();
+    subject.crash_with(&whole);
+    assert_eq!(subject.open().await.damaged, 0, "the control: a version that kept no marks left it");
 }
 
 #[tokio::test]
@@ -135,7 +163,7 @@ async fn names_that_are_no_files_are_moved_aside() {
             }
             subject.crash();
             let found = subject.open().await;
-            assert_eq!(found.complete_from == NOW, name == "usage.log", "{name} {kind}: {found:?}");
+            assert_eq!(found.complete_from, NOW, "{name} {kind}: {found:?}");
             assert!(fs::symlink_metadata(&path).expect("there").is_file(), "{name} {kind}");
         }
     }

@@ -9,15 +9,15 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 /// Costs a task only when it is dropped half-way.
-pub(super) struct Finishing<T: Send + 'static>(Option<BoxFuture<'static, T>>);
+pub(crate) struct Finishing<T: Send + 'static>(Option<BoxFuture<'static, T>>);
 
 impl<T: Send + 'static> Finishing<T> {
-    pub(super) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+    pub(crate) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
         Self(Some(Box::pin(work)))
     }
 
     /// Ends the work where it stands; only what must not be finished is abandoned.
-    pub(super) fn abandon(mut self) {
+    pub(crate) fn abandon(mut self) {
         self.0 = None;
     }
 }

@@ -1,0 +1,56 @@
+//! What happens to the connections of the HTTP doors.
+
+use metrics::{counter, gauge};
+
+use crate::telemetry::names;
+
+/// How many connections are open.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionsOpen {
+    /// Those that serve every request.
+    pub ordinary: usize,
+    /// Those of the reserve.
+    pub reserved: usize,
+}
+
+impl ConnectionsOpen {
+    /// Shows it.
+    pub fn emit(&self) {
+        // A few thousand at most, so the conversions are exact.
+        let figure = |count: usize| u32::try_from(count).map_or(f64::MAX, f64::from);
+        gauge!(names::CONNECTIONS.name, "class" => "ordinary").set(figure(self.ordinary));
+        gauge!(names::CONNECTIONS.name, "class" => "reserved").set(figure(self.reserved));
+    }
+}
+
+/// Connections ended.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionsClosed {
+    /// `done`, `idle`, `evicted`, `slow_head`, `slow_body`, `slow_reader`, `broken` or `stopping`.
+    pub cause: &'static str,
+    /// How many; zero shows the counter.
+    pub count: u64,
+}
+
+impl ConnectionsClosed {
+    /// Counts them.
+    pub fn emit(&self) {
+        counter!(names::CONNECTIONS_CLOSED.name, "cause" => self.cause).increment(self.count);
+    }
+}
+
+/// Connections or their requests were refused.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionsRefused {
+    /// `peer`, `full`, `reserved` or `evicted`.
+    pub cause: &'static str,
+    /// How many; zero shows the counter.
+    pub count: u64,
+}
+
+impl ConnectionsRefused {
+    /// Counts them.
+    pub fn emit(&self) {
+        counter!(names::CONNECTIONS_REFUSED.name, "cause" => self.cause).increment(self.count);
+    }
+}

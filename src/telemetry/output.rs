@@ -1,0 +1,240 @@
+//! Standard error as an output that never stops whoever writes to it.
+//!
+//! A thread of its own writes what waits in a bounded queue. A line that finds the queue full, because nobody reads the
+//! other end of a pipe, or that cannot be written, because the reader has gone or the disk is full, is dropped and
+//! counted. When lines can be written again, one of them says how many were dropped.
+//!
+//! Must not know: what a line says.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tracing::warn;
+
+/// Bytes of lines that wait to be written; what comes on top is dropped.
+const MAX_WAITING_BYTES: usize = 1024 * 1024;
+
+/// Answers on standard output that were dropped since the process began.
+static ANSWERS_DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// What was dropped since the process began, by output: `(stderr, stdout)`, in lines.
+#[must_use]
+pub fn dropped_lines() -> (u64, u64) {
+    (stderr().dropped.load(Ordering::Relaxed), ANSWERS_DROPPED.load(Ordering::Relaxed))
+}
+
+/// Counts answers to standard input that could not be written to standard output.
+pub fn answers_dropped(lines: u64) {
+    ANSWERS_DROPPED.fetch_add(lines, Ordering::Relaxed);
+}
+
+/// The standard error of the process.
+#[must_use]
+pub fn stderr() -> &'static Output {
+    static STDERR: OnceLock<Output> = OnceLock::new();
+    STDERR.get_or_init(|| Output::onto(std::io::stderr()))
+}
+
+/// An output with a bounded queue in front of it. Cheap to clone.
+#[derive(Clone)]
+pub struct Output {
+    queue: Arc<Queue>,
+    dropped: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// A line was taken out and is not written yet.
+    is_writing: bool,
+    /// No thread takes lines out, since the system has none to spare: whoever has a line writes it.
+    has_no_thread: bool,
+}
+
+impl Output {
+    /// Writes to `sink` on a thread of its own, which ends with the process. If the system has no thread to spare, each
+    /// line is written to standard error by whoever has it.
+    pub fn onto(sink: impl Write + Send + 'static) -> Self {
+        let output = Self { queue: Arc::default(), dropped: Arc::default() };
+        let (queue, dropped) = (Arc::clone(&output.queue), Arc::clone(&output.dropped));
+        let thread = std::thread::Builder::new().name("log".to_owned());
+        if thread.spawn(move || write_all(&queue, &dropped, sink)).is_err() {
+            output.queue.lock().has_no_thread = true;
+        }
+        output
+    }
+
+    /// Takes a line with its end, or drops it. Never waits for the output.
+    pub fn line(&self, line: &[u8]) {
+        let mut state = self.queue.lock();
+        if state.has_no_thread {
+            let written = std::io::stderr().lock().write_all(line);
+            self.dropped.fetch_add(u64::from(written.is_err()), Ordering::Relaxed);
+            return;
+        }
+        if state.bytes.saturating_add(line.len()) > MAX_WAITING_BYTES {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        state.bytes += line.len();
+        state.lines.push_back(line.to_vec());
+        drop(state);
+        self.queue.changed.notify_all();
+    }
+
+    /// Waits until what was taken is written or dropped, `at_most` this long.
+    pub fn flush(&self, at_most: Duration) {
+        let is_busy = |state: &mut State| state.is_writing || !state.lines.is_empty();
+        let waited = self.queue.changed.wait_timeout_while(self.queue.lock(), at_most, is_busy);
+        drop(waited);
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock can leave the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next line, once there is one.
+    fn take(&self) -> Vec<u8> {
+        let mut state = self.lock();
+        loop {
+            if let Some(line) = state.lines.pop_front() {
+                state.bytes -= line.len();
+                state.is_writing = true;
+                return line;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn written(&self) {
+        self.lock().is_writing = false;
+        self.changed.notify_all();
+    }
+}
+
+/// Writes line by line, for ever.
+fn write_all(queue: &Queue, dropped: &AtomicU64, mut sink: impl Write) {
+    let mut reported = 0;
+    let mut is_cut = false;
+    loop {
+        let line = queue.take();
+        // What a failed write may have left of a line must not run into the next one.
+        let end: &[u8] = if is_cut { b"\n" } else { b"" };
+        is_cut =
+            sink.write_all(end).and_then(|()| sink.write_all(&line)).and_then(|()| sink.flush()).is_err();
+        if is_cut {
+            dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        queue.written();
+        let total = dropped.load(Ordering::Relaxed);
+        if !is_cut && total > reported {
+            warn!(lines = total - reported, "log lines were dropped: standard error could not be written");
+            reported = total;
+        }
+    }
+}
+
+impl Write for &Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.line(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Fails, blocks or writes as the test says, line by line.
+    struct Scripted {
+        say: mpsc::Receiver<bool>,
+        written: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Scripted {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            if bytes == b"\n" {
+                return Ok(1);
+            }
+            match self.say.recv() {
+                Ok(true) => {
+                    self.written.lock().expect("not poisoned").extend_from_slice(bytes);
+                    Ok(bytes.len())
+                }
+                _ => Err(std::io::ErrorKind::StorageFull.into()),
+            }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn scripted() -> (Output, mpsc::Sender<bool>, Arc<Mutex<Vec<u8>>>) {
+        let (allow, say) = mpsc::channel();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        (Output::onto(Scripted { say, written: written.clone() }), allow, written)
+    }
+
+    #[test]
+    fn lines_come_out_whole_and_in_order() {
+        let (output, allow, written) = scripted();
+        for number in 0..100 {
+            output.line(format!("{number}\n").as_bytes());
+            allow.send(true).expect("the writer lives");
+        }
+        output.flush(LONG);
+        let text = String::from_utf8(written.lock().expect("not poisoned").clone()).expect("text");
+        let expected: String = (0..100).map(|number| format!("{number}\n")).collect();
+        assert_eq!(text, expected);
+        assert_eq!(output.dropped.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_and_the_next_line_is_tried() {
+        let (output, allow, written) = scripted();
+        for well in [false, false, true] {
+            output.line(b"a line\n");
+            allow.send(well).expect("the writer lives");
+        }
+        output.flush(LONG);
+        assert_eq!(output.dropped.load(Ordering::Relaxed), 2);
+        assert_eq!(written.lock().expect("not poisoned").as_slice(), b"a line\n");
+    }
+
+    #[test]
+    fn an_output_that_nobody_reads_holds_nobody_up() {
+        let (output, allow, _) = scripted();
+        let line = vec![b'x'; 64 * 1024];
+        for _ in 0..100 {
+            output.line(&line);
+        }
+        output.flush(Duration::ZERO);
+        let dropped = output.dropped.load(Ordering::Relaxed);
+        assert!((83..=84).contains(&dropped), "16 wait, one may be under way: {dropped}");
+        drop(allow);
+        output.flush(LONG);
+        assert_eq!(output.dropped.load(Ordering::Relaxed), 100);
+    }
+}
