@@ -19,8 +19,8 @@ use serde::Deserialize;
 use crate::config::layers::{Given, Layers};
 use crate::config::policies;
 use crate::config::{
-    Breaker, Capping, Config, Dispatch, Doomed, Egress, Log, LogFormat, Manage, Mashery, Place,
-    Problem, Queue, Refusals, Retry, Sandbox, Store, Throttling, Unmatched,
+    Breaker, Capping, Config, Dispatch, Doomed, Egress, Log, LogFormat, Manage, Mashery, Place, Problem,
+    Queue, Refusals, Retry, Sandbox, Store, Throttling, Unmatched,
 };
 use crate::event::Labels;
 

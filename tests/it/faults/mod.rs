@@ -12,10 +12,15 @@ use std::sync::{Arc, Mutex};
 
 use self::scenario::Run;
 use self::shim::{ERRORS, Fault, Group};
-use crate::world::{Choice, alone};
+use crate::world::{Api, Choice, alone};
 
-/// Scenarios at a time.
+/// The writes of the second start, as far as they follow the opening of its index.
+const WRITES_OF_A_START: std::ops::RangeInclusive<u64> = 114..=123;
+/// Scenarios at a time, unless `JUDGE_AT_ONCE` says otherwise.
 const AT_ONCE: usize = 3;
+
+/// After so many scenarios a long run says how far it is.
+const TELL_EVERY: usize = 200;
 
 /// A place in memory where there is some: thousands of syncs cost no disk time.
 fn place() -> tempfile::TempDir {
@@ -29,7 +34,8 @@ async fn whichever_call_fails_nothing_acknowledged_is_lost() {
     let _alone = alone().await;
     let choice = Choice::of_environment();
     let seed = choice.seed;
-    let undisturbed = Run::play(None, |_| ()).await;
+    let client = client();
+    let undisturbed = Run::play(&client, None, |_| ()).await;
     assert_eq!(undisturbed.wrong, Vec::<String>::new(), "the control: nothing fails");
     assert_eq!(undisturbed.accepted(), 20);
     let segments = std::fs::read_dir(undisturbed.data().join("journal")).expect("lists").count();
@@ -38,7 +44,7 @@ async fn whichever_call_fails_nothing_acknowledged_is_lost() {
     let of = all.len();
     let faults = choice.of(all, sample);
     println!("failing calls: seed {seed}, {} of {of} faults", faults.len());
-    let (failures, met) = run(faults.clone()).await;
+    let (failures, met) = run(&client, faults.clone(), choice.at_once.unwrap_or(AT_ONCE)).await;
     println!("failing calls: {met} of {} faults were met", faults.len());
     let lines = failures.join("\n");
     assert!(failures.is_empty(), "seed {seed}: {} of {} fail:\n{lines}", failures.len(), faults.len());
@@ -49,7 +55,7 @@ async fn whichever_call_fails_nothing_acknowledged_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_acknowledged_event_that_is_gone_is_found() {
     let _alone = alone().await;
-    let run = Run::play(None, |data| {
+    let run = Run::play(&client(), None, |data| {
         for room in ["journal", "index"] {
             for entry in std::fs::read_dir(data.join(room)).expect("lists").flatten() {
                 let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
@@ -61,6 +67,11 @@ async fn an_acknowledged_event_that_is_gone_is_found() {
     })
     .await;
     assert!(run.wrong.iter().any(|line| line.contains("not accounted for")), "{:?}", run.wrong);
+}
+
+/// A client of one process; it is given its address later.
+fn client() -> Api {
+    Api::new(([127, 0, 0, 1], 0).into())
 }
 
 /// Every call of every group with every error, once and for good.
@@ -77,28 +88,51 @@ fn faults(calls: impl Fn(Group) -> u64) -> Vec<Fault> {
     faults
 }
 
-/// One of each group, error and way.
+/// One of each group, error and way, and those of which a start once never came back: the writes by which the index is
+/// opened and brought up to date.
 fn sample(all: Vec<Fault>, seed: u64) -> Vec<Fault> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let same_kind =
         |a: &Fault, b: &Fault| a.group == b.group && a.error == b.error && a.for_good == b.for_good;
-    all.chunk_by(same_kind).filter_map(|kind| rng.choice(kind).copied()).collect()
+    let mut sample: Vec<Fault> =
+        all.chunk_by(same_kind).filter_map(|kind| rng.choice(kind).copied()).collect();
+    let hung = |fault: &&Fault| {
+        fault.group == Group::Write
+            && fault.error.0 == "EIO"
+            && fault.for_good
+            && WRITES_OF_A_START.contains(&fault.nth)
+    };
+    sample.extend(all.iter().filter(hung));
+    sample
+}
+
+/// Shows a line at once: whoever runs all cases wants to see findings before the end.
+fn tell(line: &str) {
+    use std::io::Write;
+    // A closed output leaves nobody to tell.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
 /// The findings, and how many faults happened at all.
-async fn run(faults: Vec<Fault>) -> (Vec<String>, usize) {
+async fn run(client: &Api, faults: Vec<Fault>, at_once: usize) -> (Vec<String>, usize) {
     let (next, met) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (faults, failures) = (Arc::new(faults), Arc::new(Mutex::new(Vec::new())));
-    let workers = (0..AT_ONCE).map(|_| {
-        let (next, met) = (next.clone(), met.clone());
+    let workers = (0..at_once).map(|_| {
+        let (client, next, met) = (client.clone(), next.clone(), met.clone());
         let (faults, failures) = (faults.clone(), failures.clone());
         tokio::spawn(async move {
-            while let Some(fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let run = Run::play(Some(*fault), |_| ()).await;
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(fault) = faults.get(number) else { break };
+                if number > 0 && number.is_multiple_of(TELL_EVERY) {
+                    tell(&format!("failing calls: {number} of {}", faults.len()));
+                }
+                let run = Run::play(&client, Some(*fault), |_| ()).await;
                 met.fetch_add(usize::from(run.counters.failed() > 0), Ordering::Relaxed);
                 if !run.wrong.is_empty() {
                     let found = run.wrong.join("; ");
                     let line = format!("{fault}: {found} (kept in {})", run.keep().display());
+                    tell(&line);
                     failures.lock().expect("no panic").push(line);
                 }
             }

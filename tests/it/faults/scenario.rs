@@ -10,25 +10,31 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use super::shim::{Counters, Fault};
-use crate::world::{Api, Receiver, Server, ServerOptions};
+use crate::world::{Api, Receiver, Server, ServerOptions, figure};
 
 /// Longer than any answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(30);
+/// How long one that answers no more may take to end.
+const ENDS: Duration = Duration::from_secs(5);
 /// How often, and how many times, it is looked whether events have arrived.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOKS: usize = 200;
 const EVENTS: u64 = 20;
 /// Twenty of them do not fit into the smallest segment.
 const BODY_BYTES: usize = 60_000;
+/// So many of the last lines of the log are shown with a finding.
+const LOG_LINES: usize = 6;
 /// The store failed, or cannot be had.
 const STORE_FAILED: i32 = 74;
 
 /// What was answered, and what went wrong.
 pub(super) struct Run {
+    client: Api,
     receiver: Receiver,
     dir: tempfile::TempDir,
     options: ServerOptions,
@@ -42,10 +48,10 @@ pub(super) struct Run {
 
 impl Run {
     /// Plays the scenario with this fault; `tamper` gets the data directory before the last start.
-    pub(super) async fn play(fault: Option<Fault>, tamper: impl FnOnce(&Path)) -> Self {
-        let mut run = Self::new(fault).await;
+    pub(super) async fn play(client: &Api, fault: Option<Fault>, tamper: impl FnOnce(&Path)) -> Self {
+        let mut run = Self::new(client.clone(), fault).await;
         if let Some(server) = run.start("first") {
-            run.ask(&server.api()).await;
+            run.ask(&run.client.at(server.addr)).await;
             let server = run.look_alive(server).await;
             run.stop("first", server).await;
         }
@@ -57,7 +63,7 @@ impl Run {
         tamper(&run.options.data_dir);
         match run.start("last") {
             Some(server) => {
-                run.judge(&server.api()).await;
+                run.judge(&run.client.at(server.addr)).await;
                 run.stop("last", server).await;
             }
             None => run.wrong.push("does not start although nothing fails any more".to_owned()),
@@ -65,7 +71,7 @@ impl Run {
         run
     }
 
-    async fn new(fault: Option<Fault>) -> Self {
+    async fn new(client: Api, fault: Option<Fault>) -> Self {
         let receiver = Receiver::start().await;
         let dir = super::place();
         let data = dir.path().join("data");
@@ -76,12 +82,23 @@ impl Run {
         options.args = vec!["--config".to_owned(), config.display().to_string()];
         options.wrapper = counters.wrapper(&data, fault);
         let (accepted, wrong) = (BTreeMap::new(), Vec::new());
-        Self { receiver, dir, options, counters, accepted, is_deployed: false, is_paused: false, wrong }
+        Self {
+            client,
+            receiver,
+            dir,
+            options,
+            counters,
+            accepted,
+            is_deployed: false,
+            is_paused: false,
+            wrong,
+        }
     }
 
     /// The running program, or a finding unless it said why it does not start and left with the right code.
     fn start(&mut self, which: &str) -> Option<Server> {
-        match Server::start_within(&self.options, START) {
+        // A worker that waits here would keep back the scenarios and connections of others that it is to drive.
+        match block_in_place(|| Server::start_within(&self.options, START)) {
             Ok(server) => Some(server),
             Err((status, log)) => {
                 let code = status.as_ref().and_then(ExitStatus::code);
@@ -156,7 +173,7 @@ impl Run {
 
     /// It serves, it says that it does not and why, or it is ending: never alive and silent.
     async fn look_alive(&mut self, mut server: Server) -> Server {
-        let api = server.api();
+        let api = self.client.at(server.addr);
         let due: Vec<u64> = self.accepted.keys().copied().filter(|number| number % 2 == 0).collect();
         let is_sent = |run: &Self| {
             let seen = run.receiver.times_seen();
@@ -165,7 +182,7 @@ impl Run {
         for _ in 0..LOOKS {
             let ready = self.within("readyz", api.try_json("GET", "/readyz?verbose", &Value::Null)).await;
             match ready {
-                None if server.ended_within(Duration::from_secs(5)).is_some() => return server,
+                None if block_in_place(|| server.ended_within(ENDS)).is_some() => return server,
                 None => {
                     self.wrong.push("alive and does not answer".to_owned());
                     return server;
@@ -191,11 +208,18 @@ impl Run {
         if server.ended_within(Duration::ZERO).is_none() {
             server.signal("TERM");
         }
-        let waited = tokio::task::spawn_blocking(move || server.ended_within(STOP)).await.expect("no panic");
+        let (waited, log) = block_in_place(|| (server.ended_within(STOP), server.log()));
+        // Nothing fails any more when the last one runs.
+        let is_last = self.options.wrapper.is_empty();
         match waited.map(|status| status.code()) {
-            Some(Some(0 | STORE_FAILED)) => {}
-            Some(code) => self.wrong.push(format!("{which} process ended with {code:?}")),
+            Some(Some(0)) => {}
+            Some(Some(STORE_FAILED)) if !is_last => {}
+            Some(code) => self.wrong.push(format!("the {which} process ended with {code:?}")),
             None => self.wrong.push(format!("HANG: the {which} process does not stop within {STOP:?}")),
+        }
+        if !self.wrong.is_empty() {
+            let tail = log.len().saturating_sub(LOG_LINES);
+            self.wrong.push(format!("the {which} process said {:?}", &log[tail..]));
         }
     }
 
@@ -231,9 +255,14 @@ impl Run {
             self.wrong.push(format!("acknowledged and not accounted for: {}", lost.join(", ")));
         }
         // Nothing is damaged: whatever is reported as lost is a wrong report.
-        let lost = api.metric("tidegate_store_lost_events_total", "").await;
-        if lost > 0.0 {
-            self.wrong.push(format!("{lost} events are reported lost and none is"));
+        match self.within("metrics", api.try_json("GET", "/metrics", &Value::Null)).await {
+            Some((200, Value::String(metrics))) => {
+                let lost = figure(&metrics, "tidegate_store_lost_events_total", "");
+                if lost > 0.0 {
+                    self.wrong.push(format!("{lost} events are reported lost and none is"));
+                }
+            }
+            other => self.wrong.push(format!("the metrics are answered {other:?}")),
         }
     }
 

@@ -12,6 +12,8 @@ pub(crate) struct Choice {
     part: Option<String>,
     /// `JUDGE_LONG`: all of them.
     is_long: bool,
+    /// `JUDGE_AT_ONCE`: how many of them run at a time, for tests that run several.
+    pub(crate) at_once: Option<usize>,
 }
 
 impl Choice {
@@ -20,7 +22,8 @@ impl Choice {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let seed = variable("JUDGE_SEED").map(|text| text.parse().expect("JUDGE_SEED is a number"));
         let (part, is_long) = (variable("JUDGE_CASE"), variable("JUDGE_LONG").is_some());
-        Self { seed: seed.unwrap_or(DEFAULT_SEED), part, is_long }
+        let at_once = variable("JUDGE_AT_ONCE").map(|text| text.parse().expect("JUDGE_AT_ONCE is a number"));
+        Self { seed: seed.unwrap_or(DEFAULT_SEED), part, is_long, at_once }
     }
 
     /// The chosen ones of all cases.

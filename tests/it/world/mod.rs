@@ -48,6 +48,11 @@ impl Api {
         Self { base: format!("http://{addr}"), http }
     }
 
+    /// The same client, for another address: making one reads all certificates of the system.
+    pub(crate) fn at(&self, addr: std::net::SocketAddr) -> Self {
+        Self { base: format!("http://{addr}"), http: self.http.clone() }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let response = self.http.get(format!("{}{path}", self.base)).send().await.expect("an answer");
         (response.status().as_u16(), response.text().await.expect("a body"))
@@ -166,13 +171,19 @@ impl Api {
     /// The value of one metric, summed over its label sets that contain `label`.
     pub(crate) async fn metric(&self, name: &str, label: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
-        text.lines()
-            .filter(|line| {
-                line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']) && line.contains(label)
-            })
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
+        figure(&text, name, label)
     }
+}
+
+/// The sum of a metric's series whose labels contain `label`.
+pub(crate) fn figure(metrics: &str, name: &str, label: &str) -> f64 {
+    metrics
+        .lines()
+        .filter(|line| {
+            line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']) && line.contains(label)
+        })
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
 }
 
 /// An answer in full.

@@ -304,7 +304,14 @@ fn start_cut_short(root: &Path) {
     let found = crate::store::account::read(root).expect("reads");
     doubts.found_against(found.version);
     let (options, salt) = (options(), found.salt().expect("whole"));
-    let given = recover::Given { dir: &dir, options: &options, salt, found: &found, rebuild: None, restored: &Default::default() };
+    let given = recover::Given {
+        dir: &dir,
+        options: &options,
+        salt,
+        found: &found,
+        rebuild: None,
+        restored: &Default::default(),
+    };
     let recovered = recover::recover(&given).expect("recovers");
     missing::raise(&doubts, &recovered, clock().now());
     doubts.save(root).expect("writes");
