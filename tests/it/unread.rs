@@ -112,7 +112,7 @@ async fn a_start_outlasts_reads_that_fail_for_a_while() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut options = ServerOptions::new(&dir.path().join("data"));
     let receiver = Receiver::start().await;
-    let policy = waiting(&options, &receiver).await;
+    let (policy, _) = waiting(&options, &receiver).await;
     options.wrapper = failing_reads(&options, READS, "1..3");
     let server = Server::start(&options);
     let is_report = |line: &&String| line.contains("what a start needs") && line.contains(SEGMENT);
@@ -132,7 +132,7 @@ async fn a_start_whose_reads_fail_for_good_ends_and_says_what_to_do() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut options = ServerOptions::new(&dir.path().join("data"));
     let receiver = Receiver::start().await;
-    let policy = waiting(&options, &receiver).await;
+    let (policy, _) = waiting(&options, &receiver).await;
     options.wrapper = failing_reads(&options, READS, "1+");
     let Err((status, log)) = Server::start_within(&options, Duration::from_secs(60)) else {
         panic!("it starts although it cannot know what waits");
