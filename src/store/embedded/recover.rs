@@ -9,11 +9,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use super::EmbeddedOptions;
 use super::closing::Listed;
 use super::missing::Losses;
+use super::rebuilding;
 use super::report::RecoveryReport;
 use super::restored::Restored;
 use crate::event::LaneKey;
@@ -60,11 +60,21 @@ pub(super) struct Given<'a> {
     pub restored: &'a Restored,
 }
 
+impl Given<'_> {
+    /// Whether a new index has to be made from something.
+    fn holds_something(&self) -> Result<bool, StoreError> {
+        Ok(self.found.exists || !journal::list(&self.dir.journal())?.is_empty())
+    }
+}
+
 /// Recovers the directory. What the system fails to read is tried again.
 pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
     let findings = retry::reading(|| arrange(given))?;
     // An index that was found to be of no use stays out of use.
     let mut reason = given.restored.reason().or_else(|| given.rebuild.map(str::to_owned));
+    if reason.is_none() && retry::reading(|| rebuilding::is_unfinished(given.dir.root()))? {
+        reason = Some("an earlier rebuild was cut short".to_owned());
+    }
     retry::reading(|| recover_once(given, &mut reason, &findings))
 }
 
@@ -86,7 +96,8 @@ fn recover_once(
             Err(error) => *reason = Some(error),
         }
     }
-    set_aside(dir)?;
+    rebuilding::begin(dir.root())?;
+    rebuilding::set_aside(dir)?;
     let replayed = ballast::with_room(dir.root(), || rebuild(given))?;
     finish(given, replayed, reason.clone(), files, seen_segment, findings)
 }
@@ -101,6 +112,9 @@ fn catch_up(given: &Given<'_>, seen_segment: &mut u32) -> Result<Result<Replayed
     };
     let start = opened.checkpoint.reflects;
     *seen_segment = (*seen_segment).max(start.segment);
+    if opened.checkpoint == Checkpoint::default() && given.holds_something()? {
+        rebuilding::begin(given.dir.root())?;
+    }
     match replay(given, opened, replay_from(start, given.found)) {
         Ok(replayed) => Ok(Ok(replayed)),
         Err(ReplayError::Journal(error)) => Err(error),
@@ -113,7 +127,7 @@ fn catch_up(given: &Given<'_>, seen_segment: &mut u32) -> Result<Result<Replayed
 /// old index goes as well.
 fn rebuild(given: &Given<'_>) -> Result<Replayed, StoreError> {
     let Given { dir, options, .. } = given;
-    discard(&dir.index())?;
+    rebuilding::discard(&dir.index())?;
     let rebuilt = open(dir, options).and_then(|opened| {
         replay(given, opened, Position::default()).map_err(|error| match error {
             ReplayError::Journal(error) => error,
@@ -123,7 +137,7 @@ fn rebuild(given: &Given<'_>) -> Result<Replayed, StoreError> {
     if let Err(error) = &rebuilt
         && error.is_full()
     {
-        discard(&aside(dir))?;
+        rebuilding::discard(&rebuilding::aside(dir))?;
     }
     rebuilt
 }
@@ -396,32 +410,6 @@ fn lost_by_the_index(verdict: &mut Verdict, ended: &[SettledRun], journal: &Scan
             *verdict.lost.entry(first).or_default() += journal.lost_entries;
         }
     }
-}
-
-/// Puts the index out of the way; the one that was put there before goes.
-fn set_aside(dir: &DataDir) -> Result<(), StoreError> {
-    let (index, aside) = (dir.index(), aside(dir));
-    if !is_there(&index) {
-        return Ok(());
-    }
-    discard(&aside)?;
-    fs::rename(&index, &aside).map_err(|error| StoreError::io("set aside", &index, error))
-}
-
-fn aside(dir: &DataDir) -> PathBuf {
-    dir.root().join("index.aside")
-}
-
-fn is_there(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
-}
-
-fn discard(path: &Path) -> Result<(), StoreError> {
-    if !is_there(path) {
-        return Ok(());
-    }
-    let removed = fs::remove_dir_all(path).or_else(|_| fs::remove_file(path));
-    removed.map_err(|error| StoreError::io("remove", path, error))
 }
 
 fn index_failed(dir: &DataDir, error: &IndexError) -> StoreError {

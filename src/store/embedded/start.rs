@@ -19,6 +19,7 @@ use super::losses::Losses;
 use super::missing;
 use super::owed::Owed;
 use super::reads::Reads;
+use super::rebuilding;
 use super::recover::{self, Given};
 use super::report::RecoveryReport;
 use super::restored::Restored;
@@ -177,6 +178,7 @@ pub(super) fn start(
     figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
     let account = Account::begin(root, mark, found.version)?;
     living::remove(root)?;
+    rebuilding::end(root)?;
     journal::cut(&dir.journal(), &report.journal)?;
     let shared = Arc::new(Shared {
         reader,
@@ -354,6 +356,7 @@ pub(super) fn rebuild(
     let (lost, damaged_frames) = (mark.lost, mark.damaged_frames);
     let account = Account::begin(root, mark, found.version)?;
     living::remove(root)?;
+    rebuilding::end(root)?;
     closing::leave(&recovered.opened.reader, root, salt, account.end());
     account.close(|| ((), Snapshot { living, lost, damaged_frames }))?;
     journal::cut(&dir.journal(), &recovered.report.journal)?;

@@ -8,6 +8,7 @@ mod full;
 mod give_up;
 mod held;
 mod history;
+mod identity;
 mod losses;
 mod lost;
 mod restored;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::VerifyReport;
 use crate::store::bits::Bits;
+use crate::store::embedded::rebuilding;
 use crate::store::index::open::{self, Opened};
 use crate::store::journal::{Frame, Position, What};
 use crate::store::{StoreError, files};
@@ -45,6 +46,10 @@ pub(super) fn open_copy(root: &Path, report: &mut VerifyReport) -> Option<Index>
     let path = root.join(PLACE);
     if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
         report.note("there is no index; the next start makes it from the journal");
+        return None;
+    }
+    if report.take(PLACE, rebuilding::is_unfinished(root))? {
+        report.note("a rebuild of the index was cut short; the next start makes it anew");
         return None;
     }
     let bytes = report.take(PLACE, size(&path))?;
