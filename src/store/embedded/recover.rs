@@ -12,7 +12,7 @@ use std::fs;
 
 use super::EmbeddedOptions;
 use super::closing::Listed;
-use super::missing::Losses;
+use super::missing::{INDEX_OF_ANOTHER, Losses};
 use super::rebuilding;
 use super::report::RecoveryReport;
 use super::restored::Restored;
@@ -110,6 +110,9 @@ fn catch_up(given: &Given<'_>, seen_segment: &mut u32) -> Result<Result<Replayed
         Err(error) if error.is_full() => return Err(error),
         Err(error) => return Ok(Err(error.to_string())),
     };
+    if ![0, given.salt].contains(&opened.checkpoint.salt) {
+        return Ok(Err(INDEX_OF_ANOTHER.to_owned()));
+    }
     let start = opened.checkpoint.reflects;
     *seen_segment = (*seen_segment).max(start.segment);
     if opened.checkpoint == Checkpoint::default() && given.holds_something()? {
@@ -214,6 +217,7 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
     let mut living = None;
     let mut broken = None;
     opened.indexer.replays = true;
+    opened.indexer.rows.checkpoint().salt = given.salt;
     let reflected = opened.checkpoint.reflects;
     let marked = mark.map(|mark| Marked { end: mark.end, closed: mark.closed });
     let scan = Scan { from, repair: true, salt: Some(given.salt), marked };

@@ -82,13 +82,15 @@ pub(in crate::store) struct Checkpoint {
     pub next_lane: u32,
     /// The newest acceptance, Unix ms.
     pub newest_ms: u64,
+    /// That of the directory; 0 in a row of an earlier version, which has none.
+    pub salt: u64,
 }
 
 const CHECKPOINT_VERSION: u8 = 1;
 
 impl Checkpoint {
     pub(in crate::store) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(37);
+        let mut out = Vec::with_capacity(45);
         out.push(CHECKPOINT_VERSION);
         out.extend_from_slice(&self.reflects.segment.to_be_bytes());
         out.extend_from_slice(&self.reflects.offset.to_be_bytes());
@@ -96,6 +98,9 @@ impl Checkpoint {
         out.extend_from_slice(&self.sum.to_be_bytes());
         out.extend_from_slice(&self.next_lane.to_be_bytes());
         out.extend_from_slice(&self.newest_ms.to_be_bytes());
+        if self.salt != 0 {
+            out.extend_from_slice(&self.salt.to_be_bytes());
+        }
         debug_assert_eq!(Self::decode(&out).ok(), Some(*self));
         out
     }
@@ -110,6 +115,7 @@ impl Checkpoint {
             let (sum, rest) = rest.split_first_chunk()?;
             let (next_lane, rest) = rest.split_first_chunk()?;
             let (newest_ms, rest) = rest.split_first_chunk()?;
+            let (salt, rest) = if rest.is_empty() { (&[0; 8], rest) } else { rest.split_first_chunk()? };
             rest.is_empty().then_some(Self {
                 reflects: Position {
                     segment: u32::from_be_bytes(*segment),
@@ -119,6 +125,7 @@ impl Checkpoint {
                 sum: u64::from_be_bytes(*sum),
                 next_lane: u32::from_be_bytes(*next_lane),
                 newest_ms: u64::from_be_bytes(*newest_ms),
+                salt: u64::from_be_bytes(*salt),
             })
         };
         read().ok_or(IndexError::Corrupt("checkpoint"))

@@ -61,7 +61,14 @@ pub(super) fn open_copy(root: &Path, report: &mut VerifyReport) -> Option<Index>
     }
     let copy = report.take(PLACE, copy(&path))?;
     match open::open(&copy.0, None, CACHE_BYTES, DEDUP_WINDOW) {
-        Ok(opened) => Some(Index { opened, _copy: copy }),
+        Ok(opened) => {
+            let salt = opened.checkpoint.salt;
+            if salt != 0 && super::format::salt(root).is_some_and(|own| own != salt) {
+                report.find(PLACE, "it belongs to another data directory; the next start makes it anew");
+                return None;
+            }
+            Some(Index { opened, _copy: copy })
+        }
         Err(error) => {
             report.find(PLACE, format!("{error}; the next start makes it anew"));
             None
