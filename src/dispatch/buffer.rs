@@ -106,7 +106,10 @@ impl Buffer {
         if self.plain.contains_key(&id) {
             return Some(due().count() + self.plain.range(..id).count());
         }
-        self.due.keys().position(|(_, other)| *other == id)
+        // What is kept aside comes after everything else: nobody knows when.
+        let kept = || self.kept.keys().position(|other| *other == id);
+        let before = self.due.len() + self.plain.len();
+        self.due.keys().position(|(_, other)| *other == id).or_else(|| kept().map(|place| before + place))
     }
 
     /// When the last of the plain ones was accepted.

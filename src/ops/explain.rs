@@ -265,7 +265,7 @@ impl Desk {
             (Holds::Store, _) => true,
             (Holds::Lanes, DoubtKind::Unread) => is_unread,
             (Holds::Lanes, _) => doubt.subject == place.lane.key().as_str(),
-            (Holds::Time, _) => has_end || place.is_dated,
+            (Holds::Time, _) => has_end || place.is_dated || place.expires_at <= self.clock.now(),
             (Holds::Nothing, _) => false,
         };
         self.queue.doubts().list().into_iter().find(about)

@@ -122,6 +122,8 @@ mod tests {
         StoreFailed { op: "append" }.emit();
         ClockAnomaly { kind: "forward", count: 1 }.emit();
         ConfigReloaded { is_applied: true, at: Timestamp::from_millis(1_500) }.emit();
+        NameLookedUp { from: "cache" }.emit();
+        NameAsked { result: "found", took }.emit();
         ConnectionsOpen { ordinary: 2, reserved: 0 }.emit();
         ConnectionsClosed { cause: "idle", count: 1 }.emit();
         ConnectionsRefused { cause: "full", count: 1 }.emit();
