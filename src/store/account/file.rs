@@ -38,6 +38,8 @@ pub struct Found {
     pub exists: bool,
     /// The newest mark of this directory from before its last start.
     pub outdated: Option<Mark>,
+    /// The epoch that the last start took, if it was asked for: no mark of the directory may be of an older one.
+    pub started: u64,
 }
 
 impl Found {
@@ -47,11 +49,12 @@ impl Found {
         self.mark.as_ref().map(|mark| mark.salt)
     }
 
-    /// What is known without a mark, or the mark itself.
+    /// What the next mark goes on from: the mark, or what is known without one.
     #[must_use]
     pub fn base(&self) -> Mark {
         let outdated = || self.outdated.as_ref().map(Mark::totals);
-        self.mark.clone().or_else(outdated).unwrap_or_default()
+        let mark = self.mark.clone().or_else(outdated).unwrap_or_default();
+        Mark { epoch: mark.epoch.max(self.started), ..mark }
     }
 
     /// A newer mark than this one may have been lost with the other copy.
@@ -106,7 +109,7 @@ impl Own {
 }
 
 fn read_those(root: &Path, own: Option<Own>) -> Result<Found, StoreError> {
-    let mut found = Found::default();
+    let mut found = Found { started: own.map_or(0, |own| own.started), ..Found::default() };
     let mut missing = 0;
     let (mut newest, mut newest_outdated) = (0, 0);
     for file in NAMES {

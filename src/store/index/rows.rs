@@ -214,6 +214,16 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_of_an_earlier_version_has_no_salt() {
+        let earlier = Checkpoint { rows: 3, newest_ms: 9, ..Checkpoint::default() };
+        assert_eq!(earlier.encode().len(), 37);
+        for checkpoint in [earlier, Checkpoint { salt: u64::MAX, ..earlier }] {
+            assert_eq!(Checkpoint::decode(&checkpoint.encode()).ok(), Some(checkpoint));
+        }
+        assert!(Checkpoint::decode(&[earlier.encode(), vec![0; 7]].concat()).is_err());
+    }
+
+    #[test]
     fn digests_depend_on_key_value_and_their_border() {
         assert_ne!(digest(b"ab", b"c"), digest(b"a", b"bc"));
         assert_ne!(digest(b"a", b"b"), digest(b"b", b"a"));

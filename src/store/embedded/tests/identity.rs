@@ -138,6 +138,42 @@ fn an_older_account_is_not_believed_and_a_start_that_was_cut_short_leaves_none()
     assert_eq!(quiet(older.path()).doubts().list(), []);
 }
 
+#[test]
+fn an_account_that_is_made_anew_by_a_rebuild_or_while_the_directory_is_held_is_of_this_epoch() {
+    let (dir, runtime) = (tempfile::tempdir().expect("temporary directory"), runtime());
+    filled(dir.path(), &runtime, 6);
+    let outside = tempfile::tempdir().expect("temporary directory");
+    let epoch_file = Some(outside.path().join("epoch"));
+    let open = |dir: &Path| {
+        let options = EmbeddedOptions { epoch_file: epoch_file.clone(), ..options() };
+        EmbeddedStore::open(dir, options, clock()).expect("opens")
+    };
+    for _ in 0..2 {
+        let store = open(dir.path());
+        assert_eq!(store.doubts().list(), [], "the control: orderly stops, each of which takes an epoch");
+        runtime.block_on(store.close()).expect("closes");
+    }
+    for is_rebuilt in [true, false] {
+        let dir = copied(dir.path());
+        delete(dir.path(), &ACCOUNT);
+        if is_rebuilt {
+            EmbeddedStore::rebuild(dir.path(), &options(), clock().now()).expect("rebuilds");
+        } else {
+            fs::rename(outside.path().join("epoch"), outside.path().join("away")).expect("moves");
+            let store = open(dir.path());
+            assert_eq!((count(&store, DoubtKind::Rollback), count(&store, DoubtKind::Account)), (1, 2));
+        }
+        let doubts = Doubts::open(dir.path(), clock().now()).expect("reads");
+        for doubt in doubts.list() {
+            doubts.clear(doubt.kind, &doubt.subject);
+        }
+        doubts.save(dir.path()).expect("writes");
+        let store = quiet(dir.path());
+        assert_eq!(count(&store, DoubtKind::Account), 0, "rebuilt: {is_rebuilt}");
+        assert_eq!(count(&store, DoubtKind::Uncertain), 0, "rebuilt: {is_rebuilt}");
+    }
+}
+
 fn put_book(store: &EmbeddedStore, expect: Expect, runtime: &tokio::runtime::Runtime) -> Expect {
     let documents = store.documents();
     let put = documents.put("policies", expect, bytes::Bytes::from_static(b"{}"));
