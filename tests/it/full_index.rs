@@ -17,7 +17,10 @@ const SOON: Duration = Duration::from_secs(90);
 
 fn options(volume: &Volume) -> ServerOptions {
     let config = volume.beside().join("tidegate.toml");
-    std::fs::write(&config, "[store]\nmin_free_bytes = 4194304\nsegment_bytes = 16777216\n").expect("a file");
+    // A stop while the disk is full takes the whole grace time: calls whose settlements wait for room count as under way.
+    let settings = "[store]\nmin_free_bytes = 4194304\nsegment_bytes = 16777216\n\
+                    [dispatch]\nshutdown_grace_seconds = 1\n";
+    std::fs::write(&config, settings).expect("a file");
     let mut options = ServerOptions::new(&volume.path().join("data"));
     options.args = vec!["--config".to_owned(), config.display().to_string()];
     options

@@ -12,7 +12,7 @@ const LIMIT_BYTES: u64 = 64 << 20;
 const TARGET: &str = "http://127.0.0.1:9/x";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sixty_four_megabytes_start_with_what_they_held_with_and_without_the_index() {
+async fn sixty_four_megabytes_start_with_what_they_held_without_the_index_and_with_damage_as_well() {
     let _alone = alone().await;
     let dir = tempfile::tempdir().expect("a directory");
     let mut options = ServerOptions::new(&dir.path().join("data"));
@@ -28,10 +28,19 @@ async fn sixty_four_megabytes_start_with_what_they_held_with_and_without_the_ind
     server.kill();
 
     options.wrapper = group.wrapper();
-    let mut waiting = WAITING;
-    for (way, with_index) in [("after a kill", true), ("without an index", false), ("after a stop", true)] {
+    let (mut waiting, mut lost) = (WAITING, 0);
+    for (way, with_index, with_damage) in [
+        ("after a kill", true, false),
+        ("without an index", false, false),
+        ("after a stop", true, false),
+        ("with a damaged segment", false, true),
+    ] {
         if !with_index {
             std::fs::remove_dir_all(options.data_dir.join("index")).expect("an index");
+        }
+        if with_damage {
+            lost = damage(&options.data_dir.join("journal/0000000001.seg"));
+            waiting -= lost;
         }
         let server = Server::try_start(&options)
             .unwrap_or_else(|log| panic!("{way}: killed {} times\n{}", group.killed(), log.join("\n")));
@@ -41,12 +50,29 @@ async fn sixty_four_megabytes_start_with_what_they_held_with_and_without_the_ind
             api.metric("tidegate_queue_events", "state=\"ready\"").await == waiting as f64
         })
         .await;
-        println!("{way}: {waiting} waiting, at most {} kB of {LIMIT_BYTES}", group.peak_bytes() / 1024);
+        assert_eq!(api.metric("tidegate_store_lost_events_total", "").await, lost as f64, "{way}");
+        println!(
+            "{way}: {waiting} waiting, {lost} lost, at most {} kB of {LIMIT_BYTES}",
+            group.peak_bytes() / 1024
+        );
         assert_eq!(api.enqueue(TARGET, waiting..waiting + 10).await.len(), 10, "{way}: it accepts");
         waiting += 10;
         assert_eq!(server.stop().code(), Some(0), "{way}");
     }
     assert_eq!(group.killed(), 0);
+}
+
+/// Flips a byte of a block in the middle of a full segment; returns how many events that costs.
+fn damage(segment: &Path) -> u64 {
+    let mut bytes = std::fs::read(segment).expect("reads");
+    assert!(bytes.len() as u64 > LIMIT_BYTES * 9 / 10, "the control: {} bytes", bytes.len());
+    // Frames start at multiples of 8 with a mark; their header has the kind (1: a block) and the number of entries.
+    let is_block = |at: &usize| bytes[*at..].starts_with(&[0xf7, 0x74, 0x67, 0x1e, 1, 1]);
+    let at = (bytes.len() / 16 * 8..bytes.len()).step_by(8).find(is_block).expect("a block");
+    let entries = u16::from_le_bytes([bytes[at + 16], bytes[at + 17]]);
+    bytes[at + 100] ^= 1;
+    std::fs::write(segment, bytes).expect("writes");
+    entries.into()
 }
 
 /// Bodies that hardly compress, so that the backlog takes several segments.

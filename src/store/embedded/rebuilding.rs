@@ -68,7 +68,8 @@ pub(super) fn aside(dir: &DataDir) -> PathBuf {
     dir.root().join("index.aside")
 }
 
-fn is_there(path: &Path) -> bool {
+/// Whether anything has this path.
+pub(super) fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 

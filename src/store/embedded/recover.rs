@@ -69,37 +69,50 @@ impl Given<'_> {
 
 /// Recovers the directory. What the system fails to read is tried again.
 pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
-    let findings = retry::reading(|| arrange(given))?;
-    // An index that was found to be of no use stays out of use.
-    let mut reason = given.restored.reason().or_else(|| given.rebuild.map(str::to_owned));
-    if reason.is_none() && retry::reading(|| rebuilding::is_unfinished(given.dir.root()))? {
-        reason = Some("an earlier rebuild was cut short".to_owned());
-    }
-    retry::reading(|| recover_once(given, &mut reason, &findings))
+    let root = given.dir.root();
+    let findings = retry::reading(|| ballast::with_room(root, || arrange(given)))?;
+    let reason = given.restored.reason().or_else(|| given.rebuild.map(str::to_owned));
+    let mut index = IndexState { reason, is_aside: false };
+    retry::reading(|| recover_once(given, &mut index, &findings))
+}
+
+/// What is known of the index. It outlasts an attempt: what was found to be of no use stays out of use.
+struct IndexState {
+    /// Why it cannot be used.
+    reason: Option<String>,
+    /// It was set aside. What is in its place since is an attempt to make it anew.
+    is_aside: bool,
 }
 
 fn recover_once(
     given: &Given<'_>,
-    reason: &mut Option<String>,
+    index: &mut IndexState,
     findings: &[Finding],
 ) -> Result<Recovered, StoreError> {
     let Given { dir, found, .. } = given;
     let files = journal::list(&dir.journal())?;
     let mut seen_segment = found.mark.as_ref().map_or(0, highest);
-    if reason.is_none() {
+    if index.reason.is_none() && rebuilding::is_unfinished(dir.root())? {
+        index.reason = Some("an earlier rebuild was cut short".to_owned());
+    }
+    if index.reason.is_none() {
         match ballast::with_room(dir.root(), || catch_up(given, &mut seen_segment))? {
             Ok(replayed) => {
                 let existed = replayed.opened.checkpoint != Checkpoint::default() || files.is_empty();
                 let reason = (!existed).then(|| "there was none".to_owned());
                 return finish(given, replayed, reason, files, seen_segment, findings);
             }
-            Err(error) => *reason = Some(error),
+            Err(error) => index.reason = Some(error),
         }
     }
-    rebuilding::begin(dir.root())?;
-    rebuilding::set_aside(dir)?;
+    if !index.is_aside {
+        ballast::with_room(dir.root(), || {
+            rebuilding::begin(dir.root()).and_then(|()| rebuilding::set_aside(dir))
+        })?;
+        index.is_aside = true;
+    }
     let replayed = ballast::with_room(dir.root(), || rebuild(given))?;
-    finish(given, replayed, reason.clone(), files, seen_segment, findings)
+    finish(given, replayed, index.reason.clone(), files, seen_segment, findings)
 }
 
 /// Opens the index and applies what the journal has beyond it; why the index cannot be used when it cannot. A full disk
@@ -126,23 +139,26 @@ fn catch_up(given: &Given<'_>, seen_segment: &mut u32) -> Result<Result<Replayed
     }
 }
 
-/// Makes the index anew. What an attempt before has left goes, so that this may be repeated; where it finds no room the
-/// old index goes as well.
+/// Makes the index anew. Where it finds no room the old index goes, and it is tried once more.
 fn rebuild(given: &Given<'_>) -> Result<Replayed, StoreError> {
+    match rebuild_once(given) {
+        Err(error) if error.is_full() && rebuilding::is_there(&rebuilding::aside(given.dir)) => {
+            rebuilding::discard(&rebuilding::aside(given.dir))?;
+            rebuild_once(given)
+        }
+        other => other,
+    }
+}
+
+/// What an attempt before has left goes, so that this may be repeated.
+fn rebuild_once(given: &Given<'_>) -> Result<Replayed, StoreError> {
     let Given { dir, options, .. } = given;
     rebuilding::discard(&dir.index())?;
-    let rebuilt = open(dir, options).and_then(|opened| {
-        replay(given, opened, Position::default()).map_err(|error| match error {
-            ReplayError::Journal(error) => error,
-            ReplayError::Index(error) => index_failed(dir, &error),
-        })
-    });
-    if let Err(error) = &rebuilt
-        && error.is_full()
-    {
-        rebuilding::discard(&rebuilding::aside(dir))?;
-    }
-    rebuilt
+    let opened = open(dir, options)?;
+    replay(given, opened, Position::default()).map_err(|error| match error {
+        ReplayError::Journal(error) => error,
+        ReplayError::Index(error) => index_failed(dir, &error),
+    })
 }
 
 /// The highest segment that the account knows of.

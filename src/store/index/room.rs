@@ -5,6 +5,9 @@
 //!
 //! Must not know: rows, who waits.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -97,26 +100,5 @@ impl IndexRoom {
         });
         // Other failures say nothing about room.
         taken.or_else(|error| if error.is_full() { Err(error) } else { Ok(()) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn room(temp: &Path) -> IndexRoom {
-        std::fs::write(temp.join("db"), [1; 5000]).expect("writes");
-        IndexRoom::new(temp, temp)
-    }
-
-    #[test]
-    fn room_is_taken_behind_the_end_and_the_file_stays_as_it_is() {
-        let temp = tempfile::tempdir().expect("temp");
-        let room = room(temp.path());
-        assert!(room.wait_for(BATCH_BYTES));
-        let meta = std::fs::metadata(temp.path().join("db")).expect("there");
-        assert_eq!(meta.len(), 5000);
-        assert!(meta.blocks() * 512 >= TAKEN_BYTES, "{}", meta.blocks());
-        assert!(IndexRoom::default().wait_for(BATCH_BYTES), "the control: none is asked for");
     }
 }

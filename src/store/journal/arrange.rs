@@ -15,8 +15,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::head::{HEAD_BYTES, Head};
 use super::heads::{HeadState, SegmentHead, Stray, heads, strays};
-use super::walk::{Step, Walk};
-use super::{scan, segment};
+use super::walk::Walk;
+use super::{aside, segment};
 use crate::store::{StoreError, files};
 
 /// How to arrange.
@@ -157,17 +157,17 @@ impl Pass<'_> {
     /// Both copies of the head are bad: the name and the salt on record are tried.
     fn headless(&self, one: &SegmentHead) -> Result<Option<(String, Move)>, StoreError> {
         let path = one.file.path.clone();
-        let bytes = scan::read(&path)?;
+        let failed = |error| StoreError::io("read", &path, error);
+        let file =
+            files::read(&path).and_then(|file| file.ok_or(io::ErrorKind::NotFound.into())).map_err(failed)?;
         let head = Head { segment: one.file.number, salt: self.options.salt };
-        let is_ours = |head: Head| {
-            Walk::new(&bytes, HEAD_BYTES, head.salt, head.segment)
-                .any(|step| matches!(step, Step::Frame { .. }))
-        };
-        if is_ours(head) {
+        let walk = Walk::new(&file, HEAD_BYTES, head.salt, head.segment).map_err(failed)?;
+        // Nothing but zeros.
+        let is_empty = walk.used_end() == 0;
+        if walk.has_frames().map_err(failed)? {
             return Ok(Some(("its head was destroyed; written anew".to_owned(), Move::Heal(path, head))));
         }
         let is_unknown = (self.options.is_known)(one.file.number) == Some(false);
-        let is_empty = bytes.iter().all(|byte| *byte == 0);
         let detail = "it is no segment of this directory; moved to quarantine/".to_owned();
         Ok((is_unknown && !is_empty).then_some((detail, Move::Quarantine(path))))
     }
@@ -209,8 +209,7 @@ fn quarantine(dir: &Path, path: &Path) -> io::Result<()> {
 
 /// A name in `quarantine/` that nothing has.
 fn free_name(dir: &Path, name: &str) -> io::Result<PathBuf> {
-    let room = dir.join("quarantine");
-    scan::make_quarantine(&room)?;
+    let room = aside::room(dir)?;
     let mut names = (1..=u32::MAX).map(|n| room.join(format!("{name}.{n}.bin")));
     let is_free = |path: &PathBuf| {
         fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)

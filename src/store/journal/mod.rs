@@ -96,6 +96,7 @@
 //! A version above 1, in a head or in a frame with a valid sum, ends the scan with `Format`: it is not ours to judge.
 
 mod arrange;
+mod aside;
 mod block;
 mod codec;
 mod dead;
@@ -117,6 +118,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod window;
 mod writer;
 
 pub use arrange::{Arrange, Finding, arrange};

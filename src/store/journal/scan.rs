@@ -1,13 +1,14 @@
 //! The scan: every frame of a directory in order, from a position on. Damage is counted and set aside, never fatal.
-//! Where all is sound a segment is read in windows; one with damage is held in memory as a whole.
+//! A segment is read in windows, whatever its size and its damage.
+//!
+//! Must not know: which entries live, who is informed.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use rustix::fs::FallocateFlags;
@@ -22,7 +23,8 @@ use super::segment::{self, SegmentFile};
 use super::settlements::RunReader;
 use super::stream::{self, Stream};
 use super::walk::{Damage, ScanReport, Step, Walk, Walked};
-use super::{JournalOptions, Position};
+use super::window::Window;
+use super::{JournalOptions, Position, aside};
 use crate::store::{StoreError, files};
 
 pub(super) const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_GROUP_BYTES as u64;
@@ -89,8 +91,7 @@ pub fn scan(
         let walked = Walked::default();
         let mut pass = Pass { dir, file, last, scan: &scan, report: &mut report, walked };
         if !pass.sound_segment(start, &mut visit)? {
-            let bytes = pass.read()?;
-            pass.segment(&bytes, start, &mut visit)?;
+            pass.damaged_segment(start, &mut visit)?;
         }
         let walked = pass.walked;
         report.walked.insert(file.number, walked);
@@ -116,18 +117,18 @@ impl Pass<'_> {
         visit: &mut impl FnMut(Position, Frame<'_>) -> Result<(), StoreError>,
     ) -> Result<bool, StoreError> {
         let path = &self.file.path;
-        let failed = |error: std::io::Error| StoreError::io("read", path, error);
-        let Some(file) = files::read(path).map_err(failed)? else { return Ok(false) };
+        let failed = |error: io::Error| StoreError::io("read", path, error);
+        let file = open(path)?;
         let number = self.file.number;
         let Some(survey) = stream::survey(&file, number, start as u64).map_err(failed)? else {
             return Ok(false);
         };
-        let mut frames = Stream::new(&file, survey.place(start));
+        let mut frames = Stream::new(&file, survey.place(start)).map_err(failed)?;
         while let Some((offset, header, payload)) = frames.next().map_err(failed)? {
             self.frame(offset, header, payload, visit)?;
         }
         if frames.at() != survey.end {
-            return Err(failed(std::io::Error::other("it changed while it was read")));
+            return Err(failed(io::Error::other("it changed while it was read")));
         }
         self.report.segments += 1;
         self.report.bytes += survey.length;
@@ -141,68 +142,84 @@ impl Pass<'_> {
         Ok(true)
     }
 
-    fn read(&mut self) -> Result<Vec<u8>, StoreError> {
-        let bytes = read(&self.file.path)?;
-        let length = fs::symlink_metadata(&self.file.path)
-            .map_err(|error| StoreError::io("read", &self.file.path, error))?
-            .len();
-        self.walked.length = length;
-        self.report.segments += 1;
-        self.report.bytes += bytes.len() as u64;
-        if length > MAX_FILE_BYTES {
-            self.note(bytes.len(), length - MAX_FILE_BYTES, FrameError::Length, false);
-        }
-        Ok(bytes)
-    }
-
-    /// The salt of the segment; `None` when nothing in it can be read.
-    fn salt(&mut self, bytes: &[u8]) -> Result<Option<u64>, StoreError> {
-        match Head::decode(bytes, self.file.number) {
-            Found::Sound { damaged: true, .. } if self.last && untouched(bytes) => Ok(None),
-            Found::Sound { head, damaged } => {
-                if damaged {
-                    self.set_aside(bytes, 0, HEAD_BYTES);
-                    self.note(0, HEAD_BYTES as u64, FrameError::Checksum, false);
-                }
-                Ok(Some(head.salt))
-            }
-            Found::Newer(version) => Err(self.newer(version.into())),
-            Found::Nothing => {
-                let number = self.file.number;
-                let proves = |salt: &u64| {
-                    Walk::new(bytes, HEAD_BYTES, *salt, number).any(|step| matches!(step, Step::Frame { .. }))
-                };
-                let salt = self.scan.salt.filter(proves);
-                if salt.is_some() {
-                    self.set_aside(bytes, 0, HEAD_BYTES);
-                    self.note(0, HEAD_BYTES as u64, FrameError::Checksum, false);
-                }
-                Ok(salt)
-            }
-        }
-    }
-
-    fn segment(
+    /// The pass over a segment in which something is not as it was written.
+    fn damaged_segment(
         &mut self,
-        bytes: &[u8],
         start: usize,
         visit: &mut impl FnMut(Position, Frame<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let Some(salt) = self.salt(bytes)? else { return self.headless(bytes) };
+        let path = &self.file.path;
+        let failed = |error: io::Error| StoreError::io("read", path, error);
+        let file = open(path)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let bytes = length.min(MAX_FILE_BYTES);
+        self.walked.length = length;
+        self.report.segments += 1;
+        self.report.bytes += bytes;
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if length > MAX_FILE_BYTES {
+            self.note(bytes, length - MAX_FILE_BYTES, FrameError::Length, false);
+        }
+        let Some(salt) = self.salt(&file)? else { return self.headless(&file, bytes) };
         let number = self.file.number;
-        let counted = Walk::count_before(bytes, start, salt, number);
+        let counted = Walk::new(&file, HEAD_BYTES, salt, number).and_then(|walk| walk.count_before(start));
+        let counted = counted.map_err(failed)?;
         self.walked.before = counted.map(u64::from);
-        let mut walk = Walk::new(bytes, start.min(bytes.len()), salt, number).counted(counted);
-        if start > bytes.len() || walk.starts_beyond_end() {
+        let walk = Walk::new(&file, start.min(bytes), salt, number).map_err(failed)?.counted(counted);
+        if start > bytes || walk.starts_beyond_end() {
             self.report.start_beyond = Some((number, len_u32(walk.used_end())));
         }
-        let mut end = start.min(bytes.len());
-        let mut keep = end;
-        for step in walk.by_ref() {
+        let used = walk.used_end();
+        let (end, keep) = self.walk(&file, walk, start.min(bytes), visit)?;
+        self.walked.end = len_u32(end);
+        if self.last && self.scan.repair && keep < bytes {
+            self.ends(keep, used.max(keep));
+        }
+        Ok(())
+    }
+
+    /// The salt of the segment; `None` when nothing in it can be read.
+    fn salt(&mut self, file: &File) -> Result<Option<u64>, StoreError> {
+        let path = &self.file.path;
+        let failed = |error: io::Error| StoreError::io("read", path, error);
+        let mut window = Window::new(file, MAX_FILE_BYTES).map_err(failed)?;
+        let found = Head::decode(window.bytes(0, HEAD_BYTES).map_err(failed)?, self.file.number);
+        let salt = match found {
+            Found::Sound { damaged: true, .. } if self.last && is_untouched(file).map_err(failed)? => {
+                return Ok(None);
+            }
+            Found::Sound { head, damaged: false } => return Ok(Some(head.salt)),
+            Found::Sound { head, damaged: true } => head.salt,
+            Found::Newer(version) => return Err(self.newer(version.into())),
+            Found::Nothing => {
+                let Some(salt) = self.scan.salt else { return Ok(None) };
+                let walk = Walk::new(file, HEAD_BYTES, salt, self.file.number);
+                if !walk.and_then(Walk::has_frames).map_err(failed)? {
+                    return Ok(None);
+                }
+                salt
+            }
+        };
+        self.set_aside(file, 0, HEAD_BYTES);
+        self.note(0, HEAD_BYTES as u64, FrameError::Checksum, false);
+        Ok(Some(salt))
+    }
+
+    /// Shows the frames from `start` on; returns where the last one ends, and the byte behind what is to be kept.
+    fn walk(
+        &mut self,
+        file: &File,
+        mut walk: Walk<'_>,
+        start: usize,
+        visit: &mut impl FnMut(Position, Frame<'_>) -> Result<(), StoreError>,
+    ) -> Result<(usize, usize), StoreError> {
+        let (mut end, mut keep) = (start, start);
+        let path = &self.file.path;
+        while let Some(step) = walk.next().map_err(|error| StoreError::io("read", path, error))? {
             match step {
                 Step::Frame { offset, header, payload } => {
                     if !self.frame(offset, header, payload, visit)? {
-                        self.set_aside(bytes, offset as usize, header.frame_bytes());
+                        self.set_aside(file, offset as usize, header.frame_bytes());
                     }
                     end = offset as usize + header.frame_bytes();
                     keep = end;
@@ -219,17 +236,13 @@ impl Pass<'_> {
                     if tail != Tail::Torn {
                         keep = offset as usize + length;
                     }
-                    self.set_aside(bytes, offset as usize, length);
+                    self.set_aside(file, offset as usize, length);
                     self.note(offset as usize, length as u64, error, tail != Tail::Damage);
                 }
                 Step::Newer(version) => return Err(self.newer(version)),
             }
         }
-        self.walked.end = len_u32(end);
-        if self.last && self.scan.repair && keep < bytes.len() {
-            self.ends(keep, walk.used_end().max(keep));
-        }
-        Ok(())
+        Ok((end, keep))
     }
 
     /// Whether the account says nothing of this place.
@@ -301,21 +314,23 @@ impl Pass<'_> {
     }
 
     /// A file without a head: a creation that was cut short if it is the last one, else damage as a whole.
-    fn headless(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+    fn headless(&mut self, file: &File, bytes: usize) -> Result<(), StoreError> {
         // A segment that the account knows to hold groups is no stillborn one.
         let number = self.file.number;
         let is_marked = self.scan.marked.is_some_and(|marked| {
             let untouched = Position { segment: number, offset: len_u32(HEAD_BYTES) };
             marked.end > untouched
         });
-        let torn = self.last && untouched(bytes) && !is_marked;
+        let torn = self.last
+            && is_untouched(file).map_err(|error| StoreError::io("read", &self.file.path, error))?
+            && !is_marked;
         // Whatever it held was accepted behind the mark.
         if !torn && !is_marked && self.scan.marked.is_some_and(|marked| !marked.closed) {
-            self.uncertain(block::most_entries(bytes.len()));
+            self.uncertain(block::most_entries(bytes));
         }
-        self.note(0, bytes.len() as u64, FrameError::Mark, torn);
+        self.note(0, bytes as u64, FrameError::Mark, torn);
         if !torn {
-            self.set_aside(bytes, 0, bytes.len());
+            self.set_aside(file, 0, bytes);
         } else if self.scan.repair {
             fs::remove_file(&self.file.path)
                 .map_err(|error| StoreError::io("delete", &self.file.path, error))?;
@@ -335,20 +350,11 @@ impl Pass<'_> {
 
     /// Copies raw bytes to the quarantine. A failure must not stop the start: the bytes are still where they were,
     /// or belong to nobody.
-    fn set_aside(&mut self, bytes: &[u8], offset: usize, length: usize) {
-        if !self.scan.repair {
-            return;
+    fn set_aside(&mut self, file: &File, offset: usize, length: usize) {
+        if self.scan.repair {
+            let done = aside::copy(self.dir, self.file.number, file, offset as u64, length as u64);
+            self.report.set_aside_failures += u64::from(done.is_err());
         }
-        let dir = self.dir.join("quarantine");
-        let path = dir.join(format!("{:010}-{offset}.bin", self.file.number));
-        let raw = bytes.get(offset..offset.saturating_add(length)).unwrap_or_default();
-        let done = make_quarantine(&dir).and_then(|()| {
-            if path.exists() {
-                return Ok(());
-            }
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?.write_all(raw)
-        });
-        self.report.set_aside_failures += u64::from(done.is_err());
     }
 
     /// Notes where the last segment is to be cut. The zeros behind `used` are given back at once, by a hole: a full disk
@@ -377,20 +383,15 @@ pub fn cut(dir: &Path, report: &ScanReport) -> Result<(), StoreError> {
     let Some(file) = segment::list(dir)?.into_iter().find(|file| file.number == number) else {
         return Ok(());
     };
-    let failed = |error: std::io::Error| StoreError::io("cut", &file.path, error);
+    let failed = |error: io::Error| StoreError::io("cut", &file.path, error);
     let opened = files::write(&file.path).map_err(failed)?;
     opened.set_len(keep.into()).map_err(failed)?;
     opened.sync_all().map_err(failed)
 }
 
-/// The bytes of a segment's file, up to the longest that one can have.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
-    let failed = |error: std::io::Error| StoreError::io("read", path, error);
-    let file = files::read(path).map_err(failed)?.ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
-    let length = file.metadata().map_err(failed)?.len();
-    let mut bytes = Vec::with_capacity(usize::try_from(length.min(MAX_FILE_BYTES)).unwrap_or(0));
-    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+fn open(path: &Path) -> Result<File, StoreError> {
+    let opened = files::read(path).and_then(|file| file.ok_or(ErrorKind::NotFound.into()));
+    opened.map_err(|error| StoreError::io("read", path, error))
 }
 
 /// Where the sound frames of one segment start; nothing when it is not there.
@@ -401,16 +402,21 @@ pub fn sound_frames(dir: &Path, number: u32, salt: u64) -> Result<BTreeSet<u32>,
     let Some(file) = segment::list(dir)?.into_iter().find(|file| file.number == number) else {
         return Ok(BTreeSet::new());
     };
-    let bytes = read(&file.path)?;
-    let salt = match Head::decode(&bytes, number) {
+    let failed = |error: io::Error| StoreError::io("read", &file.path, error);
+    let opened = open(&file.path)?;
+    let mut window = Window::new(&opened, MAX_FILE_BYTES).map_err(failed)?;
+    let salt = match Head::decode(window.bytes(0, HEAD_BYTES).map_err(failed)?, number) {
         Found::Sound { head, .. } => head.salt,
         _ => salt,
     };
-    let sound = Walk::new(&bytes, HEAD_BYTES, salt, number).filter_map(|step| match step {
-        Step::Frame { offset, .. } => Some(offset),
-        _ => None,
-    });
-    Ok(sound.collect())
+    let mut walk = Walk::new(&opened, HEAD_BYTES, salt, number).map_err(failed)?;
+    let mut sound = BTreeSet::new();
+    while let Some(step) = walk.next().map_err(failed)? {
+        if let Step::Frame { offset, .. } = step {
+            sound.insert(offset);
+        }
+    }
+    Ok(sound)
 }
 
 /// Whether everything in a segment is as it was written.
@@ -418,17 +424,13 @@ pub fn sound_frames(dir: &Path, number: u32, salt: u64) -> Result<BTreeSet<u32>,
 /// # Errors
 /// [`StoreError::Io`] when it cannot be read.
 pub fn is_whole(segment: &SegmentFile) -> Result<bool, StoreError> {
-    let failed = |error: std::io::Error| StoreError::io("read", &segment.path, error);
+    let failed = |error: io::Error| StoreError::io("read", &segment.path, error);
     let Some(file) = files::read(&segment.path).map_err(failed)? else { return Ok(false) };
     Ok(stream::survey(&file, segment.number, HEAD_BYTES as u64).map_err(failed)?.is_some())
 }
 
-/// Makes the room for what is set aside.
-pub(super) fn make_quarantine(dir: &Path) -> std::io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
 /// No frame was ever written into the segment.
-fn untouched(bytes: &[u8]) -> bool {
-    bytes.iter().skip(HEAD_BYTES).all(|byte| *byte == 0)
+fn is_untouched(file: &File) -> io::Result<bool> {
+    let behind = HEAD_BYTES as u64;
+    Ok(Window::new(file, MAX_FILE_BYTES)?.used_end(behind)? == behind)
 }

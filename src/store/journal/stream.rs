@@ -4,8 +4,7 @@
 //! Must not know: damage, the torn end, what frames hold.
 
 use std::fs::File;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::io;
 
 use super::block::BlockHead;
 use super::codec::len_u32;
@@ -14,9 +13,7 @@ use super::frame::{self, FRAME_HEADER_BYTES, Header, Kind, Place};
 use super::head::{Found, HEAD_BYTES, Head};
 use super::scan::MAX_FILE_BYTES;
 use super::settlements::RunReader;
-
-/// Bytes read at a time; more only for a longer frame.
-const WINDOW_BYTES: usize = 1 << 20;
+use super::window::Window;
 
 /// A segment in which all is sound.
 pub(super) struct Survey {
@@ -43,14 +40,17 @@ impl Survey {
 /// What the system says when it does not read.
 pub(super) fn survey(file: &File, segment: u32, start: u64) -> io::Result<Option<Survey>> {
     let length = file.metadata()?.len();
-    let mut head = [0; HEAD_BYTES];
-    if length > MAX_FILE_BYTES || read_full(file, &mut head, 0)? < HEAD_BYTES {
+    if length > MAX_FILE_BYTES {
         return Ok(None);
     }
-    let Found::Sound { head: Head { salt, .. }, damaged: false } = Head::decode(&head, segment) else {
+    let mut window = Window::new(file, MAX_FILE_BYTES)?;
+    let Found::Sound { head: Head { salt, .. }, damaged: false } =
+        Head::decode(window.bytes(0, HEAD_BYTES)?, segment)
+    else {
         return Ok(None);
     };
-    let mut frames = Stream::new(file, Place { salt, segment, offset: len_u32(HEAD_BYTES) });
+    let mut frames =
+        Stream { window, place: Place { salt, segment, offset: len_u32(HEAD_BYTES) }, at: HEAD_BYTES as u64 };
     let (mut counted, mut before) = (0, None);
     loop {
         if frames.at() == start {
@@ -64,7 +64,8 @@ pub(super) fn survey(file: &File, segment: u32, start: u64) -> io::Result<Option
     }
     let end = frames.at();
     let Some(before) = before.filter(|_| end <= length) else { return Ok(None) };
-    Ok(is_blank(file, end)?.then_some(Survey { salt, segment, before, end, length }))
+    let is_blank = frames.window.used_end(end)? == end;
+    Ok(is_blank.then_some(Survey { salt, segment, before, end, length }))
 }
 
 fn decodes(kind: Kind, payload: &[u8]) -> bool {
@@ -77,20 +78,19 @@ fn decodes(kind: Kind, payload: &[u8]) -> bool {
 
 /// The frames of one segment from a place on.
 pub(super) struct Stream<'a> {
-    file: &'a File,
+    window: Window<'a>,
     place: Place,
     /// Where the next frame starts.
     at: u64,
-    /// The file's bytes from `base` on.
-    window: Vec<u8>,
-    base: u64,
 }
 
 impl<'a> Stream<'a> {
     /// `place` names the segment; its offset is where to begin.
-    pub(super) fn new(file: &'a File, place: Place) -> Self {
-        let at = u64::from(place.offset);
-        Self { file, place, at, window: Vec::new(), base: at }
+    ///
+    /// # Errors
+    /// What the system says when it does not tell the file's length.
+    pub(super) fn new(file: &'a File, place: Place) -> io::Result<Self> {
+        Ok(Self { window: Window::new(file, MAX_FILE_BYTES)?, place, at: u64::from(place.offset) })
     }
 
     /// Where the frames shown so far end.
@@ -103,75 +103,21 @@ impl<'a> Stream<'a> {
     /// # Errors
     /// What the system says when it does not read.
     pub(super) fn next(&mut self) -> io::Result<Option<(u32, Header, &[u8])>> {
-        let Ok(payload_bytes) = frame::claimed_payload_bytes(self.bytes(FRAME_HEADER_BYTES)?) else {
+        let Self { window, at, .. } = self;
+        let Ok(payload_bytes) = frame::claimed_payload_bytes(window.bytes(*at, FRAME_HEADER_BYTES)?) else {
             return Ok(None);
         };
-        let place = Place { offset: len_u32(usize::try_from(self.at).unwrap_or(usize::MAX)), ..self.place };
-        self.hold(FRAME_HEADER_BYTES + payload_bytes)?;
-        let Self { window, base, at, .. } = self;
-        let start = usize::try_from(*at - *base).unwrap_or(usize::MAX);
-        let bytes = window.get(start..).unwrap_or_default();
+        let place = Place { offset: len_u32(usize::try_from(*at).unwrap_or(usize::MAX)), ..self.place };
+        let bytes = window.bytes(*at, FRAME_HEADER_BYTES + payload_bytes)?;
         let Ok((header, payload)) = frame::open(bytes, place) else { return Ok(None) };
         *at += header.frame_bytes() as u64;
         Ok(Some((place.offset, header, payload)))
     }
-
-    /// This many bytes from the present place on, or what there is.
-    fn bytes(&mut self, count: usize) -> io::Result<&[u8]> {
-        self.hold(count)?;
-        let start = usize::try_from(self.at - self.base).unwrap_or(usize::MAX);
-        Ok(self.window.get(start..).unwrap_or_default())
-    }
-
-    /// Sees to it that the window holds `count` bytes from the present place on, as far as the file has them.
-    fn hold(&mut self, count: usize) -> io::Result<()> {
-        let skipped = usize::try_from(self.at - self.base).unwrap_or(usize::MAX);
-        if self.window.len() < skipped.saturating_add(count) {
-            let held = self.window.split_off(skipped.min(self.window.len()));
-            self.base = self.at;
-            // Fresh zeros come from the system; a grown vector would write them itself.
-            self.window = vec![0; count.max(WINDOW_BYTES)];
-            let (start, read) = self.window.split_at_mut(held.len());
-            start.copy_from_slice(&held);
-            let held = held.len();
-            let filled = held + read_full(self.file, read, self.base + held as u64)?;
-            self.window.truncate(filled);
-        }
-        Ok(())
-    }
-}
-
-/// Whether the file holds nothing but zeros from `at` on.
-fn is_blank(file: &File, mut at: u64) -> io::Result<bool> {
-    let mut window = vec![0; WINDOW_BYTES];
-    loop {
-        let read = read_full(file, &mut window, at)?;
-        if window.iter().take(read).any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        if read < window.len() {
-            return Ok(true);
-        }
-        at += read as u64;
-    }
-}
-
-/// Reads until the buffer or the file is at its end; returns how much.
-fn read_full(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut read = 0;
-    while let Some(rest) = buffer.get_mut(read..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, at + read as u64) {
-            Ok(0) => break,
-            Ok(count) => read += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
     use std::path::Path;
 
     use bytes::Bytes;
@@ -220,7 +166,7 @@ mod tests {
             let survey = survey(&file, 1, start.offset.into()).expect("reads").expect("sound");
             let entries_before = [0, 2, 10, 14, 16, 22, 25];
             assert_eq!((survey.before, survey.end), (entries_before[nth], at[6].offset.into()));
-            let mut frames = Stream::new(&file, survey.place(start.offset as usize));
+            let mut frames = Stream::new(&file, survey.place(start.offset as usize)).expect("asks");
             let mut shown = Vec::new();
             while let Some((offset, ..)) = frames.next().expect("reads") {
                 shown.push(offset);

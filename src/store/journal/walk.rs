@@ -1,10 +1,20 @@
-//! The walk over the bytes of one segment, apart from files: where frames, damage and the torn end lie.
+//! The walk over the bytes of one segment, in windows: where frames, damage and the torn end lie. What it finds does not
+//! depend on the size of the windows.
+//!
+//! Must not know: what frames hold, what becomes of damage.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io;
 
 use super::codec::len_u32;
 use super::frame::{self, ALIGN, FRAME_HEADER_BYTES, FrameError, Header, MARK, Place};
+use super::scan::MAX_FILE_BYTES;
+use super::window::Window;
 
 /// Damaged places that a report names; more are only counted.
 const NAMED_DAMAGES: usize = 1000;
@@ -103,6 +113,7 @@ impl ScanReport {
 }
 
 /// What the walk meets next.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step<'a> {
     /// A sound frame.
     Frame { offset: u32, header: Header, payload: &'a [u8] },
@@ -117,13 +128,13 @@ pub(super) enum Step<'a> {
         unacknowledged: bool,
         claimed: Option<u64>,
     },
-    /// A sound frame of a newer version.
+    /// A sound frame of a newer version. The walk ends there.
     Newer(u32),
 }
 
 /// Walks the frames of one segment.
 pub(super) struct Walk<'a> {
-    bytes: &'a [u8],
+    window: Window<'a>,
     at: usize,
     end: usize,
     place: Place,
@@ -132,19 +143,27 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// `bytes` is the whole segment; `at` where to begin.
-    pub(super) fn new(bytes: &'a [u8], at: usize, salt: u64, segment: u32) -> Self {
+    /// `file` is the segment's; `at` where to begin.
+    ///
+    /// # Errors
+    /// What the system says when it does not read.
+    pub(super) fn new(file: &'a File, at: usize, salt: u64, segment: u32) -> io::Result<Self> {
+        Self::over(Window::new(file, MAX_FILE_BYTES)?, at, salt, segment)
+    }
+
+    fn over(mut window: Window<'a>, at: usize, salt: u64, segment: u32) -> io::Result<Self> {
         // Zeros at the end are preallocation; a frame's padding may be among them.
-        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let end = used.next_multiple_of(ALIGN).min(bytes.len());
+        let used = window.used_end(0)?;
+        let end = used.next_multiple_of(ALIGN as u64).min(window.length());
+        let end = usize::try_from(end).unwrap_or(usize::MAX);
         let counted = (at == super::HEAD_BYTES).then_some(0);
-        Self { bytes, at, end, place: Place { salt, segment, offset: 0 }, counted }
+        Ok(Self { window, at, end, place: Place { salt, segment, offset: 0 }, counted })
     }
 
     /// Whether the starting point lies in the preallocation beyond everything that was written. A written end of
     /// zeros looks the same: that costs a needless rebuild of the index, no entry.
     pub(super) fn starts_beyond_end(&self) -> bool {
-        self.at > self.end && self.at != self.bytes.len() && self.at > super::HEAD_BYTES
+        self.at > self.end && self.at as u64 != self.window.length() && self.at > super::HEAD_BYTES
     }
 
     /// Where the zeros begin that reach to the end of the file.
@@ -153,12 +172,29 @@ impl<'a> Walk<'a> {
     }
 
     /// Entries before `at`, walking from the first frame; `None` when damage reaches over it.
-    pub(super) fn count_before(bytes: &'a [u8], at: usize, salt: u64, segment: u32) -> Option<u32> {
-        let mut walk = Self::new(bytes, super::HEAD_BYTES, salt, segment);
-        while walk.at < at {
-            walk.next()?;
+    ///
+    /// # Errors
+    /// What the system says when it does not read.
+    pub(super) fn count_before(mut self, at: usize) -> io::Result<Option<u32>> {
+        while self.at < at {
+            if self.next()?.is_none() {
+                return Ok(None);
+            }
         }
-        walk.counted.filter(|_| walk.at == at)
+        Ok(self.counted.filter(|_| self.at == at))
+    }
+
+    /// Whether any sound frame is there: it proves the salt and the number.
+    ///
+    /// # Errors
+    /// What the system says when it does not read.
+    pub(super) fn has_frames(mut self) -> io::Result<bool> {
+        while let Some(step) = self.next()? {
+            if !matches!(step, Step::Bad { .. }) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Takes over how many entries lie before the starting point.
@@ -167,35 +203,73 @@ impl<'a> Walk<'a> {
         self
     }
 
-    fn open(&self, at: usize) -> Result<(Header, &'a [u8]), FrameError> {
-        // To the end of the file, not to the last byte that is set: payloads may end in zeros.
-        let bytes = self.bytes.get(at..).ok_or(FrameError::Short)?;
-        frame::open(bytes, Place { offset: len_u32(at), ..self.place })
+    /// What comes next; `None` at the end of what was written.
+    ///
+    /// # Errors
+    /// What the system says when it does not read.
+    pub(super) fn next(&mut self) -> io::Result<Option<Step<'_>>> {
+        if self.at >= self.end {
+            return Ok(None);
+        }
+        match self.open(self.at)? {
+            Ok(header) => {
+                let start = self.at;
+                self.at += header.frame_bytes();
+                self.counted = Some(header.entries_before.saturating_add(header.entries.into()));
+                let payload = self.bytes(start + FRAME_HEADER_BYTES, header.payload_bytes)?;
+                Ok(Some(Step::Frame { offset: len_u32(start), header, payload }))
+            }
+            Err(FrameError::Version(version)) => {
+                (self.at, self.counted) = (self.end, None);
+                Ok(Some(Step::Newer(version.into())))
+            }
+            Err(error) => self.bad(error).map(Some),
+        }
     }
 
-    fn bad(&mut self, error: FrameError) -> Step<'a> {
-        let start = self.at;
+    /// This many bytes from `at` on, or what there is. To the end of the file, not to the last byte that is set: payloads
+    /// may end in zeros.
+    fn bytes(&mut self, at: usize, count: usize) -> io::Result<&[u8]> {
+        let bytes = self.window.bytes(at as u64, count)?;
+        Ok(bytes.get(..count).unwrap_or(bytes))
+    }
+
+    fn open(&mut self, at: usize) -> io::Result<Result<Header, FrameError>> {
+        let place = Place { offset: len_u32(at), ..self.place };
+        let payload_bytes = match frame::claimed_payload_bytes(self.bytes(at, FRAME_HEADER_BYTES)?) {
+            Ok(payload_bytes) => payload_bytes,
+            Err(error) => return Ok(Err(error)),
+        };
+        let bytes = self.bytes(at, FRAME_HEADER_BYTES + payload_bytes)?;
+        Ok(frame::open(bytes, place).map(|(header, _)| header))
+    }
+
+    /// The next sound frame behind `start`, and whether one that begins a group follows: a group that was acknowledged
+    /// before it.
+    fn resume(&mut self, start: usize) -> io::Result<(Option<(usize, Header)>, bool)> {
         let mut found = None;
-        let mut acknowledged = false;
         let mut at = start + ALIGN;
         while at < self.end {
-            if self.bytes.get(at..at + 4) == Some(&MARK[..])
-                && let Ok((header, _)) = self.open(at)
-            {
+            let is_marked = self.bytes(at, MARK.len())? == MARK;
+            let header = if is_marked { self.open(at)?.ok() } else { None };
+            if let Some(header) = header {
                 found = found.or(Some((at, header)));
-                acknowledged |= header.first_of_group;
-                if acknowledged {
-                    break;
+                if header.first_of_group {
+                    return Ok((found, true));
                 }
                 at += header.frame_bytes();
             } else {
                 at += ALIGN;
             }
         }
-        let claimed = self
-            .bytes
-            .get(start..)
-            .and_then(|bytes| frame::claimed_entries(bytes.get(..FRAME_HEADER_BYTES)?));
+        Ok((found, false))
+    }
+
+    fn bad(&mut self, error: FrameError) -> io::Result<Step<'static>> {
+        let start = self.at;
+        let (found, acknowledged) = self.resume(start)?;
+        let header = self.bytes(start, FRAME_HEADER_BYTES)?;
+        let claimed = header.get(..FRAME_HEADER_BYTES).and_then(frame::claimed_entries);
         let (resume, lost) = match found {
             Some((at, header)) => {
                 (at, self.counted.map_or(0, |counted| header.entries_before.saturating_sub(counted)))
@@ -212,53 +286,33 @@ impl<'a> Walk<'a> {
         self.counted = self.counted.map(|counted| counted.saturating_add(lost));
         self.at = resume;
         let unacknowledged = !acknowledged;
-        let claimed = if found.is_none() { self.claim(start) } else { None };
-        Step::Bad {
-            offset: len_u32(start),
-            bytes: resume - start,
-            error,
-            lost,
-            is_counted,
-            unacknowledged,
-            claimed,
-        }
+        let claimed = if found.is_none() { self.claim(start)? } else { None };
+        let offset = len_u32(start);
+        Ok(Step::Bad { offset, bytes: resume - start, error, lost, is_counted, unacknowledged, claimed })
     }
 
     /// The entries that a broken last frame claims, if its header and its payload agree, it is in step, and nothing
     /// follows it. A claim is not protected by a sum that holds: it is only as good as these.
-    fn claim(&self, start: usize) -> Option<u64> {
-        let bytes = self.bytes.get(start..)?;
-        let header = bytes.get(..FRAME_HEADER_BYTES)?;
-        let (before, entries) = frame::claimed_entries(header)?;
-        let payload_bytes = frame::claimed_payload_bytes(header).ok()?;
-        let payload = bytes.get(FRAME_HEADER_BYTES..)?;
-        let in_payload = u16::from_le_bytes(payload.get(4..6)?.try_into().ok()?);
-        let is_block = header.get(5) == Some(&1);
-        let is_last = (start + FRAME_HEADER_BYTES + payload_bytes).next_multiple_of(ALIGN) >= self.end;
-        // `counted` already holds what the claim added.
-        let in_step = self.counted == Some(before.saturating_add(entries.min(256).into()))
-            || self.counted == Some(before);
-        (is_block && is_last && in_step && in_payload == entries && (1..=256).contains(&entries))
-            .then_some(entries.into())
+    fn claim(&mut self, start: usize) -> io::Result<Option<u64>> {
+        let (counted, end) = (self.counted, self.end);
+        let bytes = self.bytes(start, FRAME_HEADER_BYTES + BLOCK_COUNT.end)?;
+        Ok(claim(bytes, start, end, counted))
     }
 }
 
-impl<'a> Iterator for Walk<'a> {
-    type Item = Step<'a>;
+/// Where a block's payload has its number of entries.
+const BLOCK_COUNT: std::ops::Range<usize> = 4..6;
 
-    fn next(&mut self) -> Option<Step<'a>> {
-        if self.at >= self.end {
-            return None;
-        }
-        match self.open(self.at) {
-            Ok((header, payload)) => {
-                let offset = len_u32(self.at);
-                self.at += header.frame_bytes();
-                self.counted = Some(header.entries_before.saturating_add(header.entries.into()));
-                Some(Step::Frame { offset, header, payload })
-            }
-            Err(FrameError::Version(version)) => Some(Step::Newer(version.into())),
-            Err(error) => Some(self.bad(error)),
-        }
-    }
+fn claim(bytes: &[u8], start: usize, end: usize, counted: Option<u32>) -> Option<u64> {
+    let header = bytes.get(..FRAME_HEADER_BYTES)?;
+    let (before, entries) = frame::claimed_entries(header)?;
+    let payload_bytes = frame::claimed_payload_bytes(header).ok()?;
+    let payload = bytes.get(FRAME_HEADER_BYTES..)?;
+    let in_payload = u16::from_le_bytes(payload.get(BLOCK_COUNT)?.try_into().ok()?);
+    let is_block = header.get(5) == Some(&1);
+    let is_last = (start + FRAME_HEADER_BYTES + payload_bytes).next_multiple_of(ALIGN) >= end;
+    // `counted` already holds what the claim added.
+    let in_step = counted == Some(before.saturating_add(entries.min(256).into())) || counted == Some(before);
+    (is_block && is_last && in_step && in_payload == entries && (1..=256).contains(&entries))
+        .then_some(entries.into())
 }

@@ -74,7 +74,7 @@ impl Volume {
     }
 
     pub(crate) fn free_bytes(&self) -> u64 {
-        let stat = rustix::fs::statvfs(&self.path()).expect("asks");
+        let stat = rustix::fs::statvfs(self.path()).expect("asks");
         stat.f_bavail * stat.f_frsize
     }
 
