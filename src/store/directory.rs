@@ -68,8 +68,8 @@ impl DiskRoom {
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
-    /// The format that the directory had when it was opened.
-    found_format: u32,
+    /// It was started in this format before.
+    has_run: bool,
     findings: Vec<NewDoubt>,
     /// Pieces of ballast that lay there when the directory was opened.
     ballast: u64,
@@ -93,11 +93,11 @@ impl DataDir {
         access::own(root)?;
         let whole = lock_root(root)?;
         let verdict = format::judge(root, format::holds_entries(root)?)?;
+        let has_run = format::has_run(root)?;
         let findings = tidy::tidy(root)?;
         let lock = lock(root)?;
-        let found_format = verdict.upgrade_from.unwrap_or(DIRECTORY_FORMAT);
         let ballast = ballast::pieces(root);
-        let mut dir = Self { root: root.to_owned(), found_format, findings, ballast, _locks: [whole, lock] };
+        let mut dir = Self { root: root.to_owned(), has_run, findings, ballast, _locks: [whole, lock] };
         dir.make_room()?;
         dir.upgrade(verdict)?;
         ballast::fill(&dir.root, 0);
@@ -133,10 +133,10 @@ impl DataDir {
         Ok(held)
     }
 
-    /// The format that the directory had when it was opened.
+    /// Whether the directory was started in this format before it was opened, so that it has had an account.
     #[must_use]
-    pub fn found_format(&self) -> u32 {
-        self.found_format
+    pub fn has_run(&self) -> bool {
+        self.has_run
     }
 
     /// What the opening found that has to be reported; it is handed out once.

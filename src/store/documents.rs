@@ -65,13 +65,14 @@ struct Inner {
     doubts: Doubts,
     operations: Operations,
     clock: Clock,
+    newest: book::Newest,
     /// Held over read-compare-write; file calls run on the blocking pool.
     writing: Mutex<()>,
 }
 
 impl Documents {
     /// Opens the documents of the data directory `root`, making their directory if needed, and looks at the policy
-    /// book: a doubt about it is raised in `doubts`, and no document can be changed while it is open.
+    /// book, `newest` being the newest version on record in the account: a doubt about it is raised in `doubts`, and no document can be changed while it is open.
     ///
     /// # Errors
     /// [`StoreError::Io`] when the system fails: nothing is known about the book then.
@@ -80,14 +81,16 @@ impl Documents {
         doubts: Doubts,
         operations: Operations,
         clock: Clock,
+        newest: book::Newest,
     ) -> Result<Self, StoreError> {
         lay(root)?;
-        book::judge(root, &doubts, clock.now())?;
+        book::judge(root, &doubts, &newest, clock.now())?;
         Ok(Self(Arc::new(Inner {
             root: root.to_owned(),
             doubts,
             operations,
             clock,
+            newest,
             writing: Mutex::new(()),
         })))
     }
@@ -122,7 +125,7 @@ impl DocumentStore for Documents {
             }
             let _under_way = this.0.operations.begin(Operation::Document, this.0.clock.now());
             // A pause or a purge must work on a full disk.
-            ballast::with_room(&this.0.root, || replace(&this.0.root, name, expect, &body))
+            ballast::with_room(&this.0.root, || this.0.replace(name, expect, &body))
         })
         .boxed()
     }
@@ -136,6 +139,19 @@ impl DocumentStore for Documents {
             let found = format!("the policy book was read and cannot be used ({reason})");
             book::doubt(&self.0.root, &self.0.doubts, found, self.0.clock.now());
         }
+    }
+}
+
+impl Inner {
+    fn replace(&self, name: &str, expect: Expect, body: &[u8]) -> Result<Version, StoreError> {
+        let path = path(&self.root, name);
+        let found = read(&path)?.map(|(version, _)| version);
+        let version = expect.next(found)?;
+        write(&path, version, body)?;
+        if name == book::NAME {
+            book::see(&self.root, &self.newest, version);
+        }
+        Ok(version)
     }
 }
 
@@ -190,17 +206,6 @@ fn find_unsealed(path: &Path) -> Result<Option<Found>, StoreError> {
     let Ok(UnsealedHead { format: UNSEALED, version }) = head else { return Ok(None) };
     let body = Bytes::from(bytes).slice(line + 1..);
     Ok(Some(Found::Whole { version: Version(version), body, is_sealed: false }))
-}
-
-fn replace(root: &Path, name: &str, expect: Expect, body: &[u8]) -> Result<Version, StoreError> {
-    let path = path(root, name);
-    let found = read(&path)?.map(|(version, _)| version);
-    let version = expect.next(found)?;
-    write(&path, version, body)?;
-    if name == book::NAME {
-        book::see(root, version);
-    }
-    Ok(version)
 }
 
 fn write(path: &Path, version: Version, body: &[u8]) -> Result<(), StoreError> {

@@ -1,9 +1,12 @@
 //! The epoch of a data directory: a number that grows at each start, and at an orderly stop where it is also kept
 //! elsewhere. An older copy of the directory has a smaller one.
 //!
-//! `epoch` in the directory is a sealed file of format 1 with `{"format":F,"epoch":N,"has_file":B}`: the directory's
-//! format (see [`format`](super::format)), the number, and whether it was ever kept outside as well. Each is written
-//! twice, so that the version before, `epoch.prev`, holds the same.
+//! `epoch` in the directory is a sealed file of format 1 with `{"format":F,"epoch":N,"has_file":B,"started":M}`: the
+//! directory's format (see [`format`](super::format)), the number, whether it was ever kept outside as well, and the
+//! number that the last start took. Each is written twice, so that the version before, `epoch.prev`, holds the same.
+//!
+//! A start takes its number once the account has a mark with it: an account whose marks are all of epochs below
+//! `started` is an older one, and a directory with `started` above 0 has had an account.
 //!
 //! Must not know: who compares the number with what.
 
@@ -28,6 +31,9 @@ pub(super) struct Epoch {
     pub number: u64,
     /// The epoch was kept in a file outside the directory.
     pub has_file: bool,
+    /// The epoch that the last start took; 0 when it was never put down.
+    #[serde(default)]
+    pub started: u64,
 }
 
 /// The file as it was found.

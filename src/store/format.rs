@@ -111,7 +111,7 @@ pub(super) fn write_copy(root: &Path) -> Result<(), StoreError> {
     if epoch::read(root)?.epoch.is_some() {
         return Ok(());
     }
-    epoch::write(root, Epoch { format: DIRECTORY_FORMAT, number: 0, has_file: false })
+    epoch::write(root, Epoch { format: DIRECTORY_FORMAT, number: 0, has_file: false, started: 0 })
 }
 
 fn doubt(found: &str) -> NewDoubt {
@@ -154,6 +154,19 @@ fn read(path: &Path) -> Text {
         Some(number) if number > 0 => Text::Number(number),
         _ => Text::Damaged(format!("{:?}", String::from_utf8_lossy(&bytes))),
     }
+}
+
+/// Whether `root` was started in this format before, so that it has had an account. To be asked before an upgrade.
+///
+/// # Errors
+/// As [`judge`].
+pub(super) fn has_run(root: &Path) -> Result<bool, StoreError> {
+    let holds_entries = holds_entries(root)?;
+    Ok(match epoch::read(root)?.epoch {
+        // Versions that did not put `started` down took the number before they wrote the first mark.
+        Some(epoch) => epoch.started > 0 || (epoch.number > 0 && holds_entries),
+        None => holds_entries && judge(root, holds_entries)?.upgrade_from.is_none(),
+    })
 }
 
 /// Whether something was ever kept in the rooms of `root`.

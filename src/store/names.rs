@@ -2,7 +2,7 @@
 //!
 //! | name | is |
 //! |---|---|
-//! | `LOCK`, `FORMAT`, `SALT`, `epoch`, `clock`, `doubts`, `account.a`, `account.b`, `living`, `book-seen`, `restored`, `ballast`, `ballast.N` | files |
+//! | `LOCK`, `FORMAT`, `SALT`, `epoch`, `clock`, `doubts`, `account.a`, `account.b`, `living`, `book-seen`, `restored`, `index.rebuilding`, `ballast`, `ballast.N` | files |
 //! | `NAME.tmp`, `.link`, `.prev`, `.new`, `.damaged`, `.damaged-N`, `.aside-N` of these | files: replacements under way, the version before, damaged bytes |
 //! | `journal`, `dead` | segments `NNNNNNNNNN.seg` or `.settled`, and `quarantine` |
 //! | `documents`, `limits` | small files, with the endings above |
@@ -25,7 +25,7 @@ pub(super) const ASIDE: &str = "aside";
 /// Made by file systems in their own roots.
 const FOREIGN: &str = "lost+found";
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "LOCK",
     "FORMAT",
     "SALT",
@@ -37,6 +37,7 @@ const FILES: [&str; 12] = [
     living::NAME,
     "book-seen",
     "restored",
+    "index.rebuilding",
     "ballast",
 ];
 const DIRECTORIES: [&str; 7] = ["journal", "dead", "documents", "limits", "index", "index.aside", ASIDE];
@@ -201,7 +202,15 @@ mod tests {
 
     #[test]
     fn names_of_the_store_are_told_from_strays() {
-        for name in ["LOCK", "epoch.prev", "doubts.tmp", "account.a.aside-1", "ballast.5", "SALT.new"] {
+        for name in [
+            "LOCK",
+            "index.rebuilding",
+            "epoch.prev",
+            "doubts.tmp",
+            "account.a.aside-1",
+            "ballast.5",
+            "SALT.new",
+        ] {
             assert_eq!(role_at_top(name), Role::File, "{name}");
         }
         for name in ["letter.txt", "FORMAT~", "ballast.x", "epoch.prev.prev", "account.a.aside-", "core"] {

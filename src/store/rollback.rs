@@ -4,7 +4,7 @@
 //! the highest epoch that the directory was given, and whether the directory may not have heard of it yet.
 //!
 //! # Order
-//! A start, and an orderly stop, first write the next epoch here as pending, then into the directory, then here as
+//! A start, once the account has a mark of the next epoch, and an orderly stop, first write that epoch here as pending, then into the directory, then here as
 //! given. A crash in between leaves the directory one behind a pending epoch, which is in order. A directory that is
 //! further behind, or behind a given epoch, is an older copy: it starts held, and neither number changes until an
 //! operator accepts it. A file that cannot be read, is damaged, or is missing although there was one says nothing (its file
@@ -53,45 +53,51 @@ pub(super) struct Epochs<'a> {
 }
 
 impl Epochs<'_> {
-    /// Compares at a start, and gives the directory its next epoch unless it is an older copy.
+    /// Compares at a start. Returns the epoch that the directory is to take ([`Epochs::take`]) once the account has a
+    /// mark with it; `None` when it may be an older copy.
     ///
     /// # Errors
     /// [`StoreError::EpochFile`] when the file belongs to another directory, [`StoreError::Format`] when a newer version
     /// wrote one of them.
-    pub(super) fn start(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn start(&self, now: Timestamp) -> Result<Option<Epoch>, StoreError> {
         let own = own(self.root)?;
-        let Some(path) = self.file else {
-            if !self.is_held() {
-                self.advance(own, own.number, now);
+        let other = match self.file.map(|path| judge(own, path, self.salt)).transpose()? {
+            Some(Judgement::InDoubt(detail)) => {
+                self.hold(detail, now);
+                return Ok(None);
             }
-            return Ok(());
-        };
-        match judge(own, path, self.salt)? {
-            Judgement::InDoubt(detail) => self.hold(detail, now),
-            Judgement::First if self.is_held() => {}
-            Judgement::First => self.advance(own, own.number, now),
-            Judgement::InOrder(other) => {
+            Some(Judgement::InOrder(other)) => {
                 self.doubts.clear(DoubtKind::Rollback, SUBJECT);
-                self.advance(own, other, now);
+                other
             }
+            Some(Judgement::First) | None => own.number,
+        };
+        if self.is_held() {
+            return Ok(None);
         }
-        Ok(())
+        let next = self.next(own, other);
+        Ok(Some(Epoch { started: next.number, ..next }))
     }
 
     /// Gives the directory another epoch at an orderly stop: a copy that was made before is older from now on.
     pub(super) fn stop(&self, now: Timestamp) {
         let Some(path) = self.file.filter(|_| !self.is_held()) else { return };
         match (own(self.root), outside(path)) {
-            (Ok(own), Ok(Outside::Known(body))) => self.advance(own, body.epoch, now),
+            (Ok(own), Ok(Outside::Known(body))) => self.take(self.next(own, body.epoch), now),
             // The next start finds what is wrong with them.
             _ => tracing::warn!(file = %path.display(), "the epoch could not be read at the stop"),
         }
     }
 
-    /// A failure leaves the numbers as they were or the file one ahead and pending: both are in order.
-    fn advance(&self, own: Epoch, other: u64, now: Timestamp) {
+    fn next(&self, own: Epoch, other: u64) -> Epoch {
         let number = own.number.max(other).saturating_add(1);
-        let epoch = Epoch { format: DIRECTORY_FORMAT, number, has_file: own.has_file || self.file.is_some() };
+        Epoch { format: DIRECTORY_FORMAT, number, has_file: own.has_file || self.file.is_some(), ..own }
+    }
+
+    /// Gives the directory an epoch. A failure leaves the numbers as they were or the file one ahead and pending: both
+    /// are in order.
+    pub(super) fn take(&self, epoch: Epoch, now: Timestamp) {
+        let number = epoch.number;
         let outside = |pending| match self.file {
             Some(path) => put(path, &Body { salt: hex(self.salt), epoch: number, pending }),
             None => Ok(()),
@@ -182,7 +188,7 @@ pub fn accept(root: &Path, file: Option<&Path>, now: Timestamp) -> Result<u64, S
     };
     let number = own.number.max(known.as_ref().map_or(0, |body| body.epoch)).saturating_add(1);
     let has_file = known.is_some();
-    epoch::write(root, Epoch { format: DIRECTORY_FORMAT, number, has_file })?;
+    epoch::write(root, Epoch { format: DIRECTORY_FORMAT, number, has_file, ..own })?;
     match (file, known) {
         (Some(path), Some(body)) => put(path, &Body { epoch: number, pending: false, ..body })?,
         // Nothing can be learnt from it; the next start makes it anew.
@@ -205,7 +211,7 @@ fn is_older(own: Epoch, outside: &Body) -> bool {
 
 fn own(root: &Path) -> Result<Epoch, StoreError> {
     // Every directory has one from its first start on: where it is gone, there may have been a file as well.
-    let unknown = Epoch { format: DIRECTORY_FORMAT, number: 0, has_file: true };
+    let unknown = Epoch { format: DIRECTORY_FORMAT, number: 0, has_file: true, started: 0 };
     Ok(epoch::read(root)?.epoch.unwrap_or(unknown))
 }
 

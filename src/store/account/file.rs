@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::mark::Mark;
 use crate::store::sealed::{self, Sealed};
-use crate::store::{StoreError, files};
+use crate::store::{StoreError, epoch, files};
 
 const FORMAT: u32 = 1;
 const NAMES: [&str; 2] = ["account.a", "account.b"];
@@ -36,6 +36,10 @@ pub struct Found {
     pub defects: Vec<Defect>,
     /// Something of an account is there, whole or damaged.
     pub exists: bool,
+    /// The newest mark of this directory from before its last start.
+    pub outdated: Option<Mark>,
+    /// The epoch that the last start took, if it was asked for: no mark of the directory may be of an older one.
+    pub started: u64,
 }
 
 impl Found {
@@ -45,6 +49,14 @@ impl Found {
         self.mark.as_ref().map(|mark| mark.salt)
     }
 
+    /// What the next mark goes on from: the mark, or what is known without one.
+    #[must_use]
+    pub fn base(&self) -> Mark {
+        let outdated = || self.outdated.as_ref().map(Mark::totals);
+        let mark = self.mark.clone().or_else(outdated).unwrap_or_default();
+        Mark { epoch: mark.epoch.max(self.started), ..mark }
+    }
+
     /// A newer mark than this one may have been lost with the other copy.
     #[must_use]
     pub fn may_be_older(&self) -> bool {
@@ -52,14 +64,54 @@ impl Found {
     }
 }
 
-/// Reads both copies of the account in the data directory `root`; changes nothing and needs no lock.
+/// Reads both copies of the account in the data directory `root`; changes nothing and needs no lock. What they hold may
+/// be of another directory.
 ///
 /// # Errors
 /// [`StoreError::Io`] when the system does not let a copy be read: nothing is known of it then, and
 /// [`StoreError::Format`] when a newer version wrote it.
 pub fn read(root: &Path) -> Result<Found, StoreError> {
-    let mut found = Found::default();
+    read_those(root, None)
+}
+
+/// As [`read`], of a directory whose salt is known. Copies of another directory, and copies that are older than its last
+/// start, are defects.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_own(root: &Path, salt: u64) -> Result<Found, StoreError> {
+    let started = epoch::read(root)?.epoch.map_or(0, |epoch| epoch.started);
+    read_those(root, Some(Own { salt, started }))
+}
+
+/// What a mark of the directory has.
+#[derive(Clone, Copy)]
+struct Own {
+    salt: u64,
+    /// The epoch that the last start took.
+    started: u64,
+}
+
+impl Own {
+    fn is_outdated(self, mark: &Mark) -> bool {
+        mark.salt == self.salt && mark.epoch < self.started
+    }
+
+    fn defect(self, mark: &Mark) -> Option<String> {
+        let Self { salt, started } = self;
+        if mark.salt != salt {
+            return Some("it belongs to another data directory".to_owned());
+        }
+        let is_outdated = self.is_outdated(mark);
+        is_outdated
+            .then(|| format!("it is an older copy, of epoch {}; the last start took {started}", mark.epoch))
+    }
+}
+
+fn read_those(root: &Path, own: Option<Own>) -> Result<Found, StoreError> {
+    let mut found = Found { started: own.map_or(0, |own| own.started), ..Found::default() };
     let mut missing = 0;
+    let (mut newest, mut newest_outdated) = (0, 0);
     for file in NAMES {
         let path = root.join(file);
         let reason = match sealed::read(&path)? {
@@ -72,19 +124,27 @@ pub fn read(root: &Path) -> Result<Found, StoreError> {
                 let what = path.display().to_string();
                 return Err(StoreError::Format { what, found: format, known: FORMAT });
             }
-            Sealed::Whole { version, body, .. } => match serde_json::from_slice(&body) {
-                Ok(mark) if version > found.version => {
-                    (found.mark, found.version) = (Some(mark), version);
-                    continue;
+            Sealed::Whole { version, body, .. } => match serde_json::from_slice::<Mark>(&body) {
+                Ok(mark) => {
+                    found.version = found.version.max(version);
+                    let Some(reason) = own.and_then(|own| own.defect(&mark)) else {
+                        if version > newest {
+                            (found.mark, newest) = (Some(mark), version);
+                        }
+                        continue;
+                    };
+                    if own.is_some_and(|own| own.is_outdated(&mark)) && version > newest_outdated {
+                        (found.outdated, newest_outdated) = (Some(mark), version);
+                    }
+                    reason
                 }
-                Ok(_) => continue,
                 Err(error) => error.to_string(),
             },
         };
         found.defects.push(Defect { file, reason });
     }
     found.exists = missing < NAMES.len();
-    if found.version == 1 && missing == 1 {
+    if found.mark.is_some() && found.version == 1 && missing == 1 {
         // The very first opening was cut short between its two copies.
         found.defects.clear();
     }

@@ -80,9 +80,20 @@ pub struct Mark {
     pub dead: BTreeMap<u32, u64>,
     /// What was lost without names.
     pub gone: Vec<Gone>,
+    /// The epoch of the directory that the start took which wrote it; 0 when that is unknown.
+    pub epoch: u64,
+    /// The newest version of the policy book; 0 when none is known.
+    pub book: u64,
 }
 
 impl Mark {
+    /// What of an older mark still holds: totals only grow.
+    #[must_use]
+    pub fn totals(&self) -> Self {
+        let Self { accepted, lost, damaged_frames, book, .. } = *self;
+        Self { accepted, lost, damaged_frames, book, ..Self::default() }
+    }
+
     /// Whether the bytes at this place of the journal were lost without names.
     #[must_use]
     pub fn is_gone(&self, at: Position) -> bool {
@@ -104,6 +115,10 @@ struct Wire {
     segments: Vec<(u32, u64, u64, u32, u64, u64)>,
     dead: Vec<(u32, u64)>,
     gone: Vec<Gone>,
+    #[serde(default)]
+    epoch: u64,
+    #[serde(default)]
+    book: u64,
 }
 
 impl From<Wire> for Mark {
@@ -122,6 +137,8 @@ impl From<Wire> for Mark {
             segments: wire.segments.into_iter().map(row).collect(),
             dead: wire.dead.into_iter().collect(),
             gone: wire.gone,
+            epoch: wire.epoch,
+            book: wire.book,
         }
     }
 }
@@ -142,6 +159,8 @@ impl From<Mark> for Wire {
             segments: mark.segments.into_iter().map(row).collect(),
             dead: mark.dead.into_iter().collect(),
             gone: mark.gone,
+            epoch: mark.epoch,
+            book: mark.book,
         }
     }
 }

@@ -17,11 +17,16 @@
 //! | `segments` | for each segment of the journal: number, entries accepted, of these owed an end, end offset, bytes preallocated (0: unknown), damaged places known |
 //! | `dead` | for each segment of `dead/`: number, letters |
 //! | `gone` | ranges of the journal whose entries were lost: segment, from offset, to offset |
+//! | `epoch` | the epoch that the start took which wrote it; older marks have none |
+//! | `book` | the newest version of the policy book that is on record; older marks have none |
 //!
 //! # Order
 //! A mark reflects the commits that the index has applied. A segment is deleted, or renamed to settled, only after a
 //! mark that says that nothing in it is owed an end. After a power cut more may be found than was marked; only what
 //! is missing against the mark is lost.
+//!
+//! A copy of another directory, or whose epoch is below the one that the last start took, counts as missing; of an older
+//! one the totals are kept, which only grow.
 //!
 //! Must not know: rows of the index, frames, who is told of a loss.
 
@@ -36,7 +41,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::file::{Copies, Pair};
-pub use self::file::{Defect, Found, read};
+pub use self::file::{Defect, Found, read, read_own};
 pub use self::mark::{Gone, Mark, SegmentRow};
 use super::StoreError;
 use super::journal::Position;
@@ -59,6 +64,8 @@ pub(in crate::store) struct Snapshot {
     pub lost: u64,
     /// Damaged places found since then.
     pub damaged_frames: u64,
+    /// The newest version of the policy book.
+    pub book: u64,
 }
 
 /// The account of an open store. Cheap to clone; clones share it.
@@ -205,11 +212,12 @@ impl Account {
 
     /// The mark after `before`, not closed, with its `may_reach`.
     fn taken<G>(&self, before: &Mark, snapshot: impl FnOnce() -> (G, Snapshot)) -> Mark {
-        let (_applying, Snapshot { living, lost, damaged_frames }) = snapshot();
+        let (_applying, Snapshot { living, lost, damaged_frames, book }) = snapshot();
         let counts = self.counts();
         let mut mark = before.clone();
         (mark.accepted, mark.end) = (counts.accepted, counts.end);
         (mark.lost, mark.damaged_frames) = (lost, damaged_frames);
+        mark.book = mark.book.max(book);
         mark.dead.clone_from(&counts.dead);
         let row = |(number, living)| {
             let row = counts.segments.get(&number).copied().unwrap_or_default();

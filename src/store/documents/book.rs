@@ -2,7 +2,8 @@
 //!
 //! The newest version of the book that was written is on record outside it, in `book-seen` in the data directory: a
 //! sealed file of format 1 with that version and no body. The book is durable first, then the mark, so that a crash
-//! between the two leaves a mark that is older. A book that is missing although one was seen, older than the mark,
+//! between the two leaves a mark that is older. The account of the directory keeps the version as well, from its next
+//! mark on: a `book-seen` that is missing or below it is made anew and reported. A book that is missing although one was seen, older than the mark,
 //! damaged, or whose name is no plain file, raises a doubt that holds the store as a whole. The doubt ends when the
 //! book is as it should be at a later opening, or when an operator adopts what there is ([`adopt`]): it gets a version
 //! above the newest that was seen, and what stood in its place is kept as `policies.json.damaged`.
@@ -12,6 +13,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -19,7 +22,7 @@ use super::{Found, find, lay, path, write};
 use crate::clock::Timestamp;
 use crate::store::doubts::{DoubtKind, NewDoubt};
 use crate::store::sealed::{self, Sealed};
-use crate::store::{Doubts, StoreError, Version, files};
+use crate::store::{Doubts, StoreError, Version, account, files};
 
 /// The name of the policy book among the documents.
 pub const NAME: &str = "policies";
@@ -52,15 +55,42 @@ enum Mark {
     },
 }
 
+/// The newest version of the book that is on record, as the account keeps it. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Newest(Arc<AtomicU64>);
+
+impl Newest {
+    /// As the account has it; 0 when it has none.
+    #[must_use]
+    pub fn new(version: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(version)))
+    }
+
+    /// The version; 0 when no book was ever seen.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn raise(&self, Version(version): Version) {
+        self.0.fetch_max(version, Ordering::AcqRel);
+    }
+}
+
 /// Looks at the book and raises or clears the doubt about it. One of format 1 is written anew as format 2.
 ///
 /// # Errors
 /// [`StoreError`] when the system fails: nothing is known about the book then.
-pub(super) fn judge(root: &Path, doubts: &Doubts, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn judge(root: &Path, doubts: &Doubts, newest: &Newest, now: Timestamp) -> Result<(), StoreError> {
+    let on_record = Version(newest.get());
     let (seen, mark_damage) = match mark(root)? {
-        Mark::Never => (None, None),
+        Mark::Never if on_record == Version(0) => (None, None),
+        Mark::Never => (Some(on_record), Some("it is missing".to_owned())),
+        Mark::Seen(version) if version < on_record => {
+            (Some(on_record), Some(format!("it is at version {}, the account at {}", version.0, on_record.0)))
+        }
         Mark::Seen(version) => (Some(version), None),
-        Mark::Damaged { least, reason } => (Some(least), Some(reason)),
+        Mark::Damaged { least, reason } => (Some(least.max(on_record)), Some(reason)),
     };
     match (find(&path(root, NAME))?, seen) {
         (Found::Missing, None) if !has_previous(root)? => doubts.clear(DoubtKind::Book, SUBJECT),
@@ -84,14 +114,16 @@ pub(super) fn judge(root: &Path, doubts: &Doubts, now: Timestamp) -> Result<(), 
             if seen != Some(version) || mark_damage.is_some() {
                 record(root, version)?;
             }
+            newest.raise(version);
             doubts.clear(DoubtKind::Book, SUBJECT);
         }
     }
+    seen.into_iter().for_each(|seen| newest.raise(seen));
     if let Some(reason) = mark_damage {
         let doubt = NewDoubt {
             kind: DoubtKind::Document,
             subject: MARK.to_owned(),
-            detail: format!("the record of the newest policy book was damaged ({reason})"),
+            detail: format!("the record of the newest policy book was unusable ({reason})"),
             way_out: "check that the policies are those of the last change, then acknowledge".to_owned(),
             events: 0,
         };
@@ -122,9 +154,12 @@ pub(super) fn doubt(root: &Path, doubts: &Doubts, found: String, now: Timestamp)
 
 /// Records that the book was seen at `version`. A mark that could not be written is older, which is harmless: it is
 /// written at the next change or start.
-pub(super) fn see(root: &Path, version: Version) {
-    if let Err(error) = record(root, version) {
-        tracing::warn!(%error, "the newest version of the policy book is not on record outside it");
+pub(super) fn see(root: &Path, newest: &Newest, version: Version) {
+    match record(root, version) {
+        Ok(()) => newest.raise(version),
+        Err(error) => {
+            tracing::warn!(%error, "the newest version of the policy book is not on record outside it");
+        }
     }
 }
 
@@ -165,7 +200,9 @@ pub fn adopt(root: &Path, body: &[u8], now: Timestamp) -> Result<Version, StoreE
     };
     let found = find(&book)?;
     let present = version_of(&found);
-    let newest = [marked, present, version_of(&find(&previous(root))?)].into_iter().max().unwrap_or(marked);
+    let on_record = Version(account::read(root)?.base().book);
+    let newest =
+        [on_record, marked, present, version_of(&find(&previous(root))?)].into_iter().max().unwrap_or(marked);
     let version = Version(newest.0.saturating_add(1));
     lay(root)?;
     if matches!(found, Found::Damaged { .. }) {

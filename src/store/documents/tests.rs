@@ -16,8 +16,14 @@ fn body(text: &'static str) -> Bytes {
 
 fn open(root: &Path) -> (Documents, Doubts) {
     let doubts = Doubts::default();
-    let docs =
-        Documents::open(root, doubts.clone(), Operations::default(), Clock::manual(NOW)).expect("opens");
+    let docs = Documents::open(
+        root,
+        doubts.clone(),
+        Operations::default(),
+        Clock::manual(NOW),
+        book::Newest::default(),
+    )
+    .expect("opens");
     (docs, doubts)
 }
 

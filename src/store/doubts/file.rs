@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::store::sealed::{self, Sealed};
 
 /// The name in the data directory.
-pub(super) const NAME: &str = "doubts";
+pub(in crate::store) const NAME: &str = "doubts";
 const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize, Default)]
@@ -28,23 +28,25 @@ struct Body {
 
 pub(super) fn read(root: &Path, now: Timestamp) -> Result<Doubts, StoreError> {
     let path = root.join(NAME);
-    let (body, version, damage) = match decode(&path, sealed::read(&path)?)? {
+    let current = sealed::read(&path)?;
+    let is_missing = current == Sealed::Missing;
+    let (body, version, damage) = match decode(&path, current)? {
         Ok((body, version)) => (body, version, None),
-        Err(reason) => {
-            let (body, version) =
-                decode(&path, sealed::read_previous(&path)?)?.unwrap_or_else(|_| (Body::default(), 0));
-            (body, version, Some(reason))
-        }
+        Err(reason) => match decode(&path, sealed::read_previous(&path)?)? {
+            Ok((body, version)) => (body, version, Some(reason)),
+            Err(_) => (Body::default(), 0, (!is_missing).then_some(reason)),
+        },
     };
+    let is_new = version == 0 && damage.is_none();
     let open = body.open.into_iter().map(|doubt| (doubt.id, doubt)).collect();
     let doubts = Doubts::default();
     *doubts.lock() =
-        State { next_id: body.next_id, open, version, against: body.against, ..State::default() };
+        State { next_id: body.next_id, open, version, against: body.against, is_new, ..State::default() };
     if let Some(reason) = damage {
         let doubt = NewDoubt {
             kind: DoubtKind::Document,
             subject: NAME.to_owned(),
-            detail: format!("the list of doubts is damaged ({reason}); the version before it is used"),
+            detail: format!("the list of doubts is unusable ({reason}); the version before it is used"),
             way_out: "run `tidegate store verify`, then acknowledge".to_owned(),
             events: 0,
         };
@@ -53,10 +55,21 @@ pub(super) fn read(root: &Path, now: Timestamp) -> Result<Doubts, StoreError> {
     Ok(doubts)
 }
 
+/// The doubt about a list that should be there, since `lost` events are on record as lost.
+pub(in crate::store) fn missing(lost: u64) -> NewDoubt {
+    NewDoubt {
+        kind: DoubtKind::Document,
+        subject: NAME.to_owned(),
+        detail: format!("the list of doubts is missing; {lost} events are on record as lost"),
+        way_out: "restore the file while tidegate is stopped, or acknowledge".to_owned(),
+        events: 0,
+    }
+}
+
 /// The body and its version, or why it cannot be used.
 fn decode(path: &Path, sealed: Sealed) -> Result<Result<(Body, u64), String>, StoreError> {
     match sealed {
-        Sealed::Missing => Ok(Ok((Body::default(), 0))),
+        Sealed::Missing => Ok(Err("it is missing".to_owned())),
         Sealed::Damaged { reason } => Ok(Err(reason)),
         Sealed::Whole { format, .. } if format > FORMAT => {
             Err(StoreError::Format { what: path.display().to_string(), found: format, known: FORMAT })

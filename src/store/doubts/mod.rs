@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+pub(in crate::store) use self::file::{NAME, missing};
 use super::StoreError;
 use crate::clock::Timestamp;
 
@@ -158,6 +159,8 @@ struct State {
     against: Option<u64>,
     /// This start finds again what one before it, which was cut short, had added.
     is_repeated: bool,
+    /// There was no list when it was opened.
+    is_new: bool,
 }
 
 /// Reports that were acknowledged and hold nothing are kept up to this number, the newest.
@@ -201,6 +204,14 @@ impl Doubts {
         let open = self.find(doubt.kind, &doubt.subject);
         doubt.events = doubt.events.saturating_add(open.map_or(0, |open| open.events));
         self.raise(doubt, now)
+    }
+
+    /// To be called once at a start, with the number of events on record as lost: their report is in the list.
+    pub(in crate::store) fn expect(&self, lost: u64, now: Timestamp) {
+        let is_new = self.lock().is_new;
+        if is_new && lost > 0 {
+            self.raise(missing(lost), now);
+        }
     }
 
     /// To be called once at a start, with the version of the account that it goes on from: when the start before was cut
@@ -373,7 +384,7 @@ mod tests {
         assert_eq!(again.list(), doubts.list());
         again.remove(id);
         again.save(temp.path()).expect("writes");
-        let path = temp.path().join(file::NAME);
+        let path = temp.path().join(NAME);
         let mut bytes = std::fs::read(&path).expect("reads");
         *bytes.last_mut().expect("some") ^= 1;
         std::fs::write(&path, bytes).expect("writes");

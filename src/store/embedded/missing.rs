@@ -28,6 +28,9 @@ const GROUP_ENTRIES: usize = 8 * 1024;
 const RESTORE: &str = "stop tidegate, restore a file that is missing and start again: what is in it waits again; or \
                        acknowledge the loss";
 
+/// Why an index is not used that bears another salt.
+pub(super) const INDEX_OF_ANOTHER: &str = "it belongs to another data directory";
+
 /// What doubts about a segment of the journal are about.
 pub(super) fn subject(number: u32) -> String {
     format!("journal/{}", segment_name(number, false))
@@ -60,7 +63,7 @@ pub(super) struct Losses<'a> {
 impl Losses<'_> {
     /// What the account goes on from: what is there now. Living entries are not filled in.
     pub(super) fn next_mark(&self, found: &Found, salt: u64, segments: impl Iterator<Item = u32>) -> Mark {
-        let mut mark = found.mark.clone().unwrap_or_default();
+        let mut mark = found.base();
         let before = std::mem::take(&mut mark.segments);
         mark.salt = salt;
         mark.accepted = mark.accepted.saturating_add(self.tally.found_behind());
@@ -119,7 +122,10 @@ impl Losses<'_> {
 
 /// Raises what the recovery of the journal found.
 pub(super) fn raise(doubts: &Doubts, recovered: &Recovered, now: Timestamp) {
-    let RecoveryReport { verdict, findings, .. } = &recovered.report;
+    let RecoveryReport { verdict, findings, rebuilt, .. } = &recovered.report;
+    if rebuilt.as_deref() == Some(INDEX_OF_ANOTHER) {
+        index(doubts, now);
+    }
     files(doubts, "journal", findings, now);
     let lost = "entries that were owed an end are gone with the bytes that held them";
     by_segment(doubts, DoubtKind::Lost, "journal", &verdict.lost, lost, now);
@@ -173,6 +179,33 @@ pub(super) fn account(doubts: &Doubts, defects: &[Defect], now: Timestamp) {
         };
         doubts.raise(doubt, now);
     }
+}
+
+/// Nothing says what should be there: neither an account nor an index.
+pub(super) fn unknown(doubts: &Doubts, now: Timestamp) {
+    let doubt = NewDoubt {
+        kind: DoubtKind::Uncertain,
+        subject: "account".to_owned(),
+        detail: "events may be gone and nobody knows how many: the account is missing or older, and no index says \
+                 what waited"
+            .to_owned(),
+        way_out: "stop tidegate, restore the newest copy of the data directory and start again; or acknowledge the loss"
+            .to_owned(),
+        events: 0,
+    };
+    doubts.raise(doubt, now);
+}
+
+/// An index of another directory was not used.
+fn index(doubts: &Doubts, now: Timestamp) {
+    let doubt = NewDoubt {
+        kind: DoubtKind::Files,
+        subject: "index".to_owned(),
+        detail: format!("not as the store left it: {INDEX_OF_ANOTHER}; it was made anew from the journal"),
+        way_out: "find out who changes the data directory, then acknowledge".to_owned(),
+        events: 0,
+    };
+    doubts.raise(doubt, now);
 }
 
 /// A closing list that was needed and is damaged.

@@ -25,6 +25,7 @@ mod missing;
 mod options;
 mod owed;
 mod reads;
+pub(super) mod rebuilding;
 mod recover;
 mod report;
 mod restored;

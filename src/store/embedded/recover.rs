@@ -9,11 +9,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use super::EmbeddedOptions;
 use super::closing::Listed;
-use super::missing::Losses;
+use super::missing::{INDEX_OF_ANOTHER, Losses};
+use super::rebuilding;
 use super::report::RecoveryReport;
 use super::restored::Restored;
 use crate::event::LaneKey;
@@ -60,6 +60,13 @@ pub(super) struct Given<'a> {
     pub restored: &'a Restored,
 }
 
+impl Given<'_> {
+    /// Whether a new index has to be made from something.
+    fn holds_something(&self) -> Result<bool, StoreError> {
+        Ok(self.found.exists || !journal::list(&self.dir.journal())?.is_empty())
+    }
+}
+
 /// Recovers the directory. What the system fails to read is tried again.
 pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
     let root = given.dir.root();
@@ -85,6 +92,9 @@ fn recover_once(
     let Given { dir, found, .. } = given;
     let files = journal::list(&dir.journal())?;
     let mut seen_segment = found.mark.as_ref().map_or(0, highest);
+    if index.reason.is_none() && rebuilding::is_unfinished(dir.root())? {
+        index.reason = Some("an earlier rebuild was cut short".to_owned());
+    }
     if index.reason.is_none() {
         match ballast::with_room(dir.root(), || catch_up(given, &mut seen_segment))? {
             Ok(replayed) => {
@@ -96,7 +106,9 @@ fn recover_once(
         }
     }
     if !index.is_aside {
-        ballast::with_room(dir.root(), || set_aside(dir))?;
+        ballast::with_room(dir.root(), || {
+            rebuilding::begin(dir.root()).and_then(|()| rebuilding::set_aside(dir))
+        })?;
         index.is_aside = true;
     }
     let replayed = ballast::with_room(dir.root(), || rebuild(given))?;
@@ -111,8 +123,14 @@ fn catch_up(given: &Given<'_>, seen_segment: &mut u32) -> Result<Result<Replayed
         Err(error) if error.is_full() => return Err(error),
         Err(error) => return Ok(Err(error.to_string())),
     };
+    if ![0, given.salt].contains(&opened.checkpoint.salt) {
+        return Ok(Err(INDEX_OF_ANOTHER.to_owned()));
+    }
     let start = opened.checkpoint.reflects;
     *seen_segment = (*seen_segment).max(start.segment);
+    if opened.checkpoint == Checkpoint::default() && given.holds_something()? {
+        rebuilding::begin(given.dir.root())?;
+    }
     match replay(given, opened, replay_from(start, given.found)) {
         Ok(replayed) => Ok(Ok(replayed)),
         Err(ReplayError::Journal(error)) => Err(error),
@@ -124,8 +142,8 @@ fn catch_up(given: &Given<'_>, seen_segment: &mut u32) -> Result<Result<Replayed
 /// Makes the index anew. Where it finds no room the old index goes, and it is tried once more.
 fn rebuild(given: &Given<'_>) -> Result<Replayed, StoreError> {
     match rebuild_once(given) {
-        Err(error) if error.is_full() && is_there(&aside(given.dir)) => {
-            discard(&aside(given.dir))?;
+        Err(error) if error.is_full() && rebuilding::is_there(&rebuilding::aside(given.dir)) => {
+            rebuilding::discard(&rebuilding::aside(given.dir))?;
             rebuild_once(given)
         }
         other => other,
@@ -135,7 +153,7 @@ fn rebuild(given: &Given<'_>) -> Result<Replayed, StoreError> {
 /// What an attempt before has left goes, so that this may be repeated.
 fn rebuild_once(given: &Given<'_>) -> Result<Replayed, StoreError> {
     let Given { dir, options, .. } = given;
-    discard(&dir.index())?;
+    rebuilding::discard(&dir.index())?;
     let opened = open(dir, options)?;
     replay(given, opened, Position::default()).map_err(|error| match error {
         ReplayError::Journal(error) => error,
@@ -215,6 +233,7 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
     let mut living = None;
     let mut broken = None;
     opened.indexer.replays = true;
+    opened.indexer.rows.checkpoint().salt = given.salt;
     let reflected = opened.checkpoint.reflects;
     let marked = mark.map(|mark| Marked { end: mark.end, closed: mark.closed });
     let scan = Scan { from, repair: true, salt: Some(given.salt), marked };
@@ -411,32 +430,6 @@ fn lost_by_the_index(verdict: &mut Verdict, ended: &[SettledRun], journal: &Scan
             *verdict.lost.entry(first).or_default() += journal.lost_entries;
         }
     }
-}
-
-/// Puts the index out of the way; the one that was put there before goes.
-fn set_aside(dir: &DataDir) -> Result<(), StoreError> {
-    let (index, aside) = (dir.index(), aside(dir));
-    if !is_there(&index) {
-        return Ok(());
-    }
-    discard(&aside)?;
-    fs::rename(&index, &aside).map_err(|error| StoreError::io("set aside", &index, error))
-}
-
-fn aside(dir: &DataDir) -> PathBuf {
-    dir.root().join("index.aside")
-}
-
-fn is_there(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
-}
-
-fn discard(path: &Path) -> Result<(), StoreError> {
-    if !is_there(path) {
-        return Ok(());
-    }
-    let removed = fs::remove_dir_all(path).or_else(|_| fs::remove_file(path));
-    removed.map_err(|error| StoreError::io("remove", path, error))
 }
 
 fn index_failed(dir: &DataDir, error: &IndexError) -> StoreError {

@@ -14,6 +14,7 @@ use super::unread::Unread;
 use crate::clock::{Clock, Timestamp};
 use crate::store::account::{Account, Snapshot};
 use crate::store::directory::DataDir;
+use crate::store::documents::book::Newest as NewestBook;
 use crate::store::doubts::Doubts;
 use crate::store::index::IndexError;
 use crate::store::index::database::Database;
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub figures: Figures,
     pub doubts: Doubts,
     pub account: Account,
+    /// The newest version of the policy book, for the account.
+    pub book: NewestBook,
     /// Held while a commit changes counts and rows: who holds it sees both agree.
     pub applying: Mutex<()>,
     pub dir: DataDir,
@@ -83,6 +86,7 @@ impl Shared {
             living: self.segments.living(),
             lost: self.figures.lost_entries.load(Ordering::Relaxed),
             damaged_frames: self.figures.damaged_frames.load(Ordering::Relaxed),
+            book: self.book.get(),
         };
         (applying, snapshot)
     }

@@ -19,6 +19,7 @@ use super::losses::Losses;
 use super::missing;
 use super::owed::Owed;
 use super::reads::Reads;
+use super::rebuilding;
 use super::recover::{self, Given};
 use super::report::RecoveryReport;
 use super::restored::Restored;
@@ -33,6 +34,7 @@ use crate::store::account::{self, Account, Mark, SegmentRow, Snapshot};
 use crate::store::clock_mark;
 use crate::store::directory::DataDir;
 use crate::store::documents::Documents;
+use crate::store::documents::book::Newest as NewestBook;
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
 use crate::store::index::guarded;
 use crate::store::index::open::Opened;
@@ -46,8 +48,6 @@ use crate::store::rollback::Epochs;
 use crate::store::tidy::STRAYS;
 use crate::store::{StoreError, UsageLog, retry};
 
-/// The first format of the directory that has an account.
-const ACCOUNT_SINCE: u32 = 3;
 /// Commits that may wait for the indexer.
 const COMMITS_AHEAD: usize = 4;
 
@@ -120,17 +120,20 @@ pub(super) fn start(
     let mut dir = retry::reading(|| DataDir::open(root))?;
     let doubts = retry::reading(|| Doubts::open(root, clock.now()))?;
     note(dir.take_findings(), &doubts, &clock);
-    let found = retry::reading(|| account::read(root))?;
-    // Before any thread runs: a doubt about the policy book holds deletions.
-    let operations = Operations::default();
-    let documents =
-        retry::reading(|| Documents::open(root, doubts.clone(), operations.clone(), clock.clone()))?;
-    let salt::Kept { salt, report } = retry::reading(|| salt::keep(root, options.salt, found.salt()))?;
+    let salt::Kept { salt, report } =
+        retry::reading(|| salt::keep(root, options.salt, account::read(root)?.salt()))?;
     if let Some(report) = report {
         doubts.raise(report, clock.now());
     }
+    let found = retry::reading(|| account::read_own(root, salt))?;
+    doubts.expect(found.base().lost, clock.now());
+    // Before any thread runs: a doubt about the policy book holds deletions.
+    let (operations, book) = (Operations::default(), NewestBook::new(found.base().book));
+    let open_documents =
+        || Documents::open(root, doubts.clone(), operations.clone(), clock.clone(), book.clone());
+    let documents = retry::reading(open_documents)?;
     let epochs = Epochs { root, file: options.epoch_file.as_deref(), salt, doubts: &doubts };
-    retry::reading(|| epochs.start(clock.now()))?;
+    let epoch = retry::reading(|| epochs.start(clock.now()))?;
     doubts.found_against(found.version);
     let look = || Restored::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
     let restored = retry::reading(look)?;
@@ -143,12 +146,17 @@ pub(super) fn start(
     let now = clock.now();
     restored.found_again(&mut recovered, &doubts, now);
     missing::raise(&doubts, &recovered, now);
-    if found.exists || (dir.found_format() >= ACCOUNT_SINCE && !recovered.files.is_empty()) {
+    let has_account = found.exists || dir.has_run();
+    if has_account {
         missing::account(&doubts, &found.defects, now);
+        let is_index_lost = recovered.files.is_empty() || recovered.report.rebuilt.is_some();
+        if found.mark.is_none() && (is_index_lost || found.outdated.is_some()) {
+            missing::unknown(&doubts, now);
+        }
     }
     missing::list(&doubts, &recovered.defects, now);
-    if recovered.files.is_empty() && recovered.report.rebuilt.is_none() && !found.exists {
-        // No segment, nor an index or an account that knows of one: nothing was ever accepted. Before the first segment
+    if recovered.files.is_empty() && recovered.report.rebuilt.is_none() && !has_account {
+        // No segment, nor an index or an account that knows of one, nor was there ever a start: nothing was ever accepted. Before the first segment
         // is begun: a directory that has one and no record has lost the record.
         UsageLog::lay(&dir.limits())?;
     }
@@ -170,13 +178,18 @@ pub(super) fn start(
         reason: error.to_string(),
     })?;
     let report = recovered.report;
-    let mark = next_mark(recovered.mark, &journal, &dead, &indexer.segments);
+    let mut mark = next_mark(recovered.mark, &journal, &dead, &indexer.segments);
+    mark.epoch = mark.epoch.max(epoch.map_or(0, |epoch| epoch.number));
+    mark.book = mark.book.max(book.get());
     let figures = Figures::new(operations);
     figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
     figures.lost_entries.store(mark.lost, Ordering::Relaxed);
     figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
     let account = Account::begin(root, mark, found.version)?;
+    // Whoever finds the epoch has the account.
+    epoch.into_iter().for_each(|epoch| epochs.take(epoch, now));
     living::remove(root)?;
+    rebuilding::end(root)?;
     journal::cut(&dir.journal(), &report.journal)?;
     let shared = Arc::new(Shared {
         reader,
@@ -195,6 +208,7 @@ pub(super) fn start(
         figures,
         doubts,
         account,
+        book,
         applying: Mutex::new(()),
         dir,
     });
@@ -330,8 +344,9 @@ pub(super) fn rebuild(
 ) -> Result<RecoveryReport, StoreError> {
     let dir = retry::reading(|| DataDir::open(root))?;
     let doubts = retry::reading(|| Doubts::open(root, now))?;
-    let found = retry::reading(|| account::read(root))?;
-    let salt = retry::reading(|| salt::keep(root, options.salt, found.salt()))?.salt;
+    let salt = retry::reading(|| salt::keep(root, options.salt, account::read(root)?.salt()))?.salt;
+    let found = retry::reading(|| account::read_own(root, salt))?;
+    doubts.expect(found.base().lost, now);
     doubts.found_against(found.version);
     let look = || Restored::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
     let restored = &retry::reading(look)?;
@@ -339,6 +354,12 @@ pub(super) fn rebuild(
     let mut recovered = recover::recover(&given)?;
     restored.found_again(&mut recovered, &doubts, now);
     missing::raise(&doubts, &recovered, now);
+    if found.exists || dir.has_run() {
+        missing::account(&doubts, &found.defects, now);
+        if found.mark.is_none() {
+            missing::unknown(&doubts, now);
+        }
+    }
     recovered.opened.db.flush(Duration::MAX).map_err(|error| StoreError::Io {
         operation: "flush",
         path: dir.index().display().to_string(),
@@ -351,11 +372,12 @@ pub(super) fn rebuild(
     if let Some((number, walked)) = recovered.report.journal.walked.iter().next_back() {
         mark.end = Position { segment: *number, offset: walked.end };
     }
-    let (lost, damaged_frames) = (mark.lost, mark.damaged_frames);
+    let (lost, damaged_frames, book) = (mark.lost, mark.damaged_frames, mark.book);
     let account = Account::begin(root, mark, found.version)?;
     living::remove(root)?;
+    rebuilding::end(root)?;
     closing::leave(&recovered.opened.reader, root, salt, account.end());
-    account.close(|| ((), Snapshot { living, lost, damaged_frames }))?;
+    account.close(|| ((), Snapshot { living, lost, damaged_frames, book }))?;
     journal::cut(&dir.journal(), &recovered.report.journal)?;
     Ok(recovered.report)
 }

@@ -8,6 +8,7 @@ mod full;
 mod give_up;
 mod held;
 mod history;
+mod identity;
 mod losses;
 mod lost;
 mod restored;
@@ -48,6 +49,7 @@ fn runtime() -> tokio::runtime::Runtime {
 fn copy(from: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
     fs::create_dir_all(to).expect("creates");
+    fs::set_permissions(to, fs::metadata(from).expect("there").permissions()).expect("sets");
     for entry in fs::read_dir(from).expect("lists") {
         let entry = entry.expect("lists");
         let to = to.join(entry.file_name());

@@ -82,13 +82,15 @@ pub(in crate::store) struct Checkpoint {
     pub next_lane: u32,
     /// The newest acceptance, Unix ms.
     pub newest_ms: u64,
+    /// That of the directory; 0 in a row of an earlier version, which has none.
+    pub salt: u64,
 }
 
 const CHECKPOINT_VERSION: u8 = 1;
 
 impl Checkpoint {
     pub(in crate::store) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(37);
+        let mut out = Vec::with_capacity(45);
         out.push(CHECKPOINT_VERSION);
         out.extend_from_slice(&self.reflects.segment.to_be_bytes());
         out.extend_from_slice(&self.reflects.offset.to_be_bytes());
@@ -96,6 +98,9 @@ impl Checkpoint {
         out.extend_from_slice(&self.sum.to_be_bytes());
         out.extend_from_slice(&self.next_lane.to_be_bytes());
         out.extend_from_slice(&self.newest_ms.to_be_bytes());
+        if self.salt != 0 {
+            out.extend_from_slice(&self.salt.to_be_bytes());
+        }
         debug_assert_eq!(Self::decode(&out).ok(), Some(*self));
         out
     }
@@ -110,6 +115,7 @@ impl Checkpoint {
             let (sum, rest) = rest.split_first_chunk()?;
             let (next_lane, rest) = rest.split_first_chunk()?;
             let (newest_ms, rest) = rest.split_first_chunk()?;
+            let (salt, rest) = if rest.is_empty() { (&[0; 8], rest) } else { rest.split_first_chunk()? };
             rest.is_empty().then_some(Self {
                 reflects: Position {
                     segment: u32::from_be_bytes(*segment),
@@ -119,6 +125,7 @@ impl Checkpoint {
                 sum: u64::from_be_bytes(*sum),
                 next_lane: u32::from_be_bytes(*next_lane),
                 newest_ms: u64::from_be_bytes(*newest_ms),
+                salt: u64::from_be_bytes(*salt),
             })
         };
         read().ok_or(IndexError::Corrupt("checkpoint"))
@@ -204,6 +211,16 @@ mod tests {
         for length in [0, 1, 3, 9, 11] {
             assert!(PutOff::decode(&vec![0; length]).is_err(), "{length}");
         }
+    }
+
+    #[test]
+    fn a_checkpoint_of_an_earlier_version_has_no_salt() {
+        let earlier = Checkpoint { rows: 3, newest_ms: 9, ..Checkpoint::default() };
+        assert_eq!(earlier.encode().len(), 37);
+        for checkpoint in [earlier, Checkpoint { salt: u64::MAX, ..earlier }] {
+            assert_eq!(Checkpoint::decode(&checkpoint.encode()).ok(), Some(checkpoint));
+        }
+        assert!(Checkpoint::decode(&[earlier.encode(), vec![0; 7]].concat()).is_err());
     }
 
     #[test]

@@ -30,7 +30,10 @@ impl World {
     /// A start; the doubts that are open after it.
     fn start(&self) -> Vec<Doubt> {
         let doubts = Doubts::open(&self.root, NOW).expect("reads");
-        self.with(&doubts, |epochs| epochs.start(NOW)).expect("starts");
+        self.with(&doubts, |epochs| {
+            let next = epochs.start(NOW).expect("starts");
+            next.into_iter().for_each(|next| epochs.take(next, NOW));
+        });
         doubts.save(&self.root).expect("writes");
         doubts.list()
     }

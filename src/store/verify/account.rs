@@ -9,17 +9,29 @@ use std::path::Path;
 use super::VerifyReport;
 use crate::store::account::compare::{self, Extent, Tally, Verdict};
 use crate::store::account::{self, Found, living};
+use crate::store::doubts::{self, NewDoubt};
 use crate::store::journal::{self, HeadState, Marked, Position, Scan, ScanReport};
+use crate::store::sealed::{self, Sealed};
 use crate::store::{StoreError, format};
 
 const PLACE: &str = "journal";
 
 /// Reads the account; `None` when nothing is known of it.
 pub(super) fn read(root: &Path, report: &mut VerifyReport) -> Option<Found> {
-    let found = report.take("account", account::read(root))?;
-    let is_expected = found.exists || has_format_with_account(root);
+    let read = match super::format::salt(root) {
+        Some(salt) => account::read_own(root, salt),
+        None => account::read(root),
+    };
+    let found = report.take("account", read)?;
+    let is_expected = found.exists || format::has_run(root).unwrap_or(true);
     for defect in found.defects.iter().filter(|_| is_expected) {
         report.find(defect.file, defect.reason.clone());
+    }
+    let lost = found.base().lost;
+    let list = report.take(doubts::NAME, sealed::read(&root.join(doubts::NAME)));
+    if lost > 0 && list == Some(Sealed::Missing) {
+        let NewDoubt { subject, detail, .. } = doubts::missing(lost);
+        report.find(subject, detail);
     }
     if let Some(mark) = found.mark.as_ref().filter(|mark| mark.closed) {
         let list = report.take(living::NAME, living::open(root, mark.salt, mark.end));
@@ -28,12 +40,6 @@ pub(super) fn read(root: &Path, report: &mut VerifyReport) -> Option<Found> {
         }
     }
     Some(found)
-}
-
-/// Older formats have no account.
-fn has_format_with_account(root: &Path) -> bool {
-    let holds = format::holds_entries(root).unwrap_or(true);
-    holds && format::judge(root, holds).is_ok_and(|verdict| verdict.upgrade_from.is_none())
 }
 
 /// How the journal is to be scanned, given the account.

@@ -9,8 +9,8 @@ use crate::store::documents::{self, book};
 use crate::store::sealed::{self, Sealed};
 use crate::store::{Version, names};
 
-/// Checks them all.
-pub(super) fn check(root: &Path, report: &mut VerifyReport) {
+/// Checks them all; `on_record` is the newest version of the book that the account has, or 0.
+pub(super) fn check(root: &Path, on_record: u64, report: &mut VerifyReport) {
     let Ok(entries) = names::walk(root) else { return };
     let mut present = None;
     for entry in entries {
@@ -31,8 +31,15 @@ pub(super) fn check(root: &Path, report: &mut VerifyReport) {
             Err(error) => report.find(place, error.to_string()),
         }
     }
-    if let Ok(Sealed::Whole { version, .. }) = sealed::read(&root.join("book-seen")) {
-        let seen = Version(version);
+    let marked = match sealed::read(&root.join("book-seen")) {
+        Ok(Sealed::Whole { version, .. }) => version,
+        _ => 0,
+    };
+    if marked < on_record {
+        report.find("book-seen", format!("it is at version {marked} or missing, the account at {on_record}"));
+    }
+    let seen = Version(marked.max(on_record));
+    if seen > Version(0) {
         match present {
             Some(present) if present < seen => report.find(
                 book::SUBJECT,

@@ -61,6 +61,11 @@ fn compare(salts: &BTreeSet<u64>, on_record: Option<u64>, report: &mut VerifyRep
     }
 }
 
+/// The salt on record, if it can be read.
+pub(super) fn salt(root: &Path) -> Option<u64> {
+    on_record(root, &mut VerifyReport::default()).flatten()
+}
+
 /// The salt on record, `Some(None)` when there is none, `None` when that was found to be wrong.
 fn on_record(root: &Path, report: &mut VerifyReport) -> Option<Option<u64>> {
     let path = root.join(SALT);

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::VerifyReport;
 use crate::store::bits::Bits;
+use crate::store::embedded::rebuilding;
 use crate::store::index::open::{self, Opened};
 use crate::store::journal::{Frame, Position, What};
 use crate::store::{StoreError, files};
@@ -47,6 +48,10 @@ pub(super) fn open_copy(root: &Path, report: &mut VerifyReport) -> Option<Index>
         report.note("there is no index; the next start makes it from the journal");
         return None;
     }
+    if report.take(PLACE, rebuilding::is_unfinished(root))? {
+        report.note("a rebuild of the index was cut short; the next start makes it anew");
+        return None;
+    }
     let bytes = report.take(PLACE, size(&path))?;
     if bytes > MAX_BYTES {
         report.note(format!(
@@ -56,7 +61,14 @@ pub(super) fn open_copy(root: &Path, report: &mut VerifyReport) -> Option<Index>
     }
     let copy = report.take(PLACE, copy(&path))?;
     match open::open(&copy.0, None, CACHE_BYTES, DEDUP_WINDOW) {
-        Ok(opened) => Some(Index { opened, _copy: copy }),
+        Ok(opened) => {
+            let salt = opened.checkpoint.salt;
+            if salt != 0 && super::format::salt(root).is_some_and(|own| own != salt) {
+                report.find(PLACE, "it belongs to another data directory; the next start makes it anew");
+                return None;
+            }
+            Some(Index { opened, _copy: copy })
+        }
         Err(error) => {
             report.find(PLACE, format!("{error}; the next start makes it anew"));
             None

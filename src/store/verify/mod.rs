@@ -132,7 +132,7 @@ pub fn verify(root: &Path, epoch_file: Option<&Path>) -> Result<VerifyReport, St
     }
     let dead = journal::scan(&root.join("dead"), Scan::default(), |_, _| Ok(()));
     report.dead = report.take("dead", dead).unwrap_or_default();
-    documents::check(root, &mut report);
+    documents::check(root, found.as_ref().map_or(0, |found| found.base().book), &mut report);
     usages::check(root, &mut report);
     Ok(report)
 }

@@ -41,12 +41,12 @@ pub(super) fn filled(dir: &Path, runtime: &tokio::runtime::Runtime, groups: usiz
     names
 }
 
-fn lose_index(dir: &Path) {
+pub(super) fn lose_index(dir: &Path) {
     fs::remove_dir_all(dir.join("index")).expect("deletes");
 }
 
 /// The segments that hold entries, oldest first.
-fn segments(dir: &Path) -> Vec<crate::store::journal::SegmentFile> {
+pub(super) fn segments(dir: &Path) -> Vec<crate::store::journal::SegmentFile> {
     list(&dir.join("journal")).expect("lists")
 }
 
@@ -297,7 +297,7 @@ fn killed(runtime: &tokio::runtime::Runtime) -> tempfile::TempDir {
 }
 
 /// A start that is killed after it has put on record what it found, before the account goes on from there.
-fn start_cut_short(root: &Path) {
+pub(super) fn start_cut_short(root: &Path) {
     use super::super::{missing, recover};
     let dir = crate::store::directory::DataDir::open(root).expect("opens");
     let doubts = Doubts::open(root, clock().now()).expect("opens");
