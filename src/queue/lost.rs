@@ -97,7 +97,9 @@ impl Queue {
     /// Why an event could not be read, and the way out, when `error` is a read that the system has refused.
     #[must_use]
     pub fn unread_reason(&self, error: &QueueError) -> Option<String> {
-        let QueueError::Store(StoreError::Io { path, .. }) = error else { return None };
+        let QueueError::Store(StoreError::Io { path, .. } | StoreError::Unread { path, .. }) = error else {
+            return None;
+        };
         Some(match self.doubts().about_reads_of(path) {
             Some(Doubt { id, detail, way_out, .. }) => format!("{detail} (doubt {id}). Way out: {way_out}"),
             None => error.to_string(),
