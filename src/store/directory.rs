@@ -84,6 +84,10 @@ impl DataDir {
     /// [`StoreError::Denied`] when it is not private to this user and cannot be made so, [`StoreError::Io`] when the
     /// system fails.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
+        if fs::metadata(root).is_ok_and(|meta| !meta.is_dir()) {
+            let (operation, path) = ("open", root.display().to_string());
+            return Err(StoreError::Io { operation, path, reason: "it is not a directory".to_owned() });
+        }
         // What a newer version wrote is refused before anything is changed, modes and the process id included.
         format::judge(root, false)?;
         access::own(root)?;

@@ -133,24 +133,6 @@ async fn run_answers_each_line_delivers_the_good_ones_and_says_that_not_all_were
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_leaves_is_told_and_costs_no_event() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let receiver = Receiver::start().await;
-    let good = format!("{}\n", json!({"url": receiver.url("/x"), "body": {"n": 1}}));
-    let mut command = tidegate(dir.path(), &["run"]);
-    command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device"));
-    let input = good.clone();
-    let output = tokio::task::spawn_blocking(move || fed(command, input.as_bytes())).await.expect("no panic");
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{log}");
-    assert!(log.contains("the stream of events or of answers broke") && !log.contains("panicked"), "{log}");
-    let next = tidegate(dir.path(), &["run"]);
-    let output = tokio::task::spawn_blocking(move || fed(next, b"")).await.expect("no panic");
-    assert_eq!(output.status.code(), Some(0));
-    assert_eq!(receiver.count(), 1, "what was accepted is delivered by the next run");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn enqueue_and_standard_input_feed_a_daemon() {
     let dir = tempfile::tempdir().expect("a directory");
     let receiver = Receiver::start().await;

@@ -106,18 +106,20 @@ async fn a_kill_at_any_place_of_a_rewrite_leaves_a_record_that_its_mark_fits() {
 
 #[tokio::test]
 async fn a_mark_has_a_copy_and_without_either_the_record_is_in_doubt() {
+    let (mark, copy, whole) = (0..256, 4096..4352, 0..4352);
     for (harm, expected) in [
-        (&[0_usize..1][..], false),
-        (&[4096..4097], false),
-        (&[0..256], false),
-        (&[0..1, 4096..4097], true),
-        (&[0..4352], true),
+        (vec![0], false),
+        (vec![4096], false),
+        (mark.collect(), false),
+        (copy.collect(), false),
+        (vec![0, 4096], true),
+        (whole.collect::<Vec<usize>>(), true),
     ] {
         let mut subject = three_writes(true).await;
         let path = mark::path(subject.dir.path());
         let mut bytes = fs::read(&path).expect("a mark");
         assert_eq!(bytes.len(), 4096 + 256);
-        harm.iter().flat_map(Clone::clone).for_each(|at| bytes[at] = b'#');
+        harm.iter().for_each(|at| bytes[*at] = b'#');
         fs::write(&path, bytes).expect("writes");
         assert_eq!(is_lost(&subject).await, expected, "{harm:?}");
         subject.crash();
