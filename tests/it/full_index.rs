@@ -17,10 +17,7 @@ const SOON: Duration = Duration::from_secs(90);
 
 fn options(volume: &Volume) -> ServerOptions {
     let config = volume.beside().join("tidegate.toml");
-    // A stop while the disk is full takes the whole grace time: calls whose settlements wait for room count as under way.
-    let settings = "[store]\nmin_free_bytes = 4194304\nsegment_bytes = 16777216\n\
-                    [dispatch]\nshutdown_grace_seconds = 1\n";
-    std::fs::write(&config, settings).expect("a file");
+    std::fs::write(&config, "[store]\nmin_free_bytes = 4194304\nsegment_bytes = 16777216\n").expect("a file");
     let mut options = ServerOptions::new(&volume.path().join("data"));
     options.args = vec!["--config".to_owned(), config.display().to_string()];
     options
@@ -120,7 +117,9 @@ async fn outlasts_a_full_disk(volume: Volume, with_restart: bool) {
     eventually("the index waits for room", SOON, async || waited(&server)).await;
     eventually("it dispatches meanwhile", SOON, async || receiver.count() > 0).await;
     if with_restart {
-        assert_eq!(server.stop().code(), Some(0));
+        server.signal("TERM");
+        let status = server.ended_within(SOON).expect("it ends");
+        assert_eq!(status.code(), Some(0), "{:#?}", server.log());
         // Whatever a start frees others could take before it does: they have all, and want no more meanwhile.
         drop(filler);
         volume.fill_but(0);

@@ -100,8 +100,14 @@ impl IndexThread {
             return Ok(());
         }
         closing::leave(&shared.reader, shared.dir.root(), shared.salt, shared.account.end());
-        shared.close_account().inspect_err(|error| tracing::warn!(%error, "there is no closing mark"))?;
-        journal.close();
+        let closed =
+            shared.close_account().inspect_err(|error| tracing::warn!(%error, "there is no closing mark"));
+        match closed {
+            Ok(()) => journal.close(),
+            // As above: nothing is wrong with the store.
+            Err(error) if error.is_full() => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
