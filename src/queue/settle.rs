@@ -2,7 +2,7 @@
 //! within about 100 ms. Several batches may be under way; the store keeps their order per entry, because an
 //! entry is handed out again only after its last settlement is durable.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub(super) struct Settler {
     owed: AtomicUsize,
     wake: Notify,
     settled: Notify,
+    /// Nothing became durable since somebody waited for it in vain.
+    is_stuck: AtomicBool,
 }
 
 impl Settler {
@@ -118,16 +120,21 @@ impl Queue {
     }
 
     /// Waits until every settlement handed in so far is durable, the store has failed for good, or none became durable
-    /// for 30 s, as on a disk without room: the calls of those that are left may be repeated after the next start.
+    /// for 30 s, as on a disk without room: the calls of those that are left may be repeated after the next start. Whoever
+    /// waits after that waits no more until something becomes durable again.
     pub async fn flush(&self) {
         loop {
             let settled = self.0.settler.settled.notified();
             tokio::pin!(settled);
             settled.as_mut().enable();
-            if self.0.settler.owed.load(Ordering::Acquire) == 0 || self.store_health().poisoned.is_some() {
+            let settler = &self.0.settler;
+            let is_over =
+                settler.owed.load(Ordering::Acquire) == 0 || settler.is_stuck.load(Ordering::Acquire);
+            if is_over || self.store_health().poisoned.is_some() {
                 return;
             }
             if tokio::time::timeout(FLUSH_WAIT, settled).await.is_err() {
+                settler.is_stuck.store(true, Ordering::Release);
                 warn!("settlements do not become durable: their calls may be repeated");
                 return;
             }
@@ -167,6 +174,7 @@ impl Drop for Owed {
     fn drop(&mut self) {
         let settler = &self.inner.settler;
         settler.owed.fetch_sub(self.count, Ordering::AcqRel);
+        settler.is_stuck.store(false, Ordering::Release);
         settler.settled.notify_waiters();
         if std::thread::panicking() {
             error!(count = self.count, "settlements not recorded after a panic: their calls may be repeated");

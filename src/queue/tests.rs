@@ -234,6 +234,25 @@ async fn a_panic_while_settling_leaves_nobody_waiting() {
     assert_eq!(world.queue.completed().delivered, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_end_waits_once_for_settlements_that_do_not_become_durable() {
+    let world = World::start().await;
+    world.accept(0..2, None).await;
+    let mut entries = world.load().await.entries;
+    world.store.hold_settlements(true);
+    world.queue.settle(&entries.remove(0), Settlement::Delivered);
+    for expected_s in [30, 0, 0] {
+        let begun = tokio::time::Instant::now();
+        world.queue.flush().await;
+        assert_eq!(begun.elapsed().as_secs(), expected_s);
+    }
+    world.store.hold_settlements(false);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.queue.settle(&entries.remove(0), Settlement::Delivered);
+    world.queue.flush().await;
+    assert_eq!(world.queue.completed().delivered, 2, "later ones are waited for again");
+}
+
 #[tokio::test]
 async fn an_acceptance_whose_caller_goes_away_is_finished_and_counted() {
     let mut world = World::start().await;

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::StoreError;
 use super::account::living;
+use super::journal::segment_number;
 
 /// Directories that every data directory has.
 pub(super) const ROOMS: [&str; 4] = ["journal", "dead", "documents", "limits"];
@@ -137,18 +138,13 @@ fn role_inside(room: &str, name: &str) -> Role {
     let is_file = match room {
         "journal" | "dead" if name == "quarantine" => return Role::Directory,
         "index" if name == "blobs" => return Role::Directory,
-        "journal" | "dead" => is_segment(name),
+        "journal" | "dead" => segment_number(name).is_some(),
         "documents" => without_ending(name).ends_with(".json"),
         "limits" => matches!(without_ending(name), "usage.log" | "usage.mark") || is_damaged_usages(name),
         // The library names its files as it likes.
         _ => true,
     };
     if is_file { Role::File } else { Role::Stray }
-}
-
-fn is_segment(name: &str) -> bool {
-    let number = name.strip_suffix(".seg").or_else(|| name.strip_suffix(".settled"));
-    number.is_some_and(|number| number.len() == 10 && is_number(number))
 }
 
 fn is_damaged_usages(name: &str) -> bool {

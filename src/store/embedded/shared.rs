@@ -128,6 +128,14 @@ impl Figures {
         StoreError::Poisoned { reason }
     }
 
+    /// As [`Figures::poison`], for what a part of the store returned.
+    pub(super) fn fail(&self, error: &StoreError) -> StoreError {
+        match error {
+            StoreError::Poisoned { reason } => self.poison(reason),
+            other => self.poison(&other.to_string()),
+        }
+    }
+
     /// Whether writes go on.
     pub(super) fn writable(&self) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { self.sound() }

@@ -223,7 +223,7 @@ impl Writer {
         let mut draft = Draft::default();
         let drafted = self.shared.figures.sound().and_then(|()| self.draft(&mut draft, appends, &room));
         if let Err(error) = drafted {
-            let error = self.shared.figures.poison(&error.to_string());
+            let error = self.shared.figures.fail(&error);
             draft.refuse(&error);
             settling.refuse(&error);
             return;
@@ -259,7 +259,7 @@ impl Writer {
             }
             Err(error) => {
                 self.group.clear();
-                let error = self.shared.figures.poison(&error.to_string());
+                let error = self.shared.figures.fail(&error);
                 draft.refuse(&error);
                 settling.refuse(&error);
                 self.owed.refuse(&error);

@@ -133,7 +133,9 @@ pub use heads::{HeadState, SegmentHead, Stray, heads, strays};
 pub use reader::{ReadError, Reader};
 pub use salts::{Salts, salts};
 pub use scan::{Frame, Marked, Scan, cut, is_whole, scan, sound_frames};
-pub use segment::{MAX_SEGMENT, SegmentFile, list, mark_settled, name as segment_name, remove};
+pub use segment::{
+    MAX_SEGMENT, SegmentFile, list, mark_settled, name as segment_name, number as segment_number, remove,
+};
 pub use settlements::{RunReader, Settled, SettledRun, What};
 pub use source::{OsSource, Source};
 pub use walk::{Damage, ScanReport, Walked};

@@ -90,6 +90,12 @@ pub fn name(number: u32, settled: bool) -> String {
     format!("{number:010}.{}", if settled { "settled" } else { "seg" })
 }
 
+/// The number of the segment that has this file name; `None` when it is no segment's.
+#[must_use]
+pub fn number(name: &str) -> Option<u32> {
+    parse_name(name).map(|(number, _)| number)
+}
+
 pub(super) fn parse_name(name: &str) -> Option<(u32, bool)> {
     let (digits, ending) = name.split_once('.')?;
     let plain = digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_digit());

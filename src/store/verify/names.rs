@@ -15,6 +15,9 @@ pub(super) fn check(root: &Path, report: &mut VerifyReport) -> Result<(), StoreE
     if access::is_open(&meta) {
         report.find(".", "it is open to other users");
     }
+    if let Err(error) = access::check_owner(root, &meta) {
+        report.find(".", error.to_string());
+    }
     for entry in names::walk(root)? {
         let place = entry.path.display().to_string();
         if let Some(what) = entry.wrong_kind() {
