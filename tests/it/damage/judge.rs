@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate::clock::Timestamp;
@@ -71,7 +72,7 @@ pub(super) struct Seen {
 /// Opens the directory, reads everything, closes it.
 pub(super) fn look(root: &Path, truth: &Truth) -> Result<Seen, StoreError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let store = EmbeddedStore::open(root, options(), clock())?;
+    let store = open(root)?;
     let mut seen = Seen::default();
     runtime.block_on(seen.take(&store, truth));
     if let Some(reason) = store.health().poisoned {
@@ -91,6 +92,18 @@ pub(super) fn look(root: &Path, truth: &Truth) -> Result<Seen, StoreError> {
         seen.failures.push(format!("dead letters: {error}"));
     }
     Ok(seen)
+}
+
+/// Opens the directory. A process that another test begins has a copy of the lock of a store that was just closed, until
+/// it executes its program.
+fn open(root: &Path) -> Result<EmbeddedStore, StoreError> {
+    for _ in 0..500 {
+        match EmbeddedStore::open(root, options(), clock()) {
+            Err(StoreError::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            other => return other,
+        }
+    }
+    EmbeddedStore::open(root, options(), clock())
 }
 
 impl Seen {
