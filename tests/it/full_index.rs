@@ -132,7 +132,6 @@ async fn outlasts_a_full_disk(volume: Volume, with_restart: bool) {
         assert_eq!(api.get("/livez").await.0, 200);
     }
     filler.free(&volume);
-    println!("{} of {EVENTS} arrived while the disk was full", receiver.count());
     eventually("all are delivered", ALL_SENT, async || {
         if (receiver.count() as u64) < EVENTS {
             return false;
