@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::store::account::compare::{Tally, Verdict};
 use crate::store::account::{Defect, Found, Gone, Mark, SegmentRow};
-use crate::store::doubts::{Doubt, DoubtKind, Doubts, NewDoubt};
+use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
 use crate::store::index::open::Opened;
 use crate::store::index::{IndexError, guarded};
 use crate::store::journal::{
@@ -42,14 +42,13 @@ pub(super) fn all() -> String {
 }
 
 /// Of what was reported as lost, this many are there again.
-pub(super) fn found_again(doubts: &Doubts, subject: &str, events: u64, now: Timestamp) {
+pub(super) fn found_again(doubts: &Doubts, subject: &str, events: u64) {
     let Some(doubt) = doubts.find(DoubtKind::Lost, subject) else { return };
     let left = doubt.events.saturating_sub(events);
     if left == 0 {
         return doubts.clear(DoubtKind::Lost, subject);
     }
-    let Doubt { kind, subject, detail, way_out, .. } = doubt;
-    doubts.raise(NewDoubt { kind, subject, detail, way_out, events: left }, now);
+    doubts.recount(DoubtKind::Lost, subject, left);
 }
 
 /// What a scan and its comparison have found.

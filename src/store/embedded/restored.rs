@@ -13,7 +13,6 @@ use std::path::Path;
 
 use super::missing;
 use super::recover::Recovered;
-use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::store::account::Mark;
 use crate::store::doubts::{Doubt, DoubtKind, Doubts};
@@ -102,7 +101,7 @@ impl Restored {
     }
 
     /// The entries that have come back are not lost any more, and the doubts about them end.
-    pub(super) fn found_again(&self, recovered: &mut Recovered, doubts: &Doubts, now: Timestamp) {
+    pub(super) fn found_again(&self, recovered: &mut Recovered, doubts: &Doubts) {
         let living: BTreeMap<u32, u64> = recovered.opened.indexer.segments.living().into_iter().collect();
         for number in &self.new {
             let found = living.get(number).copied().unwrap_or(0);
@@ -110,7 +109,7 @@ impl Restored {
             recovered.mark.lost = recovered.mark.lost.saturating_sub(found);
             let own = missing::subject(*number);
             let is_named = doubts.find(DoubtKind::Lost, &own).is_some();
-            missing::found_again(doubts, &if is_named { own } else { missing::all() }, found, now);
+            missing::found_again(doubts, &if is_named { own } else { missing::all() }, found);
         }
     }
 }

@@ -144,7 +144,7 @@ pub(super) fn start(
     let clock_mark =
         retry::reading(|| clock_mark::begin(root, &clock, newest, options.clock_bound, &doubts))?;
     let now = clock.now();
-    restored.found_again(&mut recovered, &doubts, now);
+    restored.found_again(&mut recovered, &doubts);
     missing::raise(&doubts, &recovered, now);
     let has_account = found.exists || dir.has_run();
     if has_account {
@@ -352,7 +352,7 @@ pub(super) fn rebuild(
     let restored = &retry::reading(look)?;
     let given = Given { dir: &dir, options, salt, found: &found, rebuild: Some("as asked"), restored };
     let mut recovered = recover::recover(&given)?;
-    restored.found_again(&mut recovered, &doubts, now);
+    restored.found_again(&mut recovered, &doubts);
     missing::raise(&doubts, &recovered, now);
     if found.exists || dir.has_run() {
         missing::account(&doubts, &found.defects, now);
