@@ -33,6 +33,8 @@ pub mod record;
 mod retry;
 pub mod rollback;
 mod sealed;
+#[cfg(test)]
+mod snapshot;
 mod tidy;
 mod turn;
 mod usage;

@@ -1,12 +1,13 @@
 //! Every damage of `FORMAT`, every older format, every newer one.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::*;
 use crate::store::directory::DataDir;
 use crate::store::doubts::NewDoubt;
+use crate::store::snapshot::everything;
 
 /// A directory of our format that was started once.
 fn started(root: &Path) {
@@ -111,22 +112,6 @@ fn a_first_start_that_was_cut_short_is_completed_without_a_report() {
     fs::write(temp.path().join(NAME), "").expect("writes");
     assert!(open(temp.path()).expect("opens").is_empty());
     assert_eq!(text(temp.path()), "3\n");
-}
-
-/// Names, modes, times and bytes of all that is in a directory, and of itself.
-fn everything(root: &Path) -> Vec<(PathBuf, u32, i64, i64, Vec<u8>)> {
-    let mut all = Vec::new();
-    let mut left = vec![root.to_owned()];
-    while let Some(path) = left.pop() {
-        let meta = fs::symlink_metadata(&path).expect("there");
-        let bytes = if meta.is_file() { fs::read(&path).expect("reads") } else { Vec::new() };
-        if meta.is_dir() {
-            left.extend(fs::read_dir(&path).expect("lists").map(|entry| entry.expect("an entry").path()));
-        }
-        all.push((path, meta.mode(), meta.ctime(), meta.ctime_nsec(), bytes));
-    }
-    all.sort();
-    all
 }
 
 #[test]

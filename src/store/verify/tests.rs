@@ -1,9 +1,8 @@
 //! Each kind of damage is found, by its place, and nothing is changed by the search.
 
-use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -13,6 +12,7 @@ use crate::event::Settlement;
 use crate::store::contract::{lane, options, plain};
 use crate::store::doubts::Doubts;
 use crate::store::embedded::EmbeddedStore;
+use crate::store::snapshot::everything;
 use crate::store::{DocumentStore, EntryStore, Expect, ReadLimit, Settle, Usage, UsageStore};
 
 const SEGMENT: &str = "journal/0000000001.seg";
@@ -48,23 +48,10 @@ async fn sound(root: &Path) {
     }
 }
 
-/// Everything that can be seen of a directory without opening a file.
-fn look(root: &Path, found: &mut BTreeMap<PathBuf, (u32, u64, i64, i64)>) {
-    for entry in fs::read_dir(root).expect("lists").flatten() {
-        let meta = fs::symlink_metadata(entry.path()).expect("there");
-        found.insert(entry.path(), (meta.mode(), meta.len(), meta.mtime(), meta.mtime_nsec()));
-        if meta.is_dir() {
-            look(&entry.path(), found);
-        }
-    }
-}
-
 fn verified(root: &Path) -> VerifyReport {
-    let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
-    look(root, &mut before);
+    let before = everything(root);
     let report = verify(root, None).expect("reads");
-    look(root, &mut after);
-    assert_eq!(before, after, "the check has changed something");
+    assert!(everything(root) == before, "the check has changed something");
     report
 }
 
