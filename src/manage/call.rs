@@ -30,7 +30,7 @@ pub(super) async fn read_body(body: Body) -> Result<Bytes, BodyFault> {
 pub(super) enum BodyRefused {
     /// It is of another type than JSON.
     Type(NotJson),
-    /// Reading it failed.
+    /// The body could not be read to its end: too large, too slow or broken off.
     Fault(BodyFault),
 }
 

@@ -49,7 +49,7 @@ impl Reply {
     }
 }
 
-/// One name server.
+/// A name server of `resolv.conf` with its sockets.
 pub(super) struct Server {
     /// `None` when it could not be set up.
     resolver: Option<TokioResolver>,

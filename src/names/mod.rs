@@ -76,7 +76,7 @@ impl Default for NameOptions {
 pub struct NameError {
     /// The name as it was asked for.
     pub name: String,
-    /// Why.
+    /// The kind of failure, as dead letters and metrics name it.
     pub failure: NameFailure,
 }
 

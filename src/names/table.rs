@@ -52,7 +52,7 @@ pub(super) struct Bounds {
 
 /// What a look into the table gives.
 pub(super) enum Step {
-    /// It is known.
+    /// The table has an answer whose time has not run out.
     Known(Answer),
     /// It is being asked already.
     Joined(Waiter),
@@ -96,7 +96,7 @@ struct Line {
 pub(super) struct Table {
     bounds: Bounds,
     names: HashMap<Arc<str>, State>,
-    /// By rank.
+    /// Names that wait for a place, the rank that goes first in front.
     lines: [Line; 3],
     /// Counts [`Table::forget`]: the answer to an older question is not kept.
     epoch: u64,

@@ -50,7 +50,7 @@ pub use doubts::{DecisionError, Decisions, DoubtDesk, DoubtVerb, doubt_routes, v
 /// Renders the metrics as Prometheus text. May block for milliseconds.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// In a sentence.
+/// Returns in a sentence how names are resolved at present; `None` where they are not.
 pub type NameState = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// What the probes look at.

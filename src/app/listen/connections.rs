@@ -29,7 +29,7 @@ pub(super) enum Cause {
     SlowReader,
     /// The connection or the protocol broke.
     Broken,
-    /// The daemon stops.
+    /// The daemon stops: requests under way are finished, then it is closed.
     Stopping,
 }
 

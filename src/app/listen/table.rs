@@ -79,7 +79,7 @@ struct Connection {
     state: State,
 }
 
-/// All open connections.
+/// The open connections of the doors: which are idle, since when, and how many each peer has.
 #[derive(Debug)]
 pub(super) struct Table {
     caps: Caps,

@@ -24,7 +24,7 @@ pub(in crate::store) enum Found {
     Missing,
     /// It is not what was written.
     Damaged {
-        /// For people.
+        /// What does not fit, for the text of a doubt.
         reason: String,
     },
     /// As it was written.
