@@ -94,8 +94,11 @@ impl IndexThread {
     /// the journal ends.
     fn close(&self, journal: Journal) -> Result<(), StoreError> {
         let shared = &self.shared;
-        shared.flush_index()?;
-        if shared.figures.sound().is_err() || self.is_behind {
+        let has_room = match shared.flush_index() {
+            Err(error) if error.is_full() => false,
+            flushed => flushed.map(|()| true)?,
+        };
+        if shared.figures.sound().is_err() || self.is_behind || !has_room {
             // The next start has to find out how far the journal goes.
             return Ok(());
         }

@@ -20,7 +20,7 @@ use crate::store::index::IndexError;
 use crate::store::index::database::Database;
 use crate::store::index::lanes::Lanes;
 use crate::store::index::read::IndexReader;
-use crate::store::index::room::IndexRoom;
+use crate::store::index::room::{self, IndexRoom};
 use crate::store::index::segments::Segments;
 use crate::store::journal::{self, Reader};
 use crate::store::operations::Operations;
@@ -57,8 +57,15 @@ pub(super) struct Shared {
 const FLUSH_WITHIN: Duration = Duration::from_secs(10);
 
 impl Shared {
-    /// Hands the index to the system. After a failure nothing is written any more.
+    /// Hands the index to the system. Without room it is not tried: after a failure nothing is written any more.
     pub(super) fn flush_index(&self) -> Result<(), StoreError> {
+        if !self.room.has(room::BATCH_BYTES) {
+            return Err(StoreError::NoRoom {
+                operation: "flush",
+                path: self.dir.index().display().to_string(),
+                reason: "no blocks are left for what the index has in memory".to_owned(),
+            });
+        }
         self.db.flush(FLUSH_WITHIN).map_err(|error| match error {
             IndexError::Slow(_) => StoreError::Io {
                 operation: "flush",
