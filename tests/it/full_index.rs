@@ -111,19 +111,32 @@ fn waited(server: &Server) -> bool {
     server.log().iter().any(|line| line.contains("the index finds no room"))
 }
 
-async fn outlasts_a_full_disk(volume: Volume) {
+async fn outlasts_a_full_disk(volume: Volume, with_restart: bool) {
     let volume = Arc::new(volume);
     let options = options(&volume);
     let receiver = Receiver::start().await;
-    let server = Server::start(&options);
-    let api = server.api();
+    let mut server = Server::start(&options);
+    let mut api = server.api();
     api.deploy_throttling(&receiver.url("/*"), 5000).await;
     hand_in(&api, &receiver.url("/x")).await;
-    let filler = Filler::start(&volume);
+    let mut filler = Filler::start(&volume);
     use_up_reserves(&options.data_dir).await;
     refuses(&api, &receiver.url("/x")).await;
     eventually("the index waits for room", SOON, async || waited(&server)).await;
     eventually("it dispatches meanwhile", SOON, async || receiver.count() > 0).await;
+    if with_restart {
+        server.signal("TERM");
+        let status = server.ended_within(SOON).expect("it ends");
+        assert_eq!(status.code(), Some(0), "{:#?}", server.log());
+        // Whatever a start frees others could take before it does: they have all, and want no more meanwhile.
+        drop(filler);
+        volume.fill_but(0);
+        server = Server::start(&options);
+        api = server.api();
+        filler = Filler::start(&volume);
+        refuses(&api, &receiver.url("/x")).await;
+        assert_eq!(api.get("/livez").await.0, 200);
+    }
     filler.free(&volume);
     eventually("all are delivered", ALL_SENT, async || {
         if (receiver.count() as u64) < EVENTS {
@@ -153,11 +166,17 @@ async fn outlasts_a_full_disk(volume: Volume) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_index_on_a_full_tmpfs_waits_for_room_and_goes_on() {
     let _alone = alone().await;
-    outlasts_a_full_disk(Volume::tmpfs("size=96m")).await;
+    outlasts_a_full_disk(Volume::tmpfs("size=96m"), false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_index_on_a_full_ext4_waits_for_room_and_goes_on() {
     let _alone = alone().await;
-    outlasts_a_full_disk(Volume::ext4(112 << 20, "errors=remount-ro")).await;
+    outlasts_a_full_disk(Volume::ext4(112 << 20, "errors=remount-ro"), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_stop_and_a_start_while_the_index_waits_lose_nothing() {
+    let _alone = alone().await;
+    outlasts_a_full_disk(Volume::ext4(112 << 20, "errors=remount-ro"), true).await;
 }
