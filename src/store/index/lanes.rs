@@ -60,6 +60,19 @@ impl Lanes {
         slot.no
     }
 
+    /// The rows of the lane of `no`, which was adopted, stand under `no`. False when others of them stand under another
+    /// number already.
+    pub(in crate::store) fn stands_under(&self, no: u32) -> bool {
+        let mut table = self.lock();
+        let Table { by_key, by_no, .. } = &mut *table;
+        let Some(slot) = by_no.get(&no).and_then(|lane| by_key.get_mut(lane)) else { return false };
+        if slot.no != no && slot.live == 0 {
+            slot.others.retain(|other| *other != no);
+            slot.others.push(std::mem::replace(&mut slot.no, no));
+        }
+        slot.no == no
+    }
+
     /// Adds living entries to a lane that was adopted.
     pub(in crate::store) fn add(&self, lane: &LaneKey, entries: u64) {
         if let Some(slot) = self.lock().by_key.get_mut(lane) {

@@ -82,7 +82,10 @@ fn check(
             }
             Key::Block { lane, at, .. } => {
                 let block = BlockRow::decode(&value)?;
-                // Lane rows sort before block rows.
+                // Lane rows sort before block rows. A number that a lane had before may be on record as well.
+                if lanes.key(lane).is_some() && !lanes.stands_under(lane) {
+                    return Err(IndexError::Corrupt("a lane under two numbers"));
+                }
                 let lane = lanes.key(lane).ok_or(IndexError::Corrupt("block of an unknown lane"))?;
                 lanes.add(&lane, block.live().into());
                 counts.add(at, block.live().into());

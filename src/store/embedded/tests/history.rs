@@ -235,6 +235,32 @@ proptest! {
     }
 }
 
+/// The replay of frames that the index has already leaves the lane's earlier number on record beside the present one.
+#[test]
+fn a_lane_that_came_back_under_another_number_is_read_after_a_crash_and_a_restart() {
+    for flush in [Flush::Never, Flush::Before] {
+        let mut history = History::new();
+        let steps = [
+            Step::Append(vec![(2, None, None)]),
+            Step::SettlePlain { lane: 2, at: 0, reschedule: None },
+            Step::Append(vec![(2, None, None), (2, Some(25), None)]),
+            Step::Crash(flush),
+            Step::Reopen,
+            Step::Append(vec![(2, None, None)]),
+            Step::Reopen,
+            Step::SettlePlain { lane: 2, at: 0, reschedule: None },
+            Step::SettlePlain { lane: 2, at: 0, reschedule: None },
+            Step::SettleDue { lane: 2, at: 0, reschedule: None },
+            Step::Append(vec![(2, None, None)]),
+            Step::Reopen,
+        ];
+        for step in steps {
+            history.step(step);
+            history.compare();
+        }
+    }
+}
+
 #[test]
 fn a_crash_at_any_instant_costs_nothing_that_was_answered() {
     let (dir, crashed) = (tempfile::tempdir().expect("directory"), tempfile::tempdir().expect("directory"));
