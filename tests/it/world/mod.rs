@@ -9,6 +9,7 @@ pub(crate) mod inside;
 #[path = "../../../src/names/tests/server.rs"]
 #[expect(dead_code, reason = "unit tests use more of it")]
 pub(crate) mod name_server;
+pub(crate) mod namespace;
 pub(crate) mod noted;
 pub(crate) mod raw;
 pub(crate) mod receiver;
@@ -24,6 +25,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use choice::Choice;
 pub(crate) use file::Configured;
+pub(crate) use namespace::Namespace;
 pub(crate) use noted::NotedApp;
 pub(crate) use raw::Raw;
 pub(crate) use receiver::{Receiver, Reply};
