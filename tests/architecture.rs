@@ -48,8 +48,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     // The log filter names its modules.
     ("hickory_resolver", &["names/", "telemetry/logging"]),
     ("axum", &["problem", "ingest/", "manage/", "ops/", "app/"]),
-    // `delivery` names its error type alone: it tells what broke.
-    ("hyper", &["ingest/", "manage/", "ops/", "app/", "cli/", "delivery/classify"]),
+    // `delivery` names their error types, which tell what broke, and the trait of bodies.
+    ("hyper", &["ingest/", "manage/", "ops/", "app/", "cli/", "delivery/classify", "delivery/begun"]),
+    ("h2", &["delivery/classify"]),
     ("hyper_util", &["ingest/", "manage/", "ops/", "app/", "cli/"]),
     ("utoipa", &["problem", "ingest/", "manage/", "ops/", "app/api_doc"]),
     ("regex_automata", &["policy/"]),

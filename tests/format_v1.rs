@@ -1,6 +1,7 @@
 //! A segment of format version 1 reads for ever. The fixture was written by the code of the first release;
 //! when this fails, the code is wrong, not the fixture.
 
+use tidegate::event::Tries;
 use tidegate::store::journal::{Frame, Position, Reader, Scan, Settled, SettledRun, What, scan};
 
 #[test]
@@ -35,7 +36,11 @@ fn a_segment_of_format_1_reads() {
     let settled = |index, from_due_ms, what| Settled { index, from_due_ms, what };
     let entries = vec![
         settled(0, None, What::Delivered),
-        settled(1, Some(5), What::Reschedule { due_ms: 1_700_000_009_000, attempts: 2, doubted_ms: None }),
+        settled(
+            1,
+            Some(5),
+            What::Reschedule { due_ms: 1_700_000_009_000, tries: Tries::of(2), doubted_ms: None },
+        ),
     ];
     assert_eq!(runs, [SettledRun { lane_no: 1, block: Position { segment: 1, offset: 64 }, entries }]);
 }

@@ -55,7 +55,7 @@ async fn check_events(store: &EmbeddedStore, name: &str) {
         } else {
             waiting += 1;
             let Lookup::Waiting(_, entry) = found else { panic!("{name}: {event} is {found:?}") };
-            assert_eq!(entry.attempts > 0, event["n"] == 30, "{name}: {event}");
+            assert_eq!(entry.tries.attempts() > 0, event["n"] == 30, "{name}: {event}");
             assert_eq!(entry.due_at.is_some(), event["state"] == "delayed", "{name}: {event}");
         }
     }

@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 use super::busy;
 use super::egress::Blocked;
 use crate::clock::Timestamp;
-use crate::event::{Cause, Outcome, Wait};
+use crate::event::{Cause, NameFailure, Outcome, Shortage, Wait};
 use crate::names::NameError;
 
 /// The longest that an endpoint can ask to be left alone.
@@ -42,8 +42,9 @@ pub(super) fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8], wall:
     }
 }
 
-/// The outcome of an attempt without a complete response head.
-pub(super) fn failure(error: &reqwest::Error) -> Outcome {
+/// The outcome of an attempt without a complete response head; `begun` says whether a byte of the request may have been
+/// written.
+pub(super) fn failure(error: &reqwest::Error, begun: bool) -> Outcome {
     if find::<Blocked>(error).is_some() {
         return Outcome::Reject { cause: Cause::Blocked };
     }
@@ -51,16 +52,32 @@ pub(super) fn failure(error: &reqwest::Error) -> Outcome {
         // The request could not even be put together: it never will be.
         return Outcome::Reject { cause: Cause::Internal };
     }
-    Outcome::Retry { cause: transport_cause(error), retry_after: None }
+    failed(transport_cause(error), begun)
 }
 
 /// The outcome of an attempt that ran out of time.
-pub(super) const fn timed_out() -> Outcome {
-    Outcome::Retry { cause: Cause::Timeout, retry_after: None }
+pub(super) fn timed_out(begun: bool) -> Outcome {
+    failed(Cause::Timeout, begun)
+}
+
+fn failed(cause: Cause, begun: bool) -> Outcome {
+    match cause {
+        // The protocol says so, whatever was written.
+        Cause::Refused => Outcome::Unprocessed { cause },
+        cause if begun => Outcome::Retry { cause, retry_after: None },
+        Cause::Shortage(_) | Cause::Dns(NameFailure::Shortage) => Outcome::Shortage { cause },
+        cause => Outcome::Unprocessed { cause },
+    }
 }
 
 fn transport_cause(error: &reqwest::Error) -> Cause {
-    if error.is_timeout() {
+    if find::<h2::Error>(error).is_some_and(is_refusal) {
+        Cause::Refused
+    } else if let Some(shortage) =
+        sources(error).filter_map(|error| error.downcast_ref()).find_map(Shortage::of)
+    {
+        Cause::Shortage(shortage)
+    } else if error.is_timeout() {
         Cause::Timeout
     } else if let Some(unresolved) = find::<NameError>(error) {
         Cause::Dns(unresolved.failure)
@@ -75,20 +92,28 @@ fn transport_cause(error: &reqwest::Error) -> Cause {
     }
 }
 
-/// The first error of type `E` in the chain of sources. An `io::Error` names as its source what lies below
-/// the error it wraps, so that the wrapped one is looked at as well.
+/// Whether the endpoint says that it has not processed the request (RFC 9113 8.7): it reset the stream with
+/// REFUSED_STREAM, or sent a GOAWAY whose last stream lies below. Other streams of a connection with a GOAWAY do not fail
+/// with it. A status, 421 included, is an answer.
+fn is_refusal(error: &h2::Error) -> bool {
+    let is_refused_stream = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (is_refused_stream || error.is_go_away())
+}
+
+/// The first error of type `E` among the sources.
 fn find<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
-    let mut next = error.source();
-    while let Some(current) = next {
-        if let Some(found) = current.downcast_ref::<E>() {
-            return Some(found);
-        }
-        next = match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+    sources(error).find_map(|error| error.downcast_ref::<E>())
+}
+
+/// The chain of sources. An `io::Error` names as its source what lies below the error it wraps, so that the wrapped one
+/// comes as well.
+fn sources(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&current| {
+        match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),
             None => current.source(),
-        };
-    }
-    None
+        }
+    })
 }
 
 /// `Retry-After` in seconds or as one of the three HTTP dates (RFC 9110 5.6.7, 10.2.3), held within

@@ -1,17 +1,21 @@
 //! Attempts over the network: one HTTP client for all calls, and the deadlines around each of them.
 //!
 //! One attempt is one call: no redirect is followed, nothing is sent twice. (A pooled connection that turns out
-//! closed before a byte of the request is written is replaced by a fresh one; the endpoint has seen nothing.)
+//! closed before a byte of the request is written is replaced by a fresh one; the endpoint has seen nothing.) What failed
+//! before a byte was written, or was refused by the protocol, is told apart from what the endpoint may have acted on.
 //!
 //! Must not know: the queue, limits, policies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use reqwest::{Certificate, Client, Response, redirect, retry};
+use reqwest::{Certificate, Client, ClientBuilder, Response, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 
+use super::begun::Begun;
 use super::resolve::GuardedNames;
+use super::shortages::Shortages;
 use super::{Call, Deliver, EgressGuard, busy, classify, request};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Cause, Outcome};
@@ -80,6 +84,7 @@ pub struct HttpDeliverer {
     egress: EgressGuard,
     names: Names,
     clock: Clock,
+    shortages: Arc<Shortages>,
     head_timeout: Duration,
     total_timeout: Duration,
 }
@@ -90,6 +95,15 @@ impl HttpDeliverer {
     /// # Errors
     /// [`DeliveryError`] when certificates cannot be loaded.
     pub fn new(options: DeliveryOptions, clock: Clock) -> Result<Self, DeliveryError> {
+        Self::over(options, clock, |client| client)
+    }
+
+    /// The same with a client that is changed last of all.
+    pub(super) fn over(
+        options: DeliveryOptions,
+        clock: Clock,
+        change: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Result<Self, DeliveryError> {
         install_provider();
         let names = Names::new(options.names.clone(), clock.clone());
         let mut builder = Client::builder()
@@ -109,10 +123,11 @@ impl HttpDeliverer {
             builder = builder.tls_certs_merge(extra);
         }
         Ok(Self {
-            client: builder.build().map_err(DeliveryError::Client)?,
+            client: change(builder).build().map_err(DeliveryError::Client)?,
             egress: options.egress,
             names,
             clock,
+            shortages: Arc::default(),
             head_timeout: options.head_timeout,
             total_timeout: options.total_timeout,
         })
@@ -124,12 +139,17 @@ impl HttpDeliverer {
         }
         let started = Instant::now();
         let total = call.timeout.unwrap_or(self.total_timeout);
-        let request = request::build(call, self.clock.wall());
+        let begun = Begun::default();
+        let request = request::build(call, self.clock.wall(), &begun);
         let head = timeout_at(started + self.head_timeout.min(total), self.client.execute(request)).await;
         let response = match head {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return classify::failure(&error),
-            Err(_elapsed) => return classify::timed_out(),
+            Ok(Err(error)) => {
+                let outcome = classify::failure(&error, begun.get());
+                self.shortages.note(&outcome, self.clock.now());
+                return outcome;
+            }
+            Err(_elapsed) => return classify::timed_out(begun.get()),
         };
         self.judge(response, started + total).await
     }

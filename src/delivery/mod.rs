@@ -2,12 +2,14 @@
 //!
 //! Must not know: the queue, limits, policies.
 
+mod begun;
 mod busy;
 mod classify;
 mod client;
 mod egress;
 mod request;
 mod resolve;
+mod shortages;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +29,7 @@ pub use egress::{Blocked, EgressGuard};
 pub struct Call {
     /// Goes out as `webhook-id`, the same for every attempt.
     pub id: EventId,
-    /// Which attempt this is, from 1, those not counted that a busy endpoint put off; goes out as `tidegate-attempt`.
+    /// Which attempt this is, from 1, without those that cost none; goes out as `tidegate-attempt`.
     pub attempt: u16,
     /// The verb.
     pub method: Method,

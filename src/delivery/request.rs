@@ -4,9 +4,10 @@
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method};
-use reqwest::Request;
+use reqwest::{Body, Request};
 
 use super::Call;
+use super::begun::{Begun, NotedBody};
 use crate::clock::Timestamp;
 
 /// The event's id, the same for every attempt (Standard Webhooks).
@@ -18,8 +19,9 @@ const ATTEMPT: HeaderName = HeaderName::from_static("tidegate-attempt");
 
 /// Builds the request of an attempt made at the wall time `at`. The host comes from the URL, the length from
 /// the body, `user-agent` from the client unless the producer gave one; a body of unknown kind is
-/// `application/octet-stream`; everything else, `traceparent` included, goes out as it was given.
-pub(super) fn build(call: Call, at: Timestamp) -> Request {
+/// `application/octet-stream`; everything else, `traceparent` included, goes out as it was given. `begun` learns when it
+/// begins to be written.
+pub(super) fn build(call: Call, at: Timestamp, begun: &Begun) -> Request {
     let mut request = Request::new(call.method, call.url.as_url().clone());
     let mut headers = call.headers;
     // A printed id is plain ASCII: the value is always valid.
@@ -30,11 +32,11 @@ pub(super) fn build(call: Call, at: Timestamp) -> Request {
     headers.insert(ATTEMPT, HeaderValue::from(call.attempt));
     if !call.body.is_empty() {
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
-        *request.body_mut() = Some(call.body.into());
     } else if matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) {
         // The client names no length for an empty body, and some servers answer 411 to that (RFC 9110 8.6).
         headers.insert(CONTENT_LENGTH, HeaderValue::from(0_u16));
     }
+    *request.body_mut() = Some(Body::wrap(NotedBody::new(call.body, begun.clone())));
     *request.headers_mut() = headers;
     request
 }
@@ -68,7 +70,7 @@ mod tests {
         let call =
             call(&[("webhook-id", "forged"), ("tidegate-attempt", "9"), ("traceparent", "00-1-2-01")], "x");
         let id = call.id.to_string();
-        let request = build(call, Timestamp::from_millis(1_700_000_123_999));
+        let request = build(call, Timestamp::from_millis(1_700_000_123_999), &Begun::default());
         let headers = request.headers();
         assert_eq!(headers["webhook-id"], id.as_str());
         assert_eq!(headers["webhook-timestamp"], "1700000123");
@@ -80,8 +82,10 @@ mod tests {
 
     #[test]
     fn a_kind_is_named_only_for_a_body_that_has_none() {
-        let kind =
-            |headers, body| build(call(headers, body), Timestamp::ZERO).headers().get(CONTENT_TYPE).cloned();
+        let kind = |headers, body| {
+            let request = build(call(headers, body), Timestamp::ZERO, &Begun::default());
+            request.headers().get(CONTENT_TYPE).cloned()
+        };
         assert_eq!(kind(&[], "x").expect("set"), "application/octet-stream");
         assert_eq!(kind(&[("content-type", "text/csv")], "x").expect("kept"), "text/csv");
         assert_eq!(kind(&[], ""), None);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
-use crate::event::{Entry, EventId};
+use crate::event::{Entry, EventId, Tries};
 
 /// Retries whose due times one lane remembers by itself; the queue knows all of them a little later.
 const REMEMBERED_RETRIES: usize = 256;
@@ -142,7 +142,7 @@ impl Buffer {
 
 /// Whether an entry may have been promised a start: it was never tried nor put off.
 pub(super) fn is_fresh(entry: &Entry) -> bool {
-    entry.attempts == 0 && entry.due_at.is_none()
+    entry.tries == Tries::NONE && entry.due_at.is_none()
 }
 
 /// About what an entry occupies in memory: its body shares one allocation with its record.

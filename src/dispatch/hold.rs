@@ -1,10 +1,11 @@
 //! Holds: why a lane may not send although its limits have room. A generation that the policy book does not know, an
-//! operator's pause, the endpoint's `Retry-After`, its word that it is busy or over a limit of its own, the breaker.
+//! operator's pause, the endpoint's `Retry-After`, its word that it is busy or over a limit of its own, the breaker, a
+//! shortage of tidegate's own.
 //!
 //! The breaker opens after a number of failures in a row that no success came between. It then holds the lane for a
 //! while, lets one call through to see, and holds it twice as long when that fails too. When it succeeds, the lane
 //! goes on with few calls at a time, twice as many after each success. Calls that wait keep their place and spend no
-//! attempt.
+//! attempt, and neither does the one that is let through to see when it fails.
 //!
 //! Must not know: limits, entries, the queue.
 
@@ -44,6 +45,8 @@ pub enum HoldReason {
     Busy,
     /// Its endpoint has failed too often.
     Breaker,
+    /// tidegate had no socket, or no room to resolve a name, for a call.
+    Shortage,
     /// Its next entries cannot be read from the disk.
     Unread,
     /// Some of its events have outlived their time, if the clock is right: see [`crate::clock::Clock::is_trusted`].
@@ -52,12 +55,13 @@ pub enum HoldReason {
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Generation,
         Self::Paused,
         Self::RetryAfter,
         Self::Busy,
         Self::Breaker,
+        Self::Shortage,
         Self::Unread,
         Self::Clock,
     ];
@@ -71,6 +75,7 @@ impl HoldReason {
             Self::RetryAfter => "retry_after",
             Self::Busy => "busy",
             Self::Breaker => "breaker",
+            Self::Shortage => "shortage",
             Self::Unread => "unread",
             Self::Clock => "clock",
         }
@@ -97,6 +102,7 @@ pub(super) struct Holds {
     paused: Option<Option<Timestamp>>,
     retry_after: Option<Timestamp>,
     busy: Option<(Timestamp, Busy)>,
+    shortage: Option<Timestamp>,
     breaker: Breaker,
 }
 
@@ -109,6 +115,9 @@ struct Breaker {
     /// Calls in flight that it allows while it is not closed.
     trial: Option<usize>,
 }
+
+/// The longest hold after a shortage of tidegate's own; the shortest is half of it.
+const SHORTAGE_HOLD: Duration = Duration::from_secs(1);
 
 /// Trials that end the caution after an outage.
 const TRIALS_MAX: usize = 1024;
@@ -146,6 +155,7 @@ impl Holds {
             timed(HoldReason::RetryAfter, self.retry_after, None),
             timed(HoldReason::Busy, busy_until, busy),
             timed(HoldReason::Breaker, self.breaker.until, None),
+            timed(HoldReason::Shortage, self.shortage, None),
         ];
         holds.into_iter().flatten().max_by_key(|hold| hold.until.unwrap_or(Timestamp::MAX))
     }
@@ -155,10 +165,15 @@ impl Holds {
         self.current(now).is_none() && self.breaker.trial.is_none_or(|most| inflight < most)
     }
 
+    /// Whether a call that starts now is to find out whether the endpoint takes calls again.
+    pub(super) fn is_probing(&self) -> bool {
+        self.breaker.trial == Some(1)
+    }
+
     /// Until when the lane has to be kept although it has nothing to do: what holds it is not known elsewhere.
     pub(super) fn outlasts(&self, now: Timestamp) -> Option<Timestamp> {
         let busy = self.busy.map(|(until, _)| until);
-        let all = self.retry_after.into_iter().chain(busy).chain(self.breaker.until);
+        let all = self.retry_after.into_iter().chain(busy).chain(self.breaker.until).chain(self.shortage);
         all.filter(|until| *until > now).max()
     }
 
@@ -167,6 +182,7 @@ impl Holds {
         self.retry_after = self.retry_after.map(|until| leap.moved(until));
         self.busy = self.busy.map(|(until, busy)| (leap.moved(until), busy));
         self.breaker.until = self.breaker.until.map(|until| leap.moved(until));
+        self.shortage = self.shortage.map(|until| leap.moved(until));
     }
 
     /// Learns from the end of a call at `now`; `share` in `0.0..=1.0` spreads the holds of several lanes.
@@ -175,10 +191,17 @@ impl Holds {
             Outcome::Retry { retry_after: Some(wait), .. } => {
                 self.retry_after = self.retry_after.max(Some(now + *wait));
             }
-            Outcome::Retry { cause, retry_after: None } if speaks_against_endpoint(cause) => {
+            Outcome::Retry { cause, retry_after: None } | Outcome::Unprocessed { cause }
+                if speaks_against_endpoint(cause) =>
+            {
                 self.breaker.failed(policy, share, now);
             }
-            Outcome::Retry { .. } => {}
+            Outcome::Retry { .. } | Outcome::Unprocessed { .. } => {}
+            // It says nothing about the endpoint; whatever is tried meanwhile would most likely fail as well.
+            Outcome::Shortage { .. } => {
+                let hold = SHORTAGE_HOLD.mul_f64(0.5 + 0.5 * share);
+                self.shortage = self.shortage.max(Some(now + hold));
+            }
             // Neither a failure nor a sign that it takes calls again.
             Outcome::Wait(wait) => {
                 self.busy = self.busy.max(Some((now + wait.length(), wait.busy())));
@@ -221,15 +244,17 @@ fn speaks_against_endpoint(cause: &Cause) -> bool {
     match cause {
         Cause::Status(status) => *status >= 500,
         Cause::Dns(failure) => *failure != NameFailure::Shortage,
-        Cause::Timeout | Cause::Connect | Cause::Tls | Cause::Closed | Cause::Malformed => true,
-        Cause::Blocked | Cause::Busy(_) | Cause::ApiBlocked | Cause::Internal => false,
+        Cause::Timeout | Cause::Connect | Cause::Tls | Cause::Closed | Cause::Refused | Cause::Malformed => {
+            true
+        }
+        Cause::Blocked | Cause::Busy(_) | Cause::ApiBlocked | Cause::Shortage(_) | Cause::Internal => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Wait;
+    use crate::event::{Shortage, Wait};
 
     const POLICY: BreakerPolicy =
         BreakerPolicy { failures: 3, min_hold: Duration::from_secs(1), max_hold: Duration::from_secs(4) };
@@ -305,6 +330,27 @@ mod tests {
         assert_eq!(holds.current(ms(30_000)).map(|hold| hold.reason), Some(HoldReason::Breaker));
         holds.ended(&busy(Busy::Capacity, 1), &POLICY, 1.0, ms(31_000));
         assert!(holds.allow(0, ms(32_000)) && !holds.allow(1, ms(32_000)), "single calls go on trying it");
+    }
+
+    #[test]
+    fn what_was_not_processed_counts_for_the_breaker_and_a_shortage_of_ours_holds_without_counting() {
+        let mut holds = Holds::default();
+        let short = Outcome::Shortage { cause: Cause::Shortage(Shortage::Ports) };
+        (0..9).for_each(|_| holds.ended(&short, &POLICY, 0.0, ms(0)));
+        let hold = Hold { reason: HoldReason::Shortage, until: Some(ms(500)), busy: None };
+        assert_eq!((holds.current(ms(0)), holds.outlasts(ms(0))), (Some(hold), Some(ms(500))));
+        assert!(holds.allow(99, ms(500)) && !holds.is_probing());
+        for cause in [Cause::Connect, Cause::Refused, Cause::Tls] {
+            assert!(!holds.is_probing());
+            holds.ended(&Outcome::Unprocessed { cause }, &POLICY, 1.0, ms(500));
+        }
+        assert_eq!(holds.current(ms(500)).map(|hold| hold.reason), Some(HoldReason::Breaker));
+        assert!(holds.is_probing());
+        // A shortage tells the probe nothing.
+        holds.ended(&short, &POLICY, 0.0, ms(1_500));
+        assert!(holds.is_probing() && holds.allow(0, ms(2_000)));
+        holds.ended(&FINE, &POLICY, 1.0, ms(2_000));
+        assert!(!holds.is_probing(), "calls while it ramps up count again");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What follows an attempt: one pure, exhaustive function.
 //!
-//! - Waits grow exponentially with full jitter: uniformly between nothing and `base * 2^(attempts - 1)`, at
+//! - Waits grow exponentially with full jitter: uniformly between nothing and `base * 2^(tries - 1)`, at
 //!   most `cap`. A `Retry-After` of the endpoint prevails when it asks for longer.
+//! - A try is an attempt and counts against the limit of attempts, unless it is proven that the endpoint has processed
+//!   nothing of it, or it was a probe of an open breaker: these cost no attempt, and what ends them is the TTL.
+//! - After a shortage of tidegate's own the entry comes back soon, and nothing was tried.
 //! - A wait that the endpoint imposes (contracts.md 7, item 6) is as long as it says and uses up no attempt; what
 //!   ends one that never ends is the TTL.
 //! - A due time is a whole millisecond, rounded up, and strictly later than now.
@@ -14,10 +17,13 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::event::{Cause, Outcome, Settlement, Wait};
+use crate::event::{Cause, Outcome, Settlement, Tries, Wait};
 
 /// The longest wait that an endpoint can ask for by `Retry-After`.
 pub const MAX_RETRY_AFTER: Duration = Wait::LONGEST;
+
+/// The longest wait after a shortage of tidegate's own; the shortest is half of it.
+const SHORTAGE_WAIT: Duration = Duration::from_secs(1);
 
 /// The shortest wait of an entry whose lane goes on meanwhile: others may be told to wait in the same moment.
 const SHORTEST_WAIT_ALONE: Duration = Duration::from_secs(1);
@@ -25,11 +31,11 @@ const SHORTEST_WAIT_ALONE: Duration = Duration::from_secs(1);
 /// How failed attempts are repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// The longest wait after the first attempt.
+    /// The longest wait after the first try.
     pub base: Duration,
-    /// The longest wait after any attempt.
+    /// The longest wait after any try.
     pub cap: Duration,
-    /// Most attempts in all.
+    /// Most attempts that count.
     pub max_attempts: NonZeroU16,
 }
 
@@ -42,16 +48,19 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The wait after `attempts` attempts, for a `roll` in `0.0..=1.0`.
-    fn backoff(&self, attempts: u16, roll: f64) -> Duration {
-        let doublings = u32::from(attempts.saturating_sub(1));
+    /// The wait after these tries, for a `roll` in `0.0..=1.0`.
+    fn backoff(&self, tries: Tries, roll: f64) -> Duration {
+        let doublings = u32::from(tries.all().saturating_sub(1));
         let longest = 2_u32
             .checked_pow(doublings)
             .and_then(|factor| self.base.checked_mul(factor))
             .map_or(self.cap, |wait| wait.min(self.cap));
-        let share = if roll.is_nan() { 0.0 } else { roll.clamp(0.0, 1.0) };
-        longest.mul_f64(share)
+        longest.mul_f64(share(roll))
     }
+}
+
+fn share(roll: f64) -> f64 {
+    if roll.is_nan() { 0.0 } else { roll.clamp(0.0, 1.0) }
 }
 
 /// An attempt that has ended.
@@ -59,8 +68,10 @@ impl RetryPolicy {
 pub struct Ended<'a> {
     /// What the delivery reported.
     pub outcome: &'a Outcome,
-    /// Attempts made so far, this one included.
-    pub attempts: u16,
+    /// Tries made before this one.
+    pub tries: Tries,
+    /// Whether it was to find out whether the endpoint of an open breaker takes calls again.
+    pub is_probe: bool,
     /// When its end was noticed.
     pub now: Timestamp,
     /// No attempt starts at or after this moment.
@@ -72,14 +83,14 @@ pub struct Ended<'a> {
 }
 
 impl Ended<'_> {
-    /// The entry comes back after `wait` with so many attempts on record, if it may still start then.
-    fn put_off(&self, wait: Duration, attempts: u16) -> Settlement {
+    /// The entry comes back after `wait` with these tries on record, if it may still start then.
+    fn put_off(&self, wait: Duration, tries: Tries) -> Settlement {
         let due_at = next_milli(self.now, wait);
         if due_at >= self.expires_at {
             Settlement::Expired
         } else {
             let doubted_at = (!self.is_time_trusted).then_some(self.now);
-            Settlement::Reschedule { due_at, attempts, doubted_at }
+            Settlement::Reschedule { due_at, tries, doubted_at }
         }
     }
 }
@@ -87,20 +98,26 @@ impl Ended<'_> {
 /// Decides what becomes of the entry. `roll` lies in `0.0..1.0`.
 #[must_use]
 pub fn settle(ended: Ended<'_>, policy: &RetryPolicy, roll: f64) -> Settlement {
-    let attempts = ended.attempts;
+    let (counted, free) = (ended.tries.and_attempt(), ended.tries.and_free());
+    let attempts = counted.attempts();
     match ended.outcome {
         Outcome::Delivered { .. } => Settlement::Delivered,
         Outcome::Reject { cause } => Settlement::Dead { reason: cause.to_string(), attempts },
-        Outcome::Retry { cause, .. } if attempts >= policy.max_attempts.get() => {
+        Outcome::Retry { cause, .. } if !ended.is_probe && attempts >= policy.max_attempts.get() => {
             Settlement::Dead { reason: exhausted(cause), attempts }
         }
         Outcome::Retry { retry_after, .. } => {
+            let tries = if ended.is_probe { free } else { counted };
             let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-            ended.put_off(policy.backoff(attempts, roll).max(asked), attempts)
+            ended.put_off(policy.backoff(tries, roll).max(asked), tries)
+        }
+        Outcome::Unprocessed { .. } => ended.put_off(policy.backoff(free, roll), free),
+        Outcome::Shortage { .. } => {
+            ended.put_off(SHORTAGE_WAIT.mul_f64(0.5 + 0.5 * share(roll)), ended.tries)
         }
         Outcome::Wait(wait) => {
             let shortest = if ended.is_lane_held { Duration::ZERO } else { SHORTEST_WAIT_ALONE };
-            ended.put_off(wait.length().max(shortest), attempts.saturating_sub(1))
+            ended.put_off(wait.length().max(shortest), ended.tries)
         }
     }
 }
@@ -120,7 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{Busy, NameFailure};
+    use crate::event::{Busy, NameFailure, Shortage};
 
     const NOW: Timestamp = Timestamp::from_nanos(10_000_500_000);
 
@@ -128,15 +145,32 @@ mod tests {
         Outcome::Retry { cause, retry_after: retry_after_s.map(Duration::from_secs) }
     }
 
+    /// The end of an attempt after `tries`.
+    fn ended(outcome: &Outcome, tries: Tries) -> Ended<'_> {
+        Ended {
+            outcome,
+            tries,
+            is_probe: false,
+            now: NOW,
+            expires_at: Timestamp::MAX,
+            is_lane_held: true,
+            is_time_trusted: true,
+        }
+    }
+
+    /// After the attempt of that number.
     fn after(outcome: &Outcome, attempts: u16, roll: f64, ttl_ms: u64) -> Settlement {
         let expires_at = NOW + Duration::from_millis(ttl_ms);
-        let ended =
-            Ended { outcome, attempts, now: NOW, expires_at, is_lane_held: true, is_time_trusted: true };
+        let ended = Ended { expires_at, ..ended(outcome, Tries::of(attempts - 1)) };
         settle(ended, &RetryPolicy::default(), roll)
     }
 
     fn due(due_ms: u64, attempts: u16) -> Settlement {
-        Settlement::Reschedule { due_at: Timestamp::from_millis(due_ms), attempts, doubted_at: None }
+        due_after(due_ms, Tries::of(attempts))
+    }
+
+    fn due_after(due_ms: u64, tries: Tries) -> Settlement {
+        Settlement::Reschedule { due_at: Timestamp::from_millis(due_ms), tries, doubted_at: None }
     }
 
     fn dead(reason: &str, attempts: u16) -> Settlement {
@@ -160,18 +194,12 @@ mod tests {
             (retry(Cause::Status(503), Some(1)), 7, 1.0, long, due(74_001, 7)),
             (retry(Cause::Status(429), Some(u64::MAX)), 1, 0.5, long, due(3_610_001, 1)),
             (retry(Cause::Status(500), None), 8, 0.5, long, dead("attempts_exhausted: http_500", 8)),
-            (retry(Cause::Connect, None), u16::MAX, 0.5, long, dead("attempts_exhausted: connect", u16::MAX)),
+            (retry(Cause::Closed, None), 1_000, 0.5, long, dead("attempts_exhausted: closed", 1_000)),
             // Only the TTL forbids another attempt.
             (retry(Cause::Timeout, None), 1, 0.5, 500, Settlement::Expired),
             (retry(Cause::Timeout, None), 1, 0.5, 502, due(10_501, 1)),
             // Both forbid it: the attempts count.
-            (
-                retry(Cause::Dns(NameFailure::NoSuchName), None),
-                8,
-                0.5,
-                0,
-                dead("attempts_exhausted: dns_no_such_name", 8),
-            ),
+            (retry(Cause::Timeout, None), 8, 0.5, 0, dead("attempts_exhausted: timeout", 8)),
         ];
         for (outcome, attempts, roll, ttl_ms, expected) in table {
             assert_eq!(after(&outcome, attempts, roll, ttl_ms), expected, "{outcome:?} {attempts} {roll}");
@@ -194,15 +222,51 @@ mod tests {
                 assert_eq!(after(&outcome, attempts, roll, ttl_ms), expected, "{outcome:?} {attempts}");
             }
         }
-        let alone = Ended {
-            outcome: &wait(200),
-            attempts: 1,
-            now: NOW,
-            expires_at: Timestamp::MAX,
-            is_lane_held: false,
-            is_time_trusted: true,
-        };
+        let outcome = wait(200);
+        let alone = Ended { is_lane_held: false, ..ended(&outcome, Tries::NONE) };
         assert_eq!(settle(alone, &RetryPolicy::default(), 0.5), due(11_001, 0));
+    }
+
+    /// What costs no attempt, after any number of tries, however few attempts there are.
+    #[test]
+    fn what_is_unprocessed_or_a_probe_costs_no_attempt_and_the_backoff_grows_all_the_same() {
+        let policy = RetryPolicy { max_attempts: NonZeroU16::MIN, ..RetryPolicy::default() };
+        let unprocessed =
+            [Cause::Connect, Cause::Timeout, Cause::Refused, Cause::Dns(NameFailure::NoSuchName)]
+                .map(|cause| (Outcome::Unprocessed { cause }, false));
+        let probe = (retry(Cause::Status(503), None), true);
+        for (outcome, is_probe) in unprocessed.into_iter().chain([probe]) {
+            let mut before = Tries::NONE;
+            for wait_ms in [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 300_000] {
+                let tries = before.and_free();
+                let end = Ended { is_probe, ..ended(&outcome, before) };
+                assert_eq!(settle(end, &policy, 1.0), due_after(10_001 + wait_ms, tries), "{outcome:?}");
+                let late = Ended { expires_at: NOW + Duration::from_millis(wait_ms), ..end };
+                assert_eq!(settle(late, &policy, 1.0), Settlement::Expired, "the TTL ends it");
+                before = tries;
+            }
+            // The control: the same failure of an attempt that counts.
+            let Some(cause) = outcome.cause() else { panic!("it failed") };
+            let counted = settle(ended(&retry(cause.clone(), None), before), &policy, 1.0);
+            assert_eq!(counted, dead(&exhausted(&cause), 1));
+        }
+        let gone = Outcome::Reject { cause: Cause::Status(410) };
+        let probe = Ended { is_probe: true, ..ended(&gone, Tries::NONE) };
+        assert_eq!(settle(probe, &policy, 1.0), dead("http_410", 1), "an answer is an answer");
+    }
+
+    #[test]
+    fn after_a_shortage_of_ours_the_entry_comes_back_soon_as_if_it_had_not_been_tried() {
+        let policy = RetryPolicy { max_attempts: NonZeroU16::MIN, ..RetryPolicy::default() };
+        for cause in [Cause::Shortage(Shortage::Descriptors), Cause::Dns(NameFailure::Shortage)] {
+            let outcome = Outcome::Shortage { cause };
+            for tries in [Tries::NONE, Tries::of(1), Tries::of(7).and_free()] {
+                for (roll, due_ms) in [(0.0, 10_501), (1.0, 11_001)] {
+                    let settlement = settle(ended(&outcome, tries), &policy, roll);
+                    assert_eq!(settlement, due_after(due_ms, tries));
+                }
+            }
+        }
     }
 
     #[test]
@@ -224,21 +288,14 @@ mod tests {
                 retry_after: asked_ms.map(Duration::from_millis),
             };
             let asked = Duration::from_millis(asked_ms.unwrap_or(0)).min(MAX_RETRY_AFTER);
-            let ended = Ended {
-                outcome: &outcome,
-                attempts,
-                now,
-                expires_at,
-                is_lane_held: true,
-                is_time_trusted: true,
-            };
+            let ended = Ended { now, expires_at, ..ended(&outcome, Tries::of(attempts - 1)) };
             match settle(ended, &policy, roll) {
-                Settlement::Reschedule { due_at, attempts: recorded, doubted_at: None } => {
+                Settlement::Reschedule { due_at, tries: recorded, doubted_at: None } => {
                     prop_assert!(due_at > now && due_at < expires_at);
                     prop_assert_eq!(due_at, Timestamp::from_millis(due_at.as_millis()));
                     prop_assert!(due_at >= now + asked);
                     prop_assert!(due_at <= now + policy.cap.max(asked) + Duration::from_millis(1));
-                    prop_assert_eq!(recorded, attempts);
+                    prop_assert_eq!(recorded, Tries::of(attempts));
                 }
                 Settlement::Expired => {
                     let longest = policy.cap.max(asked) + Duration::from_millis(1);

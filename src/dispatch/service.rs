@@ -245,7 +245,7 @@ impl Service {
         let event = &start.entry.event;
         let call = Call {
             id: start.entry.id,
-            attempt: start.entry.attempts.saturating_add(1),
+            attempt: start.entry.tries.and_attempt().attempts(),
             method: event.method.clone(),
             url: event.url.clone(),
             headers: event.headers.clone(),

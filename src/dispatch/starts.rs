@@ -24,6 +24,8 @@ pub(super) struct Flight {
     pub(super) permit: Permit,
     /// It was owed this start.
     pub(super) promised: bool,
+    /// It finds out whether the endpoint of an open breaker takes calls again.
+    pub(super) is_probe: bool,
 }
 
 impl Planner {
@@ -99,7 +101,9 @@ impl Planner {
                     self.next_ticket += 1;
                     lane.inflight += 1;
                     self.ahead.gave(1, weight(&entry));
-                    self.flights.insert(ticket, Flight { lane: turn.lane, entry, permit, promised });
+                    let is_probe = lane.holds.is_probing();
+                    let flight = Flight { lane: turn.lane, entry, permit, promised, is_probe };
+                    self.flights.insert(ticket, flight);
                     effects.push(Effect::Send { ticket });
                     self.redeem(turn.lane, usize::from(promised));
                     self.tend(turn.lane, now, effects);
@@ -110,7 +114,7 @@ impl Planner {
                     let policy = self.gate.whose(blocker.limiter).and_then(|(id, _)| self.runtime.get(id));
                     let wording = policy.and_then(|policy| policy.spec.wording.as_ref());
                     let reason = blocker.kind.code(wording).to_owned();
-                    let attempts = entry.attempts;
+                    let attempts = entry.tries.attempts();
                     effects.push(settled(entry, lane.lane.clone(), Settlement::Dead { reason, attempts }));
                     self.redeem(turn.lane, usize::from(promised));
                     self.tend(turn.lane, now, effects);
@@ -138,7 +142,8 @@ impl Planner {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(Flight { lane: id, entry, permit, .. }) = self.flights.remove(&ticket) else { return };
+        let Some(flight) = self.flights.remove(&ticket) else { return };
+        let Flight { lane: id, entry, permit, is_probe, .. } = flight;
         for limiter in self.gate.release(permit).iter() {
             self.turns.released(limiter);
         }
@@ -146,7 +151,8 @@ impl Planner {
         let is_governed = self.lanes.get(id).is_some_and(|lane| !lane.lane.policies().is_empty());
         let ended = retry::Ended {
             outcome,
-            attempts: entry.attempts.saturating_add(1),
+            tries: entry.tries,
+            is_probe,
             now,
             // In doubt it is not over; it is kept when it comes back too late.
             expires_at: if self.is_time_trusted { entry.event.expires_at } else { Timestamp::MAX },
@@ -157,7 +163,8 @@ impl Planner {
         let share = self.dice.f64();
         if let Some(lane) = self.lanes.get_mut(id) {
             lane.inflight -= 1;
-            if is_governed {
+            // A shortage of ours concerns every lane.
+            if is_governed || matches!(outcome, Outcome::Shortage { .. }) {
                 lane.holds.ended(outcome, &self.options.breaker, share, now);
             }
             if lane.place == Place::Full {
@@ -174,7 +181,9 @@ impl Planner {
 
     fn put_back(&mut self, ticket: Ticket, expired: bool, now: Timestamp, effects: &mut Vec<Effect>) {
         let certain = self.certain(now);
-        let Some(Flight { lane: id, entry, permit, promised }) = self.flights.remove(&ticket) else { return };
+        let Some(Flight { lane: id, entry, permit, promised, .. }) = self.flights.remove(&ticket) else {
+            return;
+        };
         for limiter in self.gate.put_back(permit).iter() {
             self.turns.reopen(limiter);
         }

@@ -2,6 +2,8 @@
 
 mod expiry;
 mod holds;
+mod outages;
+mod retries;
 mod trust;
 mod turned_away;
 
@@ -16,7 +18,9 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::dispatch::{Effect, Input, Options, Planner, Ticket};
-use crate::event::{Cause, Entry, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyRef, Settlement};
+use crate::event::{
+    Cause, Entry, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyRef, Settlement, Tries,
+};
 use crate::limit::{Gate, STALE_AFTER};
 use crate::policy::{Book, DRAIN_WINDOW, Origin, Pace, Runtime, testing};
 use crate::queue::Loaded;
@@ -58,7 +62,8 @@ fn entry(lane: &LaneKey, n: u128) -> Entry {
         is_dated: false,
         expires_at: START + Duration::from_secs(6 * 3600),
     };
-    Entry { id: EventId::new(START.as_millis(), n), lane: lane.clone(), attempts: 0, due_at: None, event }
+    let id = EventId::new(START.as_millis(), n);
+    Entry { id, lane: lane.clone(), tries: Tries::NONE, due_at: None, event }
 }
 
 /// The planner with a queue that answers at once and a record of what happened.
@@ -291,7 +296,8 @@ fn due_entries_go_ahead_of_unsent_ones_in_due_order() {
     let lane = lane(&[("p", 1)]);
     bench.fill(&lane, 0..4);
     bench.announce(&lane);
-    let due = |n: u128, at: u64| Entry { due_at: Some(START + ms(at)), attempts: 1, ..entry(&lane, n) };
+    let due =
+        |n: u128, at: u64| Entry { due_at: Some(START + ms(at)), tries: Tries::of(1), ..entry(&lane, n) };
     bench.waiting.insert(lane.clone(), vec![due(90, 7), due(91, 5)]);
     bench.now = START + ms(10);
     bench.announce(&lane);
@@ -299,30 +305,6 @@ fn due_entries_go_ahead_of_unsent_ones_in_due_order() {
         bench.finish(nth, FINE);
     }
     assert_eq!(bench.sent_ids(), [0, 91, 90, 1, 2, 3]);
-}
-
-#[test]
-fn a_retry_is_asked_for_when_it_is_due_and_again_when_it_is_not_there_yet() {
-    let mut bench = Bench::new(&book(&[("p", None, 1)]));
-    let lane = lane(&[("p", 1)]);
-    bench.fill(&lane, [1]);
-    bench.announce(&lane);
-    bench.finish(0, Outcome::Retry { cause: Cause::Timeout, retry_after: Some(ms(300)) });
-    let Some((_, Settlement::Reschedule { due_at, attempts: 1, .. })) = bench.settled.pop() else {
-        panic!("rescheduled")
-    };
-    let loads = bench.loads;
-    bench.pass(due_at.since(bench.now) - Duration::from_nanos(1));
-    assert_eq!(bench.loads, loads, "nobody asks before it is due");
-    // The settlement becomes visible 100 ms late.
-    bench.pass(ms(100));
-    assert!((loads + 1..loads + 6).contains(&bench.loads), "{} asked", bench.loads - loads);
-    bench.waiting.insert(lane.clone(), vec![Entry { due_at: Some(due_at), attempts: 1, ..entry(&lane, 1) }]);
-    bench.pass(ms(200));
-    assert_eq!(bench.sent_ids(), [1, 1]);
-    bench.finish(1, FINE);
-    assert_eq!(bench.planner.figures(bench.now).lanes, 0, "the lane is forgotten");
-    assert_eq!(bench.planner.next_wake(), None);
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn put_back_later(
     lane.buffer.take_if(is_later, |entry| {
         let due_at = entry.due_at.unwrap_or(now) + by;
         dues.rescheduled(due_at, entry.id, now);
-        let settlement = Settlement::Reschedule { due_at, attempts: entry.attempts, doubted_at: None };
+        let settlement = Settlement::Reschedule { due_at, tries: entry.tries, doubted_at: None };
         effects.push(settled(entry, name.clone(), settlement));
     });
     ahead.gave(before.0 - lane.buffer.len(), before.1 - lane.buffer.bytes());

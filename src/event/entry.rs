@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::clock::Timestamp;
-use crate::event::{CanonicalUrl, EventId, Labels, LaneKey};
+use crate::event::{CanonicalUrl, EventId, Labels, LaneKey, Tries};
 
 /// One HTTP call, checked at the door.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,8 +53,8 @@ pub struct Entry {
     pub id: EventId,
     /// The lane in which it stands.
     pub lane: LaneKey,
-    /// Attempts already made and recorded; those that a busy endpoint put off are not counted.
-    pub attempts: u16,
+    /// Tries already made and recorded; those that a busy endpoint put off, or a shortage of ours, are not counted.
+    pub tries: Tries,
     /// The moment for which it was put off, by its producer or by a retry; `None` in the lane's plain order.
     pub due_at: Option<Timestamp>,
     /// The call to make, with the end of its life.

@@ -13,6 +13,8 @@ mod labels;
 mod lane;
 mod name_failure;
 mod outcome;
+mod shortage;
+mod tries;
 mod url;
 mod wait;
 
@@ -24,5 +26,7 @@ pub use labels::{LabelError, Labels};
 pub use lane::{Lane, LaneError, LaneKey, PolicyId, PolicyRef};
 pub use name_failure::NameFailure;
 pub use outcome::{Cause, Outcome, Settlement};
+pub use shortage::Shortage;
+pub use tries::Tries;
 pub use url::{CanonicalUrl, UrlError};
 pub use wait::{Busy, Wait};

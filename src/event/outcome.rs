@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::event::{Busy, NameFailure, Wait};
+use crate::event::{Busy, NameFailure, Shortage, Tries, Wait};
 
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,18 @@ pub enum Outcome {
         cause: Cause,
         /// How long the endpoint asked to be left alone, if it did (already clamped).
         retry_after: Option<Duration>,
+    },
+    /// It failed, and it is proven that the endpoint has processed nothing of it: no connection was made, no byte of the
+    /// request was written, or the endpoint refused it in a way that the protocol defines as unprocessed.
+    Unprocessed {
+        /// Why it failed.
+        cause: Cause,
+    },
+    /// tidegate itself was short of something before a byte of the request was written: this says nothing about the
+    /// endpoint.
+    Shortage {
+        /// What was short: [`Cause::Shortage`], or [`Cause::Dns`] of [`NameFailure::Shortage`].
+        cause: Cause,
     },
     /// The endpoint is busy or over a limit of its own, and it is known when it will not be: no failure of the
     /// call nor of the endpoint (contracts.md 7, item 6).
@@ -37,7 +49,10 @@ impl Outcome {
     pub fn cause(&self) -> Option<Cause> {
         match self {
             Self::Delivered { .. } => None,
-            Self::Retry { cause, .. } | Self::Reject { cause } => Some(cause.clone()),
+            Self::Retry { cause, .. }
+            | Self::Unprocessed { cause }
+            | Self::Shortage { cause }
+            | Self::Reject { cause } => Some(cause.clone()),
             Self::Wait(wait) => Some(Cause::Busy(wait.busy())),
         }
     }
@@ -58,6 +73,10 @@ pub enum Cause {
     Tls,
     /// The connection broke before a complete head: the endpoint may have acted on the call.
     Closed,
+    /// The endpoint refused the stream, or ended the connection before it (HTTP/2 REFUSED_STREAM, GOAWAY).
+    Refused,
+    /// tidegate had no socket for the call.
+    Shortage(Shortage),
     /// The egress guard denied the address.
     Blocked,
     /// The answer was not HTTP, or its head was too large.
@@ -83,9 +102,11 @@ impl Cause {
             Self::Status(_) => "5xx",
             Self::Timeout => "timeout",
             Self::Connect => "connect",
+            Self::Dns(NameFailure::Shortage) | Self::Shortage(_) => "shortage",
             Self::Dns(_) => "dns",
             Self::Tls => "tls",
             Self::Closed => "closed",
+            Self::Refused => "refused",
             Self::Blocked => "blocked",
             Self::Malformed => "malformed",
             Self::Busy(busy) => busy.label(),
@@ -102,6 +123,7 @@ impl fmt::Display for Cause {
             Self::Busy(busy) => f.write_str(busy.code()),
             Self::ApiBlocked => f.write_str("API_BLOCKED"),
             Self::Dns(failure) => write!(f, "dns_{}", failure.label()),
+            Self::Shortage(shortage) => write!(f, "shortage_{}", shortage.word()),
             other => f.write_str(other.label()),
         }
     }
@@ -112,12 +134,12 @@ impl fmt::Display for Cause {
 pub enum Settlement {
     /// Gone: the endpoint has it.
     Delivered,
-    /// Comes back at `due_at` with `attempts` on record.
+    /// Comes back at `due_at` with `tries` on record.
     Reschedule {
         /// When it may be tried again.
         due_at: Timestamp,
-        /// Attempts made so far.
-        attempts: u16,
+        /// Tries made so far.
+        tries: Tries,
         /// When that was decided, if the clock was in doubt then: a correction of the clock moves `due_at` with the
         /// line of time ([`crate::clock::corrected`]).
         doubted_at: Option<Timestamp>,

@@ -103,6 +103,7 @@ pub(super) struct StateBody<'a> {
 #[schema(as = WaitingEvent)]
 struct WaitingBody<'a> {
     lane: &'a str,
+    /// Without the tries that cost none.
     attempts: u16,
     #[schema(required, format = DateTime)]
     due_at: Option<String>,

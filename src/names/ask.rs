@@ -7,7 +7,6 @@
 //!
 //! Must not know: what is cached, which addresses may be called.
 
-use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,11 +20,10 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RecordType};
-use rustix::io::Errno;
 use tokio::time::timeout;
 
 use super::system::Servers;
-use crate::event::NameFailure;
+use crate::event::{NameFailure, Shortage};
 
 /// How long the addresses of the other kind are waited for once those of one kind are there.
 const OTHER_KIND_WAIT: Duration = Duration::from_millis(300);
@@ -180,7 +178,7 @@ fn failure(error: &NetError) -> NameFailure {
     match error {
         NetError::Timeout => NameFailure::Timeout,
         NetError::Busy => NameFailure::Shortage,
-        NetError::Io(error) if is_shortage(error) => NameFailure::Shortage,
+        NetError::Io(error) if Shortage::of(error).is_some() => NameFailure::Shortage,
         NetError::Io(_) | NetError::NoConnections => NameFailure::Unreachable,
         NetError::Dns(DnsError::NoRecordsFound(_)) if error.is_nx_domain() => NameFailure::NoSuchName,
         NetError::Dns(DnsError::NoRecordsFound(_)) => NameFailure::NoAddress,
@@ -196,14 +194,12 @@ fn absence_ttl(error: &NetError) -> Option<Duration> {
     found.negative_ttl.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
-/// Whether the system had no descriptor, memory or port left for a socket of ours.
-fn is_shortage(error: &io::Error) -> bool {
-    let short = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
-    Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use rustix::io::Errno;
+
     use super::*;
 
     fn found(addresses: &[&str], seconds: u64) -> Reply {

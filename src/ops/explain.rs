@@ -42,6 +42,7 @@ pub(super) struct ExplainBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     state: Option<&'static str>,
+    /// Without the tries that cost none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     attempts: Option<u16>,

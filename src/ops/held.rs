@@ -18,7 +18,7 @@ use crate::store::doubts::Doubt;
 pub(super) struct HeldBy {
     pub(super) by: &'static str,
     pub(super) text: String,
-    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker`, `unread` or `clock`.
+    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker`, `shortage`, `unread` or `clock`.
     #[schema(required)]
     reason: Option<&'static str>,
     /// Of a limit: `pace`, `window` or `quota`.
@@ -125,6 +125,10 @@ impl HeldBy {
             (HoldReason::Breaker, _) => {
                 format!("Its endpoint has failed too often; it is tried again{}.", end("at"))
             }
+            (HoldReason::Shortage, _) => format!(
+                "tidegate is short of descriptors, ports or memory for calls (see its log); it tries again{}.",
+                end("at")
+            ),
             (HoldReason::Unread, _) => {
                 let again = end("at");
                 format!(

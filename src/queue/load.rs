@@ -86,7 +86,7 @@ impl Queue {
     /// A delay, or the wait before a retry, that began while the clock was in doubt lasts as long as it was to last.
     fn put_off_again(&self, entry: &Entry, due_at: Option<Timestamp>) {
         let Some(due_at) = due_at else { return };
-        self.settle(entry, Settlement::Reschedule { due_at, attempts: entry.attempts, doubted_at: None });
+        self.settle(entry, Settlement::Reschedule { due_at, tries: entry.tries, doubted_at: None });
     }
 
     /// When an entry that was put off is due, after all corrections of the clock since that was decided.
@@ -109,8 +109,8 @@ impl Queue {
                 let moved = self.due_at(&stored, &event);
                 let moved =
                     moved.filter(|due_at| stored.due_at < Some(*due_at) && *due_at > self.0.clock.now());
-                let StoredEntry { id, attempts, due_at, .. } = stored;
-                Some((Entry { id, lane: lane.clone(), attempts, due_at, event }, moved))
+                let StoredEntry { id, tries, due_at, .. } = stored;
+                Some((Entry { id, lane: lane.clone(), tries, due_at, event }, moved))
             }
             Err(error) => {
                 error!(event = %stored.id, %lane, %error, "event set aside: its record does not decode");
@@ -120,7 +120,7 @@ impl Queue {
                     due_at: stored.due_at,
                     settlement: Settlement::Dead {
                         reason: "undecodable".to_owned(),
-                        attempts: stored.attempts,
+                        attempts: stored.tries.attempts(),
                     },
                 });
                 None

@@ -74,7 +74,7 @@ pub enum Standing {
 pub struct Waiting {
     /// The lane in which it stands.
     pub lane: LaneKey,
-    /// Attempts made so far, as far as they are on record; an attempt under way is not.
+    /// Attempts that count, as far as they are on record; an attempt under way is not.
     pub attempts: u16,
     /// For when it was put off.
     pub due_at: Option<Timestamp>,
@@ -254,7 +254,7 @@ impl Queue {
         let taken_up = self.0.lanes().is_out(&lane, id, stored.due_at.is_some());
         let event = self.event_of(&stored)?;
         let due_at = self.due_at(&stored, &event);
-        let waiting = Waiting { lane, attempts: stored.attempts, due_at, event };
+        let waiting = Waiting { lane, attempts: stored.tries.attempts(), due_at, event };
         Ok(match (taken_up, waiting.due_at) {
             (true, _) => Standing::TakenUp(waiting),
             (false, Some(due)) if due > self.0.clock.now() => Standing::Delayed(waiting),

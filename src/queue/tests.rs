@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use super::*;
-use crate::event::{CanonicalUrl, Entry, Labels, PolicyId, PolicyRef, Settlement};
+use crate::event::{CanonicalUrl, Entry, Labels, PolicyId, PolicyRef, Settlement, Tries};
 use crate::store::memory::{FailPoint, MemoryStore};
 use crate::store::{GiveUp, ReadLimit};
 
@@ -145,12 +145,12 @@ async fn a_rescheduled_entry_comes_back_at_its_time_with_its_attempts() {
     world.accept(0..1, None).await;
     let entry = world.load().await.entries.remove(0);
     let due_at = START + Duration::from_secs(5);
-    world.queue.settle(&entry, Settlement::Reschedule { due_at, attempts: 1, doubted_at: None });
+    world.queue.settle(&entry, Settlement::Reschedule { due_at, tries: Tries::of(1), doubted_at: None });
     world.queue.flush().await;
     assert_eq!(world.load().await.next_due, Some(due_at));
     world.clock.advance(Duration::from_secs(5));
     let again = world.load().await.entries.remove(0);
-    assert_eq!((again.id, again.attempts, again.due_at), (entry.id, 1, Some(due_at)));
+    assert_eq!((again.id, again.tries, again.due_at), (entry.id, Tries::of(1), Some(due_at)));
     assert_eq!(world.load().await.entries, [], "handed out once");
     world.queue.settle(&again, Settlement::Delivered);
     world.queue.flush().await;
@@ -366,7 +366,9 @@ async fn a_retry_that_was_put_off_in_doubt_keeps_its_wait_and_no_other_is_moved(
         world.accept(0..3, None).await;
         let entries = world.load().await.entries;
         let put_off = |n: usize, due_at, doubted_at| {
-            world.queue.settle(&entries[n], Settlement::Reschedule { due_at, attempts: 1, doubted_at });
+            world
+                .queue
+                .settle(&entries[n], Settlement::Reschedule { due_at, tries: Tries::of(1), doubted_at });
         };
         put_off(0, at(30), None);
         put_off(1, at(30), Some(clock.now()));

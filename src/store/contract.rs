@@ -176,8 +176,11 @@ async fn those_before_an_entry_are_counted(subject: &mut dyn Subject) {
     let entries = ready(&*store, "a").await;
     let mut gone: Vec<_> =
         entries.iter().step_by(2).map(|entry| settle("a", entry, Settlement::Delivered)).collect();
-    let later =
-        Settlement::Reschedule { due_at: Timestamp::from_millis(5_000), attempts: 1, doubted_at: None };
+    let later = Settlement::Reschedule {
+        due_at: Timestamp::from_millis(5_000),
+        tries: Tries::of(1),
+        doubted_at: None,
+    };
     gone.extend(entries.iter().skip(1).step_by(10).map(|entry| settle("a", entry, later.clone())));
     store.settle(gone).await.expect("settles");
     check(&*store, 240).await;
@@ -197,7 +200,8 @@ async fn settlements_and_their_places(subject: &mut dyn Subject) {
     let store = subject.store();
     store.append(vec![plain("a", "1"), plain("a", "2"), plain("a", "3")]).await.expect("appends");
     let entries = ready(&*store, "a").await;
-    let later = Settlement::Reschedule { due_at: Timestamp::from_millis(700), attempts: 2, doubted_at: None };
+    let later =
+        Settlement::Reschedule { due_at: Timestamp::from_millis(700), tries: Tries::of(2), doubted_at: None };
     let batch =
         vec![settle("a", &entries[0], Settlement::Delivered), settle("a", &entries[1], later.clone())];
     store.settle(batch.clone()).await.expect("settles");
@@ -207,7 +211,7 @@ async fn settlements_and_their_places(subject: &mut dyn Subject) {
     let store = subject.store();
     assert_eq!(texts(&ready(&*store, "a").await), ["3"]);
     let page = due(&*store, "a", 700).await;
-    assert_eq!((texts(&page.entries), page.entries[0].attempts), (vec!["2".to_owned()], 2));
+    assert_eq!((texts(&page.entries), page.entries[0].tries), (vec!["2".to_owned()], Tries::of(2)));
     assert_eq!(store.lookup(entries[0].id).await.expect("looks up"), Lookup::Settled);
     let found = store.lookup(entries[1].id).await.expect("looks up");
     assert_eq!(found, Lookup::Waiting(lane("a"), page.entries[0].clone()));
@@ -222,10 +226,17 @@ async fn settlements_and_their_places(subject: &mut dyn Subject) {
         "a settlement from another place is left alone"
     );
     let doubted_at = Some(Timestamp::from_millis(650));
-    let again = Settlement::Reschedule { due_at: Timestamp::from_millis(800), attempts: 3, doubted_at };
+    let again = Settlement::Reschedule {
+        due_at: Timestamp::from_millis(800),
+        tries: Tries::of(3).and_free(),
+        doubted_at,
+    };
     store.settle(vec![settle("a", &page.entries[0], again)]).await.expect("settles");
     let moved = due(&*store, "a", 900).await.entries;
-    assert_eq!((moved[0].due_at, moved[0].attempts), (Some(Timestamp::from_millis(800)), 3));
+    assert_eq!(
+        (moved[0].due_at, moved[0].tries),
+        (Some(Timestamp::from_millis(800)), Tries::of(3).and_free())
+    );
     assert_eq!((page.entries[0].doubted_at, moved[0].doubted_at), (None, doubted_at));
     drop(store);
     subject.crash();
@@ -310,7 +321,8 @@ async fn a_lane_that_is_given_up_is_lost_once_and_others_stay(subject: &mut dyn 
     assert_eq!(store.take_losses(), []);
     let entries = ready(&*store, "a").await;
     let out = HashSet::from([entries[7].id]);
-    let later = Settlement::Reschedule { due_at: Timestamp::from_millis(700), attempts: 2, doubted_at: None };
+    let later =
+        Settlement::Reschedule { due_at: Timestamp::from_millis(700), tries: Tries::of(2), doubted_at: None };
     let settles = vec![settle("a", &entries[0], Settlement::Delivered), settle("a", &entries[1], later)];
     store.settle(settles).await.expect("settles");
     assert_eq!(store.give_up(GiveUp::Lane(lane("none")), out.clone()).await.expect("gives up"), 0);

@@ -55,7 +55,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey, Settlement};
+use crate::event::{EventId, LaneKey, Settlement, Tries};
 
 /// A record on its way into the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,8 +98,8 @@ pub enum Appended {
 pub struct StoredEntry {
     /// Its name.
     pub id: EventId,
-    /// Attempts on record.
-    pub attempts: u16,
+    /// Tries on record.
+    pub tries: Tries,
     /// The moment for which it was put off; `None` in the lane's plain order. Rounded up to a millisecond.
     pub due_at: Option<Timestamp>,
     /// When it was put off, if the clock was in doubt then.

@@ -120,7 +120,7 @@ pub const EVENTS_COMPLETED: Metric = counter(
 pub const CALL_ATTEMPTS: Metric = counter(
     "tidegate_call_attempts_total",
     &["policy", "result"],
-    "Calls that ended, by status class, kind of failure or what the endpoint said of being busy.",
+    "Calls that ended, by status class, kind of failure, shortage of our own or what the endpoint said of being busy.",
 );
 /// How long calls took.
 pub const CALL_DURATION: Metric = histogram(

@@ -128,17 +128,16 @@ async fn names_are_looked_up_in_the_systems_files_which_may_change() {
     assert_eq!(name_server.times("asked.example"), [1, 1]);
 
     assert_eq!(hand_in(&api, std::iter::once(url("later.example"))).await, 1);
-    eventually("it is given up", SOON, async || {
-        api.metric("tidegate_events_completed_total", "outcome=\"dead\"").await == 1.0
+    // More often than it may be attempted: nothing was sent.
+    eventually("it is tried", SOON, async || {
+        api.metric("tidegate_retries_scheduled_total", "cause=\"dns\"").await >= 4.0
     })
     .await;
-    assert_eq!(api.metric("tidegate_retries_scheduled_total", "cause=\"dns\"").await, 1.0);
+    assert_eq!(api.metric("tidegate_events_completed_total", "outcome=\"dead\"").await, 0.0);
     let (_, ready) = api.get("/readyz?verbose").await;
     assert!(ready.contains("the name later.example does not resolve: there is no such name"), "{ready}");
 
     files.write_hosts("127.0.0.1 listed.example later.example\n");
-    tokio::time::sleep(Duration::from_millis(2100)).await;
-    assert_eq!(hand_in(&api, std::iter::once(url("later.example"))).await, 1);
     eventually("it arrives", SOON, async || receiver.count() == 203).await;
     assert!(api.metric("tidegate_name_lookups_total", "from=\"hosts\"").await >= 2.0);
     assert_eq!(server.stop().code(), Some(0));

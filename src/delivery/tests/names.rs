@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
-use super::{Act, Endpoint, OK, call, ok_head, retry};
+use super::{Act, Endpoint, OK, call, ok_head, unprocessed};
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::event::{Cause, NameFailure, Outcome};
@@ -104,7 +104,7 @@ async fn the_cause_says_why_a_name_did_not_resolve() {
         ("refused.example", NameFailure::Refused),
     ] {
         let outcome = client.attempt(call(&format!("http://{host}/"))).await;
-        assert_eq!(outcome, retry(Cause::Dns(failure)), "{host}");
+        assert_eq!(outcome, unprocessed(Cause::Dns(failure)), "{host}");
     }
     let state = client.name_state().expect("a sentence");
     let last = "the name refused.example does not resolve: the name server refused the question";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dispatch::Attempt;
-use crate::event::{Cause, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
+use crate::event::{Cause, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement, Tries};
 use crate::policy::Window;
 
 /// Starts are remembered so long: longer than every window.
@@ -116,7 +116,10 @@ impl Checker {
         let asked = match outcome {
             Outcome::Wait(wait) => Some(wait.length()),
             Outcome::Retry { retry_after, .. } => *retry_after,
-            Outcome::Delivered { .. } | Outcome::Reject { .. } => None,
+            Outcome::Delivered { .. }
+            | Outcome::Reject { .. }
+            | Outcome::Unprocessed { .. }
+            | Outcome::Shortage { .. } => None,
         };
         self.waits += usize::from(matches!(outcome, Outcome::Wait(_)));
         let Some(lane) = self.under_way.remove(&id) else { return };
@@ -162,21 +165,26 @@ impl Checker {
     }
 }
 
-/// A failed attempt counts, and one that ended in a wait does not.
-pub(super) fn add_up(before: u16, attempt: Option<&Attempt>, how: &Settlement) -> Result<(), String> {
-    let is_wait = attempt.is_some_and(|attempt| matches!(attempt.cause, Some(Cause::Busy(_))));
-    match how {
-        Settlement::Reschedule { attempts, .. } if *attempts != before + u16::from(!is_wait) => {
-            Err(format!("{attempts} attempts on record after {before} and {attempt:?}"))
+/// A failed attempt counts, unless it was a probe; one of a call that was not processed does not, but is a try; a wait and a
+/// shortage are neither.
+pub(super) fn add_up(before: Tries, attempt: Option<&Attempt>, how: &Settlement) -> Result<(), String> {
+    let cause = attempt.and_then(|attempt| attempt.cause.as_ref());
+    let is_right = match (how, cause) {
+        (Settlement::Reschedule { tries, .. }, Some(Cause::Busy(_) | Cause::Shortage(_))) => *tries == before,
+        (Settlement::Reschedule { tries, .. }, Some(Cause::Connect)) => *tries == before.and_free(),
+        (Settlement::Reschedule { tries, .. }, _) => {
+            [before.and_attempt(), before.and_free()].contains(tries)
         }
-        _ => Ok(()),
-    }
+        (Settlement::Dead { attempts, .. }, Some(_)) => *attempts == before.attempts() + 1,
+        _ => true,
+    };
+    if is_right { Ok(()) } else { Err(format!("{how:?} after {before:?} and {attempt:?}")) }
 }
 
 /// Doctored histories: each rule, broken once, is reported.
 mod tests {
     use super::*;
-    use crate::event::{Busy, PolicyRef, Wait};
+    use crate::event::{Busy, PolicyRef, Shortage, Wait};
     use crate::policy::testing;
 
     const AT: Timestamp = Timestamp::from_millis(10_000);
@@ -244,16 +252,31 @@ mod tests {
             (Settlement::Drained, true, true),
             (Settlement::Delivered, false, false),
             (Settlement::Cancelled, true, true),
-            (Settlement::Reschedule { due_at: AT, attempts: 1, doubted_at: None }, true, false),
-            (Settlement::Reschedule { due_at: PLAIN.expires_at, attempts: 1, doubted_at: None }, true, false),
+            (Settlement::Reschedule { due_at: AT, tries: Tries::of(1), doubted_at: None }, true, false),
+            (
+                Settlement::Reschedule { due_at: PLAIN.expires_at, tries: Tries::of(1), doubted_at: None },
+                true,
+                false,
+            ),
         ] {
             assert!(c.settle(id(1), Some(PLAIN), &how, (tried, over), AT).is_err(), "{how:?}");
         }
-        for (cause, attempts) in [(Cause::Busy(Busy::ApiLimit), 4), (Cause::Timeout, 3)] {
+        let before = Tries::of(3);
+        for (cause, right) in [
+            (Cause::Busy(Busy::ApiLimit), vec![before]),
+            (Cause::Shortage(Shortage::Ports), vec![before]),
+            (Cause::Connect, vec![before.and_free()]),
+            (Cause::Timeout, vec![before.and_free(), before.and_attempt()]),
+        ] {
             let attempt = Attempt { cause: Some(cause), took: Duration::ZERO };
-            let how = |attempts| Settlement::Reschedule { due_at: AT, attempts, doubted_at: None };
-            assert!(add_up(3, Some(&attempt), &how(attempts)).is_err(), "{attempt:?}");
-            assert!(add_up(3, Some(&attempt), &how(7 - attempts)).is_ok(), "{attempt:?}");
+            for tries in [before, before.and_free(), before.and_attempt()] {
+                let how = Settlement::Reschedule { due_at: AT, tries, doubted_at: None };
+                let found = add_up(before, Some(&attempt), &how);
+                assert_eq!(found.is_ok(), right.contains(&tries), "{attempt:?} {tries:?}");
+            }
+            let dead = |attempts| Settlement::Dead { reason: String::new(), attempts };
+            assert!(add_up(before, Some(&attempt), &dead(3)).is_err());
+            assert!(add_up(before, Some(&attempt), &dead(4)).is_ok());
         }
         assert!(c.settle(id(1), None, &Settlement::Delivered, (true, false), AT).is_err());
         assert!(c.settle(id(1), Some(PLAIN), &Settlement::Delivered, (true, false), AT).is_ok());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dispatch::sim::check::Facts;
-use crate::event::{Entry, Event, EventId, LaneKey, Settlement};
+use crate::event::{Entry, Event, EventId, LaneKey, Settlement, Tries};
 use crate::queue::Loaded;
 use crate::store::ReadLimit;
 
@@ -25,7 +25,7 @@ pub(super) struct ModelQueue {
 struct Row {
     lane: LaneKey,
     due_at: Option<Timestamp>,
-    attempts: u16,
+    tries: Tries,
     event: Event,
     out: bool,
 }
@@ -51,7 +51,7 @@ impl ModelQueue {
             rows.signalled = true;
             self.signals.push(lane.clone());
         }
-        self.rows.insert(id, Row { lane: lane.clone(), due_at, attempts: 0, event, out: false });
+        self.rows.insert(id, Row { lane: lane.clone(), due_at, tries: Tries::NONE, event, out: false });
     }
 
     pub(super) fn load(&mut self, key: &LaneKey, limit: ReadLimit, now: Timestamp) -> Loaded {
@@ -76,7 +76,7 @@ impl ModelQueue {
                 entries.push(Entry {
                     id,
                     lane: key.clone(),
-                    attempts: row.attempts,
+                    tries: row.tries,
                     due_at: row.due_at,
                     event: row.event.clone(),
                 });
@@ -115,9 +115,9 @@ impl ModelQueue {
                 Some(due_at) => lane.due.remove(&(due_at, id)),
                 None => lane.plain.remove(&id),
             };
-            if let Settlement::Reschedule { due_at, attempts, .. } = how {
+            if let Settlement::Reschedule { due_at, tries, .. } = how {
                 lane.due.insert((due_at, id));
-                row = Row { due_at: Some(due_at), attempts, out: false, ..row };
+                row = Row { due_at: Some(due_at), tries, out: false, ..row };
                 self.rows.insert(id, row);
             } else {
                 self.ends.insert(id, how);

@@ -15,7 +15,9 @@ use crate::dispatch::retry::RetryPolicy;
 use crate::dispatch::sim::check::{Allowed, Checker, add_up};
 use crate::dispatch::sim::store::ModelQueue;
 use crate::dispatch::{BreakerPolicy, Effect, Input, Options, Planner, Settled, Ticket};
-use crate::event::{Busy, Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Wait};
+use crate::event::{
+    Busy, Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,
+};
 use crate::limit::{Ask, Blind, Consumed, Gate, Rules};
 use crate::policy::{Book, GenerationState, Limits, Origin, Period, Quota, Runtime, Spec, Window, testing};
 use crate::store::ReadLimit;
@@ -354,13 +356,14 @@ impl World {
             return (fine, quick);
         }
         let retry = |cause, retry_after| Outcome::Retry { cause, retry_after };
-        match self.rng.u8(..21) {
+        match self.rng.u8(..22) {
+            21 => (Outcome::Shortage { cause: Cause::Shortage(Shortage::Descriptors) }, Duration::ZERO),
             20 => (Outcome::Wait(Wait::new(Busy::ApiLimit, ms(self.rng.u64(..2_000)))), quick),
             0 => (Outcome::Reject { cause: Cause::Status(404) }, quick),
             1 => (retry(Cause::Status(503), Some(ms(self.rng.u64(..4_000)))), quick),
             2..5 => (retry(Cause::Status(500), None), quick),
             5 => (retry(Cause::Timeout, None), ms(self.rng.u64(1_000..5_000))),
-            6 => (retry(Cause::Connect, None), Duration::ZERO),
+            6 => (Outcome::Unprocessed { cause: Cause::Connect }, Duration::ZERO),
             _ => (fine, quick),
         }
     }
@@ -377,7 +380,7 @@ impl World {
             }
         });
         self.checker.settle(entry.id, facts, &settlement, (attempt.is_some(), over), self.now)?;
-        add_up(entry.attempts, attempt.as_ref(), &settlement)?;
+        add_up(entry.tries, attempt.as_ref(), &settlement)?;
         let delay = Duration::from_micros(self.rng.u64(5_000..105_000));
         self.queue.settle(entry.id, settlement, self.now, delay);
         Ok(())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Bench, FINE, START, book, lane, ms};
 use crate::dispatch::{BreakerPolicy, HoldReason, Input};
-use crate::event::{Busy, Cause, Outcome, Settlement, Wait};
+use crate::event::{Busy, Cause, Outcome, Settlement, Tries, Wait};
 use crate::policy::{Book, Pause, testing};
 
 fn down() -> Outcome {
@@ -84,10 +84,10 @@ fn busy(busy: Busy, length: Duration) -> Outcome {
 
 /// Puts what was settled last back into the queue, as it would hand it out.
 fn hand_back(bench: &mut Bench, lane: &crate::event::LaneKey, n: u128) {
-    let Some((id, Settlement::Reschedule { due_at, attempts, .. })) = bench.settled.pop() else {
+    let Some((id, Settlement::Reschedule { due_at, tries, .. })) = bench.settled.pop() else {
         panic!("rescheduled")
     };
-    let again = crate::event::Entry { due_at: Some(due_at), attempts, ..super::entry(lane, n) };
+    let again = crate::event::Entry { due_at: Some(due_at), tries, ..super::entry(lane, n) };
     assert_eq!(again.id, id);
     bench.waiting.insert(lane.clone(), vec![again]);
 }
@@ -129,7 +129,7 @@ fn an_endpoint_that_is_always_busy_uses_up_no_attempt_and_opens_no_breaker_and_e
         let figures = bench.planner.figures(bench.now);
         let reasons: Vec<_> = figures.held.iter().map(|(_, hold)| hold.reason).collect();
         assert_eq!(reasons, [HoldReason::Busy]);
-        assert!(matches!(bench.settled.last(), Some((_, Settlement::Reschedule { attempts: 0, .. }))));
+        assert!(matches!(bench.settled.last(), Some((_, Settlement::Reschedule { tries: Tries::NONE, .. }))));
         hand_back(&mut bench, &held, 0);
         bench.pass(Duration::from_millis(600_001));
         assert_eq!(bench.sent_of(&held), calls + 1, "again after each wait, and not before");
@@ -154,10 +154,10 @@ fn waits_stand_beside_failures_without_counting() {
     .enumerate()
     {
         bench.finish(nth, outcome);
-        let Some((_, Settlement::Reschedule { due_at, attempts, .. })) = bench.settled.last() else {
+        let Some((_, Settlement::Reschedule { due_at, tries, .. })) = bench.settled.last() else {
             panic!("rescheduled")
         };
-        assert_eq!(*attempts, recorded);
+        assert_eq!(*tries, Tries::of(recorded));
         assert!(nth != 3 || due_at.since(bench.now) >= ms(100), "no wait is no pause");
         let due_at = *due_at;
         hand_back(&mut bench, &held, 0);
@@ -187,7 +187,7 @@ fn without_a_policy_the_one_that_is_told_to_wait_waits_and_nobody_else() {
     bench.fill(&free, 0..1);
     bench.announce(&free);
     bench.finish(0, busy(Busy::NextMessage, Duration::ZERO));
-    let Some((_, Settlement::Reschedule { due_at, attempts: 0, .. })) = bench.settled.last() else {
+    let Some((_, Settlement::Reschedule { due_at, tries: Tries::NONE, .. })) = bench.settled.last() else {
         panic!("rescheduled")
     };
     assert_eq!(due_at.since(START), Duration::from_secs(1));

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{EventId, Lane, LaneKey};
+use crate::event::{EventId, Lane, LaneKey, Tries};
 use crate::ingest::{Admission, Defaults, Doomed, Intake, IntakeParts, OverLimit, Refusals, Unmatched};
 use crate::limit::{Kind, LimiterFigures};
 use crate::policy::testing::{TestDocuments, id, spec};
@@ -118,7 +118,7 @@ impl EntryStore for TestStore {
         let found = entries.iter().find(|(have, _)| *have == id).map(|(id, entry)| {
             let stored = StoredEntry {
                 id: *id,
-                attempts: 0,
+                tries: Tries::NONE,
                 due_at: entry.due_at,
                 doubted_at: None,
                 record: entry.record.clone(),

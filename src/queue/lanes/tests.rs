@@ -1,7 +1,7 @@
 //! The table of lanes under loads, settlements and losses that overlap.
 
 use super::*;
-use crate::event::{Lane, PolicyId, PolicyRef};
+use crate::event::{Lane, PolicyId, PolicyRef, Tries};
 
 const DUE: Timestamp = Timestamp::from_millis(500);
 const LATER: Timestamp = Timestamp::from_millis(900);
@@ -43,7 +43,7 @@ fn hand_out(table: &mut LaneTable, lane: &LaneKey, plain: &[EventId]) {
 fn settle(table: &mut LaneTable, lane: &LaneKey, n: u128, from: Option<Timestamp>, to: Option<Timestamp>) {
     let how = to.map_or(Settlement::Delivered, |due_at| Settlement::Reschedule {
         due_at,
-        attempts: 1,
+        tries: Tries::of(1),
         doubted_at: None,
     });
     table.settled(lane, id(n), from, &how);
@@ -65,7 +65,7 @@ fn the_oldest_is_no_younger_than_anything_that_waits_for_its_turn_or_is_out() {
         &lane,
         aged(10),
         None,
-        &Settlement::Reschedule { due_at: DUE, attempts: 1, doubted_at: None },
+        &Settlement::Reschedule { due_at: DUE, tries: Tries::of(1), doubted_at: None },
     );
     hand_out(&mut table, &lane, &[]);
     assert_eq!(oldest(&table), at(20), "what is put off does not count");
@@ -81,7 +81,7 @@ fn the_oldest_is_no_younger_than_anything_that_waits_for_its_turn_or_is_out() {
             &lane,
             aged(n),
             None,
-            &Settlement::Reschedule { due_at: LATER, attempts: 1, doubted_at: None },
+            &Settlement::Reschedule { due_at: LATER, tries: Tries::of(1), doubted_at: None },
         );
     }
     let start = table.begin_load(&lane).expect("two are put off");

@@ -230,9 +230,9 @@ impl Reads {
     ) -> Option<StoredEntry> {
         let id = ids::encode(block.accepted_ms, home, self.shared.salt);
         let record = block.record(home.index.into())?;
-        let PutOff { attempts, doubted_ms } = put_off;
+        let PutOff { tries, doubted_ms } = put_off;
         let doubted_at = doubted_ms.map(Timestamp::from_millis);
-        Some(StoredEntry { id, attempts, due_at, doubted_at, record })
+        Some(StoredEntry { id, tries, due_at, doubted_at, record })
     }
 }
 

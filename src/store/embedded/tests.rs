@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
+use crate::event::Tries;
 use crate::store::contract::{lane, options, plain, texts};
 use crate::store::memory::MemoryStore;
 
@@ -69,7 +70,7 @@ async fn contents(store: &dyn EntryStore, lanes: &[&str]) -> Vec<(Vec<String>, V
         let due = store.read_due(&lane(name), Timestamp::MAX, &HashSet::new(), ALL).await.expect("reads");
         let due = due.entries.iter().map(|entry| {
             let text = String::from_utf8_lossy(&entry.record).into_owned();
-            (text, entry.due_at.map_or(0, Timestamp::as_millis), entry.attempts)
+            (text, entry.due_at.map_or(0, Timestamp::as_millis), entry.tries.to_bits())
         });
         all.push((texts(&plain), due.collect()));
     }
@@ -94,7 +95,7 @@ async fn fill(store: &EmbeddedStore) {
                 1 => Settlement::Delivered,
                 _ => Settlement::Reschedule {
                     due_at: Timestamp::from_millis(9_000),
-                    attempts: 1,
+                    tries: Tries::of(1),
                     doubted_at: None,
                 },
             },

@@ -220,9 +220,9 @@ impl Indexer {
             }
         }
         match settled.what {
-            What::Reschedule { due_ms, attempts, doubted_ms } => {
+            What::Reschedule { due_ms, tries, doubted_ms } => {
                 row.moved.set(index);
-                let put_off = PutOff { attempts, doubted_ms };
+                let put_off = PutOff { tries, doubted_ms };
                 let due = DueKey { lane, due_ms, block, index };
                 self.rows.put(Key::Due(due), &put_off.encode())?;
                 self.rows.put(Key::Moved { block, index }, &put_off.encode_moved(due_ms))

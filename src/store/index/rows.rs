@@ -3,6 +3,7 @@
 //! Must not know: keys, the tree.
 
 use super::IndexError;
+use crate::event::Tries;
 use crate::store::bits::Bits;
 use crate::store::journal::{MAX_BLOCK_ENTRIES, Position};
 
@@ -143,17 +144,17 @@ pub(in crate::store) fn digest(key: &[u8], value: &[u8]) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// The value of a due row: attempts (2 bytes) and, of an entry that was put off while the clock was in doubt, when
+/// The value of a due row: tries (2 bytes, see [`Tries`]) and, of an entry that was put off while the clock was in doubt, when
 /// that was (8 bytes, Unix ms). A moved row has the due time (8) before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::store) struct PutOff {
-    pub attempts: u16,
+    pub tries: Tries,
     pub doubted_ms: Option<u64>,
 }
 
 impl PutOff {
     pub(in crate::store) fn encode(self) -> Vec<u8> {
-        let mut out = self.attempts.to_be_bytes().to_vec();
+        let mut out = self.tries.to_bits().to_be_bytes().to_vec();
         out.extend(self.doubted_ms.into_iter().flat_map(u64::to_be_bytes));
         debug_assert_eq!(Self::decode(&out).ok(), Some(self));
         out
@@ -161,12 +162,12 @@ impl PutOff {
 
     pub(in crate::store) fn decode(bytes: &[u8]) -> Result<Self, IndexError> {
         let wrong = IndexError::Corrupt("due row");
-        let (attempts, rest) = bytes.split_first_chunk().ok_or_else(|| wrong.clone())?;
+        let (tries, rest) = bytes.split_first_chunk().ok_or_else(|| wrong.clone())?;
         let doubted_ms = match rest {
             [] => None,
             rest => Some(u64::from_be_bytes(rest.try_into().map_err(|_| wrong)?)),
         };
-        Ok(Self { attempts: u16::from_be_bytes(*attempts), doubted_ms })
+        Ok(Self { tries: Tries::from_bits(u16::from_be_bytes(*tries)), doubted_ms })
     }
 
     /// The value of a moved row.
@@ -203,7 +204,7 @@ mod tests {
     #[test]
     fn a_row_of_what_was_put_off_reads_back_with_and_without_a_doubt() {
         for (doubted_ms, length) in [(None, 2), (Some(u64::MAX), 10)] {
-            let put_off = PutOff { attempts: u16::MAX, doubted_ms };
+            let put_off = PutOff { tries: Tries::from_bits(u16::MAX), doubted_ms };
             assert_eq!(put_off.encode().len(), length);
             assert_eq!(PutOff::decode(&put_off.encode()).ok(), Some(put_off));
             assert_eq!(PutOff::decode_moved(&put_off.encode_moved(7)).ok(), Some((7, put_off)));

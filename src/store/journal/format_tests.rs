@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::frame::FrameError;
 use super::*;
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey};
+use crate::event::{EventId, LaneKey, Tries};
 use crate::store::Dedup;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
@@ -72,7 +72,7 @@ fn this_version_writes_the_fixture_byte_for_byte() {
     let delayed = NewBlock { records: &later, due_ms: &[1_700_000_060_000], dedup: &rows, ..plain };
     group.push_block(&delayed).expect("fits");
     journal.append(&mut group, NOW).expect("appends");
-    let what = What::Reschedule { due_ms: 1_700_000_009_000, attempts: 2, doubted_ms: None };
+    let what = What::Reschedule { due_ms: 1_700_000_009_000, tries: Tries::of(2), doubted_ms: None };
     let entries = vec![
         Settled { index: 0, from_due_ms: None, what: What::Delivered },
         Settled { index: 1, from_due_ms: Some(5), what },

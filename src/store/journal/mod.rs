@@ -63,7 +63,8 @@
 //! Run: lane number (4), segment (4), offset of the block's frame (4), entries (2), then for each: index in the block
 //! (1), what (1: low bits 1 delivered, 2 reschedule, 3 dead, 4 expired, 5 drained, 6 cancelled, 7 lost, 8 reschedule in
 //! doubt; bit 7: it was taken from a due place), then with bit 7 the due ms of that place (8), and for a reschedule the new
-//! due ms (8), attempts (2) and, while the clock was in doubt, when that was, Unix ms (8).
+//! due ms (8), tries (2: the low 10 bits count attempts, the high 6 bits, zero in older files, tries that cost none of them)
+//! and, while the clock was in doubt, when that was, Unix ms (8).
 //!
 //! ## Dead letter (kind 3)
 //! Event id (16), parked at, Unix ms (8), attempts (2), length of lane key (2), of reason (2), of record (4), then

@@ -4,7 +4,7 @@ use super::Position;
 use super::codec::{Input, len_u16};
 use super::frame::FrameError;
 use crate::clock::Timestamp;
-use crate::event::Settlement;
+use crate::event::{Settlement, Tries};
 
 const FROM_DUE: u8 = 0x80;
 
@@ -17,8 +17,8 @@ pub enum What {
     Reschedule {
         /// Unix ms.
         due_ms: u64,
-        /// Attempts so far.
-        attempts: u16,
+        /// Tries so far.
+        tries: Tries,
         /// When that was decided, if the clock was in doubt then; Unix ms.
         doubted_ms: Option<u64>,
     },
@@ -38,9 +38,9 @@ impl From<&Settlement> for What {
     fn from(settlement: &Settlement) -> Self {
         match settlement {
             Settlement::Delivered => Self::Delivered,
-            Settlement::Reschedule { due_at, attempts, doubted_at } => Self::Reschedule {
+            Settlement::Reschedule { due_at, tries, doubted_at } => Self::Reschedule {
                 due_ms: due_at.ceil_millis(),
-                attempts: *attempts,
+                tries: *tries,
                 doubted_ms: doubted_at.map(Timestamp::as_millis),
             },
             Settlement::Dead { .. } => Self::Dead,
@@ -103,9 +103,9 @@ pub(super) fn encode(run: &SettledRun, out: &mut Vec<u8>) {
         if let Some(due_ms) = entry.from_due_ms {
             out.extend_from_slice(&due_ms.to_le_bytes());
         }
-        if let What::Reschedule { due_ms, attempts, doubted_ms } = entry.what {
+        if let What::Reschedule { due_ms, tries, doubted_ms } = entry.what {
             out.extend_from_slice(&due_ms.to_le_bytes());
-            out.extend_from_slice(&attempts.to_le_bytes());
+            out.extend_from_slice(&tries.to_bits().to_le_bytes());
             if let Some(doubted_ms) = doubted_ms {
                 out.extend_from_slice(&doubted_ms.to_le_bytes());
             }
@@ -149,7 +149,7 @@ fn run(input: &mut Input<'_>) -> Result<SettledRun, FrameError> {
             1 => What::Delivered,
             code @ (2 | 8) => What::Reschedule {
                 due_ms: input.u64()?,
-                attempts: input.u16()?,
+                tries: Tries::from_bits(input.u16()?),
                 doubted_ms: if code == 8 { Some(input.u64()?) } else { None },
             },
             3 => What::Dead,

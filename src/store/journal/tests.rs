@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey};
+use crate::event::{EventId, LaneKey, Tries};
 use crate::store::{Dedup, StoreError};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
@@ -122,8 +122,8 @@ fn settlements_and_dedup_rows_and_due_times_come_back() {
     group.push_block(&block).expect("fits");
     let whats = [
         What::Delivered,
-        What::Reschedule { due_ms: 77, attempts: 3, doubted_ms: None },
-        What::Reschedule { due_ms: 78, attempts: 3, doubted_ms: Some(76) },
+        What::Reschedule { due_ms: 77, tries: Tries::of(3), doubted_ms: None },
+        What::Reschedule { due_ms: 78, tries: Tries::of(3).and_free(), doubted_ms: Some(76) },
         What::Lost,
         What::Dead,
         What::Expired,

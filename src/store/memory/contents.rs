@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::DeadLetter;
 use crate::clock::Timestamp;
-use crate::event::{EventId, LaneKey, Settlement};
+use crate::event::{EventId, LaneKey, Settlement, Tries};
 use crate::store::{
     Appended, Dedup, DuePage, LaneSummary, Lookup, Loss, NewEntry, ReadLimit, Settle, StoredEntry, Version,
 };
@@ -38,7 +38,7 @@ struct Rows {
 #[derive(Clone)]
 struct Row {
     due_ms: Option<u64>,
-    attempts: u16,
+    tries: Tries,
     doubted_at: Option<Timestamp>,
     record: Bytes,
 }
@@ -47,7 +47,7 @@ impl Row {
     fn stored(&self, id: EventId) -> StoredEntry {
         StoredEntry {
             id,
-            attempts: self.attempts,
+            tries: self.tries,
             due_at: self.due_ms.map(Timestamp::from_millis),
             doubted_at: self.doubted_at,
             record: self.record.clone(),
@@ -111,7 +111,8 @@ impl Contents {
             Some(due_ms) => rows.due.insert((due_ms, id)),
             None => rows.ready.insert(id),
         };
-        rows.entries.insert(id, Row { due_ms, attempts: 0, doubted_at: None, record: entry.record.clone() });
+        rows.entries
+            .insert(id, Row { due_ms, tries: Tries::NONE, doubted_at: None, record: entry.record.clone() });
         self.homes.insert(id, entry.lane.clone());
         if let Some(dedup) = entry.dedup {
             self.dedup.insert(dedup.key, (dedup.fingerprint, id));
@@ -128,9 +129,9 @@ impl Contents {
             None => rows.ready.remove(&settle.id),
         };
         match &settle.settlement {
-            Settlement::Reschedule { due_at, attempts, doubted_at } => {
+            Settlement::Reschedule { due_at, tries, doubted_at } => {
                 row.due_ms = Some(due_at.ceil_millis());
-                row.attempts = *attempts;
+                row.tries = *tries;
                 row.doubted_at = doubted_at.map(|at| Timestamp::from_millis(at.as_millis()));
                 rows.due.insert((due_at.ceil_millis(), settle.id));
                 return;

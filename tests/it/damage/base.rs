@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate::clock::{Clock, Timestamp};
-use tidegate::event::{EventId, LaneKey, Settlement};
+use tidegate::event::{EventId, LaneKey, Settlement, Tries};
 use tidegate::store::doubts::{DoubtKind, NewDoubt};
 use tidegate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use tidegate::store::{
@@ -276,7 +276,9 @@ impl History {
                 let settlement = match n % 8 {
                     0 => Settlement::Dead { reason: "http_404".to_owned(), attempts: 3 },
                     1 => Settlement::Cancelled,
-                    2 if !ends_all => Settlement::Reschedule { due_at: later, attempts: 1, doubted_at: None },
+                    2 if !ends_all => {
+                        Settlement::Reschedule { due_at: later, tries: Tries::of(1), doubted_at: None }
+                    }
                     _ => Settlement::Delivered,
                 };
                 self.end_of(&lane, entry, settlement).await;

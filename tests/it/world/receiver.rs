@@ -61,8 +61,16 @@ impl Receiver {
     pub(crate) async fn answering<R: Into<Reply>>(
         answer: impl Fn(&Arrival) -> R + Send + Sync + 'static,
     ) -> Self {
-        let answer = move |arrival: &Arrival| answer(arrival).into();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::on(listener, answer)
+    }
+
+    /// The same on a port of the test's choice.
+    pub(crate) fn on<R: Into<Reply>>(
+        listener: TcpListener,
+        answer: impl Fn(&Arrival) -> R + Send + Sync + 'static,
+    ) -> Self {
+        let answer = move |arrival: &Arrival| answer(arrival).into();
         let addr = listener.local_addr().expect("an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let task = tokio::spawn(accept(listener, seen.clone(), Arc::new(answer)));

@@ -68,7 +68,7 @@ async fn settle_one(store: &dyn EntryStore, name: &str, due: bool, at: usize, re
     let settlement = match reschedule {
         Some(due) => Settlement::Reschedule {
             due_at: Timestamp::from_millis(due.into()),
-            attempts: entry.attempts + 1,
+            tries: entry.tries.and_attempt(),
             doubted_at: (due % 2 == 0).then(|| Timestamp::from_millis(u64::from(due) / 2)),
         },
         None => Settlement::Delivered,

@@ -62,7 +62,7 @@ impl History {
             let settlement = if self.rng.u8(..5) == 0 {
                 Settlement::Reschedule {
                     due_at: Timestamp::from_millis(7_000),
-                    attempts: 1,
+                    tries: Tries::of(1),
                     doubted_at: None,
                 }
             } else {

@@ -100,8 +100,11 @@ fn entries_that_are_out_when_their_block_is_damaged_are_lost_only_when_they_come
     assert_eq!((rest.len(), store.health().lost_entries), (8, 2), "two of the block were out");
     let settle =
         |entry: &StoredEntry, settlement| Settle { lane: lane("a"), id: entry.id, due_at: None, settlement };
-    let later =
-        Settlement::Reschedule { due_at: Timestamp::from_millis(9_000), attempts: 1, doubted_at: None };
+    let later = Settlement::Reschedule {
+        due_at: Timestamp::from_millis(9_000),
+        tries: Tries::of(1),
+        doubted_at: None,
+    };
     let settles = vec![settle(&out[0], Settlement::Delivered), settle(&out[1], later)];
     runtime.block_on(store.settle(settles)).expect("settles");
     assert_eq!(store.health().lost_entries, 2);

@@ -20,7 +20,7 @@ fn half_a_million_settlements_at_once_are_taken_in_parts() {
         settlement: match n {
             0 => Settlement::Reschedule {
                 due_at: Timestamp::from_millis(9_000),
-                attempts: 1,
+                tries: Tries::of(1),
                 doubted_at: None,
             },
             _ => Settlement::Expired,

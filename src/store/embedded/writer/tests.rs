@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::event::LaneKey;
+use crate::event::{LaneKey, Tries};
 use crate::store::embedded::{PART_ENTRIES, SETTLED_PART};
 use crate::store::index::lanes::Lanes;
 use crate::store::journal::{Settled, What};
@@ -13,7 +13,7 @@ fn settle(segment: u32, count: usize) -> Request {
     let settled = Settled {
         index: 0,
         from_due_ms: Some(u64::MAX),
-        what: What::Reschedule { due_ms: u64::MAX, attempts: u16::MAX, doubted_ms: None },
+        what: What::Reschedule { due_ms: u64::MAX, tries: Tries::from_bits(u16::MAX), doubted_ms: None },
     };
     let offsets = (0..u32::MAX).step_by(8).take(count);
     let decisions = offsets.map(|offset| (7, Position { segment, offset }, settled)).collect();
