@@ -27,6 +27,7 @@ mod names;
 mod order;
 mod outputs;
 mod policies;
+mod policy_bounds;
 mod power;
 mod privacy;
 mod process;

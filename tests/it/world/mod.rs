@@ -70,11 +70,24 @@ impl Api {
     }
 
     pub(crate) async fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.json_with(method, path, &[], body).await
+    }
+
+    pub(crate) async fn json_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> (u16, Value) {
         let method = method.parse().expect("a method");
-        let request = self
+        let mut request = self
             .http
             .request(method, format!("{}{path}", self.base))
             .header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let response = request.body(body.to_string()).send().await.expect("an answer");
         let status = response.status().as_u16();
         let text = response.text().await.expect("a body");
