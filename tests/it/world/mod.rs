@@ -4,11 +4,13 @@
 //! and named when the test fails.
 
 pub(crate) mod choice;
+pub(crate) mod endpoint;
 pub(crate) mod file;
 pub(crate) mod inside;
 #[path = "../../../src/names/tests/server.rs"]
 #[expect(dead_code, reason = "unit tests use more of it")]
 pub(crate) mod name_server;
+pub(crate) mod namespace;
 pub(crate) mod noted;
 pub(crate) mod raw;
 pub(crate) mod receiver;
@@ -23,7 +25,9 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use choice::Choice;
+pub(crate) use endpoint::{Act, Endpoint};
 pub(crate) use file::Configured;
+pub(crate) use namespace::Namespace;
 pub(crate) use noted::NotedApp;
 pub(crate) use raw::Raw;
 pub(crate) use receiver::{Receiver, Reply};
