@@ -72,6 +72,7 @@ impl App {
         let Seams { clock, store, documents, usages, deliver } = seams;
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         let metrics = telemetry::install()?;
+        telemetry::name_policies(config.manage.max_policies_in_metrics);
         ClockAnomaly { kind: "start", count: u64::from(!clock.is_trusted()) }.emit();
         let mut dice = fastrand::Rng::new();
         let policies = Policies::open(documents, clock.clone()).await?;
@@ -81,7 +82,10 @@ impl App {
         match &held {
             // A book written now would take the place of the one that is in doubt.
             Some(reason) => error!(%reason, "the store is held: nothing is taken, sent, changed or deleted"),
-            None => reload::start(&policies, &listed, &clock, config.queue.drain).await?,
+            None => {
+                let bounded = policies.bounded(dialects::bounds(config));
+                reload::start(&bounded, &listed, &clock, config.queue.drain).await?;
+            }
         }
         // Nobody waits for the start; who asks for a change later is answered in time.
         let policies = policies.within(config.store.append_timeout);

@@ -17,7 +17,7 @@ use crate::manage::mashery::{self, MasheryApi, MasheryOptions};
 use crate::manage::mediarithmics::{self, MediarithmicsApi, MediarithmicsOptions};
 use crate::manage::responsys::{self, Account, Block, RawAccount, ResponsysApi, ResponsysOptions, Statuses};
 use crate::manage::throttling::{self, ThrottlingApi, ThrottlingOptions};
-use crate::policy::Policies;
+use crate::policy::{Bounds, Policies};
 use crate::problem::Tell;
 
 /// Their routes.
@@ -27,6 +27,7 @@ pub(super) fn routes(
     clock: &Clock,
     dice: &mut fastrand::Rng,
 ) -> Router {
+    let policies = policies.bounded(bounds(config));
     let mut parts = || (policies.clone(), clock.clone(), dice.fork());
     let (policies, clock, dice) = parts();
     let throttling = ThrottlingApi::new(policies, throttling_options(config), clock, dice);
@@ -83,6 +84,15 @@ pub(super) fn accounts(config: &Config) -> Result<Vec<Account>, AppError> {
     })
 }
 
+/// How much the dialects and the configuration file may add to the policy book.
+pub(super) fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        policies: config.manage.max_policies.get(),
+        policies_per_dialect: config.manage.max_policies_per_dialect.get(),
+        ..Bounds::default()
+    }
+}
+
 fn throttling_options(config: &Config) -> ThrottlingOptions {
     ThrottlingOptions {
         adobe: adobe_options(config),
@@ -94,7 +104,11 @@ fn throttling_options(config: &Config) -> ThrottlingOptions {
 }
 
 fn capping_options(config: &Config) -> CappingOptions {
-    CappingOptions { adobe: adobe_options(config), require_strategy: config.capping.require_strategy }
+    CappingOptions {
+        adobe: adobe_options(config),
+        require_strategy: config.capping.require_strategy,
+        max_configs_per_org: config.capping.max_configs_per_org.get(),
+    }
 }
 
 fn adobe_options(config: &Config) -> AdobeOptions {

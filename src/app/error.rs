@@ -82,7 +82,7 @@ impl From<PolicyError> for AppError {
     fn from(error: PolicyError) -> Self {
         match error {
             PolicyError::Store(error) => error.into(),
-            PolicyError::TooLarge { .. } | PolicyError::TooManyOrigins { .. } => {
+            PolicyError::TooLarge { .. } | PolicyError::TooManyOrigins { .. } | PolicyError::Full(_) => {
                 Self { kind: AppErrorKind::Config, detail: error.to_string() }
             }
             other => Self::other(other.to_string()),

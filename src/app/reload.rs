@@ -34,7 +34,10 @@ impl Running {
     async fn apply(&self, start: &Loaded, loaded: &Loaded) -> bool {
         let drain = start.config.queue.drain;
         let applied = match Listed::of(&loaded.config) {
-            Ok(listed) => sync(&self.policies.patient(), &listed, self.clock.now(), drain).await,
+            Ok(listed) => {
+                let policies = self.policies.patient().bounded(dialects::bounds(&start.config));
+                sync(&policies, &listed, self.clock.now(), drain).await
+            }
             Err(error) => Err(error),
         };
         match applied {

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod listen;
+mod manage;
 mod responsys;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +20,8 @@ use serde::Deserialize;
 use crate::config::layers::{Given, Layers};
 use crate::config::policies;
 use crate::config::{
-    Breaker, Capping, Config, Dispatch, Doomed, Egress, Log, LogFormat, Manage, Mashery, Place, Problem,
-    Queue, Refusals, Retry, Sandbox, Store, Throttling, Unmatched,
+    Breaker, Capping, Config, Dispatch, Doomed, Egress, Log, LogFormat, Mashery, Place, Problem, Queue,
+    Retry, Store, Throttling, Unmatched,
 };
 use crate::event::Labels;
 
@@ -68,6 +69,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
     let capping = of.capping();
     let responsys = of.responsys();
     let manage = of.manage();
+    of.policies_of_the_file(manage.as_ref());
     let log = of.log();
     // Without knowing which labels are known none is unknown.
     let known = known_labels.as_ref().and_then(Option::as_ref);
@@ -213,47 +215,12 @@ impl Checker<'_> {
             None => None,
         };
         let require_strategy = self.flag("capping.require_strategy");
-        Some(Capping { status: status?, require_strategy: require_strategy? })
-    }
-
-    fn manage(&mut self) -> Option<Manage> {
-        let require_headers = self.flag("manage.require_headers");
-        let reject_invalid = self.flag("manage.reject_invalid");
-        let error_as_object = self.flag("manage.error_as_object");
-        let refusals =
-            self.word("manage.refusals", &[("uniform", Refusals::Uniform), ("dialect", Refusals::Dialect)]);
-        let sandboxes = self.sandboxes();
-        Some(Manage {
-            require_headers: require_headers?,
-            reject_invalid: reject_invalid?,
-            error_as_object: error_as_object?,
-            refusals: refusals?,
-            sandboxes: sandboxes?,
+        let configs = self.number("capping.max_configs_per_org", 1..=100_000);
+        Some(Capping {
+            status: status?,
+            require_strategy: require_strategy?,
+            max_configs_per_org: NonZeroUsize::new(usize::try_from(configs?).ok()?)?,
         })
-    }
-
-    fn sandboxes(&mut self) -> Option<Vec<Sandbox>> {
-        const SETTING: &str = "manage.sandboxes";
-        let sandboxes: Vec<Sandbox> = self.tables(SETTING, "name, id and production")?;
-        let mut seen = BTreeSet::new();
-        for sandbox in &sandboxes {
-            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-            if sandbox.name.is_empty() || !sandbox.name.bytes().all(plain) {
-                self.wrong::<()>(
-                    SETTING,
-                    format!("name {:?} must be lower-case letters, digits, '-'", sandbox.name),
-                );
-            }
-            if uuid::Uuid::try_parse(&sandbox.id).is_err() {
-                self.wrong::<()>(SETTING, format!("id {:?} of {:?} is not a UUID", sandbox.id, sandbox.name));
-            }
-            for key in [&sandbox.name, &sandbox.id] {
-                if !seen.insert(key) {
-                    self.wrong::<()>(SETTING, format!("{key:?} is there twice"));
-                }
-            }
-        }
-        Some(sandboxes)
     }
 
     /// A list of tables that need some members each.

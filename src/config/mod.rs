@@ -222,6 +222,8 @@ pub struct Capping {
     pub status: u16,
     /// Whether a service must say `strategy`.
     pub require_strategy: bool,
+    /// Configs per organisation.
+    pub max_configs_per_org: NonZeroUsize,
 }
 
 /// The Responsys dialect.
@@ -270,6 +272,12 @@ pub struct Manage {
     pub error_as_object: bool,
     /// How calls over a dialect's limits are turned away.
     pub refusals: Refusals,
+    /// Most policies.
+    pub max_policies: NonZeroUsize,
+    /// Most policies of one dialect, or of the configuration file.
+    pub max_policies_per_dialect: NonZeroUsize,
+    /// Policies that have series of metrics of their own.
+    pub max_policies_in_metrics: NonZeroUsize,
     /// The sandboxes that exist; names and ids are unique.
     pub sandboxes: Vec<Sandbox>,
 }

@@ -10,6 +10,7 @@
 //! Must not know: how limits are kept, what a dialect's wire looks like, axum.
 
 mod book;
+mod bounds;
 mod clause;
 mod document;
 mod document_spec;
@@ -28,6 +29,7 @@ mod sync;
 pub(crate) mod testing;
 
 pub use book::{Book, BookError, Origin, Pause, Policy};
+pub use bounds::{Bound, Bounds};
 pub use clause::{Clause, LabelCondition, Segment};
 pub use document::{check_stored, empty_stored};
 pub use follow::Follower;
@@ -79,6 +81,9 @@ pub enum PolicyError {
         /// How many there are.
         given: usize,
     },
+    /// The change would exceed a bound; nothing of it was made.
+    #[error(transparent)]
+    Full(#[from] Bound),
     /// A lane cannot be named.
     #[error(transparent)]
     Lane(#[from] LaneError),

@@ -17,7 +17,7 @@ use tracing::warn;
 
 use crate::clock::{Clock, Leap, Timestamp};
 use crate::event::PolicyId;
-use crate::policy::{Book, Clause, Follower, PolicyError, Runtime, Scope, document};
+use crate::policy::{Book, Bounds, Clause, Follower, PolicyError, Runtime, Scope, document};
 use crate::store::{DocumentStore, Expect, Finishing, StoreError, Turn, Version};
 
 /// The name of the stored book.
@@ -33,6 +33,8 @@ pub struct Policies {
     shared: Arc<Shared>,
     /// How long the changes made through this handle wait for the store; `None`: as long as it takes.
     patience: Option<Duration>,
+    /// What the changes made through this handle keep to.
+    bounds: Option<Bounds>,
 }
 
 struct Shared {
@@ -82,7 +84,7 @@ impl Policies {
             followers: StdMutex::default(),
             writer: Arc::new(Mutex::new(Writer { version, in_doubt: false })),
         });
-        let policies = Self { shared, patience: None };
+        let policies = Self { shared, patience: None, bounds: None };
         policies.expire(certain(&clock), None).await?;
         Ok(policies)
     }
@@ -97,6 +99,13 @@ impl Policies {
     #[must_use]
     pub fn patient(&self) -> Self {
         Self { patience: None, ..self.clone() }
+    }
+
+    /// A handle on the same policies whose changes add nothing beyond `bounds`. Other handles have none: they are for
+    /// operators and for what the passing of time changes.
+    #[must_use]
+    pub fn bounded(&self, bounds: Bounds) -> Self {
+        Self { bounds: Some(bounds), ..self.clone() }
     }
 
     /// Why no change is taken now, if that is so: the store is held as a whole.
@@ -130,7 +139,8 @@ impl Policies {
     ///
     /// # Errors
     /// [`ChangeError::Refused`] with what `edit` answered, [`ChangeError::Failed`] when the store refused or is
-    /// [held](Policies::held). Through a handle [within](Policies::within) a time: [`StoreError::Slow`] when the change
+    /// [held](Policies::held), with [`PolicyError::Full`] when it exceeds the [bounds](Policies::bounded) of the handle.
+    /// Through a handle [within](Policies::within) a time: [`StoreError::Slow`] when the change
     /// was not handed to the store in that time, so that nothing of it is kept; [`StoreError::OutcomeUnknown`] when it
     /// was and the store has not confirmed it, so that it may become active when the store does.
     pub async fn change<T, E>(
@@ -168,9 +178,13 @@ impl Policies {
             if next == *before {
                 return Ok(answer);
             }
+            if let Some(bounds) = self.bounds {
+                bounds.check(&before, &next).map_err(|bound| ChangeError::Failed(bound.into()))?;
+            }
             // Nobody withdraws while this runs: whoever does has stopped waiting for it.
             turn.take();
-            let (held, written) = Finishing::new(write(Arc::clone(&self.shared), writer, next)).await;
+            let (held, written) =
+                Finishing::new(write(Arc::clone(&self.shared), writer, next, self.bounds)).await;
             writer = held;
             if written.map_err(ChangeError::Failed)? {
                 self.await_followers().await;
@@ -246,16 +260,26 @@ async fn write(
     shared: Arc<Shared>,
     mut writer: OwnedMutexGuard<Writer>,
     next: Book,
+    bounds: Option<Bounds>,
 ) -> (OwnedMutexGuard<Writer>, Result<bool, PolicyError>) {
-    let written = shared.write(&mut writer, next).await;
+    let written = shared.write(&mut writer, next, bounds).await;
     (writer, written)
 }
 
 impl Shared {
-    async fn write(&self, writer: &mut Writer, next: Book) -> Result<bool, PolicyError> {
+    async fn write(
+        &self,
+        writer: &mut Writer,
+        next: Book,
+        bounds: Option<Bounds>,
+    ) -> Result<bool, PolicyError> {
         // Before the write, so that what is stored can always be put in force.
         let runtime = Runtime::build(&next)?;
         let body = document::encode(&next)?;
+        if let Some(bounds) = bounds {
+            let before = || document::encode(&self.book.load()).map(|body| body.len());
+            bounds.check_bytes(before, body.len())?;
+        }
         readable(&next, &body)?;
         let expect = writer.version.map_or(Expect::Absent, Expect::At);
         // Until the answer is here.

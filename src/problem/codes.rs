@@ -47,6 +47,8 @@ codes! {
     FILE_ACCOUNT = "file_account", 409, "the Responsys account stands in the configuration file; change it there";
     POLICY_EXISTS = "policy_exists", 409,
         "a policy of the configuration file has a name that the limits of Responsys accounts need";
+    POLICIES_FULL = "policies_full", 409,
+        "there are as many policies as there may be; see `manage.max_policies` and `manage.max_policies_per_dialect`";
     TOO_MANY_ACCOUNTS = "too_many_accounts", 409, "more than 1 000 Responsys accounts";
     NOT_APPLICABLE = "not_applicable", 409, "the verb means nothing for a doubt of this kind; the answer names those that do";
     WRONG_COUNT = "wrong_count", 409, "another number of events is in doubt than was confirmed; the answer names it";

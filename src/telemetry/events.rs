@@ -7,7 +7,7 @@ use tracing::{debug, error, trace};
 
 use crate::clock::Timestamp;
 use crate::event::Lane;
-use crate::telemetry::names;
+use crate::telemetry::{names, policies};
 
 /// The `policy` label of a lane: its first policy, or `-` where none governs.
 #[must_use]
@@ -49,7 +49,7 @@ pub struct EventsEnqueued<'a> {
 impl EventsEnqueued<'_> {
     /// Counts them.
     pub fn emit(&self) {
-        counter!(names::EVENTS_ENQUEUED.name, "policy" => self.policy.to_owned(), "source" => self.source.label())
+        counter!(names::EVENTS_ENQUEUED.name, "policy" => policies::used(self.policy), "source" => self.source.label())
             .increment(self.count);
         trace!(policy = self.policy, source = self.source.label(), count = self.count, "events enqueued");
     }
@@ -88,7 +88,7 @@ impl EntryCompleted<'_> {
     pub fn emit(&self) {
         // An empty label counts as none.
         let cause = self.cause.unwrap_or_default();
-        counter!(names::EVENTS_COMPLETED.name, "policy" => self.policy.to_owned(), "outcome" => self.outcome,
+        counter!(names::EVENTS_COMPLETED.name, "policy" => policies::used(self.policy), "outcome" => self.outcome,
             "cause" => cause)
         .increment(1);
         trace!(policy = self.policy, outcome = self.outcome, cause = self.cause, "entry completed");
@@ -109,9 +109,9 @@ pub struct AttemptFinished<'a> {
 impl AttemptFinished<'_> {
     /// Counts it and records its duration.
     pub fn emit(&self) {
-        counter!(names::CALL_ATTEMPTS.name, "policy" => self.policy.to_owned(), "result" => self.result)
+        counter!(names::CALL_ATTEMPTS.name, "policy" => policies::used(self.policy), "result" => self.result)
             .increment(1);
-        histogram!(names::CALL_DURATION.name, "policy" => self.policy.to_owned()).record(self.took);
+        histogram!(names::CALL_DURATION.name, "policy" => policies::used(self.policy)).record(self.took);
         trace!(policy = self.policy, result = self.result, took = ?self.took, "attempt finished");
     }
 }
@@ -159,7 +159,7 @@ pub struct RetryScheduled<'a> {
 impl RetryScheduled<'_> {
     /// Counts it.
     pub fn emit(&self) {
-        counter!(names::RETRIES_SCHEDULED.name, "policy" => self.policy.to_owned(), "cause" => self.cause)
+        counter!(names::RETRIES_SCHEDULED.name, "policy" => policies::used(self.policy), "cause" => self.cause)
             .increment(1);
         debug!(policy = self.policy, cause = self.cause, "retry scheduled");
     }
@@ -177,7 +177,7 @@ pub struct QueueWaited<'a> {
 impl QueueWaited<'_> {
     /// Records the wait.
     pub fn emit(&self) {
-        histogram!(names::QUEUE_WAIT.name, "policy" => self.policy.to_owned()).record(self.waited);
+        histogram!(names::QUEUE_WAIT.name, "policy" => policies::used(self.policy)).record(self.waited);
     }
 }
 
@@ -209,7 +209,8 @@ pub struct LimitViolated<'a> {
 impl LimitViolated<'_> {
     /// Counts them, loudly: a broken promise is a defect.
     pub fn emit(&self) {
-        counter!(names::LIMIT_VIOLATIONS.name, "policy" => self.policy.to_owned(), "limit" => self.limit)
+        let label = if self.count > 0 { policies::used } else { policies::present };
+        counter!(names::LIMIT_VIOLATIONS.name, "policy" => label(self.policy), "limit" => self.limit)
             .increment(self.count);
         if self.count > 0 {
             error!(policy = self.policy, limit = self.limit, count = self.count, "starts beyond the limit");

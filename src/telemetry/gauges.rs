@@ -1,17 +1,18 @@
 //! Gauges: set in one place from a snapshot of the whole, so that no two rooms write the same figure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Add;
 use std::time::Duration;
 
-use metrics::{counter, gauge};
+use metrics::{SharedString, counter, gauge};
 
 use crate::clock::Timestamp;
-use crate::telemetry::{names, output};
+use crate::telemetry::{names, output, policies};
 
 /// The figures of one policy; lanes of the same policy are added up by whoever takes the snapshot.
 #[derive(Debug, Clone, Default)]
 pub struct PolicyGauges {
-    /// The policy label.
+    /// The policy, or `-` where none governs.
     pub policy: String,
     /// Entries in plain order.
     pub ready: u64,
@@ -42,7 +43,7 @@ pub struct PolicyGauges {
 pub struct Snapshot {
     /// The moment.
     pub now: Timestamp,
-    /// One row per policy label.
+    /// One row per policy.
     pub policies: Vec<PolicyGauges>,
     /// Bytes of the data directory.
     pub store_disk_bytes: u64,
@@ -60,7 +61,7 @@ pub struct Snapshot {
 /// instead of standing for ever at their last value.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    shown: BTreeSet<String>,
+    shown: BTreeSet<SharedString>,
 }
 
 impl Gauges {
@@ -78,20 +79,53 @@ impl Gauges {
             gauge!(names::DOUBTS.name, "kind" => *kind).set(figure(*open));
             gauge!(names::DOUBT_EVENTS.name, "kind" => *kind).set(figure(*events));
         }
-        let present: BTreeSet<String> = snapshot.policies.iter().map(|row| row.policy.clone()).collect();
-        for gone in self.shown.difference(&present) {
-            let empty = PolicyGauges {
-                policy: gone.clone(),
-                permits_per_second: Some(0.0),
-                limit_keys: Some(0),
-                ..PolicyGauges::default()
-            };
-            set_policy(&empty, snapshot.now);
+        let rows = by_label(&snapshot.policies);
+        let empty =
+            PolicyGauges { permits_per_second: Some(0.0), limit_keys: Some(0), ..PolicyGauges::default() };
+        for gone in self.shown.iter().filter(|label| !rows.contains_key(*label)) {
+            set_policy(gone, &empty, snapshot.now);
         }
-        for row in &snapshot.policies {
-            set_policy(row, snapshot.now);
+        for (label, row) in &rows {
+            set_policy(label, row, snapshot.now);
         }
-        self.shown = present;
+        self.shown = rows.into_keys().collect();
+    }
+}
+
+/// The rows by their labels; those that share one are added up.
+fn by_label(rows: &[PolicyGauges]) -> BTreeMap<SharedString, PolicyGauges> {
+    let mut by_label: BTreeMap<SharedString, PolicyGauges> = BTreeMap::new();
+    for row in rows {
+        let label = if row.is_used() { policies::used } else { policies::present };
+        by_label.entry(label(&row.policy)).or_default().add(row);
+    }
+    by_label
+}
+
+impl PolicyGauges {
+    fn is_used(&self) -> bool {
+        self.ready + self.delayed + self.inflight + self.dead + self.calls > 0
+    }
+
+    /// Of both together: sums, the oldest, the highest peak and the least that is left of a quota.
+    fn add(&mut self, other: &Self) {
+        self.ready += other.ready;
+        self.delayed += other.delayed;
+        self.inflight += other.inflight;
+        self.dead += other.dead;
+        self.calls += other.calls;
+        self.oldest = self.oldest.into_iter().chain(other.oldest).min();
+        self.permits_per_second =
+            self.permits_per_second.into_iter().chain(other.permits_per_second).reduce(f64::add);
+        self.quota_remaining = self.quota_remaining.into_iter().chain(other.quota_remaining).min();
+        self.limit_keys = self.limit_keys.into_iter().chain(other.limit_keys).reduce(u64::add);
+        for (&limit, peak) in &other.window_peaks {
+            let highest = self.window_peaks.entry(limit).or_default();
+            *highest = (*highest).max(*peak);
+        }
+        for (&reason, lanes) in &other.held {
+            *self.held.entry(reason).or_default() += lanes;
+        }
     }
 }
 
@@ -105,32 +139,31 @@ fn set_build_info() {
     .set(1.0);
 }
 
-fn set_policy(row: &PolicyGauges, now: Timestamp) {
+fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
     let states =
         [("ready", row.ready), ("delayed", row.delayed), ("inflight", row.inflight), ("dead", row.dead)];
     for (state, count) in states {
-        gauge!(names::QUEUE_EVENTS.name, "policy" => row.policy.clone(), "state" => state).set(figure(count));
+        gauge!(names::QUEUE_EVENTS.name, "policy" => label.clone(), "state" => state).set(figure(count));
     }
-    gauge!(names::CALLS_INFLIGHT.name, "policy" => row.policy.clone()).set(figure(row.calls));
+    gauge!(names::CALLS_INFLIGHT.name, "policy" => label.clone()).set(figure(row.calls));
     let oldest = row.oldest.unwrap_or(now);
-    gauge!(names::QUEUE_OLDEST_ENQUEUED.name, "policy" => row.policy.clone())
+    gauge!(names::QUEUE_OLDEST_ENQUEUED.name, "policy" => label.clone())
         .set(oldest.since(Timestamp::ZERO).as_secs_f64());
     if let Some(permits) = row.permits_per_second {
-        gauge!(names::LIMIT_PERMITS_PER_SECOND.name, "policy" => row.policy.clone()).set(permits);
+        gauge!(names::LIMIT_PERMITS_PER_SECOND.name, "policy" => label.clone()).set(permits);
     }
     for (limit, peak) in &row.window_peaks {
-        gauge!(names::LIMIT_WINDOW_PEAK.name, "policy" => row.policy.clone(), "limit" => *limit)
+        gauge!(names::LIMIT_WINDOW_PEAK.name, "policy" => label.clone(), "limit" => *limit)
             .set(figure(*peak));
     }
     if let Some(remaining) = row.quota_remaining {
-        gauge!(names::QUOTA_REMAINING.name, "policy" => row.policy.clone()).set(figure(remaining));
+        gauge!(names::QUOTA_REMAINING.name, "policy" => label.clone()).set(figure(remaining));
     }
     if let Some(keys) = row.limit_keys {
-        gauge!(names::LIMIT_KEYS.name, "policy" => row.policy.clone()).set(figure(keys));
+        gauge!(names::LIMIT_KEYS.name, "policy" => label.clone()).set(figure(keys));
     }
     for (reason, lanes) in &row.held {
-        gauge!(names::LANES_HELD.name, "policy" => row.policy.clone(), "reason" => *reason)
-            .set(figure(*lanes));
+        gauge!(names::LANES_HELD.name, "policy" => label.clone(), "reason" => *reason).set(figure(*lanes));
     }
 }
 

@@ -10,6 +10,7 @@ mod gauges;
 pub mod logging;
 pub mod names;
 pub mod output;
+mod policies;
 mod recorder;
 
 pub use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
@@ -19,4 +20,5 @@ pub use events::{
     StoreOperation, policy_label,
 };
 pub use gauges::{Gauges, PolicyGauges, Snapshot};
+pub use policies::name_policies;
 pub use recorder::{MetricsHandle, RecorderError, install};

@@ -208,6 +208,35 @@ mod tests {
         assert_eq!(samples(&text)["tidegate_limit_permits_per_second{policy=\"p\"}"], 0.0);
     }
 
+    /// What shares a label is added up, and nothing is left out.
+    #[test]
+    fn rows_of_one_label_are_added_up() {
+        let row = |pace, quota, peak, oldest_ms| PolicyGauges {
+            policy: "shared".to_owned(),
+            ready: 2,
+            calls: 1,
+            oldest: Some(Timestamp::from_millis(oldest_ms)),
+            permits_per_second: pace,
+            quota_remaining: quota,
+            window_peaks: [("pace", peak)].into(),
+            held: [("paused", 1)].into(),
+            ..PolicyGauges::default()
+        };
+        let rows = vec![row(Some(0.5), None, 3, 2_000), row(Some(2.0), Some(4), 7, 1_500)];
+        let text = rendered(|| {
+            Gauges::default().set(&Snapshot { policies: rows, ..full_snapshot() });
+        });
+        let samples = samples(&text);
+        let of = |name: &str, labels: &str| samples[&format!("tidegate_{name}{{policy=\"shared\"{labels}}}")];
+        assert_eq!(of("queue_events", ",state=\"ready\""), 4.0);
+        assert_eq!(of("calls_inflight", ""), 2.0);
+        assert_eq!(of("queue_oldest_enqueued_timestamp_seconds", ""), 1.5);
+        assert_eq!(of("limit_permits_per_second", ""), 2.5);
+        assert_eq!(of("quota_remaining", ""), 4.0);
+        assert_eq!(of("limit_window_peak", ",limit=\"pace\""), 7.0);
+        assert_eq!(of("lanes_held", ",reason=\"paused\""), 2.0);
+    }
+
     #[test]
     fn installing_twice_gives_the_same_recorder() {
         let first = install().expect("first");

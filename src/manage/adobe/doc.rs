@@ -111,7 +111,8 @@ pub(in crate::manage) fn responses(
     }
     for facts in [&UNKNOWN_SANDBOX].into_iter().chain(failures) {
         let schema = (voice.schema)("default", "prod");
-        let answer = Envelope::of(*facts, voice, schema, "8TkcYDkzb2mWMtXcFYdJ3vPLmfG0hS1n".to_owned());
+        let answer =
+            Envelope::of(facts.clone(), voice, schema, "8TkcYDkzb2mWMtXcFYdJ3vPLmfG0hS1n".to_owned());
         let about = format!("{}: {}", facts.code, facts.message);
         let refused = by_status.entry(facts.status).or_default();
         if refused.iter().all(|(_, known, _)| *known != about) {

@@ -19,15 +19,14 @@ pub(in crate::manage) mod scenarios;
 pub(in crate::manage) mod scope;
 pub(in crate::manage) mod stamp;
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::manage::Dice;
-use crate::manage::adobe::refusal::{Facts, Refusal, Voice};
+use crate::manage::adobe::refusal::{Failures, Refusal, Voice};
 use crate::manage::adobe::scope::Scope;
 use crate::manage::adobe::stamp::Stamp;
-use crate::policy::{Book, ChangeError, Policies};
+use crate::policy::{Book, ChangeError, Policies, PolicyError};
 
 pub use options::{AdobeOptions, Identity, Sandbox, SandboxKind};
 
@@ -67,8 +66,9 @@ impl Authoring {
         Stamp::of(&self.options.identity, self.clock.wall())
     }
 
-    /// Changes the book; what the store cannot do becomes the operation's own `unexpected` error.
-    pub(in crate::manage) async fn change<T, F: Copy + Debug + Into<Facts>>(
+    /// Changes the book; what the store cannot do becomes the operation's own `unexpected` error, and what a bound does not
+    /// allow the one that it has for that.
+    pub(in crate::manage) async fn change<T, F: Failures>(
         &self,
         scope: &Scope,
         unexpected: F,
@@ -76,6 +76,7 @@ impl Authoring {
     ) -> Result<T, Refusal> {
         self.policies.change(edit).await.map_err(|error| match error {
             ChangeError::Refused(failure) => scope.refuse(failure),
+            ChangeError::Failed(PolicyError::Full(bound)) => scope.refuse(refusal::full(&bound, unexpected)),
             ChangeError::Failed(error) => {
                 tracing::error!(operation = ?unexpected, %error, "a config was not changed");
                 match error.late() {

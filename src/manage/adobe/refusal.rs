@@ -1,5 +1,8 @@
 //! Refusals: the platform gateway's (contracts.md 1.1) and the service's error envelope (contracts.md 1.5).
 
+use std::borrow::Cow;
+use std::fmt::Debug;
+
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
@@ -8,7 +11,7 @@ use utoipa::ToSchema;
 use crate::manage::adobe::Authoring;
 use crate::manage::adobe::answers::json;
 use crate::manage::late;
-use crate::policy::Late;
+use crate::policy::{Bound, Late};
 use crate::problem::NotJson;
 
 /// What the platform's gateway answers before the service is asked.
@@ -25,12 +28,18 @@ pub(in crate::manage) enum GatewayError {
 }
 
 /// What the envelope says about one failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::manage) struct Facts {
     /// HTTP status, repeated in the body.
     pub(in crate::manage) status: StatusCode,
     pub(in crate::manage) code: u32,
-    pub(in crate::manage) message: &'static str,
+    pub(in crate::manage) message: Cow<'static, str>,
+}
+
+/// The failures of one API.
+pub(in crate::manage) trait Failures: Copy + Debug + Into<Facts> {
+    /// As which failure the same operation reports that a bound of the policy book is reached.
+    fn at_a_bound(self) -> Self;
 }
 
 /// The code of what is nobody's fault but the system's: a family of its own, without a schema.
@@ -38,7 +47,12 @@ const INTERNAL: u32 = 4000;
 
 /// What an operation answers whose change the store did not answer in time: as `unexpected`, with what is known.
 pub(in crate::manage) fn late(late: Late, unexpected: Facts) -> Facts {
-    Facts { status: StatusCode::SERVICE_UNAVAILABLE, message: late::text(late), ..unexpected }
+    Facts { status: StatusCode::SERVICE_UNAVAILABLE, message: Cow::Borrowed(late::text(late)), ..unexpected }
+}
+
+/// What an operation answers whose change would exceed a bound: which one, and the way out.
+pub(in crate::manage) fn full(bound: &Bound, failure: impl Failures) -> Facts {
+    Facts { message: Cow::Owned(bound.to_string()), ..failure.at_a_bound().into() }
 }
 
 /// The sandbox of a request does not exist.
@@ -46,7 +60,11 @@ pub(in crate::manage) const UNKNOWN_SANDBOX: Facts = internal();
 
 /// Something went wrong that no code of the API names.
 pub(in crate::manage) const fn internal() -> Facts {
-    Facts { status: StatusCode::INTERNAL_SERVER_ERROR, code: INTERNAL, message: "INTERNAL ERROR" }
+    Facts {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        code: INTERNAL,
+        message: Cow::Borrowed("INTERNAL ERROR"),
+    }
 }
 
 /// How one API words its envelopes.
@@ -100,7 +118,7 @@ enum ErrorMember {
 struct ErrorObject {
     code: u32,
     family: &'static str,
-    message: &'static str,
+    message: Cow<'static, str>,
     service: &'static str,
     version: String,
     context: String,
@@ -164,13 +182,9 @@ impl Authoring {
             }
             Refusal::Service { facts, org, sandbox } => {
                 let schema = (self.voice.schema)(&org, &sandbox);
-                let answer =
-                    json(facts.status, &Envelope::of(facts, self.voice, schema, self.new_request_id()));
-                if facts.status == StatusCode::SERVICE_UNAVAILABLE {
-                    late::retry_later(answer)
-                } else {
-                    answer
-                }
+                let status = facts.status;
+                let answer = json(status, &Envelope::of(facts, self.voice, schema, self.new_request_id()));
+                if status == StatusCode::SERVICE_UNAVAILABLE { late::retry_later(answer) } else { answer }
             }
         })
     }

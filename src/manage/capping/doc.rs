@@ -48,7 +48,7 @@ refused! { VOICE;
     /// By list.
     ListRefused: WITH_TYPE, InvalidPayload NotJson TooLarge Get;
     /// By create.
-    CreateRefused: WITH_TYPE, InvalidPayload NotJson TooLarge Create;
+    CreateRefused: WITH_TYPE, InvalidPayload NotJson TooLarge CreateLimit Create;
     /// By get.
     ReadRefused: WITHOUT_TYPE, NotFound Get;
     /// By update.
@@ -58,7 +58,7 @@ refused! { VOICE;
     /// By canDeploy.
     CheckRefused: WITHOUT_TYPE, NotFound Get;
     /// By deploy.
-    DeployRefused: WITHOUT_TYPE, NotFound Deploy;
+    DeployRefused: WITHOUT_TYPE, NotFound DeployLimit Deploy;
     /// By undeploy.
     UndeployRefused: WITHOUT_TYPE, NotFound Undeploy;
 }

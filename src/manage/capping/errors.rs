@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use crate::manage::adobe::body::BodyError;
-use crate::manage::adobe::refusal::{Facts, internal};
+use crate::manage::adobe::refusal::{Facts, Failures, internal};
 
 /// Every failure of an operation that the service itself reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,10 @@ pub(super) enum Failure {
     Get,
     /// Create failed in an unexpected way.
     Create,
+    /// The organisation has as many configs as it may have, or there are as many as there may be.
+    CreateLimit,
+    /// Deploy would make more policies than there may be.
+    DeployLimit,
     /// Update failed in an unexpected way.
     Update,
 }
@@ -50,9 +54,28 @@ impl From<Failure> for Facts {
             Failure::Deploy => (BROKEN, 1453, "Can't deploy endpoint config: unexpected error occurs"),
             Failure::Undeploy => (BROKEN, 1454, "Can't undeploy endpoint config: unexpected error occurs"),
             Failure::Get => (BROKEN, 1455, "Can't get endpoint config: unexpected error occurs"),
+            Failure::CreateLimit => (
+                StatusCode::BAD_REQUEST,
+                1456,
+                "Can't create endpoint config: the organisation has as many as capping.max_configs_per_org allows; delete \
+                 some or raise the setting",
+            ),
+            Failure::DeployLimit => {
+                (StatusCode::BAD_REQUEST, 1453, "Can't deploy endpoint config: too many policies")
+            }
             Failure::Create | Failure::Update => return internal(),
         };
-        Self { status, code, message }
+        Self { status, code, message: message.into() }
+    }
+}
+
+impl Failures for Failure {
+    fn at_a_bound(self) -> Self {
+        match self {
+            Self::Create => Self::CreateLimit,
+            Self::Deploy => Self::DeployLimit,
+            other => other,
+        }
     }
 }
 

@@ -11,7 +11,8 @@
 //! - A verb or a `maxHttpConnections` that is none is a semantic fault, 111 in `canDeploy.errors`.
 //! - The numeric codes besides 1451 are not public. The list of the Throttling API begins where this one ends, with
 //!   the same operations in the same order, so 1452 to 1455 are taken for delete, deploy, undeploy and get; what no
-//!   code is known for is 4000. 1450 (not found) is ours.
+//!   code is known for is 4000. 1450 (not found) and 1456 (too many configs) are
+//!   ours.
 //! - How a call over the cap is told beyond status and code is ours ([`tell`]).
 //! - `deployedConfig` is shown while the config is deployed; `tenantId` is always `prod`.
 //! - A config belongs to its organisation and sandbox; to others it does not exist.
@@ -49,14 +50,16 @@ pub use routes::router;
 pub struct CappingApi {
     authoring: Authoring,
     require_strategy: bool,
+    max_configs_per_org: usize,
 }
 
 impl CappingApi {
     /// Brings the parts together.
     #[must_use]
     pub fn new(policies: Policies, options: CappingOptions, clock: Clock, random: fastrand::Rng) -> Self {
-        let CappingOptions { adobe, require_strategy } = options;
-        Self { authoring: Authoring::new(policies, adobe, VOICE, clock, random), require_strategy }
+        let CappingOptions { adobe, require_strategy, max_configs_per_org } = options;
+        let authoring = Authoring::new(policies, adobe, VOICE, clock, random);
+        Self { authoring, require_strategy, max_configs_per_org }
     }
 }
 

@@ -3,10 +3,18 @@
 use crate::manage::adobe::AdobeOptions;
 
 /// Options of the Capping API. The default is what the contract documents.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CappingOptions {
     /// What both of Adobe's APIs share.
     pub adobe: AdobeOptions,
     /// A service without `strategy` is a fault, as in the first draft (contracts.md, "Decided" 10).
     pub require_strategy: bool,
+    /// How many configs an organisation may have, over all sandboxes.
+    pub max_configs_per_org: usize,
+}
+
+impl Default for CappingOptions {
+    fn default() -> Self {
+        Self { adobe: AdobeOptions::default(), require_strategy: false, max_configs_per_org: 100 }
+    }
 }

@@ -69,6 +69,11 @@ impl Record {
         Self::deserialize(value).ok()
     }
 
+    /// Whether a stored record is one of an organisation, without reading the rest of it.
+    pub(super) fn is_of(value: &Value, org: &str) -> bool {
+        value.get("org_id").and_then(Value::as_str) == Some(org)
+    }
+
     pub(super) fn write(&self) -> Value {
         // Text, numbers and lists always make a value.
         serde_json::to_value(self).unwrap_or_default()

@@ -8,7 +8,12 @@ use crate::manage::adobe::scenarios::{self, ORG, Overrides, Suite, World};
 use crate::policy::Policies;
 
 pub(super) fn options(overrides: &Overrides) -> CappingOptions {
-    CappingOptions { adobe: scenarios::options(overrides), require_strategy: overrides.require_strategy }
+    let default = CappingOptions::default();
+    CappingOptions {
+        adobe: scenarios::options(overrides),
+        require_strategy: overrides.require_strategy,
+        max_configs_per_org: overrides.max_configs_per_org.unwrap_or(default.max_configs_per_org),
+    }
 }
 
 pub(super) async fn world() -> World {

@@ -59,6 +59,9 @@ impl CappingApi {
         };
         let uid = self.authoring.new_uid();
         let edit = |book: &mut Book| {
+            if configs_of(book, &scope.org) >= self.max_configs_per_org {
+                return Err(Failure::CreateLimit);
+            }
             if refused {
                 return Err(Failure::InvalidPayload);
             }
@@ -204,6 +207,11 @@ fn find<'u>(
     let value = book.element(&origin(), KIND, uid).ok_or(Failure::NotFound)?;
     let record = Record::read(value).ok_or(unreadable)?;
     if belongs(&record, scope) { Ok((uid, record)) } else { Err(Failure::NotFound) }
+}
+
+/// Over all sandboxes.
+fn configs_of(book: &Book, org: &str) -> usize {
+    book.elements(&origin(), KIND).into_iter().filter(|(_, value)| Record::is_of(value, org)).count()
 }
 
 fn belongs(record: &Record, scope: &Scope) -> bool {

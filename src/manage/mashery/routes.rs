@@ -171,7 +171,9 @@ impl MasheryApi {
         self.policies.change(edit).await.map_err(|error| match error {
             ChangeError::Refused(refusal) => refusal,
             ChangeError::Failed(
-                error @ (PolicyError::TooLarge { .. } | PolicyError::TooManyOrigins { .. }),
+                error @ (PolicyError::TooLarge { .. }
+                | PolicyError::TooManyOrigins { .. }
+                | PolicyError::Full(_)),
             ) => Refusal::invalid(error.to_string()),
             ChangeError::Failed(error) => {
                 tracing::error!(%error, "an object of the mashery dialect was not changed");

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, IntoResponses, OpenApi as _, ToSchema};
 use crate::manage::mediarithmics::errors::{Envelope, Failure};
 use crate::manage::mediarithmics::record::Scope;
 use crate::manage::mediarithmics::routes;
-use crate::policy::Late;
+use crate::policy::{Bound, Bounds, Late};
 use crate::problem::doc::words;
 use crate::problem::{BodyFault, NotJson};
 
@@ -120,12 +120,12 @@ refused! {
     /// By list.
     ListRefused: broken(), Failure::NoToken, Failure::NotFound, Failure::Unexpected;
     /// By create.
-    CreateRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), Failure::Full, wrong_type(), too_large(),
+    CreateRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), full(), wrong_type(), too_large(),
         too_slow(), Failure::Unexpected, Failure::Late(Late::NotMade), Failure::Late(Late::Unknown);
     /// By read.
     ReadRefused: Failure::NoToken, Failure::NotFound, Failure::Unexpected;
     /// By replace.
-    ReplaceRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), Failure::Full, wrong_type(), too_large(),
+    ReplaceRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), full(), wrong_type(), too_large(),
         too_slow(), Failure::Unexpected, Failure::Late(Late::NotMade), Failure::Late(Late::Unknown);
     /// By delete.
     RemoveRefused: Failure::NoToken, Failure::NotFound, Failure::Unexpected, Failure::Late(Late::NotMade),
@@ -146,6 +146,10 @@ fn too_large() -> Failure {
 
 fn too_slow() -> Failure {
     Failure::Body(BodyFault::TooSlow.into())
+}
+
+fn full() -> Failure {
+    Failure::Full(Bound::Policies { most: Bounds::default().policies }.to_string())
 }
 
 fn twin() -> Failure {

@@ -23,8 +23,8 @@ pub(super) enum Failure {
     NotFound,
     /// The throttling of this id has the same scope, key and endpoint.
     Duplicate(String),
-    /// There are too many, or all endpoints together are more than can be matched.
-    Full,
+    /// There are too many, or all endpoints together are more than can be matched; the text says which.
+    Full(String),
     /// The body is not read, or not to its end.
     Body(BodyRefused),
     /// The path has no such verb.
@@ -56,10 +56,7 @@ impl Failure {
                     format!("throttling {id} has the same scope, throttling_key and plugin_endpoint already");
                 (StatusCode::CONFLICT, "DUPLICATE_THROTTLING", text)
             }
-            Self::Full => {
-                let text = "the endpoints of all throttlings are too many or too long together; delete some";
-                (StatusCode::CONFLICT, "TOO_MANY_THROTTLINGS", text.to_owned())
-            }
+            Self::Full(text) => (StatusCode::CONFLICT, "TOO_MANY_THROTTLINGS", text.clone()),
             Self::Body(refused) => {
                 let code = match refused {
                     BodyRefused::Type(_) => "UNSUPPORTED_MEDIA_TYPE",

@@ -19,8 +19,6 @@ use crate::policy::{Book, ChangeError, PolicyError};
 
 /// The kind and the id of the element that says which id comes next.
 const COUNTER: (&str, &str) = ("counter", "next");
-/// Most throttlings of all plugin versions together.
-const MAX_THROTTLINGS: usize = 10_000;
 /// The first id that is given.
 const FIRST_ID: u64 = 1_001;
 
@@ -195,9 +193,6 @@ impl MediarithmicsApi {
         let record = Record { plugin_id, version_id, throttling };
         let edit = |book: &mut Book| {
             refuse_duplicate(book, None, &record)?;
-            if book.elements(&origin(), THROTTLING).len() >= MAX_THROTTLINGS {
-                return Err(Failure::Full);
-            }
             let id = take_id(book)?;
             book.put_element(&origin(), THROTTLING, &id, record.write());
             Ok(id)
@@ -270,7 +265,10 @@ impl MediarithmicsApi {
         };
         self.policies.change(whole).await.map_err(|error| match error {
             ChangeError::Refused(failure) => failure,
-            ChangeError::Failed(PolicyError::TooLarge { .. }) => Failure::Full,
+            ChangeError::Failed(PolicyError::TooLarge { .. }) => Failure::Full(
+                "the endpoints of all throttlings are too many or too long together; delete some".to_owned(),
+            ),
+            ChangeError::Failed(PolicyError::Full(bound)) => Failure::Full(bound.to_string()),
             ChangeError::Failed(error) => {
                 tracing::error!(%error, "a throttling was not changed");
                 error.late().map_or(Failure::Unexpected, Failure::Late)

@@ -17,7 +17,7 @@ use crate::manage::responsys::account::{Account, AccountFault, RawAccount};
 use crate::manage::responsys::stored::{self, FileAccountsError, Source};
 use crate::manage::responsys::wire::{Accounts, Shown};
 use crate::manage::responsys::{ResponsysApi, doc};
-use crate::policy::{Book, ChangeError, Late, SyncError};
+use crate::policy::{Book, Bound, ChangeError, Late, PolicyError, SyncError};
 use crate::problem::{BodyFault, Problem};
 
 /// Most accounts that can be made through the route.
@@ -177,6 +177,7 @@ impl ResponsysApi {
             ChangeError::Refused(Refusal::TooMany) => too_many(),
             ChangeError::Refused(Refusal::Accounts(FileAccountsError::Sync(error))) => taken(&error),
             ChangeError::Refused(Refusal::Accounts(error)) => internal(&error),
+            ChangeError::Failed(PolicyError::Full(bound)) => full(&bound),
             ChangeError::Failed(error) => {
                 tracing::error!(%error, "an account was not changed");
                 error.late().map_or_else(unavailable, late)
@@ -244,6 +245,11 @@ fn of_the_file(name: &str) -> Box<Problem> {
 fn too_many() -> Box<Problem> {
     let detail = format!("at most {MAX_ACCOUNTS} accounts are taken; delete one first");
     Box::new(Problem::new(StatusCode::CONFLICT, "too_many_accounts", "Too many accounts", detail))
+}
+
+fn full(bound: &Bound) -> Box<Problem> {
+    let title = "As many policies as there may be";
+    Box::new(Problem::new(StatusCode::CONFLICT, "policies_full", title, bound.to_string()))
 }
 
 fn taken(error: &SyncError) -> Box<Problem> {

@@ -60,7 +60,7 @@ refused! { VOICE;
     /// By canDeploy.
     CheckRefused: WITHOUT_TYPE, NonProdSandbox NotFound Get;
     /// By deploy.
-    DeployRefused: WITHOUT_TYPE, NonProdSandbox NotFound AlreadyDeployed Deploy;
+    DeployRefused: WITHOUT_TYPE, NonProdSandbox NotFound AlreadyDeployed DeployLimit Deploy;
     /// By undeploy.
     UndeployRefused: WITHOUT_TYPE, NonProdSandbox NotFound NotDeployed Undeploy;
 }

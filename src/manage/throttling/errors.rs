@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use crate::manage::adobe::body::BodyError;
-use crate::manage::adobe::refusal::Facts;
+use crate::manage::adobe::refusal::{Facts, Failures};
 
 /// Every failure of an operation that the service itself reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +26,10 @@ pub(super) enum Failure {
     NonProdSandbox,
     /// Create failed, also because faults are refused.
     Create,
-    /// The organisation has its config already.
+    /// The organisation has its config already, or there are as many policies as there may be.
     CreateLimit,
+    /// Deploy would make more policies than there may be.
+    DeployLimit,
     /// Deploy of a deployed one.
     AlreadyDeployed,
     /// No such config in this organisation.
@@ -66,6 +68,7 @@ impl Failure {
             Self::CreateLimit => {
                 (REFUSED, 1465, "Can't create throttling config: only one config allowed per org")
             }
+            Self::DeployLimit => (REFUSED, 1458, "Can't deploy throttling config: too many policies"),
             Self::AlreadyDeployed => (REFUSED, 14466, "Can't deploy throttling config: already deployed"),
             Self::NotFound => (StatusCode::NOT_FOUND, 14467, "throttling config not found"),
             Self::NotDeployed => (REFUSED, 14468, "Can't undeploy throttling config: not deployed yet"),
@@ -76,7 +79,17 @@ impl Failure {
 impl From<Failure> for Facts {
     fn from(failure: Failure) -> Self {
         let (status, code, message) = failure.facts();
-        Self { status, code, message }
+        Self { status, code, message: message.into() }
+    }
+}
+
+impl Failures for Failure {
+    fn at_a_bound(self) -> Self {
+        match self {
+            Self::Create => Self::CreateLimit,
+            Self::Deploy => Self::DeployLimit,
+            other => other,
+        }
     }
 }
 

@@ -202,9 +202,8 @@ fn find<'a>(
 }
 
 fn configs_of(book: &Book, org: &str) -> usize {
-    let records =
-        book.of_origin(&origin()).into_iter().filter_map(|(_, policy)| Record::read(policy.record()));
-    records.filter(|record| record.org_id == org).count()
+    let configs = book.of_origin(&origin()).into_iter();
+    configs.filter(|(_, policy)| Record::is_of(policy.record(), org)).count()
 }
 
 const fn book_failure(error: BookError, unexpected: Failure) -> Failure {

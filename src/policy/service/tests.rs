@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::*;
 use crate::event::Lane;
 use crate::policy::testing::{Fault, TestDocuments, id, spec};
-use crate::policy::{BookError, DRAIN_WINDOW, LabelCondition, Limits, Origin, Spec, UrlPattern};
+use crate::policy::{BookError, Bound, DRAIN_WINDOW, LabelCondition, Limits, Origin, Spec, UrlPattern};
 
 const START: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -72,6 +72,37 @@ async fn a_refusal_or_a_failure_changes_nothing() {
     let failed = policies.change(|book| add(book, "p")).await;
     assert!(matches!(failed, Err(ChangeError::Failed(PolicyError::Store(StoreError::Closed)))));
     assert_eq!((policies.book().as_ref(), documents.body(DOCUMENT)), (&Book::default(), None));
+}
+
+#[tokio::test]
+async fn only_a_bounded_handle_refuses_to_add_and_more_than_the_bound_is_read_again() {
+    let documents = Arc::new(TestDocuments::default());
+    let (policies, _) = open(&documents).await;
+    let one = Bounds { policies: 1, ..Bounds::default() };
+    let bounded = policies.bounded(one);
+    bounded.change(|book| add(book, "p")).await.expect("the last one");
+    let before = documents.body(DOCUMENT);
+    let refused = bounded.change(|book| add(book, "q")).await;
+    assert!(matches!(refused, Err(ChangeError::Failed(PolicyError::Full(Bound::Policies { most: 1 })))));
+    assert_eq!(documents.body(DOCUMENT), before, "nothing was written");
+    policies.change(|book| add(book, "q")).await.expect("the control");
+
+    let (again, _) = open(&documents).await;
+    assert_eq!(again.runtime().policies().count(), 2);
+    let bounded = again.bounded(one);
+    bounded
+        .change(|book| book.update(&id("p"), Value::from("name"), None))
+        .await
+        .expect("it is there already");
+    assert!(bounded.change(|book| add(book, "r")).await.is_err());
+
+    let short = again.bounded(Bounds { book_bytes: 10, ..Bounds::default() });
+    let name = async |name: &'static str| {
+        short.change(move |book| book.update(&id("p"), Value::from(name), None)).await
+    };
+    name("n").await.expect("it is shorter than before");
+    let longer = name("longer").await;
+    assert!(matches!(longer, Err(ChangeError::Failed(PolicyError::Full(Bound::Bytes { most: 10 })))));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! and named when the test fails.
 
 pub(crate) mod choice;
+pub(crate) mod endpoint;
 pub(crate) mod file;
 pub(crate) mod inside;
 #[path = "../../../src/names/tests/server.rs"]
@@ -24,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use choice::Choice;
+pub(crate) use endpoint::{Act, Endpoint};
 pub(crate) use file::Configured;
 pub(crate) use namespace::Namespace;
 pub(crate) use noted::NotedApp;
@@ -72,11 +74,24 @@ impl Api {
     }
 
     pub(crate) async fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.json_with(method, path, &[], body).await
+    }
+
+    pub(crate) async fn json_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> (u16, Value) {
         let method = method.parse().expect("a method");
-        let request = self
+        let mut request = self
             .http
             .request(method, format!("{}{path}", self.base))
             .header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let response = request.body(body.to_string()).send().await.expect("an answer");
         let status = response.status().as_u16();
         let text = response.text().await.expect("a body");

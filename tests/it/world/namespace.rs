@@ -1,22 +1,29 @@
-//! Networks of a test's own; they need root.
+//! A network of a test's own: interfaces, addresses, routes and queues that nobody else sees. It goes away with its only
+//! process.
 
 use std::process::{Child, Command, Stdio};
 
-/// A network of its own with these addresses, beside loopback. It goes away with its only process.
 pub(crate) struct Namespace(Child);
 
 impl Namespace {
+    /// With these addresses, beside loopback.
     pub(crate) fn new(addresses: &[&str]) -> Self {
-        let add = |address: &&str| format!("ip address add {address}/32 dev lo && ");
-        let addresses: String = addresses.iter().map(add).collect();
-        let script = format!("ip link set lo up && {addresses} echo ready && exec cat");
+        let add = |address: &&str| format!("ip address add {address}/32 dev lo");
+        let commands: Vec<String> = addresses.iter().map(add).collect();
+        Self::made_by(&commands.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// With loopback, and what these commands add.
+    pub(crate) fn made_by(commands: &[&str]) -> Self {
+        let commands: String = commands.iter().map(|command| format!("{command} && ")).collect();
+        let script = format!("ip link set lo up && {commands} echo ready && exec cat");
         let mut command = Command::new("unshare");
         command.args(["--net", "sh", "-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("unshare runs");
         let mut line = String::new();
         let output = child.stdout.take().expect("its output");
         std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).expect("a line");
-        assert_eq!(line, "ready\n", "a network of one's own needs root");
+        assert_eq!(line, "ready\n", "a network of one's own needs root, ip and tc (iproute2)");
         Self(child)
     }
 
@@ -32,6 +39,15 @@ impl Namespace {
             runtime.block_on(test());
         });
         within.join().expect("the test passes");
+    }
+}
+
+/// Changes the network that this thread is in.
+pub(crate) fn change(commands: &[&str]) {
+    for command in commands {
+        let mut words = command.split(' ');
+        let output = Command::new(words.next().expect("a program")).args(words).output().expect("it runs");
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 

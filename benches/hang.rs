@@ -1,0 +1,334 @@
+//! Two healthy policies beside neighbours that hang: 1, 2, 3 and 30 policies whose endpoints never answer, a name server that
+//! never answers, 1 010 idle clients. Each row is the median over seven pairs of runs of the real program, with and without
+//! the neighbours and alternately one or the other first, of the 99th percentile of the time from handing an event in to its
+//! arrival. At most 1.10 is the aim; the process ends with 1 when a row is above it.
+//!
+//! `cargo bench --bench hang -- idle` runs the rows whose names contain the word. Names need root: the program is started in
+//! a mount namespace with files of its own.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a bench: it prints, and stops at the first surprise"
+)]
+
+#[path = "../tests/it/world/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "shared with the tests, which use more of it")]
+mod world;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+use tidegate::clock::Clock;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+use world::name_server::{NameServer, Say};
+use world::{Api, Configured, Raw, Receiver, Server};
+
+const PAIRS: usize = 7;
+const MOST_RATIO: f64 = 1.10;
+/// Of each healthy policy.
+const EVENTS: u64 = 1_000;
+const BETWEEN: Duration = Duration::from_millis(4);
+/// How long after the last event its arrival is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest that neighbours get to take all that they can.
+const SETTLING: Duration = Duration::from_secs(15);
+const HANGING_PER_SECOND: u32 = 5_000;
+const NAMES: usize = 600;
+const PROBE: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// Who takes what the healthy policies might need.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Hanging { policies: usize },
+    DeadNameServer,
+    IdleClients { connections: usize },
+}
+
+const ROWS: [Beside; 6] = [
+    Beside::Hanging { policies: 1 },
+    Beside::Hanging { policies: 2 },
+    Beside::Hanging { policies: 3 },
+    Beside::Hanging { policies: 30 },
+    Beside::DeadNameServer,
+    Beside::IdleClients { connections: 1_010 },
+];
+
+impl fmt::Display for Beside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hanging { policies: 1 } => f.write_str("1 hanging policy"),
+            Self::Hanging { policies } => write!(f, "{policies} hanging policies"),
+            Self::DeadNameServer => f.write_str("a dead name server"),
+            Self::IdleClients { connections } => write!(f, "{connections} idle clients"),
+        }
+    }
+}
+
+/// What one run measured.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Infinite when more than one in a hundred did not arrive.
+    p99_ms: f64,
+    missing: usize,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let is_asked = |row: &Beside| words.is_empty() || words.iter().any(|word| row.to_string().contains(word));
+    println!("| beside | p99 alone ms | p99 beside ms | ratio, median of {PAIRS} | worst | not arrived |");
+    println!("|---|---:|---:|---:|---:|---:|");
+    let mut is_kept = true;
+    for beside in ROWS.into_iter().filter(is_asked) {
+        let mut pairs = Vec::with_capacity(PAIRS);
+        for number in 0..PAIRS {
+            // Whatever drifts during a pair favours neither side. Each run has a name server at an address of its own.
+            let (first, second) = (number * 2, number * 2 + 1);
+            let (alone, with) = if number % 2 == 0 {
+                let alone = run(beside, false, first).await;
+                (alone, run(beside, true, second).await)
+            } else {
+                let with = run(beside, true, first).await;
+                (run(beside, false, second).await, with)
+            };
+            pairs.push((alone, with));
+        }
+        is_kept &= report(beside, &pairs);
+    }
+    if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints the row; `false` when it is above the aim.
+fn report(beside: Beside, pairs: &[(Run, Run)]) -> bool {
+    let figures = |of: fn(&(Run, Run)) -> f64| {
+        let mut figures: Vec<f64> = pairs.iter().map(of).collect();
+        figures.sort_by(f64::total_cmp);
+        figures
+    };
+    let median = |figures: &[f64]| figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN);
+    let ratios = figures(|(alone, with)| with.p99_ms / alone.p99_ms);
+    let missing: usize = pairs.iter().map(|(alone, with)| alone.missing + with.missing).sum();
+    let (alone, with) = (figures(|pair| pair.0.p99_ms), figures(|pair| pair.1.p99_ms));
+    let ratio = median(&ratios);
+    let worst = ratios.last().copied().unwrap_or(f64::NAN);
+    println!(
+        "| {beside} | {:.1} | {:.1} | {ratio:.2} | {worst:.2} | {missing} of {} |",
+        median(&alone),
+        median(&with),
+        pairs.len() * 4 * usize::try_from(EVENTS).expect("few"),
+    );
+    ratio <= MOST_RATIO && missing == 0
+}
+
+/// One run of the program on an empty directory.
+async fn run(beside: Beside, is_beside: bool, number: usize) -> Run {
+    let name_server = match beside {
+        Beside::DeadNameServer => Some(NameServer::start(&format!("127.53.9.{}:53", number + 1)).await),
+        Beside::Hanging { .. } | Beside::IdleClients { .. } => None,
+    };
+    let files = tempfile::tempdir().expect("a directory");
+    let endpoint = Hanging::start().await;
+    let mut world = Configured::new(Receiver::start().await);
+    world.write(&settings(beside, &world.receiver, &endpoint));
+    world.options.wrapper = match (beside, &name_server) {
+        (Beside::IdleClients { .. }, _) => words(&["prlimit", "--nofile=1024:", "--"]),
+        (_, Some(name_server)) => own_files(files.path(), name_server),
+        (_, None) => Vec::new(),
+    };
+    let server = Server::start(&world.options);
+    let api = server.api();
+    let neighbours = match (is_beside, beside, &name_server) {
+        (false, ..) => Vec::new(),
+        (true, Beside::Hanging { policies }, _) => {
+            hang(&api, policies, &endpoint).await;
+            Vec::new()
+        }
+        (true, Beside::DeadNameServer, name_server) => {
+            ask_for_names(&api, name_server.as_ref()).await;
+            Vec::new()
+        }
+        (true, Beside::IdleClients { connections }, _) => idle(&server, connections).await,
+    };
+    let measured = measure(&api, &world.receiver, &healthy_urls(beside, &world.receiver)).await;
+    drop(neighbours);
+    server.kill();
+    measured
+}
+
+/// The two healthy policies, and those that may hang.
+fn settings(beside: Beside, receiver: &Receiver, endpoint: &Hanging) -> String {
+    let policy = |name: &str, url: &str, pace: u32| {
+        format!("[[policy]]\nname = \"{name}\"\nurl = \"{url}\"\npace = {pace}\n")
+    };
+    let mut text = "[queue]\nunmatched = \"pass\"\n".to_owned();
+    for (number, url) in healthy_urls(beside, receiver).iter().enumerate() {
+        text += &policy(&format!("healthy{number}"), &format!("{url}/*"), 1_000);
+    }
+    if let Beside::Hanging { policies } = beside {
+        for number in 0..policies {
+            let url = format!("http://{}/{number}/*", endpoint.addr);
+            text += &policy(&format!("hanging{number}"), &url, HANGING_PER_SECOND);
+        }
+    }
+    text
+}
+
+/// Beside a dead name server one of the two goes to a name that `/etc/hosts` has.
+fn healthy_urls(beside: Beside, receiver: &Receiver) -> [String; 2] {
+    let second = receiver.url("/1");
+    let is_named = beside == Beside::DeadNameServer;
+    [receiver.url("/0"), if is_named { second.replace("127.0.0.1", "healthy.example") } else { second }]
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// Starts a program with name files of its own.
+fn own_files(dir: &Path, name_server: &NameServer) -> Vec<String> {
+    let server = name_server.addr.ip();
+    std::fs::write(dir.join("resolv.conf"), format!("nameserver {server}\n")).expect("written");
+    std::fs::write(dir.join("hosts"), "127.0.0.1 healthy.example\n").expect("written");
+    let bind = |name: &str| format!("mount --bind {} /etc/{name}", dir.join(name).display());
+    let script = format!("{} && {} && exec \"$@\"", bind("resolv.conf"), bind("hosts"));
+    words(&["unshare", "-m", "sh", "-c", &script, "sh"])
+}
+
+/// Each hanging policy gets more events than the calls that it may have in flight; returns when no more calls come.
+async fn hang(api: &Api, policies: usize, endpoint: &Hanging) {
+    let each = if policies > 3 { 1_000 } else { 5_000 };
+    for number in 0..policies {
+        let line = format!("{}\n", json!({"url": format!("http://{}/{number}/x", endpoint.addr)}));
+        hand_in(api, &line.repeat(each)).await;
+    }
+    settled(api).await;
+}
+
+async fn ask_for_names(api: &Api, name_server: Option<&NameServer>) {
+    let names: Vec<String> = (0..NAMES).map(|number| format!("n{number}.hang.example")).collect();
+    for name in &names {
+        name_server.expect("it was started").tell(name, Say::Nothing);
+    }
+    let lines: String =
+        names.iter().map(|name| format!("{}\n", json!({"url": format!("http://{name}/x")}))).collect();
+    hand_in(api, &lines).await;
+}
+
+async fn idle(server: &Server, connections: usize) -> Vec<Raw> {
+    let mut clients = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        let mut client = Raw::connect(server.addr).await;
+        client.send(PROBE).await;
+        assert_eq!(client.answer().await.0, 200, "an idle client was served once");
+        clients.push(client);
+    }
+    clients
+}
+
+async fn hand_in(api: &Api, lines: &str) {
+    let (status, answer) =
+        api.post("/v1/events", "application/x-ndjson", lines.to_owned()).await.expect("an answer");
+    assert_eq!(status, 200, "{answer:.300}");
+    assert_eq!(answer.matches("\"status\":202").count(), lines.lines().count(), "{answer:.300}");
+}
+
+/// Waits until the number of calls in flight does not grow any more.
+async fn settled(api: &Api) {
+    let growth = async {
+        let mut before = 0.0;
+        loop {
+            // The gauges are set once a second.
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            let now = api.metric("tidegate_calls_inflight", "").await;
+            if now > 0.0 && now <= before {
+                return;
+            }
+            before = now;
+        }
+    };
+    // Where they never stand still the run begins all the same.
+    let _ = tokio::time::timeout(SETTLING, growth).await;
+}
+
+/// Hands events in at an even pace and looks when they arrive.
+async fn measure(api: &Api, receiver: &Receiver, urls: &[String; 2]) -> Run {
+    let clock = Clock::system();
+    let handed_in = Arc::new(Mutex::new(HashMap::new()));
+    let mut calls = JoinSet::new();
+    let mut ticks = tokio::time::interval(BETWEEN);
+    for number in 0..EVENTS * 2 {
+        if number % 2 == 0 {
+            ticks.tick().await;
+        }
+        let url = if number % 2 == 0 { &urls[0] } else { &urls[1] };
+        let event = json!({"url": format!("{url}/x"), "body": {"n": number}});
+        let (api, clock, handed_in) = (api.clone(), clock.clone(), handed_in.clone());
+        calls.spawn(async move {
+            let at_ns = clock.now().as_nanos();
+            let answer = api.try_json("POST", "/v1/events", &event).await;
+            if answer.is_ok_and(|(status, _)| status == 202) {
+                handed_in.lock().expect("no panic").insert(number, at_ns);
+            }
+        });
+    }
+    let all = async {
+        while calls.join_next().await.is_some() {}
+        while receiver.count() < handed_in.lock().expect("no panic").len() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // What has not arrived by then is missing.
+    let _ = tokio::time::timeout(PATIENCE, all).await;
+    let handed_in = handed_in.lock().expect("no panic").clone();
+    let mut waits: HashMap<u64, f64> = HashMap::new();
+    for arrival in receiver.arrivals() {
+        let number = arrival.number.expect("only numbered events go to healthy endpoints");
+        if let Some(at_ns) = handed_in.get(&number) {
+            let wait_ms = arrival.at_ns.saturating_sub(*at_ns) as f64 / 1e6;
+            waits.entry(number).or_insert(wait_ms);
+        }
+    }
+    let missing = usize::try_from(EVENTS * 2).expect("few") - waits.len();
+    Run { p99_ms: p99(waits.into_values(), missing), missing }
+}
+
+/// Those that are missing took longer than all others.
+fn p99(waits: impl Iterator<Item = f64>, missing: usize) -> f64 {
+    let mut all: Vec<f64> = waits.chain(std::iter::repeat_n(f64::INFINITY, missing)).collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() * 99 / 100).copied().unwrap_or(f64::INFINITY)
+}
+
+/// An endpoint that takes every connection and never answers.
+struct Hanging {
+    addr: std::net::SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Hanging {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let task = tokio::spawn(async move {
+            let mut taken = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                taken.push(stream);
+            }
+        });
+        Self { addr, task }
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
