@@ -20,7 +20,7 @@ const PAGE_BYTES: (usize, usize) = (256 << 10, 4 << 20);
 /// What the bytes of a page are planned with, per entry.
 const BYTES_PER_ENTRY: usize = 4 << 10;
 /// A due entry may be fetched although the read-ahead is full: in pages of this size, up to this excess.
-const DUE_PAGE: usize = 8;
+const DUE_PAGE: usize = 32;
 const DUE_EXCESS: usize = 1024;
 /// What a lane without entries gets when the common bounds are met.
 const LEAN_PAGE: usize = 4;
@@ -60,6 +60,11 @@ impl Window {
 
     pub(super) fn is_idle(&self) -> bool {
         !self.more && self.loading.is_none() && !self.queued
+    }
+
+    /// Whether a page is on its way.
+    pub(super) fn is_asked(&self) -> bool {
+        self.queued || self.loading.is_some()
     }
 
     /// New entries were announced.

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
+use crate::dispatch::retry::next_milli;
 use crate::event::{Busy, Cause, NameFailure, Outcome};
 
 /// When the breaker opens and for how long.
@@ -172,8 +173,9 @@ impl Holds {
     /// Learns from the end of a call at `now`; `share` in `0.0..=1.0` spreads the holds of several lanes.
     pub(super) fn ended(&mut self, outcome: &Outcome, policy: &BreakerPolicy, share: f64, now: Timestamp) {
         match outcome {
+            // Until the very moment at which the call is due again that was told to wait: it goes first then.
             Outcome::Retry { retry_after: Some(wait), .. } => {
-                self.retry_after = self.retry_after.max(Some(now + *wait));
+                self.retry_after = self.retry_after.max(Some(next_milli(now, *wait)));
             }
             Outcome::Retry { cause, retry_after: None } if speaks_against_endpoint(cause) => {
                 self.breaker.failed(policy, share, now);
@@ -181,7 +183,7 @@ impl Holds {
             Outcome::Retry { .. } => {}
             // Neither a failure nor a sign that it takes calls again.
             Outcome::Wait(wait) => {
-                self.busy = self.busy.max(Some((now + wait.length(), wait.busy())));
+                self.busy = self.busy.max(Some((next_milli(now, wait.length()), wait.busy())));
             }
             // It speaks, whatever it says.
             Outcome::Delivered { .. } | Outcome::Reject { .. } => self.breaker.succeeded(),

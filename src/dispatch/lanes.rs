@@ -58,6 +58,8 @@ pub(super) struct LaneState {
     /// The limiter that stopped it last.
     pub(super) home: Option<LimiterId>,
     pub(super) inflight: usize,
+    /// It joins the turns before all others: its turn had come when it had to wait for a page.
+    pub(super) keeps_turn: bool,
     pub(super) holds: Holds,
     /// Calls that were promised a start and have not had it.
     pub(super) promises: u32,
@@ -84,6 +86,18 @@ impl LaneState {
             && self.buffer.is_empty()
             && self.window.is_idle()
             && self.dues.next().is_none()
+    }
+
+    /// Whether it has something to send at `now`. What was never tried waits while the page is on its way that brings
+    /// what is due.
+    pub(super) fn has_work(&self, now: Timestamp) -> bool {
+        self.buffer.has_due(now) || self.buffer.has_plain() && !self.awaits_due(now)
+    }
+
+    /// Whether something is due in the queue and a page of the lane is on its way, or is asked for next.
+    pub(super) fn awaits_due(&self, now: Timestamp) -> bool {
+        let held = self.held(now);
+        held.due_pending && (self.window.is_asked() || self.window.wants(held, now) > 0)
     }
 
     /// Whether it goes ahead of other generations.

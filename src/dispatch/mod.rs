@@ -6,6 +6,7 @@
 //! Must not know: sockets, files, dialects.
 
 mod ahead;
+mod announced;
 mod buffer;
 mod handle;
 mod hold;

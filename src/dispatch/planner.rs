@@ -11,8 +11,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use tracing::error;
-
 use crate::clock::Timestamp;
 use crate::dispatch::ahead::{Ahead, Window};
 use crate::dispatch::buffer::{Buffer, Dues};
@@ -90,6 +88,7 @@ impl Planner {
         match input {
             Input::Policies(runtime) => self.rule(runtime, now, effects),
             Input::LaneReady(key) => self.announce(key, now, effects),
+            Input::PutOff(key, due_at) => self.put_off(key, due_at, now, effects),
             Input::GivenUp(key, entries) => self.let_go(&key, &entries, now, effects),
             Input::ReadAgain => self.read_again(now, effects),
             Input::Loaded(key, loaded) => self.take_in(&key, loaded, now, effects),
@@ -202,20 +201,6 @@ impl Planner {
         }
     }
 
-    fn announce(&mut self, key: LaneKey, now: Timestamp, effects: &mut Vec<Effect>) {
-        let id = match self.lanes.find(&key) {
-            Some(id) => id,
-            None => match Lane::parse(&key) {
-                Ok(lane) => self.add(key, lane, now),
-                Err(error) => return error!(%error, "a lane is left alone: its key has no meaning"),
-            },
-        };
-        if let Some(lane) = self.lanes.get_mut(id) {
-            lane.window.announced();
-        }
-        self.tend(id, now, effects);
-    }
-
     fn usage_stated(&mut self, stated: &UsageToState, now: Timestamp, effects: &mut Vec<Effect>) {
         self.gate.state_usage(stated, now);
         // What limiters said before no longer holds.
@@ -247,6 +232,7 @@ impl Planner {
             place: Place::Out,
             home: None,
             inflight: 0,
+            keeps_turn: false,
             holds,
             promises: 0,
             purge: None,
@@ -332,12 +318,16 @@ impl Planner {
             self.redeem(id, promised);
         }
         let Some(lane) = self.lanes.get_mut(id) else { return };
-        if lane.place == Place::Out && lane.buffer.has_work(now) && lane.holds.allow(lane.inflight, now) {
-            lane.place = Place::InLine;
-            self.turns.join(id, lane.home, lane.is_draining());
-        }
         if self.ahead.grants(&lane.window, lane.held(now), now) > 0 {
             self.ahead.enqueue(id, &mut lane.window);
+        }
+        if lane.place == Place::Out && lane.has_work(now) && lane.holds.allow(lane.inflight, now) {
+            lane.place = Place::InLine;
+            if std::mem::take(&mut lane.keeps_turn) {
+                self.turns.rejoin_first(id);
+            } else {
+                self.turns.join(id, lane.home, lane.is_draining());
+            }
         }
         let timer = lane.timer(now);
         let idle = lane.is_idle(now);
@@ -368,6 +358,7 @@ impl Planner {
             let held = lane.held(now);
             if let Some(limit) = self.ahead.page(&mut lane.window, held, now) {
                 let all_due = lane.purge.is_some();
+                lane.dues.asked();
                 effects.push(Effect::Load { lane: lane.lane.key().clone(), limit, all_due });
             }
             self.tend(id, now, effects);

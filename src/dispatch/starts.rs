@@ -89,6 +89,8 @@ impl Planner {
             lane.place = Place::Full;
         } else if !lane.holds.allow(lane.inflight, now) {
             // It comes back with the end of its hold or of a call.
+        } else if !lane.has_work(now) {
+            lane.keeps_turn = lane.awaits_due(now);
         } else if let Some(entry) = self.next_alive(turn.lane, now, effects)
             && let Some(lane) = self.lanes.get_mut(turn.lane)
         {
@@ -207,7 +209,7 @@ impl Planner {
     /// while time is in doubt.
     fn next_alive(&mut self, id: LaneId, now: Timestamp, effects: &mut Vec<Effect>) -> Option<Box<Entry>> {
         loop {
-            let lane = self.lanes.get_mut(id)?;
+            let lane = self.lanes.get_mut(id).filter(|lane| lane.has_work(now))?;
             let entry = lane.buffer.pop(now)?;
             if !self.is_time_trusted && (entry.event.is_dated || entry.event.expires_at <= now) {
                 lane.buffer.keep(entry);

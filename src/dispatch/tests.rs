@@ -1,5 +1,6 @@
 //! Behaviour of the planner in single situations.
 
+mod due;
 mod expiry;
 mod holds;
 mod trust;

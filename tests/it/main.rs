@@ -12,6 +12,7 @@ mod crash;
 mod damage;
 mod doors;
 mod doubts;
+mod due_first;
 mod faults;
 mod figures;
 mod full_index;
