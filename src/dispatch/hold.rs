@@ -1,5 +1,6 @@
 //! Holds: why a lane may not send although its limits have room. A generation that the policy book does not know, an
-//! operator's pause, the endpoint's `Retry-After`, its word that it is busy or over a limit of its own, the breaker.
+//! operator's pause, the endpoint's `Retry-After`, its word that it is busy or over a limit of its own, the breaker. The
+//! reasons that lie elsewhere (shares, reads, the clock) are named here only.
 //!
 //! The breaker opens after a number of failures in a row that no success came between. It then holds the lane for a
 //! while, lets one call through to see, and holds it twice as long when that fails too. When it succeeds, the lane
@@ -45,6 +46,8 @@ pub enum HoldReason {
     Busy,
     /// Its endpoint has failed too often.
     Breaker,
+    /// It has its share of all calls in flight, and the others leave no more: see [`super::Options::max_inflight`].
+    Share,
     /// Its next entries cannot be read from the disk.
     Unread,
     /// Some of its events have outlived their time, if the clock is right: see [`crate::clock::Clock::is_trusted`].
@@ -53,12 +56,13 @@ pub enum HoldReason {
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Generation,
         Self::Paused,
         Self::RetryAfter,
         Self::Busy,
         Self::Breaker,
+        Self::Share,
         Self::Unread,
         Self::Clock,
     ];
@@ -72,6 +76,7 @@ impl HoldReason {
             Self::RetryAfter => "retry_after",
             Self::Busy => "busy",
             Self::Breaker => "breaker",
+            Self::Share => "share",
             Self::Unread => "unread",
             Self::Clock => "clock",
         }
@@ -87,6 +92,11 @@ pub struct Hold {
     pub until: Option<Timestamp>,
     /// What the endpoint said, if that is why.
     pub busy: Option<Busy>,
+}
+
+impl Hold {
+    /// It has its share of the calls in flight.
+    pub(super) const SHARE: Self = Self { reason: HoldReason::Share, until: None, busy: None };
 }
 
 /// The holds of one lane.

@@ -139,7 +139,8 @@ pub struct Options {
     pub retry: RetryPolicy,
     /// When lanes whose endpoint fails are held.
     pub breaker: BreakerPolicy,
-    /// Most calls in flight over all lanes; no lane gets more than half of them.
+    /// Most calls in flight over all lanes, where a call counts one more for each full 32 KiB of its body. A lane has
+    /// more than its share of them only while less than half of them is in use.
     pub max_inflight: usize,
     /// Most starts per step: few enough that the permits of one step are still fresh when they are used.
     pub sends_per_step: usize,

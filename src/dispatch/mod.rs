@@ -18,6 +18,7 @@ mod purge;
 mod report;
 mod retry;
 mod service;
+mod shares;
 #[cfg(test)]
 mod sim;
 mod starts;

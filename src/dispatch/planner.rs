@@ -18,6 +18,7 @@ use crate::dispatch::hold::Holds;
 use crate::dispatch::input::{Effect, Figures, Input, Options, Settled, Ticket};
 use crate::dispatch::lanes::{Fate, LaneId, LaneState, Lanes, Place, Ruled};
 use crate::dispatch::purge::Purges;
+use crate::dispatch::shares::{Share, Shares};
 use crate::dispatch::starts::Flight;
 use crate::dispatch::turns::Turns;
 use crate::dispatch::unread::UnreadTime;
@@ -38,6 +39,7 @@ pub struct Planner {
     pub(super) dice: fastrand::Rng,
     pub(super) lanes: Lanes,
     pub(super) turns: Turns,
+    pub(super) shares: Shares,
     pub(super) ahead: Ahead,
     pub(super) timers: BTreeSet<(Timestamp, LaneId)>,
     pub(super) flights: HashMap<Ticket, Flight>,
@@ -67,6 +69,7 @@ impl Planner {
             dice,
             lanes: Lanes::default(),
             turns: Turns::default(),
+            shares: Shares::new(options.max_inflight),
             ahead: Ahead::new(options.read_ahead_bytes),
             timers: BTreeSet::new(),
             flights: HashMap::new(),
@@ -122,8 +125,8 @@ impl Planner {
         if self.draining || self.options.held {
             return None;
         }
-        let may_start = self.flights.len() < self.options.max_inflight;
-        if (may_start && self.turns.has_next()) || self.ahead.has_next() {
+        let may_start = !self.shares.is_full() && self.turns.has_next();
+        if may_start || self.shares.next().is_some() || self.ahead.has_next() {
             return Some(Timestamp::ZERO);
         }
         let timer = self.timers.first().map(|(at, _)| *at);
@@ -232,6 +235,7 @@ impl Planner {
             place: Place::Out,
             home: None,
             inflight: 0,
+            share: Share::default(),
             keeps_turn: false,
             holds,
             promises: 0,
@@ -318,6 +322,7 @@ impl Planner {
             self.redeem(id, promised);
         }
         let Some(lane) = self.lanes.get_mut(id) else { return };
+        self.ahead.count(&mut lane.window, !lane.buffer.is_empty());
         if self.ahead.grants(&lane.window, lane.held(now), now) > 0 {
             self.ahead.enqueue(id, &mut lane.window);
         }
@@ -329,6 +334,7 @@ impl Planner {
                 self.turns.join(id, lane.home, lane.is_draining());
             }
         }
+        self.shares.count(&mut lane.share, lane.place != Place::Out || lane.inflight > 0);
         let timer = lane.timer(now);
         let idle = lane.is_idle(now);
         if lane.armed != timer || idle {

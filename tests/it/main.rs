@@ -36,6 +36,7 @@ mod recovery;
 mod reload;
 mod responsys;
 mod rollback;
+mod shares;
 mod shortage;
 mod slow_disk;
 mod strict;

@@ -3,6 +3,7 @@
 
 mod check;
 mod rules;
+mod shares;
 mod store;
 mod totals;
 mod world;
@@ -45,6 +46,7 @@ fn broken_worlds_are_caught() {
         (Sabotage::NoWindow, "starts under"),
         (Sabotage::NoRecord, "starts under"),
         (Sabotage::NoSlots, "in flight under"),
+        (Sabotage::NoShares, "reach their share"),
         (Sabotage::NoDueSignals, "started ahead of"),
         (Sabotage::FastClock, "before its due"),
         (Sabotage::Backwards, "after the newer"),

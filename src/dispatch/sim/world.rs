@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::dispatch::retry::RetryPolicy;
 use crate::dispatch::sim::check::{Checker, add_up};
 use crate::dispatch::sim::rules::{allowed, build, limits};
+use crate::dispatch::sim::shares::ShareCheck;
 use crate::dispatch::sim::store::ModelQueue;
 use crate::dispatch::{BreakerPolicy, Effect, Input, Options, Planner, Settled, Ticket};
 use crate::event::{Busy, Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Wait};
@@ -27,6 +28,8 @@ const BUSY: Duration = Duration::from_secs(8);
 const DRAINED_BY: Duration = Duration::from_secs(400);
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub(super) const POLICIES: u64 = 4;
+/// Calls in flight over all lanes.
+const MAX_INFLIGHT: usize = 24;
 
 /// Ways to break the world: the checks must notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,7 @@ pub(super) enum Sabotage {
     NoWindow,
     NoRecord,
     NoSlots,
+    NoShares,
     NoDueSignals,
     FastClock,
     Backwards,
@@ -62,6 +66,9 @@ pub(super) struct World {
     /// What the limits consumed, as it outlasts a crash.
     record: Vec<(Box<str>, Consumed)>,
     pub(super) checker: Checker,
+    pub(super) shares: ShareCheck,
+    /// Calls of lanes of this policy, or of none, are not answered at first.
+    hangs: Option<Option<PolicyId>>,
     /// When, then in the order of their planning.
     agenda: BinaryHeap<Reverse<(Timestamp, u64)>>,
     happenings: BTreeMap<u64, Happening>,
@@ -91,7 +98,9 @@ impl World {
         let runtime = build(&book, sabotage);
         let mut queue = ModelQueue::default();
         queue.backwards = sabotage == Sabotage::Backwards;
-        let planner = planner(Gate::new(), &runtime, START, seed);
+        let planner = planner(Gate::new(), &runtime, sabotage, START, seed);
+        let hangs =
+            (rng.u8(..2) == 0).then(|| Some(rng.u64(..=POLICIES)).filter(|n| *n < POLICIES).map(policy));
         let mut world = Self {
             now: START,
             rng,
@@ -102,6 +111,8 @@ impl World {
             queue,
             record: Vec::new(),
             checker,
+            shares: ShareCheck::new(MAX_INFLIGHT),
+            hangs,
             agenda: BinaryHeap::new(),
             happenings: BTreeMap::new(),
             planned: 0,
@@ -293,7 +304,8 @@ impl World {
         let knew = self.runtime.policies().map(|policy| (policy.id.clone(), Rules::from(policy)));
         let blind = Blind { before: self.now, on_record_before: Timestamp::ZERO };
         let gate = Gate::after(blind, self.now, self.record.clone(), knew);
-        self.planner = planner(gate, &self.runtime, self.now, seed);
+        self.planner = planner(gate, &self.runtime, self.sabotage, self.now, seed);
+        self.shares = ShareCheck::new(MAX_INFLIGHT);
         self.pass_on_signals()
     }
 
@@ -330,7 +342,7 @@ impl World {
                 }
             }
         }
-        Ok(())
+        self.shares.check(&self.planner)
     }
 
     /// The time that planner and queue are told.
@@ -354,20 +366,26 @@ impl World {
         {
             return Err(format!("{id} started ahead of {overtaken}, which is due in lane {}", lane.key()));
         }
-        let (outcome, took) = self.answer();
+        let (outcome, took) = self.answer(&lane);
         let (epoch, started_at) = (self.epoch, self.now);
         self.plan(took, Happening::CallEnd { epoch, ticket, id, outcome, started_at });
         Ok(())
     }
 
     /// The endpoint: mostly well, sometimes not; well again in the end.
-    fn answer(&mut self) -> (Outcome, Duration) {
+    fn answer(&mut self, lane: &Lane) -> (Outcome, Duration) {
         let fine = Outcome::Delivered { status: 200 };
         let quick = ms(self.rng.u64(1..50));
         if self.now > START + BUSY {
             return (fine, quick);
         }
         let retry = |cause, retry_after| Outcome::Retry { cause, retry_after };
+        if self.hangs.as_ref().is_some_and(|hangs| match hangs {
+            Some(policy) => lane.policies().iter().any(|part| part.policy == *policy),
+            None => lane.policies().is_empty(),
+        }) {
+            return (retry(Cause::Timeout, None), ms(self.rng.u64(2_000..6_000)));
+        }
         match self.rng.u8(..21) {
             20 => (Outcome::Wait(Wait::new(Busy::ApiLimit, ms(self.rng.u64(..2_000)))), quick),
             0 => (Outcome::Reject { cause: Cause::Status(404) }, quick),
@@ -398,9 +416,10 @@ impl World {
     }
 }
 
-fn planner(gate: Gate, runtime: &Arc<Runtime>, now: Timestamp, seed: u64) -> Planner {
+fn planner(gate: Gate, runtime: &Arc<Runtime>, sabotage: Sabotage, now: Timestamp, seed: u64) -> Planner {
     let retry = RetryPolicy { base: ms(50), cap: Duration::from_secs(5), ..RetryPolicy::default() };
     let breaker = BreakerPolicy { failures: 6, min_hold: ms(200), max_hold: Duration::from_secs(2) };
-    let options = Options { retry, breaker, max_inflight: 40, sends_per_step: 16, ..Options::default() };
+    let max_inflight = if sabotage == Sabotage::NoShares { 10 * MAX_INFLIGHT } else { MAX_INFLIGHT };
+    let options = Options { retry, breaker, max_inflight, sends_per_step: 16, ..Options::default() };
     Planner::new(gate, runtime, options, fastrand::Rng::with_seed(seed), now)
 }
