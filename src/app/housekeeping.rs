@@ -149,8 +149,10 @@ impl Housekeeper {
                 outlooks.add_lane(&lane, counts.ready + counts.taken_up, &runtime);
             }
         }
-        // Pauses are read from the policies, where they end at once; a clock in doubt holds back single events.
-        let is_elsewhere = |reason| matches!(reason, HoldReason::Paused | HoldReason::Clock);
+        // Pauses are read from the policies, where they end at once; a clock in doubt holds back single events; a wait
+        // for a share ends whenever a call does.
+        let is_elsewhere =
+            |reason| matches!(reason, HoldReason::Paused | HoldReason::Clock | HoldReason::Share);
         for (lane, hold) in figures.held.iter().filter(|(_, hold)| !is_elsewhere(hold.reason)) {
             outlooks.add_hold(lane.key().clone(), hold.until);
         }

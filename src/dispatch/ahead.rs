@@ -1,8 +1,8 @@
 //! Reading ahead: how much one lane keeps loaded, and how much all lanes together do.
 //!
-//! A lane starts small and doubles each time it has used up a full page before the next one came. Above the
-//! common bounds a lane gets a few entries only when it has none, so that lanes that are stuck never keep
-//! another one from its work.
+//! A lane starts small and doubles each time it has used up a full page before the next one came, up to an equal part
+//! of what the common bounds leave: lanes that are stuck leave something to others, however many they are. A few
+//! entries a lane may always have.
 //!
 //! Must not know: what is read.
 
@@ -20,9 +20,9 @@ const PAGE_BYTES: (usize, usize) = (256 << 10, 4 << 20);
 /// What the bytes of a page are planned with, per entry.
 const BYTES_PER_ENTRY: usize = 4 << 10;
 /// A due entry may be fetched although the read-ahead is full: in pages of this size, up to this excess.
-const DUE_PAGE: usize = 8;
+const DUE_PAGE: usize = 32;
 const DUE_EXCESS: usize = 1024;
-/// What a lane without entries gets when the common bounds are met.
+/// What a lane may read ahead whatever the others do, and the page of due entries that it gets then.
 const LEAN_PAGE: usize = 4;
 /// Entries that all lanes together read ahead.
 const ALL_ENTRIES: usize = 65_536;
@@ -41,6 +41,8 @@ pub(super) struct Window {
     announced: bool,
     loading: Option<usize>,
     queued: bool,
+    /// Its lane holds entries.
+    holds: bool,
     failures: u32,
     not_before: Timestamp,
 }
@@ -53,6 +55,7 @@ impl Window {
             announced: false,
             loading: None,
             queued: false,
+            holds: false,
             failures: 0,
             not_before: Timestamp::ZERO,
         }
@@ -60,6 +63,11 @@ impl Window {
 
     pub(super) fn is_idle(&self) -> bool {
         !self.more && self.loading.is_none() && !self.queued
+    }
+
+    /// Whether a page is on its way.
+    pub(super) fn is_asked(&self) -> bool {
+        self.queued || self.loading.is_some()
     }
 
     /// New entries were announced.
@@ -73,18 +81,19 @@ impl Window {
         (self.failures > 0 && self.loading.is_none()).then_some(self.not_before)
     }
 
-    /// How many entries to ask for now: none, the free part of the window, or a few for the sake of a due
-    /// one.
-    pub(super) fn wants(&self, held: Held, now: Timestamp) -> usize {
+    /// How many entries to ask for now, of the `most` that the lane may hold: none, the free part of the window, or a
+    /// few for the sake of a due one.
+    pub(super) fn wants(&self, held: Held, most: usize, now: Timestamp) -> usize {
         if self.loading.is_some() || now < self.not_before {
             return 0;
         }
-        let room = self.entries.saturating_sub(held.entries);
+        let entries = self.entries.min(most.max(LEAN_PAGE));
+        let room = entries.saturating_sub(held.entries);
         let due =
             held.due_pending && (room > 0 || !held.due_loaded && held.entries < self.entries + DUE_EXCESS);
         if due {
-            room.max(DUE_PAGE)
-        } else if self.more && held.entries <= self.entries / 2 {
+            room.max(if most > LEAN_PAGE { DUE_PAGE } else { LEAN_PAGE })
+        } else if self.more && held.entries <= entries / 2 {
             room
         } else {
             0
@@ -124,6 +133,7 @@ impl Window {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
     pub(super) entries: usize,
+    pub(super) bytes: usize,
     /// Due entries are loaded.
     pub(super) due_loaded: bool,
     /// Due entries wait in the queue.
@@ -140,11 +150,23 @@ pub(super) struct Ahead {
     bytes: usize,
     /// What the bytes should stay within.
     most_bytes: usize,
+    /// Lanes that hold entries.
+    lanes: usize,
 }
 
 impl Ahead {
     pub(super) fn new(most_bytes: usize) -> Self {
-        Self { queue: VecDeque::new(), loads: 0, entries: 0, bytes: 0, most_bytes }
+        Self { queue: VecDeque::new(), loads: 0, entries: 0, bytes: 0, most_bytes, lanes: 0 }
+    }
+
+    /// Learns whether a lane holds entries.
+    pub(super) fn count(&mut self, window: &mut Window, holds: bool) {
+        match (window.holds, holds) {
+            (false, true) => self.lanes += 1,
+            (true, false) => self.lanes = self.lanes.saturating_sub(1),
+            (true, true) | (false, false) => {}
+        }
+        window.holds = holds;
     }
 
     /// Puts a lane in the queue of those that get a page.
@@ -169,16 +191,23 @@ impl Ahead {
         if self.loads < LOADS { self.queue.pop_front() } else { None }
     }
 
-    /// How many entries a lane would get now. One that gets none within the common bounds holds some: it is
-    /// to be asked for again when one of them has gone, not before.
+    /// How many entries a lane would get now. One that gets none holds some: it is to be asked for again when one of
+    /// them has gone, not before.
     pub(super) fn grants(&self, window: &Window, held: Held, now: Timestamp) -> usize {
-        let wanted = window.wants(held, now);
-        let over = self.entries + wanted > ALL_ENTRIES || self.bytes > self.most_bytes;
-        match (over, held.entries == 0 || held.due_pending) {
-            (false, _) => wanted,
-            (true, true) => wanted.min(LEAN_PAGE),
-            (true, false) => 0,
-        }
+        let bytes = self.part_of(self.most_bytes.saturating_sub(self.bytes), held);
+        // As with entries, a lane reads on when half of what it may hold has gone.
+        let most = if held.bytes > bytes / 2 {
+            0
+        } else {
+            self.part_of(ALL_ENTRIES.saturating_sub(self.entries), held)
+        };
+        window.wants(held, most, now)
+    }
+
+    /// The part of one lane in what is left for all.
+    fn part_of(&self, left: usize, held: Held) -> usize {
+        let newcomer = usize::from(held.entries == 0);
+        left / (self.lanes + newcomer).max(1)
     }
 
     /// Decides the page of the lane that [`Ahead::next`] named; `None` when it needs none any more.
@@ -192,7 +221,8 @@ impl Ahead {
         window.announced = false;
         self.loads += 1;
         self.entries += entries;
-        let bytes = (entries * BYTES_PER_ENTRY).clamp(PAGE_BYTES.0, PAGE_BYTES.1);
+        let part = self.part_of(self.most_bytes.saturating_sub(self.bytes), held);
+        let bytes = (entries * BYTES_PER_ENTRY).min(part).clamp(PAGE_BYTES.0, PAGE_BYTES.1);
         Some(ReadLimit { entries, bytes })
     }
 

@@ -134,9 +134,14 @@ impl Buffer {
         self.due.first_key_value().map(|((due_at, _), _)| *due_at)
     }
 
-    /// Whether something may be sent at `now`.
-    pub(super) fn has_work(&self, now: Timestamp) -> bool {
-        !self.plain.is_empty() || self.first_due().is_some_and(|due_at| due_at <= now)
+    /// Whether something that was put off may be sent at `now`.
+    pub(super) fn has_due(&self, now: Timestamp) -> bool {
+        self.first_due().is_some_and(|due_at| due_at <= now)
+    }
+
+    /// Whether something is there that was not put off.
+    pub(super) fn has_plain(&self) -> bool {
+        !self.plain.is_empty()
     }
 }
 
@@ -155,6 +160,8 @@ pub(super) fn weight(entry: &Entry) -> usize {
 pub(super) struct Dues {
     /// What the queue said last.
     told: Option<Timestamp>,
+    /// What it announced since the page under way was asked for, which may not have seen that.
+    announced: Option<Timestamp>,
     /// Retries of this process that the queue has not handed out again yet: a settlement becomes visible a
     /// little after it was made, perhaps after its due time.
     retries: BTreeSet<(Timestamp, EventId)>,
@@ -184,6 +191,19 @@ impl Dues {
         self.retries = retries.into_iter().map(|(due_at, id)| (leap.postponed(due_at), id)).collect();
     }
 
+    /// The queue has an entry that is due then, earlier than all that it told of.
+    pub(super) fn put_off(&mut self, due_at: Timestamp) {
+        self.told = self.told.into_iter().chain([due_at]).min();
+        self.announced = self.announced.into_iter().chain([due_at]).min();
+        // What was looked for in vain may be there now.
+        self.not_before = Timestamp::ZERO;
+    }
+
+    /// A page is asked for.
+    pub(super) fn asked(&mut self) {
+        self.announced = None;
+    }
+
     pub(super) fn rescheduled(&mut self, due_at: Timestamp, id: EventId, now: Timestamp) {
         if self.retries.len() < REMEMBERED_RETRIES {
             self.retries.insert((due_at, id));
@@ -201,6 +221,7 @@ impl Dues {
         all_due: bool,
         now: Timestamp,
     ) {
+        let told = told.into_iter().chain(self.announced).min();
         self.told = told;
         if self.recheck_at.is_some_and(|at| at <= now) {
             self.recheck_at = None;

@@ -1,6 +1,6 @@
 //! Holds: why a lane may not send although its limits have room. A generation that the policy book does not know, an
 //! operator's pause, the endpoint's `Retry-After`, its word that it is busy or over a limit of its own, the breaker, a
-//! shortage of tidegate's own.
+//! shortage of tidegate's own. The reasons that lie elsewhere (shares, reads, the clock) are named here only.
 //!
 //! The breaker opens after a number of failures in a row that no success came between. It then holds the lane for a
 //! while, lets one call through to see, and holds it twice as long when that fails too. When it succeeds, the lane
@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
+use crate::dispatch::retry::next_milli;
 use crate::event::{Busy, Cause, NameFailure, Outcome};
 
 /// When the breaker opens and for how long.
@@ -47,6 +48,8 @@ pub enum HoldReason {
     Breaker,
     /// tidegate had no socket, or no room to resolve a name, for a call.
     Shortage,
+    /// It has its share of all calls in flight, and the others leave no more: see [`super::Options::max_inflight`].
+    Share,
     /// Its next entries cannot be read from the disk.
     Unread,
     /// Some of its events have outlived their time, if the clock is right: see [`crate::clock::Clock::is_trusted`].
@@ -55,13 +58,14 @@ pub enum HoldReason {
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Generation,
         Self::Paused,
         Self::RetryAfter,
         Self::Busy,
         Self::Breaker,
         Self::Shortage,
+        Self::Share,
         Self::Unread,
         Self::Clock,
     ];
@@ -76,6 +80,7 @@ impl HoldReason {
             Self::Busy => "busy",
             Self::Breaker => "breaker",
             Self::Shortage => "shortage",
+            Self::Share => "share",
             Self::Unread => "unread",
             Self::Clock => "clock",
         }
@@ -91,6 +96,11 @@ pub struct Hold {
     pub until: Option<Timestamp>,
     /// What the endpoint said, if that is why.
     pub busy: Option<Busy>,
+}
+
+impl Hold {
+    /// It has its share of the calls in flight.
+    pub(super) const SHARE: Self = Self { reason: HoldReason::Share, until: None, busy: None };
 }
 
 /// The holds of one lane.
@@ -188,8 +198,9 @@ impl Holds {
     /// Learns from the end of a call at `now`; `share` in `0.0..=1.0` spreads the holds of several lanes.
     pub(super) fn ended(&mut self, outcome: &Outcome, policy: &BreakerPolicy, share: f64, now: Timestamp) {
         match outcome {
+            // Until the very moment at which the call is due again that was told to wait: it goes first then.
             Outcome::Retry { retry_after: Some(wait), .. } => {
-                self.retry_after = self.retry_after.max(Some(now + *wait));
+                self.retry_after = self.retry_after.max(Some(next_milli(now, *wait)));
             }
             Outcome::Retry { cause, retry_after: None } | Outcome::Unprocessed { cause }
                 if speaks_against_endpoint(cause) =>
@@ -204,7 +215,7 @@ impl Holds {
             }
             // Neither a failure nor a sign that it takes calls again.
             Outcome::Wait(wait) => {
-                self.busy = self.busy.max(Some((now + wait.length(), wait.busy())));
+                self.busy = self.busy.max(Some((next_milli(now, wait.length()), wait.busy())));
             }
             // It speaks, whatever it says.
             Outcome::Delivered { .. } | Outcome::Reject { .. } => self.breaker.succeeded(),

@@ -26,6 +26,8 @@ pub enum Input {
     Policies(Arc<Runtime>),
     /// A lane has new entries.
     LaneReady(LaneKey),
+    /// An entry of a lane was put off until then, earlier than all others that wait for their due time.
+    PutOff(LaneKey, Timestamp),
     /// These entries of a lane are no longer owed: an operator gave them up.
     GivenUp(LaneKey, HashSet<EventId>),
     /// Lanes whose page could not be read are to be tried again now.
@@ -64,6 +66,7 @@ impl From<LaneSignal> for Input {
     fn from(signal: LaneSignal) -> Self {
         match signal {
             LaneSignal::Ready(lane) => Self::LaneReady(lane),
+            LaneSignal::PutOff(lane, due_at) => Self::PutOff(lane, due_at),
             LaneSignal::GivenUp(lane, entries) => Self::GivenUp(lane, entries),
             LaneSignal::ReadAgain => Self::ReadAgain,
         }
@@ -136,7 +139,8 @@ pub struct Options {
     pub retry: RetryPolicy,
     /// When lanes whose endpoint fails are held.
     pub breaker: BreakerPolicy,
-    /// Most calls in flight over all lanes; no lane gets more than half of them.
+    /// Most calls in flight over all lanes, where a call counts one more for each full 32 KiB of its body. A lane has
+    /// more than its share of them only while less than half of them is in use.
     pub max_inflight: usize,
     /// Most starts per step: few enough that the permits of one step are still fresh when they are used.
     pub sends_per_step: usize,

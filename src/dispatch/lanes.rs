@@ -13,6 +13,7 @@ use crate::dispatch::ahead::{Held, Window};
 use crate::dispatch::buffer::{Buffer, Dues};
 use crate::dispatch::hold::Holds;
 use crate::dispatch::purge::Purging;
+use crate::dispatch::shares::Share;
 use crate::dispatch::unread::UnreadTime;
 use crate::event::{Lane, LaneKey};
 use crate::limit::{Binding, LimiterId};
@@ -45,7 +46,7 @@ pub(super) enum Place {
     Out,
     /// In `Turns`.
     InLine,
-    /// It has as many calls in flight as it may have.
+    /// In `Shares`: it has as many calls in flight as it may have.
     Full,
 }
 
@@ -58,6 +59,9 @@ pub(super) struct LaneState {
     /// The limiter that stopped it last.
     pub(super) home: Option<LimiterId>,
     pub(super) inflight: usize,
+    pub(super) share: Share,
+    /// It joins the turns before all others: its turn had come when it had to wait for a page.
+    pub(super) keeps_turn: bool,
     pub(super) holds: Holds,
     /// Calls that were promised a start and have not had it.
     pub(super) promises: u32,
@@ -86,6 +90,18 @@ impl LaneState {
             && self.dues.next().is_none()
     }
 
+    /// Whether it has something to send at `now`. What was never tried waits while the page is on its way that brings
+    /// what is due.
+    pub(super) fn has_work(&self, now: Timestamp) -> bool {
+        self.buffer.has_due(now) || self.buffer.has_plain() && !self.awaits_due(now)
+    }
+
+    /// Whether something is due in the queue and a page of the lane is on its way, or is asked for next.
+    pub(super) fn awaits_due(&self, now: Timestamp) -> bool {
+        let held = self.held(now);
+        held.due_pending && (self.window.is_asked() || self.window.wants(held, 0, now) > 0)
+    }
+
     /// Whether it goes ahead of other generations.
     pub(super) fn is_draining(&self) -> bool {
         matches!(self.fate, Fate::Draining(_))
@@ -103,6 +119,7 @@ impl LaneState {
     pub(super) fn held(&self, now: Timestamp) -> Held {
         Held {
             entries: self.buffer.len(),
+            bytes: self.buffer.bytes(),
             due_loaded: self.buffer.first_due().is_some(),
             due_pending: self.next_due().is_some_and(|at| at <= now),
         }

@@ -6,6 +6,7 @@
 //! Must not know: sockets, files, dialects.
 
 mod ahead;
+mod announced;
 mod buffer;
 mod handle;
 mod hold;
@@ -17,6 +18,7 @@ mod purge;
 mod report;
 mod retry;
 mod service;
+mod shares;
 #[cfg(test)]
 mod sim;
 mod starts;

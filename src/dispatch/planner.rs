@@ -11,8 +11,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use tracing::error;
-
 use crate::clock::Timestamp;
 use crate::dispatch::ahead::{Ahead, Window};
 use crate::dispatch::buffer::{Buffer, Dues};
@@ -20,6 +18,7 @@ use crate::dispatch::hold::Holds;
 use crate::dispatch::input::{Effect, Figures, Input, Options, Settled, Ticket};
 use crate::dispatch::lanes::{Fate, LaneId, LaneState, Lanes, Place, Ruled};
 use crate::dispatch::purge::Purges;
+use crate::dispatch::shares::{Share, Shares};
 use crate::dispatch::starts::Flight;
 use crate::dispatch::turns::Turns;
 use crate::dispatch::unread::UnreadTime;
@@ -40,6 +39,7 @@ pub struct Planner {
     pub(super) dice: fastrand::Rng,
     pub(super) lanes: Lanes,
     pub(super) turns: Turns,
+    pub(super) shares: Shares,
     pub(super) ahead: Ahead,
     pub(super) timers: BTreeSet<(Timestamp, LaneId)>,
     pub(super) flights: HashMap<Ticket, Flight>,
@@ -69,6 +69,7 @@ impl Planner {
             dice,
             lanes: Lanes::default(),
             turns: Turns::default(),
+            shares: Shares::new(options.max_inflight),
             ahead: Ahead::new(options.read_ahead_bytes),
             timers: BTreeSet::new(),
             flights: HashMap::new(),
@@ -90,6 +91,7 @@ impl Planner {
         match input {
             Input::Policies(runtime) => self.rule(runtime, now, effects),
             Input::LaneReady(key) => self.announce(key, now, effects),
+            Input::PutOff(key, due_at) => self.put_off(key, due_at, now, effects),
             Input::GivenUp(key, entries) => self.let_go(&key, &entries, now, effects),
             Input::ReadAgain => self.read_again(now, effects),
             Input::Loaded(key, loaded) => self.take_in(&key, loaded, now, effects),
@@ -123,8 +125,8 @@ impl Planner {
         if self.draining || self.options.held {
             return None;
         }
-        let may_start = self.flights.len() < self.options.max_inflight;
-        if (may_start && self.turns.has_next()) || self.ahead.has_next() {
+        let may_start = !self.shares.is_full() && self.turns.has_next();
+        if may_start || self.shares.next().is_some() || self.ahead.has_next() {
             return Some(Timestamp::ZERO);
         }
         let timer = self.timers.first().map(|(at, _)| *at);
@@ -202,20 +204,6 @@ impl Planner {
         }
     }
 
-    fn announce(&mut self, key: LaneKey, now: Timestamp, effects: &mut Vec<Effect>) {
-        let id = match self.lanes.find(&key) {
-            Some(id) => id,
-            None => match Lane::parse(&key) {
-                Ok(lane) => self.add(key, lane, now),
-                Err(error) => return error!(%error, "a lane is left alone: its key has no meaning"),
-            },
-        };
-        if let Some(lane) = self.lanes.get_mut(id) {
-            lane.window.announced();
-        }
-        self.tend(id, now, effects);
-    }
-
     fn usage_stated(&mut self, stated: &UsageToState, now: Timestamp, effects: &mut Vec<Effect>) {
         self.gate.state_usage(stated, now);
         // What limiters said before no longer holds.
@@ -247,6 +235,8 @@ impl Planner {
             place: Place::Out,
             home: None,
             inflight: 0,
+            share: Share::default(),
+            keeps_turn: false,
             holds,
             promises: 0,
             purge: None,
@@ -332,13 +322,19 @@ impl Planner {
             self.redeem(id, promised);
         }
         let Some(lane) = self.lanes.get_mut(id) else { return };
-        if lane.place == Place::Out && lane.buffer.has_work(now) && lane.holds.allow(lane.inflight, now) {
-            lane.place = Place::InLine;
-            self.turns.join(id, lane.home, lane.is_draining());
-        }
+        self.ahead.count(&mut lane.window, !lane.buffer.is_empty());
         if self.ahead.grants(&lane.window, lane.held(now), now) > 0 {
             self.ahead.enqueue(id, &mut lane.window);
         }
+        if lane.place == Place::Out && lane.has_work(now) && lane.holds.allow(lane.inflight, now) {
+            lane.place = Place::InLine;
+            if std::mem::take(&mut lane.keeps_turn) {
+                self.turns.rejoin_first(id);
+            } else {
+                self.turns.join(id, lane.home, lane.is_draining());
+            }
+        }
+        self.shares.count(&mut lane.share, lane.place != Place::Out || lane.inflight > 0);
         let timer = lane.timer(now);
         let idle = lane.is_idle(now);
         if lane.armed != timer || idle {
@@ -368,6 +364,7 @@ impl Planner {
             let held = lane.held(now);
             if let Some(limit) = self.ahead.page(&mut lane.window, held, now) {
                 let all_due = lane.purge.is_some();
+                lane.dues.asked();
                 effects.push(Effect::Load { lane: lane.lane.key().clone(), limit, all_due });
             }
             self.tend(id, now, effects);

@@ -4,7 +4,7 @@
 
 use crate::clock::Timestamp;
 use crate::dispatch::hold::Hold;
-use crate::dispatch::lanes::Fate;
+use crate::dispatch::lanes::{Fate, Place};
 use crate::dispatch::planner::Planner;
 use crate::event::{EventId, Lane, LaneKey, PolicyId};
 use crate::limit::{Kind, LimiterFigures};
@@ -56,10 +56,12 @@ impl Planner {
             Some(Blocked { policy: policy.clone(), key: key.into(), kind: blocker.kind, until })
         });
         let limits = self.gate.figures_of_lane(&state.binding, now);
+        // While all slots are in use no lane is asked.
+        let is_waiting = state.place == Place::InLine && self.shares.is_full();
         let report = LaneReport {
             inflight: state.inflight,
             read_ahead: state.buffer.len(),
-            hold: state.hold(now),
+            hold: state.hold(now).or_else(|| is_waiting.then_some(Hold::SHARE)),
             blocked,
             limits,
             draining_until: match state.fate {

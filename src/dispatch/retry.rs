@@ -127,7 +127,7 @@ fn exhausted(cause: &Cause) -> String {
 }
 
 /// The first whole millisecond at or after `now + wait` that is later than `now`.
-fn next_milli(now: Timestamp, wait: Duration) -> Timestamp {
+pub(super) fn next_milli(now: Timestamp, wait: Duration) -> Timestamp {
     let due = (now + wait).ceil_millis();
     Timestamp::from_millis(due.max(now.as_millis().saturating_add(1)))
 }

@@ -10,6 +10,7 @@ use crate::dispatch::input::{Attempt, Effect, Settled, Start, Ticket};
 use crate::dispatch::lanes::{LaneId, Place};
 use crate::dispatch::planner::{EFFECTS_PER_STEP, Planner, settled};
 use crate::dispatch::retry;
+use crate::dispatch::shares::slots;
 use crate::dispatch::turns::{AskAgain, Turn};
 use crate::event::{Entry, Outcome, Settlement};
 use crate::limit::{Decision, Permit};
@@ -73,9 +74,13 @@ impl Planner {
     pub(super) fn serve(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let mut sends = 0;
         while sends < self.options.sends_per_step
-            && self.flights.len() < self.options.max_inflight
+            && !self.shares.is_full()
             && effects.len() < EFFECTS_PER_STEP
         {
+            if let Some(id) = self.shares.next() {
+                self.end_wait(id);
+                self.tend(id, now, effects);
+            }
             let Some(turn) = self.turns.next() else { return };
             if self.take_turn(turn, now, effects) {
                 sends += 1;
@@ -87,10 +92,13 @@ impl Planner {
     fn take_turn(&mut self, turn: Turn, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
         let Some(lane) = self.lanes.get_mut(turn.lane) else { return false };
         lane.place = Place::Out;
-        if lane.inflight >= self.options.max_inflight.div_ceil(2) {
-            lane.place = Place::Full;
-        } else if !lane.holds.allow(lane.inflight, now) {
+        if !lane.holds.allow(lane.inflight, now) {
             // It comes back with the end of its hold or of a call.
+        } else if !lane.has_work(now) {
+            lane.keeps_turn = lane.awaits_due(now);
+        } else if !self.shares.allow(&lane.share) {
+            lane.place = Place::Full;
+            self.shares.wait(turn.lane, &mut lane.share);
         } else if let Some(entry) = self.next_alive(turn.lane, now, effects)
             && let Some(lane) = self.lanes.get_mut(turn.lane)
         {
@@ -100,6 +108,7 @@ impl Planner {
                     let ticket = Ticket(self.next_ticket);
                     self.next_ticket += 1;
                     lane.inflight += 1;
+                    self.shares.started(&mut lane.share, slots(&entry));
                     self.ahead.gave(1, weight(&entry));
                     let is_probe = lane.holds.is_probing();
                     let flight = Flight { lane: turn.lane, entry, permit, promised, is_probe };
@@ -161,14 +170,13 @@ impl Planner {
         };
         let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
         let share = self.dice.f64();
+        self.end_wait(id);
         if let Some(lane) = self.lanes.get_mut(id) {
             lane.inflight -= 1;
+            self.shares.ended(&mut lane.share, slots(&entry), outcome);
             // A shortage of ours concerns every lane.
             if is_governed || matches!(outcome, Outcome::Shortage { .. }) {
                 lane.holds.ended(outcome, &self.options.breaker, share, now);
-            }
-            if lane.place == Place::Full {
-                lane.place = Place::Out;
             }
             if let Settlement::Reschedule { due_at, .. } = settlement {
                 lane.dues.rescheduled(due_at, entry.id, now);
@@ -187,11 +195,10 @@ impl Planner {
         for limiter in self.gate.put_back(permit).iter() {
             self.turns.reopen(limiter);
         }
+        self.end_wait(id);
         let Some(lane) = self.lanes.get_mut(id) else { return };
         lane.inflight -= 1;
-        if lane.place == Place::Full {
-            lane.place = Place::Out;
-        }
+        self.shares.put_back(&mut lane.share, slots(&entry));
         if expired {
             let (lane, how) = (lane.lane.clone(), lane.doubt().expiry(&entry));
             effects.push(settled(entry, lane, how));
@@ -212,11 +219,19 @@ impl Planner {
         self.tend(id, now, effects);
     }
 
+    /// A lane that waits for its share is to be asked again.
+    fn end_wait(&mut self, id: LaneId) {
+        if let Some(lane) = self.lanes.get_mut(id).filter(|lane| lane.place == Place::Full) {
+            lane.place = Place::Out;
+            self.shares.leave(id, &mut lane.share);
+        }
+    }
+
     /// The next entry of a lane that may still start; those that may not any more are settled on the way, or kept aside
     /// while time is in doubt.
     fn next_alive(&mut self, id: LaneId, now: Timestamp, effects: &mut Vec<Effect>) -> Option<Box<Entry>> {
         loop {
-            let lane = self.lanes.get_mut(id)?;
+            let lane = self.lanes.get_mut(id).filter(|lane| lane.has_work(now))?;
             let entry = lane.buffer.pop(now)?;
             if !self.is_time_trusted && (entry.event.is_dated || entry.event.expires_at <= now) {
                 lane.buffer.keep(entry);

@@ -1,9 +1,11 @@
 //! Behaviour of the planner in single situations.
 
+mod due;
 mod expiry;
 mod holds;
 mod outages;
 mod retries;
+mod shares;
 mod trust;
 mod turned_away;
 
@@ -17,6 +19,7 @@ use http::{HeaderMap, Method};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::dispatch::shares::Shares;
 use crate::dispatch::{Effect, Input, Options, Planner, Ticket};
 use crate::event::{
     Cause, Entry, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyRef, Settlement, Tries,
@@ -397,7 +400,7 @@ fn a_lane_above_the_common_bounds_reads_on_when_what_it_holds_has_gone() {
     let mut bench = Bench::new(&book(&[("p", None, 20)]));
     let lane = lane(&[("p", 1)]);
     bench.fill(&lane, 0..40);
-    let body = Bytes::from(vec![0; 8 << 20]);
+    let body = Bytes::from(vec![0; 4 << 20]);
     for entry in bench.waiting.get_mut(&lane).expect("filled") {
         entry.event.body = body.clone();
     }
@@ -412,7 +415,7 @@ fn a_lane_above_the_common_bounds_reads_on_when_what_it_holds_has_gone() {
 #[test]
 fn a_full_lane_goes_on_when_its_only_call_expired_before_it_started() {
     let mut bench = Bench::new(&book(&[("p", None, 10)]));
-    bench.planner.options.max_inflight = 2;
+    bench.planner.shares = Shares::new(2);
     let lane = lane(&[("p", 1)]);
     bench.fill(&lane, 1..3);
     bench.waiting.get_mut(&lane).expect("filled")[0].event.expires_at = START + ms(1);

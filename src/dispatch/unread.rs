@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use crate::clock::Timestamp;
 use crate::dispatch::hold::{Hold, HoldReason};
 use crate::dispatch::input::Effect;
-use crate::dispatch::lanes::LaneState;
+use crate::dispatch::lanes::{LaneState, Place};
 use crate::dispatch::planner::{Planner, settled};
 use crate::event::{Entry, EventId, LaneKey, Settlement};
 
@@ -63,15 +63,20 @@ impl LaneState {
         HeldByDoubt { is_unknown: self.holds.is_unknown(), unread: self.unread }
     }
 
-    /// Why it may not send although its limits have room: a hold, that what comes next cannot be read, or that some of
-    /// its entries have outlived their time while time is in doubt.
+    /// Why it may not send although its limits have room: a hold, that it has its share of the calls in flight, that what
+    /// comes next cannot be read, or that some of its entries have outlived their time while time is in doubt.
     pub(super) fn hold(&self, now: Timestamp) -> Option<Hold> {
         let unread = || {
             let until = self.window.unread_until().filter(|_| self.buffer.is_empty())?;
             Some(Hold { reason: HoldReason::Unread, until: Some(until), busy: None })
         };
         let kept = Hold { reason: HoldReason::Clock, until: None, busy: None };
-        self.holds.current(now).or_else(unread).or_else(|| self.buffer.has_kept().then_some(kept))
+        let share = || (self.place == Place::Full).then_some(Hold::SHARE);
+        self.holds
+            .current(now)
+            .or_else(share)
+            .or_else(unread)
+            .or_else(|| self.buffer.has_kept().then_some(kept))
     }
 }
 
@@ -138,17 +143,17 @@ mod tests {
 
     #[test]
     fn a_page_that_failed_is_asked_for_again_after_its_pause_or_when_an_operator_says_so() {
-        let nothing = Held { entries: 0, due_loaded: false, due_pending: false };
+        let nothing = Held { entries: 0, bytes: 0, due_loaded: false, due_pending: false };
         let (mut window, start) = (Window::new(), Timestamp::from_millis(1_000));
         window.announced();
         window.failed(start);
         window.failed(start);
         let until = start + Duration::from_millis(200);
         assert_eq!(window.unread_until(), Some(until));
-        assert_eq!(window.wants(nothing, start), 0);
-        assert!(window.wants(nothing, until) > 0);
+        assert_eq!(window.wants(nothing, 100, start), 0);
+        assert!(window.wants(nothing, 100, until) > 0);
         window.read_again();
-        assert!(window.wants(nothing, start) > 0);
+        assert!(window.wants(nothing, 100, start) > 0);
         assert!(window.unread_until().is_some(), "until a page comes");
         window.failed(start);
         assert_eq!(

@@ -286,7 +286,8 @@ impl Desk {
         let outlook = self.outlooks.load().of_lane(&place.lane, runtime, now);
         let forecast = outlook.forecast(place.ahead.unwrap_or(0), place.due_at, place.expires_at);
         let mut starts_at = forecast.starts_at?;
-        if let Some(hold) = &report.hold {
+        // A lane that waits for its share goes on whenever a call ends.
+        if let Some(hold) = report.hold.as_ref().filter(|hold| hold.reason != HoldReason::Share) {
             starts_at = starts_at.max(hold.until?);
         }
         match &report.blocked {

@@ -18,7 +18,7 @@ use crate::store::doubts::Doubt;
 pub(super) struct HeldBy {
     pub(super) by: &'static str,
     pub(super) text: String,
-    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker`, `shortage`, `unread` or `clock`.
+    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker`, `shortage`, `share`, `unread` or `clock`.
     #[schema(required)]
     reason: Option<&'static str>,
     /// Of a limit: `pace`, `window` or `quota`.
@@ -124,6 +124,11 @@ impl HeldBy {
                 .to_owned(),
             (HoldReason::Breaker, _) => {
                 format!("Its endpoint has failed too often; it is tried again{}.", end("at"))
+            }
+            (HoldReason::Share, _) => {
+                "Its lane has its share of the calls in flight (dispatch.max_inflight): one of its calls, or enough \
+                 of others, have to end first."
+                    .to_owned()
             }
             (HoldReason::Shortage, _) => format!(
                 "tidegate is short of descriptors, ports or memory for calls (see its log); it tries again{}.",

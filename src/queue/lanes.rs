@@ -86,10 +86,13 @@ impl LaneState {
         }
     }
 
-    fn put_off_until(&mut self, due_at: Timestamp) {
+    /// Returns whether nothing known is due earlier.
+    fn put_off_until(&mut self, due_at: Timestamp) -> bool {
+        let is_first = self.next_due.is_none_or(|next_due| due_at < next_due);
         self.put_off += 1;
         self.next_due = earlier(self.next_due, Some(due_at));
         self.due_since_load = earlier(self.due_since_load, Some(due_at));
+        is_first
     }
 }
 
@@ -150,17 +153,19 @@ impl LaneTable {
     }
 
     pub(super) fn appended(&mut self, lane: &LaneKey, id: EventId, due_at: Option<Timestamp>) {
+        let mut first_due = None;
         if let Some(state) = self.lanes.get_mut(lane) {
             match due_at {
                 None => {
                     state.plain += 1;
                     state.oldest = earlier(state.oldest, Some(id.accepted_at()));
                 }
-                Some(due_at) => state.put_off_until(due_at),
+                Some(due_at) => first_due = Some(due_at).filter(|due_at| state.put_off_until(*due_at)),
             }
             if !state.signalled {
                 self.signal(lane);
             }
+            self.announce_due(lane, first_due);
         }
         self.end_append(lane);
     }
@@ -286,13 +291,15 @@ impl LaneTable {
             state.plain_out.remove(&id);
             state.plain -= 1;
         }
+        let mut first_due = None;
         if let Settlement::Reschedule { due_at, .. } = how {
-            state.put_off_until(*due_at);
+            first_due = Some(*due_at).filter(|due_at| state.put_off_until(*due_at));
             state.changed = self.changes;
         }
         if state.is_spent() {
             self.lanes.remove(lane);
         }
+        self.announce_due(lane, first_due);
     }
 
     pub(super) fn is_out(&self, lane: &LaneKey, id: EventId, put_off: bool) -> bool {
@@ -322,6 +329,15 @@ impl LaneTable {
 
     pub(super) fn is_empty(&self) -> bool {
         self.lanes.is_empty()
+    }
+
+    /// Announces the due time of an entry that is due before all others that are known: whoever reads ahead as much as
+    /// it may loads no page until then.
+    fn announce_due(&self, lane: &LaneKey, due_at: Option<Timestamp>) {
+        if let Some(due_at) = due_at {
+            // As for every signal: without a dispatcher nothing is read.
+            let _ = self.signal.send(LaneSignal::PutOff(lane.clone(), due_at));
+        }
     }
 
     fn signal(&mut self, lane: &LaneKey) {

@@ -118,6 +118,8 @@ impl Inner {
 pub enum LaneSignal {
     /// The lane has new work; said at most once until it is loaded.
     Ready(LaneKey),
+    /// An entry of the lane waits for this due time, earlier than all others that are known.
+    PutOff(LaneKey, Timestamp),
     /// These entries of the lane were handed out and are no longer owed: an operator gave them up.
     GivenUp(LaneKey, HashSet<EventId>),
     /// Reads that failed are to be tried again now.
@@ -159,7 +161,8 @@ impl Queue {
         clock: Clock,
         append_timeout: Duration,
     ) -> Result<(Self, LaneSignals), QueueError> {
-        // Unbounded in type, bounded in fact: a lane is in it at most once.
+        // Unbounded in type, bounded in fact: a lane is in it once for new work, and once for each entry that is put off
+        // ahead of all others.
         let (signal, signals) = mpsc::unbounded_channel();
         let mut lanes = LaneTable::new(signal);
         for summary in store.lanes().await? {

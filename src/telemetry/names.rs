@@ -200,8 +200,8 @@ pub const LANES_HELD: Metric = gauge(
     "tidegate_lanes_held",
     Some(metrics::Unit::Count),
     &["policy", "reason"],
-    "Lanes that may not send although their limits have room: generation, paused, retry_after, busy, breaker, unread or \
-     clock.",
+    "Lanes that may not send although their limits have room: generation, paused, retry_after, busy, breaker, share, \
+     unread or clock.",
 );
 /// What the clocks did.
 pub const CLOCK_ANOMALIES: Metric = counter(

@@ -2,6 +2,8 @@
 //! endpoint. Every rule is checked at every start and settlement; a failing seed is printed.
 
 mod check;
+mod rules;
+mod shares;
 mod store;
 mod totals;
 mod world;
@@ -44,6 +46,8 @@ fn broken_worlds_are_caught() {
         (Sabotage::NoWindow, "starts under"),
         (Sabotage::NoRecord, "starts under"),
         (Sabotage::NoSlots, "in flight under"),
+        (Sabotage::NoShares, "reach their share"),
+        (Sabotage::NoDueSignals, "started ahead of"),
         (Sabotage::FastClock, "before its due"),
         (Sabotage::Backwards, "after the newer"),
         (Sabotage::LostWork, "not drained"),

@@ -6,8 +6,11 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::dispatch::sim::check::Facts;
 use crate::event::{Entry, Event, EventId, LaneKey, Settlement, Tries};
-use crate::queue::Loaded;
+use crate::queue::{LaneSignal, Loaded};
 use crate::store::ReadLimit;
+
+/// By then a page that was asked for has come.
+const SURELY_READ: Duration = Duration::from_millis(800);
 
 #[derive(Default)]
 pub(super) struct ModelQueue {
@@ -15,7 +18,9 @@ pub(super) struct ModelQueue {
     lanes: BTreeMap<LaneKey, LaneRows>,
     /// By the moment at which they become visible.
     pending: BTreeMap<(Timestamp, EventId), Settlement>,
-    pub(super) signals: Vec<LaneKey>,
+    pub(super) signals: Vec<LaneSignal>,
+    /// When a page could not be read last.
+    failed_at: BTreeMap<LaneKey, Timestamp>,
     pub(super) ends: BTreeMap<EventId, Settlement>,
     accepted: u128,
     /// For a negative control: hands out plain entries newest first.
@@ -28,6 +33,8 @@ struct Row {
     tries: Tries,
     event: Event,
     out: bool,
+    /// Since when it can be read.
+    visible_at: Timestamp,
 }
 
 #[derive(Default)]
@@ -37,21 +44,62 @@ struct LaneRows {
     signalled: bool,
 }
 
+impl LaneRows {
+    /// When the next of those is due that are not handed out.
+    fn next_due(&self, rows: &BTreeMap<EventId, Row>) -> Option<Timestamp> {
+        let waits = |(_, id): &&(Timestamp, EventId)| rows.get(id).is_some_and(|row| !row.out);
+        self.due.iter().find(waits).map(|(due_at, _)| *due_at)
+    }
+
+    /// Announces an entry that is due before all of them.
+    fn put_off(
+        &mut self,
+        rows: &BTreeMap<EventId, Row>,
+        lane: &LaneKey,
+        due_at: Timestamp,
+        id: EventId,
+    ) -> Option<LaneSignal> {
+        let is_first = self.next_due(rows).is_none_or(|next_due| due_at < next_due);
+        self.due.insert((due_at, id));
+        is_first.then(|| LaneSignal::PutOff(lane.clone(), due_at))
+    }
+}
+
 impl ModelQueue {
     pub(super) fn accept(&mut self, lane: &LaneKey, event: Event, now: Timestamp) {
         self.accepted += 1;
         let id = EventId::new(now.as_millis(), self.accepted);
         let due_at = event.due_at;
         let rows = self.lanes.entry(lane.clone()).or_default();
-        match due_at {
-            Some(due_at) => rows.due.insert((due_at, id)),
-            None => rows.plain.insert(id),
-        };
         if !rows.signalled {
             rows.signalled = true;
-            self.signals.push(lane.clone());
+            self.signals.push(LaneSignal::Ready(lane.clone()));
         }
-        self.rows.insert(id, Row { lane: lane.clone(), due_at, tries: Tries::NONE, event, out: false });
+        match due_at {
+            Some(due_at) => self.signals.extend(rows.put_off(&self.rows, lane, due_at, id)),
+            None => drop(rows.plain.insert(id)),
+        }
+        let row = Row { lane: lane.clone(), due_at, tries: Tries::NONE, event, out: false, visible_at: now };
+        self.rows.insert(id, row);
+    }
+
+    /// A page of the lane cannot be read.
+    pub(super) fn fail(&mut self, lane: &LaneKey, now: Timestamp) {
+        self.failed_at.insert(lane.clone(), now);
+    }
+
+    /// An entry that has been due in the queue for long, and has not outlived its time, of a lane that could be read.
+    pub(super) fn overdue(&self, lane: &LaneKey, now: Timestamp) -> Option<EventId> {
+        if self.failed_at.get(lane).is_some_and(|at| *at + SURELY_READ > now) {
+            return None;
+        }
+        let is_overdue = |(due_at, id): &&(Timestamp, EventId)| {
+            self.rows.get(id).is_some_and(|row| {
+                let since = (*due_at).max(row.visible_at);
+                !row.out && since + SURELY_READ <= now && row.event.expires_at > now
+            })
+        };
+        self.lanes.get(lane)?.due.iter().find(is_overdue).map(|(_, id)| *id)
     }
 
     pub(super) fn load(&mut self, key: &LaneKey, limit: ReadLimit, now: Timestamp) -> Loaded {
@@ -82,11 +130,7 @@ impl ModelQueue {
                 });
             }
         }
-        let next_due = lane
-            .due
-            .iter()
-            .find(|(_, id)| rows.get(id).is_some_and(|row| !row.out))
-            .map(|(due_at, _)| *due_at);
+        let next_due = lane.next_due(rows);
         Loaded { entries, more, next_due }
     }
 
@@ -116,8 +160,8 @@ impl ModelQueue {
                 None => lane.plain.remove(&id),
             };
             if let Settlement::Reschedule { due_at, tries, .. } = how {
-                lane.due.insert((due_at, id));
-                row = Row { due_at: Some(due_at), tries, out: false, ..row };
+                self.signals.extend(lane.put_off(&self.rows, &row.lane, due_at, id));
+                row = Row { due_at: Some(due_at), tries, out: false, visible_at: now, ..row };
                 self.rows.insert(id, row);
             } else {
                 self.ends.insert(id, how);
@@ -131,7 +175,7 @@ impl ModelQueue {
         for row in self.rows.values_mut() {
             row.out = false;
         }
-        self.signals = self.lanes.keys().cloned().collect();
+        self.signals = self.lanes.keys().cloned().map(LaneSignal::Ready).collect();
         for lane in self.lanes.values_mut() {
             lane.signalled = true;
         }

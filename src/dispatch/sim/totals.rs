@@ -12,6 +12,7 @@ pub(super) struct Totals {
     stale: u64,
     crashes: u32,
     waits: usize,
+    shared_out: usize,
     ends: BTreeMap<&'static str, usize>,
 }
 
@@ -22,6 +23,7 @@ impl Totals {
         self.stale += world.stale_permits();
         self.crashes += world.crashes();
         self.waits += world.checker.waits;
+        self.shared_out += world.shares.waits;
         for end in world.queue.ends.values() {
             *self.ends.entry(end.outcome_label().unwrap_or("none")).or_default() += 1;
         }
@@ -34,6 +36,7 @@ impl Totals {
             && self.stale > 0
             && self.crashes > 0
             && self.waits > 0
+            && self.shared_out > 0
             && ends.iter().all(|end| self.ends.contains_key(label(end)))
             && self.ends.contains_key("dead")
     }

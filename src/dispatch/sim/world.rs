@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +11,17 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::dispatch::retry::RetryPolicy;
-use crate::dispatch::sim::check::{Allowed, Checker, add_up};
+use crate::dispatch::sim::check::{Checker, add_up};
+use crate::dispatch::sim::rules::{allowed, build, limits};
+use crate::dispatch::sim::shares::ShareCheck;
 use crate::dispatch::sim::store::ModelQueue;
 use crate::dispatch::{BreakerPolicy, Effect, Input, Options, Planner, Settled, Ticket};
 use crate::event::{
     Busy, Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,
 };
 use crate::limit::{Ask, Blind, Consumed, Gate, Rules};
-use crate::policy::{Book, GenerationState, Limits, Origin, Period, Quota, Runtime, Spec, Window, testing};
+use crate::policy::{Book, GenerationState, Origin, Runtime, testing};
+use crate::queue::LaneSignal;
 use crate::store::ReadLimit;
 
 /// Arrivals, edits and crashes end after this.
@@ -27,7 +29,9 @@ const BUSY: Duration = Duration::from_secs(8);
 /// By then everything has an end, or something is stuck.
 const DRAINED_BY: Duration = Duration::from_secs(400);
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-const POLICIES: u64 = 4;
+pub(super) const POLICIES: u64 = 4;
+/// Calls in flight over all lanes.
+const MAX_INFLIGHT: usize = 24;
 
 /// Ways to break the world: the checks must notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub(super) enum Sabotage {
     NoWindow,
     NoRecord,
     NoSlots,
+    NoShares,
+    NoDueSignals,
     FastClock,
     Backwards,
     LostWork,
@@ -62,6 +68,9 @@ pub(super) struct World {
     /// What the limits consumed, as it outlasts a crash.
     record: Vec<(Box<str>, Consumed)>,
     pub(super) checker: Checker,
+    pub(super) shares: ShareCheck,
+    /// Calls of lanes of this policy, or of none, are not answered at first.
+    hangs: Option<Option<PolicyId>>,
     /// When, then in the order of their planning.
     agenda: BinaryHeap<Reverse<(Timestamp, u64)>>,
     happenings: BTreeMap<u64, Happening>,
@@ -70,7 +79,7 @@ pub(super) struct World {
     stale: u64,
 }
 
-fn policy(n: u64) -> PolicyId {
+pub(super) fn policy(n: u64) -> PolicyId {
     testing::id(&format!("p{n}"))
 }
 
@@ -91,7 +100,9 @@ impl World {
         let runtime = build(&book, sabotage);
         let mut queue = ModelQueue::default();
         queue.backwards = sabotage == Sabotage::Backwards;
-        let planner = planner(Gate::new(), &runtime, START, seed);
+        let planner = planner(Gate::new(), &runtime, sabotage, START, seed);
+        let hangs =
+            (rng.u8(..2) == 0).then(|| Some(rng.u64(..=POLICIES)).filter(|n| *n < POLICIES).map(policy));
         let mut world = Self {
             now: START,
             rng,
@@ -102,6 +113,8 @@ impl World {
             queue,
             record: Vec::new(),
             checker,
+            shares: ShareCheck::new(MAX_INFLIGHT),
+            hangs,
             agenda: BinaryHeap::new(),
             happenings: BTreeMap::new(),
             planned: 0,
@@ -151,6 +164,7 @@ impl World {
                 }
             }
             self.queue.show(self.now);
+            self.pass_on_signals()?;
             self.check()?;
         }
         let left = self.planner.figures(self.now);
@@ -191,9 +205,7 @@ impl World {
                 self.arrive();
                 let after = ms(self.rng.u64(1..400));
                 self.plan(after, Happening::Arrival);
-                for lane in std::mem::take(&mut self.queue.signals) {
-                    self.step(Input::LaneReady(lane))?;
-                }
+                self.pass_on_signals()?;
             }
             Happening::Edit if busy => {
                 self.edit()?;
@@ -209,6 +221,7 @@ impl World {
             }
             Happening::Page { epoch, lane, limit } if epoch == self.epoch => {
                 if self.rng.u8(..50) == 0 {
+                    self.queue.fail(&lane, self.now);
                     return self.step(Input::LoadFailed(lane));
                 }
                 let loaded = self.queue.load(&lane, limit, self.told());
@@ -293,9 +306,17 @@ impl World {
         let knew = self.runtime.policies().map(|policy| (policy.id.clone(), Rules::from(policy)));
         let blind = Blind { before: self.now, on_record_before: Timestamp::ZERO };
         let gate = Gate::after(blind, self.now, self.record.clone(), knew);
-        self.planner = planner(gate, &self.runtime, self.now, seed);
-        for lane in std::mem::take(&mut self.queue.signals) {
-            self.step(Input::LaneReady(lane))?;
+        self.planner = planner(gate, &self.runtime, self.sabotage, self.now, seed);
+        self.shares = ShareCheck::new(MAX_INFLIGHT);
+        self.pass_on_signals()
+    }
+
+    fn pass_on_signals(&mut self) -> Result<(), String> {
+        for signal in std::mem::take(&mut self.queue.signals) {
+            let is_lost = self.sabotage == Sabotage::NoDueSignals && matches!(signal, LaneSignal::PutOff(..));
+            if !is_lost {
+                self.step(signal.into())?;
+            }
         }
         Ok(())
     }
@@ -323,7 +344,7 @@ impl World {
                 }
             }
         }
-        Ok(())
+        self.shares.check(&self.planner)
     }
 
     /// The time that planner and queue are told.
@@ -342,20 +363,31 @@ impl World {
         let (id, lane) = (start.entry.id, start.lane.clone());
         let Some(facts) = self.queue.facts(id) else { return Err(format!("{id} started, but is not out")) };
         self.checker.start(&lane, id, facts, self.now)?;
-        let (outcome, took) = self.answer();
+        if facts.due_at.is_none()
+            && let Some(overtaken) = self.queue.overdue(lane.key(), self.now)
+        {
+            return Err(format!("{id} started ahead of {overtaken}, which is due in lane {}", lane.key()));
+        }
+        let (outcome, took) = self.answer(&lane);
         let (epoch, started_at) = (self.epoch, self.now);
         self.plan(took, Happening::CallEnd { epoch, ticket, id, outcome, started_at });
         Ok(())
     }
 
     /// The endpoint: mostly well, sometimes not; well again in the end.
-    fn answer(&mut self) -> (Outcome, Duration) {
+    fn answer(&mut self, lane: &Lane) -> (Outcome, Duration) {
         let fine = Outcome::Delivered { status: 200 };
         let quick = ms(self.rng.u64(1..50));
         if self.now > START + BUSY {
             return (fine, quick);
         }
         let retry = |cause, retry_after| Outcome::Retry { cause, retry_after };
+        if self.hangs.as_ref().is_some_and(|hangs| match hangs {
+            Some(policy) => lane.policies().iter().any(|part| part.policy == *policy),
+            None => lane.policies().is_empty(),
+        }) {
+            return (retry(Cause::Timeout, None), ms(self.rng.u64(2_000..6_000)));
+        }
         match self.rng.u8(..22) {
             21 => (Outcome::Shortage { cause: Cause::Shortage(Shortage::Descriptors) }, Duration::ZERO),
             20 => (Outcome::Wait(Wait::new(Busy::ApiLimit, ms(self.rng.u64(..2_000)))), quick),
@@ -387,54 +419,10 @@ impl World {
     }
 }
 
-fn planner(gate: Gate, runtime: &Arc<Runtime>, now: Timestamp, seed: u64) -> Planner {
+fn planner(gate: Gate, runtime: &Arc<Runtime>, sabotage: Sabotage, now: Timestamp, seed: u64) -> Planner {
     let retry = RetryPolicy { base: ms(50), cap: Duration::from_secs(5), ..RetryPolicy::default() };
     let breaker = BreakerPolicy { failures: 6, min_hold: ms(200), max_hold: Duration::from_secs(2) };
-    let options = Options { retry, breaker, max_inflight: 40, sends_per_step: 16, ..Options::default() };
+    let max_inflight = if sabotage == Sabotage::NoShares { 10 * MAX_INFLIGHT } else { MAX_INFLIGHT };
+    let options = Options { retry, breaker, max_inflight, sends_per_step: 16, ..Options::default() };
     Planner::new(gate, runtime, options, fastrand::Rng::with_seed(seed), now)
-}
-
-/// Random limits of a policy.
-fn limits(n: u64, rng: &mut fastrand::Rng) -> Spec {
-    let per_second = rng.choice([5_u32, 20, 50, 200]).unwrap_or(5);
-    let mut spec = testing::spec(&format!("https://h{n}.org/*"), f64::from(per_second));
-    spec.limits.slots = NonZeroU32::new(rng.u32(1..12));
-    match rng.u8(..4) {
-        0 => spec.limits.window = Window::new(rng.i64(5..40), 300).ok(),
-        1 => spec.limits.window = Window::new(rng.i64(20..90), 4_000).ok(),
-        2 => spec.limits.quota = Quota::new(rng.i64(200..400), Period::Minute).ok(),
-        _ => {}
-    }
-    spec
-}
-
-/// What the rules allow by the book.
-fn allowed(book: &Book) -> BTreeMap<PolicyId, Allowed> {
-    let runtime = Runtime::build(book).expect("small");
-    let of = |limits: &Limits| Allowed {
-        windows: limits.pace.map(|pace| pace.window()).into_iter().chain(limits.window).collect(),
-        per_minute: limits.quota.map(|quota| quota.calls.get() as usize),
-        slots: limits.slots.expect("set").get() as usize,
-    };
-    runtime.policies().map(|policy| (policy.id.clone(), of(&policy.spec.limits))).collect()
-}
-
-/// What the book says, or less of it.
-fn build(book: &Book, sabotage: Sabotage) -> Arc<Runtime> {
-    let mut told = book.clone();
-    if matches!(sabotage, Sabotage::NoPace | Sabotage::NoWindow | Sabotage::NoSlots) {
-        for n in 0..POLICIES {
-            let ruling = told.get(&policy(n)).and_then(|policy| policy.ruling().cloned());
-            if let Some(mut spec) = ruling {
-                match sabotage {
-                    Sabotage::NoPace => spec.limits.pace = None,
-                    Sabotage::NoWindow => spec.limits.window = None,
-                    _ => spec.limits.slots = None,
-                }
-                // A draining one keeps its limits.
-                let _ = told.update(&policy(n), Value::Null, Some(spec));
-            }
-        }
-    }
-    Arc::new(Runtime::build(&told).expect("small"))
 }

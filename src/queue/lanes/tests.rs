@@ -126,6 +126,31 @@ fn an_entry_put_off_during_a_load_keeps_its_due_time_and_its_count() {
 }
 
 #[test]
+fn a_due_time_before_all_others_is_announced_although_the_lane_is_signalled() {
+    let (mut table, lane, mut signals) = table();
+    let mut announced = || {
+        let mut dues = Vec::new();
+        while let Ok(signal) = signals.try_recv() {
+            dues.extend(if let LaneSignal::PutOff(_, due_at) = signal { Some(due_at) } else { None });
+        }
+        dues
+    };
+    add(&mut table, &lane, 1);
+    assert_eq!(announced(), [], "the control: nothing is put off");
+    for (n, due_at, told) in [(2, LATER, &[LATER][..]), (3, DUE, &[DUE]), (4, LATER, &[]), (5, DUE, &[])] {
+        table.begin_append(&lane);
+        table.appended(&lane, id(n), Some(due_at));
+        assert_eq!(announced(), told, "{n}");
+    }
+    let start = table.begin_load(&lane).expect("five wait");
+    let (plain, put_off) = (&[id(1)][..], &[id(3), id(5)][..]);
+    let next_due = Some(Some(LATER));
+    table.end_load(&lane, &LoadEnd { plain, put_off, next_due, exhausted: false, changed: start.changed });
+    settle(&mut table, &lane, 1, None, Some(DUE));
+    assert_eq!(announced(), [DUE], "a retry is due before what is left");
+}
+
+#[test]
 fn a_retry_handed_out_before_its_settlement_was_counted_is_counted_once() {
     let (mut table, lane, _signals) = table();
     add(&mut table, &lane, 1);
