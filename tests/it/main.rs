@@ -10,6 +10,7 @@ mod clock;
 mod connections;
 mod crash;
 mod damage;
+mod descriptors;
 mod doors;
 mod doubts;
 mod faults;
