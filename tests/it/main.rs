@@ -39,6 +39,7 @@ mod rollback;
 mod shortage;
 mod slow_disk;
 mod strict;
+mod threads;
 mod unread;
 mod upgrade;
 mod world;
