@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::app::descriptors::{self, Shares};
 use crate::app::doubts::doubt_desk;
 use crate::app::listen::{ListenOptions, Listener};
 use crate::app::measured::Measured;
@@ -54,6 +55,7 @@ impl App {
     /// # Errors
     /// [`AppError`] when one of them cannot be had.
     pub async fn build(config: &Config) -> Result<Self, AppError> {
+        descriptors::check()?;
         let clock = Clock::system();
         let store = open_store(config, &clock).await?;
         let deliver = HttpDeliverer::new(delivery_options(config), clock.clone())?;
@@ -73,6 +75,8 @@ impl App {
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         let metrics = telemetry::install()?;
         telemetry::name_policies(config.manage.max_policies_in_metrics);
+        let shares = Shares::of(config);
+        let descriptors = descriptors::report(&shares, config);
         ClockAnomaly { kind: "start", count: u64::from(!clock.is_trusted()) }.emit();
         let mut dice = fastrand::Rng::new();
         let policies = Policies::open(documents, clock.clone()).await?;
@@ -106,7 +110,7 @@ impl App {
             policies: policies.follow(),
             deliver,
             clock: clock.clone(),
-            options: Options { held: held.is_some(), ..dispatch_options(config) },
+            options: Options { held: held.is_some(), ..dispatch_options(config, &shares) },
             gate,
             usages: usages.clone(),
             dice: dice.fork(),
@@ -121,6 +125,7 @@ impl App {
             policies: policies.clone(),
             closing: closing.clone(),
             name_state,
+            descriptors,
             render_metrics: Arc::new({
                 let metrics = metrics.clone();
                 move || metrics.render()
@@ -133,7 +138,7 @@ impl App {
                 .merge(ops::routes(ops))
                 .merge(ops::doubt_routes(doubt_desk(&queue, &clock)))
                 .merge(api_doc::routes()),
-            options: listen_options(config),
+            options: listen_options(config, &shares),
         };
         Ok(Self {
             doors,
@@ -207,7 +212,7 @@ fn budget() -> Budget {
 }
 
 pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
-    let budget = budget();
+    let (budget, shares) = (budget(), Shares::of(config));
     EmbeddedOptions {
         segment_bytes: config.store.segment_bytes.get(),
         segment_age: config.store.segment_age,
@@ -217,6 +222,8 @@ pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
         cache_bytes: budget.index_cache,
         block_cache_bytes: budget.block_cache,
         waiting_bytes: budget.waiting,
+        open_segments: shares.open_segments,
+        spare_descriptors: shares.spare,
         epoch_file: config.store.epoch_file.clone(),
         clock_bound: config.queue.ttl,
         salt: fastrand::u64(..),
@@ -286,11 +293,11 @@ fn desk(
     }
 }
 
-fn listen_options(config: &Config) -> ListenOptions {
+fn listen_options(config: &Config, shares: &Shares) -> ListenOptions {
     let listen = &config.listen;
     ListenOptions {
-        max_connections: listen.max_connections,
-        reserved_connections: listen.reserved_connections,
+        max_connections: shares.connections,
+        reserved_connections: shares.reserved,
         max_connections_per_peer: listen.max_connections_per_peer,
         min_bytes_per_second: listen.min_bytes_per_second.get(),
         hosts: listen.hosts.clone(),
@@ -303,7 +310,7 @@ fn egress(config: &Config) -> EgressCheck {
     Arc::new(move |url| guard.check_literal(url).map_err(|blocked| blocked.to_string()))
 }
 
-fn dispatch_options(config: &Config) -> Options {
+fn dispatch_options(config: &Config, shares: &Shares) -> Options {
     let retry = RetryPolicy {
         base: config.retry.min_delay,
         cap: config.retry.max_delay,
@@ -317,24 +324,26 @@ fn dispatch_options(config: &Config) -> Options {
     Options {
         retry,
         breaker,
-        max_inflight: config.dispatch.max_inflight.get(),
+        max_inflight: shares.inflight.get(),
         read_ahead_bytes: budget().read_ahead,
         ..Options::default()
     }
 }
 
 fn delivery_options(config: &Config) -> DeliveryOptions {
+    let shares = Shares::of(config);
     DeliveryOptions {
         egress: EgressGuard::new(&config.egress.allow),
         names: NameOptions {
             timeout: config.names.timeout,
-            max_questions: config.names.max_questions,
+            max_questions: shares.questions,
             max_ttl: config.names.max_ttl,
             ..NameOptions::default()
         },
         connect_timeout: config.delivery.connect_timeout,
         head_timeout: config.delivery.head_timeout,
         total_timeout: config.delivery.total_timeout,
+        pool_max_idle_per_host: shares.idle_per_host,
         ..DeliveryOptions::default()
     }
 }

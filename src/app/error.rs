@@ -54,6 +54,7 @@ impl From<StoreError> for AppError {
             StoreError::Full { .. }
             | StoreError::FewFiles { .. }
             | StoreError::NoRoom { .. }
+            | StoreError::Shortage { .. }
             | StoreError::Slow
             | StoreError::OutcomeUnknown
             | StoreError::Poisoned { .. }

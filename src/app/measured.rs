@@ -49,8 +49,8 @@ impl Measured {
         let outcome = operation.await;
         match &outcome {
             Ok(_) => StoreOperation { op, took: self.clock.now().since(started) }.emit(),
-            // A full disk and a withdrawal are refusals that the door counts, not failures.
-            Err(error) if error.is_full() || matches!(error, StoreError::Slow) => {}
+            // A full disk, a shortage and a withdrawal are refusals that the door counts, not failures.
+            Err(error) if error.is_refusal() || matches!(error, StoreError::Slow) => {}
             Err(_) => StoreFailed { op }.emit(),
         }
         outcome

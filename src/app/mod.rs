@@ -7,6 +7,7 @@ mod admission;
 mod api_doc;
 mod build;
 mod clock_watch;
+mod descriptors;
 mod dialects;
 mod doubts;
 mod doubts_at_rest;

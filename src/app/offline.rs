@@ -1,7 +1,7 @@
 //! Looks at a data directory at rest, for the command line.
 
 use crate::app::build::embedded_options;
-use crate::app::{AppError, AppErrorKind};
+use crate::app::{AppError, AppErrorKind, descriptors};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::policy;
@@ -25,6 +25,7 @@ pub struct Findings {
 /// # Errors
 /// [`AppError`] when it cannot be read or is in use.
 pub fn verify_store(config: &Config) -> Result<Findings, AppError> {
+    descriptors::raise();
     let report = verify::verify(&config.store.data_dir, config.store.epoch_file.as_deref())?;
     Ok(Findings { text: report.to_string(), sound: report.is_sound() })
 }

@@ -141,7 +141,7 @@ fn run(command: Command) -> Result<(), Failure> {
 
 fn block_on<F: Future<Output = Result<(), Failure>>>(work: F) -> Result<(), Failure> {
     threads::check()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = threads::runtime()?;
     let outcome = runtime.block_on(work);
     // A read from standard input cannot be interrupted; it must not keep the process alive.
     runtime.shutdown_background();

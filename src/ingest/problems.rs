@@ -13,6 +13,8 @@ use crate::store::StoreError;
 
 /// When to come back after a write that found no room.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// When to come back while the system is short of descriptors or memory.
+const SHORT_RETRY_SECONDS: u64 = 5;
 
 fn unavailable(code: &'static str, title: &'static str, detail: &str, seconds: u64) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail).retry_after(seconds)
@@ -74,7 +76,7 @@ pub(super) fn is_late(problem: &Problem) -> bool {
 /// States of the store that its health and the answers report; a line for each refusal would only repeat them.
 pub(super) fn is_answered(error: &QueueError) -> bool {
     let QueueError::Store(error) = error else { return false };
-    error.is_full()
+    error.is_refusal()
         || matches!(
             error,
             StoreError::Held { .. } | StoreError::Closed | StoreError::Slow | StoreError::OutcomeUnknown
@@ -92,6 +94,12 @@ pub(super) fn queue_problem(error: &QueueError) -> Problem {
             };
             let detail = "too little disk space is left; nothing was kept, waiting events go on being sent";
             unavailable("storage_full", "Storage is full", detail, retry_after.as_secs().max(1))
+        }
+        QueueError::Store(StoreError::Shortage { reason, .. }) => {
+            let detail = format!(
+                "the system is short of what the store needs ({reason}); nothing was kept, waiting events go on being sent"
+            );
+            unavailable("store_short", "Too few resources", &detail, SHORT_RETRY_SECONDS)
         }
         QueueError::Store(StoreError::Held { reason }) => Problem::store_held(reason),
         QueueError::Store(StoreError::Slow) => store_slow(),

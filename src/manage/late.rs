@@ -14,7 +14,9 @@ const RETRY_AFTER_SECONDS: u64 = 5;
 /// The text of the refusal. It begins with the word, for envelopes whose codes are those of the contract.
 pub(super) const fn text(late: Late) -> &'static str {
     match late {
-        Late::NotMade => "store_slow: the disk does not answer in time; nothing was changed, repeat it later",
+        Late::NotMade => {
+            "store_slow: the disk does not take the change at present; nothing was changed, repeat it later"
+        }
         Late::Unknown => {
             "outcome_unknown: the disk has not confirmed the change in time; it may become active, look before \
              repeating it"

@@ -205,12 +205,12 @@ pub(super) fn no_policy(id: &str) -> Box<Problem> {
     Box::new(Problem::new(StatusCode::NOT_FOUND, "policy_not_found", "No such policy", detail))
 }
 
-/// Why a change was not made, where the store did not answer in time; `None` for other errors.
+/// Why a change was not made, where it may be repeated; `None` for other errors.
 pub(super) fn late(error: &StoreError) -> Option<Box<Problem>> {
     let problem = match error {
-        StoreError::Slow => {
-            Problem::store_slow("the disk does not answer in time; nothing was changed, repeat it later")
-        }
+        StoreError::Slow | StoreError::Shortage { .. } => Problem::store_slow(
+            "the disk does not take the change at present; nothing was changed, repeat it later",
+        ),
         StoreError::OutcomeUnknown => Problem::outcome_unknown(
             "the disk has not confirmed the change in time: it may come about; look before repeating it",
         ),

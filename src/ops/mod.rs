@@ -66,6 +66,8 @@ pub struct Ops {
     pub render_metrics: RenderMetrics,
     /// How names are resolved at present, where they are.
     pub name_state: NameState,
+    /// How the limit on open files is shared out, in a sentence.
+    pub descriptors: Arc<str>,
 }
 
 /// `/livez`, `/readyz`, `/healthz` and `/metrics`.
@@ -114,6 +116,7 @@ async fn ready(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
     let doubts = ops.queue.doubts();
     let mut checks = checks(&ops.queue.store_health(), &doubts.list(), deployed, ops.closing.is_cancelled());
     // Events are accepted whether names resolve or not.
+    checks.push(Check { name: "descriptors", ok: true, detail: ops.descriptors.to_string() });
     checks.extend((ops.name_state)().map(|detail| Check { name: "names", ok: true, detail }));
     let ok = checks.iter().all(|check| check.ok);
     let verbose = query

@@ -95,21 +95,24 @@ pub enum PolicyError {
     },
 }
 
-/// What is known of a change that the store did not answer in the time that its caller waits.
+/// What is known of a change that the store did not make, or did not confirm, in the time that its caller waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Late {
-    /// It was withdrawn before it was handed to the store: nothing of it is kept.
+    /// It was withdrawn before it was handed to the store, or the system is short of what the store needs for it: nothing
+    /// of it is kept.
     NotMade,
     /// The store has it and may still make it.
     Unknown,
 }
 
 impl PolicyError {
-    /// What is known of the change if it was late; `None` when it failed for another reason.
+    /// What is known of the change if it may be repeated; `None` when it failed for another reason.
     #[must_use]
     pub const fn late(&self) -> Option<Late> {
         match self {
-            Self::Store(StoreError::Slow) => Some(Late::NotMade),
+            Self::Store(StoreError::Slow | StoreError::Shortage { .. } | StoreError::Unread { .. }) => {
+                Some(Late::NotMade)
+            }
             Self::Store(StoreError::OutcomeUnknown) => Some(Late::Unknown),
             _ => None,
         }

@@ -87,6 +87,8 @@ codes! {
         "the disk did not confirm it in time. An event may have been kept: repeat it with the same idempotency key. A \
         change may become active: look before repeating it";
     STORAGE_FULL = "storage_full", 503, "too little free disk; nothing was kept, dispatching goes on";
+    STORE_SHORT = "store_short", 503,
+        "the system has too few descriptors or too little memory for the store; nothing was kept, dispatching goes on";
     STORAGE_ERROR = "storage_error", 503, "the store has failed; the process ends with 74";
     EVENT_UNREAD = "event_unread", 503,
         "the disk does not let the event be read at present; it waits, see the doubt";

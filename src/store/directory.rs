@@ -238,9 +238,11 @@ impl DataDir {
     }
 
     /// Bytes that all files of the store take.
-    #[must_use]
-    pub fn disk_bytes(&self) -> u64 {
-        disk_bytes(&self.root)
+    ///
+    /// # Errors
+    /// [`StoreError::Unread`] and others when the system does not say.
+    pub fn disk_bytes(&self) -> Result<u64, StoreError> {
+        disk_bytes(&self.root).map_err(|error| StoreError::io("list", &self.root, error))
     }
 
     /// Brings the directory up to our format. Each step may be repeated; the format is written last, so that a start
@@ -321,12 +323,19 @@ fn sync_dir(path: &Path) -> Result<(), StoreError> {
     files::sync_dir(path).map_err(|error| StoreError::io("sync", path, error))
 }
 
-fn disk_bytes(path: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(path) else { return 0 };
-    let of = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(meta) if meta.is_dir() => disk_bytes(&entry.path()),
-        Ok(meta) => meta.blocks() * 512,
-        Err(_) => 0,
+/// What goes meanwhile takes nothing.
+fn disk_bytes(path: &Path) -> io::Result<u64> {
+    let there = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(0),
+        _ => Err(error),
     };
-    entries.flatten().map(of).sum()
+    let of = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry?;
+        match entry.metadata() {
+            Ok(meta) if meta.is_dir() => disk_bytes(&entry.path()),
+            Ok(meta) => Ok(meta.blocks() * 512),
+            Err(error) => there(error),
+        }
+    };
+    files::list(path).map_or_else(there, |entries| entries.map(of).sum())
 }

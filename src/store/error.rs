@@ -41,6 +41,16 @@ pub enum StoreError {
         /// What the system said.
         reason: String,
     },
+    /// The system is short of descriptors or of memory. It may pass.
+    #[error("{operation} {path}: {reason}")]
+    Shortage {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
     /// The store has not taken what was handed in within the time that its caller waits. Nothing of it is kept.
     #[error("the store did not take it in time; nothing was kept")]
     Slow,
@@ -161,8 +171,16 @@ impl StoreError {
         matches!(self, Self::Full { .. } | Self::FewFiles { .. } | Self::NoRoom { .. })
     }
 
+    /// Whether nothing was kept and the same may succeed later: there is no room, or the system is short of descriptors or
+    /// memory.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.is_full() || matches!(self, Self::Shortage { .. })
+    }
+
     /// A failed call on a file: [`StoreError::Denied`] where rights are missing, [`StoreError::NoRoom`] where there is
-    /// no room, [`StoreError::Unread`] where a read may succeed later, else [`StoreError::Io`].
+    /// no room, [`StoreError::Unread`] where a read may succeed later, [`StoreError::Shortage`] where the system is short of
+    /// something, else [`StoreError::Io`]. Whoever has changed something before must not return a shortage as one.
     pub(super) fn io(operation: &'static str, path: &Path, error: impl Into<io::Error>) -> Self {
         let error = error.into();
         let (path, reason) = (path.display().to_string(), error.to_string());
@@ -179,6 +197,7 @@ impl StoreError {
             _ if READS.contains(&operation) && error.raw_os_error().is_some_and(may_pass) => {
                 Self::Unread { operation, path, reason }
             }
+            _ if is_shortage(&error) => Self::Shortage { operation, path, reason },
             _ => Self::Io { operation, path, reason },
         }
     }
@@ -186,6 +205,13 @@ impl StoreError {
 
 /// The operations that change nothing.
 const READS: [&str; 6] = ["read", "open", "list", "look at", "lock", "ask for room in"];
+
+/// Whether the system is short of descriptors or of memory.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    error.raw_os_error().is_some_and(|errno| short.iter().any(|one| one.raw_os_error() == errno))
+}
 
 /// Whether an error of the system says nothing about the file: the same call may succeed later.
 pub(super) fn may_pass(errno: i32) -> bool {
@@ -211,9 +237,13 @@ mod tests {
         }
         for unread in [Errno::IO, Errno::MFILE, Errno::INTR] {
             assert!(matches!(of(unread), StoreError::Unread { .. }) && !of(unread).is_full(), "{unread}");
-            let written = StoreError::io("write", Path::new("/data/LOCK"), unread);
-            assert!(matches!(written, StoreError::Io { .. }), "{unread}");
         }
+        for (errno, is_short) in [(Errno::MFILE, true), (Errno::NOMEM, true), (Errno::IO, false)] {
+            let written = StoreError::io("write", Path::new("/data/LOCK"), errno);
+            assert_eq!(matches!(written, StoreError::Shortage { .. }), is_short, "{errno}");
+            assert_eq!((written.is_refusal(), written.is_full()), (is_short, false), "{errno}");
+        }
+        assert!(of(Errno::NOSPC).is_refusal());
         assert!(matches!(of(Errno::NOENT), StoreError::Io { .. }));
         assert_eq!(of(Errno::ACCESS).to_string(), "open /data/LOCK: Permission denied (os error 13)");
     }

@@ -2,16 +2,20 @@
 //!
 //! A name in the directory may have become a link, a FIFO or a directory. A link is never followed
 //! (`O_NOFOLLOW`), a FIFO never waited for (`O_NONBLOCK`), and what is not a plain file is an error of the kind
-//! [`io::ErrorKind::InvalidData`], told apart from errors of the system by [`is_foreign`].
+//! [`io::ErrorKind::InvalidData`], told apart from errors of the system by [`is_foreign`]. Where descriptors are used up,
+//! a spare one is given up for the open ([`super::spare`]).
 //!
 //! Must not know: what the files hold.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, ReadDir};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::OFlags;
+
+use super::error::is_shortage;
+use super::spare;
 
 /// Whether an error of this module means that the name is no plain file: not a failure of the system.
 pub(super) fn is_foreign(error: &io::Error) -> bool {
@@ -24,7 +28,7 @@ pub(super) fn is_foreign(error: &io::Error) -> bool {
 /// One that [`is_foreign`] knows when the name is a link, a directory or a special file; otherwise what the system
 /// says.
 pub(super) fn read(path: &Path) -> io::Result<Option<File>> {
-    match options().read(true).open(path) {
+    match spare::opened(|| options().read(true).open(path)) {
         Ok(file) => plain(path, file).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(judged(path, error)),
@@ -51,7 +55,8 @@ pub(super) fn read_plain(path: &Path, most_bytes: u64) -> io::Result<Option<Vec<
 /// # Errors
 /// As [`read`], and `NotFound`.
 pub(super) fn write(path: &Path) -> io::Result<File> {
-    let file = options().read(true).write(true).open(path).map_err(|error| judged(path, error))?;
+    let opened = spare::opened(|| options().read(true).write(true).open(path));
+    let file = opened.map_err(|error| judged(path, error))?;
     plain(path, file)
 }
 
@@ -60,7 +65,7 @@ pub(super) fn write(path: &Path) -> io::Result<File> {
 /// # Errors
 /// `AlreadyExists`, or what the system says.
 pub(super) fn create(path: &Path) -> io::Result<File> {
-    options().read(true).write(true).create_new(true).mode(0o600).open(path)
+    spare::opened(|| options().read(true).write(true).create_new(true).mode(0o600).open(path))
 }
 
 /// Makes a new private file (0600) for a replacement under way, in place of one that an earlier attempt left
@@ -95,11 +100,37 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What the system says.
 pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(flags(OFlags::DIRECTORY | OFlags::CLOEXEC))
-        .open(path)
-        .and_then(|dir| dir.sync_all())
+    open_dir(path).and_then(|dir| dir.sync_all())
+}
+
+/// Opens a directory, to be synced after a change in it: whoever opens it before has no change to take back when there is
+/// no descriptor for it.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn open_dir(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags(OFlags::DIRECTORY | OFlags::CLOEXEC));
+    spare::opened(|| options.open(path))
+}
+
+/// The names in a directory.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn list(path: &Path) -> io::Result<ReadDir> {
+    spare::opened(|| fs::read_dir(path))
+}
+
+/// Moves a complete file over a name, durably.
+///
+/// # Errors
+/// What the system says. A shortage is returned as such only when the name has not changed.
+pub(super) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    let dir = to.parent().map(open_dir).transpose()?;
+    fs::rename(from, to)?;
+    let synced = dir.map_or(Ok(()), |dir| dir.sync_all());
+    synced.map_err(|error| if is_shortage(&error) { io::Error::other(error.to_string()) } else { error })
 }
 
 fn options() -> OpenOptions {

@@ -35,6 +35,7 @@ pub mod rollback;
 mod sealed;
 #[cfg(test)]
 mod snapshot;
+mod spare;
 mod tidy;
 mod turn;
 mod usage;
@@ -209,8 +210,8 @@ pub struct ReadLimit {
 /// - While the store is held as a whole ([`StoreHealth::held`]), `append` fails with [`StoreError::Held`], and nothing is
 ///   deleted.
 /// - No call blocks a runtime thread. After a failed write or sync every append and settle fails with
-///   [`StoreError::Poisoned`]; reads go on. A disk without room is no such failure: appends are then refused with an
-///   error for which [`StoreError::is_full`] holds, and settlements wait until there is room.
+///   [`StoreError::Poisoned`]; reads go on. A disk without room, or a system without descriptors or memory, is no such
+///   failure: appends are then refused with an error for which [`StoreError::is_refusal`] holds, and settlements wait.
 pub trait EntryStore: Send + Sync + 'static {
     /// Makes a batch durable. One answer per entry, in order.
     fn append(&self, batch: Vec<NewEntry>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>>;

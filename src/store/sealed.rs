@@ -119,12 +119,11 @@ fn write_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = files::create_temporary(&temporary)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     drop(file);
-    if let Err(error) = written.and_then(|()| keep(path)).and_then(|()| fs::rename(&temporary, path)) {
-        // A full disk is fuller with it.
+    let replaced = written.and_then(|()| keep(path)).and_then(|()| files::rename_durably(&temporary, path));
+    replaced.inspect_err(|_| {
+        // A full disk is fuller with it. After the rename there is none.
         let _ = fs::remove_file(&temporary);
-        return Err(error);
-    }
-    path.parent().map_or(Ok(()), files::sync_dir)
+    })
 }
 
 /// Makes the present file the previous one as well. A file system without hard links keeps none.

@@ -5,6 +5,7 @@
 //! causes), never a URL, a host or an event id.
 
 mod connections;
+mod descriptors;
 mod events;
 mod gauges;
 pub mod logging;
@@ -14,6 +15,7 @@ mod policies;
 mod recorder;
 
 pub use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
+pub use descriptors::{DescriptorsAllotted, Shortage};
 pub use events::{
     AttemptFinished, ClockAnomaly, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued,
     EventsRejected, LimitViolated, NameAsked, NameLookedUp, QueueWaited, RetryScheduled, Source, StoreFailed,

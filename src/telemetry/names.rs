@@ -329,6 +329,20 @@ pub const CONNECTIONS_REFUSED: Metric = counter(
     "Connections, or requests on them, answered 503 for want of a connection: peer (its cap), full (all are busy), \
      reserved (an events request on a reserved connection) or evicted.",
 );
+/// How the limit on descriptors is shared out.
+pub const DESCRIPTORS_ALLOTTED: Metric = gauge(
+    "tidegate_descriptors_allotted",
+    Some(metrics::Unit::Count),
+    &["use"],
+    "Descriptors that each use may take under the limit on open files: store (and the process itself), names, connections \
+     (of the HTTP doors) or calls.",
+);
+/// Where the system refused descriptors or memory.
+pub const SHORTAGES: Metric = counter(
+    "tidegate_shortages_total",
+    &["at"],
+    "Times that the system refused a descriptor or memory: accept (connections of the HTTP doors) or store (files).",
+);
 
 /// Every metric above. The `process_*` figures come beside them, named as everywhere.
 pub const ALL: &[Metric] = &[
@@ -368,6 +382,8 @@ pub const ALL: &[Metric] = &[
     CONNECTIONS,
     CONNECTIONS_CLOSED,
     CONNECTIONS_REFUSED,
+    DESCRIPTORS_ALLOTTED,
+    SHORTAGES,
 ];
 
 #[cfg(test)]

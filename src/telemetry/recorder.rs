@@ -127,6 +127,8 @@ mod tests {
         ConnectionsOpen { ordinary: 2, reserved: 0 }.emit();
         ConnectionsClosed { cause: "idle", count: 1 }.emit();
         ConnectionsRefused { cause: "full", count: 1 }.emit();
+        DescriptorsAllotted { used_for: "store", count: 112 }.emit();
+        Shortage { at: "store" }.emit();
         Gauges::default().set(&full_snapshot());
     }
 

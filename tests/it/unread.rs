@@ -59,7 +59,8 @@ async fn reads_that_fail_for_a_while_lose_nothing() {
     let mut options = ServerOptions::new(&dir.path().join("data"));
     let receiver = Receiver::start().await;
     let (policy, _) = waiting_in_a_closed_segment(&options, &receiver).await;
-    options.wrapper = failing_reads(&options, READS_AT_OFFSETS, "1..6");
+    // The first two reads of each thread: strace counts them apart, and any thread that is at rest may read next.
+    options.wrapper = failing_reads(&options, READS_AT_OFFSETS, "1..2");
     let server = Server::start(&options);
     resume(&server, &policy).await;
     eventually("all are delivered", Duration::from_secs(60), async || {

@@ -136,6 +136,16 @@ impl Connections {
         }))
     }
 
+    /// Closes up to `count` connections, those that have been idle longest, because the system has none to give. Returns
+    /// how many.
+    pub(super) fn make_room(&self, count: usize) -> usize {
+        let mut inner = self.lock();
+        let closed: Vec<Id> = std::iter::from_fn(|| inner.table.make_room()).take(count).collect();
+        closed.iter().for_each(|id| inner.evict(*id));
+        inner.show();
+        closed.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! accept -> connections (table: caps, who is closed) -> serve (one connection)
+//!   `--> no descriptor or memory for it: idle connections are closed, then it is tried again
 //!                                                        io (deadlines, shapes) -> hyper -> guard -> routes
 //! ```
 //!
@@ -31,6 +32,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
+
+use crate::telemetry::Shortage;
 
 pub use guard::{Hosts, guarded};
 
@@ -105,8 +108,14 @@ const BACKLOG: u32 = 1024;
 /// Bytes of answers that the system holds for each connection. Its default of megabytes would hide for minutes that a
 /// client takes nothing.
 const SEND_BUFFER_BYTES: u32 = 64 * 1024;
-/// After a failed accept, for lack of descriptors above all.
+/// After an accept that failed for lack of descriptors or memory, when no connection could be closed for it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// The same when connections are being closed.
+const CLOSING_PAUSE: Duration = Duration::from_millis(20);
+/// How often it is logged that connections cannot be accepted, at most.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+/// How many idle connections are closed at a time: those who wait before a probe want one each.
+const CLOSED_AT_ONCE: usize = 16;
 
 impl Listener {
     /// Binds a loopback address; port 0 takes any free port.
@@ -140,23 +149,26 @@ impl Listener {
         let router = guarded(router, Hosts::new(self.address, &options.hosts));
         let server = Arc::new(Server { router, options, closing: closing.clone() });
         let tasks = TaskTracker::new();
-        let mut failing = false;
+        let mut warned_at: Option<Instant> = None;
         while let Some(accepted) = closing.run_until_cancelled(self.socket.accept()).await {
             match accepted {
-                Ok((stream, peer)) => {
-                    failing = false;
-                    match connections.admit(peer.ip(), Instant::now()) {
-                        Ok(connection) => {
-                            tasks.spawn(server.clone().serve(stream, connection));
-                        }
-                        Err(refusal) => refuse(stream, refusal),
+                Ok((stream, peer)) => match connections.admit(peer.ip(), Instant::now()) {
+                    Ok(connection) => {
+                        tasks.spawn(server.clone().serve(stream, connection));
                     }
-                }
+                    Err(refusal) => refuse(stream, refusal),
+                },
+                // It is over before it was accepted, and has left the system's queue.
+                Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection was lost at once"),
                 Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        warn!(%error, "cannot accept connections; trying again");
+                    Shortage { at: "accept" }.emit();
+                    let closed = connections.make_room(CLOSED_AT_ONCE);
+                    if warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+                        warned_at = Some(Instant::now());
+                        warn!(%error, closed, "cannot accept connections; idle ones are closed, then it is tried again");
                     }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    let pause = if closed == 0 { ACCEPT_PAUSE } else { CLOSING_PAUSE };
+                    closing.run_until_cancelled(tokio::time::sleep(pause)).await;
                 }
             }
         }
@@ -164,6 +176,18 @@ impl Listener {
         tasks.close();
         tasks.wait().await;
     }
+}
+
+/// Whether a failed accept concerns nothing but the connection that it would have returned.
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::Interrupted
+            | ErrorKind::TimedOut
+    )
 }
 
 /// Accepted connections take over the options of the socket that listens.

@@ -116,6 +116,12 @@ impl Table {
         Ok(self.insert(peer, class, now, Some(evicted)))
     }
 
+    /// Returns the connection that has been idle longest, of whichever class. It has to be closed and is not in the table any
+    /// more.
+    pub(super) fn make_room(&mut self) -> Option<Id> {
+        self.evict_idle(|_| true).map(|(id, _)| id)
+    }
+
     /// The first byte of a request head has come.
     pub(super) fn head_started(&mut self, id: Id, now: Instant) {
         if let Some(one) = self.open.get_mut(&id)

@@ -191,7 +191,12 @@ async fn a_failing_store_is_never_acknowledged() {
     let full =
         StoreError::Full { free_bytes: 1, needed_bytes: 2, retry_after: std::time::Duration::from_secs(7) };
     let poisoned = StoreError::Poisoned { reason: "sync".to_owned() };
-    for (failure, code) in [(full, "storage_full"), (poisoned, "storage_error")] {
+    let short = StoreError::Shortage {
+        operation: "create",
+        path: "2.seg".to_owned(),
+        reason: "Too many open files".to_owned(),
+    };
+    for (failure, code) in [(full, "storage_full"), (short, "store_short"), (poisoned, "storage_error")] {
         let door = door().await;
         *door.store.failure.lock().expect("lock") = Some(failure);
         for body in [EVENT.to_owned(), format!("[{EVENT},1]")] {

@@ -207,8 +207,7 @@ fn write(path: &Path, version: u64, mark: &Mark) -> io::Result<()> {
     let file = files::create_temporary(&temporary)?;
     file.write_all_at(&padded(version, body, 0), 0)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    path.parent().map_or(Ok(()), files::sync_dir)
+    files::rename_durably(&temporary, path)
 }
 
 /// The sealed bytes, filled up to at least `at_least`.

@@ -4,7 +4,6 @@
 //! Must not know: how commits are formed, reads.
 
 use std::collections::HashSet;
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -21,7 +20,7 @@ use crate::store::index::room;
 use crate::store::index::segments::Fate;
 use crate::store::index::{IndexError, guarded};
 use crate::store::journal::{self, Journal, Position, SettledRun};
-use crate::store::{Appended, Operation, StoreError, files};
+use crate::store::{Appended, Operation, StoreError, files, spare};
 
 type AppendReply =
     (oneshot::Sender<Result<Vec<Appended>, StoreError>>, Vec<Appended>, Option<OwnedSemaphorePermit>);
@@ -95,7 +94,7 @@ impl IndexThread {
     fn close(&self, journal: Journal) -> Result<(), StoreError> {
         let shared = &self.shared;
         let has_room = match shared.flush_index() {
-            Err(error) if error.is_full() => false,
+            Err(error) if error.is_refusal() => false,
             flushed => flushed.map(|()| true)?,
         };
         if shared.figures.sound().is_err() || self.is_behind || !has_room {
@@ -108,7 +107,7 @@ impl IndexThread {
         match closed {
             Ok(()) => journal.close(),
             // As above: nothing is wrong with the store.
-            Err(error) if error.is_full() => {}
+            Err(error) if error.is_refusal() => {}
             Err(error) => return Err(error),
         }
         Ok(())
@@ -182,7 +181,7 @@ const ROUNDS_PER_MEASURE: u32 = 20;
 impl Sweeper {
     /// Until `asked` is closed. Whoever asks for a round hears of its end.
     pub(super) fn run(mut self, asked: &Receiver<oneshot::Sender<()>>) {
-        let mut round = 0_u32;
+        let (mut round, mut is_failing) = (0_u32, false);
         loop {
             let done = match asked.recv_timeout(self.shared.options.sweep_every) {
                 Ok(done) => Some(done),
@@ -202,9 +201,14 @@ impl Sweeper {
                 self.measure();
             }
             round = round.wrapping_add(1);
-            if let Err(error) = self.sweep() {
+            spare::refill();
+            let swept = self.sweep();
+            let has_failed = std::mem::replace(&mut is_failing, swept.is_err());
+            if let Err(error) = swept {
                 self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(%error, "sweeping settled segments failed; it is tried again");
+                if !has_failed {
+                    tracing::warn!(%error, "sweeping settled segments failed; it is tried again");
+                }
             }
             if let Some(done) = done {
                 let _ = done.send(());
@@ -236,7 +240,9 @@ impl Sweeper {
 
     fn measure(&self) {
         let figures = &self.shared.figures;
-        figures.disk_bytes.store(self.shared.dir.disk_bytes(), Ordering::Relaxed);
+        if let Ok(bytes) = self.shared.dir.disk_bytes() {
+            figures.disk_bytes.store(bytes, Ordering::Relaxed);
+        }
         let needed_bytes = self.shared.options.appends_need_bytes();
         if let Ok(room) = self.shared.dir.room(needed_bytes) {
             figures.free_bytes.store(room.free_bytes, Ordering::Relaxed);
@@ -250,11 +256,15 @@ impl Sweeper {
     fn sync_index(&self) -> Result<(), StoreError> {
         let path = self.shared.dir.index();
         let failed = |error| StoreError::io("sync", &path, error);
-        for entry in fs::read_dir(&path).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            // A file that has just been replaced needs no sync.
-            let Ok(Some(file)) = files::read(&entry.path()) else { continue };
-            file.sync_data().map_err(failed)?;
+        for entry in files::list(&path).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            match files::read(&path) {
+                Ok(Some(file)) => file.sync_data().map_err(failed)?,
+                // One that has just been replaced needs no sync, nor does what is no file.
+                Ok(None) => {}
+                Err(error) if files::is_foreign(&error) => {}
+                Err(error) => return Err(failed(error)),
+            }
         }
         Ok(())
     }

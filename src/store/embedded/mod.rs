@@ -58,7 +58,7 @@ use super::doubts::Doubts;
 use super::journal::{Disk, OsDisk, OsSource, Settled, Source, What};
 use super::{
     Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES, NewEntry,
-    ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Turn, UsageLog,
+    ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Turn, UsageLog, spare,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -119,6 +119,7 @@ impl EmbeddedStore {
     ) -> Result<Self, StoreError> {
         let units = options.waiting_bytes.max(2 * PART_BYTES) / ROOM_UNIT_BYTES;
         let units = units.min(options.waiting_entries.max(2 * PART_ENTRIES) * 2).min(Semaphore::MAX_PERMITS);
+        spare::keep(options.spare_descriptors);
         let started = start::start(root, options, clock, disks)?;
         let usages = UsageLog::watched(
             &started.shared.dir.limits(),
@@ -144,6 +145,7 @@ impl EmbeddedStore {
         options: &EmbeddedOptions,
         now: Timestamp,
     ) -> Result<RecoveryReport, StoreError> {
+        spare::keep(options.spare_descriptors);
         start::rebuild(root, options, now)
     }
 

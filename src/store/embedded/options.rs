@@ -32,6 +32,10 @@ pub struct EmbeddedOptions {
     pub waiting_entries: usize,
     /// Bytes of records that may wait for the writer.
     pub waiting_bytes: usize,
+    /// Segments that are kept open for reading.
+    pub open_segments: usize,
+    /// Descriptors kept spare for the files that the store opens as it runs.
+    pub spare_descriptors: usize,
     /// Where the highest epoch of the directory is kept as well, so that an older copy of it is recognised.
     pub epoch_file: Option<PathBuf>,
     /// How fast what waits is read in search of damage; 0 for not at all.
@@ -62,6 +66,8 @@ impl Default for EmbeddedOptions {
             needed_bytes: crate::store::directory::DEFAULT_NEEDED_BYTES,
             waiting_entries: 64 * 1024,
             waiting_bytes: 48 * 1024 * 1024,
+            open_segments: 64,
+            spare_descriptors: 16,
             epoch_file: None,
             scrub_bytes_per_second: 4 * 1024 * 1024,
             salt: 0,

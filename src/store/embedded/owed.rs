@@ -1,5 +1,5 @@
-//! Settlements on their way into the journal, and those that found no room there: they are kept and tried again,
-//! because their calls were made already. Appends are refused meanwhile: what room there is belongs to settlements.
+//! Settlements on their way into the journal, and those that found no room there, or no descriptor for a segment: they are
+//! kept and tried again, because their calls were made already. Appends are refused meanwhile: what room there is belongs to settlements.
 //!
 //! Must not know: how a group is written, the index.
 
@@ -67,7 +67,7 @@ impl Owed {
     /// Puts back those that found no room.
     pub(super) fn put_back(&mut self, settling: Settling, reason: StoreError, now: Timestamp) {
         if self.reason().is_none() {
-            tracing::warn!(error = %reason, "settlements find no room on the disk; they are tried again");
+            tracing::warn!(error = %reason, "settlements cannot be written at present; they are tried again");
         }
         self.waiting.push_front(settling);
         self.reason = Some(reason);

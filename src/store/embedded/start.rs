@@ -199,7 +199,7 @@ pub(super) fn start(
         room,
         lanes: Arc::clone(&indexer.lanes),
         segments: Arc::clone(&indexer.segments),
-        blocks: Reader::over(&dir.journal(), salt, disks.reads),
+        blocks: Reader::over(&dir.journal(), salt, disks.reads, options.open_segments),
         cache: BlockCache::new(options.block_cache_bytes),
         damaged: DamagedBlocks::default(),
         unread: Unread::new(&doubts),
@@ -229,6 +229,7 @@ pub(super) fn start(
         pending: Pending::default(),
         owed: Owed::default(),
         upkeep_done: Timestamp::ZERO,
+        on_record: end.segment,
     };
     let index =
         IndexThread { shared: Arc::clone(&shared), indexer, active: Arc::clone(&active), is_behind: false };

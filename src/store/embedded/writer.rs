@@ -75,6 +75,8 @@ pub(super) struct Writer {
     /// Settlements that found no room.
     pub owed: Owed,
     pub upkeep_done: Timestamp,
+    /// The segment of the journal that the account has last been given.
+    pub on_record: u32,
 }
 
 /// Requests that the next commit takes.
@@ -239,12 +241,12 @@ impl Writer {
         }
     }
 
-    /// One group. Without room for it its appends are refused and its settlements wait.
+    /// One group. Without room for it, or without a descriptor, its appends are refused and its settlements wait.
     fn write(&mut self, draft: Draft, mut settling: Settling, now: Timestamp) {
         self.newest_ms = self.newest_ms.max(now.as_millis());
         match self.write_group(&draft, &mut settling, now) {
             Ok(positions) => self.hand_on(draft, settling, &positions),
-            Err(error) if error.is_full() => {
+            Err(error) if error.is_refusal() => {
                 self.group.clear();
                 for block in &draft.blocks {
                     self.shared.lanes.settle(block.lane_no, block.records.len() as u64);
@@ -267,8 +269,8 @@ impl Writer {
         }
     }
 
-    /// Settlements alone may use up the ballast. The account knows of the entries, and of a segment that was begun
-    /// for them, before anybody is answered.
+    /// Settlements alone may use up the ballast. The account knows of the entries, and of a segment that was begun for
+    /// them, before anything is written: what fails until then is refused and may be tried again.
     fn write_group(
         &mut self,
         draft: &Draft,
@@ -285,16 +287,14 @@ impl Writer {
         }
         draft.encode(&mut self.group, &settling.runs, self.newest_ms)?;
         shared.account.admit(draft.entries())?;
-        let before = self.journal.end().segment;
-        let appended = with_ballast(&shared, may_release, || self.journal.append(&mut self.group, now));
+        with_ballast(&shared, may_release, || self.journal.begin_if_due(&self.group, now))?;
         let segment = self.journal.end().segment;
-        if segment != before {
+        if segment != self.on_record {
             let bytes = self.journal.preallocated_bytes();
-            // The group may be durable: this must not pass for a refusal of it.
-            with_ballast(&shared, true, || shared.account.begin_segment(segment, bytes))
-                .map_err(|error| StoreError::Poisoned { reason: error.to_string() })?;
+            with_ballast(&shared, true, || shared.account.begin_segment(segment, bytes))?;
+            self.on_record = segment;
         }
-        appended
+        with_ballast(&shared, may_release, || self.journal.append(&mut self.group, now))
     }
 
     /// Puts the appends into blocks. After an error every request still gets its answer from the caller: those

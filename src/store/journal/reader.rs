@@ -15,9 +15,9 @@ use super::block::{Block, BlockHead};
 use super::frame::{self, FRAME_HEADER_BYTES, FrameError, Kind, Place};
 use super::source::{OsSource, Source};
 use super::{Position, head, segment};
-use crate::store::StoreError;
+use crate::store::{StoreError, spare};
 
-/// Files kept open at most.
+/// Files kept open at most, unless fewer are asked for.
 const OPEN_FILES: usize = 64;
 /// How often a read that ended before the end of the file is tried again.
 const SHORT_READS: usize = 3;
@@ -67,6 +67,8 @@ struct Inner {
     dir: PathBuf,
     salt: u64,
     source: Arc<dyn Source>,
+    /// How many files are kept open.
+    keeps: usize,
     /// Most recently used last.
     open: Mutex<Vec<OpenSegment>>,
 }
@@ -81,13 +83,13 @@ impl Reader {
     /// Reads from the segments of `dir`, whose frames carry `salt` in their sums.
     #[must_use]
     pub fn new(dir: &Path, salt: u64) -> Self {
-        Self::over(dir, salt, Arc::new(OsSource))
+        Self::over(dir, salt, Arc::new(OsSource), OPEN_FILES)
     }
 
-    /// As [`Reader::new`], with the reads made by `source`.
+    /// As [`Reader::new`], with the reads made by `source`, and at most `keeps` files kept open.
     #[must_use]
-    pub fn over(dir: &Path, salt: u64, source: Arc<dyn Source>) -> Self {
-        Self(Arc::new(Inner { dir: dir.to_owned(), salt, source, open: Mutex::new(Vec::new()) }))
+    pub fn over(dir: &Path, salt: u64, source: Arc<dyn Source>, keeps: usize) -> Self {
+        Self(Arc::new(Inner { dir: dir.to_owned(), salt, source, keeps, open: Mutex::new(Vec::new()) }))
     }
 
     /// The block at `position`, checked and unpacked. Two reads of the file; waits for the disk.
@@ -182,7 +184,12 @@ impl Reader {
         drop(cache);
         let file = Arc::new(self.open(number)?);
         let mut cache = self.cache();
-        if cache.len() >= OPEN_FILES {
+        if !spare::is_whole() {
+            // Others need the descriptors more.
+            cache.clear();
+            return Ok(file);
+        }
+        if cache.len() >= self.0.keeps.max(1) {
             cache.remove(0);
         }
         cache.push(OpenSegment { number, file: Arc::clone(&file) });

@@ -36,7 +36,7 @@ pub struct SegmentFile {
 /// # Errors
 /// [`StoreError::Io`] when the directory cannot be read.
 pub fn list(dir: &Path) -> Result<Vec<SegmentFile>, StoreError> {
-    let entries = match fs::read_dir(dir) {
+    let entries = match files::list(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(StoreError::io("list", dir, error)),
@@ -116,7 +116,7 @@ pub(super) fn create(
     disk: &mut dyn Disk,
 ) -> Result<(File, u64), StoreError> {
     let made = make(dir, head, size_bytes, disk);
-    if made.as_ref().is_err_and(StoreError::is_full) {
+    if made.as_ref().is_err_and(StoreError::is_refusal) {
         // Nothing was written into it that anybody was answered for, and its number is used again.
         let _ = fs::remove_file(dir.join(name(head.segment, false)));
     }

@@ -1,5 +1,7 @@
 //! The journal's promises, against every cut, every flip and every failing call.
 
+mod shortage;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -277,7 +279,7 @@ fn a_frame_inside_a_record_does_not_pass_for_one() {
 struct Failing {
     fail_write: Option<usize>,
     fail_sync: Option<usize>,
-    /// EIO or ENOSPC.
+    /// EIO, ENOSPC or ENOMEM.
     write_errno: i32,
     writes: Arc<AtomicUsize>,
     syncs: Arc<AtomicUsize>,
@@ -356,11 +358,11 @@ fn after_any_failing_call_nothing_more_is_written_and_what_was_acknowledged_stay
 }
 
 #[test]
-fn a_group_without_room_is_taken_back_and_may_be_appended_again() {
-    for again in [true, false] {
+fn a_group_without_room_or_memory_is_taken_back_and_may_be_appended_again() {
+    for (again, write_errno) in [(true, 28), (false, 28), (true, 12), (false, 12)] {
         let temp = tempfile::tempdir().expect("temp");
         // The first write is that of the head.
-        let disk = Failing { fail_write: Some(2), write_errno: 28, ..Failing::default() };
+        let disk = Failing { fail_write: Some(2), write_errno, ..Failing::default() };
         let mut journal =
             Journal::open_on(temp.path(), options(), 0, NOW, Box::new(disk.clone())).expect("opens");
         let mut group = Group::default();
@@ -369,7 +371,7 @@ fn a_group_without_room_is_taken_back_and_may_be_appended_again() {
         // Its first half is written: the first of its two frames is whole.
         (1..3).for_each(|seed| push(&mut group, &[noise(seed, 300)]));
         let refused = journal.append(&mut group, NOW);
-        assert!(refused.as_ref().is_err_and(StoreError::is_full), "{refused:?}");
+        assert!(refused.as_ref().is_err_and(StoreError::is_refusal), "{refused:?}");
         assert!(journal.failure().is_none());
         if again {
             assert_eq!(journal.append(&mut group, NOW).expect("there is room").len(), 2);

@@ -97,25 +97,57 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Poisoned`] on the first failure of a write or sync and ever after. What the group held is
     /// in doubt then: it must not be acknowledged, and may be found by the next scan. An error for which
-    /// [`StoreError::is_full`] holds when there was no room for the group: nothing of it is in the journal, it still
-    /// holds its frames, and it may be appended again.
+    /// [`StoreError::is_refusal`] holds when there was no room for the group, or no descriptor for its segment: nothing of
+    /// it is in the journal, it still holds its frames, and it may be appended again.
     pub fn append(&mut self, group: &mut Group, now: Timestamp) -> Result<Vec<Position>, StoreError> {
-        if let Some(reason) = &self.failed {
-            return Err(StoreError::Poisoned { reason: reason.clone() });
-        }
         if group.is_empty() {
-            return Ok(Vec::new());
+            return self.sound().map(|()| Vec::new());
         }
-        let written = self.write(group, now);
-        if written.as_ref().is_err_and(StoreError::is_full) {
+        let written = self.begin_if_due(group, now).and_then(|()| self.write(group));
+        if written.as_ref().is_err_and(StoreError::is_refusal) {
             return written;
         }
         group.clear();
-        written.map_err(|error| {
-            let reason = error.to_string();
-            self.failed = Some(reason.clone());
-            StoreError::Poisoned { reason }
-        })
+        written.map_err(|error| self.fail(error))
+    }
+
+    /// Begins the next segment if this group needs one. [`Journal::append`] does so by itself; whoever has to note a segment
+    /// before anything is written into it calls this first.
+    ///
+    /// # Errors
+    /// As [`Journal::append`]. The segment before is in use still when it is a refusal.
+    pub fn begin_if_due(&mut self, group: &Group, now: Timestamp) -> Result<(), StoreError> {
+        self.sound()?;
+        let used = self.end > HEAD_BYTES as u64;
+        let full = self.end + group.len() as u64 > self.size_bytes;
+        if !used || !(full || now.since(self.begun) >= self.options.segment_age) {
+            return Ok(());
+        }
+        match self.rotate(now) {
+            // The present segment has room that was put aside for it: without room for another it stays in use.
+            Err(error) if !full && error.is_refusal() => {
+                self.begun = now;
+                Ok(())
+            }
+            Err(error) if error.is_refusal() => Err(error),
+            rotated => rotated.map_err(|error| self.fail(error)),
+        }
+    }
+
+    fn sound(&self) -> Result<(), StoreError> {
+        match &self.failed {
+            Some(reason) => Err(StoreError::Poisoned { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes the first failure, and returns it.
+    fn fail(&mut self, error: StoreError) -> StoreError {
+        let reason = match error {
+            StoreError::Poisoned { reason } => reason,
+            other => other.to_string(),
+        };
+        StoreError::Poisoned { reason: self.failed.get_or_insert(reason).clone() }
     }
 
     /// Where the next group will start, unless it begins a new segment: everything before is durable.
@@ -152,16 +184,7 @@ impl Journal {
         }
     }
 
-    fn write(&mut self, group: &mut Group, now: Timestamp) -> Result<Vec<Position>, StoreError> {
-        let used = self.end > HEAD_BYTES as u64;
-        let full = self.end + group.len() as u64 > self.size_bytes;
-        if used && (full || now.since(self.begun) >= self.options.segment_age) {
-            match self.rotate(now) {
-                // The present segment has room that was put aside for it: a full disk keeps it in use.
-                Err(error) if !full && error.is_full() => self.begun = now,
-                rotated => rotated?,
-            }
-        }
+    fn write(&mut self, group: &mut Group) -> Result<Vec<Position>, StoreError> {
         let place = Place { salt: self.options.salt, segment: self.number, offset: self.end().offset };
         let (positions, bytes, entries) = group.seal(place, self.entries);
         let failed = |operation| {
@@ -174,7 +197,7 @@ impl Journal {
             let length = self.file.metadata().map_or(self.size_bytes, |meta| meta.len());
             let taken_back = self.file.set_len(self.end).and_then(|()| self.file.set_len(length));
             return match taken_back {
-                Err(_) if error.is_full() => Err(StoreError::Poisoned { reason: error.to_string() }),
+                Err(_) if error.is_refusal() => Err(StoreError::Poisoned { reason: error.to_string() }),
                 _ => Err(error),
             };
         }

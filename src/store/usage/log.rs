@@ -301,7 +301,7 @@ impl Inner {
             || disk.write_at(file, &lines, end).map_err(|error| StoreError::io("write", &path, error));
         if let Err(error) = ballast::with_room(self.root(), ballast::FOR_START, write) {
             // The part that was written would stand behind a later, shorter one.
-            let is_taken_back = error.is_full() && file.set_len(end).is_ok();
+            let is_taken_back = error.is_refusal() && file.set_len(end).is_ok();
             return Err(if is_taken_back { error } else { self.poison(&error) });
         }
         disk.sync(&tail.file).map_err(failed("sync"))?;
@@ -325,8 +325,8 @@ impl Inner {
                 let content = Content { complete_from, usages: &usages, stand: Stand::Opened };
                 match rewrite::replace(&self.dir, &content, Some(&mut tail.mark), &mut **disk) {
                     Ok((file, end)) => (tail.file, tail.end, tail.rewritten) = (file, end, end),
-                    // It grows on until there is room for a shorter one.
-                    Err(error) if error.is_full() => tail.rewritten = tail.end,
+                    // It grows on until there is room for a shorter one, or a descriptor.
+                    Err(error) if error.is_refusal() => tail.rewritten = tail.end,
                     Err(error) => drop(self.poison(&error)),
                 }
             }
@@ -334,6 +334,11 @@ impl Inner {
             Ok(None) => {
                 tail.rewritten = tail.end;
                 tracing::warn!("usages of limits are damaged; the next start will set them aside");
+            }
+            // The file is as it was: it is read again when it has grown.
+            Err(error @ StoreError::Unread { .. }) => {
+                tail.rewritten = tail.end;
+                tracing::warn!(%error, "the record of usages could not be read; it is made shorter later");
             }
             Err(error) => drop(self.poison(&error)),
         }
@@ -352,7 +357,7 @@ impl Inner {
         let replaced = ballast::with_room(self.root(), 0, || {
             rewrite::replace(&self.dir, &content, Some(&mut tail.mark), &mut *state.disk)
         });
-        replaced.map(drop).map_err(|error| self.poison(&error))
+        replaced.map(drop).map_err(|error| if error.is_refusal() { error } else { self.poison(&error) })
     }
 
     /// Notes the first failure and answers with it.

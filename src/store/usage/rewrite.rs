@@ -47,8 +47,7 @@ pub(super) fn replace(
     if let Some(mark) = &mut mark {
         mark.begin(base).map_err(|error| StoreError::io("write", &mark::path(dir), error))?;
     }
-    fs::rename(&temp, &path).map_err(|error| StoreError::io("rename", &temp, error))?;
-    sync_dir(dir)?;
+    files::rename_durably(&temp, &path).map_err(|error| StoreError::io("rename", &temp, error))?;
     if let Some(mark) = mark {
         mark.done(base);
     }

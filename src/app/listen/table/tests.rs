@@ -147,3 +147,15 @@ fn a_peer_has_few_connections_and_only_its_own_idle_ones_are_closed_for_it() {
     assert!(world.admit_of(peer(2)).is_ok());
     assert!(world.admit_of(None).is_ok());
 }
+
+#[test]
+fn without_descriptors_the_longest_idle_are_closed_and_busy_ones_never() {
+    let mut world = world();
+    let (busy, idle, head) = (world.busy(), world.admit().id, world.admit().id);
+    world.table.head_started(head, world.now);
+    let closed: Vec<Id> = std::iter::from_fn(|| world.table.make_room()).collect();
+    assert_eq!(closed, [idle]);
+    assert_eq!(world.table.count_of(Class::Ordinary), 2);
+    world.rests(busy);
+    assert_eq!(world.table.make_room(), Some(busy), "the control: at rest it is closed as well");
+}

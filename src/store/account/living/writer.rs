@@ -2,7 +2,7 @@
 //!
 //! Must not know: where the blocks come from.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -41,8 +41,7 @@ pub(in crate::store) fn write(
         fill(&mut writer)?;
         let file = writer.finish(salt, end).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        fs::rename(&temporary, &path).map_err(failed)?;
-        files::sync_dir(root).map_err(failed)
+        files::rename_durably(&temporary, &path).map_err(failed)
     };
     written().inspect_err(|_| {
         // A full disk is fuller with it.

@@ -11,8 +11,8 @@ use crate::store::journal::{Disk, OsDisk};
 #[derive(Clone, Default)]
 pub(super) struct Watched {
     pub fail_write: Option<usize>,
-    /// The write fails for lack of room.
-    pub no_room: bool,
+    /// How that write fails: EIO, unless it is said here.
+    pub write_errno: Option<i32>,
     pub fail_sync: Option<usize>,
     pub held: Arc<AtomicBool>,
     writes: Arc<AtomicUsize>,
@@ -30,7 +30,7 @@ impl Disk for Watched {
     fn write_at(&mut self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         if self.fail_write == Some(self.writes.fetch_add(1, Ordering::SeqCst)) {
             OsDisk.write_at(file, &bytes[..bytes.len() / 2], offset)?;
-            return Err(io::Error::from_raw_os_error(if self.no_room { 28 } else { 5 }));
+            return Err(io::Error::from_raw_os_error(self.write_errno.unwrap_or(5)));
         }
         OsDisk.write_at(file, bytes, offset)
     }

@@ -172,7 +172,7 @@ async fn a_write_without_room_takes_ballast_or_is_refused_and_leaves_nothing() {
         fs::create_dir(&limits).expect("makes");
         // Opening is the first write.
         let mut disk = Watched::default();
-        (disk.fail_write, disk.no_room) = (Some(2), true);
+        (disk.fail_write, disk.write_errno) = (Some(2), Some(28));
         if has_ballast {
             fs::write(subject.dir.path().join("ballast.23"), [0; 4096]).expect("writes");
         }
@@ -187,6 +187,27 @@ async fn a_write_without_room_takes_ballast_or_is_refused_and_leaves_nothing() {
         log.record(vec![numbered(9)]).await.expect("there is room again");
         let found = super::log(&limits).open(NOW).await.expect("opens");
         assert_eq!((found.usages.len(), found.damaged), (if has_ballast { 10 } else { 2 }, 0));
+    }
+}
+
+/// ENOMEM and ENOBUFS; the control is EIO.
+#[tokio::test]
+async fn a_shortage_refuses_what_was_not_written_and_poisons_nothing() {
+    for (errno, is_refusal) in [(12, true), (105, true), (5, false)] {
+        let subject = Embedded::new();
+        let mut disk = Watched::default();
+        (disk.fail_write, disk.write_errno) = (Some(2), Some(errno));
+        let log = log_on(subject.dir.path(), disk);
+        log.open(NOW).await.expect("opens");
+        log.record(vec![numbered(0)]).await.expect("records");
+        let refused = log.record(vec![numbered(1)]).await.expect_err("fails");
+        assert_eq!((refused.is_refusal(), refused.is_full()), (is_refusal, false), "{refused:?}");
+        assert_eq!(log.poisoned().is_none(), is_refusal, "{errno}");
+        assert_eq!(log.record(vec![numbered(2)]).await.is_ok(), is_refusal, "{errno}");
+        if is_refusal {
+            let found = super::log(subject.dir.path()).open(NOW).await.expect("opens");
+            assert_eq!((found.usages, found.damaged), (vec![numbered(0), numbered(2)], 0), "{errno}");
+        }
     }
 }
 
