@@ -38,6 +38,7 @@ mod rollback;
 mod shortage;
 mod slow_disk;
 mod strict;
+mod systemd;
 mod unread;
 mod upgrade;
 mod world;
