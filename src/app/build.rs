@@ -132,7 +132,7 @@ impl App {
             }),
         };
         let doors = Doors {
-            listener: Listener::bind(config.listen.address).await?,
+            listener: Listener::open(config.listen.address)?,
             routes: ingest::routes(intake.clone())
                 .merge(held::guard(dialects.merge(desk), store.doubts()))
                 .merge(ops::routes(ops))

@@ -109,7 +109,9 @@ impl From<ListenError> for AppError {
             ListenError::Bind { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => {
                 AppErrorKind::Permission
             }
-            ListenError::Bind { .. } | ListenError::NotLoopback(_) => AppErrorKind::Other,
+            ListenError::Bind { .. } | ListenError::NotLoopback(_) | ListenError::Inherited(_) => {
+                AppErrorKind::Other
+            }
         };
         Self { kind, detail: error.to_string() }
     }

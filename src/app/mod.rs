@@ -23,6 +23,7 @@ mod offline;
 mod process;
 mod reload;
 mod running;
+mod service_manager;
 mod slow_store;
 mod spent;
 mod usage;
@@ -53,6 +54,7 @@ pub use logging::{flush_lines, init_logging, write_line};
 pub use offline::{BookSource, Findings, accept_rollback, adopt_book, rebuild_store, verify_store};
 pub use process::keep_private;
 pub use running::{Fed, Running};
+pub use service_manager::ServiceManager;
 use spent::SpentLimits;
 
 /// The doors, bound and not open yet.

@@ -17,8 +17,8 @@ use crate::telemetry::ConfigReloaded;
 impl Running {
     /// Puts the policies of a configuration that was `read` again in force, all of them or nothing, and says in the
     /// log what is different. `start` is the configuration that this process was built from: its other settings stay
-    /// in force until a restart. A configuration with problems changes nothing.
-    pub async fn reload(&self, start: &Loaded, read: Result<Loaded, ConfigError>) {
+    /// in force until a restart. A configuration with problems changes nothing; returns whether this one was applied.
+    pub async fn reload(&self, start: &Loaded, read: Result<Loaded, ConfigError>) -> bool {
         let is_applied = match read {
             Ok(loaded) => self.apply(start, &loaded).await,
             Err(ConfigError { problems }) => {
@@ -29,6 +29,7 @@ impl Running {
             }
         };
         ConfigReloaded { is_applied, at: self.clock.wall() }.emit();
+        is_applied
     }
 
     async fn apply(&self, start: &Loaded, loaded: &Loaded) -> bool {

@@ -1,5 +1,6 @@
 //! Everything running: named tasks, what ends them, and the order in which they end.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::app::housekeeping::Housekeeper;
-use crate::app::{App, AppError, AppErrorKind, Report, slow_store};
+use crate::app::{App, AppError, AppErrorKind, Report, ServiceManager, slow_store};
 use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
 use crate::ingest::{self, Intake};
@@ -116,6 +117,11 @@ impl Running {
             .map_err(|error| AppError::other(format!("the stream of events broke: {error}")))?;
         let ingest::stdin::Summary { accepted, refused, unanswered, .. } = summary;
         Ok(Fed { accepted, refused, unanswered })
+    }
+
+    /// Tells the service manager that the dispatch loop lives, as long as it does.
+    pub async fn beat(&self, manager: &ServiceManager) -> Infallible {
+        manager.beat(async || self.dispatch.figures().await.is_some()).await
     }
 
     /// Returns once nothing is owed an end any more.

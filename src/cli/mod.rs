@@ -17,6 +17,7 @@ mod serve;
 mod signals;
 mod store;
 mod threads;
+mod unit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +56,8 @@ enum Command {
     Policies(policies::Arguments),
     /// Look after a data directory that is not in use
     Store(store::Arguments),
+    /// Print the units of systemd for this program
+    Unit(unit::Arguments),
 }
 
 /// Where the configuration comes from.
@@ -136,6 +139,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Doubts(arguments) => block_on(doubts::run(arguments)),
         Command::Policies(arguments) => block_on(policies::run(arguments)),
         Command::Store(arguments) => store::run(&arguments),
+        Command::Unit(arguments) => unit::run(&arguments),
     }
 }
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use clap::Args;
 use tracing::{error, info, warn};
 
-use crate::app::{self, App, AppError, Fed, Report, Running};
+use crate::app::{self, App, AppError, Fed, Report, Running, ServiceManager};
 use crate::cli::ConfigArguments;
 use crate::cli::exit::Failure;
 use crate::cli::signals::{Hangups, Signals};
@@ -36,10 +36,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         let epoch = app::accept_rollback(config)?;
         warn!(epoch, "the data directory is taken as it is, though it may be an older copy");
     }
+    let manager = ServiceManager::from_environment();
     let running = App::build(config).await?.spawn();
     info!(address = %running.addr(), data_dir = %config.store.data_dir.display(), "serving");
+    manager.ready(format!("serving on {}", running.addr()));
     let mut ended = feeding_ended(&running, arguments.stdin);
-    let mut reloading = reloading(&running, &arguments.config, &loaded, &mut hangups);
+    let mut beating = Box::pin(running.beat(&manager));
+    let mut reloading = reloading(&running, &manager, &arguments.config, &loaded, &mut hangups);
     tokio::select! {
         failure = running.failed() => {
             error!(detail = %failure, "stopping after a failure");
@@ -48,8 +51,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         () = signals.next() => info!("asked to stop: finishing the calls under way"),
         never = &mut ended => match never {},
         never = &mut reloading => match never {},
+        never = &mut beating => match never {},
     }
-    drop((ended, reloading));
+    drop((ended, reloading, beating));
+    manager.stopping("finishing the calls under way".to_owned());
     let report = stop(running, config, &mut signals).await?;
     info!(%report, "stopped");
     Ok(())
@@ -73,6 +78,7 @@ type Forever<'a> = Pin<Box<dyn Future<Output = Infallible> + 'a>>;
 /// Reads the configuration again at every SIGHUP.
 fn reloading<'a>(
     running: &'a Running,
+    manager: &'a ServiceManager,
     arguments: &'a ConfigArguments,
     start: &'a Loaded,
     hangups: &'a mut Hangups,
@@ -81,10 +87,16 @@ fn reloading<'a>(
         loop {
             hangups.next().await;
             info!("asked to read the configuration again");
-            match read_again(arguments.clone()).await {
+            manager.reloading();
+            let is_applied = match read_again(arguments.clone()).await {
                 Some(read) => running.reload(start, read).await,
-                None => error!("the configuration was not read: the thread for it ended"),
-            }
+                None => {
+                    error!("the configuration was not read: the thread for it ended");
+                    false
+                }
+            };
+            let note = if is_applied { "" } else { "; the last reload was refused, see the log" };
+            manager.ready(format!("serving on {}{note}", running.addr()));
         }
     })
 }

@@ -17,7 +17,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Event, EventId, Lane};
 use crate::ingest::decode::{Decoded, Decoder, Defaults};
 use crate::ingest::problems::{
-    conflict, internal, is_answered, is_late, no_lane, overloaded, queue_problem, shutting_down, store_slow,
+    conflict, internal, is_answered, is_late, no_lane, overloaded, queue_problem, store_slow,
 };
 use crate::ingest::prospects::{Admission, Doomed, Prospects, Refusals, doomed};
 use crate::ingest::trial::is_tried;
@@ -146,11 +146,9 @@ impl Intake {
         self.0.under_way.clone().acquire_many_owned(wanted).await.ok()
     }
 
-    /// The same for requests, which are turned away after a bounded wait.
+    /// The same for requests, which are turned away after a bounded wait. One that the doors have taken is served while
+    /// they close, too: its client would have nobody else to ask.
     pub(super) async fn admit_soon(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Box<Problem>> {
-        if self.closing().is_cancelled() {
-            return Err(Box::new(shutting_down()));
-        }
         match tokio::time::timeout(self.0.parts.admission_wait, self.admit(bytes)).await {
             Ok(Some(share)) => Ok(share),
             Ok(None) | Err(_) => Err(Box::new(overloaded())),
@@ -269,9 +267,6 @@ impl Intake {
     }
 
     async fn enqueue(&self, batch: Vec<Accept>) -> Result<Vec<Appended>, Box<Problem>> {
-        if self.closing().is_cancelled() {
-            return Err(Box::new(shutting_down()));
-        }
         self.0.parts.queue.accept(batch).await.map_err(|error| {
             if !is_answered(&error) {
                 warn!(%error, "events could not be made durable");

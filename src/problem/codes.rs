@@ -94,7 +94,7 @@ codes! {
         "the disk does not let the event be read at present; it waits, see the doubt";
     STORE_HELD = "store_held", 503,
         "the policy book or the whole data directory is in doubt; nothing is taken, sent or changed until it is settled";
-    SHUTTING_DOWN = "shutting_down", 503, "the daemon is stopping";
+    SHUTTING_DOWN = "shutting_down", 503, "the daemon is stopping; requests that it has taken are served, streams end";
     NOT_READY = "not_ready", 503, "`/readyz` and `/healthz` only";
 }
 

@@ -45,6 +45,7 @@ mod shares;
 mod shortage;
 mod slow_disk;
 mod strict;
+mod systemd;
 mod threads;
 mod tries;
 mod unread;

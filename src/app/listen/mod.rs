@@ -12,6 +12,7 @@
 mod body;
 mod connections;
 mod guard;
+mod inherited;
 mod io;
 mod pace;
 mod serve;
@@ -31,7 +32,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::telemetry::Shortage;
 
@@ -86,6 +87,9 @@ pub enum ListenError {
     /// Callers need no token, so only this machine may call.
     #[error("{0} is not a loopback address: callers need no token, so listen on 127.0.0.1 or [::1]")]
     NotLoopback(SocketAddr),
+    /// The sockets that the service manager has handed over are not one TCP socket that listens.
+    #[error("cannot listen on the socket of the service manager: {0}")]
+    Inherited(std::io::Error),
     /// The system refuses the address.
     #[error("cannot listen on {address}: {reason}")]
     Bind {
@@ -118,11 +122,33 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 const CLOSED_AT_ONCE: usize = 16;
 
 impl Listener {
+    /// The socket that the service manager has handed over (`LISTEN_FDS`), which stays open over restarts; without one,
+    /// `address` is bound.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn open(address: SocketAddr) -> Result<Self, ListenError> {
+        match inherited::socket()? {
+            Some(socket) => Self::over(socket),
+            None => Self::bind(address),
+        }
+    }
+
+    fn over(socket: std::net::TcpListener) -> Result<Self, ListenError> {
+        let address = socket.local_addr().map_err(ListenError::Inherited)?;
+        if !address.ip().is_loopback() {
+            return Err(ListenError::NotLoopback(address));
+        }
+        let socket = TcpListener::from_std(socket).map_err(ListenError::Inherited)?;
+        info!(%address, "listening on the socket of the service manager");
+        Ok(Self { socket, address })
+    }
+
     /// Binds a loopback address; port 0 takes any free port.
     ///
     /// # Errors
     /// [`ListenError`].
-    pub async fn bind(address: SocketAddr) -> Result<Self, ListenError> {
+    pub fn bind(address: SocketAddr) -> Result<Self, ListenError> {
         if !address.ip().is_loopback() {
             return Err(ListenError::NotLoopback(address));
         }

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -37,6 +38,9 @@ const MAX_HEADERS: usize = 64;
 const MAX_BUFFER_BYTES: usize = 128 * 1024;
 /// When a client that found no room may come again.
 const RETRY_SECONDS: u64 = 1;
+
+/// While the doors close, a connection that was just accepted gets this time to send its first request.
+const FIRST_REQUEST_WAIT: Duration = Duration::from_millis(500);
 
 /// What all connections share.
 pub(super) struct Server {
@@ -71,8 +75,15 @@ impl Server {
             ended = serving.as_mut() => ended,
             () = self.closing.cancelled() => {
                 connection.ends_because(Cause::Stopping);
-                serving.as_mut().graceful_shutdown();
-                serving.await
+                // A graceful end closes a connection on which nothing was read yet, with its first request on the way.
+                let wait = if connection.has_served() { Duration::ZERO } else { FIRST_REQUEST_WAIT };
+                match tokio::time::timeout(wait, serving.as_mut()).await {
+                    Ok(ended) => ended,
+                    Err(_) => {
+                        serving.as_mut().graceful_shutdown();
+                        serving.await
+                    }
+                }
             }
             () = connection.evicted() => {
                 connection.ends_because(Cause::Evicted);

@@ -44,7 +44,7 @@ async fn server(options: ListenOptions) -> Server {
         .route("/v1/events/x", post(echo))
         .route("/late", get(late))
         .route("/large", get(|| async { vec![b'x'; LARGE_BYTES] }));
-    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("binds");
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("binds");
     let (address, closing) = (listener.address(), CancellationToken::new());
     assert_ne!(address.port(), 0);
     let task = tokio::spawn(listener.serve(router, options, closing.clone()));
@@ -100,7 +100,7 @@ fn short() -> ListenOptions {
 #[tokio::test]
 async fn only_loopback_addresses_are_bound() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:80"] {
-        let refused = Listener::bind(address.parse().expect("address")).await;
+        let refused = Listener::bind(address.parse().expect("address"));
         assert!(matches!(refused, Err(ListenError::NotLoopback(_))), "{address}");
     }
 }
