@@ -1,4 +1,4 @@
-//! Holds: why a lane may not send although its limits have room. A generation that the policy book does not know, an
+//! Holds: why a lane, whose calls go to one host and port, may not send although its limits have room. A generation that the policy book does not know, an
 //! operator's pause, the endpoint's `Retry-After`, its word that it is busy or over a limit of its own, the breaker.
 //!
 //! The breaker opens after a number of failures in a row that no success came between. It then holds the lane for a
@@ -153,6 +153,11 @@ impl Holds {
     /// Whether it may send at `now` with so many calls in flight.
     pub(super) fn allow(&self, inflight: usize, now: Timestamp) -> bool {
         self.current(now).is_none() && self.breaker.trial.is_none_or(|most| inflight < most)
+    }
+
+    /// Whether few calls at a time try its endpoint, which has failed.
+    pub(super) fn is_cautious(&self) -> bool {
+        self.breaker.trial.is_some()
     }
 
     /// Until when the lane has to be kept although it has nothing to do: what holds it is not known elsewhere.

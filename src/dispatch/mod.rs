@@ -7,6 +7,7 @@
 
 mod ahead;
 mod buffer;
+mod groups;
 mod handle;
 mod hold;
 mod input;

@@ -16,6 +16,7 @@ use tracing::error;
 use crate::clock::Timestamp;
 use crate::dispatch::ahead::{Ahead, Window};
 use crate::dispatch::buffer::{Buffer, Dues};
+use crate::dispatch::groups::{Groups, Joins};
 use crate::dispatch::hold::Holds;
 use crate::dispatch::input::{Effect, Figures, Input, Options, Settled, Ticket};
 use crate::dispatch::lanes::{Fate, LaneId, LaneState, Lanes, Place, Ruled};
@@ -39,6 +40,7 @@ pub struct Planner {
     pub(super) options: Options,
     pub(super) dice: fastrand::Rng,
     pub(super) lanes: Lanes,
+    pub(super) groups: Groups,
     pub(super) turns: Turns,
     pub(super) ahead: Ahead,
     pub(super) timers: BTreeSet<(Timestamp, LaneId)>,
@@ -68,6 +70,7 @@ impl Planner {
             options,
             dice,
             lanes: Lanes::default(),
+            groups: Groups::default(),
             turns: Turns::default(),
             ahead: Ahead::new(options.read_ahead_bytes),
             timers: BTreeSet::new(),
@@ -171,6 +174,12 @@ impl Planner {
             violations: self.gate.violations().clone(),
             spent_until: self.gate.spent_until(now),
             held: self.lanes.iter().filter_map(|lane| Some((lane.lane.clone(), lane.hold(now)?))).collect(),
+            cautious: self
+                .lanes
+                .iter()
+                .filter(|lane| lane.holds.is_cautious())
+                .map(|lane| lane.lane.key().clone())
+                .collect(),
         }
     }
 
@@ -189,6 +198,7 @@ impl Planner {
         let certain = self.certain(now);
         // What limiters said before may no longer hold.
         self.turns.dissolve();
+        self.groups.forget_homes();
         for id in self.lanes.ids() {
             if let Some(lane) = self.lanes.get_mut(id) {
                 let binding = self.gate.bind(&lane.lane, now);
@@ -239,13 +249,15 @@ impl Planner {
         holds.doubt(fate == Fate::Unknown);
         holds.pause(paused);
         let binding = self.gate.bind(&lane, now);
+        let group = self.groups.admit(&key);
         let state = LaneState {
             lane,
             binding,
             fate,
             timeout,
             place: Place::Out,
-            home: None,
+            group,
+            rank: None,
             inflight: 0,
             holds,
             promises: 0,
@@ -331,16 +343,18 @@ impl Planner {
                 .take_if(|_| true, |entry| effects.push(settled(entry, name.clone(), Settlement::Drained)));
             self.redeem(id, promised);
         }
-        let Some(lane) = self.lanes.get_mut(id) else { return };
-        if lane.place == Place::Out && lane.buffer.has_work(now) && lane.holds.allow(lane.inflight, now) {
-            lane.place = Place::InLine;
-            self.turns.join(id, lane.home, lane.is_draining());
+        let Some(lane) = self.lanes.get(id) else { return };
+        let may_go = || lane.buffer.has_work(now) && lane.holds.allow(lane.inflight, now);
+        if lane.place == Place::InLine || lane.place == Place::Out && may_go() {
+            self.line_up(id, Joins::Last, now);
         }
+        let too_many = self.lanes.are_too_many();
+        let Some(lane) = self.lanes.get_mut(id) else { return };
         if self.ahead.grants(&lane.window, lane.held(now), now) > 0 {
             self.ahead.enqueue(id, &mut lane.window);
         }
         let timer = lane.timer(now);
-        let idle = lane.is_idle(now);
+        let idle = lane.is_idle(too_many, now);
         if lane.armed != timer || idle {
             if let Some(at) = lane.armed.take() {
                 self.timers.remove(&(at, id));
@@ -355,9 +369,11 @@ impl Planner {
 
     /// Lets go of a lane that has nothing to do.
     pub(super) fn forget_if_idle(&mut self, id: LaneId, now: Timestamp) {
-        if self.lanes.get(id).is_some_and(|lane| lane.is_idle(now))
+        let too_many = self.lanes.are_too_many();
+        if self.lanes.get(id).is_some_and(|lane| lane.is_idle(too_many, now))
             && let Some(lane) = self.lanes.remove(id)
         {
+            self.groups.dismiss(lane.group, lane.lane.key());
             self.gate.unbind(&lane.binding);
         }
     }

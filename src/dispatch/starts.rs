@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dispatch::buffer::{is_fresh, weight};
+use crate::dispatch::groups::Joins;
 use crate::dispatch::input::{Attempt, Effect, Settled, Start, Ticket};
-use crate::dispatch::lanes::{LaneId, Place};
+use crate::dispatch::lanes::{LaneId, LaneState, Place};
 use crate::dispatch::planner::{EFFECTS_PER_STEP, Planner, settled};
 use crate::dispatch::retry;
 use crate::dispatch::turns::{AskAgain, Turn};
@@ -16,6 +17,17 @@ use crate::limit::{Decision, Permit};
 
 /// A limiter is not asked again sooner than this, whatever it says.
 const SHORTEST_WAIT: Duration = Duration::from_micros(100);
+
+/// What came of a lane's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// A start was planned.
+    Started,
+    /// Its group has had its turn.
+    Stopped,
+    /// It may not send at present, or has nothing.
+    Nothing,
+}
 
 /// A call that has its permit, under way or about to be.
 pub(super) struct Flight {
@@ -81,16 +93,32 @@ impl Planner {
         }
     }
 
-    /// Asks for one entry of a lane. Returns whether a start was planned.
+    /// Asks for one entry of a group, of the first of its lanes that may send. Returns whether a start was planned.
     fn take_turn(&mut self, turn: Turn, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
-        let Some(lane) = self.lanes.get_mut(turn.lane) else { return false };
+        self.groups.left_line(turn.group);
+        let (mut asked, mut is_draining) = (Asked::Nothing, false);
+        while let Some(id) = self.groups.pop_first(turn.group) {
+            is_draining = self.lanes.get(id).is_some_and(LaneState::is_draining);
+            asked = self.ask(id, turn, now, effects);
+            if asked != Asked::Nothing {
+                break;
+            }
+        }
+        self.bring_into_line(turn.group, Joins::Last, is_draining);
+        asked == Asked::Started
+    }
+
+    /// Asks for one entry of a lane, which was taken out of its line.
+    fn ask(&mut self, id: LaneId, turn: Turn, now: Timestamp, effects: &mut Vec<Effect>) -> Asked {
+        let Some(lane) = self.lanes.get_mut(id) else { return Asked::Nothing };
         lane.place = Place::Out;
+        let mut asked = Asked::Nothing;
         if lane.inflight >= self.options.max_inflight.div_ceil(2) {
             lane.place = Place::Full;
         } else if !lane.holds.allow(lane.inflight, now) {
             // It comes back with the end of its hold or of a call.
-        } else if let Some(entry) = self.next_alive(turn.lane, now, effects)
-            && let Some(lane) = self.lanes.get_mut(turn.lane)
+        } else if let Some(entry) = self.next_alive(id, now, effects)
+            && let Some(lane) = self.lanes.get_mut(id)
         {
             let promised = lane.promises > 0 && is_fresh(&entry);
             let (limiter, again) = match self.gate.decide(&lane.binding, promised, now) {
@@ -99,11 +127,11 @@ impl Planner {
                     self.next_ticket += 1;
                     lane.inflight += 1;
                     self.ahead.gave(1, weight(&entry));
-                    self.flights.insert(ticket, Flight { lane: turn.lane, entry, permit, promised });
+                    self.flights.insert(ticket, Flight { lane: id, entry, permit, promised });
                     effects.push(Effect::Send { ticket });
-                    self.redeem(turn.lane, usize::from(promised));
-                    self.tend(turn.lane, now, effects);
-                    return true;
+                    self.redeem(id, usize::from(promised));
+                    self.tend(id, now, effects);
+                    return Asked::Started;
                 }
                 Decision::Refuse(blocker) => {
                     self.ahead.gave(1, weight(&entry));
@@ -112,9 +140,9 @@ impl Planner {
                     let reason = blocker.kind.code(wording).to_owned();
                     let attempts = entry.attempts;
                     effects.push(settled(entry, lane.lane.clone(), Settlement::Dead { reason, attempts }));
-                    self.redeem(turn.lane, usize::from(promised));
-                    self.tend(turn.lane, now, effects);
-                    return false;
+                    self.redeem(id, usize::from(promised));
+                    self.tend(id, now, effects);
+                    return Asked::Stopped;
                 }
                 Decision::NotBefore(at, blocker) => {
                     (blocker.limiter, AskAgain::At(at.max(now + SHORTEST_WAIT)))
@@ -122,12 +150,13 @@ impl Planner {
                 Decision::Wait(blocker) => (blocker.limiter, AskAgain::WhenReleased),
             };
             lane.buffer.push(entry);
-            lane.place = Place::InLine;
-            lane.home = Some(limiter);
+            self.groups.stopped_by(turn.group, limiter);
             self.turns.shut(turn, limiter, lane.is_draining(), again);
+            self.line_up(id, Joins::Last, now);
+            asked = Asked::Stopped;
         }
-        self.tend(turn.lane, now, effects);
-        false
+        self.tend(id, now, effects);
+        asked
     }
 
     pub(super) fn finish(
@@ -142,22 +171,21 @@ impl Planner {
         for limiter in self.gate.release(permit).iter() {
             self.turns.released(limiter);
         }
-        // Without a policy its lane has no endpoint of its own.
-        let is_governed = self.lanes.get(id).is_some_and(|lane| !lane.lane.policies().is_empty());
+        let is_lane_held = self.lanes.get(id).is_some_and(LaneState::has_endpoint);
         let ended = retry::Ended {
             outcome,
             attempts: entry.attempts.saturating_add(1),
             now,
             // In doubt it is not over; it is kept when it comes back too late.
             expires_at: if self.is_time_trusted { entry.event.expires_at } else { Timestamp::MAX },
-            is_lane_held: is_governed,
+            is_lane_held,
             is_time_trusted: self.is_time_trusted,
         };
         let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
         let share = self.dice.f64();
         if let Some(lane) = self.lanes.get_mut(id) {
             lane.inflight -= 1;
-            if is_governed {
+            if is_lane_held {
                 lane.holds.ended(outcome, &self.options.breaker, share, now);
             }
             if lane.place == Place::Full {
@@ -195,10 +223,7 @@ impl Planner {
             }
             lane.plan_expiry(certain, false);
             self.ahead.took(1, lane.buffer.bytes() - before);
-            if lane.place != Place::InLine {
-                lane.place = Place::InLine;
-                self.turns.rejoin_first(id);
-            }
+            self.line_up(id, Joins::First, now);
         }
         self.tend(id, now, effects);
     }

@@ -2,6 +2,7 @@
 
 mod expiry;
 mod holds;
+mod hosts;
 mod trust;
 mod turned_away;
 
