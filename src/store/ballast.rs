@@ -2,7 +2,8 @@
 //! by one when a write that must not fail finds no room, and put aside again when there is room. A file given up
 //! frees blocks as well as an inode.
 //!
-//! What may use it: a start, settlements, documents, the record of usages, the index. New events may not.
+//! What may use it: a start and a stop all of it; documents and the record of usages what they leave for the next start;
+//! settlements and the index a little less. New events may not.
 //!
 //! Must not know: what the room is used for.
 
@@ -18,6 +19,11 @@ use super::{StoreError, files};
 pub(super) const PIECE_BYTES: u64 = 1024 * 1024;
 /// Pieces put aside where there is plenty of room.
 pub(super) const PIECES: u64 = 24;
+/// Pieces that only a start and a stop may take: whatever waits for room while the process runs goes on later, and a start
+/// that finds none does not.
+pub(super) const FOR_START: u64 = 12;
+/// Pieces that settlements and the index leave: a pause or a purge works also when they have used up the rest.
+pub(super) const FOR_DOCUMENTS: u64 = FOR_START + 2;
 /// A piece is put aside only while this many times the whole ballast stays free.
 const SHARE: u64 = 4;
 /// Nor is one while fewer files than this can be made.
@@ -36,9 +42,9 @@ pub(super) fn pieces(root: &Path) -> u64 {
     (0..PIECES).filter(|number| is_whole(&piece(root, *number))).count() as u64
 }
 
-/// Gives one piece up; false when there is none.
-pub(super) fn release(root: &Path) -> bool {
-    let released = (0..PIECES).rev().any(|number| {
+/// Gives one piece up; false when there is none beside the first `kept` ones.
+pub(super) fn release(root: &Path, kept: u64) -> bool {
+    let released = (kept..PIECES).rev().any(|number| {
         let path = piece(root, number);
         fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) && fs::remove_file(&path).is_ok()
     });
@@ -88,17 +94,19 @@ fn has_room(root: &Path, needed_bytes: u64) -> bool {
     has_files && stat.f_bavail.saturating_mul(stat.f_frsize) >= needed_bytes
 }
 
-/// Does what must not fail for lack of room: again after each piece of ballast that it takes.
+/// Does what must not fail for lack of room: again after each piece of ballast that it takes. It leaves the first `kept`
+/// ones: none, [`FOR_START`] or [`FOR_DOCUMENTS`].
 ///
 /// # Errors
-/// Those of `work`; one for which [`StoreError::is_full`] holds only when nothing is left to give up.
+/// Those of `work`; one for which [`StoreError::is_full`] holds only when nothing that it may take is left.
 pub(super) fn with_room<T>(
     root: &Path,
+    kept: u64,
     mut work: impl FnMut() -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     loop {
         match work() {
-            Err(error) if error.is_full() && release(root) => {}
+            Err(error) if error.is_full() && release(root, kept) => {}
             other => return other,
         }
     }
@@ -118,17 +126,19 @@ mod tests {
         refill(temp.path(), PIECES);
         assert_eq!(pieces(temp.path()), PIECES);
         let mut left = 2;
-        let done = with_room(temp.path(), || {
+        let done = with_room(temp.path(), 0, || {
             left -= 1;
             if left >= 0 { Err(no_room()) } else { Ok(()) }
         });
         assert!(done.is_ok());
         assert_eq!(pieces(temp.path()), PIECES - 2, "a piece for each time that it found no room");
-        let never = with_room(temp.path(), || Err::<(), _>(no_room()));
-        assert!(never.is_err_and(|error| error.is_full()));
+        let never = || Err::<(), _>(no_room());
+        assert!(with_room(temp.path(), FOR_START, never).is_err_and(|error| error.is_full()));
+        assert_eq!(pieces(temp.path()), FOR_START, "a start needs them");
+        assert!(with_room(temp.path(), 0, never).is_err_and(|error| error.is_full()));
         assert_eq!(pieces(temp.path()), 0);
         refill(temp.path(), 3);
-        let other = with_room(temp.path(), || Err::<(), _>(StoreError::Closed));
+        let other = with_room(temp.path(), 0, || Err::<(), _>(StoreError::Closed));
         assert!(matches!(other, Err(StoreError::Closed)));
         assert_eq!(pieces(temp.path()), 3, "the control: other errors take nothing");
     }
@@ -140,7 +150,7 @@ mod tests {
         fs::write(&target, "kept").expect("writes");
         std::os::unix::fs::symlink(&target, temp.path().join("ballast.2")).expect("links");
         assert_eq!(pieces(temp.path()), 0);
-        assert!(!release(temp.path()));
+        assert!(!release(temp.path(), 0));
         refill(temp.path(), PIECES);
         assert_eq!(pieces(temp.path()), PIECES);
         assert_eq!(fs::read_to_string(&target).expect("there"), "kept");

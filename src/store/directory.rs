@@ -23,6 +23,8 @@ use super::{StoreError, UsageLog, access, ballast, files, format, names, reclaim
 
 /// Room for a start: a small segment for the journal and one for dead letters, the index, small files.
 const START_BYTES: u64 = 10 * 1024 * 1024;
+const _: () =
+    assert!(START_BYTES < ballast::FOR_START * ballast::PIECE_BYTES, "what is kept for a start does");
 /// Files that a start may have to make, those that replace others included.
 const START_FILES: u64 = 10;
 /// Files that appends leave for segments, documents and the index.
@@ -193,12 +195,6 @@ impl DataDir {
         Ok(DiskRoom { free_bytes, needed_bytes, free_files })
     }
 
-    /// Gives a piece of the ballast up; false when there is none left.
-    #[must_use]
-    pub fn release(&self) -> bool {
-        ballast::release(&self.root)
-    }
-
     /// Puts the ballast aside again when there is plenty of room beside `kept_free_bytes`.
     pub fn fill_ballast(&self, kept_free_bytes: u64) {
         ballast::fill(&self.root, kept_free_bytes);
@@ -216,8 +212,7 @@ impl DataDir {
 
     /// Makes room for a start where there is too little: without it even an open can fail.
     fn make_room(&self) -> Result<(), StoreError> {
-        let is_short = |room: DiskRoom| room.free_bytes < START_BYTES || room.free_files < START_FILES;
-        if !is_short(self.room(0)?) {
+        if !self.is_short()? {
             return Ok(());
         }
         tracing::warn!(
@@ -225,8 +220,21 @@ impl DataDir {
             "the disk is full: starting from the reserve"
         );
         reclaim::reclaim(&self.root)?;
-        while is_short(self.room(0)?) && self.release() {}
+        self.release_for_start()
+    }
+
+    /// Gives up what a start needs of the ballast; to be called again when it may have used some of the room.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the system does not say how much is free.
+    pub fn release_for_start(&self) -> Result<(), StoreError> {
+        while self.is_short()? && ballast::release(&self.root, 0) {}
         Ok(())
+    }
+
+    fn is_short(&self) -> Result<bool, StoreError> {
+        let room = self.room(0)?;
+        Ok(room.free_bytes < START_BYTES || room.free_files < START_FILES)
     }
 
     /// Bytes that all files of the store take.

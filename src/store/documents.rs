@@ -125,7 +125,7 @@ impl DocumentStore for Documents {
             }
             let _under_way = this.0.operations.begin(Operation::Document, this.0.clock.now());
             // A pause or a purge must work on a full disk.
-            ballast::with_room(&this.0.root, || this.0.replace(name, expect, &body))
+            ballast::with_room(&this.0.root, ballast::FOR_START, || this.0.replace(name, expect, &body))
         })
         .boxed()
     }

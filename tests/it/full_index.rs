@@ -14,6 +14,8 @@ use crate::world::{Api, Receiver, Server, ServerOptions, Volume, alone, eventual
 
 const EVENTS: u64 = 30_000;
 const SOON: Duration = Duration::from_secs(90);
+/// Pieces of the ballast that settlements and the index leave.
+const KEPT_PIECES: u32 = 14;
 /// Tens of thousands of calls, on a machine that does other things as well.
 const ALL_SENT: Duration = Duration::from_secs(300);
 
@@ -81,15 +83,18 @@ async fn refuses(api: &Api, url: &str) {
     assert_eq!(head.status, 503, "{body}");
 }
 
-/// Takes away what is put aside, as if it had been used: the ballast, and the blocks behind the end of the index. Others take
-/// them at once; when the store was faster they are taken away again. Nothing is due yet, so that nothing is written
-/// meanwhile.
+/// Takes away what is put aside, as if it had been used: the ballast but for what is kept for a start and for documents, and
+/// the blocks behind the end of the index. Others take them at once; when the store was faster they are taken away again.
+/// Nothing is due yet, so that nothing is written meanwhile.
 async fn use_up_reserves(data_dir: &Path) {
     let index = File::options().write(true).open(data_dir.join("index/db")).expect("an index");
     let mut times_gone = 0;
     eventually("the reserves are used up", SOON, async || {
         for entry in std::fs::read_dir(data_dir).expect("lists").flatten() {
-            if entry.file_name().to_string_lossy().starts_with("ballast") {
+            let name = entry.file_name();
+            let piece =
+                name.to_string_lossy().strip_prefix("ballast.").and_then(|number| number.parse().ok());
+            if piece.is_some_and(|number: u32| number >= KEPT_PIECES) {
                 let _ = std::fs::remove_file(entry.path());
                 times_gone = 0;
             }

@@ -133,7 +133,7 @@ fn on_a_full_disk_the_ballast_makes_room_to_open_again_and_again() {
             Err(StoreError::Full { .. })
         ));
     }
-    while ballast::release(&root) {
+    while ballast::release(&root, 0) {
         disk.fill();
     }
     let control = start().map(drop);
@@ -163,7 +163,7 @@ fn used_up_inodes_are_as_a_full_disk_and_the_ballast_has_some() {
 fn what_a_stop_gives_back_is_kept_for_the_next_start() {
     let temp = tempfile::tempdir().expect("temp");
     let dir = DataDir::open(temp.path()).expect("opens");
-    while dir.release() {}
+    while ballast::release(temp.path(), 0) {}
     assert_eq!(ballast::pieces(temp.path()), 0, "the control: the first process of the directory used it up");
     drop(dir);
     assert!(ballast::pieces(temp.path()) * ballast::PIECE_BYTES >= START_BYTES - ballast::PIECE_BYTES);

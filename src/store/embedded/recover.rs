@@ -70,7 +70,7 @@ impl Given<'_> {
 /// Recovers the directory. What the system fails to read is tried again.
 pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
     let root = given.dir.root();
-    let findings = retry::reading(|| ballast::with_room(root, || arrange(given)))?;
+    let findings = retry::reading(|| ballast::with_room(root, 0, || arrange(given)))?;
     let reason = given.restored.reason().or_else(|| given.rebuild.map(str::to_owned));
     let mut index = IndexState { reason, is_aside: false };
     retry::reading(|| recover_once(given, &mut index, &findings))
@@ -96,7 +96,7 @@ fn recover_once(
         index.reason = Some("an earlier rebuild was cut short".to_owned());
     }
     if index.reason.is_none() {
-        match ballast::with_room(dir.root(), || catch_up(given, &mut seen_segment))? {
+        match ballast::with_room(dir.root(), 0, || catch_up(given, &mut seen_segment))? {
             Ok(replayed) => {
                 let existed = replayed.opened.checkpoint != Checkpoint::default() || files.is_empty();
                 let reason = (!existed).then(|| "there was none".to_owned());
@@ -106,12 +106,12 @@ fn recover_once(
         }
     }
     if !index.is_aside {
-        ballast::with_room(dir.root(), || {
+        ballast::with_room(dir.root(), 0, || {
             rebuilding::begin(dir.root()).and_then(|()| rebuilding::set_aside(dir))
         })?;
         index.is_aside = true;
     }
-    let replayed = ballast::with_room(dir.root(), || rebuild(given))?;
+    let replayed = ballast::with_room(dir.root(), 0, || rebuild(given))?;
     finish(given, replayed, index.reason.clone(), files, seen_segment, findings)
 }
 

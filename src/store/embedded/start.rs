@@ -162,6 +162,8 @@ pub(super) fn start(
     }
     let journal_options =
         JournalOptions { segment_bytes: options.segment_bytes, segment_age: options.segment_age, salt };
+    // The index may have used what was made free before.
+    dir.release_for_start()?;
     let mut journal =
         Journal::open_on(&dir.journal(), journal_options, recovered.seen_segment, now, disks.journal)?;
     let dead = open_dead(&given, journal_options, &doubts, now, disks.dead)?;

@@ -144,7 +144,7 @@ fn with_ballast<T>(
     may_release: bool,
     mut work: impl FnMut() -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    if may_release { ballast::with_room(shared.dir.root(), work) } else { work() }
+    if may_release { ballast::with_room(shared.dir.root(), ballast::FOR_DOCUMENTS, work) } else { work() }
 }
 
 fn find(keys: &[Dedup], known: &DedupIndex) -> Result<Vec<Option<Appended>>, StoreError> {

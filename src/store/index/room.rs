@@ -42,6 +42,8 @@ pub(in crate::store) struct IndexRoom {
 struct State {
     /// Writers wait for room. While the store starts and once it is being closed they do not.
     waits: bool,
+    /// Pieces of the ballast that the index leaves: none until the store has started.
+    kept: u64,
     is_short: bool,
 }
 
@@ -57,9 +59,12 @@ impl IndexRoom {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether writers wait from now on for room that is not there.
+    /// The store has started: whether writers wait from now on for room that is not there.
     pub(in crate::store) fn set_waits(&self, waits: bool) {
-        self.lock().waits = waits;
+        // What is not applied at a stop is applied by the next start, which needs its room.
+        let mut state = self.lock();
+        (state.waits, state.kept) = (waits, ballast::FOR_DOCUMENTS);
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -94,7 +99,8 @@ impl IndexRoom {
         if meta.blocks().saturating_mul(512).saturating_sub(meta.len()) >= bytes {
             return Ok(());
         }
-        let taken = ballast::with_room(&self.root, || {
+        let kept = self.lock().kept;
+        let taken = ballast::with_room(&self.root, kept, || {
             rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, meta.len(), TAKEN_BYTES)
                 .map_err(|error| StoreError::io("reserve", &self.root, error))
         });

@@ -238,7 +238,7 @@ impl Inner {
         let complete_from = found.complete_from;
         let content = Content { complete_from, usages: &found.usages, stand: Stand::Opened };
         let mut mark = MarkFile::open(&self.dir, present)?;
-        let replaced = ballast::with_room(self.root(), || {
+        let replaced = ballast::with_room(self.root(), 0, || {
             rewrite::replace(&self.dir, &content, Some(&mut mark), &mut *state.disk)
         });
         // The one who opens hears what the system said: missing rights are another matter than a broken disk.
@@ -299,7 +299,7 @@ impl Inner {
         let (file, end, path) = (&tail.file, tail.end, rewrite::path(&self.dir));
         let write =
             || disk.write_at(file, &lines, end).map_err(|error| StoreError::io("write", &path, error));
-        if let Err(error) = ballast::with_room(self.root(), write) {
+        if let Err(error) = ballast::with_room(self.root(), ballast::FOR_START, write) {
             // The part that was written would stand behind a later, shorter one.
             let is_taken_back = error.is_full() && file.set_len(end).is_ok();
             return Err(if is_taken_back { error } else { self.poison(&error) });
@@ -349,7 +349,7 @@ impl Inner {
         };
         self.sound()?;
         let content = Content { complete_from: tail.complete_from, usages, stand: Stand::Closed };
-        let replaced = ballast::with_room(self.root(), || {
+        let replaced = ballast::with_room(self.root(), 0, || {
             rewrite::replace(&self.dir, &content, Some(&mut tail.mark), &mut *state.disk)
         });
         replaced.map(drop).map_err(|error| self.poison(&error))

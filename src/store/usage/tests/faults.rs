@@ -174,7 +174,7 @@ async fn a_write_without_room_takes_ballast_or_is_refused_and_leaves_nothing() {
         let mut disk = Watched::default();
         (disk.fail_write, disk.no_room) = (Some(2), true);
         if has_ballast {
-            fs::write(subject.dir.path().join("ballast"), [0; 4096]).expect("writes");
+            fs::write(subject.dir.path().join("ballast.23"), [0; 4096]).expect("writes");
         }
         let log = log_on(&limits, disk);
         log.open(NOW).await.expect("opens");
