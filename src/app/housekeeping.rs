@@ -2,7 +2,7 @@
 //!
 //! Must not know: HTTP.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::app::in_doubt;
 use crate::app::spent::SpentLimits;
 use crate::clock::{self, Clock, Correction, Timestamp};
 use crate::dispatch::{DispatchHandle, Figures, HoldReason};
-use crate::event::{Lane, PolicyId};
+use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::{Kind, LimiterFigures, Outlooks};
 use crate::policy::{Policies, Runtime};
 use crate::queue::{LaneCounts, Queue};
@@ -144,17 +144,20 @@ impl Housekeeper {
         for limiter in limiters {
             outlooks.add_limiter(&limiter.policy, &limiter.key, limiter.outlook);
         }
-        for counts in lanes {
-            if let Ok(lane) = Lane::parse(&counts.lane) {
-                outlooks.add_lane(&lane, counts.ready + counts.taken_up, &runtime);
-            }
-        }
         // Pauses are read from the policies, where they end at once; a clock in doubt holds back single events; a wait
         // for a share ends whenever a call does.
         let is_elsewhere =
             |reason| matches!(reason, HoldReason::Paused | HoldReason::Clock | HoldReason::Share);
-        for (lane, hold) in figures.held.iter().filter(|(_, hold)| !is_elsewhere(hold.reason)) {
+        let held = figures.held.iter().filter(|(_, hold)| !is_elsewhere(hold.reason));
+        let mut stalled: HashSet<&LaneKey> = figures.cautious.iter().collect();
+        for (lane, hold) in held {
             outlooks.add_hold(lane.key().clone(), hold.until);
+            stalled.insert(lane.key());
+        }
+        for counts in lanes.iter().filter(|counts| !stalled.contains(&counts.lane)) {
+            if let Ok(lane) = Lane::parse(&counts.lane) {
+                outlooks.add_lane(&lane, counts.ready + counts.taken_up, &runtime);
+            }
         }
         outlooks
     }

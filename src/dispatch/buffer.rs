@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
+use crate::dispatch::groups::Rank;
 use crate::event::{Entry, EventId, Tries};
 
 /// Retries whose due times one lane remembers by itself; the queue knows all of them a little later.
@@ -132,6 +133,13 @@ impl Buffer {
     /// When its first due entry is due.
     pub(super) fn first_due(&self) -> Option<Timestamp> {
         self.due.first_key_value().map(|((due_at, _), _)| *due_at)
+    }
+
+    /// When its next entry goes, unless nothing is there that is due at `now`.
+    pub(super) fn rank(&self, now: Timestamp) -> Option<Rank> {
+        let due = self.due.first_key_value().map(|(place, _)| *place).filter(|(due_at, _)| *due_at <= now);
+        let plain = || self.plain.first_key_value().map(|(id, _)| Rank::Plain(*id));
+        due.map(|(due_at, id)| Rank::Due(due_at, id)).or_else(plain)
     }
 
     /// Whether something that was put off may be sent at `now`.

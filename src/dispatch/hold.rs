@@ -1,6 +1,7 @@
-//! Holds: why a lane may not send although its limits have room. A generation that the policy book does not know, an
-//! operator's pause, the endpoint's `Retry-After`, its word that it is busy or over a limit of its own, the breaker, a
-//! shortage of tidegate's own. The reasons that lie elsewhere (shares, reads, the clock) are named here only.
+//! Holds: why a lane, whose calls go to one host and port, may not send although its limits have room. A generation that
+//! the policy book does not know, an operator's pause, the endpoint's `Retry-After`, its word that it is busy or over a
+//! limit of its own, the breaker, a shortage of tidegate's own. The reasons that lie elsewhere (shares, reads, the clock)
+//! are named here only.
 //!
 //! The breaker opens after a number of failures in a row that no success came between. It then holds the lane for a
 //! while, lets one call through to see, and holds it twice as long when that fails too. When it succeeds, the lane
@@ -178,6 +179,11 @@ impl Holds {
     /// Whether a call that starts now is to find out whether the endpoint takes calls again.
     pub(super) fn is_probing(&self) -> bool {
         self.breaker.trial == Some(1)
+    }
+
+    /// Whether few calls at a time try its endpoint, which has failed.
+    pub(super) fn is_cautious(&self) -> bool {
+        self.breaker.trial.is_some()
     }
 
     /// Until when the lane has to be kept although it has nothing to do: what holds it is not known elsewhere.

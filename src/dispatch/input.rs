@@ -184,4 +184,6 @@ pub struct Figures {
     pub spent_until: Option<Timestamp>,
     /// Lanes that may not send although their limits have room.
     pub held: Vec<(Lane, Hold)>,
+    /// Lanes whose endpoint has failed and is tried with few calls at a time.
+    pub cautious: Vec<LaneKey>,
 }

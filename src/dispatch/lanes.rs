@@ -11,17 +11,21 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::dispatch::ahead::{Held, Window};
 use crate::dispatch::buffer::{Buffer, Dues};
+use crate::dispatch::groups::{GroupId, Rank};
 use crate::dispatch::hold::Holds;
 use crate::dispatch::purge::Purging;
 use crate::dispatch::shares::Share;
 use crate::dispatch::unread::UnreadTime;
 use crate::event::{Lane, LaneKey};
-use crate::limit::{Binding, LimiterId};
+use crate::limit::Binding;
 use crate::policy::{GenerationState, Runtime, RuntimePolicy};
 
 /// Index of a lane that is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct LaneId(u32);
+
+/// While more lanes than this are present, those that are empty are forgotten although their endpoint asked for time.
+const MOST_LANES: usize = 65_536;
 
 /// How often the entries read ahead are searched for expired ones.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(1);
@@ -44,7 +48,7 @@ pub(super) enum Fate {
 pub(super) enum Place {
     /// Nowhere: nothing to send.
     Out,
-    /// In `Turns`.
+    /// Among those of its group that take turns.
     InLine,
     /// In `Shares`: it has as many calls in flight as it may have.
     Full,
@@ -56,8 +60,10 @@ pub(super) struct LaneState {
     pub(super) fate: Fate,
     pub(super) timeout: Option<Duration>,
     pub(super) place: Place,
-    /// The limiter that stopped it last.
-    pub(super) home: Option<LimiterId>,
+    /// Lanes that differ from it in their host alone.
+    pub(super) group: GroupId,
+    /// Under which it stands in line last.
+    pub(super) rank: Option<Rank>,
     pub(super) inflight: usize,
     pub(super) share: Share,
     /// It joins the turns before all others: its turn had come when it had to wait for a page.
@@ -78,16 +84,21 @@ pub(super) struct LaneState {
 }
 
 impl LaneState {
-    /// Whether nothing would be lost by forgetting it.
-    pub(super) fn is_idle(&self, now: Timestamp) -> bool {
+    /// Whether nothing would be lost by forgetting it; with `holds_too` what its endpoint asked for would be.
+    pub(super) fn is_idle(&self, holds_too: bool, now: Timestamp) -> bool {
         self.place == Place::Out
             && self.inflight == 0
             && self.promises == 0
             && self.purge.is_none()
-            && self.holds.outlasts(now).is_none()
+            && (holds_too || self.holds.outlasts(now).is_none())
             && self.buffer.is_empty()
             && self.window.is_idle()
             && self.dues.next().is_none()
+    }
+
+    /// Whether what its endpoint says concerns the whole lane. It does not where no policy governs calls to several hosts.
+    pub(super) fn has_endpoint(&self) -> bool {
+        !self.lane.policies().is_empty() || self.lane.key().host().is_some()
     }
 
     /// Whether it has something to send at `now`. What was never tried waits while the page is on its way that brings
@@ -150,7 +161,6 @@ impl LaneState {
         (self.fate, self.timeout) = (ruled.fate, ruled.timeout);
         self.holds.doubt(ruled.fate == Fate::Unknown);
         self.holds.pause(ruled.paused);
-        self.home = None;
     }
 }
 
@@ -251,6 +261,11 @@ impl Lanes {
 
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
+    }
+
+    /// Whether there are so many that holds of empty ones are not kept.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.len() > MOST_LANES
     }
 }
 

@@ -8,6 +8,7 @@
 mod ahead;
 mod announced;
 mod buffer;
+mod groups;
 mod handle;
 mod hold;
 mod input;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::dispatch::ahead::{Ahead, Window};
 use crate::dispatch::buffer::{Buffer, Dues};
+use crate::dispatch::groups::{Groups, Joins};
 use crate::dispatch::hold::Holds;
 use crate::dispatch::input::{Effect, Figures, Input, Options, Settled, Ticket};
 use crate::dispatch::lanes::{Fate, LaneId, LaneState, Lanes, Place, Ruled};
@@ -38,6 +39,7 @@ pub struct Planner {
     pub(super) options: Options,
     pub(super) dice: fastrand::Rng,
     pub(super) lanes: Lanes,
+    pub(super) groups: Groups,
     pub(super) turns: Turns,
     pub(super) shares: Shares,
     pub(super) ahead: Ahead,
@@ -68,6 +70,7 @@ impl Planner {
             options,
             dice,
             lanes: Lanes::default(),
+            groups: Groups::default(),
             turns: Turns::default(),
             shares: Shares::new(options.max_inflight),
             ahead: Ahead::new(options.read_ahead_bytes),
@@ -173,6 +176,12 @@ impl Planner {
             violations: self.gate.violations().clone(),
             spent_until: self.gate.spent_until(now),
             held: self.lanes.iter().filter_map(|lane| Some((lane.lane.clone(), lane.hold(now)?))).collect(),
+            cautious: self
+                .lanes
+                .iter()
+                .filter(|lane| lane.holds.is_cautious())
+                .map(|lane| lane.lane.key().clone())
+                .collect(),
         }
     }
 
@@ -191,6 +200,7 @@ impl Planner {
         let certain = self.certain(now);
         // What limiters said before may no longer hold.
         self.turns.dissolve();
+        self.groups.forget_homes();
         for id in self.lanes.ids() {
             if let Some(lane) = self.lanes.get_mut(id) {
                 let binding = self.gate.bind(&lane.lane, now);
@@ -227,13 +237,15 @@ impl Planner {
         holds.doubt(fate == Fate::Unknown);
         holds.pause(paused);
         let binding = self.gate.bind(&lane, now);
+        let group = self.groups.admit(&key);
         let state = LaneState {
             lane,
             binding,
             fate,
             timeout,
             place: Place::Out,
-            home: None,
+            group,
+            rank: None,
             inflight: 0,
             share: Share::default(),
             keeps_turn: false,
@@ -321,22 +333,21 @@ impl Planner {
                 .take_if(|_| true, |entry| effects.push(settled(entry, name.clone(), Settlement::Drained)));
             self.redeem(id, promised);
         }
+        let too_many = self.lanes.are_too_many();
         let Some(lane) = self.lanes.get_mut(id) else { return };
         self.ahead.count(&mut lane.window, !lane.buffer.is_empty());
         if self.ahead.grants(&lane.window, lane.held(now), now) > 0 {
             self.ahead.enqueue(id, &mut lane.window);
         }
-        if lane.place == Place::Out && lane.has_work(now) && lane.holds.allow(lane.inflight, now) {
-            lane.place = Place::InLine;
-            if std::mem::take(&mut lane.keeps_turn) {
-                self.turns.rejoin_first(id);
-            } else {
-                self.turns.join(id, lane.home, lane.is_draining());
-            }
+        let may_go = lane.has_work(now) && lane.holds.allow(lane.inflight, now);
+        if lane.place == Place::InLine || lane.place == Place::Out && may_go {
+            let joins = if std::mem::take(&mut lane.keeps_turn) { Joins::First } else { Joins::Last };
+            self.line_up(id, joins, now);
         }
+        let Some(lane) = self.lanes.get_mut(id) else { return };
         self.shares.count(&mut lane.share, lane.place != Place::Out || lane.inflight > 0);
         let timer = lane.timer(now);
-        let idle = lane.is_idle(now);
+        let idle = lane.is_idle(too_many, now);
         if lane.armed != timer || idle {
             if let Some(at) = lane.armed.take() {
                 self.timers.remove(&(at, id));
@@ -351,9 +362,11 @@ impl Planner {
 
     /// Lets go of a lane that has nothing to do.
     pub(super) fn forget_if_idle(&mut self, id: LaneId, now: Timestamp) {
-        if self.lanes.get(id).is_some_and(|lane| lane.is_idle(now))
+        let too_many = self.lanes.are_too_many();
+        if self.lanes.get(id).is_some_and(|lane| lane.is_idle(too_many, now))
             && let Some(lane) = self.lanes.remove(id)
         {
+            self.groups.dismiss(lane.group, lane.lane.key());
             self.gate.unbind(&lane.binding);
         }
     }

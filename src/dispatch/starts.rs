@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dispatch::buffer::{is_fresh, weight};
+use crate::dispatch::groups::Joins;
 use crate::dispatch::input::{Attempt, Effect, Settled, Start, Ticket};
-use crate::dispatch::lanes::{LaneId, Place};
+use crate::dispatch::lanes::{LaneId, LaneState, Place};
 use crate::dispatch::planner::{EFFECTS_PER_STEP, Planner, settled};
 use crate::dispatch::retry;
 use crate::dispatch::shares::slots;
@@ -17,6 +18,17 @@ use crate::limit::{Decision, Permit};
 
 /// A limiter is not asked again sooner than this, whatever it says.
 const SHORTEST_WAIT: Duration = Duration::from_micros(100);
+
+/// What came of a lane's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// A start was planned.
+    Started,
+    /// Its group has had its turn.
+    Stopped,
+    /// It may not send at present, or has nothing.
+    Nothing,
+}
 
 /// A call that has its permit, under way or about to be.
 pub(super) struct Flight {
@@ -88,19 +100,35 @@ impl Planner {
         }
     }
 
-    /// Asks for one entry of a lane. Returns whether a start was planned.
+    /// Asks for one entry of a group, of the first of its lanes that may send. Returns whether a start was planned.
     fn take_turn(&mut self, turn: Turn, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
-        let Some(lane) = self.lanes.get_mut(turn.lane) else { return false };
+        self.groups.left_line(turn.group);
+        let (mut asked, mut is_draining) = (Asked::Nothing, false);
+        while let Some(id) = self.groups.pop_first(turn.group) {
+            is_draining = self.lanes.get(id).is_some_and(LaneState::is_draining);
+            asked = self.ask(id, turn, now, effects);
+            if asked != Asked::Nothing {
+                break;
+            }
+        }
+        self.bring_into_line(turn.group, Joins::Last, is_draining);
+        asked == Asked::Started
+    }
+
+    /// Asks for one entry of a lane, which was taken out of its line.
+    fn ask(&mut self, id: LaneId, turn: Turn, now: Timestamp, effects: &mut Vec<Effect>) -> Asked {
+        let Some(lane) = self.lanes.get_mut(id) else { return Asked::Nothing };
         lane.place = Place::Out;
+        let mut asked = Asked::Nothing;
         if !lane.holds.allow(lane.inflight, now) {
             // It comes back with the end of its hold or of a call.
         } else if !lane.has_work(now) {
             lane.keeps_turn = lane.awaits_due(now);
         } else if !self.shares.allow(&lane.share) {
             lane.place = Place::Full;
-            self.shares.wait(turn.lane, &mut lane.share);
-        } else if let Some(entry) = self.next_alive(turn.lane, now, effects)
-            && let Some(lane) = self.lanes.get_mut(turn.lane)
+            self.shares.wait(id, &mut lane.share);
+        } else if let Some(entry) = self.next_alive(id, now, effects)
+            && let Some(lane) = self.lanes.get_mut(id)
         {
             let promised = lane.promises > 0 && is_fresh(&entry);
             let (limiter, again) = match self.gate.decide(&lane.binding, promised, now) {
@@ -111,12 +139,12 @@ impl Planner {
                     self.shares.started(&mut lane.share, slots(&entry));
                     self.ahead.gave(1, weight(&entry));
                     let is_probe = lane.holds.is_probing();
-                    let flight = Flight { lane: turn.lane, entry, permit, promised, is_probe };
+                    let flight = Flight { lane: id, entry, permit, promised, is_probe };
                     self.flights.insert(ticket, flight);
                     effects.push(Effect::Send { ticket });
-                    self.redeem(turn.lane, usize::from(promised));
-                    self.tend(turn.lane, now, effects);
-                    return true;
+                    self.redeem(id, usize::from(promised));
+                    self.tend(id, now, effects);
+                    return Asked::Started;
                 }
                 Decision::Refuse(blocker) => {
                     self.ahead.gave(1, weight(&entry));
@@ -125,9 +153,9 @@ impl Planner {
                     let reason = blocker.kind.code(wording).to_owned();
                     let attempts = entry.tries.attempts();
                     effects.push(settled(entry, lane.lane.clone(), Settlement::Dead { reason, attempts }));
-                    self.redeem(turn.lane, usize::from(promised));
-                    self.tend(turn.lane, now, effects);
-                    return false;
+                    self.redeem(id, usize::from(promised));
+                    self.tend(id, now, effects);
+                    return Asked::Stopped;
                 }
                 Decision::NotBefore(at, blocker) => {
                     (blocker.limiter, AskAgain::At(at.max(now + SHORTEST_WAIT)))
@@ -135,12 +163,13 @@ impl Planner {
                 Decision::Wait(blocker) => (blocker.limiter, AskAgain::WhenReleased),
             };
             lane.buffer.push(entry);
-            lane.place = Place::InLine;
-            lane.home = Some(limiter);
+            self.groups.stopped_by(turn.group, limiter);
             self.turns.shut(turn, limiter, lane.is_draining(), again);
+            self.line_up(id, Joins::Last, now);
+            asked = Asked::Stopped;
         }
-        self.tend(turn.lane, now, effects);
-        false
+        self.tend(id, now, effects);
+        asked
     }
 
     pub(super) fn finish(
@@ -156,8 +185,7 @@ impl Planner {
         for limiter in self.gate.release(permit).iter() {
             self.turns.released(limiter);
         }
-        // Without a policy its lane has no endpoint of its own.
-        let is_governed = self.lanes.get(id).is_some_and(|lane| !lane.lane.policies().is_empty());
+        let is_lane_held = self.lanes.get(id).is_some_and(LaneState::has_endpoint);
         let ended = retry::Ended {
             outcome,
             tries: entry.tries,
@@ -165,7 +193,7 @@ impl Planner {
             now,
             // In doubt it is not over; it is kept when it comes back too late.
             expires_at: if self.is_time_trusted { entry.event.expires_at } else { Timestamp::MAX },
-            is_lane_held: is_governed,
+            is_lane_held,
             is_time_trusted: self.is_time_trusted,
         };
         let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
@@ -175,7 +203,7 @@ impl Planner {
             lane.inflight -= 1;
             self.shares.ended(&mut lane.share, slots(&entry), outcome);
             // A shortage of ours concerns every lane.
-            if is_governed || matches!(outcome, Outcome::Shortage { .. }) {
+            if is_lane_held || matches!(outcome, Outcome::Shortage { .. }) {
                 lane.holds.ended(outcome, &self.options.breaker, share, now);
             }
             if let Settlement::Reschedule { due_at, .. } = settlement {
@@ -211,10 +239,7 @@ impl Planner {
             }
             lane.plan_expiry(certain, false);
             self.ahead.took(1, lane.buffer.bytes() - before);
-            if lane.place != Place::InLine {
-                lane.place = Place::InLine;
-                self.turns.rejoin_first(id);
-            }
+            self.line_up(id, Joins::First, now);
         }
         self.tend(id, now, effects);
     }

@@ -3,6 +3,7 @@
 mod due;
 mod expiry;
 mod holds;
+mod hosts;
 mod outages;
 mod retries;
 mod shares;

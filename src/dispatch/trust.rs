@@ -36,6 +36,7 @@ impl Planner {
         }
         // What limiters said before may no longer hold.
         self.turns.dissolve();
+        self.groups.forget_homes();
         for id in self.lanes.ids() {
             if let Some(lane) = self.lanes.get_mut(id) {
                 lane.buffer.give_back();

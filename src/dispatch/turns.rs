@@ -1,4 +1,5 @@
-//! Whose turn it is: lanes that may go, and lines of lanes in front of limiters that have no room.
+//! Whose turn it is: lanes that may go, and lines of lanes in front of limiters that have no room. Lanes that differ in
+//! their host alone take turns as one: what is called a lane here is a group of those.
 //!
 //! A lane stands in at most one place. A line is asked only when its limiter may have room again (its time
 //! has come, or a slot became free), so that a moment costs what it grants, however many lanes wait.
@@ -15,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
-use crate::dispatch::lanes::LaneId;
+use crate::dispatch::groups::GroupId;
 use crate::limit::LimiterId;
 
 /// When a limiter that said no is asked again.
@@ -38,7 +39,7 @@ enum State {
 type Number = u64;
 const MIDDLE: Number = u64::MAX / 2;
 
-type Waiting = BTreeSet<(Number, LaneId)>;
+type Waiting = BTreeSet<(Number, GroupId)>;
 
 #[derive(Debug)]
 struct Line {
@@ -58,7 +59,7 @@ impl Line {
         if draining { &mut self.draining } else { &mut self.active }
     }
 
-    fn first(&self) -> Option<(Number, LaneId)> {
+    fn first(&self) -> Option<(Number, GroupId)> {
         self.draining.first().or_else(|| self.active.first()).copied()
     }
 }
@@ -66,7 +67,7 @@ impl Line {
 /// The next one to be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Turn {
-    pub(super) lane: LaneId,
+    pub(super) group: GroupId,
     number: Number,
 }
 
@@ -99,7 +100,7 @@ impl Default for Turns {
 impl Turns {
     /// Puts a lane that has something to send behind all others: among those that wait for its `home`, the limiter
     /// that stopped it last, when there are any.
-    pub(super) fn join(&mut self, lane: LaneId, home: Option<LimiterId>, draining: bool) {
+    pub(super) fn join(&mut self, lane: GroupId, home: Option<LimiterId>, draining: bool) {
         let number = self.next_number;
         self.next_number += 1;
         match home.and_then(|home| Some((home, self.lines.get_mut(&home)?))) {
@@ -114,7 +115,7 @@ impl Turns {
     }
 
     /// Puts a lane back that keeps its turn: its start could not be used.
-    pub(super) fn rejoin_first(&mut self, lane: LaneId) {
+    pub(super) fn rejoin_first(&mut self, lane: GroupId) {
         self.free.insert((self.next_first, lane));
         self.next_first -= 1;
     }
@@ -122,7 +123,7 @@ impl Turns {
     /// Shuts a limiter; the lane that met it waits in its line, in the order of numbers.
     pub(super) fn shut(&mut self, turn: Turn, limiter: LimiterId, draining: bool, again: AskAgain) {
         let line = self.lines.entry(limiter).or_insert_with(Line::new);
-        line.waiting(draining).insert((turn.number, turn.lane));
+        line.waiting(draining).insert((turn.number, turn.group));
         if let State::Shut(AskAgain::At(at)) = line.state {
             self.wakes.remove(&(at, limiter));
         }
@@ -165,8 +166,8 @@ impl Turns {
     /// Takes out the next lane to be asked.
     pub(super) fn next(&mut self) -> Option<Turn> {
         let first_open = self.open.first().copied();
-        let is_free = |(number, _): &(Number, LaneId)| first_open.is_none_or(|(open, _)| *number < open);
-        let (number, lane) = match self.free.first().copied().filter(is_free) {
+        let is_free = |(number, _): &(Number, GroupId)| first_open.is_none_or(|(open, _)| *number < open);
+        let (number, group) = match self.free.first().copied().filter(is_free) {
             Some(free) => {
                 self.free.remove(&free);
                 free
@@ -180,7 +181,7 @@ impl Turns {
                 first
             }
         };
-        Some(Turn { lane, number })
+        Some(Turn { group, number })
     }
 
     /// Brings `open` up to date after something happened to a line; an open one without lanes is given up.

@@ -1,6 +1,11 @@
-//! Lanes: the unit of order and fairness. A lane is named by the policy generations that govern its entries and
-//! by the values of the labels that tell their limits apart, so that everything in it waits for the same limits,
-//! also after a restart.
+//! Lanes: the unit of order and fairness. A lane is named by the policy generations that govern its entries, by
+//! the values of the labels that tell their limits apart, and by the host and port that its calls go to, so that
+//! everything in it waits for the same limits and the same endpoint, also after a restart.
+//!
+//! The host stands in the key like a label of a name that no label has. Versions before it was there read such a key
+//! as one with a further label, and this version reads keys without it: lanes whose calls go to any host.
+//!
+//! Must not know: what limits are, where entries rest.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -106,9 +111,15 @@ pub struct PolicyRef {
     pub generation: u32,
 }
 
+/// What introduces the host in a key. No label has this name, and it is sorted after all of them.
+const HOST: &str = ";~host=";
+/// What introduces the number of a lane that hosts share. No host begins with it: there it is escaped.
+const SHARED: char = '~';
+
 /// The name of a lane at rest and in the API: `policy@generation`, several joined by `+` in sorted order,
-/// or `-` for entries that no policy governs; then `;label=value` for each label that counts, in key order.
-/// Values are percent-encoded, and long ones cut and told apart by a digest.
+/// or `-` for entries that no policy governs; then `;label=value` for each label that counts, in key order; then
+/// `;~host=host:port`, or `;~host=~n` for the n-th share of the hosts that have no lane of their own.
+/// Values and hosts are percent-encoded, and long ones cut and told apart by a digest.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneKey(Arc<str>);
 
@@ -131,6 +142,25 @@ impl LaneKey {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The key without its host: lanes whose limits are the same have the same.
+    #[must_use]
+    pub fn without_host(&self) -> &str {
+        self.parts().0
+    }
+
+    /// The host and port of a lane that is for one host alone, as they stand in the key.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.parts().1.filter(|host| !host.starts_with(SHARED))
+    }
+
+    fn parts(&self) -> (&str, Option<&str>) {
+        match self.0.split_once(HOST) {
+            Some((rest, host)) => (rest, Some(host)),
+            None => (&self.0, None),
+        }
     }
 }
 
@@ -160,8 +190,12 @@ impl Lane {
     pub const MAX_POLICIES: usize = 12;
     /// Longest encoded value of a label that stands in a key as it is.
     const MAX_PLAIN_BYTES: usize = 64;
+    /// The same of a host with its port.
+    const MAX_PLAIN_HOST_BYTES: usize = 128;
     /// What is left of a longer one, before its digest.
     const CUT_BYTES: usize = 24;
+    /// Lanes among which hosts without one of their own are divided, for each set of limits.
+    const SHARES: u128 = 64;
 
     /// The lane of the entries that these generations govern together, whatever their labels; order and
     /// repetition do not matter.
@@ -193,8 +227,28 @@ impl Lane {
         let mut names = names.to_vec();
         names.sort_unstable();
         names.dedup();
-        let values = names.iter().filter_map(|name| Some(((*name).into(), encode(&value(name)?))));
+        let values = names.iter().filter_map(|name| Some(((*name).into(), encode_label(&value(name)?))));
         Self::assemble(policies, values.collect())
+    }
+
+    /// The part of this lane whose calls go to one host, given as `host:port`; this lane where the name would be too
+    /// long.
+    #[must_use]
+    pub fn at(&self, host: &str) -> Self {
+        self.with_host(&encode(host, is_plain_in_host, Self::MAX_PLAIN_HOST_BYTES))
+    }
+
+    /// The part of this lane in which the calls to this host stand together with those to some others.
+    #[must_use]
+    pub fn shared_at(&self, host: &str) -> Self {
+        self.with_host(&format!("{SHARED}{}", digest128(host.as_bytes()) % Self::SHARES))
+    }
+
+    fn with_host(&self, host: &str) -> Self {
+        match LaneKey::new(&format!("{}{HOST}{host}", self.key.without_host())) {
+            Ok(key) => Self { key, ..self.clone() },
+            Err(_) => self.clone(),
+        }
     }
 
     fn assemble(mut policies: Vec<PolicyRef>, labels: Vec<(Box<str>, Box<str>)>) -> Result<Self, LaneError> {
@@ -224,10 +278,11 @@ impl Lane {
     /// Reads a lane back from its key.
     ///
     /// # Errors
-    /// [`LaneError`] when the key was not made by [`Lane::of`] or [`Lane::scoped`].
+    /// [`LaneError`] when the key was not made by one of the functions above.
     pub fn parse(key: &LaneKey) -> Result<Self, LaneError> {
         let wrong = || LaneError::Key { given: key.to_string() };
-        let mut parts = key.as_str().split(';');
+        let (limits, host) = key.parts();
+        let mut parts = limits.split(';');
         let governed_by = parts.next().unwrap_or_default();
         let mut policies = Vec::new();
         for part in governed_by.split('+').filter(|_| governed_by != "-") {
@@ -239,6 +294,11 @@ impl Lane {
             parts.map(|part| part.split_once('=').map(|(name, value)| (name.into(), value.into()))).collect();
         let labels = labels.filter(|labels| labels.is_sorted_by(|a, b| a.0 < b.0)).ok_or_else(wrong)?;
         let lane = Self::assemble(policies, labels)?;
+        let lane = match host {
+            Some(host) if is_encoded_host(host) => lane.with_host(host),
+            Some(_) => return Err(wrong()),
+            None => lane,
+        };
         if lane.key == *key { Ok(lane) } else { Err(wrong()) }
     }
 
@@ -269,7 +329,8 @@ impl Lane {
     /// The key that [`Lane::scope_key`] makes of these labels with these values, in the order of the labels' names.
     #[must_use]
     pub fn key_of_scope<'a>(pairs: impl Iterator<Item = (&'a Box<str>, &'a Box<str>)>) -> Box<str> {
-        let encoded: Vec<(&str, Box<str>)> = pairs.map(|(name, value)| (&**name, encode(value))).collect();
+        let encoded: Vec<(&str, Box<str>)> =
+            pairs.map(|(name, value)| (&**name, encode_label(value))).collect();
         joined(encoded.iter().map(|(name, value)| (*name, &**value)))
     }
 }
@@ -285,16 +346,34 @@ fn joined<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Box<str> {
 }
 
 /// The value of a label as it stands in a key: without the characters that have a meaning there.
-fn encode(value: &str) -> Box<str> {
+fn encode_label(value: &str) -> Box<str> {
+    encode(value, is_plain, Lane::MAX_PLAIN_BYTES)
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+}
+
+/// Also what tells the port from the host, and the parts of an IPv6 address.
+fn is_plain_in_host(byte: u8) -> bool {
+    is_plain(byte) || matches!(byte, b':' | b'[' | b']')
+}
+
+fn is_encoded_host(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(|byte| is_plain_in_host(byte) || matches!(byte, b'%' | b'~'))
+}
+
+fn encode(value: &str, is_plain: impl Fn(u8) -> bool, most_bytes: usize) -> Box<str> {
     let mut encoded = String::with_capacity(value.len());
     for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.') {
+        if is_plain(byte) {
             encoded.push(char::from(byte));
         } else {
+            // Writing to a text never fails.
             let _ = write!(encoded, "%{byte:02X}");
         }
     }
-    if encoded.len() > Lane::MAX_PLAIN_BYTES {
+    if encoded.len() > most_bytes {
         // All of it is ASCII.
         encoded.truncate(Lane::CUT_BYTES);
         let _ = write!(encoded, "~{:032x}", digest128(value.as_bytes()));
@@ -303,67 +382,4 @@ fn encode(value: &str) -> Box<str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn part(policy: &str, generation: u32) -> PolicyRef {
-        PolicyRef { policy: PolicyId::parse(policy).expect("valid"), generation }
-    }
-
-    fn labels(pairs: &[(&str, &str)]) -> Labels {
-        Labels::new(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))).expect("valid")
-    }
-
-    #[test]
-    fn a_key_leads_back_to_its_lane() {
-        let lane = Lane::of(vec![part("b", 2), part("a", 1), part("b", 2)]).expect("valid");
-        assert_eq!(lane.key().as_str(), "a@1+b@2");
-        assert_eq!(Lane::parse(lane.key()), Ok(lane));
-        let free = Lane::of(Vec::new()).expect("valid");
-        assert_eq!(free.key().as_str(), "-");
-        assert_eq!(Lane::parse(free.key()), Ok(free));
-    }
-
-    #[test]
-    fn labels_that_count_stand_in_the_key() {
-        let given = labels(&[("org", "A B;c=1"), ("datamart", "7"), ("user", "x")]);
-        let lane =
-            Lane::scoped(vec![part("a", 1)], &given, &["org", "datamart", "org", "none"]).expect("valid");
-        assert_eq!(lane.key().as_str(), "a@1;datamart=7;org=A%20B%3Bc%3D1");
-        assert_eq!(&*lane.scope_key(&["org".into()]), "org=A%20B%3Bc%3D1");
-        assert_eq!(&*lane.scope_key(&["datamart".into(), "none".into()]), "datamart=7");
-        assert_eq!(&*lane.scope_key(&[]), "");
-        assert_eq!(Lane::parse(lane.key()), Ok(lane));
-    }
-
-    #[test]
-    fn long_values_stay_short_and_different() {
-        let key = |value: &str| {
-            let lane = Lane::scoped(Vec::new(), &labels(&[("k", value)]), &["k"]).expect("valid");
-            assert_eq!(Lane::parse(lane.key()).as_ref(), Ok(&lane));
-            lane.key().to_string()
-        };
-        let (a, b) = (key(&format!("{}a", "x".repeat(200))), key(&format!("{}b", "x".repeat(200))));
-        assert_ne!(a, b);
-        assert_eq!(a.len(), "-;k=".len() + 24 + 1 + 32);
-        assert_eq!(key(&"x".repeat(64)), format!("-;k={}", "x".repeat(64)));
-    }
-
-    #[test]
-    fn what_cannot_be_named_is_refused_with_its_size() {
-        let many = (0..13).map(|n| part(&format!("p{n}"), 1)).collect();
-        assert_eq!(Lane::of(many), Err(LaneError::TooManyPolicies { given: 13 }));
-        let long = (0..12).map(|n| part(&format!("{n:064}"), u32::MAX)).collect();
-        let given = labels(&[("k", &"x".repeat(250)), ("l", &"y".repeat(250)), ("m", &"z".repeat(250))]);
-        let refused = Lane::scoped(long, &given, &["k", "l", "m"]);
-        assert!(matches!(refused, Err(LaneError::TooLong { given: 1025.. })), "{refused:?}");
-    }
-
-    #[test]
-    fn foreign_keys_are_refused() {
-        for key in ["a", "a@x", "b@1+a@1", "a@1+a@1", "a b@1", "a@1;x", "-+a@1", "a@1;b=1;a=1"] {
-            let key = LaneKey::new(key).expect("a key by form");
-            assert!(Lane::parse(&key).is_err(), "{key}");
-        }
-    }
-}
+mod tests;

@@ -101,7 +101,7 @@ pub(super) fn receipt() -> Value {
     json!({
         "id": ID,
         "policies": ["orders"],
-        "lane": "orders@1",
+        "lane": "orders@1;~host=127.0.0.1:9000",
         "due_at": "2030-01-31T09:00:00Z",
         "expires_at": "2030-01-31T14:00:00Z",
         "forecast": forecast("2030-01-31T09:00:00Z"),
@@ -132,7 +132,7 @@ pub(super) fn delayed() -> Value {
     json!({
         "id": ID,
         "state": "delayed",
-        "lane": "orders@1",
+        "lane": "orders@1;~host=127.0.0.1:9000",
         "attempts": 0,
         "due_at": "2030-01-31T09:00:00Z",
         "expires_at": "2030-01-31T14:00:00Z",

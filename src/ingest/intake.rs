@@ -289,12 +289,13 @@ impl Intake {
             ));
         }
         match runtime.route(&event.method, &event.url, &event.labels) {
-            Ok(Some(lane)) => return Ok(lane),
+            Ok(Some(governed)) => return Ok(self.queue().lane_at(&governed, &event.url)),
             Ok(None) => {}
             Err(error) => return Err(Box::new(no_lane(&error))),
         }
         if self.0.parts.unmatched == Unmatched::Pass {
-            return Lane::of(Vec::new()).map_err(|_| Box::new(internal()));
+            let free = Lane::of(Vec::new()).map_err(|_| Box::new(internal()))?;
+            return Ok(self.queue().lane_at(&free, &event.url));
         }
         let (method, url) = (&event.method, event.url.without_query());
         Err(Box::new(

@@ -1,8 +1,9 @@
 //! When calls to come will start at the present limits: estimates, made in constant time for each call.
 //!
 //! An estimate knows how many calls wait before this one in its lane and, from a snapshot that is a second or so old,
-//! how many calls and lanes share each limit. Lanes take turns, so of each other lane as many calls go first as of
-//! its own. It does not know how long calls will take, nor which of them will fail.
+//! how many calls wait in lanes that differ from it in their host alone, and how many calls and groups of such lanes
+//! share each limit. Calls of one group go in the order in which they came. Groups take turns, so of each other group
+//! as many calls go first as of its own. It does not know how long calls will take, nor which of them will fail.
 //!
 //! Must not know: how limits count, where waiting calls are.
 
@@ -30,13 +31,17 @@ pub struct LimitOutlook {
 pub struct Outlooks {
     limiters: HashMap<PolicyId, HashMap<Box<str>, Shared>>,
     held: HashMap<LaneKey, Option<Timestamp>>,
+    /// Calls that wait in lanes which differ in their host alone, by the rest of their keys.
+    groups: HashMap<Box<str>, u64>,
+    /// Those of them whose keys name a host, lane by lane.
+    of_hosts: HashMap<LaneKey, u64>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     limits: Vec<LimitOutlook>,
     waiting: u64,
-    lanes: u64,
+    groups: u64,
 }
 
 /// What is known of one lane at one moment.
@@ -44,6 +49,8 @@ struct Shared {
 pub struct LaneOutlook {
     /// Held until then, or without an end.
     held: Option<Option<Timestamp>>,
+    /// Calls of its group that wait in other lanes.
+    beside: u64,
     limits: Vec<Share>,
     now: Timestamp,
 }
@@ -52,7 +59,7 @@ pub struct LaneOutlook {
 #[derive(Debug)]
 struct Share {
     limit: LimitOutlook,
-    lanes: u64,
+    groups: u64,
     waiting: u64,
 }
 
@@ -129,14 +136,21 @@ impl Outlooks {
         self.shared(policy, key).limits = limits;
     }
 
-    /// Learns of a lane with so many calls that wait for their turn.
+    /// Learns of a lane with so many calls that wait for their turn. A lane whose endpoint takes no calls at present is
+    /// not to be added: nobody waits for those.
     pub fn add_lane(&mut self, lane: &Lane, waiting: u64, runtime: &Runtime) {
+        let group = lane.key().without_host();
+        let is_first = !self.groups.contains_key(group);
+        *self.groups.entry(group.into()).or_default() += waiting;
+        if group != lane.key().as_str() {
+            self.of_hosts.insert(lane.key().clone(), waiting);
+        }
         for part in lane.policies() {
             let scope =
                 runtime.get(&part.policy).map(|policy| policy.spec.scope.labels()).unwrap_or_default();
             let shared = self.shared(&part.policy, &lane.scope_key(scope));
             shared.waiting += waiting;
-            shared.lanes += 1;
+            shared.groups += u64::from(is_first);
         }
     }
 
@@ -157,13 +171,23 @@ impl Outlooks {
             }
             let key = lane.scope_key(policy.spec.scope.labels());
             let shared = self.limiters.get(&policy.id).and_then(|keys| keys.get(&key));
-            let (lanes, waiting) = shared.map_or((1, 0), |shared| (shared.lanes.max(1), shared.waiting));
+            let (groups, waiting) = shared.map_or((1, 0), |shared| (shared.groups.max(1), shared.waiting));
             let known = shared.map(|shared| &shared.limits).filter(|limits| !limits.is_empty());
             let of_policy =
                 known.cloned().unwrap_or_else(|| LimitOutlook::fresh(policy.spec.limits_of(&key), now));
-            limits.extend(of_policy.into_iter().map(|limit| Share { limit, lanes, waiting }));
+            limits.extend(of_policy.into_iter().map(|limit| Share { limit, groups, waiting }));
         }
-        LaneOutlook { held, limits, now }
+        LaneOutlook { held, beside: self.beside(lane.key()), limits, now }
+    }
+
+    /// Calls that wait in the other lanes of a lane's group; none where the lane is for all hosts.
+    fn beside(&self, lane: &LaneKey) -> u64 {
+        let group = lane.without_host();
+        if group == lane.as_str() {
+            return 0;
+        }
+        let own = self.of_hosts.get(lane).copied().unwrap_or(0);
+        self.groups.get(group).map_or(0, |all| all.saturating_sub(own))
     }
 
     fn shared(&mut self, policy: &PolicyId, key: &str) -> &mut Shared {
@@ -175,6 +199,7 @@ impl LaneOutlook {
     /// What is expected of a call that has `ahead` others before it in its lane and may start at `due_at`.
     #[must_use]
     pub fn forecast(&self, ahead: u64, due_at: Option<Timestamp>, expires_at: Timestamp) -> Forecast {
+        let ahead = ahead.saturating_add(self.beside);
         let starts_at = match self.held {
             Some(None) => None,
             held => {
@@ -188,8 +213,8 @@ impl LaneOutlook {
 
 impl Share {
     fn starts_at(&self, ahead: u64, now: Timestamp) -> Timestamp {
-        // Of each other lane as many go first as of its own, if it has so many.
-        let others = ahead.saturating_mul(self.lanes - 1).min(self.waiting);
+        // Of each other group as many go first as of its own, if it has so many.
+        let others = ahead.saturating_mul(self.groups - 1).min(self.waiting);
         self.limit.starts_at(ahead.saturating_add(others), now)
     }
 }
@@ -229,9 +254,9 @@ mod tests {
     #[test]
     fn a_lane_waits_for_the_slowest_of_its_limits_and_for_its_turn() {
         let pace = |per_second| LimitOutlook::pace(Pace::per_second(per_second).expect("valid"), NOW);
-        let alone = Share { limit: pace(10.0), lanes: 1, waiting: 1000 };
-        let shared = Share { limit: pace(100.0), lanes: 50, waiting: 1000 };
-        let outlook = LaneOutlook { held: None, limits: vec![alone, shared], now: NOW };
+        let alone = Share { limit: pace(10.0), groups: 1, waiting: 1000 };
+        let shared = Share { limit: pace(100.0), groups: 50, waiting: 1000 };
+        let outlook = LaneOutlook { held: None, beside: 0, limits: vec![alone, shared], now: NOW };
         let forecast = |ahead| outlook.forecast(ahead, None, after(100.0));
         assert_eq!(forecast(0), Forecast { starts_at: Some(NOW), expires_first: false });
         assert_eq!(forecast(10).starts_at, Some(after(5.0)), "ten of each of fifty lanes at 100/s");
@@ -241,8 +266,33 @@ mod tests {
     }
 
     #[test]
+    fn a_call_waits_for_those_of_other_hosts_under_the_same_limits_that_came_before() {
+        let runtime = Runtime::build(&crate::policy::Book::default()).expect("small");
+        let part = crate::event::PolicyRef { policy: crate::policy::testing::id("p"), generation: 1 };
+        let governed = Lane::of(vec![part]).expect("valid");
+        let (one, other) = (governed.at("one.org:443"), governed.at("other.org:443"));
+        let mut outlooks = Outlooks::default();
+        outlooks.add_lane(&one, 1_000, &runtime);
+        outlooks.add_lane(&other, 10, &runtime);
+        let beside = |lane: &Lane| outlooks.of_lane(lane, &runtime, NOW).beside;
+        assert_eq!([&one, &other, &governed.at("new.org:443"), &governed].map(beside), [10, 1_000, 1_010, 0]);
+        let part = PolicyId::parse("p").expect("valid");
+        assert_eq!(
+            outlooks.limiters.get(&part).and_then(|keys| keys.get("")).map(|shared| shared.groups),
+            Some(1)
+        );
+        let limits = vec![Share {
+            limit: LimitOutlook::pace(Pace::per_second(10.0).expect("valid"), NOW),
+            groups: 1,
+            waiting: 1_010,
+        }];
+        let outlook = LaneOutlook { held: None, beside: 1_000, limits, now: NOW };
+        assert_eq!(outlook.forecast(10, None, after(500.0)).starts_at, Some(after(101.0)));
+    }
+
+    #[test]
     fn holds_put_everything_off() {
-        let outlook = |held| LaneOutlook { held, limits: Vec::new(), now: NOW };
+        let outlook = |held| LaneOutlook { held, beside: 0, limits: Vec::new(), now: NOW };
         let forecast = |held| outlook(held).forecast(3, None, after(60.0));
         assert_eq!(forecast(None), Forecast { starts_at: Some(NOW), expires_first: false });
         assert_eq!(forecast(Some(Some(after(9.0)))).starts_at, Some(after(9.0)));

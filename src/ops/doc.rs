@@ -187,7 +187,10 @@ pub(super) fn explained_call() -> Value {
         "method": "POST",
         "url": "http://127.0.0.1:9000/orders",
         "policies": [verdict],
-        "lane": {"name": "orders@1", "policies": [{"policy": ID, "generation": 1}], "labels": {}},
+        "lane": {
+            "name": "orders@1;~host=127.0.0.1:9000", "policies": [{"policy": ID, "generation": 1}], "labels": {},
+            "host": "127.0.0.1:9000",
+        },
         "due_at": null,
         "ahead": 0,
         "held": {

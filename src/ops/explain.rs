@@ -71,6 +71,9 @@ struct LaneBody {
     name: String,
     policies: Vec<GovernedBy>,
     labels: std::collections::BTreeMap<String, String>,
+    /// The host and port of its calls; `null` when they go to several.
+    #[schema(required)]
+    host: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -216,14 +219,15 @@ impl Desk {
             let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, title, error.to_string());
             Box::new(problem.field("url", "cannot be given a lane"))
         })?;
-        let lane = match routed {
-            Some(lane) => lane,
+        let governed = match routed {
+            Some(governed) => governed,
             None if self.unmatched_pass => Lane::of(Vec::new()).map_err(|_| shutting_down())?,
             None => {
                 let text = "It would be refused: no deployed policy governs it.".to_owned();
                 return Ok(json(&self.refused(&call, HeldBy::refused("unmatched", text)), None));
             }
         };
+        let lane = self.queue.lane_at(&governed, &url);
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
         let counts = self.queue.counts_of(lane.key());
         let here = counts.map_or(0, |counts| counts.ready + counts.taken_up);
@@ -335,6 +339,7 @@ fn lane_body(lane: &Lane) -> LaneBody {
         name: lane.key().to_string(),
         policies: lane.policies().iter().map(governed_by).collect(),
         labels: lane.labels().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        host: lane.key().host().map(str::to_owned),
     }
 }
 

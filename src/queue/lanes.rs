@@ -5,6 +5,7 @@
 //!
 //! Must not know: the store, tasks.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use tokio::sync::mpsc;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement};
 use crate::queue::LaneSignal;
+use crate::queue::hosts::Hosts;
 use crate::store::{LaneSummary, Loss};
 
 /// What one lane holds.
@@ -32,6 +34,7 @@ pub struct LaneCounts {
 
 pub(super) struct LaneTable {
     lanes: HashMap<LaneKey, LaneState>,
+    hosts: Hosts,
     /// Numbers the changes of all lanes, so that a lane that is made anew never looks unchanged.
     changes: u64,
     signal: mpsc::UnboundedSender<LaneSignal>,
@@ -118,12 +121,34 @@ pub(super) struct LoadEnd<'a> {
 
 impl LaneTable {
     pub(super) fn new(signal: mpsc::UnboundedSender<LaneSignal>) -> Self {
-        Self { lanes: HashMap::new(), changes: 0, signal }
+        Self { lanes: HashMap::new(), hosts: Hosts::default(), changes: 0, signal }
+    }
+
+    /// Whether this lane of one host is there or may be made.
+    pub(super) fn takes(&self, lane: &LaneKey) -> bool {
+        self.lanes.contains_key(lane) || self.hosts.have_room_for(lane)
+    }
+
+    /// The state of a lane that is there or is made.
+    fn state(&mut self, lane: &LaneKey) -> &mut LaneState {
+        match self.lanes.entry(lane.clone()) {
+            Entry::Occupied(state) => state.into_mut(),
+            Entry::Vacant(place) => {
+                self.hosts.add(lane);
+                place.insert(LaneState::default())
+            }
+        }
+    }
+
+    fn forget(&mut self, lane: &LaneKey) {
+        if self.lanes.remove(lane).is_some() {
+            self.hosts.remove(lane);
+        }
     }
 
     /// Takes over what the store found when it was opened.
     pub(super) fn restore(&mut self, summary: LaneSummary) {
-        let state = self.lanes.entry(summary.lane.clone()).or_default();
+        let state = self.state(&summary.lane);
         state.plain = i64::try_from(summary.ready).unwrap_or(i64::MAX);
         state.put_off = i64::try_from(summary.delayed).unwrap_or(i64::MAX);
         state.next_due = summary.next_due;
@@ -133,12 +158,10 @@ impl LaneTable {
 
     pub(super) fn begin_append(&mut self, lane: &LaneKey) {
         self.changes += 1;
-        let state = match self.lanes.get_mut(lane) {
-            Some(state) => state,
-            None => self.lanes.entry(lane.clone()).or_default(),
-        };
+        let changes = self.changes;
+        let state = self.state(lane);
         state.appending += 1;
-        state.changed = self.changes;
+        state.changed = changes;
     }
 
     pub(super) fn end_append(&mut self, lane: &LaneKey) {
@@ -147,7 +170,7 @@ impl LaneTable {
             state.changed = self.changes;
             state.appending = state.appending.saturating_sub(1);
             if state.is_spent() {
-                self.lanes.remove(lane);
+                self.forget(lane);
             }
         }
     }
@@ -191,7 +214,7 @@ impl LaneTable {
         state.loading = false;
         let gone = std::mem::take(&mut state.gone);
         if !gone.is_empty() && state.is_spent() {
-            self.lanes.remove(lane);
+            self.forget(lane);
         }
         gone
     }
@@ -213,7 +236,7 @@ impl LaneTable {
             state.gone.insert(loss.id);
         }
         if state.is_spent() && state.gone.is_empty() {
-            self.lanes.remove(&loss.lane);
+            self.forget(&loss.lane);
         }
         was_out
     }
@@ -269,7 +292,7 @@ impl LaneTable {
                 state.put_off = count(&state.put_off_out) - i64::try_from(uncounted).unwrap_or(i64::MAX);
             }
             if state.is_spent() {
-                self.lanes.remove(lane);
+                self.forget(lane);
             }
         }
         next_due
@@ -297,7 +320,7 @@ impl LaneTable {
             state.changed = self.changes;
         }
         if state.is_spent() {
-            self.lanes.remove(lane);
+            self.forget(lane);
         }
         self.announce_due(lane, first_due);
     }

@@ -7,6 +7,7 @@
 //! Must not know: policies, limits, HTTP.
 
 mod ends;
+mod hosts;
 mod lanes;
 mod load;
 mod lost;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock::{self, Clock, Timestamp};
-use crate::event::{Event, EventId, Lane, LaneKey};
+use crate::event::{CanonicalUrl, Event, EventId, Lane, LaneKey};
 use crate::store::Finishing;
 use crate::store::record::{self, RecordError};
 use crate::store::{
@@ -173,6 +174,16 @@ impl Queue {
         let queue = Self(Arc::new(Inner { store, clock, lanes, settler, append_timeout, stale }));
         settle::spawn(&queue.0);
         Ok((queue, LaneSignals(signals)))
+    }
+
+    /// The lane for a call to this url that `governed` names the limits of: the part of that for the url's host and port, or,
+    /// when there are very many hosts, one that several share.
+    #[must_use]
+    pub fn lane_at(&self, governed: &Lane, url: &CanonicalUrl) -> Lane {
+        let host = url.host_and_port();
+        let own = governed.at(&host);
+        let is_taken = self.0.lanes().takes(own.key());
+        if is_taken { own } else { governed.shared_at(&host) }
     }
 
     /// Makes a batch durable: when this returns, every entry that it calls new survives any crash. A caller that

@@ -409,3 +409,20 @@ async fn an_entry_that_cannot_be_parked_at_once_is_parked_later_and_holds_up_not
     assert_eq!(world.queue.completed(), Completed { delivered: 1, dead: 2, ..Completed::default() });
     assert_eq!(world.store.dead_letters().len(), 2);
 }
+
+#[tokio::test]
+async fn calls_stand_in_the_lane_of_their_host_and_port() {
+    let world = World::start().await;
+    for (url, host) in [
+        ("HTTPS://API.Example.org./x?y=1", "api.example.org:443"),
+        ("http://api.example.org:443/x", "api.example.org:443"),
+        ("http://h.org", "h.org:80"),
+        ("http://h.org:8080/", "h.org:8080"),
+        ("http://0x7f.1/", "127.0.0.1:80"),
+        ("https://[2001:DB8:0::1]/", "[2001:db8::1]:443"),
+        ("https://b\u{fc}cher.example/", "xn--bcher-kva.example:443"),
+    ] {
+        let url = CanonicalUrl::parse(url).expect("valid");
+        assert_eq!(world.queue.lane_at(&lane(), &url).key().as_str(), format!("p@1;~host={host}"));
+    }
+}

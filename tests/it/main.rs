@@ -22,6 +22,7 @@ mod figures;
 mod full_index;
 mod half_closed;
 mod held;
+mod hosts;
 mod limits;
 mod managed;
 mod mashery;

@@ -58,7 +58,8 @@ async fn a_file_read_again_is_in_force_whole_or_not_at_all() {
     server.signal("HUP");
     reloaded(&server, "applied", 2.0).await;
     let (status, answer) = world.event(&api, "a").await;
-    assert_eq!((status, &answer["lane"]), (202, &json!("a@1")), "the same generation: {answer}");
+    let lane = format!("a@1;~host={}", world.receiver.url("").replace("http://", ""));
+    assert_eq!((status, &answer["lane"]), (202, &json!(lane)), "the same generation: {answer}");
     assert_eq!(world.event(&api, "c").await.0, 202);
     let (status, answer) = world.event(&api, "b").await;
     assert_eq!((status, &answer["code"]), (422, &json!("unmatched")), "{answer}");

@@ -123,7 +123,8 @@ impl Checker {
         };
         self.waits += usize::from(matches!(outcome, Outcome::Wait(_)));
         let Some(lane) = self.under_way.remove(&id) else { return };
-        if let Some(asked) = asked.filter(|_| !lane.policies().is_empty()) {
+        let has_endpoint = !lane.policies().is_empty() || lane.key().host().is_some();
+        if let Some(asked) = asked.filter(|_| has_endpoint) {
             let until = self.left_alone.entry(lane.key().clone()).or_default();
             *until = (*until).max(now + asked);
         }

@@ -256,7 +256,13 @@ impl World {
         if parts.len() != chosen.len() {
             return;
         }
-        let lane = Lane::of(parts).expect("few");
+        let governed = Lane::of(parts).expect("few");
+        let lane = match self.rng.u8(..4) {
+            0 => governed,
+            1 => governed.at("one.org:443"),
+            2 => governed.at("other.org:443"),
+            _ => governed.shared_at("further.org:443"),
+        };
         for _ in 0..self.rng.u64(1..40) {
             let due_at = (self.rng.u8(..6) == 0)
                 .then(|| Timestamp::from_millis((self.now + ms(self.rng.u64(..3_000))).ceil_millis()));

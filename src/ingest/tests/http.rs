@@ -47,7 +47,7 @@ async fn one_event_is_accepted_and_found_again_without_its_secrets() {
     let receipt = json(response).await;
     assert_eq!(location, format!("/v1/events/{}", receipt["id"].as_str().expect("id")));
     assert_eq!(receipt["policies"], serde_json::json!(["api"]));
-    assert_eq!(receipt["lane"], "api@1");
+    assert_eq!(receipt["lane"], "api@1;~host=api.test:443");
     assert_eq!(receipt["due_at"], Value::Null);
     assert_eq!(receipt["expires_at"], "2023-11-15T04:13:20.000Z");
     let found = json(call(&door, Request::get(&location).body(Body::empty()).expect("valid")).await).await;

@@ -23,7 +23,7 @@ async fn a_doubt_that_holds_the_lane_or_the_store_is_named_with_its_way_out() {
     raise(DoubtKind::Lost, "api@1");
     raise(DoubtKind::Clock, "wall");
     assert_eq!(world.get(path).await.body["held"]["by"], "nothing", "others than about this lane");
-    let id = raise(DoubtKind::Generation, "api@1");
+    let id = raise(DoubtKind::Generation, "api@1;~host=api.test:443");
     let told = world.get(path).await.body;
     let text = format!("It is held for doubt {id} (generation): the book is older. Way out: restore it.");
     assert_eq!(told["held"]["text"], json!(text));
@@ -73,7 +73,8 @@ async fn an_event_shows_its_exact_place_and_the_limit_that_holds_it() {
     assert!(told["held"]["until"].is_string() && told["starts_at"].is_string());
     assert_eq!(told["expires_first"], true, "two an hour, and a life of two hours");
     assert_eq!(told["url"], "https://api.test/x", "without the query");
-    assert_eq!(told["lane"]["name"], "api@1;key=a");
+    assert_eq!(told["lane"]["name"], "api@1;key=a;~host=api.test:443");
+    assert_eq!(told["lane"]["host"], "api.test:443");
     assert_eq!(told["lane"]["policies"], json!([{"policy": "api", "generation": 1}]));
     assert_eq!(told["policies"][0]["verdict"], "applies");
 
@@ -158,7 +159,7 @@ async fn default_labels_count_as_for_events() {
     named.clauses[0].labels = vec![LabelCondition::equals("org", "ACME")];
     world.deploy("named", named).await;
     let told = world.get("/v1/explain?url=https://api.test/").await.body;
-    assert_eq!(told["lane"]["name"], "named@1;org=ACME");
+    assert_eq!(told["lane"]["name"], "named@1;org=ACME;~host=api.test:443");
     assert_eq!(told["lane"]["labels"], json!({"org": "ACME"}));
 }
 

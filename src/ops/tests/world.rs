@@ -169,7 +169,8 @@ impl World {
             expires_at: now + Duration::from_secs(7200),
         };
         let routed = self.policies.runtime().route(&event.method, &event.url, &event.labels);
-        Accept { lane: routed.expect("few policies").expect("governed"), event, dedup: None }
+        let governed = routed.expect("few policies").expect("governed");
+        Accept { lane: self.queue.lane_at(&governed, &event.url), event, dedup: None }
     }
 
     pub(super) fn called(&self) -> HashSet<EventId> {

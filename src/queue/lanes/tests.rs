@@ -193,3 +193,24 @@ fn a_lane_that_is_lost_as_a_whole_during_a_load_is_forgotten_after_it() {
     assert_eq!(table.end_reading(&lane).len(), 1);
     assert!(table.is_empty());
 }
+
+#[test]
+fn beyond_a_bound_hosts_have_no_lane_of_their_own_until_others_are_empty() {
+    let (mut table, _, _signals) = table();
+    let at = |policy: u32, host: u32| {
+        let policy = PolicyId::parse(&format!("p{policy}")).expect("valid");
+        let governed = Lane::of(vec![PolicyRef { policy, generation: 1 }]).expect("valid");
+        governed.at(&format!("h{host}.org:443")).key().clone()
+    };
+    for policy in 0..4 {
+        for host in 0..4096 {
+            assert!(table.takes(&at(policy, host)));
+            add(&mut table, &at(policy, host), host.into());
+        }
+        assert!(!table.takes(&at(policy, 5_000)), "of one set of limits");
+        assert!(table.takes(&at(policy, 7)), "it is there");
+    }
+    assert!(!table.takes(&at(9, 0)), "of all together");
+    settle(&mut table, &at(2, 7), 7, None, None);
+    assert!(table.takes(&at(2, 5_000)) && table.takes(&at(9, 0)) && !table.takes(&at(3, 5_000)));
+}
