@@ -23,6 +23,7 @@
 //! | [`manage`] | the management dialects: translation | how limits are kept |
 //! | [`ops`] | probes, status, explanations, operators' verbs | how what it shows comes about |
 //! | [`config`] | file, environment and flags to one checked value | the other rooms, but the words of [`event`] and [`policy`] |
+//! | [`manual`] | the chapters of the manual, as text | everything else |
 //! | [`app`] | building, running and draining all of it | |
 //! | [`cli`] | one file per subcommand | |
 
@@ -36,6 +37,7 @@ pub mod event;
 pub mod ingest;
 pub mod limit;
 pub mod manage;
+pub mod manual;
 pub mod names;
 pub mod ops;
 pub mod policy;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// Which rooms a room may import. `app` sees all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &[]),
+    ("manual", &[]),
     ("problem", &[]),
     ("event", &["clock"]),
     ("telemetry", &["clock", "event"]),

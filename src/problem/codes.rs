@@ -1,4 +1,4 @@
-//! Every code that tidegate's own API answers with: the word, the status and when. The README's table and the API
+//! Every code that tidegate's own API answers with: the word, the status and when. The manual's table and the API
 //! description are checked against this list.
 //!
 //! Must not know: which route answers what.

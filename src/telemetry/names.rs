@@ -1,4 +1,4 @@
-//! Every metric of tidegate, with its type, unit, labels, help and buckets. The README's table and the
+//! Every metric of tidegate, with its type, unit, labels, help and buckets. The manual's table and the
 //! recorder are checked against [`ALL`].
 
 /// What kind of figure a metric is.
