@@ -33,13 +33,16 @@ use world::{Api, Configured, Raw, Receiver, Server};
 
 const PAIRS: usize = 7;
 const MOST_RATIO: f64 = 1.10;
-/// Of each healthy policy.
-const EVENTS: u64 = 1_000;
+/// Of each healthy policy: the percentile of a run rests on its slowest forty.
+const EVENTS: u64 = 2_000;
 const BETWEEN: Duration = Duration::from_millis(4);
 /// How long after the last event its arrival is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest that neighbours get to take all that they can.
 const SETTLING: Duration = Duration::from_secs(15);
+/// The index of the store writes within ten seconds what was handed in; no run begins before it has written the events of
+/// the neighbours.
+const INDEX_WRITTEN: Duration = Duration::from_secs(12);
 const HANGING_PER_SECOND: u32 = 5_000;
 const NAMES: usize = 600;
 const PROBE: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -210,6 +213,7 @@ async fn hang(api: &Api, policies: usize, endpoint: &Hanging) {
         hand_in(api, &line.repeat(each)).await;
     }
     settled(api).await;
+    tokio::time::sleep(INDEX_WRITTEN).await;
 }
 
 async fn ask_for_names(api: &Api, name_server: Option<&NameServer>) {
