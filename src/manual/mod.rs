@@ -32,7 +32,7 @@ pub const CHAPTERS: &[Chapter] = chapters![
     "mashery",
     "mediarithmics",
     "responsys",
-    "api",
+    "http-api",
     "steering",
     "doubts",
     "promises",
@@ -40,6 +40,7 @@ pub const CHAPTERS: &[Chapter] = chapters![
     "configuration",
     "operations",
     "exit-codes",
+    "versions",
 ];
 
 /// The chapter of this name.
