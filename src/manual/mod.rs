@@ -4,6 +4,8 @@
 //!
 //! Must not know: what the program does; `tests/manual.rs` holds the tables against it.
 
+mod html;
+
 /// One chapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chapter {
