@@ -49,7 +49,7 @@ enum Command {
     Demo(demo::Arguments),
     /// Check the configuration and name every problem
     CheckConfig(check_config::Arguments),
-    /// Print the configuration in force, each value with its origin
+    /// Print the active configuration, each value with its origin
     PrintConfig(print_config::Arguments),
     /// See and decide what is in doubt, through the daemon, or on its directory when it is stopped
     Doubts(doubts::Arguments),

@@ -1,0 +1,179 @@
+//! The manual's examples and the README's quick start, run against the real program.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tidegate::manual::{CHAPTERS, Chapter, chapter};
+
+use crate::world::{Configured, Receiver, Server};
+
+/// What the examples need beside what they make themselves.
+const CONFIGURATION: &str = r#"
+[queue]
+unmatched = "pass"
+
+[[policy]]
+name = "crm"
+url = "https://api.example.org/*"
+pace = 200
+"#;
+
+/// What the examples of a chapter must print.
+const PRINTED: &[(&str, &[&str])] = &[
+    ("http-api", &["\"openapi\":"]),
+    ("events", &["202 Accepted", "\"line\":2,\"status\":202"]),
+    ("throttling", &["\"validationStatus\":\"ok\"", "\"policies\":["]),
+    ("capping", &["\"line\":2,\"status\":202", "\"line\":3,\"status\":429", "\"capped\""]),
+    ("mashery", &["\"line\":1,\"status\":202", "\"ERR_403_DEVELOPER_OVER_RATE\""]),
+    ("mediarithmics", &["\"max_qps\":0.5", "\"policies\":["]),
+    ("responsys", &["\"line\":1,\"status\":202", "\"API_LIMIT_EXCEEDED\""]),
+    ("steering", &["\"crm\"", "maintenance of the partner"]),
+];
+
+/// The blocks of code in a language.
+fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
+    let start = format!("```{language}\n");
+    text.split(&start).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
+}
+
+/// Feeds lines to a shell, as pasting does. The first line that fails ends it.
+async fn shell(directory: &Path, environment: &[(&str, &str)], lines: &str) -> Output {
+    let mut shell = Command::new("bash");
+    shell.arg("-s").current_dir(directory).envs(environment.iter().copied());
+    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let lines = format!("set -euo pipefail\n{lines}\n");
+    let run = move || {
+        let mut shell = shell.spawn().expect("bash");
+        let mut input = shell.stdin.take().expect("piped");
+        input.write_all(lines.as_bytes()).expect("a reader");
+        drop(input);
+        shell.wait_with_output().expect("its end")
+    };
+    tokio::task::spawn_blocking(run).await.expect("no panic")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A server for the examples of one chapter.
+async fn started() -> (Configured, Server) {
+    let configured = Configured::new(Receiver::start().await);
+    configured.write(CONFIGURATION);
+    let server = Server::start(&configured.options);
+    (configured, server)
+}
+
+/// Lets examples call this server and receiver in place of those that they name.
+fn addressed(example: &str, configured: &Configured, server: &Server) -> String {
+    let receiver = configured.receiver.url("");
+    let receiver = receiver.trim_start_matches("http://").trim_end_matches('/');
+    example.replace("127.0.0.1:9000", receiver).replace("127.0.0.1:7080", &server.addr.to_string())
+}
+
+/// Runs the examples with `curl` of a chapter one after the other; what they print.
+async fn run(chapter: &Chapter) -> Result<String, String> {
+    let examples: Vec<_> =
+        blocks(chapter.text, "sh").into_iter().filter(|block| block.contains("curl ")).collect();
+    let (configured, server) = started().await;
+    // An answer of 400 or above is a failure of the example, where its status is that of the whole.
+    let lines =
+        format!("curl() {{ command curl --fail-with-body \"$@\" && echo; }}\n{}", examples.join("\n"));
+    let lines = addressed(&lines, &configured, &server);
+    let output = shell(Path::new("/"), &[], &lines).await;
+    let printed = format!("{}\n{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(server.stop().code(), Some(0));
+    if output.status.success() { Ok(printed) } else { Err(printed) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_the_chapters_do_what_they_say() {
+    let with_examples = CHAPTERS
+        .iter()
+        .filter(|chapter| blocks(chapter.text, "sh").iter().any(|block| block.contains("curl ")));
+    for chapter in with_examples {
+        let printed = run(chapter).await.unwrap_or_else(|printed| panic!("{}: {printed}", chapter.name));
+        let expected = PRINTED.iter().find(|(name, _)| *name == chapter.name);
+        let (_, expected) = expected.unwrap_or_else(|| panic!("{}: what is printed?", chapter.name));
+        for part in *expected {
+            assert!(printed.contains(part), "{}: no {part} in {printed}", chapter.name);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_example_that_is_refused_would_be_noticed() {
+    let text = "```sh\ncurl -s http://127.0.0.1:7080/v1/policies/crm\ncurl -s http://127.0.0.1:7080/v1/policies/none\n```\n";
+    let printed = run(&Chapter { name: "sample", text }).await;
+    assert!(printed.as_ref().is_err_and(|printed| printed.contains("policy_not_found")), "{printed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_events_of_the_manual_are_accepted() {
+    let events = chapter("events").expect("a chapter");
+    let (configured, server) = started().await;
+    let api = server.api();
+    let mut count = 0;
+    for block in blocks(events.text, "json") {
+        let event = addressed(block, &configured, &server);
+        let (status, answer) =
+            api.post("/v1/events", "application/json", event.clone()).await.expect("an answer");
+        assert_eq!(status, 202, "{event}: {answer}");
+        count += 1;
+    }
+    assert!(count >= 2, "{count}");
+    assert_eq!(server.stop().code(), Some(0));
+}
+
+/// A port that is free at present.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quick_start_of_the_readme_works_as_it_is_pasted() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(readme).expect("the README");
+    let (_, section) = readme.split_once("\n## Quick start\n").expect("a section");
+    let (section, _) = section.split_once("\n## ").expect("a next section");
+    let pasted = blocks(section, "sh").join("\n");
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory.path().display().to_string();
+    let program =
+        Path::new(env!("CARGO_BIN_EXE_tidegate")).parent().expect("a directory").display().to_string();
+    let (daemon, web) = (free_port(), free_port());
+    // The program is built already; what else the machine runs must not be in the way.
+    let build = "cargo build --release && PATH=\"$PWD/target/release:$PATH\"";
+    assert!(pasted.contains(build), "{pasted}");
+    let lines = pasted
+        .replace(build, &format!("PATH=\"{program}:$PATH\""))
+        .replace("/tmp/quick-start", &format!("{place}/quick-start"))
+        .replace("9000", &web.to_string())
+        .replace("127.0.0.1:7080", &format!("127.0.0.1:{daemon}"));
+    // Nothing is left behind when a line fails.
+    let lines = format!("trap 'kill ${{WEB:-}} ${{DAEMON:-}} 2>/dev/null || true' EXIT\n{lines}");
+    let listen = format!("127.0.0.1:{daemon}");
+    let output = shell(directory.path(), &[("TIDEGATE_LISTEN_ADDRESS", &listen)], &lines).await;
+    let log = std::fs::read_to_string(directory.path().join("quick-start/tidegate.log")).unwrap_or_default();
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{printed}\n{}\n{log}", text(&output.stderr));
+    for part in [
+        "202 Accepted",
+        "\"line\":1000,\"status\":202",
+        "\"held\":",
+        "\"id\":\"local\"",
+        "the configuration is valid",
+    ] {
+        assert!(printed.contains(part), "no {part} in {printed}");
+    }
+    let figure = |name: &str| {
+        let lines = printed.lines().filter(|line| line.starts_with(name) && line.contains("local"));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+    };
+    let delivered = figure("tidegate_events_completed_total");
+    assert!(delivered > 200.0, "{printed}");
+    assert_eq!(figure("tidegate_limit_violations_total"), 0.0, "{printed}");
+    assert!(figure("tidegate_limit_window_peak") <= 200.0, "{printed}");
+}
