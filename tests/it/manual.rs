@@ -1,13 +1,17 @@
 //! The manual's examples and the README's quick start, run against the real program.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
 
 use tidegate::manual::{CHAPTERS, Chapter, chapter};
 
-use crate::world::{Configured, Receiver, Server};
+use crate::world::{Configured, Receiver, Server, eventually};
 
 /// What the examples need beside what they make themselves.
 const CONFIGURATION: &str = r#"
@@ -127,6 +131,69 @@ async fn the_events_of_the_manual_are_accepted() {
     assert_eq!(server.stop().code(), Some(0));
 }
 
+/// A value that the setting does not have by default; nothing for what the harness sets by flags.
+fn other_value(name: &str, default: &toml::Value, values: &str) -> Option<toml::Value> {
+    let text = |text: &str| Some(toml::Value::from(text));
+    match (name, default) {
+        ("listen.address" | "store.data_dir" | "egress.allow", _) => None,
+        ("store.epoch_file", _) => text("/tmp/elsewhere/epoch"),
+        ("log.level", _) => text("debug"),
+        ("listen.hosts" | "labels.declared", _) => Some(toml::Value::from(vec!["other"])),
+        ("capping.status", _) => Some(toml::Value::from(409)),
+        ("responsys.accounts", _) => {
+            Some("x = [{ name = \"acme\" }]".parse::<toml::Table>().expect("TOML")["x"].clone())
+        }
+        ("manage.sandboxes", toml::Value::Array(sandboxes)) => {
+            let mut other = sandboxes.clone();
+            other[0]["production"] = toml::Value::from(false);
+            Some(toml::Value::from(other))
+        }
+        (_, toml::Value::Boolean(flag)) => Some(toml::Value::from(!flag)),
+        (_, toml::Value::Integer(number)) => {
+            let high = values.split(',').next()?.split(" to ").nth(1)?.parse::<i64>().expect("a bound");
+            Some(toml::Value::from(if *number < high { number + 1 } else { number - 1 }))
+        }
+        (_, toml::Value::String(word)) => {
+            let words = values.split('"').skip(1).step_by(2);
+            text(words.into_iter().find(|other| other != word).unwrap_or("other"))
+        }
+        _ => panic!("another value for {name}?"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_setting_is_active_when_its_table_says() {
+    let configuration = chapter("configuration").expect("a chapter");
+    let mut sections: BTreeMap<&str, toml::Table> = BTreeMap::new();
+    let mut at_start = BTreeSet::new();
+    for row in configuration.text.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [name, default, _, values, active] = cells[..] else { continue };
+        let (name, default) = (name.trim_matches('`'), default.trim_matches('`'));
+        let default = &format!("x = {default}").parse::<toml::Table>().expect("TOML")["x"];
+        let Some(other) = other_value(name, default, values) else { continue };
+        let (section, key) = name.split_once('.').expect("a section");
+        sections.entry(section).or_default().insert(key.to_owned(), other);
+        if active == "start" {
+            at_start.insert(name);
+        }
+    }
+    let configured = Configured::new(Receiver::start().await);
+    configured.write("");
+    let server = Server::start(&configured.options);
+    configured.write(&toml::to_string(&sections).expect("TOML"));
+    server.signal("HUP");
+    let found = || {
+        server.log().into_iter().find(|line| line.contains("with a restart") || line.contains("is not taken"))
+    };
+    eventually("the file is read", Duration::from_secs(30), async || found().is_some()).await;
+    let line: Value = serde_json::from_str(&found().expect("a line")).expect("JSON");
+    let named: BTreeSet<&str> = line["settings"].as_str().unwrap_or_default().split(", ").collect();
+    assert_eq!(named, at_start, "{line}");
+    assert!(at_start.len() > 40, "{at_start:?}");
+    assert_eq!(server.stop().code(), Some(0));
+}
+
 /// A port that is free at present.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
@@ -163,7 +230,7 @@ async fn the_quick_start_of_the_readme_works_as_it_is_pasted() {
         "202 Accepted",
         "\"line\":1000,\"status\":202",
         "\"held\":",
-        "\"id\":\"local\"",
+        "\"id\": \"local\"",
         "the configuration is valid",
     ] {
         assert!(printed.contains(part), "no {part} in {printed}");
