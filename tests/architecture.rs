@@ -23,7 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("manage", &["clock", "event", "policy", "problem"]),
     ("ops", &["clock", "event", "queue", "policy", "limit", "dispatch", "store", "problem", "telemetry"]),
     ("config", &["clock", "event", "policy"]),
-    ("cli", &["app", "config", "clock"]),
+    ("cli", &["app", "config", "clock", "manual"]),
 ];
 
 /// Plain values of the store that the queue's methods take and give: whoever talks to the queue may name them.
@@ -57,6 +57,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("regex_automata", &["policy/"]),
     ("url", &["event/"]),
     ("clap", &["cli/"]),
+    ("pulldown_cmark", &["manual/"]),
     ("toml", &["config/"]),
     ("metrics", &["telemetry/"]),
     ("metrics_exporter_prometheus", &["telemetry/"]),

@@ -1,4 +1,4 @@
-//! The API description: the documents of all doors in one, at `/openapi.json`; and as a page for people, at `/docs`.
+//! The API description: the documents of all doors in one, at `/openapi.json`; and as a page for people, at `/docs/api`.
 //!
 //! Every door and dialect tells of its own routes, all in the same way: wire types derive `ToSchema`, handlers carry
 //! `#[utoipa::path]`, a file `doc` beside them holds examples, refusals and `api_doc`, which is listed in [`doors`]. What
@@ -6,6 +6,7 @@
 //!
 //! Must not know: what the routes do.
 
+mod docs;
 mod page;
 
 use axum::Router;
@@ -18,7 +19,7 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{OpenApi, Ref, RefOr};
 
-use crate::app::held;
+use crate::app::{held, html};
 use crate::problem::codes::{Code, NOT_FOUND, STORE_HELD};
 use crate::problem::doc::{refusals, refuses};
 use crate::problem::{FieldError, Problem};
@@ -35,8 +36,8 @@ use crate::{ingest, manage, ops};
     ),
     servers((url = "/")),
     components(schemas(Problem, FieldError)),
-    paths(openapi_json, docs),
-    tags((name = "description", description = "This description."))
+    paths(docs::docs, docs::docs_chapter, openapi_json, docs_api),
+    tags((name = "description", description = "The manual and this description."))
 )]
 struct Frame;
 
@@ -166,13 +167,14 @@ fn may_be_absent(part: &mut Value) {
     }
 }
 
-/// `/openapi.json` and `/docs`.
+/// `/openapi.json` and `/docs/api`.
 pub(super) fn routes() -> Router {
     let document = api_doc();
     let (json, page) = (Bytes::from(document.to_string()), Bytes::from(page::page(&document)));
     Router::new()
         .route("/openapi.json", get(async move || openapi_json(json)))
-        .route("/docs", get(async move || docs(page)))
+        .route("/docs/api", get(async move || docs_api(page)))
+        .merge(docs::routes())
 }
 
 refuses! {
@@ -195,11 +197,11 @@ fn openapi_json(json: Bytes) -> Response {
 ///
 /// As a page of plain HTML.
 #[utoipa::path(
-    get, path = "/docs", tag = "description", operation_id = "docs",
+    get, path = "/docs/api", tag = "description", operation_id = "docs_api",
     responses((status = 200, description = "The page.", body = String, content_type = "text/html"), Nothing),
 )]
-fn docs(page: Bytes) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))], page).into_response()
+fn docs_api(page: Bytes) -> Response {
+    html::respond(page)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod doubts_at_rest;
 mod error;
 mod held;
 mod housekeeping;
+mod html;
 mod in_doubt;
 pub mod listen;
 mod logging;

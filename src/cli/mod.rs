@@ -9,6 +9,7 @@ mod demo;
 mod doubts;
 mod enqueue;
 mod exit;
+mod manual;
 mod policies;
 mod print_config;
 mod progress;
@@ -48,7 +49,7 @@ enum Command {
     Demo(demo::Arguments),
     /// Check the configuration and name every problem
     CheckConfig(check_config::Arguments),
-    /// Print the configuration in force, each value with its origin
+    /// Print the active configuration, each value with its origin
     PrintConfig(print_config::Arguments),
     /// See and decide what is in doubt, through the daemon, or on its directory when it is stopped
     Doubts(doubts::Arguments),
@@ -56,6 +57,8 @@ enum Command {
     Policies(policies::Arguments),
     /// Look after a data directory that is not in use
     Store(store::Arguments),
+    /// Print a chapter of the manual, or list them
+    Manual(manual::Arguments),
     /// Print the units of systemd for this program
     Unit(unit::Arguments),
 }
@@ -139,6 +142,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Doubts(arguments) => block_on(doubts::run(arguments)),
         Command::Policies(arguments) => block_on(policies::run(arguments)),
         Command::Store(arguments) => store::run(&arguments),
+        Command::Manual(arguments) => manual::run(&arguments),
         Command::Unit(arguments) => unit::run(&arguments),
     }
 }

@@ -65,7 +65,7 @@ pub(super) struct WireEvent<'a> {
     #[serde(default, borrow)]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     pub labels: Option<Pairs<'a, Text<'a>>>,
-    /// Not before so many seconds from now; less than the event's life. Excludes `due_at`.
+    /// Not before this many seconds from now; less than the event's life. Excludes `due_at`.
     #[serde(default)]
     #[schema(minimum = 0)]
     pub delay_seconds: Option<f64>,

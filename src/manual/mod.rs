@@ -4,6 +4,8 @@
 //!
 //! Must not know: what the program does; `tests/manual.rs` holds the tables against it.
 
+mod html;
+
 /// One chapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chapter {
@@ -32,7 +34,7 @@ pub const CHAPTERS: &[Chapter] = chapters![
     "mashery",
     "mediarithmics",
     "responsys",
-    "api",
+    "http-api",
     "steering",
     "doubts",
     "promises",
@@ -40,6 +42,7 @@ pub const CHAPTERS: &[Chapter] = chapters![
     "configuration",
     "operations",
     "exit-codes",
+    "versions",
 ];
 
 /// The chapter of this name.

@@ -95,7 +95,7 @@ struct CandidateBody {
     /// The value that it wants.
     #[schema(required)]
     value: Option<String>,
-    /// The one that rules instead.
+    /// The one that applies instead.
     #[schema(required)]
     by: Option<String>,
 }

@@ -25,6 +25,7 @@ mod held;
 mod hosts;
 mod limits;
 mod managed;
+mod manual;
 mod mashery;
 mod media_types;
 mod mediarithmics;

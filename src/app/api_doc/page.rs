@@ -1,5 +1,4 @@
-//! The API description as one page for people: plain HTML without scripts and without anything to fetch, which a
-//! terminal browser shows as well.
+//! The API description as one page for people: plain HTML.
 //!
 //! Must not know: where the document comes from; what it holds is told as it stands there.
 
@@ -7,10 +6,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-const STYLE: &str = "body{font:16px/1.5 sans-serif;max-width:60em;margin:1em auto;padding:0 1em}\
-    pre,code{font-family:monospace;background:#8881}pre{padding:.5em;overflow-x:auto}\
-    table{border-collapse:collapse}td,th{padding:.1em .8em .1em 0;text-align:left;vertical-align:top}\
-    h3{border-top:1px solid #8888;padding-top:.5em}";
+use crate::app::html::{self, escaped};
 
 /// The methods in the order in which they are shown.
 const METHODS: [&str; 8] = ["get", "post", "put", "patch", "delete", "options", "head", "trace"];
@@ -19,15 +15,9 @@ const METHODS: [&str; 8] = ["get", "post", "put", "patch", "delete", "options", 
 pub(super) fn page(document: &Value) -> String {
     let title = text(&document["info"], "title");
     let mut out = Page(String::new());
-    out.put(&format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title} API</title>\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<style>{STYLE}</style>\n</head>\n<body>\n\
-         <h1>{title} {} API</h1>\n",
-        text(&document["info"], "version"),
-        title = escaped(title),
-    ));
+    out.put(&format!("<h1>{} {} API</h1>\n", escaped(title), text(&document["info"], "version")));
     out.prose(text(&document["info"], "description"));
-    out.put("<p>For programs: <a href=\"/openapi.json\">/openapi.json</a>, OpenAPI 3.1.</p>\n");
+    out.put("<p>For programs: <a href=\"/openapi.json\">/openapi.json</a>, OpenAPI 3.1. <a href=\"/docs\">The manual</a>.</p>\n");
     out.contents(document);
     for tag in list(&document["tags"]) {
         let name = text(tag, "name");
@@ -42,8 +32,7 @@ pub(super) fn page(document: &Value) -> String {
         out.put(&format!("<h3 id=\"schema-{0}\">{0}</h3>\n", escaped(name)));
         out.schema(schema);
     }
-    out.put("</body>\n</html>\n");
-    out.0
+    html::page(&format!("{title} API"), &out.0)
 }
 
 /// What is told under one tag, by path.
@@ -251,10 +240,6 @@ fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> + Clone {
 fn marked(text: &str) -> String {
     let parts = text.split('`').map(escaped).enumerate();
     parts.map(|(nth, part)| if nth % 2 == 1 { format!("<code>{part}</code>") } else { part }).collect()
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

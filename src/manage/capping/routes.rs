@@ -50,7 +50,7 @@ pub(super) async fn list(Shared(api): Shared<CappingApi>, headers: HeaderMap, bo
 
 /// Create a config
 ///
-/// It rules nothing until it is deployed. One with faults is saved; `canDeploy` tells them.
+/// It has no effect until it is deployed. One with faults is saved; `canDeploy` lists them.
 #[utoipa::path(
     post, path = "/endpointConfigs", tag = "capping", operation_id = "createEndpointConfig",
     params(Headers),
@@ -79,7 +79,7 @@ pub(super) async fn read(Shared(api): Shared<CappingApi>, uid: Uid, headers: Hea
 
 /// Replace a config
 ///
-/// Of a deployed one, what was deployed goes on ruling until the next deploy.
+/// What was deployed stays active until the next deploy.
 #[utoipa::path(
     put, path = "/endpointConfigs/{uid}", tag = "capping", operation_id = "updateEndpointConfig",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
@@ -139,7 +139,7 @@ pub(super) async fn may_deploy(Shared(api): Shared<CappingApi>, uid: Uid, header
 #[utoipa::path(
     post, path = "/endpointConfigs/{uid}/deploy", tag = "capping", operation_id = "deployEndpointConfig",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
-    responses((status = 204, description = "It rules."), doc::DeployRefused),
+    responses((status = 204, description = "It is active."), doc::DeployRefused),
 )]
 pub(super) async fn deploy(Shared(api): Shared<CappingApi>, uid: Uid, headers: HeaderMap) -> Response {
     api.authoring.answer(api.deploy(&uid, &headers).await)
@@ -151,7 +151,7 @@ pub(super) async fn deploy(Shared(api): Shared<CappingApi>, uid: Uid, headers: H
 #[utoipa::path(
     post, path = "/endpointConfigs/{uid}/undeploy", tag = "capping", operation_id = "undeployEndpointConfig",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
-    responses((status = 204, description = "It rules no new calls."), doc::UndeployRefused),
+    responses((status = 204, description = "It governs no new calls."), doc::UndeployRefused),
 )]
 pub(super) async fn undeploy(Shared(api): Shared<CappingApi>, uid: Uid, headers: HeaderMap) -> Response {
     api.authoring.answer(api.undeploy(&uid, &headers).await)

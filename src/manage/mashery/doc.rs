@@ -23,7 +23,7 @@ use crate::manage::mashery::wire::Kind;
 use crate::policy::Late;
 use crate::problem::{BodyFault, NotJson};
 
-const ABOUT: &str = "A subset of the Mashery V3 management API. Every change is in force when it is answered. Answers are \
+const ABOUT: &str = "A subset of the Mashery V3 management API. Every change is active when it is answered. Answers are \
     `application/json;charset=utf-8`; what no route has is answered with 404 or 405 in the same shape as other refusals. With \
     `manage.require_headers`, requests must carry `Authorization`.";
 const TAG: &str = "mashery";

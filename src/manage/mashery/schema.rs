@@ -68,7 +68,7 @@ impl Kind {
             Self::PackageKey => {
                 "One caller of a service. Needs a `service`, with which it stays; its `apikey` is unique, made up when it is not \
                  given, and set once. Own ceilings and exemptions count when the service allows the override; `limits` shows \
-                 what is in force."
+                 the limits that apply."
             }
         }
     }

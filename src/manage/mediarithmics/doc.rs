@@ -56,7 +56,7 @@ pub(super) struct New {
 pub(super) struct Replacement {
     #[schema(schema_with = scope)]
     scope: String,
-    /// The id of the datamart or organisation; required for `DATAMART` and `ORGANISATION`, let go for the others.
+    /// The id of the datamart or organisation; required for `DATAMART` and `ORGANISATION`, ignored for the others.
     throttling_key: Option<String>,
     /// The path of the calls, compared as a whole.
     plugin_endpoint: String,

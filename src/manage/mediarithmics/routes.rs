@@ -66,7 +66,7 @@ pub(super) async fn list(
     params(doc::OfVersion),
     request_body(content = doc::New, example = json!(doc::new())),
     responses(
-        (status = 201, description = "It is in force.", body = One<'_>, example = json!(doc::one())),
+        (status = 201, description = "It is active.", body = One<'_>, example = json!(doc::one())),
         doc::CreateRefused,
     ),
 )]
@@ -104,7 +104,7 @@ pub(super) async fn read(
     params(doc::OfVersion, ("throttling_id" = String, Path, description = "The id of the throttling.")),
     request_body(content = doc::Replacement, example = json!(doc::replacement())),
     responses(
-        (status = 200, description = "It is in force.", body = One<'_>, example = json!(doc::one())),
+        (status = 200, description = "It is active.", body = One<'_>, example = json!(doc::one())),
         doc::ReplaceRefused,
     ),
 )]

@@ -61,7 +61,7 @@ pub(super) async fn show(Shared(api): Shared<ResponsysApi>, name: Named) -> Resp
 
 /// Make or replace a Responsys account
 ///
-/// Its limits are in force on the answer. One of the configuration file is changed there.
+/// Its limits are active when it is answered. One of the configuration file is changed there.
 #[utoipa::path(
     put, path = "/v1/responsys/accounts/{account}", tag = "responsys", operation_id = "putResponsysAccount",
     params(("account" = String, Path, description = "What events name in their label `account`.")),

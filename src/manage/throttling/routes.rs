@@ -50,7 +50,7 @@ pub(super) async fn list(Shared(api): Shared<ThrottlingApi>, headers: HeaderMap,
 
 /// Create a config
 ///
-/// It rules nothing until it is deployed. One with faults is saved; `canDeploy` tells them.
+/// It has no effect until it is deployed. One with faults is saved; `canDeploy` lists them.
 #[utoipa::path(
     post, path = "/throttlingConfigs", tag = "throttling", operation_id = "createThrottlingConfig",
     params(Headers),
@@ -79,7 +79,7 @@ pub(super) async fn read(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: 
 
 /// Replace a config
 ///
-/// A deployed one rules by its new values from the answer on, unless they have faults.
+/// The new values of a deployed one are active when it is answered, unless they have faults.
 #[utoipa::path(
     put, path = "/throttlingConfigs/{uid}", tag = "throttling", operation_id = "updateThrottlingConfig",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
@@ -137,7 +137,7 @@ pub(super) async fn may_deploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, hea
 #[utoipa::path(
     post, path = "/throttlingConfigs/{uid}/deploy", tag = "throttling", operation_id = "deployThrottlingConfig",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
-    responses((status = 204, description = "It rules."), doc::DeployRefused),
+    responses((status = 204, description = "It is active."), doc::DeployRefused),
 )]
 pub(super) async fn deploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
     api.authoring.answer(api.deploy(&uid, &headers).await)
@@ -149,7 +149,7 @@ pub(super) async fn deploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers
 #[utoipa::path(
     post, path = "/throttlingConfigs/{uid}/undeploy", tag = "throttling", operation_id = "undeployThrottlingConfig",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
-    responses((status = 204, description = "It rules no new calls."), doc::UndeployRefused),
+    responses((status = 204, description = "It governs no new calls."), doc::UndeployRefused),
 )]
 pub(super) async fn undeploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: HeaderMap) -> Response {
     api.authoring.answer(api.undeploy(&uid, &headers).await)

@@ -52,6 +52,9 @@ fn own() -> Vec<Step> {
     vec![
         step("openapi", 200),
         step("docs", 200),
+        Step { given: &[("chapter", "events")], ..step("docs_chapter", 200) },
+        Step { given: &[("chapter", "tides")], ..step("docs_chapter", 404) },
+        step("docs_api", 200),
         step("live", 200),
         step("ready", 200),
         Step { query: "?verbose", ..step("ready", 200) },
