@@ -1,7 +1,7 @@
 //! The manual is checked against the program: metrics, settings, errors, exit codes; its links, its examples of TOML, the
 //! README's promises. Examples that need a daemon are run by `tests/it/manual`.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![expect(clippy::expect_used, reason = "a test stops at the first surprise")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -194,6 +194,38 @@ async fn a_changed_setting_is_active_when_its_table_says() {
     assert_eq!(server.stop().code(), Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_formats_of_the_manual_are_those_on_disk() {
+    let (configured, server) = started().await;
+    assert_eq!(server.api().enqueue(&configured.receiver.url("/x"), 0..1).await.len(), 1);
+    assert_eq!(server.stop().code(), Some(0));
+    let directory = &configured.options.data_dir;
+    let read = |name: &str| std::fs::read(directory.join(name)).expect("a file of the directory");
+    // The formats that a file of text names, from its start on.
+    let named = |name: &str, nth: usize| {
+        let file = text(&read(name));
+        let found = file.split("\"format\":").nth(nth + 1).expect("a format");
+        found.trim_start().split(|letter: char| !letter.is_ascii_digit()).next().expect("a number").to_owned()
+    };
+    let segment = read("journal/0000000001.seg");
+    let on_disk = [
+        ("`FORMAT`", text(&read("FORMAT")).trim().to_owned()),
+        ("`journal/*.seg`", u16::from_le_bytes([segment[8], segment[9]]).to_string()),
+        ("`documents/*.json`", named("documents/policies.json", 0)),
+        ("`documents/policies.json`", named("documents/policies.json", 1)),
+        ("`limits/usage.log`", named("limits/usage.log", 0)),
+        ("`account.a`", named("account.a", 0)),
+        ("`epoch`", named("epoch", 0)),
+        ("`clock`", named("clock", 0)),
+    ];
+    let versions = chapter("versions").expect("a chapter");
+    for (name, format) in on_disk {
+        let row = versions.text.lines().find(|line| line.starts_with("| ") && line.contains(name));
+        let row = row.unwrap_or_else(|| panic!("no row for {name}"));
+        assert_eq!(row.split(" | ").nth(1), Some(format.as_str()), "{name}");
+    }
+}
+
 /// A port that is free at present.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()

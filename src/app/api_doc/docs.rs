@@ -4,6 +4,7 @@
 
 use axum::Router;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
@@ -63,8 +64,9 @@ fn docs() -> Response {
     params(("chapter" = String, Path, description = "The name of the chapter, such as `events`.")),
     responses((status = 200, description = "The page.", body = String, content_type = "text/html"), Named),
 )]
-async fn docs_chapter(Path(name): Path<String>) -> Response {
-    let Some(chapter) = chapter(&name) else {
+async fn docs_chapter(name: Result<Path<String>, PathRejection>) -> Response {
+    // What is no text names no chapter.
+    let Some(chapter) = name.ok().and_then(|Path(name)| chapter(&name)) else {
         let detail = "the manual has no such chapter; GET /docs lists them";
         return Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail).into_response();
     };
@@ -90,7 +92,10 @@ fn neighbours(chapter: &Chapter) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use http::Request;
     use http_body_util::BodyExt;
+    use tower::ServiceExt;
 
     use super::*;
 
@@ -109,7 +114,7 @@ mod tests {
     async fn pages() -> Vec<(String, String)> {
         let mut pages = vec![("/docs".to_owned(), shown(docs()).await)];
         for chapter in CHAPTERS {
-            let page = shown(docs_chapter(Path(chapter.name.to_owned())).await).await;
+            let page = shown(docs_chapter(Ok(Path(chapter.name.to_owned()))).await).await;
             pages.push((format!("/docs/{}", chapter.name), page));
         }
         pages.extend(["/docs/api", "/openapi.json"].map(|path| (path.to_owned(), String::new())));
@@ -158,8 +163,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_chapter_is_not_found() {
-        let response = docs_chapter(Path("tides".to_owned())).await;
-        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        for path in ["/docs/tides", "/docs/%ff", "/docs/events/x"] {
+            let request = Request::builder().uri(path).body(Body::empty()).expect("a request");
+            let response = routes().oneshot(request).await.expect("an answer");
+            assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+        }
+        let response = docs_chapter(Ok(Path("tides".to_owned()))).await;
         assert_eq!(response.headers()["content-type"], "application/problem+json");
     }
 }
