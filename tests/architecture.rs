@@ -58,12 +58,17 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("url", &["event/"]),
     ("clap", &["cli/"]),
     ("pulldown_cmark", &["manual/"]),
+    ("clap_complete", &["cli/"]),
+    ("clap_mangen", &["cli/"]),
+    // For digests; its other parts are the business of the TLS library.
+    ("ring", &["cli/enqueue"]),
     ("toml", &["config/"]),
     ("metrics", &["telemetry/"]),
     ("metrics_exporter_prometheus", &["telemetry/"]),
     ("metrics_process", &["telemetry/"]),
     ("tracing_subscriber", &["telemetry/"]),
     ("indicatif", &["cli/"]),
+    ("console", &["cli/"]),
     ("anyhow", &["main.rs", "cli/"]),
 ];
 

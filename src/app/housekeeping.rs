@@ -19,8 +19,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, Figures, HoldReason};
 use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::{LimiterFigures, Outlooks};
+use crate::ops::Pulse;
 use crate::policy::Policies;
-use crate::queue::{LaneCounts, Queue};
+use crate::queue::{Completed, LaneCounts, Queue};
 use crate::telemetry::{Gauges, MetricsHandle};
 
 /// How often the figures are taken. Folding the histograms rides along.
@@ -41,6 +42,8 @@ pub(super) struct Housekeeper {
     pub(super) clock: Clock,
     /// What forecasts are made from.
     pub(super) outlooks: Arc<ArcSwap<Outlooks>>,
+    /// What rates are made from.
+    pub(super) pulse: Pulse,
     /// The doubt about usages.
     pub(super) spent: SpentLimits,
 }
@@ -61,6 +64,7 @@ impl Housekeeper {
                 let lanes = self.queue.counts();
                 in_doubt::report(&self.queue.doubts(), &figures, &lanes, begun);
                 self.spent.look(figures.spent_until, figures.now);
+                self.beat(&lanes, begun);
                 let seen = Seen { figures: &figures, limiters: &limiters, lanes: &lanes };
                 gauges.set(&snapshot::take(&self.queue, &self.policies, &self.clock, &seen));
                 worked.count(&self.policies.runtime(), &figures);
@@ -78,6 +82,12 @@ impl Housekeeper {
             // The line of time may have leapt, over a suspension, in between.
             pause = (self.clock.now().since(begun) * SHARE_OF_TIME).clamp(LOOK_EVERY, LONGEST_PAUSE);
         }
+    }
+
+    fn beat(&self, lanes: &[LaneCounts], now: Timestamp) {
+        let Completed { delivered, dead, expired, dropped, lost } = self.queue.completed();
+        let here = lanes.iter().map(|lane| lane.ready + lane.delayed + lane.taken_up).sum();
+        self.pulse.beat(now, delivered, delivered + dead + expired + dropped + lost, here);
     }
 
     /// The policies under which something waits or is on its way into the queue.

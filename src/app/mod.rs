@@ -43,6 +43,7 @@ use crate::config::Config;
 use crate::dispatch::{DispatchHandle, Service};
 use crate::ingest::Intake;
 use crate::limit::Outlooks;
+use crate::ops::Pulse;
 use crate::policy::Policies;
 use crate::queue::Queue;
 use crate::store::{EntryStore, UsageStore};
@@ -81,6 +82,7 @@ pub struct App {
     /// What forecasts are made from.
     outlooks: Arc<ArcSwap<Outlooks>>,
     metrics: MetricsHandle,
+    pulse: Pulse,
     clock: Clock,
     /// Cancelled when no more events are taken.
     closing: CancellationToken,

@@ -41,6 +41,7 @@ pub const CHAPTERS: &[Chapter] = chapters![
     "metrics",
     "configuration",
     "operations",
+    "command-line",
     "exit-codes",
     "versions",
 ];
