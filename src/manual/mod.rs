@@ -37,6 +37,7 @@ pub const CHAPTERS: &[Chapter] = chapters![
     "doubts",
     "promises",
     "metrics",
+    "monitoring",
     "configuration",
     "operations",
     "exit-codes",

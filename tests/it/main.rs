@@ -20,6 +20,7 @@ mod endpoints;
 mod faults;
 mod figures;
 mod full_index;
+mod grafana;
 mod half_closed;
 mod held;
 mod hosts;
