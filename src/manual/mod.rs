@@ -39,6 +39,7 @@ pub const CHAPTERS: &[Chapter] = chapters![
     "doubts",
     "promises",
     "metrics",
+    "monitoring",
     "configuration",
     "operations",
     "command-line",

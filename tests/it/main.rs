@@ -22,6 +22,7 @@ mod enqueue;
 mod faults;
 mod figures;
 mod full_index;
+mod grafana;
 mod half_closed;
 mod held;
 mod hosts;
