@@ -42,7 +42,7 @@ pub fn routes(intake: Intake) -> Router {
 /// One event, a list of at most 1000, or one event per line, streamed both ways. One event is answered with 202 once it
 /// is durable; a list or lines with 200 and one answer per event, in order: a bad one spoils no other.
 #[utoipa::path(
-    post, path = "/v1/events", tag = "events",
+    post, path = "/v1/events", tag = "events", operation_id = "enqueue",
     params(("idempotency-key" = Option<String>, Header, description = "Of one event; the same as its member.")),
     request_body(content(
         (doc::EventOrList<'_> = "application/json", examples(

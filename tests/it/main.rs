@@ -7,6 +7,7 @@ mod api_doc;
 mod basics;
 mod busy;
 mod certificates;
+mod clients;
 mod clock;
 mod connections;
 mod crash;
