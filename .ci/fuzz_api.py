@@ -30,6 +30,23 @@ def no_defect(ctx, response, case):
     assert kind != "application/problem+json", f"a defect: {response.text[:300]}"
 
 
+@schemathesis.check
+def described_code(ctx, response, case):
+    """All problems have one schema: which codes a status may carry stands beside it."""
+    if essence(response) != "application/problem+json":
+        return
+    described = case.operation.definition.raw["responses"].get(str(response.status_code))
+    if described is None:
+        # Methods that no route has are told of once for all of them; other statuses are another check's business.
+        return
+    if "$ref" in described:
+        name = described["$ref"].rsplit("/", 1)[1]
+        described = case.operation.schema.raw_schema["components"]["responses"][name]
+    code = response.json().get("code")
+    known = code in described.get("x-codes", []) or described.get("x-other-codes")
+    assert known, f"the code {code} is not described: {response.text[:300]}"
+
+
 @schemathesis.serializer("application/x-ndjson")
 def lines(ctx, value):
     return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else str(value).encode()

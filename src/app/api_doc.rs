@@ -7,21 +7,23 @@
 //! Must not know: what the routes do.
 
 mod docs;
+mod names;
 mod page;
+mod tidy;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::{OpenApi, Ref, RefOr};
+use utoipa::openapi::{OpenApi, Ref};
 
 use crate::app::{held, html};
 use crate::problem::codes::{Code, NOT_FOUND, STORE_HELD};
-use crate::problem::doc::{refusals, refuses};
+use crate::problem::doc::{add_refusals, refusals, refuses};
 use crate::problem::{FieldError, Problem};
 use crate::{ingest, manage, ops};
 
@@ -61,7 +63,8 @@ pub fn api_doc() -> Value {
     components.responses.extend(shared.map(|(name, response)| (name.to_owned(), response)));
     // Texts, numbers, lists and maps always make a value.
     let mut document = serde_json::to_value(&whole).unwrap_or_default();
-    tidy(&mut document);
+    tidy::tidy(&mut document);
+    names::name_schemas(&mut document);
     document
 }
 
@@ -84,20 +87,13 @@ const SHARED: [(&str, &str); 3] = [("403", "ForeignOrigin"), ("421", "ForeignHos
 /// What is answered before a route sees a request, also in the documents of the dialects, which do not tell of it.
 fn add_common_refusals(operation: &mut Operation, further: &[Code]) {
     let known = &mut operation.responses.responses;
-    for (status, common) in refusals(further) {
-        let name = SHARED.iter().find(|(shared, _)| *shared == status).map(|(_, name)| *name);
-        match (known.get_mut(&status), &common, name) {
-            (Some(known), common, Some(name)) if known == common => {
-                *known = Ref::from_response_name(name).into()
-            }
-            (None, _, Some(name)) => drop(known.insert(status, Ref::from_response_name(name).into())),
-            (None, _, None) => drop(known.insert(status, common)),
-            (Some(RefOr::T(known)), RefOr::T(common), _) => {
-                for (kind, content) in &common.content {
-                    known.content.entry(kind.clone()).or_insert_with(|| content.clone());
-                }
-            }
-            (Some(_), ..) => {}
+    add_refusals(known, further);
+    let common = refusals(&[]);
+    for (status, name) in SHARED {
+        if let Some(response) = known.get_mut(status)
+            && Some(&*response) == common.get(status)
+        {
+            *response = Ref::from_response_name(name).into();
         }
     }
 }
@@ -116,55 +112,6 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
         (Method::TRACE, trace),
     ];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
-}
-
-/// Joins the lines of descriptions, which are broken as the source is; says of what is optional that it may be left out
-/// where it is never null.
-fn tidy(value: &mut Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(tidy),
-        Value::Object(members) => {
-            if let Some(Value::String(text)) = members.get_mut("description") {
-                let paragraphs: Vec<_> = text.split("\n\n").map(|text| text.replace('\n', " ")).collect();
-                *text = paragraphs.join("\n\n");
-            }
-            if members.contains_key("in")
-                && let Some(kind) = members.get_mut("schema").and_then(|schema| schema.get_mut("type"))
-                && let Some(first) = kind.get(0).cloned()
-            {
-                *kind = first;
-            }
-            let body = members.get_mut("requestBody").and_then(|body| body.get_mut("content"));
-            if let Some(Value::Object(contents)) = body {
-                contents.values_mut().for_each(without_null);
-            }
-            if let Some(Value::Array(parts)) = members.get_mut("allOf") {
-                parts.iter_mut().for_each(may_be_absent);
-            }
-            members.values_mut().for_each(tidy);
-        }
-        _ => {}
-    }
-}
-
-/// A request body that may be missing is described as a value or null.
-fn without_null(content: &mut Value) {
-    let Some(kinds) = content.pointer_mut("/schema/oneOf").and_then(Value::as_array_mut) else { return };
-    kinds.retain(|kind| *kind != json!({"type": "null"}));
-}
-
-/// An optional part whose members stand among those of the whole is described as a value or null: but what is absent there
-/// is members.
-fn may_be_absent(part: &mut Value) {
-    let Value::Object(members) = part else { return };
-    let null = json!({"type": "null"});
-    if members.get("oneOf").and_then(Value::as_array).is_some_and(|kinds| kinds.contains(&null))
-        && let Some(Value::Array(mut kinds)) = members.remove("oneOf")
-    {
-        kinds.retain(|kind| *kind != null);
-        kinds.push(json!({"type": "object"}));
-        members.insert("anyOf".to_owned(), Value::Array(kinds));
-    }
 }
 
 /// `/openapi.json` and `/docs/api`.

@@ -14,7 +14,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
 
 /// The members of an event.
 pub(super) const MEMBERS: [&str; 11] = [
@@ -63,7 +63,7 @@ pub(super) struct WireEvent<'a> {
     pub body_base64: Option<Text<'a>>,
     /// What limits look at, such as `org`.
     #[serde(default, borrow)]
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[schema(value_type = Option<BTreeMap<String, String>>, nullable = false)]
     pub labels: Option<Pairs<'a, Text<'a>>>,
     /// Not before this many seconds from now; less than the event's life. Excludes `due_at`.
     #[serde(default)]
@@ -86,9 +86,9 @@ pub(super) struct WireEvent<'a> {
 /// An object whose values are text or lists of texts.
 fn headers_schema() -> Schema {
     let text = || ObjectBuilder::new().schema_type(Type::String);
-    let values = OneOfBuilder::new().item(text()).item(ArrayBuilder::new().items(text())).build();
-    let kind = SchemaType::from_iter([Type::Object, Type::Null]);
-    ObjectBuilder::new().schema_type(kind).additional_properties(Some(Schema::from(values))).into()
+    let values = OneOfBuilder::new().item(text()).item(ArrayBuilder::new().items(text()));
+    let values = values.title(Some("HeaderValues")).build();
+    ObjectBuilder::new().schema_type(Type::Object).additional_properties(Some(Schema::from(values))).into()
 }
 
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {

@@ -11,11 +11,11 @@ pub(super) fn under_each(bases: &[&str], doc: &OpenApi) -> OpenApi {
     whole.paths.paths.clear();
     for (nth, base) in bases.iter().enumerate() {
         let mut routes = doc.clone();
-        let name: String = base.chars().filter(char::is_ascii_alphanumeric).collect();
+        let name = base.replace('/', "_");
         for item in routes.paths.paths.values_mut().filter(|_| nth > 0) {
             let methods = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
             let ids = methods.into_iter().flatten().filter_map(|operation| operation.operation_id.as_mut());
-            ids.for_each(|id| *id = format!("{id}_{name}"));
+            ids.for_each(|id| *id = format!("{id}{name}"));
         }
         whole = whole.nest(*base, routes);
     }

@@ -99,7 +99,7 @@ pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
         ("id" = Option<String>, Query, format = "uuid", description = "An event."),
         ("url" = Option<String>, Query, description = "Of a call that was not handed in.", example = "http://127.0.0.1:9000/orders"),
         ("method" = Option<String>, Query, description = "Of that call; POST when missing."),
-        ("labels" = inline(doc::LabelParameters), Query, style = Form, explode, description = "Labels of that call, each a parameter \
+        ("labels" = inline(Option<doc::LabelParameters>), Query, style = Form, explode, description = "Labels of that call, each a parameter \
             of its own: `label.org=ACME`."),
     ),
     responses(

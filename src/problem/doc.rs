@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, Header, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use crate::problem::codes::{BEFORE_ROUTES, Code};
@@ -13,21 +13,30 @@ use crate::problem::codes::{BEFORE_ROUTES, Code};
 /// The content type of problems.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// The codes that a response may carry, as a list in the description.
+const CODES: &str = "x-codes";
+
 /// The responses to what a route refuses with `codes`, and to what is refused before any route sees it.
 #[must_use]
 pub fn refusals(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
-    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    let mut responses = BTreeMap::new();
+    add_refusals(&mut responses, codes);
+    responses
+}
+
+/// The same, beside what an operation answers already: a status that it has carries the codes too.
+pub fn add_refusals(responses: &mut BTreeMap<String, RefOr<Response>>, codes: &[Code]) {
     for code in BEFORE_ROUTES.iter().chain(codes) {
-        let known = by_status.entry(code.status).or_default();
-        if !known.contains(code) {
-            known.push(*code);
+        let known =
+            responses.entry(code.status.to_string()).or_insert_with(|| without_codes(code.status).into());
+        if let RefOr::T(response) = known {
+            add_code(response, code);
         }
     }
-    let responses = by_status.iter().map(|(status, codes)| (status.to_string(), response(*status, codes)));
     // The parser of requests answers it, and cannot say more.
     let too_large = "The head has more than 64 headers or 16 KiB. There is no body.";
-    let too_large = ("431".to_owned(), ResponseBuilder::new().description(too_large).build());
-    responses.chain([too_large]).map(|(status, response)| (status, response.into())).collect()
+    let too_large = || ResponseBuilder::new().description(too_large).build().into();
+    responses.entry("431".to_owned()).or_insert_with(too_large);
 }
 
 /// Types for the `responses` of an operation: `refuses! { /// By whom. Name: CODE CODE; }` makes one whose responses are
@@ -51,13 +60,8 @@ macro_rules! refuses {
 }
 pub(crate) use refuses;
 
-fn response(status: u16, codes: &[Code]) -> Response {
-    let told: Vec<_> = codes.iter().map(|code| format!("`{}`: {}.", code.word, code.when)).collect();
-    let schema = AllOfBuilder::new()
-        .item(Ref::from_schema_name("Problem"))
-        .item(ObjectBuilder::new().property("code", one_of(codes)));
-    let content = ContentBuilder::new().schema(Some(schema)).example(codes.first().map(example)).build();
-    let response = ResponseBuilder::new().description(told.join("\n\n")).content(PROBLEM_JSON, content);
+fn without_codes(status: u16) -> Response {
+    let response = ResponseBuilder::new();
     let response = match status {
         405 => response.header("Allow", header(Type::String, "The methods that are served here.")),
         429 | 503 => {
@@ -69,14 +73,34 @@ fn response(status: u16, codes: &[Code]) -> Response {
     response.build()
 }
 
+/// Lets a response carry a code. All problems have one schema, so that clients have one type for them: the codes stand in
+/// the description, for people, and in a list of their own.
+fn add_code(response: &mut Response, code: &Code) {
+    let codes = response.extensions.get_or_insert_default().entry(CODES.to_owned());
+    let Value::Array(codes) = codes.or_insert_with(|| json!([])) else { return };
+    if codes.iter().any(|known| known == code.word) {
+        return;
+    }
+    codes.push(code.word.into());
+    add_paragraph(response, &format!("`{}`: {}.", code.word, code.when));
+    response.content.entry(PROBLEM_JSON.to_owned()).or_insert_with(|| {
+        let schema = Some(Ref::from_schema_name("Problem"));
+        ContentBuilder::new().schema(schema).example(Some(example(code))).build().into()
+    });
+}
+
+fn add_paragraph(response: &mut Response, text: &str) {
+    if !response.description.is_empty() {
+        response.description.push_str("\n\n");
+    }
+    response.description.push_str(text);
+}
+
 /// Lets a response of [`refusals`] carry other codes too, and says which.
 pub(crate) fn also_other_codes(responses: &mut BTreeMap<String, RefOr<Response>>, status: &str, which: &str) {
     let Some(RefOr::T(response)) = responses.get_mut(status) else { return };
-    response.description.push_str("\n\n");
-    response.description.push_str(which);
-    if let Some(RefOr::T(content)) = response.content.get_mut(PROBLEM_JSON) {
-        content.schema = Some(Ref::from_schema_name("Problem").into());
-    }
+    add_paragraph(response, which);
+    response.extensions.get_or_insert_default().insert("x-other-codes".to_owned(), true.into());
 }
 
 fn header(kind: Type, description: &str) -> Header {
@@ -94,11 +118,7 @@ fn example(code: &Code) -> Value {
     })
 }
 
-fn one_of(codes: &[Code]) -> ObjectBuilder {
-    words(codes.iter().map(|code| code.word))
-}
-
-/// The schema of a text that is one of `words`.
-pub fn words<'w>(words: impl IntoIterator<Item = &'w str>) -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words))
+/// The schema `name` of a text that is one of `words`.
+pub fn words<'w>(name: &str, words: impl IntoIterator<Item = &'w str>) -> ObjectBuilder {
+    ObjectBuilder::new().title(Some(name)).schema_type(Type::String).enum_values(Some(words))
 }

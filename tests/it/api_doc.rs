@@ -95,7 +95,18 @@ fn check(document: &Value, exchange: &Exchange) -> Result<(), String> {
         }
         _ => Value::String(text),
     };
-    Schemas(document).check(&content["schema"], &value)
+    Schemas(document).check(&content["schema"], &value)?;
+    described_code(response, kind, &value)
+}
+
+/// All problems have one schema: which codes a status may carry stands beside it.
+fn described_code(response: &Value, kind: &str, value: &Value) -> Result<(), String> {
+    let is_open = kind != "application/problem+json" || response["x-other-codes"] == true;
+    let codes = response["x-codes"].as_array();
+    match is_open || codes.is_some_and(|codes| codes.contains(&value["code"])) {
+        true => Ok(()),
+        false => Err(format!("{} is none of the codes {codes:?}", value["code"])),
+    }
 }
 
 async fn document(api: &Api) -> Value {
@@ -203,6 +214,9 @@ fn doctored_documents_fail(document: &Value, exchanges: &[Exchange]) {
     fails("a content type is not described", &|document| {
         let content = &mut document["paths"]["/v1/events"]["post"]["responses"]["200"]["content"];
         content.as_object_mut().expect("content").remove("application/x-ndjson");
+    });
+    fails("a code is not described", &|document| {
+        document["paths"]["/v1/doubts/{id}"]["get"]["responses"]["404"]["x-codes"] = json!(["gone"]);
     });
     fails("a schema is gone", &|document| drop(schema(document, "PolicyList")));
     fails("a body is described that does not come", &|document| {

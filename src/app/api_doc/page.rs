@@ -139,16 +139,8 @@ impl Page {
         let parts = if parts.is_empty() { vec![schema] } else { parts };
         for part in parts {
             if part.get("properties").is_none() {
-                let optional = list(&part["anyOf"]).find(|kind| kind.get("$ref").is_some());
-                match optional {
-                    Some(optional) => {
-                        self.put(&format!("<p>May have the members of {}.</p>\n", kind(optional)))
-                    }
-                    None if part.get("$ref").is_some() => {
-                        self.put(&format!("<p>Has the members of {}.</p>\n", kind(part)));
-                    }
-                    None => self.put(&format!("<p>{}</p>\n", kind(part))),
-                }
+                let has = if part.get("$ref").is_some() { "Has the members of " } else { "" };
+                self.put(&format!("<p>{has}{}</p>\n", kind(part)));
                 continue;
             }
             self.put("<table>\n<tr><th>member</th><th>type</th><th></th></tr>\n");

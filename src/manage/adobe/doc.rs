@@ -129,16 +129,24 @@ fn response(refused: Vec<(&str, String, Value)>) -> Response {
     let mut names: Vec<_> = refused.iter().map(|(name, ..)| *name).collect();
     names.sort_unstable();
     names.dedup();
-    let schema =
-        names.iter().fold(OneOfBuilder::new(), |one_of, name| one_of.item(Ref::from_schema_name(*name)));
+    let schema = match *names {
+        [name] => RefOr::Ref(Ref::from_schema_name(name)),
+        _ => any_refusal().into(),
+    };
     let about: Vec<_> = refused.iter().map(|(_, about, _)| about.as_str()).collect();
     let description = about.join("\n\n");
     let examples = refused
         .iter()
         .map(|(_, about, value)| (about.as_str(), ExampleBuilder::new().value(Some(value.clone())).build()));
-    let content =
-        ContentBuilder::new().schema(Some(Schema::from(schema.build()))).examples_from_iter(examples).build();
+    let content = ContentBuilder::new().schema(Some(schema)).examples_from_iter(examples).build();
     ResponseBuilder::new().description(description).content("application/json", content).build()
+}
+
+/// All shapes of a refusal, where a status has several.
+fn any_refusal() -> Schema {
+    let shapes = ["AdobeError", "GatewayError", "GatewayContentTypeError"];
+    let one_of = shapes.into_iter().map(Ref::from_schema_name).fold(OneOfBuilder::new(), OneOfBuilder::item);
+    one_of.title(Some("AdobeRefusal")).build().into()
 }
 
 fn value(answer: &impl Serialize) -> Value {
@@ -159,11 +167,11 @@ fn constant(value: bool) -> Schema {
 }
 
 pub(in crate::manage) fn validation_status() -> Schema {
-    words(["ok", "error"]).into()
+    words("AdobeValidationStatus", ["ok", "error"]).into()
 }
 
 pub(in crate::manage) fn state() -> Schema {
-    words(["created", "updated", "deployed"]).into()
+    words("AdobeState", ["created", "updated", "deployed"]).into()
 }
 
 /// The uid in examples.

@@ -32,7 +32,7 @@ pub(super) struct Service {
     /// `capping`, or left out unless `capping.require_strategy` is set.
     pub(super) strategy: Option<String>,
     /// Calls under way at the same time, at most 400 of them; without bound when missing or less than one.
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<i64>)]
     pub(super) max_http_connections: Option<Number>,
     pub(super) rating: Option<Rating>,
 }
@@ -42,10 +42,10 @@ pub(super) struct Service {
 #[schema(as = CappingRating, rename_all = "camelCase")]
 pub(super) struct Rating {
     /// 1 to 10⁹.
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<i64>)]
     pub(super) max_calls_count: Option<Number>,
     /// 1 to 2 678 400 000, that is 31 days.
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<i64>)]
     pub(super) period_in_ms: Option<Number>,
 }
 

@@ -36,7 +36,7 @@ pub fn router(api: CappingApi) -> Router {
 
 /// List the configs of the organisation and sandbox
 #[utoipa::path(
-    post, path = "/list/endpointConfigs", tag = "capping", operation_id = "listEndpointConfigs",
+    post, path = "/list/endpointConfigs", tag = "capping", operation_id = "list_endpoint_configs",
     params(Headers),
     request_body(content = Option<Page>, example = json!({})),
     responses(
@@ -52,7 +52,7 @@ pub(super) async fn list(Shared(api): Shared<CappingApi>, headers: HeaderMap, bo
 ///
 /// It has no effect until it is deployed. One with faults is saved; `canDeploy` lists them.
 #[utoipa::path(
-    post, path = "/endpointConfigs", tag = "capping", operation_id = "createEndpointConfig",
+    post, path = "/endpointConfigs", tag = "capping", operation_id = "create_endpoint_config",
     params(Headers),
     request_body(content = Config, example = json!(doc::config())),
     responses(
@@ -66,7 +66,7 @@ pub(super) async fn create(Shared(api): Shared<CappingApi>, headers: HeaderMap, 
 
 /// Show a config
 #[utoipa::path(
-    get, path = "/endpointConfigs/{uid}", tag = "capping", operation_id = "getEndpointConfig",
+    get, path = "/endpointConfigs/{uid}", tag = "capping", operation_id = "get_endpoint_config",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
     responses(
         (status = 200, description = "The config.", body = One<Element<'_>>, example = json!(doc::one())),
@@ -81,7 +81,7 @@ pub(super) async fn read(Shared(api): Shared<CappingApi>, uid: Uid, headers: Hea
 ///
 /// What was deployed stays active until the next deploy.
 #[utoipa::path(
-    put, path = "/endpointConfigs/{uid}", tag = "capping", operation_id = "updateEndpointConfig",
+    put, path = "/endpointConfigs/{uid}", tag = "capping", operation_id = "update_endpoint_config",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
     request_body(content = Config, example = json!(doc::config())),
     responses(
@@ -100,7 +100,7 @@ pub(super) async fn update(
 
 /// Delete a config
 #[utoipa::path(
-    delete, path = "/endpointConfigs/{uid}", tag = "capping", operation_id = "deleteEndpointConfig",
+    delete, path = "/endpointConfigs/{uid}", tag = "capping", operation_id = "delete_endpoint_config",
     params(
         ("uid" = String, Path, description = "The uid of the config."),
         ("forceDelete" = Option<bool>, Query, description = "Undeploys it first; a deployed one is not deleted otherwise."),
@@ -122,7 +122,7 @@ pub(super) async fn delete(
 
 /// Whether a config can be deployed
 #[utoipa::path(
-    post, path = "/endpointConfigs/{uid}/canDeploy", tag = "capping", operation_id = "canDeployEndpointConfig",
+    post, path = "/endpointConfigs/{uid}/canDeploy", tag = "capping", operation_id = "can_deploy_endpoint_config",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
     responses(
         (status = 200, description = "Its faults, if it has any.", body = Checked, example = json!(checked())),
@@ -137,7 +137,7 @@ pub(super) async fn may_deploy(Shared(api): Shared<CappingApi>, uid: Uid, header
 ///
 /// As it is written now. One that is deployed already, and was not changed since, stays as it is.
 #[utoipa::path(
-    post, path = "/endpointConfigs/{uid}/deploy", tag = "capping", operation_id = "deployEndpointConfig",
+    post, path = "/endpointConfigs/{uid}/deploy", tag = "capping", operation_id = "deploy_endpoint_config",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
     responses((status = 204, description = "It is active."), doc::DeployRefused),
 )]
@@ -149,7 +149,7 @@ pub(super) async fn deploy(Shared(api): Shared<CappingApi>, uid: Uid, headers: H
 ///
 /// What waits under it goes on for at most 24 hours.
 #[utoipa::path(
-    post, path = "/endpointConfigs/{uid}/undeploy", tag = "capping", operation_id = "undeployEndpointConfig",
+    post, path = "/endpointConfigs/{uid}/undeploy", tag = "capping", operation_id = "undeploy_endpoint_config",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
     responses((status = 204, description = "It governs no new calls."), doc::UndeployRefused),
 )]

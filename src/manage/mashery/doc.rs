@@ -126,9 +126,8 @@ fn delete(kind: Kind, path: &str) -> OperationBuilder {
 
 /// What all operations have in common.
 fn operation(kind: Kind, path: &str, verb: &str, summary: &str) -> OperationBuilder {
-    let name = kind.schema_name();
     let plural = if verb == "list" { "s" } else { "" };
-    let id = format!("{verb}{name}{plural}");
+    let id = format!("{verb}_mashery_{}{plural}", kind.word());
     let mut operation = OperationBuilder::new().tag(TAG).summary(Some(summary)).operation_id(Some(id));
     let ids = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let mut has_ids = false;
@@ -216,7 +215,8 @@ fn refused(about: &str, examples: &[Refusal]) -> Response {
     let has_properties = examples.iter().any(|refusal| matches!(refusal, Refusal::Properties(_)));
     let whole = Ref::from_schema_name("MasheryError");
     let schema: RefOr<Schema> = if has_properties {
-        OneOfBuilder::new().item(whole).item(Ref::from_schema_name("MasheryPropertyErrors")).into()
+        let one_of = OneOfBuilder::new().item(whole).item(Ref::from_schema_name("MasheryPropertyErrors"));
+        one_of.title(Some("MasheryRefusal")).into()
     } else {
         whole.into()
     };
@@ -241,6 +241,7 @@ fn whole_error() -> RefOr<Schema> {
 
 fn property_errors() -> RefOr<Schema> {
     let error = ObjectBuilder::new()
+        .title(Some("MasheryPropertyError"))
         .property("property", ObjectBuilder::new().schema_type(Type::String))
         .required("property")
         .property("message", ObjectBuilder::new().schema_type(Type::String))

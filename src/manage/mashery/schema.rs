@@ -3,7 +3,7 @@
 //! Must not know: the routes.
 
 use serde_json::{Map, Value, json};
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
 
 use crate::manage::mashery::shape::{Shape, VERBS};
 use crate::manage::mashery::wire::{Kind, Member, merged};
@@ -30,6 +30,16 @@ impl Kind {
         }
     }
 
+    /// What it is called in the ids of operations.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Endpoint => "endpoint",
+            Self::Method => "method",
+            Self::PackageKey => "package_key",
+        }
+    }
+
     /// What is sent and shown.
     pub(super) fn schema(self) -> Schema {
         let mut object =
@@ -41,8 +51,9 @@ impl Kind {
         }
         if self == Self::PackageKey {
             let limit = ObjectBuilder::new()
+                .title(Some("MasheryPackageKeyLimit"))
                 .property("period", ObjectBuilder::new().schema_type(Type::String))
-                .property("source", words(["service", "key"]))
+                .property("source", words("MasheryLimitSource", ["service", "key"]))
                 .property("ceiling", ObjectBuilder::new().schema_type(Type::Integer));
             object = object.property("limits", ArrayBuilder::new().items(limit.read_only(true)));
         }
@@ -127,22 +138,30 @@ fn of_member(member: &Member) -> Schema {
             number.minimum(Some(min as f64)).maximum(Some(max as f64)).into()
         }
         Shape::Word(known) if member.is_nullable() => {
-            let known = known.iter().copied().map(Value::from).chain([Value::Null]);
-            text().enum_values(Some(known)).into()
+            let null = ObjectBuilder::new().schema_type(Type::Null);
+            OneOfBuilder::new().item(null).item(of_words(member, known)).into()
         }
-        Shape::Word(known) => words(known.iter().copied()).into(),
+        Shape::Word(known) => of_words(member, known).into(),
         Shape::Texts => ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String)).into(),
-        Shape::Verbs => ArrayBuilder::new().items(words(VERBS)).into(),
-        Shape::Domains | Shape::PublicDomains => ArrayBuilder::new().items(with_text("address")).into(),
+        Shape::Verbs => ArrayBuilder::new().items(words("MasheryVerb", VERBS)).into(),
+        Shape::Domains | Shape::PublicDomains => {
+            ArrayBuilder::new().items(with_text("MasheryDomain", "address")).into()
+        }
         Shape::Reference => {
             let name = ObjectBuilder::new().schema_type(Type::String).read_only(true);
-            with_text("id").property("name", name).into()
+            with_text("MasheryReference", "id").property("name", name).into()
         }
     }
 }
 
-fn with_text(name: &str) -> ObjectBuilder {
-    ObjectBuilder::new().property(name, ObjectBuilder::new().schema_type(Type::String)).required(name)
+fn of_words(member: &Member, known: &[&str]) -> ObjectBuilder {
+    let (first, rest) = member.name.split_at(1);
+    words(&format!("Mashery{}{rest}", first.to_ascii_uppercase()), known.iter().copied())
+}
+
+fn with_text(name: &str, member: &str) -> ObjectBuilder {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    ObjectBuilder::new().title(Some(name)).property(member, text).required(member)
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ pub(super) struct OfVersion {
 
 /// The words for scopes.
 pub(super) fn scope() -> ObjectBuilder {
-    words(Scope::ALL.into_iter().map(Scope::name))
+    words("MediarithmicsScope", Scope::ALL.into_iter().map(Scope::name))
 }
 
 /// What an operation refuses, in a type of its own.

@@ -41,7 +41,7 @@ type Answer = Result<Response, Failure>;
 /// List the throttlings of a plugin version
 #[utoipa::path(
     get, path = "/v1/plugins/{plugin_id}/versions/{version_id}/throttlings",
-    tag = "mediarithmics", operation_id = "listMediarithmicsThrottlings",
+    tag = "mediarithmics", operation_id = "list_mediarithmics_throttlings",
     params(doc::OfVersion, doc::PageParameters),
     responses(
         (status = 200, description = "A page of them.", body = List<'_>, example = json!(doc::list())),
@@ -62,7 +62,7 @@ pub(super) async fn list(
 /// It governs the calls that come after the answer.
 #[utoipa::path(
     post, path = "/v1/plugins/{plugin_id}/versions/{version_id}/throttlings",
-    tag = "mediarithmics", operation_id = "createMediarithmicsThrottling",
+    tag = "mediarithmics", operation_id = "create_mediarithmics_throttling",
     params(doc::OfVersion),
     request_body(content = doc::New, example = json!(doc::new())),
     responses(
@@ -82,7 +82,7 @@ pub(super) async fn create(
 /// Show a throttling
 #[utoipa::path(
     get, path = "/v1/plugins/{plugin_id}/versions/{version_id}/throttlings/{throttling_id}",
-    tag = "mediarithmics", operation_id = "getMediarithmicsThrottling",
+    tag = "mediarithmics", operation_id = "get_mediarithmics_throttling",
     params(doc::OfVersion, ("throttling_id" = String, Path, description = "The id of the throttling.")),
     responses(
         (status = 200, description = "The throttling.", body = One<'_>, example = json!(doc::one())),
@@ -100,7 +100,7 @@ pub(super) async fn read(
 /// Replace a throttling as a whole
 #[utoipa::path(
     put, path = "/v1/plugins/{plugin_id}/versions/{version_id}/throttlings/{throttling_id}",
-    tag = "mediarithmics", operation_id = "replaceMediarithmicsThrottling",
+    tag = "mediarithmics", operation_id = "replace_mediarithmics_throttling",
     params(doc::OfVersion, ("throttling_id" = String, Path, description = "The id of the throttling.")),
     request_body(content = doc::Replacement, example = json!(doc::replacement())),
     responses(
@@ -122,7 +122,7 @@ pub(super) async fn replace(
 /// What waits under it goes on.
 #[utoipa::path(
     delete, path = "/v1/plugins/{plugin_id}/versions/{version_id}/throttlings/{throttling_id}",
-    tag = "mediarithmics", operation_id = "deleteMediarithmicsThrottling",
+    tag = "mediarithmics", operation_id = "delete_mediarithmics_throttling",
     params(doc::OfVersion, ("throttling_id" = String, Path, description = "The id of the throttling.")),
     responses(
         (status = 200, description = "It governs no new calls.", body = Done, example = json!(doc::done())),

@@ -36,7 +36,7 @@ type Answer = Result<Response, Box<Problem>>;
 
 /// List the Responsys accounts
 #[utoipa::path(
-    get, path = "/v1/responsys/accounts", tag = "responsys", operation_id = "listResponsysAccounts",
+    get, path = "/v1/responsys/accounts", tag = "responsys", operation_id = "list_responsys_accounts",
     responses(
         (status = 200, description = "All of them.", body = Accounts<'_>, example = json!(doc::all())),
         doc::AllRefused,
@@ -48,7 +48,7 @@ pub(super) async fn list(Shared(api): Shared<ResponsysApi>) -> Response {
 
 /// Show a Responsys account
 #[utoipa::path(
-    get, path = "/v1/responsys/accounts/{account}", tag = "responsys", operation_id = "getResponsysAccount",
+    get, path = "/v1/responsys/accounts/{account}", tag = "responsys", operation_id = "get_responsys_account",
     params(("account" = String, Path, description = "The name of the account.")),
     responses(
         (status = 200, description = "The account.", body = Shown<'_>, example = json!(doc::account())),
@@ -63,7 +63,7 @@ pub(super) async fn show(Shared(api): Shared<ResponsysApi>, name: Named) -> Resp
 ///
 /// Its limits are active when it is answered. One of the configuration file is changed there.
 #[utoipa::path(
-    put, path = "/v1/responsys/accounts/{account}", tag = "responsys", operation_id = "putResponsysAccount",
+    put, path = "/v1/responsys/accounts/{account}", tag = "responsys", operation_id = "put_responsys_account",
     params(("account" = String, Path, description = "What events name in their label `account`.")),
     request_body(content = RawAccount, example = json!(doc::values())),
     responses(
@@ -85,7 +85,7 @@ pub(super) async fn put(
 ///
 /// Its events are not limited any more.
 #[utoipa::path(
-    delete, path = "/v1/responsys/accounts/{account}", tag = "responsys", operation_id = "deleteResponsysAccount",
+    delete, path = "/v1/responsys/accounts/{account}", tag = "responsys", operation_id = "delete_responsys_account",
     params(("account" = String, Path, description = "The name of the account.")),
     responses((status = 204, description = "It is removed."), doc::RemoveRefused),
 )]

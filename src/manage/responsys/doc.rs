@@ -43,7 +43,7 @@ struct Dialect;
 
 /// The words for where an account comes from.
 pub(super) fn source() -> ObjectBuilder {
-    words([Source::File, Source::Route].map(Source::name))
+    words("ResponsysAccountSource", [Source::File, Source::Route].map(Source::name))
 }
 
 /// What `GET /rest/api/ratelimit` refuses.

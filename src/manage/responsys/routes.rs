@@ -24,7 +24,7 @@ pub fn router(api: ResponsysApi) -> Router {
 ///
 /// Those of the default account, `labels.account`; the defaults for what it has no limit of its own.
 #[utoipa::path(
-    get, path = "/rest/api/ratelimit", tag = "responsys", operation_id = "listResponsysLimits",
+    get, path = "/rest/api/ratelimit", tag = "responsys", operation_id = "list_responsys_limits",
     responses(
         (status = 200, description = "The limits of all functions.", body = Vec<Item>,  example = json!(doc::limits())),
         doc::ListRefused,
@@ -42,7 +42,7 @@ async fn no_verb(Shared(api): Shared<ResponsysApi>) -> Response {
 ///
 /// There is no such route in any version, and this is how Responsys says so.
 #[utoipa::path(
-    get, path = "/rest/api/{version}/ratelimit", tag = "responsys", operation_id = "listResponsysLimitsOfVersion",
+    get, path = "/rest/api/{version}/ratelimit", tag = "responsys", operation_id = "list_responsys_limits_of_version",
     params(("version" = String, Path, description = "Such as `v1.3`.")),
     responses(doc::VersionRefused),
 )]

@@ -20,8 +20,8 @@ pub(super) struct Config {
     pub(super) url_pattern: Option<String>,
     /// In the order sent, without repeats.
     pub(super) methods: Option<Vec<String>>,
-    /// As sent if it is a number.
-    #[schema(value_type = Option<f64>)]
+    /// 200 to 5000. Another number is kept as it was sent, and cannot be deployed.
+    #[schema(value_type = Option<i64>)]
     pub(super) max_throughput: Option<Number>,
 }
 

@@ -36,7 +36,7 @@ pub fn router(api: ThrottlingApi) -> Router {
 
 /// List the configs of the organisation
 #[utoipa::path(
-    post, path = "/list/throttlingConfigs", tag = "throttling", operation_id = "listThrottlingConfigs",
+    post, path = "/list/throttlingConfigs", tag = "throttling", operation_id = "list_throttling_configs",
     params(Headers),
     request_body(content = Option<Page>, example = json!({})),
     responses(
@@ -52,7 +52,7 @@ pub(super) async fn list(Shared(api): Shared<ThrottlingApi>, headers: HeaderMap,
 ///
 /// It has no effect until it is deployed. One with faults is saved; `canDeploy` lists them.
 #[utoipa::path(
-    post, path = "/throttlingConfigs", tag = "throttling", operation_id = "createThrottlingConfig",
+    post, path = "/throttlingConfigs", tag = "throttling", operation_id = "create_throttling_config",
     params(Headers),
     request_body(content = Config, example = json!(doc::config())),
     responses(
@@ -66,7 +66,7 @@ pub(super) async fn create(Shared(api): Shared<ThrottlingApi>, headers: HeaderMa
 
 /// Show a config
 #[utoipa::path(
-    get, path = "/throttlingConfigs/{uid}", tag = "throttling", operation_id = "getThrottlingConfig",
+    get, path = "/throttlingConfigs/{uid}", tag = "throttling", operation_id = "get_throttling_config",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
     responses(
         (status = 200, description = "The config.", body = One<Element<'_>>, example = json!(doc::one())),
@@ -81,7 +81,7 @@ pub(super) async fn read(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers: 
 ///
 /// The new values of a deployed one are active when it is answered, unless they have faults.
 #[utoipa::path(
-    put, path = "/throttlingConfigs/{uid}", tag = "throttling", operation_id = "updateThrottlingConfig",
+    put, path = "/throttlingConfigs/{uid}", tag = "throttling", operation_id = "update_throttling_config",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
     request_body(content = Config, example = json!(doc::config())),
     responses(
@@ -100,7 +100,7 @@ pub(super) async fn update(
 
 /// Delete a config
 #[utoipa::path(
-    delete, path = "/throttlingConfigs/{uid}", tag = "throttling", operation_id = "deleteThrottlingConfig",
+    delete, path = "/throttlingConfigs/{uid}", tag = "throttling", operation_id = "delete_throttling_config",
     params(
         ("uid" = String, Path, description = "The uid of the config."),
         ("forceDelete" = Option<bool>, Query, description = "Undeploys it first; a deployed one is not deleted otherwise."),
@@ -122,7 +122,7 @@ pub(super) async fn delete(
 
 /// Whether a config can be deployed
 #[utoipa::path(
-    post, path = "/throttlingConfigs/{uid}/canDeploy", tag = "throttling", operation_id = "canDeployThrottlingConfig",
+    post, path = "/throttlingConfigs/{uid}/canDeploy", tag = "throttling", operation_id = "can_deploy_throttling_config",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
     responses(
         (status = 200, description = "Its faults, if it has any.", body = Checked, example = json!(checked())),
@@ -135,7 +135,7 @@ pub(super) async fn may_deploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, hea
 
 /// Deploy a config
 #[utoipa::path(
-    post, path = "/throttlingConfigs/{uid}/deploy", tag = "throttling", operation_id = "deployThrottlingConfig",
+    post, path = "/throttlingConfigs/{uid}/deploy", tag = "throttling", operation_id = "deploy_throttling_config",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
     responses((status = 204, description = "It is active."), doc::DeployRefused),
 )]
@@ -147,7 +147,7 @@ pub(super) async fn deploy(Shared(api): Shared<ThrottlingApi>, uid: Uid, headers
 ///
 /// What waits under it goes on for at most 24 hours.
 #[utoipa::path(
-    post, path = "/throttlingConfigs/{uid}/undeploy", tag = "throttling", operation_id = "undeployThrottlingConfig",
+    post, path = "/throttlingConfigs/{uid}/undeploy", tag = "throttling", operation_id = "undeploy_throttling_config",
     params(("uid" = String, Path, description = "The uid of the config."), Headers),
     responses((status = 204, description = "It governs no new calls."), doc::UndeployRefused),
 )]

@@ -37,9 +37,9 @@ const fn step(operation: &'static str, status: u16) -> Step {
 /// All of them.
 pub(super) fn steps() -> Vec<Step> {
     let mut all = own();
-    for base in ["", "_journeyorchestration"] {
-        all.extend(adobe::steps("ThrottlingConfig", base));
-        all.extend(adobe::steps("EndpointConfig", base));
+    for base in ["", "_journey_orchestration"] {
+        all.extend(adobe::steps("throttling_config", base));
+        all.extend(adobe::steps("endpoint_config", base));
     }
     all.extend(mashery::steps());
     all.extend(small::mediarithmics());
@@ -68,12 +68,12 @@ fn own() -> Vec<Step> {
         step("give_up_doubt", 409),
         step("confirm_doubt", 409),
         Step { given: &[("id", "0")], ..step("show_doubt", 404) },
-        Step { example: "event", takes: &[("id", "/id")], ..step("hand_in", 202) },
+        Step { example: "event", takes: &[("id", "/id")], ..step("enqueue", 202) },
         step("show_event", 200),
         Step { query: "?id={id}", ..step("explain", 200) },
         Step { query: "?url=http://127.0.0.1:9000/orders&label.org=ACME", ..step("explain", 200) },
-        Step { example: "list", ..step("hand_in", 200) },
-        Step { example: "", ..step("hand_in", 200) },
+        Step { example: "list", ..step("enqueue", 200) },
+        Step { example: "", ..step("enqueue", 200) },
         step("list_policies", 200),
         Step { given: &[("id", "orders")], ..step("show_policy", 200) },
         step("pause_policy", 200),
