@@ -7,6 +7,7 @@
 
 mod commands;
 mod recording;
+mod told;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -275,6 +276,7 @@ impl Service {
 
     fn settle(&self, settled: Settled) {
         let policy = policy_label(&settled.lane);
+        told::tell(policy, &settled);
         if let Some(attempt) = &settled.attempt {
             let result = attempt.cause.as_ref().map_or("2xx", Cause::label);
             AttemptFinished { policy, result, took: attempt.took }.emit();

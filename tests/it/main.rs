@@ -49,6 +49,7 @@ mod slow_disk;
 mod strict;
 mod systemd;
 mod threads;
+mod traces;
 mod tries;
 mod unread;
 mod upgrade;
