@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use crate::app::descriptors::{self, Shares};
 use crate::app::doubts::doubt_desk;
 use crate::app::listen::{ListenOptions, Listener};
+use crate::app::live::Live;
 use crate::app::measured::Measured;
 use crate::app::memory::{self, Budget};
 use crate::app::spent::SpentLimits;
@@ -22,7 +23,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
-use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts, Refusals, UsageHeaders};
+use crate::ingest::{self, Defaults, Intake, IntakeParts, Refusals, UsageHeaders};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
 use crate::names::NameOptions;
 use crate::ops::{self, Desk, Ops, Pulse};
@@ -107,6 +108,7 @@ impl App {
             Some(_) => (Gate::new(), SpentLimits::unopened(queue.doubts())),
             None => open_gate(&*usages, &ruled_before, queue.doubts(), &clock).await?,
         };
+        let live = Live::new(config, Arc::clone(&deliver));
         let name_state = {
             let deliver = Arc::clone(&deliver);
             Arc::new(move || deliver.name_state())
@@ -124,8 +126,8 @@ impl App {
         });
         let closing = CancellationToken::new();
         let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
-        let intake = intake(config, &queue, &policies, &clock, &closing, &dispatch, &outlooks);
-        let desk = ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks));
+        let intake = intake(config, &live, &queue, &policies, &clock, &closing, &dispatch, &outlooks);
+        let desk = ops::desk_routes(desk(config, &live, &queue, &policies, &clock, &dispatch, &outlooks));
         let dialects = dialects::routes(config, &policies, &clock, &mut dice);
         let pulse = Pulse::new(clock.now());
         let ops = Ops {
@@ -161,6 +163,7 @@ impl App {
             usages,
             spent,
             intake,
+            live,
             outlooks,
             metrics,
             pulse,
@@ -243,8 +246,10 @@ pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "each of them is a part of its own")]
 fn intake(
     config: &Config,
+    live: &Live,
     queue: &Queue,
     policies: &Policies,
     clock: &Clock,
@@ -276,7 +281,7 @@ fn intake(
             usage: config.mashery.usage_headers.then(|| Arc::new(usage_headers) as UsageHeaders),
         },
         outlooks: outlooks.clone(),
-        egress: egress(config),
+        egress: live.egress_check(),
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::MIN.saturating_add(budget().under_way),
         admission_wait: ADMISSION_WAIT,
@@ -285,6 +290,7 @@ fn intake(
 
 fn desk(
     config: &Config,
+    live: &Live,
     queue: &Queue,
     policies: &Policies,
     clock: &Clock,
@@ -301,7 +307,7 @@ fn desk(
         known_labels: config.known_labels.clone(),
         ttl: config.queue.ttl,
         unmatched_pass: config.queue.unmatched == Unmatched::Pass,
-        egress: egress(config),
+        egress: live.egress_check(),
     }
 }
 
@@ -315,11 +321,6 @@ fn listen_options(config: &Config, shares: &Shares) -> ListenOptions {
         hosts: listen.hosts.clone(),
         ..ListenOptions::default()
     }
-}
-
-fn egress(config: &Config) -> EgressCheck {
-    let guard = EgressGuard::new(&config.egress.allow);
-    Arc::new(move |url| guard.check_literal(url).map_err(|blocked| blocked.to_string()))
 }
 
 fn dispatch_options(config: &Config, shares: &Shares) -> Options {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use tracing::warn;
+
 use crate::app::{AppError, AppErrorKind};
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, Loaded, LogFormat};
 use crate::telemetry::logging::{self, Format};
 use crate::telemetry::output;
 
@@ -19,9 +21,23 @@ pub fn init_logging(config: &Config) -> Result<(), AppError> {
         LogFormat::Auto => Format::Auto,
         LogFormat::Human => Format::Human,
         LogFormat::Json => Format::Json,
+        LogFormat::Journald => Format::Journald,
     };
-    logging::init(&config.log.level, format)
+    logging::init(&config.log.level, format, journal_stream().as_deref())
         .map_err(|error| AppError { kind: AppErrorKind::Other, detail: error.to_string() })
+}
+
+/// Where the service manager says that standard error goes (systemd.exec(5)).
+#[expect(clippy::disallowed_methods, reason = "the service manager's own variable, no setting of ours")]
+fn journal_stream() -> Option<String> {
+    std::env::var("JOURNAL_STREAM").ok()
+}
+
+/// Says which variables were passed over that look as if they were meant for tidegate.
+pub fn warn_of(loaded: &Loaded) {
+    for warning in loaded.warnings() {
+        warn!(%warning, "a variable of the environment is passed over");
+    }
 }
 
 /// Writes a line to standard error, in order with the log lines. It is dropped and counted if that cannot be written.
@@ -31,5 +47,5 @@ pub fn write_line(text: &str) {
 
 /// Waits until the lines so far are written, a second at most. To be called before the process ends.
 pub fn flush_lines() {
-    output::stderr().flush(LAST_LINES);
+    output::flush(LAST_LINES);
 }

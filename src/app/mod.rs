@@ -17,6 +17,7 @@ mod housekeeping;
 mod html;
 mod in_doubt;
 pub mod listen;
+mod live;
 mod logging;
 mod measured;
 mod memory;
@@ -54,7 +55,8 @@ pub use build::Seams;
 pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
-pub use logging::{flush_lines, init_logging, write_line};
+use live::Live;
+pub use logging::{flush_lines, init_logging, warn_of, write_line};
 pub use offline::{BookSource, Findings, accept_rollback, adopt_book, rebuild_store, verify_store};
 pub use process::keep_private;
 pub use running::{Fed, Running};
@@ -79,6 +81,7 @@ pub struct App {
     usages: Arc<dyn UsageStore>,
     spent: SpentLimits,
     intake: Intake,
+    live: Live,
     /// What forecasts are made from.
     outlooks: Arc<ArcSwap<Outlooks>>,
     metrics: MetricsHandle,

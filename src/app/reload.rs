@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use crate::app::live::Live;
 use crate::app::{AppError, AppErrorKind, Running, dialects};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, ConfigError, FilePolicy, Loaded};
@@ -15,9 +16,10 @@ use crate::policy::{Book, BookError, ChangeError, Origin, Policies, SyncError, S
 use crate::telemetry::ConfigReloaded;
 
 impl Running {
-    /// Puts the policies of a configuration that was `read` again in force, all of them or nothing, and says in the
-    /// log what is different. `start` is the configuration that this process was built from: its other settings stay
-    /// in force until a restart. A configuration with problems changes nothing; returns whether this one was applied.
+    /// Puts the policies, the level of the log and the egress guard of a configuration that was `read` again in force, all
+    /// of them or nothing, and says in the log what is different. `start` is the configuration that this process was built
+    /// from: its other settings stay in force until a restart. A configuration with problems changes nothing; returns
+    /// whether this one was applied.
     pub async fn reload(&self, start: &Loaded, read: Result<Loaded, ConfigError>) -> bool {
         let is_applied = match read {
             Ok(loaded) => self.apply(start, &loaded).await,
@@ -34,22 +36,24 @@ impl Running {
 
     async fn apply(&self, start: &Loaded, loaded: &Loaded) -> bool {
         let drain = start.config.queue.drain;
-        let applied = match Listed::of(&loaded.config) {
-            Ok(listed) => {
-                let policies = self.policies.patient().bounded(dialects::bounds(&start.config));
-                sync(&policies, &listed, self.clock.now(), drain).await
-            }
-            Err(error) => Err(error),
+        let applied = async {
+            let listed = Listed::of(&loaded.config)?;
+            let prepared = self.live.prepare(&loaded.config).await?;
+            let policies = self.policies.patient().bounded(dialects::bounds(&start.config));
+            Ok::<_, AppError>((sync(&policies, &listed, self.clock.now(), drain).await?, prepared))
         };
-        match applied {
-            Ok(report) => report.tell("the configuration was read again"),
+        match applied.await {
+            Ok((report, prepared)) => {
+                let settings = self.live.put(prepared).join(", ");
+                report.tell(&settings, "the configuration was read again");
+            }
             Err(AppError { detail, .. }) => {
                 error!(problem = detail, "the configuration is not taken");
                 return false;
             }
         }
         let mut differing = start.differing(loaded);
-        differing.retain(|setting| *setting != ACCOUNTS);
+        differing.retain(|setting| *setting != ACCOUNTS && !Live::SETTINGS.contains(setting));
         if !differing.is_empty() {
             warn!(settings = differing.join(", "), "settings that differ come into force with a restart");
         }
@@ -57,7 +61,7 @@ impl Running {
     }
 }
 
-/// The setting that comes into force without a restart.
+/// The setting that comes into force with the policies.
 const ACCOUNTS: &str = "responsys.accounts";
 
 /// What the configuration file lists that can come into force at any time.
@@ -92,7 +96,7 @@ pub(super) async fn start(
 ) -> Result<(), AppError> {
     let reports = sync(policies, listed, clock.now(), drain).await?;
     if !reports.policies.is_empty() || !reports.accounts.is_empty() {
-        reports.tell("the limits of the configuration file have changed");
+        reports.tell("", "the limits of the configuration file have changed");
     }
     ConfigReloaded { is_applied: true, at: clock.wall() }.emit();
     Ok(())
@@ -140,14 +144,14 @@ fn refused(error: ChangeError<Unlistable>) -> AppError {
 }
 
 impl Reports {
-    fn tell(&self, what: &str) {
+    fn tell(&self, settings: &str, what: &str) {
         let names = |ids: &[PolicyId]| ids.iter().map(PolicyId::as_str).collect::<Vec<_>>().join(", ");
         let SyncReport { added, changed, removed } = &self.policies;
         let (added, changed, removed) = (names(added), names(changed), names(removed));
         let SyncReport { added: new, changed: other, removed: gone } = &self.accounts;
         // Every account is in the limits of all functions: how many there are is all there is to say.
         let limits_of_accounts = new.len() + other.len() + gone.len();
-        info!(added, changed, removed, limits_of_accounts, "{what}");
+        info!(added, changed, removed, limits_of_accounts, settings, "{what}");
     }
 }
 

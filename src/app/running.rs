@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::app::housekeeping::Housekeeper;
+use crate::app::live::Live;
 use crate::app::{App, AppError, AppErrorKind, Report, ServiceManager, slow_store};
 use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
@@ -31,6 +32,7 @@ pub struct Running {
     store: Arc<dyn EntryStore>,
     usages: Arc<dyn UsageStore>,
     intake: Intake,
+    pub(super) live: Live,
     dispatch: DispatchHandle,
     pub(super) policies: Policies,
     pub(super) clock: Clock,
@@ -88,6 +90,7 @@ impl App {
             store: self.store,
             usages: self.usages,
             intake: self.intake,
+            live: self.live,
             dispatch: self.dispatch,
             policies: self.policies,
             clock: self.clock,

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::exit::Failure;
-use crate::cli::{ConfigArguments, print};
+use crate::cli::{ConfigArguments, note, print};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -14,5 +14,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let loaded = arguments.config.load()?;
     crate::app::check(&loaded.config)?;
+    for warning in loaded.warnings() {
+        note(&format!("warning: {warning}"));
+    }
     print("the configuration is valid\n")
 }

@@ -20,8 +20,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let config = arguments.config.load()?.config;
-    app::init_logging(&config)?;
+    let loaded = arguments.config.load()?;
+    app::init_logging(&loaded.config)?;
+    app::warn_of(&loaded);
+    let config = loaded.config;
     app::keep_private();
     let mut signals = Signals::new()?;
     let app = App::build(&config).await?;

@@ -30,6 +30,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let loaded = arguments.config.load()?;
     let config = &loaded.config;
     app::init_logging(config)?;
+    app::warn_of(&loaded);
     app::keep_private();
     let mut signals = Signals::new()?;
     if arguments.accept_rollback {

@@ -244,7 +244,12 @@ impl Checker<'_> {
     fn log(&mut self) -> Option<Log> {
         let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level.to_owned()));
         let level = self.word("log.level", &levels);
-        let formats = [("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
+        let formats = [
+            ("auto", LogFormat::Auto),
+            ("human", LogFormat::Human),
+            ("json", LogFormat::Json),
+            ("journald", LogFormat::Journald),
+        ];
         let format = self.word("log.format", &formats);
         Some(Log { level: level?, format: format? })
     }

@@ -8,15 +8,14 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use crate::config::environment::{FILE_VARIABLE, Variable};
 use crate::config::{DEFAULTS, Place, Problem};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "tidegate.toml";
 const PREFIX: &str = "TIDEGATE_";
-/// Names the file, like `--config`.
-const FILE_VARIABLE: &str = "TIDEGATE_CONFIG";
 /// The blocks that are not settings: `[[policy]]`.
-const POLICY: &str = "policy";
+pub(super) const POLICY: &str = "policy";
 /// Longest configuration file, in bytes.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
 
@@ -25,7 +24,7 @@ const MAX_FILE_BYTES: usize = 1024 * 1024;
 pub struct Inputs {
     /// The file to read.
     pub file: File,
-    /// Environment variables; those without the prefix `TIDEGATE_` are ignored.
+    /// Environment variables; those without the prefix `TIDEGATE_` are ignored, and so are empty ones.
     pub environment: Vec<(String, String)>,
     /// Flags that were given.
     pub flags: Vec<Flag>,
@@ -95,6 +94,7 @@ pub(super) struct Member {
 pub(super) struct Layers {
     settings: BTreeMap<String, Placed>,
     policies: Vec<Block>,
+    warnings: Vec<Problem>,
 }
 
 impl Inputs {
@@ -113,7 +113,8 @@ impl Inputs {
             File::Absent => None,
             File::Named(path) => Some((path.clone(), true)),
             File::Usual => {
-                let named = self.environment.iter().find(|(name, _)| name == FILE_VARIABLE);
+                let names_it = |(name, path): &&(String, String)| name == FILE_VARIABLE && !path.is_empty();
+                let named = self.environment.iter().find(names_it);
                 Some(named.map_or_else(
                     || (PathBuf::from(DEFAULT_FILE), false),
                     |(_, path)| (PathBuf::from(path), true),
@@ -167,6 +168,11 @@ impl Layers {
     /// The `[[policy]]` blocks, in the order of the file.
     pub(super) fn policies(&self) -> &[Block] {
         &self.policies
+    }
+
+    /// Variables that were passed over and look as if they were meant for tidegate.
+    pub(super) fn warnings(&self) -> &[Problem] {
+        &self.warnings
     }
 
     /// The settings whose values are given otherwise in `other`, in the order of their names.
@@ -244,17 +250,17 @@ impl Layers {
         known: &[String],
         problems: &mut Vec<Problem>,
     ) {
+        let variables: Vec<String> = known.iter().map(|setting| variable_of(setting)).collect();
         for (variable, value) in environment {
-            if variable == FILE_VARIABLE || !variable.starts_with(PREFIX) {
-                continue;
-            }
             let place = Place::Environment { variable: variable.clone() };
-            match known.iter().find(|setting| variable_of(setting) == *variable) {
-                Some(setting) => {
+            match Variable::of(variable, value, known) {
+                Variable::Other => {}
+                Variable::Setting(setting) => {
                     let given = Given::Text(value.clone());
-                    self.settings.insert(setting.clone(), Placed { given, place });
+                    self.settings.insert(setting.to_owned(), Placed { given, place });
                 }
-                None => problems.push(unknown(place, variable.clone(), &known_variables(known))),
+                Variable::Mistaken => problems.push(unknown(place, variable.clone(), &variables)),
+                Variable::Unknown => self.warnings.push(unknown(place, variable.clone(), &variables)),
             }
         }
     }
@@ -302,15 +308,24 @@ pub(super) fn variable_of(setting: &str) -> String {
     format!("{PREFIX}{}", setting.replace('.', "_").to_ascii_uppercase())
 }
 
-fn known_variables(known: &[String]) -> Vec<String> {
-    known.iter().map(|setting| variable_of(setting)).collect()
+/// Names the nearest known name, where one is near, else the ones of the same section.
+fn unknown(place: Place, subject: String, known: &[String]) -> Problem {
+    let way_out = match nearest(&subject, known.iter().map(String::as_str)) {
+        Some(name) => format!("did you mean {name}?"),
+        None => {
+            let section = section_of(&subject);
+            let same: Vec<&str> =
+                known.iter().map(String::as_str).filter(|name| section_of(name) == section).collect();
+            if same.is_empty() { "see the commented defaults".to_owned() } else { same.join(", ") + " exist" }
+        }
+    };
+    Problem { place, subject, detail: format!("unknown setting; {way_out}") }
 }
 
-/// Names the nearest known name, where one is near.
-fn unknown(place: Place, subject: String, known: &[String]) -> Problem {
-    let nearest = nearest(&subject, known.iter().map(String::as_str))
-        .map_or_else(|| "see the commented defaults".to_owned(), |name| format!("did you mean {name}?"));
-    Problem { place, subject, detail: format!("unknown setting; {nearest}") }
+/// The part of a setting's or its variable's name that says the section.
+fn section_of(name: &str) -> &str {
+    let rest = name.strip_prefix(PREFIX).unwrap_or(name);
+    rest.split(['.', '_']).next().unwrap_or(rest)
 }
 
 /// The known name that is at most three edits away, and fewer than it has letters.

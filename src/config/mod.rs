@@ -7,6 +7,7 @@
 //! Must not know: what the settings do.
 
 mod check;
+mod environment;
 mod error;
 mod layers;
 mod policies;
@@ -322,12 +323,14 @@ pub struct Log {
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Human on a terminal, JSON otherwise.
+    /// Fields of the journal under systemd, human on a terminal, JSON otherwise.
     Auto,
     /// For eyes.
     Human,
     /// One JSON object per line.
     Json,
+    /// Entries of the system's journal.
+    Journald,
 }
 
 /// A checked configuration that remembers where its values come from.
@@ -362,6 +365,12 @@ impl Loaded {
     #[must_use]
     pub fn to_toml(&self) -> String {
         print::to_toml(&self.layers)
+    }
+
+    /// Variables that were passed over and look as if they were meant for tidegate; none is an error.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        self.layers.warnings()
     }
 
     /// The settings that are given otherwise in `other`, as `section.key`. Policies are no settings.

@@ -72,7 +72,8 @@ fn every_problem_is_reported_at_once_with_its_place() {
         "FILE:5: store.segment_bytes: must be a whole number from 1048576 to 67108864",
         "FILE:7: queue.unmatched: must be text, not integer",
         "FILE:9: nonsense.x: unknown setting; see the commented defaults",
-        "environment TIDEGATE_QUEUE_TLT: TIDEGATE_QUEUE_TLT: unknown setting; see the commented defaults",
+        "environment TIDEGATE_QUEUE_TLT: TIDEGATE_QUEUE_TLT: unknown setting; TIDEGATE_QUEUE_DRAIN_SECONDS, \
+         TIDEGATE_QUEUE_ON_DOOMED, TIDEGATE_QUEUE_TTL_SECONDS, TIDEGATE_QUEUE_UNMATCHED exist",
         "environment TIDEGATE_QUEUE_TTL_SECONDS: queue.ttl_seconds: must be a whole number from 1 to 604800",
         "flag --egress-allow: egress.allow: \"10/8\" is not a block such as 127.0.0.0/8",
     ];
@@ -155,6 +156,33 @@ fn a_missing_file_is_a_problem_only_when_it_was_named() {
     assert!(Config::load(&named).is_err());
     let none = Inputs { file: File::Absent, environment: by_variable.to_vec(), ..Inputs::default() };
     assert!(Config::load(&none).is_ok());
+}
+
+#[test]
+fn variables_of_platforms_are_passed_over_and_unknown_ones_warn() {
+    let environment = [
+        ("TIDEGATE_SERVICE_HOST", "10.0.0.11"),
+        ("TIDEGATE_API_SERVICE_PORT_HTTP", "7080"),
+        ("TIDEGATE_PORT", "tcp://10.0.0.11:7080"),
+        ("TIDEGATE_PORT_7080_TCP_ADDR", "10.0.0.11"),
+        ("TIDEGATE_STOER_DATA_DIR", "/x"),
+        ("TIDEGATE_COLOUR", "red"),
+        ("TIDEGATE_LOG_LEVEL", ""),
+        ("TIDEGATE_QUEUE_TLT", ""),
+    ];
+    let file = file("[log]\nlevel = \"debug\"\n");
+    let loaded = Config::load(&inputs(&file, &environment, Vec::new())).expect("valid");
+    assert_eq!(loaded.config.log.level, "debug", "an empty variable is not set");
+    let warnings: Vec<String> = loaded.warnings().iter().map(ToString::to_string).collect();
+    let expected = [
+        "environment TIDEGATE_STOER_DATA_DIR: TIDEGATE_STOER_DATA_DIR: unknown setting; \
+         did you mean TIDEGATE_STORE_DATA_DIR?",
+        "environment TIDEGATE_COLOUR: TIDEGATE_COLOUR: unknown setting; see the commented defaults",
+    ];
+    assert_eq!(warnings, expected);
+    let nowhere =
+        Inputs { environment: vec![("TIDEGATE_CONFIG".to_owned(), String::new())], ..Inputs::default() };
+    assert!(Config::load(&nowhere).is_ok(), "an empty TIDEGATE_CONFIG names no file");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use reqwest::{Certificate, Client, ClientBuilder, Response, redirect, retry};
 use tokio::time::{Instant, timeout_at};
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::begun::Begun;
 use super::resolve::GuardedNames;
 use super::shortages::Shortages;
-use super::{Call, Deliver, EgressGuard, busy, classify, request};
+use super::{Call, Deliver, EgressGuard, Turnover, busy, classify, request};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Cause, Outcome};
 use crate::names::{NameOptions, Names};
@@ -80,13 +81,18 @@ pub enum DeliveryError {
 /// Makes calls over HTTP/1.1, or HTTP/2 where TLS negotiates it. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct HttpDeliverer {
-    client: Client,
-    egress: EgressGuard,
+    guarded: Arc<ArcSwap<Guarded>>,
+    options: Arc<DeliveryOptions>,
+    change: fn(ClientBuilder) -> ClientBuilder,
     names: Names,
     clock: Clock,
     shortages: Arc<Shortages>,
-    head_timeout: Duration,
-    total_timeout: Duration,
+}
+
+/// A client all of whose connections, the kept ones included, were made under this guard.
+struct Guarded {
+    client: Client,
+    egress: EgressGuard,
 }
 
 impl HttpDeliverer {
@@ -102,46 +108,32 @@ impl HttpDeliverer {
     pub(super) fn over(
         options: DeliveryOptions,
         clock: Clock,
-        change: impl FnOnce(ClientBuilder) -> ClientBuilder,
+        change: fn(ClientBuilder) -> ClientBuilder,
     ) -> Result<Self, DeliveryError> {
         install_provider();
         let names = Names::new(options.names.clone(), clock.clone());
-        let mut builder = Client::builder()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .dns_resolver(GuardedNames { names: names.clone(), egress: options.egress.clone() })
-            .connect_timeout(options.connect_timeout)
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(options.pool_max_idle_per_host)
-            .http2_max_header_list_size(H2_HEAD_MAX_BYTES)
-            .tcp_nodelay(true)
-            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
-        if let Some(pem) = &options.extra_ca_pem {
-            let extra = Certificate::from_pem_bundle(pem).map_err(DeliveryError::ExtraCa)?;
-            builder = builder.tls_certs_merge(extra);
-        }
+        let guarded = Guarded::new(&options, options.egress.clone(), &names, change)?;
         Ok(Self {
-            client: change(builder).build().map_err(DeliveryError::Client)?,
-            egress: options.egress,
+            guarded: Arc::new(ArcSwap::from_pointee(guarded)),
+            options: Arc::new(options),
+            change,
             names,
             clock,
             shortages: Arc::default(),
-            head_timeout: options.head_timeout,
-            total_timeout: options.total_timeout,
         })
     }
 
     async fn call(self, call: Call) -> Outcome {
-        if self.egress.check_literal(&call.url).is_err() {
+        let guarded = self.guarded.load_full();
+        if guarded.egress.check_literal(&call.url).is_err() {
             return Outcome::Reject { cause: Cause::Blocked };
         }
         let started = Instant::now();
-        let total = call.timeout.unwrap_or(self.total_timeout);
+        let total = call.timeout.unwrap_or(self.options.total_timeout);
         let begun = Begun::default();
         let request = request::build(call, self.clock.wall(), &begun);
-        let head = timeout_at(started + self.head_timeout.min(total), self.client.execute(request)).await;
+        let head_end = started + self.options.head_timeout.min(total);
+        let head = timeout_at(head_end, guarded.client.execute(request)).await;
         let response = match head {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
@@ -180,9 +172,44 @@ impl HttpDeliverer {
     }
 }
 
+impl Guarded {
+    fn new(
+        options: &DeliveryOptions,
+        egress: EgressGuard,
+        names: &Names,
+        change: fn(ClientBuilder) -> ClientBuilder,
+    ) -> Result<Self, DeliveryError> {
+        let mut builder = Client::builder()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .referer(false)
+            .dns_resolver(GuardedNames { names: names.clone(), egress: egress.clone() })
+            .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(options.pool_max_idle_per_host)
+            .http2_max_header_list_size(H2_HEAD_MAX_BYTES)
+            .tcp_nodelay(true)
+            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+        if let Some(pem) = &options.extra_ca_pem {
+            let extra = Certificate::from_pem_bundle(pem).map_err(DeliveryError::ExtraCa)?;
+            builder = builder.tls_certs_merge(extra);
+        }
+        let client = change(builder).build().map_err(DeliveryError::Client)?;
+        Ok(Self { client, egress })
+    }
+}
+
 impl Deliver for HttpDeliverer {
     fn attempt(&self, call: Call) -> BoxFuture<'static, Outcome> {
         Box::pin(self.clone().call(call))
+    }
+
+    fn under(&self, egress: EgressGuard) -> Result<Turnover, DeliveryError> {
+        let guarded = Guarded::new(&self.options, egress, &self.names, self.change)?;
+        let place = Arc::clone(&self.guarded);
+        // Idle connections of the client before it are closed with its last call.
+        Ok(Box::new(move || place.store(Arc::new(guarded))))
     }
 
     fn name_state(&self) -> Option<String> {

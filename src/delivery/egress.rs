@@ -15,7 +15,7 @@ use crate::event::CanonicalUrl;
 /// An entry of the allow list admits the addresses inside it. An IPv4 entry admits also their IPv4-mapped form
 /// (`::ffff:a.b.c.d`), which is the same address to the kernel; the translated forms (NAT64, 6to4, …) leave
 /// through a relay and need an IPv6 entry of their own.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EgressGuard {
     allow: Arc<[IpNet]>,
 }

@@ -43,11 +43,23 @@ pub struct Call {
     pub timeout: Option<Duration>,
 }
 
+/// Puts in force what was prepared. Attempts that begin afterwards go by it; those under way end as they began.
+pub type Turnover = Box<dyn FnOnce() + Send>;
+
 /// Makes calls. The future does everything: it starts when it is first polled and never fails in any other
 /// way than by its [`Outcome`].
 pub trait Deliver: Send + Sync + 'static {
     /// Makes one attempt.
     fn attempt(&self, call: Call) -> BoxFuture<'static, Outcome>;
+
+    /// Prepares to make calls under another guard, without any connection that was made under the present one.
+    ///
+    /// # Errors
+    /// [`DeliveryError`] when that cannot be had; nothing has changed then.
+    fn under(&self, egress: EgressGuard) -> Result<Turnover, DeliveryError> {
+        let _nothing_is_guarded = egress;
+        Ok(Box::new(|| {}))
+    }
 
     /// How names are resolved at present, in a sentence; `None` where none are.
     fn name_state(&self) -> Option<String> {

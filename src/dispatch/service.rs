@@ -7,6 +7,7 @@
 
 mod commands;
 mod recording;
+mod told;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -272,6 +273,7 @@ impl Service {
     }
 
     fn settle(&self, settled: Settled) {
+        told::tell(&settled);
         let lane = &settled.lane;
         if let Some(attempt) = &settled.attempt {
             let result = attempt.cause.as_ref().map_or("2xx", Cause::label);

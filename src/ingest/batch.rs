@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 
+use crate::event::TraceContext;
 use crate::ingest::answer;
 use crate::ingest::decode::{Decoded, Decoder, MAX_EVENT_BYTES};
 use crate::ingest::intake::{Intake, Verdict};
@@ -44,10 +45,11 @@ pub(super) struct Answers {
 }
 
 impl Feed {
-    pub(super) fn new(intake: &Intake) -> Self {
+    /// `trace` is that of the request, if lines come with one.
+    pub(super) fn new(intake: &Intake, trace: Option<TraceContext>) -> Self {
         Self {
             splitter: Splitter::new(MAX_EVENT_BYTES),
-            decoder: intake.decoder(),
+            decoder: intake.decoder().within(trace),
             batch: Batch::default(),
             intake: intake.clone(),
         }

@@ -14,7 +14,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Event, Labels, UrlError, forbidden_header};
+use crate::event::{CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header};
 use crate::ingest::digest::{self, Fingerprint};
 use crate::ingest::explain::{explain, not_json, pointer};
 use crate::ingest::wire::{Pairs, Text, Values, WireEvent, deeper_than};
@@ -61,6 +61,8 @@ pub(super) struct Decoder {
     now: Timestamp,
     /// `None` while it is in doubt.
     wall: Option<Timestamp>,
+    /// Of the request that brings the events.
+    trace: Option<TraceContext>,
 }
 
 /// Rules that one event broke so far.
@@ -87,7 +89,12 @@ impl Broken {
 
 impl Decoder {
     pub(super) fn new(defaults: Arc<Defaults>, clock: &Clock) -> Self {
-        Self { defaults, urls: HashMap::new(), now: clock.now(), wall: certain_wall(clock) }
+        Self { defaults, urls: HashMap::new(), now: clock.now(), wall: certain_wall(clock), trace: None }
+    }
+
+    /// Events that name no trace of their own belong to this one.
+    pub(super) fn within(self, trace: Option<TraceContext>) -> Self {
+        Self { trace, ..self }
     }
 
     /// Sets the moment of acceptance of what follows.
@@ -124,6 +131,7 @@ impl Decoder {
         if let Some(content_type) = content_type {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         }
+        TraceContext::settle(&mut headers, self.trace.as_ref());
         Ok(keyed(Event { method, url, headers, body, labels, due_at, is_dated, expires_at }, key))
     }
 
@@ -131,7 +139,7 @@ impl Decoder {
     pub(super) fn complete(
         &mut self,
         wire: &WireEvent<'_>,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         body: Bytes,
         key: &str,
     ) -> Result<Decoded, Box<Problem>> {
@@ -143,6 +151,7 @@ impl Decoder {
         let (Some(url), Some(method), true) = (url, method, broken.0.is_empty()) else {
             return Err(broken.into_problem());
         };
+        TraceContext::settle(&mut headers, self.trace.as_ref());
         let event = Event { method, url, headers, body, labels, due_at, is_dated, expires_at };
         Ok(keyed(event, Some(key)))
     }
@@ -377,12 +386,12 @@ fn idempotency_key<'k>(
 }
 
 /// What makes two hand-ins under one key the same: the call and its labels. Times are left out, because a
-/// producer that repeats itself later counts them from another moment.
+/// producer that repeats itself later counts them from another moment, and so is the trace, which is another one then.
 fn fingerprint(event: &Event) -> u64 {
     let mut digest = Fingerprint::new();
     digest.part(event.method.as_str().as_bytes());
     digest.part(event.url.as_str().as_bytes());
-    for (name, value) in &event.headers {
+    for (name, value) in event.headers.iter().filter(|(name, _)| !TraceContext::is_name(name)) {
         digest.part(name.as_str().as_bytes());
         digest.part(value.as_bytes());
     }

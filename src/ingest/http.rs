@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::value::RawValue;
 use tokio::sync::SemaphorePermit;
 
-use crate::event::EventId;
+use crate::event::{EventId, TraceContext};
 use crate::ingest::answer::{ReceiptBody, StateBody};
 use crate::ingest::cloudevents::{self, Mode};
 use crate::ingest::decode::{Decoded, MAX_EVENT_BYTES};
@@ -109,9 +109,10 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
             return Err(unsupported("unsupported_media_type", rule));
         }
     };
+    let trace = TraceContext::of(headers);
     if lines {
         return match idempotency_key(headers)? {
-            None => Ok(ndjson::respond(intake, body)),
+            None => Ok(ndjson::respond(intake, body, trace)),
             Some(_) => Err(bad_key("one key cannot name a stream; give each line its \"idempotency_key\"")),
         };
     }
@@ -120,18 +121,23 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
     let key = idempotency_key(headers)?;
     if body.trim_ascii_start().first() == Some(&b'[') {
         return match key {
-            None => list(intake, &body).await,
+            None => list(intake, &body, trace).await,
             Some(_) => Err(bad_key("one key cannot name a list; give each event its \"idempotency_key\"")),
         };
     }
-    one(intake, &body, key).await
+    one(intake, &body, key, trace).await
 }
 
-async fn one(intake: &Intake, body: &Bytes, key: Option<&str>) -> Result<Response, Refusal> {
+async fn one(
+    intake: &Intake,
+    body: &Bytes,
+    key: Option<&str>,
+    trace: Option<TraceContext>,
+) -> Result<Response, Refusal> {
     if body.len() > MAX_EVENT_BYTES {
         return Err(too_large(MAX_EVENT_BYTES));
     }
-    let decoded = intake.decoder().decode(body, body, key);
+    let decoded = intake.decoder().within(trace).decode(body, body, key);
     take_one(intake, decoded, body.len(), |problem| problem).await
 }
 
@@ -151,7 +157,7 @@ async fn cloudevents(
         return Err(bad_key("a CloudEvent is known by its source and id; leave Idempotency-Key out"));
     }
     let (body, _large) = read_all(intake, headers, body).await?;
-    let mut decoder = intake.decoder();
+    let mut decoder = intake.decoder().within(TraceContext::of(headers));
     if mode == Mode::Batched {
         let events = cloudevents::batch(&body)?;
         check_length(events.len())?;
@@ -218,11 +224,11 @@ async fn original(intake: &Intake, mut receipt: Receipt) -> Receipt {
     receipt
 }
 
-async fn list(intake: &Intake, body: &Bytes) -> Result<Response, Refusal> {
+async fn list(intake: &Intake, body: &Bytes, trace: Option<TraceContext>) -> Result<Response, Refusal> {
     let text = std::str::from_utf8(body).map_err(|error| not_json(&format!("not UTF-8: {error}")))?;
     let events: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| not_json(&error.to_string()))?;
     check_length(events.len())?;
-    let mut decoder = intake.decoder();
+    let mut decoder = intake.decoder().within(trace);
     let items = events.iter().map(|event| decoder.decode(body, event.get().as_bytes(), None)).collect();
     take_list(intake, items, body.len(), |problem| problem).await
 }

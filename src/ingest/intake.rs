@@ -15,6 +15,7 @@ use tracing::warn;
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Event, EventId, Lane};
+use crate::ingest::accepted::Lines;
 use crate::ingest::decode::{Decoded, Decoder, Defaults};
 use crate::ingest::problems::{
     conflict, internal, is_answered, is_late, no_lane, overloaded, queue_problem, store_slow,
@@ -267,12 +268,16 @@ impl Intake {
     }
 
     async fn enqueue(&self, batch: Vec<Accept>) -> Result<Vec<Appended>, Box<Problem>> {
-        self.0.parts.queue.accept(batch).await.map_err(|error| {
+        let lines = Lines::of(&batch);
+        let accepted = self.0.parts.queue.accept(batch).await;
+        let appended = accepted.map_err(|error| {
             if !is_answered(&error) {
                 warn!(%error, "events could not be made durable");
             }
             Box::new(queue_problem(&error))
-        })
+        })?;
+        lines.tell(&appended);
+        Ok(appended)
     }
 
     fn route(&self, runtime: &Runtime, event: &Event) -> Result<Lane, Box<Problem>> {

@@ -8,6 +8,7 @@
 //!
 //! Must not know: what happens behind the queue, who listens, what signals mean.
 
+mod accepted;
 mod answer;
 mod batch;
 mod cloudevents;

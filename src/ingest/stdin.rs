@@ -37,7 +37,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut feed = Feed::new(intake);
+    let mut feed = Feed::new(intake, None);
     let mut buffer = vec![0; READ_BYTES];
     let mut summary = Summary::default();
     let mut output = Lines { output, is_broken: false };

@@ -114,7 +114,7 @@ impl Queue {
                 Some((Entry { id, lane: lane.clone(), tries, due_at, event }, moved))
             }
             Err(error) => {
-                error!(event = %stored.id, %lane, %error, "event set aside: its record does not decode");
+                error!(event_id = %stored.id, %lane, %error, "event set aside: its record does not decode");
                 self.settle_stored(Settle {
                     lane: lane.clone(),
                     id: stored.id,

@@ -1,23 +1,29 @@
-//! Log lines: on standard error, readable on a terminal, JSON otherwise. A standard error that fails costs lines, never
-//! the process: see [`output`].
+//! Log lines: on standard error, readable on a terminal, JSON otherwise, or as entries of the system's journal. An output
+//! that fails costs lines, never the process: see [`output`].
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+use crate::telemetry::journald::{self, Entries};
 use crate::telemetry::output;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// [`Format::Human`] on a terminal, [`Format::Json`] otherwise.
+    /// [`Format::Journald`] where standard error is the journal's, [`Format::Human`] on a terminal, [`Format::Json`]
+    /// otherwise.
     #[default]
     Auto,
     /// For eyes.
     Human,
     /// One JSON object per line.
     Json,
+    /// As entries of the system's journal, with fields.
+    Journald,
 }
 
 /// Logging could not be set up.
@@ -32,42 +38,86 @@ pub struct LoggingError {
 const RESOLVER: &str = "hickory_net=off,hickory_proto=off,hickory_resolver=off,\
                         hickory_resolver::system_conf=warn,hickory_resolver::hosts=warn";
 
-/// Sends tidegate's lines from `level` (`error`, `warn`, `info`, `debug` or `trace`) on to standard error.
-/// Libraries are heard from `warn` on, so that `debug` shows tidegate and not its sockets.
+/// Sends tidegate's lines from `level` (`error`, `warn`, `info`, `debug` or `trace`) on to standard error or journald.
+/// Libraries are heard from `warn` on, so that `debug` shows tidegate and not its sockets. `journal_stream` is the
+/// variable `JOURNAL_STREAM`.
 ///
 /// # Errors
 /// [`LoggingError`] when the level is none or logging is already set up.
-pub fn init(level: &str, format: Format) -> Result<(), LoggingError> {
-    let human = match format {
-        Format::Auto => std::io::stderr().is_terminal(),
-        Format::Human => true,
-        Format::Json => false,
+pub fn init(level: &str, format: Format, journal_stream: Option<&str>) -> Result<(), LoggingError> {
+    let is_terminal = std::io::stderr().is_terminal();
+    let form = match format {
+        Format::Auto if journal_stream.is_some_and(journald::is_at) => Form::Journald,
+        Format::Auto if is_terminal => Form::Human,
+        Format::Auto | Format::Json => Form::Json,
+        Format::Human => Form::Human,
+        Format::Journald => Form::Journald,
     };
-    let subscriber = subscriber(level, human, output::stderr)?;
-    tracing::subscriber::set_global_default(subscriber)
-        .map_err(|error| LoggingError { reason: error.to_string() })
+    let (filter, handle) = reload::Layer::new(filter(level)?);
+    let lines: Box<dyn Layer<Filtered> + Send + Sync> = match form {
+        Form::Journald => Box::new(Entries(output::journal().clone())),
+        Form::Human | Form::Json => lines(form == Form::Human, output::stderr),
+    };
+    tracing::subscriber::set_global_default(Registry::default().with(filter).with(lines))
+        .map_err(|error| LoggingError { reason: error.to_string() })?;
+    // Whoever sets it up first keeps it.
+    let _is_first = LEVEL.set(InForce { handle, level: Mutex::new(level.to_owned()) });
+    Ok(())
 }
 
-fn subscriber<W>(
-    level: &str,
-    human: bool,
-    writer: W,
-) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, LoggingError>
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
+/// Changes the level from here on; returns whether it was another one. Without lines there is nothing to change.
+///
+/// # Errors
+/// [`LoggingError`] when the level is none.
+pub fn set_level(level: &str) -> Result<bool, LoggingError> {
+    let wanted = filter(level)?;
+    let Some(in_force) = LEVEL.get() else { return Ok(false) };
+    let mut present = in_force.level.lock().unwrap_or_else(PoisonError::into_inner);
+    if *present == level {
+        return Ok(false);
+    }
+    in_force.handle.reload(wanted).map_err(|error| LoggingError { reason: error.to_string() })?;
+    level.clone_into(&mut present);
+    Ok(true)
+}
+
+/// What lines are written over.
+type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+
+/// How lines look, once that is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Human,
+    Json,
+    Journald,
+}
+
+/// The level of the process's lines.
+struct InForce {
+    handle: reload::Handle<EnvFilter, Registry>,
+    level: Mutex<String>,
+}
+
+static LEVEL: OnceLock<InForce> = OnceLock::new();
+
+fn filter(level: &str) -> Result<EnvFilter, LoggingError> {
     let wrong = |error: &dyn std::fmt::Display| LoggingError { reason: format!("level {level:?}: {error}") };
     let own: tracing::Level =
         level.parse().map_err(|error: tracing::metadata::ParseLevelError| wrong(&error))?;
     let others = own.min(tracing::Level::WARN);
-    let filter =
-        EnvFilter::try_new(format!("{others},{RESOLVER},tidegate={own}")).map_err(|error| wrong(&error))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    Ok(if human {
-        Box::new(builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).finish())
+    EnvFilter::try_new(format!("{others},{RESOLVER},tidegate={own}")).map_err(|error| wrong(&error))
+}
+
+fn lines<W>(human: bool, writer: W) -> Box<dyn Layer<Filtered> + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    if human {
+        Box::new(lines.with_target(false).with_ansi(std::io::stderr().is_terminal()))
     } else {
-        Box::new(builder.json().flatten_event(true).with_current_span(false).with_span_list(false).finish())
-    })
+        Box::new(lines.json().flatten_event(true).with_current_span(false).with_span_list(false))
+    }
 }
 
 #[cfg(test)]
@@ -94,7 +144,8 @@ mod tests {
     fn logged(level: &str, human: bool) -> String {
         let lines = Lines::default();
         let sink = lines.clone();
-        let subscriber = subscriber(level, human, move || sink.clone()).expect("a level");
+        let (filter, _) = reload::Layer::new(filter(level).expect("a level"));
+        let subscriber = Registry::default().with(filter).with(super::lines(human, move || sink.clone()));
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(lane = "a@1", "lane opened");
             tracing::debug!("a detail");
@@ -118,6 +169,7 @@ mod tests {
     fn the_level_rules_own_lines_and_never_opens_the_libraries() {
         assert_eq!(logged("debug", true).lines().count(), 2);
         assert_eq!(logged("error", true), "");
-        assert!(init("loud", Format::Auto).is_err());
+        assert!(init("loud", Format::Auto, None).is_err());
+        assert!(set_level("loud").is_err());
     }
 }

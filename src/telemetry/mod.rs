@@ -8,6 +8,7 @@ mod connections;
 mod descriptors;
 mod events;
 mod gauges;
+mod journald;
 pub mod logging;
 pub mod names;
 pub mod output;

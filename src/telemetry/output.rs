@@ -1,4 +1,4 @@
-//! Standard error as an output that never stops whoever writes to it.
+//! Outputs that never stop whoever writes to them: standard error, and journald.
 //!
 //! A thread of its own writes what waits in a bounded queue. A line that finds the queue full, because nobody reads the
 //! other end of a pipe, or that cannot be written, because the reader has gone or the disk is full, is dropped and
@@ -7,23 +7,29 @@
 //! Must not know: what a line says.
 
 use std::collections::VecDeque;
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::warn;
 
+use crate::telemetry::journald::{self, Journal};
+
 /// Bytes of lines that wait to be written; what comes on top is dropped.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
 /// Answers on standard output that were dropped since the process began.
 static ANSWERS_DROPPED: AtomicU64 = AtomicU64::new(0);
+/// Set once lines go to journald.
+static JOURNAL: OnceLock<Output> = OnceLock::new();
 
 /// What was dropped since the process began, by output: `(stderr, stdout)`, in lines.
 #[must_use]
 pub fn dropped_lines() -> (u64, u64) {
-    (stderr().dropped.load(Ordering::Relaxed), ANSWERS_DROPPED.load(Ordering::Relaxed))
+    let lines = stderr().dropped() + JOURNAL.get().map_or(0, Output::dropped);
+    (lines, ANSWERS_DROPPED.load(Ordering::Relaxed))
 }
 
 /// Counts answers to standard input that could not be written to standard output.
@@ -35,7 +41,49 @@ pub fn answers_dropped(lines: u64) {
 #[must_use]
 pub fn stderr() -> &'static Output {
     static STDERR: OnceLock<Output> = OnceLock::new();
-    STDERR.get_or_init(|| Output::onto(std::io::stderr()))
+    STDERR.get_or_init(|| Output::onto(io::stderr()))
+}
+
+/// The journal of the system; lines that it does not take go to standard error.
+pub(super) fn journal() -> &'static Output {
+    JOURNAL.get_or_init(|| Output::with(Journal::at(Path::new(journald::SOCKET), io::stderr())))
+}
+
+/// Waits until the lines so far are written or dropped, `at_most` this long for each output.
+pub fn flush(at_most: Duration) {
+    if let Some(journal) = JOURNAL.get() {
+        journal.flush(at_most);
+    }
+    stderr().flush(at_most);
+}
+
+/// Where the lines of an output go.
+pub(super) trait Sink: Send + 'static {
+    /// Writes a line with its end. One that fails is lost and must not spoil the next one.
+    fn put(&mut self, line: &[u8]) -> io::Result<()>;
+}
+
+/// Lines one after the other.
+pub(super) struct Stream<W> {
+    sink: W,
+    is_cut: bool,
+}
+
+impl<W> Stream<W> {
+    pub(super) fn onto(sink: W) -> Self {
+        Self { sink, is_cut: false }
+    }
+}
+
+impl<W: Write + Send + 'static> Sink for Stream<W> {
+    fn put(&mut self, line: &[u8]) -> io::Result<()> {
+        // What a failed write may have left of a line must not run into the next one.
+        let end: &[u8] = if self.is_cut { b"\n" } else { b"" };
+        let written = self.sink.write_all(end).and_then(|()| self.sink.write_all(line));
+        let written = written.and_then(|()| self.sink.flush());
+        self.is_cut = written.is_err();
+        written
+    }
 }
 
 /// An output with a bounded queue in front of it. Cheap to clone.
@@ -57,29 +105,47 @@ struct State {
     bytes: usize,
     /// A line was taken out and is not written yet.
     is_writing: bool,
-    /// No thread takes lines out, since the system has none to spare: whoever has a line writes it.
-    has_no_thread: bool,
+    /// Where whoever has a line writes it, since the system had no thread to spare that takes lines out.
+    unattended: Option<Box<dyn Sink>>,
 }
 
 impl Output {
     /// Writes to `sink` on a thread of its own, which ends with the process. If the system has no thread to spare, each
-    /// line is written to standard error by whoever has it.
+    /// line is written by whoever has it.
     pub fn onto(sink: impl Write + Send + 'static) -> Self {
+        Self::with(Stream::onto(sink))
+    }
+
+    /// The same for lines that are written in another way.
+    pub(super) fn with(sink: impl Sink) -> Self {
         let output = Self { queue: Arc::default(), dropped: Arc::default() };
         let (queue, dropped) = (Arc::clone(&output.queue), Arc::clone(&output.dropped));
+        // Whoever writes takes it.
+        let sink: Arc<Mutex<Option<Box<dyn Sink>>>> = Arc::new(Mutex::new(Some(Box::new(sink))));
+        let take = |sink: &Mutex<Option<_>>| sink.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let offered = Arc::clone(&sink);
         let thread = std::thread::Builder::new().name("log".to_owned());
-        if thread.spawn(move || write_all(&queue, &dropped, sink)).is_err() {
-            output.queue.lock().has_no_thread = true;
+        let started = thread.spawn(move || {
+            if let Some(sink) = take(&offered) {
+                write_all(&queue, &dropped, sink);
+            }
+        });
+        if started.is_err() {
+            output.queue.lock().unattended = take(&sink);
         }
         output
+    }
+
+    /// Lines that were dropped so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Takes a line with its end, or drops it. Never waits for the output.
     pub fn line(&self, line: &[u8]) {
         let mut state = self.queue.lock();
-        if state.has_no_thread {
-            let written = std::io::stderr().lock().write_all(line);
-            self.dropped.fetch_add(u64::from(written.is_err()), Ordering::Relaxed);
+        if let Some(sink) = &mut state.unattended {
+            self.dropped.fetch_add(u64::from(sink.put(line).is_err()), Ordering::Relaxed);
             return;
         }
         if state.bytes.saturating_add(line.len()) > MAX_WAITING_BYTES {
@@ -126,34 +192,30 @@ impl Queue {
 }
 
 /// Writes line by line, for ever.
-fn write_all(queue: &Queue, dropped: &AtomicU64, mut sink: impl Write) {
+fn write_all(queue: &Queue, dropped: &AtomicU64, mut sink: Box<dyn Sink>) {
     let mut reported = 0;
-    let mut is_cut = false;
     loop {
         let line = queue.take();
-        // What a failed write may have left of a line must not run into the next one.
-        let end: &[u8] = if is_cut { b"\n" } else { b"" };
-        is_cut =
-            sink.write_all(end).and_then(|()| sink.write_all(&line)).and_then(|()| sink.flush()).is_err();
-        if is_cut {
+        let is_written = sink.put(&line).is_ok();
+        if !is_written {
             dropped.fetch_add(1, Ordering::Relaxed);
         }
         queue.written();
         let total = dropped.load(Ordering::Relaxed);
-        if !is_cut && total > reported {
-            warn!(lines = total - reported, "log lines were dropped: standard error could not be written");
+        if is_written && total > reported {
+            warn!(lines = total - reported, "log lines were dropped: their output could not be written");
             reported = total;
         }
     }
 }
 
 impl Write for &Output {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.line(bytes);
         Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -173,7 +235,7 @@ mod tests {
     }
 
     impl Write for Scripted {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             if bytes == b"\n" {
                 return Ok(1);
             }
@@ -182,11 +244,11 @@ mod tests {
                     self.written.lock().expect("not poisoned").extend_from_slice(bytes);
                     Ok(bytes.len())
                 }
-                _ => Err(std::io::ErrorKind::StorageFull.into()),
+                _ => Err(io::ErrorKind::StorageFull.into()),
             }
         }
 
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }

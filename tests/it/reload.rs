@@ -122,6 +122,48 @@ async fn a_name_that_the_api_has_stops_the_start_and_a_reload_changes_nothing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_level_of_the_log_and_the_egress_guard_come_into_force_without_a_restart() {
+    let mut world = World::new(Receiver::start().await);
+    world.options.opens_loopback = false;
+    let policy = world.policy("a", "pace = 100");
+    let settings =
+        |allow: &str, level: &str| format!("[egress]\nallow = [{allow}]\n[log]\nlevel = \"{level}\"\n");
+    world.write(&format!("{}{policy}", settings("\"127.0.0.0/8\"", "info")));
+    let server = Server::start(&world.options);
+    let api = server.api();
+    let told = |part: &str| server.log().iter().filter(|line| line.contains(part)).count();
+    assert_eq!(world.event(&api, "a").await.0, 202);
+    eventually("it is there", PATIENCE, async || world.receiver.count() == 1).await;
+    assert_eq!(told("attempt made"), 0, "the control: a line of the level debug");
+
+    // What waits is not sent to an address that is denied before its attempt.
+    let later = json!({"url": world.receiver.url("/a/x"), "body": {"n": 1}, "delay_seconds": 4.0});
+    assert_eq!(api.json("POST", "/v1/events", &later).await.0, 202);
+    world.write(&format!("{}{policy}", settings("", "debug")));
+    server.signal("HUP");
+    reloaded(&server, "applied", 2.0).await;
+    assert_eq!(told("\"settings\":\"egress.allow, log.level\""), 1, "{:#?}", server.log());
+    assert_eq!(told("with a restart"), 0, "{:#?}", server.log());
+    let (status, answer) = world.event(&api, "a").await;
+    assert_eq!((status, &answer["code"]), (422, &json!("egress_denied")), "{answer}");
+    eventually("it ends", PATIENCE, async || told("\"result\":\"blocked\"") == 1).await;
+    assert_eq!(world.receiver.count(), 1, "and was not sent");
+
+    // With a problem elsewhere neither changes.
+    world.write(&format!("{}[queue]\nttl_seconds = 0\n", settings("\"127.0.0.0/8\"", "error")));
+    server.signal("HUP");
+    reloaded(&server, "refused", 1.0).await;
+    assert_eq!(world.event(&api, "a").await.0, 422);
+    world.write(&format!("{}{policy}", settings("\"127.0.0.0/8\"", "debug")));
+    server.signal("HUP");
+    reloaded(&server, "applied", 3.0).await;
+    assert_eq!(told("\"settings\":\"egress.allow\""), 1, "{:#?}", server.log());
+    assert_eq!(world.event(&api, "a").await.0, 202);
+    eventually("it is there", PATIENCE, async || world.receiver.count() == 2).await;
+    assert_eq!(server.stop().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hangup_never_ends_the_daemon() {
     let world = World::new(Receiver::answering(|_| (204, Duration::from_millis(1500))).await);
     world.write(&world.policy("a", "pace = 100"));

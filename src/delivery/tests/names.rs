@@ -38,6 +38,25 @@ async fn fine() -> Endpoint {
 }
 
 #[tokio::test]
+async fn a_kept_connection_is_not_used_under_a_guard_that_denies_its_address() {
+    let server = NameServer::start("127.0.0.1:0").await;
+    let endpoint = fine().await;
+    let client = resolving(&server, &["127.0.0.0/8"]);
+    server.addresses("kept.example", &["127.0.0.1"], 60);
+    let url = format!("http://kept.example:{}/", endpoint.address.port());
+    assert_eq!(client.attempt(call(&url)).await, OK);
+    let turnover = client.under(EgressGuard::new(&[])).expect("a client");
+    assert_eq!(client.attempt(call(&url)).await, OK, "the control: nothing is in force yet");
+    assert_eq!(endpoint.connections(), 1, "the connection is kept");
+    turnover();
+    assert_eq!(client.attempt(call(&url)).await, BLOCKED);
+    let open = EgressGuard::new(&["127.0.0.0/8".parse().expect("net")]);
+    client.under(open).expect("a client")();
+    assert_eq!(client.attempt(call(&url)).await, OK);
+    assert_eq!(endpoint.connections(), 2);
+}
+
+#[tokio::test]
 async fn one_denied_address_in_any_form_denies_the_name() {
     let server = NameServer::start("127.0.0.1:0").await;
     let endpoint = fine().await;

@@ -23,6 +23,8 @@ pub(crate) struct Arrival {
     pub(crate) path: String,
     /// The member `n` of the JSON body, if there is one.
     pub(crate) number: Option<u64>,
+    /// The headers of the trace it belongs to: `traceparent` and `tracestate`.
+    pub(crate) trace: (String, String),
 }
 
 /// What is answered to one call.
@@ -146,8 +148,9 @@ async fn read(request: hyper::Request<Incoming>, at_ns: u64) -> Arrival {
         request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
     };
     let path = request.uri().path().to_owned();
+    let trace = (header("traceparent"), header("tracestate"));
     let (id, attempt) = (header("webhook-id"), header("tidegate-attempt").parse().unwrap_or(0));
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let number = serde_json::from_slice::<serde_json::Value>(&body).ok().and_then(|body| body["n"].as_u64());
-    Arrival { at_ns, id, attempt, path, number }
+    Arrival { at_ns, id, attempt, path, number, trace }
 }

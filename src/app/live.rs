@@ -1,0 +1,82 @@
+//! The settings that come into force without a restart, beside the policies: the level of the log and the egress guard.
+//!
+//! Must not know: who asks for it, how the configuration is read.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tracing::warn;
+
+use crate::app::AppError;
+use crate::config::Config;
+use crate::delivery::{Deliver, EgressGuard, Turnover};
+use crate::ingest::EgressCheck;
+use crate::telemetry::logging;
+
+/// The setting of the log's level.
+const LEVEL: &str = "log.level";
+/// The setting of the egress guard.
+const EGRESS: &str = "egress.allow";
+
+/// What is in force. Clones share it.
+#[derive(Clone)]
+pub(super) struct Live {
+    deliver: Arc<dyn Deliver>,
+    egress: Arc<ArcSwap<EgressGuard>>,
+}
+
+/// What is about to come into force; nothing of it can fail any more.
+pub(super) struct Prepared {
+    level: String,
+    egress: Option<(EgressGuard, Turnover)>,
+}
+
+impl Live {
+    /// The names of these settings.
+    pub(super) const SETTINGS: [&str; 2] = [EGRESS, LEVEL];
+
+    /// `deliver` goes by the guard of `config`.
+    pub(super) fn new(config: &Config, deliver: Arc<dyn Deliver>) -> Self {
+        let guard = EgressGuard::new(&config.egress.allow);
+        Self { deliver, egress: Arc::new(ArcSwap::from_pointee(guard)) }
+    }
+
+    /// Judges literal addresses by the guard that is in force when it is asked.
+    pub(super) fn egress_check(&self) -> EgressCheck {
+        let guard = Arc::clone(&self.egress);
+        Arc::new(move |url| guard.load().check_literal(url).map_err(|blocked| blocked.to_string()))
+    }
+
+    /// # Errors
+    /// [`AppError`] when calls cannot be made under the new guard; nothing has changed then.
+    pub(super) async fn prepare(&self, config: &Config) -> Result<Prepared, AppError> {
+        let guard = EgressGuard::new(&config.egress.allow);
+        let egress = if **self.egress.load() == guard { None } else { Some(self.turnover(guard).await?) };
+        Ok(Prepared { level: config.log.level.clone(), egress })
+    }
+
+    /// Reads certificates, which may be on a slow disk.
+    async fn turnover(&self, guard: EgressGuard) -> Result<(EgressGuard, Turnover), AppError> {
+        let (deliver, under) = (Arc::clone(&self.deliver), guard.clone());
+        let prepared = tokio::task::spawn_blocking(move || deliver.under(under)).await;
+        let ended = |_| AppError::other("the thread that prepares the client ended".to_owned());
+        Ok((guard, prepared.map_err(ended)??))
+    }
+
+    /// Returns the settings that have changed.
+    pub(super) fn put(&self, prepared: Prepared) -> Vec<&'static str> {
+        let mut changed = Vec::new();
+        if let Some((guard, turnover)) = prepared.egress {
+            turnover();
+            self.egress.store(Arc::new(guard));
+            changed.push(EGRESS);
+        }
+        match logging::set_level(&prepared.level) {
+            Ok(true) => changed.push(LEVEL),
+            Ok(false) => {}
+            // The configuration knows only levels that exist.
+            Err(error) => warn!(%error, "the level of the log stays as it is"),
+        }
+        changed
+    }
+}

@@ -1,0 +1,29 @@
+//! The log lines about single events, at the level `debug`: what became of each attempt and of each event.
+//!
+//! Must not know: why it was decided so.
+
+use tracing::debug;
+
+use crate::dispatch::input::Settled;
+use crate::event::{Cause, TraceContext};
+
+/// Says what an attempt came to, or why there was none.
+pub(super) fn tell(policy: &str, settled: &Settled) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let Settled { entry, settlement, attempt, .. } = settled;
+    let event_id = entry.id;
+    let traceparent = TraceContext::parent_in(&entry.event.headers);
+    let ended = settlement.outcome_label();
+    let cause = settlement.cause_label();
+    match attempt {
+        Some(made) => {
+            let attempt = entry.tries.and_attempt().attempts();
+            let result = made.cause.as_ref().map_or("2xx", Cause::label);
+            let took_ms = made.took.as_millis();
+            debug!(%event_id, policy, traceparent, attempt, result, took_ms, ended, "attempt made");
+        }
+        None => debug!(%event_id, policy, traceparent, ended, cause, "event settled without an attempt"),
+    }
+}

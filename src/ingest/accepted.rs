@@ -1,0 +1,34 @@
+//! The log lines about single events at the door, at the level `debug`: one for each that became durable.
+//!
+//! Must not know: how events arrive, what was refused.
+
+use tracing::debug;
+
+use crate::event::{Lane, TraceContext};
+use crate::queue::Accept;
+use crate::store::Appended;
+use crate::telemetry::policy_label;
+
+/// What is said about events once it is known that they are durable. Empty, and free, at other levels.
+pub(super) struct Lines(Vec<(Lane, Option<String>)>);
+
+impl Lines {
+    pub(super) fn of(batch: &[Accept]) -> Self {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return Self(Vec::new());
+        }
+        let line = |accept: &Accept| {
+            let traceparent = TraceContext::parent_in(&accept.event.headers).map(str::to_owned);
+            (accept.lane.clone(), traceparent)
+        };
+        Self(batch.iter().map(line).collect())
+    }
+
+    pub(super) fn tell(self, appended: &[Appended]) {
+        for ((lane, traceparent), appended) in self.0.iter().zip(appended) {
+            if let Appended::New(event_id) = appended {
+                debug!(%event_id, policy = policy_label(lane), traceparent, "event accepted");
+            }
+        }
+    }
+}
