@@ -40,6 +40,9 @@ pub const CHAPTERS: &[Chapter] = chapters![
     "configuration",
     "operations",
     "exit-codes",
+    "security",
+    "contributing",
+    "changelog",
 ];
 
 /// The chapter of this name.
