@@ -45,6 +45,9 @@ pub const CHAPTERS: &[Chapter] = chapters![
     "command-line",
     "exit-codes",
     "versions",
+    "security",
+    "contributing",
+    "changelog",
 ];
 
 /// The chapter of this name.
