@@ -63,6 +63,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("metrics_process", &["telemetry/"]),
     ("tracing_subscriber", &["telemetry/"]),
     ("indicatif", &["cli/"]),
+    ("console", &["cli/"]),
     ("anyhow", &["main.rs", "cli/"]),
 ];
 

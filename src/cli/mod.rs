@@ -9,6 +9,7 @@ mod demo;
 mod doubts;
 mod enqueue;
 mod exit;
+mod output;
 mod policies;
 mod print_config;
 mod progress;
