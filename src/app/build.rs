@@ -300,6 +300,8 @@ fn desk(
     Desk {
         queue: queue.clone(),
         policies: policies.clone(),
+        authoring: policies.bounded(dialects::bounds(config)),
+        drain: config.queue.drain,
         dispatch: dispatch.clone(),
         outlooks: outlooks.clone(),
         clock: clock.clone(),

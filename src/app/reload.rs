@@ -112,7 +112,11 @@ async fn sync(
     let list: Vec<_> =
         listed.policies.iter().map(|policy| (policy.name.clone(), policy.spec.clone())).collect();
     let edit = |book: &mut Book| {
-        let policies = book.sync(&Origin::file(), &list, now, drain)?;
+        let synced = book.sync(&Origin::file(), &list, now, drain);
+        let policies = synced.map_err(|error| {
+            let owner = book.known(&error.policy).map(|policy| policy.origin().clone());
+            Unlistable::Policy { error, owner }
+        })?;
         let accounts = put_file_accounts(book, &listed.accounts, now, drain)?;
         Ok::<_, Unlistable>(Reports { policies, accounts })
     };
@@ -122,8 +126,12 @@ async fn sync(
 /// What of the list cannot be had.
 #[derive(Debug, thiserror::Error)]
 enum Unlistable {
-    #[error(transparent)]
-    Policy(#[from] SyncError),
+    #[error("{error}")]
+    Policy {
+        error: SyncError,
+        /// Who has the policy that is in the way.
+        owner: Option<Origin>,
+    },
     #[error("{ACCOUNTS}: {0}")]
     Account(#[from] FileAccountsError),
 }
@@ -132,10 +140,16 @@ fn refused(error: ChangeError<Unlistable>) -> AppError {
     match error {
         ChangeError::Refused(error) => {
             let way_out = match &error {
-                Unlistable::Policy(SyncError { error: BookError::Exists, .. }) => {
-                    ", made elsewhere; give the one in the configuration file another name"
+                Unlistable::Policy { error: SyncError { policy, error: BookError::Exists }, owner } => {
+                    let by_api = owner.as_ref() == Some(&Origin::api());
+                    let made = if by_api {
+                        format!("by PUT /v1/policies/{policy}; delete that one (it then drains) or")
+                    } else {
+                        "elsewhere;".to_owned()
+                    };
+                    format!(", made {made} give the one in the configuration file another name")
                 }
-                Unlistable::Policy(_) | Unlistable::Account(_) => "",
+                Unlistable::Policy { .. } | Unlistable::Account(_) => String::new(),
             };
             AppError { kind: AppErrorKind::Config, detail: format!("{error}{way_out}") }
         }

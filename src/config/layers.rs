@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::environment::{FILE_VARIABLE, Variable};
 use crate::config::{DEFAULTS, Place, Problem};
+use crate::policy::nearest;
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "tidegate.toml";
@@ -142,6 +143,17 @@ impl Layers {
             };
             layers.settings.insert(flag.setting.to_owned(), Placed { given, place });
         }
+        layers
+    }
+
+    /// A text alone, as if it were a file of this name.
+    pub(super) fn of_text(text: &str, called: &Path, problems: &mut Vec<Problem>) -> Self {
+        let mut defaults = Self::default();
+        defaults.lay_toml(DEFAULTS, &|_| Place::Defaults, None, problems);
+        let known: Vec<String> = defaults.settings.keys().cloned().collect();
+        let mut layers = Self::default();
+        let place = |line| Place::File { path: called.to_owned(), line };
+        layers.lay_toml(text, &place, Some(&known), problems);
         layers
     }
 
@@ -326,29 +338,4 @@ fn unknown(place: Place, subject: String, known: &[String]) -> Problem {
 fn section_of(name: &str) -> &str {
     let rest = name.strip_prefix(PREFIX).unwrap_or(name);
     rest.split(['.', '_']).next().unwrap_or(rest)
-}
-
-/// The known name that is at most three edits away, and fewer than it has letters.
-pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let (edits, name) = known.map(|name| (distance(name, given), name)).min()?;
-    (edits <= 3 && edits < name.len()).then_some(name)
-}
-
-/// Edits between two names (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let next = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
-            diagonal = *cell;
-            left = next;
-            *cell = next;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }

@@ -23,7 +23,7 @@ use ipnet::IpNet;
 
 pub use error::{ConfigError, Place, Problem};
 pub use layers::{File, Flag, Inputs};
-pub use policies::FilePolicy;
+pub use policies::{FilePolicy, policy_block};
 
 /// The commented defaults, as compiled in.
 pub const DEFAULTS: &str = include_str!("defaults.toml");

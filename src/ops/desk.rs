@@ -21,9 +21,9 @@ use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
 use crate::event::{CanonicalUrl, PolicyId};
 use crate::limit::Outlooks;
-use crate::ops::doc;
 use crate::ops::verbs::Verb;
 use crate::ops::wire::{List, PolicyBody};
+use crate::ops::{authoring, doc};
 use crate::policy::Policies;
 use crate::problem::Problem;
 use crate::queue::Queue;
@@ -39,6 +39,10 @@ pub struct Desk {
     pub queue: Queue,
     /// The policies, read and changed; changes wait for the disk for a bounded time.
     pub policies: Policies,
+    /// The same, for what is authored here: within the bounds on their number.
+    pub authoring: Policies,
+    /// How long what waits under a deleted policy may drain.
+    pub drain: Duration,
     /// What is going on.
     pub dispatch: DispatchHandle,
     /// What forecasts are made from.
@@ -58,13 +62,16 @@ pub struct Desk {
 }
 
 pub(super) type Answer = Result<Response, Box<Problem>>;
-type Name = Result<Path<String>, PathRejection>;
+pub(super) type Name = Result<Path<String>, PathRejection>;
 
 /// `/v1/policies`, `/v1/policies/{id}` with its verbs, `/v1/explain`.
 pub fn desk_routes(desk: Desk) -> Router {
     Router::new()
         .route("/v1/policies", get(list))
-        .route("/v1/policies/{name}", get(show).post(act).fallback(other_method))
+        .route(
+            "/v1/policies/{name}",
+            get(show).post(act).put(authoring::put).delete(authoring::delete).fallback(other_method),
+        )
         .route("/v1/explain", get(explain))
         .with_state(desk)
 }
@@ -125,7 +132,11 @@ pub(super) async fn explain(State(desk): State<Desk>, uri: Uri) -> Response {
     ),
     responses(
         (status = 200, description = "The policy.",
-            headers(("Link" = String, description = "The next page of keys, with `rel=\"next\"`; missing on the last one.")),
+            headers(
+                ("Link" = String, description = "The next page of keys, with `rel=\"next\"`; missing on the last one."),
+                ("ETag" = String, description = "Changes with the definition, not with figures, for `If-Match`; missing once it \
+                    is deleted and drains."),
+            ),
             body = PolicyBody, example = json!(doc::policy_with_keys())),
         doc::Show,
     ),
@@ -151,11 +162,11 @@ async fn other_method(name: Name) -> Response {
 }
 
 /// A policy and its verbs share a route and have different methods.
-fn no_such_method(verb: Option<&str>) -> Response {
+pub(super) fn no_such_method(verb: Option<&str>) -> Response {
     match verb.map(Verb::parse) {
         None => wrong_method(
-            "GET,HEAD",
-            "a policy is only read here; POST goes to {id}:pause and the other verbs",
+            "GET,HEAD,PUT,DELETE",
+            "a policy is read, put or deleted here; POST goes to {id}:pause and the other verbs",
         ),
         Some(Some(_)) => wrong_method("POST", "verbs change things: call them with POST"),
         Some(None) => respond(Err(unknown_verb())),
@@ -163,7 +174,7 @@ fn no_such_method(verb: Option<&str>) -> Response {
 }
 
 /// The id and the verb behind the colon, which no id contains. What is not even text is no id.
-fn split(name: &Name) -> (&str, Option<&str>) {
+pub(super) fn split(name: &Name) -> (&str, Option<&str>) {
     let text = name.as_ref().map_or("", |Path(text)| text.as_str());
     text.split_once(':').map_or((text, None), |(id, verb)| (id, Some(verb)))
 }

@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
 use utoipa::{IntoResponses, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::ops::explain::{ExplainBody, SettledBody};
-use crate::ops::{desk, doubts, status as status_route, usage, verbs};
+use crate::ops::{authoring, desk, doubts, status as status_route, usage, verbs};
 use crate::problem::codes;
 use crate::problem::doc::{refusals, refuses};
 
@@ -31,6 +31,8 @@ pub fn api_doc() -> OpenApi {
     paths(
         desk::list,
         desk::show,
+        authoring::put,
+        authoring::delete,
         verbs::pause,
         verbs::resume,
         verbs::purge,
@@ -83,6 +85,13 @@ refuses! {
     List: INVALID_PARAMETER STORAGE_ERROR SHUTTING_DOWN;
     /// By `GET /v1/policies/{id}`.
     Show: INVALID_PARAMETER NOT_FOUND POLICY_NOT_FOUND METHOD_NOT_ALLOWED STORAGE_ERROR SHUTTING_DOWN;
+    /// By `PUT /v1/policies/{id}`.
+    Put: INVALID_JSON INCOMPLETE_BODY INVALID_PARAMETER NOT_FOUND METHOD_NOT_ALLOWED BODY_TIMEOUT POLICY_OWNED POLICIES_FULL
+        PRECONDITION_FAILED PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_ENCODING INVALID_REQUEST INTERNAL
+        STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN;
+    /// By `DELETE /v1/policies/{id}`.
+    Delete: INVALID_PARAMETER NOT_FOUND POLICY_NOT_FOUND METHOD_NOT_ALLOWED POLICY_OWNED PRECONDITION_FAILED INTERNAL
+        STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN;
     /// By `GET /v1/explain`.
     Explain: INVALID_PARAMETER EVENT_NOT_FOUND TOO_MANY_POLICIES LANE_TOO_LONG INTERNAL STORAGE_ERROR
         EVENT_UNREAD SHUTTING_DOWN;
@@ -136,6 +145,49 @@ pub(super) fn status() -> Value {
     })
 }
 
+pub(super) fn definition() -> Value {
+    json!({
+        "url": "https://api.example.org/*",
+        "methods": ["POST"],
+        "labels": {"org": "ACME"},
+        "pace": 200,
+        "quota": {"calls": 1000, "per": "hour"},
+        "slots": 50,
+    })
+}
+
+pub(super) fn created() -> Value {
+    let mut after = definition();
+    after["name"] = json!("crm");
+    json!({
+        "id": "crm",
+        "change": "created",
+        "dry_run": false,
+        "differs": ["labels", "methods", "name", "pace", "quota", "slots", "url"],
+        "before": null,
+        "after": after,
+        "etag": "\"9f86d081884c7d65\"",
+    })
+}
+
+pub(super) fn changed() -> Value {
+    let mut changed = created();
+    changed["change"] = json!("updated");
+    changed["differs"] = json!(["pace"]);
+    changed["before"] = changed["after"].clone();
+    changed["before"]["pace"] = json!(100);
+    changed
+}
+
+pub(super) fn deleted() -> Value {
+    let mut deleted = created();
+    deleted["change"] = json!("deleted");
+    deleted["dry_run"] = json!(true);
+    deleted["before"] = deleted["after"].take();
+    deleted["etag"] = Value::Null;
+    deleted
+}
+
 pub(super) fn pause() -> Value {
     json!({"reason": "the other side is being rebuilt", "for_seconds": 600})
 }
@@ -160,6 +212,8 @@ pub(super) fn policy() -> Value {
         "family": "wait",
         "limits": {"pace": 200.0, "window": null, "quota": null, "slots": null, "timeout_ms": null},
         "generations": [{"number": 1, "state": "active", "draining_until": null}],
+        "definition": {"name": ID, "url": "http://127.0.0.1:9000/*", "pace": 200},
+        "etag": "\"9f86d081884c7d65\"",
         "hold": null,
         "figures": {
             "keys": 1,

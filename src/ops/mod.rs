@@ -4,6 +4,7 @@
 //! ```text
 //! desk (routes) -> policies, explain: read queue, book, dispatcher -> wire
 //!               -> verbs: pause, resume -> policy book; purge -> dispatcher
+//!               -> authoring: PUT, DELETE -> policy book
 //! doubts: what the store could not establish, and what an operator decides about it
 //! ```
 //!
@@ -11,6 +12,7 @@
 //!
 //! Must not know: how what it shows comes about; where metrics come from.
 
+mod authoring;
 mod body;
 mod desk;
 mod doc;
@@ -19,6 +21,7 @@ mod explain;
 mod figures;
 mod held;
 mod policies;
+mod precondition;
 mod pulse;
 mod query;
 mod status;

@@ -4,12 +4,13 @@
 
 use std::collections::HashSet;
 
-use http::Uri;
+use http::{Uri, header};
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::ops::desk::{Answer, Desk, json, no_policy, policy_id, shutting_down};
 use crate::ops::figures::drains_in;
+use crate::ops::precondition::etag;
 use crate::ops::query::{Parameters, cursor_after, invalid};
 use crate::ops::wire::{KeyBody, List, PolicyBody};
 use crate::policy::{Policy, Scope};
@@ -80,7 +81,11 @@ impl Desk {
             .next_keys_cursor
             .as_ref()
             .map(|cursor| format!("/v1/policies/{id}?keys_limit={limit}&keys_cursor={cursor}"));
-        Ok(json(&body, next))
+        let mut response = json(&body, next);
+        if let Some(etag) = policy.edition().as_deref().and_then(etag) {
+            response.headers_mut().insert(header::ETAG, etag);
+        }
+        Ok(response)
     }
 
     /// A policy with its figures and without its keys.

@@ -10,7 +10,9 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::{Counter, LimiterFigures};
-use crate::policy::{Clause, Family, GenerationState, LabelCondition, Limits, Policy};
+use crate::ops::authoring::definition;
+use crate::ops::precondition::quoted;
+use crate::policy::{Clause, Family, GenerationState, LabelCondition, Limits, Members, Policy};
 
 /// A page of policies.
 #[derive(Serialize, ToSchema)]
@@ -40,6 +42,12 @@ pub(super) struct PolicyBody {
     #[schema(required)]
     limits: Option<LimitsBody>,
     generations: Vec<GenerationBody>,
+    /// As a `[[policy]]` block of the configuration file says it; null where that cannot be.
+    #[schema(required, value_type = Option<Definition>)]
+    definition: Option<Members>,
+    /// For `If-Match`; null once it is deleted.
+    #[schema(required)]
+    etag: Option<String>,
     #[schema(required)]
     hold: Option<HoldBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +59,43 @@ pub(super) struct PolicyBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) next_keys_cursor: Option<String>,
+}
+
+/// The members of a `[[policy]]` block. At least one of `pace`, `window`, `quota`, `slots` and `timeout_ms` is needed; `null` is
+/// the same as missing.
+#[derive(ToSchema)]
+#[schema(as = PolicyDefinition)]
+#[expect(dead_code, reason = "it is described and never made: it is read and written member by member")]
+pub(super) struct Definition {
+    /// The id; in a request it may be missing.
+    #[schema(required = false, nullable = false, min_length = 1, max_length = 64)]
+    name: Option<String>,
+    /// A pattern, in which `*` stands for any run of characters after the host.
+    url: String,
+    /// The verbs that it governs; all of them when missing.
+    #[schema(required = false, nullable = false, min_items = 1, max_items = 32)]
+    methods: Option<Vec<String>>,
+    /// The labels that an event must carry, with these values.
+    #[schema(required = false, nullable = false)]
+    labels: Option<BTreeMap<String, String>>,
+    /// Calls per second.
+    #[schema(required = false, nullable = false, exclusive_minimum = 0, maximum = 1_000_000)]
+    pace: Option<f64>,
+    #[schema(required = false, nullable = false)]
+    window: Option<WindowBody>,
+    #[schema(required = false, nullable = false)]
+    quota: Option<QuotaBody>,
+    /// Calls in flight.
+    #[schema(required = false, nullable = false, minimum = 1, maximum = 65_536)]
+    slots: Option<u32>,
+    #[schema(required = false, nullable = false, minimum = 1, maximum = 600_000)]
+    timeout_ms: Option<u64>,
+    /// `wait` (when missing) or `refuse`.
+    #[schema(required = false, nullable = false)]
+    family: Option<String>,
+    /// Labels whose values have counters of their own.
+    #[schema(required = false, nullable = false, max_items = 4)]
+    scope: Option<Vec<String>>,
 }
 
 /// Which calls.
@@ -224,6 +269,8 @@ impl PolicyBody {
             }),
             limits: spec.map(|spec| limits(&spec.limits)),
             generations: life.generations().iter().map(generation).collect(),
+            definition: definition(id, policy),
+            etag: policy.edition().as_deref().map(quoted),
             hold,
             figures: None,
             keys: None,

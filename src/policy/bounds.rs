@@ -67,6 +67,8 @@ pub enum Bound {
 fn called(origin: &Origin) -> String {
     if *origin == Origin::file() {
         "the configuration file".to_owned()
+    } else if *origin == Origin::api() {
+        "PUT /v1/policies/{id}".to_owned()
     } else {
         format!("the dialect {}", origin.as_str())
     }

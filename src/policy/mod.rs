@@ -14,6 +14,7 @@ mod bounds;
 mod clause;
 mod document;
 mod document_spec;
+mod edition;
 mod elements;
 mod follow;
 mod lifecycle;
@@ -27,6 +28,7 @@ mod spec;
 mod sync;
 #[cfg(test)]
 pub(crate) mod testing;
+mod written;
 
 pub use book::{Book, BookError, Origin, Pause, Policy};
 pub use bounds::{Bound, Bounds};
@@ -41,7 +43,8 @@ pub use runtime::{PolicyChange, Runtime, RuntimePolicy};
 pub use scope::{Scope, ScopeError};
 pub use service::{ChangeError, Policies};
 pub use spec::{Family, Overlap, Overrides, Spec, Wording};
-pub use sync::{SyncError, SyncReport};
+pub use sync::{Put, SyncError, SyncReport};
+pub use written::{Fault, Given, MEMBERS, Members, nearest, read_name, read_spec, write};
 
 use crate::event::LaneError;
 use crate::store::StoreError;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tracing::warn;
 
@@ -168,6 +169,24 @@ impl Policies {
         }
     }
 
+    /// What [`Policies::change`] would answer now, without making the change.
+    ///
+    /// # Errors
+    /// As for [`Policies::change`], but for what the store would say.
+    pub fn rehearse<T, E>(&self, edit: impl FnOnce(&mut Book) -> Result<T, E>) -> Result<T, ChangeError<E>> {
+        if let Some(reason) = self.held() {
+            return Err(ChangeError::Failed(StoreError::Held { reason }.into()));
+        }
+        let before = self.book();
+        let mut next = Book::clone(&before);
+        let answer = edit(&mut next).map_err(ChangeError::Refused)?;
+        let prepared = self.shared.prepare(&next, self.bounds).map(drop);
+        let bounded =
+            self.bounds.map_or(Ok(()), |bounds| bounds.check(&before, &next)).map_err(PolicyError::from);
+        bounded.and(prepared).map_err(ChangeError::Failed)?;
+        Ok(answer)
+    }
+
     /// Takes the turn when the change is handed to the store.
     async fn change_in_turn<T, E>(
         &self,
@@ -283,14 +302,7 @@ impl Shared {
         next: Book,
         bounds: Option<Bounds>,
     ) -> Result<bool, PolicyError> {
-        // Before the write, so that what is stored can always be put in force.
-        let runtime = Runtime::build(&next)?;
-        let body = document::encode(&next)?;
-        if let Some(bounds) = bounds {
-            let before = || document::encode(&self.book.load()).map(|body| body.len());
-            bounds.check_bytes(before, body.len())?;
-        }
-        readable(&next, &body)?;
+        let (runtime, body) = self.prepare(&next, bounds)?;
         let expect = writer.version.map_or(Expect::Absent, Expect::At);
         // Until the answer is here.
         writer.in_doubt = true;
@@ -303,6 +315,18 @@ impl Shared {
             Err(StoreError::VersionConflict { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What a book makes active and its stored form. Before the write, so that what is stored can always be put in force.
+    fn prepare(&self, next: &Book, bounds: Option<Bounds>) -> Result<(Runtime, Bytes), PolicyError> {
+        let runtime = Runtime::build(next)?;
+        let body = document::encode(next)?;
+        if let Some(bounds) = bounds {
+            let before = || document::encode(&self.book.load()).map(|body| body.len());
+            bounds.check_bytes(before, body.len())?;
+        }
+        readable(next, &body)?;
+        Ok((runtime, body))
     }
 
     async fn reload(&self, writer: &mut Writer) -> Result<(), PolicyError> {

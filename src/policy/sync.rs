@@ -47,6 +47,12 @@ impl Origin {
     pub fn file() -> Self {
         Self::new("file")
     }
+
+    /// The policies of `PUT /v1/policies/{id}`.
+    #[must_use]
+    pub fn api() -> Self {
+        Self::new("api")
+    }
 }
 
 impl Book {
@@ -108,8 +114,12 @@ impl Book {
         }
     }
 
-    /// The list itself is the authoring record: beside what rules there is nothing to keep.
-    fn put(&mut self, origin: &Origin, id: &PolicyId, spec: &Spec) -> Result<Put, BookError> {
+    /// Makes one policy of `origin` what `spec` says, deployed: a new one starts a generation, a deployed one goes on in
+    /// its own under the new values. The origin keeps no record beside what rules.
+    ///
+    /// # Errors
+    /// [`BookError::Exists`] when the id belongs to another origin.
+    pub fn put(&mut self, origin: &Origin, id: &PolicyId, spec: &Spec) -> Result<Put, BookError> {
         match self.get(id) {
             Some(policy) if policy.origin() != origin => Err(BookError::Exists),
             Some(policy) if !policy.lifecycle().is_deployed() => {
@@ -125,10 +135,14 @@ impl Book {
     }
 }
 
-/// What became of one policy of a list.
-enum Put {
+/// What [`Book::put`] made different.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Nothing: it was so already.
     Same,
+    /// It is new, or back again.
     Added,
+    /// It goes on under other values.
     Changed,
 }
 

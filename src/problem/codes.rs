@@ -47,11 +47,15 @@ codes! {
     FILE_ACCOUNT = "file_account", 409, "the Responsys account stands in the configuration file; change it there";
     POLICY_EXISTS = "policy_exists", 409,
         "a policy of the configuration file has a name that the limits of Responsys accounts need";
+    POLICY_OWNED = "policy_owned", 409,
+        "the policy belongs to the configuration file or to a dialect; the answer says where it is changed";
     POLICIES_FULL = "policies_full", 409,
         "there are as many policies as there may be; see `manage.max_policies` and `manage.max_policies_per_dialect`";
     TOO_MANY_ACCOUNTS = "too_many_accounts", 409, "more than 1 000 Responsys accounts";
     NOT_APPLICABLE = "not_applicable", 409, "the verb means nothing for a doubt of this kind; the answer names those that do";
     WRONG_COUNT = "wrong_count", 409, "another number of events is in doubt than was confirmed; the answer names it";
+    PRECONDITION_FAILED = "precondition_failed", 412,
+        "the policy has another `ETag` than `If-Match` names, or is there although `If-None-Match` says otherwise";
     PAYLOAD_TOO_LARGE = "payload_too_large", 413,
         "body above 256 KiB, event above 512 KiB, list above 8 MiB, request about a policy above 16 KiB, about an account above \
          64 KiB";

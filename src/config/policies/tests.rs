@@ -1,9 +1,16 @@
 //! Each row of bad input is told with its line, its member and its range; good blocks become policies.
 
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::time::Duration;
+
+use http::Method;
+
 use super::*;
 use crate::config::tests::{file, inputs, problems};
 use crate::config::{Config, ConfigError};
-use crate::policy::Overlap;
+use crate::event::Labels;
+use crate::policy::{Family, LabelCondition, Overlap, Pace, Period, Quota, Scope, Window};
 
 const FULL: &str = r#"
 [[policy]]
@@ -304,4 +311,36 @@ fn what_is_printed_has_the_same_policies_with_their_places() {
     );
     let again = Config::load(&inputs(&file(&printed), &[], Vec::new())).expect(&printed);
     assert_eq!(again.config, loaded.config);
+}
+
+#[test]
+fn a_text_is_read_as_a_file_and_its_policies_are_written_back() {
+    let text = format!("[listen]\naddress = \"127.0.0.1:0\"\n{FULL}");
+    let read = FilePolicy::read_all(&text, Path::new("FILE")).expect("valid");
+    let definition = read[0].definition();
+    let expected = serde_json::json!({
+        "name": "crm",
+        "url": "https://api.example.org/*",
+        "methods": ["POST", "GET"],
+        "labels": {"org": "ACME"},
+        "pace": 0.5,
+        "window": {"calls": 100, "per_ms": 1000},
+        "quota": {"calls": 1000, "per": "hour"},
+        "slots": 50,
+        "timeout_ms": 5000,
+        "family": "refuse",
+        "scope": ["datamart", "org"],
+    });
+    assert_eq!(definition, expected);
+    let block = policy_block(&definition);
+    assert!(block.starts_with("[[policy]]\nname = \"crm\"\nurl = "), "{block}");
+    assert_eq!(FilePolicy::read_all(&block, Path::new("FILE")).expect("valid"), read);
+    let broken = "[[policy]]\nname = \"a\"\nurl = \"https://h/*\"\npace = 0\n[nothing]\nx = 1\n";
+    let problems = FilePolicy::read_all(broken, Path::new("FILE")).expect_err("invalid").problems;
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told.iter().any(|problem| problem.starts_with("FILE:4: policy \"a\": pace: must be")),
+        "{told:?}"
+    );
 }

@@ -1,5 +1,6 @@
 //! Tests of the probes, and of the desk over a queue in memory, a running dispatcher and an endpoint that keeps its calls.
 
+mod authoring;
 mod explain;
 mod policies;
 mod usage;

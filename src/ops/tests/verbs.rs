@@ -166,8 +166,8 @@ async fn forms_sizes_routes_and_methods() {
     );
     let written = world.post("/v1/policies/api", &json!({})).await;
     assert_eq!(written.problem(405), "method_not_allowed");
-    assert_eq!(written.headers["allow"], "GET,HEAD");
-    for (path, allowed) in [("/v1/policies/api", "GET,HEAD"), (pause, "POST")] {
+    assert_eq!(written.headers["allow"], "GET,HEAD,PUT,DELETE");
+    for (path, allowed) in [("/v1/policies/api", "GET,HEAD,PUT,DELETE"), (pause, "POST")] {
         let other = world.ask(Request::options(path).body(Body::empty()).expect("a request")).await;
         assert_eq!(
             (other.problem(405), &other.headers["allow"]),

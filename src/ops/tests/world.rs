@@ -22,7 +22,9 @@ use crate::event::{Event, EventId, Outcome};
 use crate::limit::{Gate, Outlooks};
 use crate::ops::{Desk, desk_routes};
 use crate::policy::testing::{Fault, TestDocuments, id, labels, url};
-use crate::policy::{Clause, Limits, Origin, Overlap, Policies, Quota, Scope, Spec, UrlPattern, Window};
+use crate::policy::{
+    Bounds, Clause, DRAIN_WINDOW, Limits, Origin, Overlap, Policies, Quota, Scope, Spec, UrlPattern, Window,
+};
 use crate::queue::{Accept, Queue};
 use crate::store::memory::MemoryStore;
 use crate::store::{Appended, MemoryUsages, UsageStore};
@@ -89,6 +91,8 @@ pub(super) async fn world() -> World {
     let desk = Desk {
         queue: queue.clone(),
         policies: policies.clone(),
+        authoring: policies.bounded(Bounds { policies_per_dialect: 3, ..Bounds::default() }),
+        drain: DRAIN_WINDOW,
         dispatch: dispatch.clone(),
         outlooks: Arc::new(ArcSwap::from_pointee(Outlooks::default())),
         clock: clock.clone(),

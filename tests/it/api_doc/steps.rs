@@ -82,5 +82,13 @@ fn own() -> Vec<Step> {
         step("purge_policy", 200),
         // The policy of the configuration has a pace alone.
         step("set_policy_usage", 422),
+        step("put_policy", 409),
+        Step { given: &[("id", "crm")], query: "?dry_run=true", ..step("put_policy", 200) },
+        step("put_policy", 201),
+        step("put_policy", 200),
+        step("show_policy", 200),
+        Step { query: "?dry_run=true", ..step("delete_policy", 200) },
+        step("delete_policy", 204),
+        Step { given: &[("id", "none")], ..step("delete_policy", 404) },
     ]
 }

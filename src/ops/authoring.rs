@@ -1,0 +1,343 @@
+//! `PUT` and `DELETE /v1/policies/{id}`: policies whose origin is this API. They have the members of the configuration
+//! file's blocks, are deployed as soon as they are made, and go on in their generation when they are changed.
+//!
+//! Must not know: how limits are kept, what the members mean.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use serde::Serialize;
+use tracing::{info, warn};
+use utoipa::ToSchema;
+
+use crate::event::PolicyId;
+use crate::ops::body::read;
+use crate::ops::desk::{
+    Answer, Desk, Name, json, late, no_policy, no_such_method, policy_id, respond, split,
+};
+use crate::ops::doc;
+use crate::ops::precondition::{self, Precondition};
+use crate::ops::query::{self, Parameters};
+use crate::ops::wire::Definition;
+use crate::policy::{
+    Book, BookError, ChangeError, Fault, Given, Members, Origin, Policy, PolicyError, Put, Spec, read_name,
+    read_spec, write,
+};
+use crate::problem::Problem;
+
+/// What a change has made different, or would make different.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PolicyChange)]
+pub(super) struct ChangeBody {
+    id: String,
+    change: ChangeKind,
+    /// Whether nothing was changed: it was only asked what would be.
+    dry_run: bool,
+    /// The members that differ.
+    differs: Vec<String>,
+    #[schema(required, value_type = Option<Definition>)]
+    before: Option<Members>,
+    #[schema(required, value_type = Option<Definition>)]
+    after: Option<Members>,
+    /// The `ETag` afterwards.
+    #[schema(required)]
+    etag: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = PolicyChangeKind)]
+enum ChangeKind {
+    Created,
+    Updated,
+    Unchanged,
+    Deleted,
+}
+
+/// Why a change is not made.
+enum Refusal {
+    /// Another origin has the policy; the rest of one that is deleted drains there.
+    Owned { origin: Origin, is_deleted: bool },
+    /// Its edition is another one than was asked for.
+    Found(Option<String>),
+    /// There is none.
+    Unknown,
+    /// It cannot be as the book has it.
+    Book(BookError),
+}
+
+/// Create or replace a policy
+///
+/// With the members of a `[[policy]]` block of the configuration file, all of them: what is left out takes its default. It
+/// is on record and rules when the answer is there. A change of a policy goes on in its generation and grants no fresh
+/// burst. Policies of the file and of the dialects are refused.
+#[utoipa::path(
+    put, path = "/v1/policies/{id}", tag = "policies", operation_id = "put_policy",
+    params(
+        ("id" = String, Path, description = "The policy."),
+        ("dry_run" = Option<bool>, Query, description = "With `true` nothing is changed; the answer says what would be."),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that the policy must have, or `*`: it must be there."),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: there must be no such policy."),
+    ),
+    request_body(content = Definition, example = json!(doc::definition())),
+    responses(
+        (status = 200, description = "It is so now, or would be.",
+            headers(("ETag" = String, description = "Of the policy as it is now; missing with `dry_run`.")),
+            body = ChangeBody, example = json!(doc::changed())),
+        (status = 201, description = "It is new.",
+            headers(("ETag" = String, description = "Of the policy.")),
+            body = ChangeBody, example = json!(doc::created())),
+        doc::Put,
+    ),
+)]
+pub(super) async fn put(
+    State(desk): State<Desk>,
+    name: Name,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match split(&name) {
+        (id, None) => respond(desk.put_policy(id, &uri, &headers, body).await),
+        (_, verb) => no_such_method(verb),
+    }
+}
+
+/// Delete a policy
+///
+/// One that was made by `PUT`. It governs no more events; what waits under it drains for `queue.drain_seconds` at most. May
+/// be repeated while it drains.
+#[utoipa::path(
+    delete, path = "/v1/policies/{id}", tag = "policies", operation_id = "delete_policy",
+    params(
+        ("id" = String, Path, description = "The policy."),
+        ("dry_run" = Option<bool>, Query, description = "With `true` nothing is changed; the answer says what would be."),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` that the policy must have, or `*`."),
+    ),
+    responses(
+        (status = 204, description = "It is deleted."),
+        (status = 200, description = "What would be, with `dry_run`.", body = ChangeBody, example = json!(doc::deleted())),
+        doc::Delete,
+    ),
+)]
+pub(super) async fn delete(State(desk): State<Desk>, name: Name, uri: Uri, headers: HeaderMap) -> Response {
+    match split(&name) {
+        (id, None) => respond(desk.delete_policy(id, &uri, &headers).await),
+        (_, verb) => no_such_method(verb),
+    }
+}
+
+impl Desk {
+    async fn put_policy(&self, id: &str, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
+        let dry_run = dry_run(uri)?;
+        let mut members: Members = read(headers, body).await?;
+        let (id, spec) = self.checked(id, &mut members)?;
+        let precondition = Precondition::of(headers);
+        let edit = |book: &mut Book| put_in(book, &id, &spec, &precondition);
+        let change = self.made(&id, dry_run, edit).await?;
+        if dry_run {
+            return Ok(json(&change, None));
+        }
+        info!(policy = %id, change = ?change.change, differs = change.differs.join(", "), "policy put");
+        let mut response = json(&change, None);
+        if change.change == ChangeKind::Created {
+            *response.status_mut() = StatusCode::CREATED;
+        }
+        if let Some(etag) = change.etag.and_then(|etag| HeaderValue::try_from(etag).ok()) {
+            response.headers_mut().insert(header::ETAG, etag);
+        }
+        Ok(response)
+    }
+
+    async fn delete_policy(&self, id: &str, uri: &Uri, headers: &HeaderMap) -> Answer {
+        let (id, dry_run) = (policy_id(id)?, dry_run(uri)?);
+        let (now, drain) = (self.clock.now(), self.drain);
+        let precondition = Precondition::of(headers);
+        let edit = |book: &mut Book| {
+            let change = delete_in(book, &id, &precondition)?;
+            if change.change == ChangeKind::Deleted {
+                book.delete(&id, now, drain, true).map_err(Refusal::Book)?;
+            }
+            Ok(change)
+        };
+        let change = self.made(&id, dry_run, edit).await?;
+        if dry_run {
+            return Ok(json(&change, None));
+        }
+        info!(policy = %id, change = ?change.change, "policy deleted");
+        Ok(StatusCode::NO_CONTENT.into_response())
+    }
+
+    /// The id of the path and what the members say, or every fault of them.
+    fn checked(&self, id: &str, members: &mut Members) -> Result<(PolicyId, Spec), Box<Problem>> {
+        let named = Members(vec![("name".to_owned(), Given::Text(id.to_owned()))]);
+        let id = read_name(&named).map_err(|fault| faults(&[fault]))?;
+        let same_name = members.get("name").is_none_or(|name| *name == Given::Text(id.to_string()));
+        let other = Fault {
+            path: vec!["name".to_owned()],
+            detail: format!("must be {:?}, the name in the path; it may be left out", id.as_str()),
+        };
+        let other_name = (!same_name).then_some(other);
+        match (read_spec(members, self.known_labels.as_ref()), other_name) {
+            (Ok(spec), None) => Ok((id, spec)),
+            (spec, name) => {
+                let all: Vec<Fault> = name.into_iter().chain(spec.err().into_iter().flatten()).collect();
+                Err(faults(&all))
+            }
+        }
+    }
+
+    /// Makes a change, or finds out what it would be.
+    async fn made(
+        &self,
+        id: &PolicyId,
+        dry_run: bool,
+        edit: impl FnMut(&mut Book) -> Result<ChangeBody, Refusal>,
+    ) -> Result<ChangeBody, Box<Problem>> {
+        let made = if dry_run { self.authoring.rehearse(edit) } else { self.authoring.change(edit).await };
+        made.map(|change| ChangeBody { dry_run, ..change }).map_err(|error| refused(id, error))
+    }
+}
+
+fn put_in(
+    book: &mut Book,
+    id: &PolicyId,
+    spec: &Spec,
+    precondition: &Precondition,
+) -> Result<ChangeBody, Refusal> {
+    let known = book.known(id);
+    own(known)?;
+    let edition = known.and_then(Policy::edition);
+    if !precondition.holds(edition.as_deref()) {
+        return Err(Refusal::Found(edition));
+    }
+    let before = known.filter(|_| edition.is_some()).and_then(|policy| definition(id, policy));
+    let change = match book.put(&Origin::api(), id, spec).map_err(Refusal::Book)? {
+        Put::Same => ChangeKind::Unchanged,
+        Put::Added => ChangeKind::Created,
+        Put::Changed => ChangeKind::Updated,
+    };
+    let after = write(id, spec);
+    let etag = book.known(id).and_then(Policy::edition).map(|edition| precondition::quoted(&edition));
+    Ok(changed(id, change, before, after, etag))
+}
+
+fn delete_in(book: &Book, id: &PolicyId, precondition: &Precondition) -> Result<ChangeBody, Refusal> {
+    let policy = book.known(id).ok_or(Refusal::Unknown)?;
+    own(Some(policy))?;
+    let Some(edition) = policy.edition() else {
+        // It is deleted already, and drains.
+        return Ok(changed(id, ChangeKind::Unchanged, None, None, None));
+    };
+    if !precondition.holds(Some(&edition)) {
+        return Err(Refusal::Found(Some(edition)));
+    }
+    Ok(changed(id, ChangeKind::Deleted, definition(id, policy), None, None))
+}
+
+/// Whether a policy may be changed here.
+fn own(policy: Option<&Policy>) -> Result<(), Refusal> {
+    match policy.filter(|policy| *policy.origin() != Origin::api()) {
+        Some(policy) => {
+            let is_deleted = policy.edition().is_none();
+            Err(Refusal::Owned { origin: policy.origin().clone(), is_deleted })
+        }
+        None => Ok(()),
+    }
+}
+
+/// A policy as the configuration file would say it.
+pub(super) fn definition(id: &PolicyId, policy: &Policy) -> Option<Members> {
+    write(id, policy.ruling()?)
+}
+
+fn changed(
+    id: &PolicyId,
+    change: ChangeKind,
+    before: Option<Members>,
+    after: Option<Members>,
+    etag: Option<String>,
+) -> ChangeBody {
+    let none = Members::default();
+    let differs = before.as_ref().unwrap_or(&none).differing(after.as_ref().unwrap_or(&none));
+    ChangeBody { id: id.to_string(), change, dry_run: false, differs, before, after, etag }
+}
+
+fn dry_run(uri: &Uri) -> Result<bool, Box<Problem>> {
+    match Parameters::read(uri, &["dry_run"], None)?.get("dry_run") {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(query::invalid("dry_run", "must be true or false".to_owned())),
+    }
+}
+
+/// The problem of members that break rules: the first ones are named.
+fn faults(faults: &[Fault]) -> Box<Problem> {
+    let told = |fault: &Fault| match fault.field() {
+        field if field.is_empty() => format!("the policy {}", fault.detail),
+        field => format!("{field} {}", fault.detail),
+    };
+    let mut told: Vec<String> = faults.iter().map(told).take(Problem::MAX_ERRORS).collect();
+    if faults.len() > told.len() {
+        told.push(format!("and {} more", faults.len() - told.len()));
+    }
+    let title = "The request is not valid";
+    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", title, told.join("; "));
+    let named = |problem: Problem, fault: &Fault| problem.field(fault.pointer(), fault.detail.clone());
+    Box::new(faults.iter().fold(problem, named))
+}
+
+fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
+    let conflict =
+        |code, title, detail: String| Box::new(Problem::new(StatusCode::CONFLICT, code, title, detail));
+    match error {
+        ChangeError::Refused(Refusal::Unknown) => no_policy(id.as_str()),
+        ChangeError::Refused(Refusal::Found(edition)) => precondition::failed(edition.as_deref()),
+        ChangeError::Refused(Refusal::Owned { origin, is_deleted }) => {
+            conflict("policy_owned", "The policy is made elsewhere", owner(id, &origin, is_deleted))
+        }
+        ChangeError::Refused(Refusal::Book(error)) => {
+            warn!(policy = %id, %error, "a policy was not changed");
+            let title = "Internal error";
+            let detail = format!("the policy cannot be changed: {error}");
+            Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, detail))
+        }
+        ChangeError::Failed(PolicyError::Full(bound)) => {
+            conflict("policies_full", "No more policies", bound.to_string())
+        }
+        ChangeError::Failed(error @ PolicyError::TooLarge { .. }) => {
+            conflict("policies_full", "No more policies", error.to_string())
+        }
+        ChangeError::Failed(error) => {
+            warn!(policy = %id, %error, "a policy was not changed");
+            let slow = match &error {
+                PolicyError::Store(error) => late(error),
+                _ => None,
+            };
+            slow.unwrap_or_else(|| {
+                let detail = "the store cannot take changes; look at the policy before repeating";
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Box::new(Problem::new(status, "storage_error", "Storage failed", detail).retry_after(10))
+            })
+        }
+    }
+}
+
+/// Who has the policy, and the way out.
+fn owner(id: &PolicyId, origin: &Origin, is_deleted: bool) -> String {
+    let (has, change) = if *origin == Origin::file() {
+        let change = "change its [[policy]] block there and send SIGHUP".to_owned();
+        ("the configuration file".to_owned(), change)
+    } else {
+        let name = origin.as_str();
+        (format!("the dialect {name}"), format!("change it through that API (see /docs/{name})"))
+    };
+    if is_deleted {
+        return format!(
+            "policy {:?} of {has} was deleted there and drains; take another name, or wait until it has drained",
+            id.as_str()
+        );
+    }
+    format!("policy {:?} belongs to {has}: {change}, or take another name", id.as_str())
+}

@@ -1,0 +1,59 @@
+//! By which word a state of one policy is recognised again.
+//!
+//! Must not know: who asks, what for.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::policy::Policy;
+use crate::policy::document_spec::encode_spec;
+
+impl Policy {
+    /// A word that is another one after each change of what is authored or rules and after each deploy, and the same after a
+    /// restart; `None` once it was deleted. Pauses and figures do not change it. A later version of tidegate may make
+    /// other words.
+    #[must_use]
+    pub fn edition(&self) -> Option<String> {
+        let record = self.record.as_ref()?;
+        let mut hasher = DefaultHasher::new();
+        (self.origin.as_str(), self.lifecycle.active(), record.to_string()).hash(&mut hasher);
+        // Texts and numbers always serialise.
+        let ruling = self.ruling().and_then(|spec| serde_json::to_string(&encode_spec(spec)).ok());
+        ruling.hash(&mut hasher);
+        Some(format!("{:016x}", hasher.finish()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use crate::clock::Timestamp;
+    use crate::policy::testing::{id, spec};
+    use crate::policy::{Book, DRAIN_WINDOW, Origin, Pause};
+
+    #[test]
+    fn each_state_has_its_own_and_pauses_change_none() {
+        let (mut book, one) = (Book::default(), id("a"));
+        let edition = |book: &Book| book.known(&id("a")).and_then(|policy| policy.edition());
+        let mut seen = Vec::new();
+        book.create(one.clone(), Origin::api(), Value::Null).expect("free");
+        seen.push(edition(&book));
+        book.deploy(&one, Value::Null, spec("https://h.org/*", 1.0)).expect("idle");
+        seen.push(edition(&book));
+        book.update(&one, Value::Null, Some(spec("https://h.org/*", 2.0))).expect("deployed");
+        seen.push(edition(&book));
+        let pause = Pause { reason: "x".to_owned(), since: Timestamp::ZERO, until: None };
+        book.pause(&one, pause).expect("known");
+        assert_eq!(edition(&book).as_ref(), seen.last().and_then(Option::as_ref));
+        book.undeploy(&one, Timestamp::ZERO, DRAIN_WINDOW).expect("deployed");
+        book.deploy(&one, Value::Null, spec("https://h.org/*", 2.0)).expect("idle");
+        seen.push(edition(&book));
+        assert!(seen.iter().all(Option::is_some), "{seen:?}");
+        let count = seen.len();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), count, "all differ");
+        book.delete(&one, Timestamp::ZERO, DRAIN_WINDOW, true).expect("authored");
+        assert_eq!(edition(&book), None);
+    }
+}
