@@ -7,7 +7,7 @@ use tracing::debug;
 use crate::event::{Lane, TraceContext};
 use crate::queue::Accept;
 use crate::store::Appended;
-use crate::telemetry::policy_names;
+use crate::telemetry::policy_list;
 
 /// What is said about events once it is known that they are durable. Empty, and free, at other levels.
 pub(super) struct Lines(Vec<(Lane, Option<String>)>);
@@ -27,7 +27,7 @@ impl Lines {
     pub(super) fn tell(self, appended: &[Appended]) {
         for ((lane, traceparent), appended) in self.0.iter().zip(appended) {
             if let Appended::New(event_id) = appended {
-                debug!(%event_id, policy = policies(lane), traceparent, "event accepted");
+                debug!(%event_id, policy = policy_list(lane), traceparent, "event accepted");
             }
         }
     }

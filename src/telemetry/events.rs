@@ -15,6 +15,12 @@ pub fn policy_names(lane: &Lane) -> impl Iterator<Item = &str> {
     lane.policies().iter().map(|part| part.policy.as_str()).chain(none)
 }
 
+/// The same for a line of the log, with commas between them.
+#[must_use]
+pub fn policy_list(lane: &Lane) -> String {
+    policy_names(lane).collect::<Vec<_>>().join(",")
+}
+
 /// The door an event came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {

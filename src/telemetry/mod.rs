@@ -21,7 +21,7 @@ pub use descriptors::{DescriptorsAllotted, Shortage};
 pub use events::{
     AttemptFinished, ClockAnomaly, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued,
     EventsRecovered, EventsRejected, LifeSettled, LimitViolated, LimiterWorked, NameAsked, NameLookedUp,
-    QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation, policy_names,
+    QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation, policy_list, policy_names,
 };
 pub use gauges::{Gauges, PolicyGauges, Snapshot};
 pub use policies::{max_policies, set_policies};

@@ -6,14 +6,16 @@ use tracing::debug;
 
 use crate::dispatch::input::Settled;
 use crate::event::{Cause, TraceContext};
+use crate::telemetry::policy_list;
 
 /// Says what an attempt came to, or why there was none.
-pub(super) fn tell(policy: &str, settled: &Settled) {
+pub(super) fn tell(settled: &Settled) {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }
     let Settled { entry, settlement, attempt, .. } = settled;
     let event_id = entry.id;
+    let policy = policy_list(&settled.lane);
     let traceparent = TraceContext::parent_in(&entry.event.headers);
     let ended = settlement.outcome_label();
     let cause = settlement.cause_label();
