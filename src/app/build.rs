@@ -30,7 +30,7 @@ use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
-use crate::telemetry::{self, ClockAnomaly};
+use crate::telemetry::{self, ClockAnomaly, Defect, EventsRecovered};
 
 /// How long a request waits for its share of them.
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
@@ -74,12 +74,16 @@ impl App {
         let Seams { clock, store, documents, usages, deliver } = seams;
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         let metrics = telemetry::install()?;
-        telemetry::name_policies(config.manage.max_policies_in_metrics);
+        telemetry::max_policies(config.metrics.max_policies);
+        Defect::show();
         let shares = Shares::of(config);
         let descriptors = descriptors::report(&shares, config);
         ClockAnomaly { kind: "start", count: u64::from(!clock.is_trusted()) }.emit();
         let mut dice = fastrand::Rng::new();
         let policies = Policies::open(documents, clock.clone()).await?;
+        policies.announce_to(|runtime| {
+            telemetry::set_policies(runtime.by_age().map(|policy| policy.id.as_str()))
+        });
         let ruled_before = policies.runtime();
         let listed = reload::Listed::of(config)?;
         let held = store.doubts().store_held();
@@ -95,6 +99,8 @@ impl App {
         let policies = policies.within(config.store.append_timeout);
         let (queue, signals) =
             Queue::open_within(store.clone(), clock.clone(), config.store.append_timeout).await?;
+        let recovered = queue.ledger().accepted;
+        EventsRecovered { count: recovered }.emit();
         // What the file has changed since the last process counts as an edit.
         let (gate, spent) = match &held {
             Some(_) => (Gate::new(), SpentLimits::unopened(queue.doubts())),

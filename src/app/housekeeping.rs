@@ -2,7 +2,7 @@
 //!
 //! Must not know: HTTP.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +12,16 @@ use tracing::warn;
 
 use crate::app::clock_watch::ClockWatch;
 use crate::app::in_doubt;
+use crate::app::snapshot::{self, Seen};
 use crate::app::spent::SpentLimits;
-use crate::clock::{self, Clock, Correction, Timestamp};
+use crate::app::worked::Worked;
+use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{DispatchHandle, Figures, HoldReason};
 use crate::event::{Lane, LaneKey, PolicyId};
-use crate::limit::{Kind, LimiterFigures, Outlooks};
-use crate::policy::{Policies, Runtime};
+use crate::limit::{LimiterFigures, Outlooks};
+use crate::policy::Policies;
 use crate::queue::{LaneCounts, Queue};
-use crate::store::doubts::{Doubt, DoubtKind};
-use crate::telemetry::{Gauges, LimitViolated, MetricsHandle, PolicyGauges, Snapshot, policy_label};
+use crate::telemetry::{Gauges, MetricsHandle};
 
 /// How often the figures are taken. Folding the histograms rides along.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -48,7 +49,7 @@ impl Housekeeper {
     /// Runs until cancelled.
     pub(super) async fn run(mut self, cancelled: CancellationToken) {
         let mut gauges = Gauges::default();
-        let mut violations = BTreeMap::new();
+        let mut worked = Worked::default();
         let mut watch = ClockWatch::default();
         let mut expired_at = Timestamp::ZERO;
         let mut pause = Duration::ZERO;
@@ -60,8 +61,9 @@ impl Housekeeper {
                 let lanes = self.queue.counts();
                 in_doubt::report(&self.queue.doubts(), &figures, &lanes, begun);
                 self.spent.look(figures.spent_until, figures.now);
-                gauges.set(&self.snapshot(&figures, &limiters, &lanes));
-                count_violations(&mut violations, &self.policies.runtime(), &figures);
+                let seen = Seen { figures: &figures, limiters: &limiters, lanes: &lanes };
+                gauges.set(&snapshot::take(&self.queue, &self.policies, &self.clock, &seen));
+                worked.count(&self.policies.runtime(), &figures);
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));
             }
             self.metrics.upkeep();
@@ -87,57 +89,6 @@ impl Housekeeper {
             .collect()
     }
 
-    fn snapshot(&self, figures: &Figures, limiters: &[LimiterFigures], lanes: &[LaneCounts]) -> Snapshot {
-        let mut rows: BTreeMap<String, PolicyGauges> = BTreeMap::new();
-        for policy in self.policies.runtime().policies() {
-            let row = row(&mut rows, policy.id.as_str());
-            row.permits_per_second = policy.spec.limits.pace.map(|pace| pace.starts_per_second());
-            row.limit_keys = Some(0);
-            row.held = HoldReason::ALL.map(|reason| (reason.word(), 0)).into();
-            let limits = [
-                policy.spec.limits.pace.map(|_| Kind::Pace),
-                policy.spec.limits.window.map(|_| Kind::Window),
-                policy.spec.limits.quota.map(|_| Kind::Quota),
-            ];
-            row.window_peaks = limits.into_iter().flatten().map(|kind| (kind.word(), 0)).collect();
-            row.quota_remaining = policy.spec.limits.quota.map(|quota| u64::from(quota.calls.get()));
-        }
-        for limiter in limiters {
-            add_limiter(row(&mut rows, limiter.policy.as_str()), limiter);
-        }
-        let corrections = self.clock.corrections();
-        for lane in lanes {
-            add_lane(&mut rows, lane, &corrections);
-        }
-        for (lane, hold) in &figures.held {
-            *row(&mut rows, policy_label(lane)).held.entry(hold.reason.word()).or_default() += 1;
-        }
-        for (policy, calls) in &figures.calls {
-            let row = row(&mut rows, policy);
-            row.calls = *calls;
-            // What was taken up but is not under way still waits for its turn.
-            row.ready += row.inflight.saturating_sub(*calls);
-            row.inflight = *calls;
-        }
-        for row in rows.values_mut().filter(|row| !figures.calls.contains_key(&row.policy)) {
-            row.ready += std::mem::take(&mut row.inflight);
-        }
-        let store = self.queue.store_health();
-        // The store counts them as a whole: their policies may be long gone.
-        if store.dead_entries > 0 {
-            row(&mut rows, "-").dead = store.dead_entries;
-        }
-        Snapshot {
-            now: self.clock.now(),
-            policies: rows.into_values().collect(),
-            store_disk_bytes: store.disk_bytes,
-            store_operation_age: store.operation_age,
-            store_lost_events: store.lost_entries,
-            store_damaged_frames: store.damaged_frames,
-            doubts: doubt_rows(&self.queue.doubts().list()),
-        }
-    }
-
     fn outlooks(&self, figures: &Figures, limiters: Vec<LimiterFigures>, lanes: &[LaneCounts]) -> Outlooks {
         let runtime = self.policies.runtime();
         let mut outlooks = Outlooks::default();
@@ -161,55 +112,4 @@ impl Housekeeper {
         }
         outlooks
     }
-}
-
-/// Every kind has a row, so that a figure falls to zero.
-fn doubt_rows(doubts: &[Doubt]) -> Vec<(&'static str, u64, u64)> {
-    let row = |kind: DoubtKind| {
-        let open = doubts.iter().filter(|doubt| doubt.kind == kind && !doubt.acknowledged);
-        let (count, events) =
-            open.fold((0, 0_u64), |(count, events), doubt| (count + 1, events.saturating_add(doubt.events)));
-        (kind.word(), count, events)
-    };
-    DoubtKind::ALL.map(row).to_vec()
-}
-
-fn add_limiter(row: &mut PolicyGauges, limiter: &LimiterFigures) {
-    row.limit_keys = Some(row.limit_keys.unwrap_or(0) + 1);
-    for counter in &limiter.counters {
-        let peak = row.window_peaks.entry(counter.kind.word()).or_default();
-        *peak = (*peak).max(u64::from(counter.window_peak));
-        if counter.kind == Kind::Quota {
-            let left = u64::from(counter.calls.saturating_sub(counter.used));
-            row.quota_remaining = Some(row.quota_remaining.map_or(left, |least| least.min(left)));
-        }
-    }
-}
-
-/// The limits count since the start of the process; the metric gets what came since the last look.
-fn count_violations(seen: &mut BTreeMap<(PolicyId, Kind), u64>, runtime: &Runtime, figures: &Figures) {
-    let kinds = [Kind::Pace, Kind::Window];
-    let ruling = runtime.policies().flat_map(|policy| kinds.map(|kind| (policy.id.clone(), kind)));
-    for limit in ruling.chain(figures.violations.keys().cloned()) {
-        let violations = figures.violations.get(&limit).copied().unwrap_or(0);
-        let (policy, kind) = limit.clone();
-        let before = seen.insert(limit, violations).unwrap_or(0);
-        LimitViolated { policy: policy.as_str(), limit: kind.word(), count: violations - before }.emit();
-    }
-}
-
-fn add_lane(rows: &mut BTreeMap<String, PolicyGauges>, counts: &LaneCounts, corrections: &[Correction]) {
-    let lane = Lane::parse(&counts.lane).ok();
-    let row = row(rows, lane.as_ref().map_or("-", policy_label));
-    row.ready += counts.ready;
-    row.delayed += counts.delayed;
-    row.inflight += counts.taken_up;
-    // A correction of the clock makes nothing older.
-    let oldest = counts.oldest.map(|at| clock::corrected(corrections, at, at));
-    row.oldest = row.oldest.into_iter().chain(oldest).min();
-}
-
-fn row<'a>(rows: &'a mut BTreeMap<String, PolicyGauges>, policy: &str) -> &'a mut PolicyGauges {
-    rows.entry(policy.to_owned())
-        .or_insert_with(|| PolicyGauges { policy: policy.to_owned(), ..PolicyGauges::default() })
 }

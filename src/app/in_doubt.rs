@@ -91,8 +91,15 @@ mod tests {
     }
 
     fn counts(lanes: std::ops::Range<usize>, ready: u64) -> Vec<LaneCounts> {
-        let count =
-            |n| LaneCounts { lane: lane(n).key().clone(), ready, delayed: 1, taken_up: 1, oldest: None };
+        let count = |n| LaneCounts {
+            lane: lane(n).key().clone(),
+            ready,
+            delayed: 1,
+            taken_up: 1,
+            oldest: None,
+            next_due: None,
+            bytes: 0,
+        };
         lanes.map(count).collect()
     }
 

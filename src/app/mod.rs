@@ -25,8 +25,10 @@ mod reload;
 mod running;
 mod service_manager;
 mod slow_store;
+mod snapshot;
 mod spent;
 mod usage;
+mod worked;
 
 use std::fmt;
 use std::net::SocketAddr;

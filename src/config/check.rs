@@ -70,6 +70,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
     let responsys = of.responsys();
     let manage = of.manage();
     of.policies_of_the_file(manage.as_ref());
+    let metrics = of.metrics();
     let log = of.log();
     // Without knowing which labels are known none is unknown.
     let known = known_labels.as_ref().and_then(Option::as_ref);
@@ -94,6 +95,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
         capping: capping?,
         responsys: responsys?,
         manage: manage?,
+        metrics: metrics?,
         log: log?,
         policies,
     })

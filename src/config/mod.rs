@@ -62,6 +62,8 @@ pub struct Config {
     pub responsys: Responsys,
     /// `[manage]`
     pub manage: Manage,
+    /// `[metrics]`
+    pub metrics: Metrics,
     /// `[log]`
     pub log: Log,
     /// `[[policy]]`: the limits that the file itself sets, in its order; their names are unique.
@@ -261,6 +263,13 @@ pub struct ResponsysBlock {
     pub apis: Vec<String>,
 }
 
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metrics {
+    /// Policies that have series of their own.
+    pub max_policies: NonZeroUsize,
+}
+
 /// The management dialects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manage {
@@ -276,8 +285,6 @@ pub struct Manage {
     pub max_policies: NonZeroUsize,
     /// Most policies of one dialect, or of the configuration file.
     pub max_policies_per_dialect: NonZeroUsize,
-    /// Policies that have series of metrics of their own.
-    pub max_policies_in_metrics: NonZeroUsize,
     /// The sandboxes that exist; names and ids are unique.
     pub sandboxes: Vec<Sandbox>,
 }

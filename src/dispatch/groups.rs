@@ -73,6 +73,11 @@ impl Groups {
         }
     }
 
+    /// The lanes of the group that have something to send.
+    pub(super) fn ready_lanes(&self, id: GroupId) -> impl Iterator<Item = LaneId> {
+        self.groups.get(&id).into_iter().flat_map(|group| &group.ready).map(|(_, lane)| *lane)
+    }
+
     /// The limits may have changed.
     pub(super) fn forget_homes(&mut self) {
         self.groups.values_mut().for_each(|group| group.home = None);

@@ -10,7 +10,7 @@ use crate::clock::{Leap, Timestamp};
 use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
-use crate::limit::{Ask, Kind, UsageToState};
+use crate::limit::{Ask, Kind, UsageToState, Worked};
 use crate::policy::Runtime;
 use crate::queue::{LaneSignal, Loaded};
 use crate::store::ReadLimit;
@@ -180,6 +180,8 @@ pub struct Figures {
     pub calls: std::collections::BTreeMap<String, u64>,
     /// Starts beyond a limit since the process began, by policy and kind of limit: any is a defect.
     pub violations: std::collections::BTreeMap<(PolicyId, Kind), u64>,
+    /// What limits did since the process began, by policy: see [`Planner::worked`](super::Planner::worked).
+    pub worked: Vec<(PolicyId, Worked)>,
     /// Until when limits count as spent because what was consumed under them is not known.
     pub spent_until: Option<Timestamp>,
     /// Lanes that may not send although their limits have room.

@@ -23,11 +23,11 @@ use crate::dispatch::shares::{Share, Shares};
 use crate::dispatch::starts::Flight;
 use crate::dispatch::turns::Turns;
 use crate::dispatch::unread::UnreadTime;
-use crate::event::{Entry, Lane, LaneKey, Settlement};
-use crate::limit::{Ask, Gate, Rules, UsageToState};
+use crate::event::{Entry, Lane, LaneKey, PolicyId, Settlement};
+use crate::limit::{Ask, Gate, Rules, UsageToState, Worked};
 use crate::policy::{PolicyChange, Runtime};
 use crate::queue::Loaded;
-use crate::telemetry::policy_label;
+use crate::telemetry::policy_names;
 
 /// A step stops starting and expiring once it has asked for this much.
 pub(super) const EFFECTS_PER_STEP: usize = 2048;
@@ -164,7 +164,9 @@ impl Planner {
     pub fn figures(&self, now: Timestamp) -> Figures {
         let mut calls: BTreeMap<String, u64> = BTreeMap::new();
         for lane in self.lanes.iter().filter(|lane| lane.inflight > 0) {
-            *calls.entry(policy_label(&lane.lane).to_owned()).or_default() += lane.inflight as u64;
+            for policy in policy_names(&lane.lane) {
+                *calls.entry(policy.to_owned()).or_default() += lane.inflight as u64;
+            }
         }
         Figures {
             now,
@@ -174,6 +176,7 @@ impl Planner {
             stale_permits: self.stale_permits,
             calls,
             violations: self.gate.violations().clone(),
+            worked: Vec::new(),
             spent_until: self.gate.spent_until(now),
             held: self.lanes.iter().filter_map(|lane| Some((lane.lane.clone(), lane.hold(now)?))).collect(),
             cautious: self
@@ -183,6 +186,15 @@ impl Planner {
                 .map(|lane| lane.lane.key().clone())
                 .collect(),
         }
+    }
+
+    /// What limits did since the process began.
+    pub fn worked(&mut self, now: Timestamp) -> Vec<(PolicyId, Worked)> {
+        let (turns, groups, lanes) = (&self.turns, &self.groups, &self.lanes);
+        let is_ready = |lane| lanes.get(lane).is_some_and(|lane| !lane.buffer.is_empty());
+        self.gate.worked(now, |limiter| {
+            turns.waiting_for(limiter).any(|group| groups.ready_lanes(group).any(is_ready))
+        })
     }
 
     fn rule(&mut self, runtime: Arc<Runtime>, now: Timestamp, effects: &mut Vec<Effect>) {

@@ -29,9 +29,7 @@ use crate::limit::{Ask, Gate, UsageToState};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
-use crate::telemetry::{
-    AttemptFinished, DispatchLag, EntryCompleted, QueueWaited, RetryScheduled, policy_label,
-};
+use crate::telemetry::{AttemptFinished, DispatchLag, EntryCompleted, QueueWaited, RetryScheduled};
 
 /// Most messages taken from one channel at a time.
 const BATCH: usize = 256;
@@ -252,7 +250,7 @@ impl Service {
             body: event.body.clone(),
             timeout: start.timeout,
         };
-        QueueWaited { policy: policy_label(start.lane), waited: start.waited }.emit();
+        QueueWaited { lane: start.lane, waited: start.waited }.emit();
         let end = CallEnd {
             ticket,
             started_at,
@@ -274,18 +272,19 @@ impl Service {
     }
 
     fn settle(&self, settled: Settled) {
-        let policy = policy_label(&settled.lane);
+        let lane = &settled.lane;
         if let Some(attempt) = &settled.attempt {
             let result = attempt.cause.as_ref().map_or("2xx", Cause::label);
-            AttemptFinished { policy, result, took: attempt.took }.emit();
+            AttemptFinished { lane, result, took: attempt.took }.emit();
             if let (Some(cause), Settlement::Reschedule { .. }) = (&attempt.cause, &settled.settlement) {
-                RetryScheduled { policy, cause: cause.label() }.emit();
+                RetryScheduled { lane, cause: cause.label() }.emit();
             }
         }
         let (outcome, cause) = (settled.settlement.outcome_label(), settled.settlement.cause_label());
         let is_owed = self.queue.settle(&settled.entry, settled.settlement);
         if let Some(outcome) = outcome.filter(|_| is_owed) {
-            EntryCompleted { policy, outcome, cause }.emit();
+            let lived = Some(self.clock.now().since(settled.entry.id.accepted_at()));
+            EntryCompleted { lane, outcome, cause, lived }.emit();
         }
     }
 

@@ -204,6 +204,12 @@ impl Turns {
         }
     }
 
+    /// Those that wait in the line of a limiter.
+    pub(super) fn waiting_for(&self, limiter: LimiterId) -> impl Iterator<Item = GroupId> {
+        let line = self.lines.get(&limiter).into_iter();
+        line.flat_map(|line| line.draining.iter().chain(&line.active)).map(|(_, group)| *group)
+    }
+
     /// Whether somebody may be asked now.
     pub(super) fn has_next(&self) -> bool {
         !self.free.is_empty() || !self.open.is_empty()

@@ -26,7 +26,7 @@ use crate::policy::{Policies, Runtime};
 use crate::problem::Problem;
 use crate::queue::{Accept, Queue, Standing};
 use crate::store::Appended;
-use crate::telemetry::{EventsEnqueued, EventsRejected, Source, policy_label};
+use crate::telemetry::{EventsEnqueued, EventsRejected, Source};
 
 /// What becomes of an event that no deployed policy governs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -360,7 +360,7 @@ fn count(verdicts: &[Verdict], source: Source) {
         let count = u64::try_from(run.len()).unwrap_or(u64::MAX);
         match run.first() {
             Some(Ok(receipt)) if !receipt.duplicate => {
-                EventsEnqueued { policy: policy_label(&receipt.lane), source, count }.emit();
+                EventsEnqueued { lane: &receipt.lane, source, count }.emit();
             }
             Some(Err(problem)) => EventsRejected { reason: problem.code, count }.emit(),
             Some(Ok(_)) | None => {}

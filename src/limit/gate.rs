@@ -16,6 +16,7 @@ use crate::limit::recording::SILENCE;
 use crate::limit::rules::Rules;
 use crate::limit::stated::Stated;
 use crate::limit::table::{LimiterId, Table};
+use crate::limit::tally::{Tallies, Worked};
 use crate::limit::tokens::Ready;
 use crate::policy::Family;
 
@@ -96,6 +97,7 @@ pub struct Gate {
     /// The least that another policy allows of what one counts, by the one that counts.
     pub(super) bounds: HashMap<PolicyId, u32>,
     pub(super) asks: Vec<Ask>,
+    tallies: Tallies,
     /// Starts beyond a limit since the process began.
     violations: BTreeMap<(PolicyId, Kind), u64>,
 }
@@ -142,6 +144,7 @@ impl Gate {
             table: Table::default(),
             bounds: HashMap::new(),
             asks: Vec::new(),
+            tallies: Tallies::default(),
             violations: BTreeMap::new(),
         }
     }
@@ -184,10 +187,17 @@ impl Gate {
     pub fn decide(&mut self, lane: &Binding, promised: bool, now: Timestamp) -> Decision {
         match self.obstacle(lane, promised, now) {
             None => self.take(lane, now),
-            Some(Obstacle::Until(at, blocker)) => Decision::NotBefore(at, blocker),
-            Some(Obstacle::NoSlot(blocker)) => Decision::Wait(blocker),
+            Some(Obstacle::Until(at, blocker)) => {
+                self.refused(blocker, now);
+                Decision::NotBefore(at, blocker)
+            }
+            Some(Obstacle::NoSlot(blocker)) => {
+                self.refused(blocker, now);
+                Decision::Wait(blocker)
+            }
             Some(Obstacle::Refused(blocker)) => Decision::Refuse(blocker),
             Some(Obstacle::Unrecorded(blocker)) => {
+                self.refused(blocker, now);
                 self.ask(blocker.limiter, now);
                 Decision::Wait(blocker)
             }
@@ -296,6 +306,19 @@ impl Gate {
         &self.violations
     }
 
+    /// What limits did since the process began, with the time until `now` of those that let nothing start at present.
+    /// `waits` says whether anything is ready that a limiter has stopped.
+    pub fn worked(&mut self, now: Timestamp, waits: impl Fn(LimiterId) -> bool) -> Vec<(PolicyId, Worked)> {
+        self.tallies.go_on(now, waits);
+        self.tallies.worked(|policy| self.policies.contains_key(policy))
+    }
+
+    fn refused(&mut self, blocker: Blocker, now: Timestamp) {
+        if let Some(limiter) = self.table.get(blocker.limiter) {
+            self.tallies.refused(blocker.limiter, blocker.kind, &limiter.tally, now);
+        }
+    }
+
     /// The policy and the label values behind a limiter.
     #[must_use]
     pub fn whose(&self, limiter: LimiterId) -> Option<(&PolicyId, &str)> {
@@ -333,6 +356,7 @@ impl Gate {
                 }
             }
         }
+        lane.0.iter().for_each(|id| self.tallies.allowed(*id, now));
         lane.0.iter().for_each(|id| self.ask(*id, now));
         Decision::Go(permit)
     }
@@ -341,7 +365,12 @@ impl Gate {
         if let Some(id) = self.table.find(policy, key) {
             return id;
         }
-        let id = self.table.insert(Limiter::new(policy.clone(), key.into(), Timestamp::ZERO));
+        let id = self.table.insert(Limiter::new(
+            policy.clone(),
+            key.into(),
+            Timestamp::ZERO,
+            self.tallies.of(policy),
+        ));
         if let Some(rules) = self.policies.get(policy).cloned() {
             self.apply(id, &rules, self.edits.floor_of_key(policy, key), now);
         }

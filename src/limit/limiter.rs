@@ -2,6 +2,7 @@
 //!
 //! Must not know: other limiters, lanes, entries.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -16,6 +17,7 @@ use crate::limit::record::Consumed;
 use crate::limit::rules::Rules;
 use crate::limit::sliding::{Sliding, SlidingHold, is_recorded};
 use crate::limit::slots::Slots;
+use crate::limit::tally::Tally;
 use crate::limit::tokens::{Portion, Ready};
 use crate::policy::{Family, Limits, Wording};
 
@@ -109,6 +111,8 @@ pub(super) struct Limiter {
     pub(super) promised: u32,
     /// The latest moment at which something may have started under it.
     pub(super) last_start: Timestamp,
+    /// Where it counts what it does.
+    pub(super) tally: Arc<Tally>,
     /// How many times its limits were applied or usage was stated: tells the claims of one ring from those of the next.
     applied: u64,
 }
@@ -118,7 +122,7 @@ const CLAIMS_MAX: u64 = 1 << 40;
 
 impl Limiter {
     /// Without limits; nothing shares a sliding window with `last_start`.
-    pub(super) fn new(policy: PolicyId, key: Box<str>, last_start: Timestamp) -> Self {
+    pub(super) fn new(policy: PolicyId, key: Box<str>, last_start: Timestamp, tally: Arc<Tally>) -> Self {
         Self {
             policy,
             key,
@@ -133,6 +137,7 @@ impl Limiter {
             slots: Slots::unlimited(),
             promised: 0,
             last_start,
+            tally,
             applied: 0,
         }
     }
@@ -312,6 +317,13 @@ impl Limiter {
 
     /// The start happens at `at`. Tells under which limits that is one too many, which is a defect.
     pub(super) fn confirm(&mut self, holds: &Holds, at: Timestamp) -> impl Iterator<Item = Kind> + use<> {
+        let granted = [
+            holds.pace.as_ref().map(|_| Kind::Pace),
+            holds.window.map(|_| Kind::Window),
+            holds.quota.map(|_| Kind::Quota),
+            self.active.then_some(Kind::Slots),
+        ];
+        granted.into_iter().flatten().for_each(|kind| self.tally.granted(kind));
         let pace = self.pace.as_mut().zip(holds.pace.as_ref());
         let pace = pace.is_some_and(|(limit, hold)| limit.sliding.confirm(hold.start, at));
         let window = self.window.as_mut().zip(holds.window);

@@ -250,6 +250,12 @@ impl QuotaLimit {
     }
 }
 
+/// When the calendar period of a quota ends in which `now` lies.
+#[must_use]
+pub fn period_end(quota: Quota, now: Timestamp) -> Timestamp {
+    Span::of(quota.per, now).end
+}
+
 impl Span {
     /// The period in which `now` lies.
     pub(super) fn of(per: Period, now: Timestamp) -> Self {

@@ -4,7 +4,13 @@
 
 use std::num::NonZeroU32;
 
-use crate::policy::Pace;
+use crate::policy::{Limits, Pace};
+
+/// Most calls under way at once under these limits, for each combination of label values.
+#[must_use]
+pub fn most_at_once(limits: &Limits) -> NonZeroU32 {
+    Slots::default_for(limits.slots, limits.pace)
+}
 
 /// The count of calls in flight and the most that there may be.
 #[derive(Debug)]

@@ -109,6 +109,13 @@ impl Runtime {
         self.policies.values()
     }
 
+    /// All policies in the order in which they were made.
+    pub fn by_age(&self) -> impl Iterator<Item = &RuntimePolicy> {
+        let mut policies: Vec<_> = self.policies.values().collect();
+        policies.sort_by_key(|policy| policy.order);
+        policies.into_iter()
+    }
+
     /// One policy.
     #[must_use]
     pub fn get(&self, id: &PolicyId) -> Option<&RuntimePolicy> {

@@ -8,7 +8,7 @@
 //! before: what is active and what is stored are the same book again as soon as the store has answered.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -41,6 +41,8 @@ struct Shared {
     documents: Arc<dyn DocumentStore>,
     book: ArcSwap<Book>,
     runtime: watch::Sender<Arc<Runtime>>,
+    /// Called with each runtime before it is in force.
+    announce: OnceLock<Box<dyn Fn(&Runtime) + Send + Sync>>,
     /// By which runtime each follower acts.
     followers: StdMutex<Vec<watch::Receiver<u64>>>,
     /// One writer at a time within this process.
@@ -81,6 +83,7 @@ impl Policies {
             documents,
             book: ArcSwap::from_pointee(book),
             runtime: watch::Sender::new(Arc::new(runtime)),
+            announce: OnceLock::new(),
             followers: StdMutex::default(),
             writer: Arc::new(Mutex::new(Writer { version, in_doubt: false })),
         });
@@ -126,6 +129,13 @@ impl Policies {
         let (follower, acts_by) = Follower::new(self.shared.runtime.subscribe());
         self.shared.followers.lock().unwrap_or_else(PoisonError::into_inner).push(acts_by);
         follower
+    }
+
+    /// Calls `announce` with what rules now, and with every later [`Runtime`] just before it is in force. The first call
+    /// of this counts.
+    pub fn announce_to(&self, announce: impl Fn(&Runtime) + Send + Sync + 'static) {
+        announce(&self.runtime());
+        let _ = self.shared.announce.set(Box::new(announce));
     }
 
     /// What is authored now.
@@ -308,6 +318,9 @@ impl Shared {
         self.runtime.send_if_modified(|current| {
             let differs = !runtime.diff(current).is_empty();
             if differs {
+                if let Some(announce) = self.announce.get() {
+                    announce(&runtime);
+                }
                 let number = current.number() + 1;
                 *current = Arc::new(runtime.numbered(number));
             }

@@ -14,6 +14,8 @@ use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement};
 use crate::queue::LaneSignal;
 use crate::queue::hosts::Hosts;
+use crate::queue::ledger::Ledger;
+use crate::queue::sizes::Sizes;
 use crate::store::{LaneSummary, Loss};
 
 /// What one lane holds.
@@ -30,6 +32,10 @@ pub struct LaneCounts {
     /// When the oldest entry was accepted that waits for its turn or is taken up: a lower bound, brought up to date
     /// by every load. Those that wait for a due time do not count, however old they are.
     pub oldest: Option<Timestamp>,
+    /// The earliest due time that is not handed out, as far as it is known.
+    pub next_due: Option<Timestamp>,
+    /// About the bytes of all of them: their number times the mean of those that were appended or read last.
+    pub bytes: u64,
 }
 
 pub(super) struct LaneTable {
@@ -37,6 +43,8 @@ pub(super) struct LaneTable {
     hosts: Hosts,
     /// Numbers the changes of all lanes, so that a lane that is made anew never looks unchanged.
     changes: u64,
+    /// Changed in the same steps as the lanes.
+    ledger: Ledger,
     signal: mpsc::UnboundedSender<LaneSignal>,
 }
 
@@ -58,6 +66,8 @@ struct LaneState {
     due_since_load: Option<Timestamp>,
     /// No entry in plain order or handed out was accepted before.
     oldest: Option<Timestamp>,
+    /// The sizes of the records that were appended or read last.
+    sizes: Sizes,
     /// Appends under way.
     appending: u32,
     /// The last begin or end of an append, or entry put off: tells a load whether one came in between.
@@ -86,6 +96,8 @@ impl LaneState {
             delayed: rest(self.put_off, &self.put_off_out),
             taken_up: (self.plain_out.len() + self.put_off_out.len()) as u64,
             oldest: self.oldest,
+            next_due: self.next_due,
+            bytes: self.sizes.of(self.plain + self.put_off),
         }
     }
 
@@ -121,7 +133,7 @@ pub(super) struct LoadEnd<'a> {
 
 impl LaneTable {
     pub(super) fn new(signal: mpsc::UnboundedSender<LaneSignal>) -> Self {
-        Self { lanes: HashMap::new(), hosts: Hosts::default(), changes: 0, signal }
+        Self { lanes: HashMap::new(), hosts: Hosts::default(), changes: 0, ledger: Ledger::default(), signal }
     }
 
     /// Whether this lane of one host is there or may be made.
@@ -148,6 +160,7 @@ impl LaneTable {
 
     /// Takes over what the store found when it was opened.
     pub(super) fn restore(&mut self, summary: LaneSummary) {
+        self.ledger.accept(summary.ready + summary.delayed);
         let state = self.state(&summary.lane);
         state.plain = i64::try_from(summary.ready).unwrap_or(i64::MAX);
         state.put_off = i64::try_from(summary.delayed).unwrap_or(i64::MAX);
@@ -175,7 +188,15 @@ impl LaneTable {
         }
     }
 
+    /// Learns how large records of a lane are.
+    pub(super) fn sized(&mut self, lane: &LaneKey, records: impl Iterator<Item = usize>) {
+        if let Some(state) = self.lanes.get_mut(lane) {
+            records.for_each(|bytes| state.sizes.add(bytes));
+        }
+    }
+
     pub(super) fn appended(&mut self, lane: &LaneKey, id: EventId, due_at: Option<Timestamp>) {
+        self.ledger.accept(1);
         let mut first_due = None;
         if let Some(state) = self.lanes.get_mut(lane) {
             match due_at {
@@ -222,6 +243,7 @@ impl LaneTable {
     /// Takes off an entry that ended as lost. Returns whether it is handed out: whoever has it does not know yet.
     pub(super) fn lost(&mut self, loss: &Loss) -> bool {
         self.changes += 1;
+        self.ledger.end(&Settlement::Lost);
         let Some(state) = self.lanes.get_mut(&loss.lane) else { return false };
         // A load under way may have read before or after it: what it found is not the truth.
         state.changed = self.changes;
@@ -306,6 +328,7 @@ impl LaneTable {
         how: &Settlement,
     ) {
         self.changes += 1;
+        self.ledger.end(how);
         let Some(state) = self.lanes.get_mut(lane) else { return };
         if from_due.is_some() {
             state.put_off_out.remove(&id);
@@ -348,6 +371,23 @@ impl LaneTable {
     pub(super) fn plain_out_before(&self, lane: &LaneKey, id: EventId) -> u64 {
         let before = |state: &LaneState| state.plain_out.iter().filter(|out| **out < id).count();
         self.lanes.get(lane).map_or(0, before) as u64
+    }
+
+    /// Where all entries are. Costs a pass over the lanes.
+    pub(super) fn ledger(&self) -> Ledger {
+        let mut all = (0, 0, 0, 0);
+        for state in self.lanes.values() {
+            all.0 += state.plain;
+            all.1 += count(&state.plain_out);
+            all.2 += state.put_off;
+            all.3 += count(&state.put_off_out);
+        }
+        self.ledger.with(all.0, all.1, all.2, all.3)
+    }
+
+    /// What came in and what ended, alone.
+    pub(super) const fn booked(&self) -> &Ledger {
+        &self.ledger
     }
 
     pub(super) fn is_empty(&self) -> bool {

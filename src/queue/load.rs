@@ -36,6 +36,7 @@ impl Queue {
         let (mut due, mut plain, exhausted) = read?;
         due.entries.retain(|entry| !gone.contains(&entry.id));
         plain.retain(|entry| !gone.contains(&entry.id));
+        lanes.sized(lane, due.entries.iter().chain(&plain).map(|entry| entry.record.len()));
         let put_off_ids: Vec<EventId> = due.entries.iter().map(|entry| entry.id).collect();
         let plain_ids: Vec<EventId> = plain.iter().map(|entry| entry.id).collect();
         let next_due = lanes.end_load(

@@ -12,7 +12,7 @@ use crate::queue::lanes::LaneTable;
 use crate::queue::{Inner, Queue, QueueError};
 use crate::store::doubts::Doubt;
 use crate::store::{Finishing, GiveUp, StoreError};
-use crate::telemetry::{EntryCompleted, policy_label};
+use crate::telemetry::EntryCompleted;
 
 /// Entries that were given up while they were handed out: the settlement that is still to come counts for nothing.
 #[derive(Default)]
@@ -59,7 +59,8 @@ impl Inner {
             }
             self.settler.ended(loss.id, &Settlement::Lost);
             if let Ok(lane) = Lane::parse(&loss.lane) {
-                EntryCompleted { policy: policy_label(&lane), outcome: "lost", cause: None }.emit();
+                let lived = Some(self.clock.now().since(loss.id.accepted_at()));
+                EntryCompleted { lane: &lane, outcome: "lost", cause: None, lived }.emit();
             }
         }
     }

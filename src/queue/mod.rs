@@ -9,9 +9,11 @@
 mod ends;
 mod hosts;
 mod lanes;
+mod ledger;
 mod load;
 mod lost;
 mod settle;
+mod sizes;
 #[cfg(test)]
 mod slow_tests;
 #[cfg(test)]
@@ -34,6 +36,7 @@ use crate::store::{
 pub use ends::End;
 pub use lanes::LaneCounts;
 use lanes::LaneTable;
+pub use ledger::Ledger;
 pub use load::Loaded;
 use lost::Stale;
 pub use settle::Completed;
@@ -204,7 +207,7 @@ impl Queue {
             });
         }
         let inner = Arc::clone(&self.0);
-        let touched = Touched::begin(&inner, &batch);
+        let touched = Touched::begin(&inner, &entries);
         let turn = Arc::new(Turn::default());
         let taken = Arc::clone(&turn);
         let mut work = Finishing::new(async move {
@@ -311,6 +314,12 @@ impl Queue {
         self.0.lanes().plain_in(lane)
     }
 
+    /// Where all entries are, at one moment.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.0.lanes().ledger()
+    }
+
     /// Whether no lane holds anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -336,16 +345,16 @@ impl Queue {
 /// without [`Touched::commit`] it undoes itself.
 struct Touched {
     inner: Arc<Inner>,
-    /// Lane and whether the entry is put off, in batch order.
-    entries: Vec<(LaneKey, Option<Timestamp>)>,
+    /// Lane, due time and size of the record, in batch order.
+    entries: Vec<(LaneKey, Option<Timestamp>, usize)>,
 }
 
 impl Touched {
-    fn begin(inner: &Arc<Inner>, batch: &[Accept]) -> Self {
+    fn begin(inner: &Arc<Inner>, batch: &[NewEntry]) -> Self {
         let entries: Vec<_> =
-            batch.iter().map(|accept| (accept.lane.key().clone(), accept.event.due_at)).collect();
+            batch.iter().map(|entry| (entry.lane.clone(), entry.due_at, entry.record.len())).collect();
         let mut lanes = inner.lanes();
-        for (lane, _) in &entries {
+        for (lane, ..) in &entries {
             lanes.begin_append(lane);
         }
         drop(lanes);
@@ -355,9 +364,12 @@ impl Touched {
     fn commit(mut self, appended: &[Appended]) {
         let entries = std::mem::take(&mut self.entries);
         let mut lanes = self.inner.lanes();
-        for ((lane, due_at), appended) in entries.into_iter().zip(appended) {
+        for ((lane, due_at, bytes), appended) in entries.into_iter().zip(appended) {
             match appended {
-                Appended::New(id) => lanes.appended(&lane, *id, due_at),
+                Appended::New(id) => {
+                    lanes.sized(&lane, std::iter::once(bytes));
+                    lanes.appended(&lane, *id, due_at);
+                }
                 Appended::Duplicate(_) | Appended::Conflict(_) => lanes.end_append(&lane),
             }
         }
@@ -368,7 +380,7 @@ impl Drop for Touched {
     fn drop(&mut self) {
         if !self.entries.is_empty() {
             let mut lanes = self.inner.lanes();
-            for (lane, _) in &self.entries {
+            for (lane, ..) in &self.entries {
                 lanes.end_append(lane);
             }
         }

@@ -2,7 +2,7 @@
 //! within about 100 ms. Several batches may be under way; the store keeps their order per entry, because an
 //! entry is handed out again only after its last settlement is durable.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -37,11 +37,6 @@ pub struct Completed {
 
 #[derive(Default)]
 pub(super) struct Settler {
-    delivered: AtomicU64,
-    dead: AtomicU64,
-    expired: AtomicU64,
-    dropped: AtomicU64,
-    lost: AtomicU64,
     ends: Mutex<Ends>,
     pending: Mutex<Vec<Settle>>,
     /// Decisions handed in and not durable yet.
@@ -53,21 +48,8 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    fn count(&self, settlement: &Settlement) {
-        let counter = match settlement {
-            Settlement::Reschedule { .. } => return,
-            Settlement::Delivered => &self.delivered,
-            Settlement::Dead { .. } => &self.dead,
-            Settlement::Expired | Settlement::ExpiredHeld => &self.expired,
-            Settlement::Drained | Settlement::Cancelled => &self.dropped,
-            Settlement::Lost => &self.lost,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts and remembers how an entry ended, if it did.
+    /// Remembers how an entry ended, if it did.
     pub(super) fn ended(&self, id: EventId, settlement: &Settlement) {
-        self.count(settlement);
         if let Some(end) = End::of(settlement) {
             self.ends.lock().unwrap_or_else(PoisonError::into_inner).note(id, end);
         }
@@ -109,13 +91,14 @@ impl Queue {
     /// What reached its end since the queue was opened.
     #[must_use]
     pub fn completed(&self) -> Completed {
-        let settler = &self.0.settler;
+        let lanes = self.0.lanes();
+        let ends = lanes.booked();
         Completed {
-            delivered: settler.delivered.load(Ordering::Relaxed),
-            dead: settler.dead.load(Ordering::Relaxed),
-            expired: settler.expired.load(Ordering::Relaxed),
-            dropped: settler.dropped.load(Ordering::Relaxed),
-            lost: settler.lost.load(Ordering::Relaxed),
+            delivered: ends.delivered,
+            dead: ends.dead,
+            expired: ends.expired,
+            dropped: ends.drained + ends.cancelled,
+            lost: ends.lost,
         }
     }
 

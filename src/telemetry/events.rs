@@ -9,10 +9,10 @@ use crate::clock::Timestamp;
 use crate::event::Lane;
 use crate::telemetry::{names, policies};
 
-/// The `policy` label of a lane: its first policy, or `-` where none governs.
-#[must_use]
-pub fn policy_label(lane: &Lane) -> &str {
-    lane.policies().first().map_or("-", |part| part.policy.as_str())
+/// The policies of a lane by name, or `-` where none governs: an event counts under each of them.
+pub fn policy_names(lane: &Lane) -> impl Iterator<Item = &str> {
+    let none = lane.policies().is_empty().then_some("-");
+    lane.policies().iter().map(|part| part.policy.as_str()).chain(none)
 }
 
 /// The door an event came through.
@@ -38,8 +38,8 @@ impl Source {
 /// Events were made durable.
 #[derive(Debug, Clone, Copy)]
 pub struct EventsEnqueued<'a> {
-    /// The policy label of their lane.
-    pub policy: &'a str,
+    /// Their lane: they count under each policy of it.
+    pub lane: &'a Lane,
     /// The door.
     pub source: Source,
     /// How many.
@@ -49,9 +49,11 @@ pub struct EventsEnqueued<'a> {
 impl EventsEnqueued<'_> {
     /// Counts them.
     pub fn emit(&self) {
-        counter!(names::EVENTS_ENQUEUED.name, "policy" => policies::used(self.policy), "source" => self.source.label())
-            .increment(self.count);
-        trace!(policy = self.policy, source = self.source.label(), count = self.count, "events enqueued");
+        for policy in policies::of(self.lane) {
+            counter!(names::EVENTS_ENQUEUED.name, "policy" => policy, "source" => self.source.label())
+                .increment(self.count);
+        }
+        trace!(lane = %self.lane.key(), source = self.source.label(), count = self.count, "events enqueued");
     }
 }
 
@@ -75,12 +77,14 @@ impl EventsRejected {
 /// An entry reached its end.
 #[derive(Debug, Clone, Copy)]
 pub struct EntryCompleted<'a> {
-    /// The policy label of its lane.
-    pub policy: &'a str,
+    /// Its lane: it counts under each policy of it.
+    pub lane: &'a Lane,
     /// [`Settlement::outcome_label`](crate::event::Settlement::outcome_label).
     pub outcome: &'static str,
     /// [`Settlement::cause_label`](crate::event::Settlement::cause_label).
     pub cause: Option<&'static str>,
+    /// From its acceptance on, where that is known.
+    pub lived: Option<Duration>,
 }
 
 impl EntryCompleted<'_> {
@@ -88,18 +92,22 @@ impl EntryCompleted<'_> {
     pub fn emit(&self) {
         // An empty label counts as none.
         let cause = self.cause.unwrap_or_default();
-        counter!(names::EVENTS_COMPLETED.name, "policy" => policies::used(self.policy), "outcome" => self.outcome,
-            "cause" => cause)
-        .increment(1);
-        trace!(policy = self.policy, outcome = self.outcome, cause = self.cause, "entry completed");
+        for policy in policies::of(self.lane) {
+            counter!(names::EVENTS_COMPLETED.name, "policy" => policy, "outcome" => self.outcome, "cause" => cause)
+                .increment(1);
+        }
+        if let Some(lived) = self.lived {
+            histogram!(names::EVENT_LIFETIME.name, "outcome" => self.outcome).record(lived);
+        }
+        trace!(lane = %self.lane.key(), outcome = self.outcome, cause = self.cause, "entry completed");
     }
 }
 
 /// A call ended.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptFinished<'a> {
-    /// The policy label of its lane.
-    pub policy: &'a str,
+    /// Its lane: it counts under each policy of it.
+    pub lane: &'a Lane,
     /// `2xx`, or [`Cause::label`](crate::event::Cause::label).
     pub result: &'static str,
     /// From its start to its end.
@@ -109,10 +117,12 @@ pub struct AttemptFinished<'a> {
 impl AttemptFinished<'_> {
     /// Counts it and records its duration.
     pub fn emit(&self) {
-        counter!(names::CALL_ATTEMPTS.name, "policy" => policies::used(self.policy), "result" => self.result)
-            .increment(1);
-        histogram!(names::CALL_DURATION.name, "policy" => policies::used(self.policy)).record(self.took);
-        trace!(policy = self.policy, result = self.result, took = ?self.took, "attempt finished");
+        for policy in policies::of(self.lane) {
+            counter!(names::CALL_ATTEMPTS.name, "policy" => policy.clone(), "result" => self.result)
+                .increment(1);
+            histogram!(names::CALL_DURATION.name, "policy" => policy).record(self.took);
+        }
+        trace!(lane = %self.lane.key(), result = self.result, took = ?self.took, "attempt finished");
     }
 }
 
@@ -150,8 +160,8 @@ impl NameAsked {
 /// A retry was put off.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryScheduled<'a> {
-    /// The policy label of its lane.
-    pub policy: &'a str,
+    /// Its lane: it counts under each policy of it.
+    pub lane: &'a Lane,
     /// [`Cause::label`](crate::event::Cause::label).
     pub cause: &'static str,
 }
@@ -159,17 +169,18 @@ pub struct RetryScheduled<'a> {
 impl RetryScheduled<'_> {
     /// Counts it.
     pub fn emit(&self) {
-        counter!(names::RETRIES_SCHEDULED.name, "policy" => policies::used(self.policy), "cause" => self.cause)
-            .increment(1);
-        debug!(policy = self.policy, cause = self.cause, "retry scheduled");
+        for policy in policies::of(self.lane) {
+            counter!(names::RETRIES_SCHEDULED.name, "policy" => policy, "cause" => self.cause).increment(1);
+        }
+        debug!(lane = %self.lane.key(), cause = self.cause, "retry scheduled");
     }
 }
 
 /// An entry's call started.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueWaited<'a> {
-    /// The policy label of its lane.
-    pub policy: &'a str,
+    /// Its lane: it counts under each policy of it.
+    pub lane: &'a Lane,
     /// From the moment it might go to its start.
     pub waited: Duration,
 }
@@ -177,7 +188,9 @@ pub struct QueueWaited<'a> {
 impl QueueWaited<'_> {
     /// Records the wait.
     pub fn emit(&self) {
-        histogram!(names::QUEUE_WAIT.name, "policy" => policies::used(self.policy)).record(self.waited);
+        for policy in policies::of(self.lane) {
+            histogram!(names::QUEUE_WAIT.name, "policy" => policy).record(self.waited);
+        }
     }
 }
 
@@ -209,12 +222,35 @@ pub struct LimitViolated<'a> {
 impl LimitViolated<'_> {
     /// Counts them, loudly: a broken promise is a defect.
     pub fn emit(&self) {
-        let label = if self.count > 0 { policies::used } else { policies::present };
-        counter!(names::LIMIT_VIOLATIONS.name, "policy" => label(self.policy), "limit" => self.limit)
+        counter!(names::LIMIT_VIOLATIONS.name, "policy" => policies::label(self.policy), "limit" => self.limit)
             .increment(self.count);
         if self.count > 0 {
             error!(policy = self.policy, limit = self.limit, count = self.count, "starts beyond the limit");
         }
+    }
+}
+
+/// What the limits of a policy did since the last time.
+#[derive(Debug, Clone, Copy)]
+pub struct LimiterWorked<'a> {
+    /// The policy.
+    pub policy: &'a str,
+    /// The kind of limit.
+    pub limit: &'static str,
+    /// Starts that it allowed.
+    pub permits: u64,
+    /// Seconds during which it let none start of those that were ready.
+    pub held_seconds: u64,
+}
+
+impl LimiterWorked<'_> {
+    /// Counts it.
+    pub fn emit(&self) {
+        let policy = policies::label(self.policy);
+        counter!(names::LIMITER_PERMITS.name, "policy" => policy.clone(), "limit" => self.limit)
+            .increment(self.permits);
+        counter!(names::LIMITER_HELD_SECONDS.name, "policy" => policy, "limit" => self.limit)
+            .increment(self.held_seconds);
     }
 }
 
@@ -253,6 +289,20 @@ impl ClockAnomaly {
     /// Counts it.
     pub fn emit(&self) {
         counter!(names::CLOCK_ANOMALIES.name, "kind" => self.kind).increment(self.count);
+    }
+}
+
+/// The store was opened with events that an earlier process owed an end.
+#[derive(Debug, Clone, Copy)]
+pub struct EventsRecovered {
+    /// How many.
+    pub count: u64,
+}
+
+impl EventsRecovered {
+    /// Counts them.
+    pub fn emit(&self) {
+        counter!(names::STORE_RECOVERED_EVENTS.name).increment(self.count);
     }
 }
 

@@ -9,6 +9,9 @@ use metrics::{SharedString, counter, gauge};
 use crate::clock::Timestamp;
 use crate::telemetry::{names, output, policies};
 
+/// The reasons to hold a lane that lie with its endpoint, or with an operator who spares it.
+const ENDPOINT_REASONS: [&str; 4] = ["retry_after", "busy", "breaker", "paused"];
+
 /// The figures of one policy; lanes of the same policy are added up by whoever takes the snapshot.
 #[derive(Debug, Clone, Default)]
 pub struct PolicyGauges {
@@ -24,14 +27,24 @@ pub struct PolicyGauges {
     pub dead: u64,
     /// Calls under way.
     pub calls: u64,
+    /// About the bytes of the entries that are owed an end.
+    pub bytes: u64,
     /// When the oldest entry was accepted that waits for its turn or is taken up.
     pub oldest: Option<Timestamp>,
+    /// The earliest due time that an entry waits for.
+    pub oldest_due: Option<Timestamp>,
+    /// Most calls under way at once.
+    pub concurrency_limit: Option<u64>,
     /// The pace, in starts per second.
     pub permits_per_second: Option<f64>,
     /// Most starts in any window of late, by kind of limit: the highest over all label values.
     pub window_peaks: BTreeMap<&'static str, u64>,
     /// What is left of the quota, where there is one: the least over all label values.
     pub quota_remaining: Option<u64>,
+    /// When the present period of the quota ends.
+    pub quota_resets_at: Option<Timestamp>,
+    /// When the first of its generations that drain ends.
+    pub drains_until: Option<Timestamp>,
     /// Combinations of label values with counters of their own.
     pub limit_keys: Option<u64>,
     /// Lanes that may not send although their limits have room, by reason.
@@ -45,6 +58,10 @@ pub struct Snapshot {
     pub now: Timestamp,
     /// One row per policy.
     pub policies: Vec<PolicyGauges>,
+    /// The terms of the ledger.
+    pub ledger: Vec<(&'static str, u64)>,
+    /// How many policies there are in each state.
+    pub policy_states: Vec<(&'static str, u64)>,
     /// Bytes of the data directory.
     pub store_disk_bytes: u64,
     /// Age of the store's operation under way.
@@ -79,6 +96,13 @@ impl Gauges {
             gauge!(names::DOUBTS.name, "kind" => *kind).set(figure(*open));
             gauge!(names::DOUBT_EVENTS.name, "kind" => *kind).set(figure(*events));
         }
+        for (term, events) in &snapshot.ledger {
+            gauge!(names::LEDGER_EVENTS.name, "term" => *term).set(figure(*events));
+        }
+        for (state, count) in &snapshot.policy_states {
+            gauge!(names::POLICIES.name, "state" => *state).set(figure(*count));
+        }
+        gauge!(names::POLICIES_WITHOUT_SERIES.name).set(figure(policies::without_series() as u64));
         let rows = by_label(&snapshot.policies);
         let empty =
             PolicyGauges { permits_per_second: Some(0.0), limit_keys: Some(0), ..PolicyGauges::default() };
@@ -96,17 +120,12 @@ impl Gauges {
 fn by_label(rows: &[PolicyGauges]) -> BTreeMap<SharedString, PolicyGauges> {
     let mut by_label: BTreeMap<SharedString, PolicyGauges> = BTreeMap::new();
     for row in rows {
-        let label = if row.is_used() { policies::used } else { policies::present };
-        by_label.entry(label(&row.policy)).or_default().add(row);
+        by_label.entry(policies::label(&row.policy)).or_default().add(row);
     }
     by_label
 }
 
 impl PolicyGauges {
-    fn is_used(&self) -> bool {
-        self.ready + self.delayed + self.inflight + self.dead + self.calls > 0
-    }
-
     /// Of both together: sums, the oldest, the highest peak and the least that is left of a quota.
     fn add(&mut self, other: &Self) {
         self.ready += other.ready;
@@ -114,7 +133,13 @@ impl PolicyGauges {
         self.inflight += other.inflight;
         self.dead += other.dead;
         self.calls += other.calls;
-        self.oldest = self.oldest.into_iter().chain(other.oldest).min();
+        self.bytes += other.bytes;
+        self.oldest = earlier(self.oldest, other.oldest);
+        self.oldest_due = earlier(self.oldest_due, other.oldest_due);
+        self.quota_resets_at = earlier(self.quota_resets_at, other.quota_resets_at);
+        self.drains_until = earlier(self.drains_until, other.drains_until);
+        self.concurrency_limit =
+            self.concurrency_limit.into_iter().chain(other.concurrency_limit).reduce(u64::saturating_add);
         self.permits_per_second =
             self.permits_per_second.into_iter().chain(other.permits_per_second).reduce(f64::add);
         self.quota_remaining = self.quota_remaining.into_iter().chain(other.quota_remaining).min();
@@ -147,8 +172,30 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
     }
     gauge!(names::CALLS_INFLIGHT.name, "policy" => label.clone()).set(figure(row.calls));
     let oldest = row.oldest.unwrap_or(now);
-    gauge!(names::QUEUE_OLDEST_ENQUEUED.name, "policy" => label.clone())
-        .set(oldest.since(Timestamp::ZERO).as_secs_f64());
+    gauge!(names::QUEUE_OLDEST_ENQUEUED.name, "policy" => label.clone()).set(seconds(oldest));
+    let oldest_due = row.oldest_due.unwrap_or(now);
+    gauge!(names::QUEUE_OLDEST_DUE.name, "policy" => label.clone()).set(seconds(oldest_due));
+    gauge!(names::QUEUE_BYTES.name, "policy" => label.clone()).set(figure(row.bytes));
+    set_limits(label, row);
+    for (reason, lanes) in &row.held {
+        gauge!(names::LANES_HELD.name, "policy" => label.clone(), "reason" => *reason).set(figure(*lanes));
+        if ENDPOINT_REASONS.contains(reason) {
+            gauge!(names::ENDPOINT_HELD.name, "policy" => label.clone(), "reason" => *reason)
+                .set(figure(u64::from(*lanes > 0)));
+        }
+    }
+    if let Some(until) = row.drains_until {
+        gauge!(names::POLICY_DRAIN_DEADLINE.name, "policy" => label.clone()).set(seconds(until));
+    }
+}
+
+fn set_limits(label: &SharedString, row: &PolicyGauges) {
+    if let Some(slots) = row.concurrency_limit {
+        gauge!(names::CONCURRENCY_LIMIT.name, "policy" => label.clone()).set(figure(slots));
+    }
+    if let Some(resets_at) = row.quota_resets_at {
+        gauge!(names::QUOTA_RESET.name, "policy" => label.clone()).set(seconds(resets_at));
+    }
     if let Some(permits) = row.permits_per_second {
         gauge!(names::LIMIT_PERMITS_PER_SECOND.name, "policy" => label.clone()).set(permits);
     }
@@ -162,9 +209,14 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
     if let Some(keys) = row.limit_keys {
         gauge!(names::LIMIT_KEYS.name, "policy" => label.clone()).set(figure(keys));
     }
-    for (reason, lanes) in &row.held {
-        gauge!(names::LANES_HELD.name, "policy" => label.clone(), "reason" => *reason).set(figure(*lanes));
-    }
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    a.into_iter().chain(b).min()
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    at.since(Timestamp::ZERO).as_secs_f64()
 }
 
 /// A count as the text format has it: exact up to 2^53.

@@ -13,14 +13,16 @@ pub mod names;
 pub mod output;
 mod policies;
 mod recorder;
+mod requests;
 
 pub use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub use descriptors::{DescriptorsAllotted, Shortage};
 pub use events::{
     AttemptFinished, ClockAnomaly, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued,
-    EventsRejected, LimitViolated, NameAsked, NameLookedUp, QueueWaited, RetryScheduled, Source, StoreFailed,
-    StoreOperation, policy_label,
+    EventsRecovered, EventsRejected, LimitViolated, LimiterWorked, NameAsked, NameLookedUp, QueueWaited,
+    RetryScheduled, Source, StoreFailed, StoreOperation, policy_names,
 };
 pub use gauges::{Gauges, PolicyGauges, Snapshot};
-pub use policies::name_policies;
+pub use policies::{max_policies, set_policies};
 pub use recorder::{MetricsHandle, RecorderError, install};
+pub use requests::{Defect, RequestAnswered};

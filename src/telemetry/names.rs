@@ -1,6 +1,10 @@
 //! Every metric of tidegate, with its type, unit, labels, help and buckets. The manual's table and the
 //! recorder are checked against [`ALL`].
 
+mod figures;
+
+pub use figures::*;
+
 /// What kind of figure a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -101,7 +105,7 @@ pub const BUILD_INFO: Metric = gauge(
 pub const EVENTS_ENQUEUED: Metric = counter(
     "tidegate_events_enqueued_total",
     &["policy", "source"],
-    "Events made durable, by the door they came through.",
+    "Events made durable, by the door they came through; one that several policies govern counts under each.",
 );
 /// Events refused at a door.
 pub const EVENTS_REJECTED: Metric = counter(
@@ -114,40 +118,42 @@ pub const EVENTS_COMPLETED: Metric = counter(
     "tidegate_events_completed_total",
     &["policy", "outcome", "cause"],
     "Events that reached their end: delivered, dead, expired, config_drained, cancelled or lost; cause is held for those \
-     that expired while a doubt held their lane.",
+     that expired while a doubt held their lane. One that several policies govern counts under each.",
 );
 /// Calls that ended.
 pub const CALL_ATTEMPTS: Metric = counter(
     "tidegate_call_attempts_total",
     &["policy", "result"],
-    "Calls that ended, by status class, kind of failure, shortage of our own or what the endpoint said of being busy.",
+    "Calls that ended, by status class, kind of failure, shortage of our own or what the endpoint said of being busy; under \
+     each policy of the event.",
 );
 /// How long calls took.
 pub const CALL_DURATION: Metric = histogram(
     "tidegate_call_duration_seconds",
     Buckets::Calls,
     &["policy"],
-    "Time from the start of a call to its end.",
+    "Time from the start of a call to its end, under each policy of the event.",
 );
 /// Retries put off.
 pub const RETRIES_SCHEDULED: Metric = counter(
     "tidegate_retries_scheduled_total",
     &["policy", "cause"],
-    "Retries put off, by what made them needed.",
+    "Retries put off, by what made them needed, under each policy of the event.",
 );
 /// From being due to being sent.
 pub const QUEUE_WAIT: Metric = histogram(
     "tidegate_queue_wait_seconds",
     Buckets::Waits,
     &["policy"],
-    "Time from the moment an event might go to the start of its call.",
+    "Time from the moment an event might go to the start of its call, under each policy of the event.",
 );
 /// Entries at rest or under way.
 pub const QUEUE_EVENTS: Metric = gauge(
     "tidegate_queue_events",
     Some(metrics::Unit::Count),
     &["policy", "state"],
-    "Events owed an end, by state: ready, delayed, inflight; and dead ones parked for a person, all under the policy -.",
+    "Events owed an end, under each of their policies, by state: ready, delayed, inflight; and dead ones parked for a \
+     person, all under the policy -.",
 );
 /// Age of the queue's head.
 pub const QUEUE_OLDEST_ENQUEUED: Metric = gauge(
@@ -158,8 +164,12 @@ pub const QUEUE_OLDEST_ENQUEUED: Metric = gauge(
      Events that wait for a due time do not count.",
 );
 /// Calls under way.
-pub const CALLS_INFLIGHT: Metric =
-    gauge("tidegate_calls_inflight", Some(metrics::Unit::Count), &["policy"], "Calls under way.");
+pub const CALLS_INFLIGHT: Metric = gauge(
+    "tidegate_calls_inflight",
+    Some(metrics::Unit::Count),
+    &["policy"],
+    "Calls under way, under each policy of the event.",
+);
 /// The pace a policy allows.
 pub const LIMIT_PERMITS_PER_SECOND: Metric = gauge(
     "tidegate_limit_permits_per_second",
@@ -384,6 +394,22 @@ pub const ALL: &[Metric] = &[
     CONNECTIONS_REFUSED,
     DESCRIPTORS_ALLOTTED,
     SHORTAGES,
+    LEDGER_EVENTS,
+    EVENT_LIFETIME,
+    QUEUE_BYTES,
+    QUEUE_OLDEST_DUE,
+    CONCURRENCY_LIMIT,
+    LIMITER_PERMITS,
+    LIMITER_HELD_SECONDS,
+    ENDPOINT_HELD,
+    POLICIES,
+    POLICY_DRAIN_DEADLINE,
+    QUOTA_RESET,
+    POLICIES_WITHOUT_SERIES,
+    STORE_RECOVERED_EVENTS,
+    HTTP_REQUESTS,
+    HTTP_REQUEST_DURATION,
+    DEFECTS,
 ];
 
 #[cfg(test)]

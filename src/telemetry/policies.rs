@@ -1,78 +1,119 @@
-//! The `policy` labels: a bounded set, whatever policies come and go. The first policies with something to show have series
-//! of their own for as long as the process runs; the figures of all others are added up under one label.
+//! The `policy` labels: a bounded set, whatever policies come and go. The policies that have been deployed longest have
+//! series of their own; the figures of all others are added up under one label. A place that becomes free goes to the
+//! one that has been deployed longest of those without.
 //!
-//! Half of the places are kept for policies that calls go through, so that those that are only deployed do not take them
-//! all.
-//!
-//! Must not know: what is measured.
+//! Must not know: what is measured, what a policy is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use metrics::SharedString;
 
+use crate::event::Lane;
+use crate::telemetry::events::policy_names;
+
 /// What stands for no policy.
 const NONE: &str = "-";
-/// What stands for all policies without series of their own. No policy can be called so.
-pub(super) const OTHER: &str = "(other)";
+/// What stands for all policies without series of their own; a policy of this name is one of them.
+pub(super) const OTHER: &str = "other";
 
-/// Those of this process: without a bound until one is set.
-static LABELS: LazyLock<Labels> = LazyLock::new(|| Labels::new(usize::MAX));
+/// Those of this process.
+static LABELS: LazyLock<Labels> = LazyLock::new(Labels::default);
 
-/// Sets how many policies have series of their own; those that have some keep them.
-pub fn name_policies(most: NonZeroUsize) {
-    LABELS.most.store(most.get(), Ordering::Relaxed);
+/// How many policies have series of their own from now on.
+pub fn max_policies(most: NonZeroUsize) {
+    LABELS.change(|wanted| wanted.most = most.get());
 }
 
-/// The label of a policy that calls go through.
-pub(super) fn used(policy: &str) -> SharedString {
-    LABELS.of(policy, true)
+/// Says which policies are deployed or draining from now on, those that are so longest first. To be called before they
+/// are in force, so that nothing of a new one is counted elsewhere.
+pub fn set_policies<'a>(present: impl Iterator<Item = &'a str>) {
+    LABELS.change(|wanted| wanted.present = Some(present.map(Box::from).collect()));
 }
 
-/// The label of a policy through which calls may never have gone.
-pub(super) fn present(policy: &str) -> SharedString {
-    LABELS.of(policy, false)
+/// The label of a policy.
+pub(super) fn label(policy: &str) -> SharedString {
+    LABELS.of(policy)
 }
 
+/// The labels under which what happens in a lane counts.
+pub(super) fn of(lane: &Lane) -> impl Iterator<Item = SharedString> {
+    policy_names(lane).map(label)
+}
+
+/// How many policies have no series of their own.
+pub(super) fn without_series() -> usize {
+    LABELS.given.load().without
+}
+
+#[derive(Default)]
 struct Labels {
-    most: AtomicUsize,
-    named: ArcSwap<HashMap<Box<str>, SharedString>>,
+    wanted: Mutex<Wanted>,
+    given: ArcSwap<Given>,
+}
+
+struct Wanted {
+    most: usize,
+    /// Unknown until somebody says it: each policy then has its own label.
+    present: Option<Vec<Box<str>>>,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { most: usize::MAX, present: None }
+    }
+}
+
+#[derive(Default)]
+struct Given {
+    is_bounded: bool,
+    own: HashMap<Box<str>, SharedString>,
+    /// Policies that are present and have no label of their own.
+    without: usize,
 }
 
 impl Labels {
-    fn new(most: usize) -> Self {
-        Self { most: AtomicUsize::new(most), named: ArcSwap::default() }
-    }
-
-    fn of(&self, policy: &str, is_used: bool) -> SharedString {
+    fn of(&self, policy: &str) -> SharedString {
         if policy == NONE {
             return SharedString::const_str(NONE);
         }
-        let most = self.most.load(Ordering::Relaxed);
-        let places = if is_used { most } else { most.div_ceil(2) };
-        let known = self.named.load();
-        match known.get(policy) {
+        let given = self.given.load();
+        match given.own.get(policy) {
             Some(label) => label.clone(),
-            None if known.len() >= places => SharedString::const_str(OTHER),
-            None => self.name(policy, places),
+            None if given.is_bounded => SharedString::const_str(OTHER),
+            None => SharedString::from_owned(policy.to_owned()),
         }
     }
 
-    fn name(&self, policy: &str, places: usize) -> SharedString {
-        let label = SharedString::from_shared(Arc::from(policy));
-        self.named.rcu(|named| {
-            // Somebody else may have taken the last place, or named this one.
-            if named.len() >= places || named.contains_key(policy) {
-                return Arc::clone(named);
-            }
-            let mut more = HashMap::clone(named);
-            more.insert(policy.into(), label.clone());
-            Arc::new(more)
-        });
-        self.named.load().get(policy).cloned().unwrap_or(SharedString::const_str(OTHER))
+    fn change(&self, change: impl FnOnce(&mut Wanted)) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut wanted);
+        let Some(present) = &wanted.present else { return };
+        let next = self.given.load().after(present, wanted.most);
+        self.given.store(Arc::new(next));
+    }
+}
+
+impl Given {
+    /// Those that are still there keep their labels, as far as there is room; the rest goes to the longest deployed.
+    fn after(&self, present: &[Box<str>], most: usize) -> Self {
+        let has_label = |policy: &&Box<str>| self.own.contains_key(*policy);
+        let named: HashSet<&Box<str>> = present
+            .iter()
+            .filter(has_label)
+            .chain(present.iter().filter(|policy| !has_label(policy)))
+            .filter(|policy| &***policy != OTHER)
+            .take(most)
+            .collect();
+        let without = present.len() - named.len();
+        let label = |policy: &Box<str>| {
+            let known = self.own.get(policy).cloned();
+            known.unwrap_or_else(|| SharedString::from_shared(Arc::from(&**policy)))
+        };
+        let own = named.into_iter().map(|policy| (policy.clone(), label(policy))).collect();
+        Self { is_bounded: true, own, without }
     }
 }
 
@@ -80,30 +121,52 @@ impl Labels {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_labels_are_a_bounded_set_of_which_half_is_kept_for_those_in_use() {
-        let labels = Labels::new(4);
-        for number in 0..10 {
-            let label = labels.of(&format!("idle{number}"), false);
-            assert_eq!(&*label == OTHER, number >= 2, "{label}");
-        }
-        for number in 0..10 {
-            let label = labels.of(&format!("used{number}"), true);
-            assert_eq!(&*label == OTHER, number >= 2, "{label}");
-        }
-        let later = ["idle0", "idle1", "used0", "used1", "used2", "idle2"].map(|name| labels.of(name, true));
-        let later: Vec<&str> = later.iter().map(|label| &**label).collect();
-        assert_eq!(later, ["idle0", "idle1", "used0", "used1", OTHER, OTHER], "nobody loses a place");
-        assert_eq!(&*labels.of("-", false), "-", "no policy takes none");
-        assert_eq!(labels.named.load().len(), 4);
+    fn set(labels: &Labels, present: &[&str]) {
+        labels.change(|wanted| wanted.present = Some(present.iter().map(|name| (*name).into()).collect()));
+    }
+
+    fn given(labels: &Labels) -> Vec<String> {
+        let mut own: Vec<String> = labels.given.load().own.keys().map(ToString::to_string).collect();
+        own.sort();
+        own
     }
 
     #[test]
-    fn without_a_bound_each_has_its_own() {
-        let labels = Labels::new(usize::MAX);
-        assert!((0..100).all(|number| {
-            let name = number.to_string();
-            *labels.of(&name, false) == *name
-        }));
+    fn the_longest_deployed_have_labels_and_free_places_go_to_the_next() {
+        let labels = Labels::default();
+        labels.change(|wanted| wanted.most = 2);
+        set(&labels, &["b", "c", "d"]);
+        assert_eq!(given(&labels), ["b", "c"]);
+        assert_eq!((&*labels.of("b"), &*labels.of("d"), &*labels.of("-")), ("b", OTHER, "-"));
+        assert_eq!(labels.given.load().without, 1);
+        set(&labels, &["a", "b", "c", "d"]);
+        assert_eq!(given(&labels), ["b", "c"], "nobody loses a place");
+        set(&labels, &["c", "d", "e"]);
+        assert_eq!(given(&labels), ["c", "d"]);
+        labels.change(|wanted| wanted.most = 1);
+        assert_eq!(given(&labels).len(), 1);
+        labels.change(|wanted| wanted.most = 9);
+        assert_eq!(given(&labels), ["c", "d", "e"]);
+        set(&labels, &[]);
+        assert_eq!(
+            (given(&labels).len(), &*labels.of("c")),
+            (0, OTHER),
+            "one that is gone counts with the others"
+        );
+    }
+
+    #[test]
+    fn a_policy_that_is_called_as_the_others_are_is_one_of_them() {
+        let labels = Labels::default();
+        set(&labels, &[OTHER, "p"]);
+        assert_eq!(given(&labels), ["p"]);
+        assert_eq!(labels.given.load().without, 1);
+    }
+
+    #[test]
+    fn each_has_its_own_until_somebody_says_which_there_are() {
+        let labels = Labels::default();
+        labels.change(|wanted| wanted.most = 1);
+        assert_eq!((&*labels.of("a"), &*labels.of("b")), ("a", "b"));
     }
 }

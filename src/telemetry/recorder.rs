@@ -94,6 +94,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
+    use crate::event::{Lane, LaneKey};
     use crate::telemetry::*;
 
     /// Runs `record` against a recorder of its own and returns the rendering.
@@ -110,14 +111,19 @@ mod tests {
 
     fn everything_happens() {
         let (policy, took) = ("p", Duration::from_millis(3));
-        EventsEnqueued { policy, source: Source::Http, count: 2 }.emit();
+        let lane = &lane("p@1");
+        EventsEnqueued { lane, source: Source::Http, count: 2 }.emit();
         EventsRejected { reason: "unmatched", count: 1 }.emit();
-        EntryCompleted { policy, outcome: "delivered", cause: None }.emit();
-        AttemptFinished { policy, result: "2xx", took }.emit();
-        RetryScheduled { policy, cause: "5xx" }.emit();
-        QueueWaited { policy, waited: took }.emit();
+        EntryCompleted { lane, outcome: "delivered", cause: None, lived: Some(took) }.emit();
+        AttemptFinished { lane, result: "2xx", took }.emit();
+        RetryScheduled { lane, cause: "5xx" }.emit();
+        QueueWaited { lane, waited: took }.emit();
         DispatchLag { lag: took }.emit();
         LimitViolated { policy, limit: "pace", count: 0 }.emit();
+        LimiterWorked { policy, limit: "pace", permits: 1, held_seconds: 0 }.emit();
+        EventsRecovered { count: 3 }.emit();
+        Defect::show();
+        RequestAnswered { route: "/v1/events".to_owned(), method: "POST", code: 202, took }.emit();
         StoreOperation { op: "append", took }.emit();
         StoreFailed { op: "append" }.emit();
         ClockAnomaly { kind: "forward", count: 1 }.emit();
@@ -132,6 +138,10 @@ mod tests {
         Gauges::default().set(&full_snapshot());
     }
 
+    fn lane(key: &str) -> Lane {
+        Lane::parse(&LaneKey::new(key).expect("short")).expect("a lane")
+    }
+
     fn full_snapshot() -> Snapshot {
         let row = PolicyGauges {
             policy: "p".to_owned(),
@@ -139,6 +149,9 @@ mod tests {
             permits_per_second: Some(0.5),
             window_peaks: [("pace", 3)].into(),
             quota_remaining: Some(4),
+            quota_resets_at: Some(Timestamp::from_millis(9_000)),
+            drains_until: Some(Timestamp::from_millis(8_000)),
+            concurrency_limit: Some(64),
             limit_keys: Some(1),
             held: [("paused", 1)].into(),
             ..PolicyGauges::default()
@@ -146,6 +159,8 @@ mod tests {
         Snapshot {
             now: Timestamp::from_millis(1_500),
             policies: vec![row],
+            ledger: vec![("accepted", 12)],
+            policy_states: vec![("deployed", 1)],
             store_disk_bytes: 9,
             store_operation_age: Duration::ZERO,
             store_lost_events: 5,

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
+use crate::app::listen::counted;
 use crate::problem::Problem;
 
 /// Names under which tidegate may be called.
@@ -46,6 +47,7 @@ pub fn guarded(router: Router, hosts: Hosts) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(hosts, check))
+        .layer(from_fn(counted::count))
 }
 
 async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {

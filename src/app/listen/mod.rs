@@ -11,6 +11,7 @@
 
 mod body;
 mod connections;
+mod counted;
 mod guard;
 mod inherited;
 mod io;

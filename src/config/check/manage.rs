@@ -1,10 +1,10 @@
-//! The rules of `[manage]`.
+//! The rules of `[manage]`, and of `[metrics]`, whose bound is of the same kind.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use crate::config::check::Checker;
-use crate::config::{Manage, Problem, Refusals, Sandbox};
+use crate::config::{Manage, Metrics, Problem, Refusals, Sandbox};
 
 /// The highest bound on policies: the patterns of more of them are too large to be matched in one pass.
 const MAX_POLICIES: u64 = 100_000;
@@ -38,9 +38,7 @@ impl Checker<'_> {
             self.word("manage.refusals", &[("uniform", Refusals::Uniform), ("dialect", Refusals::Dialect)]);
         let max_policies = self.number("manage.max_policies", 1..=MAX_POLICIES);
         let of_dialect = self.number("manage.max_policies_per_dialect", 1..=MAX_POLICIES);
-        let in_metrics = self.number("manage.max_policies_in_metrics", 1..=MAX_POLICIES);
         let sandboxes = self.sandboxes();
-        let count = |number: u64| usize::try_from(number).ok().and_then(NonZeroUsize::new);
         Some(Manage {
             require_headers: require_headers?,
             reject_invalid: reject_invalid?,
@@ -48,9 +46,13 @@ impl Checker<'_> {
             refusals: refusals?,
             max_policies: count(max_policies?)?,
             max_policies_per_dialect: count(of_dialect?)?,
-            max_policies_in_metrics: count(in_metrics?)?,
             sandboxes: sandboxes?,
         })
+    }
+
+    pub(super) fn metrics(&mut self) -> Option<Metrics> {
+        let max_policies = self.number("metrics.max_policies", 1..=MAX_POLICIES)?;
+        Some(Metrics { max_policies: count(max_policies)? })
     }
 
     fn sandboxes(&mut self) -> Option<Vec<Sandbox>> {
@@ -76,4 +78,8 @@ impl Checker<'_> {
         }
         Some(sandboxes)
     }
+}
+
+fn count(number: u64) -> Option<NonZeroUsize> {
+    usize::try_from(number).ok().and_then(NonZeroUsize::new)
 }

@@ -3,7 +3,7 @@
 //! Must not know: who asks.
 
 use crate::dispatch::handle::Command;
-use crate::dispatch::input::Input;
+use crate::dispatch::input::{Figures, Input};
 use crate::dispatch::service::Service;
 
 impl Service {
@@ -11,7 +11,10 @@ impl Service {
     pub(super) fn obey(&mut self, command: Command) {
         let now = self.clock.now();
         match command {
-            Command::Figures(answer) => drop(answer.send(self.planner.figures(now))),
+            Command::Figures(answer) => {
+                let worked = self.planner.worked(now);
+                drop(answer.send(Figures { worked, ..self.planner.figures(now) }));
+            }
             Command::Limiters { from, most, answer } => {
                 drop(answer.send(self.planner.gate().figures(from, most, now)));
             }

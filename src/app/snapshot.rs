@@ -1,0 +1,156 @@
+//! The snapshot from which the gauges are set: one row per policy from what the queue, the dispatcher, the limits and
+//! the book say at one moment.
+//!
+//! Must not know: how metrics are called and rendered.
+
+use std::collections::BTreeMap;
+
+use crate::clock::{self, Clock, Correction, Timestamp};
+use crate::dispatch::{Figures, HoldReason};
+use crate::event::Lane;
+use crate::limit::{Kind, LimiterFigures, most_at_once, period_end};
+use crate::policy::{GenerationState, Policies, RuntimePolicy};
+use crate::queue::{LaneCounts, Queue};
+use crate::store::doubts::{Doubt, DoubtKind};
+use crate::telemetry::{PolicyGauges, Snapshot, policy_names};
+
+/// What the housekeeper has just seen.
+pub(super) struct Seen<'a> {
+    pub(super) figures: &'a Figures,
+    pub(super) limiters: &'a [LimiterFigures],
+    pub(super) lanes: &'a [LaneCounts],
+}
+
+/// Takes the snapshot.
+pub(super) fn take(queue: &Queue, policies: &Policies, clock: &Clock, seen: &Seen<'_>) -> Snapshot {
+    let Seen { figures, limiters, lanes } = seen;
+    let mut rows: BTreeMap<String, PolicyGauges> = BTreeMap::new();
+    for policy in policies.runtime().policies() {
+        set_policy(row(&mut rows, policy.id.as_str()), policy, clock.now());
+    }
+    for limiter in *limiters {
+        add_limiter(row(&mut rows, limiter.policy.as_str()), limiter);
+    }
+    let corrections = clock.corrections();
+    for lane in *lanes {
+        add_lane(&mut rows, lane, &corrections);
+    }
+    for (lane, hold) in &figures.held {
+        for policy in policy_names(lane) {
+            *row(&mut rows, policy).held.entry(hold.reason.word()).or_default() += 1;
+        }
+    }
+    for (policy, calls) in &figures.calls {
+        let row = row(&mut rows, policy);
+        row.calls = *calls;
+        // What was taken up but is not under way still waits for its turn.
+        row.ready += row.inflight.saturating_sub(*calls);
+        row.inflight = *calls;
+    }
+    for row in rows.values_mut().filter(|row| !figures.calls.contains_key(&row.policy)) {
+        row.ready += std::mem::take(&mut row.inflight);
+    }
+    let store = queue.store_health();
+    // The store counts them as a whole: their policies may be long gone.
+    row(&mut rows, "-").dead = store.dead_entries;
+    Snapshot {
+        now: clock.now(),
+        policies: rows.into_values().collect(),
+        ledger: queue.ledger().terms().to_vec(),
+        policy_states: states(policies, clock.now()),
+        store_disk_bytes: store.disk_bytes,
+        store_operation_age: store.operation_age,
+        store_lost_events: store.lost_entries,
+        store_damaged_frames: store.damaged_frames,
+        doubts: doubt_rows(&queue.doubts().list()),
+    }
+}
+
+/// What is known of a policy before anything happens under it.
+fn set_policy(row: &mut PolicyGauges, policy: &RuntimePolicy, now: Timestamp) {
+    let limits = &policy.spec.limits;
+    row.permits_per_second = limits.pace.map(|pace| pace.starts_per_second());
+    row.concurrency_limit = Some(u64::from(most_at_once(limits).get()));
+    row.limit_keys = Some(0);
+    row.held = HoldReason::ALL.map(|reason| (reason.word(), 0)).into();
+    let kinds = [
+        limits.pace.map(|_| Kind::Pace),
+        limits.window.map(|_| Kind::Window),
+        limits.quota.map(|_| Kind::Quota),
+    ];
+    row.window_peaks = kinds.into_iter().flatten().map(|kind| (kind.word(), 0)).collect();
+    row.quota_remaining = limits.quota.map(|quota| u64::from(quota.calls.get()));
+    row.quota_resets_at = limits.quota.map(|quota| period_end(quota, now));
+    row.drains_until = drains_until(policy);
+}
+
+/// When the first of its generations ends that drain.
+fn drains_until(policy: &RuntimePolicy) -> Option<Timestamp> {
+    let until = |state: &GenerationState| match state {
+        GenerationState::Active => None,
+        GenerationState::Draining { until } => Some(*until),
+    };
+    policy.generations.values().filter_map(until).min()
+}
+
+/// How many policies are in each state; every policy is in one.
+fn states(policies: &Policies, now: Timestamp) -> Vec<(&'static str, u64)> {
+    let mut states = BTreeMap::from(["deployed", "paused", "draining", "idle"].map(|state| (state, 0)));
+    for (_, policy) in policies.book().after(None) {
+        let life = policy.lifecycle();
+        let state = match policy.pause() {
+            _ if life.generations().is_empty() => "idle",
+            Some(pause) if pause.holds(now) => "paused",
+            _ if life.active().is_some() => "deployed",
+            _ => "draining",
+        };
+        *states.entry(state).or_default() += 1;
+    }
+    states.into_iter().collect()
+}
+
+/// Every kind has a row, so that a figure falls to zero.
+fn doubt_rows(doubts: &[Doubt]) -> Vec<(&'static str, u64, u64)> {
+    let row = |kind: DoubtKind| {
+        let open = doubts.iter().filter(|doubt| doubt.kind == kind && !doubt.acknowledged);
+        let (count, events) =
+            open.fold((0, 0_u64), |(count, events), doubt| (count + 1, events.saturating_add(doubt.events)));
+        (kind.word(), count, events)
+    };
+    DoubtKind::ALL.map(row).to_vec()
+}
+
+fn add_limiter(row: &mut PolicyGauges, limiter: &LimiterFigures) {
+    row.limit_keys = Some(row.limit_keys.unwrap_or(0) + 1);
+    for counter in &limiter.counters {
+        let peak = row.window_peaks.entry(counter.kind.word()).or_default();
+        *peak = (*peak).max(u64::from(counter.window_peak));
+        if counter.kind == Kind::Quota {
+            let left = u64::from(counter.calls.saturating_sub(counter.used));
+            row.quota_remaining = Some(row.quota_remaining.map_or(left, |least| least.min(left)));
+        }
+    }
+}
+
+fn add_lane(rows: &mut BTreeMap<String, PolicyGauges>, counts: &LaneCounts, corrections: &[Correction]) {
+    // A correction of the clock makes nothing older.
+    let oldest = counts.oldest.map(|at| clock::corrected(corrections, at, at));
+    let mut add = |policy: &str| {
+        let row = row(rows, policy);
+        row.ready += counts.ready;
+        row.delayed += counts.delayed;
+        row.inflight += counts.taken_up;
+        row.bytes += counts.bytes;
+        row.oldest = row.oldest.into_iter().chain(oldest).min();
+        row.oldest_due = row.oldest_due.into_iter().chain(counts.next_due).min();
+    };
+    match Lane::parse(&counts.lane) {
+        Ok(lane) => policy_names(&lane).for_each(add),
+        Err(_) => add("-"),
+    }
+}
+
+fn row<'a>(rows: &'a mut BTreeMap<String, PolicyGauges>, policy: &str) -> &'a mut PolicyGauges {
+    rows.entry(policy.to_owned())
+        .or_insert_with(|| PolicyGauges { policy: policy.to_owned(), ..PolicyGauges::default() })
+}

@@ -1,0 +1,119 @@
+//! Names of the metrics of policies and their limits, of the ledger, and of tidegate's own API.
+//!
+//! Must not know: who counts.
+
+use metrics::Unit;
+
+use super::{Buckets, Metric, counter, gauge, histogram};
+
+/// Where all events are.
+pub const LEDGER_EVENTS: Metric = gauge(
+    "tidegate_ledger_events",
+    Some(Unit::Count),
+    &["term"],
+    "Every event once, by where it is, all terms at one moment: accepted (with what an earlier process left) + redriven = \
+     delivered + expired + dead + drained + cancelled + lost (these since the start of the process) + ready + delayed + \
+     inflight (taken up by the dispatcher). A difference is a defect.",
+);
+/// How long events took.
+pub const EVENT_LIFETIME: Metric = histogram(
+    "tidegate_event_lifetime_seconds",
+    Buckets::Waits,
+    &["outcome"],
+    "Time from the acceptance of an event to its end, by outcome.",
+);
+/// What waits, in bytes.
+pub const QUEUE_BYTES: Metric = gauge(
+    "tidegate_queue_bytes",
+    Some(Unit::Bytes),
+    &["policy"],
+    "About the bytes of the events that are owed an end, before compression: their number times the mean of those that came \
+     last.",
+);
+/// The head of the delayed ones.
+pub const QUEUE_OLDEST_DUE: Metric = gauge(
+    "tidegate_queue_oldest_due_timestamp_seconds",
+    Some(Unit::Seconds),
+    &["policy"],
+    "The earliest due time among the events that wait for one and are not taken up; the present time while there is none.",
+);
+/// Most calls at once.
+pub const CONCURRENCY_LIMIT: Metric = gauge(
+    "tidegate_concurrency_limit",
+    Some(Unit::Count),
+    &["policy"],
+    "Most calls that may be under way at once, for each combination of label values of the scope.",
+);
+/// What limits granted.
+pub const LIMITER_PERMITS: Metric = counter(
+    "tidegate_limiter_permits_total",
+    &["policy", "limit"],
+    "Starts of calls that a limit allowed, by kind of limit (pace, window, quota, slots).",
+);
+/// How long limits said no.
+pub const LIMITER_HELD_SECONDS: Metric = counter(
+    "tidegate_limiter_held_seconds_total",
+    &["policy", "limit"],
+    "Time during which events were ready and this kind of limit let none start, added up over all label values.",
+);
+/// Whether endpoints are left alone.
+pub const ENDPOINT_HELD: Metric = gauge(
+    "tidegate_endpoint_held",
+    None,
+    &["policy", "reason"],
+    "1 while at least one lane is held for this reason, else 0: retry_after, busy, breaker or paused.",
+);
+/// How many policies there are.
+pub const POLICIES: Metric = gauge(
+    "tidegate_policies",
+    Some(Unit::Count),
+    &["state"],
+    "Policies, each in one state: deployed, paused (by an operator, deployed or draining), draining, or idle (not deployed).",
+);
+/// When drains end.
+pub const POLICY_DRAIN_DEADLINE: Metric = gauge(
+    "tidegate_policy_drain_deadline_timestamp_seconds",
+    Some(Unit::Seconds),
+    &["policy"],
+    "When what is left of the generation that drains is dropped, the earliest of several; absent while none drains.",
+);
+/// When quotas begin anew.
+pub const QUOTA_RESET: Metric = gauge(
+    "tidegate_quota_reset_timestamp_seconds",
+    Some(Unit::Seconds),
+    &["policy"],
+    "When the present period of the quota ends; absent without a quota.",
+);
+/// How many policies share series.
+pub const POLICIES_WITHOUT_SERIES: Metric = gauge(
+    "tidegate_policies_without_series",
+    Some(Unit::Count),
+    &[],
+    "Deployed and draining policies beyond metrics.max_policies: their figures are added up under the policy other.",
+);
+/// What an earlier process left.
+pub const STORE_RECOVERED_EVENTS: Metric = counter(
+    "tidegate_store_recovered_events_total",
+    &[],
+    "Events of an earlier process that were owed an end when this one started; those that were under way then are sent \
+     again.",
+);
+/// Requests of the API.
+pub const HTTP_REQUESTS: Metric = counter(
+    "tidegate_http_requests_total",
+    &["route", "method", "code"],
+    "Requests that tidegate answered, by route template (other: no route), method and status code.",
+);
+/// How long they took.
+pub const HTTP_REQUEST_DURATION: Metric = histogram(
+    "tidegate_http_request_duration_seconds",
+    Buckets::Calls,
+    &["route"],
+    "Time from the head of a request to the head of its answer, by route template.",
+);
+/// What cannot be.
+pub const DEFECTS: Metric = counter(
+    "tidegate_defects_total",
+    &[],
+    "States found that cannot be: anything above 0 is a defect of tidegate.",
+);
