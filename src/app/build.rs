@@ -30,7 +30,7 @@ use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
-use crate::telemetry::{self, ClockAnomaly, Defect, EventsRecovered};
+use crate::telemetry::{self, ClockAnomaly, Defect, EventsRecovered, LifeSettled};
 
 /// How long a request waits for its share of them.
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
@@ -72,12 +72,13 @@ impl App {
     /// be bound.
     pub async fn over(config: &Config, seams: Seams) -> Result<Self, AppError> {
         let Seams { clock, store, documents, usages, deliver } = seams;
-        let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         let metrics = telemetry::install()?;
+        let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         telemetry::max_policies(config.metrics.max_policies);
         Defect::show();
         let shares = Shares::of(config);
         let descriptors = descriptors::report(&shares, config);
+        LifeSettled { ttl: config.queue.ttl }.emit();
         ClockAnomaly { kind: "start", count: u64::from(!clock.is_trusted()) }.emit();
         let mut dice = fastrand::Rng::new();
         let policies = Policies::open(documents, clock.clone()).await?;

@@ -59,6 +59,7 @@ pub(super) fn take(queue: &Queue, policies: &Policies, clock: &Clock, seen: &See
         ledger: queue.ledger().terms().to_vec(),
         policy_states: states(policies, clock.now()),
         store_disk_bytes: store.disk_bytes,
+        store_free_bytes: store.free_bytes,
         store_operation_age: store.operation_age,
         store_lost_events: store.lost_entries,
         store_damaged_frames: store.damaged_frames,

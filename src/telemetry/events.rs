@@ -273,6 +273,21 @@ impl ConfigReloaded {
             let at_s = self.at.since(Timestamp::ZERO).as_secs_f64();
             gauge!(names::CONFIG_LAST_RELOAD.name).set(at_s);
         }
+        gauge!(names::CONFIG_LAST_RELOAD_SUCCESSFUL.name).set(f64::from(u8::from(self.is_applied)));
+    }
+}
+
+/// The longest life of an event is settled.
+#[derive(Debug, Clone, Copy)]
+pub struct LifeSettled {
+    /// `queue.ttl_seconds`.
+    pub ttl: Duration,
+}
+
+impl LifeSettled {
+    /// Shows it.
+    pub fn emit(&self) {
+        gauge!(names::QUEUE_TTL.name).set(self.ttl.as_secs_f64());
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Snapshot {
     pub policy_states: Vec<(&'static str, u64)>,
     /// Bytes of the data directory.
     pub store_disk_bytes: u64,
+    /// Bytes that are free on its file system.
+    pub store_free_bytes: u64,
     /// Age of the store's operation under way.
     pub store_operation_age: Duration,
     /// Events lost since the data directory was made.
@@ -92,6 +94,7 @@ impl Gauges {
         counter!(names::STORE_LOST_EVENTS.name).absolute(snapshot.store_lost_events);
         counter!(names::STORE_DAMAGED_FRAMES.name).absolute(snapshot.store_damaged_frames);
         gauge!(names::STORE_DISK_BYTES.name).set(figure(snapshot.store_disk_bytes));
+        gauge!(names::STORE_FREE_BYTES.name).set(figure(snapshot.store_free_bytes));
         for (kind, open, events) in &snapshot.doubts {
             gauge!(names::DOUBTS.name, "kind" => *kind).set(figure(*open));
             gauge!(names::DOUBT_EVENTS.name, "kind" => *kind).set(figure(*events));

@@ -19,8 +19,8 @@ pub use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub use descriptors::{DescriptorsAllotted, Shortage};
 pub use events::{
     AttemptFinished, ClockAnomaly, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued,
-    EventsRecovered, EventsRejected, LimitViolated, LimiterWorked, NameAsked, NameLookedUp, QueueWaited,
-    RetryScheduled, Source, StoreFailed, StoreOperation, policy_names,
+    EventsRecovered, EventsRejected, LifeSettled, LimitViolated, LimiterWorked, NameAsked, NameLookedUp,
+    QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation, policy_names,
 };
 pub use gauges::{Gauges, PolicyGauges, Snapshot};
 pub use policies::{max_policies, set_policies};

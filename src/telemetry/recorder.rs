@@ -126,6 +126,7 @@ mod tests {
         RequestAnswered { route: "/v1/events".to_owned(), method: "POST", code: 202, took }.emit();
         StoreOperation { op: "append", took }.emit();
         StoreFailed { op: "append" }.emit();
+        LifeSettled { ttl: took }.emit();
         ClockAnomaly { kind: "forward", count: 1 }.emit();
         ConfigReloaded { is_applied: true, at: Timestamp::from_millis(1_500) }.emit();
         NameLookedUp { from: "cache" }.emit();
@@ -162,6 +163,7 @@ mod tests {
             ledger: vec![("accepted", 12)],
             policy_states: vec![("deployed", 1)],
             store_disk_bytes: 9,
+            store_free_bytes: 8,
             store_operation_age: Duration::ZERO,
             store_lost_events: 5,
             store_damaged_frames: 3,

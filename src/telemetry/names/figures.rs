@@ -117,3 +117,24 @@ pub const DEFECTS: Metric = counter(
     &[],
     "States found that cannot be: anything above 0 is a defect of tidegate.",
 );
+/// How long events live.
+pub const QUEUE_TTL: Metric = gauge(
+    "tidegate_queue_ttl_seconds",
+    Some(Unit::Seconds),
+    &[],
+    "The longest life of an event (queue.ttl_seconds); an event may ask for less.",
+);
+/// Whether the last one was good.
+pub const CONFIG_LAST_RELOAD_SUCCESSFUL: Metric = gauge(
+    "tidegate_config_last_reload_successful",
+    None,
+    &[],
+    "1 when the configuration was applied the last time that it was read, 0 when it was refused.",
+);
+/// What the store may still take up.
+pub const STORE_FREE_BYTES: Metric = gauge(
+    "tidegate_store_free_bytes",
+    Some(Unit::Bytes),
+    &[],
+    "Bytes that are free on the file system of the data directory.",
+);
