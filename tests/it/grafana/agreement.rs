@@ -142,9 +142,9 @@ fn the_reasons_of_refused_events_are_the_codes_with_503() {
     assert_eq!(named.split('|').collect::<Vec<_>>(), real);
 }
 
-/// The result labels by which an endpoint says that it is busy count as failures in no place.
+/// The results that are no failures stand in both.
 #[test]
-fn the_dashboard_and_the_rules_take_the_same_calls_for_good() {
+fn the_dashboard_and_the_rules_count_the_same_calls_as_failures() {
     let good = |text: &str| {
         let text = text.replace("\\\"", "\"");
         text.split("result=~\"").nth(1).and_then(|rest| rest.split('"').next()).expect("results").to_owned()

@@ -96,11 +96,11 @@ impl Load {
             second.tick().await;
             self.events(&api, n).await;
             match n {
+                3 => self.reload(&["drained"]),
                 5 => assert_eq!(verb(&api, "paused", "purge", &json!({"confirm": "paused"})).await, 200),
-                8 => self.reload(&["drained"]),
                 12 => self.world.write("[limits]\nno = 1\n"),
                 13 => self.server.signal("HUP"),
-                20 => self.reload(&["drained", "drains"]),
+                35 => self.reload(&["drained", "drains"]),
                 _ => {}
             }
         }

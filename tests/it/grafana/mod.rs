@@ -61,6 +61,9 @@ async fn every_panel_and_every_rule_has_data_when_everything_happens() {
     report.ask_for_rules(&prometheus, now_s).await;
     report.lines.extend(draw(&panels, drawn));
     println!("{}", report.lines.join("\n"));
+    let mut control = Report::default();
+    control.ask_for_selectors(&prometheus, "rate(tidegate_no_such_metric[5m])", now_s).await;
+    assert_eq!(control.faults.len(), 1, "an absent metric would not be noticed");
     assert!(report.faults.is_empty(), "{:#?}", report.faults);
 
     let ledger =
