@@ -25,7 +25,7 @@ use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy
 use crate::ingest::{self, Defaults, EgressCheck, Intake, IntakeParts, Refusals, UsageHeaders};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
 use crate::names::NameOptions;
-use crate::ops::{self, Desk, Ops};
+use crate::ops::{self, Desk, Ops, Pulse};
 use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
@@ -120,12 +120,16 @@ impl App {
         let intake = intake(config, &queue, &policies, &clock, &closing, &dispatch, &outlooks);
         let desk = ops::desk_routes(desk(config, &queue, &policies, &clock, &dispatch, &outlooks));
         let dialects = dialects::routes(config, &policies, &clock, &mut dice);
+        let pulse = Pulse::new(clock.now());
         let ops = Ops {
             queue: queue.clone(),
             policies: policies.clone(),
             closing: closing.clone(),
             name_state,
             descriptors,
+            dispatch: dispatch.clone(),
+            clock: clock.clone(),
+            pulse: pulse.clone(),
             render_metrics: Arc::new({
                 let metrics = metrics.clone();
                 move || metrics.render()
@@ -152,6 +156,7 @@ impl App {
             intake,
             outlooks,
             metrics,
+            pulse,
             clock,
             closing,
         })

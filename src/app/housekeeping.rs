@@ -17,8 +17,9 @@ use crate::clock::{self, Clock, Correction, Timestamp};
 use crate::dispatch::{DispatchHandle, Figures, HoldReason};
 use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::{Kind, LimiterFigures, Outlooks};
+use crate::ops::Pulse;
 use crate::policy::{Policies, Runtime};
-use crate::queue::{LaneCounts, Queue};
+use crate::queue::{Completed, LaneCounts, Queue};
 use crate::store::doubts::{Doubt, DoubtKind};
 use crate::telemetry::{Gauges, LimitViolated, MetricsHandle, PolicyGauges, Snapshot, policy_label};
 
@@ -40,6 +41,8 @@ pub(super) struct Housekeeper {
     pub(super) clock: Clock,
     /// What forecasts are made from.
     pub(super) outlooks: Arc<ArcSwap<Outlooks>>,
+    /// What rates are made from.
+    pub(super) pulse: Pulse,
     /// The doubt about usages.
     pub(super) spent: SpentLimits,
 }
@@ -60,6 +63,7 @@ impl Housekeeper {
                 let lanes = self.queue.counts();
                 in_doubt::report(&self.queue.doubts(), &figures, &lanes, begun);
                 self.spent.look(figures.spent_until, figures.now);
+                self.beat(&lanes, begun);
                 gauges.set(&self.snapshot(&figures, &limiters, &lanes));
                 count_violations(&mut violations, &self.policies.runtime(), &figures);
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));
@@ -76,6 +80,12 @@ impl Housekeeper {
             // The line of time may have leapt, over a suspension, in between.
             pause = (self.clock.now().since(begun) * SHARE_OF_TIME).clamp(LOOK_EVERY, LONGEST_PAUSE);
         }
+    }
+
+    fn beat(&self, lanes: &[LaneCounts], now: Timestamp) {
+        let Completed { delivered, dead, expired, dropped, lost } = self.queue.completed();
+        let here = lanes.iter().map(|lane| lane.ready + lane.delayed + lane.taken_up).sum();
+        self.pulse.beat(now, delivered, delivered + dead + expired + dropped + lost, here);
     }
 
     /// The policies under which something waits or is on its way into the queue.

@@ -40,6 +40,7 @@ use crate::config::Config;
 use crate::dispatch::{DispatchHandle, Service};
 use crate::ingest::Intake;
 use crate::limit::Outlooks;
+use crate::ops::Pulse;
 use crate::policy::Policies;
 use crate::queue::Queue;
 use crate::store::{EntryStore, UsageStore};
@@ -78,6 +79,7 @@ pub struct App {
     /// What forecasts are made from.
     outlooks: Arc<ArcSwap<Outlooks>>,
     metrics: MetricsHandle,
+    pulse: Pulse,
     clock: Clock,
     /// Cancelled when no more events are taken.
     closing: CancellationToken,

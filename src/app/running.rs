@@ -67,6 +67,7 @@ impl App {
             metrics: self.metrics,
             clock: self.clock.clone(),
             outlooks: self.outlooks,
+            pulse: self.pulse,
             spent: self.spent,
         };
         Running {

@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
 use utoipa::{IntoResponses, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::ops::explain::{ExplainBody, SettledBody};
-use crate::ops::{desk, doubts, usage, verbs};
+use crate::ops::{desk, doubts, status as status_route, usage, verbs};
 use crate::problem::codes;
 use crate::problem::doc::{refusals, refuses};
 
@@ -44,12 +44,13 @@ pub fn api_doc() -> OpenApi {
         doubts::verbs::confirm,
         super::live,
         super::ready,
-        super::metrics
+        super::metrics,
+        status_route::status
     ),
     tags(
         (name = "policies", description = "Watching and steering what limits do, whatever set them."),
         (name = "doubts", description = "What the store could not establish, and deciding about it."),
-        (name = "operations", description = "Probes and metrics.")
+        (name = "operations", description = "Probes, metrics and the whole at a glance.")
     )
 )]
 struct Operations;
@@ -92,6 +93,8 @@ refuses! {
     Live: ;
     /// By `GET /metrics`.
     Metrics: INTERNAL;
+    /// By `GET /v1/status`.
+    Status: INVALID_PARAMETER INTERNAL SHUTTING_DOWN;
 }
 
 /// What `GET /readyz` answers when events may not be handed in.
@@ -114,6 +117,23 @@ pub(super) const ID: &str = "orders";
 pub(super) fn readiness(ready: bool) -> Value {
     let detail = if ready { "taking events" } else { "shutting down" };
     json!({"ready": ready, "checks": [{"name": "not_draining", "ok": ready, "detail": detail}]})
+}
+
+pub(super) fn status() -> Value {
+    json!({
+        "version": "0.1.0",
+        "started_at": "2030-01-31T08:00:00.000Z",
+        "uptime_seconds": 3600.25,
+        "ready": true,
+        "problems": [],
+        "events": {"ready": 12, "delayed": 3, "inflight": 2, "oldest": "2030-01-31T08:59:58.120Z"},
+        "ended": {"delivered": 719_988, "dead": 4, "expired": 0, "dropped": 0, "lost": 0},
+        "rates": {"accepted_per_second": 200.3, "delivered_per_second": 200.0, "over_seconds": 10.0},
+        "policies": {"deployed": 2, "draining": 0, "idle": 1, "paused": 0, "held": 1},
+        "held": [{"reason": "retry_after", "lanes": 1, "until": "2030-01-31T09:00:30.000Z"}],
+        "doubts": {"open": 0, "unacknowledged": 0, "events": 0},
+        "store": {"disk_bytes": 83_886_080, "free_bytes": 53_687_091_200_u64},
+    })
 }
 
 pub(super) fn pause() -> Value {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use http::StatusCode;
 
 use crate::clock::Timestamp;
-use crate::dispatch::{Figures, HoldReason};
+use crate::dispatch::{Figures, Hold, HoldReason};
 use crate::event::{Lane, PolicyId};
 use crate::limit::LimiterFigures;
 use crate::ops::desk::Desk;
@@ -159,10 +159,14 @@ impl Desk {
 
 /// The lanes of a policy that are held, by reason.
 fn held(policy: &PolicyId, going_on: &Figures) -> Vec<HeldBody> {
-    let concerned =
-        going_on.held.iter().filter(|(lane, _)| lane.policies().iter().any(|part| part.policy == *policy));
+    let is_its_own = |lane: &Lane| lane.policies().iter().any(|part| part.policy == *policy);
+    by_reason(going_on.held.iter().filter(|(lane, _)| is_its_own(lane)).map(|(_, hold)| hold))
+}
+
+/// How many lanes are held for each reason, and when the first of them may go on.
+pub(super) fn by_reason<'h>(holds: impl Iterator<Item = &'h Hold>) -> Vec<HeldBody> {
     let mut by_reason: BTreeMap<HoldReason, (u64, Option<Timestamp>)> = BTreeMap::new();
-    for (_, hold) in concerned {
+    for hold in holds {
         let (lanes, first) = by_reason.entry(hold.reason).or_default();
         *lanes += 1;
         *first = first.iter().copied().chain(hold.until).min();

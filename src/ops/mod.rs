@@ -19,7 +19,9 @@ mod explain;
 mod figures;
 mod held;
 mod policies;
+mod pulse;
 mod query;
+mod status;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -37,6 +39,8 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
+use crate::clock::Clock;
+use crate::dispatch::DispatchHandle;
 use crate::policy::Policies;
 use crate::problem::Problem;
 use crate::queue::Queue;
@@ -46,6 +50,7 @@ use crate::store::{Operation, StoreHealth};
 pub use desk::{AddressCheck, Desk, desk_routes};
 pub use doc::api_doc;
 pub use doubts::{DecisionError, Decisions, DoubtDesk, DoubtVerb, doubt_routes, verbs_of};
+pub use pulse::Pulse;
 
 /// Renders the metrics as Prometheus text. May block for milliseconds.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -68,15 +73,22 @@ pub struct Ops {
     pub name_state: NameState,
     /// How the limit on open files is shared out, in a sentence.
     pub descriptors: Arc<str>,
+    /// What is going on.
+    pub dispatch: DispatchHandle,
+    /// The clock for ages.
+    pub clock: Clock,
+    /// Since when the process runs, and its rates.
+    pub pulse: Pulse,
 }
 
-/// `/livez`, `/readyz`, `/healthz` and `/metrics`.
+/// `/livez`, `/readyz`, `/healthz`, `/metrics` and `/v1/status`.
 pub fn routes(ops: Ops) -> Router {
     Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/healthz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/v1/status", get(status::status))
         .with_state(ops)
 }
 
@@ -112,12 +124,7 @@ async fn live() -> &'static str {
     ),
 )]
 async fn ready(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
-    let deployed = ops.policies.runtime().policies().count();
-    let doubts = ops.queue.doubts();
-    let mut checks = checks(&ops.queue.store_health(), &doubts.list(), deployed, ops.closing.is_cancelled());
-    // Events are accepted whether names resolve or not.
-    checks.push(Check { name: "descriptors", ok: true, detail: ops.descriptors.to_string() });
-    checks.extend((ops.name_state)().map(|detail| Check { name: "names", ok: true, detail }));
+    let checks = all_checks(&ops);
     let ok = checks.iter().all(|check| check.ok);
     let verbose = query
         .is_some_and(|query| query.split('&').any(|part| matches!(part.split('=').next(), Some("verbose"))));
@@ -143,6 +150,17 @@ async fn ready(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
 struct Report {
     ready: bool,
     checks: Vec<Check>,
+}
+
+/// Everything that `/readyz` looks at.
+fn all_checks(ops: &Ops) -> Vec<Check> {
+    let deployed = ops.policies.runtime().policies().count();
+    let doubts = ops.queue.doubts();
+    let mut checks = checks(&ops.queue.store_health(), &doubts.list(), deployed, ops.closing.is_cancelled());
+    // Events are accepted whether names resolve or not.
+    checks.push(Check { name: "descriptors", ok: true, detail: ops.descriptors.to_string() });
+    checks.extend((ops.name_state)().map(|detail| Check { name: "names", ok: true, detail }));
+    checks
 }
 
 /// What speaks for and against handing in events. Damage that was set aside is told, but is no reason to be

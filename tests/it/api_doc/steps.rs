@@ -57,6 +57,7 @@ fn own() -> Vec<Step> {
         Step { query: "?verbose", ..step("ready", 200) },
         step("health", 200),
         step("metrics", 200),
+        step("status", 200),
         Step { takes: &[("id", "/doubts/0/id")], ..step("list_doubts", 200) },
         step("show_doubt", 200),
         step("acknowledge_doubt", 200),

@@ -1,0 +1,223 @@
+//! `GET /v1/status`: the whole daemon in one answer.
+//!
+//! Must not know: how what it shows comes about.
+
+use std::collections::HashSet;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::{StatusCode, Uri};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::clock::Timestamp;
+use crate::dispatch::{Figures, HoldReason};
+use crate::ops::desk::{Answer, json, respond, shutting_down};
+use crate::ops::figures::by_reason;
+use crate::ops::query::Parameters;
+use crate::ops::wire::{HeldBody, date};
+use crate::ops::{Ops, all_checks, doc};
+use crate::problem::Problem;
+use crate::queue::LaneCounts;
+
+/// The daemon at one moment.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Status)]
+pub(super) struct StatusBody {
+    version: &'static str,
+    started_at: String,
+    uptime_seconds: f64,
+    /// Whether events may be handed in, as at `/readyz`.
+    ready: bool,
+    /// What speaks against it.
+    problems: Vec<String>,
+    events: EventsBody,
+    /// Since the start.
+    ended: EndedBody,
+    /// Of the last seconds; null during the first one.
+    #[schema(required)]
+    rates: Option<RatesBody>,
+    policies: PoliciesBody,
+    /// Lanes that may not send although their limits have room, by reason.
+    held: Vec<HeldBody>,
+    doubts: DoubtsBody,
+    store: StoreBody,
+}
+
+/// Events that have not ended.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventsHere)]
+struct EventsBody {
+    /// Waiting for their turn.
+    ready: u64,
+    /// Waiting for a due time.
+    delayed: u64,
+    /// Calls under way.
+    inflight: u64,
+    /// When the oldest that is under way or waits for its turn was accepted.
+    #[schema(required)]
+    oldest: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventsEnded)]
+struct EndedBody {
+    delivered: u64,
+    dead: u64,
+    expired: u64,
+    dropped: u64,
+    lost: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rates)]
+struct RatesBody {
+    accepted_per_second: f64,
+    delivered_per_second: f64,
+    over_seconds: f64,
+}
+
+#[derive(Serialize, Default, ToSchema)]
+#[schema(as = PolicyCounts)]
+struct PoliciesBody {
+    deployed: u64,
+    draining: u64,
+    idle: u64,
+    /// Of all of these, those whose pause holds.
+    paused: u64,
+    /// Those with a lane that is held for another reason than a pause.
+    held: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = DoubtCounts)]
+struct DoubtsBody {
+    open: u64,
+    unacknowledged: u64,
+    /// Events that the open ones concern.
+    events: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = StoreState)]
+struct StoreBody {
+    /// Bytes of the data directory.
+    disk_bytes: u64,
+    /// Bytes that its file system has left.
+    free_bytes: u64,
+}
+
+/// Show the daemon
+///
+/// Version, readiness, events by state, rates, policies, doubts and the disk at one moment.
+#[utoipa::path(
+    get, path = "/v1/status", tag = "operations", operation_id = "status",
+    responses(
+        (status = 200, description = "Where it stands.", body = StatusBody, example = json!(doc::status())),
+        doc::Status,
+    ),
+)]
+pub(super) async fn status(State(ops): State<Ops>, uri: Uri) -> Response {
+    respond(ops.status(&uri).await)
+}
+
+impl Ops {
+    async fn status(&self, uri: &Uri) -> Answer {
+        Parameters::read(uri, &[], None)?;
+        let going_on = self.dispatch.figures().await.ok_or_else(shutting_down)?;
+        let queue = self.queue.clone();
+        // There may be very many lanes: the pass is made where it stops no call.
+        let here = tokio::task::spawn_blocking(move || sum(&queue.counts())).await.map_err(|_| {
+            let (title, detail) = ("Internal error", "the figures could not be taken");
+            Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, detail))
+        })?;
+        let now = self.clock.now();
+        let failed: Vec<_> = all_checks(self).into_iter().filter(|check| !check.ok).collect();
+        let completed = self.queue.completed();
+        let store = self.queue.store_health();
+        Ok(json(
+            &StatusBody {
+                version: env!("CARGO_PKG_VERSION"),
+                started_at: self.pulse.started_at().to_string(),
+                uptime_seconds: (now.since(self.pulse.started_at()).as_secs_f64() * 1000.0).round() / 1000.0,
+                ready: failed.is_empty(),
+                problems: failed.iter().map(|check| format!("{}: {}", check.name, check.detail)).collect(),
+                events: here.with_calls(going_on.inflight as u64),
+                ended: EndedBody {
+                    delivered: completed.delivered,
+                    dead: completed.dead,
+                    expired: completed.expired,
+                    dropped: completed.dropped,
+                    lost: completed.lost,
+                },
+                rates: self.pulse.rates().map(|rates| RatesBody {
+                    accepted_per_second: rates.accepted,
+                    delivered_per_second: rates.delivered,
+                    over_seconds: rates.over_seconds,
+                }),
+                policies: self.policy_counts(&going_on, now),
+                held: by_reason(going_on.held.iter().map(|(_, hold)| hold)),
+                doubts: self.doubt_counts(),
+                store: StoreBody { disk_bytes: store.disk_bytes, free_bytes: store.free_bytes },
+            },
+            None,
+        ))
+    }
+
+    fn policy_counts(&self, going_on: &Figures, now: Timestamp) -> PoliciesBody {
+        let mut counts = PoliciesBody::default();
+        for (_, policy) in self.policies.book().after(None) {
+            let life = policy.lifecycle();
+            match (life.active(), life.generations().is_empty()) {
+                (Some(_), _) => counts.deployed += 1,
+                (None, false) => counts.draining += 1,
+                (None, true) => counts.idle += 1,
+            }
+            counts.paused += u64::from(policy.pause().is_some_and(|pause| pause.holds(now)));
+        }
+        let others = going_on.held.iter().filter(|(_, hold)| hold.reason != HoldReason::Paused);
+        let policies = others.flat_map(|(lane, _)| lane.policies().iter().map(|part| &part.policy));
+        counts.held = policies.collect::<HashSet<_>>().len() as u64;
+        counts
+    }
+
+    fn doubt_counts(&self) -> DoubtsBody {
+        let doubts = self.queue.doubts().list();
+        DoubtsBody {
+            open: doubts.len() as u64,
+            unacknowledged: doubts.iter().filter(|doubt| !doubt.acknowledged).count() as u64,
+            events: doubts.iter().fold(0, |events, doubt| doubt.events.saturating_add(events)),
+        }
+    }
+}
+
+/// What all lanes hold.
+#[derive(Default)]
+struct Here {
+    ready: u64,
+    delayed: u64,
+    taken_up: u64,
+    oldest: Option<Timestamp>,
+}
+
+fn sum(lanes: &[LaneCounts]) -> Here {
+    lanes.iter().fold(Here::default(), |sum, lane| Here {
+        ready: sum.ready + lane.ready,
+        delayed: sum.delayed + lane.delayed,
+        taken_up: sum.taken_up + lane.taken_up,
+        oldest: sum.oldest.into_iter().chain(lane.oldest).min(),
+    })
+}
+
+impl Here {
+    /// What was taken up and is not under way still waits for its turn.
+    fn with_calls(&self, calls: u64) -> EventsBody {
+        let inflight = calls.min(self.taken_up);
+        EventsBody {
+            ready: self.ready + self.taken_up - inflight,
+            delayed: self.delayed,
+            inflight,
+            oldest: date(self.oldest),
+        }
+    }
+}
