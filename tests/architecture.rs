@@ -57,6 +57,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("regex_automata", &["policy/"]),
     ("url", &["event/"]),
     ("clap", &["cli/"]),
+    ("clap_complete", &["cli/"]),
+    ("clap_mangen", &["cli/"]),
+    // For digests; its other parts are the business of the TLS library.
+    ("ring", &["cli/enqueue"]),
     ("toml", &["config/"]),
     ("metrics", &["telemetry/"]),
     ("metrics_exporter_prometheus", &["telemetry/"]),

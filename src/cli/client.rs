@@ -15,8 +15,10 @@ use tokio::task::JoinSet;
 
 use crate::cli::exit::Failure;
 
-/// Most bytes of an answer that is read whole, and of one line of a streamed one.
-const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// Most bytes of an answer that is read whole: pages of policies and the metrics are the largest.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// Most bytes of one line of a streamed answer.
+const MAX_LINE_BYTES: usize = 1024 * 1024;
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -37,7 +39,9 @@ pub(super) struct Lines {
 impl Client {
     pub(super) async fn connect(address: SocketAddr) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| {
-            Failure::new(format!("cannot reach tidegate at {address}: {error}; is `tidegate serve` running?"))
+            Failure::passing(format!(
+                "cannot reach tidegate at {address}: {error}; is `tidegate serve` running?"
+            ))
         };
         let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
         stream.set_nodelay(true)?;
@@ -62,6 +66,16 @@ impl Client {
         let response = self.send(method, path, "application/json", body).await?;
         let status = response.status();
         Ok((status, whole(response.into_body()).await?))
+    }
+
+    /// Asks for a JSON answer.
+    pub(super) async fn get(&mut self, path: &str) -> Result<serde_json::Value, Failure> {
+        let (status, answer) = self.call(Method::GET, path, None).await?;
+        if status != StatusCode::OK {
+            return Err(refusal("it was refused", status, &answer));
+        }
+        serde_json::from_slice(&answer)
+            .map_err(|error| Failure::new(format!("the answer does not read: {error}")))
     }
 
     /// Streams lines of events to the door and gives the stream of answers.
@@ -112,7 +126,7 @@ impl Lines {
                 line.truncate(end);
                 return Ok(Some(line.freeze()));
             }
-            if self.buffer.len() > MAX_ANSWER_BYTES {
+            if self.buffer.len() > MAX_LINE_BYTES {
                 return Err(Failure::new("an answer of the daemon has no end"));
             }
             match self.body.frame().await {
@@ -134,7 +148,8 @@ pub(super) fn refusal(what: &str, status: StatusCode, answer: &[u8]) -> Failure 
         .ok()
         .and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()))
         .unwrap_or_else(|| String::from_utf8_lossy(answer).chars().take(300).collect());
-    Failure::new(format!("{what}: {status}: {detail}"))
+    let text = format!("{what}: {status}: {detail}");
+    if status == StatusCode::SERVICE_UNAVAILABLE { Failure::passing(text) } else { Failure::new(text) }
 }
 
 async fn whole(body: Incoming) -> Result<Bytes, Failure> {
@@ -144,5 +159,5 @@ async fn whole(body: Incoming) -> Result<Bytes, Failure> {
 }
 
 fn broken(error: hyper::Error) -> Failure {
-    Failure::new(format!("the connection to tidegate broke: {error}"))
+    Failure::passing(format!("the connection to tidegate broke: {error}"))
 }

@@ -30,6 +30,24 @@ impl Progress {
         Self { bar, what, total, clock, said_at }
     }
 
+    /// The same where the first `done` are done already.
+    pub(super) fn after(what: &'static str, done: u64, total: u64) -> Self {
+        let progress = Self::new(what, total);
+        if let Some(bar) = &progress.bar {
+            bar.set_position(done);
+            bar.reset_eta();
+        }
+        progress
+    }
+
+    /// Writes something while the bar is out of the way.
+    pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
     /// `count` are done.
     pub(super) fn set(&self, count: u64) {
         match &self.bar {

@@ -1,0 +1,335 @@
+//! One pass over an input: lines are sent ahead of their answers, at most a window of them, and sent again from the first
+//! one without an answer when the connection breaks or the daemon takes nothing at present. Their keys make that safe.
+//!
+//! Must not know: where lines come from, what a state file looks like.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::cli::client::Client;
+use crate::cli::enqueue::lines::{Line, Lines};
+use crate::cli::enqueue::shown::{Answer, Shown};
+use crate::cli::enqueue::state::StateFile;
+use crate::cli::exit::Failure;
+use crate::cli::note;
+use crate::cli::progress::Progress;
+use crate::clock::{Clock, Timestamp};
+
+/// Lines that are sent and not answered have about this many bytes together.
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Between two writes of the state.
+const SAVE_EVERY: Duration = Duration::from_millis(200);
+const MIN_PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+pub(super) struct Pass<'s> {
+    address: SocketAddr,
+    lines: Lines,
+    is_ended: bool,
+    /// Sent or to be sent, and not answered.
+    window: VecDeque<Line>,
+    window_bytes: usize,
+    state: &'s mut StateFile,
+    /// Accepted, repeated and refused lines since the state was reached.
+    since: (u64, u64, u64),
+    /// Answers so far: whatever adds to them is progress.
+    answered: u64,
+    saved_at: Timestamp,
+    progress: Progress,
+    shown: Shown,
+    clock: Clock,
+}
+
+/// Why a stream of lines ended before its end.
+enum Stop {
+    /// It will end the same way again.
+    Failed(Failure),
+    /// It may go well later, not before so many seconds where the daemon says so.
+    Passing { why: String, retry_after: Option<u64> },
+    /// The input paused and the daemon did not wait.
+    Paused,
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        if failure.is_passing() {
+            Self::Passing { why: failure.to_string(), retry_after: None }
+        } else {
+            Self::Failed(failure)
+        }
+    }
+}
+
+impl<'s> Pass<'s> {
+    pub(super) fn new(
+        address: SocketAddr,
+        lines: Lines,
+        state: &'s mut StateFile,
+        progress: Progress,
+        shown: Shown,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            address,
+            lines,
+            is_ended: false,
+            window: VecDeque::new(),
+            window_bytes: 0,
+            state,
+            since: (0, 0, 0),
+            answered: 0,
+            saved_at: clock.now(),
+            progress,
+            shown,
+            clock,
+        }
+    }
+
+    /// Returns when every line is answered.
+    ///
+    /// # Errors
+    /// [`Failure`] of the input or the state file, of a daemon that refuses the whole, or when patience is over.
+    pub(super) async fn run(&mut self, mut patience: Patience) -> Result<(), Failure> {
+        loop {
+            let before = self.answered;
+            let stop = match self.stream().await {
+                Ok(()) if self.lines.is_unchanged() => return Ok(()),
+                Ok(()) => return Err(Failure::new("the file was changed while it was read")),
+                Err(stop) => stop,
+            };
+            if self.answered > before {
+                patience.renew();
+            }
+            match stop {
+                Stop::Failed(failure) => return Err(failure),
+                Stop::Paused => {}
+                Stop::Passing { why, retry_after } => {
+                    let Some(pause) = patience.next(retry_after) else {
+                        let limit = patience.limit.as_secs();
+                        return Err(Failure::passing(format!(
+                            "{why}; gave up after {limit} s without progress"
+                        )));
+                    };
+                    let (line, seconds) = (self.next_line(), pause.as_secs_f64());
+                    note(&format!("tidegate: {why}; trying again from line {line} in {seconds:.1} s"));
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Saves the state and ends the output; says whether every answer could be written.
+    pub(super) async fn end(self) -> std::io::Result<()> {
+        self.progress.done();
+        if let Err(failure) = self.state.write() {
+            note(&format!("tidegate: {failure}"));
+        }
+        self.shown.end().await
+    }
+
+    fn next_line(&self) -> u64 {
+        self.window.front().map_or(self.state.now().answered_lines + 1, |line| line.number)
+    }
+
+    /// Sends what is not answered over one connection until there is no more.
+    async fn stream(&mut self) -> Result<(), Stop> {
+        if self.window.is_empty() {
+            // A connection without lines would be ended while the input pauses.
+            self.read().await?;
+        }
+        if self.window.is_empty() && self.is_ended {
+            return Ok(());
+        }
+        let mut client = Client::connect(self.address).await?;
+        let (sender, receiver) = unbounded_channel();
+        // The receiver is there as long as the connection; that it broke is said by the answers.
+        self.window.iter().for_each(|line| drop(sender.send(line.bytes.clone())));
+        let mut answers = client.enqueue(body(receiver)).await?;
+        let (mut sender, mut count) = (Some(sender), 0);
+        loop {
+            if self.is_ended {
+                sender = None;
+            }
+            tokio::select! {
+                biased;
+                answer = answers.next() => match answer? {
+                    Some(answer) => {
+                        count += 1;
+                        self.answered(&answer, count, !answers.ready()).await?;
+                    }
+                    None if self.is_ended && self.window.is_empty() => return Ok(()),
+                    None => {
+                        let why = "the daemon ended its answers before the end of the lines".to_owned();
+                        return Err(Stop::Passing { why, retry_after: None });
+                    }
+                },
+                lines = self.lines.next(), if !self.is_ended && self.window_bytes < WINDOW_BYTES => {
+                    let lines = self.take_in(lines)?;
+                    let sent = self.window.iter().skip(self.window.len() - lines);
+                    if let Some(sender) = &sender {
+                        sent.for_each(|line| drop(sender.send(line.bytes.clone())));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), Stop> {
+        let lines = self.lines.next().await;
+        self.take_in(lines).map(drop)
+    }
+
+    /// Puts lines at the end of the window; returns how many.
+    fn take_in(&mut self, lines: std::io::Result<Option<Vec<Line>>>) -> Result<usize, Stop> {
+        let lines =
+            lines.map_err(|error| Stop::Failed(Failure::from(error).about("the input cannot be read")))?;
+        self.is_ended = lines.is_none();
+        let lines = lines.unwrap_or_default();
+        let count = lines.len();
+        self.window_bytes += lines.iter().map(|line| line.bytes.len()).sum::<usize>();
+        self.window.extend(lines);
+        Ok(count)
+    }
+
+    /// One answer, the `count`th of its stream.
+    async fn answered(&mut self, text: &Bytes, count: u64, is_last: bool) -> Result<(), Stop> {
+        let answer = Answer::read(text)?;
+        if let Some(stop) = stopping(&answer, self.window.is_empty()) {
+            return Err(stop);
+        }
+        let line = self.window.pop_front().filter(|_| answer.line == count).ok_or_else(|| {
+            let number = answer.line;
+            Failure::new(format!(
+                "the daemon has answered line {number} of the stream where line {count} was due"
+            ))
+        })?;
+        self.window_bytes -= line.bytes.len();
+        self.answered += 1;
+        match (answer.is_accepted(), answer.duplicate) {
+            (true, is_repeated) => {
+                self.since.0 += 1;
+                self.since.1 += u64::from(is_repeated);
+            }
+            (false, _) => self.since.2 += 1,
+        }
+        let text = renumbered(text, line.number);
+        self.shown.show(&text, answer.is_accepted(), is_last, &self.progress).await;
+        if let Some(mark) = &line.mark {
+            self.state.change().reach(mark.line, &mark.digest, std::mem::take(&mut self.since));
+            let now = self.clock.now();
+            if now.since(self.saved_at) >= SAVE_EVERY {
+                self.state.write()?;
+                self.saved_at = now;
+            }
+        }
+        self.progress.set(line.number);
+        Ok(())
+    }
+}
+
+/// What an answer says about the stream instead of about its line.
+fn stopping(answer: &Answer, is_all_answered: bool) -> Option<Stop> {
+    match (answer.status, answer.code.as_str()) {
+        (408, _) if is_all_answered => Some(Stop::Paused),
+        (408 | 503, _) | (400, "incomplete_body") => {
+            let Answer { status, code, detail, retry_after_seconds, .. } = answer;
+            let why = format!("{status} {code}: {detail}");
+            Some(Stop::Passing { why, retry_after: *retry_after_seconds })
+        }
+        _ => None,
+    }
+}
+
+/// The answer with the number that its line has in the input.
+fn renumbered(text: &[u8], number: u64) -> Vec<u8> {
+    let rest = text.strip_prefix(b"{\"line\":").unwrap_or_default();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match rest.get(digits..) {
+        Some(rest) if digits > 0 => [format!("{{\"line\":{number}").as_bytes(), rest].concat(),
+        _ => text.to_vec(),
+    }
+}
+
+/// Lines as they are put in, until there are no more.
+fn body(
+    receiver: UnboundedReceiver<Bytes>,
+) -> impl Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static {
+    futures_util::stream::unfold(receiver, async |mut receiver| Some((Ok(receiver.recv().await?), receiver)))
+}
+
+/// How long to try.
+pub(super) struct Patience {
+    /// Without progress.
+    limit: Duration,
+    clock: Clock,
+    since: Option<Timestamp>,
+    pause: Duration,
+}
+
+impl Patience {
+    pub(super) fn new(limit: Duration, clock: Clock) -> Self {
+        Self { limit, clock, since: None, pause: MIN_PAUSE }
+    }
+
+    /// There was progress.
+    fn renew(&mut self) {
+        (self.since, self.pause) = (None, MIN_PAUSE);
+    }
+
+    /// How long to wait now; `None` when it is over.
+    fn next(&mut self, retry_after: Option<u64>) -> Option<Duration> {
+        let now = self.clock.now();
+        let since = *self.since.get_or_insert(now);
+        let wanted = retry_after.map_or(Duration::ZERO, Duration::from_secs).min(MAX_PAUSE).max(self.pause);
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
+        let left = self.limit.saturating_sub(now.since(since));
+        (!left.is_zero()).then(|| wanted.min(left))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_end_at_the_limit() {
+        let clock = Clock::manual(Timestamp::from_millis(1_900_000_000_000));
+        let mut patience = Patience::new(Duration::from_secs(60), clock.clone());
+        let mut waited = Vec::new();
+        while let Some(pause) = patience.next(None) {
+            waited.push(pause.as_millis());
+            clock.advance(pause);
+        }
+        assert_eq!(waited[..4], [250, 500, 1000, 2000]);
+        assert_eq!(waited.iter().sum::<u128>(), 60_000);
+        patience.renew();
+        assert_eq!(patience.next(Some(7)), Some(Duration::from_secs(7)));
+        assert_eq!(Patience::new(Duration::ZERO, Clock::system()).next(None), None);
+    }
+
+    #[test]
+    fn answers_say_what_concerns_the_stream() {
+        let answer = |status: u16, code: &str| {
+            let text = format!(r#"{{"line":1,"status":{status},"code":"{code}"}}"#);
+            Answer::read(text.as_bytes()).expect("an answer")
+        };
+        assert!(matches!(stopping(&answer(503, "overloaded"), true), Some(Stop::Passing { .. })));
+        assert!(matches!(stopping(&answer(408, "body_timeout"), false), Some(Stop::Passing { .. })));
+        assert!(matches!(stopping(&answer(408, "body_timeout"), true), Some(Stop::Paused)));
+        assert!(matches!(stopping(&answer(400, "incomplete_body"), false), Some(Stop::Passing { .. })));
+        for (status, code) in [(202, ""), (400, "invalid_json"), (422, "unmatched"), (429, "over_pace")] {
+            assert!(stopping(&answer(status, code), false).is_none(), "{status}");
+        }
+    }
+
+    #[test]
+    fn answers_are_shown_with_the_number_of_the_input() {
+        assert_eq!(renumbered(br#"{"line":3,"status":202}"#, 1003), br#"{"line":1003,"status":202}"#);
+        assert_eq!(renumbered(b"{}", 5), b"{}");
+    }
+}
