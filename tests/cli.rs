@@ -1,7 +1,7 @@
 //! The program from outside: exit codes, what goes to which stream, the configuration's way in.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -85,11 +85,70 @@ fn wrong_usage_is_code_2_and_help_is_code_0() {
     assert_eq!(tidegate(&directory, &[], &[]).status.code(), Some(2));
     let help = tidegate(&directory, &["--help"], &[]);
     assert_eq!(help.status.code(), Some(0));
-    for subcommand in
-        ["serve", "run", "enqueue", "demo", "check-config", "print-config", "doubts", "policies", "store"]
-    {
-        assert!(text(&help.stdout).contains(&format!("\n  {subcommand} ")), "{subcommand}");
+    for subcommand in subcommands(&directory).iter().filter(|name| *name != "help") {
+        let help = tidegate(&directory, &[subcommand, "--help"], &[]);
+        assert_eq!(help.status.code(), Some(0), "{subcommand}");
     }
+}
+
+/// Those that the help of the program lists.
+fn subcommands(directory: &TempDir) -> Vec<String> {
+    let help = text(&tidegate(directory, &["--help"], &[]).stdout);
+    let listed =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names =
+        listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    for known in ["serve", "enqueue", "status", "top", "doubts", "store", "help"] {
+        assert!(names.iter().any(|name| name == known), "{known} is not in {names:?}");
+    }
+    names
+}
+
+#[test]
+fn the_manual_names_every_subcommand() {
+    let directory = TempDir::new().expect("a directory");
+    let chapter = tidegate::manual::chapter("command-line").map_or("", |chapter| chapter.text);
+    let missing: Vec<_> = subcommands(&directory)
+        .into_iter()
+        .filter(|name| name != "help" && !chapter.contains(&format!("| `{name}`")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(!chapter.contains("| `colour`"), "the search would find anything");
+}
+
+#[test]
+fn the_exit_codes_of_the_help_are_those_of_the_manual() {
+    let directory = TempDir::new().expect("a directory");
+    let help = text(&tidegate(&directory, &["--help"], &[]).stdout);
+    let (_, codes) = help.split_once("Exit codes:").expect("a list of exit codes");
+    let in_help: Vec<u8> = codes.split([' ', '\n']).filter_map(|word| word.parse().ok()).collect();
+    let chapter = tidegate::manual::chapter("exit-codes").map_or("", |chapter| chapter.text);
+    let in_manual: Vec<u8> =
+        chapter.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
+    assert_eq!(in_help, in_manual);
+}
+
+/// As `tidegate … | head -0`.
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let directory = TempDir::new().expect("a directory");
+    for arguments in
+        [&["man"][..], &["completions", "bash"], &["print-config", "--defaults"], &["unit"], &["--help"]]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(arguments).current_dir(directory.path()).env_clear();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("its end");
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+    // A full disk is one.
+    let full = fs::File::options().write(true).open("/dev/full").expect("the device");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["man"]).current_dir(directory.path()).env_clear().stdout(full);
+    assert_eq!(command.output().expect("the program").status.code(), Some(1));
 }
 
 #[test]
@@ -99,7 +158,7 @@ fn enqueue_without_a_daemon_says_so() {
     let address = free.local_addr().expect("bound").to_string();
     drop(free);
     let output = tidegate(&directory, &["enqueue", "--listen", &address], &[]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(69));
     let said = text(&output.stderr);
     assert!(said.starts_with(&format!("tidegate: cannot reach tidegate at {address}")), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");

@@ -5,10 +5,15 @@
 
 mod check_config;
 mod client;
+mod completions;
 mod demo;
 mod doubts;
 mod enqueue;
+mod event;
 mod exit;
+mod explain;
+mod health;
+mod man;
 mod output;
 mod policies;
 mod print_config;
@@ -16,9 +21,12 @@ mod progress;
 mod run;
 mod serve;
 mod signals;
+mod status;
 mod store;
 mod threads;
+mod top;
 mod unit;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,8 +51,18 @@ enum Command {
     Serve(serve::Arguments),
     /// Take events from standard input, deliver all of them, report and exit
     Run(run::Arguments),
-    /// Send events from standard input to a running daemon
+    /// Send events from a file or standard input to a running daemon
     Enqueue(enqueue::Arguments),
+    /// Show a running daemon at a glance
+    Status(status::Arguments),
+    /// Say whether a running daemon is ready, for health checks
+    Health(health::Arguments),
+    /// Show the policies of a running daemon live: rates, what waits, what holds it
+    Top(top::Arguments),
+    /// Look at single events of a running daemon
+    Event(event::Arguments),
+    /// Say why an event, or a call that was not handed in, is or would be where it is
+    Explain(explain::Arguments),
     /// Show the whole way at work: a real worker, a local receiver, figures measured there
     Demo(demo::Arguments),
     /// Check the configuration and name every problem
@@ -59,6 +77,10 @@ enum Command {
     Store(store::Arguments),
     /// Print the units of systemd for this program
     Unit(unit::Arguments),
+    /// Print what makes a shell complete the command line
+    Completions(completions::Arguments),
+    /// Print the manual pages of the command line
+    Man(man::Arguments),
 }
 
 /// Where the configuration comes from.
@@ -134,6 +156,11 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(arguments) => block_on(serve::run(arguments)),
         Command::Run(arguments) => block_on(run::run(arguments)),
         Command::Enqueue(arguments) => block_on(enqueue::run(arguments)),
+        Command::Status(arguments) => block_on(status::run(arguments)),
+        Command::Health(arguments) => block_on(health::run(arguments)),
+        Command::Top(arguments) => block_on(top::run(arguments)),
+        Command::Event(arguments) => block_on(event::run(arguments)),
+        Command::Explain(arguments) => block_on(explain::run(arguments)),
         Command::Demo(arguments) => block_on(demo::run(arguments)),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::PrintConfig(arguments) => print_config::run(&arguments),
@@ -141,6 +168,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Policies(arguments) => block_on(policies::run(arguments)),
         Command::Store(arguments) => store::run(&arguments),
         Command::Unit(arguments) => unit::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     }
 }
 
@@ -153,12 +182,14 @@ fn block_on<F: Future<Output = Result<(), Failure>>>(work: F) -> Result<(), Fail
     outcome
 }
 
-/// Writes a result to standard output.
+/// Writes a result to standard output. Whoever reads no further, as `head`, has what was wanted: that is no failure.
 fn print(text: &str) -> Result<(), Failure> {
-    use std::io::Write;
+    use std::io::{ErrorKind, Write};
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Writes a note for the person at the terminal to standard error.

@@ -74,7 +74,7 @@ async fn set_usage(usage: SetUsage) -> Result<(), Failure> {
     print(&format!("{used} starts are used of the {limit} of {policy}\n"))
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (label, value) = text.split_once('=').ok_or("must be LABEL=VALUE")?;
     Ok((label.to_owned(), value.to_owned()))
 }

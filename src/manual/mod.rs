@@ -39,6 +39,7 @@ pub const CHAPTERS: &[Chapter] = chapters![
     "metrics",
     "configuration",
     "operations",
+    "command-line",
     "exit-codes",
 ];
 

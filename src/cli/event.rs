@@ -1,0 +1,107 @@
+//! `tidegate event`: single events.
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::cli::ConfigArguments;
+use crate::cli::client::Client;
+use crate::cli::exit::Failure;
+use crate::cli::output::{OutputArguments, printable};
+use crate::cli::words::{count, pairs, text, until};
+use crate::clock::{Clock, Timestamp};
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate event show 0198c4f0-5f3a-7c00-8000-000000000001
+  tidegate event show --json \"$id\" | jq -r .state
+
+Exit codes: 0 shown, 1 no such event, or it has ended long ago, 69 no daemon answers";
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show where an event stands
+    Show(Show),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+struct Show {
+    /// Its id, as the answer to the hand-in named it
+    #[arg(value_parser = event_id)]
+    id: String,
+    /// `--listen` (listen.address) names the daemon
+    #[command(flatten)]
+    config: ConfigArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Verb::Show(Show { id, config, output }) = arguments.verb;
+    let address = config.load()?.config.listen.address;
+    let event = Client::connect(address).await?.get(&format!("/v1/events/{id}")).await?;
+    let now = Clock::system().now();
+    output.print(&event, |_| lines(&event, now))
+}
+
+fn lines(event: &Value, now: Timestamp) -> String {
+    let mut rows = vec![("event", text(event, "/id").to_owned()), ("state", standing(event))];
+    if event.get("lane").is_some() {
+        rows.push(("call", format!("{} {}", text(event, "/method"), text(event, "/url"))));
+        rows.push(("attempts", count(event, "/attempts").to_string()));
+        if !text(event, "/due_at").is_empty() {
+            rows.push(("due", until(text(event, "/due_at"), now)));
+        }
+        rows.push(("expires", until(text(event, "/expires_at"), now)));
+        rows.push(("lane", text(event, "/lane").to_owned()));
+    }
+    pairs(rows.into_iter().map(|(name, value)| (name, printable(&value))))
+}
+
+/// The state, and of an event that has ended how.
+pub(super) fn standing(event: &Value) -> String {
+    let words = ["/state", "/outcome", "/cause"].map(|pointer| text(event, pointer));
+    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// Ids stand in paths.
+pub(super) fn event_id(text: &str) -> Result<String, String> {
+    let is_plain = (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    let rule = "must be the id of an event, such as 0198c4f0-5f3a-7c00-8000-000000000001";
+    if is_plain { Ok(text.to_owned()) } else { Err(rule.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_waiting_event_has_its_call_and_a_settled_one_its_outcome() {
+        let now = Timestamp::parse("2030-01-31T08:00:10Z").expect("a date");
+        let waiting = json!({
+            "id": "0198", "state": "delayed", "lane": "orders@1", "attempts": 2, "due_at": "2030-01-31T08:00:20Z",
+            "expires_at": "2030-01-31T14:00:00Z", "method": "POST", "url": "http://a.test/\u{1b}x",
+        });
+        let shown = lines(&waiting, now);
+        assert!(shown.contains("due        2030-01-31T08:00:20Z (in 10.0 s)\n"), "{shown}");
+        assert!(shown.contains("call       POST http://a.test/\\u{1b}x\n"), "{shown}");
+        let settled = json!({"id": "0198", "state": "settled", "outcome": "expired", "cause": "held"});
+        assert_eq!(lines(&settled, now), "event      0198\nstate      settled, expired, held\n");
+    }
+
+    #[test]
+    fn an_id_leads_to_no_other_path() {
+        assert!(event_id("0198c4f0-5f3a-7c00-8000-000000000001").is_ok());
+        for wrong in ["", "../policies", "0198 ", "x?y", &"0".repeat(65)] {
+            assert!(event_id(wrong).is_err(), "{wrong}");
+        }
+    }
+}
