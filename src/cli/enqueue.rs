@@ -39,9 +39,10 @@ Examples:
   tidegate enqueue events.ndjson
   tidegate enqueue events.ndjson --resume-id second-time     hand the same file in once more
   producer | tidegate enqueue --quiet                        without keys: cannot be resumed
-  producer | tidegate enqueue --resume-id 2030-01-31         can, if the producer repeats the same lines
+  producer | tidegate enqueue --resume-id 2030-01-31         can, when the same lines come
 
-Exit codes: 0 all events accepted, 1 events refused or the command was stopped, 69 no daemon answers or it takes nothing";
+Exit codes: 0 all events accepted, 1 events refused or the command was stopped, 2 the state file is of \
+another pass or too old, 69 no daemon answers or it takes nothing";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

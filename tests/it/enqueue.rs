@@ -4,9 +4,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate::clock::Clock;
 
 use crate::world::{Api, Choice, Receiver, eventually};
 
@@ -102,11 +103,12 @@ async fn ended(mut command: Command, input: &str) -> (Output, String) {
     let input = input.to_owned();
     let waited = tokio::task::spawn_blocking(move || {
         let mut child = command.spawn().expect("the program");
-        if let Some(mut stdin) = child.stdin.take() {
-            // A command that refuses the input does not read it to its end.
-            let _ = stdin.write_all(input.as_bytes());
-        }
-        child.wait_with_output().expect("its end")
+        // It does not read on while its answers are not read, nor to the end what it refuses.
+        let stdin = child.stdin.take();
+        let feeding = std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
+        let output = child.wait_with_output().expect("its end");
+        drop(feeding.join().expect("no panic"));
+        output
     });
     let output = waited.await.expect("no panic");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -135,7 +137,8 @@ async fn a_pass_that_is_killed_twice_loses_and_repeats_nothing() {
     let daemon = Daemon::start(dir.path()).await;
     let file = events(dir.path(), &receiver, count);
     let state_file = dir.path().join("events.ndjson.tidegate-enqueue");
-    let begun = Instant::now();
+    let clock = Clock::system();
+    let begun = clock.now();
     let mut reached = 0;
     for _ in 0..2 {
         let answers = killed_after(daemon.enqueue(&["events.ndjson"]), count / 3);
@@ -151,7 +154,7 @@ async fn a_pass_that_is_killed_twice_loses_and_repeats_nothing() {
     assert!(said.contains(&format!("going on after line {reached}")), "{said}");
     assert!(said.contains(&format!("{count} accepted (")) && said.contains(", 0 refused"), "{said}");
     assert!(!state_file.exists());
-    println!("{count} lines, killed twice, in {:?}\n{said}", begun.elapsed());
+    println!("{count} lines, killed twice, in {:?}\n{said}", clock.now().since(begun));
 
     eventually("all arrive", LONG, async || receiver.count() as u64 >= count).await;
     let seen = events_by_number(&receiver);

@@ -107,6 +107,11 @@ impl Lines {
         }
     }
 
+    /// Whether what was taken out is what the keys were made from, once all is.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.keys.digest.as_ref().is_none_or(|digest| *digest == self.sum())
+    }
+
     fn others(&self, lines: u64) -> Failure {
         let id = self.keys.id.as_deref().unwrap_or_default();
         Failure::usage(format!(
@@ -224,6 +229,12 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), "abcdef").expect("written");
         assert_eq!(sum(file.path(), 3).expect("read"), (1, digest.clone()));
+        for (text, is_unchanged) in [("abc", true), ("abd", false)] {
+            let keys = Keys::of_file(digest, None);
+            let mut lines = Lines::new(Box::new(std::io::Cursor::new(text)), keys);
+            all(&mut lines).await;
+            assert_eq!(lines.is_unchanged(), is_unchanged, "{text}");
+        }
     }
 
     #[tokio::test]

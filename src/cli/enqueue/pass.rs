@@ -98,7 +98,8 @@ impl<'s> Pass<'s> {
         loop {
             let before = self.answered;
             let stop = match self.stream().await {
-                Ok(()) => return Ok(()),
+                Ok(()) if self.lines.is_unchanged() => return Ok(()),
+                Ok(()) => return Err(Failure::new("the file was changed while it was read")),
                 Err(stop) => stop,
             };
             if self.answered > before {
