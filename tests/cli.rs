@@ -85,9 +85,18 @@ fn wrong_usage_is_code_2_and_help_is_code_0() {
     assert_eq!(tidegate(&directory, &[], &[]).status.code(), Some(2));
     let help = tidegate(&directory, &["--help"], &[]);
     assert_eq!(help.status.code(), Some(0));
-    for subcommand in
-        ["serve", "run", "enqueue", "demo", "check-config", "print-config", "doubts", "policies", "store"]
-    {
+    for subcommand in [
+        "serve",
+        "run",
+        "enqueue",
+        "demo",
+        "check-config",
+        "print-config",
+        "doubts",
+        "policies",
+        "policy",
+        "store",
+    ] {
         assert!(text(&help.stdout).contains(&format!("\n  {subcommand} ")), "{subcommand}");
     }
 }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, TryStreamExt};
-use http::{Method, Request, Response, StatusCode, header};
+use http::header::{self, HeaderName};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -15,8 +16,10 @@ use tokio::task::JoinSet;
 
 use crate::cli::exit::Failure;
 
-/// Most bytes of an answer that is read whole, and of one line of a streamed one.
-const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// Most bytes of an answer that is read whole: pages of policies and the metrics are the largest.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// Most bytes of one line of a streamed answer.
+const MAX_LINE_BYTES: usize = 1024 * 1024;
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -37,7 +40,9 @@ pub(super) struct Lines {
 impl Client {
     pub(super) async fn connect(address: SocketAddr) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| {
-            Failure::new(format!("cannot reach tidegate at {address}: {error}; is `tidegate serve` running?"))
+            Failure::passing(format!(
+                "cannot reach tidegate at {address}: {error}; is `tidegate serve` running?"
+            ))
         };
         let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
         stream.set_nodelay(true)?;
@@ -64,6 +69,16 @@ impl Client {
         Ok((status, whole(response.into_body()).await?))
     }
 
+    /// Asks for a JSON answer.
+    pub(super) async fn get(&mut self, path: &str) -> Result<serde_json::Value, Failure> {
+        let (status, answer) = self.call(Method::GET, path, None).await?;
+        if status != StatusCode::OK {
+            return Err(refusal("it was refused", status, &answer));
+        }
+        serde_json::from_slice(&answer)
+            .map_err(|error| Failure::new(format!("the answer does not read: {error}")))
+    }
+
     /// Streams lines of events to the door and gives the stream of answers.
     pub(super) async fn enqueue<S>(&mut self, lines: S) -> Result<Lines, Failure>
     where
@@ -79,6 +94,22 @@ impl Client {
         Err(refusal("the events were refused", status, &answer))
     }
 
+    /// Sends a JSON body, or none, that is to be taken only under a condition, and reads the whole answer.
+    pub(super) async fn change(
+        &mut self,
+        method: Method,
+        path: &str,
+        condition: (HeaderName, &str),
+        body: Option<&serde_json::Value>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+        let body = Full::new(bytes).map_err(|never| match never {}).boxed();
+        let headers = [(header::CONTENT_TYPE, "application/json"), condition];
+        let response = self.send_with(method, path, &headers, body).await?;
+        let status = response.status();
+        Ok((status, whole(response.into_body()).await?))
+    }
+
     async fn send(
         &mut self,
         method: Method,
@@ -86,11 +117,21 @@ impl Client {
         content_type: &str,
         body: Body,
     ) -> Result<Response<Incoming>, Failure> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, self.address.to_string())
-            .header(header::CONTENT_TYPE, content_type)
+        self.send_with(method, path, &[(header::CONTENT_TYPE, content_type)], body).await
+    }
+
+    async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: Body,
+    ) -> Result<Response<Incoming>, Failure> {
+        let start =
+            Request::builder().method(method).uri(path).header(header::HOST, self.address.to_string());
+        let request = headers
+            .iter()
+            .fold(start, |request, (name, value)| request.header(name, *value))
             .body(body)
             .map_err(|error| Failure::new(error.to_string()))?;
         self.sender.ready().await.map_err(broken)?;
@@ -112,7 +153,7 @@ impl Lines {
                 line.truncate(end);
                 return Ok(Some(line.freeze()));
             }
-            if self.buffer.len() > MAX_ANSWER_BYTES {
+            if self.buffer.len() > MAX_LINE_BYTES {
                 return Err(Failure::new("an answer of the daemon has no end"));
             }
             match self.body.frame().await {
@@ -134,7 +175,8 @@ pub(super) fn refusal(what: &str, status: StatusCode, answer: &[u8]) -> Failure 
         .ok()
         .and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()))
         .unwrap_or_else(|| String::from_utf8_lossy(answer).chars().take(300).collect());
-    Failure::new(format!("{what}: {status}: {detail}"))
+    let text = format!("{what}: {status}: {detail}");
+    if status == StatusCode::SERVICE_UNAVAILABLE { Failure::passing(text) } else { Failure::new(text) }
 }
 
 async fn whole(body: Incoming) -> Result<Bytes, Failure> {
@@ -144,5 +186,5 @@ async fn whole(body: Incoming) -> Result<Bytes, Failure> {
 }
 
 fn broken(error: hyper::Error) -> Failure {
-    Failure::new(format!("the connection to tidegate broke: {error}"))
+    Failure::passing(format!("the connection to tidegate broke: {error}"))
 }

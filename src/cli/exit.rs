@@ -1,5 +1,6 @@
 //! Exit codes, and the one line that says why.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use crate::app::{AppError, AppErrorKind};
@@ -15,6 +16,8 @@ pub(super) const USAGE: u8 = 2;
 pub(super) const BAD_CONFIG: u8 = 64;
 /// The data directory is damaged or in doubt: a restart does not heal it.
 pub(super) const DATA_DAMAGED: u8 = 65;
+/// No daemon answers, or it takes nothing at present.
+pub(super) const UNAVAILABLE: u8 = 69;
 /// The store failed.
 pub(super) const STORE_FAILED: u8 = 74;
 /// Another process has the data directory.
@@ -24,7 +27,7 @@ pub(super) const NO_PERMISSION: u8 = 77;
 
 /// The codes as `--help` lists them.
 pub(super) const HELP: &str = "Exit codes: 0 ok, 1 failure, 2 wrong usage, 64 bad configuration, 65 the data \
-directory is damaged and a restart does not heal it, 74 the store failed, 75 the data directory is in use, 77 permission denied";
+directory is damaged and a restart does not heal it, 69 no daemon answers or it takes nothing at present, 74 the store failed, 75 the data directory is in use, 77 permission denied";
 
 /// Why the program ends otherwise than well.
 #[derive(Debug)]
@@ -39,10 +42,41 @@ impl Failure {
         Self { code: FAILED, message: message.into() }
     }
 
+    /// What was asked for cannot be had this way.
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self { code: USAGE, message: message.into() }
+    }
+
+    /// No daemon answers, or it takes nothing at present: the same may go well later.
+    pub(super) fn passing(message: impl Into<String>) -> Self {
+        Self { code: UNAVAILABLE, message: message.into() }
+    }
+
+    /// Whether the same may go well later.
+    pub(super) const fn is_passing(&self) -> bool {
+        self.code == UNAVAILABLE
+    }
+
+    /// The same, and what it is about before it.
+    pub(super) fn about(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
+    /// The same, and what to do after it.
+    pub(super) fn with(self, way_out: &str) -> Self {
+        Self { message: format!("{}; {way_out}", self.message), ..self }
+    }
+
     /// Writes the line and gives the code.
     pub(super) fn report(self) -> ExitCode {
         super::note(&format!("tidegate: {}", self.message));
         ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 
@@ -78,6 +112,14 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+impl Failure {
+    /// Of a command whose code 1 says that it has found something: a failure without a code of its own has 2, as with
+    /// diff(1).
+    pub(super) fn trouble(self) -> Self {
+        Self { code: if self.code == FAILED { USAGE } else { self.code }, ..self }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +138,9 @@ mod tests {
 
     #[test]
     fn the_help_names_every_code() {
-        for code in [OK, FAILED, USAGE, BAD_CONFIG, DATA_DAMAGED, STORE_FAILED, IN_USE, NO_PERMISSION] {
+        for code in
+            [OK, FAILED, USAGE, BAD_CONFIG, DATA_DAMAGED, UNAVAILABLE, STORE_FAILED, IN_USE, NO_PERMISSION]
+        {
             assert!(HELP.contains(&format!(" {code} ")), "{code}");
         }
     }

@@ -11,6 +11,7 @@ mod enqueue;
 mod exit;
 mod output;
 mod policies;
+mod policy;
 mod print_config;
 mod progress;
 mod run;
@@ -53,8 +54,10 @@ enum Command {
     PrintConfig(print_config::Arguments),
     /// See and decide what is in doubt, through the daemon, or on its directory when it is stopped
     Doubts(doubts::Arguments),
-    /// Steer the policies of a running daemon
+    /// List the policies of a running daemon, and keep them as code: export, diff, apply
     Policies(policies::Arguments),
+    /// Look at and steer one policy of a running daemon
+    Policy(policy::Arguments),
     /// Look after a data directory that is not in use
     Store(store::Arguments),
     /// Print the units of systemd for this program
@@ -139,6 +142,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::PrintConfig(arguments) => print_config::run(&arguments),
         Command::Doubts(arguments) => block_on(doubts::run(arguments)),
         Command::Policies(arguments) => block_on(policies::run(arguments)),
+        Command::Policy(arguments) => block_on(policy::run(arguments)),
         Command::Store(arguments) => store::run(&arguments),
         Command::Unit(arguments) => unit::run(&arguments),
     }

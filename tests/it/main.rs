@@ -34,6 +34,7 @@ mod order;
 mod outputs;
 mod policies;
 mod policy_bounds;
+mod policy_code;
 mod power;
 mod privacy;
 mod process;
