@@ -61,8 +61,9 @@ fn doubt(what: &str) -> NewDoubt {
         kind: DoubtKind::Usages,
         subject: SUBJECT.to_owned(),
         detail: format!("{what}: quotas count as spent until their periods end, windows for their length"),
-        way_out: "wait, or state what is used with POST /v1/policies/{id}:set-usage or `tidegate policies set-usage`"
-            .to_owned(),
+        way_out:
+            "wait, or state what is used with POST /v1/policies/{id}:set-usage or `tidegate policy set-usage`"
+                .to_owned(),
         events: 0,
     }
 }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, TryStreamExt};
-use http::{Method, Request, Response, StatusCode, header};
+use http::header::{self, HeaderName};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -93,6 +94,22 @@ impl Client {
         Err(refusal("the events were refused", status, &answer))
     }
 
+    /// Sends a JSON body, or none, that is to be taken only under a condition, and reads the whole answer.
+    pub(super) async fn change(
+        &mut self,
+        method: Method,
+        path: &str,
+        condition: (HeaderName, &str),
+        body: Option<&serde_json::Value>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+        let body = Full::new(bytes).map_err(|never| match never {}).boxed();
+        let headers = [(header::CONTENT_TYPE, "application/json"), condition];
+        let response = self.send_with(method, path, &headers, body).await?;
+        let status = response.status();
+        Ok((status, whole(response.into_body()).await?))
+    }
+
     async fn send(
         &mut self,
         method: Method,
@@ -100,11 +117,21 @@ impl Client {
         content_type: &str,
         body: Body,
     ) -> Result<Response<Incoming>, Failure> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, self.address.to_string())
-            .header(header::CONTENT_TYPE, content_type)
+        self.send_with(method, path, &[(header::CONTENT_TYPE, content_type)], body).await
+    }
+
+    async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: Body,
+    ) -> Result<Response<Incoming>, Failure> {
+        let start =
+            Request::builder().method(method).uri(path).header(header::HOST, self.address.to_string());
+        let request = headers
+            .iter()
+            .fold(start, |request, (name, value)| request.header(name, *value))
             .body(body)
             .map_err(|error| Failure::new(error.to_string()))?;
         self.sender.ready().await.map_err(broken)?;

@@ -112,6 +112,14 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+impl Failure {
+    /// Of a command whose code 1 says that it has found something: a failure without a code of its own has 2, as with
+    /// diff(1).
+    pub(super) fn trouble(self) -> Self {
+        Self { code: if self.code == FAILED { USAGE } else { self.code }, ..self }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,7 @@ mod man;
 mod manual;
 mod output;
 mod policies;
+mod policy;
 mod print_config;
 mod progress;
 mod run;
@@ -72,8 +73,10 @@ enum Command {
     PrintConfig(print_config::Arguments),
     /// See and decide what is in doubt, through the daemon, or on its directory when it is stopped
     Doubts(doubts::Arguments),
-    /// Steer the policies of a running daemon
+    /// List the policies of a running daemon, and keep them as code: export, diff, apply
     Policies(policies::Arguments),
+    /// Look at and steer one policy of a running daemon
+    Policy(policy::Arguments),
     /// Look after a data directory that is not in use
     Store(store::Arguments),
     /// Print a chapter of the manual, or list them
@@ -169,6 +172,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::PrintConfig(arguments) => print_config::run(&arguments),
         Command::Doubts(arguments) => block_on(doubts::run(arguments)),
         Command::Policies(arguments) => block_on(policies::run(arguments)),
+        Command::Policy(arguments) => block_on(policy::run(arguments)),
         Command::Store(arguments) => store::run(&arguments),
         Command::Manual(arguments) => manual::run(&arguments),
         Command::Unit(arguments) => unit::run(&arguments),

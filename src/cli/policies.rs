@@ -1,80 +1,127 @@
-//! `tidegate policies`: what operators do to the policies of a running daemon.
+//! `tidegate policies`: all policies of a running daemon, as a list and as code.
 
-use std::collections::BTreeMap;
+mod apply;
+mod export;
+pub(super) mod fetched;
+mod plan;
+pub(super) mod shown;
 
-use clap::{Args, Subcommand, ValueEnum};
-use http::{Method, StatusCode};
+use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::cli::client::{Client, refusal};
+use crate::cli::ConfigArguments;
+use crate::cli::client::Client;
 use crate::cli::exit::Failure;
-use crate::cli::{ConfigArguments, print};
+use crate::cli::output::{Cell, Colour, OutputArguments, Table, left, right};
+use crate::clock::{Clock, Timestamp};
+use export::Export;
+use fetched::{Listed, answered, read};
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Common {
+    /// `--listen` (listen.address) names the daemon
+    #[command(flatten)]
+    config: ConfigArguments,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// State what is used of a quota in its present period, or of a window
-    SetUsage(SetUsage),
+    /// List them with what they allow, how fast they go, what waits and what holds it
+    List(Common),
+    /// Print them as [[policy]] blocks of a configuration file; what no block can say stands in comments
+    Export(Common),
+    /// Show what `apply` would change; exit code 0: nothing, 1: something, 2: that could not be found out
+    #[command(after_help = DIFF_CODES)]
+    Diff(apply::Arguments),
+    /// Create and replace policies through the API so that the daemon has those of a file
+    Apply(apply::ApplyArguments),
 }
 
-#[derive(Debug, Args)]
-struct SetUsage {
-    /// The id of the policy
-    policy: String,
-    /// Which of its limits
-    #[arg(long, value_enum)]
-    limit: Limit,
-    /// How many starts are used
-    #[arg(long, value_name = "N")]
-    used: u32,
-    /// The value of a label in the policy's scope; once for each
-    #[arg(long, value_name = "LABEL=VALUE", value_parser = label)]
-    key: Vec<(String, String)>,
-    /// `--listen` (listen.address) names the daemon
-    #[command(flatten)]
-    config: ConfigArguments,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Limit {
-    Quota,
-    Window,
-}
+const DIFF_CODES: &str = "Exit codes: 0 the daemon has the policies of the file, 1 they differ, 2 something failed or wrong usage, \
+     64 the file or the configuration is wrong";
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    match arguments.verb {
-        Verb::SetUsage(usage) => set_usage(usage).await,
+    match arguments.verb.unwrap_or(Verb::List(arguments.common)) {
+        Verb::List(common) => list(&common).await,
+        Verb::Export(common) => export(&common).await,
+        Verb::Diff(arguments) => apply::diff(arguments).await,
+        Verb::Apply(arguments) => apply::apply(arguments).await,
     }
 }
 
-async fn set_usage(usage: SetUsage) -> Result<(), Failure> {
-    let SetUsage { policy, limit, used, key, config } = usage;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if policy.is_empty() || !policy.chars().all(plain) {
-        return Err(Failure::new(format!("{policy:?} is not the id of a policy")));
-    }
-    let config = config.load()?.config;
-    let limit = match limit {
-        Limit::Quota => "quota",
-        Limit::Window => "window",
-    };
-    let key: BTreeMap<String, String> = key.into_iter().collect();
-    let body = json!({"limit": limit, "key": key, "used": used});
-    let mut client = Client::connect(config.listen.address).await?;
-    let path = format!("/v1/policies/{policy}:set-usage");
-    let (status, answer) = client.call(Method::POST, &path, Some(&body)).await?;
-    if status != StatusCode::OK {
-        return Err(refusal("it was refused", status, &answer));
-    }
-    print(&format!("{used} starts are used of the {limit} of {policy}\n"))
+async fn list(common: &Common) -> Result<(), Failure> {
+    let config = common.config.load()?.config;
+    let answered = answered(&mut Client::connect(config.listen.address).await?).await?;
+    let listed: Vec<Listed> = answered.iter().map(read).collect::<Result<_, _>>()?;
+    let now = Clock::system().wall();
+    common.output.print(&json!({"policies": answered}), |style| match listed.as_slice() {
+        [] => "there are no policies\n".to_owned(),
+        listed => table(listed, now).render(style),
+    })
 }
 
+async fn export(common: &Common) -> Result<(), Failure> {
+    let config = common.config.load()?.config;
+    let listed = fetched::listed(&mut Client::connect(config.listen.address).await?).await?;
+    let export = Export::of(listed);
+    common.output.print(&export, |_| export.to_toml())
+}
+
+fn table(listed: &[Listed], now: Timestamp) -> Table {
+    let mut table = Table::new(&[
+        left("POLICY"),
+        left("ORIGIN"),
+        left("STATE"),
+        left("LIMITS"),
+        right("RATE/S"),
+        right("WAITING"),
+        right("OLDEST"),
+        left("HELD BY"),
+    ]);
+    for policy in listed {
+        let figures = policy.figures.as_ref();
+        let waiting = figures.map_or(0, |figures| figures.waiting + figures.delayed);
+        let oldest = figures.and_then(|figures| figures.oldest.as_deref());
+        let (held, colour) = shown::held(policy);
+        let state = match policy.state.as_str() {
+            "deployed" => Colour::Good,
+            _ => Colour::Dim,
+        };
+        table.row([
+            policy.id.as_str().into(),
+            policy.origin.as_str().into(),
+            Cell::coloured(policy.state.as_str(), Some(state)),
+            shown::limits(policy.limits.as_ref()).into(),
+            shown::rate(policy).into(),
+            waiting.into(),
+            shown::age(oldest, now).into(),
+            Cell::coloured(held, colour),
+        ]);
+    }
+    table
+}
+
+/// `LABEL=VALUE`
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (label, value) = text.split_once('=').ok_or("must be LABEL=VALUE")?;
     Ok((label.to_owned(), value.to_owned()))
+}
+
+/// Whether a text can be the id of a policy: what cannot is never asked for.
+pub(super) fn checked_id(id: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    // What is nothing but dots is a step in a path.
+    let is_id = id.chars().all(plain) && id.chars().any(|c| c.is_ascii_alphanumeric());
+    if is_id { Ok(id.to_owned()) } else { Err("is not the id of a policy".to_owned()) }
 }

@@ -131,8 +131,8 @@ pub(super) async fn delete(State(desk): State<Desk>, name: Name, uri: Uri, heade
 impl Desk {
     async fn put_policy(&self, id: &str, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
         let dry_run = dry_run(uri)?;
-        let mut members: Members = read(headers, body).await?;
-        let (id, spec) = self.checked(id, &mut members)?;
+        let members: Members = read(headers, body).await?;
+        let (id, spec) = self.checked(id, &members)?;
         let precondition = Precondition::of(headers);
         let edit = |book: &mut Book| put_in(book, &id, &spec, &precondition);
         let change = self.made(&id, dry_run, edit).await?;
@@ -170,7 +170,7 @@ impl Desk {
     }
 
     /// The id of the path and what the members say, or every fault of them.
-    fn checked(&self, id: &str, members: &mut Members) -> Result<(PolicyId, Spec), Box<Problem>> {
+    fn checked(&self, id: &str, members: &Members) -> Result<(PolicyId, Spec), Box<Problem>> {
         let named = Members(vec![("name".to_owned(), Given::Text(id.to_owned()))]);
         let id = read_name(&named).map_err(|fault| faults(&[fault]))?;
         let same_name = members.get("name").is_none_or(|name| *name == Given::Text(id.to_string()));
@@ -331,7 +331,10 @@ fn owner(id: &PolicyId, origin: &Origin, is_deleted: bool) -> String {
         ("the configuration file".to_owned(), change)
     } else {
         let name = origin.as_str();
-        (format!("the dialect {name}"), format!("change it through that API (see /docs/{name})"))
+        (
+            format!("the dialect {name}"),
+            format!("change it through that API, which the manual's chapter {name} describes"),
+        )
     };
     if is_deleted {
         return format!(

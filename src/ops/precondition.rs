@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn a_change_finds_the_edition_that_it_names_or_is_not_made() {
-        let table: &[(&[(&str, &str)], Option<&str>, bool)] = &[
+        type Row = (&'static [(&'static str, &'static str)], Option<&'static str>, bool);
+        let table: &[Row] = &[
             (&[], None, true),
             (&[], Some("a"), true),
             (&[("if-match", "\"a\"")], Some("a"), true),
@@ -110,8 +111,7 @@ mod tests {
             (&[("if-match", "\"a\""), ("if-none-match", "\"a\"")], Some("a"), false),
         ];
         for (pairs, edition, expected) in table {
-            let pairs: Vec<(&'static str, &'static str)> = pairs.to_vec();
-            assert_eq!(holds(&pairs, *edition), *expected, "{pairs:?} {edition:?}");
+            assert_eq!(holds(pairs, *edition), *expected, "{pairs:?} {edition:?}");
         }
     }
 }

@@ -162,7 +162,7 @@ async fn the_command_line_sees_and_decides_with_a_daemon_and_without() {
     let shown = said(&tidegate(&world, Some(&server), &["doubts", "show", &id]));
     assert!(shown.contains("limits/usage.log") && shown.contains("way out:"), "{shown}");
     assert_eq!(taken(&world, &server.api(), 1).await, 0);
-    let usage = ["policies", "set-usage", "q", "--limit", "quota", "--used", "9"];
+    let usage = ["policy", "set-usage", "q", "--limit", "quota", "--used", "9"];
     let set = tidegate(&world, Some(&server), &usage);
     assert!(set.status.success(), "{}", said(&set));
     assert_eq!(taken(&world, &server.api(), 3).await, 1);

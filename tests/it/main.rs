@@ -41,6 +41,7 @@ mod order;
 mod outputs;
 mod policies;
 mod policy_bounds;
+mod policy_code;
 mod power;
 mod privacy;
 mod process;

@@ -1,0 +1,121 @@
+//! Policies as the daemon lists them.
+//!
+//! Must not know: what is done with them.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::cli::client::Client;
+use crate::cli::exit::Failure;
+
+/// Policies of one page.
+const PAGE: usize = 500;
+
+/// What is needed of a listed policy.
+#[derive(Debug, Clone, Deserialize)]
+pub(in crate::cli) struct Listed {
+    pub(in crate::cli) id: String,
+    pub(in crate::cli) origin: String,
+    /// `deployed`, `draining` or `idle`.
+    pub(in crate::cli) state: String,
+    /// As a block of the configuration file says it; `None` where that cannot be.
+    pub(in crate::cli) definition: Option<Value>,
+    /// `None` once it is deleted.
+    pub(in crate::cli) etag: Option<String>,
+    pub(in crate::cli) limits: Option<Limits>,
+    pub(in crate::cli) generations: Vec<Generation>,
+    pub(in crate::cli) hold: Option<Hold>,
+    pub(in crate::cli) figures: Option<Figures>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in crate::cli) struct Limits {
+    pub(in crate::cli) pace: Option<f64>,
+    pub(in crate::cli) window: Option<Window>,
+    pub(in crate::cli) quota: Option<Quota>,
+    pub(in crate::cli) slots: Option<u32>,
+    pub(in crate::cli) timeout_ms: Option<u64>,
+    #[serde(default)]
+    pub(in crate::cli) closed: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in crate::cli) struct Window {
+    pub(in crate::cli) calls: u32,
+    pub(in crate::cli) per_ms: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in crate::cli) struct Quota {
+    pub(in crate::cli) calls: u32,
+    pub(in crate::cli) per: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in crate::cli) struct Generation {
+    pub(in crate::cli) draining_until: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in crate::cli) struct Hold {
+    pub(in crate::cli) reason: String,
+    pub(in crate::cli) until: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in crate::cli) struct Figures {
+    pub(in crate::cli) keys: u64,
+    pub(in crate::cli) inflight: u64,
+    pub(in crate::cli) waiting: u64,
+    pub(in crate::cli) delayed: u64,
+    pub(in crate::cli) oldest: Option<String>,
+    pub(in crate::cli) limits: std::collections::BTreeMap<String, Used>,
+    pub(in crate::cli) held: Vec<Held>,
+    pub(in crate::cli) drains_in_seconds: Option<f64>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in crate::cli) struct Used {
+    pub(in crate::cli) used: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(in crate::cli) struct Held {
+    pub(in crate::cli) reason: String,
+    pub(in crate::cli) lanes: u64,
+}
+
+/// All policies by id, as they were answered.
+///
+/// # Errors
+/// [`Failure`] when the daemon refuses or breaks off.
+pub(in crate::cli) async fn answered(client: &mut Client) -> Result<Vec<Value>, Failure> {
+    let mut policies = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let mut page = client.get(&format!("/v1/policies?limit={PAGE}{cursor}")).await?;
+        if let Some(Value::Array(found)) = page.get_mut("policies").map(Value::take) {
+            policies.extend(found);
+        }
+        match page.get("next_cursor").and_then(Value::as_str) {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(policies),
+        }
+    }
+}
+
+/// The same, read.
+///
+/// # Errors
+/// [`Failure`] also when an answer does not read.
+pub(in crate::cli) async fn listed(client: &mut Client) -> Result<Vec<Listed>, Failure> {
+    answered(client).await?.iter().map(read).collect()
+}
+
+/// One policy of an answer.
+///
+/// # Errors
+/// [`Failure`] when it does not read.
+pub(in crate::cli) fn read(policy: &Value) -> Result<Listed, Failure> {
+    Listed::deserialize(policy).map_err(|error| Failure::new(format!("the answer does not read: {error}")))
+}
