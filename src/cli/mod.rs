@@ -3,6 +3,7 @@
 //! Standard output carries answers and results, standard error log lines, progress and the one line that says
 //! why tidegate ends.
 
+mod backup;
 mod check_config;
 mod client;
 mod demo;
@@ -56,6 +57,10 @@ enum Command {
     Policies(policies::Arguments),
     /// Look after a data directory that is not in use
     Store(store::Arguments),
+    /// Copy the data directory, also while the daemon runs, and check the copy
+    Backup(backup::BackupArguments),
+    /// Make the data directory from a backup
+    Restore(backup::RestoreArguments),
     /// Print the units of systemd for this program
     Unit(unit::Arguments),
 }
@@ -139,6 +144,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Doubts(arguments) => block_on(doubts::run(arguments)),
         Command::Policies(arguments) => block_on(policies::run(arguments)),
         Command::Store(arguments) => store::run(&arguments),
+        Command::Backup(arguments) => backup::back_up(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
         Command::Unit(arguments) => unit::run(&arguments),
     }
 }
