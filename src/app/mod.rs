@@ -5,6 +5,7 @@
 
 mod admission;
 mod api_doc;
+mod backup;
 mod build;
 mod clock_watch;
 mod descriptors;
@@ -51,6 +52,7 @@ use crate::store::{EntryStore, UsageStore};
 use crate::telemetry::MetricsHandle;
 
 pub use api_doc::api_doc;
+pub use backup::{back_up, restore};
 pub use build::Seams;
 pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
 pub use error::{AppError, AppErrorKind};

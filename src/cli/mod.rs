@@ -3,6 +3,7 @@
 //! Standard output carries answers and results, standard error log lines, progress and the one line that says
 //! why tidegate ends.
 
+mod backup;
 mod check_config;
 mod client;
 mod completions;
@@ -81,6 +82,10 @@ enum Command {
     Store(store::Arguments),
     /// Print a chapter of the manual, or list them
     Manual(manual::Arguments),
+    /// Copy the data directory, also while the daemon runs, and check the copy
+    Backup(backup::BackupArguments),
+    /// Make the data directory from a backup
+    Restore(backup::RestoreArguments),
     /// Print the units of systemd for this program
     Unit(unit::Arguments),
     /// Print what makes a shell complete the command line
@@ -175,6 +180,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Policy(arguments) => block_on(policy::run(arguments)),
         Command::Store(arguments) => store::run(&arguments),
         Command::Manual(arguments) => manual::run(&arguments),
+        Command::Backup(arguments) => backup::back_up(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
         Command::Unit(arguments) => unit::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

@@ -9,6 +9,7 @@
 
 mod access;
 pub mod account;
+pub mod backup;
 mod ballast;
 mod bits;
 pub mod clock_mark;

@@ -173,6 +173,21 @@ pub(super) fn check(root: &Path, file: &Path, salt: u64) -> Result<Option<String
     })
 }
 
+/// Why a copy at `root` may not be the newest state of its directory; `None` when this file says that it is. Changes nothing.
+///
+/// # Errors
+/// As [`Epochs::start`].
+pub fn check_copy(root: &Path, file: &Path) -> Result<Option<String>, StoreError> {
+    let Some(salt) = super::verify::salt(root) else {
+        return Ok(Some("the salt of the copy does not read".to_owned()));
+    };
+    Ok(match judge(own(root)?, file, salt)? {
+        Judgement::InOrder(_) => None,
+        Judgement::InDoubt(detail) => Some(detail),
+        Judgement::First => Some(format!("there is no epoch file {}", file.display())),
+    })
+}
+
 /// Goes on with the directory as it is, though it may be an older copy. Nobody may be using it. Returns its epoch from
 /// now on.
 ///

@@ -4,6 +4,7 @@
 
 mod adobe;
 mod api_doc;
+mod backup;
 mod basics;
 mod busy;
 mod certificates;

@@ -62,7 +62,7 @@ fn compare(salts: &BTreeSet<u64>, on_record: Option<u64>, report: &mut VerifyRep
 }
 
 /// The salt on record, if it can be read.
-pub(super) fn salt(root: &Path) -> Option<u64> {
+pub(in crate::store) fn salt(root: &Path) -> Option<u64> {
     on_record(root, &mut VerifyReport::default()).flatten()
 }
 

@@ -18,6 +18,7 @@ mod usages;
 use std::fmt;
 use std::path::Path;
 
+pub(super) use self::format::salt;
 use super::StoreError;
 use super::account::compare::Tally;
 use super::directory::DataDir;

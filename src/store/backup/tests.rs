@@ -1,0 +1,130 @@
+//! Copies of a store that is at work are those of a crash: what was acknowledged before is there or was ended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::clock::{Clock, Timestamp};
+use crate::event::{EventId, Settlement};
+use crate::store::contract::{lane, options, plain};
+use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
+use crate::store::{Appended, EntryStore, Lookup, Settle, UsageStore};
+
+/// Small segments, so that many are begun and deleted while a copy is made.
+fn busy() -> EmbeddedOptions {
+    EmbeddedOptions { segment_bytes: 128 * 1024, ..options() }
+}
+
+fn open(root: &Path) -> EmbeddedStore {
+    EmbeddedStore::open(root, busy(), Clock::manual(Timestamp::from_millis(1_000))).expect("opens")
+}
+
+/// 64 KiB that do not compress.
+async fn append(store: &EmbeddedStore, round: u64) -> Vec<EventId> {
+    let mut dice = fastrand::Rng::with_seed(round);
+    let entries = (0..64).map(|_| {
+        let text: String = (0..1024).map(|_| dice.alphanumeric()).collect();
+        plain("l", &text)
+    });
+    let entries = entries.collect();
+    let appended = store.append(entries).await.expect("appends");
+    appended.into_iter().map(|one| if let Appended::New(id) = one { id } else { panic!("new") }).collect()
+}
+
+fn delivered(id: EventId) -> Settle {
+    Settle { lane: lane("l"), id, due_at: None, settlement: Settlement::Delivered }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_store_at_work_has_what_was_acknowledged_before() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().join("data");
+    let store = Arc::new(open(&root));
+    store.usages().open(Timestamp::ZERO).await.expect("a record");
+    let mut waiting = Vec::new();
+    for round in 0..40 {
+        waiting.extend(append(&store, round).await);
+    }
+    let ended = waiting.split_off(waiting.len() / 2);
+    let stop = Arc::new(AtomicBool::new(false));
+    let work = {
+        let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
+        tokio::spawn(async move {
+            let mut ended = ended.into_iter();
+            let mut round = 100;
+            while !stop.load(Ordering::SeqCst) {
+                let new = append(&store, round).await;
+                round += 1;
+                let first: Vec<Settle> = ended.by_ref().take(64).map(delivered).collect();
+                store.settle(first).await.expect("settles");
+                store.settle(new.into_iter().map(delivered).collect()).await.expect("settles");
+            }
+            round - 100
+        })
+    };
+    let newest = || journal::list(&root.join("journal")).expect("lists").last().map_or(0, |last| last.number);
+    let first = newest();
+    for n in 0..5 {
+        let (from, to) = (root.clone(), dir.path().join(format!("copy-{n}")));
+        let copied =
+            tokio::task::spawn_blocking(move || copy(&from, &to)).await.expect("ends").expect("copies");
+        assert!(copied.was_running && copied.report.is_sound(), "{}", copied.report);
+    }
+    assert!(newest() > first + 3, "segments are begun meanwhile: {first}, {}", newest());
+    stop.store(true, Ordering::SeqCst);
+    assert!(work.await.expect("works") > 0);
+    drop(store);
+
+    for n in 0..5 {
+        let copy = open(&dir.path().join(format!("copy-{n}")));
+        assert_eq!(copy.recovery().lost_entries(), 0);
+        assert_eq!(copy.doubts().list().len(), 0, "{:?}", copy.doubts().list());
+        for id in &waiting {
+            let found = copy.lookup(*id).await.expect("reads");
+            assert!(matches!(found, Lookup::Waiting(..)), "{id}: {found:?}");
+        }
+        let again = append(&copy, 999).await;
+        assert!(again.iter().all(|id| !waiting.contains(id)));
+        copy.close().await.expect("closes");
+    }
+}
+
+/// The control: files taken one after the other in the order of their names do not make a copy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_whose_account_is_newer_than_its_segments_is_found_out() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (root, to) = (dir.path().join("data"), dir.path().join("copy"));
+    let store = open(&root);
+    store.usages().open(Timestamp::ZERO).await.expect("a record");
+    for round in 0..20 {
+        append(&store, round).await;
+    }
+    let sound = copy(&root, &to).expect("copies");
+    assert!(sound.report.is_sound(), "{}", sound.report);
+    for round in 20..60 {
+        append(&store, round).await;
+    }
+    for name in ["account.a", "account.b"] {
+        fs::copy(root.join(name), to.join(name)).expect("copies");
+    }
+    let report = verify::verify(&to, None).expect("reads");
+    assert!(!report.is_sound(), "{report}");
+    store.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn a_copy_of_a_store_at_rest_is_complete_and_says_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (root, to) = (dir.path().join("data"), dir.path().join("copy"));
+    let store = open(&root);
+    store.usages().open(Timestamp::ZERO).await.expect("a record");
+    let waiting = append(&store, 0).await;
+    store.close().await.expect("closes");
+    drop(store);
+    let copied = copy(&root, &to).expect("copies");
+    assert!(!copied.was_running && copied.report.is_sound(), "{}", copied.report);
+    assert!(!to.join("index").exists() && !to.join("LOCK").exists() && !to.join("ballast").exists());
+    let copy = open(&to);
+    assert!(matches!(copy.lookup(waiting[63]).await.expect("reads"), Lookup::Waiting(..)));
+    copy.close().await.expect("closes");
+}
