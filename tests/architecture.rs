@@ -55,7 +55,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper_util", &["ingest/", "manage/", "ops/", "app/", "cli/"]),
     ("utoipa", &["problem", "ingest/", "manage/", "ops/", "app/api_doc"]),
     ("regex_automata", &["policy/"]),
-    ("url", &["event/"]),
+    ("url", &["event/", "ingest/cloudevents"]),
     ("clap", &["cli/"]),
     ("toml", &["config/"]),
     ("metrics", &["telemetry/"]),

@@ -124,9 +124,27 @@ impl Decoder {
         if let Some(content_type) = content_type {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         }
+        Ok(keyed(Event { method, url, headers, body, labels, due_at, is_dated, expires_at }, key))
+    }
+
+    /// The event of a call whose headers and body are known; those of `wire` do not count.
+    pub(super) fn complete(
+        &mut self,
+        wire: &WireEvent<'_>,
+        headers: HeaderMap,
+        body: Bytes,
+        key: &str,
+    ) -> Result<Decoded, Box<Problem>> {
+        let mut broken = Broken::default();
+        let url = self.url(&wire.url, &mut broken);
+        let method = method(wire.method.as_ref(), &mut broken);
+        let labels = self.labels(wire.labels.as_ref(), &mut broken);
+        let Times { due_at, is_dated, expires_at } = self.times(wire, &mut broken);
+        let (Some(url), Some(method), true) = (url, method, broken.0.is_empty()) else {
+            return Err(broken.into_problem());
+        };
         let event = Event { method, url, headers, body, labels, due_at, is_dated, expires_at };
-        let dedup = key.map(|key| Dedup { key: digest::of_key(key), fingerprint: fingerprint(&event) });
-        Ok(Decoded { event, dedup })
+        Ok(keyed(event, Some(key)))
     }
 
     fn url(&mut self, text: &str, broken: &mut Broken) -> Option<CanonicalUrl> {
@@ -218,6 +236,11 @@ impl Decoder {
         }
         Times { due_at: (!delay.is_zero()).then(|| whole_millis(self.now + delay)), ..times }
     }
+}
+
+fn keyed(event: Event, key: Option<&str>) -> Decoded {
+    let dedup = key.map(|key| Dedup { key: digest::of_key(key), fingerprint: fingerprint(&event) });
+    Decoded { event, dedup }
 }
 
 /// When an event may go, and until when.
@@ -329,7 +352,7 @@ fn body(
     Ok((bytes, Some(content_type)))
 }
 
-fn body_too_large(member: &str, bytes: usize) -> Problem {
+pub(super) fn body_too_large(member: &str, bytes: usize) -> Problem {
     let detail = format!("the body has {bytes} bytes, at most {MAX_BODY_BYTES} are taken");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The event is too large", detail)
         .field(member, format!("must have at most {MAX_BODY_BYTES} bytes; pass large data by reference"))

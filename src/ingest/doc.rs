@@ -22,6 +22,7 @@ pub fn api_doc() -> OpenApi {
 #[derive(utoipa::OpenApi)]
 #[openapi(
     paths(http::hand_in, http::show),
+    components(schemas(CloudEvent)),
     tags((name = "events", description = "Handing in calls and looking after them."))
 )]
 struct Door;
@@ -33,6 +34,41 @@ struct Door;
 pub(super) enum EventOrList<'a> {
     Event(Box<WireEvent<'a>>),
     List(Vec<WireEvent<'a>>),
+}
+
+/// A CloudEvent in JSON. Its call carries it on as it came, with all attributes.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is described and never made")]
+struct CloudEvent {
+    /// `1.0`.
+    specversion: String,
+    /// With `source`, what idempotency keys are for other events.
+    #[schema(min_length = 1)]
+    id: String,
+    #[schema(format = "uri-reference", min_length = 1)]
+    source: String,
+    #[schema(rename = "type", min_length = 1)]
+    kind: String,
+    /// Absolute http(s) URL without user name and password.
+    tidegateurl: String,
+    /// The verb; POST when missing.
+    #[schema(nullable = false)]
+    tidegatemethod: Option<String>,
+    /// Labels, written as a query: `org=ACME&fairness_key=shop-3`.
+    #[schema(nullable = false)]
+    tidegatelabels: Option<String>,
+    /// Not before this RFC 3339 time.
+    #[schema(nullable = false, format = DateTime)]
+    tidegatedueat: Option<String>,
+    /// Not before so many seconds from now.
+    #[schema(nullable = false)]
+    tidegatedelayseconds: Option<String>,
+    /// A shorter life than the configured one.
+    #[schema(nullable = false)]
+    tidegatettlseconds: Option<String>,
+    /// Any JSON value; or `data_base64`, or neither.
+    #[schema(value_type = Value)]
+    data: Option<Value>,
 }
 
 /// What is answered for one event of several.

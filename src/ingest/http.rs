@@ -16,7 +16,8 @@ use tokio::sync::SemaphorePermit;
 
 use crate::event::EventId;
 use crate::ingest::answer::{ReceiptBody, StateBody};
-use crate::ingest::decode::MAX_EVENT_BYTES;
+use crate::ingest::cloudevents::{self, Mode};
+use crate::ingest::decode::{Decoded, MAX_EVENT_BYTES};
 use crate::ingest::explain::not_json;
 use crate::ingest::intake::{Intake, Receipt, Verdict};
 use crate::ingest::problems::internal;
@@ -41,6 +42,9 @@ pub fn routes(intake: Intake) -> Router {
 ///
 /// One event, a list of at most 1000, or one event per line, streamed both ways. One event is answered with 202 once it
 /// is durable; a list or lines with 200 and one answer per event, in order: a bad one spoils no other.
+///
+/// CloudEvents 1.0 are taken too: as `application/cloudevents+json`, in a list as `application/cloudevents-batch+json`,
+/// or with their attributes as headers; see the schema `CloudEvent` and the manual. They are answered in the same way.
 #[utoipa::path(
     post, path = "/v1/events", tag = "events", operation_id = "enqueue",
     params(("idempotency-key" = Option<String>, Header, description = "Of one event; the same as its member.")),
@@ -92,11 +96,16 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
     {
         return Err(unsupported("unsupported_encoding", "send the body without Content-Encoding"));
     }
-    let lines = match content_type(headers).as_deref() {
+    let kind = content_type(headers);
+    if let Some(mode) = Mode::of(headers, kind.as_deref()) {
+        return cloudevents(intake, mode, headers, body).await;
+    }
+    let lines = match kind.as_deref() {
         Some("application/json") => false,
         Some("application/x-ndjson" | "application/ndjson") => true,
         _ => {
-            let rule = "Content-Type must be application/json (one event or a list) or application/x-ndjson";
+            let rule = "Content-Type must be application/json (one event or a list), application/x-ndjson or a type of \
+                        CloudEvents";
             return Err(unsupported("unsupported_media_type", rule));
         }
     };
@@ -123,22 +132,67 @@ async fn one(intake: &Intake, body: &Bytes, key: Option<&str>) -> Result<Respons
         return Err(too_large(MAX_EVENT_BYTES));
     }
     let decoded = intake.decoder().decode(body, body, key);
-    let share = intake.admit_soon(body.len()).await?;
+    take_one(intake, decoded, body.len(), |problem| problem).await
+}
+
+/// The same for a request that carries CloudEvents.
+async fn cloudevents(
+    intake: &Intake,
+    mode: Mode,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    if mode == Mode::Unknown {
+        let rule = "CloudEvents are read as application/cloudevents+json, as application/cloudevents-batch+json, or with their \
+                    attributes as headers";
+        return Err(unsupported("unsupported_media_type", rule));
+    }
+    if idempotency_key(headers)?.is_some() {
+        return Err(bad_key("a CloudEvent is known by its source and id; leave Idempotency-Key out"));
+    }
+    let (body, _large) = read_all(intake, headers, body).await?;
+    let mut decoder = intake.decoder();
+    if mode == Mode::Batched {
+        let events = cloudevents::batch(&body)?;
+        check_length(events.len())?;
+        let items = events.iter().map(|event| cloudevents::batched(&mut decoder, &body, event)).collect();
+        return take_list(intake, items, body.len(), cloudevents::in_attributes).await;
+    }
+    if body.len() > MAX_EVENT_BYTES {
+        return Err(too_large(MAX_EVENT_BYTES));
+    }
+    let decoded = match mode {
+        Mode::Binary => cloudevents::binary(&mut decoder, headers, body.clone()),
+        _ => cloudevents::structured(&mut decoder, headers, &body),
+    };
+    take_one(intake, decoded, body.len(), cloudevents::in_attributes).await
+}
+
+/// How a refusal names members of the event.
+type Words = fn(Refusal) -> Refusal;
+
+async fn take_one(
+    intake: &Intake,
+    decoded: Result<Decoded, Refusal>,
+    bytes: usize,
+    words: Words,
+) -> Result<Response, Refusal> {
+    let share = intake.admit_soon(bytes).await?;
     let asked = decoded.as_ref().ok().and_then(|decoded| intake.usage_asked(&decoded.event));
     let verdicts = intake.take(vec![decoded], Source::Http, share).await;
-    let mut response = answer_one(intake, verdicts).await;
+    let mut response = answer_one(intake, verdicts, words).await;
     if let Some(asked) = asked {
         response.headers_mut().extend(intake.usage(asked).await);
     }
     Ok(response)
 }
 
-async fn answer_one(intake: &Intake, verdicts: Vec<Verdict>) -> Response {
+async fn answer_one(intake: &Intake, verdicts: Vec<Verdict>, words: Words) -> Response {
     // One item gives one verdict.
     let verdict = verdicts.into_iter().next().unwrap_or_else(|| Err(Box::new(internal())));
     let receipt = match verdict {
         Ok(receipt) => original(intake, receipt).await,
-        Err(problem) => return refuse(*problem),
+        Err(problem) => return refuse(*words(problem)),
     };
     let mut response = (StatusCode::ACCEPTED, answer::receipt(&receipt)).into_response();
     json(&mut response);
@@ -167,22 +221,32 @@ async fn original(intake: &Intake, mut receipt: Receipt) -> Receipt {
 async fn list(intake: &Intake, body: &Bytes) -> Result<Response, Refusal> {
     let text = std::str::from_utf8(body).map_err(|error| not_json(&format!("not UTF-8: {error}")))?;
     let events: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| not_json(&error.to_string()))?;
-    if events.len() > MAX_LIST_EVENTS {
-        let detail = format!(
-            "the list has {} events, at most {MAX_LIST_EVENTS} are taken; send several lists or application/x-ndjson",
-            events.len()
-        );
-        return Err(Box::new(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "batch_too_large",
-            "The list is too long",
-            detail,
-        )));
-    }
+    check_length(events.len())?;
     let mut decoder = intake.decoder();
     let items = events.iter().map(|event| decoder.decode(body, event.get().as_bytes(), None)).collect();
-    let share = intake.admit_soon(body.len()).await?;
+    take_list(intake, items, body.len(), |problem| problem).await
+}
+
+fn check_length(events: usize) -> Result<(), Refusal> {
+    if events <= MAX_LIST_EVENTS {
+        return Ok(());
+    }
+    let detail = format!(
+        "the list has {events} events, at most {MAX_LIST_EVENTS} are taken; send several lists or application/x-ndjson"
+    );
+    let (status, title) = (StatusCode::PAYLOAD_TOO_LARGE, "The list is too long");
+    Err(Box::new(Problem::new(status, "batch_too_large", title, detail)))
+}
+
+async fn take_list(
+    intake: &Intake,
+    items: Vec<Result<Decoded, Refusal>>,
+    bytes: usize,
+    words: Words,
+) -> Result<Response, Refusal> {
+    let share = intake.admit_soon(bytes).await?;
     let verdicts = intake.take(items, Source::Http, share).await;
+    let verdicts: Vec<Verdict> = verdicts.into_iter().map(|verdict| verdict.map_err(words)).collect();
     if verdicts.iter().all(Result::is_err)
         && let Some(problem) =
             verdicts.iter().find_map(|verdict| verdict.as_ref().err().filter(|p| p.status >= 500))

@@ -1,7 +1,7 @@
 //! The doors for events: HTTP and pipes. An event is read once, checked once, made durable, then answered for.
 //!
 //! ```text
-//! http (one, list) ─┐
+//! http (one, list) ─┐   cloudevents: attributes to a call
 //! ndjson ── batch ──┼─> decode ─> intake: egress, route, trial, queue.accept ─> answer
 //! stdin  ── batch ──┘
 //! ```
@@ -10,6 +10,7 @@
 
 mod answer;
 mod batch;
+mod cloudevents;
 mod decode;
 mod digest;
 mod doc;

@@ -35,7 +35,7 @@ codes! {
     INVALID_PARAMETER = "invalid_parameter", 400,
         "a query parameter is unknown, given twice or breaks its rule";
     INVALID_IDEMPOTENCY_KEY = "invalid_idempotency_key", 400,
-        "the header is not one visible ASCII text, or stands beside several events";
+        "the header is not one visible ASCII text, or stands beside several events or CloudEvents";
     FOREIGN_ORIGIN = "foreign_origin", 403, "a page of another origin calls";
     NOT_FOUND = "not_found", 404, "no such route";
     EVENT_NOT_FOUND = "event_not_found", 404, "no such event, or it ended long ago";
@@ -57,7 +57,7 @@ codes! {
          64 KiB";
     BATCH_TOO_LARGE = "batch_too_large", 413, "more than 1 000 events in a list";
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415,
-        "not JSON: `application/json`, for events also `application/x-ndjson`, for management also other types that end in `+json`";
+        "not JSON: `application/json`, for events also `application/x-ndjson` and CloudEvents, for management also other types that end in `+json`";
     UNSUPPORTED_ENCODING = "unsupported_encoding", 415, "the body is compressed";
     FOREIGN_HOST = "foreign_host", 421, "`Host` is no name of this daemon; see `listen.hosts`";
     EXPECTATION_FAILED = "expectation_failed", 417, "`Expect` asks for something other than `100-continue`";

@@ -14,7 +14,7 @@ use crate::world::{Receiver, Server, ServerOptions};
 const MAX_PYTHON_MODELS: usize = 250;
 
 /// The interpreter of the environment in which the Python packages are.
-static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
+pub(crate) static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
     let (list, tools) = (source("python/requirements.txt"), tools("python"));
     let python = tools.join("venv/bin/python");
     once(&list, &tools, || {
@@ -40,7 +40,7 @@ static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
     tools
 });
 
-fn source(path: &str) -> PathBuf {
+pub(crate) fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(path)
 }
 
@@ -61,7 +61,7 @@ fn once(list: &Path, tools: &Path, install: impl FnOnce()) {
 }
 
 /// What a program has printed, errors last; it must end well.
-fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
     let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(output.status.success(), "{command:?}: {}\n{out}\n{err}", output.status);

@@ -9,6 +9,7 @@ mod busy;
 mod certificates;
 mod clients;
 mod clock;
+mod cloudevents;
 mod connections;
 mod crash;
 mod crowds;

@@ -33,6 +33,11 @@ pub(super) async fn post_json(door: &Door, body: &str) -> (u16, Value) {
     (status.as_u16(), json(response).await)
 }
 
+pub(super) async fn post_with(door: &Door, headers: &[(&str, &str)], body: Body) -> (u16, Value) {
+    let (status, response) = post(door, headers, body).await;
+    (status.as_u16(), json(response).await)
+}
+
 async fn json(response: Response) -> Value {
     let body = to_bytes(response.into_body(), usize::MAX).await.expect("whole");
     serde_json::from_slice(&body).expect("json")

@@ -1,5 +1,6 @@
 //! Tests of the doors over a small store in memory.
 
+mod cloudevents;
 mod decode;
 mod http;
 mod prospects;
