@@ -5,11 +5,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 
 use crate::ingest::explain::{not_json, pointer};
@@ -76,12 +77,14 @@ impl<'a> Attributes<'a> {
                 _ => found.faults.add(name, "is given twice; give it once"),
             }
         }
-        match headers.get(CONTENT_TYPE).map(|value| value.to_str()) {
-            Some(Ok(value)) => found.insert(CONTENT_TYPE_NAME.into(), value.to_owned().into()),
-            Some(Err(_)) => {
+        let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+        match (kinds.next().map(HeaderValue::to_str), kinds.next()) {
+            (None, _) => {}
+            (Some(Ok(value)), None) => found.insert(CONTENT_TYPE_NAME.into(), value.to_owned().into()),
+            (Some(Err(_)), None) => {
                 found.faults.add(CONTENT_TYPE_NAME, "must be a media type such as application/json");
             }
-            None => {}
+            _ => found.faults.add(CONTENT_TYPE_NAME, "is given twice; give it once"),
         }
         found
     }
@@ -125,12 +128,14 @@ impl<'a> Attributes<'a> {
     fn insert(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
         let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         if name.is_empty() || !name.bytes().all(is_plain) {
-            self.faults
-                .add(&name, "is no name of an attribute, which has lower-case letters and digits only");
-        } else if self.values.contains_key(&name) {
-            self.faults.add(&name, "is given twice; give it once");
-        } else {
-            self.values.insert(name, value);
+            let rule = "is no name of an attribute, which has lower-case letters and digits only";
+            return self.faults.add(&name, rule);
+        }
+        match self.values.entry(name) {
+            Entry::Occupied(known) => self.faults.add(known.key(), "is given twice; give it once"),
+            Entry::Vacant(place) => {
+                place.insert(value);
+            }
         }
     }
 }
@@ -180,6 +185,8 @@ fn unquoted(value: &[u8]) -> Result<Vec<u8>, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -198,6 +205,24 @@ mod tests {
         }
         assert_eq!(unescaped(b"caf\xc3\xa9").as_deref(), Ok("caf\u{e9}"));
         assert!(unescaped(b"caf\xe9").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_binding_encodes_is_decoded(text in any::<String>()) {
+            let encoded = |c: char| match c {
+                '"' | '%' => format!("%{:02X}", u32::from(c)),
+                '!'..='~' => c.to_string(),
+                _ => c.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect(),
+            };
+            let header: String = text.chars().map(encoded).collect();
+            prop_assert_eq!(unescaped(header.as_bytes()), Ok(text));
+        }
+
+        #[test]
+        fn any_bytes_are_text_or_refused(bytes in any::<Vec<u8>>()) {
+            let _ = unescaped(&bytes);
+        }
     }
 
     #[test]

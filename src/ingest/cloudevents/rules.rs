@@ -92,7 +92,7 @@ pub(super) fn call<'v>(values: &'v BTreeMap<Cow<'_, str>, Cow<'_, str>>) -> Wire
         Pairs(pairs.map(|(name, value)| (Text(name), Text(value))).collect())
     });
     WireEvent {
-        url: text("tidegateurl").unwrap_or_else(|| Text(Cow::Borrowed(""))),
+        url: text("tidegateurl").unwrap_or(Text(Cow::Borrowed(""))),
         method: text("tidegatemethod"),
         headers: None,
         body: None,
