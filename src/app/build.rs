@@ -133,8 +133,8 @@ impl App {
             name_state,
             descriptors,
             render_metrics: Arc::new({
-                let metrics = metrics.clone();
-                move || metrics.render()
+                let (metrics, queue) = (metrics.clone(), queue.clone());
+                move || metrics.render(&queue.ledger().terms())
             }),
         };
         let doors = Doors {

@@ -23,6 +23,7 @@ mod full_index;
 mod half_closed;
 mod held;
 mod hosts;
+mod ledger;
 mod limits;
 mod managed;
 mod mashery;
