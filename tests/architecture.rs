@@ -66,6 +66,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("metrics", &["telemetry/"]),
     ("metrics_exporter_prometheus", &["telemetry/"]),
     ("metrics_process", &["telemetry/"]),
+    ("metrics_util", &["telemetry/series"]),
     ("tracing_subscriber", &["telemetry/"]),
     ("indicatif", &["cli/"]),
     ("console", &["cli/"]),

@@ -140,8 +140,8 @@ impl App {
             clock: clock.clone(),
             pulse: pulse.clone(),
             render_metrics: Arc::new({
-                let metrics = metrics.clone();
-                move || metrics.render()
+                let (metrics, queue) = (metrics.clone(), queue.clone());
+                move || metrics.render(&queue.ledger().terms())
             }),
         };
         let doors = Doors {

@@ -1,9 +1,9 @@
-//! The snapshot from which the gauges are set: one row per policy from what the queue, the dispatcher, the limits and
-//! the book say at one moment.
+//! The snapshot from which the gauges are set: one row for each policy with series of its own, and one for all others, from
+//! what the queue, the dispatcher, the limits and the book say at one moment.
 //!
 //! Must not know: how metrics are called and rendered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::clock::{self, Clock, Correction, Timestamp};
 use crate::dispatch::{Figures, HoldReason};
@@ -12,7 +12,10 @@ use crate::limit::{Kind, LimiterFigures, most_at_once, period_end};
 use crate::policy::{GenerationState, Policies, RuntimePolicy};
 use crate::queue::{LaneCounts, Queue};
 use crate::store::doubts::{Doubt, DoubtKind};
-use crate::telemetry::{PolicyGauges, Snapshot, policy_names};
+use crate::telemetry::{PolicyGauges, Snapshot, policy_names, series_of};
+
+/// By their label.
+type Rows = HashMap<String, PolicyGauges>;
 
 /// What the housekeeper has just seen.
 pub(super) struct Seen<'a> {
@@ -24,9 +27,9 @@ pub(super) struct Seen<'a> {
 /// Takes the snapshot.
 pub(super) fn take(queue: &Queue, policies: &Policies, clock: &Clock, seen: &Seen<'_>) -> Snapshot {
     let Seen { figures, limiters, lanes } = seen;
-    let mut rows: BTreeMap<String, PolicyGauges> = BTreeMap::new();
+    let mut rows = Rows::new();
     for policy in policies.runtime().policies() {
-        set_policy(row(&mut rows, policy.id.as_str()), policy, clock.now());
+        add_policy(row(&mut rows, policy.id.as_str()), policy, clock.now());
     }
     for limiter in *limiters {
         add_limiter(row(&mut rows, limiter.policy.as_str()), limiter);
@@ -41,14 +44,12 @@ pub(super) fn take(queue: &Queue, policies: &Policies, clock: &Clock, seen: &See
         }
     }
     for (policy, calls) in &figures.calls {
-        let row = row(&mut rows, policy);
-        row.calls = *calls;
-        // What was taken up but is not under way still waits for its turn.
-        row.ready += row.inflight.saturating_sub(*calls);
-        row.inflight = *calls;
+        row(&mut rows, policy).calls += calls;
     }
-    for row in rows.values_mut().filter(|row| !figures.calls.contains_key(&row.policy)) {
-        row.ready += std::mem::take(&mut row.inflight);
+    for row in rows.values_mut() {
+        // What was taken up but is not under way still waits for its turn.
+        row.ready += row.inflight.saturating_sub(row.calls);
+        row.inflight = row.calls;
     }
     let store = queue.store_health();
     // The store counts them as a whole: their policies may be long gone.
@@ -56,7 +57,6 @@ pub(super) fn take(queue: &Queue, policies: &Policies, clock: &Clock, seen: &See
     Snapshot {
         now: clock.now(),
         policies: rows.into_values().collect(),
-        ledger: queue.ledger().terms().to_vec(),
         policy_states: states(policies, clock.now()),
         store_disk_bytes: store.disk_bytes,
         store_free_bytes: store.free_bytes,
@@ -67,22 +67,31 @@ pub(super) fn take(queue: &Queue, policies: &Policies, clock: &Clock, seen: &See
     }
 }
 
-/// What is known of a policy before anything happens under it.
-fn set_policy(row: &mut PolicyGauges, policy: &RuntimePolicy, now: Timestamp) {
+/// Adds what is known of a policy before anything happens under it.
+fn add_policy(row: &mut PolicyGauges, policy: &RuntimePolicy, now: Timestamp) {
     let limits = &policy.spec.limits;
-    row.permits_per_second = limits.pace.map(|pace| pace.starts_per_second());
-    row.concurrency_limit = Some(u64::from(most_at_once(limits).get()));
-    row.limit_keys = Some(0);
-    row.held = HoldReason::ALL.map(|reason| (reason.word(), 0)).into();
+    if let Some(pace) = limits.pace {
+        *row.permits_per_second.get_or_insert_default() += pace.starts_per_second();
+    }
+    *row.concurrency_limit.get_or_insert_default() += u64::from(most_at_once(limits).get());
+    row.limit_keys.get_or_insert_default();
+    if row.held.is_empty() {
+        row.held = HoldReason::ALL.map(|reason| (reason.word(), 0)).into();
+    }
     let kinds = [
         limits.pace.map(|_| Kind::Pace),
         limits.window.map(|_| Kind::Window),
         limits.quota.map(|_| Kind::Quota),
     ];
-    row.window_peaks = kinds.into_iter().flatten().map(|kind| (kind.word(), 0)).collect();
-    row.quota_remaining = limits.quota.map(|quota| u64::from(quota.calls.get()));
-    row.quota_resets_at = limits.quota.map(|quota| period_end(quota, now));
-    row.drains_until = drains_until(policy);
+    for kind in kinds.into_iter().flatten() {
+        row.window_peaks.entry(kind.word()).or_default();
+    }
+    if let Some(quota) = limits.quota {
+        let calls = u64::from(quota.calls.get());
+        row.quota_remaining = Some(row.quota_remaining.map_or(calls, |least| least.min(calls)));
+        row.quota_resets_at = row.quota_resets_at.into_iter().chain([period_end(quota, now)]).min();
+    }
+    row.drains_until = row.drains_until.into_iter().chain(drains_until(policy)).min();
 }
 
 /// When the first of its generations ends that drain.
@@ -133,7 +142,7 @@ fn add_limiter(row: &mut PolicyGauges, limiter: &LimiterFigures) {
     }
 }
 
-fn add_lane(rows: &mut BTreeMap<String, PolicyGauges>, counts: &LaneCounts, corrections: &[Correction]) {
+fn add_lane(rows: &mut Rows, counts: &LaneCounts, corrections: &[Correction]) {
     // A correction of the clock makes nothing older.
     let oldest = counts.oldest.map(|at| clock::corrected(corrections, at, at));
     let mut add = |policy: &str| {
@@ -151,7 +160,8 @@ fn add_lane(rows: &mut BTreeMap<String, PolicyGauges>, counts: &LaneCounts, corr
     }
 }
 
-fn row<'a>(rows: &'a mut BTreeMap<String, PolicyGauges>, policy: &str) -> &'a mut PolicyGauges {
-    rows.entry(policy.to_owned())
-        .or_insert_with(|| PolicyGauges { policy: policy.to_owned(), ..PolicyGauges::default() })
+fn row<'a>(rows: &'a mut Rows, policy: &str) -> &'a mut PolicyGauges {
+    let label = series_of(policy);
+    rows.entry(label.to_owned())
+        .or_insert_with(|| PolicyGauges { policy: label.to_owned(), ..PolicyGauges::default() })
 }

@@ -9,11 +9,15 @@ use crate::dispatch::Figures;
 use crate::event::PolicyId;
 use crate::limit::{Kind, WAITING_KINDS};
 use crate::policy::{Runtime, RuntimePolicy};
-use crate::telemetry::{LimitViolated, LimiterWorked};
+use crate::telemetry::{LimitViolated, LimiterWorked, has_series};
 
 /// What was counted of each limit so far.
 #[derive(Default)]
-pub(super) struct Worked(HashMap<(PolicyId, Kind), Counted>);
+pub(super) struct Worked {
+    limits: HashMap<(PolicyId, Kind), Counted>,
+    /// The number of the policies whose series were begun.
+    begun: Option<u64>,
+}
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Counted {
@@ -25,49 +29,43 @@ struct Counted {
 impl Worked {
     /// Counts what came since the last call; policies that are gone are forgotten.
     pub(super) fn count(&mut self, runtime: &Runtime, figures: &Figures) {
-        self.0.retain(|(policy, _), _| runtime.get(policy).is_some());
-        for policy in runtime.policies() {
-            for kind in kinds(policy) {
-                // From the first look on its series are there.
-                self.0.entry((policy.id.clone(), kind)).or_insert_with(|| {
-                    LimiterWorked {
-                        policy: policy.id.as_str(),
-                        limit: kind.word(),
-                        permits: 0,
-                        held_seconds: 0,
-                    }
-                    .emit();
-                    LimitViolated { policy: policy.id.as_str(), limit: kind.word(), count: 0 }.emit();
-                    Counted::default()
-                });
-            }
+        if self.begun != Some(runtime.number()) {
+            self.begun = Some(runtime.number());
+            self.limits.retain(|(policy, _), _| runtime.get(policy).is_some());
+            runtime.policies().filter(|policy| has_series(policy.id.as_str())).for_each(begin);
         }
-        for (policy, worked) in &figures.worked {
+        for (policy, worked) in figures.worked.iter().filter(|(policy, _)| runtime.get(policy).is_some()) {
             let counts = WAITING_KINDS.into_iter().zip(worked.permits).zip(worked.held);
             for ((kind, permits), held) in counts {
-                let Some(counted) = self.0.get_mut(&(policy.clone(), kind)) else { continue };
+                let counted = self.limits.entry((policy.clone(), kind)).or_default();
                 // After its limits were gone they count from zero.
                 let since = permits.checked_sub(counted.permits).unwrap_or(permits);
-                let held_seconds =
-                    held.as_secs().checked_sub(counted.held.as_secs()).unwrap_or(held.as_secs());
+                let new_held = held.checked_sub(counted.held).unwrap_or(held);
                 (counted.permits, counted.held) = (permits, held);
-                if since + held_seconds > 0 {
-                    LimiterWorked {
-                        policy: policy.as_str(),
-                        limit: kind.word(),
-                        permits: since,
-                        held_seconds,
-                    }
-                    .emit();
+                if since > 0 || !new_held.is_zero() {
+                    let (policy, limit) = (policy.as_str(), kind.word());
+                    LimiterWorked { policy, limit, permits: since, held: new_held }.emit();
                 }
             }
         }
-        for ((policy, kind), violations) in &figures.violations {
-            let Some(counted) = self.0.get_mut(&(policy.clone(), *kind)) else { continue };
+        let rules = |((policy, _), _): &(&(PolicyId, Kind), &u64)| runtime.get(policy).is_some();
+        for ((policy, kind), violations) in figures.violations.iter().filter(rules) {
+            let counted = self.limits.entry((policy.clone(), *kind)).or_default();
             let count = violations.saturating_sub(std::mem::replace(&mut counted.violations, *violations));
             if count > 0 {
                 LimitViolated { policy: policy.as_str(), limit: kind.word(), count }.emit();
             }
+        }
+    }
+}
+
+/// The series of its limits are there from now on.
+fn begin(policy: &RuntimePolicy) {
+    for kind in kinds(policy) {
+        let (policy, limit) = (policy.id.as_str(), kind.word());
+        LimiterWorked { policy, limit, permits: 0, held: Duration::ZERO }.emit();
+        if matches!(kind, Kind::Pace | Kind::Window) {
+            LimitViolated { policy, limit, count: 0 }.emit();
         }
     }
 }

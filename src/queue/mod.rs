@@ -10,6 +10,8 @@ mod ends;
 mod hosts;
 mod lanes;
 mod ledger;
+#[cfg(test)]
+mod ledger_tests;
 mod load;
 mod lost;
 mod settle;

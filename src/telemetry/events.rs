@@ -31,6 +31,9 @@ pub enum Source {
 }
 
 impl Source {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Http, Self::Stdin];
+
     /// The metric label.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -245,8 +248,8 @@ pub struct LimiterWorked<'a> {
     pub limit: &'static str,
     /// Starts that it allowed.
     pub permits: u64,
-    /// Seconds during which it let none start of those that were ready.
-    pub held_seconds: u64,
+    /// Time in which it let none start of those that were ready.
+    pub held: Duration,
 }
 
 impl LimiterWorked<'_> {
@@ -255,8 +258,10 @@ impl LimiterWorked<'_> {
         let policy = policies::label(self.policy);
         counter!(names::LIMITER_PERMITS.name, "policy" => policy.clone(), "limit" => self.limit)
             .increment(self.permits);
+        // Series of seconds are kept in their parts.
+        let held_us = u64::try_from(self.held.as_micros()).unwrap_or(u64::MAX);
         counter!(names::LIMITER_HELD_SECONDS.name, "policy" => policy, "limit" => self.limit)
-            .increment(self.held_seconds);
+            .increment(held_us);
     }
 }
 

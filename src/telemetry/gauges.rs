@@ -58,8 +58,6 @@ pub struct Snapshot {
     pub now: Timestamp,
     /// One row per policy.
     pub policies: Vec<PolicyGauges>,
-    /// The terms of the ledger.
-    pub ledger: Vec<(&'static str, u64)>,
     /// How many policies there are in each state.
     pub policy_states: Vec<(&'static str, u64)>,
     /// Bytes of the data directory.
@@ -76,7 +74,7 @@ pub struct Snapshot {
     pub doubts: Vec<(&'static str, u64, u64)>,
 }
 
-/// Sets the gauges and remembers which policies have some, so that those of a vanished policy fall to zero
+/// Sets the gauges and remembers which labels have some, so that those of a label without policies fall to zero
 /// instead of standing for ever at their last value.
 #[derive(Debug, Default)]
 pub struct Gauges {
@@ -99,18 +97,15 @@ impl Gauges {
             gauge!(names::DOUBTS.name, "kind" => *kind).set(figure(*open));
             gauge!(names::DOUBT_EVENTS.name, "kind" => *kind).set(figure(*events));
         }
-        for (term, events) in &snapshot.ledger {
-            gauge!(names::LEDGER_EVENTS.name, "term" => *term).set(figure(*events));
-        }
         for (state, count) in &snapshot.policy_states {
             gauge!(names::POLICIES.name, "state" => *state).set(figure(*count));
         }
         gauge!(names::POLICIES_WITHOUT_SERIES.name).set(figure(policies::without_series() as u64));
         let rows = by_label(&snapshot.policies);
-        let empty =
-            PolicyGauges { permits_per_second: Some(0.0), limit_keys: Some(0), ..PolicyGauges::default() };
-        for gone in self.shown.iter().filter(|label| !rows.contains_key(*label)) {
-            set_policy(gone, &empty, snapshot.now);
+        // Those of a policy end with it; the ones that several share go on without a row.
+        let stays = |label: &&SharedString| !rows.contains_key(*label) && policies::is_there(label);
+        for gone in self.shown.iter().filter(stays) {
+            set_policy(gone, &PolicyGauges::default(), snapshot.now);
         }
         for (label, row) in &rows {
             set_policy(label, row, snapshot.now);
@@ -187,30 +182,24 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
                 .set(figure(u64::from(*lanes > 0)));
         }
     }
-    if let Some(until) = row.drains_until {
-        gauge!(names::POLICY_DRAIN_DEADLINE.name, "policy" => label.clone()).set(seconds(until));
-    }
 }
 
 fn set_limits(label: &SharedString, row: &PolicyGauges) {
-    if let Some(slots) = row.concurrency_limit {
-        gauge!(names::CONCURRENCY_LIMIT.name, "policy" => label.clone()).set(figure(slots));
-    }
-    if let Some(resets_at) = row.quota_resets_at {
-        gauge!(names::QUOTA_RESET.name, "policy" => label.clone()).set(seconds(resets_at));
-    }
-    if let Some(permits) = row.permits_per_second {
-        gauge!(names::LIMIT_PERMITS_PER_SECOND.name, "policy" => label.clone()).set(permits);
+    let figures = [
+        (names::POLICY_DRAIN_DEADLINE, row.drains_until.map(seconds)),
+        (names::CONCURRENCY_LIMIT, row.concurrency_limit.map(figure)),
+        (names::QUOTA_RESET, row.quota_resets_at.map(seconds)),
+        (names::LIMIT_PERMITS_PER_SECOND, row.permits_per_second),
+        (names::QUOTA_REMAINING, row.quota_remaining.map(figure)),
+        (names::LIMIT_KEYS, row.limit_keys.map(figure)),
+    ];
+    for (metric, value) in figures {
+        // What is not a number is not shown.
+        gauge!(metric.name, "policy" => label.clone()).set(value.unwrap_or(f64::NAN));
     }
     for (limit, peak) in &row.window_peaks {
         gauge!(names::LIMIT_WINDOW_PEAK.name, "policy" => label.clone(), "limit" => *limit)
             .set(figure(*peak));
-    }
-    if let Some(remaining) = row.quota_remaining {
-        gauge!(names::QUOTA_REMAINING.name, "policy" => label.clone()).set(figure(remaining));
-    }
-    if let Some(keys) = row.limit_keys {
-        gauge!(names::LIMIT_KEYS.name, "policy" => label.clone()).set(figure(keys));
     }
 }
 

@@ -15,6 +15,8 @@ pub mod output;
 mod policies;
 mod recorder;
 mod requests;
+mod series;
+mod zero;
 
 pub use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
 pub use descriptors::{DescriptorsAllotted, Shortage};
@@ -24,6 +26,6 @@ pub use events::{
     QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation, policy_list, policy_names,
 };
 pub use gauges::{Gauges, PolicyGauges, Snapshot};
-pub use policies::{max_policies, set_policies};
+pub use policies::{has_series, max_policies, series_of, set_policies};
 pub use recorder::{MetricsHandle, RecorderError, install};
 pub use requests::{Defect, RequestAnswered};

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -13,6 +14,7 @@ use metrics::SharedString;
 
 use crate::event::Lane;
 use crate::telemetry::events::policy_names;
+use crate::telemetry::{recorder, zero};
 
 /// What stands for no policy.
 const NONE: &str = "-";
@@ -25,12 +27,33 @@ static LABELS: LazyLock<Labels> = LazyLock::new(Labels::default);
 /// How many policies have series of their own from now on.
 pub fn max_policies(most: NonZeroUsize) {
     LABELS.change(|wanted| wanted.most = most.get());
+    recorder::end_series(is_there);
 }
 
 /// Says which policies are deployed or draining from now on, those that are so longest first. To be called before they
 /// are in force, so that nothing of a new one is counted elsewhere.
 pub fn set_policies<'a>(present: impl Iterator<Item = &'a str>) {
-    LABELS.change(|wanted| wanted.present = Some(present.map(Box::from).collect()));
+    let new = LABELS.change(|wanted| wanted.present = Some(present.map(Box::from).collect()));
+    recorder::end_series(is_there);
+    new.iter().for_each(zero::begin);
+}
+
+/// Whether a policy has series of its own.
+#[must_use]
+pub fn has_series(policy: &str) -> bool {
+    let given = LABELS.given.load();
+    !given.is_bounded || given.own.contains_key(policy)
+}
+
+/// The label under which the figures of a policy are shown: its own, or that of all others.
+#[must_use]
+pub fn series_of(policy: &str) -> &str {
+    if policy == NONE || has_series(policy) { policy } else { OTHER }
+}
+
+/// Whether there are series of this label.
+pub(super) fn is_there(label: &str) -> bool {
+    label == NONE || label == OTHER || has_series(label)
 }
 
 /// The label of a policy.
@@ -43,6 +66,12 @@ pub(super) fn of(lane: &Lane) -> impl Iterator<Item = SharedString> {
     policy_names(lane).map(label)
 }
 
+/// Whether the policies with series of their own have changed since the last call: what was about to count under one that
+/// is gone has done so.
+pub(super) fn have_changed() -> bool {
+    LABELS.changed.swap(false, Ordering::AcqRel)
+}
+
 /// How many policies have no series of their own.
 pub(super) fn without_series() -> usize {
     LABELS.given.load().without
@@ -52,6 +81,7 @@ pub(super) fn without_series() -> usize {
 struct Labels {
     wanted: Mutex<Wanted>,
     given: ArcSwap<Given>,
+    changed: AtomicBool,
 }
 
 struct Wanted {
@@ -87,12 +117,18 @@ impl Labels {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Wanted)) {
+    /// Returns the labels that are new.
+    fn change(&self, change: impl FnOnce(&mut Wanted)) -> Vec<SharedString> {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut wanted);
-        let Some(present) = &wanted.present else { return };
-        let next = self.given.load().after(present, wanted.most);
+        let Some(present) = &wanted.present else { return Vec::new() };
+        let before = self.given.load_full();
+        let next = before.after(present, wanted.most);
+        let is_new = |(policy, _): &(&Box<str>, &SharedString)| !before.own.contains_key(*policy);
+        let new = next.own.iter().filter(is_new).map(|(_, label)| label.clone()).collect();
         self.given.store(Arc::new(next));
+        self.changed.store(true, Ordering::Release);
+        new
     }
 }
 

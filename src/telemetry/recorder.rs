@@ -1,16 +1,63 @@
-//! The recorder behind the metric macros and its text rendering.
+//! The recorder behind the metric macros and its text rendering: the exporter's, and beside it the series of policies,
+//! which end.
 
+use std::fmt::Write;
 use std::sync::OnceLock;
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::formatting::{write_help_line, write_type_line};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::telemetry::names::{self, Kind, Metric};
+use crate::telemetry::policies;
+use crate::telemetry::series::Series;
 
 /// Renders what was recorded. Cheap to clone.
 #[derive(Clone)]
 pub struct MetricsHandle {
     exporter: PrometheusHandle,
+    series: Series,
     process: metrics_process::Collector,
+}
+
+/// Series of policies go their own way.
+struct Router {
+    exporter: PrometheusRecorder,
+    series: Series,
+}
+
+impl Recorder for Router {
+    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.exporter.describe_counter(key, unit, description);
+    }
+
+    fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.exporter.describe_gauge(key, unit, description);
+    }
+
+    fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.exporter.describe_histogram(key, unit, description);
+    }
+
+    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        if Series::holds(key) {
+            self.series.counter(key)
+        } else {
+            self.exporter.register_counter(key, metadata)
+        }
+    }
+
+    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+        if Series::holds(key) { self.series.gauge(key) } else { self.exporter.register_gauge(key, metadata) }
+    }
+
+    fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
+        if Series::holds(key) {
+            self.series.histogram(key)
+        } else {
+            self.exporter.register_histogram(key, metadata)
+        }
+    }
 }
 
 /// The recorder could not be put in place.
@@ -21,35 +68,62 @@ pub struct RecorderError {
     pub reason: String,
 }
 
+static INSTALLED: OnceLock<Result<MetricsHandle, String>> = OnceLock::new();
+
+/// Ends the series of the policies that are not there any more.
+pub(super) fn end_series(is_there: impl Fn(&str) -> bool) {
+    if let Some(Ok(handle)) = INSTALLED.get() {
+        handle.series.prune(is_there);
+    }
+}
+
 /// Puts the process-wide recorder in place and describes every metric. A second call gives the handle of
 /// the first, so that several apps in one process (tests) share it.
 ///
 /// # Errors
 /// [`RecorderError`] when another recorder was installed by somebody else.
 pub fn install() -> Result<MetricsHandle, RecorderError> {
-    static INSTALLED: OnceLock<Result<MetricsHandle, String>> = OnceLock::new();
     let outcome = INSTALLED.get_or_init(|| {
-        let builder = builder().map_err(|error| error.reason)?;
-        let exporter = builder.install_recorder().map_err(|error| error.to_string())?;
-        Ok(described(exporter))
+        let (router, exporter) = router().map_err(|error| error.reason)?;
+        let series = router.series.clone();
+        metrics::set_global_recorder(router).map_err(|error| error.to_string())?;
+        Ok(described(exporter, series))
     });
     outcome.clone().map_err(|reason| RecorderError { reason })
 }
 
 impl MetricsHandle {
-    /// Everything in the text format, version 0.0.4. Costs milliseconds with many series: call it where
-    /// blocking is allowed.
+    /// Everything in the text format, version 0.0.4, with the terms of the ledger at one moment. Costs milliseconds with
+    /// many series: call it where blocking is allowed.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub fn render(&self, ledger: &[(&'static str, u64)]) -> String {
         self.process.collect();
-        self.exporter.render()
+        let mut text = self.exporter.render();
+        self.series.render(policies::is_there, &mut text);
+        let Metric { name, help, kind, .. } = names::LEDGER_EVENTS;
+        write_help_line(&mut text, name, None, None, help);
+        write_type_line(&mut text, name, None, None, kind.word());
+        for (term, events) in ledger {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{name}{{term=\"{term}\"}} {events}");
+        }
+        text
     }
 
-    /// Folds recorded samples into their buckets. Call it every few seconds: until then each sample of a
-    /// histogram is kept in memory.
+    /// Folds recorded samples into their buckets, and ends what a policy that has just gone left behind. Call it every few
+    /// seconds: until then each sample of a histogram is kept in memory.
     pub fn upkeep(&self) {
         self.exporter.run_upkeep();
+        if policies::have_changed() {
+            self.series.prune(policies::is_there);
+        }
     }
+}
+
+fn router() -> Result<(Router, PrometheusHandle), RecorderError> {
+    let exporter = builder()?.build_recorder();
+    let handle = exporter.handle();
+    Ok((Router { exporter, series: Series::new() }, handle))
 }
 
 fn builder() -> Result<PrometheusBuilder, RecorderError> {
@@ -66,13 +140,13 @@ fn builder() -> Result<PrometheusBuilder, RecorderError> {
 }
 
 /// Describes every metric to the recorder in force and starts the counters without a policy at zero.
-fn described(exporter: PrometheusHandle) -> MetricsHandle {
+fn described(exporter: PrometheusHandle, series: Series) -> MetricsHandle {
     for metric in names::ALL {
         describe(metric);
     }
     let process = metrics_process::Collector::default();
     process.describe();
-    MetricsHandle { exporter, process }
+    MetricsHandle { exporter, series, process }
 }
 
 fn describe(metric: &Metric) {
@@ -99,19 +173,19 @@ mod tests {
 
     /// Runs `record` against a recorder of its own and returns the rendering.
     fn rendered(record: impl FnOnce()) -> String {
-        let recorder = builder().expect("bounds are not empty").build_recorder();
-        let exporter = recorder.handle();
-        metrics::with_local_recorder(&recorder, || {
-            let handle = described(exporter);
+        let (router, exporter) = router().expect("bounds are not empty");
+        let series = router.series.clone();
+        metrics::with_local_recorder(&router, || {
+            let handle = described(exporter, series);
             record();
             handle.upkeep();
-            handle.render()
+            handle.render(&[("accepted", 1)])
         })
     }
 
     fn everything_happens() {
-        let (policy, took) = ("p", Duration::from_millis(3));
-        let lane = &lane("p@1");
+        let (policy, took) = ("-", Duration::from_millis(3));
+        let lane = &lane("-");
         EventsEnqueued { lane, source: Source::Http, count: 2 }.emit();
         EventsRejected { reason: "unmatched", count: 1 }.emit();
         EntryCompleted { lane, outcome: "delivered", cause: None, lived: Some(took) }.emit();
@@ -120,7 +194,7 @@ mod tests {
         QueueWaited { lane, waited: took }.emit();
         DispatchLag { lag: took }.emit();
         LimitViolated { policy, limit: "pace", count: 0 }.emit();
-        LimiterWorked { policy, limit: "pace", permits: 1, held_seconds: 0 }.emit();
+        LimiterWorked { policy, limit: "pace", permits: 1, held: took }.emit();
         EventsRecovered { count: 3 }.emit();
         Defect::show();
         RequestAnswered { route: "/v1/events".to_owned(), method: "POST", code: 202, took }.emit();
@@ -145,7 +219,7 @@ mod tests {
 
     fn full_snapshot() -> Snapshot {
         let row = PolicyGauges {
-            policy: "p".to_owned(),
+            policy: "-".to_owned(),
             ready: 7,
             permits_per_second: Some(0.5),
             window_peaks: [("pace", 3)].into(),
@@ -160,7 +234,6 @@ mod tests {
         Snapshot {
             now: Timestamp::from_millis(1_500),
             policies: vec![row],
-            ledger: vec![("accepted", 12)],
             policy_states: vec![("deployed", 1)],
             store_disk_bytes: 9,
             store_free_bytes: 8,
@@ -204,9 +277,9 @@ mod tests {
                 .unwrap_or_default();
             assert_eq!(labels, metric.labels, "{series}");
         }
-        assert_eq!(samples["tidegate_events_enqueued_total{policy=\"p\",source=\"http\"}"], 2.0);
-        assert_eq!(samples["tidegate_queue_oldest_enqueued_timestamp_seconds{policy=\"p\"}"], 1.5);
-        assert_eq!(samples["tidegate_call_duration_seconds_bucket{policy=\"p\",le=\"0.005\"}"], 1.0);
+        assert_eq!(samples["tidegate_events_enqueued_total{policy=\"-\",source=\"http\"}"], 2.0);
+        assert_eq!(samples["tidegate_queue_oldest_enqueued_timestamp_seconds{policy=\"-\"}"], 1.5);
+        assert_eq!(samples["tidegate_call_duration_seconds_bucket{policy=\"-\",le=\"0.005\"}"], 1.0);
         assert!(samples.contains_key("process_resident_memory_bytes"));
     }
 
@@ -217,21 +290,21 @@ mod tests {
     }
 
     #[test]
-    fn gauges_of_a_vanished_policy_fall_to_zero() {
+    fn gauges_of_a_label_without_policies_fall_to_zero() {
         let text = rendered(|| {
             let mut gauges = Gauges::default();
             gauges.set(&full_snapshot());
             gauges.set(&Snapshot::default());
         });
-        assert_eq!(samples(&text)["tidegate_queue_events{policy=\"p\",state=\"ready\"}"], 0.0);
-        assert_eq!(samples(&text)["tidegate_limit_permits_per_second{policy=\"p\"}"], 0.0);
+        assert_eq!(samples(&text)["tidegate_queue_events{policy=\"-\",state=\"ready\"}"], 0.0);
+        assert!(!text.contains("tidegate_limit_permits_per_second{"), "it has no pace any more: {text}");
     }
 
     /// What shares a label is added up, and nothing is left out.
     #[test]
     fn rows_of_one_label_are_added_up() {
         let row = |pace, quota, peak, oldest_ms| PolicyGauges {
-            policy: "shared".to_owned(),
+            policy: "-".to_owned(),
             ready: 2,
             calls: 1,
             oldest: Some(Timestamp::from_millis(oldest_ms)),
@@ -246,7 +319,7 @@ mod tests {
             Gauges::default().set(&Snapshot { policies: rows, ..full_snapshot() });
         });
         let samples = samples(&text);
-        let of = |name: &str, labels: &str| samples[&format!("tidegate_{name}{{policy=\"shared\"{labels}}}")];
+        let of = |name: &str, labels: &str| samples[&format!("tidegate_{name}{{policy=\"-\"{labels}}}")];
         assert_eq!(of("queue_events", ",state=\"ready\""), 4.0);
         assert_eq!(of("calls_inflight", ""), 2.0);
         assert_eq!(of("queue_oldest_enqueued_timestamp_seconds", ""), 1.5);
@@ -261,7 +334,7 @@ mod tests {
         let first = install().expect("first");
         let second = install().expect("second");
         metrics::counter!("tidegate_test_total").increment(1);
-        assert!(first.render().contains("tidegate_test_total"));
-        assert!(second.render().contains("tidegate_test_total"));
+        assert!(first.render(&[]).contains("tidegate_test_total"));
+        assert!(second.render(&[]).contains("tidegate_test_total"));
     }
 }

@@ -30,6 +30,7 @@ mod half_closed;
 mod held;
 mod hosts;
 mod journal;
+mod ledger;
 mod limits;
 mod managed;
 mod manual;

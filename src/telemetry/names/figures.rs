@@ -51,11 +51,14 @@ pub const LIMITER_PERMITS: Metric = counter(
     "Starts of calls that a limit allowed, by kind of limit (pace, window, quota, slots).",
 );
 /// How long limits said no.
-pub const LIMITER_HELD_SECONDS: Metric = counter(
-    "tidegate_limiter_held_seconds_total",
-    &["policy", "limit"],
-    "Time during which events were ready and this kind of limit let none start, added up over all label values.",
-);
+pub const LIMITER_HELD_SECONDS: Metric = Metric {
+    unit: Some(Unit::Seconds),
+    ..counter(
+        "tidegate_limiter_held_seconds_total",
+        &["policy", "limit"],
+        "Time during which events were ready and this kind of limit let none start, added up over all label values.",
+    )
+};
 /// Whether endpoints are left alone.
 pub const ENDPOINT_HELD: Metric = gauge(
     "tidegate_endpoint_held",

@@ -1,0 +1,193 @@
+//! The ledger adds up after every step of any life of the queue, and while everything happens at once. Each of its terms
+//! is needed for that: leaving one out is noticed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use super::*;
+use crate::event::{CanonicalUrl, Entry, Labels, PolicyId, PolicyRef, Settlement, Tries};
+use crate::store::memory::MemoryStore;
+use crate::store::{GiveUp, ReadLimit};
+
+const START: Timestamp = Timestamp::from_millis(1_000_000);
+const PAGE: ReadLimit = ReadLimit { entries: 7, bytes: 1 << 20 };
+const IN: [&str; 2] = ["accepted", "redriven"];
+
+fn lane(number: u64) -> Lane {
+    let policy = PolicyId::parse(&format!("p{number}")).expect("valid");
+    Lane::of(vec![PolicyRef { policy, generation: 1 }]).expect("valid")
+}
+
+fn accept(number: u64, due_at: Option<Timestamp>) -> Accept {
+    let event = Event {
+        method: Method::POST,
+        url: CanonicalUrl::parse("http://h.org/x").expect("valid"),
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        labels: Labels::default(),
+        due_at,
+        is_dated: false,
+        expires_at: START + Duration::from_secs(3600),
+    };
+    // Every third key comes again and again.
+    let dedup = number.is_multiple_of(3).then(|| Dedup { key: [(number % 5) as u8; 16], fingerprint: 1 });
+    Accept { lane: lane(number % 3), event, dedup }
+}
+
+/// What comes in less what is there or has ended, without the terms that are left out.
+fn difference(ledger: &Ledger, left_out: &str) -> i64 {
+    let terms = ledger.terms().into_iter().filter(|(term, _)| *term != left_out);
+    terms
+        .map(|(term, events)| {
+            let events = i64::try_from(events).expect("few");
+            if IN.contains(&term) { events } else { -events }
+        })
+        .sum()
+}
+
+/// A life of the queue, with what the test itself has counted of the ends.
+struct Life {
+    clock: Clock,
+    store: MemoryStore,
+    queue: Queue,
+    _signals: LaneSignals,
+    out: Vec<Entry>,
+    dice: fastrand::Rng,
+    ends: BTreeMap<&'static str, u64>,
+    number: u64,
+}
+
+impl Life {
+    async fn over(store: MemoryStore, clock: Clock, dice: fastrand::Rng) -> Self {
+        let (queue, signals) = Queue::open(Arc::new(store.clone()), clock.clone()).await.expect("opens");
+        let (out, ends) = (Vec::new(), BTreeMap::new());
+        Self { clock, store, queue, _signals: signals, out, dice, ends, number: 0 }
+    }
+
+    async fn step(mut self) -> Self {
+        match self.dice.u32(0..20) {
+            0..6 => {
+                let batch = (0..self.dice.u64(1..9)).map(|_| {
+                    self.number += 1;
+                    let delay = self.dice.bool().then(|| Duration::from_millis(self.dice.u64(1..40)));
+                    accept(self.number, delay.map(|delay| self.clock.now() + delay))
+                });
+                let batch: Vec<_> = batch.collect();
+                self.queue.accept(batch).await.expect("accepts");
+            }
+            6..12 => {
+                let lane = lane(self.dice.u64(0..3));
+                let loaded = self.queue.load(lane.key(), PAGE, false).await.expect("loads");
+                self.out.extend(loaded.entries);
+            }
+            12..17 => self.settle().await,
+            17 => self.clock.advance(Duration::from_millis(20)),
+            18 => {
+                let lane = lane(self.dice.u64(0..3));
+                let lost = self.queue.give_up(GiveUp::Lane(lane.key().clone())).await.expect("gives up");
+                *self.ends.entry("lost").or_default() += lost;
+            }
+            _ if self.dice.u32(0..4) == 0 => {
+                let store = self.store.crash();
+                return Self::over(store, self.clock.clone(), self.dice.clone()).await;
+            }
+            _ => {}
+        }
+        self
+    }
+
+    async fn settle(&mut self) {
+        let count = self.dice.usize(0..=self.out.len());
+        for entry in self.out.drain(..count).collect::<Vec<_>>() {
+            let (term, how) = match self.dice.u32(0..7) {
+                0 | 1 => ("delivered", Settlement::Delivered),
+                2 => {
+                    let due_at = self.clock.now() + Duration::from_millis(10);
+                    ("delayed", Settlement::Reschedule { due_at, tries: Tries::of(1), doubted_at: None })
+                }
+                3 => ("dead", Settlement::Dead { reason: "http_404".to_owned(), attempts: 1 }),
+                4 => ("expired", Settlement::Expired),
+                5 => ("drained", Settlement::Drained),
+                _ => ("cancelled", Settlement::Cancelled),
+            };
+            if self.queue.settle(&entry, how) {
+                *self.ends.entry(term).or_default() += 1;
+            }
+        }
+        self.queue.flush().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_adds_up_after_every_step_and_no_term_can_be_left_out() {
+    let mut missed: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in 0..40 {
+        let clock = Clock::manual(START);
+        let store = MemoryStore::new(clock.clone());
+        let mut life = Life::over(store, clock, fastrand::Rng::with_seed(seed)).await;
+        for _ in 0..80 {
+            life = life.step().await;
+            let ledger = life.queue.ledger();
+            assert_eq!(difference(&ledger, ""), 0, "seed {seed}: {ledger:?}");
+            for (term, events) in ledger.terms() {
+                let counted = life.ends.get(term).copied().unwrap_or(0);
+                let is_end = !IN.contains(&term) && !["ready", "delayed", "inflight"].contains(&term);
+                assert!(!is_end || counted == events, "seed {seed}: {counted} {term}, {ledger:?}");
+                *missed.entry(term).or_default() += u64::from(difference(&ledger, term) != 0);
+            }
+        }
+    }
+    // The control. Nothing puts dead letters back.
+    missed.remove("redriven");
+    assert!(missed.len() == 10 && missed.values().all(|steps| *steps > 10), "{missed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_adds_up_at_every_moment_under_load() {
+    let clock = Clock::manual(START);
+    let (queue, _signals) =
+        Queue::open(Arc::new(MemoryStore::new(clock.clone())), clock).await.expect("opens");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let looking = tokio::task::spawn_blocking({
+        let (queue, is_over) = (queue.clone(), Arc::clone(&is_over));
+        move || {
+            let mut seen = (0_u64, 0_u64);
+            while !is_over.load(Ordering::Acquire) {
+                let ledger = queue.ledger();
+                assert_eq!(difference(&ledger, ""), 0, "{ledger:?}");
+                assert!(ledger.accepted >= seen.1, "what was accepted stays accepted: {ledger:?}");
+                seen = (seen.0 + 1, ledger.accepted);
+            }
+            seen.0
+        }
+    });
+    let work = (0..3).map(|number| {
+        let queue = queue.clone();
+        tokio::spawn(async move {
+            for round in 0..150_u64 {
+                let batch = (0..20).map(|_| Accept { dedup: None, ..accept(number, None) }).collect();
+                queue.accept(batch).await.expect("accepts");
+                let loaded = queue.load(lane(number).key(), PAGE, false).await.expect("loads");
+                for entry in loaded.entries {
+                    queue.settle(&entry, Settlement::Delivered);
+                }
+                if round % 50 == 49 {
+                    queue.give_up(GiveUp::Lane(lane(number).key().clone())).await.expect("gives up");
+                }
+            }
+        })
+    });
+    for worker in work.collect::<Vec<_>>() {
+        worker.await.expect("works");
+    }
+    queue.flush().await;
+    is_over.store(true, Ordering::Release);
+    assert!(looking.await.expect("adds up") > 100, "it was looked at often");
+    let ledger = queue.ledger();
+    assert_eq!((ledger.accepted, difference(&ledger, "")), (9_000, 0), "{ledger:?}");
+}
