@@ -38,12 +38,15 @@ pub struct Policies {
     bounds: Option<Bounds>,
 }
 
+/// Hears what is about to rule.
+type Announce = Box<dyn Fn(&Runtime) + Send + Sync>;
+
 struct Shared {
     documents: Arc<dyn DocumentStore>,
     book: ArcSwap<Book>,
     runtime: watch::Sender<Arc<Runtime>>,
     /// Called with each runtime before it is in force.
-    announce: OnceLock<Box<dyn Fn(&Runtime) + Send + Sync>>,
+    announce: OnceLock<Announce>,
     /// By which runtime each follower acts.
     followers: StdMutex<Vec<watch::Receiver<u64>>>,
     /// One writer at a time within this process.

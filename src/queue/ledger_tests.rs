@@ -35,7 +35,7 @@ fn accept(number: u64, due_at: Option<Timestamp>) -> Accept {
         expires_at: START + Duration::from_secs(3600),
     };
     // Every third key comes again and again.
-    let dedup = number.is_multiple_of(3).then(|| Dedup { key: [(number % 5) as u8; 16], fingerprint: 1 });
+    let dedup = number.is_multiple_of(3).then_some(Dedup { key: [(number % 5) as u8; 16], fingerprint: 1 });
     Accept { lane: lane(number % 3), event, dedup }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! Must not know: what is measured, what a policy is.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -124,8 +124,7 @@ impl Labels {
         let Some(present) = &wanted.present else { return Vec::new() };
         let before = self.given.load_full();
         let next = before.after(present, wanted.most);
-        let is_new = |(policy, _): &(&Box<str>, &SharedString)| !before.own.contains_key(*policy);
-        let new = next.own.iter().filter(is_new).map(|(_, label)| label.clone()).collect();
+        let new = next.own.values().filter(|label| !before.own.contains_key(&***label)).cloned().collect();
         self.given.store(Arc::new(next));
         self.changed.store(true, Ordering::Release);
         new
@@ -135,20 +134,18 @@ impl Labels {
 impl Given {
     /// Those that are still there keep their labels, as far as there is room; the rest goes to the longest deployed.
     fn after(&self, present: &[Box<str>], most: usize) -> Self {
-        let has_label = |policy: &&Box<str>| self.own.contains_key(*policy);
-        let named: HashSet<&Box<str>> = present
-            .iter()
-            .filter(has_label)
-            .chain(present.iter().filter(|policy| !has_label(policy)))
-            .filter(|policy| &***policy != OTHER)
-            .take(most)
-            .collect();
-        let without = present.len() - named.len();
-        let label = |policy: &Box<str>| {
+        let present = present.iter().map(|policy| &**policy);
+        let (kept, further): (Vec<&str>, Vec<&str>) =
+            present.partition(|policy| self.own.contains_key(*policy));
+        let all = kept.len() + further.len();
+        let candidates = kept.into_iter().chain(further).filter(|policy| *policy != OTHER);
+        let label = |policy: &str| {
             let known = self.own.get(policy).cloned();
-            known.unwrap_or_else(|| SharedString::from_shared(Arc::from(&**policy)))
+            known.unwrap_or_else(|| SharedString::from_shared(Arc::from(policy)))
         };
-        let own = named.into_iter().map(|policy| (policy.clone(), label(policy))).collect();
+        let own: HashMap<Box<str>, SharedString> =
+            candidates.take(most).map(|policy| (policy.into(), label(policy))).collect();
+        let without = all - own.len();
         Self { is_bounded: true, own, without }
     }
 }
