@@ -60,7 +60,7 @@ struct CloudEvent {
     /// Not before this RFC 3339 time.
     #[schema(nullable = false, format = DateTime)]
     tidegatedueat: Option<String>,
-    /// Not before so many seconds from now.
+    /// Not before this many seconds from now.
     #[schema(nullable = false)]
     tidegatedelayseconds: Option<String>,
     /// A shorter life than the configured one.

@@ -96,26 +96,56 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
     {
         return Err(unsupported("unsupported_encoding", "send the body without Content-Encoding"));
     }
-    let kind = content_type(headers);
-    if let Some(mode) = Mode::of(headers, kind.as_deref()) {
-        return cloudevents(intake, mode, headers, body).await;
-    }
-    let lines = match kind.as_deref() {
-        Some("application/json") => false,
-        Some("application/x-ndjson" | "application/ndjson") => true,
-        _ => {
+    match Kind::of(headers) {
+        Kind::CloudEvents(mode) => cloudevents(intake, mode, headers, body).await,
+        Kind::Json => json(intake, headers, body).await,
+        Kind::Lines if idempotency_key(headers)?.is_some() => {
+            Err(bad_key("one key cannot name a stream; give each line its \"idempotency_key\""))
+        }
+        Kind::Lines => Ok(ndjson::respond(intake, body, TraceContext::of(headers))),
+        Kind::Other => {
             let rule = "Content-Type must be application/json (one event or a list), application/x-ndjson or a type of \
                         CloudEvents";
-            return Err(unsupported("unsupported_media_type", rule));
+            Err(unsupported("unsupported_media_type", rule))
         }
-    };
-    let trace = TraceContext::of(headers);
-    if lines {
-        return match idempotency_key(headers)? {
-            None => Ok(ndjson::respond(intake, body, trace)),
-            Some(_) => Err(bad_key("one key cannot name a stream; give each line its \"idempotency_key\"")),
-        };
     }
+}
+
+/// How the body of a request is read, which its headers alone decide.
+enum Kind {
+    /// One event or a list, read to its end.
+    Json,
+    /// Line by line.
+    Lines,
+    /// Read to its end.
+    CloudEvents(Mode),
+    /// Not at all.
+    Other,
+}
+
+impl Kind {
+    fn of(headers: &HeaderMap) -> Self {
+        let kind = content_type(headers);
+        if let Some(mode) = Mode::of(headers, kind.as_deref()) {
+            return Self::CloudEvents(mode);
+        }
+        match kind.as_deref() {
+            Some("application/json") => Self::Json,
+            Some("application/x-ndjson" | "application/ndjson") => Self::Lines,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Whether the door reads the body of a request with these headers line by line, with a deadline of its own. It waits for
+/// every other body to its end: whoever listens has to set the deadline.
+#[must_use]
+pub fn reads_lines(headers: &HeaderMap) -> bool {
+    matches!(Kind::of(headers), Kind::Lines)
+}
+
+async fn json(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
+    let trace = TraceContext::of(headers);
     // A large body keeps its place until it is answered: it is held in memory so long.
     let (body, _large) = read_all(intake, headers, body).await?;
     let key = idempotency_key(headers)?;

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
 use crate::app::listen::counted;
+use crate::ingest::reads_lines;
 use crate::problem::Problem;
 
 /// Names under which tidegate may be called.
@@ -60,10 +61,7 @@ async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Resp
 /// Whether the door for streamed lines will read the body, which it does with a deadline of its own. Nothing
 /// less exact: a body that only claims to be streamed would be waited for without end.
 pub(super) fn is_stream<B>(request: &http::Request<B>) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
-    let lines = ["application/x-ndjson", "application/ndjson"];
-    request.uri().path() == "/v1/events" && lines.iter().any(|known| known.eq_ignore_ascii_case(essence))
+    request.uri().path() == "/v1/events" && reads_lines(request.headers())
 }
 
 /// Whether a request hands in events or asks for one: those are not what the reserve is for.

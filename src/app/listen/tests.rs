@@ -216,6 +216,8 @@ async fn a_claim_to_be_streamed_buys_no_time() {
         ("/echo", "application/x-ndjson"),
         ("/v1/events", "application/json; a=ndjson"),
         ("/v1/events/x", "application/ndjson"),
+        ("/v1/events", "application/x-ndjson\r\nContent-Type: text/plain"),
+        ("/v1/events", "application/x-ndjson\r\nce-id: 1"),
     ] {
         let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n");
         let answer = server.raw(format!("{head}Content-Length: 10\r\n\r\nabc").as_bytes()).await;
