@@ -98,7 +98,7 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
     }
     match Kind::of(headers) {
         Kind::CloudEvents(mode) => cloudevents(intake, mode, headers, body).await,
-        Kind::Json => json(intake, headers, body).await,
+        Kind::Json => one_or_list(intake, headers, body).await,
         Kind::Lines if idempotency_key(headers)?.is_some() => {
             Err(bad_key("one key cannot name a stream; give each line its \"idempotency_key\""))
         }
@@ -144,7 +144,7 @@ pub fn reads_lines(headers: &HeaderMap) -> bool {
     matches!(Kind::of(headers), Kind::Lines)
 }
 
-async fn json(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
+async fn one_or_list(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
     let trace = TraceContext::of(headers);
     // A large body keeps its place until it is answered: it is held in memory so long.
     let (body, _large) = read_all(intake, headers, body).await?;

@@ -252,7 +252,7 @@ fn behind(
         *verdict.uncertain.entry(*number).or_default() += left;
         left = 0;
     }
-    for (number, walked) in report.walked.iter().filter(|(_, walked)| walked.uncertain) {
+    for (number, walked) in &report.walked {
         let bound = walked.hidden.min(left);
         left -= bound;
         *verdict.uncertain.entry(*number).or_default() += bound;

@@ -232,6 +232,7 @@ impl Pass<'_> {
                     }
                     if tail == Tail::Damage {
                         self.lost(offset, lost);
+                        self.reaches_over_mark(offset as usize, length, is_counted.then_some(lost));
                     }
                     if tail != Tail::Torn {
                         keep = offset as usize + length;
@@ -249,6 +250,16 @@ impl Pass<'_> {
     fn is_behind_mark(&self, offset: u32) -> bool {
         let at = Position { segment: self.file.number, offset };
         self.scan.marked.is_some_and(|marked| !marked.closed && at >= marked.end)
+    }
+
+    /// A damage that begins below the mark and ends behind it: of what it cost behind the mark there is a bound at most.
+    fn reaches_over_mark(&mut self, offset: usize, length: usize, counted: Option<u32>) {
+        let Some(marked) = self.scan.marked.filter(|marked| !marked.closed) else { return };
+        let (mark, end) = (marked.end.offset as usize, offset.saturating_add(length));
+        if self.file.number == marked.end.segment && offset < mark && mark < end {
+            let at_most = counted.map_or_else(|| block::most_entries(end - mark), u64::from);
+            self.walked.hidden = self.walked.hidden.saturating_add(at_most);
+        }
     }
 
     /// Counts entries that a damage at this place has cost.
@@ -330,6 +341,7 @@ impl Pass<'_> {
         }
         self.note(0, bytes as u64, FrameError::Mark, torn);
         if !torn {
+            self.reaches_over_mark(0, bytes, None);
             self.set_aside(file, 0, bytes);
         } else if self.scan.repair {
             fs::remove_file(&self.file.path)

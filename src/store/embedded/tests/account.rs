@@ -86,6 +86,40 @@ fn a_flipped_bit_in_the_last_group_and_a_lost_index_after_an_orderly_stop_are_re
 }
 
 #[test]
+fn what_stood_behind_the_mark_in_a_damage_that_reaches_over_it_is_uncertain() {
+    let runtime = runtime();
+    // From the head of the segment, and from within what the mark knows, to the end.
+    for from in [0, HEAD_BYTES + 1_500] {
+        let (dir, killed) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let store = quiet(dir.path());
+        let noise = || (0..200).map(|_| fastrand::alphanumeric()).collect::<String>();
+        let batch = |entries: usize| (0..entries).map(|_| plain("a", &noise())).collect();
+        runtime.block_on(store.append(batch(5))).expect("appends");
+        runtime.block_on(store.append(batch(10))).expect("appends");
+        store.threads.sweep();
+        runtime.block_on(store.append(batch(5))).expect("appends");
+        copy(dir.path(), killed.path());
+        drop(store);
+        let path = segments(killed.path()).remove(0).path;
+        let mut bytes = fs::read(&path).expect("reads");
+        bytes[from..].fill_with(|| fastrand::u8(1..));
+        fs::write(&path, bytes).expect("writes");
+        lose_index(killed.path());
+        let store = quiet(killed.path());
+        let kept = readable(&store, &runtime).len() as u64;
+        assert_eq!(
+            doubted(&store, DoubtKind::Lost).0,
+            15 - kept,
+            "as far as the mark knows\n{}",
+            store.recovery()
+        );
+        assert!(doubted(&store, DoubtKind::Uncertain).0 >= 5, "{}", store.recovery());
+        assert_eq!(kept > 0, from > 0, "{kept}");
+    }
+}
+
+#[test]
 fn two_swapped_segments_lose_nothing_and_are_reported() {
     let runtime = runtime();
     for index_lost in [false, true] {
