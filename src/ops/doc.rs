@@ -167,6 +167,7 @@ pub(super) fn created() -> Value {
         "before": null,
         "after": after,
         "etag": "\"9f86d081884c7d65\"",
+        "hold": null,
     })
 }
 
