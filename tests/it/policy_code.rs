@@ -221,6 +221,20 @@ async fn pruning_deletes_policies_of_the_api_and_no_others() {
     }
     assert_eq!(said(&tidegate(&server, &["policies", "diff", &file, "--prune"]), 0), "");
 
+    // A file without policies is more often a mistake than a wish.
+    let empty = world.file.with_file_name("empty.toml");
+    std::fs::write(&empty, "[queue]\nttl_seconds = 60\n").expect("written");
+    let empty = empty.display().to_string();
+    for source in [&*empty, "-"] {
+        let refused = said(&tidegate(&server, &["policies", "apply", source, "--prune"]), 2);
+        assert!(refused.contains("no [[policy]] block") && refused.contains("--yes"), "{refused}");
+        assert_eq!(shown(&api, "keep").await["state"], "deployed");
+    }
+    said(&tidegate(&server, &["policies", "apply", &empty, "--prune", "--dry-run"]), 0);
+    said(&tidegate(&server, &["policies", "apply", "-", "--prune", "--yes"]), 0);
+    assert_eq!(shown(&api, "keep").await["state"], "draining");
+    assert_eq!(shown(&api, "of-file").await["state"], "deployed");
+
     std::fs::write(&file, format!("{}{}", block("of-file", 1), block("new", 1))).expect("written");
     let refused = said(&tidegate(&server, &["policies", "apply", &file]), 1);
     assert!(refused.contains("nothing was changed: of-file belongs to the configuration file"), "{refused}");
