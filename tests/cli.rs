@@ -36,6 +36,15 @@ fn a_bad_configuration_is_told_whole_with_code_64() {
 }
 
 #[test]
+fn a_health_check_fails_with_code_1_whatever_is_wrong() {
+    let directory = TempDir::new().expect("a directory");
+    fs::write(directory.path().join("tidegate.toml"), "[lissten]\nx = 1\n").expect("file");
+    let output = tidegate(&directory, &["health"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("tidegate.toml:2: lissten.x: "), "{}", text(&output.stderr));
+}
+
+#[test]
 fn accounts_that_name_no_function_are_told_with_code_64() {
     let directory = TempDir::new().expect("a directory");
     let accounts = "[responsys]\naccounts = [{ name = \"acme\", limits = { log_in = 1, login = 0 } }]\n";

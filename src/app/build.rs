@@ -301,6 +301,7 @@ fn desk(
         queue: queue.clone(),
         policies: policies.clone(),
         authoring: policies.bounded(dialects::bounds(config)),
+        reserved: dialects::owner_of_form,
         drain: config.queue.drain,
         dispatch: dispatch.clone(),
         outlooks: outlooks.clone(),

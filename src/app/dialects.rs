@@ -10,6 +10,7 @@ use http::StatusCode;
 use crate::app::{AppError, AppErrorKind};
 use crate::clock::Clock;
 use crate::config::{Config, ResponsysAccount};
+use crate::event::PolicyId;
 use crate::manage::Dice;
 use crate::manage::adobe::{AdobeOptions, Sandbox, SandboxKind};
 use crate::manage::capping::{self, CappingApi, CappingOptions};
@@ -84,6 +85,23 @@ pub(super) fn accounts(config: &Config) -> Result<Vec<Account>, AppError> {
     })
 }
 
+/// Which dialect gives policies names of this form. The configuration file may have them all the same, as it always could.
+pub(super) fn owner_of_form(id: &PolicyId) -> Option<&'static str> {
+    let is_uuid = |text: &str| {
+        let is_dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+        let fits = |(at, c): (usize, u8)| if is_dash(at) { c == b'-' } else { c.is_ascii_hexdigit() };
+        text.len() == 36 && text.bytes().enumerate().all(fits)
+    };
+    match id.as_str().split_once('.') {
+        None if is_uuid(id.as_str()) => Some("throttling"),
+        Some(("responsys", _)) => Some(responsys::ORIGIN),
+        Some(("mics", _)) => Some("mediarithmics"),
+        Some((uid, "action" | "dataSource")) if is_uuid(uid) => Some(capping::ORIGIN),
+        Some((id, _)) if is_uuid(id) => Some(mashery::ORIGIN),
+        _ => None,
+    }
+}
+
 /// How much the dialects and the configuration file may add to the policy book.
 pub(super) fn bounds(config: &Config) -> Bounds {
     Bounds {
@@ -143,5 +161,30 @@ fn responsys_options(config: &Config) -> ResponsysOptions {
         require_headers: config.manage.require_headers,
         default_account: config.labels.get("account").cloned(),
         drain_window: config.queue.drain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_forms_of_dialects_are_known() {
+        let uuid = "0198c4f0-5f3a-4c00-8000-00000000000f";
+        for (name, owner) in [
+            (uuid.to_owned(), Some("throttling")),
+            (format!("{uuid}.action"), Some("capping")),
+            (format!("{uuid}.dataSource"), Some("capping")),
+            (format!("{uuid}.keys"), Some("mashery")),
+            ("responsys.login.block".to_owned(), Some("responsys")),
+            ("mics.1001".to_owned(), Some("mediarithmics")),
+            ("crm".to_owned(), None),
+            ("orders.action".to_owned(), None),
+            ("responsys".to_owned(), None),
+            (uuid.replace('f', "g"), None),
+        ] {
+            let id = PolicyId::parse(&name).expect("valid");
+            assert_eq!(owner_of_form(&id), owner, "{name}");
+        }
     }
 }

@@ -143,7 +143,11 @@ fn refused(error: ChangeError<Unlistable>) -> AppError {
                 Unlistable::Policy { error: SyncError { policy, error: BookError::Exists }, owner } => {
                     let by_api = owner.as_ref() == Some(&Origin::api());
                     let made = if by_api {
-                        format!("by PUT /v1/policies/{policy}; delete that one (it then drains) or")
+                        format!(
+                            "by PUT /v1/policies/{policy}; so that the file takes the name over, start the daemon without \
+                             this [[policy]] block if it does not run, send it DELETE /v1/policies/{policy}, put the block \
+                             back and send SIGHUP; or"
+                        )
                     } else {
                         "elsewhere;".to_owned()
                     };

@@ -1,6 +1,8 @@
-//! A small HTTP/1.1 client for tidegate's own doors on this machine: one connection, answers as a stream.
+//! A small HTTP/1.1 client for tidegate's own doors on this machine: one connection, answers as a stream. A daemon that
+//! does not answer in time counts as one that cannot be reached.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, TryStreamExt};
@@ -16,10 +18,16 @@ use tokio::task::JoinSet;
 
 use crate::cli::exit::Failure;
 
+/// For a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// For a whole answer. The daemon itself answers sooner when its store is slow; a purge or a large page takes its time.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// Most bytes of an answer that is read whole: pages of policies and the metrics are the largest.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// Most bytes of one line of a streamed answer.
 const MAX_LINE_BYTES: usize = 1024 * 1024;
+
+const JSON: (HeaderName, &str) = (header::CONTENT_TYPE, "application/json");
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -44,7 +52,8 @@ impl Client {
                 "cannot reach tidegate at {address}: {error}; is `tidegate serve` running?"
             ))
         };
-        let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
+        let stream = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address));
+        let stream = stream.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
         let mut tasks = JoinSet::new();
@@ -62,11 +71,7 @@ impl Client {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
-        let body = Full::new(bytes).map_err(|never| match never {}).boxed();
-        let response = self.send(method, path, "application/json", body).await?;
-        let status = response.status();
-        Ok((status, whole(response.into_body()).await?))
+        self.exchange(method, path, &[JSON], body).await
     }
 
     /// Asks for a JSON answer.
@@ -79,13 +84,15 @@ impl Client {
             .map_err(|error| Failure::new(format!("the answer does not read: {error}")))
     }
 
-    /// Streams lines of events to the door and gives the stream of answers.
+    /// Streams lines of events to the door and gives the stream of answers. Nothing limits how long this takes: only the
+    /// caller knows whether an answer is due.
     pub(super) async fn enqueue<S>(&mut self, lines: S) -> Result<Lines, Failure>
     where
         S: Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static,
     {
         let body = StreamBody::new(lines.map_ok(Frame::data)).boxed();
-        let response = self.send(Method::POST, "/v1/events", "application/x-ndjson", body).await?;
+        let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
+        let response = self.send(Method::POST, "/v1/events", &headers, body).await?;
         let status = response.status();
         if status == StatusCode::OK {
             return Ok(Lines { body: response.into_body(), buffer: BytesMut::new() });
@@ -102,25 +109,32 @@ impl Client {
         condition: (HeaderName, &str),
         body: Option<&serde_json::Value>,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
-        let body = Full::new(bytes).map_err(|never| match never {}).boxed();
-        let headers = [(header::CONTENT_TYPE, "application/json"), condition];
-        let response = self.send_with(method, path, &headers, body).await?;
-        let status = response.status();
-        Ok((status, whole(response.into_body()).await?))
+        self.exchange(method, path, &[JSON, condition], body).await
     }
 
-    async fn send(
+    async fn exchange(
         &mut self,
         method: Method,
         path: &str,
-        content_type: &str,
-        body: Body,
-    ) -> Result<Response<Incoming>, Failure> {
-        self.send_with(method, path, &[(header::CONTENT_TYPE, content_type)], body).await
+        headers: &[(HeaderName, &str)],
+        body: Option<&serde_json::Value>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let (address, is_change) = (self.address, method != Method::GET);
+        let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+        let body = Full::new(bytes).map_err(|never| match never {}).boxed();
+        let exchange = async {
+            let response = self.send(method, path, headers, body).await?;
+            let status = response.status();
+            Ok((status, whole(response.into_body()).await?))
+        };
+        let answered = tokio::time::timeout(ANSWER_LIMIT, exchange).await;
+        answered.unwrap_or_else(|_| {
+            let failure = silent(address, ANSWER_LIMIT);
+            Err(if is_change { failure.with("the change may have been made all the same") } else { failure })
+        })
     }
 
-    async fn send_with(
+    async fn send(
         &mut self,
         method: Method,
         path: &str,
@@ -167,6 +181,11 @@ impl Lines {
             }
         }
     }
+}
+
+/// The failure of a daemon that has not answered within `limit`.
+pub(super) fn silent(address: SocketAddr, limit: Duration) -> Failure {
+    Failure::passing(format!("tidegate at {address} has not answered within {} s", limit.as_secs()))
 }
 
 /// What a refusing answer says, in one line.

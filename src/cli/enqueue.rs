@@ -64,7 +64,7 @@ pub(super) struct Arguments {
     /// Go on with a pass that began more than 24 hours ago: lines that were sent and not answered may be handed in twice
     #[arg(long)]
     accept_repeats: bool,
-    /// Try again while the daemon cannot be reached or takes nothing, for as long without progress
+    /// Try again while the daemon cannot be reached, does not answer or takes nothing, for as long without progress
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     retry_for: u64,
 }
@@ -148,11 +148,14 @@ async fn resumable(
     let go_on = || format!("the same command goes on after line {}", done.answered_lines);
     match outcome {
         None => return Err(Failure::new(format!("stopped; {}", go_on()))),
+        // The same command would be refused again.
+        Some(Err(failure)) if failure.is_usage() => return Err(failure),
         Some(Err(failure)) => return Err(failure.with(&go_on())),
         Some(Ok(())) => state.remove()?,
     }
     if done.refused > 0 {
-        return Err(Failure::new(format!("events refused: {}; their answers say why", done.refused)));
+        let refused = Failure::new(format!("events refused: {}; their answers say why", done.refused));
+        return Err(refused.with("enqueue them, corrected, as a file of their own"));
     }
     unwritten.map_err(|error| {
         Failure::new(format!("all events were accepted, but answers could not be written: {error}"))

@@ -91,7 +91,7 @@ mod tests {
             "expires_at": "2030-01-31T14:00:00Z", "method": "POST", "url": "http://a.test/\u{1b}x",
         });
         let shown = lines(&waiting, now);
-        assert!(shown.contains("due        2030-01-31T08:00:20Z (in 10.0 s)\n"), "{shown}");
+        assert!(shown.contains("due        2030-01-31T08:00:20Z (in 10 s)\n"), "{shown}");
         assert!(shown.contains("call       POST http://a.test/\\u{1b}x\n"), "{shown}");
         let settled = json!({"id": "0198", "state": "settled", "outcome": "expired", "cause": "held"});
         assert_eq!(lines(&settled, now), "event      0198\nstate      settled, expired, held\n");

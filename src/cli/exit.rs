@@ -57,6 +57,11 @@ impl Failure {
         self.code == UNAVAILABLE
     }
 
+    /// Whether the command line asks for what cannot be had.
+    pub(super) const fn is_usage(&self) -> bool {
+        self.code == USAGE
+    }
+
     /// The same, and what it is about before it.
     pub(super) fn about(self, what: &str) -> Self {
         Self { message: format!("{what}: {}", self.message), ..self }

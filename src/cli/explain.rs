@@ -138,7 +138,7 @@ mod tests {
         let shown = console::strip_ansi_codes(&shown);
         for line in [
             "held by    limit: No room.\n",
-            "starts     2030-01-31T08:00:15Z (in 5.0 s)\n",
+            "starts     2030-01-31T08:00:15Z (in 5 s)\n",
             "ahead      1 200 events of its lane\n",
             "POLICY  VERDICT  WHY\norders  applies  It applies.\n",
         ] {

@@ -18,7 +18,8 @@ Examples:
   tidegate health --live
   HEALTHCHECK CMD [\"tidegate\", \"health\"]        in a Dockerfile
 
-Exit codes: 0 ready (with --live: the process answers), 1 not ready, or no daemon answers in time";
+Exit codes: 0 ready (with --live: the process answers), 1 not ready, no daemon answers in time, or the configuration is \
+wrong, 2 wrong usage";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -37,7 +38,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let address = arguments.config.load()?.config.listen.address;
+    // A health check of a container knows two codes.
+    let config = arguments.config.load().map_err(|failure| Failure::new(failure.to_string()))?.config;
+    let address = config.listen.address;
     let limit = Duration::from_secs(arguments.timeout);
     let answer = tokio::time::timeout(limit, async {
         let path = if arguments.live { "/livez" } else { "/readyz?verbose" };
@@ -45,7 +48,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     });
     let (status, body) = match answer.await {
         Ok(Ok(answer)) => answer,
-        // A health check knows two codes.
         Ok(Err(failure)) => return Err(Failure::new(failure.to_string())),
         Err(_) => {
             let seconds = arguments.timeout;

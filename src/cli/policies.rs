@@ -13,6 +13,7 @@ use crate::cli::ConfigArguments;
 use crate::cli::client::Client;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Cell, Colour, OutputArguments, Table, left, right};
+use crate::cli::words::{age, or_dash};
 use crate::clock::{Clock, Timestamp};
 use export::Export;
 use fetched::{Listed, answered, read};
@@ -105,8 +106,8 @@ fn table(listed: &[Listed], now: Timestamp) -> Table {
             shown::limits(policy.limits.as_ref()).into(),
             shown::rate(policy).into(),
             waiting.into(),
-            shown::age(oldest, now).into(),
-            Cell::coloured(held, colour),
+            age(oldest, now).into(),
+            Cell::coloured(or_dash(&held), colour),
         ]);
     }
     table

@@ -7,7 +7,7 @@ use crate::cli::ConfigArguments;
 use crate::cli::client::Client;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Colour, OutputArguments, Style, printable};
-use crate::cli::words::{age, bytes, count, grouped, list, pairs, span, text, until};
+use crate::cli::words::{about_seconds, age, bytes, count, grouped, list, pairs, text, until};
 use crate::clock::{Clock, Timestamp};
 
 const EXAMPLES: &str = "\
@@ -37,7 +37,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 /// The lines of it.
 fn screen(status: &Value, address: &str, style: Style, now: Timestamp) -> String {
     let uptime = status.pointer("/uptime_seconds").and_then(Value::as_f64).unwrap_or(0.0);
-    let head = format!("tidegate {} at {address}, up {}", text(status, "/version"), span(uptime));
+    let head = format!("tidegate {} at {address}, up {}", text(status, "/version"), about_seconds(uptime));
     let lines = pairs([
         ("ready", readiness(status, style)),
         ("events", events(status, now)),
@@ -64,7 +64,7 @@ fn events(status: &Value, now: Timestamp) -> String {
     let here = counts(status, "/events", &["ready", "delayed", "inflight"]);
     match text(status, "/events/oldest") {
         "" => here,
-        oldest => format!("{here}; the oldest is {} old", age(oldest, now)),
+        oldest => format!("{here}; the oldest is {} old", age(Some(oldest), now)),
     }
 }
 
@@ -136,11 +136,11 @@ mod tests {
         let screen = screen(&status, "127.0.0.1:7080", Style::of_stdout(), now);
         let screen = console::strip_ansi_codes(&screen);
         for line in [
-            "tidegate 1.2.3 at 127.0.0.1:7080, up 1 h 0 min\n",
+            "tidegate 1.2.3 at 127.0.0.1:7080, up 1 h\n",
             "ready      no: not_draining: shutting down\n",
-            "events     1 200 ready, 0 delayed, 2 inflight; the oldest is 10.0 s old\n",
+            "events     1 200 ready, 0 delayed, 2 inflight; the oldest is 10 s old\n",
             "rates      not known yet\n",
-            "held       2 lanes by breaker until 2030-01-31T08:00:20Z (in 10.0 s)\n",
+            "held       2 lanes by breaker until 2030-01-31T08:00:20Z (in 10 s)\n",
             "doubts     1 open (1 not acknowledged) about 3 events: see `tidegate doubts`\n",
             "disk       1.0 KiB used, 2.0 KiB free\n",
         ] {

@@ -5,6 +5,8 @@ mod screen;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -12,9 +14,10 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::cli::ConfigArguments;
-use crate::cli::client::{Client, refusal};
+use crate::cli::client::{Client, refusal, silent};
 use crate::cli::exit::Failure;
 use crate::cli::output::OutputArguments;
+use crate::cli::policies::fetched;
 use crate::cli::signals::Signals;
 use crate::clock::{Clock, Timestamp};
 use rows::{Attempts, Row};
@@ -22,10 +25,10 @@ use screen::Screen;
 
 /// Between two looks.
 const REFRESH: Duration = Duration::from_secs(1);
+/// How long a look may take on a terminal. What was seen before stays on the screen meanwhile.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// Looking uses at most this part of the time, however many policies there are.
 const SHARE_OF_TIME: u32 = 4;
-/// Policies asked for at a time.
-const PAGE: usize = 500;
 
 const EXAMPLES: &str = "\
 Keys: r, w, o, n sort by rate, what waits, the oldest, the name; q quits. RATE are calls per second since the look before.
@@ -73,7 +76,16 @@ struct Look {
     at: Timestamp,
     status: Value,
     rows: Vec<Row>,
-    attempts: Attempts,
+    attempts: Arc<Attempts>,
+}
+
+/// What was counted, and when.
+type Counted = (Arc<Attempts>, Timestamp);
+
+impl Look {
+    fn counted(&self) -> Option<Counted> {
+        Some((self.attempts.clone(), self.at))
+    }
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -84,47 +96,64 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let first = look(address, None).await?;
     tokio::time::sleep(REFRESH).await;
-    let Look { at, status, mut rows, .. } = look(address, Some(&first)).await?;
+    let Look { at, status, mut rows, .. } = look(address, first.counted()).await?;
     sort(&mut rows, arguments.sort);
     let all = json!({"status": status, "policies": rows});
     arguments.output.print(&all, |style| rows::table(&rows, at).render(style))
 }
 
-/// Draws until it is to end.
+/// Draws until a key or a signal ends it, also while the daemon does not answer.
 async fn live(address: SocketAddr, mut order: Sort) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     // The first look fails before the screen is taken.
-    let mut last = Ok(look(address, None).await?);
+    let mut last = tokio::select! {
+        first = look(address, None) => first?,
+        () = signals.next() => return Ok(()),
+    };
     let mut screen = Screen::take()?;
-    let mut pause = REFRESH;
+    let mut failed = None;
+    let mut next = pin!(later(address, REFRESH, last.counted()));
     loop {
-        if let Ok(Look { rows, .. }) = &mut last {
-            sort(rows, order);
-        }
-        screen.draw(address, order, last.as_ref())?;
-        let next = tokio::select! {
-            () = tokio::time::sleep(pause) => None,
-            key = screen.key() => Some(key?),
+        sort(&mut last.rows, order);
+        screen.draw(address, order, &last, failed.as_ref())?;
+        let key = tokio::select! {
+            (looked, took) = &mut next => {
+                match looked {
+                    Ok(look) => (last, failed) = (look, None),
+                    Err(failure) => failed = Some(failure),
+                }
+                next.set(later(address, (took * SHARE_OF_TIME).max(REFRESH), last.counted()));
+                continue;
+            }
+            key = screen.key() => key?,
             () = signals.next() => return Ok(()),
         };
-        match next {
-            Some(b'q' | 3 | 4) => return Ok(()),
-            Some(b'r') => order = Sort::Rate,
-            Some(b'w') => order = Sort::Waiting,
-            Some(b'o') => order = Sort::Oldest,
-            Some(b'n') => order = Sort::Name,
-            Some(_) => {}
-            None => {
-                let begun = Clock::system().now();
-                last = look(address, last.as_ref().ok()).await;
-                pause = (Clock::system().now().since(begun) * SHARE_OF_TIME).max(REFRESH);
-            }
+        match key {
+            // Control-C, -D, -\ and -Z come as keys.
+            b'q' | 3 | 4 | 26 | 28 => return Ok(()),
+            b'r' => order = Sort::Rate,
+            b'w' => order = Sort::Waiting,
+            b'o' => order = Sort::Oldest,
+            b'n' => order = Sort::Name,
+            _ => {}
         }
     }
 }
 
-/// Asks for everything; rates are those since the look `before`.
-async fn look(address: SocketAddr, before: Option<&Look>) -> Result<Look, Failure> {
+/// A look after a pause, and how long it took.
+async fn later(
+    address: SocketAddr,
+    pause: Duration,
+    before: Option<Counted>,
+) -> (Result<Look, Failure>, Duration) {
+    tokio::time::sleep(pause).await;
+    let begun = Clock::system().now();
+    let looked = tokio::time::timeout(LOOK_LIMIT, look(address, before)).await;
+    (looked.unwrap_or_else(|_| Err(silent(address, LOOK_LIMIT))), Clock::system().now().since(begun))
+}
+
+/// Asks for everything; rates are those since what was counted `before`.
+async fn look(address: SocketAddr, before: Option<Counted>) -> Result<Look, Failure> {
     let mut client = Client::connect(address).await?;
     let status = client.get("/v1/status").await?;
     let (code, metrics) = client.call(Method::GET, "/metrics", None).await?;
@@ -132,18 +161,11 @@ async fn look(address: SocketAddr, before: Option<&Look>) -> Result<Look, Failur
         return Err(refusal("the metrics were refused", code, &metrics));
     }
     let at = Clock::system().now();
-    let attempts = rows::attempts(&String::from_utf8_lossy(&metrics));
-    let since = before.map(|before| (&before.attempts, at.since(before.at)));
-    let (mut rows, mut cursor) = (Vec::new(), String::new());
-    loop {
-        let page = client.get(&format!("/v1/policies?limit={PAGE}{cursor}")).await?;
-        let policies = page.get("policies").and_then(Value::as_array).into_iter().flatten();
-        rows.extend(policies.map(|policy| Row::of(policy, &attempts, since)));
-        match page.get("next_cursor").and_then(Value::as_str) {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(Look { at, status, rows, attempts }),
-        }
-    }
+    let attempts = Arc::new(rows::attempts(&String::from_utf8_lossy(&metrics)));
+    let since = before.as_ref().map(|(attempts, then)| (&**attempts, at.since(*then)));
+    let listed = fetched::listed(&mut client).await?;
+    let rows = listed.iter().map(|policy| Row::of(policy, &attempts, since)).collect();
+    Ok(Look { at, status, rows, attempts })
 }
 
 fn sort(rows: &mut [Row], order: Sort) {

@@ -2,6 +2,8 @@
 //!
 //! Must not know: what they mean.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 
 /// `123456` as `123 456`.
@@ -17,32 +19,50 @@ pub(super) fn grouped(number: u64) -> String {
     out
 }
 
-/// A time span, two units at most: `12.3 s`, `4 min 5 s`, `2 h 3 min`, `5 d 6 h`.
-pub(super) fn span(seconds: f64) -> String {
-    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
-    if seconds < 60.0 {
-        return format!("{:.1} s", seconds.max(0.0));
+/// A length of time in its largest units, two of them at most: `1 s 500 ms`, `4 min 5 s`, `2 h`, `5 d 6 h`.
+pub(super) fn span(length: Duration) -> String {
+    const UNITS: [(u64, &str); 5] =
+        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms")];
+    let mut rest = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    let mut parts = Vec::new();
+    for (unit, name) in UNITS {
+        if rest >= unit && parts.len() < 2 {
+            parts.push(format!("{} {name}", rest / unit));
+            rest %= unit;
+        } else if !parts.is_empty() {
+            break;
+        }
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is above 60; saturates")]
-    let whole = seconds as u64;
-    let pairs = UNITS.windows(2).filter_map(|pair| Some((pair.first()?, pair.last()?)));
-    let found = pairs.into_iter().find(|(large, _)| whole >= large.0);
-    found.map_or_else(String::new, |((large, word), (small, below))| {
-        format!("{} {word} {} {below}", whole / large, whole % large / small)
-    })
+    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
 }
 
-/// How long ago, or how far away, an RFC 3339 time is; the text itself where it is none.
-pub(super) fn age(at: &str, now: Timestamp) -> String {
-    Timestamp::parse(at).map_or_else(|| at.to_owned(), |at| span(now.since(at).as_secs_f64()))
+/// A measured length of time: to the second from one second on.
+pub(super) fn about(length: Duration) -> String {
+    span(if length.as_secs() > 0 { Duration::from_secs(length.as_secs()) } else { length })
+}
+
+/// A measured length of time in seconds.
+pub(super) fn about_seconds(seconds: f64) -> String {
+    about(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+}
+
+/// How long ago an RFC 3339 time is; the text itself where it is none, `-` without one.
+pub(super) fn age(at: Option<&str>, now: Timestamp) -> String {
+    let Some(at) = at else { return "-".to_owned() };
+    Timestamp::parse(at).map_or_else(|| at.to_owned(), |at| about(now.since(at)))
 }
 
 /// An RFC 3339 time and how far away it is.
 pub(super) fn until(at: &str, now: Timestamp) -> String {
     match Timestamp::parse(at).map(|at| at.since(now)) {
-        Some(left) if !left.is_zero() => format!("{at} (in {})", span(left.as_secs_f64())),
+        Some(left) if !left.is_zero() => format!("{at} (in {})", about(left)),
         _ => at.to_owned(),
     }
+}
+
+/// The text, `-` in place of an empty one.
+pub(super) fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
 }
 
 /// Bytes in the largest unit below them.
@@ -88,16 +108,22 @@ mod tests {
 
     #[test]
     fn spans_have_two_units() {
-        for (seconds, text) in [
-            (-1.0, "0.0 s"),
-            (12.34, "12.3 s"),
-            (60.0, "1 min 0 s"),
-            (245.9, "4 min 5 s"),
-            (7380.0, "2 h 3 min"),
-            (453_600.0, "5 d 6 h"),
+        for (millis, text) in [
+            (0, "0 s"),
+            (7, "7 ms"),
+            (1000, "1 s"),
+            (1500, "1 s 500 ms"),
+            (245_900, "4 min 5 s"),
+            (3_661_000, "1 h 1 min"),
+            (86_400_000, "1 d"),
+            (453_600_000, "5 d 6 h"),
         ] {
-            assert_eq!(span(seconds), text);
+            assert_eq!(span(Duration::from_millis(millis)), text);
         }
+        let measured =
+            [about_seconds(-1.0), about_seconds(0.25), about_seconds(12.34), about_seconds(f64::INFINITY)];
+        assert_eq!(measured[..3], ["0 s", "250 ms", "12 s"]);
+        assert!(measured[3].contains(" d "), "{}", measured[3]);
     }
 
     #[test]
@@ -111,11 +137,11 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_from_now() {
+    fn times_are_shown_from_now() {
         let now = Timestamp::parse("2030-01-31T08:00:10Z").expect("a date");
-        assert_eq!(age("2030-01-31T08:00:00Z", now), "10.0 s");
-        assert_eq!(until("2030-01-31T08:00:15Z", now), "2030-01-31T08:00:15Z (in 5.0 s)");
+        assert_eq!(age(Some("2030-01-31T08:00:00Z"), now), "10 s");
+        assert_eq!(until("2030-01-31T08:00:15Z", now), "2030-01-31T08:00:15Z (in 5 s)");
         assert_eq!(until("2030-01-31T08:00:05Z", now), "2030-01-31T08:00:05Z");
-        assert_eq!(age("x", now), "x");
+        assert_eq!((age(Some("x"), now), age(None, now)), ("x".to_owned(), "-".to_owned()));
     }
 }

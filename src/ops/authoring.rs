@@ -11,6 +11,7 @@ use serde::Serialize;
 use tracing::{info, warn};
 use utoipa::ToSchema;
 
+use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::ops::body::read;
 use crate::ops::desk::{
@@ -19,7 +20,7 @@ use crate::ops::desk::{
 use crate::ops::doc;
 use crate::ops::precondition::{self, Precondition};
 use crate::ops::query::{self, Parameters};
-use crate::ops::wire::Definition;
+use crate::ops::wire::{Definition, HoldBody};
 use crate::policy::{
     Book, BookError, ChangeError, Fault, Given, Members, Origin, Policy, PolicyError, Put, Spec, read_name,
     read_spec, write,
@@ -43,6 +44,10 @@ pub(super) struct ChangeBody {
     /// The `ETag` afterwards.
     #[schema(required)]
     etag: Option<String>,
+    /// The pause that holds it: a policy that is made again while an earlier one of its name drains keeps that one's pause
+    /// until it is resumed.
+    #[schema(required)]
+    hold: Option<HoldBody>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -63,15 +68,17 @@ enum Refusal {
     Found(Option<String>),
     /// There is none.
     Unknown,
+    /// Names of this form are those of a dialect.
+    Reserved(&'static str),
     /// It cannot be as the book has it.
     Book(BookError),
 }
 
 /// Create or replace a policy
 ///
-/// With the members of a `[[policy]]` block of the configuration file, all of them: what is left out takes its default. It
-/// is on record and rules when the answer is there. A change of a policy goes on in its generation and grants no fresh
-/// burst. Policies of the file and of the dialects are refused.
+/// With the members of a `[[policy]]` block of the configuration file, all of them: what is left out takes its default.
+/// When the answer is there, the policy is stored and active. A change of a policy goes on in its generation and grants no
+/// fresh burst. Policies of the file and of the dialects are refused, and new names of the forms that dialects give.
 #[utoipa::path(
     put, path = "/v1/policies/{id}", tag = "policies", operation_id = "put_policy",
     params(
@@ -134,7 +141,14 @@ impl Desk {
         let members: Members = read(headers, body).await?;
         let (id, spec) = self.checked(id, &members)?;
         let precondition = Precondition::of(headers);
-        let edit = |book: &mut Book| put_in(book, &id, &spec, &precondition);
+        let (now, reserved) = (self.clock.now(), (self.reserved)(&id));
+        let edit = |book: &mut Book| {
+            // What is there can be changed.
+            match reserved.filter(|_| book.known(&id).is_none()) {
+                Some(dialect) => Err(Refusal::Reserved(dialect)),
+                None => put_in(book, &id, &spec, &precondition, now),
+            }
+        };
         let change = self.made(&id, dry_run, edit).await?;
         if dry_run {
             return Ok(json(&change, None));
@@ -205,6 +219,7 @@ fn put_in(
     id: &PolicyId,
     spec: &Spec,
     precondition: &Precondition,
+    now: Timestamp,
 ) -> Result<ChangeBody, Refusal> {
     let known = book.known(id);
     own(known)?;
@@ -220,7 +235,8 @@ fn put_in(
     };
     let after = write(id, spec);
     let etag = book.known(id).and_then(Policy::edition).map(|edition| precondition::quoted(&edition));
-    Ok(changed(id, change, before, after, etag))
+    let hold = book.known(id).and_then(|policy| HoldBody::of(policy, now));
+    Ok(ChangeBody { hold, ..changed(id, change, before, after, etag) })
 }
 
 fn delete_in(book: &Book, id: &PolicyId, precondition: &Precondition) -> Result<ChangeBody, Refusal> {
@@ -261,7 +277,7 @@ fn changed(
 ) -> ChangeBody {
     let none = Members::default();
     let differs = before.as_ref().unwrap_or(&none).differing(after.as_ref().unwrap_or(&none));
-    ChangeBody { id: id.to_string(), change, dry_run: false, differs, before, after, etag }
+    ChangeBody { id: id.to_string(), change, dry_run: false, differs, before, after, etag, hold: None }
 }
 
 fn dry_run(uri: &Uri) -> Result<bool, Box<Problem>> {
@@ -274,16 +290,17 @@ fn dry_run(uri: &Uri) -> Result<bool, Box<Problem>> {
 
 /// The problem of members that break rules: the first ones are named.
 fn faults(faults: &[Fault]) -> Box<Problem> {
-    let told = |fault: &Fault| match fault.field() {
+    let sentence = |fault: &Fault| match fault.field() {
         field if field.is_empty() => format!("the policy {}", fault.detail),
         field => format!("{field} {}", fault.detail),
     };
-    let mut told: Vec<String> = faults.iter().map(told).take(Problem::MAX_ERRORS).collect();
-    if faults.len() > told.len() {
-        told.push(format!("and {} more", faults.len() - told.len()));
+    let mut sentences: Vec<String> = faults.iter().map(sentence).take(Problem::MAX_ERRORS).collect();
+    if faults.len() > sentences.len() {
+        sentences.push(format!("and {} more", faults.len() - sentences.len()));
     }
     let title = "The request is not valid";
-    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", title, told.join("; "));
+    let problem =
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", title, sentences.join("; "));
     let named = |problem: Problem, fault: &Fault| problem.field(fault.pointer(), fault.detail.clone());
     Box::new(faults.iter().fold(problem, named))
 }
@@ -293,6 +310,11 @@ fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
         |code, title, detail: String| Box::new(Problem::new(StatusCode::CONFLICT, code, title, detail));
     match error {
         ChangeError::Refused(Refusal::Unknown) => no_policy(id.as_str()),
+        ChangeError::Refused(Refusal::Reserved(dialect)) => {
+            let detail =
+                format!("has the form of the names that the dialect {dialect} gives; take another one");
+            faults(&[Fault { path: vec!["name".to_owned()], detail }])
+        }
         ChangeError::Refused(Refusal::Found(edition)) => precondition::failed(edition.as_deref()),
         ChangeError::Refused(Refusal::Owned { origin, is_deleted }) => {
             conflict("policy_owned", "The policy is made elsewhere", owner(id, &origin, is_deleted))

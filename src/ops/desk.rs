@@ -41,6 +41,8 @@ pub struct Desk {
     pub policies: Policies,
     /// The same, for what is authored here: within the bounds on their number.
     pub authoring: Policies,
+    /// Which dialect derives policies with names of this form, if one does: they are not for others to take.
+    pub reserved: fn(&PolicyId) -> Option<&'static str>,
     /// How long what waits under a deleted policy may drain.
     pub drain: Duration,
     /// What is going on.

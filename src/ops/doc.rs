@@ -141,7 +141,7 @@ pub(super) fn status() -> Value {
         "policies": {"deployed": 2, "draining": 0, "idle": 1, "paused": 0, "held": 1},
         "held": [{"reason": "retry_after", "lanes": 1, "until": "2030-01-31T09:00:30.000Z"}],
         "doubts": {"open": 0, "unacknowledged": 0, "events": 0},
-        "store": {"disk_bytes": 83_886_080, "free_bytes": 53_687_091_200_u64},
+        "store": {"id": "5f2a9c04d1e37b68", "disk_bytes": 83_886_080, "free_bytes": 53_687_091_200_u64},
     })
 }
 
@@ -167,6 +167,7 @@ pub(super) fn created() -> Value {
         "before": null,
         "after": after,
         "etag": "\"9f86d081884c7d65\"",
+        "hold": null,
     })
 }
 

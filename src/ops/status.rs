@@ -101,6 +101,9 @@ struct DoubtsBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = StoreState)]
 struct StoreBody {
+    /// Names the data directory: the same after each restart, another one in another directory and after a restore or
+    /// `--accept-rollback`. Who goes on with what it began earlier compares it.
+    id: String,
     /// Bytes of the data directory.
     disk_bytes: u64,
     /// Bytes that its file system has left.
@@ -158,7 +161,11 @@ impl Ops {
                 policies: self.policy_counts(&going_on, now),
                 held: by_reason(going_on.held.iter().map(|(_, hold)| hold)),
                 doubts: self.doubt_counts(),
-                store: StoreBody { disk_bytes: store.disk_bytes, free_bytes: store.free_bytes },
+                store: StoreBody {
+                    id: format!("{:016x}", store.id),
+                    disk_bytes: store.disk_bytes,
+                    free_bytes: store.free_bytes,
+                },
             },
             None,
         ))

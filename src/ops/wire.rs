@@ -161,11 +161,22 @@ struct GenerationBody {
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = Pause)]
-struct HoldBody {
+pub(super) struct HoldBody {
     reason: String,
     since: String,
     #[schema(required)]
     until: Option<String>,
+}
+
+impl HoldBody {
+    /// The pause of a policy, while it holds.
+    pub(super) fn of(policy: &Policy, now: Timestamp) -> Option<Self> {
+        policy.pause().filter(|pause| pause.holds(now)).map(|pause| Self {
+            reason: pause.reason.clone(),
+            since: pause.since.to_string(),
+            until: date(pause.until),
+        })
+    }
 }
 
 /// What a policy does at the moment, over all its keys.
@@ -250,11 +261,7 @@ impl PolicyBody {
             (None, false) => "draining",
             (None, true) => "idle",
         };
-        let hold = policy.pause().filter(|pause| pause.holds(now)).map(|pause| HoldBody {
-            reason: pause.reason.clone(),
-            since: pause.since.to_string(),
-            until: date(pause.until),
-        });
+        let hold = HoldBody::of(policy, now);
         let mut clauses = spec.into_iter().flat_map(|spec| &spec.clauses).map(clause);
         Self {
             id: id.to_string(),

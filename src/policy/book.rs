@@ -123,6 +123,12 @@ pub enum BookError {
     State(#[from] TransitionError),
 }
 
+/// Whether what one origin has deleted may be taken over by another one while it drains: the policies of the API and of
+/// the file mean the same, and who moves a policy into the file need not wait.
+fn may_take_over(old: &Origin, new: &Origin) -> bool {
+    old == new || (*old == Origin::api() && *new == Origin::file())
+}
+
 /// All policies.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Book {
@@ -165,15 +171,17 @@ impl Book {
         found
     }
 
-    /// Adds a policy. An id that was deleted may be taken again by its origin while old generations drain, by any
-    /// origin later; the numbering of its generations goes on.
+    /// Adds a policy. An id that was deleted may be taken again by its origin while old generations drain, and by the
+    /// configuration file where it was the API's; by any origin later. The numbering of its generations goes on, and a
+    /// pause of those that drain also holds the new one, until it is resumed.
     ///
     /// # Errors
     /// [`BookError::Exists`].
     pub fn create(&mut self, id: PolicyId, origin: Origin, record: Value) -> Result<(), BookError> {
         let order = self.next_order;
         match self.policies.get_mut(&id) {
-            Some(old) if old.record.is_none() && old.origin == origin => {
+            Some(old) if old.record.is_none() && may_take_over(&old.origin, &origin) => {
+                old.origin = origin;
                 old.lifecycle.revive();
                 old.record = Some(record);
                 old.order = order;

@@ -1,4 +1,4 @@
-//! By which word a state of one policy is recognised again.
+//! The edition of a policy: a short text that differs between its states, for `ETag`.
 //!
 //! Must not know: who asks, what for.
 
@@ -8,9 +8,9 @@ use crate::policy::Policy;
 use crate::policy::document_spec::encode_spec;
 
 impl Policy {
-    /// A word that is another one after each change of what is authored or rules and after each deploy, and the same after a
-    /// restart; `None` once it was deleted. Pauses and figures do not change it. A later version of tidegate may make
-    /// other words.
+    /// A hash of the record, the active spec and the active generation, in 16 hex digits: each change of one of them changes
+    /// it, a restart, a pause or an event does not. `None` once the policy was deleted. Another version of tidegate may
+    /// compute another one for the same state.
     #[must_use]
     pub fn edition(&self) -> Option<String> {
         let record = self.record.as_ref()?;

@@ -38,7 +38,7 @@ pub struct Policies {
     bounds: Option<Bounds>,
 }
 
-/// Hears what is about to rule.
+/// Is called with each runtime before it becomes active.
 type Announce = Box<dyn Fn(&Runtime) + Send + Sync>;
 
 struct Shared {
@@ -121,7 +121,7 @@ impl Policies {
         self.shared.documents.held()
     }
 
-    /// What rules now.
+    /// The active policies.
     #[must_use]
     pub fn runtime(&self) -> Arc<Runtime> {
         self.shared.runtime.borrow().clone()
@@ -282,7 +282,7 @@ impl Policies {
             }
         };
         if tokio::time::timeout(FOLLOWERS_WAIT, all).await.is_err() {
-            warn!(wait = ?FOLLOWERS_WAIT, "changed policies are not in force everywhere yet");
+            warn!(wait = ?FOLLOWERS_WAIT, "changed policies are not active everywhere yet");
         }
     }
 }

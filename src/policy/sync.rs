@@ -247,6 +247,23 @@ mod tests {
         synced(&mut book, &[("api", 1.0)]);
     }
 
+    #[test]
+    fn the_file_takes_over_what_the_api_has_deleted_and_nothing_that_it_has() {
+        let mut book = Book::default();
+        book.put(&Origin::api(), &id("a"), &spec("https://h.org/*", 1.0)).expect("free");
+        let before = book.clone();
+        book.sync(&Origin::file(), &list(&[("a", 2.0)]), NOW, DRAIN_WINDOW).expect_err("it is the API's");
+        assert_eq!(book, before);
+        book.delete(&id("a"), NOW, DRAIN_WINDOW, true).expect("forced");
+        assert_eq!(synced(&mut book, &[("a", 2.0)]).added, [id("a")]);
+        let policy = book.get(&id("a")).expect("authored");
+        assert_eq!((policy.origin(), policy.lifecycle().active()), (&Origin::file(), Some(2)));
+        assert_eq!(policy.lifecycle().generations().len(), 2, "the first one drains");
+        book.delete(&id("a"), NOW, DRAIN_WINDOW, true).expect("forced");
+        let back = book.put(&Origin::api(), &id("a"), &spec("https://h.org/*", 1.0));
+        assert_eq!(back, Err(BookError::Exists), "not the other way round");
+    }
+
     /// What the file says that rules, by id.
     fn in_force(book: &Book) -> BTreeMap<&PolicyId, &Spec> {
         let policies = book.of_origin(&Origin::file()).into_iter();

@@ -111,7 +111,10 @@ pub(super) fn write_copy(root: &Path) -> Result<(), StoreError> {
     if epoch::read(root)?.epoch.is_some() {
         return Ok(());
     }
-    epoch::write(root, Epoch { format: DIRECTORY_FORMAT, number: 0, has_file: false, started: 0 })
+    epoch::write(
+        root,
+        Epoch { format: DIRECTORY_FORMAT, number: 0, has_file: false, started: 0, accepted_ms: 0 },
+    )
 }
 
 fn doubt(found: &str) -> NewDoubt {

@@ -285,6 +285,9 @@ pub trait EntryStore: Send + Sync + 'static {
 /// The state of a store at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoreHealth {
+    /// Names the data directory: it stays the same over restarts, and is another one after a restore or another accepted
+    /// rollback, so that a client sees that what it was acknowledged may not be there. 0 of a store in memory.
+    pub id: u64,
     /// Why writes are refused for good, once they are.
     pub poisoned: Option<String>,
     /// Appends are refused for lack of disk space at present.

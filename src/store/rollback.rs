@@ -89,6 +89,15 @@ impl Epochs<'_> {
         }
     }
 
+    /// Names the directory: the same at each start, another one once an operator went on with what may be an older copy,
+    /// and of each restored copy.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the system lets the epoch not be read.
+    pub(super) fn id(&self) -> Result<u64, StoreError> {
+        Ok(mixed(self.salt ^ mixed(own(self.root)?.accepted_ms)))
+    }
+
     fn next(&self, own: Epoch, other: u64) -> Epoch {
         let number = own.number.max(other).saturating_add(1);
         Epoch { format: DIRECTORY_FORMAT, number, has_file: own.has_file || self.file.is_some(), ..own }
@@ -203,7 +212,8 @@ pub fn accept(root: &Path, file: Option<&Path>, now: Timestamp) -> Result<u64, S
     };
     let number = own.number.max(known.as_ref().map_or(0, |body| body.epoch)).saturating_add(1);
     let has_file = known.is_some();
-    epoch::write(root, Epoch { format: DIRECTORY_FORMAT, number, has_file, ..own })?;
+    let accepted_ms = now.as_millis();
+    epoch::write(root, Epoch { format: DIRECTORY_FORMAT, number, has_file, accepted_ms, ..own })?;
     match (file, known) {
         (Some(path), Some(body)) => put(path, &Body { epoch: number, pending: false, ..body })?,
         // Nothing can be learnt from it; the next start makes it anew.
@@ -219,6 +229,13 @@ pub fn accept(root: &Path, file: Option<&Path>, now: Timestamp) -> Result<u64, S
     Ok(number)
 }
 
+/// Each bit depends on all bits (the finalizer of SplitMix64).
+const fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
 fn is_older(own: Epoch, outside: &Body) -> bool {
     let expected = if outside.pending { outside.epoch.saturating_sub(1) } else { outside.epoch };
     own.number < expected
@@ -226,7 +243,7 @@ fn is_older(own: Epoch, outside: &Body) -> bool {
 
 fn own(root: &Path) -> Result<Epoch, StoreError> {
     // Every directory has one from its first start on: where it is gone, there may have been a file as well.
-    let unknown = Epoch { format: DIRECTORY_FORMAT, number: 0, has_file: true, started: 0 };
+    let unknown = Epoch { format: DIRECTORY_FORMAT, number: 0, has_file: true, started: 0, accepted_ms: 0 };
     Ok(epoch::read(root)?.epoch.unwrap_or(unknown))
 }
 

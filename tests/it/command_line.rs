@@ -157,55 +157,129 @@ async fn top_shows_what_waits_and_what_holds_it() {
     let slow = &rows["policies"][0];
     assert_eq!(
         (&slow["policy"], &slow["waiting"], &slow["limit"]),
-        (&json!("slow"), &json!(3), &json!("5.0/s"))
+        (&json!("slow"), &json!(3), &json!("5/s"))
     );
     assert!(slow["held_by"].as_str().is_some_and(|held| held.starts_with("paused: rebuilt")), "{slow}");
     assert_eq!(rows["policies"][1]["policy"], "fast");
     let table = shown(&server, &["top", "--once", "--sort", "name"]);
     let lines: Vec<_> = table.lines().map(|line| line.split_whitespace().next()).collect();
     assert_eq!(lines, [Some("POLICY"), Some("fast"), Some("slow")], "{table}");
-    on_a_terminal(&server);
+    let mut terminal = Terminal::with_top(&server);
+    terminal.seen.until("paused: rebuilt");
+    terminal.press(b"n");
+    terminal.seen.until("sorted by [n]ame");
+    terminal.press(b"q");
+    terminal.ends_and_gives_back();
 }
 
-/// In a terminal it goes on until `q`, sorts as it is told, and gives the screen back.
-fn on_a_terminal(server: &Server) {
-    let top = format!("{} top --listen {}", env!("CARGO_BIN_EXE_tidegate"), server.addr);
-    let mut command = Command::new("script");
-    command
-        .args(["-qec", &top, "/dev/null"])
-        .env("TERM", "xterm")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    let mut child = command.spawn().expect("script (bsdutils)");
-    let (mut keys, mut seen) = (child.stdin.take().expect("piped"), Seen::of(&mut child));
-    seen.until("sorted by [w]aiting");
-    seen.until("paused: rebuilt");
-    keys.write_all(b"n").expect("taken");
-    seen.until("sorted by [n]ame");
-    keys.write_all(b"q").expect("taken");
-    seen.until("\x1b[?25h\x1b[?1049l");
-    assert_eq!(child.wait().expect("its status").code(), Some(0));
+#[tokio::test(flavor = "multi_thread")]
+async fn top_ends_by_keys_and_signals_while_the_daemon_does_not_answer() {
+    let (_configured, server, _) = busy().await;
+    // Control-C, -Z and -\ come as keys: as signals they would leave the terminal as it is.
+    for key in [&b"q"[..], b"\x03", b"\x1a", b"\x1c"] {
+        let mut terminal = Terminal::with_top(&server);
+        server.signal("STOP");
+        terminal.seen.until("no answer since 2");
+        terminal.seen.until("paused: rebuilt");
+        terminal.press(key);
+        terminal.ends_and_gives_back();
+        server.signal("CONT");
+    }
+    let mut terminal = Terminal::with_top(&server);
+    server.signal("STOP");
+    terminal.seen.until("no answer since 2");
+    let pid = terminal.pid.clone();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    terminal.ends_and_gives_back();
+    server.signal("CONT");
+}
+
+/// `tidegate top` in a terminal.
+struct Terminal {
+    child: Child,
+    /// Of `tidegate top`.
+    pid: String,
+    keys: std::process::ChildStdin,
+    seen: Seen,
+}
+
+impl Terminal {
+    /// Returns when it has shown what is there.
+    fn with_top(server: &Server) -> Self {
+        // The modes of the terminal are shown before and after.
+        let top = format!(
+            "stty -g; sh -c 'echo pid $$ .; exec {} top --listen {}'; echo ended $?; stty -g",
+            env!("CARGO_BIN_EXE_tidegate"),
+            server.addr
+        );
+        let mut command = Command::new("script");
+        command
+            .args(["-qec", &top, "/dev/null"])
+            .env("TERM", "xterm")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().expect("script (bsdutils)");
+        let (keys, mut seen) = (child.stdin.take().expect("piped"), Seen::of(&mut child));
+        seen.until("sorted by [w]aiting");
+        let pid = seen
+            .all
+            .split_once("pid ")
+            .and_then(|(_, rest)| rest.split_once(" ."))
+            .expect("shown")
+            .0
+            .to_owned();
+        Self { child, pid, keys, seen }
+    }
+
+    fn press(&mut self, key: &[u8]) {
+        self.keys.write_all(key).expect("taken");
+    }
+
+    /// It ends well, and the screen and the modes are what they were.
+    fn ends_and_gives_back(mut self) {
+        self.seen.until("\x1b[?25h\x1b[?1049l");
+        self.seen.until("ended 0");
+        assert_eq!(self.child.wait().expect("its status").code(), Some(0));
+        let modes = self.seen.rest();
+        let before = self.seen.first_line();
+        assert_eq!(modes.trim(), before, "the modes of the terminal");
+    }
 }
 
 /// What a child writes.
-struct Seen(std::process::ChildStdout, String);
+struct Seen {
+    out: std::process::ChildStdout,
+    all: String,
+    /// Where to look on.
+    at: usize,
+}
 
 impl Seen {
     fn of(child: &mut Child) -> Self {
-        Self(child.stdout.take().expect("piped"), String::new())
+        Self { out: child.stdout.take().expect("piped"), all: String::new(), at: 0 }
     }
 
-    /// Reads until `text` comes, and drops what was before it.
+    /// Reads until `text` comes.
     fn until(&mut self, text: &str) {
         let mut buffer = [0; 4096];
         loop {
-            if let Some(at) = self.1.find(text) {
-                self.1.drain(..at + text.len());
+            if let Some(found) = self.all[self.at..].find(text) {
+                self.at += found + text.len();
                 return;
             }
-            let read = self.0.read(&mut buffer).expect("readable");
-            assert!(read > 0, "{text:?} never came after {}", self.1);
-            self.1.push_str(&String::from_utf8_lossy(&buffer[..read]));
+            let read = self.out.read(&mut buffer).expect("readable");
+            assert!(read > 0, "{text:?} never came in {}", self.all);
+            self.all.push_str(&String::from_utf8_lossy(&buffer[..read]));
         }
+    }
+
+    /// What comes until the end.
+    fn rest(&mut self) -> String {
+        self.out.read_to_string(&mut self.all).expect("text");
+        self.all[self.at..].to_owned()
+    }
+
+    fn first_line(&self) -> &str {
+        self.all.lines().next().unwrap_or_default()
     }
 }

@@ -39,9 +39,15 @@ impl Daemon {
 
     /// Ends it by a signal and starts it anew.
     async fn restart(&mut self, signal: &str) {
+        self.restart_after(signal, || {}).await;
+    }
+
+    /// The same, and does something in between.
+    async fn restart_after(&mut self, signal: &str, between: impl FnOnce()) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().expect("kill").success());
         self.child.wait().expect("its status");
+        between();
         self.child = serve(&self.dir, self.address);
         self.serves().await;
     }
@@ -323,4 +329,95 @@ async fn standard_input_is_resumed_under_its_id_alone() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("idempotency_conflict"), "{said}");
     assert_eq!(daemon.api.metric(ENQUEUED, "").await, 5000.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_does_not_answer_is_given_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let receiver = Receiver::start().await;
+    events(dir.path(), &receiver, 10);
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("its address").to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["enqueue", "events.ndjson", "--retry-for", "1", "--listen", &address]);
+    command.current_dir(dir.path()).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended(command, ""));
+    let (output, said) = ended.await.expect("it ends");
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.contains("has not answered within 5 s; gave up after 1 s without progress"), "{said}");
+    assert!(said.contains("goes on after line 0"), "{said}");
+}
+
+/// Answers `GET /v1/status` of each connection, then each of these to the first line of the stream that follows.
+fn answering(answers: &'static [&'static str]) -> (SocketAddr, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let serving = std::thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            read_to(&mut stream, b"\r\n\r\n");
+            let status = "{\"store\":{\"id\":\"x\"}}";
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{status}", status.len());
+            stream.write_all(head.as_bytes()).expect("taken");
+            read_to(&mut stream, b"}\n");
+            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+            stream.write_all(format!("{head}{answer}\n").as_bytes()).expect("taken");
+            read_to(&mut stream, b"0\r\n\r\n");
+        }
+    });
+    (address, serving)
+}
+
+/// Reads until these bytes have come, or the end.
+fn read_to(stream: &mut std::net::TcpStream, end: &[u8]) {
+    let (mut seen, mut byte) = (Vec::new(), [0]);
+    while !seen.ends_with(end) && stream.read(&mut byte).is_ok_and(|read| read > 0) {
+        seen.push(byte[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_which_it_is_not_known_whether_it_was_kept_is_sent_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let receiver = Receiver::start().await;
+    events(dir.path(), &receiver, 1);
+    let (address, serving) = answering(&[
+        r#"{"line":1,"status":500,"code":"internal","detail":"not known"}"#,
+        r#"{"line":1,"status":202,"id":"x","duplicate":true}"#,
+    ]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["enqueue", "events.ndjson", "--listen", &address.to_string()]);
+    command.current_dir(dir.path()).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (output, said) = ended(command, "").await;
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("500 internal: not known; trying again from line 1"), "{said}");
+    assert!(said.contains("1 accepted (1 of them had been handed in before), 0 refused"), "{said}");
+    serving.join().expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_does_not_go_on_in_another_data_directory() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let receiver = Receiver::start().await;
+    let mut daemon = Daemon::start(dir.path()).await;
+    events(dir.path(), &receiver, 20_000);
+    assert_eq!(killed_after(daemon.enqueue(&["events.ndjson"]), 5000), 5000);
+    let (data, before) = (dir.path().join("data"), dir.path().join("before"));
+    let swap = |from: PathBuf, to: PathBuf| move || std::fs::rename(from, to).expect("renamed");
+    daemon.restart_after("-TERM", swap(data.clone(), before.clone())).await;
+    let (output, said) = ended(daemon.enqueue(&["events.ndjson", "--quiet"]), "").await;
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("another directory, or one that was restored"), "{said}");
+    assert!(!said.contains("the same command goes on"), "{said}");
+    assert_eq!(daemon.api.metric(ENQUEUED, "").await, 0.0);
+    let back = move || {
+        std::fs::remove_dir_all(&data).expect("removed");
+        std::fs::rename(before, data).expect("renamed");
+    };
+    daemon.restart_after("-TERM", back).await;
+    let (output, said) = ended(daemon.enqueue(&["events.ndjson", "--quiet"]), "").await;
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("20000 accepted"), "{said}");
 }

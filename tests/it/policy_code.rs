@@ -221,6 +221,20 @@ async fn pruning_deletes_policies_of_the_api_and_no_others() {
     }
     assert_eq!(said(&tidegate(&server, &["policies", "diff", &file, "--prune"]), 0), "");
 
+    // A file without policies is more often a mistake than a wish.
+    let empty = world.file.with_file_name("empty.toml");
+    std::fs::write(&empty, "[queue]\nttl_seconds = 60\n").expect("written");
+    let empty = empty.display().to_string();
+    for source in [&*empty, "-"] {
+        let refused = said(&tidegate(&server, &["policies", "apply", source, "--prune"]), 2);
+        assert!(refused.contains("no [[policy]] block") && refused.contains("--yes"), "{refused}");
+        assert_eq!(shown(&api, "keep").await["state"], "deployed");
+    }
+    said(&tidegate(&server, &["policies", "apply", &empty, "--prune", "--dry-run"]), 0);
+    said(&tidegate(&server, &["policies", "apply", "-", "--prune", "--yes"]), 0);
+    assert_eq!(shown(&api, "keep").await["state"], "draining");
+    assert_eq!(shown(&api, "of-file").await["state"], "deployed");
+
     std::fs::write(&file, format!("{}{}", block("of-file", 1), block("new", 1))).expect("written");
     let refused = said(&tidegate(&server, &["policies", "apply", &file]), 1);
     assert!(refused.contains("nothing was changed: of-file belongs to the configuration file"), "{refused}");
@@ -289,10 +303,29 @@ async fn a_name_that_the_api_has_stops_the_file_with_the_way_out() {
     let refused = "tidegate_config_reloads_total";
     eventually("it is refused", PATIENCE, async || api.metric(refused, "result=\"refused\"").await >= 1.0)
         .await;
-    let way_out = "made by PUT /v1/policies/crm; delete that one";
+    let way_out =
+        "made by PUT /v1/policies/crm; so that the file takes the name over, start the daemon without";
     assert!(server.log().iter().any(|line| line.contains(way_out)), "{:#?}", server.log());
     assert_eq!(shown(&api, "crm").await["definition"]["pace"], 5);
     assert_eq!(server.stop().code(), Some(0));
     let log = Server::try_start(&world.options).err().expect("it does not start");
     assert!(log.iter().any(|line| line.contains(way_out)), "{log:#?}");
+
+    // The way out, to the letter.
+    world.write("");
+    let server = Server::start(&world.options);
+    let api = server.api();
+    let body = json!({"reason": "so that something drains"});
+    assert_eq!(api.json("POST", "/v1/policies/crm:pause", &body).await.0, 200);
+    assert_eq!(api.enqueue(&world.receiver.url("/x"), 0..3).await.len(), 3);
+    assert_eq!(api.json("DELETE", "/v1/policies/crm", &Value::Null).await.0, 204);
+    assert_eq!(shown(&api, "crm").await["state"], "draining");
+    world.write(&world.policy("crm", "pace = 1"));
+    server.signal("HUP");
+    eventually("the file has it", PATIENCE, async || shown(&api, "crm").await["origin"] == "file").await;
+    let taken = shown(&api, "crm").await;
+    assert_eq!((&taken["state"], &taken["definition"]["pace"]), (&json!("deployed"), &json!(1)), "{taken}");
+    assert_eq!(taken["generations"].as_array().map(Vec::len), Some(2), "what waits drains: {taken}");
+    assert_eq!(server.stop().code(), Some(0));
+    assert_eq!(Server::start(&world.options).stop().code(), Some(0));
 }

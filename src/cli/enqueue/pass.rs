@@ -11,19 +11,23 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::cli::client::Client;
+use crate::cli::client::{Client, silent};
 use crate::cli::enqueue::lines::{Line, Lines};
 use crate::cli::enqueue::shown::{Answer, Shown};
 use crate::cli::enqueue::state::StateFile;
 use crate::cli::exit::Failure;
 use crate::cli::note;
 use crate::cli::progress::Progress;
+use crate::cli::words::text;
 use crate::clock::{Clock, Timestamp};
 
 /// Lines that are sent and not answered have about this many bytes together.
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Between two writes of the state.
 const SAVE_EVERY: Duration = Duration::from_millis(200);
+/// The longest wait for an answer while one is due: as long as the pass is tried again, within these bounds.
+const MIN_WAIT: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 const MIN_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
@@ -39,6 +43,8 @@ pub(super) struct Pass<'s> {
     since: (u64, u64, u64),
     /// Answers so far: whatever adds to them is progress.
     answered: u64,
+    /// The last answer, or a later moment at which the first line came that waits for one.
+    due_since: Timestamp,
     saved_at: Timestamp,
     progress: Progress,
     shown: Shown,
@@ -83,6 +89,7 @@ impl<'s> Pass<'s> {
             state,
             since: (0, 0, 0),
             answered: 0,
+            due_since: clock.now(),
             saved_at: clock.now(),
             progress,
             shown,
@@ -97,7 +104,8 @@ impl<'s> Pass<'s> {
     pub(super) async fn run(&mut self, mut patience: Patience) -> Result<(), Failure> {
         loop {
             let before = self.answered;
-            let stop = match self.stream().await {
+            let wait = patience.limit.clamp(MIN_WAIT, MAX_WAIT);
+            let stop = match self.stream(wait).await {
                 Ok(()) if self.lines.is_unchanged() => return Ok(()),
                 Ok(()) => return Err(Failure::new("the file was changed while it was read")),
                 Err(stop) => stop,
@@ -109,7 +117,7 @@ impl<'s> Pass<'s> {
                 Stop::Failed(failure) => return Err(failure),
                 Stop::Paused => {}
                 Stop::Passing { why, retry_after } => {
-                    let Some(pause) = patience.next(retry_after) else {
+                    let Some(pause) = patience.next(self.due_since, retry_after) else {
                         let limit = patience.limit.as_secs();
                         return Err(Failure::passing(format!(
                             "{why}; gave up after {limit} s without progress"
@@ -136,8 +144,8 @@ impl<'s> Pass<'s> {
         self.window.front().map_or(self.state.now().answered_lines + 1, |line| line.number)
     }
 
-    /// Sends what is not answered over one connection until there is no more.
-    async fn stream(&mut self) -> Result<(), Stop> {
+    /// Sends what is not answered over one connection until there is no more. A due answer may take `wait`.
+    async fn stream(&mut self, wait: Duration) -> Result<(), Stop> {
         if self.window.is_empty() {
             // A connection without lines would be ended while the input pauses.
             self.read().await?;
@@ -146,15 +154,22 @@ impl<'s> Pass<'s> {
             return Ok(());
         }
         let mut client = Client::connect(self.address).await?;
+        // A daemon can be started anew on another directory, which has none of the lines.
+        let status = tokio::time::timeout(wait, client.get("/v1/status")).await;
+        let status = status.map_err(|_| silent(self.address, wait))??;
+        self.state.meet(text(&status, "/store/id"))?;
         let (sender, receiver) = unbounded_channel();
         // The receiver is there as long as the connection; that it broke is said by the answers.
         self.window.iter().for_each(|line| drop(sender.send(line.bytes.clone())));
-        let mut answers = client.enqueue(body(receiver)).await?;
+        let begun = self.clock.now();
+        let answers = tokio::time::timeout(wait, client.enqueue(body(receiver))).await;
+        let mut answers = answers.map_err(|_| silent(self.address, wait))??;
         let (mut sender, mut count) = (Some(sender), 0);
         loop {
             if self.is_ended {
                 sender = None;
             }
+            let waited = self.clock.now().since(self.due_since.max(begun));
             tokio::select! {
                 biased;
                 answer = answers.next() => match answer? {
@@ -175,6 +190,9 @@ impl<'s> Pass<'s> {
                         sent.for_each(|line| drop(sender.send(line.bytes.clone())));
                     }
                 }
+                () = tokio::time::sleep(wait.saturating_sub(waited)), if !self.window.is_empty() => {
+                    return Err(silent(self.address, wait).into());
+                }
             }
         }
     }
@@ -191,6 +209,9 @@ impl<'s> Pass<'s> {
         self.is_ended = lines.is_none();
         let lines = lines.unwrap_or_default();
         let count = lines.len();
+        if self.window.is_empty() {
+            self.due_since = self.clock.now();
+        }
         self.window_bytes += lines.iter().map(|line| line.bytes.len()).sum::<usize>();
         self.window.extend(lines);
         Ok(count)
@@ -210,6 +231,7 @@ impl<'s> Pass<'s> {
         })?;
         self.window_bytes -= line.bytes.len();
         self.answered += 1;
+        self.due_since = self.clock.now();
         match (answer.is_accepted(), answer.duplicate) {
             (true, is_repeated) => {
                 self.since.0 += 1;
@@ -236,7 +258,8 @@ impl<'s> Pass<'s> {
 fn stopping(answer: &Answer, is_all_answered: bool) -> Option<Stop> {
     match (answer.status, answer.code.as_str()) {
         (408, _) if is_all_answered => Some(Stop::Paused),
-        (408 | 503, _) | (400, "incomplete_body") => {
+        // Of an internal failure it is not known whether the line was kept: its key makes it safe to send it again.
+        (408 | 500.., _) | (400, "incomplete_body") => {
             let Answer { status, code, detail, retry_after_seconds, .. } = answer;
             let why = format!("{status} {code}: {detail}");
             Some(Stop::Passing { why, retry_after: *retry_after_seconds })
@@ -267,27 +290,24 @@ pub(super) struct Patience {
     /// Without progress.
     limit: Duration,
     clock: Clock,
-    since: Option<Timestamp>,
     pause: Duration,
 }
 
 impl Patience {
     pub(super) fn new(limit: Duration, clock: Clock) -> Self {
-        Self { limit, clock, since: None, pause: MIN_PAUSE }
+        Self { limit, clock, pause: MIN_PAUSE }
     }
 
     /// There was progress.
     fn renew(&mut self) {
-        (self.since, self.pause) = (None, MIN_PAUSE);
+        self.pause = MIN_PAUSE;
     }
 
-    /// How long to wait now; `None` when it is over.
-    fn next(&mut self, retry_after: Option<u64>) -> Option<Duration> {
-        let now = self.clock.now();
-        let since = *self.since.get_or_insert(now);
+    /// How long to wait now, without an answer `since` then; `None` when it is over.
+    fn next(&mut self, since: Timestamp, retry_after: Option<u64>) -> Option<Duration> {
         let wanted = retry_after.map_or(Duration::ZERO, Duration::from_secs).min(MAX_PAUSE).max(self.pause);
         self.pause = (self.pause * 2).min(MAX_PAUSE);
-        let left = self.limit.saturating_sub(now.since(since));
+        let left = self.limit.saturating_sub(self.clock.now().since(since));
         (!left.is_zero()).then(|| wanted.min(left))
     }
 }
@@ -300,16 +320,16 @@ mod tests {
     fn pauses_grow_and_end_at_the_limit() {
         let clock = Clock::manual(Timestamp::from_millis(1_900_000_000_000));
         let mut patience = Patience::new(Duration::from_secs(60), clock.clone());
-        let mut waited = Vec::new();
-        while let Some(pause) = patience.next(None) {
+        let (begun, mut waited) = (clock.now(), Vec::new());
+        while let Some(pause) = patience.next(begun, None) {
             waited.push(pause.as_millis());
             clock.advance(pause);
         }
         assert_eq!(waited[..4], [250, 500, 1000, 2000]);
         assert_eq!(waited.iter().sum::<u128>(), 60_000);
         patience.renew();
-        assert_eq!(patience.next(Some(7)), Some(Duration::from_secs(7)));
-        assert_eq!(Patience::new(Duration::ZERO, Clock::system()).next(None), None);
+        assert_eq!(patience.next(clock.now(), Some(7)), Some(Duration::from_secs(7)));
+        assert_eq!(Patience::new(Duration::ZERO, clock.clone()).next(clock.now(), None), None);
     }
 
     #[test]
@@ -319,6 +339,7 @@ mod tests {
             Answer::read(text.as_bytes()).expect("an answer")
         };
         assert!(matches!(stopping(&answer(503, "overloaded"), true), Some(Stop::Passing { .. })));
+        assert!(matches!(stopping(&answer(500, "internal"), true), Some(Stop::Passing { .. })), "not known");
         assert!(matches!(stopping(&answer(408, "body_timeout"), false), Some(Stop::Passing { .. })));
         assert!(matches!(stopping(&answer(408, "body_timeout"), true), Some(Stop::Paused)));
         assert!(matches!(stopping(&answer(400, "incomplete_body"), false), Some(Stop::Passing { .. })));

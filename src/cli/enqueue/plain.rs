@@ -3,12 +3,16 @@
 //! Must not know: keys, states.
 
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::cli::client::Client;
+use crate::cli::client::{Client, silent};
 use crate::cli::enqueue::shown::{Answer, Shown};
 use crate::cli::exit::Failure;
 use crate::cli::note;
@@ -16,14 +20,22 @@ use crate::cli::progress::Progress;
 
 /// Read at once; nothing more is read until the daemon has taken it.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// While a line is not answered, the daemon says something at least this often.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// How many lines were sent, blank ones left out: each of them is answered.
+type Sent = Arc<AtomicU64>;
 
 pub(super) async fn run(address: SocketAddr, quiet: bool) -> Result<(), Failure> {
     let mut client = Client::connect(address).await?;
-    let mut answers = client.enqueue(chunks(tokio::io::stdin())).await?;
+    let sent = Sent::default();
+    let overdue = |answered| Overdue { address, sent: &sent, answered };
+    let asked = client.enqueue(chunks(tokio::io::stdin(), sent.clone()));
+    let mut answers = overdue(0).wait(asked).await?;
     let progress = Progress::new("enqueued", 0);
     let mut shown = Shown::new(!quiet);
     let (mut accepted, mut refused) = (0_u64, 0_u64);
-    while let Some(line) = answers.next().await? {
+    while let Some(line) = overdue(accepted + refused).wait(answers.next()).await? {
         let well = Answer::read(&line)?.is_accepted();
         *(if well { &mut accepted } else { &mut refused }) += 1;
         shown.show(&line, well, !answers.ready(), &progress).await;
@@ -40,15 +52,53 @@ pub(super) async fn run(address: SocketAddr, quiet: bool) -> Result<(), Failure>
     })
 }
 
-/// The input in chunks as they come.
-fn chunks<R>(input: R) -> impl Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static
+/// An answer that is waited for.
+struct Overdue<'s> {
+    address: SocketAddr,
+    sent: &'s Sent,
+    /// Lines that are answered.
+    answered: u64,
+}
+
+impl Overdue<'_> {
+    /// Waits as long as no line lacks its answer, and one to two [`ANSWER_LIMIT`]s longer.
+    async fn wait<T>(self, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let mut answer = pin!(answer);
+        let mut is_due = false;
+        loop {
+            match tokio::time::timeout(ANSWER_LIMIT, answer.as_mut()).await {
+                Ok(answer) => return answer,
+                Err(_) if is_due => {
+                    let lines = format!("{} lines have an answer", self.answered);
+                    return Err(silent(self.address, ANSWER_LIMIT).with(&lines));
+                }
+                Err(_) => is_due = self.sent.load(Ordering::Relaxed) > self.answered,
+            }
+        }
+    }
+}
+
+/// The input in chunks as they come; counts its lines.
+fn chunks<R>(input: R, sent: Sent) -> impl Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static
 where
     R: AsyncRead + Unpin + Send + Sync + 'static,
 {
-    futures_util::stream::try_unfold(input, |mut input| async move {
-        let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
-        let read = input.read_buf(&mut chunk).await?;
-        Ok((read > 0).then(|| (chunk.freeze(), input)))
+    futures_util::stream::try_unfold((input, false), move |(mut input, mut is_begun)| {
+        let sent = sent.clone();
+        async move {
+            let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
+            let read = input.read_buf(&mut chunk).await?;
+            let mut lines = 0;
+            for byte in &chunk {
+                match byte {
+                    b'\n' => lines += u64::from(std::mem::take(&mut is_begun)),
+                    byte => is_begun |= !byte.is_ascii_whitespace(),
+                }
+            }
+            let is_end = read == 0;
+            sent.fetch_add(lines + u64::from(is_end && is_begun), Ordering::Relaxed);
+            Ok((!is_end).then(|| (chunk.freeze(), (input, is_begun))))
+        }
     })
 }
 
@@ -61,7 +111,31 @@ mod tests {
     #[tokio::test]
     async fn chunks_are_the_whole_input() {
         let input = std::io::Cursor::new(vec![b'x'; 3 * CHUNK_BYTES + 1]);
-        let parts: Vec<Bytes> = chunks(input).try_collect().await.expect("no error");
+        let sent = Sent::default();
+        let parts: Vec<Bytes> = chunks(input, sent.clone()).try_collect().await.expect("no error");
         assert_eq!(parts.iter().map(Bytes::len).sum::<usize>(), 3 * CHUNK_BYTES + 1);
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
+        let input = std::io::Cursor::new(b"{}\n\n  \r\n{}\n{}".to_vec());
+        let _: Vec<Bytes> = chunks(input, sent.clone()).try_collect().await.expect("no error");
+        assert_eq!(sent.load(Ordering::Relaxed), 1 + 3, "blank lines have no answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_counts_while_a_line_has_no_answer() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let sent = Sent::default();
+        let wait = |answered| {
+            Overdue { address, sent: &sent, answered }.wait(std::future::pending::<Result<(), _>>())
+        };
+        let hour = Duration::from_secs(3600);
+        assert!(tokio::time::timeout(hour, wait(0)).await.is_err(), "nothing is due");
+        sent.store(2, Ordering::Relaxed);
+        assert!(tokio::time::timeout(hour, wait(2)).await.is_err(), "all is answered");
+        let said =
+            tokio::time::timeout(3 * ANSWER_LIMIT, wait(1)).await.expect("it ends").expect_err("silence");
+        assert!(
+            said.is_passing() && said.to_string().contains("within 30 s; 1 lines have an answer"),
+            "{said}"
+        );
     }
 }

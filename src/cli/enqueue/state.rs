@@ -24,6 +24,9 @@ pub(super) struct State {
     format: u32,
     /// The daemon that has the lines.
     daemon: String,
+    /// Its data directory; `None` until it has answered.
+    #[serde(default)]
+    store: Option<String>,
     resume_id: Option<String>,
     /// SHA-256 of the whole file, or of the lines up to the last answered one where the whole is not known.
     pub digest: Option<String>,
@@ -43,6 +46,7 @@ impl State {
         Self {
             format: FORMAT,
             daemon: daemon.to_owned(),
+            store: None,
             resume_id: keys.id.clone(),
             digest: keys.digest.clone(),
             is_whole: keys.digest.is_some(),
@@ -94,10 +98,13 @@ impl State {
             return refused("another version of tidegate", "go on with that version");
         }
         if self.is_whole != fresh.is_whole || (self.is_whole && self.digest != fresh.digest) {
-            return refused(
-                "another input, or of the file before it was changed",
-                "put the input of then back, name another file with --state",
-            );
+            let line = self.answered_lines;
+            return Err(Failure::usage(format!(
+                "the state file {path} is of another input, or of the file before it was changed, answered up to line {line}. \
+                 Keys name the digest of the whole file: all lines of a changed file are accepted anew, also those that were \
+                 accepted before. Write the lines after line {line} and corrected ones to a file of their own and enqueue \
+                 that one, restore the file and repeat the command, or name another state file with --state"
+            )));
         }
         if self.resume_id != fresh.resume_id {
             let id = self.resume_id.as_deref();
@@ -148,6 +155,30 @@ impl StateFile {
         let file = Self { path: path.to_owned(), state };
         file.write()?;
         Ok(file)
+    }
+
+    /// The daemon's data directory is `id`: that of the lines that are answered, or the first one.
+    ///
+    /// # Errors
+    /// [`Failure`] with the way out when the answered lines are in another directory, or when the file cannot be written.
+    pub(super) fn meet(&mut self, id: &str) -> Result<(), Failure> {
+        match &self.state.store {
+            Some(known) if known == id => Ok(()),
+            Some(known) => {
+                let (path, line, daemon) =
+                    (self.path.display(), self.state.answered_lines, &self.state.daemon);
+                Err(Failure::usage(format!(
+                    "the state file {path} is of a pass to the data directory {known} (store.id in GET /v1/status), and the \
+                     daemon at {daemon} has {id}: another directory, or one that was restored. Lines up to {line} may be \
+                     missing there. Start the daemon on the directory of the pass, or delete the state file to begin at the \
+                     first line: what this directory has accepted within 24 hours is accepted once"
+                )))
+            }
+            None => {
+                self.state.store = Some(id.to_owned());
+                self.write()
+            }
+        }
     }
 
     pub(super) const fn now(&self) -> &State {
@@ -255,5 +286,17 @@ mod tests {
         assert_eq!(other(fresh("d", now)), "");
         std::fs::write(&path, "{").expect("written");
         assert!(other(fresh("d", now)).contains("does not read"));
+    }
+
+    #[test]
+    fn a_pass_goes_on_in_its_own_data_directory_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("state");
+        let now = Timestamp::from_millis(1_900_000_000_000);
+        let open = || StateFile::open(&path, fresh("d", now), false, now).expect("opens");
+        open().meet("one").expect("the first one");
+        open().meet("one").expect("the same");
+        let said = open().meet("two").expect_err("another one").to_string();
+        assert!(said.contains("data directory one ") && said.contains("has two"), "{said}");
     }
 }

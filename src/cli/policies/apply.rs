@@ -39,9 +39,12 @@ pub(super) struct Arguments {
 pub(super) struct ApplyArguments {
     #[command(flatten)]
     common: Arguments,
-    /// Let the daemon check everything, and change nothing
+    /// Let the daemon check each change by itself, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// With --prune and a file without policies: delete all policies of the API
+    #[arg(long)]
+    yes: bool,
 }
 
 /// What was done, or would be.
@@ -67,8 +70,16 @@ pub(super) async fn diff(arguments: Arguments) -> Result<(), Failure> {
 
 /// Makes the changes, one policy after the other.
 pub(super) async fn apply(arguments: ApplyArguments) -> Result<(), Failure> {
-    let ApplyArguments { common, dry_run } = arguments;
+    let ApplyArguments { common, dry_run, yes } = arguments;
     let (mut client, plan) = planned(&common).await?;
+    if plan.is_only_deletions() && !dry_run && !yes {
+        return Err(Failure::usage(format!(
+            "{} has no [[policy]] block, and --prune would delete all policies of the API ({}): repeat it with --yes if \
+             that is meant",
+            named(&common.file).display(),
+            plan.steps.len()
+        )));
+    }
     if let Some(conflicts) = plan.conflicting() {
         return Err(Failure::new(conflicts));
     }
@@ -99,7 +110,7 @@ pub(super) async fn apply(arguments: ApplyArguments) -> Result<(), Failure> {
     };
     common.output.print(&summary, |style| {
         let table = if plan.steps.is_empty() { String::new() } else { plan.table().render(style) };
-        format!("{table}{}\n", told(&plan, dry_run))
+        format!("{table}{}\n", counted(&plan, dry_run))
     })?;
     say_kept(&plan, common.output);
     Ok(())
@@ -128,8 +139,12 @@ fn read(file: &Path) -> Result<Vec<FilePolicy>, Failure> {
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(Failure::new(format!("{} has more than {MAX_FILE_BYTES} bytes", file.display())));
     }
-    let called = if is_stdin { Path::new("standard input") } else { file };
-    Ok(FilePolicy::read_all(&text, called)?)
+    Ok(FilePolicy::read_all(&text, named(file))?)
+}
+
+/// The file as messages name it.
+fn named(file: &Path) -> &Path {
+    if file == Path::new("-") { Path::new("standard input") } else { file }
 }
 
 /// Changes one policy, if it is still what was read.
@@ -154,7 +169,7 @@ async fn make(client: &mut Client, step: &Step, dry_run: bool) -> Result<(), Fai
     }
 }
 
-fn told(plan: &Plan, dry_run: bool) -> String {
+fn counted(plan: &Plan, dry_run: bool) -> String {
     let [created, updated, deleted] =
         [Action::Create, Action::Update, Action::Delete].map(|action| plan.count(action));
     let (unchanged, would) = (plan.unchanged, if dry_run { "would be: " } else { "" });

@@ -134,6 +134,13 @@ impl Plan {
         self.steps.push(Step { id: id.to_owned(), action, differs, definition, etag });
     }
 
+    /// Whether policies are deleted and the file has none: it may be another file than was meant, or empty by mistake.
+    pub(super) fn is_only_deletions(&self) -> bool {
+        let is_deletion = |step: &Step| step.action == Action::Delete;
+        let has_none = self.unchanged == 0 && self.conflicts.is_empty() && self.steps.iter().all(is_deletion);
+        has_none && !self.steps.is_empty()
+    }
+
     /// Whether the daemon has what the file says.
     pub(super) fn is_same(&self) -> bool {
         self.steps.is_empty() && self.conflicts.is_empty()
@@ -166,12 +173,12 @@ impl Plan {
 
     /// The conflicts in a sentence.
     pub(super) fn conflicting(&self) -> Option<String> {
-        let told = |Conflict { id, origin }: &Conflict| format!("{id} belongs to {}", called(origin));
-        let told: Vec<String> = self.conflicts.iter().map(told).collect();
-        (!told.is_empty()).then(|| {
-            let told = told.join(", ");
+        let owned = |Conflict { id, origin }: &Conflict| format!("{id} belongs to {}", called(origin));
+        let owned: Vec<String> = self.conflicts.iter().map(owned).collect();
+        (!owned.is_empty()).then(|| {
+            let owned = owned.join(", ");
             format!(
-                "nothing was changed: {told}; change policies where they were made, or name them otherwise"
+                "nothing was changed: {owned}; change policies where they were made, or name them otherwise"
             )
         })
     }
@@ -181,7 +188,7 @@ impl Step {
     /// Of an update what was and is to be, of others what they have.
     fn members(&self) -> String {
         let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "none".to_owned(), Value::to_string);
-        let told = |difference: &Difference| {
+        let shown = |difference: &Difference| {
             let Difference { member, before, after } = difference;
             match self.action {
                 Action::Create => format!("{member} {}", text(after)),
@@ -190,7 +197,7 @@ impl Step {
             }
         };
         let others = self.differs.iter().filter(|difference| difference.member != "name");
-        others.map(told).collect::<Vec<_>>().join(", ")
+        others.map(shown).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -292,10 +299,10 @@ mod tests {
         assert_eq!(steps(&plan), [("d", Action::Create, None)]);
         let conflicts: Vec<&str> = plan.conflicts.iter().map(|conflict| conflict.id.as_str()).collect();
         assert_eq!(conflicts, ["t", "f"]);
-        let told = plan.conflicting().expect("conflicts");
+        let message = plan.conflicting().expect("conflicts");
         assert!(
-            told.contains("t belongs to the dialect throttling, f belongs to the configuration file"),
-            "{told}"
+            message.contains("t belongs to the dialect throttling, f belongs to the configuration file"),
+            "{message}"
         );
         assert_eq!(Plan::of(&[], &[], true).conflicting(), None);
     }

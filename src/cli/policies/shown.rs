@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::cli::output::Colour;
 use crate::cli::policies::fetched::{Figures, Limits, Listed};
-use crate::clock::Timestamp;
+use crate::cli::words;
 
-/// All limits in one line; `-` while nothing rules.
+/// All limits in one line; `-` without an active definition.
 pub(in crate::cli) fn limits(limits: Option<&Limits>) -> String {
+    let span = |millis: u64| words::span(Duration::from_millis(millis));
     let Some(Limits { pace, window, quota, slots, timeout_ms, closed }) = limits else {
         return "-".to_owned();
     };
@@ -41,23 +42,31 @@ pub(in crate::cli) fn rate(policy: &Listed) -> String {
     by_pace().or_else(by_window).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"))
 }
 
-/// What holds the events of a policy.
+/// What holds the events of a policy: its pause, the reasons for which lanes are held, while events wait the limits that
+/// are used up. Empty while nothing does.
 pub(in crate::cli) fn held(policy: &Listed) -> (String, Option<Colour>) {
+    let mut reasons = Vec::new();
     if let Some(hold) = &policy.hold {
         let until = hold.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
-        return (format!("paused{until}: {}", hold.reason), Some(Colour::Warning));
+        reasons.push(format!("paused{until}: {}", hold.reason));
     }
-    let Some(figures) = &policy.figures else { return ("-".to_owned(), None) };
-    if !figures.held.is_empty() {
-        let told = figures.held.iter().map(|held| match held.lanes {
-            1 => held.reason.clone(),
-            lanes => format!("{} ({lanes} lanes)", held.reason),
-        });
-        return (told.collect::<Vec<_>>().join(", "), Some(Colour::Warning));
+    let figures = policy.figures.as_ref();
+    let others = figures.into_iter().flat_map(|figures| &figures.held);
+    reasons.extend(others.filter(|held| held.reason != "paused").map(|held| match held.lanes {
+        1 => held.reason.clone(),
+        lanes => format!("{} ({lanes} lanes)", held.reason),
+    }));
+    let colour = (!reasons.is_empty()).then_some(Colour::Warning);
+    if let Some(figures) = figures.filter(|figures| figures.waiting > 0) {
+        reasons.extend(used_up(policy, figures).map(str::to_owned));
     }
-    match (figures, policy.generations.iter().find_map(|generation| generation.draining_until.as_ref())) {
-        (Figures { waiting: 0, delayed: 0, .. }, _) => ("-".to_owned(), None),
-        (Figures { waiting: 0, .. }, _) => ("not due".to_owned(), None),
+    if !reasons.is_empty() {
+        return (reasons.join(", "), colour);
+    }
+    let drains_until = policy.generations.iter().find_map(|generation| generation.draining_until.as_ref());
+    match (figures, drains_until) {
+        (None | Some(Figures { waiting: 0, delayed: 0, .. }), _) => (String::new(), None),
+        (Some(Figures { waiting: 0, .. }), _) => ("not due".to_owned(), None),
         (_, Some(until)) if policy.state == "draining" => {
             (format!("draining until {until}"), Some(Colour::Dim))
         }
@@ -65,33 +74,20 @@ pub(in crate::cli) fn held(policy: &Listed) -> (String, Option<Colour>) {
     }
 }
 
-/// How long ago a time is, as people say it; `-` without one.
-pub(in crate::cli) fn age(at: Option<&str>, now: Timestamp) -> String {
-    let Some(at) = at else { return "-".to_owned() };
-    let age = Timestamp::parse(at).map(|at| now.since(at));
-    age.map_or_else(|| at.to_owned(), length)
-}
-
-/// A length of time as [`span`] tells it.
-pub(in crate::cli) fn length(length: Duration) -> String {
-    span(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// A length of time in its largest units, two of them at most.
-pub(in crate::cli) fn span(millis: u64) -> String {
-    const UNITS: [(u64, &str); 5] =
-        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms")];
-    let mut parts = Vec::new();
-    let mut rest = millis;
-    for (length, unit) in UNITS {
-        if rest >= length && parts.len() < 2 {
-            parts.push(format!("{} {unit}", rest / length));
-            rest %= length;
-        } else if !parts.is_empty() {
-            break;
-        }
-    }
-    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
+/// The limits whose fullest counter has no room.
+fn used_up(policy: &Listed, figures: &Figures) -> impl Iterator<Item = &'static str> {
+    let used = |kind: &str| figures.limits.get(kind).map_or(0.0, |used| f64::from(used.used));
+    let limits = policy.limits.as_ref();
+    // Of a policy with several keys each has slots of its own.
+    let slots = limits.and_then(|limits| limits.slots).filter(|_| figures.keys == 1);
+    let counters = [
+        ("pace", used("pace"), limits.and_then(|limits| limits.pace)),
+        ("window", used("window"), limits.and_then(|limits| Some(f64::from(limits.window.as_ref()?.calls)))),
+        ("quota", used("quota"), limits.and_then(|limits| Some(f64::from(limits.quota.as_ref()?.calls)))),
+        ("slots", figures.inflight as f64, slots.map(f64::from)),
+    ];
+    let is_full = |(_, used, most): &(&str, f64, Option<f64>)| most.is_some_and(|most| *used >= most);
+    counters.into_iter().filter(is_full).map(|(kind, ..)| kind)
 }
 
 #[cfg(test)]
@@ -128,30 +124,24 @@ mod tests {
     }
 
     #[test]
-    fn the_strongest_reason_is_named() {
-        let told = |changes: Value| held(&policy(&changes)).0;
-        assert_eq!(told(json!({})), "-");
-        assert_eq!(told(json!({"/figures/delayed": 1})), "not due");
-        assert_eq!(told(json!({"/figures/waiting": 1})), "limits");
+    fn every_reason_is_named() {
+        let shown = |changes: Value| held(&policy(&changes)).0;
+        assert_eq!(shown(json!({})), "");
+        assert_eq!(shown(json!({"/figures/delayed": 1})), "not due");
+        assert_eq!(shown(json!({"/figures/waiting": 1})), "pace");
+        assert_eq!(shown(json!({"/figures/waiting": 1, "/limits/pace": 4.0})), "limits");
+        let full = json!({"/figures/waiting": 1, "/figures/inflight": 3, "/limits/window/calls": 45});
+        assert_eq!(shown(full), "pace, window, slots");
         let busy = json!([{"reason": "breaker", "lanes": 2}, {"reason": "share", "lanes": 1}]);
-        assert_eq!(told(json!({"/figures/waiting": 1, "/figures/held": busy})), "breaker (2 lanes), share");
+        assert_eq!(shown(json!({"/figures/held": busy})), "breaker (2 lanes), share");
         let hold = json!({"reason": "rebuilt", "until": "2030-01-31T08:00:00Z"});
-        assert_eq!(told(json!({"/hold": hold})), "paused until 2030-01-31T08:00:00Z: rebuilt");
+        let paused = json!([{"reason": "paused", "lanes": 2}, {"reason": "share", "lanes": 1}]);
+        let both = shown(json!({"/hold": hold, "/figures/held": paused}));
+        assert_eq!(both, "paused until 2030-01-31T08:00:00Z: rebuilt, share");
         let draining = json!({
-            "/state": "draining", "/figures/waiting": 1, "/generations/0/draining_until": "2030-01-31T08:00:00Z",
+            "/state": "draining", "/figures/waiting": 1, "/limits": null,
+            "/generations/0/draining_until": "2030-01-31T08:00:00Z",
         });
-        assert_eq!(told(draining), "draining until 2030-01-31T08:00:00Z");
-    }
-
-    #[test]
-    fn times_are_told_in_two_units() {
-        for (millis, text) in
-            [(0, "0 s"), (7, "7 ms"), (1000, "1 s"), (3_661_000, "1 h 1 min"), (86_400_000, "1 d")]
-        {
-            assert_eq!(span(millis), text);
-        }
-        let now = Timestamp::parse("2030-01-31T08:01:05Z").expect("a date");
-        assert_eq!(age(Some("2030-01-31T08:00:00Z"), now), "1 min 5 s");
-        assert_eq!(age(None, now), "-");
+        assert_eq!(shown(draining), "draining until 2030-01-31T08:00:00Z");
     }
 }

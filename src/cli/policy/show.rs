@@ -2,13 +2,12 @@
 //!
 //! Must not know: how it was asked for.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::cli::output::{Cell, Colour, Style, Table, left, printable, right};
 use crate::cli::policies::fetched::Listed;
 use crate::cli::policies::shown;
+use crate::cli::words::{about_seconds, age, or_dash};
 use crate::clock::{Clock, Timestamp};
 
 /// Names and values below each other, then the counters.
@@ -42,10 +41,8 @@ fn lines(policy: &Listed, answer: &Value, now: Timestamp) -> Vec<(&'static str, 
     let waiting = figures.map_or_else(String::new, |figures| {
         format!("{}, delayed {}, in flight {}", figures.waiting, figures.delayed, figures.inflight)
     });
-    let drains = figures.and_then(|figures| figures.drains_in_seconds).map_or_else(
-        || "-".to_owned(),
-        |seconds| shown::length(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
-    );
+    let drains =
+        figures.and_then(|figures| figures.drains_in_seconds).map_or_else(|| "-".to_owned(), about_seconds);
     let family = answer.get("family").and_then(Value::as_str).unwrap_or("-").to_owned();
     let plain = |name, value| (name, value, None);
     vec![
@@ -60,22 +57,22 @@ fn lines(policy: &Listed, answer: &Value, now: Timestamp) -> Vec<(&'static str, 
         plain("limits", shown::limits(policy.limits.as_ref())),
         plain("rate/s", shown::rate(policy)),
         plain("waiting", waiting),
-        plain("oldest", shown::age(figures.and_then(|figures| figures.oldest.as_deref()), now)),
+        plain("oldest", age(figures.and_then(|figures| figures.oldest.as_deref()), now)),
         plain("drains in", drains),
         plain("keys", figures.map_or_else(String::new, |figures| figures.keys.to_string())),
-        ("held by", held, held_colour),
+        ("held by", or_dash(&held).to_owned(), held_colour),
         plain("etag", policy.etag.clone().unwrap_or_else(|| "-".to_owned())),
     ]
 }
 
 fn conditions(answer: &Value) -> String {
     let labels = answer.get("labels").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let told = labels.iter().filter_map(|label| {
+    let conditions = labels.iter().filter_map(|label| {
         let text = |name: &str| label.get(name).and_then(Value::as_str);
         let or_absent = label.get("or_absent").and_then(Value::as_bool).unwrap_or(false);
         Some(format!("{}={}{}", text("key")?, text("value")?, if or_absent { " or none" } else { "" }))
     });
-    told.collect::<Vec<_>>().join(", ")
+    conditions.collect::<Vec<_>>().join(", ")
 }
 
 fn counters(keys: &[Value], now: Timestamp) -> Table {
@@ -96,7 +93,7 @@ fn counters(keys: &[Value], now: Timestamp) -> Table {
             number("waiting").into(),
             number("delayed").into(),
             number("inflight").into(),
-            shown::age(key.get("oldest").and_then(Value::as_str), now).into(),
+            age(key.get("oldest").and_then(Value::as_str), now).into(),
         ]);
     }
     table
@@ -105,11 +102,11 @@ fn counters(keys: &[Value], now: Timestamp) -> Table {
 /// Of each limit what is used and what is allowed.
 fn used(key: &Value) -> String {
     let limits = key.get("limits").and_then(Value::as_object);
-    let told = limits.into_iter().flatten().filter_map(|(kind, counter)| {
+    let counters = limits.into_iter().flatten().filter_map(|(kind, counter)| {
         let number = |name: &str| counter.get(name).and_then(Value::as_u64);
         Some(format!("{kind} {}/{}", number("used")?, number("limit")?))
     });
-    told.collect::<Vec<_>>().join(", ")
+    counters.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::cli::output::{Colour, Style, printable};
 use crate::cli::print;
 use crate::cli::status::rates;
 use crate::cli::top::{Look, Sort, rows};
-use crate::cli::words::{count, grouped, span, text};
+use crate::cli::words::{about_seconds, count, grouped, text};
 
 /// The other screen, without cursor.
 const TAKE: &str = "\x1b[?1049h\x1b[?25l";
@@ -30,14 +30,15 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal: keys come at once and are not echoed.
+    /// Takes the terminal: keys come at once and are not echoed, and none of them sends a signal that would end or stop
+    /// the process before the terminal is given back.
     ///
     /// # Errors
     /// [`Failure`] when standard input is no terminal that can be set.
     pub(super) fn take() -> Result<Self, Failure> {
         let before = tcgetattr(std::io::stdin()).map_err(std::io::Error::from)?;
         let mut modes = before.clone();
-        modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+        modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
         tcsetattr(std::io::stdin(), OptionalActions::Now, &modes).map_err(std::io::Error::from)?;
         let screen = Self { before, keys: tokio::io::stdin() };
         print(TAKE)?;
@@ -52,7 +53,7 @@ impl Screen {
         Ok(self.keys.read_u8().await?)
     }
 
-    /// Draws everything anew.
+    /// Draws everything anew: the last look, and why there is no newer one.
     ///
     /// # Errors
     /// [`Failure`] when the terminal takes nothing.
@@ -60,14 +61,15 @@ impl Screen {
         &mut self,
         at: SocketAddr,
         order: Sort,
-        look: Result<&Look, &Failure>,
+        look: &Look,
+        failed: Option<&Failure>,
     ) -> Result<(), Failure> {
         // A terminal that does not know its size says 0.
         let known = |size: u16| Some(usize::from(size)).filter(|size| *size > 0);
         let size = tcgetwinsize(std::io::stdout()).ok();
         let lines = size.and_then(|size| known(size.ws_row)).unwrap_or(LINES);
         let columns = size.and_then(|size| known(size.ws_col)).unwrap_or(usize::MAX);
-        let text = page(at, order, look, Style::of_stdout());
+        let text = page(at, order, look, failed, Style::of_stdout());
         let mut frame = TOP_LEFT.to_owned();
         // A line end on the last line would scroll.
         for (number, line) in text.lines().take(lines).enumerate() {
@@ -89,7 +91,7 @@ impl Drop for Screen {
 }
 
 /// Two lines about the whole, then the table.
-fn page(address: SocketAddr, order: Sort, look: Result<&Look, &Failure>, style: Style) -> String {
+fn page(address: SocketAddr, order: Sort, look: &Look, failed: Option<&Failure>, style: Style) -> String {
     let keys = match order {
         Sort::Rate => "[r]ate",
         Sort::Waiting => "[w]aiting",
@@ -97,24 +99,24 @@ fn page(address: SocketAddr, order: Sort, look: Result<&Look, &Failure>, style: 
         Sort::Name => "[n]ame",
     };
     let keys = style.paint(Some(Colour::Dim), &format!("sorted by {keys}; keys r w o n, q quits"));
-    let look = match look {
-        Ok(look) => look,
-        Err(failure) => {
-            let line = style.paint(Some(Colour::Bad), &printable(&failure.to_string()));
-            return format!("{line}\n{keys}\ntrying again\n");
-        }
+    let (head, colour) = match failed {
+        Some(failure) => (format!("no answer since {}: {failure}", look.at), Colour::Bad),
+        None => (summary(address, look), Colour::Strong),
     };
-    let (status, seconds) =
-        (&look.status, look.status.get("uptime_seconds").and_then(serde_json::Value::as_f64));
-    let head = format!(
+    let table = rows::table(&look.rows, look.at).render(style);
+    format!("{}\n{keys}\n\n{table}", style.paint(Some(colour), &printable(&head)))
+}
+
+fn summary(address: SocketAddr, look: &Look) -> String {
+    let status = &look.status;
+    let seconds = status.get("uptime_seconds").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
+    format!(
         "tidegate {} at {address}, up {}: {} ready, {} delayed, {} in flight; {}",
         text(status, "/version"),
-        span(seconds.unwrap_or(0.0)),
+        about_seconds(seconds),
         grouped(count(status, "/events/ready")),
         grouped(count(status, "/events/delayed")),
         grouped(count(status, "/events/inflight")),
         rates(status),
-    );
-    let table = rows::table(&look.rows, look.at).render(style);
-    format!("{}\n{keys}\n\n{table}", style.paint(Some(Colour::Strong), &printable(&head)))
+    )
 }

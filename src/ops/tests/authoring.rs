@@ -194,3 +194,40 @@ async fn there_are_as_many_as_there_may_be_and_the_store_may_refuse() {
     assert_eq!(failed.problem(503), "storage_error");
     assert_eq!(world.policies.book().of_origin(&Origin::api()).len(), 3);
 }
+
+#[tokio::test]
+async fn new_names_of_the_forms_of_dialects_are_refused() {
+    let world = world().await;
+    let put = world.put("dialect.login", &body()).await;
+    assert_eq!(put.problem(422), "invalid_request");
+    assert_eq!(put.body["errors"][0]["pointer"], "/name", "{}", put.body);
+    assert!(
+        put.body["detail"].as_str().is_some_and(|detail| detail.contains("the dialect test")),
+        "{}",
+        put.body
+    );
+    let made = |book: &mut crate::policy::Book| {
+        book.put(&Origin::api(), &id("dialect.old"), &spec("https://api.test/*", 10, &[])).map(drop)
+    };
+    world.policies.change(made).await.expect("free");
+    assert_eq!(world.put("dialect.old", &body()).await.status, 200, "what is there can be changed");
+    assert_eq!(world.delete("dialect.old").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_policy_that_is_made_again_while_it_drains_shows_the_pause_that_it_keeps() {
+    let world = world().await;
+    let made = world.put("crm", &body()).await;
+    assert_eq!(made.body["hold"], Value::Null, "{}", made.body);
+    let pause = crate::policy::Pause { reason: "rebuilt".to_owned(), since: world.clock.now(), until: None };
+    world.policies.change(|book| book.pause(&id("crm"), pause.clone())).await.expect("known");
+    assert_eq!(world.delete("crm").await.status, 204);
+    let again = world.put("crm", &body()).await;
+    assert_eq!(
+        (again.status.as_u16(), &again.body["hold"]["reason"]),
+        (201, &json!("rebuilt")),
+        "{}",
+        again.body
+    );
+    assert_eq!(world.get("/v1/policies/crm").await.body["hold"], again.body["hold"]);
+}

@@ -92,6 +92,7 @@ pub(super) async fn world() -> World {
         queue: queue.clone(),
         policies: policies.clone(),
         authoring: policies.bounded(Bounds { policies_per_dialect: 3, ..Bounds::default() }),
+        reserved: |id| id.as_str().starts_with("dialect.").then_some("test"),
         drain: DRAIN_WINDOW,
         dispatch: dispatch.clone(),
         outlooks: Arc::new(ArcSwap::from_pointee(Outlooks::default())),

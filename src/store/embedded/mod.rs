@@ -368,7 +368,8 @@ impl EntryStore for EmbeddedStore {
     }
 
     fn health(&self) -> StoreHealth {
-        self.shared.figures.health(&self.shared.doubts, self.shared.clock.now())
+        let Shared { figures, id, doubts, clock, .. } = &*self.shared;
+        figures.health(*id, doubts, clock.now())
     }
 
     fn doubts(&self) -> Doubts {

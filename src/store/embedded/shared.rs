@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub options: EmbeddedOptions,
     /// By which ids and frames of this directory are told from others.
     pub salt: u64,
+    /// Names this directory to whoever asks: see [`StoreHealth::id`].
+    pub id: u64,
     pub figures: Figures,
     pub doubts: Doubts,
     pub account: Account,
@@ -156,9 +158,10 @@ impl Figures {
         }
     }
 
-    pub(super) fn health(&self, doubts: &Doubts, now: Timestamp) -> StoreHealth {
+    pub(super) fn health(&self, id: u64, doubts: &Doubts, now: Timestamp) -> StoreHealth {
         let (operation, operation_age) = self.operations.oldest(now).unzip();
         StoreHealth {
+            id,
             poisoned: self.poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             full: self.full.load(Ordering::Relaxed),
             operation,

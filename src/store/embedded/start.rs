@@ -133,6 +133,7 @@ pub(super) fn start(
         || Documents::open(root, doubts.clone(), operations.clone(), clock.clone(), book.clone());
     let documents = retry::reading(open_documents)?;
     let epochs = Epochs { root, file: options.epoch_file.as_deref(), salt, doubts: &doubts };
+    let id = retry::reading(|| epochs.id())?;
     let epoch = retry::reading(|| epochs.start(clock.now()))?;
     doubts.found_against(found.version);
     let look = || Restored::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
@@ -207,6 +208,7 @@ pub(super) fn start(
         clock,
         options,
         salt,
+        id,
         figures,
         doubts,
         account,

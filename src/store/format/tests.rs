@@ -13,8 +13,11 @@ use crate::store::snapshot::everything;
 fn started(root: &Path) {
     drop(DataDir::open(root).expect("opens"));
     fs::write(root.join("journal/0000000001.seg"), "").expect("writes");
-    epoch::write(root, Epoch { format: DIRECTORY_FORMAT, number: 1, has_file: false, started: 0 })
-        .expect("writes");
+    epoch::write(
+        root,
+        Epoch { format: DIRECTORY_FORMAT, number: 1, has_file: false, started: 0, accepted_ms: 0 },
+    )
+    .expect("writes");
 }
 
 fn open(root: &Path) -> Result<Vec<NewDoubt>, StoreError> {
@@ -67,7 +70,8 @@ fn each_flipped_bit_a_cut_and_a_deletion_are_healed_and_reported() {
 fn a_newer_format_is_refused_and_nothing_is_changed() {
     let temp = tempfile::tempdir().expect("temp");
     started(temp.path());
-    epoch::write(temp.path(), Epoch { format: 4, number: 2, has_file: false, started: 0 }).expect("writes");
+    epoch::write(temp.path(), Epoch { format: 4, number: 2, has_file: false, started: 0, accepted_ms: 0 })
+        .expect("writes");
     for text in ["4\n", "3\n", ""] {
         fs::write(temp.path().join(NAME), text).expect("writes");
         assert!(matches!(open(temp.path()), Err(StoreError::Format { found: 4, .. })), "{text:?}");
@@ -131,8 +135,11 @@ fn a_newer_directory_is_refused_as_it_is_also_when_it_is_open_to_others() {
     drop(DataDir::open(&root).expect("the control: our own format"));
     assert_ne!(everything(&root), control, "it is closed, its ballast filled, the process noted");
     open_all(&root);
-    epoch::write(&root, Epoch { format: DIRECTORY_FORMAT + 1, number: 9, has_file: false, started: 0 })
-        .expect("writes");
+    epoch::write(
+        &root,
+        Epoch { format: DIRECTORY_FORMAT + 1, number: 9, has_file: false, started: 0, accepted_ms: 0 },
+    )
+    .expect("writes");
     let before = everything(&root);
     assert!(matches!(DataDir::open(&root), Err(StoreError::Format { found: 4, .. })));
     assert!(matches!(DataDir::hold_to_change(&root), Err(StoreError::Format { found: 4, .. })));

@@ -223,3 +223,29 @@ fn a_directory_that_lost_its_own_epoch_is_held() {
     fs::remove_file(&world.file).expect("deletes");
     assert!(is_held(&world.start()), "nor is it known whether there was a file");
 }
+
+#[test]
+fn a_directory_is_named_the_same_at_each_start_and_anew_after_each_rollback() {
+    let world = World::new();
+    let doubts = Doubts::open(&world.root, NOW).expect("reads");
+    let id = || world.with(&doubts, |epochs| epochs.id().expect("reads"));
+    world.start();
+    let first = id();
+    world.stop();
+    world.start();
+    assert_eq!(id(), first);
+    let mut seen = vec![first];
+    for later in 1..=2 {
+        accept(&world.root, Some(&world.file), NOW + std::time::Duration::from_millis(later))
+            .expect("writes");
+        world.start();
+        seen.push(id());
+        world.start();
+        assert_eq!(seen.last(), Some(&id()), "a start changes nothing");
+    }
+    let other = Epochs { root: &world.root, file: None, salt: SALT + 1, doubts: &doubts };
+    seen.push(other.id().expect("reads"));
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 4, "each is another one");
+}
