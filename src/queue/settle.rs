@@ -13,6 +13,7 @@ use crate::event::{Entry, EventId, Settlement};
 use crate::queue::ends::{End, Ends};
 use crate::queue::{Inner, Queue};
 use crate::store::{Settle, StoreError};
+use crate::telemetry::Defect;
 
 /// How long decisions are gathered before they go to the store together.
 const GATHER: Duration = Duration::from_millis(5);
@@ -160,6 +161,7 @@ impl Drop for Owed {
         settler.is_stuck.store(false, Ordering::Release);
         settler.settled.notify_waiters();
         if std::thread::panicking() {
+            Defect { place: "a panic in the record of settlements" }.emit();
             error!(count = self.count, "settlements not recorded after a panic: their calls may be repeated");
         }
     }

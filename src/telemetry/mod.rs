@@ -16,6 +16,8 @@ mod policies;
 mod recorder;
 mod requests;
 mod series;
+#[cfg(test)]
+pub(crate) mod testing;
 mod zero;
 
 pub use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};

@@ -21,9 +21,9 @@ pub struct MetricsHandle {
 }
 
 /// Series of policies go their own way.
-struct Router {
+pub(super) struct Router {
     exporter: PrometheusRecorder,
-    series: Series,
+    pub(super) series: Series,
 }
 
 impl Recorder for Router {
@@ -120,7 +120,7 @@ impl MetricsHandle {
     }
 }
 
-fn router() -> Result<(Router, PrometheusHandle), RecorderError> {
+pub(super) fn router() -> Result<(Router, PrometheusHandle), RecorderError> {
     let exporter = builder()?.build_recorder();
     let handle = exporter.handle();
     Ok((Router { exporter, series: Series::new() }, handle))
