@@ -31,7 +31,7 @@ use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
-use crate::telemetry::{self, ClockAnomaly, Defect, EventsRecovered, LifeSettled};
+use crate::telemetry::{self, ClockAnomaly, Defect, EntryCompleted, EventsRecovered, LifeSettled};
 
 /// How long a request waits for its share of them.
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
@@ -77,6 +77,7 @@ impl App {
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         telemetry::max_policies(config.metrics.max_policies);
         Defect::show();
+        EntryCompleted::show_lifetimes();
         panics::count();
         let shares = Shares::of(config);
         let descriptors = descriptors::report(&shares, config);

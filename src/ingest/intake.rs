@@ -17,6 +17,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Event, EventId, Lane};
 use crate::ingest::accepted::Lines;
 use crate::ingest::decode::{Decoded, Decoder, Defaults};
+use crate::ingest::doc::OwnRefusals;
 use crate::ingest::problems::{
     conflict, defect, internal, is_answered, is_late, no_lane, overloaded, queue_problem, store_slow,
 };
@@ -110,6 +111,7 @@ impl Intake {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: IntakeParts) -> Self {
+        OwnRefusals::CODES.iter().for_each(|code| EventsRejected::show(code.word));
         let permits =
             u32::try_from(parts.max_bytes_under_way.get().div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
         let permits = permits.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));

@@ -7,7 +7,7 @@ use tracing::{debug, error, trace};
 
 use crate::clock::Timestamp;
 use crate::event::Lane;
-use crate::telemetry::{names, policies};
+use crate::telemetry::{names, policies, zero};
 
 /// The policies of a lane by name, or `-` where none governs: an event counts under each of them.
 pub fn policy_names(lane: &Lane) -> impl Iterator<Item = &str> {
@@ -81,6 +81,11 @@ impl EventsRejected {
         counter!(names::EVENTS_REJECTED.name, "reason" => self.reason).increment(self.count);
         debug!(reason = self.reason, count = self.count, "events rejected");
     }
+
+    /// Shows the counter before anything was refused for this reason.
+    pub fn show(reason: &'static str) {
+        counter!(names::EVENTS_REJECTED.name, "reason" => reason).increment(0);
+    }
 }
 
 /// An entry reached its end.
@@ -97,6 +102,11 @@ pub struct EntryCompleted<'a> {
 }
 
 impl EntryCompleted<'_> {
+    /// Shows the lifetimes of every outcome before anything has ended so. The counters begin with their policy.
+    pub fn show_lifetimes() {
+        zero::begin_lifetimes();
+    }
+
     /// Counts it.
     pub fn emit(&self) {
         // An empty label counts as none.
