@@ -237,7 +237,15 @@ impl Policies {
         now: Timestamp,
         waiting: Option<&BTreeSet<PolicyId>>,
     ) -> Result<(), PolicyError> {
-        if self.held().is_some() || self.shared.writer.try_lock().is_err() {
+        if self.held().is_some() {
+            return Ok(());
+        }
+        // A change copies the book: one is made only when something ends, or when it is to be read again.
+        let is_in_doubt = match self.shared.writer.try_lock() {
+            Ok(writer) => writer.in_doubt,
+            Err(_) => return Ok(()),
+        };
+        if !is_in_doubt && !self.book().ends_something(now, waiting) {
             return Ok(());
         }
         let edit = |book: &mut Book| {
