@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::clock::{self, Clock, Correction, Timestamp};
 use crate::dispatch::{Figures, HoldReason};
-use crate::event::Lane;
+use crate::event::{Lane, PolicyRef};
 use crate::limit::{Kind, LimiterFigures, most_at_once, period_end};
-use crate::policy::{GenerationState, Policies, RuntimePolicy};
+use crate::policy::{GenerationState, Policies, Runtime, RuntimePolicy};
 use crate::queue::{LaneCounts, Queue};
 use crate::store::doubts::{Doubt, DoubtKind};
 use crate::telemetry::{PolicyGauges, Snapshot, policy_names, series_of};
@@ -28,7 +28,8 @@ pub(super) struct Seen<'a> {
 pub(super) fn take(queue: &Queue, policies: &Policies, clock: &Clock, seen: &Seen<'_>) -> Snapshot {
     let Seen { figures, limiters, lanes } = seen;
     let mut rows = Rows::new();
-    for policy in policies.runtime().policies() {
+    let runtime = policies.runtime();
+    for policy in runtime.policies() {
         add_policy(row(&mut rows, policy.id.as_str()), policy, clock.now());
     }
     for limiter in *limiters {
@@ -36,7 +37,7 @@ pub(super) fn take(queue: &Queue, policies: &Policies, clock: &Clock, seen: &See
     }
     let corrections = clock.corrections();
     for lane in *lanes {
-        add_lane(&mut rows, lane, &corrections);
+        add_lane(&mut rows, lane, &corrections, &runtime);
     }
     for (lane, hold) in &figures.held {
         for policy in policy_names(lane) {
@@ -142,7 +143,7 @@ fn add_limiter(row: &mut PolicyGauges, limiter: &LimiterFigures) {
     }
 }
 
-fn add_lane(rows: &mut Rows, counts: &LaneCounts, corrections: &[Correction]) {
+fn add_lane(rows: &mut Rows, counts: &LaneCounts, corrections: &[Correction], runtime: &Runtime) {
     // A correction of the clock makes nothing older.
     let oldest = counts.oldest.map(|at| clock::corrected(corrections, at, at));
     let mut add = |policy: &str| {
@@ -154,10 +155,17 @@ fn add_lane(rows: &mut Rows, counts: &LaneCounts, corrections: &[Correction]) {
         row.oldest = row.oldest.into_iter().chain(oldest).min();
         row.oldest_due = row.oldest_due.into_iter().chain(counts.next_due).min();
     };
-    match Lane::parse(&counts.lane) {
-        Ok(lane) => policy_names(&lane).for_each(add),
-        Err(_) => add("-"),
+    let Ok(lane) = Lane::parse(&counts.lane) else { return add("-") };
+    policy_names(&lane).for_each(add);
+    for part in lane.policies().iter().filter(|part| is_draining(runtime, part)) {
+        row(rows, part.policy.as_str()).draining += counts.ready + counts.delayed + counts.taken_up;
     }
+}
+
+/// Whether the lane belongs to a generation that drains, which its policy may have beside an active one.
+fn is_draining(runtime: &Runtime, part: &PolicyRef) -> bool {
+    let generation = runtime.get(&part.policy).and_then(|policy| policy.generations.get(&part.generation));
+    matches!(generation, Some(GenerationState::Draining { .. }))
 }
 
 fn row<'a>(rows: &'a mut Rows, policy: &str) -> &'a mut PolicyGauges {

@@ -43,6 +43,8 @@ pub struct PolicyGauges {
     pub quota_remaining: Option<u64>,
     /// When the present period of the quota ends.
     pub quota_resets_at: Option<Timestamp>,
+    /// Entries of its generations that drain, whatever their state.
+    pub draining: u64,
     /// When the first of its generations that drain ends.
     pub drains_until: Option<Timestamp>,
     /// Combinations of label values with counters of their own.
@@ -132,6 +134,7 @@ impl PolicyGauges {
         self.dead += other.dead;
         self.calls += other.calls;
         self.bytes += other.bytes;
+        self.draining += other.draining;
         self.oldest = earlier(self.oldest, other.oldest);
         self.oldest_due = earlier(self.oldest_due, other.oldest_due);
         self.quota_resets_at = earlier(self.quota_resets_at, other.quota_resets_at);
@@ -174,6 +177,7 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
     let oldest_due = row.oldest_due.unwrap_or(now);
     gauge!(names::QUEUE_OLDEST_DUE.name, "policy" => label.clone()).set(seconds(oldest_due));
     gauge!(names::QUEUE_BYTES.name, "policy" => label.clone()).set(figure(row.bytes));
+    gauge!(names::POLICY_DRAINING_EVENTS.name, "policy" => label.clone()).set(figure(row.draining));
     set_limits(label, row);
     for (reason, lanes) in &row.held {
         gauge!(names::LANES_HELD.name, "policy" => label.clone(), "reason" => *reason).set(figure(*lanes));

@@ -80,6 +80,13 @@ pub const POLICY_DRAIN_DEADLINE: Metric = gauge(
     &["policy"],
     "When what is left of the generation that drains is dropped, the earliest of several; absent while none drains.",
 );
+/// What drains.
+pub const POLICY_DRAINING_EVENTS: Metric = gauge(
+    "tidegate_policy_draining_events",
+    Some(Unit::Count),
+    &["policy"],
+    "Events that are left of the generations that drain, whatever their state: what is not sent by the deadline is dropped.",
+);
 /// When quotas begin anew.
 pub const QUOTA_RESET: Metric = gauge(
     "tidegate_quota_reset_timestamp_seconds",
