@@ -91,7 +91,7 @@ impl Gauges {
         counter!(names::OUTPUT_DROPPED_LINES.name, "output" => "stderr").absolute(stderr);
         counter!(names::OUTPUT_DROPPED_LINES.name, "output" => "stdout").absolute(stdout);
         gauge!(names::STORE_OPERATION_AGE.name).set(snapshot.store_operation_age.as_secs_f64());
-        counter!(names::STORE_LOST_EVENTS.name).absolute(snapshot.store_lost_events);
+        gauge!(names::STORE_LOST_EVENTS.name).set(figure(snapshot.store_lost_events));
         counter!(names::STORE_DAMAGED_FRAMES.name).absolute(snapshot.store_damaged_frames);
         gauge!(names::STORE_DISK_BYTES.name).set(figure(snapshot.store_disk_bytes));
         gauge!(names::STORE_FREE_BYTES.name).set(figure(snapshot.store_free_bytes));

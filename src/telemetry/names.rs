@@ -243,8 +243,9 @@ pub const STORE_OPERATION_DURATION: Metric = histogram(
 pub const STORE_ERRORS: Metric =
     counter("tidegate_store_errors_total", &["op"], "Operations of the store that failed.");
 /// Acknowledged and never ended.
-pub const STORE_LOST_EVENTS: Metric = counter(
-    "tidegate_store_lost_events_total",
+pub const STORE_LOST_EVENTS: Metric = gauge(
+    "tidegate_store_lost_events",
+    Some(metrics::Unit::Count),
     &[],
     "Events lost to damage, or given up, since the data directory was made; a restart does not reset it; it falls when \
      a segment that was missing is back.",
