@@ -37,6 +37,8 @@ pub struct PolicyGauges {
     pub concurrency_limit: Option<u64>,
     /// The pace, in starts per second.
     pub permits_per_second: Option<f64>,
+    /// The same for all combinations of label values in use together, each of which has the whole pace.
+    pub capacity_per_second: Option<f64>,
     /// Most starts in any window of late, by kind of limit: the highest over all label values.
     pub window_peaks: BTreeMap<&'static str, u64>,
     /// What is left of the quota, where there is one: the least over all label values.
@@ -143,6 +145,8 @@ impl PolicyGauges {
             self.concurrency_limit.into_iter().chain(other.concurrency_limit).reduce(u64::saturating_add);
         self.permits_per_second =
             self.permits_per_second.into_iter().chain(other.permits_per_second).reduce(f64::add);
+        self.capacity_per_second =
+            self.capacity_per_second.into_iter().chain(other.capacity_per_second).reduce(f64::add);
         self.quota_remaining = self.quota_remaining.into_iter().chain(other.quota_remaining).min();
         self.limit_keys = self.limit_keys.into_iter().chain(other.limit_keys).reduce(u64::add);
         for (&limit, peak) in &other.window_peaks {
@@ -194,6 +198,7 @@ fn set_limits(label: &SharedString, row: &PolicyGauges) {
         (names::CONCURRENCY_LIMIT, row.concurrency_limit.map(figure)),
         (names::QUOTA_RESET, row.quota_resets_at.map(seconds)),
         (names::LIMIT_PERMITS_PER_SECOND, row.permits_per_second),
+        (names::LIMIT_CAPACITY_PER_SECOND, row.capacity_per_second),
         (names::QUOTA_REMAINING, row.quota_remaining.map(figure)),
         (names::LIMIT_KEYS, row.limit_keys.map(figure)),
     ];

@@ -222,6 +222,7 @@ mod tests {
             policy: "-".to_owned(),
             ready: 7,
             permits_per_second: Some(0.5),
+            capacity_per_second: Some(1.5),
             window_peaks: [("pace", 3)].into(),
             quota_remaining: Some(4),
             quota_resets_at: Some(Timestamp::from_millis(9_000)),
@@ -309,6 +310,7 @@ mod tests {
             calls: 1,
             oldest: Some(Timestamp::from_millis(oldest_ms)),
             permits_per_second: pace,
+            capacity_per_second: pace.map(|pace| pace * 2.0),
             quota_remaining: quota,
             window_peaks: [("pace", peak)].into(),
             held: [("paused", 1)].into(),
@@ -324,6 +326,7 @@ mod tests {
         assert_eq!(of("calls_inflight", ""), 2.0);
         assert_eq!(of("queue_oldest_enqueued_timestamp_seconds", ""), 1.5);
         assert_eq!(of("limit_permits_per_second", ""), 2.5);
+        assert_eq!(of("limit_capacity_per_second", ""), 5.0);
         assert_eq!(of("quota_remaining", ""), 4.0);
         assert_eq!(of("limit_window_peak", ",limit=\"pace\""), 7.0);
         assert_eq!(of("lanes_held", ",reason=\"paused\""), 2.0);
