@@ -57,7 +57,7 @@ pub(super) fn take(queue: &Queue, policies: &Policies, clock: &Clock, seen: &See
     }
     let store = queue.store_health();
     // The store counts them as a whole: their policies may be long gone.
-    row(&mut rows, "-").dead = store.dead_entries;
+    row(&mut rows, "-").dead = Some(store.dead_entries);
     Snapshot {
         now: clock.now(),
         policies: rows.into_values().collect(),

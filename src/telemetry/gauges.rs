@@ -23,8 +23,8 @@ pub struct PolicyGauges {
     pub delayed: u64,
     /// Entries handed out and not settled.
     pub inflight: u64,
-    /// Entries parked for a person.
-    pub dead: u64,
+    /// Entries parked for a person, where these are counted: as a whole, not for each policy.
+    pub dead: Option<u64>,
     /// Calls under way.
     pub calls: u64,
     /// About the bytes of the entries that are owed an end.
@@ -133,7 +133,7 @@ impl PolicyGauges {
         self.ready += other.ready;
         self.delayed += other.delayed;
         self.inflight += other.inflight;
-        self.dead += other.dead;
+        self.dead = self.dead.into_iter().chain(other.dead).reduce(u64::add);
         self.calls += other.calls;
         self.bytes += other.bytes;
         self.draining += other.draining;
@@ -170,9 +170,8 @@ fn set_build_info() {
 }
 
 fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
-    let states =
-        [("ready", row.ready), ("delayed", row.delayed), ("inflight", row.inflight), ("dead", row.dead)];
-    for (state, count) in states {
+    let states = [("ready", row.ready), ("delayed", row.delayed), ("inflight", row.inflight)];
+    for (state, count) in states.into_iter().chain(row.dead.map(|dead| ("dead", dead))) {
         gauge!(names::QUEUE_EVENTS.name, "policy" => label.clone(), "state" => state).set(figure(count));
     }
     gauge!(names::CALLS_INFLIGHT.name, "policy" => label.clone()).set(figure(row.calls));

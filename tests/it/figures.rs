@@ -88,6 +88,8 @@ async fn every_metric_is_there_and_the_counts_add_up() {
     assert_eq!(api.metric("tidegate_call_duration_seconds_count", "").await, 80.0);
 
     let (_, text) = api.get("/metrics").await;
+    let dead: Vec<_> = text.lines().filter(|line| line.contains("state=\"dead\"")).collect();
+    assert_eq!(dead, ["tidegate_queue_events{policy=\"-\",state=\"dead\"} 20"], "under no policy, not even 0");
     let missing: Vec<_> = names::ALL
         .iter()
         .map(|metric| metric.name)
