@@ -30,7 +30,7 @@ use crate::limit::{Ask, Gate, UsageToState};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
-use crate::telemetry::{AttemptFinished, Defect, DispatchLag, EntryCompleted, QueueWaited, RetryScheduled};
+use crate::telemetry::{AttemptFinished, Defect, DispatchLag, QueueWaited, RetryScheduled};
 
 /// Most messages taken from one channel at a time.
 const BATCH: usize = 256;
@@ -282,12 +282,7 @@ impl Service {
                 RetryScheduled { lane, cause: cause.label() }.emit();
             }
         }
-        let (outcome, cause) = (settled.settlement.outcome_label(), settled.settlement.cause_label());
-        let is_owed = self.queue.settle(&settled.entry, settled.settlement);
-        if let Some(outcome) = outcome.filter(|_| is_owed) {
-            let lived = Some(self.clock.now().since(settled.entry.id.accepted_at()));
-            EntryCompleted { lane, outcome, cause, lived }.emit();
-        }
+        self.queue.settle(&settled.entry, settled.settlement);
     }
 
     async fn drain(mut self, grace: Duration) {

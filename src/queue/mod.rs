@@ -6,6 +6,7 @@
 //!
 //! Must not know: policies, limits, HTTP.
 
+mod counters;
 mod ends;
 mod hosts;
 mod lanes;

@@ -222,6 +222,7 @@ async fn an_undecodable_record_is_parked_and_the_rest_goes_on() {
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].reason, "undecodable");
     assert_eq!(recorded.sum("tidegate_defects_total", ""), 1.0);
+    assert_eq!(recorded.sum("tidegate_events_completed_total", "outcome=\"dead\""), 1.0);
 }
 
 #[tokio::test]
@@ -307,6 +308,8 @@ async fn a_lane_that_is_given_up_is_counted_once_and_nothing_of_it_is_owed() {
 
 #[tokio::test]
 async fn a_settlement_on_its_way_when_its_lane_is_given_up_counts_once() {
+    let recorded = Recorded::new();
+    let _local = recorded.set();
     let world = World::start().await;
     world.accept(0..2, None).await;
     let entries = world.load().await.entries;
@@ -318,6 +321,8 @@ async fn a_settlement_on_its_way_when_its_lane_is_given_up_counts_once() {
     world.store.hold_settlements(false);
     world.queue.flush().await;
     assert_eq!(world.queue.completed(), Completed { lost: 2, ..Completed::default() });
+    let completed = |outcome: &str| recorded.sum("tidegate_events_completed_total", outcome);
+    assert_eq!((completed("\"lost\""), completed("")), (2.0, 2.0), "not as delivered, too");
     assert!(world.queue.is_empty());
 }
 

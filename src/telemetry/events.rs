@@ -97,8 +97,8 @@ pub struct EntryCompleted<'a> {
     pub outcome: &'static str,
     /// [`Settlement::cause_label`](crate::event::Settlement::cause_label).
     pub cause: Option<&'static str>,
-    /// From its acceptance on, where that is known.
-    pub lived: Option<Duration>,
+    /// From its acceptance to the record of its end.
+    pub lived: Duration,
 }
 
 impl EntryCompleted<'_> {
@@ -115,9 +115,7 @@ impl EntryCompleted<'_> {
             counter!(names::EVENTS_COMPLETED.name, "policy" => policy, "outcome" => self.outcome, "cause" => cause)
                 .increment(1);
         }
-        if let Some(lived) = self.lived {
-            histogram!(names::EVENT_LIFETIME.name, "outcome" => self.outcome).record(lived);
-        }
+        histogram!(names::EVENT_LIFETIME.name, "outcome" => self.outcome).record(self.lived);
         trace!(lane = %self.lane.key(), outcome = self.outcome, cause = self.cause, "entry completed");
     }
 }

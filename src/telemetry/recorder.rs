@@ -188,7 +188,7 @@ mod tests {
         let lane = &lane("-");
         EventsEnqueued { lane, source: Source::Http, count: 2 }.emit();
         EventsRejected { reason: "unmatched", count: 1 }.emit();
-        EntryCompleted { lane, outcome: "delivered", cause: None, lived: Some(took) }.emit();
+        EntryCompleted { lane, outcome: "delivered", cause: None, lived: took }.emit();
         AttemptFinished { lane, result: "2xx", took }.emit();
         RetryScheduled { lane, cause: "5xx" }.emit();
         QueueWaited { lane, waited: took }.emit();
