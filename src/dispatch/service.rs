@@ -6,8 +6,8 @@
 //! Must not know: why the planner decides as it does.
 
 mod commands;
+mod lines;
 mod recording;
-mod told;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -273,7 +273,7 @@ impl Service {
     }
 
     fn settle(&self, settled: Settled) {
-        told::tell(&settled);
+        lines::log(&settled);
         let lane = &settled.lane;
         if let Some(attempt) = &settled.attempt {
             let result = attempt.cause.as_ref().map_or("2xx", Cause::label);
