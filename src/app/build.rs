@@ -51,7 +51,7 @@ pub struct Seams {
 }
 
 impl App {
-    /// Opens the store, puts the policies of the configuration file in force and binds the doors.
+    /// Opens the store, applies the policies of the configuration file and binds the doors.
     ///
     /// # Errors
     /// [`AppError`] when one of them cannot be had.

@@ -41,7 +41,7 @@ mod tests {
         let _local = recorded.set();
         count();
         count();
-        let caught = panic::catch_unwind(|| panic!("a test"));
+        let caught = panic::catch_unwind(|| -> u8 { panic!("a test") });
         assert!(caught.is_err());
         assert_eq!(recorded.sum("tidegate_defects_total", ""), 1.0);
     }

@@ -66,7 +66,7 @@ pub struct Service {
     queue: Queue,
     signals: LaneSignals,
     policies: Follower,
-    /// The number of the runtime in force.
+    /// The number of the runtime active.
     ruled_by: u64,
     deliver: Arc<dyn Deliver>,
     clock: Clock,

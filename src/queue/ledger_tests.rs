@@ -84,7 +84,7 @@ struct Life {
 impl Life {
     async fn over(store: MemoryStore, clock: Clock, dice: fastrand::Rng) -> Self {
         let (queue, signals) = Queue::open(Arc::new(store.clone()), clock.clone()).await.expect("opens");
-        let (ends, all_ends) = Default::default();
+        let (ends, all_ends) = (BTreeMap::new(), BTreeMap::new());
         Self { clock, store, queue, _signals: signals, out: Vec::new(), dice, ends, all_ends, number: 0 }
     }
 

@@ -276,7 +276,7 @@ impl LimiterWorked<'_> {
 /// The configuration file was read while the daemon runs, or at its start.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfigReloaded {
-    /// Whether it was put in force; the reason why not is logged where it is known.
+    /// Whether it was applied; the reason why not is logged where it is known.
     pub is_applied: bool,
     /// When.
     pub at: Timestamp,

@@ -230,7 +230,7 @@ pub const CONFIG_LAST_RELOAD: Metric = gauge(
     "tidegate_config_last_reload_success_timestamp_seconds",
     Some(metrics::Unit::Seconds),
     &[],
-    "When the configuration file was last put in force.",
+    "When the configuration file was last applied.",
 );
 /// How long the store took.
 pub const STORE_OPERATION_DURATION: Metric = histogram(

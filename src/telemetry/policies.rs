@@ -30,7 +30,7 @@ pub fn max_policies(most: NonZeroUsize) {
 }
 
 /// Says which policies are deployed or draining from now on, those that are so longest first. To be called before they
-/// are in force, so that nothing of a new one is counted elsewhere.
+/// are active, so that nothing of a new one is counted elsewhere.
 pub fn set_policies<'a>(present: impl Iterator<Item = &'a str>) {
     change(|wanted| wanted.present = Some(present.map(Box::from).collect()));
 }

@@ -139,7 +139,7 @@ fn builder() -> Result<PrometheusBuilder, RecorderError> {
     Ok(builder)
 }
 
-/// Describes every metric to the recorder in force and starts the counters without a policy at zero.
+/// Describes every metric to the present recorder and starts the counters without a policy at zero.
 fn described(exporter: PrometheusHandle, series: Series) -> MetricsHandle {
     for metric in names::ALL {
         describe(metric);

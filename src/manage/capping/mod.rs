@@ -23,7 +23,7 @@ mod check;
 mod doc;
 mod errors;
 #[cfg(test)]
-mod in_force;
+mod active;
 mod life;
 mod map;
 mod options;

@@ -15,7 +15,7 @@
 mod doc;
 mod errors;
 #[cfg(test)]
-mod in_force;
+mod active;
 mod map;
 mod record;
 mod routes;

@@ -20,7 +20,7 @@ mod catalogue;
 mod doc;
 mod errors;
 #[cfg(test)]
-mod in_force;
+mod active;
 mod map;
 mod refusal;
 mod routes;
