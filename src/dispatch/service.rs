@@ -66,7 +66,7 @@ pub struct Service {
     queue: Queue,
     signals: LaneSignals,
     policies: Follower,
-    /// The number of the runtime active.
+    /// The number of the present runtime.
     ruled_by: u64,
     deliver: Arc<dyn Deliver>,
     clock: Clock,
