@@ -209,8 +209,7 @@ impl Intake {
             Ok(verdicts) => verdicts,
             Err(error) => {
                 // Without a panic the process ends.
-                let problem =
-                    if error.is_panic() { defect("a panic in an acceptance") } else { internal() };
+                let problem = if error.is_panic() { defect("a panic in an acceptance") } else { internal() };
                 (0..refusals).map(|_| Err(Box::new(problem.clone()))).collect()
             }
         }

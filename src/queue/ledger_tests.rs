@@ -51,9 +51,8 @@ fn accept(number: u64, due_at: Option<Timestamp>) -> Accept {
 
 /// What the counter and the histogram of ends say, in the order of [`OUTCOMES`]. Every event has one policy here.
 fn counted(recorded: &Recorded) -> [[f64; 6]; 2] {
-    ["tidegate_events_completed_total", "tidegate_event_lifetime_seconds_count"].map(|name| {
-        OUTCOMES.map(|(_, label)| recorded.sum(name, &format!("outcome=\"{label}\"")))
-    })
+    ["tidegate_events_completed_total", "tidegate_event_lifetime_seconds_count"]
+        .map(|name| OUTCOMES.map(|(_, label)| recorded.sum(name, &format!("outcome=\"{label}\""))))
 }
 
 /// What comes in less what is there or has ended, without the terms that are left out.

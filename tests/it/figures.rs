@@ -89,7 +89,11 @@ async fn every_metric_is_there_and_the_counts_add_up() {
 
     let (_, text) = api.get("/metrics").await;
     let dead: Vec<_> = text.lines().filter(|line| line.contains("state=\"dead\"")).collect();
-    assert_eq!(dead, ["tidegate_queue_events{policy=\"-\",state=\"dead\"} 20"], "under no policy, not even 0");
+    assert_eq!(
+        dead,
+        ["tidegate_queue_events{policy=\"-\",state=\"dead\"} 20"],
+        "under no policy, not even 0"
+    );
     let missing: Vec<_> = names::ALL
         .iter()
         .map(|metric| metric.name)

@@ -23,13 +23,13 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
+#[cfg(test)]
+mod active;
 mod calls;
 mod catalogue;
 mod doc;
 mod effective;
 mod errors;
-#[cfg(test)]
-mod active;
 mod listing;
 mod map;
 mod objects;

@@ -12,10 +12,10 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
-mod doc;
-mod errors;
 #[cfg(test)]
 mod active;
+mod doc;
+mod errors;
 mod map;
 mod record;
 mod routes;
