@@ -18,7 +18,7 @@ use crate::app::measured::Measured;
 use crate::app::memory::{self, Budget};
 use crate::app::spent::SpentLimits;
 use crate::app::usage::usage_headers;
-use crate::app::{App, AppError, AppErrorKind, Doors, api_doc, dialects, held, reload};
+use crate::app::{App, AppError, AppErrorKind, Doors, api_doc, dialects, held, panics, reload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
@@ -31,7 +31,7 @@ use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
-use crate::telemetry::{self, ClockAnomaly, Defect, EventsRecovered, LifeSettled};
+use crate::telemetry::{self, ClockAnomaly, Defect, EntryCompleted, EventsRecovered, LifeSettled};
 
 /// How long a request waits for its share of them.
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ pub struct Seams {
 }
 
 impl App {
-    /// Opens the store, puts the policies of the configuration file in force and binds the doors.
+    /// Opens the store, applies the policies of the configuration file and binds the doors.
     ///
     /// # Errors
     /// [`AppError`] when one of them cannot be had.
@@ -77,6 +77,8 @@ impl App {
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         telemetry::max_policies(config.metrics.max_policies);
         Defect::show();
+        EntryCompleted::show_lifetimes();
+        panics::count();
         let shares = Shares::of(config);
         let descriptors = descriptors::report(&shares, config);
         LifeSettled { ttl: config.queue.ttl }.emit();

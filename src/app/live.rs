@@ -1,4 +1,4 @@
-//! The settings that come into force without a restart, beside the policies: the level of the log and the egress guard.
+//! The settings that become active without a restart, beside the policies: the level of the log and the egress guard.
 //!
 //! Must not know: who asks for it, how the configuration is read.
 
@@ -18,14 +18,14 @@ const LEVEL: &str = "log.level";
 /// The setting of the egress guard.
 const EGRESS: &str = "egress.allow";
 
-/// What is in force. Clones share it.
+/// What applies at present. Clones share it.
 #[derive(Clone)]
 pub(super) struct Live {
     deliver: Arc<dyn Deliver>,
     egress: Arc<ArcSwap<EgressGuard>>,
 }
 
-/// What is about to come into force; nothing of it can fail any more.
+/// What is about to become active; nothing of it can fail any more.
 pub(super) struct Prepared {
     level: String,
     egress: Option<(EgressGuard, Turnover)>,
@@ -41,7 +41,7 @@ impl Live {
         Self { deliver, egress: Arc::new(ArcSwap::from_pointee(guard)) }
     }
 
-    /// Judges literal addresses by the guard that is in force when it is asked.
+    /// Judges literal addresses by the guard that is active when it is asked.
     pub(super) fn egress_check(&self) -> EgressCheck {
         let guard = Arc::clone(&self.egress);
         Arc::new(move |url| guard.load().check_literal(url).map_err(|blocked| blocked.to_string()))

@@ -23,6 +23,7 @@ mod logging;
 mod measured;
 mod memory;
 mod offline;
+mod panics;
 mod process;
 mod reload;
 mod running;

@@ -1,4 +1,4 @@
-//! The policies of the configuration file come into force: at the start, and whenever the file is read again.
+//! The policies of the configuration file become active: at the start, and whenever the file is read again.
 //!
 //! Must not know: how the file is read, when that is asked for.
 
@@ -16,9 +16,9 @@ use crate::policy::{Book, BookError, ChangeError, Origin, Policies, SyncError, S
 use crate::telemetry::ConfigReloaded;
 
 impl Running {
-    /// Puts the policies, the level of the log and the egress guard of a configuration that was `read` again in force, all
+    /// Applies the policies, the level of the log and the egress guard of a configuration that was `read` again, all
     /// of them or nothing, and says in the log what is different. `start` is the configuration that this process was built
-    /// from: its other settings stay in force until a restart. A configuration with problems changes nothing; returns
+    /// from: its other settings change with a restart only. A configuration with problems changes nothing; returns
     /// whether this one was applied.
     pub async fn reload(&self, start: &Loaded, read: Result<Loaded, ConfigError>) -> bool {
         let is_applied = match read {
@@ -55,16 +55,16 @@ impl Running {
         let mut differing = start.differing(loaded);
         differing.retain(|setting| *setting != ACCOUNTS && !Live::SETTINGS.contains(setting));
         if !differing.is_empty() {
-            warn!(settings = differing.join(", "), "settings that differ come into force with a restart");
+            warn!(settings = differing.join(", "), "settings that differ become active with a restart");
         }
         true
     }
 }
 
-/// The setting that comes into force with the policies.
+/// The setting that becomes active with the policies.
 const ACCOUNTS: &str = "responsys.accounts";
 
-/// What the configuration file lists that can come into force at any time.
+/// What the configuration file lists that can become active at any time.
 pub(super) struct Listed<'c> {
     policies: &'c [FilePolicy],
     accounts: Vec<Account>,
@@ -84,7 +84,7 @@ impl<'c> Listed<'c> {
     }
 }
 
-/// Puts what the configuration file lists in force at the start.
+/// Applies what the configuration file lists at the start.
 ///
 /// # Errors
 /// [`AppErrorKind::Config`] names the policy or account that cannot be had; other kinds when the store refuses.
@@ -199,23 +199,23 @@ mod tests {
         Policies::open(documents.clone(), clock.clone()).await.expect("opens")
     }
 
-    fn in_force(policies: &Policies) -> Vec<PolicyId> {
+    fn active(policies: &Policies) -> Vec<PolicyId> {
         policies.runtime().policies().map(|policy| policy.id.clone()).collect()
     }
 
     #[tokio::test]
-    async fn the_file_is_in_force_at_the_start_and_the_store_may_refuse_it() {
+    async fn the_file_is_active_at_the_start_and_the_store_may_refuse_it() {
         let (documents, clock) = (Arc::new(TestDocuments::default()), Clock::manual(START));
         let policies = opened(&documents, &clock).await;
         documents.fail([Fault::Refuse]);
         let error = start_with(&policies, &["a"], &clock).await.expect_err("refused");
         assert_ne!(error.kind, AppErrorKind::Config);
-        start_with(&policies, &["a", "b"], &clock).await.expect("in force");
-        assert_eq!(in_force(&opened(&documents, &clock).await), [id("a"), id("b")], "after a restart too");
+        start_with(&policies, &["a", "b"], &clock).await.expect("active");
+        assert_eq!(active(&opened(&documents, &clock).await), [id("a"), id("b")], "after a restart too");
     }
 
     #[tokio::test]
-    async fn accounts_come_into_force_with_the_policies_or_not_at_all() {
+    async fn accounts_become_active_with_the_policies_or_not_at_all() {
         let (documents, clock) = (Arc::new(TestDocuments::default()), Clock::manual(START));
         let policies = opened(&documents, &clock).await;
         let account = |name: &str| {
@@ -224,10 +224,10 @@ mod tests {
         };
         let names = listed(&["a"]);
         let both = Listed { policies: &names, accounts: account("acme") };
-        start(&policies, &both, &clock, DRAIN).await.expect("in force");
-        assert_eq!(in_force(&policies).len(), 1 + 90, "one for every function");
+        start(&policies, &both, &clock, DRAIN).await.expect("active");
+        assert_eq!(active(&policies).len(), 1 + 90, "one for every function");
         let gone = Listed { policies: &names, accounts: Vec::new() };
-        let reports = sync(&policies, &gone, clock.now(), DRAIN).await.expect("in force");
+        let reports = sync(&policies, &gone, clock.now(), DRAIN).await.expect("active");
         assert!(reports.policies.is_empty());
         assert_eq!(reports.accounts.removed.len(), 90);
 
@@ -237,7 +237,7 @@ mod tests {
         let error = start(&policies, &both, &clock, DRAIN).await.expect_err("taken");
         assert_eq!(error.kind, AppErrorKind::Config);
         assert!(error.detail.starts_with("responsys.accounts: policy \"responsys.login\": "), "{error}");
-        assert_eq!(in_force(&policies), [], "all or nothing");
+        assert_eq!(active(&policies), [], "all or nothing");
     }
 
     #[tokio::test]
@@ -249,6 +249,6 @@ mod tests {
         let error = start_with(&policies, &["a", "taken"], &clock).await.expect_err("taken");
         assert_eq!(error.kind, AppErrorKind::Config);
         assert!(error.detail.starts_with("policy \"taken\": "), "{error}");
-        assert_eq!(in_force(&policies), [], "all or nothing");
+        assert_eq!(active(&policies), [], "all or nothing");
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! Must not know: how limits count.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::dispatch::Figures;
 use crate::event::PolicyId;
 use crate::limit::{Kind, WAITING_KINDS};
 use crate::policy::{Runtime, RuntimePolicy};
-use crate::telemetry::{LimitViolated, LimiterWorked, has_series};
+use crate::telemetry::{LimitViolated, LimiterWorked, series_of};
 
 /// What was counted of each limit so far.
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl Worked {
         if self.begun != Some(runtime.number()) {
             self.begun = Some(runtime.number());
             self.limits.retain(|(policy, _), _| runtime.get(policy).is_some());
-            runtime.policies().filter(|policy| has_series(policy.id.as_str())).for_each(begin);
+            begin(runtime);
         }
         for (policy, worked) in figures.worked.iter().filter(|(policy, _)| runtime.get(policy).is_some()) {
             let counts = WAITING_KINDS.into_iter().zip(worked.permits).zip(worked.held);
@@ -59,13 +59,17 @@ impl Worked {
     }
 }
 
-/// The series of its limits are there from now on.
-fn begin(policy: &RuntimePolicy) {
-    for kind in kinds(policy) {
-        let (policy, limit) = (policy.id.as_str(), kind.word());
-        LimiterWorked { policy, limit, permits: 0, held: Duration::ZERO }.emit();
-        if matches!(kind, Kind::Pace | Kind::Window) {
-            LimitViolated { policy, limit, count: 0 }.emit();
+/// The series of all limits are there from now on, each once: many policies may share a label.
+fn begin(runtime: &Runtime) {
+    let mut begun = HashSet::new();
+    for policy in runtime.policies() {
+        let policy_label = series_of(policy.id.as_str());
+        for kind in kinds(policy).filter(|kind| begun.insert((policy_label, *kind))) {
+            let (policy, limit) = (policy_label, kind.word());
+            LimiterWorked { policy, limit, permits: 0, held: Duration::ZERO }.emit();
+            if matches!(kind, Kind::Pace | Kind::Window) {
+                LimitViolated { policy, limit, count: 0 }.emit();
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `tidegate print-config`: what is in force, and where it comes from.
+//! `tidegate print-config`: what applies, and where it comes from.
 
 use clap::Args;
 

@@ -29,7 +29,7 @@ struct AdoptArguments {
     /// The version before the present one
     #[arg(long, conflicts_with = "empty")]
     previous: bool,
-    /// A book without policies: those of the configuration file come into force at the next start
+    /// A book without policies: those of the configuration file become active at the next start
     #[arg(long)]
     empty: bool,
 }

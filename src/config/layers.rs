@@ -172,7 +172,7 @@ impl Layers {
         }
     }
 
-    /// The value in force.
+    /// The value in use.
     pub(super) fn get(&self, setting: &str) -> Option<&Placed> {
         self.settings.get(setting)
     }

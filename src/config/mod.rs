@@ -361,7 +361,7 @@ impl Config {
 }
 
 impl Loaded {
-    /// The configuration in force as TOML, each value with its origin.
+    /// The configuration in use as TOML, each value with its origin.
     #[must_use]
     pub fn to_toml(&self) -> String {
         print::to_toml(&self.layers)

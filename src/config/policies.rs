@@ -1,7 +1,7 @@
 //! The `[[policy]]` blocks of the configuration file: from values with their places to checked policies. Every
 //! member that breaks a rule is a problem of its own, with its line and its range.
 //!
-//! Must not know: which members there are, how policies come into force.
+//! Must not know: which members there are, how policies become active.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! The configuration in force as TOML, each value with its origin.
+//! The configuration in use as TOML, each value with its origin.
 
 use crate::config::layers::{Block, Given, Layers, Member, variable_of};
 use crate::config::{DEFAULTS, Place};

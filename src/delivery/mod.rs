@@ -43,7 +43,7 @@ pub struct Call {
     pub timeout: Option<Duration>,
 }
 
-/// Puts in force what was prepared. Attempts that begin afterwards go by it; those under way end as they began.
+/// Applies what was prepared. Attempts that begin afterwards go by it; those under way end as they began.
 pub type Turnover = Box<dyn FnOnce() + Send>;
 
 /// Makes calls. The future does everything: it starts when it is first polled and never fails in any other

@@ -6,8 +6,8 @@
 //! Must not know: why the planner decides as it does.
 
 mod commands;
+mod lines;
 mod recording;
-mod told;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::limit::{Ask, Gate, UsageToState};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
-use crate::telemetry::{AttemptFinished, DispatchLag, EntryCompleted, QueueWaited, RetryScheduled};
+use crate::telemetry::{AttemptFinished, Defect, DispatchLag, QueueWaited, RetryScheduled};
 
 /// Most messages taken from one channel at a time.
 const BATCH: usize = 256;
@@ -66,7 +66,7 @@ pub struct Service {
     queue: Queue,
     signals: LaneSignals,
     policies: Follower,
-    /// The number of the runtime in force.
+    /// The number of the present runtime.
     ruled_by: u64,
     deliver: Arc<dyn Deliver>,
     clock: Clock,
@@ -273,7 +273,7 @@ impl Service {
     }
 
     fn settle(&self, settled: Settled) {
-        told::tell(&settled);
+        lines::log(&settled);
         let lane = &settled.lane;
         if let Some(attempt) = &settled.attempt {
             let result = attempt.cause.as_ref().map_or("2xx", Cause::label);
@@ -282,12 +282,7 @@ impl Service {
                 RetryScheduled { lane, cause: cause.label() }.emit();
             }
         }
-        let (outcome, cause) = (settled.settlement.outcome_label(), settled.settlement.cause_label());
-        let is_owed = self.queue.settle(&settled.entry, settled.settlement);
-        if let Some(outcome) = outcome.filter(|_| is_owed) {
-            let lived = Some(self.clock.now().since(settled.entry.id.accepted_at()));
-            EntryCompleted { lane, outcome, cause, lived }.emit();
-        }
+        self.queue.settle(&settled.entry, settled.settlement);
     }
 
     async fn drain(mut self, grace: Duration) {
@@ -347,7 +342,10 @@ fn begin(deliver: &dyn Deliver, call: Call) -> Begun {
             Poll::Pending => Begun::UnderWay(call),
         }
     }));
-    begun.unwrap_or(Begun::Over(Outcome::Retry { cause: Cause::Internal, retry_after: None }))
+    begun.unwrap_or_else(|_| {
+        Defect { place: "a panic at the start of a call" }.emit();
+        Begun::Over(Outcome::Retry { cause: Cause::Internal, retry_after: None })
+    })
 }
 
 /// Reports the end of a load, also when its task panics.
@@ -365,6 +363,9 @@ impl LoadEnd {
 impl Drop for LoadEnd {
     fn drop(&mut self) {
         if let Some(report) = self.report.take() {
+            if std::thread::panicking() {
+                Defect { place: "a panic in the read of a lane" }.emit();
+            }
             // Nobody listens only when the dispatcher has stopped: the next start hands out the page again.
             let _ = self.reports.send(report);
         }
@@ -388,6 +389,10 @@ impl CallEnd {
 
 impl Drop for CallEnd {
     fn drop(&mut self) {
+        // Without a panic the call was abandoned at the end of the process.
+        if self.outcome.is_none() && std::thread::panicking() {
+            Defect { place: "a panic in a call" }.emit();
+        }
         let outcome =
             self.outcome.take().unwrap_or(Outcome::Retry { cause: Cause::Internal, retry_after: None });
         let took = self.clock.now().since(self.started_at);

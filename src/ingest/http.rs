@@ -20,7 +20,7 @@ use crate::ingest::cloudevents::{self, Mode};
 use crate::ingest::decode::{Decoded, MAX_EVENT_BYTES};
 use crate::ingest::explain::not_json;
 use crate::ingest::intake::{Intake, Receipt, Verdict};
-use crate::ingest::problems::internal;
+use crate::ingest::problems::defect;
 use crate::ingest::{answer, doc, ndjson};
 use crate::problem::{BodyFault, Problem};
 use crate::queue::Standing;
@@ -225,7 +225,8 @@ async fn take_one(
 
 async fn answer_one(intake: &Intake, verdicts: Vec<Verdict>, words: Words) -> Response {
     // One item gives one verdict.
-    let verdict = verdicts.into_iter().next().unwrap_or_else(|| Err(Box::new(internal())));
+    let none = || Err(Box::new(defect("an event without a verdict")));
+    let verdict = verdicts.into_iter().next().unwrap_or_else(none);
     let receipt = match verdict {
         Ok(receipt) => original(intake, receipt).await,
         Err(problem) => return refuse(*words(problem)),

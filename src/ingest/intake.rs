@@ -17,8 +17,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Event, EventId, Lane};
 use crate::ingest::accepted::Lines;
 use crate::ingest::decode::{Decoded, Decoder, Defaults};
+use crate::ingest::doc::OwnRefusals;
 use crate::ingest::problems::{
-    conflict, internal, is_answered, is_late, no_lane, overloaded, queue_problem, store_slow,
+    conflict, defect, internal, is_answered, is_late, no_lane, overloaded, queue_problem, store_slow,
 };
 use crate::ingest::prospects::{Admission, Doomed, Prospects, Refusals, doomed};
 use crate::ingest::trial::is_tried;
@@ -110,6 +111,7 @@ impl Intake {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: IntakeParts) -> Self {
+        OwnRefusals::CODES.iter().for_each(|code| EventsRejected::show(code.word));
         let permits =
             u32::try_from(parts.max_bytes_under_way.get().div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
         let permits = permits.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
@@ -205,7 +207,11 @@ impl Intake {
         });
         match task.await {
             Ok(verdicts) => verdicts,
-            Err(_) => (0..refusals).map(|_| Err(Box::new(internal()))).collect(),
+            Err(error) => {
+                // Without a panic the process ends.
+                let problem = if error.is_panic() { defect("a panic in an acceptance") } else { internal() };
+                (0..refusals).map(|_| Err(Box::new(problem.clone()))).collect()
+            }
         }
     }
 
@@ -299,7 +305,7 @@ impl Intake {
             Err(error) => return Err(Box::new(no_lane(&error))),
         }
         if self.0.parts.unmatched == Unmatched::Pass {
-            let free = Lane::of(Vec::new()).map_err(|_| Box::new(internal()))?;
+            let free = Lane::of(Vec::new()).map_err(|_| Box::new(defect("no lane for no policy")))?;
             return Ok(self.queue().lane_at(&free, &event.url));
         }
         let (method, url) = (&event.method, event.url.without_query());
@@ -355,7 +361,7 @@ fn settle(verdict: &mut Verdict, appended: Option<&Appended>) {
         }
         (Some(Appended::Conflict(id)), _) => *verdict = Err(Box::new(conflict(*id))),
         // The queue answers once per entry, and only accepted verdicts have a place.
-        _ => *verdict = Err(Box::new(internal())),
+        _ => *verdict = Err(Box::new(defect("an accepted event without an answer of the queue"))),
     }
 }
 

@@ -112,7 +112,7 @@ impl Gate {
         });
     }
 
-    /// Puts rules in force for a limiter, and counts what was remembered of limits that it did not have before. It knows
+    /// Applies rules to a limiter, and counts what was remembered of limits that it did not have before. It knows
     /// nothing of what was started before `floor`.
     pub(super) fn apply(&mut self, id: LimiterId, rules: &Rules, floor: Timestamp, now: Timestamp) {
         let Some(limiter) = self.table.get_mut(id) else { return };

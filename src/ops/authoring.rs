@@ -26,6 +26,7 @@ use crate::policy::{
     read_spec, write,
 };
 use crate::problem::Problem;
+use crate::telemetry::Defect;
 
 /// What a change has made different, or would make different.
 #[derive(Serialize, ToSchema)]
@@ -320,6 +321,7 @@ fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
             conflict("policy_owned", "The policy is made elsewhere", owner(id, &origin, is_deleted))
         }
         ChangeError::Refused(Refusal::Book(error)) => {
+            Defect { place: "a change that the policy book refuses after its checks" }.emit();
             warn!(policy = %id, %error, "a policy was not changed");
             let title = "Internal error";
             let detail = format!("the policy cannot be changed: {error}");

@@ -19,6 +19,7 @@ use crate::policy::{Candidate, Runtime, Verdict};
 use crate::problem::Problem;
 use crate::queue::{End, QueueError, Standing, Waiting};
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
+use crate::telemetry::Defect;
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = SettledExplanation)]
@@ -152,6 +153,7 @@ impl Desk {
             Standing::TakenUp(waiting) => ("inflight", waiting),
         };
         let lane = Lane::parse(&waiting.lane).map_err(|error| {
+            Defect { place: "an event in a lane whose key does not parse" }.emit();
             let title = "Internal error";
             Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, error.to_string()))
         })?;

@@ -257,8 +257,8 @@ fn refused(id: &PolicyId, error: ChangeError<BookError>) -> Box<Problem> {
             })
         }
         ChangeError::Failed(error) => {
-            warn!(policy = %id, %error, "a hold could not be put in force");
-            unavailable("the change could not be put in force; repeat it")
+            warn!(policy = %id, %error, "a hold could not be applied");
+            unavailable("the change could not be applied; repeat it")
         }
     }
 }

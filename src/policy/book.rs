@@ -271,6 +271,21 @@ impl Book {
         Ok(())
     }
 
+    /// Whether [`Book::expire`] at `now` would drop anything, or [`Book::forget_ended`] forget anything. Copies nothing.
+    #[must_use]
+    pub fn ends_something(&self, now: Timestamp, waiting: Option<&BTreeSet<PolicyId>>) -> bool {
+        let is_over = |until: Option<Timestamp>| until.is_some_and(|until| until <= now);
+        let ends = |policy: &Policy| {
+            let is_idle = policy.lifecycle.generations().is_empty();
+            policy.lifecycle.ends_one(now)
+                || is_over(policy.pause.as_ref().and_then(|pause| pause.until))
+                // What no generation needs any more.
+                || is_idle && (policy.ruling.is_some() || policy.record.is_none())
+        };
+        let forgets = |waiting: &BTreeSet<PolicyId>| self.ended.keys().any(|id| !waiting.contains(id));
+        waiting.is_some_and(forgets) || self.policies.values().any(ends)
+    }
+
     /// Drops generations whose drain window is over, what is left of deleted policies with them, and holds that
     /// have ended.
     pub fn expire(&mut self, now: Timestamp) {

@@ -154,10 +154,10 @@ pub fn empty_stored() -> Result<Bytes, PolicyError> {
     encode(&Book::default())
 }
 
-/// How many policies a stored book has that can be put in force.
+/// How many policies a stored book has that can be applied.
 ///
 /// # Errors
-/// [`PolicyError`] when it does not decode, is newer, or cannot be put in force.
+/// [`PolicyError`] when it does not decode, is newer, or cannot be applied.
 pub fn check_stored(body: &[u8]) -> Result<usize, PolicyError> {
     let book = decode(body)?;
     Runtime::build(&book)?;

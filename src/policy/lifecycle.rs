@@ -39,6 +39,13 @@ pub enum GenerationState {
     },
 }
 
+impl GenerationState {
+    /// Whether its drain window is over.
+    fn is_over(self, now: Timestamp) -> bool {
+        matches!(self, Self::Draining { until } if until <= now)
+    }
+}
+
 /// Why a transition is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TransitionError {
@@ -173,10 +180,12 @@ impl Lifecycle {
 
     /// Forgets generations whose drain window is over.
     pub fn expire(&mut self, now: Timestamp) {
-        self.generations.retain(|_, generation| match generation {
-            GenerationState::Active => true,
-            GenerationState::Draining { until } => *until > now,
-        });
+        self.generations.retain(|_, generation| !generation.is_over(now));
+    }
+
+    /// Whether the drain window of any generation is over.
+    pub(super) fn ends_one(&self, now: Timestamp) -> bool {
+        self.generations.values().any(|generation| generation.is_over(now))
     }
 
     /// The line of time has leapt: a drain lasts as long as before. It is not known which ones began before the doubt.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The [`Book`] is the truth about what was authored and deployed; the [`Runtime`] is the immutable snapshot
-//! of what rules now. A change is all or nothing and is in force when the call that makes it returns.
+//! of what rules now. A change is all or nothing and is active when the call that makes it returns.
 //!
 //! Must not know: how limits are kept, what a dialect's wire looks like, axum.
 
@@ -49,7 +49,7 @@ pub use written::{Fault, Given, MEMBERS, Members, nearest, read_name, read_spec,
 use crate::event::LaneError;
 use crate::store::StoreError;
 
-/// Why policies could not be read, changed or put in force. What a caller did wrong is a [`BookError`].
+/// Why policies could not be read, changed or applied. What a caller did wrong is a [`BookError`].
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PolicyError {
     /// The store refused.

@@ -45,7 +45,7 @@ struct Shared {
     documents: Arc<dyn DocumentStore>,
     book: ArcSwap<Book>,
     runtime: watch::Sender<Arc<Runtime>>,
-    /// Called with each runtime before it is in force.
+    /// Called with each runtime before it is active.
     announce: OnceLock<Announce>,
     /// By which runtime each follower acts.
     followers: StdMutex<Vec<watch::Receiver<u64>>>,
@@ -65,7 +65,7 @@ pub enum ChangeError<E> {
     /// The edit itself refused.
     #[error("refused: {0}")]
     Refused(E),
-    /// It could not be stored or put in force.
+    /// It could not be stored or applied.
     #[error(transparent)]
     Failed(PolicyError),
 }
@@ -135,7 +135,7 @@ impl Policies {
         follower
     }
 
-    /// Calls `announce` with what rules now, and with every later [`Runtime`] just before it is in force. The first call
+    /// Calls `announce` with what rules now, and with every later [`Runtime`] just before it is active. The first call
     /// of this counts.
     pub fn announce_to(&self, announce: impl Fn(&Runtime) + Send + Sync + 'static) {
         announce(&self.runtime());
@@ -237,7 +237,15 @@ impl Policies {
         now: Timestamp,
         waiting: Option<&BTreeSet<PolicyId>>,
     ) -> Result<(), PolicyError> {
-        if self.held().is_some() || self.shared.writer.try_lock().is_err() {
+        if self.held().is_some() {
+            return Ok(());
+        }
+        // A change copies the book: one is made only when something ends, or when it is to be read again.
+        let is_in_doubt = match self.shared.writer.try_lock() {
+            Ok(writer) => writer.in_doubt,
+            Err(_) => return Ok(()),
+        };
+        if !is_in_doubt && !self.book().ends_something(now, waiting) {
             return Ok(());
         }
         let edit = |book: &mut Book| {
@@ -271,7 +279,7 @@ impl Policies {
         })
     }
 
-    /// Waits until everybody acts by what is in force; a follower that has ended acts no more.
+    /// Waits until everybody acts by what is active; a follower that has ended acts no more.
     async fn await_followers(&self) {
         let number = self.runtime().number();
         let followers = self.shared.followers.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -320,7 +328,7 @@ impl Shared {
         }
     }
 
-    /// What a book makes active and its stored form. Before the write, so that what is stored can always be put in force.
+    /// What a book makes active and its stored form. Before the write, so that what is stored can always be applied.
     fn prepare(&self, next: &Book, bounds: Option<Bounds>) -> Result<(Runtime, Bytes), PolicyError> {
         let runtime = Runtime::build(next)?;
         let body = document::encode(next)?;

@@ -23,7 +23,7 @@ pub struct SyncReport {
     pub removed: Vec<PolicyId>,
 }
 
-/// Why a list cannot be put in force.
+/// Why a list cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("policy {:?}: {error}", .policy.as_str())]
 pub struct SyncError {
@@ -100,7 +100,7 @@ impl Book {
     }
 
     /// Makes these policies as old as their places in the list say: of equals that compete the earlier one rules, whenever
-    /// each of them came into force. Ids that are unknown are passed over.
+    /// each of them became active. Ids that are unknown are passed over.
     pub fn put_in_order<'p>(&mut self, ids: impl Iterator<Item = &'p PolicyId> + Clone) {
         let known = ids.clone().filter_map(|id| self.policies.get(id));
         let mut orders: Vec<u64> = known.map(|policy| policy.order).collect();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn synced(book: &mut Book, rows: &[(&str, f64)]) -> SyncReport {
-        book.sync(&Origin::file(), &list(rows), NOW, DRAIN_WINDOW).expect("in force")
+        book.sync(&Origin::file(), &list(rows), NOW, DRAIN_WINDOW).expect("active")
     }
 
     fn runtime(book: &Book) -> Runtime {
@@ -204,7 +204,7 @@ mod tests {
             let lane = runtime(book).route(&http::Method::GET, &at, &labels).expect("few").expect("governed");
             lane.key().to_string()
         };
-        assert_eq!(governs(&book), "b@1", "the first in force");
+        assert_eq!(governs(&book), "b@1", "the first active");
         let ids = ["a", "gone", "b", "c"].map(id);
         book.put_in_order(ids.iter());
         assert_eq!(governs(&book), "a@1");
@@ -265,7 +265,7 @@ mod tests {
     }
 
     /// What the file says that rules, by id.
-    fn in_force(book: &Book) -> BTreeMap<&PolicyId, &Spec> {
+    fn active(book: &Book) -> BTreeMap<&PolicyId, &Spec> {
         let policies = book.of_origin(&Origin::file()).into_iter();
         let deployed = policies.filter(|(_, policy)| policy.lifecycle().is_deployed());
         deployed.filter_map(|(id, policy)| Some((id, policy.ruling()?))).collect()
@@ -327,7 +327,7 @@ mod tests {
                     }
                 }
                 let expected: BTreeMap<_, _> = last.iter().map(|(id, spec)| (id, spec)).collect();
-                prop_assert_eq!(in_force(&book), expected);
+                prop_assert_eq!(active(&book), expected);
                 prop_assert_eq!(book.of_origin(&Origin::new("x")).len(), foreign.len());
                 let body = document::encode(&book).expect("encodes");
                 prop_assert_eq!(&document::decode(&body).expect("decodes"), &book);

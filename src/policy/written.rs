@@ -1,7 +1,7 @@
 //! How people write a policy: the members of a `[[policy]]` block of the configuration file, which are those of the body of
 //! `PUT /v1/policies/{id}`. Read with every fault named, and written back where a policy can be expressed so.
 //!
-//! Must not know: TOML, HTTP, how policies come into force.
+//! Must not know: TOML, HTTP, how policies become active.
 
 mod given;
 mod nearest;

@@ -47,12 +47,18 @@ macro_rules! refuses {
             #[$about]
             pub(super) struct $name;
 
+            impl $name {
+                /// The codes.
+                pub(super) const CODES: &'static [$crate::problem::codes::Code] =
+                    &[$($crate::problem::codes::$code),*];
+            }
+
             impl ::utoipa::IntoResponses for $name {
                 fn responses() -> ::std::collections::BTreeMap<
                     String,
                     ::utoipa::openapi::RefOr<::utoipa::openapi::Response>,
                 > {
-                    $crate::problem::doc::refusals(&[$($crate::problem::codes::$code),*])
+                    $crate::problem::doc::refusals(Self::CODES)
                 }
             }
         )*

@@ -17,6 +17,7 @@ use crate::queue::hosts::Hosts;
 use crate::queue::ledger::Ledger;
 use crate::queue::sizes::Sizes;
 use crate::store::{LaneSummary, Loss};
+use crate::telemetry::Defect;
 
 /// What one lane holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,7 +182,10 @@ impl LaneTable {
         self.changes += 1;
         if let Some(state) = self.lanes.get_mut(lane) {
             state.changed = self.changes;
-            state.appending = state.appending.saturating_sub(1);
+            state.appending = state.appending.checked_sub(1).unwrap_or_else(|| {
+                Defect { place: "an append that ends without a begin" }.emit();
+                0
+            });
             if state.is_spent() {
                 self.forget(lane);
             }
@@ -210,6 +214,8 @@ impl LaneTable {
                 self.signal(lane);
             }
             self.announce_due(lane, first_due);
+        } else {
+            Defect { place: "an entry appended to no lane" }.emit();
         }
         self.end_append(lane);
     }
@@ -307,11 +313,15 @@ impl LaneTable {
         let next_due = state.next_due;
         // Damage may have taken entries that were counted: what was read to its end is the truth.
         if read_to_the_end {
+            let counted = (state.plain, state.put_off);
             state.plain = count(&state.plain_out);
             if load.next_due == Some(None) {
                 // An entry in both is counted as put off when its settlement is.
                 let uncounted = state.put_off_out.intersection(&state.plain_out).count();
                 state.put_off = count(&state.put_off_out) - i64::try_from(uncounted).unwrap_or(i64::MAX);
+            }
+            if counted != (state.plain, state.put_off) {
+                Defect { place: "a lane that holds other entries than were counted" }.emit();
             }
             if state.is_spent() {
                 self.forget(lane);
@@ -329,7 +339,10 @@ impl LaneTable {
     ) {
         self.changes += 1;
         self.ledger.end(how);
-        let Some(state) = self.lanes.get_mut(lane) else { return };
+        let Some(state) = self.lanes.get_mut(lane) else {
+            Defect { place: "an entry settled in no lane" }.emit();
+            return;
+        };
         if from_due.is_some() {
             state.put_off_out.remove(&id);
             state.put_off -= 1;

@@ -13,10 +13,20 @@ use super::*;
 use crate::event::{CanonicalUrl, Entry, Labels, PolicyId, PolicyRef, Settlement, Tries};
 use crate::store::memory::MemoryStore;
 use crate::store::{GiveUp, ReadLimit};
+use crate::telemetry::testing::Recorded;
 
 const START: Timestamp = Timestamp::from_millis(1_000_000);
 const PAGE: ReadLimit = ReadLimit { entries: 7, bytes: 1 << 20 };
 const IN: [&str; 2] = ["accepted", "redriven"];
+/// The terms of the ledger for what has ended, each with its label in the counters.
+const OUTCOMES: [(&str, &str); 6] = [
+    ("delivered", "delivered"),
+    ("expired", "expired"),
+    ("dead", "dead"),
+    ("drained", "config_drained"),
+    ("cancelled", "cancelled"),
+    ("lost", "lost"),
+];
 
 fn lane(number: u64) -> Lane {
     let policy = PolicyId::parse(&format!("p{number}")).expect("valid");
@@ -39,6 +49,12 @@ fn accept(number: u64, due_at: Option<Timestamp>) -> Accept {
     Accept { lane: lane(number % 3), event, dedup }
 }
 
+/// What the counter and the histogram of ends say, in the order of [`OUTCOMES`]. Every event has one policy here.
+fn counted(recorded: &Recorded) -> [[f64; 6]; 2] {
+    ["tidegate_events_completed_total", "tidegate_event_lifetime_seconds_count"]
+        .map(|name| OUTCOMES.map(|(_, label)| recorded.sum(name, &format!("outcome=\"{label}\""))))
+}
+
 /// What comes in less what is there or has ended, without the terms that are left out.
 fn difference(ledger: &Ledger, left_out: &str) -> i64 {
     let terms = ledger.terms().into_iter().filter(|(term, _)| *term != left_out);
@@ -59,14 +75,21 @@ struct Life {
     out: Vec<Entry>,
     dice: fastrand::Rng,
     ends: BTreeMap<&'static str, u64>,
+    /// The same with those of the lives before.
+    all_ends: BTreeMap<&'static str, u64>,
     number: u64,
 }
 
 impl Life {
     async fn over(store: MemoryStore, clock: Clock, dice: fastrand::Rng) -> Self {
         let (queue, signals) = Queue::open(Arc::new(store.clone()), clock.clone()).await.expect("opens");
-        let (out, ends) = (Vec::new(), BTreeMap::new());
-        Self { clock, store, queue, _signals: signals, out, dice, ends, number: 0 }
+        let (ends, all_ends) = (BTreeMap::new(), BTreeMap::new());
+        Self { clock, store, queue, _signals: signals, out: Vec::new(), dice, ends, all_ends, number: 0 }
+    }
+
+    fn ended(&mut self, term: &'static str, count: u64) {
+        *self.ends.entry(term).or_default() += count;
+        *self.all_ends.entry(term).or_default() += count;
     }
 
     async fn step(mut self) -> Self {
@@ -90,11 +113,12 @@ impl Life {
             18 => {
                 let lane = lane(self.dice.u64(0..3));
                 let lost = self.queue.give_up(GiveUp::Lane(lane.key().clone())).await.expect("gives up");
-                *self.ends.entry("lost").or_default() += lost;
+                self.ended("lost", lost);
             }
             _ if self.dice.u32(0..4) == 0 => {
                 let store = self.store.crash();
-                return Self::over(store, self.clock.clone(), self.dice.clone()).await;
+                let next = Self::over(store, self.clock.clone(), self.dice.clone()).await;
+                return Self { all_ends: self.all_ends, ..next };
             }
             _ => {}
         }
@@ -116,7 +140,7 @@ impl Life {
                 _ => ("cancelled", Settlement::Cancelled),
             };
             if self.queue.settle(&entry, how) {
-                *self.ends.entry(term).or_default() += 1;
+                self.ended(term, 1);
             }
         }
         self.queue.flush().await;
@@ -127,10 +151,12 @@ impl Life {
 async fn it_adds_up_after_every_step_and_no_term_can_be_left_out() {
     let mut missed: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in 0..40 {
+        let recorded = Recorded::new();
+        let _local = recorded.set();
         let clock = Clock::manual(START);
         let store = MemoryStore::new(clock.clone());
         let mut life = Life::over(store, clock, fastrand::Rng::with_seed(seed)).await;
-        for _ in 0..80 {
+        for step in 0..80 {
             life = life.step().await;
             let ledger = life.queue.ledger();
             assert_eq!(difference(&ledger, ""), 0, "seed {seed}: {ledger:?}");
@@ -139,6 +165,11 @@ async fn it_adds_up_after_every_step_and_no_term_can_be_left_out() {
                 let is_end = !IN.contains(&term) && !["ready", "delayed", "inflight"].contains(&term);
                 assert!(!is_end || counted == events, "seed {seed}: {counted} {term}, {ledger:?}");
                 *missed.entry(term).or_default() += u64::from(difference(&ledger, term) != 0);
+            }
+            if step % 8 == 7 {
+                let ends = OUTCOMES.map(|(term, _)| life.all_ends.get(term).copied().unwrap_or(0));
+                let ends = ends.map(|count| f64::from(u32::try_from(count).expect("few")));
+                assert_eq!(counted(&recorded), [ends, ends], "seed {seed}: counters and histogram");
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::event::{Entry, Event, EventId, LaneKey, Settlement};
 use crate::queue::lanes::{LoadEnd, LoadStart};
 use crate::queue::{Queue, QueueError};
 use crate::store::{DuePage, ReadLimit, Settle, StoreError, StoredEntry};
+use crate::telemetry::Defect;
 
 /// A page of a lane.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -114,6 +115,7 @@ impl Queue {
                 Some((Entry { id, lane: lane.clone(), tries, due_at, event }, moved))
             }
             Err(error) => {
+                Defect { place: "a record that does not decode" }.emit();
                 error!(event_id = %stored.id, %lane, %error, "event set aside: its record does not decode");
                 self.settle_stored(Settle {
                     lane: lane.clone(),

@@ -7,12 +7,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::event::{EventId, Lane, LaneKey, Settlement};
+use crate::event::{EventId, LaneKey, Settlement};
+use crate::queue::counters::count_ends;
 use crate::queue::lanes::LaneTable;
 use crate::queue::{Inner, Queue, QueueError};
 use crate::store::doubts::Doubt;
 use crate::store::{Finishing, GiveUp, StoreError};
-use crate::telemetry::EntryCompleted;
 
 /// Entries that were given up while they were handed out: the settlement that is still to come counts for nothing.
 #[derive(Default)]
@@ -53,16 +53,14 @@ impl Inner {
     /// Takes off the lanes what the store lost since the last call. For whoever holds the table, so that what is read
     /// of the store afterwards agrees with it.
     pub(super) fn take_in_losses(&self, lanes: &mut LaneTable) {
-        for loss in self.store.take_losses() {
-            if lanes.lost(&loss) {
+        let losses = self.store.take_losses();
+        for loss in &losses {
+            if lanes.lost(loss) {
                 self.stale.add(loss.id, loss.lane.clone());
             }
             self.settler.ended(loss.id, &Settlement::Lost);
-            if let Ok(lane) = Lane::parse(&loss.lane) {
-                let lived = Some(self.clock.now().since(loss.id.accepted_at()));
-                EntryCompleted { lane: &lane, outcome: "lost", cause: None, lived }.emit();
-            }
         }
+        count_ends(self.clock.now(), losses.iter().map(|loss| (&loss.lane, loss.id, &Settlement::Lost)));
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Must not know: policies, limits, HTTP.
 
+mod counters;
 mod ends;
 mod hosts;
 mod lanes;
@@ -34,6 +35,7 @@ use crate::store::record::{self, RecordError};
 use crate::store::{
     Appended, Dedup, Doubts, EntryStore, Lookup, NewEntry, StoreError, StoreHealth, StoredEntry, Turn,
 };
+use crate::telemetry::Defect;
 
 pub use ends::End;
 pub use lanes::LaneCounts;
@@ -365,6 +367,9 @@ impl Touched {
 
     fn commit(mut self, appended: &[Appended]) {
         let entries = std::mem::take(&mut self.entries);
+        if entries.len() != appended.len() {
+            Defect { place: "a batch answered for another number of entries" }.emit();
+        }
         let mut lanes = self.inner.lanes();
         for ((lane, due_at, bytes), appended) in entries.into_iter().zip(appended) {
             match appended {

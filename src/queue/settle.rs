@@ -10,9 +10,11 @@ use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use crate::event::{Entry, EventId, Settlement};
+use crate::queue::counters::count_ends;
 use crate::queue::ends::{End, Ends};
 use crate::queue::{Inner, Queue};
 use crate::store::{Settle, StoreError};
+use crate::telemetry::Defect;
 
 /// How long decisions are gathered before they go to the store together.
 const GATHER: Duration = Duration::from_millis(5);
@@ -160,6 +162,7 @@ impl Drop for Owed {
         settler.is_stuck.store(false, Ordering::Release);
         settler.settled.notify_waiters();
         if std::thread::panicking() {
+            Defect { place: "a panic in the record of settlements" }.emit();
             error!(count = self.count, "settlements not recorded after a panic: their calls may be repeated");
         }
     }
@@ -194,10 +197,14 @@ async fn record(inner: &Inner, batch: Vec<Settle>) -> Result<(), StoreError> {
     let mut lanes = inner.lanes();
     // What was given up before the store was asked is on record as lost.
     inner.take_in_losses(&mut lanes);
-    for settle in batch.iter().filter(|settle| !inner.stale.take(settle.id)) {
+    let mut booked = batch;
+    booked.retain(|settle| !inner.stale.take(settle.id));
+    for settle in &booked {
         lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);
         inner.settler.ended(settle.id, &settle.settlement);
     }
+    drop(lanes);
+    count_ends(inner.clock.now(), booked.iter().map(|end| (&end.lane, end.id, &end.settlement)));
     Ok(())
 }
 

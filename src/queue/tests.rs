@@ -10,6 +10,7 @@ use super::*;
 use crate::event::{CanonicalUrl, Entry, Labels, PolicyId, PolicyRef, Settlement, Tries};
 use crate::store::memory::{FailPoint, MemoryStore};
 use crate::store::{GiveUp, ReadLimit};
+use crate::telemetry::testing::Recorded;
 
 const START: Timestamp = Timestamp::from_millis(1_000_000);
 const PAGE: ReadLimit = ReadLimit { entries: 100, bytes: 1 << 20 };
@@ -204,6 +205,8 @@ async fn a_repeated_key_adds_nothing() {
 
 #[tokio::test]
 async fn an_undecodable_record_is_parked_and_the_rest_goes_on() {
+    let recorded = Recorded::new();
+    let _local = recorded.set();
     let world = World::start().await;
     let bad = NewEntry {
         lane: lane().key().clone(),
@@ -218,10 +221,14 @@ async fn an_undecodable_record_is_parked_and_the_rest_goes_on() {
     let dead = world.store.dead_letters();
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].reason, "undecodable");
+    assert_eq!(recorded.sum("tidegate_defects_total", ""), 1.0);
+    assert_eq!(recorded.sum("tidegate_events_completed_total", "outcome=\"dead\""), 1.0);
 }
 
 #[tokio::test]
 async fn a_panic_while_settling_leaves_nobody_waiting() {
+    let recorded = Recorded::new();
+    let _local = recorded.set();
     let world = World::start().await;
     world.accept(0..2, None).await;
     let mut entries = world.load().await.entries;
@@ -229,6 +236,7 @@ async fn a_panic_while_settling_leaves_nobody_waiting() {
     world.queue.settle(&entries.remove(0), Settlement::Delivered);
     tokio::time::timeout(Duration::from_secs(10), world.queue.flush()).await.expect("nobody waits for ever");
     assert_eq!(world.queue.completed(), Completed::default(), "the panic came before the effect");
+    assert_eq!(recorded.sum("tidegate_defects_total", ""), 1.0);
     world.queue.settle(&entries.remove(0), Settlement::Delivered);
     tokio::time::timeout(Duration::from_secs(10), world.queue.flush()).await.expect("and later ones go on");
     assert_eq!(world.queue.completed().delivered, 1);
@@ -300,6 +308,8 @@ async fn a_lane_that_is_given_up_is_counted_once_and_nothing_of_it_is_owed() {
 
 #[tokio::test]
 async fn a_settlement_on_its_way_when_its_lane_is_given_up_counts_once() {
+    let recorded = Recorded::new();
+    let _local = recorded.set();
     let world = World::start().await;
     world.accept(0..2, None).await;
     let entries = world.load().await.entries;
@@ -311,6 +321,8 @@ async fn a_settlement_on_its_way_when_its_lane_is_given_up_counts_once() {
     world.store.hold_settlements(false);
     world.queue.flush().await;
     assert_eq!(world.queue.completed(), Completed { lost: 2, ..Completed::default() });
+    let completed = |outcome: &str| recorded.sum("tidegate_events_completed_total", outcome);
+    assert_eq!((completed("\"lost\""), completed("")), (2.0, 2.0), "not as delivered, too");
     assert!(world.queue.is_empty());
 }
 

@@ -7,7 +7,7 @@ use tracing::{debug, error, trace};
 
 use crate::clock::Timestamp;
 use crate::event::Lane;
-use crate::telemetry::{names, policies};
+use crate::telemetry::{names, policies, zero};
 
 /// The policies of a lane by name, or `-` where none governs: an event counts under each of them.
 pub fn policy_names(lane: &Lane) -> impl Iterator<Item = &str> {
@@ -81,6 +81,11 @@ impl EventsRejected {
         counter!(names::EVENTS_REJECTED.name, "reason" => self.reason).increment(self.count);
         debug!(reason = self.reason, count = self.count, "events rejected");
     }
+
+    /// Shows the counter before anything was refused for this reason.
+    pub fn show(reason: &'static str) {
+        counter!(names::EVENTS_REJECTED.name, "reason" => reason).increment(0);
+    }
 }
 
 /// An entry reached its end.
@@ -92,11 +97,16 @@ pub struct EntryCompleted<'a> {
     pub outcome: &'static str,
     /// [`Settlement::cause_label`](crate::event::Settlement::cause_label).
     pub cause: Option<&'static str>,
-    /// From its acceptance on, where that is known.
-    pub lived: Option<Duration>,
+    /// From its acceptance to the record of its end.
+    pub lived: Duration,
 }
 
 impl EntryCompleted<'_> {
+    /// Shows the lifetimes of every outcome before anything has ended so. The counters begin with their policy.
+    pub fn show_lifetimes() {
+        zero::begin_lifetimes();
+    }
+
     /// Counts it.
     pub fn emit(&self) {
         // An empty label counts as none.
@@ -105,9 +115,7 @@ impl EntryCompleted<'_> {
             counter!(names::EVENTS_COMPLETED.name, "policy" => policy, "outcome" => self.outcome, "cause" => cause)
                 .increment(1);
         }
-        if let Some(lived) = self.lived {
-            histogram!(names::EVENT_LIFETIME.name, "outcome" => self.outcome).record(lived);
-        }
+        histogram!(names::EVENT_LIFETIME.name, "outcome" => self.outcome).record(self.lived);
         trace!(lane = %self.lane.key(), outcome = self.outcome, cause = self.cause, "entry completed");
     }
 }
@@ -268,7 +276,7 @@ impl LimiterWorked<'_> {
 /// The configuration file was read while the daemon runs, or at its start.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfigReloaded {
-    /// Whether it was put in force; the reason why not is logged where it is known.
+    /// Whether it was applied; the reason why not is logged where it is known.
     pub is_applied: bool,
     /// When.
     pub at: Timestamp,

@@ -23,8 +23,8 @@ pub struct PolicyGauges {
     pub delayed: u64,
     /// Entries handed out and not settled.
     pub inflight: u64,
-    /// Entries parked for a person.
-    pub dead: u64,
+    /// Entries parked for a person, where these are counted: as a whole, not for each policy.
+    pub dead: Option<u64>,
     /// Calls under way.
     pub calls: u64,
     /// About the bytes of the entries that are owed an end.
@@ -37,12 +37,16 @@ pub struct PolicyGauges {
     pub concurrency_limit: Option<u64>,
     /// The pace, in starts per second.
     pub permits_per_second: Option<f64>,
+    /// The same for all combinations of label values in use together, each of which has the whole pace.
+    pub capacity_per_second: Option<f64>,
     /// Most starts in any window of late, by kind of limit: the highest over all label values.
     pub window_peaks: BTreeMap<&'static str, u64>,
     /// What is left of the quota, where there is one: the least over all label values.
     pub quota_remaining: Option<u64>,
     /// When the present period of the quota ends.
     pub quota_resets_at: Option<Timestamp>,
+    /// Entries of its generations that drain, whatever their state.
+    pub draining: u64,
     /// When the first of its generations that drain ends.
     pub drains_until: Option<Timestamp>,
     /// Combinations of label values with counters of their own.
@@ -89,7 +93,7 @@ impl Gauges {
         counter!(names::OUTPUT_DROPPED_LINES.name, "output" => "stderr").absolute(stderr);
         counter!(names::OUTPUT_DROPPED_LINES.name, "output" => "stdout").absolute(stdout);
         gauge!(names::STORE_OPERATION_AGE.name).set(snapshot.store_operation_age.as_secs_f64());
-        counter!(names::STORE_LOST_EVENTS.name).absolute(snapshot.store_lost_events);
+        gauge!(names::STORE_LOST_EVENTS.name).set(figure(snapshot.store_lost_events));
         counter!(names::STORE_DAMAGED_FRAMES.name).absolute(snapshot.store_damaged_frames);
         gauge!(names::STORE_DISK_BYTES.name).set(figure(snapshot.store_disk_bytes));
         gauge!(names::STORE_FREE_BYTES.name).set(figure(snapshot.store_free_bytes));
@@ -129,9 +133,10 @@ impl PolicyGauges {
         self.ready += other.ready;
         self.delayed += other.delayed;
         self.inflight += other.inflight;
-        self.dead += other.dead;
+        self.dead = self.dead.into_iter().chain(other.dead).reduce(u64::add);
         self.calls += other.calls;
         self.bytes += other.bytes;
+        self.draining += other.draining;
         self.oldest = earlier(self.oldest, other.oldest);
         self.oldest_due = earlier(self.oldest_due, other.oldest_due);
         self.quota_resets_at = earlier(self.quota_resets_at, other.quota_resets_at);
@@ -140,6 +145,8 @@ impl PolicyGauges {
             self.concurrency_limit.into_iter().chain(other.concurrency_limit).reduce(u64::saturating_add);
         self.permits_per_second =
             self.permits_per_second.into_iter().chain(other.permits_per_second).reduce(f64::add);
+        self.capacity_per_second =
+            self.capacity_per_second.into_iter().chain(other.capacity_per_second).reduce(f64::add);
         self.quota_remaining = self.quota_remaining.into_iter().chain(other.quota_remaining).min();
         self.limit_keys = self.limit_keys.into_iter().chain(other.limit_keys).reduce(u64::add);
         for (&limit, peak) in &other.window_peaks {
@@ -163,9 +170,8 @@ fn set_build_info() {
 }
 
 fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
-    let states =
-        [("ready", row.ready), ("delayed", row.delayed), ("inflight", row.inflight), ("dead", row.dead)];
-    for (state, count) in states {
+    let states = [("ready", row.ready), ("delayed", row.delayed), ("inflight", row.inflight)];
+    for (state, count) in states.into_iter().chain(row.dead.map(|dead| ("dead", dead))) {
         gauge!(names::QUEUE_EVENTS.name, "policy" => label.clone(), "state" => state).set(figure(count));
     }
     gauge!(names::CALLS_INFLIGHT.name, "policy" => label.clone()).set(figure(row.calls));
@@ -174,6 +180,7 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
     let oldest_due = row.oldest_due.unwrap_or(now);
     gauge!(names::QUEUE_OLDEST_DUE.name, "policy" => label.clone()).set(seconds(oldest_due));
     gauge!(names::QUEUE_BYTES.name, "policy" => label.clone()).set(figure(row.bytes));
+    gauge!(names::POLICY_DRAINING_EVENTS.name, "policy" => label.clone()).set(figure(row.draining));
     set_limits(label, row);
     for (reason, lanes) in &row.held {
         gauge!(names::LANES_HELD.name, "policy" => label.clone(), "reason" => *reason).set(figure(*lanes));
@@ -190,6 +197,7 @@ fn set_limits(label: &SharedString, row: &PolicyGauges) {
         (names::CONCURRENCY_LIMIT, row.concurrency_limit.map(figure)),
         (names::QUOTA_RESET, row.quota_resets_at.map(seconds)),
         (names::LIMIT_PERMITS_PER_SECOND, row.permits_per_second),
+        (names::LIMIT_CAPACITY_PER_SECOND, row.capacity_per_second),
         (names::QUOTA_REMAINING, row.quota_remaining.map(figure)),
         (names::LIMIT_KEYS, row.limit_keys.map(figure)),
     ];

@@ -71,12 +71,12 @@ pub fn init(level: &str, format: Format, journal_stream: Option<&str>) -> Result
 /// [`LoggingError`] when the level is none.
 pub fn set_level(level: &str) -> Result<bool, LoggingError> {
     let wanted = filter(level)?;
-    let Some(in_force) = LEVEL.get() else { return Ok(false) };
-    let mut present = in_force.level.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(active) = LEVEL.get() else { return Ok(false) };
+    let mut present = active.level.lock().unwrap_or_else(PoisonError::into_inner);
     if *present == level {
         return Ok(false);
     }
-    in_force.handle.reload(wanted).map_err(|error| LoggingError { reason: error.to_string() })?;
+    active.handle.reload(wanted).map_err(|error| LoggingError { reason: error.to_string() })?;
     level.clone_into(&mut present);
     Ok(true)
 }

@@ -16,6 +16,8 @@ mod policies;
 mod recorder;
 mod requests;
 mod series;
+#[cfg(test)]
+pub(crate) mod testing;
 mod zero;
 
 pub use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
@@ -26,6 +28,6 @@ pub use events::{
     QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation, policy_list, policy_names,
 };
 pub use gauges::{Gauges, PolicyGauges, Snapshot};
-pub use policies::{has_series, max_policies, series_of, set_policies};
+pub use policies::{max_policies, series_of, set_policies};
 pub use recorder::{MetricsHandle, RecorderError, install};
 pub use requests::{Defect, RequestAnswered};

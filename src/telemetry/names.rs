@@ -242,13 +242,6 @@ pub const STORE_OPERATION_DURATION: Metric = histogram(
 /// Operations of the store that failed.
 pub const STORE_ERRORS: Metric =
     counter("tidegate_store_errors_total", &["op"], "Operations of the store that failed.");
-/// Acknowledged and never ended.
-pub const STORE_LOST_EVENTS: Metric = counter(
-    "tidegate_store_lost_events_total",
-    &[],
-    "Events lost to damage, or given up, since the data directory was made; a restart does not reset it; it falls when \
-     a segment that was missing is back.",
-);
 /// Bytes of the store that do not decode.
 pub const STORE_DAMAGED_FRAMES: Metric = counter(
     "tidegate_store_damaged_frames_total",
@@ -369,6 +362,7 @@ pub const ALL: &[Metric] = &[
     QUEUE_TTL,
     CALLS_INFLIGHT,
     LIMIT_PERMITS_PER_SECOND,
+    LIMIT_CAPACITY_PER_SECOND,
     LIMIT_WINDOW_PEAK,
     LIMIT_VIOLATIONS,
     QUOTA_REMAINING,
@@ -407,6 +401,7 @@ pub const ALL: &[Metric] = &[
     ENDPOINT_HELD,
     POLICIES,
     POLICY_DRAIN_DEADLINE,
+    POLICY_DRAINING_EVENTS,
     QUOTA_RESET,
     POLICIES_WITHOUT_SERIES,
     STORE_RECOVERED_EVENTS,

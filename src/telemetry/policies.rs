@@ -26,21 +26,24 @@ static LABELS: LazyLock<Labels> = LazyLock::new(Labels::default);
 
 /// How many policies have series of their own from now on.
 pub fn max_policies(most: NonZeroUsize) {
-    LABELS.change(|wanted| wanted.most = most.get());
-    recorder::end_series(is_there);
+    change(|wanted| wanted.most = most.get());
 }
 
 /// Says which policies are deployed or draining from now on, those that are so longest first. To be called before they
-/// are in force, so that nothing of a new one is counted elsewhere.
+/// are active, so that nothing of a new one is counted elsewhere.
 pub fn set_policies<'a>(present: impl Iterator<Item = &'a str>) {
-    let new = LABELS.change(|wanted| wanted.present = Some(present.map(Box::from).collect()));
+    change(|wanted| wanted.present = Some(present.map(Box::from).collect()));
+}
+
+/// Series end with their label and begin with it at 0.
+fn change(change: impl FnOnce(&mut Wanted)) {
+    let new = LABELS.change(change);
     recorder::end_series(is_there);
     new.iter().for_each(zero::begin);
 }
 
 /// Whether a policy has series of its own.
-#[must_use]
-pub fn has_series(policy: &str) -> bool {
+fn has_series(policy: &str) -> bool {
     let given = LABELS.given.load();
     !given.is_bounded || given.own.contains_key(policy)
 }
@@ -117,14 +120,18 @@ impl Labels {
         }
     }
 
-    /// Returns the labels that are new.
+    /// Returns the labels that are in use from now on and were not before: that of no policy from the first time on, that
+    /// of all others once there are others.
     fn change(&self, change: impl FnOnce(&mut Wanted)) -> Vec<SharedString> {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut wanted);
         let Some(present) = &wanted.present else { return Vec::new() };
         let before = self.given.load_full();
         let next = before.after(present, wanted.most);
-        let new = next.own.values().filter(|label| !before.own.contains_key(&***label)).cloned().collect();
+        let own = next.own.values().filter(|label| !before.own.contains_key(&***label)).cloned();
+        let none = (!before.is_bounded).then_some(SharedString::const_str(NONE));
+        let is_shared = next.without > 0 && before.without == 0;
+        let new = own.chain(none).chain(is_shared.then_some(SharedString::const_str(OTHER))).collect();
         self.given.store(Arc::new(next));
         self.changed.store(true, Ordering::Release);
         new
@@ -154,8 +161,12 @@ impl Given {
 mod tests {
     use super::*;
 
-    fn set(labels: &Labels, present: &[&str]) {
-        labels.change(|wanted| wanted.present = Some(present.iter().map(|name| (*name).into()).collect()));
+    fn set(labels: &Labels, present: &[&str]) -> Vec<String> {
+        let new = labels
+            .change(|wanted| wanted.present = Some(present.iter().map(|name| (*name).into()).collect()));
+        let mut new: Vec<String> = new.iter().map(ToString::to_string).collect();
+        new.sort();
+        new
     }
 
     fn given(labels: &Labels) -> Vec<String> {
@@ -194,6 +205,17 @@ mod tests {
         set(&labels, &[OTHER, "p"]);
         assert_eq!(given(&labels), ["p"]);
         assert_eq!(labels.given.load().without, 1);
+    }
+
+    #[test]
+    fn every_label_is_new_once_it_is_in_use() {
+        let labels = Labels::default();
+        labels.change(|wanted| wanted.most = 2);
+        assert_eq!(set(&labels, &["a", "b"]), ["-", "a", "b"]);
+        assert!(set(&labels, &["a", "b"]).is_empty());
+        assert_eq!(set(&labels, &["a", "b", "c"]), [OTHER]);
+        assert!(set(&labels, &["a", "b", "c", "d"]).is_empty(), "the others have begun");
+        assert_eq!(set(&labels, &["b", "c", "d"]), ["c"]);
     }
 
     #[test]

@@ -21,9 +21,9 @@ pub struct MetricsHandle {
 }
 
 /// Series of policies go their own way.
-struct Router {
+pub(super) struct Router {
     exporter: PrometheusRecorder,
-    series: Series,
+    pub(super) series: Series,
 }
 
 impl Recorder for Router {
@@ -120,7 +120,7 @@ impl MetricsHandle {
     }
 }
 
-fn router() -> Result<(Router, PrometheusHandle), RecorderError> {
+pub(super) fn router() -> Result<(Router, PrometheusHandle), RecorderError> {
     let exporter = builder()?.build_recorder();
     let handle = exporter.handle();
     Ok((Router { exporter, series: Series::new() }, handle))
@@ -139,7 +139,7 @@ fn builder() -> Result<PrometheusBuilder, RecorderError> {
     Ok(builder)
 }
 
-/// Describes every metric to the recorder in force and starts the counters without a policy at zero.
+/// Describes every metric to the present recorder and starts the counters without a policy at zero.
 fn described(exporter: PrometheusHandle, series: Series) -> MetricsHandle {
     for metric in names::ALL {
         describe(metric);
@@ -188,7 +188,7 @@ mod tests {
         let lane = &lane("-");
         EventsEnqueued { lane, source: Source::Http, count: 2 }.emit();
         EventsRejected { reason: "unmatched", count: 1 }.emit();
-        EntryCompleted { lane, outcome: "delivered", cause: None, lived: Some(took) }.emit();
+        EntryCompleted { lane, outcome: "delivered", cause: None, lived: took }.emit();
         AttemptFinished { lane, result: "2xx", took }.emit();
         RetryScheduled { lane, cause: "5xx" }.emit();
         QueueWaited { lane, waited: took }.emit();
@@ -222,6 +222,7 @@ mod tests {
             policy: "-".to_owned(),
             ready: 7,
             permits_per_second: Some(0.5),
+            capacity_per_second: Some(1.5),
             window_peaks: [("pace", 3)].into(),
             quota_remaining: Some(4),
             quota_resets_at: Some(Timestamp::from_millis(9_000)),
@@ -309,6 +310,7 @@ mod tests {
             calls: 1,
             oldest: Some(Timestamp::from_millis(oldest_ms)),
             permits_per_second: pace,
+            capacity_per_second: pace.map(|pace| pace * 2.0),
             quota_remaining: quota,
             window_peaks: [("pace", peak)].into(),
             held: [("paused", 1)].into(),
@@ -324,6 +326,7 @@ mod tests {
         assert_eq!(of("calls_inflight", ""), 2.0);
         assert_eq!(of("queue_oldest_enqueued_timestamp_seconds", ""), 1.5);
         assert_eq!(of("limit_permits_per_second", ""), 2.5);
+        assert_eq!(of("limit_capacity_per_second", ""), 5.0);
         assert_eq!(of("quota_remaining", ""), 4.0);
         assert_eq!(of("limit_window_peak", ",limit=\"pace\""), 7.0);
         assert_eq!(of("lanes_held", ",reason=\"paused\""), 2.0);

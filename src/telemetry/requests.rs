@@ -29,22 +29,41 @@ impl RequestAnswered {
     }
 }
 
-/// Something was found that cannot be.
+/// The program found a state that cannot be.
 #[derive(Debug, Clone, Copy)]
 pub struct Defect {
-    /// What, in a few words, always the same ones.
-    pub what: &'static str,
+    /// Where, in a few words that stand at one place in the source only.
+    pub place: &'static str,
 }
 
 impl Defect {
-    /// Counts it, loudly.
+    /// Counts it and writes a line at the level `error`. What the place knows besides is logged there.
     pub fn emit(&self) {
         counter!(names::DEFECTS.name).increment(1);
-        tracing::error!(what = self.what, "a defect of tidegate: this cannot be");
+        tracing::error!(place = self.place, "a defect of tidegate was found: please report it");
     }
 
     /// Shows the counter before anything was found.
     pub fn show() {
         counter!(names::DEFECTS.name).increment(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::testing::Recorded;
+
+    #[test]
+    fn defects_begin_at_zero_and_each_counts_once() {
+        let recorded = Recorded::new();
+        let _local = recorded.set();
+        Defect::show();
+        assert_eq!(recorded.sum("tidegate_defects_total", ""), 0.0);
+        assert!(recorded.text().contains("\ntidegate_defects_total 0\n"), "{}", recorded.text());
+        for count in 1..4_u8 {
+            Defect { place: "a test" }.emit();
+            assert_eq!(recorded.sum("tidegate_defects_total", ""), f64::from(count));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The series with which a policy begins: every counter of every bounded set of label values, at 0.
+//! The series with which a policy, or the process, begins: every counter of every bounded set of label values, at 0.
 //!
 //! Must not know: which policies there are.
 
@@ -42,6 +42,13 @@ const RETRIED: [&str; 18] = [
     "capacity",
     "next_message",
 ];
+
+/// Makes the histogram of every outcome.
+pub(super) fn begin_lifetimes() {
+    for (outcome, _) in ENDS {
+        let _ = histogram!(names::EVENT_LIFETIME.name, "outcome" => outcome);
+    }
+}
 
 /// Makes the series of a policy.
 pub(super) fn begin(policy: &SharedString) {

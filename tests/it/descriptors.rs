@@ -267,7 +267,7 @@ async fn descriptors_that_run_out_poison_nothing_and_it_goes_on_when_there_are_s
     for at in ["accept", "store"] {
         assert!(api.metric(SHORTAGES, &format!("at=\"{at}\"")).await >= 1.0, "{at}");
     }
-    assert_eq!(api.metric("tidegate_store_lost_events_total", "").await, 0.0);
+    assert_eq!(api.metric("tidegate_store_lost_events", "").await, 0.0);
     eventually("all arrive", SOON, async || world.receiver.times_seen().len() == acknowledged.len() + 100)
         .await;
     assert_eq!(server.stop().code(), Some(0));

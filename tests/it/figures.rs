@@ -88,6 +88,12 @@ async fn every_metric_is_there_and_the_counts_add_up() {
     assert_eq!(api.metric("tidegate_call_duration_seconds_count", "").await, 80.0);
 
     let (_, text) = api.get("/metrics").await;
+    let dead: Vec<_> = text.lines().filter(|line| line.contains("state=\"dead\"")).collect();
+    assert_eq!(
+        dead,
+        ["tidegate_queue_events{policy=\"-\",state=\"dead\"} 20"],
+        "under no policy, not even 0"
+    );
     let missing: Vec<_> = names::ALL
         .iter()
         .map(|metric| metric.name)
@@ -104,4 +110,31 @@ async fn every_metric_is_there_and_the_counts_add_up() {
     let api = server.api();
     eventually("the gauges are back", Duration::from_secs(5), async || waiting(&api).await == 5.0).await;
     assert_eq!(api.metric("tidegate_queue_events", "state=\"dead\"").await, 20.0);
+}
+
+/// A policy that was deployed again has events of its own beside those that drain.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_drains_is_told_apart_from_what_the_active_generation_has() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&ServerOptions::new(&dir.path().join("data")));
+    let receiver = Receiver::start().await;
+    let api = server.api();
+    let policy = api.deploy_throttling(&receiver.url("/*"), 200).await;
+    let label = format!("policy=\"{policy}\"");
+    let draining = async || api.metric("tidegate_policy_draining_events", &label).await;
+    let ready = async || api.metric("tidegate_queue_events", &format!("{label},state=\"ready\"")).await;
+    let pause = format!("/v1/policies/{policy}:pause");
+    assert_eq!(api.json("POST", &pause, &json!({"reason": "to wait"})).await.0, 200);
+    api.enqueue(&receiver.url("/x"), 0..3).await;
+    eventually("they wait", Duration::from_secs(10), async || ready().await == 3.0).await;
+    assert_eq!(draining().await, 0.0, "the control: the generation is active");
+    for verb in ["undeploy", "deploy"] {
+        let path = format!("/authoring/throttlingConfigs/{policy}/{verb}");
+        assert_eq!(api.json("POST", &path, &json!({})).await.0, 204);
+    }
+    api.enqueue(&receiver.url("/x"), 3..5).await;
+    eventually("three drain", Duration::from_secs(10), async || {
+        draining().await == 3.0 && ready().await == 5.0
+    })
+    .await;
 }

@@ -158,7 +158,7 @@ async fn outlasts_a_full_disk(volume: Volume, with_restart: bool) {
     .await;
     let (head, body) = api.hand_in(&json!({"url": receiver.url("/x"), "body": {"n": 0}})).await;
     assert_eq!(head.status, 202, "{body}");
-    assert_eq!(api.metric("tidegate_store_lost_events_total", "").await, 0.0);
+    assert_eq!(api.metric("tidegate_store_lost_events", "").await, 0.0);
     assert_eq!(server.stop().code(), Some(0));
     let verify = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .args(["store", "verify", "--data-dir"])

@@ -180,7 +180,7 @@ async fn without_its_policy_book_the_store_is_held_and_nothing_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flipped_bit_of_the_pace_is_never_in_force_and_the_version_before_can_be_adopted() {
+async fn a_flipped_bit_of_the_pace_is_never_active_and_the_version_before_can_be_adopted() {
     let backlog = Backlog::new().await;
     let mut bytes = fs::read(backlog.book()).expect("a book");
     let pace = b"\"pace\": 200";

@@ -122,6 +122,11 @@ async fn it_adds_up_under_load_at_rest_over_restarts_and_after_kills() {
     let ends = OUT.map(|of| (of, term(&text, of)));
     let expected = [1_600.0, 20.0, 400.0, 30.0, 50.0, 0.0];
     assert_eq!(ends.map(|(_, events)| events), expected, "{ends:?}");
+    let labels = ["delivered", "expired", "dead", "config_drained", "cancelled", "lost"];
+    let lifetimes = labels.map(|outcome| {
+        figure(&text, "tidegate_event_lifetime_seconds_count", &format!("outcome=\"{outcome}\""))
+    });
+    assert_eq!(lifetimes, expected, "the counters are fed with the ledger");
     println!("ledger: {scrapes} scrapes under load, {ends:?}");
     assert!(scrapes > 20, "it was looked at often: {scrapes}");
 

@@ -50,7 +50,7 @@ async fn sixty_four_megabytes_start_with_what_they_held_without_the_index_and_wi
             api.metric("tidegate_queue_events", "state=\"ready\"").await == waiting as f64
         })
         .await;
-        assert_eq!(api.metric("tidegate_store_lost_events_total", "").await, lost as f64, "{way}");
+        assert_eq!(api.metric("tidegate_store_lost_events", "").await, lost as f64, "{way}");
         println!(
             "{way}: {waiting} waiting, {lost} lost, at most {} kB of {LIMIT_BYTES}",
             group.peak_bytes() / 1024

@@ -192,6 +192,23 @@ async fn the_metrics_stay_small_and_complete() {
         world.write(&format!("[metrics]\nmax_policies = {most}\n{blocks}"));
         let server = Server::start(&world.options);
         let api = server.api();
+        let (_, text) = api.get("/metrics").await;
+        for (series, is_there) in [
+            ("tidegate_events_enqueued_total{policy=\"other\",source=\"http\"} 0", expected < 300),
+            ("tidegate_call_attempts_total{policy=\"other\",result=\"5xx\"} 0", expected < 300),
+            ("tidegate_events_enqueued_total{policy=\"-\",source=\"http\"} 0", true),
+            ("tidegate_event_lifetime_seconds_count{outcome=\"lost\"} 0", true),
+            ("tidegate_events_rejected_total{reason=\"storage_full\"} 0", true),
+        ] {
+            assert_eq!(text.lines().any(|line| line == series), is_there, "{series} in\n{text}");
+        }
+        eventually("limits of all others begin, too", SOON, async || {
+            let series = "tidegate_limit_violations_total{policy=\"other\",limit=\"pace\"} 0";
+            let (_, text) = api.get("/metrics").await;
+            text.contains("tidegate_limiter_permits_total{")
+                && text.lines().any(|line| line == series) == (expected < 300)
+        })
+        .await;
         let before = world.receiver.count();
         for number in 280..300 {
             let event = json!({"url": format!("{base}/{number}/x"), "body": {"n": number}});

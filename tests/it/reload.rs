@@ -1,4 +1,4 @@
-//! Limits in the configuration file: in force at the start, changed by SIGHUP, out of reach of the management API.
+//! Limits in the configuration file: active at the start, changed by SIGHUP, out of reach of the management API.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn reloaded(server: &Server, result: &str, times: f64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_read_again_is_in_force_whole_or_not_at_all() {
+async fn a_file_read_again_is_active_whole_or_not_at_all() {
     let world = World::new(Receiver::start().await);
     world.write(&format!("{}{}", world.policy("a", "pace = 20"), world.policy("b", "pace = 10")));
     let server = Server::start(&world.options);
@@ -122,7 +122,7 @@ async fn a_name_that_the_api_has_stops_the_start_and_a_reload_changes_nothing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_level_of_the_log_and_the_egress_guard_come_into_force_without_a_restart() {
+async fn the_level_of_the_log_and_the_egress_guard_become_active_without_a_restart() {
     let mut world = World::new(Receiver::start().await);
     world.options.opens_loopback = false;
     let policy = world.policy("a", "pace = 100");

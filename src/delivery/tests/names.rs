@@ -46,7 +46,7 @@ async fn a_kept_connection_is_not_used_under_a_guard_that_denies_its_address() {
     let url = format!("http://kept.example:{}/", endpoint.address.port());
     assert_eq!(client.attempt(call(&url)).await, OK);
     let turnover = client.under(EgressGuard::new(&[])).expect("a client");
-    assert_eq!(client.attempt(call(&url)).await, OK, "the control: nothing is in force yet");
+    assert_eq!(client.attempt(call(&url)).await, OK, "the control: nothing is active yet");
     assert_eq!(endpoint.connections(), 1, "the connection is kept");
     turnover();
     assert_eq!(client.attempt(call(&url)).await, BLOCKED);

@@ -17,6 +17,7 @@ use crate::policy::{Book, Follower, Runtime, testing};
 use crate::queue::{Accept, Queue};
 use crate::store::memory::{FailPoint, MemoryStore};
 use crate::store::{Appended, EntryStore, MemoryUsages};
+use crate::telemetry::testing::Recorded;
 
 /// Notes every call when it is first polled; its path says what becomes of it.
 #[derive(Default)]
@@ -28,10 +29,10 @@ impl Deliver for Endpoint {
         async move {
             calls.lock().expect("not poisoned").push(call.id);
             match call.url.as_url().path() {
-                "/panic-at-once" => panic!("ordered"),
+                "/panic-at-once" => std::panic::resume_unwind(Box::new("ordered")),
                 "/panic" => {
                     tokio::task::yield_now().await;
-                    panic!("ordered")
+                    std::panic::resume_unwind(Box::new("ordered"))
                 }
                 "/hang" => std::future::pending().await,
                 "/at-once" => {}
@@ -141,6 +142,8 @@ async fn calls_leave_in_the_order_of_acceptance_and_the_queue_becomes_empty() {
 
 #[tokio::test]
 async fn a_call_that_panics_is_a_failed_attempt() {
+    let recorded = Recorded::new();
+    let _local = recorded.set();
     let stage = new_stage().await;
     stage.accept("/panic", 1).await;
     stage.accept("/panic-at-once", 1).await;
@@ -149,19 +152,25 @@ async fn a_call_that_panics_is_a_failed_attempt() {
     assert_eq!(stage.called().len(), 7);
     let reasons: Vec<String> = stage.store.dead_letters().into_iter().map(|dead| dead.reason).collect();
     assert_eq!(reasons, ["attempts_exhausted: internal"; 2]);
+    assert_eq!(recorded.sum("tidegate_defects_total", ""), 4.0);
 }
 
 #[tokio::test]
 async fn a_lane_whose_reading_panics_is_read_again() {
+    let recorded = Recorded::new();
+    let _local = recorded.set();
     let stage = new_stage().await;
     stage.store.fail_next(FailPoint::ReadPanic);
     let ids = stage.accept("/", 3).await;
     in_time(stage.handle.idle()).await;
     assert_eq!(stage.called(), ids);
+    assert_eq!(recorded.sum("tidegate_defects_total", ""), 1.0);
 }
 
 #[tokio::test]
 async fn a_call_that_outlasts_the_grace_is_repeated_after_the_next_start() {
+    let recorded = Recorded::new();
+    let _local = recorded.set();
     let first = new_stage().await;
     let ids = first.accept("/hang", 1).await;
     while first.called().is_empty() {
@@ -174,6 +183,7 @@ async fn a_call_that_outlasts_the_grace_is_repeated_after_the_next_start() {
         in_time(tokio::task::yield_now()).await;
     }
     assert_eq!(second.called(), ids);
+    assert_eq!(recorded.sum("tidegate_defects_total", ""), 0.0, "an end of the process is none");
 }
 
 #[tokio::test]

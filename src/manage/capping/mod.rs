@@ -19,11 +19,11 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
+#[cfg(test)]
+mod active;
 mod check;
 mod doc;
 mod errors;
-#[cfg(test)]
-mod in_force;
 mod life;
 mod map;
 mod options;

@@ -127,7 +127,7 @@ impl CappingApi {
                 return Err(Failure::DeleteForbidden);
             }
             book.remove_element(&origin(), KIND, uid);
-            if deployed { self.put_in_force(book, Failure::Delete) } else { Ok(()) }
+            if deployed { self.activate(book, Failure::Delete) } else { Ok(()) }
         };
         self.authoring.change(&scope, Failure::Delete, edit).await?;
         Ok(json(StatusCode::OK, &serde_json::Map::new()))
@@ -154,7 +154,7 @@ impl CappingApi {
             record.life.deploy(record.config.as_deployed());
             record.last_deployed = Some(stamp.clone());
             book.put_element(&origin(), KIND, uid, record.write());
-            self.put_in_force(book, Failure::Deploy)?;
+            self.activate(book, Failure::Deploy)?;
             Ok(Some((uid, record.config)))
         };
         if let Some((uid, config)) = self.authoring.change(&scope, Failure::Deploy, edit).await? {
@@ -172,7 +172,7 @@ impl CappingApi {
                 return Ok(());
             }
             book.put_element(&origin(), KIND, uid, record.write());
-            self.put_in_force(book, Failure::Undeploy)
+            self.activate(book, Failure::Undeploy)
         };
         self.authoring.change(&scope, Failure::Undeploy, edit).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
@@ -186,7 +186,7 @@ impl CappingApi {
 
     /// Makes the policies of the dialect those of its deployed configs. One config that cannot be read keeps all as
     /// they are: what rules must not fall away unseen.
-    fn put_in_force(&self, book: &mut Book, unexpected: Failure) -> Result<(), Failure> {
+    fn activate(&self, book: &mut Book, unexpected: Failure) -> Result<(), Failure> {
         let list = policies(book).map_err(|_| unexpected)?;
         let (now, window) = (self.authoring.clock.now(), self.authoring.options.drain_window);
         book.sync(&origin(), &list, now, window).map_err(|_| unexpected)?;

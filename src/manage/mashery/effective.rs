@@ -1,4 +1,4 @@
-//! Which ceilings are in force for a key: its own, its service's or none (contracts.md 4.1, 4.6).
+//! Which ceilings are active for a key: its own, its service's or none (contracts.md 4.1, 4.6).
 //!
 //! A key's ceiling and its exemption count only as far as the service allows overrides; otherwise they are kept and
 //! ignored.
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_show_what_is_in_force_and_whose_it_is() {
+    fn limits_show_what_is_active_and_whose_it_is() {
         let allowed = Service { qps_limit_override_allowed: false, ..service(Some(100), Some(5), true) };
         let shown = Effective::of(&key(Some(7), false), &allowed).show(&allowed);
         let expected = json!([

@@ -3,7 +3,7 @@
 //!
 //! Choices where the contract is open, beyond those it decides itself:
 //!
-//! - Every change is in force when it is answered. There is no token route; with `manage.require_headers` a request
+//! - Every change is active when it is answered. There is no token route; with `manage.require_headers` a request
 //!   without `Authorization` gets the gateway's 403 `ERR_403_NOT_AUTHORIZED`.
 //! - PUT changes the members that are given and no others (the vendor's page on the resource hierarchy); `null` unsets
 //!   one. DELETE answers 200 with an empty body.
@@ -23,13 +23,13 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
+#[cfg(test)]
+mod active;
 mod calls;
 mod catalogue;
 mod doc;
 mod effective;
 mod errors;
-#[cfg(test)]
-mod in_force;
 mod listing;
 mod map;
 mod objects;

@@ -147,7 +147,7 @@ pub(super) fn sync(book: &mut Book, now: Timestamp, drain_window: Duration) -> R
             Ok(())
         }
         Err(error) => {
-            error!(%error, "the objects of the mashery dialect cannot be put in force");
+            error!(%error, "the objects of the mashery dialect cannot be applied");
             Err(Refusal::internal())
         }
     }

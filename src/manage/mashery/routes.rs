@@ -108,7 +108,7 @@ impl MasheryApi {
         let shown = self.change(|book| {
             place.ancestors(book)?;
             objects::put(book, kind, &id, &record)?;
-            self.put_in_force(book)?;
+            self.activate(book)?;
             objects::show(book, kind, &id, &record)
         });
         Ok(json_answer(StatusCode::OK, &query.pick(Value::Object(shown.await?))))
@@ -135,7 +135,7 @@ impl MasheryApi {
             }
             let record = Record { members, updated: now.clone(), ..old };
             objects::put(book, kind, id, &record)?;
-            self.put_in_force(book)?;
+            self.activate(book)?;
             objects::show(book, kind, id, &record)
         });
         Ok(json_answer(StatusCode::OK, &query.pick(Value::Object(shown.await?))))
@@ -146,7 +146,7 @@ impl MasheryApi {
         let edit = |book: &mut Book| {
             let (id, _) = place.find(book)?;
             objects::remove(book, kind, id)?;
-            self.put_in_force(book)
+            self.activate(book)
         };
         self.change(edit).await?;
         Ok(Response::new(Body::empty()))
@@ -163,7 +163,7 @@ impl MasheryApi {
     }
 
     /// The policies of the dialect become what its objects amount to.
-    fn put_in_force(&self, book: &mut Book) -> Result<(), Refusal> {
+    fn activate(&self, book: &mut Book) -> Result<(), Refusal> {
         objects::sync(book, self.clock.now(), self.options.drain_window)
     }
 

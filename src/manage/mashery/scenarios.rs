@@ -241,7 +241,7 @@ async fn names_that_must_be_unique_are() {
 }
 
 #[tokio::test]
-async fn a_key_shows_the_limits_in_force_and_stays_with_its_service() {
+async fn a_key_shows_the_limits_active_and_stays_with_its_service() {
     let world = World::new().await;
     let body =
         json!({"name": "s", "rateLimitCeiling": 1000, "rateLimitPeriod": "hour", "qpsLimitCeiling": 5});

@@ -34,7 +34,7 @@ pub(super) enum Failure {
     },
     /// The store did not answer in time.
     Late(Late),
-    /// The change could not be stored or put in force.
+    /// The change could not be stored or applied.
     Unexpected,
 }
 

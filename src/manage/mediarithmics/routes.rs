@@ -251,14 +251,14 @@ impl MediarithmicsApi {
         Ok(())
     }
 
-    /// Changes the throttlings and what they put in force, both or neither.
+    /// Changes the throttlings and what they make active, both or neither.
     async fn change<T>(&self, mut edit: impl FnMut(&mut Book) -> Result<T, Failure>) -> Result<T, Failure> {
         let (now, window) = (self.clock.now(), self.options.drain_window);
         let whole = |book: &mut Book| {
             let answer = edit(book)?;
             let list = derive(book)?;
             book.sync(&origin(), &list, now, window).map_err(|error| {
-                tracing::error!(%error, "a throttling cannot be put in force");
+                tracing::error!(%error, "a throttling cannot be applied");
                 Failure::Unexpected
             })?;
             Ok(answer)

@@ -159,7 +159,7 @@ impl ResponsysApi {
         Ok(StatusCode::NO_CONTENT.into_response())
     }
 
-    /// Changes the accounts and what they put in force, both or neither.
+    /// Changes the accounts and what they make active, both or neither.
     async fn change<T>(
         &self,
         name: &str,
@@ -168,7 +168,7 @@ impl ResponsysApi {
         let (now, window) = (self.clock.now(), self.options.drain_window);
         let whole = |book: &mut Book| {
             let answer = edit(book)?;
-            stored::put_in_force(book, now, window)?;
+            stored::activate(book, now, window)?;
             Ok(answer)
         };
         self.policies.change(whole).await.map_err(|error| match error {
@@ -258,8 +258,8 @@ fn taken(error: &SyncError) -> Box<Problem> {
 }
 
 fn internal(error: &FileAccountsError) -> Box<Problem> {
-    tracing::error!(%error, "the accounts cannot be read or put in force");
-    let detail = "the stored accounts cannot be read or put in force; the log has the reason";
+    tracing::error!(%error, "the accounts cannot be read or applied");
+    let detail = "the stored accounts cannot be read or applied; the log has the reason";
     Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail))
 }
 

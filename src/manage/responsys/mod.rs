@@ -16,11 +16,11 @@
 
 mod account;
 mod accounts;
+#[cfg(test)]
+mod active;
 mod catalogue;
 mod doc;
 mod errors;
-#[cfg(test)]
-mod in_force;
 mod map;
 mod refusal;
 mod routes;

@@ -1,5 +1,5 @@
 //! The accounts among the elements of the policy book: those of the configuration file and those of the route, kept
-//! apart. Every change of them changes what is in force with it.
+//! apart. Every change of them changes what is active with it.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub enum FileAccountsError {
     /// A stored account cannot be read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// What they allow cannot be put in force.
+    /// What they allow cannot be applied.
     #[error(transparent)]
     Sync(#[from] SyncError),
 }
@@ -72,8 +72,8 @@ pub(super) fn origin() -> Origin {
     Origin::new(ORIGIN)
 }
 
-/// Makes the accounts of the configuration file those in `list`, and no others of it, and puts what all accounts may
-/// call in force, also where an earlier version understood them differently. On an error nothing may be stored.
+/// Makes the accounts of the configuration file those in `list`, and no others of it, and makes what all accounts may
+/// call active, also where an earlier version understood them differently. On an error nothing may be stored.
 ///
 /// # Errors
 /// [`FileAccountsError`] names the first account that cannot be had.
@@ -97,11 +97,11 @@ pub fn put_file_accounts(
     for account in list {
         put(book, Source::File, account);
     }
-    put_in_force(book, now, drain_window)
+    activate(book, now, drain_window)
 }
 
-/// Puts what all accounts may call in force.
-pub(super) fn put_in_force(
+/// Applies what all accounts may call.
+pub(super) fn activate(
     book: &mut Book,
     now: Timestamp,
     drain_window: Duration,

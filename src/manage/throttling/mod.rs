@@ -12,10 +12,10 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
+#[cfg(test)]
+mod active;
 mod doc;
 mod errors;
-#[cfg(test)]
-mod in_force;
 mod map;
 mod options;
 mod record;

@@ -179,7 +179,7 @@ async fn forms_sizes_routes_and_methods() {
 }
 
 #[tokio::test]
-async fn a_hold_that_cannot_be_stored_is_not_in_force() {
+async fn a_hold_that_cannot_be_stored_is_not_active() {
     let world = world().await;
     world.deploy("api", spec("https://api.test/*", 100, &[])).await;
     world.fail_write();

@@ -109,6 +109,26 @@ fn what_has_ended_stays_on_record_while_something_waits_under_it() {
 }
 
 #[test]
+fn whether_anything_ends_is_known_beforehand() {
+    let hour = Duration::from_secs(3600);
+    let mut book = with_deployed();
+    assert!(!book.ends_something(Timestamp::MAX, Some(&BTreeSet::new())), "the control: it is deployed");
+    let until = Some(NOW + hour);
+    book.pause(&id("p"), Pause { reason: "x".to_owned(), since: NOW, until }).expect("known");
+    assert!(!book.ends_something(NOW, None));
+    assert!(book.ends_something(NOW + hour, None), "the pause");
+    book.expire(NOW + hour);
+    assert!(!book.ends_something(NOW + hour, None));
+    book.delete(&id("p"), NOW, DRAIN_WINDOW, true).expect("forced");
+    assert!(!book.ends_something(NOW + hour, None));
+    assert!(book.ends_something(NOW + DRAIN_WINDOW, None), "the drain");
+    book.expire(NOW + DRAIN_WINDOW);
+    assert!(!book.ends_something(Timestamp::MAX, None), "nobody has counted what waits");
+    assert!(!book.ends_something(Timestamp::MAX, Some(&BTreeSet::from([id("p")]))));
+    assert!(book.ends_something(NOW, Some(&BTreeSet::new())), "nothing waits under it");
+}
+
+#[test]
 fn an_update_without_a_valid_spec_leaves_what_rules() {
     let mut book = with_deployed();
     book.update(&id("p"), Value::from(4), None).expect("deployed");
@@ -184,6 +204,9 @@ proptest! {
             let before = book.clone();
             if take(&mut book, &id, step, now).is_err() {
                 prop_assert_eq!(&book, &before, "a refusal changes nothing");
+            }
+            if let Step::Wait { .. } = step {
+                prop_assert_eq!(before.ends_something(now, None), book != before);
             }
             let body = document::encode(&book).expect("encodes");
             prop_assert_eq!(&document::decode(&body).expect("decodes"), &book);

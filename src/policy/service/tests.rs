@@ -22,7 +22,7 @@ fn add(book: &mut Book, name: &str) -> Result<(), BookError> {
 }
 
 #[tokio::test]
-async fn a_change_is_durable_and_in_force_on_return() {
+async fn a_change_is_durable_and_active_on_return() {
     let documents = Arc::new(TestDocuments::default());
     let (policies, _) = open(&documents).await;
     let mut seen = policies.shared.runtime.subscribe();
@@ -154,7 +154,7 @@ async fn an_overtaken_writer_repeats_its_edit_on_what_the_other_wrote() {
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_was_lost_comes_into_force_with_the_next_call() {
+async fn a_write_whose_answer_was_lost_becomes_active_with_the_next_call() {
     let documents = Arc::new(TestDocuments::default());
     let (policies, _) = open(&documents).await;
     documents.fail([Fault::LoseTheAnswer]);
@@ -165,7 +165,7 @@ async fn a_write_whose_answer_was_lost_comes_into_force_with_the_next_call() {
 }
 
 #[tokio::test]
-async fn a_write_whose_caller_went_away_comes_into_force_when_the_store_answers() {
+async fn a_write_whose_caller_went_away_becomes_active_when_the_store_answers() {
     let documents = Arc::new(TestDocuments::default());
     let (policies, _) = open(&documents).await;
     documents.fail([Fault::Hang]);
@@ -237,7 +237,7 @@ async fn drained_generations_leave_when_their_time_is_over() {
 }
 
 #[tokio::test]
-async fn a_book_that_does_not_decode_is_never_in_force_nor_written_over() {
+async fn a_book_that_does_not_decode_is_never_active_nor_written_over() {
     let documents = Arc::new(TestDocuments::default());
     let (policies, _) = open(&documents).await;
     policies.change(|book| add(book, "p")).await.expect("changed");

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::event::{Lane, PolicyId, PolicyRef, Tries};
+use crate::telemetry::testing::Recorded;
 
 const DUE: Timestamp = Timestamp::from_millis(500);
 const LATER: Timestamp = Timestamp::from_millis(900);
@@ -213,4 +214,28 @@ fn beyond_a_bound_hosts_have_no_lane_of_their_own_until_others_are_empty() {
     assert!(!table.takes(&at(9, 0)), "of all together");
     settle(&mut table, &at(2, 7), 7, None, None);
     assert!(table.takes(&at(2, 5_000)) && table.takes(&at(9, 0)) && !table.takes(&at(3, 5_000)));
+}
+
+#[test]
+fn sums_that_do_not_add_up_are_counted_as_defects() {
+    let recorded = Recorded::new();
+    let _local = recorded.set();
+    let defects = || recorded.sum("tidegate_defects_total", "");
+    let (mut table, lane, _signals) = table();
+    add(&mut table, &lane, 1);
+    hand_out(&mut table, &lane, &[id(1)]);
+    let start = table.begin_load(&lane).expect("holds something");
+    end_at_the_end(&mut table, &lane, &start, &[]);
+    assert_eq!(defects(), 0.0, "the control: all is well");
+    table.end_append(&lane);
+    assert_eq!(defects(), 1.0, "an end without a begin");
+    settle(&mut table, &lane, 1, None, None);
+    settle(&mut table, &lane, 1, None, None);
+    assert_eq!(defects(), 2.0, "settled where no lane is left");
+    table.appended(&lane, id(2), None);
+    assert_eq!(defects(), 3.0, "appended to no lane");
+    add(&mut table, &lane, 3);
+    let start = table.begin_load(&lane).expect("holds something");
+    end_at_the_end(&mut table, &lane, &start, &[]);
+    assert_eq!(defects(), 4.0, "what was counted is not there");
 }

@@ -44,6 +44,14 @@ pub const CONCURRENCY_LIMIT: Metric = gauge(
     &["policy"],
     "Most calls that may be under way at once, for each combination of label values of the scope.",
 );
+/// The whole pace.
+pub const LIMIT_CAPACITY_PER_SECOND: Metric = gauge(
+    "tidegate_limit_capacity_per_second",
+    None,
+    &["policy"],
+    "Starts per second that the policy allows over all combinations of label values in use, each of which has the whole \
+     pace; absent without a pace.",
+);
 /// What limits granted.
 pub const LIMITER_PERMITS: Metric = counter(
     "tidegate_limiter_permits_total",
@@ -80,6 +88,13 @@ pub const POLICY_DRAIN_DEADLINE: Metric = gauge(
     &["policy"],
     "When what is left of the generation that drains is dropped, the earliest of several; absent while none drains.",
 );
+/// What drains.
+pub const POLICY_DRAINING_EVENTS: Metric = gauge(
+    "tidegate_policy_draining_events",
+    Some(Unit::Count),
+    &["policy"],
+    "Events that are left of the generations that drain, whatever their state: what is not sent by the deadline is dropped.",
+);
 /// When quotas begin anew.
 pub const QUOTA_RESET: Metric = gauge(
     "tidegate_quota_reset_timestamp_seconds",
@@ -93,6 +108,14 @@ pub const POLICIES_WITHOUT_SERIES: Metric = gauge(
     Some(Unit::Count),
     &[],
     "Deployed and draining policies beyond metrics.max_policies: their figures are added up under the policy other.",
+);
+/// Acknowledged and never ended.
+pub const STORE_LOST_EVENTS: Metric = gauge(
+    "tidegate_store_lost_events",
+    Some(Unit::Count),
+    &[],
+    "Events lost to damage, or given up, since the data directory was made; a restart does not reset it; it falls when \
+     a segment that was missing is back.",
 );
 /// What an earlier process left.
 pub const STORE_RECOVERED_EVENTS: Metric = counter(

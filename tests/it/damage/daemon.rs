@@ -112,7 +112,7 @@ async fn what_a_flipped_bit_costs_is_named_counted_and_stays_reported() {
         let count = lost.len() as u64;
         assert_eq!(reported(&api).await, count);
         eventually("the metric agrees", SOON, async || {
-            api.metric("tidegate_store_lost_events_total", "").await == count as f64
+            api.metric("tidegate_store_lost_events", "").await == count as f64
         })
         .await;
         assert_eq!(server.stop().code(), Some(0));
@@ -121,7 +121,7 @@ async fn what_a_flipped_bit_costs_is_named_counted_and_stays_reported() {
         let api = server.api();
         assert_eq!(reported(&api).await, count, "still after a start");
         eventually("so does the metric", SOON, async || {
-            api.metric("tidegate_store_lost_events_total", "").await == count as f64
+            api.metric("tidegate_store_lost_events", "").await == count as f64
         })
         .await;
         assert_eq!(waiting.lost(&api).await, lost);

@@ -257,7 +257,7 @@ impl Run {
         // Nothing is damaged: whatever is reported as lost is a wrong report.
         match self.within("metrics", api.try_json("GET", "/metrics", &Value::Null)).await {
             Some((200, Value::String(metrics))) => {
-                let lost = figure(&metrics, "tidegate_store_lost_events_total", "");
+                let lost = figure(&metrics, "tidegate_store_lost_events", "");
                 if lost > 0.0 {
                     self.wrong.push(format!("{lost} events are reported lost and none is"));
                 }

@@ -212,7 +212,7 @@ async fn app(dir: &Path, orders: &Orders) -> App {
     init_logging(&config).expect("a log");
     let store = inside::store(dir, &clock);
     let (documents, usages) = (Arc::new(store.documents()), Arc::new(store.usages()));
-    put_in_force(documents.clone(), orders, &clock).await;
+    activate(documents.clone(), orders, &clock).await;
     let inner = inside::deliverer(&config, &clock);
     let stamps = OpenOptions::new().create(true).append(true).open(dir.join("stamps")).expect("a file");
     let deliver = Arc::new(Stamping { inner, stamps });
@@ -239,7 +239,7 @@ impl Deliver for Stamping {
     }
 }
 
-async fn put_in_force(documents: Arc<dyn DocumentStore>, orders: &Orders, clock: &Clock) {
+async fn activate(documents: Arc<dyn DocumentStore>, orders: &Orders, clock: &Clock) {
     let policies = Policies::open(documents, clock.clone()).await.expect("a book");
     let edit = |book: &mut Book| {
         for rule in &orders.rules {
@@ -257,7 +257,7 @@ async fn put_in_force(documents: Arc<dyn DocumentStore>, orders: &Orders, clock:
         }
         Ok::<(), BookError>(())
     };
-    policies.change(edit).await.expect("in force");
+    policies.change(edit).await.expect("active");
 }
 
 fn spec(rule: &Rule) -> Spec {

@@ -1,4 +1,4 @@
-//! What calls to the API put in force, as events meet it; two writers at once; a store that fails half-way.
+//! What calls to the API make active, as events meet it; two writers at once; a store that fails half-way.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -94,9 +94,9 @@ async fn each_service_of_a_deployed_config_caps_its_calls_in_its_sandbox() {
     assert_eq!(governed(&world, Method::POST, to, &[("org", "OTHER"), ("sandbox", "prod")]), None);
 
     let window = |calls, ms| Some(Window::new(calls, ms).expect("valid"));
-    let of_action = limits(&world, &uid, "action").expect("in force");
+    let of_action = limits(&world, &uid, "action").expect("active");
     assert_eq!((of_action.window, of_action.slots), (window(10, 2000), None));
-    let of_data_source = limits(&world, &uid, "dataSource").expect("in force");
+    let of_data_source = limits(&world, &uid, "dataSource").expect("active");
     assert_eq!(
         (of_data_source.window, of_data_source.slots),
         (window(20, 500), NonZeroU32::new(400)),

@@ -9,7 +9,7 @@ use crate::event::{Cause, TraceContext};
 use crate::telemetry::policy_list;
 
 /// Says what an attempt came to, or why there was none.
-pub(super) fn tell(settled: &Settled) {
+pub(super) fn log(settled: &Settled) {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }

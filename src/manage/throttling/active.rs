@@ -1,4 +1,4 @@
-//! What calls to the API put in force, as events meet it; and two writers at once.
+//! What calls to the API make active, as events meet it; and two writers at once.
 
 use std::sync::Arc;
 use std::time::Duration;

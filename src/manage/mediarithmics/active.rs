@@ -1,4 +1,4 @@
-//! What calls to the API put in force, as events meet it.
+//! What calls to the API make active, as events meet it.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn policies_of(world: &World, to: &str, pairs: &[(&str, &str)]) -> Vec<String> {
 }
 
 fn limits_of(world: &World, name: &str) -> Limits {
-    world.policies.runtime().get(&id(name)).expect("in force").spec.limits.clone()
+    world.policies.runtime().get(&id(name)).expect("active").spec.limits.clone()
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn limits_are_those_of_the_body() {
     let world = World::new().await;
     let all = json!({"max_qps": 2.5, "max_concurrency": 3, "timeout_ms": 400});
     world.created(&all).await;
-    let spec = world.policies.runtime().get(&id("mics.1001")).expect("in force").spec.clone();
+    let spec = world.policies.runtime().get(&id("mics.1001")).expect("active").spec.clone();
     assert_eq!((spec.family, spec.wording), (Family::Wait, None));
     let limits = limits_of(&world, "mics.1001");
     assert_eq!(limits.pace.map(Pace::starts_per_second), Some(2.5));
@@ -111,7 +111,7 @@ async fn a_change_goes_on_in_its_generation_and_a_deleted_one_drains() {
     let before = world.policies.runtime().number();
     let mut sent = body(&json!({"max_qps": 7}));
     assert_eq!(world.ask(Method::PUT, &one, &sent).await.0, 200);
-    assert_eq!(world.policies.runtime().number(), before + 1, "in force on return");
+    assert_eq!(world.policies.runtime().number(), before + 1, "active on return");
     assert_eq!(generations("mics.1001"), Some([(1, GenerationState::Active)].into()));
     sent["max_qps"] = json!(7.0);
     let book = world.policies.book();

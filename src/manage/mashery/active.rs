@@ -1,4 +1,4 @@
-//! What calls to the API put in force, as events meet it: which policies govern a call, and what they allow.
+//! What calls to the API make active, as events meet it: which policies govern a call, and what they allow.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -186,7 +186,7 @@ async fn a_method_is_named_by_its_label_or_by_the_path() {
 }
 
 #[tokio::test]
-async fn keys_get_what_is_in_force_for_them() {
+async fn keys_get_what_is_active_for_them() {
     let service = json!({"name": "s", "rateLimitCeiling": 1000, "qpsLimitCeiling": 10, "rateLimitOverrideAllowed": true});
     let Api { world, service, endpoints } = api(&service).await;
     let end = world.create(&endpoints, &endpoint("e", "/v1")).await;
@@ -219,7 +219,7 @@ async fn keys_get_what_is_in_force_for_them() {
     assert_eq!(of("gone"), (true, None, None));
     assert_eq!(of("unknown"), (true, None, None));
     world.put(&paths[0], &json!({"status": "disabled"})).await;
-    assert_eq!(of("plain"), (true, None, None), "in force when it is answered");
+    assert_eq!(of("plain"), (true, None, None), "active when it is answered");
 
     // An endpoint's bound needs a counter, also for those without a limit.
     world.put(&format!("/services/{service}"), &json!({"rateLimitCeiling": null})).await;

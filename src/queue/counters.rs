@@ -1,0 +1,33 @@
+//! The counters of what has ended: fed where the lane table books an end, so that they agree with the ledger.
+//!
+//! Must not know: the store, why an entry ended.
+
+use std::collections::HashMap;
+use std::collections::hash_map;
+
+use crate::clock::Timestamp;
+use crate::event::{EventId, Lane, LaneKey, Settlement};
+use crate::telemetry::EntryCompleted;
+
+/// Counts those that ended, at `now`, under the policies of their lanes; under none where the key of a lane does not say
+/// which.
+pub(super) fn count_ends<'a>(
+    now: Timestamp,
+    settlements: impl Iterator<Item = (&'a LaneKey, EventId, &'a Settlement)>,
+) {
+    // A batch has few lanes.
+    let mut lanes: HashMap<&LaneKey, Lane> = HashMap::new();
+    for (key, id, settlement) in settlements {
+        let Some(outcome) = settlement.outcome_label() else { continue };
+        let lane = match lanes.entry(key) {
+            hash_map::Entry::Occupied(lane) => lane.into_mut(),
+            hash_map::Entry::Vacant(place) => {
+                // A lane of no policy is always one.
+                let Ok(lane) = Lane::parse(key).or_else(|_| Lane::of(Vec::new())) else { continue };
+                place.insert(lane)
+            }
+        };
+        let lived = now.since(id.accepted_at());
+        EntryCompleted { lane, outcome, cause: settlement.cause_label(), lived }.emit();
+    }
+}
