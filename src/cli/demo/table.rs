@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::cli::demo::figures::Figures;
+use crate::cli::words;
 
 /// The table, with its closing line.
 pub(super) fn render(figures: &Figures) -> String {
@@ -52,17 +53,9 @@ fn seconds(duration: Duration) -> String {
     format!("{:.2} s", duration.as_secs_f64())
 }
 
-/// With a blank between thousands.
+/// [`words::grouped`] for what is counted in memory.
 pub(super) fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(' ');
-        }
-        out.push(digit);
-    }
-    out
+    words::grouped(u64::try_from(number).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
