@@ -44,6 +44,8 @@ const SETTLING: Duration = Duration::from_secs(15);
 /// the neighbours.
 const INDEX_WRITTEN: Duration = Duration::from_secs(12);
 const HANGING_PER_SECOND: u32 = 5_000;
+/// Longer than a run: calls that all began within a second would otherwise all time out within one second of the run.
+const HANGING_FOR: Duration = Duration::from_secs(120);
 const NAMES: usize = 600;
 const PROBE: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -171,7 +173,10 @@ fn settings(beside: Beside, receiver: &Receiver, endpoint: &Hanging) -> String {
     let policy = |name: &str, url: &str, pace: u32| {
         format!("[[policy]]\nname = \"{name}\"\nurl = \"{url}\"\npace = {pace}\n")
     };
-    let mut text = "[queue]\nunmatched = \"pass\"\n".to_owned();
+    let mut text = format!(
+        "[queue]\nunmatched = \"pass\"\n[delivery]\nhead_timeout_ms = {0}\ntotal_timeout_ms = {0}\n",
+        HANGING_FOR.as_millis()
+    );
     for (number, url) in healthy_urls(beside, receiver).iter().enumerate() {
         text += &policy(&format!("healthy{number}"), &format!("{url}/*"), 1_000);
     }
