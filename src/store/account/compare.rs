@@ -229,7 +229,6 @@ fn behind(
     if mark.closed {
         return;
     }
-    let newest = files.keys().next_back().copied().unwrap_or(0);
     let slack = if found.may_be_older() { NEXT_REACH } else { 0 };
     let reach = mark.may_reach.saturating_add(slack).saturating_sub(mark.accepted);
     let mut left = reach.saturating_sub(tally.found_behind());
@@ -243,7 +242,7 @@ fn behind(
         // As it was before the scan cut it. A full segment gave back what it did not use after the next one was begun.
         Some(length) => {
             let length = report.walked.get(&number).map_or(*length, |walked| walked.length);
-            number == newest && length < row.size
+            length < row.size
         }
     };
     let mut signs = mark.segments.range(mark.end.segment..).filter(|(number, row)| is_short(**number, row));

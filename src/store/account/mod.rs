@@ -149,12 +149,23 @@ impl Account {
         Ok(())
     }
 
-    /// Notes a segment that was begun, in both copies. To be called before its first group is acknowledged.
-    pub(in crate::store) fn begin_segment(&self, number: u32, size: u64) -> Result<(), StoreError> {
+    /// Notes a segment that was begun, and where the one before it ends for good, in both copies. To be called before its
+    /// first group is acknowledged.
+    pub(in crate::store) fn begin_segment(
+        &self,
+        number: u32,
+        size: u64,
+        full: Position,
+    ) -> Result<(), StoreError> {
         let mut pair = self.pair();
-        let row = SegmentRow::begun(size);
-        self.counts().segments.entry(number).or_insert(row);
-        pair.mark.segments.entry(number).or_insert(row);
+        let note = |segments: &mut BTreeMap<u32, SegmentRow>| {
+            if let Some(row) = segments.get_mut(&full.segment) {
+                row.size = full.offset.into();
+            }
+            segments.entry(number).or_insert(SegmentRow::begun(size));
+        };
+        note(&mut self.counts().segments);
+        note(&mut pair.mark.segments);
         pair.write(Copies::Both)
     }
 

@@ -231,6 +231,7 @@ pub(super) fn start(
         pending: Pending::default(),
         owed: Owed::default(),
         upkeep_done: Timestamp::ZERO,
+        full: end,
         on_record: end.segment,
     };
     let index =

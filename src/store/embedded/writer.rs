@@ -75,6 +75,8 @@ pub(super) struct Writer {
     /// Settlements that found no room.
     pub owed: Owed,
     pub upkeep_done: Timestamp,
+    /// Where the segment before the present one ends.
+    pub full: Position,
     /// The segment of the journal that the account has last been given.
     pub on_record: u32,
 }
@@ -287,11 +289,15 @@ impl Writer {
         }
         draft.encode(&mut self.group, &settling.runs, self.newest_ms)?;
         shared.account.admit(draft.entries())?;
+        let before = self.journal.end();
         with_ballast(&shared, may_release, || self.journal.begin_if_due(&self.group, now))?;
         let segment = self.journal.end().segment;
+        if before.segment != segment {
+            self.full = before;
+        }
         if segment != self.on_record {
             let bytes = self.journal.preallocated_bytes();
-            with_ballast(&shared, true, || shared.account.begin_segment(segment, bytes))?;
+            with_ballast(&shared, true, || shared.account.begin_segment(segment, bytes, self.full))?;
             self.on_record = segment;
         }
         with_ballast(&shared, may_release, || self.journal.append(&mut self.group, now))

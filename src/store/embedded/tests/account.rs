@@ -120,6 +120,40 @@ fn what_stood_behind_the_mark_in_a_damage_that_reaches_over_it_is_uncertain() {
 }
 
 #[test]
+fn what_stood_behind_the_mark_in_a_full_segment_that_was_cut_is_uncertain() {
+    let runtime = runtime();
+    // Below the mark, and behind it.
+    for length in [0, 1, HEAD_BYTES + 1_500, HEAD_BYTES + 9_000] {
+        let (dir, killed) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let store = quiet(dir.path());
+        let noise = || (0..200).map(|_| fastrand::alphanumeric()).collect::<String>();
+        let append = |entries: u64| {
+            let batch = (0..entries).map(|_| plain("a", &noise())).collect();
+            runtime.block_on(store.append(batch)).expect("appends");
+            entries
+        };
+        let before = append(5) + append(10);
+        store.threads.sweep();
+        let mut behind = append(5);
+        while segments(dir.path()).len() == 1 {
+            behind += append(5);
+        }
+        copy(dir.path(), killed.path());
+        drop(store);
+        let path = segments(killed.path()).remove(0).path;
+        fs::File::options().write(true).open(&path).expect("opens").set_len(length as u64).expect("cuts");
+        lose_index(killed.path());
+        let store = quiet(killed.path());
+        let gone = before + behind - readable(&store, &runtime).len() as u64;
+        let lost = doubted(&store, DoubtKind::Lost).0;
+        assert!(lost <= before && gone > lost, "{length}: {gone} gone, {lost} lost");
+        let uncertain = doubted(&store, DoubtKind::Uncertain).0;
+        assert!(gone - lost <= uncertain, "{length}: {gone} gone, {lost} lost, {uncertain} uncertain");
+    }
+}
+
+#[test]
 fn two_swapped_segments_lose_nothing_and_are_reported() {
     let runtime = runtime();
     for index_lost in [false, true] {
