@@ -1,30 +1,63 @@
-//! Backups of a data directory, running or at rest, and the way back from one.
+//! `tidegate backup`: a copy of a data directory, running or at rest.
 //!
 //! Must not know: how a directory is copied, flags.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::app::{AppError, AppErrorKind, Findings, descriptors};
+use serde::Serialize;
+
+use crate::app::{AppError, AppErrorKind, descriptors};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::backup::{self, Copied, Note};
-use crate::store::{StoreError, rollback, verify};
+use crate::store::{StoreError, verify};
 
-/// A directory under another name until it is finished; it goes when this is dropped before.
+/// A backup that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BackedUp {
+    /// The backup.
+    pub backup: String,
+    /// The directory of which it is.
+    pub data_dir: String,
+    /// A daemon was using the directory: it may have acknowledged more since.
+    pub was_running: bool,
+    /// When it was begun, Unix milliseconds.
+    pub made_at_ms: u64,
+    /// What it holds.
+    #[serde(flatten)]
+    pub contents: Contents,
+}
+
+/// What a copy holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Contents {
+    /// Segments of the journal.
+    pub segments: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Events in them, with those that have ended.
+    pub events: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Documents, such as the policy book.
+    pub documents: u64,
+    /// The findings of the check, for eyes.
+    #[serde(skip)]
+    pub report: String,
+}
+
+/// A backup under another name until it is finished; it goes when this is dropped before.
 struct Unfinished(Option<PathBuf>);
 
 impl Unfinished {
-    /// # Errors
-    /// [`AppError`] when something has the name already.
+    /// Makes it; nothing that is there is touched.
     fn of(path: &Path) -> Result<Self, AppError> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".partial");
         let partial = path.with_file_name(name);
-        if partial.symlink_metadata().is_ok() {
-            let place = partial.display();
-            let detail = format!("{place} is there: another run is making it, or was killed; delete it then");
-            return Err(AppError::other(detail));
-        }
+        backup::begin(&partial)?;
+        // From here on it is ours to delete.
         Ok(Self(Some(partial)))
     }
 
@@ -33,112 +66,104 @@ impl Unfinished {
     }
 
     fn finish(mut self, path: &Path) -> Result<(), StoreError> {
-        backup::publish(self.path(), path)?;
-        self.0 = None;
-        Ok(())
+        let published = backup::publish(self.path(), path);
+        if published.is_ok() {
+            self.0 = None;
+        } else if !self.path().exists() {
+            // It has its name, of which nobody knows whether it outlasts a power cut.
+            self.0 = Some(path.to_owned());
+        }
+        published
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            // What cannot be deleted keeps its name, which says what it is.
-            let _ = std::fs::remove_dir_all(path);
+        if let Some(path) = &self.0
+            && let Err(error) = std::fs::remove_dir_all(path)
+        {
+            tracing::warn!(path = %path.display(), %error, "the unfinished backup could not be deleted");
         }
     }
 }
 
-/// Copies the data directory to `to` and checks the copy. A daemon may be running on it.
+/// Copies the data directory to `to` and checks the copy. A daemon may be running on it, or start meanwhile.
 ///
 /// # Errors
 /// [`AppErrorKind::Damaged`] when the copy does not add up; other kinds when `to` is there or the system refuses. Nothing is
 /// left of the copy then.
-pub fn back_up(config: &Config, to: &Path) -> Result<Findings, AppError> {
-    descriptors::raise();
-    if to.symlink_metadata().is_ok() {
-        return Err(AppError::other(format!(
-            "{} is there; a backup gets a directory of its own",
-            to.display()
-        )));
-    }
-    let unfinished = Unfinished::of(to)?;
-    let clock = Clock::system();
-    let made_at_ms = clock.wall().as_millis();
-    std::fs::create_dir(unfinished.path()).map_err(|error| failed("create", unfinished.path(), &error))?;
-    let data = backup::data_of(unfinished.path());
-    let Copied { report, was_running } = backup::copy(&config.store.data_dir, &data)?;
-    check(&report, "the copy")?;
-    backup::note(unfinished.path(), &Note { was_running, made_at_ms })?;
-    unfinished.finish(to)?;
-    let of = if was_running { "of a running daemon" } else { "of a directory at rest" };
-    Ok(Findings { text: format!("{report}\nbacked up to {}, {of}", to.display()), sound: true })
-}
-
-/// Makes the data directory, which must not be there or empty, from a backup, under a new epoch.
-///
-/// # Errors
-/// [`AppErrorKind::Damaged`] when the backup does not add up, or may lack what was acknowledged since and `accepts_rollback`
-/// is not set; other kinds when the directory is there or the system refuses. Nothing is left of the directory then.
-pub fn restore(config: &Config, from: &Path, accepts_rollback: bool) -> Result<Findings, AppError> {
+pub fn back_up(config: &Config, to: &Path) -> Result<BackedUp, AppError> {
     descriptors::raise();
     let root = &config.store.data_dir;
-    match std::fs::read_dir(root).map(|mut names| names.next().is_none()) {
-        Ok(true) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Ok(false) => {
-            let detail = format!("{} is not empty; move away what is there first", root.display());
+    check_place(to, root)?;
+    let made_at_ms = Clock::system().wall().as_millis();
+    let (contents, was_running) = write(root, to, made_at_ms).map_err(|error| with_way_out(error, to))?;
+    let (backup, data_dir) = (to.display().to_string(), root.display().to_string());
+    Ok(BackedUp { backup, data_dir, was_running, made_at_ms, contents })
+}
+
+fn write(root: &Path, to: &Path, made_at_ms: u64) -> Result<(Contents, bool), AppError> {
+    let unfinished = Unfinished::of(to)?;
+    let Copied { report, was_running } = backup::copy(root, &backup::data_of(unfinished.path()))?;
+    let contents = sound(&report, "the copy")?;
+    backup::note(unfinished.path(), &Note { was_running, made_at_ms })?;
+    unfinished.finish(to)?;
+    Ok((contents, was_running))
+}
+
+/// A backup gets a name of its own, outside the directory of which it is.
+fn check_place(to: &Path, root: &Path) -> Result<(), AppError> {
+    let place = to.display();
+    match to.symlink_metadata() {
+        Ok(_) => {
+            let detail =
+                format!("{place} is there; a backup gets a directory of its own: give it another name");
             return Err(AppError::other(detail));
         }
-        Err(error) => return Err(failed("read", root, &error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(AppError::from(error).about(&format!("cannot look at {place}"))),
     }
-    let Some(note) = backup::read_note(from)? else {
-        let detail = format!("{} is no backup, or its note does not read", from.display());
-        return Err(AppError { kind: AppErrorKind::Damaged, detail });
+    if to.file_name().is_none() {
+        return Err(AppError::other(format!("{place} names no new directory; give the backup a name")));
+    }
+    let directory = backup::directory_for(to).map_err(|error| {
+        AppError::from(error)
+            .with("the directory in which the backup is to be has to be there: make it first")
+    })?;
+    // A data directory that does not open says so itself.
+    if std::fs::canonicalize(root).is_ok_and(|root| directory.starts_with(root)) {
+        let detail = format!("{place} lies in the data directory itself; give the backup a place outside");
+        return Err(AppError::other(detail));
+    }
+    Ok(())
+}
+
+fn with_way_out(error: AppError, to: &Path) -> AppError {
+    let what = match error.kind {
+        AppErrorKind::Store | AppErrorKind::Permission => "see to what it names, or give another place",
+        _ => return error,
     };
-    let data = backup::data_of(from);
-    let epoch_file = config.store.epoch_file.as_deref();
-    if let Some(reason) = doubt(&data, epoch_file, &note)?.filter(|_| !accepts_rollback) {
+    error.with(&format!("nothing is left of the backup {}: {what}", to.display()))
+}
+
+/// What a copy holds that adds up.
+///
+/// # Errors
+/// [`AppErrorKind::Damaged`] when it does not.
+pub(super) fn sound(report: &verify::VerifyReport, what: &str) -> Result<Contents, AppError> {
+    if !report.is_sound() {
         let detail = format!(
-            "{reason}: what was acknowledged since would be lost, and what has ended since would be sent again; \
-             --accept-rollback goes back all the same"
+            "{report}\n{what} does not add up; `tidegate store verify` says more of a directory at rest. Open doubts are \
+             acknowledged first"
         );
         return Err(AppError { kind: AppErrorKind::Damaged, detail });
     }
-    let unfinished = Unfinished::of(root)?;
-    let Copied { report, .. } = backup::copy(&data, unfinished.path())?;
-    check(&report, "the backup")?;
-    let epoch = rollback::accept(unfinished.path(), epoch_file, Clock::system().now())?;
-    unfinished.finish(root)?;
-    Ok(Findings { text: format!("{report}\nrestored to {}, epoch {epoch}", root.display()), sound: true })
-}
-
-fn failed(operation: &str, path: &Path, error: &std::io::Error) -> AppError {
-    let kind = match error.kind() {
-        std::io::ErrorKind::PermissionDenied => AppErrorKind::Permission,
-        _ => AppErrorKind::Other,
-    };
-    AppError { kind, detail: format!("cannot {operation} {}: {error}", path.display()) }
-}
-
-fn check(report: &verify::VerifyReport, what: &str) -> Result<(), AppError> {
-    if report.is_sound() {
-        return Ok(());
-    }
-    let detail =
-        format!("{report}\n{what} does not add up; `tidegate store verify` says more of a directory at rest");
-    Err(AppError { kind: AppErrorKind::Damaged, detail })
-}
-
-/// Why the backup may lack what was acknowledged; `None` when it is known to have all of it.
-fn doubt(data: &Path, epoch_file: Option<&Path>, note: &Note) -> Result<Option<String>, StoreError> {
-    let Some(file) = epoch_file else {
-        return Ok(Some(
-            "without store.epoch_file nobody knows whether the backup is the newest state".to_owned(),
-        ));
-    };
-    if let Some(reason) = rollback::check_copy(data, file)? {
-        return Ok(Some(reason));
-    }
-    let running = "the backup was made while the daemon ran, which may have gone on";
-    Ok(note.was_running.then(|| running.to_owned()))
+    Ok(Contents {
+        segments: report.journal.segments,
+        bytes: report.journal.bytes,
+        events: report.journal.entries,
+        dead_letters: report.dead.entries,
+        documents: report.documents,
+        report: report.to_string(),
+    })
 }

@@ -40,6 +40,16 @@ impl AppError {
     pub(super) fn other(detail: impl Into<String>) -> Self {
         Self { kind: AppErrorKind::Other, detail: detail.into() }
     }
+
+    /// The same, and what it is about before it.
+    pub(super) fn about(self, what: &str) -> Self {
+        Self { detail: format!("{what}: {}", self.detail), ..self }
+    }
+
+    /// The same, and what to do after it.
+    pub(super) fn with(self, way_out: &str) -> Self {
+        Self { detail: format!("{}; {way_out}", self.detail), ..self }
+    }
 }
 
 impl From<StoreError> for AppError {
@@ -62,6 +72,7 @@ impl From<StoreError> for AppError {
             | StoreError::Unread { .. }
             | StoreError::Format { .. } => AppErrorKind::Store,
             StoreError::Closed
+            | StoreError::Occupied { .. }
             | StoreError::VersionConflict { .. }
             | StoreError::WrongCount { .. }
             | StoreError::TooLarge { .. } => AppErrorKind::Other,

@@ -6,14 +6,43 @@
 //!
 //! Must not know: what the files hold.
 
-use std::fs::{self, DirBuilder, Metadata, Permissions};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use super::{StoreError, names};
 
 const PRIVATE: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
+
+/// Whose a file or directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// The number of the user.
+    pub uid: u32,
+    /// The number of the group.
+    pub gid: u32,
+}
+
+impl Owner {
+    /// Whose it is.
+    pub(super) fn of(meta: &Metadata) -> Self {
+        Self { uid: meta.uid(), gid: meta.gid() }
+    }
+
+    /// The one to whom root has to give what it makes so that it belongs to `self`; `None` when it does anyway, or when this
+    /// is not root, which alone can give things away.
+    pub(super) fn to_give(self) -> Option<Self> {
+        (user() == 0 && self.uid != 0).then_some(self)
+    }
+
+    /// Gives an open file or directory to this owner, durably.
+    pub(super) fn take(self, file: &File) -> io::Result<()> {
+        fchown(file, Some(self.uid), Some(self.gid))?;
+        file.sync_all()
+    }
+}
 
 /// Makes `root` if needed and private to this user.
 ///
@@ -74,7 +103,8 @@ fn check_owner_is(path: &Path, meta: &Metadata, user: u32) -> Result<(), StoreEr
     if meta.uid() == user {
         return Ok(());
     }
-    Err(denied(path, &format!("it belongs to user {}, not to user {user} who runs this", meta.uid())))
+    let (owner, way_out) = (meta.uid(), "give it to the one who is to run this, or run this as its owner");
+    Err(denied(path, &format!("it belongs to user {owner}, not to user {user} who runs this; {way_out}")))
 }
 
 /// A data directory names its format, or a first start was cut short in it, or it is empty. Changing the mode of,
@@ -97,7 +127,8 @@ fn denied(path: &Path, reason: &str) -> StoreError {
     StoreError::Denied { operation: "use", path: path.display().to_string(), reason: reason.to_owned() }
 }
 
-fn user() -> u32 {
+/// The user that this process acts as.
+pub(super) fn user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 

@@ -7,14 +7,18 @@
 //! that is deleted or renamed meanwhile makes another pass necessary, which copies what has changed. The last segments are
 //! kept as far as they are without a gap. The index is not copied: a start makes it from the journal.
 //!
+//! The lock of the directory is not kept meanwhile, so that a daemon can start at any time: it is asked for before and
+//! after each pass, for a moment. A directory at rest that has another epoch or a newer account at the end of the pass
+//! than at its beginning was started, and is copied again as one in use.
+//!
 //! Every pass ends with the store's own check of the copy.
 //!
 //! Must not know: where copies are kept, who may go back to one.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +27,7 @@ use super::directory::DataDir;
 use super::names::{self, Role};
 use super::sealed::{self, Sealed};
 use super::verify::{self, VerifyReport};
-use super::{StoreError, access, files, format, journal};
+use super::{StoreError, access, account, epoch, files, format, journal};
 
 /// Passes over a directory that changes all the time.
 const MAX_PASSES: usize = 20;
@@ -65,32 +69,66 @@ pub fn data_of(backup: &Path) -> PathBuf {
     backup.join("data")
 }
 
-/// Copies `root` to `to`, which must not exist, and checks the copy.
+/// Copies `root` to `to`, which must not exist, and checks the copy. Keeps nobody from starting on `root` meanwhile.
 ///
 /// # Errors
 /// [`StoreError`] when the system refuses, or a newer version wrote the directory. What was copied until then is left.
 pub fn copy(root: &Path, to: &Path) -> Result<Copied, StoreError> {
-    // Nobody starts on a directory at rest meanwhile.
-    let held = match DataDir::hold(root) {
-        Ok(held) => Some(held),
-        Err(StoreError::Locked { .. }) => None,
-        Err(error) => return Err(error),
-    };
+    let mut moment = Moment::look(root)?;
     format::judge(root, false)?;
     access::make_room(to)?;
-    let mut copier = Copier { root, to, is_growing: held.is_none(), seen: HashMap::new() };
+    let mut copier = Copier { root, to, is_growing: true, seen: HashMap::new() };
     let mut passes = 0;
     loop {
         passes += 1;
+        copier.is_growing = moment.is_running;
         let is_whole = copier.pass()?;
-        let is_last = passes == MAX_PASSES || held.is_some();
-        if !is_whole && !is_last {
-            continue;
+        let after = Moment::look(root)?;
+        let is_whole = is_whole && (moment.is_running || moment == after);
+        let is_last = passes == MAX_PASSES;
+        if is_whole || is_last {
+            let report = verify::verify(to, None)?;
+            // At rest there is nothing that another pass would find.
+            if report.is_sound() || is_last || !moment.is_running {
+                return Ok(Copied { report, was_running: moment.is_running || !is_whole });
+            }
         }
-        let report = verify::verify(to, None)?;
-        if report.is_sound() || is_last {
-            return Ok(Copied { report, was_running: held.is_none() });
-        }
+        moment = after;
+    }
+}
+
+/// Copies a backup's directory back into `to`, which is there and empty, and checks the copy. Nobody can use the backup
+/// meanwhile.
+///
+/// # Errors
+/// [`StoreError::Locked`] when a process uses the backup; others as [`copy`].
+pub fn copy_back(root: &Path, to: &Path) -> Result<VerifyReport, StoreError> {
+    let _held = DataDir::hold(root)?;
+    format::judge(root, false)?;
+    Copier { root, to, is_growing: false, seen: HashMap::new() }.pass()?;
+    verify::verify(to, None)
+}
+
+/// How far a directory has come: equal at rest means that nothing was acknowledged in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Moment {
+    is_running: bool,
+    /// Grows before the first event of a run is acknowledged.
+    epoch: u64,
+    /// The version of the account, which grows before that, too.
+    account: u64,
+}
+
+impl Moment {
+    fn look(root: &Path) -> Result<Self, StoreError> {
+        // Held until the rest is read: nobody starts and ends in between.
+        let held = match DataDir::hold(root) {
+            Ok(held) => Some(held),
+            Err(StoreError::Locked { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let epoch = epoch::read(root)?.epoch.map_or(0, |epoch| epoch.number);
+        Ok(Self { is_running: held.is_none(), epoch, account: account::read(root)?.version })
     }
 }
 
@@ -119,10 +157,35 @@ pub fn read_note(backup: &Path) -> Result<Option<Note>, StoreError> {
     }
 }
 
-/// Makes a finished directory the one of this name; an empty one that is there gives way.
+/// Makes the directory in which a backup grows, beside the one that it is to be; nothing of this name may be there.
 ///
 /// # Errors
-/// [`StoreError`] when the system refuses; nothing has changed then.
+/// [`StoreError::Occupied`] when something is, others when the system refuses.
+pub fn begin(partial: &Path) -> Result<(), StoreError> {
+    match DirBuilder::new().mode(0o700).create(partial) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(StoreError::Occupied {
+            path: partial.display().to_string(),
+            reason: "is there: another backup of this name is being made, or was killed; delete it then"
+                .to_owned(),
+        }),
+        made => made.map_err(|error| StoreError::io("create", partial, error)),
+    }
+}
+
+/// Where a backup of this name is to stand: its directory, behind all links.
+///
+/// # Errors
+/// [`StoreError`] when there is no such directory.
+pub fn directory_for(backup: &Path) -> Result<PathBuf, StoreError> {
+    let parent = files::parent_of(backup);
+    fs::canonicalize(parent).map_err(|error| StoreError::io("look at", parent, error))
+}
+
+/// Makes a finished directory the one of this name. Nothing but an empty directory can have taken the name meanwhile and
+/// gives way.
+///
+/// # Errors
+/// [`StoreError`] when the system refuses; the directory may have the name then.
 pub fn publish(from: &Path, to: &Path) -> Result<(), StoreError> {
     files::sync_dir(from).map_err(|error| StoreError::io("sync", from, error))?;
     files::rename_durably(from, to).map_err(|error| StoreError::io("rename to", to, error))
@@ -133,27 +196,55 @@ struct Copier<'a> {
     to: &'a Path,
     /// A process writes to the directory.
     is_growing: bool,
-    /// What was copied and has not changed since: length, change in seconds and nanoseconds.
-    seen: HashMap<PathBuf, (u64, i64, i64)>,
+    /// Segments that were copied when nobody wrote to them any more, as they were before.
+    seen: HashMap<PathBuf, State>,
 }
+
+/// Of a file: number, length, change of the content and of anything in seconds and nanoseconds.
+type State = (u64, u64, [i64; 4]);
 
 impl Copier<'_> {
     /// Returns whether nothing went away meanwhile.
     fn pass(&mut self) -> Result<bool, StoreError> {
-        for entry in names::walk(self.root)? {
+        self.top()?;
+        self.rooms(&ROOMS)
+    }
+
+    /// What stands in the directory itself.
+    fn top(&self) -> Result<(), StoreError> {
+        let entries = names::walk(self.root)?;
+        self.delete_gone(Path::new(""), &entries)?;
+        for entry in &entries {
             let name = entry.path.to_string_lossy();
             let is_left = LEFT_OUT.contains(&&*name) || name.starts_with("ballast");
             if entry.role == Role::File && entry.meta.is_file() && !name.contains('/') && !is_left {
                 self.file(&entry.path)?;
             }
         }
+        Ok(())
+    }
+
+    /// Deletes from the copy what an earlier pass has found in a room, or at the top, and is gone since.
+    fn delete_gone(&self, room: &Path, there: &[names::Entry]) -> Result<(), StoreError> {
+        for copied in names::walk(self.to)? {
+            let is_inside = copied.path.parent() == Some(room) && copied.meta.is_file();
+            if is_inside && !there.iter().any(|entry| entry.path == copied.path) {
+                let path = self.to.join(&copied.path);
+                files::remove(&path).map_err(|error| StoreError::io("delete", &path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// These rooms, one after the other. Returns whether no segment went away meanwhile.
+    fn rooms(&mut self, rooms: &[&str]) -> Result<bool, StoreError> {
         let mut is_whole = true;
-        for room in ROOMS {
+        for room in rooms {
             access::make_room(&self.to.join(room))?;
-            is_whole &= match room {
-                "journal" | "dead" => self.segments(room)?,
+            match *room {
+                "journal" | "dead" => is_whole &= self.segments(room)?,
                 _ => self.small_files(room)?,
-            };
+            }
             self.sync(Path::new(room))?;
         }
         self.sync(Path::new(""))?;
@@ -179,8 +270,13 @@ impl Copier<'_> {
             if is_closed && self.is_unchanged(name) {
                 continue;
             }
+            let before = state_of(&self.root.join(name));
             let is_copied = self.file(name)?;
             is_whole &= is_copied;
+            match before.filter(|_| is_closed) {
+                Some(before) => self.seen.insert(name.clone(), before),
+                None => self.seen.remove(name),
+            };
             if is_copied && !is_closed {
                 journal::keep_sound_prefix(&self.to.join(name), segment.number)?;
             }
@@ -189,19 +285,20 @@ impl Copier<'_> {
     }
 
     /// Backwards, so that what is about a file stands before it: `usage.mark` goes before `usage.log`.
-    fn small_files(&mut self, room: &str) -> Result<bool, StoreError> {
+    fn small_files(&self, room: &str) -> Result<(), StoreError> {
         let entries = names::walk(self.root)?;
+        self.delete_gone(Path::new(room), &entries)?;
         let inside = entries.iter().rev().filter(|entry| {
             entry.path.parent() == Some(Path::new(room)) && entry.role == Role::File && entry.meta.is_file()
         });
         for entry in inside {
             self.file(&entry.path)?;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Copies a file; false when it is gone.
-    fn file(&mut self, name: &Path) -> Result<bool, StoreError> {
+    fn file(&self, name: &Path) -> Result<bool, StoreError> {
         let (from, to) = (self.root.join(name), self.to.join(name));
         if UNFINISHED.iter().any(|ending| name.to_string_lossy().ends_with(ending)) {
             return Ok(true);
@@ -210,16 +307,14 @@ impl Copier<'_> {
             files::remove(&to).map_err(|error| StoreError::io("delete", &to, error))?;
             return Ok(false);
         };
-        let meta = source.metadata().map_err(|error| StoreError::io("read", &from, error))?;
-        self.seen.insert(name.to_owned(), state(&meta));
         let target = files::create_temporary(&to).map_err(|error| StoreError::io("create", &to, error))?;
         fill(source, &target).map_err(|error| StoreError::io("copy to", &to, error))?;
         Ok(true)
     }
 
     fn is_unchanged(&self, name: &Path) -> bool {
-        let meta = fs::symlink_metadata(self.root.join(name));
-        meta.is_ok_and(|meta| self.seen.get(name) == Some(&state(&meta)))
+        let state = state_of(&self.root.join(name));
+        state.is_some() && self.seen.get(name) == state.as_ref()
     }
 
     fn sync(&self, room: &Path) -> Result<(), StoreError> {
@@ -228,8 +323,11 @@ impl Copier<'_> {
     }
 }
 
-fn state(meta: &fs::Metadata) -> (u64, i64, i64) {
-    (meta.len(), meta.mtime(), meta.mtime_nsec())
+/// `None` when there is no such file.
+fn state_of(path: &Path) -> Option<State> {
+    let meta = fs::symlink_metadata(path).ok()?;
+    let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+    Some((meta.ino(), meta.len(), times))
 }
 
 /// Copies the bytes and makes them durable.

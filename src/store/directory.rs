@@ -19,7 +19,7 @@ use rustix::fs::FlockOperation;
 
 use super::doubts::NewDoubt;
 pub use super::format::DIRECTORY_FORMAT;
-use super::{StoreError, UsageLog, access, ballast, files, format, names, reclaim, tidy};
+use super::{StoreError, UsageLog, access, ballast, files, format, names, reclaim, tidy, unfinished};
 
 /// Room for a start: a small segment for the journal and one for dead letters, the index, small files.
 const START_BYTES: u64 = 10 * 1024 * 1024;
@@ -82,18 +82,22 @@ impl DataDir {
     /// Makes the directory if needed, locks it, and checks its format.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when a process has it, [`StoreError::Format`] when a newer version wrote it,
-    /// [`StoreError::Denied`] when it is not private to this user and cannot be made so, [`StoreError::Io`] when the
+    /// [`StoreError::Locked`] when a process has it, [`StoreError::Unusable`] when a restore was cut short in it,
+    /// [`StoreError::Format`] when a newer version wrote it, [`StoreError::Denied`] when it is not private to this user and cannot be made so, [`StoreError::Io`] when the
     /// system fails.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        if fs::metadata(root).is_ok_and(|meta| !meta.is_dir()) {
+        let found = fs::metadata(root);
+        if found.as_ref().is_ok_and(|meta| !meta.is_dir()) {
             let (operation, path) = ("open", root.display().to_string());
             return Err(StoreError::Io { operation, path, reason: "it is not a directory".to_owned() });
         }
+        // While it is restored it may be another user's: its lock and its mark say so first.
+        let locked = found.is_ok().then(|| lock_root(root)).transpose()?;
+        unfinished::refuse(root)?;
         // What a newer version wrote is refused before anything is changed, modes and the process id included.
         format::judge(root, false)?;
         access::own(root)?;
-        let whole = lock_root(root)?;
+        let whole = locked.map_or_else(|| lock_root(root), Ok)?;
         let verdict = format::judge(root, format::holds_entries(root)?)?;
         let has_run = format::has_run(root)?;
         let findings = tidy::tidy(root)?;
@@ -110,12 +114,13 @@ impl DataDir {
     /// Keeps every process from an existing directory as long as the returned files live; changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when a process has it, [`StoreError::Io`] or [`StoreError::Denied`] when the system
-    /// refuses, as it does when there is no such directory.
+    /// [`StoreError::Locked`] when a process has it, [`StoreError::Unusable`] when a restore was cut short in it,
+    /// [`StoreError::Io`] or [`StoreError::Denied`] when the system refuses, as it does when there is no such directory.
     pub fn hold(root: &Path) -> Result<[Option<File>; 2], StoreError> {
         fs::read_dir(root).map_err(|error| StoreError::io("read", root, error))?;
         let path = root.join("LOCK");
         let whole = lock_root(root)?;
+        unfinished::refuse(root)?;
         match files::read(&path) {
             Ok(Some(mut file)) => exclusive(root, &path, &mut file).map(|()| [Some(whole), Some(file)]),
             Ok(None) => Ok([Some(whole), None]),
@@ -275,7 +280,10 @@ impl Drop for DataDir {
 }
 
 /// The lock of the directory itself.
-fn lock_root(root: &Path) -> Result<File, StoreError> {
+///
+/// # Errors
+/// [`StoreError::Locked`] when a process has it, others when the system refuses.
+pub(super) fn lock_root(root: &Path) -> Result<File, StoreError> {
     let file = File::open(root).map_err(|error| StoreError::io("open", root, error))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
@@ -316,7 +324,11 @@ fn in_use(root: &Path, holder: Option<&mut File>) -> StoreError {
     if let Some(file) = holder {
         let _ = file.read_to_string(&mut pid);
     }
-    StoreError::Locked { path: root.display().to_string(), pid: pid.trim().to_owned() }
+    let pid = match pid.trim() {
+        "" => "(its number cannot be read)".to_owned(),
+        number => number.to_owned(),
+    };
+    StoreError::Locked { path: root.display().to_string(), pid }
 }
 
 fn sync_dir(path: &Path) -> Result<(), StoreError> {

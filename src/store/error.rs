@@ -138,6 +138,14 @@ pub enum StoreError {
         /// What is damaged, and the way out.
         reason: String,
     },
+    /// Something is in the place where a directory is to be made; it is left as it is.
+    #[error("{path} {reason}")]
+    Occupied {
+        /// The place.
+        path: String,
+        /// What is there, and the way out.
+        reason: String,
+    },
     /// A record longer than [`MAX_RECORD_BYTES`].
     #[error("a record of {bytes} bytes exceeds the {MAX_RECORD_BYTES} that the store takes")]
     TooLarge {

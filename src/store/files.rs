@@ -114,6 +114,15 @@ pub(super) fn open_dir(path: &Path) -> io::Result<File> {
     spare::opened(|| options.open(path))
 }
 
+/// The directory that has the name: of a bare name the working directory, of the root itself the root.
+pub(super) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
 /// The names in a directory.
 ///
 /// # Errors
@@ -127,10 +136,10 @@ pub(super) fn list(path: &Path) -> io::Result<ReadDir> {
 /// # Errors
 /// What the system says. A shortage is returned as such only when the name has not changed.
 pub(super) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
-    let dir = to.parent().map(open_dir).transpose()?;
+    let dir = open_dir(parent_of(to))?;
     fs::rename(from, to)?;
-    let synced = dir.map_or(Ok(()), |dir| dir.sync_all());
-    synced.map_err(|error| if is_shortage(&error) { io::Error::other(error.to_string()) } else { error })
+    dir.sync_all()
+        .map_err(|error| if is_shortage(&error) { io::Error::other(error.to_string()) } else { error })
 }
 
 fn options() -> OpenOptions {
@@ -168,6 +177,14 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+
+    #[test]
+    fn a_bare_name_stands_in_the_working_directory() {
+        for (path, parent) in [("x", "."), ("./x", "."), ("a/x", "a"), ("/x", "/"), ("/", "/"), ("..", ".")] {
+            assert_eq!(parent_of(Path::new(path)), Path::new(parent), "{path}");
+            open_dir(parent_of(Path::new("x"))).expect("it can be synced");
+        }
+    }
 
     #[test]
     fn links_fifos_and_directories_are_foreign_and_never_followed_or_waited_for() {

@@ -9,6 +9,9 @@
 //! | `index`, `index.aside` | the index library's files |
 //! | `aside` | what stood in the place of one of these and was something else |
 //!
+//! `restoring` and `restoring.data` are there only until a restore has finished (see `restore`); a directory that has the
+//! first is not used.
+//!
 //! Must not know: what the files hold.
 
 use std::fs::{self, Metadata};
@@ -24,7 +27,7 @@ pub(super) const ROOMS: [&str; 4] = ["journal", "dead", "documents", "limits"];
 /// Where is put what is not what its name says.
 pub(super) const ASIDE: &str = "aside";
 /// Made by file systems in their own roots.
-const FOREIGN: &str = "lost+found";
+pub(super) const FOREIGN: &str = "lost+found";
 
 const FILES: [&str; 13] = [
     "LOCK",

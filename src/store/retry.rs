@@ -1,5 +1,6 @@
-//! Repeats what a start has to read while the system fails to read it. Such an error may pass, and a start that ends
-//! because of it leaves everything waiting. Damage, and whatever else a repetition does not change, ends it at once.
+//! Repeats what a start has to read while the system fails to read it, and its request for a lock that somebody has for a
+//! moment. Such an error may pass, and a start that ends because of it leaves everything waiting. Damage, and whatever else
+//! a repetition does not change, ends it at once.
 //!
 //! Must not know: what is read.
 
@@ -11,6 +12,35 @@ use super::StoreError;
 const TRIES: u32 = 5;
 /// The wait after the first failure; each further one is twice as long. In all a step waits 3 s.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// How often a start asks for a lock in all.
+const LOCK_TRIES: u32 = 5;
+/// The wait after the first time; each further one is twice as long. In all a start waits 150 ms.
+const FIRST_LOCK_WAIT: Duration = Duration::from_millis(10);
+
+/// Does `step`, again after a moment when it fails with [`StoreError::Locked`]: a command that only looks whether the
+/// directory is in use, as a backup does, has the lock for less than that. For a thread that may wait.
+///
+/// # Errors
+/// What `step` returned last.
+pub(super) fn locking<T>(step: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    locking_with(step, std::thread::sleep)
+}
+
+fn locking_with<T>(
+    mut step: impl FnMut() -> Result<T, StoreError>,
+    mut pause: impl FnMut(Duration),
+) -> Result<T, StoreError> {
+    let mut wait = FIRST_LOCK_WAIT;
+    for _ in 1..LOCK_TRIES {
+        match step() {
+            Err(StoreError::Locked { .. }) => pause(wait),
+            other => return other,
+        }
+        wait *= 2;
+    }
+    step()
+}
 
 /// Does `step`, again after a while when it fails with [`StoreError::Unread`]. `step` must be one that a start which was
 /// cut off may do again. For a thread that may wait.
@@ -84,6 +114,26 @@ mod tests {
         for part in ["read /data/journal/0000000001.seg", "os error 24", "5 times", "start again"] {
             assert!(line.contains(part), "{part}: {line}");
         }
+    }
+
+    #[test]
+    fn a_lock_that_is_held_for_a_moment_is_waited_for_and_one_that_is_kept_is_not() {
+        let locked = || StoreError::Locked { path: "/data".to_owned(), pid: "7".to_owned() };
+        let asked = |times: u32| {
+            let (mut tried, mut waits) = (0, Vec::new());
+            let step = || {
+                tried += 1;
+                if tried > times { Ok(tried) } else { Err(locked()) }
+            };
+            let result = locking_with(step, |wait| waits.push(wait.as_millis()));
+            (result.ok(), waits)
+        };
+        assert_eq!(asked(0), (Some(1), vec![]));
+        assert_eq!(asked(2), (Some(3), vec![10, 20]));
+        assert_eq!(asked(u32::MAX), (None, vec![10, 20, 40, 80]));
+        let (mut tried, closed) = (0, || Err::<(), _>(StoreError::Closed));
+        let other = locking_with(closed, |_| tried += 1);
+        assert!(matches!(other, Err(StoreError::Closed)) && tried == 0, "the control: other errors end it");
     }
 
     #[test]

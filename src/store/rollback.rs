@@ -13,10 +13,12 @@
 //!
 //! Must not know: what is held, and how.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::access::Owner;
 use super::directory::{DIRECTORY_FORMAT, DataDir};
 use super::doubts::{DoubtKind, Doubts, NewDoubt};
 use super::epoch::{self, Epoch};
@@ -204,6 +206,53 @@ pub fn check_copy(root: &Path, file: &Path) -> Result<Option<String>, StoreError
 /// [`StoreError`] when the directory is in use, or when one of the files cannot be written.
 pub fn accept(root: &Path, file: Option<&Path>, now: Timestamp) -> Result<u64, StoreError> {
     let _dir = DataDir::open(root)?;
+    raise(root, file, now)?.put(None)
+}
+
+/// A directory that has an epoch above all others, which the file outside does not know yet.
+#[derive(Debug)]
+#[must_use]
+pub struct Raised {
+    number: u64,
+    /// The file outside, and what it said as far as that is known.
+    outside: Option<(PathBuf, Option<Body>)>,
+}
+
+impl Raised {
+    /// Puts the epoch into the file outside, for `owner` if that is another user than this process. Returns the epoch.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be written.
+    pub(super) fn put(self, owner: Option<Owner>) -> Result<u64, StoreError> {
+        match self.outside {
+            Some((path, Some(body))) => {
+                // Whoever could read it must be able to afterwards.
+                let own = fs::metadata(&path).ok().and_then(|meta| Owner::of(&meta).to_give());
+                put_for(own.or(owner), &path, &Body { epoch: self.number, pending: false, ..body })?;
+            }
+            // Nothing can be learnt from it; the next start makes it anew.
+            Some((path, None)) => {
+                for path in [path.clone(), sealed::beside(&path, ".prev")] {
+                    files::remove(&path).map_err(|error| StoreError::io("delete", &path, error))?;
+                }
+            }
+            None => {}
+        }
+        Ok(self.number)
+    }
+}
+
+/// The first half of [`accept`], for a copy that is about to become the data directory: the file outside is left as it is
+/// until [`Raised::put`].
+///
+/// # Errors
+/// As [`accept`].
+pub fn prepare(root: &Path, file: Option<&Path>, now: Timestamp) -> Result<Raised, StoreError> {
+    let _dir = DataDir::open(root)?;
+    raise(root, file, now)
+}
+
+fn raise(root: &Path, file: Option<&Path>, now: Timestamp) -> Result<Raised, StoreError> {
     let doubts = Doubts::open(root, now)?;
     let own = own(root)?;
     let known = match file.map(outside).transpose()? {
@@ -214,19 +263,9 @@ pub fn accept(root: &Path, file: Option<&Path>, now: Timestamp) -> Result<u64, S
     let has_file = known.is_some();
     let accepted_ms = now.as_millis();
     epoch::write(root, Epoch { format: DIRECTORY_FORMAT, number, has_file, accepted_ms, ..own })?;
-    match (file, known) {
-        (Some(path), Some(body)) => put(path, &Body { epoch: number, pending: false, ..body })?,
-        // Nothing can be learnt from it; the next start makes it anew.
-        (Some(path), None) => {
-            for path in [path.to_owned(), sealed::beside(path, ".prev")] {
-                files::remove(&path).map_err(|error| StoreError::io("delete", &path, error))?;
-            }
-        }
-        (None, _) => {}
-    }
     doubts.clear(DoubtKind::Rollback, SUBJECT);
     doubts.save(root)?;
-    Ok(number)
+    Ok(Raised { number, outside: file.map(|path| (path.to_owned(), known)) })
 }
 
 /// Each bit depends on all bits (the finalizer of SplitMix64).
@@ -275,9 +314,13 @@ fn outside(path: &Path) -> Result<Outside, StoreError> {
 }
 
 fn put(path: &Path, body: &Body) -> Result<(), StoreError> {
+    put_for(None, path, body)
+}
+
+fn put_for(owner: Option<Owner>, path: &Path, body: &Body) -> Result<(), StoreError> {
     // Text and numbers always have a JSON form.
     let bytes = serde_json::to_vec(body).unwrap_or_default();
-    sealed::replace(path, FORMAT, body.epoch, &bytes)
+    sealed::replace_for(owner, path, FORMAT, body.epoch, &bytes)
 }
 
 fn hex(salt: u64) -> String {

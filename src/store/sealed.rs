@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::access::Owner;
 use super::{StoreError, files};
 
 /// Larger files are not believed to be ours.
@@ -111,13 +112,29 @@ pub(super) fn seal(format: u32, version: u64, body: &[u8]) -> Vec<u8> {
 /// # Errors
 /// [`StoreError`] when the system refuses; the old or the new file is there whole.
 pub(super) fn replace(path: &Path, format: u32, version: u64, body: &[u8]) -> Result<(), StoreError> {
-    write_over(path, &seal(format, version, body)).map_err(|error| StoreError::io("write", path, error))
+    replace_for(None, path, format, version, body)
 }
 
-fn write_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// The same for another owner than this process, as which only root can act.
+///
+/// # Errors
+/// As [`replace`].
+pub(super) fn replace_for(
+    owner: Option<Owner>,
+    path: &Path,
+    format: u32,
+    version: u64,
+    body: &[u8],
+) -> Result<(), StoreError> {
+    let written = write_over(owner, path, &seal(format, version, body));
+    written.map_err(|error| StoreError::io("write", path, error))
+}
+
+fn write_over(owner: Option<Owner>, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = beside(path, ".tmp");
     let mut file = files::create_temporary(&temporary)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let given = owner.map_or(Ok(()), |owner| owner.take(&file));
+    let written = given.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     drop(file);
     let replaced = written.and_then(|()| keep(path)).and_then(|()| files::rename_durably(&temporary, path));
     replaced.inspect_err(|_| {

@@ -1,5 +1,9 @@
 //! `tidegate backup` of a daemon at work, and `tidegate restore` after that daemon was killed.
 
+mod changes;
+mod kills;
+mod places;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::world::{Configured, Receiver, Server, eventually};
+use crate::world::{Api, Configured, Receiver, Server, eventually};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -18,24 +22,83 @@ struct Place {
 
 impl Place {
     async fn new() -> Self {
-        let world = Configured::new(Receiver::start().await);
+        Self::with(Receiver::start().await, "")
+    }
+
+    /// With more settings and policies than the one that lets 200 a second through.
+    fn with(receiver: Receiver, more: &str) -> Self {
+        let world = Configured::new(receiver);
         let epoch = world.file.with_file_name("epoch-of-data");
         let store = format!("[store]\nepoch_file = \"{}\"\nsegment_bytes = 1048576\n", epoch.display());
-        world.write(&format!("{store}{}", world.policy("a", "pace = 200")));
+        world.write(&format!("{store}{}{more}", world.policy("a", "pace = 200")));
         let backup = world.file.with_file_name("backup");
         Self { world, backup }
     }
 
+    /// Something beside the data directory.
+    fn at(&self, name: &str) -> PathBuf {
+        self.world.file.with_file_name(name)
+    }
+
+    fn data_dir(&self) -> &Path {
+        &self.world.options.data_dir
+    }
+
     fn run(&self, verb: &str, backup: &Path, data_dir: &Path, more: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.arg(verb).arg(backup).arg("--data-dir").arg(data_dir);
+        self.run_in(&[], verb, backup, data_dir, more)
+    }
+
+    /// The same with something before the program, such as `strace …`.
+    fn run_in(
+        &self,
+        wrapper: &[String],
+        verb: &str,
+        backup: &Path,
+        data_dir: &Path,
+        more: &[&str],
+    ) -> Output {
+        let program = env!("CARGO_BIN_EXE_tidegate").to_owned();
+        let words: Vec<&String> = wrapper.iter().chain([&program]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(verb).arg(backup).arg("--data-dir").arg(data_dir);
         command.arg("--config").arg(&self.world.file).args(more);
         command.current_dir(self.world.file.parent().expect("a parent")).output().expect("the program")
+    }
+
+    /// `store verify` of a directory, with the file of the epoch.
+    fn verify(&self, data_dir: &Path) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["store", "verify", "--data-dir"]).arg(data_dir).arg("--config").arg(&self.world.file);
+        said(&command.output().expect("the program"))
+    }
+
+    /// A daemon accepts so many events, and stops; what waits is due in an hour.
+    async fn with_waiting(&self, events: u64) {
+        let server = Server::start(&self.world.options);
+        let url = self.world.receiver.url("/a/x");
+        let body: String = (0..events)
+            .map(|n| {
+                format!("{}\n", serde_json::json!({"url": url, "body": {"n": n}, "delay_seconds": 3600}))
+            })
+            .collect();
+        let answer = server.api().post("/v1/events", "application/x-ndjson", body).await;
+        let (status, answer) = answer.expect("an answer");
+        assert_eq!((status, answer.matches("\"status\":202").count() as u64), (200, events), "{answer:.300}");
+        assert_eq!(server.stop().code(), Some(0));
     }
 
     fn restore(&self, more: &[&str]) -> (Option<i32>, String) {
         said(&self.run("restore", &self.backup, &self.world.options.data_dir, more))
     }
+}
+
+/// Events that a daemon owes an end.
+async fn waiting(api: &Api) -> u64 {
+    let mut sum = 0.0;
+    for term in ["ready", "delayed", "inflight"] {
+        sum += api.metric("tidegate_ledger_events", &format!("\"{term}\"")).await;
+    }
+    sum as u64
 }
 
 fn said(output: &Output) -> (Option<i32>, String) {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Settlement};
 use crate::store::contract::{lane, options, plain};
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use crate::store::{Appended, EntryStore, Lookup, Settle, UsageStore};
+use crate::store::{Appended, DocumentStore, EntryStore, Expect, Lookup, Settle, UsageStore, Version};
 
 /// Small segments, so that many are begun and deleted while a copy is made.
 fn busy() -> EmbeddedOptions {
@@ -110,6 +112,66 @@ async fn a_copy_whose_account_is_newer_than_its_segments_is_found_out() {
     let report = verify::verify(&to, None).expect("reads");
     assert!(!report.is_sound(), "{report}");
     store.close().await.expect("closes");
+}
+
+/// A new version of the policy book, and an event under it.
+async fn change(store: &EmbeddedStore, version: u64) -> EventId {
+    let expect = version
+        .checked_sub(1)
+        .filter(|before| *before > 0)
+        .map_or(Expect::Absent, |before| Expect::At(Version(before)));
+    let book = Bytes::from(format!("{{\"generations\":{version}}}"));
+    store.documents().put("policies", expect, book).await.expect("writes");
+    append(store, version).await[0]
+}
+
+/// A store is changed between two parts of its copy. Whether the copy's book is as new as what waits in it.
+async fn knows_the_book_of_all_that_waits(first: &[&str], then: &[&str]) -> bool {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (root, to) = (dir.path().join("data"), dir.path().join("copy"));
+    let store = open(&root);
+    store.usages().open(Timestamp::ZERO).await.expect("a record");
+    change(&store, 1).await;
+    access::make_room(&to).expect("makes");
+    let mut copier = Copier { root: &root, to: &to, is_growing: true, seen: HashMap::new() };
+    copier.top().expect("copies");
+    copier.rooms(first).expect("copies");
+    let late = change(&store, 2).await;
+    copier.rooms(then).expect("copies");
+    drop(store);
+    let copy = open(&to);
+    let (version, _) = copy.documents().get("policies").await.expect("reads").expect("a book");
+    let waits = matches!(copy.lookup(late).await.expect("reads"), Lookup::Waiting(..));
+    copy.close().await.expect("closes");
+    !waits || version == Version(2)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_are_copied_last_so_that_what_waits_is_under_a_book_that_is_there() {
+    let (documents, others) = ROOMS.split_last().expect("rooms");
+    assert_eq!(*documents, "documents");
+    assert!(knows_the_book_of_all_that_waits(others, &[*documents]).await);
+    let in_between = &["documents", "dead", "limits"];
+    assert!(
+        !knows_the_book_of_all_that_waits(in_between, &["journal"]).await,
+        "the control: documents first"
+    );
+}
+
+#[tokio::test]
+async fn a_start_between_two_looks_is_seen_also_when_it_has_ended_and_a_look_keeps_nobody_out() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().join("data");
+    open(&root).close().await.expect("closes");
+    let first = Moment::look(&root).expect("looks");
+    assert_eq!(Moment::look(&root).expect("looks"), first, "the control: nobody was there");
+    let store = open(&root);
+    assert!(Moment::look(&root).expect("looks").is_running);
+    // As after a kill: nothing says that it ended.
+    append(&store, 0).await;
+    drop(store);
+    let second = Moment::look(&root).expect("looks");
+    assert!(!second.is_running && second != first, "{first:?} {second:?}");
 }
 
 #[tokio::test]

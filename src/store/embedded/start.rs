@@ -117,7 +117,7 @@ pub(super) fn start(
     clock: Clock,
     disks: Disks,
 ) -> Result<Started, StoreError> {
-    let mut dir = retry::reading(|| DataDir::open(root))?;
+    let mut dir = retry::reading(|| retry::locking(|| DataDir::open(root)))?;
     let doubts = retry::reading(|| Doubts::open(root, clock.now()))?;
     note(dir.take_findings(), &doubts, &clock);
     let salt::Kept { salt, report } =
