@@ -13,7 +13,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 
-use crate::ingest::explain::{not_json, pointer};
+use crate::event::json_pointer;
+use crate::ingest::explain::not_json;
 use crate::ingest::wire::{Pairs, Text};
 use crate::problem::Problem;
 
@@ -36,8 +37,7 @@ pub(super) struct Faults(Vec<(String, String)>);
 impl Faults {
     /// `name` is an attribute, or empty for the CloudEvent as a whole.
     pub(super) fn add(&mut self, name: &str, rule: impl Into<String>) {
-        let pointer = if name.is_empty() { String::new() } else { pointer(&[name]) };
-        self.add_at(pointer, rule);
+        self.add_at(json_pointer((!name.is_empty()).then_some(name)), rule);
     }
 
     pub(super) fn add_at(&mut self, pointer: String, rule: impl Into<String>) {
