@@ -285,6 +285,7 @@ fn intake(
         },
         outlooks: outlooks.clone(),
         egress: live.egress_check(),
+        targets: live.targets(),
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::MIN.saturating_add(budget().under_way),
         admission_wait: ADMISSION_WAIT,

@@ -14,9 +14,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{
-    CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header, json_pointer,
-};
+use crate::event::{CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header, json_pointer};
 use crate::ingest::digest::{self, Fingerprint};
 use crate::ingest::explain::{explain, not_json};
 use crate::ingest::wire::{Pairs, Text, Values, WireEvent, deeper_than};

@@ -39,7 +39,8 @@ pub(super) fn explain(text: &str) -> Problem {
         }
         if !MEMBERS.contains(&&**name) {
             let known = MEMBERS.join(", ");
-            problem = problem.field(json_pointer([&**name]), format!("is unknown; known members are {known}"));
+            problem =
+                problem.field(json_pointer([&**name]), format!("is unknown; known members are {known}"));
         } else if let Some(rule) = broken_type(name, value.get()) {
             problem = problem.field(json_pointer([&**name]), rule);
         }
