@@ -158,6 +158,15 @@ fn every_file_says_what_it_is_and_stays_short() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// Four rooms once had a way of their own to escape a JSON pointer, and cut names at two lengths.
+#[test]
+fn json_pointers_are_escaped_in_one_place() {
+    let escapes = |text: &String| text.contains("\"~1\"");
+    let places: Vec<_> =
+        product_files().into_iter().filter(|(_, text)| escapes(text)).map(|(path, _)| path).collect();
+    assert_eq!(places, ["event/pointer.rs"]);
+}
+
 /// The rules above would see a breach: each finder is shown one.
 #[test]
 fn the_finders_find() {

@@ -142,9 +142,13 @@ fn the_exit_codes_of_the_help_are_those_of_the_manual() {
 #[test]
 fn a_reader_that_leaves_is_no_failure() {
     let directory = TempDir::new().expect("a directory");
-    for arguments in
-        [&["man"][..], &["completions", "bash"], &["print-config", "--defaults"], &["unit"], &["--help"]]
-    {
+    for arguments in [
+        &["man"][..],
+        &["completions", "bash"],
+        &["print-config", "--defaults"],
+        &["unit", "--socket"],
+        &["--help"],
+    ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.args(arguments).current_dir(directory.path()).env_clear();
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");

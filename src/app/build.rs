@@ -111,10 +111,10 @@ impl App {
             None => open_gate(&*usages, &ruled_before, queue.doubts(), &clock).await?,
         };
         let live = Live::new(config, Arc::clone(&deliver));
-        let name_state = {
-            let deliver = Arc::clone(&deliver);
-            Arc::new(move || deliver.name_state())
-        };
+        let told = Arc::clone(&deliver);
+        let egress_state = Arc::new(move || told.egress_state());
+        let told = Arc::clone(&deliver);
+        let name_state = Arc::new(move || told.name_state());
         let (service, dispatch) = Service::new(Parts {
             queue: queue.clone(),
             signals,
@@ -136,6 +136,7 @@ impl App {
             queue: queue.clone(),
             policies: policies.clone(),
             closing: closing.clone(),
+            egress_state,
             name_state,
             descriptors,
             dispatch: dispatch.clone(),
@@ -284,6 +285,7 @@ fn intake(
         },
         outlooks: outlooks.clone(),
         egress: live.egress_check(),
+        targets: live.targets(),
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::MIN.saturating_add(budget().under_way),
         admission_wait: ADMISSION_WAIT,

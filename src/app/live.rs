@@ -1,4 +1,5 @@
-//! The settings that become active without a restart, beside the policies: the level of the log and the egress guard.
+//! What becomes active without a restart, beside the policies: the level of the log, the egress guard and the targets of
+//! CloudEvents.
 //!
 //! Must not know: who asks for it, how the configuration is read.
 
@@ -8,27 +9,31 @@ use arc_swap::ArcSwap;
 use tracing::warn;
 
 use crate::app::AppError;
-use crate::config::Config;
+use crate::config::{CloudEventsTarget, Config};
 use crate::delivery::{Deliver, EgressGuard, Turnover};
-use crate::ingest::EgressCheck;
+use crate::ingest::{EgressCheck, Target, Targets};
 use crate::telemetry::logging;
 
 /// The setting of the log's level.
 const LEVEL: &str = "log.level";
 /// The setting of the egress guard.
 const EGRESS: &str = "egress.allow";
+/// The blocks of the configuration file, which are no setting.
+const TARGETS: &str = "[[cloudevents]]";
 
 /// What applies at present. Clones share it.
 #[derive(Clone)]
 pub(super) struct Live {
     deliver: Arc<dyn Deliver>,
     egress: Arc<ArcSwap<EgressGuard>>,
+    targets: Arc<ArcSwap<Targets>>,
 }
 
 /// What is about to become active; nothing of it can fail any more.
 pub(super) struct Prepared {
     level: String,
     egress: Option<(EgressGuard, Turnover)>,
+    targets: Targets,
 }
 
 impl Live {
@@ -38,7 +43,13 @@ impl Live {
     /// `deliver` goes by the guard of `config`.
     pub(super) fn new(config: &Config, deliver: Arc<dyn Deliver>) -> Self {
         let guard = EgressGuard::new(&config.egress.allow);
-        Self { deliver, egress: Arc::new(ArcSwap::from_pointee(guard)) }
+        let targets = Arc::new(ArcSwap::from_pointee(targets(config)));
+        Self { deliver, egress: Arc::new(ArcSwap::from_pointee(guard)), targets }
+    }
+
+    /// What is called for the CloudEvents of which sources.
+    pub(super) fn targets(&self) -> Arc<ArcSwap<Targets>> {
+        Arc::clone(&self.targets)
     }
 
     /// Judges literal addresses by the guard that is active when it is asked.
@@ -52,7 +63,7 @@ impl Live {
     pub(super) async fn prepare(&self, config: &Config) -> Result<Prepared, AppError> {
         let guard = EgressGuard::new(&config.egress.allow);
         let egress = if **self.egress.load() == guard { None } else { Some(self.turnover(guard).await?) };
-        Ok(Prepared { level: config.log.level.clone(), egress })
+        Ok(Prepared { level: config.log.level.clone(), egress, targets: targets(config) })
     }
 
     /// Reads certificates, which may be on a slow disk.
@@ -71,6 +82,10 @@ impl Live {
             self.egress.store(Arc::new(guard));
             changed.push(EGRESS);
         }
+        if **self.targets.load() != prepared.targets {
+            self.targets.store(Arc::new(prepared.targets));
+            changed.push(TARGETS);
+        }
         match logging::set_level(&prepared.level) {
             Ok(true) => changed.push(LEVEL),
             Ok(false) => {}
@@ -79,4 +94,11 @@ impl Live {
         }
         changed
     }
+}
+
+fn targets(config: &Config) -> Targets {
+    Targets::new(config.cloudevents.iter().cloned().map(|target| {
+        let CloudEventsTarget { source, is_prefix, url, method, headers, labels } = target;
+        (source, is_prefix, Target { url, method, headers, labels })
+    }))
 }

@@ -7,7 +7,7 @@ use tracing::warn;
 use crate::app::{AppError, AppErrorKind};
 use crate::config::{Config, Loaded, LogFormat};
 use crate::telemetry::logging::{self, Format};
-use crate::telemetry::output;
+use crate::telemetry::{output, printable_lines};
 
 /// How long the end of the process waits for its last lines to be written: perhaps nobody reads them.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -40,9 +40,10 @@ pub fn warn_of(loaded: &Loaded) {
     }
 }
 
-/// Writes a line to standard error, in order with the log lines. It is dropped and counted if that cannot be written.
+/// Writes a line, or several, to standard error, in order with the log lines. They are dropped and counted if that cannot
+/// be written. Control characters are escaped: a text may repeat what somebody else has written.
 pub fn write_line(text: &str) {
-    output::stderr().line(format!("{text}\n").as_bytes());
+    output::stderr().line(format!("{}\n", printable_lines(text)).as_bytes());
 }
 
 /// Waits until the lines so far are written, a second at most. To be called before the process ends.

@@ -52,6 +52,7 @@ use crate::policy::Policies;
 use crate::queue::Queue;
 use crate::store::{EntryStore, UsageStore};
 use crate::telemetry::MetricsHandle;
+pub use crate::telemetry::printable;
 
 pub use api_doc::api_doc;
 pub use backup::{BackedUp, Contents, back_up};

@@ -7,6 +7,7 @@ use clap::Args;
 use console::{Term, measure_text_width, truncate_str};
 use serde::Serialize;
 
+pub(super) use crate::app::printable;
 use crate::cli::exit::Failure;
 use crate::cli::print;
 
@@ -211,12 +212,6 @@ impl Table {
         }
         widths
     }
-}
-
-/// A text whose control characters cannot steer a terminal.
-pub(super) fn printable(text: &str) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
-    text.chars().map(escaped).collect()
 }
 
 #[cfg(test)]

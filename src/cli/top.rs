@@ -2,6 +2,7 @@
 
 mod rows;
 mod screen;
+mod signals;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -18,10 +19,10 @@ use crate::cli::client::{Client, refusal, silent};
 use crate::cli::exit::Failure;
 use crate::cli::output::OutputArguments;
 use crate::cli::policies::fetched;
-use crate::cli::signals::Signals;
 use crate::clock::{Clock, Timestamp};
 use rows::{Attempts, Row};
 use screen::Screen;
+use signals::{Asked, Signals};
 
 /// Between two looks.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -106,9 +107,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 async fn live(address: SocketAddr, mut order: Sort) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     // The first look fails before the screen is taken.
-    let mut last = tokio::select! {
-        first = look(address, None) => first?,
-        () = signals.next() => return Ok(()),
+    let mut first = pin!(look(address, None));
+    let mut last = loop {
+        let asked = tokio::select! {
+            first = &mut first => break first?,
+            asked = signals.next() => asked,
+        };
+        if asked == Asked::End || asked == Asked::Stop && signals.stop().await? == Asked::End {
+            return Ok(());
+        }
     };
     let mut screen = Screen::take()?;
     let mut failed = None;
@@ -126,7 +133,16 @@ async fn live(address: SocketAddr, mut order: Sort) -> Result<(), Failure> {
                 continue;
             }
             key = screen.key() => key?,
-            () = signals.next() => return Ok(()),
+            asked = signals.next() => {
+                if asked == Asked::Stop {
+                    screen.give_back();
+                }
+                if asked == Asked::End || asked == Asked::Stop && signals.stop().await? == Asked::End {
+                    return Ok(());
+                }
+                screen.take_again()?;
+                continue;
+            }
         };
         match key {
             // Control-C, -D, -\ and -Z come as keys.

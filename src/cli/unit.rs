@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf, absolute};
 use clap::Args;
 
 use crate::cli::exit::Failure;
-use crate::cli::print;
+use crate::cli::{note, print};
 
 const SERVICE: &str = include_str!("../../systemd/tidegate.service");
 const SOCKET: &str = include_str!("../../systemd/tidegate.socket");
@@ -13,6 +13,9 @@ const SOCKET: &str = include_str!("../../systemd/tidegate.socket");
 const PROGRAM: &str = "/usr/bin/tidegate";
 const CONFIG: &str = "/etc/tidegate/tidegate.toml";
 const ADDRESS: &str = "127.0.0.1:7080";
+/// Places that a setting of the service unit hides from the service.
+const HIDDEN: [(&str, &[&str]); 2] =
+    [("ProtectHome=yes", &["/home", "/root", "/run/user"]), ("PrivateTmp=yes", &["/tmp", "/var/tmp"])];
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -32,7 +35,39 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return print(&SOCKET.replace(ADDRESS, &arguments.listen.to_string()));
     }
     let program = std::env::current_exe()?;
-    print(&service(&program, &absolute(&arguments.config)?)?)
+    let config = absolute(&arguments.config)?;
+    for warning in warnings(&program, &config) {
+        note(&format!("tidegate: warning: {warning}"));
+    }
+    print(&service(&program, &config)?)
+}
+
+/// Why a service with these paths would not start.
+fn warnings(program: &Path, config: &Path) -> Vec<String> {
+    let program_warning = hidden(program).map(|setting| {
+        format!(
+            "the service would not start: the unit hides {} from it ({setting}); copy the program to /usr/local/bin and \
+             print the unit with that one",
+            program.display()
+        )
+    });
+    // A link leads where it leads, and the service has to go all the way.
+    let target = config.canonicalize().ok();
+    let setting = hidden(config).or_else(|| target.as_deref().and_then(hidden));
+    let config_warning = setting.map(|setting| {
+        format!(
+            "the service would not start: the unit hides {} from it ({setting}); move the file to {CONFIG} and name it \
+             with --config",
+            config.display()
+        )
+    });
+    program_warning.into_iter().chain(config_warning).collect()
+}
+
+/// The setting of the unit that hides a path from the service, if one does.
+fn hidden(path: &Path) -> Option<&'static str> {
+    let hides = |places: &[&str]| places.iter().any(|place| path.starts_with(place));
+    HIDDEN.iter().find(|(_, places)| hides(places)).map(|(setting, _)| *setting)
 }
 
 fn service(program: &Path, config: &Path) -> Result<String, Failure> {
@@ -58,6 +93,35 @@ mod tests {
         assert!(unit.contains("\nExecStart=\"/opt/a b/tidegate\" serve --config /srv/50%%.toml\n"), "{unit}");
         assert!(!unit.contains(PROGRAM) && !unit.contains(CONFIG));
         assert!(service(Path::new("/opt/a\nb"), Path::new("/x")).is_err());
+    }
+
+    #[test]
+    fn what_the_unit_hides_from_the_service_is_named_with_the_way_out() {
+        let told = |program: &str, config: &str| warnings(Path::new(program), Path::new(config));
+        for (program, setting) in [
+            ("/home/a/bin/tidegate", "ProtectHome=yes"),
+            ("/root/tidegate", "ProtectHome=yes"),
+            ("/run/user/1000/tidegate", "ProtectHome=yes"),
+            ("/tmp/tidegate", "PrivateTmp=yes"),
+            ("/var/tmp/x/tidegate", "PrivateTmp=yes"),
+        ] {
+            let [warning] = told(program, CONFIG).try_into().expect("one warning");
+            assert!(warning.contains(&format!("hides {program} from it ({setting})")), "{warning}");
+            assert!(warning.contains("/usr/local/bin"), "the way out: {warning}");
+        }
+        let [program, config] = told("/tmp/tidegate", "/root/t.toml").try_into().expect("two warnings");
+        assert!(program.contains("/tmp/tidegate") && config.contains("/root/t.toml"), "{program} {config}");
+        for seen in [PROGRAM, "/usr/local/bin/tidegate", "/opt/home/tidegate", "/homes/tidegate", "/tmpfs/x"]
+        {
+            assert_eq!(told(seen, CONFIG), [""; 0], "{seen}");
+        }
+        let dir = tempfile::tempdir_in("/tmp").expect("a directory");
+        let link = Path::new("/opt").join("tidegate-no-such-file");
+        assert!(warnings(Path::new(PROGRAM), &link).is_empty(), "a file that is not there yet");
+        assert_eq!(warnings(Path::new(PROGRAM), dir.path()).len(), 1);
+        for (setting, _) in HIDDEN {
+            assert!(SERVICE.contains(&format!("\n{setting}\n")), "{setting} is none of the unit's");
+        }
     }
 
     #[test]

@@ -84,7 +84,12 @@ impl Source {
                 boot_id: "".into(),
                 is_synchronised: true,
             },
-            Self::Scripted(script) => Reading { wall: self.wall(), ..script.lock().clone() },
+            Self::Scripted(script) => {
+                // All of it at one moment: a wall clock that was read before an advance, and a boot clock after it, look
+                // like a step.
+                let now = script.lock().clone();
+                Reading { wall: now.wall.min(LATEST), ..now }
+            }
         }
     }
 

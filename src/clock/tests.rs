@@ -33,6 +33,25 @@ fn arithmetic_saturates_at_both_ends() {
     assert_eq!(Timestamp::ZERO.since(Timestamp::MAX), Duration::ZERO);
 }
 
+/// A wall clock from before an advance beside a boot clock from after it would be a step.
+#[test]
+fn a_reading_of_a_script_is_of_one_moment() {
+    let (script, clock) = script("one", START);
+    let since_boot = |reading: Reading| reading.wall.as_nanos() - reading.boot_ns;
+    let expected = since_boot(clock.read());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                script.advance(Duration::from_millis(1));
+            }
+        });
+        let torn = (0..100_000).filter(|_| since_boot(clock.read()) != expected).count();
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(torn, 0);
+    });
+}
+
 #[test]
 fn clones_of_a_manual_clock_share_their_hand() {
     let clock = Clock::manual(Timestamp::from_millis(5));

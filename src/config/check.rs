@@ -17,12 +17,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::config::layers::{Given, Layers};
-use crate::config::policies;
+use crate::config::layers::{CLOUDEVENTS, Given, Layers, POLICY};
 use crate::config::{
     Breaker, Capping, Config, Dispatch, Doomed, Egress, Log, LogFormat, Mashery, Place, Problem, Queue,
     Retry, Store, Throttling, Unmatched,
 };
+use crate::config::{cloudevents, policies};
 use crate::event::Labels;
 
 /// The largest segment whose positions fit into an event id.
@@ -74,7 +74,8 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
     let log = of.log();
     // Without knowing which labels are known none is unknown.
     let known = known_labels.as_ref().and_then(Option::as_ref);
-    let policies = policies::policies(layers.policies(), known, problems);
+    let policies = policies::policies(layers.blocks(POLICY), known, problems);
+    let cloudevents = cloudevents::targets(layers.blocks(CLOUDEVENTS), known, problems);
     Some(Config {
         listen: listen?,
         store: store?,
@@ -98,6 +99,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
         metrics: metrics?,
         log: log?,
         policies,
+        cloudevents,
     })
 }
 

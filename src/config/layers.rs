@@ -1,5 +1,5 @@
 //! The layers: defaults, file, environment, flags. Each yields values with their places under the names of
-//! settings; later layers cover earlier ones value by value. The file has `[[policy]]` blocks beside them.
+//! settings; later layers cover earlier ones value by value. The file has blocks beside them, such as `[[policy]]`.
 //!
 //! Must not know: which values are right.
 
@@ -15,8 +15,10 @@ use crate::policy::nearest;
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "tidegate.toml";
 const PREFIX: &str = "TIDEGATE_";
-/// The blocks that are not settings: `[[policy]]`.
+/// The blocks that are not settings: `[[policy]]` and `[[cloudevents]]`, in the order in which they are printed.
+pub(super) const BLOCKS: [&str; 2] = [CLOUDEVENTS, POLICY];
 pub(super) const POLICY: &str = "policy";
+pub(super) const CLOUDEVENTS: &str = "cloudevents";
 /// Longest configuration file, in bytes.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
 
@@ -94,7 +96,8 @@ pub(super) struct Member {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Layers {
     settings: BTreeMap<String, Placed>,
-    policies: Vec<Block>,
+    /// By their name.
+    blocks: BTreeMap<&'static str, Vec<Block>>,
     warnings: Vec<Problem>,
 }
 
@@ -177,9 +180,9 @@ impl Layers {
         self.settings.get(setting)
     }
 
-    /// The `[[policy]]` blocks, in the order of the file.
-    pub(super) fn policies(&self) -> &[Block] {
-        &self.policies
+    /// The blocks of one of the names [`BLOCKS`], in the order of the file.
+    pub(super) fn blocks(&self, name: &str) -> &[Block] {
+        self.blocks.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Variables that were passed over and look as if they were meant for tidegate.
@@ -217,18 +220,20 @@ impl Layers {
         let at = |offset: usize| place(Some(line_of(offset)));
         for (section, body) in table.get_ref() {
             let section_name = section.get_ref();
-            match body.get_ref() {
-                DeValue::Array(blocks) if section_name == POLICY => {
+            let block_name = BLOCKS.into_iter().find(|name| section_name == name);
+            match (body.get_ref(), block_name) {
+                (DeValue::Array(blocks), Some(name)) => {
+                    let of_name = self.blocks.entry(name).or_default();
                     for block in blocks.iter() {
                         match block.get_ref().as_table() {
-                            Some(rows) => self.policies.push(block_of(at(block.span().start), rows, &at)),
-                            None => problems.push(no_block(at(block.span().start))),
+                            Some(rows) => of_name.push(block_of(at(block.span().start), rows, &at)),
+                            None => problems.push(no_block(at(block.span().start), name)),
                         }
                     }
                 }
-                _ if section_name == POLICY => problems.push(no_block(at(section.span().start))),
-                DeValue::Table(rows) => self.lay_section(section_name, rows, &at, known, problems),
-                _ => problems.push(Problem {
+                (_, Some(name)) => problems.push(no_block(at(section.span().start), name)),
+                (DeValue::Table(rows), None) => self.lay_section(section_name, rows, &at, known, problems),
+                (_, None) => problems.push(Problem {
                     place: at(section.span().start),
                     subject: section_name.to_string(),
                     detail: "settings stand in sections, as [listen] address".to_owned(),
@@ -310,9 +315,10 @@ fn typed(value: &DeValue<'_>) -> toml::Value {
     }
 }
 
-fn no_block(place: Place) -> Problem {
-    let detail = "policies stand in blocks of their own, each under a line [[policy]]".to_owned();
-    Problem { place, subject: POLICY.to_owned(), detail }
+fn no_block(place: Place, name: &str) -> Problem {
+    let what = if name == POLICY { "policies" } else { "targets of CloudEvents" };
+    let detail = format!("{what} stand in blocks of their own, each under a line [[{name}]]");
+    Problem { place, subject: name.to_owned(), detail }
 }
 
 /// The environment variable of a setting.

@@ -7,6 +7,7 @@
 //! Must not know: what the settings do.
 
 mod check;
+mod cloudevents;
 mod environment;
 mod error;
 mod layers;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use cloudevents::CloudEventsTarget;
 pub use error::{ConfigError, Place, Problem};
 pub use layers::{File, Flag, Inputs};
 pub use policies::{FilePolicy, policy_block};
@@ -69,6 +71,8 @@ pub struct Config {
     pub log: Log,
     /// `[[policy]]`: the limits that the file itself sets, in its order; their names are unique.
     pub policies: Vec<FilePolicy>,
+    /// `[[cloudevents]]`: which calls are made for the CloudEvents of which sources; no two are for the same.
+    pub cloudevents: Vec<CloudEventsTarget>,
 }
 
 /// Where the HTTP doors listen.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::layers::{Block, Layers, Member};
+use crate::config::layers::{Block, Layers, Member, POLICY};
 use crate::config::{ConfigError, Place, Problem};
 use crate::event::PolicyId;
 use crate::policy::{Fault, Given, MEMBERS, Members, Spec, read_name, read_spec, write};
@@ -28,7 +28,7 @@ impl FilePolicy {
     pub fn read_all(text: &str, called: &std::path::Path) -> Result<Vec<Self>, ConfigError> {
         let mut problems = Vec::new();
         let layers = Layers::of_text(text, called, &mut problems);
-        let found = policies(layers.policies(), None, &mut problems);
+        let found = policies(layers.blocks(POLICY), None, &mut problems);
         if problems.is_empty() { Ok(found) } else { Err(ConfigError { problems }) }
     }
 
@@ -86,7 +86,7 @@ pub(super) fn policies(
 }
 
 /// The members of a block, in the order of the text.
-fn members(block: &Block) -> Members {
+pub(super) fn members(block: &Block) -> Members {
     let member = |Member { name, value, within, .. }: &Member| {
         let given = within.as_ref().map_or_else(|| given(value), |within| Given::Table(members(within)));
         (name.clone(), given)
@@ -108,14 +108,14 @@ fn given(value: &toml::Value) -> Given {
     }
 }
 
-fn problem(block: &Block, called: &str, fault: Fault) -> Problem {
+pub(super) fn problem(block: &Block, called: &str, fault: Fault) -> Problem {
     let field = fault.field();
     let subject = if field.is_empty() { called.to_owned() } else { format!("{called}: {field}") };
     Problem { place: place(block, &fault.path), subject, detail: fault.detail }
 }
 
 /// Where a member stands, or what it would be part of.
-fn place(block: &Block, path: &[String]) -> Place {
+pub(super) fn place(block: &Block, path: &[String]) -> Place {
     let Some((first, rest)) = path.split_first() else { return block.place.clone() };
     let Some(member) = block.members.iter().find(|member| member.name == *first) else {
         return block.place.clone();

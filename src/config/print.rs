@@ -1,6 +1,6 @@
 //! The configuration in use as TOML, each value with its origin.
 
-use crate::config::layers::{Block, Given, Layers, Member, variable_of};
+use crate::config::layers::{BLOCKS, Block, Given, Layers, Member, variable_of};
 use crate::config::{DEFAULTS, Place};
 
 /// Walks the defaults file, so that sections and settings come in its order; the text is itself a valid
@@ -33,10 +33,12 @@ pub(super) fn to_toml(layers: &Layers) -> String {
         };
         out.push_str(&format!("{key} = {value} # {origin}\n"));
     }
-    for Block { place, members } in layers.policies() {
-        out.push_str(&format!("\n[[policy]] # {place}\n"));
-        for Member { name, value, place, .. } in members {
-            out.push_str(&format!("{name} = {value} # {place}\n"));
+    for kind in BLOCKS {
+        for Block { place, members } in layers.blocks(kind) {
+            out.push_str(&format!("\n[[{kind}]] # {place}\n"));
+            for Member { name, value, place, .. } in members {
+                out.push_str(&format!("{name} = {value} # {place}\n"));
+            }
         }
     }
     out

@@ -42,12 +42,14 @@ pub(super) fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8], wall:
     }
 }
 
-/// The outcome of an attempt without a complete response head; `begun` says whether a byte of the request may have been
+/// The address that the egress guard denied, if that is why an attempt failed.
+pub(super) fn blocked(error: &reqwest::Error) -> Option<&Blocked> {
+    find(error)
+}
+
+/// The outcome of an attempt without a complete response head, other than one that was [`blocked`]; `begun` says whether a byte of the request may have been
 /// written.
 pub(super) fn failure(error: &reqwest::Error, begun: bool) -> Outcome {
-    if find::<Blocked>(error).is_some() {
-        return Outcome::Reject { cause: Cause::Blocked };
-    }
     if error.is_builder() {
         // The request could not even be put together: it never will be.
         return Outcome::Reject { cause: Cause::Internal };

@@ -15,11 +15,13 @@ use reqwest::{Certificate, Client, ClientBuilder, Response, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 
 use super::begun::Begun;
+use super::guards::Guards;
 use super::resolve::GuardedNames;
 use super::shortages::Shortages;
-use super::{Call, Deliver, EgressGuard, Turnover, busy, classify, request};
+use super::withheld::Withheld;
+use super::{Blocked, Call, Deliver, EgressGuard, Turnover, busy, classify, request};
 use crate::clock::{Clock, Timestamp};
-use crate::event::{Cause, Outcome};
+use crate::event::Outcome;
 use crate::names::{NameOptions, Names};
 
 /// How long an unused connection is kept: below the five seconds after which common servers close theirs, so
@@ -87,12 +89,13 @@ pub struct HttpDeliverer {
     names: Names,
     clock: Clock,
     shortages: Arc<Shortages>,
+    withheld: Arc<Withheld>,
 }
 
-/// A client all of whose connections, the kept ones included, were made under this guard.
+/// A client all of whose connections, the kept ones included, were made under the present guard.
 struct Guarded {
     client: Client,
-    egress: EgressGuard,
+    guards: Guards,
 }
 
 impl HttpDeliverer {
@@ -112,7 +115,8 @@ impl HttpDeliverer {
     ) -> Result<Self, DeliveryError> {
         install_provider();
         let names = Names::new(options.names.clone(), clock.clone());
-        let guarded = Guarded::new(&options, options.egress.clone(), &names, change)?;
+        let client = guarded_client(&options, options.egress.clone(), &names, change)?;
+        let guarded = Guarded { client, guards: Guards::first(options.egress.clone(), clock.now()) };
         Ok(Self {
             guarded: Arc::new(ArcSwap::from_pointee(guarded)),
             options: Arc::new(options),
@@ -120,13 +124,15 @@ impl HttpDeliverer {
             names,
             clock,
             shortages: Arc::default(),
+            withheld: Arc::default(),
         })
     }
 
     async fn call(self, call: Call) -> Outcome {
         let guarded = self.guarded.load_full();
-        if guarded.egress.check_literal(&call.url).is_err() {
-            return Outcome::Reject { cause: Cause::Blocked };
+        let accepted_at = call.id.accepted_at();
+        if let Err(blocked) = guarded.guards.present().check_literal(&call.url) {
+            return self.denied(&guarded.guards, &blocked, accepted_at);
         }
         let started = Instant::now();
         let total = call.timeout.unwrap_or(self.options.total_timeout);
@@ -137,6 +143,9 @@ impl HttpDeliverer {
         let response = match head {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
+                if let Some(blocked) = classify::blocked(&error) {
+                    return self.denied(&guarded.guards, blocked, accepted_at);
+                }
                 let outcome = classify::failure(&error, begun.get());
                 self.shortages.note(&outcome, self.clock.now());
                 return outcome;
@@ -144,6 +153,12 @@ impl HttpDeliverer {
             Err(_elapsed) => return classify::timed_out(begun.get()),
         };
         self.judge(response, started + total).await
+    }
+
+    fn denied(&self, guards: &Guards, blocked: &Blocked, accepted_at: Timestamp) -> Outcome {
+        let outcome = guards.denied(blocked.address, accepted_at);
+        self.withheld.note(&outcome, blocked, self.clock.now());
+        outcome
     }
 
     /// The wall time from which dates are measured. While it is in doubt they lie so far away that the wait is the
@@ -172,32 +187,30 @@ impl HttpDeliverer {
     }
 }
 
-impl Guarded {
-    fn new(
-        options: &DeliveryOptions,
-        egress: EgressGuard,
-        names: &Names,
-        change: fn(ClientBuilder) -> ClientBuilder,
-    ) -> Result<Self, DeliveryError> {
-        let mut builder = Client::builder()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .dns_resolver(GuardedNames { names: names.clone(), egress: egress.clone() })
-            .connect_timeout(options.connect_timeout)
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(options.pool_max_idle_per_host)
-            .http2_max_header_list_size(H2_HEAD_MAX_BYTES)
-            .tcp_nodelay(true)
-            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
-        if let Some(pem) = &options.extra_ca_pem {
-            let extra = Certificate::from_pem_bundle(pem).map_err(DeliveryError::ExtraCa)?;
-            builder = builder.tls_certs_merge(extra);
-        }
-        let client = change(builder).build().map_err(DeliveryError::Client)?;
-        Ok(Self { client, egress })
+/// A client that connects to what `egress` allows, without any connection yet.
+fn guarded_client(
+    options: &DeliveryOptions,
+    egress: EgressGuard,
+    names: &Names,
+    change: fn(ClientBuilder) -> ClientBuilder,
+) -> Result<Client, DeliveryError> {
+    let mut builder = Client::builder()
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        .dns_resolver(GuardedNames { names: names.clone(), egress })
+        .connect_timeout(options.connect_timeout)
+        .pool_idle_timeout(POOL_IDLE)
+        .pool_max_idle_per_host(options.pool_max_idle_per_host)
+        .http2_max_header_list_size(H2_HEAD_MAX_BYTES)
+        .tcp_nodelay(true)
+        .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+    if let Some(pem) = &options.extra_ca_pem {
+        let extra = Certificate::from_pem_bundle(pem).map_err(DeliveryError::ExtraCa)?;
+        builder = builder.tls_certs_merge(extra);
     }
+    change(builder).build().map_err(DeliveryError::Client)
 }
 
 impl Deliver for HttpDeliverer {
@@ -206,10 +219,17 @@ impl Deliver for HttpDeliverer {
     }
 
     fn under(&self, egress: EgressGuard) -> Result<Turnover, DeliveryError> {
-        let guarded = Guarded::new(&self.options, egress, &self.names, self.change)?;
-        let place = Arc::clone(&self.guarded);
-        // Idle connections of the client before it are closed with its last call.
-        Ok(Box::new(move || place.store(Arc::new(guarded))))
+        let client = guarded_client(&self.options, egress.clone(), &self.names, self.change)?;
+        let (place, clock) = (Arc::clone(&self.guarded), self.clock.clone());
+        Ok(Box::new(move || {
+            let guards = place.load().guards.then(egress, clock.now());
+            // Idle connections of the client before it are closed with its last call.
+            place.store(Arc::new(Guarded { client, guards }));
+        }))
+    }
+
+    fn egress_state(&self) -> Option<String> {
+        Some(self.withheld.state(self.clock.now()))
     }
 
     fn name_state(&self) -> Option<String> {

@@ -7,11 +7,13 @@ mod busy;
 mod classify;
 mod client;
 mod egress;
+mod guards;
 mod request;
 mod resolve;
 mod shortages;
 #[cfg(test)]
 mod tests;
+mod withheld;
 
 use std::time::Duration;
 
@@ -59,6 +61,11 @@ pub trait Deliver: Send + Sync + 'static {
     fn under(&self, egress: EgressGuard) -> Result<Turnover, DeliveryError> {
         let _nothing_is_guarded = egress;
         Ok(Box::new(|| {}))
+    }
+
+    /// Whether calls are held because a guard denies their address, in a sentence; `None` where none is.
+    fn egress_state(&self) -> Option<String> {
+        None
     }
 
     /// How names are resolved at present, in a sentence; `None` where none are.

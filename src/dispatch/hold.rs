@@ -1,6 +1,7 @@
 //! Holds: why a lane, whose calls go to one host and port, may not send although its limits have room. A generation that
 //! the policy book does not know, an operator's pause, the endpoint's `Retry-After`, its word that it is busy or over a
-//! limit of its own, the breaker, a shortage of tidegate's own. The reasons that lie elsewhere (shares, reads, the clock)
+//! limit of its own, the breaker, a shortage of tidegate's own, an egress guard that denies what an earlier one may have
+//! allowed. The reasons that lie elsewhere (shares, reads, the clock)
 //! are named here only.
 //!
 //! The breaker opens after a number of failures in a row that no success came between. It then holds the lane for a
@@ -13,7 +14,7 @@
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
-use crate::dispatch::retry::next_milli;
+use crate::dispatch::retry::{WITHHELD_WAIT, next_milli};
 use crate::event::{Busy, Cause, NameFailure, Outcome};
 
 /// When the breaker opens and for how long.
@@ -49,6 +50,8 @@ pub enum HoldReason {
     Breaker,
     /// tidegate had no socket, or no room to resolve a name, for a call.
     Shortage,
+    /// The egress guard denies its address, which an earlier one may have allowed.
+    Egress,
     /// It has its share of all calls in flight, and the others leave no more: see [`super::Options::max_inflight`].
     Share,
     /// Its next entries cannot be read from the disk.
@@ -59,13 +62,14 @@ pub enum HoldReason {
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Generation,
         Self::Paused,
         Self::RetryAfter,
         Self::Busy,
         Self::Breaker,
         Self::Shortage,
+        Self::Egress,
         Self::Share,
         Self::Unread,
         Self::Clock,
@@ -81,6 +85,7 @@ impl HoldReason {
             Self::Busy => "busy",
             Self::Breaker => "breaker",
             Self::Shortage => "shortage",
+            Self::Egress => "egress",
             Self::Share => "share",
             Self::Unread => "unread",
             Self::Clock => "clock",
@@ -114,6 +119,8 @@ pub(super) struct Holds {
     retry_after: Option<Timestamp>,
     busy: Option<(Timestamp, Busy)>,
     shortage: Option<Timestamp>,
+    /// Once this is over one call at a time finds out whether the guard allows it.
+    egress: Option<Timestamp>,
     breaker: Breaker,
 }
 
@@ -167,13 +174,15 @@ impl Holds {
             timed(HoldReason::Busy, busy_until, busy),
             timed(HoldReason::Breaker, self.breaker.until, None),
             timed(HoldReason::Shortage, self.shortage, None),
+            timed(HoldReason::Egress, self.egress, None),
         ];
         holds.into_iter().flatten().max_by_key(|hold| hold.until.unwrap_or(Timestamp::MAX))
     }
 
     /// Whether it may send at `now` with so many calls in flight.
     pub(super) fn allow(&self, inflight: usize, now: Timestamp) -> bool {
-        self.current(now).is_none() && self.breaker.trial.is_none_or(|most| inflight < most)
+        let most = self.breaker.trial.into_iter().chain(self.egress.map(|_| 1)).min();
+        self.current(now).is_none() && most.is_none_or(|most| inflight < most)
     }
 
     /// Whether a call that starts now is to find out whether the endpoint takes calls again.
@@ -189,7 +198,8 @@ impl Holds {
     /// Until when the lane has to be kept although it has nothing to do: what holds it is not known elsewhere.
     pub(super) fn outlasts(&self, now: Timestamp) -> Option<Timestamp> {
         let busy = self.busy.map(|(until, _)| until);
-        let all = self.retry_after.into_iter().chain(busy).chain(self.breaker.until).chain(self.shortage);
+        let ours = self.shortage.into_iter().chain(self.egress);
+        let all = self.retry_after.into_iter().chain(busy).chain(self.breaker.until).chain(ours);
         all.filter(|until| *until > now).max()
     }
 
@@ -199,11 +209,19 @@ impl Holds {
         self.busy = self.busy.map(|(until, busy)| (leap.moved(until), busy));
         self.breaker.until = self.breaker.until.map(|until| leap.moved(until));
         self.shortage = self.shortage.map(|until| leap.moved(until));
+        self.egress = self.egress.map(|until| leap.moved(until));
     }
 
     /// Learns from the end of a call at `now`; `share` in `0.0..=1.0` spreads the holds of several lanes.
     pub(super) fn ended(&mut self, outcome: &Outcome, policy: &BreakerPolicy, share: f64, now: Timestamp) {
+        if has_connected(outcome) {
+            self.egress = None;
+        }
         match outcome {
+            // Until the very moment at which the call is due again, which goes first then.
+            Outcome::Withheld => self.egress = Some(next_milli(now, WITHHELD_WAIT)),
+            // It was denied before it could be sent, by the guard and not by its endpoint.
+            Outcome::Reject { cause: Cause::Blocked } => {}
             // Until the very moment at which the call is due again that was told to wait: it goes first then.
             Outcome::Retry { retry_after: Some(wait), .. } => {
                 self.retry_after = self.retry_after.max(Some(next_milli(now, *wait)));
@@ -253,6 +271,15 @@ impl Breaker {
             self.opened = 0;
             self.until = None;
         }
+    }
+}
+
+/// Whether the egress guard has let the call through for certain.
+fn has_connected(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Delivered { .. } | Outcome::Wait(_) | Outcome::Retry { .. } => true,
+        Outcome::Reject { cause } => *cause != Cause::Blocked,
+        Outcome::Unprocessed { .. } | Outcome::Shortage { .. } | Outcome::Withheld => false,
     }
 }
 

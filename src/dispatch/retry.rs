@@ -4,7 +4,8 @@
 //!   most `cap`. A `Retry-After` of the endpoint prevails when it asks for longer.
 //! - A try is an attempt and counts against the limit of attempts, unless it is proven that the endpoint has processed
 //!   nothing of it, or it was a probe of an open breaker: these cost no attempt, and what ends them is the TTL.
-//! - After a shortage of tidegate's own the entry comes back soon, and nothing was tried.
+//! - After a shortage of tidegate's own the entry comes back soon, and nothing was tried. The same after the egress guard
+//!   has withheld a call, at a slow pace.
 //! - A wait that the endpoint imposes (contracts.md 7, item 6) is as long as it says and uses up no attempt; what
 //!   ends one that never ends is the TTL.
 //! - A due time is a whole millisecond, rounded up, and strictly later than now.
@@ -24,6 +25,9 @@ pub const MAX_RETRY_AFTER: Duration = Wait::LONGEST;
 
 /// The longest wait after a shortage of tidegate's own; the shortest is half of it.
 const SHORTAGE_WAIT: Duration = Duration::from_secs(1);
+
+/// How often a call is tried whose address the egress guard denies: nothing is connected for it.
+pub(super) const WITHHELD_WAIT: Duration = Duration::from_secs(30);
 
 /// The shortest wait of an entry whose lane goes on meanwhile: others may be told to wait in the same moment.
 const SHORTEST_WAIT_ALONE: Duration = Duration::from_secs(1);
@@ -114,6 +118,11 @@ pub fn settle(ended: Ended<'_>, policy: &RetryPolicy, roll: f64) -> Settlement {
         Outcome::Unprocessed { .. } => ended.put_off(policy.backoff(free, roll), free),
         Outcome::Shortage { .. } => {
             ended.put_off(SHORTAGE_WAIT.mul_f64(0.5 + 0.5 * share(roll)), ended.tries)
+        }
+        Outcome::Withheld => {
+            // To the end of its life: the guard may allow it in the last moment.
+            let left = ended.expires_at.since(ended.now).saturating_sub(Duration::from_millis(2));
+            ended.put_off(WITHHELD_WAIT.min(left), ended.tries)
         }
         Outcome::Wait(wait) => {
             let shortest = if ended.is_lane_held { Duration::ZERO } else { SHORTEST_WAIT_ALONE };
@@ -266,6 +275,21 @@ mod tests {
                     assert_eq!(settlement, due_after(due_ms, tries));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_the_guard_withholds_is_tried_slowly_to_the_end_of_its_life_and_spends_no_attempt() {
+        let policy = RetryPolicy { max_attempts: NonZeroU16::MIN, ..RetryPolicy::default() };
+        for tries in [Tries::NONE, Tries::of(7).and_free()] {
+            let within = |ms| {
+                let expires_at = NOW + Duration::from_millis(ms);
+                settle(Ended { expires_at, ..ended(&Outcome::Withheld, tries) }, &policy, 0.5)
+            };
+            assert_eq!(within(3_600_000), due_after(40_001, tries));
+            assert_eq!(within(10_000), due_after(19_999, tries), "not before it is over");
+            assert_eq!(within(1), due_after(10_001, tries));
+            assert_eq!(within(0), Settlement::Expired);
         }
     }
 

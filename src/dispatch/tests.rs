@@ -1,6 +1,7 @@
 //! Behaviour of the planner in single situations.
 
 mod due;
+mod egress;
 mod expiry;
 mod holds;
 mod hosts;

@@ -36,6 +36,9 @@ pub enum Outcome {
     /// The endpoint is busy or over a limit of its own, and it is known when it will not be: no failure of the
     /// call nor of the endpoint (contracts.md 7, item 6).
     Wait(Wait),
+    /// The egress guard denies its address, and the guard by which the event was accepted may have allowed it: no
+    /// connection was made. The next change of the guard may allow it again.
+    Withheld,
     /// It failed in a way that will not heal by itself.
     Reject {
         /// Why it failed.
@@ -54,6 +57,7 @@ impl Outcome {
             | Self::Shortage { cause }
             | Self::Reject { cause } => Some(cause.clone()),
             Self::Wait(wait) => Some(Cause::Busy(wait.busy())),
+            Self::Withheld => Some(Cause::Blocked),
         }
     }
 }

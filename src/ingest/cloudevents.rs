@@ -1,20 +1,25 @@
 //! CloudEvents 1.0 at the events door, by the binding for HTTP: in binary, structured and batched mode. Attributes whose
-//! names begin with `tidegate` say what is to be called and when. The call carries the CloudEvent on as it came.
+//! names begin with `tidegate` say what is to be called and when; where they do not say what, the source may have a target
+//! that is configured. The call carries the CloudEvent on as it came.
 //!
 //! Must not know: what happens behind the intake.
 
 mod attributes;
 mod rules;
+mod targets;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use serde_json::value::RawValue;
 
-use crate::ingest::cloudevents::attributes::{Attributes, PREFIX};
+use crate::ingest::cloudevents::attributes::{Attributes, Faults, PREFIX};
 use crate::ingest::decode::{Decoded, Decoder, MAX_BODY_BYTES, body_too_large};
+use crate::ingest::digest::Fingerprint;
 use crate::ingest::explain::not_json;
 use crate::problem::Problem;
+
+pub use targets::{Target, Targets};
 
 /// The types of structured and batched mode begin so.
 const FAMILY: &str = "application/cloudevents";
@@ -54,68 +59,121 @@ struct Sent {
     body: Bytes,
 }
 
-/// The event of a request in binary mode.
-pub(super) fn binary(
-    decoder: &mut Decoder,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<Decoded, Box<Problem>> {
-    let is_carried = |name: &str| name.starts_with(PREFIX) || name == CONTENT_TYPE.as_str();
-    let carried = headers.iter().filter(|(name, _)| is_carried(name.as_str()));
-    let carried = carried.map(|(name, value)| (name.clone(), value.clone())).collect();
-    decoded(decoder, Attributes::of_headers(headers), Sent { headers: carried, body })
+/// From CloudEvents to events.
+pub(super) struct Reader<'r> {
+    pub(super) decoder: Decoder,
+    pub(super) targets: &'r Targets,
 }
 
-/// The event of a request in structured mode, which is sent on with the same content type.
-pub(super) fn structured(
-    decoder: &mut Decoder,
-    headers: &HeaderMap,
-    body: &Bytes,
-) -> Result<Decoded, Box<Problem>> {
-    let text = text(body)?;
-    let kind = headers.get(CONTENT_TYPE).cloned().unwrap_or(JSON);
-    one_of_json(decoder, body.clone(), text, kind)
+/// A CloudEvent that passed the rules, or the ones that it breaks, and which of its attributes says what is called.
+pub(super) struct Read {
+    pub(super) decoded: Result<Decoded, Box<Problem>>,
+    target: &'static str,
+}
+
+impl Read {
+    /// Puts a refusal of the event, which names its members, into the words of CloudEvents.
+    pub(super) fn words(&self) -> impl Fn(Box<Problem>) -> Box<Problem> + use<> {
+        let (target, is_in_words) = (self.target, self.decoded.is_err());
+        move |mut problem| {
+            if is_in_words {
+                return problem;
+            }
+            for error in &mut problem.errors {
+                error.pointer = match error.pointer.as_str() {
+                    "/url" => format!("/{target}"),
+                    other => rules::attribute(other),
+                };
+            }
+            problem
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// The event of a request in binary mode.
+    pub(super) fn binary(&mut self, headers: &HeaderMap, body: Bytes) -> Read {
+        let is_carried = |name: &str| name.starts_with(PREFIX) || name == CONTENT_TYPE.as_str();
+        let carried = headers.iter().filter(|(name, _)| is_carried(name.as_str()));
+        let carried = carried.map(|(name, value)| (name.clone(), value.clone())).collect();
+        self.read(Ok(Attributes::of_headers(headers)), Sent { headers: carried, body })
+    }
+
+    /// The event of a request in structured mode, which is sent on with the same content type.
+    pub(super) fn structured(&mut self, headers: &HeaderMap, body: &Bytes) -> Read {
+        let kind = headers.get(CONTENT_TYPE).cloned().unwrap_or(JSON);
+        self.one_of_json(body.clone(), text(body), kind)
+    }
+
+    /// The event of one of a batch, whose text lies in `body`: it is sent on in structured mode.
+    pub(super) fn batched(&mut self, body: &Bytes, one: &RawValue) -> Read {
+        self.one_of_json(body.slice_ref(one.get().as_bytes()), Ok(one.get()), JSON)
+    }
+
+    fn one_of_json(&mut self, body: Bytes, text: Result<&str, Box<Problem>>, kind: HeaderValue) -> Read {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind)]);
+        self.read(text.and_then(Attributes::of_json), Sent { headers, body })
+    }
+
+    fn read(&mut self, attributes: Result<Attributes<'_>, Box<Problem>>, sent: Sent) -> Read {
+        let attributes = match attributes {
+            Ok(attributes) => attributes,
+            Err(problem) => return Read { decoded: Err(problem), target: rules::URL },
+        };
+        let (targets, values) = (self.targets, &attributes.values);
+        // What a producer names is never called with the headers of a target, which may be credentials.
+        let target = match values.get("source") {
+            Some(source) if !values.contains_key(rules::URL) => targets.of(source),
+            _ => None,
+        };
+        let said_by = if target.is_some() { "source" } else { rules::URL };
+        Read { decoded: decoded(&mut self.decoder, attributes, target, sent), target: said_by }
+    }
 }
 
 /// The texts of a batch.
 pub(super) fn batch(body: &Bytes) -> Result<Vec<&RawValue>, Box<Problem>> {
-    serde_json::from_str(text(body)?).map_err(|error| Box::new(not_json(&error.to_string())))
-}
-
-/// The event of one of a batch, whose text lies in `body`: it is sent on in structured mode.
-pub(super) fn batched(decoder: &mut Decoder, body: &Bytes, one: &RawValue) -> Result<Decoded, Box<Problem>> {
-    one_of_json(decoder, body.slice_ref(one.get().as_bytes()), one.get(), JSON)
+    serde_json::from_str(text(body)?).map_err(|error| {
+        if !error.is_data() {
+            return Box::new(not_json(&error.to_string()));
+        }
+        let mut faults = Faults::default();
+        faults.add("", "a batch must be a JSON list; send one CloudEvent as application/cloudevents+json");
+        faults.into_problem()
+    })
 }
 
 fn text(body: &Bytes) -> Result<&str, Box<Problem>> {
     std::str::from_utf8(body).map_err(|error| Box::new(not_json(&format!("not UTF-8: {error}"))))
 }
 
-fn one_of_json(
-    decoder: &mut Decoder,
-    body: Bytes,
-    text: &str,
-    kind: HeaderValue,
-) -> Result<Decoded, Box<Problem>> {
-    let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind)]);
-    decoded(decoder, Attributes::of_json(text)?, Sent { headers, body })
-}
-
 fn decoded(
     decoder: &mut Decoder,
     mut attributes: Attributes<'_>,
-    sent: Sent,
+    target: Option<&Target>,
+    mut sent: Sent,
 ) -> Result<Decoded, Box<Problem>> {
     if sent.body.len() > MAX_BODY_BYTES {
         return Err(Box::new(body_too_large("", sent.body.len())));
     }
-    rules::check(&mut attributes);
+    let has_target = target.is_some() || attributes.values.contains_key(rules::URL);
+    rules::check(&mut attributes, has_target);
     let Attributes { values, mut faults } = attributes;
-    if !values.contains_key("tidegateurl") {
+    if !has_target {
         return Err(faults.into_problem());
     }
-    match decoder.complete(&rules::call(&values), sent.headers, sent.body, &rules::key(&values)) {
-        Ok(decoded) if faults.is_empty() => Ok(decoded),
+    let content = target.map(|_| content(&sent));
+    for (name, value) in target.iter().flat_map(|target| &target.headers) {
+        sent.headers.append(name, value.clone());
+    }
+    let call = rules::call(&values, target);
+    match decoder.complete(&call, sent.headers, sent.body, &rules::key(&values)) {
+        Ok(mut decoded) if faults.is_empty() => {
+            if let Some((dedup, content)) = decoded.dedup.as_mut().zip(content) {
+                dedup.fingerprint = content;
+            }
+            Ok(decoded)
+        }
         Ok(_) => Err(faults.into_problem()),
         Err(problem) => {
             problem
@@ -127,10 +185,14 @@ fn decoded(
     }
 }
 
-/// A problem that names members of an event, in the words of CloudEvents.
-pub(super) fn in_attributes(mut problem: Box<Problem>) -> Box<Problem> {
-    for error in &mut problem.errors {
-        error.pointer = rules::attribute(&error.pointer);
+/// What makes two CloudEvents of one key the same where a target says what is called: the CloudEvent alone. The target may be
+/// another one when a producer repeats itself.
+fn content(sent: &Sent) -> u64 {
+    let mut digest = Fingerprint::new();
+    for (name, value) in &sent.headers {
+        digest.part(name.as_str().as_bytes());
+        digest.part(value.as_bytes());
     }
-    problem
+    digest.part(&sent.body);
+    digest.finish()
 }

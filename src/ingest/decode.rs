@@ -14,9 +14,9 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header};
+use crate::event::{CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header, json_pointer};
 use crate::ingest::digest::{self, Fingerprint};
-use crate::ingest::explain::{explain, not_json, pointer};
+use crate::ingest::explain::{explain, not_json};
 use crate::ingest::wire::{Pairs, Text, Values, WireEvent, deeper_than};
 use crate::problem::Problem;
 use crate::store::Dedup;
@@ -267,7 +267,7 @@ fn certain_wall(clock: &Clock) -> Option<Timestamp> {
 fn refuse_unknown_labels(known: &BTreeSet<String>, given: &[(Text<'_>, Text<'_>)], broken: &mut Broken) {
     for (key, _) in given.iter().filter(|(key, _)| !known.contains(&**key)) {
         let known = known.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        broken.add(pointer(&["labels", key]), format!("is not a known label; known are {known}"));
+        broken.add(json_pointer(["labels", &**key]), format!("is not a known label; known are {known}"));
     }
 }
 
@@ -292,7 +292,7 @@ fn headers(given: Option<&Pairs<'_, Values<'_>>>, broken: &mut Broken) -> Header
     let given = given.map_or(&[][..], |pairs| &pairs.0);
     let (mut count, mut bytes) = (0_usize, 0_usize);
     for (name, values) in given {
-        let at = || pointer(&["headers", name]);
+        let at = || json_pointer(["headers", &**name]);
         let parsed = match HeaderName::from_bytes(name.as_bytes()) {
             Ok(parsed) => parsed,
             Err(_) => {

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use utoipa::openapi::{OpenApi, RefOr, Response};
-use utoipa::{IntoResponses, OpenApi as _, ToSchema};
+use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
+use utoipa::{IntoParams, IntoResponses, OpenApi as _, ToSchema};
 
 use crate::ingest::answer::{AcceptedLine, RefusedLine};
 use crate::ingest::http;
@@ -16,7 +17,21 @@ use crate::problem::doc::{also_other_codes, refuses};
 /// The routes of the events door.
 #[must_use]
 pub fn api_doc() -> OpenApi {
-    Door::openapi()
+    let mut doc = Door::openapi();
+    let enqueue = doc.paths.paths.get_mut("/v1/events").and_then(|item| item.post.as_mut());
+    if let Some(RefOr::T(body)) = enqueue.and_then(|operation| operation.request_body.as_mut()) {
+        for (kind, name, example) in [
+            ("application/cloudevents+json", "cloudevent", cloudevent()),
+            ("application/cloudevents-batch+json", "cloudevents", cloudevents()),
+        ] {
+            // Without a schema: generators of clients choose among JSON bodies by the type of what they are given, which
+            // the generator for Python cannot where one of them is a list.
+            let example = ExampleBuilder::new().value(Some(example)).build();
+            let content = ContentBuilder::new().examples_from_iter([(name, example)]);
+            body.content.insert(kind.to_owned(), content.into());
+        }
+    }
+    doc
 }
 
 #[derive(utoipa::OpenApi)]
@@ -49,8 +64,19 @@ struct CloudEvent {
     source: String,
     #[schema(rename = "type", min_length = 1)]
     kind: String,
-    /// Absolute http(s) URL without user name and password.
-    tidegateurl: String,
+    /// Of the data; of JSON when missing.
+    #[schema(nullable = false)]
+    datacontenttype: Option<String>,
+    #[schema(nullable = false, format = "uri")]
+    dataschema: Option<String>,
+    #[schema(nullable = false, min_length = 1)]
+    subject: Option<String>,
+    #[schema(nullable = false, format = DateTime)]
+    time: Option<String>,
+    /// Absolute http(s) URL without user name and password. Where it is missing, a `[[cloudevents]]` block of the
+    /// configuration file for the source names what is called.
+    #[schema(nullable = false)]
+    tidegateurl: Option<String>,
     /// The verb; POST when missing.
     #[schema(nullable = false)]
     tidegatemethod: Option<String>,
@@ -69,6 +95,54 @@ struct CloudEvent {
     /// Any JSON value; or `data_base64`, or neither.
     #[schema(value_type = Value)]
     data: Option<Value>,
+    #[schema(nullable = false, content_encoding = "base64")]
+    data_base64: Option<String>,
+}
+
+/// The attributes of a CloudEvent whose data is the body; values are percent-encoded.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it is described and never made")]
+pub(super) struct CeHeaders {
+    /// `1.0`. One of the first four makes the request one that carries a CloudEvent, which needs all of them.
+    #[param(rename = "ce-specversion")]
+    specversion: Option<String>,
+    /// With `ce-source`, what idempotency keys are for other events.
+    #[param(rename = "ce-id")]
+    id: Option<String>,
+    /// A URI or a reference.
+    #[param(rename = "ce-source")]
+    source: Option<String>,
+    /// Its type.
+    #[param(rename = "ce-type")]
+    kind: Option<String>,
+    /// What of its source it is about.
+    #[param(rename = "ce-subject")]
+    subject: Option<String>,
+    /// An RFC 3339 time.
+    #[param(rename = "ce-time")]
+    time: Option<String>,
+    /// A URI.
+    #[param(rename = "ce-dataschema")]
+    dataschema: Option<String>,
+    /// Absolute http(s) URL to call; missing where a `[[cloudevents]]` block names it.
+    #[param(rename = "ce-tidegateurl")]
+    tidegateurl: Option<String>,
+    /// The verb; that of the block or POST when missing.
+    #[param(rename = "ce-tidegatemethod")]
+    tidegatemethod: Option<String>,
+    /// Labels, written as a query: `org=ACME&fairness_key=shop-3`.
+    #[param(rename = "ce-tidegatelabels")]
+    tidegatelabels: Option<String>,
+    /// Not before this RFC 3339 time.
+    #[param(rename = "ce-tidegatedueat")]
+    tidegatedueat: Option<String>,
+    /// Not before this many seconds from now.
+    #[param(rename = "ce-tidegatedelayseconds")]
+    tidegatedelayseconds: Option<String>,
+    /// A shorter life than the configured one.
+    #[param(rename = "ce-tidegatettlseconds")]
+    tidegatettlseconds: Option<String>,
 }
 
 /// What is answered for one event of several.
@@ -131,6 +205,25 @@ pub(super) fn lines() -> Value {
         "{}\n{second}\n",
         r#"{"url": "http://127.0.0.1:9000/orders", "body_base64": "MTc="}"#
     ))
+}
+
+fn cloudevent() -> Value {
+    json!({
+        "specversion": "1.0",
+        "id": "order-17",
+        "source": "https://shop.example/orders",
+        "type": "com.example.order.created",
+        "time": "2030-01-31T08:00:00Z",
+        "datacontenttype": "application/json",
+        "tidegateurl": "http://127.0.0.1:9000/orders",
+        "tidegatelabels": "fairness_key=shop-3",
+        "data": {"order": 17},
+    })
+}
+
+fn cloudevents() -> Value {
+    let of = |id: &str, url: &str| json!({"specversion": "1.0", "id": id, "source": "/shop", "type": "order", "tidegateurl": url});
+    json!([of("order-18", "http://127.0.0.1:9000/orders"), of("order-19", "ftp://127.0.0.1/orders")])
 }
 
 pub(super) fn receipt() -> Value {

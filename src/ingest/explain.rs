@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::event::json_pointer;
 use crate::ingest::wire::{MEMBERS, Pairs, Text, Values};
 use crate::problem::Problem;
 
@@ -34,13 +35,14 @@ pub(super) fn explain(text: &str) -> Problem {
         let times = seen.entry(name).or_default();
         *times += 1;
         if *times == 2 {
-            problem = problem.field(pointer(&[name]), "is given twice; give it once");
+            problem = problem.field(json_pointer([&**name]), "is given twice; give it once");
         }
         if !MEMBERS.contains(&&**name) {
             let known = MEMBERS.join(", ");
-            problem = problem.field(pointer(&[name]), format!("is unknown; known members are {known}"));
+            problem =
+                problem.field(json_pointer([&**name]), format!("is unknown; known members are {known}"));
         } else if let Some(rule) = broken_type(name, value.get()) {
-            problem = problem.field(pointer(&[name]), rule);
+            problem = problem.field(json_pointer([&**name]), rule);
         }
     }
     if !seen.contains_key("url") {
@@ -78,22 +80,6 @@ fn broken_type(name: &str, value: &str) -> Option<&'static str> {
 
 fn wrong<'a, T: Deserialize<'a>>(value: &'a str) -> bool {
     serde_json::from_str::<T>(value).is_err()
-}
-
-/// A JSON pointer (RFC 6901) of member names, each cut to a readable length.
-pub(super) fn pointer(names: &[&str]) -> String {
-    let mut out = String::new();
-    for name in names {
-        out.push('/');
-        for c in name.chars().take(128) {
-            match c {
-                '~' => out.push_str("~0"),
-                '/' => out.push_str("~1"),
-                c => out.push(c),
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

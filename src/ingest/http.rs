@@ -16,7 +16,7 @@ use tokio::sync::SemaphorePermit;
 
 use crate::event::{EventId, TraceContext};
 use crate::ingest::answer::{ReceiptBody, StateBody};
-use crate::ingest::cloudevents::{self, Mode};
+use crate::ingest::cloudevents::{self, Mode, Read};
 use crate::ingest::decode::{Decoded, MAX_EVENT_BYTES};
 use crate::ingest::explain::not_json;
 use crate::ingest::intake::{Intake, Receipt, Verdict};
@@ -44,10 +44,14 @@ pub fn routes(intake: Intake) -> Router {
 /// is durable; a list or lines with 200 and one answer per event, in order: a bad one spoils no other.
 ///
 /// CloudEvents 1.0 are taken too: as `application/cloudevents+json`, in a list as `application/cloudevents-batch+json`,
-/// or with their attributes as headers; see the schema `CloudEvent` and the manual. They are answered in the same way.
+/// or with their attributes as headers (`ce-id` and so on) and their data as the body, of any type; see the schema
+/// `CloudEvent` and the manual. They are answered in the same way.
 #[utoipa::path(
     post, path = "/v1/events", tag = "events", operation_id = "enqueue",
-    params(("idempotency-key" = Option<String>, Header, description = "Of one event; the same as its member.")),
+    params(
+        ("idempotency-key" = Option<String>, Header, description = "Of one event; the same as its member."),
+        doc::CeHeaders,
+    ),
     request_body(content(
         (doc::EventOrList<'_> = "application/json", examples(
             ("event" = (summary = "One event", value = json!(doc::event()))),
@@ -187,31 +191,37 @@ async fn cloudevents(
         return Err(bad_key("a CloudEvent is known by its source and id; leave Idempotency-Key out"));
     }
     let (body, _large) = read_all(intake, headers, body).await?;
-    let mut decoder = intake.decoder().within(TraceContext::of(headers));
+    let (decoder, targets) = (intake.decoder().within(TraceContext::of(headers)), intake.targets());
+    let mut reader = cloudevents::Reader { decoder, targets: &targets };
     if mode == Mode::Batched {
         let events = cloudevents::batch(&body)?;
         check_length(events.len())?;
-        let items = events.iter().map(|event| cloudevents::batched(&mut decoder, &body, event)).collect();
-        return take_list(intake, items, body.len(), cloudevents::in_attributes).await;
+        let read: Vec<_> = events.iter().map(|event| reader.batched(&body, event)).collect();
+        let words: Vec<_> = read.iter().map(Read::words).collect();
+        let items = read.into_iter().map(|read| read.decoded).collect();
+        let in_words = |nth: usize, problem| match words.get(nth) {
+            Some(words) => words(problem),
+            // There is one for each item.
+            None => problem,
+        };
+        return take_list(intake, items, body.len(), in_words).await;
     }
     if body.len() > MAX_EVENT_BYTES {
         return Err(too_large(MAX_EVENT_BYTES));
     }
-    let decoded = match mode {
-        Mode::Binary => cloudevents::binary(&mut decoder, headers, body.clone()),
-        _ => cloudevents::structured(&mut decoder, headers, &body),
+    let read = match mode {
+        Mode::Binary => reader.binary(headers, body.clone()),
+        _ => reader.structured(headers, &body),
     };
-    take_one(intake, decoded, body.len(), cloudevents::in_attributes).await
+    let words = read.words();
+    take_one(intake, read.decoded, body.len(), words).await
 }
-
-/// How a refusal names members of the event.
-type Words = fn(Refusal) -> Refusal;
 
 async fn take_one(
     intake: &Intake,
     decoded: Result<Decoded, Refusal>,
     bytes: usize,
-    words: Words,
+    words: impl Fn(Refusal) -> Refusal,
 ) -> Result<Response, Refusal> {
     let share = intake.admit_soon(bytes).await?;
     let asked = decoded.as_ref().ok().and_then(|decoded| intake.usage_asked(&decoded.event));
@@ -223,7 +233,8 @@ async fn take_one(
     Ok(response)
 }
 
-async fn answer_one(intake: &Intake, verdicts: Vec<Verdict>, words: Words) -> Response {
+/// `words` says how a refusal names members of the event.
+async fn answer_one(intake: &Intake, verdicts: Vec<Verdict>, words: impl Fn(Refusal) -> Refusal) -> Response {
     // One item gives one verdict.
     let none = || Err(Box::new(defect("an event without a verdict")));
     let verdict = verdicts.into_iter().next().unwrap_or_else(none);
@@ -261,7 +272,7 @@ async fn list(intake: &Intake, body: &Bytes, trace: Option<TraceContext>) -> Res
     check_length(events.len())?;
     let mut decoder = intake.decoder().within(trace);
     let items = events.iter().map(|event| decoder.decode(body, event.get().as_bytes(), None)).collect();
-    take_list(intake, items, body.len(), |problem| problem).await
+    take_list(intake, items, body.len(), |_, problem| problem).await
 }
 
 fn check_length(events: usize) -> Result<(), Refusal> {
@@ -279,11 +290,12 @@ async fn take_list(
     intake: &Intake,
     items: Vec<Result<Decoded, Refusal>>,
     bytes: usize,
-    words: Words,
+    words: impl Fn(usize, Refusal) -> Refusal,
 ) -> Result<Response, Refusal> {
     let share = intake.admit_soon(bytes).await?;
     let verdicts = intake.take(items, Source::Http, share).await;
-    let verdicts: Vec<Verdict> = verdicts.into_iter().map(|verdict| verdict.map_err(words)).collect();
+    let in_words = |(nth, verdict): (usize, Verdict)| verdict.map_err(|problem| words(nth, problem));
+    let verdicts: Vec<Verdict> = verdicts.into_iter().enumerate().map(in_words).collect();
     if verdicts.iter().all(Result::is_err)
         && let Some(problem) =
             verdicts.iter().find_map(|verdict| verdict.as_ref().err().filter(|p| p.status >= 500))

@@ -16,6 +16,7 @@ use tracing::warn;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Event, EventId, Lane};
 use crate::ingest::accepted::Lines;
+use crate::ingest::cloudevents::Targets;
 use crate::ingest::decode::{Decoded, Decoder, Defaults};
 use crate::ingest::doc::OwnRefusals;
 use crate::ingest::problems::{
@@ -58,6 +59,8 @@ pub struct IntakeParts {
     pub on_doomed: Doomed,
     /// Which literal addresses may be called.
     pub egress: EgressCheck,
+    /// What is called for the CloudEvents of which sources.
+    pub targets: Arc<ArcSwap<Targets>>,
     /// Tries calls that only refusing policies govern.
     pub admission: Arc<dyn Admission>,
     /// How they are told that there is no room.
@@ -121,6 +124,11 @@ impl Intake {
 
     pub(super) fn decoder(&self) -> Decoder {
         Decoder::new(self.0.parts.defaults.clone(), &self.0.parts.clock)
+    }
+
+    /// What is called at present for the CloudEvents of which sources.
+    pub(super) fn targets(&self) -> Arc<Targets> {
+        self.0.parts.targets.load_full()
     }
 
     pub(super) fn clock(&self) -> &Clock {

@@ -29,6 +29,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use cloudevents::{Target, Targets};
 pub use decode::{
     Defaults, MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_JSON_DEPTH, MAX_KEY_BYTES,
 };

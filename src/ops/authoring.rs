@@ -22,8 +22,8 @@ use crate::ops::precondition::{self, Precondition};
 use crate::ops::query::{self, Parameters};
 use crate::ops::wire::{Definition, HoldBody};
 use crate::policy::{
-    Book, BookError, ChangeError, Fault, Given, Members, Origin, Policy, PolicyError, Put, Spec, read_name,
-    read_spec, write,
+    Book, BookError, ChangeError, Fault, GenerationState, Given, Members, Origin, Policy, PolicyError, Put,
+    Spec, read_name, read_spec, write,
 };
 use crate::problem::Problem;
 use crate::telemetry::Defect;
@@ -63,8 +63,8 @@ enum ChangeKind {
 
 /// Why a change is not made.
 enum Refusal {
-    /// Another origin has the policy; the rest of one that is deleted drains there.
-    Owned { origin: Origin, is_deleted: bool },
+    /// Another origin has the policy; the rest of one that is deleted drains there until this time.
+    Owned { origin: Origin, drains_until: Option<Timestamp> },
     /// Its edition is another one than was asked for.
     Found(Option<String>),
     /// There is none.
@@ -257,8 +257,14 @@ fn delete_in(book: &Book, id: &PolicyId, precondition: &Precondition) -> Result<
 fn own(policy: Option<&Policy>) -> Result<(), Refusal> {
     match policy.filter(|policy| *policy.origin() != Origin::api()) {
         Some(policy) => {
+            let until = |state: &GenerationState| match state {
+                GenerationState::Draining { until } => Some(*until),
+                GenerationState::Active => None,
+            };
             let is_deleted = policy.edition().is_none();
-            Err(Refusal::Owned { origin: policy.origin().clone(), is_deleted })
+            let drains_until =
+                policy.lifecycle().generations().values().filter_map(until).max().filter(|_| is_deleted);
+            Err(Refusal::Owned { origin: policy.origin().clone(), drains_until })
         }
         None => Ok(()),
     }
@@ -317,8 +323,11 @@ fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
             faults(&[Fault { path: vec!["name".to_owned()], detail }])
         }
         ChangeError::Refused(Refusal::Found(edition)) => precondition::failed(edition.as_deref()),
-        ChangeError::Refused(Refusal::Owned { origin, is_deleted }) => {
-            conflict("policy_owned", "The policy is made elsewhere", owner(id, &origin, is_deleted))
+        ChangeError::Refused(Refusal::Owned { origin, drains_until }) => {
+            let (rule, way_out) = owner(&origin, drains_until);
+            let detail = format!("policy {:?} {rule}: {way_out}", id.as_str());
+            let problem = conflict("policy_owned", "The policy is made elsewhere", detail);
+            Box::new(problem.field("/name", format!("{rule}; {way_out}")))
         }
         ChangeError::Refused(Refusal::Book(error)) => {
             Defect { place: "a change that the policy book refuses after its checks" }.emit();
@@ -349,22 +358,24 @@ fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
 }
 
 /// Who has the policy, and the way out.
-fn owner(id: &PolicyId, origin: &Origin, is_deleted: bool) -> String {
-    let (has, change) = if *origin == Origin::file() {
+fn owner(origin: &Origin, drains_until: Option<Timestamp>) -> (String, String) {
+    let (has, change, back) = if *origin == Origin::file() {
         let change = "change its [[policy]] block there and send SIGHUP".to_owned();
-        ("the configuration file".to_owned(), change)
+        ("the configuration file".to_owned(), change, "put its [[policy]] block back there and send SIGHUP")
     } else {
         let name = origin.as_str();
         (
             format!("the dialect {name}"),
             format!("change it through that API, which the manual's chapter {name} describes"),
+            "make it there again",
         )
     };
-    if is_deleted {
-        return format!(
-            "policy {:?} of {has} was deleted there and drains; take another name, or wait until it has drained",
-            id.as_str()
-        );
-    }
-    format!("policy {:?} belongs to {has}: {change}, or take another name", id.as_str())
+    let Some(until) = drains_until else {
+        return (format!("belongs to {has}"), format!("{change}, or take another name"));
+    };
+    let rule = format!(
+        "of {has} was deleted there, and its name stays with it while it drains, which it does until {until} \
+         (queue.drain_seconds), whether or not anything waits"
+    );
+    (rule, format!("take another name, {back}, or repeat this after that time"))
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
+use crate::event::json_pointer;
 use crate::problem::{BodyFault, Problem, check_json};
 
 /// Longest body, in bytes.
@@ -36,18 +37,13 @@ pub(super) fn invalid(member: &str, rule: String) -> Box<Problem> {
     let title = "The request is not valid";
     let detail = format!("{member} {rule}");
     let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", title, detail);
-    let pointer = if member.is_empty() { String::new() } else { format!("/{}", escaped(member)) };
-    Box::new(problem.field(pointer, rule))
+    let names = (!member.is_empty()).then_some(member);
+    Box::new(problem.field(json_pointer(names), rule))
 }
 
 /// The problem of a member that is not there.
 pub(super) fn missing(member: &str, rule: String) -> Box<Problem> {
     invalid(member, format!("is missing; it {rule}"))
-}
-
-/// As a JSON pointer spells it.
-fn escaped(member: &str) -> String {
-    member.chars().take(128).collect::<String>().replace('~', "~0").replace('/', "~1")
 }
 
 fn decode<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Problem>> {

@@ -245,7 +245,7 @@ impl Desk {
         let held = match (place.due_at, &doubt) {
             _ if place.under_way => HeldBy::under_way(),
             (_, Some(doubt)) => HeldBy::doubt(doubt),
-            (Some(due_at), None) if due_at > now => HeldBy::due(due_at),
+            (Some(due_at), None) if due_at > now && !is_withheld_until(report, due_at) => HeldBy::due(due_at),
             _ => HeldBy::lane(&place.lane, report, &runtime, place.ahead),
         };
         // Nobody knows when a doubt ends.
@@ -382,6 +382,13 @@ fn candidate_body(candidate: Candidate, method: &Method) -> CandidateBody {
         }
     }
     body
+}
+
+/// Whether the egress guard holds the lane until then: what it withholds is put off so long.
+fn is_withheld_until(report: &LaneReport, due_at: Timestamp) -> bool {
+    report.hold.is_some_and(|hold| {
+        hold.reason == HoldReason::Egress && hold.until.is_some_and(|until| until >= due_at)
+    })
 }
 
 /// As events name it.

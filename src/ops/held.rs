@@ -18,7 +18,7 @@ use crate::store::doubts::Doubt;
 pub(super) struct HeldBy {
     pub(super) by: &'static str,
     pub(super) text: String,
-    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker`, `shortage`, `share`, `unread` or `clock`.
+    /// Of a hold: `generation`, `paused`, `retry_after`, `busy`, `breaker`, `shortage`, `egress`, `share`, `unread` or `clock`.
     #[schema(required)]
     reason: Option<&'static str>,
     /// Of a limit: `pace`, `window` or `quota`.
@@ -132,6 +132,11 @@ impl HeldBy {
             }
             (HoldReason::Shortage, _) => format!(
                 "tidegate is short of descriptors, ports or memory for calls (see its log); it tries again{}.",
+                end("at")
+            ),
+            (HoldReason::Egress, _) => format!(
+                "egress.allow denies its address now, and may have allowed it when the event was accepted; list its block \
+                 again and send SIGHUP, or it waits until its time is over; it is tried again{}.",
                 end("at")
             ),
             (HoldReason::Unread, _) => {

@@ -58,8 +58,8 @@ pub use pulse::Pulse;
 /// Renders the metrics as Prometheus text. May block for milliseconds.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Returns in a sentence how names are resolved at present; `None` where they are not.
-pub type NameState = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+/// Returns in a sentence how a part of delivery stands at present; `None` where there is no such part.
+pub type DeliveryState = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// What the probes look at.
 #[derive(Clone)]
@@ -72,8 +72,10 @@ pub struct Ops {
     pub closing: CancellationToken,
     /// The metrics.
     pub render_metrics: RenderMetrics,
+    /// Whether calls are held because the egress guard denies their address, where one is.
+    pub egress_state: DeliveryState,
     /// How names are resolved at present, where they are.
-    pub name_state: NameState,
+    pub name_state: DeliveryState,
     /// How the limit on open files is shared out, in a sentence.
     pub descriptors: Arc<str>,
     /// What is going on.
@@ -162,6 +164,7 @@ fn all_checks(ops: &Ops) -> Vec<Check> {
     let mut checks = checks(&ops.queue.store_health(), &doubts.list(), deployed, ops.closing.is_cancelled());
     // Events are accepted whether names resolve or not.
     checks.push(Check { name: "descriptors", ok: true, detail: ops.descriptors.to_string() });
+    checks.extend((ops.egress_state)().map(|detail| Check { name: "egress", ok: true, detail }));
     checks.extend((ops.name_state)().map(|detail| Check { name: "names", ok: true, detail }));
     checks
 }

@@ -15,6 +15,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use crate::telemetry::output::{Output, Sink, Stream};
+use crate::telemetry::printable;
 
 /// Where journald listens.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
@@ -134,10 +135,8 @@ pub(super) fn as_text(entry: &[u8]) -> Vec<u8> {
             _ => rest.extend_from_slice(&[b" ", name, b"=", value].concat()),
         }
     }
-    let mut line = [head, message, rest].concat();
-    line.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
-    line.push(b'\n');
-    line
+    let line = [head, message, rest].concat();
+    format!("{}\n", printable(&String::from_utf8_lossy(&line))).into_bytes()
 }
 
 /// journald, with another place for what it does not take.
@@ -247,8 +246,8 @@ mod tests {
     fn what_journald_does_not_take_is_text_elsewhere_until_it_is_back() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("socket");
-        let text = logging(&path, || tracing::error!(target: "t", policy = "a", "two\nlines"));
-        assert_eq!(text, "<3>two lines TIDEGATE_TARGET=t TIDEGATE_POLICY=a\n");
+        let text = logging(&path, || tracing::error!(target: "t", policy = "a\r\0\u{1b}[2J", "two\nlines"));
+        assert_eq!(text, "<3>two\\nlines TIDEGATE_TARGET=t TIDEGATE_POLICY=a\\r\\0\\u{1b}[2J\n");
 
         let text = logging(&path, || {
             let first = UnixDatagram::bind(&path).expect("binds");

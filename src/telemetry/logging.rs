@@ -4,12 +4,14 @@
 use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::{MakeWriter, format};
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::telemetry::journald::{self, Entries};
 use crate::telemetry::output;
+use crate::telemetry::printable::write_field;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -114,7 +116,8 @@ where
 {
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     if human {
-        Box::new(lines.with_target(false).with_ansi(std::io::stderr().is_terminal()))
+        let lines = lines.with_target(false).with_ansi(std::io::stderr().is_terminal());
+        Box::new(lines.fmt_fields(format::debug_fn(write_field).delimited(" ")))
     } else {
         Box::new(lines.json().flatten_event(true).with_current_span(false).with_span_list(false))
     }
@@ -141,18 +144,41 @@ mod tests {
         }
     }
 
-    fn logged(level: &str, human: bool) -> String {
+    fn written(level: &str, human: bool, log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let sink = lines.clone();
         let (filter, _) = reload::Layer::new(filter(level).expect("a level"));
         let subscriber = Registry::default().with(filter).with(super::lines(human, move || sink.clone()));
-        tracing::subscriber::with_default(subscriber, || {
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = lines.0.lock().expect("not poisoned").clone();
+        String::from_utf8(bytes).expect("text")
+    }
+
+    fn logged(level: &str, human: bool) -> String {
+        written(level, human, || {
             tracing::info!(lane = "a@1", "lane opened");
             tracing::debug!("a detail");
             tracing::info!(target: "h2", "a frame");
-        });
-        let bytes = lines.0.lock().expect("not poisoned").clone();
-        String::from_utf8(bytes).expect("text")
+        })
+    }
+
+    #[test]
+    fn what_others_wrote_steers_no_terminal_and_begins_no_line() {
+        const HOSTILE: &str = "x\u{1b}[2J\r\n\0\u{8}\u{9b}31m ERROR forged\u{7f}";
+        let log = || {
+            let error = std::io::Error::other(HOSTILE);
+            tracing::info!(shown = %HOSTILE, quoted = HOSTILE, debugged = ?HOSTILE, %error, "said {HOSTILE}");
+            tracing::info!(error = &error as &dyn std::error::Error, "an error");
+        };
+        let text = written("info", true, log);
+        assert_eq!(text.lines().count(), 2, "{text:?}");
+        let own = ["\u{1b}[0m", "\u{1b}[2m", "\u{1b}[3m", "\u{1b}[32m", "\n"];
+        let others = own.iter().fold(text.clone(), |text, own| text.replace(own, ""));
+        assert!(!others.contains(char::is_control), "{text:?}");
+        assert!(text.contains("said x\\u{1b}[2J\\r\\n\\0"), "{text:?}");
+        let text = written("info", false, log);
+        let read = |line| serde_json::from_str::<serde_json::Value>(line).expect("an object");
+        assert_eq!(read(text.lines().next().expect("a line"))["shown"], HOSTILE);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod logging;
 pub mod names;
 pub mod output;
 mod policies;
+mod printable;
 mod recorder;
 mod requests;
 mod series;
@@ -29,5 +30,6 @@ pub use events::{
 };
 pub use gauges::{Gauges, PolicyGauges, Snapshot};
 pub use policies::{max_policies, series_of, set_policies};
+pub use printable::{printable, printable_lines};
 pub use recorder::{MetricsHandle, RecorderError, install};
 pub use requests::{Defect, RequestAnswered};

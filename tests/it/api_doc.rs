@@ -226,6 +226,17 @@ fn doctored_documents_fail(document: &Value, exchanges: &[Exchange]) {
     });
 }
 
+/// That of CloudEvents does not stand beside them: generators cannot tell several JSON bodies apart.
+fn schema_of(content: &Value, kind: &str) -> Value {
+    let one = json!({"$ref": "#/components/schemas/CloudEvent"});
+    match content.get("schema") {
+        Some(schema) => schema.clone(),
+        None if kind == "application/cloudevents+json" => one,
+        None if kind == "application/cloudevents-batch+json" => json!({"type": "array", "items": one}),
+        None => Value::Null,
+    }
+}
+
 /// The examples are what the schemas beside them say; the ones of refusals too.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_keep_to_their_schemas() {
@@ -244,7 +255,7 @@ async fn the_examples_keep_to_their_schemas() {
             {
                 for (kind, name, value) in examples(content) {
                     seen += 1;
-                    let schema = &content["content"][&kind]["schema"];
+                    let schema = &schema_of(&content["content"][&kind], &kind);
                     if let Err(problem) = schemas.check(schema, value) {
                         problems.push(format!("{method} {path} {what} {name}: {problem}"));
                     }

@@ -185,13 +185,44 @@ async fn top_ends_by_keys_and_signals_while_the_daemon_does_not_answer() {
         terminal.ends_and_gives_back();
         server.signal("CONT");
     }
+    for signal in ["TERM", "INT", "QUIT", "HUP"] {
+        let mut terminal = Terminal::with_top(&server);
+        server.signal("STOP");
+        terminal.seen.until("no answer since 2");
+        terminal.signal(signal);
+        terminal.ends_and_gives_back();
+        server.signal("CONT");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn top_gives_the_terminal_back_while_it_is_stopped() {
+    let (_configured, server, _) = busy().await;
     let mut terminal = Terminal::with_top(&server);
-    server.signal("STOP");
-    terminal.seen.until("no answer since 2");
-    let pid = terminal.pid.clone();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    let taken = terminal.modes();
+    for _ in 0..2 {
+        terminal.signal("TSTP");
+        terminal.seen.until("\x1b[?25h\x1b[?1049l");
+        eventually("it stands still", PATIENCE, async || terminal.state() == 'T').await;
+        let given_back = terminal.modes();
+        assert!(given_back.contains(" icanon ") && given_back.contains(" echo "), "{given_back}");
+        assert_ne!(given_back, taken);
+        terminal.signal("CONT");
+        terminal.seen.until("\x1b[?1049h\x1b[?25l");
+        terminal.seen.until("sorted by [w]aiting");
+        assert_eq!(terminal.modes(), taken);
+    }
+    // Of this one it does not hear before it goes on.
+    terminal.signal("STOP");
+    eventually("it stands still", PATIENCE, async || terminal.state() == 'T').await;
+    terminal.signal("CONT");
+    terminal.seen.until("\x1b[?1049h\x1b[?25l");
+    // And one that ends it while it stands still.
+    terminal.signal("TSTP");
+    eventually("it stands still", PATIENCE, async || terminal.state() == 'T').await;
+    terminal.signal("TERM");
+    terminal.signal("CONT");
     terminal.ends_and_gives_back();
-    server.signal("CONT");
 }
 
 /// `tidegate top` in a terminal.
@@ -229,6 +260,24 @@ impl Terminal {
             .0
             .to_owned();
         Self { child, pid, keys, seen }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid]).status();
+        assert!(sent.expect("kill").success(), "{name}");
+    }
+
+    /// Its state as proc(5) names it.
+    fn state(&self) -> char {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).expect("it runs");
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).expect("a state")
+    }
+
+    /// The modes of its terminal.
+    fn modes(&self) -> String {
+        let terminal = std::fs::File::open(format!("/proc/{}/fd/0", self.pid)).expect("its terminal");
+        let output = Command::new("stty").arg("-a").stdin(terminal).output().expect("stty");
+        String::from_utf8(output.stdout).expect("text")
     }
 
     fn press(&mut self, key: &[u8]) {

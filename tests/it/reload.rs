@@ -137,8 +137,10 @@ async fn the_level_of_the_log_and_the_egress_guard_become_active_without_a_resta
     assert_eq!(told("attempt made"), 0, "the control: a line of the level debug");
 
     // What waits is not sent to an address that is denied before its attempt.
-    let later = json!({"url": world.receiver.url("/a/x"), "body": {"n": 1}, "delay_seconds": 4.0});
-    assert_eq!(api.json("POST", "/v1/events", &later).await.0, 202);
+    let later = json!({"url": world.receiver.url("/a/later"), "body": {"n": 1}, "delay_seconds": 4.0});
+    let (status, receipt) = api.json("POST", "/v1/events", &later).await;
+    assert_eq!(status, 202, "{receipt}");
+    let id = receipt["id"].as_str().expect("an id").to_owned();
     world.write(&format!("{}{policy}", settings("", "debug")));
     server.signal("HUP");
     reloaded(&server, "applied", 2.0).await;
@@ -146,8 +148,16 @@ async fn the_level_of_the_log_and_the_egress_guard_become_active_without_a_resta
     assert_eq!(told("with a restart"), 0, "{:#?}", server.log());
     let (status, answer) = world.event(&api, "a").await;
     assert_eq!((status, &answer["code"]), (422, &json!("egress_denied")), "{answer}");
-    eventually("it ends", PATIENCE, async || told("\"result\":\"blocked\"") == 1).await;
+    let held = async || api.metric("tidegate_lanes_held", "reason=\"egress\"").await;
+    eventually("it is held", PATIENCE, async || held().await == 1.0).await;
+    assert_eq!(told("\"result\":\"blocked\""), 1, "{:#?}", server.log());
     assert_eq!(world.receiver.count(), 1, "and was not sent");
+    let (status, why) = api.json("GET", &format!("/v1/explain?id={id}"), &json!(null)).await;
+    let text = why["held"]["text"].as_str().expect("text");
+    assert!(status == 200 && text.contains("egress.allow") && text.contains("SIGHUP"), "{why}");
+    let (status, ready) = api.get("/readyz?verbose").await;
+    assert!(status == 200 && ready.contains("calls are held that an earlier egress.allow"), "{ready}");
+    assert_eq!(told("calls are held that an earlier egress.allow"), 1, "{:#?}", server.log());
 
     // With a problem elsewhere neither changes.
     world.write(&format!("{}[queue]\nttl_seconds = 0\n", settings("\"127.0.0.0/8\"", "error")));
@@ -159,7 +169,35 @@ async fn the_level_of_the_log_and_the_egress_guard_become_active_without_a_resta
     reloaded(&server, "applied", 3.0).await;
     assert_eq!(told("\"settings\":\"egress.allow\""), 1, "{:#?}", server.log());
     assert_eq!(world.event(&api, "a").await.0, 202);
-    eventually("it is there", PATIENCE, async || world.receiver.count() == 2).await;
+    // It is tried every 30 s, and what came later waits behind it.
+    eventually("both are there", PATIENCE * 2, async || world.receiver.count() == 3).await;
+    let order: Vec<_> = world.receiver.arrivals().into_iter().map(|arrival| arrival.path).collect();
+    assert_eq!(order.get(1).map(String::as_str), Some("/a/later"), "{order:?}");
+    eventually("nothing is held", PATIENCE, async || held().await == 0.0).await;
+    assert_eq!(api.metric("tidegate_events_completed_total", "dead").await, 0.0);
+    assert_eq!(server.stop().code(), Some(0));
+}
+
+/// The guard of the process before is not known: what is denied now may have been allowed then.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_before_a_restart_under_a_tighter_guard_is_held() {
+    let mut world = World::new(Receiver::start().await);
+    world.options.opens_loopback = false;
+    let policy = world.policy("a", "pace = 100");
+    world.write(&format!("[egress]\nallow = [\"127.0.0.0/8\"]\n{policy}"));
+    let server = Server::start(&world.options);
+    let later = json!({"url": world.receiver.url("/a/x"), "delay_seconds": 1.0});
+    assert_eq!(server.api().json("POST", "/v1/events", &later).await.0, 202);
+    server.kill();
+    world.write(&policy);
+    let server = Server::start(&world.options);
+    let api = server.api();
+    let held = async || api.metric("tidegate_lanes_held", "reason=\"egress\"").await;
+    eventually("it is held", PATIENCE, async || held().await == 1.0).await;
+    assert_eq!(server.stop().code(), Some(0));
+    world.write(&format!("[egress]\nallow = [\"127.0.0.0/8\"]\n{policy}"));
+    let server = Server::start(&world.options);
+    eventually("it is there", PATIENCE * 2, async || world.receiver.count() == 1).await;
     assert_eq!(server.stop().code(), Some(0));
 }
 

@@ -37,12 +37,27 @@ impl Screen {
     /// [`Failure`] when standard input is no terminal that can be set.
     pub(super) fn take() -> Result<Self, Failure> {
         let before = tcgetattr(std::io::stdin()).map_err(std::io::Error::from)?;
-        let mut modes = before.clone();
+        let mut screen = Self { before, keys: tokio::io::stdin() };
+        screen.take_again()?;
+        Ok(screen)
+    }
+
+    /// Takes the terminal after it was given back, or after somebody else had it while the process stood still.
+    ///
+    /// # Errors
+    /// [`Failure`] when the terminal has gone.
+    pub(super) fn take_again(&mut self) -> Result<(), Failure> {
+        let mut modes = self.before.clone();
         modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
         tcsetattr(std::io::stdin(), OptionalActions::Now, &modes).map_err(std::io::Error::from)?;
-        let screen = Self { before, keys: tokio::io::stdin() };
-        print(TAKE)?;
-        Ok(screen)
+        print(TAKE)
+    }
+
+    /// Gives the terminal back as it was.
+    pub(super) fn give_back(&mut self) {
+        // There is nobody left to tell.
+        let _ = print(GIVE_BACK);
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
     }
 
     /// The next key.
@@ -84,9 +99,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // There is nobody left to tell.
-        let _ = print(GIVE_BACK);
-        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
+        self.give_back();
     }
 }
 

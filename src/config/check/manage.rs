@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use crate::config::check::Checker;
+use crate::config::layers::POLICY;
 use crate::config::{Manage, Metrics, Problem, Refusals, Sandbox};
 
 /// The highest bound on policies: the patterns of more of them are too large to be matched in one pass.
@@ -17,7 +18,7 @@ impl Checker<'_> {
             ("manage.max_policies_per_dialect", manage.max_policies_per_dialect),
             ("manage.max_policies", manage.max_policies),
         ];
-        let blocks = self.layers.policies();
+        let blocks = self.layers.blocks(POLICY);
         for (setting, most) in bounds {
             if let Some(beyond) = blocks.get(most.get()) {
                 let detail = format!(

@@ -7,8 +7,8 @@ use tokio::net::TcpListener;
 
 use super::{Act, Endpoint, OK, call, ok_head, unprocessed};
 use crate::clock::{Clock, Timestamp};
-use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
-use crate::event::{Cause, NameFailure, Outcome};
+use crate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
+use crate::event::{Cause, EventId, NameFailure, Outcome};
 use crate::names::tests::server::{NameServer, REFUSED, SERVER_FAILED, Say};
 use crate::names::{NameFiles, NameOptions};
 
@@ -49,7 +49,10 @@ async fn a_kept_connection_is_not_used_under_a_guard_that_denies_its_address() {
     assert_eq!(client.attempt(call(&url)).await, OK, "the control: nothing is active yet");
     assert_eq!(endpoint.connections(), 1, "the connection is kept");
     turnover();
-    assert_eq!(client.attempt(call(&url)).await, BLOCKED);
+    let before = || Call { id: EventId::new(1_000_000, 1), ..call(&url) };
+    assert_eq!(client.attempt(before()).await, Outcome::Withheld, "it was accepted under the guard before");
+    assert_eq!(client.attempt(call(&url)).await, BLOCKED, "this one was not");
+    assert!(client.egress_state().is_some_and(|state| state.contains("127.0.0.1")));
     let open = EgressGuard::new(&["127.0.0.0/8".parse().expect("net")]);
     client.under(open).expect("a client")();
     assert_eq!(client.attempt(call(&url)).await, OK);

@@ -119,7 +119,8 @@ impl Checker {
             Outcome::Delivered { .. }
             | Outcome::Reject { .. }
             | Outcome::Unprocessed { .. }
-            | Outcome::Shortage { .. } => None,
+            | Outcome::Shortage { .. }
+            | Outcome::Withheld => None,
         };
         self.waits += usize::from(matches!(outcome, Outcome::Wait(_)));
         let Some(lane) = self.under_way.remove(&id) else { return };

@@ -394,7 +394,9 @@ impl World {
         }) {
             return (retry(Cause::Timeout, None), ms(self.rng.u64(2_000..6_000)));
         }
-        match self.rng.u8(..22) {
+        match self.rng.u8(..23) {
+            // The guard denies it, for once.
+            22 => (Outcome::Withheld, Duration::ZERO),
             21 => (Outcome::Shortage { cause: Cause::Shortage(Shortage::Descriptors) }, Duration::ZERO),
             20 => (Outcome::Wait(Wait::new(Busy::ApiLimit, ms(self.rng.u64(..2_000)))), quick),
             0 => (Outcome::Reject { cause: Cause::Status(404) }, quick),

@@ -11,7 +11,7 @@ fn down() -> Outcome {
     Outcome::Retry { cause: Cause::Connect, retry_after: None }
 }
 
-fn two_lanes() -> (Bench, crate::event::LaneKey, crate::event::LaneKey) {
+pub(super) fn two_lanes() -> (Bench, crate::event::LaneKey, crate::event::LaneKey) {
     (Bench::new(&book(&[("p", None, 100), ("q", None, 100)])), lane(&[("p", 1)]), lane(&[("q", 1)]))
 }
 

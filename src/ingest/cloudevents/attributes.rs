@@ -13,7 +13,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 
-use crate::ingest::explain::{not_json, pointer};
+use crate::event::json_pointer;
+use crate::ingest::explain::not_json;
 use crate::ingest::wire::{Pairs, Text};
 use crate::problem::Problem;
 
@@ -21,6 +22,9 @@ use crate::problem::Problem;
 pub(super) const PREFIX: &str = "ce-";
 /// The attribute that is `Content-Type` in binary mode.
 const CONTENT_TYPE_NAME: &str = "datacontenttype";
+/// The attributes whose type is that of texts; only extensions may have another one.
+const TEXTS: [&str; 8] =
+    ["specversion", "id", "source", "type", "datacontenttype", "dataschema", "subject", "time"];
 
 /// What a CloudEvent says of itself, each value in its canonical text, and the rules that it breaks so far.
 #[derive(Debug, Default)]
@@ -36,8 +40,7 @@ pub(super) struct Faults(Vec<(String, String)>);
 impl Faults {
     /// `name` is an attribute, or empty for the CloudEvent as a whole.
     pub(super) fn add(&mut self, name: &str, rule: impl Into<String>) {
-        let pointer = if name.is_empty() { String::new() } else { pointer(&[name]) };
-        self.add_at(pointer, rule);
+        self.add_at(json_pointer((!name.is_empty()).then_some(name)), rule);
     }
 
     pub(super) fn add_at(&mut self, pointer: String, rule: impl Into<String>) {
@@ -67,6 +70,9 @@ impl<'a> Attributes<'a> {
             let Some(name) = header.as_str().strip_prefix(PREFIX) else { continue };
             let mut values = headers.get_all(header).iter();
             match (values.next().map(|value| unescaped(value.as_bytes())), values.next()) {
+                _ if name == "data" => {
+                    found.faults.add(name, "is no attribute; in binary mode the data is the body");
+                }
                 _ if name == CONTENT_TYPE_NAME => {
                     found
                         .faults
@@ -95,7 +101,10 @@ impl<'a> Attributes<'a> {
             Ok(members) => members,
             Err(error) if error.is_data() => {
                 let mut faults = Faults::default();
-                faults.add("", "a CloudEvent must be a JSON object");
+                faults.add(
+                    "",
+                    "a CloudEvent must be a JSON object; send a list as application/cloudevents-batch+json",
+                );
                 return Err(faults.into_problem());
             }
             Err(error) => return Err(Box::new(not_json(&error.to_string()))),
@@ -115,7 +124,7 @@ impl<'a> Attributes<'a> {
                         found.faults.add(&name, "is not base64 (RFC 4648, padded)");
                     }
                 }
-                _ => match canonical(value) {
+                _ => match canonical(&name, value) {
                     Ok(Some(value)) => found.insert(name.0, value),
                     Ok(None) => {}
                     Err(rule) => found.faults.add(&name, rule),
@@ -141,10 +150,12 @@ impl<'a> Attributes<'a> {
 }
 
 /// The text of a JSON value that an attribute may have; `None` for null, which is the same as no attribute.
-fn canonical(value: &str) -> Result<Option<Cow<'_, str>>, &'static str> {
+fn canonical<'v>(name: &str, value: &'v str) -> Result<Option<Cow<'v, str>>, &'static str> {
     match value.as_bytes().first() {
         Some(b'"') => serde_json::from_str(value).map(|Text(text)| Some(text)).map_err(|_| "is no text"),
         Some(b'n') => Ok(None),
+        // Another type is another value: 1 and "1" would be the same idempotency key.
+        _ if TEXTS.contains(&name) => Err("must be text; put the value into quotation marks"),
         Some(b't' | b'f') => Ok(Some(value.into())),
         _ if value.parse::<i32>().is_ok() => Ok(Some(value.into())),
         _ => Err("must be text, true, false or an integer of 32 bits; write other values as text"),
@@ -237,10 +248,30 @@ mod tests {
     #[test]
     fn what_is_no_attribute_is_named() {
         let text = r#"{"id":"1","id":"2","Upper":"x","a_b":"x","level":1.5,"big":2147483648,"list":[],
-                       "data":1,"data_base64":"?"}"#;
+                       "data":1,"data_base64":"?","source":1,"type":true,"specversion":1.0,"time":0,"subject":[]}"#;
         let problem = Attributes::of_json(text).expect("an object").faults.into_problem();
         let named: Vec<_> = problem.errors.iter().map(|error| error.pointer.as_str()).collect();
-        assert_eq!(named, ["/id", "/Upper", "/a_b", "/level", "/big", "/list", "/data_base64"]);
+        assert_eq!(
+            named,
+            [
+                "/id",
+                "/Upper",
+                "/a_b",
+                "/level",
+                "/big",
+                "/list",
+                "/data_base64",
+                "/source",
+                "/type",
+                "/specversion",
+                "/time",
+                "/subject"
+            ]
+        );
+        let told = &problem.errors.last().expect("named").detail;
+        assert_eq!(told, "must be text; put the value into quotation marks");
+        let only_base64 = Attributes::of_json(r#"{"data_base64":"AA=="}"#).expect("an object");
+        assert!(only_base64.faults.is_empty(), "the control: one of both");
         assert_eq!(Attributes::of_json("[]").expect_err("no object").code, "invalid_event");
         assert_eq!(Attributes::of_json("{").expect_err("no JSON").code, "invalid_json");
     }
@@ -250,8 +281,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         let known =
             [("ce-id", "1"), ("ce-subject", "a%20b"), ("content-type", "text/plain"), ("x-other", "x")];
-        let broken =
-            [("ce-type", "a"), ("ce-type", "b"), ("ce-datacontenttype", "text/plain"), ("ce-x-y", "1")];
+        let broken = [
+            ("ce-type", "a"),
+            ("ce-type", "b"),
+            ("ce-datacontenttype", "text/plain"),
+            ("ce-x-y", "1"),
+            ("ce-data", "x"),
+        ];
         for (name, value) in known.into_iter().chain(broken) {
             headers.append(name, value.parse().expect("a value"));
         }
@@ -260,6 +296,6 @@ mod tests {
         assert_eq!(values, [("datacontenttype", "text/plain"), ("id", "1"), ("subject", "a b")]);
         let mut named: Vec<_> = found.faults.0.iter().map(|(at, _)| at.as_str()).collect();
         named.sort_unstable();
-        assert_eq!(named, ["/datacontenttype", "/type", "/x-y"]);
+        assert_eq!(named, ["/data", "/datacontenttype", "/type", "/x-y"]);
     }
 }

@@ -9,10 +9,16 @@ use url::form_urlencoded;
 
 use crate::clock::Timestamp;
 use crate::ingest::cloudevents::attributes::Attributes;
+use crate::ingest::cloudevents::targets::Target;
 use crate::ingest::wire::{Pairs, Text, WireEvent};
 
 /// The attributes that every CloudEvent has.
 pub(super) const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
+
+/// The attribute that names what is called.
+pub(super) const URL: &str = "tidegateurl";
+/// Longest part of a source that is repeated, in characters.
+const SHOWN_CHARS: usize = 128;
 
 /// The attributes of the call, and the members of an event that they stand for.
 const CALL: [(&str, &str); 6] = [
@@ -24,13 +30,21 @@ const CALL: [(&str, &str); 6] = [
     ("tidegatettlseconds", "ttl_seconds"),
 ];
 
-/// Adds the rules that attributes break by themselves.
-pub(super) fn check(Attributes { values, faults }: &mut Attributes<'_>) {
+/// Adds the rules that attributes break by themselves. `has_target` says whether something is to be called.
+pub(super) fn check(Attributes { values, faults }: &mut Attributes<'_>, has_target: bool) {
     for name in REQUIRED.into_iter().filter(|name| !values.contains_key(*name)) {
         faults.add(name, "is missing; every CloudEvent has specversion, id, source and type");
     }
-    if !values.contains_key("tidegateurl") {
-        faults.add("tidegateurl", "is missing; name the http or https address to call");
+    if !has_target {
+        let source = values.get("source").map_or_else(String::new, |source| {
+            let shown: String = source.chars().take(SHOWN_CHARS).collect();
+            format!(" {shown:?}")
+        });
+        let rule = format!(
+            "is missing, and no [[cloudevents]] block of the configuration file is for the source{source}; name the http or \
+             https address to call, or add such a block and send SIGHUP"
+        );
+        faults.add(URL, rule);
     }
     for (name, value) in values.iter() {
         if let Some(rule) = broken_rule(name, value) {
@@ -41,8 +55,11 @@ pub(super) fn check(Attributes { values, faults }: &mut Attributes<'_>) {
 
 fn broken_rule(name: &str, value: &str) -> Option<&'static str> {
     let is_uri = |text: &str| !text.is_empty() && text.bytes().all(is_of_uri);
+    // Unicode keeps them out of what is interchanged.
+    let is_none = |c: char| matches!(u32::from(c), 0xfdd0..=0xfdef) || u32::from(c) & 0xfffe == 0xfffe;
     Some(match name {
         _ if value.chars().any(char::is_control) => "has control characters",
+        _ if value.chars().any(is_none) => "has code points that are no characters, such as U+FFFF",
         "specversion" if value != "1.0" => "must be 1.0",
         "id" | "type" | "subject" if value.is_empty() => "must not be empty",
         "source" if !is_uri(value) => {
@@ -83,22 +100,31 @@ fn is_media_type(text: &str) -> bool {
     essence.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
 }
 
-/// The call that attributes ask for, as an event that has neither headers nor a body.
-pub(super) fn call<'v>(values: &'v BTreeMap<Cow<'_, str>, Cow<'_, str>>) -> WireEvent<'v> {
-    let text = |name: &str| values.get(name).map(|value| Text(Cow::Borrowed(&**value)));
+/// The call that attributes ask for, as an event that has neither headers nor a body. What they do not say, `target` does.
+pub(super) fn call<'v>(
+    values: &'v BTreeMap<Cow<'_, str>, Cow<'_, str>>,
+    target: Option<&'v Target>,
+) -> WireEvent<'v> {
+    let borrowed = |text: &'v str| Text(Cow::Borrowed(text));
+    let text = |name: &str| values.get(name).map(|value| borrowed(value));
     let number = |name: &str| values.get(name).and_then(|value| value.parse().ok());
-    let labels = values.get("tidegatelabels").map(|labels| {
-        let pairs = form_urlencoded::parse(labels.as_bytes());
-        Pairs(pairs.map(|(name, value)| (Text(name), Text(value))).collect())
-    });
+    let given = values.get("tidegatelabels").map(|labels| form_urlencoded::parse(labels.as_bytes()));
+    let mut labels: Vec<_> =
+        given.into_iter().flatten().map(|(name, value)| (Text(name), Text(value))).collect();
+    for (name, value) in target.into_iter().flat_map(|target| &target.labels) {
+        if labels.iter().all(|(given, _)| **given != *name.as_str()) {
+            labels.push((borrowed(name), borrowed(value)));
+        }
+    }
+    let url = target.map(|target| borrowed(target.url.as_str()));
     WireEvent {
-        url: text("tidegateurl").unwrap_or(Text(Cow::Borrowed(""))),
-        method: text("tidegatemethod"),
+        url: text(URL).or(url).unwrap_or(Text(Cow::Borrowed(""))),
+        method: text("tidegatemethod").or(target.map(|target| borrowed(target.method.as_str()))),
         headers: None,
         body: None,
         body_text: None,
         body_base64: None,
-        labels,
+        labels: Some(Pairs(labels)),
         delay_seconds: number("tidegatedelayseconds"),
         due_at: text("tidegatedueat"),
         ttl_seconds: number("tidegatettlseconds"),
@@ -124,7 +150,8 @@ pub(super) fn key(values: &BTreeMap<Cow<'_, str>, Cow<'_, str>>) -> String {
 #[cfg(test)]
 fn faults(text: &str) -> Vec<String> {
     let mut attributes = Attributes::of_json(text).expect("an object");
-    check(&mut attributes);
+    let has_target = attributes.values.contains_key(URL);
+    check(&mut attributes, has_target);
     let problem = attributes.faults.into_problem();
     problem.errors.into_iter().map(|error| error.pointer).collect()
 }
@@ -150,6 +177,8 @@ mod tests {
             ("dataschema", "https://a.test/schema#1", "/schema"),
             ("datacontenttype", "text/plain; charset=utf-8", "text"),
             ("anything", "caf\u{e9} \u{1f600}", "a\\u0007b"),
+            ("other", "\u{fffd}", "\u{fffe}"),
+            ("more", "", "\u{1ffff}"),
             ("tidegatedelayseconds", "0.5", "soon"),
             ("tidegatelabels", "org=ACME", "\\u0085"),
         ] {
@@ -169,7 +198,7 @@ mod tests {
             "{SOUND},\"tidegatemethod\":\"put\",\"tidegatelabels\":\"org=ACME&fairness_key=a%20b\",\"tidegatettlseconds\":60}}"
         );
         let attributes = Attributes::of_json(&text).expect("valid");
-        let call = call(&attributes.values);
+        let call = call(&attributes.values, None);
         assert_eq!(
             (&*call.url, call.method.as_deref(), call.ttl_seconds),
             ("http://a.test/", Some("put"), Some(60.0))

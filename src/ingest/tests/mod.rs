@@ -13,13 +13,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Lane, LaneKey, Tries};
-use crate::ingest::{Admission, Defaults, Doomed, Intake, IntakeParts, OverLimit, Refusals, Unmatched};
+use crate::ingest::{
+    Admission, Defaults, Doomed, Intake, IntakeParts, OverLimit, Refusals, Targets, Unmatched,
+};
 use crate::limit::{Kind, LimiterFigures};
 use crate::policy::testing::{TestDocuments, id, spec};
 use crate::policy::{Family, Origin, Policies, Spec};
@@ -186,6 +189,7 @@ pub(super) struct Door {
     pub store: Arc<TestStore>,
     pub admission: Arc<TestAdmission>,
     pub closing: CancellationToken,
+    pub targets: Arc<ArcSwap<Targets>>,
 }
 
 pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -229,6 +233,7 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
         .await
         .expect("deploys");
     let closing = CancellationToken::new();
+    let targets: Arc<ArcSwap<Targets>> = Arc::default();
     let admission = Arc::new(TestAdmission { room: AtomicUsize::new(3) });
     let intake = Intake::new(IntakeParts {
         queue,
@@ -240,6 +245,7 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
         admission: admission.clone(),
         refusals: Refusals { tell: Arc::new(|_| None), as_told: false, usage: None },
         outlooks: Arc::default(),
+        targets: targets.clone(),
         egress: Arc::new(|url| {
             let inside = url.as_str().contains("127.0.0.1");
             if inside { Err("loopback".to_owned()) } else { Ok(()) }
@@ -248,5 +254,5 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
         max_bytes_under_way: NonZeroUsize::new(1 << 20).expect("not zero"),
         admission_wait: Duration::from_millis(50),
     });
-    Door { intake, store, admission, closing }
+    Door { intake, store, admission, closing, targets }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::event::json_pointer;
 use crate::manage::call::is_label_value;
 use crate::manage::responsys::catalogue;
 use crate::policy::Window;
@@ -69,7 +70,7 @@ impl Account {
         }
         let mut limits = BTreeMap::new();
         for (api, limit) in raw.limits {
-            let pointer = format!("/limits/{}", escaped(&api));
+            let pointer = json_pointer(["limits", &api]);
             if catalogue::find(&api).is_none() {
                 fault(pointer, NO_FUNCTION.to_owned());
                 continue;
@@ -141,11 +142,6 @@ const NO_FUNCTION: &str = "is no function; GET /rest/api/ratelimit lists them";
 
 fn shortened(text: &str) -> String {
     text.chars().take(80).collect()
-}
-
-/// As a JSON pointer spells it.
-fn escaped(member: &str) -> String {
-    shortened(member).replace('~', "~0").replace('/', "~1")
 }
 
 #[cfg(test)]

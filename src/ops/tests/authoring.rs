@@ -173,7 +173,21 @@ async fn what_others_own_is_refused_with_the_way_out() {
     world.policies.change(|book| book.delete(&id("made"), now, drain, true)).await.expect("deployed");
     let put = world.put("made", &body()).await;
     assert_eq!(put.problem(409), "policy_owned");
-    assert!(put.body["detail"].as_str().is_some_and(|detail| detail.contains("drains")), "{}", put.body);
+    for said in [&put.body["detail"], &put.body["errors"][0]["detail"]] {
+        let said = said.as_str().expect("text");
+        for part in ["the dialect test", "while it drains", &(now + drain).to_string(), "queue.drain_seconds"]
+        {
+            assert!(said.contains(part), "{part} is not in {said}");
+        }
+        assert!(
+            said.ends_with("take another name, make it there again, or repeat this after that time"),
+            "{said}"
+        );
+    }
+    assert_eq!(put.body["errors"][0]["pointer"], "/name");
+    // Nothing waits any more, and yet.
+    world.clock.advance(drain - std::time::Duration::from_millis(1));
+    assert_eq!(world.put("made", &body()).await.problem(409), "policy_owned");
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::event::json_pointer;
+
 /// Longest part of a name or a wrong value that is repeated, in characters.
 const MAX_QUOTED: usize = 80;
 /// Above it whole numbers are not told apart.
@@ -101,8 +103,7 @@ impl Fault {
     /// The JSON pointer to the member (RFC 6901).
     #[must_use]
     pub fn pointer(&self) -> String {
-        let parts = self.path.iter().map(|part| clipped(part).replace('~', "~0").replace('/', "~1"));
-        parts.map(|part| format!("/{part}")).collect()
+        json_pointer(self.path.iter().map(String::as_str))
     }
 }
 

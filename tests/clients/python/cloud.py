@@ -1,6 +1,6 @@
 """Sends CloudEvents with the official SDK, receives the calls, and reads the CloudEvents back from them with the SDK.
 
-Usage: cloud.py BASE
+Usage: cloud.py BASE PORT. The configuration calls http://127.0.0.1:PORT for the sources below https://shop.example/.
 """
 
 import http.client
@@ -16,6 +16,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 BASE = sys.argv[1].removeprefix("http://")
+PORT = int(sys.argv[2])
 ARRIVED = queue.Queue()
 
 
@@ -108,7 +109,7 @@ def send_all(endpoint):
 def send_batch(endpoint):
     batch = [again(event, "-batched") for event in events(endpoint)]
     texts = [JSONFormat().write(event).decode() for event in batch]
-    nameless = '{"specversion": "1.0", "id": "x", "source": "/shop", "type": "t"}'
+    nameless = '{"specversion": "1.0", "id": "x", "source": "/shop", "type": "t"}'  # And no block is for its source.
     kind = {"content-type": "application/cloudevents-batch+json; charset=utf-8"}
     status, answers = post("/v1/events", kind, f"[{', '.join([*texts, nameless])}]".encode())
     assert status == 200 and [answer["status"] for answer in answers] == [202] * len(batch) + [422], answers
@@ -117,6 +118,27 @@ def send_batch(endpoint):
     by_id = [{event.get_id(): facts(event) for event in events} for events in (arrived, batch)]
     assert by_id[0] == by_id[1], by_id
     return len(batch)
+
+
+def send_by_source():
+    """Of CloudEvents that do not say what is to be called the configuration does."""
+    sent = 0
+    for event in events("http://127.0.0.1:1"):
+        attributes = {name: value for name, value in event.get_attributes().items() if not name.startswith("tidegate")}
+        for suffix, to_message in ("-by-source", to_binary_event), ("-by-source-too", to_structured_event):
+            event = CloudEvent({**attributes, "id": attributes["id"] + suffix}, event.get_data())
+            message = to_message(event)
+            call, _ = arrives(event, post("/v1/events", dict(message.headers), message.body))
+            assert call.headers.get("authorization") == "Bearer of the configuration", call
+            sent += 1
+        # Who says what is to be called gets nothing of the configuration.
+        event = CloudEvent({**event.get_attributes(), "id": attributes["id"] + "-own", "tidegatemethod": "PUT",
+                            "tidegatelabels": "org=ACME", "tidegateurl": f"http://127.0.0.1:{PORT}/own"}, event.get_data())
+        message = to_binary_event(event)
+        call, _ = arrives(event, post("/v1/events", dict(message.headers), message.body))
+        assert "authorization" not in call.headers, call
+        sent += 1
+    return sent
 
 
 def refuse():
@@ -128,12 +150,36 @@ def refuse():
     ]:
         status, problem = post("/v1/events", {**headers, "content-type": "text/plain"}, b"x")
         assert (status, problem["errors"][0]["pointer"]) == (422, pointer), problem
+    sound = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "tidegateurl": "http://a.example/"}
+    for name, value in [
+        *((name, value) for name in ("specversion", "id", "source", "type") for value in (1, 1.0, True, "", [], {}, None)),
+        *(("time", value) for value in ("noon", "2030-01-31", "2030-01-31T08:00:00", 1)),
+        ("subject", ""), ("subject", 1), ("dataschema", "/x"), ("datacontenttype", "x"), ("other", 1.5), ("other", 2**31),
+        ("Other", "x"), ("other", "\u0000"), ("other", "\uffff"), ("data_base64", "?"), ("data_base64", 1),
+    ]:
+        kind = {"content-type": "application/cloudevents+json"}
+        status, problem = post("/v1/events", kind, json.dumps({**sound, name: value}).encode())
+        pointers = [error["pointer"] for error in problem["errors"]]
+        assert status == 422 and pointers[0] == f"/{name}", (name, value, problem)
+    both = json.dumps({**sound, "data": 1, "data_base64": "AA=="}).encode()
+    status, problem = post("/v1/events", kind, both)
+    assert (status, problem["errors"][0]["pointer"]) == (422, "/data_base64"), problem
+    # A header twice, which a dictionary cannot say.
+    connection = http.client.HTTPConnection(BASE, timeout=20)
+    connection.putrequest("POST", "/v1/events")
+    for name, value in [*((f"ce-{name}", value) for name, value in sound.items()), ("ce-id", "2"), ("content-length", "0")]:
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    problem = json.loads(answer.read())
+    assert (answer.status, problem["errors"][0]["pointer"]) == (422, "/id"), problem
+    connection.close()
     status, problem = post("/v1/events", {"content-type": "application/cloudevents+avro"}, b"x")
     assert (status, problem["code"]) == (415, "unsupported_media_type"), problem
 
 
 def main():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Receiver)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     config = {"name": "orders", "urlPattern": f"{endpoint}/*", "methods": ["PUT"], "maxThroughput": 200}
@@ -144,7 +190,7 @@ def main():
     status, answer = post(f"/authoring/throttlingConfigs/{created['uid']}/deploy", kind, b"{}")
     assert status == 204, answer
     refuse()
-    print(f"{send_all(endpoint) + send_batch(endpoint)} CloudEvents came back as they were sent")
+    print(f"{send_all(endpoint) + send_batch(endpoint) + send_by_source()} CloudEvents came back as they were sent")
     assert ARRIVED.empty()
 
 

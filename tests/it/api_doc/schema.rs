@@ -188,6 +188,7 @@ fn has_format(name: &Value, text: &str) -> bool {
                 && text.get(..4).is_some_and(digits)
                 && text.ends_with('Z')
         }
+        Some("uri-reference" | "uri") => text.bytes().all(|byte| byte.is_ascii_graphic()),
         // Of numbers, and what a secret looks like.
         Some("int32" | "int64" | "float" | "double" | "password") => true,
         _ => false,

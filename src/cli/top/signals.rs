@@ -1,0 +1,65 @@
+//! The signals that `tidegate top` gets from outside: each has to find the terminal given back before it does its work.
+//!
+//! Must not know: what is on the screen, which keys there are.
+
+use rustix::process::{Signal as Number, getpid, kill_process};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// To end.
+    End,
+    /// To stop until SIGCONT comes.
+    Stop,
+    /// To go on after a stop, perhaps by SIGSTOP, of which nobody hears.
+    Resume,
+}
+
+/// Listens from its making on. From then on none of these signals does its work by itself.
+pub(super) struct Signals {
+    interrupt: Signal,
+    quit: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    stop: Signal,
+    resume: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            stop: signal(SignalKind::from_raw(Number::TSTP.as_raw()))?,
+            resume: signal(SignalKind::from_raw(Number::CONT.as_raw()))?,
+        })
+    }
+
+    /// Returns at the next signal.
+    pub(super) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.quit.recv() => Asked::End,
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::End,
+            _ = self.stop.recv() => Asked::Stop,
+            _ = self.resume.recv() => Asked::Resume,
+        }
+    }
+
+    /// Stops the process; returns once it is asked to go on or to end. By SIGSTOP: the system drops SIGTSTP where nobody
+    /// is there who would let the process go on.
+    pub(super) async fn stop(&mut self) -> std::io::Result<Asked> {
+        kill_process(getpid(), Number::STOP)?;
+        loop {
+            match self.next().await {
+                // It is a second one of before, or came while the process stood still.
+                Asked::Stop => {}
+                asked => return Ok(asked),
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The calls that are made for the CloudEvents of sources, where these do not say themselves what is to be called.
+//!
+//! Must not know: where they are configured.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+
+use crate::event::CanonicalUrl;
+
+/// The call for the CloudEvents of a source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// What is called.
+    pub url: CanonicalUrl,
+    /// How.
+    pub method: Method,
+    /// Sent with the call, besides those that carry the CloudEvent; none of them is one of those.
+    pub headers: HeaderMap,
+    /// Labels that the CloudEvent does not give itself.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// All of them, by source.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Targets {
+    exact: HashMap<String, Arc<Target>>,
+    /// The longest first.
+    prefixes: Vec<(String, Arc<Target>)>,
+}
+
+impl Targets {
+    /// From sources, each with whether it is only what sources begin with. Of equal ones the last counts.
+    pub fn new(targets: impl IntoIterator<Item = (String, bool, Target)>) -> Self {
+        let mut all = Self::default();
+        for (source, is_prefix, target) in targets {
+            let target = Arc::new(target);
+            if is_prefix {
+                all.prefixes.retain(|(known, _)| *known != source);
+                all.prefixes.push((source, target));
+            } else {
+                all.exact.insert(source, target);
+            }
+        }
+        all.prefixes.sort_by_key(|(source, _)| std::cmp::Reverse(source.len()));
+        all
+    }
+
+    /// The target of a source: the one that names it, else the one with the longest beginning of it.
+    pub(super) fn of(&self, source: &str) -> Option<&Target> {
+        let prefix = || self.prefixes.iter().find(|(prefix, _)| source.starts_with(prefix.as_str()));
+        let target = self.exact.get(source).or_else(|| prefix().map(|(_, target)| target));
+        target.map(|target| &**target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_itself_goes_before_its_beginnings_and_the_longest_of_these_first() {
+        let target = |path: &str| Target {
+            url: CanonicalUrl::parse(&format!("http://a.test/{path}")).expect("a url"),
+            method: Method::POST,
+            headers: HeaderMap::new(),
+            labels: BTreeMap::new(),
+        };
+        let row = |source: &str, is_prefix, path: &str| (source.to_owned(), is_prefix, target(path));
+        let targets = Targets::new([
+            row("/shop/", true, "shop"),
+            row("/shop/orders", false, "orders"),
+            row("/shop/o", true, "o"),
+            row("urn:x", false, "x"),
+        ]);
+        for (source, path) in [
+            ("/shop/orders", Some("/orders")),
+            ("/shop/orders/1", Some("/o")),
+            ("/shop/", Some("/shop")),
+            ("/shop", None),
+            ("/Shop/orders", None),
+            ("urn:x", Some("/x")),
+            ("urn:x:1", None),
+        ] {
+            assert_eq!(targets.of(source).map(|target| target.url.path()), path, "{source}");
+        }
+        let all = Targets::new([row("", true, "all")]);
+        assert!(all.of("anything").is_some() && Targets::default().of("anything").is_none());
+    }
+}
