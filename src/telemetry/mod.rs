@@ -16,6 +16,7 @@ mod policies;
 mod recorder;
 mod requests;
 mod series;
+mod spans;
 #[cfg(test)]
 pub(crate) mod testing;
 mod zero;
@@ -31,3 +32,4 @@ pub use gauges::{Gauges, PolicyGauges, Snapshot};
 pub use policies::{max_policies, series_of, set_policies};
 pub use recorder::{MetricsHandle, RecorderError, install};
 pub use requests::{Defect, RequestAnswered};
+pub use spans::TraceSpans;
