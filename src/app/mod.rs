@@ -31,6 +31,7 @@ mod service_manager;
 mod slow_store;
 mod snapshot;
 mod spent;
+mod traces;
 mod usage;
 mod worked;
 
@@ -51,6 +52,7 @@ use crate::policy::Policies;
 use crate::queue::Queue;
 use crate::store::{EntryStore, UsageStore};
 use crate::telemetry::MetricsHandle;
+use crate::traces::Exporter;
 
 pub use api_doc::api_doc;
 pub use backup::{back_up, restore};
@@ -90,6 +92,7 @@ pub struct App {
     metrics: MetricsHandle,
     pulse: Pulse,
     clock: Clock,
+    exporter: Option<Exporter>,
     /// Cancelled when no more events are taken.
     closing: CancellationToken,
 }
