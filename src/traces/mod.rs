@@ -23,7 +23,8 @@ mod exporter;
 mod off;
 #[cfg(feature = "otel")]
 mod spans;
-#[cfg(all(test, feature = "otel"))]
+#[cfg(test)]
+#[cfg(feature = "otel")]
 mod tests;
 #[cfg(feature = "otel")]
 mod tracer;
