@@ -12,6 +12,7 @@
 //! | [`problem`] | error answers of tidegate's own API | what they are about |
 //! | [`event`] | the nouns | how they travel or rest |
 //! | [`telemetry`] | names, units and help of metrics; logging | decisions |
+//! | [`traces`] | spans of events, for a collector (feature `otel`) | decisions, what events say |
 //! | [`store`] | durability: journal, index, documents | policies, limits, HTTP |
 //! | [`queue`] | acceptance, lanes, read-ahead, settlement | policies, limits, HTTP |
 //! | [`policy`] | limit configurations, their life, matching | how limits are kept |
@@ -45,3 +46,4 @@ pub mod problem;
 pub mod queue;
 pub mod store;
 pub mod telemetry;
+pub mod traces;

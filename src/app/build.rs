@@ -18,7 +18,7 @@ use crate::app::measured::Measured;
 use crate::app::memory::{self, Budget};
 use crate::app::spent::SpentLimits;
 use crate::app::usage::usage_headers;
-use crate::app::{App, AppError, AppErrorKind, Doors, api_doc, dialects, held, panics, reload};
+use crate::app::{App, AppError, AppErrorKind, Doors, api_doc, dialects, held, panics, reload, traces};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
@@ -31,7 +31,10 @@ use crate::policy::{Policies, Runtime};
 use crate::queue::Queue;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::{DocumentStore, Doubts, EntryStore, Usage, UsageFound, UsageStore};
-use crate::telemetry::{self, ClockAnomaly, Defect, EntryCompleted, EventsRecovered, LifeSettled};
+use crate::telemetry::{
+    self, ClockAnomaly, Defect, EntryCompleted, EventsRecovered, LifeSettled, TraceSpans,
+};
+use crate::traces::Tracer;
 
 /// How long a request waits for its share of them.
 const ADMISSION_WAIT: Duration = Duration::from_secs(5);
@@ -77,6 +80,7 @@ impl App {
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         telemetry::max_policies(config.metrics.max_policies);
         Defect::show();
+        TraceSpans::show();
         EntryCompleted::show_lifetimes();
         panics::count();
         let shares = Shares::of(config);
@@ -84,6 +88,7 @@ impl App {
         LifeSettled { ttl: config.queue.ttl }.emit();
         ClockAnomaly { kind: "start", count: u64::from(!clock.is_trusted()) }.emit();
         let mut dice = fastrand::Rng::new();
+        let (tracer, exporter) = traces::open(config, &clock, dice.fork())?;
         let policies = Policies::open(documents, clock.clone()).await?;
         policies.announce_to(|runtime| {
             telemetry::set_policies(runtime.by_age().map(|policy| policy.id.as_str()))
@@ -124,11 +129,12 @@ impl App {
             options: Options { held: held.is_some(), ..dispatch_options(config, &shares) },
             gate,
             usages: usages.clone(),
+            tracer: tracer.clone(),
             dice: dice.fork(),
         });
         let closing = CancellationToken::new();
         let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
-        let intake = intake(config, &live, &queue, &policies, &clock, &closing, &dispatch, &outlooks);
+        let intake = intake(config, &live, &queue, &policies, &clock, &closing, &dispatch, &outlooks, tracer);
         let desk = ops::desk_routes(desk(config, &live, &queue, &policies, &clock, &dispatch, &outlooks));
         let dialects = dialects::routes(config, &policies, &clock, &mut dice);
         let pulse = Pulse::new(clock.now());
@@ -171,6 +177,7 @@ impl App {
             metrics,
             pulse,
             clock,
+            exporter,
             closing,
         })
     }
@@ -259,6 +266,7 @@ fn intake(
     closing: &CancellationToken,
     dispatch: &DispatchHandle,
     outlooks: &Arc<ArcSwap<Outlooks>>,
+    tracer: Tracer,
 ) -> Intake {
     Intake::new(IntakeParts {
         queue: queue.clone(),
@@ -286,6 +294,7 @@ fn intake(
         outlooks: outlooks.clone(),
         egress: live.egress_check(),
         targets: live.targets(),
+        tracer,
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::MIN.saturating_add(budget().under_way),
         admission_wait: ADMISSION_WAIT,

@@ -32,6 +32,7 @@ mod service_manager;
 mod slow_store;
 mod snapshot;
 mod spent;
+mod traces;
 mod usage;
 mod worked;
 
@@ -53,6 +54,7 @@ use crate::queue::Queue;
 use crate::store::{EntryStore, UsageStore};
 use crate::telemetry::MetricsHandle;
 pub use crate::telemetry::printable;
+use crate::traces::Exporter;
 
 pub use api_doc::api_doc;
 pub use backup::{BackedUp, Contents, back_up};
@@ -93,6 +95,7 @@ pub struct App {
     metrics: MetricsHandle,
     pulse: Pulse,
     clock: Clock,
+    exporter: Option<Exporter>,
     /// Cancelled when no more events are taken.
     closing: CancellationToken,
 }

@@ -12,6 +12,7 @@ use tracing::warn;
 
 use crate::app::housekeeping::Housekeeper;
 use crate::app::live::Live;
+use crate::app::traces::Exporting;
 use crate::app::{App, AppError, AppErrorKind, Report, ServiceManager, slow_store};
 use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
@@ -44,6 +45,7 @@ pub struct Running {
     dispatcher: JoinHandle<()>,
     housekeeper: JoinHandle<()>,
     slow_store: JoinHandle<()>,
+    exporting: Exporting,
 }
 
 /// What has become of the lines of a stream of events.
@@ -86,6 +88,7 @@ impl App {
                 self.clock.clone(),
                 ended.clone(),
             )),
+            exporting: Exporting::spawn(self.exporter),
             queue: self.queue,
             store: self.store,
             usages: self.usages,
@@ -178,12 +181,15 @@ impl Running {
         ended("slow_store", self.slow_store).await;
         self.queue.flush().await;
         let report = report(&self.queue);
-        self.store.close().await?;
+        let closed = self.store.close().await;
+        // Only now: a collector that does not answer must delay nothing that counts.
+        self.exporting.end().await;
+        closed?;
         Ok(report)
     }
 }
 
-async fn ended(name: &'static str, task: JoinHandle<()>) {
+pub(super) async fn ended(name: &'static str, task: JoinHandle<()>) {
     if let Err(error) = task.await {
         warn!(task = name, %error, "task did not end well");
     }

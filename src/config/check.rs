@@ -4,6 +4,7 @@ mod delivery;
 mod listen;
 mod manage;
 mod responsys;
+mod traces;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -71,6 +72,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
     let manage = of.manage();
     of.policies_of_the_file(manage.as_ref());
     let metrics = of.metrics();
+    let traces = of.traces();
     let log = of.log();
     // Without knowing which labels are known none is unknown.
     let known = known_labels.as_ref().and_then(Option::as_ref);
@@ -97,6 +99,7 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
         responsys: responsys?,
         manage: manage?,
         metrics: metrics?,
+        traces: traces?,
         log: log?,
         policies,
         cloudevents,

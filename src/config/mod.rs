@@ -22,6 +22,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::event::CanonicalUrl;
+
 pub use cloudevents::CloudEventsTarget;
 pub use error::{ConfigError, Place, Problem};
 pub use layers::{File, Flag, Inputs};
@@ -67,6 +69,8 @@ pub struct Config {
     pub manage: Manage,
     /// `[metrics]`
     pub metrics: Metrics,
+    /// `[traces]`
+    pub traces: Traces,
     /// `[log]`
     pub log: Log,
     /// `[[policy]]`: the limits that the file itself sets, in its order; their names are unique.
@@ -273,6 +277,19 @@ pub struct ResponsysBlock {
 pub struct Metrics {
     /// Policies that have series of their own.
     pub max_policies: NonZeroUsize,
+}
+
+/// Spans of events.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traces {
+    /// Where they go; `None` without the feature `otel`.
+    pub endpoint: Option<CanonicalUrl>,
+    /// Headers of each export.
+    pub headers_file: Option<PathBuf>,
+    /// What they say whose they are; not empty.
+    pub service_name: String,
+    /// Which share of the events without a `traceparent` begins a trace, from 0 to 1.
+    pub sample_ratio: f64,
 }
 
 /// The management dialects.

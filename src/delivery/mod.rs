@@ -23,7 +23,7 @@ use http::{HeaderMap, Method};
 
 use crate::event::{CanonicalUrl, EventId, Outcome};
 
-pub use client::{DeliveryError, DeliveryOptions, HttpDeliverer};
+pub use client::{DeliveryError, DeliveryOptions, HttpDeliverer, install_provider};
 pub use egress::{Blocked, EgressGuard};
 
 /// One attempt to make.

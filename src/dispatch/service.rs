@@ -31,6 +31,7 @@ use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
 use crate::telemetry::{AttemptFinished, Defect, DispatchLag, QueueWaited, RetryScheduled};
+use crate::traces::{self, Tracer};
 
 /// Most messages taken from one channel at a time.
 const BATCH: usize = 256;
@@ -56,6 +57,8 @@ pub struct Parts {
     pub gate: Gate,
     /// Where starts to come are put on record; open.
     pub usages: Arc<dyn UsageStore>,
+    /// Begins the spans of attempts.
+    pub tracer: Tracer,
     /// For the jitter of retries.
     pub dice: fastrand::Rng,
 }
@@ -71,6 +74,7 @@ pub struct Service {
     deliver: Arc<dyn Deliver>,
     clock: Clock,
     usages: Arc<dyn UsageStore>,
+    tracer: Tracer,
     commands: mpsc::UnboundedReceiver<Command>,
     /// Who waits for the end of a purge.
     purging: Vec<(PurgeId, oneshot::Sender<u64>)>,
@@ -126,6 +130,7 @@ impl Service {
             deliver: parts.deliver,
             clock: parts.clock,
             usages: parts.usages,
+            tracer: parts.tracer,
             commands,
             purging: Vec::new(),
             quiet,
@@ -242,12 +247,14 @@ impl Service {
         let started_at = self.clock.now();
         let Some(start) = self.planner.confirm(ticket, started_at, &mut self.effects) else { return };
         let event = &start.entry.event;
+        let mut headers = event.headers.clone();
+        let span = self.tracer.attempt(start.entry, start.lane, start.waited, &mut headers);
         let call = Call {
             id: start.entry.id,
             attempt: start.entry.tries.and_attempt().attempts(),
             method: event.method.clone(),
             url: event.url.clone(),
-            headers: event.headers.clone(),
+            headers,
             body: event.body.clone(),
             timeout: start.timeout,
         };
@@ -257,6 +264,7 @@ impl Service {
             started_at,
             clock: self.clock.clone(),
             reports: self.reports.0.clone(),
+            span,
             outcome: None,
         };
         let begun = begin(&*self.deliver, call);
@@ -378,6 +386,7 @@ struct CallEnd {
     started_at: Timestamp,
     clock: Clock,
     reports: mpsc::UnboundedSender<Report>,
+    span: traces::Attempt,
     outcome: Option<Outcome>,
 }
 
@@ -390,12 +399,14 @@ impl CallEnd {
 impl Drop for CallEnd {
     fn drop(&mut self) {
         // Without a panic the call was abandoned at the end of the process.
-        if self.outcome.is_none() && std::thread::panicking() {
+        let is_abandoned = self.outcome.is_none() && !std::thread::panicking();
+        if self.outcome.is_none() && !is_abandoned {
             Defect { place: "a panic in a call" }.emit();
         }
         let outcome =
             self.outcome.take().unwrap_or(Outcome::Retry { cause: Cause::Internal, retry_after: None });
         let took = self.clock.now().since(self.started_at);
+        self.span.end((!is_abandoned).then_some(&outcome), took);
         // Nobody listens only when the dispatcher has stopped: the next start repeats the call.
         let _ = self.reports.send(Report::Finished { ticket: self.ticket, outcome, took });
     }

@@ -1,7 +1,8 @@
 //! W3C Trace Context: which headers say what trace a call belongs to, and when they are valid.
 //!
 //! tidegate takes part in a trace as a proxy that passes it through (Trace Context, 3.2 and 4): the two headers go out
-//! with each attempt as they came in. A fresh parent id would name a span that nobody reports.
+//! with each attempt as they came in. A fresh parent id would name a span that nobody reports, so that `traces` puts in
+//! the ids of those spans alone that it reports itself.
 //!
 //! Must not know: who sends the headers, where they are kept.
 

@@ -30,6 +30,7 @@ use crate::problem::Problem;
 use crate::queue::{Accept, Queue, Standing};
 use crate::store::Appended;
 use crate::telemetry::{EventsEnqueued, EventsRejected, Source};
+use crate::traces::Tracer;
 
 /// What becomes of an event that no deployed policy governs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub struct IntakeParts {
     pub refusals: Refusals,
     /// What forecasts are made from.
     pub outlooks: Arc<ArcSwap<Outlooks>>,
+    /// Begins the spans of acceptances.
+    pub tracer: Tracer,
     /// Cancelled when no more events are taken.
     pub closing: CancellationToken,
     /// Bytes of events that may be under way to the queue at once.
@@ -266,7 +269,8 @@ impl Intake {
         for part in cut(batch) {
             let here = places.by_ref().take(part.len()).collect::<Vec<_>>();
             // A store that did not answer in time is not waited for once more by the same caller.
-            let outcome = if is_slow { Err(Box::new(store_slow())) } else { self.enqueue(part).await };
+            let outcome =
+                if is_slow { Err(Box::new(store_slow())) } else { self.enqueue(part, source, now).await };
             is_slow |= outcome.as_ref().is_err_and(|problem| is_late(problem));
             for (nth, place) in here.into_iter().enumerate() {
                 let Some(verdict) = verdicts.get_mut(place) else { continue };
@@ -281,7 +285,15 @@ impl Intake {
         verdicts
     }
 
-    async fn enqueue(&self, batch: Vec<Accept>) -> Result<Vec<Appended>, Box<Problem>> {
+    /// The events have been judged since `started_at`.
+    async fn enqueue(
+        &self,
+        mut batch: Vec<Accept>,
+        source: Source,
+        started_at: Timestamp,
+    ) -> Result<Vec<Appended>, Box<Problem>> {
+        let events = batch.iter_mut().map(|accept| (&accept.lane, &mut accept.event));
+        let spans = self.0.parts.tracer.accepting(source, started_at, events);
         let lines = Lines::of(&batch);
         let accepted = self.0.parts.queue.accept(batch).await;
         let appended = accepted.map_err(|error| {
@@ -291,6 +303,11 @@ impl Intake {
             Box::new(queue_problem(&error))
         })?;
         lines.tell(&appended);
+        spans.accepted(appended.iter().map(|appended| match *appended {
+            Appended::New(id) => Some((id, false)),
+            Appended::Duplicate(id) => Some((id, true)),
+            Appended::Conflict(_) => None,
+        }));
         Ok(appended)
     }
 

@@ -17,6 +17,7 @@ mod printable;
 mod recorder;
 mod requests;
 mod series;
+mod spans;
 #[cfg(test)]
 pub(crate) mod testing;
 mod zero;
@@ -33,3 +34,4 @@ pub use policies::{max_policies, series_of, set_policies};
 pub use printable::{printable, printable_lines};
 pub use recorder::{MetricsHandle, RecorderError, install};
 pub use requests::{Defect, RequestAnswered};
+pub use spans::TraceSpans;

@@ -408,6 +408,7 @@ pub const ALL: &[Metric] = &[
     HTTP_REQUESTS,
     HTTP_REQUEST_DURATION,
     DEFECTS,
+    TRACE_SPANS,
 ];
 
 #[cfg(test)]

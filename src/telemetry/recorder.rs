@@ -197,6 +197,7 @@ mod tests {
         LimiterWorked { policy, limit: "pace", permits: 1, held: took }.emit();
         EventsRecovered { count: 3 }.emit();
         Defect::show();
+        TraceSpans::show();
         RequestAnswered { route: "/v1/events".to_owned(), method: "POST", code: 202, took }.emit();
         StoreOperation { op: "append", took }.emit();
         StoreFailed { op: "append" }.emit();

@@ -1,5 +1,8 @@
 //! W3C Trace Context: what a producer says of its trace goes out with every attempt and stands in the log.
 
+#[cfg(feature = "otel")]
+mod exported;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -18,6 +18,7 @@ use crate::queue::{Accept, Queue};
 use crate::store::memory::{FailPoint, MemoryStore};
 use crate::store::{Appended, EntryStore, MemoryUsages};
 use crate::telemetry::testing::Recorded;
+use crate::traces::Tracer;
 
 /// Notes every call when it is first polled; its path says what becomes of it.
 #[derive(Default)]
@@ -81,6 +82,7 @@ async fn set_up(store: Arc<MemoryStore>, clock: Clock) -> (Service, Stage) {
         options: Options { retry, ..Options::default() },
         gate: Gate::new(),
         usages: Arc::new(MemoryUsages::new()),
+        tracer: Tracer::default(),
         dice: fastrand::Rng::with_seed(1),
     });
     let running = tokio::spawn(std::future::ready(()));

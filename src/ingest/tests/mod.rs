@@ -31,6 +31,7 @@ use crate::store::{
     Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, ReadLimit,
     Settle, StoreError, StoreHealth, StoredEntry,
 };
+use crate::traces::Tracer;
 
 /// Keeps what is appended; can be made to fail or to stand still.
 pub(super) struct TestStore {
@@ -250,6 +251,7 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
             let inside = url.as_str().contains("127.0.0.1");
             if inside { Err("loopback".to_owned()) } else { Ok(()) }
         }),
+        tracer: Tracer::default(),
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::new(1 << 20).expect("not zero"),
         admission_wait: Duration::from_millis(50),

@@ -28,6 +28,7 @@ use crate::policy::{
 use crate::queue::{Accept, Queue};
 use crate::store::memory::MemoryStore;
 use crate::store::{Appended, MemoryUsages, UsageStore};
+use crate::traces::Tracer;
 
 /// Keeps its calls until they are let go.
 pub(super) struct Endpoint {
@@ -85,6 +86,7 @@ pub(super) async fn world() -> World {
         options: Options::default(),
         gate: Gate::new(),
         usages: usages.clone(),
+        tracer: Tracer::default(),
         dice: fastrand::Rng::with_seed(1),
     });
     tokio::spawn(service.run());

@@ -143,6 +143,13 @@ pub const DEFECTS: Metric = counter(
     &[],
     "States found that cannot be: anything above 0 is a defect of tidegate.",
 );
+/// What has become of spans.
+pub const TRACE_SPANS: Metric = counter(
+    "tidegate_trace_spans_total",
+    &["result"],
+    "Spans of traces that were exported, or dropped: queue_full, failed (not taken by the collector in four tries or before \
+     the end), rejected (by the collector, which took the rest of the export).",
+);
 /// How long events live.
 pub const QUEUE_TTL: Metric = gauge(
     "tidegate_queue_ttl_seconds",

@@ -4,6 +4,10 @@
 //! and named when the test fails.
 
 pub(crate) mod choice;
+#[cfg(feature = "otel")]
+#[path = "../../../src/traces/tests/collector.rs"]
+#[expect(dead_code, reason = "unit tests use more of it")]
+pub(crate) mod collector;
 pub(crate) mod endpoint;
 pub(crate) mod file;
 pub(crate) mod inside;

@@ -1,0 +1,28 @@
+//! Spans of traces, as far as they are counted.
+
+use metrics::counter;
+
+use crate::telemetry::names;
+
+/// Spans were exported or dropped.
+#[derive(Debug, Clone, Copy)]
+pub struct TraceSpans {
+    /// `exported`, or why they were dropped: `queue_full`, `failed` or `rejected`.
+    pub result: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+impl TraceSpans {
+    /// Counts them.
+    pub fn emit(&self) {
+        counter!(names::TRACE_SPANS.name, "result" => self.result).increment(self.count);
+    }
+
+    /// Shows every result before there was a span, also where there will be none.
+    pub fn show() {
+        for result in ["exported", "queue_full", "failed", "rejected"] {
+            Self { result, count: 0 }.emit();
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Traces of events, for a collector that takes OTLP over HTTP: a span for the acceptance of an event, and one for each
+//! attempt to deliver it.
+//!
+//! ```text
+//! ingest, dispatch -> Tracer -> bounded queue -> Exporter -> collector
+//! ```
+//!
+//! The trace is the producer's where its `traceparent` says that it is sampled; an event without one may begin a trace of
+//! its own. The `traceparent` that is kept with the event names the span of its acceptance, the one that goes out with an
+//! attempt names the span of the attempt. Nobody waits for the collector: what finds the queue full is dropped and counted.
+//!
+//! Without the feature `otel` of the package a [`Tracer`] does nothing, and takes no room and no time.
+//!
+//! Must not know: how events arrive, are limited or sent. Spans carry no path, no query, no header and no body.
+
+#[cfg(feature = "otel")]
+mod collector;
+#[cfg(feature = "otel")]
+mod context;
+#[cfg(feature = "otel")]
+mod exporter;
+#[cfg(not(feature = "otel"))]
+mod off;
+#[cfg(feature = "otel")]
+mod spans;
+#[cfg(test)]
+#[cfg(feature = "otel")]
+mod tests;
+#[cfg(feature = "otel")]
+mod tracer;
+
+use std::path::PathBuf;
+
+use crate::event::CanonicalUrl;
+
+#[cfg(feature = "otel")]
+pub use exporter::Exporter;
+#[cfg(not(feature = "otel"))]
+pub use off::{Accepting, Attempt, Exporter, Tracer, open};
+#[cfg(feature = "otel")]
+pub use tracer::{Accepting, Attempt, Tracer, open};
+
+/// Where spans go, and which.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The base of the collector's addresses, without `/v1/traces`.
+    pub endpoint: CanonicalUrl,
+    /// Lines `name: value` that go out with each export: they may be secret.
+    pub headers_file: Option<PathBuf>,
+    /// What the spans say whose they are.
+    pub service_name: String,
+    /// Which share of the events without a `traceparent` begins a trace, from 0 to 1.
+    pub sample_ratio: f64,
+}
+
+/// Why traces cannot be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum TracesError {
+    /// The file of headers cannot be read.
+    #[error("traces.headers_file {}: {reason}", path.display())]
+    HeadersFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; none of its text.
+        reason: String,
+    },
+    /// The client cannot be set up, for example because the system has no CA certificates.
+    #[error("the client for traces.endpoint cannot be set up: {reason}")]
+    Client {
+        /// What stood in the way.
+        reason: String,
+    },
+}

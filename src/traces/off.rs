@@ -1,0 +1,81 @@
+//! The same words in a program that was built without the feature `otel`: none of them does anything.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio_util::sync::CancellationToken;
+
+use super::{Options, TracesError};
+use crate::clock::{Clock, Timestamp};
+use crate::event::{Entry, Event, EventId, Lane, Outcome};
+use crate::telemetry::Source;
+
+/// Begins no span.
+#[derive(Debug, Clone, Default)]
+pub struct Tracer(());
+
+/// No spans.
+#[derive(Debug)]
+pub struct Accepting;
+
+/// No span.
+#[derive(Debug)]
+pub struct Attempt;
+
+/// There is none.
+#[derive(Debug)]
+pub enum Exporter {}
+
+/// A tracer alone: the configuration has refused the options before.
+///
+/// # Errors
+/// None.
+pub fn open(
+    _options: Option<Options>,
+    _clock: Clock,
+    _dice: fastrand::Rng,
+) -> Result<(Tracer, Option<Exporter>), TracesError> {
+    Ok((Tracer(()), None))
+}
+
+impl Tracer {
+    /// Leaves the events as they are.
+    #[must_use]
+    pub fn accepting<'a>(
+        &self,
+        _source: Source,
+        _started_at: Timestamp,
+        _events: impl Iterator<Item = (&'a Lane, &'a mut Event)>,
+    ) -> Accepting {
+        Accepting
+    }
+
+    /// Leaves the headers as they are.
+    #[must_use]
+    pub fn attempt(
+        &self,
+        _entry: &Entry,
+        _lane: &Lane,
+        _waited: Duration,
+        _headers: &mut HeaderMap,
+    ) -> Attempt {
+        Attempt
+    }
+}
+
+impl Accepting {
+    /// Does nothing.
+    pub fn accepted(self, _answers: impl Iterator<Item = Option<(EventId, bool)>>) {}
+}
+
+impl Attempt {
+    /// Does nothing.
+    pub fn end(&mut self, _outcome: Option<&Outcome>, _took: Duration) {}
+}
+
+impl Exporter {
+    /// Cannot be called.
+    pub async fn run(self, _ended: CancellationToken) {
+        match self {}
+    }
+}
