@@ -12,6 +12,7 @@ mod journald;
 pub mod logging;
 pub mod names;
 pub mod output;
+mod panics;
 mod policies;
 mod recorder;
 mod requests;
@@ -28,6 +29,7 @@ pub use events::{
     QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation, policy_list, policy_names,
 };
 pub use gauges::{Gauges, PolicyGauges, Snapshot};
+pub use panics::count_panics;
 pub use policies::{max_policies, series_of, set_policies};
 pub use recorder::{MetricsHandle, RecorderError, install};
 pub use requests::{Defect, RequestAnswered};
