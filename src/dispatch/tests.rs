@@ -4,6 +4,7 @@ mod due;
 mod expiry;
 mod holds;
 mod hosts;
+mod looks;
 mod outages;
 mod retries;
 mod shares;
