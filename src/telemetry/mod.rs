@@ -9,6 +9,7 @@ mod descriptors;
 mod events;
 mod gauges;
 mod journald;
+mod kept;
 pub mod logging;
 pub mod names;
 pub mod output;
