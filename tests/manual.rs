@@ -223,7 +223,7 @@ fn a_changed_row_would_be_noticed() {
     let changed = chapter("metrics")
         .replace("| `tidegate_build_info` | gauge |", "| `tidegate_build_info` | counter |");
     let written: BTreeSet<_> = rows(&changed, "tidegate_").into_iter().collect();
-    let of = |name| names::ALL.iter().find(|metric| metric.name == name).expect("a metric");
+    let of = |name: &str| names::ALL.iter().find(|metric| metric.name == name).expect("a metric");
     let real = metric_row(of("tidegate_build_info"));
     assert!(!written.contains(&real));
     assert!(rows(chapter("metrics"), "tidegate_").contains(&real));
