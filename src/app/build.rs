@@ -18,7 +18,7 @@ use crate::app::measured::Measured;
 use crate::app::memory::{self, Budget};
 use crate::app::spent::SpentLimits;
 use crate::app::usage::usage_headers;
-use crate::app::{App, AppError, AppErrorKind, Doors, api_doc, dialects, held, panics, reload, traces};
+use crate::app::{App, AppError, AppErrorKind, Doors, api_doc, dialects, held, reload, traces};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
@@ -82,7 +82,7 @@ impl App {
         Defect::show();
         TraceSpans::show();
         EntryCompleted::show_lifetimes();
-        panics::count();
+        telemetry::count_panics();
         let shares = Shares::of(config);
         let descriptors = descriptors::report(&shares, config);
         LifeSettled { ttl: config.queue.ttl }.emit();

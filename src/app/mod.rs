@@ -23,7 +23,6 @@ mod logging;
 mod measured;
 mod memory;
 mod offline;
-mod panics;
 mod process;
 mod reload;
 mod restore;

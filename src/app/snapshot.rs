@@ -50,6 +50,12 @@ pub(super) fn take(queue: &Queue, policies: &Policies, clock: &Clock, seen: &See
     for (policy, calls) in &figures.calls {
         row(&mut rows, policy).calls += calls;
     }
+    for (policy, lanes) in &figures.looks.stalled {
+        row(&mut rows, policy).stalled += lanes;
+    }
+    for (policy, lanes) in &figures.looks.near_expiry {
+        row(&mut rows, policy).near_expiry += lanes;
+    }
     for row in rows.values_mut() {
         // What was taken up but is not under way still waits for its turn.
         row.ready += row.inflight.saturating_sub(row.calls);
@@ -80,7 +86,9 @@ fn add_policy(row: &mut PolicyGauges, policy: &RuntimePolicy, keys: u64, now: Ti
         // Before anything is added up: the keys of one policy have nothing to do with the pace of another.
         *row.capacity_per_second.get_or_insert_default() += pace * in_use(keys);
     }
-    *row.concurrency_limit.get_or_insert_default() += u64::from(most_at_once(limits).get());
+    let slots = u64::from(most_at_once(limits).get());
+    *row.concurrency_limit.get_or_insert_default() += slots;
+    *row.concurrency_capacity.get_or_insert_default() += slots.saturating_mul(keys.max(1));
     row.limit_keys.get_or_insert_default();
     if row.held.is_empty() {
         row.held = HoldReason::ALL.map(|reason| (reason.word(), 0)).into();
@@ -206,5 +214,7 @@ mod tests {
         }
         assert_eq!(shared.permits_per_second, Some(107.0));
         assert_eq!(shared.capacity_per_second, Some(165.0), "and not 107 for each of 31 keys");
+        assert_eq!(shared.concurrency_limit, Some(100 + 64 + 64));
+        assert_eq!(shared.concurrency_capacity, Some(100 + 30 * 64 + 64), "and not 228 for each of 31 keys");
     }
 }

@@ -118,6 +118,12 @@ impl Buffer {
         self.plain.last_key_value().map(|(id, _)| id.accepted_at())
     }
 
+    /// The first of those with a due time, and the first of the others.
+    pub(super) fn heads(&self) -> impl Iterator<Item = &Entry> {
+        let due = self.due.first_key_value().map(|(_, entry)| &**entry);
+        due.into_iter().chain(self.plain.first_key_value().map(|(_, entry)| &**entry))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.due.len() + self.plain.len() + self.kept.len()
     }

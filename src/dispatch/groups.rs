@@ -78,6 +78,11 @@ impl Groups {
         self.groups.get(&id).into_iter().flat_map(|group| &group.ready).map(|(_, lane)| *lane)
     }
 
+    /// The limiter that stopped the group last, while it stands in the planner's turns.
+    pub(super) fn waits_for(&self, id: GroupId) -> Option<LimiterId> {
+        self.groups.get(&id).filter(|group| group.is_in_line)?.home
+    }
+
     /// The limits may have changed.
     pub(super) fn forget_homes(&mut self) {
         self.groups.values_mut().for_each(|group| group.home = None);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::hold::{BreakerPolicy, Hold};
+use crate::dispatch::looks::Looks;
 use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
 use crate::limit::{Ask, Kind, UsageToState, Worked};
@@ -182,6 +183,8 @@ pub struct Figures {
     pub violations: std::collections::BTreeMap<(PolicyId, Kind), u64>,
     /// What limits did since the process began, by policy: see [`Planner::worked`](super::Planner::worked).
     pub worked: Vec<(PolicyId, Worked)>,
+    /// What is wrong with lanes, or soon will be: see [`Planner::look`](super::Planner::look).
+    pub looks: Looks,
     /// Until when limits count as spent because what was consumed under them is not known.
     pub spent_until: Option<Timestamp>,
     /// Lanes that may not send although their limits have room.

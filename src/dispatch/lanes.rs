@@ -13,6 +13,7 @@ use crate::dispatch::ahead::{Held, Window};
 use crate::dispatch::buffer::{Buffer, Dues};
 use crate::dispatch::groups::{GroupId, Rank};
 use crate::dispatch::hold::Holds;
+use crate::dispatch::looks::Watch;
 use crate::dispatch::purge::Purging;
 use crate::dispatch::shares::Share;
 use crate::dispatch::unread::UnreadTime;
@@ -75,6 +76,7 @@ pub(super) struct LaneState {
     pub(super) purge: Option<Purging>,
     pub(super) window: Window,
     pub(super) unread: UnreadTime,
+    pub(super) watch: Watch,
     pub(super) buffer: Buffer,
     pub(super) dues: Dues,
     /// For when its timer is set.
@@ -257,6 +259,10 @@ impl Lanes {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &LaneState> {
         self.slots.iter().flatten()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (LaneId, &mut LaneState)> {
+        (0..).map(LaneId).zip(&mut self.slots).filter_map(|(id, slot)| Some((id, slot.as_mut()?)))
     }
 
     pub(super) fn len(&self) -> usize {

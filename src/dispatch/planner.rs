@@ -18,6 +18,7 @@ use crate::dispatch::groups::{Groups, Joins};
 use crate::dispatch::hold::Holds;
 use crate::dispatch::input::{Effect, Figures, Input, Options, Settled, Ticket};
 use crate::dispatch::lanes::{Fate, LaneId, LaneState, Lanes, Place, Ruled};
+use crate::dispatch::looks::{Looks, Watch};
 use crate::dispatch::purge::Purges;
 use crate::dispatch::shares::{Share, Shares};
 use crate::dispatch::starts::Flight;
@@ -177,6 +178,7 @@ impl Planner {
             calls,
             violations: self.gate.violations().clone(),
             worked: Vec::new(),
+            looks: Looks::default(),
             spent_until: self.gate.spent_until(now),
             held: self.lanes.iter().filter_map(|lane| Some((lane.lane.clone(), lane.hold(now)?))).collect(),
             cautious: self
@@ -266,6 +268,7 @@ impl Planner {
             purge: None,
             window: Window::new(),
             unread: UnreadTime::default(),
+            watch: Watch::default(),
             buffer: Buffer::default(),
             dues: Dues::default(),
             armed: None,

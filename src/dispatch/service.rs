@@ -30,7 +30,7 @@ use crate::limit::{Ask, Gate, UsageToState};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
-use crate::telemetry::{AttemptFinished, Defect, DispatchLag, QueueWaited, RetryScheduled};
+use crate::telemetry::{AttemptFinished, DispatchLag, QueueWaited, RetryScheduled};
 use crate::traces::{self, Tracer};
 
 /// Most messages taken from one channel at a time.
@@ -351,7 +351,7 @@ fn begin(deliver: &dyn Deliver, call: Call) -> Begun {
         }
     }));
     begun.unwrap_or_else(|_| {
-        Defect { place: "a panic at the start of a call" }.emit();
+        error!("the start of a call panicked: it counts as a failed attempt");
         Begun::Over(Outcome::Retry { cause: Cause::Internal, retry_after: None })
     })
 }
@@ -371,9 +371,6 @@ impl LoadEnd {
 impl Drop for LoadEnd {
     fn drop(&mut self) {
         if let Some(report) = self.report.take() {
-            if std::thread::panicking() {
-                Defect { place: "a panic in the read of a lane" }.emit();
-            }
             // Nobody listens only when the dispatcher has stopped: the next start hands out the page again.
             let _ = self.reports.send(report);
         }
@@ -401,7 +398,7 @@ impl Drop for CallEnd {
         // Without a panic the call was abandoned at the end of the process.
         let is_abandoned = self.outcome.is_none() && !std::thread::panicking();
         if self.outcome.is_none() && !is_abandoned {
-            Defect { place: "a panic in a call" }.emit();
+            error!("a call panicked: it counts as a failed attempt");
         }
         let outcome =
             self.outcome.take().unwrap_or(Outcome::Retry { cause: Cause::Internal, retry_after: None });

@@ -65,7 +65,8 @@ impl Planner {
             return None;
         }
         let flight = self.flights.get(&ticket)?;
-        let lane = self.lanes.get(flight.lane)?;
+        let lane = self.lanes.get_mut(flight.lane)?;
+        lane.watch.started();
         let might_go = flight.entry.id.accepted_at().max(flight.entry.due_at.unwrap_or_default());
         Some(Start {
             entry: &flight.entry,
@@ -208,6 +209,7 @@ impl Planner {
             }
             if let Settlement::Reschedule { due_at, .. } = settlement {
                 lane.dues.rescheduled(due_at, entry.id, now);
+                lane.watch.put_off(&entry, due_at);
             }
             let attempt = Some(Attempt { cause: outcome.cause(), took });
             effects.push(Effect::Settle(Settled { entry, lane: lane.lane.clone(), settlement, attempt }));

@@ -5,6 +5,7 @@ mod egress;
 mod expiry;
 mod holds;
 mod hosts;
+mod looks;
 mod outages;
 mod retries;
 mod shares;

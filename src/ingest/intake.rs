@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Event, EventId, Lane};
@@ -29,7 +29,7 @@ use crate::policy::{Policies, Runtime};
 use crate::problem::Problem;
 use crate::queue::{Accept, Queue, Standing};
 use crate::store::Appended;
-use crate::telemetry::{EventsEnqueued, EventsRejected, Source};
+use crate::telemetry::{EventsRejected, Source};
 use crate::traces::Tracer;
 
 /// What becomes of an event that no deployed policy governs.
@@ -219,8 +219,11 @@ impl Intake {
         match task.await {
             Ok(verdicts) => verdicts,
             Err(error) => {
-                // Without a panic the process ends.
-                let problem = if error.is_panic() { defect("a panic in an acceptance") } else { internal() };
+                // A panic was counted where it happened; without one the process ends.
+                if error.is_panic() {
+                    error!("an acceptance panicked: whether its events were kept is not known");
+                }
+                let problem = internal();
                 (0..refusals).map(|_| Err(Box::new(problem.clone()))).collect()
             }
         }
@@ -237,7 +240,7 @@ impl Intake {
         if let Err(held) = self.check_held() {
             // Nothing is known about what governs an event: none of them is judged.
             let verdicts: Vec<Verdict> = items.iter().map(|_| Err(held.clone())).collect();
-            count(&verdicts, source);
+            count_refused(&verdicts);
             return verdicts;
         }
         let (runtime, now) = (parts.policies.runtime(), parts.clock.now());
@@ -256,7 +259,8 @@ impl Intake {
                     return Err(Box::new(doomed(forecast, expires_at)));
                 }
                 places.push(verdicts.len());
-                batch.push(Accept { lane: lane.clone(), event: decoded.event, dedup: decoded.dedup });
+                let Decoded { event, dedup } = decoded;
+                batch.push(Accept { lane: lane.clone(), event, dedup, source });
                 // The id is put in below.
                 let id = EventId::from_bytes([0; 16]);
                 Ok(Receipt { id, duplicate: false, lane, due_at, expires_at, forecast })
@@ -281,7 +285,7 @@ impl Intake {
             }
         }
         self.withdraw(promised, &verdicts);
-        count(&verdicts, source);
+        count_refused(&verdicts);
         verdicts
     }
 
@@ -390,24 +394,12 @@ fn settle(verdict: &mut Verdict, appended: Option<&Appended>) {
     }
 }
 
-/// Counts runs of equal labels, of which a batch has few.
-fn count(verdicts: &[Verdict], source: Source) {
-    for run in verdicts.chunk_by(same_count) {
-        let count = u64::try_from(run.len()).unwrap_or(u64::MAX);
-        match run.first() {
-            Some(Ok(receipt)) if !receipt.duplicate => {
-                EventsEnqueued { lane: &receipt.lane, source, count }.emit();
-            }
-            Some(Err(problem)) => EventsRejected { reason: problem.code, count }.emit(),
-            Some(Ok(_)) | None => {}
+/// Counts refusals; what is accepted counts in the queue, where it becomes durable. A batch has few different ones.
+fn count_refused(verdicts: &[Verdict]) {
+    let code = |verdict: &Verdict| verdict.as_ref().err().map(|problem| problem.code);
+    for run in verdicts.chunk_by(|a, b| code(a) == code(b)) {
+        if let Some(reason) = run.first().and_then(code) {
+            EventsRejected { reason, count: u64::try_from(run.len()).unwrap_or(u64::MAX) }.emit();
         }
-    }
-}
-
-fn same_count(a: &Verdict, b: &Verdict) -> bool {
-    match (a, b) {
-        (Ok(a), Ok(b)) => a.duplicate == b.duplicate && a.lane.key() == b.lane.key(),
-        (Err(a), Err(b)) => a.code == b.code,
-        _ => false,
     }
 }

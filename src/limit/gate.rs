@@ -214,6 +214,14 @@ impl Gate {
         })
     }
 
+    /// Whether a limiter has no room for a start at `now`. Starts that are yet to be put on record take none.
+    pub fn is_full(&mut self, limiter: LimiterId, now: Timestamp) -> bool {
+        self.table.get_mut(limiter).is_some_and(|limiter| {
+            let refused = limiter.check(now).err();
+            !limiter.has_slot() || refused.is_some_and(|refused| matches!(refused.ready, Ready::At(_)))
+        })
+    }
+
     fn obstacle(&mut self, lane: &Binding, promised: bool, now: Timestamp) -> Option<Obstacle> {
         let mut worst: Option<Obstacle> = None;
         let mut refuses = false;

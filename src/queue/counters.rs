@@ -1,4 +1,4 @@
-//! The counters of what has ended: fed where the lane table books an end, so that they agree with the ledger.
+//! The counters of what came in and what has ended: fed where the lane table books it, so that they agree with the ledger.
 //!
 //! Must not know: the store, why an entry ended.
 
@@ -7,7 +7,25 @@ use std::collections::hash_map;
 
 use crate::clock::Timestamp;
 use crate::event::{EventId, Lane, LaneKey, Settlement};
-use crate::telemetry::EntryCompleted;
+use crate::telemetry::{EntryCompleted, EventsEnqueued, Source};
+
+/// Counts those that became durable under the policies of their lanes. Neighbours often share a lane.
+pub(super) fn count_accepted<'a>(entries: impl Iterator<Item = (&'a Lane, Source)>) {
+    let mut run: Option<EventsEnqueued<'a>> = None;
+    for (lane, source) in entries {
+        match &mut run {
+            Some(run) if run.lane.key() == lane.key() && run.source == source => run.count += 1,
+            _ => {
+                if let Some(run) = run.replace(EventsEnqueued { lane, source, count: 1 }) {
+                    run.emit();
+                }
+            }
+        }
+    }
+    if let Some(run) = run {
+        run.emit();
+    }
+}
 
 /// Counts those that ended, at `now`, under the policies of their lanes; under none where the key of a lane does not say
 /// which.

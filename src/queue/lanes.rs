@@ -1,9 +1,8 @@
 //! The table of non-empty lanes: counts, cursors, what is handed out, who has been signalled. Pure.
 //!
-//! Counts are signed: an entry may be loaded and even settled in the instant between its becoming visible and
-//! its being counted, so a figure can dip below zero for that instant. Readers clamp.
-//!
 //! Must not know: the store, tasks.
+
+mod state;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -14,10 +13,11 @@ use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement};
 use crate::queue::LaneSignal;
 use crate::queue::hosts::Hosts;
-use crate::queue::ledger::Ledger;
-use crate::queue::sizes::Sizes;
+use crate::queue::ledger::{Books, Count, Ledger};
 use crate::store::{LaneSummary, Loss};
 use crate::telemetry::Defect;
+
+use state::{LaneState, earlier};
 
 /// What one lane holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,72 +44,9 @@ pub(super) struct LaneTable {
     hosts: Hosts,
     /// Numbers the changes of all lanes, so that a lane that is made anew never looks unchanged.
     changes: u64,
-    /// Changed in the same steps as the lanes.
-    ledger: Ledger,
+    /// The ledger, kept in the same steps as the lanes.
+    books: Books,
     signal: mpsc::UnboundedSender<LaneSignal>,
-}
-
-#[derive(Default)]
-struct LaneState {
-    /// Unsettled entries in plain order, handed out ones included.
-    plain: i64,
-    /// Unsettled entries with a due time, handed out ones included.
-    put_off: i64,
-    /// Plain entries handed out.
-    plain_out: HashSet<EventId>,
-    /// Entries with a due time handed out.
-    put_off_out: HashSet<EventId>,
-    /// The last plain entry handed out.
-    cursor: Option<EventId>,
-    /// The earliest due time that is not handed out, as far as known.
-    next_due: Option<Timestamp>,
-    /// The earliest one that was counted since the last load began: its page may not have seen it.
-    due_since_load: Option<Timestamp>,
-    /// No entry in plain order or handed out was accepted before.
-    oldest: Option<Timestamp>,
-    /// The sizes of the records that were appended or read last.
-    sizes: Sizes,
-    /// Appends under way.
-    appending: u32,
-    /// The last begin or end of an append, or entry put off: tells a load whether one came in between.
-    changed: u64,
-    signalled: bool,
-    /// A load is under way.
-    loading: bool,
-    /// What was lost since it began: its page may hold some of that.
-    gone: HashSet<EventId>,
-}
-
-impl LaneState {
-    fn is_spent(&self) -> bool {
-        self.plain == 0
-            && self.put_off == 0
-            && self.appending == 0
-            && self.plain_out.is_empty()
-            && self.put_off_out.is_empty()
-    }
-
-    fn counts(&self, lane: &LaneKey) -> LaneCounts {
-        let rest = |all: i64, out: &HashSet<EventId>| u64::try_from(all - count(out)).unwrap_or(0);
-        LaneCounts {
-            lane: lane.clone(),
-            ready: rest(self.plain, &self.plain_out),
-            delayed: rest(self.put_off, &self.put_off_out),
-            taken_up: (self.plain_out.len() + self.put_off_out.len()) as u64,
-            oldest: self.oldest,
-            next_due: self.next_due,
-            bytes: self.sizes.of(self.plain + self.put_off),
-        }
-    }
-
-    /// Returns whether nothing known is due earlier.
-    fn put_off_until(&mut self, due_at: Timestamp) -> bool {
-        let is_first = self.next_due.is_none_or(|next_due| due_at < next_due);
-        self.put_off += 1;
-        self.next_due = earlier(self.next_due, Some(due_at));
-        self.due_since_load = earlier(self.due_since_load, Some(due_at));
-        is_first
-    }
 }
 
 /// What a load starts from.
@@ -134,7 +71,7 @@ pub(super) struct LoadEnd<'a> {
 
 impl LaneTable {
     pub(super) fn new(signal: mpsc::UnboundedSender<LaneSignal>) -> Self {
-        Self { lanes: HashMap::new(), hosts: Hosts::default(), changes: 0, ledger: Ledger::default(), signal }
+        Self { lanes: HashMap::new(), hosts: Hosts::default(), changes: 0, books: Books::default(), signal }
     }
 
     /// Whether this lane of one host is there or may be made.
@@ -143,14 +80,15 @@ impl LaneTable {
     }
 
     /// The state of a lane that is there or is made.
-    fn state(&mut self, lane: &LaneKey) -> &mut LaneState {
-        match self.lanes.entry(lane.clone()) {
+    fn state(&mut self, lane: &LaneKey) -> (&mut LaneState, &mut Books) {
+        let state = match self.lanes.entry(lane.clone()) {
             Entry::Occupied(state) => state.into_mut(),
             Entry::Vacant(place) => {
                 self.hosts.add(lane);
                 place.insert(LaneState::default())
             }
-        }
+        };
+        (state, &mut self.books)
     }
 
     fn forget(&mut self, lane: &LaneKey) {
@@ -160,20 +98,16 @@ impl LaneTable {
     }
 
     /// Takes over what the store found when it was opened.
-    pub(super) fn restore(&mut self, summary: LaneSummary) {
-        self.ledger.accept(summary.ready + summary.delayed);
-        let state = self.state(&summary.lane);
-        state.plain = i64::try_from(summary.ready).unwrap_or(i64::MAX);
-        state.put_off = i64::try_from(summary.delayed).unwrap_or(i64::MAX);
-        state.next_due = summary.next_due;
-        state.oldest = summary.oldest;
+    pub(super) fn restore(&mut self, summary: &LaneSummary) {
+        let (state, books) = self.state(&summary.lane);
+        state.restore(summary, books);
         self.signal(&summary.lane);
     }
 
     pub(super) fn begin_append(&mut self, lane: &LaneKey) {
         self.changes += 1;
         let changes = self.changes;
-        let state = self.state(lane);
+        let (state, _) = self.state(lane);
         state.appending += 1;
         state.changed = changes;
     }
@@ -182,10 +116,7 @@ impl LaneTable {
         self.changes += 1;
         if let Some(state) = self.lanes.get_mut(lane) {
             state.changed = self.changes;
-            state.appending = state.appending.checked_sub(1).unwrap_or_else(|| {
-                Defect { place: "an append that ends without a begin" }.emit();
-                0
-            });
+            state.end_append();
             if state.is_spent() {
                 self.forget(lane);
             }
@@ -200,21 +131,14 @@ impl LaneTable {
     }
 
     pub(super) fn appended(&mut self, lane: &LaneKey, id: EventId, due_at: Option<Timestamp>) {
-        self.ledger.accept(1);
-        let mut first_due = None;
         if let Some(state) = self.lanes.get_mut(lane) {
-            match due_at {
-                None => {
-                    state.plain += 1;
-                    state.oldest = earlier(state.oldest, Some(id.accepted_at()));
-                }
-                Some(due_at) => first_due = Some(due_at).filter(|due_at| state.put_off_until(*due_at)),
-            }
+            let first_due = state.accept(id, due_at, &mut self.books);
             if !state.signalled {
                 self.signal(lane);
             }
             self.announce_due(lane, first_due);
         } else {
+            self.books.count(Count::Accepted, 1);
             Defect { place: "an entry appended to no lane" }.emit();
         }
         self.end_append(lane);
@@ -249,17 +173,11 @@ impl LaneTable {
     /// Takes off an entry that ended as lost. Returns whether it is handed out: whoever has it does not know yet.
     pub(super) fn lost(&mut self, loss: &Loss) -> bool {
         self.changes += 1;
-        self.ledger.end(&Settlement::Lost);
+        self.books.count(Count::Lost, 1);
         let Some(state) = self.lanes.get_mut(&loss.lane) else { return false };
         // A load under way may have read before or after it: what it found is not the truth.
         state.changed = self.changes;
-        let was_out = if loss.due_at.is_some() {
-            state.put_off -= 1;
-            state.put_off_out.remove(&loss.id)
-        } else {
-            state.plain -= 1;
-            state.plain_out.remove(&loss.id)
-        };
+        let was_out = state.lose(loss, &mut self.books);
         if state.loading && !was_out {
             state.gone.insert(loss.id);
         }
@@ -295,37 +213,25 @@ impl LaneTable {
         if let Some(last) = load.plain.last() {
             state.cursor = Some(*last);
         }
-        state.plain_out.extend(load.plain);
-        state.put_off_out.extend(load.put_off);
+        let unknown = state.hand_out(load, &mut self.books);
         let undisturbed = state.appending == 0 && state.changed == load.changed;
         if let Some(next_due) = load.next_due {
             // An entry put off meanwhile may be due earlier than what the page saw.
             state.next_due = earlier(state.due_since_load, next_due);
         }
         let read_to_the_end = load.exhausted && undisturbed;
-        let out = state.plain_out.iter().chain(&state.put_off_out).min().map(|id| id.accepted_at());
-        state.oldest = match state.cursor {
-            _ if read_to_the_end => out,
-            // What is not read yet of the plain order is younger than the last that was handed out.
-            Some(cursor) => earlier(out, Some(cursor.accepted_at())),
-            None => earlier(out, state.oldest),
-        };
+        state.loaded(read_to_the_end);
         let next_due = state.next_due;
+        let mut differs = undisturbed && unknown > 0;
         // Damage may have taken entries that were counted: what was read to its end is the truth.
         if read_to_the_end {
-            let counted = (state.plain, state.put_off);
-            state.plain = count(&state.plain_out);
-            if load.next_due == Some(None) {
-                // An entry in both is counted as put off when its settlement is.
-                let uncounted = state.put_off_out.intersection(&state.plain_out).count();
-                state.put_off = count(&state.put_off_out) - i64::try_from(uncounted).unwrap_or(i64::MAX);
-            }
-            if counted != (state.plain, state.put_off) {
-                Defect { place: "a lane that holds other entries than were counted" }.emit();
-            }
+            differs |= state.was_read_to_the_end(load.next_due == Some(None), &mut self.books);
             if state.is_spent() {
                 self.forget(lane);
             }
+        }
+        if differs {
+            Defect { place: "a lane that holds other entries than were counted" }.emit();
         }
         next_due
     }
@@ -338,21 +244,15 @@ impl LaneTable {
         how: &Settlement,
     ) {
         self.changes += 1;
-        self.ledger.end(how);
         let Some(state) = self.lanes.get_mut(lane) else {
+            if let Some(end) = Count::of_end(how) {
+                self.books.count(end, 1);
+            }
             Defect { place: "an entry settled in no lane" }.emit();
             return;
         };
-        if from_due.is_some() {
-            state.put_off_out.remove(&id);
-            state.put_off -= 1;
-        } else {
-            state.plain_out.remove(&id);
-            state.plain -= 1;
-        }
-        let mut first_due = None;
-        if let Settlement::Reschedule { due_at, .. } = how {
-            first_due = Some(*due_at).filter(|due_at| state.put_off_until(*due_at));
+        let first_due = state.settle(id, from_due, how, &mut self.books);
+        if matches!(how, Settlement::Reschedule { .. }) {
             state.changed = self.changes;
         }
         if state.is_spent() {
@@ -369,7 +269,7 @@ impl LaneTable {
 
     /// Entries in plain order that are owed an end.
     pub(super) fn plain_in(&self, lane: &LaneKey) -> u64 {
-        self.lanes.get(lane).map_or(0, |state| u64::try_from(state.plain).unwrap_or(0))
+        self.lanes.get(lane).map_or(0, LaneState::plain)
     }
 
     pub(super) fn counts(&self) -> Vec<LaneCounts> {
@@ -386,21 +286,28 @@ impl LaneTable {
         self.lanes.get(lane).map_or(0, before) as u64
     }
 
-    /// Where all entries are. Costs a pass over the lanes.
+    /// Where all entries are.
     pub(super) fn ledger(&self) -> Ledger {
-        let mut all = (0, 0, 0, 0);
-        for state in self.lanes.values() {
-            all.0 += state.plain;
-            all.1 += count(&state.plain_out);
-            all.2 += state.put_off;
-            all.3 += count(&state.put_off_out);
-        }
-        self.ledger.with(all.0, all.1, all.2, all.3)
+        debug_assert_eq!(self.books.ledger(), &self.walked(), "the sums are those of a walk over the lanes");
+        *self.books.ledger()
     }
 
-    /// What came in and what ended, alone.
-    pub(super) const fn booked(&self) -> &Ledger {
-        &self.ledger
+    /// The same with what is there added up over all lanes.
+    fn walked(&self) -> Ledger {
+        let mut all = Ledger { ready: 0, delayed: 0, inflight: 0, ..*self.books.ledger() };
+        self.lanes.values().for_each(|state| state.add_to(&mut all));
+        all
+    }
+
+    /// What was counted, for whoever looks at the ends alone.
+    pub(super) const fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// For tests that leave a count out.
+    #[cfg(test)]
+    pub(super) fn books_mut(&mut self) -> &mut Books {
+        &mut self.books
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -423,14 +330,6 @@ impl LaneTable {
             let _ = self.signal.send(LaneSignal::Ready(lane.clone()));
         }
     }
-}
-
-fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
-    a.into_iter().chain(b).min()
-}
-
-fn count(ids: &HashSet<EventId>) -> i64 {
-    i64::try_from(ids.len()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

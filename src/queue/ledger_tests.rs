@@ -1,4 +1,4 @@
-//! The ledger adds up after every step of any life of the queue, and while everything happens at once. Each of its terms
+//! The ledger adds up after every step of any life of the queue, and while everything happens at once. Each of its counts
 //! is needed for that: leaving one out is noticed.
 
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
+use super::ledger::Count;
 use super::*;
 use crate::event::{CanonicalUrl, Entry, Labels, PolicyId, PolicyRef, Settlement, Tries};
 use crate::store::memory::MemoryStore;
@@ -46,7 +47,7 @@ fn accept(number: u64, due_at: Option<Timestamp>) -> Accept {
     };
     // Every third key comes again and again.
     let dedup = number.is_multiple_of(3).then_some(Dedup { key: [(number % 5) as u8; 16], fingerprint: 1 });
-    Accept { lane: lane(number % 3), event, dedup }
+    Accept { lane: lane(number % 3), event, dedup, source: Source::Http }
 }
 
 /// What the counter and the histogram of ends say, in the order of [`OUTCOMES`]. Every event has one policy here.
@@ -55,10 +56,11 @@ fn counted(recorded: &Recorded) -> [[f64; 6]; 2] {
         .map(|name| OUTCOMES.map(|(_, label)| recorded.sum(name, &format!("outcome=\"{label}\""))))
 }
 
-/// What comes in less what is there or has ended, without the terms that are left out.
-fn difference(ledger: &Ledger, left_out: &str) -> i64 {
-    let terms = ledger.terms().into_iter().filter(|(term, _)| *term != left_out);
-    terms
+/// What comes in less what is there or has ended.
+fn difference(ledger: &Ledger) -> i64 {
+    ledger
+        .terms()
+        .into_iter()
         .map(|(term, events)| {
             let events = i64::try_from(events).expect("few");
             if IN.contains(&term) { events } else { -events }
@@ -78,13 +80,22 @@ struct Life {
     /// The same with those of the lives before.
     all_ends: BTreeMap<&'static str, u64>,
     number: u64,
+    /// What none of its lives counts.
+    left_out: Option<Count>,
 }
 
 impl Life {
-    async fn over(store: MemoryStore, clock: Clock, dice: fastrand::Rng) -> Self {
-        let (queue, signals) = Queue::open(Arc::new(store.clone()), clock.clone()).await.expect("opens");
-        let (ends, all_ends) = (BTreeMap::new(), BTreeMap::new());
-        Self { clock, store, queue, _signals: signals, out: Vec::new(), dice, ends, all_ends, number: 0 }
+    async fn over(store: MemoryStore, clock: Clock, dice: fastrand::Rng, left_out: Option<Count>) -> Self {
+        let (queue, _signals) = Queue::open(Arc::new(store.clone()), clock.clone()).await.expect("opens");
+        queue.0.lanes().books_mut().left_out = left_out;
+        let (ends, all_ends, out) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { clock, store, queue, _signals, out, dice, ends, all_ends, number: 0, left_out }
+    }
+
+    async fn begin(seed: u64, left_out: Option<Count>) -> Self {
+        let clock = Clock::manual(START);
+        let store = MemoryStore::new(clock.clone());
+        Self::over(store, clock, fastrand::Rng::with_seed(seed), left_out).await
     }
 
     fn ended(&mut self, term: &'static str, count: u64) {
@@ -117,7 +128,8 @@ impl Life {
             }
             _ if self.dice.u32(0..4) == 0 => {
                 let store = self.store.crash();
-                let next = Self::over(store, self.clock.clone(), self.dice.clone()).await;
+                let (clock, dice) = (self.clock.clone(), self.dice.clone());
+                let next = Self::over(store, clock, dice, self.left_out).await;
                 return Self { all_ends: self.all_ends, ..next };
             }
             _ => {}
@@ -148,23 +160,19 @@ impl Life {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_adds_up_after_every_step_and_no_term_can_be_left_out() {
-    let mut missed: BTreeMap<&str, u64> = BTreeMap::new();
+async fn it_adds_up_after_every_step() {
     for seed in 0..40 {
         let recorded = Recorded::new();
         let _local = recorded.set();
-        let clock = Clock::manual(START);
-        let store = MemoryStore::new(clock.clone());
-        let mut life = Life::over(store, clock, fastrand::Rng::with_seed(seed)).await;
+        let mut life = Life::begin(seed, None).await;
         for step in 0..80 {
             life = life.step().await;
             let ledger = life.queue.ledger();
-            assert_eq!(difference(&ledger, ""), 0, "seed {seed}: {ledger:?}");
+            assert_eq!(difference(&ledger), 0, "seed {seed}: {ledger:?}");
             for (term, events) in ledger.terms() {
                 let counted = life.ends.get(term).copied().unwrap_or(0);
                 let is_end = !IN.contains(&term) && !["ready", "delayed", "inflight"].contains(&term);
                 assert!(!is_end || counted == events, "seed {seed}: {counted} {term}, {ledger:?}");
-                *missed.entry(term).or_default() += u64::from(difference(&ledger, term) != 0);
             }
             if step % 8 == 7 {
                 let ends = OUTCOMES.map(|(term, _)| life.all_ends.get(term).copied().unwrap_or(0));
@@ -172,10 +180,28 @@ async fn it_adds_up_after_every_step_and_no_term_can_be_left_out() {
                 assert_eq!(counted(&recorded), [ends, ends], "seed {seed}: counters and histogram");
             }
         }
+        assert_eq!(recorded.sum("tidegate_defects_total", ""), 0.0, "seed {seed}");
     }
-    // The control. Nothing puts dead letters back.
-    missed.remove("redriven");
-    assert!(missed.len() == 10 && missed.values().all(|steps| *steps > 10), "{missed:?}");
+}
+
+/// The control: no count follows from the others, so that none can be forgotten, or made twice, without a difference.
+#[tokio::test(start_paused = true)]
+async fn each_count_that_is_left_out_makes_a_difference() {
+    for left_out in Count::ALL {
+        let recorded = Recorded::new();
+        let _local = recorded.set();
+        let mut differed = 0;
+        for seed in 0..4 {
+            let mut life = Life::begin(seed, Some(left_out)).await;
+            for _ in 0..80 {
+                life = life.step().await;
+                // The sums alone: a debug build holds them against the lanes, too.
+                let ledger = *life.queue.0.lanes().books().ledger();
+                differed += u64::from(difference(&ledger) != 0);
+            }
+        }
+        assert!(differed > 40, "{left_out:?} is not missed: {differed} of 320 steps");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -190,7 +216,7 @@ async fn it_adds_up_at_every_moment_under_load() {
             let mut seen = (0_u64, 0_u64);
             while !is_over.load(Ordering::Acquire) {
                 let ledger = queue.ledger();
-                assert_eq!(difference(&ledger, ""), 0, "{ledger:?}");
+                assert_eq!(difference(&ledger), 0, "{ledger:?}");
                 assert!(ledger.accepted >= seen.1, "what was accepted stays accepted: {ledger:?}");
                 seen = (seen.0 + 1, ledger.accepted);
             }
@@ -220,5 +246,5 @@ async fn it_adds_up_at_every_moment_under_load() {
     is_over.store(true, Ordering::Release);
     assert!(looking.await.expect("adds up") > 100, "it was looked at often");
     let ledger = queue.ledger();
-    assert_eq!((ledger.accepted, difference(&ledger, "")), (9_000, 0), "{ledger:?}");
+    assert_eq!((ledger.accepted, difference(&ledger)), (9_000, 0), "{ledger:?}");
 }

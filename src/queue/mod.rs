@@ -35,8 +35,9 @@ use crate::store::record::{self, RecordError};
 use crate::store::{
     Appended, Dedup, Doubts, EntryStore, Lookup, NewEntry, StoreError, StoreHealth, StoredEntry, Turn,
 };
-use crate::telemetry::Defect;
+use crate::telemetry::{Defect, Source};
 
+use counters::count_accepted;
 pub use ends::End;
 pub use lanes::LaneCounts;
 use lanes::LaneTable;
@@ -60,6 +61,8 @@ pub struct Accept {
     pub event: Event,
     /// The key under which a repetition is recognised; `None` without an idempotency key.
     pub dedup: Option<Dedup>,
+    /// The door it came through, under which it counts once it is durable.
+    pub source: Source,
 }
 
 /// Where an event stands.
@@ -174,7 +177,7 @@ impl Queue {
         let (signal, signals) = mpsc::unbounded_channel();
         let mut lanes = LaneTable::new(signal);
         for summary in store.lanes().await? {
-            lanes.restore(summary);
+            lanes.restore(&summary);
         }
         let settler = Settler::default();
         let (lanes, stale) = (Mutex::new(lanes), Stale::default());
@@ -202,16 +205,15 @@ impl Queue {
     /// not confirm it in time: it may be kept, and its entries are counted when the store confirms them.
     pub async fn accept(&self, batch: Vec<Accept>) -> Result<Vec<Appended>, QueueError> {
         let mut entries = Vec::with_capacity(batch.len());
-        for accept in &batch {
-            entries.push(NewEntry {
-                lane: accept.lane.key().clone(),
-                due_at: accept.event.due_at,
-                record: record::encode(&accept.event)?,
-                dedup: accept.dedup,
-            });
+        let mut coming = Vec::with_capacity(batch.len());
+        for Accept { lane, event, dedup, source } in batch {
+            let (record, due_at) = (record::encode(&event)?, event.due_at);
+            let bytes = record.len();
+            entries.push(NewEntry { lane: lane.key().clone(), due_at, record, dedup });
+            coming.push(Coming { lane, due_at, bytes, source });
         }
         let inner = Arc::clone(&self.0);
-        let touched = Touched::begin(&inner, &entries);
+        let touched = Touched::begin(&inner, coming);
         let turn = Arc::new(Turn::default());
         let taken = Arc::clone(&turn);
         let mut work = Finishing::new(async move {
@@ -345,41 +347,53 @@ impl Queue {
     }
 }
 
+/// An entry on its way into the store.
+struct Coming {
+    lane: Lane,
+    due_at: Option<Timestamp>,
+    /// The size of its record.
+    bytes: usize,
+    source: Source,
+}
+
 /// The lanes that an acceptance touches, so that a concurrent load cannot take them for empty. Dropped
 /// without [`Touched::commit`] it undoes itself.
 struct Touched {
     inner: Arc<Inner>,
-    /// Lane, due time and size of the record, in batch order.
-    entries: Vec<(LaneKey, Option<Timestamp>, usize)>,
+    /// In batch order.
+    entries: Vec<Coming>,
 }
 
 impl Touched {
-    fn begin(inner: &Arc<Inner>, batch: &[NewEntry]) -> Self {
-        let entries: Vec<_> =
-            batch.iter().map(|entry| (entry.lane.clone(), entry.due_at, entry.record.len())).collect();
+    fn begin(inner: &Arc<Inner>, entries: Vec<Coming>) -> Self {
         let mut lanes = inner.lanes();
-        for (lane, ..) in &entries {
-            lanes.begin_append(lane);
+        for entry in &entries {
+            lanes.begin_append(entry.lane.key());
         }
         drop(lanes);
         Self { inner: Arc::clone(inner), entries }
     }
 
+    /// Counts what became durable, whoever still waits for the answer.
     fn commit(mut self, appended: &[Appended]) {
         let entries = std::mem::take(&mut self.entries);
         if entries.len() != appended.len() {
             Defect { place: "a batch answered for another number of entries" }.emit();
         }
         let mut lanes = self.inner.lanes();
-        for ((lane, due_at, bytes), appended) in entries.into_iter().zip(appended) {
+        for (entry, appended) in entries.iter().zip(appended) {
+            let lane = entry.lane.key();
             match appended {
                 Appended::New(id) => {
-                    lanes.sized(&lane, std::iter::once(bytes));
-                    lanes.appended(&lane, *id, due_at);
+                    lanes.sized(lane, std::iter::once(entry.bytes));
+                    lanes.appended(lane, *id, entry.due_at);
                 }
-                Appended::Duplicate(_) | Appended::Conflict(_) => lanes.end_append(&lane),
+                Appended::Duplicate(_) | Appended::Conflict(_) => lanes.end_append(lane),
             }
         }
+        drop(lanes);
+        let new = entries.iter().zip(appended).filter(|(_, appended)| matches!(appended, Appended::New(_)));
+        count_accepted(new.map(|(entry, _)| (&entry.lane, entry.source)));
     }
 }
 
@@ -387,8 +401,8 @@ impl Drop for Touched {
     fn drop(&mut self) {
         if !self.entries.is_empty() {
             let mut lanes = self.inner.lanes();
-            for (lane, ..) in &self.entries {
-                lanes.end_append(lane);
+            for entry in &self.entries {
+                lanes.end_append(entry.lane.key());
             }
         }
     }

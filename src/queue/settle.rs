@@ -14,7 +14,6 @@ use crate::queue::counters::count_ends;
 use crate::queue::ends::{End, Ends};
 use crate::queue::{Inner, Queue};
 use crate::store::{Settle, StoreError};
-use crate::telemetry::Defect;
 
 /// How long decisions are gathered before they go to the store together.
 const GATHER: Duration = Duration::from_millis(5);
@@ -94,7 +93,7 @@ impl Queue {
     #[must_use]
     pub fn completed(&self) -> Completed {
         let lanes = self.0.lanes();
-        let ends = lanes.booked();
+        let ends = lanes.books().ledger();
         Completed {
             delivered: ends.delivered,
             dead: ends.dead,
@@ -162,7 +161,6 @@ impl Drop for Owed {
         settler.is_stuck.store(false, Ordering::Release);
         settler.settled.notify_waiters();
         if std::thread::panicking() {
-            Defect { place: "a panic in the record of settlements" }.emit();
             error!(count = self.count, "settlements not recorded after a panic: their calls may be repeated");
         }
     }

@@ -23,9 +23,9 @@ impl Sizes {
     }
 
     /// Of so many records.
-    pub(super) fn of(&self, records: i64) -> u64 {
+    pub(super) fn of(&self, records: u64) -> u64 {
         let mean = self.bytes.checked_div(u64::from(self.records)).unwrap_or(0);
-        u64::try_from(records).unwrap_or(0) * mean
+        records.saturating_mul(mean)
     }
 }
 
@@ -39,7 +39,7 @@ mod tests {
         assert_eq!(sizes.of(3), 0, "nothing is known");
         sizes.add(100);
         sizes.add(300);
-        assert_eq!((sizes.of(3), sizes.of(0), sizes.of(-1)), (600, 0, 0));
+        assert_eq!((sizes.of(3), sizes.of(0)), (600, 0));
         (0..100_000).for_each(|_| sizes.add(1_000));
         assert!((950..=1_000).contains(&sizes.of(1)), "{}", sizes.of(1));
     }

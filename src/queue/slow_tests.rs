@@ -9,6 +9,7 @@ use crate::event::{CanonicalUrl, Labels, PolicyId, PolicyRef};
 use crate::store::ReadLimit;
 use crate::store::embedded::{Disks, EmbeddedOptions, EmbeddedStore};
 use crate::store::journal::{Disk, OsDisk};
+use crate::telemetry::testing::Recorded;
 
 /// Syncs hang while `hangs` is set.
 #[derive(Clone, Default)]
@@ -71,7 +72,7 @@ fn accept(n: u64) -> Vec<Accept> {
         is_dated: false,
         expires_at: Timestamp::MAX,
     };
-    vec![Accept { lane, event, dedup: None }]
+    vec![Accept { lane, event, dedup: None, source: Source::Http }]
 }
 
 fn waiting(queue: &Queue) -> u64 {
@@ -87,15 +88,15 @@ fn numbers(runtime: &tokio::runtime::Runtime, store: &EmbeddedStore) -> Vec<Stri
     entries.iter().map(|entry| event(&entry.record).url.as_str().replace("http://h.org/", "")).collect()
 }
 
+fn two_threads() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().expect("a runtime")
+}
+
 #[test]
 fn while_a_sync_hangs_callers_hear_in_time_and_what_was_withdrawn_is_never_written() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let (gate, clock) = (Gate::default(), Clock::manual(Timestamp::from_millis(1_000)));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_time()
-        .build()
-        .expect("a runtime");
+    let runtime = two_threads();
     let store = Arc::new(open(dir.path(), &clock, gate.clone()));
     let bound = Duration::from_millis(100);
     let opened = runtime.block_on(Queue::open_within(store.clone(), clock.clone(), bound));
@@ -143,4 +144,70 @@ fn while_a_sync_hangs_callers_hear_in_time_and_what_was_withdrawn_is_never_writt
     runtime.shutdown_timeout(Duration::from_secs(10));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     assert_eq!(numbers(&runtime, &open(dir.path(), &clock, OsDisk)), ["1", "2", "6"]);
+}
+
+/// What a caller was not told in time counts once the store says that it is durable, under its policy and its door, too.
+#[test]
+fn what_was_unknown_to_its_caller_counts_when_it_is_durable_and_once() {
+    let recorded = Recorded::new();
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (gate, clock) = (Gate::default(), Clock::manual(Timestamp::from_millis(1_000)));
+    // Of one thread, which is the one that is recorded.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let _local = recorded.set();
+    let store = Arc::new(open(dir.path(), &clock, gate.clone()));
+    let bound = Duration::from_millis(100);
+    let (queue, _signals) =
+        runtime.block_on(Queue::open_within(store.clone(), clock.clone(), bound)).expect("opens");
+    let with_key = || {
+        let dedup = Some(Dedup { key: [9; 16], fingerprint: 9 });
+        vec![Accept { dedup, source: Source::Stdin, ..accept(1).remove(0) }]
+    };
+    gate.hang(true);
+    let unknown = runtime.block_on(queue.accept(with_key()));
+    assert!(matches!(unknown, Err(QueueError::Store(StoreError::OutcomeUnknown))), "{unknown:?}");
+    let enqueued = |label: &str| recorded.sum("tidegate_events_enqueued_total", label);
+    assert_eq!((queue.ledger().accepted, enqueued("")), (0, 0.0), "nobody knows");
+    gate.hang(false);
+    runtime.block_on(async {
+        while queue.ledger().accepted == 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!((enqueued("source=\"stdin\""), enqueued("")), (1.0, 1.0));
+    let again = runtime.block_on(queue.accept(with_key())).expect("answers");
+    assert!(matches!(again[..], [Appended::Duplicate(_)]), "{again:?}");
+    let ledger = queue.ledger();
+    assert_eq!(
+        (ledger.accepted, ledger.ready, enqueued("")),
+        (1, 1, 1.0),
+        "a repetition is none: {ledger:?}"
+    );
+}
+
+/// When the process ends before the store has said so, the next one finds it.
+#[test]
+fn what_was_unknown_when_the_process_ended_is_accepted_by_the_next_one() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (gate, clock) = (Gate::default(), Clock::manual(Timestamp::from_millis(1_000)));
+    let runtime = two_threads();
+    let store = Arc::new(open(dir.path(), &clock, gate.clone()));
+    let bound = Duration::from_millis(100);
+    let (queue, signals) =
+        runtime.block_on(Queue::open_within(store.clone(), clock.clone(), bound)).expect("opens");
+    gate.hang(true);
+    let unknown = runtime.block_on(queue.accept(accept(1)));
+    assert!(matches!(unknown, Err(QueueError::Store(StoreError::OutcomeUnknown))), "{unknown:?}");
+    let ledger = queue.ledger();
+    drop((queue, signals));
+    // Nothing counts any more from here on, as after a crash; the write itself reaches the disk.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    assert_eq!((ledger.accepted, ledger.ready), (0, 0), "{ledger:?}");
+    gate.hang(false);
+    drop(store);
+    let runtime = two_threads();
+    let store = Arc::new(open(dir.path(), &clock, OsDisk));
+    let (queue, _signals) = runtime.block_on(Queue::open(store, clock)).expect("opens");
+    let ledger = queue.ledger();
+    assert_eq!((ledger.accepted, ledger.ready, ledger.lost), (1, 1, 0), "{ledger:?}");
 }

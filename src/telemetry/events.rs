@@ -7,7 +7,7 @@ use tracing::{debug, error, trace};
 
 use crate::clock::Timestamp;
 use crate::event::Lane;
-use crate::telemetry::{names, policies, zero};
+use crate::telemetry::{kept, names, policies, zero};
 
 /// The policies of a lane by name, or `-` where none governs: an event counts under each of them.
 pub fn policy_names(lane: &Lane) -> impl Iterator<Item = &str> {
@@ -58,10 +58,7 @@ pub struct EventsEnqueued<'a> {
 impl EventsEnqueued<'_> {
     /// Counts them.
     pub fn emit(&self) {
-        for policy in policies::of(self.lane) {
-            counter!(names::EVENTS_ENQUEUED.name, "policy" => policy, "source" => self.source.label())
-                .increment(self.count);
-        }
+        policies::of(self.lane).for_each(|policy| policy.enqueued(self.source.label(), self.count));
         trace!(lane = %self.lane.key(), source = self.source.label(), count = self.count, "events enqueued");
     }
 }
@@ -111,11 +108,8 @@ impl EntryCompleted<'_> {
     pub fn emit(&self) {
         // An empty label counts as none.
         let cause = self.cause.unwrap_or_default();
-        for policy in policies::of(self.lane) {
-            counter!(names::EVENTS_COMPLETED.name, "policy" => policy, "outcome" => self.outcome, "cause" => cause)
-                .increment(1);
-        }
-        histogram!(names::EVENT_LIFETIME.name, "outcome" => self.outcome).record(self.lived);
+        policies::of(self.lane).for_each(|policy| policy.completed(self.outcome, cause));
+        kept::lived(self.outcome, self.lived);
         trace!(lane = %self.lane.key(), outcome = self.outcome, cause = self.cause, "entry completed");
     }
 }
@@ -134,11 +128,7 @@ pub struct AttemptFinished<'a> {
 impl AttemptFinished<'_> {
     /// Counts it and records its duration.
     pub fn emit(&self) {
-        for policy in policies::of(self.lane) {
-            counter!(names::CALL_ATTEMPTS.name, "policy" => policy.clone(), "result" => self.result)
-                .increment(1);
-            histogram!(names::CALL_DURATION.name, "policy" => policy).record(self.took);
-        }
+        policies::of(self.lane).for_each(|policy| policy.attempted(self.result, self.took));
         trace!(lane = %self.lane.key(), result = self.result, took = ?self.took, "attempt finished");
     }
 }
@@ -186,9 +176,7 @@ pub struct RetryScheduled<'a> {
 impl RetryScheduled<'_> {
     /// Counts it.
     pub fn emit(&self) {
-        for policy in policies::of(self.lane) {
-            counter!(names::RETRIES_SCHEDULED.name, "policy" => policy, "cause" => self.cause).increment(1);
-        }
+        policies::of(self.lane).for_each(|policy| policy.put_off(self.cause));
         debug!(lane = %self.lane.key(), cause = self.cause, "retry scheduled");
     }
 }
@@ -205,9 +193,7 @@ pub struct QueueWaited<'a> {
 impl QueueWaited<'_> {
     /// Records the wait.
     pub fn emit(&self) {
-        for policy in policies::of(self.lane) {
-            histogram!(names::QUEUE_WAIT.name, "policy" => policy).record(self.waited);
-        }
+        policies::of(self.lane).for_each(|policy| policy.waited(self.waited));
     }
 }
 

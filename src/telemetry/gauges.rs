@@ -35,6 +35,8 @@ pub struct PolicyGauges {
     pub oldest_due: Option<Timestamp>,
     /// Most calls under way at once.
     pub concurrency_limit: Option<u64>,
+    /// The same for all combinations of label values in use together, each of which has all slots.
+    pub concurrency_capacity: Option<u64>,
     /// The pace, in starts per second.
     pub permits_per_second: Option<f64>,
     /// The same for all combinations of label values in use together, each of which has the whole pace.
@@ -53,6 +55,10 @@ pub struct PolicyGauges {
     pub limit_keys: Option<u64>,
     /// Lanes that may not send although their limits have room, by reason.
     pub held: BTreeMap<&'static str, u64>,
+    /// Lanes that nothing known keeps back and that stand still.
+    pub stalled: u64,
+    /// Lanes with an event near the end of its life.
+    pub near_expiry: u64,
 }
 
 /// Everything at one moment.
@@ -137,12 +143,19 @@ impl PolicyGauges {
         self.calls += other.calls;
         self.bytes += other.bytes;
         self.draining += other.draining;
+        self.stalled += other.stalled;
+        self.near_expiry += other.near_expiry;
         self.oldest = earlier(self.oldest, other.oldest);
         self.oldest_due = earlier(self.oldest_due, other.oldest_due);
         self.quota_resets_at = earlier(self.quota_resets_at, other.quota_resets_at);
         self.drains_until = earlier(self.drains_until, other.drains_until);
         self.concurrency_limit =
             self.concurrency_limit.into_iter().chain(other.concurrency_limit).reduce(u64::saturating_add);
+        self.concurrency_capacity = self
+            .concurrency_capacity
+            .into_iter()
+            .chain(other.concurrency_capacity)
+            .reduce(u64::saturating_add);
         self.permits_per_second =
             self.permits_per_second.into_iter().chain(other.permits_per_second).reduce(f64::add);
         self.capacity_per_second =
@@ -181,6 +194,8 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
     gauge!(names::QUEUE_OLDEST_DUE.name, "policy" => label.clone()).set(seconds(oldest_due));
     gauge!(names::QUEUE_BYTES.name, "policy" => label.clone()).set(figure(row.bytes));
     gauge!(names::POLICY_DRAINING_EVENTS.name, "policy" => label.clone()).set(figure(row.draining));
+    gauge!(names::LANES_STALLED.name, "policy" => label.clone()).set(figure(row.stalled));
+    gauge!(names::LANES_NEAR_EXPIRY.name, "policy" => label.clone()).set(figure(row.near_expiry));
     set_limits(label, row);
     for (reason, lanes) in &row.held {
         gauge!(names::LANES_HELD.name, "policy" => label.clone(), "reason" => *reason).set(figure(*lanes));
@@ -195,6 +210,7 @@ fn set_limits(label: &SharedString, row: &PolicyGauges) {
     let figures = [
         (names::POLICY_DRAIN_DEADLINE, row.drains_until.map(seconds)),
         (names::CONCURRENCY_LIMIT, row.concurrency_limit.map(figure)),
+        (names::CONCURRENCY_CAPACITY, row.concurrency_capacity.map(figure)),
         (names::QUOTA_RESET, row.quota_resets_at.map(seconds)),
         (names::LIMIT_PERMITS_PER_SECOND, row.permits_per_second),
         (names::LIMIT_CAPACITY_PER_SECOND, row.capacity_per_second),

@@ -9,9 +9,11 @@ mod descriptors;
 mod events;
 mod gauges;
 mod journald;
+mod kept;
 pub mod logging;
 pub mod names;
 pub mod output;
+mod panics;
 mod policies;
 mod printable;
 mod recorder;
@@ -30,6 +32,7 @@ pub use events::{
     QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation, policy_list, policy_names,
 };
 pub use gauges::{Gauges, PolicyGauges, Snapshot};
+pub use panics::count_panics;
 pub use policies::{max_policies, series_of, set_policies};
 pub use printable::{printable, printable_lines};
 pub use recorder::{MetricsHandle, RecorderError, install};

@@ -1,9 +1,9 @@
-//! Every metric of tidegate, with its type, unit, labels, help and buckets. The manual's table and the
-//! recorder are checked against [`ALL`].
+//! Every metric of tidegate, with its type, unit, labels, help and buckets. What one counts, and when, is its help, which
+//! `/metrics` and the manual say as well. The manual's table and the recorder are checked against [`ALL`].
 
 mod figures;
 
-pub use figures::*;
+pub(super) use figures::*;
 
 /// What kind of figure a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,254 +94,219 @@ const fn histogram(
     Metric { name, kind: Kind::Histogram(buckets), unit: Some(metrics::Unit::Seconds), labels, help }
 }
 
-/// Always 1; says what runs.
-pub const BUILD_INFO: Metric = gauge(
+pub(super) const BUILD_INFO: Metric = gauge(
     "tidegate_build_info",
     None,
     &["version", "revision", "engine"],
     "Always 1; the version, source revision and storage engine of this process.",
 );
-/// Events made durable.
-pub const EVENTS_ENQUEUED: Metric = counter(
+pub(super) const EVENTS_ENQUEUED: Metric = counter(
     "tidegate_events_enqueued_total",
     &["policy", "source"],
-    "Events made durable, by the door they came through; one that several policies govern counts under each.",
+    "Events made durable, by the door they came through, also when that came too late for the answer (outcome_unknown); one \
+     that several policies govern counts under each.",
 );
-/// Events refused at a door.
-pub const EVENTS_REJECTED: Metric = counter(
+pub(super) const EVENTS_REJECTED: Metric = counter(
     "tidegate_events_rejected_total",
     &["reason"],
-    "Events refused at a door; nothing of them was kept.",
+    "Events refused at a door; nothing of them was kept, but for the reason outcome_unknown: those count as accepted, too, once \
+     the store says that they are.",
 );
-/// Entries that reached their end.
-pub const EVENTS_COMPLETED: Metric = counter(
+pub(super) const EVENTS_COMPLETED: Metric = counter(
     "tidegate_events_completed_total",
     &["policy", "outcome", "cause"],
     "Events that reached their end: delivered, dead, expired, config_drained, cancelled or lost; cause is held for those \
      that expired while a doubt held their lane. One that several policies govern counts under each.",
 );
-/// Calls that ended.
-pub const CALL_ATTEMPTS: Metric = counter(
+pub(super) const CALL_ATTEMPTS: Metric = counter(
     "tidegate_call_attempts_total",
     &["policy", "result"],
     "Calls that ended, by status class, kind of failure, shortage of our own or what the endpoint said of being busy; under \
      each policy of the event.",
 );
-/// How long calls took.
-pub const CALL_DURATION: Metric = histogram(
+pub(super) const CALL_DURATION: Metric = histogram(
     "tidegate_call_duration_seconds",
     Buckets::Calls,
     &["policy"],
     "Time from the start of a call to its end, under each policy of the event.",
 );
-/// Retries put off.
-pub const RETRIES_SCHEDULED: Metric = counter(
+pub(super) const RETRIES_SCHEDULED: Metric = counter(
     "tidegate_retries_scheduled_total",
     &["policy", "cause"],
     "Retries put off, by what made them needed, under each policy of the event.",
 );
-/// From being due to being sent.
-pub const QUEUE_WAIT: Metric = histogram(
+pub(super) const QUEUE_WAIT: Metric = histogram(
     "tidegate_queue_wait_seconds",
     Buckets::Waits,
     &["policy"],
     "Time from the moment an event might go to the start of its call, under each policy of the event.",
 );
-/// Entries at rest or under way.
-pub const QUEUE_EVENTS: Metric = gauge(
+pub(super) const QUEUE_EVENTS: Metric = gauge(
     "tidegate_queue_events",
     Some(metrics::Unit::Count),
     &["policy", "state"],
     "Events owed an end, under each of their policies, by state: ready, delayed, inflight; and dead ones parked for a \
      person, all under the policy -.",
 );
-/// Age of the queue's head.
-pub const QUEUE_OLDEST_ENQUEUED: Metric = gauge(
+pub(super) const QUEUE_OLDEST_ENQUEUED: Metric = gauge(
     "tidegate_queue_oldest_enqueued_timestamp_seconds",
     Some(metrics::Unit::Seconds),
     &["policy"],
     "When the oldest event was accepted that waits for its turn or is taken up; the present time while none does. \
      Events that wait for a due time do not count.",
 );
-/// Calls under way.
-pub const CALLS_INFLIGHT: Metric = gauge(
+pub(super) const CALLS_INFLIGHT: Metric = gauge(
     "tidegate_calls_inflight",
     Some(metrics::Unit::Count),
     &["policy"],
     "Calls under way, under each policy of the event.",
 );
-/// The pace a policy allows.
-pub const LIMIT_PERMITS_PER_SECOND: Metric = gauge(
+pub(super) const LIMIT_PERMITS_PER_SECOND: Metric = gauge(
     "tidegate_limit_permits_per_second",
     None,
     &["policy"],
     "Starts per second that the policy allows; absent without a pace.",
 );
-/// The self-check of the limiter.
-pub const LIMIT_WINDOW_PEAK: Metric = gauge(
+pub(super) const LIMIT_WINDOW_PEAK: Metric = gauge(
     "tidegate_limit_window_peak",
     Some(metrics::Unit::Count),
     &["policy", "limit"],
     "Most starts counted in any window of the last minute, by kind of limit (pace, window, quota), the highest over \
      all label values: the limiter's check on itself.",
 );
-/// Starts beyond a limit.
-pub const LIMIT_VIOLATIONS: Metric = counter(
+pub(super) const LIMIT_VIOLATIONS: Metric = counter(
     "tidegate_limit_violations_total",
     &["policy", "limit"],
     "Starts beyond a limit, found by the limiter's check on itself: anything above 0 is a defect.",
 );
-/// What is left of quotas.
-pub const QUOTA_REMAINING: Metric = gauge(
+pub(super) const QUOTA_REMAINING: Metric = gauge(
     "tidegate_quota_remaining",
     Some(metrics::Unit::Count),
     &["policy"],
     "Starts that are left of the quota in the present period, the least over all label values.",
 );
-/// Counters in use.
-pub const LIMIT_KEYS: Metric = gauge(
+pub(super) const LIMIT_KEYS: Metric = gauge(
     "tidegate_limit_keys",
     Some(metrics::Unit::Count),
     &["policy"],
     "Combinations of label values that have counters of their own at present.",
 );
-/// Lanes that may not send.
-pub const LANES_HELD: Metric = gauge(
+pub(super) const LANES_HELD: Metric = gauge(
     "tidegate_lanes_held",
     Some(metrics::Unit::Count),
     &["policy", "reason"],
     "Lanes that may not send although their limits have room: generation, paused, retry_after, busy, breaker, share, \
      unread or clock.",
 );
-/// What the clocks did.
-pub const CLOCK_ANOMALIES: Metric = counter(
+pub(super) const CLOCK_ANOMALIES: Metric = counter(
     "tidegate_clock_anomalies_total",
     &["kind"],
     "Steps of the wall clock (forward, backward), starts with a wall clock in doubt (start), suspensions (suspend).",
 );
-/// Reads of the configuration file.
-pub const CONFIG_RELOADS: Metric = counter(
+pub(super) const CONFIG_RELOADS: Metric = counter(
     "tidegate_config_reloads_total",
     &["result"],
     "Times that the configuration file was read, by result: applied or refused.",
 );
-/// The last good one.
-pub const CONFIG_LAST_RELOAD: Metric = gauge(
+pub(super) const CONFIG_LAST_RELOAD: Metric = gauge(
     "tidegate_config_last_reload_success_timestamp_seconds",
     Some(metrics::Unit::Seconds),
     &[],
     "When the configuration file was last applied.",
 );
-/// How long the store took.
-pub const STORE_OPERATION_DURATION: Metric = histogram(
+pub(super) const STORE_OPERATION_DURATION: Metric = histogram(
     "tidegate_store_operation_duration_seconds",
     Buckets::Store,
     &["op"],
     "Time that an operation of the store took.",
 );
-/// Operations of the store that failed.
-pub const STORE_ERRORS: Metric =
+pub(super) const STORE_ERRORS: Metric =
     counter("tidegate_store_errors_total", &["op"], "Operations of the store that failed.");
-/// Bytes of the store that do not decode.
-pub const STORE_DAMAGED_FRAMES: Metric = counter(
+pub(super) const STORE_DAMAGED_FRAMES: Metric = counter(
     "tidegate_store_damaged_frames_total",
     &[],
     "Damaged places found in the journal since the data directory was made; a restart does not reset it.",
 );
-/// What the store takes up.
-pub const STORE_DISK_BYTES: Metric = gauge(
+pub(super) const STORE_DISK_BYTES: Metric = gauge(
     "tidegate_store_disk_bytes",
     Some(metrics::Unit::Bytes),
     &[],
     "Bytes of all files in the data directory.",
 );
-/// How long the disk has not answered.
-pub const STORE_OPERATION_AGE: Metric = gauge(
+pub(super) const STORE_OPERATION_AGE: Metric = gauge(
     "tidegate_store_operation_age_seconds",
     Some(metrics::Unit::Seconds),
     &[],
     "Age of the write or sync of the store that is under way; 0 while there is none.",
 );
-/// What is in doubt.
-pub const DOUBTS: Metric = gauge(
+pub(super) const DOUBTS: Metric = gauge(
     "tidegate_doubts",
     None,
     &["kind"],
     "Open doubts that nobody has acknowledged, by what is in doubt.",
 );
-/// How much is in doubt.
-pub const DOUBT_EVENTS: Metric = gauge(
+pub(super) const DOUBT_EVENTS: Metric = gauge(
     "tidegate_doubt_events",
     None,
     &["kind"],
     "Events that the open doubts concern which nobody has acknowledged; an upper bound for the kind uncertain.",
 );
-/// Names looked up.
-pub const NAME_LOOKUPS: Metric = counter(
+pub(super) const NAME_LOOKUPS: Metric = counter(
     "tidegate_name_lookups_total",
     &["from"],
     "Names looked up for new connections, by where the addresses come from: hosts, cache, a question under way (joined), \
      a new question (asked), or nowhere because too many names wait (full).",
 );
-/// Names asked for.
-pub const NAME_QUESTIONS: Metric = counter(
+pub(super) const NAME_QUESTIONS: Metric = counter(
     "tidegate_name_questions_total",
     &["result"],
     "Names that name servers were asked for, by result: found, no_such_name, no_address, refused, server_failed, garbled, \
      timeout, unreachable or shortage.",
 );
-/// How long name servers took.
-pub const NAME_QUESTION_DURATION: Metric = histogram(
+pub(super) const NAME_QUESTION_DURATION: Metric = histogram(
     "tidegate_name_question_duration_seconds",
     Buckets::Calls,
     &[],
     "Time from the first question for a name to its addresses, or to giving up.",
 );
-/// How late the dispatcher woke.
-pub const DISPATCH_LAG: Metric = histogram(
+pub(super) const DISPATCH_LAG: Metric = histogram(
     "tidegate_dispatch_lag_seconds",
     Buckets::Lag,
     &[],
     "How much later than asked for the dispatcher's timer fired.",
 );
-/// Lines that nobody could be given.
-pub const OUTPUT_DROPPED_LINES: Metric = counter(
+pub(super) const OUTPUT_DROPPED_LINES: Metric = counter(
     "tidegate_output_dropped_lines_total",
     &["output"],
     "Lines that were dropped because the output (stderr: log lines, stdout: answers to standard input) could not be written.",
 );
 
-/// Who is connected.
-pub const CONNECTIONS: Metric = gauge(
+pub(super) const CONNECTIONS: Metric = gauge(
     "tidegate_http_connections",
     Some(metrics::Unit::Count),
     &["class"],
     "Open connections of the HTTP doors: ordinary, and reserved for probes, metrics and management.",
 );
-/// Why connections ended.
-pub const CONNECTIONS_CLOSED: Metric = counter(
+pub(super) const CONNECTIONS_CLOSED: Metric = counter(
     "tidegate_http_connections_closed_total",
     &["cause"],
     "Connections of the HTTP doors that ended: done, idle, evicted (idle longest when room was needed), slow_head, \
      slow_body, slow_reader, broken or stopping.",
 );
-/// Who found no room.
-pub const CONNECTIONS_REFUSED: Metric = counter(
+pub(super) const CONNECTIONS_REFUSED: Metric = counter(
     "tidegate_http_connections_refused_total",
     &["cause"],
     "Connections, or requests on them, answered 503 for want of a connection: peer (its cap), full (all are busy), \
      reserved (an events request on a reserved connection) or evicted.",
 );
-/// How the limit on descriptors is shared out.
-pub const DESCRIPTORS_ALLOTTED: Metric = gauge(
+pub(super) const DESCRIPTORS_ALLOTTED: Metric = gauge(
     "tidegate_descriptors_allotted",
     Some(metrics::Unit::Count),
     &["use"],
     "Descriptors that each use may take under the limit on open files: store (and the process itself), names, connections \
      (of the HTTP doors) or calls.",
 );
-/// Where the system refused descriptors or memory.
-pub const SHORTAGES: Metric = counter(
+pub(super) const SHORTAGES: Metric = counter(
     "tidegate_shortages_total",
     &["at"],
     "Times that the system refused a descriptor or memory: accept (connections of the HTTP doors) or store (files).",
@@ -396,6 +361,9 @@ pub const ALL: &[Metric] = &[
     QUEUE_BYTES,
     QUEUE_OLDEST_DUE,
     CONCURRENCY_LIMIT,
+    CONCURRENCY_CAPACITY,
+    LANES_STALLED,
+    LANES_NEAR_EXPIRY,
     LIMITER_PERMITS,
     LIMITER_HELD_SECONDS,
     ENDPOINT_HELD,

@@ -14,6 +14,7 @@ use metrics::SharedString;
 
 use crate::event::Lane;
 use crate::telemetry::events::policy_names;
+use crate::telemetry::kept::{Kept, Target};
 use crate::telemetry::{recorder, zero};
 
 /// What stands for no policy.
@@ -23,6 +24,9 @@ pub(super) const OTHER: &str = "other";
 
 /// Those of this process.
 static LABELS: LazyLock<Labels> = LazyLock::new(Labels::default);
+
+/// Held while labels change.
+static CHANGES: Mutex<()> = Mutex::new(());
 
 /// How many policies have series of their own from now on.
 pub fn max_policies(most: NonZeroUsize) {
@@ -37,9 +41,12 @@ pub fn set_policies<'a>(present: impl Iterator<Item = &'a str>) {
 
 /// Series end with their label and begin with it at 0.
 fn change(change: impl FnOnce(&mut Wanted)) {
+    // One at a time: what is kept of a label is that of its last beginning.
+    let _changing = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
     let new = LABELS.change(change);
     recorder::end_series(is_there);
-    new.iter().for_each(zero::begin);
+    let kept = new.into_iter().map(|label| (zero::begin(&label), label));
+    LABELS.keep(kept.map(|(kept, label)| (label, Arc::new(kept))).collect());
 }
 
 /// Whether a policy has series of its own.
@@ -61,12 +68,15 @@ pub(super) fn is_there(label: &str) -> bool {
 
 /// The label of a policy.
 pub(super) fn label(policy: &str) -> SharedString {
-    LABELS.of(policy)
+    LABELS.of(policy).0
 }
 
-/// The labels under which what happens in a lane counts.
-pub(super) fn of(lane: &Lane) -> impl Iterator<Item = SharedString> {
-    policy_names(lane).map(label)
+/// Where what happens in a lane counts.
+pub(super) fn of(lane: &Lane) -> impl Iterator<Item = Target> {
+    policy_names(lane).map(|policy| {
+        let (label, kept) = LABELS.of(policy);
+        Target::new(label, kept)
+    })
 }
 
 /// Whether the policies with series of their own have changed since the last call: what was about to count under one that
@@ -99,25 +109,57 @@ impl Default for Wanted {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Given {
     is_bounded: bool,
-    own: HashMap<Box<str>, SharedString>,
+    own: HashMap<Box<str>, Label>,
+    /// The series that are kept of no policy, and of all without a label of their own.
+    none: Option<Arc<Kept>>,
+    other: Option<Arc<Kept>>,
     /// Policies that are present and have no label of their own.
     without: usize,
 }
 
+/// A label with its series.
+#[derive(Clone)]
+struct Label {
+    name: SharedString,
+    kept: Option<Arc<Kept>>,
+}
+
 impl Labels {
-    fn of(&self, policy: &str) -> SharedString {
-        if policy == NONE {
-            return SharedString::const_str(NONE);
-        }
+    /// The label of a policy, and the series that are kept of it.
+    fn of(&self, policy: &str) -> (SharedString, Option<Arc<Kept>>) {
         let given = self.given.load();
-        match given.own.get(policy) {
-            Some(label) => label.clone(),
-            None if given.is_bounded => SharedString::const_str(OTHER),
-            None => SharedString::from_owned(policy.to_owned()),
+        if policy == NONE {
+            return (SharedString::const_str(NONE), given.none.clone());
         }
+        match given.own.get(policy) {
+            Some(label) => (label.name.clone(), label.kept.clone()),
+            None if given.is_bounded => (SharedString::const_str(OTHER), given.other.clone()),
+            None => (SharedString::from_owned(policy.to_owned()), None),
+        }
+    }
+
+    /// Keeps the series of labels as long as these are in use.
+    fn keep(&self, series: Vec<(SharedString, Arc<Kept>)>) {
+        if series.is_empty() {
+            return;
+        }
+        self.given.rcu(|given| {
+            let mut given = Given::clone(given);
+            for (label, kept) in &series {
+                let place = match &**label {
+                    NONE => Some(&mut given.none),
+                    OTHER => Some(&mut given.other),
+                    own => given.own.get_mut(own).map(|label| &mut label.kept),
+                };
+                if let Some(place) = place {
+                    *place = Some(Arc::clone(kept));
+                }
+            }
+            given
+        });
     }
 
     /// Returns the labels that are in use from now on and were not before: that of no policy from the first time on, that
@@ -128,7 +170,8 @@ impl Labels {
         let Some(present) = &wanted.present else { return Vec::new() };
         let before = self.given.load_full();
         let next = before.after(present, wanted.most);
-        let own = next.own.values().filter(|label| !before.own.contains_key(&***label)).cloned();
+        let own = next.own.values().map(|label| &label.name);
+        let own = own.filter(|label| !before.own.contains_key(&***label)).cloned();
         let none = (!before.is_bounded).then_some(SharedString::const_str(NONE));
         let is_shared = next.without > 0 && before.without == 0;
         let new = own.chain(none).chain(is_shared.then_some(SharedString::const_str(OTHER))).collect();
@@ -147,13 +190,14 @@ impl Given {
         let all = kept.len() + further.len();
         let candidates = kept.into_iter().chain(further).filter(|policy| *policy != OTHER);
         let label = |policy: &str| {
-            let known = self.own.get(policy).cloned();
-            known.unwrap_or_else(|| SharedString::from_shared(Arc::from(policy)))
+            let new = || Label { name: SharedString::from_shared(Arc::from(policy)), kept: None };
+            self.own.get(policy).cloned().unwrap_or_else(new)
         };
-        let own: HashMap<Box<str>, SharedString> =
+        let own: HashMap<Box<str>, Label> =
             candidates.take(most).map(|policy| (policy.into(), label(policy))).collect();
         let without = all - own.len();
-        Self { is_bounded: true, own, without }
+        let (none, other) = (self.none.clone(), self.other.clone());
+        Self { is_bounded: true, own, none, other, without }
     }
 }
 
@@ -181,7 +225,7 @@ mod tests {
         labels.change(|wanted| wanted.most = 2);
         set(&labels, &["b", "c", "d"]);
         assert_eq!(given(&labels), ["b", "c"]);
-        assert_eq!((&*labels.of("b"), &*labels.of("d"), &*labels.of("-")), ("b", OTHER, "-"));
+        assert_eq!((&*labels.of("b").0, &*labels.of("d").0, &*labels.of("-").0), ("b", OTHER, "-"));
         assert_eq!(labels.given.load().without, 1);
         set(&labels, &["a", "b", "c", "d"]);
         assert_eq!(given(&labels), ["b", "c"], "nobody loses a place");
@@ -193,7 +237,7 @@ mod tests {
         assert_eq!(given(&labels), ["c", "d", "e"]);
         set(&labels, &[]);
         assert_eq!(
-            (given(&labels).len(), &*labels.of("c")),
+            (given(&labels).len(), &*labels.of("c").0),
             (0, OTHER),
             "one that is gone counts with the others"
         );
@@ -222,6 +266,6 @@ mod tests {
     fn each_has_its_own_until_somebody_says_which_there_are() {
         let labels = Labels::default();
         labels.change(|wanted| wanted.most = 1);
-        assert_eq!((&*labels.of("a"), &*labels.of("b")), ("a", "b"));
+        assert_eq!((&*labels.of("a").0, &*labels.of("b").0), ("a", "b"));
     }
 }

@@ -229,6 +229,7 @@ mod tests {
             quota_resets_at: Some(Timestamp::from_millis(9_000)),
             drains_until: Some(Timestamp::from_millis(8_000)),
             concurrency_limit: Some(64),
+            concurrency_capacity: Some(128),
             limit_keys: Some(1),
             held: [("paused", 1)].into(),
             ..PolicyGauges::default()

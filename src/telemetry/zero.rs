@@ -2,9 +2,10 @@
 //!
 //! Must not know: which policies there are.
 
-use metrics::{SharedString, counter, histogram};
+use metrics::{Counter, SharedString, counter, histogram};
 
 use crate::telemetry::events::Source;
+use crate::telemetry::kept::{self, Kept, Recorder};
 use crate::telemetry::names;
 
 /// How an event can end, with why.
@@ -45,30 +46,34 @@ const RETRIED: [&str; 18] = [
 
 /// Makes the histogram of every outcome.
 pub(super) fn begin_lifetimes() {
-    for (outcome, _) in ENDS {
-        let _ = histogram!(names::EVENT_LIFETIME.name, "outcome" => outcome);
-    }
+    kept::begin_lifetimes(ENDS.into_iter().map(|(outcome, _)| outcome));
 }
 
 /// Makes the series of a policy.
-pub(super) fn begin(policy: &SharedString) {
-    for source in Source::ALL {
-        counter!(names::EVENTS_ENQUEUED.name, "policy" => policy.clone(), "source" => source.label())
-            .increment(0);
-    }
-    for (outcome, cause) in ENDS {
-        counter!(names::EVENTS_COMPLETED.name, "policy" => policy.clone(), "outcome" => outcome, "cause" => cause)
-            .increment(0);
-    }
-    for result in FINAL.into_iter().chain(RETRIED) {
-        counter!(names::CALL_ATTEMPTS.name, "policy" => policy.clone(), "result" => result).increment(0);
-    }
-    for cause in RETRIED {
-        counter!(names::RETRIES_SCHEDULED.name, "policy" => policy.clone(), "cause" => cause).increment(0);
-    }
-    for name in [names::CALL_DURATION.name, names::QUEUE_WAIT.name] {
-        // It is there from the moment on at which it is asked for.
-        let _ = histogram!(name, "policy" => policy.clone());
+pub(super) fn begin(policy: &SharedString) -> Kept {
+    let begun = |counter: Counter| {
+        counter.increment(0);
+        counter
+    };
+    let enqueued = |source: Source| {
+        let source = source.label();
+        counter!(names::EVENTS_ENQUEUED.name, "policy" => policy.clone(), "source" => source)
+    };
+    let completed = |outcome: &'static str, cause: &'static str| {
+        let policy = policy.clone();
+        counter!(names::EVENTS_COMPLETED.name, "policy" => policy, "outcome" => outcome, "cause" => cause)
+    };
+    let attempts = |result: &'static str| counter!(names::CALL_ATTEMPTS.name, "policy" => policy.clone(), "result" => result);
+    let retries = |cause: &'static str| counter!(names::RETRIES_SCHEDULED.name, "policy" => policy.clone(), "cause" => cause);
+    Kept {
+        recorder: Recorder::present(),
+        enqueued: Source::ALL.map(|source| (source.label(), begun(enqueued(source)))).into(),
+        completed: ENDS.map(|(outcome, cause)| ((outcome, cause), begun(completed(outcome, cause)))).into(),
+        attempts: FINAL.into_iter().chain(RETRIED).map(|result| (result, begun(attempts(result)))).collect(),
+        retries: RETRIED.map(|cause| (cause, begun(retries(cause)))).into(),
+        // They are there from the moment on at which they are asked for.
+        call_duration: histogram!(names::CALL_DURATION.name, "policy" => policy.clone()),
+        queue_wait: histogram!(names::QUEUE_WAIT.name, "policy" => policy.clone()),
     }
 }
 

@@ -79,6 +79,8 @@ async fn while_syncs_hang_requests_are_answered_in_time_and_what_was_withdrawn_i
         api.metric("tidegate_queue_events", "state=\"ready\"").await == 6.0
     })
     .await;
+    assert_eq!(api.metric("tidegate_events_rejected_total", "outcome_unknown").await, 1.0);
+    assert_eq!(came_in(&api).await, [6.0, 6.0], "although its caller was not told");
     server.kill();
     let server = Server::start(&options);
     let api = server.api();
@@ -86,7 +88,14 @@ async fn while_syncs_hang_requests_are_answered_in_time_and_what_was_withdrawn_i
         api.metric("tidegate_queue_events", "state=\"ready\"").await == 6.0
     })
     .await;
+    assert_eq!(came_in(&api).await, [6.0, 0.0], "this process has taken none in");
     assert_eq!(server.stop().code(), Some(0));
+}
+
+/// What the ledger has accepted, and what came through the doors.
+async fn came_in(api: &Api) -> [f64; 2] {
+    let accepted = api.metric("tidegate_ledger_events", "term=\"accepted\"").await;
+    [accepted, api.metric("tidegate_events_enqueued_total", "").await]
 }
 
 /// What each dialect shows of its objects, and the ids of all policies.

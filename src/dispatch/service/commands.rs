@@ -12,8 +12,8 @@ impl Service {
         let now = self.clock.now();
         match command {
             Command::Figures(answer) => {
-                let worked = self.planner.worked(now);
-                drop(answer.send(Figures { worked, ..self.planner.figures(now) }));
+                let (worked, looks) = (self.planner.worked(now), self.planner.look(now));
+                drop(answer.send(Figures { worked, looks, ..self.planner.figures(now) }));
             }
             Command::Limiters { from, most, answer } => {
                 drop(answer.send(self.planner.gate().figures(from, most, now)));

@@ -28,6 +28,7 @@ use crate::policy::{
 use crate::queue::{Accept, Queue};
 use crate::store::memory::MemoryStore;
 use crate::store::{Appended, MemoryUsages, UsageStore};
+use crate::telemetry::Source;
 use crate::traces::Tracer;
 
 /// Keeps its calls until they are let go.
@@ -177,7 +178,7 @@ impl World {
         };
         let routed = self.policies.runtime().route(&event.method, &event.url, &event.labels);
         let governed = routed.expect("few policies").expect("governed");
-        Accept { lane: self.queue.lane_at(&governed, &event.url), event, dedup: None }
+        Accept { lane: self.queue.lane_at(&governed, &event.url), event, dedup: None, source: Source::Http }
     }
 
     pub(super) fn called(&self) -> HashSet<EventId> {

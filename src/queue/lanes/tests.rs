@@ -161,7 +161,9 @@ fn a_retry_handed_out_before_its_settlement_was_counted_is_counted_once() {
     let start = table.begin_load(&lane).expect("two are unsettled");
     // The store shows the retry of 2 already.
     end_at_the_end(&mut table, &lane, &start, &[id(1), id(2)]);
+    assert_eq!(terms(&table), [2, 0, 0, 2, 0]);
     settle(&mut table, &lane, 2, None, Some(DUE));
+    assert_eq!(terms(&table), [2, 0, 0, 2, 0]);
     settle(&mut table, &lane, 1, Some(DUE), None);
     settle(&mut table, &lane, 2, Some(DUE), None);
     assert!(table.is_empty());
@@ -212,6 +214,7 @@ fn beyond_a_bound_hosts_have_no_lane_of_their_own_until_others_are_empty() {
         assert!(table.takes(&at(policy, 7)), "it is there");
     }
     assert!(!table.takes(&at(9, 0)), "of all together");
+    hand_out(&mut table, &at(2, 7), &[id(7)]);
     settle(&mut table, &at(2, 7), 7, None, None);
     assert!(table.takes(&at(2, 5_000)) && table.takes(&at(9, 0)) && !table.takes(&at(3, 5_000)));
 }
@@ -238,4 +241,81 @@ fn sums_that_do_not_add_up_are_counted_as_defects() {
     let start = table.begin_load(&lane).expect("holds something");
     end_at_the_end(&mut table, &lane, &start, &[]);
     assert_eq!(defects(), 4.0, "what was counted is not there");
+}
+
+fn terms(table: &LaneTable) -> [u64; 5] {
+    let ledger = table.ledger();
+    [ledger.accepted, ledger.ready, ledger.delayed, ledger.inflight, ledger.delivered + ledger.lost]
+}
+
+#[test]
+fn what_is_handed_out_before_its_append_is_booked_counts_then_and_once() {
+    let recorded = Recorded::new();
+    let _local = recorded.set();
+    let (mut table, lane, _signals) = table();
+    for _ in 0..4 {
+        table.begin_append(&lane);
+    }
+    let start = table.begin_load(&lane).expect("appends are under way");
+    let (plain, put_off, changed) = (&[id(1)][..], &[id(3)][..], start.changed);
+    table.end_load(&lane, &LoadEnd { plain, put_off, next_due: None, exhausted: false, changed });
+    assert_eq!(terms(&table), [2, 0, 0, 2, 0]);
+    // The other ones of each order are booked first: the sums are the same.
+    table.appended(&lane, id(2), None);
+    table.appended(&lane, id(4), Some(DUE));
+    assert_eq!(terms(&table), [2, 0, 0, 2, 0]);
+    table.appended(&lane, id(3), Some(DUE));
+    settle(&mut table, &lane, 1, None, None);
+    assert_eq!(terms(&table), [3, 0, 1, 1, 1], "it has ended before it was booked");
+    table.appended(&lane, id(1), None);
+    assert_eq!(terms(&table), [4, 1, 1, 1, 1]);
+    assert_eq!(recorded.sum("tidegate_defects_total", ""), 0.0);
+}
+
+#[test]
+fn an_append_that_fails_although_its_entry_is_kept_leaves_no_difference() {
+    let recorded = Recorded::new();
+    let _local = recorded.set();
+    let (mut table, lane, _signals) = table();
+    table.begin_append(&lane);
+    hand_out(&mut table, &lane, &[id(1)]);
+    table.end_append(&lane);
+    add(&mut table, &lane, 2);
+    assert_eq!(terms(&table), [2, 1, 0, 1, 0], "the next append is not taken for the one that failed");
+    hand_out(&mut table, &lane, &[id(2), id(3)]);
+    assert_eq!(terms(&table), [3, 0, 0, 3, 0], "nor is one missed that shows up later");
+    assert_eq!(recorded.sum("tidegate_defects_total", ""), 1.0, "which nobody had announced");
+}
+
+#[test]
+fn what_is_lost_before_it_is_booked_counts_once() {
+    let (mut table, lane, _signals) = table();
+    let loss = |n, due_at| Loss { lane: lane.clone(), id: id(n), due_at };
+    table.begin_append(&lane);
+    assert!(!table.lost(&loss(1, None)), "its append is not booked yet");
+    assert_eq!(terms(&table), [1, 0, 0, 0, 1]);
+    table.appended(&lane, id(1), None);
+    assert_eq!(terms(&table), [1, 0, 0, 0, 1]);
+    assert!(table.is_empty());
+    add(&mut table, &lane, 2);
+    hand_out(&mut table, &lane, &[id(2)]);
+    assert!(!table.lost(&loss(2, Some(DUE))), "its retry is not booked yet");
+    assert_eq!(terms(&table), [2, 0, 0, 0, 2]);
+    settle(&mut table, &lane, 2, None, Some(DUE));
+    assert_eq!(terms(&table), [2, 0, 0, 0, 2]);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn what_is_lost_after_it_was_missed_closes_the_difference() {
+    let recorded = Recorded::new();
+    let _local = recorded.set();
+    let (mut table, lane, _signals) = table();
+    add(&mut table, &lane, 1);
+    let start = table.begin_load(&lane).expect("one waits");
+    end_at_the_end(&mut table, &lane, &start, &[]);
+    assert_eq!(terms(&table), [1, 0, 0, 0, 0], "a difference of one");
+    assert_eq!(recorded.sum("tidegate_defects_total", ""), 1.0);
+    table.lost(&Loss { lane: lane.clone(), id: id(1), due_at: None });
+    assert_eq!(terms(&table), [1, 0, 0, 0, 1]);
 }

@@ -6,8 +6,7 @@ use metrics::Unit;
 
 use super::{Buckets, Metric, counter, gauge, histogram};
 
-/// Where all events are.
-pub const LEDGER_EVENTS: Metric = gauge(
+pub(in crate::telemetry) const LEDGER_EVENTS: Metric = gauge(
     "tidegate_ledger_events",
     Some(Unit::Count),
     &["term"],
@@ -15,51 +14,50 @@ pub const LEDGER_EVENTS: Metric = gauge(
      delivered + expired + dead + drained + cancelled + lost (these since the start of the process) + ready + delayed + \
      inflight (taken up by the dispatcher). A difference is a defect.",
 );
-/// How long events took.
-pub const EVENT_LIFETIME: Metric = histogram(
+pub(in crate::telemetry) const EVENT_LIFETIME: Metric = histogram(
     "tidegate_event_lifetime_seconds",
     Buckets::Waits,
     &["outcome"],
     "Time from the acceptance of an event to its end, by outcome.",
 );
-/// What waits, in bytes.
-pub const QUEUE_BYTES: Metric = gauge(
+pub(in crate::telemetry) const QUEUE_BYTES: Metric = gauge(
     "tidegate_queue_bytes",
     Some(Unit::Bytes),
     &["policy"],
     "About the bytes of the events that are owed an end, before compression: their number times the mean of those that came \
      last.",
 );
-/// The head of the delayed ones.
-pub const QUEUE_OLDEST_DUE: Metric = gauge(
+pub(in crate::telemetry) const QUEUE_OLDEST_DUE: Metric = gauge(
     "tidegate_queue_oldest_due_timestamp_seconds",
     Some(Unit::Seconds),
     &["policy"],
     "The earliest due time among the events that wait for one and are not taken up; the present time while there is none.",
 );
-/// Most calls at once.
-pub const CONCURRENCY_LIMIT: Metric = gauge(
+pub(in crate::telemetry) const CONCURRENCY_LIMIT: Metric = gauge(
     "tidegate_concurrency_limit",
     Some(Unit::Count),
     &["policy"],
     "Most calls that may be under way at once, for each combination of label values of the scope.",
 );
-/// The whole pace.
-pub const LIMIT_CAPACITY_PER_SECOND: Metric = gauge(
+pub(in crate::telemetry) const CONCURRENCY_CAPACITY: Metric = gauge(
+    "tidegate_concurrency_capacity",
+    Some(Unit::Count),
+    &["policy"],
+    "Most calls that may be under way at once over all combinations of label values in use, each of which has all slots.",
+);
+pub(in crate::telemetry) const LIMIT_CAPACITY_PER_SECOND: Metric = gauge(
     "tidegate_limit_capacity_per_second",
     None,
     &["policy"],
     "Starts per second that the policy allows over all combinations of label values in use, each of which has the whole \
      pace; absent without a pace.",
 );
-/// What limits granted.
-pub const LIMITER_PERMITS: Metric = counter(
+pub(in crate::telemetry) const LIMITER_PERMITS: Metric = counter(
     "tidegate_limiter_permits_total",
     &["policy", "limit"],
     "Starts of calls that a limit allowed, by kind of limit (pace, window, quota, slots).",
 );
-/// How long limits said no.
-pub const LIMITER_HELD_SECONDS: Metric = Metric {
+pub(in crate::telemetry) const LIMITER_HELD_SECONDS: Metric = Metric {
     unit: Some(Unit::Seconds),
     ..counter(
         "tidegate_limiter_held_seconds_total",
@@ -67,105 +65,106 @@ pub const LIMITER_HELD_SECONDS: Metric = Metric {
         "Time during which events were ready and this kind of limit let none start, added up over all label values.",
     )
 };
-/// Whether endpoints are left alone.
-pub const ENDPOINT_HELD: Metric = gauge(
+pub(in crate::telemetry) const LANES_STALLED: Metric = gauge(
+    "tidegate_lanes_stalled",
+    Some(Unit::Count),
+    &["policy"],
+    "Lanes with events to send that no hold, limit or share has kept back for 60 s, and of which none started: anything above \
+     0 is a defect.",
+);
+pub(in crate::telemetry) const LANES_NEAR_EXPIRY: Metric = gauge(
+    "tidegate_lanes_near_expiry",
+    Some(Unit::Count),
+    &["policy"],
+    "Lanes with an event of whose life two thirds are over: the next to go, one under way, or one that is put off for a \
+     retry (one put off before a restart counts from its next try on). The life of an event with a delay begins when the \
+     delay ends.",
+);
+pub(in crate::telemetry) const ENDPOINT_HELD: Metric = gauge(
     "tidegate_endpoint_held",
     None,
     &["policy", "reason"],
     "1 while at least one lane is held for this reason, else 0: retry_after, busy, breaker or paused.",
 );
-/// How many policies there are.
-pub const POLICIES: Metric = gauge(
+pub(in crate::telemetry) const POLICIES: Metric = gauge(
     "tidegate_policies",
     Some(Unit::Count),
     &["state"],
     "Policies, each in one state: deployed, paused (by an operator, deployed or draining), draining, or idle (not deployed).",
 );
-/// When drains end.
-pub const POLICY_DRAIN_DEADLINE: Metric = gauge(
+pub(in crate::telemetry) const POLICY_DRAIN_DEADLINE: Metric = gauge(
     "tidegate_policy_drain_deadline_timestamp_seconds",
     Some(Unit::Seconds),
     &["policy"],
     "When what is left of the generation that drains is dropped, the earliest of several; absent while none drains.",
 );
-/// What drains.
-pub const POLICY_DRAINING_EVENTS: Metric = gauge(
+pub(in crate::telemetry) const POLICY_DRAINING_EVENTS: Metric = gauge(
     "tidegate_policy_draining_events",
     Some(Unit::Count),
     &["policy"],
     "Events that are left of the generations that drain, whatever their state: what is not sent by the deadline is dropped.",
 );
-/// When quotas begin anew.
-pub const QUOTA_RESET: Metric = gauge(
+pub(in crate::telemetry) const QUOTA_RESET: Metric = gauge(
     "tidegate_quota_reset_timestamp_seconds",
     Some(Unit::Seconds),
     &["policy"],
     "When the present period of the quota ends; absent without a quota.",
 );
-/// How many policies share series.
-pub const POLICIES_WITHOUT_SERIES: Metric = gauge(
+pub(in crate::telemetry) const POLICIES_WITHOUT_SERIES: Metric = gauge(
     "tidegate_policies_without_series",
     Some(Unit::Count),
     &[],
     "Deployed and draining policies beyond metrics.max_policies: their figures are added up under the policy other.",
 );
-/// Acknowledged and never ended.
-pub const STORE_LOST_EVENTS: Metric = gauge(
+pub(in crate::telemetry) const STORE_LOST_EVENTS: Metric = gauge(
     "tidegate_store_lost_events",
     Some(Unit::Count),
     &[],
     "Events lost to damage, or given up, since the data directory was made; a restart does not reset it; it falls when \
      a segment that was missing is back.",
 );
-/// What an earlier process left.
-pub const STORE_RECOVERED_EVENTS: Metric = counter(
+pub(in crate::telemetry) const STORE_RECOVERED_EVENTS: Metric = counter(
     "tidegate_store_recovered_events_total",
     &[],
     "Events of an earlier process that were owed an end when this one started; those that were under way then are sent \
      again.",
 );
-/// Requests of the API.
-pub const HTTP_REQUESTS: Metric = counter(
+pub(in crate::telemetry) const HTTP_REQUESTS: Metric = counter(
     "tidegate_http_requests_total",
     &["route", "method", "code"],
     "Requests that tidegate answered, by route template (other: no route), method and status code.",
 );
-/// How long they took.
-pub const HTTP_REQUEST_DURATION: Metric = histogram(
+pub(in crate::telemetry) const HTTP_REQUEST_DURATION: Metric = histogram(
     "tidegate_http_request_duration_seconds",
     Buckets::Calls,
     &["route"],
     "Time from the head of a request to the head of its answer, by route template.",
 );
-/// What cannot be.
-pub const DEFECTS: Metric = counter(
+pub(in crate::telemetry) const DEFECTS: Metric = counter(
     "tidegate_defects_total",
     &[],
     "States found that cannot be: anything above 0 is a defect of tidegate.",
 );
 /// What has become of spans.
-pub const TRACE_SPANS: Metric = counter(
+pub(in crate::telemetry) const TRACE_SPANS: Metric = counter(
     "tidegate_trace_spans_total",
     &["result"],
     "Spans of traces that were exported, or dropped: queue_full, failed (not taken by the collector in four tries or before \
      the end), rejected (by the collector, which took the rest of the export).",
 );
-/// How long events live.
-pub const QUEUE_TTL: Metric = gauge(
+pub(in crate::telemetry) const QUEUE_TTL: Metric = gauge(
     "tidegate_queue_ttl_seconds",
     Some(Unit::Seconds),
     &[],
     "The longest life of an event (queue.ttl_seconds); an event may ask for less.",
 );
-/// Whether the last one was good.
-pub const CONFIG_LAST_RELOAD_SUCCESSFUL: Metric = gauge(
+pub(in crate::telemetry) const CONFIG_LAST_RELOAD_SUCCESSFUL: Metric = gauge(
     "tidegate_config_last_reload_successful",
     None,
     &[],
     "1 when the configuration was applied the last time that it was read, 0 when it was refused.",
 );
-/// What the store may still take up.
-pub const STORE_FREE_BYTES: Metric = gauge(
+pub(in crate::telemetry) const STORE_FREE_BYTES: Metric = gauge(
     "tidegate_store_free_bytes",
     Some(Unit::Bytes),
     &[],

@@ -18,7 +18,7 @@ fn faults(dashboard: &Value) -> Vec<String> {
         faults.extend(of_variable(dashboard, variable));
     }
     for panel in panels(dashboard) {
-        let of_it = of_panel(&panel).into_iter().chain(of_targets(&panel));
+        let of_it = of_panel(&panel).into_iter().chain(of_targets(&panel)).chain(of_sums(&panel));
         faults.extend(of_it.map(|fault| format!("{}: {fault}", panel.title)));
     }
     faults
@@ -113,6 +113,20 @@ fn of_targets(panel: &Panel) -> Vec<String> {
     faults
 }
 
+/// An event, call or lane of several policies counts under each: who reads a sum over policies is told so. Limits are those
+/// of one policy.
+fn of_sums(panel: &Panel) -> Option<String> {
+    let is_sum_over_policies = |expr: &str| {
+        let by_policy = expr.contains("by (policy") || expr.contains(", policy)");
+        let is_of_events = !expr.contains("(tidegate_limit");
+        expr.contains("sum") && expr.contains("policy=~") && !by_policy && is_of_events
+    };
+    let sums = panel.queries.iter().any(|query| is_sum_over_policies(&query.expr));
+    let is_told = panel.json["description"].as_str().is_some_and(|text| text.contains("several policies"));
+    (sums && !is_told)
+        .then(|| "a sum over policies, and nothing is said of events of several policies".to_owned())
+}
+
 #[test]
 fn the_dashboard_keeps_the_rules_of_the_linter() {
     let faults = faults(&dashboard());
@@ -162,6 +176,7 @@ fn the_linter_finds_what_is_wrong() {
         ("/editable", json!(true), "editable"),
         ("/links", json!([]), "link"),
         ("@/description", json!(""), "description"),
+        ("@/description", json!("Waits."), "several policies"),
         ("@/fieldConfig/defaults/unit", json!("furlong"), "unit"),
         ("@/fieldConfig/defaults/noValue", json!(null), "nothing is said"),
         ("@/datasource/uid", json!("abc"), "data source"),

@@ -128,6 +128,10 @@ impl Load {
                 if *name == "late" {
                     event["ttl_seconds"] = json!(3);
                 }
+                // Two thirds of their life are over when the run ends; the purge is before.
+                if *name == "paused" && second == 6 {
+                    event["ttl_seconds"] = json!(60);
+                }
                 lines.push(event);
             }
         }

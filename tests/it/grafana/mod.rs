@@ -29,6 +29,7 @@ const ACTIVE: &[&str] = &[
     "TidegateDrainEndsSoon",
     "TidegateEndpointDown",
     "TidegateEventsExpired",
+    "TidegateEventsNearExpiry",
     "TidegatePausedWithBacklog",
 ];
 

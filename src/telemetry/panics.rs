@@ -1,4 +1,4 @@
-//! Panics are defects: each is counted where it happens, also one that is caught.
+//! Panics are defects: each is counted once, where it happens. Whoever catches one, or notices it, counts nothing.
 //!
 //! Must not know: who catches them.
 
@@ -14,7 +14,7 @@ const INDEX_LIBRARY: &str = "/sled-";
 static INSTALLED: Once = Once::new();
 
 /// Counts every panic of this process from now on, and then does as before. A second call changes nothing.
-pub(super) fn count() {
+pub fn count_panics() {
     INSTALLED.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
@@ -39,8 +39,8 @@ mod tests {
     fn a_panic_counts_once_also_when_it_is_caught() {
         let recorded = Recorded::new();
         let _local = recorded.set();
-        count();
-        count();
+        count_panics();
+        count_panics();
         let caught = panic::catch_unwind(|| -> u8 { panic!("a test") });
         assert!(caught.is_err());
         assert_eq!(recorded.sum("tidegate_defects_total", ""), 1.0);

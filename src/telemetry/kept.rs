@@ -1,0 +1,184 @@
+//! The series in which events and calls of a policy count, kept with its label, so that counting costs neither an
+//! allocation nor a look-up by name and labels.
+//!
+//! They belong to the recorder that was in place when they were made. Where another one is, as in a test that records by
+//! itself, and where none are kept, the series are looked up.
+//!
+//! Must not know: which policies there are, who counts.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use metrics::{Counter, Histogram, SharedString, counter, histogram};
+
+use crate::telemetry::names;
+
+/// The series of one label.
+pub(super) struct Kept {
+    pub(super) recorder: Recorder,
+    /// By source.
+    pub(super) enqueued: Box<[(&'static str, Counter)]>,
+    /// By outcome and cause.
+    pub(super) completed: Box<[((&'static str, &'static str), Counter)]>,
+    /// By result.
+    pub(super) attempts: Box<[(&'static str, Counter)]>,
+    /// By cause.
+    pub(super) retries: Box<[(&'static str, Counter)]>,
+    pub(super) call_duration: Histogram,
+    pub(super) queue_wait: Histogram,
+}
+
+/// Tells recorders apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Recorder(usize);
+
+impl Recorder {
+    /// The one in which this thread counts.
+    pub(super) fn present() -> Self {
+        metrics::with_recorder(|recorder| Self(std::ptr::from_ref(recorder).cast::<()>().addr()))
+    }
+}
+
+/// Where what happens under one policy counts.
+pub(super) struct Target {
+    label: SharedString,
+    kept: Option<Arc<Kept>>,
+}
+
+impl Target {
+    pub(super) fn new(label: SharedString, kept: Option<Arc<Kept>>) -> Self {
+        Self { label, kept: kept.filter(|kept| kept.recorder == Recorder::present()) }
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        self.kept.as_deref()
+    }
+
+    pub(super) fn enqueued(&self, source: &'static str, count: u64) {
+        match self.kept().and_then(|kept| find(&kept.enqueued, source)) {
+            Some(counter) => counter.increment(count),
+            None => {
+                counter!(names::EVENTS_ENQUEUED.name, "policy" => self.label.clone(), "source" => source)
+                    .increment(count);
+            }
+        }
+    }
+
+    pub(super) fn completed(&self, outcome: &'static str, cause: &'static str) {
+        match self.kept().and_then(|kept| find(&kept.completed, (outcome, cause))) {
+            Some(counter) => counter.increment(1),
+            None => {
+                let label = self.label.clone();
+                counter!(names::EVENTS_COMPLETED.name, "policy" => label, "outcome" => outcome, "cause" => cause)
+                    .increment(1);
+            }
+        }
+    }
+
+    pub(super) fn attempted(&self, result: &'static str, took: Duration) {
+        match self.kept().and_then(|kept| find(&kept.attempts, result)) {
+            Some(counter) => counter.increment(1),
+            None => {
+                counter!(names::CALL_ATTEMPTS.name, "policy" => self.label.clone(), "result" => result)
+                    .increment(1);
+            }
+        }
+        match self.kept() {
+            Some(kept) => kept.call_duration.record(took),
+            None => histogram!(names::CALL_DURATION.name, "policy" => self.label.clone()).record(took),
+        }
+    }
+
+    pub(super) fn put_off(&self, cause: &'static str) {
+        match self.kept().and_then(|kept| find(&kept.retries, cause)) {
+            Some(counter) => counter.increment(1),
+            None => {
+                counter!(names::RETRIES_SCHEDULED.name, "policy" => self.label.clone(), "cause" => cause)
+                    .increment(1);
+            }
+        }
+    }
+
+    pub(super) fn waited(&self, waited: Duration) {
+        match self.kept() {
+            Some(kept) => kept.queue_wait.record(waited),
+            None => histogram!(names::QUEUE_WAIT.name, "policy" => self.label.clone()).record(waited),
+        }
+    }
+}
+
+/// The lifetimes by outcome, of the recorder that was there when they were begun.
+static LIFETIMES: OnceLock<(Recorder, Box<[(&'static str, Histogram)]>)> = OnceLock::new();
+
+/// Keeps the lifetimes of these outcomes.
+pub(super) fn begin_lifetimes(outcomes: impl Iterator<Item = &'static str>) {
+    let lifetimes =
+        outcomes.map(|outcome| (outcome, histogram!(names::EVENT_LIFETIME.name, "outcome" => outcome)));
+    let lifetimes = lifetimes.collect();
+    LIFETIMES.get_or_init(|| (Recorder::present(), lifetimes));
+}
+
+/// An event with this outcome has lived for so long.
+pub(super) fn lived(outcome: &'static str, lived: Duration) {
+    let kept = LIFETIMES.get().filter(|(recorder, _)| *recorder == Recorder::present());
+    match kept.and_then(|(_, lifetimes)| find(lifetimes, outcome)) {
+        Some(lifetime) => lifetime.record(lived),
+        None => histogram!(names::EVENT_LIFETIME.name, "outcome" => outcome).record(lived),
+    }
+}
+
+/// There are few.
+fn find<K: PartialEq, V>(all: &[(K, V)], key: K) -> Option<&V> {
+    all.iter().find(|(other, _)| *other == key).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::testing::Recorded;
+    use crate::telemetry::zero;
+
+    /// Counts once in every series that is kept.
+    fn count_all(target: &Target, kept: &Kept) {
+        kept.enqueued.iter().for_each(|(source, _)| target.enqueued(source, 3));
+        kept.completed.iter().for_each(|((outcome, cause), _)| target.completed(outcome, cause));
+        kept.attempts.iter().for_each(|(result, _)| target.attempted(result, Duration::from_secs(1)));
+        kept.retries.iter().for_each(|(cause, _)| target.put_off(cause));
+        target.waited(Duration::from_secs(2));
+    }
+
+    #[test]
+    fn what_is_kept_counts_as_what_is_looked_up_and_only_in_its_own_recorder() {
+        let (first, second) = (Recorded::new(), Recorded::new());
+        let label = SharedString::const_str("p");
+        let kept = {
+            let _local = first.set();
+            Arc::new(zero::begin(&label))
+        };
+        let with_kept = || Target::new(label.clone(), Some(Arc::clone(&kept)));
+        {
+            let _local = second.set();
+            assert!(with_kept().kept().is_none(), "it is of another recorder");
+            count_all(&with_kept(), &kept);
+        }
+        assert_eq!(first.sum("tidegate_events_enqueued_total", ""), 0.0);
+        {
+            let _local = first.set();
+            assert!(with_kept().kept().is_some());
+            count_all(&with_kept(), &kept);
+            // What has no series from the start is made.
+            with_kept().attempted("a new result", Duration::from_secs(1));
+        }
+        let sum = |name| (first.sum(name, "p"), second.sum(name, "p"));
+        assert_eq!(sum("tidegate_events_enqueued_total"), (6.0, 6.0));
+        assert_eq!(sum("tidegate_call_attempts_total"), (23.0, 22.0));
+        assert_eq!(first.sum("tidegate_call_attempts_total", "a new result"), 1.0);
+        let without = |text: String| {
+            let lines = text.lines().filter(|line| !line.contains("tidegate_call_")).map(str::to_owned);
+            let mut lines: Vec<String> = lines.collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(without(first.text()), without(second.text()), "each in its own series");
+    }
+}
