@@ -11,6 +11,7 @@ impl Service {
     pub(super) fn obey(&mut self, command: Command) {
         let now = self.clock.now();
         match command {
+            Command::Ping(answer) => answer.send(()).unwrap_or_default(),
             Command::Figures(answer) => {
                 let worked = self.planner.worked(now);
                 drop(answer.send(Figures { worked, ..self.planner.figures(now) }));
