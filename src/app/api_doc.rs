@@ -11,6 +11,8 @@ mod names;
 mod page;
 mod tidy;
 
+use std::sync::OnceLock;
+
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -116,12 +118,35 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
 
 /// `/openapi.json` and `/docs/api`.
 pub(super) fn routes() -> Router {
-    let document = api_doc();
-    let (json, page) = (Bytes::from(document.to_string()), Bytes::from(page::page(&document)));
     Router::new()
-        .route("/openapi.json", get(async move || openapi_json(json)))
-        .route("/docs/api", get(async move || docs_api(page)))
+        .route("/openapi.json", get(async || openapi_json(Texts::get().await.json.clone())))
+        .route("/docs/api", get(async || docs_api(Texts::get().await.page.clone())))
         .merge(docs::routes())
+}
+
+/// The description as it is served. Made when it is asked for the first time: that takes ten times the memory of the texts,
+/// more than all else that a daemon without policies needs.
+struct Texts {
+    json: Bytes,
+    page: Bytes,
+}
+
+static TEXTS: OnceLock<Texts> = OnceLock::new();
+
+impl Texts {
+    async fn get() -> &'static Self {
+        if let Some(texts) = TEXTS.get() {
+            return texts;
+        }
+        // A good part of a second without optimisation.
+        let made = tokio::task::spawn_blocking(|| TEXTS.get_or_init(Self::make)).await;
+        made.unwrap_or_else(|_| TEXTS.get_or_init(Self::make))
+    }
+
+    fn make() -> Self {
+        let document = api_doc();
+        Self { json: Bytes::from(document.to_string()), page: Bytes::from(page::page(&document)) }
+    }
 }
 
 refuses! {

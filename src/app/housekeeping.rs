@@ -12,6 +12,7 @@ use tracing::warn;
 
 use crate::app::clock_watch::ClockWatch;
 use crate::app::in_doubt;
+use crate::app::known::Known;
 use crate::app::snapshot::{self, Seen};
 use crate::app::spent::SpentLimits;
 use crate::app::worked::Worked;
@@ -53,6 +54,7 @@ impl Housekeeper {
     pub(super) async fn run(mut self, cancelled: CancellationToken) {
         let mut gauges = Gauges::default();
         let mut worked = Worked::default();
+        let mut known = Known::default();
         let mut watch = ClockWatch::default();
         let mut expired_at = Timestamp::ZERO;
         let mut pause = Duration::ZERO;
@@ -66,7 +68,7 @@ impl Housekeeper {
                 self.spent.look(figures.spent_until, figures.now);
                 self.beat(&lanes, begun);
                 let seen = Seen { figures: &figures, limiters: &limiters, lanes: &lanes };
-                gauges.set(&snapshot::take(&self.queue, &self.policies, &self.clock, &seen));
+                gauges.set(&snapshot::take(&mut known, &self.queue, &self.policies, &self.clock, &seen));
                 worked.count(&self.policies.runtime(), &figures);
                 self.outlooks.store(Arc::new(self.outlooks(&figures, limiters, &lanes)));
             }

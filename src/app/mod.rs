@@ -17,6 +17,7 @@ mod held;
 mod housekeeping;
 mod html;
 mod in_doubt;
+mod known;
 pub mod listen;
 mod live;
 mod logging;

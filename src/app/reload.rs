@@ -2,6 +2,7 @@
 //!
 //! Must not know: how the file is read, when that is asked for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -110,7 +111,7 @@ async fn sync(
     drain: Duration,
 ) -> Result<Reports, AppError> {
     let list: Vec<_> =
-        listed.policies.iter().map(|policy| (policy.name.clone(), policy.spec.clone())).collect();
+        listed.policies.iter().map(|policy| (policy.name.clone(), Arc::clone(&policy.spec))).collect();
     let edit = |book: &mut Book| {
         let synced = book.sync(&Origin::file(), &list, now, drain);
         let policies = synced.map_err(|error| {
@@ -175,8 +176,6 @@ impl Reports {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::Value;
 
     use super::*;
@@ -187,7 +186,8 @@ mod tests {
     const DRAIN: Duration = Duration::from_secs(60);
 
     fn listed(names: &[&str]) -> Vec<FilePolicy> {
-        names.iter().map(|name| FilePolicy { name: id(name), spec: spec("https://h.org/*", 1.0) }).collect()
+        let policy = |name: &&str| FilePolicy { name: id(name), spec: spec("https://h.org/*", 1.0).into() };
+        names.iter().map(policy).collect()
     }
 
     async fn start_with(policies: &Policies, names: &[&str], clock: &Clock) -> Result<(), AppError> {

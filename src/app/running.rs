@@ -128,7 +128,7 @@ impl Running {
 
     /// Tells the service manager that the dispatch loop lives, as long as it does.
     pub async fn beat(&self, manager: &ServiceManager) -> Infallible {
-        manager.beat(async || self.dispatch.figures().await.is_some()).await
+        manager.beat(async || self.dispatch.is_alive().await).await
     }
 
     /// Returns once nothing is owed an end any more.

@@ -3,19 +3,20 @@
 //!
 //! Must not know: how metrics are called and rendered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use crate::clock::{self, Clock, Correction, Timestamp};
-use crate::dispatch::{Figures, HoldReason};
+use crate::app::known::{Known, add_keys};
+use crate::clock::{self, Clock, Correction};
+use crate::dispatch::Figures;
 use crate::event::{Lane, PolicyId, PolicyRef};
-use crate::limit::{Kind, LimiterFigures, most_at_once, period_end};
-use crate::policy::{GenerationState, Policies, Runtime, RuntimePolicy};
+use crate::limit::{Kind, LimiterFigures};
+use crate::policy::{GenerationState, Policies, Runtime};
 use crate::queue::{LaneCounts, Queue};
 use crate::store::doubts::{Doubt, DoubtKind};
 use crate::telemetry::{PolicyGauges, Snapshot, policy_names, series_of};
 
 /// By their label.
-type Rows = HashMap<String, PolicyGauges>;
+pub(super) type Rows = HashMap<String, PolicyGauges>;
 
 /// What the housekeeper has just seen.
 pub(super) struct Seen<'a> {
@@ -25,15 +26,20 @@ pub(super) struct Seen<'a> {
 }
 
 /// Takes the snapshot.
-pub(super) fn take(queue: &Queue, policies: &Policies, clock: &Clock, seen: &Seen<'_>) -> Snapshot {
+pub(super) fn take(
+    known: &mut Known,
+    queue: &Queue,
+    policies: &Policies,
+    clock: &Clock,
+    seen: &Seen<'_>,
+) -> Snapshot {
     let Seen { figures, limiters, lanes } = seen;
-    let mut rows = Rows::new();
     let runtime = policies.runtime();
+    let mut rows = known.rows(&runtime, clock.now());
     let mut keys: HashMap<&PolicyId, u64> = HashMap::new();
     limiters.iter().for_each(|limiter| *keys.entry(&limiter.policy).or_default() += 1);
-    for policy in runtime.policies() {
-        let keys = keys.get(&policy.id).copied().unwrap_or(0);
-        add_policy(row(&mut rows, policy.id.as_str()), policy, keys, clock.now());
+    for (policy, keys) in keys.iter().filter_map(|(id, keys)| Some((runtime.get(id)?, *keys))) {
+        add_keys(row(&mut rows, policy.id.as_str()), policy, keys);
     }
     for limiter in *limiters {
         add_limiter(row(&mut rows, limiter.policy.as_str()), limiter);
@@ -67,7 +73,7 @@ pub(super) fn take(queue: &Queue, policies: &Policies, clock: &Clock, seen: &See
     Snapshot {
         now: clock.now(),
         policies: rows.into_values().collect(),
-        policy_states: states(policies, clock.now()),
+        policy_states: known.states(&policies.book(), clock.now()),
         store_disk_bytes: store.disk_bytes,
         store_free_bytes: store.free_bytes,
         store_operation_age: store.operation_age,
@@ -75,68 +81,6 @@ pub(super) fn take(queue: &Queue, policies: &Policies, clock: &Clock, seen: &See
         store_damaged_frames: store.damaged_frames,
         doubts: doubt_rows(&queue.doubts().list()),
     }
-}
-
-/// Adds what is known of a policy before anything happens under it.
-fn add_policy(row: &mut PolicyGauges, policy: &RuntimePolicy, keys: u64, now: Timestamp) {
-    let limits = &policy.spec.limits;
-    if let Some(pace) = limits.pace {
-        let pace = pace.starts_per_second();
-        *row.permits_per_second.get_or_insert_default() += pace;
-        // Before anything is added up: the keys of one policy have nothing to do with the pace of another.
-        *row.capacity_per_second.get_or_insert_default() += pace * in_use(keys);
-    }
-    let slots = u64::from(most_at_once(limits).get());
-    *row.concurrency_limit.get_or_insert_default() += slots;
-    *row.concurrency_capacity.get_or_insert_default() += slots.saturating_mul(keys.max(1));
-    row.limit_keys.get_or_insert_default();
-    if row.held.is_empty() {
-        row.held = HoldReason::ALL.map(|reason| (reason.word(), 0)).into();
-    }
-    let kinds = [
-        limits.pace.map(|_| Kind::Pace),
-        limits.window.map(|_| Kind::Window),
-        limits.quota.map(|_| Kind::Quota),
-    ];
-    for kind in kinds.into_iter().flatten() {
-        row.window_peaks.entry(kind.word()).or_default();
-    }
-    if let Some(quota) = limits.quota {
-        let calls = u64::from(quota.calls.get());
-        row.quota_remaining = Some(row.quota_remaining.map_or(calls, |least| least.min(calls)));
-        row.quota_resets_at = row.quota_resets_at.into_iter().chain([period_end(quota, now)]).min();
-    }
-    row.drains_until = row.drains_until.into_iter().chain(drains_until(policy)).min();
-}
-
-/// How many times the pace may be used at present: the first start makes the first key.
-fn in_use(keys: u64) -> f64 {
-    f64::from(u32::try_from(keys.max(1)).unwrap_or(u32::MAX))
-}
-
-/// When the first of its generations ends that drain.
-fn drains_until(policy: &RuntimePolicy) -> Option<Timestamp> {
-    let until = |state: &GenerationState| match state {
-        GenerationState::Active => None,
-        GenerationState::Draining { until } => Some(*until),
-    };
-    policy.generations.values().filter_map(until).min()
-}
-
-/// How many policies are in each state; every policy is in one.
-fn states(policies: &Policies, now: Timestamp) -> Vec<(&'static str, u64)> {
-    let mut states = BTreeMap::from(["deployed", "paused", "draining", "idle"].map(|state| (state, 0)));
-    for (_, policy) in policies.book().after(None) {
-        let life = policy.lifecycle();
-        let state = match policy.pause() {
-            _ if life.generations().is_empty() => "idle",
-            Some(pause) if pause.holds(now) => "paused",
-            _ if life.active().is_some() => "deployed",
-            _ => "draining",
-        };
-        *states.entry(state).or_default() += 1;
-    }
-    states.into_iter().collect()
 }
 
 /// Every kind has a row, so that a figure falls to zero.
@@ -187,34 +131,8 @@ fn is_draining(runtime: &Runtime, part: &PolicyRef) -> bool {
     matches!(generation, Some(GenerationState::Draining { .. }))
 }
 
-fn row<'a>(rows: &'a mut Rows, policy: &str) -> &'a mut PolicyGauges {
+pub(super) fn row<'a>(rows: &'a mut Rows, policy: &str) -> &'a mut PolicyGauges {
     let label = series_of(policy);
     rows.entry(label.to_owned())
         .or_insert_with(|| PolicyGauges { policy: label.to_owned(), ..PolicyGauges::default() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::{Book, Origin, testing};
-
-    #[test]
-    fn the_pace_is_multiplied_by_the_keys_of_its_own_policy_before_it_is_added_up() {
-        let mut book = Book::default();
-        for (name, pace) in [("fast", 100.0), ("slow", 2.0), ("idle", 5.0)] {
-            let id = testing::id(name);
-            book.create(id.clone(), Origin::new("x"), serde_json::Value::Null).expect("free");
-            book.deploy(&id, serde_json::Value::Null, testing::spec("https://h.org/*", pace)).expect("idle");
-        }
-        let runtime = Runtime::build(&book).expect("small");
-        let mut shared = PolicyGauges::default();
-        for (name, keys) in [("fast", 1), ("slow", 30), ("idle", 0)] {
-            let policy = runtime.get(&testing::id(name)).expect("deployed");
-            add_policy(&mut shared, policy, keys, Timestamp::ZERO);
-        }
-        assert_eq!(shared.permits_per_second, Some(107.0));
-        assert_eq!(shared.capacity_per_second, Some(165.0), "and not 107 for each of 31 keys");
-        assert_eq!(shared.concurrency_limit, Some(100 + 64 + 64));
-        assert_eq!(shared.concurrency_capacity, Some(100 + 30 * 64 + 64), "and not 228 for each of 31 keys");
-    }
 }

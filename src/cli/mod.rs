@@ -120,8 +120,17 @@ impl ConfigArguments {
     }
 
     fn read(&self) -> Result<Loaded, ConfigError> {
+        Config::load(&self.inputs())
+    }
+
+    /// For who has no use for how the policies are written.
+    fn read_to_run(&self) -> Result<Loaded, ConfigError> {
+        Config::load_to_run(&self.inputs())
+    }
+
+    fn inputs(&self) -> Inputs {
         let file = self.config.clone().map_or(File::Usual, File::Named);
-        Config::load(&Inputs::of_process(file, self.flags()))
+        Inputs::of_process(file, self.flags())
     }
 
     fn flags(&self) -> Vec<Flag> {

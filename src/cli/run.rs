@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let loaded = arguments.config.load()?;
+    let loaded = arguments.config.read_to_run()?;
     app::init_logging(&loaded.config)?;
     app::warn_of(&loaded);
     let config = loaded.config;

@@ -27,18 +27,20 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     // Before the configuration is read: what changes meanwhile is announced by a signal that is not lost.
     let mut hangups = Hangups::new()?;
-    let loaded = arguments.config.load()?;
-    let config = &loaded.config;
-    app::init_logging(config)?;
+    let mut loaded = arguments.config.read_to_run()?;
+    app::init_logging(&loaded.config)?;
     app::warn_of(&loaded);
     app::keep_private();
     let mut signals = Signals::new()?;
     if arguments.accept_rollback {
-        let epoch = app::accept_rollback(config)?;
+        let epoch = app::accept_rollback(&loaded.config)?;
         warn!(epoch, "the data directory is taken as it is, though it may be an older copy");
     }
     let manager = ServiceManager::from_environment();
-    let running = App::build(config).await?.spawn();
+    let running = App::build(&loaded.config).await?.spawn();
+    // The book has them now, and a reload reads the file again.
+    loaded.config.policies = Vec::new();
+    let config = &loaded.config;
     info!(address = %running.addr(), data_dir = %config.store.data_dir.display(), "serving");
     manager.ready(format!("serving on {}", running.addr()));
     let mut ended = feeding_ended(&running, arguments.stdin);
@@ -104,7 +106,7 @@ fn reloading<'a>(
 
 /// Reads on a thread of its own: a file on a slow disk must not delay anything else.
 async fn read_again(arguments: ConfigArguments) -> Option<Result<Loaded, ConfigError>> {
-    tokio::task::spawn_blocking(move || arguments.read()).await.ok()
+    tokio::task::spawn_blocking(move || arguments.read_to_run()).await.ok()
 }
 
 /// Feeds standard input, if asked to, and never returns: the end of the input does not end the daemon.

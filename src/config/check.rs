@@ -49,8 +49,9 @@ const MAX_DECLARED_LABELS: usize = 100;
 const WEEK_SECONDS: u64 = 7 * 86_400;
 const YEAR_SECONDS: u64 = 366 * 86_400;
 
-/// Checks everything and notes every problem; `None` when a value could not be made.
-pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Config> {
+/// Checks everything and notes every problem; `None` when a value could not be made. Unless they are kept, each
+/// `[[policy]]` block leaves the layers when its policy is made: thousands of both do not stand in memory together.
+pub(super) fn check(layers: &mut Layers, keep_blocks: bool, problems: &mut Vec<Problem>) -> Option<Config> {
     let mut of = Checker { layers, problems };
     // Every section is checked before the first `?`, so that all problems are found.
     let listen = of.listen();
@@ -76,7 +77,11 @@ pub(super) fn check(layers: &Layers, problems: &mut Vec<Problem>) -> Option<Conf
     let log = of.log();
     // Without knowing which labels are known none is unknown.
     let known = known_labels.as_ref().and_then(Option::as_ref);
-    let policies = policies::policies(layers.blocks(POLICY), known, problems);
+    let policies = if keep_blocks {
+        policies::policies(layers.blocks(POLICY).iter(), known, problems)
+    } else {
+        policies::policies(layers.take_policies().into_iter(), known, problems)
+    };
     let cloudevents = cloudevents::targets(layers.blocks(CLOUDEVENTS), known, problems);
     Some(Config {
         listen: listen?,

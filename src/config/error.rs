@@ -1,7 +1,8 @@
 //! What is wrong with a configuration, and where.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 /// Every problem of a configuration, one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub enum Place {
     /// A line of a file, from 1; no line when the file as a whole is meant.
     File {
         /// The file.
-        path: PathBuf,
+        path: Arc<Path>,
         /// The line.
         line: Option<usize>,
     },

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
@@ -155,13 +156,15 @@ impl Layers {
         defaults.lay_toml(DEFAULTS, &|_| Place::Defaults, None, problems);
         let known: Vec<String> = defaults.settings.keys().cloned().collect();
         let mut layers = Self::default();
-        let place = |line| Place::File { path: called.to_owned(), line };
+        let path: Arc<Path> = called.into();
+        let place = |line| Place::File { path: Arc::clone(&path), line };
         layers.lay_toml(text, &place, Some(&known), problems);
         layers
     }
 
     fn lay_file(&mut self, path: &Path, required: bool, known: &[String], problems: &mut Vec<Problem>) {
-        let place = |line| Place::File { path: path.to_owned(), line };
+        let shared: Arc<Path> = path.into();
+        let place = |line| Place::File { path: Arc::clone(&shared), line };
         let mut refuse = |detail: String| {
             problems.push(Problem { place: place(None), subject: "file".to_owned(), detail });
         };
@@ -183,6 +186,11 @@ impl Layers {
     /// The blocks of one of the names [`BLOCKS`], in the order of the file.
     pub(super) fn blocks(&self, name: &str) -> &[Block] {
         self.blocks.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The `[[policy]]` blocks, which are not kept.
+    pub(super) fn take_policies(&mut self) -> Vec<Block> {
+        self.blocks.remove(POLICY).unwrap_or_default()
     }
 
     /// Variables that were passed over and look as if they were meant for tidegate.
@@ -207,7 +215,9 @@ impl Layers {
         known: Option<&[String]>,
         problems: &mut Vec<Problem>,
     ) {
-        let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
+        // Found once: thousands of policies ask for the lines of all their members.
+        let ends: Vec<usize> = text.match_indices('\n').map(|(end, _)| end).collect();
+        let line_of = |offset: usize| 1 + ends.partition_point(|end| *end < offset);
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let line = error.span().map(|span| line_of(span.start));
@@ -218,13 +228,14 @@ impl Layers {
             return;
         }
         let at = |offset: usize| place(Some(line_of(offset)));
-        for (section, body) in table.get_ref() {
+        for (section, body) in table.into_inner() {
             let section_name = section.get_ref();
             let block_name = BLOCKS.into_iter().find(|name| section_name == name);
-            match (body.get_ref(), block_name) {
+            match (body.into_inner(), block_name) {
                 (DeValue::Array(blocks), Some(name)) => {
                     let of_name = self.blocks.entry(name).or_default();
-                    for block in blocks.iter() {
+                    // By value: each goes when its block is made, and there may be thousands.
+                    for block in blocks {
                         match block.get_ref().as_table() {
                             Some(rows) => of_name.push(block_of(at(block.span().start), rows, &at)),
                             None => problems.push(no_block(at(block.span().start), name)),
@@ -232,7 +243,7 @@ impl Layers {
                     }
                 }
                 (_, Some(name)) => problems.push(no_block(at(section.span().start), name)),
-                (DeValue::Table(rows), None) => self.lay_section(section_name, rows, &at, known, problems),
+                (DeValue::Table(rows), None) => self.lay_section(section_name, &rows, &at, known, problems),
                 (_, None) => problems.push(Problem {
                     place: at(section.span().start),
                     subject: section_name.to_string(),

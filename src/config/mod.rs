@@ -368,9 +368,22 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] lists every problem with its place.
     pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
+        Self::load_and_keep(true, inputs)
+    }
+
+    /// The same without how the policies are written, which takes more memory than the policies themselves:
+    /// [`Loaded::to_toml`] does not show them.
+    ///
+    /// # Errors
+    /// [`ConfigError`] lists every problem with its place.
+    pub fn load_to_run(inputs: &Inputs) -> Result<Loaded, ConfigError> {
+        Self::load_and_keep(false, inputs)
+    }
+
+    fn load_and_keep(keep_blocks: bool, inputs: &Inputs) -> Result<Loaded, ConfigError> {
         let mut problems = Vec::new();
-        let layers = layers::Layers::read(inputs, &mut problems);
-        let config = check::check(&layers, &mut problems);
+        let mut layers = layers::Layers::read(inputs, &mut problems);
+        let config = check::check(&mut layers, keep_blocks, &mut problems);
         match config {
             Some(config) if problems.is_empty() => Ok(Loaded { config, layers }),
             _ => {

@@ -3,7 +3,9 @@
 //!
 //! Must not know: which members there are, how policies become active.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::config::layers::{Block, Layers, Member, POLICY};
 use crate::config::{ConfigError, Place, Problem};
@@ -15,8 +17,8 @@ use crate::policy::{Fault, Given, MEMBERS, Members, Spec, read_name, read_spec, 
 pub struct FilePolicy {
     /// Its id, unique in the file.
     pub name: PolicyId,
-    /// What it governs and allows.
-    pub spec: Spec,
+    /// What it governs and allows; whatever is made active shares it.
+    pub spec: Arc<Spec>,
 }
 
 impl FilePolicy {
@@ -28,7 +30,7 @@ impl FilePolicy {
     pub fn read_all(text: &str, called: &std::path::Path) -> Result<Vec<Self>, ConfigError> {
         let mut problems = Vec::new();
         let layers = Layers::of_text(text, called, &mut problems);
-        let found = policies(layers.blocks(POLICY), None, &mut problems);
+        let found = policies(layers.blocks(POLICY).iter(), None, &mut problems);
         if problems.is_empty() { Ok(found) } else { Err(ConfigError { problems }) }
     }
 
@@ -54,14 +56,15 @@ pub fn policy_block(definition: &serde_json::Value) -> String {
 }
 
 /// Checks all blocks and notes every problem. With `known`, other labels are problems.
-pub(super) fn policies(
-    blocks: &[Block],
+pub(super) fn policies<B: Borrow<Block>>(
+    blocks: impl Iterator<Item = B>,
     known: Option<&BTreeSet<String>>,
     problems: &mut Vec<Problem>,
 ) -> Vec<FilePolicy> {
-    let mut found = Vec::with_capacity(blocks.len());
+    let mut found = Vec::new();
     let mut names: BTreeMap<PolicyId, Place> = BTreeMap::new();
-    for (at, block) in blocks.iter().enumerate() {
+    for (at, block) in blocks.enumerate() {
+        let block: &Block = block.borrow();
         let members = members(block);
         let mut called = format!("policy {}", at + 1);
         let mut note = |called: &str, fault: Fault| problems.push(problem(block, called, fault));
@@ -78,7 +81,7 @@ pub(super) fn policies(
             }
         }
         match read_spec(&members, known) {
-            Ok(spec) => found.extend(name.map(|name| FilePolicy { name, spec })),
+            Ok(spec) => found.extend(name.map(|name| FilePolicy { name, spec: Arc::new(spec) })),
             Err(faults) => faults.into_iter().for_each(|fault| note(&called, fault)),
         }
     }

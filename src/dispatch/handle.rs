@@ -29,6 +29,7 @@ pub struct DispatchHandle {
 }
 
 pub(super) enum Command {
+    Ping(oneshot::Sender<()>),
     Figures(oneshot::Sender<Figures>),
     Limiters {
         from: usize,
@@ -78,6 +79,11 @@ pub enum StateUsageFailed {
 }
 
 impl DispatchHandle {
+    /// Waits until the dispatcher has come round to answer; `false` once it has stopped.
+    pub async fn is_alive(&self) -> bool {
+        self.ask(Command::Ping).await.is_some()
+    }
+
     /// What is going on; `None` once the dispatcher has stopped.
     pub async fn figures(&self) -> Option<Figures> {
         self.ask(Command::Figures).await

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 /// An absolute http(s) URL in its one form. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -90,6 +90,13 @@ impl CanonicalUrl {
     #[must_use]
     pub fn path(&self) -> &str {
         self.as_url().path()
+    }
+
+    /// The path with the query, if there is one.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        // Never with a fragment.
+        &self.0[Position::BeforePath..]
     }
 
     /// Host and port, `host:443` also where the scheme implies the port.

@@ -21,7 +21,8 @@ impl Gate {
     ///
     /// Where that cannot be known (see [`Edits`]), windows are silent until it does not matter. A quota counts from when it
     /// is brought in, and begins anew for other label values.
-    pub fn set(&mut self, policy: &PolicyId, rules: Rules, now: Timestamp) {
+    pub fn set(&mut self, policy: &PolicyId, rules: impl Into<Rules>, now: Timestamp) {
+        let rules = rules.into();
         let before = self.policies.get(policy);
         let came_back = before.is_none() && self.edits.came_back(policy);
         let reaches_further = came_back || before.is_some_and(|before| rules.reach_further_than(before));

@@ -2,42 +2,39 @@
 //!
 //! Must not know: who is limited, what was consumed.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::event::PolicyId;
 use crate::limit::limiter::Kind;
 use crate::limit::quota::Span;
 use crate::limit::sliding::is_recorded;
-use crate::policy::{Family, Limits, Overrides, Pace, RuntimePolicy, Scope, Spec, Window};
+use crate::policy::{Family, Limits, Pace, RuntimePolicy, Scope, Spec, Window};
 
-/// What one policy limits, and how its limiters are told apart.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rules {
-    /// At most how much; a limit that is absent limits nothing.
-    pub limits: Limits,
-    /// What becomes of calls that are not.
-    pub family: Family,
-    /// The labels whose values have limiters of their own.
-    pub scope: Scope,
-    /// What is allowed to single label values instead.
-    pub overrides: Overrides,
-    /// The policy whose counters its window and quota bound; it has none of its own then.
-    pub counts_on: Option<PolicyId>,
-    /// In which order it is asked.
-    pub rank: u8,
+/// What one policy limits, and how its limiters are told apart: its spec, which it shares with the book. Which calls that
+/// governs is of no interest here.
+#[derive(Debug, Clone)]
+pub struct Rules(Arc<Spec>);
+
+impl Deref for Rules {
+    type Target = Spec;
+
+    fn deref(&self) -> &Spec {
+        &self.0
+    }
 }
 
 impl Rules {
     /// The same for all label values, with counters of its own.
     #[must_use]
     pub fn new(limits: Limits, family: Family, scope: Scope) -> Self {
-        Self { limits, family, scope, overrides: Overrides::default(), counts_on: None, rank: 0 }
+        Self::from(Spec { family, scope, ..Spec::new(Vec::new(), limits) })
     }
 
     /// What is allowed to these label values.
     pub(super) fn of_key(&self, key: &str) -> &Limits {
-        self.overrides.get(key).unwrap_or(&self.limits)
+        self.limits_of(key)
     }
 
     /// Whether a limiter needs to know more than one under `before` does: a window is longer or has come, or label values
@@ -115,16 +112,14 @@ fn lengths(limits: &Limits) -> [Duration; 2] {
     [limits.pace.map(Pace::window), limits.window].map(|window| window.map_or(Duration::ZERO, Window::length))
 }
 
+impl From<Spec> for Rules {
+    fn from(spec: Spec) -> Self {
+        Self(Arc::new(spec))
+    }
+}
+
 impl From<&RuntimePolicy> for Rules {
     fn from(policy: &RuntimePolicy) -> Self {
-        let Spec { limits, family, scope, overrides, counts_on, rank, .. } = &policy.spec;
-        Self {
-            limits: limits.clone(),
-            family: *family,
-            scope: scope.clone(),
-            overrides: overrides.clone(),
-            counts_on: counts_on.clone(),
-            rank: *rank,
-        }
+        Self(Arc::clone(&policy.spec))
     }
 }

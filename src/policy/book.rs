@@ -1,5 +1,6 @@
 //! The policy book: everything that was authored or deployed, whatever its origin. A change edits a copy,
-//! which replaces the book as a whole or not at all ([`crate::policy::Policies::change`]).
+//! which replaces the book as a whole or not at all ([`crate::policy::Policies::change`]). Copies share the policies that
+//! an edit does not touch, so that a change costs memory for what is different, however many policies there are.
 //!
 //! The authoring record belongs to the origin and is opaque here; of a deployed policy the book keeps the
 //! [`Spec`] that rules.
@@ -61,7 +62,7 @@ pub struct Policy {
     /// `None` once deleted: what is left only drains.
     pub(super) record: Option<Value>,
     /// The spec of the newest generation, while there is any.
-    pub(super) ruling: Option<Spec>,
+    pub(super) ruling: Option<Arc<Spec>>,
     /// An operator holds it.
     pub(super) pause: Option<Pause>,
     pub(super) lifecycle: Lifecycle,
@@ -104,8 +105,14 @@ impl Policy {
 
     /// What rules, while it is deployed or drains.
     #[must_use]
-    pub const fn ruling(&self) -> Option<&Spec> {
-        self.ruling.as_ref()
+    pub fn ruling(&self) -> Option<&Spec> {
+        self.ruling.as_deref()
+    }
+
+    /// Whether [`Book::expire`] at `now` would change it.
+    fn ends_something(&self, now: Timestamp) -> bool {
+        let until = self.pause.as_ref().and_then(|pause| pause.until);
+        self.lifecycle.ends_one(now) || until.is_some_and(|until| until <= now)
     }
 }
 
@@ -130,9 +137,10 @@ fn may_take_over(old: &Origin, new: &Origin) -> bool {
 }
 
 /// All policies.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Book {
-    pub(super) policies: BTreeMap<PolicyId, Policy>,
+    /// Shared with the copies of this book; an edit copies the ones that it changes.
+    pub(super) policies: BTreeMap<PolicyId, Arc<Policy>>,
     pub(super) elements: Elements,
     pub(super) next_order: u64,
     /// The highest generation of each policy that is gone: its generations up to there have ended, others are
@@ -140,31 +148,45 @@ pub struct Book {
     pub(super) ended: BTreeMap<PolicyId, u32>,
 }
 
+impl PartialEq for Book {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { policies, elements, next_order, ended } = self;
+        // Most policies of two books are the same ones: they need not be compared.
+        let is_same = |(here, there): ((&PolicyId, &Arc<Policy>), (&PolicyId, &Arc<Policy>))| {
+            here.0 == there.0 && (Arc::ptr_eq(here.1, there.1) || here.1 == there.1)
+        };
+        *next_order == other.next_order
+            && *ended == other.ended
+            && policies.len() == other.policies.len()
+            && policies.iter().zip(&other.policies).all(is_same)
+            && *elements == other.elements
+    }
+}
+
 impl Book {
     /// An authored policy; one that was deleted is not found although it may still drain.
     #[must_use]
     pub fn get(&self, id: &PolicyId) -> Option<&Policy> {
-        self.policies.get(id).filter(|policy| policy.record.is_some())
+        self.known(id).filter(|policy| policy.record.is_some())
     }
 
     /// One policy, also one that was deleted and still drains.
     #[must_use]
     pub fn known(&self, id: &PolicyId) -> Option<&Policy> {
-        self.policies.get(id)
+        self.policies.get(id).map(Arc::as_ref)
     }
 
     /// All policies by id, those after `id`, also the ones that were deleted and still drain.
     pub fn after(&self, id: Option<&PolicyId>) -> impl Iterator<Item = (&PolicyId, &Policy)> {
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);
-        self.policies.range::<PolicyId, _>((from, Bound::Unbounded))
+        self.policies.range::<PolicyId, _>((from, Bound::Unbounded)).map(|(id, policy)| (id, &**policy))
     }
 
     /// The authored policies of one origin, oldest first.
     #[must_use]
     pub fn of_origin(&self, origin: &Origin) -> Vec<(&PolicyId, &Policy)> {
         let mut found: Vec<_> = self
-            .policies
-            .iter()
+            .after(None)
             .filter(|(_, policy)| policy.origin == *origin && policy.record.is_some())
             .collect();
         found.sort_unstable_by_key(|(_, policy)| policy.order);
@@ -181,6 +203,7 @@ impl Book {
         let order = self.next_order;
         match self.policies.get_mut(&id) {
             Some(old) if old.record.is_none() && may_take_over(&old.origin, &origin) => {
+                let old = Arc::make_mut(old);
                 old.origin = origin;
                 old.lifecycle.revive();
                 old.record = Some(record);
@@ -192,7 +215,7 @@ impl Book {
                 let lifecycle = Lifecycle::created_after(last);
                 let policy =
                     Policy { origin, record: Some(record), ruling: None, pause: None, lifecycle, order };
-                self.policies.insert(id, policy);
+                self.policies.insert(id, Arc::new(policy));
             }
         }
         self.next_order = order.saturating_add(1);
@@ -205,6 +228,15 @@ impl Book {
     /// # Errors
     /// [`BookError::NotFound`]; [`BookError::State`] with [`TransitionError::NotActive`].
     pub fn update(&mut self, id: &PolicyId, record: Value, ruling: Option<Spec>) -> Result<(), BookError> {
+        self.update_shared(id, record, ruling.map(Arc::new))
+    }
+
+    pub(super) fn update_shared(
+        &mut self,
+        id: &PolicyId,
+        record: Value,
+        ruling: Option<Arc<Spec>>,
+    ) -> Result<(), BookError> {
         let policy = self.authored(id)?;
         policy.lifecycle.update()?;
         if policy.lifecycle.is_deployed() && ruling.is_some() {
@@ -218,10 +250,15 @@ impl Book {
     ///
     /// # Errors
     /// [`BookError::NotFound`]; [`BookError::State`] with [`TransitionError::AlreadyDeployed`].
-    pub fn deploy(&mut self, id: &PolicyId, record: Value, spec: Spec) -> Result<(), BookError> {
+    pub fn deploy(
+        &mut self,
+        id: &PolicyId,
+        record: Value,
+        spec: impl Into<Arc<Spec>>,
+    ) -> Result<(), BookError> {
         let policy = self.authored(id)?;
         policy.lifecycle.deploy()?;
-        policy.ruling = Some(spec);
+        policy.ruling = Some(spec.into());
         policy.record = Some(record);
         Ok(())
     }
@@ -258,7 +295,7 @@ impl Book {
     /// # Errors
     /// [`BookError::NotFound`].
     pub fn pause(&mut self, id: &PolicyId, pause: Pause) -> Result<(), BookError> {
-        self.policies.get_mut(id).ok_or(BookError::NotFound)?.pause = Some(pause);
+        Arc::make_mut(self.policies.get_mut(id).ok_or(BookError::NotFound)?).pause = Some(pause);
         Ok(())
     }
 
@@ -267,18 +304,19 @@ impl Book {
     /// # Errors
     /// [`BookError::NotFound`].
     pub fn resume(&mut self, id: &PolicyId) -> Result<(), BookError> {
-        self.policies.get_mut(id).ok_or(BookError::NotFound)?.pause = None;
+        let policy = self.policies.get_mut(id).ok_or(BookError::NotFound)?;
+        if policy.pause.is_some() {
+            Arc::make_mut(policy).pause = None;
+        }
         Ok(())
     }
 
     /// Whether [`Book::expire`] at `now` would drop anything, or [`Book::forget_ended`] forget anything. Copies nothing.
     #[must_use]
     pub fn ends_something(&self, now: Timestamp, waiting: Option<&BTreeSet<PolicyId>>) -> bool {
-        let is_over = |until: Option<Timestamp>| until.is_some_and(|until| until <= now);
-        let ends = |policy: &Policy| {
+        let ends = |policy: &Arc<Policy>| {
             let is_idle = policy.lifecycle.generations().is_empty();
-            policy.lifecycle.ends_one(now)
-                || is_over(policy.pause.as_ref().and_then(|pause| pause.until))
+            policy.ends_something(now)
                 // What no generation needs any more.
                 || is_idle && (policy.ruling.is_some() || policy.record.is_none())
         };
@@ -289,7 +327,8 @@ impl Book {
     /// Drops generations whose drain window is over, what is left of deleted policies with them, and holds that
     /// have ended.
     pub fn expire(&mut self, now: Timestamp) {
-        for policy in self.policies.values_mut() {
+        for policy in self.policies.values_mut().filter(|policy| policy.ends_something(now)) {
+            let policy = Arc::make_mut(policy);
             policy.lifecycle.expire(now);
             policy.pause.take_if(|pause| pause.until.is_some_and(|until| until <= now));
         }
@@ -298,7 +337,9 @@ impl Book {
 
     /// The line of time has leapt: what ends later than the doubt began goes on as long as before.
     pub fn leap(&mut self, leap: &Leap) {
-        for policy in self.policies.values_mut() {
+        let may_move = |policy: &Arc<Policy>| policy.pause.is_some() || policy.lifecycle.drains();
+        for policy in self.policies.values_mut().filter(|policy| may_move(policy)) {
+            let policy = Arc::make_mut(policy);
             policy.lifecycle.leap(leap);
             if let Some(pause) = policy.pause.as_mut().filter(|pause| pause.since >= leap.from) {
                 pause.until = pause.until.map(|until| leap.moved(until));
@@ -327,8 +368,8 @@ impl Book {
     fn forget(&mut self) {
         let ended = &mut self.ended;
         self.policies.retain(|id, policy| {
-            if policy.lifecycle.generations().is_empty() {
-                policy.ruling = None;
+            if policy.ruling.is_some() && policy.lifecycle.generations().is_empty() {
+                Arc::make_mut(policy).ruling = None;
             }
             let is_kept = policy.record.is_some() || policy.ruling.is_some();
             let last = policy.lifecycle.last_generation();
@@ -340,7 +381,8 @@ impl Book {
     }
 
     fn authored(&mut self, id: &PolicyId) -> Result<&mut Policy, BookError> {
-        self.policies.get_mut(id).filter(|policy| policy.record.is_some()).ok_or(BookError::NotFound)
+        let authored = self.policies.get_mut(id).filter(|policy| policy.record.is_some());
+        authored.map(Arc::make_mut).ok_or(BookError::NotFound)
     }
 }
 

@@ -13,16 +13,24 @@
 //! The form of a spec is in `document_spec`. Format 1 had no window, quota, overlap, scope and pause, format 2 one clause
 //! per policy and no elements, format 3 no record of what has ended; all are read and written anew as format 4. A higher
 //! format is refused, never guessed at, and so is a member that is unknown: what it would mean is lost by leaving it out.
+//!
+//! Written and read policy by policy: of thousands of them only one at a time stands in memory in the stored form.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
+use crate::policy::document_reader::read_each;
 use crate::policy::document_spec::{SpecV3, decode_spec, encode_spec};
-use crate::policy::elements::{Element, ElementName};
-use crate::policy::{Book, GenerationState, Lifecycle, Origin, Pause, Policy, PolicyError, Runtime, State};
+use crate::policy::elements::{Element, ElementName, Elements};
+use crate::policy::{
+    Book, Clause, GenerationState, Lifecycle, Origin, Pause, Policy, PolicyError, Runtime, Scope, State,
+};
 
 const FORMAT: u32 = 4;
 const OLDEST_FORMAT: u32 = 1;
@@ -32,28 +40,29 @@ struct Head {
     format: u32,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BookV4 {
+/// As it is written; it is read by `document_reader`.
+#[derive(Serialize)]
+struct BookV4<'b> {
     format: u32,
     next_order: u64,
-    policies: Vec<PolicyV1>,
-    #[serde(default)]
-    elements: Vec<ElementV3>,
-    #[serde(default)]
-    ended: Vec<EndedV4>,
+    #[serde(serialize_with = "write_policies")]
+    policies: &'b BTreeMap<PolicyId, Arc<Policy>>,
+    #[serde(serialize_with = "write_elements")]
+    elements: &'b Elements,
+    #[serde(serialize_with = "write_ended")]
+    ended: &'b BTreeMap<PolicyId, u32>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EndedV4 {
+pub(super) struct EndedV4 {
     id: String,
     last_generation: u32,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PolicyV1 {
+pub(super) struct PolicyV1 {
     id: String,
     origin: String,
     order: u64,
@@ -94,7 +103,7 @@ enum StateV1 {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ElementV3 {
+pub(super) struct ElementV3 {
     origin: String,
     kind: String,
     id: String,
@@ -103,43 +112,101 @@ struct ElementV3 {
 }
 
 pub(super) fn encode(book: &Book) -> Result<Bytes, PolicyError> {
-    let policies = book.policies.iter().map(|(id, policy)| encode_policy(id, policy)).collect();
-    let elements = book.elements.iter().map(|(name, element)| ElementV3 {
+    let Book { policies, elements, next_order, ended } = book;
+    let document = BookV4 { format: FORMAT, next_order: *next_order, policies, elements, ended };
+    serde_json::to_vec(&document).map(Bytes::from).map_err(malformed)
+}
+
+fn write_policies<S: Serializer>(
+    policies: &BTreeMap<PolicyId, Arc<Policy>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(policies.iter().map(|(id, policy)| encode_policy(id, policy)))
+}
+
+fn write_elements<S: Serializer>(elements: &Elements, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(elements.iter().map(|(name, element)| ElementV3 {
         origin: name.origin.as_str().to_owned(),
         kind: name.kind.to_string(),
         id: name.id.to_string(),
         order: element.order,
         record: element.record.clone(),
-    });
-    let elements = elements.collect();
-    let ended = book.ended.iter().map(|(id, last)| EndedV4 { id: id.to_string(), last_generation: *last });
-    let ended = ended.collect();
-    let document = BookV4 { format: FORMAT, next_order: book.next_order, policies, elements, ended };
-    serde_json::to_vec_pretty(&document).map(Bytes::from).map_err(malformed)
+    }))
+}
+
+fn write_ended<S: Serializer>(ended: &BTreeMap<PolicyId, u32>, serializer: S) -> Result<S::Ok, S::Error> {
+    let ended = ended.iter().map(|(id, last)| EndedV4 { id: id.to_string(), last_generation: *last });
+    serializer.collect_seq(ended)
 }
 
 pub(super) fn decode(body: &[u8]) -> Result<Book, PolicyError> {
+    let mut policies = BTreeMap::new();
+    // There are a few, and each of thousands of policies names one.
+    let mut origins: Vec<Origin> = Vec::new();
+    let mut rest = decode_each(body, &mut |id, mut policy| {
+        match origins.iter().find(|known| **known == policy.origin) {
+            Some(known) => policy.origin = known.clone(),
+            None => origins.push(policy.origin.clone()),
+        }
+        match policies.insert(id, Arc::new(policy)) {
+            Some(_) => Err(malformed("a policy id stands twice")),
+            None => Ok(()),
+        }
+    })?;
+    if rest.ended.keys().any(|id| policies.contains_key(id)) {
+        return Err(malformed("a policy that is gone is still there"));
+    }
+    rest.policies = policies;
+    Ok(rest)
+}
+
+/// Whether the next start would read what was written of this book, and every policy would govern the same calls: a book
+/// that cannot be read keeps the process from starting. Numbers may lose their last bit, times what lies below a
+/// millisecond.
+///
+/// # Errors
+/// [`PolicyError::Document`] when it would not.
+pub(super) fn check_written(book: &Book, body: &[u8]) -> Result<(), PolicyError> {
+    let differs = || malformed("what is to be written reads differently");
+    let mut expected = book.policies.iter();
+    let rest = decode_each(body, &mut |id, policy| {
+        let same = expected.next().filter(|(known, _)| **known == id);
+        same.filter(|(_, known)| governed(known) == governed(&policy)).map(drop).ok_or_else(differs)
+    })?;
+    if expected.next().is_some() || rest.ended != book.ended {
+        return Err(differs());
+    }
+    Ok(())
+}
+
+/// The calls that a policy governs.
+fn governed(policy: &Policy) -> Option<(&[Clause], &Scope)> {
+    policy.ruling().map(|spec| (&*spec.clauses, &spec.scope))
+}
+
+/// Hands on each policy in the order of the document; returns the book without them.
+fn decode_each(
+    body: &[u8],
+    take: &mut dyn FnMut(PolicyId, Policy) -> Result<(), PolicyError>,
+) -> Result<Book, PolicyError> {
     let Head { format } = serde_json::from_slice(body).map_err(malformed)?;
     if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
         return Err(PolicyError::Format { found: format, known: FORMAT });
     }
-    let document: BookV4 = serde_json::from_slice(body).map_err(malformed)?;
-    let mut book = Book { next_order: document.next_order, ..Book::default() };
-    for policy in document.policies {
+    let parts = read_each(body, &mut |policy: PolicyV1| {
         let id = PolicyId::parse(&policy.id)?;
-        if book.policies.insert(id, decode_policy(policy)?).is_some() {
-            return Err(malformed("a policy id stands twice"));
-        }
-    }
-    for ElementV3 { origin, kind, id, order, record } in document.elements {
+        take(id, decode_policy(policy)?)
+    });
+    let parts = parts.map_err(malformed)?;
+    let mut book = Book { next_order: parts.next_order, ..Book::default() };
+    for ElementV3 { origin, kind, id, order, record } in parts.elements {
         let name = ElementName { origin: Origin::new(&origin), kind: kind.into(), id: id.into() };
         if book.elements.insert(name, Element { order, record }).is_some() {
             return Err(malformed("an element stands twice"));
         }
     }
-    for EndedV4 { id, last_generation } in document.ended {
-        let id = PolicyId::parse(&id)?;
-        if book.policies.contains_key(&id) || book.ended.insert(id, last_generation).is_some() {
+    for EndedV4 { id, last_generation } in parts.ended {
+        if book.ended.insert(PolicyId::parse(&id)?, last_generation).is_some() {
             return Err(malformed("a policy that is gone stands twice"));
         }
     }
@@ -184,7 +251,7 @@ fn encode_policy(id: &PolicyId, policy: &Policy) -> PolicyV1 {
         order: *order,
         record: record.clone().unwrap_or_default(),
         deleted: record.is_none(),
-        ruling: ruling.as_ref().map(encode_spec),
+        ruling: ruling.as_deref().map(encode_spec),
         pause: pause.as_ref().map(|Pause { reason, since, until }| PauseV2 {
             reason: reason.clone(),
             since_ms: since.as_millis(),
@@ -216,7 +283,7 @@ fn decode_policy(policy: PolicyV1) -> Result<Policy, PolicyError> {
     Ok(Policy {
         origin: Origin::new(&policy.origin),
         record: (!policy.deleted).then_some(policy.record),
-        ruling: policy.ruling.map(decode_spec).transpose()?,
+        ruling: policy.ruling.map(decode_spec).transpose()?.map(Arc::new),
         pause: policy.pause.map(|pause| Pause {
             reason: pause.reason,
             since: Timestamp::from_millis(pause.since_ms),

@@ -8,10 +8,10 @@
 //!                  deployed --update--> updated, still deployed: the same generation goes on
 //! ```
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
+use crate::policy::Generations;
 
 /// How long an undeployed generation may finish its backlog, unless the operator allows less (contracts.md 2.4).
 pub const DRAIN_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -70,7 +70,7 @@ pub struct Lifecycle {
     /// What an undeploy puts back.
     pub(super) before_deploy: State,
     pub(super) deployed: bool,
-    pub(super) generations: BTreeMap<u32, GenerationState>,
+    pub(super) generations: Generations,
     /// Never goes back, so that no two lives share a lane.
     pub(super) next_generation: u32,
 }
@@ -83,7 +83,7 @@ impl Lifecycle {
             state: State::Created,
             before_deploy: State::Created,
             deployed: false,
-            generations: BTreeMap::new(),
+            generations: Generations::new(),
             next_generation: 1,
         }
     }
@@ -112,7 +112,7 @@ impl Lifecycle {
 
     /// Its deployed lives that still have something to do.
     #[must_use]
-    pub const fn generations(&self) -> &BTreeMap<u32, GenerationState> {
+    pub const fn generations(&self) -> &Generations {
         &self.generations
     }
 
@@ -180,12 +180,17 @@ impl Lifecycle {
 
     /// Forgets generations whose drain window is over.
     pub fn expire(&mut self, now: Timestamp) {
-        self.generations.retain(|_, generation| !generation.is_over(now));
+        self.generations.retain(|generation| !generation.is_over(now));
     }
 
     /// Whether the drain window of any generation is over.
     pub(super) fn ends_one(&self, now: Timestamp) -> bool {
         self.generations.values().any(|generation| generation.is_over(now))
+    }
+
+    /// Whether any generation drains.
+    pub(super) fn drains(&self) -> bool {
+        self.generations.values().any(|generation| *generation != GenerationState::Active)
     }
 
     /// The line of time has leapt: a drain lasts as long as before. It is not known which ones began before the doubt.
@@ -207,9 +212,7 @@ impl Lifecycle {
     /// The generation that new events are routed to.
     #[must_use]
     pub fn active(&self) -> Option<u32> {
-        self.generations
-            .iter()
-            .find_map(|(number, state)| (*state == GenerationState::Active).then_some(*number))
+        self.generations.active()
     }
 }
 
@@ -287,15 +290,15 @@ mod tests {
         let mut life = Lifecycle::created();
         life.deploy().expect("not deployed");
         life.update().expect("active");
-        assert_eq!(life.generations(), &BTreeMap::from([(1, Active)]), "an update keeps the generation");
+        assert_eq!(life.generations(), &Generations::from([(1, Active)]), "an update keeps the generation");
         life.undeploy(NOW, DRAIN_WINDOW).expect("deployed");
         life.deploy().expect("not deployed");
         let until = NOW + DRAIN_WINDOW;
-        assert_eq!(life.generations(), &BTreeMap::from([(1, Draining { until }), (2, Active)]));
+        assert_eq!(life.generations(), &Generations::from([(1, Draining { until }), (2, Active)]));
         life.expire(until - Duration::from_nanos(1));
         assert_eq!(life.generations().len(), 2);
         life.expire(until);
-        assert_eq!(life.generations(), &BTreeMap::from([(2, Active)]));
+        assert_eq!(life.generations(), &Generations::from([(2, Active)]));
         life.undeploy(until, DRAIN_WINDOW).expect("deployed");
         life.expire(Timestamp::MAX);
         life.deploy().expect("not deployed");
@@ -306,7 +309,7 @@ mod tests {
     fn deployed_without_a_generation_is_noticed() {
         let mut life = Lifecycle::created();
         life.deploy().expect("not deployed");
-        life.generations.clear();
+        life.generations = Generations::new();
         assert_eq!(life.update(), Err(TransitionError::NotActive));
     }
 }

@@ -1,28 +1,16 @@
-//! One pass over the canonical URL, whatever the number of policies: all patterns in one lazy DFA, walked
-//! byte by byte; then methods, labels and the rule of selection (contracts.md section 7, item 3, and
-//! "Decided" 8).
+//! The policies that govern a call: one search over the patterns, whatever the number of policies; then methods, labels and
+//! the rule of selection (contracts.md section 7, item 3, and "Decided" 8).
 //!
-//! Costs: a table look-up per byte once the states on the way are built. Building a state is linear in the
-//! patterns that are still in the race; states live in a bounded cache per thread, which is emptied when
-//! full, so hostile patterns cost time in proportion to their size and never memory beyond the bound.
+//! Must not know: how patterns are searched, which generations are active.
 
 use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use http::Method;
-use regex_automata::hybrid::LazyStateID;
-use regex_automata::hybrid::dfa::{Cache, DFA};
-use regex_automata::nfa::thompson;
-use regex_automata::util::pool::Pool;
-use regex_automata::util::syntax;
-use regex_automata::{Anchored, Input, MatchKind};
 
 use crate::event::{CanonicalUrl, Labels, Lane, LaneError, PolicyId, PolicyRef};
-use crate::policy::{Clause, LabelCondition, Origin, Overlap, Overrides, PolicyError, Scope};
-
-/// Most bytes of the compiled patterns: some 10 000 of 100 characters.
-const NFA_BYTES_MAX: usize = 128 << 20;
-/// Bytes of built states per thread.
-const CACHE_BYTES: usize = 8 << 20;
+use crate::policy::search::{NFA_BYTES_MAX, Search};
+use crate::policy::{Clause, LabelCondition, Origin, Overlap, PolicyError, Spec, UrlPattern};
 
 /// One clause of what an active generation governs.
 pub(super) struct Rule {
@@ -30,11 +18,10 @@ pub(super) struct Rule {
     pub(super) origin: Origin,
     /// Place in the order of creation.
     pub(super) order: u64,
-    pub(super) clause: Clause,
-    pub(super) overlap: Overlap,
-    pub(super) scope: Scope,
-    /// The label values that it governs alone; `None` means all.
-    pub(super) listed: Option<Overrides>,
+    /// What the policy says.
+    pub(super) spec: Arc<Spec>,
+    /// The place of the clause in it.
+    pub(super) clause: usize,
 }
 
 /// A policy whose pattern matches a url, and what came of it.
@@ -77,45 +64,44 @@ impl Verdict {
     }
 }
 
-type CachePool = Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync>>;
-
 /// The compiled rules of all active generations.
 pub(super) struct Matcher {
-    rules: Vec<Compiled>,
-    /// `None` without rules.
-    search: Option<(DFA, CachePool)>,
+    /// The best one of those that compete has the lowest place.
+    rules: Box<[Compiled]>,
+    search: Search,
 }
 
 struct Compiled {
     rule: Rule,
-    /// The lane of what this rule governs alone.
-    lane: Lane,
+    /// The lane of what this rule governs alone, once there was such a call: most of thousands of policies rest.
+    lane: OnceLock<Box<Lane>>,
     /// Rules that compete with each other have the same; `None` means that it applies beside all others.
     contest: Option<usize>,
 }
 
 impl Matcher {
     pub(super) fn compile(mut rules: Vec<Rule>) -> Result<Self, PolicyError> {
-        let mut contests: Vec<(Origin, Box<str>)> = rules.iter().filter_map(Rule::contest).collect();
-        contests.sort_unstable();
-        contests.dedup();
+        let mut contests: Vec<(Origin, Box<str>)> = Vec::new();
+        for (origin, among) in rules.iter().filter_map(Rule::contest) {
+            if !contests.iter().any(|(known, word)| known == origin && **word == *among) {
+                contests.push((origin.clone(), among.into()));
+            }
+        }
         if contests.len() > Lane::MAX_POLICIES {
             return Err(PolicyError::TooManyOrigins { given: contests.len() });
         }
         // The best rule of an origin has the lowest number: most literal characters, then oldest.
-        rules.sort_by_key(|rule| (std::cmp::Reverse(rule.clause.pattern.literals()), rule.order));
-        let patterns: Vec<String> = rules.iter().map(|rule| rule.clause.pattern.to_regex()).collect();
-        let search =
-            if patterns.is_empty() { None } else { Some(compile_patterns(&patterns, NFA_BYTES_MAX)?) };
-        let rules = rules
-            .into_iter()
-            .map(|rule| {
-                let lane = Lane::of(vec![rule.governed_by.clone()])?;
-                let contest = rule.contest().and_then(|contest| contests.binary_search(&contest).ok());
-                Ok(Compiled { rule, lane, contest })
-            })
-            .collect::<Result<_, PolicyError>>()?;
-        Ok(Self { rules, search })
+        rules.sort_by_key(|rule| (std::cmp::Reverse(rule.clause().pattern.literals()), rule.order));
+        let patterns: Vec<&UrlPattern> = rules.iter().map(|rule| &rule.clause().pattern).collect();
+        let search = Search::build(&patterns, NFA_BYTES_MAX)?;
+        let place = |(origin, among): (&Origin, &str)| {
+            contests.iter().position(|(known, word)| known == origin && **word == *among)
+        };
+        let compiled = |rule: Rule| {
+            let contest = rule.contest().and_then(place);
+            Compiled { rule, lane: OnceLock::new(), contest }
+        };
+        Ok(Self { rules: rules.into_iter().map(compiled).collect(), search })
     }
 
     /// The lane of a call: the winners of all contests together. `None` when nothing governs it.
@@ -131,16 +117,16 @@ impl Matcher {
         let winners = self.winners(method, url, labels);
         let fairness = labels.get(Labels::FAIRNESS_KEY).map(|_| Labels::FAIRNESS_KEY);
         let parts = || winners.iter().filter_map(|(_, at)| self.rules.get(*at));
-        let scope = parts().flat_map(|part| part.rule.scope.labels()).map(|label| &**label);
+        let scope = parts().flat_map(|part| part.rule.spec.scope.labels()).map(|label| &**label);
         let names: Vec<&str> = scope.chain(fairness).collect();
         let mut alone = parts();
         match (alone.next(), alone.next()) {
             (None, _) => Ok(None),
-            (Some(only), None) if names.is_empty() => Ok(Some(only.lane.clone())),
+            (Some(only), None) if names.is_empty() => only.lane().map(Some),
             _ => {
                 let governed_by = parts().map(|winner| winner.rule.governed_by.clone()).collect();
                 // What stands in for a label is not one: neither their number nor their length bounds it.
-                let stand_in = |name: &str| parts().find_map(|part| part.rule.scope.stand_in(name, url));
+                let stand_in = |name: &str| parts().find_map(|part| part.rule.spec.scope.stand_in(name, url));
                 let value = |name: &str| labels.get(name).map(Cow::from).or_else(|| stand_in(name));
                 Lane::with_values(governed_by, &names, value).map(Some)
             }
@@ -197,85 +183,55 @@ impl Matcher {
         winners
     }
 
-    fn for_each_match(&self, url: &CanonicalUrl, mut found: impl FnMut(usize)) {
-        let Some((dfa, caches)) = &self.search else { return };
-        let mut cache = caches.get();
-        match last_state(dfa, &mut cache, url.as_str().as_bytes()) {
-            Some(state) if state.is_match() => {
-                for nth in 0..dfa.match_len(&cache, state) {
-                    found(dfa.match_pattern(&cache, state, nth).as_usize());
-                }
-            }
-            Some(_) => {}
-            // The automaton gave up, which its configuration does not let it: ask the patterns one by one.
-            None => {
-                let matching = self.rules.iter().enumerate();
-                matching
-                    .filter(|(_, rule)| rule.rule.clause.pattern.matches(url))
-                    .for_each(|(at, _)| found(at));
-            }
+    fn for_each_match(&self, url: &CanonicalUrl, found: impl FnMut(usize)) {
+        // The search was built from these.
+        self.search.for_each_match(url, |at| &self.rules[at].rule.clause().pattern, found);
+    }
+}
+
+impl Compiled {
+    fn lane(&self) -> Result<Lane, LaneError> {
+        if let Some(lane) = self.lane.get() {
+            return Ok(Lane::clone(lane));
         }
+        let lane = Lane::of(vec![self.rule.governed_by.clone()])?;
+        // Whoever came first meanwhile made the same one.
+        let _ = self.lane.set(Box::new(lane.clone()));
+        Ok(lane)
     }
 }
 
 impl Rule {
+    fn clause(&self) -> &Clause {
+        // Whoever makes a rule takes the place from the list, and nobody changes a shared spec.
+        &self.spec.clauses[self.clause]
+    }
+
     /// With whom it competes; `None` when it applies beside all others.
-    fn contest(&self) -> Option<(Origin, Box<str>)> {
-        match &self.overlap {
-            Overlap::MostSpecific { among } => Some((self.origin.clone(), among.clone())),
+    fn contest(&self) -> Option<(&Origin, &str)> {
+        match &self.spec.overlap {
+            Overlap::MostSpecific { among } => Some((&self.origin, among)),
             Overlap::All => None,
         }
     }
 
     /// Whether it governs a call whose url it matches, if it were alone.
     fn judge(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Verdict {
-        if !self.clause.has_method(method) {
+        let (clause, scope) = (self.clause(), &self.spec.scope);
+        if !clause.has_method(method) {
             return Verdict::OtherMethod;
         }
-        if let Some(broken) = self.clause.broken_by(labels, url) {
+        if let Some(broken) = clause.broken_by(labels, url) {
             return Verdict::OtherLabel(broken.clone());
         }
-        if let Some(label) = self.scope.missing_in(labels) {
+        if let Some(label) = scope.missing_in(labels) {
             return Verdict::NoLabel(label.to_owned());
         }
-        match &self.listed {
-            Some(listed) if listed.get(&self.scope.key_of(labels, url)).is_none() => Verdict::OtherValues,
+        match self.spec.listed() {
+            Some(listed) if listed.get(&scope.key_of(labels, url)).is_none() => Verdict::OtherValues,
             Some(_) | None => Verdict::Applies,
         }
     }
-}
-
-/// The state after the last byte: what matches there matches the whole text.
-fn last_state(dfa: &DFA, cache: &mut Cache, text: &[u8]) -> Option<LazyStateID> {
-    let input = Input::new(text).anchored(Anchored::Yes);
-    let mut state = dfa.start_state_forward(cache, &input).ok()?;
-    for byte in text {
-        state = dfa.next_state(cache, state, *byte).ok()?;
-        if state.is_dead() {
-            return Some(state);
-        }
-        if state.is_quit() {
-            return None;
-        }
-    }
-    dfa.next_eoi_state(cache, state).ok()
-}
-
-fn compile_patterns(patterns: &[String], nfa_bytes_max: usize) -> Result<(DFA, CachePool), PolicyError> {
-    let dfa = DFA::builder()
-        .configure(
-            DFA::config()
-                .match_kind(MatchKind::All)
-                .cache_capacity(CACHE_BYTES)
-                .skip_cache_capacity_check(true),
-        )
-        .syntax(syntax::Config::new().unicode(false).utf8(false).dot_matches_new_line(true))
-        .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(nfa_bytes_max)))
-        .build_many(patterns)
-        .map_err(|error| PolicyError::TooLarge { reason: error.to_string() })?;
-    let for_caches = dfa.clone();
-    let caches: CachePool = Pool::new(Box::new(move || for_caches.create_cache()));
-    Ok((dfa, caches))
 }
 
 #[cfg(test)]

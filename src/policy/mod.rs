@@ -13,16 +13,19 @@ mod book;
 mod bounds;
 mod clause;
 mod document;
+mod document_reader;
 mod document_spec;
 mod edition;
 mod elements;
 mod follow;
+mod generations;
 mod lifecycle;
 mod limits;
 mod matcher;
 mod pattern;
 mod runtime;
 mod scope;
+mod search;
 mod service;
 mod spec;
 mod sync;
@@ -35,6 +38,7 @@ pub use bounds::{Bound, Bounds};
 pub use clause::{Clause, LabelCondition, Segment};
 pub use document::{check_stored, empty_stored};
 pub use follow::Follower;
+pub use generations::Generations;
 pub use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle, State, TransitionError};
 pub use limits::{LimitError, Limits, Pace, Period, Quota, Window};
 pub use matcher::{Candidate, Verdict};
@@ -69,7 +73,7 @@ pub enum PolicyError {
         /// What was found.
         reason: String,
     },
-    /// All patterns together are too large to be matched in one pass.
+    /// Patterns that begin alike are too large together to be matched in one pass.
     #[error("the url patterns of all deployed policies are too large together: {reason}")]
     TooLarge {
         /// What the compiler said.

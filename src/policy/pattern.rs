@@ -16,7 +16,9 @@ use crate::event::CanonicalUrl;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct UrlPattern {
     canonical: Box<str>,
-    literals: usize,
+    literals: u32,
+    /// How much of the text comes before the first wildcard.
+    start: u32,
 }
 
 /// Why a pattern is refused.
@@ -80,7 +82,20 @@ impl UrlPattern {
             canonical.pop();
         }
         let literals = canonical.chars().filter(|c| *c != '*').count();
-        Ok(Self { canonical: canonical.into(), literals })
+        Ok(Self::of(canonical, literals))
+    }
+
+    fn of(canonical: String, literals: usize) -> Self {
+        let wildcard = match canonical.strip_prefix(ANY_HOST) {
+            Some(path) => {
+                path.find('*').into_iter().chain(path.find("{}")).min().map(|at| ANY_HOST.len() + at)
+            }
+            None => canonical.find('*'),
+        };
+        let start = wildcard.unwrap_or(canonical.len());
+        // A url has a few thousand bytes at most.
+        let short = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Self { canonical: canonical.into(), literals: short(literals), start: short(start) }
     }
 
     /// A path on any host, with `*` for any run of characters and `{}` for one that is not empty and has no `/`. The
@@ -106,7 +121,7 @@ impl UrlPattern {
         let on_host = Self::parse(&format!("{base}{path}"))?;
         let path = on_host.canonical.strip_prefix(base).unwrap_or_default().replace("%7B%7D", "{}");
         let literals = path.replace("{}", "").chars().filter(|c| *c != '*').count();
-        Ok(Self { canonical: format!("{ANY_HOST}{path}").into(), literals })
+        Ok(Self::of(format!("{ANY_HOST}{path}"), literals))
     }
 
     /// Reads a pattern of either kind from its canonical text.
@@ -123,43 +138,57 @@ impl UrlPattern {
     /// How many characters are literal: the more, the more specific.
     #[must_use]
     pub fn literals(&self) -> usize {
-        self.literals
+        self.literals as usize
     }
 
     /// Whether `url` falls under this pattern alone. Many patterns at once: [`crate::policy::Runtime::route`].
     #[must_use]
     pub fn matches(&self, url: &CanonicalUrl) -> bool {
         if let Some(path) = self.canonical.strip_prefix(ANY_HOST) {
-            return open_glob(path.as_bytes(), url.path().as_bytes());
+            let whole_segments = by_segments(path, url.path());
+            return whole_segments.unwrap_or_else(|| open_glob(path.as_bytes(), url.path().as_bytes()));
         }
         let (head, query) = split_query(url.as_str());
         let (pattern_head, pattern_query) = split_query(&self.canonical);
-        glob(pattern_head.as_bytes(), head.as_bytes())
-            && pattern_query
-                .is_none_or(|pattern| query.is_some_and(|query| glob(pattern.as_bytes(), query.as_bytes())))
+        glob(pattern_head, head)
+            && pattern_query.is_none_or(|pattern| query.is_some_and(|query| glob(pattern, query)))
     }
 
-    /// The same rule as a regular expression over the whole canonical URL, without anchors, for bytes.
-    /// Linear in any regular-expression automaton: a concatenation of literals and loops.
-    pub(super) fn to_regex(&self) -> String {
-        if let Some(path) = self.canonical.strip_prefix(ANY_HOST) {
-            let mut out = String::from("https?://[^/?]*");
-            for (nth, part) in path.split("{}").enumerate() {
+    /// Whether scheme, host and port are open.
+    pub(super) fn is_on_any_host(&self) -> bool {
+        self.canonical.starts_with(ANY_HOST)
+    }
+
+    /// What the path of every url that it matches begins with; where the host is not open, what the whole url does.
+    pub(super) fn literal_start(&self) -> &str {
+        let from = if self.is_on_any_host() { ANY_HOST.len() } else { 0 };
+        self.canonical.get(from..self.start as usize).unwrap_or_default()
+    }
+
+    /// The rule for what follows the literal start up to the end of the url, as a regular expression without anchors, for
+    /// bytes. Linear in any regular-expression automaton: a concatenation of literals and loops.
+    pub(super) fn rest_as_regex(&self) -> String {
+        let whole = &*self.canonical;
+        let (start, rest) = whole.split_at_checked(self.start as usize).unwrap_or((whole, ""));
+        let mut out = String::with_capacity(2 * rest.len() + 16);
+        if self.is_on_any_host() {
+            for (nth, part) in rest.split("{}").enumerate() {
                 out.push_str(if nth == 0 { "" } else { "[^/?]+" });
                 push_regex(&mut out, part, "[^?]*");
             }
             out.push_str(r"(?:\?.*)?");
-            return out;
-        }
-        let (head, query) = split_query(&self.canonical);
-        let mut out = String::with_capacity(4 * self.canonical.len() + 16);
-        push_regex(&mut out, head, "[^?]*");
-        match query {
-            Some(query) => {
-                out.push_str(r"\?");
-                push_regex(&mut out, query, ".*");
+        } else if start.contains('?') {
+            push_regex(&mut out, rest, ".*");
+        } else {
+            let (head, query) = split_query(rest);
+            push_regex(&mut out, head, "[^?]*");
+            match query {
+                Some(query) => {
+                    out.push_str(r"\?");
+                    push_regex(&mut out, query, ".*");
+                }
+                None => out.push_str(r"(?:\?.*)?"),
             }
-            None => out.push_str(r"(?:\?.*)?"),
         }
         out
     }
@@ -183,30 +212,31 @@ fn split_query(text: &str) -> (&str, Option<&str>) {
     text.split_once('?').map_or((text, None), |(head, query)| (head, Some(query)))
 }
 
-/// `*` any run; everything else itself. Goes back to the last wildcard only, so it is quadratic at worst.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while let Some(byte) = text.get(t) {
-        match pattern.get(p) {
-            Some(b'*') => {
-                p += 1;
-                retry = Some((p, t));
-            }
-            Some(expected) if expected == byte => {
-                p += 1;
-                t += 1;
-            }
-            _ => match retry {
-                Some((after, from)) => {
-                    retry = Some((after, from + 1));
-                    (p, t) = (after, from + 1);
-                }
-                None => return false,
-            },
-        }
+/// `*` any run; everything else itself. Each literal is looked for once, behind the one before: never worse than linear.
+fn glob(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
+    let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let within = text.strip_prefix(first).and_then(|text| text.strip_suffix(last));
+    let Some(mut within) = within else { return false };
+    for literal in between.split('*') {
+        let Some((_, behind)) = within.split_once(literal) else { return false };
+        within = behind;
     }
-    pattern.get(p..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
+    true
+}
+
+/// Segment by segment, where `{}` stands for whole ones only and nothing else is open; `None` for other patterns.
+fn by_segments(pattern: &str, path: &str) -> Option<bool> {
+    let is_plain = |part: &str| part == "{}" || !part.contains('*') && !part.contains("{}");
+    if !pattern.split('/').all(is_plain) {
+        return None;
+    }
+    let mut parts = path.split('/');
+    let agrees = |expected: &str| {
+        let is_open = expected == "{}";
+        parts.next().is_some_and(|part| if is_open { !part.is_empty() } else { part == expected })
+    };
+    Some(pattern.split('/').all(agrees) && parts.next().is_none())
 }
 
 /// The same with `{}` for a run that is not empty and has no `/`. Follows all ways at once, so that it is never worse than

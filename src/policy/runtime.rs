@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use http::Method;
 
 use crate::event::{CanonicalUrl, Labels, Lane, LaneError, PolicyId, PolicyRef};
 use crate::policy::matcher::{Candidate, Matcher, Rule};
-use crate::policy::{Book, Clause, Family, GenerationState, Origin, Pause, Policy, PolicyError, Spec};
+use crate::policy::{Book, Family, Generations, Origin, Pause, Policy, PolicyError, Spec};
 
 /// Everything deployed or draining at one moment.
 pub struct Runtime {
@@ -22,19 +23,32 @@ pub struct Runtime {
 }
 
 /// One policy that has at least one generation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct RuntimePolicy {
     /// Its name, also in metrics.
     pub id: PolicyId,
     /// Where it comes from.
     pub origin: Origin,
-    /// What the newest generation says, which rules all of them.
-    pub spec: Spec,
+    /// What the newest generation says, which rules all of them; shared with the book.
+    pub spec: Arc<Spec>,
     /// An operator's hold.
     pub pause: Option<Pause>,
     /// Its deployed lives, by number; at most one is active.
-    pub generations: BTreeMap<u32, GenerationState>,
+    pub generations: Generations,
     order: u64,
+}
+
+impl PartialEq for RuntimePolicy {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { id, origin, spec, pause, generations, order } = self;
+        // Two snapshots share what did not change between them.
+        (Arc::ptr_eq(spec, &other.spec) || *spec == other.spec)
+            && *id == other.id
+            && *origin == other.origin
+            && *pause == other.pause
+            && *generations == other.generations
+            && *order == other.order
+    }
 }
 
 /// A difference between two snapshots. The newer one has the values.
@@ -84,7 +98,7 @@ impl Runtime {
     }
 
     /// The same, published after those with lower numbers.
-    pub(super) const fn numbered(mut self, number: u64) -> Self {
+    pub(crate) const fn numbered(mut self, number: u64) -> Self {
         self.number = number;
         self
     }
@@ -135,18 +149,26 @@ impl Runtime {
     /// What changed since `previous`. Edits that rule nothing (a name, a description) make no difference.
     #[must_use]
     pub fn diff(&self, previous: &Self) -> Vec<PolicyChange> {
-        let removed = previous.policies.keys().filter(|id| !self.policies.contains_key(*id));
-        let set = self.policies.iter().filter(|(id, policy)| previous.policies.get(*id) != Some(*policy));
-        removed
-            .map(|id| PolicyChange::Removed(id.clone()))
-            .chain(set.map(|(id, _)| PolicyChange::Set(id.clone())))
-            .collect()
+        let (mut changes, mut set) = (Vec::new(), Vec::new());
+        // Both by id. Calls wait for this where the dispatcher asks.
+        let mut before = previous.policies.values().peekable();
+        for policy in self.policies.values() {
+            while let Some(gone) = before.next_if(|known| known.id < policy.id) {
+                changes.push(PolicyChange::Removed(gone.id.clone()));
+            }
+            if before.next_if(|known| known.id == policy.id) != Some(policy) {
+                set.push(PolicyChange::Set(policy.id.clone()));
+            }
+        }
+        changes.extend(before.map(|gone| PolicyChange::Removed(gone.id.clone())));
+        changes.append(&mut set);
+        changes
     }
 }
 
 impl RuntimePolicy {
     fn of(id: &PolicyId, policy: &Policy) -> Option<Self> {
-        let spec = policy.ruling()?.clone();
+        let spec = Arc::clone(policy.ruling.as_ref()?);
         let generations = policy.lifecycle().generations().clone();
         (!generations.is_empty()).then(|| Self {
             id: id.clone(),
@@ -159,24 +181,19 @@ impl RuntimePolicy {
     }
 
     /// One rule per clause while a generation takes new events.
-    fn rules(&self) -> Vec<Rule> {
-        let active = |(number, state): (&u32, &GenerationState)| match state {
-            GenerationState::Active => Some(*number),
-            GenerationState::Draining { .. } => None,
-        };
-        let active = self.generations.iter().find_map(active);
-        let generation = active.map(|generation| PolicyRef { policy: self.id.clone(), generation });
-        let Some(governed_by) = generation else { return Vec::new() };
-        let rule = |clause: &Clause| Rule {
-            governed_by: governed_by.clone(),
-            origin: self.origin.clone(),
-            order: self.order,
-            clause: clause.clone(),
-            overlap: self.spec.overlap.clone(),
-            scope: self.spec.scope.clone(),
-            listed: self.spec.listed().cloned(),
-        };
-        self.spec.clauses.iter().map(rule).collect()
+    fn rules(&self) -> impl Iterator<Item = Rule> {
+        let active = self.generations.active();
+        let governed_by = active.map(|generation| PolicyRef { policy: self.id.clone(), generation });
+        governed_by.into_iter().flat_map(move |governed_by| {
+            let rule = move |clause| Rule {
+                governed_by: governed_by.clone(),
+                origin: self.origin.clone(),
+                order: self.order,
+                spec: Arc::clone(&self.spec),
+                clause,
+            };
+            (0..self.spec.clauses.len()).map(rule)
+        })
     }
 }
 
@@ -235,6 +252,28 @@ mod tests {
         book.undeploy(&id("p"), NOW, DRAIN_WINDOW).expect("deployed");
         book.expire(Timestamp::MAX);
         assert_eq!(Runtime::build(&book).expect("small").diff(&again), [PolicyChange::Removed(id("p"))]);
+    }
+
+    #[test]
+    fn what_is_gone_is_told_before_what_is_set_each_by_id() {
+        let mut book = Book::default();
+        let deploy = |book: &mut Book, name: &str| {
+            book.create(id(name), Origin::new("x"), Value::Null).expect("free");
+            book.deploy(&id(name), Value::Null, spec("https://h.org/*", 1.0)).expect("idle");
+        };
+        ["d", "z", "a", "f", "c"].iter().for_each(|name| deploy(&mut book, name));
+        let before = Runtime::build(&book).expect("small");
+        for name in ["f", "z", "a"] {
+            book.delete(&id(name), NOW, std::time::Duration::ZERO, true).expect("forced");
+        }
+        book.expire(NOW);
+        ["e", "b"].iter().for_each(|name| deploy(&mut book, name));
+        book.update(&id("d"), Value::Null, Some(spec("https://h.org/*", 2.0))).expect("deployed");
+        let after = Runtime::build(&book).expect("small");
+        let gone = ["a", "f", "z"].map(|name| PolicyChange::Removed(id(name)));
+        let set = ["b", "d", "e"].map(|name| PolicyChange::Set(id(name)));
+        assert_eq!(after.diff(&before), [gone, set].concat());
+        assert_eq!(after.diff(&after), []);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use crate::clock::{Clock, Leap, Timestamp};
 use crate::event::PolicyId;
-use crate::policy::{Book, Bounds, Clause, Follower, PolicyError, Runtime, Scope, document};
+use crate::policy::{Book, Bounds, Follower, PolicyError, Runtime, document};
 use crate::store::{DocumentStore, Expect, Finishing, StoreError, Turn, Version};
 
 /// The name of the stored book.
@@ -336,7 +336,7 @@ impl Shared {
             let before = || document::encode(&self.book.load()).map(|body| body.len());
             bounds.check_bytes(before, body.len())?;
         }
-        readable(next, &body)?;
+        document::check_written(next, &body)?;
         Ok((runtime, body))
     }
 
@@ -350,34 +350,16 @@ impl Shared {
 
     fn publish(&self, book: Book, runtime: Runtime) {
         self.book.store(Arc::new(book));
-        self.runtime.send_if_modified(|current| {
-            let differs = !runtime.diff(current).is_empty();
-            if differs {
-                if let Some(announce) = self.announce.get() {
-                    announce(&runtime);
-                }
-                let number = current.number() + 1;
-                *current = Arc::new(runtime.numbered(number));
-            }
-            differs
-        });
+        // Only the writer publishes: nothing comes in between, so readers need not wait while it looks and tells.
+        let current = Arc::clone(&self.runtime.borrow());
+        if runtime.diff(&current).is_empty() {
+            return;
+        }
+        if let Some(announce) = self.announce.get() {
+            announce(&runtime);
+        }
+        self.runtime.send_replace(Arc::new(runtime.numbered(current.number() + 1)));
     }
-}
-
-/// Whether the next start would read what is about to be written, and every policy would govern the same calls: a book
-/// that cannot be read keeps the process from starting. Numbers may lose their last bit, times what lies below a
-/// millisecond.
-fn readable(book: &Book, body: &[u8]) -> Result<(), PolicyError> {
-    let read = document::decode(body)?;
-    if governed(book).eq(governed(&read)) {
-        return Ok(());
-    }
-    Err(PolicyError::Document { reason: "what is to be written reads differently".to_owned() })
-}
-
-/// Each policy with the calls that it governs.
-fn governed(book: &Book) -> impl Iterator<Item = (&PolicyId, Option<(&Vec<Clause>, &Scope)>)> {
-    book.policies.iter().map(|(id, policy)| (id, policy.ruling().map(|spec| (&spec.clauses, &spec.scope))))
 }
 
 /// The stored book with what it makes active. One that cannot be used holds the store, and an empty one stands in its

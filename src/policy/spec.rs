@@ -33,9 +33,9 @@ pub struct Spec {
     pub wording: Option<Wording>,
 }
 
-/// Limits of single label values, in place of those of the policy. Cheap to clone.
+/// Limits of single label values, in place of those of the policy. Cheap to clone. Most policies have none.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Overrides(Arc<BTreeMap<Box<str>, Limits>>);
+pub struct Overrides(Option<Arc<BTreeMap<Box<str>, Limits>>>);
 
 /// The codes by which the system that a policy comes from calls its refusals.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Spec {
 
     /// The label values that it governs alone, if it limits nothing else.
     pub(super) fn listed(&self) -> Option<&Overrides> {
-        let is_listed = self.limits.is_empty() && !self.overrides.0.is_empty();
+        let is_listed = self.limits.is_empty() && self.overrides.0.is_some();
         is_listed.then_some(&self.overrides)
     }
 }
@@ -85,22 +85,22 @@ impl Overrides {
     #[must_use]
     pub fn new(scope: &Scope, rows: impl IntoIterator<Item = (Vec<Box<str>>, Limits)>) -> Self {
         let key = |values: Vec<Box<str>>| Lane::key_of_scope(scope.labels().iter().zip(&values));
-        Self(Arc::new(rows.into_iter().map(|(values, limits)| (key(values), limits)).collect()))
+        Self::by_key(rows.into_iter().map(|(values, limits)| (key(values), limits)).collect())
     }
 
     /// Those of one key, as [`Lane::scope_key`] makes it.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Limits> {
-        self.0.get(key)
+        self.0.as_ref()?.get(key)
     }
 
     /// All of them by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Limits)> {
-        self.0.iter().map(|(key, limits)| (&**key, limits))
+        self.0.iter().flat_map(|rows| rows.iter()).map(|(key, limits)| (&**key, limits))
     }
 
     pub(super) fn by_key(rows: BTreeMap<Box<str>, Limits>) -> Self {
-        Self(Arc::new(rows))
+        Self((!rows.is_empty()).then(|| Arc::new(rows)))
     }
 }
 

@@ -3,7 +3,9 @@
 //!
 //! Must not know: where the list comes from, how it was written.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -59,14 +61,14 @@ impl Book {
     /// Makes the policies of `origin` those of `list`, deployed, and no others: new ones start a generation, changed
     /// ones go on in theirs under the new values, missing ones are deleted and drain for `drain_window` from `now`.
     /// A policy whose values are the same is not touched, nor is one of another origin. On an error nothing has
-    /// changed.
+    /// changed. The book shares specs that are given as [`Arc`].
     ///
     /// # Errors
     /// [`SyncError`] names the first policy of the list that cannot be had.
-    pub fn sync(
+    pub fn sync<S: Borrow<Spec> + Clone + Into<Arc<Spec>>>(
         &mut self,
         origin: &Origin,
-        list: &[(PolicyId, Spec)],
+        list: &[(PolicyId, S)],
         now: Timestamp,
         drain_window: Duration,
     ) -> Result<SyncReport, SyncError> {
@@ -109,7 +111,10 @@ impl Book {
         for id in ids {
             if let Some(policy) = self.policies.get_mut(id) {
                 // One for each that is known.
-                policy.order = orders.next().unwrap_or(policy.order);
+                let order = orders.next().unwrap_or(policy.order);
+                if order != policy.order {
+                    Arc::make_mut(policy).order = order;
+                }
             }
         }
     }
@@ -119,14 +124,19 @@ impl Book {
     ///
     /// # Errors
     /// [`BookError::Exists`] when the id belongs to another origin.
-    pub fn put(&mut self, origin: &Origin, id: &PolicyId, spec: &Spec) -> Result<Put, BookError> {
+    pub fn put<S: Borrow<Spec> + Clone + Into<Arc<Spec>>>(
+        &mut self,
+        origin: &Origin,
+        id: &PolicyId,
+        spec: &S,
+    ) -> Result<Put, BookError> {
         match self.get(id) {
             Some(policy) if policy.origin() != origin => Err(BookError::Exists),
             Some(policy) if !policy.lifecycle().is_deployed() => {
                 self.deploy(id, Value::Null, spec.clone()).map(|()| Put::Added)
             }
-            Some(policy) if policy.ruling() == Some(spec) => Ok(Put::Same),
-            Some(_) => self.update(id, Value::Null, Some(spec.clone())).map(|()| Put::Changed),
+            Some(policy) if policy.ruling() == Some(Borrow::<Spec>::borrow(spec)) => Ok(Put::Same),
+            Some(_) => self.update_shared(id, Value::Null, Some(spec.clone().into())).map(|()| Put::Changed),
             None => {
                 self.create(id.clone(), origin.clone(), Value::Null)?;
                 self.deploy(id, Value::Null, spec.clone()).map(|()| Put::Added)

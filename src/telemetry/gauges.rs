@@ -1,6 +1,6 @@
 //! Gauges: set in one place from a snapshot of the whole, so that no two rooms write the same figure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Add;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::telemetry::{names, output, policies};
 const ENDPOINT_REASONS: [&str; 4] = ["retry_after", "busy", "breaker", "paused"];
 
 /// The figures of one policy; lanes of the same policy are added up by whoever takes the snapshot.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PolicyGauges {
     /// The policy, or `-` where none governs.
     pub policy: String,
@@ -85,10 +85,12 @@ pub struct Snapshot {
 }
 
 /// Sets the gauges and remembers which labels have some, so that those of a label without policies fall to zero
-/// instead of standing for ever at their last value.
+/// instead of standing for ever at their last value. Those of a row that is as it was are left alone: most policies rest.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    shown: BTreeSet<SharedString>,
+    shown: BTreeMap<SharedString, PolicyGauges>,
+    /// When series were begun or ended the last time.
+    version: u64,
 }
 
 impl Gauges {
@@ -111,16 +113,24 @@ impl Gauges {
             gauge!(names::POLICIES.name, "state" => *state).set(figure(*count));
         }
         gauge!(names::POLICIES_WITHOUT_SERIES.name).set(figure(policies::without_series() as u64));
+        // Before the rows are told apart: what ends from here on is set anew at the next call.
+        let version = policies::version();
         let rows = by_label(&snapshot.policies);
         // Those of a policy end with it; the ones that several share go on without a row.
         let stays = |label: &&SharedString| !rows.contains_key(*label) && policies::is_there(label);
-        for gone in self.shown.iter().filter(stays) {
+        for gone in self.shown.keys().filter(stays) {
             set_policy(gone, &PolicyGauges::default(), snapshot.now);
         }
+        // A series that has ended and begun again meanwhile has no gauges yet.
+        let are_there = version == self.version;
         for (label, row) in &rows {
-            set_policy(label, row, snapshot.now);
+            if are_there && self.shown.get(label) == Some(row) {
+                set_ages(label, row, snapshot.now);
+            } else {
+                set_policy(label, row, snapshot.now);
+            }
         }
-        self.shown = rows.into_keys().collect();
+        (self.shown, self.version) = (rows, version);
     }
 }
 
@@ -188,10 +198,7 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
         gauge!(names::QUEUE_EVENTS.name, "policy" => label.clone(), "state" => state).set(figure(count));
     }
     gauge!(names::CALLS_INFLIGHT.name, "policy" => label.clone()).set(figure(row.calls));
-    let oldest = row.oldest.unwrap_or(now);
-    gauge!(names::QUEUE_OLDEST_ENQUEUED.name, "policy" => label.clone()).set(seconds(oldest));
-    let oldest_due = row.oldest_due.unwrap_or(now);
-    gauge!(names::QUEUE_OLDEST_DUE.name, "policy" => label.clone()).set(seconds(oldest_due));
+    set_ages(label, row, now);
     gauge!(names::QUEUE_BYTES.name, "policy" => label.clone()).set(figure(row.bytes));
     gauge!(names::POLICY_DRAINING_EVENTS.name, "policy" => label.clone()).set(figure(row.draining));
     gauge!(names::LANES_STALLED.name, "policy" => label.clone()).set(figure(row.stalled));
@@ -204,6 +211,14 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
                 .set(figure(u64::from(*lanes > 0)));
         }
     }
+}
+
+/// What is never the same twice: without an event the oldest one is of now.
+fn set_ages(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
+    let oldest = row.oldest.unwrap_or(now);
+    gauge!(names::QUEUE_OLDEST_ENQUEUED.name, "policy" => label.clone()).set(seconds(oldest));
+    let oldest_due = row.oldest_due.unwrap_or(now);
+    gauge!(names::QUEUE_OLDEST_DUE.name, "policy" => label.clone()).set(seconds(oldest_due));
 }
 
 fn set_limits(label: &SharedString, row: &PolicyGauges) {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -85,6 +85,11 @@ pub(super) fn have_changed() -> bool {
     LABELS.changed.swap(false, Ordering::AcqRel)
 }
 
+/// Changes whenever the policies with series of their own may have changed.
+pub(super) fn version() -> u64 {
+    LABELS.version.load(Ordering::Acquire)
+}
+
 /// How many policies have no series of their own.
 pub(super) fn without_series() -> usize {
     LABELS.given.load().without
@@ -95,6 +100,7 @@ struct Labels {
     wanted: Mutex<Wanted>,
     given: ArcSwap<Given>,
     changed: AtomicBool,
+    version: AtomicU64,
 }
 
 struct Wanted {
@@ -177,6 +183,7 @@ impl Labels {
         let new = own.chain(none).chain(is_shared.then_some(SharedString::const_str(OTHER))).collect();
         self.given.store(Arc::new(next));
         self.changed.store(true, Ordering::Release);
+        self.version.fetch_add(1, Ordering::Release);
         new
     }
 }

@@ -198,7 +198,7 @@ mod tests {
         EventsRecovered { count: 3 }.emit();
         Defect::show();
         TraceSpans::show();
-        RequestAnswered { route: "/v1/events".to_owned(), method: "POST", code: 202, took }.emit();
+        RequestAnswered { route: "/v1/events", method: "POST", code: 202, took }.emit();
         StoreOperation { op: "append", took }.emit();
         StoreFailed { op: "append" }.emit();
         LifeSettled { ttl: took }.emit();
@@ -301,6 +301,18 @@ mod tests {
         });
         assert_eq!(samples(&text)["tidegate_queue_events{policy=\"-\",state=\"ready\"}"], 0.0);
         assert!(!text.contains("tidegate_limit_permits_per_second{"), "it has no pace any more: {text}");
+    }
+
+    #[test]
+    fn a_row_that_is_as_it_was_still_ages() {
+        let text = rendered(|| {
+            let mut gauges = Gauges::default();
+            gauges.set(&full_snapshot());
+            gauges.set(&Snapshot { now: Timestamp::from_millis(2_500), ..full_snapshot() });
+        });
+        let samples = samples(&text);
+        assert_eq!(samples["tidegate_queue_oldest_enqueued_timestamp_seconds{policy=\"-\"}"], 2.5);
+        assert_eq!(samples["tidegate_queue_events{policy=\"-\",state=\"ready\"}"], 7.0);
     }
 
     /// What shares a label is added up, and nothing is left out.

@@ -1,16 +1,17 @@
 //! Requests of tidegate's own API, and defects.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use metrics::{counter, histogram};
+use metrics::{SharedString, counter, histogram};
 
 use crate::telemetry::names;
 
 /// A request was answered.
-#[derive(Debug, Clone)]
-pub struct RequestAnswered {
+#[derive(Debug, Clone, Copy)]
+pub struct RequestAnswered<'a> {
     /// The template of its route, from a closed set; `other` where there is none.
-    pub route: String,
+    pub route: &'a str,
     /// The verb, from a closed set.
     pub method: &'static str,
     /// The status code of the answer.
@@ -19,14 +20,26 @@ pub struct RequestAnswered {
     pub took: Duration,
 }
 
-impl RequestAnswered {
+/// The texts of all codes in order, so that no answer makes its own.
+static CODES: LazyLock<Vec<SharedString>> =
+    LazyLock::new(|| (FIRST_CODE..=LAST_CODE).map(|code| shared(&code.to_string())).collect());
+const FIRST_CODE: u16 = 100;
+const LAST_CODE: u16 = 999;
+
+impl RequestAnswered<'_> {
     /// Counts it and records how long it took.
     pub fn emit(self) {
-        let code = self.code.to_string();
-        counter!(names::HTTP_REQUESTS.name, "route" => self.route.clone(), "method" => self.method, "code" => code)
+        let place = self.code.checked_sub(FIRST_CODE).map(usize::from);
+        let code = place.and_then(|place| CODES.get(place).cloned()).unwrap_or(SharedString::const_str(""));
+        let route = shared(self.route);
+        counter!(names::HTTP_REQUESTS.name, "route" => route.clone(), "method" => self.method, "code" => code)
             .increment(1);
-        histogram!(names::HTTP_REQUEST_DURATION.name, "route" => self.route).record(self.took);
+        histogram!(names::HTTP_REQUEST_DURATION.name, "route" => route).record(self.took);
     }
+}
+
+fn shared(label: &str) -> SharedString {
+    SharedString::from_shared(Arc::from(label))
 }
 
 /// The program found a state that cannot be.
@@ -53,6 +66,20 @@ impl Defect {
 mod tests {
     use super::*;
     use crate::telemetry::testing::Recorded;
+
+    #[test]
+    fn each_code_counts_under_its_own_text() {
+        let recorded = Recorded::new();
+        let _local = recorded.set();
+        for code in [100, 202, 404, 404, 999] {
+            let answered = RequestAnswered { route: "/x", method: "GET", code, took: Duration::ZERO };
+            answered.emit();
+        }
+        for (code, count) in [(100, 1.0), (202, 1.0), (404, 2.0), (999, 1.0)] {
+            let label = format!("code=\"{code}\"");
+            assert_eq!(recorded.sum("tidegate_http_requests_total", &label), count, "{code}");
+        }
+    }
 
     #[test]
     fn defects_begin_at_zero_and_each_counts_once() {

@@ -183,7 +183,7 @@ async fn without_its_policy_book_the_store_is_held_and_nothing_is_dropped() {
 async fn a_flipped_bit_of_the_pace_is_never_active_and_the_version_before_can_be_adopted() {
     let backlog = Backlog::new().await;
     let mut bytes = fs::read(backlog.book()).expect("a book");
-    let pace = b"\"pace\": 200";
+    let pace = b"\"pace\":200";
     let at = bytes.windows(pace.len()).position(|part| part == pace).expect("the pace") + pace.len() - 3;
     bytes[at] ^= 0b100;
     assert_eq!(bytes[at], b'6', "600 calls a second");

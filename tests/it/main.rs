@@ -34,6 +34,7 @@ mod ledger;
 mod limits;
 mod managed;
 mod manual;
+mod many_policies;
 mod mashery;
 mod media_types;
 mod mediarithmics;

@@ -16,11 +16,12 @@ const OTHER: &str = "other";
 /// Answers a request and counts the answer.
 pub(super) async fn count(request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    // Routers that stand below another one have a wildcard in its place.
-    let route = matched.filter(|path| !path.contains("{*")).unwrap_or(OTHER).to_owned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
     let method = word(request.method());
     let response = next.run(request).await;
+    // Routers that stand below another one have a wildcard in its place.
+    let route = matched.as_ref().map(MatchedPath::as_str).filter(|path| !path.contains("{*"));
+    let route = route.unwrap_or(OTHER);
     RequestAnswered { route, method, code: response.status().as_u16(), took: begun.elapsed() }.emit();
     response
 }

@@ -7,7 +7,7 @@ use crate::config::check::Checker;
 use crate::config::layers::POLICY;
 use crate::config::{Manage, Metrics, Problem, Refusals, Sandbox};
 
-/// The highest bound on policies: the patterns of more of them are too large to be matched in one pass.
+/// The highest bound on policies: more of them take more memory and time than a change should.
 const MAX_POLICIES: u64 = 100_000;
 
 impl Checker<'_> {

@@ -11,6 +11,7 @@ impl Service {
     pub(super) fn obey(&mut self, command: Command) {
         let now = self.clock.now();
         match command {
+            Command::Ping(answer) => answer.send(()).unwrap_or_default(),
             Command::Figures(answer) => {
                 let (worked, looks) = (self.planner.worked(now), self.planner.look(now));
                 drop(answer.send(Figures { worked, looks, ..self.planner.figures(now) }));

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::{START, decide, lane_of, policy, start, windowed};
 use crate::clock::Timestamp;
-use crate::limit::{Binding, Blind, Decision, Gate, Kind, Rules, STALE_AFTER};
-use crate::policy::{Family, Limits, Overrides, Period, Quota, Scope, Window};
+use crate::limit::{Binding, Blind, Decision, Gate, Kind, STALE_AFTER};
+use crate::policy::{Family, Limits, Overrides, Period, Quota, Scope, Spec, Window};
 
-fn refusing(limits: Limits, rank: u8, scope: &[&str]) -> Rules {
-    Rules { rank, ..Rules::new(limits, Family::Refuse, Scope::new(scope).expect("valid")) }
+fn refusing(limits: Limits, rank: u8, scope: &[&str]) -> Spec {
+    let scope = Scope::new(scope).expect("valid");
+    Spec { family: Family::Refuse, scope, rank, ..Spec::new(Vec::new(), limits) }
 }
 
 fn daily(calls: i64) -> Limits {
@@ -23,10 +24,10 @@ fn service(bound: Limits, counter: Limits) -> Gate {
         &Scope::new(&["key"]).expect("valid"),
         [(vec!["known".into()], counter), (vec!["off".into()], Limits::closed())],
     );
-    let endpoint = |limits| Rules { counts_on: Some(keys.clone()), ..refusing(limits, 3, &["key"]) };
+    let endpoint = |limits| Spec { counts_on: Some(keys.clone()), ..refusing(limits, 3, &["key"]) };
     gate.set(&policy("a"), endpoint(Limits::default()), START);
     gate.set(&policy("b"), endpoint(bound), START);
-    gate.set(&keys, Rules { overrides, ..refusing(Limits::closed(), 4, &["key"]) }, START);
+    gate.set(&keys, Spec { overrides, ..refusing(Limits::closed(), 4, &["key"]) }, START);
     gate
 }
 
@@ -94,7 +95,7 @@ fn closed_names_the_refusal_before_all_else_and_has_no_end() {
     let known = gate.bind(&lane("known"), START);
     assert!(start(&mut gate, &known, START));
     // What waits for its start when the key is shut is turned away as well.
-    let shut = Rules { ..refusing(Limits::closed(), 4, &["key"]) };
+    let shut = refusing(Limits::closed(), 4, &["key"]);
     gate.set(&policy("keys"), shut, START);
     assert_eq!(refusal(&mut gate, &known, START), Some(("keys".to_owned(), Kind::Closed)));
 }
@@ -125,14 +126,14 @@ fn an_edit_elsewhere_leaves_ceilings_on_unlimited_keys_open() {
         &Scope::new(&["key"]).expect("valid"),
         [(vec!["known".into()], endless(1000)), (vec!["new".into()], endless(1000))],
     );
-    gate.set(&policy("keys"), Rules { overrides, ..refusing(Limits::closed(), 4, &["key"]) }, START);
+    gate.set(&policy("keys"), Spec { overrides, ..refusing(Limits::closed(), 4, &["key"]) }, START);
     assert!(start(&mut gate, &b, START + Duration::from_millis(10)));
 }
 
-fn keyed(rows: Vec<(&str, Limits)>) -> Rules {
+fn keyed(rows: Vec<(&str, Limits)>) -> Spec {
     let rows = rows.into_iter().map(|(key, limits)| (vec![Box::from(key)], limits));
     let overrides = Overrides::new(&Scope::new(&["key"]).expect("valid"), rows);
-    Rules { overrides, ..refusing(Limits::default(), 1, &["key"]) }
+    Spec { overrides, ..refusing(Limits::default(), 1, &["key"]) }
 }
 
 fn burst(gate: &mut Gate, key: &str, at_ms: u64) -> usize {
@@ -179,7 +180,7 @@ fn a_key_that_is_taken_out_and_put_back_has_no_fresh_budget() {
 fn a_bound_that_becomes_a_counter_is_silent_for_what_went_before() {
     let mut gate = Gate::new();
     let own = || refusing(windowed(10, 60_000), 3, &["key"]);
-    let bound = || Rules { counts_on: Some(policy("q")), ..own() };
+    let bound = || Spec { counts_on: Some(policy("q")), ..own() };
     gate.set(&policy("q"), refusing(windowed(1000, 60_000), 4, &["key"]), START);
     gate.set(&policy("p"), bound(), START);
     assert_eq!(burst(&mut gate, "a", 0), 10);
@@ -216,10 +217,10 @@ fn a_kill_forfeits_little_of_a_bound_on_an_unlimited_key() {
     let overrides = Overrides::new(&scope, [(vec!["known".into()], endless())]);
     after.set(
         &policy("b"),
-        Rules { counts_on: Some(keys.clone()), ..refusing(daily(500), 3, &["key"]) },
+        Spec { counts_on: Some(keys.clone()), ..refusing(daily(500), 3, &["key"]) },
         START,
     );
-    after.set(&keys, Rules { overrides, ..refusing(Limits::closed(), 4, &["key"]) }, START);
+    after.set(&keys, Spec { overrides, ..refusing(Limits::closed(), 4, &["key"]) }, START);
     let b = after.bind(&lane_of(&["b", "keys"], &[("key", "known")]), START);
     let left = started(&mut after, &b, 500, START + Duration::from_secs(5));
     assert!((200 - 2 * 500 / 16..=200).contains(&left), "{left} of 200");

@@ -21,7 +21,7 @@ fn governing(world: &World, verb: &str, to: &str, pairs: &[(&str, &str)]) -> Vec
 
 fn spec(world: &World, id: &str) -> Spec {
     let id = PolicyId::parse(id).expect("valid");
-    world.policies.runtime().get(&id).unwrap_or_else(|| panic!("{id} does not rule")).spec.clone()
+    (*world.policies.runtime().get(&id).unwrap_or_else(|| panic!("{id} does not rule")).spec).clone()
 }
 
 fn per_second(limits: &Limits) -> Option<u32> {

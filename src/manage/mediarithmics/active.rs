@@ -72,7 +72,7 @@ async fn limits_are_those_of_the_body() {
     let world = World::new().await;
     let all = json!({"max_qps": 2.5, "max_concurrency": 3, "timeout_ms": 400});
     world.created(&all).await;
-    let spec = world.policies.runtime().get(&id("mics.1001")).expect("active").spec.clone();
+    let spec = (*world.policies.runtime().get(&id("mics.1001")).expect("active").spec).clone();
     assert_eq!((spec.family, spec.wording), (Family::Wait, None));
     let limits = limits_of(&world, "mics.1001");
     assert_eq!(limits.pace.map(Pace::starts_per_second), Some(2.5));

@@ -44,7 +44,7 @@ async fn only_known_accounts_are_limited() {
     assert_eq!(allowed(&world, "responsys.login", "account=acme"), per_minute(7));
     assert_eq!(allowed(&world, "responsys.login", "account=other"), per_minute(10));
     assert_eq!(allowed(&world, "responsys.mergeListRecipients", "account=acme"), per_minute(1000));
-    let spec = world.policies.runtime().get(&id("responsys.login")).expect("active").spec.clone();
+    let spec = (*world.policies.runtime().get(&id("responsys.login")).expect("active").spec).clone();
     assert_eq!((spec.family, spec.rank), (Family::Refuse, 1));
     let wording = spec.wording.expect("Responsys' own words");
     let words = [&wording.per_window, &wording.closed, &wording.subject].map(|word| &**word);

@@ -81,7 +81,7 @@ fn a_leap_moves_drains_and_the_pauses_that_began_in_doubt() {
         assert_eq!(still, book, "the control: the line did not move");
         book.leap(&leap);
         let generations = book.get(&id("p")).expect("authored").lifecycle().generations().clone();
-        assert_eq!(generations, BTreeMap::from([(1, GenerationState::Draining { until: expected })]));
+        assert_eq!(generations, [(1, GenerationState::Draining { until: expected })].into());
     }
 }
 
@@ -217,7 +217,7 @@ proptest! {
                 prop_assert_eq!(active, usize::from(life.is_deployed()));
                 prop_assert!(policy.record.is_some() || active == 0, "what is deleted takes no events");
                 prop_assert_eq!(runtime.get(id).is_some(), !life.generations().is_empty());
-                for (number, state) in life.generations() {
+                for (number, state) in life.generations().iter() {
                     let fresh = known.insert((id.clone(), *number));
                     let old = before.policies.get(id).is_some_and(|p| p.lifecycle().generations().contains_key(number));
                     prop_assert!(old || fresh, "a generation that was gone came back");

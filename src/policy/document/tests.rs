@@ -173,9 +173,9 @@ fn all_formats_stay_readable() {
     assert_eq!(decode(body.as_bytes()).expect("readable"), book());
 
     let mut before = book();
-    let again = before.policies.get_mut(&id("again")).expect("there");
+    let again = Arc::make_mut(before.policies.get_mut(&id("again")).expect("there"));
     again.pause = None;
-    let ruling = again.ruling.as_mut().expect("rules");
+    let ruling = Arc::make_mut(again.ruling.as_mut().expect("rules"));
     ruling.limits.window = None;
     ruling.limits.quota = None;
     ruling.overlap = Overlap::most_specific();

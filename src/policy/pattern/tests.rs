@@ -89,8 +89,11 @@ proptest! {
 }
 
 fn regex_matches(pattern: &UrlPattern, url: &CanonicalUrl) -> bool {
-    let regex = regex_automata::meta::Regex::new(&format!("^(?:{})$", pattern.to_regex())).expect("valid");
-    regex.is_match(url.as_str())
+    let text = if pattern.is_on_any_host() { url.path_and_query() } else { url.as_str() };
+    let Some(rest) = text.strip_prefix(pattern.literal_start()) else { return false };
+    let regex =
+        regex_automata::meta::Regex::new(&format!("^(?:{})$", pattern.rest_as_regex())).expect("valid");
+    regex.is_match(rest)
 }
 
 #[test]

@@ -6,7 +6,9 @@ use serde_json::Value;
 use super::*;
 use crate::event::Lane;
 use crate::policy::testing::{Fault, TestDocuments, id, spec};
-use crate::policy::{BookError, Bound, DRAIN_WINDOW, LabelCondition, Limits, Origin, Spec, UrlPattern};
+use crate::policy::{
+    BookError, Bound, Clause, DRAIN_WINDOW, LabelCondition, Limits, Origin, Spec, UrlPattern,
+};
 
 const START: Timestamp = Timestamp::from_millis(1_000_000);
 
