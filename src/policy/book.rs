@@ -151,14 +151,13 @@ pub struct Book {
 impl PartialEq for Book {
     fn eq(&self, other: &Self) -> bool {
         let Self { policies, elements, next_order, ended } = self;
-        // Most policies of two books are the same ones: they need not be compared.
-        let is_same = |(here, there): ((&PolicyId, &Arc<Policy>), (&PolicyId, &Arc<Policy>))| {
-            here.0 == there.0 && (Arc::ptr_eq(here.1, there.1) || here.1 == there.1)
-        };
         *next_order == other.next_order
             && *ended == other.ended
             && policies.len() == other.policies.len()
-            && policies.iter().zip(&other.policies).all(is_same)
+            && policies.iter().zip(&other.policies).all(|(here, there)| {
+                // Most policies of two books are the same ones: they need not be compared.
+                here.0 == there.0 && (Arc::ptr_eq(here.1, there.1) || here.1 == there.1)
+            })
             && *elements == other.elements
     }
 }

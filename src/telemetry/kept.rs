@@ -107,8 +107,11 @@ impl Target {
     }
 }
 
-/// The lifetimes by outcome, of the recorder that was there when they were begun.
-static LIFETIMES: OnceLock<(Recorder, Box<[(&'static str, Histogram)]>)> = OnceLock::new();
+/// By outcome.
+type Lifetimes = Box<[(&'static str, Histogram)]>;
+
+/// The lifetimes, and the recorder that was there when they were begun.
+static LIFETIMES: OnceLock<(Recorder, Lifetimes)> = OnceLock::new();
 
 /// Keeps the lifetimes of these outcomes.
 pub(super) fn begin_lifetimes(outcomes: impl Iterator<Item = &'static str>) {

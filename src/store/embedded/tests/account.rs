@@ -142,7 +142,7 @@ fn what_stood_behind_the_mark_in_a_full_segment_that_was_cut_is_uncertain() {
         copy(dir.path(), killed.path());
         drop(store);
         let path = segments(killed.path()).remove(0).path;
-        fs::File::options().write(true).open(&path).expect("opens").set_len(length as u64).expect("cuts");
+        File::options().write(true).open(&path).expect("opens").set_len(length as u64).expect("cuts");
         lose_index(killed.path());
         let store = quiet(killed.path());
         let gone = before + behind - readable(&store, &runtime).len() as u64;
