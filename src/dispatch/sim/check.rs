@@ -167,12 +167,15 @@ impl Checker {
     }
 }
 
-/// A failed attempt counts, unless it was a probe; one of a call that was not processed does not, but is a try; a wait and a
-/// shortage are neither.
+/// A failed attempt counts, unless it was a probe; one of a call that was not processed does not, but is a try; a wait, a
+/// shortage and a call that was withheld are neither.
 pub(super) fn add_up(before: Tries, attempt: Option<&Attempt>, how: &Settlement) -> Result<(), String> {
     let cause = attempt.and_then(|attempt| attempt.cause.as_ref());
     let is_right = match (how, cause) {
-        (Settlement::Reschedule { tries, .. }, Some(Cause::Busy(_) | Cause::Shortage(_))) => *tries == before,
+        (
+            Settlement::Reschedule { tries, .. },
+            Some(Cause::Busy(_) | Cause::Shortage(_) | Cause::Blocked),
+        ) => *tries == before,
         (Settlement::Reschedule { tries, .. }, Some(Cause::Connect)) => *tries == before.and_free(),
         (Settlement::Reschedule { tries, .. }, _) => {
             [before.and_attempt(), before.and_free()].contains(tries)

@@ -5,6 +5,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use super::world::{Answer, World, spec, world};
+use crate::clock::Timestamp;
 use crate::policy::testing::id;
 use crate::policy::{Origin, State};
 
@@ -171,12 +172,13 @@ async fn what_others_own_is_refused_with_the_way_out() {
     assert_eq!(world.policies.book(), before);
     let (now, drain) = (world.clock.now(), crate::policy::DRAIN_WINDOW);
     world.policies.change(|book| book.delete(&id("made"), now, drain, true)).await.expect("deployed");
+    // On record it is a whole millisecond.
+    let until = Timestamp::from_millis((now + drain).ceil_millis()).to_string();
     let put = world.put("made", &body()).await;
     assert_eq!(put.problem(409), "policy_owned");
     for said in [&put.body["detail"], &put.body["errors"][0]["detail"]] {
         let said = said.as_str().expect("text");
-        for part in ["the dialect test", "while it drains", &(now + drain).to_string(), "queue.drain_seconds"]
-        {
+        for part in ["the dialect test", "while it drains", &until, "queue.drain_seconds"] {
             assert!(said.contains(part), "{part} is not in {said}");
         }
         assert!(
