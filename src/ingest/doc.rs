@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, Response};
+use utoipa::openapi::{OpenApi, RefOr, Response};
 use utoipa::{IntoParams, IntoResponses, OpenApi as _, ToSchema};
 
 use crate::ingest::answer::{AcceptedLine, RefusedLine};
@@ -17,21 +16,7 @@ use crate::problem::doc::{also_other_codes, refuses};
 /// The routes of the events door.
 #[must_use]
 pub fn api_doc() -> OpenApi {
-    let mut doc = Door::openapi();
-    let enqueue = doc.paths.paths.get_mut("/v1/events").and_then(|item| item.post.as_mut());
-    if let Some(RefOr::T(body)) = enqueue.and_then(|operation| operation.request_body.as_mut()) {
-        for (kind, name, example) in [
-            ("application/cloudevents+json", "cloudevent", cloudevent()),
-            ("application/cloudevents-batch+json", "cloudevents", cloudevents()),
-        ] {
-            // Without a schema: generators of clients choose among JSON bodies by the type of what they are given, which
-            // the generator for Python cannot where one of them is a list.
-            let example = ExampleBuilder::new().value(Some(example)).build();
-            let content = ContentBuilder::new().examples_from_iter([(name, example)]);
-            body.content.insert(kind.to_owned(), content.into());
-        }
-    }
-    doc
+    Door::openapi()
 }
 
 #[derive(utoipa::OpenApi)]
@@ -205,25 +190,6 @@ pub(super) fn lines() -> Value {
         "{}\n{second}\n",
         r#"{"url": "http://127.0.0.1:9000/orders", "body_base64": "MTc="}"#
     ))
-}
-
-fn cloudevent() -> Value {
-    json!({
-        "specversion": "1.0",
-        "id": "order-17",
-        "source": "https://shop.example/orders",
-        "type": "com.example.order.created",
-        "time": "2030-01-31T08:00:00Z",
-        "datacontenttype": "application/json",
-        "tidegateurl": "http://127.0.0.1:9000/orders",
-        "tidegatelabels": "fairness_key=shop-3",
-        "data": {"order": 17},
-    })
-}
-
-fn cloudevents() -> Value {
-    let of = |id: &str, url: &str| json!({"specversion": "1.0", "id": id, "source": "/shop", "type": "order", "tidegateurl": url});
-    json!([of("order-18", "http://127.0.0.1:9000/orders"), of("order-19", "ftp://127.0.0.1/orders")])
 }
 
 pub(super) fn receipt() -> Value {

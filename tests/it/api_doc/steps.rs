@@ -73,8 +73,6 @@ fn own() -> Vec<Step> {
         Step { query: "?id={id}", ..step("explain", 200) },
         Step { query: "?url=http://127.0.0.1:9000/orders&label.org=ACME", ..step("explain", 200) },
         Step { example: "list", ..step("enqueue", 200) },
-        Step { example: "cloudevent", ..step("enqueue", 202) },
-        Step { example: "cloudevents", ..step("enqueue", 200) },
         Step { example: "", ..step("enqueue", 200) },
         step("list_policies", 200),
         Step { given: &[("id", "orders")], ..step("show_policy", 200) },

@@ -29,7 +29,9 @@ async fn a_backup_while_policies_change_knows_the_policies_of_all_that_waits_in_
         tokio::spawn(async move {
             while !stop.load(Ordering::SeqCst) {
                 let n = made.load(Ordering::SeqCst);
-                api.deploy_throttling(&format!("{url}/{n}/*"), 200).await;
+                let policy = json!({"url": format!("{url}/{n}/*"), "pace": 200});
+                let (status, answer) = api.json("PUT", &format!("/v1/policies/made{n}"), &policy).await;
+                assert_eq!(status, 201, "{answer}");
                 let accepted = api.enqueue(&format!("{url}/{n}/x"), n * 10..(n + 1) * 10).await;
                 assert_eq!(accepted.len(), 10);
                 made.store(n + 1, Ordering::SeqCst);
