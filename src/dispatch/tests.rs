@@ -7,6 +7,7 @@ mod hosts;
 mod outages;
 mod retries;
 mod shares;
+mod sim;
 mod trust;
 mod turned_away;
 

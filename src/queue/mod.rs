@@ -11,14 +11,10 @@ mod ends;
 mod hosts;
 mod lanes;
 mod ledger;
-#[cfg(test)]
-mod ledger_tests;
 mod load;
 mod lost;
 mod settle;
 mod sizes;
-#[cfg(test)]
-mod slow_tests;
 #[cfg(test)]
 mod tests;
 

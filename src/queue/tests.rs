@@ -1,5 +1,8 @@
 //! The queue over the in-memory model.
 
+mod ledger;
+mod slow;
+
 use std::sync::Arc;
 use std::time::Duration;
 

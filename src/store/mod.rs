@@ -13,8 +13,6 @@ pub mod backup;
 mod ballast;
 mod bits;
 pub mod clock_mark;
-#[cfg(test)]
-mod contract;
 pub mod directory;
 pub mod documents;
 pub mod doubts;
@@ -34,9 +32,9 @@ pub mod record;
 mod retry;
 pub mod rollback;
 mod sealed;
-#[cfg(test)]
-mod snapshot;
 mod spare;
+#[cfg(test)]
+mod tests;
 mod tidy;
 mod turn;
 mod usage;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Settlement};
-use crate::store::contract::{lane, options, plain};
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
+use crate::store::tests::contract::{lane, options, plain};
 use crate::store::{Appended, EntryStore, Lookup, Settle, UsageStore};
 
 /// Small segments, so that many are begun and deleted while a copy is made.

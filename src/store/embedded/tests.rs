@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::event::Tries;
-use crate::store::contract::{lane, options, plain, texts};
 use crate::store::memory::MemoryStore;
+use crate::store::tests::contract::{lane, options, plain, texts};
 
 const ALL: ReadLimit = ReadLimit { entries: 100_000, bytes: usize::MAX };
 

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::event::Settlement;
-use crate::store::contract::{lane, options, plain};
 use crate::store::doubts::Doubts;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::snapshot::everything;
+use crate::store::tests::contract::{lane, options, plain};
+use crate::store::tests::snapshot::everything;
 use crate::store::{DocumentStore, EntryStore, Expect, ReadLimit, Settle, Usage, UsageStore};
 
 const SEGMENT: &str = "journal/0000000001.seg";

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::sync::{Condvar, Mutex};
 
-use super::*;
 use crate::event::{CanonicalUrl, Labels, PolicyId, PolicyRef};
+use crate::queue::*;
 use crate::store::ReadLimit;
 use crate::store::embedded::{Disks, EmbeddedOptions, EmbeddedStore};
 use crate::store::journal::{Disk, OsDisk};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
-use super::*;
 use crate::event::{CanonicalUrl, Entry, Labels, PolicyId, PolicyRef, Settlement, Tries};
+use crate::queue::*;
 use crate::store::memory::MemoryStore;
 use crate::store::{GiveUp, ReadLimit};
 use crate::telemetry::testing::Recorded;
