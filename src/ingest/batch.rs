@@ -117,7 +117,7 @@ impl Batch {
     /// Hands the batch in and writes its answers. Waits for room under way first, which is what makes the
     /// reader of the stream stop.
     pub(super) async fn hand_in(self, intake: Intake, source: Source) -> Answers {
-        let Some(share) = intake.admit(self.bytes).await else {
+        let Some(share) = intake.reserve_bytes(self.bytes).await else {
             // The semaphore is never closed.
             return Answers::default();
         };

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::ingest::cloudevents::attributes::{Attributes, PREFIX};
 use crate::ingest::decode::{Decoded, Decoder, MAX_BODY_BYTES, body_too_large};
-use crate::ingest::explain::not_json;
+use crate::ingest::diagnose::not_json;
 use crate::problem::Problem;
 
 /// The types of structured and batched mode begin so.

@@ -15,8 +15,8 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header};
+use crate::ingest::diagnose::{diagnose, not_json, pointer};
 use crate::ingest::digest::{self, Fingerprint};
-use crate::ingest::explain::{explain, not_json, pointer};
 use crate::ingest::wire::{Pairs, Text, Values, WireEvent, deeper_than};
 use crate::problem::Problem;
 use crate::store::Dedup;
@@ -114,9 +114,9 @@ impl Decoder {
             Err(error) => return Err(Box::new(not_json(&format!("not UTF-8: {error}")))),
         };
         if !text.trim_ascii_start().starts_with('{') {
-            return Err(Box::new(explain(text)));
+            return Err(Box::new(diagnose(text)));
         }
-        let wire: WireEvent<'_> = serde_json::from_str(text).map_err(|_| Box::new(explain(text)))?;
+        let wire: WireEvent<'_> = serde_json::from_str(text).map_err(|_| Box::new(diagnose(text)))?;
         let mut broken = Broken::default();
         let url = self.url(&wire.url, &mut broken);
         let method = method(wire.method.as_ref(), &mut broken);

@@ -18,7 +18,7 @@ use crate::event::{EventId, TraceContext};
 use crate::ingest::answer::{ReceiptBody, StateBody};
 use crate::ingest::cloudevents::{self, Mode};
 use crate::ingest::decode::{Decoded, MAX_EVENT_BYTES};
-use crate::ingest::explain::not_json;
+use crate::ingest::diagnose::not_json;
 use crate::ingest::intake::{Intake, Receipt, Verdict};
 use crate::ingest::problems::defect;
 use crate::ingest::{answer, doc, ndjson};
@@ -213,7 +213,7 @@ async fn take_one(
     bytes: usize,
     words: Words,
 ) -> Result<Response, Refusal> {
-    let share = intake.admit_soon(bytes).await?;
+    let share = intake.reserve_bytes_soon(bytes).await?;
     let asked = decoded.as_ref().ok().and_then(|decoded| intake.usage_asked(&decoded.event));
     let verdicts = intake.take(vec![decoded], Source::Http, share).await;
     let mut response = answer_one(intake, verdicts, words).await;
@@ -281,7 +281,7 @@ async fn take_list(
     bytes: usize,
     words: Words,
 ) -> Result<Response, Refusal> {
-    let share = intake.admit_soon(bytes).await?;
+    let share = intake.reserve_bytes_soon(bytes).await?;
     let verdicts = intake.take(items, Source::Http, share).await;
     let verdicts: Vec<Verdict> = verdicts.into_iter().map(|verdict| verdict.map_err(words)).collect();
     if verdicts.iter().all(Result::is_err)
@@ -357,7 +357,7 @@ async fn read_all<'i>(
             return Err(too_large(MAX_LIST_BYTES));
         }
         if large.is_none() && whole.len() + piece.len() > MAX_EVENT_BYTES {
-            large = Some(intake.admit_large().await?);
+            large = Some(intake.reserve_large().await?);
         }
         whole.extend_from_slice(&piece);
     }

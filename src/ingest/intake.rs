@@ -26,7 +26,7 @@ use crate::ingest::trial::is_tried;
 use crate::limit::{Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
 use crate::problem::Problem;
-use crate::queue::{Accept, Queue, Standing};
+use crate::queue::{NewEvent, Queue, Standing};
 use crate::store::Appended;
 use crate::telemetry::{EventsEnqueued, EventsRejected, Source};
 
@@ -144,15 +144,18 @@ impl Intake {
     }
 
     /// A share of the bytes under way, as soon as there is one. Streams wait here: their reader stops.
-    pub(super) async fn admit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn reserve_bytes(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let wanted = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX).min(self.0.permits);
         self.0.under_way.clone().acquire_many_owned(wanted).await.ok()
     }
 
     /// The same for requests, which are turned away after a bounded wait. One that the doors have taken is served while
     /// they close, too: its client would have nobody else to ask.
-    pub(super) async fn admit_soon(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Box<Problem>> {
-        match tokio::time::timeout(self.0.parts.admission_wait, self.admit(bytes)).await {
+    pub(super) async fn reserve_bytes_soon(
+        &self,
+        bytes: usize,
+    ) -> Result<OwnedSemaphorePermit, Box<Problem>> {
+        match tokio::time::timeout(self.0.parts.admission_wait, self.reserve_bytes(bytes)).await {
             Ok(Some(share)) => Ok(share),
             Ok(None) | Err(_) => Err(Box::new(overloaded())),
         }
@@ -168,8 +171,8 @@ impl Intake {
         self.0.large.available_permits()
     }
 
-    /// The right to hold a request that is larger than one event; waits as long as [`Intake::admit_soon`].
-    pub(super) async fn admit_large(&self) -> Result<SemaphorePermit<'_>, Box<Problem>> {
+    /// The right to hold a request that is larger than one event; waits as long as [`Intake::reserve_bytes_soon`].
+    pub(super) async fn reserve_large(&self) -> Result<SemaphorePermit<'_>, Box<Problem>> {
         match tokio::time::timeout(self.0.parts.admission_wait, self.0.large.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(Box::new(overloaded())),
@@ -245,7 +248,7 @@ impl Intake {
                     return Err(Box::new(doomed(forecast, expires_at)));
                 }
                 places.push(verdicts.len());
-                batch.push(Accept { lane: lane.clone(), event: decoded.event, dedup: decoded.dedup });
+                batch.push(NewEvent { lane: lane.clone(), event: decoded.event, dedup: decoded.dedup });
                 // The id is put in below.
                 let id = EventId::from_bytes([0; 16]);
                 Ok(Receipt { id, duplicate: false, lane, due_at, expires_at, forecast })
@@ -263,7 +266,7 @@ impl Intake {
             for (nth, place) in here.into_iter().enumerate() {
                 let Some(verdict) = verdicts.get_mut(place) else { continue };
                 match &outcome {
-                    Ok(appended) => settle(verdict, appended.get(nth)),
+                    Ok(appended) => record_answer(verdict, appended.get(nth)),
                     Err(problem) => *verdict = Err(problem.clone()),
                 }
             }
@@ -273,7 +276,7 @@ impl Intake {
         verdicts
     }
 
-    async fn enqueue(&self, batch: Vec<Accept>) -> Result<Vec<Appended>, Box<Problem>> {
+    async fn enqueue(&self, batch: Vec<NewEvent>) -> Result<Vec<Appended>, Box<Problem>> {
         let lines = Lines::of(&batch);
         let accepted = self.0.parts.queue.accept(batch).await;
         let appended = accepted.map_err(|error| {
@@ -325,8 +328,8 @@ impl Intake {
 }
 
 /// Cuts a batch into parts of at most [`PART_BYTES`], in order.
-fn cut(batch: Vec<Accept>) -> Vec<Vec<Accept>> {
-    let mut parts: Vec<Vec<Accept>> = Vec::new();
+fn cut(batch: Vec<NewEvent>) -> Vec<Vec<NewEvent>> {
+    let mut parts: Vec<Vec<NewEvent>> = Vec::new();
     let mut room = 0;
     for accept in batch {
         let bytes = weight(&accept.event);
@@ -352,7 +355,7 @@ fn weight(event: &Event) -> usize {
     event.body.len() + event.url.as_str().len() + headers + labels + 256
 }
 
-fn settle(verdict: &mut Verdict, appended: Option<&Appended>) {
+fn record_answer(verdict: &mut Verdict, appended: Option<&Appended>) {
     match (appended, verdict.as_mut()) {
         (Some(Appended::New(id)), Ok(receipt)) => receipt.id = *id,
         (Some(Appended::Duplicate(id)), Ok(receipt)) => {

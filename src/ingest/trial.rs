@@ -13,7 +13,7 @@ use crate::event::{Event, Lane, LaneKey};
 use crate::ingest::intake::{Intake, Verdict};
 use crate::ingest::problems::shutting_down;
 use crate::policy::Runtime;
-use crate::queue::Accept;
+use crate::queue::NewEvent;
 use crate::store::Dedup;
 
 /// Whether an event is tried when it is handed in: what is put off is tried when it is due.
@@ -33,10 +33,10 @@ enum Trial {
 }
 
 /// How each event of the batch is tried, and the lanes to be asked for.
-fn trials(batch: &[Accept], runtime: &Runtime, known: HashSet<[u8; 16]>) -> (Vec<Trial>, Vec<Lane>) {
+fn trials(batch: &[NewEvent], runtime: &Runtime, known: HashSet<[u8; 16]>) -> (Vec<Trial>, Vec<Lane>) {
     let mut by_key: HashMap<[u8; 16], Trial> = known.into_iter().map(|key| (key, Trial::Spared)).collect();
     let mut lanes = Vec::new();
-    let trial = |accept: &Accept| {
+    let trial = |accept: &NewEvent| {
         let key = accept.dedup.map(|dedup| dedup.key);
         let trial = if !is_tried(runtime, &accept.lane, accept.event.due_at) {
             Trial::Spared
@@ -71,11 +71,11 @@ impl Intake {
     pub(super) async fn try_limits(
         &self,
         runtime: &Runtime,
-        batch: &mut Vec<Accept>,
+        batch: &mut Vec<NewEvent>,
         places: &mut Vec<usize>,
         verdicts: &mut [Verdict],
     ) -> Vec<(usize, LaneKey)> {
-        let tried = |accept: &&Accept| is_tried(runtime, &accept.lane, accept.event.due_at);
+        let tried = |accept: &&NewEvent| is_tried(runtime, &accept.lane, accept.event.due_at);
         if !batch.iter().any(|accept| tried(&accept)) {
             return Vec::new();
         }

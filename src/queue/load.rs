@@ -4,9 +4,9 @@ use tracing::error;
 
 use crate::clock::{self, Timestamp};
 use crate::event::{Entry, Event, EventId, LaneKey, Settlement};
-use crate::queue::lanes::{LoadEnd, LoadStart};
+use crate::queue::table::{LoadEnd, LoadStart};
 use crate::queue::{Queue, QueueError};
-use crate::store::{DuePage, ReadLimit, Settle, StoreError, StoredEntry};
+use crate::store::{DuePage, ReadLimit, SettleRequest, StoreError, StoredEntry};
 use crate::telemetry::Defect;
 
 /// A page of a lane.
@@ -117,7 +117,7 @@ impl Queue {
             Err(error) => {
                 Defect { place: "a record that does not decode" }.emit();
                 error!(event_id = %stored.id, %lane, %error, "event set aside: its record does not decode");
-                self.settle_stored(Settle {
+                self.settle_stored(SettleRequest {
                     lane: lane.clone(),
                     id: stored.id,
                     due_at: stored.due_at,

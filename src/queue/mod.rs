@@ -9,12 +9,12 @@
 mod counters;
 mod ends;
 mod hosts;
-mod lanes;
 mod ledger;
 mod load;
 mod lost;
 mod settle;
 mod sizes;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::{self, Clock, Timestamp};
 use crate::event::{CanonicalUrl, Event, EventId, Lane, LaneKey};
-use crate::store::Finishing;
+use crate::store::RunToEnd;
 use crate::store::record::{self, RecordError};
 use crate::store::{
     Appended, Dedup, Doubts, EntryStore, Lookup, NewEntry, StoreError, StoreHealth, StoredEntry, Turn,
@@ -34,13 +34,13 @@ use crate::store::{
 use crate::telemetry::Defect;
 
 pub use ends::End;
-pub use lanes::LaneCounts;
-use lanes::LaneTable;
 pub use ledger::Ledger;
 pub use load::Loaded;
 use lost::Stale;
 pub use settle::Completed;
 use settle::Settler;
+pub use table::LaneCounts;
+use table::LaneTable;
 
 /// How long an acceptance waits for the store where nothing else is said.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(50);
 
 /// An event that passed the door, with the lane that its policies give it.
 #[derive(Debug, Clone)]
-pub struct Accept {
+pub struct NewEvent {
     /// Where it will stand.
     pub lane: Lane,
     /// The call to make, with the end of its life.
@@ -196,7 +196,7 @@ impl Queue {
     /// [`QueueError`]; nothing of the batch is acknowledged then. [`StoreError::Slow`] when the store did not take the
     /// batch in time: it was withdrawn and is not kept. [`StoreError::OutcomeUnknown`] when the store took it and did
     /// not confirm it in time: it may be kept, and its entries are counted when the store confirms them.
-    pub async fn accept(&self, batch: Vec<Accept>) -> Result<Vec<Appended>, QueueError> {
+    pub async fn accept(&self, batch: Vec<NewEvent>) -> Result<Vec<Appended>, QueueError> {
         let mut entries = Vec::with_capacity(batch.len());
         for accept in &batch {
             entries.push(NewEntry {
@@ -207,12 +207,12 @@ impl Queue {
             });
         }
         let inner = Arc::clone(&self.0);
-        let touched = Touched::begin(&inner, &entries);
+        let pending = PendingAppend::begin(&inner, &entries);
         let turn = Arc::new(Turn::default());
         let taken = Arc::clone(&turn);
-        let mut work = Finishing::new(async move {
+        let mut work = RunToEnd::new(async move {
             let appended = inner.store.append_in_turn(entries, taken).await?;
-            touched.commit(&appended);
+            pending.commit(&appended);
             Ok(appended)
         });
         match tokio::time::timeout(self.0.append_timeout, &mut work).await {
@@ -342,14 +342,14 @@ impl Queue {
 }
 
 /// The lanes that an acceptance touches, so that a concurrent load cannot take them for empty. Dropped
-/// without [`Touched::commit`] it undoes itself.
-struct Touched {
+/// without [`PendingAppend::commit`] it undoes itself.
+struct PendingAppend {
     inner: Arc<Inner>,
     /// Lane, due time and size of the record, in batch order.
     entries: Vec<(LaneKey, Option<Timestamp>, usize)>,
 }
 
-impl Touched {
+impl PendingAppend {
     fn begin(inner: &Arc<Inner>, batch: &[NewEntry]) -> Self {
         let entries: Vec<_> =
             batch.iter().map(|entry| (entry.lane.clone(), entry.due_at, entry.record.len())).collect();
@@ -379,7 +379,7 @@ impl Touched {
     }
 }
 
-impl Drop for Touched {
+impl Drop for PendingAppend {
     fn drop(&mut self) {
         if !self.entries.is_empty() {
             let mut lanes = self.inner.lanes();

@@ -13,7 +13,7 @@ use crate::event::{Entry, EventId, Settlement};
 use crate::queue::counters::count_ends;
 use crate::queue::ends::{End, Ends};
 use crate::queue::{Inner, Queue};
-use crate::store::{Settle, StoreError};
+use crate::store::{SettleRequest, StoreError};
 use crate::telemetry::Defect;
 
 /// How long decisions are gathered before they go to the store together.
@@ -40,7 +40,7 @@ pub struct Completed {
 #[derive(Default)]
 pub(super) struct Settler {
     ends: Mutex<Ends>,
-    pending: Mutex<Vec<Settle>>,
+    pending: Mutex<Vec<SettleRequest>>,
     /// Decisions handed in and not durable yet.
     owed: AtomicUsize,
     wake: Notify,
@@ -62,7 +62,7 @@ impl Settler {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).of(id)
     }
 
-    fn take(&self) -> Vec<Settle> {
+    fn take(&self) -> Vec<SettleRequest> {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -74,7 +74,7 @@ impl Queue {
         if self.0.stale.take(entry.id) {
             return false;
         }
-        self.settle_stored(Settle {
+        self.settle_stored(SettleRequest {
             lane: entry.lane.clone(),
             id: entry.id,
             due_at: entry.due_at,
@@ -83,7 +83,7 @@ impl Queue {
         true
     }
 
-    pub(super) fn settle_stored(&self, settle: Settle) {
+    pub(super) fn settle_stored(&self, settle: SettleRequest) {
         let settler = &self.0.settler;
         settler.owed.fetch_add(1, Ordering::AcqRel);
         settler.pending.lock().unwrap_or_else(PoisonError::into_inner).push(settle);
@@ -173,11 +173,11 @@ impl Drop for Owed {
 const TRIES: u32 = 7;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
+async fn commit(inner: Arc<Inner>, batch: Vec<SettleRequest>) {
     let count = batch.len();
     let _owed = Owed { inner: Arc::clone(&inner), count };
     // Parking an entry reads its record back. A record that cannot be read keeps no other decision from being made.
-    let is_dead = |settle: &Settle| matches!(settle.settlement, Settlement::Dead { .. });
+    let is_dead = |settle: &SettleRequest| matches!(settle.settlement, Settlement::Dead { .. });
     let (dead, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_dead);
     let dead = park(&inner, dead);
     let rest = async {
@@ -189,7 +189,7 @@ async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
 }
 
 /// Records decisions and counts what ended.
-async fn record(inner: &Inner, batch: Vec<Settle>) -> Result<(), StoreError> {
+async fn record(inner: &Inner, batch: Vec<SettleRequest>) -> Result<(), StoreError> {
     if batch.is_empty() {
         return Ok(());
     }
@@ -209,7 +209,7 @@ async fn record(inner: &Inner, batch: Vec<Settle>) -> Result<(), StoreError> {
 }
 
 /// Parks entries: all at once, and when that fails each by itself, a few times.
-async fn park(inner: &Inner, mut dead: Vec<Settle>) {
+async fn park(inner: &Inner, mut dead: Vec<SettleRequest>) {
     let Err(mut last) = record(inner, dead.clone()).await else { return };
     for pause in (0..TRIES).map(|tried| FIRST_PAUSE * 2_u32.pow(tried)) {
         if matches!(last, StoreError::Poisoned { .. } | StoreError::Closed) {

@@ -42,7 +42,7 @@ impl World {
     }
 
     async fn accept(&self, numbers: std::ops::Range<u64>, delay: Option<Duration>) -> Vec<EventId> {
-        let batch = numbers.map(|n| Accept { lane: lane(), event: event(n, delay), dedup: None }).collect();
+        let batch = numbers.map(|n| NewEvent { lane: lane(), event: event(n, delay), dedup: None }).collect();
         let appended = self.queue.accept(batch).await.expect("accepted");
         appended
             .into_iter()
@@ -198,7 +198,7 @@ async fn standing_tells_where_an_event_is() {
 async fn a_repeated_key_adds_nothing() {
     let world = World::start().await;
     let dedup = Some(Dedup { key: [7; 16], fingerprint: 1 });
-    let accept = |n| Accept { lane: lane(), event: event(n, None), dedup };
+    let accept = |n| NewEvent { lane: lane(), event: event(n, None), dedup };
     let first = world.queue.accept(vec![accept(0)]).await.expect("accepted");
     let second = world.queue.accept(vec![accept(0)]).await.expect("accepted");
     let (Appended::New(id), Appended::Duplicate(same)) = (first[0], second[0]) else { panic!("{second:?}") };
@@ -270,7 +270,7 @@ async fn an_acceptance_whose_caller_goes_away_is_finished_and_counted() {
     world.store.hold_appends(true);
     let queue = world.queue.clone();
     {
-        let batch = vec![Accept { lane: lane(), event: event(0, None), dedup: None }];
+        let batch = vec![NewEvent { lane: lane(), event: event(0, None), dedup: None }];
         let mut accepting = Box::pin(queue.accept(batch));
         assert!(futures_util::poll!(&mut accepting).is_pending());
     }

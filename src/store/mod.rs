@@ -20,7 +20,6 @@ pub mod embedded;
 mod epoch;
 mod error;
 mod files;
-mod finishing;
 mod format;
 mod index;
 pub mod journal;
@@ -31,6 +30,7 @@ mod reclaim;
 pub mod record;
 mod retry;
 pub mod rollback;
+mod run_to_end;
 mod sealed;
 mod spare;
 #[cfg(test)]
@@ -42,8 +42,8 @@ pub mod verify;
 
 pub use doubts::Doubts;
 pub use error::StoreError;
-pub(crate) use finishing::Finishing;
 pub use operations::Operation;
+pub(crate) use run_to_end::RunToEnd;
 pub use turn::Turn;
 pub use usage::{MAX_LIMIT_NAME_BYTES, MemoryUsages, RecordFails, Usage, UsageFound, UsageLog, UsageStore};
 
@@ -110,7 +110,7 @@ pub struct StoredEntry {
 
 /// One decision about one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settle {
+pub struct SettleRequest {
     /// Where it stands.
     pub lane: LaneKey,
     /// Which one.
@@ -245,7 +245,7 @@ pub trait EntryStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<DuePage, StoreError>>;
 
     /// Records what becomes of entries that were handed out.
-    fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn settle(&self, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Settles as lost what is meant and was accepted before the call, without reading it; entries in `handed_out` are
     /// left alone. Returns how many those are. Durable on return. [`StoreError::WrongCount`] when it would be more than

@@ -9,7 +9,7 @@ use crate::app::{self, doubts_at_rest};
 use crate::clock::Timestamp;
 use crate::config::{Config, File, Flag, Inputs};
 use crate::event::{CanonicalUrl, Event, EventId, Labels, Lane};
-use crate::queue::{Accept, End, Standing};
+use crate::queue::{End, NewEvent, Standing};
 use crate::store::doubts::NewDoubt;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::memory::MemoryStore;
@@ -30,7 +30,7 @@ async fn accept(queue: &Queue, events: usize, now: Timestamp) -> Vec<EventId> {
         is_dated: false,
         expires_at: now + Duration::from_secs(3600),
     };
-    let batch = vec![Accept { lane: lane(), event, dedup: None }; events];
+    let batch = vec![NewEvent { lane: lane(), event, dedup: None }; events];
     let id = |appended| match appended {
         Appended::New(id) | Appended::Duplicate(id) | Appended::Conflict(id) => id,
     };

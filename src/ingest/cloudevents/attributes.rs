@@ -13,7 +13,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 
-use crate::ingest::explain::{not_json, pointer};
+use crate::ingest::diagnose::{not_json, pointer};
 use crate::ingest::wire::{Pairs, Text};
 use crate::problem::Problem;
 

@@ -26,7 +26,7 @@ use crate::policy::{Family, Origin, Policies, Spec};
 use crate::queue::Queue;
 use crate::store::{
     Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, ReadLimit,
-    Settle, StoreError, StoreHealth, StoredEntry,
+    SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 
 /// Keeps what is appended; can be made to fail or to stand still.
@@ -94,7 +94,7 @@ impl EntryStore for TestStore {
         async { Ok(DuePage::default()) }.boxed()
     }
 
-    fn settle(&self, _batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn settle(&self, _batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
         async { Ok(()) }.boxed()
     }
 

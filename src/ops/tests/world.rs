@@ -25,7 +25,7 @@ use crate::policy::testing::{Fault, TestDocuments, id, labels, url};
 use crate::policy::{
     Bounds, Clause, DRAIN_WINDOW, Limits, Origin, Overlap, Policies, Quota, Scope, Spec, UrlPattern, Window,
 };
-use crate::queue::{Accept, Queue};
+use crate::queue::{NewEvent, Queue};
 use crate::store::memory::MemoryStore;
 use crate::store::{Appended, MemoryUsages, UsageStore};
 
@@ -161,7 +161,7 @@ impl World {
         self.queue.accept(events).await.expect("accepted");
     }
 
-    fn event(&self, pairs: &[(&str, &str)], delay: Option<Duration>) -> Accept {
+    fn event(&self, pairs: &[(&str, &str)], delay: Option<Duration>) -> NewEvent {
         let now = self.clock.now();
         let event = Event {
             method: Method::POST,
@@ -175,7 +175,7 @@ impl World {
         };
         let routed = self.policies.runtime().route(&event.method, &event.url, &event.labels);
         let governed = routed.expect("few policies").expect("governed");
-        Accept { lane: self.queue.lane_at(&governed, &event.url), event, dedup: None }
+        NewEvent { lane: self.queue.lane_at(&governed, &event.url), event, dedup: None }
     }
 
     pub(super) fn called(&self) -> HashSet<EventId> {

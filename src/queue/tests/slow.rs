@@ -58,7 +58,7 @@ fn open(dir: &std::path::Path, clock: &Clock, disk: impl Disk + 'static) -> Embe
     EmbeddedStore::open_on(dir, options, clock.clone(), disks).expect("opens")
 }
 
-fn accept(n: u64) -> Vec<Accept> {
+fn accept(n: u64) -> Vec<NewEvent> {
     let policy = PolicyId::parse("p").expect("valid");
     let lane = Lane::of(vec![PolicyRef { policy, generation: 1 }]).expect("valid");
     let event = Event {
@@ -71,7 +71,7 @@ fn accept(n: u64) -> Vec<Accept> {
         is_dated: false,
         expires_at: Timestamp::MAX,
     };
-    vec![Accept { lane, event, dedup: None }]
+    vec![NewEvent { lane, event, dedup: None }]
 }
 
 fn waiting(queue: &Queue) -> u64 {

@@ -17,7 +17,7 @@ use crate::store::journal::{
 use crate::store::{Appended, Dedup, NewEntry, StoreError};
 
 /// A settlement of one entry on its way: lane number, block, what.
-pub(super) type Decision = (u32, Position, Settled);
+pub(super) type Placed = (u32, Position, Settled);
 
 /// An append that waits for its answer.
 pub(super) struct AppendReply {
@@ -178,7 +178,7 @@ pub(super) fn answer(
 }
 
 /// Groups decisions by block, in the order in which they came.
-pub(super) fn runs(mut decisions: Vec<Decision>) -> Vec<SettledRun> {
+pub(super) fn runs(mut decisions: Vec<Placed>) -> Vec<SettledRun> {
     decisions.sort_by_key(|(lane, block, _)| (*lane, *block));
     decisions
         .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))

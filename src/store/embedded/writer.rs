@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::commit::{self, AppendReply, Decision, Draft};
+use super::commit::{self, AppendReply, Draft, Placed};
 use super::indexer::{Commit, Work};
 use super::owed::{Owed, Settling};
 use super::shared::Shared;
@@ -34,8 +34,8 @@ pub(super) enum Request {
         reply: oneshot::Sender<Result<Vec<Appended>, StoreError>>,
         room: Option<OwnedSemaphorePermit>,
     },
-    Settle {
-        decisions: Vec<Decision>,
+    SettleRequest {
+        decisions: Vec<Placed>,
         letters: Vec<DeadLetter>,
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
@@ -85,7 +85,7 @@ pub(super) struct Pending {
     appends: Vec<Request>,
     append_entries: usize,
     append_bytes: usize,
-    decisions: Vec<Decision>,
+    decisions: Vec<Placed>,
     letters: Vec<DeadLetter>,
     settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
     first_settle: Option<Timestamp>,

@@ -95,8 +95,8 @@ pub(in crate::store) fn texts(entries: &[StoredEntry]) -> Vec<String> {
     entries.iter().map(|entry| String::from_utf8_lossy(&entry.record).into_owned()).collect()
 }
 
-fn settle(lane_name: &str, entry: &StoredEntry, settlement: Settlement) -> Settle {
-    Settle { lane: lane(lane_name), id: entry.id, due_at: entry.due_at, settlement }
+fn settle(lane_name: &str, entry: &StoredEntry, settlement: Settlement) -> SettleRequest {
+    SettleRequest { lane: lane(lane_name), id: entry.id, due_at: entry.due_at, settlement }
 }
 
 async fn ready(store: &dyn EntryStore, name: &str) -> Vec<StoredEntry> {

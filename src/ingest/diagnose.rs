@@ -13,7 +13,7 @@ use crate::ingest::wire::{MEMBERS, Pairs, Text, Values};
 use crate::problem::Problem;
 
 /// The problem of a text that [`serde_json`] refused to read as an event.
-pub(super) fn explain(text: &str) -> Problem {
+pub(super) fn diagnose(text: &str) -> Problem {
     let members: Pairs<'_, &RawValue> = match serde_json::from_str(text) {
         Ok(members) => members,
         Err(error) if error.is_data() => {
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn every_member_is_named_at_once() {
         let problem =
-            explain(r#"{"method":1,"labels":{"a":2},"colour/x":3,"ttl_seconds":"6h","method":"GET"}"#);
+            diagnose(r#"{"method":1,"labels":{"a":2},"colour/x":3,"ttl_seconds":"6h","method":"GET"}"#);
         let pointers: Vec<&str> = problem.errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(problem.status, 422);
         assert_eq!(pointers, ["/method", "/labels", "/colour~1x", "/ttl_seconds", "/method", "/url"]);
@@ -112,10 +112,10 @@ mod tests {
 
     #[test]
     fn what_is_not_json_says_where() {
-        let problem = explain(r#"{"url": tru}"#);
+        let problem = diagnose(r#"{"url": tru}"#);
         assert_eq!((problem.status, problem.code), (400, "invalid_json"));
         assert!(problem.detail.contains("column"), "{}", problem.detail);
-        assert_eq!(explain("[1]").code, "invalid_event");
-        assert_eq!(explain("").code, "invalid_json");
+        assert_eq!(diagnose("[1]").code, "invalid_event");
+        assert_eq!(diagnose("").code, "invalid_json");
     }
 }

@@ -40,7 +40,7 @@ pub struct LaneCounts {
 }
 
 pub(super) struct LaneTable {
-    lanes: HashMap<LaneKey, LaneState>,
+    lanes: HashMap<LaneKey, QueueLane>,
     hosts: Hosts,
     /// Numbers the changes of all lanes, so that a lane that is made anew never looks unchanged.
     changes: u64,
@@ -50,7 +50,7 @@ pub(super) struct LaneTable {
 }
 
 #[derive(Default)]
-struct LaneState {
+struct QueueLane {
     /// Unsettled entries in plain order, handed out ones included.
     plain: i64,
     /// Unsettled entries with a due time, handed out ones included.
@@ -80,7 +80,7 @@ struct LaneState {
     gone: HashSet<EventId>,
 }
 
-impl LaneState {
+impl QueueLane {
     fn is_spent(&self) -> bool {
         self.plain == 0
             && self.put_off == 0
@@ -143,12 +143,12 @@ impl LaneTable {
     }
 
     /// The state of a lane that is there or is made.
-    fn state(&mut self, lane: &LaneKey) -> &mut LaneState {
+    fn state(&mut self, lane: &LaneKey) -> &mut QueueLane {
         match self.lanes.entry(lane.clone()) {
             Entry::Occupied(state) => state.into_mut(),
             Entry::Vacant(place) => {
                 self.hosts.add(lane);
-                place.insert(LaneState::default())
+                place.insert(QueueLane::default())
             }
         }
     }
@@ -382,7 +382,7 @@ impl LaneTable {
 
     /// Plain entries handed out that stand before this one.
     pub(super) fn plain_out_before(&self, lane: &LaneKey, id: EventId) -> u64 {
-        let before = |state: &LaneState| state.plain_out.iter().filter(|out| **out < id).count();
+        let before = |state: &QueueLane| state.plain_out.iter().filter(|out| **out < id).count();
         self.lanes.get(lane).map_or(0, before) as u64
     }
 
