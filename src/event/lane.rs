@@ -54,19 +54,6 @@ pub enum LaneError {
     },
 }
 
-impl LaneError {
-    /// The stable code and the title by which an event without a lane is refused.
-    #[must_use]
-    pub const fn problem(&self) -> (&'static str, &'static str) {
-        match self {
-            Self::TooManyPolicies { .. } => ("too_many_policies", "Too many policies govern the call"),
-            Self::TooLong { .. } | Self::PolicyId { .. } | Self::Key { .. } => {
-                ("lane_too_long", "What governs the call has too long a name")
-            }
-        }
-    }
-}
-
 impl PolicyId {
     /// Longest id, in bytes.
     pub const MAX_BYTES: usize = 64;

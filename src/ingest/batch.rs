@@ -3,7 +3,6 @@
 //! Must not know: where lines come from or where answers go.
 
 use bytes::Bytes;
-use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::TraceContext;
@@ -12,7 +11,7 @@ use crate::ingest::decode::{Decoded, Decoder, MAX_EVENT_BYTES};
 use crate::ingest::intake::{Intake, Verdict};
 use crate::ingest::lines::{Block, Line, Splitter};
 use crate::ingest::problems::shutting_down;
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::telemetry::Source;
 
 /// Most events that are made durable together.
@@ -134,7 +133,7 @@ impl Batch {
 
 fn line_too_long() -> Problem {
     let detail = format!("the line is longer than the {MAX_EVENT_BYTES} bytes that one event may have");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The event is too large", detail)
+    Problem::of(codes::PAYLOAD_TOO_LARGE, detail)
 }
 
 /// Why a stream ends before its producer ends it, if it does.

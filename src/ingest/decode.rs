@@ -11,14 +11,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header};
 use crate::ingest::diagnose::{diagnose, not_json, pointer};
 use crate::ingest::digest::{self, Fingerprint};
 use crate::ingest::wire::{Pairs, Text, Values, WireEvent, deeper_than};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::store::Dedup;
 
 /// Longest body of an event, in bytes, as it will be sent.
@@ -79,10 +79,10 @@ impl Broken {
 
     fn into_problem(self) -> Box<Problem> {
         let headers_only = self.0.iter().all(|(pointer, _)| pointer.starts_with("/headers"));
-        let code = if headers_only { "invalid_header" } else { "invalid_event" };
+        let code = if headers_only { codes::INVALID_HEADER } else { codes::INVALID_EVENT };
         let detail =
             self.0.iter().map(|(pointer, rule)| format!("{pointer} {rule}")).collect::<Vec<_>>().join("; ");
-        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, "The event is not valid", detail);
+        let problem = Problem::of(code, detail);
         Box::new(self.0.into_iter().fold(problem, |problem, (pointer, rule)| problem.field(pointer, rule)))
     }
 }
@@ -363,7 +363,7 @@ fn body(
 
 pub(super) fn body_too_large(member: &str, bytes: usize) -> Problem {
     let detail = format!("the body has {bytes} bytes, at most {MAX_BODY_BYTES} are taken");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The event is too large", detail)
+    Problem::of(codes::PAYLOAD_TOO_LARGE, detail)
         .field(member, format!("must have at most {MAX_BODY_BYTES} bytes; pass large data by reference"))
 }
 

@@ -5,30 +5,23 @@
 
 use std::collections::BTreeMap;
 
-use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::ingest::wire::{MEMBERS, Pairs, Text, Values};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 
 /// The problem of a text that [`serde_json`] refused to read as an event.
 pub(super) fn diagnose(text: &str) -> Problem {
     let members: Pairs<'_, &RawValue> = match serde_json::from_str(text) {
         Ok(members) => members,
         Err(error) if error.is_data() => {
-            return Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid_event",
-                "The event is not valid",
-                "an event is a JSON object with at least \"url\"",
-            )
-            .field("", "must be a JSON object such as {\"url\": \"https://api.example.org/x\"}");
+            return Problem::of(codes::INVALID_EVENT, "an event is a JSON object with at least \"url\"")
+                .field("", "must be a JSON object such as {\"url\": \"https://api.example.org/x\"}");
         }
         Err(error) => return not_json(&error.to_string()),
     };
-    let mut problem =
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_event", "The event is not valid", "");
+    let mut problem = Problem::of(codes::INVALID_EVENT, "");
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, value) in &members.0 {
         let times = seen.entry(name).or_default();
@@ -57,7 +50,7 @@ pub(super) fn not_json(reason: &str) -> Problem {
     let reason = reason.replace("at line 1 column", "at column");
     let rule = "must be JSON in UTF-8 without byte order mark: one event as an object, or a list of them";
     let detail = format!("{reason}; the text {rule}");
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "The text is not JSON", detail).field("", rule)
+    Problem::of(codes::INVALID_JSON, detail).field("", rule)
 }
 
 fn broken_type(name: &str, value: &str) -> Option<&'static str> {

@@ -22,6 +22,7 @@ use crate::ingest::diagnose::not_json;
 use crate::ingest::intake::{Intake, Receipt, Verdict};
 use crate::ingest::problems::defect;
 use crate::ingest::{answer, doc, ndjson};
+use crate::problem::codes::{self, Code};
 use crate::problem::{BodyFault, Problem};
 use crate::queue::Standing;
 use crate::telemetry::{EventsRejected, Source};
@@ -94,7 +95,7 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
         .iter()
         .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
     {
-        return Err(unsupported("unsupported_encoding", "send the body without Content-Encoding"));
+        return Err(refused(codes::UNSUPPORTED_ENCODING, "send the body without Content-Encoding"));
     }
     match Kind::of(headers) {
         Kind::CloudEvents(mode) => cloudevents(intake, mode, headers, body).await,
@@ -106,7 +107,7 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
         Kind::Other => {
             let rule = "Content-Type must be application/json (one event or a list), application/x-ndjson or a type of \
                         CloudEvents";
-            Err(unsupported("unsupported_media_type", rule))
+            Err(refused(codes::UNSUPPORTED_MEDIA_TYPE, rule))
         }
     }
 }
@@ -181,7 +182,7 @@ async fn cloudevents(
     if mode == Mode::Unknown {
         let rule = "CloudEvents are read as application/cloudevents+json, as application/cloudevents-batch+json, or with their \
                     attributes as headers";
-        return Err(unsupported("unsupported_media_type", rule));
+        return Err(refused(codes::UNSUPPORTED_MEDIA_TYPE, rule));
     }
     if idempotency_key(headers)?.is_some() {
         return Err(bad_key("a CloudEvent is known by its source and id; leave Idempotency-Key out"));
@@ -271,8 +272,7 @@ fn check_length(events: usize) -> Result<(), Refusal> {
     let detail = format!(
         "the list has {events} events, at most {MAX_LIST_EVENTS} are taken; send several lists or application/x-ndjson"
     );
-    let (status, title) = (StatusCode::PAYLOAD_TOO_LARGE, "The list is too long");
-    Err(Box::new(Problem::new(status, "batch_too_large", title, detail)))
+    Err(refused(codes::BATCH_TOO_LARGE, detail))
 }
 
 async fn take_list(
@@ -312,7 +312,7 @@ pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, 
     let Some(id) = id.ok().and_then(|Path(id)| id.parse::<EventId>().ok()) else {
         let rule = "the last part of the path must be an event id as in the receipt, such as \
                     0198c4f0-5f3a-7c00-8000-000000000001";
-        return Problem::new(StatusCode::BAD_REQUEST, "invalid_id", "Not an event id", rule).into_response();
+        return Problem::of(codes::INVALID_ID, rule).into_response();
     };
     let standing = match intake.standing(id).await {
         Ok(standing) => standing,
@@ -326,7 +326,7 @@ pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, 
         }
         None => {
             let detail = "no event with this id; events leave no trace some time after their end";
-            Problem::new(StatusCode::NOT_FOUND, "event_not_found", "No such event", detail).into_response()
+            Problem::of(codes::EVENT_NOT_FOUND, detail).into_response()
         }
     }
 }
@@ -388,28 +388,17 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     }
 }
 
-fn bad_key(rule: &'static str) -> Refusal {
-    let title = "The idempotency key is not valid";
-    Box::new(Problem::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", title, rule))
+fn refused(code: Code, detail: impl Into<String>) -> Refusal {
+    Box::new(Problem::of(code, detail))
 }
 
-fn unsupported(code: &'static str, rule: &'static str) -> Refusal {
-    Box::new(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        code,
-        "The form of the body is not supported",
-        rule,
-    ))
+fn bad_key(rule: &'static str) -> Refusal {
+    refused(codes::INVALID_IDEMPOTENCY_KEY, rule)
 }
 
 fn too_large(most: usize) -> Refusal {
     let detail = format!("at most {most} bytes are taken here; use application/x-ndjson for many events");
-    Box::new(Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "payload_too_large",
-        "The request is too large",
-        detail,
-    ))
+    refused(codes::PAYLOAD_TOO_LARGE, detail)
 }
 
 fn json(response: &mut Response) {

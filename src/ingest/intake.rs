@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -25,7 +24,7 @@ use crate::ingest::prospects::{Admission, Doomed, Prospects, Refusals, doomed};
 use crate::ingest::trial::is_tried;
 use crate::limit::{Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::queue::{NewEvent, Queue, Standing};
 use crate::store::Appended;
 use crate::telemetry::{EventsEnqueued, EventsRejected, Source};
@@ -293,10 +292,8 @@ impl Intake {
         if let Err(reason) = (self.0.parts.egress)(&event.url) {
             let rule = format!("names an address that must not be called: {reason}");
             return Err(Box::new(
-                Problem::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "egress_denied",
-                    "The address may not be called",
+                Problem::of(
+                    codes::EGRESS_DENIED,
                     format!("the url {rule}; list its block under egress.allow if it is meant"),
                 )
                 .field("/url", rule),
@@ -313,15 +310,10 @@ impl Intake {
         }
         let (method, url) = (&event.method, event.url.without_query());
         Err(Box::new(
-            Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "unmatched",
-                "No deployed policy governs the call",
-                format!(
+            Problem::of(codes::UNMATCHED, format!(
                     "no deployed policy matches {method} {url}; deploy one whose pattern, methods and labels do, \
                      or set queue.unmatched = \"pass\""
-                ),
-            )
+                ))
             .field("/url", "matches no deployed policy"),
         ))
     }

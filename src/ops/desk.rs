@@ -25,7 +25,7 @@ use crate::ops::verbs::Verb;
 use crate::ops::wire::{List, PolicyBody};
 use crate::ops::{authoring, doc};
 use crate::policy::Policies;
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::queue::Queue;
 use crate::store::StoreError;
 
@@ -215,7 +215,7 @@ pub(super) fn policy_id(text: &str) -> Result<PolicyId, Box<Problem>> {
 pub(super) fn no_policy(id: &str) -> Box<Problem> {
     let id: String = id.chars().take(PolicyId::MAX_BYTES).collect();
     let detail = format!("there is no policy {id:?}; GET /v1/policies lists them");
-    Box::new(Problem::new(StatusCode::NOT_FOUND, "policy_not_found", "No such policy", detail))
+    Box::new(Problem::of(codes::POLICY_NOT_FOUND, detail))
 }
 
 /// Why a change was not made, where it may be repeated; `None` for other errors.
@@ -234,19 +234,17 @@ pub(super) fn late(error: &StoreError) -> Option<Box<Problem>> {
 
 pub(super) fn shutting_down() -> Box<Problem> {
     let detail = "tidegate is shutting down; ask again after its restart";
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "Shutting down", detail)
-        .retry_after(5);
+    let problem = Problem::of(codes::SHUTTING_DOWN, detail).retry_after(5);
     Box::new(problem)
 }
 
 fn unknown_verb() -> Box<Problem> {
     let detail = "no such verb; policies have :pause, :resume, :purge and :set-usage";
-    Box::new(Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail))
+    Box::new(Problem::of(codes::NOT_FOUND, detail))
 }
 
 pub(super) fn wrong_method(allow: &'static str, detail: &'static str) -> Response {
-    let problem =
-        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail);
+    let problem = Problem::of(codes::METHOD_NOT_ALLOWED, detail);
     let mut response = problem.into_response();
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     response

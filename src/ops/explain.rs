@@ -3,20 +3,20 @@
 //!
 //! Must not know: how limits count, how calls are planned.
 
-use http::{Method, StatusCode, Uri};
+use http::{Method, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::dispatch::{HoldReason, LaneReport};
-use crate::event::{CanonicalUrl, EventId, Labels, Lane};
+use crate::event::{CanonicalUrl, EventId, Labels, Lane, LaneError};
 use crate::limit::Kind;
 use crate::ops::desk::{Answer, Desk, json, shutting_down};
 use crate::ops::held::HeldBy;
 use crate::ops::query::{Parameters, invalid};
 use crate::ops::wire::date;
 use crate::policy::{Candidate, Runtime, Verdict};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::queue::{End, QueueError, Standing, Waiting};
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
 use crate::telemetry::Defect;
@@ -154,8 +154,7 @@ impl Desk {
         };
         let lane = Lane::parse(&waiting.lane).map_err(|error| {
             Defect { place: "an event in a lane whose key does not parse" }.emit();
-            let title = "Internal error";
-            Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, error.to_string()))
+            Box::new(Problem::of(codes::INTERNAL, error.to_string()))
         })?;
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
         let ahead = self.ahead(id, state, &waiting, &report).await?;
@@ -217,8 +216,11 @@ impl Desk {
         }
         let routed = self.policies.runtime().route(&method, &url, &labels);
         let routed = routed.map_err(|error| {
-            let (code, title) = error.problem();
-            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, title, error.to_string());
+            let code = match error {
+                LaneError::TooManyPolicies { .. } => codes::TOO_MANY_POLICIES,
+                _ => codes::LANE_TOO_LONG,
+            };
+            let problem = Problem::of(code, error.to_string());
             Box::new(problem.field("url", "cannot be given a lane"))
         })?;
         let governed = match routed {
@@ -395,7 +397,7 @@ fn method(given: Option<&str>) -> Result<Method, Box<Problem>> {
 
 fn no_event() -> Box<Problem> {
     let detail = "no event with this id; events leave no trace some time after their end";
-    Box::new(Problem::new(StatusCode::NOT_FOUND, "event_not_found", "No such event", detail))
+    Box::new(Problem::of(codes::EVENT_NOT_FOUND, detail))
 }
 
 impl Desk {
@@ -405,8 +407,7 @@ impl Desk {
             return Box::new(Problem::event_unread(&reason));
         }
         let detail = "the event cannot be read at present; ask again";
-        let problem =
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "storage_error", "Storage failed", detail);
+        let problem = Problem::of(codes::STORAGE_ERROR, detail);
         Box::new(problem.retry_after(1))
     }
 }

@@ -45,7 +45,7 @@ use utoipa::ToSchema;
 use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
 use crate::policy::Policies;
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::queue::Queue;
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
 use crate::store::{Operation, StoreHealth};
@@ -145,7 +145,7 @@ async fn ready(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
         .filter(|check| !check.ok)
         .map(|check| format!("{}: {}", check.name, check.detail))
         .collect();
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", failed.join("; ")).into_response()
+    Problem::of(codes::NOT_READY, failed.join("; ")).into_response()
 }
 
 #[derive(Serialize, ToSchema)]
@@ -229,8 +229,7 @@ async fn metrics(State(ops): State<Ops>) -> Response {
         }
         Err(_) => {
             let detail = "the metrics could not be rendered";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
-                .into_response()
+            Problem::of(codes::INTERNAL, detail).into_response()
         }
     }
 }

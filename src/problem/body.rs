@@ -7,6 +7,8 @@ use std::io;
 
 use http::{HeaderMap, HeaderValue, header};
 
+use crate::problem::codes::{self, Code};
+
 /// Longest part of a media type that is repeated to the client, in characters.
 const SHOWN_CHARS_MAX: usize = 100;
 
@@ -62,6 +64,16 @@ pub enum BodyFault {
 }
 
 impl BodyFault {
+    /// The code by which tidegate's own routes say so.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::TooLarge => codes::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => codes::BODY_TIMEOUT,
+            Self::Incomplete => codes::INCOMPLETE_BODY,
+        }
+    }
+
     /// From the error of reading it, at most so far.
     #[must_use]
     pub fn of(error: &axum::Error) -> Self {
