@@ -277,6 +277,7 @@ fn intake(
             Doomed::Refuse => ingest::Doomed::Refuse,
         },
         admission: Arc::new(dispatch.clone()),
+        read_ahead: Arc::new(dispatch.clone()),
         refusals: Refusals {
             tell: dialects::tell(config, fastrand::Rng::new()),
             as_told: config.manage.refusals == crate::config::Refusals::Dialect,

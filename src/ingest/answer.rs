@@ -137,19 +137,19 @@ fn forecast(forecast: Forecast) -> ForecastBody {
 
 /// The state of an event, without its body, headers and query; `None` when it is unknown.
 pub(super) fn state(id: EventId, standing: &Standing) -> Option<Vec<u8>> {
-    let (state, waiting) = match standing {
-        Standing::Ready(waiting) => ("ready", Some(waiting)),
-        Standing::Delayed(waiting) => ("delayed", Some(waiting)),
-        Standing::TakenUp(waiting) => ("inflight", Some(waiting)),
-        Standing::Settled(_) => ("settled", None),
-        Standing::Unknown => return None,
-    };
+    let state = standing.word()?;
     let end = match standing {
         Standing::Settled(end) => *end,
         _ => None,
     };
     let (outcome, cause) = (end.map(End::word), end.and_then(End::cause));
-    Some(json(&StateBody { id: id.to_string(), state, outcome, cause, waiting: waiting.map(waiting_body) }))
+    Some(json(&StateBody {
+        id: id.to_string(),
+        state,
+        outcome,
+        cause,
+        waiting: standing.waiting().map(waiting_body),
+    }))
 }
 
 fn waiting_body(waiting: &Waiting) -> WaitingBody<'_> {

@@ -24,7 +24,6 @@ use crate::ingest::problems::defect;
 use crate::ingest::{answer, doc, ndjson};
 use crate::problem::codes::{self, Code};
 use crate::problem::{BodyFault, Problem};
-use crate::queue::Standing;
 use crate::telemetry::{EventsRejected, Source};
 
 /// Most events in a JSON list; streams have no such bound.
@@ -244,8 +243,8 @@ async fn answer_one(intake: &Intake, verdicts: Vec<Verdict>, words: Words) -> Re
 /// A repeated event is answered with the times of the first one, as long as that is waiting.
 async fn original(intake: &Intake, mut receipt: Receipt) -> Receipt {
     if receipt.duplicate
-        && let Ok(Standing::Ready(waiting) | Standing::Delayed(waiting) | Standing::TakenUp(waiting)) =
-            intake.standing(receipt.id).await
+        && let Ok(standing) = intake.standing(receipt.id).await
+        && let Some(waiting) = standing.waiting()
     {
         receipt.due_at = waiting.event.due_at;
         receipt.expires_at = waiting.event.expires_at;

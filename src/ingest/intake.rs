@@ -25,7 +25,7 @@ use crate::ingest::trial::is_tried;
 use crate::limit::{Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
 use crate::problem::{Problem, codes};
-use crate::queue::{NewEvent, Queue, Standing};
+use crate::queue::{NewEvent, Queue, ReadAhead, Standing};
 use crate::store::Appended;
 use crate::telemetry::{EventsEnqueued, EventsRejected, Source};
 
@@ -59,6 +59,8 @@ pub struct IntakeParts {
     pub egress: EgressCheck,
     /// Tries calls that only refusing policies govern.
     pub admission: Arc<dyn Admission>,
+    /// Takes up what the queue hands out.
+    pub read_ahead: Arc<dyn ReadAhead>,
     /// How they are told that there is no room.
     pub refusals: Refusals,
     /// What forecasts are made from.
@@ -185,7 +187,7 @@ impl Intake {
     /// Where an event stands.
     pub(super) async fn standing(&self, id: EventId) -> Result<Standing, Box<Problem>> {
         let queue = self.queue();
-        queue.standing(id).await.map_err(|error| {
+        queue.standing(id, &*self.0.parts.read_ahead).await.map_err(|error| {
             let unread = queue.unread_reason(&error);
             Box::new(unread.map_or_else(|| queue_problem(&error), |reason| Problem::event_unread(&reason)))
         })

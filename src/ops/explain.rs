@@ -17,7 +17,7 @@ use crate::ops::query::{Parameters, invalid};
 use crate::ops::wire::date;
 use crate::policy::{Candidate, Runtime, Verdict};
 use crate::problem::{Problem, codes};
-use crate::queue::{End, QueueError, Standing, Waiting};
+use crate::queue::{End, QueueError, Standing};
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
 use crate::telemetry::Defect;
 
@@ -140,26 +140,21 @@ impl Desk {
     async fn explain_event(&self, id: &str) -> Answer {
         let id: EventId =
             id.parse().map_err(|error| invalid("id", format!("must be an event's: {error}")))?;
-        let standing = self.queue.standing(id).await.map_err(|error| self.unreadable(&error))?;
-        let (state, waiting) = match standing {
-            Standing::Unknown => return Err(no_event()),
-            Standing::Settled(end) => {
-                let (id, outcome, cause) = (id.to_string(), end.map(End::word), end.and_then(End::cause));
-                let body = SettledBody { id, state: "settled", outcome, cause };
-                return Ok(json(&body, None));
-            }
-            Standing::Ready(waiting) => ("ready", waiting),
-            Standing::Delayed(waiting) => ("delayed", waiting),
-            Standing::TakenUp(waiting) => ("inflight", waiting),
+        let standing = self.queue.standing(id, &self.dispatch).await;
+        let standing = standing.map_err(|error| self.unreadable(&error))?;
+        let Some(waiting) = standing.waiting() else {
+            let Standing::Settled(end) = standing else { return Err(no_event()) };
+            let (outcome, cause) = (end.map(End::word), end.and_then(End::cause));
+            let body = SettledBody { id: id.to_string(), state: "settled", outcome, cause };
+            return Ok(json(&body, None));
         };
         let lane = Lane::parse(&waiting.lane).map_err(|error| {
             Defect { place: "an event in a lane whose key does not parse" }.emit();
             Box::new(Problem::of(codes::INTERNAL, error.to_string()))
         })?;
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
-        let ahead = self.ahead(id, state, &waiting, &report).await?;
-        // What was read ahead and has not started still waits for its turn.
-        let under_way = state == "inflight" && ahead.is_none();
+        let ahead = self.ahead(id, &standing, &report).await?;
+        let under_way = matches!(standing, Standing::InFlight(_));
         let event = &waiting.event;
         let call = Call { method: &event.method, url: &event.url, labels: &event.labels };
         let due_at = waiting.due_at;
@@ -167,7 +162,7 @@ impl Desk {
         let place = Place { lane, due_at, is_dated, expires_at, ahead, under_way };
         let body = ExplainBody {
             id: Some(id.to_string()),
-            state: Some(if state == "inflight" && !under_way { "ready" } else { state }),
+            state: standing.word(),
             attempts: Some(waiting.attempts),
             ..self.body(&call, &place, &report)
         };
@@ -178,16 +173,12 @@ impl Desk {
     async fn ahead(
         &self,
         id: EventId,
-        state: &str,
-        waiting: &Waiting,
+        standing: &Standing,
         report: &LaneReport,
     ) -> Result<Option<u64>, Box<Problem>> {
-        if state == "delayed" {
-            return Ok(None);
-        }
-        if state == "inflight" {
-            let place = self.dispatch.place(waiting.lane.clone(), id).await;
-            return Ok(place.map(|place| place as u64));
+        let Standing::Ready(waiting) = standing else { return Ok(None) };
+        if let Some(place) = waiting.place {
+            return Ok(Some(place as u64));
         }
         if waiting.due_at.is_some() {
             // It is due: it goes before everything that was not tried yet, as soon as it is read.

@@ -14,7 +14,10 @@ mod load;
 mod lost;
 mod settle;
 mod sizes;
+mod standing;
 mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +32,7 @@ use crate::event::{CanonicalUrl, Event, EventId, Lane, LaneKey};
 use crate::store::RunToEnd;
 use crate::store::record::{self, RecordError};
 use crate::store::{
-    Appended, Dedup, Doubts, EntryStore, Lookup, NewEntry, StoreError, StoreHealth, StoredEntry, Turn,
+    Appended, Dedup, Doubts, EntryStore, NewEntry, StoreError, StoreHealth, StoredEntry, Turn,
 };
 use crate::telemetry::Defect;
 
@@ -39,6 +42,7 @@ pub use load::Loaded;
 use lost::Stale;
 pub use settle::Completed;
 use settle::Settler;
+pub use standing::{ReadAhead, Standing, Waiting};
 pub use table::LaneCounts;
 use table::LaneTable;
 
@@ -56,34 +60,6 @@ pub struct NewEvent {
     pub event: Event,
     /// The key under which a repetition is recognised; `None` without an idempotency key.
     pub dedup: Option<Dedup>,
-}
-
-/// Where an event stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// Waits for its turn.
-    Ready(Waiting),
-    /// Waits for its due time.
-    Delayed(Waiting),
-    /// Taken up by the dispatcher: about to be sent, or under way.
-    TakenUp(Waiting),
-    /// Its end is on record; how it ended is known of the last 65 536 since the start.
-    Settled(Option<End>),
-    /// Never seen, or settled so long ago that nothing is left of it.
-    Unknown,
-}
-
-/// An entry that is owed an end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// The lane in which it stands.
-    pub lane: LaneKey,
-    /// Attempts that count, as far as they are on record; an attempt under way is not.
-    pub attempts: u16,
-    /// For when it was put off.
-    pub due_at: Option<Timestamp>,
-    /// The call to make; its end of life is corrected for a clock that was in doubt.
-    pub event: Event,
 }
 
 /// Why the queue could not do as asked.
@@ -255,28 +231,6 @@ impl Queue {
                 Err(_) => {}
             }
         }
-    }
-
-    /// Where an event stands.
-    ///
-    /// # Errors
-    /// [`QueueError`] when the store cannot be read or the record does not decode.
-    pub async fn standing(&self, id: EventId) -> Result<Standing, QueueError> {
-        let (lane, stored) = match self.0.store.lookup(id).await? {
-            Lookup::Waiting(lane, stored) => (lane, stored),
-            Lookup::Settled => return Ok(Standing::Settled(self.0.settler.end_of(id))),
-            Lookup::Lost => return Ok(Standing::Settled(Some(End::Lost))),
-            Lookup::Unknown => return Ok(Standing::Unknown),
-        };
-        let taken_up = self.0.lanes().is_out(&lane, id, stored.due_at.is_some());
-        let event = self.event_of(&stored)?;
-        let due_at = self.due_at(&stored, &event);
-        let waiting = Waiting { lane, attempts: stored.tries.attempts(), due_at, event };
-        Ok(match (taken_up, waiting.due_at) {
-            (true, _) => Standing::TakenUp(waiting),
-            (false, Some(due)) if due > self.0.clock.now() => Standing::Delayed(waiting),
-            (false, _) => Standing::Ready(waiting),
-        })
     }
 
     /// Reads a record. What was accepted while the clock was in doubt is not aged by its correction.

@@ -24,6 +24,7 @@ use crate::limit::{Kind, LimiterFigures};
 use crate::policy::testing::{TestDocuments, id, spec};
 use crate::policy::{Family, Origin, Policies, Spec};
 use crate::queue::Queue;
+use crate::queue::testing::TakenUp;
 use crate::store::{
     Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, ReadLimit,
     SettleRequest, StoreError, StoreHealth, StoredEntry,
@@ -238,6 +239,7 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
         unmatched,
         on_doomed,
         admission: admission.clone(),
+        read_ahead: Arc::new(TakenUp(None)),
         refusals: Refusals { tell: Arc::new(|_| None), as_told: false, usage: None },
         outlooks: Arc::default(),
         egress: Arc::new(|url| {
