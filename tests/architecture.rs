@@ -25,7 +25,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("dispatch", &["clock", "event", "queue", "limit", "policy", "delivery", "telemetry"]),
     ("ingest", &["clock", "event", "queue", "policy", "limit", "problem", "telemetry"]),
     ("manage", &["clock", "event", "policy", "problem"]),
-    ("ops", &["clock", "event", "queue", "policy", "limit", "dispatch", "store", "problem", "telemetry"]),
+    (
+        "ops",
+        &[
+            "clock",
+            "event",
+            "queue",
+            "policy",
+            "limit",
+            "dispatch",
+            "ingest",
+            "store",
+            "problem",
+            "telemetry",
+        ],
+    ),
     ("config", &["clock", "event", "policy"]),
     ("cli", &["app", "config", "clock", "manual"]),
 ];

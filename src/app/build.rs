@@ -23,7 +23,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
-use crate::ingest::{self, Defaults, Intake, IntakeParts, Refusals, UsageHeaders};
+use crate::ingest::{self, CallRouter, Defaults, Intake, IntakeParts, Refusals, UsageHeaders};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
 use crate::names::NameOptions;
 use crate::ops::{self, Desk, Ops, Pulse};
@@ -128,8 +128,9 @@ impl App {
         });
         let closing = CancellationToken::new();
         let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
-        let intake = intake(config, &live, &queue, &policies, &clock, &closing, &dispatch, &outlooks);
-        let desk = ops::desk_routes(desk(config, &live, &queue, &policies, &clock, &dispatch, &outlooks));
+        let router = router(config, &live, &queue);
+        let intake = intake(config, &router, &policies, &clock, &closing, &dispatch, &outlooks);
+        let desk = ops::desk_routes(desk(config, router, &policies, &clock, &dispatch, &outlooks));
         let dialects = dialects::routes(config, &policies, &clock, &mut dice);
         let pulse = Pulse::new(clock.now());
         let ops = Ops {
@@ -248,21 +249,9 @@ pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "each of them is a part of its own")]
-fn intake(
-    config: &Config,
-    live: &Live,
-    queue: &Queue,
-    policies: &Policies,
-    clock: &Clock,
-    closing: &CancellationToken,
-    dispatch: &DispatchHandle,
-    outlooks: &Arc<ArcSwap<Outlooks>>,
-) -> Intake {
-    Intake::new(IntakeParts {
+fn router(config: &Config, live: &Live, queue: &Queue) -> CallRouter {
+    CallRouter {
         queue: queue.clone(),
-        policies: policies.clone(),
-        clock: clock.clone(),
         defaults: Arc::new(Defaults {
             labels: config.labels.clone(),
             known_labels: config.known_labels.clone(),
@@ -272,6 +261,23 @@ fn intake(
             Unmatched::Refuse => ingest::Unmatched::Refuse,
             Unmatched::Pass => ingest::Unmatched::Pass,
         },
+        egress: live.egress_check(),
+    }
+}
+
+fn intake(
+    config: &Config,
+    router: &CallRouter,
+    policies: &Policies,
+    clock: &Clock,
+    closing: &CancellationToken,
+    dispatch: &DispatchHandle,
+    outlooks: &Arc<ArcSwap<Outlooks>>,
+) -> Intake {
+    Intake::new(IntakeParts {
+        router: router.clone(),
+        policies: policies.clone(),
+        clock: clock.clone(),
         on_doomed: match config.queue.on_doomed {
             Doomed::Accept => ingest::Doomed::Accept,
             Doomed::Refuse => ingest::Doomed::Refuse,
@@ -284,7 +290,6 @@ fn intake(
             usage: config.mashery.usage_headers.then(|| Arc::new(usage_headers) as UsageHeaders),
         },
         outlooks: outlooks.clone(),
-        egress: live.egress_check(),
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::MIN.saturating_add(budget().under_way),
         admission_wait: ADMISSION_WAIT,
@@ -293,15 +298,14 @@ fn intake(
 
 fn desk(
     config: &Config,
-    live: &Live,
-    queue: &Queue,
+    router: CallRouter,
     policies: &Policies,
     clock: &Clock,
     dispatch: &DispatchHandle,
     outlooks: &Arc<ArcSwap<Outlooks>>,
 ) -> Desk {
     Desk {
-        queue: queue.clone(),
+        queue: router.queue.clone(),
         policies: policies.clone(),
         authoring: policies.bounded(dialects::bounds(config)),
         reserved: dialects::owner_of_form,
@@ -309,11 +313,7 @@ fn desk(
         dispatch: dispatch.clone(),
         outlooks: outlooks.clone(),
         clock: clock.clone(),
-        labels: Arc::new(config.labels.clone()),
-        known_labels: config.known_labels.clone(),
-        ttl: config.queue.ttl,
-        unmatched_pass: config.queue.unmatched == Unmatched::Pass,
-        egress: live.egress_check(),
+        router,
     }
 }
 

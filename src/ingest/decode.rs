@@ -3,7 +3,7 @@
 //!
 //! Must not know: policies, the queue, HTTP requests.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +14,10 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header};
+use crate::event::{CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header, parse_method};
 use crate::ingest::diagnose::{diagnose, not_json, pointer};
 use crate::ingest::digest::{self, Fingerprint};
+use crate::ingest::route::Defaults;
 use crate::ingest::wire::{Pairs, Text, Values, WireEvent, deeper_than};
 use crate::problem::{Problem, codes};
 use crate::store::Dedup;
@@ -35,17 +36,6 @@ pub const MAX_JSON_DEPTH: usize = 32;
 pub const MAX_KEY_BYTES: usize = 256;
 /// Urls remembered in their checked form.
 const URL_CACHE: usize = 256;
-
-/// What events are filled up and measured with.
-#[derive(Debug, Clone)]
-pub struct Defaults {
-    /// Labels that an event without them counts as having (contracts.md, "Decided" 4).
-    pub labels: BTreeMap<String, String>,
-    /// The only labels that an event may carry; `None` when all are welcome.
-    pub known_labels: Option<BTreeSet<String>>,
-    /// The life of an event that asks for none, and the longest it may ask for.
-    pub max_ttl: Duration,
-}
 
 /// An event that passed the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,7 +175,7 @@ impl Decoder {
             refuse_unknown_labels(known, given, broken);
         }
         let given = given.iter().map(|(key, value)| (&**key, &**value));
-        Labels::with_defaults(given, &self.defaults.labels).unwrap_or_else(|error| {
+        self.defaults.fill(given).unwrap_or_else(|error| {
             broken.add("/labels", error.to_string());
             Labels::default()
         })
@@ -278,13 +268,7 @@ fn whole_millis(at: Timestamp) -> Timestamp {
 
 fn method(given: Option<&Text<'_>>, broken: &mut Broken) -> Option<Method> {
     let Some(text) = given else { return Some(Method::POST) };
-    match Method::from_bytes(text.to_ascii_uppercase().as_bytes()) {
-        Ok(method) if method != Method::CONNECT && text.len() <= 32 => Some(method),
-        _ => {
-            broken.add("/method", "must be an HTTP method such as GET, POST, PUT, PATCH or DELETE");
-            None
-        }
-    }
+    parse_method(text).map_err(|error| broken.add("/method", error.to_string())).ok()
 }
 
 fn headers(given: Option<&Pairs<'_, Values<'_>>>, broken: &mut Broken) -> HeaderMap {

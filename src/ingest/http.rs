@@ -23,7 +23,7 @@ use crate::ingest::intake::{Intake, Receipt, Verdict};
 use crate::ingest::problems::defect;
 use crate::ingest::{answer, doc, ndjson};
 use crate::problem::codes::{self, Code};
-use crate::problem::{BodyFault, Problem};
+use crate::problem::{BodyFault, Problem, is_encoded, media_type};
 use crate::telemetry::{EventsRejected, Source};
 
 /// Most events in a JSON list; streams have no such bound.
@@ -89,11 +89,7 @@ fn refuse(problem: Problem) -> Response {
 /// An error is of the request as a whole; refused events have been counted, and their answer is an answer.
 async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
     intake.check_held()?;
-    if headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
+    if is_encoded(headers) {
         return Err(refused(codes::UNSUPPORTED_ENCODING, "send the body without Content-Encoding"));
     }
     match Kind::of(headers) {
@@ -125,7 +121,7 @@ enum Kind {
 
 impl Kind {
     fn of(headers: &HeaderMap) -> Self {
-        let kind = content_type(headers);
+        let kind = media_type(headers);
         if let Some(mode) = Mode::of(headers, kind.as_deref()) {
             return Self::CloudEvents(mode);
         }
@@ -368,13 +364,6 @@ fn broken_body(error: &axum::Error) -> Refusal {
         BodyFault::TooSlow => ndjson::body_timeout(),
         BodyFault::TooLarge | BodyFault::Incomplete => ndjson::incomplete_body(),
     })
-}
-
-fn content_type(headers: &HeaderMap) -> Option<String> {
-    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
-    let (value, None) = (values.next()?, values.next()) else { return None };
-    let essence = value.to_str().ok()?.split(';').next()?;
-    Some(essence.trim().to_ascii_lowercase())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {

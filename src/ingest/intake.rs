@@ -13,50 +13,33 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Event, EventId, Lane};
+use crate::event::{Event, EventId, Lane};
 use crate::ingest::accepted::Lines;
-use crate::ingest::decode::{Decoded, Decoder, Defaults};
+use crate::ingest::decode::{Decoded, Decoder};
 use crate::ingest::doc::OwnRefusals;
 use crate::ingest::problems::{
-    conflict, defect, internal, is_answered, is_late, no_lane, overloaded, queue_problem, store_slow,
+    conflict, defect, internal, is_answered, is_late, no_route, overloaded, queue_problem, store_slow,
 };
 use crate::ingest::prospects::{Admission, Doomed, Prospects, Refusals, doomed};
+use crate::ingest::route::CallRouter;
 use crate::ingest::trial::is_tried;
 use crate::limit::{Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
-use crate::problem::{Problem, codes};
+use crate::problem::Problem;
 use crate::queue::{NewEvent, Queue, ReadAhead, Standing};
 use crate::store::Appended;
 use crate::telemetry::{EventsEnqueued, EventsRejected, Source};
 
-/// What becomes of an event that no deployed policy governs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unmatched {
-    /// It is refused: deployed policies are the allow-list.
-    Refuse,
-    /// It is sent without limits.
-    Pass,
-}
-
-/// Refuses urls whose literal address may not be called, with the reason.
-pub type EgressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + Sync>;
-
 /// What the intake works with.
 pub struct IntakeParts {
-    /// Takes the events that pass the door.
-    pub queue: Queue,
+    /// Finds the lanes of events in the queue that takes them.
+    pub router: CallRouter,
     /// Decides under which policies an event falls.
     pub policies: Policies,
     /// The clock for ages, due times and ends of life.
     pub clock: Clock,
-    /// Labels and life of events that name none.
-    pub defaults: Arc<Defaults>,
-    /// What becomes of events without a policy.
-    pub unmatched: Unmatched,
     /// What becomes of events that would expire before their start.
     pub on_doomed: Doomed,
-    /// Which literal addresses may be called.
-    pub egress: EgressCheck,
     /// Tries calls that only refusing policies govern.
     pub admission: Arc<dyn Admission>,
     /// Takes up what the queue hands out.
@@ -121,7 +104,7 @@ impl Intake {
     }
 
     pub(super) fn decoder(&self) -> Decoder {
-        Decoder::new(self.0.parts.defaults.clone(), &self.0.parts.clock)
+        Decoder::new(self.0.parts.router.defaults.clone(), &self.0.parts.clock)
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -181,7 +164,7 @@ impl Intake {
     }
 
     pub(super) fn queue(&self) -> &Queue {
-        &self.0.parts.queue
+        &self.0.parts.router.queue
     }
 
     /// Where an event stands.
@@ -221,7 +204,7 @@ impl Intake {
 
     /// Refuses everything while the store as a whole is in doubt.
     pub(super) fn check_held(&self) -> Result<(), Box<Problem>> {
-        let reason = self.0.parts.queue.doubts().store_held();
+        let reason = self.queue().doubts().store_held();
         reason.map_or(Ok(()), |reason| Err(Box::new(Problem::store_held(&reason))))
     }
 
@@ -234,7 +217,7 @@ impl Intake {
             return verdicts;
         }
         let (runtime, now) = (parts.policies.runtime(), parts.clock.now());
-        let mut prospects = Prospects::new(&parts.queue, &runtime, parts.outlooks.load_full(), now);
+        let mut prospects = Prospects::new(self.queue(), &runtime, parts.outlooks.load_full(), now);
         let mut verdicts = Vec::with_capacity(items.len());
         let mut batch = Vec::with_capacity(items.len());
         let mut places = Vec::with_capacity(items.len());
@@ -279,7 +262,7 @@ impl Intake {
 
     async fn enqueue(&self, batch: Vec<NewEvent>) -> Result<Vec<Appended>, Box<Problem>> {
         let lines = Lines::of(&batch);
-        let accepted = self.0.parts.queue.accept(batch).await;
+        let accepted = self.queue().accept(batch).await;
         let appended = accepted.map_err(|error| {
             if !is_answered(&error) {
                 warn!(%error, "events could not be made durable");
@@ -291,33 +274,8 @@ impl Intake {
     }
 
     fn route(&self, runtime: &Runtime, event: &Event) -> Result<Lane, Box<Problem>> {
-        if let Err(reason) = (self.0.parts.egress)(&event.url) {
-            let rule = format!("names an address that must not be called: {reason}");
-            return Err(Box::new(
-                Problem::of(
-                    codes::EGRESS_DENIED,
-                    format!("the url {rule}; list its block under egress.allow if it is meant"),
-                )
-                .field("/url", rule),
-            ));
-        }
-        match runtime.route(&event.method, &event.url, &event.labels) {
-            Ok(Some(governed)) => return Ok(self.queue().lane_at(&governed, &event.url)),
-            Ok(None) => {}
-            Err(error) => return Err(Box::new(no_lane(&error))),
-        }
-        if self.0.parts.unmatched == Unmatched::Pass {
-            let free = Lane::of(Vec::new()).map_err(|_| Box::new(defect("no lane for no policy")))?;
-            return Ok(self.queue().lane_at(&free, &event.url));
-        }
-        let (method, url) = (&event.method, event.url.without_query());
-        Err(Box::new(
-            Problem::of(codes::UNMATCHED, format!(
-                    "no deployed policy matches {method} {url}; deploy one whose pattern, methods and labels do, \
-                     or set queue.unmatched = \"pass\""
-                ))
-            .field("/url", "matches no deployed policy"),
-        ))
+        let lane = self.0.parts.router.route(runtime, &event.method, &event.url, &event.labels);
+        lane.map_err(|refused| Box::new(no_route(&refused, event)))
     }
 }
 

@@ -22,6 +22,7 @@ mod lines;
 mod ndjson;
 mod problems;
 mod prospects;
+mod route;
 pub mod stdin;
 mod trial;
 mod wire;
@@ -30,9 +31,10 @@ mod wire;
 mod tests;
 
 pub use decode::{
-    Defaults, MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_JSON_DEPTH, MAX_KEY_BYTES,
+    MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_JSON_DEPTH, MAX_KEY_BYTES,
 };
 pub use doc::api_doc;
 pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, reads_lines, routes};
-pub use intake::{EgressCheck, Intake, IntakeParts, Unmatched};
+pub use intake::{Intake, IntakeParts};
 pub use prospects::{Admission, Doomed, OverLimit, Refusals, UsageHeaders};
+pub use route::{CallRouter, Defaults, EgressCheck, NoRoute, Unmatched};

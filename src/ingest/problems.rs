@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use crate::event::{EventId, LaneError};
-use crate::problem::Problem;
-use crate::problem::codes::{self, Code};
+use crate::event::{Event, EventId};
+use crate::ingest::route::NoRoute;
+use crate::problem::{Problem, codes};
 use crate::queue::QueueError;
 use crate::store::StoreError;
 use crate::telemetry::Defect;
@@ -39,18 +39,25 @@ pub(super) fn internal() -> Problem {
     Problem::of(codes::INTERNAL, detail)
 }
 
-const fn lane_code(error: &LaneError) -> Code {
-    match error {
-        LaneError::TooManyPolicies { .. } => codes::TOO_MANY_POLICIES,
-        LaneError::TooLong { .. } | LaneError::PolicyId { .. } | LaneError::Key { .. } => {
-            codes::LANE_TOO_LONG
+/// The event has no lane.
+pub(super) fn no_route(refused: &NoRoute, event: &Event) -> Problem {
+    let code = refused.code();
+    match refused {
+        NoRoute::Egress(reason) => {
+            let rule = format!("names an address that must not be called: {reason}");
+            let detail = format!("the url {rule}; list its block under egress.allow if it is meant");
+            Problem::of(code, detail).field("/url", rule)
+        }
+        NoRoute::Lane(error) => Problem::of(code, error.to_string()).field("/url", "cannot be given a lane"),
+        NoRoute::Unmatched => {
+            let (method, url) = (&event.method, event.url.without_query());
+            let detail = format!(
+                "no deployed policy matches {method} {url}; deploy one whose pattern, methods and labels do, \
+                 or set queue.unmatched = \"pass\""
+            );
+            Problem::of(code, detail).field("/url", "matches no deployed policy")
         }
     }
-}
-
-/// What governs the event cannot be put into the name of a lane.
-pub(super) fn no_lane(error: &LaneError) -> Problem {
-    Problem::of(lane_code(error), error.to_string()).field("/url", "cannot be given a lane")
 }
 
 pub(super) fn conflict(id: EventId) -> Problem {

@@ -194,7 +194,7 @@ impl Desk {
             detail: format!("must be {:?}, the name in the path; it may be left out", id.as_str()),
         };
         let other_name = (!same_name).then_some(other);
-        match (read_spec(members, self.known_labels.as_ref()), other_name) {
+        match (read_spec(members, self.router.defaults.known_labels.as_ref()), other_name) {
             (Ok(spec), None) => Ok((id, spec)),
             (spec, name) => {
                 let all: Vec<Fault> = name.into_iter().chain(spec.err().into_iter().flatten()).collect();

@@ -4,10 +4,10 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use serde::de::DeserializeOwned;
 
-use crate::problem::{BodyFault, Problem, check_json, codes};
+use crate::problem::{BodyFault, Problem, check_json, codes, is_encoded, read_whole};
 
 /// Longest body, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
@@ -85,8 +85,7 @@ fn named<'r>(reason: &'r str, start: &str) -> Option<(&'r str, &'r str)> {
 }
 
 async fn whole(body: Body) -> Result<Bytes, Box<Problem>> {
-    axum::body::to_bytes(body, MAX_BYTES).await.map_err(|error| {
-        let fault = BodyFault::of(&error);
+    read_whole(body, MAX_BYTES).await.map_err(|fault| {
         let detail = match fault {
             BodyFault::TooLarge => format!("at most {MAX_BYTES} bytes are taken here"),
             BodyFault::TooSlow => "the body stopped coming; nothing was changed".to_owned(),
@@ -97,8 +96,7 @@ async fn whole(body: Body) -> Result<Bytes, Box<Problem>> {
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Box<Problem>> {
-    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    if is_encoded(headers) {
         let rule = "send the body without Content-Encoding";
         return Err(Box::new(Problem::of(codes::UNSUPPORTED_ENCODING, rule)));
     }

@@ -3,7 +3,6 @@
 //!
 //! Must not know: how limits count, how calls are planned, who listens.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,8 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
-use crate::event::{CanonicalUrl, PolicyId};
+use crate::event::PolicyId;
+use crate::ingest::CallRouter;
 use crate::limit::Outlooks;
 use crate::ops::verbs::Verb;
 use crate::ops::wire::{List, PolicyBody};
@@ -28,9 +28,6 @@ use crate::policy::Policies;
 use crate::problem::{Problem, codes};
 use crate::queue::Queue;
 use crate::store::StoreError;
-
-/// Refuses urls whose literal address may not be called, with the reason.
-pub type AddressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + Sync>;
 
 /// What the desk looks at.
 #[derive(Clone)]
@@ -51,16 +48,8 @@ pub struct Desk {
     pub outlooks: Arc<ArcSwap<Outlooks>>,
     /// The clock for the ends of pauses and for forecasts.
     pub clock: Clock,
-    /// Labels that an event without them counts as having.
-    pub labels: Arc<BTreeMap<String, String>>,
-    /// The labels that events may carry; `None` means any.
-    pub known_labels: Option<BTreeSet<String>>,
-    /// The life of an event that asks for none.
-    pub ttl: Duration,
-    /// Whether events that no policy governs are sent without limits.
-    pub unmatched_pass: bool,
-    /// Which literal addresses may be called.
-    pub egress: AddressCheck,
+    /// Finds the lanes of calls that were not handed in, as the door does.
+    pub router: CallRouter,
 }
 
 pub(super) type Answer = Result<Response, Box<Problem>>;

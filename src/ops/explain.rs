@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::dispatch::{HoldReason, LaneReport};
-use crate::event::{CanonicalUrl, EventId, Labels, Lane, LaneError};
+use crate::event::{CanonicalUrl, EventId, Labels, Lane, parse_method};
+use crate::ingest::NoRoute;
 use crate::limit::Kind;
 use crate::ops::desk::{Answer, Desk, json, shutting_down};
 use crate::ops::held::HeldBy;
@@ -191,43 +192,37 @@ impl Desk {
 
     async fn explain_call(&self, parameters: &Parameters, url: &str) -> Answer {
         let url = CanonicalUrl::parse(url).map_err(|error| invalid("url", error.to_string()))?;
-        let method = method(parameters.get("method"))?;
-        if let Some(known) = &self.known_labels
-            && let Some((name, _)) = parameters.family("label.").find(|(name, _)| !known.contains(*name))
-        {
+        let method = parameters.get("method").map_or(Ok(Method::POST), parse_method);
+        let method = method.map_err(|error| invalid("method", error.to_string()))?;
+        let defaults = &self.router.defaults;
+        if let Some((name, _)) = parameters.family("label.").find(|(name, _)| !defaults.is_known(name)) {
             let rule = "is an unknown label, which events may not carry; labels.declared takes further ones";
             return Err(invalid(&format!("label.{name}"), rule.to_owned()));
         }
-        let labels = Labels::with_defaults(parameters.family("label."), &self.labels)
+        let labels = defaults
+            .fill(parameters.family("label."))
             .map_err(|error| invalid("label.KEY", format!("breaks a rule: {error}")))?;
         let call = Call { method: &method, url: &url, labels: &labels };
-        if let Err(reason) = (self.egress)(&url) {
-            let text = format!("It would be refused: its address must not be called, {reason}.");
-            return Ok(json(&self.refused(&call, HeldBy::refused("egress", text)), None));
-        }
-        let routed = self.policies.runtime().route(&method, &url, &labels);
-        let routed = routed.map_err(|error| {
-            let code = match error {
-                LaneError::TooManyPolicies { .. } => codes::TOO_MANY_POLICIES,
-                _ => codes::LANE_TOO_LONG,
-            };
-            let problem = Problem::of(code, error.to_string());
-            Box::new(problem.field("url", "cannot be given a lane"))
-        })?;
-        let governed = match routed {
-            Some(governed) => governed,
-            None if self.unmatched_pass => Lane::of(Vec::new()).map_err(|_| shutting_down())?,
-            None => {
+        let lane = match self.router.route(&self.policies.runtime(), &method, &url, &labels) {
+            Ok(lane) => lane,
+            Err(NoRoute::Egress(reason)) => {
+                let text = format!("It would be refused: its address must not be called, {reason}.");
+                return Ok(json(&self.refused(&call, HeldBy::refused("egress", text)), None));
+            }
+            Err(NoRoute::Unmatched) => {
                 let text = "It would be refused: no deployed policy governs it.".to_owned();
                 return Ok(json(&self.refused(&call, HeldBy::refused("unmatched", text)), None));
             }
+            Err(ref refused @ NoRoute::Lane(ref error)) => {
+                let problem = Problem::of(refused.code(), error.to_string());
+                return Err(Box::new(problem.field("url", "cannot be given a lane")));
+            }
         };
-        let lane = self.queue.lane_at(&governed, &url);
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
         let counts = self.queue.counts_of(lane.key());
         let here = counts.map_or(0, |counts| counts.ready + counts.taken_up);
         let ahead = Some(here.saturating_sub(report.inflight as u64));
-        let expires_at = self.clock.now() + self.ttl;
+        let expires_at = self.clock.now() + defaults.max_ttl;
         let place = Place { lane, due_at: None, is_dated: false, expires_at, ahead, under_way: false };
         Ok(json(&self.body(&call, &place, &report), None))
     }
@@ -375,15 +370,6 @@ fn candidate_body(candidate: Candidate, method: &Method) -> CandidateBody {
         }
     }
     body
-}
-
-/// As events name it.
-fn method(given: Option<&str>) -> Result<Method, Box<Problem>> {
-    let Some(text) = given else { return Ok(Method::POST) };
-    let found = Method::from_bytes(text.to_ascii_uppercase().as_bytes());
-    found.ok().filter(|method| *method != Method::CONNECT && text.len() <= 32).ok_or_else(|| {
-        invalid("method", "must be an HTTP method such as GET, POST, PUT, PATCH or DELETE".to_owned())
-    })
 }
 
 fn no_event() -> Box<Problem> {

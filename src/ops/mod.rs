@@ -50,7 +50,7 @@ use crate::queue::Queue;
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
 use crate::store::{Operation, StoreHealth};
 
-pub use desk::{AddressCheck, Desk, desk_routes};
+pub use desk::{Desk, desk_routes};
 pub use doc::api_doc;
 pub use doubts::{DecisionError, Decisions, DoubtDesk, DoubtVerb, doubt_routes, verbs_of};
 pub use pulse::Pulse;

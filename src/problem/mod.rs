@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::problem::codes::Code;
 
-pub use body::{BodyFault, NotJson, check_json};
+pub use body::{BodyFault, NotJson, check_json, is_encoded, media_type, read_whole};
 pub use told::{Refused, Tell, Told};
 
 /// One refusal, ready to be sent or written as a line.

@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Lane, LaneKey, Tries};
-use crate::ingest::{Admission, Defaults, Doomed, Intake, IntakeParts, OverLimit, Refusals, Unmatched};
+use crate::ingest::{
+    Admission, CallRouter, Defaults, Doomed, Intake, IntakeParts, OverLimit, Refusals, Unmatched,
+};
 use crate::limit::{Kind, LimiterFigures};
 use crate::policy::testing::{TestDocuments, id, spec};
 use crate::policy::{Family, Origin, Policies, Spec};
@@ -232,20 +234,22 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
     let closing = CancellationToken::new();
     let admission = Arc::new(TestAdmission { room: AtomicUsize::new(3) });
     let intake = Intake::new(IntakeParts {
-        queue,
+        router: CallRouter {
+            queue,
+            defaults: defaults(),
+            unmatched,
+            egress: Arc::new(|url| {
+                let inside = url.as_str().contains("127.0.0.1");
+                if inside { Err("loopback".to_owned()) } else { Ok(()) }
+            }),
+        },
         policies,
         clock,
-        defaults: defaults(),
-        unmatched,
         on_doomed,
         admission: admission.clone(),
         read_ahead: Arc::new(TakenUp(None)),
         refusals: Refusals { tell: Arc::new(|_| None), as_told: false, usage: None },
         outlooks: Arc::default(),
-        egress: Arc::new(|url| {
-            let inside = url.as_str().contains("127.0.0.1");
-            if inside { Err("loopback".to_owned()) } else { Ok(()) }
-        }),
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::new(1 << 20).expect("not zero"),
         admission_wait: Duration::from_millis(50),

@@ -19,6 +19,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
 use crate::dispatch::{DispatchHandle, Options, Parts, Service};
 use crate::event::{Event, EventId, Outcome};
+use crate::ingest::{CallRouter, Defaults, Unmatched};
 use crate::limit::{Gate, Outlooks};
 use crate::ops::{Desk, desk_routes};
 use crate::policy::testing::{Fault, TestDocuments, id, labels, url};
@@ -97,14 +98,19 @@ pub(super) async fn world() -> World {
         dispatch: dispatch.clone(),
         outlooks: Arc::new(ArcSwap::from_pointee(Outlooks::default())),
         clock: clock.clone(),
-        labels: Arc::new([("org".to_owned(), "ACME".to_owned())].into()),
-        known_labels: Some(["org", "key", "a b"].map(str::to_owned).into()),
-        ttl: Duration::from_secs(6 * 3600),
-        unmatched_pass: false,
-        egress: Arc::new(|url| {
-            let inside = url.as_str().contains("127.0.0.1");
-            if inside { Err("loopback".to_owned()) } else { Ok(()) }
-        }),
+        router: CallRouter {
+            queue: queue.clone(),
+            defaults: Arc::new(Defaults {
+                labels: [("org".to_owned(), "ACME".to_owned())].into(),
+                known_labels: Some(["org", "key", "a b"].map(str::to_owned).into()),
+                max_ttl: Duration::from_secs(6 * 3600),
+            }),
+            unmatched: Unmatched::Refuse,
+            egress: Arc::new(|url| {
+                let inside = url.as_str().contains("127.0.0.1");
+                if inside { Err("loopback".to_owned()) } else { Ok(()) }
+            }),
+        },
     };
     World { router: desk_routes(desk), policies, documents, queue, dispatch, clock, usages, endpoint }
 }
