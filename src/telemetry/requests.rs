@@ -1,4 +1,6 @@
-//! Requests of tidegate's own API, and defects.
+//! Requests of tidegate's own API.
+//!
+//! Must not know: what the routes answer.
 
 use std::time::Duration;
 
@@ -26,44 +28,5 @@ impl RequestAnswered {
         counter!(names::HTTP_REQUESTS.name, "route" => self.route.clone(), "method" => self.method, "code" => code)
             .increment(1);
         histogram!(names::HTTP_REQUEST_DURATION.name, "route" => self.route).record(self.took);
-    }
-}
-
-/// The program found a state that cannot be.
-#[derive(Debug, Clone, Copy)]
-pub struct Defect {
-    /// Where, in a few words that stand at one place in the source only.
-    pub place: &'static str,
-}
-
-impl Defect {
-    /// Counts it and writes a line at the level `error`. What the place knows besides is logged there.
-    pub fn emit(&self) {
-        counter!(names::DEFECTS.name).increment(1);
-        tracing::error!(place = self.place, "a defect of tidegate was found: please report it");
-    }
-
-    /// Shows the counter before anything was found.
-    pub fn show() {
-        counter!(names::DEFECTS.name).increment(0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::telemetry::testing::Recorded;
-
-    #[test]
-    fn defects_begin_at_zero_and_each_counts_once() {
-        let recorded = Recorded::new();
-        let _local = recorded.set();
-        Defect::show();
-        assert_eq!(recorded.sum("tidegate_defects_total", ""), 0.0);
-        assert!(recorded.text().contains("\ntidegate_defects_total 0\n"), "{}", recorded.text());
-        for count in 1..4_u8 {
-            Defect { place: "a test" }.emit();
-            assert_eq!(recorded.sum("tidegate_defects_total", ""), f64::from(count));
-        }
     }
 }
