@@ -12,6 +12,7 @@ use crate::ingest::intake::{Receipt, Verdict};
 use crate::limit::Forecast;
 use crate::problem::{FieldError, Problem};
 use crate::queue::{End, Standing, Waiting};
+use crate::telemetry::defect;
 
 /// The receipt of a durable event.
 #[derive(Serialize, ToSchema)]
@@ -226,10 +227,14 @@ pub(super) fn lines<'v>(verdicts: impl Iterator<Item = (u64, &'v Verdict)>) -> B
 
 fn json<T: Serialize>(value: &T) -> Vec<u8> {
     // Structs of texts and numbers always serialise.
-    serde_json::to_vec(value).unwrap_or_default()
+    serde_json::to_vec(value).unwrap_or_else(|_| {
+        defect!("an answer to an event that does not serialise");
+        Vec::new()
+    })
 }
 
 fn append<T: Serialize>(out: &mut Vec<u8>, value: &T) {
     // As above, and a vector always takes what is written to it.
-    serde_json::to_writer(out, value).unwrap_or_default();
+    let written = serde_json::to_writer(out, value);
+    defect!(unless written.is_ok(), "a line of an answer that does not serialise");
 }

@@ -12,7 +12,7 @@ use crate::ingest::intake::{Intake, Verdict};
 use crate::ingest::lines::{Block, Line, Splitter};
 use crate::ingest::problems::shutting_down;
 use crate::problem::{Problem, codes};
-use crate::telemetry::Source;
+use crate::telemetry::{Source, defect};
 
 /// Most events that are made durable together.
 const BATCH_EVENTS: usize = 1000;
@@ -100,9 +100,9 @@ impl Feed {
         for (number, line) in &block.lines {
             let item = match line {
                 Line::Text(place) => {
-                    // A place lies in its block.
-                    let text = block.bytes.get(place.clone()).unwrap_or_default();
-                    self.decoder.decode(&block.bytes, text, None)
+                    let text = block.bytes.get(place.clone());
+                    defect!(unless text.is_some(), "a line outside its block");
+                    self.decoder.decode(&block.bytes, text.unwrap_or_default(), None)
                 }
                 Line::TooLong => Err(Box::new(line_too_long())),
             };
@@ -117,10 +117,11 @@ impl Batch {
     /// reader of the stream stop.
     pub(super) async fn hand_in(self, intake: Intake, source: Source) -> Answers {
         let Some(share) = intake.reserve_bytes(self.bytes).await else {
-            // The semaphore is never closed.
+            defect!("no more room is given out for events under way");
             return Answers::default();
         };
         let verdicts: Vec<Verdict> = intake.take(self.items, source, share).await;
+        defect!(unless verdicts.len() == self.numbers.len(), "lines and answers of different number");
         let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         Answers {

@@ -20,11 +20,11 @@ use crate::ingest::cloudevents::{self, Mode};
 use crate::ingest::decode::{Decoded, MAX_EVENT_BYTES};
 use crate::ingest::diagnose::not_json;
 use crate::ingest::intake::{Intake, Receipt, Verdict};
-use crate::ingest::problems::defect;
+use crate::ingest::problems::internal;
 use crate::ingest::{answer, doc, ndjson};
 use crate::problem::codes::{self, Code};
 use crate::problem::{BodyFault, Problem, is_encoded, media_type};
-use crate::telemetry::{EventsRejected, Source};
+use crate::telemetry::{EventsRejected, Source, defect};
 
 /// Most events in a JSON list; streams have no such bound.
 pub const MAX_LIST_EVENTS: usize = 1000;
@@ -220,9 +220,8 @@ async fn take_one(
 }
 
 async fn answer_one(intake: &Intake, verdicts: Vec<Verdict>, words: Words) -> Response {
-    // One item gives one verdict.
-    let none = || Err(Box::new(defect("an event without a verdict")));
-    let verdict = verdicts.into_iter().next().unwrap_or_else(none);
+    defect!(unless verdicts.len() == 1, "one event with none or several answers");
+    let verdict = verdicts.into_iter().next().unwrap_or_else(|| Err(Box::new(internal())));
     let receipt = match verdict {
         Ok(receipt) => original(intake, receipt).await,
         Err(problem) => return refuse(*words(problem)),

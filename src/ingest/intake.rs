@@ -18,7 +18,7 @@ use crate::ingest::accepted::Lines;
 use crate::ingest::decode::{Decoded, Decoder};
 use crate::ingest::doc::OwnRefusals;
 use crate::ingest::problems::{
-    conflict, defect, internal, is_answered, is_late, no_route, overloaded, queue_problem, store_slow,
+    conflict, internal, is_answered, is_late, no_route, overloaded, queue_problem, store_slow,
 };
 use crate::ingest::prospects::{Admission, Doomed, Prospects, Refusals, doomed};
 use crate::ingest::route::CallRouter;
@@ -28,7 +28,7 @@ use crate::policy::{Policies, Runtime};
 use crate::problem::Problem;
 use crate::queue::{NewEvent, Queue, ReadAhead, Standing};
 use crate::store::Appended;
-use crate::telemetry::{EventsEnqueued, EventsRejected, Source};
+use crate::telemetry::{Defect, EventsEnqueued, EventsRejected, Source, defect};
 
 /// What the intake works with.
 pub struct IntakeParts {
@@ -196,8 +196,10 @@ impl Intake {
             Ok(verdicts) => verdicts,
             Err(error) => {
                 // Without a panic the process ends.
-                let problem = if error.is_panic() { defect("a panic in an acceptance") } else { internal() };
-                (0..refusals).map(|_| Err(Box::new(problem.clone()))).collect()
+                if error.is_panic() {
+                    Defect { place: "a panic in an acceptance" }.emit();
+                }
+                (0..refusals).map(|_| Err(Box::new(internal()))).collect()
             }
         }
     }
@@ -240,6 +242,7 @@ impl Intake {
             verdicts.push(verdict);
         }
         let promised = self.try_limits(&runtime, &mut batch, &mut places, &mut verdicts).await;
+        defect!(unless places.len() == batch.len(), "events of a batch without a place among the answers");
         let mut places = places.into_iter();
         let mut is_slow = false;
         for part in cut(batch) {
@@ -248,7 +251,10 @@ impl Intake {
             let outcome = if is_slow { Err(Box::new(store_slow())) } else { self.enqueue(part).await };
             is_slow |= outcome.as_ref().is_err_and(|problem| is_late(problem));
             for (nth, place) in here.into_iter().enumerate() {
-                let Some(verdict) = verdicts.get_mut(place) else { continue };
+                let Some(verdict) = verdicts.get_mut(place) else {
+                    defect!("a place behind the last answer");
+                    continue;
+                };
                 match &outcome {
                     Ok(appended) => record_answer(verdict, appended.get(nth)),
                     Err(problem) => *verdict = Err(problem.clone()),
@@ -316,7 +322,10 @@ fn record_answer(verdict: &mut Verdict, appended: Option<&Appended>) {
         }
         (Some(Appended::Conflict(id)), _) => *verdict = Err(Box::new(conflict(*id))),
         // The queue answers once per entry, and only accepted verdicts have a place.
-        _ => *verdict = Err(Box::new(defect("an accepted event without an answer of the queue"))),
+        _ => {
+            defect!("an accepted event without an answer of the queue");
+            *verdict = Err(Box::new(internal()));
+        }
     }
 }
 

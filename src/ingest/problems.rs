@@ -9,7 +9,6 @@ use crate::ingest::route::NoRoute;
 use crate::problem::{Problem, codes};
 use crate::queue::QueueError;
 use crate::store::StoreError;
-use crate::telemetry::Defect;
 
 /// When to come back after a write that found no room.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -25,12 +24,6 @@ pub(super) fn shutting_down() -> Problem {
 pub(super) fn overloaded() -> Problem {
     let detail = "events arrive faster than they can be made durable; nothing was kept, come back later";
     Problem::of(codes::OVERLOADED, detail).retry_after(1)
-}
-
-/// The program is in a state that cannot be: counts it.
-pub(super) fn defect(place: &'static str) -> Problem {
-    Defect { place }.emit();
-    internal()
 }
 
 pub(super) fn internal() -> Problem {

@@ -15,6 +15,7 @@ use crate::ingest::problems::shutting_down;
 use crate::policy::Runtime;
 use crate::queue::NewEvent;
 use crate::store::Dedup;
+use crate::telemetry::defect;
 
 /// Whether an event is tried when it is handed in: what is put off is tried when it is due.
 pub(super) fn is_tried(runtime: &Runtime, lane: &Lane, due_at: Option<Timestamp>) -> bool {
@@ -82,17 +83,22 @@ impl Intake {
         let keys = batch.iter().filter(tried).filter_map(|accept| accept.dedup);
         let known = self.on_record(keys.collect()).await;
         let (trials, lanes) = trials(batch, runtime, known);
-        let answers = if lanes.is_empty() {
-            Vec::new()
-        } else {
-            self.admission().promise(lanes).await.unwrap_or_default()
-        };
+        let asked = lanes.len();
+        let answers = if asked == 0 { None } else { self.admission().promise(lanes).await };
+        defect!(
+            unless answers.as_ref().is_none_or(|answers| answers.len() == asked),
+            "another number of calls was tried than was asked for"
+        );
+        let answers = answers.unwrap_or_default();
         let now = self.clock().now();
         let mut promised = Vec::new();
         let mut kept = places.iter().zip(trials);
         let mut kept_places = Vec::with_capacity(places.len());
         batch.retain(|accept| {
-            let Some((place, trial)) = kept.next() else { return false };
+            let Some((place, trial)) = kept.next() else {
+                defect!("an event of a batch that has no place among the answers");
+                return false;
+            };
             let answer = match trial {
                 Trial::Spared => Some(&Ok(false)),
                 Trial::Asked(nth) | Trial::Repeats(nth) => answers.get(nth),

@@ -28,6 +28,7 @@ use crate::policy::Policies;
 use crate::problem::{Problem, codes};
 use crate::queue::Queue;
 use crate::store::StoreError;
+use crate::telemetry::defect;
 
 /// What the desk looks at.
 #[derive(Clone)]
@@ -185,7 +186,10 @@ pub(super) fn respond(answer: Answer) -> Response {
 /// An answer that is true for a moment only.
 pub(super) fn json<T: Serialize>(body: &T, next: Option<String>) -> Response {
     // Structs of texts and numbers always serialise.
-    let body = serde_json::to_vec(body).unwrap_or_default();
+    let body = serde_json::to_vec(body).unwrap_or_else(|_| {
+        defect!("an answer to an operator that does not serialise");
+        Vec::new()
+    });
     let mut response = (StatusCode::OK, body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -14,7 +14,7 @@ use crate::queue::counters::count_ends;
 use crate::queue::ends::{End, Ends};
 use crate::queue::{Inner, Queue};
 use crate::store::{SettleRequest, StoreError};
-use crate::telemetry::Defect;
+use crate::telemetry::{Defect, defect};
 
 /// How long decisions are gathered before they go to the store together.
 const GATHER: Duration = Duration::from_millis(5);
@@ -158,12 +158,14 @@ struct Owed {
 impl Drop for Owed {
     fn drop(&mut self) {
         let settler = &self.inner.settler;
-        settler.owed.fetch_sub(self.count, Ordering::AcqRel);
+        let owed = settler.owed.fetch_sub(self.count, Ordering::AcqRel);
         settler.is_stuck.store(false, Ordering::Release);
         settler.settled.notify_waiters();
         if std::thread::panicking() {
             Defect { place: "a panic in the record of settlements" }.emit();
             error!(count = self.count, "settlements not recorded after a panic: their calls may be repeated");
+        } else {
+            defect!(unless self.count <= owed, "more settlements recorded than were owed");
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::store::journal::{
     DedupRow, Group, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock, Position, Settled, SettledRun,
 };
 use crate::store::{Appended, Dedup, NewEntry, StoreError};
+use crate::telemetry::defect;
 
 /// A settlement of one entry on its way: lane number, block, what.
 pub(super) type Placed = (u32, Position, Settled);
@@ -115,8 +116,12 @@ impl Draft {
             self.open.insert(slot, self.blocks.len() - 1);
             self.blocks.len() - 1
         });
-        let Some(block) = self.blocks.get_mut(at) else { return (at, 0) };
+        let Some(block) = self.blocks.get_mut(at) else {
+            defect!("a block of a commit that is not there");
+            return (at, 0);
+        };
         // A block that holds fewer than MAX_BLOCK_ENTRIES has room for an index of eight bits.
+        defect!(unless block.records.len() < MAX_BLOCK_ENTRIES, "a block with more entries than an id can name");
         let index = u8::try_from(block.records.len()).unwrap_or(u8::MAX);
         block.records.push(record);
         block.raw_bytes += needed;

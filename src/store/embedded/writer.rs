@@ -24,6 +24,7 @@ use crate::store::index::dedup::DedupIndex;
 use crate::store::index::{guarded, room};
 use crate::store::journal::{DeadLetter, DeadLog, Group, Journal, Position};
 use crate::store::{Appended, Dedup, NewEntry, Operation, StoreError, Turn};
+use crate::telemetry::defect;
 
 /// What the writer is asked for.
 pub(super) enum Request {
@@ -331,9 +332,13 @@ impl Writer {
         if draft.blocks.iter().any(|block| !block.dedup.is_empty()) {
             self.shared.room.wait_for(room::BATCH_BYTES);
         }
+        defect!(unless positions.len() == draft.blocks.len(), "blocks that the journal gave no position");
         for (block, at) in draft.blocks.iter().zip(positions) {
             for row in &block.dedup {
-                let Ok(index) = u8::try_from(row.index) else { continue };
+                let Ok(index) = u8::try_from(row.index) else {
+                    defect!("a key of an entry that no id can name");
+                    continue;
+                };
                 let id = super::ids::encode(newest_ms, super::ids::Home { block: *at, index }, salt);
                 if let Err(error) = guarded(|| self.dedup.insert(&row.dedup, id)) {
                     // The entries are durable and will be answered; nothing is accepted after them.
@@ -348,8 +353,9 @@ impl Writer {
                 .iter()
                 .map(|answer| commit::answer(*answer, positions, newest_ms, salt))
                 .collect();
-            if let Some(answers) = answers {
-                replies.push((append.reply, answers, append.room));
+            match answers {
+                Some(answers) => replies.push((append.reply, answers, append.room)),
+                None => defect!("a durable append whose entries have no ids"),
             }
         }
         let blocks = draft.blocks.into_iter().zip(positions.iter().copied());
