@@ -243,6 +243,37 @@ fn test_files_are_named_for_tests() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// The page that a newcomer reads first names rooms, files and tests that are there.
+#[test]
+fn the_architecture_page_names_what_is_there() {
+    let page = read(&root().join("src/architecture.md"));
+    let files = ["src", "tests"].map(|folder| rust_files(&root().join(folder))).concat();
+    let sources: Vec<String> = files.iter().map(|path| read(path)).collect();
+    let quoted = || page.split('`').skip(1).step_by(2);
+    let mut broken = Vec::new();
+    for (room, _) in MAY_IMPORT {
+        if !page.contains(&format!("| [`{room}`] |")) {
+            broken.push(format!("the room {room} has no row"));
+        }
+    }
+    for path in quoted().filter(|word| word.starts_with("src/") || word.starts_with("tests/")) {
+        if !root().join(path).exists() {
+            broken.push(format!("{path} is not there"));
+        }
+    }
+    let is_test = |word: &&str| {
+        word.matches('_').count() >= 3 && word.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
+    };
+    for test in quoted().filter(is_test) {
+        if !sources.iter().any(|text| text.contains(&format!("fn {test}("))) {
+            broken.push(format!("no test is named {test}"));
+        }
+    }
+    assert!(quoted().filter(is_test).count() >= 15, "the tests were not found on the page");
+    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(read(&root().join("src/glossary.md")).lines().count() <= 60, "the glossary is too long");
+}
+
 #[test]
 fn the_room_rules_have_no_cycle() {
     let rank = |room: &str| MAY_IMPORT.iter().position(|(name, _)| *name == room);
