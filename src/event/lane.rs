@@ -215,14 +215,18 @@ impl Lane {
         names.sort_unstable();
         names.dedup();
         let values = names.iter().filter_map(|name| Some(((*name).into(), encode_label(&value(name)?))));
-        Self::assemble(policies, values.collect())
+        let lane = Self::assemble(policies, values.collect())?;
+        debug_assert_eq!(Self::parse(&lane.key).as_ref(), Ok(&lane), "the key alone is kept");
+        Ok(lane)
     }
 
     /// The part of this lane whose calls go to one host, given as `host:port`; this lane where the name would be too
     /// long.
     #[must_use]
     pub fn at(&self, host: &str) -> Self {
-        self.with_host(&encode(host, is_plain_in_host, Self::MAX_PLAIN_HOST_BYTES))
+        let lane = self.with_host(&encode(host, is_plain_in_host, Self::MAX_PLAIN_HOST_BYTES));
+        debug_assert_eq!(Self::parse(&lane.key).as_ref(), Ok(&lane), "the key alone is kept");
+        lane
     }
 
     /// The part of this lane in which the calls to this host stand together with those to some others.

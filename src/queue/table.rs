@@ -17,7 +17,7 @@ use crate::queue::hosts::Hosts;
 use crate::queue::ledger::Ledger;
 use crate::queue::sizes::Sizes;
 use crate::store::{LaneSummary, Loss};
-use crate::telemetry::Defect;
+use crate::telemetry::{Defect, defect};
 
 /// What one lane holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,6 +163,7 @@ impl LaneTable {
     pub(super) fn restore(&mut self, summary: LaneSummary) {
         self.ledger.accept(summary.ready + summary.delayed);
         let state = self.state(&summary.lane);
+        defect!(unless state.is_spent(), "a lane that the store names twice");
         state.plain = i64::try_from(summary.ready).unwrap_or(i64::MAX);
         state.put_off = i64::try_from(summary.delayed).unwrap_or(i64::MAX);
         state.next_due = summary.next_due;
@@ -292,9 +293,15 @@ impl LaneTable {
     /// Records what was handed out; returns the lane's next due time.
     pub(super) fn end_load(&mut self, lane: &LaneKey, load: &LoadEnd<'_>) -> Option<Timestamp> {
         let state = self.lanes.get_mut(lane)?;
+        defect!(
+            unless load.plain.first().is_none_or(|first| state.cursor < Some(*first)),
+            "entries that are handed out again in plain order"
+        );
         if let Some(last) = load.plain.last() {
             state.cursor = Some(*last);
         }
+        let is_new = |id: &EventId| !state.put_off_out.contains(id);
+        defect!(unless load.put_off.iter().all(is_new), "an entry that was put off and is handed out twice");
         state.plain_out.extend(load.plain);
         state.put_off_out.extend(load.put_off);
         let undisturbed = state.appending == 0 && state.changed == load.changed;
