@@ -54,7 +54,7 @@ impl App {
     /// Opens the store, applies the policies of the configuration file and binds the doors.
     ///
     /// # Errors
-    /// [`AppError`] when one of them cannot be had.
+    /// [`AppError`] when one of them cannot be opened.
     pub async fn build(config: &Config) -> Result<Self, AppError> {
         descriptors::check()?;
         let clock = Clock::system();
@@ -69,7 +69,7 @@ impl App {
     /// The same over other seams.
     ///
     /// # Errors
-    /// [`AppError`] when the store cannot be read, a policy of the configuration file cannot be had or the doors cannot
+    /// [`AppError`] when the store cannot be read, a policy of the configuration file cannot be applied or the doors cannot
     /// be bound.
     pub async fn over(config: &Config, seams: Seams) -> Result<Self, AppError> {
         let Seams { clock, store, documents, usages, deliver } = seams;

@@ -64,7 +64,7 @@ fn ended(report: Report) -> u64 {
     report.delivered + report.dead + report.expired + report.dropped
 }
 
-/// Well is only what was accepted and delivered whole.
+/// Success means that everything was accepted and delivered.
 fn verdict(outcome: Option<Result<FeedSummary, Failure>>, report: Report) -> Result<(), Failure> {
     let Some(fed) = outcome else {
         let waiting = report.waiting;

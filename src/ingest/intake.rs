@@ -228,7 +228,7 @@ impl Intake {
                 let lane = self.route(&runtime, &decoded.event)?;
                 let forecast = prospects.next(&lane, &decoded.event);
                 let Event { due_at, expires_at, .. } = decoded.event;
-                // Whether there is room for what is tried says the system that its limits come from.
+                // A call that is tried at the door is refused in the words of the dialect that owns the limit.
                 let judged = parts.on_doomed == Doomed::Refuse && !is_tried(&runtime, &lane, due_at);
                 if forecast.expires_first && judged {
                     return Err(Box::new(doomed(forecast, expires_at)));

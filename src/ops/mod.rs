@@ -166,8 +166,8 @@ fn all_checks(ops: &Ops) -> Vec<Check> {
     checks
 }
 
-/// What speaks for and against handing in events. Damage that was set aside is told, but is no reason to be
-/// taken out of service; neither are doubts, unless they hold the store.
+/// The readiness checks. Damage that was set aside is reported but does not fail readiness; neither do doubts, unless
+/// they hold the store.
 fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool) -> Vec<Check> {
     let writable = match (&store.poisoned, store.full) {
         (Some(reason), _) => (false, format!("takes no more writes: {reason}")),

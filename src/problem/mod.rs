@@ -42,7 +42,7 @@ pub struct Problem {
     /// Further headers of the answer.
     #[serde(skip)]
     pub headers: HeaderMap,
-    /// What is answered in its place to a single call.
+    /// Sent instead of this problem when the request holds one event.
     #[serde(skip)]
     pub instead: Option<Box<Told>>,
 }
