@@ -45,7 +45,8 @@ impl Hosts {
             defect!("a lane of one host that was never counted");
             return;
         };
-        defect!(unless * lanes <= self.all, "more lanes under one set of limits than in all");
+        let of_these_limits = *lanes;
+        defect!(unless of_these_limits <= self.all, "more lanes under one set of limits than in all");
         *lanes -= 1;
         self.all -= 1;
         if *lanes == 0 {

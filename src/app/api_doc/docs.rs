@@ -7,7 +7,6 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
 
 use crate::app::html::{self, escaped};
 use crate::manual::{CHAPTERS, Chapter, chapter};
@@ -93,7 +92,7 @@ fn neighbours(chapter: &Chapter) -> String {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use http::Request;
+    use http::{Request, StatusCode};
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 

@@ -18,7 +18,7 @@ use crate::manage::responsys::stored::{self, FileAccountsError, Source};
 use crate::manage::responsys::wire::{Accounts, Shown};
 use crate::manage::responsys::{ResponsysApi, doc};
 use crate::policy::{Book, Bound, ChangeError, Late, PolicyError, SyncError};
-use crate::problem::{BodyFault, Problem, codes};
+use crate::problem::{Problem, codes};
 
 /// Most accounts that can be made through the route.
 const MAX_ACCOUNTS: usize = 1_000;

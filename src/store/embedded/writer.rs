@@ -35,7 +35,7 @@ pub(super) enum Request {
         reply: oneshot::Sender<Result<Vec<Appended>, StoreError>>,
         room: Option<OwnedSemaphorePermit>,
     },
-    SettleRequest {
+    Settle {
         decisions: Vec<Placed>,
         letters: Vec<DeadLetter>,
         reply: oneshot::Sender<Result<(), StoreError>>,
