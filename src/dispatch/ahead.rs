@@ -233,7 +233,6 @@ impl Ahead {
 
     /// A page came or failed: its reservation ends.
     pub(super) fn ended(&mut self, window: &Window) {
-        defect!(unless self.loads > 0 && window.loading.is_some(), "a page came that was not asked for");
         self.loads = self.loads.saturating_sub(1);
         self.entries = self.entries.saturating_sub(window.loading.unwrap_or(0));
     }
