@@ -43,7 +43,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rmp_serde", &["store/"]),
     ("lz4_flex", &["store/"]),
     ("crc32c", &["store/"]),
-    ("governor", &["limit/smoother"]),
+    ("governor", &["limit/meter/smoother"]),
     ("reqwest", &["delivery/"]),
     ("rustls", &["delivery/"]),
     // The log filter names its modules.

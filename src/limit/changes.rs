@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::gate::{Blind, Gate, Unknown};
+use crate::limit::history::record::{self, Ask};
 use crate::limit::limiter::{Kind, Limiter};
-use crate::limit::record::{self, Ask};
 use crate::limit::rules::Rules;
 use crate::limit::table::LimiterId;
 

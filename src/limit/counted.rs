@@ -5,9 +5,9 @@
 use std::num::NonZeroU32;
 
 use crate::clock::Timestamp;
+use crate::limit::history::record::{Consumed, Counted};
 use crate::limit::limiter::{Kind, Limiter};
-use crate::limit::quota::QuotaCount;
-use crate::limit::record::{Consumed, Counted};
+use crate::limit::meter::quota::QuotaCount;
 use crate::limit::stated::Stated;
 
 impl Limiter {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::ceiling::Ceiling;
+use crate::limit::bound::Ceiling;
 use crate::limit::forecast::LimitOutlook;
 use crate::limit::limiter::{Kind, Limiter};
-use crate::limit::sliding::Sliding;
+use crate::limit::meter::window::Sliding;
 use crate::limit::{Binding, Gate, LimiterId};
 
 /// The state of one limiter.

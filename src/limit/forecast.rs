@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::limiter::Kind;
-use crate::limit::quota::Span;
+use crate::limit::meter::quota::Span;
 use crate::policy::{Limits, Pace, Period, Quota, Runtime, Window};
 
 /// What one limit means for the calls to come: `room` of them start at once, then `portion` every `every`.

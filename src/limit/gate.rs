@@ -7,17 +7,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::clock::Timestamp;
 use crate::event::{Lane, PolicyId};
-use crate::limit::edits::Edits;
 use crate::limit::few::Few;
+use crate::limit::history::edits::Edits;
+use crate::limit::history::record::{self, Ask, Consumed, Remembered};
+use crate::limit::history::recording::SILENCE;
 use crate::limit::limiter::{Kind, Limiter};
+use crate::limit::meter::reserve::Ready;
 use crate::limit::permit::{Permit, Stale};
-use crate::limit::record::{self, Ask, Consumed, Remembered};
-use crate::limit::recording::SILENCE;
 use crate::limit::rules::Rules;
 use crate::limit::stated::Stated;
 use crate::limit::table::{LimiterId, Table};
 use crate::limit::tally::{Tallies, Worked};
-use crate::limit::tokens::Ready;
 use crate::policy::Family;
 
 /// The limiters of one lane. It goes back to its gate through [`Gate::unbind`].

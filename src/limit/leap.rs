@@ -6,9 +6,9 @@
 
 use crate::clock::{Leap, Timestamp};
 use crate::limit::gate::Gate;
+use crate::limit::history::record::{self, Ask, Consumed};
 use crate::limit::limiter::{Kind, Limiter};
-use crate::limit::record::{self, Ask, Consumed};
-use crate::limit::sliding::SILENT_AT_MOST;
+use crate::limit::meter::window::SILENT_AT_MOST;
 use crate::limit::stated::Stated;
 
 impl Gate {
@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
     use crate::event::{Lane, PolicyRef};
-    use crate::limit::quota::Span;
+    use crate::limit::meter::quota::Span;
     use crate::limit::{Blind, Decision, Rules};
     use crate::policy::testing::{id, spec};
     use crate::policy::{Limits, Period, Quota, Window};

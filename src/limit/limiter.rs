@@ -8,17 +8,17 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::STALE_AFTER;
-use crate::limit::ceiling::Ceiling;
+use crate::limit::bound::Ceiling;
 use crate::limit::forecast::LimitOutlook;
 use crate::limit::gate::Unknown;
-use crate::limit::pace::{PaceHold, PaceLimit};
-use crate::limit::quota::{QuotaHold, QuotaLimit};
-use crate::limit::record::Consumed;
+use crate::limit::history::record::Consumed;
+use crate::limit::meter::pace::{PaceHold, PaceLimit};
+use crate::limit::meter::quota::{QuotaHold, QuotaLimit};
+use crate::limit::meter::reserve::{Portion, Ready};
+use crate::limit::meter::slots::Slots;
+use crate::limit::meter::window::{Sliding, SlidingHold, is_recorded};
 use crate::limit::rules::Rules;
-use crate::limit::sliding::{Sliding, SlidingHold, is_recorded};
-use crate::limit::slots::Slots;
 use crate::limit::tally::Tally;
-use crate::limit::tokens::{Portion, Ready};
 use crate::policy::{Family, Limits, Wording};
 
 /// The kinds of limits.

@@ -7,32 +7,23 @@
 //!
 //! Must not know: entries, queues, sockets, where the record of starts is.
 
-mod ceiling;
+mod bound;
 mod changes;
 mod counted;
-mod edits;
 mod few;
 mod figures;
 mod forecast;
 mod gate;
+mod history;
 mod leap;
 mod limiter;
-mod pace;
+mod meter;
 mod permit;
-mod quota;
-mod record;
-mod recording;
-mod ring;
 mod rules;
-mod sliding;
-mod slots;
-mod smoother;
 mod stated;
 mod table;
 mod tally;
-mod tokens;
 mod turned_away;
-mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -40,12 +31,12 @@ mod tests;
 pub use figures::{Counter, LimiterFigures};
 pub use forecast::{Forecast, LaneOutlook, LimitOutlook, Outlooks};
 pub use gate::{Binding, Blind, Blocker, Decision, Freed, Gate};
+pub use history::record::{Ask, Consumed};
 pub use limiter::Kind;
+pub use meter::quota::period_end;
+pub use meter::slots::most_at_once;
 pub use permit::{Permit, STALE_AFTER, Stale};
-pub use quota::period_end;
-pub use record::{Ask, Consumed};
 pub use rules::Rules;
-pub use slots::most_at_once;
 pub use stated::{StateUsageError, UsageToState};
 pub use table::LimiterId;
 pub use tally::{WAITING_KINDS, Worked};

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::limiter::Kind;
-use crate::limit::quota::Span;
-use crate::limit::sliding::is_recorded;
+use crate::limit::meter::quota::Span;
+use crate::limit::meter::window::is_recorded;
 use crate::policy::{Family, Limits, Overrides, Pace, RuntimePolicy, Scope, Spec, Window};
 
 /// What one policy limits, and how its limiters are told apart.

@@ -11,8 +11,8 @@ use std::num::NonZeroU32;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::gate::Gate;
+use crate::limit::history::record::{Consumed, name};
 use crate::limit::limiter::Kind;
-use crate::limit::record::{Consumed, name};
 
 /// What stands before the limit in the name of a statement.
 const SET: &str = "set ";

@@ -11,8 +11,8 @@ use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::gate::{Binding, Blocker, Gate};
 use crate::limit::limiter::{Kind, Limiter};
+use crate::limit::meter::reserve::Ready;
 use crate::limit::table::LimiterId;
-use crate::limit::tokens::Ready;
 
 /// When to come again for a start that others have been promised: they go within moments.
 const SOON: Duration = Duration::from_secs(1);

@@ -26,7 +26,7 @@ const FREE: u64 = 0;
 
 /// The starts of the newest window.
 #[derive(Debug)]
-pub(super) struct Ring {
+pub(in crate::limit) struct Ring {
     allowed: Window,
     /// Starts that share a cell.
     group: u32,
@@ -46,12 +46,12 @@ pub(super) struct Ring {
 
 /// The right to start once: the number of its cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Claim(u64);
+pub(in crate::limit) struct Claim(u64);
 
 impl Ring {
     /// Without starts, but nothing shares a window with `last_start`. `number` tells the cells of this ring from those
     /// of an earlier one under the same limit: it must be above all of theirs.
-    pub(super) fn new(allowed: Window, last_start: Timestamp, number: u64) -> Self {
+    pub(in crate::limit) fn new(allowed: Window, last_start: Timestamp, number: u64) -> Self {
         Self {
             allowed,
             group: group(allowed),
@@ -65,13 +65,13 @@ impl Ring {
     }
 
     /// What it allows.
-    pub(super) const fn allowed(&self) -> Window {
+    pub(in crate::limit) const fn allowed(&self) -> Window {
         self.allowed
     }
 
     /// Changes what it allows; everything claimed so far counts against the new limit.
     /// An earlier process may have started something until `unknown_before`.
-    pub(super) fn allow(&mut self, allowed: Window, unknown_before: Timestamp) {
+    pub(in crate::limit) fn allow(&mut self, allowed: Window, unknown_before: Timestamp) {
         if allowed == self.allowed {
             return;
         }
@@ -92,7 +92,7 @@ impl Ring {
     }
 
     /// Counts starts of an earlier process, the latest of them at `at`; to be called in order of time.
-    pub(super) fn restore(&mut self, count: u32, at: Timestamp) {
+    pub(in crate::limit) fn restore(&mut self, count: u32, at: Timestamp) {
         for _ in 0..count.div_ceil(self.group) {
             self.cells.push_back(at.as_nanos().max(FREE + 1));
         }
@@ -100,7 +100,7 @@ impl Ring {
     }
 
     /// The line of time has leapt; the order of the cells stays.
-    pub(super) fn leap(&mut self, leap: &Leap) {
+    pub(in crate::limit) fn leap(&mut self, leap: &Leap) {
         for cell in self.cells.iter_mut().filter(|cell| **cell != FREE) {
             *cell = leap.moved(Timestamp::from_nanos(*cell)).as_nanos();
         }
@@ -109,7 +109,7 @@ impl Ring {
     }
 
     /// From when on a claim succeeds, if nothing is claimed before.
-    pub(super) fn ready_at(&self) -> Timestamp {
+    pub(in crate::limit) fn ready_at(&self) -> Timestamp {
         if self.allowed.is_counting() {
             return Timestamp::ZERO;
         }
@@ -127,7 +127,7 @@ impl Ring {
     }
 
     /// Claims a start between `now` and [`STALE_AFTER`] later; `None` before [`Ring::ready_at`].
-    pub(super) fn claim(&mut self, now: Timestamp) -> Option<Claim> {
+    pub(in crate::limit) fn claim(&mut self, now: Timestamp) -> Option<Claim> {
         self.forget(now);
         if now < self.ready_at() {
             return None;
@@ -153,7 +153,7 @@ impl Ring {
     }
 
     /// The claimed start happens at `at`, not later than [`STALE_AFTER`] after the claim.
-    pub(super) fn confirm(&mut self, claim: Claim, at: Timestamp) {
+    pub(in crate::limit) fn confirm(&mut self, claim: Claim, at: Timestamp) {
         // A shared cell keeps the latest moment of any of its claims.
         if self.group == 1 {
             self.set(claim, |_| at.as_nanos());
@@ -161,12 +161,12 @@ impl Ring {
     }
 
     /// The confirmed start happened by `at`.
-    pub(super) fn under_way(&mut self, claim: Claim, at: Timestamp) {
+    pub(in crate::limit) fn under_way(&mut self, claim: Claim, at: Timestamp) {
         self.set(claim, |latest_ns| at.as_nanos().max(latest_ns));
     }
 
     /// Takes an unconfirmed claim back as if it had never been made.
-    pub(super) fn put_back(&mut self, claim: Claim) {
+    pub(in crate::limit) fn put_back(&mut self, claim: Claim) {
         let newest = claim.0 + 1 == self.first + self.cells.len() as u64;
         if self.group > 1 {
             // In an older cell it stays counted until that leaves.
@@ -184,7 +184,7 @@ impl Ring {
     }
 
     /// Starts in the newest window, at most this many.
-    pub(super) fn used(&mut self, now: Timestamp) -> u32 {
+    pub(in crate::limit) fn used(&mut self, now: Timestamp) -> u32 {
         self.forget(now);
         let live = u32::try_from(self.cells.len() - self.free).unwrap_or(u32::MAX);
         let in_newest = if live > 0 { self.group - self.in_newest } else { 0 };
@@ -192,24 +192,24 @@ impl Ring {
     }
 
     /// When every start will have left the window.
-    pub(super) fn idle_at(&self) -> Timestamp {
+    pub(in crate::limit) fn idle_at(&self) -> Timestamp {
         let last = self.last_start();
         if last == Timestamp::ZERO { last } else { last + self.allowed.length() }
     }
 
     /// The latest moment at which something may have started; [`Timestamp::ZERO`] when nothing ever did.
-    pub(super) fn last_start(&self) -> Timestamp {
+    pub(in crate::limit) fn last_start(&self) -> Timestamp {
         let newest = self.cells.back().copied().map_or(Timestamp::ZERO, Timestamp::from_nanos);
         newest.max(self.aside).max(self.left)
     }
 
     /// Until when something may have started that no cell remembers.
-    pub(super) fn unknown_before(&self) -> Option<Timestamp> {
+    pub(in crate::limit) fn unknown_before(&self) -> Option<Timestamp> {
         (self.aside > Timestamp::ZERO).then_some(self.aside)
     }
 
     /// The starts that still count, with their latest moments, oldest first.
-    pub(super) fn starts(&self) -> impl Iterator<Item = (u32, Timestamp)> {
+    pub(in crate::limit) fn starts(&self) -> impl Iterator<Item = (u32, Timestamp)> {
         let of_cell = |cell: &u64| (self.group, Timestamp::from_nanos(*cell));
         self.cells.iter().filter(|cell| **cell != FREE).map(of_cell)
     }

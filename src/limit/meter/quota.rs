@@ -5,9 +5,9 @@
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 
 use crate::clock::Timestamp;
-use crate::limit::record::Consumed;
+use crate::limit::history::record::Consumed;
+use crate::limit::meter::reserve::{Portion, Ready, Tokens};
 use crate::limit::stated::Stated;
-use crate::limit::tokens::{Portion, Ready, Tokens};
 use crate::policy::{Period, Quota};
 
 /// Of a bound that another policy sets, at most this part is put on record ahead.
@@ -15,14 +15,14 @@ const AHEAD_SHARE: u32 = 16;
 
 /// A calendar period: from its start to just before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) start: Timestamp,
-    pub(super) end: Timestamp,
+pub(in crate::limit) struct Span {
+    pub(in crate::limit) start: Timestamp,
+    pub(in crate::limit) end: Timestamp,
 }
 
 /// One quota and what was used of it in the present period.
 #[derive(Debug)]
-pub(super) struct QuotaLimit {
+pub(in crate::limit) struct QuotaLimit {
     quota: Quota,
     span: Span,
     used: u32,
@@ -43,7 +43,7 @@ pub(super) struct QuotaLimit {
 
 /// What counts of a period, as it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum QuotaCount {
+pub(in crate::limit) enum QuotaCount {
     /// What was used.
     Plain(Consumed),
     /// The same, after an operator's statement.
@@ -52,7 +52,7 @@ pub(super) enum QuotaCount {
 
 /// A start that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct QuotaHold {
+pub(in crate::limit) struct QuotaHold {
     /// The period that it counts in.
     period: Timestamp,
     statements: u32,
@@ -61,7 +61,7 @@ pub(super) struct QuotaHold {
 impl QuotaLimit {
     /// Nothing is used. What was consumed before `unknown_before` may be missing from the record: a period that began
     /// earlier counts as spent, unless an operator states what is used.
-    pub(super) fn new(quota: Quota, unknown_before: Timestamp, now: Timestamp) -> Self {
+    pub(in crate::limit) fn new(quota: Quota, unknown_before: Timestamp, now: Timestamp) -> Self {
         Self {
             quota,
             span: Span::of(quota.per, now),
@@ -77,13 +77,13 @@ impl QuotaLimit {
     }
 
     /// The quota.
-    pub(super) const fn quota(&self) -> Quota {
+    pub(in crate::limit) const fn quota(&self) -> Quota {
         self.quota
     }
 
     /// Another one; what was used counts against it, also when the period is another. Returns what has to be put on
     /// record for that.
-    pub(super) fn allow(&mut self, quota: Quota, now: Timestamp) -> Option<Consumed> {
+    pub(in crate::limit) fn allow(&mut self, quota: Quota, now: Timestamp) -> Option<Consumed> {
         self.turn(now);
         let end = self.span.end;
         if quota.per != self.quota.per {
@@ -98,13 +98,13 @@ impl QuotaLimit {
     }
 
     /// Another policy allows only so many of these starts: what a kill forfeits must not be much of that.
-    pub(super) fn bound(&mut self, calls: u32) {
+    pub(in crate::limit) fn bound(&mut self, calls: u32) {
         self.ahead_max = self.ahead_max.min((calls / AHEAD_SHARE).max(1));
     }
 
     /// Counts what was consumed before, in this period, in a longer one that goes on, or in a shorter one within this.
     /// Returns what has to be put on record anew because it counts longer now.
-    pub(super) fn restore(&mut self, before: &Consumed) -> Option<Consumed> {
+    pub(in crate::limit) fn restore(&mut self, before: &Consumed) -> Option<Consumed> {
         if before.over_at < self.span.end && before.at < self.span.start {
             return None;
         }
@@ -115,7 +115,7 @@ impl QuotaLimit {
     }
 
     /// Whether a start is possible at `now`; changes nothing that counts.
-    pub(super) fn ready(&mut self, now: Timestamp) -> Ready {
+    pub(in crate::limit) fn ready(&mut self, now: Timestamp) -> Ready {
         if self.used(now) >= self.quota.calls.get() {
             return Ready::At(self.span.end);
         }
@@ -123,7 +123,7 @@ impl QuotaLimit {
     }
 
     /// Takes a start that [`QuotaLimit::ready`] has just found possible.
-    pub(super) fn take(&mut self) -> QuotaHold {
+    pub(in crate::limit) fn take(&mut self) -> QuotaHold {
         self.used += 1;
         // All of a period are good until its end.
         let _ = self.tokens.take();
@@ -131,7 +131,7 @@ impl QuotaLimit {
     }
 
     /// Takes an unconfirmed start back.
-    pub(super) fn put_back(&mut self, hold: QuotaHold) {
+    pub(in crate::limit) fn put_back(&mut self, hold: QuotaHold) {
         if hold.period == self.span.start && hold.statements == self.statements {
             self.used = self.used.saturating_sub(1);
             self.tokens.put_back(self.span.end);
@@ -139,13 +139,13 @@ impl QuotaLimit {
     }
 
     /// What is to be put on record next, if anything is.
-    pub(super) fn ask(&mut self, now: Timestamp) -> Option<Portion> {
+    pub(in crate::limit) fn ask(&mut self, now: Timestamp) -> Option<Portion> {
         let most = self.quota.calls.get().saturating_sub(self.used(now)).min(self.ahead_max);
         self.tokens.ask(most, self.span.end, now)
     }
 
     /// That was put on record, or could not be.
-    pub(super) fn answered(&mut self, portion: Portion, is_recorded: bool, now: Timestamp) {
+    pub(in crate::limit) fn answered(&mut self, portion: Portion, is_recorded: bool, now: Timestamp) {
         if is_recorded && portion.until == self.span.end {
             self.on_record = self.on_record.saturating_add(portion.count);
         }
@@ -153,13 +153,13 @@ impl QuotaLimit {
     }
 
     /// Starts used in the present period: all of them while that is unknown.
-    pub(super) fn used(&mut self, now: Timestamp) -> u32 {
+    pub(in crate::limit) fn used(&mut self, now: Timestamp) -> u32 {
         self.turn(now);
         if self.is_unknown() { self.used.max(self.quota.calls.get()) } else { self.used }
     }
 
     /// What counts of the present period.
-    pub(super) fn counted(&mut self, now: Timestamp) -> QuotaCount {
+    pub(in crate::limit) fn counted(&mut self, now: Timestamp) -> QuotaCount {
         self.turn(now);
         let Span { start, end } = self.span;
         let consumed = Consumed { count: self.used, at: start, over_at: end };
@@ -176,18 +176,23 @@ impl QuotaLimit {
     }
 
     /// Whether an operator has stated what is used of the present period.
-    pub(super) fn is_stated(&self, now: Timestamp) -> bool {
+    pub(in crate::limit) fn is_stated(&self, now: Timestamp) -> bool {
         self.stated == Some(self.span) && now < self.span.end
     }
 
     /// What is used, and the statement that so much is.
-    pub(super) fn usage_to_state(&mut self, used: u32, at: Timestamp, now: Timestamp) -> (u32, Stated) {
+    pub(in crate::limit) fn usage_to_state(
+        &mut self,
+        used: u32,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> (u32, Stated) {
         self.turn(now);
         (self.used, Stated { replaces: self.on_record, used, at, over_at: self.span.end })
     }
 
     /// Counts what an operator has stated of this period when `used_then` were used, and what was used since.
-    pub(super) fn state(&mut self, stated: &Stated, used_then: u32, now: Timestamp) {
+    pub(in crate::limit) fn state(&mut self, stated: &Stated, used_then: u32, now: Timestamp) {
         self.turn(now);
         let since = self.used.saturating_sub(used_then);
         self.count_stated(stated, since);
@@ -195,7 +200,7 @@ impl QuotaLimit {
     }
 
     /// Counts what an operator had stated before this process, when all else of the record is restored.
-    pub(super) fn restore_stated(&mut self, stated: &Stated) {
+    pub(in crate::limit) fn restore_stated(&mut self, stated: &Stated) {
         self.count_stated(stated, self.on_record.saturating_sub(stated.replaces));
     }
 
@@ -214,12 +219,12 @@ impl QuotaLimit {
     }
 
     /// The present period.
-    pub(super) const fn span(&self) -> Span {
+    pub(in crate::limit) const fn span(&self) -> Span {
         self.span
     }
 
     /// Whether an answer is awaited.
-    pub(super) const fn is_asked(&self) -> bool {
+    pub(in crate::limit) const fn is_asked(&self) -> bool {
         self.tokens.is_asked()
     }
 
@@ -234,7 +239,7 @@ impl QuotaLimit {
 
     /// The line of time has leapt to `now`: what was started in this process, or `everything`, counts in the period there.
     /// Returns whether that is another period.
-    pub(super) fn leap(&mut self, everything: bool, now: Timestamp) -> bool {
+    pub(in crate::limit) fn leap(&mut self, everything: bool, now: Timestamp) -> bool {
         if now < self.span.end {
             return false;
         }
@@ -258,7 +263,7 @@ pub fn period_end(quota: Quota, now: Timestamp) -> Timestamp {
 
 impl Span {
     /// The period in which `now` lies.
-    pub(super) fn of(per: Period, now: Timestamp) -> Self {
+    pub(in crate::limit) fn of(per: Period, now: Timestamp) -> Self {
         let seconds = |length: u64| {
             let start_s = now.as_millis() / 1000 / length * length;
             Self {

@@ -18,7 +18,7 @@ const GROUPS_MAX: u32 = 65_536;
 
 /// What the self-check of one limit has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Seen {
+pub(in crate::limit) struct Seen {
     /// Most starts in any sliding window during the last minute.
     pub window_peak: u32,
     /// Starts that came when their window was full already, since the start of the process.
@@ -27,7 +27,7 @@ pub(super) struct Seen {
 
 /// Counts the starts of one limit.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(in crate::limit) struct Watch {
     allowed: Window,
     /// The starts of the newest window, oldest first: the first of each group, and how many it holds.
     groups: VecDeque<(u64, u32)>,
@@ -39,17 +39,17 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Expects at most this.
-    pub(super) const fn new(allowed: Window) -> Self {
+    pub(in crate::limit) const fn new(allowed: Window) -> Self {
         Self { allowed, groups: VecDeque::new(), in_window: 0, peaks: VecDeque::new(), violations: 0 }
     }
 
     /// From now on expects this; the starts so far keep counting.
-    pub(super) fn expect(&mut self, allowed: Window) {
+    pub(in crate::limit) fn expect(&mut self, allowed: Window) {
         self.allowed = allowed;
     }
 
     /// A request has started. Tells whether that was one too many.
-    pub(super) fn started(&mut self, at: Timestamp) -> bool {
+    pub(in crate::limit) fn started(&mut self, at: Timestamp) -> bool {
         let at_ns = at.as_nanos();
         let most_in_group = self.allowed.calls().get().div_ceil(GROUPS_MAX);
         match self.groups.back_mut() {
@@ -70,7 +70,7 @@ impl Watch {
     }
 
     /// What it has seen until `now`.
-    pub(super) fn seen(&self, now: Timestamp) -> Seen {
+    pub(in crate::limit) fn seen(&self, now: Timestamp) -> Seen {
         let oldest_s = (now.as_nanos() / SECOND_NS + 1).saturating_sub(MINUTE_S);
         let recent = self.peaks.iter().find(|(second, _)| *second >= oldest_s);
         Seen { window_peak: recent.map_or(0, |(_, peak)| *peak), violations: self.violations }

@@ -6,19 +6,19 @@
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
-use crate::limit::ring::{Claim, Ring};
+use crate::limit::meter::reserve::{Portion, Ready, Tokens};
+use crate::limit::meter::ring::{Claim, Ring};
+use crate::limit::meter::self_check::{Seen, Watch};
 use crate::limit::stated::Stated;
-use crate::limit::tokens::{Portion, Ready, Tokens};
-use crate::limit::watch::{Seen, Watch};
 use crate::policy::Window;
 
 /// After a start that does not follow an orderly end, a limit is silent for its window if that is at most this long;
 /// longer windows put their starts on record.
-pub(super) const SILENT_AT_MOST: Duration = Duration::from_secs(2);
+pub(in crate::limit) const SILENT_AT_MOST: Duration = Duration::from_secs(2);
 
 /// The right to start once.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SlidingHold {
+pub(in crate::limit) struct SlidingHold {
     claim: Claim,
     /// Until when its token is good.
     token: Option<Timestamp>,
@@ -26,7 +26,7 @@ pub(super) struct SlidingHold {
 
 /// One sliding limit.
 #[derive(Debug)]
-pub(super) struct Sliding {
+pub(in crate::limit) struct Sliding {
     ring: Ring,
     watch: Watch,
     /// Only for windows that outlast a restart.
@@ -37,7 +37,7 @@ pub(super) struct Sliding {
 
 impl Sliding {
     /// Nothing shares a window with `last_start`; `number` as for [`Ring::new`].
-    pub(super) fn new(allowed: Window, last_start: Timestamp, number: u64) -> Self {
+    pub(in crate::limit) fn new(allowed: Window, last_start: Timestamp, number: u64) -> Self {
         let ring = Ring::new(allowed, last_start, number);
         Self {
             ring,
@@ -48,13 +48,13 @@ impl Sliding {
     }
 
     /// What it allows.
-    pub(super) const fn allowed(&self) -> Window {
+    pub(in crate::limit) const fn allowed(&self) -> Window {
         self.ring.allowed()
     }
 
     /// Allows something else; what was started and granted counts against it. An earlier process may have started
     /// something until `unknown_before`.
-    pub(super) fn allow(&mut self, allowed: Window, unknown_before: Timestamp) {
+    pub(in crate::limit) fn allow(&mut self, allowed: Window, unknown_before: Timestamp) {
         let has_length_changed = allowed.length() != self.allowed().length();
         self.ring.allow(allowed, unknown_before);
         self.watch.expect(allowed);
@@ -67,7 +67,7 @@ impl Sliding {
     }
 
     /// Starts since the doubt began move with the line; what is on record is so for another time.
-    pub(super) fn leap(&mut self, leap: &Leap) {
+    pub(in crate::limit) fn leap(&mut self, leap: &Leap) {
         self.ring.leap(leap);
         if let Some(tokens) = &mut self.tokens {
             tokens.clear();
@@ -75,18 +75,23 @@ impl Sliding {
     }
 
     /// Counts starts of an earlier process.
-    pub(super) fn restore(&mut self, count: u32, at: Timestamp) {
+    pub(in crate::limit) fn restore(&mut self, count: u32, at: Timestamp) {
         self.ring.restore(count, at);
     }
 
     /// The statement that so many starts are in the window.
-    pub(super) fn usage_to_state(&mut self, used: u32, at: Timestamp, now: Timestamp) -> (u32, Stated) {
+    pub(in crate::limit) fn usage_to_state(
+        &mut self,
+        used: u32,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> (u32, Stated) {
         (self.used(now), Stated { replaces: 0, used, at, over_at: at + self.allowed().length() })
     }
 
     /// Counts what an operator has stated, instead of everything that was started, or may have been, by then; `number` as for
     /// [`Ring::new`]. A statement about a shorter window says too little.
-    pub(super) fn state(&mut self, stated: &Stated, number: u64) {
+    pub(in crate::limit) fn state(&mut self, stated: &Stated, number: u64) {
         let allowed = self.allowed();
         if stated.at + allowed.length() > stated.over_at {
             return;
@@ -101,12 +106,12 @@ impl Sliding {
     }
 
     /// What an operator has stated, while it counts.
-    pub(super) fn stated(&self, now: Timestamp) -> Option<Stated> {
+    pub(in crate::limit) fn stated(&self, now: Timestamp) -> Option<Stated> {
         self.stated.filter(|stated| stated.over_at > now)
     }
 
     /// Whether a start is possible at `now`; changes nothing that counts.
-    pub(super) fn ready(&mut self, now: Timestamp) -> Ready {
+    pub(in crate::limit) fn ready(&mut self, now: Timestamp) -> Ready {
         let ready_at = self.ring.ready_at();
         if ready_at > now {
             return Ready::At(ready_at);
@@ -115,13 +120,13 @@ impl Sliding {
     }
 
     /// Takes a start that [`Sliding::ready`] has just found possible; `None` when it was not.
-    pub(super) fn take(&mut self, now: Timestamp) -> Option<SlidingHold> {
+    pub(in crate::limit) fn take(&mut self, now: Timestamp) -> Option<SlidingHold> {
         let claim = self.ring.claim(now)?;
         Some(SlidingHold { claim, token: self.tokens.as_mut().and_then(Tokens::take) })
     }
 
     /// Takes an unconfirmed start back.
-    pub(super) fn put_back(&mut self, hold: SlidingHold) {
+    pub(in crate::limit) fn put_back(&mut self, hold: SlidingHold) {
         self.ring.put_back(hold.claim);
         if let (Some(tokens), Some(good_until)) = (&mut self.tokens, hold.token) {
             tokens.put_back(good_until);
@@ -129,18 +134,18 @@ impl Sliding {
     }
 
     /// The start happens at `at`. Tells whether that is one too many, which is a defect.
-    pub(super) fn confirm(&mut self, hold: SlidingHold, at: Timestamp) -> bool {
+    pub(in crate::limit) fn confirm(&mut self, hold: SlidingHold, at: Timestamp) -> bool {
         self.ring.confirm(hold.claim, at);
         self.watch.started(at)
     }
 
     /// It happened by `at`.
-    pub(super) fn under_way(&mut self, hold: SlidingHold, at: Timestamp) {
+    pub(in crate::limit) fn under_way(&mut self, hold: SlidingHold, at: Timestamp) {
         self.ring.under_way(hold.claim, at);
     }
 
     /// What is to be put on record next, if anything is.
-    pub(super) fn ask(&mut self, now: Timestamp) -> Option<Portion> {
+    pub(in crate::limit) fn ask(&mut self, now: Timestamp) -> Option<Portion> {
         let tokens = self.tokens.as_mut()?;
         let allowed = self.ring.allowed();
         let most = allowed.calls().get().saturating_sub(self.ring.used(now));
@@ -149,19 +154,19 @@ impl Sliding {
     }
 
     /// That was put on record, or could not be.
-    pub(super) fn answered(&mut self, portion: Portion, is_recorded: bool, now: Timestamp) {
+    pub(in crate::limit) fn answered(&mut self, portion: Portion, is_recorded: bool, now: Timestamp) {
         if let Some(tokens) = &mut self.tokens {
             tokens.answered(portion, is_recorded, now);
         }
     }
 
     /// Starts in the newest window.
-    pub(super) fn used(&mut self, now: Timestamp) -> u32 {
+    pub(in crate::limit) fn used(&mut self, now: Timestamp) -> u32 {
         self.ring.used(now)
     }
 
     /// How many more starts the window may hold until it holds so many; none while it may hold some that are unknown.
-    pub(super) fn room_below(&mut self, calls: u32, now: Timestamp) -> u32 {
+    pub(in crate::limit) fn room_below(&mut self, calls: u32, now: Timestamp) -> u32 {
         if self.known_from() > now { 0 } else { calls.saturating_sub(self.used(now)) }
     }
 
@@ -171,7 +176,7 @@ impl Sliding {
     }
 
     /// When fewer than so many starts are in the window, if none is added.
-    pub(super) fn below_at(&mut self, calls: u32, now: Timestamp) -> Timestamp {
+    pub(in crate::limit) fn below_at(&mut self, calls: u32, now: Timestamp) -> Timestamp {
         if self.known_from() > now {
             return self.known_from();
         }
@@ -184,33 +189,33 @@ impl Sliding {
     }
 
     /// The starts that still count.
-    pub(super) fn starts(&self) -> impl Iterator<Item = (u32, Timestamp)> {
+    pub(in crate::limit) fn starts(&self) -> impl Iterator<Item = (u32, Timestamp)> {
         self.ring.starts()
     }
 
     /// Until when something may have started that is in none of these.
-    pub(super) fn unknown_before(&self) -> Option<Timestamp> {
+    pub(in crate::limit) fn unknown_before(&self) -> Option<Timestamp> {
         self.ring.unknown_before()
     }
 
     /// When every start will have left the window; [`Timestamp::MAX`] while an answer is awaited.
-    pub(super) fn idle_at(&self) -> Timestamp {
+    pub(in crate::limit) fn idle_at(&self) -> Timestamp {
         let is_asked = self.tokens.as_ref().is_some_and(Tokens::is_asked);
         if is_asked { Timestamp::MAX } else { self.ring.idle_at() }
     }
 
     /// From when on the ring has room.
-    pub(super) fn ready_at(&self) -> Timestamp {
+    pub(in crate::limit) fn ready_at(&self) -> Timestamp {
         self.ring.ready_at()
     }
 
     /// What the self-check has seen.
-    pub(super) fn seen(&self, now: Timestamp) -> Seen {
+    pub(in crate::limit) fn seen(&self, now: Timestamp) -> Seen {
         self.watch.seen(now)
     }
 }
 
 /// Whether the starts of such a window are put on record before they are made.
-pub(super) fn is_recorded(allowed: Window) -> bool {
+pub(in crate::limit) fn is_recorded(allowed: Window) -> bool {
     allowed.length() > SILENT_AT_MOST
 }

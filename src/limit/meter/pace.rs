@@ -6,41 +6,47 @@
 //! Must not know: calls in flight, policies.
 
 use crate::clock::Timestamp;
-use crate::limit::sliding::{Sliding, SlidingHold};
-use crate::limit::smoother::{Smoother, Step};
-use crate::limit::tokens::Ready;
+use crate::limit::meter::reserve::Ready;
+use crate::limit::meter::smoother::{Smoother, Step};
+use crate::limit::meter::window::{Sliding, SlidingHold};
 use crate::policy::Pace;
 
 /// The state of one pace.
 #[derive(Debug)]
-pub(super) struct PaceLimit {
+pub(in crate::limit) struct PaceLimit {
     pace: Pace,
-    pub(super) sliding: Sliding,
+    pub(in crate::limit) sliding: Sliding,
     smoother: Option<Smoother>,
 }
 
 /// The right to start once under one pace.
 #[derive(Debug)]
-pub(super) struct PaceHold {
-    pub(super) start: SlidingHold,
+pub(in crate::limit) struct PaceHold {
+    pub(in crate::limit) start: SlidingHold,
     step: Option<Step>,
 }
 
 impl PaceLimit {
     /// Knows nothing of the past but when the last start was: no start shares a window with it.
-    pub(super) fn new(pace: Pace, spread: bool, last_start: Timestamp, number: u64) -> Self {
+    pub(in crate::limit) fn new(pace: Pace, spread: bool, last_start: Timestamp, number: u64) -> Self {
         let sliding = Sliding::new(pace.window(), last_start, number);
         Self { pace, sliding, smoother: spread.then(|| Smoother::new(pace)) }
     }
 
     /// The pace.
-    pub(super) const fn pace(&self) -> Pace {
+    pub(in crate::limit) const fn pace(&self) -> Pace {
         self.pace
     }
 
     /// Changes the pace; what was started and granted counts against the new one. An earlier process may have started
     /// something until `unknown_before`.
-    pub(super) fn edit(&mut self, pace: Pace, spread: bool, unknown_before: Timestamp, now: Timestamp) {
+    pub(in crate::limit) fn edit(
+        &mut self,
+        pace: Pace,
+        spread: bool,
+        unknown_before: Timestamp,
+        now: Timestamp,
+    ) {
         if pace != self.pace {
             self.pace = pace;
             self.sliding.allow(pace.window(), unknown_before);
@@ -54,7 +60,7 @@ impl PaceLimit {
     }
 
     /// Whether a start is possible at `now`; changes nothing that counts.
-    pub(super) fn ready(&mut self, now: Timestamp) -> Ready {
+    pub(in crate::limit) fn ready(&mut self, now: Timestamp) -> Ready {
         let smooth_at = self.smoother.as_ref().map_or(now, |smoother| smoother.ready_at(now));
         match self.sliding.ready(now) {
             Ready::At(ready_at) => Ready::At(ready_at.max(smooth_at)),
@@ -64,13 +70,13 @@ impl PaceLimit {
     }
 
     /// Takes a start that [`PaceLimit::ready`] has just found possible; `None` when it was not.
-    pub(super) fn take(&mut self, now: Timestamp) -> Option<PaceHold> {
+    pub(in crate::limit) fn take(&mut self, now: Timestamp) -> Option<PaceHold> {
         let start = self.sliding.take(now)?;
         Some(PaceHold { start, step: self.smoother.as_mut().map(|smoother| smoother.take(now)) })
     }
 
     /// Takes an unconfirmed start back.
-    pub(super) fn put_back(&mut self, hold: &PaceHold) {
+    pub(in crate::limit) fn put_back(&mut self, hold: &PaceHold) {
         self.sliding.put_back(hold.start);
         if let (Some(smoother), Some(step)) = (&mut self.smoother, &hold.step) {
             smoother.put_back(step);
@@ -78,7 +84,7 @@ impl PaceLimit {
     }
 
     /// From when on a start is possible, as far as it is known.
-    pub(super) fn ready_at(&self, now: Timestamp) -> Timestamp {
+    pub(in crate::limit) fn ready_at(&self, now: Timestamp) -> Timestamp {
         let smooth_at = self.smoother.as_ref().map_or(now, |smoother| smoother.ready_at(now));
         self.sliding.ready_at().max(smooth_at)
     }

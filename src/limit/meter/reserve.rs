@@ -24,7 +24,7 @@ const PORTION_MAX: u32 = 4096;
 
 /// When a start is possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ready {
+pub(in crate::limit) enum Ready {
     /// At once.
     Now,
     /// Then, at the earliest.
@@ -35,7 +35,7 @@ pub(super) enum Ready {
 
 /// What is on record and not used.
 #[derive(Debug)]
-pub(super) struct Tokens {
+pub(in crate::limit) struct Tokens {
     /// Until when, and how many, in order of time.
     portions: VecDeque<(Timestamp, u32)>,
     left: u32,
@@ -49,13 +49,13 @@ pub(super) struct Tokens {
 
 /// A portion that is to be put on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Portion {
-    pub(super) count: u32,
-    pub(super) until: Timestamp,
+pub(in crate::limit) struct Portion {
+    pub(in crate::limit) count: u32,
+    pub(in crate::limit) until: Timestamp,
 }
 
 impl Tokens {
-    pub(super) const fn new() -> Self {
+    pub(in crate::limit) const fn new() -> Self {
         Self {
             portions: VecDeque::new(),
             left: 0,
@@ -68,7 +68,7 @@ impl Tokens {
     }
 
     /// Starts that may be made now.
-    pub(super) fn left(&mut self, now: Timestamp) -> u32 {
+    pub(in crate::limit) fn left(&mut self, now: Timestamp) -> u32 {
         while let Some((_, count)) = self.portions.front().filter(|(until, _)| *until < now) {
             self.left -= count;
             self.portions.pop_front();
@@ -77,7 +77,7 @@ impl Tokens {
     }
 
     /// Whether one may be made at `now`.
-    pub(super) fn ready(&mut self, now: Timestamp) -> Ready {
+    pub(in crate::limit) fn ready(&mut self, now: Timestamp) -> Ready {
         match self.left(now) {
             0 if self.not_before > now => Ready::At(self.not_before),
             0 => Ready::OnceRecorded,
@@ -86,7 +86,7 @@ impl Tokens {
     }
 
     /// Uses one up, if there is one; returns until when it would have been good.
-    pub(super) fn take(&mut self) -> Option<Timestamp> {
+    pub(in crate::limit) fn take(&mut self) -> Option<Timestamp> {
         while self.portions.front().is_some_and(|(_, count)| *count == 0) {
             self.portions.pop_front();
         }
@@ -98,7 +98,7 @@ impl Tokens {
 
     /// One that was good until then was not used after all. When its portion is gone, so is it: it is on record for an
     /// earlier time than it could be used in.
-    pub(super) fn put_back(&mut self, good_until: Timestamp) {
+    pub(in crate::limit) fn put_back(&mut self, good_until: Timestamp) {
         if let Some((_, count)) = self.portions.iter_mut().find(|(until, _)| *until == good_until) {
             *count += 1;
             self.left += 1;
@@ -106,7 +106,7 @@ impl Tokens {
     }
 
     /// The next portion, of at most `most`, when it is time to put one on record.
-    pub(super) fn ask(&mut self, most: u32, until: Timestamp, now: Timestamp) -> Option<Portion> {
+    pub(in crate::limit) fn ask(&mut self, most: u32, until: Timestamp, now: Timestamp) -> Option<Portion> {
         let left = self.left(now);
         if self.asked.is_some() || left > self.portion / 2 || most <= left || now < self.not_before {
             return None;
@@ -123,7 +123,7 @@ impl Tokens {
     }
 
     /// It is on record, or could not be put there.
-    pub(super) fn answered(&mut self, portion: Portion, is_recorded: bool, now: Timestamp) {
+    pub(in crate::limit) fn answered(&mut self, portion: Portion, is_recorded: bool, now: Timestamp) {
         // One that was asked for before everything was forgotten is of no use any more.
         if self.asked.take_if(|asked| *asked == portion).is_none() {
             return;
@@ -140,17 +140,17 @@ impl Tokens {
     }
 
     /// Whether an answer is awaited.
-    pub(super) const fn is_asked(&self) -> bool {
+    pub(in crate::limit) const fn is_asked(&self) -> bool {
         self.asked.is_some()
     }
 
     /// How long the next portion should be good.
-    pub(super) const fn lasts(&self) -> Duration {
+    pub(in crate::limit) const fn lasts(&self) -> Duration {
         self.lasts
     }
 
     /// Forgets what is left and what was asked for: that is for another period.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::limit) fn clear(&mut self) {
         self.portions.clear();
         self.left = 0;
         self.asked = None;

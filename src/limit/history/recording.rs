@@ -5,14 +5,14 @@
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::gate::Gate;
+use crate::limit::history::record::{self, Ask, Asker, Consumed};
 use crate::limit::limiter::Kind;
+use crate::limit::meter::window::SILENT_AT_MOST;
 use crate::limit::permit::STALE_AFTER;
-use crate::limit::record::{self, Ask, Asker, Consumed};
-use crate::limit::sliding::SILENT_AT_MOST;
 use crate::limit::table::LimiterId;
 
 /// The name under which a silence of all limits that are not on record is.
-pub(super) const SILENCE: &str = "silence";
+pub(in crate::limit) const SILENCE: &str = "silence";
 
 impl Gate {
     /// What has to be put on record before more can start, since the last call.
@@ -58,14 +58,14 @@ impl Gate {
         all
     }
 
-    pub(super) fn ask_for_mark(&mut self, policy: &PolicyId) {
+    pub(in crate::limit) fn ask_for_mark(&mut self, policy: &PolicyId) {
         if let Some((name, consumed)) = self.edits.missing(policy) {
             self.asks.push(Ask { name, consumed, of: Asker::Mark(policy.clone()) });
         }
     }
 
     /// Asks for what a limiter needs next: the mark of its policy first.
-    pub(super) fn ask(&mut self, id: LimiterId, now: Timestamp) {
+    pub(in crate::limit) fn ask(&mut self, id: LimiterId, now: Timestamp) {
         let Some(limiter) = self.table.get_mut(id).filter(|limiter| limiter.is_recorded()) else { return };
         if !self.edits.is_marked(&limiter.policy) {
             let policy = limiter.policy.clone();
