@@ -10,14 +10,14 @@ use crate::policy::Limits;
 
 /// What is allowed of what another limiter counts. It takes nothing itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ceiling {
+pub(super) struct Bound {
     window: Option<u32>,
     quota: Option<u32>,
     /// Who counts, as long as a lane is bound to both.
     pub(super) counter: Option<LimiterId>,
 }
 
-impl Ceiling {
+impl Bound {
     pub(super) fn new(limits: &Limits, counter: Option<LimiterId>) -> Self {
         let window = limits.window.map(|window| window.calls().get());
         Self { window, quota: limits.quota.map(|quota| quota.calls.get()), counter }

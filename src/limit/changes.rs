@@ -7,8 +7,8 @@ use std::collections::HashSet;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::gate::{Blind, Gate, Unknown};
-use crate::limit::history::record::{self, Ask};
+use crate::limit::gate::{Gate, HistoryGap, Unknown};
+use crate::limit::history::record::{self, Reservation};
 use crate::limit::limiter::{Kind, Limiter};
 use crate::limit::rules::Rules;
 use crate::limit::table::LimiterId;
@@ -41,7 +41,7 @@ impl Gate {
             self.bound(counter, quota.calls.get());
         }
         self.policies.insert(policy.clone(), rules);
-        self.ask_for_mark(policy);
+        self.reserve_mark(policy);
     }
 
     /// What this policy counts is bounded: it is to put little of that on record ahead.
@@ -116,16 +116,17 @@ impl Gate {
     /// nothing of what was started before `floor`.
     pub(super) fn apply(&mut self, id: LimiterId, rules: &Rules, floor: Timestamp, now: Timestamp) {
         let Some(limiter) = self.table.get_mut(id) else { return };
-        let Blind { before, on_record_before } = self.blind;
-        let blind = Unknown {
+        let HistoryGap { before, on_record_before } = self.gap;
+        let gap = Unknown {
             before: before.max(floor),
             on_record_before: on_record_before.max(floor),
             lost_before: on_record_before,
         };
         let had = limiter.kinds();
         let bound = self.bounds.get(&limiter.policy).copied();
-        if let Some(used) = limiter.apply(rules, now, blind) {
-            self.asks.push(Ask::note(record::name(&limiter.policy, &limiter.key, Kind::Quota), used));
+        if let Some(used) = limiter.apply(rules, now, gap) {
+            self.reservations
+                .push(Reservation::note(record::name(&limiter.policy, &limiter.key, Kind::Quota), used));
         }
         if let Some(calls) = bound {
             limiter.bound(calls);
@@ -137,7 +138,8 @@ impl Gate {
         {
             for consumed in self.remembered.take(&limiter.policy, &limiter.key, kind) {
                 if let Some(used) = limiter.restore(kind, &consumed) {
-                    self.asks.push(Ask::note(record::name(&limiter.policy, &limiter.key, kind), used));
+                    self.reservations
+                        .push(Reservation::note(record::name(&limiter.policy, &limiter.key, kind), used));
                 }
             }
             if let Some(stated) = self.remembered.take_stated(&limiter.policy, &limiter.key, kind) {

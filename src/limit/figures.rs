@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::bound::Ceiling;
+use crate::limit::bound::Bound;
 use crate::limit::forecast::LimitOutlook;
 use crate::limit::limiter::{Kind, Limiter};
-use crate::limit::meter::window::Sliding;
+use crate::limit::meter::window::WindowMeter;
 use crate::limit::{Binding, Gate, LimiterId};
 
 /// The state of one limiter.
@@ -81,10 +81,10 @@ impl Gate {
 
     fn figures_at(&mut self, id: LimiterId, now: Timestamp) -> Option<LimiterFigures> {
         let limiter = self.table.get_mut(id)?;
-        let (mut figures, ceiling) = (figures(limiter, now), limiter.ceiling);
-        if let Some(ceiling) = ceiling {
-            let counter = ceiling.counter.and_then(|counter| self.table.get_mut(counter));
-            figures.counters = counter.map(|counter| bounded(ceiling, counter, now)).unwrap_or_default();
+        let (mut figures, bound) = (figures(limiter, now), limiter.bound);
+        if let Some(bound) = bound {
+            let counter = bound.counter.and_then(|counter| self.table.get_mut(counter));
+            figures.counters = counter.map(|counter| bounded(bound, counter, now)).unwrap_or_default();
         }
         Some(figures)
     }
@@ -97,10 +97,10 @@ impl Gate {
 }
 
 /// The counters of another limiter under these bounds.
-fn bounded(ceiling: Ceiling, counter: &mut Limiter, now: Timestamp) -> Vec<Counter> {
+fn bounded(bound: Bound, counter: &mut Limiter, now: Timestamp) -> Vec<Counter> {
     let counters = counters(counter, now).into_iter();
     let under = |counter: Counter| {
-        let calls = ceiling.of(counter.kind)?;
+        let calls = bound.of(counter.kind)?;
         // One that limits nothing and counts as spent has used up every bound.
         let used = if counter.used == u32::MAX { calls } else { counter.used };
         Some(Counter { calls, used, ..counter })
@@ -141,7 +141,7 @@ fn counters(limiter: &mut Limiter, now: Timestamp) -> Vec<Counter> {
     pace.into_iter().chain(window).chain(quota).collect()
 }
 
-fn sliding(kind: Kind, limit: &mut Sliding, now: Timestamp) -> Counter {
+fn sliding(kind: Kind, limit: &mut WindowMeter, now: Timestamp) -> Counter {
     let (allowed, seen) = (limit.allowed(), limit.seen(now));
     Counter {
         kind,

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::event::{Lane, PolicyId};
 use crate::limit::few::Few;
 use crate::limit::history::edits::Edits;
-use crate::limit::history::record::{self, Ask, Consumed, Remembered};
+use crate::limit::history::record::{self, Consumed, Remembered, Reservation};
 use crate::limit::history::recording::SILENCE;
 use crate::limit::limiter::{Kind, Limiter};
 use crate::limit::meter::reserve::Ready;
@@ -43,7 +43,7 @@ pub enum Decision {
     /// Ask again then, not earlier: the moment at which the last of the lane's limits has room.
     NotBefore(Timestamp, Blocker),
     /// Ask again when a call under this limiter ends (see [`Gate::release`]), or when more of its starts are on record
-    /// (see [`Gate::answered`]).
+    /// (see [`Gate::confirmed`]).
     Wait(Blocker),
     /// A policy that turns calls away has no room: all waiting ones have.
     Refuse(Blocker),
@@ -55,7 +55,7 @@ pub struct Freed(Few<LimiterId>);
 
 /// The moments before which nobody knows what an earlier process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Blind {
+pub struct HistoryGap {
     /// Under limits whose starts are not on record: the start of this process after a disorderly end.
     pub before: Timestamp,
     /// Under those whose starts are: the loss of the record.
@@ -65,7 +65,7 @@ pub struct Blind {
 /// What a limiter that gets new limits does not know.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unknown {
-    /// The same as in [`Blind`], or what an edit leaves unknown if that is later.
+    /// The same as in [`HistoryGap`], or what an edit leaves unknown if that is later.
     pub(super) before: Timestamp,
     pub(super) on_record_before: Timestamp,
     /// The loss of the record alone: a quota counts from when it is brought in.
@@ -87,7 +87,7 @@ enum Obstacle {
 /// All limits of all policies. One task owns it.
 #[derive(Debug)]
 pub struct Gate {
-    pub(super) blind: Blind,
+    pub(super) gap: HistoryGap,
     pub(super) remembered: Remembered,
     pub(super) policies: HashMap<PolicyId, Rules>,
     pub(super) edits: Edits,
@@ -96,7 +96,7 @@ pub struct Gate {
     pub(super) table: Table,
     /// The least that another policy allows of what one counts, by the one that counts.
     pub(super) bounds: HashMap<PolicyId, u32>,
-    pub(super) asks: Vec<Ask>,
+    pub(super) reservations: Vec<Reservation>,
     tallies: Tallies,
     /// Starts beyond a limit since the process began.
     violations: BTreeMap<(PolicyId, Kind), u64>,
@@ -106,7 +106,7 @@ impl Gate {
     /// Without policies, and without a past.
     #[must_use]
     pub fn new() -> Self {
-        Self::after(Blind::default(), Timestamp::ZERO, [], [])
+        Self::after(HistoryGap::default(), Timestamp::ZERO, [], [])
     }
 
     /// After an earlier process, at `opened_at`: with what it left on record, and the policies that it `knew`, to be
@@ -114,17 +114,17 @@ impl Gate {
     /// before which nobody knows what was started under them.
     #[must_use]
     pub fn after(
-        blind: Blind,
+        gap: HistoryGap,
         opened_at: Timestamp,
         on_record: impl IntoIterator<Item = (Box<str>, Consumed)>,
         knew: impl IntoIterator<Item = (PolicyId, Rules)>,
     ) -> Self {
         let (mut remembered, mut edits) = (Remembered::default(), Edits::default());
-        let is_orderly = blind.before == Timestamp::ZERO;
-        let mut blind = blind;
+        let is_orderly = gap.before == Timestamp::ZERO;
+        let mut gap = gap;
         for (name, consumed) in on_record {
             if &*name == SILENCE {
-                blind.before = blind.before.max(consumed.at);
+                gap.before = gap.before.max(consumed.at);
             } else if let Some((limit, stated)) = Stated::recognise(&name, consumed) {
                 remembered.add_stated(limit, stated);
             } else if !edits.recognise(&name, consumed) {
@@ -136,14 +136,14 @@ impl Gate {
             edits.knew(policy, rules.reach(), is_orderly, opened_at);
         }
         Self {
-            blind,
+            gap,
             remembered,
             policies,
             edits,
             opened_at,
             table: Table::default(),
             bounds: HashMap::new(),
-            asks: Vec::new(),
+            reservations: Vec::new(),
             tallies: Tallies::default(),
             violations: BTreeMap::new(),
         }
@@ -165,8 +165,8 @@ impl Gate {
                 // What is bounded has to be counted, whether or not that policy governs the lane.
                 let counter = self.find_or_make(&policy, &key, now);
                 ids.push(counter);
-                if let Some(ceiling) = self.table.get_mut(id).and_then(|limiter| limiter.ceiling.as_mut()) {
-                    ceiling.counter = Some(counter);
+                if let Some(bound) = self.table.get_mut(id).and_then(|limiter| limiter.bound.as_mut()) {
+                    bound.counter = Some(counter);
                 }
             }
         }
@@ -198,7 +198,7 @@ impl Gate {
             Some(Obstacle::Refused(blocker)) => Decision::Refuse(blocker),
             Some(Obstacle::Unrecorded(blocker)) => {
                 self.refused(blocker, now);
-                self.ask(blocker.limiter, now);
+                self.reserve(blocker.limiter, now);
                 Decision::Wait(blocker)
             }
         }
@@ -254,9 +254,9 @@ impl Gate {
         permit.is_confirmed = true;
         // A start that claims to precede its grant counts at the grant.
         let at = at.max(permit.granted_at);
-        for (id, holds) in permit.holds.iter() {
+        for (id, claims) in permit.claims.iter() {
             let Some(limiter) = self.table.get_mut(*id) else { continue };
-            for kind in limiter.confirm(holds, at) {
+            for kind in limiter.confirm(claims, at) {
                 *self.violations.entry((limiter.policy.clone(), kind)).or_default() += 1;
             }
         }
@@ -264,12 +264,12 @@ impl Gate {
     }
 
     /// The request that was confirmed has left by `at`. A thread may lose the processor between the two: the limits
-    /// count the start at the later moment, so that it is the start itself, not its confirmation, that no window holds
+    /// count the start at the later moment, so that it is the start itself, not its confirmation, that no window claims
     /// too often.
     pub fn under_way(&mut self, permit: &Permit, at: Timestamp) {
-        for (id, holds) in permit.holds.iter() {
+        for (id, claims) in permit.claims.iter() {
             if let Some(limiter) = self.table.get_mut(*id) {
-                limiter.under_way(holds, at);
+                limiter.under_way(claims, at);
             }
         }
     }
@@ -277,9 +277,9 @@ impl Gate {
     /// Takes an unused permit back: everything is as if it had never been granted. A permit that was confirmed
     /// stays counted as a start. Also tells who has room again.
     pub fn put_back(&mut self, permit: Permit) -> Freed {
-        for (id, holds) in permit.holds.iter().rev().filter(|_| !permit.is_confirmed) {
+        for (id, claims) in permit.claims.iter().rev().filter(|_| !permit.is_confirmed) {
             if let Some(limiter) = self.table.get_mut(*id) {
-                limiter.undo(holds);
+                limiter.undo(claims);
             }
         }
         self.release(permit)
@@ -289,7 +289,7 @@ impl Gate {
     /// now; only these can have got it.
     pub fn release(&mut self, permit: Permit) -> Freed {
         let mut freed = Few::new();
-        for (id, _) in permit.holds.iter() {
+        for (id, _) in permit.claims.iter() {
             let Some(limiter) = self.table.get_mut(*id) else { continue };
             limiter.slots.give_back();
             if limiter.slots.has_room() {
@@ -344,11 +344,11 @@ impl Gate {
     }
 
     fn take(&mut self, lane: &Binding, now: Timestamp) -> Decision {
-        let mut permit = Permit { granted_at: now, is_confirmed: false, holds: Few::new() };
+        let mut permit = Permit { granted_at: now, is_confirmed: false, claims: Few::new() };
         for id in &*lane.0 {
             let Some(limiter) = self.table.get_mut(*id) else { continue };
             match limiter.take(now) {
-                Some(holds) => permit.holds.push((*id, holds)),
+                Some(claims) => permit.claims.push((*id, claims)),
                 // Cannot be: `decide` has just found it ready, and a binding names no limiter twice.
                 None => {
                     self.put_back(permit);
@@ -357,7 +357,7 @@ impl Gate {
             }
         }
         lane.0.iter().for_each(|id| self.tallies.allowed(*id, now));
-        lane.0.iter().for_each(|id| self.ask(*id, now));
+        lane.0.iter().for_each(|id| self.reserve(*id, now));
         Decision::Go(permit)
     }
 

@@ -8,15 +8,15 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::STALE_AFTER;
-use crate::limit::bound::Ceiling;
+use crate::limit::bound::Bound;
 use crate::limit::forecast::LimitOutlook;
 use crate::limit::gate::Unknown;
 use crate::limit::history::record::Consumed;
-use crate::limit::meter::pace::{PaceHold, PaceLimit};
-use crate::limit::meter::quota::{QuotaHold, QuotaLimit};
-use crate::limit::meter::reserve::{Portion, Ready};
+use crate::limit::meter::pace::{PaceClaim, PaceMeter};
+use crate::limit::meter::quota::{QuotaClaim, QuotaMeter};
+use crate::limit::meter::reserve::{Chunk, Ready};
 use crate::limit::meter::slots::Slots;
-use crate::limit::meter::window::{Sliding, SlidingHold, is_recorded};
+use crate::limit::meter::window::{WindowClaim, WindowMeter, is_recorded};
 use crate::limit::rules::Rules;
 use crate::limit::tally::Tally;
 use crate::policy::{Family, Limits, Wording};
@@ -80,12 +80,12 @@ pub(super) struct Refused {
     pub(super) ready: Ready,
 }
 
-/// What a permit holds of one limiter.
+/// What a permit claims of one limiter.
 #[derive(Debug, Default)]
-pub(super) struct Holds {
-    pace: Option<PaceHold>,
-    window: Option<SlidingHold>,
-    quota: Option<QuotaHold>,
+pub(super) struct Claims {
+    pace: Option<PaceClaim>,
+    window: Option<WindowClaim>,
+    quota: Option<QuotaClaim>,
 }
 
 /// See the head of this file.
@@ -102,10 +102,10 @@ pub(super) struct Limiter {
     /// Nothing may start.
     pub(super) closed: bool,
     /// What it allows of what another one counts.
-    pub(super) ceiling: Option<Ceiling>,
-    pub(super) pace: Option<Box<PaceLimit>>,
-    pub(super) window: Option<Box<Sliding>>,
-    pub(super) quota: Option<Box<QuotaLimit>>,
+    pub(super) bound: Option<Bound>,
+    pub(super) pace: Option<Box<PaceMeter>>,
+    pub(super) window: Option<Box<WindowMeter>>,
+    pub(super) quota: Option<Box<QuotaMeter>>,
     pub(super) slots: Slots,
     /// Calls that were promised a start when they were taken in.
     pub(super) promised: u32,
@@ -130,7 +130,7 @@ impl Limiter {
             family: Family::Wait,
             rank: 0,
             closed: false,
-            ceiling: None,
+            bound: None,
             pace: None,
             window: None,
             quota: None,
@@ -142,39 +142,38 @@ impl Limiter {
         }
     }
 
-    /// Limits this from now on. Nobody knows what was started before `blind`. What was consumed, granted and is in
+    /// Limits this from now on. Nobody knows what was started before `gap`. What was consumed, granted and is in
     /// flight keeps counting; there is never a fresh burst. Returns what a quota has to put on record for that.
-    pub(super) fn apply(&mut self, rules: &Rules, now: Timestamp, blind: Unknown) -> Option<Consumed> {
+    pub(super) fn apply(&mut self, rules: &Rules, now: Timestamp, gap: Unknown) -> Option<Consumed> {
         let limits = rules.of_key(&self.key);
         self.active = true;
         (self.family, self.rank, self.closed) = (rules.family, rules.rank, limits.closed);
         self.slots.set(Some(Slots::default_for(limits.slots, limits.pace)));
-        let counter = self.ceiling.as_ref().and_then(|ceiling| ceiling.counter);
-        self.ceiling = rules.counts_on.is_some().then(|| Ceiling::new(limits, counter));
+        let counter = self.bound.as_ref().and_then(|bound| bound.counter);
+        self.bound = rules.counts_on.is_some().then(|| Bound::new(limits, counter));
         let uncounted = Limits::default();
-        let limits = if self.ceiling.is_some() { &uncounted } else { limits };
+        let limits = if self.bound.is_some() { &uncounted } else { limits };
         let spread = self.family == Family::Wait;
         let number = self.next_number();
-        let last_start = |window| {
-            self.last_start.max(if is_recorded(window) { blind.on_record_before } else { blind.before })
-        };
+        let last_start =
+            |window| self.last_start.max(if is_recorded(window) { gap.on_record_before } else { gap.before });
         match (limits.pace, &mut self.pace) {
-            (Some(pace), Some(limit)) => limit.edit(pace, spread, blind.on_record_before, now),
+            (Some(pace), Some(limit)) => limit.edit(pace, spread, gap.on_record_before, now),
             (pace, limit) => {
                 *limit = pace
-                    .map(|pace| Box::new(PaceLimit::new(pace, spread, last_start(pace.window()), number)));
+                    .map(|pace| Box::new(PaceMeter::new(pace, spread, last_start(pace.window()), number)));
             }
         }
         match (limits.window, &mut self.window) {
-            (Some(window), Some(limit)) => limit.allow(window, blind.on_record_before),
+            (Some(window), Some(limit)) => limit.allow(window, gap.on_record_before),
             (window, limit) => {
-                *limit = window.map(|window| Box::new(Sliding::new(window, last_start(window), number)));
+                *limit = window.map(|window| Box::new(WindowMeter::new(window, last_start(window), number)));
             }
         }
         match (limits.quota, &mut self.quota) {
             (Some(quota), Some(limit)) => return limit.allow(quota, now),
             (quota, limit) => {
-                *limit = quota.map(|quota| Box::new(QuotaLimit::new(quota, blind.lost_before, now)));
+                *limit = quota.map(|quota| Box::new(QuotaMeter::new(quota, gap.lost_before, now)));
             }
         }
         None
@@ -269,7 +268,7 @@ impl Limiter {
 
     /// When the oldest of its starts leaves a limit, or one that happens now would.
     pub(super) fn frees_at(&mut self, kind: Kind, now: Timestamp) -> Option<Timestamp> {
-        let sliding = |limit: &mut Sliding| {
+        let sliding = |limit: &mut WindowMeter| {
             let used = limit.used(now);
             if used == 0 { now + limit.allowed().length() } else { limit.below_at(used, now) }
         };
@@ -282,62 +281,62 @@ impl Limiter {
     }
 
     /// Takes a start and a slot after [`Limiter::check`] allowed it; `None` when that was not so: then nothing is held.
-    pub(super) fn take(&mut self, now: Timestamp) -> Option<Holds> {
-        let mut holds = Holds::default();
+    pub(super) fn take(&mut self, now: Timestamp) -> Option<Claims> {
+        let mut claims = Claims::default();
         if self.active {
             if let Some(limit) = &mut self.pace {
-                holds.pace = Some(limit.take(now)?);
+                claims.pace = Some(limit.take(now)?);
             }
             if let Some(limit) = &mut self.window {
-                holds.window = limit.take(now);
-                if holds.window.is_none() {
-                    self.undo(&holds);
+                claims.window = limit.take(now);
+                if claims.window.is_none() {
+                    self.undo(&claims);
                     return None;
                 }
             }
-            holds.quota = self.quota.as_mut().map(|limit| limit.take());
+            claims.quota = self.quota.as_mut().map(|limit| limit.take());
         }
         self.slots.take();
         self.last_start = self.last_start.max(now + STALE_AFTER);
-        Some(holds)
+        Some(claims)
     }
 
     /// Takes an unconfirmed start back; its slot stays taken.
-    pub(super) fn undo(&mut self, holds: &Holds) {
-        if let (Some(limit), Some(hold)) = (&mut self.pace, &holds.pace) {
-            limit.put_back(hold);
+    pub(super) fn undo(&mut self, claims: &Claims) {
+        if let (Some(limit), Some(claim)) = (&mut self.pace, &claims.pace) {
+            limit.put_back(claim);
         }
-        if let (Some(limit), Some(hold)) = (&mut self.window, holds.window) {
-            limit.put_back(hold);
+        if let (Some(limit), Some(claim)) = (&mut self.window, claims.window) {
+            limit.put_back(claim);
         }
-        if let (Some(limit), Some(hold)) = (&mut self.quota, holds.quota) {
-            limit.put_back(hold);
+        if let (Some(limit), Some(claim)) = (&mut self.quota, claims.quota) {
+            limit.put_back(claim);
         }
     }
 
     /// The start happens at `at`. Tells under which limits that is one too many, which is a defect.
-    pub(super) fn confirm(&mut self, holds: &Holds, at: Timestamp) -> impl Iterator<Item = Kind> + use<> {
+    pub(super) fn confirm(&mut self, claims: &Claims, at: Timestamp) -> impl Iterator<Item = Kind> + use<> {
         let granted = [
-            holds.pace.as_ref().map(|_| Kind::Pace),
-            holds.window.map(|_| Kind::Window),
-            holds.quota.map(|_| Kind::Quota),
+            claims.pace.as_ref().map(|_| Kind::Pace),
+            claims.window.map(|_| Kind::Window),
+            claims.quota.map(|_| Kind::Quota),
             self.active.then_some(Kind::Slots),
         ];
         granted.into_iter().flatten().for_each(|kind| self.tally.granted(kind));
-        let pace = self.pace.as_mut().zip(holds.pace.as_ref());
-        let pace = pace.is_some_and(|(limit, hold)| limit.sliding.confirm(hold.start, at));
-        let window = self.window.as_mut().zip(holds.window);
-        let window = window.is_some_and(|(limit, hold)| limit.confirm(hold, at));
+        let pace = self.pace.as_mut().zip(claims.pace.as_ref());
+        let pace = pace.is_some_and(|(limit, claim)| limit.sliding.confirm(claim.start, at));
+        let window = self.window.as_mut().zip(claims.window);
+        let window = window.is_some_and(|(limit, claim)| limit.confirm(claim, at));
         [(Kind::Pace, pace), (Kind::Window, window)].into_iter().filter_map(|(kind, bad)| bad.then_some(kind))
     }
 
     /// It happened by `at`.
-    pub(super) fn under_way(&mut self, holds: &Holds, at: Timestamp) {
-        if let (Some(limit), Some(hold)) = (&mut self.pace, &holds.pace) {
-            limit.sliding.under_way(hold.start, at);
+    pub(super) fn under_way(&mut self, claims: &Claims, at: Timestamp) {
+        if let (Some(limit), Some(claim)) = (&mut self.pace, &claims.pace) {
+            limit.sliding.under_way(claim.start, at);
         }
-        if let (Some(limit), Some(hold)) = (&mut self.window, holds.window) {
-            limit.under_way(hold, at);
+        if let (Some(limit), Some(claim)) = (&mut self.window, claims.window) {
+            limit.under_way(claim, at);
         }
         self.last_start = self.last_start.max(at);
     }
@@ -355,33 +354,33 @@ impl Limiter {
     }
 
     /// What is to be put on record next, for each limit with the length of its window after which that is over.
-    pub(super) fn asks(&mut self, now: Timestamp) -> [Option<(Kind, Duration, Portion)>; 3] {
-        let sliding = |kind, limit: &mut Sliding| {
-            limit.ask(now).map(|portion| (kind, limit.allowed().length(), portion))
+    pub(super) fn reservations(&mut self, now: Timestamp) -> [Option<(Kind, Duration, Chunk)>; 3] {
+        let sliding = |kind, limit: &mut WindowMeter| {
+            limit.reserve(now).map(|chunk| (kind, limit.allowed().length(), chunk))
         };
         [
             self.pace.as_mut().and_then(|limit| sliding(Kind::Pace, &mut limit.sliding)),
             self.window.as_mut().and_then(|limit| sliding(Kind::Window, limit)),
-            self.quota.as_mut().and_then(|limit| Some((Kind::Quota, Duration::ZERO, limit.ask(now)?))),
+            self.quota.as_mut().and_then(|limit| Some((Kind::Quota, Duration::ZERO, limit.reserve(now)?))),
         ]
     }
 
     /// That was put on record, or could not be.
-    pub(super) fn answered(&mut self, kind: Kind, portion: Portion, is_recorded: bool, now: Timestamp) {
+    pub(super) fn confirmed(&mut self, kind: Kind, chunk: Chunk, is_recorded: bool, now: Timestamp) {
         match kind {
             Kind::Pace => {
                 if let Some(limit) = &mut self.pace {
-                    limit.sliding.answered(portion, is_recorded, now);
+                    limit.sliding.confirmed(chunk, is_recorded, now);
                 }
             }
             Kind::Window => {
                 if let Some(limit) = &mut self.window {
-                    limit.answered(portion, is_recorded, now);
+                    limit.confirmed(chunk, is_recorded, now);
                 }
             }
             Kind::Quota => {
                 if let Some(limit) = &mut self.quota {
-                    limit.answered(portion, is_recorded, now);
+                    limit.confirmed(chunk, is_recorded, now);
                 }
             }
             Kind::Slots | Kind::Closed => {}
@@ -391,8 +390,8 @@ impl Limiter {
     /// When it need not be remembered any more: all its windows are empty then. [`Timestamp::MAX`] while calls are in
     /// flight or awaited. What was used of a quota is not in this: see [`Limiter::consumed`].
     pub(super) fn idle_at(&self) -> Timestamp {
-        let is_asked = self.quota.as_ref().is_some_and(|limit| limit.is_asked());
-        if self.slots.inflight() > 0 || self.promised > 0 || is_asked {
+        let is_awaited = self.quota.as_ref().is_some_and(|limit| limit.is_awaited());
+        if self.slots.inflight() > 0 || self.promised > 0 || is_awaited {
             return Timestamp::MAX;
         }
         let pace = self.pace.as_ref().map(|limit| limit.sliding.idle_at());
@@ -416,7 +415,7 @@ impl Limiter {
     }
 }
 
-fn room(limit: &mut Sliding, now: Timestamp) -> u32 {
+fn room(limit: &mut WindowMeter, now: Timestamp) -> u32 {
     // Starts before a silence count as well.
     if limit.ready_at() > now { 0 } else { limit.allowed().calls().get().saturating_sub(limit.used(now)) }
 }

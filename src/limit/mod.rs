@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Gate: decide over a lane ── Table: limiters by policy and label values ── Limiter: pace, window, quota, slots
-//!                                                Sliding = Ring (keeps) + Watch (checks) + Tokens (put on record)
+//!                          meter/: what counts under each of them        history/: what is known over restarts and edits
 //! ```
 //!
 //! Must not know: entries, queues, sockets, where the record of starts is.
@@ -30,8 +30,8 @@ mod tests;
 
 pub use figures::{Counter, LimiterFigures};
 pub use forecast::{Forecast, LaneOutlook, LimitOutlook, Outlooks};
-pub use gate::{Binding, Blind, Blocker, Decision, Freed, Gate};
-pub use history::record::{Ask, Consumed};
+pub use gate::{Binding, Blocker, Decision, Freed, Gate, HistoryGap};
+pub use history::record::{Consumed, Reservation};
 pub use limiter::Kind;
 pub use meter::quota::period_end;
 pub use meter::slots::most_at_once;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limit::few::Few;
-use crate::limit::limiter::Holds;
+use crate::limit::limiter::Claims;
 use crate::limit::table::LimiterId;
 
 /// How long after its grant a permit may be used: a stall must not turn into a burst.
@@ -25,7 +25,7 @@ pub struct Stale;
 pub struct Permit {
     pub(super) granted_at: Timestamp,
     pub(super) is_confirmed: bool,
-    pub(super) holds: Few<(LimiterId, Holds)>,
+    pub(super) claims: Few<(LimiterId, Claims)>,
 }
 
 impl Permit {

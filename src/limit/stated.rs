@@ -120,7 +120,7 @@ impl Gate {
     /// all of its label values.
     #[must_use]
     pub fn spent_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let unknown_before = self.blind.on_record_before;
+        let unknown_before = self.gap.on_record_before;
         if unknown_before == Timestamp::ZERO {
             return None;
         }

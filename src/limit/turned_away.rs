@@ -79,9 +79,9 @@ impl Gate {
         let unpromised = |room: u32, promised: u32| room.saturating_sub(promised.saturating_sub(own));
         let (room, kind) = limiter.room(now);
         let here = (unpromised(room, limiter.promised), kind);
-        let Some(ceiling) = limiter.ceiling else { return Some(here) };
-        let there = ceiling.counter.and_then(|counter| self.table.get_mut(counter)).map(|counter| {
-            let (room, kind) = ceiling.room(counter, now);
+        let Some(bound) = limiter.bound else { return Some(here) };
+        let there = bound.counter.and_then(|counter| self.table.get_mut(counter)).map(|counter| {
+            let (room, kind) = bound.room(counter, now);
             (unpromised(room, counter.promised), kind)
         });
         there.into_iter().chain([here]).min_by_key(|(room, _)| *room)
@@ -93,13 +93,13 @@ impl Gate {
             return Timestamp::MAX;
         }
         let Some(limiter) = self.table.get_mut(blocker.limiter) else { return now + SOON };
-        let at = match (limiter.ceiling, limiter.check(now).map_err(|refused| refused.ready)) {
+        let at = match (limiter.bound, limiter.check(now).map_err(|refused| refused.ready)) {
             (None, Err(Ready::At(at))) => Some(at),
             // All the room is promised: those calls start within moments and leave as others do.
             (None, _) => limiter.frees_at(blocker.kind, now),
-            (Some(ceiling), _) => {
-                let counter = ceiling.counter.and_then(|counter| self.table.get_mut(counter));
-                counter.and_then(|counter| ceiling.free_at(blocker.kind, counter, now))
+            (Some(bound), _) => {
+                let counter = bound.counter.and_then(|counter| self.table.get_mut(counter));
+                counter.and_then(|counter| bound.free_at(blocker.kind, counter, now))
             }
         };
         at.filter(|at| *at > now).unwrap_or(now + SOON)

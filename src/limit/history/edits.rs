@@ -177,7 +177,7 @@ impl Edits {
     }
 
     /// A mark was put on record, or could not be. One that was replaced meanwhile is of no use.
-    pub(in crate::limit) fn answered(
+    pub(in crate::limit) fn confirmed(
         &mut self,
         policy: &PolicyId,
         name: &str,

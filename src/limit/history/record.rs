@@ -9,7 +9,7 @@ use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::limit::leap;
 use crate::limit::limiter::Kind;
-use crate::limit::meter::reserve::Portion;
+use crate::limit::meter::reserve::Chunk;
 use crate::limit::stated::Stated;
 use crate::limit::table::LimiterId;
 
@@ -24,32 +24,32 @@ pub struct Consumed {
     pub over_at: Timestamp,
 }
 
-/// What is to be put on record, and then answered with [`crate::limit::Gate::answered`]: starts that a limit is about to
+/// What is to be put on record, and then confirmed with [`crate::limit::Gate::confirmed`]: starts that a limit is about to
 /// make, or what an edit has to leave behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct Reservation {
     /// The limit's name on record.
     pub name: Box<str>,
     /// What is to be recorded.
     pub consumed: Consumed,
-    pub(in crate::limit) of: Asker,
+    pub(in crate::limit) of: ReservedFor,
 }
 
 /// Who waits for what is put on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::limit) enum Asker {
-    /// A limit, for its next portion.
-    Limiter(LimiterId, Kind, Portion),
+pub(in crate::limit) enum ReservedFor {
+    /// A limit, for its next chunk.
+    Limiter(LimiterId, Kind, Chunk),
     /// All limiters of a policy, for its mark.
     Mark(PolicyId),
     /// Nobody.
     Nobody,
 }
 
-impl Ask {
+impl Reservation {
     /// Nobody waits for it.
     pub(in crate::limit) const fn note(name: Box<str>, consumed: Consumed) -> Self {
-        Self { name, consumed, of: Asker::Nobody }
+        Self { name, consumed, of: ReservedFor::Nobody }
     }
 }
 

@@ -1,5 +1,5 @@
 //! A pace: at most N starts in every half-open sliding second, and nearly N of them while there is work. The
-//! [`Sliding`] limit keeps the promise, the [`Smoother`] spreads the starts.
+//! [`WindowMeter`] limit keeps the promise, the [`Smoother`] spreads the starts.
 //!
 //! A policy that turns calls away does not spread them: a burst within the second is not over its limit.
 //!
@@ -8,28 +8,28 @@
 use crate::clock::Timestamp;
 use crate::limit::meter::reserve::Ready;
 use crate::limit::meter::smoother::{Smoother, Step};
-use crate::limit::meter::window::{Sliding, SlidingHold};
+use crate::limit::meter::window::{WindowClaim, WindowMeter};
 use crate::policy::Pace;
 
 /// The state of one pace.
 #[derive(Debug)]
-pub(in crate::limit) struct PaceLimit {
+pub(in crate::limit) struct PaceMeter {
     pace: Pace,
-    pub(in crate::limit) sliding: Sliding,
+    pub(in crate::limit) sliding: WindowMeter,
     smoother: Option<Smoother>,
 }
 
 /// The right to start once under one pace.
 #[derive(Debug)]
-pub(in crate::limit) struct PaceHold {
-    pub(in crate::limit) start: SlidingHold,
+pub(in crate::limit) struct PaceClaim {
+    pub(in crate::limit) start: WindowClaim,
     step: Option<Step>,
 }
 
-impl PaceLimit {
+impl PaceMeter {
     /// Knows nothing of the past but when the last start was: no start shares a window with it.
     pub(in crate::limit) fn new(pace: Pace, spread: bool, last_start: Timestamp, number: u64) -> Self {
-        let sliding = Sliding::new(pace.window(), last_start, number);
+        let sliding = WindowMeter::new(pace.window(), last_start, number);
         Self { pace, sliding, smoother: spread.then(|| Smoother::new(pace)) }
     }
 
@@ -69,16 +69,16 @@ impl PaceLimit {
         }
     }
 
-    /// Takes a start that [`PaceLimit::ready`] has just found possible; `None` when it was not.
-    pub(in crate::limit) fn take(&mut self, now: Timestamp) -> Option<PaceHold> {
+    /// Takes a start that [`PaceMeter::ready`] has just found possible; `None` when it was not.
+    pub(in crate::limit) fn take(&mut self, now: Timestamp) -> Option<PaceClaim> {
         let start = self.sliding.take(now)?;
-        Some(PaceHold { start, step: self.smoother.as_mut().map(|smoother| smoother.take(now)) })
+        Some(PaceClaim { start, step: self.smoother.as_mut().map(|smoother| smoother.take(now)) })
     }
 
     /// Takes an unconfirmed start back.
-    pub(in crate::limit) fn put_back(&mut self, hold: &PaceHold) {
-        self.sliding.put_back(hold.start);
-        if let (Some(smoother), Some(step)) = (&mut self.smoother, &hold.step) {
+    pub(in crate::limit) fn put_back(&mut self, claim: &PaceClaim) {
+        self.sliding.put_back(claim.start);
+        if let (Some(smoother), Some(step)) = (&mut self.smoother, &claim.step) {
             smoother.put_back(step);
         }
     }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 
 use crate::clock::Timestamp;
 use crate::limit::history::record::Consumed;
-use crate::limit::meter::reserve::{Portion, Ready, Tokens};
+use crate::limit::meter::reserve::{Chunk, Ready, ReserveAhead};
 use crate::limit::stated::Stated;
 use crate::policy::{Period, Quota};
 
@@ -22,13 +22,13 @@ pub(in crate::limit) struct Span {
 
 /// One quota and what was used of it in the present period.
 #[derive(Debug)]
-pub(in crate::limit) struct QuotaLimit {
+pub(in crate::limit) struct QuotaMeter {
     quota: Quota,
     span: Span,
     used: u32,
     /// Of these, starts of earlier processes.
     restored: u32,
-    tokens: Tokens,
+    reserve: ReserveAhead,
     /// The most that is put on record ahead of its use.
     ahead_max: u32,
     /// What was consumed before then may be missing from the record.
@@ -52,13 +52,13 @@ pub(in crate::limit) enum QuotaCount {
 
 /// A start that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::limit) struct QuotaHold {
+pub(in crate::limit) struct QuotaClaim {
     /// The period that it counts in.
     period: Timestamp,
     statements: u32,
 }
 
-impl QuotaLimit {
+impl QuotaMeter {
     /// Nothing is used. What was consumed before `unknown_before` may be missing from the record: a period that began
     /// earlier counts as spent, unless an operator states what is used.
     pub(in crate::limit) fn new(quota: Quota, unknown_before: Timestamp, now: Timestamp) -> Self {
@@ -67,7 +67,7 @@ impl QuotaLimit {
             span: Span::of(quota.per, now),
             used: 0,
             restored: 0,
-            tokens: Tokens::new(),
+            reserve: ReserveAhead::new(),
             ahead_max: u32::MAX,
             unknown_before,
             stated: None,
@@ -88,7 +88,7 @@ impl QuotaLimit {
         let end = self.span.end;
         if quota.per != self.quota.per {
             self.span = Span::of(quota.per, now);
-            self.tokens.clear();
+            self.reserve.clear();
             // Nothing was stated about the rest of another period.
             self.stated = None;
         }
@@ -119,37 +119,37 @@ impl QuotaLimit {
         if self.used(now) >= self.quota.calls.get() {
             return Ready::At(self.span.end);
         }
-        self.tokens.ready(now)
+        self.reserve.ready(now)
     }
 
-    /// Takes a start that [`QuotaLimit::ready`] has just found possible.
-    pub(in crate::limit) fn take(&mut self) -> QuotaHold {
+    /// Takes a start that [`QuotaMeter::ready`] has just found possible.
+    pub(in crate::limit) fn take(&mut self) -> QuotaClaim {
         self.used += 1;
         // All of a period are good until its end.
-        let _ = self.tokens.take();
-        QuotaHold { period: self.span.start, statements: self.statements }
+        let _ = self.reserve.take();
+        QuotaClaim { period: self.span.start, statements: self.statements }
     }
 
     /// Takes an unconfirmed start back.
-    pub(in crate::limit) fn put_back(&mut self, hold: QuotaHold) {
-        if hold.period == self.span.start && hold.statements == self.statements {
+    pub(in crate::limit) fn put_back(&mut self, claim: QuotaClaim) {
+        if claim.period == self.span.start && claim.statements == self.statements {
             self.used = self.used.saturating_sub(1);
-            self.tokens.put_back(self.span.end);
+            self.reserve.put_back(self.span.end);
         }
     }
 
     /// What is to be put on record next, if anything is.
-    pub(in crate::limit) fn ask(&mut self, now: Timestamp) -> Option<Portion> {
+    pub(in crate::limit) fn reserve(&mut self, now: Timestamp) -> Option<Chunk> {
         let most = self.quota.calls.get().saturating_sub(self.used(now)).min(self.ahead_max);
-        self.tokens.ask(most, self.span.end, now)
+        self.reserve.reserve(most, self.span.end, now)
     }
 
     /// That was put on record, or could not be.
-    pub(in crate::limit) fn answered(&mut self, portion: Portion, is_recorded: bool, now: Timestamp) {
-        if is_recorded && portion.until == self.span.end {
-            self.on_record = self.on_record.saturating_add(portion.count);
+    pub(in crate::limit) fn confirmed(&mut self, chunk: Chunk, is_recorded: bool, now: Timestamp) {
+        if is_recorded && chunk.until == self.span.end {
+            self.on_record = self.on_record.saturating_add(chunk.count);
         }
-        self.tokens.answered(portion, is_recorded, now);
+        self.reserve.confirmed(chunk, is_recorded, now);
     }
 
     /// Starts used in the present period: all of them while that is unknown.
@@ -196,7 +196,7 @@ impl QuotaLimit {
         self.turn(now);
         let since = self.used.saturating_sub(used_then);
         self.count_stated(stated, since);
-        self.tokens.clear();
+        self.reserve.clear();
     }
 
     /// Counts what an operator had stated before this process, when all else of the record is restored.
@@ -224,8 +224,8 @@ impl QuotaLimit {
     }
 
     /// Whether an answer is awaited.
-    pub(in crate::limit) const fn is_asked(&self) -> bool {
-        self.tokens.is_asked()
+    pub(in crate::limit) const fn is_awaited(&self) -> bool {
+        self.reserve.is_awaited()
     }
 
     /// Begins the next period when it is time. A clock that goes back over a boundary does not bring a budget back.
@@ -233,7 +233,7 @@ impl QuotaLimit {
         if now >= self.span.end {
             self.span = Span::of(self.quota.per, now);
             (self.used, self.restored, self.on_record) = (0, 0, 0);
-            self.tokens.clear();
+            self.reserve.clear();
         }
     }
 
@@ -308,13 +308,13 @@ mod tests {
         Quota::new(calls, per).expect("valid")
     }
 
-    fn recorded(limit: &mut QuotaLimit, now: Timestamp) {
-        if let Some(portion) = limit.ask(now) {
-            limit.answered(portion, true, now);
+    fn recorded(limit: &mut QuotaMeter, now: Timestamp) {
+        if let Some(chunk) = limit.reserve(now) {
+            limit.confirmed(chunk, true, now);
         }
     }
 
-    fn start(limit: &mut QuotaLimit, now: Timestamp) -> bool {
+    fn start(limit: &mut QuotaMeter, now: Timestamp) -> bool {
         recorded(limit, now);
         limit.ready(now) == Ready::Now && limit.take().period <= now
     }
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_period_holds_its_quota_and_the_next_one_begins_anew() {
         let begin = at("2026-11-25T13:00:10Z");
-        let mut limit = QuotaLimit::new(quota(5, Period::Minute), Timestamp::ZERO, begin);
+        let mut limit = QuotaMeter::new(quota(5, Period::Minute), Timestamp::ZERO, begin);
         assert_eq!(limit.ready(begin), Ready::OnceRecorded);
         let started = (0..9).filter(|_| start(&mut limit, begin)).count();
         assert_eq!((started, limit.ready(begin)), (5, Ready::At(at("2026-11-25T13:01:00Z"))));
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_brings_no_budget_back() {
         let noon = at("2026-11-25T12:00:00Z");
-        let mut limit = QuotaLimit::new(quota(1, Period::Hour), Timestamp::ZERO, noon);
+        let mut limit = QuotaMeter::new(quota(1, Period::Hour), Timestamp::ZERO, noon);
         assert!(start(&mut limit, noon));
         assert!(!start(&mut limit, noon - Duration::from_secs(5)));
         assert!(!start(&mut limit, noon + Duration::from_secs(5)));
@@ -355,17 +355,17 @@ mod tests {
     #[test]
     fn edits_and_restarts_keep_what_was_used() {
         let noon = at("2026-11-25T12:00:00Z");
-        let mut limit = QuotaLimit::new(quota(10, Period::Hour), Timestamp::ZERO, noon);
+        let mut limit = QuotaMeter::new(quota(10, Period::Hour), Timestamp::ZERO, noon);
         let before = |from: &str, over: &str| Consumed { count: 4, at: at(from), over_at: at(over) };
         assert_eq!(limit.restore(&before("2026-11-25T12:00:00Z", "2026-11-25T13:00:00Z")), None);
         assert_eq!(limit.restore(&before("2026-11-25T11:00:00Z", "2026-11-25T12:00:00Z")), None);
         assert_eq!(limit.used(noon), 4, "an earlier period is over");
         assert_eq!(limit.allow(quota(5, Period::Day), noon).map(|used| used.count), Some(4));
         assert!(start(&mut limit, noon) && !start(&mut limit, noon));
-        limit.put_back(QuotaHold { period: at("2026-11-25T00:00:00Z"), statements: 0 });
+        limit.put_back(QuotaClaim { period: at("2026-11-25T00:00:00Z"), statements: 0 });
         assert!(start(&mut limit, noon) && !start(&mut limit, noon));
 
-        let mut of_day = QuotaLimit::new(quota(5, Period::Day), Timestamp::ZERO, noon);
+        let mut of_day = QuotaMeter::new(quota(5, Period::Day), Timestamp::ZERO, noon);
         let again = of_day.restore(&before("2026-11-25T12:00:00Z", "2026-11-25T13:00:00Z"));
         assert_eq!(again.map(|used| used.over_at), Some(at("2026-11-26T00:00:00Z")), "it counts longer now");
         assert_eq!(of_day.used(noon), 4);

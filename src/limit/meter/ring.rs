@@ -46,7 +46,7 @@ pub(in crate::limit) struct Ring {
 
 /// The right to start once: the number of its cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::limit) struct Claim(u64);
+pub(in crate::limit) struct CellNumber(u64);
 
 impl Ring {
     /// Without starts, but nothing shares a window with `last_start`. `number` tells the cells of this ring from those
@@ -127,7 +127,7 @@ impl Ring {
     }
 
     /// Claims a start between `now` and [`STALE_AFTER`] later; `None` before [`Ring::ready_at`].
-    pub(in crate::limit) fn claim(&mut self, now: Timestamp) -> Option<Claim> {
+    pub(in crate::limit) fn claim(&mut self, now: Timestamp) -> Option<CellNumber> {
         self.forget(now);
         if now < self.ready_at() {
             return None;
@@ -142,18 +142,18 @@ impl Ring {
             Some(cell) if self.in_newest < self.group => {
                 self.in_newest += 1;
                 *cell = open;
-                Some(Claim(newest - 1))
+                Some(CellNumber(newest - 1))
             }
             _ => {
                 self.in_newest = 1;
                 self.cells.push_back(open);
-                Some(Claim(newest))
+                Some(CellNumber(newest))
             }
         }
     }
 
     /// The claimed start happens at `at`, not later than [`STALE_AFTER`] after the claim.
-    pub(in crate::limit) fn confirm(&mut self, claim: Claim, at: Timestamp) {
+    pub(in crate::limit) fn confirm(&mut self, claim: CellNumber, at: Timestamp) {
         // A shared cell keeps the latest moment of any of its claims.
         if self.group == 1 {
             self.set(claim, |_| at.as_nanos());
@@ -161,12 +161,12 @@ impl Ring {
     }
 
     /// The confirmed start happened by `at`.
-    pub(in crate::limit) fn under_way(&mut self, claim: Claim, at: Timestamp) {
+    pub(in crate::limit) fn under_way(&mut self, claim: CellNumber, at: Timestamp) {
         self.set(claim, |latest_ns| at.as_nanos().max(latest_ns));
     }
 
     /// Takes an unconfirmed claim back as if it had never been made.
-    pub(in crate::limit) fn put_back(&mut self, claim: Claim) {
+    pub(in crate::limit) fn put_back(&mut self, claim: CellNumber) {
         let newest = claim.0 + 1 == self.first + self.cells.len() as u64;
         if self.group > 1 {
             // In an older cell it stays counted until that leaves.
@@ -243,12 +243,12 @@ impl Ring {
         (self.allowed.calls().get() / self.group) as usize
     }
 
-    fn index(&self, claim: Claim) -> Option<usize> {
+    fn index(&self, claim: CellNumber) -> Option<usize> {
         usize::try_from(claim.0.checked_sub(self.first)?).ok()
     }
 
     /// Sets the moment of a cell and keeps the order. Nearly always it is the last that is not open any more.
-    fn set(&mut self, claim: Claim, latest_ns: impl Fn(u64) -> u64) {
+    fn set(&mut self, claim: CellNumber, latest_ns: impl Fn(u64) -> u64) {
         let Some(at) = self.index(claim) else { return };
         let before = (0..at).rev().find_map(|at| self.cells.get(at).filter(|cell| **cell != FREE));
         let before = before.copied().unwrap_or(FREE + 1);
@@ -309,14 +309,14 @@ mod tests {
         ring.put_back(claim);
         assert!(start(&mut ring, ms(0)));
         assert_eq!(ring.ready_at(), ms(1000));
-        ring.under_way(Claim(1), ms(300));
+        ring.under_way(CellNumber(1), ms(300));
         assert_eq!(ring.ready_at(), ms(1300), "it left later than it was confirmed");
     }
 
     #[test]
     fn a_return_in_the_middle_makes_room() {
         let mut ring = ring(3);
-        let claims: Vec<Claim> = (0..3).filter_map(|at| ring.claim(ms(at))).collect();
+        let claims: Vec<CellNumber> = (0..3).filter_map(|at| ring.claim(ms(at))).collect();
         ring.put_back(claims[1]);
         assert!(start(&mut ring, ms(3)) && !start(&mut ring, ms(4)));
         ring.put_back(claims[0]);
@@ -352,7 +352,7 @@ mod tests {
         assert!((999_000..=1_000_000).contains(&taken), "{taken}");
         assert!(ring.cells.len() <= CELLS_MAX as usize);
         assert_eq!(u64::from(ring.used(ms(taken / 10_000))), taken);
-        let claim = Claim(ring.first + ring.cells.len() as u64 - 1);
+        let claim = CellNumber(ring.first + ring.cells.len() as u64 - 1);
         ring.put_back(claim);
         assert!(start(&mut ring, ms(500)) && !start(&mut ring, ms(500)));
     }

@@ -1,4 +1,4 @@
-//! A limit over a sliding window: the ring that keeps it, the watch that checks it, and, for windows that outlast a
+//! A limit over a sliding window: the ring that keeps it, the self-check on it, and, for windows that outlast a
 //! restart, the record of starts to come.
 //!
 //! Must not know: smoothing, calendars, calls in flight.
@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
-use crate::limit::meter::reserve::{Portion, Ready, Tokens};
-use crate::limit::meter::ring::{Claim, Ring};
-use crate::limit::meter::self_check::{Seen, Watch};
+use crate::limit::meter::reserve::{Chunk, Ready, ReserveAhead};
+use crate::limit::meter::ring::{CellNumber, Ring};
+use crate::limit::meter::self_check::{Seen, SelfCheck};
 use crate::limit::stated::Stated;
 use crate::policy::Window;
 
@@ -18,31 +18,31 @@ pub(in crate::limit) const SILENT_AT_MOST: Duration = Duration::from_secs(2);
 
 /// The right to start once.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::limit) struct SlidingHold {
-    claim: Claim,
-    /// Until when its token is good.
-    token: Option<Timestamp>,
+pub(in crate::limit) struct WindowClaim {
+    cell: CellNumber,
+    /// Until when its chunk is good.
+    good_until: Option<Timestamp>,
 }
 
 /// One sliding limit.
 #[derive(Debug)]
-pub(in crate::limit) struct Sliding {
+pub(in crate::limit) struct WindowMeter {
     ring: Ring,
-    watch: Watch,
+    self_check: SelfCheck,
     /// Only for windows that outlast a restart.
-    tokens: Option<Tokens>,
+    reserve: Option<ReserveAhead>,
     /// What an operator has stated.
     stated: Option<Stated>,
 }
 
-impl Sliding {
+impl WindowMeter {
     /// Nothing shares a window with `last_start`; `number` as for [`Ring::new`].
     pub(in crate::limit) fn new(allowed: Window, last_start: Timestamp, number: u64) -> Self {
         let ring = Ring::new(allowed, last_start, number);
         Self {
             ring,
-            watch: Watch::new(allowed),
-            tokens: is_recorded(allowed).then(Tokens::new),
+            self_check: SelfCheck::new(allowed),
+            reserve: is_recorded(allowed).then(ReserveAhead::new),
             stated: None,
         }
     }
@@ -57,20 +57,20 @@ impl Sliding {
     pub(in crate::limit) fn allow(&mut self, allowed: Window, unknown_before: Timestamp) {
         let has_length_changed = allowed.length() != self.allowed().length();
         self.ring.allow(allowed, unknown_before);
-        self.watch.expect(allowed);
+        self.self_check.expect(allowed);
         if !is_recorded(allowed) {
-            self.tokens = None;
-        } else if self.tokens.is_none() || has_length_changed {
+            self.reserve = None;
+        } else if self.reserve.is_none() || has_length_changed {
             // What is on record is so for another length.
-            self.tokens = Some(Tokens::new());
+            self.reserve = Some(ReserveAhead::new());
         }
     }
 
     /// Starts since the doubt began move with the line; what is on record is so for another time.
     pub(in crate::limit) fn leap(&mut self, leap: &Leap) {
         self.ring.leap(leap);
-        if let Some(tokens) = &mut self.tokens {
-            tokens.clear();
+        if let Some(reserve) = &mut self.reserve {
+            reserve.clear();
         }
     }
 
@@ -101,7 +101,7 @@ impl Sliding {
         self.ring = Ring::new(allowed, unknown, number);
         self.ring.restore(stated.used, stated.at);
         later.into_iter().for_each(|(count, at)| self.ring.restore(count, at));
-        self.tokens = self.tokens.is_some().then(Tokens::new);
+        self.reserve = self.reserve.is_some().then(ReserveAhead::new);
         self.stated = Some(*stated);
     }
 
@@ -116,47 +116,47 @@ impl Sliding {
         if ready_at > now {
             return Ready::At(ready_at);
         }
-        self.tokens.as_mut().map_or(Ready::Now, |tokens| tokens.ready(now))
+        self.reserve.as_mut().map_or(Ready::Now, |reserve| reserve.ready(now))
     }
 
-    /// Takes a start that [`Sliding::ready`] has just found possible; `None` when it was not.
-    pub(in crate::limit) fn take(&mut self, now: Timestamp) -> Option<SlidingHold> {
-        let claim = self.ring.claim(now)?;
-        Some(SlidingHold { claim, token: self.tokens.as_mut().and_then(Tokens::take) })
+    /// Takes a start that [`WindowMeter::ready`] has just found possible; `None` when it was not.
+    pub(in crate::limit) fn take(&mut self, now: Timestamp) -> Option<WindowClaim> {
+        let cell = self.ring.claim(now)?;
+        Some(WindowClaim { cell, good_until: self.reserve.as_mut().and_then(ReserveAhead::take) })
     }
 
     /// Takes an unconfirmed start back.
-    pub(in crate::limit) fn put_back(&mut self, hold: SlidingHold) {
-        self.ring.put_back(hold.claim);
-        if let (Some(tokens), Some(good_until)) = (&mut self.tokens, hold.token) {
-            tokens.put_back(good_until);
+    pub(in crate::limit) fn put_back(&mut self, claim: WindowClaim) {
+        self.ring.put_back(claim.cell);
+        if let (Some(reserve), Some(good_until)) = (&mut self.reserve, claim.good_until) {
+            reserve.put_back(good_until);
         }
     }
 
     /// The start happens at `at`. Tells whether that is one too many, which is a defect.
-    pub(in crate::limit) fn confirm(&mut self, hold: SlidingHold, at: Timestamp) -> bool {
-        self.ring.confirm(hold.claim, at);
-        self.watch.started(at)
+    pub(in crate::limit) fn confirm(&mut self, claim: WindowClaim, at: Timestamp) -> bool {
+        self.ring.confirm(claim.cell, at);
+        self.self_check.started(at)
     }
 
     /// It happened by `at`.
-    pub(in crate::limit) fn under_way(&mut self, hold: SlidingHold, at: Timestamp) {
-        self.ring.under_way(hold.claim, at);
+    pub(in crate::limit) fn under_way(&mut self, claim: WindowClaim, at: Timestamp) {
+        self.ring.under_way(claim.cell, at);
     }
 
     /// What is to be put on record next, if anything is.
-    pub(in crate::limit) fn ask(&mut self, now: Timestamp) -> Option<Portion> {
-        let tokens = self.tokens.as_mut()?;
+    pub(in crate::limit) fn reserve(&mut self, now: Timestamp) -> Option<Chunk> {
+        let reserve = self.reserve.as_mut()?;
         let allowed = self.ring.allowed();
         let most = allowed.calls().get().saturating_sub(self.ring.used(now));
-        let lasts = tokens.lasts();
-        tokens.ask(most, now + lasts, now)
+        let lasts = reserve.lasts();
+        reserve.reserve(most, now + lasts, now)
     }
 
     /// That was put on record, or could not be.
-    pub(in crate::limit) fn answered(&mut self, portion: Portion, is_recorded: bool, now: Timestamp) {
-        if let Some(tokens) = &mut self.tokens {
-            tokens.answered(portion, is_recorded, now);
+    pub(in crate::limit) fn confirmed(&mut self, chunk: Chunk, is_recorded: bool, now: Timestamp) {
+        if let Some(reserve) = &mut self.reserve {
+            reserve.confirmed(chunk, is_recorded, now);
         }
     }
 
@@ -200,8 +200,8 @@ impl Sliding {
 
     /// When every start will have left the window; [`Timestamp::MAX`] while an answer is awaited.
     pub(in crate::limit) fn idle_at(&self) -> Timestamp {
-        let is_asked = self.tokens.as_ref().is_some_and(Tokens::is_asked);
-        if is_asked { Timestamp::MAX } else { self.ring.idle_at() }
+        let is_awaited = self.reserve.as_ref().is_some_and(ReserveAhead::is_awaited);
+        if is_awaited { Timestamp::MAX } else { self.ring.idle_at() }
     }
 
     /// From when on the ring has room.
@@ -211,7 +211,7 @@ impl Sliding {
 
     /// What the self-check has seen.
     pub(in crate::limit) fn seen(&self, now: Timestamp) -> Seen {
-        self.watch.seen(now)
+        self.self_check.seen(now)
     }
 }
 

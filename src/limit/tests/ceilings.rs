@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{START, decide, lane_of, policy, start, windowed};
 use crate::clock::Timestamp;
-use crate::limit::{Binding, Blind, Decision, Gate, Kind, Rules, STALE_AFTER};
+use crate::limit::{Binding, Decision, Gate, HistoryGap, Kind, Rules, STALE_AFTER};
 use crate::policy::{Family, Limits, Overrides, Period, Quota, Scope, Window};
 
 fn refusing(limits: Limits, rank: u8, scope: &[&str]) -> Rules {
@@ -197,9 +197,9 @@ fn a_kill_forfeits_little_of_a_bound_on_an_unlimited_key() {
     let mut starts = 0;
     for _ in 0..100_000 {
         let decision = gate.decide(&a, false, START);
-        let asks = gate.take_asks();
-        record.extend(asks.iter().map(|ask| (ask.name.clone(), ask.consumed)));
-        asks.iter().for_each(|ask| drop(gate.answered(ask, true, START)));
+        let reservations = gate.take_reservations();
+        record.extend(reservations.iter().map(|made| (made.name.clone(), made.consumed)));
+        reservations.iter().for_each(|made| drop(gate.confirmed(made, true, START)));
         if let Decision::Go(mut permit) = decision {
             gate.confirm(&mut permit, START).expect("in time");
             let _ = gate.release(permit);
@@ -209,8 +209,8 @@ fn a_kill_forfeits_little_of_a_bound_on_an_unlimited_key() {
             break;
         }
     }
-    let blind = Blind { before: START, on_record_before: Timestamp::ZERO };
-    let mut after = Gate::after(blind, START, record, []);
+    let gap = HistoryGap { before: START, on_record_before: Timestamp::ZERO };
+    let mut after = Gate::after(gap, START, record, []);
     let keys = policy("keys");
     let scope = Scope::new(&["key"]).expect("valid");
     let overrides = Overrides::new(&scope, [(vec!["known".into()], endless())]);
