@@ -85,13 +85,8 @@ fn add_policy(row: &mut PolicyGauges, policy: &RuntimePolicy, keys: u64, now: Ti
     if row.held.is_empty() {
         row.held = HoldReason::ALL.map(|reason| (reason.word(), 0)).into();
     }
-    let kinds = [
-        limits.pace.map(|_| Kind::Pace),
-        limits.window.map(|_| Kind::Window),
-        limits.quota.map(|_| Kind::Quota),
-    ];
-    for kind in kinds.into_iter().flatten() {
-        row.window_peaks.entry(kind.word()).or_default();
+    for limit in limits.metered() {
+        row.window_peaks.entry(limit.kind().word()).or_default();
     }
     if let Some(quota) = limits.quota {
         let calls = u64::from(quota.calls.get());

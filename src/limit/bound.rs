@@ -4,7 +4,8 @@
 //! Must not know: lanes, how a limiter counts.
 
 use crate::clock::Timestamp;
-use crate::limit::limiter::{Kind, Limiter};
+use crate::limit::Kind;
+use crate::limit::limiter::Limiter;
 use crate::limit::table::LimiterId;
 use crate::policy::Limits;
 

@@ -7,9 +7,10 @@ use std::collections::HashSet;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
+use crate::limit::Kind;
 use crate::limit::gate::{Gate, HistoryGap, Unknown};
 use crate::limit::history::record::{self, Reservation};
-use crate::limit::limiter::{Kind, Limiter};
+use crate::limit::limiter::Limiter;
 use crate::limit::rules::Rules;
 use crate::limit::table::LimiterId;
 

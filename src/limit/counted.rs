@@ -5,8 +5,9 @@
 use std::num::NonZeroU32;
 
 use crate::clock::Timestamp;
+use crate::limit::Kind;
 use crate::limit::history::record::{Consumed, Counted};
-use crate::limit::limiter::{Kind, Limiter};
+use crate::limit::limiter::Limiter;
 use crate::limit::meter::quota::QuotaCount;
 use crate::limit::stated::Stated;
 

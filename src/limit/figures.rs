@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
+use crate::limit::Kind;
 use crate::limit::bound::Bound;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::limiter::{Kind, Limiter};
+use crate::limit::limiter::Limiter;
 use crate::limit::meter::window::WindowMeter;
 use crate::limit::{Binding, Gate, LimiterId};
 

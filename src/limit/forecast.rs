@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::{Lane, LaneKey, PolicyId};
-use crate::limit::limiter::Kind;
+use crate::limit::Kind;
 use crate::limit::meter::quota::Span;
 use crate::policy::{Limits, Pace, Period, Quota, Runtime, Window};
 

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::clock::Timestamp;
 use crate::event::{Lane, PolicyId};
+use crate::limit::Kind;
 use crate::limit::few::Few;
 use crate::limit::history::edits::Edits;
 use crate::limit::history::record::{self, Consumed, Remembered, Reservation};
 use crate::limit::history::recording::SILENCE;
-use crate::limit::limiter::{Kind, Limiter};
+use crate::limit::limiter::Limiter;
 use crate::limit::meter::reserve::Ready;
 use crate::limit::permit::{Permit, Stale};
 use crate::limit::rules::Rules;

@@ -5,9 +5,10 @@
 //! Must not know: what a wall clock is.
 
 use crate::clock::{Leap, Timestamp};
+use crate::limit::Kind;
 use crate::limit::gate::Gate;
 use crate::limit::history::record::{self, Consumed, Reservation};
-use crate::limit::limiter::{Kind, Limiter};
+use crate::limit::limiter::Limiter;
 use crate::limit::meter::window::SILENT_AT_MOST;
 use crate::limit::stated::Stated;
 

@@ -19,59 +19,7 @@ use crate::limit::meter::slots::Slots;
 use crate::limit::meter::window::{WindowClaim, WindowMeter, is_recorded};
 use crate::limit::rules::Rules;
 use crate::limit::tally::Tally;
-use crate::policy::{Family, Limits, Wording};
-
-/// The kinds of limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Starts per second, spread.
-    Pace,
-    /// Starts per sliding window.
-    Window,
-    /// Starts per calendar period.
-    Quota,
-    /// Calls in flight.
-    Slots,
-    /// Nothing at all.
-    Closed,
-}
-
-impl Kind {
-    /// The word that API and metrics use.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Pace => "pace",
-            Self::Window => "window",
-            Self::Quota => "quota",
-            Self::Slots => "slots",
-            Self::Closed => "closed",
-        }
-    }
-
-    /// The code of a refusal: that of the system which the policy comes from, or tidegate's own.
-    #[must_use]
-    pub fn code(self, wording: Option<&Wording>) -> &str {
-        match (self, wording) {
-            (Self::Pace | Self::Window, Some(wording)) => &wording.per_window,
-            (Self::Quota, Some(wording)) => &wording.per_quota,
-            (Self::Closed, Some(wording)) => &wording.closed,
-            (kind, _) => kind.own_code(),
-        }
-    }
-
-    /// tidegate's own code of a refusal.
-    #[must_use]
-    pub const fn own_code(self) -> &'static str {
-        match self {
-            Self::Pace => "over_pace",
-            Self::Window => "over_window",
-            Self::Quota => "over_quota",
-            Self::Slots => "over_slots",
-            Self::Closed => "closed",
-        }
-    }
-}
+use crate::policy::{Family, Kind, Limits};
 
 /// Why a limiter grants nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,11 +32,12 @@ pub use figures::{Counter, LimiterFigures};
 pub use forecast::{Forecast, LaneOutlook, LimitOutlook, Outlooks};
 pub use gate::{Binding, Blocker, Decision, Freed, Gate, HistoryGap};
 pub use history::record::{Consumed, Reservation};
-pub use limiter::Kind;
 pub use meter::quota::period_end;
 pub use meter::slots::most_at_once;
 pub use permit::{Permit, STALE_AFTER, Stale};
 pub use rules::Rules;
 pub use stated::{StateUsageError, UsageToState};
 pub use table::LimiterId;
-pub use tally::{WAITING_KINDS, Worked};
+pub use tally::{PerKind, Worked};
+
+pub use crate::policy::Kind;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::limiter::Kind;
+use crate::limit::Kind;
 use crate::limit::meter::quota::Span;
 use crate::limit::meter::window::is_recorded;
 use crate::policy::{Family, Limits, Overrides, Pace, RuntimePolicy, Scope, Spec, Window};

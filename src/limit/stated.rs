@@ -10,9 +10,9 @@ use std::num::NonZeroU32;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
+use crate::limit::Kind;
 use crate::limit::gate::Gate;
 use crate::limit::history::record::{Consumed, name};
-use crate::limit::limiter::Kind;
 
 /// What stands before the limit in the name of a statement.
 const SET: &str = "set ";

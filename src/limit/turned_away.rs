@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
+use crate::limit::Kind;
 use crate::limit::gate::{Binding, Blocker, Gate};
-use crate::limit::limiter::{Kind, Limiter};
+use crate::limit::limiter::Limiter;
 use crate::limit::meter::reserve::Ready;
 use crate::limit::table::LimiterId;
 

@@ -2,8 +2,12 @@
 //!
 //! Must not know: how limits are kept, whom they govern.
 
+mod kind;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
+
+pub use kind::Kind;
 
 /// The limits of one policy; `None` means unlimited.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -36,13 +40,44 @@ impl Limits {
 
     /// Whether nothing is limited.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.pace.is_none()
-            && self.window.is_none()
-            && self.quota.is_none()
-            && self.slots.is_none()
-            && self.timeout.is_none()
-            && !self.closed
+    pub fn is_empty(&self) -> bool {
+        self.metered().next().is_none() && self.slots.is_none() && self.timeout.is_none() && !self.closed
+    }
+
+    /// Those that count starts, in the order in which they are asked.
+    pub fn metered(&self) -> impl Iterator<Item = Limit> + use<> {
+        let Self { pace, window, quota, slots: _, timeout: _, closed: _ } = self;
+        let all = [pace.map(Limit::Pace), window.map(Limit::Window), quota.map(Limit::Quota)];
+        all.into_iter().flatten()
+    }
+
+    /// The one of this kind, if there is one that counts starts.
+    #[must_use]
+    pub fn metered_by(&self, kind: Kind) -> Option<Limit> {
+        self.metered().find(|limit| limit.kind() == kind)
+    }
+}
+
+/// One limit that counts starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    /// Starts per second, evenly spread.
+    Pace(Pace),
+    /// Starts in every sliding window.
+    Window(Window),
+    /// Starts per calendar period.
+    Quota(Quota),
+}
+
+impl Limit {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Pace(_) => Kind::Pace,
+            Self::Window(_) => Kind::Window,
+            Self::Quota(_) => Kind::Quota,
+        }
     }
 }
 

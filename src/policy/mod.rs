@@ -36,7 +36,7 @@ pub use clause::{Clause, LabelCondition, Segment};
 pub use document::{check_stored, empty_stored};
 pub use follow::Follower;
 pub use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle, State, TransitionError};
-pub use limits::{LimitError, Limits, Pace, Period, Quota, Window};
+pub use limits::{Kind, Limit, LimitError, Limits, Pace, Period, Quota, Window};
 pub use matcher::{Candidate, Verdict};
 pub use pattern::{PatternError, UrlPattern};
 pub use runtime::{PolicyChange, Runtime, RuntimePolicy};

@@ -7,8 +7,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
+use crate::limit::Kind;
 use crate::limit::leap;
-use crate::limit::limiter::Kind;
 use crate::limit::meter::reserve::Chunk;
 use crate::limit::stated::Stated;
 use crate::limit::table::LimiterId;

@@ -4,9 +4,9 @@
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
+use crate::limit::Kind;
 use crate::limit::gate::Gate;
 use crate::limit::history::record::{self, Consumed, Reservation, ReservedFor};
-use crate::limit::limiter::Kind;
 use crate::limit::meter::window::SILENT_AT_MOST;
 use crate::limit::permit::STALE_AFTER;
 use crate::limit::table::LimiterId;
