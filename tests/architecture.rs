@@ -44,6 +44,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("lz4_flex", &["store/"]),
     ("crc32c", &["store/"]),
     ("governor", &["limit/meter/smoother"]),
+    ("smallvec", &["limit/"]),
     ("reqwest", &["delivery/"]),
     ("rustls", &["delivery/"]),
     // The log filter names its modules.

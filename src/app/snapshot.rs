@@ -88,8 +88,8 @@ fn add_policy(row: &mut PolicyGauges, policy: &RuntimePolicy, keys: u64, now: Ti
     for limit in limits.metered() {
         row.window_peaks.entry(limit.kind().word()).or_default();
     }
-    if let Some(quota) = limits.quota {
-        let calls = u64::from(quota.calls.get());
+    if let Some((quota, calls)) = limits.quota.and_then(|quota| Some((quota, quota.calls?))) {
+        let calls = u64::from(calls.get());
         row.quota_remaining = Some(row.quota_remaining.map_or(calls, |least| least.min(calls)));
         row.quota_resets_at = row.quota_resets_at.into_iter().chain([period_end(quota, now)]).min();
     }

@@ -8,11 +8,13 @@ use std::collections::HashSet;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::Kind;
-use crate::limit::gate::{Gate, HistoryGap, Unknown};
-use crate::limit::history::record::{self, Reservation};
+use crate::limit::gate::{Gate, HistoryGap};
+use crate::limit::history::record::{self, Consumed, Reservation};
 use crate::limit::limiter::Limiter;
+use crate::limit::meter::Unknown;
 use crate::limit::rules::Rules;
 use crate::limit::table::LimiterId;
+use crate::policy::Limits;
 
 impl Gate {
     /// Brings a policy in or changes its limits. What was consumed, granted and is in flight keeps counting; there is
@@ -35,24 +37,23 @@ impl Gate {
             // What an earlier process started.
             let is_unknown = reaches_further || further_keys.contains(&limiter.key);
             let prior = if is_unknown { self.opened_at } else { Timestamp::ZERO };
-            self.stash_quota(id, &rules, now);
+            self.keep_leaving(id, &rules, now);
             self.apply(id, &rules, prior, now);
         }
-        if let (Some(counter), Some(quota)) = (&rules.counts_on, rules.limits.quota) {
-            self.bound(counter, quota.calls.get());
+        if let Some(counter) = &rules.bounds_on {
+            self.bound(counter, &rules.limits);
         }
         self.policies.insert(policy.clone(), rules);
         self.reserve_mark(policy);
     }
 
     /// What this policy counts is bounded: it is to put little of that on record ahead.
-    fn bound(&mut self, counter: &PolicyId, calls: u32) {
-        let least = self.bounds.entry(counter.clone()).or_insert(calls);
-        *least = calls.min(*least);
+    fn bound(&mut self, counter: &PolicyId, limits: &Limits) {
+        self.bounds.add(counter, limits);
         let ids: Vec<LimiterId> = self.table.of_policy(counter, None).collect();
         for id in ids {
             if let Some(limiter) = self.table.get_mut(id) {
-                limiter.bound(calls);
+                self.bounds.apply(limiter);
             }
         }
     }
@@ -100,16 +101,11 @@ impl Gate {
     }
 
     /// What was used of a quota that is taken away counts again when one comes back.
-    fn stash_quota(&mut self, id: LimiterId, next: &Rules, now: Timestamp) {
+    fn keep_leaving(&mut self, id: LimiterId, next: &Rules, now: Timestamp) {
         let Some(limiter) = self.table.get_mut(id) else { return };
-        if next.counts_on.is_none() && next.of_key(&limiter.key).quota.is_some() {
-            return;
-        }
         let (policy, key, remembered) = (limiter.policy.clone(), limiter.key.clone(), &mut self.remembered);
-        limiter.counted(now, |kind, counted| {
-            if kind == Kind::Quota {
-                remembered.take_in(record::name(&policy, &key, kind), counted);
-            }
+        limiter.leaving(next, now, |kind, counted| {
+            remembered.take_in(record::name(&policy, &key, kind), counted);
         });
     }
 
@@ -118,32 +114,26 @@ impl Gate {
     pub(super) fn apply(&mut self, id: LimiterId, rules: &Rules, floor: Timestamp, now: Timestamp) {
         let Some(limiter) = self.table.get_mut(id) else { return };
         let HistoryGap { before, on_record_before } = self.gap;
-        let gap = Unknown {
+        let unknown = Unknown {
             before: before.max(floor),
             on_record_before: on_record_before.max(floor),
             lost_before: on_record_before,
         };
-        let had = limiter.kinds();
-        let bound = self.bounds.get(&limiter.policy).copied();
-        if let Some(used) = limiter.apply(rules, now, gap) {
-            self.reservations
-                .push(Reservation::note(record::name(&limiter.policy, &limiter.key, Kind::Quota), used));
-        }
-        if let Some(calls) = bound {
-            limiter.bound(calls);
-        }
-        let (kinds, has) = ([Kind::Pace, Kind::Window, Kind::Quota], limiter.kinds());
+        let (policy, key, reservations) =
+            (limiter.policy.clone(), limiter.key.clone(), &mut self.reservations);
+        let mut note = |kind: Kind, used: Consumed| {
+            reservations.push(Reservation::note(record::name(&policy, &key, kind), used));
+        };
+        let begun = limiter.apply(rules, now, unknown, &mut note);
+        self.bounds.apply(limiter);
         // What belongs to a limit that is still not there is kept for when it comes.
-        for (kind, _) in
-            kinds.into_iter().zip(had.into_iter().zip(has)).filter(|(_, (had, has))| !had && *has)
-        {
-            for consumed in self.remembered.take(&limiter.policy, &limiter.key, kind) {
-                if let Some(used) = limiter.restore(kind, &consumed) {
-                    self.reservations
-                        .push(Reservation::note(record::name(&limiter.policy, &limiter.key, kind), used));
+        for kind in begun {
+            for consumed in self.remembered.take(&policy, &key, kind) {
+                if let Some(used) = limiter.meter_mut(kind).and_then(|meter| meter.restore(&consumed)) {
+                    note(kind, used);
                 }
             }
-            if let Some(stated) = self.remembered.take_stated(&limiter.policy, &limiter.key, kind) {
+            if let Some(stated) = self.remembered.take_stated(&policy, &key, kind) {
                 limiter.restore_stated(kind, &stated);
             }
         }

@@ -8,10 +8,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::Kind;
-use crate::limit::bound::Bound;
 use crate::limit::forecast::LimitOutlook;
 use crate::limit::limiter::Limiter;
-use crate::limit::meter::window::WindowMeter;
 use crate::limit::{Binding, Gate, LimiterId};
 
 /// The state of one limiter.
@@ -82,10 +80,10 @@ impl Gate {
 
     fn figures_at(&mut self, id: LimiterId, now: Timestamp) -> Option<LimiterFigures> {
         let limiter = self.table.get_mut(id)?;
-        let (mut figures, bound) = (figures(limiter, now), limiter.bound);
+        let (mut figures, bound) = (figures(limiter, now), limiter.bound.clone());
         if let Some(bound) = bound {
             let counter = bound.counter.and_then(|counter| self.table.get_mut(counter));
-            figures.counters = counter.map(|counter| bounded(bound, counter, now)).unwrap_or_default();
+            figures.counters = counter.map(|counter| bound.counters(counter, now)).unwrap_or_default();
         }
         Some(figures)
     }
@@ -97,60 +95,18 @@ impl Gate {
     }
 }
 
-/// The counters of another limiter under these bounds.
-fn bounded(bound: Bound, counter: &mut Limiter, now: Timestamp) -> Vec<Counter> {
-    let counters = counters(counter, now).into_iter();
-    let under = |counter: Counter| {
-        let calls = bound.of(counter.kind)?;
-        // One that limits nothing and counts as spent has used up every bound.
-        let used = if counter.used == u32::MAX { calls } else { counter.used };
-        Some(Counter { calls, used, ..counter })
-    };
-    counters.filter_map(under).collect()
-}
-
 fn figures(limiter: &mut Limiter, now: Timestamp) -> LimiterFigures {
-    let mut counters = counters(limiter, now);
-    counters.retain(|counter| counter.calls < u32::MAX);
+    // What limits nothing has no figures of its own.
+    let counters = limiter.meters.iter_mut().filter_map(|meter| {
+        let most = meter.limit()?.get();
+        Some(meter.counter(most, now))
+    });
     LimiterFigures {
         policy: limiter.policy.clone(),
         key: limiter.key.clone(),
-        counters,
+        counters: counters.collect(),
         inflight: limiter.slots.inflight(),
         slots: limiter.slots.limit(),
         outlook: limiter.outlook(now),
-    }
-}
-
-/// Also those that limit nothing.
-fn counters(limiter: &mut Limiter, now: Timestamp) -> Vec<Counter> {
-    let pace = limiter.pace.as_mut().map(|limit| sliding(Kind::Pace, &mut limit.sliding, now));
-    let window = limiter.window.as_mut().map(|limit| sliding(Kind::Window, limit, now));
-    let quota = limiter.quota.as_mut().map(|limit| {
-        let used = limit.used(now);
-        let span = limit.span();
-        Counter {
-            kind: Kind::Quota,
-            calls: limit.quota().calls.get(),
-            length: span.end.since(span.start),
-            used,
-            window_peak: used,
-            violations: 0,
-            resets_at: Some(span.end),
-        }
-    });
-    pace.into_iter().chain(window).chain(quota).collect()
-}
-
-fn sliding(kind: Kind, limit: &mut WindowMeter, now: Timestamp) -> Counter {
-    let (allowed, seen) = (limit.allowed(), limit.seen(now));
-    Counter {
-        kind,
-        calls: allowed.calls().get(),
-        length: allowed.length(),
-        used: limit.used(now),
-        window_peak: seen.window_peak,
-        violations: seen.violations,
-        resets_at: None,
     }
 }

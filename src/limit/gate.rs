@@ -5,16 +5,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use smallvec::SmallVec;
+
 use crate::clock::Timestamp;
 use crate::event::{Lane, PolicyId};
 use crate::limit::Kind;
-use crate::limit::few::Few;
+use crate::limit::bound::Bounds;
 use crate::limit::history::edits::Edits;
 use crate::limit::history::record::{self, Consumed, Remembered, Reservation};
 use crate::limit::history::recording::SILENCE;
 use crate::limit::limiter::Limiter;
-use crate::limit::meter::reserve::Ready;
-use crate::limit::permit::{Permit, Stale};
+use crate::limit::meter::Ready;
+use crate::limit::permit::{Held, Permit, Stale};
 use crate::limit::rules::Rules;
 use crate::limit::stated::Stated;
 use crate::limit::table::{LimiterId, Table};
@@ -52,7 +54,7 @@ pub enum Decision {
 
 /// The limiters that have room for calls again; each may have waiters.
 #[derive(Debug)]
-pub struct Freed(Few<LimiterId>);
+pub struct Freed(SmallVec<[LimiterId; 4]>);
 
 /// The moments before which nobody knows what an earlier process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,16 +63,6 @@ pub struct HistoryGap {
     pub before: Timestamp,
     /// Under those whose starts are: the loss of the record.
     pub on_record_before: Timestamp,
-}
-
-/// What a limiter that gets new limits does not know.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Unknown {
-    /// The same as in [`HistoryGap`], or what an edit leaves unknown if that is later.
-    pub(super) before: Timestamp,
-    pub(super) on_record_before: Timestamp,
-    /// The loss of the record alone: a quota counts from when it is brought in.
-    pub(super) lost_before: Timestamp,
 }
 
 /// Why nothing may start.
@@ -95,8 +87,7 @@ pub struct Gate {
     /// What was started before then, an earlier process did.
     pub(super) opened_at: Timestamp,
     pub(super) table: Table,
-    /// The least that another policy allows of what one counts, by the one that counts.
-    pub(super) bounds: HashMap<PolicyId, u32>,
+    pub(super) bounds: Bounds,
     pub(super) reservations: Vec<Reservation>,
     tallies: Tallies,
     /// Starts beyond a limit since the process began.
@@ -143,7 +134,7 @@ impl Gate {
             edits,
             opened_at,
             table: Table::default(),
-            bounds: HashMap::new(),
+            bounds: Bounds::default(),
             reservations: Vec::new(),
             tallies: Tallies::default(),
             violations: BTreeMap::new(),
@@ -159,10 +150,10 @@ impl Gate {
         for part in lane.policies() {
             let rules = self.policies.get(&part.policy);
             let key = lane.scope_key(rules.map(|rules| rules.scope.labels()).unwrap_or_default());
-            let counts_on = rules.and_then(|rules| rules.counts_on.clone());
+            let bounds_on = rules.and_then(|rules| rules.bounds_on.clone());
             let id = self.find_or_make(&part.policy, &key, now);
             ids.push(id);
-            if let Some(policy) = counts_on {
+            if let Some(policy) = bounds_on {
                 // What is bounded has to be counted, whether or not that policy governs the lane.
                 let counter = self.find_or_make(&policy, &key, now);
                 ids.push(counter);
@@ -227,7 +218,9 @@ impl Gate {
             let Err(refused) = limiter.check(now) else { continue };
             let blocker = Blocker { limiter: *id, kind: refused.kind };
             match (refused.ready, &worst) {
-                (Ready::At(_), _) if limiter.family == Family::Refuse && limiter.room(now).0 == 0 => {}
+                (Ready::At(_), _)
+                    if limiter.family == Family::Refuse
+                        && limiter.room(now).is_some_and(|(room, _)| room == 0) => {}
                 (Ready::At(at), Some(Obstacle::Until(later, _))) if at <= *later => {}
                 (Ready::At(at), _) => worst = Some(Obstacle::Until(at, blocker)),
                 (Ready::OnceRecorded, None) => worst = Some(Obstacle::Unrecorded(blocker)),
@@ -255,11 +248,11 @@ impl Gate {
         permit.is_confirmed = true;
         // A start that claims to precede its grant counts at the grant.
         let at = at.max(permit.granted_at);
-        for (id, claims) in permit.claims.iter() {
-            let Some(limiter) = self.table.get_mut(*id) else { continue };
-            for kind in limiter.confirm(claims, at) {
-                *self.violations.entry((limiter.policy.clone(), kind)).or_default() += 1;
-            }
+        for (id, held) in permit.by_limiter() {
+            let Some(limiter) = self.table.get_mut(id) else { continue };
+            limiter.confirm(held, at, |policy, kind| {
+                *self.violations.entry((policy.clone(), kind)).or_default() += 1;
+            });
         }
         Ok(())
     }
@@ -268,9 +261,9 @@ impl Gate {
     /// count the start at the later moment, so that it is the start itself, not its confirmation, that no window claims
     /// too often.
     pub fn under_way(&mut self, permit: &Permit, at: Timestamp) {
-        for (id, claims) in permit.claims.iter() {
-            if let Some(limiter) = self.table.get_mut(*id) {
-                limiter.under_way(claims, at);
+        for Held { limiter, claim } in &permit.held {
+            if let Some(limiter) = self.table.get_mut(*limiter) {
+                limiter.under_way(claim.as_ref(), at);
             }
         }
     }
@@ -278,9 +271,9 @@ impl Gate {
     /// Takes an unused permit back: everything is as if it had never been granted. A permit that was confirmed
     /// stays counted as a start. Also tells who has room again.
     pub fn put_back(&mut self, permit: Permit) -> Freed {
-        for (id, claims) in permit.claims.iter().rev().filter(|_| !permit.is_confirmed) {
-            if let Some(limiter) = self.table.get_mut(*id) {
-                limiter.undo(claims);
+        for Held { limiter, claim } in permit.held.iter().rev().filter(|_| !permit.is_confirmed) {
+            if let (Some(limiter), Some(claim)) = (self.table.get_mut(*limiter), claim) {
+                limiter.undo(claim);
             }
         }
         self.release(permit)
@@ -289,14 +282,14 @@ impl Gate {
     /// The call of this permit has ended, its slots are free. Returns the limiters of the permit that have room
     /// now; only these can have got it.
     pub fn release(&mut self, permit: Permit) -> Freed {
-        let mut freed = Few::new();
-        for (id, _) in permit.claims.iter() {
-            let Some(limiter) = self.table.get_mut(*id) else { continue };
+        let mut freed = SmallVec::new();
+        for (id, _) in permit.by_limiter() {
+            let Some(limiter) = self.table.get_mut(id) else { continue };
             limiter.slots.give_back();
             if limiter.slots.has_room() {
-                freed.push(*id);
+                freed.push(id);
             }
-            self.table.watch(*id);
+            self.table.watch(id);
         }
         Freed(freed)
     }
@@ -345,16 +338,14 @@ impl Gate {
     }
 
     fn take(&mut self, lane: &Binding, now: Timestamp) -> Decision {
-        let mut permit = Permit { granted_at: now, is_confirmed: false, claims: Few::new() };
+        let held = SmallVec::with_capacity(lane.0.len());
+        let mut permit = Permit { granted_at: now, is_confirmed: false, held };
         for id in &*lane.0 {
             let Some(limiter) = self.table.get_mut(*id) else { continue };
-            match limiter.take(now) {
-                Some(claims) => permit.claims.push((*id, claims)),
+            if !limiter.take(*id, now, &mut permit.held) {
                 // Cannot be: `decide` has just found it ready, and a binding names no limiter twice.
-                None => {
-                    self.put_back(permit);
-                    return Decision::NotBefore(now, Blocker { limiter: *id, kind: Kind::Pace });
-                }
+                self.put_back(permit);
+                return Decision::NotBefore(now, Blocker { limiter: *id, kind: Kind::Pace });
             }
         }
         lane.0.iter().for_each(|id| self.tallies.allowed(*id, now));

@@ -8,8 +8,6 @@ use crate::clock::{Leap, Timestamp};
 use crate::limit::Kind;
 use crate::limit::gate::Gate;
 use crate::limit::history::record::{self, Consumed, Reservation};
-use crate::limit::limiter::Limiter;
-use crate::limit::meter::window::SILENT_AT_MOST;
 use crate::limit::stated::Stated;
 
 impl Gate {
@@ -26,31 +24,12 @@ impl Gate {
         let moved = self.remembered.leap(leap, now);
         reservations.extend(moved.into_iter().map(|(name, consumed)| Reservation::note(name, consumed)));
         for limiter in self.table.iter_mut() {
-            let has_turned = limiter.leap(leap, now);
             let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
-            limiter.counted(now, |kind, counted| {
+            limiter.leap(leap, now, |kind, counted| {
                 let (name, consumed) = counted.on_record(record::name(&policy, &key, kind));
-                let length = consumed.over_at.since(consumed.at);
-                // Short windows are not on record, and what counts in the same period is on it.
-                if if kind == Kind::Quota { has_turned } else { length > SILENT_AT_MOST } {
-                    reservations.push(Reservation::note(name, consumed));
-                }
+                reservations.push(Reservation::note(name, consumed));
             });
         }
-    }
-}
-
-impl Limiter {
-    /// Returns whether the period of its quota is another one now.
-    fn leap(&mut self, leap: &Leap, now: Timestamp) -> bool {
-        self.last_start = leap.moved(self.last_start);
-        if let Some(limit) = &mut self.pace {
-            limit.sliding.leap(leap);
-        }
-        if let Some(limit) = &mut self.window {
-            limit.leap(leap);
-        }
-        self.quota.as_mut().is_some_and(|limit| limit.leap(leap.is_inherited, now))
     }
 }
 
@@ -68,7 +47,7 @@ pub(super) fn remembered(
     let Consumed { at, over_at, .. } = consumed;
     let stated = Stated::recognise(name, consumed);
     let limit = stated.as_ref().map_or(name, |(limit, _)| limit);
-    if limit.strip_prefix(Kind::Quota.word()).is_some_and(|rest| rest.starts_with(' ')) {
+    if record::kind_of(limit).is_some_and(Kind::has_periods) {
         let count = stated.as_ref().map_or(consumed.count, |(_, stated)| stated.used);
         let moved = Consumed { count, at: now, over_at: over_at + leap.by };
         return (is_own && over_at <= now).then(|| (limit.into(), moved));
@@ -83,7 +62,7 @@ mod tests {
 
     use super::*;
     use crate::event::{Lane, PolicyRef};
-    use crate::limit::meter::quota::Span;
+    use crate::limit::meter::calendar::Span;
     use crate::limit::{Decision, HistoryGap, Rules};
     use crate::policy::testing::{id, spec};
     use crate::policy::{Limits, Period, Quota, Window};

@@ -9,8 +9,6 @@
 
 mod bound;
 mod changes;
-mod counted;
-mod few;
 mod figures;
 mod forecast;
 mod gate;
@@ -32,7 +30,7 @@ pub use figures::{Counter, LimiterFigures};
 pub use forecast::{Forecast, LaneOutlook, LimitOutlook, Outlooks};
 pub use gate::{Binding, Blocker, Decision, Freed, Gate, HistoryGap};
 pub use history::record::{Consumed, Reservation};
-pub use meter::quota::period_end;
+pub use meter::period_end;
 pub use meter::slots::most_at_once;
 pub use permit::{Permit, STALE_AFTER, Stale};
 pub use rules::Rules;

@@ -93,12 +93,12 @@ impl Gate {
         }
         let id = self.find_or_make(policy, key, now);
         let at = Timestamp::from_millis(now.ceil_millis());
-        let limiter = self.table.get_mut(id);
-        let found = limiter.and_then(|limiter| limiter.usage_to_state(kind, used, at, now));
+        let meter = self.table.get_mut(id).and_then(|limiter| limiter.meter_mut(kind));
+        let found = meter.and_then(|meter| Some((meter.limit(), meter.usage_to_state(used, at, now)?)));
         self.table.watch(id);
-        let (calls, used_then, stated) = found.ok_or(StateUsageError::NoLimit)?;
-        if used > calls.get() {
-            return Err(StateUsageError::TooMany(calls));
+        let (most, (used_then, stated)) = found.ok_or(StateUsageError::NoLimit)?;
+        if let Some(most) = most.filter(|most| used > most.get()) {
+            return Err(StateUsageError::TooMany(most));
         }
         let (name, consumed) = stated.on_record(&name(policy, key, kind));
         let (policy, key) = (policy.clone(), key.into());
@@ -110,7 +110,10 @@ impl Gate {
         let UsageToState { policy, key, kind, stated, used_then, .. } = usage;
         let id = self.find_or_make(policy, key, now);
         if let Some(limiter) = self.table.get_mut(id) {
-            limiter.state_usage(*kind, *stated, *used_then, now);
+            let number = limiter.next_number();
+            if let Some(meter) = limiter.meter_mut(*kind) {
+                meter.state(stated, *used_then, number, now);
+            }
         }
         self.table.watch(id);
     }

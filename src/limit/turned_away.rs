@@ -12,7 +12,7 @@ use crate::event::PolicyId;
 use crate::limit::Kind;
 use crate::limit::gate::{Binding, Blocker, Gate};
 use crate::limit::limiter::Limiter;
-use crate::limit::meter::reserve::Ready;
+use crate::limit::meter::Ready;
 use crate::limit::table::LimiterId;
 
 /// When to come again for a start that others have been promised: they go within moments.
@@ -74,18 +74,18 @@ impl Gate {
         first
     }
 
-    /// How many more calls a limiter lets start, and which of its limits is the narrowest.
+    /// How many more calls a limiter lets start, and which of its limits is the narrowest; `None` when none limits that.
     fn room(&mut self, id: LimiterId, own: u32, now: Timestamp) -> Option<(u32, Kind)> {
         let limiter = self.table.get_mut(id)?;
-        let unpromised = |room: u32, promised: u32| room.saturating_sub(promised.saturating_sub(own));
-        let (room, kind) = limiter.room(now);
-        let here = (unpromised(room, limiter.promised), kind);
-        let Some(bound) = limiter.bound else { return Some(here) };
-        let there = bound.counter.and_then(|counter| self.table.get_mut(counter)).map(|counter| {
-            let (room, kind) = bound.room(counter, now);
-            (unpromised(room, counter.promised), kind)
+        let unpromised = |(room, kind): (u32, Kind), promised: u32| {
+            (room.saturating_sub(promised.saturating_sub(own)), kind)
+        };
+        let here = limiter.room(now).map(|room| unpromised(room, limiter.promised));
+        let there = limiter.bound.clone().and_then(|bound| {
+            let counter = self.table.get_mut(bound.counter?)?;
+            bound.room(counter, now).map(|room| unpromised(room, counter.promised))
         });
-        there.into_iter().chain([here]).min_by_key(|(room, _)| *room)
+        there.into_iter().chain(here).min_by_key(|(room, _)| *room)
     }
 
     /// When this limit may have room again; [`Timestamp::MAX`] when that is never.
@@ -94,10 +94,10 @@ impl Gate {
             return Timestamp::MAX;
         }
         let Some(limiter) = self.table.get_mut(blocker.limiter) else { return now + SOON };
-        let at = match (limiter.bound, limiter.check(now).map_err(|refused| refused.ready)) {
+        let at = match (limiter.bound.clone(), limiter.check(now).map_err(|refused| refused.ready)) {
             (None, Err(Ready::At(at))) => Some(at),
             // All the room is promised: those calls start within moments and leave as others do.
-            (None, _) => limiter.frees_at(blocker.kind, now),
+            (None, _) => limiter.meter_mut(blocker.kind).map(|meter| meter.frees_at(now)),
             (Some(bound), _) => {
                 let counter = bound.counter.and_then(|counter| self.table.get_mut(counter));
                 counter.and_then(|counter| bound.free_at(blocker.kind, counter, now))

@@ -333,12 +333,10 @@ fn limits(limits: &Limits) -> LimitsBody {
     let Limits { pace, window, quota, slots, timeout, closed } = limits;
     LimitsBody {
         pace: pace.map(Pace::starts_per_second),
-        window: window
-            .filter(|window| !window.is_counting())
-            .map(|window| WindowBody { calls: window.calls().get(), per_ms: millis(window.length()) }),
-        quota: quota
-            .filter(|quota| !quota.is_counting())
-            .map(|quota| QuotaBody { calls: quota.calls.get(), per: quota.per.name() }),
+        window: window.and_then(|window| {
+            Some(WindowBody { calls: window.calls()?.get(), per_ms: millis(window.length()) })
+        }),
+        quota: quota.and_then(|quota| Some(QuotaBody { calls: quota.calls?.get(), per: quota.per.name() })),
         slots: slots.map(std::num::NonZeroU32::get),
         timeout_ms: timeout.map(millis),
         closed: *closed,

@@ -79,24 +79,35 @@ impl Limit {
             Self::Quota(_) => Kind::Quota,
         }
     }
+
+    /// Most starts in each of its windows or periods; `None` for a pace, which says how fast they may follow each other, and when they
+    /// are only counted.
+    #[must_use]
+    pub const fn calls(self) -> Option<NonZeroU32> {
+        match self {
+            Self::Pace(_) => None,
+            Self::Window(window) => window.calls,
+            Self::Quota(quota) => quota.calls,
+        }
+    }
 }
 
 /// Starts per second: a decimal from one per day to a million per second.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Pace(f64);
 
-/// At most so many starts in every sliding window of this length.
+/// At most this many starts in every sliding window of this length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    calls: NonZeroU32,
+    calls: Option<NonZeroU32>,
     length: Duration,
 }
 
 /// At most so many starts per calendar period (UTC).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Starts; never zero.
-    pub calls: NonZeroU32,
+    /// Starts; `None` counts them for the sake of policies that bound them, and limits nothing.
+    pub calls: Option<NonZeroU32>,
     /// The calendar period (UTC) at whose beginning the count starts again.
     pub per: Period,
 }
@@ -173,7 +184,7 @@ impl Pace {
         // Exact for whole paces; else rounded up, so that the window is never too short. Paces end at a million.
         let length_ns = (starts / self.0 * 1e9).ceil() as u64;
         let calls = NonZeroU32::new(starts as u32).unwrap_or(NonZeroU32::MIN);
-        Window { calls, length: Duration::from_nanos(length_ns) }
+        Window { calls: Some(calls), length: Duration::from_nanos(length_ns) }
     }
 }
 
@@ -194,24 +205,18 @@ impl Window {
         if !(Self::MIN_LENGTH..=Self::MAX_LENGTH).contains(&length) {
             return Err(LimitError::Length { given_ms: length_ms });
         }
-        Ok(Self { calls: calls_in_range(calls)?, length })
+        Ok(Self { calls: Some(calls_in_range(calls)?), length })
     }
 
-    /// Limits nothing: starts are counted for the sake of policies that count on this one.
+    /// Limits nothing: starts are counted for the sake of policies that bound what this one counts.
     #[must_use]
     pub const fn counting(length: Duration) -> Self {
-        Self { calls: NonZeroU32::MAX, length }
+        Self { calls: None, length }
     }
 
-    /// Whether it was made by [`Window::counting`].
+    /// Most starts in one window; `None` when they are only counted.
     #[must_use]
-    pub fn is_counting(self) -> bool {
-        self.calls == NonZeroU32::MAX
-    }
-
-    /// Starts in one window.
-    #[must_use]
-    pub const fn calls(self) -> NonZeroU32 {
+    pub const fn calls(self) -> Option<NonZeroU32> {
         self.calls
     }
 
@@ -228,19 +233,13 @@ impl Quota {
     /// # Errors
     /// [`LimitError::Calls`].
     pub fn new(calls: i64, per: Period) -> Result<Self, LimitError> {
-        Ok(Self { calls: calls_in_range(calls)?, per })
+        Ok(Self { calls: Some(calls_in_range(calls)?), per })
     }
 
-    /// Limits nothing: starts are counted for the sake of policies that count on this one.
+    /// Limits nothing: starts are counted for the sake of policies that bound what this one counts.
     #[must_use]
     pub const fn counting(per: Period) -> Self {
-        Self { calls: NonZeroU32::MAX, per }
-    }
-
-    /// Whether it was made by [`Quota::counting`].
-    #[must_use]
-    pub fn is_counting(self) -> bool {
-        self.calls == NonZeroU32::MAX
+        Self { calls: None, per }
     }
 }
 
@@ -295,7 +294,7 @@ mod tests {
     fn a_pace_promises_whole_starts_in_an_exact_window() {
         let promise = |pace: f64| {
             let window = Pace::per_second(pace).expect("valid").window();
-            (window.calls().get(), window.length().as_micros())
+            (window.calls().map_or(0, NonZeroU32::get), window.length().as_micros())
         };
         assert_eq!(promise(5000.0), (5000, 1_000_000));
         assert_eq!(promise(0.5), (1, 2_000_000));

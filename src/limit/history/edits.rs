@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::limit::history::record::Consumed;
-use crate::limit::meter::window::SILENT_AT_MOST;
+use crate::limit::meter::SILENT_AT_MOST;
 
 /// What stands before the policy in the name of a mark.
 const MARK: &str = "mark ";

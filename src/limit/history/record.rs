@@ -9,7 +9,7 @@ use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::limit::Kind;
 use crate::limit::leap;
-use crate::limit::meter::reserve::Chunk;
+use crate::limit::meter::Chunk;
 use crate::limit::stated::Stated;
 use crate::limit::table::LimiterId;
 
@@ -196,7 +196,7 @@ impl Remembered {
     pub(in crate::limit) fn on_record(&self) -> Vec<(Box<str>, Consumed)> {
         let mut all = Vec::new();
         for (name, of_name) in &self.by_name {
-            let stated = self.stated.get(name).filter(|_| !is_window(name));
+            let stated = self.stated.get(name).filter(|_| has_periods(name));
             let kept = of_name
                 .iter()
                 .filter(|consumed| stated.is_none_or(|stated| consumed.over_at != stated.over_at));
@@ -204,7 +204,7 @@ impl Remembered {
         }
         for (name, stated) in &self.stated {
             let beside = self.by_name.get(name).into_iter().flatten();
-            let beside = beside.filter(|consumed| !is_window(name) && consumed.over_at == stated.over_at);
+            let beside = beside.filter(|consumed| has_periods(name) && consumed.over_at == stated.over_at);
             let sum = beside.fold(0_u32, |sum, consumed| sum.saturating_add(consumed.count));
             let used = stated.used.saturating_add(sum.saturating_sub(stated.replaces));
             all.push(Stated { replaces: 0, used, ..*stated }.on_record(name));
@@ -213,8 +213,13 @@ impl Remembered {
     }
 }
 
-fn is_window(name: &str) -> bool {
-    name.starts_with(Kind::Window.word())
+/// The kind of the limit of this name.
+pub(in crate::limit) fn kind_of(name: &str) -> Option<Kind> {
+    Kind::of_word(name.split_once(' ')?.0)
+}
+
+fn has_periods(name: &str) -> bool {
+    kind_of(name).is_some_and(Kind::has_periods)
 }
 
 /// The name of a limit on record.

@@ -7,8 +7,7 @@ use crate::event::PolicyId;
 use crate::limit::Kind;
 use crate::limit::gate::Gate;
 use crate::limit::history::record::{self, Consumed, Reservation, ReservedFor};
-use crate::limit::meter::window::SILENT_AT_MOST;
-use crate::limit::permit::STALE_AFTER;
+use crate::limit::meter::SILENT_AT_MOST;
 use crate::limit::table::LimiterId;
 
 /// The name under which a silence of all limits that are not on record is.
@@ -40,7 +39,9 @@ impl Gate {
         if record::name(&limiter.policy, &limiter.key, kind) != reservation.name {
             return Vec::new();
         }
-        limiter.confirmed(kind, chunk, is_recorded, now);
+        if let Some(meter) = limiter.meter_mut(kind) {
+            meter.confirmed(chunk, is_recorded, now);
+        }
         self.table.watch(id);
         vec![id]
     }
@@ -76,12 +77,9 @@ impl Gate {
             let policy = limiter.policy.clone();
             return self.reserve_mark(&policy);
         }
-        for (kind, length, chunk) in limiter.reservations(now).into_iter().flatten() {
-            let name = record::name(&limiter.policy, &limiter.key, kind);
-            // A start at the last moment of its chunk may leave a little later.
-            let at = chunk.until + STALE_AFTER;
-            let over_at = if kind == Kind::Quota { chunk.until } else { at + length };
-            let consumed = Consumed { count: chunk.count, at, over_at };
+        let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
+        for (kind, chunk, consumed) in limiter.reservations(now) {
+            let name = record::name(&policy, &key, kind);
             self.reservations.push(Reservation { name, consumed, of: ReservedFor::Limiter(id, kind, chunk) });
         }
     }

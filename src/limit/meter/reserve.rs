@@ -35,7 +35,7 @@ pub(in crate::limit) enum Ready {
 
 /// What is on record and not used.
 #[derive(Debug)]
-pub(in crate::limit) struct ReserveAhead {
+pub(super) struct ReserveAhead {
     /// Until when, and how many, in order of time.
     chunks: VecDeque<(Timestamp, u32)>,
     left: u32,
@@ -50,12 +50,12 @@ pub(in crate::limit) struct ReserveAhead {
 /// A chunk that is to be put on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::limit) struct Chunk {
-    pub(in crate::limit) count: u32,
-    pub(in crate::limit) until: Timestamp,
+    pub(super) count: u32,
+    pub(super) until: Timestamp,
 }
 
 impl ReserveAhead {
-    pub(in crate::limit) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             chunks: VecDeque::new(),
             left: 0,
@@ -68,7 +68,7 @@ impl ReserveAhead {
     }
 
     /// Starts that may be made now.
-    pub(in crate::limit) fn left(&mut self, now: Timestamp) -> u32 {
+    pub(super) fn left(&mut self, now: Timestamp) -> u32 {
         while let Some((_, count)) = self.chunks.front().filter(|(until, _)| *until < now) {
             self.left -= count;
             self.chunks.pop_front();
@@ -77,7 +77,7 @@ impl ReserveAhead {
     }
 
     /// Whether one may be made at `now`.
-    pub(in crate::limit) fn ready(&mut self, now: Timestamp) -> Ready {
+    pub(super) fn ready(&mut self, now: Timestamp) -> Ready {
         match self.left(now) {
             0 if self.not_before > now => Ready::At(self.not_before),
             0 => Ready::OnceRecorded,
@@ -86,7 +86,7 @@ impl ReserveAhead {
     }
 
     /// Uses one up, if there is one; returns until when it would have been good.
-    pub(in crate::limit) fn take(&mut self) -> Option<Timestamp> {
+    pub(super) fn take(&mut self) -> Option<Timestamp> {
         while self.chunks.front().is_some_and(|(_, count)| *count == 0) {
             self.chunks.pop_front();
         }
@@ -98,17 +98,21 @@ impl ReserveAhead {
 
     /// One that was good until then was not used after all. When its chunk is gone, so is it: it is on record for an
     /// earlier time than it could be used in.
-    pub(in crate::limit) fn put_back(&mut self, good_until: Timestamp) {
+    pub(super) fn put_back(&mut self, good_until: Timestamp) {
         if let Some((_, count)) = self.chunks.iter_mut().find(|(until, _)| *until == good_until) {
             *count += 1;
             self.left += 1;
         }
     }
 
-    /// The next chunk, of at most `most`, when it is time to put one on record.
-    pub(in crate::limit) fn reserve(&mut self, most: u32, until: Timestamp, now: Timestamp) -> Option<Chunk> {
+    /// The next chunk, when it is time to put one on record; with it at most `most` are on record and not used.
+    pub(super) fn reserve(&mut self, most: Option<u32>, until: Timestamp, now: Timestamp) -> Option<Chunk> {
         let left = self.left(now);
-        if self.awaited.is_some() || left > self.chunk_size / 2 || most <= left || now < self.not_before {
+        if self.awaited.is_some()
+            || left > self.chunk_size / 2
+            || most.is_some_and(|most| most <= left)
+            || now < self.not_before
+        {
             return None;
         }
         let lasted = now.since(self.last_reserved_at);
@@ -118,12 +122,15 @@ impl ReserveAhead {
             self.chunk_size = (self.chunk_size / 2).max(1);
         }
         self.last_reserved_at = now;
-        self.awaited = Some(Chunk { count: self.chunk_size.min(most - left), until });
+        self.awaited = Some(Chunk {
+            count: most.map_or(self.chunk_size, |most| self.chunk_size.min(most - left)),
+            until,
+        });
         self.awaited
     }
 
     /// It is on record, or could not be put there.
-    pub(in crate::limit) fn confirmed(&mut self, chunk: Chunk, is_recorded: bool, now: Timestamp) {
+    pub(super) fn confirmed(&mut self, chunk: Chunk, is_recorded: bool, now: Timestamp) {
         // One that was asked for before everything was forgotten is of no use any more.
         if self.awaited.take_if(|awaited| *awaited == chunk).is_none() {
             return;
@@ -140,17 +147,17 @@ impl ReserveAhead {
     }
 
     /// Whether an answer is awaited.
-    pub(in crate::limit) const fn is_awaited(&self) -> bool {
+    pub(super) const fn is_awaited(&self) -> bool {
         self.awaited.is_some()
     }
 
     /// How long the next chunk should be good.
-    pub(in crate::limit) const fn lasts(&self) -> Duration {
+    pub(super) const fn lasts(&self) -> Duration {
         self.lasts
     }
 
     /// Forgets what is left and what was asked for: that is for another period.
-    pub(in crate::limit) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.chunks.clear();
         self.left = 0;
         self.awaited = None;
@@ -169,8 +176,11 @@ mod tests {
     fn nothing_may_start_before_it_is_on_record_nor_after_its_time() {
         let mut reserve = ReserveAhead::new();
         assert_eq!(reserve.left(ms(0)), 0);
-        let chunk = reserve.reserve(10, ms(100), ms(0)).expect("none is left");
-        assert_eq!((chunk.count, reserve.reserve(10, ms(100), ms(0)), reserve.left(ms(0))), (1, None, 0));
+        let chunk = reserve.reserve(Some(10), ms(100), ms(0)).expect("none is left");
+        assert_eq!(
+            (chunk.count, reserve.reserve(Some(10), ms(100), ms(0)), reserve.left(ms(0))),
+            (1, None, 0)
+        );
         reserve.confirmed(chunk, true, ms(3));
         assert_eq!((reserve.left(ms(100)), reserve.left(ms(101))), (1, 0));
     }
@@ -180,14 +190,14 @@ mod tests {
         let mut reserve = ReserveAhead::new();
         let mut counts = Vec::new();
         for round in 0..8 {
-            let chunk = reserve.reserve(20, ms(10_000), ms(round * 10)).expect("none is left");
+            let chunk = reserve.reserve(Some(20), ms(10_000), ms(round * 10)).expect("none is left");
             reserve.confirmed(chunk, true, ms(round * 10 + 3));
             (0..chunk.count).for_each(|_| assert!(reserve.take().is_some()));
             counts.push(chunk.count);
         }
         assert_eq!(counts, [1, 2, 4, 8, 16, 20, 20, 20]);
-        assert!(reserve.reserve(0, ms(10_000), ms(90)).is_none(), "no more is allowed");
-        let later = reserve.reserve(1000, ms(60_000), ms(9_000)).expect("none is left");
+        assert!(reserve.reserve(Some(0), ms(10_000), ms(90)).is_none(), "no more is allowed");
+        let later = reserve.reserve(Some(1000), ms(60_000), ms(9_000)).expect("none is left");
         assert_eq!(later.count, 64);
     }
 
@@ -195,7 +205,7 @@ mod tests {
     fn at_most_one_portion_is_on_record_unused() {
         let mut reserve = ReserveAhead::new();
         for round in 0..2_000_u64 {
-            if let Some(chunk) = reserve.reserve(u32::MAX, ms(1 << 40), ms(round)) {
+            if let Some(chunk) = reserve.reserve(None, ms(1 << 40), ms(round)) {
                 reserve.confirmed(chunk, true, ms(round));
             }
             assert!(reserve.left(ms(round)) <= reserve.chunk_size + reserve.chunk_size / 2);
@@ -207,7 +217,7 @@ mod tests {
     fn what_comes_back_is_good_only_within_its_own_portion() {
         let mut reserve = ReserveAhead::new();
         for until in [ms(100), ms(200)] {
-            let chunk = reserve.reserve(10, until, ms(0)).expect("few are left");
+            let chunk = reserve.reserve(Some(10), until, ms(0)).expect("few are left");
             reserve.confirmed(chunk, true, ms(0));
             if until == ms(100) {
                 assert_eq!(reserve.take(), Some(ms(100)));
@@ -223,9 +233,9 @@ mod tests {
     #[test]
     fn a_failed_record_is_left_alone_for_a_while() {
         let mut reserve = ReserveAhead::new();
-        let chunk = reserve.reserve(10, ms(100), ms(0)).expect("none is left");
+        let chunk = reserve.reserve(Some(10), ms(100), ms(0)).expect("none is left");
         reserve.confirmed(chunk, false, ms(5));
-        assert_eq!((reserve.left(ms(6)), reserve.reserve(10, ms(100), ms(6))), (0, None));
-        assert!(reserve.reserve(10, ms(2000), ms(1005)).is_some());
+        assert_eq!((reserve.left(ms(6)), reserve.reserve(Some(10), ms(100), ms(6))), (0, None));
+        assert!(reserve.reserve(Some(10), ms(2000), ms(1005)).is_some());
     }
 }

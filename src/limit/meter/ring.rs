@@ -20,7 +20,7 @@ use crate::limit::STALE_AFTER;
 use crate::policy::Window;
 
 /// Most cells of one ring.
-const CELLS_MAX: u32 = 65_536;
+pub(super) const CELLS_MAX: u32 = 65_536;
 /// In a cell: its start was given back.
 const FREE: u64 = 0;
 
@@ -65,13 +65,13 @@ impl Ring {
     }
 
     /// What it allows.
-    pub(in crate::limit) const fn allowed(&self) -> Window {
+    pub(super) const fn allowed(&self) -> Window {
         self.allowed
     }
 
     /// Changes what it allows; everything claimed so far counts against the new limit.
     /// An earlier process may have started something until `unknown_before`.
-    pub(in crate::limit) fn allow(&mut self, allowed: Window, unknown_before: Timestamp) {
+    pub(super) fn allow(&mut self, allowed: Window, unknown_before: Timestamp) {
         if allowed == self.allowed {
             return;
         }
@@ -92,15 +92,16 @@ impl Ring {
     }
 
     /// Counts starts of an earlier process, the latest of them at `at`; to be called in order of time.
-    pub(in crate::limit) fn restore(&mut self, count: u32, at: Timestamp) {
-        for _ in 0..count.div_ceil(self.group) {
+    pub(super) fn restore(&mut self, count: u32, at: Timestamp) {
+        // More than fill a ring leave it together with those that do.
+        for _ in 0..count.div_ceil(self.group).min(CELLS_MAX) {
             self.cells.push_back(at.as_nanos().max(FREE + 1));
         }
         self.in_newest = self.group;
     }
 
     /// The line of time has leapt; the order of the cells stays.
-    pub(in crate::limit) fn leap(&mut self, leap: &Leap) {
+    pub(super) fn leap(&mut self, leap: &Leap) {
         for cell in self.cells.iter_mut().filter(|cell| **cell != FREE) {
             *cell = leap.moved(Timestamp::from_nanos(*cell)).as_nanos();
         }
@@ -109,17 +110,15 @@ impl Ring {
     }
 
     /// From when on a claim succeeds, if nothing is claimed before.
-    pub(in crate::limit) fn ready_at(&self) -> Timestamp {
-        if self.allowed.is_counting() {
-            return Timestamp::ZERO;
-        }
+    pub(super) fn ready_at(&self) -> Timestamp {
+        let Some(most) = self.cells_allowed() else { return Timestamp::ZERO };
         let mut ready =
             if self.aside == Timestamp::ZERO { self.aside } else { self.aside + self.allowed.length() };
         let live = self.cells.len() - self.free;
-        let shared = live > 0 && live <= self.cells_allowed() && self.in_newest < self.group;
-        if live >= self.cells_allowed() && !shared {
+        let shared = live > 0 && live <= most && self.in_newest < self.group;
+        if live >= most && !shared {
             // This many have to leave before one may come.
-            let surplus = live - self.cells_allowed();
+            let surplus = live - most;
             let last = self.cells.iter().filter(|cell| **cell != FREE).nth(surplus);
             ready = ready.max(Timestamp::from_nanos(last.copied().unwrap_or(FREE)) + self.allowed.length());
         }
@@ -132,7 +131,7 @@ impl Ring {
         if now < self.ready_at() {
             return None;
         }
-        if self.allowed.is_counting() && self.cells.len() >= CELLS_MAX as usize {
+        if self.allowed.calls().is_none() && self.cells.len() >= CELLS_MAX as usize {
             self.drop_oldest();
         }
         // Free cells do not stand last.
@@ -161,12 +160,12 @@ impl Ring {
     }
 
     /// The confirmed start happened by `at`.
-    pub(in crate::limit) fn under_way(&mut self, claim: CellNumber, at: Timestamp) {
+    pub(super) fn under_way(&mut self, claim: CellNumber, at: Timestamp) {
         self.set(claim, |latest_ns| at.as_nanos().max(latest_ns));
     }
 
     /// Takes an unconfirmed claim back as if it had never been made.
-    pub(in crate::limit) fn put_back(&mut self, claim: CellNumber) {
+    pub(super) fn put_back(&mut self, claim: CellNumber) {
         let newest = claim.0 + 1 == self.first + self.cells.len() as u64;
         if self.group > 1 {
             // In an older cell it stays counted until that leaves.
@@ -184,7 +183,7 @@ impl Ring {
     }
 
     /// Starts in the newest window, at most this many.
-    pub(in crate::limit) fn used(&mut self, now: Timestamp) -> u32 {
+    pub(super) fn used(&mut self, now: Timestamp) -> u32 {
         self.forget(now);
         let live = u32::try_from(self.cells.len() - self.free).unwrap_or(u32::MAX);
         let in_newest = if live > 0 { self.group - self.in_newest } else { 0 };
@@ -192,24 +191,24 @@ impl Ring {
     }
 
     /// When every start will have left the window.
-    pub(in crate::limit) fn idle_at(&self) -> Timestamp {
+    pub(super) fn idle_at(&self) -> Timestamp {
         let last = self.last_start();
         if last == Timestamp::ZERO { last } else { last + self.allowed.length() }
     }
 
     /// The latest moment at which something may have started; [`Timestamp::ZERO`] when nothing ever did.
-    pub(in crate::limit) fn last_start(&self) -> Timestamp {
+    pub(super) fn last_start(&self) -> Timestamp {
         let newest = self.cells.back().copied().map_or(Timestamp::ZERO, Timestamp::from_nanos);
         newest.max(self.aside).max(self.left)
     }
 
     /// Until when something may have started that no cell remembers.
-    pub(in crate::limit) fn unknown_before(&self) -> Option<Timestamp> {
+    pub(super) fn unknown_before(&self) -> Option<Timestamp> {
         (self.aside > Timestamp::ZERO).then_some(self.aside)
     }
 
     /// The starts that still count, with their latest moments, oldest first.
-    pub(in crate::limit) fn starts(&self) -> impl Iterator<Item = (u32, Timestamp)> {
+    pub(super) fn starts(&self) -> impl Iterator<Item = (u32, Timestamp)> {
         let of_cell = |cell: &u64| (self.group, Timestamp::from_nanos(*cell));
         self.cells.iter().filter(|cell| **cell != FREE).map(of_cell)
     }
@@ -239,8 +238,9 @@ impl Ring {
         }
     }
 
-    fn cells_allowed(&self) -> usize {
-        (self.allowed.calls().get() / self.group) as usize
+    /// `None` when starts are only counted.
+    fn cells_allowed(&self) -> Option<usize> {
+        self.allowed.calls().map(|calls| (calls.get() / self.group) as usize)
     }
 
     fn index(&self, claim: CellNumber) -> Option<usize> {
@@ -268,14 +268,13 @@ impl Ring {
 
 /// How many starts share a cell.
 fn group(allowed: Window) -> u32 {
-    if allowed.is_counting() {
-        return 1;
-    }
-    allowed.calls().get().div_ceil(CELLS_MAX)
+    allowed.calls().map_or(1, |calls| calls.get().div_ceil(CELLS_MAX))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn ring(calls: i64) -> Ring {
@@ -371,5 +370,15 @@ mod tests {
         ring.restore(2, ms(0));
         assert!(start(&mut ring, ms(1)) && !start(&mut ring, ms(2)));
         assert_eq!(ring.ready_at(), ms(1000));
+    }
+
+    #[test]
+    fn however_many_an_earlier_process_may_have_started_memory_is_bounded() {
+        let mut unlimited = Ring::new(Window::counting(Duration::from_secs(1)), Timestamp::ZERO, 1);
+        unlimited.restore(u32::MAX, ms(0));
+        assert_eq!((unlimited.used(ms(1)), unlimited.used(ms(1000))), (CELLS_MAX, 0));
+        let mut limited = ring(3);
+        limited.restore(u32::MAX, ms(0));
+        assert!(!start(&mut limited, ms(999)) && start(&mut limited, ms(1000)));
     }
 }

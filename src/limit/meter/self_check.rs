@@ -18,7 +18,7 @@ const GROUPS_MAX: u32 = 65_536;
 
 /// What the self-check of one limit has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::limit) struct Seen {
+pub(super) struct Seen {
     /// Most starts in any sliding window during the last minute.
     pub window_peak: u32,
     /// Starts that came when their window was full already, since the start of the process.
@@ -27,7 +27,7 @@ pub(in crate::limit) struct Seen {
 
 /// Counts the starts of one limit.
 #[derive(Debug)]
-pub(in crate::limit) struct SelfCheck {
+pub(super) struct SelfCheck {
     allowed: Window,
     /// The starts of the newest window, oldest first: the first of each group, and how many it holds.
     groups: VecDeque<(u64, u32)>,
@@ -39,19 +39,21 @@ pub(in crate::limit) struct SelfCheck {
 
 impl SelfCheck {
     /// Expects at most this.
-    pub(in crate::limit) const fn new(allowed: Window) -> Self {
+    pub(super) const fn new(allowed: Window) -> Self {
         Self { allowed, groups: VecDeque::new(), in_window: 0, peaks: VecDeque::new(), violations: 0 }
     }
 
     /// From now on expects this; the starts so far keep counting.
-    pub(in crate::limit) fn expect(&mut self, allowed: Window) {
+    pub(super) fn expect(&mut self, allowed: Window) {
         self.allowed = allowed;
     }
 
     /// A request has started. Tells whether that was one too many.
-    pub(in crate::limit) fn started(&mut self, at: Timestamp) -> bool {
+    pub(super) fn started(&mut self, at: Timestamp) -> bool {
         let at_ns = at.as_nanos();
-        let most_in_group = self.allowed.calls().get().div_ceil(GROUPS_MAX);
+        // What is only counted is never too many, and may be counted as roughly as the largest limit.
+        let calls = self.allowed.calls();
+        let most_in_group = calls.map_or(GROUPS_MAX, |calls| calls.get().div_ceil(GROUPS_MAX));
         match self.groups.back_mut() {
             Some((_, count)) if *count < most_in_group => *count += 1,
             _ => {
@@ -63,14 +65,14 @@ impl SelfCheck {
         self.in_window += 1;
         let newest_ns = self.groups.back().map_or(at_ns, |(first_ns, _)| (*first_ns).max(at_ns));
         self.forget(newest_ns);
-        let is_too_many = self.in_window > self.allowed.calls().get();
+        let is_too_many = calls.is_some_and(|calls| self.in_window > calls.get());
         self.violations += u64::from(is_too_many);
         self.note_peak(newest_ns / SECOND_NS);
         is_too_many
     }
 
     /// What it has seen until `now`.
-    pub(in crate::limit) fn seen(&self, now: Timestamp) -> Seen {
+    pub(super) fn seen(&self, now: Timestamp) -> Seen {
         let oldest_s = (now.as_nanos() / SECOND_NS + 1).saturating_sub(MINUTE_S);
         let recent = self.peaks.iter().find(|(second, _)| *second >= oldest_s);
         Seen { window_peak: recent.map_or(0, |(_, peak)| *peak), violations: self.violations }

@@ -29,7 +29,7 @@ const LAST: u64 = u64::MAX / 2;
 
 /// One pace, smoothed.
 #[derive(Debug)]
-pub(in crate::limit) struct Smoother {
+pub(super) struct Smoother {
     limiter: RateLimiter<NotKeyed, Store, Hand, NoOpMiddleware<Moment>>,
     cells: Arc<Cells>,
     /// Cells of the burst that one start takes.
@@ -42,7 +42,7 @@ pub(in crate::limit) struct Smoother {
 
 /// What a grant changed, for putting it back.
 #[derive(Debug)]
-pub(in crate::limit) struct Step {
+pub(super) struct Step {
     before_ns: u64,
     after_ns: u64,
     at: Timestamp,
@@ -50,7 +50,7 @@ pub(in crate::limit) struct Step {
 
 impl Smoother {
     /// At rest.
-    pub(in crate::limit) fn new(pace: Pace) -> Self {
+    pub(super) fn new(pace: Pace) -> Self {
         let interval_ns = ((1e9 / pace.starts_per_second()) as u64).max(1);
         // A start of a slow pace takes several cells, so that what is tolerated is less than an interval.
         let weight = u32::try_from(interval_ns / TOLERANCE_NS).unwrap_or(u32::MAX / 2).max(1);
@@ -79,7 +79,7 @@ impl Smoother {
     }
 
     /// From when on a start is smooth; changes nothing.
-    pub(in crate::limit) fn ready_at(&self, now: Timestamp) -> Timestamp {
+    pub(super) fn ready_at(&self, now: Timestamp) -> Timestamp {
         self.cells.now_ns.store(now.as_nanos().min(LAST), Ordering::Relaxed);
         match self.limiter.check_n(self.weight) {
             Ok(Err(not_until)) => Timestamp::from_nanos(not_until.earliest_possible().0),
@@ -89,7 +89,7 @@ impl Smoother {
     }
 
     /// Takes what the last [`Smoother::ready_at`] found ready at this `now`.
-    pub(in crate::limit) fn take(&mut self, now: Timestamp) -> Step {
+    pub(super) fn take(&mut self, now: Timestamp) -> Step {
         let before_ns = self.cells.tat_ns.load(Ordering::Relaxed);
         let mut after_ns = self.cells.next_ns.load(Ordering::Relaxed);
         if before_ns <= now.as_nanos() {
@@ -105,7 +105,7 @@ impl Smoother {
 
     /// Takes a step back: exactly when it was the last one; else by one interval, unless the smoother has
     /// been at rest since and forgot it already.
-    pub(in crate::limit) fn put_back(&mut self, step: &Step) {
+    pub(super) fn put_back(&mut self, step: &Step) {
         let tat_ns = self.cells.tat_ns.load(Ordering::Relaxed);
         if tat_ns == step.after_ns {
             self.cells.tat_ns.store(step.before_ns, Ordering::Relaxed);
@@ -116,7 +116,7 @@ impl Smoother {
 
     /// Another pace, with an empty burst: the next start is due when it was due, at the latest one new interval
     /// from `now`.
-    pub(in crate::limit) fn edit(&mut self, pace: Pace, now: Timestamp) {
+    pub(super) fn edit(&mut self, pace: Pace, now: Timestamp) {
         let next = Self::new(pace);
         let now_ns = now.as_nanos().min(LAST);
         let due_ns = self.cells.tat_ns.load(Ordering::Relaxed).saturating_sub(self.tolerance_ns);

@@ -23,7 +23,7 @@ fn service(bound: Limits, counter: Limits) -> Gate {
         &Scope::new(&["key"]).expect("valid"),
         [(vec!["known".into()], counter), (vec!["off".into()], Limits::closed())],
     );
-    let endpoint = |limits| Rules { counts_on: Some(keys.clone()), ..refusing(limits, 3, &["key"]) };
+    let endpoint = |limits| Rules { bounds_on: Some(keys.clone()), ..refusing(limits, 3, &["key"]) };
     gate.set(&policy("a"), endpoint(Limits::default()), START);
     gate.set(&policy("b"), endpoint(bound), START);
     gate.set(&keys, Rules { overrides, ..refusing(Limits::closed(), 4, &["key"]) }, START);
@@ -179,7 +179,7 @@ fn a_key_that_is_taken_out_and_put_back_has_no_fresh_budget() {
 fn a_bound_that_becomes_a_counter_is_silent_for_what_went_before() {
     let mut gate = Gate::new();
     let own = || refusing(windowed(10, 60_000), 3, &["key"]);
-    let bound = || Rules { counts_on: Some(policy("q")), ..own() };
+    let bound = || Rules { bounds_on: Some(policy("q")), ..own() };
     gate.set(&policy("q"), refusing(windowed(1000, 60_000), 4, &["key"]), START);
     gate.set(&policy("p"), bound(), START);
     assert_eq!(burst(&mut gate, "a", 0), 10);
@@ -216,7 +216,7 @@ fn a_kill_forfeits_little_of_a_bound_on_an_unlimited_key() {
     let overrides = Overrides::new(&scope, [(vec!["known".into()], endless())]);
     after.set(
         &policy("b"),
-        Rules { counts_on: Some(keys.clone()), ..refusing(daily(500), 3, &["key"]) },
+        Rules { bounds_on: Some(keys.clone()), ..refusing(daily(500), 3, &["key"]) },
         START,
     );
     after.set(&keys, Rules { overrides, ..refusing(Limits::closed(), 4, &["key"]) }, START);

@@ -27,6 +27,8 @@ struct Row {
     code: &'static str,
     /// Whether it counts starts.
     counts_starts: bool,
+    /// Whether it counts by calendar periods: one sum for each.
+    has_periods: bool,
     /// Whether calls that have no room under it may wait.
     lets_wait: bool,
     /// Whether its starts are counted a second time, by a check that finds one too many.
@@ -45,6 +47,7 @@ impl Kind {
                 word: "pace",
                 code: "over_pace",
                 counts_starts: true,
+                has_periods: false,
                 lets_wait: true,
                 is_checked: true,
                 is_stated: false,
@@ -53,6 +56,7 @@ impl Kind {
                 word: "window",
                 code: "over_window",
                 counts_starts: true,
+                has_periods: false,
                 lets_wait: true,
                 is_checked: true,
                 is_stated: true,
@@ -61,6 +65,7 @@ impl Kind {
                 word: "quota",
                 code: "over_quota",
                 counts_starts: true,
+                has_periods: true,
                 lets_wait: true,
                 is_checked: false,
                 is_stated: true,
@@ -69,6 +74,7 @@ impl Kind {
                 word: "slots",
                 code: "over_slots",
                 counts_starts: false,
+                has_periods: false,
                 lets_wait: true,
                 is_checked: false,
                 is_stated: false,
@@ -77,6 +83,7 @@ impl Kind {
                 word: "closed",
                 code: "closed",
                 counts_starts: false,
+                has_periods: false,
                 lets_wait: false,
                 is_checked: false,
                 is_stated: false,
@@ -117,6 +124,12 @@ impl Kind {
     #[must_use]
     pub const fn counts_starts(self) -> bool {
         self.row().counts_starts
+    }
+
+    /// Whether it counts by calendar periods: one sum for each, which is kept while its limit is gone.
+    #[must_use]
+    pub const fn has_periods(self) -> bool {
+        self.row().has_periods
     }
 
     /// Whether calls that have no room under it may wait for some.
