@@ -35,4 +35,4 @@ pub use decode::{
 pub use doc::api_doc;
 pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, reads_lines, routes};
 pub use intake::{EgressCheck, Intake, IntakeParts, Unmatched};
-pub use prospects::{Admission, Doomed, OverLimit, Refusals, UsageHeaders};
+pub use prospects::{Doomed, Refusals, UsageHeaders};

@@ -7,6 +7,7 @@
 //!
 //! Must not know: entries, queues, sockets, where the record of starts is.
 
+mod admission;
 mod bound;
 mod changes;
 mod figures;
@@ -21,11 +22,11 @@ mod rules;
 mod stated;
 mod table;
 mod tally;
-mod turned_away;
 
 #[cfg(test)]
 mod tests;
 
+pub use admission::{Admission, OverLimit, Promise, Tried};
 pub use figures::{Counter, LimiterFigures};
 pub use forecast::{Forecast, LaneOutlook, LimitOutlook, Outlooks};
 pub use gate::{Binding, Blocker, Decision, Freed, Gate, HistoryGap};

@@ -1,19 +1,74 @@
-//! Policies that turn calls away: whether they have room, and what room is promised already.
+//! Admission: calls that no waiting limit governs are tried when they are handed in. What passes is promised a start, so that calls that
+//! are on their way to their start count as well; what does not is turned away.
 //!
-//! A call that no waiting limit governs is tried when it is handed in. What passes is promised a start, so that calls
-//! that are on their way to their start count as well.
-//!
-//! Must not know: lanes' names, entries.
+//! Must not know: entries, HTTP, how limits count.
 
+use std::fmt;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 use crate::clock::Timestamp;
-use crate::event::PolicyId;
+use crate::event::{Lane, PolicyId};
 use crate::limit::Kind;
+use crate::limit::figures::LimiterFigures;
 use crate::limit::gate::{Binding, Blocker, Gate};
 use crate::limit::limiter::Limiter;
 use crate::limit::meter::Ready;
 use crate::limit::table::LimiterId;
+
+/// A call that is over a limit of a policy that turns calls away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverLimit {
+    /// The policy whose limit has no room for the call.
+    pub policy: PolicyId,
+    /// Which of its limits.
+    pub kind: Kind,
+    /// When there may be room.
+    pub free_at: Timestamp,
+}
+
+/// What came of a call that was tried: a promise where a policy turns calls away, nothing where none does, or why it is turned away.
+pub type Tried = Result<Option<Promise>, OverLimit>;
+
+/// Tries calls before they are taken in.
+pub trait Admission: Send + Sync + 'static {
+    /// One answer for each lane, in order. `None` while nobody keeps the limits.
+    fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Tried>>>;
+
+    /// How far the limits of a lane are used; empty while nobody keeps the limits.
+    fn used(&self, lane: Lane) -> BoxFuture<'_, Vec<LimiterFigures>>;
+}
+
+/// A start that was promised to a call. Dropped, it is given back; a call that was taken in keeps it ([`Promise::keep`]) until it starts.
+#[must_use = "a promise that is dropped is given back"]
+pub struct Promise(Option<Box<dyn FnOnce() + Send>>);
+
+impl Promise {
+    /// Made by whoever keeps the limits and takes it back through `give_back`.
+    pub fn new(give_back: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(give_back)))
+    }
+
+    /// The call was taken in: its start redeems the promise.
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if let Some(give_back) = self.0.take() {
+            give_back();
+        }
+    }
+}
+
+impl fmt::Debug for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Promise")
+    }
+}
 
 /// When to come again for a start that others have been promised: they go within moments.
 const SOON: Duration = Duration::from_secs(1);
@@ -34,12 +89,12 @@ impl Gate {
         }
     }
 
-    /// So many calls were promised a start, whatever the room.
+    /// This many calls were promised a start, whatever the room.
     pub fn owe(&mut self, lane: &Binding, count: u32) {
         self.change_promises(lane, |promised| promised.saturating_add(count));
     }
 
-    /// So many of the calls that were promised a start have started, or have come to nothing.
+    /// This many of the calls that were promised a start have started, or have come to nothing.
     pub fn redeem(&mut self, lane: &Binding, count: u32) {
         self.change_promises(lane, |promised| promised.saturating_sub(count));
     }
@@ -110,4 +165,27 @@ impl Gate {
 /// Its place in the order in which limiters are asked: closed ones first, equals by their policies' names.
 fn place(limiter: &Limiter) -> (bool, u8, &PolicyId) {
     (!limiter.closed, limiter.rank, &limiter.policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_promise_is_given_back_once_unless_it_is_kept() {
+        let given_back = Arc::new(AtomicUsize::new(0));
+        let promise = || {
+            let given_back = Arc::clone(&given_back);
+            Promise::new(move || {
+                given_back.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        promise().keep();
+        assert_eq!(given_back.load(Ordering::SeqCst), 0);
+        drop(promise());
+        assert_eq!(given_back.load(Ordering::SeqCst), 1);
+    }
 }
