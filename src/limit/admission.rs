@@ -11,11 +11,11 @@ use futures_util::future::BoxFuture;
 use crate::clock::Timestamp;
 use crate::event::{Lane, PolicyId};
 use crate::limit::Kind;
+use crate::limit::decision::{Binding, Blocker};
 use crate::limit::figures::LimiterFigures;
-use crate::limit::gate::{Binding, Blocker, Gate};
 use crate::limit::limiter::Limiter;
 use crate::limit::meter::Ready;
-use crate::limit::table::LimiterId;
+use crate::limit::table::{LimiterId, Table};
 
 /// A call that is over a limit of a policy that turns calls away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,93 +73,86 @@ impl fmt::Debug for Promise {
 /// When to come again for a start that others have been promised: they go within moments.
 const SOON: Duration = Duration::from_secs(1);
 
-impl Gate {
-    /// Promises a start to a call that no waiting limit governs, so that it can be turned away before it is taken in:
-    /// `Err` names the limit that has no room and when it may have some again.
-    ///
-    /// # Errors
-    /// The blocker; nothing is promised then.
-    pub fn promise(&mut self, lane: &Binding, now: Timestamp) -> Result<(), (Blocker, Timestamp)> {
-        match self.first_without_room(lane, 0, now) {
-            Some(blocker) => Err((blocker, self.free_at(blocker, now))),
-            None => {
-                self.owe(lane, 1);
-                Ok(())
-            }
+/// Promises a start to a call that no waiting limit governs, or names the limit that has no room and when it may have some again.
+pub(super) fn promise(table: &mut Table, lane: &Binding, now: Timestamp) -> Result<(), (Blocker, Timestamp)> {
+    match first_without_room(table, lane, 0, now) {
+        Some(blocker) => Err((blocker, free_at(table, blocker, now))),
+        None => {
+            owe(table, lane, 1);
+            Ok(())
         }
     }
+}
 
-    /// This many calls were promised a start, whatever the room.
-    pub fn owe(&mut self, lane: &Binding, count: u32) {
-        self.change_promises(lane, |promised| promised.saturating_add(count));
-    }
+/// This many calls were promised a start, whatever the room.
+pub(super) fn owe(table: &mut Table, lane: &Binding, count: u32) {
+    change_promises(table, lane, |promised| promised.saturating_add(count));
+}
 
-    /// This many of the calls that were promised a start have started, or have come to nothing.
-    pub fn redeem(&mut self, lane: &Binding, count: u32) {
-        self.change_promises(lane, |promised| promised.saturating_sub(count));
-    }
+/// This many of the calls that were promised a start have started, or have come to nothing.
+pub(super) fn redeem(table: &mut Table, lane: &Binding, count: u32) {
+    change_promises(table, lane, |promised| promised.saturating_sub(count));
+}
 
-    fn change_promises(&mut self, lane: &Binding, change: impl Fn(u32) -> u32) {
-        for id in lane.limiters() {
-            if let Some(limiter) = self.table.get_mut(*id) {
-                limiter.promised = change(limiter.promised);
-            }
+fn change_promises(table: &mut Table, lane: &Binding, change: impl Fn(u32) -> u32) {
+    for id in lane.limiters() {
+        if let Some(limiter) = table.get_mut(*id) {
+            limiter.promised = change(limiter.promised);
         }
     }
+}
 
-    /// Which refusing limit of a lane has no room.
-    pub(super) fn refusal(&mut self, lane: &Binding, promised: bool, now: Timestamp) -> Option<Blocker> {
-        self.first_without_room(lane, u32::from(promised), now)
-    }
-
-    /// The first limiter, in the order in which they are asked, that has no room beyond what others were promised: all
-    /// promises but `own`.
-    fn first_without_room(&mut self, lane: &Binding, own: u32, now: Timestamp) -> Option<Blocker> {
-        let mut first: Option<Blocker> = None;
-        for id in lane.limiters() {
-            let Some(limiter) = self.table.get(*id).filter(|limiter| limiter.turns_away()) else { continue };
-            let before = first.and_then(|blocker| self.table.get(blocker.limiter));
-            if before.is_some_and(|before| place(before) <= place(limiter)) {
-                continue;
-            }
-            if let Some((0, kind)) = self.room(*id, own, now) {
-                first = Some(Blocker { limiter: *id, kind });
-            }
+/// The first refusing limiter of a lane, in the order in which they are asked, that has no room beyond what others were promised: all
+/// promises but `own`.
+pub(super) fn first_without_room(
+    table: &mut Table,
+    lane: &Binding,
+    own: u32,
+    now: Timestamp,
+) -> Option<Blocker> {
+    let mut first: Option<Blocker> = None;
+    for id in lane.limiters() {
+        let Some(limiter) = table.get(*id).filter(|limiter| limiter.turns_away()) else { continue };
+        let before = first.and_then(|blocker| table.get(blocker.limiter));
+        if before.is_some_and(|before| place(before) <= place(limiter)) {
+            continue;
         }
-        first
-    }
-
-    /// How many more calls a limiter lets start, and which of its limits is the narrowest; `None` when none limits that.
-    fn room(&mut self, id: LimiterId, own: u32, now: Timestamp) -> Option<(u32, Kind)> {
-        let limiter = self.table.get_mut(id)?;
-        let unpromised = |(room, kind): (u32, Kind), promised: u32| {
-            (room.saturating_sub(promised.saturating_sub(own)), kind)
-        };
-        let here = limiter.room(now).map(|room| unpromised(room, limiter.promised));
-        let there = limiter.bound.clone().and_then(|bound| {
-            let counter = self.table.get_mut(bound.counter?)?;
-            bound.room(counter, now).map(|room| unpromised(room, counter.promised))
-        });
-        there.into_iter().chain(here).min_by_key(|(room, _)| *room)
-    }
-
-    /// When this limit may have room again; [`Timestamp::MAX`] when that is never.
-    fn free_at(&mut self, blocker: Blocker, now: Timestamp) -> Timestamp {
-        if blocker.kind == Kind::Closed {
-            return Timestamp::MAX;
+        if let Some((0, kind)) = room(table, *id, own, now) {
+            first = Some(Blocker { limiter: *id, kind });
         }
-        let Some(limiter) = self.table.get_mut(blocker.limiter) else { return now + SOON };
-        let at = match (limiter.bound.clone(), limiter.check(now).map_err(|refused| refused.ready)) {
-            (None, Err(Ready::At(at))) => Some(at),
-            // All the room is promised: those calls start within moments and leave as others do.
-            (None, _) => limiter.meter_mut(blocker.kind).map(|meter| meter.frees_at(now)),
-            (Some(bound), _) => {
-                let counter = bound.counter.and_then(|counter| self.table.get_mut(counter));
-                counter.and_then(|counter| bound.free_at(blocker.kind, counter, now))
-            }
-        };
-        at.filter(|at| *at > now).unwrap_or(now + SOON)
     }
+    first
+}
+
+/// How many more calls a limiter lets start, and which of its limits is the narrowest; `None` when none limits that.
+fn room(table: &mut Table, id: LimiterId, own: u32, now: Timestamp) -> Option<(u32, Kind)> {
+    let limiter = table.get_mut(id)?;
+    let unpromised =
+        |(room, kind): (u32, Kind), promised: u32| (room.saturating_sub(promised.saturating_sub(own)), kind);
+    let here = limiter.room(now).map(|room| unpromised(room, limiter.promised));
+    let there = limiter.bound.clone().and_then(|bound| {
+        let counter = table.get_mut(bound.counter?)?;
+        bound.room(counter, now).map(|room| unpromised(room, counter.promised))
+    });
+    there.into_iter().chain(here).min_by_key(|(room, _)| *room)
+}
+
+/// When this limit may have room again; [`Timestamp::MAX`] when that is never.
+fn free_at(table: &mut Table, blocker: Blocker, now: Timestamp) -> Timestamp {
+    if blocker.kind == Kind::Closed {
+        return Timestamp::MAX;
+    }
+    let Some(limiter) = table.get_mut(blocker.limiter) else { return now + SOON };
+    let at = match (limiter.bound.clone(), limiter.check(now).map_err(|refused| refused.ready)) {
+        (None, Err(Ready::At(at))) => Some(at),
+        // All the room is promised: those calls start within moments and leave as others do.
+        (None, _) => limiter.meter_mut(blocker.kind).map(|meter| meter.frees_at(now)),
+        (Some(bound), _) => {
+            let counter = bound.counter.and_then(|counter| table.get_mut(counter));
+            counter.and_then(|counter| bound.free_at(blocker.kind, counter, now))
+        }
+    };
+    at.filter(|at| *at > now).unwrap_or(now + SOON)
 }
 
 /// Its place in the order in which limiters are asked: closed ones first, equals by their policies' names.

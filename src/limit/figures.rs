@@ -10,7 +10,7 @@ use crate::event::PolicyId;
 use crate::limit::Kind;
 use crate::limit::forecast::LimitOutlook;
 use crate::limit::limiter::Limiter;
-use crate::limit::{Binding, Gate, LimiterId};
+use crate::limit::table::{LimiterId, Table};
 
 /// The state of one limiter.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,51 +48,31 @@ pub struct Counter {
     pub resets_at: Option<Timestamp>,
 }
 
-impl Gate {
-    /// The state of up to `most` limiters from place `from` on, and the place at which to go on. Those of policies
-    /// that are gone are left out.
-    pub fn figures(
-        &mut self,
-        from: usize,
-        most: usize,
-        now: Timestamp,
-    ) -> (Vec<LimiterFigures>, Option<usize>) {
-        let (page, next) = self.table.page_mut(from, most);
-        (page.filter(|limiter| limiter.active).map(|limiter| figures(limiter, now)).collect(), next)
-    }
+/// The state of up to `most` limiters from place `from` on, and the place at which to go on. Those of policies that are gone are left
+/// out.
+pub(super) fn page(
+    table: &mut Table,
+    from: usize,
+    most: usize,
+    now: Timestamp,
+) -> (Vec<LimiterFigures>, Option<usize>) {
+    let (page, next) = table.page_mut(from, most);
+    (page.filter(|limiter| limiter.active).map(|limiter| figures(limiter, now)).collect(), next)
+}
 
-    /// The state of up to `most` limiters of a policy, in order of their keys, those after `after`.
-    pub fn figures_of(
-        &mut self,
-        policy: &PolicyId,
-        after: Option<&str>,
-        most: usize,
-        now: Timestamp,
-    ) -> Vec<LimiterFigures> {
-        let ids: Vec<_> = self.table.of_policy(policy, after).take(most).collect();
-        ids.into_iter().filter_map(|id| self.figures_at(id, now)).collect()
-    }
+/// The state of these limiters, with the counters that those count on which only bound them.
+pub(super) fn of(table: &mut Table, ids: &[LimiterId], now: Timestamp) -> Vec<LimiterFigures> {
+    ids.iter().filter_map(|id| at(table, *id, now)).collect()
+}
 
-    /// The state of the limiters of a lane.
-    pub fn figures_of_lane(&mut self, lane: &Binding, now: Timestamp) -> Vec<LimiterFigures> {
-        lane.limiters().iter().filter_map(|id| self.figures_at(*id, now)).collect()
+fn at(table: &mut Table, id: LimiterId, now: Timestamp) -> Option<LimiterFigures> {
+    let limiter = table.get_mut(id)?;
+    let (mut figures, bound) = (figures(limiter, now), limiter.bound.clone());
+    if let Some(bound) = bound {
+        let counter = bound.counter.and_then(|counter| table.get_mut(counter));
+        figures.counters = counter.map(|counter| bound.counters(counter, now)).unwrap_or_default();
     }
-
-    fn figures_at(&mut self, id: LimiterId, now: Timestamp) -> Option<LimiterFigures> {
-        let limiter = self.table.get_mut(id)?;
-        let (mut figures, bound) = (figures(limiter, now), limiter.bound.clone());
-        if let Some(bound) = bound {
-            let counter = bound.counter.and_then(|counter| self.table.get_mut(counter));
-            figures.counters = counter.map(|counter| bound.counters(counter, now)).unwrap_or_default();
-        }
-        Some(figures)
-    }
-
-    /// How many limiters there are.
-    #[must_use]
-    pub fn limiters(&self) -> usize {
-        self.table.len()
-    }
+    Some(figures)
 }
 
 fn figures(limiter: &mut Limiter, now: Timestamp) -> LimiterFigures {

@@ -12,7 +12,7 @@ use crate::limit::bound::Bound;
 use crate::limit::forecast::LimitOutlook;
 use crate::limit::history::record::{Consumed, Counted};
 use crate::limit::meter::slots::Slots;
-use crate::limit::meter::{Chunk, Claim, Meter, Ready, Terms, Unknown};
+use crate::limit::meter::{Claim, Meter, Ready, Terms, Unknown};
 use crate::limit::permit::{Held, STALE_AFTER};
 use crate::limit::rules::Rules;
 use crate::limit::stated::Stated;
@@ -166,6 +166,11 @@ impl Limiter {
         rooms.min_by_key(|(room, _)| *room)
     }
 
+    /// Of a refusing limiter: whether one of its limits has no room at all.
+    pub(super) fn is_full(&mut self, now: Timestamp) -> bool {
+        self.room(now).is_some_and(|(room, _)| room == 0)
+    }
+
     /// Takes a start and a slot after [`Limiter::check`] allowed it, and adds them to what is `held`; `false` when that was not so: then
     /// nothing is taken.
     pub(super) fn take(&mut self, id: LimiterId, now: Timestamp, held: &mut SmallVec<[Held; 2]>) -> bool {
@@ -226,14 +231,6 @@ impl Limiter {
     /// The latest moment at which something may have started under it.
     pub(super) fn last_start(&self) -> Timestamp {
         self.last_start
-    }
-
-    /// What is to be put on record next, limit by limit.
-    pub(super) fn reservations(&mut self, now: Timestamp) -> impl Iterator<Item = (Kind, Chunk, Consumed)> {
-        self.meters.iter_mut().filter_map(move |meter| {
-            let (chunk, consumed) = meter.reserve(now)?;
-            Some((meter.kind(), chunk, consumed))
-        })
     }
 
     /// What still counts at `now`, for whoever keeps it.

@@ -1,7 +1,7 @@
 //! Permits: the right to start one attempt now, taken from every limit of a lane at once.
 //!
 //! ```text
-//! Gate: decide over a lane ── Table: limiters by policy and label values ── Limiter: pace, window, quota, slots
+//! Gate: decide over a lane ── Table: limiters by policy and label values ── Limiter: a meter for each limit, slots
 //!                          meter/: what counts under each of them        history/: what is known over restarts and edits
 //! ```
 //!
@@ -9,12 +9,11 @@
 
 mod admission;
 mod bound;
-mod changes;
+mod decision;
 mod figures;
 mod forecast;
 mod gate;
 mod history;
-mod leap;
 mod limiter;
 mod meter;
 mod permit;
@@ -27,10 +26,12 @@ mod tally;
 mod tests;
 
 pub use admission::{Admission, OverLimit, Promise, Tried};
+pub use decision::{Binding, Blocker, Decision, Freed};
 pub use figures::{Counter, LimiterFigures};
 pub use forecast::{Forecast, LaneOutlook, LimitOutlook, Outlooks};
-pub use gate::{Binding, Blocker, Decision, Freed, Gate, HistoryGap};
+pub use gate::Gate;
 pub use history::record::{Consumed, Reservation};
+pub use history::recording::HistoryGap;
 pub use meter::period_end;
 pub use meter::slots::most_at_once;
 pub use permit::{Permit, STALE_AFTER, Stale};

@@ -77,6 +77,8 @@ pub(super) struct Tallies {
     by_policy: HashMap<PolicyId, Arc<Tally>>,
     /// By which of its limits, and since when.
     holding: BTreeMap<LimiterId, (Kind, Timestamp, Arc<Tally>)>,
+    /// Starts beyond a limit since the process began.
+    violations: BTreeMap<(PolicyId, Kind), u64>,
 }
 
 impl Tallies {
@@ -85,6 +87,16 @@ impl Tallies {
             Some(tally) => Arc::clone(tally),
             None => Arc::clone(self.by_policy.entry(policy.clone()).or_default()),
         }
+    }
+
+    /// A start was one too many.
+    pub(super) fn violated(&mut self, policy: &PolicyId, kind: Kind) {
+        *self.violations.entry((policy.clone(), kind)).or_default() += 1;
+    }
+
+    /// Starts beyond a limit, by policy and kind.
+    pub(super) const fn violations(&self) -> &BTreeMap<(PolicyId, Kind), u64> {
+        &self.violations
     }
 
     /// A limiter said no to something that is ready.

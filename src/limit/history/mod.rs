@@ -2,6 +2,7 @@
 //!
 //! Must not know: how limits count, where the record is.
 
-pub(super) mod edits;
+mod edits;
+mod leap;
 pub(super) mod record;
 pub(super) mod recording;

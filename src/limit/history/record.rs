@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::limit::Kind;
-use crate::limit::leap;
+use crate::limit::history::leap;
 use crate::limit::meter::Chunk;
 use crate::limit::stated::Stated;
 use crate::limit::table::LimiterId;

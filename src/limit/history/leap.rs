@@ -6,32 +6,8 @@
 
 use crate::clock::{Leap, Timestamp};
 use crate::limit::Kind;
-use crate::limit::gate::Gate;
-use crate::limit::history::record::{self, Consumed, Reservation};
+use crate::limit::history::record::{self, Consumed};
 use crate::limit::stated::Stated;
-
-impl Gate {
-    /// The line has leapt to `now`. Lanes that wait are to be asked for again.
-    pub fn leap(&mut self, leap: &Leap, now: Timestamp) {
-        if leap.by.is_zero() {
-            return;
-        }
-        self.gap.before = leap.moved(self.gap.before);
-        self.gap.on_record_before = leap.moved(self.gap.on_record_before);
-        self.opened_at = leap.moved(self.opened_at);
-        self.edits.leap(leap);
-        let reservations = &mut self.reservations;
-        let moved = self.remembered.leap(leap, now);
-        reservations.extend(moved.into_iter().map(|(name, consumed)| Reservation::note(name, consumed)));
-        for limiter in self.table.iter_mut() {
-            let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
-            limiter.leap(leap, now, |kind, counted| {
-                let (name, consumed) = counted.on_record(record::name(&policy, &key, kind));
-                reservations.push(Reservation::note(name, consumed));
-            });
-        }
-    }
-}
 
 /// What was remembered of a limit that is not there, after the leap to `now`; `None` when it stays as it is.
 ///
@@ -63,7 +39,7 @@ mod tests {
     use super::*;
     use crate::event::{Lane, PolicyRef};
     use crate::limit::meter::calendar::Span;
-    use crate::limit::{Decision, HistoryGap, Rules};
+    use crate::limit::{Decision, Gate, HistoryGap, Rules};
     use crate::policy::testing::{id, spec};
     use crate::policy::{Limits, Period, Quota, Window};
 
