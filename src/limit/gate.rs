@@ -395,7 +395,8 @@ impl Gate {
         for id in &*lane.0 {
             let Some(limiter) = self.table.get_mut(*id) else { continue };
             if !limiter.take(*id, now, &mut permit.held) {
-                // Cannot be: `decide` has just found it ready, and a binding names no limiter twice.
+                // `decide` has just found it ready, and a binding names no limiter twice.
+                debug_assert!(false, "a limit that was ready grants nothing");
                 self.put_back(permit);
                 return Decision::NotBefore(now, Blocker { limiter: *id, kind: Kind::Pace });
             }

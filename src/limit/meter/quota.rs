@@ -137,9 +137,11 @@ impl QuotaMeter {
 
     /// Takes a start that [`QuotaMeter::ready`] has just found possible.
     pub(super) fn take(&mut self) -> QuotaClaim {
+        debug_assert!(self.limit().is_none_or(|calls| self.used < calls.get()), "the quota is used up");
         self.used += 1;
         // All of a period are good until its end.
-        let _ = self.reserve.take();
+        let good_until = self.reserve.take();
+        debug_assert!(good_until.is_some(), "a start is made before it is on record");
         QuotaClaim { period: self.span.start, statements: self.statements }
     }
 

@@ -76,6 +76,7 @@ impl Ring {
             return;
         }
         if allowed.length() > self.allowed.length() {
+            // The longer window reaches back to starts whose cells are gone; their latest stands for all of them.
             self.aside = self.aside.max(self.left).max(unknown_before);
         }
         self.allowed = allowed;
@@ -93,11 +94,17 @@ impl Ring {
 
     /// Counts starts of an earlier process, the latest of them at `at`; to be called in order of time.
     pub(super) fn restore(&mut self, count: u32, at: Timestamp) {
+        debug_assert!(
+            self.cells.back().is_none_or(|newest| *newest <= at.as_nanos().max(FREE + 1)),
+            "starts are restored in order of time"
+        );
         // More than fill a ring leave it together with those that do.
         for _ in 0..count.div_ceil(self.group).min(CELLS_MAX) {
             self.cells.push_back(at.as_nanos().max(FREE + 1));
         }
+        // How many starts share the newest cell is not known: none may join them.
         self.in_newest = self.group;
+        self.assert_order();
     }
 
     /// The line of time has leapt; the order of the cells stays.
@@ -134,7 +141,8 @@ impl Ring {
         if self.allowed.calls().is_none() && self.cells.len() >= CELLS_MAX as usize {
             self.drop_oldest();
         }
-        // Free cells do not stand last.
+        // Until it is confirmed the start may happen at any moment up to the end of its permit, and its cell may not stand before an
+        // earlier one: `ready_at` takes the oldest cells for those that leave first. Free cells do not stand last.
         let open = (now + STALE_AFTER).as_nanos().max(self.cells.back().copied().unwrap_or(FREE));
         let newest = self.first + self.cells.len() as u64;
         match self.cells.back_mut() {
@@ -146,6 +154,10 @@ impl Ring {
             _ => {
                 self.in_newest = 1;
                 self.cells.push_back(open);
+                debug_assert!(
+                    self.cells_allowed().is_none_or(|most| self.cells.len() - self.free <= most),
+                    "a window holds more starts than it may"
+                );
                 Some(CellNumber(newest))
             }
         }
@@ -153,7 +165,7 @@ impl Ring {
 
     /// The claimed start happens at `at`, not later than [`STALE_AFTER`] after the claim.
     pub(in crate::limit) fn confirm(&mut self, claim: CellNumber, at: Timestamp) {
-        // A shared cell keeps the latest moment of any of its claims.
+        // A shared cell keeps the latest moment of any of its claims: the others may still be open.
         if self.group == 1 {
             self.set(claim, |_| at.as_nanos());
         }
@@ -168,18 +180,20 @@ impl Ring {
     pub(super) fn put_back(&mut self, claim: CellNumber) {
         let newest = claim.0 + 1 == self.first + self.cells.len() as u64;
         if self.group > 1 {
-            // In an older cell it stays counted until that leaves.
+            // In an older cell it stays counted until that leaves: how many starts it stands for is not kept.
             self.in_newest -= u32::from(newest && self.in_newest > 1);
             return;
         }
         let Some(cell) = self.index(claim).and_then(|at| self.cells.get_mut(at)) else { return };
         *cell = FREE;
         self.free += 1;
+        // A free cell at the end would hide the latest start from whoever asks for it.
         while self.cells.back() == Some(&FREE) {
             self.cells.pop_back();
             self.free -= 1;
             self.in_newest = 1;
         }
+        self.assert_order();
     }
 
     /// Starts in the newest window, at most this many.
@@ -227,6 +241,7 @@ impl Ring {
             self.cells.pop_front();
             self.first += 1;
         }
+        self.assert_order();
     }
 
     /// Of what is counted without a limit the newest starts are kept: bounds on them are not larger.
@@ -236,6 +251,13 @@ impl Ring {
             self.free -= usize::from(cell == FREE);
             self.left = self.left.max(Timestamp::from_nanos(cell));
         }
+    }
+
+    /// What holds between any two calls. Whatever takes a pass over the cells is left to the tests.
+    fn assert_order(&self) {
+        debug_assert!(self.cells.back() != Some(&FREE), "the newest cell is free");
+        debug_assert!(self.free < self.cells.len().max(1), "more cells are free than there are");
+        debug_assert!(self.in_newest <= self.group, "a cell stands for more starts than share one");
     }
 
     /// `None` when starts are only counted.

@@ -67,6 +67,7 @@ impl Slots {
 
     /// One less is in flight.
     pub(in crate::limit) fn give_back(&mut self) {
+        debug_assert!(self.inflight > 0, "more calls end than were in flight");
         self.inflight = self.inflight.saturating_sub(1);
     }
 }
