@@ -76,6 +76,25 @@ const OWNERS: &[(&str, &[&str])] = &[
 /// Where tasks may be set free; everywhere else futures belong to whoever awaits them.
 const MAY_SPAWN: &[&str] = &["app/", "dispatch/service", "names/", "queue/", "ingest/"];
 
+/// What the folder of a dialect may hold, as a file or as a folder; what every dialect has is marked.
+const PARTS_OF_A_DIALECT: &[(&str, bool)] = &[
+    ("mod", true),
+    ("options", true),
+    ("objects", true),
+    ("wire", true),
+    ("check", false),
+    ("derive", false),
+    ("routes", true),
+    ("errors", true),
+    ("says", false),
+    ("usage", false),
+    ("doc", true),
+    ("tests", true),
+];
+
+/// Folders of `src/manage` that are no dialects: what several dialects of one vendor share.
+const SHARED_BY_DIALECTS: &[&str] = &["adobe"];
+
 /// Longest source file, in lines.
 const MAX_LINES: usize = 450;
 
@@ -158,6 +177,21 @@ fn every_file_says_what_it_is_and_stays_short() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+#[test]
+fn dialects_have_the_same_shape() {
+    let mut broken = Vec::new();
+    for (dialect, parts) in dialects() {
+        for part in parts.iter().filter(|part| !PARTS_OF_A_DIALECT.iter().any(|(name, _)| name == part)) {
+            broken.push(format!("manage/{dialect}: {part} is no part of a dialect"));
+        }
+        for (part, _) in PARTS_OF_A_DIALECT.iter().filter(|(name, always)| *always && !parts.contains(*name))
+        {
+            broken.push(format!("manage/{dialect}: has no {part}"));
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
 /// The rules above would see a breach: each finder is shown one.
 #[test]
 fn the_finders_find() {
@@ -200,6 +234,23 @@ fn product_files() -> Vec<(String, String)> {
     let files: Vec<_> = files.collect();
     assert!(files.len() > 20, "the source was not found");
     files
+}
+
+/// The folders of the dialects, each with the names of what lies in it, without endings.
+fn dialects() -> Vec<(String, BTreeSet<String>)> {
+    let names = |folder: &Path| -> Vec<(String, PathBuf)> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let named = entries.filter_map(|path| Some((path.file_stem()?.to_str()?.to_owned(), path)));
+        named.collect()
+    };
+    let folders = names(&root().join("src/manage")).into_iter();
+    let folders =
+        folders.filter(|(name, path)| path.is_dir() && !SHARED_BY_DIALECTS.contains(&name.as_str()));
+    let dialects: Vec<_> = folders
+        .map(|(name, path)| (name, names(&path).into_iter().map(|(part, _)| part).collect()))
+        .collect();
+    assert!(dialects.len() > 4, "the dialects were not found");
+    dialects
 }
 
 fn root() -> PathBuf {

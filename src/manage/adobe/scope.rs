@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 
-use crate::manage::adobe::refusal::{Facts, GatewayError, Refusal, UNKNOWN_SANDBOX};
+use crate::manage::adobe::envelope::{Facts, GatewayError, Refusal, UNKNOWN_SANDBOX};
 use crate::manage::adobe::{Authoring, Sandbox};
 use crate::manage::call::is_label_value;
 use crate::problem::check_json;

@@ -8,7 +8,7 @@ use serde_json::Number;
 use crate::event::{CanonicalUrl, UrlError};
 use crate::manage::adobe::answers::{CanDeploy, CheckError, CheckWarning, WarningScope};
 use crate::manage::adobe::methods::read_method;
-use crate::manage::capping::record::{Config, Rating, Service};
+use crate::manage::capping::objects::{Config, Rating, Service};
 use crate::policy::{PatternError, UrlPattern, Window};
 
 /// Most connections that are enforced; more are stored as sent (contracts.md 3.1).

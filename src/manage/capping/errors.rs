@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use crate::manage::adobe::body::BodyError;
-use crate::manage::adobe::refusal::{Facts, Failures, internal};
+use crate::manage::adobe::envelope::{Facts, Failures, internal};
 
 /// Every failure of an operation that the service itself reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,31 +19,27 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
-#[cfg(test)]
-mod active;
 mod check;
+mod derive;
 mod doc;
 mod errors;
-mod life;
-mod map;
+mod objects;
 mod options;
-mod record;
-mod refusal;
 mod routes;
+mod says;
 #[cfg(test)]
-mod scenarios;
-mod service;
+mod tests;
 mod wire;
 
 use crate::clock::Clock;
 use crate::manage::adobe::Authoring;
-use crate::manage::adobe::refusal::Voice;
+use crate::manage::adobe::envelope::Voice;
 use crate::policy::Policies;
 
 pub use doc::api_doc;
 pub use options::CappingOptions;
-pub use refusal::tell;
 pub use routes::router;
+pub use says::tell;
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]

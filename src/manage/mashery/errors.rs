@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::manage::call::BodyRefused;
 use crate::manage::late;
-use crate::manage::mashery::refusal::Code;
+use crate::manage::mashery::says::Code;
 use crate::policy::Late;
 
 /// Most properties that one answer names.

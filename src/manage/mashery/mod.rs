@@ -23,59 +23,34 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
-#[cfg(test)]
-mod active;
-mod calls;
-mod catalogue;
+mod derive;
 mod doc;
-mod effective;
 mod errors;
-mod listing;
-mod map;
 mod objects;
-mod record;
-mod refusal;
+mod options;
 mod routes;
+mod says;
 #[cfg(test)]
-mod routing;
-#[cfg(test)]
-mod scenarios;
-mod schema;
-mod shape;
+mod tests;
 pub mod usage;
 mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::manage::Dice;
-use crate::policy::{DRAIN_WINDOW, Policies};
+use crate::policy::Policies;
 
 pub use doc::api_doc;
-pub use refusal::tell;
+pub use options::MasheryOptions;
 pub use routes::router;
+pub use says::tell;
 
 /// The origin of this dialect's policies.
 pub const ORIGIN: &str = "mashery";
 
 /// Letters and digits of an `apikey` that is made up, as many as the vendor's have.
 const APIKEY_CHARS: usize = 24;
-
-/// Options of the dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MasheryOptions {
-    /// Refuse requests without `Authorization` (contracts.md, "Decided" 5).
-    pub require_headers: bool,
-    /// How long calls that were taken may go on under an object that is deleted.
-    pub drain_window: Duration,
-}
-
-impl Default for MasheryOptions {
-    fn default() -> Self {
-        Self { require_headers: false, drain_window: DRAIN_WINDOW }
-    }
-}
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]

@@ -1,6 +1,9 @@
 //! Objects in the policy book: finding them below their parents, putting and removing them with what depends on them,
 //! showing them.
 
+pub(super) mod catalogue;
+pub(super) mod record;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -8,11 +11,13 @@ use serde_json::{Map, Value, json};
 use tracing::error;
 
 use crate::clock::Timestamp;
-use crate::manage::mashery::catalogue::Catalogue;
-use crate::manage::mashery::effective::Effective;
+use crate::manage::mashery::ORIGIN;
+use crate::manage::mashery::ORIGIN;
+use crate::manage::mashery::derive::derive;
+use crate::manage::mashery::derive::effective::Effective;
 use crate::manage::mashery::errors::Refusal;
-use crate::manage::mashery::map::derive;
-use crate::manage::mashery::record::{PackageKey, Record, Service};
+use crate::manage::mashery::objects::catalogue::Catalogue;
+use crate::manage::mashery::objects::record::{PackageKey, Record, Service};
 use crate::manage::mashery::wire::Kind;
 use crate::policy::{Book, Origin};
 
@@ -192,7 +197,7 @@ fn catalogue(book: &Book) -> Result<Catalogue, Refusal> {
 
 /// The origin of this dialect's policies and elements.
 pub(super) fn origin() -> Origin {
-    Origin::new(super::ORIGIN)
+    Origin::new(ORIGIN)
 }
 
 fn unreadable() -> Refusal {

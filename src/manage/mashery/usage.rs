@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::manage::mashery::map::KEYS;
+use crate::manage::mashery::derive::KEYS;
 use crate::manage::mashery::objects::origin;
 use crate::policy::Origin;
 

@@ -2,10 +2,13 @@
 //!
 //! Members outside these tables are neither kept nor an error: clients of the V3 API send whole objects.
 
+pub(super) mod listing;
+pub(super) mod shape;
+
 use serde_json::{Map, Value};
 
 use crate::manage::mashery::errors::{PropertyError, Refusal};
-use crate::manage::mashery::shape::Shape;
+use crate::manage::mashery::wire::shape::Shape;
 use crate::policy::Window;
 
 /// The objects of the API.

@@ -12,41 +12,25 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
-#[cfg(test)]
-mod active;
+mod derive;
 mod doc;
 mod errors;
-mod map;
-mod record;
+mod objects;
+mod options;
 mod routes;
 #[cfg(test)]
-mod scenarios;
+mod tests;
 mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::manage::Dice;
-use crate::policy::{DRAIN_WINDOW, Policies};
+use crate::policy::Policies;
 
 pub use doc::api_doc;
+pub use options::MediarithmicsOptions;
 pub use routes::router;
-
-/// What an operator may set about this dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MediarithmicsOptions {
-    /// Whether a token is asked for (contracts.md, "Decided" 5).
-    pub require_headers: bool,
-    /// How long a deleted throttling may finish its backlog.
-    pub drain_window: Duration,
-}
-
-impl Default for MediarithmicsOptions {
-    fn default() -> Self {
-        Self { require_headers: false, drain_window: DRAIN_WINDOW }
-    }
-}
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]

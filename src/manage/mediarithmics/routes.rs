@@ -10,9 +10,9 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use crate::manage::call::{has_plain_token, is_label_value, read_json};
+use crate::manage::mediarithmics::derive::{derive, policy_id};
 use crate::manage::mediarithmics::errors::{Failure, json};
-use crate::manage::mediarithmics::map::{THROTTLING, derive, origin, policy_id};
-use crate::manage::mediarithmics::record::Record;
+use crate::manage::mediarithmics::objects::{Record, THROTTLING, origin};
 use crate::manage::mediarithmics::wire::{Done, List, One, Page, read_new, read_replacement};
 use crate::manage::mediarithmics::{MediarithmicsApi, doc};
 use crate::policy::{Book, ChangeError, PolicyError};

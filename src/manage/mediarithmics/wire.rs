@@ -5,9 +5,9 @@ use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
 
 use crate::manage::call::is_label_value;
+use crate::manage::mediarithmics::derive::endpoint;
 use crate::manage::mediarithmics::doc::scope;
-use crate::manage::mediarithmics::map::endpoint;
-use crate::manage::mediarithmics::record::{Record, Scope, Throttling};
+use crate::manage::mediarithmics::objects::{Record, Scope, Throttling};
 use crate::policy::{Limits, Pace};
 
 /// Which rules a request breaks, in words.

@@ -10,8 +10,8 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, OpenApi, Ref, RefOr, Respon
 use utoipa::{IntoResponses, OpenApi as _};
 
 use crate::manage::responsys::errors::{ErrorBody, Failure};
-use crate::manage::responsys::stored::Source;
-use crate::manage::responsys::{accounts, routes};
+use crate::manage::responsys::objects::Source;
+use crate::manage::responsys::routes::{self, accounts};
 use crate::problem::doc::{refuses, words};
 
 /// The routes of the dialect, and those for its accounts.

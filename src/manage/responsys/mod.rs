@@ -14,50 +14,29 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
-mod account;
-mod accounts;
-#[cfg(test)]
-mod active;
-mod catalogue;
+mod derive;
 mod doc;
 mod errors;
-mod map;
-mod refusal;
+mod objects;
+mod options;
 mod routes;
+mod says;
 #[cfg(test)]
-mod scenarios;
-mod stored;
+mod tests;
 mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::manage::Dice;
-use crate::policy::{DRAIN_WINDOW, Policies};
+use crate::policy::Policies;
 
-pub use account::{Account, AccountFault, Block, RawAccount};
 pub use doc::api_doc;
-pub use refusal::{Statuses, tell};
+pub use objects::account::{Account, AccountFault, Block, RawAccount};
+pub use objects::{FileAccountsError, ORIGIN, Unreadable, put_file_accounts};
+pub use options::ResponsysOptions;
 pub use routes::router;
-pub use stored::{FileAccountsError, ORIGIN, Unreadable, put_file_accounts};
-
-/// What an operator may set about this dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResponsysOptions {
-    /// Whether a token is asked for (contracts.md, "Decided" 5).
-    pub require_headers: bool,
-    /// The account whose limits are listed.
-    pub default_account: Option<String>,
-    /// How long limits that are gone may finish their backlog.
-    pub drain_window: Duration,
-}
-
-impl Default for ResponsysOptions {
-    fn default() -> Self {
-        Self { require_headers: false, default_account: None, drain_window: DRAIN_WINDOW }
-    }
-}
+pub use says::{Statuses, tell};
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]

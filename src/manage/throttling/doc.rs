@@ -9,7 +9,7 @@ use utoipa::openapi::OpenApi;
 use crate::manage::adobe::doc::{
     self as shared, SANDBOX_ID, UID, WITH_TYPE, WITHOUT_TYPE, refused, under_both_bases,
 };
-use crate::manage::adobe::refusal::{ContentTypeBody, Envelope, GatewayBody};
+use crate::manage::adobe::envelope::{ContentTypeBody, Envelope, GatewayBody};
 use crate::manage::throttling::errors::Failure;
 use crate::manage::throttling::routes;
 use crate::manage::throttling::{COLLECTION, VOICE};

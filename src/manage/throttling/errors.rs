@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use crate::manage::adobe::body::BodyError;
-use crate::manage::adobe::refusal::{Facts, Failures};
+use crate::manage::adobe::envelope::{Facts, Failures};
 
 /// Every failure of an operation that the service itself reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,24 +12,21 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
-#[cfg(test)]
-mod active;
+mod check;
 mod doc;
 mod errors;
-mod map;
+mod objects;
 mod options;
-mod record;
 mod routes;
 #[cfg(test)]
-mod scenarios;
-mod service;
+mod tests;
 mod wire;
 
 use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::manage::adobe::Authoring;
-use crate::manage::adobe::refusal::Voice;
+use crate::manage::adobe::envelope::Voice;
 use crate::policy::Policies;
 
 pub use doc::api_doc;

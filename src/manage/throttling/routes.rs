@@ -1,5 +1,7 @@
 //! The routes, under both base paths (contracts.md 1.1, 1.2).
 
+mod service;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawQuery, State as Shared};
@@ -12,7 +14,7 @@ use crate::manage::adobe::doc::{Empty, Headers, Page, checked};
 use crate::manage::adobe::routing::{Uid, no_head, under_both_bases};
 use crate::manage::throttling::ThrottlingApi;
 use crate::manage::throttling::doc;
-use crate::manage::throttling::record::Config;
+use crate::manage::throttling::objects::Config;
 use crate::manage::throttling::wire::Element;
 
 /// All routes of the dialect under `/authoring` and `/journey/orchestration`.

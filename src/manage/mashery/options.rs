@@ -1,0 +1,20 @@
+//! What an operator may set about this dialect.
+
+use std::time::Duration;
+
+use crate::policy::DRAIN_WINDOW;
+
+/// Options of the dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasheryOptions {
+    /// Refuse requests without `Authorization` (contracts.md, "Decided" 5).
+    pub require_headers: bool,
+    /// How long calls that were taken may go on under an object that is deleted.
+    pub drain_window: Duration,
+}
+
+impl Default for MasheryOptions {
+    fn default() -> Self {
+        Self { require_headers: false, drain_window: DRAIN_WINDOW }
+    }
+}
