@@ -89,6 +89,7 @@ const PARTS_OF_A_DIALECT: &[(&str, bool)] = &[
     ("says", false),
     ("usage", false),
     ("doc", true),
+    ("contract", true),
     ("tests", true),
 ];
 

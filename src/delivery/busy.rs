@@ -1,10 +1,10 @@
 //! How partner systems say that they are busy or over a limit of their own: pure, by header and error code,
 //! whatever the status stands for elsewhere. A Responsys 401 may be a limit, a Mashery 403 mostly is none.
 //!
-//! - Mashery: `X-Mashery-Error-Code`, with `Retry-After` in seconds (contracts.md 4.2). Its customers may put other
+//! - Mashery: `X-Mashery-Error-Code`, with `Retry-After` in seconds (mashery/contract.md 2). Its customers may put other
 //!   statuses in front.
-//! - mediarithmics: `x-mics-next-msg-delay`, in milliseconds, on 429 and 503 (contracts.md 5.4).
-//! - Responsys: the member `errorCode` of a JSON body (contracts.md 6.3). It names no time; limits are per minute,
+//! - mediarithmics: `x-mics-next-msg-delay`, in milliseconds, on 429 and 503 (mediarithmics/contract.md 4).
+//! - Responsys: the member `errorCode` of a JSON body (responsys/contract.md 3). It names no time; limits are per minute,
 //!   capacity is per ten minutes, both on the clock.
 //!
 //! Must not know: sockets, time other than what it is handed, what other answers mean.

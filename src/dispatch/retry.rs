@@ -5,7 +5,7 @@
 //! - A try is an attempt and counts against the limit of attempts, unless it is proven that the endpoint has processed
 //!   nothing of it, or it was a probe of an open breaker: these cost no attempt, and what ends them is the TTL.
 //! - After a shortage of tidegate's own the entry comes back soon, and nothing was tried.
-//! - A wait that the endpoint imposes (contracts.md 7, item 6) is as long as it says and uses up no attempt; what
+//! - A wait that the endpoint imposes is as long as it says and uses up no attempt; what
 //!   ends one that never ends is the TTL.
 //! - A due time is a whole millisecond, rounded up, and strictly later than now.
 //! - Attempts that are used up make a dead letter. While some are left and only the TTL forbids another one,

@@ -34,7 +34,7 @@ pub enum Outcome {
         cause: Cause,
     },
     /// The endpoint is busy or over a limit of its own, and it is known when it will not be: no failure of the
-    /// call nor of the endpoint (contracts.md 7, item 6).
+    /// call nor of the endpoint.
     Wait(Wait),
     /// It failed in a way that will not heal by itself.
     Reject {
@@ -83,7 +83,7 @@ pub enum Cause {
     Malformed,
     /// The endpoint said that it is busy or over a limit of its own.
     Busy(Busy),
-    /// The endpoint said that the function is blocked for this user (Responsys, contracts.md 6.3).
+    /// The endpoint said that the function is blocked for this user (Responsys, responsys/contract.md 3).
     ApiBlocked,
     /// The attempt died inside tidegate.
     Internal,

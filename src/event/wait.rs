@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// What an endpoint says when it turns a call away for now (contracts.md 4.2, 5.4, 6.3). A bounded set: it is
+/// What an endpoint says when it turns a call away for now (mashery/contract.md 2, mediarithmics/contract.md 4, responsys/contract.md 3). A bounded set: it is
 /// used in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Busy {

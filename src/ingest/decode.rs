@@ -39,7 +39,7 @@ const URL_CACHE: usize = 256;
 /// What events are filled up and measured with.
 #[derive(Debug, Clone)]
 pub struct Defaults {
-    /// Labels that an event without them counts as having (contracts.md, "Decided" 4).
+    /// Labels that an event without them counts as having.
     pub labels: BTreeMap<String, String>,
     /// The only labels that an event may carry; `None` when all are welcome.
     pub known_labels: Option<BTreeSet<String>>,

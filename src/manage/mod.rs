@@ -4,7 +4,8 @@
 //! Every dialect is a folder whose files have the same names: `options` (what an operator may set), `objects` (what is
 //! stored), `wire` (what is received and sent), `check` (the rules of its members), `derive` (objects to policies, each a
 //! [`crate::policy::Spec`]), `routes`, `errors` (its envelope and codes), `says` (how it words the refusal of a call over
-//! a limit), `doc` (its part of the API description), `tests`. `adobe` is what the two dialects of Adobe share.
+//! a limit), `doc` (its part of the API description), `contract.md` (what the system
+//! promises its clients, with the sources), `tests`. `adobe` is what the two dialects of Adobe share.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 

@@ -1,6 +1,5 @@
 //! One pass over the canonical URL, whatever the number of policies: all patterns in one lazy DFA, walked
-//! byte by byte; then methods, labels and the rule of selection (contracts.md section 7, item 3, and
-//! "Decided" 8).
+//! byte by byte; then methods, labels and the rule of selection.
 //!
 //! Costs: a table look-up per byte once the states on the way are built. Building a state is linear in the
 //! patterns that are still in the race; states live in a bounded cache per thread, which is emptied when

@@ -1,4 +1,4 @@
-//! Refusals: the platform gateway's (contracts.md 1.1) and the service's error envelope (contracts.md 1.5).
+//! Refusals: the platform gateway's (contract.md 1) and the service's error envelope (contract.md 5).
 
 use std::borrow::Cow;
 use std::fmt::Debug;

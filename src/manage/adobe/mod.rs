@@ -1,4 +1,4 @@
-//! What Adobe's two APIs share (contracts.md section 1): whose request it is, bodies, times, the envelopes of answers
+//! What Adobe's two APIs share (contract.md): whose request it is, bodies, times, the envelopes of answers
 //! and of refusals. The APIs themselves are dialects of their own.
 //!
 //! ```text
@@ -6,6 +6,7 @@
 //! ```
 //!
 //! Must not know: what a config of either API says, how its life goes.
+#![doc = include_str!("contract.md")]
 
 pub(in crate::manage) mod answers;
 pub(in crate::manage) mod body;

@@ -1,4 +1,4 @@
-//! On whose behalf a request is made: the headers of the dialect and the sandboxes that exist (contracts.md 1.1).
+//! On whose behalf a request is made: the headers of the dialect and the sandboxes that exist (contract.md 1).
 
 use http::HeaderMap;
 

@@ -1,4 +1,4 @@
-//! What a config means, or all its faults (contracts.md 3.1, 3.3).
+//! What a config means, or all its faults (contract.md 1, 3).
 
 use std::num::NonZeroU32;
 
@@ -11,7 +11,7 @@ use crate::manage::adobe::methods::read_method;
 use crate::manage::capping::objects::{Config, Rating, Service};
 use crate::policy::{PatternError, UrlPattern, Window};
 
-/// Most connections that are enforced; more are stored as sent (contracts.md 3.1).
+/// Most connections that are enforced; more are stored as sent (contract.md 1).
 pub(super) const CONNECTIONS_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(399);
 
 /// A semantic fault of a config. It is saved and shown, but cannot be deployed.

@@ -1,4 +1,4 @@
-//! Deployed configs to policies (contracts.md 3.4).
+//! Deployed configs to policies (contract.md 4).
 
 use crate::event::PolicyId;
 use crate::manage::capping::check::{Cap, Meaning, ServiceKind, check};
@@ -27,7 +27,7 @@ pub(super) fn policies(book: &Book) -> Result<Vec<(PolicyId, Spec)>, Unreadable>
 }
 
 /// One service of a config governs the calls of its kind in its sandbox: an event without the label `service` is an
-/// action (contracts.md, "Decided" 4).
+/// action (contract.md 4).
 fn spec(record: &Record, meaning: &Meaning, cap: Cap) -> Spec {
     let service = match cap.service {
         ServiceKind::Action => LabelCondition::equals_or_absent("service", cap.service.name()),

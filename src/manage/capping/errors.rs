@@ -1,4 +1,4 @@
-//! Codes and messages of refused operations (contracts.md 1.5, 3.3).
+//! Codes and messages of refused operations (adobe/contract.md 5, contract.md 3).
 
 use http::StatusCode;
 

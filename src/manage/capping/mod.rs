@@ -1,4 +1,4 @@
-//! Adobe Journey Orchestration's Capping API (`endpointConfigs`; contracts.md sections 1 and 3).
+//! Adobe Journey Orchestration's Capping API (`endpointConfigs`; contract.md, adobe/contract.md).
 //!
 //! A config is an element of the policy book with its authoring state; while it is deployed, each of its services is
 //! a policy of its own, `<uid>.action` and `<uid>.dataSource`, that turns calls over the cap away.
@@ -18,6 +18,7 @@
 //! - A config belongs to its organisation and sandbox; to others it does not exist.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
+#![doc = include_str!("contract.md")]
 
 mod check;
 mod derive;

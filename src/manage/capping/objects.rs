@@ -21,7 +21,7 @@ pub(super) fn origin() -> Origin {
     Origin::new(ORIGIN)
 }
 
-/// A config as it was sent, stripped of unknown members (contracts.md 3.1).
+/// A config as it was sent, stripped of unknown members (contract.md 1).
 ///
 /// Described as it is sent; it is stored under the names of these fields.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
@@ -92,7 +92,7 @@ impl Record {
 }
 
 impl Config {
-    /// As it is deployed: a missing `maxHttpConnections` is written as -1, the default of the system (contracts.md 3.1).
+    /// As it is deployed: a missing `maxHttpConnections` is written as -1, the default of the system (contract.md 1).
     pub(super) fn as_deployed(&self) -> Self {
         let mut config = self.clone();
         for service in config.services.iter_mut().flat_map(BTreeMap::values_mut) {

@@ -7,7 +7,7 @@ use crate::manage::adobe::AdobeOptions;
 pub struct CappingOptions {
     /// What both of Adobe's APIs share.
     pub adobe: AdobeOptions,
-    /// A service without `strategy` is a fault, as in the first draft (contracts.md, "Decided" 10).
+    /// A service without `strategy` is a fault, as in the first draft (contract.md 1).
     pub require_strategy: bool,
     /// How many configs an organisation may have, over all sandboxes.
     pub max_configs_per_org: usize,

@@ -1,4 +1,4 @@
-//! The routes, under both base paths (contracts.md 1.1, 1.2).
+//! The routes, under both base paths (adobe/contract.md 1, 2).
 
 mod service;
 

@@ -1,5 +1,5 @@
 //! What is received and shown of a config, member by member in the order of the published samples
-//! (contracts.md 1.3, 3.1, 3.2).
+//! (adobe/contract.md 3, contract.md 1, 2).
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::manage::adobe::stamp::Metadata;
 use crate::manage::capping::objects::{Config, Rating, Record, Service};
 
 /// Reads a config of this organisation. `null` counts as absent, a `url` that is no text as well: a semantic fault
-/// (contracts.md 3.3).
+/// (contract.md 3).
 ///
 /// # Errors
 /// A body that is not JSON, not an object, has a wrong type in a known member or names another organisation is refused

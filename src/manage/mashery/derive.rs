@@ -1,4 +1,4 @@
-//! Objects to policies: what services, endpoints, methods and keys mean for calls (contracts.md 4.1, 4.3, 4.6).
+//! Objects to policies: what services, endpoints, methods and keys mean for calls (contract.md 1, 3, 5).
 //!
 //! | policy | calls | told apart by | limits | asked |
 //! |---|---|---|---|---|

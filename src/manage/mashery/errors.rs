@@ -1,4 +1,4 @@
-//! The two error bodies of the V3 API (contracts.md 4.5), and why a request gets one.
+//! The two error bodies of the V3 API (contract.md 4), and why a request gets one.
 //!
 //! `errorCode` is the HTTP status: the contract names no other numbers.
 

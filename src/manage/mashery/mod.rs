@@ -1,4 +1,4 @@
-//! Mashery's call limiting through a subset of the V3 management API (contracts.md section 4): services, endpoints,
+//! Mashery's call limiting through a subset of the V3 management API (contract.md): services, endpoints,
 //! methods and package keys under `/v3/rest`.
 //!
 //! Choices where the contract is open, beyond those it decides itself:
@@ -22,6 +22,7 @@
 //! - A service to which keys refer is not deleted (409); its endpoints and methods go with it.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
+#![doc = include_str!("contract.md")]
 
 mod derive;
 mod doc;

@@ -7,7 +7,7 @@ use crate::policy::DRAIN_WINDOW;
 /// Options of the dialect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MasheryOptions {
-    /// Refuse requests without `Authorization` (contracts.md, "Decided" 5).
+    /// Refuse requests without `Authorization` (contract.md 5).
     pub require_headers: bool,
     /// How long calls that were taken may go on under an object that is deleted.
     pub drain_window: Duration,

@@ -1,4 +1,4 @@
-//! How the traffic manager tells that a call is refused (contracts.md 4.2): status, headers and body by code.
+//! How the traffic manager tells that a call is refused (contract.md 2): status, headers and body by code.
 //!
 //! Must not know: who is asked, and why a limit had no room.
 

@@ -1,4 +1,4 @@
-//! The optional headers that tell a caller how much of its limits is used (contracts.md 4.2), off by default.
+//! The optional headers that tell a caller how much of its limits is used (contract.md 2), off by default.
 //!
 //! Plans are not modelled, so of the headers on plans there is only the time of the reset.
 //!

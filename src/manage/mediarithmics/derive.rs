@@ -1,4 +1,4 @@
-//! Throttlings to specs (contracts.md 5.4, "Decided" 8).
+//! Throttlings to specs (contract.md 4, 5).
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The throttlings of mediarithmics' plugin versions (contracts.md section 5).
+//! The throttlings of mediarithmics' plugin versions (contract.md).
 //!
 //! Choices where the contract is open, beyond those it decides itself:
 //!
@@ -11,6 +11,7 @@
 //! - HEAD is answered 405, as every verb that the contract does not have.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
+#![doc = include_str!("contract.md")]
 
 mod derive;
 mod doc;

@@ -30,7 +30,7 @@ pub(super) struct Throttling {
     pub(super) timeout_ms: Option<u32>,
 }
 
-/// By what the calls to an endpoint are told apart (contracts.md 5.2).
+/// By what the calls to an endpoint are told apart (contract.md 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum Scope {

@@ -1,4 +1,4 @@
-//! The routes (contracts.md 5.1). Order of checks: token, path, query or body, then what is there already.
+//! The routes (contract.md 1). Order of checks: token, path, query or body, then what is there already.
 
 use axum::Router;
 use axum::body::Body;

@@ -1,4 +1,4 @@
-//! What is received and sent (contracts.md 5.2, 5.3).
+//! What is received and sent (contract.md 2, 3).
 
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
@@ -188,7 +188,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Without a say of the caller (contracts.md 5.3).
+    /// Without a say of the caller (contract.md 3).
     const DEFAULT: Self = Self { first_result: 0, max_results: 50 };
     /// Most that are shown in one answer.
     const MAX_RESULTS: usize = 1_000;

@@ -1,4 +1,4 @@
-//! Accounts to specs (contracts.md 6.4, "Decided" 8): for every function one policy that counts and, where users are
+//! Accounts to specs (contract.md 4, 5): for every function one policy that counts and, where users are
 //! blocked, one that lets them start nothing.
 
 use crate::event::PolicyId;

@@ -1,4 +1,4 @@
-//! Oracle Responsys' throttling limits (contracts.md section 6): the list of them, and the accounts for which tidegate
+//! Oracle Responsys' throttling limits (contract.md): the list of them, and the accounts for which tidegate
 //! keeps to them.
 //!
 //! Choices where the contract is open, beyond those it decides itself:
@@ -13,6 +13,7 @@
 //! - A token of one word is a valid one; which tokens Responsys gave is not known here.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
+#![doc = include_str!("contract.md")]
 
 mod derive;
 mod doc;

@@ -7,7 +7,7 @@ use crate::policy::DRAIN_WINDOW;
 /// What an operator may set about this dialect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponsysOptions {
-    /// Whether a token is asked for (contracts.md, "Decided" 5).
+    /// Whether a token is asked for (contract.md 5).
     pub require_headers: bool,
     /// The account whose limits are listed.
     pub default_account: Option<String>,

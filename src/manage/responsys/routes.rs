@@ -1,4 +1,4 @@
-//! The route of Responsys (contracts.md 6.1). Those for accounts are in [`accounts`].
+//! The route of Responsys (contract.md 1). Those for accounts are in [`accounts`].
 
 pub(super) mod accounts;
 

@@ -1,4 +1,4 @@
-//! How Responsys tells a caller that a limit turns a call away (contracts.md 6.3).
+//! How Responsys tells a caller that a limit turns a call away (contract.md 3).
 
 use http::{HeaderValue, StatusCode};
 

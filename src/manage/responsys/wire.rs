@@ -1,4 +1,4 @@
-//! What is sent: the list as Responsys spells it (contracts.md 6.1), accounts in tidegate's own words.
+//! What is sent: the list as Responsys spells it (contract.md 1), accounts in tidegate's own words.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a config means, or all its faults (contracts.md 2.1, 2.2).
+//! What a config means, or all its faults (contract.md 1, 2).
 
 use http::Method;
 
@@ -52,7 +52,7 @@ impl Fault {
 /// What a config means, or all its faults in the order of their codes.
 ///
 /// It governs the calls of its organisation in every sandbox, and custom actions only: an event without the
-/// label `service` is one (contracts.md 2.4, "Decided" 4).
+/// label `service` is one (contract.md 4).
 pub(super) fn check(config: &Config, org: &str, options: &ThrottlingOptions) -> Result<Spec, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut malformed = Vec::new();

@@ -1,4 +1,4 @@
-//! Codes and messages (contracts.md 2.3).
+//! Codes and messages (contract.md 3).
 
 use http::StatusCode;
 

@@ -1,4 +1,4 @@
-//! Adobe Journey Optimizer's Throttling API (`throttlingConfigs`; contracts.md sections 1 and 2).
+//! Adobe Journey Optimizer's Throttling API (`throttlingConfigs`; contract.md, adobe/contract.md).
 //!
 //! Choices where the contract is open, beyond those it decides itself:
 //!
@@ -11,6 +11,7 @@
 //! - A config shows the members of a deployed one (`version`, their order) while `hasBeenDeployed` is true.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
+#![doc = include_str!("contract.md")]
 
 mod check;
 mod doc;

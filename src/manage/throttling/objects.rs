@@ -13,7 +13,7 @@ pub(super) fn origin() -> Origin {
     Origin::new("throttling")
 }
 
-/// A config as it was sent, stripped of unknown members (contracts.md 2.1).
+/// A config as it was sent, stripped of unknown members (contract.md 1).
 ///
 /// Described as it is sent; it is stored under the names of these fields.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]

@@ -13,7 +13,7 @@ pub struct ThrottlingOptions {
     pub throughput_max: u32,
     /// How many configs an organisation may have.
     pub max_configs_per_org: usize,
-    /// Send `error` as an object instead of JSON text in a string (contracts.md 1.5).
+    /// Send `error` as an object instead of JSON text in a string (adobe/contract.md 5).
     pub error_as_object: bool,
 }
 

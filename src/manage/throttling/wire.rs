@@ -1,5 +1,5 @@
 //! What is received and shown of a config, member by member in the order of the published samples
-//! (contracts.md 1.3, 2.1).
+//! (adobe/contract.md 3, contract.md 1).
 
 use serde::Serialize;
 use serde_json::{Number, Value};
@@ -13,7 +13,7 @@ use crate::manage::throttling::objects::{Config, Record};
 use crate::policy::{Lifecycle, State};
 
 /// Reads a config. `null` counts as absent. `maxThroughput` of a decimal, text or boolean is a semantic
-/// fault, kept only if it is a number (contracts.md 2.1).
+/// fault, kept only if it is a number (contract.md 1).
 ///
 /// # Errors
 /// A body that is not JSON, not an object, or has a wrong type in a known member is refused as a whole.

@@ -1,4 +1,4 @@
-//! The authoring state of one config (contracts.md 1.6). An update of a deployed config waits for the next deploy: what
+//! The authoring state of one config (adobe/contract.md 6). An update of a deployed config waits for the next deploy: what
 //! was deployed goes on ruling.
 //!
 //! ```text

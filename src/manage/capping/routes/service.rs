@@ -228,7 +228,7 @@ fn belongs(record: &Record, scope: &Scope) -> bool {
     record.org_id == scope.org && record.sandbox_id == scope.sandbox.id
 }
 
-/// One line for each service that asks for more connections than are enforced (contracts.md 3.1).
+/// One line for each service that asks for more connections than are enforced (contract.md 1).
 fn warn_of_connections(uid: &str, config: &Config) {
     let most = u64::from(CONNECTIONS_MAX.get());
     for (service, it) in config.services.iter().flatten() {

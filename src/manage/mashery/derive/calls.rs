@@ -1,5 +1,5 @@
 //! Which calls an endpoint gets: its public domains under both schemes, its path alias as a beginning, its verbs
-//! (contracts.md, "Decided" 8).
+//! (contract.md 6).
 //!
 //! The alias is a beginning of the path's text, not of its segments: `/v1` takes `/v10` too, unless a longer alias
 //! does.

@@ -1,4 +1,4 @@
-//! Which ceilings are active for a key: its own, its service's or none (contracts.md 4.1, 4.6).
+//! Which ceilings are active for a key: its own, its service's or none (contract.md 1, 5).
 //!
 //! A key's ceiling and its exemption count only as far as the service allows overrides; otherwise they are kept and
 //! ignored.

@@ -1,4 +1,4 @@
-//! The conventions of lists (contracts.md 4.5): which elements, in which order, how many of them, which of their
+//! The conventions of lists (contract.md 4): which elements, in which order, how many of them, which of their
 //! members.
 //!
 //! - `fields=a,b.c` (repeatable) keeps these members; names that an element has not are passed over, for clients name

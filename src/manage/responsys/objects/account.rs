@@ -1,4 +1,4 @@
-//! One account: its own limits, and the users that may not call some functions (contracts.md 6.1, 6.4). The
+//! One account: its own limits, and the users that may not call some functions (contract.md 1, 4). The
 //! configuration file and the route check by the same rules.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,7 +50,7 @@ pub struct AccountFault {
     pub rule: String,
 }
 
-/// How long the window of every limit is, in milliseconds: a minute that slides (contracts.md 6.4).
+/// How long the window of every limit is, in milliseconds: a minute that slides (contract.md 4).
 pub(in crate::manage::responsys) const WINDOW_MS: i64 = 60_000;
 
 impl Account {

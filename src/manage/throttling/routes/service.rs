@@ -1,5 +1,5 @@
 //! What each route does. Order of checks: headers, sandbox exists, production, JSON, then the state of the config
-//! (contracts.md 2.3).
+//! (contract.md 3).
 
 use axum::body::Body;
 use axum::extract::Path;
