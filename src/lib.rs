@@ -17,12 +17,12 @@
 //! | [`policy`] | limit configurations, their life, matching | how limits are kept |
 //! | [`limit`] | permits | lanes, entries, sockets |
 //! | [`dispatch`] | what is sent next, and what follows an attempt | sockets, files, dialects |
+//! | [`config`] | file, environment and flags to one checked value | the other rooms, but the words of [`event`] and [`policy`] |
 //! | [`names`] | the addresses of names | which of them may be called, HTTP |
 //! | [`delivery`] | one call over the network | the queue, limits |
 //! | [`ingest`] | the doors for events | what happens behind the queue |
 //! | [`manage`] | the management dialects: translation | how limits are kept |
 //! | [`ops`] | probes, status, explanations, operators' verbs | how what it shows comes about |
-//! | [`config`] | file, environment and flags to one checked value | the other rooms, but the words of [`event`] and [`policy`] |
 //! | [`manual`] | the chapters of the manual, as text | everything else |
 //! | [`app`] | building, running and draining all of it | |
 //! | [`cli`] | one file per subcommand | |

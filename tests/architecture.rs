@@ -17,12 +17,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &["clock", "event", "store"]),
     ("limit", &["clock", "event", "policy"]),
     ("names", &["clock", "event", "telemetry"]),
+    ("config", &["clock", "event", "policy"]),
     ("delivery", &["clock", "event", "names"]),
     ("dispatch", &["clock", "event", "queue", "limit", "policy", "delivery", "telemetry"]),
     ("ingest", &["clock", "event", "queue", "policy", "limit", "problem", "telemetry"]),
-    ("manage", &["clock", "event", "policy", "problem"]),
+    ("manage", &["clock", "event", "policy", "config", "delivery", "problem"]),
     ("ops", &["clock", "event", "queue", "policy", "limit", "dispatch", "store", "problem", "telemetry"]),
-    ("config", &["clock", "event", "policy"]),
     ("cli", &["app", "config", "clock", "manual"]),
 ];
 
@@ -87,6 +87,7 @@ const PARTS_OF_A_DIALECT: &[(&str, bool)] = &[
     ("routes", true),
     ("errors", true),
     ("says", false),
+    ("hears", false),
     ("usage", false),
     ("doc", true),
     ("contract", true),
@@ -95,6 +96,13 @@ const PARTS_OF_A_DIALECT: &[(&str, bool)] = &[
 
 /// Folders of `src/manage` that are no dialects: what several dialects of one vendor share.
 const SHARED_BY_DIALECTS: &[&str] = &["adobe"];
+
+/// Names of partner systems beside those of their dialects' folders.
+const PARTNERS: &[&str] = &["oracle", "tibco", "mics"];
+
+/// Where partner systems may be named: the dialects, their sections of the configuration, the manual, and the
+/// demonstration, which is a client of one.
+const MAY_NAME_PARTNERS: &[&str] = &["manage/", "config/", "manual/", "cli/demo/"];
 
 /// Longest source file, in lines.
 const MAX_LINES: usize = 450;
@@ -193,6 +201,20 @@ fn dialects_have_the_same_shape() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+#[test]
+fn partner_systems_are_named_in_few_places() {
+    let folders = dialects().into_iter().map(|(dialect, _)| dialect);
+    let shared = SHARED_BY_DIALECTS.iter().chain(PARTNERS).map(|name| (*name).to_owned());
+    let partners: BTreeSet<String> = folders.chain(shared).collect();
+    let mut broken = Vec::new();
+    for (path, text) in product_files() {
+        if !MAY_NAME_PARTNERS.iter().any(|place| path.starts_with(place)) {
+            broken.extend(named(&text, &partners).into_iter().map(|name| format!("{path}: names {name}")));
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
 /// The rules above would see a breach: each finder is shown one.
 #[test]
 fn the_finders_find() {
@@ -210,6 +232,10 @@ fn the_finders_find() {
     let with_tests = "use a;\n#[cfg(test)]\nmod tests {\n    use crate::app::App;\n}\n";
     assert_eq!(without_tests(with_tests), "use a;\n");
     assert_eq!(room_of("store/index/rows.rs"), "store");
+
+    let partners = BTreeSet::from(["mashery".to_owned(), "mics".to_owned()]);
+    assert_eq!(named("/// As Mashery has it.\nconst DELAY: &str = \"x-mics-delay\";", &partners), partners);
+    assert_eq!(named("use std::sync::atomics;", &partners), BTreeSet::new());
     assert_eq!(room_of("clock.rs"), "clock");
 }
 
@@ -235,6 +261,13 @@ fn product_files() -> Vec<(String, String)> {
     let files: Vec<_> = files.collect();
     assert!(files.len() > 20, "the source was not found");
     files
+}
+
+/// Which of these words, in lower case, a text has, in comments too.
+fn named(text: &str, words: &BTreeSet<String>) -> BTreeSet<String> {
+    let text = text.to_lowercase();
+    let found = text.split(|c: char| !c.is_alphanumeric()).filter(|word| words.contains(*word));
+    found.map(str::to_owned).collect()
 }
 
 /// The folders of the dialects, each with the names of what lies in it, without endings.

@@ -17,14 +17,14 @@ use crate::app::live::Live;
 use crate::app::measured::Measured;
 use crate::app::memory::{self, Budget};
 use crate::app::spent::SpentLimits;
-use crate::app::usage::usage_headers;
 use crate::app::{App, AppError, AppErrorKind, Doors, api_doc, dialects, held, panics, reload};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
-use crate::ingest::{self, Defaults, Intake, IntakeParts, Refusals, UsageHeaders};
+use crate::ingest::{self, Defaults, Intake, IntakeParts, Refusals};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
+use crate::manage;
 use crate::names::NameOptions;
 use crate::ops::{self, Desk, Ops, Pulse};
 use crate::policy::{Policies, Runtime};
@@ -78,6 +78,7 @@ impl App {
         telemetry::max_policies(config.metrics.max_policies);
         Defect::show();
         EntryCompleted::show_lifetimes();
+        dialects::show_words();
         panics::count();
         let shares = Shares::of(config);
         let descriptors = descriptors::report(&shares, config);
@@ -278,9 +279,9 @@ fn intake(
         },
         admission: Arc::new(dispatch.clone()),
         refusals: Refusals {
-            tell: dialects::tell(config, fastrand::Rng::new()),
+            tell: manage::tell(config, fastrand::Rng::new()),
             as_told: config.manage.refusals == crate::config::Refusals::Dialect,
-            usage: config.mashery.usage_headers.then(|| Arc::new(usage_headers) as UsageHeaders),
+            usage: dialects::usage_headers(config),
         },
         outlooks: outlooks.clone(),
         egress: live.egress_check(),
@@ -303,7 +304,7 @@ fn desk(
         queue: queue.clone(),
         policies: policies.clone(),
         authoring: policies.bounded(dialects::bounds(config)),
-        reserved: dialects::owner_of_form,
+        reserved: manage::owner_of_form,
         drain: config.queue.drain,
         dispatch: dispatch.clone(),
         outlooks: outlooks.clone(),
@@ -362,6 +363,7 @@ fn delivery_options(config: &Config) -> DeliveryOptions {
         head_timeout: config.delivery.head_timeout,
         total_timeout: config.delivery.total_timeout,
         pool_max_idle_per_host: shares.idle_per_host,
+        hears: manage::hears(),
         ..DeliveryOptions::default()
     }
 }

@@ -31,7 +31,6 @@ mod service_manager;
 mod slow_store;
 mod snapshot;
 mod spent;
-mod usage;
 mod worked;
 
 use std::fmt;
@@ -55,6 +54,7 @@ use crate::telemetry::MetricsHandle;
 pub use api_doc::api_doc;
 pub use backup::{back_up, restore};
 pub use build::Seams;
+pub use dialects::known_labels;
 pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
@@ -113,7 +113,7 @@ impl App {
 /// # Errors
 /// [`AppErrorKind::Config`] with all that is wrong.
 pub fn check(config: &Config) -> Result<(), AppError> {
-    dialects::accounts(config).map(|_| ())
+    reload::Listed::of(config).map(drop)
 }
 
 /// What has become of the events since the start.

@@ -137,7 +137,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{Busy, NameFailure, Shortage};
+    use crate::event::testing::API_LIMIT;
+    use crate::event::{NameFailure, Shortage};
 
     const NOW: Timestamp = Timestamp::from_nanos(10_000_500_000);
 
@@ -208,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_as_long_as_it_says_and_uses_up_no_attempt() {
-        let wait = |ms| Outcome::Wait(Wait::new(Busy::ApiLimit, Duration::from_millis(ms)));
+        let wait = |ms| Outcome::Wait(Wait::new(API_LIMIT, Duration::from_millis(ms)));
         for (attempts, roll) in [(1, 0.0), (1, 1.0), (8, 0.5), (800, 0.5)] {
             let table = [
                 (wait(0), 3_600_000, due(10_101, attempts - 1)),

@@ -14,6 +14,8 @@ mod lane;
 mod name_failure;
 mod outcome;
 mod shortage;
+#[cfg(test)]
+pub mod testing;
 mod trace;
 mod tries;
 mod url;
@@ -31,4 +33,4 @@ pub use shortage::Shortage;
 pub use trace::TraceContext;
 pub use tries::Tries;
 pub use url::{CanonicalUrl, UrlError};
-pub use wait::{Busy, Wait};
+pub use wait::{Said, Wait};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::event::{Busy, NameFailure, Shortage, Tries, Wait};
+use crate::event::{NameFailure, Said, Shortage, Tries, Wait};
 
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Outcome {
             | Self::Unprocessed { cause }
             | Self::Shortage { cause }
             | Self::Reject { cause } => Some(cause.clone()),
-            Self::Wait(wait) => Some(Cause::Busy(wait.busy())),
+            Self::Wait(wait) => Some(Cause::Busy(wait.said())),
         }
     }
 }
@@ -82,9 +82,9 @@ pub enum Cause {
     /// The answer was not HTTP, or its head was too large.
     Malformed,
     /// The endpoint said that it is busy or over a limit of its own.
-    Busy(Busy),
-    /// The endpoint said that the function is blocked for this user (Responsys, responsys/contract.md 3).
-    ApiBlocked,
+    Busy(Said),
+    /// The endpoint said that it will never take the call.
+    Denied(Said),
     /// The attempt died inside tidegate.
     Internal,
 }
@@ -109,8 +109,7 @@ impl Cause {
             Self::Refused => "refused",
             Self::Blocked => "blocked",
             Self::Malformed => "malformed",
-            Self::Busy(busy) => busy.label(),
-            Self::ApiBlocked => "api_blocked",
+            Self::Busy(said) | Self::Denied(said) => said.label,
             Self::Internal => "internal",
         }
     }
@@ -120,8 +119,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => write!(f, "http_{status}"),
-            Self::Busy(busy) => f.write_str(busy.code()),
-            Self::ApiBlocked => f.write_str("API_BLOCKED"),
+            Self::Busy(said) | Self::Denied(said) => f.write_str(said.code),
             Self::Dns(failure) => write!(f, "dns_{}", failure.label()),
             Self::Shortage(shortage) => write!(f, "shortage_{}", shortage.word()),
             other => f.write_str(other.label()),

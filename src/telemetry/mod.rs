@@ -31,3 +31,4 @@ pub use gauges::{Gauges, PolicyGauges, Snapshot};
 pub use policies::{max_policies, series_of, set_policies};
 pub use recorder::{MetricsHandle, RecorderError, install};
 pub use requests::{Defect, RequestAnswered};
+pub use zero::{EndpointWords, endpoints_may_say};

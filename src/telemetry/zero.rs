@@ -2,6 +2,8 @@
 //!
 //! Must not know: which policies there are.
 
+use std::sync::OnceLock;
+
 use metrics::{SharedString, counter, histogram};
 
 use crate::telemetry::events::Source;
@@ -18,11 +20,11 @@ const ENDS: [(&str, &str); 7] = [
     ("lost", ""),
 ];
 
-/// How a call can end after which no other follows.
-const FINAL: [&str; 4] = ["2xx", "3xx", "blocked", "api_blocked"];
+/// How a call can end after which no other follows, in the words of every endpoint.
+const FINAL: [&str; 3] = ["2xx", "3xx", "blocked"];
 
-/// How a call can end after which another one may follow.
-const RETRIED: [&str; 18] = [
+/// How a call can end after which another one may follow, in the words of every endpoint.
+const RETRIED: [&str; 12] = [
     "4xx",
     "429",
     "5xx",
@@ -35,13 +37,35 @@ const RETRIED: [&str; 18] = [
     "malformed",
     "shortage",
     "internal",
-    "developer_over_qps",
-    "developer_over_rate",
-    "service_over_qps",
-    "api_limit",
-    "capacity",
-    "next_message",
 ];
+
+/// What endpoints may say beside that, which those who hear them know.
+static SAID: OnceLock<EndpointWords> = OnceLock::new();
+
+/// The labels of what endpoints may say in words of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EndpointWords {
+    /// That they are busy or over a limit: another call may follow.
+    pub waits: Vec<&'static str>,
+    /// That they will never take the call.
+    pub denials: Vec<&'static str>,
+}
+
+/// Says which words of endpoints are series from the start. To be called before any policy is known; later words of the
+/// same process are passed over.
+pub fn endpoints_may_say(words: EndpointWords) {
+    let _first_ones_stay = SAID.set(words);
+}
+
+/// How a call can end after which no other follows.
+fn ends_for_good() -> impl Iterator<Item = &'static str> {
+    FINAL.into_iter().chain(SAID.get().into_iter().flat_map(|said| said.denials.iter().copied()))
+}
+
+/// How a call can end after which another one may follow.
+fn ends_for_now() -> impl Iterator<Item = &'static str> {
+    RETRIED.into_iter().chain(SAID.get().into_iter().flat_map(|said| said.waits.iter().copied()))
+}
 
 /// Makes the histogram of every outcome.
 pub(super) fn begin_lifetimes() {
@@ -60,10 +84,10 @@ pub(super) fn begin(policy: &SharedString) {
         counter!(names::EVENTS_COMPLETED.name, "policy" => policy.clone(), "outcome" => outcome, "cause" => cause)
             .increment(0);
     }
-    for result in FINAL.into_iter().chain(RETRIED) {
+    for result in ends_for_good().chain(ends_for_now()) {
         counter!(names::CALL_ATTEMPTS.name, "policy" => policy.clone(), "result" => result).increment(0);
     }
-    for cause in RETRIED {
+    for cause in ends_for_now() {
         counter!(names::RETRIES_SCHEDULED.name, "policy" => policy.clone(), "cause" => cause).increment(0);
     }
     for name in [names::CALL_DURATION.name, names::QUEUE_WAIT.name] {
@@ -75,22 +99,22 @@ pub(super) fn begin(policy: &SharedString) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Busy, Cause, NameFailure, Shortage};
+    use crate::event::{Cause, NameFailure, Shortage};
+    use crate::manage;
 
     #[test]
     fn every_cause_of_a_failure_has_a_series_from_the_start() {
-        use Cause::{
-            ApiBlocked, Blocked, Closed, Connect, Dns, Internal, Malformed, Refused, Status, Timeout, Tls,
-        };
+        use Cause::{Blocked, Closed, Connect, Dns, Internal, Malformed, Refused, Status, Timeout, Tls};
+        let hears = manage::hears();
+        let waits = || hears.iter().flat_map(|one| one.words().waits);
+        let denials = || hears.iter().flat_map(|one| one.words().denials);
+        endpoints_may_say(EndpointWords {
+            waits: waits().map(|said| said.label).collect(),
+            denials: denials().map(|said| said.label).collect(),
+        });
+        assert_eq!((waits().count(), denials().count()), (6, 1));
+        let said = waits().map(|said| Cause::Busy(*said)).chain(denials().map(|said| Cause::Denied(*said)));
         let statuses = [300, 404, 429, 500].map(Status);
-        let busy = [
-            Busy::DeveloperOverQps,
-            Busy::DeveloperOverRate,
-            Busy::ServiceOverQps,
-            Busy::ApiLimit,
-            Busy::Capacity,
-            Busy::NextMessage,
-        ];
         let others = [
             Timeout,
             Connect,
@@ -101,11 +125,11 @@ mod tests {
             Refused,
             Blocked,
             Malformed,
-            ApiBlocked,
             Internal,
         ];
-        for cause in statuses.into_iter().chain(busy.map(Cause::Busy)).chain(others) {
-            assert!(FINAL.contains(&cause.label()) || RETRIED.contains(&cause.label()), "{cause:?}");
+        for cause in statuses.into_iter().chain(said).chain(others) {
+            let mut series = ends_for_good().chain(ends_for_now());
+            assert!(series.any(|label| label == cause.label()), "{cause:?}");
         }
     }
 }

@@ -16,8 +16,9 @@ use crate::dispatch::sim::rules::{allowed, build, limits};
 use crate::dispatch::sim::shares::ShareCheck;
 use crate::dispatch::sim::store::ModelQueue;
 use crate::dispatch::{BreakerPolicy, Effect, Input, Options, Planner, Settled, Ticket};
+use crate::event::testing::API_LIMIT;
 use crate::event::{
-    Busy, Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,
+    Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,
 };
 use crate::limit::{Ask, Blind, Consumed, Gate, Rules};
 use crate::policy::{Book, GenerationState, Origin, Runtime, testing};
@@ -396,7 +397,7 @@ impl World {
         }
         match self.rng.u8(..22) {
             21 => (Outcome::Shortage { cause: Cause::Shortage(Shortage::Descriptors) }, Duration::ZERO),
-            20 => (Outcome::Wait(Wait::new(Busy::ApiLimit, ms(self.rng.u64(..2_000)))), quick),
+            20 => (Outcome::Wait(Wait::new(API_LIMIT, ms(self.rng.u64(..2_000)))), quick),
             0 => (Outcome::Reject { cause: Cause::Status(404) }, quick),
             1 => (retry(Cause::Status(503), Some(ms(self.rng.u64(..4_000)))), quick),
             2..5 => (retry(Cause::Status(500), None), quick),

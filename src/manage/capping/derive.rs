@@ -4,22 +4,20 @@ use crate::event::PolicyId;
 use crate::manage::capping::check::{Cap, Meaning, ServiceKind, check};
 use crate::manage::capping::objects::{KIND, Record, origin};
 use crate::manage::capping::says::CAPPED;
+use crate::manage::dialect::{Derived, Unreadable};
 use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Spec, Wording};
 
-/// A stored config that cannot be read, or does not mean anything any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unreadable;
-
 /// The policies of all deployed configs, oldest config first.
-pub(super) fn policies(book: &Book) -> Result<Vec<(PolicyId, Spec)>, Unreadable> {
+pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
     let mut policies = Vec::new();
-    for (uid, record) in book.elements(&origin(), KIND) {
-        let record = Record::read(record).ok_or(Unreadable)?;
+    for (uid, value) in book.elements(&origin(), KIND) {
+        let unreadable = || Unreadable { object: format!("the stored endpoint config {uid:?}") };
+        let record = Record::read(value).ok_or_else(unreadable)?;
         let Some(config) = record.life.deployed() else { continue };
         // It was checked when it was deployed; what is required of new ones does not matter to it.
-        let meaning = check(config, false).meaning.map_err(|_| Unreadable)?;
+        let meaning = check(config, false).meaning.map_err(|_| unreadable())?;
         for cap in &meaning.caps {
-            let id = PolicyId::parse(&format!("{uid}.{}", cap.service.name())).map_err(|_| Unreadable)?;
+            let id = PolicyId::parse(&format!("{uid}.{}", cap.service.name())).map_err(|_| unreadable())?;
             policies.push((id, spec(&record, &meaning, *cap)));
         }
     }

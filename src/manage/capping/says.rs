@@ -4,6 +4,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use crate::config::Config;
 use crate::problem::{Refused, Told};
 
 /// The code of every refusal of this dialect.
@@ -18,9 +19,13 @@ struct CappedBody {
     message: &'static str,
 }
 
+/// The configured status of a refusal.
+pub(super) fn status(config: &Config) -> StatusCode {
+    StatusCode::from_u16(config.dialects.capping.status).unwrap_or(StatusCode::TOO_MANY_REQUESTS)
+}
+
 /// What the dialect says about a call that one of its policies turned away; `None` when the code is none of its own.
-#[must_use]
-pub fn tell(refused: &Refused<'_>, status: StatusCode) -> Option<Told> {
+pub(super) fn tell(refused: &Refused<'_>, status: StatusCode) -> Option<Told> {
     if refused.code != CAPPED {
         return None;
     }

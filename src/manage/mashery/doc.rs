@@ -32,7 +32,7 @@ const TAG: &str = "mashery";
 
 /// The routes of the dialect.
 #[must_use]
-pub fn api_doc() -> OpenApi {
+pub(super) fn api_doc() -> OpenApi {
     let mut all = PathsBuilder::new();
     let mut components = ComponentsBuilder::new()
         .schema("MasheryError", whole_error())

@@ -27,31 +27,81 @@
 mod derive;
 mod doc;
 mod errors;
+mod hears;
 mod objects;
 mod options;
 mod routes;
 mod says;
 #[cfg(test)]
 mod tests;
-pub mod usage;
+mod usage;
 mod wire;
 
 use std::sync::Arc;
 
-use crate::clock::Clock;
-use crate::manage::Dice;
-use crate::policy::Policies;
+use axum::Router;
+use utoipa::openapi::OpenApi;
 
-pub use doc::api_doc;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::Hears;
+use crate::event::PolicyId;
+use crate::manage::Dice;
+use crate::manage::dialect::{Derived, Dialect, Parts, Says, ShowsUsage, Unreadable, is_uuid};
+use crate::policy::{Book, Policies};
+
 pub use options::MasheryOptions;
 pub use routes::router;
-pub use says::tell;
 
 /// The origin of this dialect's policies.
 pub const ORIGIN: &str = "mashery";
 
 /// Letters and digits of an `apikey` that is made up, as many as the vendor's have.
 const APIKEY_CHARS: usize = 24;
+
+/// Mashery's call limiting.
+#[derive(Debug, Clone, Copy)]
+pub struct Mashery;
+
+impl Dialect for Mashery {
+    fn name(&self) -> &'static str {
+        ORIGIN
+    }
+
+    fn labels(&self) -> &'static [&'static str] {
+        &["api_key", "api_method"]
+    }
+
+    fn names(&self, policy: &PolicyId) -> bool {
+        policy.as_str().split_once('.').is_some_and(|(id, _)| is_uuid(id))
+    }
+
+    fn routes(&self, config: &Config, parts: Parts) -> Router {
+        let Parts { policies, clock, random } = parts;
+        router(MasheryApi::new(policies, MasheryOptions::of(config), clock, random))
+    }
+
+    fn api_doc(&self) -> OpenApi {
+        doc::api_doc()
+    }
+
+    fn derive(&self, book: &Book) -> Result<Option<Derived>, Unreadable> {
+        objects::derive_all(book).map(Some)
+    }
+
+    fn says(&self, _: &Config, _: &Dice) -> Option<Says> {
+        Some(Box::new(says::tell))
+    }
+
+    fn hears(&self) -> Option<&'static dyn Hears> {
+        Some(&Self)
+    }
+
+    fn usage(&self, config: &Config) -> Option<ShowsUsage> {
+        let shows = ShowsUsage { counts: usage::counts_for_a_key, headers: usage::headers };
+        config.dialects.mashery.usage_headers.then_some(shows)
+    }
+}
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::policy::DRAIN_WINDOW;
 
 /// Options of the dialect.
@@ -11,6 +12,13 @@ pub struct MasheryOptions {
     pub require_headers: bool,
     /// How long calls that were taken may go on under an object that is deleted.
     pub drain_window: Duration,
+}
+
+impl MasheryOptions {
+    /// As they are configured.
+    pub(super) fn of(config: &Config) -> Self {
+        Self { require_headers: config.manage.require_headers, drain_window: config.queue.drain }
+    }
 }
 
 impl Default for MasheryOptions {

@@ -28,8 +28,7 @@ pub(super) const ERROR_CODE: HeaderName = HeaderName::from_static("x-mashery-err
 pub(super) const ERROR_DETAIL: HeaderName = HeaderName::from_static("x-error-detail-header");
 
 /// What the dialect says about a call that one of its policies turned away; `None` when the code is none of its own.
-#[must_use]
-pub fn tell(refused: &Refused<'_>) -> Option<Told> {
+pub(super) fn tell(refused: &Refused<'_>) -> Option<Told> {
     Some(Code::parse(refused.code)?.told(refused.retry_after_seconds))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Number;
 
 use crate::event::PolicyId;
-use crate::manage::mediarithmics::errors::Failure;
+use crate::manage::dialect::{Derived, Unreadable};
 use crate::manage::mediarithmics::objects::{Record, Scope as Level, THROTTLING, Throttling, origin};
 use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Pace, Scope, Spec, UrlPattern};
 
@@ -34,14 +34,15 @@ pub(super) fn policy_id(id: &str) -> Option<PolicyId> {
 }
 
 /// The policies of all throttlings in the book.
-pub(super) fn derive(book: &Book) -> Result<Vec<(PolicyId, Spec)>, Failure> {
+///
+/// # Errors
+/// [`Unreadable`]: what one that cannot be read limits must not become unlimited unseen.
+pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
     let policy = |(id, value): (&str, &serde_json::Value)| {
-        let record = Record::read(value)?;
-        Some((policy_id(id)?, spec(&record)?))
+        let policy = Record::read(value).and_then(|record| Some((policy_id(id)?, spec(&record)?)));
+        policy.ok_or_else(|| Unreadable { object: format!("the stored throttling {id:?}") })
     };
-    let elements = book.elements(&origin(), THROTTLING);
-    // One that cannot be read keeps all from changing: what it limits must not go free without a word.
-    elements.into_iter().map(policy).collect::<Option<_>>().ok_or(Failure::Unexpected)
+    book.elements(&origin(), THROTTLING).into_iter().map(policy).collect()
 }
 
 /// `None` when the record breaks a rule, which those that were checked never do.

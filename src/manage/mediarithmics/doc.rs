@@ -19,7 +19,7 @@ use crate::problem::{BodyFault, NotJson};
 
 /// The routes of the dialect.
 #[must_use]
-pub fn api_doc() -> OpenApi {
+pub(super) fn api_doc() -> OpenApi {
     Dialect::openapi()
 }
 

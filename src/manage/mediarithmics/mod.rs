@@ -16,6 +16,7 @@
 mod derive;
 mod doc;
 mod errors;
+mod hears;
 mod objects;
 mod options;
 mod routes;
@@ -25,13 +26,57 @@ mod wire;
 
 use std::sync::Arc;
 
-use crate::clock::Clock;
-use crate::manage::Dice;
-use crate::policy::Policies;
+use axum::Router;
+use utoipa::openapi::OpenApi;
 
-pub use doc::api_doc;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::Hears;
+use crate::event::PolicyId;
+use crate::manage::Dice;
+use crate::manage::dialect::{Derived, Dialect, Parts, Unreadable};
+use crate::policy::{Book, Policies};
+
 pub use options::MediarithmicsOptions;
 pub use routes::router;
+
+/// The name of the origin of this dialect's policies.
+pub const ORIGIN: &str = "mediarithmics";
+
+/// The throttlings of mediarithmics' plugin versions.
+#[derive(Debug, Clone, Copy)]
+pub struct Mediarithmics;
+
+impl Dialect for Mediarithmics {
+    fn name(&self) -> &'static str {
+        ORIGIN
+    }
+
+    fn labels(&self) -> &'static [&'static str] {
+        &["plugin_version", "datamart", "organisation", "container"]
+    }
+
+    fn names(&self, policy: &PolicyId) -> bool {
+        policy.as_str().starts_with("mics.")
+    }
+
+    fn routes(&self, config: &Config, parts: Parts) -> Router {
+        let Parts { policies, clock, random } = parts;
+        router(MediarithmicsApi::new(policies, MediarithmicsOptions::of(config), clock, random))
+    }
+
+    fn api_doc(&self) -> OpenApi {
+        doc::api_doc()
+    }
+
+    fn derive(&self, book: &Book) -> Result<Option<Derived>, Unreadable> {
+        derive::derive(book).map(Some)
+    }
+
+    fn hears(&self) -> Option<&'static dyn Hears> {
+        Some(&Self)
+    }
+}
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
+use crate::manage::mediarithmics::ORIGIN;
 use crate::manage::mediarithmics::derive::endpoint;
 use crate::policy::Origin;
 
@@ -11,7 +12,7 @@ pub(super) const THROTTLING: &str = "throttling";
 
 /// The origin of this dialect's policies.
 pub(super) fn origin() -> Origin {
-    Origin::new("mediarithmics")
+    Origin::new(ORIGIN)
 }
 
 /// What a throttling says, checked.

@@ -16,7 +16,7 @@ use crate::problem::doc::{refuses, words};
 
 /// The routes of the dialect, and those for its accounts.
 #[must_use]
-pub fn api_doc() -> OpenApi {
+pub(super) fn api_doc() -> OpenApi {
     Dialect::openapi()
 }
 

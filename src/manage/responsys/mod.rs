@@ -18,6 +18,7 @@
 mod derive;
 mod doc;
 mod errors;
+mod hears;
 mod objects;
 mod options;
 mod routes;
@@ -28,16 +29,78 @@ mod wire;
 
 use std::sync::Arc;
 
-use crate::clock::Clock;
-use crate::manage::Dice;
-use crate::policy::Policies;
+use axum::Router;
+use utoipa::openapi::OpenApi;
 
-pub use doc::api_doc;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::Hears;
+use crate::event::PolicyId;
+use crate::manage::Dice;
+use crate::manage::dialect::{Derived, Dialect, Listed, Parts, Says, Unreadable};
+use crate::policy::{Book, Policies};
+
 pub use objects::account::{Account, AccountFault, Block, RawAccount};
-pub use objects::{FileAccountsError, ORIGIN, Unreadable, put_file_accounts};
+pub use objects::{FileAccountsError, listed_accounts, put_file_accounts};
 pub use options::ResponsysOptions;
 pub use routes::router;
-pub use says::{Statuses, tell};
+
+/// The name of the origin of this dialect's policies.
+pub const ORIGIN: &str = "responsys";
+
+/// The setting that lists accounts.
+const ACCOUNTS: &str = "responsys.accounts";
+
+/// Oracle Responsys' throttling limits.
+#[derive(Debug, Clone, Copy)]
+pub struct Responsys;
+
+impl Dialect for Responsys {
+    fn name(&self) -> &'static str {
+        ORIGIN
+    }
+
+    fn labels(&self) -> &'static [&'static str] {
+        &["account", "user", "api"]
+    }
+
+    fn names(&self, policy: &PolicyId) -> bool {
+        policy.as_str().starts_with("responsys.")
+    }
+
+    fn routes(&self, config: &Config, parts: Parts) -> Router {
+        let Parts { policies, clock, random } = parts;
+        router(ResponsysApi::new(policies, ResponsysOptions::of(config), clock, random))
+    }
+
+    fn api_doc(&self) -> OpenApi {
+        doc::api_doc()
+    }
+
+    fn derive(&self, book: &Book) -> Result<Option<Derived>, Unreadable> {
+        let accounts: Vec<Account> = objects::all(book)?.into_iter().map(|(_, account)| account).collect();
+        Ok(Some(derive::derive(&accounts)))
+    }
+
+    fn says(&self, config: &Config, dice: &Dice) -> Option<Says> {
+        let (statuses, dice) = (says::Statuses::of(config), dice.clone());
+        Some(Box::new(move |refused| says::tell(refused, statuses, dice.roll())))
+    }
+
+    fn hears(&self) -> Option<&'static dyn Hears> {
+        Some(&Self)
+    }
+
+    fn listed_in(&self) -> Option<&'static str> {
+        Some(ACCOUNTS)
+    }
+
+    fn listed(&self, config: &Config) -> Result<Option<Listed>, String> {
+        let accounts = Account::check_all(options::accounts(config));
+        let accounts = accounts.map_err(|problems| format!("{ACCOUNTS}: {}", problems.join("; ")))?;
+        Ok(Some(listed_accounts(accounts)))
+    }
+}
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]

@@ -10,9 +10,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::manage::responsys::derive::derive;
+use crate::manage::active::{NotActive, activate};
+use crate::manage::dialect::{Listed, Unreadable};
 use crate::manage::responsys::objects::account::Account;
-use crate::policy::{Book, Origin, SyncError, SyncReport};
+use crate::manage::responsys::{ACCOUNTS, ORIGIN, Responsys};
+use crate::policy::{Book, Origin, SyncReport};
 
 /// Where an account comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,20 +36,9 @@ pub enum FileAccountsError {
         /// Its name.
         name: String,
     },
-    /// A stored account cannot be read.
+    /// One cannot be read, or what they allow cannot be applied.
     #[error(transparent)]
-    Unreadable(#[from] Unreadable),
-    /// What they allow cannot be applied.
-    #[error(transparent)]
-    Sync(#[from] SyncError),
-}
-
-/// A stored account that this version cannot read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the stored account {name:?} cannot be read")]
-pub struct Unreadable {
-    /// The name under which the account is stored.
-    pub name: String,
+    NotActive(#[from] NotActive),
 }
 
 impl Source {
@@ -66,9 +57,6 @@ impl Source {
         }
     }
 }
-
-/// The name of the origin of this dialect's policies.
-pub const ORIGIN: &str = "responsys";
 
 /// The origin of this dialect's policies.
 pub(super) fn origin() -> Origin {
@@ -100,17 +88,15 @@ pub fn put_file_accounts(
     for account in list {
         put(book, Source::File, account);
     }
-    activate(book, now, drain_window)
+    Ok(activate(&Responsys, book, now, drain_window)?)
 }
 
-/// Applies what all accounts may call.
-pub(super) fn activate(
-    book: &mut Book,
-    now: Timestamp,
-    drain_window: Duration,
-) -> Result<SyncReport, FileAccountsError> {
-    let accounts: Vec<Account> = all(book)?.into_iter().map(|(_, account)| account).collect();
-    Ok(book.sync(&origin(), &derive(&accounts), now, drain_window)?)
+/// Checked accounts as the objects that the configuration file lists.
+pub fn listed_accounts(accounts: Vec<Account>) -> Listed {
+    let put = move |book: &mut Book, now, drain_window| {
+        put_file_accounts(book, &accounts, now, drain_window).map_err(|error| error.to_string())
+    };
+    Listed { setting: ACCOUNTS, put: Box::new(put) }
 }
 
 /// All accounts, those of the file first.
@@ -150,5 +136,5 @@ pub(super) fn remove(book: &mut Book, name: &str) -> bool {
 }
 
 fn read(name: &str, value: &Value) -> Result<Account, Unreadable> {
-    Account::deserialize(value).map_err(|_| Unreadable { name: name.to_owned() })
+    Account::deserialize(value).map_err(|_| Unreadable { object: format!("the stored account {name:?}") })
 }

@@ -2,6 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 
+use crate::config::Config;
 use crate::manage::responsys::errors::{CONTENT_TYPE, CORRELATION, ErrorBody, correlation_id};
 use crate::problem::{Refused, Told};
 
@@ -12,11 +13,23 @@ pub(super) const API_BLOCKED: &str = "API_BLOCKED";
 
 /// With which statuses calls are turned away: Oracle's pages differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Statuses {
+pub(super) struct Statuses {
     /// Of `API_LIMIT_EXCEEDED`.
-    pub limit: StatusCode,
+    pub(super) limit: StatusCode,
     /// Of `API_BLOCKED`.
-    pub blocked: StatusCode,
+    pub(super) blocked: StatusCode,
+}
+
+impl Statuses {
+    /// As they are configured.
+    pub(super) fn of(config: &Config) -> Self {
+        let (set, defaults) = (&config.dialects.responsys, Self::default());
+        let status = |number: u16, default| StatusCode::from_u16(number).unwrap_or(default);
+        Self {
+            limit: status(set.limit_status, defaults.limit),
+            blocked: status(set.blocked_status, defaults.blocked),
+        }
+    }
 }
 
 impl Default for Statuses {
@@ -27,8 +40,7 @@ impl Default for Statuses {
 
 /// What Responsys says to a call that one of its policies turns away, with a random number as the id by which the answer
 /// can be found again. `None` for a code that is none of Responsys'.
-#[must_use]
-pub fn tell(refused: &Refused<'_>, statuses: Statuses, roll: u128) -> Option<Told> {
+pub(super) fn tell(refused: &Refused<'_>, statuses: Statuses, roll: u128) -> Option<Told> {
     let subject = refused.subject;
     let (code, status, title, message) = match refused.code {
         API_LIMIT_EXCEEDED => (

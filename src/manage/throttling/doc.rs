@@ -16,7 +16,7 @@ use crate::manage::throttling::{COLLECTION, VOICE};
 
 /// The routes of the dialect, under both base paths.
 #[must_use]
-pub fn api_doc() -> OpenApi {
+pub(super) fn api_doc() -> OpenApi {
     under_both_bases(Dialect::openapi(), COLLECTION, "may_deploy_throttling_config")
 }
 

@@ -5,12 +5,12 @@ use serde_json::{Number, Value};
 use utoipa::ToSchema;
 
 use crate::manage::adobe::stamp::Stamp;
-use crate::manage::throttling::doc;
+use crate::manage::throttling::{ORIGIN, doc};
 use crate::policy::Origin;
 
 /// The origin of this dialect's policies.
 pub(super) fn origin() -> Origin {
-    Origin::new("throttling")
+    Origin::new(ORIGIN)
 }
 
 /// A config as it was sent, stripped of unknown members (contract.md 1).

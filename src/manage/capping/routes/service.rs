@@ -6,18 +6,18 @@ use axum::response::IntoResponse;
 use http::{HeaderMap, StatusCode};
 use serde_json::Number;
 
+use crate::manage::active::activate;
 use crate::manage::adobe::answers::{Checked, Created, List, One, Updated, json, uri};
 use crate::manage::adobe::body;
 use crate::manage::adobe::envelope::{Answer, Refusal};
 use crate::manage::adobe::routing::{Uid, is_forced};
 use crate::manage::adobe::scope::Scope;
 use crate::manage::capping::check::{CONNECTIONS_MAX, check};
-use crate::manage::capping::derive::policies;
 use crate::manage::capping::errors::Failure;
 use crate::manage::capping::objects::life::Life;
 use crate::manage::capping::objects::{Config, KIND, Record, origin};
 use crate::manage::capping::wire::{read_config, show, show_created};
-use crate::manage::capping::{COLLECTION, CappingApi};
+use crate::manage::capping::{COLLECTION, Capping, CappingApi};
 use crate::policy::{Book, State};
 
 impl CappingApi {
@@ -197,12 +197,11 @@ impl CappingApi {
     /// Makes the policies of the dialect those of its deployed configs. One config that cannot be read keeps all as
     /// they are: what rules must not fall away unseen.
     fn activate(&self, book: &mut Book, unexpected: Failure) -> Result<(), Failure> {
-        let list = policies(book).map_err(|_| unexpected)?;
         let (now, window) = (self.authoring.clock.now(), self.authoring.options.drain_window);
-        book.sync(&origin(), &list, now, window).map_err(|_| unexpected)?;
-        // Of equally literal urls the older config rules, whenever it was deployed.
-        book.put_in_order(list.iter().map(|(id, _)| id));
-        Ok(())
+        activate(&Capping, book, now, window).map(drop).map_err(|error| {
+            tracing::error!(%error, "the deployed configs cannot be applied");
+            unexpected
+        })
     }
 }
 

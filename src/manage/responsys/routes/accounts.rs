@@ -11,12 +11,14 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::manage::active::{NotActive, activate};
 use crate::manage::call::{BodyRefused, read_json};
+use crate::manage::dialect::Unreadable;
 use crate::manage::late;
 use crate::manage::responsys::objects::account::{Account, AccountFault, RawAccount};
-use crate::manage::responsys::objects::{self, FileAccountsError, Source};
+use crate::manage::responsys::objects::{self, Source};
 use crate::manage::responsys::wire::{Accounts, Shown};
-use crate::manage::responsys::{ResponsysApi, doc};
+use crate::manage::responsys::{Responsys, ResponsysApi, doc};
 use crate::policy::{Book, Bound, ChangeError, Late, PolicyError, SyncError};
 use crate::problem::{BodyFault, Problem};
 
@@ -102,18 +104,18 @@ enum Refusal {
     Unknown,
     OfTheFile,
     TooMany,
-    Accounts(FileAccountsError),
+    NotActive(NotActive),
 }
 
-impl From<FileAccountsError> for Refusal {
-    fn from(error: FileAccountsError) -> Self {
-        Self::Accounts(error)
+impl From<NotActive> for Refusal {
+    fn from(error: NotActive) -> Self {
+        Self::NotActive(error)
     }
 }
 
-impl From<objects::Unreadable> for Refusal {
-    fn from(error: objects::Unreadable) -> Self {
-        Self::Accounts(error.into())
+impl From<Unreadable> for Refusal {
+    fn from(error: Unreadable) -> Self {
+        Self::NotActive(error.into())
     }
 }
 
@@ -168,15 +170,15 @@ impl ResponsysApi {
         let (now, window) = (self.clock.now(), self.options.drain_window);
         let whole = |book: &mut Book| {
             let answer = edit(book)?;
-            objects::activate(book, now, window)?;
+            activate(&Responsys, book, now, window)?;
             Ok(answer)
         };
         self.policies.change(whole).await.map_err(|error| match error {
             ChangeError::Refused(Refusal::Unknown) => unknown(name),
             ChangeError::Refused(Refusal::OfTheFile) => of_the_file(name),
             ChangeError::Refused(Refusal::TooMany) => too_many(),
-            ChangeError::Refused(Refusal::Accounts(FileAccountsError::Sync(error))) => taken(&error),
-            ChangeError::Refused(Refusal::Accounts(error)) => internal(&error),
+            ChangeError::Refused(Refusal::NotActive(NotActive::Sync(error))) => taken(&error),
+            ChangeError::Refused(Refusal::NotActive(error)) => internal(&error),
             ChangeError::Failed(PolicyError::Full(bound)) => full(&bound),
             ChangeError::Failed(error) => {
                 tracing::error!(%error, "an account was not changed");
@@ -257,7 +259,7 @@ fn taken(error: &SyncError) -> Box<Problem> {
     Box::new(Problem::new(StatusCode::CONFLICT, "policy_exists", "The name of a policy is taken", detail))
 }
 
-fn internal(error: &FileAccountsError) -> Box<Problem> {
+fn internal(error: &NotActive) -> Box<Problem> {
     tracing::error!(%error, "the accounts cannot be read or applied");
     let detail = "the stored accounts cannot be read or applied; the log has the reason";
     Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail))
