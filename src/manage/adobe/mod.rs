@@ -2,13 +2,14 @@
 //! and of refusals. The APIs themselves are dialects of their own.
 //!
 //! ```text
-//! headers -> Scope -> body -> the dialect's own checks -> Authoring::change -> answer | Refusal
+//! headers -> Scope -> body -> Collection: the dialect's own checks -> Authoring::change -> answer | Refusal
 //! ```
 //!
 //! Must not know: what a config of either API says, how its life goes.
 #![doc = include_str!("contract.md")]
 
 pub(in crate::manage) mod answers;
+pub(in crate::manage) mod api;
 pub(in crate::manage) mod body;
 pub(in crate::manage) mod doc;
 pub(in crate::manage) mod envelope;

@@ -16,7 +16,7 @@ pub(super) const CONNECTIONS_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(39
 
 /// A semantic fault of a config. It is saved and shown, but cannot be deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(in crate::manage) enum Fault {
     /// 100: missing, not text, empty, or not http(s).
     Url,
     /// 101: it does not parse.
@@ -65,7 +65,7 @@ pub(super) struct Cap {
 
 /// What came of a check.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Checked {
+pub(in crate::manage) struct Checked {
     pub(super) meaning: Result<Meaning, Vec<Fault>>,
     /// The services whose connections are not bounded.
     unbounded: Vec<ServiceKind>,

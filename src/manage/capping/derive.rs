@@ -11,8 +11,8 @@ use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Spec,
 pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
     let mut policies = Vec::new();
     for (uid, value) in book.elements(&origin(), KIND) {
+        let record = Record::kept(uid, value)?;
         let unreadable = || Unreadable { object: format!("the stored endpoint config {uid:?}") };
-        let record = Record::read(value).ok_or_else(unreadable)?;
         let Some(config) = record.life.deployed() else { continue };
         // It was checked when it was deployed; what is required of new ones does not matter to it.
         let meaning = check(config, false).meaning.map_err(|_| unreadable())?;

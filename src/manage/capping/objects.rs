@@ -1,5 +1,6 @@
 //! The stored form of a config: an element of the policy book.
 
+mod kept;
 pub(super) mod life;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 use crate::manage::adobe::stamp::Stamp;
 use crate::manage::capping::objects::life::Life;
 use crate::manage::capping::{ORIGIN, doc};
+use crate::manage::dialect::Unreadable;
 use crate::policy::Origin;
 
 /// The kind of this dialect's elements.
@@ -26,7 +28,7 @@ pub(super) fn origin() -> Origin {
 /// Described as it is sent; it is stored under the names of these fields.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = CappingConfig, rename_all = "camelCase", description = doc::ABOUT_CONFIG)]
-pub(super) struct Config {
+pub(in crate::manage) struct Config {
     /// As sent if it is text.
     #[schema(example = "https://api.example.org/data/*")]
     pub(super) url: Option<String>,
@@ -39,7 +41,7 @@ pub(super) struct Config {
 /// What is capped for one kind of callers.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = CappingService, rename_all = "camelCase")]
-pub(super) struct Service {
+pub(in crate::manage) struct Service {
     /// `capping`, or left out unless `capping.require_strategy` is set.
     pub(super) strategy: Option<String>,
     /// Calls under way at the same time, at most 400 of them; without bound when missing or less than one.
@@ -51,7 +53,7 @@ pub(super) struct Service {
 /// So many calls in any period.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = CappingRating, rename_all = "camelCase")]
-pub(super) struct Rating {
+pub(in crate::manage) struct Rating {
     /// 1 to 10⁹.
     #[schema(value_type = Option<i64>)]
     pub(super) max_calls_count: Option<Number>,
@@ -62,7 +64,7 @@ pub(super) struct Rating {
 
 /// A config with what the system adds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(in crate::manage) struct Record {
     pub(super) config: Config,
     pub(super) org_id: String,
     pub(super) sandbox_id: String,
@@ -76,13 +78,18 @@ pub(super) struct Record {
 
 impl Record {
     /// `None` when it was not written by this dialect.
-    pub(super) fn read(value: &Value) -> Option<Self> {
+    fn read(value: &Value) -> Option<Self> {
         Self::deserialize(value).ok()
     }
 
     /// Whether a stored record is one of an organisation, without reading the rest of it.
     pub(super) fn is_of(value: &Value, org: &str) -> bool {
         value.get("org_id").and_then(Value::as_str) == Some(org)
+    }
+
+    /// The same of the stored config `uid`.
+    pub(super) fn kept(uid: &str, value: &Value) -> Result<Self, Unreadable> {
+        Self::read(value).ok_or_else(|| Unreadable { object: format!("the stored endpoint config {uid:?}") })
     }
 
     pub(super) fn write(&self) -> Value {

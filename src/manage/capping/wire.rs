@@ -74,7 +74,7 @@ fn number(members: &mut Map<String, Value>, name: &str) -> Result<Option<Number>
 #[derive(Serialize, ToSchema)]
 #[schema(as = CappingConfigElement)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Element<'a> {
+pub(in crate::manage) struct Element<'a> {
     #[serde(rename = "_id", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) id: Option<&'a str>,

@@ -10,7 +10,7 @@ use crate::policy::{Clause, LabelCondition, Limits, Overlap, Pace, PatternError,
 
 /// A semantic fault of a config. It is saved and shown, but cannot be deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(in crate::manage) enum Fault {
     /// 100: a mandatory member is missing.
     Required(&'static str),
     /// 101: `maxThroughput` missing, not a whole number or out of range.

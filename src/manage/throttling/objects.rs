@@ -1,12 +1,14 @@
 //! The stored form of a config: the authoring record in the policy book.
 
+mod kept;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 use utoipa::ToSchema;
 
 use crate::manage::adobe::stamp::Stamp;
 use crate::manage::throttling::{ORIGIN, doc};
-use crate::policy::Origin;
+use crate::policy::{Lifecycle, Origin};
 
 /// The origin of this dialect's policies.
 pub(super) fn origin() -> Origin {
@@ -18,7 +20,7 @@ pub(super) fn origin() -> Origin {
 /// Described as it is sent; it is stored under the names of these fields.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = ThrottlingConfig, rename_all = "camelCase", description = doc::ABOUT_CONFIG)]
-pub(super) struct Config {
+pub(in crate::manage) struct Config {
     pub(super) name: Option<String>,
     pub(super) description: Option<String>,
     #[schema(example = "https://api.example.org/data/*")]
@@ -32,7 +34,7 @@ pub(super) struct Config {
 
 /// A config with what the system adds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(in crate::manage) struct Record {
     pub(super) config: Config,
     pub(super) org_id: String,
     pub(super) sandbox_id: String,
@@ -41,6 +43,12 @@ pub(super) struct Record {
     pub(super) modified: Stamp,
     /// Kept after an undeploy.
     pub(super) deployed: Option<Stamp>,
+}
+
+/// A config with its authoring state.
+pub(in crate::manage) struct Kept {
+    record: Record,
+    life: Lifecycle,
 }
 
 impl Record {

@@ -37,7 +37,7 @@ pub(super) fn read_config(body: &[u8]) -> Result<Config, BodyError> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ThrottlingConfigElement)]
 #[serde(untagged)]
-pub(super) enum Element<'a> {
+pub(in crate::manage) enum Element<'a> {
     Idle(IdleElement<'a>),
     Deployed(DeployedElement<'a>),
 }
@@ -45,7 +45,7 @@ pub(super) enum Element<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ThrottlingConfigIdle)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct IdleElement<'a> {
+pub(in crate::manage) struct IdleElement<'a> {
     #[serde(rename = "_id", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) id: Option<String>,
@@ -80,7 +80,7 @@ pub(super) struct IdleElement<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ThrottlingConfigDeployed)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct DeployedElement<'a> {
+pub(in crate::manage) struct DeployedElement<'a> {
     #[serde(rename = "_id")]
     pub(super) id: String,
     pub(super) org_id: &'a str,
