@@ -15,6 +15,7 @@ mod cloudevents;
 mod decode;
 mod digest;
 mod doc;
+mod door;
 mod explain;
 mod http;
 mod intake;
@@ -33,6 +34,7 @@ pub use decode::{
     Defaults, MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_JSON_DEPTH, MAX_KEY_BYTES,
 };
 pub use doc::api_doc;
-pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, reads_lines, routes};
+pub use door::{is_for_events, is_stream};
+pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, routes};
 pub use intake::{EgressCheck, Intake, IntakeParts, Unmatched};
 pub use prospects::{Admission, Doomed, OverLimit, Refusals, UsageHeaders};
