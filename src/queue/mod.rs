@@ -360,7 +360,7 @@ struct Coming {
 /// without [`Touched::commit`] it undoes itself.
 struct Touched {
     inner: Arc<Inner>,
-    /// In batch order.
+    /// In the order of the batch, as its answers are.
     entries: Vec<Coming>,
 }
 
