@@ -1,9 +1,13 @@
 //! The rules of the house, checked on the source text: imports run one way, each third-party crate has an
 //! owner, tasks are started in few places, every file says what it is and stays short.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+#[path = "architecture/source.rs"]
+mod source;
+
+use source::{
+    File, declared, imports, masked, names_crate, read, root, rust_files, source as read_source,
+    without_tests,
+};
 
 /// Which rooms a room may import. `app` sees all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -22,7 +26,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("dispatch", &["clock", "event", "queue", "limit", "policy", "delivery", "telemetry", "traces"]),
     ("ingest", &["clock", "event", "queue", "policy", "limit", "problem", "telemetry", "traces"]),
     ("manage", &["clock", "event", "policy", "problem"]),
-    ("ops", &["clock", "event", "queue", "policy", "limit", "dispatch", "store", "problem", "telemetry"]),
+    (
+        "ops",
+        &[
+            "clock",
+            "event",
+            "queue",
+            "policy",
+            "limit",
+            "dispatch",
+            "ingest",
+            "store",
+            "problem",
+            "telemetry",
+        ],
+    ),
     ("config", &["clock", "event", "policy"]),
     ("cli", &["app", "config", "clock", "manual"]),
 ];
@@ -79,6 +97,9 @@ const OWNERS: &[(&str, &[&str])] = &[
 /// Where tasks may be set free; everywhere else futures belong to whoever awaits them.
 const MAY_SPAWN: &[&str] = &["app/", "dispatch/service", "names/", "queue/", "ingest/"];
 
+/// Folders below `src` whose test files still have names of their own.
+const OTHER_TEST_NAMES: &[&str] = &["manage/"];
+
 /// Longest source file, in lines.
 const MAX_LINES: usize = 450;
 
@@ -94,7 +115,7 @@ const BANNED: &[&str] = &[
 #[test]
 fn rooms_import_only_downwards() {
     let mut broken = Vec::new();
-    for (path, text) in product_files() {
+    for File { path, text } in read_source().product {
         let room = room_of(&path);
         if matches!(room.as_str(), "app" | "lib" | "main") {
             continue;
@@ -103,7 +124,7 @@ fn rooms_import_only_downwards() {
             broken.push(format!("{path}: the room {room} has no rule in this test"));
             continue;
         };
-        for used in imports(&text) {
+        for used in imports(&text, depth_of(&path)) {
             let below = used.split("::").next().unwrap_or("");
             let of_queue = allowed.contains(&"queue") && QUEUE_VALUES.contains(&used.as_str());
             if below != room && !allowed.contains(&below) && !of_queue {
@@ -117,7 +138,7 @@ fn rooms_import_only_downwards() {
 #[test]
 fn each_third_party_crate_stays_with_its_owner() {
     let mut broken = Vec::new();
-    for (path, text) in product_files() {
+    for File { path, text } in read_source().product {
         for (name, owners) in OWNERS {
             if names_crate(&text, name) && !owners.iter().any(|owner| path.starts_with(owner)) {
                 broken.push(format!("{path}: {name} belongs to {owners:?}"));
@@ -130,7 +151,7 @@ fn each_third_party_crate_stays_with_its_owner() {
 #[test]
 fn tasks_are_started_in_few_places() {
     let mut broken = Vec::new();
-    for (path, text) in product_files() {
+    for File { path, text } in read_source().product {
         let spawns = text.contains("tokio::spawn(") || text.contains("task::spawn(");
         if spawns && !MAY_SPAWN.iter().any(|place| path.starts_with(place)) {
             broken.push(path);
@@ -164,9 +185,10 @@ fn every_file_says_what_it_is_and_stays_short() {
 /// Four rooms once had a way of their own to escape a JSON pointer, and cut names at two lengths.
 #[test]
 fn json_pointers_are_escaped_in_one_place() {
-    let escapes = |text: &String| text.contains("\"~1\"");
+    // Read as it is: the rules above see no literals.
+    let escapes = |path: &String| read(&root().join("src").join(path)).contains("\"~1\"");
     let places: Vec<_> =
-        product_files().into_iter().filter(|(_, text)| escapes(text)).map(|(path, _)| path).collect();
+        read_source().product.into_iter().map(|file| file.path).filter(escapes).collect();
     assert_eq!(places, ["event/pointer.rs"]);
 }
 
@@ -174,20 +196,95 @@ fn json_pointers_are_escaped_in_one_place() {
 #[test]
 fn the_finders_find() {
     let text = "use crate::store::{self, Lookup, record::Form};\nfn f(x: crate::limit::Gate) {}\n\
-                // crate::app is only named here\nuse crate::{event::{Entry, Lane}, clock::Clock};\n";
-    let found: Vec<String> = imports(text).into_iter().collect();
-    assert_eq!(found, ["clock", "event", "limit::Gate", "store::Lookup", "store::record", "store::self"]);
+                // crate::app is only named here\nuse crate::{event::{Entry, Lane}, clock::Clock};\n\
+                const A: &str = \"crate::cli\"; /* crate::ops */ use super::super::manage::Desk;\n";
+    let found: Vec<String> = imports(&masked(text), 2).into_iter().collect();
+    let below =
+        ["clock", "event", "limit::Gate", "manage::Desk", "store::Lookup", "store::record", "store::self"];
+    assert_eq!(found, below);
+    assert_eq!(imports("use super::super::store::Lookup;", 3).len(), 0, "it stays in the room");
 
     assert!(names_crate("let db = sled::open(path);", "sled"));
     assert!(names_crate("use sled::Db;", "sled"));
+    assert!(names_crate("use sled as database;", "sled"));
     assert!(!names_crate("use crate::store::sled::Db;", "sled"));
     assert!(!names_crate("let x = unsled::open();", "sled"));
-    assert!(!names_crate("/// like sled::Db", "sled"));
+    assert!(!names_crate(&masked("/// like sled::Db"), "sled"));
 
-    let with_tests = "use a;\n#[cfg(test)]\nmod tests {\n    use crate::app::App;\n}\n";
-    assert_eq!(without_tests(with_tests), "use a;\n");
+    assert_eq!(depth_of("lib.rs"), 0);
+    assert_eq!(depth_of("store/mod.rs"), 1);
+    assert_eq!(depth_of("store/index/rows.rs"), 3);
+    assert!(named_for_tests("queue/tests/slow.rs") && named_for_tests("telemetry/testing.rs"));
+    assert!(!named_for_tests("store/contract.rs"));
     assert_eq!(room_of("store/index/rows.rs"), "store");
     assert_eq!(room_of("clock.rs"), "clock");
+}
+
+/// Only test items are cut, and each to its end: what stands behind a mere `mod tests;` is checked too.
+#[test]
+fn only_test_items_are_cut() {
+    let cut = |text: &str| without_tests(text).split_whitespace().collect::<Vec<_>>().join(" ");
+
+    assert_eq!(cut("use a;\n#[cfg(test)]\nmod tests {\n    use crate::app::App;\n}\n"), "use a;");
+    assert_eq!(cut("#[cfg(test)]\nmod tests;\nuse crate::app::App;"), "use crate::app::App;");
+    assert_eq!(cut("#[cfg(test)]\npub(crate) mod testing;\nuse b;"), "use b;");
+    assert_eq!(cut("#[cfg(test)]\nmod tests { fn f() { g(\"}\", '}', r#\"}\"#); } } use b;"), "use b;");
+    assert_eq!(cut("#[cfg(test)] mod tests { /* } */ fn f<'a>(x: &'a str) {} // }\n} use b;"), "use b;");
+    assert_eq!(
+        cut("impl A { #[cfg(test)]\n#[must_use]\nfn f(&self) -> [u8; 2] { [1; 2] } fn g() {} }"),
+        "impl A { fn g() {} }"
+    );
+    assert_eq!(declared(&masked("mod a; // mod b;\npub(super) mod c;\nmod d {}")), ["a", "c"]);
+}
+
+/// Files for tests say so in their names, and files of the program do not.
+#[test]
+fn test_files_are_named_for_tests() {
+    let source = read_source();
+    let mut broken =
+        source.stray.iter().map(|path| format!("{path}: no module declares it")).collect::<Vec<_>>();
+    for path in source.tests.iter().filter(|path| !named_for_tests(path)) {
+        if !OTHER_TEST_NAMES.iter().any(|prefix| path.starts_with(prefix)) {
+            broken.push(format!("{path}: is for tests and belongs into a folder `tests`"));
+        }
+    }
+    for File { path, text } in &source.product {
+        if named_for_tests(path) || text.contains("#[test]") || text.contains("#[tokio::test") {
+            broken.push(format!("{path}: is in the program, but its name or text is of a test"));
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The page that a newcomer reads first names rooms, files and tests that are there.
+#[test]
+fn the_architecture_page_names_what_is_there() {
+    let page = read(&root().join("src/architecture.md"));
+    let files = ["src", "tests"].map(|folder| rust_files(&root().join(folder))).concat();
+    let sources: Vec<String> = files.iter().map(|path| read(path)).collect();
+    let quoted = || page.split('`').skip(1).step_by(2);
+    let mut broken = Vec::new();
+    for (room, _) in MAY_IMPORT {
+        if !page.contains(&format!("| [`{room}`] |")) {
+            broken.push(format!("the room {room} has no row"));
+        }
+    }
+    for path in quoted().filter(|word| word.starts_with("src/") || word.starts_with("tests/")) {
+        if !root().join(path).exists() {
+            broken.push(format!("{path} is not there"));
+        }
+    }
+    let is_test = |word: &&str| {
+        word.matches('_').count() >= 3 && word.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
+    };
+    for test in quoted().filter(is_test) {
+        if !sources.iter().any(|text| text.contains(&format!("fn {test}("))) {
+            broken.push(format!("no test is named {test}"));
+        }
+    }
+    assert!(quoted().filter(is_test).count() >= 15, "the tests were not found on the page");
+    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(read(&root().join("src/glossary.md")).lines().count() <= 60, "the glossary is too long");
 }
 
 #[test]
@@ -200,109 +297,19 @@ fn the_room_rules_have_no_cycle() {
     }
 }
 
-/// Path below `src` and text without unit tests, of every file that is in the program.
-fn product_files() -> Vec<(String, String)> {
-    let src = root().join("src");
-    let files = rust_files(&src).into_iter().filter_map(|path| {
-        let below = path.strip_prefix(&src).unwrap_or(&path).display().to_string();
-        let for_tests =
-            below.ends_with("/tests.rs") || below.ends_with("/testing.rs") || below.contains("/tests/");
-        (!for_tests).then(|| (below, without_tests(&read(&path))))
-    });
-    let files: Vec<_> = files.collect();
-    assert!(files.len() > 20, "the source was not found");
-    files
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// An unreadable file reads as empty, which has no head and fails the test on heads.
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_default()
-}
-
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let Ok(entries) = fs::read_dir(folder) else { return found };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path.is_dir() {
-            found.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
-/// Unit tests stand at the bottom and may reach further.
-fn without_tests(text: &str) -> String {
-    let cut = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
-    text[..cut].to_owned()
-}
-
 fn room_of(path: &str) -> String {
     path.split(['/', '.']).next().unwrap_or("").to_owned()
 }
 
-/// The text without comment lines.
-fn code(text: &str) -> String {
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+/// How many modules stand between the root and what is written in the file.
+fn depth_of(path: &str) -> usize {
+    let own_name = !path.ends_with("/mod.rs") && path != "lib.rs" && path != "main.rs";
+    path.matches('/').count() + usize::from(own_name)
 }
 
-/// `room::Item` for everything named through `crate::`, one level of braces opened.
-fn imports(text: &str) -> BTreeSet<String> {
-    let code = code(text);
-    let mut found = BTreeSet::new();
-    for (at, mark) in code.match_indices("crate::") {
-        let rest = &code[at + mark.len()..];
-        let room = leading_word(rest);
-        let item = rest[room.len()..].strip_prefix("::").unwrap_or("");
-        if rest.starts_with('{') {
-            found.extend(listed(rest));
-        } else if item.starts_with('{') {
-            found.extend(listed(item).into_iter().map(|item| format!("{room}::{item}")));
-        } else if item.is_empty() {
-            found.insert(room);
-        } else {
-            found.insert(format!("{room}::{}", leading_word(item)));
-        }
-    }
-    found
-}
-
-/// The leading words of a list in braces.
-fn listed(list: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut depth = 0_usize;
-    let mut start = true;
-    for (offset, character) in list.char_indices() {
-        match character {
-            '{' => depth += 1,
-            '}' if depth == 1 => break,
-            '}' => depth -= 1,
-            ',' if depth == 1 => start = true,
-            _ if start && depth == 1 && character.is_alphabetic() => {
-                words.push(leading_word(&list[offset..]));
-                start = false;
-            }
-            _ => {}
-        }
-    }
-    words
-}
-
-fn leading_word(text: &str) -> String {
-    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-}
-
-/// Whether the code has a path that begins with the crate's name.
-fn names_crate(text: &str, name: &str) -> bool {
-    let code = code(text);
-    code.match_indices(&format!("{name}::")).any(|(at, _)| {
-        let before = code[..at].chars().next_back();
-        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
-    })
+/// Whether a path below `src` says that the file is for tests.
+fn named_for_tests(path: &str) -> bool {
+    path.trim_end_matches(".rs")
+        .split('/')
+        .any(|part| matches!(part, "tests" | "testing") || part.ends_with("_tests"))
 }

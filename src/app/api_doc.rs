@@ -27,6 +27,7 @@ use crate::app::{held, html};
 use crate::problem::codes::{Code, NOT_FOUND, STORE_HELD};
 use crate::problem::doc::{add_refusals, refusals, refuses};
 use crate::problem::{FieldError, Problem};
+use crate::telemetry::defect;
 use crate::{ingest, manage, ops};
 
 #[derive(utoipa::OpenApi)]
@@ -64,7 +65,9 @@ pub fn api_doc() -> Value {
     let components = whole.components.get_or_insert_default();
     components.responses.extend(shared.map(|(name, response)| (name.to_owned(), response)));
     // Texts, numbers, lists and maps always make a value.
-    let mut document = serde_json::to_value(&whole).unwrap_or_default();
+    let document = serde_json::to_value(&whole);
+    defect!(unless document.is_ok(), "an API description that is no JSON");
+    let mut document = document.unwrap_or_default();
     tidy::tidy(&mut document);
     names::name_schemas(&mut document);
     document

@@ -23,7 +23,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
-use crate::ingest::{self, Defaults, Intake, IntakeParts, Refusals, UsageHeaders};
+use crate::ingest::{self, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets, UsageHeaders};
 use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
 use crate::names::NameOptions;
 use crate::ops::{self, Desk, Ops, Pulse};
@@ -57,7 +57,7 @@ impl App {
     /// Opens the store, applies the policies of the configuration file and binds the doors.
     ///
     /// # Errors
-    /// [`AppError`] when one of them cannot be had.
+    /// [`AppError`] when one of them cannot be opened.
     pub async fn build(config: &Config) -> Result<Self, AppError> {
         descriptors::check()?;
         let clock = Clock::system();
@@ -72,7 +72,7 @@ impl App {
     /// The same over other seams.
     ///
     /// # Errors
-    /// [`AppError`] when the store cannot be read, a policy of the configuration file cannot be had or the doors cannot
+    /// [`AppError`] when the store cannot be read, a policy of the configuration file cannot be applied or the doors cannot
     /// be bound.
     pub async fn over(config: &Config, seams: Seams) -> Result<Self, AppError> {
         let Seams { clock, store, documents, usages, deliver } = seams;
@@ -134,8 +134,10 @@ impl App {
         });
         let closing = CancellationToken::new();
         let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
-        let intake = intake(config, &live, &queue, &policies, &clock, &closing, &dispatch, &outlooks, tracer);
-        let desk = ops::desk_routes(desk(config, &live, &queue, &policies, &clock, &dispatch, &outlooks));
+        let router = router(config, &live, &queue);
+        let targets = live.targets();
+        let intake = intake(config, &router, targets, &policies, &clock, &closing, &dispatch, &outlooks, tracer);
+        let desk = ops::desk_routes(desk(config, router, &policies, &clock, &dispatch, &outlooks));
         let dialects = dialects::routes(config, &policies, &clock, &mut dice);
         let pulse = Pulse::new(clock.now());
         let ops = Ops {
@@ -256,22 +258,9 @@ pub(super) fn embedded_options(config: &Config) -> EmbeddedOptions {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "each of them is a part of its own")]
-fn intake(
-    config: &Config,
-    live: &Live,
-    queue: &Queue,
-    policies: &Policies,
-    clock: &Clock,
-    closing: &CancellationToken,
-    dispatch: &DispatchHandle,
-    outlooks: &Arc<ArcSwap<Outlooks>>,
-    tracer: Tracer,
-) -> Intake {
-    Intake::new(IntakeParts {
+fn router(config: &Config, live: &Live, queue: &Queue) -> CallRouter {
+    CallRouter {
         queue: queue.clone(),
-        policies: policies.clone(),
-        clock: clock.clone(),
         defaults: Arc::new(Defaults {
             labels: config.labels.clone(),
             known_labels: config.known_labels.clone(),
@@ -281,19 +270,39 @@ fn intake(
             Unmatched::Refuse => ingest::Unmatched::Refuse,
             Unmatched::Pass => ingest::Unmatched::Pass,
         },
+        egress: live.egress_check(),
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "each of them is a part of its own")]
+fn intake(
+    config: &Config,
+    router: &CallRouter,
+    targets: Arc<ArcSwap<Targets>>,
+    policies: &Policies,
+    clock: &Clock,
+    closing: &CancellationToken,
+    dispatch: &DispatchHandle,
+    outlooks: &Arc<ArcSwap<Outlooks>>,
+    tracer: Tracer,
+) -> Intake {
+    Intake::new(IntakeParts {
+        router: router.clone(),
+        policies: policies.clone(),
+        clock: clock.clone(),
         on_doomed: match config.queue.on_doomed {
             Doomed::Accept => ingest::Doomed::Accept,
             Doomed::Refuse => ingest::Doomed::Refuse,
         },
         admission: Arc::new(dispatch.clone()),
+        read_ahead: Arc::new(dispatch.clone()),
         refusals: Refusals {
             tell: dialects::tell(config, fastrand::Rng::new()),
             as_told: config.manage.refusals == crate::config::Refusals::Dialect,
             usage: config.mashery.usage_headers.then(|| Arc::new(usage_headers) as UsageHeaders),
         },
         outlooks: outlooks.clone(),
-        egress: live.egress_check(),
-        targets: live.targets(),
+        targets,
         tracer,
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::MIN.saturating_add(budget().under_way),
@@ -303,15 +312,14 @@ fn intake(
 
 fn desk(
     config: &Config,
-    live: &Live,
-    queue: &Queue,
+    router: CallRouter,
     policies: &Policies,
     clock: &Clock,
     dispatch: &DispatchHandle,
     outlooks: &Arc<ArcSwap<Outlooks>>,
 ) -> Desk {
     Desk {
-        queue: queue.clone(),
+        queue: router.queue.clone(),
         policies: policies.clone(),
         authoring: policies.bounded(dialects::bounds(config)),
         reserved: dialects::owner_of_form,
@@ -319,11 +327,7 @@ fn desk(
         dispatch: dispatch.clone(),
         outlooks: outlooks.clone(),
         clock: clock.clone(),
-        labels: Arc::new(config.labels.clone()),
-        known_labels: config.known_labels.clone(),
-        ttl: config.queue.ttl,
-        unmatched_pass: config.queue.unmatched == Unmatched::Pass,
-        egress: live.egress_check(),
+        router,
     }
 }
 

@@ -30,7 +30,7 @@ pub enum AppErrorKind {
     InUse,
     /// The system denies access.
     Permission,
-    /// What is configured cannot be had.
+    /// What is configured cannot be applied.
     Config,
     /// Anything else.
     Other,

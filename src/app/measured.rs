@@ -11,7 +11,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
     Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, ReadLimit,
-    Settle, StoreError, StoreHealth, StoredEntry, Turn,
+    SettleRequest, StoreError, StoreHealth, StoredEntry, Turn,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -89,7 +89,7 @@ impl EntryStore for Measured {
         Box::pin(self.measure("read_due", self.store.read_due(lane, until, skip, limit)))
     }
 
-    fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn settle(&self, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.measure("settle", self.store.settle(batch)))
     }
 

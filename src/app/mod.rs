@@ -67,7 +67,7 @@ pub use logging::{flush_lines, init_logging, warn_of, write_line};
 pub use offline::{BookSource, Findings, accept_rollback, adopt_book, rebuild_store, verify_store};
 pub use process::keep_private;
 pub use restore::{Restored, restore};
-pub use running::{Fed, Running};
+pub use running::{FeedSummary, Running};
 pub use service_manager::ServiceManager;
 use spent::SpentLimits;
 

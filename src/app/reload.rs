@@ -88,7 +88,7 @@ impl<'c> Listed<'c> {
 /// Applies what the configuration file lists at the start.
 ///
 /// # Errors
-/// [`AppErrorKind::Config`] names the policy or account that cannot be had; other kinds when the store refuses.
+/// [`AppErrorKind::Config`] names the policy or account that cannot be applied; other kinds when the store refuses.
 pub(super) async fn start(
     policies: &Policies,
     listed: &Listed<'_>,
@@ -124,7 +124,7 @@ async fn sync(
     policies.change(edit).await.map_err(refused)
 }
 
-/// What of the list cannot be had.
+/// Why the list cannot be applied.
 #[derive(Debug, thiserror::Error)]
 enum Unlistable {
     #[error("{error}")]

@@ -50,7 +50,7 @@ pub struct Running {
 
 /// What has become of the lines of a stream of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Fed {
+pub struct FeedSummary {
     /// Durable.
     pub accepted: u64,
     /// Refused, with the reason in the answers.
@@ -114,7 +114,7 @@ impl Running {
     ///
     /// # Errors
     /// [`AppError`] when the input breaks. Answers that cannot be written are counted and end nothing.
-    pub async fn feed<R, W>(&self, input: R, answers: W) -> Result<Fed, AppError>
+    pub async fn feed<R, W>(&self, input: R, answers: W) -> Result<FeedSummary, AppError>
     where
         R: AsyncRead + Unpin + Send,
         W: AsyncWrite + Unpin + Send,
@@ -123,7 +123,7 @@ impl Running {
             .await
             .map_err(|error| AppError::other(format!("the stream of events broke: {error}")))?;
         let ingest::stdin::Summary { accepted, refused, unanswered, .. } = summary;
-        Ok(Fed { accepted, refused, unanswered })
+        Ok(FeedSummary { accepted, refused, unanswered })
     }
 
     /// Tells the service manager that the dispatch loop lives, as long as it does.

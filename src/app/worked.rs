@@ -9,7 +9,7 @@ use crate::dispatch::Figures;
 use crate::event::PolicyId;
 use crate::limit::{Kind, WAITING_KINDS};
 use crate::policy::{Runtime, RuntimePolicy};
-use crate::telemetry::{LimitViolated, LimiterWorked, series_of};
+use crate::telemetry::{LimitViolated, LimiterWorked, defect, series_of};
 
 /// What was counted of each limit so far.
 #[derive(Default)]
@@ -51,7 +51,9 @@ impl Worked {
         let rules = |((policy, _), _): &(&(PolicyId, Kind), &u64)| runtime.get(policy).is_some();
         for ((policy, kind), violations) in figures.violations.iter().filter(rules) {
             let counted = self.limits.entry((policy.clone(), *kind)).or_default();
-            let count = violations.saturating_sub(std::mem::replace(&mut counted.violations, *violations));
+            let before = std::mem::replace(&mut counted.violations, *violations);
+            defect!(unless before <= *violations, "fewer violations of a limit than before");
+            let count = violations.saturating_sub(before);
             if count > 0 {
                 LimitViolated { policy: policy.as_str(), limit: kind.word(), count }.emit();
             }

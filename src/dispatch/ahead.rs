@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::dispatch::lanes::LaneId;
 use crate::store::ReadLimit;
+use crate::telemetry::defect;
 
 /// Entries that a lane reads ahead, at first and at most.
 const LANE_ENTRIES: (usize, usize) = (32, 1024);
@@ -163,7 +164,10 @@ impl Ahead {
     pub(super) fn count(&mut self, window: &mut Window, holds: bool) {
         match (window.holds, holds) {
             (false, true) => self.lanes += 1,
-            (true, false) => self.lanes = self.lanes.saturating_sub(1),
+            (true, false) => {
+                defect!(unless self.lanes > 0, "more lanes emptied than held entries");
+                self.lanes = self.lanes.saturating_sub(1);
+            }
             (true, true) | (false, false) => {}
         }
         window.holds = holds;
@@ -217,6 +221,7 @@ impl Ahead {
         if entries == 0 {
             return None;
         }
+        defect!(unless window.loading.is_none(), "a second page of a lane at a time");
         window.loading = Some(entries);
         window.announced = false;
         self.loads += 1;
@@ -238,6 +243,7 @@ impl Ahead {
     }
 
     pub(super) fn gave(&mut self, entries: usize, bytes: usize) {
+        defect!(unless entries <= self.entries && bytes <= self.bytes, "more given back than was read ahead");
         self.entries = self.entries.saturating_sub(entries);
         self.bytes = self.bytes.saturating_sub(bytes);
     }

@@ -13,6 +13,7 @@ use crate::dispatch::lanes::{LaneId, Place};
 use crate::dispatch::planner::Planner;
 use crate::event::{EventId, LaneKey};
 use crate::limit::LimiterId;
+use crate::telemetry::defect;
 
 /// Names a group that is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,9 +65,11 @@ impl Groups {
 
     /// A lane of the group is gone.
     pub(super) fn dismiss(&mut self, id: GroupId, lane: &LaneKey) {
+        defect!(unless self.groups.contains_key(&id), "a lane of a group that is gone");
         if let Some(group) = self.groups.get_mut(&id) {
             group.lanes -= 1;
             if group.lanes == 0 {
+                defect!(unless group.ready.is_empty(), "a group that goes with lanes that would send");
                 self.groups.remove(&id);
                 self.by_key.remove(lane.without_host());
             }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Leap;
@@ -12,7 +14,7 @@ use crate::dispatch::promises::Refusal;
 use crate::dispatch::report::LaneReport;
 use crate::event::{EventId, Lane, LaneKey, PolicyId};
 use crate::limit::{Kind, LimiterFigures, StateUsageError};
-use crate::queue::Queue;
+use crate::queue::{Queue, ReadAhead};
 use crate::store::StoreError;
 
 /// How long the queue is trusted to announce what it holds, while somebody waits for it to become empty.
@@ -118,11 +120,6 @@ impl DispatchHandle {
         self.ask(|answer| Command::Report(lane, answer)).await
     }
 
-    /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them.
-    pub async fn place(&self, lane: LaneKey, id: EventId) -> Option<usize> {
-        self.ask(|answer| Command::Place(lane, id, answer)).await.flatten()
-    }
-
     /// Tries calls of these lanes, one each, in order: see [`Planner::promise`](super::Planner::promise).
     pub async fn promise(&self, lanes: Vec<Lane>) -> Option<Vec<Result<bool, Refusal>>> {
         self.ask(|answer| Command::Promise(lanes, answer)).await
@@ -180,5 +177,11 @@ impl DispatchHandle {
             // also become empty without the dispatcher.
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+}
+
+impl ReadAhead for DispatchHandle {
+    fn place(&self, lane: LaneKey, id: EventId) -> BoxFuture<'_, Option<usize>> {
+        async move { self.ask(|answer| Command::Place(lane, id, answer)).await.flatten() }.boxed()
     }
 }

@@ -241,7 +241,7 @@ impl Holds {
             Outcome::Wait(wait) => {
                 self.busy = self.busy.max(Some((next_milli(now, wait.length()), wait.busy())));
             }
-            // It speaks, whatever it says.
+            // Any answer proves that the endpoint is up.
             Outcome::Delivered { .. } | Outcome::Reject { .. } => self.breaker.succeeded(),
         }
     }

@@ -59,7 +59,7 @@ pub enum Input {
     UsageStated(UsageToState),
     /// Time has passed.
     Tick,
-    /// Start nothing any more.
+    /// Start no further calls.
     Drain,
 }
 

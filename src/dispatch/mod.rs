@@ -21,8 +21,6 @@ mod report;
 mod retry;
 mod service;
 mod shares;
-#[cfg(test)]
-mod sim;
 mod starts;
 #[cfg(test)]
 mod tests;

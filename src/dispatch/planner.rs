@@ -28,7 +28,7 @@ use crate::event::{Entry, Lane, LaneKey, PolicyId, Settlement};
 use crate::limit::{Ask, Gate, Rules, UsageToState, Worked};
 use crate::policy::{PolicyChange, Runtime};
 use crate::queue::Loaded;
-use crate::telemetry::policy_names;
+use crate::telemetry::{defect, policy_names};
 
 /// A step stops starting and expiring once it has asked for this much.
 pub(super) const EFFECTS_PER_STEP: usize = 2048;
@@ -53,6 +53,8 @@ pub struct Planner {
     pub(super) stale_permits: u64,
     pub(super) draining: bool,
     pub(super) is_time_trusted: bool,
+    /// The time of the last step.
+    stepped_at: Timestamp,
 }
 
 impl Planner {
@@ -83,6 +85,7 @@ impl Planner {
             stale_permits: 0,
             draining: false,
             is_time_trusted: true,
+            stepped_at: now,
         };
         for policy in runtime.policies() {
             planner.gate.set(&policy.id, Rules::from(policy), now);
@@ -92,6 +95,8 @@ impl Planner {
 
     /// Takes in what happened at `now` and appends what is to be done. `now` never decreases.
     pub fn step(&mut self, input: Input, now: Timestamp, effects: &mut Vec<Effect>) {
+        defect!(unless self.stepped_at <= now, "a step that lies before the one before");
+        self.stepped_at = now;
         match input {
             Input::Policies(runtime) => self.rule(runtime, now, effects),
             Input::LaneReady(key) => self.announce(key, now, effects),

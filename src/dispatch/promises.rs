@@ -7,6 +7,7 @@ use crate::dispatch::lanes::LaneId;
 use crate::dispatch::planner::Planner;
 use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::Kind;
+use crate::telemetry::defect;
 
 /// A call that is over a refusing limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,10 @@ impl Planner {
                 match policy {
                     Some(policy) => Err(Refusal { policy, kind: blocker.kind, free_at }),
                     // The limiter is bound by the lane, so it is there.
-                    None => Ok(false),
+                    None => {
+                        defect!("a limiter that refuses and belongs to no policy");
+                        Ok(false)
+                    }
                 }
             }
         }

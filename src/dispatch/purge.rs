@@ -10,6 +10,7 @@ use crate::dispatch::input::Effect;
 use crate::dispatch::lanes::LaneId;
 use crate::dispatch::planner::{Planner, settled};
 use crate::event::{Entry, PolicyId, Settlement};
+use crate::telemetry::defect;
 
 /// Names a purge that goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,8 +87,9 @@ impl Planner {
         );
         let dropped = before.0 - lane.buffer.len();
         self.ahead.gave(dropped, before.1 - lane.buffer.bytes());
-        if let Some(progress) = self.purges.under_way.get_mut(&purging.id) {
-            progress.dropped += dropped as u64;
+        match self.purges.under_way.get_mut(&purging.id) {
+            Some(progress) => progress.dropped += dropped as u64,
+            None => defect!("a lane in a purge that has ended"),
         }
         self.redeem(id, promised);
     }

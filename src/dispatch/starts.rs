@@ -15,6 +15,7 @@ use crate::dispatch::shares::slots;
 use crate::dispatch::turns::{AskAgain, Turn};
 use crate::event::{Entry, Outcome, Settlement};
 use crate::limit::{Decision, Permit};
+use crate::telemetry::defect;
 
 /// A limiter is not asked again sooner than this, whatever it says.
 const SHORTEST_WAIT: Duration = Duration::from_micros(100);
@@ -65,7 +66,10 @@ impl Planner {
             return None;
         }
         let flight = self.flights.get(&ticket)?;
-        let lane = self.lanes.get_mut(flight.lane)?;
+        let Some(lane) = self.lanes.get_mut(flight.lane) else {
+            defect!("a call under way in no lane");
+            return None;
+        };
         lane.watch.started();
         let might_go = flight.entry.id.accepted_at().max(flight.entry.due_at.unwrap_or_default());
         Some(Start {
@@ -141,7 +145,9 @@ impl Planner {
                     self.ahead.gave(1, weight(&entry));
                     let is_probe = lane.holds.is_probing();
                     let flight = Flight { lane: id, entry, permit, promised, is_probe };
-                    self.flights.insert(ticket, flight);
+                    defect!(unless flight.entry.event.expires_at > now, "a start after the end of a life");
+                    let before = self.flights.insert(ticket, flight);
+                    defect!(unless before.is_none(), "a ticket that was given twice");
                     effects.push(Effect::Send { ticket });
                     self.redeem(id, usize::from(promised));
                     self.tend(id, now, effects);
@@ -200,8 +206,10 @@ impl Planner {
         let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
         let share = self.dice.f64();
         self.end_wait(id);
+        // A lane with a call in flight is not idle, so it is there.
+        defect!(unless self.lanes.get(id).is_some_and(|lane| lane.inflight > 0), "a call that ended in no lane");
         if let Some(lane) = self.lanes.get_mut(id) {
-            lane.inflight -= 1;
+            lane.inflight = lane.inflight.saturating_sub(1);
             self.shares.ended(&mut lane.share, slots(&entry), outcome);
             // A shortage of ours concerns every lane.
             if is_lane_held || matches!(outcome, Outcome::Shortage { .. }) {
@@ -226,7 +234,10 @@ impl Planner {
             self.turns.reopen(limiter);
         }
         self.end_wait(id);
-        let Some(lane) = self.lanes.get_mut(id) else { return };
+        let Some(lane) = self.lanes.get_mut(id).filter(|lane| lane.inflight > 0) else {
+            defect!("a call that is put back in no lane");
+            return;
+        };
         lane.inflight -= 1;
         self.shares.put_back(&mut lane.share, slots(&entry));
         if expired {

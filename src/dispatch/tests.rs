@@ -9,6 +9,7 @@ mod looks;
 mod outages;
 mod retries;
 mod shares;
+mod sim;
 mod trust;
 mod turned_away;
 

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::clock::Timestamp;
 use crate::dispatch::groups::GroupId;
 use crate::limit::LimiterId;
+use crate::telemetry::defect;
 
 /// When a limiter that said no is asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,7 @@ impl Turns {
 
     /// Puts a lane back that keeps its turn: its start could not be used.
     pub(super) fn rejoin_first(&mut self, lane: GroupId) {
+        defect!(unless self.next_first > 0, "no number left before all others");
         self.free.insert((self.next_first, lane));
         self.next_first -= 1;
     }
@@ -123,7 +125,8 @@ impl Turns {
     /// Shuts a limiter; the lane that met it waits in its line, in the order of numbers.
     pub(super) fn shut(&mut self, turn: Turn, limiter: LimiterId, draining: bool, again: AskAgain) {
         let line = self.lines.entry(limiter).or_insert_with(Line::new);
-        line.waiting(draining).insert((turn.number, turn.group));
+        let is_new = line.waiting(draining).insert((turn.number, turn.group));
+        defect!(unless is_new, "a group that waits twice with one number");
         if let State::Shut(AskAgain::At(at)) = line.state {
             self.wakes.remove(&(at, limiter));
         }
@@ -176,6 +179,7 @@ impl Turns {
                 let (_, limiter) = first_open?;
                 let line = self.lines.get_mut(&limiter)?;
                 let first = line.first()?;
+                defect!(unless line.state == State::Open, "a turn in the line of a limiter that is shut");
                 let _ = line.draining.remove(&first) || line.active.remove(&first);
                 self.list(limiter);
                 first

@@ -13,15 +13,16 @@ mod answer;
 mod batch;
 mod cloudevents;
 mod decode;
+mod diagnose;
 mod digest;
 mod doc;
-mod explain;
 mod http;
 mod intake;
 mod lines;
 mod ndjson;
 mod problems;
 mod prospects;
+mod route;
 pub mod stdin;
 mod trial;
 mod wire;
@@ -31,9 +32,10 @@ mod tests;
 
 pub use cloudevents::{Target, Targets};
 pub use decode::{
-    Defaults, MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_JSON_DEPTH, MAX_KEY_BYTES,
+    MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_JSON_DEPTH, MAX_KEY_BYTES,
 };
 pub use doc::api_doc;
 pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, reads_lines, routes};
-pub use intake::{EgressCheck, Intake, IntakeParts, Unmatched};
+pub use intake::{Intake, IntakeParts};
 pub use prospects::{Admission, Doomed, OverLimit, Refusals, UsageHeaders};
+pub use route::{CallRouter, Defaults, EgressCheck, NoRoute, Unmatched};

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
 use crate::clock::Timestamp;
 use crate::event::{Event, Lane, LaneKey, PolicyId};
 use crate::limit::{Forecast, Kind, LaneOutlook, LimiterFigures, Outlooks};
 use crate::policy::Runtime;
+use crate::problem::codes::{self, Code};
 use crate::problem::{Problem, Refused, Tell};
 use crate::queue::Queue;
 
@@ -92,8 +93,7 @@ pub(super) fn doomed(forecast: Forecast, expires_at: Timestamp) -> Problem {
         "the event {when} at the present limits and expires at {expires_at}; this call was not taken in, come back \
          later, give it a longer ttl_seconds or raise the limits"
     );
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "doomed", "The event would expire before its start", detail)
-        .retry_after(seconds)
+    Problem::of(codes::DOOMED, detail).retry_after(seconds)
 }
 
 /// In whose words calls are turned away.
@@ -134,8 +134,8 @@ impl Refusals {
         });
         let code = told.as_ref().map_or(kind.own_code(), |told| told.code);
         let detail = told.as_ref().map_or(detail, |told| told.message.clone());
-        let mut problem =
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, code, "The call is over a limit", detail);
+        // The word is the limit's or the system's; all such refusals have one status and one title.
+        let mut problem = Problem::of(Code { word: code, ..codes::OVER_PACE }, detail);
         problem.retry_after_seconds = seconds;
         if let Some(told) = told {
             problem.headers = told.headers.clone();

@@ -13,8 +13,9 @@ use crate::event::{Event, Lane, LaneKey};
 use crate::ingest::intake::{Intake, Verdict};
 use crate::ingest::problems::shutting_down;
 use crate::policy::Runtime;
-use crate::queue::Accept;
+use crate::queue::NewEvent;
 use crate::store::Dedup;
+use crate::telemetry::defect;
 
 /// Whether an event is tried when it is handed in: what is put off is tried when it is due.
 pub(super) fn is_tried(runtime: &Runtime, lane: &Lane, due_at: Option<Timestamp>) -> bool {
@@ -33,10 +34,10 @@ enum Trial {
 }
 
 /// How each event of the batch is tried, and the lanes to be asked for.
-fn trials(batch: &[Accept], runtime: &Runtime, known: HashSet<[u8; 16]>) -> (Vec<Trial>, Vec<Lane>) {
+fn trials(batch: &[NewEvent], runtime: &Runtime, known: HashSet<[u8; 16]>) -> (Vec<Trial>, Vec<Lane>) {
     let mut by_key: HashMap<[u8; 16], Trial> = known.into_iter().map(|key| (key, Trial::Spared)).collect();
     let mut lanes = Vec::new();
-    let trial = |accept: &Accept| {
+    let trial = |accept: &NewEvent| {
         let key = accept.dedup.map(|dedup| dedup.key);
         let trial = if !is_tried(runtime, &accept.lane, accept.event.due_at) {
             Trial::Spared
@@ -71,28 +72,33 @@ impl Intake {
     pub(super) async fn try_limits(
         &self,
         runtime: &Runtime,
-        batch: &mut Vec<Accept>,
+        batch: &mut Vec<NewEvent>,
         places: &mut Vec<usize>,
         verdicts: &mut [Verdict],
     ) -> Vec<(usize, LaneKey)> {
-        let tried = |accept: &&Accept| is_tried(runtime, &accept.lane, accept.event.due_at);
+        let tried = |accept: &&NewEvent| is_tried(runtime, &accept.lane, accept.event.due_at);
         if !batch.iter().any(|accept| tried(&accept)) {
             return Vec::new();
         }
         let keys = batch.iter().filter(tried).filter_map(|accept| accept.dedup);
         let known = self.on_record(keys.collect()).await;
         let (trials, lanes) = trials(batch, runtime, known);
-        let answers = if lanes.is_empty() {
-            Vec::new()
-        } else {
-            self.admission().promise(lanes).await.unwrap_or_default()
-        };
+        let asked = lanes.len();
+        let answers = if asked == 0 { None } else { self.admission().promise(lanes).await };
+        defect!(
+            unless answers.as_ref().is_none_or(|answers| answers.len() == asked),
+            "another number of calls was tried than was asked for"
+        );
+        let answers = answers.unwrap_or_default();
         let now = self.clock().now();
         let mut promised = Vec::new();
         let mut kept = places.iter().zip(trials);
         let mut kept_places = Vec::with_capacity(places.len());
         batch.retain(|accept| {
-            let Some((place, trial)) = kept.next() else { return false };
+            let Some((place, trial)) = kept.next() else {
+                defect!("an event of a batch that has no place among the answers");
+                return false;
+            };
             let answer = match trial {
                 Trial::Spared => Some(&Ok(false)),
                 Trial::Asked(nth) | Trial::Repeats(nth) => answers.get(nth),

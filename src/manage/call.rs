@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 
 use crate::event::Labels;
-use crate::problem::{BodyFault, NotJson, check_json};
+use crate::problem::{BodyFault, NotJson, check_json, read_whole};
 
 /// Longest request body, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -22,7 +22,7 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, 
 
 /// The whole body, of whatever type.
 pub(super) async fn read_body(body: Body) -> Result<Bytes, BodyFault> {
-    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| BodyFault::of(&error))
+    read_whole(body, BODY_BYTES_MAX).await
 }
 
 /// Why a body is not read, or not to its end.

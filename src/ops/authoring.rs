@@ -25,7 +25,7 @@ use crate::policy::{
     Book, BookError, ChangeError, Fault, GenerationState, Given, Members, Origin, Policy, PolicyError, Put,
     Spec, read_name, read_spec, write,
 };
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::telemetry::Defect;
 
 /// What a change has made different, or would make different.
@@ -194,7 +194,7 @@ impl Desk {
             detail: format!("must be {:?}, the name in the path; it may be left out", id.as_str()),
         };
         let other_name = (!same_name).then_some(other);
-        match (read_spec(members, self.known_labels.as_ref()), other_name) {
+        match (read_spec(members, self.router.defaults.known_labels.as_ref()), other_name) {
             (Ok(spec), None) => Ok((id, spec)),
             (spec, name) => {
                 let all: Vec<Fault> = name.into_iter().chain(spec.err().into_iter().flatten()).collect();
@@ -305,16 +305,13 @@ fn faults(faults: &[Fault]) -> Box<Problem> {
     if faults.len() > sentences.len() {
         sentences.push(format!("and {} more", faults.len() - sentences.len()));
     }
-    let title = "The request is not valid";
-    let problem =
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", title, sentences.join("; "));
+    let problem = Problem::of(codes::INVALID_REQUEST, sentences.join("; "));
     let named = |problem: Problem, fault: &Fault| problem.field(fault.pointer(), fault.detail.clone());
     Box::new(faults.iter().fold(problem, named))
 }
 
 fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
-    let conflict =
-        |code, title, detail: String| Box::new(Problem::new(StatusCode::CONFLICT, code, title, detail));
+    let conflict = |code, detail: String| Box::new(Problem::of(code, detail));
     match error {
         ChangeError::Refused(Refusal::Unknown) => no_policy(id.as_str()),
         ChangeError::Refused(Refusal::Reserved(dialect)) => {
@@ -326,21 +323,18 @@ fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
         ChangeError::Refused(Refusal::Owned { origin, drains_until }) => {
             let (rule, way_out) = owner(&origin, drains_until);
             let detail = format!("policy {:?} {rule}: {way_out}", id.as_str());
-            let problem = conflict("policy_owned", "The policy is made elsewhere", detail);
+            let problem = conflict(codes::POLICY_OWNED, detail);
             Box::new(problem.field("/name", format!("{rule}; {way_out}")))
         }
         ChangeError::Refused(Refusal::Book(error)) => {
             Defect { place: "a change that the policy book refuses after its checks" }.emit();
             warn!(policy = %id, %error, "a policy was not changed");
-            let title = "Internal error";
             let detail = format!("the policy cannot be changed: {error}");
-            Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, detail))
+            Box::new(Problem::of(codes::INTERNAL, detail))
         }
-        ChangeError::Failed(PolicyError::Full(bound)) => {
-            conflict("policies_full", "No more policies", bound.to_string())
-        }
+        ChangeError::Failed(PolicyError::Full(bound)) => conflict(codes::POLICIES_FULL, bound.to_string()),
         ChangeError::Failed(error @ PolicyError::TooLarge { .. }) => {
-            conflict("policies_full", "No more policies", error.to_string())
+            conflict(codes::POLICIES_FULL, error.to_string())
         }
         ChangeError::Failed(error) => {
             warn!(policy = %id, %error, "a policy was not changed");
@@ -350,8 +344,7 @@ fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
             };
             slow.unwrap_or_else(|| {
                 let detail = "the store cannot take changes; look at the policy before repeating";
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                Box::new(Problem::new(status, "storage_error", "Storage failed", detail).retry_after(10))
+                Box::new(Problem::of(codes::STORAGE_ERROR, detail).retry_after(10))
             })
         }
     }

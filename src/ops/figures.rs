@@ -4,8 +4,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use http::StatusCode;
-
 use crate::clock::Timestamp;
 use crate::dispatch::{Figures, Hold, HoldReason};
 use crate::event::{Lane, PolicyId};
@@ -13,7 +11,7 @@ use crate::limit::LimiterFigures;
 use crate::ops::desk::Desk;
 use crate::ops::wire::{FiguresBody, HeldBody, UsedBody, Wait, date};
 use crate::policy::Scope;
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::queue::LaneCounts;
 
 /// Limiters of one policy that are read at a time: few enough that calls do not wait for them.
@@ -103,8 +101,7 @@ impl Desk {
         let pass = move || Waits::count(&queue.counts(), &scopes, only.as_ref());
         tokio::task::spawn_blocking(pass).await.map_err(|_| {
             let detail = "the figures could not be taken";
-            let title = "Internal error";
-            Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, detail))
+            Box::new(Problem::of(codes::INTERNAL, detail))
         })
     }
 

@@ -45,12 +45,12 @@ use utoipa::ToSchema;
 use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
 use crate::policy::Policies;
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::queue::Queue;
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
 use crate::store::{Operation, StoreHealth};
 
-pub use desk::{AddressCheck, Desk, desk_routes};
+pub use desk::{Desk, desk_routes};
 pub use doc::api_doc;
 pub use doubts::{DecisionError, Decisions, DoubtDesk, DoubtVerb, doubt_routes, verbs_of};
 pub use pulse::Pulse;
@@ -147,7 +147,7 @@ async fn ready(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
         .filter(|check| !check.ok)
         .map(|check| format!("{}: {}", check.name, check.detail))
         .collect();
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", failed.join("; ")).into_response()
+    Problem::of(codes::NOT_READY, failed.join("; ")).into_response()
 }
 
 #[derive(Serialize, ToSchema)]
@@ -169,8 +169,8 @@ fn all_checks(ops: &Ops) -> Vec<Check> {
     checks
 }
 
-/// What speaks for and against handing in events. Damage that was set aside is told, but is no reason to be
-/// taken out of service; neither are doubts, unless they hold the store.
+/// The readiness checks. Damage that was set aside is reported but does not fail readiness; neither do doubts, unless
+/// they hold the store.
 fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool) -> Vec<Check> {
     let writable = match (&store.poisoned, store.full) {
         (Some(reason), _) => (false, format!("takes no more writes: {reason}")),
@@ -232,8 +232,7 @@ async fn metrics(State(ops): State<Ops>) -> Response {
         }
         Err(_) => {
             let detail = "the metrics could not be rendered";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
-                .into_response()
+            Problem::of(codes::INTERNAL, detail).into_response()
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::warn;
@@ -19,7 +19,7 @@ use crate::ops::body::{invalid, missing, read};
 use crate::ops::desk::{Answer, Desk, json, late, no_policy, shutting_down};
 use crate::ops::doc;
 use crate::policy::Scope;
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -87,8 +87,7 @@ impl Desk {
                     return Err(late);
                 }
                 let detail = "the record of usages cannot take it; what was used before still counts";
-                let title = "Storage failed";
-                let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "storage_error", title, detail);
+                let problem = Problem::of(codes::STORAGE_ERROR, detail);
                 return Err(Box::new(problem.retry_after(10)));
             }
         }

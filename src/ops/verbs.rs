@@ -22,7 +22,7 @@ use crate::ops::doc;
 use crate::ops::usage::set_usage;
 use crate::ops::wire::PolicyBody;
 use crate::policy::{BookError, ChangeError, Pause, PolicyError};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::store::StoreError;
 
 /// What can be done to a policy.
@@ -241,8 +241,7 @@ fn not_in_time(id: &PolicyId, error: &StoreError) -> Box<Problem> {
 }
 
 fn unavailable(detail: &str) -> Box<Problem> {
-    let problem =
-        Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "storage_error", "Storage failed", detail);
+    let problem = Problem::of(codes::STORAGE_ERROR, detail);
     Box::new(problem.retry_after(10))
 }
 

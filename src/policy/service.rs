@@ -19,7 +19,7 @@ use tracing::warn;
 use crate::clock::{Clock, Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::policy::{Book, Bounds, Follower, PolicyError, Runtime, document};
-use crate::store::{DocumentStore, Expect, Finishing, StoreError, Turn, Version};
+use crate::store::{DocumentStore, Expect, RunToEnd, StoreError, Turn, Version};
 
 /// The name of the stored book.
 pub(super) const DOCUMENT: &str = "policies";
@@ -216,7 +216,7 @@ impl Policies {
             // Nobody withdraws while this runs: whoever does has stopped waiting for it.
             turn.take();
             let (held, written) =
-                Finishing::new(write(Arc::clone(&self.shared), writer, next, self.bounds)).await;
+                RunToEnd::new(write(Arc::clone(&self.shared), writer, next, self.bounds)).await;
             writer = held;
             if written.map_err(ChangeError::Failed)? {
                 self.await_followers().await;

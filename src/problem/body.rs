@@ -5,7 +5,11 @@
 use std::error::Error;
 use std::io;
 
+use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
+
+use crate::problem::codes::{self, Code};
 
 /// Longest part of a media type that is repeated to the client, in characters.
 const SHOWN_CHARS_MAX: usize = 100;
@@ -45,9 +49,37 @@ pub fn check_json(headers: &HeaderMap) -> Result<(), NotJson> {
 }
 
 fn is_json(kind: &HeaderValue) -> bool {
-    let essence = kind.to_str().ok().and_then(|kind| kind.split(';').next()).unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
+    let Some(essence) = essence(kind) else { return false };
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// The media type of the one `Content-Type`, in lower case and without parameters; `None` when it is missing, given several
+/// times or no text.
+#[must_use]
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let mut given = headers.get_all(header::CONTENT_TYPE).iter();
+    let (kind, None) = (given.next()?, given.next()) else { return None };
+    essence(kind)
+}
+
+fn essence(kind: &HeaderValue) -> Option<String> {
+    let essence = kind.to_str().ok()?.split(';').next()?;
+    Some(essence.trim().to_ascii_lowercase())
+}
+
+/// Whether a body is stated to be encoded, as by compression.
+#[must_use]
+pub fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// The whole body, of at most `most_bytes`.
+///
+/// # Errors
+/// [`BodyFault`] when it is longer or does not come.
+pub async fn read_whole(body: Body, most_bytes: usize) -> Result<Bytes, BodyFault> {
+    axum::body::to_bytes(body, most_bytes).await.map_err(|error| BodyFault::of(&error))
 }
 
 /// How reading a body failed.
@@ -62,6 +94,16 @@ pub enum BodyFault {
 }
 
 impl BodyFault {
+    /// The code by which tidegate's own routes say so.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::TooLarge => codes::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => codes::BODY_TIMEOUT,
+            Self::Incomplete => codes::INCOMPLETE_BODY,
+        }
+    }
+
     /// From the error of reading it, at most so far.
     #[must_use]
     pub fn of(error: &axum::Error) -> Self {

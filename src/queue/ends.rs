@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::event::{EventId, Settlement};
+use crate::telemetry::defect;
 
 /// How many ends are remembered: about 4 MB.
 const REMEMBERED: usize = 65_536;
@@ -85,6 +86,7 @@ impl Ends {
         {
             self.by_id.remove(&oldest);
         }
+        defect!(unless self.by_id.len() == self.order.len(), "ends that are out of step with their order");
     }
 
     pub(super) fn of(&self, id: EventId) -> Option<End> {

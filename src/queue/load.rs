@@ -4,10 +4,10 @@ use tracing::error;
 
 use crate::clock::{self, Timestamp};
 use crate::event::{Entry, Event, EventId, LaneKey, Settlement};
-use crate::queue::lanes::{LoadEnd, LoadStart};
+use crate::queue::table::{LoadEnd, LoadStart};
 use crate::queue::{Queue, QueueError};
-use crate::store::{DuePage, ReadLimit, Settle, StoreError, StoredEntry};
-use crate::telemetry::Defect;
+use crate::store::{DuePage, ReadLimit, SettleRequest, StoreError, StoredEntry};
+use crate::telemetry::{Defect, defect};
 
 /// A page of a lane.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,12 +73,14 @@ impl Queue {
             Some(until) => self.0.store.read_due(lane, until, &start.skip, limit).await?,
             None => DuePage::default(),
         };
+        defect!(unless due.entries.len() <= limit.entries, "a page of due entries that is longer than asked for");
         let room = limit.entries.saturating_sub(due.entries.len());
         if room == 0 {
             return Ok((due, Vec::new(), false));
         }
         let limit = ReadLimit { entries: room, ..limit };
         let plain = self.0.store.read_ready(lane, start.cursor, limit).await?;
+        defect!(unless plain.len() <= room, "a page that is longer than asked for");
         // A page that stops early was stopped by its byte bound or by a block that cannot be read; an empty one means
         // the end.
         let exhausted = plain.is_empty();
@@ -117,7 +119,7 @@ impl Queue {
             Err(error) => {
                 Defect { place: "a record that does not decode" }.emit();
                 error!(event_id = %stored.id, %lane, %error, "event set aside: its record does not decode");
-                self.settle_stored(Settle {
+                self.settle_stored(SettleRequest {
                     lane: lane.clone(),
                     id: stored.id,
                     due_at: stored.due_at,

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::{EventId, LaneKey, Settlement};
 use crate::queue::counters::count_ends;
-use crate::queue::lanes::LaneTable;
+use crate::queue::table::LaneTable;
 use crate::queue::{Inner, Queue, QueueError};
 use crate::store::doubts::Doubt;
-use crate::store::{Finishing, GiveUp, StoreError};
+use crate::store::{GiveUp, RunToEnd, StoreError};
 
 /// Entries that were given up while they were handed out: the settlement that is still to come counts for nothing.
 #[derive(Default)]
@@ -73,7 +73,7 @@ impl Queue {
     /// [`QueueError::Store`] when the store refuses; what was settled before stays settled.
     pub async fn give_up(&self, what: GiveUp) -> Result<u64, QueueError> {
         let inner = Arc::clone(&self.0);
-        Finishing::new(async move {
+        RunToEnd::new(async move {
             let handed_out = match &what {
                 GiveUp::Lane(_) => HashSet::new(),
                 GiveUp::Unread { .. } => inner.lanes().all_out(),

@@ -9,16 +9,15 @@
 mod counters;
 mod ends;
 mod hosts;
-mod lanes;
 mod ledger;
-#[cfg(test)]
-mod ledger_tests;
 mod load;
 mod lost;
 mod settle;
 mod sizes;
+mod standing;
+mod table;
 #[cfg(test)]
-mod slow_tests;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -30,22 +29,23 @@ use tokio::sync::mpsc;
 
 use crate::clock::{self, Clock, Timestamp};
 use crate::event::{CanonicalUrl, Event, EventId, Lane, LaneKey};
-use crate::store::Finishing;
+use crate::store::RunToEnd;
 use crate::store::record::{self, RecordError};
 use crate::store::{
-    Appended, Dedup, Doubts, EntryStore, Lookup, NewEntry, StoreError, StoreHealth, StoredEntry, Turn,
+    Appended, Dedup, Doubts, EntryStore, NewEntry, StoreError, StoreHealth, StoredEntry, Turn,
 };
 use crate::telemetry::{Defect, Source};
 
 use counters::count_accepted;
 pub use ends::End;
-pub use lanes::LaneCounts;
-use lanes::LaneTable;
 pub use ledger::Ledger;
 pub use load::Loaded;
 use lost::Stale;
 pub use settle::Completed;
 use settle::Settler;
+pub use standing::{ReadAhead, Standing, Waiting};
+pub use table::LaneCounts;
+use table::LaneTable;
 
 /// How long an acceptance waits for the store where nothing else is said.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(50);
 
 /// An event that passed the door, with the lane that its policies give it.
 #[derive(Debug, Clone)]
-pub struct Accept {
+pub struct NewEvent {
     /// Where it will stand.
     pub lane: Lane,
     /// The call to make, with the end of its life.
@@ -63,34 +63,6 @@ pub struct Accept {
     pub dedup: Option<Dedup>,
     /// The door it came through, under which it counts once it is durable.
     pub source: Source,
-}
-
-/// Where an event stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// Waits for its turn.
-    Ready(Waiting),
-    /// Waits for its due time.
-    Delayed(Waiting),
-    /// Taken up by the dispatcher: about to be sent, or under way.
-    TakenUp(Waiting),
-    /// Its end is on record; how it ended is known of the last 65 536 since the start.
-    Settled(Option<End>),
-    /// Never seen, or settled so long ago that nothing is left of it.
-    Unknown,
-}
-
-/// An entry that is owed an end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// The lane in which it stands.
-    pub lane: LaneKey,
-    /// Attempts that count, as far as they are on record; an attempt under way is not.
-    pub attempts: u16,
-    /// For when it was put off.
-    pub due_at: Option<Timestamp>,
-    /// The call to make; its end of life is corrected for a clock that was in doubt.
-    pub event: Event,
 }
 
 /// Why the queue could not do as asked.
@@ -203,22 +175,22 @@ impl Queue {
     /// [`QueueError`]; nothing of the batch is acknowledged then. [`StoreError::Slow`] when the store did not take the
     /// batch in time: it was withdrawn and is not kept. [`StoreError::OutcomeUnknown`] when the store took it and did
     /// not confirm it in time: it may be kept, and its entries are counted when the store confirms them.
-    pub async fn accept(&self, batch: Vec<Accept>) -> Result<Vec<Appended>, QueueError> {
+    pub async fn accept(&self, batch: Vec<NewEvent>) -> Result<Vec<Appended>, QueueError> {
         let mut entries = Vec::with_capacity(batch.len());
         let mut coming = Vec::with_capacity(batch.len());
-        for Accept { lane, event, dedup, source } in batch {
+        for NewEvent { lane, event, dedup, source } in batch {
             let (record, due_at) = (record::encode(&event)?, event.due_at);
             let bytes = record.len();
             entries.push(NewEntry { lane: lane.key().clone(), due_at, record, dedup });
             coming.push(Coming { lane, due_at, bytes, source });
         }
         let inner = Arc::clone(&self.0);
-        let touched = Touched::begin(&inner, coming);
+        let pending = PendingAppend::begin(&inner, coming);
         let turn = Arc::new(Turn::default());
         let taken = Arc::clone(&turn);
-        let mut work = Finishing::new(async move {
+        let mut work = RunToEnd::new(async move {
             let appended = inner.store.append_in_turn(entries, taken).await?;
-            touched.commit(&appended);
+            pending.commit(&appended);
             Ok(appended)
         });
         match tokio::time::timeout(self.0.append_timeout, &mut work).await {
@@ -261,28 +233,6 @@ impl Queue {
                 Err(_) => {}
             }
         }
-    }
-
-    /// Where an event stands.
-    ///
-    /// # Errors
-    /// [`QueueError`] when the store cannot be read or the record does not decode.
-    pub async fn standing(&self, id: EventId) -> Result<Standing, QueueError> {
-        let (lane, stored) = match self.0.store.lookup(id).await? {
-            Lookup::Waiting(lane, stored) => (lane, stored),
-            Lookup::Settled => return Ok(Standing::Settled(self.0.settler.end_of(id))),
-            Lookup::Lost => return Ok(Standing::Settled(Some(End::Lost))),
-            Lookup::Unknown => return Ok(Standing::Unknown),
-        };
-        let taken_up = self.0.lanes().is_out(&lane, id, stored.due_at.is_some());
-        let event = self.event_of(&stored)?;
-        let due_at = self.due_at(&stored, &event);
-        let waiting = Waiting { lane, attempts: stored.tries.attempts(), due_at, event };
-        Ok(match (taken_up, waiting.due_at) {
-            (true, _) => Standing::TakenUp(waiting),
-            (false, Some(due)) if due > self.0.clock.now() => Standing::Delayed(waiting),
-            (false, _) => Standing::Ready(waiting),
-        })
     }
 
     /// Reads a record. What was accepted while the clock was in doubt is not aged by its correction.
@@ -357,14 +307,14 @@ struct Coming {
 }
 
 /// The lanes that an acceptance touches, so that a concurrent load cannot take them for empty. Dropped
-/// without [`Touched::commit`] it undoes itself.
-struct Touched {
+/// without [`PendingAppend::commit`] it undoes itself.
+struct PendingAppend {
     inner: Arc<Inner>,
     /// In batch order.
     entries: Vec<Coming>,
 }
 
-impl Touched {
+impl PendingAppend {
     fn begin(inner: &Arc<Inner>, entries: Vec<Coming>) -> Self {
         let mut lanes = inner.lanes();
         for entry in &entries {
@@ -397,7 +347,7 @@ impl Touched {
     }
 }
 
-impl Drop for Touched {
+impl Drop for PendingAppend {
     fn drop(&mut self) {
         if !self.entries.is_empty() {
             let mut lanes = self.inner.lanes();

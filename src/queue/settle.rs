@@ -13,7 +13,8 @@ use crate::event::{Entry, EventId, Settlement};
 use crate::queue::counters::count_ends;
 use crate::queue::ends::{End, Ends};
 use crate::queue::{Inner, Queue};
-use crate::store::{Settle, StoreError};
+use crate::store::{SettleRequest, StoreError};
+use crate::telemetry::defect;
 
 /// How long decisions are gathered before they go to the store together.
 const GATHER: Duration = Duration::from_millis(5);
@@ -39,7 +40,7 @@ pub struct Completed {
 #[derive(Default)]
 pub(super) struct Settler {
     ends: Mutex<Ends>,
-    pending: Mutex<Vec<Settle>>,
+    pending: Mutex<Vec<SettleRequest>>,
     /// Decisions handed in and not durable yet.
     owed: AtomicUsize,
     wake: Notify,
@@ -61,7 +62,7 @@ impl Settler {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).of(id)
     }
 
-    fn take(&self) -> Vec<Settle> {
+    fn take(&self) -> Vec<SettleRequest> {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -73,7 +74,7 @@ impl Queue {
         if self.0.stale.take(entry.id) {
             return false;
         }
-        self.settle_stored(Settle {
+        self.settle_stored(SettleRequest {
             lane: entry.lane.clone(),
             id: entry.id,
             due_at: entry.due_at,
@@ -82,7 +83,7 @@ impl Queue {
         true
     }
 
-    pub(super) fn settle_stored(&self, settle: Settle) {
+    pub(super) fn settle_stored(&self, settle: SettleRequest) {
         let settler = &self.0.settler;
         settler.owed.fetch_add(1, Ordering::AcqRel);
         settler.pending.lock().unwrap_or_else(PoisonError::into_inner).push(settle);
@@ -157,11 +158,13 @@ struct Owed {
 impl Drop for Owed {
     fn drop(&mut self) {
         let settler = &self.inner.settler;
-        settler.owed.fetch_sub(self.count, Ordering::AcqRel);
+        let owed = settler.owed.fetch_sub(self.count, Ordering::AcqRel);
         settler.is_stuck.store(false, Ordering::Release);
         settler.settled.notify_waiters();
         if std::thread::panicking() {
             error!(count = self.count, "settlements not recorded after a panic: their calls may be repeated");
+        } else {
+            defect!(unless self.count <= owed, "more settlements recorded than were owed");
         }
     }
 }
@@ -171,11 +174,11 @@ impl Drop for Owed {
 const TRIES: u32 = 7;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
+async fn commit(inner: Arc<Inner>, batch: Vec<SettleRequest>) {
     let count = batch.len();
     let _owed = Owed { inner: Arc::clone(&inner), count };
     // Parking an entry reads its record back. A record that cannot be read keeps no other decision from being made.
-    let is_dead = |settle: &Settle| matches!(settle.settlement, Settlement::Dead { .. });
+    let is_dead = |settle: &SettleRequest| matches!(settle.settlement, Settlement::Dead { .. });
     let (dead, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_dead);
     let dead = park(&inner, dead);
     let rest = async {
@@ -187,7 +190,7 @@ async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
 }
 
 /// Records decisions and counts what ended.
-async fn record(inner: &Inner, batch: Vec<Settle>) -> Result<(), StoreError> {
+async fn record(inner: &Inner, batch: Vec<SettleRequest>) -> Result<(), StoreError> {
     if batch.is_empty() {
         return Ok(());
     }
@@ -207,7 +210,7 @@ async fn record(inner: &Inner, batch: Vec<Settle>) -> Result<(), StoreError> {
 }
 
 /// Parks entries: all at once, and when that fails each by itself, a few times.
-async fn park(inner: &Inner, mut dead: Vec<Settle>) {
+async fn park(inner: &Inner, mut dead: Vec<SettleRequest>) {
     let Err(mut last) = record(inner, dead.clone()).await else { return };
     for pause in (0..TRIES).map(|tried| FIRST_PAUSE * 2_u32.pow(tried)) {
         if matches!(last, StoreError::Poisoned { .. } | StoreError::Closed) {

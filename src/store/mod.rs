@@ -13,8 +13,6 @@ pub mod backup;
 mod ballast;
 mod bits;
 pub mod clock_mark;
-#[cfg(test)]
-mod contract;
 pub mod directory;
 pub mod documents;
 pub mod doubts;
@@ -22,7 +20,6 @@ pub mod embedded;
 mod epoch;
 mod error;
 mod files;
-mod finishing;
 mod format;
 mod index;
 pub mod journal;
@@ -34,10 +31,11 @@ pub mod record;
 pub mod restore;
 mod retry;
 pub mod rollback;
+mod run_to_end;
 mod sealed;
-#[cfg(test)]
-mod snapshot;
 mod spare;
+#[cfg(test)]
+mod tests;
 mod tidy;
 mod turn;
 mod unfinished;
@@ -47,8 +45,8 @@ pub mod verify;
 pub use access::Owner;
 pub use doubts::Doubts;
 pub use error::StoreError;
-pub(crate) use finishing::Finishing;
 pub use operations::Operation;
+pub(crate) use run_to_end::RunToEnd;
 pub use turn::Turn;
 pub use usage::{MAX_LIMIT_NAME_BYTES, MemoryUsages, RecordFails, Usage, UsageFound, UsageLog, UsageStore};
 
@@ -115,7 +113,7 @@ pub struct StoredEntry {
 
 /// One decision about one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settle {
+pub struct SettleRequest {
     /// Where it stands.
     pub lane: LaneKey,
     /// Which one.
@@ -250,7 +248,7 @@ pub trait EntryStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<DuePage, StoreError>>;
 
     /// Records what becomes of entries that were handed out.
-    fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn settle(&self, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Settles as lost what is meant and was accepted before the call, without reading it; entries in `handed_out` are
     /// left alone. Returns how many those are. Durable on return. [`StoreError::WrongCount`] when it would be more than

@@ -5,6 +5,7 @@
 //! causes), never a URL, a host or an event id.
 
 mod connections;
+mod defects;
 mod descriptors;
 mod events;
 mod gauges;
@@ -25,6 +26,8 @@ pub(crate) mod testing;
 mod zero;
 
 pub use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
+pub use defects::Defect;
+pub(crate) use defects::{defect, found as defect_found};
 pub use descriptors::{DescriptorsAllotted, Shortage};
 pub use events::{
     AttemptFinished, ClockAnomaly, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued,
@@ -36,5 +39,5 @@ pub use panics::count_panics;
 pub use policies::{max_policies, series_of, set_policies};
 pub use printable::{printable, printable_lines};
 pub use recorder::{MetricsHandle, RecorderError, install};
-pub use requests::{Defect, RequestAnswered};
+pub use requests::RequestAnswered;
 pub use spans::TraceSpans;

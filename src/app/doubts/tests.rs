@@ -9,7 +9,8 @@ use crate::app::{self, doubts_at_rest};
 use crate::clock::Timestamp;
 use crate::config::{Config, File, Flag, Inputs};
 use crate::event::{CanonicalUrl, Event, EventId, Labels, Lane};
-use crate::queue::{Accept, End, Standing};
+use crate::queue::testing::TakenUp;
+use crate::queue::{End, NewEvent, Standing};
 use crate::store::doubts::NewDoubt;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::memory::MemoryStore;
@@ -31,7 +32,7 @@ async fn accept(queue: &Queue, events: usize, now: Timestamp) -> Vec<EventId> {
         is_dated: false,
         expires_at: now + Duration::from_secs(3600),
     };
-    let batch = vec![Accept { lane: lane(), event, dedup: None, source: Source::Http }; events];
+    let batch = vec![NewEvent { lane: lane(), event, dedup: None, source: Source::Http }; events];
     let id = |appended| match appended {
         Appended::New(id) | Appended::Duplicate(id) | Appended::Conflict(id) => id,
     };
@@ -75,7 +76,10 @@ async fn a_lane_of_an_unknown_generation_is_given_up_whole() {
     assert_eq!(deciding.give_up(&doubt).await.expect("given up"), 3);
     assert!(deciding.queue.doubts().list().is_empty() && deciding.queue.is_empty());
     for id in ids {
-        assert_eq!(deciding.queue.standing(id).await.expect("reads"), Standing::Settled(Some(End::Lost)));
+        assert_eq!(
+            deciding.queue.standing(id, &TakenUp(None)).await.expect("reads"),
+            Standing::Settled(Some(End::Lost))
+        );
     }
 }
 

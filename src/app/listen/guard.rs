@@ -10,11 +10,11 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use crate::app::listen::counted;
 use crate::ingest::reads_lines;
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 
 /// Names under which tidegate may be called.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ pub(super) fn closing(mut response: Response) -> Response {
 
 /// The answer to a request whose shape is not served.
 pub(super) fn malformed(rule: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "malformed_request", "The request is malformed", rule)
+    Problem::of(codes::MALFORMED_REQUEST, rule)
 }
 
 /// What a client may expect of the server (RFC 9110, 10.1.1); hyper meets it.
@@ -87,19 +87,12 @@ const CONTINUE: &[u8] = b"100-continue";
 fn judge(hosts: &Hosts, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Box<Problem>> {
     if method == Method::CONNECT {
         let detail = "tidegate is no proxy and opens no tunnels; send the request itself";
-        let title = "CONNECT is not served";
-        return Err(Box::new(Problem::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", title, detail)));
+        return Err(Box::new(Problem::of(codes::NOT_IMPLEMENTED, detail)));
     }
     let is_met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(CONTINUE);
     if !headers.get_all(header::EXPECT).iter().all(is_met) {
         let detail = "the Expect header may be 100-continue and nothing else";
-        let title = "The expectation is not met";
-        return Err(Box::new(Problem::new(
-            StatusCode::EXPECTATION_FAILED,
-            "expectation_failed",
-            title,
-            detail,
-        )));
+        return Err(Box::new(Problem::of(codes::EXPECTATION_FAILED, detail)));
     }
     let mut given = headers.get_all(header::HOST).iter();
     let host = match (given.next().map(HeaderValue::to_str), given.next()) {
@@ -112,8 +105,7 @@ fn judge(hosts: &Hosts, method: &Method, uri: &Uri, headers: &HeaderMap) -> Resu
     if !hosts.has(host) {
         let detail = "the Host header names another machine; call localhost or the listening address, or add the \
                       name to listen.hosts";
-        let title = "Not this host";
-        return Err(Box::new(Problem::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", title, detail)));
+        return Err(Box::new(Problem::of(codes::FOREIGN_HOST, detail)));
     }
     let own = |origin: &HeaderValue| {
         origin.to_str().is_ok_and(|origin| {
@@ -122,25 +114,19 @@ fn judge(hosts: &Hosts, method: &Method, uri: &Uri, headers: &HeaderMap) -> Resu
     };
     if !headers.get_all(header::ORIGIN).iter().all(own) {
         let detail = "requests from pages of other origins are not served";
-        return Err(Box::new(Problem::new(
-            StatusCode::FORBIDDEN,
-            "foreign_origin",
-            "Foreign origin",
-            detail,
-        )));
+        return Err(Box::new(Problem::of(codes::FOREIGN_ORIGIN, detail)));
     }
     Ok(())
 }
 
 async fn not_found() -> Problem {
     let detail = "no such route; events are handed in at POST /v1/events";
-    Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)
+    Problem::of(codes::NOT_FOUND, detail)
 }
 
 async fn method_not_allowed() -> Response {
     let detail = "the route exists but not with this method; see the Allow header";
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail)
-        .into_response()
+    Problem::of(codes::METHOD_NOT_ALLOWED, detail).into_response()
 }
 
 #[cfg(test)]

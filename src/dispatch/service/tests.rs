@@ -14,7 +14,7 @@ use crate::dispatch::{DispatchHandle, Options, Parts, RetryPolicy, Service};
 use crate::event::{Event, EventId, Labels, Lane, Outcome};
 use crate::limit::Gate;
 use crate::policy::{Book, Follower, Runtime, testing};
-use crate::queue::{Accept, Queue};
+use crate::queue::{NewEvent, Queue};
 use crate::store::memory::{FailPoint, MemoryStore};
 use crate::store::{Appended, EntryStore, MemoryUsages};
 use crate::telemetry::testing::Recorded;
@@ -112,7 +112,7 @@ impl Stage {
             expires_at: self.clock.now() + Duration::from_secs(7200),
         };
         let lane = Lane::of(Vec::new()).expect("free");
-        let batch = vec![Accept { lane, event, dedup: None, source: Source::Http }; count];
+        let batch = vec![NewEvent { lane, event, dedup: None, source: Source::Http }; count];
         let id = |appended: Appended| match appended {
             Appended::New(id) | Appended::Duplicate(id) | Appended::Conflict(id) => id,
         };

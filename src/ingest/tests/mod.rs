@@ -21,15 +21,16 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Lane, LaneKey, Tries};
 use crate::ingest::{
-    Admission, Defaults, Doomed, Intake, IntakeParts, OverLimit, Refusals, Targets, Unmatched,
+    Admission, CallRouter, Defaults, Doomed, Intake, IntakeParts, OverLimit, Refusals, Targets, Unmatched,
 };
 use crate::limit::{Kind, LimiterFigures};
 use crate::policy::testing::{TestDocuments, id, spec};
 use crate::policy::{Family, Origin, Policies, Spec};
 use crate::queue::Queue;
+use crate::queue::testing::TakenUp;
 use crate::store::{
     Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, ReadLimit,
-    Settle, StoreError, StoreHealth, StoredEntry,
+    SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::traces::Tracer;
 
@@ -98,7 +99,7 @@ impl EntryStore for TestStore {
         async { Ok(DuePage::default()) }.boxed()
     }
 
-    fn settle(&self, _batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn settle(&self, _batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
         async { Ok(()) }.boxed()
     }
 
@@ -237,20 +238,23 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
     let targets: Arc<ArcSwap<Targets>> = Arc::default();
     let admission = Arc::new(TestAdmission { room: AtomicUsize::new(3) });
     let intake = Intake::new(IntakeParts {
-        queue,
+        router: CallRouter {
+            queue,
+            defaults: defaults(),
+            unmatched,
+            egress: Arc::new(|url| {
+                let inside = url.as_str().contains("127.0.0.1");
+                if inside { Err("loopback".to_owned()) } else { Ok(()) }
+            }),
+        },
         policies,
         clock,
-        defaults: defaults(),
-        unmatched,
         on_doomed,
         admission: admission.clone(),
+        read_ahead: Arc::new(TakenUp(None)),
         refusals: Refusals { tell: Arc::new(|_| None), as_told: false, usage: None },
         outlooks: Arc::default(),
         targets: targets.clone(),
-        egress: Arc::new(|url| {
-            let inside = url.as_str().contains("127.0.0.1");
-            if inside { Err("loopback".to_owned()) } else { Ok(()) }
-        }),
         tracer: Tracer::default(),
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::new(1 << 20).expect("not zero"),

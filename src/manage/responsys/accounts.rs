@@ -18,7 +18,7 @@ use crate::manage::responsys::stored::{self, FileAccountsError, Source};
 use crate::manage::responsys::wire::{Accounts, Shown};
 use crate::manage::responsys::{ResponsysApi, doc};
 use crate::policy::{Book, Bound, ChangeError, Late, PolicyError, SyncError};
-use crate::problem::{BodyFault, Problem};
+use crate::problem::{Problem, codes};
 
 /// Most accounts that can be made through the route.
 const MAX_ACCOUNTS: usize = 1_000;
@@ -194,7 +194,7 @@ fn readable(name: Named) -> Result<String, Box<Problem>> {
 fn decode(body: &[u8]) -> Result<RawAccount, Box<Problem>> {
     let value: Value = serde_json::from_slice(body).map_err(|error| {
         let detail = format!("{error}; the body must be one JSON object");
-        Box::new(Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "The text is not JSON", detail))
+        Box::new(Problem::of(codes::INVALID_JSON, detail))
     })?;
     let blocks = value.get("blocked").and_then(Value::as_array);
     // Lists would be read as objects whose members have no names.
@@ -217,50 +217,46 @@ fn invalid(faults: &[AccountFault]) -> Box<Problem> {
 }
 
 fn invalid_request(detail: String) -> Problem {
-    let title = "The request is not valid";
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", title, detail)
+    Problem::of(codes::INVALID_REQUEST, detail)
 }
 
 fn not_read(refused: &BodyRefused) -> Box<Problem> {
-    let (code, title) = match refused {
-        BodyRefused::Type(_) => ("unsupported_media_type", "The form of the body is not supported"),
-        BodyRefused::Fault(BodyFault::TooLarge) => ("payload_too_large", "The request is too large"),
-        BodyRefused::Fault(BodyFault::TooSlow) => ("body_timeout", "The body did not come"),
-        BodyRefused::Fault(BodyFault::Incomplete) => ("incomplete_body", "The body is incomplete"),
+    let code = match refused {
+        BodyRefused::Type(_) => codes::UNSUPPORTED_MEDIA_TYPE,
+        BodyRefused::Fault(fault) => fault.code(),
     };
-    Box::new(Problem::new(refused.status(), code, title, refused.to_string()))
+    Box::new(Problem::of(code, refused.to_string()))
 }
 
 fn unknown(name: &str) -> Box<Problem> {
     let detail = format!("there is no account {name:?}; GET /v1/responsys/accounts lists them");
-    Box::new(Problem::new(StatusCode::NOT_FOUND, "account_not_found", "No such account", detail))
+    Box::new(Problem::of(codes::ACCOUNT_NOT_FOUND, detail))
 }
 
 fn of_the_file(name: &str) -> Box<Problem> {
     let detail =
         format!("account {name:?} stands in the configuration file; change it there and send SIGHUP");
-    Box::new(Problem::new(StatusCode::CONFLICT, "file_account", "The account is one of the file", detail))
+    Box::new(Problem::of(codes::FILE_ACCOUNT, detail))
 }
 
 fn too_many() -> Box<Problem> {
     let detail = format!("at most {MAX_ACCOUNTS} accounts are taken; delete one first");
-    Box::new(Problem::new(StatusCode::CONFLICT, "too_many_accounts", "Too many accounts", detail))
+    Box::new(Problem::of(codes::TOO_MANY_ACCOUNTS, detail))
 }
 
 fn full(bound: &Bound) -> Box<Problem> {
-    let title = "As many policies as there may be";
-    Box::new(Problem::new(StatusCode::CONFLICT, "policies_full", title, bound.to_string()))
+    Box::new(Problem::of(codes::POLICIES_FULL, bound.to_string()))
 }
 
 fn taken(error: &SyncError) -> Box<Problem> {
     let detail = format!("{error}; give the one in the configuration file another name");
-    Box::new(Problem::new(StatusCode::CONFLICT, "policy_exists", "The name of a policy is taken", detail))
+    Box::new(Problem::of(codes::POLICY_EXISTS, detail))
 }
 
 fn internal(error: &FileAccountsError) -> Box<Problem> {
     tracing::error!(%error, "the accounts cannot be read or applied");
     let detail = "the stored accounts cannot be read or applied; the log has the reason";
-    Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail))
+    Box::new(Problem::of(codes::INTERNAL, detail))
 }
 
 fn late(late: Late) -> Box<Problem> {
@@ -272,7 +268,7 @@ fn late(late: Late) -> Box<Problem> {
 
 fn unavailable() -> Box<Problem> {
     let detail = "the store cannot take changes; look at the account before repeating";
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "storage_error", "Storage failed", detail);
+    let problem = Problem::of(codes::STORAGE_ERROR, detail);
     Box::new(problem.retry_after(10))
 }
 

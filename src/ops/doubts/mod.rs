@@ -21,10 +21,10 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
 use crate::ops::desk::{respond, wrong_method};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::store::doubts::{Doubt, DoubtKind};
 use crate::store::{Doubts, StoreError};
 
@@ -114,7 +114,7 @@ fn no_such_method(verb: Option<&str>) -> Response {
         Some(Some(_)) => wrong_method("POST", "verbs change things: call them with POST"),
         Some(None) => {
             let detail = "no such verb; doubts have :acknowledge, :retry, :give-up and :confirm";
-            respond(Err(Box::new(Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail))))
+            respond(Err(Box::new(Problem::of(codes::NOT_FOUND, detail))))
         }
     }
 }
@@ -139,7 +139,7 @@ fn no_doubt(id: &str) -> Box<Problem> {
     let detail = format!(
         "there is no open doubt {id:?}; GET /v1/doubts lists them, and those that have ended are gone"
     );
-    Box::new(Problem::new(StatusCode::NOT_FOUND, "doubt_not_found", "No such doubt", detail))
+    Box::new(Problem::of(codes::DOUBT_NOT_FOUND, detail))
 }
 
 #[cfg(test)]

@@ -19,13 +19,14 @@ use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
 use crate::dispatch::{DispatchHandle, Options, Parts, Service};
 use crate::event::{Event, EventId, Outcome};
+use crate::ingest::{CallRouter, Defaults, Unmatched};
 use crate::limit::{Gate, Outlooks};
 use crate::ops::{Desk, desk_routes};
 use crate::policy::testing::{Fault, TestDocuments, id, labels, url};
 use crate::policy::{
     Bounds, Clause, DRAIN_WINDOW, Limits, Origin, Overlap, Policies, Quota, Scope, Spec, UrlPattern, Window,
 };
-use crate::queue::{Accept, Queue};
+use crate::queue::{NewEvent, Queue};
 use crate::store::memory::MemoryStore;
 use crate::store::{Appended, MemoryUsages, UsageStore};
 use crate::telemetry::Source;
@@ -100,14 +101,19 @@ pub(super) async fn world() -> World {
         dispatch: dispatch.clone(),
         outlooks: Arc::new(ArcSwap::from_pointee(Outlooks::default())),
         clock: clock.clone(),
-        labels: Arc::new([("org".to_owned(), "ACME".to_owned())].into()),
-        known_labels: Some(["org", "key", "a b"].map(str::to_owned).into()),
-        ttl: Duration::from_secs(6 * 3600),
-        unmatched_pass: false,
-        egress: Arc::new(|url| {
-            let inside = url.as_str().contains("127.0.0.1");
-            if inside { Err("loopback".to_owned()) } else { Ok(()) }
-        }),
+        router: CallRouter {
+            queue: queue.clone(),
+            defaults: Arc::new(Defaults {
+                labels: [("org".to_owned(), "ACME".to_owned())].into(),
+                known_labels: Some(["org", "key", "a b"].map(str::to_owned).into()),
+                max_ttl: Duration::from_secs(6 * 3600),
+            }),
+            unmatched: Unmatched::Refuse,
+            egress: Arc::new(|url| {
+                let inside = url.as_str().contains("127.0.0.1");
+                if inside { Err("loopback".to_owned()) } else { Ok(()) }
+            }),
+        },
     };
     World { router: desk_routes(desk), policies, documents, queue, dispatch, clock, usages, endpoint }
 }
@@ -164,7 +170,7 @@ impl World {
         self.queue.accept(events).await.expect("accepted");
     }
 
-    fn event(&self, pairs: &[(&str, &str)], delay: Option<Duration>) -> Accept {
+    fn event(&self, pairs: &[(&str, &str)], delay: Option<Duration>) -> NewEvent {
         let now = self.clock.now();
         let event = Event {
             method: Method::POST,
@@ -178,7 +184,7 @@ impl World {
         };
         let routed = self.policies.runtime().route(&event.method, &event.url, &event.labels);
         let governed = routed.expect("few policies").expect("governed");
-        Accept { lane: self.queue.lane_at(&governed, &event.url), event, dedup: None, source: Source::Http }
+        NewEvent { lane: self.queue.lane_at(&governed, &event.url), event, dedup: None, source: Source::Http }
     }
 
     pub(super) fn called(&self) -> HashSet<EventId> {

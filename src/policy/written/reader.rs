@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::event::{Labels, PolicyId};
+use crate::event::{Labels, PolicyId, parse_method};
 use crate::policy::written::given::quoted;
 use crate::policy::written::{Fault, Given, MEMBERS, Members, nearest};
 use crate::policy::{
@@ -116,13 +116,13 @@ impl<'a> Reader<'a> {
         }
         let mut methods = Vec::new();
         for text in texts {
-            match Method::from_bytes(text.to_ascii_uppercase().as_bytes()) {
-                Ok(method) if method != Method::CONNECT && text.len() <= 32 => {
+            match parse_method(text) {
+                Ok(method) => {
                     if !methods.contains(&method) {
                         methods.push(method);
                     }
                 }
-                _ => {
+                Err(_) => {
                     let detail =
                         format!("{} is no HTTP method such as GET, POST, PUT, PATCH or DELETE", quoted(text));
                     self.wrong::<()>("methods", detail);

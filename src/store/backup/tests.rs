@@ -8,9 +8,11 @@ use bytes::Bytes;
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Settlement};
-use crate::store::contract::{lane, options, plain};
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use crate::store::{Appended, DocumentStore, EntryStore, Expect, Lookup, Settle, UsageStore, Version};
+use crate::store::tests::contract::{lane, options, plain};
+use crate::store::{
+    Appended, DocumentStore, EntryStore, Expect, Lookup, SettleRequest, UsageStore, Version,
+};
 
 /// Small segments, so that many are begun and deleted while a copy is made.
 fn busy() -> EmbeddedOptions {
@@ -33,8 +35,8 @@ async fn append(store: &EmbeddedStore, round: u64) -> Vec<EventId> {
     appended.into_iter().map(|one| if let Appended::New(id) = one { id } else { panic!("new") }).collect()
 }
 
-fn delivered(id: EventId) -> Settle {
-    Settle { lane: lane("l"), id, due_at: None, settlement: Settlement::Delivered }
+fn delivered(id: EventId) -> SettleRequest {
+    SettleRequest { lane: lane("l"), id, due_at: None, settlement: Settlement::Delivered }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +59,7 @@ async fn a_copy_of_a_store_at_work_has_what_was_acknowledged_before() {
             while !stop.load(Ordering::SeqCst) {
                 let new = append(&store, round).await;
                 round += 1;
-                let first: Vec<Settle> = ended.by_ref().take(64).map(delivered).collect();
+                let first: Vec<SettleRequest> = ended.by_ref().take(64).map(delivered).collect();
                 store.settle(first).await.expect("settles");
                 store.settle(new.into_iter().map(delivered).collect()).await.expect("settles");
             }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use super::SETTLED_PART;
-use super::commit::Decision;
+use super::commit::Placed;
 use super::ids::{self, Home};
 use super::reads::Reads;
 use super::shared::segment_name;
@@ -34,7 +34,7 @@ pub(super) enum Unreadable {
 }
 
 /// The settlement of an entry as lost.
-pub(super) fn decision(lane: u32, home: Home, from_due_ms: Option<u64>) -> Decision {
+pub(super) fn decision(lane: u32, home: Home, from_due_ms: Option<u64>) -> Placed {
     (lane, home.block, Settled { index: home.index, from_due_ms, what: What::Lost })
 }
 
@@ -133,7 +133,7 @@ impl Reads {
     }
 
     /// Settles entries as lost. Returns when that is durable.
-    pub(super) fn settle_lost(&self, lost: &[Decision]) -> Result<(), StoreError> {
+    pub(super) fn settle_lost(&self, lost: &[Placed]) -> Result<(), StoreError> {
         let mut waiting = Vec::new();
         for part in lost.chunks(SETTLED_PART) {
             self.shared.figures.writable()?;
@@ -153,7 +153,7 @@ impl Reads {
         &self,
         lane: u32,
         is_meant: impl Fn(&DueKey, &Home) -> bool,
-    ) -> Result<Vec<Decision>, StoreError> {
+    ) -> Result<Vec<Placed>, StoreError> {
         let mut found = Vec::new();
         let walked = self.shared.reader.due(lane, |due, _| {
             let home = Home { block: due.block, index: due.index };

@@ -21,6 +21,7 @@ use crate::store::index::segments::Fate;
 use crate::store::index::{IndexError, guarded};
 use crate::store::journal::{self, Journal, Position, SettledRun};
 use crate::store::{Appended, Operation, StoreError, files, spare};
+use crate::telemetry::defect;
 
 type AppendReply =
     (oneshot::Sender<Result<Vec<Appended>, StoreError>>, Vec<Appended>, Option<OwnedSemaphorePermit>);
@@ -139,6 +140,8 @@ impl IndexThread {
     fn apply(&mut self, commit: &Commit) -> Result<(), IndexError> {
         let shared = Arc::clone(&self.shared);
         let _under_way = shared.figures.operations.begin(Operation::Index, shared.clock.now());
+        let reflects = self.indexer.rows.checkpoint().reflects;
+        defect!(unless reflects <= commit.end, "a commit that lies before what the index has already");
         let applying = shared.applying.lock();
         guarded(|| {
             for (at, lane_no, lane, entries, due_ms) in &commit.blocks {

@@ -46,7 +46,7 @@ use std::sync::atomic::Ordering;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
-use self::commit::Decision;
+use self::commit::Placed;
 pub use self::options::EmbeddedOptions;
 use self::reads::Reads;
 pub use self::report::RecoveryReport;
@@ -58,7 +58,7 @@ use super::doubts::Doubts;
 use super::journal::{Disk, OsDisk, OsSource, Settled, Source, What};
 use super::{
     Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES, NewEntry,
-    ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Turn, UsageLog, spare,
+    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry, Turn, UsageLog, spare,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -198,7 +198,7 @@ impl EmbeddedStore {
     }
 
     /// Hands a batch to the writer in parts, which keep its order, so that no commit outgrows a group.
-    async fn settle_all(&self, mut batch: Vec<Settle>) -> Result<(), StoreError> {
+    async fn settle_all(&self, mut batch: Vec<SettleRequest>) -> Result<(), StoreError> {
         self.shared.figures.writable()?;
         let mut waiting = Vec::new();
         while !batch.is_empty() {
@@ -230,7 +230,7 @@ impl EmbeddedStore {
     }
 
     /// What the writer is told, and the settlements that need a letter.
-    fn decisions(&self, batch: Vec<Settle>) -> (Vec<Decision>, Vec<Settle>) {
+    fn decisions(&self, batch: Vec<SettleRequest>) -> (Vec<Placed>, Vec<SettleRequest>) {
         let mut decisions = Vec::with_capacity(batch.len());
         let mut dead = Vec::new();
         let mut lane: Option<(LaneKey, Option<u32>)> = None;
@@ -331,7 +331,7 @@ impl EntryStore for EmbeddedStore {
         Box::pin(self.read(move |reads| reads.due(&lane, until, &skip, limit)))
     }
 
-    fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn settle(&self, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.settle_all(batch))
     }
 

@@ -104,6 +104,7 @@ impl Reads {
         });
         walked.map_err(|error| self.broken(&error))?;
         self.settle_lost(&lost)?;
+        debug_assert!(page.entries.is_sorted_by(|a, b| a.id < b.id), "plain order is the order of ids");
         page.or_failed(failed)
     }
 
@@ -152,6 +153,11 @@ impl Reads {
             ControlFlow::Break(())
         });
         walked.map_err(|error| self.broken(&error))?;
+        debug_assert!(page.entries.is_sorted_by_key(|entry| entry.due_at), "due order");
+        debug_assert!(
+            page.entries.iter().all(|entry| entry.due_at <= Some(until)),
+            "nothing before it is due"
+        );
         if !lost.is_empty() {
             // Also what is due later, so that all of a damage is known at once.
             let is_lost = |due: &DueKey, home: &Home| lost.contains(&due.block) && !handed_out.contains(home);

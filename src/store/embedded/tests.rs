@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::event::Tries;
-use crate::store::contract::{lane, options, plain, texts};
 use crate::store::memory::MemoryStore;
+use crate::store::tests::contract::{lane, options, plain, texts};
 
 const ALL: ReadLimit = ReadLimit { entries: 100_000, bytes: usize::MAX };
 
@@ -87,19 +87,20 @@ async fn fill(store: &EmbeddedStore) {
         });
         store.append(batch.collect()).await.expect("appends");
         let entries = store.read_ready(&lane("a"), None, ALL).await.expect("reads");
-        let settles = entries.iter().enumerate().filter(|(n, _)| n % 3 != 0).map(|(n, entry)| Settle {
-            lane: lane("a"),
-            id: entry.id,
-            due_at: None,
-            settlement: match n % 3 {
-                1 => Settlement::Delivered,
-                _ => Settlement::Reschedule {
-                    due_at: Timestamp::from_millis(9_000),
-                    tries: Tries::of(1),
-                    doubted_at: None,
+        let settles =
+            entries.iter().enumerate().filter(|(n, _)| n % 3 != 0).map(|(n, entry)| SettleRequest {
+                lane: lane("a"),
+                id: entry.id,
+                due_at: None,
+                settlement: match n % 3 {
+                    1 => Settlement::Delivered,
+                    _ => Settlement::Reschedule {
+                        due_at: Timestamp::from_millis(9_000),
+                        tries: Tries::of(1),
+                        doubted_at: None,
+                    },
                 },
-            },
-        });
+            });
         store.settle(settles.collect()).await.expect("settles");
     }
 }
@@ -266,7 +267,7 @@ fn settled_segments_give_their_space_back() {
         runtime.block_on(store.append(vec![plain("a", &record), plain("a", &record)])).expect("appends");
         let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
         // One old entry stays until the end.
-        let gone = entries.iter().skip(usize::from(round < 39)).map(|entry| Settle {
+        let gone = entries.iter().skip(usize::from(round < 39)).map(|entry| SettleRequest {
             lane: lane("a"),
             id: entry.id,
             due_at: None,
@@ -296,7 +297,7 @@ fn a_full_disk_refuses_appends_and_takes_settlements() {
     assert!(store.health().full);
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
     let settle =
-        Settle { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Delivered };
+        SettleRequest { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Delivered };
     runtime.block_on(store.settle(vec![settle])).expect("settles");
     assert_eq!(runtime.block_on(contents(&store, &["a"]))[0].0, Vec::<String>::new());
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::commit::{self, AppendReply, Decision, Draft};
+use super::commit::{self, AppendReply, Draft, Placed};
 use super::indexer::{Commit, Work};
 use super::owed::{Owed, Settling};
 use super::shared::Shared;
@@ -24,6 +24,7 @@ use crate::store::index::dedup::DedupIndex;
 use crate::store::index::{guarded, room};
 use crate::store::journal::{DeadLetter, DeadLog, Group, Journal, Position};
 use crate::store::{Appended, Dedup, NewEntry, Operation, StoreError, Turn};
+use crate::telemetry::defect;
 
 /// What the writer is asked for.
 pub(super) enum Request {
@@ -35,7 +36,7 @@ pub(super) enum Request {
         room: Option<OwnedSemaphorePermit>,
     },
     Settle {
-        decisions: Vec<Decision>,
+        decisions: Vec<Placed>,
         letters: Vec<DeadLetter>,
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
@@ -87,7 +88,7 @@ pub(super) struct Pending {
     appends: Vec<Request>,
     append_entries: usize,
     append_bytes: usize,
-    decisions: Vec<Decision>,
+    decisions: Vec<Placed>,
     letters: Vec<DeadLetter>,
     settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
     first_settle: Option<Timestamp>,
@@ -337,9 +338,13 @@ impl Writer {
         if draft.blocks.iter().any(|block| !block.dedup.is_empty()) {
             self.shared.room.wait_for(room::BATCH_BYTES);
         }
+        defect!(unless positions.len() == draft.blocks.len(), "blocks that the journal gave no position");
         for (block, at) in draft.blocks.iter().zip(positions) {
             for row in &block.dedup {
-                let Ok(index) = u8::try_from(row.index) else { continue };
+                let Ok(index) = u8::try_from(row.index) else {
+                    defect!("a key of an entry that no id can name");
+                    continue;
+                };
                 let id = super::ids::encode(newest_ms, super::ids::Home { block: *at, index }, salt);
                 if let Err(error) = guarded(|| self.dedup.insert(&row.dedup, id)) {
                     // The entries are durable and will be answered; nothing is accepted after them.
@@ -354,8 +359,9 @@ impl Writer {
                 .iter()
                 .map(|answer| commit::answer(*answer, positions, newest_ms, salt))
                 .collect();
-            if let Some(answers) = answers {
-                replies.push((append.reply, answers, append.room));
+            match answers {
+                Some(answers) => replies.push((append.reply, answers, append.room)),
+                None => defect!("a durable append whose entries have no ids"),
             }
         }
         let blocks = draft.blocks.into_iter().zip(positions.iter().copied());

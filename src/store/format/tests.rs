@@ -7,7 +7,7 @@ use std::path::Path;
 use super::*;
 use crate::store::directory::DataDir;
 use crate::store::doubts::NewDoubt;
-use crate::store::snapshot::everything;
+use crate::store::tests::snapshot::everything;
 
 /// A directory of our format that was started once.
 fn started(root: &Path) {

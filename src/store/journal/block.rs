@@ -6,6 +6,7 @@ use super::codec::{Input, len_u16, len_u32};
 use super::frame::{ALIGN, FRAME_HEADER_BYTES, FrameError};
 use crate::event::LaneKey;
 use crate::store::{Dedup, MAX_RECORD_BYTES, StoreError};
+use crate::telemetry::defect;
 
 /// Most entries of a block.
 pub const MAX_BLOCK_ENTRIES: usize = 256;
@@ -96,6 +97,7 @@ pub(super) fn encode(block: &NewBlock<'_>, packer: &mut Packer, out: &mut Vec<u8
     for record in block.records {
         plain.extend_from_slice(record);
     }
+    defect!(unless plain.len() == raw_bytes, "a block whose body has another length than its head says");
     if pack(plain, &mut packer.table, out) {
         if let Some(flags) = out.get_mut(flags_at) {
             *flags |= LZ4;

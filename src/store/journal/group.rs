@@ -8,6 +8,7 @@ use super::settlements::{self, MAX_ENTRY_BYTES, RUN_HEAD_BYTES, SettledRun};
 use super::{MAX_BLOCK_BYTES, Position};
 use crate::event::LaneKey;
 use crate::store::StoreError;
+use crate::telemetry::defect;
 
 /// Longest group.
 pub const MAX_GROUP_BYTES: usize = 32 * 1024 * 1024;
@@ -124,6 +125,7 @@ impl Group {
 
     fn begin(&mut self) -> usize {
         let at = self.bytes.len();
+        defect!(unless at.is_multiple_of(ALIGN), "a frame that begins off its alignment");
         self.bytes.resize(at + FRAME_HEADER_BYTES, 0);
         at
     }
@@ -134,12 +136,14 @@ impl Group {
     }
 
     fn finish(&mut self, at: usize, kind: Kind, entries: u16) -> usize {
+        defect!(unless at + FRAME_HEADER_BYTES <= self.bytes.len(), "a frame without room for its header");
         let payload = self.bytes.get(at + FRAME_HEADER_BYTES..).unwrap_or_default();
         let (payload_bytes, payload_crc) = (payload.len(), crc32c::crc32c(payload));
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN), 0);
         self.frames.push(Pending { at, kind, entries, payload_bytes, payload_crc });
         let number = self.numbered;
         self.numbered += usize::from(kind != Kind::Settlements);
+        defect!(unless self.bytes.len() <= MAX_GROUP_BYTES, "a group that is longer than it may be");
         number
     }
 
@@ -157,14 +161,16 @@ impl Group {
                 entries: frame.entries,
                 payload_bytes: frame.payload_bytes,
             };
-            if let Some(out) = self.bytes.get_mut(frame.at..).and_then(<[u8]>::first_chunk_mut) {
-                header.seal(out, frame.payload_crc, Place { offset, ..place });
+            match self.bytes.get_mut(frame.at..).and_then(<[u8]>::first_chunk_mut) {
+                Some(out) => header.seal(out, frame.payload_crc, Place { offset, ..place }),
+                None => defect!("a frame of a group behind its end"),
             }
             if frame.kind != Kind::Settlements {
                 positions.push(Position { segment: place.segment, offset });
             }
             total = total.saturating_add(u32::from(frame.entries));
         }
+        defect!(unless positions.len() == self.numbered, "frames of a group without a position");
         (positions, &self.bytes, total)
     }
 }

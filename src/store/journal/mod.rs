@@ -100,6 +100,7 @@ mod arrange;
 mod aside;
 mod block;
 mod codec;
+mod cut;
 mod dead;
 mod dead_log;
 mod disk;
@@ -125,6 +126,7 @@ mod writer;
 
 pub use arrange::{Arrange, Finding, arrange};
 pub use block::{Block, BlockHead, DedupRow, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock};
+pub use cut::cut;
 pub use dead::DeadLetter;
 pub use dead_log::{DeadLog, FoundLetters};
 pub use disk::{Disk, OsDisk};
@@ -135,7 +137,7 @@ pub use heads::{HeadState, SegmentHead, Stray, heads, strays};
 pub use prefix::keep_sound_prefix;
 pub use reader::{ReadError, Reader};
 pub use salts::{Salts, salts};
-pub use scan::{Frame, Marked, Scan, cut, is_whole, scan, sound_frames};
+pub use scan::{Frame, Marked, Scan, is_whole, scan, sound_frames};
 pub use segment::{
     MAX_SEGMENT, SegmentFile, list, mark_settled, name as segment_name, number as segment_number, remove,
 };

@@ -35,7 +35,7 @@ pub struct Scan {
     /// Where to begin: a position at which a frame starts or the journal ended. The default is the beginning.
     pub from: Position,
     /// Set damage aside, give the room behind the last frame back, and remove a stillborn last segment. Without it nothing
-    /// is written. The torn end stays until [`cut`] is called: when what is missing with it is on record.
+    /// is written. The torn end stays until [`super::cut()`] is called: when what is missing with it is on record.
     pub repair: bool,
     /// The salt on record: a segment both copies of whose head are bad is tried with it.
     pub salt: Option<u64>,
@@ -383,22 +383,6 @@ impl Pass<'_> {
             let _ = rustix::fs::fallocate(&file, hole, used, length - used);
         }
     }
-}
-
-/// Cuts the last segment where a scan with repair found its end. To be called when the account no longer expects what
-/// is missing there: a second start would take the cut for a loss.
-///
-/// # Errors
-/// [`StoreError::Io`] when the system refuses; the next segment that is begun does no harm to a torn end.
-pub fn cut(dir: &Path, report: &ScanReport) -> Result<(), StoreError> {
-    let Some((number, keep)) = report.cut else { return Ok(()) };
-    let Some(file) = segment::list(dir)?.into_iter().find(|file| file.number == number) else {
-        return Ok(());
-    };
-    let failed = |error: io::Error| StoreError::io("cut", &file.path, error);
-    let opened = files::write(&file.path).map_err(failed)?;
-    opened.set_len(keep.into()).map_err(failed)?;
-    opened.sync_all().map_err(failed)
 }
 
 fn open(path: &Path) -> Result<File, StoreError> {

@@ -5,6 +5,7 @@ use super::codec::{Input, len_u16};
 use super::frame::FrameError;
 use crate::clock::Timestamp;
 use crate::event::{Settlement, Tries};
+use crate::telemetry::defect;
 
 const FROM_DUE: u8 = 0x80;
 
@@ -82,6 +83,7 @@ pub(super) const RUN_HEAD_BYTES: usize = 14;
 /// Appends one run to a payload.
 pub(super) fn encode(run: &SettledRun, out: &mut Vec<u8>) {
     // A block has at most 256 entries; more than a u16 holds would be a caller settling entries twice.
+    defect!(unless run.entries.len() <= usize::from(u16::MAX), "more settlements of a block than it has entries");
     let entries = run.entries.get(..usize::from(u16::MAX)).unwrap_or(&run.entries);
     out.extend_from_slice(&run.lane_no.to_le_bytes());
     out.extend_from_slice(&run.block.segment.to_le_bytes());

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use super::codec::len_u32;
 use super::disk::{Disk, OsDisk};
-use super::frame::Place;
-use super::group::Group;
+use super::frame::{ALIGN, Place};
+use super::group::{Group, MAX_GROUP_BYTES};
 use super::head::{HEAD_BYTES, Head};
 use super::segment::{self, MAX_SEGMENT};
 use super::{Position, Reader};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
+use crate::telemetry::defect;
 
 /// When segments change, and what they are sealed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +154,8 @@ impl Journal {
     /// Where the next group will start, unless it begins a new segment: everything before is durable.
     #[must_use]
     pub fn end(&self) -> Position {
-        // `end` is below 2^26 + MAX_GROUP_BYTES.
+        // A segment is 2^26 bytes long at most, and only a group that begins one is longer than what is left.
+        defect!(unless self.end <= JournalOptions::MAX_SEGMENT_BYTES + MAX_GROUP_BYTES as u64, "a segment without an end");
         Position { segment: self.number, offset: u32::try_from(self.end).unwrap_or(u32::MAX) }
     }
 
@@ -205,6 +207,7 @@ impl Journal {
         let lost = |error| StoreError::Poisoned { reason: failed("sync")(error).to_string() };
         self.disk.sync(&self.file).map_err(lost)?;
         self.end += u64::from(len_u32(bytes.len()));
+        defect!(unless self.end.is_multiple_of(ALIGN as u64), "a segment whose end is off the alignment of frames");
         self.entries = self.entries.saturating_add(entries);
         Ok(positions)
     }
@@ -214,6 +217,7 @@ impl Journal {
         let head = Head { segment: number, salt: self.options.salt };
         let (next, size_bytes) =
             segment::create(&self.dir, head, self.options.segment_bytes, &mut *self.disk)?;
+        defect!(unless number > self.number && size_bytes > HEAD_BYTES as u64, "a segment that cannot follow");
         let full = std::mem::replace(&mut self.file, next);
         // Gives the unused preallocation back. Not synced and free to fail: zeros at the end are the same to a reader.
         // After the next one was begun: a last segment that is shorter than it was made has been cut.

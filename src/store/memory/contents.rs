@@ -10,7 +10,8 @@ use super::DeadLetter;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement, Tries};
 use crate::store::{
-    Appended, Dedup, DuePage, LaneSummary, Lookup, Loss, NewEntry, ReadLimit, Settle, StoredEntry, Version,
+    Appended, Dedup, DuePage, LaneSummary, Lookup, Loss, NewEntry, ReadLimit, SettleRequest, StoredEntry,
+    Version,
 };
 
 /// What a crash leaves.
@@ -120,7 +121,7 @@ impl Contents {
         id
     }
 
-    pub(super) fn settle(&mut self, settle: &Settle) {
+    pub(super) fn settle(&mut self, settle: &SettleRequest) {
         let Some(rows) = self.lanes.get_mut(&settle.lane) else { return };
         let place = settle.due_at.map(Timestamp::ceil_millis);
         let Some(row) = rows.entries.get_mut(&settle.id).filter(|row| row.due_ms == place) else { return };
@@ -164,8 +165,8 @@ impl Contents {
     pub(super) fn give_up(&mut self, lane: &LaneKey, handed_out: &HashSet<EventId>) -> u64 {
         let Some(rows) = self.lanes.get(lane) else { return 0 };
         let owed = rows.entries.iter().filter(|(id, _)| !handed_out.contains(id));
-        let settles: Vec<Settle> = owed
-            .map(|(id, row)| Settle {
+        let settles: Vec<SettleRequest> = owed
+            .map(|(id, row)| SettleRequest {
                 lane: lane.clone(),
                 id: *id,
                 due_at: row.due_ms.map(Timestamp::from_millis),

@@ -16,7 +16,7 @@ use self::contents::Contents;
 use super::doubts::{DoubtKind, NewDoubt};
 use super::{
     Appended, Dedup, DocumentStore, Doubts, DuePage, EntryStore, Expect, GiveUp, LaneSummary, Lookup, Loss,
-    MAX_RECORD_BYTES, NewEntry, ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Version,
+    MAX_RECORD_BYTES, NewEntry, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry, Version,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -183,7 +183,7 @@ impl MemoryStore {
         Ok(answers)
     }
 
-    fn settle_now(&self, batch: &[Settle]) -> Result<(), StoreError> {
+    fn settle_now(&self, batch: &[SettleRequest]) -> Result<(), StoreError> {
         let mut state = self.lock();
         state.writable()?;
         if state.fail.remove(&FailPoint::Settle) {
@@ -268,7 +268,7 @@ impl EntryStore for MemoryStore {
         Box::pin(async move { self.read(|contents| contents.due(lane, until, skip, limit)) })
     }
 
-    fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn settle(&self, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             self.while_held(|state| state.hold_settlements).await;
             self.settle_now(&batch)

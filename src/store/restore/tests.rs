@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, chown, symlink};
 
 use super::*;
 use crate::clock::{Clock, Timestamp};
-use crate::store::contract::{options, plain};
+use crate::store::tests::contract::{options, plain};
 use crate::store::directory::DataDir;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{EntryStore, backup, rollback, verify};

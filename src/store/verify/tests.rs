@@ -9,11 +9,11 @@ use bytes::Bytes;
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::event::Settlement;
-use crate::store::contract::{lane, options, plain};
 use crate::store::doubts::Doubts;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::snapshot::everything;
-use crate::store::{DocumentStore, EntryStore, Expect, ReadLimit, Settle, Usage, UsageStore};
+use crate::store::tests::contract::{lane, options, plain};
+use crate::store::tests::snapshot::everything;
+use crate::store::{DocumentStore, EntryStore, Expect, ReadLimit, SettleRequest, Usage, UsageStore};
 
 const SEGMENT: &str = "journal/0000000001.seg";
 
@@ -31,7 +31,7 @@ async fn sound(root: &Path) {
         let all = ReadLimit { entries: 1, bytes: usize::MAX };
         let first = store.read_ready(&lane("a"), None, all).await.expect("reads").remove(0);
         let settle =
-            Settle { lane: lane("a"), id: first.id, due_at: None, settlement: Settlement::Delivered };
+            SettleRequest { lane: lane("a"), id: first.id, due_at: None, settlement: Settlement::Delivered };
         if round > 0 {
             store.settle(vec![settle]).await.expect("settles");
         }

@@ -14,7 +14,7 @@ use tidegate::store::doubts::DoubtKind;
 use tidegate::store::embedded::EmbeddedStore;
 use tidegate::store::journal::{self, Frame, Scan};
 use tidegate::store::{
-    Appended, DocumentStore, EntryStore, Lookup, NewEntry, Settle, StoreError, UsageFound, UsageStore,
+    Appended, DocumentStore, EntryStore, Lookup, NewEntry, SettleRequest, StoreError, UsageFound, UsageStore,
 };
 
 use super::base::{ALL, BOOK, End, Truth, clock, lanes, options};
@@ -166,7 +166,7 @@ impl Seen {
             let read = store.read_ready(&lane, None, ALL).await?;
             let is_there = read.iter().any(|entry| entry.id == id);
             let settlement = Settlement::Delivered;
-            store.settle(vec![Settle { lane: lane.clone(), id, due_at: None, settlement }]).await?;
+            store.settle(vec![SettleRequest { lane: lane.clone(), id, due_at: None, settlement }]).await?;
             Ok::<_, StoreError>(is_there)
         };
         match done.await {

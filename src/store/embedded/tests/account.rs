@@ -313,7 +313,7 @@ fn dead_letters_that_are_gone_are_reported() {
             .block_on(store.append((0..7).map(|n| plain("a", &n.to_string())).collect()))
             .expect("appends");
         let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
-        let dead = |entry: &StoredEntry| Settle {
+        let dead = |entry: &StoredEntry| SettleRequest {
             lane: lane("a"),
             id: entry.id,
             due_at: None,

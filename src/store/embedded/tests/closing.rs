@@ -19,7 +19,7 @@ fn history(dir: &Path, runtime: &tokio::runtime::Runtime) -> Vec<String> {
     let store = quiet(dir);
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
     let ends = |entry: &&StoredEntry| !entry.record.ends_with(b"-4");
-    let settle = |entry: &StoredEntry| Settle {
+    let settle = |entry: &StoredEntry| SettleRequest {
         lane: lane("a"),
         id: entry.id,
         due_at: None,

@@ -17,9 +17,9 @@ fn letters(dir: &Path) -> Vec<DeadLetter> {
     found
 }
 
-fn park(entry: &StoredEntry, reason: &str) -> Settle {
+fn park(entry: &StoredEntry, reason: &str) -> SettleRequest {
     let settlement = Settlement::Dead { reason: reason.to_owned(), attempts: 7 };
-    Settle { lane: lane("a"), id: entry.id, due_at: entry.due_at, settlement }
+    SettleRequest { lane: lane("a"), id: entry.id, due_at: entry.due_at, settlement }
 }
 
 async fn first(store: &EmbeddedStore) -> StoredEntry {

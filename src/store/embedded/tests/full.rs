@@ -36,8 +36,8 @@ impl Disk for Gate {
     }
 }
 
-fn delivered(entry: &StoredEntry) -> Settle {
-    Settle { lane: lane("a"), id: entry.id, due_at: None, settlement: Settlement::Delivered }
+fn delivered(entry: &StoredEntry) -> SettleRequest {
+    SettleRequest { lane: lane("a"), id: entry.id, due_at: None, settlement: Settlement::Delivered }
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl History {
                 self.waiting.remove(&*String::from_utf8_lossy(&entry.record));
                 Settlement::Delivered
             };
-            batch.push(Settle { lane: lane("a"), id: entry.id, due_at: entry.due_at, settlement });
+            batch.push(SettleRequest { lane: lane("a"), id: entry.id, due_at: entry.due_at, settlement });
         }
         runtime.block_on(store.settle(batch)).expect("settles");
     }

@@ -13,7 +13,7 @@ fn half_a_million_settlements_at_once_are_taken_in_parts() {
     let limit = ReadLimit { entries: ENTRIES, bytes: usize::MAX };
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, limit)).expect("reads");
     assert_eq!(entries.len(), ENTRIES);
-    let settles = entries.iter().enumerate().map(|(n, entry)| Settle {
+    let settles = entries.iter().enumerate().map(|(n, entry)| SettleRequest {
         lane: lane("a"),
         id: entry.id,
         due_at: None,
@@ -45,7 +45,8 @@ fn an_entry_that_two_settle_as_lost_in_one_group_is_lost_once() {
     let store = open(dir.path());
     runtime.block_on(store.append(vec![plain("a", "1"), plain("a", "2")])).expect("appends");
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
-    let lost = Settle { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Lost };
+    let lost =
+        SettleRequest { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Lost };
     runtime.block_on(store.settle(vec![lost.clone(), lost])).expect("settles");
     assert_eq!(store.health().lost_entries, 1);
     assert_eq!(store.take_losses().len(), 1);

@@ -117,7 +117,7 @@ async fn deliver(store: &EmbeddedStore, name: &str, patience: usize) -> (Vec<Str
         if page.is_empty() {
             return (delivered, failures);
         }
-        let settles = page.iter().map(|entry| Settle {
+        let settles = page.iter().map(|entry| SettleRequest {
             lane: lane(name),
             id: entry.id,
             due_at: entry.due_at,

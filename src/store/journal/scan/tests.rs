@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::super::{FRAME_HEADER_BYTES, Group, Journal, NewBlock};
+use super::super::{FRAME_HEADER_BYTES, Group, Journal, NewBlock, cut};
 use super::*;
 use crate::clock::Timestamp;
 use crate::event::LaneKey;

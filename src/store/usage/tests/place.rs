@@ -3,8 +3,8 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
-use crate::store::contract::options;
 use crate::store::embedded::EmbeddedStore;
+use crate::store::tests::contract::options;
 
 /// What the next process finds in a data directory.
 async fn found_in(data: &Path) -> UsageFound {

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::sync::{Condvar, Mutex};
 
-use super::*;
 use crate::event::{CanonicalUrl, Labels, PolicyId, PolicyRef};
+use crate::queue::*;
 use crate::store::ReadLimit;
 use crate::store::embedded::{Disks, EmbeddedOptions, EmbeddedStore};
 use crate::store::journal::{Disk, OsDisk};
@@ -59,7 +59,7 @@ fn open(dir: &std::path::Path, clock: &Clock, disk: impl Disk + 'static) -> Embe
     EmbeddedStore::open_on(dir, options, clock.clone(), disks).expect("opens")
 }
 
-fn accept(n: u64) -> Vec<Accept> {
+fn accept(n: u64) -> Vec<NewEvent> {
     let policy = PolicyId::parse("p").expect("valid");
     let lane = Lane::of(vec![PolicyRef { policy, generation: 1 }]).expect("valid");
     let event = Event {
@@ -72,7 +72,7 @@ fn accept(n: u64) -> Vec<Accept> {
         is_dated: false,
         expires_at: Timestamp::MAX,
     };
-    vec![Accept { lane, event, dedup: None, source: Source::Http }]
+    vec![NewEvent { lane, event, dedup: None, source: Source::Http }]
 }
 
 fn waiting(queue: &Queue) -> u64 {
@@ -161,7 +161,7 @@ fn what_was_unknown_to_its_caller_counts_when_it_is_durable_and_once() {
         runtime.block_on(Queue::open_within(store.clone(), clock.clone(), bound)).expect("opens");
     let with_key = || {
         let dedup = Some(Dedup { key: [9; 16], fingerprint: 9 });
-        vec![Accept { dedup, source: Source::Stdin, ..accept(1).remove(0) }]
+        vec![NewEvent { dedup, source: Source::Stdin, ..accept(1).remove(0) }]
     };
     gate.hang(true);
     let unknown = runtime.block_on(queue.accept(with_key()));

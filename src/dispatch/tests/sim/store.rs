@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::dispatch::sim::check::Facts;
+use crate::dispatch::tests::sim::check::Facts;
 use crate::event::{Entry, Event, EventId, LaneKey, Settlement, Tries};
 use crate::queue::{LaneSignal, Loaded};
 use crate::store::ReadLimit;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::dispatch::sim::check::Allowed;
-use crate::dispatch::sim::world::{POLICIES, Sabotage, policy};
+use crate::dispatch::tests::sim::check::Allowed;
+use crate::dispatch::tests::sim::world::{POLICIES, Sabotage, policy};
 use crate::event::PolicyId;
 use crate::policy::{Book, Limits, Period, Quota, Runtime, Spec, Window, testing};
 

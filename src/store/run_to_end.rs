@@ -9,9 +9,9 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 /// Costs a task only when it is dropped half-way.
-pub(crate) struct Finishing<T: Send + 'static>(Option<BoxFuture<'static, T>>);
+pub(crate) struct RunToEnd<T: Send + 'static>(Option<BoxFuture<'static, T>>);
 
-impl<T: Send + 'static> Finishing<T> {
+impl<T: Send + 'static> RunToEnd<T> {
     pub(crate) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
         Self(Some(Box::pin(work)))
     }
@@ -22,7 +22,7 @@ impl<T: Send + 'static> Finishing<T> {
     }
 }
 
-impl<T: Send + 'static> Future for Finishing<T> {
+impl<T: Send + 'static> Future for RunToEnd<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
@@ -36,7 +36,7 @@ impl<T: Send + 'static> Future for Finishing<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Finishing<T> {
+impl<T: Send + 'static> Drop for RunToEnd<T> {
     fn drop(&mut self) {
         // Without a runtime the process is ending.
         if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {

@@ -5,31 +5,24 @@
 
 use std::collections::BTreeMap;
 
-use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::event::json_pointer;
 use crate::ingest::wire::{MEMBERS, Pairs, Text, Values};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 
 /// The problem of a text that [`serde_json`] refused to read as an event.
-pub(super) fn explain(text: &str) -> Problem {
+pub(super) fn diagnose(text: &str) -> Problem {
     let members: Pairs<'_, &RawValue> = match serde_json::from_str(text) {
         Ok(members) => members,
         Err(error) if error.is_data() => {
-            return Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid_event",
-                "The event is not valid",
-                "an event is a JSON object with at least \"url\"",
-            )
-            .field("", "must be a JSON object such as {\"url\": \"https://api.example.org/x\"}");
+            return Problem::of(codes::INVALID_EVENT, "an event is a JSON object with at least \"url\"")
+                .field("", "must be a JSON object such as {\"url\": \"https://api.example.org/x\"}");
         }
         Err(error) => return not_json(&error.to_string()),
     };
-    let mut problem =
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_event", "The event is not valid", "");
+    let mut problem = Problem::of(codes::INVALID_EVENT, "");
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, value) in &members.0 {
         let times = seen.entry(name).or_default();
@@ -59,7 +52,7 @@ pub(super) fn not_json(reason: &str) -> Problem {
     let reason = reason.replace("at line 1 column", "at column");
     let rule = "must be JSON in UTF-8 without byte order mark: one event as an object, or a list of them";
     let detail = format!("{reason}; the text {rule}");
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "The text is not JSON", detail).field("", rule)
+    Problem::of(codes::INVALID_JSON, detail).field("", rule)
 }
 
 fn broken_type(name: &str, value: &str) -> Option<&'static str> {
@@ -89,7 +82,7 @@ mod tests {
     #[test]
     fn every_member_is_named_at_once() {
         let problem =
-            explain(r#"{"method":1,"labels":{"a":2},"colour/x":3,"ttl_seconds":"6h","method":"GET"}"#);
+            diagnose(r#"{"method":1,"labels":{"a":2},"colour/x":3,"ttl_seconds":"6h","method":"GET"}"#);
         let pointers: Vec<&str> = problem.errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(problem.status, 422);
         assert_eq!(pointers, ["/method", "/labels", "/colour~1x", "/ttl_seconds", "/method", "/url"]);
@@ -98,10 +91,10 @@ mod tests {
 
     #[test]
     fn what_is_not_json_says_where() {
-        let problem = explain(r#"{"url": tru}"#);
+        let problem = diagnose(r#"{"url": tru}"#);
         assert_eq!((problem.status, problem.code), (400, "invalid_json"));
         assert!(problem.detail.contains("column"), "{}", problem.detail);
-        assert_eq!(explain("[1]").code, "invalid_event");
-        assert_eq!(explain("").code, "invalid_json");
+        assert_eq!(diagnose("[1]").code, "invalid_event");
+        assert_eq!(diagnose("").code, "invalid_json");
     }
 }

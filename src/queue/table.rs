@@ -15,9 +15,9 @@ use crate::queue::LaneSignal;
 use crate::queue::hosts::Hosts;
 use crate::queue::ledger::{Books, Count, Ledger};
 use crate::store::{LaneSummary, Loss};
-use crate::telemetry::Defect;
+use crate::telemetry::{Defect, defect};
 
-use state::{LaneState, earlier};
+use state::{QueueLane, earlier};
 
 /// What one lane holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct LaneCounts {
 }
 
 pub(super) struct LaneTable {
-    lanes: HashMap<LaneKey, LaneState>,
+    lanes: HashMap<LaneKey, QueueLane>,
     hosts: Hosts,
     /// Numbers the changes of all lanes, so that a lane that is made anew never looks unchanged.
     changes: u64,
@@ -80,12 +80,12 @@ impl LaneTable {
     }
 
     /// The state of a lane that is there or is made.
-    fn state(&mut self, lane: &LaneKey) -> (&mut LaneState, &mut Books) {
+    fn state(&mut self, lane: &LaneKey) -> (&mut QueueLane, &mut Books) {
         let state = match self.lanes.entry(lane.clone()) {
             Entry::Occupied(state) => state.into_mut(),
             Entry::Vacant(place) => {
                 self.hosts.add(lane);
-                place.insert(LaneState::default())
+                place.insert(QueueLane::default())
             }
         };
         (state, &mut self.books)
@@ -100,6 +100,7 @@ impl LaneTable {
     /// Takes over what the store found when it was opened.
     pub(super) fn restore(&mut self, summary: &LaneSummary) {
         let (state, books) = self.state(&summary.lane);
+        defect!(unless state.is_spent(), "a lane that the store names twice");
         state.restore(summary, books);
         self.signal(&summary.lane);
     }
@@ -210,9 +211,15 @@ impl LaneTable {
     /// Records what was handed out; returns the lane's next due time.
     pub(super) fn end_load(&mut self, lane: &LaneKey, load: &LoadEnd<'_>) -> Option<Timestamp> {
         let state = self.lanes.get_mut(lane)?;
+        defect!(
+            unless load.plain.first().is_none_or(|first| state.cursor < Some(*first)),
+            "entries that are handed out again in plain order"
+        );
         if let Some(last) = load.plain.last() {
             state.cursor = Some(*last);
         }
+        let is_new = |id: &EventId| !state.put_off_out.contains(id);
+        defect!(unless load.put_off.iter().all(is_new), "an entry that was put off and is handed out twice");
         let unknown = state.hand_out(load, &mut self.books);
         let undisturbed = state.appending == 0 && state.changed == load.changed;
         if let Some(next_due) = load.next_due {
@@ -269,7 +276,7 @@ impl LaneTable {
 
     /// Entries in plain order that are owed an end.
     pub(super) fn plain_in(&self, lane: &LaneKey) -> u64 {
-        self.lanes.get(lane).map_or(0, LaneState::plain)
+        self.lanes.get(lane).map_or(0, QueueLane::plain)
     }
 
     pub(super) fn counts(&self) -> Vec<LaneCounts> {
@@ -282,7 +289,7 @@ impl LaneTable {
 
     /// Plain entries handed out that stand before this one.
     pub(super) fn plain_out_before(&self, lane: &LaneKey, id: EventId) -> u64 {
-        let before = |state: &LaneState| state.plain_out.iter().filter(|out| **out < id).count();
+        let before = |state: &QueueLane| state.plain_out.iter().filter(|out| **out < id).count();
         self.lanes.get(lane).map_or(0, before) as u64
     }
 

@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::dispatch::retry::RetryPolicy;
-use crate::dispatch::sim::check::{Checker, add_up};
-use crate::dispatch::sim::rules::{allowed, build, limits};
-use crate::dispatch::sim::shares::ShareCheck;
-use crate::dispatch::sim::store::ModelQueue;
+use crate::dispatch::tests::sim::check::{Checker, add_up};
+use crate::dispatch::tests::sim::rules::{allowed, build, limits};
+use crate::dispatch::tests::sim::shares::ShareCheck;
+use crate::dispatch::tests::sim::store::ModelQueue;
 use crate::dispatch::{BreakerPolicy, Effect, Input, Options, Planner, Settled, Ticket};
 use crate::event::{
     Busy, Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,

@@ -10,14 +10,14 @@ use std::collections::HashSet;
 
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement};
-use crate::queue::lanes::{LaneCounts, LoadEnd};
+use crate::queue::table::{LaneCounts, LoadEnd};
 use crate::queue::ledger::{Books, Count, Ledger};
 use crate::queue::sizes::Sizes;
 use crate::store::{LaneSummary, Loss};
 use crate::telemetry::Defect;
 
 #[derive(Default)]
-pub(super) struct LaneState {
+pub(super) struct QueueLane {
     /// Entries in plain order that are not handed out.
     ready: u64,
     /// Entries with a due time that are not handed out.
@@ -58,7 +58,7 @@ struct Early {
     retries: HashSet<EventId>,
 }
 
-impl LaneState {
+impl QueueLane {
     pub(super) fn is_spent(&self) -> bool {
         self.ready == 0
             && self.delayed == 0

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::embedded::{EmbeddedOptions, EmbeddedStore};
-use super::memory::MemoryStore;
-use super::*;
 use crate::clock::Clock;
+use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
+use crate::store::memory::MemoryStore;
+use crate::store::*;
 
 const ALL: ReadLimit = ReadLimit { entries: 10_000, bytes: usize::MAX };
 
@@ -39,7 +39,7 @@ struct Embedded {
 }
 
 /// Small and quick, so that tests meet many segments.
-pub(super) fn options() -> EmbeddedOptions {
+pub(in crate::store) fn options() -> EmbeddedOptions {
     EmbeddedOptions {
         segment_bytes: 16 * 1024,
         settle_delay: Duration::from_millis(1),
@@ -70,11 +70,11 @@ impl Subject for Embedded {
     }
 }
 
-pub(super) fn lane(name: &str) -> LaneKey {
+pub(in crate::store) fn lane(name: &str) -> LaneKey {
     LaneKey::new(name).expect("a lane key")
 }
 
-pub(super) fn plain(lane_name: &str, record: &str) -> NewEntry {
+pub(in crate::store) fn plain(lane_name: &str, record: &str) -> NewEntry {
     NewEntry {
         lane: lane(lane_name),
         due_at: None,
@@ -91,12 +91,12 @@ fn keyed(record: &str, key: u8, fingerprint: u64) -> NewEntry {
     NewEntry { dedup: Some(Dedup { key: [key; 16], fingerprint }), ..plain("a", record) }
 }
 
-pub(super) fn texts(entries: &[StoredEntry]) -> Vec<String> {
+pub(in crate::store) fn texts(entries: &[StoredEntry]) -> Vec<String> {
     entries.iter().map(|entry| String::from_utf8_lossy(&entry.record).into_owned()).collect()
 }
 
-fn settle(lane_name: &str, entry: &StoredEntry, settlement: Settlement) -> Settle {
-    Settle { lane: lane(lane_name), id: entry.id, due_at: entry.due_at, settlement }
+fn settle(lane_name: &str, entry: &StoredEntry, settlement: Settlement) -> SettleRequest {
+    SettleRequest { lane: lane(lane_name), id: entry.id, due_at: entry.due_at, settlement }
 }
 
 async fn ready(store: &dyn EntryStore, name: &str) -> Vec<StoredEntry> {

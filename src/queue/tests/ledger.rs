@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
-use super::ledger::Count;
-use super::*;
 use crate::event::{CanonicalUrl, Entry, Labels, PolicyId, PolicyRef, Settlement, Tries};
+use crate::queue::ledger::Count;
+use crate::queue::*;
 use crate::store::memory::MemoryStore;
 use crate::store::{GiveUp, ReadLimit};
 use crate::telemetry::testing::Recorded;
@@ -34,7 +34,7 @@ fn lane(number: u64) -> Lane {
     Lane::of(vec![PolicyRef { policy, generation: 1 }]).expect("valid")
 }
 
-fn accept(number: u64, due_at: Option<Timestamp>) -> Accept {
+fn accept(number: u64, due_at: Option<Timestamp>) -> NewEvent {
     let event = Event {
         method: Method::POST,
         url: CanonicalUrl::parse("http://h.org/x").expect("valid"),
@@ -47,7 +47,7 @@ fn accept(number: u64, due_at: Option<Timestamp>) -> Accept {
     };
     // Every third key comes again and again.
     let dedup = number.is_multiple_of(3).then_some(Dedup { key: [(number % 5) as u8; 16], fingerprint: 1 });
-    Accept { lane: lane(number % 3), event, dedup, source: Source::Http }
+    NewEvent { lane: lane(number % 3), event, dedup, source: Source::Http }
 }
 
 /// What the counter and the histogram of ends say, in the order of [`OUTCOMES`]. Every event has one policy here.
@@ -227,7 +227,7 @@ async fn it_adds_up_at_every_moment_under_load() {
         let queue = queue.clone();
         tokio::spawn(async move {
             for round in 0..150_u64 {
-                let batch = (0..20).map(|_| Accept { dedup: None, ..accept(number, None) }).collect();
+                let batch = (0..20).map(|_| NewEvent { dedup: None, ..accept(number, None) }).collect();
                 queue.accept(batch).await.expect("accepts");
                 let loaded = queue.load(lane(number).key(), PAGE, false).await.expect("loads");
                 for entry in loaded.entries {

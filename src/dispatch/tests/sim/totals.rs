@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::dispatch::sim::world::World;
+use crate::dispatch::tests::sim::world::World;
 use crate::event::Settlement;
 
 #[derive(Debug, Default)]

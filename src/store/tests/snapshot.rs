@@ -1,11 +1,11 @@
-//! For tests: what a directory looks like, to find whether anything in it has changed.
+//! What a directory looks like, to find whether anything in it has changed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Names, modes, times of change and bytes of all that is in a directory, and of itself.
-pub(super) fn everything(root: &Path) -> Vec<(PathBuf, u32, i64, i64, Vec<u8>)> {
+pub(in crate::store) fn everything(root: &Path) -> Vec<(PathBuf, u32, i64, i64, Vec<u8>)> {
     let mut all = Vec::new();
     let mut left = vec![root.to_owned()];
     while let Some(path) = left.pop() {
