@@ -62,7 +62,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rmp_serde", &["store/"]),
     ("lz4_flex", &["store/"]),
     ("crc32c", &["store/"]),
-    ("governor", &["limit/smoother"]),
+    ("governor", &["limit/meter/smoother"]),
+    ("smallvec", &["limit/"]),
     ("reqwest", &["delivery/", "traces/collector"]),
     ("rustls", &["delivery/"]),
     // The log filter names its modules.

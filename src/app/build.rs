@@ -24,7 +24,7 @@ use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
 use crate::ingest::{self, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets, UsageHeaders};
-use crate::limit::{Blind, Consumed, Gate, Outlooks, Rules};
+use crate::limit::{Consumed, Gate, HistoryGap, Outlooks, Rules};
 use crate::names::NameOptions;
 use crate::ops::{self, Desk, Ops, Pulse};
 use crate::policy::{Policies, Runtime};
@@ -200,13 +200,13 @@ async fn open_gate(
     let opened_at = clock.now();
     let before = if orderly { Timestamp::ZERO } else { opened_at };
     info!(orderly, on_record = usages.len(), "limits opened");
-    let blind = Blind { before, on_record_before: complete_from };
+    let gap = HistoryGap { before, on_record_before: complete_from };
     let on_record = usages.into_iter().map(|usage| {
         let Usage { limit, count, at, over_at } = usage;
         (limit, Consumed { count, at, over_at })
     });
     let knew = ruled_before.policies().map(|policy| (policy.id.clone(), Rules::from(policy)));
-    Ok((Gate::after(blind, opened_at, on_record, knew), spent))
+    Ok((Gate::after(gap, opened_at, on_record, knew), spent))
 }
 
 async fn open_store(config: &Config, clock: &Clock) -> Result<EmbeddedStore, AppError> {

@@ -3,7 +3,6 @@
 //! [`App::build`] opens the store and binds the doors and starts nothing; [`App::spawn`] starts every task;
 //! [`Running::drain`] stops the doors, lets calls end, syncs and closes the store, in this order.
 
-mod admission;
 mod api_doc;
 mod backup;
 mod build;

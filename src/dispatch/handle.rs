@@ -10,10 +10,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Leap;
 use crate::dispatch::input::Figures;
-use crate::dispatch::promises::Refusal;
 use crate::dispatch::report::LaneReport;
 use crate::event::{EventId, Lane, LaneKey, PolicyId};
-use crate::limit::{Kind, LimiterFigures, StateUsageError};
+use crate::limit::{Admission, Kind, LimiterFigures, StateUsageError, Tried};
 use crate::queue::{Queue, ReadAhead};
 use crate::store::StoreError;
 
@@ -46,8 +45,13 @@ pub(super) enum Command {
     },
     Report(Lane, oneshot::Sender<LaneReport>),
     Place(LaneKey, EventId, oneshot::Sender<Option<usize>>),
-    Promise(Vec<Lane>, oneshot::Sender<Vec<Result<bool, Refusal>>>),
-    Withdraw(Vec<LaneKey>),
+    Promise {
+        lanes: Vec<Lane>,
+        /// By which promises are given back.
+        back: mpsc::UnboundedSender<Command>,
+        answer: oneshot::Sender<Vec<Tried>>,
+    },
+    Withdraw(LaneKey),
     Purge(PolicyId, oneshot::Sender<u64>),
     Trust(oneshot::Sender<Option<Leap>>),
     StateUsage(UsageStatement, oneshot::Sender<Result<(), StateUsageFailed>>),
@@ -120,17 +124,6 @@ impl DispatchHandle {
         self.ask(|answer| Command::Report(lane, answer)).await
     }
 
-    /// Tries calls of these lanes, one each, in order: see [`Planner::promise`](super::Planner::promise).
-    pub async fn promise(&self, lanes: Vec<Lane>) -> Option<Vec<Result<bool, Refusal>>> {
-        self.ask(|answer| Command::Promise(lanes, answer)).await
-    }
-
-    /// Calls that were promised a start were not taken in after all.
-    pub fn withdraw(&self, lanes: Vec<LaneKey>) {
-        // A dispatcher that has stopped keeps no promises.
-        let _ = self.commands.send(Command::Withdraw(lanes));
-    }
-
     /// Drops what waits under a policy now; returns how much that was when all of it is dropped. Goes on when the
     /// caller goes away.
     pub async fn purge(&self, policy: PolicyId) -> Option<u64> {
@@ -183,5 +176,16 @@ impl DispatchHandle {
 impl ReadAhead for DispatchHandle {
     fn place(&self, lane: LaneKey, id: EventId) -> BoxFuture<'_, Option<usize>> {
         async move { self.ask(|answer| Command::Place(lane, id, answer)).await.flatten() }.boxed()
+    }
+}
+
+impl Admission for DispatchHandle {
+    fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Tried>>> {
+        let back = self.commands.clone();
+        self.ask(|answer| Command::Promise { lanes, back, answer }).boxed()
+    }
+
+    fn used(&self, lane: Lane) -> BoxFuture<'_, Vec<LimiterFigures>> {
+        async move { self.report(lane).await.map(|report| report.limits).unwrap_or_default() }.boxed()
     }
 }

@@ -11,7 +11,7 @@ use crate::dispatch::hold::{BreakerPolicy, Hold};
 use crate::dispatch::looks::Looks;
 use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
-use crate::limit::{Ask, Kind, UsageToState, Worked};
+use crate::limit::{Kind, Reservation, UsageToState, Worked};
 use crate::policy::Runtime;
 use crate::queue::{LaneSignal, Loaded};
 use crate::store::ReadLimit;
@@ -49,7 +49,7 @@ pub enum Input {
     /// What an [`Effect::Record`] asked for is on record, or could not be put there.
     Recorded {
         /// As asked.
-        asks: Vec<Ask>,
+        reservations: Vec<Reservation>,
         /// Whether it is on record.
         is_recorded: bool,
     },
@@ -87,7 +87,7 @@ pub enum Effect {
         all_due: bool,
     },
     /// Put this on record and answer with [`Input::Recorded`]: limits wait for it.
-    Record(Vec<Ask>),
+    Record(Vec<Reservation>),
     /// A permit is there: call [`Planner::confirm`](super::Planner::confirm) at once and, if it agrees, make
     /// the call and answer with [`Input::Finished`].
     Send {

@@ -33,7 +33,6 @@ pub use hold::{BreakerPolicy, Hold, HoldReason};
 pub use input::{Attempt, Effect, Figures, Input, Options, Settled, Start, Ticket};
 pub use looks::Looks;
 pub use planner::Planner;
-pub use promises::Refusal;
 pub use purge::PurgeId;
 pub use report::{Blocked, LaneReport};
 pub use retry::{Ended, MAX_RETRY_AFTER, RetryPolicy, settle};

@@ -25,7 +25,7 @@ use crate::dispatch::starts::Flight;
 use crate::dispatch::turns::Turns;
 use crate::dispatch::unread::UnreadTime;
 use crate::event::{Entry, Lane, LaneKey, PolicyId, Settlement};
-use crate::limit::{Ask, Gate, Rules, UsageToState, Worked};
+use crate::limit::{Gate, Reservation, Rules, UsageToState, Worked};
 use crate::policy::{PolicyChange, Runtime};
 use crate::queue::Loaded;
 use crate::telemetry::{defect, policy_names};
@@ -109,7 +109,7 @@ impl Planner {
                 self.finish(ticket, &outcome, took, now, effects);
             }
             Input::UsageStated(stated) => self.usage_stated(&stated, now, effects),
-            Input::Recorded { asks, is_recorded } => self.recorded(&asks, is_recorded, now),
+            Input::Recorded { reservations, is_recorded } => self.recorded(&reservations, is_recorded, now),
             Input::TimeTrusted(leap) => self.trust(&leap, now, effects),
             Input::Tick => {}
             Input::Drain => self.draining = true,
@@ -121,9 +121,9 @@ impl Planner {
             self.read_on(now, effects);
             self.gate.forget_idle(now);
         }
-        let asks = self.gate.take_asks();
-        if !asks.is_empty() && !self.options.held {
-            effects.push(Effect::Record(asks));
+        let reservations = self.gate.take_reservations();
+        if !reservations.is_empty() && !self.options.held {
+            effects.push(Effect::Record(reservations));
         }
     }
 
@@ -242,9 +242,9 @@ impl Planner {
         }
     }
 
-    fn recorded(&mut self, asks: &[Ask], is_recorded: bool, now: Timestamp) {
-        for ask in asks {
-            for limiter in self.gate.answered(ask, is_recorded, now) {
+    fn recorded(&mut self, reservations: &[Reservation], is_recorded: bool, now: Timestamp) {
+        for reservation in reservations {
+            for limiter in self.gate.confirmed(reservation, is_recorded, now) {
                 self.turns.released(limiter);
             }
         }

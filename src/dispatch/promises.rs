@@ -5,28 +5,17 @@
 use crate::clock::Timestamp;
 use crate::dispatch::lanes::LaneId;
 use crate::dispatch::planner::Planner;
-use crate::event::{Lane, LaneKey, PolicyId};
-use crate::limit::Kind;
+use crate::event::{Lane, LaneKey};
+use crate::limit::OverLimit;
 use crate::telemetry::defect;
-
-/// A call that is over a refusing limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The policy whose limit has no room for the call.
-    pub policy: PolicyId,
-    /// Which of its limits.
-    pub kind: Kind,
-    /// When there may be room.
-    pub free_at: Timestamp,
-}
 
 impl Planner {
     /// Tries a call of this lane. `Ok` promises it a start where no waiting limit governs it: to be taken up by the entry
     /// that follows, or to be given back through [`Planner::withdraw`]. Tells whether something was promised.
     ///
     /// # Errors
-    /// [`Refusal`]; nothing is promised then.
-    pub fn promise(&mut self, lane: &Lane, now: Timestamp) -> Result<bool, Refusal> {
+    /// [`OverLimit`]; nothing is promised then.
+    pub fn promise(&mut self, lane: &Lane, now: Timestamp) -> Result<bool, OverLimit> {
         if !self.runtime.refuses(lane) {
             return Ok(false);
         }
@@ -44,7 +33,7 @@ impl Planner {
                 let policy = self.gate.whose(blocker.limiter).map(|(policy, _)| policy.clone());
                 self.forget_if_idle(id, now);
                 match policy {
-                    Some(policy) => Err(Refusal { policy, kind: blocker.kind, free_at }),
+                    Some(policy) => Err(OverLimit { policy, kind: blocker.kind, free_at }),
                     // The limiter is bound by the lane, so it is there.
                     None => {
                         defect!("a limiter that refuses and belongs to no policy");
@@ -55,7 +44,7 @@ impl Planner {
         }
     }
 
-    /// So many calls that were promised a start were not taken in after all.
+    /// This many calls that were promised a start were not taken in after all.
     pub fn withdraw(&mut self, lane: &LaneKey, count: usize, now: Timestamp) {
         if let Some(id) = self.lanes.find(lane) {
             self.redeem(id, count);
@@ -63,7 +52,7 @@ impl Planner {
         }
     }
 
-    /// So many calls of a lane have started, or have come to nothing: as many of its promises are kept.
+    /// This many calls of a lane have started, or have come to nothing: as many of its promises are kept.
     pub(super) fn redeem(&mut self, id: LaneId, count: usize) {
         if let Some(lane) = self.lanes.get_mut(id).filter(|lane| lane.promises > 0) {
             let kept = lane.promises.min(u32::try_from(count).unwrap_or(u32::MAX));

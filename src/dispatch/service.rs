@@ -26,7 +26,7 @@ use crate::dispatch::input::{Effect, Input, Options, Settled, Ticket};
 use crate::dispatch::planner::Planner;
 use crate::dispatch::purge::PurgeId;
 use crate::event::{Cause, LaneKey, Outcome, Settlement};
-use crate::limit::{Ask, Gate, UsageToState};
+use crate::limit::{Gate, Reservation, UsageToState};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
@@ -95,7 +95,7 @@ enum Report {
     Loaded(LaneKey, Result<Loaded, QueueError>),
     /// The task that read the lane panicked.
     NotLoaded(LaneKey),
-    Recorded(Vec<Ask>, bool),
+    Recorded(Vec<Reservation>, bool),
     UsageStated(Box<UsageToState>, oneshot::Sender<Result<(), StateUsageFailed>>),
 }
 
@@ -210,7 +210,7 @@ impl Service {
                     self.usage_stated(&stated, answer);
                     continue;
                 }
-                Report::Recorded(asks, is_recorded) => Input::Recorded { asks, is_recorded },
+                Report::Recorded(reservations, is_recorded) => Input::Recorded { reservations, is_recorded },
             };
             self.step(input);
         }
@@ -226,7 +226,7 @@ impl Service {
             for effect in std::mem::take(&mut self.effects) {
                 match effect {
                     Effect::Load { lane, limit, all_due } => self.load(lane, limit, all_due),
-                    Effect::Record(asks) => self.record(asks),
+                    Effect::Record(reservations) => self.record(reservations),
                     Effect::Send { ticket } => self.send(ticket),
                     Effect::Settle(settled) => self.settle(settled),
                 }

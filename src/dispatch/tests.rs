@@ -119,9 +119,9 @@ impl Bench {
         let mut at = 0;
         while at < effects.len() {
             match &effects[at] {
-                Effect::Record(asks) => {
-                    let asks = asks.clone();
-                    let recorded = Input::Recorded { asks, is_recorded: true };
+                Effect::Record(reservations) => {
+                    let reservations = reservations.clone();
+                    let recorded = Input::Recorded { reservations, is_recorded: true };
                     self.planner.step(recorded, self.now, &mut effects);
                 }
                 Effect::Load { lane, limit, .. } => {

@@ -21,10 +21,10 @@ use crate::ingest::doc::OwnRefusals;
 use crate::ingest::problems::{
     conflict, internal, is_answered, is_late, no_route, overloaded, queue_problem, store_slow,
 };
-use crate::ingest::prospects::{Admission, Doomed, Prospects, Refusals, doomed};
+use crate::ingest::prospects::{Doomed, Prospects, Refusals, doomed};
 use crate::ingest::route::CallRouter;
-use crate::ingest::trial::is_tried;
-use crate::limit::{Forecast, Outlooks};
+use crate::ingest::trial::{is_tried, keep};
+use crate::limit::{Admission, Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
 use crate::problem::Problem;
 use crate::queue::{NewEvent, Queue, ReadAhead, Standing};
@@ -239,7 +239,7 @@ impl Intake {
                 let lane = self.route(&runtime, &decoded.event)?;
                 let forecast = prospects.next(&lane, &decoded.event);
                 let Event { due_at, expires_at, .. } = decoded.event;
-                // A call that is tried at the door is refused in the words of the dialect that owns the limit.
+                // A call tried at the door is refused in the words of the dialect that owns the limit.
                 let judged = parts.on_doomed == Doomed::Refuse && !is_tried(&runtime, &lane, due_at);
                 if forecast.expires_first && judged {
                     return Err(Box::new(doomed(forecast, expires_at)));
@@ -274,7 +274,7 @@ impl Intake {
                 }
             }
         }
-        self.withdraw(promised, &verdicts);
+        keep(promised, &verdicts);
         count_refused(&verdicts);
         verdicts
     }

@@ -37,5 +37,5 @@ pub use decode::{
 pub use doc::api_doc;
 pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, reads_lines, routes};
 pub use intake::{Intake, IntakeParts};
-pub use prospects::{Admission, Doomed, OverLimit, Refusals, UsageHeaders};
+pub use prospects::{Doomed, Refusals, UsageHeaders};
 pub use route::{CallRouter, Defaults, EgressCheck, NoRoute, Unmatched};

@@ -1,16 +1,14 @@
-//! What awaits events before they are taken in: when they would start at the present limits, and whether policies that
-//! turn calls away have room for them.
+//! What awaits events before they are taken in: when they would start at the present limits, and in whose words they are turned away.
 //!
 //! Must not know: how limits count, who keeps them.
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use http::HeaderMap;
 
 use crate::clock::Timestamp;
-use crate::event::{Event, Lane, LaneKey, PolicyId};
-use crate::limit::{Forecast, Kind, LaneOutlook, LimiterFigures, Outlooks};
+use crate::event::{Event, Lane, LaneKey};
+use crate::limit::{Forecast, LaneOutlook, LimiterFigures, Outlooks, OverLimit};
 use crate::policy::Runtime;
 use crate::problem::codes::{self, Code};
 use crate::problem::{Problem, Refused, Tell};
@@ -23,30 +21,6 @@ pub enum Doomed {
     Accept,
     /// It is refused.
     Refuse,
-}
-
-/// A call that is over a limit of a policy that turns calls away.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OverLimit {
-    /// The policy whose limit has no room for the call.
-    pub policy: PolicyId,
-    /// Which of its limits.
-    pub kind: Kind,
-    /// When there may be room.
-    pub free_at: Timestamp,
-}
-
-/// Tries calls that only refusing policies govern, before they are taken in.
-pub trait Admission: Send + Sync + 'static {
-    /// One answer for each lane, in order: whether a start was promised, or why the call is turned away. `None` while
-    /// nobody keeps the limits.
-    fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Result<bool, OverLimit>>>>;
-
-    /// Calls that were promised a start were not taken in after all, one for each lane.
-    fn withdraw(&self, lanes: Vec<LaneKey>);
-
-    /// How far the limits of a lane are used; empty while nobody keeps the limits.
-    fn used(&self, lane: Lane) -> BoxFuture<'_, Vec<LimiterFigures>>;
 }
 
 /// Forecasts for the events of one batch.

@@ -12,18 +12,20 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::{Lane, LaneKey, PolicyId};
-use crate::limit::limiter::Kind;
-use crate::limit::quota::Span;
-use crate::policy::{Limits, Pace, Period, Quota, Runtime, Window};
+use crate::limit::Kind;
+use crate::limit::meter;
+use crate::policy::{Limits, Runtime};
 
 /// What one limit means for the calls to come: `room` of them start at once, then `portion` every `every`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitOutlook {
-    kind: Kind,
-    room: u64,
-    first_at: Timestamp,
-    portion: u64,
-    every: Duration,
+    pub(super) kind: Kind,
+    pub(super) room: u64,
+    pub(super) first_at: Timestamp,
+    pub(super) portion: u64,
+    pub(super) every: Duration,
+    /// What starts now makes room again when it has left, not at a moment that is known before.
+    pub(super) slides: bool,
 }
 
 /// What is known of all limits and lanes at one moment.
@@ -73,43 +75,6 @@ pub struct Forecast {
 }
 
 impl LimitOutlook {
-    pub(super) fn pace(pace: Pace, ready_at: Timestamp) -> Self {
-        let every = Duration::from_secs_f64(1.0 / pace.starts_per_second());
-        Self { kind: Kind::Pace, room: 0, first_at: ready_at, portion: 1, every }
-    }
-
-    pub(super) fn window(window: Window, used: u32, ready_at: Timestamp) -> Self {
-        let calls = window.calls().get();
-        let room = u64::from(calls.saturating_sub(used));
-        Self {
-            kind: Kind::Window,
-            room,
-            first_at: ready_at,
-            portion: u64::from(calls),
-            every: window.length(),
-        }
-    }
-
-    pub(super) fn quota(quota: Quota, used: u32, end: Timestamp) -> Self {
-        let calls = quota.calls.get();
-        let every = Duration::from_secs(match quota.per {
-            Period::Minute => 60,
-            Period::Hour => 3600,
-            Period::Day => 86_400,
-            Period::Month => 30 * 86_400,
-        });
-        let room = u64::from(calls.saturating_sub(used));
-        Self { kind: Kind::Quota, room, first_at: end, portion: u64::from(calls), every }
-    }
-
-    /// Of a limiter that has nothing to remember.
-    fn fresh(limits: &Limits, now: Timestamp) -> Vec<Self> {
-        let pace = limits.pace.map(|pace| Self::pace(pace, now));
-        let window = limits.window.map(|window| Self::window(window, 0, now));
-        let quota = limits.quota.map(|quota| Self::quota(quota, 0, Span::of(quota.per, now).end));
-        pace.into_iter().chain(window).chain(quota).collect()
-    }
-
     /// Which limit.
     #[must_use]
     pub const fn kind(&self) -> Kind {
@@ -123,8 +88,7 @@ impl LimitOutlook {
             return now;
         }
         // A window that has room now refills when what goes now has left it.
-        let refills_at =
-            if self.room > 0 && self.kind == Kind::Window { now + self.every } else { self.first_at };
+        let refills_at = if self.room > 0 && self.slides { now + self.every } else { self.first_at };
         let portions = u32::try_from((ahead - self.room) / self.portion).unwrap_or(u32::MAX);
         refills_at.max(now) + self.every.saturating_mul(portions)
     }
@@ -173,8 +137,7 @@ impl Outlooks {
             let shared = self.limiters.get(&policy.id).and_then(|keys| keys.get(&key));
             let (groups, waiting) = shared.map_or((1, 0), |shared| (shared.groups.max(1), shared.waiting));
             let known = shared.map(|shared| &shared.limits).filter(|limits| !limits.is_empty());
-            let of_policy =
-                known.cloned().unwrap_or_else(|| LimitOutlook::fresh(policy.spec.limits_of(&key), now));
+            let of_policy = known.cloned().unwrap_or_else(|| fresh(policy.spec.limits_of(&key), now));
             limits.extend(of_policy.into_iter().map(|limit| Share { limit, groups, waiting }));
         }
         LaneOutlook { held, beside: self.beside(lane.key()), limits, now }
@@ -219,9 +182,15 @@ impl Share {
     }
 }
 
+/// Of a limiter that has nothing to remember.
+fn fresh(limits: &Limits, now: Timestamp) -> Vec<LimitOutlook> {
+    limits.metered().filter_map(|limit| meter::fresh_outlook(limit, now)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{Pace, Period, Quota, Window};
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -240,14 +209,15 @@ mod tests {
     #[test]
     fn windows_and_quotas_start_in_portions() {
         let window = Window::new(10, 1000).expect("valid");
-        let limit = LimitOutlook::window(window, 4, NOW);
+        let limit = LimitOutlook::window(window, 4, NOW).expect("a limit");
         assert_eq!(
             [5, 6, 15, 16].map(|ahead| limit.starts_at(ahead, NOW)),
             [NOW, after(1.0), after(1.0), after(2.0)]
         );
-        let full = LimitOutlook::window(window, 10, after(0.3));
+        let full = LimitOutlook::window(window, 10, after(0.3)).expect("a limit");
         assert_eq!([0, 10].map(|ahead| full.starts_at(ahead, NOW)), [after(0.3), after(1.3)]);
         let quota = LimitOutlook::quota(Quota::new(5, Period::Minute).expect("valid"), 3, after(20.0));
+        let quota = quota.expect("a limit");
         assert_eq!([1, 2, 7].map(|ahead| quota.starts_at(ahead, NOW)), [NOW, after(20.0), after(80.0)]);
     }
 

@@ -98,12 +98,15 @@ impl Desk {
 }
 
 fn kind(given: Option<&Value>) -> Result<Kind, Box<Problem>> {
-    let rule = || "must be \"quota\" or \"window\"".to_owned();
-    match given.ok_or_else(|| missing("limit", rule()))?.as_str() {
-        Some("quota") => Ok(Kind::Quota),
-        Some("window") => Ok(Kind::Window),
-        _ => Err(invalid("limit", rule())),
-    }
+    let rule = || {
+        // Those that last longest first.
+        let words =
+            Kind::ALL.iter().rev().filter(|kind| kind.is_stated()).map(|kind| format!("{:?}", kind.word()));
+        format!("must be {}", words.collect::<Vec<_>>().join(" or "))
+    };
+    let word = given.ok_or_else(|| missing("limit", rule()))?.as_str();
+    let kind = word.and_then(Kind::of_word).filter(|kind| kind.is_stated());
+    kind.ok_or_else(|| invalid("limit", rule()))
 }
 
 fn used(given: Option<&Value>) -> Result<u32, Box<Problem>> {

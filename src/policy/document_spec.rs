@@ -162,7 +162,7 @@ enum OverlapV2 {
 }
 
 pub(super) fn encode_spec(spec: &Spec) -> SpecV3 {
-    let Spec { clauses, limits, family, overlap, scope, overrides, counts_on, rank, wording } = spec;
+    let Spec { clauses, limits, family, overlap, scope, overrides, bounds_on, rank, wording } = spec;
     let (overlap, among) = match overlap {
         Overlap::MostSpecific { among } => (OverlapV2::MostSpecific, among.clone()),
         Overlap::All => (OverlapV2::All, Box::default()),
@@ -192,7 +192,7 @@ pub(super) fn encode_spec(spec: &Spec) -> SpecV3 {
         scope: scope.labels().iter().map(ToString::to_string).collect(),
         host: scope.host().map(str::to_owned),
         overrides: overrides.collect(),
-        counts_on: counts_on.as_ref().map(PolicyId::to_string),
+        counts_on: bounds_on.as_ref().map(PolicyId::to_string),
         rank: *rank,
         wording: wording.clone().map(|Wording { per_window, per_quota, closed, subject }| WordingV3 {
             per_window,
@@ -234,7 +234,7 @@ pub(super) fn decode_spec(spec: SpecV3) -> Result<Spec, PolicyError> {
             None => scope,
         },
         overrides: decode_overrides(spec.overrides)?,
-        counts_on: spec.counts_on.as_deref().map(PolicyId::parse).transpose()?,
+        bounds_on: spec.counts_on.as_deref().map(PolicyId::parse).transpose()?,
         rank: spec.rank,
         wording: spec.wording.map(|WordingV3 { per_window, per_quota, closed, subject }| Wording {
             per_window,
@@ -291,15 +291,19 @@ fn encode_limits(limits: &Limits) -> LimitsV3 {
     LimitsV3 {
         pace: pace.map(Pace::starts_per_second),
         window: window.map(|window| WindowV2 {
-            calls: window.calls().get().into(),
+            calls: encode_calls(window.calls()),
             length_ms: i64::try_from(window.length().as_millis()).unwrap_or(i64::MAX),
         }),
         quota: quota
-            .map(|Quota { calls, per }| QuotaV2 { calls: calls.get().into(), per: per.name().to_owned() }),
+            .map(|Quota { calls, per }| QuotaV2 { calls: encode_calls(calls), per: per.name().to_owned() }),
         slots: *slots,
         timeout_ms: timeout.as_ref().map(millis),
         closed: *closed,
     }
+}
+
+fn encode_calls(calls: Option<NonZeroU32>) -> i64 {
+    calls.map_or(COUNTING, |calls| calls.get().into())
 }
 
 fn decode_limits(limits: LimitsV3) -> Result<Limits, PolicyError> {

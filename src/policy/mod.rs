@@ -40,7 +40,7 @@ pub use document::{check_stored, empty_stored};
 pub use follow::Follower;
 pub use generations::Generations;
 pub use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle, State, TransitionError};
-pub use limits::{LimitError, Limits, Pace, Period, Quota, Window};
+pub use limits::{Kind, Limit, LimitError, Limits, Pace, Period, Quota, Window};
 pub use matcher::{Candidate, Verdict};
 pub use pattern::{PatternError, UrlPattern};
 pub use runtime::{PolicyChange, Runtime, RuntimePolicy};

@@ -49,17 +49,18 @@ fn members_of(id: &PolicyId, clause: &Clause, spec: &Spec) -> [Option<(String, G
     };
     let labels = clause.labels.iter().map(|label| (label.key.clone(), Given::Text(label.value.clone())));
     let labels: Vec<_> = labels.collect();
-    let window = window.map(|window| {
-        Given::Table(Members(vec![
-            ("calls".to_owned(), Given::Integer(window.calls().get().into())),
+    // Nobody can write one that only counts.
+    let window = window.and_then(|window| {
+        Some(Given::Table(Members(vec![
+            ("calls".to_owned(), Given::Integer(window.calls()?.get().into())),
             ("per_ms".to_owned(), Given::Integer(millis(window.length()))),
-        ]))
+        ])))
     });
-    let quota = quota.map(|quota| {
-        Given::Table(Members(vec![
-            ("calls".to_owned(), Given::Integer(quota.calls.get().into())),
+    let quota = quota.and_then(|quota| {
+        Some(Given::Table(Members(vec![
+            ("calls".to_owned(), Given::Integer(quota.calls?.get().into())),
             ("per".to_owned(), Given::Text(quota.per.name().to_owned())),
-        ]))
+        ])))
     });
     let member = |name: &str, given: Option<Given>| given.map(|given| (name.to_owned(), given));
     [

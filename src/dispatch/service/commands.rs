@@ -2,9 +2,19 @@
 //!
 //! Must not know: who asks.
 
+use tokio::sync::mpsc::UnboundedSender;
+
 use crate::dispatch::handle::Command;
 use crate::dispatch::input::{Figures, Input};
 use crate::dispatch::service::Service;
+use crate::event::LaneKey;
+use crate::limit::{Promise, Tried};
+
+/// A promise of a start in this lane that comes back to this dispatcher.
+fn promise(lane: LaneKey, back: UnboundedSender<Command>) -> Promise {
+    // A dispatcher that has stopped keeps no promises.
+    Promise::new(move || drop(back.send(Command::Withdraw(lane))))
+}
 
 impl Service {
     /// Answers a question or does as asked. Whoever asked may have gone.
@@ -24,16 +34,15 @@ impl Service {
             }
             Command::Place(lane, id, answer) => drop(answer.send(self.planner.place(&lane, id, now))),
             Command::Report(lane, answer) => drop(answer.send(self.planner.report(&lane, now))),
-            Command::Promise(lanes, answer) => {
-                let tried = lanes.iter().map(|lane| self.planner.promise(lane, now)).collect::<Vec<_>>();
-                if let Err(unheard) = answer.send(tried) {
-                    let promised = lanes.iter().zip(unheard).filter(|(_, tried)| *tried == Ok(true));
-                    promised.for_each(|(lane, _)| self.planner.withdraw(lane.key(), 1, now));
-                }
+            Command::Promise { lanes, back, answer } => {
+                let tried = lanes.iter().map(|lane| -> Tried {
+                    let promised = self.planner.promise(lane, now)?;
+                    Ok(promised.then(|| promise(lane.key().clone(), back.clone())))
+                });
+                // What nobody hears is dropped, and so given back.
+                drop(answer.send(tried.collect()));
             }
-            Command::Withdraw(lanes) => {
-                lanes.iter().for_each(|lane| self.planner.withdraw(lane, 1, now));
-            }
+            Command::Withdraw(lane) => self.planner.withdraw(&lane, 1, now),
             Command::Trust(answer) => {
                 let leap = self.clock.trust();
                 if let Some(leap) = &leap {

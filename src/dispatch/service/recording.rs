@@ -10,22 +10,22 @@ use tracing::{error, warn};
 use crate::dispatch::handle::{StateUsageFailed, UsageStatement};
 use crate::dispatch::input::Input;
 use crate::dispatch::service::{Report, Service};
-use crate::limit::{Ask, Consumed, UsageToState};
+use crate::limit::{Consumed, Reservation, UsageToState};
 use crate::store::Usage;
 
 impl Service {
     /// Reports when it is on record, or could not be put there.
-    pub(super) fn record(&mut self, asks: Vec<Ask>) {
+    pub(super) fn record(&mut self, reservations: Vec<Reservation>) {
         let usages = Arc::clone(&self.usages);
         let reports = self.reports.0.clone();
         self.tasks.spawn(async move {
-            let batch = asks.iter().map(|ask| usage(ask.name.clone(), &ask.consumed)).collect();
+            let batch = reservations.iter().map(|made| usage(made.name.clone(), &made.consumed)).collect();
             let recorded = usages.record(batch).await;
             if let Err(error) = &recorded {
                 error!(%error, "starts to come are not on record: limits over long times wait");
             }
             // Nobody listens only when the dispatcher has stopped.
-            let _ = reports.send(Report::Recorded(asks, recorded.is_ok()));
+            let _ = reports.send(Report::Recorded(reservations, recorded.is_ok()));
         });
     }
 

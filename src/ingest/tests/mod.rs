@@ -20,10 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Lane, LaneKey, Tries};
-use crate::ingest::{
-    Admission, CallRouter, Defaults, Doomed, Intake, IntakeParts, OverLimit, Refusals, Targets, Unmatched,
-};
-use crate::limit::{Kind, LimiterFigures};
+use crate::ingest::{CallRouter, Defaults, Doomed, Intake, IntakeParts, Refusals, Targets, Unmatched};
+use crate::limit::{Admission, Kind, LimiterFigures, OverLimit, Promise, Tried};
 use crate::policy::testing::{TestDocuments, id, spec};
 use crate::policy::{Family, Origin, Policies, Spec};
 use crate::queue::Queue;
@@ -161,22 +159,22 @@ impl EntryStore for TestStore {
 
 /// Promises so many starts.
 pub(super) struct TestAdmission {
-    pub room: AtomicUsize,
+    pub room: Arc<AtomicUsize>,
 }
 
 impl Admission for TestAdmission {
-    fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Result<bool, OverLimit>>>> {
-        let try_one = |_| {
+    fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Tried>>> {
+        let try_one = |_| -> Tried {
             let taken =
                 self.room.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |room| room.checked_sub(1));
             let free_at = START + Duration::from_millis(1500);
-            taken.map(|_| true).map_err(|_| OverLimit { policy: id("cap"), kind: Kind::Window, free_at })
+            taken.map_err(|_| OverLimit { policy: id("cap"), kind: Kind::Window, free_at })?;
+            let room = Arc::clone(&self.room);
+            Ok(Some(Promise::new(move || {
+                room.fetch_add(1, Ordering::SeqCst);
+            })))
         };
         std::future::ready(Some(lanes.into_iter().map(try_one).collect())).boxed()
-    }
-
-    fn withdraw(&self, lanes: Vec<LaneKey>) {
-        self.room.fetch_add(lanes.len(), Ordering::SeqCst);
     }
 
     fn used(&self, _: Lane) -> BoxFuture<'_, Vec<LimiterFigures>> {
@@ -236,7 +234,7 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
         .expect("deploys");
     let closing = CancellationToken::new();
     let targets: Arc<ArcSwap<Targets>> = Arc::default();
-    let admission = Arc::new(TestAdmission { room: AtomicUsize::new(3) });
+    let admission = Arc::new(TestAdmission { room: Arc::new(AtomicUsize::new(3)) });
     let intake = Intake::new(IntakeParts {
         router: CallRouter {
             queue,

@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::START;
 use crate::clock::Timestamp;
-use crate::ingest::{OverLimit, Refusals};
-use crate::limit::Kind;
+use crate::ingest::Refusals;
+use crate::limit::{Kind, OverLimit};
 use crate::policy::testing::{id, spec};
 use crate::policy::{Book, Origin, Runtime, Spec, Wording};
 use crate::problem::{Refused, Told};

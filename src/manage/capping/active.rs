@@ -128,7 +128,10 @@ async fn what_is_deployed_rules_until_the_next_deploy() {
     let path = format!("{CONFIGS}/{uid}");
     let number = world.policies.runtime().number();
     let calls = |world: &World| {
-        limits(world, &uid, "action").and_then(|limits| limits.window).map(|window| window.calls().get())
+        limits(world, &uid, "action")
+            .and_then(|limits| limits.window)
+            .and_then(Window::calls)
+            .map(NonZeroU32::get)
     };
     done(&world, Method::PUT, &path, &config("https://h.org/*", &json!({"action": cap(99, 1000, 5)}))).await;
     done(&world, Method::POST, &format!("{path}/deploy"), &Value::Null).await;

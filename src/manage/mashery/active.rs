@@ -1,5 +1,7 @@
 //! What calls to the API make active, as events meet it: which policies govern a call, and what they allow.
 
+use std::num::NonZeroU32;
+
 use http::Method;
 use serde_json::{Value, json};
 
@@ -27,12 +29,12 @@ fn spec(world: &World, id: &str) -> Spec {
 fn per_second(limits: &Limits) -> Option<u32> {
     limits.window.map(|window| {
         assert_eq!(window.length().as_millis(), 1000);
-        window.calls().get()
+        window.calls().map_or(u32::MAX, NonZeroU32::get)
     })
 }
 
 fn per_period(limits: &Limits) -> Option<(u32, Period)> {
-    limits.quota.map(|quota| (quota.calls.get(), quota.per))
+    limits.quota.map(|quota| (quota.calls.map_or(u32::MAX, NonZeroU32::get), quota.per))
 }
 
 fn of_key(world: &World, service: &str, key: &str) -> Limits {
@@ -97,7 +99,7 @@ async fn a_call_is_governed_by_its_service_endpoint_and_key() {
         assert_eq!(spec.overlap, crate::policy::Overlap::MostSpecific { among: among.into() });
     }
     let counted = spec(&world, &end);
-    assert_eq!(counted.counts_on, Some(PolicyId::parse(&keys).expect("valid")));
+    assert_eq!(counted.bounds_on, Some(PolicyId::parse(&keys).expect("valid")));
     assert!(counted.limits.is_empty());
 }
 

@@ -125,7 +125,7 @@ fn bounds(service: &Element<Service>, part: &Part<'_>) -> Option<(PolicyId, Spec
     let bounds = limits(*rate_limit_ceiling, service.of.rate_limit_period, *qps_limit_ceiling);
     let spec = Spec {
         scope: Scope::new(&[API_KEY]).ok()?,
-        counts_on: Some(id(&service.id, KEYS)?),
+        bounds_on: Some(id(&service.id, KEYS)?),
         rank: 3,
         wording: Some(of_developer(name)),
         ..refusing("endpoint", part.calls.clone(), bounds)

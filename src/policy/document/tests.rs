@@ -58,7 +58,7 @@ fn with_elements() -> Book {
         overlap: Overlap::MostSpecific { among: "keys".into() },
         scope,
         overrides,
-        counts_on: Some(id("again")),
+        bounds_on: Some(id("again")),
         rank: 3,
         wording: Some(wording),
         ..Spec::new(clauses, Limits::closed())

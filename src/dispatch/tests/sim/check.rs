@@ -91,7 +91,7 @@ impl Checker {
         }
         for window in &allowed.windows {
             let recent = starts.iter().rev().take_while(|start| **start + window.length() > at).count();
-            if recent > window.calls().get() as usize {
+            if window.calls().is_some_and(|calls| recent > calls.get() as usize) {
                 return Err(format!("{recent} starts under {policy} in {:?} before {at}", window.length()));
             }
         }

@@ -32,7 +32,7 @@ pub(super) fn allowed(book: &Book) -> BTreeMap<PolicyId, Allowed> {
     let runtime = Runtime::build(book).expect("small");
     let of = |limits: &Limits| Allowed {
         windows: limits.pace.map(|pace| pace.window()).into_iter().chain(limits.window).collect(),
-        per_minute: limits.quota.map(|quota| quota.calls.get() as usize),
+        per_minute: limits.quota.and_then(|quota| quota.calls).map(|calls| calls.get() as usize),
         slots: limits.slots.expect("set").get() as usize,
     };
     runtime.policies().map(|policy| (policy.id.clone(), of(&policy.spec.limits))).collect()

@@ -19,7 +19,7 @@ use crate::dispatch::{BreakerPolicy, Effect, Input, Options, Planner, Settled, T
 use crate::event::{
     Busy, Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,
 };
-use crate::limit::{Ask, Blind, Consumed, Gate, Rules};
+use crate::limit::{Consumed, Gate, HistoryGap, Reservation, Rules};
 use crate::policy::{Book, GenerationState, Origin, Runtime, testing};
 use crate::queue::LaneSignal;
 use crate::store::ReadLimit;
@@ -54,7 +54,7 @@ enum Happening {
     Crash,
     CallEnd { epoch: u32, ticket: Ticket, id: EventId, outcome: Outcome, started_at: Timestamp },
     Page { epoch: u32, lane: LaneKey, limit: ReadLimit },
-    Record { epoch: u32, asks: Vec<Ask> },
+    Record { epoch: u32, reservations: Vec<Reservation> },
 }
 
 pub(super) struct World {
@@ -227,15 +227,18 @@ impl World {
                 let loaded = self.queue.load(&lane, limit, self.told());
                 self.step(Input::Loaded(lane, loaded))?;
             }
-            Happening::Record { epoch, asks } if epoch == self.epoch => {
+            Happening::Record { epoch, reservations } if epoch == self.epoch => {
                 let is_recorded = self.rng.u8(..20) > 0;
                 // Without its mark a window would be silent after a crash.
-                let kept = |ask: &&Ask| self.sabotage != Sabotage::NoRecord || ask.name.starts_with("mark ");
+                let kept = |made: &&Reservation| {
+                    self.sabotage != Sabotage::NoRecord || made.name.starts_with("mark ")
+                };
                 if is_recorded {
-                    let kept = asks.iter().filter(kept).map(|ask| (ask.name.clone(), ask.consumed));
+                    let kept =
+                        reservations.iter().filter(kept).map(|made| (made.name.clone(), made.consumed));
                     self.record.extend(kept);
                 }
-                self.step(Input::Recorded { asks, is_recorded })?;
+                self.step(Input::Recorded { reservations, is_recorded })?;
             }
             Happening::CallEnd { .. } | Happening::Page { .. } | Happening::Record { .. } => {}
         }
@@ -310,8 +313,8 @@ impl World {
         self.now = self.now + ms(self.rng.u64(1..500));
         let seed = self.rng.u64(..);
         let knew = self.runtime.policies().map(|policy| (policy.id.clone(), Rules::from(policy)));
-        let blind = Blind { before: self.now, on_record_before: Timestamp::ZERO };
-        let gate = Gate::after(blind, self.now, self.record.clone(), knew);
+        let gap = HistoryGap { before: self.now, on_record_before: Timestamp::ZERO };
+        let gate = Gate::after(gap, self.now, self.record.clone(), knew);
         self.planner = planner(gate, &self.runtime, self.sabotage, self.now, seed);
         self.shares = ShareCheck::new(MAX_INFLIGHT);
         self.pass_on_signals()
@@ -333,9 +336,9 @@ impl World {
         while !effects.is_empty() {
             for effect in std::mem::take(&mut effects) {
                 match effect {
-                    Effect::Record(asks) => {
+                    Effect::Record(reservations) => {
                         let after = Duration::from_micros(self.rng.u64(500..20_000));
-                        self.plan(after, Happening::Record { epoch: self.epoch, asks });
+                        self.plan(after, Happening::Record { epoch: self.epoch, reservations });
                     }
                     Effect::Load { lane, limit, .. } => {
                         let after = Duration::from_micros(self.rng.u64(50..5_000));

@@ -5,53 +5,9 @@
 //! Must not know: what a wall clock is.
 
 use crate::clock::{Leap, Timestamp};
-use crate::limit::gate::Gate;
-use crate::limit::limiter::{Kind, Limiter};
-use crate::limit::record::{self, Ask, Consumed};
-use crate::limit::sliding::SILENT_AT_MOST;
+use crate::limit::Kind;
+use crate::limit::history::record::{self, Consumed};
 use crate::limit::stated::Stated;
-
-impl Gate {
-    /// The line has leapt to `now`. Lanes that wait are to be asked for again.
-    pub fn leap(&mut self, leap: &Leap, now: Timestamp) {
-        if leap.by.is_zero() {
-            return;
-        }
-        self.blind.before = leap.moved(self.blind.before);
-        self.blind.on_record_before = leap.moved(self.blind.on_record_before);
-        self.opened_at = leap.moved(self.opened_at);
-        self.edits.leap(leap);
-        let asks = &mut self.asks;
-        let moved = self.remembered.leap(leap, now);
-        asks.extend(moved.into_iter().map(|(name, consumed)| Ask::note(name, consumed)));
-        for limiter in self.table.iter_mut() {
-            let has_turned = limiter.leap(leap, now);
-            let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
-            limiter.counted(now, |kind, counted| {
-                let (name, consumed) = counted.on_record(record::name(&policy, &key, kind));
-                let length = consumed.over_at.since(consumed.at);
-                // Short windows are not on record, and what counts in the same period is on it.
-                if if kind == Kind::Quota { has_turned } else { length > SILENT_AT_MOST } {
-                    asks.push(Ask::note(name, consumed));
-                }
-            });
-        }
-    }
-}
-
-impl Limiter {
-    /// Returns whether the period of its quota is another one now.
-    fn leap(&mut self, leap: &Leap, now: Timestamp) -> bool {
-        self.last_start = leap.moved(self.last_start);
-        if let Some(limit) = &mut self.pace {
-            limit.sliding.leap(leap);
-        }
-        if let Some(limit) = &mut self.window {
-            limit.leap(leap);
-        }
-        self.quota.as_mut().is_some_and(|limit| limit.leap(leap.is_inherited, now))
-    }
-}
 
 /// What was remembered of a limit that is not there, after the leap to `now`; `None` when it stays as it is.
 ///
@@ -67,7 +23,7 @@ pub(super) fn remembered(
     let Consumed { at, over_at, .. } = consumed;
     let stated = Stated::recognise(name, consumed);
     let limit = stated.as_ref().map_or(name, |(limit, _)| limit);
-    if limit.strip_prefix(Kind::Quota.word()).is_some_and(|rest| rest.starts_with(' ')) {
+    if record::kind_of(limit).is_some_and(Kind::has_periods) {
         let count = stated.as_ref().map_or(consumed.count, |(_, stated)| stated.used);
         let moved = Consumed { count, at: now, over_at: over_at + leap.by };
         return (is_own && over_at <= now).then(|| (limit.into(), moved));
@@ -82,8 +38,8 @@ mod tests {
 
     use super::*;
     use crate::event::{Lane, PolicyRef};
-    use crate::limit::quota::Span;
-    use crate::limit::{Blind, Decision, Rules};
+    use crate::limit::meter::calendar::Span;
+    use crate::limit::{Decision, Gate, HistoryGap, Rules};
     use crate::policy::testing::{id, spec};
     use crate::policy::{Limits, Period, Quota, Window};
 
@@ -114,8 +70,8 @@ mod tests {
     fn starts(gate: &mut Gate, lane: &crate::limit::Binding, now: Timestamp) -> usize {
         let mut started = 0;
         for _ in 0..60 {
-            for ask in gate.take_asks() {
-                gate.answered(&ask, true, now);
+            for reservation in gate.take_reservations() {
+                gate.confirmed(&reservation, true, now);
             }
             if started == 20 {
                 break;
@@ -151,8 +107,13 @@ mod tests {
         assert_eq!(starts(&mut gate, &lane, START), 10);
         let now = START + HOUR * 30;
         gate.leap(&leap(HOUR * 30), now);
-        let noted = gate.take_asks();
-        assert!(noted.iter().any(|ask| ask.consumed.count == 10 && ask.consumed.over_at > now), "{noted:?}");
+        let noted = gate.take_reservations();
+        assert!(
+            noted
+                .iter()
+                .any(|reservation| reservation.consumed.count == 10 && reservation.consumed.over_at > now),
+            "{noted:?}"
+        );
         assert_eq!(starts(&mut gate, &lane, now), 0);
         assert_eq!(starts(&mut gate, &lane, now + HOUR * 24), 10, "the control");
     }
@@ -174,15 +135,19 @@ mod tests {
         for (is_bound, is_inherited, expected) in
             [(true, true, 0), (false, true, 0), (true, false, 10), (false, false, 10)]
         {
-            let mut gate = Gate::after(Blind::default(), START, used_up(&lane), []);
+            let mut gate = Gate::after(HistoryGap::default(), START, used_up(&lane), []);
             gate.set(&id("p"), rules(limits()), START);
             let early = is_bound.then(|| gate.bind(&lane, START));
             if let Some(bound) = &early {
                 assert_eq!(starts(&mut gate, bound, START), 0, "the control");
             }
             gate.leap(&Leap { is_inherited, ..leap(HOUR * 30) }, now);
-            let noted = gate.take_asks();
-            assert_eq!(noted.iter().any(|ask| ask.consumed.over_at > now), is_inherited, "{noted:?}");
+            let noted = gate.take_reservations();
+            assert_eq!(
+                noted.iter().any(|reservation| reservation.consumed.over_at > now),
+                is_inherited,
+                "{noted:?}"
+            );
             let bound = early.unwrap_or_else(|| gate.bind(&lane, now));
             let case = (is_bound, is_inherited);
             assert_eq!(starts(&mut gate, &bound, now), expected, "{case:?}");

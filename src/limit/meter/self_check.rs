@@ -13,7 +13,7 @@ use crate::policy::Window;
 
 const MINUTE_S: u64 = 60;
 const SECOND_NS: u64 = 1_000_000_000;
-/// Most groups of one watch.
+/// Most groups of one check.
 const GROUPS_MAX: u32 = 65_536;
 
 /// What the self-check of one limit has seen.
@@ -27,7 +27,7 @@ pub(super) struct Seen {
 
 /// Counts the starts of one limit.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct SelfCheck {
     allowed: Window,
     /// The starts of the newest window, oldest first: the first of each group, and how many it holds.
     groups: VecDeque<(u64, u32)>,
@@ -37,7 +37,7 @@ pub(super) struct Watch {
     violations: u64,
 }
 
-impl Watch {
+impl SelfCheck {
     /// Expects at most this.
     pub(super) const fn new(allowed: Window) -> Self {
         Self { allowed, groups: VecDeque::new(), in_window: 0, peaks: VecDeque::new(), violations: 0 }
@@ -51,7 +51,9 @@ impl Watch {
     /// A request has started. Tells whether that was one too many.
     pub(super) fn started(&mut self, at: Timestamp) -> bool {
         let at_ns = at.as_nanos();
-        let most_in_group = self.allowed.calls().get().div_ceil(GROUPS_MAX);
+        // What is only counted is never too many, and may be counted as roughly as the largest limit.
+        let calls = self.allowed.calls();
+        let most_in_group = calls.map_or(GROUPS_MAX, |calls| calls.get().div_ceil(GROUPS_MAX));
         match self.groups.back_mut() {
             Some((_, count)) if *count < most_in_group => *count += 1,
             _ => {
@@ -63,7 +65,7 @@ impl Watch {
         self.in_window += 1;
         let newest_ns = self.groups.back().map_or(at_ns, |(first_ns, _)| (*first_ns).max(at_ns));
         self.forget(newest_ns);
-        let is_too_many = self.in_window > self.allowed.calls().get();
+        let is_too_many = calls.is_some_and(|calls| self.in_window > calls.get());
         self.violations += u64::from(is_too_many);
         self.note_peak(newest_ns / SECOND_NS);
         is_too_many
@@ -114,56 +116,56 @@ mod tests {
 
     #[test]
     fn one_start_too_many_is_a_violation_and_the_peak_fades_after_a_minute() {
-        let mut watch = Watch::new(a_second(2));
+        let mut check = SelfCheck::new(a_second(2));
         for at in [0, 500, 1000, 1500] {
-            watch.started(ms(at));
+            check.started(ms(at));
         }
-        assert_eq!(watch.seen(ms(1500)), Seen { window_peak: 2, violations: 0 });
-        assert!(watch.started(ms(1999)));
-        assert_eq!(watch.seen(ms(2000)), Seen { window_peak: 3, violations: 1 });
-        assert_eq!(watch.seen(ms(60_999)), Seen { window_peak: 3, violations: 1 });
-        assert_eq!(watch.seen(ms(62_000)), Seen { window_peak: 0, violations: 1 });
+        assert_eq!(check.seen(ms(1500)), Seen { window_peak: 2, violations: 0 });
+        assert!(check.started(ms(1999)));
+        assert_eq!(check.seen(ms(2000)), Seen { window_peak: 3, violations: 1 });
+        assert_eq!(check.seen(ms(60_999)), Seen { window_peak: 3, violations: 1 });
+        assert_eq!(check.seen(ms(62_000)), Seen { window_peak: 0, violations: 1 });
     }
 
     #[test]
     fn the_peak_of_the_last_minute_is_the_highest_of_it() {
-        let mut watch = Watch::new(a_second(9));
+        let mut check = SelfCheck::new(a_second(9));
         for second in 0..70_u64 {
             let starts = if second == 3 { 5 } else { second % 4 };
-            (0..starts).for_each(|n| assert!(!watch.started(ms(second * 1000 + 100 * n))));
-            let peak = watch.seen(ms(second * 1000 + 900)).window_peak;
+            (0..starts).for_each(|n| assert!(!check.started(ms(second * 1000 + 100 * n))));
+            let peak = check.seen(ms(second * 1000 + 900)).window_peak;
             assert_eq!(peak >= 5, (3..63).contains(&second), "second {second}: {peak}");
         }
     }
 
     #[test]
     fn starts_reported_out_of_order_count_where_they_belong() {
-        let mut watch = Watch::new(a_second(2));
+        let mut check = SelfCheck::new(a_second(2));
         for at in [0, 1002, 1001] {
-            watch.started(ms(at));
+            check.started(ms(at));
         }
-        assert_eq!(watch.seen(ms(1002)), Seen { window_peak: 2, violations: 0 });
+        assert_eq!(check.seen(ms(1002)), Seen { window_peak: 2, violations: 0 });
     }
 
     #[test]
     fn a_lowered_limit_blames_only_starts_that_come_after() {
-        let mut watch = Watch::new(a_second(3));
-        (0..3).for_each(|at| assert!(!watch.started(ms(at))));
-        watch.expect(a_second(1));
-        assert_eq!(watch.seen(ms(5)).violations, 0);
-        watch.started(ms(1001));
-        assert_eq!(watch.seen(ms(1001)).violations, 1, "the start at 2 ms is still in the window");
-        watch.started(ms(2001));
-        assert_eq!(watch.seen(ms(2001)).violations, 1);
+        let mut check = SelfCheck::new(a_second(3));
+        (0..3).for_each(|at| assert!(!check.started(ms(at))));
+        check.expect(a_second(1));
+        assert_eq!(check.seen(ms(5)).violations, 0);
+        check.started(ms(1001));
+        assert_eq!(check.seen(ms(1001)).violations, 1, "the start at 2 ms is still in the window");
+        check.started(ms(2001));
+        assert_eq!(check.seen(ms(2001)).violations, 1);
     }
 
     #[test]
     fn large_limits_are_watched_in_bounded_memory() {
-        let mut watch = Watch::new(a_second(1_000_000));
+        let mut check = SelfCheck::new(a_second(1_000_000));
         for n in 0..1_000_100_u64 {
-            watch.started(ms(n / 2_000));
+            check.started(ms(n / 2_000));
         }
-        assert!(watch.groups.len() <= GROUPS_MAX as usize + 8);
-        assert_eq!(watch.seen(ms(999)).violations, 100);
+        assert!(check.groups.len() <= GROUPS_MAX as usize + 8);
+        assert_eq!(check.seen(ms(999)).violations, 100);
     }
 }

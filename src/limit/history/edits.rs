@@ -14,15 +14,15 @@ use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
-use crate::limit::record::Consumed;
-use crate::limit::sliding::SILENT_AT_MOST;
+use crate::limit::history::record::Consumed;
+use crate::limit::meter::SILENT_AT_MOST;
 
 /// What stands before the policy in the name of a mark.
 const MARK: &str = "mark ";
 
 /// The floors and marks of all policies. See the head of this file.
 #[derive(Debug, Default)]
-pub(super) struct Edits {
+pub(in crate::limit) struct Edits {
     /// The latest start under limiters that are gone.
     gone: HashMap<PolicyId, Timestamp>,
     floors: HashMap<PolicyId, Timestamp>,
@@ -39,9 +39,9 @@ pub(super) struct Edits {
 
 /// From `floor` on, starts are on record for windows up to `reach`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub(super) reach: Duration,
-    pub(super) floor: Timestamp,
+pub(in crate::limit) struct Mark {
+    pub(in crate::limit) reach: Duration,
+    pub(in crate::limit) floor: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ enum State {
 
 impl Edits {
     /// Takes a mark back from the record, in the order of writing; other records are not for this.
-    pub(super) fn recognise(&mut self, name: &str, consumed: Consumed) -> bool {
+    pub(in crate::limit) fn recognise(&mut self, name: &str, consumed: Consumed) -> bool {
         let Some((policy, reach_ms)) = name.strip_prefix(MARK).and_then(|rest| rest.split_once(' ')) else {
             return false;
         };
@@ -65,50 +65,50 @@ impl Edits {
     }
 
     /// A limiter is gone; its latest start was then.
-    pub(super) fn forgotten(&mut self, policy: &PolicyId, last_start: Timestamp) {
+    pub(in crate::limit) fn forgotten(&mut self, policy: &PolicyId, last_start: Timestamp) {
         let latest = self.gone.entry(policy.clone()).or_default();
         *latest = last_start.max(*latest);
     }
 
     /// The policy was taken away; when it comes back nobody knows what it allowed.
-    pub(super) fn removed(&mut self, policy: &PolicyId) {
+    pub(in crate::limit) fn removed(&mut self, policy: &PolicyId) {
         self.removed.insert(policy.clone());
     }
 
     /// Whether it was taken away since the last call.
-    pub(super) fn came_back(&mut self, policy: &PolicyId) -> bool {
+    pub(in crate::limit) fn came_back(&mut self, policy: &PolicyId) -> bool {
         self.removed.remove(policy)
     }
 
     /// Label values of the policy were taken away; when they come back nobody knows what they allowed.
-    pub(super) fn removed_key(&mut self, policy: &PolicyId, key: &str) {
+    pub(in crate::limit) fn removed_key(&mut self, policy: &PolicyId, key: &str) {
         self.removed_keys.entry(policy.clone()).or_default().insert(key.into());
     }
 
     /// Whether these label values were taken away since the last call.
-    pub(super) fn key_came_back(&mut self, policy: &PolicyId, key: &str) -> bool {
+    pub(in crate::limit) fn key_came_back(&mut self, policy: &PolicyId, key: &str) -> bool {
         self.removed_keys.get_mut(policy).is_some_and(|keys| keys.remove(key))
     }
 
     /// Limiters of these label values are silent until what was started by then has left their windows.
-    pub(super) fn raise_floor(&mut self, policy: &PolicyId, key: &str, floor: Timestamp) {
+    pub(in crate::limit) fn raise_floor(&mut self, policy: &PolicyId, key: &str, floor: Timestamp) {
         self.key_floors.entry(policy.clone()).or_default().insert(key.into(), floor);
     }
 
     /// Lets go of floors of label values that are of no interest any more.
-    pub(super) fn forget_floors(&mut self, policy: &PolicyId, reach: Duration, now: Timestamp) {
+    pub(in crate::limit) fn forget_floors(&mut self, policy: &PolicyId, reach: Duration, now: Timestamp) {
         if let Some(keys) = self.key_floors.get_mut(policy) {
             keys.retain(|_, floor| *floor + reach > now);
         }
     }
 
     /// The latest start under limiters that are gone.
-    pub(super) fn latest_gone(&self, policy: &PolicyId) -> Timestamp {
+    pub(in crate::limit) fn latest_gone(&self, policy: &PolicyId) -> Timestamp {
         self.gone.get(policy).copied().unwrap_or_default()
     }
 
     /// The line of time has leapt.
-    pub(super) fn leap(&mut self, leap: &Leap) {
+    pub(in crate::limit) fn leap(&mut self, leap: &Leap) {
         let of_keys = self.key_floors.values_mut().flat_map(HashMap::values_mut);
         for at in self.gone.values_mut().chain(self.floors.values_mut()).chain(of_keys) {
             *at = leap.moved(*at);
@@ -116,19 +116,25 @@ impl Edits {
     }
 
     /// The floor of a policy.
-    pub(super) fn floor(&self, policy: &PolicyId) -> Timestamp {
+    pub(in crate::limit) fn floor(&self, policy: &PolicyId) -> Timestamp {
         self.floors.get(policy).copied().unwrap_or_default()
     }
 
     /// The floor for a limiter that is made.
-    pub(super) fn floor_of_key(&self, policy: &PolicyId, key: &str) -> Timestamp {
+    pub(in crate::limit) fn floor_of_key(&self, policy: &PolicyId, key: &str) -> Timestamp {
         let of_key = self.key_floors.get(policy).and_then(|keys| keys.get(key)).copied();
         self.floor(policy).max(of_key.unwrap_or_default())
     }
 
     /// The process before this one, which began at `opened_at`, had a policy with windows of up to `reach`. `orderly`: it
     /// forgot nothing.
-    pub(super) fn knew(&mut self, policy: &PolicyId, reach: Duration, orderly: bool, opened_at: Timestamp) {
+    pub(in crate::limit) fn knew(
+        &mut self,
+        policy: &PolicyId,
+        reach: Duration,
+        orderly: bool,
+        opened_at: Timestamp,
+    ) {
         let found = self.found.remove(policy);
         let floor = match found {
             Some(mark) if mark.reach >= reach => mark.floor,
@@ -144,7 +150,7 @@ impl Edits {
     }
 
     /// From now on a policy has windows of up to `reach`, and this floor.
-    pub(super) fn rule(&mut self, policy: &PolicyId, reach: Duration, floor: Timestamp) {
+    pub(in crate::limit) fn rule(&mut self, policy: &PolicyId, reach: Duration, floor: Timestamp) {
         self.floors.insert(policy.clone(), floor);
         // A later process knows no floors of single label values.
         let of_keys = self.key_floors.get(policy).into_iter().flat_map(HashMap::values).max().copied();
@@ -159,19 +165,25 @@ impl Edits {
     }
 
     /// The mark that has to be on record before any start is; it counts as asked for from now on.
-    pub(super) fn missing(&mut self, policy: &PolicyId) -> Option<(Box<str>, Consumed)> {
+    pub(in crate::limit) fn missing(&mut self, policy: &PolicyId) -> Option<(Box<str>, Consumed)> {
         let (mark, state) = self.marks.get_mut(policy).filter(|(_, state)| *state == State::Missing)?;
         *state = State::Asked;
         Some(mark.on_record(policy))
     }
 
     /// Whether starts may be put on record.
-    pub(super) fn is_marked(&self, policy: &PolicyId) -> bool {
+    pub(in crate::limit) fn is_marked(&self, policy: &PolicyId) -> bool {
         self.marks.get(policy).is_none_or(|(_, state)| *state == State::OnRecord)
     }
 
     /// A mark was put on record, or could not be. One that was replaced meanwhile is of no use.
-    pub(super) fn answered(&mut self, policy: &PolicyId, name: &str, consumed: Consumed, is_recorded: bool) {
+    pub(in crate::limit) fn confirmed(
+        &mut self,
+        policy: &PolicyId,
+        name: &str,
+        consumed: Consumed,
+        is_recorded: bool,
+    ) {
         if let Some((mark, state)) = self.marks.get_mut(policy)
             && mark.on_record(policy) == (name.into(), consumed)
         {
@@ -180,12 +192,12 @@ impl Edits {
     }
 
     /// The latest floor of any policy.
-    pub(super) fn latest_floor(&self) -> Timestamp {
+    pub(in crate::limit) fn latest_floor(&self) -> Timestamp {
         self.floors.values().max().copied().unwrap_or_default()
     }
 
     /// All marks, for the record of an orderly end.
-    pub(super) fn on_record(&self) -> impl Iterator<Item = (Box<str>, Consumed)> {
+    pub(in crate::limit) fn on_record(&self) -> impl Iterator<Item = (Box<str>, Consumed)> {
         self.marks.iter().map(|(policy, (mark, _))| mark.on_record(policy))
     }
 }

@@ -20,13 +20,13 @@ use crate::limit::STALE_AFTER;
 use crate::policy::Window;
 
 /// Most cells of one ring.
-const CELLS_MAX: u32 = 65_536;
+pub(super) const CELLS_MAX: u32 = 65_536;
 /// In a cell: its start was given back.
 const FREE: u64 = 0;
 
 /// The starts of the newest window.
 #[derive(Debug)]
-pub(super) struct Ring {
+pub(in crate::limit) struct Ring {
     allowed: Window,
     /// Starts that share a cell.
     group: u32,
@@ -46,12 +46,12 @@ pub(super) struct Ring {
 
 /// The right to start once: the number of its cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Claim(u64);
+pub(in crate::limit) struct CellNumber(u64);
 
 impl Ring {
     /// Without starts, but nothing shares a window with `last_start`. `number` tells the cells of this ring from those
     /// of an earlier one under the same limit: it must be above all of theirs.
-    pub(super) fn new(allowed: Window, last_start: Timestamp, number: u64) -> Self {
+    pub(in crate::limit) fn new(allowed: Window, last_start: Timestamp, number: u64) -> Self {
         Self {
             allowed,
             group: group(allowed),
@@ -76,6 +76,7 @@ impl Ring {
             return;
         }
         if allowed.length() > self.allowed.length() {
+            // The longer window reaches back to starts whose cells are gone; their latest stands for all of them.
             self.aside = self.aside.max(self.left).max(unknown_before);
         }
         self.allowed = allowed;
@@ -93,10 +94,17 @@ impl Ring {
 
     /// Counts starts of an earlier process, the latest of them at `at`; to be called in order of time.
     pub(super) fn restore(&mut self, count: u32, at: Timestamp) {
-        for _ in 0..count.div_ceil(self.group) {
+        debug_assert!(
+            self.cells.back().is_none_or(|newest| *newest <= at.as_nanos().max(FREE + 1)),
+            "starts are restored in order of time"
+        );
+        // More than fill a ring leave it together with those that do.
+        for _ in 0..count.div_ceil(self.group).min(CELLS_MAX) {
             self.cells.push_back(at.as_nanos().max(FREE + 1));
         }
+        // How many starts share the newest cell is not known: none may join them.
         self.in_newest = self.group;
+        self.assert_order();
     }
 
     /// The line of time has leapt; the order of the cells stays.
@@ -110,16 +118,14 @@ impl Ring {
 
     /// From when on a claim succeeds, if nothing is claimed before.
     pub(super) fn ready_at(&self) -> Timestamp {
-        if self.allowed.is_counting() {
-            return Timestamp::ZERO;
-        }
+        let Some(most) = self.cells_allowed() else { return Timestamp::ZERO };
         let mut ready =
             if self.aside == Timestamp::ZERO { self.aside } else { self.aside + self.allowed.length() };
         let live = self.cells.len() - self.free;
-        let shared = live > 0 && live <= self.cells_allowed() && self.in_newest < self.group;
-        if live >= self.cells_allowed() && !shared {
+        let shared = live > 0 && live <= most && self.in_newest < self.group;
+        if live >= most && !shared {
             // This many have to leave before one may come.
-            let surplus = live - self.cells_allowed();
+            let surplus = live - most;
             let last = self.cells.iter().filter(|cell| **cell != FREE).nth(surplus);
             ready = ready.max(Timestamp::from_nanos(last.copied().unwrap_or(FREE)) + self.allowed.length());
         }
@@ -127,60 +133,67 @@ impl Ring {
     }
 
     /// Claims a start between `now` and [`STALE_AFTER`] later; `None` before [`Ring::ready_at`].
-    pub(super) fn claim(&mut self, now: Timestamp) -> Option<Claim> {
+    pub(in crate::limit) fn claim(&mut self, now: Timestamp) -> Option<CellNumber> {
         self.forget(now);
         if now < self.ready_at() {
             return None;
         }
-        if self.allowed.is_counting() && self.cells.len() >= CELLS_MAX as usize {
+        if self.allowed.calls().is_none() && self.cells.len() >= CELLS_MAX as usize {
             self.drop_oldest();
         }
-        // Free cells do not stand last.
+        // Until it is confirmed the start may happen at any moment up to the end of its permit, and its cell may not stand before an
+        // earlier one: `ready_at` takes the oldest cells for those that leave first. Free cells do not stand last.
         let open = (now + STALE_AFTER).as_nanos().max(self.cells.back().copied().unwrap_or(FREE));
         let newest = self.first + self.cells.len() as u64;
         match self.cells.back_mut() {
             Some(cell) if self.in_newest < self.group => {
                 self.in_newest += 1;
                 *cell = open;
-                Some(Claim(newest - 1))
+                Some(CellNumber(newest - 1))
             }
             _ => {
                 self.in_newest = 1;
                 self.cells.push_back(open);
-                Some(Claim(newest))
+                debug_assert!(
+                    self.cells_allowed().is_none_or(|most| self.cells.len() - self.free <= most),
+                    "a window holds more starts than it may"
+                );
+                Some(CellNumber(newest))
             }
         }
     }
 
     /// The claimed start happens at `at`, not later than [`STALE_AFTER`] after the claim.
-    pub(super) fn confirm(&mut self, claim: Claim, at: Timestamp) {
-        // A shared cell keeps the latest moment of any of its claims.
+    pub(in crate::limit) fn confirm(&mut self, claim: CellNumber, at: Timestamp) {
+        // A shared cell keeps the latest moment of any of its claims: the others may still be open.
         if self.group == 1 {
             self.set(claim, |_| at.as_nanos());
         }
     }
 
     /// The confirmed start happened by `at`.
-    pub(super) fn under_way(&mut self, claim: Claim, at: Timestamp) {
+    pub(super) fn under_way(&mut self, claim: CellNumber, at: Timestamp) {
         self.set(claim, |latest_ns| at.as_nanos().max(latest_ns));
     }
 
     /// Takes an unconfirmed claim back as if it had never been made.
-    pub(super) fn put_back(&mut self, claim: Claim) {
+    pub(super) fn put_back(&mut self, claim: CellNumber) {
         let newest = claim.0 + 1 == self.first + self.cells.len() as u64;
         if self.group > 1 {
-            // In an older cell it stays counted until that leaves.
+            // In an older cell it stays counted until that leaves: how many starts it stands for is not kept.
             self.in_newest -= u32::from(newest && self.in_newest > 1);
             return;
         }
         let Some(cell) = self.index(claim).and_then(|at| self.cells.get_mut(at)) else { return };
         *cell = FREE;
         self.free += 1;
+        // A free cell at the end would hide the latest start from whoever asks for it.
         while self.cells.back() == Some(&FREE) {
             self.cells.pop_back();
             self.free -= 1;
             self.in_newest = 1;
         }
+        self.assert_order();
     }
 
     /// Starts in the newest window, at most this many.
@@ -228,6 +241,7 @@ impl Ring {
             self.cells.pop_front();
             self.first += 1;
         }
+        self.assert_order();
     }
 
     /// Of what is counted without a limit the newest starts are kept: bounds on them are not larger.
@@ -239,16 +253,24 @@ impl Ring {
         }
     }
 
-    fn cells_allowed(&self) -> usize {
-        (self.allowed.calls().get() / self.group) as usize
+    /// What holds between any two calls. Whatever takes a pass over the cells is left to the tests.
+    fn assert_order(&self) {
+        debug_assert!(self.cells.back() != Some(&FREE), "the newest cell is free");
+        debug_assert!(self.free < self.cells.len().max(1), "more cells are free than there are");
+        debug_assert!(self.in_newest <= self.group, "a cell stands for more starts than share one");
     }
 
-    fn index(&self, claim: Claim) -> Option<usize> {
+    /// `None` when starts are only counted.
+    fn cells_allowed(&self) -> Option<usize> {
+        self.allowed.calls().map(|calls| (calls.get() / self.group) as usize)
+    }
+
+    fn index(&self, claim: CellNumber) -> Option<usize> {
         usize::try_from(claim.0.checked_sub(self.first)?).ok()
     }
 
     /// Sets the moment of a cell and keeps the order. Nearly always it is the last that is not open any more.
-    fn set(&mut self, claim: Claim, latest_ns: impl Fn(u64) -> u64) {
+    fn set(&mut self, claim: CellNumber, latest_ns: impl Fn(u64) -> u64) {
         let Some(at) = self.index(claim) else { return };
         let before = (0..at).rev().find_map(|at| self.cells.get(at).filter(|cell| **cell != FREE));
         let before = before.copied().unwrap_or(FREE + 1);
@@ -268,14 +290,13 @@ impl Ring {
 
 /// How many starts share a cell.
 fn group(allowed: Window) -> u32 {
-    if allowed.is_counting() {
-        return 1;
-    }
-    allowed.calls().get().div_ceil(CELLS_MAX)
+    allowed.calls().map_or(1, |calls| calls.get().div_ceil(CELLS_MAX))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn ring(calls: i64) -> Ring {
@@ -309,14 +330,14 @@ mod tests {
         ring.put_back(claim);
         assert!(start(&mut ring, ms(0)));
         assert_eq!(ring.ready_at(), ms(1000));
-        ring.under_way(Claim(1), ms(300));
+        ring.under_way(CellNumber(1), ms(300));
         assert_eq!(ring.ready_at(), ms(1300), "it left later than it was confirmed");
     }
 
     #[test]
     fn a_return_in_the_middle_makes_room() {
         let mut ring = ring(3);
-        let claims: Vec<Claim> = (0..3).filter_map(|at| ring.claim(ms(at))).collect();
+        let claims: Vec<CellNumber> = (0..3).filter_map(|at| ring.claim(ms(at))).collect();
         ring.put_back(claims[1]);
         assert!(start(&mut ring, ms(3)) && !start(&mut ring, ms(4)));
         ring.put_back(claims[0]);
@@ -352,7 +373,7 @@ mod tests {
         assert!((999_000..=1_000_000).contains(&taken), "{taken}");
         assert!(ring.cells.len() <= CELLS_MAX as usize);
         assert_eq!(u64::from(ring.used(ms(taken / 10_000))), taken);
-        let claim = Claim(ring.first + ring.cells.len() as u64 - 1);
+        let claim = CellNumber(ring.first + ring.cells.len() as u64 - 1);
         ring.put_back(claim);
         assert!(start(&mut ring, ms(500)) && !start(&mut ring, ms(500)));
     }
@@ -371,5 +392,15 @@ mod tests {
         ring.restore(2, ms(0));
         assert!(start(&mut ring, ms(1)) && !start(&mut ring, ms(2)));
         assert_eq!(ring.ready_at(), ms(1000));
+    }
+
+    #[test]
+    fn however_many_an_earlier_process_may_have_started_memory_is_bounded() {
+        let mut unlimited = Ring::new(Window::counting(Duration::from_secs(1)), Timestamp::ZERO, 1);
+        unlimited.restore(u32::MAX, ms(0));
+        assert_eq!((unlimited.used(ms(1)), unlimited.used(ms(1000))), (CELLS_MAX, 0));
+        let mut limited = ring(3);
+        limited.restore(u32::MAX, ms(0));
+        assert!(!start(&mut limited, ms(999)) && start(&mut limited, ms(1000)));
     }
 }

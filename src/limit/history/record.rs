@@ -7,11 +7,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
-use crate::limit::leap;
-use crate::limit::limiter::Kind;
+use crate::limit::Kind;
+use crate::limit::history::leap;
+use crate::limit::meter::Chunk;
 use crate::limit::stated::Stated;
 use crate::limit::table::LimiterId;
-use crate::limit::tokens::Portion;
 
 /// Starts that were made, or may have been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,45 +24,45 @@ pub struct Consumed {
     pub over_at: Timestamp,
 }
 
-/// What is to be put on record, and then answered with [`crate::limit::Gate::answered`]: starts that a limit is about to
+/// What is to be put on record, and then confirmed with [`crate::limit::Gate::confirmed`]: starts that a limit is about to
 /// make, or what an edit has to leave behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct Reservation {
     /// The limit's name on record.
     pub name: Box<str>,
     /// What is to be recorded.
     pub consumed: Consumed,
-    pub(super) of: Asker,
+    pub(in crate::limit) of: ReservedFor,
 }
 
 /// Who waits for what is put on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asker {
-    /// A limit, for its next portion.
-    Limiter(LimiterId, Kind, Portion),
+pub(in crate::limit) enum ReservedFor {
+    /// A limit, for its next chunk.
+    Limiter(LimiterId, Kind, Chunk),
     /// All limiters of a policy, for its mark.
     Mark(PolicyId),
     /// Nobody.
     Nobody,
 }
 
-impl Ask {
+impl Reservation {
     /// Nobody waits for it.
-    pub(super) const fn note(name: Box<str>, consumed: Consumed) -> Self {
-        Self { name, consumed, of: Asker::Nobody }
+    pub(in crate::limit) const fn note(name: Box<str>, consumed: Consumed) -> Self {
+        Self { name, consumed, of: ReservedFor::Nobody }
     }
 }
 
 /// What counts of a limit, as it is kept: starts, or what an operator has stated about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Counted {
+pub(in crate::limit) enum Counted {
     Starts(Consumed),
     Stated(Stated),
 }
 
 impl Counted {
     /// For a record that holds nothing else of the limit of this name.
-    pub(super) fn on_record(self, name: Box<str>) -> (Box<str>, Consumed) {
+    pub(in crate::limit) fn on_record(self, name: Box<str>) -> (Box<str>, Consumed) {
         match self {
             Self::Starts(consumed) => (name, consumed),
             Self::Stated(stated) => Stated { replaces: 0, ..stated }.on_record(&name),
@@ -72,7 +72,7 @@ impl Counted {
 
 /// What was found on record and belongs to limiters that are not there yet.
 #[derive(Debug, Default)]
-pub(super) struct Remembered {
+pub(in crate::limit) struct Remembered {
     by_name: HashMap<Box<str>, Vec<Consumed>>,
     /// What operators have stated last.
     stated: HashMap<Box<str>, Stated>,
@@ -86,7 +86,7 @@ pub(super) struct Remembered {
 const FORGET_AT_ONCE: usize = 64;
 
 impl Remembered {
-    pub(super) fn add(&mut self, name: Box<str>, consumed: Consumed) {
+    pub(in crate::limit) fn add(&mut self, name: Box<str>, consumed: Consumed) {
         self.by_end.insert((consumed.over_at, name.clone()));
         let of_name = self.by_name.entry(name).or_default();
         match of_name.last_mut().filter(|last| last.at == consumed.at && last.over_at == consumed.over_at) {
@@ -95,7 +95,7 @@ impl Remembered {
         }
     }
 
-    pub(super) fn add_stated(&mut self, name: Box<str>, stated: Stated) {
+    pub(in crate::limit) fn add_stated(&mut self, name: Box<str>, stated: Stated) {
         self.by_end.insert((stated.over_at, name.clone()));
         let is_newer = self.stated.get(&name).is_none_or(|last| stated.at >= last.at);
         if is_newer {
@@ -104,7 +104,7 @@ impl Remembered {
     }
 
     /// Takes in what a limiter of this process has counted.
-    pub(super) fn take_in(&mut self, name: Box<str>, counted: Counted) {
+    pub(in crate::limit) fn take_in(&mut self, name: Box<str>, counted: Counted) {
         self.own.insert(name.clone());
         match counted {
             Counted::Starts(consumed) => self.add(name, consumed),
@@ -113,7 +113,12 @@ impl Remembered {
     }
 
     /// What an operator has stated about a limit; it is not kept here any longer.
-    pub(super) fn take_stated(&mut self, policy: &PolicyId, key: &str, kind: Kind) -> Option<Stated> {
+    pub(in crate::limit) fn take_stated(
+        &mut self,
+        policy: &PolicyId,
+        key: &str,
+        kind: Kind,
+    ) -> Option<Stated> {
         if self.stated.is_empty() {
             return None;
         }
@@ -121,12 +126,18 @@ impl Remembered {
     }
 
     /// Whether a statement about a limit counts at `now`.
-    pub(super) fn is_stated(&self, policy: &PolicyId, key: &str, kind: Kind, now: Timestamp) -> bool {
+    pub(in crate::limit) fn is_stated(
+        &self,
+        policy: &PolicyId,
+        key: &str,
+        kind: Kind,
+        now: Timestamp,
+    ) -> bool {
         self.stated.get(&*name(policy, key, kind)).is_some_and(|stated| stated.over_at > now)
     }
 
     /// What belongs to a limit, oldest first; it is not kept here any longer.
-    pub(super) fn take(&mut self, policy: &PolicyId, key: &str, kind: Kind) -> Vec<Consumed> {
+    pub(in crate::limit) fn take(&mut self, policy: &PolicyId, key: &str, kind: Kind) -> Vec<Consumed> {
         if self.by_name.is_empty() {
             return Vec::new();
         }
@@ -138,7 +149,7 @@ impl Remembered {
     }
 
     /// Lets go of what does not count any more, a little at a time.
-    pub(super) fn forget(&mut self, now: Timestamp) {
+    pub(in crate::limit) fn forget(&mut self, now: Timestamp) {
         for _ in 0..FORGET_AT_ONCE {
             if self.by_end.first().is_none_or(|(end, _)| *end > now) {
                 return;
@@ -160,7 +171,7 @@ impl Remembered {
     }
 
     /// The line of time has leapt to `now`. Returns what has to be put on record for that.
-    pub(super) fn leap(&mut self, leap: &Leap, now: Timestamp) -> Vec<(Box<str>, Consumed)> {
+    pub(in crate::limit) fn leap(&mut self, leap: &Leap, now: Timestamp) -> Vec<(Box<str>, Consumed)> {
         let own = std::mem::take(&mut self.own);
         // What counts of a quota is one sum, so that it needs to be moved once.
         let all = self.on_record();
@@ -182,10 +193,10 @@ impl Remembered {
     }
 
     /// Everything, for a record that holds nothing else: a statement about a quota takes in what is on record beside it.
-    pub(super) fn on_record(&self) -> Vec<(Box<str>, Consumed)> {
+    pub(in crate::limit) fn on_record(&self) -> Vec<(Box<str>, Consumed)> {
         let mut all = Vec::new();
         for (name, of_name) in &self.by_name {
-            let stated = self.stated.get(name).filter(|_| !is_window(name));
+            let stated = self.stated.get(name).filter(|_| has_periods(name));
             let kept = of_name
                 .iter()
                 .filter(|consumed| stated.is_none_or(|stated| consumed.over_at != stated.over_at));
@@ -193,7 +204,7 @@ impl Remembered {
         }
         for (name, stated) in &self.stated {
             let beside = self.by_name.get(name).into_iter().flatten();
-            let beside = beside.filter(|consumed| !is_window(name) && consumed.over_at == stated.over_at);
+            let beside = beside.filter(|consumed| has_periods(name) && consumed.over_at == stated.over_at);
             let sum = beside.fold(0_u32, |sum, consumed| sum.saturating_add(consumed.count));
             let used = stated.used.saturating_add(sum.saturating_sub(stated.replaces));
             all.push(Stated { replaces: 0, used, ..*stated }.on_record(name));
@@ -202,12 +213,17 @@ impl Remembered {
     }
 }
 
-fn is_window(name: &str) -> bool {
-    name.starts_with(Kind::Window.word())
+/// The kind of the limit of this name.
+pub(in crate::limit) fn kind_of(name: &str) -> Option<Kind> {
+    Kind::of_word(name.split_once(' ')?.0)
+}
+
+fn has_periods(name: &str) -> bool {
+    kind_of(name).is_some_and(Kind::has_periods)
 }
 
 /// The name of a limit on record.
-pub(super) fn name(policy: &PolicyId, key: &str, kind: Kind) -> Box<str> {
+pub(in crate::limit) fn name(policy: &PolicyId, key: &str, kind: Kind) -> Box<str> {
     format!("{} {policy} {key}", kind.word()).into()
 }
 

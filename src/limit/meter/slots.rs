@@ -14,7 +14,7 @@ pub fn most_at_once(limits: &Limits) -> NonZeroU32 {
 
 /// The count of calls in flight and the most that there may be.
 #[derive(Debug)]
-pub(super) struct Slots {
+pub(in crate::limit) struct Slots {
     limit: Option<NonZeroU32>,
     inflight: u32,
 }
@@ -26,12 +26,12 @@ impl Slots {
     const DEFAULT_MAX: u32 = 4096;
 
     /// Without a limit, nothing in flight.
-    pub(super) const fn unlimited() -> Self {
+    pub(in crate::limit) const fn unlimited() -> Self {
         Self { limit: None, inflight: 0 }
     }
 
     /// What a policy gets: what it names, else one second's worth of its pace within 64 to 4096.
-    pub(super) fn default_for(named: Option<NonZeroU32>, pace: Option<Pace>) -> NonZeroU32 {
+    pub(in crate::limit) fn default_for(named: Option<NonZeroU32>, pace: Option<Pace>) -> NonZeroU32 {
         named.unwrap_or_else(|| {
             let worth = pace.map_or(f64::INFINITY, Pace::starts_per_second).ceil();
             // The cast saturates, the clamp keeps it within the default range.
@@ -41,32 +41,33 @@ impl Slots {
     }
 
     /// Changes the limit; the count stays, so that a lower limit waits until enough calls have ended.
-    pub(super) fn set(&mut self, limit: Option<NonZeroU32>) {
+    pub(in crate::limit) fn set(&mut self, limit: Option<NonZeroU32>) {
         self.limit = limit;
     }
 
     /// The most calls at once; `None` means unlimited.
-    pub(super) const fn limit(&self) -> Option<NonZeroU32> {
+    pub(in crate::limit) const fn limit(&self) -> Option<NonZeroU32> {
         self.limit
     }
 
     /// Calls in flight now.
-    pub(super) const fn inflight(&self) -> u32 {
+    pub(in crate::limit) const fn inflight(&self) -> u32 {
         self.inflight
     }
 
     /// Whether one more may start.
-    pub(super) fn has_room(&self) -> bool {
+    pub(in crate::limit) fn has_room(&self) -> bool {
         self.limit.is_none_or(|limit| self.inflight < limit.get())
     }
 
     /// One more is in flight.
-    pub(super) fn take(&mut self) {
+    pub(in crate::limit) fn take(&mut self) {
         self.inflight = self.inflight.saturating_add(1);
     }
 
     /// One less is in flight.
-    pub(super) fn give_back(&mut self) {
+    pub(in crate::limit) fn give_back(&mut self) {
+        debug_assert!(self.inflight > 0, "more calls end than were in flight");
         self.inflight = self.inflight.saturating_sub(1);
     }
 }
