@@ -4,9 +4,13 @@
 #[path = "architecture/source.rs"]
 mod source;
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use source::{
     File, declared, imports, masked, names_crate, read, root, rust_files, source as read_source,
-    without_tests,
+    without_tests, written,
 };
 
 /// Which rooms a room may import. `app` sees all.
@@ -22,10 +26,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &["clock", "event", "store"]),
     ("limit", &["clock", "event", "policy"]),
     ("names", &["clock", "event", "telemetry"]),
+    ("config", &["clock", "event", "policy"]),
     ("delivery", &["clock", "event", "names"]),
     ("dispatch", &["clock", "event", "queue", "limit", "policy", "delivery", "telemetry", "traces"]),
     ("ingest", &["clock", "event", "queue", "policy", "limit", "problem", "telemetry", "traces"]),
-    ("manage", &["clock", "event", "policy", "problem"]),
+    ("manage", &["clock", "event", "policy", "config", "delivery", "problem"]),
     (
         "ops",
         &[
@@ -41,7 +46,6 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("config", &["clock", "event", "policy"]),
     ("cli", &["app", "config", "clock", "manual"]),
 ];
 
@@ -98,8 +102,33 @@ const OWNERS: &[(&str, &[&str])] = &[
 /// Where tasks may be set free; everywhere else futures belong to whoever awaits them.
 const MAY_SPAWN: &[&str] = &["app/", "dispatch/service", "names/", "queue/", "ingest/"];
 
-/// Folders below `src` whose test files still have names of their own.
-const OTHER_TEST_NAMES: &[&str] = &["manage/"];
+/// What the folder of a dialect may hold, as a file or as a folder; what every dialect has is marked.
+const PARTS_OF_A_DIALECT: &[(&str, bool)] = &[
+    ("mod", true),
+    ("options", true),
+    ("objects", true),
+    ("wire", true),
+    ("check", false),
+    ("derive", false),
+    ("routes", true),
+    ("errors", true),
+    ("says", false),
+    ("hears", false),
+    ("usage", false),
+    ("doc", true),
+    ("contract", true),
+    ("tests", true),
+];
+
+/// Folders of `src/manage` that are no dialects: what several dialects of one vendor share.
+const SHARED_BY_DIALECTS: &[&str] = &["adobe"];
+
+/// Names of partner systems beside those of their dialects' folders.
+const PARTNERS: &[&str] = &["oracle", "tibco", "mics"];
+
+/// Where partner systems may be named: the dialects, their sections of the configuration, the manual, and the
+/// demonstration, which is a client of one.
+const MAY_NAME_PARTNERS: &[&str] = &["manage/", "config/", "manual/", "cli/demo/"];
 
 /// Longest source file, in lines.
 const MAX_LINES: usize = 450;
@@ -186,11 +215,40 @@ fn every_file_says_what_it_is_and_stays_short() {
 /// Four rooms once had a way of their own to escape a JSON pointer, and cut names at two lengths.
 #[test]
 fn json_pointers_are_escaped_in_one_place() {
-    // Read as it is: the rules above see no literals.
-    let escapes = |path: &String| read(&root().join("src").join(path)).contains("\"~1\"");
+    let escapes = |path: &String| written(path).contains("\"~1\"");
     let places: Vec<_> =
         read_source().product.into_iter().map(|file| file.path).filter(escapes).collect();
     assert_eq!(places, ["event/pointer.rs"]);
+}
+
+#[test]
+fn dialects_have_the_same_shape() {
+    let mut broken = Vec::new();
+    for (dialect, parts) in dialects() {
+        for part in parts.iter().filter(|part| !PARTS_OF_A_DIALECT.iter().any(|(name, _)| name == part)) {
+            broken.push(format!("manage/{dialect}: {part} is no part of a dialect"));
+        }
+        for (part, _) in PARTS_OF_A_DIALECT.iter().filter(|(name, always)| *always && !parts.contains(*name))
+        {
+            broken.push(format!("manage/{dialect}: has no {part}"));
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn partner_systems_are_named_in_few_places() {
+    let folders = dialects().into_iter().map(|(dialect, _)| dialect);
+    let shared = SHARED_BY_DIALECTS.iter().chain(PARTNERS).map(|name| (*name).to_owned());
+    let partners: BTreeSet<String> = folders.chain(shared).collect();
+    let mut broken = Vec::new();
+    for File { path, .. } in read_source().product {
+        let text = written(&path);
+        if !MAY_NAME_PARTNERS.iter().any(|place| path.starts_with(place)) {
+            broken.extend(named(&text, &partners).into_iter().map(|name| format!("{path}: names {name}")));
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 /// The rules above would see a breach: each finder is shown one.
@@ -218,6 +276,10 @@ fn the_finders_find() {
     assert!(named_for_tests("queue/tests/slow.rs") && named_for_tests("telemetry/testing.rs"));
     assert!(!named_for_tests("store/contract.rs"));
     assert_eq!(room_of("store/index/rows.rs"), "store");
+
+    let partners = BTreeSet::from(["mashery".to_owned(), "mics".to_owned()]);
+    assert_eq!(named("/// As Mashery has it.\nconst DELAY: &str = \"x-mics-delay\";", &partners), partners);
+    assert_eq!(named("use std::sync::atomics;", &partners), BTreeSet::new());
     assert_eq!(room_of("clock.rs"), "clock");
 }
 
@@ -245,9 +307,7 @@ fn test_files_are_named_for_tests() {
     let mut broken =
         source.stray.iter().map(|path| format!("{path}: no module declares it")).collect::<Vec<_>>();
     for path in source.tests.iter().filter(|path| !named_for_tests(path)) {
-        if !OTHER_TEST_NAMES.iter().any(|prefix| path.starts_with(prefix)) {
-            broken.push(format!("{path}: is for tests and belongs into a folder `tests`"));
-        }
+        broken.push(format!("{path}: is for tests and belongs into a folder `tests`"));
     }
     for File { path, text } in &source.product {
         if named_for_tests(path) || text.contains("#[test]") || text.contains("#[tokio::test") {
@@ -296,6 +356,30 @@ fn the_room_rules_have_no_cycle() {
             assert!(rank(below) < rank(room), "{room} may import {below}, which stands above it");
         }
     }
+}
+
+/// Which of these words, in lower case, a text has, in comments too.
+fn named(text: &str, words: &BTreeSet<String>) -> BTreeSet<String> {
+    let text = text.to_lowercase();
+    let found = text.split(|c: char| !c.is_alphanumeric()).filter(|word| words.contains(*word));
+    found.map(str::to_owned).collect()
+}
+
+/// The folders of the dialects, each with the names of what lies in it, without endings.
+fn dialects() -> Vec<(String, BTreeSet<String>)> {
+    let names = |folder: &Path| -> Vec<(String, PathBuf)> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let named = entries.filter_map(|path| Some((path.file_stem()?.to_str()?.to_owned(), path)));
+        named.collect()
+    };
+    let folders = names(&root().join("src/manage")).into_iter();
+    let folders =
+        folders.filter(|(name, path)| path.is_dir() && !SHARED_BY_DIALECTS.contains(&name.as_str()));
+    let dialects: Vec<_> = folders
+        .map(|(name, path)| (name, names(&path).into_iter().map(|(part, _)| part).collect()))
+        .collect();
+    assert!(dialects.len() > 4, "the dialects were not found");
+    dialects
 }
 
 fn room_of(path: &str) -> String {

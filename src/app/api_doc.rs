@@ -49,7 +49,7 @@ struct Frame;
 /// The description of everything that is served, as an OpenAPI 3.1 document.
 #[must_use]
 pub fn api_doc() -> Value {
-    let mut whole = doors().into_iter().fold(Frame::openapi(), OpenApi::merge_from);
+    let mut whole = doors().fold(Frame::openapi(), OpenApi::merge_from);
     // The doors come before this description of them.
     whole.tags.iter_mut().for_each(|tags| tags.rotate_left(1));
     for (path, item) in &mut whole.paths.paths {
@@ -74,16 +74,9 @@ pub fn api_doc() -> Value {
 }
 
 /// One document for each door.
-fn doors() -> [OpenApi; 7] {
-    [
-        ingest::api_doc(),
-        ops::api_doc(),
-        manage::throttling::api_doc(),
-        manage::capping::api_doc(),
-        manage::mashery::api_doc(),
-        manage::mediarithmics::api_doc(),
-        manage::responsys::api_doc(),
-    ]
+fn doors() -> impl Iterator<Item = OpenApi> {
+    let dialects = manage::all().iter().map(|dialect| dialect.api_doc());
+    [ingest::api_doc(), ops::api_doc()].into_iter().chain(dialects)
 }
 
 /// Responses that are the same everywhere, by status, and their names.

@@ -17,14 +17,14 @@ use crate::app::live::Live;
 use crate::app::measured::Measured;
 use crate::app::memory::{self, Budget};
 use crate::app::spent::SpentLimits;
-use crate::app::usage::usage_headers;
 use crate::app::{App, AppError, AppErrorKind, Doors, api_doc, dialects, held, reload, traces};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Doomed, Unmatched};
 use crate::delivery::{Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::dispatch::{BreakerPolicy, DispatchHandle, Options, Parts, RetryPolicy, Service};
-use crate::ingest::{self, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets, UsageHeaders};
+use crate::ingest::{self, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets};
 use crate::limit::{Consumed, Gate, HistoryGap, Outlooks, Rules};
+use crate::manage;
 use crate::names::NameOptions;
 use crate::ops::{self, Desk, Ops, Pulse};
 use crate::policy::{Policies, Runtime};
@@ -82,6 +82,7 @@ impl App {
         Defect::show();
         TraceSpans::show();
         EntryCompleted::show_lifetimes();
+        dialects::show_words();
         telemetry::count_panics();
         let shares = Shares::of(config);
         let descriptors = descriptors::report(&shares, config);
@@ -297,9 +298,9 @@ fn intake(
         admission: Arc::new(dispatch.clone()),
         read_ahead: Arc::new(dispatch.clone()),
         refusals: Refusals {
-            tell: dialects::tell(config, fastrand::Rng::new()),
+            tell: manage::tell(config, fastrand::Rng::new()),
             as_told: config.manage.refusals == crate::config::Refusals::Dialect,
-            usage: config.mashery.usage_headers.then(|| Arc::new(usage_headers) as UsageHeaders),
+            usage: dialects::usage_headers(config),
         },
         outlooks: outlooks.clone(),
         targets,
@@ -322,7 +323,7 @@ fn desk(
         queue: router.queue.clone(),
         policies: policies.clone(),
         authoring: policies.bounded(dialects::bounds(config)),
-        reserved: dialects::owner_of_form,
+        reserved: manage::owner_of_form,
         drain: config.queue.drain,
         dispatch: dispatch.clone(),
         outlooks: outlooks.clone(),
@@ -377,6 +378,7 @@ fn delivery_options(config: &Config) -> DeliveryOptions {
         head_timeout: config.delivery.head_timeout,
         total_timeout: config.delivery.total_timeout,
         pool_max_idle_per_host: shares.idle_per_host,
+        hears: manage::hears(),
         ..DeliveryOptions::default()
     }
 }

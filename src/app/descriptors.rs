@@ -188,7 +188,7 @@ mod tests {
     use crate::config::{File, Inputs};
 
     fn config() -> Config {
-        let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags: Vec::new() };
+        let inputs = Inputs { file: File::Absent, ..Inputs::default() };
         Config::load(&inputs).expect("valid").config
     }
 

@@ -32,7 +32,6 @@ mod slow_store;
 mod snapshot;
 mod spent;
 mod traces;
-mod usage;
 mod worked;
 
 use std::fmt;
@@ -58,6 +57,7 @@ use crate::traces::Exporter;
 pub use api_doc::api_doc;
 pub use backup::{BackedUp, Contents, back_up};
 pub use build::Seams;
+pub use dialects::known_labels;
 pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
@@ -118,7 +118,7 @@ impl App {
 /// # Errors
 /// [`AppErrorKind::Config`] with all that is wrong.
 pub fn check(config: &Config) -> Result<(), AppError> {
-    dialects::accounts(config).map(|_| ())
+    reload::Listed::of(config).map(drop)
 }
 
 /// What has become of the events since the start.

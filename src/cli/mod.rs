@@ -130,7 +130,7 @@ impl ConfigArguments {
 
     fn inputs(&self) -> Inputs {
         let file = self.config.clone().map_or(File::Usual, File::Named);
-        Inputs::of_process(file, self.flags())
+        Inputs::of_process(file, self.flags(), app::known_labels())
     }
 
     fn flags(&self) -> Vec<Flag> {
@@ -239,7 +239,7 @@ mod tests {
             panic!("serve");
         };
         let flags = arguments.config.flags();
-        let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags };
+        let inputs = Inputs { file: File::Absent, flags, ..Inputs::default() };
         let config = Config::load(&inputs).expect("valid").config;
         assert_eq!(config.listen.address.port(), 0);
         assert_eq!(config.egress.allow.len(), 2);

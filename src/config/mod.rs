@@ -8,6 +8,7 @@
 
 mod check;
 mod cloudevents;
+pub mod dialects;
 mod environment;
 mod error;
 mod layers;
@@ -16,7 +17,7 @@ mod print;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,14 +58,8 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// `[labels] strict`: with it, the only labels that events may carry and policies may name.
     pub known_labels: Option<BTreeSet<String>>,
-    /// `[throttling]`
-    pub throttling: Throttling,
-    /// `[mashery]`
-    pub mashery: Mashery,
-    /// `[capping]`
-    pub capping: Capping,
-    /// `[responsys]`
-    pub responsys: Responsys,
+    /// The sections of the dialects.
+    pub dialects: dialects::Dialects,
     /// `[manage]`
     pub manage: Manage,
     /// `[metrics]`
@@ -208,70 +203,6 @@ pub struct Egress {
     pub allow: Vec<IpNet>,
 }
 
-/// The throttling dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Throttling {
-    /// Least `maxThroughput`, in calls per second.
-    pub min: NonZeroU32,
-    /// Most `maxThroughput`; not below `min`.
-    pub max: NonZeroU32,
-    /// Configs per organisation.
-    pub max_configs_per_org: NonZeroUsize,
-}
-
-/// The Mashery dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mashery {
-    /// Whether answers to single calls tell how far the limits of their key are used.
-    pub usage_headers: bool,
-}
-
-/// The capping dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capping {
-    /// The HTTP status of a refused call in the dialect's own words: 429 or 409.
-    pub status: u16,
-    /// Whether a service must say `strategy`.
-    pub require_strategy: bool,
-    /// Configs per organisation.
-    pub max_configs_per_org: NonZeroUsize,
-}
-
-/// The Responsys dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Responsys {
-    /// The HTTP status of a call over a limit in the dialect's own words, 400 to 599.
-    pub limit_status: u16,
-    /// The HTTP status of a blocked user's call in the dialect's own words, 400 to 599.
-    pub blocked_status: u16,
-    /// The accounts as they are written; which functions they may name is the dialect's business.
-    pub accounts: Vec<ResponsysAccount>,
-}
-
-/// One account of Responsys.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ResponsysAccount {
-    /// What events name in their label `account`.
-    pub name: String,
-    /// Requests per minute by function, in place of the defaults.
-    #[serde(default)]
-    pub limits: BTreeMap<String, i64>,
-    /// Users that may not call some functions.
-    #[serde(default)]
-    pub blocked: Vec<ResponsysBlock>,
-}
-
-/// A user that may not call some functions.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ResponsysBlock {
-    /// What events name in their label `user`.
-    pub user: String,
-    /// The functions.
-    pub apis: Vec<String>,
-}
-
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metrics {
@@ -383,7 +314,7 @@ impl Config {
     fn load_and_keep(keep_blocks: bool, inputs: &Inputs) -> Result<Loaded, ConfigError> {
         let mut problems = Vec::new();
         let mut layers = layers::Layers::read(inputs, &mut problems);
-        let config = check::check(&mut layers, keep_blocks, &mut problems);
+        let config = check::check(&mut layers, keep_blocks, &inputs.labels, &mut problems);
         match config {
             Some(config) if problems.is_empty() => Ok(Loaded { config, layers }),
             _ => {

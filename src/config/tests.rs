@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::*;
+use crate::manage;
 
 /// A file of its own that is gone with the value.
 pub(super) fn file(text: &str) -> tempfile::NamedTempFile {
@@ -17,7 +18,7 @@ pub(super) fn inputs(
     flags: Vec<Flag>,
 ) -> Inputs {
     let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    Inputs { file: File::Named(file.path().to_owned()), environment, flags }
+    Inputs { file: File::Named(file.path().to_owned()), environment, flags, labels: manage::labels() }
 }
 
 pub(super) fn problems(text: &str, environment: &[(&str, &str)], flags: Vec<Flag>) -> Vec<String> {
@@ -48,9 +49,9 @@ fn later_layers_cover_earlier_ones_value_by_value() {
         [("TIDEGATE_THROTTLING_MAX", "6000"), ("TIDEGATE_DISPATCH_MAX_INFLIGHT", "10"), ("HOME", "/")];
     let flag = Flag { flag: "--max", setting: "throttling.max", values: vec!["5500".to_owned()] };
     let config = Config::load(&inputs(&file, &environment, vec![flag])).expect("valid").config;
-    assert_eq!(config.throttling.min.get(), 1, "file over default");
+    assert_eq!(config.dialects.throttling.min.get(), 1, "file over default");
     assert_eq!(config.dispatch.max_inflight.get(), 10, "environment over file");
-    assert_eq!(config.throttling.max.get(), 5500, "flag over environment");
+    assert_eq!(config.dialects.throttling.max.get(), 5500, "flag over environment");
     assert_eq!(config.retry.max_attempts.get(), 3);
     assert_eq!(config.retry.min_delay, Duration::from_secs(1), "untouched");
 }
@@ -123,7 +124,8 @@ fn sandboxes_are_checked_and_taken_from_the_environment_too() {
 fn accounts_are_tables_with_a_name() {
     let text = "[responsys]\nlimit_status = 400\naccounts = [{ name = \"acme\", limits = { login = 5 }, \
                 blocked = [{ user = \"u\", apis = [\"login\"] }] }, { name = \"other\" }]\n";
-    let responsys = Config::load(&inputs(&file(text), &[], Vec::new())).expect("valid").config.responsys;
+    let responsys =
+        Config::load(&inputs(&file(text), &[], Vec::new())).expect("valid").config.dialects.responsys;
     assert_eq!((responsys.limit_status, responsys.blocked_status), (400, 400));
     assert_eq!(responsys.accounts[0].limits.get("login"), Some(&5));
     assert_eq!(responsys.accounts[0].blocked[0].apis, ["login"]);

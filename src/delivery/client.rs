@@ -19,7 +19,7 @@ use super::guards::Guards;
 use super::resolve::GuardedNames;
 use super::shortages::Shortages;
 use super::withheld::Withheld;
-use super::{Blocked, Call, Deliver, EgressGuard, Turnover, busy, classify, request};
+use super::{Blocked, Call, Deliver, EgressGuard, Hears, Turnover, classify, hears, request};
 use crate::clock::{Clock, Timestamp};
 use crate::event::Outcome;
 use crate::names::{NameOptions, Names};
@@ -53,6 +53,8 @@ pub struct DeliveryOptions {
     pub pool_max_idle_per_host: usize,
     /// Certificates in PEM form that are trusted beside those of the system: for private authorities.
     pub extra_ca_pem: Option<Vec<u8>>,
+    /// Who is asked, in this order, whether an answer says that the endpoint is busy.
+    pub hears: Arc<[&'static dyn Hears]>,
 }
 
 impl Default for DeliveryOptions {
@@ -65,6 +67,7 @@ impl Default for DeliveryOptions {
             total_timeout: Duration::from_secs(30),
             pool_max_idle_per_host: 1024,
             extra_ca_pem: None,
+            hears: Arc::default(),
         }
     }
 }
@@ -168,9 +171,10 @@ impl HttpDeliverer {
     }
 
     async fn judge(&self, response: Response, deadline: Instant) -> Outcome {
-        let by_head = classify::answer(response.status(), response.headers(), b"", self.wall());
+        let systems = &*self.options.hears;
+        let by_head = classify::answer(systems, response.status(), response.headers(), b"", self.wall());
         let soon = deadline.min(Instant::now() + BODY_WAIT);
-        if !busy::may_be_told_by_body(response.status(), response.headers()) {
+        if !hears::may_be_told_by_body(systems, response.status(), response.headers()) {
             // Whatever becomes of the body, the status stands.
             let _cut = timeout_at(soon, read(response, |_| {})).await;
             return by_head;
@@ -183,7 +187,7 @@ impl HttpDeliverer {
             return by_head;
         }
         // The time is told anew: what an answer asks for counts from its end.
-        classify::answer(status, &headers, &body, self.wall())
+        classify::answer(systems, status, &headers, &body, self.wall())
     }
 }
 

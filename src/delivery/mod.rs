@@ -3,14 +3,16 @@
 //! Must not know: the queue, limits, policies.
 
 mod begun;
-mod busy;
 mod classify;
 mod client;
 mod egress;
 mod guards;
+mod hears;
 mod request;
 mod resolve;
 mod shortages;
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod withheld;
@@ -23,8 +25,10 @@ use http::{HeaderMap, Method};
 
 use crate::event::{CanonicalUrl, EventId, Outcome};
 
+pub use classify::retry_after;
 pub use client::{DeliveryError, DeliveryOptions, HttpDeliverer, install_provider};
 pub use egress::{Blocked, EgressGuard};
+pub use hears::{Hears, Words, until_edge};
 
 /// One attempt to make.
 #[derive(Clone)]

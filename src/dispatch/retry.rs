@@ -6,7 +6,7 @@
 //!   nothing of it, or it was a probe of an open breaker: these cost no attempt, and what ends them is the TTL.
 //! - After a shortage of tidegate's own the entry comes back soon, and nothing was tried. The same after the egress guard
 //!   has withheld a call, at a slow pace.
-//! - A wait that the endpoint imposes (contracts.md 7, item 6) is as long as it says and uses up no attempt; what
+//! - A wait that the endpoint imposes is as long as it says and uses up no attempt; what
 //!   ends one that never ends is the TTL.
 //! - A due time is a whole millisecond, rounded up, and strictly later than now.
 //! - Attempts that are used up make a dead letter. While some are left and only the TTL forbids another one,
@@ -146,7 +146,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{Busy, NameFailure, Shortage};
+    use crate::event::testing::API_LIMIT;
+    use crate::event::{NameFailure, Shortage};
 
     const NOW: Timestamp = Timestamp::from_nanos(10_000_500_000);
 
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_as_long_as_it_says_and_uses_up_no_attempt() {
-        let wait = |ms| Outcome::Wait(Wait::new(Busy::ApiLimit, Duration::from_millis(ms)));
+        let wait = |ms| Outcome::Wait(Wait::new(API_LIMIT, Duration::from_millis(ms)));
         for (attempts, roll) in [(1, 0.0), (1, 1.0), (8, 0.5), (800, 0.5)] {
             let table = [
                 (wait(0), 3_600_000, due(10_101, attempts - 1)),

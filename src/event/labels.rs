@@ -1,5 +1,4 @@
-//! Labels: the small flat map of text by which an event names its organisation, key, datamart and so on
-//! (contracts.md, "Decided" 4).
+//! Labels: the small flat map of text by which an event names its organisation, key, datamart and so on.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -16,6 +16,8 @@ mod name_failure;
 mod outcome;
 mod pointer;
 mod shortage;
+#[cfg(test)]
+pub mod testing;
 mod trace;
 mod tries;
 mod url;
@@ -35,4 +37,4 @@ pub use shortage::Shortage;
 pub use trace::TraceContext;
 pub use tries::Tries;
 pub use url::{CanonicalUrl, UrlError};
-pub use wait::{Busy, Wait};
+pub use wait::{Said, Wait};

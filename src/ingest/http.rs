@@ -139,8 +139,7 @@ impl Kind {
 
 /// Whether the door reads the body of a request with these headers line by line, with a deadline of its own. It waits for
 /// every other body to its end: whoever listens has to set the deadline.
-#[must_use]
-pub fn reads_lines(headers: &HeaderMap) -> bool {
+pub(super) fn reads_lines(headers: &HeaderMap) -> bool {
     matches!(Kind::of(headers), Kind::Lines)
 }
 

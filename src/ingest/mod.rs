@@ -16,6 +16,7 @@ mod decode;
 mod diagnose;
 mod digest;
 mod doc;
+mod door;
 mod http;
 mod intake;
 mod lines;
@@ -35,7 +36,8 @@ pub use decode::{
     MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_JSON_DEPTH, MAX_KEY_BYTES,
 };
 pub use doc::api_doc;
-pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, reads_lines, routes};
+pub use door::{is_for_events, is_stream};
+pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, routes};
 pub use intake::{Intake, IntakeParts};
 pub use prospects::{Doomed, Refusals, UsageHeaders};
 pub use route::{CallRouter, Defaults, EgressCheck, NoRoute, Unmatched};

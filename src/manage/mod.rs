@@ -1,21 +1,108 @@
 //! The management dialects. Each translates, nothing more: checks of its own members, the shapes of its
 //! answers and its codes. Life, storage and matching of policies are the same for all (`policy`).
 //!
-//! Every dialect is a folder of the same shape: `wire` (what is sent), `record` (what is stored), `map`
-//! (both to and from a [`crate::policy::Spec`]), `errors` (its envelope and codes), `routes`. `adobe` is what the two
-//! of Adobe share.
+//! Every dialect implements [`Dialect`] and is in the list of [`all`]; nothing outside this room names one. It is a folder
+//! whose files have the same names: `options` (what an operator may set), `objects` (what is stored), `wire` (what is
+//! received and sent), `check` (the rules of its members), `derive` (objects to policies, each a
+//! [`crate::policy::Spec`]), `routes`, `errors` (its envelope and codes), `says` (how it words the refusal of a call over
+//! a limit), `hears` (how its endpoints say that they are busy), `usage` (headers on the use of limits), `doc` (its part
+//! of the API description), `contract.md` (what the system promises its clients, with the sources), `tests`. `adobe` is what the two dialects of Adobe share.
+//!
+//! A new dialect is a folder, a module and a place in the list here, and its section of the configuration.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
+mod active;
 pub mod adobe;
 mod call;
 pub mod capping;
+mod dialect;
 mod dice;
 mod doc;
 mod late;
 pub mod mashery;
 pub mod mediarithmics;
 pub mod responsys;
+#[cfg(test)]
+mod testing;
 pub mod throttling;
 
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::delivery::Hears;
+use crate::event::PolicyId;
+use crate::problem::Tell;
+
+pub use active::NotActive;
+pub use dialect::{Derived, Dialect, Listed, Parts, PutListed, Says, ShowsUsage, Unreadable, Usage, Used};
 pub use dice::Dice;
+
+/// Every dialect. The order decides between forms of policy names that two of them use, and who is asked first what an
+/// endpoint says.
+#[must_use]
+pub fn all() -> &'static [&'static dyn Dialect] {
+    const ALL: &[&dyn Dialect] = &[
+        &throttling::Throttling,
+        &capping::Capping,
+        &mashery::Mashery,
+        &mediarithmics::Mediarithmics,
+        &responsys::Responsys,
+    ];
+    ALL
+}
+
+/// The labels that some dialect looks at.
+#[must_use]
+pub fn labels() -> Vec<&'static str> {
+    all().iter().flat_map(|dialect| dialect.labels()).copied().collect()
+}
+
+/// Everyone who understands what endpoints say.
+#[must_use]
+pub fn hears() -> Arc<[&'static dyn Hears]> {
+    all().iter().filter_map(|dialect| dialect.hears()).collect()
+}
+
+/// Speaks for the dialects whose limits turn calls away.
+#[must_use]
+pub fn tell(config: &Config, random: fastrand::Rng) -> Tell {
+    let dice = Dice::new(random);
+    let speakers: Vec<_> =
+        all().iter().filter_map(|dialect| Some((dialect.name(), dialect.says(config, &dice)?))).collect();
+    Arc::new(move |refused| {
+        let (_, says) = speakers.iter().find(|(name, _)| *name == refused.origin)?;
+        says(refused)
+    })
+}
+
+/// Which dialect gives policies names of this form. The configuration file may have them all the same, as it always could.
+#[must_use]
+pub fn owner_of_form(id: &PolicyId) -> Option<&'static str> {
+    all().iter().find(|dialect| dialect.names(id)).map(|dialect| dialect.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_forms_of_dialects_are_known() {
+        let uuid = "0198c4f0-5f3a-4c00-8000-00000000000f";
+        for (name, owner) in [
+            (uuid.to_owned(), Some("throttling")),
+            (format!("{uuid}.action"), Some("capping")),
+            (format!("{uuid}.dataSource"), Some("capping")),
+            (format!("{uuid}.keys"), Some("mashery")),
+            ("responsys.login.block".to_owned(), Some("responsys")),
+            ("mics.1001".to_owned(), Some("mediarithmics")),
+            ("crm".to_owned(), None),
+            ("orders.action".to_owned(), None),
+            ("responsys".to_owned(), None),
+            (uuid.replace('f', "g"), None),
+        ] {
+            let id = PolicyId::parse(&name).expect("valid");
+            assert_eq!(owner_of_form(&id), owner, "{name}");
+        }
+    }
+}

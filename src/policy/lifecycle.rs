@@ -1,4 +1,4 @@
-//! The life of one policy, the same for every dialect (contracts.md 1.6): authoring states and deployed
+//! The life of one policy, the same for every dialect: authoring states and deployed
 //! generations. Pure; times are arguments.
 //!
 //! ```text
@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::clock::{Leap, Timestamp};
 use crate::policy::Generations;
 
-/// How long an undeployed generation may finish its backlog, unless the operator allows less (contracts.md 2.4).
+/// How long an undeployed generation may finish its backlog, unless the operator allows less.
 pub const DRAIN_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// What the authoring side shows.

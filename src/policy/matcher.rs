@@ -1,5 +1,5 @@
 //! The policies that govern a call: one search over the patterns, whatever the number of policies; then methods, labels and
-//! the rule of selection (contracts.md section 7, item 3, and "Decided" 8).
+//! the rule of selection.
 //!
 //! Must not know: how patterns are searched, which generations are active.
 

@@ -104,7 +104,7 @@ impl Overrides {
     }
 }
 
-/// Waiting limits hold an event until there is room; refusing ones turn it away (contracts.md, "Decided" 1).
+/// Waiting limits hold an event until there is room; refusing ones turn it away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// Hold it in its lane.
@@ -117,7 +117,7 @@ pub enum Family {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Overlap {
     /// Of those that compete under the same word, the one with the most literal pattern rules alone, of equals the
-    /// oldest (contracts.md section 7, item 3).
+    /// oldest.
     MostSpecific {
         /// The word; empty in dialects where all compete with all.
         among: Box<str>,

@@ -43,17 +43,17 @@ codes! {
     EVENT_NOT_FOUND = "event_not_found", 404, "No such event", "no such event, or it ended long ago";
     POLICY_NOT_FOUND = "policy_not_found", 404, "No such policy", "no such policy";
     DOUBT_NOT_FOUND = "doubt_not_found", 404, "No such doubt", "no such doubt, or it has ended";
-    ACCOUNT_NOT_FOUND = "account_not_found", 404, "No such account", "no such Responsys account";
+    ACCOUNT_NOT_FOUND = "account_not_found", 404, "No such account", "no such account";
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Method not allowed", "see `Allow`";
     BODY_TIMEOUT = "body_timeout", 408, "The body did not come", "the body stopped coming";
-    FILE_ACCOUNT = "file_account", 409, "The account is one of the file", "the Responsys account stands in the configuration file; change it there";
+    FILE_ACCOUNT = "file_account", 409, "The account is one of the file", "the account stands in the configuration file; change it there";
     POLICY_EXISTS = "policy_exists", 409, "The name of a policy is taken",
-        "a policy of the configuration file has a name that the limits of Responsys accounts need";
+        "a policy of the configuration file has a name that the limits of accounts need";
     POLICY_OWNED = "policy_owned", 409, "The policy is made elsewhere",
         "the policy belongs to the configuration file or to a dialect; the answer says where it is changed";
     POLICIES_FULL = "policies_full", 409, "As many policies as there may be",
         "there are as many policies as there may be; see `manage.max_policies` and `manage.max_policies_per_dialect`";
-    TOO_MANY_ACCOUNTS = "too_many_accounts", 409, "Too many accounts", "more than 1 000 Responsys accounts";
+    TOO_MANY_ACCOUNTS = "too_many_accounts", 409, "Too many accounts", "more than 1 000 accounts";
     NOT_APPLICABLE = "not_applicable", 409, "The verb does not apply", "the verb means nothing for a doubt of this kind; the answer names those that do";
     WRONG_COUNT = "wrong_count", 409, "The number of events is another one", "another number of events is in doubt than was confirmed; the answer names it";
     PRECONDITION_FAILED = "precondition_failed", 412, "The state is another one",

@@ -41,3 +41,4 @@ pub use printable::{printable, printable_lines};
 pub use recorder::{MetricsHandle, RecorderError, install};
 pub use requests::RequestAnswered;
 pub use spans::TraceSpans;
+pub use zero::{EndpointWords, endpoints_may_say};

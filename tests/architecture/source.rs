@@ -188,14 +188,28 @@ fn char_end(text: &str, at: usize) -> usize {
 /// The masked text without the items that stand under `#[cfg(test)]`, each cut from its attribute to its
 /// closing brace or semicolon.
 pub(crate) fn without_tests(text: &str) -> String {
-    let mut rest = &*masked(text);
+    let masked = masked(text);
+    cut_tests(&masked, &masked)
+}
+
+/// A file below `src` as it is written, comments and literals with it, without its test items.
+pub(crate) fn written(path: &str) -> String {
+    let text = read(&root().join("src").join(path));
+    cut_tests(&masked(&text), &text)
+}
+
+/// What is left of a text without its test items. They are found in the masked text, where everything has the
+/// same place.
+fn cut_tests(masked: &str, text: &str) -> String {
     let mut kept = String::new();
-    while let Some(at) = rest.find("#[cfg(test)]") {
-        kept.push_str(&rest[..at]);
-        rest = &rest[at + item_length(&rest[at..])..];
-        rest = rest.strip_prefix('\n').unwrap_or(rest);
+    let mut at = 0;
+    while let Some(before) = masked[at..].find("#[cfg(test)]") {
+        kept.push_str(&text[at..at + before]);
+        at += before;
+        at += item_length(&masked[at..]);
+        at += usize::from(masked[at..].starts_with('\n'));
     }
-    kept + rest
+    kept + &text[at..]
 }
 
 /// Length of the item that begins here with its attributes, in masked text.

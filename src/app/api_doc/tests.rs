@@ -30,7 +30,7 @@ impl Deliver for Nobody {
 /// The router of the whole app.
 async fn router() -> Router {
     let address = Flag { flag: "test", setting: "listen.address", values: vec!["127.0.0.1:0".to_owned()] };
-    let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags: vec![address] };
+    let inputs = Inputs { file: File::Absent, flags: vec![address], ..Inputs::default() };
     let config = Config::load(&inputs).expect("a sound configuration").config;
     let clock = Clock::system();
     let seams = Seams {

@@ -108,7 +108,7 @@ async fn at_rest(temp: &tempfile::TempDir, events: usize) -> (Config, Vec<EventI
     let flag = |setting, value: &str| Flag { flag: "test", setting, values: vec![value.to_owned()] };
     let flags =
         vec![flag("store.data_dir", &root.display().to_string()), flag("listen.address", "127.0.0.1:0")];
-    let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags };
+    let inputs = Inputs { file: File::Absent, flags, ..Inputs::default() };
     (Config::load(&inputs).expect("sound").config, ids, doubt.id)
 }
 

@@ -13,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use crate::app::listen::counted;
-use crate::ingest::reads_lines;
 use crate::problem::{Problem, codes};
 
 /// Names under which tidegate may be called.
@@ -56,18 +55,6 @@ async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Resp
         Ok(()) => next.run(request).await,
         Err(problem) => closing(problem.into_response()),
     }
-}
-
-/// Whether the door for streamed lines will read the body, which it does with a deadline of its own. Nothing
-/// less exact: a body that only claims to be streamed would be waited for without end.
-pub(super) fn is_stream<B>(request: &http::Request<B>) -> bool {
-    request.uri().path() == "/v1/events" && reads_lines(request.headers())
-}
-
-/// Whether a request hands in events or asks for one: those are not what the reserve is for.
-pub(super) fn is_for_events(uri: &Uri) -> bool {
-    let rest = uri.path().strip_prefix("/v1/events");
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A request that fails here is of nobody we know: its connection is not used again.
@@ -178,18 +165,6 @@ mod tests {
         }
         let two = [("host", "localhost"), ("expect", "100-continue"), ("expect", "x")];
         assert_eq!(verdict("/", &two), 417);
-    }
-
-    #[test]
-    fn the_door_for_events_is_told_by_its_path() {
-        for path in ["/v1/events", "/v1/events/x", "/v1/events?a"] {
-            assert!(is_for_events(&path.parse().expect("uri")), "{path}");
-        }
-        for path in
-            ["/v1/eventsource", "/livez", "/metrics", "/v1/policies", "/authoring/throttlingConfigs", "*"]
-        {
-            assert!(!is_for_events(&path.parse().expect("uri")), "{path}");
-        }
     }
 
     #[test]

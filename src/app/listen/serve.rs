@@ -25,11 +25,12 @@ use tracing::debug;
 use crate::app::listen::ListenOptions;
 use crate::app::listen::body::{AnswerBody, TimedBody};
 use crate::app::listen::connections::{Cause, Connection};
-use crate::app::listen::guard::{closing, is_for_events, is_stream, malformed};
+use crate::app::listen::guard::{closing, malformed};
 use crate::app::listen::io::{GuardedIo, Taint};
 use crate::app::listen::pace::Pace;
 use crate::app::listen::shape::MAX_HEAD_BYTES;
 use crate::app::listen::table::Refusal;
+use crate::ingest::{is_for_events, is_stream};
 use crate::problem::{Problem, codes};
 
 /// Most headers of a request.

@@ -1,4 +1,4 @@
-//! The envelopes of answers, member by member in the order of the contract (contracts.md 1.2, 1.4), and the words in
+//! The envelopes of answers, member by member in the order of the contract (contract.md 2, 4), and the words in
 //! them that both APIs use.
 
 use axum::body::Body;

@@ -1,29 +1,31 @@
-//! What Adobe's two APIs share (contracts.md section 1): whose request it is, bodies, times, the envelopes of answers
+//! What Adobe's two APIs share (contract.md): whose request it is, bodies, times, the envelopes of answers
 //! and of refusals. The APIs themselves are dialects of their own.
 //!
 //! ```text
-//! headers -> Scope -> body -> the dialect's own checks -> Authoring::change -> answer | Refusal
+//! headers -> Scope -> body -> Collection: the dialect's own checks -> Authoring::change -> answer | Refusal
 //! ```
 //!
 //! Must not know: what a config of either API says, how its life goes.
+#![doc = include_str!("contract.md")]
 
 pub(in crate::manage) mod answers;
+pub(in crate::manage) mod api;
 pub(in crate::manage) mod body;
 pub(in crate::manage) mod doc;
+pub(in crate::manage) mod envelope;
 pub(in crate::manage) mod methods;
 mod options;
-pub(in crate::manage) mod refusal;
 pub(in crate::manage) mod routing;
-#[cfg(test)]
-pub(in crate::manage) mod scenarios;
 pub(in crate::manage) mod scope;
 pub(in crate::manage) mod stamp;
+#[cfg(test)]
+pub(in crate::manage) mod testing;
 
 use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::manage::Dice;
-use crate::manage::adobe::refusal::{Failures, Refusal, Voice};
+use crate::manage::adobe::envelope::{Failures, Refusal, Voice};
 use crate::manage::adobe::scope::Scope;
 use crate::manage::adobe::stamp::Stamp;
 use crate::policy::{Book, ChangeError, Policies, PolicyError};
@@ -76,11 +78,11 @@ impl Authoring {
     ) -> Result<T, Refusal> {
         self.policies.change(edit).await.map_err(|error| match error {
             ChangeError::Refused(failure) => scope.refuse(failure),
-            ChangeError::Failed(PolicyError::Full(bound)) => scope.refuse(refusal::full(&bound, unexpected)),
+            ChangeError::Failed(PolicyError::Full(bound)) => scope.refuse(envelope::full(&bound, unexpected)),
             ChangeError::Failed(error) => {
                 tracing::error!(operation = ?unexpected, %error, "a config was not changed");
                 match error.late() {
-                    Some(late) => scope.refuse(refusal::late(late, unexpected.into())),
+                    Some(late) => scope.refuse(envelope::late(late, unexpected.into())),
                     None => scope.refuse(unexpected),
                 }
             }

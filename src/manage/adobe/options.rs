@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::{self, Config};
 use crate::policy::DRAIN_WINDOW;
 
 /// Options of both APIs. The default is what the contract documents.
@@ -13,9 +14,9 @@ pub struct AdobeOptions {
     pub default_sandbox: String,
     /// The sandboxes that exist.
     pub sandboxes: Vec<Sandbox>,
-    /// Refuse configs with semantic faults instead of saving them (contracts.md, "Decided" 6).
+    /// Refuse configs with semantic faults instead of saving them (contract.md 4).
     pub reject_invalid: bool,
-    /// Make the dialect's mandatory headers mandatory (contracts.md, "Decided" 5).
+    /// Make the dialect's mandatory headers mandatory (contract.md 1).
     pub require_headers: bool,
     /// How long an undeployed config may finish its backlog.
     pub drain_window: Duration,
@@ -34,7 +35,7 @@ pub struct Sandbox {
     pub kind: SandboxKind,
 }
 
-/// What a sandbox is for. Throttling configs are managed through production ones only (contracts.md 2.4), capping
+/// What a sandbox is for. Throttling configs are managed through production ones only (throttling/contract.md 4), capping
 /// configs through any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SandboxKind {
@@ -51,6 +52,30 @@ pub struct Identity {
     pub name: String,
     /// Shown in `createdById`.
     pub id: String,
+}
+
+impl AdobeOptions {
+    /// As they are configured.
+    pub(in crate::manage) fn of(config: &Config) -> Self {
+        let label = |name: &str| config.labels.get(name).cloned();
+        let defaults = Self::default();
+        Self {
+            default_org: label("org").unwrap_or(defaults.default_org),
+            default_sandbox: label("sandbox").unwrap_or(defaults.default_sandbox),
+            sandboxes: config.manage.sandboxes.iter().map(Sandbox::of).collect(),
+            reject_invalid: config.manage.reject_invalid,
+            require_headers: config.manage.require_headers,
+            drain_window: config.queue.drain,
+            identity: defaults.identity,
+        }
+    }
+}
+
+impl Sandbox {
+    fn of(sandbox: &config::Sandbox) -> Self {
+        let kind = if sandbox.production { SandboxKind::Production } else { SandboxKind::Development };
+        Self { name: sandbox.name.clone(), id: sandbox.id.clone(), kind }
+    }
 }
 
 impl Default for AdobeOptions {

@@ -1,4 +1,4 @@
-//! The two error bodies of the V3 API (contracts.md 4.5), and why a request gets one.
+//! The two error bodies of the V3 API (contract.md 4), and why a request gets one.
 //!
 //! `errorCode` is the HTTP status: the contract names no other numbers.
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::manage::call::BodyRefused;
 use crate::manage::late;
-use crate::manage::mashery::refusal::Code;
+use crate::manage::mashery::says::Code;
 use crate::policy::Late;
 
 /// Most properties that one answer names.

@@ -15,9 +15,9 @@ use serde_json::{Map, Value};
 use crate::manage::call;
 use crate::manage::mashery::MasheryApi;
 use crate::manage::mashery::errors::{Refusal, json_answer};
-use crate::manage::mashery::listing::Query;
+use crate::manage::mashery::objects::record::Record;
 use crate::manage::mashery::objects::{self, Place};
-use crate::manage::mashery::record::Record;
+use crate::manage::mashery::wire::listing::Query;
 use crate::manage::mashery::wire::{Kind, Purpose, merged, read_edit};
 use crate::policy::{Book, ChangeError, PolicyError};
 

@@ -1,4 +1,4 @@
-//! Codes, texts and the envelope of failures (contracts.md 5.3).
+//! Codes, texts and the envelope of failures (contract.md 3).
 
 use axum::body::Body;
 use axum::response::Response;

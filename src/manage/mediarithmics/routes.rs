@@ -1,4 +1,4 @@
-//! The routes (contracts.md 5.1). Order of checks: token, path, query or body, then what is there already.
+//! The routes (contract.md 1). Order of checks: token, path, query or body, then what is there already.
 
 use axum::Router;
 use axum::body::Body;
@@ -9,12 +9,13 @@ use axum::routing::get;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
+use crate::manage::active::activate;
 use crate::manage::call::{has_plain_token, is_label_value, read_json};
+use crate::manage::mediarithmics::derive::policy_id;
 use crate::manage::mediarithmics::errors::{Failure, json};
-use crate::manage::mediarithmics::map::{THROTTLING, derive, origin, policy_id};
-use crate::manage::mediarithmics::record::Record;
+use crate::manage::mediarithmics::objects::{Record, THROTTLING, origin};
 use crate::manage::mediarithmics::wire::{Done, List, One, Page, read_new, read_replacement};
-use crate::manage::mediarithmics::{MediarithmicsApi, doc};
+use crate::manage::mediarithmics::{Mediarithmics, MediarithmicsApi, doc};
 use crate::policy::{Book, ChangeError, PolicyError};
 
 /// The kind and the id of the element that says which id comes next.
@@ -256,8 +257,7 @@ impl MediarithmicsApi {
         let (now, window) = (self.clock.now(), self.options.drain_window);
         let whole = |book: &mut Book| {
             let answer = edit(book)?;
-            let list = derive(book)?;
-            book.sync(&origin(), &list, now, window).map_err(|error| {
+            activate(&Mediarithmics, book, now, window).map_err(|error| {
                 tracing::error!(%error, "a throttling cannot be applied");
                 Failure::Unexpected
             })?;

@@ -1,4 +1,4 @@
-//! The body and the headers of Responsys' failures (contracts.md 6.3).
+//! The body and the headers of Responsys' failures (contract.md 3).
 
 use axum::body::Body;
 use axum::response::Response;

@@ -1,4 +1,6 @@
-//! The route of Responsys (contracts.md 6.1). Those for accounts are in `accounts`.
+//! The route of Responsys (contract.md 1). Those for accounts are in [`accounts`].
+
+pub(super) mod accounts;
 
 use axum::Router;
 use axum::extract::State as Shared;
@@ -9,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use crate::manage::call::has_plain_token;
 use crate::manage::responsys::errors::{Failure, json};
 use crate::manage::responsys::wire::Item;
-use crate::manage::responsys::{ResponsysApi, accounts, doc, stored};
+use crate::manage::responsys::{ResponsysApi, doc, objects};
 
 /// All routes of the dialect, and those for its accounts.
 pub fn router(api: ResponsysApi) -> Router {
@@ -57,7 +59,7 @@ impl ResponsysApi {
         }
         let book = self.policies.book();
         let known = match &self.options.default_account {
-            Some(name) => stored::find(&book, name).map_err(|error| {
+            Some(name) => objects::find(&book, name).map_err(|error| {
                 tracing::error!(%error, "the throttling limits are not listed");
                 Failure::Unexpected
             })?,

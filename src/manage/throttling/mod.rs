@@ -1,4 +1,4 @@
-//! Adobe Journey Optimizer's Throttling API (`throttlingConfigs`; contracts.md sections 1 and 2).
+//! Adobe Journey Optimizer's Throttling API (`throttlingConfigs`; contract.md, adobe/contract.md).
 //!
 //! Choices where the contract is open, beyond those it decides itself:
 //!
@@ -11,30 +11,67 @@
 //! - A config shows the members of a deployed one (`version`, their order) while `hasBeenDeployed` is true.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
+#![doc = include_str!("contract.md")]
 
-#[cfg(test)]
-mod active;
+mod check;
 mod doc;
 mod errors;
-mod map;
+mod objects;
 mod options;
-mod record;
 mod routes;
 #[cfg(test)]
-mod scenarios;
-mod service;
+mod tests;
 mod wire;
 
 use std::sync::Arc;
 
+use axum::Router;
+use utoipa::openapi::OpenApi;
+
 use crate::clock::Clock;
+use crate::config::Config;
+use crate::event::PolicyId;
 use crate::manage::adobe::Authoring;
-use crate::manage::adobe::refusal::Voice;
+use crate::manage::adobe::envelope::Voice;
+use crate::manage::dialect::{Dialect, Parts, is_uuid};
 use crate::policy::Policies;
 
-pub use doc::api_doc;
 pub use options::ThrottlingOptions;
 pub use routes::router;
+
+/// The name of the origin of this dialect's policies.
+pub const ORIGIN: &str = "throttling";
+
+/// Adobe Journey Optimizer's Throttling API.
+#[derive(Debug, Clone, Copy)]
+pub struct Throttling;
+
+impl Dialect for Throttling {
+    fn name(&self) -> &'static str {
+        ORIGIN
+    }
+
+    fn labels(&self) -> &'static [&'static str] {
+        &["org", "service"]
+    }
+
+    fn names(&self, policy: &PolicyId) -> bool {
+        is_uuid(policy.as_str())
+    }
+
+    fn routes(&self, config: &Config, parts: Parts) -> Router {
+        let Parts { policies, clock, random } = parts;
+        router(ThrottlingApi::new(policies, ThrottlingOptions::of(config), clock, random))
+    }
+
+    fn asks_with_post(&self) -> &'static [&'static str] {
+        &["/list/throttlingConfigs"]
+    }
+
+    fn api_doc(&self) -> OpenApi {
+        doc::api_doc()
+    }
+}
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]

@@ -18,7 +18,8 @@ pub(crate) fn config(more: &[(&'static str, &str)]) -> Config {
     };
     let loopback = [("listen.address", "127.0.0.1:0"), ("egress.allow", "127.0.0.0/8")];
     let flags = loopback.iter().chain(more).map(flag).collect();
-    let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags };
+    let inputs =
+        Inputs { file: File::Absent, flags, labels: tidegate::app::known_labels(), ..Inputs::default() };
     Config::load(&inputs).expect("a sound configuration").config
 }
 
@@ -36,6 +37,9 @@ pub(crate) fn try_store(root: &Path, clock: &Clock) -> Result<EmbeddedStore, Sto
 /// The real delivery, as far as `config` lets it go.
 pub(crate) fn deliverer(config: &Config, clock: &Clock) -> HttpDeliverer {
     let egress = EgressGuard::new(&config.egress.allow);
-    HttpDeliverer::new(DeliveryOptions { egress, ..DeliveryOptions::default() }, clock.clone())
-        .expect("a client")
+    HttpDeliverer::new(
+        DeliveryOptions { egress, hears: tidegate::manage::hears(), ..DeliveryOptions::default() },
+        clock.clone(),
+    )
+    .expect("a client")
 }

@@ -189,7 +189,8 @@ pub(super) fn add_up(before: Tries, attempt: Option<&Attempt>, how: &Settlement)
 /// Doctored histories: each rule, broken once, is reported.
 mod tests {
     use super::*;
-    use crate::event::{Busy, PolicyRef, Shortage, Wait};
+    use crate::event::testing::API_LIMIT;
+    use crate::event::{PolicyRef, Shortage, Wait};
     use crate::policy::testing;
 
     const AT: Timestamp = Timestamp::from_millis(10_000);
@@ -235,7 +236,7 @@ mod tests {
         assert!(c.start(&lane, id(5), PLAIN, last).expect_err("quota").contains("in the minute"));
 
         let (mut c, lane) = checker(10, 1);
-        let wait = Wait::new(Busy::ApiLimit, Duration::from_secs(2));
+        let wait = Wait::new(API_LIMIT, Duration::from_secs(2));
         c.start(&lane, id(1), PLAIN, AT).expect("fine");
         c.end(id(1), &Outcome::Wait(wait), AT);
         let early = AT + Duration::from_nanos(1_999_999_999);
@@ -268,7 +269,7 @@ mod tests {
         }
         let before = Tries::of(3);
         for (cause, right) in [
-            (Cause::Busy(Busy::ApiLimit), vec![before]),
+            (Cause::Busy(API_LIMIT), vec![before]),
             (Cause::Shortage(Shortage::Ports), vec![before]),
             (Cause::Connect, vec![before.and_free()]),
             (Cause::Timeout, vec![before.and_free(), before.and_attempt()]),

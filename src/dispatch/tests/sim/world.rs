@@ -16,8 +16,9 @@ use crate::dispatch::tests::sim::rules::{allowed, build, limits};
 use crate::dispatch::tests::sim::shares::ShareCheck;
 use crate::dispatch::tests::sim::store::ModelQueue;
 use crate::dispatch::{BreakerPolicy, Effect, Input, Options, Planner, Settled, Ticket};
+use crate::event::testing::API_LIMIT;
 use crate::event::{
-    Busy, Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,
+    Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,
 };
 use crate::limit::{Consumed, Gate, HistoryGap, Reservation, Rules};
 use crate::policy::{Book, GenerationState, Origin, Runtime, testing};
@@ -401,7 +402,7 @@ impl World {
             // The guard denies it, for once.
             22 => (Outcome::Withheld, Duration::ZERO),
             21 => (Outcome::Shortage { cause: Cause::Shortage(Shortage::Descriptors) }, Duration::ZERO),
-            20 => (Outcome::Wait(Wait::new(Busy::ApiLimit, ms(self.rng.u64(..2_000)))), quick),
+            20 => (Outcome::Wait(Wait::new(API_LIMIT, ms(self.rng.u64(..2_000)))), quick),
             0 => (Outcome::Reject { cause: Cause::Status(404) }, quick),
             1 => (retry(Cause::Status(503), Some(ms(self.rng.u64(..4_000)))), quick),
             2..5 => (retry(Cause::Status(500), None), quick),

@@ -1,0 +1,56 @@
+//! Deployed configs to policies (contract.md 4).
+
+use crate::event::PolicyId;
+use crate::manage::capping::check::{Cap, Meaning, ServiceKind, check};
+use crate::manage::capping::objects::{KIND, Record, origin};
+use crate::manage::capping::says::CAPPED;
+use crate::manage::dialect::{Derived, Unreadable};
+use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Spec, Wording};
+
+/// The policies of all deployed configs, oldest config first.
+pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
+    let mut policies = Vec::new();
+    for (uid, value) in book.elements(&origin(), KIND) {
+        let record = Record::kept(uid, value)?;
+        let unreadable = || Unreadable { object: format!("the stored endpoint config {uid:?}") };
+        let Some(config) = record.life.deployed() else { continue };
+        // It was checked when it was deployed; what is required of new ones does not matter to it.
+        let meaning = check(config, false).meaning.map_err(|_| unreadable())?;
+        for cap in &meaning.caps {
+            let id = PolicyId::parse(&format!("{uid}.{}", cap.service.name())).map_err(|_| unreadable())?;
+            policies.push((id, spec(&record, &meaning, *cap)));
+        }
+    }
+    Ok(policies)
+}
+
+/// One service of a config governs the calls of its kind in its sandbox: an event without the label `service` is an
+/// action (contract.md 4).
+fn spec(record: &Record, meaning: &Meaning, cap: Cap) -> Spec {
+    let service = match cap.service {
+        ServiceKind::Action => LabelCondition::equals_or_absent("service", cap.service.name()),
+        ServiceKind::DataSource => LabelCondition::equals("service", cap.service.name()),
+    };
+    let clause = Clause {
+        methods: meaning.methods.clone(),
+        labels: vec![
+            LabelCondition::equals("org", &record.org_id),
+            LabelCondition::equals("sandbox", &record.sandbox_name),
+            service,
+        ],
+        ..Clause::of(meaning.pattern.clone())
+    };
+    let limits = Limits { window: Some(cap.window), slots: cap.connections, ..Limits::default() };
+    let wording = Wording {
+        per_window: CAPPED.into(),
+        per_quota: CAPPED.into(),
+        closed: CAPPED.into(),
+        subject: "".into(),
+    };
+    Spec {
+        family: Family::Refuse,
+        overlap: Overlap::most_specific(),
+        wording: Some(wording),
+        ..Spec::new(vec![clause], limits)
+    }
+}
