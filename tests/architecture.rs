@@ -216,8 +216,7 @@ fn every_file_says_what_it_is_and_stays_short() {
 #[test]
 fn json_pointers_are_escaped_in_one_place() {
     let escapes = |path: &String| written(path).contains("\"~1\"");
-    let places: Vec<_> =
-        read_source().product.into_iter().map(|file| file.path).filter(escapes).collect();
+    let places: Vec<_> = read_source().product.into_iter().map(|file| file.path).filter(escapes).collect();
     assert_eq!(places, ["event/pointer.rs"]);
 }
 

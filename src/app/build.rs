@@ -137,7 +137,8 @@ impl App {
         let outlooks = Arc::new(ArcSwap::from_pointee(Outlooks::default()));
         let router = router(config, &live, &queue);
         let targets = live.targets();
-        let intake = intake(config, &router, targets, &policies, &clock, &closing, &dispatch, &outlooks, tracer);
+        let intake =
+            intake(config, &router, targets, &policies, &clock, &closing, &dispatch, &outlooks, tracer);
         let desk = ops::desk_routes(desk(config, router, &policies, &clock, &dispatch, &outlooks));
         let dialects = dialects::routes(config, &policies, &clock, &mut dice);
         let pulse = Pulse::new(clock.now());

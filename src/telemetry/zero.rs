@@ -93,7 +93,10 @@ pub(super) fn begin(policy: &SharedString) -> Kept {
         recorder: Recorder::present(),
         enqueued: Source::ALL.map(|source| (source.label(), begun(enqueued(source)))).into(),
         completed: ENDS.map(|(outcome, cause)| ((outcome, cause), begun(completed(outcome, cause)))).into(),
-        attempts: ends_for_good().chain(ends_for_now()).map(|result| (result, begun(attempts(result)))).collect(),
+        attempts: ends_for_good()
+            .chain(ends_for_now())
+            .map(|result| (result, begun(attempts(result))))
+            .collect(),
         retries: ends_for_now().map(|cause| (cause, begun(retries(cause)))).collect(),
         // They are there from the moment on at which they are asked for.
         call_duration: histogram!(names::CALL_DURATION.name, "policy" => policy.clone()),

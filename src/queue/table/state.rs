@@ -10,9 +10,9 @@ use std::collections::HashSet;
 
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement};
-use crate::queue::table::{LaneCounts, LoadEnd};
 use crate::queue::ledger::{Books, Count, Ledger};
 use crate::queue::sizes::Sizes;
+use crate::queue::table::{LaneCounts, LoadEnd};
 use crate::store::{LaneSummary, Loss};
 use crate::telemetry::Defect;
 

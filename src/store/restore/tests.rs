@@ -5,9 +5,9 @@ use std::os::unix::fs::{MetadataExt, chown, symlink};
 
 use super::*;
 use crate::clock::{Clock, Timestamp};
-use crate::store::tests::contract::{options, plain};
 use crate::store::directory::DataDir;
 use crate::store::embedded::EmbeddedStore;
+use crate::store::tests::contract::{options, plain};
 use crate::store::{EntryStore, backup, rollback, verify};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
