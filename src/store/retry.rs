@@ -28,16 +28,31 @@ pub(super) fn locking<T>(step: impl FnMut() -> Result<T, StoreError>) -> Result<
 }
 
 fn locking_with<T>(
-    mut step: impl FnMut() -> Result<T, StoreError>,
+    step: impl FnMut() -> Result<T, StoreError>,
     mut pause: impl FnMut(Duration),
 ) -> Result<T, StoreError> {
-    let mut wait = FIRST_LOCK_WAIT;
-    for _ in 1..LOCK_TRIES {
+    again(LOCK_TRIES, FIRST_LOCK_WAIT, step, |error, wait| {
+        let passes = matches!(error, StoreError::Locked { .. });
+        if passes {
+            pause(wait);
+        }
+        passes
+    })
+}
+
+/// Does `step` at most `tries` times, while `waits` says of an error that it has waited for it to pass; its wait is twice as
+/// long each time.
+fn again<T>(
+    tries: u32,
+    mut wait: Duration,
+    mut step: impl FnMut() -> Result<T, StoreError>,
+    mut waits: impl FnMut(&StoreError, Duration) -> bool,
+) -> Result<T, StoreError> {
+    for _ in 1..tries {
         match step() {
-            Err(StoreError::Locked { .. }) => pause(wait),
+            Err(error) if waits(&error, wait) => wait *= 2,
             other => return other,
         }
-        wait *= 2;
     }
     step()
 }
@@ -52,22 +67,19 @@ pub(super) fn reading<T>(step: impl FnMut() -> Result<T, StoreError>) -> Result<
 }
 
 fn reading_with<T>(
-    mut step: impl FnMut() -> Result<T, StoreError>,
+    step: impl FnMut() -> Result<T, StoreError>,
     mut pause: impl FnMut(Duration),
 ) -> Result<T, StoreError> {
-    let mut wait = FIRST_WAIT;
-    for _ in 1..TRIES {
-        match step() {
-            Err(error @ StoreError::Unread { .. }) => {
-                let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(%error, wait_ms, "the system failed to read what a start needs; it is tried again");
-                pause(wait);
-                wait *= 2;
-            }
-            other => return other,
+    let result = again(TRIES, FIRST_WAIT, step, |error, wait| {
+        let passes = matches!(error, StoreError::Unread { .. });
+        if passes {
+            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(%error, wait_ms, "the system failed to read what a start needs; it is tried again");
+            pause(wait);
         }
-    }
-    step().map_err(|error| match error {
+        passes
+    });
+    result.map_err(|error| match error {
         StoreError::Unread { operation, path, reason } => {
             let reason = format!(
                 "{reason}, {TRIES} times in a row; nothing is lost: see to the device, or to what the system is \
