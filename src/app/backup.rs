@@ -16,7 +16,7 @@ use crate::store::{StoreError, verify};
 /// A backup that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BackedUp {
-    /// The backup.
+    /// Path of the backup, as it was given.
     pub backup: String,
     /// The directory of which it is.
     pub data_dir: String,
@@ -24,7 +24,7 @@ pub struct BackedUp {
     pub was_running: bool,
     /// When it was begun, Unix milliseconds.
     pub made_at_ms: u64,
-    /// What it holds.
+    /// Counts from the check of the finished copy.
     #[serde(flatten)]
     pub contents: Contents,
 }
@@ -34,11 +34,11 @@ pub struct BackedUp {
 pub struct Contents {
     /// Segments of the journal.
     pub segments: u64,
-    /// Bytes of them.
+    /// Bytes of these segments, without the index.
     pub bytes: u64,
     /// Events in them, with those that have ended.
     pub events: u64,
-    /// Dead letters.
+    /// Dead letters that are kept.
     pub dead_letters: u64,
     /// Documents, such as the policy book.
     pub documents: u64,

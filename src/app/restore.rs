@@ -17,9 +17,9 @@ use crate::store::{StoreError, rollback};
 /// A data directory that was restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Restored {
-    /// The directory.
+    /// Path of the directory, as it is configured.
     pub data_dir: String,
-    /// The backup.
+    /// Path of the backup, as it was given.
     pub backup: String,
     /// When the backup was made, Unix milliseconds.
     pub made_at_ms: u64,
@@ -29,7 +29,7 @@ pub struct Restored {
     pub epoch: u64,
     /// The user to whom it belongs.
     pub owner_uid: u32,
-    /// What it holds.
+    /// Counts from the check of the restored directory.
     #[serde(flatten)]
     pub contents: Contents,
 }

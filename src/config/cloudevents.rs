@@ -15,7 +15,7 @@ use crate::policy::{Fault, Given, Members, nearest};
 
 /// All members, in the order in which they are written.
 const MEMBERS: [&str; 5] = ["source", "url", "method", "headers", "labels"];
-/// Most blocks.
+/// Most blocks of a file; a further one is a problem.
 const MAX_BLOCKS: usize = 1_000;
 /// Most header values of a block, and the longest sum of their names and values in bytes: half of what an event may have.
 const MAX_HEADERS: usize = 32;
@@ -28,9 +28,9 @@ pub struct CloudEventsTarget {
     pub source: String,
     /// Whether sources that go on behind it are meant as well.
     pub is_prefix: bool,
-    /// What is called.
+    /// Address that is called for each CloudEvent.
     pub url: CanonicalUrl,
-    /// How.
+    /// Verb of the call, POST by default.
     pub method: Method,
     /// Sent with the call, besides those that carry the CloudEvent. Not shown by `Debug`.
     pub headers: HeaderMap,

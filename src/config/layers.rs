@@ -99,7 +99,7 @@ pub(super) struct Member {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Layers {
     settings: BTreeMap<String, Placed>,
-    /// By their name.
+    /// Blocks in the order of the file, by their name as in [`BLOCKS`].
     blocks: BTreeMap<&'static str, Vec<Block>>,
     warnings: Vec<Problem>,
 }

@@ -64,7 +64,7 @@ pub struct Config {
     pub manage: Manage,
     /// `[metrics]`
     pub metrics: Metrics,
-    /// `[traces]`
+    /// `[traces]`: export by OTLP, with the feature `otel` only
     pub traces: Traces,
     /// `[log]`
     pub log: Log,
@@ -210,7 +210,7 @@ pub struct Metrics {
     pub max_policies: NonZeroUsize,
 }
 
-/// Spans of events.
+/// Whether and where spans of events are exported.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Traces {
     /// Where they go; `None` without the feature `otel`.

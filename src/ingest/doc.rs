@@ -98,7 +98,7 @@ pub(super) struct CeHeaders {
     /// A URI or a reference.
     #[param(rename = "ce-source")]
     source: Option<String>,
-    /// Its type.
+    /// Type of the occurrence, such as `com.example.order.created`.
     #[param(rename = "ce-type")]
     kind: Option<String>,
     /// What of its source it is about.
@@ -107,7 +107,7 @@ pub(super) struct CeHeaders {
     /// An RFC 3339 time.
     #[param(rename = "ce-time")]
     time: Option<String>,
-    /// A URI.
+    /// URI of the schema that the data keeps to.
     #[param(rename = "ce-dataschema")]
     dataschema: Option<String>,
     /// Absolute http(s) URL to call; missing where a `[[cloudevents]]` block names it.

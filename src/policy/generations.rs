@@ -10,7 +10,7 @@ use crate::policy::GenerationState;
 pub struct Generations(Vec<(u32, GenerationState)>);
 
 impl Generations {
-    /// None.
+    /// A policy that was never deployed.
     #[must_use]
     pub const fn new() -> Self {
         Self(Vec::new())

@@ -126,7 +126,7 @@ impl Books {
         &self.ledger
     }
 
-    /// Counts entries.
+    /// Adds `entries` to a term, and to nothing else.
     pub(super) fn count(&mut self, what: Count, entries: u64) {
         #[cfg(test)]
         if self.left_out == Some(what) {

@@ -310,7 +310,7 @@ struct Coming {
 /// without [`PendingAppend::commit`] it undoes itself.
 struct PendingAppend {
     inner: Arc<Inner>,
-    /// In batch order.
+    /// In the order of the batch, as its answers are.
     entries: Vec<Coming>,
 }
 

@@ -26,7 +26,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Whose it is.
+    /// User and group of a file or directory.
     pub(super) fn of(meta: &Metadata) -> Self {
         Self { uid: meta.uid(), gid: meta.gid() }
     }

@@ -141,7 +141,7 @@ pub enum StoreError {
     /// Something is in the place where a directory is to be made; it is left as it is.
     #[error("{path} {reason}")]
     Occupied {
-        /// The place.
+        /// What was to be made or replaced.
         path: String,
         /// What is there, and the way out.
         reason: String,

@@ -44,7 +44,7 @@ const MOST_LINKS: usize = 40;
 #[derive(Debug)]
 pub struct Restore {
     root: PathBuf,
-    /// The directory, locked.
+    /// Keeps the lock on the directory.
     dir: File,
     before: Before,
     is_made: bool,
@@ -57,14 +57,14 @@ enum Stage {
     Found,
     /// The mark is written.
     Marked,
-    /// Everything is there.
+    /// Everything is in its place and durable.
     Done,
 }
 
 /// A directory that was restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restored {
-    /// Its epoch.
+    /// The epoch that it was raised to.
     pub epoch: u64,
     /// To whom it belongs.
     pub owner: Owner,

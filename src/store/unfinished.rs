@@ -49,7 +49,7 @@ impl Before {
         Self { uid: meta.uid(), gid: meta.gid(), mode: meta.mode() & 0o7777 }
     }
 
-    /// Whose it was.
+    /// To whom the directory is to be given back.
     pub(super) const fn owner(self) -> Owner {
         Owner { uid: self.uid, gid: self.gid }
     }

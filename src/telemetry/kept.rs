@@ -16,19 +16,19 @@ use crate::telemetry::names;
 /// The series of one label.
 pub(super) struct Kept {
     pub(super) recorder: Recorder,
-    /// By source.
+    /// One for each source that events came from.
     pub(super) enqueued: Box<[(&'static str, Counter)]>,
     /// By outcome and cause.
     pub(super) completed: Box<[((&'static str, &'static str), Counter)]>,
-    /// By result.
+    /// One for each result of an attempt.
     pub(super) attempts: Box<[(&'static str, Counter)]>,
-    /// By cause.
+    /// One for each cause of a retry.
     pub(super) retries: Box<[(&'static str, Counter)]>,
     pub(super) call_duration: Histogram,
     pub(super) queue_wait: Histogram,
 }
 
-/// Tells recorders apart.
+/// Which recorder was present: what was kept under another one counts nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Recorder(usize);
 
@@ -107,7 +107,7 @@ impl Target {
     }
 }
 
-/// By outcome.
+/// One for each outcome of an event.
 type Lifetimes = Box<[(&'static str, Histogram)]>;
 
 /// The lifetimes, and the recorder that was there when they were begun.
@@ -130,7 +130,7 @@ pub(super) fn lived(outcome: &'static str, lived: Duration) {
     }
 }
 
-/// There are few.
+/// Looks at all: there are too few for a map to be faster.
 fn find<K: PartialEq, V>(all: &[(K, V)], key: K) -> Option<&V> {
     all.iter().find(|(other, _)| *other == key).map(|(_, value)| value)
 }

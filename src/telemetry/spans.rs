@@ -9,12 +9,12 @@ use crate::telemetry::names;
 pub struct TraceSpans {
     /// `exported`, or why they were dropped: `queue_full`, `failed` or `rejected`.
     pub result: &'static str,
-    /// How many.
+    /// Spans that came to this result together.
     pub count: u64,
 }
 
 impl TraceSpans {
-    /// Counts them.
+    /// Adds them to the counter of their result.
     pub fn emit(&self) {
         counter!(names::TRACE_SPANS.name, "result" => self.result).increment(self.count);
     }

@@ -26,7 +26,7 @@ const MAX_HEADERS_BYTES: usize = 64 * 1024;
 /// The longest that a collector may ask for a pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Where spans go.
+/// The address that takes exports, and the client that sends them.
 pub(super) struct Collector {
     client: Client,
     url: Url,

@@ -18,9 +18,9 @@ const KNOWN_FLAGS: u8 = 0b11;
 /// One span of one trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Context {
-    /// Never zero.
+    /// Id of the trace; never zero.
     pub(super) trace: u128,
-    /// Never zero.
+    /// Id of the span; never zero.
     pub(super) span: u64,
     pub(super) flags: u8,
 }
@@ -61,7 +61,7 @@ pub(super) fn state_in(headers: &HeaderMap) -> String {
     headers.get(TRACESTATE).and_then(|state| state.to_str().ok()).unwrap_or_default().to_owned()
 }
 
-/// Makes ids.
+/// Makes random ids of traces and spans, none of them zero.
 pub(super) struct Ids(Mutex<fastrand::Rng>);
 
 impl Ids {

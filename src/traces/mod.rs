@@ -59,7 +59,7 @@ pub enum TracesError {
     /// The file of headers cannot be read.
     #[error("traces.headers_file {}: {reason}", path.display())]
     HeadersFile {
-        /// The file.
+        /// The `traces.headers_file`.
         path: PathBuf,
         /// What is wrong with it; none of its text.
         reason: String,

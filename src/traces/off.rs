@@ -10,19 +10,19 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{Entry, Event, EventId, Lane, Outcome};
 use crate::telemetry::Source;
 
-/// Begins no span.
+/// Stands for the tracer, and begins no span.
 #[derive(Debug, Clone, Default)]
 pub struct Tracer(());
 
-/// No spans.
+/// Stands for the spans of one acceptance.
 #[derive(Debug)]
 pub struct Accepting;
 
-/// No span.
+/// Stands for the span of one attempt.
 #[derive(Debug)]
 pub struct Attempt;
 
-/// There is none.
+/// Has no value: without the feature nothing is exported.
 #[derive(Debug)]
 pub enum Exporter {}
 
@@ -64,17 +64,17 @@ impl Tracer {
 }
 
 impl Accepting {
-    /// Does nothing.
+    /// Ends no span, as none was begun.
     pub fn accepted(self, _answers: impl Iterator<Item = Option<(EventId, bool)>>) {}
 }
 
 impl Attempt {
-    /// Does nothing.
+    /// Ends no span, as none was begun.
     pub fn end(&mut self, _outcome: Option<&Outcome>, _took: Duration) {}
 }
 
 impl Exporter {
-    /// Cannot be called.
+    /// Cannot be called, as there is no exporter.
     pub async fn run(self, _ended: CancellationToken) {
         match self {}
     }

@@ -12,9 +12,9 @@ use crate::event::CanonicalUrl;
 /// The call for the CloudEvents of a source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
-    /// What is called.
+    /// Address that is called for each CloudEvent.
     pub url: CanonicalUrl,
-    /// How.
+    /// Verb of the call, unless the CloudEvent has its own.
     pub method: Method,
     /// Sent with the call, besides those that carry the CloudEvent; none of them is one of those.
     pub headers: HeaderMap,
@@ -26,7 +26,7 @@ pub struct Target {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Targets {
     exact: HashMap<String, Arc<Target>>,
-    /// The longest first.
+    /// Beginnings of sources, the longest first: the first that fits is the closest.
     prefixes: Vec<(String, Arc<Target>)>,
 }
 

@@ -37,7 +37,7 @@ pub(super) struct QueueLane {
     oldest: Option<Timestamp>,
     /// The sizes of the records that were appended or read last.
     pub(super) sizes: Sizes,
-    /// Appends under way.
+    /// Appends that were begun and have not ended.
     pub(super) appending: u32,
     /// The last begin or end of an append, or entry put off: tells a load whether one came in between.
     pub(super) changed: u64,
@@ -142,7 +142,7 @@ impl QueueLane {
         self.put(is_put_off, books);
     }
 
-    /// One more waits.
+    /// Books one more that waits, for its due time or for its turn.
     fn put(&mut self, is_put_off: bool, books: &mut Books) {
         if is_put_off {
             self.delayed += 1;

@@ -39,7 +39,7 @@ impl World {
         self.temp.path().join(name)
     }
 
-    /// Begins and copies.
+    /// A restore that has copied the backup and moved nothing yet.
     fn begun(&self, data_dir: &Path) -> Result<Restore, StoreError> {
         let restore = Restore::begin(data_dir)?;
         let report = backup::copy_back(&self.backup, &restore.tree())?;

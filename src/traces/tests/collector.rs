@@ -21,7 +21,7 @@ pub(crate) enum Reply {
     Status(u16),
     /// Taken but for so many spans.
     Rejects(i64),
-    /// Nothing.
+    /// Takes the request and never answers.
     Hangs,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// Takes everything.
+    /// A collector that takes every export.
     pub(crate) async fn start() -> Self {
         Self::answering(|_| Reply::Status(200)).await
     }
