@@ -281,7 +281,30 @@ impl Copier<'_> {
                 journal::keep_sound_prefix(&self.to.join(name), segment.number)?;
             }
         }
+        if room == "journal" {
+            self.take_back_preallocation()?;
+        }
         Ok(is_whole)
+    }
+
+    /// A segment that became full since the account was copied has given back what it did not use; by the account of the
+    /// copy it has that still, and would be taken for one that was cut. Only what the directory's own account explains.
+    fn take_back_preallocation(&self) -> Result<(), StoreError> {
+        let (Some(copied), Some(now)) = (account::read(self.to)?.mark, account::read(self.root)?.mark) else {
+            return Ok(());
+        };
+        for segment in journal::list(&self.to.join("journal"))? {
+            let size = |mark: &account::Mark| mark.segments.get(&segment.number).map(|row| row.size);
+            let failed = |error| StoreError::io("write to", &segment.path, error);
+            let length = fs::metadata(&segment.path).map_err(failed)?.len();
+            // One that the account does not name any more held nothing that lives.
+            let is_explained = size(&now).is_none_or(|now| now <= length);
+            if let Some(size) = size(&copied).filter(|size| is_explained && length < *size) {
+                let file = File::options().write(true).open(&segment.path).map_err(failed)?;
+                file.set_len(size).and_then(|()| file.sync_all()).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// Backwards, so that what is about a file stands before it: `usage.mark` goes before `usage.log`.

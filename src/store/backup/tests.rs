@@ -160,6 +160,41 @@ async fn documents_are_copied_last_so_that_what_waits_is_under_a_book_that_is_th
     );
 }
 
+/// Copies the account, fills segments, does `then` with the first that became full, and copies the rest.
+async fn copy_while_segments_become_full(then: impl Fn(&Path)) -> VerifyReport {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (root, to) = (dir.path().join("data"), dir.path().join("copy"));
+    let store = open(&root);
+    store.usages().open(Timestamp::ZERO).await.expect("a record");
+    append(&store, 0).await;
+    access::make_room(&to).expect("makes");
+    let mut copier = Copier { root: &root, to: &to, is_growing: true, seen: HashMap::new() };
+    copier.top().expect("copies");
+    let growing = journal::list(&root.join("journal")).expect("lists").pop().expect("one").path;
+    let begun = fs::metadata(&growing).expect("there").len();
+    for round in 1..8 {
+        append(&store, round).await;
+    }
+    assert!(fs::metadata(&growing).expect("there").len() < begun, "it gave back what it did not use");
+    then(&growing);
+    copier.rooms(&ROOMS).expect("copies");
+    store.close().await.expect("closes");
+    verify::verify(&to, None).expect("reads")
+}
+
+#[tokio::test]
+async fn a_segment_that_becomes_full_meanwhile_is_none_that_was_cut() {
+    let report = copy_while_segments_become_full(|_| ()).await;
+    assert!(report.is_sound(), "{report}");
+    let cut = |path: &Path| {
+        let file = File::options().write(true).open(path).expect("opens");
+        let length = file.metadata().expect("there").len();
+        file.set_len(length - 4_096).expect("cuts");
+    };
+    let report = copy_while_segments_become_full(cut).await;
+    assert!(!report.is_sound(), "the control: one that was cut below what its account says\n{report}");
+}
+
 #[tokio::test]
 async fn a_start_between_two_looks_is_seen_also_when_it_has_ended_and_a_look_keeps_nobody_out() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -43,6 +43,8 @@ pub struct Journal {
     options: JournalOptions,
     disk: Box<dyn Disk>,
     file: File,
+    /// The segment before this one and where it ends, until its unused preallocation is given back.
+    full: Option<(File, u64)>,
     number: u32,
     end: u64,
     /// Bytes preallocated for the segment: beyond them another one is begun.
@@ -89,7 +91,19 @@ impl Journal {
         let (file, size_bytes) = segment::create(dir, head, options.segment_bytes, &mut *disk)?;
         let end = HEAD_BYTES as u64;
         let dir = dir.to_owned();
-        Ok(Self { dir, options, disk, file, number, end, size_bytes, entries: 0, begun: now, failed: None })
+        Ok(Self {
+            dir,
+            options,
+            disk,
+            file,
+            full: None,
+            number,
+            end,
+            size_bytes,
+            entries: 0,
+            begun: now,
+            failed: None,
+        })
     }
 
     /// Writes and syncs a group, and empties it. Returns the positions of its blocks (or dead letters) in the order
@@ -180,9 +194,19 @@ impl Journal {
 
     /// Gives the preallocation of the present segment back; after a failure the file is left as it is for the scan.
     /// To be called when the account says where the journal ends.
-    pub fn close(self) {
+    pub fn close(mut self) {
         if self.failed.is_none() {
+            self.give_back_full();
             let _ = self.file.set_len(self.end);
+        }
+    }
+
+    /// Gives the unused preallocation of the segment before this one back. Not synced and free to fail: zeros at the end are
+    /// the same to a reader. Not before something was written into the next one, so that whoever notes a segment before
+    /// anything is written into it has noted by then where the full one ends: one that is shorter than noted has been cut.
+    fn give_back_full(&mut self) {
+        if let Some((full, end)) = self.full.take() {
+            let _ = full.set_len(end);
         }
     }
 
@@ -206,6 +230,7 @@ impl Journal {
         // Whatever the reason: after a failed sync nothing is known about the bytes.
         let lost = |error| StoreError::Poisoned { reason: failed("sync")(error).to_string() };
         self.disk.sync(&self.file).map_err(lost)?;
+        self.give_back_full();
         self.end += u64::from(len_u32(bytes.len()));
         defect!(unless self.end.is_multiple_of(ALIGN as u64), "a segment whose end is off the alignment of frames");
         self.entries = self.entries.saturating_add(entries);
@@ -218,10 +243,7 @@ impl Journal {
         let (next, size_bytes) =
             segment::create(&self.dir, head, self.options.segment_bytes, &mut *self.disk)?;
         defect!(unless number > self.number && size_bytes > HEAD_BYTES as u64, "a segment that cannot follow");
-        let full = std::mem::replace(&mut self.file, next);
-        // Gives the unused preallocation back. Not synced and free to fail: zeros at the end are the same to a reader.
-        // After the next one was begun: a last segment that is shorter than it was made has been cut.
-        let _ = full.set_len(self.end);
+        self.full = Some((std::mem::replace(&mut self.file, next), self.end));
         self.size_bytes = size_bytes;
         self.number = number;
         self.end = HEAD_BYTES as u64;
