@@ -7,48 +7,25 @@
 //!
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
-mod access;
-pub mod account;
-pub mod backup;
-mod ballast;
-mod bits;
-pub mod clock_mark;
-pub mod directory;
-pub mod documents;
+mod consumption;
 pub mod doubts;
 pub mod embedded;
-mod epoch;
 mod error;
-mod files;
-mod format;
-mod index;
-pub mod journal;
-pub mod memory;
-mod names;
+#[cfg(test)]
+pub(crate) mod memory;
 mod operations;
-mod reclaim;
 pub mod record;
-pub mod restore;
-mod retry;
-pub mod rollback;
 mod run_to_end;
-mod sealed;
-mod spare;
 #[cfg(test)]
 mod tests;
-mod tidy;
 mod turn;
-mod unfinished;
-mod usage;
-pub mod verify;
 
-pub use access::Owner;
+pub use consumption::{MAX_LIMIT_NAME_BYTES, Usage, UsageFound, UsageStore};
 pub use doubts::Doubts;
 pub use error::StoreError;
 pub use operations::Operation;
 pub(crate) use run_to_end::RunToEnd;
 pub use turn::Turn;
-pub use usage::{MAX_LIMIT_NAME_BYTES, MemoryUsages, RecordFails, Usage, UsageFound, UsageLog, UsageStore};
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -18,10 +18,10 @@ use super::shared::segment_name;
 use super::writer::Request;
 use crate::event::EventId;
 use crate::store::StoreError;
-use crate::store::index::IndexError;
-use crate::store::index::keys::DueKey;
-use crate::store::index::rows::BlockRow;
-use crate::store::journal::{Block, Position, ReadError, Settled, What};
+use crate::store::embedded::index::IndexError;
+use crate::store::embedded::index::keys::DueKey;
+use crate::store::embedded::index::rows::BlockRow;
+use crate::store::embedded::journal::{Block, Position, ReadError, Settled, What};
 
 /// Why a block is not there.
 pub(super) enum Unreadable {

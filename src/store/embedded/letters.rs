@@ -10,7 +10,7 @@ use super::ids::{self, Home};
 use super::reads::Reads;
 use crate::clock::Timestamp;
 use crate::event::Settlement;
-use crate::store::journal::{DeadLetter, What};
+use crate::store::embedded::journal::{DeadLetter, What};
 use crate::store::{Lookup, SettleRequest, StoreError};
 
 /// What was found for settlements that need a letter.

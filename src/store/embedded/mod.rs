@@ -10,32 +10,57 @@
 //!
 //! Must not know: what a record means, policies, HTTP.
 
+mod access;
+pub mod account;
 mod aside;
+pub mod backup;
+mod ballast;
+mod bits;
 mod cache;
+pub mod clock_mark;
 mod closing;
 mod commit;
+mod consumption;
 mod damaged;
+pub mod directory;
+pub mod documents;
+mod doubts_file;
+mod epoch;
 mod fetch;
+mod files;
+mod format;
 mod give_up;
 mod ids;
+mod index;
 mod indexer;
+pub mod journal;
 mod letters;
 mod losses;
 mod missing;
+mod names;
 mod options;
 mod owed;
 mod reads;
-pub(super) mod rebuilding;
+mod rebuilding;
+mod reclaim;
 mod recover;
 mod report;
+pub mod restore;
 mod restored;
+mod retry;
+pub mod rollback;
 mod salt;
 mod scrub;
+mod sealed;
 mod shared;
+mod spare;
 mod start;
 #[cfg(test)]
 mod tests;
+mod tidy;
+mod unfinished;
 mod unread;
+pub mod verify;
 mod writer;
 
 use std::collections::HashSet;
@@ -46,19 +71,21 @@ use std::sync::atomic::Ordering;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
+pub use self::access::Owner;
 use self::commit::Placed;
+pub use self::consumption::UsageLog;
+use self::documents::Documents;
+use self::journal::{Disk, OsDisk, OsSource, Settled, Source, What};
 pub use self::options::EmbeddedOptions;
 use self::reads::Reads;
 pub use self::report::RecoveryReport;
 use self::shared::Shared;
 use self::start::Threads;
 use self::writer::{Find, Request};
-use super::documents::Documents;
 use super::doubts::Doubts;
-use super::journal::{Disk, OsDisk, OsSource, Settled, Source, What};
 use super::{
     Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES, NewEntry,
-    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry, Turn, UsageLog, spare,
+    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry, Turn,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
 use crate::store::StoreError;
-use crate::store::journal::{DeadLetter, SettledRun};
+use crate::store::embedded::journal::{DeadLetter, SettledRun};
 use crate::telemetry::defect;
 
 /// How long settlements wait for room before they are tried again.

@@ -12,10 +12,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::store::StoreError;
 use crate::store::doubts::{DoubtKind, NewDoubt};
-use crate::store::journal::{self, Salts};
-use crate::store::sealed::{self, Sealed};
-use crate::store::{StoreError, files};
+use crate::store::embedded::files;
+use crate::store::embedded::journal::{self, Salts};
+use crate::store::embedded::sealed::{self, Sealed};
 
 const NAME: &str = "SALT";
 const FORMAT: u32 = 1;
@@ -158,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::store::journal::{HEAD_BYTES, Journal, JournalOptions};
+    use crate::store::embedded::journal::{HEAD_BYTES, Journal, JournalOptions};
 
     const TRUE: u64 = 0x0123_4567_89ab_cdef;
 

@@ -29,24 +29,26 @@ use super::unread::Unread;
 use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
-use crate::store::account::living;
-use crate::store::account::{self, Account, Mark, SegmentRow, Snapshot};
-use crate::store::clock_mark;
-use crate::store::directory::DataDir;
-use crate::store::documents::Documents;
-use crate::store::documents::book::Newest as NewestBook;
+use crate::store::StoreError;
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
-use crate::store::index::guarded;
-use crate::store::index::open::Opened;
-use crate::store::index::room::IndexRoom;
-use crate::store::index::segments::Segments;
-use crate::store::journal::{
+use crate::store::embedded::UsageLog;
+use crate::store::embedded::account::living;
+use crate::store::embedded::account::{self, Account, Mark, SegmentRow, Snapshot};
+use crate::store::embedded::clock_mark;
+use crate::store::embedded::directory::DataDir;
+use crate::store::embedded::documents::Documents;
+use crate::store::embedded::documents::book::Newest as NewestBook;
+use crate::store::embedded::index::guarded;
+use crate::store::embedded::index::open::Opened;
+use crate::store::embedded::index::room::IndexRoom;
+use crate::store::embedded::index::segments::Segments;
+use crate::store::embedded::journal::{
     self, Arrange, DeadLog, Disk, FoundLetters, Group, Journal, JournalOptions, Marked, Position, Reader,
 };
+use crate::store::embedded::retry;
+use crate::store::embedded::rollback::Epochs;
+use crate::store::embedded::tidy::STRAYS;
 use crate::store::operations::Operations;
-use crate::store::rollback::Epochs;
-use crate::store::tidy::STRAYS;
-use crate::store::{StoreError, UsageLog, retry};
 
 /// Commits that may wait for the indexer.
 const COMMITS_AHEAD: usize = 4;

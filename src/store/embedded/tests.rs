@@ -14,6 +14,7 @@ mod lost;
 mod restored;
 mod scrub;
 mod settle;
+pub(super) mod snapshot;
 mod unread;
 
 use std::collections::HashSet;
@@ -260,7 +261,8 @@ fn settled_segments_give_their_space_back() {
     // Swept when the test asks for it alone.
     let options = EmbeddedOptions { sweep_every: Duration::from_secs(3600), ..options() };
     let store = EmbeddedStore::open(dir.path(), options, clock()).expect("opens");
-    let segments = || crate::store::journal::list(&dir.path().join("journal")).expect("lists").len();
+    let segments =
+        || crate::store::embedded::journal::list(&dir.path().join("journal")).expect("lists").len();
     let mut most = 0;
     for round in 0..40 {
         let record: String = (0..4000).map(|_| fastrand::alphanumeric()).collect();

@@ -11,7 +11,7 @@ use super::shared::segment_name;
 use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
-use crate::store::journal::Position;
+use crate::store::embedded::journal::Position;
 
 /// Grows with the blocks whose last read failed.
 pub(super) struct Unread {

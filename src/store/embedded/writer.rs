@@ -19,10 +19,10 @@ use super::indexer::{Commit, Work};
 use super::owed::{Owed, Settling};
 use super::shared::Shared;
 use crate::clock::Timestamp;
-use crate::store::ballast;
-use crate::store::index::dedup::DedupIndex;
-use crate::store::index::{guarded, room};
-use crate::store::journal::{DeadLetter, DeadLog, Group, Journal, Position};
+use crate::store::embedded::ballast;
+use crate::store::embedded::index::dedup::DedupIndex;
+use crate::store::embedded::index::{guarded, room};
+use crate::store::embedded::journal::{DeadLetter, DeadLog, Group, Journal, Position};
 use crate::store::{Appended, Dedup, NewEntry, Operation, StoreError, Turn};
 use crate::telemetry::defect;
 

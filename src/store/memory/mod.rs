@@ -3,6 +3,7 @@
 //!
 //! Must not know: files, threads, the index.
 
+mod consumption;
 mod contents;
 
 use std::collections::{BTreeSet, HashSet};
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
+pub use self::consumption::{MemoryUsages, RecordFails};
 use self::contents::Contents;
 use super::doubts::{DoubtKind, NewDoubt};
 use super::{

@@ -1,4 +1,3 @@
-//! Tests over the whole room: the suite that every store passes, and what a directory looks like.
+//! Tests over the whole room: the suite that every store passes.
 
 pub(super) mod contract;
-pub(super) mod snapshot;

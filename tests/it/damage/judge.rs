@@ -12,7 +12,7 @@ use tidegate::clock::Timestamp;
 use tidegate::event::{EventId, LaneKey, Settlement};
 use tidegate::store::doubts::DoubtKind;
 use tidegate::store::embedded::EmbeddedStore;
-use tidegate::store::journal::{self, Frame, Scan};
+use tidegate::store::embedded::journal::{self, Frame, Scan};
 use tidegate::store::{
     Appended, DocumentStore, EntryStore, Lookup, NewEntry, SettleRequest, StoreError, UsageFound, UsageStore,
 };

@@ -1,7 +1,7 @@
 //! Damaged, cut, missing and mismatched files: what is lost is counted, everything else is there.
 
 use super::*;
-use crate::store::journal::{Frame, Scan, list, scan};
+use crate::store::embedded::journal::{Frame, Scan, list, scan};
 
 /// Three blocks of five entries in one segment; a delayed entry is due at 5000 and its number ms.
 fn three_blocks(store: &EmbeddedStore, runtime: &tokio::runtime::Runtime, name: &str, delayed: bool) {

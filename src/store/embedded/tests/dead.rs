@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::store::journal::{DeadLetter, Frame, Scan, scan};
+use crate::store::embedded::journal::{DeadLetter, Frame, Scan, scan};
 
 fn letters(dir: &Path) -> Vec<DeadLetter> {
     let mut found = Vec::new();

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::account::living;
+use crate::store::embedded::account::living;
 
 /// One step of a random history.
 #[derive(Debug, Clone)]

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use super::account::{doubted, quiet, readable};
 use super::*;
-use crate::store::account::{NEXT_REACH, living};
 use crate::store::doubts::DoubtKind;
-use crate::store::journal::{SegmentFile, list};
+use crate::store::embedded::account::{NEXT_REACH, living};
+use crate::store::embedded::journal::{SegmentFile, list};
 
 struct History {
     dir: tempfile::TempDir,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::account::{doubted, filled, quiet, readable};
 use super::*;
 use crate::store::doubts::DoubtKind;
-use crate::store::journal::list;
+use crate::store::embedded::journal::list;
 
 struct World {
     dir: tempfile::TempDir,

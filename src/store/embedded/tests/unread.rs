@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::store::doubts::DoubtKind;
-use crate::store::journal::{Source, list};
+use crate::store::embedded::journal::{Source, list};
 
 /// What a read that is made to fail does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
