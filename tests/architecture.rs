@@ -131,7 +131,7 @@ const PARTNERS: &[&str] = &["oracle", "tibco", "mics"];
 const MAY_NAME_PARTNERS: &[&str] = &["manage/", "config/", "manual/", "cli/demo/"];
 
 /// Folders for tests whose names do not say so.
-const FOR_TESTS: &[&str] = &["store/memory"];
+const FOR_TESTS: &[&str] = &["store/conformance", "store/memory"];
 
 /// Where the store in a directory may be named, beside the store itself: where it is built, and the commands that are
 /// about directories. Everybody else knows the traits.

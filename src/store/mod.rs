@@ -7,6 +7,8 @@
 //!
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
+#[cfg(test)]
+mod conformance;
 mod consumption;
 pub mod doubts;
 pub mod embedded;
@@ -16,8 +18,6 @@ pub(crate) mod memory;
 mod operations;
 pub mod record;
 mod run_to_end;
-#[cfg(test)]
-mod tests;
 mod turn;
 
 pub use consumption::{MAX_LIMIT_NAME_BYTES, Usage, UsageFound, UsageStore};

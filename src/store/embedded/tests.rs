@@ -2,6 +2,7 @@
 
 mod account;
 mod closing;
+mod conformance;
 mod damage;
 mod dead;
 mod full;
@@ -27,10 +28,22 @@ use std::time::Duration;
 
 use super::*;
 use crate::event::Tries;
+use crate::store::conformance::{lane, plain, texts};
 use crate::store::memory::MemoryStore;
-use crate::store::tests::contract::{lane, options, plain, texts};
 
 const ALL: ReadLimit = ReadLimit { entries: 100_000, bytes: usize::MAX };
+
+/// Small and quick, so that tests meet many segments.
+pub(super) fn options() -> EmbeddedOptions {
+    EmbeddedOptions {
+        segment_bytes: 16 * 1024,
+        settle_delay: Duration::from_millis(1),
+        needed_bytes: 0,
+        salt: 0x5eed,
+        scrub_bytes_per_second: 0,
+        ..EmbeddedOptions::default()
+    }
+}
 
 fn clock() -> Clock {
     Clock::manual(Timestamp::from_millis(1_000))
@@ -261,8 +274,7 @@ fn settled_segments_give_their_space_back() {
     // Swept when the test asks for it alone.
     let options = EmbeddedOptions { sweep_every: Duration::from_secs(3600), ..options() };
     let store = EmbeddedStore::open(dir.path(), options, clock()).expect("opens");
-    let segments =
-        || crate::store::embedded::journal::list(&dir.path().join("journal")).expect("lists").len();
+    let segments = || journal::list(&dir.path().join("journal")).expect("lists").len();
     let mut most = 0;
     for round in 0..40 {
         let record: String = (0..4000).map(|_| fastrand::alphanumeric()).collect();

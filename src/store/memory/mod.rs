@@ -3,6 +3,7 @@
 //!
 //! Must not know: files, threads, the index.
 
+mod conformance;
 mod consumption;
 mod contents;
 

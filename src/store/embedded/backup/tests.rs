@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Settlement};
+use crate::store::conformance::{lane, plain};
+use crate::store::embedded::tests::options;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use crate::store::tests::contract::{lane, options, plain};
 use crate::store::{Appended, DocumentStore, EntryStore, Expect, Lookup, SettleRequest, UsageStore, Version};
 
 /// Small segments, so that many are begun and deleted while a copy is made.

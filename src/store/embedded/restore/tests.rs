@@ -6,10 +6,11 @@ use std::os::unix::fs::{MetadataExt, chown, symlink};
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::store::EntryStore;
+use crate::store::conformance::plain;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::embedded::directory::DataDir;
+use crate::store::embedded::tests::options;
 use crate::store::embedded::{backup, rollback, verify};
-use crate::store::tests::contract::{options, plain};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
 /// A user that has nothing, and its group.

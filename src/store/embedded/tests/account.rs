@@ -46,7 +46,7 @@ pub(super) fn lose_index(dir: &Path) {
 }
 
 /// The segments that hold entries, oldest first.
-pub(super) fn segments(dir: &Path) -> Vec<crate::store::embedded::journal::SegmentFile> {
+pub(super) fn segments(dir: &Path) -> Vec<journal::SegmentFile> {
     list(&dir.join("journal")).expect("lists")
 }
 
@@ -367,7 +367,7 @@ fn killed(runtime: &tokio::runtime::Runtime) -> tempfile::TempDir {
 /// A start that is killed after it has put on record what it found, before the account goes on from there.
 pub(super) fn start_cut_short(root: &Path) {
     use super::super::{missing, recover};
-    let dir = crate::store::embedded::directory::DataDir::open(root).expect("opens");
+    let dir = directory::DataDir::open(root).expect("opens");
     let doubts = Doubts::open(root, clock().now()).expect("opens");
     let found = crate::store::embedded::account::read(root).expect("reads");
     doubts.found_against(found.version);

@@ -209,7 +209,7 @@ fn the_account_knows_the_newest_policy_book_where_its_record_is_gone_or_older() 
         assert_eq!(store.doubts().store_held().is_some(), held, "{case}");
         drop(store);
         if held {
-            crate::store::embedded::documents::book::adopt(dir.path(), b"{}", clock().now()).expect("adopts");
+            documents::book::adopt(dir.path(), b"{}", clock().now()).expect("adopts");
         }
         let store = quiet(dir.path());
         assert_eq!(store.doubts().store_held(), None, "{case}: restored or adopted");

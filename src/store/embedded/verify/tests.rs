@@ -9,10 +9,11 @@ use bytes::Bytes;
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::event::Settlement;
+use crate::store::conformance::{lane, plain};
 use crate::store::doubts::Doubts;
 use crate::store::embedded::EmbeddedStore;
+use crate::store::embedded::tests::options;
 use crate::store::embedded::tests::snapshot::everything;
-use crate::store::tests::contract::{lane, options, plain};
 use crate::store::{DocumentStore, EntryStore, Expect, ReadLimit, SettleRequest, Usage, UsageStore};
 
 const SEGMENT: &str = "journal/0000000001.seg";

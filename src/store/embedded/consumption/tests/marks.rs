@@ -97,7 +97,7 @@ async fn a_kill_at_any_place_of_a_rewrite_leaves_a_record_that_its_mark_fits() {
     let base = mark::Base { bytes: after.len() as u64, sum: crc32c::crc32c(&after) };
     for bytes in [&before, &after] {
         // The rewrite was begun, and the record renamed or not.
-        let mut mark = mark::MarkFile::open(subject.dir.path(), Some(old_mark)).expect("opens");
+        let mut mark = MarkFile::open(subject.dir.path(), Some(old_mark)).expect("opens");
         mark.begin(base).expect("writes");
         subject.crash_marked(bytes);
         assert!(!is_lost(&subject).await);

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::tests::contract::options;
+use crate::store::embedded::tests::options;
 
 /// What the next process finds in a data directory.
 async fn found_in(data: &Path) -> UsageFound {

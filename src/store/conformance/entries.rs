@@ -1,115 +1,14 @@
-//! What every store must do: one suite, run against each implementation.
+//! Entries: order, places, settlements, repetitions, losses, and what a crash leaves.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
+use super::{ALL, Subject, delayed, due, keyed, lane, plain, ready, settle, texts};
+use crate::clock::Timestamp;
+use crate::event::{EventId, Settlement, Tries};
+use crate::store::{Appended, Dedup, EntryStore, GiveUp, Lookup, MAX_RECORD_BYTES, ReadLimit, StoreError};
 
-use crate::clock::Clock;
-use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use crate::store::memory::MemoryStore;
-use crate::store::*;
-
-const ALL: ReadLimit = ReadLimit { entries: 10_000, bytes: usize::MAX };
-
-/// A store under test that can be closed or dropped and opened again.
-trait Subject {
-    fn store(&self) -> Arc<dyn EntryStore>;
-    /// As after a crash: without closing.
-    fn crash(&mut self);
-}
-
-struct Memory(MemoryStore);
-
-impl Subject for Memory {
-    fn store(&self) -> Arc<dyn EntryStore> {
-        Arc::new(self.0.clone())
-    }
-
-    fn crash(&mut self) {
-        self.0 = self.0.crash();
-    }
-}
-
-struct Embedded {
-    dir: tempfile::TempDir,
-    clock: Clock,
-    store: Option<Arc<EmbeddedStore>>,
-}
-
-/// Small and quick, so that tests meet many segments.
-pub(in crate::store) fn options() -> EmbeddedOptions {
-    EmbeddedOptions {
-        segment_bytes: 16 * 1024,
-        settle_delay: Duration::from_millis(1),
-        needed_bytes: 0,
-        salt: 0x5eed,
-        scrub_bytes_per_second: 0,
-        ..EmbeddedOptions::default()
-    }
-}
-
-impl Embedded {
-    fn new(clock: Clock) -> Self {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let store = EmbeddedStore::open(dir.path(), options(), clock.clone()).expect("opens");
-        Self { dir, clock, store: Some(Arc::new(store)) }
-    }
-}
-
-impl Subject for Embedded {
-    fn store(&self) -> Arc<dyn EntryStore> {
-        Arc::clone(self.store.as_ref().expect("open")) as Arc<dyn EntryStore>
-    }
-
-    fn crash(&mut self) {
-        self.store = None;
-        let store = EmbeddedStore::open(self.dir.path(), options(), self.clock.clone()).expect("opens again");
-        self.store = Some(Arc::new(store));
-    }
-}
-
-pub(in crate::store) fn lane(name: &str) -> LaneKey {
-    LaneKey::new(name).expect("a lane key")
-}
-
-pub(in crate::store) fn plain(lane_name: &str, record: &str) -> NewEntry {
-    NewEntry {
-        lane: lane(lane_name),
-        due_at: None,
-        record: Bytes::copy_from_slice(record.as_bytes()),
-        dedup: None,
-    }
-}
-
-fn delayed(lane_name: &str, record: &str, due_ms: u64) -> NewEntry {
-    NewEntry { due_at: Some(Timestamp::from_millis(due_ms)), ..plain(lane_name, record) }
-}
-
-fn keyed(record: &str, key: u8, fingerprint: u64) -> NewEntry {
-    NewEntry { dedup: Some(Dedup { key: [key; 16], fingerprint }), ..plain("a", record) }
-}
-
-pub(in crate::store) fn texts(entries: &[StoredEntry]) -> Vec<String> {
-    entries.iter().map(|entry| String::from_utf8_lossy(&entry.record).into_owned()).collect()
-}
-
-fn settle(lane_name: &str, entry: &StoredEntry, settlement: Settlement) -> SettleRequest {
-    SettleRequest { lane: lane(lane_name), id: entry.id, due_at: entry.due_at, settlement }
-}
-
-async fn ready(store: &dyn EntryStore, name: &str) -> Vec<StoredEntry> {
-    store.read_ready(&lane(name), None, ALL).await.expect("reads")
-}
-
-async fn due(store: &dyn EntryStore, name: &str, until_ms: u64) -> DuePage {
-    let until = Timestamp::from_millis(until_ms);
-    store.read_due(&lane(name), until, &HashSet::new(), ALL).await.expect("reads")
-}
-
-async fn order_pages_and_limits(subject: &mut dyn Subject) {
-    let store = subject.store();
+pub(in crate::store) async fn order_pages_and_limits(subject: &mut dyn Subject) {
+    let store = subject.entries();
     let batch: Vec<_> =
         (0..600).map(|n| plain(if n % 3 == 0 { "b" } else { "a" }, &format!("{n:04}"))).collect();
     let answers = store.append(batch).await.expect("appends");
@@ -135,8 +34,8 @@ async fn order_pages_and_limits(subject: &mut dyn Subject) {
     assert!(ready(&*store, "unknown").await.is_empty());
 }
 
-async fn due_order_and_skip(subject: &mut dyn Subject) {
-    let store = subject.store();
+pub(in crate::store) async fn due_order_and_skip(subject: &mut dyn Subject) {
+    let store = subject.entries();
     let batch = vec![delayed("a", "late", 900), delayed("a", "soon", 100), delayed("a", "soon too", 100)];
     store.append(batch).await.expect("appends");
     assert!(ready(&*store, "a").await.is_empty(), "entries with a due time are not in plain order");
@@ -153,8 +52,8 @@ async fn due_order_and_skip(subject: &mut dyn Subject) {
     assert_eq!((page.entries.len(), page.next_due), (1, Some(Timestamp::from_millis(100))));
 }
 
-async fn those_before_an_entry_are_counted(subject: &mut dyn Subject) {
-    let store = subject.store();
+pub(in crate::store) async fn those_before_an_entry_are_counted(subject: &mut dyn Subject) {
+    let store = subject.entries();
     for round in 0..3 {
         let batch: Vec<_> =
             (0..300).map(|n| plain(if n % 3 == 0 { "b" } else { "a" }, &format!("{n}"))).collect();
@@ -193,11 +92,11 @@ async fn those_before_an_entry_are_counted(subject: &mut dyn Subject) {
     assert_eq!(store.count_before(&lane("none"), settled).await.expect("counts"), 0);
     drop(store);
     subject.crash();
-    check(&*subject.store(), 240).await;
+    check(&*subject.entries(), 240).await;
 }
 
-async fn settlements_and_their_places(subject: &mut dyn Subject) {
-    let store = subject.store();
+pub(in crate::store) async fn settlements_and_their_places(subject: &mut dyn Subject) {
+    let store = subject.entries();
     store.append(vec![plain("a", "1"), plain("a", "2"), plain("a", "3")]).await.expect("appends");
     let entries = ready(&*store, "a").await;
     let later =
@@ -208,7 +107,7 @@ async fn settlements_and_their_places(subject: &mut dyn Subject) {
     store.settle(batch).await.expect("a repetition changes nothing");
     drop(store);
     subject.crash();
-    let store = subject.store();
+    let store = subject.entries();
     assert_eq!(texts(&ready(&*store, "a").await), ["3"]);
     let page = due(&*store, "a", 700).await;
     assert_eq!((texts(&page.entries), page.entries[0].tries), (vec!["2".to_owned()], Tries::of(2)));
@@ -240,7 +139,7 @@ async fn settlements_and_their_places(subject: &mut dyn Subject) {
     assert_eq!((page.entries[0].doubted_at, moved[0].doubted_at), (None, doubted_at));
     drop(store);
     subject.crash();
-    let store = subject.store();
+    let store = subject.entries();
     assert_eq!(due(&*store, "a", 900).await.entries, moved, "a crash keeps it");
     let found = store.lookup(moved[0].id).await.expect("looks up");
     assert_eq!(found, Lookup::Waiting(lane("a"), moved[0].clone()));
@@ -250,8 +149,8 @@ async fn settlements_and_their_places(subject: &mut dyn Subject) {
     assert!(due(&*store, "a", 900).await.entries.is_empty());
 }
 
-async fn repetitions_are_recognised(subject: &mut dyn Subject) {
-    let store = subject.store();
+pub(in crate::store) async fn repetitions_are_recognised(subject: &mut dyn Subject) {
+    let store = subject.entries();
     let batch = vec![keyed("one", 1, 10), keyed("one", 1, 10), keyed("other", 1, 11), keyed("two", 2, 20)];
     let answers = store.append(batch).await.expect("appends");
     let Appended::New(id) = answers[0] else { panic!("{answers:?}") };
@@ -262,14 +161,14 @@ async fn repetitions_are_recognised(subject: &mut dyn Subject) {
     store.settle(vec![settle("a", &entries[0], Settlement::Delivered)]).await.expect("settles");
     drop(store);
     subject.crash();
-    let store = subject.store();
+    let store = subject.entries();
     let answers = store.append(vec![keyed("one", 1, 10), keyed("x", 1, 12)]).await.expect("appends");
     assert_eq!(answers, [Appended::Duplicate(id), Appended::Conflict(id)]);
     assert_eq!(texts(&ready(&*store, "a").await), ["two"]);
 }
 
-async fn keys_on_record_are_found(subject: &mut dyn Subject) {
-    let store = subject.store();
+pub(in crate::store) async fn keys_on_record_are_found(subject: &mut dyn Subject) {
+    let store = subject.entries();
     let key = |key: u8, fingerprint| Dedup { key: [key; 16], fingerprint };
     let answers = store.append(vec![keyed("one", 1, 10), keyed("two", 2, 20)]).await.expect("appends");
     let (Appended::New(one), Appended::New(two)) = (answers[0], answers[1]) else { panic!("{answers:?}") };
@@ -281,16 +180,16 @@ async fn keys_on_record_are_found(subject: &mut dyn Subject) {
     store.settle(vec![settle("a", &entries[0], Settlement::Delivered)]).await.expect("settles");
     drop(store);
     subject.crash();
-    let store = subject.store();
+    let store = subject.entries();
     assert_eq!(store.find_keys(keys.clone()).await.expect("reads"), expected, "also of what has ended");
     assert_eq!(texts(&ready(&*store, "a").await), ["two"], "nothing is added");
     store.close().await.expect("closes");
     assert!(matches!(store.find_keys(keys).await, Err(StoreError::Closed)));
 }
 
-async fn everything_survives_a_crash(subject: &mut dyn Subject) {
+pub(in crate::store) async fn everything_survives_a_crash(subject: &mut dyn Subject) {
     let big = "x".repeat(MAX_RECORD_BYTES);
-    let store = subject.store();
+    let store = subject.entries();
     store.append(vec![plain("a", &big), plain("a", "small")]).await.expect("appends");
     let too_long = store.append(vec![plain("a", &format!("{big}x"))]).await;
     assert!(matches!(too_long, Err(StoreError::TooLarge { .. })));
@@ -298,7 +197,7 @@ async fn everything_survives_a_crash(subject: &mut dyn Subject) {
     drop(store);
     for _ in 0..3 {
         subject.crash();
-        let store = subject.store();
+        let store = subject.entries();
         let entries = ready(&*store, "a").await;
         assert_eq!(entries.iter().map(|entry| entry.record.len()).collect::<Vec<_>>(), [big.len(), 5]);
         let lanes = store.lanes().await.expect("lists");
@@ -313,8 +212,10 @@ async fn everything_survives_a_crash(subject: &mut dyn Subject) {
     }
 }
 
-async fn a_lane_that_is_given_up_is_lost_once_and_others_stay(subject: &mut dyn Subject) {
-    let store = subject.store();
+pub(in crate::store) async fn a_lane_that_is_given_up_is_lost_once_and_others_stay(
+    subject: &mut dyn Subject,
+) {
+    let store = subject.entries();
     let batch: Vec<_> = (0..300).map(|n| plain("a", &n.to_string())).collect();
     store.append(batch).await.expect("appends");
     store.append(vec![delayed("a", "later", 900), plain("b", "other")]).await.expect("appends");
@@ -335,7 +236,7 @@ async fn a_lane_that_is_given_up_is_lost_once_and_others_stay(subject: &mut dyn 
     assert_eq!(store.health().lost_entries, 299);
     drop(store);
     subject.crash();
-    let store = subject.store();
+    let store = subject.entries();
     assert_eq!(ready(&*store, "a").await, entries[7..8]);
     assert_eq!(
         (due_texts(&*store).await, texts(&ready(&*store, "b").await)),
@@ -357,8 +258,8 @@ async fn due_texts(store: &dyn EntryStore) -> Vec<String> {
     texts(&due(store, "a", 10_000).await.entries)
 }
 
-async fn a_closed_store_says_so(subject: &mut dyn Subject) {
-    let store = subject.store();
+pub(in crate::store) async fn a_closed_store_says_so(subject: &mut dyn Subject) {
+    let store = subject.entries();
     store.append(vec![plain("a", "1")]).await.expect("appends");
     store.close().await.expect("closes");
     store.close().await.expect("closes twice");
@@ -366,36 +267,5 @@ async fn a_closed_store_says_so(subject: &mut dyn Subject) {
     assert!(matches!(store.read_ready(&lane("a"), None, ALL).await, Err(StoreError::Closed)));
     drop(store);
     subject.crash();
-    assert_eq!(texts(&ready(&*subject.store(), "a").await), ["1"]);
+    assert_eq!(texts(&ready(&*subject.entries(), "a").await), ["1"]);
 }
-
-macro_rules! contract {
-    ($($name:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test]
-            async fn $name() {
-                let clock = crate::clock::Clock::manual(crate::clock::Timestamp::from_millis(1_000));
-                super::$name(&mut super::Memory(super::MemoryStore::new(clock))).await;
-            })*
-        }
-        mod embedded {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                let clock = crate::clock::Clock::manual(crate::clock::Timestamp::from_millis(1_000));
-                super::$name(&mut super::Embedded::new(clock)).await;
-            })*
-        }
-    };
-}
-
-contract!(
-    order_pages_and_limits,
-    due_order_and_skip,
-    those_before_an_entry_are_counted,
-    settlements_and_their_places,
-    repetitions_are_recognised,
-    keys_on_record_are_found,
-    everything_survives_a_crash,
-    a_lane_that_is_given_up_is_lost_once_and_others_stay,
-    a_closed_store_says_so,
-);

@@ -1,3 +1,0 @@
-//! Tests over the whole room: the suite that every store passes.
-
-pub(super) mod contract;
