@@ -10,6 +10,7 @@
 #[cfg(test)]
 mod conformance;
 mod consumption;
+mod dead;
 pub mod doubts;
 pub mod embedded;
 mod error;
@@ -21,6 +22,7 @@ mod run_to_end;
 mod turn;
 
 pub use consumption::{MAX_LIMIT_NAME_BYTES, Usage, UsageFound, UsageStore};
+pub use dead::{DeadLetter, DeadLetters, LetterOrder, LetterPage, LetterPlace};
 pub use doubts::Doubts;
 pub use error::StoreError;
 pub use operations::Operation;

@@ -22,6 +22,7 @@ mod closing;
 mod commit;
 mod consumption;
 mod damaged;
+mod dead_letters;
 pub mod directory;
 pub mod documents;
 mod doubts_file;

@@ -22,7 +22,7 @@ use crate::store::embedded::index::lanes::Lanes;
 use crate::store::embedded::index::read::IndexReader;
 use crate::store::embedded::index::room::{self, IndexRoom};
 use crate::store::embedded::index::segments::Segments;
-use crate::store::embedded::journal::{self, Reader};
+use crate::store::embedded::journal::{self, Letters, Reader};
 use crate::store::operations::Operations;
 use crate::store::{StoreError, StoreHealth};
 
@@ -39,6 +39,7 @@ pub(super) struct Shared {
     pub damaged: DamagedBlocks,
     pub unread: Unread,
     pub losses: Losses,
+    pub letters: Letters,
     pub clock: Clock,
     pub options: EmbeddedOptions,
     /// By which ids and frames of this directory are told from others.

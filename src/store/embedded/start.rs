@@ -189,7 +189,7 @@ pub(super) fn start(
     let figures = Figures::new(operations);
     figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
     figures.lost_entries.store(mark.lost, Ordering::Relaxed);
-    figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
+    figures.dead_entries.store(dead.letters().count(), Ordering::Relaxed);
     let account = Account::begin(root, mark, found.version)?;
     // Whoever finds the epoch has the account.
     epoch.into_iter().for_each(|epoch| epochs.take(epoch, now));
@@ -207,6 +207,7 @@ pub(super) fn start(
         damaged: DamagedBlocks::default(),
         unread: Unread::new(&doubts),
         losses: Losses::default(),
+        letters: dead.letters(),
         clock,
         options,
         salt,

@@ -10,6 +10,7 @@ mod give_up;
 mod held;
 mod history;
 mod identity;
+mod letters;
 mod losses;
 mod lost;
 mod restored;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{MemoryStore, MemoryUsages};
 use crate::clock::{Clock, Timestamp};
 use crate::store::conformance::{Subject, suite};
-use crate::store::{DocumentStore, EntryStore, UsageStore};
+use crate::store::{DeadLetters, DocumentStore, EntryStore, UsageStore};
 
 pub(super) struct Memory {
     store: MemoryStore,
@@ -30,6 +30,10 @@ impl Subject for Memory {
 
     fn usages(&self) -> Arc<dyn UsageStore> {
         Arc::new(self.usages.clone())
+    }
+
+    fn dead(&self) -> Arc<dyn DeadLetters> {
+        Arc::new(self.store.clone())
     }
 
     fn crash(&mut self) {

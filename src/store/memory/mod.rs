@@ -6,23 +6,20 @@
 mod conformance;
 mod consumption;
 mod contents;
+mod dead;
+mod documents;
+mod entries;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 pub use self::consumption::{MemoryUsages, RecordFails};
 use self::contents::Contents;
-use super::doubts::{DoubtKind, NewDoubt};
-use super::{
-    Appended, Dedup, DocumentStore, Doubts, DuePage, EntryStore, Expect, GiveUp, LaneSummary, Lookup, Loss,
-    MAX_RECORD_BYTES, NewEntry, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry, Version,
-};
-use crate::clock::{Clock, Timestamp};
-use crate::event::{EventId, LaneKey, Settlement};
+use super::{Appended, DeadLetter, Doubts, MAX_RECORD_BYTES, NewEntry, SettleRequest, StoreError};
+use crate::clock::Clock;
+use crate::event::Settlement;
 
 /// A place where a test can make the store fail, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,21 +38,6 @@ pub enum FailPoint {
     SettlePanic,
     /// The next read or lookup panics; nothing else changes.
     ReadPanic,
-}
-
-/// An entry that was parked for a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Its name.
-    pub id: EventId,
-    /// Where it stood.
-    pub lane: LaneKey,
-    /// Why it was given up.
-    pub reason: String,
-    /// Attempts made in all.
-    pub attempts: u16,
-    /// The bytes.
-    pub record: Bytes,
 }
 
 /// The store in memory. Clones share their content.
@@ -137,7 +119,7 @@ impl MemoryStore {
     /// Everything parked for a person so far, oldest first.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.lock().contents.dead.clone()
+        self.lock().contents.dead.values().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -166,6 +148,9 @@ impl MemoryStore {
         let now_ms = self.clock.now().as_millis();
         let mut state = self.lock();
         state.writable()?;
+        if let Some(reason) = self.doubts.store_held() {
+            return Err(StoreError::Held { reason });
+        }
         if state.full {
             return Err(StoreError::Full {
                 free_bytes: 0,
@@ -201,8 +186,9 @@ impl MemoryStore {
             state.cannot_park -= 1;
             return Err(injected("read"));
         }
+        let now_ms = self.clock.now().as_millis();
         for settle in batch {
-            state.contents.settle(settle);
+            state.contents.settle(settle, now_ms);
         }
         Ok(())
     }
@@ -242,146 +228,4 @@ impl State {
 
 fn injected(operation: &'static str) -> StoreError {
     StoreError::Io { operation, path: "memory".to_owned(), reason: "made to fail".to_owned() }
-}
-
-impl EntryStore for MemoryStore {
-    fn append(&self, batch: Vec<NewEntry>) -> BoxFuture<'_, Result<Vec<Appended>, StoreError>> {
-        Box::pin(async move {
-            self.while_held(|state| state.hold_appends).await;
-            self.append_now(batch)
-        })
-    }
-
-    fn read_ready<'a>(
-        &'a self,
-        lane: &'a LaneKey,
-        after: Option<EventId>,
-        limit: ReadLimit,
-    ) -> BoxFuture<'a, Result<Vec<StoredEntry>, StoreError>> {
-        Box::pin(async move { self.read(|contents| contents.ready(lane, after, limit)) })
-    }
-
-    fn read_due<'a>(
-        &'a self,
-        lane: &'a LaneKey,
-        until: Timestamp,
-        skip: &'a HashSet<EventId>,
-        limit: ReadLimit,
-    ) -> BoxFuture<'a, Result<DuePage, StoreError>> {
-        Box::pin(async move { self.read(|contents| contents.due(lane, until, skip, limit)) })
-    }
-
-    fn settle(&self, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.while_held(|state| state.hold_settlements).await;
-            self.settle_now(&batch)
-        })
-    }
-
-    fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(async move {
-            let mut state = self.lock();
-            state.writable()?;
-            // Whatever is in memory can be read.
-            let GiveUp::Lane(lane) = what else { return Ok(0) };
-            Ok(state.contents.give_up(&lane, &handed_out))
-        })
-    }
-
-    fn take_losses(&self) -> Vec<Loss> {
-        std::mem::take(&mut self.lock().contents.losses)
-    }
-
-    fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>> {
-        Box::pin(async move {
-            self.read(|contents| keys.iter().map(|key| contents.repeated(Some(*key))).collect())
-        })
-    }
-
-    fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>> {
-        Box::pin(async move { self.read(|contents| contents.lookup(id)) })
-    }
-
-    fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>> {
-        Box::pin(async move { self.read(|contents| contents.count_before(lane, id)) })
-    }
-
-    fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>> {
-        Box::pin(async move {
-            self.lock().contents.losses.clear();
-            self.read(Contents::summaries)
-        })
-    }
-
-    fn health(&self) -> StoreHealth {
-        let state = self.lock();
-        StoreHealth {
-            poisoned: state.poisoned.clone(),
-            full: state.full,
-            free_bytes: u64::MAX,
-            lost_entries: state.contents.lost.len() as u64,
-            dead_entries: state.contents.dead.len() as u64,
-            errors: state.errors,
-            held: self.doubts.store_held(),
-            ..StoreHealth::default()
-        }
-    }
-
-    fn doubts(&self) -> Doubts {
-        self.doubts.clone()
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.lock().closed = true;
-            self.released.notify_waiters();
-            Ok(())
-        })
-    }
-}
-
-impl DocumentStore for MemoryStore {
-    fn get(&self, name: &'static str) -> BoxFuture<'_, Result<Option<(Version, Bytes)>, StoreError>> {
-        Box::pin(async move { self.read(|contents| contents.documents.get(name).cloned()) })
-    }
-
-    fn put(
-        &self,
-        name: &'static str,
-        expect: Expect,
-        body: Bytes,
-    ) -> BoxFuture<'_, Result<Version, StoreError>> {
-        Box::pin(async move {
-            let mut state = self.lock();
-            if state.closed {
-                return Err(StoreError::Closed);
-            }
-            if let Some(reason) = self.held() {
-                return Err(StoreError::Held { reason });
-            }
-            if state.fail.remove(&FailPoint::Put) {
-                state.errors += 1;
-                return Err(injected("put"));
-            }
-            let found = state.contents.documents.get(name).map(|(version, _)| *version);
-            let version = expect.next(found)?;
-            state.contents.documents.insert(name, (version, body));
-            Ok(version)
-        })
-    }
-
-    fn held(&self) -> Option<String> {
-        self.doubts.store_held()
-    }
-
-    fn reject(&self, name: &'static str, reason: &str) {
-        let doubt = NewDoubt {
-            kind: DoubtKind::Book,
-            subject: name.to_owned(),
-            detail: format!("the document cannot be understood ({reason})"),
-            way_out: "write another one".to_owned(),
-            events: 0,
-        };
-        self.doubts.raise(doubt, self.clock.now());
-    }
 }

@@ -1,30 +1,14 @@
-//! Dead letters: entries parked for a person, whole, so that their segment can go.
+//! The payload of a dead letter: the entry as a whole, so that its segment can go.
 
 use bytes::Bytes;
 
 use super::codec::{Input, len_u16, len_u32};
 use super::frame::FrameError;
+use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
-use crate::store::{MAX_RECORD_BYTES, StoreError};
+use crate::store::{DeadLetter, MAX_RECORD_BYTES, StoreError};
 
 const MAX_REASON_BYTES: usize = 1024;
-
-/// One parked entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Its name.
-    pub id: EventId,
-    /// The lane in which it stood.
-    pub lane: LaneKey,
-    /// When it was parked, Unix ms.
-    pub at_ms: u64,
-    /// Attempts made in all.
-    pub attempts: u16,
-    /// A short fact such as `http_404`; cut at 1024 bytes when written.
-    pub reason: String,
-    /// The record as it was accepted.
-    pub record: Bytes,
-}
 
 /// Appends the payload of `letter` to `out`.
 pub(super) fn encode(letter: &DeadLetter, out: &mut Vec<u8>) -> Result<(), StoreError> {
@@ -38,7 +22,7 @@ pub(super) fn encode(letter: &DeadLetter, out: &mut Vec<u8>) -> Result<(), Store
     }
     let reason = letter.reason.get(..cut).unwrap_or_default().as_bytes();
     out.extend_from_slice(&letter.id.to_bytes());
-    out.extend_from_slice(&letter.at_ms.to_le_bytes());
+    out.extend_from_slice(&letter.at.as_millis().to_le_bytes());
     out.extend_from_slice(&letter.attempts.to_le_bytes());
     out.extend_from_slice(&len_u16(lane.len()).to_le_bytes());
     out.extend_from_slice(&len_u16(reason.len()).to_le_bytes());
@@ -49,11 +33,16 @@ pub(super) fn encode(letter: &DeadLetter, out: &mut Vec<u8>) -> Result<(), Store
     Ok(())
 }
 
+/// The id alone.
+pub(super) fn id(payload: &[u8]) -> Result<EventId, FrameError> {
+    Ok(EventId::from_bytes(Input::new(payload).array()?))
+}
+
 /// Reads the payload of a dead-letter frame. Below the checksum.
 pub(super) fn decode(payload: &[u8]) -> Result<DeadLetter, FrameError> {
     let mut input = Input::new(payload);
     let id = EventId::from_bytes(input.array()?);
-    let at_ms = input.u64()?;
+    let at = Timestamp::from_millis(input.u64()?);
     let attempts = input.u16()?;
     let lane_bytes = usize::from(input.u16()?);
     let reason_bytes = usize::from(input.u16()?);
@@ -64,5 +53,5 @@ pub(super) fn decode(payload: &[u8]) -> Result<DeadLetter, FrameError> {
     if !input.is_empty() {
         return Err(FrameError::Payload("trailing bytes"));
     }
-    Ok(DeadLetter { id, lane, at_ms, attempts, reason, record })
+    Ok(DeadLetter { id, lane, at, attempts, reason, record })
 }

@@ -1,17 +1,19 @@
 //! The dead-letter journal: the same segments with a retention of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::letters::{Kept, Letters, Stand};
 use super::{
-    Disk, Frame, Group, Journal, JournalOptions, Marked, OsDisk, Position, Scan, ScanReport, cut, scan,
-    segment,
+    Disk, Frame, Group, Journal, JournalOptions, Marked, OsDisk, Position, Scan, ScanReport, Settled,
+    SettledRun, What, cut, scan, segment,
 };
 use crate::clock::{self, Correction, Timestamp};
-use crate::store::StoreError;
+use crate::store::{DeadLetter, StoreError};
 
-use super::dead::DeadLetter;
+/// Letters that are taken with one write; more take several.
+const TAKEN_AT_ONCE: usize = 64 * 1024;
 
 /// The writing end of `dead/`.
 pub struct DeadLog {
@@ -19,27 +21,12 @@ pub struct DeadLog {
     journal: Journal,
     group: Group,
     retention: Duration,
-    kept: BTreeMap<u32, Kept>,
-}
-
-/// What a segment holds.
-#[derive(Default)]
-struct Kept {
-    letters: u64,
-    /// When the youngest was parked, Unix ms.
-    newest_ms: u64,
-}
-
-impl Kept {
-    fn add(&mut self, at_ms: u64) {
-        self.letters += 1;
-        self.newest_ms = at_ms.max(self.newest_ms);
-    }
+    letters: Letters,
 }
 
 /// The letters of a directory, as a scan with repair found them.
 pub struct FoundLetters {
-    kept: BTreeMap<u32, Kept>,
+    stand: Stand,
     report: ScanReport,
 }
 
@@ -49,15 +36,20 @@ impl FoundLetters {
     /// # Errors
     /// As [`scan`].
     pub fn scan(dir: &Path, salt: u64, marked: Option<Marked>) -> Result<Self, StoreError> {
-        let mut kept: BTreeMap<u32, Kept> = BTreeMap::new();
+        let mut stand = Stand::default();
         let salt = Some(salt);
         let report = scan(dir, Scan { repair: true, salt, marked, ..Scan::default() }, |position, frame| {
-            if let Frame::Dead(letter) = frame {
-                kept.entry(position.segment).or_default().add(letter.at_ms);
+            match frame {
+                Frame::Dead(letter) => {
+                    stand.kept.entry(position.segment).or_default().add(letter.at.as_millis());
+                }
+                // A letter lies before the record that takes it.
+                Frame::Settlements(runs) => runs.for_each(|run| stand.take(run.block, position.segment)),
+                Frame::Block(_) => {}
             }
             Ok(())
         })?;
-        Ok(Self { kept, report })
+        Ok(Self { stand, report })
     }
 }
 
@@ -89,24 +81,28 @@ impl DeadLog {
         above: u32,
         disk: Box<dyn Disk>,
     ) -> Result<(Self, ScanReport), StoreError> {
-        let FoundLetters { kept, report } = found;
+        let FoundLetters { mut stand, report } = found;
         cut(dir, &report)?;
         let journal = Journal::open_on(dir, options, above, now, disk)?;
-        let log = Self { dir: dir.to_owned(), journal, group: Group::default(), retention, kept };
+        stand.end = journal.end();
+        let letters = Letters::new(dir, options.salt, stand);
+        let log = Self { dir: dir.to_owned(), journal, group: Group::default(), retention, letters };
         Ok((log, report))
     }
 
-    /// How many letters are kept.
+    /// The letters, for whoever lists them.
     #[must_use]
-    pub fn letters(&self) -> u64 {
-        self.kept.values().map(|kept| kept.letters).sum()
+    pub fn letters(&self) -> Letters {
+        self.letters.clone()
     }
 
-    /// The letters in each segment, also in the one that is being written.
+    /// The letters in each segment, with those that were taken, also in the one that is being written: what the account
+    /// is given, so that damage is found whatever was taken.
     #[must_use]
     pub fn by_segment(&self) -> BTreeMap<u32, u64> {
         let current = (self.journal.end().segment, 0);
-        let kept = self.kept.iter().map(|(number, kept)| (*number, kept.letters));
+        let stand = self.letters.stand();
+        let kept = stand.kept.iter().map(|(number, kept)| (*number, kept.letters));
         std::iter::once(current).chain(kept).collect()
     }
 
@@ -125,9 +121,34 @@ impl DeadLog {
                 self.group.clear();
                 return Err(error);
             }
-            newest = letter.at_ms.max(newest);
+            newest = letter.at.as_millis().max(newest);
         }
         self.commit(newest, now)
+    }
+
+    /// Puts on record that the letters at these places were taken.
+    ///
+    /// # Errors
+    /// As [`DeadLog::append`]; some of them may have been taken.
+    pub fn take(&mut self, places: &[Position], now: Timestamp) -> Result<(), StoreError> {
+        let what = Settled { index: 0, from_due_ms: None, what: What::Cancelled };
+        for places in places.chunks(TAKEN_AT_ONCE) {
+            let runs: Vec<SettledRun> = places
+                .iter()
+                .map(|place| SettledRun { lane_no: 0, block: *place, entries: vec![what] })
+                .collect();
+            let written = self
+                .group
+                .push_settlements(&runs)
+                .and_then(|()| self.journal.append(&mut self.group, now).map(|_| ()));
+            self.group.clear();
+            written?;
+            let mut stand = self.letters.stand();
+            stand.end = self.journal.end();
+            let by = stand.end.segment;
+            places.iter().for_each(|place| stand.take(*place, by));
+        }
+        Ok(())
     }
 
     /// Deletes the segments whose letters have all outlived the retention after all corrections of the clock, and returns how many. What will be left is
@@ -147,13 +168,25 @@ impl DeadLog {
             let newest = Timestamp::from_millis(kept.newest_ms);
             clock::corrected(corrections, newest, newest) + self.retention < now
         };
-        let is_old = |number: &u32| self.kept.get(number).is_none_or(outlived);
-        let files = segment::list(&self.dir)?.into_iter().map(|file| file.number);
-        let old: Vec<u32> = files.filter(|number| *number < current).filter(is_old).collect();
+        let files: Vec<u32> = segment::list(&self.dir)?.into_iter().map(|file| file.number).collect();
+        let mut stand = self.letters.stand();
+        // Deleted in this order: what says that letters were taken goes after them.
+        let mut left: BTreeSet<u32> = files.iter().copied().collect();
+        let mut old = Vec::new();
+        for number in files.into_iter().filter(|number| *number < current) {
+            let is_needed = |kept: &Kept| {
+                kept.takes_from.iter().any(|of| *of != number && left.contains(of)) || !outlived(kept)
+            };
+            if !stand.kept.get(&number).is_some_and(is_needed) {
+                left.remove(&number);
+                old.push(number);
+            }
+        }
         if old.is_empty() {
             return Ok(0);
         }
-        self.kept.retain(|number, _| !old.contains(number));
+        stand.kept.retain(|number, _| !old.contains(number));
+        drop(stand);
         note(self.by_segment())?;
         for number in &old {
             segment::remove(&self.dir, *number)?;
@@ -176,8 +209,10 @@ impl DeadLog {
         let appended = self.journal.append(&mut self.group, now);
         self.group.clear();
         let positions: Vec<Position> = appended?;
+        let mut stand = self.letters.stand();
+        stand.end = self.journal.end();
         for position in positions {
-            self.kept.entry(position.segment).or_default().add(newest);
+            stand.kept.entry(position.segment).or_default().add(newest);
         }
         Ok(())
     }
@@ -201,7 +236,7 @@ mod tests {
         DeadLetter {
             id: EventId::new(at_ms, 1),
             lane: LaneKey::new("a@1").expect("valid"),
-            at_ms,
+            at: Timestamp::from_millis(at_ms),
             attempts: 8,
             reason: "http_404".to_owned(),
             record: Bytes::from_static(b"body"),
@@ -300,8 +335,8 @@ mod tests {
             0,
             "the younger one of the first is kept with it"
         );
-        assert_eq!((log.letters(), log.expire(at(69_001), &[], kept).expect("expires")), (3, 1));
-        assert_eq!(log.letters(), 1);
+        assert_eq!((log.letters().count(), log.expire(at(69_001), &[], kept).expect("expires")), (3, 1));
+        assert_eq!(log.letters().count(), 1);
         assert_eq!(letters(temp.path()), [letter(11_000)]);
         assert_eq!(
             log.expire(at(1_000_000), &[], kept).expect("expires"),
@@ -310,8 +345,36 @@ mod tests {
         );
         drop(log);
         let (mut log, report) = DeadLog::open(temp.path(), options, KEEP, at(1_000_000)).expect("opens");
-        assert_eq!((report.entries, log.letters()), (1, 1));
+        assert_eq!((report.entries, log.letters().count()), (1, 1));
         assert_eq!(log.expire(at(1_000_000), &[], kept).expect("expires"), 1, "known from the scan");
         assert_eq!(letters(temp.path()), []);
+    }
+
+    #[test]
+    fn a_record_of_taken_letters_outlives_them_and_survives_an_opening() {
+        let temp = tempfile::tempdir().expect("temp");
+        let options = JournalOptions { segment_age: Duration::from_secs(10), ..JournalOptions::default() };
+        let at = Timestamp::from_millis;
+        let (mut log, _) = DeadLog::open(temp.path(), options, KEEP, at(0)).expect("opens");
+        let begun = log.journal.end();
+        // The clock was set back between them: the older segment has the younger letter.
+        for ms in [50_000, 11_000] {
+            log.append(&[letter(ms)], at(if ms > 11_000 { 0 } else { ms })).expect("appends");
+        }
+        log.take(&[begun], at(22_000)).expect("takes");
+        let marked = |log: &DeadLog| (log.letters().is_kept(begun), log.letters().count());
+        assert_eq!(marked(&log), (false, 1));
+        drop(log);
+        let (mut log, _) = DeadLog::open(temp.path(), options, KEEP, at(90_000)).expect("opens");
+        assert_eq!(marked(&log), (false, 1));
+        let kept = |_| Ok(());
+        // The second letter is over, but what takes the first one lies behind it.
+        assert_eq!(log.expire(at(90_000), &[], kept).expect("expires"), 1);
+        drop(log);
+        let (mut log, _) = DeadLog::open(temp.path(), options, KEEP, at(90_000)).expect("opens");
+        assert_eq!(marked(&log), (false, 0));
+        assert_eq!(letters(temp.path()), [letter(50_000)], "what a version without such records sees");
+        assert!(log.expire(at(110_001), &[], kept).expect("expires") >= 2, "the letter, then the record");
+        assert_eq!(log.by_segment().values().sum::<u64>(), 0);
     }
 }

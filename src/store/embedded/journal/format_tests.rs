@@ -10,7 +10,7 @@ use super::frame::FrameError;
 use super::*;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Tries};
-use crate::store::Dedup;
+use crate::store::{DeadLetter, Dedup};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
 
@@ -84,7 +84,14 @@ fn this_version_writes_the_fixture_byte_for_byte() {
     let record = Bytes::from_static(b"gone");
     let id = EventId::new(1_700_000_000_000, 1);
     group
-        .push_dead(&DeadLetter { id, lane, at_ms: 1_700_000_000_500, attempts: 1, reason, record })
+        .push_dead(&DeadLetter {
+            id,
+            lane,
+            at: Timestamp::from_millis(1_700_000_000_500),
+            attempts: 1,
+            reason,
+            record,
+        })
         .expect("fits");
     journal.append(&mut group, NOW).expect("appends");
     journal.close();

@@ -2,12 +2,12 @@
 
 use super::block::{self, NewBlock, Packer};
 use super::codec::{len_u16, len_u32};
-use super::dead::{self, DeadLetter};
+use super::dead;
 use super::frame::{ALIGN, FRAME_HEADER_BYTES, Header, Kind, Place};
 use super::settlements::{self, MAX_ENTRY_BYTES, RUN_HEAD_BYTES, SettledRun};
 use super::{MAX_BLOCK_BYTES, Position};
 use crate::event::LaneKey;
-use crate::store::StoreError;
+use crate::store::{DeadLetter, StoreError};
 use crate::telemetry::defect;
 
 /// Longest group.

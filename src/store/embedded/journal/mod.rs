@@ -71,6 +71,11 @@
 //! lane key, reason, record. It is synced in `dead/` before its settlement is written: a crash between the two
 //! shows one twice, never not at all.
 //!
+//! A letter is taken by settlements (kind 2) in `dead/`: a run of lane 0 that names the segment and offset of the
+//! letter's frame, index 0, what 6. Versions before there was such a record pass over it: they go on counting the
+//! letter, and delete the record with a segment that holds no younger letter. A letter that was taken may then be listed
+//! again; none is ever lost by it. A segment with records lives as long as any segment that they name.
+//!
 //! # Bounds
 //! A record is at most `MAX_RECORD_BYTES`; a longer one is refused with `TooLarge`. A block's body is at most 4 MiB and
 //! 256 entries; a fuller one is refused with `TooLarge`: split it ([`Group::fits`]). A group is at most 32 MiB; a full
@@ -110,6 +115,7 @@ mod frame;
 mod group;
 mod head;
 mod heads;
+mod letters;
 mod prefix;
 mod reader;
 mod salts;
@@ -127,13 +133,13 @@ mod writer;
 pub use arrange::{Arrange, Finding, arrange};
 pub use block::{Block, BlockHead, DedupRow, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock};
 pub use cut::cut;
-pub use dead::DeadLetter;
 pub use dead_log::{DeadLog, FoundLetters};
 pub use disk::{Disk, OsDisk};
 pub use frame::{FRAME_HEADER_BYTES, FrameError, Kind};
 pub use group::{Group, MAX_GROUP_BYTES};
 pub use head::HEAD_BYTES;
 pub use heads::{HeadState, SegmentHead, Stray, heads, strays};
+pub use letters::{Letters, LettersFound, LettersRead};
 pub use prefix::keep_sound_prefix;
 pub use reader::{ReadError, Reader};
 pub use salts::{Salts, salts};

@@ -15,7 +15,7 @@ use rustix::fs::FallocateFlags;
 
 use super::block::{self, BlockHead};
 use super::codec::len_u32;
-use super::dead::{self, DeadLetter};
+use super::dead;
 use super::frame::{FrameError, Header, Kind};
 use super::group::MAX_GROUP_BYTES;
 use super::head::{self, Found, HEAD_BYTES, Head};
@@ -25,8 +25,8 @@ use super::stream::{self, Stream};
 use super::walk::{Damage, ScanReport, Step, Walk, Walked};
 use super::window::Window;
 use super::{JournalOptions, Position, aside};
-use crate::store::StoreError;
 use crate::store::embedded::files;
+use crate::store::{DeadLetter, StoreError};
 
 pub(super) const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_GROUP_BYTES as u64;
 
@@ -317,7 +317,7 @@ impl Pass<'_> {
             Frame::Settlements(runs) => {
                 self.report.settlements += runs.clone().map(|run| run.entries.len() as u64).sum::<u64>();
             }
-            Frame::Dead(letter) => self.report.newest_ms = self.report.newest_ms.max(letter.at_ms),
+            Frame::Dead(letter) => self.report.newest_ms = self.report.newest_ms.max(letter.at.as_millis()),
         }
         if !self.file.settled || matches!(frame, Frame::Settlements(_)) {
             visit(position, frame)?;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::*;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Tries};
-use crate::store::{Dedup, StoreError};
+use crate::store::{DeadLetter, Dedup, StoreError};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
 
@@ -406,11 +406,17 @@ fn dead_letters_are_kept_for_their_retention() {
     let keep = Duration::from_secs(60);
     let id = EventId::new(5, 6);
     let record = noise(1, 3000);
-    let letter =
-        DeadLetter { id, lane: lane(), at_ms: 1_000, attempts: 8, reason: "http_404".into(), record };
+    let letter = DeadLetter {
+        id,
+        lane: lane(),
+        at: Timestamp::from_millis(1_000),
+        attempts: 8,
+        reason: "http_404".into(),
+        record,
+    };
     let (mut log, _) = DeadLog::open(temp.path(), options(), keep, NOW).expect("opens");
     log.append(std::slice::from_ref(&letter), NOW).expect("appends");
-    let late = DeadLetter { at_ms: 70_000, ..letter.clone() };
+    let late = DeadLetter { at: Timestamp::from_millis(70_000), ..letter.clone() };
     log.append(std::slice::from_ref(&late), NOW).expect("appends");
     drop(log);
     let (mut log, report) = DeadLog::open(temp.path(), options(), keep, NOW).expect("opens");

@@ -7,7 +7,7 @@ use super::{clock, options};
 use crate::clock::Clock;
 use crate::store::conformance::{Subject, suite};
 use crate::store::embedded::EmbeddedStore;
-use crate::store::{DocumentStore, EntryStore, UsageStore};
+use crate::store::{DeadLetters, DocumentStore, EntryStore, UsageStore};
 
 pub(super) struct Embedded {
     dir: tempfile::TempDir,
@@ -45,6 +45,10 @@ impl Subject for Embedded {
 
     fn usages(&self) -> Arc<dyn UsageStore> {
         Arc::new(self.opened().usages())
+    }
+
+    fn dead(&self) -> Arc<dyn DeadLetters> {
+        Arc::clone(self.opened()) as Arc<dyn DeadLetters>
     }
 
     fn crash(&mut self) {

@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::store::embedded::journal::{DeadLetter, Frame, Scan, scan};
+use crate::store::DeadLetter;
+use crate::store::embedded::journal::{Frame, Scan, scan};
 
 fn letters(dir: &Path) -> Vec<DeadLetter> {
     let mut found = Vec::new();
@@ -56,7 +57,7 @@ impl Disk for Noting {
     }
 }
 
-fn noted(dir: &Path, fail: Option<&'static str>) -> (EmbeddedStore, Arc<Mutex<Vec<String>>>) {
+pub(super) fn noted(dir: &Path, fail: Option<&'static str>) -> (EmbeddedStore, Arc<Mutex<Vec<String>>>) {
     let done = Arc::new(Mutex::new(Vec::new()));
     let journal = Box::new(Noting { name: "journal", done: Arc::clone(&done), fail: None });
     let dead = Box::new(Noting { name: "dead", done: Arc::clone(&done), fail });
@@ -81,7 +82,7 @@ fn a_letter_is_whole_and_synced_before_its_settlement_is_written() {
     let expected = DeadLetter {
         id: entry.id,
         lane: lane("a"),
-        at_ms: 1_000,
+        at: Timestamp::from_millis(1_000),
         attempts: 7,
         reason: "http_404".to_owned(),
         record: entry.record.clone(),
