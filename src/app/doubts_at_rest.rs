@@ -25,7 +25,7 @@ use crate::store::doubts::Doubt;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::embedded::clock_mark;
 use crate::store::embedded::directory::DataDir;
-use crate::store::{Doubts, EntryStore, StoreError};
+use crate::store::{DirectoryError, Doubts, EntryStore, StoreError};
 
 /// Longest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -52,7 +52,7 @@ pub fn directory_use(config: &Config) -> Result<DirectoryUse, AppError> {
     }
     match DataDir::hold(root) {
         Ok(_) => Ok(DirectoryUse::AtRest),
-        Err(StoreError::Locked { .. }) => Ok(DirectoryUse::InUse),
+        Err(StoreError::Directory(DirectoryError::Locked { .. })) => Ok(DirectoryUse::InUse),
         Err(error) => Err(error.into()),
     }
 }

@@ -7,8 +7,6 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
-use std::path::Path;
 
 use futures_util::future::BoxFuture;
 
@@ -89,7 +87,7 @@ pub trait UsageStore: Send + Sync + 'static {
 }
 
 /// Refuses names that are not a limit's.
-pub(super) fn check(usages: &[Usage], path: &Path) -> Result<(), StoreError> {
+pub(super) fn check(usages: &[Usage], place: impl FnOnce() -> String) -> Result<(), StoreError> {
     let named = |usage: &Usage| {
         let name = &usage.limit;
         (1..=MAX_LIMIT_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
@@ -97,8 +95,8 @@ pub(super) fn check(usages: &[Usage], path: &Path) -> Result<(), StoreError> {
     if usages.iter().all(named) {
         return Ok(());
     }
-    let reason = "a limit's name has 1 to 2048 bytes and no control characters";
-    Err(StoreError::io("record in", path, io::Error::new(io::ErrorKind::InvalidInput, reason)))
+    let reason = "a limit's name has 1 to 2048 bytes and no control characters".to_owned();
+    Err(StoreError::Io { operation: "record in", place: place(), reason })
 }
 
 /// Usages that are not over, those that agree in all but their count as one.

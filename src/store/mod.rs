@@ -14,9 +14,9 @@ mod dead;
 pub mod doubts;
 pub mod embedded;
 mod error;
+mod health;
 #[cfg(test)]
 pub(crate) mod memory;
-mod operations;
 pub mod record;
 mod run_to_end;
 mod turn;
@@ -24,14 +24,14 @@ mod turn;
 pub use consumption::{MAX_LIMIT_NAME_BYTES, Usage, UsageFound, UsageStore};
 pub use dead::{DeadLetter, DeadLetters, LetterOrder, LetterPage, LetterPlace};
 pub use doubts::Doubts;
+pub use embedded::DirectoryError;
 pub use error::StoreError;
-pub use operations::Operation;
+pub use health::StoreHealth;
 pub(crate) use run_to_end::RunToEnd;
 pub use turn::Turn;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -260,39 +260,6 @@ pub trait EntryStore: Send + Sync + 'static {
 
     /// Syncs what is pending and closes the files; later calls answer [`StoreError::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
-}
-
-/// The state of a store at a glance.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct StoreHealth {
-    /// Names the data directory: it stays the same over restarts, and is another one after a restore or another accepted
-    /// rollback, so that a client sees that what it was acknowledged may not be there. 0 of a store in memory.
-    pub id: u64,
-    /// Why writes are refused for good, once they are.
-    pub poisoned: Option<String>,
-    /// Appends are refused for lack of disk space at present.
-    pub full: bool,
-    /// The write or sync that has been under way for the longest time.
-    pub operation: Option<Operation>,
-    /// Its age; zero while there is none.
-    pub operation_age: Duration,
-    /// That age is beyond what callers wait for: what waits behind it is answered `store_slow`.
-    pub slow: bool,
-    /// Bytes of all files of the store.
-    pub disk_bytes: u64,
-    /// Bytes left on its file system.
-    pub free_bytes: u64,
-    /// Damaged places met in the journal since the directory was made; their raw bytes were set aside.
-    pub damaged_frames: u64,
-    /// Entries that ended as lost: damaged, missing, or given up by an operator, since the
-    /// directory was made.
-    pub lost_entries: u64,
-    /// Dead letters that are kept for a person.
-    pub dead_entries: u64,
-    /// Failed operations since the start, by name.
-    pub errors: u64,
-    /// Why the store is held as a whole: nothing is accepted, dispatched, expired, drained or deleted.
-    pub held: Option<String>,
 }
 
 /// The version of a document: grows by one with every write.

@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use super::names;
-use crate::store::StoreError;
+use crate::store::{DirectoryError, StoreError};
 
 const PRIVATE: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
@@ -48,7 +48,7 @@ impl Owner {
 /// Makes `root` if needed and private to this user.
 ///
 /// # Errors
-/// [`StoreError::Denied`] when it is not this user's, or when it is open to others and evidently serves another
+/// [`DirectoryError::Denied`] when it is not this user's, or when it is open to others and evidently serves another
 /// purpose; [`StoreError::Io`] when the system fails.
 pub(super) fn own(root: &Path) -> Result<(), StoreError> {
     create(root)?;
@@ -90,7 +90,7 @@ pub(super) fn close(path: &Path, meta: &Metadata) -> Result<(), StoreError> {
 /// Whether it is this user's.
 ///
 /// # Errors
-/// [`StoreError::Denied`] when it is not.
+/// [`DirectoryError::Denied`] when it is not.
 pub(super) fn check_owner(path: &Path, meta: &Metadata) -> Result<(), StoreError> {
     check_owner_is(path, meta, user())
 }
@@ -125,7 +125,11 @@ fn check_purpose(root: &Path) -> Result<(), StoreError> {
 }
 
 fn denied(path: &Path, reason: &str) -> StoreError {
-    StoreError::Denied { operation: "use", path: path.display().to_string(), reason: reason.to_owned() }
+    StoreError::Directory(DirectoryError::Denied {
+        operation: "use",
+        path: path.display().to_string(),
+        reason: reason.to_owned(),
+    })
 }
 
 /// The user that this process acts as.
@@ -165,7 +169,7 @@ mod tests {
         make_room(temp.path()).expect("sets");
         own(temp.path()).expect("private: nobody is locked out of it");
         open_to_all(temp.path());
-        assert!(matches!(own(temp.path()), Err(StoreError::Denied { .. })));
+        assert!(matches!(own(temp.path()), Err(StoreError::Directory(DirectoryError::Denied { .. }))));
         assert_eq!(mode(temp.path()), 0o755);
         fs::write(temp.path().join("FORMAT"), "1\n").expect("writes");
         own(temp.path()).expect("evidently a data directory, whatever else lies in it");
@@ -193,6 +197,9 @@ mod tests {
     fn a_file_in_the_way_is_denied() {
         let temp = tempfile::tempdir().expect("temp");
         fs::write(temp.path().join("file"), "").expect("writes");
-        assert!(matches!(own(&temp.path().join("file/data")), Err(StoreError::Denied { .. })));
+        assert!(matches!(
+            own(&temp.path().join("file/data")),
+            Err(StoreError::Directory(DirectoryError::Denied { .. }))
+        ));
     }
 }

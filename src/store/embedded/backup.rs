@@ -28,7 +28,7 @@ use super::names::{self, Role};
 use super::sealed::{self, Sealed};
 use super::verify::{self, VerifyReport};
 use super::{access, account, epoch, files, format, journal};
-use crate::store::StoreError;
+use crate::store::{DirectoryError, StoreError};
 
 /// Passes over a directory that changes all the time.
 const MAX_PASSES: usize = 20;
@@ -102,7 +102,7 @@ pub fn copy(root: &Path, to: &Path) -> Result<Copied, StoreError> {
 /// meanwhile.
 ///
 /// # Errors
-/// [`StoreError::Locked`] when a process uses the backup; others as [`copy`].
+/// [`DirectoryError::Locked`] when a process uses the backup; others as [`copy`].
 pub fn copy_back(root: &Path, to: &Path) -> Result<VerifyReport, StoreError> {
     let _held = DataDir::hold(root)?;
     format::judge(root, false)?;
@@ -125,7 +125,7 @@ impl Moment {
         // Held until the rest is read: nobody starts and ends in between.
         let held = match DataDir::hold(root) {
             Ok(held) => Some(held),
-            Err(StoreError::Locked { .. }) => None,
+            Err(StoreError::Directory(DirectoryError::Locked { .. })) => None,
             Err(error) => return Err(error),
         };
         let epoch = epoch::read(root)?.epoch.map_or(0, |epoch| epoch.number);
@@ -161,14 +161,16 @@ pub fn read_note(backup: &Path) -> Result<Option<Note>, StoreError> {
 /// Makes the directory in which a backup grows, beside the one that it is to be; nothing of this name may be there.
 ///
 /// # Errors
-/// [`StoreError::Occupied`] when something is, others when the system refuses.
+/// [`DirectoryError::Occupied`] when something is, others when the system refuses.
 pub fn begin(partial: &Path) -> Result<(), StoreError> {
     match DirBuilder::new().mode(0o700).create(partial) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(StoreError::Occupied {
-            path: partial.display().to_string(),
-            reason: "is there: another backup of this name is being made, or was killed; delete it then"
-                .to_owned(),
-        }),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(StoreError::Directory(DirectoryError::Occupied {
+                path: partial.display().to_string(),
+                reason: "is there: another backup of this name is being made, or was killed; delete it then"
+                    .to_owned(),
+            }))
+        }
         made => made.map_err(|error| StoreError::io("create", partial, error)),
     }
 }

@@ -19,8 +19,8 @@ use rustix::fs::FlockOperation;
 
 pub use super::format::DIRECTORY_FORMAT;
 use super::{UsageLog, access, ballast, files, format, names, reclaim, tidy, unfinished};
-use crate::store::StoreError;
 use crate::store::doubts::NewDoubt;
+use crate::store::{DirectoryError, StoreError};
 
 /// Room for a start: a small segment for the journal and one for dead letters, the index, small files.
 const START_BYTES: u64 = 10 * 1024 * 1024;
@@ -50,20 +50,24 @@ impl DiskRoom {
     /// Whether an append may go ahead.
     ///
     /// # Errors
-    /// [`StoreError::Full`] below the watermark, [`StoreError::FewFiles`] when hardly a file can be made.
+    /// [`DirectoryError::Full`] below the watermark, [`DirectoryError::FewFiles`] when hardly a file can be made.
     pub fn check(&self) -> Result<(), StoreError> {
         let Self { free_bytes, needed_bytes, free_files } = *self;
         if free_files < NEEDED_FILES {
-            return Err(StoreError::FewFiles {
+            return Err(StoreError::Directory(DirectoryError::FewFiles {
                 free_files,
                 needed_files: NEEDED_FILES,
                 retry_after: RETRY_AFTER,
-            });
+            }));
         }
         if free_bytes >= needed_bytes {
             return Ok(());
         }
-        Err(StoreError::Full { free_bytes, needed_bytes, retry_after: RETRY_AFTER })
+        Err(StoreError::Directory(DirectoryError::Full {
+            free_bytes,
+            needed_bytes,
+            retry_after: RETRY_AFTER,
+        }))
     }
 }
 
@@ -83,14 +87,18 @@ impl DataDir {
     /// Makes the directory if needed, locks it, and checks its format.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when a process has it, [`StoreError::Unusable`] when a restore was cut short in it,
-    /// [`StoreError::Format`] when a newer version wrote it, [`StoreError::Denied`] when it is not private to this user and cannot be made so, [`StoreError::Io`] when the
+    /// [`DirectoryError::Locked`] when a process has it, [`DirectoryError::Unusable`] when a restore was cut short in it,
+    /// [`StoreError::Format`] when a newer version wrote it, [`DirectoryError::Denied`] when it is not private to this user and cannot be made so, [`StoreError::Io`] when the
     /// system fails.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let found = fs::metadata(root);
         if found.as_ref().is_ok_and(|meta| !meta.is_dir()) {
             let (operation, path) = ("open", root.display().to_string());
-            return Err(StoreError::Io { operation, path, reason: "it is not a directory".to_owned() });
+            return Err(StoreError::Io {
+                operation,
+                place: path,
+                reason: "it is not a directory".to_owned(),
+            });
         }
         // While it is restored it may be another user's: its lock and its mark say so first.
         let locked = found.is_ok().then(|| lock_root(root)).transpose()?;
@@ -115,8 +123,8 @@ impl DataDir {
     /// Keeps every process from an existing directory as long as the returned files live; changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when a process has it, [`StoreError::Unusable`] when a restore was cut short in it,
-    /// [`StoreError::Io`] or [`StoreError::Denied`] when the system refuses, as it does when there is no such directory.
+    /// [`DirectoryError::Locked`] when a process has it, [`DirectoryError::Unusable`] when a restore was cut short in it,
+    /// [`StoreError::Io`] or [`DirectoryError::Denied`] when the system refuses, as it does when there is no such directory.
     pub fn hold(root: &Path) -> Result<[Option<File>; 2], StoreError> {
         fs::read_dir(root).map_err(|error| StoreError::io("read", root, error))?;
         let path = root.join("LOCK");
@@ -283,7 +291,7 @@ impl Drop for DataDir {
 /// The lock of the directory itself.
 ///
 /// # Errors
-/// [`StoreError::Locked`] when a process has it, others when the system refuses.
+/// [`DirectoryError::Locked`] when a process has it, others when the system refuses.
 pub(super) fn lock_root(root: &Path) -> Result<File, StoreError> {
     let file = File::open(root).map_err(|error| StoreError::io("open", root, error))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -329,7 +337,7 @@ fn in_use(root: &Path, holder: Option<&mut File>) -> StoreError {
         "" => "(its number cannot be read)".to_owned(),
         number => number.to_owned(),
     };
-    StoreError::Locked { path: root.display().to_string(), pid }
+    StoreError::Directory(DirectoryError::Locked { path: root.display().to_string(), pid })
 }
 
 fn sync_dir(path: &Path) -> Result<(), StoreError> {

@@ -27,8 +27,8 @@ use tokio::sync::Mutex;
 use super::sealed::{self, Sealed};
 use super::{ballast, files};
 use crate::clock::Clock;
-use crate::store::operations::Operations;
-use crate::store::{DocumentStore, Doubts, Expect, Operation, StoreError, Version};
+use crate::store::embedded::operations::{Operation, Operations};
+use crate::store::{DocumentStore, Doubts, Expect, StoreError, Version};
 
 const FORMAT: u32 = 2;
 const UNSEALED: u32 = 1;
@@ -179,7 +179,7 @@ fn path(root: &Path, name: &str) -> PathBuf {
 pub fn read(path: &Path) -> Result<Option<(Version, Bytes)>, StoreError> {
     match find(path)? {
         Found::Missing => Ok(None),
-        Found::Damaged { reason } => Err(StoreError::Damaged { path: path.display().to_string(), reason }),
+        Found::Damaged { reason } => Err(StoreError::Damaged { place: path.display().to_string(), reason }),
         Found::Whole { version, body, .. } => Ok(Some((version, body))),
     }
 }

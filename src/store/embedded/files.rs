@@ -14,8 +14,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use super::error::is_shortage;
 use super::spare;
-use crate::store::error::is_shortage;
 
 /// Whether an error of this module means that the name is no plain file: not a failure of the system.
 pub(super) fn is_foreign(error: &io::Error) -> bool {

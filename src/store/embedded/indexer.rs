@@ -20,8 +20,9 @@ use crate::store::embedded::index::room;
 use crate::store::embedded::index::segments::Fate;
 use crate::store::embedded::index::{IndexError, guarded};
 use crate::store::embedded::journal::{self, Journal, Position, SettledRun};
+use crate::store::embedded::operations::Operation;
 use crate::store::embedded::{files, spare};
-use crate::store::{Appended, Operation, StoreError};
+use crate::store::{Appended, StoreError};
 use crate::telemetry::defect;
 
 type AppendReply =

@@ -284,7 +284,7 @@ pub(super) fn settle(
     });
     applied.map_err(|error| StoreError::Io {
         operation: "write",
-        path: "index".to_owned(),
+        place: "index".to_owned(),
         reason: error.to_string(),
     })
 }

@@ -27,6 +27,7 @@ pub mod directory;
 pub mod documents;
 mod doubts_file;
 mod epoch;
+mod error;
 mod fetch;
 mod files;
 mod format;
@@ -39,6 +40,7 @@ mod letters;
 mod losses;
 mod missing;
 mod names;
+mod operations;
 mod options;
 mod owed;
 mod reads;
@@ -76,6 +78,7 @@ pub use self::access::Owner;
 use self::commit::Placed;
 pub use self::consumption::UsageLog;
 use self::documents::Documents;
+pub use self::error::DirectoryError;
 use self::journal::{Disk, OsDisk, OsSource, Settled, Source, What};
 pub use self::options::EmbeddedOptions;
 use self::reads::Reads;
@@ -130,7 +133,7 @@ impl EmbeddedStore {
     /// runtime thread.
     ///
     /// # Errors
-    /// [`StoreError::Locked`], [`StoreError::Format`], or [`StoreError::Io`] when the system refuses.
+    /// [`DirectoryError::Locked`], [`StoreError::Format`], or [`StoreError::Io`] when the system refuses.
     pub fn open(root: &Path, options: EmbeddedOptions, clock: Clock) -> Result<Self, StoreError> {
         Self::open_on(root, options, clock, Disks::default())
     }
@@ -294,7 +297,7 @@ impl EmbeddedStore {
         let done = tokio::task::spawn_blocking(move || read(&reads)).await;
         done.unwrap_or_else(|error| {
             let path = self.shared.dir.root().display().to_string();
-            Err(StoreError::Io { operation: "read", path, reason: error.to_string() })
+            Err(StoreError::Io { operation: "read", place: path, reason: error.to_string() })
         })
     }
 

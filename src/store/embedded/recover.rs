@@ -17,7 +17,6 @@ use super::rebuilding;
 use super::report::RecoveryReport;
 use super::restored::Restored;
 use crate::event::LaneKey;
-use crate::store::StoreError;
 use crate::store::embedded::account::compare::{self, Extent, Tally, Verdict};
 use crate::store::embedded::account::{self, Defect, Mark};
 use crate::store::embedded::bits::Bits;
@@ -31,6 +30,7 @@ use crate::store::embedded::journal::{
     Scan, ScanReport, SegmentFile, SettledRun, What,
 };
 use crate::store::embedded::{ballast, retry};
+use crate::store::{DirectoryError, StoreError};
 
 /// An index that reflects the whole journal.
 pub(super) struct Recovered {
@@ -197,9 +197,11 @@ fn open(dir: &DataDir, options: &EmbeddedOptions) -> Result<Opened, StoreError> 
     opened.map_err(|error| {
         let (operation, path, reason) = ("open", dir.index().display().to_string(), error.to_string());
         match error {
-            IndexError::NoRoom(_) => StoreError::NoRoom { operation, path, reason },
-            IndexError::System(_) => StoreError::Unread { operation, path, reason },
-            _ => StoreError::Io { operation, path, reason },
+            IndexError::NoRoom(_) => {
+                StoreError::Directory(DirectoryError::NoRoom { operation, path, reason })
+            }
+            IndexError::System(_) => StoreError::Unread { operation, place: path, reason },
+            _ => StoreError::Io { operation, place: path, reason },
         }
     })
 }
@@ -436,7 +438,7 @@ fn lost_by_the_index(verdict: &mut Verdict, ended: &[SettledRun], journal: &Scan
 fn index_failed(dir: &DataDir, error: &IndexError) -> StoreError {
     let (operation, path, reason) = ("write", dir.index().display().to_string(), error.to_string());
     match error {
-        IndexError::NoRoom(_) => StoreError::NoRoom { operation, path, reason },
-        _ => StoreError::Io { operation, path, reason },
+        IndexError::NoRoom(_) => StoreError::Directory(DirectoryError::NoRoom { operation, path, reason }),
+        _ => StoreError::Io { operation, place: path, reason },
     }
 }

@@ -30,7 +30,7 @@ use super::files;
 use super::names::{self, Role};
 use super::rollback::Raised;
 use super::unfinished::{self, Before, Found};
-use crate::store::StoreError;
+use crate::store::{DirectoryError, StoreError};
 
 /// The tree while it grows.
 const TREE: &str = "restoring.data";
@@ -75,8 +75,8 @@ impl Restore {
     /// Begins to restore `data_dir`, which must not be there, be empty, or be left by a restore that was cut short.
     ///
     /// # Errors
-    /// [`StoreError::Occupied`] when something is in it, [`StoreError::Locked`] when a process has it,
-    /// [`StoreError::Denied`] when it is another user's and this is not root; others when the system refuses.
+    /// [`DirectoryError::Occupied`] when something is in it, [`DirectoryError::Locked`] when a process has it,
+    /// [`DirectoryError::Denied`] when it is another user's and this is not root; others when the system refuses.
     pub fn begin(data_dir: &Path) -> Result<Self, StoreError> {
         let root = place(data_dir)?;
         let is_made = make(&root)?;
@@ -102,7 +102,7 @@ impl Restore {
                 let reason = format!(
                     "is there and does not read as the mark of a restore ({reason}); nothing was changed, move it away first"
                 );
-                return Err(StoreError::Occupied { path, reason });
+                return Err(StoreError::Directory(DirectoryError::Occupied { path, reason }));
             }
         }
         this.stage = Stage::Marked;
@@ -158,7 +158,7 @@ impl Restore {
             if !is_passed_over(&name) && !may_be(&name) {
                 let path = self.root.display().to_string();
                 let reason = format!("is not empty, {name} is in it; move away what is there first");
-                return Err(StoreError::Occupied { path, reason });
+                return Err(StoreError::Directory(DirectoryError::Occupied { path, reason }));
             }
         }
         Ok(())
@@ -267,7 +267,7 @@ fn make(path: &Path) -> Result<bool, StoreError> {
         Ok(_) => {
             let (path, reason) =
                 (path.display().to_string(), "is no directory; move it away first".to_owned());
-            return Err(StoreError::Occupied { path, reason });
+            return Err(StoreError::Directory(DirectoryError::Occupied { path, reason }));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(StoreError::io("look at", path, error)),

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::store::StoreError;
+use crate::store::{DirectoryError, StoreError};
 
 /// How often a step is tried in all.
 const TRIES: u32 = 5;
@@ -18,7 +18,7 @@ const LOCK_TRIES: u32 = 5;
 /// The wait after the first time; each further one is twice as long. In all a start waits 150 ms.
 const FIRST_LOCK_WAIT: Duration = Duration::from_millis(10);
 
-/// Does `step`, again after a moment when it fails with [`StoreError::Locked`]: a command that only looks whether the
+/// Does `step`, again after a moment when it fails with [`DirectoryError::Locked`]: a command that only looks whether the
 /// directory is in use, as a backup does, has the lock for less than that. For a thread that may wait.
 ///
 /// # Errors
@@ -34,7 +34,7 @@ fn locking_with<T>(
     let mut wait = FIRST_LOCK_WAIT;
     for _ in 1..LOCK_TRIES {
         match step() {
-            Err(StoreError::Locked { .. }) => pause(wait),
+            Err(StoreError::Directory(DirectoryError::Locked { .. })) => pause(wait),
             other => return other,
         }
         wait *= 2;
@@ -68,12 +68,12 @@ fn reading_with<T>(
         }
     }
     step().map_err(|error| match error {
-        StoreError::Unread { operation, path, reason } => {
+        StoreError::Unread { operation, place: path, reason } => {
             let reason = format!(
                 "{reason}, {TRIES} times in a row; nothing is lost: see to the device, or to what the system is \
                  short of, and start again"
             );
-            StoreError::Unread { operation, path, reason }
+            StoreError::Unread { operation, place: path, reason }
         }
         other => other,
     })
@@ -118,7 +118,9 @@ mod tests {
 
     #[test]
     fn a_lock_that_is_held_for_a_moment_is_waited_for_and_one_that_is_kept_is_not() {
-        let locked = || StoreError::Locked { path: "/data".to_owned(), pid: "7".to_owned() };
+        let locked = || {
+            StoreError::Directory(DirectoryError::Locked { path: "/data".to_owned(), pid: "7".to_owned() })
+        };
         let asked = |times: u32| {
             let (mut tried, mut waits) = (0, Vec::new());
             let step = || {

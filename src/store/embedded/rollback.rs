@@ -24,8 +24,8 @@ use super::epoch::{self, Epoch};
 use super::files;
 use super::sealed::{self, Sealed};
 use crate::clock::Timestamp;
-use crate::store::StoreError;
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
+use crate::store::{DirectoryError, StoreError};
 
 /// What doubts about the epoch are about.
 const SUBJECT: &str = "store.epoch_file";
@@ -60,7 +60,7 @@ impl Epochs<'_> {
     /// mark with it; `None` when it may be an older copy.
     ///
     /// # Errors
-    /// [`StoreError::EpochFile`] when the file belongs to another directory, [`StoreError::Format`] when a newer version
+    /// [`DirectoryError::EpochFile`] when the file belongs to another directory, [`StoreError::Format`] when a newer version
     /// wrote one of them.
     pub(super) fn start(&self, now: Timestamp) -> Result<Option<Epoch>, StoreError> {
         let own = own(self.root)?;
@@ -164,7 +164,7 @@ fn judge(own: Epoch, path: &Path, salt: u64) -> Result<Judgement, StoreError> {
         Outside::Missing => Judgement::First,
         Outside::Known(body) if body.salt != hex(salt) => {
             let reason = "it belongs to another data directory".to_owned();
-            return Err(StoreError::EpochFile { path: file.to_string(), reason });
+            return Err(StoreError::Directory(DirectoryError::EpochFile { path: file.to_string(), reason }));
         }
         Outside::Known(body) if is_older(own, &body) => Judgement::InDoubt(format!(
             "the data directory is an older copy: its epoch is {}, the newest one was {}",

@@ -45,10 +45,10 @@ use crate::store::embedded::index::segments::Segments;
 use crate::store::embedded::journal::{
     self, Arrange, DeadLog, Disk, FoundLetters, Group, Journal, JournalOptions, Marked, Position, Reader,
 };
+use crate::store::embedded::operations::Operations;
 use crate::store::embedded::retry;
 use crate::store::embedded::rollback::Epochs;
 use crate::store::embedded::tidy::STRAYS;
-use crate::store::operations::Operations;
 
 /// Commits that may wait for the indexer.
 const COMMITS_AHEAD: usize = 4;
@@ -179,7 +179,7 @@ pub(super) fn start(
     indexer.segments.begin(end.segment);
     guarded(|| indexer.rows.commit(end)).map_err(|error| StoreError::Io {
         operation: "write",
-        path: dir.index().display().to_string(),
+        place: dir.index().display().to_string(),
         reason: error.to_string(),
     })?;
     let report = recovered.report;
@@ -340,7 +340,7 @@ fn spawn(
     };
     std::thread::Builder::new().name(name.to_owned()).spawn(guarded).map_err(|error| StoreError::Io {
         operation: "start thread",
-        path: name.to_owned(),
+        place: name.to_owned(),
         reason: error.to_string(),
     })
 }
@@ -371,7 +371,7 @@ pub(super) fn rebuild(
     }
     recovered.opened.db.flush(Duration::MAX).map_err(|error| StoreError::Io {
         operation: "flush",
-        path: dir.index().display().to_string(),
+        place: dir.index().display().to_string(),
         reason: error.to_string(),
     })?;
     doubts.save(root)?;

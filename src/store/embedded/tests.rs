@@ -308,8 +308,8 @@ fn a_full_disk_refuses_appends_and_takes_settlements() {
     let full = EmbeddedOptions { needed_bytes: u64::MAX, ..options() };
     let store = EmbeddedStore::open(dir.path(), full, clock()).expect("opens");
     let refused = runtime.block_on(store.append(vec![plain("a", "2")]));
-    assert!(matches!(refused, Err(StoreError::Full { .. })));
-    assert!(store.health().full);
+    assert!(matches!(refused, Err(StoreError::Directory(DirectoryError::Full { .. }))));
+    assert!(store.health().no_room.is_some());
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
     let settle =
         SettleRequest { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Delivered };

@@ -24,7 +24,7 @@ const NAMED: usize = 8;
 /// Puts `root` in order, which no other process may be using. Returns what has to be reported.
 ///
 /// # Errors
-/// [`StoreError::Denied`] when something is not this user's, [`StoreError::Io`] when the system fails.
+/// [`Denied`](crate::store::DirectoryError::Denied) when something is not this user's, [`StoreError::Io`] when the system fails.
 pub(super) fn tidy(root: &Path) -> Result<Vec<NewDoubt>, StoreError> {
     let mut found = Vec::new();
     let entries = names::walk(root)?;
@@ -142,6 +142,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
+    use crate::store::DirectoryError;
     use crate::store::embedded::directory::DataDir;
 
     const FILES: [&str; 6] = ["LOCK", "FORMAT", "SALT", "epoch", "account.a", "doubts"];
@@ -275,7 +276,9 @@ mod tests {
                 fs::write(&path, "").expect("writes");
             }
             std::os::unix::fs::chown(&path, Some(65534), None).expect("this test runs as root");
-            let Err(StoreError::Denied { path: said, .. }) = DataDir::open(temp.path()) else {
+            let Err(StoreError::Directory(DirectoryError::Denied { path: said, .. })) =
+                DataDir::open(temp.path())
+            else {
                 panic!("{name} was used")
             };
             assert!(said.ends_with(name), "{said}");

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::access::{self, Owner};
 use super::files;
 use super::sealed::{self, Sealed};
-use crate::store::StoreError;
+use crate::store::{DirectoryError, StoreError};
 
 /// The name in the data directory.
 pub(super) const NAME: &str = "restoring";
@@ -59,7 +59,7 @@ impl Before {
 /// Whether the directory may be used.
 ///
 /// # Errors
-/// [`StoreError::Unusable`] when a restore was cut short in it, others when the system does not say.
+/// [`DirectoryError::Unusable`] when a restore was cut short in it, others when the system does not say.
 pub(super) fn refuse(root: &Path) -> Result<(), StoreError> {
     let path = root.join(NAME);
     match fs::symlink_metadata(&path) {
@@ -71,7 +71,7 @@ pub(super) fn refuse(root: &Path) -> Result<(), StoreError> {
                  anew, or delete everything in the directory",
                 path.display()
             );
-            Err(StoreError::Unusable { reason })
+            Err(StoreError::Directory(DirectoryError::Unusable { reason }))
         }
     }
 }

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     fn error() -> StoreError {
-        StoreError::Io { operation: "read", path: "f".to_owned(), reason: "EIO".to_owned() }
+        StoreError::Io { operation: "read", place: "f".to_owned(), reason: "EIO".to_owned() }
     }
 
     #[test]

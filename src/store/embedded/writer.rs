@@ -24,7 +24,8 @@ use crate::store::embedded::ballast;
 use crate::store::embedded::index::dedup::DedupIndex;
 use crate::store::embedded::index::{guarded, room};
 use crate::store::embedded::journal::{DeadLog, Group, Journal, Position};
-use crate::store::{Appended, DeadLetter, Dedup, NewEntry, Operation, StoreError, Turn};
+use crate::store::embedded::operations::Operation;
+use crate::store::{Appended, DeadLetter, Dedup, NewEntry, StoreError, Turn};
 use crate::telemetry::defect;
 
 /// What the writer is asked for.
@@ -160,7 +161,7 @@ fn find(keys: &[Dedup], known: &DedupIndex) -> Result<Vec<Option<Appended>>, Sto
     let found: Result<Vec<_>, _> = keys.iter().map(|key| guarded(|| known.find(key))).collect();
     found.map_err(|error| StoreError::Io {
         operation: "read",
-        path: "index".to_owned(),
+        place: "index".to_owned(),
         reason: error.to_string(),
     })
 }

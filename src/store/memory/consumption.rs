@@ -3,7 +3,6 @@
 //!
 //! Must not know: files, threads.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -145,7 +144,7 @@ impl State {
     }
 
     fn record(&mut self, usages: Vec<Usage>) -> Result<(), StoreError> {
-        check(&usages, Path::new("memory"))?;
+        check(&usages, || "memory".to_owned())?;
         self.writable()?;
         let failed = self.fail.take();
         if failed != Some(RecordFails::Lost) {
@@ -158,7 +157,7 @@ impl State {
     }
 
     fn close(&mut self, usages: Vec<Usage>) -> Result<(), StoreError> {
-        check(&usages, Path::new("memory"))?;
+        check(&usages, || "memory".to_owned())?;
         let writable = self.writable();
         self.closed |= self.opened;
         writable?;

@@ -21,6 +21,9 @@ use super::{Appended, DeadLetter, Doubts, MAX_RECORD_BYTES, NewEntry, SettleRequ
 use crate::clock::Clock;
 use crate::event::Settlement;
 
+/// Why appends are refused while it is said to be full.
+const FULL: &str = "the memory is said to be full";
+
 /// A place where a test can make the store fail, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FailPoint {
@@ -111,7 +114,7 @@ impl MemoryStore {
         self.released.notify_waiters();
     }
 
-    /// While `full` is set, appends are refused with [`StoreError::Full`].
+    /// While `full` is set, appends are refused with [`StoreError::NoRoom`].
     pub fn set_full(&self, full: bool) {
         self.lock().full = full;
     }
@@ -152,9 +155,8 @@ impl MemoryStore {
             return Err(StoreError::Held { reason });
         }
         if state.full {
-            return Err(StoreError::Full {
-                free_bytes: 0,
-                needed_bytes: 1,
+            return Err(StoreError::NoRoom {
+                reason: FULL.to_owned(),
                 retry_after: std::time::Duration::from_secs(1),
             });
         }
@@ -227,5 +229,5 @@ impl State {
 }
 
 fn injected(operation: &'static str) -> StoreError {
-    StoreError::Io { operation, path: "memory".to_owned(), reason: "made to fail".to_owned() }
+    StoreError::Io { operation, place: "memory".to_owned(), reason: "made to fail".to_owned() }
 }

@@ -14,7 +14,8 @@ use tidegate::store::doubts::DoubtKind;
 use tidegate::store::embedded::EmbeddedStore;
 use tidegate::store::embedded::journal::{self, Frame, Scan};
 use tidegate::store::{
-    Appended, DocumentStore, EntryStore, Lookup, NewEntry, SettleRequest, StoreError, UsageFound, UsageStore,
+    Appended, DirectoryError, DocumentStore, EntryStore, Lookup, NewEntry, SettleRequest, StoreError,
+    UsageFound, UsageStore,
 };
 
 use super::base::{ALL, BOOK, End, Truth, clock, lanes, options};
@@ -99,7 +100,9 @@ pub(super) fn look(root: &Path, truth: &Truth) -> Result<Seen, StoreError> {
 fn open(root: &Path) -> Result<EmbeddedStore, StoreError> {
     for _ in 0..500 {
         match EmbeddedStore::open(root, options(), clock()) {
-            Err(StoreError::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            Err(StoreError::Directory(DirectoryError::Locked { .. })) => {
+                std::thread::sleep(Duration::from_millis(10))
+            }
             other => return other,
         }
     }

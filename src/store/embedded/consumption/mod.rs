@@ -25,9 +25,9 @@ use self::rewrite::Content;
 use crate::clock::{Clock, Timestamp};
 use crate::store::consumption::{check, rounded};
 use crate::store::embedded::journal::{Disk, OsDisk};
+use crate::store::embedded::operations::{Operation, Operations};
 use crate::store::embedded::{ballast, files};
-use crate::store::operations::Operations;
-use crate::store::{Operation, StoreError, Usage, UsageFound, UsageStore};
+use crate::store::{StoreError, Usage, UsageFound, UsageStore};
 
 /// A record shorter than this is not worth a rewrite.
 const WORTH_A_REWRITE_BYTES: u64 = 4 * 1024 * 1024;
@@ -114,7 +114,7 @@ impl UsageLog {
     /// that is there alone. Without this a missing record counts as lost.
     ///
     /// # Errors
-    /// [`StoreError::Io`] or [`StoreError::Denied`] when the system refuses.
+    /// [`StoreError::Io`] or [`Denied`](crate::store::DirectoryError::Denied) when the system refuses.
     pub fn lay(dir: &Path) -> Result<(), StoreError> {
         Self::lay_marked(dir, Stand::Closed)
     }
@@ -167,7 +167,7 @@ impl UsageLog {
     }
 
     async fn record_all(&self, usages: Vec<Usage>) -> Result<(), StoreError> {
-        check(&usages, &rewrite::path(&self.0.dir))?;
+        check(&usages, || rewrite::path(&self.0.dir).display().to_string())?;
         let (reply, answer) = oneshot::channel();
         if self.0.queue(Waiting { usages, reply }) {
             let mut writer = Writer { inner: Arc::clone(&self.0), group: Vec::new(), finished: false };
@@ -406,7 +406,7 @@ impl UsageStore for UsageLog {
 
     fn close(&self, usages: Vec<Usage>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.blocking(move |inner| {
-            check(&usages, &rewrite::path(&inner.dir))?;
+            check(&usages, || rewrite::path(&inner.dir).display().to_string())?;
             inner.close(&usages)
         }))
     }

@@ -20,9 +20,11 @@ fn a_second_opener_is_told_who_has_it_and_the_first_goes_on() {
     let temp = tempfile::tempdir().expect("temp");
     let root = temp.path().join("data");
     let first = DataDir::open(&root).expect("opens");
-    let Err(StoreError::Locked { pid, .. }) = DataDir::open(&root) else { panic!("opened twice") };
+    let Err(StoreError::Directory(DirectoryError::Locked { pid, .. })) = DataDir::open(&root) else {
+        panic!("opened twice")
+    };
     assert_eq!(pid, std::process::id().to_string());
-    assert!(matches!(DataDir::hold(&root), Err(StoreError::Locked { .. })));
+    assert!(matches!(DataDir::hold(&root), Err(StoreError::Directory(DirectoryError::Locked { .. }))));
     drop(first);
     let held = DataDir::hold(&root).expect("free");
     assert!(DataDir::open(&root).is_err());
@@ -49,9 +51,9 @@ fn a_lock_file_that_is_replaced_lets_nobody_in() {
     let temp = tempfile::tempdir().expect("temp");
     let first = DataDir::open(temp.path()).expect("opens");
     fs::remove_file(temp.path().join("LOCK")).expect("deletes");
-    assert!(matches!(DataDir::open(temp.path()), Err(StoreError::Locked { .. })));
+    assert!(matches!(DataDir::open(temp.path()), Err(StoreError::Directory(DirectoryError::Locked { .. }))));
     fs::write(temp.path().join("LOCK"), "").expect("writes");
-    assert!(matches!(DataDir::hold(temp.path()), Err(StoreError::Locked { .. })));
+    assert!(matches!(DataDir::hold(temp.path()), Err(StoreError::Directory(DirectoryError::Locked { .. }))));
     drop(first);
     DataDir::open(temp.path()).expect("the control: free");
 }
@@ -61,7 +63,9 @@ fn below_the_watermark_appends_are_refused() {
     let temp = tempfile::tempdir().expect("temp");
     let dir = DataDir::open(temp.path()).expect("opens");
     assert!(dir.room(0).expect("room").check().is_ok());
-    let Err(StoreError::Full { free_bytes, .. }) = dir.room(u64::MAX).expect("room").check() else {
+    let Err(StoreError::Directory(DirectoryError::Full { free_bytes, .. })) =
+        dir.room(u64::MAX).expect("room").check()
+    else {
         panic!("not full")
     };
     assert!(free_bytes > 0);
@@ -130,7 +134,7 @@ fn on_a_full_disk_the_ballast_makes_room_to_open_again_and_again() {
         let dir = start().unwrap_or_else(|error| panic!("round {round}: {error}"));
         assert!(matches!(
             dir.room(DEFAULT_NEEDED_BYTES).expect("asks").check(),
-            Err(StoreError::Full { .. })
+            Err(StoreError::Directory(DirectoryError::Full { .. }))
         ));
     }
     while ballast::release(&root, 0) {
@@ -156,7 +160,10 @@ fn used_up_inodes_are_as_a_full_disk_and_the_ballast_has_some() {
     let dir = DataDir::open(&root).expect("opens without a free inode");
     let room = dir.room(0).expect("asks");
     assert!(room.free_files >= START_FILES, "{room:?}");
-    assert!(matches!(room.check(), Err(StoreError::FewFiles { .. })), "the control: nothing is accepted");
+    assert!(
+        matches!(room.check(), Err(StoreError::Directory(DirectoryError::FewFiles { .. }))),
+        "the control: nothing is accepted"
+    );
 }
 
 #[test]

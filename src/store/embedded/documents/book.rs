@@ -178,11 +178,11 @@ pub fn candidate(root: &Path, source: Source) -> Result<Bytes, StoreError> {
         Found::Whole { body, .. } => Ok(body),
         Found::Missing => {
             let reason = "there is none; --previous or --empty takes another book".to_owned();
-            Err(StoreError::Damaged { path: path.display().to_string(), reason })
+            Err(StoreError::Damaged { place: path.display().to_string(), reason })
         }
         Found::Damaged { reason } => {
             let reason = format!("{reason}; --previous or --empty takes another book");
-            Err(StoreError::Damaged { path: path.display().to_string(), reason })
+            Err(StoreError::Damaged { place: path.display().to_string(), reason })
         }
     }
 }

@@ -100,7 +100,7 @@ async fn damage_and_newer_formats_name_the_file() {
         "{\"format\":1,\"version\":1,\"more\":1}\nx",
     ] {
         fs::write(&path, bad).expect("writes");
-        let Err(StoreError::Damaged { path, .. }) = docs.get("other").await else {
+        let Err(StoreError::Damaged { place: path, .. }) = docs.get("other").await else {
             panic!("{bad:?} was read")
         };
         assert!(path.ends_with("other.json"));

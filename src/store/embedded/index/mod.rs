@@ -34,7 +34,7 @@ pub(super) mod segments;
 
 use std::time::Duration;
 
-use crate::store::error::may_pass;
+use crate::store::embedded::error::may_pass;
 
 /// The index cannot be used as it should. Unless it is merely slow, it is set aside and rebuilt at the next start.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -121,17 +121,20 @@ fn a_directory_with_anything_in_it_is_left_as_it_is() {
         fs::set_permissions(&dir, Permissions::from_mode(0o750)).expect("sets");
         fs::write(dir.join(content), "kept").expect("writes");
         let error = world.restore(&dir).expect_err(case);
-        assert!(matches!(error, StoreError::Occupied { .. }), "{case}: {error}");
+        assert!(matches!(error, StoreError::Directory(DirectoryError::Occupied { .. })), "{case}: {error}");
         assert!(error.to_string().contains("move"), "{error}");
         assert_eq!(fs::read_to_string(dir.join(content)).expect("there"), "kept");
         assert_eq!(names(&dir), [content]);
         assert_eq!(fs::metadata(&dir).expect("there").mode() & 0o777, 0o750);
     }
     fs::write(world.at("file"), "kept").expect("writes");
-    assert!(matches!(world.restore(&world.at("file")), Err(StoreError::Occupied { .. })));
+    assert!(matches!(
+        world.restore(&world.at("file")),
+        Err(StoreError::Directory(DirectoryError::Occupied { .. }))
+    ));
     let used = world.at("used");
     let in_use = DataDir::open(&used).expect("opens");
-    assert!(matches!(world.restore(&used), Err(StoreError::Locked { .. })));
+    assert!(matches!(world.restore(&used), Err(StoreError::Directory(DirectoryError::Locked { .. }))));
     drop(in_use);
 }
 
@@ -164,9 +167,14 @@ fn while_it_is_restored_it_is_in_use_and_after_a_kill_it_is_refused_until_it_is_
     let dir = world.at("data");
     for way in ["copying", "renaming"] {
         let restore = world.begun(&dir).expect("begins");
-        let Err(StoreError::Locked { pid, .. }) = DataDir::open(&dir) else { panic!("opened") };
+        let Err(StoreError::Directory(DirectoryError::Locked { pid, .. })) = DataDir::open(&dir) else {
+            panic!("opened")
+        };
         assert_eq!(pid, format!("{} (tidegate restore)", std::process::id()));
-        assert!(matches!(Restore::begin(&dir), Err(StoreError::Locked { .. })), "two at a time");
+        assert!(
+            matches!(Restore::begin(&dir), Err(StoreError::Directory(DirectoryError::Locked { .. }))),
+            "two at a time"
+        );
         if way == "renaming" {
             for name in ["FORMAT", "journal"] {
                 fs::rename(restore.tree().join(name), dir.join(name)).expect("renames");
@@ -179,12 +187,15 @@ fn while_it_is_restored_it_is_in_use_and_after_a_kill_it_is_refused_until_it_is_
             backup::copy(&dir, &world.at("copy")).map(drop).expect_err(way),
             verify::verify(&dir, None).map(drop).expect_err(way),
         ] {
-            assert!(matches!(refused, StoreError::Unusable { .. }), "{way}: {refused}");
+            assert!(
+                matches!(refused, StoreError::Directory(DirectoryError::Unusable { .. })),
+                "{way}: {refused}"
+            );
             assert!(refused.to_string().contains("repeat `tidegate restore`"), "{refused}");
         }
         fs::write(dir.join("letter.txt"), "kept").expect("writes");
         assert!(
-            matches!(Restore::begin(&dir), Err(StoreError::Occupied { .. })),
+            matches!(Restore::begin(&dir), Err(StoreError::Directory(DirectoryError::Occupied { .. }))),
             "{way}: not ours to delete"
         );
         fs::remove_file(dir.join("letter.txt")).expect("deletes");
@@ -231,5 +242,5 @@ fn a_rest_that_was_given_to_another_user_is_begun_anew_for_that_user() {
     let other = world.at("other");
     kill(world.begun(&other).expect("begins"));
     chown(other.join(unfinished::NAME), Some(NOBODY), Some(NOBODY)).expect("this test runs as root");
-    assert!(matches!(Restore::begin(&other), Err(StoreError::Occupied { .. })));
+    assert!(matches!(Restore::begin(&other), Err(StoreError::Directory(DirectoryError::Occupied { .. }))));
 }

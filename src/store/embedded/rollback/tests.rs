@@ -158,7 +158,7 @@ fn an_epoch_file_that_says_nothing_holds_and_one_of_another_directory_refuses() 
     put(&world.file, &Body { salt: hex(SALT + 1), ..body }).expect("writes");
     let doubts = Doubts::default();
     let refused = world.with(&doubts, |epochs| epochs.start(NOW));
-    assert!(matches!(refused, Err(StoreError::EpochFile { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Directory(DirectoryError::EpochFile { .. }))), "{refused:?}");
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_check_says_what_a_start_would_say_and_changes_nothing() {
     assert!(says().expect("reads").is_some_and(|why| why.contains("older copy")));
     assert_eq!((world.copy(), world.outside()), (before, body.clone()));
     put(&world.file, &Body { salt: hex(SALT + 1), ..body }).expect("writes");
-    assert!(matches!(says(), Err(StoreError::EpochFile { .. })));
+    assert!(matches!(says(), Err(StoreError::Directory(DirectoryError::EpochFile { .. }))));
     for path in [world.file.clone(), sealed::beside(&world.file, ".prev")] {
         fs::remove_file(path).expect("deletes");
     }

@@ -30,7 +30,7 @@ fn damage(dir: &Path, needle: &str) {
 /// Damaged frames and lost entries, as a probe sees them.
 fn lost(store: &EmbeddedStore) -> (u64, u64) {
     let health = store.health();
-    (health.damaged_frames, health.lost_entries)
+    (health.damaged, health.lost_entries)
 }
 
 fn waiting(store: &EmbeddedStore, runtime: &tokio::runtime::Runtime) -> u64 {

@@ -38,7 +38,7 @@ fn lost_entries_are_answered_for_before_and_after_a_restart_and_a_rebuild() {
     damage(dir.path(), "a 1.");
     let store = open(dir.path());
     assert_eq!(ids(&runtime, &store, "a").len(), 8);
-    assert_eq!((store.health().damaged_frames, store.health().lost_entries), (1, 4));
+    assert_eq!((store.health().damaged, store.health().lost_entries), (1, 4));
     let losses = store.take_losses();
     assert_eq!(losses.iter().map(|loss| loss.id).collect::<Vec<_>>(), all[4..8]);
     assert!(losses.iter().all(|loss| loss.lane == lane("a") && loss.due_at.is_none()));
@@ -113,7 +113,7 @@ fn entries_that_are_out_when_their_block_is_damaged_are_lost_only_when_they_come
     runtime.block_on(store.settle(settles)).expect("settles");
     assert_eq!(store.health().lost_entries, 2);
     assert_eq!(due(&runtime, &store, "a", Timestamp::MAX), []);
-    assert_eq!((store.health().damaged_frames, store.health().lost_entries), (1, 3));
+    assert_eq!((store.health().damaged, store.health().lost_entries), (1, 3));
     assert_eq!(runtime.block_on(store.lookup(out[0].id)).expect("looks up"), Lookup::Unknown, "delivered");
     assert_eq!(runtime.block_on(store.lookup(out[1].id)).expect("looks up"), Lookup::Lost);
     let doubt = store.doubts().find(DoubtKind::Lost, "journal/0000000001.seg").expect("reported");

@@ -131,7 +131,7 @@ async fn deliver(store: &EmbeddedStore, name: &str, patience: usize) -> (Vec<Str
 
 fn lost(store: &EmbeddedStore) -> (u64, u64) {
     let health = store.health();
-    (health.damaged_frames, health.lost_entries)
+    (health.damaged, health.lost_entries)
 }
 
 /// The entries of [`three_lanes`] in the order in which they are to be delivered.

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 
 /// What an operation writes or syncs. Of each kind at most one is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
+pub(super) enum Operation {
     /// The journal or the dead letters.
     Journal,
     /// Rows of the index.
@@ -25,8 +25,7 @@ impl Operation {
     const ALL: [Self; 4] = [Self::Journal, Self::Index, Self::Document, Self::Usages];
 
     /// The word that logs and the readiness probe use.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Journal => "journal",
             Self::Index => "index",
