@@ -71,6 +71,7 @@ impl From<StoreError> for AppError {
             | StoreError::Slow
             | StoreError::OutcomeUnknown
             | StoreError::Poisoned { .. }
+            | StoreError::Fenced { .. }
             | StoreError::Io { .. }
             | StoreError::Unread { .. }
             | StoreError::Format { .. } => AppErrorKind::Store,

@@ -45,6 +45,14 @@ pub enum StoreError {
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
+    /// It belongs to another owner by now: nothing was changed.
+    #[error("the store was opened again since: its epoch is {present}, not {epoch}")]
+    Fenced {
+        /// The epoch of whoever wanted to change something.
+        epoch: u64,
+        /// That of the present owner.
+        present: u64,
+    },
     /// More entries would be given up than an operator has confirmed.
     #[error("{found} events would be given up, {confirmed} were confirmed")]
     WrongCount {

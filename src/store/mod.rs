@@ -17,6 +17,7 @@ mod error;
 mod health;
 #[cfg(test)]
 pub(crate) mod memory;
+mod owner;
 pub mod record;
 mod run_to_end;
 mod turn;
@@ -27,6 +28,7 @@ pub use doubts::Doubts;
 pub use embedded::DirectoryError;
 pub use error::StoreError;
 pub use health::StoreHealth;
+pub use owner::Owner;
 pub(crate) use run_to_end::RunToEnd;
 pub use turn::Turn;
 
@@ -183,6 +185,8 @@ pub struct ReadLimit {
 ///   bring the entry back, never lose it. An id that is already settled, or that no longer stands at the given
 ///   place, is left alone. `Dead` entries are
 ///   kept apart for a person before they leave their lane.
+/// - Each opening has an [`Owner`] of its own. What was handed out to one may be settled by it alone: a settlement of an
+///   earlier one fails with [`StoreError::Fenced`] and changes nothing.
 /// - What `append` or `settle` has returned for is visible to every later read.
 /// - Reads have no side effect: an entry is returned again until it is settled. `read_ready` yields ids above
 ///   `after` and never entries with a due time.
@@ -226,8 +230,11 @@ pub trait EntryStore: Send + Sync + 'static {
         limit: ReadLimit,
     ) -> BoxFuture<'a, Result<DuePage, StoreError>>;
 
-    /// Records what becomes of entries that were handed out.
-    fn settle(&self, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Whom this opening of the store hands entries out to.
+    fn owner(&self) -> Owner;
+
+    /// Records what becomes of entries that were handed out to `owner`.
+    fn settle(&self, owner: Owner, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Settles as lost what is meant and was accepted before the call, without reading it; entries in `handed_out` are
     /// left alone. Returns how many those are. Durable on return. [`StoreError::WrongCount`] when it would be more than

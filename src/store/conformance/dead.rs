@@ -13,7 +13,7 @@ async fn parked(subject: &dyn Subject, lane_name: &str, records: &[&str]) -> Vec
         store.append(vec![plain(lane_name, record)]).await.expect("appends");
         let entry = ready(&*store, lane_name).await.remove(0);
         let dead = Settlement::Dead { reason: format!("http_4{:02}", ids.len()), attempts: 7 };
-        store.settle(vec![settle(lane_name, &entry, dead)]).await.expect("settles");
+        store.settle(store.owner(), vec![settle(lane_name, &entry, dead)]).await.expect("settles");
         ids.push(entry.id);
     }
     ids

@@ -81,7 +81,7 @@ pub(in crate::store) async fn those_before_an_entry_are_counted(subject: &mut dy
         doubted_at: None,
     };
     gone.extend(entries.iter().skip(1).step_by(10).map(|entry| settle("a", entry, later.clone())));
-    store.settle(gone).await.expect("settles");
+    store.settle(store.owner(), gone).await.expect("settles");
     check(&*store, 240).await;
     let settled = entries[598].id;
     assert_eq!(
@@ -103,8 +103,8 @@ pub(in crate::store) async fn settlements_and_their_places(subject: &mut dyn Sub
         Settlement::Reschedule { due_at: Timestamp::from_millis(700), tries: Tries::of(2), doubted_at: None };
     let batch =
         vec![settle("a", &entries[0], Settlement::Delivered), settle("a", &entries[1], later.clone())];
-    store.settle(batch.clone()).await.expect("settles");
-    store.settle(batch).await.expect("a repetition changes nothing");
+    store.settle(store.owner(), batch.clone()).await.expect("settles");
+    store.settle(store.owner(), batch).await.expect("a repetition changes nothing");
     drop(store);
     subject.crash();
     let store = subject.entries();
@@ -118,7 +118,7 @@ pub(in crate::store) async fn settlements_and_their_places(subject: &mut dyn Sub
     assert_eq!(waiting, Lookup::Waiting(lane("a"), entries[2].clone()));
     assert_eq!(store.lookup(EventId::new(1, 2)).await.expect("looks up"), Lookup::Unknown);
     let stale = settle("a", &entries[1], Settlement::Delivered);
-    store.settle(vec![stale]).await.expect("settles");
+    store.settle(store.owner(), vec![stale]).await.expect("settles");
     assert_eq!(
         due(&*store, "a", 700).await.entries.len(),
         1,
@@ -130,7 +130,7 @@ pub(in crate::store) async fn settlements_and_their_places(subject: &mut dyn Sub
         tries: Tries::of(3).and_free(),
         doubted_at,
     };
-    store.settle(vec![settle("a", &page.entries[0], again)]).await.expect("settles");
+    store.settle(store.owner(), vec![settle("a", &page.entries[0], again)]).await.expect("settles");
     let moved = due(&*store, "a", 900).await.entries;
     assert_eq!(
         (moved[0].due_at, moved[0].tries),
@@ -144,7 +144,7 @@ pub(in crate::store) async fn settlements_and_their_places(subject: &mut dyn Sub
     let found = store.lookup(moved[0].id).await.expect("looks up");
     assert_eq!(found, Lookup::Waiting(lane("a"), moved[0].clone()));
     let dead = Settlement::Dead { reason: "http_404".to_owned(), attempts: 4 };
-    store.settle(vec![settle("a", &moved[0], dead)]).await.expect("settles");
+    store.settle(store.owner(), vec![settle("a", &moved[0], dead)]).await.expect("settles");
     assert_eq!(store.lookup(moved[0].id).await.expect("looks up"), Lookup::Settled);
     assert!(due(&*store, "a", 900).await.entries.is_empty());
 }
@@ -158,7 +158,10 @@ pub(in crate::store) async fn repetitions_are_recognised(subject: &mut dyn Subje
     assert!(matches!(answers[3], Appended::New(_)));
     assert_eq!(texts(&ready(&*store, "a").await), ["one", "two"]);
     let entries = ready(&*store, "a").await;
-    store.settle(vec![settle("a", &entries[0], Settlement::Delivered)]).await.expect("settles");
+    store
+        .settle(store.owner(), vec![settle("a", &entries[0], Settlement::Delivered)])
+        .await
+        .expect("settles");
     drop(store);
     subject.crash();
     let store = subject.entries();
@@ -177,7 +180,10 @@ pub(in crate::store) async fn keys_on_record_are_found(subject: &mut dyn Subject
     assert_eq!(store.find_keys(keys.clone()).await.expect("reads"), expected);
     assert_eq!(store.find_keys(Vec::new()).await.expect("reads"), []);
     let entries = ready(&*store, "a").await;
-    store.settle(vec![settle("a", &entries[0], Settlement::Delivered)]).await.expect("settles");
+    store
+        .settle(store.owner(), vec![settle("a", &entries[0], Settlement::Delivered)])
+        .await
+        .expect("settles");
     drop(store);
     subject.crash();
     let store = subject.entries();
@@ -208,7 +214,10 @@ pub(in crate::store) async fn everything_survives_a_crash(subject: &mut dyn Subj
         let Appended::New(id) = last[0] else { panic!("{last:?}") };
         assert!(id > entries[1].id, "ids ascend over a crash");
         let entries = ready(&*store, "c").await;
-        store.settle(vec![settle("c", &entries[0], Settlement::Expired)]).await.expect("settles");
+        store
+            .settle(store.owner(), vec![settle("c", &entries[0], Settlement::Expired)])
+            .await
+            .expect("settles");
     }
 }
 
@@ -225,7 +234,7 @@ pub(in crate::store) async fn a_lane_that_is_given_up_is_lost_once_and_others_st
     let later =
         Settlement::Reschedule { due_at: Timestamp::from_millis(700), tries: Tries::of(2), doubted_at: None };
     let settles = vec![settle("a", &entries[0], Settlement::Delivered), settle("a", &entries[1], later)];
-    store.settle(settles).await.expect("settles");
+    store.settle(store.owner(), settles).await.expect("settles");
     assert_eq!(store.give_up(GiveUp::Lane(lane("none")), out.clone()).await.expect("gives up"), 0);
     assert_eq!(store.give_up(GiveUp::Lane(lane("a")), out.clone()).await.expect("gives up"), 299);
     assert_eq!(store.give_up(GiveUp::Lane(lane("a")), out).await.expect("gives up"), 0, "once");
@@ -268,4 +277,26 @@ pub(in crate::store) async fn a_closed_store_says_so(subject: &mut dyn Subject) 
     drop(store);
     subject.crash();
     assert_eq!(texts(&ready(&*subject.entries(), "a").await), ["1"]);
+}
+
+pub(in crate::store) async fn what_an_earlier_owner_decides_is_refused(subject: &mut dyn Subject) {
+    let store = subject.entries();
+    store.append(vec![plain("a", "1"), plain("a", "2")]).await.expect("appends");
+    let entries = ready(&*store, "a").await;
+    let before = store.owner();
+    assert_eq!(store.owner(), before, "one opening has one owner");
+    drop(store);
+    subject.crash();
+    let store = subject.entries();
+    assert!(store.owner() > before);
+    let late = store.settle(before, vec![settle("a", &entries[0], Settlement::Delivered)]).await;
+    let expected = (before.epoch, store.owner().epoch);
+    let Err(StoreError::Fenced { epoch, present }) = late else { panic!("{late:?}") };
+    assert_eq!((epoch, present), expected);
+    assert_eq!(ready(&*store, "a").await, entries, "nothing was changed");
+    store
+        .settle(store.owner(), vec![settle("a", &entries[0], Settlement::Delivered)])
+        .await
+        .expect("the control");
+    assert_eq!(texts(&ready(&*store, "a").await), ["2"]);
 }

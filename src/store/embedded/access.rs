@@ -19,14 +19,14 @@ const PRIVATE_FILE: u32 = 0o600;
 
 /// Whose a file or directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
+pub struct FileOwner {
     /// The number of the user.
     pub uid: u32,
     /// The number of the group.
     pub gid: u32,
 }
 
-impl Owner {
+impl FileOwner {
     /// Whose it is.
     pub(super) fn of(meta: &Metadata) -> Self {
         Self { uid: meta.uid(), gid: meta.gid() }

@@ -74,7 +74,7 @@ use std::sync::atomic::Ordering;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
-pub use self::access::Owner;
+pub use self::access::FileOwner;
 use self::commit::Placed;
 pub use self::consumption::UsageLog;
 use self::documents::Documents;
@@ -89,7 +89,7 @@ use self::writer::{Find, Request};
 use super::doubts::Doubts;
 use super::{
     Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES, NewEntry,
-    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry, Turn,
+    Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry, Turn,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -229,8 +229,9 @@ impl EmbeddedStore {
     }
 
     /// Hands a batch to the writer in parts, which keep its order, so that no commit outgrows a group.
-    async fn settle_all(&self, mut batch: Vec<SettleRequest>) -> Result<(), StoreError> {
+    async fn settle_all(&self, owner: Owner, mut batch: Vec<SettleRequest>) -> Result<(), StoreError> {
         self.shared.figures.writable()?;
+        self.shared.owner.check(owner)?;
         let mut waiting = Vec::new();
         while !batch.is_empty() {
             let later = batch.split_off(batch.len().min(SETTLED_PART));
@@ -362,8 +363,12 @@ impl EntryStore for EmbeddedStore {
         Box::pin(self.read(move |reads| reads.due(&lane, until, &skip, limit)))
     }
 
-    fn settle(&self, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.settle_all(batch))
+    fn owner(&self) -> Owner {
+        self.shared.owner
+    }
+
+    fn settle(&self, owner: Owner, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.settle_all(owner, batch))
     }
 
     fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {

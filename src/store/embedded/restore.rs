@@ -24,7 +24,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf, absolute};
 
-use super::access::{self, Owner};
+use super::access::{self, FileOwner};
 use super::directory::lock_root;
 use super::files;
 use super::names::{self, Role};
@@ -68,7 +68,7 @@ pub struct Restored {
     /// Its epoch.
     pub epoch: u64,
     /// To whom it belongs.
-    pub owner: Owner,
+    pub owner: FileOwner,
 }
 
 impl Restore {
@@ -165,7 +165,7 @@ impl Restore {
     }
 
     fn take_over(&self) -> Result<(), StoreError> {
-        let owner = Owner { uid: access::user(), gid: rustix::process::getegid().as_raw() };
+        let owner = FileOwner { uid: access::user(), gid: rustix::process::getegid().as_raw() };
         let mode = if self.before.owner().to_give().is_some() { TAKEN } else { PRIVATE };
         self.change(owner, mode)
     }
@@ -174,7 +174,7 @@ impl Restore {
         self.change(self.before.owner(), mode)
     }
 
-    fn change(&self, owner: Owner, mode: u32) -> Result<(), StoreError> {
+    fn change(&self, owner: FileOwner, mode: u32) -> Result<(), StoreError> {
         let owned = match self.before.owner().to_give() {
             Some(_) => fchown(&self.dir, Some(owner.uid), Some(owner.gid)),
             None => Ok(()),
@@ -286,7 +286,7 @@ fn list(dir: &Path) -> Result<Vec<OsString>, StoreError> {
 }
 
 /// Gives everything in a tree to `owner`, durably.
-fn give(tree: &Path, owner: Owner) -> Result<(), StoreError> {
+fn give(tree: &Path, owner: FileOwner) -> Result<(), StoreError> {
     for entry in names::walk(tree)? {
         let path = tree.join(&entry.path);
         let opened = if entry.meta.is_dir() { files::open_dir(&path).map(Some) } else { files::read(&path) };

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::access::Owner;
+use super::access::FileOwner;
 use super::directory::{DIRECTORY_FORMAT, DataDir};
 use super::epoch::{self, Epoch};
 use super::files;
@@ -224,11 +224,11 @@ impl Raised {
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be written.
-    pub(super) fn put(self, owner: Option<Owner>) -> Result<u64, StoreError> {
+    pub(super) fn put(self, owner: Option<FileOwner>) -> Result<u64, StoreError> {
         match self.outside {
             Some((path, Some(body))) => {
                 // Whoever could read it must be able to afterwards.
-                let own = fs::metadata(&path).ok().and_then(|meta| Owner::of(&meta).to_give());
+                let own = fs::metadata(&path).ok().and_then(|meta| FileOwner::of(&meta).to_give());
                 put_for(own.or(owner), &path, &Body { epoch: self.number, pending: false, ..body })?;
             }
             // Nothing can be learnt from it; the next start makes it anew.
@@ -318,7 +318,7 @@ fn put(path: &Path, body: &Body) -> Result<(), StoreError> {
     put_for(None, path, body)
 }
 
-fn put_for(owner: Option<Owner>, path: &Path, body: &Body) -> Result<(), StoreError> {
+fn put_for(owner: Option<FileOwner>, path: &Path, body: &Body) -> Result<(), StoreError> {
     // Text and numbers always have a JSON form.
     let bytes = serde_json::to_vec(body).unwrap_or_default();
     sealed::replace_for(owner, path, FORMAT, body.epoch, &bytes)

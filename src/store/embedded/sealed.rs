@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::access::Owner;
+use super::access::FileOwner;
 use super::files;
 use crate::store::StoreError;
 
@@ -121,7 +121,7 @@ pub(super) fn replace(path: &Path, format: u32, version: u64, body: &[u8]) -> Re
 /// # Errors
 /// As [`replace`].
 pub(super) fn replace_for(
-    owner: Option<Owner>,
+    owner: Option<FileOwner>,
     path: &Path,
     format: u32,
     version: u64,
@@ -131,7 +131,7 @@ pub(super) fn replace_for(
     written.map_err(|error| StoreError::io("write", path, error))
 }
 
-fn write_over(owner: Option<Owner>, path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_over(owner: Option<FileOwner>, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = beside(path, ".tmp");
     let mut file = files::create_temporary(&temporary)?;
     let given = owner.map_or(Ok(()), |owner| owner.take(&file));

@@ -24,7 +24,7 @@ use crate::store::embedded::index::room::{self, IndexRoom};
 use crate::store::embedded::index::segments::Segments;
 use crate::store::embedded::journal::{self, Letters, Reader};
 use crate::store::embedded::operations::{Operation, Operations};
-use crate::store::{DirectoryError, StoreError, StoreHealth};
+use crate::store::{DirectoryError, Owner, StoreError, StoreHealth};
 
 /// One for each open store. The index is closed before the directory's lock is given back: fields are dropped
 /// in this order.
@@ -46,6 +46,8 @@ pub(super) struct Shared {
     pub salt: u64,
     /// Names this directory to whoever asks: see [`StoreHealth::id`].
     pub id: u64,
+    /// This opening: its epoch is that of the directory.
+    pub owner: Owner,
     pub figures: Figures,
     pub doubts: Doubts,
     pub account: Account,

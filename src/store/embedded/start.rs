@@ -29,7 +29,6 @@ use super::unread::Unread;
 use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
-use crate::store::StoreError;
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
 use crate::store::embedded::UsageLog;
 use crate::store::embedded::account::living;
@@ -49,6 +48,7 @@ use crate::store::embedded::operations::Operations;
 use crate::store::embedded::retry;
 use crate::store::embedded::rollback::Epochs;
 use crate::store::embedded::tidy::STRAYS;
+use crate::store::{Owner, StoreError};
 
 /// Commits that may wait for the indexer.
 const COMMITS_AHEAD: usize = 4;
@@ -190,6 +190,8 @@ pub(super) fn start(
     figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
     figures.lost_entries.store(mark.lost, Ordering::Relaxed);
     figures.dead_entries.store(dead.letters().count(), Ordering::Relaxed);
+    // One lock lets one process in at a time, and each finds what the one before has put down.
+    let owner = Owner { epoch: mark.epoch };
     let account = Account::begin(root, mark, found.version)?;
     // Whoever finds the epoch has the account.
     epoch.into_iter().for_each(|epoch| epochs.take(epoch, now));
@@ -212,6 +214,7 @@ pub(super) fn start(
         options,
         salt,
         id,
+        owner,
         figures,
         doubts,
         account,

@@ -116,7 +116,7 @@ async fn fill(store: &EmbeddedStore) {
                     },
                 },
             });
-        store.settle(settles.collect()).await.expect("settles");
+        store.settle(store.owner(), settles.collect()).await.expect("settles");
     }
 }
 
@@ -288,7 +288,7 @@ fn settled_segments_give_their_space_back() {
             due_at: None,
             settlement: Settlement::Delivered,
         });
-        runtime.block_on(store.settle(gone.collect())).expect("settles");
+        runtime.block_on(store.settle(store.owner(), gone.collect())).expect("settles");
         most = most.max(segments());
     }
     assert!(most > 5, "{most} segments prove nothing");
@@ -313,6 +313,6 @@ fn a_full_disk_refuses_appends_and_takes_settlements() {
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
     let settle =
         SettleRequest { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Delivered };
-    runtime.block_on(store.settle(vec![settle])).expect("settles");
+    runtime.block_on(store.settle(store.owner(), vec![settle])).expect("settles");
     assert_eq!(runtime.block_on(contents(&store, &["a"]))[0].0, Vec::<String>::new());
 }

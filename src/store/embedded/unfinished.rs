@@ -13,7 +13,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::access::{self, Owner};
+use super::access::{self, FileOwner};
 use super::files;
 use super::sealed::{self, Sealed};
 use crate::store::{DirectoryError, StoreError};
@@ -51,8 +51,8 @@ impl Before {
     }
 
     /// Whose it was.
-    pub(super) const fn owner(self) -> Owner {
-        Owner { uid: self.uid, gid: self.gid }
+    pub(super) const fn owner(self) -> FileOwner {
+        FileOwner { uid: self.uid, gid: self.gid }
     }
 }
 

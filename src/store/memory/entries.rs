@@ -11,8 +11,8 @@ use super::{FULL, MemoryStore};
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, ReadLimit,
-    SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, Owner,
+    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 
 impl EntryStore for MemoryStore {
@@ -42,10 +42,14 @@ impl EntryStore for MemoryStore {
         Box::pin(async move { self.read(|contents| contents.due(lane, until, skip, limit)) })
     }
 
-    fn settle(&self, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn owner(&self) -> Owner {
+        self.lock().owner()
+    }
+
+    fn settle(&self, owner: Owner, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             self.while_held(|state| state.hold_settlements).await;
-            self.settle_now(&batch)
+            self.settle_now(owner, &batch)
         })
     }
 

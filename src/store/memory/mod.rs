@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 pub use self::consumption::{MemoryUsages, RecordFails};
 use self::contents::Contents;
-use super::{Appended, DeadLetter, Doubts, MAX_RECORD_BYTES, NewEntry, SettleRequest, StoreError};
+use super::{Appended, DeadLetter, Doubts, MAX_RECORD_BYTES, NewEntry, Owner, SettleRequest, StoreError};
 use crate::clock::Clock;
 use crate::event::Settlement;
 
@@ -62,6 +62,8 @@ struct State {
     hold_appends: bool,
     poisoned: Option<String>,
     closed: bool,
+    /// How many crashes there were.
+    crashes: u64,
     full: bool,
     errors: u64,
 }
@@ -80,10 +82,10 @@ impl MemoryStore {
     pub fn crash(&self) -> Self {
         let mut state = self.lock();
         state.closed = true;
-        let contents = state.contents.clone();
+        let (contents, crashes) = (state.contents.clone(), state.crashes + 1);
         drop(state);
         self.released.notify_waiters();
-        let state = State { contents, ..State::default() };
+        let state = State { contents, crashes, ..State::default() };
         Self {
             clock: self.clock.clone(),
             state: Arc::new(Mutex::new(state)),
@@ -173,9 +175,10 @@ impl MemoryStore {
         Ok(answers)
     }
 
-    fn settle_now(&self, batch: &[SettleRequest]) -> Result<(), StoreError> {
+    fn settle_now(&self, owner: Owner, batch: &[SettleRequest]) -> Result<(), StoreError> {
         let mut state = self.lock();
         state.writable()?;
+        state.owner().check(owner)?;
         if state.fail.remove(&FailPoint::Settle) {
             return Err(state.poison("settle failed before its sync"));
         }
@@ -213,6 +216,10 @@ impl MemoryStore {
 }
 
 impl State {
+    const fn owner(&self) -> Owner {
+        Owner { epoch: 1 + self.crashes }
+    }
+
     fn writable(&self) -> Result<(), StoreError> {
         match &self.poisoned {
             _ if self.closed => Err(StoreError::Closed),

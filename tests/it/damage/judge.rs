@@ -169,7 +169,12 @@ impl Seen {
             let read = store.read_ready(&lane, None, ALL).await?;
             let is_there = read.iter().any(|entry| entry.id == id);
             let settlement = Settlement::Delivered;
-            store.settle(vec![SettleRequest { lane: lane.clone(), id, due_at: None, settlement }]).await?;
+            store
+                .settle(
+                    store.owner(),
+                    vec![SettleRequest { lane: lane.clone(), id, due_at: None, settlement }],
+                )
+                .await?;
             Ok::<_, StoreError>(is_there)
         };
         match done.await {

@@ -59,8 +59,8 @@ async fn a_copy_of_a_store_at_work_has_what_was_acknowledged_before() {
                 let new = append(&store, round).await;
                 round += 1;
                 let first: Vec<SettleRequest> = ended.by_ref().take(64).map(delivered).collect();
-                store.settle(first).await.expect("settles");
-                store.settle(new.into_iter().map(delivered).collect()).await.expect("settles");
+                store.settle(store.owner(), first).await.expect("settles");
+                store.settle(store.owner(), new.into_iter().map(delivered).collect()).await.expect("settles");
             }
             round - 100
         })

@@ -216,11 +216,11 @@ fn what_root_restores_belongs_to_whom_the_directory_belonged() {
     let restore = world.begun(&dir).expect("begins anew");
     let raised = rollback::prepare(&restore.tree(), Some(&epoch_file), NOW).expect("raises");
     let restored = restore.finish(raised).expect("restores");
-    assert_eq!(restored.owner, Owner { uid: NOBODY, gid: NOBODY });
+    assert_eq!(restored.owner, FileOwner { uid: NOBODY, gid: NOBODY });
     let entries = names::walk(&dir).expect("lists");
     assert!(entries.len() > 8, "{entries:?}");
     for entry in entries {
-        let owner = Owner::of(&entry.meta);
+        let owner = FileOwner::of(&entry.meta);
         assert_eq!(owner, restored.owner, "{}", entry.path.display());
     }
     let meta = fs::metadata(&dir).expect("there");

@@ -319,7 +319,7 @@ fn dead_letters_that_are_gone_are_reported() {
             due_at: None,
             settlement: Settlement::Dead { reason: "http_404".to_owned(), attempts: 1 },
         };
-        runtime.block_on(store.settle(entries.iter().map(dead).collect())).expect("settles");
+        runtime.block_on(store.settle(store.owner(), entries.iter().map(dead).collect())).expect("settles");
         drop(store);
         let letters = list(&dir.path().join("dead")).expect("lists");
         if delete {

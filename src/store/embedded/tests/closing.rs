@@ -25,7 +25,9 @@ fn history(dir: &Path, runtime: &tokio::runtime::Runtime) -> Vec<String> {
         due_at: None,
         settlement: Settlement::Delivered,
     };
-    runtime.block_on(store.settle(entries.iter().filter(ends).map(settle).collect())).expect("settles");
+    runtime
+        .block_on(store.settle(store.owner(), entries.iter().filter(ends).map(settle).collect()))
+        .expect("settles");
     readable(&store, runtime)
 }
 

@@ -76,7 +76,7 @@ fn a_letter_is_whole_and_synced_before_its_settlement_is_written() {
     done.lock().expect("not poisoned").clear();
     // A repetition in the same batch is parked once.
     let parked = vec![park(&entry, "http_404"), park(&entry, "http_404")];
-    runtime.block_on(store.settle(parked)).expect("settles");
+    runtime.block_on(store.settle(store.owner(), parked)).expect("settles");
     let steps = std::mem::take(&mut *done.lock().expect("not poisoned"));
     assert_eq!(steps, ["dead write", "dead sync", "journal write", "journal sync"]);
     let expected = DeadLetter {
@@ -89,7 +89,7 @@ fn a_letter_is_whole_and_synced_before_its_settlement_is_written() {
     };
     assert_eq!(letters(dir.path()), std::slice::from_ref(&expected));
     assert_eq!(runtime.block_on(store.lookup(entry.id)).expect("looks up"), Lookup::Settled);
-    runtime.block_on(store.settle(vec![park(&entry, "again")])).expect("is left alone");
+    runtime.block_on(store.settle(store.owner(), vec![park(&entry, "again")])).expect("is left alone");
     assert_eq!(store.health().dead_entries, 1);
     drop(store);
     let store = open(dir.path());
@@ -107,7 +107,7 @@ fn an_entry_whose_letter_fails_is_not_settled() {
         runtime.block_on(store.append(vec![plain("a", "one"), plain("a", "two")])).expect("appends");
         let entry = runtime.block_on(first(&store));
         done.lock().expect("not poisoned").retain(|step| step.starts_with("dead"));
-        let settled = runtime.block_on(store.settle(vec![park(&entry, "http_404")]));
+        let settled = runtime.block_on(store.settle(store.owner(), vec![park(&entry, "http_404")]));
         assert!(matches!(settled, Err(StoreError::Poisoned { .. })), "{fail}: {settled:?}");
         assert!(store.health().poisoned.is_some());
         let again = runtime.block_on(store.append(vec![plain("a", "three")]));
@@ -129,7 +129,7 @@ fn letters_go_when_all_of_their_segment_have_outlived_their_time() {
     for record in ["one", "two"] {
         runtime.block_on(store.append(vec![plain("a", record)])).expect("appends");
         let entry = runtime.block_on(first(&store));
-        runtime.block_on(store.settle(vec![park(&entry, record)])).expect("settles");
+        runtime.block_on(store.settle(store.owner(), vec![park(&entry, record)])).expect("settles");
         clock.advance(Duration::from_secs(100));
     }
     // Upkeep follows a commit: the second one comes after that of the first.

@@ -14,7 +14,7 @@ fn park(store: &EmbeddedStore, runtime: &tokio::runtime::Runtime, records: &[Str
         let entry = store.read_ready(&lane("a"), None, ALL).await.expect("reads").remove(0);
         let settlement = Settlement::Dead { reason: "http_404".to_owned(), attempts: 1 };
         let settle = SettleRequest { lane: lane("a"), id: entry.id, due_at: None, settlement };
-        store.settle(vec![settle]).await.expect("settles");
+        store.settle(store.owner(), vec![settle]).await.expect("settles");
         entry.id
     };
     records.iter().map(|record| runtime.block_on(park(record))).collect()

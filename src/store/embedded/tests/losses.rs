@@ -71,7 +71,7 @@ impl History {
             };
             batch.push(SettleRequest { lane: lane("a"), id: entry.id, due_at: entry.due_at, settlement });
         }
-        runtime.block_on(store.settle(batch)).expect("settles");
+        runtime.block_on(store.settle(store.owner(), batch)).expect("settles");
     }
 
     /// What a kill leaves behind.

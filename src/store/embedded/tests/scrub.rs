@@ -56,7 +56,7 @@ fn the_scrub_leaves_what_was_handed_out_to_its_holder() {
         due_at: None,
         settlement: Settlement::Delivered,
     };
-    runtime.block_on(store.settle(out.iter().map(settle).collect())).expect("settles");
+    runtime.block_on(store.settle(store.owner(), out.iter().map(settle).collect())).expect("settles");
     let rest = runtime.block_on(store.read_ready(&lane("a"), Some(out[4].id), ALL)).expect("reads");
     assert_eq!(
         (rest, store.health().lost_entries),

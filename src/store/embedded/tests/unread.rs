@@ -123,7 +123,7 @@ async fn deliver(store: &EmbeddedStore, name: &str, patience: usize) -> (Vec<Str
             due_at: entry.due_at,
             settlement: Settlement::Delivered,
         });
-        store.settle(settles.collect()).await.expect("settles");
+        store.settle(store.owner(), settles.collect()).await.expect("settles");
         delivered.extend(texts(&page));
     }
     (delivered, failures)

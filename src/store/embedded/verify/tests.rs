@@ -34,7 +34,7 @@ async fn sound(root: &Path) {
         let settle =
             SettleRequest { lane: lane("a"), id: first.id, due_at: None, settlement: Settlement::Delivered };
         if round > 0 {
-            store.settle(vec![settle]).await.expect("settles");
+            store.settle(store.owner(), vec![settle]).await.expect("settles");
         }
         let documents = store.documents();
         let found = documents.get("policies").await.expect("reads");
