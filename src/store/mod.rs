@@ -1,5 +1,6 @@
-//! The store: what is accepted stays. Traits and promises here; the embedded store (journal + index), the
-//! documents, the record of what limits consume, and the in-memory models beside them.
+//! The store: what is accepted stays. Traits and promises here: entries, documents, dead letters, the record of what
+//! limits consume. Each implementation has a folder: `embedded` keeps them in a directory, `memory` is the model that it
+//! is compared with. One suite, `conformance`, runs against all of them.
 //!
 //! A store keeps *records* (opaque bytes, see [`record`]) in *lanes* (opaque keys) and hands out the ids.
 //! Every call is asynchronous and speaks in batches, so that a group commit, a network or a SQL statement
@@ -110,9 +111,9 @@ pub struct SettleRequest {
 pub enum GiveUp {
     /// Everything that a lane owes.
     Lane(LaneKey),
-    /// What stands in the blocks of one segment that cannot be read at the time of the call.
+    /// What a doubt of the kind `unread` is about, as far as it cannot be read at the time of the call.
     Unread {
-        /// The subject of a doubt of the kind `unread`, such as `journal/0000000007.seg`.
+        /// The subject of that doubt, such as `journal/0000000007.seg`.
         subject: String,
         /// How many entries the operator has confirmed: nothing is given up when it would be more.
         at_most: u64,
@@ -139,7 +140,7 @@ pub enum Lookup {
     Settled,
     /// Its bytes were damaged or gone, or an operator gave it up.
     Lost,
-    /// Never seen, or settled so long ago that its segment is gone.
+    /// Never seen, or settled so long ago that nothing is left of it.
     Unknown,
 }
 
@@ -195,7 +196,7 @@ pub struct ReadLimit {
 /// - While the store is held as a whole ([`StoreHealth::held`]), `append` fails with [`StoreError::Held`], and nothing is
 ///   deleted.
 /// - No call blocks a runtime thread. After a failed write or sync every append and settle fails with
-///   [`StoreError::Poisoned`]; reads go on. A disk without room, or a system without descriptors or memory, is no such
+///   [`StoreError::Poisoned`]; reads go on. A lack of room, or of descriptors or memory of the system, is no such
 ///   failure: appends are then refused with an error for which [`StoreError::is_refusal`] holds, and settlements wait.
 pub trait EntryStore: Send + Sync + 'static {
     /// Makes a batch durable. One answer per entry, in order.
@@ -256,7 +257,7 @@ pub trait EntryStore: Send + Sync + 'static {
     fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>>;
 
     /// Every lane that holds something, after all losses so far: those are no longer returned by
-    /// [`EntryStore::take_losses`]. Costs a walk over the index: for the start.
+    /// [`EntryStore::take_losses`]. Costs a walk over all lanes: for the start.
     fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>>;
 
     /// Cheap figures for probes and metrics.
@@ -265,7 +266,7 @@ pub trait EntryStore: Send + Sync + 'static {
     /// What the store could not establish. Shared with whoever raises or clears doubts.
     fn doubts(&self) -> Doubts;
 
-    /// Syncs what is pending and closes the files; later calls answer [`StoreError::Closed`].
+    /// Makes durable what is pending and ends; later calls answer [`StoreError::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 

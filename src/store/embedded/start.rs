@@ -190,7 +190,8 @@ pub(super) fn start(
     figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
     figures.lost_entries.store(mark.lost, Ordering::Relaxed);
     figures.dead_entries.store(dead.letters().count(), Ordering::Relaxed);
-    // One lock lets one process in at a time, and each finds what the one before has put down.
+    // One lock lets one process in at a time, and each raises what the one before has put down. While the directory may be
+    // an older copy it does not: nothing is handed out then.
     let owner = Owner { epoch: mark.epoch };
     let account = Account::begin(root, mark, found.version)?;
     // Whoever finds the epoch has the account.
