@@ -30,15 +30,6 @@ pub struct Usage {
     pub over_at: Timestamp,
 }
 
-impl Usage {
-    /// As a record keeps it.
-    pub(super) fn rounded(mut self) -> Self {
-        self.at = rounded(self.at);
-        self.over_at = rounded(self.over_at);
-        self
-    }
-}
-
 /// Up to a whole millisecond.
 pub(super) fn rounded(moment: Timestamp) -> Timestamp {
     Timestamp::from_millis(moment.ceil_millis())

@@ -14,7 +14,7 @@ use crate::store::{StoreError, Usage, UsageFound, UsageStore};
 
 /// How the next `record` is made to fail; the record is poisoned by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecordFails {
+pub(crate) enum RecordFails {
     /// Nothing is left behind.
     Lost,
     /// The usages are on record although their caller is told otherwise.
@@ -23,7 +23,7 @@ pub enum RecordFails {
 
 /// The record in memory. Clones share their content.
 #[derive(Clone, Default)]
-pub struct MemoryUsages {
+pub(crate) struct MemoryUsages {
     state: Arc<Mutex<State>>,
     released: Arc<Notify>,
 }
@@ -54,17 +54,22 @@ impl Default for Kept {
     }
 }
 
+/// A usage as a record keeps it.
+fn as_kept(usage: Usage) -> Usage {
+    Usage { at: rounded(usage.at), over_at: rounded(usage.over_at), ..usage }
+}
+
 impl MemoryUsages {
     /// The record of a new directory.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// The record as the next process finds it, after a crash or an orderly end; handles to the old one answer
     /// [`StoreError::Closed`] from now on, and calls that were held have had no effect.
     #[must_use]
-    pub fn crash(&self) -> Self {
+    pub(crate) fn crash(&self) -> Self {
         let mut state = self.lock();
         state.closed = true;
         let kept = state.kept.clone();
@@ -76,19 +81,19 @@ impl MemoryUsages {
 
     /// As [`MemoryUsages::crash`], with the record gone.
     #[must_use]
-    pub fn lose(&self) -> Self {
+    pub(crate) fn lose(&self) -> Self {
         let next = self.crash();
         next.lock().kept = Kept { orderly: false, there: false, ..Kept::default() };
         next
     }
 
     /// Makes the next `record` fail.
-    pub fn fail_next(&self, how: RecordFails) {
+    pub(crate) fn fail_next(&self, how: RecordFails) {
         self.lock().fail = Some(how);
     }
 
     /// While `hold` is set, `record` waits without effect, as it does before its sync.
-    pub fn hold(&self, hold: bool) {
+    pub(crate) fn hold(&self, hold: bool) {
         self.lock().held = hold;
         self.released.notify_waiters();
     }
@@ -148,7 +153,7 @@ impl State {
         self.writable()?;
         let failed = self.fail.take();
         if failed != Some(RecordFails::Lost) {
-            self.kept.usages.extend(usages.into_iter().map(Usage::rounded));
+            self.kept.usages.extend(usages.into_iter().map(as_kept));
         }
         let Some(how) = failed else { return Ok(()) };
         let reason = format!("record was made to fail: {how:?}");
@@ -161,7 +166,7 @@ impl State {
         let writable = self.writable();
         self.closed |= self.opened;
         writable?;
-        self.kept.usages = usages.into_iter().map(Usage::rounded).collect();
+        self.kept.usages = usages.into_iter().map(as_kept).collect();
         self.kept.orderly = true;
         Ok(())
     }

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 
 use futures_util::future::BoxFuture;
 
+use super::MemoryStore;
 use super::contents::Contents;
-use super::{FULL, MemoryStore};
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::{
@@ -92,7 +92,6 @@ impl EntryStore for MemoryStore {
         let state = self.lock();
         StoreHealth {
             poisoned: state.poisoned.clone(),
-            no_room: state.full.then(|| FULL.to_owned()),
             free_bytes: u64::MAX,
             lost_entries: state.contents.lost.len() as u64,
             dead_entries: state.contents.dead.len() as u64,

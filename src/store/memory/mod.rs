@@ -15,18 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-pub use self::consumption::{MemoryUsages, RecordFails};
+pub(crate) use self::consumption::{MemoryUsages, RecordFails};
 use self::contents::Contents;
 use super::{Appended, DeadLetter, Doubts, MAX_RECORD_BYTES, NewEntry, Owner, SettleRequest, StoreError};
 use crate::clock::Clock;
 use crate::event::Settlement;
 
-/// Why appends are refused while it is said to be full.
-const FULL: &str = "the memory is said to be full";
-
 /// A place where a test can make the store fail, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum FailPoint {
+pub(crate) enum FailPoint {
     /// The next append fails and leaves nothing behind; the store is poisoned.
     AppendLost,
     /// The next append fails towards its caller although the entries are durable; the store is poisoned.
@@ -45,7 +42,7 @@ pub enum FailPoint {
 
 /// The store in memory. Clones share their content.
 #[derive(Clone)]
-pub struct MemoryStore {
+pub(crate) struct MemoryStore {
     clock: Clock,
     state: Arc<Mutex<State>>,
     released: Arc<Notify>,
@@ -64,14 +61,13 @@ struct State {
     closed: bool,
     /// How many crashes there were.
     crashes: u64,
-    full: bool,
     errors: u64,
 }
 
 impl MemoryStore {
     /// An empty store whose ids take their time from `clock`.
     #[must_use]
-    pub fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         Self { clock, state: Arc::default(), released: Arc::default(), doubts: Doubts::default() }
     }
 
@@ -79,7 +75,7 @@ impl MemoryStore {
     /// that are held back are not. Failures, poison and closing do not survive; handles to the old store
     /// answer [`StoreError::Closed`] from now on.
     #[must_use]
-    pub fn crash(&self) -> Self {
+    pub(crate) fn crash(&self) -> Self {
         let mut state = self.lock();
         state.closed = true;
         let (contents, crashes) = (state.contents.clone(), state.crashes + 1);
@@ -95,35 +91,30 @@ impl MemoryStore {
     }
 
     /// Makes the next call that passes `point` fail.
-    pub fn fail_next(&self, point: FailPoint) {
+    pub(crate) fn fail_next(&self, point: FailPoint) {
         self.lock().fail.insert(point);
     }
 
     /// While `hold` is set, settle calls wait without effect, as they do before their sync; a crash loses them.
-    pub fn hold_settlements(&self, hold: bool) {
+    pub(crate) fn hold_settlements(&self, hold: bool) {
         self.lock().hold_settlements = hold;
         self.released.notify_waiters();
     }
 
     /// The next `calls` that park an entry fail without effect, as when records cannot be read; nothing else changes.
-    pub fn fail_parking(&self, calls: usize) {
+    pub(crate) fn fail_parking(&self, calls: usize) {
         self.lock().cannot_park = calls;
     }
 
     /// While `hold` is set, append calls wait without effect, as they do before their sync.
-    pub fn hold_appends(&self, hold: bool) {
+    pub(crate) fn hold_appends(&self, hold: bool) {
         self.lock().hold_appends = hold;
         self.released.notify_waiters();
     }
 
-    /// While `full` is set, appends are refused with [`StoreError::NoRoom`].
-    pub fn set_full(&self, full: bool) {
-        self.lock().full = full;
-    }
-
     /// Everything parked for a person so far, oldest first.
     #[must_use]
-    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+    pub(crate) fn dead_letters(&self) -> Vec<DeadLetter> {
         self.lock().contents.dead.values().cloned().collect()
     }
 
@@ -155,12 +146,6 @@ impl MemoryStore {
         state.writable()?;
         if let Some(reason) = self.doubts.store_held() {
             return Err(StoreError::Held { reason });
-        }
-        if state.full {
-            return Err(StoreError::NoRoom {
-                reason: FULL.to_owned(),
-                retry_after: std::time::Duration::from_secs(1),
-            });
         }
         if let Some(entry) = batch.iter().find(|entry| entry.record.len() > MAX_RECORD_BYTES) {
             return Err(StoreError::TooLarge { bytes: entry.record.len() });
