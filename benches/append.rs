@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate::clock::Clock;
 use tidegate::event::LaneKey;
-use tidegate::store::journal::{
+use tidegate::store::embedded::journal::{
     Disk, Frame, Group, Journal, JournalOptions, MAX_BLOCK_ENTRIES, NewBlock, OsDisk, Scan, scan,
 };
 

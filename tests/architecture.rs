@@ -62,10 +62,10 @@ const QUEUE_VALUES: &[&str] = &[
 
 /// Where each third-party crate with an owner may be named: path prefixes below `src`.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("sled", &["store/index"]),
+    ("sled", &["store/embedded/index"]),
     ("rmp_serde", &["store/"]),
-    ("lz4_flex", &["store/"]),
-    ("crc32c", &["store/"]),
+    ("lz4_flex", &["store/embedded/"]),
+    ("crc32c", &["store/embedded/"]),
     ("governor", &["limit/meter/smoother"]),
     ("smallvec", &["limit/"]),
     ("reqwest", &["delivery/", "traces/collector"]),
@@ -130,6 +130,14 @@ const PARTNERS: &[&str] = &["oracle", "tibco", "mics"];
 /// demonstration, which is a client of one.
 const MAY_NAME_PARTNERS: &[&str] = &["manage/", "config/", "manual/", "cli/demo/"];
 
+/// Folders for tests whose names do not say so.
+const FOR_TESTS: &[&str] = &["store/conformance", "store/memory"];
+
+/// Where the store in a directory may be named, beside the store itself: where it is built, and the commands that are
+/// about directories. Everybody else knows the traits.
+const MAY_NAME_EMBEDDED: &[&str] =
+    &["store/", "app/build.rs", "app/backup.rs", "app/restore.rs", "app/offline.rs", "app/doubts_at_rest.rs"];
+
 /// Longest source file, in lines.
 const MAX_LINES: usize = 450;
 
@@ -176,6 +184,19 @@ fn each_third_party_crate_stays_with_its_owner() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn the_store_in_a_directory_is_named_in_few_places() {
+    let mut broken = Vec::new();
+    for File { path, text } in read_source().product {
+        let named =
+            text.contains("store::embedded") || imports(&text, depth_of(&path)).contains("store::embedded");
+        if named && !MAY_NAME_EMBEDDED.iter().any(|place| path.starts_with(place)) {
+            broken.push(path);
+        }
+    }
+    assert!(broken.is_empty(), "they may know the traits of the store alone: {broken:#?}");
 }
 
 #[test]
@@ -271,10 +292,11 @@ fn the_finders_find() {
 
     assert_eq!(depth_of("lib.rs"), 0);
     assert_eq!(depth_of("store/mod.rs"), 1);
-    assert_eq!(depth_of("store/index/rows.rs"), 3);
+    assert_eq!(depth_of("store/embedded/index/rows.rs"), 4);
     assert!(named_for_tests("queue/tests/slow.rs") && named_for_tests("telemetry/testing.rs"));
-    assert!(!named_for_tests("store/contract.rs"));
-    assert_eq!(room_of("store/index/rows.rs"), "store");
+    assert!(named_for_tests("store/memory/contents.rs") && named_for_tests("store/memory.rs"));
+    assert!(!named_for_tests("store/embedded/memory.rs") && !named_for_tests("store/contract.rs"));
+    assert_eq!(room_of("store/embedded/index/rows.rs"), "store");
 
     let partners = BTreeSet::from(["mashery".to_owned(), "mics".to_owned()]);
     assert_eq!(named("/// As Mashery has it.\nconst DELAY: &str = \"x-mics-delay\";", &partners), partners);
@@ -393,7 +415,9 @@ fn depth_of(path: &str) -> usize {
 
 /// Whether a path below `src` says that the file is for tests.
 fn named_for_tests(path: &str) -> bool {
-    path.trim_end_matches(".rs")
-        .split('/')
-        .any(|part| matches!(part, "tests" | "testing") || part.ends_with("_tests"))
+    let path = path.trim_end_matches(".rs");
+    let lies_in =
+        |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    FOR_TESTS.iter().any(|folder| lies_in(folder))
+        || path.split('/').any(|part| matches!(part, "tests" | "testing") || part.ends_with("_tests"))
 }

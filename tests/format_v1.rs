@@ -2,7 +2,7 @@
 //! when this fails, the code is wrong, not the fixture.
 
 use tidegate::event::Tries;
-use tidegate::store::journal::{Frame, Position, Reader, Scan, Settled, SettledRun, What, scan};
+use tidegate::store::embedded::journal::{Frame, Position, Reader, Scan, Settled, SettledRun, What, scan};
 
 #[test]
 fn a_segment_of_format_1_reads() {

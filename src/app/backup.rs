@@ -10,8 +10,9 @@ use serde::Serialize;
 use crate::app::{AppError, AppErrorKind, descriptors};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::store::backup::{self, Copied, Note};
-use crate::store::{StoreError, verify};
+use crate::store::StoreError;
+use crate::store::embedded::backup::{self, Copied, Note};
+use crate::store::embedded::verify;
 
 /// A backup that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -21,10 +21,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::ops::{DecisionError, Decisions, DoubtDesk, doubt_routes};
 use crate::queue::Queue;
-use crate::store::directory::DataDir;
 use crate::store::doubts::Doubt;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::{Doubts, EntryStore, StoreError, clock_mark};
+use crate::store::embedded::clock_mark;
+use crate::store::embedded::directory::DataDir;
+use crate::store::{DirectoryError, Doubts, EntryStore, StoreError};
 
 /// Longest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -51,7 +52,7 @@ pub fn directory_use(config: &Config) -> Result<DirectoryUse, AppError> {
     }
     match DataDir::hold(root) {
         Ok(_) => Ok(DirectoryUse::AtRest),
-        Err(StoreError::Locked { .. }) => Ok(DirectoryUse::InUse),
+        Err(StoreError::Directory(DirectoryError::Locked { .. })) => Ok(DirectoryUse::InUse),
         Err(error) => Err(error.into()),
     }
 }

@@ -5,11 +5,11 @@ use crate::app::{AppError, AppErrorKind, descriptors};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::policy;
-use crate::store::directory::DataDir;
-use crate::store::documents::book;
-pub use crate::store::documents::book::Source as BookSource;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::{rollback, verify};
+use crate::store::embedded::directory::DataDir;
+use crate::store::embedded::documents::book;
+pub use crate::store::embedded::documents::book::Source as BookSource;
+use crate::store::embedded::{rollback, verify};
 
 /// What a look at a data directory at rest found.
 #[derive(Debug, Clone, PartialEq, Eq)]

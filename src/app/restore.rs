@@ -10,9 +10,10 @@ use crate::app::backup::{Contents, sound};
 use crate::app::{AppError, AppErrorKind, descriptors};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::store::backup::{self, Note};
-use crate::store::restore::{Restore, Restored as InPlace};
-use crate::store::{StoreError, rollback};
+use crate::store::StoreError;
+use crate::store::embedded::backup::{self, Note};
+use crate::store::embedded::restore::{Restore, Restored as InPlace};
+use crate::store::embedded::rollback;
 
 /// A data directory that was restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

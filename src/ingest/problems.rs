@@ -89,12 +89,7 @@ pub(super) fn is_answered(error: &QueueError) -> bool {
 pub(super) fn queue_problem(error: &QueueError) -> Problem {
     match error {
         QueueError::Store(error) if error.is_full() => {
-            let retry_after = match error {
-                StoreError::Full { retry_after, .. } | StoreError::FewFiles { retry_after, .. } => {
-                    *retry_after
-                }
-                _ => FULL_RETRY_AFTER,
-            };
+            let retry_after = error.retry_after().unwrap_or(FULL_RETRY_AFTER);
             let detail = "too little disk space is left; nothing was kept, waiting events go on being sent";
             Problem::of(codes::STORAGE_FULL, detail).retry_after(retry_after.as_secs().max(1))
         }

@@ -47,8 +47,8 @@ use crate::dispatch::DispatchHandle;
 use crate::policy::Policies;
 use crate::problem::{Problem, codes};
 use crate::queue::Queue;
+use crate::store::StoreHealth;
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
-use crate::store::{Operation, StoreHealth};
 
 pub use desk::{Desk, desk_routes};
 pub use doc::api_doc;
@@ -172,19 +172,19 @@ fn all_checks(ops: &Ops) -> Vec<Check> {
 /// The readiness checks. Damage that was set aside is reported but does not fail readiness; neither do doubts, unless
 /// they hold the store.
 fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool) -> Vec<Check> {
-    let writable = match (&store.poisoned, store.full) {
+    let writable = match (&store.poisoned, &store.no_room) {
         (Some(reason), _) => (false, format!("takes no more writes: {reason}")),
-        (None, true) => (false, format!("the disk is nearly full: {} bytes left", store.free_bytes)),
-        (None, false) => (true, format!("{} bytes used, {} left", store.disk_bytes, store.free_bytes)),
+        (None, Some(reason)) => (false, reason.clone()),
+        (None, None) => (true, format!("{} bytes used, {} left", store.used_bytes, store.free_bytes)),
     };
     let responsive = match store.operation_age {
         age if store.slow => {
-            let operation = store.operation.map_or("store", Operation::word);
+            let operation = store.operation.unwrap_or("store");
             format!("a write or sync has been under way for {} s ({operation})", age.as_secs())
         }
         _ => "writes and syncs are answered in time".to_owned(),
     };
-    let intact = format!("{} damaged_frames, {} lost_entries", store.damaged_frames, store.lost_entries);
+    let intact = format!("{} damaged_frames, {} lost_entries", store.damaged, store.lost_entries);
     let trusted = store.held.clone().unwrap_or_else(|| "nothing holds it".to_owned());
     let serving = if closing { "shutting down" } else { "taking events" };
     let check = |name, ok, detail: String| Check { name, ok, detail };

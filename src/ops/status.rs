@@ -162,7 +162,7 @@ impl Ops {
                 doubts: self.doubt_counts(),
                 store: StoreBody {
                     id: format!("{:016x}", store.id),
-                    disk_bytes: store.disk_bytes,
+                    disk_bytes: store.used_bytes,
                     free_bytes: store.free_bytes,
                 },
             },

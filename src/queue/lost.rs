@@ -96,10 +96,10 @@ impl Queue {
     /// Why an event could not be read, and the way out, when `error` is a read that the system has refused.
     #[must_use]
     pub fn unread_reason(&self, error: &QueueError) -> Option<String> {
-        let QueueError::Store(StoreError::Io { path, .. } | StoreError::Unread { path, .. }) = error else {
+        let QueueError::Store(StoreError::Io { place, .. } | StoreError::Unread { place, .. }) = error else {
             return None;
         };
-        Some(match self.doubts().about_reads_of(path) {
+        Some(match self.doubts().about_reads_of(place) {
             Some(Doubt { id, detail, way_out, .. }) => format!("{detail} (doubt {id}). Way out: {way_out}"),
             None => error.to_string(),
         })

@@ -32,7 +32,7 @@ use crate::event::{CanonicalUrl, Event, EventId, Lane, LaneKey};
 use crate::store::RunToEnd;
 use crate::store::record::{self, RecordError};
 use crate::store::{
-    Appended, Dedup, Doubts, EntryStore, NewEntry, StoreError, StoreHealth, StoredEntry, Turn,
+    Appended, Dedup, Doubts, EntryStore, NewEntry, Owner, StoreError, StoreHealth, StoredEntry, Turn,
 };
 use crate::telemetry::{Defect, Source};
 
@@ -82,6 +82,8 @@ pub struct Queue(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn EntryStore>,
+    /// In whose name entries are handed out and settled.
+    owner: Owner,
     clock: Clock,
     lanes: Mutex<LaneTable>,
     settler: Settler,
@@ -153,7 +155,8 @@ impl Queue {
         }
         let settler = Settler::default();
         let (lanes, stale) = (Mutex::new(lanes), Stale::default());
-        let queue = Self(Arc::new(Inner { store, clock, lanes, settler, append_timeout, stale }));
+        let owner = store.owner();
+        let queue = Self(Arc::new(Inner { store, owner, clock, lanes, settler, append_timeout, stale }));
         settle::spawn(&queue.0);
         Ok((queue, LaneSignals(signals)))
     }

@@ -194,7 +194,7 @@ async fn record(inner: &Inner, batch: Vec<SettleRequest>) -> Result<(), StoreErr
     if batch.is_empty() {
         return Ok(());
     }
-    inner.store.settle(batch.clone()).await?;
+    inner.store.settle(inner.owner, batch.clone()).await?;
     let mut lanes = inner.lanes();
     // What was given up before the store was asked is on record as lost.
     inner.take_in_losses(&mut lanes);
@@ -213,7 +213,7 @@ async fn record(inner: &Inner, batch: Vec<SettleRequest>) -> Result<(), StoreErr
 async fn park(inner: &Inner, mut dead: Vec<SettleRequest>) {
     let Err(mut last) = record(inner, dead.clone()).await else { return };
     for pause in (0..TRIES).map(|tried| FIRST_PAUSE * 2_u32.pow(tried)) {
-        if matches!(last, StoreError::Poisoned { .. } | StoreError::Closed) {
+        if matches!(last, StoreError::Poisoned { .. } | StoreError::Fenced { .. } | StoreError::Closed) {
             break;
         }
         let tried = dead.into_iter().map(async |settle| (record(inner, vec![settle.clone()]).await, settle));

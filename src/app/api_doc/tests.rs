@@ -16,8 +16,7 @@ use crate::config::{Config, File, Flag, Inputs};
 use crate::delivery::{Call, Deliver};
 use crate::event::Outcome;
 use crate::policy::testing::TestDocuments;
-use crate::store::MemoryUsages;
-use crate::store::memory::MemoryStore;
+use crate::store::memory::{MemoryStore, MemoryUsages};
 
 struct Nobody;
 

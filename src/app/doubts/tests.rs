@@ -157,7 +157,7 @@ async fn an_acknowledgement_at_rest_is_kept_and_a_directory_in_use_is_left_alone
     assert_eq!(ask(&config, Method::POST, &path, Some(json!({})), false).await.0, 200);
     let (_, shown) = ask(&config, Method::GET, &format!("/v1/doubts/{doubt}"), None, false).await;
     assert_eq!(shown["acknowledged"], true);
-    let _held = crate::store::directory::DataDir::open(&config.store.data_dir).expect("free");
+    let _held = crate::store::embedded::directory::DataDir::open(&config.store.data_dir).expect("free");
     assert_eq!(app::directory_use(&config).expect("known"), app::DirectoryUse::InUse);
     assert!(doubts_at_rest(&config, (Method::POST, &path, None), false).await.is_err());
 }

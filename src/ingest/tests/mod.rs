@@ -27,8 +27,8 @@ use crate::policy::{Family, Origin, Policies, Spec};
 use crate::queue::Queue;
 use crate::queue::testing::TakenUp;
 use crate::store::{
-    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, ReadLimit,
-    SettleRequest, StoreError, StoreHealth, StoredEntry,
+    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, Owner,
+    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::traces::Tracer;
 
@@ -97,7 +97,11 @@ impl EntryStore for TestStore {
         async { Ok(DuePage::default()) }.boxed()
     }
 
-    fn settle(&self, _batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn owner(&self) -> Owner {
+        Owner { epoch: 1 }
+    }
+
+    fn settle(&self, _: Owner, _batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
         async { Ok(()) }.boxed()
     }
 

@@ -27,8 +27,8 @@ use crate::policy::{
     Bounds, Clause, DRAIN_WINDOW, Limits, Origin, Overlap, Policies, Quota, Scope, Spec, UrlPattern, Window,
 };
 use crate::queue::{NewEvent, Queue};
-use crate::store::memory::MemoryStore;
-use crate::store::{Appended, MemoryUsages, UsageStore};
+use crate::store::memory::{MemoryStore, MemoryUsages};
+use crate::store::{Appended, UsageStore};
 use crate::telemetry::Source;
 use crate::traces::Tracer;
 

@@ -7,8 +7,8 @@ use std::sync::{Condvar, Mutex};
 use crate::event::{CanonicalUrl, Labels, PolicyId, PolicyRef};
 use crate::queue::*;
 use crate::store::ReadLimit;
+use crate::store::embedded::journal::{Disk, OsDisk};
 use crate::store::embedded::{Disks, EmbeddedOptions, EmbeddedStore};
-use crate::store::journal::{Disk, OsDisk};
 use crate::telemetry::testing::Recorded;
 
 /// Syncs hang while `hangs` is set.

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::store::journal::{Block, Position};
+use crate::store::embedded::journal::{Block, Position};
 use crate::telemetry::defect;
 
 /// Bounded by count and bytes; the least recently used goes first.

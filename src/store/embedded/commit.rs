@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::ids::{self, Home};
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
-use crate::store::index::lanes::Lanes;
-use crate::store::journal::{
+use crate::store::embedded::index::lanes::Lanes;
+use crate::store::embedded::journal::{
     DedupRow, Group, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock, Position, Settled, SettledRun,
 };
 use crate::store::{Appended, Dedup, NewEntry, StoreError};

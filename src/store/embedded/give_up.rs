@@ -11,7 +11,7 @@ use super::ids::Home;
 use super::reads::Reads;
 use super::unread;
 use crate::event::{EventId, LaneKey};
-use crate::store::journal::Position;
+use crate::store::embedded::journal::Position;
 use crate::store::{GiveUp, StoreError};
 
 /// Settlements that are in memory at a time.

@@ -4,7 +4,7 @@
 //! Must not know: what stands at the position.
 
 use crate::event::EventId;
-use crate::store::journal::Position;
+use crate::store::embedded::journal::Position;
 use crate::telemetry::defect;
 
 /// Where the entry of an id stands, if the id is of this directory.

@@ -13,14 +13,16 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::closing;
 use super::shared::Shared;
 use crate::event::LaneKey;
-use crate::store::bits::Bits;
-use crate::store::clock_mark::Keeper;
-use crate::store::index::apply::{Indexer, NewRow};
-use crate::store::index::room;
-use crate::store::index::segments::Fate;
-use crate::store::index::{IndexError, guarded};
-use crate::store::journal::{self, Journal, Position, SettledRun};
-use crate::store::{Appended, Operation, StoreError, files, spare};
+use crate::store::embedded::bits::Bits;
+use crate::store::embedded::clock_mark::Keeper;
+use crate::store::embedded::index::apply::{Indexer, NewRow};
+use crate::store::embedded::index::room;
+use crate::store::embedded::index::segments::Fate;
+use crate::store::embedded::index::{IndexError, guarded};
+use crate::store::embedded::journal::{self, Journal, Position, SettledRun};
+use crate::store::embedded::operations::Operation;
+use crate::store::embedded::{files, spare};
+use crate::store::{Appended, StoreError};
 use crate::telemetry::defect;
 
 type AppendReply =

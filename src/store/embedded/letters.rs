@@ -10,8 +10,8 @@ use super::ids::{self, Home};
 use super::reads::Reads;
 use crate::clock::Timestamp;
 use crate::event::Settlement;
-use crate::store::journal::{DeadLetter, What};
-use crate::store::{Lookup, SettleRequest, StoreError};
+use crate::store::embedded::journal::What;
+use crate::store::{DeadLetter, Lookup, SettleRequest, StoreError};
 
 /// What was found for settlements that need a letter.
 pub(super) struct Found {
@@ -35,7 +35,7 @@ impl Found {
 impl Reads {
     /// The dead letters with their records; those of entries that no longer stand at the given place are left out.
     pub(super) fn letters(&self, dead: Vec<SettleRequest>) -> Result<Found, StoreError> {
-        let at_ms = self.shared.clock.now().as_millis();
+        let at = Timestamp::from_millis(self.shared.clock.now().as_millis());
         let (mut letters, mut lost) = (HashMap::with_capacity(dead.len()), HashSet::new());
         for settle in dead {
             let SettleRequest { lane, id, due_at, settlement: Settlement::Dead { reason, attempts } } =
@@ -47,7 +47,7 @@ impl Reads {
                 Lookup::Waiting(lane, entry) => {
                     let place = due_at.map(Timestamp::ceil_millis);
                     if entry.due_at.map(Timestamp::ceil_millis) == place {
-                        let letter = DeadLetter { id, lane, at_ms, attempts, reason, record: entry.record };
+                        let letter = DeadLetter { id, lane, at, attempts, reason, record: entry.record };
                         letters.entry(id).or_insert(letter);
                     }
                 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
-use crate::store::StoreError;
-use crate::store::journal::{DeadLetter, SettledRun};
+use crate::store::embedded::journal::SettledRun;
+use crate::store::{DeadLetter, StoreError};
 use crate::telemetry::defect;
 
 /// How long settlements wait for room before they are tried again.

@@ -14,10 +14,10 @@ use super::shared::Shared;
 use super::writer::Request;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
-use crate::store::index::keys::DueKey;
-use crate::store::index::read::Standing;
-use crate::store::index::rows::PutOff;
-use crate::store::journal::{Block, Position, ReadError};
+use crate::store::embedded::index::keys::DueKey;
+use crate::store::embedded::index::read::Standing;
+use crate::store::embedded::index::rows::PutOff;
+use crate::store::embedded::journal::{Block, Position, ReadError};
 use crate::store::{DuePage, LaneSummary, Lookup, ReadLimit, StoreError, StoredEntry};
 
 /// For one read on a thread that may wait.

@@ -2,6 +2,7 @@
 
 mod account;
 mod closing;
+mod conformance;
 mod damage;
 mod dead;
 mod full;
@@ -9,11 +10,13 @@ mod give_up;
 mod held;
 mod history;
 mod identity;
+mod letters;
 mod losses;
 mod lost;
 mod restored;
 mod scrub;
 mod settle;
+pub(super) mod snapshot;
 mod unread;
 
 use std::collections::HashSet;
@@ -26,10 +29,22 @@ use std::time::Duration;
 
 use super::*;
 use crate::event::Tries;
+use crate::store::conformance::{lane, plain, texts};
 use crate::store::memory::MemoryStore;
-use crate::store::tests::contract::{lane, options, plain, texts};
 
 const ALL: ReadLimit = ReadLimit { entries: 100_000, bytes: usize::MAX };
+
+/// Small and quick, so that tests meet many segments.
+pub(super) fn options() -> EmbeddedOptions {
+    EmbeddedOptions {
+        segment_bytes: 16 * 1024,
+        settle_delay: Duration::from_millis(1),
+        needed_bytes: 0,
+        salt: 0x5eed,
+        scrub_bytes_per_second: 0,
+        ..EmbeddedOptions::default()
+    }
+}
 
 fn clock() -> Clock {
     Clock::manual(Timestamp::from_millis(1_000))
@@ -101,7 +116,7 @@ async fn fill(store: &EmbeddedStore) {
                     },
                 },
             });
-        store.settle(settles.collect()).await.expect("settles");
+        store.settle(store.owner(), settles.collect()).await.expect("settles");
     }
 }
 
@@ -260,7 +275,7 @@ fn settled_segments_give_their_space_back() {
     // Swept when the test asks for it alone.
     let options = EmbeddedOptions { sweep_every: Duration::from_secs(3600), ..options() };
     let store = EmbeddedStore::open(dir.path(), options, clock()).expect("opens");
-    let segments = || crate::store::journal::list(&dir.path().join("journal")).expect("lists").len();
+    let segments = || journal::list(&dir.path().join("journal")).expect("lists").len();
     let mut most = 0;
     for round in 0..40 {
         let record: String = (0..4000).map(|_| fastrand::alphanumeric()).collect();
@@ -273,7 +288,7 @@ fn settled_segments_give_their_space_back() {
             due_at: None,
             settlement: Settlement::Delivered,
         });
-        runtime.block_on(store.settle(gone.collect())).expect("settles");
+        runtime.block_on(store.settle(store.owner(), gone.collect())).expect("settles");
         most = most.max(segments());
     }
     assert!(most > 5, "{most} segments prove nothing");
@@ -293,11 +308,11 @@ fn a_full_disk_refuses_appends_and_takes_settlements() {
     let full = EmbeddedOptions { needed_bytes: u64::MAX, ..options() };
     let store = EmbeddedStore::open(dir.path(), full, clock()).expect("opens");
     let refused = runtime.block_on(store.append(vec![plain("a", "2")]));
-    assert!(matches!(refused, Err(StoreError::Full { .. })));
-    assert!(store.health().full);
+    assert!(matches!(refused, Err(StoreError::Directory(DirectoryError::Full { .. }))));
+    assert!(store.health().no_room.is_some());
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
     let settle =
         SettleRequest { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Delivered };
-    runtime.block_on(store.settle(vec![settle])).expect("settles");
+    runtime.block_on(store.settle(store.owner(), vec![settle])).expect("settles");
     assert_eq!(runtime.block_on(contents(&store, &["a"]))[0].0, Vec::<String>::new());
 }

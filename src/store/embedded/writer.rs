@@ -15,15 +15,17 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::commit::{self, AppendReply, Draft, Placed};
+use super::dead_letters::Take;
 use super::indexer::{Commit, Work};
 use super::owed::{Owed, Settling};
 use super::shared::Shared;
 use crate::clock::Timestamp;
-use crate::store::ballast;
-use crate::store::index::dedup::DedupIndex;
-use crate::store::index::{guarded, room};
-use crate::store::journal::{DeadLetter, DeadLog, Group, Journal, Position};
-use crate::store::{Appended, Dedup, NewEntry, Operation, StoreError, Turn};
+use crate::store::embedded::ballast;
+use crate::store::embedded::index::dedup::DedupIndex;
+use crate::store::embedded::index::{guarded, room};
+use crate::store::embedded::journal::{DeadLog, Group, Journal, Position};
+use crate::store::embedded::operations::Operation;
+use crate::store::{Appended, DeadLetter, Dedup, NewEntry, StoreError, Turn};
 use crate::telemetry::defect;
 
 /// What the writer is asked for.
@@ -41,6 +43,7 @@ pub(super) enum Request {
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
     Find(Find),
+    Take(Take),
     Close {
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
@@ -94,6 +97,7 @@ pub(super) struct Pending {
     first_settle: Option<Timestamp>,
     /// Answered without a commit.
     finds: Vec<Find>,
+    takes: Vec<Take>,
     close: Option<oneshot::Sender<Result<(), StoreError>>>,
 }
 
@@ -113,6 +117,7 @@ impl Pending {
                 self.first_settle.get_or_insert(now);
             }
             Request::Find(find) => self.finds.push(find),
+            Request::Take(take) => self.takes.push(take),
             Request::Close { reply } => self.close = Some(reply),
         }
     }
@@ -126,7 +131,7 @@ impl Pending {
 
     /// How long the next commit may wait for more; `None` when nothing waits for it.
     fn patience(&self, now: Timestamp, settle_delay: Duration) -> Option<Duration> {
-        if !self.appends.is_empty() || self.is_full() {
+        if !self.appends.is_empty() || !self.takes.is_empty() || self.is_full() {
             return Some(Duration::ZERO);
         }
         self.first_settle.map(|first| settle_delay.saturating_sub(now.since(first)))
@@ -144,7 +149,7 @@ fn refuse(appends: Vec<Request>, error: &StoreError) {
     }
 }
 
-fn with_ballast<T>(
+pub(super) fn with_ballast<T>(
     shared: &Shared,
     may_release: bool,
     mut work: impl FnMut() -> Result<T, StoreError>,
@@ -156,7 +161,7 @@ fn find(keys: &[Dedup], known: &DedupIndex) -> Result<Vec<Option<Appended>>, Sto
     let found: Result<Vec<_>, _> = keys.iter().map(|key| guarded(|| known.find(key))).collect();
     found.map_err(|error| StoreError::Io {
         operation: "read",
-        path: "index".to_owned(),
+        place: "index".to_owned(),
         reason: error.to_string(),
     })
 }
@@ -211,9 +216,10 @@ impl Writer {
     }
 
     fn commit(&mut self) {
-        let pending = std::mem::take(&mut self.pending);
+        let mut pending = std::mem::take(&mut self.pending);
         let now = self.shared.clock.now();
         self.settle_owed(now);
+        self.take_letters(std::mem::take(&mut pending.takes), now);
         if pending.appends.is_empty() && pending.settles.is_empty() {
             return;
         }
@@ -391,9 +397,12 @@ impl Writer {
         checked
     }
 
-    fn count_dead(&self) {
+    pub(super) fn count_dead(&self) {
         self.shared.account.letters(self.dead.by_segment());
-        self.shared.figures.dead_entries.store(self.dead.letters(), std::sync::atomic::Ordering::Relaxed);
+        self.shared
+            .figures
+            .dead_entries
+            .store(self.dead.letters().count(), std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Lets keys and dead letters go that have outlived their time.

@@ -304,6 +304,6 @@ impl History {
             }
         }
         let settle = SettleRequest { lane: lane.clone(), id: entry.id, due_at: entry.due_at, settlement };
-        self.store.settle(vec![settle]).await.expect("settles");
+        self.store.settle(self.store.owner(), vec![settle]).await.expect("settles");
     }
 }

@@ -12,9 +12,10 @@ use tidegate::clock::Timestamp;
 use tidegate::event::{EventId, LaneKey, Settlement};
 use tidegate::store::doubts::DoubtKind;
 use tidegate::store::embedded::EmbeddedStore;
-use tidegate::store::journal::{self, Frame, Scan};
+use tidegate::store::embedded::journal::{self, Frame, Scan};
 use tidegate::store::{
-    Appended, DocumentStore, EntryStore, Lookup, NewEntry, SettleRequest, StoreError, UsageFound, UsageStore,
+    Appended, DirectoryError, DocumentStore, EntryStore, Lookup, NewEntry, SettleRequest, StoreError,
+    UsageFound, UsageStore,
 };
 
 use super::base::{ALL, BOOK, End, Truth, clock, lanes, options};
@@ -99,7 +100,9 @@ pub(super) fn look(root: &Path, truth: &Truth) -> Result<Seen, StoreError> {
 fn open(root: &Path) -> Result<EmbeddedStore, StoreError> {
     for _ in 0..500 {
         match EmbeddedStore::open(root, options(), clock()) {
-            Err(StoreError::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            Err(StoreError::Directory(DirectoryError::Locked { .. })) => {
+                std::thread::sleep(Duration::from_millis(10))
+            }
             other => return other,
         }
     }
@@ -166,7 +169,12 @@ impl Seen {
             let read = store.read_ready(&lane, None, ALL).await?;
             let is_there = read.iter().any(|entry| entry.id == id);
             let settlement = Settlement::Delivered;
-            store.settle(vec![SettleRequest { lane: lane.clone(), id, due_at: None, settlement }]).await?;
+            store
+                .settle(
+                    store.owner(),
+                    vec![SettleRequest { lane: lane.clone(), id, due_at: None, settlement }],
+                )
+                .await?;
             Ok::<_, StoreError>(is_there)
         };
         match done.await {

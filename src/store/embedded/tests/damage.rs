@@ -1,7 +1,7 @@
 //! Damaged, cut, missing and mismatched files: what is lost is counted, everything else is there.
 
 use super::*;
-use crate::store::journal::{Frame, Scan, list, scan};
+use crate::store::embedded::journal::{Frame, Scan, list, scan};
 
 /// Three blocks of five entries in one segment; a delayed entry is due at 5000 and its number ms.
 fn three_blocks(store: &EmbeddedStore, runtime: &tokio::runtime::Runtime, name: &str, delayed: bool) {
@@ -30,7 +30,7 @@ fn damage(dir: &Path, needle: &str) {
 /// Damaged frames and lost entries, as a probe sees them.
 fn lost(store: &EmbeddedStore) -> (u64, u64) {
     let health = store.health();
-    (health.damaged_frames, health.lost_entries)
+    (health.damaged, health.lost_entries)
 }
 
 fn waiting(store: &EmbeddedStore, runtime: &tokio::runtime::Runtime) -> u64 {
@@ -38,7 +38,7 @@ fn waiting(store: &EmbeddedStore, runtime: &tokio::runtime::Runtime) -> u64 {
     let barrier = runtime.block_on(store.append(vec![plain("z", "barrier")])).expect("appends").remove(0);
     let Appended::New(id) = barrier else { panic!("{barrier:?}") };
     let settle = SettleRequest { lane: lane("z"), id, due_at: None, settlement: Settlement::Delivered };
-    runtime.block_on(store.settle(vec![settle])).expect("settles");
+    runtime.block_on(store.settle(store.owner(), vec![settle])).expect("settles");
     let lanes = runtime.block_on(store.lanes()).expect("lists");
     lanes.iter().map(|lane| lane.ready + lane.delayed).sum()
 }
@@ -162,7 +162,7 @@ fn a_deleted_segment_is_reported_with_what_the_index_knew() {
             due_at: None,
             settlement: Settlement::Delivered,
         };
-        runtime.block_on(store.settle(gone.map(settle).collect())).expect("settles");
+        runtime.block_on(store.settle(store.owner(), gone.map(settle).collect())).expect("settles");
         drop(store);
         if emptied { fs::write(&path, []) } else { fs::remove_file(&path) }.expect("goes");
         let store = open(dir.path());

@@ -35,7 +35,9 @@ fn a_held_store_takes_nothing_and_deletes_nothing_until_the_doubt_ends() {
         due_at: None,
         settlement: Settlement::Delivered,
     };
-    runtime.block_on(store.settle(entries.iter().map(settle).collect())).expect("what was under way ends");
+    runtime
+        .block_on(store.settle(store.owner(), entries.iter().map(settle).collect()))
+        .expect("what was under way ends");
     let before = segments(dir.path());
     store.threads.sweep();
     assert_eq!(segments(dir.path()), before, "no segment is deleted");

@@ -28,7 +28,7 @@ fn half_a_million_settlements_at_once_are_taken_in_parts() {
     });
     let mut first: Vec<_> = settles.collect();
     let second = first.split_off(ENTRIES / 3);
-    let (first, second) = (store.settle(first), store.settle(second));
+    let (first, second) = (store.settle(store.owner(), first), store.settle(store.owner(), second));
     let (first, second) = runtime.block_on(async { tokio::join!(first, second) });
     first.and(second).expect("settles");
     assert_eq!(store.health().poisoned, None);
@@ -47,7 +47,7 @@ fn an_entry_that_two_settle_as_lost_in_one_group_is_lost_once() {
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
     let lost =
         SettleRequest { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Lost };
-    runtime.block_on(store.settle(vec![lost.clone(), lost])).expect("settles");
+    runtime.block_on(store.settle(store.owner(), vec![lost.clone(), lost])).expect("settles");
     assert_eq!(store.health().lost_entries, 1);
     assert_eq!(store.take_losses().len(), 1);
     assert_eq!(runtime.block_on(contents(&store, &["a"]))[0].0, ["2"]);
