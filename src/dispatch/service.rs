@@ -21,10 +21,9 @@ use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
-use crate::dispatch::handle::{Command, DispatchHandle, StateUsageFailed};
-use crate::dispatch::input::{Effect, Input, Options, Settled, Ticket};
+use crate::dispatch::handle::{Command, DispatchHandle, StateUsageFailed, UsageStatement};
+use crate::dispatch::input::{Effect, Input, Options, Settled, Start, Ticket};
 use crate::dispatch::planner::Planner;
-use crate::dispatch::purge::PurgeId;
 use crate::event::{Cause, LaneKey, Outcome, Settlement};
 use crate::limit::{Gate, Reservation, UsageToState};
 use crate::policy::{Follower, Runtime};
@@ -32,6 +31,9 @@ use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
 use crate::telemetry::{AttemptFinished, DispatchLag, QueueWaited, RetryScheduled};
 use crate::traces::{self, Tracer};
+
+use commands::Asked;
+use recording::Records;
 
 /// Most messages taken from one channel at a time.
 const BATCH: usize = 256;
@@ -73,11 +75,10 @@ pub struct Service {
     ruled_by: u64,
     deliver: Arc<dyn Deliver>,
     clock: Clock,
-    usages: Arc<dyn UsageStore>,
+    records: Records,
     tracer: Tracer,
     commands: mpsc::UnboundedReceiver<Command>,
-    /// Who waits for the end of a purge.
-    purging: Vec<(PurgeId, oneshot::Sender<u64>)>,
+    asked: Asked,
     quiet: watch::Sender<bool>,
     /// Bounded in fact: one report per call in flight, and one page per lane being read.
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
@@ -114,6 +115,7 @@ impl Service {
     pub fn new(mut parts: Parts) -> (Self, DispatchHandle) {
         let (command, commands) = mpsc::unbounded_channel();
         let (quiet, is_quiet) = watch::channel(true);
+        let reports = mpsc::unbounded_channel();
         let runtime = parts.policies.newest();
         let mut planner = Planner::new(parts.gate, &runtime, parts.options, parts.dice, parts.clock.now());
         if !parts.clock.is_trusted() {
@@ -129,12 +131,12 @@ impl Service {
             ruled_by: runtime.number(),
             deliver: parts.deliver,
             clock: parts.clock,
-            usages: parts.usages,
+            records: Records::new(parts.usages, reports.0.clone()),
             tracer: parts.tracer,
             commands,
-            purging: Vec::new(),
+            asked: Asked::default(),
             quiet,
-            reports: mpsc::unbounded_channel(),
+            reports,
             tasks: JoinSet::new(),
             effects: Vec::new(),
         };
@@ -152,7 +154,7 @@ impl Service {
                 Event::Command(command) => self.obey(command),
                 Event::Woken => self.step(Input::Tick),
             }
-            self.tell_purged();
+            self.asked.go_on(&mut self.planner, self.clock.now());
             // Reaps finished tasks; their results came through the channel.
             while self.tasks.try_join_next().is_some() {}
             let is_quiet = self.planner.is_quiet();
@@ -179,7 +181,7 @@ impl Service {
     }
 
     async fn next_event(&mut self) -> Event {
-        let wake = self.planner.next_wake();
+        let wake = if self.asked.is_busy() { Some(Timestamp::ZERO) } else { self.planner.next_wake() };
         let mut reports = Vec::new();
         let mut signals = Vec::new();
         let event = tokio::select! {
@@ -207,7 +209,9 @@ impl Service {
                     Input::LoadFailed(lane)
                 }
                 Report::UsageStated(stated, answer) => {
-                    self.usage_stated(&stated, answer);
+                    self.step(Input::UsageStated(*stated));
+                    // Whoever asked may have gone.
+                    let _ = answer.send(Ok(()));
                     continue;
                 }
                 Report::Recorded(reservations, is_recorded) => Input::Recorded { reservations, is_recorded },
@@ -226,11 +230,46 @@ impl Service {
             for effect in std::mem::take(&mut self.effects) {
                 match effect {
                     Effect::Load { lane, limit, all_due } => self.load(lane, limit, all_due),
-                    Effect::Record(reservations) => self.record(reservations),
+                    Effect::Record(reservations) => {
+                        self.tasks.spawn(self.records.make(reservations));
+                    }
                     Effect::Send { ticket } => self.send(ticket),
                     Effect::Settle(settled) => self.settle(settled),
                 }
             }
+        }
+    }
+
+    /// Does as asked. Whoever asked may have gone.
+    fn obey(&mut self, command: Command) {
+        let now = self.clock.now();
+        match command {
+            Command::Trust(answer) => {
+                let leap = self.clock.trust();
+                if let Some(leap) = &leap {
+                    self.step(Input::TimeTrusted(leap.clone()));
+                }
+                drop(answer.send(leap));
+            }
+            Command::Purge(policy, answer) => {
+                // What was accepted before is known before.
+                let mut signals = Vec::new();
+                self.signals.take_all(&mut signals);
+                signals.into_iter().for_each(|signal| self.step(signal.into()));
+                let id = self.planner.purge(&policy, now, &mut self.effects);
+                self.asked.waits_for(id, answer);
+                self.carry_out();
+                self.step(Input::Tick);
+            }
+            Command::StateUsage(UsageStatement { policy, key, kind, used }, answer) => {
+                match self.planner.gate().usage_to_state(&policy, &key, kind, used, now) {
+                    Ok(to_state) => drop(self.tasks.spawn(self.records.state(to_state, answer))),
+                    Err(error) => drop(answer.send(Err(error.into()))),
+                }
+            }
+            // Ends the loop that calls this.
+            Command::Stop { .. } => {}
+            question => self.asked.answer(question, &mut self.planner, now),
         }
     }
 
@@ -246,19 +285,19 @@ impl Service {
     fn send(&mut self, ticket: Ticket) {
         let started_at = self.clock.now();
         let Some(start) = self.planner.confirm(ticket, started_at, &mut self.effects) else { return };
-        let event = &start.entry.event;
-        let mut headers = event.headers.clone();
-        let span = self.tracer.attempt(start.entry, start.lane, start.waited, &mut headers);
+        let Start { entry, lane, timeout, waited } = start;
+        let mut headers = lines::headers_to_send(&mut entry.event);
+        let span = self.tracer.attempt(entry, lane, waited, &mut headers);
         let call = Call {
-            id: start.entry.id,
-            attempt: start.entry.tries.and_attempt().attempts(),
-            method: event.method.clone(),
-            url: event.url.clone(),
+            id: entry.id,
+            attempt: entry.tries.and_attempt().attempts(),
+            method: entry.event.method.clone(),
+            url: entry.event.url.clone(),
             headers,
-            body: event.body.clone(),
-            timeout: start.timeout,
+            body: std::mem::take(&mut entry.event.body),
+            timeout,
         };
-        QueueWaited { lane: start.lane, waited: start.waited }.emit();
+        QueueWaited { lane, waited }.emit();
         let end = CallEnd {
             ticket,
             started_at,
@@ -311,7 +350,8 @@ impl Service {
         self.tasks.abort_all();
         self.queue.flush().await;
         if !self.planner.is_held() {
-            self.close_record().await;
+            let consumed = self.planner.gate().consumed(self.clock.now());
+            self.records.close(consumed).await;
         }
     }
 }

@@ -351,6 +351,11 @@ impl Gate {
         figures::of(&mut self.table, lane.limiters(), now)
     }
 
+    /// The limiters of a policy, also of one that was taken away.
+    pub fn limiters_of(&self, policy: &PolicyId) -> impl Iterator<Item = LimiterId> + use<'_> {
+        self.table.of_policy(policy, None)
+    }
+
     /// How many limiters there are.
     #[must_use]
     pub fn limiters(&self) -> usize {
