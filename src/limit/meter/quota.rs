@@ -211,7 +211,7 @@ impl QuotaMeter {
     /// What it means for calls to come; `None` when it limits nothing.
     pub(super) fn outlook(&mut self, now: Timestamp) -> Option<LimitOutlook> {
         let used = self.used(now);
-        LimitOutlook::quota(self.quota, used, self.span.end)
+        outlook(self.quota, used, self.span.end)
     }
 
     /// Its state under a limit of `most`.
@@ -299,20 +299,18 @@ pub(super) fn spent_until(quota: Quota, unknown_before: Timestamp, now: Timestam
     (unknown_before > span.start).then_some(span.end)
 }
 
-impl LimitOutlook {
-    /// Of a quota of which `used` are used in a period that ends then; `None` when it limits nothing.
-    pub(in crate::limit) fn quota(quota: Quota, used: u32, end: Timestamp) -> Option<Self> {
-        let calls = quota.calls?.get();
-        let every = Duration::from_secs(match quota.per {
-            Period::Minute => 60,
-            Period::Hour => 3600,
-            Period::Day => 86_400,
-            Period::Month => 30 * 86_400,
-        });
-        let room = u64::from(calls.saturating_sub(used));
-        let portion = u64::from(calls);
-        Some(Self { kind: Kind::Quota, room, first_at: end, portion, every, slides: false })
-    }
+/// Of a quota of which `used` are used in a period that ends then; `None` when it limits nothing.
+pub(in crate::limit) fn outlook(quota: Quota, used: u32, end: Timestamp) -> Option<LimitOutlook> {
+    let calls = quota.calls?.get();
+    let every = Duration::from_secs(match quota.per {
+        Period::Minute => 60,
+        Period::Hour => 3600,
+        Period::Day => 86_400,
+        Period::Month => 30 * 86_400,
+    });
+    let room = u64::from(calls.saturating_sub(used));
+    let portion = u64::from(calls);
+    Some(LimitOutlook { kind: Kind::Quota, room, first_at: end, portion, every, slides: false })
 }
 
 #[cfg(test)]
