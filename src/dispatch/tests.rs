@@ -1,5 +1,6 @@
 //! Behaviour of the planner in single situations.
 
+mod changes;
 mod due;
 mod egress;
 mod expiry;

@@ -1,6 +1,6 @@
 //! What rules now: an immutable snapshot of everything deployed or draining, made from the book as a whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -165,26 +165,21 @@ impl Runtime {
         changes
     }
 
-    /// The policies by which a lane may be ruled in another way than under `previous`: those of [`Runtime::diff`], and
-    /// those of which the book has issued other generations since, which ends doubts about generations that are gone.
+    /// The policies of which the book has issued other generations than in `previous`, deployed or not: that ends doubts
+    /// about generations that are gone.
     #[must_use]
-    pub fn changed_since(&self, previous: &Self) -> BTreeSet<PolicyId> {
-        let mut changed: BTreeSet<PolicyId> = BTreeSet::new();
-        changed.extend(self.diff(previous).into_iter().map(|change| match change {
-            PolicyChange::Set(id) | PolicyChange::Removed(id) => id,
-        }));
+    pub fn issued_since(&self, previous: &Self) -> Vec<PolicyId> {
+        let mut issued = Vec::new();
         // Both by id, as above.
         let mut before = previous.last_generations.iter().peekable();
         for (id, last) in &self.last_generations {
-            while let Some((gone, _)) = before.next_if(|(known, _)| *known < id) {
-                changed.insert(gone.clone());
-            }
+            issued.extend(std::iter::from_fn(|| before.next_if(|(known, _)| *known < id)).map(|(gone, _)| gone.clone()));
             if before.next_if(|(known, _)| *known == id) != Some((id, last)) {
-                changed.insert(id.clone());
+                issued.push(id.clone());
             }
         }
-        changed.extend(before.map(|(gone, _)| gone.clone()));
-        changed
+        issued.extend(before.map(|(gone, _)| gone.clone()));
+        issued
     }
 }
 

@@ -18,6 +18,9 @@ use crate::policy::{PolicyChange, Runtime, RuntimePolicy};
 /// What rules now.
 pub(in crate::dispatch) struct Policies {
     runtime: Arc<Runtime>,
+    /// Changes are applied to everything, for tests to compare with.
+    #[cfg(test)]
+    pub(in crate::dispatch) applies_all: bool,
 }
 
 impl Policies {
@@ -26,9 +29,14 @@ impl Policies {
         for policy in runtime.policies() {
             roster.gate().set(&policy.id, Rules::from(policy), now);
         }
-        Self { runtime: Arc::clone(runtime) }
+        Self {
+            runtime: Arc::clone(runtime),
+            #[cfg(test)]
+            applies_all: false,
+        }
     }
 
+    #[cfg(test)]
     pub(in crate::dispatch) fn runtime(&self) -> &Arc<Runtime> {
         &self.runtime
     }
@@ -41,34 +49,31 @@ impl Policies {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let mut touched = runtime.changed_since(&self.runtime);
-        touched.extend(bounded_by(&runtime, &touched));
-        self.apply_to(runtime, &touched, roster, now, effects);
-    }
-
-    /// The same, for these policies and their lanes, which must be all that are ruled in another way than before.
-    fn apply_to(
-        &mut self,
-        runtime: Arc<Runtime>,
-        touched: &BTreeSet<PolicyId>,
-        roster: &mut Roster,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+        let mut touched: BTreeSet<PolicyId> = runtime.issued_since(&self.runtime).into_iter().collect();
         for change in runtime.diff(&self.runtime) {
-            match change {
+            let id = match change {
                 PolicyChange::Set(id) => {
                     if let Some(policy) = runtime.get(&id) {
                         roster.gate().set(&id, Rules::from(policy), now);
                     }
+                    id
                 }
-                PolicyChange::Removed(id) => roster.gate().remove(&id),
-            }
+                PolicyChange::Removed(id) => {
+                    roster.gate().remove(&id);
+                    id
+                }
+            };
+            touched.insert(id);
         }
+        touched.extend(bounded_by(&runtime, &touched));
         self.runtime = runtime;
+        #[cfg(test)]
+        if self.applies_all {
+            return self.apply_to_all(roster, now, effects);
+        }
         // What their limiters said before may no longer hold.
         touched.iter().for_each(|policy| roster.ask_again(policy));
-        let lanes = roster.lanes().of_policies(touched);
+        let lanes = roster.lanes().of_policies(&touched);
         let mut moved = BTreeSet::new();
         for id in &lanes {
             roster.rebind(*id, now);
@@ -119,6 +124,19 @@ impl Policies {
         let wording = policy.and_then(|policy| policy.spec.wording.as_ref());
         let reason = blocker.kind.code(wording).to_owned();
         Settlement::Dead { reason, attempts: entry.tries.attempts() }
+    }
+}
+
+#[cfg(test)]
+impl Policies {
+    /// Applies what rules now to every lane, and asks every one again.
+    fn apply_to_all(&self, roster: &mut Roster, now: Timestamp, effects: &mut Vec<Effect>) {
+        roster.ask_all_again();
+        for id in roster.lanes().ids() {
+            roster.rebind(id, now);
+            let _ = self.rule(id, roster, now);
+            roster.tend(id, now, effects);
+        }
     }
 }
 
