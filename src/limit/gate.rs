@@ -23,6 +23,7 @@ use crate::limit::rules::Rules;
 use crate::limit::stated::{self, StateUsageError, UsageToState};
 use crate::limit::table::{LimiterId, Table};
 use crate::limit::tally::{Tallies, Worked};
+use crate::telemetry::defect;
 
 /// All limits of all policies. One task owns it.
 #[derive(Debug)]
@@ -192,7 +193,10 @@ impl Gate {
         // A start that claims to precede its grant counts at the grant.
         let at = at.max(permit.granted_at);
         for (id, held) in permit.by_limiter() {
-            let Some(limiter) = self.table.get_mut(id) else { continue };
+            let Some(limiter) = self.table.get_mut(id) else {
+                defect!("a start under a limiter that is gone");
+                continue;
+            };
             limiter.confirm(held, at, |policy, kind| self.tallies.violated(policy, kind));
         }
         Ok(())
@@ -225,7 +229,11 @@ impl Gate {
     pub fn release(&mut self, permit: Permit) -> Freed {
         let mut freed = SmallVec::new();
         for (id, _) in permit.by_limiter() {
-            let Some(limiter) = self.table.get_mut(id) else { continue };
+            // A limiter with a call in flight is not forgotten.
+            let Some(limiter) = self.table.get_mut(id) else {
+                defect!("a permit of a limiter that is gone");
+                continue;
+            };
             limiter.slots.give_back();
             if limiter.slots.has_room() {
                 freed.push(id);
@@ -411,7 +419,7 @@ impl Gate {
             let Some(limiter) = self.table.get_mut(*id) else { continue };
             if !limiter.take(*id, now, &mut permit.held) {
                 // `decide` has just found it ready, and a binding names no limiter twice.
-                debug_assert!(false, "a limit that was ready grants nothing");
+                defect!("a limit that was ready grants nothing");
                 self.put_back(permit);
                 return Decision::NotBefore(now, Blocker { limiter: *id, kind: Kind::Pace });
             }

@@ -14,6 +14,7 @@ use crate::limit::meter::calendar::Span;
 use crate::limit::meter::reserve::{Chunk, Ready, ReserveAhead};
 use crate::limit::stated::Stated;
 use crate::policy::{Kind, Period, Quota};
+use crate::telemetry::defect;
 
 /// Of a bound that another policy sets, at most this part is put on record ahead.
 const AHEAD_SHARE: u32 = 16;
@@ -137,11 +138,11 @@ impl QuotaMeter {
 
     /// Takes a start that [`QuotaMeter::ready`] has just found possible.
     pub(super) fn take(&mut self) -> QuotaClaim {
-        debug_assert!(self.limit().is_none_or(|calls| self.used < calls.get()), "the quota is used up");
+        defect!(unless self.limit().is_none_or(|calls| self.used < calls.get()), "a start under a quota that is used up");
         self.used += 1;
         // All of a period are good until its end.
         let good_until = self.reserve.take();
-        debug_assert!(good_until.is_some(), "a start is made before it is on record");
+        defect!(unless good_until.is_some(), "a start that is made before it is on record");
         QuotaClaim { period: self.span.start, statements: self.statements }
     }
 
