@@ -241,10 +241,13 @@ fn no_type_has_its_methods_in_more_than_two_files() {
 /// The rule above would see a breach, also where another type has the same name.
 #[test]
 fn methods_in_three_files_are_found() {
-    let file = |path: &str, text: &str| source::File { path: path.to_owned(), text: masked(text) };
+    let file = |path: &str, text: &str| File { path: path.to_owned(), text: masked(text) };
     let methods = "impl<T: Fn() -> u8> super::Planner<T> where T: Copy { fn f(&self) {} }";
     let mut files = vec![
-        file("a/planner.rs", "pub struct Planner<T>(T);\nimpl<T> Planner<T> {}\nimpl Drop for Planner<u8> {}"),
+        file(
+            "a/planner.rs",
+            "pub struct Planner<T>(T);\nimpl<T> Planner<T> {}\nimpl Drop for Planner<u8> {}",
+        ),
         file("a/starts.rs", &format!("use x;\n{methods}\n// impl Planner {{}}")),
         file("a/timers.rs", "impl From<u8> for Planner<u8> {}\nfn f(x: impl Fn()) -> impl Planner {}"),
         file("b/planner.rs", "enum Planner {}\nimpl Planner {}"),

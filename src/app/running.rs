@@ -81,11 +81,7 @@ pub(super) fn spawn(app: App) -> Running {
         )),
         dispatcher: tokio::spawn(app.service.run()),
         housekeeper: tokio::spawn(housekeeper.run(ended.clone())),
-        slow_store: tokio::spawn(slow_store::watch(
-            app.queue.clone(),
-            app.clock.clone(),
-            ended.clone(),
-        )),
+        slow_store: tokio::spawn(slow_store::watch(app.queue.clone(), app.clock.clone(), ended.clone())),
         exporting: Exporting::spawn(app.exporter),
         queue: app.queue,
         store: app.store,

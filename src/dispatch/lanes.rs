@@ -299,14 +299,11 @@ impl Lanes {
         Some(state)
     }
 
-    pub(super) fn ids(&self) -> Vec<LaneId> {
-        let mut ids: Vec<LaneId> = self.by_key.values().copied().collect();
-        ids.sort_unstable();
-        ids
-    }
-
     /// Those that any of these policies governs, in order.
-    pub(super) fn of_policies<'p>(&self, policies: impl IntoIterator<Item = &'p PolicyId>) -> BTreeSet<LaneId> {
+    pub(super) fn of_policies<'p>(
+        &self,
+        policies: impl IntoIterator<Item = &'p PolicyId>,
+    ) -> BTreeSet<LaneId> {
         let lanes = policies.into_iter().filter_map(|policy| self.by_policy.get(policy));
         lanes.flatten().copied().collect()
     }

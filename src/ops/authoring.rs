@@ -25,8 +25,8 @@ use crate::ops::precondition::{self, Precondition};
 use crate::ops::query::{self, Parameters};
 use crate::ops::wire::{Definition, HoldBody};
 use crate::policy::{
-    Book, BookError, ChangeError, Fault, GenerationState, Given, Members, Origin, Policies, Policy, PolicyError, Put,
-    Spec, read_name, read_spec, write,
+    Book, BookError, ChangeError, Fault, GenerationState, Given, Members, Origin, Policies, Policy,
+    PolicyError, Put, Spec, read_name, read_spec, write,
 };
 use crate::problem::{Problem, codes};
 use crate::telemetry::Defect;

@@ -95,11 +95,7 @@ pub(super) struct LiveFigures<'d> {
 
 impl<'d> From<&'d Desk> for LiveFigures<'d> {
     fn from(desk: &'d Desk) -> Self {
-        Self {
-            queue: &desk.queue,
-            dispatch: &desk.dispatch,
-            clock: &desk.clock,
-        }
+        Self { queue: &desk.queue, dispatch: &desk.dispatch, clock: &desk.clock }
     }
 }
 

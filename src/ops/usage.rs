@@ -71,11 +71,7 @@ struct UsageDesk<'d> {
 
 impl<'d> From<&'d Desk> for UsageDesk<'d> {
     fn from(desk: &'d Desk) -> Self {
-        Self {
-            queue: &desk.queue,
-            policies: &desk.policies,
-            dispatch: &desk.dispatch,
-        }
+        Self { queue: &desk.queue, policies: &desk.policies, dispatch: &desk.dispatch }
     }
 }
 

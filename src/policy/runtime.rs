@@ -173,7 +173,9 @@ impl Runtime {
         // Both by id, as above.
         let mut before = previous.last_generations.iter().peekable();
         for (id, last) in &self.last_generations {
-            issued.extend(std::iter::from_fn(|| before.next_if(|(known, _)| *known < id)).map(|(gone, _)| gone.clone()));
+            issued.extend(
+                std::iter::from_fn(|| before.next_if(|(known, _)| *known < id)).map(|(gone, _)| gone.clone()),
+            );
             if before.next_if(|(known, _)| *known == id) != Some((id, last)) {
                 issued.push(id.clone());
             }

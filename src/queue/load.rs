@@ -39,7 +39,12 @@ pub(super) struct HandOut {
 
 impl HandOut {
     /// Hands out a page of a lane: see [`Queue::load`](super::Queue::load).
-    pub(super) async fn load(&self, lane: &LaneKey, limit: ReadLimit, all_due: bool) -> Result<Loaded, QueueError> {
+    pub(super) async fn load(
+        &self,
+        lane: &LaneKey,
+        limit: ReadLimit,
+        all_due: bool,
+    ) -> Result<Loaded, QueueError> {
         let Some(start) = self.lanes.lock().begin_load(lane) else { return Ok(Loaded::default()) };
         let until = if all_due { Timestamp::MAX } else { self.records.clock.now() };
         let asked_due = start.next_due.is_some_and(|due| due <= until);
@@ -112,8 +117,8 @@ impl HandOut {
         match self.records.event_of(&stored) {
             Ok(event) => {
                 let moved = self.records.due_at(&stored, &event);
-                let moved =
-                    moved.filter(|due_at| stored.due_at < Some(*due_at) && *due_at > self.records.clock.now());
+                let moved = moved
+                    .filter(|due_at| stored.due_at < Some(*due_at) && *due_at > self.records.clock.now());
                 let StoredEntry { id, tries, due_at, .. } = stored;
                 Some((Entry { id, lane: lane.clone(), tries, due_at, event }, moved))
             }

@@ -166,7 +166,8 @@ impl Queue {
             settler: Arc::clone(&settler),
         };
         let standings = Standings { store: Arc::clone(&store), lanes: lanes.clone(), records, ended };
-        let acceptance = Acceptance { store: Arc::clone(&store), lanes: lanes.clone(), timeout: append_timeout };
+        let acceptance =
+            Acceptance { store: Arc::clone(&store), lanes: lanes.clone(), timeout: append_timeout };
         let parts = Parts { store, lanes, acceptance, hand_out, standings, settler, losses };
         Ok((Self(Arc::new(parts)), LaneSignals(signals)))
     }

@@ -221,7 +221,8 @@ async fn park(settler: &Settler, mut dead: Vec<SettleRequest>) {
         if matches!(last, StoreError::Poisoned { .. } | StoreError::Closed) {
             break;
         }
-        let tried = dead.into_iter().map(async |settle| (record(settler, vec![settle.clone()]).await, settle));
+        let tried =
+            dead.into_iter().map(async |settle| (record(settler, vec![settle.clone()]).await, settle));
         let tried = futures_util::future::join_all(tried).await;
         dead = Vec::new();
         for (outcome, settle) in tried {

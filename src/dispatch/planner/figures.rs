@@ -52,7 +52,12 @@ impl Walk {
 
     /// Walks over some more lanes, and looks at them for what no single step finds unless nothing is to start. Returns the
     /// figures once that was the last part.
-    pub(super) fn go_on(&mut self, nothing_starts: bool, roster: &mut Roster, now: Timestamp) -> Option<Figures> {
+    pub(super) fn go_on(
+        &mut self,
+        nothing_starts: bool,
+        roster: &mut Roster,
+        now: Timestamp,
+    ) -> Option<Figures> {
         let from = self.next?;
         let (certain, no_share) = (roster.certain(now), roster.is_full());
         let (lanes, gate, order) = roster.walk();

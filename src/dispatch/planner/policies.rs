@@ -119,7 +119,12 @@ impl Policies {
     }
 
     /// How an entry ends that is turned away: in the words of the policy whose limit has no room.
-    pub(super) fn turned_away(&self, entry: &Entry, blocker: Blocker, policy: Option<&PolicyId>) -> Settlement {
+    pub(super) fn turned_away(
+        &self,
+        entry: &Entry,
+        blocker: Blocker,
+        policy: Option<&PolicyId>,
+    ) -> Settlement {
         let policy = policy.and_then(|id| self.runtime.get(id));
         let wording = policy.and_then(|policy| policy.spec.wording.as_ref());
         let reason = blocker.kind.code(wording).to_owned();

@@ -81,8 +81,7 @@ impl Purges {
     /// Drops what a lane has read ahead and its purge concerns.
     pub(super) fn drop_waiting(&mut self, id: LaneId, roster: &mut Roster, effects: &mut Vec<Effect>) {
         let Some(purging) = roster.lanes().get(id).and_then(|lane| lane.purge) else { return };
-        let dropped =
-            roster.drop_if(id, |entry| purging.concerns(entry), |_| Settlement::Cancelled, effects);
+        let dropped = roster.drop_if(id, |entry| purging.concerns(entry), |_| Settlement::Cancelled, effects);
         match self.under_way.get_mut(&purging.id) {
             Some(progress) => progress.dropped += dropped as u64,
             None => defect!("a lane in a purge that has ended"),

@@ -98,8 +98,7 @@ impl Reading<'_> {
     /// Tries the lanes again whose last page could not be read.
     pub(super) fn read_again(self) {
         for id in self.roster.lanes().ids() {
-            let unread =
-                self.roster.lane_mut(id).filter(|lane| lane.window.unread_until().is_some());
+            let unread = self.roster.lane_mut(id).filter(|lane| lane.window.unread_until().is_some());
             if let Some(lane) = unread {
                 lane.window.read_again();
                 self.roster.tend(id, self.now, self.effects);

@@ -12,7 +12,7 @@ use crate::dispatch::lanes::{Fate, LaneId, LaneState, Lanes, Place, Ruled};
 use crate::dispatch::planner::EFFECTS_PER_STEP;
 use crate::dispatch::planner::order::{Joins, Order};
 use crate::dispatch::planner::timers::Timers;
-use crate::event::{Entry, Lane, LaneKey, PolicyId, Settlement};
+use crate::event::{Entry, Lane, PolicyId, Settlement};
 use crate::limit::Gate;
 use crate::telemetry::defect;
 

@@ -165,7 +165,13 @@ impl Starts {
     }
 
     /// Asks for one entry of a group, of the first of its lanes that may send. Returns whether a start was planned.
-    fn take_turn(&mut self, turn: Turn, policies: &Policies, roster: &mut Roster, moment: Moment<'_>) -> bool {
+    fn take_turn(
+        &mut self,
+        turn: Turn,
+        policies: &Policies,
+        roster: &mut Roster,
+        moment: Moment<'_>,
+    ) -> bool {
         let Moment { now, effects } = moment;
         roster.order().groups.left_line(turn.group);
         let (mut asked, mut is_draining) = (Asked::Nothing, false);
@@ -230,9 +236,7 @@ impl Starts {
                 roster.redeem(id, usize::from(promised));
                 return Asked::Stopped;
             }
-            Decision::NotBefore(at, blocker) => {
-                (blocker.limiter, AskAgain::At(at.max(now + SHORTEST_WAIT)))
-            }
+            Decision::NotBefore(at, blocker) => (blocker.limiter, AskAgain::At(at.max(now + SHORTEST_WAIT))),
             Decision::Wait(blocker) => (blocker.limiter, AskAgain::WhenReleased),
         };
         lane.buffer.push(entry);

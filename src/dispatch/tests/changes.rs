@@ -14,7 +14,8 @@ use crate::dispatch::Input;
 use crate::event::{Lane, LaneKey, PolicyId, PolicyRef};
 use crate::limit::LimiterFigures;
 use crate::policy::{
-    Book, DRAIN_WINDOW, Family, Limits, Origin, Pace, Pause, Period, Quota, Runtime, Scope, Spec, Window, testing,
+    Book, DRAIN_WINDOW, Family, Limits, Origin, Pace, Pause, Period, Quota, Runtime, Scope, Spec, Window,
+    testing,
 };
 
 const POLICIES: usize = 6;

@@ -69,7 +69,6 @@ fn page(doubts: &Doubts, uri: &Uri) -> Answer {
     page.truncate(limit);
     let next_cursor = page.last().filter(|_| more).map(|last| cursor_after(&last.id.to_string()));
     let filter = only.map(|only| format!("&acknowledged={only}")).unwrap_or_default();
-    let next =
-        next_cursor.as_ref().map(|cursor| format!("/v1/doubts?limit={limit}{filter}&cursor={cursor}"));
+    let next = next_cursor.as_ref().map(|cursor| format!("/v1/doubts?limit={limit}{filter}&cursor={cursor}"));
     Ok(json(&DoubtList { doubts: page.iter().map(DoubtBody::of).collect(), next_cursor }, next))
 }
