@@ -242,7 +242,7 @@ impl Ahead {
     /// A page came or failed: its reservation ends.
     pub(super) fn ended(&mut self, window: &Window) {
         let asked = window.loading.unwrap_or(0);
-        defect!(unless self.loads > 0 && asked <= self.asked, "a page that came and was not asked for");
+        defect!(unless asked <= self.asked, "a page that is larger than what was asked for");
         self.loads = self.loads.saturating_sub(1);
         self.entries = self.entries.saturating_sub(asked);
         self.asked = self.asked.saturating_sub(asked);

@@ -49,11 +49,12 @@ fn spec(n: usize, rng: &mut fastrand::Rng) -> Spec {
 
 /// One change, or a few at once, of what the book says.
 fn change(book: &mut Book, now: Timestamp, rng: &mut fastrand::Rng) {
-    for _ in 0..rng.usize(1..3) {
-        let (n, spec) = (rng.usize(..POLICIES), spec(rng.usize(..POLICIES), rng));
-        let id = name(n);
+    let mut changes = rng.usize(1..3);
+    while changes > 0 {
+        let n = rng.usize(..POLICIES);
+        let (id, spec) = (name(n), spec(n, rng));
         // What the state of the policy does not allow changes nothing.
-        let _ = match rng.u8(..8) {
+        let is_made = match rng.u8(..8) {
             0 => book.create(id.clone(), Origin::new("test"), Value::Null).is_ok(),
             1 | 2 => book.deploy(&id, Value::Null, spec).is_ok(),
             3 | 4 => book.update(&id, Value::Null, Some(spec)).is_ok(),
@@ -67,8 +68,9 @@ fn change(book: &mut Book, now: Timestamp, rng: &mut fastrand::Rng) {
                 book.pause(&id, Pause { reason: "test".to_owned(), since: now, until }).is_ok()
             }
         };
-        book.expire(now);
+        changes -= usize::from(is_made);
     }
+    book.expire(now);
 }
 
 /// Lanes of several policies, generations and label values.
@@ -138,7 +140,7 @@ impl History {
 
 /// What is to be the same: of each lane what rules it, what it waits for and in which place it stands; of each limiter
 /// what it counts; and what was sent and settled in the meantime. Not in which line a lane stands that more than one of
-/// its limits stops.
+/// its limits stops, nor whether one that may not go left its line already.
 #[derive(Debug, PartialEq)]
 struct Left {
     lanes: BTreeMap<LaneKey, String>,
@@ -153,7 +155,9 @@ fn left(bench: &mut Bench) -> Left {
     let mut bound = BTreeMap::new();
     for lane in bench.planner.roster.present().iter() {
         bound.insert(lane.lane.key().clone(), lane.binding.limiters().to_vec());
-        let (fate, timeout, place, inflight) = (lane.fate, lane.timeout, lane.place, lane.inflight);
+        let may_go = lane.has_work(now) && lane.holds.allow(lane.inflight, now);
+        let place = may_go.then_some(lane.place);
+        let (fate, timeout, inflight) = (lane.fate, lane.timeout, lane.inflight);
         let (hold, waits, promises, timer) = (lane.hold(now), lane.buffer.len(), lane.promises, lane.armed);
         let text = format!("{fate:?} {timeout:?} {place:?} {inflight} {hold:?} {waits} {promises} {timer:?}");
         lanes.insert(lane.lane.key().clone(), text);
@@ -202,12 +206,12 @@ fn a_change_that_is_applied_to_what_it_touches_leaves_what_it_leaves_everywhere(
     }
 }
 
-/// The comparison would see a lane that is left out.
+/// The comparison would see a change that is not applied.
 #[test]
 fn a_change_that_is_not_applied_is_seen() {
-    let differs = |seed| {
-        let (with, _) = after(seed, 3, false);
-        let mut history = History::new(seed);
+    let differs = |seed: &u64| {
+        let (with, _) = after(*seed, 3, false);
+        let mut history = History::new(*seed);
         for _ in 0..3 {
             history.go_on();
             let runtime = history.change();
@@ -216,5 +220,6 @@ fn a_change_that_is_not_applied_is_seen() {
         history.go_on();
         left(&mut history.bench) != with
     };
-    assert!((0..20).filter(|seed| differs(*seed)).count() > 10);
+    let seen = SEEDS.filter(differs).count();
+    assert!(seen > 20, "only {seen} of {SEEDS:?}");
 }
