@@ -8,15 +8,13 @@
 mod commands;
 mod lines;
 mod recording;
+mod tasks;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinSet, coop::unconstrained};
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Timestamp};
@@ -30,10 +28,11 @@ use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
 use crate::telemetry::{AttemptFinished, DispatchLag, QueueWaited, RetryScheduled};
-use crate::traces::{self, Tracer};
+use crate::traces::Tracer;
 
 use commands::Asked;
 use recording::Records;
+use tasks::{Begun, CallEnd, LoadEnd, begin};
 
 /// Most messages taken from one channel at a time.
 const BATCH: usize = 256;
@@ -275,7 +274,7 @@ impl Service {
 
     fn load(&mut self, lane: LaneKey, limit: ReadLimit, all_due: bool) {
         let queue = self.queue.clone();
-        let end = LoadEnd { report: Some(Report::NotLoaded(lane.clone())), reports: self.reports.0.clone() };
+        let end = LoadEnd::of(lane.clone(), self.reports.0.clone());
         self.tasks.spawn(async move {
             let page = queue.load(&lane, limit, all_due).await;
             end.report(lane, page);
@@ -369,83 +368,6 @@ async fn wait(clock: &Clock, wake: Option<Timestamp>) {
                 DispatchLag { lag: now.since(wake) }.emit();
             }
         }
-    }
-}
-
-enum Begun {
-    Over(Outcome),
-    UnderWay(BoxFuture<'static, Outcome>),
-}
-
-/// Starts a call by polling it once.
-fn begin(deliver: &dyn Deliver, call: Call) -> Begun {
-    // Nothing is used of what a panic leaves behind.
-    let begun = catch_unwind(AssertUnwindSafe(|| {
-        let mut call = deliver.attempt(call);
-        // The task that takes the call over polls it again and leaves its own waker. Without the budget of
-        // this task, which many starts in a row would use up.
-        let mut first = std::pin::pin!(unconstrained(&mut call));
-        match first.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(outcome) => Begun::Over(outcome),
-            Poll::Pending => Begun::UnderWay(call),
-        }
-    }));
-    begun.unwrap_or_else(|_| {
-        error!("the start of a call panicked: it counts as a failed attempt");
-        Begun::Over(Outcome::Retry { cause: Cause::Internal, retry_after: None })
-    })
-}
-
-/// Reports the end of a load, also when its task panics.
-struct LoadEnd {
-    report: Option<Report>,
-    reports: mpsc::UnboundedSender<Report>,
-}
-
-impl LoadEnd {
-    fn report(mut self, lane: LaneKey, page: Result<Loaded, QueueError>) {
-        self.report = Some(Report::Loaded(lane, page));
-    }
-}
-
-impl Drop for LoadEnd {
-    fn drop(&mut self) {
-        if let Some(report) = self.report.take() {
-            // Nobody listens only when the dispatcher has stopped: the next start hands out the page again.
-            let _ = self.reports.send(report);
-        }
-    }
-}
-
-/// Reports the end of a call, also when its task panics.
-struct CallEnd {
-    ticket: Ticket,
-    started_at: Timestamp,
-    clock: Clock,
-    reports: mpsc::UnboundedSender<Report>,
-    span: traces::Attempt,
-    outcome: Option<Outcome>,
-}
-
-impl CallEnd {
-    fn report(mut self, outcome: Outcome) {
-        self.outcome = Some(outcome);
-    }
-}
-
-impl Drop for CallEnd {
-    fn drop(&mut self) {
-        // Without a panic the call was abandoned at the end of the process.
-        let is_abandoned = self.outcome.is_none() && !std::thread::panicking();
-        if self.outcome.is_none() && !is_abandoned {
-            error!("a call panicked: it counts as a failed attempt");
-        }
-        let outcome =
-            self.outcome.take().unwrap_or(Outcome::Retry { cause: Cause::Internal, retry_after: None });
-        let took = self.clock.now().since(self.started_at);
-        self.span.end((!is_abandoned).then_some(&outcome), took);
-        // Nobody listens only when the dispatcher has stopped: the next start repeats the call.
-        let _ = self.reports.send(Report::Finished { ticket: self.ticket, outcome, took });
     }
 }
 

@@ -67,8 +67,8 @@ impl Gate {
     /// them again; those of a policy whose scope has changed are to be bound again. Without slots of its own a policy
     /// gets one second's worth of its pace within 64 to 4096.
     ///
-    /// Where that cannot be known, windows are silent until it does not matter. A quota counts from when it is brought in, and begins
-    /// anew for other label values.
+    /// Where that cannot be known, windows are silent until it does not matter. A quota counts from when it is brought
+    /// in, and begins anew for other label values.
     pub fn set(&mut self, policy: &PolicyId, rules: impl Into<Rules>, now: Timestamp) {
         let rules = rules.into();
         let forgotten = self.recording.change(policy, self.policies.get(policy), &rules, &self.table, now);
@@ -229,7 +229,6 @@ impl Gate {
     pub fn release(&mut self, permit: Permit) -> Freed {
         let mut freed = SmallVec::new();
         for (id, _) in permit.by_limiter() {
-            // A limiter with a call in flight is not forgotten.
             let Some(limiter) = self.table.get_mut(id) else {
                 defect!("a permit of a limiter that is gone");
                 continue;

@@ -58,7 +58,7 @@ impl Order {
         }
     }
 
-    /// Groups that go ahead of others from now on, or no longer: they may be asked again, and take their new places then.
+    /// Groups that have to leave the lines in which they stand: they may be asked again, and take their new places then.
     pub(super) fn ask_again(&mut self, groups: impl IntoIterator<Item = GroupId>) {
         let mut by_limiter: BTreeMap<LimiterId, BTreeSet<GroupId>> = BTreeMap::new();
         for group in groups {

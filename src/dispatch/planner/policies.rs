@@ -92,8 +92,8 @@ impl Policies {
         policies
     }
 
-    /// Applies what the policies say now to a lane. Returns its group when it goes ahead of other generations from now on,
-    /// or no longer.
+    /// Applies what the policies say now to a lane. Returns its group when the lane may have to leave its line: see
+    /// [`Roster::rule`].
     pub(super) fn rule(&self, id: LaneId, roster: &mut Roster, now: Timestamp) -> Option<GroupId> {
         let certain = roster.certain(now);
         roster.rule(id, |lane| Ruled::by(lane, &self.runtime, certain))

@@ -129,14 +129,14 @@ impl Roster {
         self.order.groups.keep_home_if(lane.group, |home| lane.binding.limiters().contains(&home));
     }
 
-    /// Applies to a lane what policies say. Returns its group when it goes ahead of other generations from now on, or no
-    /// longer.
+    /// Applies to a lane what policies say. Returns its group when the lane may have to leave the line in which it stands:
+    /// its fate is another one, or it has nothing to send any more.
     pub(super) fn rule(&mut self, id: LaneId, ruled: impl FnOnce(&Lane) -> Ruled) -> Option<GroupId> {
         let lane = self.lanes.get_mut(id)?;
-        let was_draining = lane.is_draining();
+        let before = lane.fate;
         let ruled = ruled(&lane.lane);
         lane.rule(&ruled);
-        (lane.is_draining() != was_draining).then_some(lane.group)
+        (lane.fate != before || lane.fate == Fate::Over).then_some(lane.group)
     }
 
     /// What the limiters of all policies said before no longer holds: whoever waits for one is asked again.
