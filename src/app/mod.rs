@@ -111,6 +111,12 @@ impl App {
     pub fn addr(&self) -> SocketAddr {
         self.doors.listener.address()
     }
+
+    /// Starts every task.
+    #[must_use]
+    pub fn spawn(self) -> Running {
+        running::spawn(self)
+    }
 }
 
 /// Whether what is configured can be had, as far as that can be told without the store.

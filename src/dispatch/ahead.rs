@@ -148,6 +148,8 @@ pub(super) struct Ahead {
     loads: usize,
     /// Loaded, or asked for.
     entries: usize,
+    /// Of these those that are asked for.
+    asked: usize,
     bytes: usize,
     /// What the bytes should stay within.
     most_bytes: usize,
@@ -157,7 +159,7 @@ pub(super) struct Ahead {
 
 impl Ahead {
     pub(super) fn new(most_bytes: usize) -> Self {
-        Self { queue: VecDeque::new(), loads: 0, entries: 0, bytes: 0, most_bytes, lanes: 0 }
+        Self { queue: VecDeque::new(), loads: 0, entries: 0, asked: 0, bytes: 0, most_bytes, lanes: 0 }
     }
 
     /// Learns whether a lane holds entries.
@@ -184,6 +186,11 @@ impl Ahead {
     /// Whether nothing is loaded, being loaded, or waits for that.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.loads == 0 && self.entries == 0
+    }
+
+    /// Entries that are loaded.
+    pub(super) fn loaded(&self) -> usize {
+        self.entries.saturating_sub(self.asked)
     }
 
     pub(super) fn has_next(&self) -> bool {
@@ -226,6 +233,7 @@ impl Ahead {
         window.announced = false;
         self.loads += 1;
         self.entries += entries;
+        self.asked += entries;
         let part = self.part_of(self.most_bytes.saturating_sub(self.bytes), held);
         let bytes = (entries * BYTES_PER_ENTRY).min(part).clamp(PAGE_BYTES.0, PAGE_BYTES.1);
         Some(ReadLimit { entries, bytes })
@@ -233,8 +241,11 @@ impl Ahead {
 
     /// A page came or failed: its reservation ends.
     pub(super) fn ended(&mut self, window: &Window) {
+        let asked = window.loading.unwrap_or(0);
+        defect!(unless asked <= self.asked, "a page that is larger than what was asked for");
         self.loads = self.loads.saturating_sub(1);
-        self.entries = self.entries.saturating_sub(window.loading.unwrap_or(0));
+        self.entries = self.entries.saturating_sub(asked);
+        self.asked = self.asked.saturating_sub(asked);
     }
 
     pub(super) fn took(&mut self, entries: usize, bytes: usize) {

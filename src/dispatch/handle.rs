@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Leap;
 use crate::dispatch::input::Figures;
-use crate::dispatch::report::LaneReport;
+use crate::dispatch::planner::report::LaneReport;
 use crate::event::{EventId, Lane, LaneKey, PolicyId};
 use crate::limit::{Admission, Kind, LimiterFigures, StateUsageError, Tried};
 use crate::queue::{Queue, ReadAhead};

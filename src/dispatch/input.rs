@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::hold::{BreakerPolicy, Hold};
-use crate::dispatch::looks::Looks;
+use crate::dispatch::planner::looks::Looks;
 use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
 use crate::limit::{Kind, Reservation, UsageToState, Worked};
@@ -123,8 +123,9 @@ pub struct Attempt {
 /// A confirmed start.
 #[derive(Debug)]
 pub struct Start<'a> {
-    /// The event to send, with the attempts made before this one.
-    pub entry: &'a Entry,
+    /// The event to send, with the attempts made before this one. Its headers and its body may be taken: what follows the
+    /// attempt needs neither.
+    pub entry: &'a mut Entry,
     /// Where it stands: for the labels of metrics.
     pub lane: &'a Lane,
     /// The longest that the attempt may take; `None` means the configured default.
@@ -181,9 +182,9 @@ pub struct Figures {
     pub calls: std::collections::BTreeMap<String, u64>,
     /// Starts beyond a limit since the process began, by policy and kind of limit: any is a defect.
     pub violations: std::collections::BTreeMap<(PolicyId, Kind), u64>,
-    /// What limits did since the process began, by policy: see [`Planner::worked`](super::Planner::worked).
+    /// What limits did since the process began, by policy: see [`Gate::worked`](crate::limit::Gate::worked).
     pub worked: Vec<(PolicyId, Worked)>,
-    /// What is wrong with lanes, or soon will be: see [`Planner::look`](super::Planner::look).
+    /// What is wrong with lanes, or soon will be.
     pub looks: Looks,
     /// Until when limits count as spent because what was consumed under them is not known.
     pub spent_until: Option<Timestamp>,

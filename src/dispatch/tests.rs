@@ -1,5 +1,6 @@
 //! Behaviour of the planner in single situations.
 
+mod changes;
 mod due;
 mod egress;
 mod expiry;
@@ -419,7 +420,7 @@ fn a_lane_above_the_common_bounds_reads_on_when_what_it_holds_has_gone() {
 #[test]
 fn a_full_lane_goes_on_when_its_only_call_expired_before_it_started() {
     let mut bench = Bench::new(&book(&[("p", None, 10)]));
-    bench.planner.shares = Shares::new(2);
+    bench.planner.roster.order_mut().shares = Shares::new(2);
     let lane = lane(&[("p", 1)]);
     bench.fill(&lane, 1..3);
     bench.waiting.get_mut(&lane).expect("filled")[0].event.expires_at = START + ms(1);

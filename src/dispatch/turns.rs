@@ -225,16 +225,44 @@ impl Turns {
     }
 
     /// Dissolves all lines: everybody may be asked again, in the order in which they stood, draining first.
-    pub(super) fn dissolve(&mut self) {
-        self.open.clear();
-        self.wakes.clear();
-        let lines = std::mem::take(&mut self.lines);
+    pub(super) fn dissolve_all(&mut self) {
+        let limiters: Vec<LimiterId> = self.lines.keys().copied().collect();
+        self.dissolve(limiters);
+    }
+
+    /// Dissolves the lines of these limiters: those that stood there may be asked again, in the order in which they
+    /// stood, draining first.
+    pub(super) fn dissolve(&mut self, limiters: impl IntoIterator<Item = LimiterId>) {
         let mut waiting = [Waiting::new(), Waiting::new()];
-        for mut line in lines.into_values() {
+        for limiter in limiters {
+            let Some(mut line) = self.lines.remove(&limiter) else { continue };
+            if let Some(listed) = line.listed {
+                self.open.remove(&(listed, limiter));
+            }
+            if let State::Shut(AskAgain::At(at)) = line.state {
+                self.wakes.remove(&(at, limiter));
+            }
             waiting[0].append(&mut line.draining);
             waiting[1].append(&mut line.active);
         }
         for (_, lane) in waiting.into_iter().flatten() {
+            self.join(lane, None, false);
+        }
+    }
+
+    /// Takes these lanes out of the line of a limiter: they may be asked again.
+    pub(super) fn take_out(&mut self, limiter: LimiterId, lanes: &BTreeSet<GroupId>) {
+        let Some(line) = self.lines.get_mut(&limiter) else { return };
+        let mut out = Vec::new();
+        for waiting in [&mut line.draining, &mut line.active] {
+            waiting.retain(|place| {
+                let stays = !lanes.contains(&place.1);
+                out.extend((!stays).then_some(*place));
+                stays
+            });
+        }
+        self.list(limiter);
+        for (_, lane) in out {
             self.join(lane, None, false);
         }
     }

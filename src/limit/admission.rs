@@ -16,6 +16,7 @@ use crate::limit::figures::LimiterFigures;
 use crate::limit::limiter::Limiter;
 use crate::limit::meter::Ready;
 use crate::limit::table::{LimiterId, Table};
+use crate::telemetry::defect;
 
 /// A call that is over a limit of a policy that turns calls away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +92,10 @@ pub(super) fn owe(table: &mut Table, lane: &Binding, count: u32) {
 
 /// This many of the calls that were promised a start have started, or have come to nothing.
 pub(super) fn redeem(table: &mut Table, lane: &Binding, count: u32) {
-    change_promises(table, lane, |promised| promised.saturating_sub(count));
+    change_promises(table, lane, |promised| {
+        defect!(unless count <= promised, "more promises kept than were made");
+        promised.saturating_sub(count)
+    });
 }
 
 fn change_promises(table: &mut Table, lane: &Binding, change: impl Fn(u32) -> u32) {

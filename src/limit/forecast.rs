@@ -190,6 +190,7 @@ fn fresh(limits: &Limits, now: Timestamp) -> Vec<LimitOutlook> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::meter::{pace, quota, window};
     use crate::policy::{Pace, Period, Quota, Window};
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -200,30 +201,30 @@ mod tests {
 
     #[test]
     fn a_pace_starts_one_after_the_other() {
-        let limit = LimitOutlook::pace(Pace::per_second(2.0).expect("valid"), NOW);
+        let limit = pace::outlook(Pace::per_second(2.0).expect("valid"), NOW);
         assert_eq!([limit.starts_at(0, NOW), limit.starts_at(10, NOW)], [NOW, after(5.0)]);
-        let later = LimitOutlook::pace(Pace::per_second(2.0).expect("valid"), after(3.0));
+        let later = pace::outlook(Pace::per_second(2.0).expect("valid"), after(3.0));
         assert_eq!(later.starts_at(2, NOW), after(4.0));
     }
 
     #[test]
     fn windows_and_quotas_start_in_portions() {
         let window = Window::new(10, 1000).expect("valid");
-        let limit = LimitOutlook::window(window, 4, NOW).expect("a limit");
+        let limit = window::outlook(window, 4, NOW).expect("a limit");
         assert_eq!(
             [5, 6, 15, 16].map(|ahead| limit.starts_at(ahead, NOW)),
             [NOW, after(1.0), after(1.0), after(2.0)]
         );
-        let full = LimitOutlook::window(window, 10, after(0.3)).expect("a limit");
+        let full = window::outlook(window, 10, after(0.3)).expect("a limit");
         assert_eq!([0, 10].map(|ahead| full.starts_at(ahead, NOW)), [after(0.3), after(1.3)]);
-        let quota = LimitOutlook::quota(Quota::new(5, Period::Minute).expect("valid"), 3, after(20.0));
+        let quota = quota::outlook(Quota::new(5, Period::Minute).expect("valid"), 3, after(20.0));
         let quota = quota.expect("a limit");
         assert_eq!([1, 2, 7].map(|ahead| quota.starts_at(ahead, NOW)), [NOW, after(20.0), after(80.0)]);
     }
 
     #[test]
     fn a_lane_waits_for_the_slowest_of_its_limits_and_for_its_turn() {
-        let pace = |per_second| LimitOutlook::pace(Pace::per_second(per_second).expect("valid"), NOW);
+        let pace = |per_second| pace::outlook(Pace::per_second(per_second).expect("valid"), NOW);
         let alone = Share { limit: pace(10.0), groups: 1, waiting: 1000 };
         let shared = Share { limit: pace(100.0), groups: 50, waiting: 1000 };
         let outlook = LaneOutlook { held: None, beside: 0, limits: vec![alone, shared], now: NOW };
@@ -252,7 +253,7 @@ mod tests {
             Some(1)
         );
         let limits = vec![Share {
-            limit: LimitOutlook::pace(Pace::per_second(10.0).expect("valid"), NOW),
+            limit: pace::outlook(Pace::per_second(10.0).expect("valid"), NOW),
             groups: 1,
             waiting: 1_010,
         }];

@@ -23,6 +23,7 @@ use crate::limit::rules::Rules;
 use crate::limit::stated::{self, StateUsageError, UsageToState};
 use crate::limit::table::{LimiterId, Table};
 use crate::limit::tally::{Tallies, Worked};
+use crate::telemetry::defect;
 
 /// All limits of all policies. One task owns it.
 #[derive(Debug)]
@@ -66,8 +67,8 @@ impl Gate {
     /// them again; those of a policy whose scope has changed are to be bound again. Without slots of its own a policy
     /// gets one second's worth of its pace within 64 to 4096.
     ///
-    /// Where that cannot be known, windows are silent until it does not matter. A quota counts from when it is brought in, and begins
-    /// anew for other label values.
+    /// Where that cannot be known, windows are silent until it does not matter. A quota counts from when it is brought
+    /// in, and begins anew for other label values.
     pub fn set(&mut self, policy: &PolicyId, rules: impl Into<Rules>, now: Timestamp) {
         let rules = rules.into();
         let forgotten = self.recording.change(policy, self.policies.get(policy), &rules, &self.table, now);
@@ -192,7 +193,10 @@ impl Gate {
         // A start that claims to precede its grant counts at the grant.
         let at = at.max(permit.granted_at);
         for (id, held) in permit.by_limiter() {
-            let Some(limiter) = self.table.get_mut(id) else { continue };
+            let Some(limiter) = self.table.get_mut(id) else {
+                defect!("a start under a limiter that is gone");
+                continue;
+            };
             limiter.confirm(held, at, |policy, kind| self.tallies.violated(policy, kind));
         }
         Ok(())
@@ -225,7 +229,10 @@ impl Gate {
     pub fn release(&mut self, permit: Permit) -> Freed {
         let mut freed = SmallVec::new();
         for (id, _) in permit.by_limiter() {
-            let Some(limiter) = self.table.get_mut(id) else { continue };
+            let Some(limiter) = self.table.get_mut(id) else {
+                defect!("a permit of a limiter that is gone");
+                continue;
+            };
             limiter.slots.give_back();
             if limiter.slots.has_room() {
                 freed.push(id);
@@ -351,6 +358,11 @@ impl Gate {
         figures::of(&mut self.table, lane.limiters(), now)
     }
 
+    /// The limiters of a policy, also of one that was taken away.
+    pub fn limiters_of(&self, policy: &PolicyId) -> impl Iterator<Item = LimiterId> + use<'_> {
+        self.table.of_policy(policy, None)
+    }
+
     /// How many limiters there are.
     #[must_use]
     pub fn limiters(&self) -> usize {
@@ -406,7 +418,7 @@ impl Gate {
             let Some(limiter) = self.table.get_mut(*id) else { continue };
             if !limiter.take(*id, now, &mut permit.held) {
                 // `decide` has just found it ready, and a binding names no limiter twice.
-                debug_assert!(false, "a limit that was ready grants nothing");
+                defect!("a limit that was ready grants nothing");
                 self.put_back(permit);
                 return Decision::NotBefore(now, Blocker { limiter: *id, kind: Kind::Pace });
             }

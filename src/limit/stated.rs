@@ -98,6 +98,12 @@ impl UsageToState {
         Ok(Self { name, consumed, policy, key, kind, stated, used_then })
     }
 
+    /// The policy of its limit.
+    #[must_use]
+    pub const fn policy(&self) -> &PolicyId {
+        &self.policy
+    }
+
     /// The policy and the label values of its limit.
     pub(super) fn of(&self) -> (&PolicyId, &str) {
         (&self.policy, &self.key)

@@ -3,6 +3,8 @@
 //!
 //! Must not know: how limits are kept, what the members mean.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -11,8 +13,9 @@ use serde::Serialize;
 use tracing::{info, warn};
 use utoipa::ToSchema;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::event::PolicyId;
+use crate::ingest::CallRouter;
 use crate::ops::body::read;
 use crate::ops::desk::{
     Answer, Desk, Name, json, late, no_policy, no_such_method, policy_id, respond, split,
@@ -22,8 +25,8 @@ use crate::ops::precondition::{self, Precondition};
 use crate::ops::query::{self, Parameters};
 use crate::ops::wire::{Definition, HoldBody};
 use crate::policy::{
-    Book, BookError, ChangeError, Fault, GenerationState, Given, Members, Origin, Policy, PolicyError, Put,
-    Spec, read_name, read_spec, write,
+    Book, BookError, ChangeError, Fault, GenerationState, Given, Members, Origin, Policies, Policy,
+    PolicyError, Put, Spec, read_name, read_spec, write,
 };
 use crate::problem::{Problem, codes};
 use crate::telemetry::Defect;
@@ -107,7 +110,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Response {
     match split(&name) {
-        (id, None) => respond(desk.put_policy(id, &uri, &headers, body).await),
+        (id, None) => respond(Authoring::from(&desk).put(id, &uri, &headers, body).await),
         (_, verb) => no_such_method(verb),
     }
 }
@@ -131,13 +134,34 @@ pub(super) async fn put(
 )]
 pub(super) async fn delete(State(desk): State<Desk>, name: Name, uri: Uri, headers: HeaderMap) -> Response {
     match split(&name) {
-        (id, None) => respond(desk.delete_policy(id, &uri, &headers).await),
+        (id, None) => respond(Authoring::from(&desk).delete(id, &uri, &headers).await),
         (_, verb) => no_such_method(verb),
     }
 }
 
-impl Desk {
-    async fn put_policy(&self, id: &str, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
+/// Makes, changes and deletes the policies of this API.
+struct Authoring<'d> {
+    authoring: &'d Policies,
+    reserved: fn(&PolicyId) -> Option<&'static str>,
+    drain: Duration,
+    clock: &'d Clock,
+    router: &'d CallRouter,
+}
+
+impl<'d> From<&'d Desk> for Authoring<'d> {
+    fn from(desk: &'d Desk) -> Self {
+        Self {
+            authoring: &desk.authoring,
+            reserved: desk.reserved,
+            drain: desk.drain,
+            clock: &desk.clock,
+            router: &desk.router,
+        }
+    }
+}
+
+impl Authoring<'_> {
+    async fn put(&self, id: &str, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
         let dry_run = dry_run(uri)?;
         let members: Members = read(headers, body).await?;
         let (id, spec) = self.checked(id, &members)?;
@@ -165,7 +189,7 @@ impl Desk {
         Ok(response)
     }
 
-    async fn delete_policy(&self, id: &str, uri: &Uri, headers: &HeaderMap) -> Answer {
+    async fn delete(&self, id: &str, uri: &Uri, headers: &HeaderMap) -> Answer {
         let (id, dry_run) = (policy_id(id)?, dry_run(uri)?);
         let (now, drain) = (self.clock.now(), self.drain);
         let precondition = Precondition::of(headers);

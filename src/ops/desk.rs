@@ -21,16 +21,18 @@ use crate::dispatch::DispatchHandle;
 use crate::event::PolicyId;
 use crate::ingest::CallRouter;
 use crate::limit::Outlooks;
+use crate::ops::explain::Explainer;
+use crate::ops::policies::Shown;
 use crate::ops::verbs::Verb;
 use crate::ops::wire::{List, PolicyBody};
-use crate::ops::{authoring, doc};
+use crate::ops::{authoring, doc, verbs};
 use crate::policy::Policies;
 use crate::problem::{Problem, codes};
 use crate::queue::Queue;
 use crate::store::StoreError;
 use crate::telemetry::defect;
 
-/// What the desk looks at.
+/// What the desk looks at: each of its parts borrows what it needs of it.
 #[derive(Clone)]
 pub struct Desk {
     /// Says where events stand, and records what becomes of them.
@@ -85,7 +87,7 @@ pub fn desk_routes(desk: Desk) -> Router {
     ),
 )]
 pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
-    respond(desk.list(&uri).await)
+    respond(Shown::from(&desk).list(&uri).await)
 }
 
 /// Explain an event or a call
@@ -109,7 +111,7 @@ pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
     ),
 )]
 pub(super) async fn explain(State(desk): State<Desk>, uri: Uri) -> Response {
-    respond(desk.explain(&uri).await)
+    respond(Explainer::from(&desk).explain(&uri).await)
 }
 
 /// Show a policy
@@ -136,7 +138,7 @@ pub(super) async fn explain(State(desk): State<Desk>, uri: Uri) -> Response {
 pub(super) async fn show(State(desk): State<Desk>, name: Name, uri: Uri) -> Response {
     let (id, verb) = split(&name);
     match verb {
-        None => respond(desk.show(id, &uri).await),
+        None => respond(Shown::from(&desk).show(id, &uri).await),
         Some(verb) => no_such_method(Some(verb)),
     }
 }
@@ -144,7 +146,7 @@ pub(super) async fn show(State(desk): State<Desk>, name: Name, uri: Uri) -> Resp
 async fn act(State(desk): State<Desk>, name: Name, headers: HeaderMap, body: Body) -> Response {
     let (id, verb) = split(&name);
     match verb.and_then(Verb::parse) {
-        Some(verb) => respond(desk.act(id, verb, &headers, body).await),
+        Some(verb) => respond(verbs::act(&desk, id, verb, &headers, body).await),
         None => no_such_method(verb),
     }
 }

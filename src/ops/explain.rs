@@ -3,22 +3,23 @@
 //!
 //! Must not know: how limits count, how calls are planned.
 
+use arc_swap::ArcSwap;
 use http::{Method, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::clock::Timestamp;
-use crate::dispatch::{HoldReason, LaneReport};
+use crate::clock::{Clock, Timestamp};
+use crate::dispatch::{DispatchHandle, HoldReason, LaneReport};
 use crate::event::{CanonicalUrl, EventId, Labels, Lane, parse_method};
-use crate::ingest::NoRoute;
-use crate::limit::Kind;
+use crate::ingest::{CallRouter, NoRoute};
+use crate::limit::{Kind, Outlooks};
 use crate::ops::desk::{Answer, Desk, json, shutting_down};
 use crate::ops::held::HeldBy;
 use crate::ops::query::{Parameters, invalid};
 use crate::ops::wire::date;
-use crate::policy::{Candidate, Runtime, Verdict};
+use crate::policy::{Candidate, Policies, Runtime, Verdict};
 use crate::problem::{Problem, codes};
-use crate::queue::{End, QueueError, Standing};
+use crate::queue::{End, Queue, QueueError, Standing};
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
 use crate::telemetry::Defect;
 
@@ -122,7 +123,30 @@ struct Place {
 
 const TAKES: &str = "give either id, or url with method and label.KEY";
 
-impl Desk {
+/// Finds out where an event or a call stands, and what it waits for.
+pub(super) struct Explainer<'d> {
+    queue: &'d Queue,
+    policies: &'d Policies,
+    dispatch: &'d DispatchHandle,
+    outlooks: &'d ArcSwap<Outlooks>,
+    clock: &'d Clock,
+    router: &'d CallRouter,
+}
+
+impl<'d> From<&'d Desk> for Explainer<'d> {
+    fn from(desk: &'d Desk) -> Self {
+        Self {
+            queue: &desk.queue,
+            policies: &desk.policies,
+            dispatch: &desk.dispatch,
+            outlooks: &desk.outlooks,
+            clock: &desk.clock,
+            router: &desk.router,
+        }
+    }
+}
+
+impl Explainer<'_> {
     pub(super) async fn explain(&self, uri: &Uri) -> Answer {
         let parameters = Parameters::read(uri, &["id", "method", "url"], Some("label."))?;
         match (parameters.get("id"), parameters.get("url")) {
@@ -141,7 +165,7 @@ impl Desk {
     async fn explain_event(&self, id: &str) -> Answer {
         let id: EventId =
             id.parse().map_err(|error| invalid("id", format!("must be an event's: {error}")))?;
-        let standing = self.queue.standing(id, &self.dispatch).await;
+        let standing = self.queue.standing(id, self.dispatch).await;
         let standing = standing.map_err(|error| self.unreadable(&error))?;
         let Some(waiting) = standing.waiting() else {
             let Standing::Settled(end) = standing else { return Err(no_event()) };
@@ -384,7 +408,7 @@ fn no_event() -> Box<Problem> {
     Box::new(Problem::of(codes::EVENT_NOT_FOUND, detail))
 }
 
-impl Desk {
+impl Explainer<'_> {
     fn unreadable(&self, error: &QueueError) -> Box<Problem> {
         tracing::warn!(%error, "an event could not be read");
         if let Some(reason) = self.queue.unread_reason(error) {

@@ -12,14 +12,15 @@ use serde_json::Value;
 use tracing::warn;
 use utoipa::ToSchema;
 
-use crate::dispatch::{StateUsageFailed, UsageStatement};
+use crate::dispatch::{DispatchHandle, StateUsageFailed, UsageStatement};
 use crate::event::{Labels, Lane, LaneKey, PolicyId};
 use crate::limit::{Kind, StateUsageError};
 use crate::ops::body::{invalid, missing, read};
 use crate::ops::desk::{Answer, Desk, json, late, no_policy, shutting_down};
 use crate::ops::doc;
-use crate::policy::Scope;
+use crate::policy::{Policies, Scope};
 use crate::problem::{Problem, codes};
+use crate::queue::Queue;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -58,10 +59,23 @@ struct UsageSet {
     ),
 )]
 pub(super) async fn set_usage(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> Answer {
-    desk.set_usage(id, &read(headers, body).await?).await
+    UsageDesk::from(desk).set_usage(id, &read(headers, body).await?).await
 }
 
-impl Desk {
+/// Takes statements about what is used.
+struct UsageDesk<'d> {
+    queue: &'d Queue,
+    policies: &'d Policies,
+    dispatch: &'d DispatchHandle,
+}
+
+impl<'d> From<&'d Desk> for UsageDesk<'d> {
+    fn from(desk: &'d Desk) -> Self {
+        Self { queue: &desk.queue, policies: &desk.policies, dispatch: &desk.dispatch }
+    }
+}
+
+impl UsageDesk<'_> {
     async fn set_usage(&self, id: &PolicyId, request: &SetUsageRequest) -> Answer {
         let kind = kind(request.limit.as_ref())?;
         let used = used(request.used.as_ref())?;

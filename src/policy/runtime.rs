@@ -164,6 +164,25 @@ impl Runtime {
         changes.append(&mut set);
         changes
     }
+
+    /// The policies of which the book has issued other generations than in `previous`, deployed or not: that ends doubts
+    /// about generations that are gone.
+    #[must_use]
+    pub fn issued_since(&self, previous: &Self) -> Vec<PolicyId> {
+        let mut issued = Vec::new();
+        // Both by id, as above.
+        let mut before = previous.last_generations.iter().peekable();
+        for (id, last) in &self.last_generations {
+            issued.extend(
+                std::iter::from_fn(|| before.next_if(|(known, _)| *known < id)).map(|(gone, _)| gone.clone()),
+            );
+            if before.next_if(|(known, _)| *known == id) != Some((id, last)) {
+                issued.push(id.clone());
+            }
+        }
+        issued.extend(before.map(|(gone, _)| gone.clone()));
+        issued
+    }
 }
 
 impl RuntimePolicy {

@@ -3,6 +3,7 @@
 //! Must not know: the store, lanes.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::{EventId, Settlement};
 use crate::telemetry::defect;
@@ -68,15 +69,37 @@ impl End {
     }
 }
 
+/// The last ends, shared by those who note them and those who are asked.
+#[derive(Clone, Default)]
+pub(super) struct Ended(Arc<Mutex<Ends>>);
+
+impl Ended {
+    /// Remembers how an entry ended, if it did.
+    pub(super) fn note(&self, id: EventId, settlement: &Settlement) {
+        if let Some(end) = End::of(settlement) {
+            self.lock().note(id, end);
+        }
+    }
+
+    /// How an event ended, if that is not too long ago.
+    pub(super) fn of(&self, id: EventId) -> Option<End> {
+        self.lock().of(id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ends> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The last ends, oldest first out.
 #[derive(Default)]
-pub(super) struct Ends {
+struct Ends {
     by_id: HashMap<EventId, End>,
     order: VecDeque<EventId>,
 }
 
 impl Ends {
-    pub(super) fn note(&mut self, id: EventId, end: End) {
+    fn note(&mut self, id: EventId, end: End) {
         if self.by_id.insert(id, end).is_some() {
             return;
         }
@@ -89,7 +112,7 @@ impl Ends {
         defect!(unless self.by_id.len() == self.order.len(), "ends that are out of step with their order");
     }
 
-    pub(super) fn of(&self, id: EventId) -> Option<End> {
+    fn of(&self, id: EventId) -> Option<End> {
         self.by_id.get(&id).copied()
     }
 }

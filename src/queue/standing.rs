@@ -2,12 +2,17 @@
 //!
 //! Must not know: how calls are made, how answers are written.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 
 use crate::clock::Timestamp;
 use crate::event::{Event, EventId, LaneKey};
-use crate::queue::{End, Queue, QueueError};
-use crate::store::Lookup;
+use crate::queue::ends::Ended;
+use crate::queue::records::Records;
+use crate::queue::table::SharedTable;
+use crate::queue::{End, QueueError};
+use crate::store::{EntryStore, Lookup};
 
 /// Where an event stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,24 +74,28 @@ impl Standing {
     }
 }
 
-impl Queue {
-    /// Where an event stands, at about this moment. An entry that `taken_up_by` holds and has not started waits for its
-    /// turn like those that were not read yet.
-    ///
-    /// # Errors
-    /// [`QueueError`] when the store cannot be read or the record does not decode.
-    pub async fn standing(&self, id: EventId, taken_up_by: &dyn ReadAhead) -> Result<Standing, QueueError> {
-        let (lane, stored) = match self.0.store.lookup(id).await? {
+/// Finds out where events stand.
+pub(super) struct Standings {
+    pub(super) store: Arc<dyn EntryStore>,
+    pub(super) lanes: SharedTable,
+    pub(super) records: Arc<Records>,
+    pub(super) ended: Ended,
+}
+
+impl Standings {
+    /// Where an event stands: see [`Queue::standing`](super::Queue::standing).
+    pub(super) async fn of(&self, id: EventId, taken_up_by: &dyn ReadAhead) -> Result<Standing, QueueError> {
+        let (lane, stored) = match self.store.lookup(id).await? {
             Lookup::Waiting(lane, stored) => (lane, stored),
-            Lookup::Settled => return Ok(Standing::Settled(self.0.settler.end_of(id))),
+            Lookup::Settled => return Ok(Standing::Settled(self.ended.of(id))),
             Lookup::Lost => return Ok(Standing::Settled(Some(End::Lost))),
             Lookup::Unknown => return Ok(Standing::Unknown),
         };
-        let is_taken_up = self.0.lanes().is_out(&lane, id, stored.due_at.is_some());
+        let is_taken_up = self.lanes.lock().is_out(&lane, id, stored.due_at.is_some());
         let place = if is_taken_up { taken_up_by.place(lane.clone(), id).await } else { None };
-        let event = self.event_of(&stored)?;
-        let due_at = self.due_at(&stored, &event);
-        let is_delayed = !is_taken_up && due_at.is_some_and(|due_at| due_at > self.0.clock.now());
+        let event = self.records.event_of(&stored)?;
+        let due_at = self.records.due_at(&stored, &event);
+        let is_delayed = !is_taken_up && due_at.is_some_and(|due_at| due_at > self.records.clock.now());
         let waiting = Waiting { lane, attempts: stored.tries.attempts(), due_at, event, place };
         Ok(if is_delayed {
             Standing::Delayed(waiting)

@@ -6,6 +6,7 @@ mod state;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
@@ -37,6 +38,21 @@ pub struct LaneCounts {
     pub next_due: Option<Timestamp>,
     /// About the bytes of all of them: their number times the mean of those that were appended or read last.
     pub bytes: u64,
+}
+
+/// The table, shared by the parts of the queue.
+#[derive(Clone)]
+pub(super) struct SharedTable(Arc<Mutex<LaneTable>>);
+
+impl SharedTable {
+    pub(super) fn new(table: LaneTable) -> Self {
+        Self(Arc::new(Mutex::new(table)))
+    }
+
+    /// The table is plain counters: after a panic elsewhere it is still the best knowledge there is.
+    pub(super) fn lock(&self) -> MutexGuard<'_, LaneTable> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 pub(super) struct LaneTable {

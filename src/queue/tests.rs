@@ -205,7 +205,7 @@ async fn an_undecodable_record_is_parked_and_the_rest_goes_on() {
     let recorded = Recorded::new();
     let _local = recorded.set();
     let world = World::start().await;
-    let bad = NewEntry {
+    let bad = crate::store::NewEntry {
         lane: lane().key().clone(),
         due_at: None,
         record: Bytes::from_static(b"\xff"),

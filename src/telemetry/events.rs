@@ -58,7 +58,7 @@ pub struct EventsEnqueued<'a> {
 impl EventsEnqueued<'_> {
     /// Counts them.
     pub fn emit(&self) {
-        policies::of(self.lane).for_each(|policy| policy.enqueued(self.source.label(), self.count));
+        policies::each(self.lane, |policy| policy.enqueued(self.source.label(), self.count));
         trace!(lane = %self.lane.key(), source = self.source.label(), count = self.count, "events enqueued");
     }
 }
@@ -108,7 +108,7 @@ impl EntryCompleted<'_> {
     pub fn emit(&self) {
         // An empty label counts as none.
         let cause = self.cause.unwrap_or_default();
-        policies::of(self.lane).for_each(|policy| policy.completed(self.outcome, cause));
+        policies::each(self.lane, |policy| policy.completed(self.outcome, cause));
         kept::lived(self.outcome, self.lived);
         trace!(lane = %self.lane.key(), outcome = self.outcome, cause = self.cause, "entry completed");
     }
@@ -128,7 +128,7 @@ pub struct AttemptFinished<'a> {
 impl AttemptFinished<'_> {
     /// Counts it and records its duration.
     pub fn emit(&self) {
-        policies::of(self.lane).for_each(|policy| policy.attempted(self.result, self.took));
+        policies::each(self.lane, |policy| policy.attempted(self.result, self.took));
         trace!(lane = %self.lane.key(), result = self.result, took = ?self.took, "attempt finished");
     }
 }
@@ -176,7 +176,7 @@ pub struct RetryScheduled<'a> {
 impl RetryScheduled<'_> {
     /// Counts it.
     pub fn emit(&self) {
-        policies::of(self.lane).for_each(|policy| policy.put_off(self.cause));
+        policies::each(self.lane, |policy| policy.put_off(self.cause));
         debug!(lane = %self.lane.key(), cause = self.cause, "retry scheduled");
     }
 }
@@ -193,7 +193,7 @@ pub struct QueueWaited<'a> {
 impl QueueWaited<'_> {
     /// Records the wait.
     pub fn emit(&self) {
-        policies::of(self.lane).for_each(|policy| policy.waited(self.waited));
+        policies::each(self.lane, |policy| policy.waited(self.waited));
     }
 }
 

@@ -201,7 +201,7 @@ async fn a_deployment_is_heard_of_before_the_entries_that_follow_it() {
         stage.publish.send_replace(Arc::clone(&deployed));
         stage.accept("/", 1).await;
         if let super::Event::Signals(_) = service.next_event().await {
-            assert!(Arc::ptr_eq(&service.planner.runtime, &deployed));
+            assert!(Arc::ptr_eq(service.planner.policies.runtime(), &deployed));
         }
     }
 }

@@ -417,7 +417,7 @@ fn what_an_unknown_generation_governs_is_neither_sent_nor_drained_and_goes_once_
 fn a_store_that_is_held_is_left_alone() {
     for held in [true, false] {
         let mut bench = Bench::new(&book(&[("p", None, 100)]));
-        bench.planner.options.held = held;
+        bench.planner.held = held;
         let live = lane(&[("p", 1)]);
         bench.fill(&live, 0..30);
         bench.announce(&live);

@@ -10,14 +10,14 @@
 //! Must not know: policies, lanes, permits.
 
 pub(super) mod calendar;
-mod pace;
-mod quota;
+pub(super) mod pace;
+pub(super) mod quota;
 mod reserve;
 pub(super) mod ring;
 mod self_check;
 pub(super) mod slots;
 mod smoother;
-mod window;
+pub(super) mod window;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -323,8 +323,8 @@ pub(super) fn spent_until(limit: Limit, unknown_before: Timestamp, now: Timestam
 /// What a limit means for calls to come that has nothing to remember; `None` when it limits nothing.
 pub(super) fn fresh_outlook(limit: Limit, now: Timestamp) -> Option<LimitOutlook> {
     match limit {
-        Limit::Pace(pace) => Some(LimitOutlook::pace(pace, now)),
-        Limit::Window(window) => LimitOutlook::window(window, 0, now),
-        Limit::Quota(quota) => LimitOutlook::quota(quota, 0, period_end(quota, now)),
+        Limit::Pace(pace) => Some(pace::outlook(pace, now)),
+        Limit::Window(window) => window::outlook(window, 0, now),
+        Limit::Quota(quota) => quota::outlook(quota, 0, period_end(quota, now)),
     }
 }

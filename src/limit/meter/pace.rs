@@ -139,7 +139,7 @@ impl PaceMeter {
     /// What it means for calls to come: they start one after the other.
     pub(super) fn outlook(&mut self, now: Timestamp) -> Option<LimitOutlook> {
         let smooth_at = self.smoother.as_ref().map_or(now, |smoother| smoother.ready_at(now));
-        Some(LimitOutlook::pace(self.pace, self.window.ready_at().max(smooth_at)))
+        Some(outlook(self.pace, self.window.ready_at().max(smooth_at)))
     }
 
     pub(super) fn counter(&mut self, most: u32, now: Timestamp) -> Counter {
@@ -147,10 +147,8 @@ impl PaceMeter {
     }
 }
 
-impl LimitOutlook {
-    /// Of a pace under which the next call may start at `ready_at`.
-    pub(in crate::limit) fn pace(pace: Pace, ready_at: Timestamp) -> Self {
-        let every = Duration::from_secs_f64(1.0 / pace.starts_per_second());
-        Self { kind: Kind::Pace, room: 0, first_at: ready_at, portion: 1, every, slides: false }
-    }
+/// Of a pace under which the next call may start at `ready_at`.
+pub(in crate::limit) fn outlook(pace: Pace, ready_at: Timestamp) -> LimitOutlook {
+    let every = Duration::from_secs_f64(1.0 / pace.starts_per_second());
+    LimitOutlook { kind: Kind::Pace, room: 0, first_at: ready_at, portion: 1, every, slides: false }
 }

@@ -14,6 +14,7 @@ use crate::limit::meter::calendar::Span;
 use crate::limit::meter::reserve::{Chunk, Ready, ReserveAhead};
 use crate::limit::stated::Stated;
 use crate::policy::{Kind, Period, Quota};
+use crate::telemetry::defect;
 
 /// Of a bound that another policy sets, at most this part is put on record ahead.
 const AHEAD_SHARE: u32 = 16;
@@ -137,11 +138,11 @@ impl QuotaMeter {
 
     /// Takes a start that [`QuotaMeter::ready`] has just found possible.
     pub(super) fn take(&mut self) -> QuotaClaim {
-        debug_assert!(self.limit().is_none_or(|calls| self.used < calls.get()), "the quota is used up");
+        defect!(unless self.limit().is_none_or(|calls| self.used < calls.get()), "a start under a quota that is used up");
         self.used += 1;
         // All of a period are good until its end.
         let good_until = self.reserve.take();
-        debug_assert!(good_until.is_some(), "a start is made before it is on record");
+        defect!(unless good_until.is_some(), "a start that is made before it is on record");
         QuotaClaim { period: self.span.start, statements: self.statements }
     }
 
@@ -211,7 +212,7 @@ impl QuotaMeter {
     /// What it means for calls to come; `None` when it limits nothing.
     pub(super) fn outlook(&mut self, now: Timestamp) -> Option<LimitOutlook> {
         let used = self.used(now);
-        LimitOutlook::quota(self.quota, used, self.span.end)
+        outlook(self.quota, used, self.span.end)
     }
 
     /// Its state under a limit of `most`.
@@ -299,20 +300,18 @@ pub(super) fn spent_until(quota: Quota, unknown_before: Timestamp, now: Timestam
     (unknown_before > span.start).then_some(span.end)
 }
 
-impl LimitOutlook {
-    /// Of a quota of which `used` are used in a period that ends then; `None` when it limits nothing.
-    pub(in crate::limit) fn quota(quota: Quota, used: u32, end: Timestamp) -> Option<Self> {
-        let calls = quota.calls?.get();
-        let every = Duration::from_secs(match quota.per {
-            Period::Minute => 60,
-            Period::Hour => 3600,
-            Period::Day => 86_400,
-            Period::Month => 30 * 86_400,
-        });
-        let room = u64::from(calls.saturating_sub(used));
-        let portion = u64::from(calls);
-        Some(Self { kind: Kind::Quota, room, first_at: end, portion, every, slides: false })
-    }
+/// Of a quota of which `used` are used in a period that ends then; `None` when it limits nothing.
+pub(in crate::limit) fn outlook(quota: Quota, used: u32, end: Timestamp) -> Option<LimitOutlook> {
+    let calls = quota.calls?.get();
+    let every = Duration::from_secs(match quota.per {
+        Period::Minute => 60,
+        Period::Hour => 3600,
+        Period::Day => 86_400,
+        Period::Month => 30 * 86_400,
+    });
+    let room = u64::from(calls.saturating_sub(used));
+    let portion = u64::from(calls);
+    Some(LimitOutlook { kind: Kind::Quota, room, first_at: end, portion, every, slides: false })
 }
 
 #[cfg(test)]

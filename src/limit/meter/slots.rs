@@ -5,6 +5,7 @@
 use std::num::NonZeroU32;
 
 use crate::policy::{Limits, Pace};
+use crate::telemetry::defect;
 
 /// Most calls under way at once under these limits, for each combination of label values.
 #[must_use]
@@ -67,7 +68,7 @@ impl Slots {
 
     /// One less is in flight.
     pub(in crate::limit) fn give_back(&mut self) {
-        debug_assert!(self.inflight > 0, "more calls end than were in flight");
+        defect!(unless self.inflight > 0, "more calls end than were in flight");
         self.inflight = self.inflight.saturating_sub(1);
     }
 }

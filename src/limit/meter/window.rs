@@ -256,7 +256,7 @@ impl WindowMeter {
 
     /// What it means for calls to come; `None` when it limits nothing.
     pub(super) fn outlook(&mut self, now: Timestamp) -> Option<LimitOutlook> {
-        LimitOutlook::window(self.allowed(), self.used(now), self.ready_at())
+        outlook(self.allowed(), self.used(now), self.ready_at())
     }
 
     /// Its state under a limit of `most`.
@@ -274,14 +274,12 @@ impl WindowMeter {
     }
 }
 
-impl LimitOutlook {
-    /// Of a window that holds `used` starts and has room at `ready_at`; `None` when it limits nothing.
-    pub(in crate::limit) fn window(window: Window, used: u32, ready_at: Timestamp) -> Option<Self> {
-        let calls = window.calls()?.get();
-        let room = u64::from(calls.saturating_sub(used));
-        let (portion, every) = (u64::from(calls), window.length());
-        Some(Self { kind: Kind::Window, room, first_at: ready_at, portion, every, slides: true })
-    }
+/// Of a window that holds `used` starts and has room at `ready_at`; `None` when it limits nothing.
+pub(in crate::limit) fn outlook(window: Window, used: u32, ready_at: Timestamp) -> Option<LimitOutlook> {
+    let calls = window.calls()?.get();
+    let room = u64::from(calls.saturating_sub(used));
+    let (portion, every) = (u64::from(calls), window.length());
+    Some(LimitOutlook { kind: Kind::Window, room, first_at: ready_at, portion, every, slides: true })
 }
 
 /// Whether the starts of such a window are put on record before they are made.

@@ -84,7 +84,7 @@ fn numbers(runtime: &tokio::runtime::Runtime, store: &EmbeddedStore) -> Vec<Stri
     let lane = accept(0).remove(0).lane;
     let all = ReadLimit { entries: 100, bytes: usize::MAX };
     let entries = runtime.block_on(store.read_ready(lane.key(), None, all)).expect("reads");
-    let event = |record| record::decode(record).expect("decodes");
+    let event = |record| crate::store::record::decode(record).expect("decodes");
     entries.iter().map(|entry| event(&entry.record).url.as_str().replace("http://h.org/", "")).collect()
 }
 

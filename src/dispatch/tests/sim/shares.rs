@@ -20,7 +20,8 @@ impl ShareCheck {
     }
 
     pub(super) fn check(&mut self, planner: &Planner) -> Result<(), String> {
-        let lanes = || planner.lanes.iter().filter(|lane| lane.place != Place::Out || lane.inflight > 0);
+        let lanes =
+            || planner.roster.present().iter().filter(|lane| lane.place != Place::Out || lane.inflight > 0);
         let (count, calls) = (lanes().count(), lanes().map(|lane| lane.inflight).sum::<usize>());
         self.waits += usize::from(lanes().any(|lane| lane.place == Place::Full));
         self.fewest = if calls <= self.most / 2 { count } else { self.fewest.min(count) };

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use crate::clock::Timestamp;
 use crate::dispatch::input::Effect;
 use crate::dispatch::lanes::LaneId;
-use crate::dispatch::planner::{Planner, settled};
+use crate::dispatch::planner::roster::Roster;
 use crate::event::{Entry, PolicyId, Settlement};
 use crate::telemetry::defect;
 
@@ -18,7 +18,7 @@ pub struct PurgeId(u64);
 
 /// The purge of one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Purging {
+pub(in crate::dispatch) struct Purging {
     id: PurgeId,
     /// What was accepted until then is dropped.
     until: Timestamp,
@@ -44,70 +44,62 @@ impl Purging {
     }
 }
 
-impl Planner {
-    /// Drops what waits under a policy now; [`Planner::take_purged`] tells when it is done.
-    pub fn purge(&mut self, policy: &PolicyId, now: Timestamp, effects: &mut Vec<Effect>) -> PurgeId {
-        let id = PurgeId(self.purges.next);
-        self.purges.next += 1;
-        self.purges.under_way.insert(id, Progress::default());
-        for lane_id in self.lanes.ids() {
-            let Some(lane) = self.lanes.get_mut(lane_id) else { continue };
-            if !lane.lane.policies().iter().any(|part| part.policy == *policy) {
-                continue;
-            }
+impl Purges {
+    /// Drops what waits under a policy now; [`Purges::take_done`] tells when it is done.
+    pub(super) fn begin(
+        &mut self,
+        policy: &PolicyId,
+        roster: &mut Roster,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> PurgeId {
+        let id = PurgeId(self.next);
+        self.next += 1;
+        self.under_way.insert(id, Progress::default());
+        for lane_id in roster.lanes().of_policies([policy]) {
+            let Some(lane) = roster.lane_mut(lane_id) else { continue };
             // A purge that goes on there ends with this one, which drops more.
             if let Some(before) = lane.purge.replace(Purging { id, until: now }) {
-                self.purges.leave(before.id, lane_id);
+                self.leave(before.id, lane_id);
             }
             lane.window.announced();
-            if let Some(progress) = self.purges.under_way.get_mut(&id) {
+            if let Some(progress) = self.under_way.get_mut(&id) {
                 progress.lanes.insert(lane_id);
             }
-            self.drop_purged(lane_id, effects);
-            self.tend(lane_id, now, effects);
+            self.drop_waiting(lane_id, roster, effects);
+            roster.tend(lane_id, now, effects);
         }
-        self.purges.close_if_done(id);
+        self.close_if_done(id);
         id
     }
 
     /// The purges that are done since the last call, each with the number of entries that it dropped.
-    pub fn take_purged(&mut self) -> Vec<(PurgeId, u64)> {
-        std::mem::take(&mut self.purges.done)
+    pub(super) fn take_done(&mut self) -> Vec<(PurgeId, u64)> {
+        std::mem::take(&mut self.done)
     }
 
     /// Drops what a lane has read ahead and its purge concerns.
-    pub(super) fn drop_purged(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
-        let Some(lane) = self.lanes.get_mut(id) else { return };
-        let Some(purging) = lane.purge else { return };
-        let before = (lane.buffer.len(), lane.buffer.bytes());
-        let name = &lane.lane;
-        let promised = lane.buffer.take_if(
-            |entry| purging.concerns(entry),
-            |entry| effects.push(settled(entry, name.clone(), Settlement::Cancelled)),
-        );
-        let dropped = before.0 - lane.buffer.len();
-        self.ahead.gave(dropped, before.1 - lane.buffer.bytes());
-        match self.purges.under_way.get_mut(&purging.id) {
+    pub(super) fn drop_waiting(&mut self, id: LaneId, roster: &mut Roster, effects: &mut Vec<Effect>) {
+        let Some(purging) = roster.lanes().get(id).and_then(|lane| lane.purge) else { return };
+        let dropped = roster.drop_if(id, |entry| purging.concerns(entry), |_| Settlement::Cancelled, effects);
+        match self.under_way.get_mut(&purging.id) {
             Some(progress) => progress.dropped += dropped as u64,
             None => defect!("a lane in a purge that has ended"),
         }
-        self.redeem(id, promised);
     }
 
     /// A page of a lane came: its purge is done when the lane was read to its end or to what came later, unless
     /// something that was put off is still to come.
-    pub(super) fn end_purge(&mut self, id: LaneId) {
-        let Some(lane) = self.lanes.get_mut(id) else { return };
+    pub(super) fn end_if_read(&mut self, id: LaneId, roster: &mut Roster) {
+        let Some(lane) = roster.lane_mut(id) else { return };
         let Some(purging) = lane.purge else { return };
         let has_passed = lane.buffer.last_plain().is_some_and(|at| at > purging.until);
         if (has_passed || lane.window.is_idle()) && lane.dues.next().is_none() {
             lane.purge = None;
-            self.purges.leave(purging.id, id);
+            self.leave(purging.id, id);
         }
     }
-}
 
-impl Purges {
     fn leave(&mut self, id: PurgeId, lane: LaneId) {
         if let Some(progress) = self.under_way.get_mut(&id) {
             progress.lanes.remove(&lane);

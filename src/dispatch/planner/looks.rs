@@ -1,5 +1,5 @@
-//! What a look at all lanes finds that no single step does: lanes that should go and do not, and events that come near the
-//! end of their life.
+//! What a look at all lanes finds that no single step does: lanes that should go and do not, and events that come near
+//! the end of their life.
 //!
 //! Must not know: who looks, how often.
 
@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dispatch::lanes::{LaneId, LaneState, Place};
-use crate::dispatch::planner::Planner;
+use crate::dispatch::planner::order::Order;
 use crate::event::Entry;
-use crate::limit::LimiterId;
+use crate::limit::{Gate, LimiterId};
 use crate::telemetry::policy_names;
 
 /// How long nothing known may keep a lane back before it counts as stalled.
-pub(super) const STALLED_AFTER: Duration = Duration::from_secs(60);
+pub(in crate::dispatch) const STALLED_AFTER: Duration = Duration::from_secs(60);
 
 /// How long it takes at most until a retry that is due is here again.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
 /// What one lane is watched for.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Watch {
+pub(in crate::dispatch) struct Watch {
     /// Since the look that first found no reason why nothing starts; every look after it found none either.
     unexplained_since: Option<Timestamp>,
     /// The last due time of its retries that are near the end of their life then.
@@ -62,36 +62,37 @@ pub struct Looks {
     pub near_expiry: BTreeMap<String, u64>,
 }
 
-impl Planner {
-    /// Looks at all lanes.
-    pub fn look(&mut self, now: Timestamp) -> Looks {
-        let mut looks = Looks::default();
-        if self.draining || self.options.held {
-            return looks;
-        }
-        // In doubt about time nothing expires.
-        let certain = self.certain(now);
-        let late_calls: HashSet<LaneId> = certain.map_or_else(HashSet::new, |now| {
-            let late = self.flights.values().filter(|flight| is_near_expiry(&flight.entry, now));
-            late.map(|flight| flight.lane).collect()
+/// What is known of the limits and of the calls while lanes are looked at.
+pub(super) struct Look<'l> {
+    pub(super) now: Timestamp,
+    /// The time by which events end, unless it is in doubt.
+    pub(super) certain: Option<Timestamp>,
+    /// All slots are in use.
+    pub(super) no_share: bool,
+    /// The lanes with a call under way that is near the end of its life.
+    pub(super) late_calls: &'l HashSet<LaneId>,
+    pub(super) order: &'l Order,
+    pub(super) gate: &'l mut Gate,
+    /// Which limiters have no room: many lanes wait for one.
+    pub(super) full: HashMap<LimiterId, bool>,
+}
+
+impl Look<'_> {
+    /// Looks at a lane.
+    pub(super) fn at(&mut self, id: LaneId, lane: &mut LaneState, looks: &mut Looks) {
+        let now = self.now;
+        let is_ready = !self.no_share && may_go(lane, now);
+        let in_line = is_ready && lane.place == Place::InLine;
+        let limiter = self.order.groups.waits_for(lane.group).filter(|_| in_line);
+        let is_limited = limiter.is_some_and(|limiter| {
+            *self.full.entry(limiter).or_insert_with(|| self.gate.is_full(limiter, now))
         });
-        let no_share = self.shares.is_full();
-        // Many lanes wait for one limiter.
-        let mut known: HashMap<LimiterId, bool> = HashMap::new();
-        let (gate, groups) = (&mut self.gate, &self.groups);
-        for (id, lane) in self.lanes.iter_mut() {
-            let is_ready = !no_share && may_go(lane, now);
-            let limiter = groups.waits_for(lane.group).filter(|_| is_ready && lane.place == Place::InLine);
-            let is_limited = limiter
-                .is_some_and(|limiter| *known.entry(limiter).or_insert_with(|| gate.is_full(limiter, now)));
-            if lane.watch.look(is_ready && !is_limited, now) {
-                count(&mut looks.stalled, lane);
-            }
-            if certain.is_some_and(|now| late_calls.contains(&id) || has_late(lane, now)) {
-                count(&mut looks.near_expiry, lane);
-            }
+        if lane.watch.look(is_ready && !is_limited, now) {
+            count(&mut looks.stalled, lane);
         }
-        looks
+        if self.certain.is_some_and(|now| self.late_calls.contains(&id) || has_late(lane, now)) {
+            count(&mut looks.near_expiry, lane);
+        }
     }
 }
 
@@ -108,7 +109,7 @@ fn has_late(lane: &LaneState, now: Timestamp) -> bool {
 }
 
 /// Whether two thirds of its life are over at `at`. That of an event with a delay begins when the delay ends.
-fn is_near_expiry(entry: &Entry, at: Timestamp) -> bool {
+pub(super) fn is_near_expiry(entry: &Entry, at: Timestamp) -> bool {
     let from = entry.id.accepted_at().max(entry.event.due_at.unwrap_or_default());
     let life = entry.event.expires_at.since(from);
     at > from && at.since(from) >= life.mul_f64(2.0 / 3.0)

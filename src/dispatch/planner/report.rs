@@ -5,8 +5,9 @@
 use crate::clock::Timestamp;
 use crate::dispatch::hold::Hold;
 use crate::dispatch::lanes::{Fate, Place};
-use crate::dispatch::planner::Planner;
-use crate::event::{EventId, Lane, LaneKey, PolicyId};
+use crate::dispatch::planner::policies::Policies;
+use crate::dispatch::planner::roster::{Roster, Spot};
+use crate::event::{Lane, PolicyId};
 use crate::limit::{Kind, LimiterFigures};
 
 /// The state of one lane.
@@ -39,37 +40,31 @@ pub struct Blocked {
     pub until: Option<Timestamp>,
 }
 
-impl Planner {
-    /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them.
-    #[must_use]
-    pub fn place(&self, lane: &LaneKey, id: EventId, now: Timestamp) -> Option<usize> {
-        self.lanes.get(self.lanes.find(lane)?)?.buffer.place(id, now)
-    }
-
+impl LaneReport {
     /// What a lane waits for at `now`, also one that is empty.
-    pub fn report(&mut self, lane: &Lane, now: Timestamp) -> LaneReport {
-        let present = self.lanes.find(lane.key());
-        let id = present.unwrap_or_else(|| self.add(lane.key().clone(), lane.clone(), now));
-        let Some(state) = self.lanes.get(id) else { return LaneReport::default() };
-        let blocked = self.gate.blocker(&state.binding, now).and_then(|(blocker, until)| {
-            let (policy, key) = self.gate.whose(blocker.limiter)?;
+    pub(super) fn of(lane: &Lane, policies: &Policies, roster: &mut Roster, now: Timestamp) -> Self {
+        let id = policies.find_or_add(lane, roster, now);
+        // While all slots are in use no lane is asked.
+        let is_full = roster.is_full();
+        let Some(Spot { lane, gate, .. }) = roster.spot(id) else { return Self::default() };
+        let blocked = gate.blocker(&lane.binding, now).and_then(|(blocker, until)| {
+            let (policy, key) = gate.whose(blocker.limiter)?;
             Some(Blocked { policy: policy.clone(), key: key.into(), kind: blocker.kind, until })
         });
-        let limits = self.gate.figures_of_lane(&state.binding, now);
-        // While all slots are in use no lane is asked.
-        let is_waiting = state.place == Place::InLine && self.shares.is_full();
-        let report = LaneReport {
-            inflight: state.inflight,
-            read_ahead: state.buffer.len(),
-            hold: state.hold(now).or_else(|| is_waiting.then_some(Hold::SHARE)),
+        let limits = gate.figures_of_lane(&lane.binding, now);
+        let is_waiting = lane.place == Place::InLine && is_full;
+        let report = Self {
+            inflight: lane.inflight,
+            read_ahead: lane.buffer.len(),
+            hold: lane.hold(now).or_else(|| is_waiting.then_some(Hold::SHARE)),
             blocked,
             limits,
-            draining_until: match state.fate {
+            draining_until: match lane.fate {
                 Fate::Draining(until) => Some(until),
                 Fate::Live | Fate::Over | Fate::Unknown => None,
             },
         };
-        self.forget_if_idle(id, now);
+        roster.forget_if_idle(id, now);
         report
     }
 }
