@@ -90,7 +90,8 @@ impl App {
         ClockAnomaly { kind: "start", count: u64::from(!clock.is_trusted()) }.emit();
         let mut dice = fastrand::Rng::new();
         let (tracer, exporter) = traces::open(config, &clock, dice.fork())?;
-        let policies = Policies::open(documents, clock.clone()).await?;
+        let listed = config.policies.iter().map(|policy| (&policy.name, &policy.spec));
+        let policies = Policies::open_sharing(documents, clock.clone(), listed).await?;
         policies.announce_to(|runtime| {
             telemetry::set_policies(runtime.by_age().map(|policy| policy.id.as_str()))
         });

@@ -29,7 +29,7 @@ use crate::policy::document_reader::read_each;
 use crate::policy::document_spec::{SpecV3, decode_spec, encode_spec};
 use crate::policy::elements::{Element, ElementName, Elements};
 use crate::policy::{
-    Book, Clause, GenerationState, Lifecycle, Origin, Pause, Policy, PolicyError, Runtime, Scope, State,
+    Book, Clause, GenerationState, Lifecycle, Origin, Pause, Policy, PolicyError, Runtime, Scope, Spec, State,
 };
 
 const FORMAT: u32 = 4;
@@ -139,7 +139,15 @@ fn write_ended<S: Serializer>(ended: &BTreeMap<PolicyId, u32>, serializer: S) ->
     serializer.collect_seq(ended)
 }
 
+/// Specs that are in memory already, by the policies that have them. A book that is read shares those that it has alike:
+/// of thousands of policies the second copy would be given back in pieces between others, which the process keeps.
+pub(super) type Shared<'s> = BTreeMap<&'s PolicyId, &'s Arc<Spec>>;
+
 pub(super) fn decode(body: &[u8]) -> Result<Book, PolicyError> {
+    decode_sharing(body, &Shared::new())
+}
+
+pub(super) fn decode_sharing(body: &[u8], shared: &Shared<'_>) -> Result<Book, PolicyError> {
     let mut policies = BTreeMap::new();
     // There are a few, and each of thousands of policies names one.
     let mut origins: Vec<Origin> = Vec::new();
@@ -147,6 +155,9 @@ pub(super) fn decode(body: &[u8]) -> Result<Book, PolicyError> {
         match origins.iter().find(|known| **known == policy.origin) {
             Some(known) => policy.origin = known.clone(),
             None => origins.push(policy.origin.clone()),
+        }
+        if let Some(same) = shared.get(&id).filter(|spec| policy.ruling.as_ref() == Some(**spec)) {
+            policy.ruling = Some(Arc::clone(same));
         }
         match policies.insert(id, Arc::new(policy)) {
             Some(_) => Err(malformed("a policy id stands twice")),

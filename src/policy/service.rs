@@ -18,7 +18,7 @@ use tracing::warn;
 
 use crate::clock::{Clock, Leap, Timestamp};
 use crate::event::PolicyId;
-use crate::policy::{Book, Bounds, Follower, PolicyError, Runtime, document};
+use crate::policy::{Book, Bounds, Follower, PolicyError, Runtime, Spec, document};
 use crate::store::{DocumentStore, Expect, RunToEnd, StoreError, Turn, Version};
 
 /// The name of the stored book.
@@ -82,7 +82,19 @@ impl Policies {
     /// # Errors
     /// [`PolicyError`] when it cannot be read or is newer.
     pub async fn open(documents: Arc<dyn DocumentStore>, clock: Clock) -> Result<Self, PolicyError> {
-        let (version, book, runtime) = read_usable(&*documents).await?;
+        Self::open_sharing(documents, clock, std::iter::empty()).await
+    }
+
+    /// As [`Policies::open`]; what the book has as it is in `listed` is not kept in memory a second time.
+    ///
+    /// # Errors
+    /// As for [`Policies::open`].
+    pub async fn open_sharing(
+        documents: Arc<dyn DocumentStore>,
+        clock: Clock,
+        listed: impl Iterator<Item = (&PolicyId, &Arc<Spec>)>,
+    ) -> Result<Self, PolicyError> {
+        let (version, book, runtime) = read_usable(&*documents, &listed.collect()).await?;
         let shared = Arc::new(Shared {
             documents,
             book: ArcSwap::from_pointee(book),
@@ -341,7 +353,8 @@ impl Shared {
     }
 
     async fn reload(&self, writer: &mut Writer) -> Result<(), PolicyError> {
-        let (version, book) = read(&*self.documents).await?;
+        let current = self.book.load();
+        let (version, book) = read(&*self.documents, &current.specs().collect()).await?;
         let runtime = Runtime::build(&book)?;
         *writer = Writer { version, in_doubt: false };
         self.publish(book, runtime);
@@ -364,8 +377,11 @@ impl Shared {
 
 /// The stored book with what it makes active. One that cannot be used holds the store, and an empty one stands in its
 /// place.
-async fn read_usable(documents: &dyn DocumentStore) -> Result<(Option<Version>, Book, Runtime), PolicyError> {
-    let reason = match read(documents).await {
+async fn read_usable(
+    documents: &dyn DocumentStore,
+    shared: &document::Shared<'_>,
+) -> Result<(Option<Version>, Book, Runtime), PolicyError> {
+    let reason = match read(documents, shared).await {
         Ok((version, book)) => match Runtime::build(&book) {
             Ok(runtime) => return Ok((version, book, runtime)),
             Err(error) => error.to_string(),
@@ -383,10 +399,13 @@ async fn read_usable(documents: &dyn DocumentStore) -> Result<(Option<Version>, 
     Ok((None, book, runtime))
 }
 
-async fn read(documents: &dyn DocumentStore) -> Result<(Option<Version>, Book), PolicyError> {
+async fn read(
+    documents: &dyn DocumentStore,
+    shared: &document::Shared<'_>,
+) -> Result<(Option<Version>, Book), PolicyError> {
     match documents.get(DOCUMENT).await? {
         None => Ok((None, Book::default())),
-        Some((version, body)) => Ok((Some(version), document::decode(&body)?)),
+        Some((version, body)) => Ok((Some(version), document::decode_sharing(&body, shared)?)),
     }
 }
 

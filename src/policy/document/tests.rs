@@ -124,6 +124,23 @@ fn a_book_comes_back_as_it_was() {
 }
 
 #[test]
+fn specs_that_are_in_memory_are_shared_only_where_they_are_the_same() {
+    let book = newest();
+    let body = encode(&book).expect("encodes");
+    let (first, spec) = book.specs().next().expect("one");
+    let other = Arc::new(Spec {
+        limits: Limits { closed: !spec.limits.closed, ..spec.limits.clone() },
+        ..(**spec).clone()
+    });
+    for (shared, is_same) in [(spec, true), (&other, false)] {
+        let read = decode_sharing(&body, &Shared::from([(first, shared)])).expect("decodes");
+        assert_eq!(read, book);
+        let (_, ruling) = read.specs().next().expect("one");
+        assert_eq!(Arc::ptr_eq(ruling, shared), is_same);
+    }
+}
+
+#[test]
 fn foreign_documents_are_refused_with_a_reason() {
     let refused = |body: &str| decode(body.as_bytes()).expect_err(body);
     assert!(matches!(refused(r#"{"format":5}"#), PolicyError::Format { found: 5, known: 4 }));
