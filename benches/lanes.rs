@@ -109,8 +109,7 @@ async fn put_in_force(documents: Arc<dyn DocumentStore>, many: bool, clock: &Clo
     let edit = |book: &mut Book| {
         for (name, pace, scope) in rules(many) {
             let id = PolicyId::parse(name).expect("an id");
-            book.create(id.clone(), Origin::new("bench"), Value::Null)?;
-            book.deploy(&id, Value::Null, spec(pace, &scope))?;
+            book.put(&Origin::new("bench"), &id, spec(pace, &scope))?;
         }
         Ok::<(), BookError>(())
     };

@@ -1,5 +1,6 @@
 //! The management dialects. Each translates, nothing more: checks of its own members, the shapes of its
-//! answers and its codes. Life, storage and matching of policies are the same for all (`policy`).
+//! answers and its codes. Life, storage and matching of policies are the same for all (`policy`), and so is the way in which
+//! a change of objects becomes one of policies (`desk`).
 //!
 //! Every dialect implements [`Dialect`] and is in the list of [`all`]; nothing outside this room names one. It is a folder
 //! whose files have the same names: `options` (what an operator may set), `objects` (what is stored), `wire` (what is
@@ -12,10 +13,10 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
-mod active;
 pub mod adobe;
 mod call;
 pub mod capping;
+mod desk;
 mod dialect;
 mod dice;
 mod doc;
@@ -34,7 +35,7 @@ use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::problem::Tell;
 
-pub use active::NotActive;
+pub use desk::NotActive;
 pub use dialect::{Derived, Dialect, Listed, Parts, PutListed, Says, ShowsUsage, Unreadable, Usage, Used};
 pub use dice::Dice;
 

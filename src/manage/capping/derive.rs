@@ -1,8 +1,11 @@
 //! Deployed configs to policies (contract.md 4).
 
 use crate::event::PolicyId;
+use crate::manage::adobe::life::Active;
+use crate::manage::adobe::objects::all;
+use crate::manage::capping::CappingApi;
 use crate::manage::capping::check::{Cap, Meaning, ServiceKind, check};
-use crate::manage::capping::objects::{KIND, Record, origin};
+use crate::manage::capping::objects::Record;
 use crate::manage::capping::says::CAPPED;
 use crate::manage::dialect::{Derived, Unreadable};
 use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Spec, Wording};
@@ -10,15 +13,19 @@ use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Spec,
 /// The policies of all deployed configs, oldest config first.
 pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
     let mut policies = Vec::new();
-    for (uid, value) in book.elements(&origin(), KIND) {
-        let record = Record::kept(uid, value)?;
+    for (uid, record) in all::<CappingApi>(book) {
+        let record = record?;
         let unreadable = || Unreadable { object: format!("the stored endpoint config {uid:?}") };
-        let Some(config) = record.life.deployed() else { continue };
+        let config = match record.life.active() {
+            Active::Nothing => continue,
+            Active::As(config) => config,
+            Active::Unknown => return Err(unreadable()),
+        };
         // It was checked when it was deployed; what is required of new ones does not matter to it.
         let meaning = check(config, false).meaning.map_err(|_| unreadable())?;
         for cap in &meaning.caps {
             let id = PolicyId::parse(&format!("{uid}.{}", cap.service.name())).map_err(|_| unreadable())?;
-            policies.push((id, spec(&record, &meaning, *cap)));
+            policies.push((id, spec(&record, &meaning, *cap).into()));
         }
     }
     Ok(policies)

@@ -78,8 +78,8 @@ impl Dialect for Capping {
         doc::api_doc()
     }
 
-    fn derive(&self, book: &Book) -> Result<Option<Derived>, Unreadable> {
-        derive::derive(book).map(Some)
+    fn derive(&self, book: &Book) -> Result<Derived, Unreadable> {
+        derive::derive(book)
     }
 
     fn says(&self, config: &Config, _: &Dice) -> Option<Says> {
@@ -101,7 +101,7 @@ impl CappingApi {
     #[must_use]
     pub fn new(policies: Policies, options: CappingOptions, clock: Clock, random: fastrand::Rng) -> Self {
         let CappingOptions { adobe, require_strategy, max_configs_per_org } = options;
-        let authoring = Authoring::new(policies, adobe, VOICE, clock, random);
+        let authoring = Authoring::new(&Capping, policies, adobe, VOICE, clock, random);
         Self { authoring, require_strategy, max_configs_per_org }
     }
 }
