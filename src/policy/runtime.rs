@@ -66,12 +66,25 @@ impl Runtime {
     /// # Errors
     /// [`PolicyError::TooLarge`], [`PolicyError::TooManyOrigins`].
     pub fn build(book: &Book) -> Result<Self, PolicyError> {
+        Self::compile(book, None)
+    }
+
+    /// The same beside an earlier one: what both compile to alike is shared.
+    ///
+    /// # Errors
+    /// As for [`Runtime::build`].
+    pub(super) fn build_after(before: &Self, book: &Book) -> Result<Self, PolicyError> {
+        Self::compile(book, Some(&before.matcher))
+    }
+
+    fn compile(book: &Book, before: Option<&Matcher>) -> Result<Self, PolicyError> {
         let policies: BTreeMap<PolicyId, RuntimePolicy> = book
             .policies
             .iter()
             .filter_map(|(id, policy)| Some((id.clone(), RuntimePolicy::of(id, policy)?)))
             .collect();
-        let matcher = Matcher::compile(policies.values().flat_map(RuntimePolicy::rules).collect())?;
+        let rules = policies.values().flat_map(RuntimePolicy::rules).collect();
+        let matcher = Matcher::compile(rules, before)?;
         let some_refuse = policies.values().any(|policy| policy.spec.family == Family::Refuse);
         let last_generations = book.last_generations().map(|(id, last)| (id.clone(), last)).collect();
         Ok(Self { policies, matcher, some_refuse, last_generations, number: 0 })

@@ -342,7 +342,7 @@ impl Shared {
 
     /// What a book makes active and its stored form. Before the write, so that what is stored can always be applied.
     fn prepare(&self, next: &Book, bounds: Option<Bounds>) -> Result<(Runtime, Bytes), PolicyError> {
-        let runtime = Runtime::build(next)?;
+        let runtime = Runtime::build_after(&self.runtime.borrow().clone(), next)?;
         let body = document::encode(next)?;
         if let Some(bounds) = bounds {
             let before = || document::encode(&self.book.load()).map(|body| body.len());
@@ -354,7 +354,7 @@ impl Shared {
     async fn reload(&self, writer: &mut Writer) -> Result<(), PolicyError> {
         let current = self.book.load();
         let (version, book) = read(&*self.documents, &current.specs().collect()).await?;
-        let runtime = Runtime::build(&book)?;
+        let runtime = Runtime::build_after(&self.runtime.borrow().clone(), &book)?;
         *writer = Writer { version, in_doubt: false };
         self.publish(book, runtime);
         Ok(())
