@@ -187,6 +187,11 @@ pub(super) fn decode_sharing(body: &[u8], shared: &Shared<'_>) -> Result<Book, P
     Ok(rest)
 }
 
+/// Whether a body has an older format than the one that is written.
+pub(super) fn is_older(body: &[u8]) -> bool {
+    serde_json::from_slice(body).is_ok_and(|Head { format }| format < FORMAT)
+}
+
 /// Hands on each policy in the order of the document; returns the book without them.
 fn decode_each(
     body: &[u8],

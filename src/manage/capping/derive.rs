@@ -1,4 +1,4 @@
-//! Deployed configs to policies (contract.md 4).
+//! Configs to policies (contract.md 4): each service of a config is one, active while it is deployed.
 
 use crate::event::PolicyId;
 use crate::manage::adobe::life::Active;
@@ -8,24 +8,29 @@ use crate::manage::capping::check::{Cap, Meaning, ServiceKind, check};
 use crate::manage::capping::objects::Record;
 use crate::manage::capping::says::CAPPED;
 use crate::manage::dialect::{Derived, Unreadable};
-use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Spec, Wording};
+use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Spec, Wanted, Wording};
 
-/// The policies of all deployed configs, oldest config first.
+/// The policies of all configs, oldest config first: those of deployed services are active, those of other services that a
+/// config has are idle.
 pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
     let mut policies = Vec::new();
     for (uid, record) in all::<CappingApi>(book) {
         let record = record?;
         let unreadable = || Unreadable { object: format!("the stored endpoint config {uid:?}") };
-        let config = match record.life.active() {
-            Active::Nothing => continue,
-            Active::As(config) => config,
+        let meaning = match record.life.active() {
+            Active::Nothing => None,
+            // It was checked when it was deployed; what is required of new ones does not matter to it.
+            Active::As(config) => Some(check(config, false).meaning.map_err(|_| unreadable())?),
             Active::Unknown => return Err(unreadable()),
         };
-        // It was checked when it was deployed; what is required of new ones does not matter to it.
-        let meaning = check(config, false).meaning.map_err(|_| unreadable())?;
-        for cap in &meaning.caps {
-            let id = PolicyId::parse(&format!("{uid}.{}", cap.service.name())).map_err(|_| unreadable())?;
-            policies.push((id, spec(&record, &meaning, *cap).into()));
+        for service in ServiceKind::ALL {
+            let wanted = match meaning.as_ref().and_then(|meaning| Some((meaning, meaning.cap(service)?))) {
+                Some((meaning, cap)) => spec(&record, meaning, cap).into(),
+                None if record.config.has(service) => Wanted::Idle,
+                None => continue,
+            };
+            let id = PolicyId::parse(&format!("{uid}.{}", service.name())).map_err(|_| unreadable())?;
+            policies.push((id, wanted));
         }
     }
     Ok(policies)

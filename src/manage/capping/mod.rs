@@ -1,7 +1,7 @@
 //! Adobe Journey Orchestration's Capping API (`endpointConfigs`; contract.md, adobe/contract.md).
 //!
-//! A config is an element of the policy book with its authoring state; while it is deployed, each of its services is
-//! a policy of its own, `<uid>.action` and `<uid>.dataSource`, that turns calls over the cap away.
+//! A config is an element of the policy book with its authoring state; each of its services is a policy of its own,
+//! `<uid>.action` and `<uid>.dataSource`, that turns calls over the cap away while it is deployed and is idle otherwise.
 //!
 //! Choices where the contract is open, beyond those it decides itself:
 //!

@@ -16,7 +16,7 @@ use crate::manage::adobe::body::BodyError;
 use crate::manage::adobe::life::State;
 use crate::manage::adobe::objects;
 use crate::manage::adobe::scope::Scope;
-use crate::manage::capping::check::{CONNECTIONS_MAX, Checked, check};
+use crate::manage::capping::check::{CONNECTIONS_MAX, Checked, ServiceKind, check};
 use crate::manage::capping::errors::Failure;
 use crate::manage::capping::wire::{self, Element};
 use crate::manage::capping::{COLLECTION, Capping, CappingApi, doc};
@@ -65,6 +65,11 @@ pub(in crate::manage) struct Rating {
 pub(super) type Record = objects::Record<Config>;
 
 impl Config {
+    /// Whether it names this service.
+    pub(super) fn has(&self, service: ServiceKind) -> bool {
+        self.services.as_ref().is_some_and(|services| services.contains_key(service.name()))
+    }
+
     /// As it is deployed: a missing `maxHttpConnections` is written as -1, the default of the system (contract.md 1).
     fn as_deployed(&self) -> Self {
         let mut config = self.clone();
