@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use serde_json::{Value, json};
+use serde_json::json;
 use tidegate::app::{App, Seams};
 use tidegate::clock::{Clock, Timestamp};
 use tidegate::delivery::{Call, Deliver};

@@ -28,8 +28,8 @@ pub struct Bounds {
 pub enum Bound {
     /// On all policies.
     #[error(
-        "there are {most} policies, as many as manage.max_policies allows (an undeployed one counts until it has \
-         drained); delete some or raise the setting"
+        "there are {most} policies, as many as manage.max_policies allows (idle ones count, and an undeployed one \
+         until it has drained); delete some or raise the setting"
     )]
     Policies {
         /// The bound.
@@ -37,8 +37,8 @@ pub enum Bound {
     },
     /// On those of one origin.
     #[error(
-        "{} has {most} policies, as many as manage.max_policies_per_dialect allows (an undeployed one counts until it \
-         has drained); delete some or raise the setting", called(.origin)
+        "{} has {most} policies, as many as manage.max_policies_per_dialect allows (idle ones count, and an \
+         undeployed one until it has drained); delete some or raise the setting", called(.origin)
     )]
     OfDialect {
         /// The origin.
