@@ -95,7 +95,8 @@ impl Matcher {
         rules.sort_by_key(|rule| (std::cmp::Reverse(rule.clause().pattern.literals()), rule.order));
         let patterns: Vec<&UrlPattern> = rules.iter().map(|rule| &rule.clause().pattern).collect();
         let search = match before {
-            Some(before) => before.search_of(&patterns)?,
+            Some(before) if before.has_patterns_of(&rules) => Arc::clone(&before.search),
+            Some(before) => Arc::new(before.search_beside(&patterns)?),
             None => Arc::new(Search::build(&patterns, NFA_BYTES_MAX, None)?),
         };
         let place = |(origin, among): (&Origin, &str)| {
@@ -108,15 +109,22 @@ impl Matcher {
         Ok(Self { rules: rules.into_iter().map(compiled).collect(), search })
     }
 
-    /// The search for these patterns, beside the one for the patterns of these rules.
-    fn search_of(&self, patterns: &[&UrlPattern]) -> Result<Arc<Search>, PolicyError> {
-        let known = self.rules.iter().map(|compiled| &compiled.rule.clause().pattern);
-        if known.eq(patterns.iter().copied()) {
-            return Ok(Arc::clone(&self.search));
-        }
+    /// Whether these rules have the patterns of its own, in the same order.
+    fn has_patterns_of(&self, rules: &[Rule]) -> bool {
+        let is_same = |(known, rule): (&Compiled, &Rule)| {
+            let known = &known.rule;
+            // Most policies are the same ones: they need not be compared.
+            Arc::ptr_eq(&known.spec, &rule.spec) && known.clause == rule.clause
+                || known.clause().pattern == rule.clause().pattern
+        };
+        self.rules.len() == rules.len() && self.rules.iter().zip(rules).all(is_same)
+    }
+
+    /// A search for these patterns, with what it has in common with its own.
+    fn search_beside(&self, patterns: &[&UrlPattern]) -> Result<Search, PolicyError> {
         let pattern = |at: usize| &self.rules[at].rule.clause().pattern;
         let before = Before { search: &self.search, pattern: &pattern };
-        Search::build(patterns, NFA_BYTES_MAX, Some(&before)).map(Arc::new)
+        Search::build(patterns, NFA_BYTES_MAX, Some(&before))
     }
 
     /// The lane of a call: the winners of all contests together. `None` when nothing governs it.

@@ -297,3 +297,25 @@ proptest! {
         prop_assert_eq!(found, Ok(expected));
     }
 }
+
+#[test]
+fn the_search_is_shared_while_the_patterns_are_the_same_and_in_the_same_order() {
+    let rules = |second: &str, order: u64| {
+        vec![
+            rule("a", "x", 0, "https://h.org/a/*"),
+            rule("b", "x", order, second),
+            rule("c", "x", 2, "https://h.org/*"),
+        ]
+    };
+    let before = Matcher::compile(rules("https://h.org/b/*", 1), None).expect("small");
+    let after = |rules| Matcher::compile(rules, Some(&before)).expect("small");
+    let is_shared = |after: &Matcher| Arc::ptr_eq(&after.search, &before.search);
+    let same = after(rules("https://h.org/b/*", 1));
+    assert!(is_shared(&same), "other values of the same patterns");
+    let (moved, other) = (after(rules("https://h.org/b/*", 7)), after(rules("https://h.org/d/*", 1)));
+    assert!(is_shared(&moved), "younger, and in its place all the same");
+    assert!(!is_shared(&other));
+    let target = url("https://h.org/d/x");
+    let lane = |matcher: &Matcher| key_of(matcher.route(&Method::GET, &target, &Labels::default()));
+    assert_eq!((lane(&same), lane(&other)), (Some("c@1".to_owned()), Some("b@1".to_owned())));
+}
