@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use serde_json::{Value, json};
+use serde_json::json;
 use tidegate::app::{App, Seams};
 use tidegate::clock::{Clock, Timestamp};
 use tidegate::delivery::{Call, Deliver};
@@ -109,8 +109,7 @@ async fn put_in_force(documents: Arc<dyn DocumentStore>, many: bool, clock: &Clo
     let edit = |book: &mut Book| {
         for (name, pace, scope) in rules(many) {
             let id = PolicyId::parse(name).expect("an id");
-            book.create(id.clone(), Origin::new("bench"), Value::Null)?;
-            book.deploy(&id, Value::Null, spec(pace, &scope))?;
+            book.put(&Origin::new("bench"), &id, spec(pace, &scope))?;
         }
         Ok::<(), BookError>(())
     };

@@ -102,6 +102,9 @@ impl App {
             // A book written now would take the place of the one that is in doubt.
             Some(reason) => error!(%reason, "the store is held: nothing is taken, sent, changed or deleted"),
             None => {
+                if policies.was_older() {
+                    manage::settle(&policies, clock.now(), config.queue.drain).await;
+                }
                 let bounded = policies.bounded(dialects::bounds(config));
                 reload::start(&bounded, &listed, &clock, config.queue.drain).await?;
             }

@@ -140,8 +140,6 @@ fn drains_until(policy: &RuntimePolicy) -> Option<Timestamp> {
 mod tests {
     use std::time::Duration;
 
-    use serde_json::Value;
-
     use super::*;
     use crate::policy::{DRAIN_WINDOW, Limits, Origin, Pause, Period, Spec, testing};
 
@@ -152,8 +150,7 @@ mod tests {
         for (name, limits) in policies {
             let id = testing::id(name);
             let spec = Spec { limits: limits.clone(), ..testing::spec("https://h.org/*", 1.0) };
-            book.create(id.clone(), Origin::new("x"), Value::Null).expect("free");
-            book.deploy(&id, Value::Null, spec).expect("idle");
+            book.put(&Origin::new("x"), &id, spec).expect("free");
         }
         book
     }
@@ -207,7 +204,7 @@ mod tests {
         let paused = Arc::new(book.clone());
         assert_eq!((count(&paused, "paused", NOW), count(&paused, "deployed", NOW)), (Some(1), Some(1)));
         assert_eq!(count(&paused, "paused", NOW + Duration::from_secs(5)), Some(0), "without a write");
-        book.undeploy(&testing::id("b"), NOW, DRAIN_WINDOW).expect("deployed");
+        book.rest(&Origin::new("x"), &testing::id("b"), NOW, DRAIN_WINDOW).expect("deployed");
         let drains = Arc::new(book);
         assert_eq!((count(&drains, "draining", NOW), count(&drains, "paused", NOW)), (Some(1), Some(1)));
     }

@@ -13,7 +13,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, ConfigError, FilePolicy, Loaded};
 use crate::event::PolicyId;
 use crate::manage;
-use crate::policy::{Book, BookError, ChangeError, Origin, Policies, SyncError, SyncReport};
+use crate::policy::{Book, BookError, ChangeError, Origin, Policies, SyncError, SyncReport, Wanted};
 use crate::telemetry::ConfigReloaded;
 
 impl Running {
@@ -116,8 +116,8 @@ async fn sync(
     now: Timestamp,
     drain: Duration,
 ) -> Result<Reports, AppError> {
-    let list: Vec<_> =
-        listed.policies.iter().map(|policy| (policy.name.clone(), Arc::clone(&policy.spec))).collect();
+    let wanted = |policy: &FilePolicy| (policy.name.clone(), Wanted::Active(Arc::clone(&policy.spec)));
+    let list: Vec<_> = listed.policies.iter().map(wanted).collect();
     let edit = |book: &mut Book| {
         let synced = book.sync(&Origin::file(), &list, now, drain);
         let policies = synced.map_err(|error| {
@@ -191,10 +191,9 @@ impl Reports {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::manage::responsys::{Account, RawAccount, listed_accounts};
+    use crate::policy::DRAIN_WINDOW;
     use crate::policy::testing::{Fault, TestDocuments, id, spec};
 
     const START: Timestamp = Timestamp::from_millis(1_000);
@@ -246,7 +245,8 @@ mod tests {
         assert!(reports.policies.is_empty());
         assert_eq!(reports.objects[0].removed.len(), 90);
 
-        let taken = |book: &mut Book| book.create(id("responsys.login"), Origin::new("x"), Value::Null);
+        let taken =
+            |book: &mut Book| book.rest(&Origin::new("x"), &id("responsys.login"), START, DRAIN_WINDOW);
         let policies = opened(&Arc::new(TestDocuments::default()), &clock).await;
         policies.change(taken).await.expect("free");
         let error = start(&policies, &both, &clock, DRAIN).await.expect_err("taken");
@@ -259,7 +259,7 @@ mod tests {
     async fn a_name_of_another_origin_stops_the_start_and_is_named() {
         let (documents, clock) = (Arc::new(TestDocuments::default()), Clock::manual(START));
         let policies = opened(&documents, &clock).await;
-        let taken = |book: &mut Book| book.create(id("taken"), Origin::new("x"), Value::Null);
+        let taken = |book: &mut Book| book.rest(&Origin::new("x"), &id("taken"), START, DRAIN_WINDOW);
         policies.change(taken).await.expect("free");
         let error = start_with(&policies, &["a", "taken"], &clock).await.expect_err("taken");
         assert_eq!(error.kind, AppErrorKind::Config);

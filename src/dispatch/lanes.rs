@@ -355,8 +355,7 @@ mod tests {
         let overrides = Overrides::new(&scope, [(vec!["slow".into()], within(60))]);
         let limited = Spec { limits: within(5), scope, overrides, ..spec("https://h.org/*", 1.0) };
         let mut book = Book::default();
-        book.create(id("p"), Origin::new("x"), serde_json::Value::Null).expect("free");
-        book.deploy(&id("p"), serde_json::Value::Null, limited).expect("idle");
+        book.put(&Origin::new("x"), &id("p"), limited).expect("free");
         let runtime = Runtime::build(&book).expect("small");
         let timeout = |key: &str| {
             let part = PolicyRef { policy: id("p"), generation: 1 };
@@ -372,10 +371,9 @@ mod tests {
         let now = Timestamp::from_millis(1_000);
         let mut book = Book::default();
         for name in ["p", "q"] {
-            book.create(id(name), Origin::new(name), serde_json::Value::Null).expect("free");
-            book.deploy(&id(name), serde_json::Value::Null, spec("https://h.org/*", 1.0)).expect("idle");
+            book.put(&Origin::new(name), &id(name), spec("https://h.org/*", 1.0)).expect("free");
         }
-        book.delete(&id("q"), now, Duration::ZERO, true).expect("forced");
+        book.remove(&id("q"), now, Duration::ZERO).expect("there");
         book.expire(now);
         let fate = |parts: &[(&str, u32)]| {
             let part =

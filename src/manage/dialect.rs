@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::manage::Dice;
-use crate::policy::{Book, Origin, Policies, Spec, SyncReport};
+use crate::policy::{Book, Origin, Policies, Spec, SyncReport, Wanted};
 use crate::problem::{Refused, Told};
 
 /// One management dialect: the API of one system whose limits tidegate keeps.
@@ -40,15 +40,11 @@ pub trait Dialect: Sync {
     /// Its part of the API description.
     fn api_doc(&self) -> OpenApi;
 
-    /// The policies that its objects in the book amount to; of equals that compete the earlier one rules. `None` where
-    /// the policies are its objects.
+    /// The policies that its objects in the book amount to; of equals that compete the earlier one rules.
     ///
     /// # Errors
     /// [`Unreadable`] names an object that this version cannot read or that means nothing any more.
-    fn derive(&self, book: &Book) -> Result<Option<Derived>, Unreadable> {
-        let _nothing = book;
-        Ok(None)
-    }
+    fn derive(&self, book: &Book) -> Result<Derived, Unreadable>;
 
     /// How it words the refusal of a call over one of its limits; `None` where its limits only make calls wait.
     fn says(&self, config: &Config, dice: &Dice) -> Option<Says> {
@@ -82,8 +78,13 @@ pub trait Dialect: Sync {
     }
 }
 
-/// Policies with their names.
-pub type Derived = Vec<(PolicyId, Spec)>;
+/// What is wanted of policies, with their names.
+pub type Derived = Vec<(PolicyId, Wanted)>;
+
+/// Policies that are all to be active.
+pub(super) fn all_active(policies: impl IntoIterator<Item = (PolicyId, Spec)>) -> Derived {
+    policies.into_iter().map(|(id, spec)| (id, spec.into())).collect()
+}
 
 /// Words the refusal of one call; `None` for a code that the dialect does not know.
 pub type Says = Box<dyn Fn(&Refused<'_>) -> Option<Told> + Send + Sync>;

@@ -1,5 +1,6 @@
 //! The management dialects. Each translates, nothing more: checks of its own members, the shapes of its
-//! answers and its codes. Life, storage and matching of policies are the same for all (`policy`).
+//! answers and its codes. Life, storage and matching of policies are the same for all (`policy`), and so is the way in which
+//! a change of objects becomes one of policies (`desk`).
 //!
 //! Every dialect implements [`Dialect`] and is in the list of [`all`]; nothing outside this room names one. It is a folder
 //! whose files have the same names: `options` (what an operator may set), `objects` (what is stored), `wire` (what is
@@ -12,10 +13,10 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
-mod active;
 pub mod adobe;
 mod call;
 pub mod capping;
+mod desk;
 mod dialect;
 mod dice;
 mod doc;
@@ -28,13 +29,16 @@ mod testing;
 pub mod throttling;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
+use crate::policy::{Book, Policies};
 use crate::problem::Tell;
 
-pub use active::NotActive;
+pub use desk::NotActive;
 pub use dialect::{Derived, Dialect, Listed, Parts, PutListed, Says, ShowsUsage, Unreadable, Usage, Used};
 pub use dice::Dice;
 
@@ -74,6 +78,24 @@ pub fn tell(config: &Config, random: fastrand::Rng) -> Tell {
         let (_, says) = speakers.iter().find(|(name, _)| *name == refused.origin)?;
         says(refused)
     })
+}
+
+/// For a book that an older version wrote: makes the policies of every dialect those that its objects amount to now. What
+/// would end a policy is left as it is, until its objects are changed.
+pub async fn settle(policies: &Policies, now: Timestamp, drain_window: Duration) {
+    for dialect in all() {
+        let edit = |book: &mut Book| {
+            let report =
+                desk::activate(*dialect, book, now, drain_window).map_err(|error| error.to_string())?;
+            match report.removed.first() {
+                Some(policy) => Err(format!("the policy {policy} would end")),
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = policies.change(edit).await {
+            tracing::warn!(dialect = dialect.name(), %error, "objects of an older version are applied when they are changed");
+        }
+    }
 }
 
 /// Which dialect gives policies names of this form. The configuration file may have them all the same, as it always could.

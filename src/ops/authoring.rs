@@ -196,7 +196,7 @@ impl Authoring<'_> {
         let edit = |book: &mut Book| {
             let change = delete_in(book, &id, &precondition)?;
             if change.change == ChangeKind::Deleted {
-                book.delete(&id, now, drain, true).map_err(Refusal::Book)?;
+                book.remove(&id, now, drain).map_err(Refusal::Book)?;
             }
             Ok(change)
         };
@@ -253,10 +253,10 @@ fn put_in(
         return Err(Refusal::Found(edition));
     }
     let before = known.filter(|_| edition.is_some()).and_then(|policy| definition(id, policy));
-    let change = match book.put(&Origin::api(), id, spec).map_err(Refusal::Book)? {
+    let change = match book.put(&Origin::api(), id, spec.clone()).map_err(Refusal::Book)? {
         Put::Same => ChangeKind::Unchanged,
         Put::Added => ChangeKind::Created,
-        Put::Changed => ChangeKind::Updated,
+        Put::Changed | Put::Ended => ChangeKind::Updated,
     };
     let after = write(id, spec);
     let etag = book.known(id).and_then(Policy::edition).map(|edition| precondition::quoted(&edition));

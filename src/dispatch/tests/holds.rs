@@ -386,7 +386,7 @@ fn a_purge_waits_for_a_retry_that_is_not_there_yet_without_asking_all_the_time()
 #[test]
 fn what_an_unknown_generation_governs_is_neither_sent_nor_drained_and_goes_once_it_is_known() {
     let mut known = book(&[("p", None, 100), ("q", None, 100)]);
-    known.delete(&testing::id("q"), START, Duration::ZERO, true).expect("forced");
+    known.remove(&testing::id("q"), START, Duration::ZERO).expect("there");
     known.expire(START);
     let (unknown, ended) = (lane(&[("r", 1)]), lane(&[("q", 1)]));
     let mut bench = Bench::new(&known);
@@ -402,12 +402,8 @@ fn what_an_unknown_generation_governs_is_neither_sent_nor_drained_and_goes_once_
     let holds: Vec<_> = figures.held.iter().map(|(lane, hold)| (lane.key().clone(), hold.reason)).collect();
     assert_eq!(holds, [(unknown.clone(), HoldReason::Generation)]);
 
-    known
-        .create(testing::id("r"), crate::policy::Origin::new("test"), serde_json::Value::Null)
-        .expect("free");
-    known
-        .deploy(&testing::id("r"), serde_json::Value::Null, testing::spec("https://r.org/*", 100.0))
-        .expect("idle");
+    let test = crate::policy::Origin::new("test");
+    known.put(&test, &testing::id("r"), testing::spec("https://r.org/*", 100.0)).expect("free");
     bench.rule(&known);
     bench.pass(ms(2_000));
     assert_eq!(bench.sent_of(&unknown), 30);

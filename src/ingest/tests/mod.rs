@@ -228,11 +228,9 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
     let policies = Policies::open(Arc::new(TestDocuments::default()), clock.clone()).await.expect("opens");
     policies
         .change(|book| {
-            book.create(id("api"), Origin::new("test"), serde_json::Value::Null)?;
-            book.deploy(&id("api"), serde_json::Value::Null, spec("https://api.test/*", 200.0))?;
+            book.put(&Origin::new("test"), &id("api"), spec("https://api.test/*", 200.0))?;
             let cap = Spec { family: Family::Refuse, ..spec("https://cap.test/*", 3.0) };
-            book.create(id("cap"), Origin::new("test"), serde_json::Value::Null)?;
-            book.deploy(&id("cap"), serde_json::Value::Null, cap)
+            book.put(&Origin::new("test"), &id("cap"), cap)
         })
         .await
         .expect("deploys");

@@ -49,8 +49,7 @@ mod tests {
     fn rules(limits: Limits) -> Rules {
         let spec = crate::policy::Spec { limits, ..spec("https://h.org/*", 1.0) };
         let mut book = crate::policy::Book::default();
-        book.create(id("p"), crate::policy::Origin::new("x"), serde_json::Value::Null).expect("free");
-        book.deploy(&id("p"), serde_json::Value::Null, spec).expect("idle");
+        book.put(&crate::policy::Origin::new("x"), &id("p"), spec).expect("free");
         let runtime = crate::policy::Runtime::build(&book).expect("small");
         Rules::from(runtime.get(&id("p")).expect("deployed"))
     }

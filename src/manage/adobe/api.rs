@@ -1,22 +1,24 @@
-//! The eight routes that both APIs have, each once: the order of checks, what is asked of a collection of configs, and the
-//! answers. Checks come in this order: headers, the sandbox, the body, its types, then the state of the config.
+//! The eight routes that both APIs have, each once: the order of checks, what becomes of the config, and the answers. Checks
+//! come in this order: headers, the sandbox, the body, its types, then the state of the config.
 //!
-//! Must not know: what a config says, where it is kept, what a deploy makes active.
+//! Must not know: what a config says, which policies follow from it.
 
 use axum::body::Body;
 use axum::extract::Path;
 use axum::response::IntoResponse;
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::manage::adobe::Authoring;
 use crate::manage::adobe::answers::{CanDeploy, Checked, Created, List, One, Updated, json, uri};
 use crate::manage::adobe::body::{self, BodyError};
 use crate::manage::adobe::envelope::{Answer, Failures, Refusal};
+use crate::manage::adobe::objects::{self, Record};
 use crate::manage::adobe::routing::{Uid, is_forced};
 use crate::manage::adobe::scope::Scope;
-use crate::manage::adobe::stamp::Stamp;
-use crate::manage::dialect::Unreadable;
+use crate::manage::desk::Effect;
+use crate::manage::dialect::Dialect;
 use crate::policy::Book;
 
 /// The failures of the operations of one API, by their names.
@@ -33,6 +35,8 @@ pub(in crate::manage) trait Operations: Failures + From<BodyError> + Send + Sync
     const UPDATE: Self;
     /// Delete failed.
     const DELETE: Self;
+    /// Delete without force of a deployed one.
+    const DELETE_FORBIDDEN: Self;
     /// Deploy failed.
     const DEPLOY: Self;
     /// Undeploy failed.
@@ -42,16 +46,20 @@ pub(in crate::manage) trait Operations: Failures + From<BodyError> + Send + Sync
     fn of_faults(self) -> Self;
 }
 
-/// The configs of one API. Changes edit a book that replaces the one in use as a whole or not at all.
-pub(in crate::manage) trait Collection: Sync {
+/// The configs of one API, and where it goes its own way.
+pub(in crate::manage) trait Collection: Sync + Sized {
     /// Its name in paths.
     const NAME: &'static str;
+    /// The dialect that it belongs to.
+    const DIALECT: &'static dyn Dialect;
+    /// The kind of its configs among the elements of the policy book.
+    const KIND: &'static str;
+    /// What one of its configs is called in the log.
+    const CALLED: &'static str;
     /// Why an operation fails.
     type Failure: Operations;
     /// A config as it is sent.
-    type Config: Clone + Send + Sync;
-    /// A config as it is kept, with its state.
-    type Kept: Send + Sync;
+    type Config: Clone + Serialize + DeserializeOwned + Send + Sync;
     /// What a config means, or its faults.
     type Meaning: Send + Sync;
     /// A config as it is shown.
@@ -76,51 +84,28 @@ pub(in crate::manage) trait Collection: Sync {
     /// Whether a config has no faults.
     fn is_sound(meaning: &Self::Meaning) -> bool;
 
-    /// A new config.
-    fn made(config: Self::Config, scope: &Scope, stamp: Stamp) -> Self::Kept;
     /// How a config is shown by the create answer.
-    fn show_created<'a>(uid: &'a str, kept: &'a Self::Kept) -> Self::Element<'a>;
+    fn show_created<'a>(uid: &'a str, record: &'a Record<Self::Config>) -> Self::Element<'a>;
     /// How a config is shown by every other answer.
-    fn show<'a>(uid: &'a str, kept: &'a Self::Kept) -> Self::Element<'a>;
-    /// Its config and the organisation that it belongs to.
-    fn content(kept: &Self::Kept) -> (&Self::Config, &str);
+    fn show<'a>(uid: &'a str, record: &'a Record<Self::Config>) -> Self::Element<'a>;
     /// Whether it exists for whoever asks.
-    fn is_visible(kept: &Self::Kept, scope: &Scope) -> bool;
+    fn is_visible(record: &Record<Self::Config>, scope: &Scope) -> bool;
 
-    /// All configs, oldest first.
-    fn all(book: &Book) -> Vec<(&str, Result<Self::Kept, Unreadable>)>;
-    /// One config, whoever it belongs to.
-    fn find(book: &Book, uid: &str) -> Option<Result<Self::Kept, Unreadable>>;
-    /// How many an organisation has, over all sandboxes.
-    fn count(book: &Book, org: &str) -> usize;
-
-    /// Adds a config.
-    fn add(&self, book: &mut Book, uid: &str, kept: &Self::Kept) -> Result<(), Self::Failure>;
-    /// Replaces what a config says.
-    fn update(
-        &self,
-        book: &mut Book,
-        uid: &str,
-        kept: Self::Kept,
-        edit: (&Self::Config, &Stamp, &Self::Meaning),
-    ) -> Result<Self::Kept, Self::Failure>;
-    /// Takes a config out; a deployed one only by force.
-    fn remove(&self, book: &mut Book, uid: &str, kept: &Self::Kept, force: bool)
-    -> Result<(), Self::Failure>;
-    /// Makes a config active as it is written; `None` when nothing is to change.
-    fn deploy(
-        &self,
-        book: &mut Book,
-        uid: &str,
-        kept: Self::Kept,
-        stamp: &Stamp,
-    ) -> Result<Option<Self::Kept>, Self::Failure>;
-    /// Ends what a config makes active.
-    fn undeploy(&self, book: &mut Book, uid: &str, kept: Self::Kept) -> Result<(), Self::Failure>;
+    /// What becomes active with the update of a deployed config; `None`: what is active stays so.
+    fn active_at_once(config: &Self::Config, meaning: &Self::Meaning) -> Option<Self::Config>;
+    /// Whether the state of a config allows an update.
+    fn may_update(book: &Book, uid: &str, record: &Record<Self::Config>) -> Result<(), Self::Failure> {
+        let _any = (book, uid, record);
+        Ok(())
+    }
+    /// What a deploy makes active; `None` when nothing is to change.
+    fn deployable(&self, record: &Record<Self::Config>) -> Result<Option<Self::Config>, Self::Failure>;
+    /// What the undeploy of a config comes to that is not deployed.
+    fn undeploy_idle() -> Result<(), Self::Failure>;
 
     /// A deploy is stored.
-    fn deployed(uid: &str, kept: &Self::Kept) {
-        let _nothing = (uid, kept);
+    fn deployed(uid: &str, record: &Record<Self::Config>) {
+        let _nothing = (uid, record);
     }
 }
 
@@ -133,16 +118,16 @@ pub(in crate::manage) async fn list<C: Collection>(of: &C, headers: &HeaderMap, 
         of.authoring().content_type(headers)?;
     }
     let (skip, take) = body::page(&body).map_err(refuse)?;
-    let book = of.authoring().policies.book();
+    let book = of.authoring().desk.book();
     let mut configs = Vec::new();
-    for (uid, kept) in C::all(&book) {
-        let kept = kept.map_err(|_| scope.refuse(C::Failure::GET))?;
-        if C::is_visible(&kept, &scope) {
-            configs.push((uid, kept));
+    for (uid, record) in objects::all::<C>(&book) {
+        let record = record.map_err(|_| scope.refuse(C::Failure::GET))?;
+        if C::is_visible(&record, &scope) {
+            configs.push((uid, record));
         }
     }
     let page = configs.iter().skip(skip).take(take);
-    Ok(json(StatusCode::OK, &List { results: page.map(|(uid, kept)| C::show(uid, kept)).collect() }))
+    Ok(json(StatusCode::OK, &List { results: page.map(|(uid, record)| C::show(uid, record)).collect() }))
 }
 
 /// `POST /C`
@@ -151,21 +136,25 @@ pub(in crate::manage) async fn create<C: Collection>(of: &C, headers: &HeaderMap
     let config = read_config(of, &scope, body).await?;
     let meaning = of.check(&config, &scope.org);
     let is_refused = of.authoring().options.reject_invalid && !C::is_sound(&meaning);
-    let kept = C::made(config, &scope, of.authoring().stamp());
+    let record = Record::new(config, &scope, of.authoring().stamp());
     let uid = of.authoring().new_uid();
     let edit = |book: &mut Book| {
-        if C::count(book, &scope.org) >= of.most() {
+        if objects::count::<C>(book, &scope.org) >= of.most() {
             return Err(C::Failure::CREATE_LIMIT);
         }
         if is_refused {
             return Err(C::Failure::CREATE.of_faults());
         }
-        of.add(book, &uid, &kept)
+        if objects::find::<C>(book, &uid).is_some() {
+            return Err(C::Failure::CREATE);
+        }
+        objects::put::<C>(book, &uid, &record);
+        Ok(((), Effect::Idle))
     };
     of.authoring().change(&scope, C::Failure::CREATE, edit).await?;
     let answer = Created {
         can_deploy: C::can_deploy(&meaning),
-        created_element: C::show_created(&uid, &kept),
+        created_element: C::show_created(&uid, &record),
         uid: &uid,
         uri: uri(C::NAME, &uid),
         res_status: "created",
@@ -176,9 +165,9 @@ pub(in crate::manage) async fn create<C: Collection>(of: &C, headers: &HeaderMap
 /// `GET /C/{uid}`
 pub(in crate::manage) fn read<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
-    let book = of.authoring().policies.book();
-    let (uid, kept) = find::<C>(&book, uid, &scope, C::Failure::GET).map_err(|f| scope.refuse(f))?;
-    Ok(json(StatusCode::OK, &One { result: C::show(uid, &kept) }))
+    let book = of.authoring().desk.book();
+    let (uid, record) = find::<C>(&book, uid, &scope, C::Failure::GET).map_err(|f| scope.refuse(f))?;
+    Ok(json(StatusCode::OK, &One { result: C::show(uid, &record) }))
 }
 
 /// `PUT /C/{uid}`
@@ -194,15 +183,21 @@ pub(in crate::manage) async fn update<C: Collection>(
     let is_refused = of.authoring().options.reject_invalid && !C::is_sound(&meaning);
     let stamp = of.authoring().stamp();
     let edit = |book: &mut Book| {
-        let (uid, kept) = find::<C>(book, uid, &scope, C::Failure::UPDATE)?;
+        let (uid, record) = find::<C>(book, uid, &scope, C::Failure::UPDATE)?;
         if is_refused {
             return Err(C::Failure::UPDATE.of_faults());
         }
-        Ok((uid, of.update(book, uid, kept, (&config, &stamp, &meaning))?))
+        C::may_update(book, uid, &record)?;
+        let at_once = C::active_at_once(&config, &meaning).filter(|_| record.life.is_deployed());
+        let effect = if at_once.is_some() { Effect::Active } else { Effect::Idle };
+        let mut record = Record { config: config.clone(), modified: stamp.clone(), ..record };
+        record.life.update(at_once);
+        objects::put::<C>(book, uid, &record);
+        Ok(((uid, record), effect))
     };
-    let (uid, kept) = of.authoring().change(&scope, C::Failure::UPDATE, edit).await?;
+    let (uid, record) = of.authoring().change(&scope, C::Failure::UPDATE, edit).await?;
     let answer = Updated {
-        updated_element: C::show(uid, &kept),
+        updated_element: C::show(uid, &record),
         uid,
         uri: uri(C::NAME, uid),
         res_status: "updated",
@@ -221,8 +216,13 @@ pub(in crate::manage) async fn delete<C: Collection>(
     let scope = scope(of, headers, false)?;
     let force = is_forced(query);
     let edit = |book: &mut Book| {
-        let (uid, kept) = find::<C>(book, uid, &scope, C::Failure::DELETE)?;
-        of.remove(book, uid, &kept, force)
+        let (uid, record) = find::<C>(book, uid, &scope, C::Failure::DELETE)?;
+        let is_deployed = record.life.is_deployed();
+        if is_deployed && !force {
+            return Err(C::Failure::DELETE_FORBIDDEN);
+        }
+        objects::remove::<C>(book, uid);
+        Ok(((), if is_deployed { Effect::Active } else { Effect::Idle }))
     };
     of.authoring().change(&scope, C::Failure::DELETE, edit).await?;
     Ok(json(StatusCode::OK, &serde_json::Map::new()))
@@ -231,10 +231,10 @@ pub(in crate::manage) async fn delete<C: Collection>(
 /// `GET` and `POST /C/{uid}/canDeploy`
 pub(in crate::manage) fn may_deploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
-    let book = of.authoring().policies.book();
-    let (_, kept) = find::<C>(&book, uid, &scope, C::Failure::GET).map_err(|f| scope.refuse(f))?;
-    let (config, org) = C::content(&kept);
-    Ok(json(StatusCode::OK, &Checked { can_deploy: C::can_deploy(&of.check(config, org)) }))
+    let book = of.authoring().desk.book();
+    let (_, record) = find::<C>(&book, uid, &scope, C::Failure::GET).map_err(|f| scope.refuse(f))?;
+    let meaning = of.check(&record.config, &record.org_id);
+    Ok(json(StatusCode::OK, &Checked { can_deploy: C::can_deploy(&meaning) }))
 }
 
 /// `POST /C/{uid}/deploy`
@@ -242,11 +242,15 @@ pub(in crate::manage) async fn deploy<C: Collection>(of: &C, uid: &Uid, headers:
     let scope = scope(of, headers, false)?;
     let stamp = of.authoring().stamp();
     let edit = |book: &mut Book| {
-        let (uid, kept) = find::<C>(book, uid, &scope, C::Failure::DEPLOY)?;
-        Ok(of.deploy(book, uid, kept, &stamp)?.map(|kept| (uid, kept)))
+        let (uid, mut record) = find::<C>(book, uid, &scope, C::Failure::DEPLOY)?;
+        let Some(config) = of.deployable(&record)? else { return Ok((None, Effect::Idle)) };
+        record.life.deploy(config);
+        record.last_deployed = Some(stamp.clone());
+        objects::put::<C>(book, uid, &record);
+        Ok((Some((uid, record)), Effect::Active))
     };
-    if let Some((uid, kept)) = of.authoring().change(&scope, C::Failure::DEPLOY, edit).await? {
-        C::deployed(uid, &kept);
+    if let Some((uid, record)) = of.authoring().change(&scope, C::Failure::DEPLOY, edit).await? {
+        C::deployed(uid, &record);
     }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -255,8 +259,12 @@ pub(in crate::manage) async fn deploy<C: Collection>(of: &C, uid: &Uid, headers:
 pub(in crate::manage) async fn undeploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
     let edit = |book: &mut Book| {
-        let (uid, kept) = find::<C>(book, uid, &scope, C::Failure::UNDEPLOY)?;
-        of.undeploy(book, uid, kept)
+        let (uid, mut record) = find::<C>(book, uid, &scope, C::Failure::UNDEPLOY)?;
+        if !record.life.undeploy() {
+            return C::undeploy_idle().map(|()| ((), Effect::Idle));
+        }
+        objects::put::<C>(book, uid, &record);
+        Ok(((), Effect::Active))
     };
     of.authoring().change(&scope, C::Failure::UNDEPLOY, edit).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -278,8 +286,8 @@ fn find<'u, C: Collection>(
     uid: &'u Uid,
     scope: &Scope,
     unreadable: C::Failure,
-) -> Result<(&'u str, C::Kept), C::Failure> {
+) -> Result<(&'u str, Record<C::Config>), C::Failure> {
     let Ok(Path(uid)) = uid else { return Err(C::Failure::NOT_FOUND) };
-    let kept = C::find(book, uid).ok_or(C::Failure::NOT_FOUND)?.map_err(|_| unreadable)?;
-    if C::is_visible(&kept, scope) { Ok((uid, kept)) } else { Err(C::Failure::NOT_FOUND) }
+    let record = objects::find::<C>(book, uid).ok_or(C::Failure::NOT_FOUND)?.map_err(|_| unreadable)?;
+    if C::is_visible(&record, scope) { Ok((uid, record)) } else { Err(C::Failure::NOT_FOUND) }
 }

@@ -54,6 +54,13 @@ pub(super) struct Meaning {
     pub(super) caps: Vec<Cap>,
 }
 
+impl Meaning {
+    /// The limits of a service, if it is capped.
+    pub(super) fn cap(&self, service: ServiceKind) -> Option<Cap> {
+        self.caps.iter().find(|cap| cap.service == service).copied()
+    }
+}
+
 /// The limits of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cap {
@@ -73,6 +80,8 @@ pub(in crate::manage) struct Checked {
 }
 
 impl ServiceKind {
+    pub(super) const ALL: [Self; 2] = [Self::Action, Self::DataSource];
+
     fn parse(name: &str) -> Option<Self> {
         [Self::Action, Self::DataSource].into_iter().find(|kind| kind.name() == name)
     }

@@ -1,24 +1,36 @@
-//! Deployed configs to policies (contract.md 4).
+//! Configs to policies (contract.md 4): each service of a config is one, active while it is deployed.
 
 use crate::event::PolicyId;
+use crate::manage::adobe::life::Active;
+use crate::manage::adobe::objects::all;
+use crate::manage::capping::CappingApi;
 use crate::manage::capping::check::{Cap, Meaning, ServiceKind, check};
-use crate::manage::capping::objects::{KIND, Record, origin};
+use crate::manage::capping::objects::Record;
 use crate::manage::capping::says::CAPPED;
 use crate::manage::dialect::{Derived, Unreadable};
-use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Spec, Wording};
+use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Spec, Wanted, Wording};
 
-/// The policies of all deployed configs, oldest config first.
+/// The policies of all configs, oldest config first: those of deployed services are active, those of other services that a
+/// config has are idle.
 pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
     let mut policies = Vec::new();
-    for (uid, value) in book.elements(&origin(), KIND) {
-        let record = Record::kept(uid, value)?;
+    for (uid, record) in all::<CappingApi>(book) {
+        let record = record?;
         let unreadable = || Unreadable { object: format!("the stored endpoint config {uid:?}") };
-        let Some(config) = record.life.deployed() else { continue };
-        // It was checked when it was deployed; what is required of new ones does not matter to it.
-        let meaning = check(config, false).meaning.map_err(|_| unreadable())?;
-        for cap in &meaning.caps {
-            let id = PolicyId::parse(&format!("{uid}.{}", cap.service.name())).map_err(|_| unreadable())?;
-            policies.push((id, spec(&record, &meaning, *cap)));
+        let meaning = match record.life.active() {
+            Active::Nothing => None,
+            // It was checked when it was deployed; what is required of new ones does not matter to it.
+            Active::As(config) => Some(check(config, false).meaning.map_err(|_| unreadable())?),
+            Active::Unknown => return Err(unreadable()),
+        };
+        for service in ServiceKind::ALL {
+            let wanted = match meaning.as_ref().and_then(|meaning| Some((meaning, meaning.cap(service)?))) {
+                Some((meaning, cap)) => spec(&record, meaning, cap).into(),
+                None if record.config.has(service) => Wanted::Idle,
+                None => continue,
+            };
+            let id = PolicyId::parse(&format!("{uid}.{}", service.name())).map_err(|_| unreadable())?;
+            policies.push((id, wanted));
         }
     }
     Ok(policies)

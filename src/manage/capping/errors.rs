@@ -87,6 +87,7 @@ impl Operations for Failure {
     const GET: Self = Self::Get;
     const UPDATE: Self = Self::Update;
     const DELETE: Self = Self::Delete;
+    const DELETE_FORBIDDEN: Self = Self::DeleteForbidden;
     const DEPLOY: Self = Self::Deploy;
     const UNDEPLOY: Self = Self::Undeploy;
 

@@ -1,7 +1,7 @@
 //! Adobe Journey Orchestration's Capping API (`endpointConfigs`; contract.md, adobe/contract.md).
 //!
-//! A config is an element of the policy book with its authoring state; while it is deployed, each of its services is
-//! a policy of its own, `<uid>.action` and `<uid>.dataSource`, that turns calls over the cap away.
+//! A config is an element of the policy book with its authoring state; each of its services is a policy of its own,
+//! `<uid>.action` and `<uid>.dataSource`, that turns calls over the cap away while it is deployed and is idle otherwise.
 //!
 //! Choices where the contract is open, beyond those it decides itself:
 //!
@@ -78,8 +78,8 @@ impl Dialect for Capping {
         doc::api_doc()
     }
 
-    fn derive(&self, book: &Book) -> Result<Option<Derived>, Unreadable> {
-        derive::derive(book).map(Some)
+    fn derive(&self, book: &Book) -> Result<Derived, Unreadable> {
+        derive::derive(book)
     }
 
     fn says(&self, config: &Config, _: &Dice) -> Option<Says> {
@@ -101,7 +101,7 @@ impl CappingApi {
     #[must_use]
     pub fn new(policies: Policies, options: CappingOptions, clock: Clock, random: fastrand::Rng) -> Self {
         let CappingOptions { adobe, require_strategy, max_configs_per_org } = options;
-        let authoring = Authoring::new(policies, adobe, VOICE, clock, random);
+        let authoring = Authoring::new(&Capping, policies, adobe, VOICE, clock, random);
         Self { authoring, require_strategy, max_configs_per_org }
     }
 }

@@ -1,27 +1,26 @@
-//! The stored form of a config: an element of the policy book.
-
-mod kept;
-pub(super) mod life;
+//! What a config says, as it is stored: an element of the policy book. Where configs go their own way beside those of the
+//! other API of Adobe.
+//!
+//! Must not know: requests and answers, which policies follow from a config.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Number, Value};
+use serde_json::Number;
 use utoipa::ToSchema;
 
-use crate::manage::adobe::stamp::Stamp;
-use crate::manage::capping::objects::life::Life;
-use crate::manage::capping::{ORIGIN, doc};
-use crate::manage::dialect::Unreadable;
-use crate::policy::Origin;
-
-/// The kind of this dialect's elements.
-pub(super) const KIND: &str = "endpointConfig";
-
-/// The origin of this dialect's elements and policies.
-pub(super) fn origin() -> Origin {
-    Origin::new(ORIGIN)
-}
+use crate::manage::adobe::Authoring;
+use crate::manage::adobe::answers::CanDeploy;
+use crate::manage::adobe::api::Collection;
+use crate::manage::adobe::body::BodyError;
+use crate::manage::adobe::life::State;
+use crate::manage::adobe::objects;
+use crate::manage::adobe::scope::Scope;
+use crate::manage::capping::check::{CONNECTIONS_MAX, Checked, ServiceKind, check};
+use crate::manage::capping::errors::Failure;
+use crate::manage::capping::wire::{self, Element};
+use crate::manage::capping::{COLLECTION, Capping, CappingApi, doc};
+use crate::manage::dialect::Dialect;
 
 /// A config as it was sent, stripped of unknown members (contract.md 1).
 ///
@@ -63,48 +62,103 @@ pub(in crate::manage) struct Rating {
 }
 
 /// A config with what the system adds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(in crate::manage) struct Record {
-    pub(super) config: Config,
-    pub(super) org_id: String,
-    pub(super) sandbox_id: String,
-    pub(super) sandbox_name: String,
-    pub(super) created: Stamp,
-    pub(super) modified: Stamp,
-    /// Kept after an undeploy.
-    pub(super) last_deployed: Option<Stamp>,
-    pub(super) life: Life,
-}
-
-impl Record {
-    /// `None` when it was not written by this dialect.
-    fn read(value: &Value) -> Option<Self> {
-        Self::deserialize(value).ok()
-    }
-
-    /// Whether a stored record is one of an organisation, without reading the rest of it.
-    pub(super) fn is_of(value: &Value, org: &str) -> bool {
-        value.get("org_id").and_then(Value::as_str) == Some(org)
-    }
-
-    /// The same of the stored config `uid`.
-    pub(super) fn kept(uid: &str, value: &Value) -> Result<Self, Unreadable> {
-        Self::read(value).ok_or_else(|| Unreadable { object: format!("the stored endpoint config {uid:?}") })
-    }
-
-    pub(super) fn write(&self) -> Value {
-        // Text, numbers and lists always make a value.
-        serde_json::to_value(self).unwrap_or_default()
-    }
-}
+pub(super) type Record = objects::Record<Config>;
 
 impl Config {
+    /// Whether it names this service.
+    pub(super) fn has(&self, service: ServiceKind) -> bool {
+        self.services.as_ref().is_some_and(|services| services.contains_key(service.name()))
+    }
+
     /// As it is deployed: a missing `maxHttpConnections` is written as -1, the default of the system (contract.md 1).
-    pub(super) fn as_deployed(&self) -> Self {
+    fn as_deployed(&self) -> Self {
         let mut config = self.clone();
         for service in config.services.iter_mut().flat_map(BTreeMap::values_mut) {
             service.max_http_connections.get_or_insert_with(|| Number::from(-1));
         }
         config
+    }
+}
+
+impl Collection for CappingApi {
+    const NAME: &'static str = COLLECTION;
+    const DIALECT: &'static dyn Dialect = &Capping;
+    const KIND: &'static str = "endpointConfig";
+    const CALLED: &'static str = "endpoint config";
+    type Failure = Failure;
+    type Config = Config;
+    type Meaning = Checked;
+    type Element<'a> = Element<'a>;
+
+    fn authoring(&self) -> &Authoring {
+        &self.authoring
+    }
+
+    fn most(&self) -> usize {
+        self.max_configs_per_org
+    }
+
+    fn read_config(&self, body: &[u8], scope: &Scope) -> Result<Config, BodyError> {
+        wire::read_config(body, &scope.org)
+    }
+
+    fn check(&self, config: &Config, _: &str) -> Checked {
+        check(config, self.require_strategy)
+    }
+
+    fn can_deploy(checked: &Checked) -> CanDeploy {
+        checked.can_deploy()
+    }
+
+    fn is_sound(checked: &Checked) -> bool {
+        checked.meaning.is_ok()
+    }
+
+    fn show_created<'a>(uid: &'a str, record: &'a Record) -> Element<'a> {
+        wire::show_created(uid, record)
+    }
+
+    fn show<'a>(uid: &'a str, record: &'a Record) -> Element<'a> {
+        wire::show(uid, record)
+    }
+
+    /// A config belongs to its organisation and sandbox.
+    fn is_visible(record: &Record, scope: &Scope) -> bool {
+        record.org_id == scope.org && record.sandbox_id == scope.sandbox.id
+    }
+
+    /// What is deployed stays active until the next deploy.
+    fn active_at_once(_: &Config, _: &Checked) -> Option<Config> {
+        None
+    }
+
+    /// Of one that is deployed as it is written, nothing changes.
+    fn deployable(&self, record: &Record) -> Result<Option<Config>, Failure> {
+        if record.life.state() == State::Deployed {
+            return Ok(None);
+        }
+        check(&record.config, self.require_strategy).meaning.map_err(|_| Failure::Deploy)?;
+        Ok(Some(record.config.as_deployed()))
+    }
+
+    fn undeploy_idle() -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// One line for each service that asks for more connections than are enforced (contract.md 1).
+    fn deployed(uid: &str, record: &Record) {
+        let most = u64::from(CONNECTIONS_MAX.get());
+        for (service, it) in record.config.services.iter().flatten() {
+            let given = it.max_http_connections.as_ref().and_then(Number::as_u64).unwrap_or_default();
+            if given > most {
+                tracing::warn!(
+                    uid,
+                    service,
+                    given,
+                    most,
+                    "fewer connections are allowed than the config says"
+                );
+            }
+        }
     }
 }

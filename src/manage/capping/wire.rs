@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::manage::adobe::answers::{FORMAT_VERSION, show_state};
 use crate::manage::adobe::body::{BodyError, WrongType, object, text, text_set};
 use crate::manage::adobe::doc::state;
+use crate::manage::adobe::life::Active;
 use crate::manage::adobe::stamp::Metadata;
 use crate::manage::capping::objects::{Config, Rating, Record, Service};
 
@@ -194,7 +195,10 @@ pub(super) fn show_created<'a>(uid: &'a str, record: &'a Record) -> Element<'a> 
 pub(super) fn show<'a>(uid: &'a str, record: &'a Record) -> Element<'a> {
     let Record { config, org_id, sandbox_id, sandbox_name, created, modified, last_deployed, life } = record;
     let owner = Owner { org_id, tenant_id: TENANT, uid, sandbox_name, sandbox_id };
-    let deployed = life.deployed().map(|config| DeployedConfig { id: uid, config: config.into(), owner });
+    let deployed = match life.active() {
+        Active::As(config) => Some(DeployedConfig { id: uid, config: config.into(), owner }),
+        Active::Nothing | Active::Unknown => None,
+    };
     Element {
         id: Some(uid),
         config: config.into(),
@@ -202,7 +206,7 @@ pub(super) fn show<'a>(uid: &'a str, record: &'a Record) -> Element<'a> {
         state: show_state(life.state()),
         owner,
         authoring_format_version: FORMAT_VERSION,
-        has_been_deployed: deployed.is_some(),
+        has_been_deployed: life.is_deployed(),
         deployed_config: deployed,
     }
 }

@@ -47,6 +47,7 @@ use crate::config::Config;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::manage::Dice;
+use crate::manage::desk::Desk;
 use crate::manage::dialect::{Derived, Dialect, Parts, Says, ShowsUsage, Unreadable, is_uuid};
 use crate::policy::{Book, Policies};
 
@@ -85,8 +86,8 @@ impl Dialect for Mashery {
         doc::api_doc()
     }
 
-    fn derive(&self, book: &Book) -> Result<Option<Derived>, Unreadable> {
-        objects::derive_all(book).map(Some)
+    fn derive(&self, book: &Book) -> Result<Derived, Unreadable> {
+        objects::derive_all(book)
     }
 
     fn says(&self, _: &Config, _: &Dice) -> Option<Says> {
@@ -106,9 +107,8 @@ impl Dialect for Mashery {
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
 pub struct MasheryApi {
-    policies: Policies,
+    desk: Desk,
     options: Arc<MasheryOptions>,
-    clock: Clock,
     /// Makes ids and keys.
     dice: Dice,
 }
@@ -117,7 +117,8 @@ impl MasheryApi {
     /// Brings the parts together.
     #[must_use]
     pub fn new(policies: Policies, options: MasheryOptions, clock: Clock, random: fastrand::Rng) -> Self {
-        Self { policies, options: Arc::new(options), clock, dice: Dice::new(random) }
+        let desk = Desk::new(&Mashery, policies, clock, options.drain_window);
+        Self { desk, options: Arc::new(options), dice: Dice::new(random) }
     }
 
     fn new_id(&self) -> String {

@@ -5,21 +5,19 @@ pub(super) mod catalogue;
 pub(super) mod record;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tracing::error;
 
 use crate::clock::Timestamp;
-use crate::manage::active::activate;
-use crate::manage::dialect::{Derived, Unreadable};
+use crate::manage::dialect::{Derived, Unreadable, all_active};
+use crate::manage::mashery::ORIGIN;
 use crate::manage::mashery::derive::derive;
 use crate::manage::mashery::derive::effective::Effective;
 use crate::manage::mashery::errors::Refusal;
 use crate::manage::mashery::objects::catalogue::Catalogue;
 use crate::manage::mashery::objects::record::{PackageKey, Record, Service};
 use crate::manage::mashery::wire::Kind;
-use crate::manage::mashery::{Mashery, ORIGIN};
 use crate::policy::{Book, Origin};
 
 /// Where a path points: at the objects of one kind below a parent, or at one of them.
@@ -148,18 +146,7 @@ pub(super) fn remove(book: &mut Book, kind: Kind, id: &str) -> Result<(), Refusa
 pub(super) fn derive_all(book: &Book) -> Result<Derived, Unreadable> {
     let unreadable = || Unreadable { object: "a stored object of the mashery dialect".to_owned() };
     let read = Catalogue::read(|kind| book.elements(&origin(), kind.stored_as()));
-    read.as_ref().and_then(derive).ok_or_else(unreadable)
-}
-
-/// Makes the policies of the dialect those that its objects amount to.
-///
-/// # Errors
-/// 500 when the objects do not read or an id is taken by another origin.
-pub(super) fn sync(book: &mut Book, now: Timestamp, drain_window: Duration) -> Result<(), Refusal> {
-    activate(&Mashery, book, now, drain_window).map(drop).map_err(|error| {
-        error!(%error, "the objects of the mashery dialect cannot be applied");
-        Refusal::internal()
-    })
+    read.as_ref().and_then(derive).map(all_active).ok_or_else(unreadable)
 }
 
 /// An object with all its members.

@@ -39,7 +39,7 @@ pub(super) fn policy_id(id: &str) -> Option<PolicyId> {
 /// [`Unreadable`]: what one that cannot be read limits must not become unlimited unseen.
 pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
     let policy = |(id, value): (&str, &serde_json::Value)| {
-        let policy = Record::read(value).and_then(|record| Some((policy_id(id)?, spec(&record)?)));
+        let policy = Record::read(value).and_then(|record| Some((policy_id(id)?, spec(&record)?.into())));
         policy.ok_or_else(|| Unreadable { object: format!("the stored throttling {id:?}") })
     };
     book.elements(&origin(), THROTTLING).into_iter().map(policy).collect()

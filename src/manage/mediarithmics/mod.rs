@@ -34,6 +34,7 @@ use crate::config::Config;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::manage::Dice;
+use crate::manage::desk::Desk;
 use crate::manage::dialect::{Derived, Dialect, Parts, Unreadable};
 use crate::policy::{Book, Policies};
 
@@ -69,8 +70,8 @@ impl Dialect for Mediarithmics {
         doc::api_doc()
     }
 
-    fn derive(&self, book: &Book) -> Result<Option<Derived>, Unreadable> {
-        derive::derive(book).map(Some)
+    fn derive(&self, book: &Book) -> Result<Derived, Unreadable> {
+        derive::derive(book)
     }
 
     fn hears(&self) -> Option<&'static dyn Hears> {
@@ -81,9 +82,8 @@ impl Dialect for Mediarithmics {
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
 pub struct MediarithmicsApi {
-    policies: Policies,
+    desk: Desk,
     options: Arc<MediarithmicsOptions>,
-    clock: Clock,
     /// Makes the ids of errors.
     dice: Dice,
 }
@@ -97,6 +97,7 @@ impl MediarithmicsApi {
         clock: Clock,
         random: fastrand::Rng,
     ) -> Self {
-        Self { policies, options: Arc::new(options), clock, dice: Dice::new(random) }
+        let desk = Desk::new(&Mediarithmics, policies, clock, options.drain_window);
+        Self { desk, options: Arc::new(options), dice: Dice::new(random) }
     }
 }

@@ -9,14 +9,14 @@ use axum::routing::get;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use crate::manage::active::activate;
 use crate::manage::call::{has_plain_token, is_label_value, read_json};
+use crate::manage::desk::NotChanged;
 use crate::manage::mediarithmics::derive::policy_id;
 use crate::manage::mediarithmics::errors::{Failure, json};
 use crate::manage::mediarithmics::objects::{Record, THROTTLING, origin};
 use crate::manage::mediarithmics::wire::{Done, List, One, Page, read_new, read_replacement};
-use crate::manage::mediarithmics::{Mediarithmics, MediarithmicsApi, doc};
-use crate::policy::{Book, ChangeError, PolicyError};
+use crate::manage::mediarithmics::{MediarithmicsApi, doc};
+use crate::policy::{Book, PolicyError};
 
 /// The kind and the id of the element that says which id comes next.
 const COUNTER: (&str, &str) = ("counter", "next");
@@ -175,7 +175,7 @@ impl MediarithmicsApi {
     fn list(&self, path: OfVersion, query: Option<&str>, headers: &HeaderMap) -> Answer {
         let version = self.version(path, headers)?;
         let page = Page::read(query).map_err(invalid)?;
-        let book = self.policies.book();
+        let book = self.desk.book();
         let mut all = Vec::new();
         for (id, value) in book.elements(&origin(), THROTTLING) {
             let record = Record::read(value).ok_or(Failure::Unexpected)?;
@@ -204,7 +204,7 @@ impl MediarithmicsApi {
 
     fn read(&self, path: OfThrottling, headers: &HeaderMap) -> Answer {
         let (version, id) = self.throttling(path, headers)?;
-        let record = find(&self.policies.book(), &version, &id)?;
+        let record = find(&self.desk.book(), &version, &id)?;
         Ok(json(StatusCode::OK, &One::of(&id, &record)))
     }
 
@@ -252,27 +252,15 @@ impl MediarithmicsApi {
         Ok(())
     }
 
-    /// Changes the throttlings and what they make active, both or neither.
-    async fn change<T>(&self, mut edit: impl FnMut(&mut Book) -> Result<T, Failure>) -> Result<T, Failure> {
-        let (now, window) = (self.clock.now(), self.options.drain_window);
-        let whole = |book: &mut Book| {
-            let answer = edit(book)?;
-            activate(&Mediarithmics, book, now, window).map_err(|error| {
-                tracing::error!(%error, "a throttling cannot be applied");
-                Failure::Unexpected
-            })?;
-            Ok(answer)
-        };
-        self.policies.change(whole).await.map_err(|error| match error {
-            ChangeError::Refused(failure) => failure,
-            ChangeError::Failed(PolicyError::TooLarge { .. }) => Failure::Full(
+    async fn change<T>(&self, edit: impl FnMut(&mut Book) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.desk.change(edit).await.map_err(|error| match error {
+            NotChanged::Refused(failure) => failure,
+            NotChanged::TooLarge(PolicyError::TooLarge { .. }) => Failure::Full(
                 "the endpoints of all throttlings are too many or too long together; delete some".to_owned(),
             ),
-            ChangeError::Failed(PolicyError::Full(bound)) => Failure::Full(bound.to_string()),
-            ChangeError::Failed(error) => {
-                tracing::error!(%error, "a throttling was not changed");
-                error.late().map_or(Failure::Unexpected, Failure::Late)
-            }
+            NotChanged::Full(bound) => Failure::Full(bound.to_string()),
+            NotChanged::Late(late) => Failure::Late(late),
+            NotChanged::NotActive(_) | NotChanged::TooLarge(_) | NotChanged::Failed => Failure::Unexpected,
         })
     }
 }

@@ -37,7 +37,8 @@ use crate::config::Config;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::manage::Dice;
-use crate::manage::dialect::{Derived, Dialect, Listed, Parts, Says, Unreadable};
+use crate::manage::desk::Desk;
+use crate::manage::dialect::{Derived, Dialect, Listed, Parts, Says, Unreadable, all_active};
 use crate::policy::{Book, Policies};
 
 pub use objects::account::{Account, AccountFault, Block, RawAccount};
@@ -77,9 +78,9 @@ impl Dialect for Responsys {
         doc::api_doc()
     }
 
-    fn derive(&self, book: &Book) -> Result<Option<Derived>, Unreadable> {
+    fn derive(&self, book: &Book) -> Result<Derived, Unreadable> {
         let accounts: Vec<Account> = objects::all(book)?.into_iter().map(|(_, account)| account).collect();
-        Ok(Some(derive::derive(&accounts)))
+        Ok(all_active(derive::derive(&accounts)))
     }
 
     fn says(&self, config: &Config, dice: &Dice) -> Option<Says> {
@@ -105,9 +106,8 @@ impl Dialect for Responsys {
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
 pub struct ResponsysApi {
-    policies: Policies,
+    desk: Desk,
     options: Arc<ResponsysOptions>,
-    clock: Clock,
     /// Makes correlation ids.
     dice: Dice,
 }
@@ -116,6 +116,7 @@ impl ResponsysApi {
     /// Brings the parts together.
     #[must_use]
     pub fn new(policies: Policies, options: ResponsysOptions, clock: Clock, random: fastrand::Rng) -> Self {
-        Self { policies, options: Arc::new(options), clock, dice: Dice::new(random) }
+        let desk = Desk::new(&Responsys, policies, clock, options.drain_window);
+        Self { desk, options: Arc::new(options), dice: Dice::new(random) }
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::manage::active::{NotActive, activate};
+use crate::manage::desk::{NotActive, activate};
 use crate::manage::dialect::{Listed, Unreadable};
 use crate::manage::responsys::objects::account::Account;
 use crate::manage::responsys::{ACCOUNTS, ORIGIN, Responsys};

@@ -57,7 +57,7 @@ impl ResponsysApi {
         if self.options.require_headers && !has_plain_token(headers) {
             return Err(Failure::Token);
         }
-        let book = self.policies.book();
+        let book = self.desk.book();
         let known = match &self.options.default_account {
             Some(name) => objects::find(&book, name).map_err(|error| {
                 tracing::error!(%error, "the throttling limits are not listed");
@@ -66,7 +66,6 @@ impl ResponsysApi {
             None => None,
         };
         let items = Item::list(known.as_ref().map(|(_, account)| account));
-        // Text always serialises.
-        Ok(json(StatusCode::OK, serde_json::to_string(&items).unwrap_or_default()))
+        Ok(json(StatusCode::OK, &items))
     }
 }

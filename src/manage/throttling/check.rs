@@ -1,12 +1,16 @@
 //! What a config means, or all its faults (contract.md 1, 2).
 
+use std::ops::RangeInclusive;
+
 use http::Method;
 
 use crate::manage::adobe::answers::{CanDeploy, CheckError};
 use crate::manage::adobe::methods::read_method;
-use crate::manage::throttling::ThrottlingOptions;
 use crate::manage::throttling::objects::Config;
 use crate::policy::{Clause, LabelCondition, Limits, Overlap, Pace, PatternError, Spec, UrlPattern};
+
+/// Every `maxThroughput` that can be a pace.
+pub(super) const ANY_THROUGHPUT: RangeInclusive<u32> = 1..=u32::MAX;
 
 /// A semantic fault of a config. It is saved and shown, but cannot be deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,11 +53,11 @@ impl Fault {
     }
 }
 
-/// What a config means, or all its faults in the order of their codes.
+/// What a config means whose `maxThroughput` lies in the range, or all its faults in the order of their codes.
 ///
 /// It governs the calls of its organisation in every sandbox, and custom actions only: an event without the
 /// label `service` is one (contract.md 4).
-pub(super) fn check(config: &Config, org: &str, options: &ThrottlingOptions) -> Result<Spec, Vec<Fault>> {
+pub(super) fn check(config: &Config, org: &str, throughput: RangeInclusive<u32>) -> Result<Spec, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut malformed = Vec::new();
     let pattern = match config.url_pattern.as_deref().map(UrlPattern::parse) {
@@ -79,9 +83,9 @@ pub(super) fn check(config: &Config, org: &str, options: &ThrottlingOptions) -> 
     if methods.is_empty() {
         faults.push(Fault::Required("methods"));
     }
-    let pace = pace(config, options);
+    let pace = pace(config, &throughput);
     if pace.is_none() {
-        faults.push(Fault::Throughput { min: options.throughput_min, max: options.throughput_max });
+        faults.push(Fault::Throughput { min: *throughput.start(), max: *throughput.end() });
     }
     faults.append(&mut malformed);
     let methods: Option<Vec<Method>> = methods.iter().map(|method| read_method(method)).collect();
@@ -102,10 +106,10 @@ pub(super) fn check(config: &Config, org: &str, options: &ThrottlingOptions) -> 
     }
 }
 
-fn pace(config: &Config, options: &ThrottlingOptions) -> Option<Pace> {
+fn pace(config: &Config, throughput: &RangeInclusive<u32>) -> Option<Pace> {
     let starts = u32::try_from(config.max_throughput.as_ref()?.as_u64()?).ok()?;
-    let allowed = (options.throughput_min..=options.throughput_max).contains(&starts);
-    allowed.then(|| Pace::per_second(f64::from(starts)).ok()).flatten()
+    let is_allowed = throughput.contains(&starts);
+    is_allowed.then(|| Pace::per_second(f64::from(starts)).ok()).flatten()
 }
 
 /// The validation status of a check.

@@ -1,5 +1,8 @@
 //! Adobe Journey Optimizer's Throttling API (`throttlingConfigs`; contract.md, adobe/contract.md).
 //!
+//! A config is an element of the policy book with its authoring state, and a policy of the same name, which is active
+//! while the config is deployed and idle or drains otherwise.
+//!
 //! Choices where the contract is open, beyond those it decides itself:
 //!
 //! - A refused payload (106) comes in the envelope of the operation errors with `code` 106, HTTP 400; one that
@@ -14,6 +17,7 @@
 #![doc = include_str!("contract.md")]
 
 mod check;
+mod derive;
 mod doc;
 mod errors;
 mod objects;
@@ -33,13 +37,13 @@ use crate::config::Config;
 use crate::event::PolicyId;
 use crate::manage::adobe::Authoring;
 use crate::manage::adobe::envelope::Voice;
-use crate::manage::dialect::{Dialect, Parts, is_uuid};
-use crate::policy::Policies;
+use crate::manage::dialect::{Derived, Dialect, Parts, Unreadable, is_uuid};
+use crate::policy::{Book, Policies};
 
 pub use options::ThrottlingOptions;
 pub use routes::router;
 
-/// The name of the origin of this dialect's policies.
+/// The name of the origin of this dialect's elements and policies.
 pub const ORIGIN: &str = "throttling";
 
 /// Adobe Journey Optimizer's Throttling API.
@@ -71,6 +75,10 @@ impl Dialect for Throttling {
     fn api_doc(&self) -> OpenApi {
         doc::api_doc()
     }
+
+    fn derive(&self, book: &Book) -> Result<Derived, Unreadable> {
+        derive::derive(book)
+    }
 }
 
 /// What the routes work on. Cheap to clone.
@@ -85,7 +93,7 @@ impl ThrottlingApi {
     #[must_use]
     pub fn new(policies: Policies, options: ThrottlingOptions, clock: Clock, random: fastrand::Rng) -> Self {
         let voice = Voice { error_as_object: options.error_as_object, ..VOICE };
-        let authoring = Authoring::new(policies, options.adobe.clone(), voice, clock, random);
+        let authoring = Authoring::new(&Throttling, policies, options.adobe.clone(), voice, clock, random);
         Self { authoring, options: Arc::new(options) }
     }
 }

@@ -1,5 +1,7 @@
 //! What an operator may set about this dialect.
 
+use std::ops::RangeInclusive;
+
 use crate::config::Config;
 use crate::manage::adobe::AdobeOptions;
 
@@ -29,6 +31,11 @@ impl ThrottlingOptions {
             max_configs_per_org: set.max_configs_per_org.get(),
             error_as_object: config.manage.error_as_object,
         }
+    }
+
+    /// What `maxThroughput` may be.
+    pub(super) const fn throughput(&self) -> RangeInclusive<u32> {
+        self.throughput_min..=self.throughput_max
     }
 }
 

@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 use crate::manage::adobe::answers::{FORMAT_VERSION, show_state};
 use crate::manage::adobe::body::{BodyError, object, text, text_set};
 use crate::manage::adobe::doc::{always, never, state};
+use crate::manage::adobe::life::State;
 use crate::manage::adobe::stamp::{DeployedMetadata, Metadata};
 use crate::manage::throttling::objects::{Config, Record};
-use crate::policy::{Lifecycle, State};
 
 /// Reads a config. `null` counts as absent. `maxThroughput` of a decimal, text or boolean is a semantic
 /// fault, kept only if it is a number (contract.md 1).
@@ -118,16 +118,18 @@ pub(super) fn show_created<'a>(uid: &'a str, record: &'a Record) -> Element<'a> 
 }
 
 /// How a config is shown by every other answer.
-pub(super) fn show<'a>(uid: &'a str, record: &'a Record, life: &Lifecycle) -> Element<'a> {
-    if life.is_deployed() {
-        Element::Deployed(deployed_element(uid, record, life.state()))
+pub(super) fn show<'a>(uid: &'a str, record: &'a Record) -> Element<'a> {
+    let state = record.life.state();
+    if record.life.is_deployed() {
+        Element::Deployed(deployed_element(uid, record, state))
     } else {
-        Element::Idle(idle_element(uid, record, life.state()))
+        Element::Idle(idle_element(uid, record, state))
     }
 }
 
 fn idle_element<'a>(uid: &'a str, record: &'a Record, state: State) -> IdleElement<'a> {
-    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, deployed } = record;
+    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, last_deployed, life: _ } =
+        record;
     IdleElement {
         id: Some(format!("{uid}_{sandbox_id}")),
         name: config.name.as_deref(),
@@ -139,7 +141,7 @@ fn idle_element<'a>(uid: &'a str, record: &'a Record, state: State) -> IdleEleme
         sandbox_id,
         sandbox_name,
         uid,
-        metadata: Metadata::of(created, modified, deployed.as_ref()),
+        metadata: Metadata::of(created, modified, last_deployed.as_ref()),
         state: show_state(state),
         authoring_format_version: FORMAT_VERSION,
         has_been_deployed: Some(false),
@@ -147,7 +149,8 @@ fn idle_element<'a>(uid: &'a str, record: &'a Record, state: State) -> IdleEleme
 }
 
 fn deployed_element<'a>(uid: &'a str, record: &'a Record, state: State) -> DeployedElement<'a> {
-    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, deployed } = record;
+    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, last_deployed, life: _ } =
+        record;
     DeployedElement {
         id: format!("{uid}_{sandbox_id}"),
         org_id,
@@ -162,7 +165,7 @@ fn deployed_element<'a>(uid: &'a str, record: &'a Record, state: State) -> Deplo
         description: config.description.as_deref(),
         version: "1.0",
         state: show_state(state),
-        metadata: DeployedMetadata::of(created, modified, deployed.as_ref()),
+        metadata: DeployedMetadata::of(created, modified, last_deployed.as_ref()),
         has_been_deployed: true,
     }
 }

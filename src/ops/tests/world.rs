@@ -138,15 +138,13 @@ pub(super) fn with_quota(spec: Spec, calls: i64) -> Spec {
 
 impl World {
     pub(super) async fn deploy(&self, name: &str, spec: Spec) {
-        let deployed = self.policies.change(|book| {
-            book.create(id(name), Origin::new("test"), Value::Null)?;
-            book.deploy(&id(name), Value::Null, spec.clone())
-        });
+        let deployed = self.policies.change(|book| book.put(&Origin::new("test"), &id(name), spec.clone()));
         deployed.await.expect("deploys");
     }
 
     pub(super) async fn author(&self, name: &str) {
-        let authored = self.policies.change(|book| book.create(id(name), Origin::new("file"), Value::Null));
+        let now = self.clock.now();
+        let authored = self.policies.change(|book| book.rest(&Origin::file(), &id(name), now, DRAIN_WINDOW));
         authored.await.expect("free");
     }
 

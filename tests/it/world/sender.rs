@@ -245,8 +245,7 @@ async fn activate(documents: Arc<dyn DocumentStore>, orders: &Orders, clock: &Cl
         for rule in &orders.rules {
             let id = PolicyId::parse(&rule.id).expect("an id");
             if book.get(&id).is_none() {
-                book.create(id.clone(), Origin::new("proof"), Value::Null)?;
-                book.deploy(&id, Value::Null, spec(rule))?;
+                book.put(&Origin::new("proof"), &id, spec(rule))?;
             }
             if orders.paused {
                 let pause = Pause { reason: "fills".to_owned(), since: Timestamp::ZERO, until: None };

@@ -6,12 +6,10 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::dispatch::tests::sim::check::Allowed;
 use crate::dispatch::tests::sim::world::{POLICIES, Sabotage, policy};
 use crate::event::PolicyId;
-use crate::policy::{Book, Limits, Period, Quota, Runtime, Spec, Window, testing};
+use crate::policy::{Book, Limits, Origin, Period, Quota, Runtime, Spec, Window, testing};
 
 /// Random limits of a policy.
 pub(super) fn limits(n: u64, rng: &mut fastrand::Rng) -> Spec {
@@ -43,15 +41,16 @@ pub(super) fn build(book: &Book, sabotage: Sabotage) -> Arc<Runtime> {
     let mut told = book.clone();
     if matches!(sabotage, Sabotage::NoPace | Sabotage::NoWindow | Sabotage::NoSlots) {
         for n in 0..POLICIES {
-            let ruling = told.get(&policy(n)).and_then(|policy| policy.ruling().cloned());
+            // A draining one keeps its limits.
+            let active = told.get(&policy(n)).filter(|policy| policy.lifecycle().active().is_some());
+            let ruling = active.and_then(|policy| policy.ruling().cloned());
             if let Some(mut spec) = ruling {
                 match sabotage {
                     Sabotage::NoPace => spec.limits.pace = None,
                     Sabotage::NoWindow => spec.limits.window = None,
                     _ => spec.limits.slots = None,
                 }
-                // A draining one keeps its limits.
-                let _ = told.update(&policy(n), Value::Null, Some(spec));
+                told.put(&Origin::new("sim"), &policy(n), spec).expect("nobody else's");
             }
         }
     }

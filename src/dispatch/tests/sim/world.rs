@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::dispatch::retry::RetryPolicy;
@@ -21,7 +20,7 @@ use crate::event::{
     Cause, Event, EventId, Labels, Lane, LaneKey, Outcome, PolicyId, PolicyRef, Shortage, Wait,
 };
 use crate::limit::{Consumed, Gate, HistoryGap, Reservation, Rules};
-use crate::policy::{Book, GenerationState, Origin, Runtime, testing};
+use crate::policy::{Book, GenerationState, Origin, Put, Runtime, testing};
 use crate::queue::LaneSignal;
 use crate::store::ReadLimit;
 
@@ -94,8 +93,7 @@ impl World {
         let mut book = Book::default();
         for n in 0..POLICIES {
             let spec = limits(n, &mut rng);
-            book.create(policy(n), Origin::new("sim"), Value::Null).expect("free");
-            book.deploy(&policy(n), Value::Null, spec).expect("idle");
+            book.put(&Origin::new("sim"), &policy(n), spec).expect("free");
         }
         let checker = Checker { allowed: allowed(&book), ..Checker::default() };
         let runtime = build(&book, sabotage);
@@ -289,16 +287,20 @@ impl World {
         let n = self.rng.u64(..POLICIES);
         let id = policy(n);
         let spec = limits(n, &mut self.rng);
+        let origin = Origin::new("sim");
+        let is_active = self.book.get(&id).is_some_and(|policy| policy.lifecycle().active().is_some());
         // Whatever does not fit the policy's state changes nothing.
-        let _ = match self.rng.u8(..4) {
-            0 => self.book.deploy(&id, Value::Null, spec),
+        let changed = match self.rng.u8(..4) {
             1 => {
                 // A drain window of a few seconds.
                 let left = ms(self.rng.u64(..5_000));
-                self.book.undeploy(&id, self.now, left)
+                self.book.rest(&origin, &id, self.now, left)
             }
-            _ => self.book.update(&id, Value::Null, Some(spec)),
+            0 if is_active => Ok(Put::Same),
+            2.. if !is_active => Ok(Put::Same),
+            _ => self.book.put(&origin, &id, spec),
         };
+        changed.expect("nobody else's");
         self.book.expire(self.now);
         self.checker.allowed = allowed(&self.book);
         self.runtime = build(&self.book, self.sabotage);

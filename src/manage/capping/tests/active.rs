@@ -1,5 +1,6 @@
 //! What calls to the API make active, as events meet it; two writers at once; a store that fails half-way.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -246,4 +247,65 @@ async fn what_was_answered_is_there_after_a_restart() {
     let again = Policies::open(Arc::clone(&world.documents) as _, clock).await.expect("readable");
     assert_eq!(again.book(), world.policies.book());
     assert_eq!(again.runtime().diff(&world.policies.runtime()), []);
+}
+
+#[tokio::test]
+async fn each_service_of_a_config_is_idle_until_it_is_deployed_and_keeps_its_numbers() {
+    let world = world().await;
+    let services = json!({"action": cap(10, 1000, 5), "dataSource": cap(10, 1000, 5)});
+    let uid = created(&world, &config("https://h.org/*", &services)).await;
+    let path = format!("{CONFIGS}/{uid}");
+    let lives = |service: &str| {
+        let id = PolicyId::parse(&format!("{uid}.{service}")).expect("valid");
+        let book = world.policies.book();
+        book.get(&id).map(|policy| (policy.lifecycle().active(), policy.lifecycle().generations().len()))
+    };
+    assert_eq!((lives("action"), lives("dataSource")), (Some((None, 0)), Some((None, 0))));
+    done(&world, Method::POST, &format!("{path}/deploy"), &Value::Null).await;
+    done(&world, Method::POST, &format!("{path}/undeploy"), &Value::Null).await;
+    assert_eq!(lives("action"), Some((None, 1)), "it drains");
+    world.clock.advance(DRAIN_WINDOW + Duration::from_millis(1));
+    world.policies.expire(world.clock.now(), Some(&BTreeSet::new())).await.expect("stored");
+    assert_eq!(lives("action"), Some((None, 0)), "it has drained and is idle again");
+    // Another service is deployed, this one is left out, and one with faults has none.
+    done(&world, Method::PUT, &path, &config("https://h.org/*", &json!({"action": cap(9, 1000, 5)}))).await;
+    assert_eq!((lives("action"), lives("dataSource")), (Some((None, 0)), None));
+    done(&world, Method::POST, &format!("{path}/deploy"), &Value::Null).await;
+    assert_eq!(lives("action"), Some((Some(2), 1)), "numbers are not used twice");
+    done(&world, Method::PUT, &path, &config("https://h.org/*", &services)).await;
+    assert_eq!((lives("action"), lives("dataSource")), (Some((Some(2), 1)), Some((None, 0))));
+    done(&world, Method::DELETE, &format!("{path}?forceDelete=true"), &Value::Null).await;
+    assert_eq!((lives("action"), lives("dataSource")), (None, None));
+}
+
+#[tokio::test]
+async fn idle_configs_of_an_older_book_are_shown_after_the_upgrade_and_nothing_of_it_ends() {
+    let world = world().await;
+    let uid = created(&world, &config("https://h.org/*", &json!({"action": cap(10, 1000, 5)}))).await;
+    // As format 4 had it: no idle policy, and one of this dialect without an object.
+    let (_, body) = world.documents.body("policies").expect("stored");
+    let mut book: Value = serde_json::from_slice(&body).expect("JSON");
+    book["format"] = json!(4);
+    let strange = json!({
+        "id": "strange.action", "origin": "capping", "order": 9, "record": null, "deleted": false, "pause": null,
+        "ruling": {"clauses": [{"pattern": "https://s.org/*", "methods": [], "labels": []}], "pace": 1.0, "family": "wait",
+            "slots": null, "timeout_ms": null},
+        "state": "deployed", "before_deploy": "created", "deployed": true,
+        "generations": [{"number": 1, "draining_until_ms": null}], "next_generation": 2,
+    });
+    for (policies, is_shown) in [(json!([]), true), (json!([strange]), false)] {
+        book["policies"] = policies;
+        world.documents.set("policies", book.to_string());
+        let policies =
+            Policies::open(Arc::clone(&world.documents) as _, world.clock.clone()).await.expect("readable");
+        assert!(policies.was_older());
+        let before = policies.runtime();
+        crate::manage::settle(&policies, world.clock.now(), DRAIN_WINDOW).await;
+        let id = PolicyId::parse(&format!("{uid}.action")).expect("valid");
+        assert_eq!(policies.book().get(&id).is_some(), is_shown);
+        assert_eq!(policies.runtime().diff(&before), []);
+        let again =
+            Policies::open(Arc::clone(&world.documents) as _, world.clock.clone()).await.expect("readable");
+        assert_eq!(again.was_older(), !is_shown, "what has changed is written in the new form");
+    }
 }

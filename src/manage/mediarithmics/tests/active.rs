@@ -98,7 +98,8 @@ async fn limits_are_those_of_the_body() {
 #[tokio::test]
 async fn a_name_that_another_origin_has_taken_is_passed_by() {
     let world = World::new().await;
-    let take = |book: &mut Book| book.create(id("mics.1001"), Origin::file(), Value::Null);
+    let take =
+        |book: &mut Book| book.rest(&Origin::file(), &id("mics.1001"), world.clock.now(), DRAIN_WINDOW);
     world.policies.change(take).await.expect("free");
     assert_eq!(world.created(&json!({})).await, "1002");
 }

@@ -11,15 +11,15 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::manage::active::{NotActive, activate};
-use crate::manage::call::{BodyRefused, read_json};
+use crate::manage::call::{BodyRefused, json_answer, read_json};
+use crate::manage::desk::{NotActive, NotChanged};
 use crate::manage::dialect::Unreadable;
 use crate::manage::late;
 use crate::manage::responsys::objects::account::{Account, AccountFault, RawAccount};
 use crate::manage::responsys::objects::{self, Source};
 use crate::manage::responsys::wire::{Accounts, Shown};
-use crate::manage::responsys::{Responsys, ResponsysApi, doc};
-use crate::policy::{Book, Bound, ChangeError, Late, PolicyError, SyncError};
+use crate::manage::responsys::{ResponsysApi, doc};
+use crate::policy::{Book, Bound, Late, SyncError};
 use crate::problem::{Problem, codes};
 
 /// Most accounts that can be made through the route.
@@ -104,30 +104,24 @@ enum Refusal {
     Unknown,
     OfTheFile,
     TooMany,
-    NotActive(NotActive),
-}
-
-impl From<NotActive> for Refusal {
-    fn from(error: NotActive) -> Self {
-        Self::NotActive(error)
-    }
+    Unreadable(Unreadable),
 }
 
 impl From<Unreadable> for Refusal {
     fn from(error: Unreadable) -> Self {
-        Self::NotActive(error.into())
+        Self::Unreadable(error)
     }
 }
 
 impl ResponsysApi {
     fn accounts(&self) -> Answer {
-        let all = objects::all(&self.policies.book()).map_err(|error| internal(&error.into()))?;
+        let all = objects::all(&self.desk.book()).map_err(|error| internal(&error.into()))?;
         Ok(json(StatusCode::OK, &Accounts::of(&all)))
     }
 
     fn account(&self, name: Named) -> Answer {
         let name = readable(name)?;
-        let found = objects::find(&self.policies.book(), &name).map_err(|error| internal(&error.into()))?;
+        let found = objects::find(&self.desk.book(), &name).map_err(|error| internal(&error.into()))?;
         let (source, account) = found.ok_or_else(|| unknown(&name))?;
         Ok(json(StatusCode::OK, &Shown::of(source, &account)))
     }
@@ -161,29 +155,21 @@ impl ResponsysApi {
         Ok(StatusCode::NO_CONTENT.into_response())
     }
 
-    /// Changes the accounts and what they make active, both or neither.
     async fn change<T>(
         &self,
         name: &str,
-        mut edit: impl FnMut(&mut Book) -> Result<T, Refusal>,
+        edit: impl FnMut(&mut Book) -> Result<T, Refusal>,
     ) -> Result<T, Box<Problem>> {
-        let (now, window) = (self.clock.now(), self.options.drain_window);
-        let whole = |book: &mut Book| {
-            let answer = edit(book)?;
-            activate(&Responsys, book, now, window)?;
-            Ok(answer)
-        };
-        self.policies.change(whole).await.map_err(|error| match error {
-            ChangeError::Refused(Refusal::Unknown) => unknown(name),
-            ChangeError::Refused(Refusal::OfTheFile) => of_the_file(name),
-            ChangeError::Refused(Refusal::TooMany) => too_many(),
-            ChangeError::Refused(Refusal::NotActive(NotActive::Sync(error))) => taken(&error),
-            ChangeError::Refused(Refusal::NotActive(error)) => internal(&error),
-            ChangeError::Failed(PolicyError::Full(bound)) => full(&bound),
-            ChangeError::Failed(error) => {
-                tracing::error!(%error, "an account was not changed");
-                error.late().map_or_else(unavailable, late)
-            }
+        self.desk.change(edit).await.map_err(|error| match error {
+            NotChanged::Refused(Refusal::Unknown) => unknown(name),
+            NotChanged::Refused(Refusal::OfTheFile) => of_the_file(name),
+            NotChanged::Refused(Refusal::TooMany) => too_many(),
+            NotChanged::Refused(Refusal::Unreadable(error)) => internal(&error.into()),
+            NotChanged::NotActive(NotActive::Sync(error)) => taken(&error),
+            NotChanged::NotActive(NotActive::Unreadable(_)) => not_applied(),
+            NotChanged::Full(bound) => full(&bound),
+            NotChanged::Late(known) => late(known),
+            NotChanged::TooLarge(_) | NotChanged::Failed => unavailable(),
         })
     }
 }
@@ -256,7 +242,11 @@ fn taken(error: &SyncError) -> Box<Problem> {
 }
 
 fn internal(error: &NotActive) -> Box<Problem> {
-    tracing::error!(%error, "the accounts cannot be read or applied");
+    tracing::error!(%error, "the accounts cannot be read");
+    not_applied()
+}
+
+fn not_applied() -> Box<Problem> {
     let detail = "the stored accounts cannot be read or applied; the log has the reason";
     Box::new(Problem::of(codes::INTERNAL, detail))
 }
@@ -275,7 +265,7 @@ fn unavailable() -> Box<Problem> {
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    let mut response = (status, axum::Json(body)).into_response();
+    let mut response = json_answer(status, "application/json", body);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -12,7 +12,7 @@ use crate::manage::responsys::{
 };
 use crate::manage::testing;
 use crate::policy::testing::{Fault, id};
-use crate::policy::{Book, ChangeError, Origin, Policies};
+use crate::policy::{Book, ChangeError, DRAIN_WINDOW, Origin, Policies};
 
 const LIST: &str = "/rest/api/ratelimit";
 const DRAIN: Duration = Duration::from_secs(60);
@@ -271,7 +271,8 @@ async fn bad_accounts_are_refused_with_their_faults() {
 #[tokio::test]
 async fn a_name_that_another_origin_has_taken_is_told() {
     let world = World::new().await;
-    let take = |book: &mut Book| book.create(id("responsys.login"), Origin::file(), Value::Null);
+    let take =
+        |book: &mut Book| book.rest(&Origin::file(), &id("responsys.login"), world.clock.now(), DRAIN_WINDOW);
     world.policies.change(take).await.expect("free");
     let before = world.policies.book();
     let (status, problem) = world.put("acme", &json!({})).await;

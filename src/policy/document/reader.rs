@@ -5,10 +5,10 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::policy::PolicyError;
-use crate::policy::document::{ElementV3, EndedV4, PolicyV1};
+use crate::policy::document::{ElementV3, EndedV4};
 
 /// What a stored book has beside its policies.
 #[derive(Default)]
@@ -18,14 +18,17 @@ pub(super) struct Parts {
     pub(super) ended: Vec<EndedV4>,
 }
 
-/// Takes one policy; an error ends the reading.
-type Take<'t> = &'t mut dyn FnMut(PolicyV1) -> Result<(), PolicyError>;
+/// Takes one policy, in the form that its format has; an error ends the reading.
+type Take<'t, P> = &'t mut dyn FnMut(P) -> Result<(), PolicyError>;
 
 /// Hands each policy to `take` in the order of the document.
 ///
 /// # Errors
 /// What is wrong with the document, or what `take` said, with the place.
-pub(super) fn read_each(body: &[u8], take: Take<'_>) -> Result<Parts, serde_json::Error> {
+pub(super) fn read_each<P: DeserializeOwned>(
+    body: &[u8],
+    take: Take<'_, P>,
+) -> Result<Parts, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let parts = Whole(take).deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -43,9 +46,9 @@ enum Member {
     Ended,
 }
 
-struct Whole<'t>(Take<'t>);
+struct Whole<'t, P>(Take<'t, P>);
 
-impl<'de> DeserializeSeed<'de> for Whole<'_> {
+impl<'de, P: DeserializeOwned> DeserializeSeed<'de> for Whole<'_, P> {
     type Value = Parts;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parts, D::Error> {
@@ -53,7 +56,7 @@ impl<'de> DeserializeSeed<'de> for Whole<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Whole<'_> {
+impl<'de, P: DeserializeOwned> Visitor<'de> for Whole<'_, P> {
     type Value = Parts;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,9 +92,9 @@ impl<'de> Visitor<'de> for Whole<'_> {
     }
 }
 
-struct Each<'t>(Take<'t>);
+struct Each<'t, P>(Take<'t, P>);
 
-impl<'de> DeserializeSeed<'de> for Each<'_> {
+impl<'de, P: DeserializeOwned> DeserializeSeed<'de> for Each<'_, P> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -99,7 +102,7 @@ impl<'de> DeserializeSeed<'de> for Each<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Each<'_> {
+impl<'de, P: DeserializeOwned> Visitor<'de> for Each<'_, P> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,7 +110,7 @@ impl<'de> Visitor<'de> for Each<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut policies: A) -> Result<(), A::Error> {
-        while let Some(policy) = policies.next_element::<PolicyV1>()? {
+        while let Some(policy) = policies.next_element::<P>()? {
             (self.0)(policy).map_err(A::Error::custom)?;
         }
         Ok(())

@@ -33,7 +33,7 @@ const COUNTING: i64 = u32::MAX as i64;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SpecV3 {
+pub(in crate::policy) struct SpecV3 {
     #[serde(default)]
     clauses: Vec<ClauseV3>,
     // The one clause of formats 1 and 2. Member by member: a flattened option takes whatever is wrong in it for nothing.
@@ -161,7 +161,7 @@ enum OverlapV2 {
     All,
 }
 
-pub(super) fn encode_spec(spec: &Spec) -> SpecV3 {
+pub(in crate::policy) fn encode_spec(spec: &Spec) -> SpecV3 {
     let Spec { clauses, limits, family, overlap, scope, overrides, bounds_on, rank, wording } = spec;
     let (overlap, among) = match overlap {
         Overlap::MostSpecific { among } => (OverlapV2::MostSpecific, among.clone()),
