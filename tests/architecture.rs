@@ -26,11 +26,26 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &["clock", "event", "store"]),
     ("limit", &["clock", "event", "policy"]),
     ("names", &["clock", "event", "telemetry"]),
-    ("config", &["clock", "event", "policy"]),
     ("delivery", &["clock", "event", "names"]),
     ("dispatch", &["clock", "event", "queue", "limit", "policy", "delivery", "telemetry", "traces"]),
     ("ingest", &["clock", "event", "queue", "policy", "limit", "problem", "telemetry", "traces"]),
-    ("manage", &["clock", "event", "policy", "config", "delivery", "problem"]),
+    ("manage", &["clock", "event", "policy", "delivery", "problem"]),
+    // It parses into the options of the rooms; none of them knows it.
+    (
+        "config",
+        &[
+            "event",
+            "telemetry",
+            "traces",
+            "store",
+            "policy",
+            "names",
+            "delivery",
+            "dispatch",
+            "ingest",
+            "manage",
+        ],
+    ),
     (
         "ops",
         &[

@@ -88,14 +88,7 @@ fn the_settings_table_has_every_setting_with_its_default() {
 fn problem(setting: &str, value: u64) -> Option<String> {
     let setting: &'static str = setting.to_owned().leak();
     let flags = vec![Flag { flag: "test", setting, values: vec![value.to_string()] }];
-    Config::load(&Inputs {
-        file: File::Absent,
-        flags,
-        labels: tidegate::app::known_labels(),
-        ..Inputs::default()
-    })
-    .err()
-    .map(|error| error.to_string())
+    Config::load(&Inputs { file: File::Absent, flags, ..Inputs::default() }).err().map(|error| error.to_string())
 }
 
 #[test]

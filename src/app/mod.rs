@@ -57,7 +57,6 @@ use crate::traces::Exporter;
 pub use api_doc::api_doc;
 pub use backup::{BackedUp, Contents, back_up};
 pub use build::Seams;
-pub use dialects::known_labels;
 pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};

@@ -41,10 +41,10 @@ pub use off::{Accepting, Attempt, Exporter, Tracer, open};
 pub use tracer::{Accepting, Attempt, Tracer, open};
 
 /// Where spans go, and which.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// The base of the collector's addresses, without `/v1/traces`.
-    pub endpoint: CanonicalUrl,
+    /// The base of the collector's addresses, without `/v1/traces`; without one nothing is traced.
+    pub endpoint: Option<CanonicalUrl>,
     /// Lines `name: value` that go out with each export: they may be secret.
     pub headers_file: Option<PathBuf>,
     /// What the spans say whose they are.

@@ -1,6 +1,5 @@
 //! What an operator may set about this dialect.
 
-use crate::config::Config;
 use crate::manage::adobe::AdobeOptions;
 
 /// Options of the Throttling API. The default is what the contract documents.
@@ -16,20 +15,6 @@ pub struct ThrottlingOptions {
     pub max_configs_per_org: usize,
     /// Send `error` as an object instead of JSON text in a string (adobe/contract.md 5).
     pub error_as_object: bool,
-}
-
-impl ThrottlingOptions {
-    /// As they are configured.
-    pub(super) fn of(config: &Config) -> Self {
-        let set = &config.dialects.throttling;
-        Self {
-            adobe: AdobeOptions::of(config),
-            throughput_min: set.min.get(),
-            throughput_max: set.max.get(),
-            max_configs_per_org: set.max_configs_per_org.get(),
-            error_as_object: config.manage.error_as_object,
-        }
-    }
 }
 
 impl Default for ThrottlingOptions {

@@ -18,8 +18,7 @@ pub(crate) fn config(more: &[(&'static str, &str)]) -> Config {
     };
     let loopback = [("listen.address", "127.0.0.1:0"), ("egress.allow", "127.0.0.0/8")];
     let flags = loopback.iter().chain(more).map(flag).collect();
-    let inputs =
-        Inputs { file: File::Absent, flags, labels: tidegate::app::known_labels(), ..Inputs::default() };
+    let inputs = Inputs { file: File::Absent, flags, ..Inputs::default() };
     Config::load(&inputs).expect("a sound configuration").config
 }
 
