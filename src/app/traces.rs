@@ -48,10 +48,7 @@ impl Exporting {
 
 impl From<TracesError> for AppError {
     fn from(error: TracesError) -> Self {
-        let kind = match &error {
-            TracesError::HeadersFile { .. } => AppErrorKind::Config,
-            TracesError::Client { .. } => AppErrorKind::Other,
-        };
+        let kind = if error.is_configured() { AppErrorKind::Config } else { AppErrorKind::Other };
         Self { kind, detail: error.to_string() }
     }
 }

@@ -30,10 +30,11 @@ mod unread;
 
 pub use handle::{DispatchHandle, StateUsageFailed, UsageStatement};
 pub use hold::{BreakerPolicy, Hold, HoldReason};
-pub use input::{Attempt, Effect, Figures, Input, Options, Settled, Start, Ticket};
-pub use looks::Looks;
+#[cfg(test)]
+pub use input::{Attempt, Effect, Input, Settled, Ticket};
+pub use input::{Figures, Options};
+#[cfg(test)]
 pub use planner::Planner;
-pub use purge::PurgeId;
 pub use report::{Blocked, LaneReport};
-pub use retry::{Ended, MAX_RETRY_AFTER, RetryPolicy, settle};
+pub use retry::RetryPolicy;
 pub use service::{Parts, Service};

@@ -352,6 +352,7 @@ impl Gate {
     }
 
     /// How many limiters there are.
+    #[cfg(test)]
     #[must_use]
     pub fn limiters(&self) -> usize {
         self.table.len()

@@ -35,8 +35,7 @@ use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::problem::Tell;
 
-pub use active::NotActive;
-pub use dialect::{Derived, Dialect, Listed, Parts, PutListed, Says, ShowsUsage, Unreadable, Usage, Used};
+pub use dialect::{Dialect, Listed, Parts, Usage, Used};
 pub use dice::Dice;
 pub use options::Options;
 

@@ -23,7 +23,8 @@ mod files;
 mod format;
 mod index;
 pub mod journal;
-pub mod memory;
+#[cfg(test)]
+pub(crate) mod memory;
 mod names;
 mod operations;
 mod reclaim;
@@ -42,13 +43,14 @@ mod unfinished;
 mod usage;
 pub mod verify;
 
-pub use access::Owner;
 pub use doubts::Doubts;
 pub use error::StoreError;
 pub use operations::Operation;
 pub(crate) use run_to_end::RunToEnd;
 pub use turn::Turn;
-pub use usage::{MAX_LIMIT_NAME_BYTES, MemoryUsages, RecordFails, Usage, UsageFound, UsageLog, UsageStore};
+#[cfg(test)]
+pub use usage::{MemoryUsages, RecordFails};
+pub use usage::{Usage, UsageFound, UsageLog, UsageStore};
 
 use std::collections::HashSet;
 use std::sync::Arc;

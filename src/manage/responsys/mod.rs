@@ -39,8 +39,10 @@ use crate::manage::dialect::{Derived, Dialect, Listed, Parts, Says, Unreadable};
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
-pub use objects::account::{Account, AccountFault, Block, RawAccount};
-pub use objects::{FileAccountsError, listed_accounts, put_file_accounts};
+pub use objects::account::{Account, Block, RawAccount};
+pub use objects::listed_accounts;
+#[cfg(test)]
+pub use objects::{FileAccountsError, put_file_accounts};
 pub use options::{ResponsysOptions, Statuses};
 pub use routes::router;
 

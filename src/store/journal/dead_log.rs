@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[cfg(test)]
+use super::OsDisk;
 use super::{
-    Disk, Frame, Group, Journal, JournalOptions, Marked, OsDisk, Position, Scan, ScanReport, cut, scan,
-    segment,
+    Disk, Frame, Group, Journal, JournalOptions, Marked, Position, Scan, ScanReport, cut, scan, segment,
 };
 use crate::clock::{self, Correction, Timestamp};
 use crate::store::StoreError;
@@ -66,6 +67,7 @@ impl DeadLog {
     ///
     /// # Errors
     /// As [`scan`] and [`Journal::open`].
+    #[cfg(test)]
     pub fn open(
         dir: &Path,
         options: JournalOptions,
@@ -162,6 +164,7 @@ impl DeadLog {
     }
 
     /// Why the log refuses, once it does.
+    #[cfg(test)]
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.journal.failure()

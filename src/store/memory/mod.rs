@@ -74,7 +74,6 @@ struct State {
     hold_appends: bool,
     poisoned: Option<String>,
     closed: bool,
-    full: bool,
     errors: u64,
 }
 
@@ -126,11 +125,6 @@ impl MemoryStore {
         self.released.notify_waiters();
     }
 
-    /// While `full` is set, appends are refused with [`StoreError::Full`].
-    pub fn set_full(&self, full: bool) {
-        self.lock().full = full;
-    }
-
     /// Everything parked for a person so far, oldest first.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
@@ -163,13 +157,6 @@ impl MemoryStore {
         let now_ms = self.clock.now().as_millis();
         let mut state = self.lock();
         state.writable()?;
-        if state.full {
-            return Err(StoreError::Full {
-                free_bytes: 0,
-                needed_bytes: 1,
-                retry_after: std::time::Duration::from_secs(1),
-            });
-        }
         if let Some(entry) = batch.iter().find(|entry| entry.record.len() > MAX_RECORD_BYTES) {
             return Err(StoreError::TooLarge { bytes: entry.record.len() });
         }
@@ -314,7 +301,7 @@ impl EntryStore for MemoryStore {
         let state = self.lock();
         StoreHealth {
             poisoned: state.poisoned.clone(),
-            full: state.full,
+            full: false,
             free_bytes: u64::MAX,
             lost_entries: state.contents.lost.len() as u64,
             dead_entries: state.contents.dead.len() as u64,

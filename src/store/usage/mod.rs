@@ -9,6 +9,7 @@
 mod format;
 mod log;
 mod mark;
+#[cfg(test)]
 mod memory;
 mod rewrite;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use std::path::Path;
 use futures_util::future::BoxFuture;
 
 pub use self::log::UsageLog;
+#[cfg(test)]
 pub use self::memory::{MemoryUsages, RecordFails};
 use super::StoreError;
 use crate::clock::Timestamp;
@@ -43,6 +45,7 @@ pub struct Usage {
     pub over_at: Timestamp,
 }
 
+#[cfg(test)]
 impl Usage {
     /// As a record keeps it.
     fn rounded(mut self) -> Self {
