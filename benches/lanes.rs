@@ -19,12 +19,14 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use serde_json::json;
-use tidegate::app::{App, Seams};
-use tidegate::clock::{Clock, Timestamp};
-use tidegate::delivery::{Call, Deliver};
-use tidegate::event::{Outcome, PolicyId};
-use tidegate::policy::{Book, BookError, Clause, Limits, Origin, Pace, Policies, Scope, Spec, UrlPattern};
-use tidegate::store::DocumentStore;
+use tidegate::testkit::app::{App, Seams};
+use tidegate::testkit::clock::{Clock, Timestamp};
+use tidegate::testkit::delivery::{Call, Deliver};
+use tidegate::testkit::event::{Outcome, PolicyId};
+use tidegate::testkit::policy::{
+    Book, BookError, Clause, Limits, Origin, Pace, Policies, Scope, Spec, UrlPattern,
+};
+use tidegate::testkit::store::DocumentStore;
 use world::inside;
 
 const EVENTS: usize = 10_000;

@@ -3,23 +3,32 @@
 #![doc = include_str!("architecture.md")]
 //!
 #![doc = include_str!("glossary.md")]
+#![cfg_attr(
+    not(feature = "testkit"),
+    expect(
+        unreachable_pub,
+        reason = "what the testkit exports is `pub`, and without it nobody is there to reach it"
+    )
+)]
 
-pub mod app;
+mod app;
 pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod delivery;
-pub mod dispatch;
-pub mod event;
-pub mod ingest;
-pub mod limit;
-pub mod manage;
-pub mod manual;
-pub mod names;
-pub mod ops;
-pub mod policy;
-pub mod problem;
-pub mod queue;
-pub mod store;
-pub mod telemetry;
-pub mod traces;
+mod clock;
+mod config;
+mod delivery;
+mod dispatch;
+mod event;
+mod ingest;
+mod limit;
+mod manage;
+mod manual;
+mod names;
+mod ops;
+mod policy;
+mod problem;
+mod queue;
+mod store;
+mod telemetry;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+mod traces;

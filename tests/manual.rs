@@ -8,10 +8,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use tidegate::config::{Config, DEFAULTS, File, Flag, Inputs};
-use tidegate::manual;
-use tidegate::problem::codes;
-use tidegate::telemetry::names;
+use tidegate::testkit::config::{Config, DEFAULTS, File, Flag, Inputs};
+use tidegate::testkit::manual;
+use tidegate::testkit::problem::codes;
+use tidegate::testkit::telemetry::names;
 
 /// The text of a chapter. A missing one reads as empty, which lacks every row.
 fn chapter(name: &str) -> &'static str {
@@ -88,14 +88,9 @@ fn the_settings_table_has_every_setting_with_its_default() {
 fn problem(setting: &str, value: u64) -> Option<String> {
     let setting: &'static str = setting.to_owned().leak();
     let flags = vec![Flag { flag: "test", setting, values: vec![value.to_string()] }];
-    Config::load(&Inputs {
-        file: File::Absent,
-        flags,
-        labels: tidegate::app::known_labels(),
-        ..Inputs::default()
-    })
-    .err()
-    .map(|error| error.to_string())
+    Config::load(&Inputs { file: File::Absent, flags, ..Inputs::default() })
+        .err()
+        .map(|error| error.to_string())
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The dialects over the configuration: their routes, how much they may add to the policy book, what is shown of the use
-//! of their limits.
+//! The dialects over the configuration: their routes, the words of their endpoints, what is shown of the use of their
+//! limits.
 //!
 //! Must not know: any one dialect.
 
@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::ingest::UsageHeaders;
 use crate::limit::{Counter, Kind, LimiterFigures};
 use crate::manage::{self, Parts, Usage, Used};
-use crate::policy::{Bounds, Policies, Runtime};
+use crate::policy::{Policies, Runtime};
 use crate::telemetry::{EndpointWords, endpoints_may_say};
 
 /// Their routes.
@@ -23,26 +23,11 @@ pub(super) fn routes(
     clock: &Clock,
     random: &mut fastrand::Rng,
 ) -> Router {
-    let policies = policies.bounded(bounds(config));
+    let policies = policies.bounded(config.manage.bounds);
     manage::all().iter().fold(Router::new(), |router, dialect| {
         let parts = Parts { policies: policies.clone(), clock: clock.clone(), random: random.fork() };
-        router.merge(dialect.routes(config, parts))
+        router.merge(dialect.routes(&config.dialects, parts))
     })
-}
-
-/// The labels that the dialects look at.
-#[must_use]
-pub fn known_labels() -> Vec<&'static str> {
-    manage::labels()
-}
-
-/// How much the dialects and the configuration file may add to the policy book.
-pub(super) fn bounds(config: &Config) -> Bounds {
-    Bounds {
-        policies: config.manage.max_policies.get(),
-        policies_per_dialect: config.manage.max_policies_per_dialect.get(),
-        ..Bounds::default()
-    }
 }
 
 /// The words of endpoints that the dialects understand become series.
@@ -58,7 +43,7 @@ pub(super) fn show_words() {
 
 /// The headers that tell how far the limits of a call are used; `None` when no dialect is to show them.
 pub(super) fn usage_headers(config: &Config) -> Option<UsageHeaders> {
-    let shown: Vec<_> = manage::all().iter().filter_map(|dialect| dialect.usage(config)).collect();
+    let shown: Vec<_> = manage::all().iter().filter_map(|dialect| dialect.usage(&config.dialects)).collect();
     (!shown.is_empty()).then(|| -> UsageHeaders {
         Arc::new(move |runtime: &Runtime, limits: &[LimiterFigures]| {
             let mut headers = HeaderMap::new();

@@ -109,7 +109,7 @@ impl Decisions for Deciding {
     }
 }
 
-/// The desk asks only for what [`crate::ops::verbs_of`] lists.
+/// The desk asks only for what it lists as possible.
 fn not_here(doubt: &Doubt) -> DecisionError {
     DecisionError::Other(format!("nobody decides about doubts of the kind {}", doubt.kind.word()))
 }

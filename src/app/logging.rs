@@ -5,9 +5,8 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::app::{AppError, AppErrorKind};
-use crate::config::{Config, Loaded, LogFormat};
-use crate::telemetry::logging::{self, Format};
-use crate::telemetry::{output, printable_lines};
+use crate::config::{Config, Loaded};
+use crate::telemetry::{logging, output, printable_lines};
 
 /// How long the end of the process waits for its last lines to be written: perhaps nobody reads them.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -17,13 +16,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`AppError`] when they are already set up.
 pub fn init_logging(config: &Config) -> Result<(), AppError> {
-    let format = match config.log.format {
-        LogFormat::Auto => Format::Auto,
-        LogFormat::Human => Format::Human,
-        LogFormat::Json => Format::Json,
-        LogFormat::Journald => Format::Journald,
-    };
-    logging::init(&config.log.level, format, journal_stream().as_deref())
+    logging::init(&config.log.level, config.log.format, journal_stream().as_deref())
         .map_err(|error| AppError { kind: AppErrorKind::Other, detail: error.to_string() })
 }
 

@@ -35,7 +35,6 @@ mod traces;
 mod worked;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -55,15 +54,15 @@ pub use crate::telemetry::printable;
 use crate::traces::Exporter;
 
 pub use api_doc::api_doc;
-pub use backup::{BackedUp, Contents, back_up};
+pub use backup::{BackedUp, back_up};
+#[cfg(any(test, feature = "testkit"))]
 pub use build::Seams;
-pub use dialects::known_labels;
 pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
 pub use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 use live::Live;
 pub use logging::{flush_lines, init_logging, warn_of, write_line};
-pub use offline::{BookSource, Findings, accept_rollback, adopt_book, rebuild_store, verify_store};
+pub use offline::{BookSource, accept_rollback, adopt_book, rebuild_store, verify_store};
 pub use process::keep_private;
 pub use restore::{Restored, restore};
 pub use running::{FeedSummary, Running};
@@ -104,12 +103,6 @@ impl App {
     #[must_use]
     pub fn held(&self) -> Option<String> {
         self.queue.doubts().store_held()
-    }
-
-    /// Where the doors listen.
-    #[must_use]
-    pub fn addr(&self) -> SocketAddr {
-        self.doors.listener.address()
     }
 
     /// Starts every task.

@@ -26,7 +26,7 @@ pub struct Findings {
 /// [`AppError`] when it cannot be read or is in use.
 pub fn verify_store(config: &Config) -> Result<Findings, AppError> {
     descriptors::raise();
-    let report = verify::verify(&config.store.data_dir, config.store.epoch_file.as_deref())?;
+    let report = verify::verify(&config.store.data_dir, config.store.embedded.epoch_file.as_deref())?;
     Ok(Findings { text: report.to_string(), sound: report.is_sound() })
 }
 
@@ -51,7 +51,7 @@ pub fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
 pub fn accept_rollback(config: &Config) -> Result<u64, AppError> {
     let root = &config.store.data_dir;
     drop(DataDir::hold_to_change(root)?);
-    Ok(rollback::accept(root, config.store.epoch_file.as_deref(), Clock::system().now())?)
+    Ok(rollback::accept(root, config.store.embedded.epoch_file.as_deref(), Clock::system().now())?)
 }
 
 /// Makes another policy book the accepted one: what waits stays, under the policies of that book. It takes the place of

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use crate::app::live::Live;
-use crate::app::{AppError, AppErrorKind, Running, dialects};
+use crate::app::{AppError, AppErrorKind, Running};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, ConfigError, FilePolicy, Loaded};
 use crate::event::PolicyId;
@@ -40,7 +40,7 @@ impl Running {
         let applied = async {
             let listed = Listed::of(&loaded.config)?;
             let prepared = self.live.prepare(&loaded.config).await?;
-            let policies = self.policies.patient().bounded(dialects::bounds(&start.config));
+            let policies = self.policies.patient().bounded(start.config.manage.bounds);
             Ok::<_, AppError>((sync(&policies, &listed, self.clock.now(), drain).await?, prepared))
         };
         match applied.await {
@@ -84,7 +84,7 @@ impl<'c> Listed<'c> {
     /// # Errors
     /// [`AppErrorKind::Config`] with all that is wrong with the objects of dialects.
     pub(super) fn of(config: &'c Config) -> Result<Self, AppError> {
-        let listed = manage::all().iter().filter_map(|dialect| dialect.listed(config).transpose());
+        let listed = manage::all().iter().filter_map(|dialect| dialect.listed(&config.dialects).transpose());
         let objects = listed.collect::<Result<_, String>>();
         let objects = objects.map_err(|detail| AppError { kind: AppErrorKind::Config, detail })?;
         Ok(Self { policies: &config.policies, objects })

@@ -51,7 +51,7 @@ pub fn restore(config: &Config, from: &Path, accepts_rollback: bool) -> Result<R
     };
     let data = backup::data_of(from);
     check_place(root, from)?;
-    let epoch_file = config.store.epoch_file.as_deref();
+    let epoch_file = config.store.embedded.epoch_file.as_deref();
     let doubt = doubt(&data, epoch_file, &note)?;
     if let Some(reason) = doubt.as_ref().filter(|_| !accepts_rollback) {
         let detail = format!(

@@ -130,7 +130,7 @@ impl ConfigArguments {
 
     fn inputs(&self) -> Inputs {
         let file = self.config.clone().map_or(File::Usual, File::Named);
-        Inputs::of_process(file, self.flags(), app::known_labels())
+        Inputs::of_process(file, self.flags())
     }
 
     fn flags(&self) -> Vec<Flag> {

@@ -8,7 +8,7 @@ mod traces;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
-use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -18,11 +18,13 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::config::layers::{CLOUDEVENTS, Given, Layers, POLICY};
-use crate::config::{
-    Breaker, Config, Dispatch, Doomed, Egress, Log, LogFormat, Place, Problem, Queue, Retry, Store, Unmatched,
-};
+use crate::config::{Config, Dispatch, Egress, Log, Place, Problem, Queue, Store};
 use crate::config::{cloudevents, policies};
+use crate::dispatch::{BreakerPolicy, RetryPolicy};
 use crate::event::Labels;
+use crate::ingest::{Doomed, Unmatched};
+use crate::store::embedded::EmbeddedOptions;
+use crate::telemetry::logging::Format;
 
 /// The largest segment whose positions fit into an event id.
 const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -31,15 +33,9 @@ const MAX_DECLARED_LABELS: usize = 100;
 const WEEK_SECONDS: u64 = 7 * 86_400;
 const YEAR_SECONDS: u64 = 366 * 86_400;
 
-/// Checks everything and notes every problem; `None` when a value could not be made. `known_labels` are those that the
-/// dialects look at; `labels.declared` adds others. Unless they are kept, each `[[policy]]` block leaves the layers when
-/// its policy is made: thousands of both do not stand in memory together.
-pub(super) fn check(
-    layers: &mut Layers,
-    keep_blocks: bool,
-    known_labels: &[&'static str],
-    problems: &mut Vec<Problem>,
-) -> Option<Config> {
+/// Checks everything and notes every problem; `None` when a value could not be made. Unless they are kept, each `[[policy]]`
+/// block leaves the layers when its policy is made: thousands of both do not stand in memory together.
+pub(super) fn check(layers: &mut Layers, keep_blocks: bool, problems: &mut Vec<Problem>) -> Option<Config> {
     let mut of = Checker { layers, problems };
     // Every section is checked before the first `?`, so that all problems are found.
     let listen = of.listen();
@@ -53,8 +49,8 @@ pub(super) fn check(
     let names = of.names();
     let allow = of.list("egress.allow", &|text| parse_with(text, cidr, "a block such as 127.0.0.0/8"));
     let labels = of.labels();
-    let known_labels = of.known_labels(known_labels);
-    let dialects = of.dialects();
+    let known_labels = of.known_labels();
+    let dialects = of.dialects(labels.as_ref(), queue.as_ref());
     let manage = of.manage();
     of.policies_of_the_file(manage.as_ref());
     let metrics = of.metrics();
@@ -118,13 +114,16 @@ impl Checker<'_> {
         }
         Some(Store {
             data_dir: PathBuf::from(data_dir?),
-            segment_bytes: NonZeroU64::new(segment_bytes?)?,
-            segment_age: segment_age?,
-            scrub_bytes_per_second: scrub_bytes_per_second?,
-            min_free_bytes: min_free_bytes?,
             append_timeout: append_timeout?,
-            dead_letter_retention: retention?,
-            epoch_file: (!epoch_file.is_empty()).then(|| PathBuf::from(epoch_file)),
+            embedded: EmbeddedOptions {
+                segment_bytes: segment_bytes?,
+                segment_age: segment_age?,
+                scrub_bytes_per_second: scrub_bytes_per_second?,
+                needed_bytes: min_free_bytes?,
+                dead_retention: retention?,
+                epoch_file: (!epoch_file.is_empty()).then(|| PathBuf::from(epoch_file)),
+                ..EmbeddedOptions::default()
+            },
         })
     }
 
@@ -138,24 +137,25 @@ impl Checker<'_> {
         Some(Queue { ttl: ttl?, drain: drain?, unmatched: unmatched?, on_doomed: on_doomed? })
     }
 
-    fn retry(&mut self) -> Option<Retry> {
+    fn retry(&mut self) -> Option<RetryPolicy> {
         let min_delay = self.millis("retry.min_delay_ms", 1..=3_600_000);
         let max_delay = self.millis("retry.max_delay_ms", 1..=86_400_000);
         let attempts = self.number("retry.max_attempts", 1..=1_000);
         self.ordered("retry.min_delay_ms", min_delay, "retry.max_delay_ms", max_delay);
-        Some(Retry {
-            min_delay: min_delay?,
-            max_delay: max_delay?,
+        Some(RetryPolicy {
+            base: min_delay?,
+            cap: max_delay?,
             max_attempts: NonZeroU16::new(u16::try_from(attempts?).ok()?)?,
         })
     }
 
-    fn breaker(&mut self) -> Option<Breaker> {
+    fn breaker(&mut self) -> Option<BreakerPolicy> {
         let failures = self.number("breaker.failures", 0..=1_000_000);
         let min_hold = self.millis("breaker.min_hold_ms", 1..=3_600_000);
         let max_hold = self.millis("breaker.max_hold_ms", 1..=3_600_000);
         self.ordered("breaker.min_hold_ms", min_hold, "breaker.max_hold_ms", max_hold);
-        Some(Breaker { failures: u32::try_from(failures?).ok()?, min_hold: min_hold?, max_hold: max_hold? })
+        let failures = u32::try_from(failures?).ok()?;
+        Some(BreakerPolicy { failures, min_hold: min_hold?, max_hold: max_hold? })
     }
 
     fn labels(&mut self) -> Option<BTreeMap<String, String>> {
@@ -178,14 +178,14 @@ impl Checker<'_> {
         whole.then_some(labels)
     }
 
-    /// `None` within when all labels are welcome. `own` are those that tidegate's own parts look at.
-    fn known_labels(&mut self, own: &[&'static str]) -> Option<Option<BTreeSet<String>>> {
+    /// `None` within when all labels are welcome; else those that tidegate's own parts look at, and the declared ones.
+    fn known_labels(&mut self) -> Option<Option<BTreeSet<String>>> {
         let strict = self.flag("labels.strict");
         let declared = self.list("labels.declared", &label_key);
         if declared.as_ref().is_some_and(|declared| declared.len() > MAX_DECLARED_LABELS) {
             return self.wrong("labels.declared", format!("must list at most {MAX_DECLARED_LABELS} labels"));
         }
-        let own = own.iter().chain(&[Labels::FAIRNESS_KEY]).map(|label| (*label).to_owned());
+        let own = crate::manage::labels().into_iter().chain([Labels::FAIRNESS_KEY]).map(str::to_owned);
         let known = own.chain(declared?);
         strict.map(|strict| strict.then(|| known.collect()))
     }
@@ -214,10 +214,10 @@ impl Checker<'_> {
         let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level.to_owned()));
         let level = self.word("log.level", &levels);
         let formats = [
-            ("auto", LogFormat::Auto),
-            ("human", LogFormat::Human),
-            ("json", LogFormat::Json),
-            ("journald", LogFormat::Journald),
+            ("auto", Format::Auto),
+            ("human", Format::Human),
+            ("json", Format::Json),
+            ("journald", Format::Journald),
         ];
         let format = self.word("log.format", &formats);
         Some(Log { level: level?, format: format? })

@@ -32,8 +32,6 @@ pub struct Inputs {
     pub environment: Vec<(String, String)>,
     /// Flags that were given.
     pub flags: Vec<Flag>,
-    /// The labels that the dialects look at. With `labels.strict` events may carry these and the declared ones.
-    pub labels: Vec<&'static str>,
 }
 
 /// Which configuration file is read.
@@ -107,11 +105,11 @@ pub(super) struct Layers {
 impl Inputs {
     /// The process's own environment beside the rest. Variables that are not text are left out.
     #[must_use]
-    pub fn of_process(file: File, flags: Vec<Flag>, labels: Vec<&'static str>) -> Self {
+    pub fn of_process(file: File, flags: Vec<Flag>) -> Self {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self { file, environment, flags, labels }
+        Self { file, environment, flags }
     }
 
     /// The file to read, if any, and whether it must exist.

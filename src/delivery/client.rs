@@ -43,12 +43,8 @@ pub struct DeliveryOptions {
     pub egress: EgressGuard,
     /// How names are resolved.
     pub names: NameOptions,
-    /// The longest for resolving, connecting and the TLS handshake together.
-    pub connect_timeout: Duration,
-    /// The longest from the start of the attempt to the complete response head.
-    pub head_timeout: Duration,
-    /// The longest for the whole attempt, unless the call says otherwise.
-    pub total_timeout: Duration,
+    /// How long each attempt may take.
+    pub deadlines: Deadlines,
     /// Unused connections kept per host; best as many as calls may be in flight to one.
     pub pool_max_idle_per_host: usize,
     /// Certificates in PEM form that are trusted beside those of the system: for private authorities.
@@ -62,13 +58,30 @@ impl Default for DeliveryOptions {
         Self {
             egress: EgressGuard::new(&[]),
             names: NameOptions::default(),
-            connect_timeout: Duration::from_secs(3),
-            head_timeout: Duration::from_secs(30),
-            total_timeout: Duration::from_secs(30),
+            deadlines: Deadlines::default(),
             pool_max_idle_per_host: 1024,
             extra_ca_pem: None,
             hears: Arc::default(),
         }
+    }
+}
+
+/// How long one attempt and its parts may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// The longest for resolving, connecting and the TLS handshake together.
+    pub connect: Duration,
+    /// The longest from the start of the attempt to the complete response head.
+    pub head: Duration,
+    /// The longest for the whole attempt, unless the call says otherwise.
+    pub total: Duration,
+}
+
+impl Default for Deadlines {
+    /// 3 s to connect, 30 s for the head and for the whole attempt.
+    fn default() -> Self {
+        let whole = Duration::from_secs(30);
+        Self { connect: Duration::from_secs(3), head: whole, total: whole }
     }
 }
 
@@ -138,10 +151,10 @@ impl HttpDeliverer {
             return self.denied(&guarded.guards, &blocked, accepted_at);
         }
         let started = Instant::now();
-        let total = call.timeout.unwrap_or(self.options.total_timeout);
+        let total = call.timeout.unwrap_or(self.options.deadlines.total);
         let begun = Begun::default();
         let request = request::build(call, self.clock.wall(), &begun);
-        let head_end = started + self.options.head_timeout.min(total);
+        let head_end = started + self.options.deadlines.head.min(total);
         let head = timeout_at(head_end, guarded.client.execute(request)).await;
         let response = match head {
             Ok(Ok(response)) => response,
@@ -204,7 +217,7 @@ fn guarded_client(
         .retry(retry::never())
         .referer(false)
         .dns_resolver(GuardedNames { names: names.clone(), egress })
-        .connect_timeout(options.connect_timeout)
+        .connect_timeout(options.deadlines.connect)
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(options.pool_max_idle_per_host)
         .http2_max_header_list_size(H2_HEAD_MAX_BYTES)

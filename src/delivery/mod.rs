@@ -26,7 +26,7 @@ use http::{HeaderMap, Method};
 use crate::event::{CanonicalUrl, EventId, Outcome};
 
 pub use classify::retry_after;
-pub use client::{DeliveryError, DeliveryOptions, HttpDeliverer, install_provider};
+pub use client::{Deadlines, DeliveryError, DeliveryOptions, HttpDeliverer, install_provider};
 pub use egress::{Blocked, EgressGuard};
 pub use hears::{Hears, Words, until_edge};
 

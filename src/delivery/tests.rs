@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 
-use super::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
+use super::{Call, Deadlines, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::clock::{Clock, Timestamp};
 use crate::event::testing::{API_BLOCKED, API_LIMIT, CAPACITY, DEVELOPER_OVER_RATE, NEXT_MESSAGE};
 use crate::event::{CanonicalUrl, Cause, EventId, NameFailure, Outcome, Said, Wait};
@@ -117,7 +117,7 @@ fn deliverer(allow: &[&str]) -> HttpDeliverer {
     let allow: Vec<_> = allow.iter().map(|net| net.parse().expect("net")).collect();
     let options = DeliveryOptions {
         egress: EgressGuard::new(&allow),
-        head_timeout: Duration::from_millis(500),
+        deadlines: Deadlines { head: Duration::from_millis(500), ..Deadlines::default() },
         hears: crate::manage::hears(),
         ..DeliveryOptions::default()
     };

@@ -23,10 +23,11 @@ mod unread;
 
 pub use handle::{DispatchHandle, StateUsageFailed, UsageStatement};
 pub use hold::{BreakerPolicy, Hold, HoldReason};
-pub use input::{Attempt, Effect, Figures, Input, Options, Settled, Start, Ticket};
+#[cfg(test)]
+pub use input::{Attempt, Effect, Input, Settled, Ticket};
+pub use input::{Figures, Options};
+#[cfg(test)]
 pub use planner::Planner;
-pub use planner::looks::Looks;
-pub use planner::purge::PurgeId;
 pub use planner::report::{Blocked, LaneReport};
-pub use retry::{Ended, MAX_RETRY_AFTER, RetryPolicy, settle};
+pub use retry::RetryPolicy;
 pub use service::{Parts, Service};

@@ -32,12 +32,9 @@ mod wire;
 mod tests;
 
 pub use cloudevents::{Target, Targets};
-pub use decode::{
-    MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_JSON_DEPTH, MAX_KEY_BYTES,
-};
 pub use doc::api_doc;
 pub use door::{is_for_events, is_stream};
-pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, routes};
+pub use http::routes;
 pub use intake::{Intake, IntakeParts};
 pub use prospects::{Doomed, Refusals, UsageHeaders};
 pub use route::{CallRouter, Defaults, EgressCheck, NoRoute, Unmatched};

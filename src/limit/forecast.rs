@@ -75,12 +75,6 @@ pub struct Forecast {
 }
 
 impl LimitOutlook {
-    /// Which limit.
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// When a call starts that has `ahead` others before it.
     #[must_use]
     pub fn starts_at(&self, ahead: u64, now: Timestamp) -> Timestamp {

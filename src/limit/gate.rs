@@ -364,6 +364,7 @@ impl Gate {
     }
 
     /// How many limiters there are.
+    #[cfg(test)]
     #[must_use]
     pub fn limiters(&self) -> usize {
         self.table.len()

@@ -26,18 +26,18 @@ mod tally;
 mod tests;
 
 pub use admission::{Admission, OverLimit, Promise, Tried};
-pub use decision::{Binding, Blocker, Decision, Freed};
+pub use decision::{Binding, Blocker, Decision};
 pub use figures::{Counter, LimiterFigures};
-pub use forecast::{Forecast, LaneOutlook, LimitOutlook, Outlooks};
+pub use forecast::{Forecast, LaneOutlook, Outlooks};
 pub use gate::Gate;
 pub use history::record::{Consumed, Reservation};
 pub use history::recording::HistoryGap;
 pub use meter::period_end;
 pub use meter::slots::most_at_once;
-pub use permit::{Permit, STALE_AFTER, Stale};
+pub use permit::{Permit, STALE_AFTER};
 pub use rules::Rules;
 pub use stated::{StateUsageError, UsageToState};
 pub use table::LimiterId;
-pub use tally::{PerKind, Worked};
+pub use tally::Worked;
 
 pub use crate::policy::Kind;

@@ -40,6 +40,7 @@ pub(super) struct Held {
 
 impl Permit {
     /// When it was granted.
+    #[cfg(test)]
     #[must_use]
     pub const fn granted_at(&self) -> Timestamp {
         self.granted_at

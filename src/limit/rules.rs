@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::limit::Kind;
 use crate::limit::meter;
-use crate::policy::{Family, Limits, RuntimePolicy, Scope, Spec};
+#[cfg(any(test, feature = "testkit"))]
+use crate::policy::{Family, Scope};
+use crate::policy::{Limits, RuntimePolicy, Spec};
 
 /// What one policy limits, and how its limiters are told apart: its spec, which it shares with the book. Which calls that
 /// governs is of no interest here.
@@ -26,6 +28,7 @@ impl Deref for Rules {
 
 impl Rules {
     /// The same for all label values, with counters of its own.
+    #[cfg(any(test, feature = "testkit"))]
     #[must_use]
     pub fn new(limits: Limits, family: Family, scope: Scope) -> Self {
         Self::from(Spec { family, scope, ..Spec::new(Vec::new(), limits) })

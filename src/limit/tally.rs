@@ -30,11 +30,6 @@ impl<T> PerKind<T> {
         // Each kind has its place in `Kind::ALL`: see there.
         &self.0[kind as usize]
     }
-
-    /// All of them in the order of [`Kind::ALL`].
-    pub fn iter(&self) -> impl Iterator<Item = (Kind, &T)> {
-        Kind::ALL.into_iter().zip(&self.0)
-    }
 }
 
 /// What the limits of one policy did since the process began, or since its limits came back.

@@ -9,16 +9,15 @@ use http::HeaderMap;
 use utoipa::openapi::OpenApi;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
-use crate::manage::Dice;
+use crate::manage::{Dice, Options};
 use crate::policy::{Book, Origin, Policies, Spec, SyncReport, Wanted};
 use crate::problem::{Refused, Told};
 
 /// One management dialect: the API of one system whose limits tidegate keeps.
 ///
-/// What it answers depends on the configuration and the policy book that it is handed, never on a state of its own.
+/// What it answers depends on the options and the policy book that it is handed, never on a state of its own.
 pub trait Dialect: Sync {
     /// The name, which is also that of the origin of its policies and objects in the policy book.
     fn name(&self) -> &'static str;
@@ -30,7 +29,7 @@ pub trait Dialect: Sync {
     fn names(&self, policy: &PolicyId) -> bool;
 
     /// The routes of its management API.
-    fn routes(&self, config: &Config, parts: Parts) -> Router;
+    fn routes(&self, options: &Options, parts: Parts) -> Router;
 
     /// Ends of paths to which `POST` only asks for something and changes nothing.
     fn asks_with_post(&self) -> &'static [&'static str] {
@@ -47,8 +46,8 @@ pub trait Dialect: Sync {
     fn derive(&self, book: &Book) -> Result<Derived, Unreadable>;
 
     /// How it words the refusal of a call over one of its limits; `None` where its limits only make calls wait.
-    fn says(&self, config: &Config, dice: &Dice) -> Option<Says> {
-        let _nothing = (config, dice);
+    fn says(&self, options: &Options, dice: &Dice) -> Option<Says> {
+        let _nothing = (options, dice);
         None
     }
 
@@ -58,8 +57,8 @@ pub trait Dialect: Sync {
     }
 
     /// The headers that tell callers how far its limits are used; `None` when there are none or they are switched off.
-    fn usage(&self, config: &Config) -> Option<ShowsUsage> {
-        let _nothing = config;
+    fn usage(&self, options: &Options) -> Option<ShowsUsage> {
+        let _nothing = options;
         None
     }
 
@@ -72,8 +71,8 @@ pub trait Dialect: Sync {
     ///
     /// # Errors
     /// All that is wrong with them, in words that begin with the setting.
-    fn listed(&self, config: &Config) -> Result<Option<Listed>, String> {
-        let _nothing = config;
+    fn listed(&self, options: &Options) -> Result<Option<Listed>, String> {
+        let _nothing = options;
         Ok(None)
     }
 }

@@ -9,7 +9,8 @@
 //! a limit), `hears` (how its endpoints say that they are busy), `usage` (headers on the use of limits), `doc` (its part
 //! of the API description), `contract.md` (what the system promises its clients, with the sources), `tests`. `adobe` is what the two dialects of Adobe share.
 //!
-//! A new dialect is a folder, a module and a place in the list here, and its section of the configuration.
+//! A new dialect is a folder, a module and a place in the list here, its options in [`Options`] and its section of the
+//! configuration.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
@@ -23,6 +24,7 @@ mod doc;
 mod late;
 pub mod mashery;
 pub mod mediarithmics;
+mod options;
 pub mod responsys;
 #[cfg(test)]
 mod testing;
@@ -32,15 +34,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::config::Config;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
 use crate::policy::{Book, Policies};
 use crate::problem::Tell;
 
-pub use desk::NotActive;
-pub use dialect::{Derived, Dialect, Listed, Parts, PutListed, Says, ShowsUsage, Unreadable, Usage, Used};
+pub use dialect::{Dialect, Listed, Parts, Usage, Used};
 pub use dice::Dice;
+pub use options::Options;
 
 /// Every dialect. The order decides between forms of policy names that two of them use, and who is asked first what an
 /// endpoint says.
@@ -70,10 +71,10 @@ pub fn hears() -> Arc<[&'static dyn Hears]> {
 
 /// Speaks for the dialects whose limits turn calls away.
 #[must_use]
-pub fn tell(config: &Config, random: fastrand::Rng) -> Tell {
+pub fn tell(options: &Options, random: fastrand::Rng) -> Tell {
     let dice = Dice::new(random);
     let speakers: Vec<_> =
-        all().iter().filter_map(|dialect| Some((dialect.name(), dialect.says(config, &dice)?))).collect();
+        all().iter().filter_map(|dialect| Some((dialect.name(), dialect.says(options, &dice)?))).collect();
     Arc::new(move |refused| {
         let (_, says) = speakers.iter().find(|(name, _)| *name == refused.origin)?;
         says(refused)

@@ -47,7 +47,7 @@ const NAMES_MAX: usize = 20_000;
 const SILENCE_LOGGED_EVERY_MS: u64 = 60_000;
 
 /// How names are resolved.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameOptions {
     /// The longest for one name, all name servers and the search list together.
     pub timeout: Duration,

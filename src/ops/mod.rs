@@ -52,7 +52,7 @@ use crate::store::doubts::{Doubt, DoubtKind, Holds};
 
 pub use desk::{Desk, desk_routes};
 pub use doc::api_doc;
-pub use doubts::{DecisionError, Decisions, DoubtDesk, DoubtVerb, doubt_routes, verbs_of};
+pub use doubts::{DecisionError, Decisions, DoubtDesk, doubt_routes};
 pub use pulse::Pulse;
 
 /// Renders the metrics as Prometheus text. May block for milliseconds.

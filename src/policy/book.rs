@@ -159,11 +159,6 @@ impl Book {
         self.policies.iter().filter_map(|(id, policy)| Some((id, policy.ruling.as_ref()?)))
     }
 
-    /// What the policies that have a spec say.
-    pub(super) fn specs(&self) -> impl Iterator<Item = (&PolicyId, &Arc<Spec>)> {
-        self.policies.iter().filter_map(|(id, policy)| Some((id, policy.ruling.as_ref()?)))
-    }
-
     /// All policies by id, those after `id`, also the ones that were deleted and still drain.
     pub fn after(&self, id: Option<&PolicyId>) -> impl Iterator<Item = (&PolicyId, &Policy)> {
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);

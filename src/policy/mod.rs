@@ -45,7 +45,7 @@ pub use limits::{Kind, Limit, LimitError, Limits, Pace, Period, Quota, Window};
 pub use matcher::{Candidate, Verdict};
 pub use pattern::{PatternError, UrlPattern};
 pub use runtime::{PolicyChange, Runtime, RuntimePolicy};
-pub use scope::{Scope, ScopeError};
+pub use scope::Scope;
 pub use service::{ChangeError, Policies};
 pub use spec::{Family, Overlap, Overrides, Spec, Wording};
 pub use sync::{Put, SyncError, SyncReport, Wanted};

@@ -83,6 +83,7 @@ impl Policies {
     ///
     /// # Errors
     /// [`PolicyError`] when it cannot be read or is newer.
+    #[cfg(any(test, feature = "testkit"))]
     pub async fn open(documents: Arc<dyn DocumentStore>, clock: Clock) -> Result<Self, PolicyError> {
         Self::open_sharing(documents, clock, std::iter::empty()).await
     }

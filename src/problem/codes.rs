@@ -24,6 +24,7 @@ macro_rules! codes {
             pub const $name: Code = Code { word: $word, status: $status, title: $title, when: $when };
         )*
         /// All of them.
+        #[cfg(any(test, feature = "testkit"))]
         pub const ALL: &[Code] = &[$($name),*];
     };
 }

@@ -11,6 +11,10 @@
 #[cfg(test)]
 mod conformance;
 mod consumption;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "a redrive is yet to be built on it; the conformance suite holds it")
+)]
 mod dead;
 pub mod doubts;
 pub mod embedded;
@@ -23,7 +27,9 @@ pub mod record;
 mod run_to_end;
 mod turn;
 
-pub use consumption::{MAX_LIMIT_NAME_BYTES, Usage, UsageFound, UsageStore};
+#[cfg(test)]
+pub use consumption::MAX_LIMIT_NAME_BYTES;
+pub use consumption::{Usage, UsageFound, UsageStore};
 pub use dead::{DeadLetter, DeadLetters, LetterOrder, LetterPage, LetterPlace};
 pub use doubts::Doubts;
 pub use embedded::DirectoryError;

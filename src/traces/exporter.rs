@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::collector::{Collector, Failure};
 use super::spans::{Span, encoded};
 use super::{Options, TracesError};
+use crate::event::CanonicalUrl;
 use crate::telemetry::TraceSpans;
 
 /// Spans that wait for an export; what comes on top is dropped. About 12 MB.
@@ -44,10 +45,14 @@ struct Pending {
 }
 
 impl Exporter {
-    pub(super) fn new(spans: mpsc::Receiver<Span>, options: &Options) -> Result<Self, TracesError> {
+    pub(super) fn new(
+        spans: mpsc::Receiver<Span>,
+        endpoint: &CanonicalUrl,
+        options: &Options,
+    ) -> Result<Self, TracesError> {
         Ok(Self {
             spans,
-            collector: Collector::new(options)?,
+            collector: Collector::new(endpoint, options.headers_file.as_deref())?,
             service_name: options.service_name.clone(),
             batch: Vec::new(),
             pending: None,

@@ -31,12 +31,12 @@ fn url(text: &str) -> CanonicalUrl {
 fn opened(endpoint: &str, sample_ratio: f64, clock: &Clock) -> (Tracer, Exporter) {
     crate::delivery::install_provider();
     let options = Options {
-        endpoint: url(endpoint),
+        endpoint: Some(url(endpoint)),
         headers_file: None,
         service_name: "gate".to_owned(),
         sample_ratio,
     };
-    let (tracer, exporter) = open(Some(options), clock.clone(), fastrand::Rng::with_seed(1)).expect("opens");
+    let (tracer, exporter) = open(&options, clock.clone(), fastrand::Rng::with_seed(1)).expect("opens");
     (tracer, exporter.expect("an exporter"))
 }
 

@@ -16,7 +16,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Entry, Event, EventId, Lane, Outcome};
 use crate::telemetry::{Source, TraceSpans};
 
-/// Begins spans. Cheap to clone; without options it begins none.
+/// Begins spans. Cheap to clone; without an endpoint it begins none.
 #[derive(Clone, Default)]
 pub struct Tracer(Option<Arc<Recorder>>);
 
@@ -67,13 +67,13 @@ struct UnderWay {
 /// # Errors
 /// [`TracesError`] when the headers or the client cannot be had; nobody has been called yet.
 pub fn open(
-    options: Option<Options>,
+    options: &Options,
     clock: Clock,
     dice: fastrand::Rng,
 ) -> Result<(Tracer, Option<Exporter>), TracesError> {
-    let Some(options) = options else { return Ok((Tracer(None), None)) };
+    let Some(endpoint) = &options.endpoint else { return Ok((Tracer(None), None)) };
     let (spans, queue) = mpsc::channel(QUEUE_SPANS);
-    let exporter = Exporter::new(queue, &options)?;
+    let exporter = Exporter::new(queue, endpoint, options)?;
     let recorder = Recorder { spans, ids: Ids::new(dice), sample_ratio: options.sample_ratio, clock };
     Ok((Tracer(Some(Arc::new(recorder))), Some(exporter)))
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate::clock::Clock;
-use tidegate::store::{DocumentStore, EntryStore, Expect};
+use tidegate::testkit::clock::Clock;
+use tidegate::testkit::store::{DocumentStore, EntryStore, Expect};
 
 use crate::world::{Api, Configured, Receiver, Server, eventually, inside};
 

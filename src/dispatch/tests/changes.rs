@@ -6,16 +6,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::{Bench, FINE, entry, ms};
 use crate::clock::Timestamp;
 use crate::dispatch::Input;
 use crate::event::{Lane, LaneKey, PolicyId, PolicyRef};
 use crate::limit::LimiterFigures;
 use crate::policy::{
-    Book, DRAIN_WINDOW, Family, Limits, Origin, Pace, Pause, Period, Quota, Runtime, Scope, Spec, Window,
-    testing,
+    Book, DRAIN_WINDOW, Family, Limits, Origin, Pace, Pause, Period, Put, Quota, Runtime, Scope, Spec,
+    Window, testing,
 };
 
 const POLICIES: usize = 6;
@@ -49,18 +47,16 @@ fn spec(n: usize, rng: &mut fastrand::Rng) -> Spec {
 
 /// One change, or a few at once, of what the book says.
 fn change(book: &mut Book, now: Timestamp, rng: &mut fastrand::Rng) {
-    let mut changes = rng.usize(1..3);
+    let (mut changes, origin) = (rng.usize(1..3), Origin::new("test"));
     while changes > 0 {
         let n = rng.usize(..POLICIES);
         let (id, spec) = (name(n), spec(n, rng));
         // What the state of the policy does not allow changes nothing.
         let is_made = match rng.u8(..8) {
-            0 => book.create(id.clone(), Origin::new("test"), Value::Null).is_ok(),
-            1 | 2 => book.deploy(&id, Value::Null, spec).is_ok(),
-            3 | 4 => book.update(&id, Value::Null, Some(spec)).is_ok(),
-            5 => book.undeploy(&id, now, DRAIN_WINDOW).is_ok(),
+            0..=4 => book.put(&origin, &id, spec).is_ok_and(|put| put != Put::Same),
+            5 => book.rest(&origin, &id, now, DRAIN_WINDOW).is_ok(),
             6 => match rng.bool() {
-                true => book.delete(&id, now, ms(rng.u64(..2000)), true).is_ok(),
+                true => book.remove(&id, now, ms(rng.u64(..2000))).is_ok(),
                 false => book.resume(&id).is_ok(),
             },
             _ => {
@@ -102,9 +98,8 @@ impl History {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut book = Book::default();
         for n in 0..POLICIES {
-            book.create(name(n), Origin::new("test"), Value::Null).expect("free");
             if rng.u8(..4) > 0 {
-                book.deploy(&name(n), Value::Null, spec(n, &mut rng)).expect("idle");
+                book.put(&Origin::new("test"), &name(n), spec(n, &mut rng)).expect("free");
             }
         }
         let lanes = lanes(&mut rng);

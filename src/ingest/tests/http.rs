@@ -10,7 +10,8 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::{Door, door, door_with};
-use crate::ingest::{MAX_EVENT_BYTES, Unmatched, routes};
+use crate::ingest::decode::MAX_EVENT_BYTES;
+use crate::ingest::{Unmatched, routes};
 use crate::store::StoreError;
 
 const EVENT: &str = r#"{"url":"https://api.test/a?secret=1","body":1}"#;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{START, bind, decide, drain, gate_with, go, knew, ms, paced, policy, set, windowed};
 use crate::clock::Timestamp;
-use crate::limit::{Binding, Consumed, Decision, Gate, HistoryGap, Kind, STALE_AFTER, Stale};
+use crate::limit::permit::Stale;
+use crate::limit::{Binding, Consumed, Decision, Gate, HistoryGap, Kind, STALE_AFTER};
 use crate::policy::Limits;
 
 fn slots(count: u32) -> Limits {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::config::{self, Config};
 use crate::policy::DRAIN_WINDOW;
 
 /// Options of both APIs. The default is what the contract documents.
@@ -52,30 +51,6 @@ pub struct Identity {
     pub name: String,
     /// Shown in `createdById`.
     pub id: String,
-}
-
-impl AdobeOptions {
-    /// As they are configured.
-    pub(in crate::manage) fn of(config: &Config) -> Self {
-        let label = |name: &str| config.labels.get(name).cloned();
-        let defaults = Self::default();
-        Self {
-            default_org: label("org").unwrap_or(defaults.default_org),
-            default_sandbox: label("sandbox").unwrap_or(defaults.default_sandbox),
-            sandboxes: config.manage.sandboxes.iter().map(Sandbox::of).collect(),
-            reject_invalid: config.manage.reject_invalid,
-            require_headers: config.manage.require_headers,
-            drain_window: config.queue.drain,
-            identity: defaults.identity,
-        }
-    }
-}
-
-impl Sandbox {
-    fn of(sandbox: &config::Sandbox) -> Self {
-        let kind = if sandbox.production { SandboxKind::Production } else { SandboxKind::Development };
-        Self { name: sandbox.name.clone(), id: sandbox.id.clone(), kind }
-    }
 }
 
 impl Default for AdobeOptions {

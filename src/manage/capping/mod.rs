@@ -36,12 +36,11 @@ use axum::Router;
 use utoipa::openapi::OpenApi;
 
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::event::PolicyId;
-use crate::manage::Dice;
 use crate::manage::adobe::Authoring;
 use crate::manage::adobe::envelope::Voice;
 use crate::manage::dialect::{Derived, Dialect, Parts, Says, Unreadable, is_uuid};
+use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
 pub use options::CappingOptions;
@@ -65,9 +64,9 @@ impl Dialect for Capping {
         parts.is_some_and(|(uid, service)| is_uuid(uid) && matches!(service, "action" | "dataSource"))
     }
 
-    fn routes(&self, config: &Config, parts: Parts) -> Router {
+    fn routes(&self, options: &Options, parts: Parts) -> Router {
         let Parts { policies, clock, random } = parts;
-        router(CappingApi::new(policies, CappingOptions::of(config), clock, random))
+        router(CappingApi::new(policies, options.capping.clone(), clock, random))
     }
 
     fn asks_with_post(&self) -> &'static [&'static str] {
@@ -82,8 +81,8 @@ impl Dialect for Capping {
         derive::derive(book)
     }
 
-    fn says(&self, config: &Config, _: &Dice) -> Option<Says> {
-        let status = says::status(config);
+    fn says(&self, options: &Options, _: &Dice) -> Option<Says> {
+        let status = options.capping.status;
         Some(Box::new(move |refused| says::tell(refused, status)))
     }
 }
@@ -100,7 +99,7 @@ impl CappingApi {
     /// Brings the parts together.
     #[must_use]
     pub fn new(policies: Policies, options: CappingOptions, clock: Clock, random: fastrand::Rng) -> Self {
-        let CappingOptions { adobe, require_strategy, max_configs_per_org } = options;
+        let CappingOptions { adobe, status: _, require_strategy, max_configs_per_org } = options;
         let authoring = Authoring::new(&Capping, policies, adobe, VOICE, clock, random);
         Self { authoring, require_strategy, max_configs_per_org }
     }

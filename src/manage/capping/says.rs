@@ -4,7 +4,6 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::config::Config;
 use crate::problem::{Refused, Told};
 
 /// The code of every refusal of this dialect.
@@ -17,11 +16,6 @@ struct CappedBody {
     status: u16,
     error: &'static str,
     message: &'static str,
-}
-
-/// The configured status of a refusal.
-pub(super) fn status(config: &Config) -> StatusCode {
-    StatusCode::from_u16(config.dialects.capping.status).unwrap_or(StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// What the dialect says about a call that one of its policies turned away; `None` when the code is none of its own.

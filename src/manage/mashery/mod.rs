@@ -43,12 +43,11 @@ use axum::Router;
 use utoipa::openapi::OpenApi;
 
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
-use crate::manage::Dice;
 use crate::manage::desk::Desk;
 use crate::manage::dialect::{Derived, Dialect, Parts, Says, ShowsUsage, Unreadable, is_uuid};
+use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
 pub use options::MasheryOptions;
@@ -77,9 +76,9 @@ impl Dialect for Mashery {
         policy.as_str().split_once('.').is_some_and(|(id, _)| is_uuid(id))
     }
 
-    fn routes(&self, config: &Config, parts: Parts) -> Router {
+    fn routes(&self, options: &Options, parts: Parts) -> Router {
         let Parts { policies, clock, random } = parts;
-        router(MasheryApi::new(policies, MasheryOptions::of(config), clock, random))
+        router(MasheryApi::new(policies, options.mashery.clone(), clock, random))
     }
 
     fn api_doc(&self) -> OpenApi {
@@ -90,7 +89,7 @@ impl Dialect for Mashery {
         objects::derive_all(book)
     }
 
-    fn says(&self, _: &Config, _: &Dice) -> Option<Says> {
+    fn says(&self, _: &Options, _: &Dice) -> Option<Says> {
         Some(Box::new(says::tell))
     }
 
@@ -98,9 +97,9 @@ impl Dialect for Mashery {
         Some(&Self)
     }
 
-    fn usage(&self, config: &Config) -> Option<ShowsUsage> {
+    fn usage(&self, options: &Options) -> Option<ShowsUsage> {
         let shows = ShowsUsage { counts: usage::counts_for_a_key, headers: usage::headers };
-        config.dialects.mashery.usage_headers.then_some(shows)
+        options.mashery.usage_headers.then_some(shows)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
 use crate::policy::DRAIN_WINDOW;
 
 /// Options of the dialect.
@@ -12,17 +11,12 @@ pub struct MasheryOptions {
     pub require_headers: bool,
     /// How long calls that were taken may go on under an object that is deleted.
     pub drain_window: Duration,
-}
-
-impl MasheryOptions {
-    /// As they are configured.
-    pub(super) fn of(config: &Config) -> Self {
-        Self { require_headers: config.manage.require_headers, drain_window: config.queue.drain }
-    }
+    /// Whether answers to single calls tell how far the limits of their key are used.
+    pub usage_headers: bool,
 }
 
 impl Default for MasheryOptions {
     fn default() -> Self {
-        Self { require_headers: false, drain_window: DRAIN_WINDOW }
+        Self { require_headers: false, drain_window: DRAIN_WINDOW, usage_headers: false }
     }
 }

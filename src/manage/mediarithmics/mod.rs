@@ -30,12 +30,11 @@ use axum::Router;
 use utoipa::openapi::OpenApi;
 
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
-use crate::manage::Dice;
 use crate::manage::desk::Desk;
 use crate::manage::dialect::{Derived, Dialect, Parts, Unreadable};
+use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
 pub use options::MediarithmicsOptions;
@@ -61,9 +60,9 @@ impl Dialect for Mediarithmics {
         policy.as_str().starts_with("mics.")
     }
 
-    fn routes(&self, config: &Config, parts: Parts) -> Router {
+    fn routes(&self, options: &Options, parts: Parts) -> Router {
         let Parts { policies, clock, random } = parts;
-        router(MediarithmicsApi::new(policies, MediarithmicsOptions::of(config), clock, random))
+        router(MediarithmicsApi::new(policies, options.mediarithmics.clone(), clock, random))
     }
 
     fn api_doc(&self) -> OpenApi {

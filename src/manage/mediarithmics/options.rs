@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
 use crate::policy::DRAIN_WINDOW;
 
 /// What an operator may set about this dialect.
@@ -12,13 +11,6 @@ pub struct MediarithmicsOptions {
     pub require_headers: bool,
     /// How long a deleted throttling may finish its backlog.
     pub drain_window: Duration,
-}
-
-impl MediarithmicsOptions {
-    /// As they are configured.
-    pub(super) fn of(config: &Config) -> Self {
-        Self { require_headers: config.manage.require_headers, drain_window: config.queue.drain }
-    }
 }
 
 impl Default for MediarithmicsOptions {

@@ -33,17 +33,18 @@ use axum::Router;
 use utoipa::openapi::OpenApi;
 
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::delivery::Hears;
 use crate::event::PolicyId;
-use crate::manage::Dice;
 use crate::manage::desk::Desk;
 use crate::manage::dialect::{Derived, Dialect, Listed, Parts, Says, Unreadable, all_active};
+use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
-pub use objects::account::{Account, AccountFault, Block, RawAccount};
-pub use objects::{FileAccountsError, listed_accounts, put_file_accounts};
-pub use options::ResponsysOptions;
+pub use objects::account::{Account, Block, RawAccount};
+pub use objects::listed_accounts;
+#[cfg(test)]
+pub use objects::{FileAccountsError, put_file_accounts};
+pub use options::{ResponsysOptions, Statuses};
 pub use routes::router;
 
 /// The name of the origin of this dialect's policies.
@@ -69,9 +70,9 @@ impl Dialect for Responsys {
         policy.as_str().starts_with("responsys.")
     }
 
-    fn routes(&self, config: &Config, parts: Parts) -> Router {
+    fn routes(&self, options: &Options, parts: Parts) -> Router {
         let Parts { policies, clock, random } = parts;
-        router(ResponsysApi::new(policies, ResponsysOptions::of(config), clock, random))
+        router(ResponsysApi::new(policies, options.responsys.clone(), clock, random))
     }
 
     fn api_doc(&self) -> OpenApi {
@@ -83,8 +84,8 @@ impl Dialect for Responsys {
         Ok(all_active(derive::derive(&accounts)))
     }
 
-    fn says(&self, config: &Config, dice: &Dice) -> Option<Says> {
-        let (statuses, dice) = (says::Statuses::of(config), dice.clone());
+    fn says(&self, options: &Options, dice: &Dice) -> Option<Says> {
+        let (statuses, dice) = (options.responsys.statuses, dice.clone());
         Some(Box::new(move |refused| says::tell(refused, statuses, dice.roll())))
     }
 
@@ -96,8 +97,8 @@ impl Dialect for Responsys {
         Some(ACCOUNTS)
     }
 
-    fn listed(&self, config: &Config) -> Result<Option<Listed>, String> {
-        let accounts = Account::check_all(options::accounts(config));
+    fn listed(&self, options: &Options) -> Result<Option<Listed>, String> {
+        let accounts = Account::check_all(options.responsys.accounts.iter().cloned());
         let accounts = accounts.map_err(|problems| format!("{ACCOUNTS}: {}", problems.join("; ")))?;
         Ok(Some(listed_accounts(accounts)))
     }

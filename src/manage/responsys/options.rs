@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
-use crate::config::dialects::{ResponsysAccount, ResponsysBlock};
-use crate::manage::responsys::{Block, RawAccount};
+use http::StatusCode;
+
+use crate::manage::responsys::RawAccount;
 use crate::policy::DRAIN_WINDOW;
 
 /// What an operator may set about this dialect.
@@ -16,31 +16,35 @@ pub struct ResponsysOptions {
     pub default_account: Option<String>,
     /// How long limits that are gone may finish their backlog.
     pub drain_window: Duration,
+    /// With which statuses calls are turned away.
+    pub statuses: Statuses,
+    /// The accounts of the configuration file as they are written, with their names.
+    pub accounts: Vec<(String, RawAccount)>,
 }
 
-impl ResponsysOptions {
-    /// As they are configured.
-    pub(super) fn of(config: &Config) -> Self {
-        Self {
-            require_headers: config.manage.require_headers,
-            default_account: config.labels.get("account").cloned(),
-            drain_window: config.queue.drain,
-        }
-    }
-}
-
-/// The accounts of the configuration file as they are written, with their names.
-pub(super) fn accounts(config: &Config) -> impl Iterator<Item = (String, RawAccount)> {
-    config.dialects.responsys.accounts.iter().map(|account| {
-        let ResponsysAccount { name, limits, blocked } = account;
-        let block = |block: &ResponsysBlock| Block { user: block.user.clone(), apis: block.apis.clone() };
-        let blocked = blocked.iter().map(block).collect();
-        (name.clone(), RawAccount { limits: limits.clone(), blocked })
-    })
+/// With which statuses calls are turned away: Oracle's pages differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statuses {
+    /// Of `API_LIMIT_EXCEEDED`.
+    pub limit: StatusCode,
+    /// Of `API_BLOCKED`.
+    pub blocked: StatusCode,
 }
 
 impl Default for ResponsysOptions {
     fn default() -> Self {
-        Self { require_headers: false, default_account: None, drain_window: DRAIN_WINDOW }
+        Self {
+            require_headers: false,
+            default_account: None,
+            drain_window: DRAIN_WINDOW,
+            statuses: Statuses::default(),
+            accounts: Vec::new(),
+        }
+    }
+}
+
+impl Default for Statuses {
+    fn default() -> Self {
+        Self { limit: StatusCode::UNAUTHORIZED, blocked: StatusCode::BAD_REQUEST }
     }
 }

@@ -1,8 +1,8 @@
 //! How Responsys tells a caller that a limit turns a call away (contract.md 3).
 
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 
-use crate::config::Config;
+use crate::manage::responsys::Statuses;
 use crate::manage::responsys::errors::{CONTENT_TYPE, CORRELATION, ErrorBody, correlation_id};
 use crate::problem::{Refused, Told};
 
@@ -10,33 +10,6 @@ use crate::problem::{Refused, Told};
 pub(super) const API_LIMIT_EXCEEDED: &str = "API_LIMIT_EXCEEDED";
 /// The user may not call the function.
 pub(super) const API_BLOCKED: &str = "API_BLOCKED";
-
-/// With which statuses calls are turned away: Oracle's pages differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Statuses {
-    /// Of `API_LIMIT_EXCEEDED`.
-    pub(super) limit: StatusCode,
-    /// Of `API_BLOCKED`.
-    pub(super) blocked: StatusCode,
-}
-
-impl Statuses {
-    /// As they are configured.
-    pub(super) fn of(config: &Config) -> Self {
-        let (set, defaults) = (&config.dialects.responsys, Self::default());
-        let status = |number: u16, default| StatusCode::from_u16(number).unwrap_or(default);
-        Self {
-            limit: status(set.limit_status, defaults.limit),
-            blocked: status(set.blocked_status, defaults.blocked),
-        }
-    }
-}
-
-impl Default for Statuses {
-    fn default() -> Self {
-        Self { limit: StatusCode::UNAUTHORIZED, blocked: StatusCode::BAD_REQUEST }
-    }
-}
 
 /// What Responsys says to a call that one of its policies turns away, with a random number as the id by which the answer
 /// can be found again. `None` for a code that is none of Responsys'.
@@ -68,6 +41,8 @@ pub(super) fn tell(refused: &Refused<'_>, statuses: Statuses, roll: u128) -> Opt
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
 
     fn told(code: &str, subject: &str, statuses: Statuses) -> Option<Told> {

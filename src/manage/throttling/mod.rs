@@ -33,8 +33,8 @@ use axum::Router;
 use utoipa::openapi::OpenApi;
 
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::event::PolicyId;
+use crate::manage::Options;
 use crate::manage::adobe::Authoring;
 use crate::manage::adobe::envelope::Voice;
 use crate::manage::dialect::{Derived, Dialect, Parts, Unreadable, is_uuid};
@@ -63,9 +63,9 @@ impl Dialect for Throttling {
         is_uuid(policy.as_str())
     }
 
-    fn routes(&self, config: &Config, parts: Parts) -> Router {
+    fn routes(&self, options: &Options, parts: Parts) -> Router {
         let Parts { policies, clock, random } = parts;
-        router(ThrottlingApi::new(policies, ThrottlingOptions::of(config), clock, random))
+        router(ThrottlingApi::new(policies, options.throttling.clone(), clock, random))
     }
 
     fn asks_with_post(&self) -> &'static [&'static str] {

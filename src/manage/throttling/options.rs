@@ -2,7 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-use crate::config::Config;
 use crate::manage::adobe::AdobeOptions;
 
 /// Options of the Throttling API. The default is what the contract documents.
@@ -21,18 +20,6 @@ pub struct ThrottlingOptions {
 }
 
 impl ThrottlingOptions {
-    /// As they are configured.
-    pub(super) fn of(config: &Config) -> Self {
-        let set = &config.dialects.throttling;
-        Self {
-            adobe: AdobeOptions::of(config),
-            throughput_min: set.min.get(),
-            throughput_max: set.max.get(),
-            max_configs_per_org: set.max_configs_per_org.get(),
-            error_as_object: config.manage.error_as_object,
-        }
-    }
-
     /// What `maxThroughput` may be.
     pub(super) const fn throughput(&self) -> RangeInclusive<u32> {
         self.throughput_min..=self.throughput_max

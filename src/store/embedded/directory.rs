@@ -179,6 +179,7 @@ impl DataDir {
     }
 
     /// The documents.
+    #[cfg(test)]
     #[must_use]
     pub fn documents(&self) -> PathBuf {
         self.root.join("documents")

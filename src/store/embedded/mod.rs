@@ -74,7 +74,6 @@ use std::sync::atomic::Ordering;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
-pub use self::access::FileOwner;
 use self::commit::Placed;
 pub use self::consumption::UsageLog;
 use self::documents::Documents;

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate::clock::{Clock, Timestamp};
-use tidegate::event::{EventId, LaneKey, Settlement, Tries};
-use tidegate::store::doubts::{DoubtKind, NewDoubt};
-use tidegate::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use tidegate::store::{
+use tidegate::testkit::clock::{Clock, Timestamp};
+use tidegate::testkit::event::{EventId, LaneKey, Settlement, Tries};
+use tidegate::testkit::store::doubts::{DoubtKind, NewDoubt};
+use tidegate::testkit::store::embedded::{EmbeddedOptions, EmbeddedStore};
+use tidegate::testkit::store::{
     Appended, DocumentStore, EntryStore, Expect, NewEntry, ReadLimit, SettleRequest, StoredEntry, Usage,
     UsageStore, Version,
 };

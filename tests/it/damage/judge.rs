@@ -8,12 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate::clock::Timestamp;
-use tidegate::event::{EventId, LaneKey, Settlement};
-use tidegate::store::doubts::DoubtKind;
-use tidegate::store::embedded::EmbeddedStore;
-use tidegate::store::embedded::journal::{self, Frame, Scan};
-use tidegate::store::{
+use tidegate::testkit::clock::Timestamp;
+use tidegate::testkit::event::{EventId, LaneKey, Settlement};
+use tidegate::testkit::store::doubts::DoubtKind;
+use tidegate::testkit::store::embedded::EmbeddedStore;
+use tidegate::testkit::store::embedded::journal::{self, Frame, Scan};
+use tidegate::testkit::store::{
     Appended, DirectoryError, DocumentStore, EntryStore, Lookup, NewEntry, SettleRequest, StoreError,
     UsageFound, UsageStore,
 };
@@ -261,7 +261,7 @@ fn usages(truth: &Truth, seen: &Seen) -> Option<String> {
         None => return None,
     };
     let is_complete = found.damaged == 0 && found.complete_from == Timestamp::ZERO;
-    let of = |usages: &[tidegate::store::Usage], limit: &str| -> u64 {
+    let of = |usages: &[tidegate::testkit::store::Usage], limit: &str| -> u64 {
         usages.iter().filter(|usage| &*usage.limit == limit).map(|usage| u64::from(usage.count)).sum()
     };
     let less = truth.usages.iter().find(|usage| of(&found.usages, &usage.limit) < u64::from(usage.count));

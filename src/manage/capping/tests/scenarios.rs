@@ -13,6 +13,7 @@ pub(super) fn options(overrides: &Overrides) -> CappingOptions {
         adobe: testing::options(overrides),
         require_strategy: overrides.require_strategy,
         max_configs_per_org: overrides.max_configs_per_org.unwrap_or(default.max_configs_per_org),
+        ..default
     }
 }
 

@@ -83,6 +83,7 @@ struct Tail {
 
 impl UsageLog {
     /// The record in `dir`, which must exist. Nothing is read or written before [`UsageStore::open`].
+    #[cfg(test)]
     #[must_use]
     pub fn new(dir: &Path, clock: Clock) -> Self {
         Self::new_on(dir, clock, Box::new(OsDisk))
@@ -94,6 +95,7 @@ impl UsageLog {
     }
 
     /// As [`UsageLog::new`], with writes and syncs on another disk.
+    #[cfg(test)]
     #[must_use]
     pub fn new_on(dir: &Path, clock: Clock, disk: Box<dyn Disk>) -> Self {
         Self::made_of(dir, clock, Operations::default(), disk)

@@ -202,15 +202,10 @@ impl<'a> BlockHead<'a> {
     }
 
     /// Whether every entry has a due time.
+    #[cfg(test)]
     #[must_use]
     pub fn is_delayed(&self) -> bool {
         self.delayed
-    }
-
-    /// Bytes of the body once unpacked.
-    #[must_use]
-    pub fn raw_bytes(&self) -> usize {
-        self.raw_bytes
     }
 
     /// The due time of each entry, in order; nothing for a plain block.

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[cfg(test)]
+use super::OsDisk;
 use super::letters::{Kept, Letters, Stand};
 use super::{
-    Disk, Frame, Group, Journal, JournalOptions, Marked, OsDisk, Position, Scan, ScanReport, Settled,
-    SettledRun, What, cut, scan, segment,
+    Disk, Frame, Group, Journal, JournalOptions, Marked, Position, Scan, ScanReport, Settled, SettledRun,
+    What, cut, scan, segment,
 };
 use crate::clock::{self, Correction, Timestamp};
 use crate::store::{DeadLetter, StoreError};
@@ -58,6 +60,7 @@ impl DeadLog {
     ///
     /// # Errors
     /// As [`scan`] and [`Journal::open`].
+    #[cfg(test)]
     pub fn open(
         dir: &Path,
         options: JournalOptions,
@@ -195,6 +198,7 @@ impl DeadLog {
     }
 
     /// Why the log refuses, once it does.
+    #[cfg(test)]
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.journal.failure()

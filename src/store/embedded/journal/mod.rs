@@ -135,21 +135,19 @@ pub use block::{Block, BlockHead, DedupRow, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, 
 pub use cut::cut;
 pub use dead_log::{DeadLog, FoundLetters};
 pub use disk::{Disk, OsDisk};
-pub use frame::{FRAME_HEADER_BYTES, FrameError, Kind};
-pub use group::{Group, MAX_GROUP_BYTES};
+pub use frame::FRAME_HEADER_BYTES;
+pub use group::Group;
 pub use head::HEAD_BYTES;
-pub use heads::{HeadState, SegmentHead, Stray, heads, strays};
-pub use letters::{Letters, LettersFound, LettersRead};
+pub use heads::{HeadState, SegmentHead, heads};
+pub use letters::Letters;
 pub use prefix::keep_sound_prefix;
 pub use reader::{ReadError, Reader};
 pub use salts::{Salts, salts};
 pub use scan::{Frame, Marked, Scan, is_whole, scan, sound_frames};
-pub use segment::{
-    MAX_SEGMENT, SegmentFile, list, mark_settled, name as segment_name, number as segment_number, remove,
-};
+pub use segment::{SegmentFile, list, mark_settled, name as segment_name, number as segment_number, remove};
 pub use settlements::{RunReader, Settled, SettledRun, What};
 pub use source::{OsSource, Source};
-pub use walk::{Damage, ScanReport, Walked};
+pub use walk::{ScanReport, Walked};
 pub use writer::{Journal, JournalOptions};
 
 /// Where a frame starts: segment, then byte in it. Positions ascend in the order of writing.

@@ -13,12 +13,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::block::{Block, BlockHead};
 use super::frame::{self, FRAME_HEADER_BYTES, FrameError, Kind, Place};
-use super::source::{OsSource, Source};
+#[cfg(any(test, feature = "testkit"))]
+use super::source::OsSource;
+use super::source::Source;
 use super::{Position, head, segment};
 use crate::store::StoreError;
 use crate::store::embedded::spare;
 
 /// Files kept open at most, unless fewer are asked for.
+#[cfg(any(test, feature = "testkit"))]
 const OPEN_FILES: usize = 64;
 /// How often a read that ended before the end of the file is tried again.
 const SHORT_READS: usize = 3;
@@ -82,6 +85,7 @@ struct OpenSegment {
 
 impl Reader {
     /// Reads from the segments of `dir`, whose frames carry `salt` in their sums.
+    #[cfg(any(test, feature = "testkit"))]
     #[must_use]
     pub fn new(dir: &Path, salt: u64) -> Self {
         Self::over(dir, salt, Arc::new(OsSource), OPEN_FILES)

@@ -4,13 +4,17 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Position;
+#[cfg(test)]
+use super::Reader;
 use super::codec::len_u32;
-use super::disk::{Disk, OsDisk};
+use super::disk::Disk;
+#[cfg(any(test, feature = "testkit"))]
+use super::disk::OsDisk;
 use super::frame::{ALIGN, Place};
 use super::group::{Group, MAX_GROUP_BYTES};
 use super::head::{HEAD_BYTES, Head};
 use super::segment::{self, MAX_SEGMENT};
-use super::{Position, Reader};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::telemetry::defect;
@@ -60,6 +64,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`StoreError::Io`] when the directory or the segment cannot be made.
+    #[cfg(any(test, feature = "testkit"))]
     pub fn open(
         dir: &Path,
         options: JournalOptions,
@@ -181,12 +186,14 @@ impl Journal {
     }
 
     /// Why the journal refuses, once it does.
+    #[cfg(test)]
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.failed.as_deref()
     }
 
     /// A reader of the same directory.
+    #[cfg(test)]
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader::new(&self.dir, self.options.salt)
