@@ -66,8 +66,7 @@ impl From<StoreError> for AppError {
                 DirectoryError::Occupied { .. } => AppErrorKind::Other,
             },
             StoreError::Damaged { .. } | StoreError::Held { .. } => AppErrorKind::Damaged,
-            StoreError::NoRoom { .. }
-            | StoreError::Shortage { .. }
+            StoreError::Shortage { .. }
             | StoreError::Slow
             | StoreError::OutcomeUnknown
             | StoreError::Poisoned { .. }

@@ -9,14 +9,6 @@ use super::{DirectoryError, MAX_RECORD_BYTES, Version};
 /// Why the store could not do as asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// There is no room for what was handed in; dispatching goes on and will free some.
-    #[error("{reason}")]
-    NoRoom {
-        /// What is used up.
-        reason: String,
-        /// When to try again.
-        retry_after: Duration,
-    },
     /// What only a store in a directory can meet.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -124,7 +116,6 @@ impl StoreError {
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self {
-            Self::NoRoom { .. } => true,
             Self::Directory(error) => error.is_full(),
             _ => false,
         }
@@ -141,7 +132,6 @@ impl StoreError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::NoRoom { retry_after, .. } => Some(*retry_after),
             Self::Directory(error) => error.retry_after(),
             _ => None,
         }

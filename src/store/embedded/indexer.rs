@@ -248,12 +248,17 @@ impl Sweeper {
         if let Ok(bytes) = self.shared.dir.disk_bytes() {
             figures.disk_bytes.store(bytes, Ordering::Relaxed);
         }
-        let needed_bytes = self.shared.options.appends_need_bytes();
-        if let Ok(room) = self.shared.dir.room(needed_bytes) {
+        self.measure_room();
+        self.shared.dir.fill_ballast(self.shared.options.appends_need_bytes());
+    }
+
+    /// Whether appends have room. Before the first round, too: a disk that is full at the start is to be seen at once.
+    pub(super) fn measure_room(&self) {
+        let figures = &self.shared.figures;
+        if let Ok(room) = self.shared.dir.room(self.shared.options.appends_need_bytes()) {
             figures.free_bytes.store(room.free_bytes, Ordering::Relaxed);
             figures.full.store(room.check().is_err(), Ordering::Relaxed);
         }
-        self.shared.dir.fill_ballast(needed_bytes);
     }
 
     /// A flush of the index does not survive a power cut. Before files go, what says that they are settled has

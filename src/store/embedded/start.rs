@@ -252,6 +252,7 @@ pub(super) fn start(
     };
     let sweeper =
         Sweeper { shared: Arc::clone(&shared), work: work.clone(), active, settled, mark: clock_mark };
+    sweeper.measure_room();
     let handles = vec![
         spawn("store-writer", &shared, move || writer.run(&received))?,
         spawn("store-sweeper", &shared, move || sweeper.run(&asked))?,
