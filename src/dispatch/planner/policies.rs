@@ -76,10 +76,12 @@ impl Policies {
         let lanes = roster.lanes().of_policies(&touched);
         let mut moved = BTreeSet::new();
         for id in &lanes {
-            roster.rebind(*id, now);
+            moved.extend(roster.rebind(*id, now));
             moved.extend(self.rule(*id, roster, now));
         }
+        // They are found in the lines that they stand in by the limiters that stopped them.
         roster.order().ask_again(moved);
+        roster.forget_homes_of(&lanes);
         for id in lanes {
             roster.tend(id, now, effects);
         }
@@ -138,8 +140,8 @@ impl Policies {
     fn apply_to_all(&self, roster: &mut Roster, now: Timestamp, effects: &mut Vec<Effect>) {
         roster.ask_all_again();
         for id in roster.lanes().ids() {
-            roster.rebind(id, now);
-            let _ = self.rule(id, roster, now);
+            // All lines were dissolved: nobody has to leave one.
+            let _ = (roster.rebind(id, now), self.rule(id, roster, now));
             roster.tend(id, now, effects);
         }
     }

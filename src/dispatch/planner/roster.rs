@@ -4,6 +4,8 @@
 //!
 //! Must not know: calls under way, purges, what policies say.
 
+use std::collections::BTreeSet;
+
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::ahead::Ahead;
 use crate::dispatch::groups::GroupId;
@@ -118,15 +120,24 @@ impl Roster {
         self.lanes.insert(LaneState::new(lane, binding, ruled, group))
     }
 
-    /// Resolves the limits of a lane anew, which policies may have changed.
-    pub(super) fn rebind(&mut self, id: LaneId, now: Timestamp) {
-        let Some(lane) = self.lanes.get_mut(id) else { return };
+    /// Resolves the limits of a lane anew, which policies may have changed. Returns its group when the limit in whose line
+    /// it stands is none of them any more.
+    pub(super) fn rebind(&mut self, id: LaneId, now: Timestamp) -> Option<GroupId> {
+        let lane = self.lanes.get_mut(id)?;
         let binding = self.gate.bind(&lane.lane, now);
         self.gate.owe(&binding, lane.promises);
         let before = std::mem::replace(&mut lane.binding, binding);
         self.gate.redeem(&before, lane.promises);
         self.gate.unbind(&before);
-        self.order.groups.keep_home_if(lane.group, |home| lane.binding.limiters().contains(&home));
+        let home = self.order.groups.waits_for(lane.group)?;
+        (!lane.binding.limiters().contains(&home)).then_some(lane.group)
+    }
+
+    /// After lanes were bound anew: a limiter that stopped one of them last and binds it no longer is of no interest.
+    pub(super) fn forget_homes_of(&mut self, lanes: &BTreeSet<LaneId>) {
+        for lane in lanes.iter().filter_map(|id| self.lanes.get(*id)) {
+            self.order.groups.keep_home_if(lane.group, |home| lane.binding.limiters().contains(&home));
+        }
     }
 
     /// Applies to a lane what policies say. Returns its group when the lane may have to leave the line in which it stands:
