@@ -11,8 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use source::{
-    File, declared, imports, masked, names_crate, read, root, rust_files, source as read_source,
-    without_tests, written,
+    File, declared, depth_of, imports, masked, named_for_tests, names_crate, read, room_of, root, rust_files,
+    source as read_source, without_tests, written,
 };
 
 /// Which rooms a room may import. `app` sees all, and `testkit` hands parts of all on to tests.
@@ -147,13 +147,18 @@ const PARTNERS: &[&str] = &["oracle", "tibco", "mics"];
 /// demonstration, which is a client of one.
 const MAY_NAME_PARTNERS: &[&str] = &["manage/", "config/", "manual/", "cli/demo/"];
 
-/// Folders for tests whose names do not say so.
-const FOR_TESTS: &[&str] = &["store/conformance", "store/memory"];
-
-/// Where the store in a directory may be named, beside the store itself: where it is built, and the commands that are
-/// about directories. Everybody else knows the traits.
-const MAY_NAME_EMBEDDED: &[&str] =
-    &["store/", "app/build.rs", "app/backup.rs", "app/restore.rs", "app/offline.rs", "app/doubts_at_rest.rs"];
+/// Where the store in a directory may be named, beside the store itself: where it is built and its options are parsed, and the
+/// commands that are about directories. Everybody else knows the traits.
+const MAY_NAME_EMBEDDED: &[&str] = &[
+    "store/",
+    "app/build",
+    "app/backup.rs",
+    "app/restore.rs",
+    "app/offline.rs",
+    "app/doubts_at_rest.rs",
+    "config/",
+    "testkit.rs",
+];
 
 /// In how many files the methods of one type may stand.
 const FILES_OF_A_TYPE: usize = 2;
@@ -462,23 +467,4 @@ fn dialects() -> Vec<(String, BTreeSet<String>)> {
         .collect();
     assert!(dialects.len() > 4, "the dialects were not found");
     dialects
-}
-
-fn room_of(path: &str) -> String {
-    path.split(['/', '.']).next().unwrap_or("").to_owned()
-}
-
-/// How many modules stand between the root and what is written in the file.
-fn depth_of(path: &str) -> usize {
-    let own_name = !path.ends_with("/mod.rs") && path != "lib.rs" && path != "main.rs";
-    path.matches('/').count() + usize::from(own_name)
-}
-
-/// Whether a path below `src` says that the file is for tests.
-fn named_for_tests(path: &str) -> bool {
-    let path = path.trim_end_matches(".rs");
-    let lies_in =
-        |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    FOR_TESTS.iter().any(|folder| lies_in(folder))
-        || path.split('/').any(|part| matches!(part, "tests" | "testing") || part.ends_with("_tests"))
 }

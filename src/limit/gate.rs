@@ -9,8 +9,6 @@ use smallvec::SmallVec;
 
 use crate::clock::{Leap, Timestamp};
 use crate::event::{Lane, PolicyId};
-use crate::limit::Kind;
-use crate::limit::admission;
 use crate::limit::bound::Bounds;
 use crate::limit::decision::{Binding, Blocker, Decision, Freed, Obstacle, obstacle};
 use crate::limit::figures::{self, LimiterFigures};
@@ -23,6 +21,7 @@ use crate::limit::rules::Rules;
 use crate::limit::stated::{self, StateUsageError, UsageToState};
 use crate::limit::table::{LimiterId, Table};
 use crate::limit::tally::{Tallies, Worked};
+use crate::limit::{Kind, admission};
 use crate::telemetry::defect;
 
 /// All limits of all policies. One task owns it.

@@ -294,3 +294,26 @@ fn starts_word(text: &str, at: usize) -> bool {
 fn leading_word(text: &str) -> String {
     text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
+
+/// Folders for tests whose names do not say so.
+const FOR_TESTS: &[&str] = &["store/conformance", "store/memory"];
+
+/// The room that a path below `src` belongs to.
+pub(super) fn room_of(path: &str) -> String {
+    path.split(['/', '.']).next().unwrap_or("").to_owned()
+}
+
+/// How many modules stand between the root and what is written in the file.
+pub(super) fn depth_of(path: &str) -> usize {
+    let own_name = !path.ends_with("/mod.rs") && path != "lib.rs" && path != "main.rs";
+    path.matches('/').count() + usize::from(own_name)
+}
+
+/// Whether a path below `src` says that the file is for tests.
+pub(super) fn named_for_tests(path: &str) -> bool {
+    let path = path.trim_end_matches(".rs");
+    let lies_in =
+        |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    FOR_TESTS.iter().any(|folder| lies_in(folder))
+        || path.split('/').any(|part| matches!(part, "tests" | "testing") || part.ends_with("_tests"))
+}

@@ -74,12 +74,14 @@ impl Policies {
         // What their limiters said before may no longer hold.
         touched.iter().for_each(|policy| roster.ask_again(policy));
         let lanes = roster.lanes().of_policies(&touched);
-        let mut moved = BTreeSet::new();
+        // Before they are bound anew: in the line of a limiter that they have no more nobody would ask them.
+        let groups: BTreeSet<GroupId> =
+            lanes.iter().filter_map(|id| roster.lanes().get(*id)).map(|lane| lane.group).collect();
+        roster.order().ask_again(groups);
         for id in &lanes {
             roster.rebind(*id, now);
-            moved.extend(self.rule(*id, roster, now));
+            self.rule(*id, roster, now);
         }
-        roster.order().ask_again(moved);
         for id in lanes {
             roster.tend(id, now, effects);
         }
@@ -92,11 +94,10 @@ impl Policies {
         policies
     }
 
-    /// Applies what the policies say now to a lane. Returns its group when the lane may have to leave its line: see
-    /// [`Roster::rule`].
-    pub(super) fn rule(&self, id: LaneId, roster: &mut Roster, now: Timestamp) -> Option<GroupId> {
+    /// Applies what the policies say now to a lane.
+    pub(super) fn rule(&self, id: LaneId, roster: &mut Roster, now: Timestamp) {
         let certain = roster.certain(now);
-        roster.rule(id, |lane| Ruled::by(lane, &self.runtime, certain))
+        roster.rule(id, |lane| Ruled::by(lane, &self.runtime, certain));
     }
 
     /// The lane with this key, if it has a meaning, present from now on.
@@ -139,7 +140,7 @@ impl Policies {
         roster.ask_all_again();
         for id in roster.lanes().ids() {
             roster.rebind(id, now);
-            let _ = self.rule(id, roster, now);
+            self.rule(id, roster, now);
             roster.tend(id, now, effects);
         }
     }

@@ -6,7 +6,6 @@
 
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::ahead::Ahead;
-use crate::dispatch::groups::GroupId;
 use crate::dispatch::input::{Effect, Settled};
 use crate::dispatch::lanes::{Fate, LaneId, LaneState, Lanes, Place, Ruled};
 use crate::dispatch::planner::EFFECTS_PER_STEP;
@@ -129,14 +128,11 @@ impl Roster {
         self.order.groups.keep_home_if(lane.group, |home| lane.binding.limiters().contains(&home));
     }
 
-    /// Applies to a lane what policies say. Returns its group when the lane may have to leave the line in which it stands:
-    /// its fate is another one, or it has nothing to send any more.
-    pub(super) fn rule(&mut self, id: LaneId, ruled: impl FnOnce(&Lane) -> Ruled) -> Option<GroupId> {
-        let lane = self.lanes.get_mut(id)?;
-        let before = lane.fate;
+    /// Applies to a lane what policies say.
+    pub(super) fn rule(&mut self, id: LaneId, ruled: impl FnOnce(&Lane) -> Ruled) {
+        let Some(lane) = self.lanes.get_mut(id) else { return };
         let ruled = ruled(&lane.lane);
         lane.rule(&ruled);
-        (lane.fate != before || lane.fate == Fate::Over).then_some(lane.group)
     }
 
     /// What the limiters of all policies said before no longer holds: whoever waits for one is asked again.

@@ -45,7 +45,7 @@ pub(super) fn end_doubt(
             lane.holds.leap(leap);
             lane.dues.leap(leap);
             // All lines were dissolved: nobody has to leave one.
-            let _ = policies.rule(id, roster, now);
+            policies.rule(id, roster, now);
             if let Some(lane) = roster.lane_mut(id) {
                 lane.plan_expiry(Some(now), false);
             }

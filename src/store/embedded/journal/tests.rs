@@ -1,5 +1,6 @@
 //! The journal's promises, against every cut, every flip and every failing call.
 
+mod full;
 mod shortage;
 
 use std::fs::{self, File};
@@ -185,23 +186,6 @@ fn segments_change_by_size_and_age_and_never_reuse_a_number() {
     remove(temp.path(), 5).expect("deletes");
     let gone = reader.read_block(Position { segment: 5, offset: 64 });
     assert!(matches!(gone, Err(ReadError::Gone { segment: 5 })));
-}
-
-#[test]
-fn a_full_segment_is_cut_to_its_end_only_when_something_is_written_into_the_next_one() {
-    let temp = tempfile::tempdir().expect("temp");
-    let mut journal = Journal::open(temp.path(), options(), 0, NOW).expect("opens");
-    let length = || fs::metadata(temp.path().join("0000000001.seg")).expect("there").len();
-    let mut group = Group::default();
-    push(&mut group, &[noise(0, 1500)]);
-    journal.append(&mut group, NOW).expect("appends");
-    let (begun, end) = (length(), journal.end());
-    push(&mut group, &[noise(1, 1500)]);
-    let later = NOW + Duration::from_secs(300);
-    journal.begin_if_due(&group, later).expect("begins");
-    assert_eq!((journal.end().segment, length()), (2, begun), "nobody has noted its end yet");
-    journal.append(&mut group, later).expect("appends");
-    assert_eq!(length(), u64::from(end.offset));
 }
 
 #[test]
