@@ -1,15 +1,16 @@
 //! The rules of the house, checked on the source text: imports run one way, each third-party crate has an
 //! owner, tasks are started in few places, every file says what it is and stays short.
 
+#[path = "architecture/dialects.rs"]
+mod dialects;
 #[path = "architecture/duties.rs"]
 mod duties;
 #[path = "architecture/source.rs"]
 mod source;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 
+use dialects::{SHARED_BY_DIALECTS, dialects};
 use source::{
     File, declared, depth_of, imports, masked, named_for_tests, names_crate, read, room_of, root, rust_files,
     source as read_source, without_tests, written,
@@ -118,27 +119,6 @@ const OWNERS: &[(&str, &[&str])] = &[
 
 /// Where tasks may be set free; everywhere else futures belong to whoever awaits them.
 const MAY_SPAWN: &[&str] = &["app/", "dispatch/service", "names/", "queue/", "ingest/"];
-
-/// What the folder of a dialect may hold, as a file or as a folder; what every dialect has is marked.
-const PARTS_OF_A_DIALECT: &[(&str, bool)] = &[
-    ("mod", true),
-    ("options", true),
-    ("objects", true),
-    ("wire", true),
-    ("check", false),
-    ("derive", false),
-    ("routes", true),
-    ("errors", true),
-    ("says", false),
-    ("hears", false),
-    ("usage", false),
-    ("doc", true),
-    ("contract", true),
-    ("tests", true),
-];
-
-/// Folders of `src/manage` that are no dialects: what several dialects of one vendor share.
-const SHARED_BY_DIALECTS: &[&str] = &["adobe"];
 
 /// Names of partner systems beside those of their dialects' folders.
 const PARTNERS: &[&str] = &["oracle", "tibco", "mics"];
@@ -308,21 +288,6 @@ fn json_pointers_are_escaped_in_one_place() {
 }
 
 #[test]
-fn dialects_have_the_same_shape() {
-    let mut broken = Vec::new();
-    for (dialect, parts) in dialects() {
-        for part in parts.iter().filter(|part| !PARTS_OF_A_DIALECT.iter().any(|(name, _)| name == part)) {
-            broken.push(format!("manage/{dialect}: {part} is no part of a dialect"));
-        }
-        for (part, _) in PARTS_OF_A_DIALECT.iter().filter(|(name, always)| *always && !parts.contains(*name))
-        {
-            broken.push(format!("manage/{dialect}: has no {part}"));
-        }
-    }
-    assert!(broken.is_empty(), "{broken:#?}");
-}
-
-#[test]
 fn partner_systems_are_named_in_few_places() {
     let folders = dialects().into_iter().map(|(dialect, _)| dialect);
     let shared = SHARED_BY_DIALECTS.iter().chain(PARTNERS).map(|name| (*name).to_owned());
@@ -450,21 +415,4 @@ fn named(text: &str, words: &BTreeSet<String>) -> BTreeSet<String> {
     let text = text.to_lowercase();
     let found = text.split(|c: char| !c.is_alphanumeric()).filter(|word| words.contains(*word));
     found.map(str::to_owned).collect()
-}
-
-/// The folders of the dialects, each with the names of what lies in it, without endings.
-fn dialects() -> Vec<(String, BTreeSet<String>)> {
-    let names = |folder: &Path| -> Vec<(String, PathBuf)> {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        let named = entries.filter_map(|path| Some((path.file_stem()?.to_str()?.to_owned(), path)));
-        named.collect()
-    };
-    let folders = names(&root().join("src/manage")).into_iter();
-    let folders =
-        folders.filter(|(name, path)| path.is_dir() && !SHARED_BY_DIALECTS.contains(&name.as_str()));
-    let dialects: Vec<_> = folders
-        .map(|(name, path)| (name, names(&path).into_iter().map(|(part, _)| part).collect()))
-        .collect();
-    assert!(dialects.len() > 4, "the dialects were not found");
-    dialects
 }
