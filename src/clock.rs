@@ -25,14 +25,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use judge::{Correction, Leap, Mark, Suspicion, Verdict, corrected, extension};
+pub(crate) use judge::{Correction, Leap, Mark, Suspicion, Verdict, corrected, extension};
 #[cfg(any(test, feature = "testkit"))]
 pub use set::Script;
 #[cfg(any(test, feature = "testkit"))]
 use set::Set;
-pub use source::Reading;
+pub(crate) use source::Reading;
 use source::Source;
-pub use watch::{Anomaly, Watch};
+pub(crate) use watch::{Anomaly, Watch};
 
 /// A moment on the steady line, in nanoseconds since the Unix epoch. Arithmetic saturates: no clock step
 /// or absurd duration can panic or wrap.

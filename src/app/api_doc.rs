@@ -48,7 +48,7 @@ struct Frame;
 
 /// The description of everything that is served, as an OpenAPI 3.1 document.
 #[must_use]
-pub fn api_doc() -> Value {
+pub(crate) fn api_doc() -> Value {
     let mut whole = doors().fold(Frame::openapi(), OpenApi::merge_from);
     // The doors come before this description of them.
     whole.tags.iter_mut().for_each(|tags| tags.rotate_left(1));

@@ -32,7 +32,7 @@ const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Who answers for the data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DirectoryUse {
+pub(crate) enum DirectoryUse {
     /// A process has it.
     InUse,
     /// Nobody has it.
@@ -45,7 +45,7 @@ pub enum DirectoryUse {
 ///
 /// # Errors
 /// [`AppError`] when the system does not let that be found out.
-pub fn directory_use(config: &Config) -> Result<DirectoryUse, AppError> {
+pub(crate) fn directory_use(config: &Config) -> Result<DirectoryUse, AppError> {
     let root = &config.store.data_dir;
     if !root.is_dir() {
         return Ok(DirectoryUse::Missing);
@@ -62,7 +62,7 @@ pub fn directory_use(config: &Config) -> Result<DirectoryUse, AppError> {
 ///
 /// # Errors
 /// [`AppError`] when the directory is in use, or cannot be read or written.
-pub async fn doubts_at_rest(
+pub(crate) async fn doubts_at_rest(
     config: &Config,
     (method, path, body): (Method, &str, Option<&serde_json::Value>),
     opens: bool,

@@ -27,7 +27,7 @@ fn journal_stream() -> Option<String> {
 }
 
 /// Says which variables were passed over that look as if they were meant for tidegate.
-pub fn warn_of(loaded: &Loaded) {
+pub(crate) fn warn_of(loaded: &Loaded) {
     for warning in loaded.warnings() {
         warn!(%warning, "a variable of the environment is passed over");
     }
@@ -35,11 +35,11 @@ pub fn warn_of(loaded: &Loaded) {
 
 /// Writes a line, or several, to standard error, in order with the log lines. They are dropped and counted if that cannot
 /// be written. Control characters are escaped: a text may repeat what somebody else has written.
-pub fn write_line(text: &str) {
+pub(crate) fn write_line(text: &str) {
     output::stderr().line(format!("{}\n", printable_lines(text)).as_bytes());
 }
 
 /// Waits until the lines so far are written, a second at most. To be called before the process ends.
-pub fn flush_lines() {
+pub(crate) fn flush_lines() {
     output::flush(LAST_LINES);
 }

@@ -17,7 +17,7 @@ mod housekeeping;
 mod html;
 mod in_doubt;
 mod known;
-pub mod listen;
+pub(crate) mod listen;
 mod live;
 mod logging;
 mod measured;
@@ -50,23 +50,25 @@ use crate::policy::Policies;
 use crate::queue::Queue;
 use crate::store::{EntryStore, UsageStore};
 use crate::telemetry::MetricsHandle;
-pub use crate::telemetry::printable;
+pub(crate) use crate::telemetry::printable;
 use crate::traces::Exporter;
 
-pub use api_doc::api_doc;
-pub use backup::{BackedUp, back_up};
+pub(crate) use api_doc::api_doc;
+pub(crate) use backup::{BackedUp, back_up};
 #[cfg(any(test, feature = "testkit"))]
 pub use build::Seams;
-pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
-pub use error::{AppError, AppErrorKind};
+pub(crate) use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
+pub(crate) use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 use live::Live;
-pub use logging::{flush_lines, init_logging, warn_of, write_line};
-pub use offline::{BookSource, accept_rollback, adopt_book, rebuild_store, verify_store};
-pub use process::keep_private;
-pub use restore::{Restored, restore};
-pub use running::{FeedSummary, Running};
-pub use service_manager::ServiceManager;
+pub use logging::init_logging;
+pub(crate) use logging::{flush_lines, warn_of, write_line};
+pub(crate) use offline::{BookSource, accept_rollback, adopt_book, rebuild_store, verify_store};
+pub(crate) use process::keep_private;
+pub(crate) use restore::{Restored, restore};
+pub(crate) use running::FeedSummary;
+pub use running::Running;
+pub(crate) use service_manager::ServiceManager;
 use spent::SpentLimits;
 
 /// The doors, bound and not open yet.
@@ -116,7 +118,7 @@ impl App {
 ///
 /// # Errors
 /// [`AppErrorKind::Config`] with all that is wrong.
-pub fn check(config: &Config) -> Result<(), AppError> {
+pub(crate) fn check(config: &Config) -> Result<(), AppError> {
     reload::Listed::of(config).map(drop)
 }
 

@@ -17,7 +17,7 @@ use crate::store::embedded::rollback;
 
 /// A data directory that was restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Restored {
+pub(crate) struct Restored {
     /// Path of the directory, as it is configured.
     pub data_dir: String,
     /// Path of the backup, as it was given.
@@ -41,7 +41,7 @@ pub struct Restored {
 /// # Errors
 /// [`AppErrorKind::Damaged`] when the backup does not add up, or may lack what was acknowledged since and `accepts_rollback`
 /// is not set; other kinds when something is in the directory or the system refuses. The directory is as it was found then.
-pub fn restore(config: &Config, from: &Path, accepts_rollback: bool) -> Result<Restored, AppError> {
+pub(crate) fn restore(config: &Config, from: &Path, accepts_rollback: bool) -> Result<Restored, AppError> {
     descriptors::raise();
     let root = &config.store.data_dir;
     let Some(note) = backup::read_note(from)? else {

@@ -34,9 +34,9 @@ use crate::store::embedded::EmbeddedOptions;
 use crate::telemetry::logging::Format;
 use crate::{manage, traces};
 
-pub use error::{ConfigError, Place, Problem};
+pub(crate) use error::{ConfigError, Place, Problem};
 pub use layers::{File, Flag, Inputs};
-pub use policies::{FilePolicy, policy_block};
+pub(crate) use policies::{FilePolicy, policy_block};
 
 /// The commented defaults, as compiled in.
 pub const DEFAULTS: &str = include_str!("defaults.toml");

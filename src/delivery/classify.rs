@@ -128,7 +128,7 @@ fn sources(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static
 /// 0 ..= 1 h. A date is measured from the `Date` of the answer, without one from `wall`. A date in the past is zero; what
 /// cannot be read is nothing.
 #[must_use]
-pub fn retry_after(headers: &HeaderMap, wall: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, wall: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // Digits that do not fit are more than the longest wait.

@@ -273,7 +273,7 @@ async fn read(mut response: Response, mut take: impl FnMut(&[u8])) -> bool {
 }
 
 /// Makes ring the process's TLS provider unless there is one already. Whoever sets up an HTTP client needs it before.
-pub fn install_provider() {
+pub(crate) fn install_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Losing a race here means that another client has just installed the same one.
         let _lost = rustls::crypto::ring::default_provider().install_default();

@@ -73,7 +73,7 @@ pub(super) fn told_by_body(systems: &Systems, body: &[u8], wall: Timestamp) -> O
 
 /// From `wall` to the next edge of a period of the clock, in UTC; a whole period at an edge.
 #[must_use]
-pub fn until_edge(wall: Timestamp, period: Duration) -> Duration {
+pub(crate) fn until_edge(wall: Timestamp, period: Duration) -> Duration {
     let into_ns = u128::from(wall.as_nanos()) % period.as_nanos();
     period.saturating_sub(Duration::from_nanos(u64::try_from(into_ns).unwrap_or(0)))
 }

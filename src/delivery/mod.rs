@@ -12,7 +12,7 @@ mod request;
 mod resolve;
 mod shortages;
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod withheld;
@@ -25,10 +25,12 @@ use http::{HeaderMap, Method};
 
 use crate::event::{CanonicalUrl, EventId, Outcome};
 
-pub use classify::retry_after;
-pub use client::{Deadlines, DeliveryError, DeliveryOptions, HttpDeliverer, install_provider};
-pub use egress::{Blocked, EgressGuard};
-pub use hears::{Hears, Words, until_edge};
+pub(crate) use classify::retry_after;
+pub(crate) use client::{Deadlines, DeliveryError, install_provider};
+pub use client::{DeliveryOptions, HttpDeliverer};
+pub(crate) use egress::Blocked;
+pub use egress::EgressGuard;
+pub(crate) use hears::{Hears, Words, until_edge};
 
 /// One attempt to make.
 #[derive(Clone)]
@@ -50,7 +52,7 @@ pub struct Call {
 }
 
 /// Applies what was prepared. Attempts that begin afterwards go by it; those under way end as they began.
-pub type Turnover = Box<dyn FnOnce() + Send>;
+pub(crate) type Turnover = Box<dyn FnOnce() + Send>;
 
 /// Makes calls. The future does everything: it starts when it is first polled and never fails in any other
 /// way than by its [`Outcome`].

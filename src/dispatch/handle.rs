@@ -23,7 +23,7 @@ const LIMITERS_AT_ONCE: usize = 1024;
 
 /// A cheap handle of the running [`Service`](super::Service).
 #[derive(Clone)]
-pub struct DispatchHandle {
+pub(crate) struct DispatchHandle {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) quiet: watch::Receiver<bool>,
     pub(super) queue: Queue,
@@ -62,7 +62,7 @@ pub(super) enum Command {
 
 /// What an operator states that is used of a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageStatement {
+pub(crate) struct UsageStatement {
     /// Whose limit.
     pub policy: PolicyId,
     /// Its label values, as in [`crate::limit::LimiterFigures::key`].
@@ -75,7 +75,7 @@ pub struct UsageStatement {
 
 /// Why usage was not stated. What was used before still counts.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum StateUsageFailed {
+pub(crate) enum StateUsageFailed {
     /// There is no such limit, or the figure is above it.
     #[error(transparent)]
     Refused(#[from] StateUsageError),
@@ -86,17 +86,17 @@ pub enum StateUsageFailed {
 
 impl DispatchHandle {
     /// Waits until the dispatcher has come round to answer; `false` once it has stopped.
-    pub async fn is_alive(&self) -> bool {
+    pub(crate) async fn is_alive(&self) -> bool {
         self.ask(Command::Ping).await.is_some()
     }
 
     /// What is going on; `None` once the dispatcher has stopped.
-    pub async fn figures(&self) -> Option<Figures> {
+    pub(crate) async fn figures(&self) -> Option<Figures> {
         self.ask(Command::Figures).await
     }
 
     /// The state of every limiter, read in portions; `None` once the dispatcher has stopped.
-    pub async fn limiters(&self) -> Option<Vec<LimiterFigures>> {
+    pub(crate) async fn limiters(&self) -> Option<Vec<LimiterFigures>> {
         let mut all = Vec::new();
         let mut next = Some(0);
         while let Some(from) = next {
@@ -109,7 +109,7 @@ impl DispatchHandle {
     }
 
     /// The state of up to `most` limiters of a policy in order of their keys, those after `after`.
-    pub async fn limiters_of(
+    pub(crate) async fn limiters_of(
         &self,
         policy: &PolicyId,
         after: Option<String>,
@@ -120,24 +120,27 @@ impl DispatchHandle {
     }
 
     /// What a lane waits for.
-    pub async fn report(&self, lane: Lane) -> Option<LaneReport> {
+    pub(crate) async fn report(&self, lane: Lane) -> Option<LaneReport> {
         self.ask(|answer| Command::Report(lane, answer)).await
     }
 
     /// Drops what waits under a policy now; returns how much that was when all of it is dropped. Goes on when the
     /// caller goes away.
-    pub async fn purge(&self, policy: PolicyId) -> Option<u64> {
+    pub(crate) async fn purge(&self, policy: PolicyId) -> Option<u64> {
         self.ask(|answer| Command::Purge(policy, answer)).await
     }
 
     /// Ends the doubt about the wall clock ([`crate::clock::Clock::trust`]); `None` when there is none.
-    pub async fn trust(&self) -> Option<Leap> {
+    pub(crate) async fn trust(&self) -> Option<Leap> {
         self.ask(Command::Trust).await.flatten()
     }
 
     /// States what is used of a limit: on record and counted on return. Goes on when the caller goes away. `None` once
     /// the dispatcher has stopped.
-    pub async fn state_usage(&self, statement: UsageStatement) -> Option<Result<(), StateUsageFailed>> {
+    pub(crate) async fn state_usage(
+        &self,
+        statement: UsageStatement,
+    ) -> Option<Result<(), StateUsageFailed>> {
         self.ask(|answer| Command::StateUsage(statement, answer)).await
     }
 
@@ -149,13 +152,13 @@ impl DispatchHandle {
 
     /// Starts nothing any more; calls in flight may go on for `grace`, then they are abandoned and repeated
     /// after the next start. [`Service::run`](super::Service::run) returns when all is settled.
-    pub fn stop(&self, grace: Duration) {
+    pub(crate) fn stop(&self, grace: Duration) {
         // A dispatcher that has stopped already needs no command.
         let _ = self.commands.send(Command::Stop { grace });
     }
 
     /// Waits until the queue holds nothing and nothing is in flight, or the dispatcher has stopped.
-    pub async fn idle(&self) {
+    pub(crate) async fn idle(&self) {
         let mut quiet = self.quiet.clone();
         loop {
             if quiet.wait_for(|quiet| *quiet).await.is_err() {

@@ -37,7 +37,7 @@ impl Default for BreakerPolicy {
 
 /// Why a lane is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HoldReason {
+pub(crate) enum HoldReason {
     /// The policy book does not know one of its generations.
     Generation,
     /// An operator paused one of its policies.
@@ -62,7 +62,7 @@ pub enum HoldReason {
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Generation,
         Self::Paused,
         Self::RetryAfter,
@@ -77,7 +77,7 @@ impl HoldReason {
 
     /// The word that API and metrics use.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Generation => "generation",
             Self::Paused => "paused",
@@ -95,7 +95,7 @@ impl HoldReason {
 
 /// A lane that may not send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hold {
+pub(crate) struct Hold {
     /// Why.
     pub reason: HoldReason,
     /// Until when; `None` means until somebody ends it.

@@ -18,11 +18,11 @@ use crate::store::ReadLimit;
 
 /// One started attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub(super) u64);
+pub(crate) struct Ticket(pub(super) u64);
 
 /// Something that happened.
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// Policies were deployed, changed, undeployed or dropped.
     Policies(Arc<Runtime>),
     /// A lane has new entries.
@@ -76,7 +76,7 @@ impl From<LaneSignal> for Input {
 
 /// Something to be done, in the order given.
 #[derive(Debug)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Read a page and answer with [`Input::Loaded`] or [`Input::LoadFailed`].
     Load {
         /// Of this lane.
@@ -100,7 +100,7 @@ pub enum Effect {
 
 /// The planner is done with an entry for now.
 #[derive(Debug)]
-pub struct Settled {
+pub(crate) struct Settled {
     /// As it was handed out.
     pub entry: Box<Entry>,
     /// Where it stands: the policies that govern it and their label values.
@@ -113,7 +113,7 @@ pub struct Settled {
 
 /// How an attempt went, for the metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// `None` when it succeeded.
     pub cause: Option<Cause>,
     /// From its start to the end of the answer, or to its failure.
@@ -122,7 +122,7 @@ pub struct Attempt {
 
 /// A confirmed start.
 #[derive(Debug)]
-pub struct Start<'a> {
+pub(crate) struct Start<'a> {
     /// The event to send, with the attempts made before this one. Its headers and its body may be taken: what follows the
     /// attempt needs neither.
     pub entry: &'a mut Entry,
@@ -136,7 +136,7 @@ pub struct Start<'a> {
 
 /// The bounds within which the planner works.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub(crate) struct Options {
     /// How failed attempts are repeated.
     pub retry: RetryPolicy,
     /// When lanes whose endpoint fails are held.
@@ -167,7 +167,7 @@ impl Default for Options {
 
 /// What is going on at one moment.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// When the figures were taken.
     pub now: Timestamp,
     /// Calls in flight in all.

@@ -21,13 +21,13 @@ mod tests;
 mod turns;
 mod unread;
 
-pub use handle::{DispatchHandle, StateUsageFailed, UsageStatement};
-pub use hold::{BreakerPolicy, Hold, HoldReason};
+pub(crate) use handle::{DispatchHandle, StateUsageFailed, UsageStatement};
+pub(crate) use hold::{BreakerPolicy, Hold, HoldReason};
 #[cfg(test)]
-pub use input::{Attempt, Effect, Input, Settled, Ticket};
-pub use input::{Figures, Options};
+pub(crate) use input::{Attempt, Effect, Input, Settled, Ticket};
+pub(crate) use input::{Figures, Options};
 #[cfg(test)]
-pub use planner::Planner;
-pub use planner::report::{Blocked, LaneReport};
-pub use retry::RetryPolicy;
-pub use service::{Parts, Service};
+pub(crate) use planner::Planner;
+pub(crate) use planner::report::{Blocked, LaneReport};
+pub(crate) use retry::RetryPolicy;
+pub(crate) use service::{Parts, Service};

@@ -21,7 +21,7 @@ use crate::clock::Timestamp;
 use crate::event::{Cause, Outcome, Settlement, Tries, Wait};
 
 /// The longest wait that an endpoint can ask for by `Retry-After`.
-pub const MAX_RETRY_AFTER: Duration = Wait::LONGEST;
+pub(crate) const MAX_RETRY_AFTER: Duration = Wait::LONGEST;
 
 /// The longest wait after a shortage of tidegate's own; the shortest is half of it.
 const SHORTAGE_WAIT: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ fn share(roll: f64) -> f64 {
 
 /// An attempt that has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Ended<'a> {
+pub(crate) struct Ended<'a> {
     /// What the delivery reported.
     pub outcome: &'a Outcome,
     /// Tries made before this one.
@@ -101,7 +101,7 @@ impl Ended<'_> {
 
 /// Decides what becomes of the entry. `roll` lies in `0.0..1.0`.
 #[must_use]
-pub fn settle(ended: Ended<'_>, policy: &RetryPolicy, roll: f64) -> Settlement {
+pub(crate) fn settle(ended: Ended<'_>, policy: &RetryPolicy, roll: f64) -> Settlement {
     let (counted, free) = (ended.tries.and_attempt(), ended.tries.and_free());
     let attempts = counted.attempts();
     match ended.outcome {

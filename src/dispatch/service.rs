@@ -41,7 +41,7 @@ const BATCH: usize = 256;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// What the dispatcher works with.
-pub struct Parts {
+pub(crate) struct Parts {
     /// Where entries come from and where decisions go.
     pub queue: Queue,
     /// Which lanes have work.
@@ -65,7 +65,7 @@ pub struct Parts {
 }
 
 /// The dispatcher, ready to run.
-pub struct Service {
+pub(crate) struct Service {
     planner: Planner,
     queue: Queue,
     signals: LaneSignals,
@@ -111,7 +111,7 @@ enum Event {
 impl Service {
     /// Builds the dispatcher; nothing happens before [`Service::run`].
     #[must_use]
-    pub fn new(mut parts: Parts) -> (Self, DispatchHandle) {
+    pub(crate) fn new(mut parts: Parts) -> (Self, DispatchHandle) {
         let (command, commands) = mpsc::unbounded_channel();
         let (quiet, is_quiet) = watch::channel(true);
         let reports = mpsc::unbounded_channel();
@@ -143,7 +143,7 @@ impl Service {
     }
 
     /// Runs until [`DispatchHandle::stop`]; returns when every decision is durable.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
             match self.next_event().await {
                 Event::Reports(reports) => self.take_reports(reports),

@@ -10,13 +10,13 @@ const MAX_BYTES: usize = 32;
 /// A text that is no method by which an event can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be an HTTP method such as GET, POST, PUT, PATCH or DELETE")]
-pub struct NoMethod;
+pub(crate) struct NoMethod;
 
 /// Reads the name of a method in either case. CONNECT is refused: it opens a tunnel and calls nothing.
 ///
 /// # Errors
 /// [`NoMethod`] when it is CONNECT, is no token of HTTP, or has more than 32 bytes.
-pub fn parse_method(text: &str) -> Result<Method, NoMethod> {
+pub(crate) fn parse_method(text: &str) -> Result<Method, NoMethod> {
     if text.len() > MAX_BYTES {
         return Err(NoMethod);
     }

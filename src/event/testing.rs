@@ -3,17 +3,19 @@
 use crate::event::Said;
 
 /// Of a wait as long as the endpoint asks for.
-pub const NEXT_MESSAGE: Said = Said { code: "x-mics-next-msg-delay", label: "next_message" };
+pub(crate) const NEXT_MESSAGE: Said = Said { code: "x-mics-next-msg-delay", label: "next_message" };
 /// Of a wait until the next minute.
-pub const API_LIMIT: Said = Said { code: "API_LIMIT_EXCEEDED", label: "api_limit" };
+pub(crate) const API_LIMIT: Said = Said { code: "API_LIMIT_EXCEEDED", label: "api_limit" };
 /// Of a wait of minutes.
-pub const CAPACITY: Said = Said { code: "INTERNAL_CAPACITY_LIMIT_EXCEEDED", label: "capacity" };
+pub(crate) const CAPACITY: Said = Said { code: "INTERNAL_CAPACITY_LIMIT_EXCEEDED", label: "capacity" };
 /// Of a call that is never taken.
-pub const API_BLOCKED: Said = Said { code: "API_BLOCKED", label: "api_blocked" };
+pub(crate) const API_BLOCKED: Said = Said { code: "API_BLOCKED", label: "api_blocked" };
 /// Of a wait of a second.
-pub const SERVICE_OVER_QPS: Said = Said { code: "ERR_403_SERVICE_OVER_QPS", label: "service_over_qps" };
+pub(crate) const SERVICE_OVER_QPS: Said =
+    Said { code: "ERR_403_SERVICE_OVER_QPS", label: "service_over_qps" };
 /// Of a wait of a second for one of many.
-pub const DEVELOPER_OVER_QPS: Said = Said { code: "ERR_403_DEVELOPER_OVER_QPS", label: "developer_over_qps" };
+pub(crate) const DEVELOPER_OVER_QPS: Said =
+    Said { code: "ERR_403_DEVELOPER_OVER_QPS", label: "developer_over_qps" };
 /// Of a wait until the end of a period.
-pub const DEVELOPER_OVER_RATE: Said =
+pub(crate) const DEVELOPER_OVER_RATE: Said =
     Said { code: "ERR_403_DEVELOPER_OVER_RATE", label: "developer_over_rate" };

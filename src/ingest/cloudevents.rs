@@ -19,7 +19,7 @@ use crate::ingest::diagnose::not_json;
 use crate::ingest::digest::Fingerprint;
 use crate::problem::Problem;
 
-pub use targets::{Target, Targets};
+pub(crate) use targets::{Target, Targets};
 
 /// The types of structured and batched mode begin so.
 const FAMILY: &str = "application/cloudevents";

@@ -25,17 +25,17 @@ use crate::problem::{Problem, codes};
 use crate::store::Dedup;
 
 /// Longest body of an event, in bytes, as it will be sent.
-pub const MAX_BODY_BYTES: usize = 256 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 256 * 1024;
 /// Longest JSON text of one event, in bytes: a full body in base64 with its headers fits.
-pub const MAX_EVENT_BYTES: usize = 512 * 1024;
+pub(crate) const MAX_EVENT_BYTES: usize = 512 * 1024;
 /// Most header values of one event.
-pub const MAX_HEADERS: usize = 64;
+pub(crate) const MAX_HEADERS: usize = 64;
 /// Longest sum of header names and values, in bytes.
-pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Deepest nesting of a JSON body.
-pub const MAX_JSON_DEPTH: usize = 32;
+pub(crate) const MAX_JSON_DEPTH: usize = 32;
 /// Longest idempotency key, in bytes.
-pub const MAX_KEY_BYTES: usize = 256;
+pub(crate) const MAX_KEY_BYTES: usize = 256;
 /// Urls remembered in their checked form.
 const URL_CACHE: usize = 256;
 

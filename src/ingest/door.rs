@@ -12,13 +12,13 @@ const EVENTS: &str = "/v1/events";
 /// Whether the door for streamed lines will read the body, which it does with a deadline of its own. Nothing
 /// less exact: a body that only claims to be streamed would be waited for without end.
 #[must_use]
-pub fn is_stream<B>(request: &Request<B>) -> bool {
+pub(crate) fn is_stream<B>(request: &Request<B>) -> bool {
     request.uri().path() == EVENTS && reads_lines(request.headers())
 }
 
 /// Whether a request hands in events or asks for one.
 #[must_use]
-pub fn is_for_events(uri: &Uri) -> bool {
+pub(crate) fn is_for_events(uri: &Uri) -> bool {
     let rest = uri.path().strip_prefix(EVENTS);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -27,14 +27,14 @@ use crate::problem::{BodyFault, Problem, is_encoded, media_type};
 use crate::telemetry::{EventsRejected, Source, defect};
 
 /// Most events in a JSON list; streams have no such bound.
-pub const MAX_LIST_EVENTS: usize = 1000;
+pub(crate) const MAX_LIST_EVENTS: usize = 1000;
 /// Longest JSON list, in bytes.
-pub const MAX_LIST_BYTES: usize = 8 * 1024 * 1024;
+pub(crate) const MAX_LIST_BYTES: usize = 8 * 1024 * 1024;
 
 type Refusal = Box<Problem>;
 
 /// The routes of the events door.
-pub fn routes(intake: Intake) -> Router {
+pub(crate) fn routes(intake: Intake) -> Router {
     Router::new().route("/v1/events", post(hand_in)).route("/v1/events/{id}", get(show)).with_state(intake)
 }
 

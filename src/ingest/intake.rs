@@ -33,7 +33,7 @@ use crate::telemetry::{EventsRejected, Source, defect};
 use crate::traces::Tracer;
 
 /// What the intake works with.
-pub struct IntakeParts {
+pub(crate) struct IntakeParts {
     /// Finds the lanes of events in the queue that takes them.
     pub router: CallRouter,
     /// Decides under which policies an event falls.
@@ -64,7 +64,7 @@ pub struct IntakeParts {
 
 /// The shared way in. Cheap to clone.
 #[derive(Clone)]
-pub struct Intake(Arc<Inner>);
+pub(crate) struct Intake(Arc<Inner>);
 
 struct Inner {
     parts: IntakeParts,
@@ -100,7 +100,7 @@ pub(super) type Verdict = Result<Receipt, Box<Problem>>;
 impl Intake {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(parts: IntakeParts) -> Self {
+    pub(crate) fn new(parts: IntakeParts) -> Self {
         OwnRefusals::CODES.iter().for_each(|code| EventsRejected::show(code.word));
         let permits =
             u32::try_from(parts.max_bytes_under_way.get().div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);

@@ -24,17 +24,17 @@ mod ndjson;
 mod problems;
 mod prospects;
 mod route;
-pub mod stdin;
+pub(crate) mod stdin;
 mod trial;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
-pub use cloudevents::{Target, Targets};
-pub use doc::api_doc;
-pub use door::{is_for_events, is_stream};
-pub use http::routes;
-pub use intake::{Intake, IntakeParts};
-pub use prospects::{Doomed, Refusals, UsageHeaders};
-pub use route::{CallRouter, Defaults, EgressCheck, NoRoute, Unmatched};
+pub(crate) use cloudevents::{Target, Targets};
+pub(crate) use doc::api_doc;
+pub(crate) use door::{is_for_events, is_stream};
+pub(crate) use http::routes;
+pub(crate) use intake::{Intake, IntakeParts};
+pub(crate) use prospects::{Doomed, Refusals, UsageHeaders};
+pub(crate) use route::{CallRouter, Defaults, EgressCheck, NoRoute, Unmatched};

@@ -72,7 +72,7 @@ pub(super) fn doomed(forecast: Forecast, expires_at: Timestamp) -> Problem {
 
 /// In whose words calls are turned away.
 #[derive(Clone)]
-pub struct Refusals {
+pub(crate) struct Refusals {
     /// Speaks for the systems that limits come from.
     pub tell: Tell,
     /// Whether single calls get the very answer of that system.
@@ -82,7 +82,7 @@ pub struct Refusals {
 }
 
 /// Headers that tell how far the limits of a call are used.
-pub type UsageHeaders = Arc<dyn Fn(&Runtime, &[LimiterFigures]) -> HeaderMap + Send + Sync>;
+pub(crate) type UsageHeaders = Arc<dyn Fn(&Runtime, &[LimiterFigures]) -> HeaderMap + Send + Sync>;
 
 impl Refusals {
     /// The event is over a limit of a policy that turns calls away.

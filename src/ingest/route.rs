@@ -24,11 +24,11 @@ pub enum Unmatched {
 }
 
 /// Refuses urls whose literal address may not be called, with the reason.
-pub type EgressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + Sync>;
+pub(crate) type EgressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + Sync>;
 
 /// What events are filled up and measured with.
 #[derive(Debug, Clone)]
-pub struct Defaults {
+pub(crate) struct Defaults {
     /// Labels that an event without them counts as having.
     pub labels: BTreeMap<String, String>,
     /// The only labels that an event may carry; `None` when all are welcome.
@@ -39,7 +39,7 @@ pub struct Defaults {
 
 /// Finds the lane of a call. Clones share everything.
 #[derive(Clone)]
-pub struct CallRouter {
+pub(crate) struct CallRouter {
     /// Knows which lanes there are.
     pub queue: Queue,
     /// Labels and life of calls that name none.
@@ -52,7 +52,7 @@ pub struct CallRouter {
 
 /// Why a call has no lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NoRoute {
+pub(crate) enum NoRoute {
     /// Its address may not be called, for this reason.
     Egress(String),
     /// What governs it cannot be put into the name of a lane.
@@ -64,7 +64,7 @@ pub enum NoRoute {
 impl NoRoute {
     /// The code by which such an event is refused.
     #[must_use]
-    pub const fn code(&self) -> Code {
+    pub(crate) const fn code(&self) -> Code {
         match self {
             Self::Egress(_) => codes::EGRESS_DENIED,
             Self::Lane(LaneError::TooManyPolicies { .. }) => codes::TOO_MANY_POLICIES,
@@ -78,7 +78,7 @@ impl NoRoute {
 
 impl Defaults {
     /// Whether events may carry a label of this name.
-    pub fn is_known(&self, label: &str) -> bool {
+    pub(crate) fn is_known(&self, label: &str) -> bool {
         self.known_labels.as_ref().is_none_or(|known| known.contains(label))
     }
 
@@ -86,7 +86,7 @@ impl Defaults {
     ///
     /// # Errors
     /// [`LabelError`] when the given ones break a rule of labels.
-    pub fn fill<'l>(
+    pub(crate) fn fill<'l>(
         &self,
         given: impl Iterator<Item = (&'l str, &'l str)> + Clone,
     ) -> Result<Labels, LabelError> {
@@ -99,7 +99,7 @@ impl CallRouter {
     ///
     /// # Errors
     /// [`NoRoute`] when it would be refused at the door whatever its limits.
-    pub fn route(
+    pub(crate) fn route(
         &self,
         runtime: &Runtime,
         method: &Method,

@@ -20,7 +20,7 @@ use crate::telemetry::defect;
 
 /// A call that is over a limit of a policy that turns calls away.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OverLimit {
+pub(crate) struct OverLimit {
     /// The policy whose limit has no room for the call.
     pub policy: PolicyId,
     /// Which of its limits.
@@ -30,10 +30,10 @@ pub struct OverLimit {
 }
 
 /// What came of a call that was tried: a promise where a policy turns calls away, nothing where none does, or why it is turned away.
-pub type Tried = Result<Option<Promise>, OverLimit>;
+pub(crate) type Tried = Result<Option<Promise>, OverLimit>;
 
 /// Tries calls before they are taken in.
-pub trait Admission: Send + Sync + 'static {
+pub(crate) trait Admission: Send + Sync + 'static {
     /// One answer for each lane, in order. `None` while nobody keeps the limits.
     fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Tried>>>;
 
@@ -43,16 +43,16 @@ pub trait Admission: Send + Sync + 'static {
 
 /// A start that was promised to a call. Dropped, it is given back; a call that was taken in keeps it ([`Promise::keep`]) until it starts.
 #[must_use = "a promise that is dropped is given back"]
-pub struct Promise(Option<Box<dyn FnOnce() + Send>>);
+pub(crate) struct Promise(Option<Box<dyn FnOnce() + Send>>);
 
 impl Promise {
     /// Made by whoever keeps the limits and takes it back through `give_back`.
-    pub fn new(give_back: impl FnOnce() + Send + 'static) -> Self {
+    pub(crate) fn new(give_back: impl FnOnce() + Send + 'static) -> Self {
         Self(Some(Box::new(give_back)))
     }
 
     /// The call was taken in: its start redeems the promise.
-    pub fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.0 = None;
     }
 }

@@ -30,7 +30,7 @@ pub struct LimitOutlook {
 
 /// What is known of all limits and lanes at one moment.
 #[derive(Debug, Default)]
-pub struct Outlooks {
+pub(crate) struct Outlooks {
     limiters: HashMap<PolicyId, HashMap<Box<str>, Shared>>,
     held: HashMap<LaneKey, Option<Timestamp>>,
     /// Calls that wait in lanes which differ in their host alone, by the rest of their keys.
@@ -48,7 +48,7 @@ struct Shared {
 
 /// What is known of one lane at one moment.
 #[derive(Debug)]
-pub struct LaneOutlook {
+pub(crate) struct LaneOutlook {
     /// Held until then, or without an end.
     held: Option<Option<Timestamp>>,
     /// Calls of its group that wait in other lanes.
@@ -67,7 +67,7 @@ struct Share {
 
 /// What is expected of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Forecast {
+pub(crate) struct Forecast {
     /// When it would start; `None` while it is held without an end.
     pub starts_at: Option<Timestamp>,
     /// Whether it would outlive its time before.
@@ -90,13 +90,13 @@ impl LimitOutlook {
 
 impl Outlooks {
     /// Learns of a limiter.
-    pub fn add_limiter(&mut self, policy: &PolicyId, key: &str, limits: Vec<LimitOutlook>) {
+    pub(crate) fn add_limiter(&mut self, policy: &PolicyId, key: &str, limits: Vec<LimitOutlook>) {
         self.shared(policy, key).limits = limits;
     }
 
     /// Learns of a lane with so many calls that wait for their turn. A lane whose endpoint takes no calls at present is
     /// not to be added: nobody waits for those.
-    pub fn add_lane(&mut self, lane: &Lane, waiting: u64, runtime: &Runtime) {
+    pub(crate) fn add_lane(&mut self, lane: &Lane, waiting: u64, runtime: &Runtime) {
         let group = lane.key().without_host();
         let is_first = !self.groups.contains_key(group);
         *self.groups.entry(group.into()).or_default() += waiting;
@@ -113,13 +113,13 @@ impl Outlooks {
     }
 
     /// Learns of a lane that is held until then, or without an end.
-    pub fn add_hold(&mut self, lane: LaneKey, until: Option<Timestamp>) {
+    pub(crate) fn add_hold(&mut self, lane: LaneKey, until: Option<Timestamp>) {
         self.held.insert(lane, until);
     }
 
     /// What is known of one lane: for the forecasts of many calls.
     #[must_use]
-    pub fn of_lane(&self, lane: &Lane, runtime: &Runtime, now: Timestamp) -> LaneOutlook {
+    pub(crate) fn of_lane(&self, lane: &Lane, runtime: &Runtime, now: Timestamp) -> LaneOutlook {
         let mut held = self.held.get(lane.key()).copied();
         let mut limits = Vec::new();
         for policy in lane.policies().iter().filter_map(|part| runtime.get(&part.policy)) {
@@ -155,7 +155,7 @@ impl Outlooks {
 impl LaneOutlook {
     /// What is expected of a call that has `ahead` others before it in its lane and may start at `due_at`.
     #[must_use]
-    pub fn forecast(&self, ahead: u64, due_at: Option<Timestamp>, expires_at: Timestamp) -> Forecast {
+    pub(crate) fn forecast(&self, ahead: u64, due_at: Option<Timestamp>, expires_at: Timestamp) -> Forecast {
         let ahead = ahead.saturating_add(self.beside);
         let starts_at = match self.held {
             Some(None) => None,

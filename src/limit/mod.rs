@@ -25,19 +25,20 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-pub use admission::{Admission, OverLimit, Promise, Tried};
-pub use decision::{Binding, Blocker, Decision};
-pub use figures::{Counter, LimiterFigures};
-pub use forecast::{Forecast, LaneOutlook, Outlooks};
+pub(crate) use admission::{Admission, OverLimit, Promise, Tried};
+pub(crate) use decision::Blocker;
+pub use decision::{Binding, Decision};
+pub(crate) use figures::{Counter, LimiterFigures};
+pub(crate) use forecast::{Forecast, LaneOutlook, Outlooks};
 pub use gate::Gate;
-pub use history::record::{Consumed, Reservation};
-pub use history::recording::HistoryGap;
-pub use meter::period_end;
-pub use meter::slots::most_at_once;
-pub use permit::{Permit, STALE_AFTER};
+pub(crate) use history::record::{Consumed, Reservation};
+pub(crate) use history::recording::HistoryGap;
+pub(crate) use meter::period_end;
+pub(crate) use meter::slots::most_at_once;
+pub(crate) use permit::{Permit, STALE_AFTER};
 pub use rules::Rules;
-pub use stated::{StateUsageError, UsageToState};
-pub use table::LimiterId;
-pub use tally::Worked;
+pub(crate) use stated::{StateUsageError, UsageToState};
+pub(crate) use table::LimiterId;
+pub(crate) use tally::Worked;
 
-pub use crate::policy::Kind;
+pub(crate) use crate::policy::Kind;

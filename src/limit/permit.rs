@@ -11,7 +11,7 @@ use crate::limit::meter::Claim;
 use crate::limit::table::LimiterId;
 
 /// How long after its grant a permit may be used: a stall must not turn into a burst.
-pub const STALE_AFTER: Duration = Duration::from_millis(3);
+pub(crate) const STALE_AFTER: Duration = Duration::from_millis(3);
 
 /// A permit that may not be used (any more).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

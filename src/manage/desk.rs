@@ -21,7 +21,7 @@ pub(super) struct Desk {
 
 /// Why the policies of a dialect are not what its objects amount to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotActive {
+pub(crate) enum NotActive {
     /// An object cannot be read: all policies stay as they are, so that nothing becomes unlimited unseen.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),

@@ -18,7 +18,7 @@ use crate::problem::{Refused, Told};
 /// One management dialect: the API of one system whose limits tidegate keeps.
 ///
 /// What it answers depends on the options and the policy book that it is handed, never on a state of its own.
-pub trait Dialect: Sync {
+pub(crate) trait Dialect: Sync {
     /// The name, which is also that of the origin of its policies and objects in the policy book.
     fn name(&self) -> &'static str;
 
@@ -78,7 +78,7 @@ pub trait Dialect: Sync {
 }
 
 /// What is wanted of policies, with their names.
-pub type Derived = Vec<(PolicyId, Wanted)>;
+pub(crate) type Derived = Vec<(PolicyId, Wanted)>;
 
 /// Policies that are all to be active.
 pub(super) fn all_active(policies: impl IntoIterator<Item = (PolicyId, Spec)>) -> Derived {
@@ -86,10 +86,10 @@ pub(super) fn all_active(policies: impl IntoIterator<Item = (PolicyId, Spec)>) -
 }
 
 /// Words the refusal of one call; `None` for a code that the dialect does not know.
-pub type Says = Box<dyn Fn(&Refused<'_>) -> Option<Told> + Send + Sync>;
+pub(crate) type Says = Box<dyn Fn(&Refused<'_>) -> Option<Told> + Send + Sync>;
 
 /// What the routes of a dialect work on.
-pub struct Parts {
+pub(crate) struct Parts {
     /// The policy book.
     pub policies: Policies,
     /// Time.
@@ -101,13 +101,13 @@ pub struct Parts {
 /// A stored object that this version cannot read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{object} cannot be read")]
-pub struct Unreadable {
+pub(crate) struct Unreadable {
     /// Which one, such as `the stored account "acme"`.
     pub object: String,
 }
 
 /// Objects that the configuration file lists.
-pub struct Listed {
+pub(crate) struct Listed {
     /// The setting that lists them, as `section.key`.
     pub setting: &'static str,
     /// Puts them into the book in place of those that the file listed before, and makes what follows from them active. An
@@ -116,11 +116,12 @@ pub struct Listed {
 }
 
 /// Puts listed objects into the book: at a time, with a drain window for what is gone.
-pub type PutListed = Box<dyn Fn(&mut Book, Timestamp, Duration) -> Result<SyncReport, String> + Send + Sync>;
+pub(crate) type PutListed =
+    Box<dyn Fn(&mut Book, Timestamp, Duration) -> Result<SyncReport, String> + Send + Sync>;
 
 /// How a dialect shows the use of its limits.
 #[derive(Debug, Clone, Copy)]
-pub struct ShowsUsage {
+pub(crate) struct ShowsUsage {
     /// Whether a policy of this origin and name is the one whose counters are shown.
     pub counts: fn(&Origin, &PolicyId) -> bool,
     /// The headers for it.
@@ -129,7 +130,7 @@ pub struct ShowsUsage {
 
 /// What is known of the use of a policy's limits; what has no limit is not told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Of the limit per sliding window; `None` when there is none.
     pub window: Option<Used>,
     /// Of the limit per period; `None` when there is none.
@@ -140,7 +141,7 @@ pub struct Usage {
 
 /// How much of one limit is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Used {
+pub(crate) struct Used {
     /// Calls that are allowed.
     pub allotted: u64,
     /// Calls that were made.

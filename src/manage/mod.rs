@@ -14,21 +14,21 @@
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
-pub mod adobe;
+pub(crate) mod adobe;
 mod call;
-pub mod capping;
+pub(crate) mod capping;
 mod desk;
 mod dialect;
 mod dice;
 mod doc;
 mod late;
-pub mod mashery;
-pub mod mediarithmics;
+pub(crate) mod mashery;
+pub(crate) mod mediarithmics;
 mod options;
-pub mod responsys;
+pub(crate) mod responsys;
 #[cfg(test)]
 mod testing;
-pub mod throttling;
+pub(crate) mod throttling;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,14 +39,14 @@ use crate::event::PolicyId;
 use crate::policy::{Book, Policies};
 use crate::problem::Tell;
 
-pub use dialect::{Dialect, Listed, Parts, Usage, Used};
-pub use dice::Dice;
-pub use options::Options;
+pub(crate) use dialect::{Dialect, Listed, Parts, Usage, Used};
+pub(crate) use dice::Dice;
+pub(crate) use options::Options;
 
 /// Every dialect. The order decides between forms of policy names that two of them use, and who is asked first what an
 /// endpoint says.
 #[must_use]
-pub fn all() -> &'static [&'static dyn Dialect] {
+pub(crate) fn all() -> &'static [&'static dyn Dialect] {
     const ALL: &[&dyn Dialect] = &[
         &throttling::Throttling,
         &capping::Capping,
@@ -59,7 +59,7 @@ pub fn all() -> &'static [&'static dyn Dialect] {
 
 /// The labels that some dialect looks at.
 #[must_use]
-pub fn labels() -> Vec<&'static str> {
+pub(crate) fn labels() -> Vec<&'static str> {
     all().iter().flat_map(|dialect| dialect.labels()).copied().collect()
 }
 
@@ -71,7 +71,7 @@ pub fn hears() -> Arc<[&'static dyn Hears]> {
 
 /// Speaks for the dialects whose limits turn calls away.
 #[must_use]
-pub fn tell(options: &Options, random: fastrand::Rng) -> Tell {
+pub(crate) fn tell(options: &Options, random: fastrand::Rng) -> Tell {
     let dice = Dice::new(random);
     let speakers: Vec<_> =
         all().iter().filter_map(|dialect| Some((dialect.name(), dialect.says(options, &dice)?))).collect();
@@ -83,7 +83,7 @@ pub fn tell(options: &Options, random: fastrand::Rng) -> Tell {
 
 /// For a book that an older version wrote: makes the policies of every dialect those that its objects amount to now. What
 /// would end a policy is left as it is, until its objects are changed.
-pub async fn settle(policies: &Policies, now: Timestamp, drain_window: Duration) {
+pub(crate) async fn settle(policies: &Policies, now: Timestamp, drain_window: Duration) {
     for dialect in all() {
         let edit = |book: &mut Book| {
             let report =
@@ -101,7 +101,7 @@ pub async fn settle(policies: &Policies, now: Timestamp, drain_window: Duration)
 
 /// Which dialect gives policies names of this form. The configuration file may have them all the same, as it always could.
 #[must_use]
-pub fn owner_of_form(id: &PolicyId) -> Option<&'static str> {
+pub(crate) fn owner_of_form(id: &PolicyId) -> Option<&'static str> {
     all().iter().find(|dialect| dialect.names(id)).map(|dialect| dialect.name())
 }
 

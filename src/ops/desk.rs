@@ -34,7 +34,7 @@ use crate::telemetry::defect;
 
 /// What the desk looks at: each of its parts borrows what it needs of it.
 #[derive(Clone)]
-pub struct Desk {
+pub(crate) struct Desk {
     /// Says where events stand, and records what becomes of them.
     pub queue: Queue,
     /// The policies, read and changed; changes wait for the disk for a bounded time.
@@ -59,7 +59,7 @@ pub(super) type Answer = Result<Response, Box<Problem>>;
 pub(super) type Name = Result<Path<String>, PathRejection>;
 
 /// `/v1/policies`, `/v1/policies/{id}` with its verbs, `/v1/explain`.
-pub fn desk_routes(desk: Desk) -> Router {
+pub(crate) fn desk_routes(desk: Desk) -> Router {
     Router::new()
         .route("/v1/policies", get(list))
         .route(

@@ -50,20 +50,20 @@ use crate::queue::Queue;
 use crate::store::StoreHealth;
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
 
-pub use desk::{Desk, desk_routes};
-pub use doc::api_doc;
-pub use doubts::{DecisionError, Decisions, DoubtDesk, doubt_routes};
-pub use pulse::Pulse;
+pub(crate) use desk::{Desk, desk_routes};
+pub(crate) use doc::api_doc;
+pub(crate) use doubts::{DecisionError, Decisions, DoubtDesk, doubt_routes};
+pub(crate) use pulse::Pulse;
 
 /// Renders the metrics as Prometheus text. May block for milliseconds.
-pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+pub(crate) type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Returns in a sentence how a part of delivery stands at present; `None` where there is no such part.
-pub type DeliveryState = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+pub(crate) type DeliveryState = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// What the probes look at.
 #[derive(Clone)]
-pub struct Ops {
+pub(crate) struct Ops {
     /// The state of the store.
     pub queue: Queue,
     /// Says how many policies are deployed or draining.
@@ -87,7 +87,7 @@ pub struct Ops {
 }
 
 /// `/livez`, `/readyz`, `/healthz`, `/metrics` and `/v1/status`.
-pub fn routes(ops: Ops) -> Router {
+pub(crate) fn routes(ops: Ops) -> Router {
     Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))

@@ -235,7 +235,7 @@ fn decode_each(
 ///
 /// # Errors
 /// [`PolicyError::Document`], which would be a defect.
-pub fn empty_stored() -> Result<Bytes, PolicyError> {
+pub(crate) fn empty_stored() -> Result<Bytes, PolicyError> {
     encode(&Book::default())
 }
 
@@ -243,7 +243,7 @@ pub fn empty_stored() -> Result<Bytes, PolicyError> {
 ///
 /// # Errors
 /// [`PolicyError`] when it does not decode, is newer, or cannot be applied.
-pub fn check_stored(body: &[u8]) -> Result<usize, PolicyError> {
+pub(crate) fn check_stored(body: &[u8]) -> Result<usize, PolicyError> {
     let book = decode(body)?;
     Runtime::build(&book)?;
     Ok(book.policies.len())

@@ -14,7 +14,7 @@ use crate::clock::{Leap, Timestamp};
 use crate::policy::Generations;
 
 /// How long an undeployed generation may finish its backlog, unless the operator allows less.
-pub const DRAIN_WINDOW: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const DRAIN_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// One deployed life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ mod kind;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-pub use kind::Kind;
+pub(crate) use kind::Kind;
 
 /// The limits of one policy; `None` means unlimited.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -12,12 +12,12 @@ use http::Method;
 use crate::event::PolicyId;
 use crate::policy::{Clause, Family, Limits, Spec};
 
-pub use given::{Fault, Given, Members};
-pub use nearest::nearest;
-pub use reader::{read_name, read_spec};
+pub(crate) use given::{Fault, Given, Members};
+pub(crate) use nearest::nearest;
+pub(crate) use reader::{read_name, read_spec};
 
 /// All members, in the order in which they are written.
-pub const MEMBERS: &[&str] = &[
+pub(crate) const MEMBERS: &[&str] = &[
     "name",
     "url",
     "methods",
@@ -33,7 +33,7 @@ pub const MEMBERS: &[&str] = &[
 
 /// The members of a policy that was made by any means; `None` where they cannot express all that it says.
 #[must_use]
-pub fn write(id: &PolicyId, spec: &Spec) -> Option<Members> {
+pub(crate) fn write(id: &PolicyId, spec: &Spec) -> Option<Members> {
     let [clause] = spec.clauses.as_slice() else { return None };
     let members = Members(members_of(id, clause, spec).into_iter().flatten().collect());
     // Whatever else it says is lost on the way.

@@ -5,7 +5,7 @@
 
 mod body;
 pub mod codes;
-pub mod doc;
+pub(crate) mod doc;
 mod told;
 
 use axum::response::{IntoResponse, Response};
@@ -15,12 +15,12 @@ use utoipa::ToSchema;
 
 use crate::problem::codes::Code;
 
-pub use body::{BodyFault, NotJson, check_json, is_encoded, media_type, read_whole};
-pub use told::{Refused, Tell, Told};
+pub(crate) use body::{BodyFault, NotJson, check_json, is_encoded, media_type, read_whole};
+pub(crate) use told::{Refused, Tell, Told};
 
 /// One refusal, ready to be sent or written as a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// A stable URI for the kind of problem.
     #[serde(rename = "type")]
     pub kind: String,
@@ -49,7 +49,7 @@ pub struct Problem {
 
 /// One field that broke a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct FieldError {
+pub(crate) struct FieldError {
     /// JSON pointer to the field, `` for the whole document.
     pub pointer: String,
     /// The rule and the way out.
@@ -58,7 +58,7 @@ pub struct FieldError {
 
 impl Problem {
     /// Most fields that are named: an answer stays small however much is wrong.
-    pub const MAX_ERRORS: usize = 32;
+    pub(crate) const MAX_ERRORS: usize = 32;
     /// When to ask again after [`Problem::store_held`]: a person has to act first.
     const HELD_RETRY_SECONDS: u64 = 60;
     /// When to ask again after [`Problem::event_unread`]: the disk is asked again all the time.
@@ -69,7 +69,7 @@ impl Problem {
     /// A problem of the kind `code`, from which type URI, title and status follow; `detail` says what is wrong here and
     /// what to do about it.
     #[must_use]
-    pub fn of(code: Code, detail: impl Into<String>) -> Self {
+    pub(crate) fn of(code: Code, detail: impl Into<String>) -> Self {
         Self {
             kind: format!("urn:tidegate:problem:{}", code.word),
             title: code.title,
@@ -85,33 +85,33 @@ impl Problem {
 
     /// Nothing is taken or changed while the store as a whole is in doubt: `reason` says why, with the way out.
     #[must_use]
-    pub fn store_held(reason: &str) -> Self {
+    pub(crate) fn store_held(reason: &str) -> Self {
         let detail = format!("nothing was kept or changed: {reason}");
         Self::of(codes::STORE_HELD, detail).retry_after(Self::HELD_RETRY_SECONDS)
     }
 
     /// An event that waits cannot be read at present: `reason` says why, with the way out.
     #[must_use]
-    pub fn event_unread(reason: &str) -> Self {
+    pub(crate) fn event_unread(reason: &str) -> Self {
         let detail = format!("the event waits, but the disk does not let it be read: {reason}");
         Self::of(codes::EVENT_UNREAD, detail).retry_after(Self::UNREAD_RETRY_SECONDS)
     }
 
     /// The store has not taken what was asked for in the time that its caller waits; `detail` says what that means.
     #[must_use]
-    pub fn store_slow(detail: &str) -> Self {
+    pub(crate) fn store_slow(detail: &str) -> Self {
         Self::of(codes::STORE_SLOW, detail).retry_after(Self::LATE_RETRY_SECONDS)
     }
 
     /// The store has taken it and has not confirmed it in the time that its caller waits; `detail` says what that means.
     #[must_use]
-    pub fn outcome_unknown(detail: &str) -> Self {
+    pub(crate) fn outcome_unknown(detail: &str) -> Self {
         Self::of(codes::OUTCOME_UNKNOWN, detail).retry_after(Self::LATE_RETRY_SECONDS)
     }
 
     /// Names a field by its JSON pointer, unless enough are named.
     #[must_use]
-    pub fn field(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(crate) fn field(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         if self.errors.len() < Self::MAX_ERRORS {
             self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
         }
@@ -120,7 +120,7 @@ impl Problem {
 
     /// Says when to come back.
     #[must_use]
-    pub const fn retry_after(mut self, seconds: u64) -> Self {
+    pub(crate) const fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_seconds = Some(seconds);
         self
     }

@@ -13,7 +13,7 @@ const REMEMBERED: usize = 65_536;
 
 /// How an event ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// Its endpoint has it.
     Delivered,
     /// Parked for a person.
@@ -33,7 +33,7 @@ pub enum End {
 impl End {
     /// The end that a settlement makes, if it makes one.
     #[must_use]
-    pub const fn of(settlement: &Settlement) -> Option<Self> {
+    pub(crate) const fn of(settlement: &Settlement) -> Option<Self> {
         match settlement {
             Settlement::Reschedule { .. } => None,
             Settlement::Delivered => Some(Self::Delivered),
@@ -48,7 +48,7 @@ impl End {
 
     /// The word that the API and the metrics use.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
             Self::Dead => "dead",
@@ -61,7 +61,7 @@ impl End {
 
     /// Why it ended so, where the word leaves that open: `held`.
     #[must_use]
-    pub const fn cause(self) -> Option<&'static str> {
+    pub(crate) const fn cause(self) -> Option<&'static str> {
         match self {
             Self::ExpiredHeld => Some("held"),
             _ => None,

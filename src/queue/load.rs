@@ -19,7 +19,7 @@ use crate::telemetry::{Defect, defect};
 
 /// A page of a lane.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// Due entries in order of their due time, then plain ones in order of acceptance.
     pub entries: Vec<Entry>,
     /// The plain order was not read to its end: asking again brings more. Otherwise a signal announces more.

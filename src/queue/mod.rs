@@ -38,18 +38,18 @@ use crate::store::{
 use crate::telemetry::Source;
 
 use accept::Acceptance;
-pub use ends::End;
+pub(crate) use ends::End;
 use ends::Ended;
-pub use ledger::Ledger;
+pub(crate) use ledger::Ledger;
 use load::HandOut;
-pub use load::Loaded;
+pub(crate) use load::Loaded;
 use lost::Losses;
 use records::Records;
-pub use settle::Completed;
+pub(crate) use settle::Completed;
 use settle::Settler;
 use standing::Standings;
-pub use standing::{ReadAhead, Standing, Waiting};
-pub use table::LaneCounts;
+pub(crate) use standing::{ReadAhead, Standing, Waiting};
+pub(crate) use table::LaneCounts;
 use table::{LaneTable, SharedTable};
 
 /// How long an acceptance waits for the store where nothing else is said.
@@ -59,7 +59,7 @@ const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(50);
 
 /// An event that passed the door, with the lane that its policies give it.
 #[derive(Debug, Clone)]
-pub struct NewEvent {
+pub(crate) struct NewEvent {
     /// Where it will stand.
     pub lane: Lane,
     /// The call to make, with the end of its life.
@@ -83,7 +83,7 @@ pub enum QueueError {
 
 /// A cheap handle; clones share the queue.
 #[derive(Clone)]
-pub struct Queue(Arc<Parts>);
+pub(crate) struct Queue(Arc<Parts>);
 
 /// The parts of the queue: one for each duty, over the store and the table of the lanes.
 struct Parts {
@@ -98,7 +98,7 @@ struct Parts {
 
 /// What the dispatcher hears from the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LaneSignal {
+pub(crate) enum LaneSignal {
     /// The lane has new work; said at most once until it is loaded.
     Ready(LaneKey),
     /// An entry of the lane waits for this due time, earlier than all others that are known.
@@ -110,16 +110,16 @@ pub enum LaneSignal {
 }
 
 /// Where the dispatcher hears which lanes have work.
-pub struct LaneSignals(mpsc::UnboundedReceiver<LaneSignal>);
+pub(crate) struct LaneSignals(mpsc::UnboundedReceiver<LaneSignal>);
 
 impl LaneSignals {
     /// Waits for signals and appends them; returns how many came, zero once the queue is gone.
-    pub async fn recv_many(&mut self, into: &mut Vec<LaneSignal>, most: usize) -> usize {
+    pub(crate) async fn recv_many(&mut self, into: &mut Vec<LaneSignal>, most: usize) -> usize {
         self.0.recv_many(into, most).await
     }
 
     /// Appends the signals that are there.
-    pub fn take_all(&mut self, into: &mut Vec<LaneSignal>) {
+    pub(crate) fn take_all(&mut self, into: &mut Vec<LaneSignal>) {
         while let Ok(signal) = self.0.try_recv() {
             into.push(signal);
         }
@@ -131,7 +131,10 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError::Store`] when the lanes cannot be read.
-    pub async fn open(store: Arc<dyn EntryStore>, clock: Clock) -> Result<(Self, LaneSignals), QueueError> {
+    pub(crate) async fn open(
+        store: Arc<dyn EntryStore>,
+        clock: Clock,
+    ) -> Result<(Self, LaneSignals), QueueError> {
         Self::open_within(store, clock, APPEND_TIMEOUT).await
     }
 
@@ -139,7 +142,7 @@ impl Queue {
     ///
     /// # Errors
     /// As [`Queue::open`].
-    pub async fn open_within(
+    pub(crate) async fn open_within(
         store: Arc<dyn EntryStore>,
         clock: Clock,
         append_timeout: Duration,
@@ -175,7 +178,7 @@ impl Queue {
     /// The lane for a call to this url that `governed` names the limits of: the part of that for the url's host and port, or,
     /// when there are very many hosts, one that several share.
     #[must_use]
-    pub fn lane_at(&self, governed: &Lane, url: &CanonicalUrl) -> Lane {
+    pub(crate) fn lane_at(&self, governed: &Lane, url: &CanonicalUrl) -> Lane {
         let host = url.host_and_port();
         let own = governed.at(&host);
         let is_taken = self.0.lanes.lock().takes(own.key());
@@ -189,7 +192,7 @@ impl Queue {
     /// [`QueueError`]; nothing of the batch is acknowledged then. [`StoreError::Slow`] when the store did not take the
     /// batch in time: it was withdrawn and is not kept. [`StoreError::OutcomeUnknown`] when the store took it and did
     /// not confirm it in time: it may be kept, and its entries are counted when the store confirms them.
-    pub async fn accept(&self, batch: Vec<NewEvent>) -> Result<Vec<Appended>, QueueError> {
+    pub(crate) async fn accept(&self, batch: Vec<NewEvent>) -> Result<Vec<Appended>, QueueError> {
         self.0.acceptance.accept(batch).await
     }
 
@@ -197,7 +200,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError::Store`] when the store cannot be read, or not in time.
-    pub async fn find_keys(&self, keys: Vec<Dedup>) -> Result<Vec<Option<Appended>>, QueueError> {
+    pub(crate) async fn find_keys(&self, keys: Vec<Dedup>) -> Result<Vec<Option<Appended>>, QueueError> {
         self.0.acceptance.find_keys(keys).await
     }
 
@@ -206,26 +209,31 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError`] when the store cannot be read; nothing was handed out then.
-    pub async fn load(&self, lane: &LaneKey, limit: ReadLimit, all_due: bool) -> Result<Loaded, QueueError> {
+    pub(crate) async fn load(
+        &self,
+        lane: &LaneKey,
+        limit: ReadLimit,
+        all_due: bool,
+    ) -> Result<Loaded, QueueError> {
         self.0.hand_out.load(lane, limit, all_due).await
     }
 
     /// Records what becomes of an entry that was handed out. Returns at once; durable within about 100 ms. False when
     /// the entry was given up meanwhile: it counts as lost and nothing else.
-    pub fn settle(&self, entry: &Entry, settlement: Settlement) -> bool {
+    pub(crate) fn settle(&self, entry: &Entry, settlement: Settlement) -> bool {
         self.0.settler.settle(entry, settlement)
     }
 
     /// Waits until every settlement handed in so far is durable, the store has failed for good, or none became durable
     /// for 30 s, as on a disk without room: the calls of those that are left may be repeated after the next start. Whoever
     /// waits after that waits no more until something becomes durable again.
-    pub async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         self.0.settler.flush().await;
     }
 
     /// What reached its end since the queue was opened.
     #[must_use]
-    pub fn completed(&self) -> Completed {
+    pub(crate) fn completed(&self) -> Completed {
         Completed::of(self.0.lanes.lock().books().ledger())
     }
 
@@ -234,7 +242,11 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError`] when the store cannot be read or the record does not decode.
-    pub async fn standing(&self, id: EventId, taken_up_by: &dyn ReadAhead) -> Result<Standing, QueueError> {
+    pub(crate) async fn standing(
+        &self,
+        id: EventId,
+        taken_up_by: &dyn ReadAhead,
+    ) -> Result<Standing, QueueError> {
         self.0.standings.of(id, taken_up_by).await
     }
 
@@ -244,19 +256,19 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError::Store`] when the store refuses; what was settled before stays settled.
-    pub async fn give_up(&self, what: GiveUp) -> Result<u64, QueueError> {
+    pub(crate) async fn give_up(&self, what: GiveUp) -> Result<u64, QueueError> {
         let (losses, lanes) = (Arc::clone(&self.0.losses), self.0.lanes.clone());
         RunToEnd::new(async move { losses.give_up(what, &lanes).await }).await
     }
 
     /// Why an event could not be read, and the way out, when `error` is a read that the system has refused.
     #[must_use]
-    pub fn unread_reason(&self, error: &QueueError) -> Option<String> {
+    pub(crate) fn unread_reason(&self, error: &QueueError) -> Option<String> {
         self.0.losses.unread_reason(error)
     }
 
     /// Has reads that failed tried again now, without waiting for the end of their pauses.
-    pub fn read_again(&self) {
+    pub(crate) fn read_again(&self) {
         self.0.lanes.lock().read_again();
     }
 
@@ -266,7 +278,7 @@ impl Queue {
     /// # Errors
     /// [`StoreError::Slow`] when the store did not answer others before: `work` was not begun.
     /// [`StoreError::OutcomeUnknown`] when the store stopped answering before it ended.
-    pub async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
+    pub(crate) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
         if self.store_health().slow {
             return Err(StoreError::Slow);
         }
@@ -284,50 +296,50 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError::Store`] when the store cannot be read.
-    pub async fn not_taken_up_before(&self, lane: &LaneKey, id: EventId) -> Result<u64, QueueError> {
+    pub(crate) async fn not_taken_up_before(&self, lane: &LaneKey, id: EventId) -> Result<u64, QueueError> {
         let before = self.0.store.count_before(lane, id).await?;
         Ok(before.saturating_sub(self.0.lanes.lock().plain_out_before(lane, id)))
     }
 
     /// What one lane holds; `None` when that is nothing.
     #[must_use]
-    pub fn counts_of(&self, lane: &LaneKey) -> Option<LaneCounts> {
+    pub(crate) fn counts_of(&self, lane: &LaneKey) -> Option<LaneCounts> {
         self.0.lanes.lock().counts_of(lane)
     }
 
     /// The lanes that hold something, with their counts.
     #[must_use]
-    pub fn counts(&self) -> Vec<LaneCounts> {
+    pub(crate) fn counts(&self) -> Vec<LaneCounts> {
         self.0.lanes.lock().counts()
     }
 
     /// How many events of a lane are before one that is accepted now: those in plain order, calls under way included.
     #[must_use]
-    pub fn waiting_in(&self, lane: &LaneKey) -> u64 {
+    pub(crate) fn waiting_in(&self, lane: &LaneKey) -> u64 {
         self.0.lanes.lock().plain_in(lane)
     }
 
     /// Where all entries are, at one moment.
     #[must_use]
-    pub fn ledger(&self) -> Ledger {
+    pub(crate) fn ledger(&self) -> Ledger {
         self.0.lanes.lock().ledger()
     }
 
     /// Whether no lane holds anything.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.lanes.lock().is_empty()
     }
 
     /// What the store could not establish.
     #[must_use]
-    pub fn doubts(&self) -> Doubts {
+    pub(crate) fn doubts(&self) -> Doubts {
         self.0.store.doubts()
     }
 
     /// The store's figures.
     #[must_use]
-    pub fn store_health(&self) -> StoreHealth {
+    pub(crate) fn store_health(&self) -> StoreHealth {
         let health = self.0.store.health();
         let slow = health.operation_age >= self.0.acceptance.timeout;
         StoreHealth { slow, ..health }

@@ -27,7 +27,7 @@ const FLUSH_WAIT: Duration = Duration::from_secs(30);
 
 /// Entries that reached their end since the queue was opened, on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Completed {
+pub(crate) struct Completed {
     /// Their endpoint has them.
     pub delivered: u64,
     /// Parked for a person.

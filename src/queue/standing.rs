@@ -16,7 +16,7 @@ use crate::store::{EntryStore, Lookup};
 
 /// Where an event stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// Waits for its turn, whether it was read ahead or not.
     Ready(Waiting),
     /// Waits for its due time.
@@ -31,7 +31,7 @@ pub enum Standing {
 
 /// An entry that is owed an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub(crate) struct Waiting {
     /// The lane in which it stands.
     pub lane: LaneKey,
     /// Attempts that count, as far as they are on record; an attempt under way is not.
@@ -45,7 +45,7 @@ pub struct Waiting {
 }
 
 /// Whoever takes entries up, and keeps those that are not started yet.
-pub trait ReadAhead: Send + Sync + 'static {
+pub(crate) trait ReadAhead: Send + Sync + 'static {
     /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them, because
     /// it was not read yet, its call has started, or nobody takes entries up any more.
     fn place(&self, lane: LaneKey, id: EventId) -> BoxFuture<'_, Option<usize>>;
@@ -54,7 +54,7 @@ pub trait ReadAhead: Send + Sync + 'static {
 impl Standing {
     /// The state in a word, as answers and metrics name it; `None` of what is unknown.
     #[must_use]
-    pub const fn word(&self) -> Option<&'static str> {
+    pub(crate) const fn word(&self) -> Option<&'static str> {
         match self {
             Self::Ready(_) => Some("ready"),
             Self::Delayed(_) => Some("delayed"),
@@ -66,7 +66,7 @@ impl Standing {
 
     /// The entry, while it is owed an end.
     #[must_use]
-    pub const fn waiting(&self) -> Option<&Waiting> {
+    pub(crate) const fn waiting(&self) -> Option<&Waiting> {
         match self {
             Self::Ready(waiting) | Self::Delayed(waiting) | Self::InFlight(waiting) => Some(waiting),
             Self::Settled(_) | Self::Unknown => None,

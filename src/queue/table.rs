@@ -22,7 +22,7 @@ use state::{QueueLane, earlier};
 
 /// What one lane holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LaneCounts {
+pub(crate) struct LaneCounts {
     /// The key of the lane.
     pub lane: LaneKey,
     /// Entries that wait for their turn.

@@ -14,7 +14,7 @@ use super::StoreError;
 use crate::clock::Timestamp;
 
 /// Longest name of a limit, in bytes.
-pub const MAX_LIMIT_NAME_BYTES: usize = 2048;
+pub(crate) const MAX_LIMIT_NAME_BYTES: usize = 2048;
 
 /// What one limit has consumed, or may have: `count` starts, the latest of them at `at`; of no interest from
 /// `over_at` on. Both moments are kept rounded up to a millisecond.

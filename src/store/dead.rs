@@ -37,7 +37,7 @@ impl DeadLetter {
 
 /// In which order dead letters are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LetterOrder {
+pub(crate) enum LetterOrder {
     /// In the order in which they were parked.
     OldestFirst,
     /// The other way round.
@@ -46,11 +46,11 @@ pub enum LetterOrder {
 
 /// Where a letter lies among those of its store. Opaque; it means nothing to another store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LetterPlace(pub(super) u64);
+pub(crate) struct LetterPlace(pub(super) u64);
 
 /// A page of dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LetterPage {
+pub(crate) struct LetterPage {
     /// The letters, in the order that was asked for.
     pub letters: Vec<DeadLetter>,
     /// After which letter the next page begins; `None` when there is none.
@@ -69,7 +69,7 @@ pub struct LetterPage {
 /// - `take` is durable when it returns. Whoever hands a letter in again does so first and takes it then: a crash in
 ///   between leaves it twice.
 /// - While the store is held as a whole, `take` fails with [`StoreError::Held`].
-pub trait DeadLetters: Send + Sync + 'static {
+pub(crate) trait DeadLetters: Send + Sync + 'static {
     /// The next letters in this order behind `after`, a place that an earlier page of the same order has returned.
     /// The letter there may have been taken since.
     fn list(

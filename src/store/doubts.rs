@@ -117,7 +117,7 @@ pub struct NewDoubt {
 }
 
 /// The subject of a doubt of the kind [`DoubtKind::Clock`].
-pub const WALL_CLOCK: &str = "wall clock";
+pub(crate) const WALL_CLOCK: &str = "wall clock";
 
 /// An open doubt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

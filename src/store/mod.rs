@@ -16,8 +16,8 @@ mod consumption;
     expect(dead_code, reason = "a redrive is yet to be built on it; the conformance suite holds it")
 )]
 mod dead;
-pub mod doubts;
-pub mod embedded;
+pub(crate) mod doubts;
+pub(crate) mod embedded;
 mod error;
 mod health;
 #[cfg(test)]
@@ -28,16 +28,16 @@ mod run_to_end;
 mod turn;
 
 #[cfg(test)]
-pub use consumption::MAX_LIMIT_NAME_BYTES;
+pub(crate) use consumption::MAX_LIMIT_NAME_BYTES;
 pub use consumption::{Usage, UsageFound, UsageStore};
-pub use dead::{DeadLetter, DeadLetters, LetterOrder, LetterPage, LetterPlace};
-pub use doubts::Doubts;
+pub(crate) use dead::{DeadLetter, DeadLetters, LetterOrder, LetterPage, LetterPlace};
+pub(crate) use doubts::Doubts;
 pub use embedded::DirectoryError;
 pub use error::StoreError;
-pub use health::StoreHealth;
-pub use owner::Owner;
+pub(crate) use health::StoreHealth;
+pub(crate) use owner::Owner;
 pub(crate) use run_to_end::RunToEnd;
-pub use turn::Turn;
+pub(crate) use turn::Turn;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub struct NewEntry {
 }
 
 /// Longest record: the largest event with its head and headers.
-pub const MAX_RECORD_BYTES: usize = 512 * 1024;
+pub(crate) const MAX_RECORD_BYTES: usize = 512 * 1024;
 
 /// How a repeated hand-in is recognised, for at least the configured time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

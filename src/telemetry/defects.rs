@@ -12,20 +12,20 @@ use crate::telemetry::names;
 /// The program found a state that cannot be, or caught a panic. For what a caller or a disk can bring about even so; where
 /// only a mistake in the program can, `defect!` says it.
 #[derive(Debug, Clone, Copy)]
-pub struct Defect {
+pub(crate) struct Defect {
     /// Where, in a few words that stand at one place in the source only.
     pub place: &'static str,
 }
 
 impl Defect {
     /// Counts it and writes a line at the level `error`. What the place knows besides is logged there.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         self.count();
         tracing::error!(place = self.place, "a defect of tidegate was found: please report it");
     }
 
     /// Shows the counter before anything was found.
-    pub fn show() {
+    pub(crate) fn show() {
         counter!(names::DEFECTS.name).increment(0);
     }
 

@@ -30,7 +30,7 @@ static LABELS: LazyLock<Labels> = LazyLock::new(Labels::default);
 static CHANGES: Mutex<()> = Mutex::new(());
 
 /// How many policies have series of their own from now on.
-pub fn max_policies(most: NonZeroUsize) {
+pub(crate) fn max_policies(most: NonZeroUsize) {
     change(|wanted| wanted.most = most.get());
 }
 
@@ -58,7 +58,7 @@ fn has_series(policy: &str) -> bool {
 
 /// The label under which the figures of a policy are shown: its own, or that of all others.
 #[must_use]
-pub fn series_of(policy: &str) -> &str {
+pub(crate) fn series_of(policy: &str) -> &str {
     if policy == NONE || has_series(policy) { policy } else { OTHER }
 }
 

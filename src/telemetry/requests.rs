@@ -11,7 +11,7 @@ use crate::telemetry::names;
 
 /// A request was answered.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestAnswered<'a> {
+pub(crate) struct RequestAnswered<'a> {
     /// The template of its route, from a closed set; `other` where there is none.
     pub route: &'a str,
     /// The verb, from a closed set.
@@ -30,7 +30,7 @@ const LAST_CODE: u16 = 999;
 
 impl RequestAnswered<'_> {
     /// Counts it and records how long it took.
-    pub fn emit(self) {
+    pub(crate) fn emit(self) {
         let place = self.code.checked_sub(FIRST_CODE).map(usize::from);
         let code = place.and_then(|place| CODES.get(place).cloned()).unwrap_or(SharedString::const_str(""));
         let route = shared(self.route);

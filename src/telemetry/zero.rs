@@ -45,7 +45,7 @@ static SAID: OnceLock<EndpointWords> = OnceLock::new();
 
 /// The labels of what endpoints may say in words of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct EndpointWords {
+pub(crate) struct EndpointWords {
     /// That they are busy or over a limit: another call may follow.
     pub waits: Vec<&'static str>,
     /// That they will never take the call.
@@ -54,7 +54,7 @@ pub struct EndpointWords {
 
 /// Says which words of endpoints are series from the start. To be called before any policy is known; later words of the
 /// same process are passed over.
-pub fn endpoints_may_say(words: EndpointWords) {
+pub(crate) fn endpoints_may_say(words: EndpointWords) {
     let _first_ones_stay = SAID.set(words);
 }
 

@@ -29,7 +29,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_EXPORTS: Duration = Duration::from_secs(2);
 
 /// Sends spans until it is told to end.
-pub struct Exporter {
+pub(crate) struct Exporter {
     spans: mpsc::Receiver<Span>,
     collector: Collector,
     service_name: String,
@@ -61,7 +61,7 @@ impl Exporter {
     }
 
     /// Exports what comes until `ended` is cancelled, and then what is left, for two seconds at most.
-    pub async fn run(mut self, ended: CancellationToken) {
+    pub(crate) async fn run(mut self, ended: CancellationToken) {
         while ended.run_until_cancelled(self.step()).await.is_some() {}
         // Nobody else is asked whether it was in time: what is left says so.
         let _in_time = tokio::time::timeout(LAST_EXPORTS, self.flush()).await;

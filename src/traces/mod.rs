@@ -34,11 +34,11 @@ use std::path::PathBuf;
 use crate::event::CanonicalUrl;
 
 #[cfg(feature = "otel")]
-pub use exporter::Exporter;
+pub(crate) use exporter::Exporter;
 #[cfg(not(feature = "otel"))]
-pub use off::{Attempt, Exporter, Tracer, open};
+pub(crate) use off::{Attempt, Exporter, Tracer, open};
 #[cfg(feature = "otel")]
-pub use tracer::{Attempt, Tracer, open};
+pub(crate) use tracer::{Attempt, Tracer, open};
 
 /// Where spans go, and which.
 #[derive(Debug, Clone, PartialEq)]

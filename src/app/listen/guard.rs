@@ -17,13 +17,13 @@ use crate::problem::{Problem, codes};
 
 /// Names under which tidegate may be called.
 #[derive(Debug, Clone)]
-pub struct Hosts(Arc<[String]>);
+pub(crate) struct Hosts(Arc<[String]>);
 
 impl Hosts {
     /// `localhost` and the loopback addresses, the bound address, and further names. Ports make no difference:
     /// a forwarded port is still the same machine.
     #[must_use]
-    pub fn new(bound: SocketAddr, further: &[String]) -> Self {
+    pub(crate) fn new(bound: SocketAddr, further: &[String]) -> Self {
         let bound = match bound {
             SocketAddr::V4(address) => address.ip().to_string(),
             SocketAddr::V6(address) => format!("[{}]", address.ip()),
@@ -42,7 +42,7 @@ impl Hosts {
 }
 
 /// Puts the guards before all routes of `router`.
-pub fn guarded(router: Router, hosts: Hosts) -> Router {
+pub(crate) fn guarded(router: Router, hosts: Hosts) -> Router {
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

@@ -53,7 +53,7 @@ impl Watch {
 
 /// What a look found: how many lanes, under each of their policies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Looks {
+pub(crate) struct Looks {
     /// Lanes with something to send that no hold, share or limit has kept back at any look for 60 s, and of which nothing
     /// started meanwhile: any is a defect.
     pub stalled: BTreeMap<String, u64>,

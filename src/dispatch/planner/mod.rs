@@ -45,7 +45,7 @@ const EFFECTS_PER_STEP: usize = 2048;
 ///
 /// Each part has fields of its own and a duty; a step lends the roster, in which the lanes stand, to one part after the
 /// other.
-pub struct Planner {
+pub(crate) struct Planner {
     pub(super) roster: Roster,
     pub(super) policies: Policies,
     pub(super) starts: Starts,
@@ -60,7 +60,7 @@ pub struct Planner {
 impl Planner {
     /// A planner over `gate`, which must be without policies yet; `dice` is for the jitter of retries.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         gate: Gate,
         runtime: &Arc<Runtime>,
         options: Options,
@@ -81,7 +81,7 @@ impl Planner {
     }
 
     /// Takes in what happened at `now` and appends what is to be done. `now` never decreases.
-    pub fn step(&mut self, input: Input, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(crate) fn step(&mut self, input: Input, now: Timestamp, effects: &mut Vec<Effect>) {
         defect!(unless self.stepped_at <= now, "a step that lies before the one before");
         self.stepped_at = now;
         self.take_in(input, now, effects);
@@ -128,13 +128,13 @@ impl Planner {
     /// When [`Planner::step`] is to be called although nothing happened: [`Timestamp::ZERO`] for at once,
     /// `None` for never.
     #[must_use]
-    pub fn next_wake(&self) -> Option<Timestamp> {
+    pub(crate) fn next_wake(&self) -> Option<Timestamp> {
         if self.draining || self.held { None } else { self.roster.next_wake() }
     }
 
     /// The last question before a call starts: may it, at `now`? When not, its entry is back in its place,
     /// or expired, and [`Planner::next_wake`] has been brought up to date.
-    pub fn confirm(
+    pub(crate) fn confirm(
         &mut self,
         ticket: Ticket,
         now: Timestamp,
@@ -144,45 +144,45 @@ impl Planner {
     }
 
     /// The call that was confirmed has left by `now`.
-    pub fn under_way(&mut self, ticket: Ticket, now: Timestamp) {
+    pub(crate) fn under_way(&mut self, ticket: Ticket, now: Timestamp) {
         self.starts.under_way(ticket, &mut self.roster, now);
     }
 
     /// Calls that have a permit.
     #[must_use]
-    pub fn inflight(&self) -> usize {
+    pub(crate) fn inflight(&self) -> usize {
         self.starts.inflight()
     }
 
     /// Whether nothing is in flight, loaded, or being loaded.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.starts.inflight() == 0 && self.roster.has_read_nothing()
     }
 
     /// Whether the store is held as a whole.
     #[must_use]
-    pub const fn is_held(&self) -> bool {
+    pub(crate) const fn is_held(&self) -> bool {
         self.held
     }
 
     /// The limiters.
-    pub fn gate(&mut self) -> &mut Gate {
+    pub(crate) fn gate(&mut self) -> &mut Gate {
         self.roster.gate()
     }
 
     /// From now on time is in doubt, until [`Input::TimeTrusted`]. To be called before the first step.
-    pub fn doubt_time(&mut self) {
+    pub(crate) fn doubt_time(&mut self) {
         self.roster.doubt_time();
     }
 
     /// Drops what waits under a policy now; [`Planner::take_purged`] tells when it is done.
-    pub fn purge(&mut self, policy: &PolicyId, now: Timestamp, effects: &mut Vec<Effect>) -> PurgeId {
+    pub(crate) fn purge(&mut self, policy: &PolicyId, now: Timestamp, effects: &mut Vec<Effect>) -> PurgeId {
         self.purges.begin(policy, &mut self.roster, now, effects)
     }
 
     /// The purges that are done since the last call, each with the number of entries that it dropped.
-    pub fn take_purged(&mut self) -> Vec<(PurgeId, u64)> {
+    pub(crate) fn take_purged(&mut self) -> Vec<(PurgeId, u64)> {
         self.purges.take_done()
     }
 
@@ -191,24 +191,24 @@ impl Planner {
     ///
     /// # Errors
     /// [`OverLimit`]; nothing is promised then.
-    pub fn promise(&mut self, lane: &Lane, now: Timestamp) -> Result<bool, OverLimit> {
+    pub(crate) fn promise(&mut self, lane: &Lane, now: Timestamp) -> Result<bool, OverLimit> {
         admission::promise(lane, &self.policies, &mut self.roster, now)
     }
 
     /// This many calls that were promised a start were not taken in after all.
-    pub fn withdraw(&mut self, lane: &LaneKey, count: usize, now: Timestamp) {
+    pub(crate) fn withdraw(&mut self, lane: &LaneKey, count: usize, now: Timestamp) {
         admission::withdraw(lane, count, &mut self.roster, now);
     }
 
     /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them.
     #[must_use]
-    pub fn place(&self, lane: &LaneKey, id: EventId, now: Timestamp) -> Option<usize> {
+    pub(crate) fn place(&self, lane: &LaneKey, id: EventId, now: Timestamp) -> Option<usize> {
         let lanes = self.roster.lanes();
         lanes.get(lanes.find(lane)?)?.buffer.place(id, now)
     }
 
     /// What a lane waits for at `now`, also one that is empty.
-    pub fn report(&mut self, lane: &Lane, now: Timestamp) -> LaneReport {
+    pub(crate) fn report(&mut self, lane: &Lane, now: Timestamp) -> LaneReport {
         LaneReport::of(lane, &self.policies, &mut self.roster, now)
     }
 

@@ -14,7 +14,7 @@ use crate::telemetry::defect;
 
 /// Names a purge that goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PurgeId(u64);
+pub(crate) struct PurgeId(u64);
 
 /// The purge of one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::limit::{Kind, LimiterFigures};
 
 /// The state of one lane.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct LaneReport {
+pub(crate) struct LaneReport {
     /// Its calls under way.
     pub inflight: usize,
     /// Entries that are read ahead and not started.
@@ -29,7 +29,7 @@ pub struct LaneReport {
 
 /// A limit without room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Blocked {
+pub(crate) struct Blocked {
     /// The policy whose limit the lane waits for.
     pub policy: PolicyId,
     /// For which label values.

@@ -29,7 +29,7 @@ pub struct Target {
 
 /// All of them, by source.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Targets {
+pub(crate) struct Targets {
     exact: HashMap<String, Arc<Target>>,
     /// Those whose sources are beginnings, the longest first: the first that fits is the closest.
     prefixes: Vec<Arc<Target>>,
@@ -37,7 +37,7 @@ pub struct Targets {
 
 impl Targets {
     /// Of several targets of one source the last counts.
-    pub fn new(targets: impl IntoIterator<Item = Target>) -> Self {
+    pub(crate) fn new(targets: impl IntoIterator<Item = Target>) -> Self {
         let mut all = Self::default();
         for target in targets {
             let target = Arc::new(target);

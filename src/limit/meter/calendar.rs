@@ -16,7 +16,7 @@ pub(in crate::limit) struct Span {
 
 /// When the calendar period of a quota ends in which `now` lies.
 #[must_use]
-pub fn period_end(quota: Quota, now: Timestamp) -> Timestamp {
+pub(crate) fn period_end(quota: Quota, now: Timestamp) -> Timestamp {
     Span::of(quota.per, now).end
 }
 

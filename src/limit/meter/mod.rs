@@ -22,7 +22,7 @@ pub(super) mod window;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-pub use calendar::period_end;
+pub(crate) use calendar::period_end;
 
 use crate::clock::{Leap, Timestamp};
 use crate::limit::figures::Counter;

@@ -9,7 +9,7 @@ use crate::telemetry::defect;
 
 /// Most calls under way at once under these limits, for each combination of label values.
 #[must_use]
-pub fn most_at_once(limits: &Limits) -> NonZeroU32 {
+pub(crate) fn most_at_once(limits: &Limits) -> NonZeroU32 {
     Slots::default_for(limits.slots, limits.pace)
 }
 

@@ -35,7 +35,7 @@ use crate::manage::desk::{Desk, Effect, NotChanged};
 use crate::manage::dialect::Dialect;
 use crate::policy::{Book, Policies};
 
-pub use options::{AdobeOptions, Identity, Sandbox, SandboxKind};
+pub(crate) use options::{AdobeOptions, Identity, Sandbox, SandboxKind};
 
 /// What the routes of one API work on. Cheap to clone.
 #[derive(Clone)]

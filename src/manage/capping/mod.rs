@@ -43,12 +43,12 @@ use crate::manage::dialect::{Derived, Dialect, Parts, Says, Unreadable, is_uuid}
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
-pub use options::CappingOptions;
-pub use routes::router;
+pub(crate) use options::CappingOptions;
+pub(crate) use routes::router;
 
 /// Adobe Journey Orchestration's Capping API.
 #[derive(Debug, Clone, Copy)]
-pub struct Capping;
+pub(crate) struct Capping;
 
 impl Dialect for Capping {
     fn name(&self) -> &'static str {
@@ -89,7 +89,7 @@ impl Dialect for Capping {
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
-pub struct CappingApi {
+pub(crate) struct CappingApi {
     authoring: Authoring,
     require_strategy: bool,
     max_configs_per_org: usize,
@@ -98,7 +98,12 @@ pub struct CappingApi {
 impl CappingApi {
     /// Brings the parts together.
     #[must_use]
-    pub fn new(policies: Policies, options: CappingOptions, clock: Clock, random: fastrand::Rng) -> Self {
+    pub(crate) fn new(
+        policies: Policies,
+        options: CappingOptions,
+        clock: Clock,
+        random: fastrand::Rng,
+    ) -> Self {
         let CappingOptions { adobe, status: _, require_strategy, max_configs_per_org } = options;
         let authoring = Authoring::new(&Capping, policies, adobe, VOICE, clock, random);
         Self { authoring, require_strategy, max_configs_per_org }
@@ -106,7 +111,7 @@ impl CappingApi {
 }
 
 /// The name of the origin of this dialect's elements and policies.
-pub const ORIGIN: &str = "capping";
+pub(crate) const ORIGIN: &str = "capping";
 
 /// How refusals are worded.
 const VOICE: Voice = Voice {

@@ -17,7 +17,7 @@ use crate::manage::capping::objects::Config;
 use crate::manage::capping::wire::Element;
 
 /// All routes of the dialect under `/authoring` and `/journey/orchestration`.
-pub fn router(api: CappingApi) -> Router {
+pub(crate) fn router(api: CappingApi) -> Router {
     let routes = Router::new()
         .route("/list/endpointConfigs", post(list))
         .route("/endpointConfigs", post(create))

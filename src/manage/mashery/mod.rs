@@ -50,18 +50,18 @@ use crate::manage::dialect::{Derived, Dialect, Parts, Says, ShowsUsage, Unreadab
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
-pub use options::MasheryOptions;
-pub use routes::router;
+pub(crate) use options::MasheryOptions;
+pub(crate) use routes::router;
 
 /// The origin of this dialect's policies.
-pub const ORIGIN: &str = "mashery";
+pub(crate) const ORIGIN: &str = "mashery";
 
 /// Letters and digits of an `apikey` that is made up, as many as the vendor's have.
 const APIKEY_CHARS: usize = 24;
 
 /// Mashery's call limiting.
 #[derive(Debug, Clone, Copy)]
-pub struct Mashery;
+pub(crate) struct Mashery;
 
 impl Dialect for Mashery {
     fn name(&self) -> &'static str {
@@ -105,7 +105,7 @@ impl Dialect for Mashery {
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
-pub struct MasheryApi {
+pub(crate) struct MasheryApi {
     desk: Desk,
     options: Arc<MasheryOptions>,
     /// Makes ids and keys.
@@ -115,7 +115,12 @@ pub struct MasheryApi {
 impl MasheryApi {
     /// Brings the parts together.
     #[must_use]
-    pub fn new(policies: Policies, options: MasheryOptions, clock: Clock, random: fastrand::Rng) -> Self {
+    pub(crate) fn new(
+        policies: Policies,
+        options: MasheryOptions,
+        clock: Clock,
+        random: fastrand::Rng,
+    ) -> Self {
         let desk = Desk::new(&Mashery, policies, clock, options.drain_window);
         Self { desk, options: Arc::new(options), dice: Dice::new(random) }
     }

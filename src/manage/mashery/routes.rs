@@ -26,7 +26,7 @@ use crate::policy::Book;
 pub(super) const BASE: &str = "/v3/rest";
 
 /// All routes of the dialect.
-pub fn router(api: MasheryApi) -> Router {
+pub(crate) fn router(api: MasheryApi) -> Router {
     let routes = Kind::ALL.into_iter().fold(Router::new(), |router, kind| {
         let (of_collection, of_object) = paths(kind);
         router.route(of_collection, collection(kind)).route(of_object, object(kind))

@@ -37,15 +37,15 @@ use crate::manage::dialect::{Derived, Dialect, Parts, Unreadable};
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
-pub use options::MediarithmicsOptions;
-pub use routes::router;
+pub(crate) use options::MediarithmicsOptions;
+pub(crate) use routes::router;
 
 /// The name of the origin of this dialect's policies.
-pub const ORIGIN: &str = "mediarithmics";
+pub(crate) const ORIGIN: &str = "mediarithmics";
 
 /// The throttlings of mediarithmics' plugin versions.
 #[derive(Debug, Clone, Copy)]
-pub struct Mediarithmics;
+pub(crate) struct Mediarithmics;
 
 impl Dialect for Mediarithmics {
     fn name(&self) -> &'static str {
@@ -80,7 +80,7 @@ impl Dialect for Mediarithmics {
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
-pub struct MediarithmicsApi {
+pub(crate) struct MediarithmicsApi {
     desk: Desk,
     options: Arc<MediarithmicsOptions>,
     /// Makes the ids of errors.
@@ -90,7 +90,7 @@ pub struct MediarithmicsApi {
 impl MediarithmicsApi {
     /// Brings the parts together.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         policies: Policies,
         options: MediarithmicsOptions,
         clock: Clock,

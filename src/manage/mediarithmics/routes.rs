@@ -24,7 +24,7 @@ const COUNTER: (&str, &str) = ("counter", "next");
 const FIRST_ID: u64 = 1_001;
 
 /// All routes of the dialect.
-pub fn router(api: MediarithmicsApi) -> Router {
+pub(crate) fn router(api: MediarithmicsApi) -> Router {
     let all = get(list).post(create).head(no_verb_of_all).fallback(no_verb_of_all);
     let one = get(read).put(replace).delete(remove).head(no_verb_of_one).fallback(no_verb_of_one);
     Router::new()

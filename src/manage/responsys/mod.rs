@@ -40,22 +40,22 @@ use crate::manage::dialect::{Derived, Dialect, Listed, Parts, Says, Unreadable, 
 use crate::manage::{Dice, Options};
 use crate::policy::{Book, Policies};
 
-pub use objects::account::{Account, Block, RawAccount};
-pub use objects::listed_accounts;
+pub(crate) use objects::account::{Account, Block, RawAccount};
+pub(crate) use objects::listed_accounts;
 #[cfg(test)]
-pub use objects::{FileAccountsError, put_file_accounts};
-pub use options::{ResponsysOptions, Statuses};
-pub use routes::router;
+pub(crate) use objects::{FileAccountsError, put_file_accounts};
+pub(crate) use options::{ResponsysOptions, Statuses};
+pub(crate) use routes::router;
 
 /// The name of the origin of this dialect's policies.
-pub const ORIGIN: &str = "responsys";
+pub(crate) const ORIGIN: &str = "responsys";
 
 /// The setting that lists accounts.
 const ACCOUNTS: &str = "responsys.accounts";
 
 /// Oracle Responsys' throttling limits.
 #[derive(Debug, Clone, Copy)]
-pub struct Responsys;
+pub(crate) struct Responsys;
 
 impl Dialect for Responsys {
     fn name(&self) -> &'static str {
@@ -106,7 +106,7 @@ impl Dialect for Responsys {
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
-pub struct ResponsysApi {
+pub(crate) struct ResponsysApi {
     desk: Desk,
     options: Arc<ResponsysOptions>,
     /// Makes correlation ids.
@@ -116,7 +116,12 @@ pub struct ResponsysApi {
 impl ResponsysApi {
     /// Brings the parts together.
     #[must_use]
-    pub fn new(policies: Policies, options: ResponsysOptions, clock: Clock, random: fastrand::Rng) -> Self {
+    pub(crate) fn new(
+        policies: Policies,
+        options: ResponsysOptions,
+        clock: Clock,
+        random: fastrand::Rng,
+    ) -> Self {
         let desk = Desk::new(&Responsys, policies, clock, options.drain_window);
         Self { desk, options: Arc::new(options), dice: Dice::new(random) }
     }

@@ -27,7 +27,7 @@ pub(super) enum Source {
 
 /// Why accounts cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FileAccountsError {
+pub(crate) enum FileAccountsError {
     /// One was made through the route.
     #[error(
         "account {name:?} was made through /v1/responsys/accounts; delete it there or leave it out of the file"
@@ -68,7 +68,7 @@ pub(super) fn origin() -> Origin {
 ///
 /// # Errors
 /// [`FileAccountsError`] names the first account that cannot be had.
-pub fn put_file_accounts(
+pub(crate) fn put_file_accounts(
     book: &mut Book,
     list: &[Account],
     now: Timestamp,
@@ -92,7 +92,7 @@ pub fn put_file_accounts(
 }
 
 /// Checked accounts as the objects that the configuration file lists.
-pub fn listed_accounts(accounts: Vec<Account>) -> Listed {
+pub(crate) fn listed_accounts(accounts: Vec<Account>) -> Listed {
     let put = move |book: &mut Book, now, drain_window| {
         put_file_accounts(book, &accounts, now, drain_window).map_err(|error| error.to_string())
     };

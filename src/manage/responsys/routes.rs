@@ -14,7 +14,7 @@ use crate::manage::responsys::wire::Item;
 use crate::manage::responsys::{ResponsysApi, doc, objects};
 
 /// All routes of the dialect, and those for its accounts.
-pub fn router(api: ResponsysApi) -> Router {
+pub(crate) fn router(api: ResponsysApi) -> Router {
     Router::new()
         .route("/rest/api/ratelimit", get(list).head(no_verb).fallback(no_verb))
         .route("/rest/api/{version}/ratelimit", get(with_version).head(no_verb).fallback(no_verb))

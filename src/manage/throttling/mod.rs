@@ -40,15 +40,15 @@ use crate::manage::adobe::envelope::Voice;
 use crate::manage::dialect::{Derived, Dialect, Parts, Unreadable, is_uuid};
 use crate::policy::{Book, Policies};
 
-pub use options::ThrottlingOptions;
-pub use routes::router;
+pub(crate) use options::ThrottlingOptions;
+pub(crate) use routes::router;
 
 /// The name of the origin of this dialect's elements and policies.
-pub const ORIGIN: &str = "throttling";
+pub(crate) const ORIGIN: &str = "throttling";
 
 /// Adobe Journey Optimizer's Throttling API.
 #[derive(Debug, Clone, Copy)]
-pub struct Throttling;
+pub(crate) struct Throttling;
 
 impl Dialect for Throttling {
     fn name(&self) -> &'static str {
@@ -83,7 +83,7 @@ impl Dialect for Throttling {
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
-pub struct ThrottlingApi {
+pub(crate) struct ThrottlingApi {
     authoring: Authoring,
     options: Arc<ThrottlingOptions>,
 }
@@ -91,7 +91,12 @@ pub struct ThrottlingApi {
 impl ThrottlingApi {
     /// Brings the parts together.
     #[must_use]
-    pub fn new(policies: Policies, options: ThrottlingOptions, clock: Clock, random: fastrand::Rng) -> Self {
+    pub(crate) fn new(
+        policies: Policies,
+        options: ThrottlingOptions,
+        clock: Clock,
+        random: fastrand::Rng,
+    ) -> Self {
         let voice = Voice { error_as_object: options.error_as_object, ..VOICE };
         let authoring = Authoring::new(&Throttling, policies, options.adobe.clone(), voice, clock, random);
         Self { authoring, options: Arc::new(options) }

@@ -17,7 +17,7 @@ use crate::manage::throttling::objects::Config;
 use crate::manage::throttling::wire::Element;
 
 /// All routes of the dialect under `/authoring` and `/journey/orchestration`.
-pub fn router(api: ThrottlingApi) -> Router {
+pub(crate) fn router(api: ThrottlingApi) -> Router {
     let routes = Router::new()
         .route("/list/throttlingConfigs", post(list))
         .route("/throttlingConfigs", post(create))

@@ -19,7 +19,7 @@ use crate::store::doubts::Doubt;
 
 /// What an operator can do about a doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DoubtVerb {
+pub(crate) enum DoubtVerb {
     /// It is seen: the report is silenced, the doubt stays.
     Acknowledge,
     /// What it is about is tried again.
@@ -33,7 +33,7 @@ pub enum DoubtVerb {
 impl DoubtVerb {
     /// As the path spells it.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Acknowledge => "acknowledge",
             Self::Retry => "retry",

@@ -25,7 +25,7 @@ const MAX_METHODS: usize = 32;
 ///
 /// # Errors
 /// The [`Fault`] of the member `name`.
-pub fn read_name(members: &Members) -> Result<PolicyId, Fault> {
+pub(crate) fn read_name(members: &Members) -> Result<PolicyId, Fault> {
     let mut faults = Vec::new();
     let name = Reader { members, known: None, faults: &mut faults }.name();
     // Without a name there is a fault, and one at most.
@@ -36,7 +36,7 @@ pub fn read_name(members: &Members) -> Result<PolicyId, Fault> {
 ///
 /// # Errors
 /// All [`Fault`]s of the members but those of `name`.
-pub fn read_spec(members: &Members, known: Option<&BTreeSet<String>>) -> Result<Spec, Vec<Fault>> {
+pub(crate) fn read_spec(members: &Members, known: Option<&BTreeSet<String>>) -> Result<Spec, Vec<Fault>> {
     let mut faults = Vec::new();
     let spec = Reader { members, known, faults: &mut faults }.spec();
     spec.ok_or(faults)

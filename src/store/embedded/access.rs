@@ -19,7 +19,7 @@ const PRIVATE_FILE: u32 = 0o600;
 
 /// Whose a file or directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileOwner {
+pub(crate) struct FileOwner {
     /// The number of the user.
     pub uid: u32,
     /// The number of the group.

@@ -47,7 +47,7 @@ const FORMAT: u32 = 1;
 
 /// A copy that was made.
 #[derive(Debug)]
-pub struct Copied {
+pub(crate) struct Copied {
     /// What the check of it found.
     pub report: VerifyReport,
     /// A process was using the directory: it may have acknowledged more since.
@@ -57,7 +57,7 @@ pub struct Copied {
 /// What a backup says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Note {
+pub(crate) struct Note {
     /// A process was using the directory while it was copied.
     pub was_running: bool,
     /// When it was made, Unix milliseconds.
@@ -66,7 +66,7 @@ pub struct Note {
 
 /// Where a backup has the copied directory.
 #[must_use]
-pub fn data_of(backup: &Path) -> PathBuf {
+pub(crate) fn data_of(backup: &Path) -> PathBuf {
     backup.join("data")
 }
 
@@ -74,7 +74,7 @@ pub fn data_of(backup: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`StoreError`] when the system refuses, or a newer version wrote the directory. What was copied until then is left.
-pub fn copy(root: &Path, to: &Path) -> Result<Copied, StoreError> {
+pub(crate) fn copy(root: &Path, to: &Path) -> Result<Copied, StoreError> {
     let mut moment = Moment::look(root)?;
     format::judge(root, false)?;
     access::make_room(to)?;
@@ -103,7 +103,7 @@ pub fn copy(root: &Path, to: &Path) -> Result<Copied, StoreError> {
 ///
 /// # Errors
 /// [`DirectoryError::Locked`] when a process uses the backup; others as [`copy`].
-pub fn copy_back(root: &Path, to: &Path) -> Result<VerifyReport, StoreError> {
+pub(crate) fn copy_back(root: &Path, to: &Path) -> Result<VerifyReport, StoreError> {
     let _held = DataDir::hold(root)?;
     format::judge(root, false)?;
     Copier { root, to, is_growing: false, seen: HashMap::new() }.pass()?;
@@ -137,7 +137,7 @@ impl Moment {
 ///
 /// # Errors
 /// [`StoreError`] when the system refuses.
-pub fn note(backup: &Path, note: &Note) -> Result<(), StoreError> {
+pub(crate) fn note(backup: &Path, note: &Note) -> Result<(), StoreError> {
     // Numbers and flags always have a JSON form.
     let body = serde_json::to_vec(note).unwrap_or_default();
     sealed::replace(&backup.join(NOTE), FORMAT, 1, &body)
@@ -147,7 +147,7 @@ pub fn note(backup: &Path, note: &Note) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read or a newer version wrote it.
-pub fn read_note(backup: &Path) -> Result<Option<Note>, StoreError> {
+pub(crate) fn read_note(backup: &Path) -> Result<Option<Note>, StoreError> {
     let path = backup.join(NOTE);
     match sealed::read(&path)? {
         Sealed::Whole { format, .. } if format > FORMAT => {
@@ -162,7 +162,7 @@ pub fn read_note(backup: &Path) -> Result<Option<Note>, StoreError> {
 ///
 /// # Errors
 /// [`DirectoryError::Occupied`] when something is, others when the system refuses.
-pub fn begin(partial: &Path) -> Result<(), StoreError> {
+pub(crate) fn begin(partial: &Path) -> Result<(), StoreError> {
     match DirBuilder::new().mode(0o700).create(partial) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Err(StoreError::Directory(DirectoryError::Occupied {
@@ -179,7 +179,7 @@ pub fn begin(partial: &Path) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when there is no such directory.
-pub fn directory_for(backup: &Path) -> Result<PathBuf, StoreError> {
+pub(crate) fn directory_for(backup: &Path) -> Result<PathBuf, StoreError> {
     let parent = files::parent_of(backup);
     fs::canonicalize(parent).map_err(|error| StoreError::io("look at", parent, error))
 }
@@ -189,7 +189,7 @@ pub fn directory_for(backup: &Path) -> Result<PathBuf, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when the system refuses; the directory may have the name then.
-pub fn publish(from: &Path, to: &Path) -> Result<(), StoreError> {
+pub(crate) fn publish(from: &Path, to: &Path) -> Result<(), StoreError> {
     files::sync_dir(from).map_err(|error| StoreError::io("sync", from, error))?;
     files::rename_durably(from, to).map_err(|error| StoreError::io("rename to", to, error))
 }

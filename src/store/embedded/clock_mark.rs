@@ -15,7 +15,7 @@ use crate::store::StoreError;
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt, WALL_CLOCK};
 
 /// The name in the data directory.
-pub const NAME: &str = "clock";
+pub(crate) const NAME: &str = "clock";
 const FORMAT: u32 = 1;
 /// How often the mark is written although nothing has changed.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ pub(super) fn begin(
 ///
 /// # Errors
 /// [`StoreError`] when the mark cannot be read or written.
-pub fn confirm(root: &Path) -> Result<bool, StoreError> {
+pub(crate) fn confirm(root: &Path) -> Result<bool, StoreError> {
     let Found { mark, version, .. } = read(root)?;
     let Some(mut mark) = mark.filter(Mark::is_in_doubt) else { return Ok(false) };
     mark.is_confirmed = true;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
-pub use super::format::DIRECTORY_FORMAT;
+pub(crate) use super::format::DIRECTORY_FORMAT;
 use super::{UsageLog, access, ballast, files, format, names, reclaim, tidy, unfinished};
 use crate::store::doubts::NewDoubt;
 use crate::store::{DirectoryError, StoreError};
@@ -31,13 +31,13 @@ const START_FILES: u64 = 10;
 /// Files that appends leave for segments, documents and the index.
 const NEEDED_FILES: u64 = 16;
 /// What appends leave free: two segments, a settlements' reserve and the index's growth.
-pub const DEFAULT_NEEDED_BYTES: u64 = 256 * 1024 * 1024;
+pub(crate) const DEFAULT_NEEDED_BYTES: u64 = 256 * 1024 * 1024;
 
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Room on the file system of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DiskRoom {
+pub(crate) struct DiskRoom {
     /// Bytes left for this user.
     pub free_bytes: u64,
     /// Bytes that must stay free for settlements and the index.
@@ -51,7 +51,7 @@ impl DiskRoom {
     ///
     /// # Errors
     /// [`DirectoryError::Full`] below the watermark, [`DirectoryError::FewFiles`] when hardly a file can be made.
-    pub fn check(&self) -> Result<(), StoreError> {
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
         let Self { free_bytes, needed_bytes, free_files } = *self;
         if free_files < NEEDED_FILES {
             return Err(StoreError::Directory(DirectoryError::FewFiles {
@@ -73,7 +73,7 @@ impl DiskRoom {
 
 /// The directory, locked as long as this lives.
 #[derive(Debug)]
-pub struct DataDir {
+pub(crate) struct DataDir {
     root: PathBuf,
     /// It was started in this format before.
     has_run: bool,
@@ -90,7 +90,7 @@ impl DataDir {
     /// [`DirectoryError::Locked`] when a process has it, [`DirectoryError::Unusable`] when a restore was cut short in it,
     /// [`StoreError::Format`] when a newer version wrote it, [`DirectoryError::Denied`] when it is not private to this user and cannot be made so, [`StoreError::Io`] when the
     /// system fails.
-    pub fn open(root: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
         let found = fs::metadata(root);
         if found.as_ref().is_ok_and(|meta| !meta.is_dir()) {
             let (operation, path) = ("open", root.display().to_string());
@@ -125,7 +125,7 @@ impl DataDir {
     /// # Errors
     /// [`DirectoryError::Locked`] when a process has it, [`DirectoryError::Unusable`] when a restore was cut short in it,
     /// [`StoreError::Io`] or [`DirectoryError::Denied`] when the system refuses, as it does when there is no such directory.
-    pub fn hold(root: &Path) -> Result<[Option<File>; 2], StoreError> {
+    pub(crate) fn hold(root: &Path) -> Result<[Option<File>; 2], StoreError> {
         fs::read_dir(root).map_err(|error| StoreError::io("read", root, error))?;
         let path = root.join("LOCK");
         let whole = lock_root(root)?;
@@ -143,7 +143,7 @@ impl DataDir {
     ///
     /// # Errors
     /// As [`DataDir::hold`], and [`StoreError::Format`] when a newer version wrote it.
-    pub fn hold_to_change(root: &Path) -> Result<[Option<File>; 2], StoreError> {
+    pub(crate) fn hold_to_change(root: &Path) -> Result<[Option<File>; 2], StoreError> {
         let held = Self::hold(root)?;
         format::judge(root, false)?;
         Ok(held)
@@ -151,7 +151,7 @@ impl DataDir {
 
     /// Whether the directory was started in this format before it was opened, so that it has had an account.
     #[must_use]
-    pub fn has_run(&self) -> bool {
+    pub(crate) fn has_run(&self) -> bool {
         self.has_run
     }
 
@@ -162,38 +162,38 @@ impl DataDir {
 
     /// The directory itself.
     #[must_use]
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Segments of the journal.
     #[must_use]
-    pub fn journal(&self) -> PathBuf {
+    pub(crate) fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }
 
     /// Segments of the dead-letter journal.
     #[must_use]
-    pub fn dead(&self) -> PathBuf {
+    pub(crate) fn dead(&self) -> PathBuf {
         self.root.join("dead")
     }
 
     /// The documents.
     #[cfg(test)]
     #[must_use]
-    pub fn documents(&self) -> PathBuf {
+    pub(crate) fn documents(&self) -> PathBuf {
         self.root.join("documents")
     }
 
     /// The record of what limits have consumed.
     #[must_use]
-    pub fn limits(&self) -> PathBuf {
+    pub(crate) fn limits(&self) -> PathBuf {
         self.root.join("limits")
     }
 
     /// The index; made by its owner.
     #[must_use]
-    pub fn index(&self) -> PathBuf {
+    pub(crate) fn index(&self) -> PathBuf {
         self.root.join("index")
     }
 
@@ -201,7 +201,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`StoreError::Io`] when the system does not say.
-    pub fn room(&self, needed_bytes: u64) -> Result<DiskRoom, StoreError> {
+    pub(crate) fn room(&self, needed_bytes: u64) -> Result<DiskRoom, StoreError> {
         let stat = rustix::fs::statvfs(&self.root)
             .map_err(|error| StoreError::io("ask for room in", &self.root, error))?;
         // File systems that make inodes as they go say that there are none at all.
@@ -211,17 +211,17 @@ impl DataDir {
     }
 
     /// Puts the ballast aside again when there is plenty of room beside `kept_free_bytes`.
-    pub fn fill_ballast(&self, kept_free_bytes: u64) {
+    pub(crate) fn fill_ballast(&self, kept_free_bytes: u64) {
         ballast::fill(&self.root, kept_free_bytes);
     }
 
     /// Puts aside again what a start has left of the ballast that it took.
-    pub fn refill_ballast(&self) {
+    pub(crate) fn refill_ballast(&self) {
         ballast::refill(&self.root, self.ballast);
     }
 
     /// Puts aside what a start needs, from what segments that were cut to their length have just given back.
-    pub fn keep_for_start(&self) {
+    pub(crate) fn keep_for_start(&self) {
         ballast::refill(&self.root, self.ballast.max(START_BYTES / ballast::PIECE_BYTES));
     }
 
@@ -242,7 +242,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`StoreError::Io`] when the system does not say how much is free.
-    pub fn release_for_start(&self) -> Result<(), StoreError> {
+    pub(crate) fn release_for_start(&self) -> Result<(), StoreError> {
         while self.is_short()? && ballast::release(&self.root, 0) {}
         Ok(())
     }
@@ -256,7 +256,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`StoreError::Unread`] and others when the system does not say.
-    pub fn disk_bytes(&self) -> Result<u64, StoreError> {
+    pub(crate) fn disk_bytes(&self) -> Result<u64, StoreError> {
         disk_bytes(&self.root).map_err(|error| StoreError::io("list", &self.root, error))
     }
 

@@ -9,7 +9,7 @@
 //!
 //! Must not know: what the documents mean.
 
-pub mod book;
+pub(crate) mod book;
 #[cfg(test)]
 mod tests;
 
@@ -176,7 +176,7 @@ fn path(root: &Path, name: &str) -> PathBuf {
 /// # Errors
 /// [`StoreError::Damaged`] when it is not what was written, [`StoreError::Format`] when it is newer,
 /// [`StoreError::Io`] when the system does not let it be read.
-pub fn read(path: &Path) -> Result<Option<(Version, Bytes)>, StoreError> {
+pub(crate) fn read(path: &Path) -> Result<Option<(Version, Bytes)>, StoreError> {
     match find(path)? {
         Found::Missing => Ok(None),
         Found::Damaged { reason } => Err(StoreError::Damaged { place: path.display().to_string(), reason }),

@@ -19,7 +19,7 @@ use crate::store::doubts::{DoubtKind, NewDoubt};
 
 /// Format version of the directory as a whole. Format 1 had no `limits/`, format 2 no `epoch` and documents without a
 /// checksum; both are brought up to this one when they are opened.
-pub const DIRECTORY_FORMAT: u32 = 3;
+pub(crate) const DIRECTORY_FORMAT: u32 = 3;
 
 const NAME: &str = "FORMAT";
 /// Longer files are not a number.

@@ -43,7 +43,7 @@ const MOST_LINKS: usize = 40;
 
 /// A restore under way. Dropped before [`Restore::finish`] it leaves the directory as it was found.
 #[derive(Debug)]
-pub struct Restore {
+pub(crate) struct Restore {
     root: PathBuf,
     /// Keeps the lock on the directory.
     dir: File,
@@ -64,7 +64,7 @@ enum Stage {
 
 /// A directory that was restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Restored {
+pub(crate) struct Restored {
     /// The epoch that it was raised to.
     pub epoch: u64,
     /// To whom it belongs.
@@ -77,7 +77,7 @@ impl Restore {
     /// # Errors
     /// [`DirectoryError::Occupied`] when something is in it, [`DirectoryError::Locked`] when a process has it,
     /// [`DirectoryError::Denied`] when it is another user's and this is not root; others when the system refuses.
-    pub fn begin(data_dir: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn begin(data_dir: &Path) -> Result<Self, StoreError> {
         let root = place(data_dir)?;
         let is_made = make(&root)?;
         let dir = lock_root(&root)?;
@@ -119,7 +119,7 @@ impl Restore {
 
     /// Where the tree is to grow: an empty private directory.
     #[must_use]
-    pub fn tree(&self) -> PathBuf {
+    pub(crate) fn tree(&self) -> PathBuf {
         self.root.join(TREE)
     }
 
@@ -128,7 +128,7 @@ impl Restore {
     /// # Errors
     /// [`StoreError`] when the system refuses; the directory is then as it was found, or, when only the mark could not be
     /// deleted, has everything and the mark.
-    pub fn finish(mut self, raised: Raised) -> Result<Restored, StoreError> {
+    pub(crate) fn finish(mut self, raised: Raised) -> Result<Restored, StoreError> {
         let (tree, owner) = (self.tree(), self.before.owner());
         let failed = |operation, path: &Path, error| StoreError::io(operation, path, error);
         // Of this process: it must not be in the way of the daemon's user.

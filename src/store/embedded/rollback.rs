@@ -189,7 +189,7 @@ pub(super) fn check(root: &Path, file: &Path, salt: u64) -> Result<Option<String
 ///
 /// # Errors
 /// As [`Epochs::start`].
-pub fn check_copy(root: &Path, file: &Path) -> Result<Option<String>, StoreError> {
+pub(crate) fn check_copy(root: &Path, file: &Path) -> Result<Option<String>, StoreError> {
     let Some(salt) = super::verify::salt(root) else {
         return Ok(Some("the salt of the copy does not read".to_owned()));
     };
@@ -205,7 +205,7 @@ pub fn check_copy(root: &Path, file: &Path) -> Result<Option<String>, StoreError
 ///
 /// # Errors
 /// [`StoreError`] when the directory is in use, or when one of the files cannot be written.
-pub fn accept(root: &Path, file: Option<&Path>, now: Timestamp) -> Result<u64, StoreError> {
+pub(crate) fn accept(root: &Path, file: Option<&Path>, now: Timestamp) -> Result<u64, StoreError> {
     let _dir = DataDir::open(root)?;
     raise(root, file, now)?.put(None)
 }
@@ -213,7 +213,7 @@ pub fn accept(root: &Path, file: Option<&Path>, now: Timestamp) -> Result<u64, S
 /// A directory that has an epoch above all others, which the file outside does not know yet.
 #[derive(Debug)]
 #[must_use]
-pub struct Raised {
+pub(crate) struct Raised {
     number: u64,
     /// The file outside, and what it said as far as that is known.
     outside: Option<(PathBuf, Option<Body>)>,
@@ -248,7 +248,7 @@ impl Raised {
 ///
 /// # Errors
 /// As [`accept`].
-pub fn prepare(root: &Path, file: Option<&Path>, now: Timestamp) -> Result<Raised, StoreError> {
+pub(crate) fn prepare(root: &Path, file: Option<&Path>, now: Timestamp) -> Result<Raised, StoreError> {
     let _dir = DataDir::open(root)?;
     raise(root, file, now)
 }

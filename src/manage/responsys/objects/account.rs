@@ -35,7 +35,7 @@ pub struct Block {
 
 /// A checked account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
+pub(crate) struct Account {
     pub(in crate::manage::responsys) name: String,
     pub(in crate::manage::responsys) limits: BTreeMap<String, u32>,
     pub(in crate::manage::responsys) blocked: Vec<Block>,
@@ -44,7 +44,7 @@ pub struct Account {
 /// A rule that an account breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} {rule}", if .pointer.is_empty() { "the name" } else { .pointer })]
-pub struct AccountFault {
+pub(crate) struct AccountFault {
     /// JSON pointer to the member within the account; empty for its name.
     pub pointer: String,
     /// The rule and the way out.
@@ -56,13 +56,13 @@ pub(in crate::manage::responsys) const WINDOW_MS: i64 = 60_000;
 
 impl Account {
     /// Most users with blocks.
-    pub const MAX_BLOCKED: usize = 1_000;
+    pub(crate) const MAX_BLOCKED: usize = 1_000;
 
     /// Checks names, functions and ranges.
     ///
     /// # Errors
     /// Every rule that is broken.
-    pub fn check(name: &str, raw: RawAccount) -> Result<Self, Vec<AccountFault>> {
+    pub(crate) fn check(name: &str, raw: RawAccount) -> Result<Self, Vec<AccountFault>> {
         let mut faults = Vec::new();
         let mut fault = |pointer: String, rule: String| faults.push(AccountFault { pointer, rule });
         if !is_label_value(name) {
@@ -115,7 +115,9 @@ impl Account {
     ///
     /// # Errors
     /// Every rule that is broken, in words.
-    pub fn check_all(list: impl IntoIterator<Item = (String, RawAccount)>) -> Result<Vec<Self>, Vec<String>> {
+    pub(crate) fn check_all(
+        list: impl IntoIterator<Item = (String, RawAccount)>,
+    ) -> Result<Vec<Self>, Vec<String>> {
         let (mut accounts, mut problems) = (Vec::<Self>::new(), Vec::new());
         let mut names = BTreeSet::new();
         for (name, raw) in list {

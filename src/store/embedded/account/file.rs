@@ -19,7 +19,7 @@ const GRAIN_BYTES: usize = 16 * 1024;
 
 /// What is wrong with a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Defect {
+pub(crate) struct Defect {
     /// Its name in the data directory.
     pub file: &'static str,
     /// For people.
@@ -28,7 +28,7 @@ pub struct Defect {
 
 /// The account as it lies in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// The newest whole mark.
     pub mark: Option<Mark>,
     /// The highest version met.
@@ -46,13 +46,13 @@ pub struct Found {
 impl Found {
     /// The salt of the directory, as far as a mark says it.
     #[must_use]
-    pub fn salt(&self) -> Option<u64> {
+    pub(crate) fn salt(&self) -> Option<u64> {
         self.mark.as_ref().map(|mark| mark.salt)
     }
 
     /// What the next mark goes on from: the mark, or what is known without one.
     #[must_use]
-    pub fn base(&self) -> Mark {
+    pub(crate) fn base(&self) -> Mark {
         let outdated = || self.outdated.as_ref().map(Mark::totals);
         let mark = self.mark.clone().or_else(outdated).unwrap_or_default();
         Mark { epoch: mark.epoch.max(self.started), ..mark }
@@ -60,7 +60,7 @@ impl Found {
 
     /// A newer mark than this one may have been lost with the other copy.
     #[must_use]
-    pub fn may_be_older(&self) -> bool {
+    pub(crate) fn may_be_older(&self) -> bool {
         !self.defects.is_empty() && self.mark.as_ref().is_some_and(|mark| !mark.closed)
     }
 }
@@ -71,7 +71,7 @@ impl Found {
 /// # Errors
 /// [`StoreError::Io`] when the system does not let a copy be read: nothing is known of it then, and
 /// [`StoreError::Format`] when a newer version wrote it.
-pub fn read(root: &Path) -> Result<Found, StoreError> {
+pub(crate) fn read(root: &Path) -> Result<Found, StoreError> {
     read_those(root, None)
 }
 
@@ -80,7 +80,7 @@ pub fn read(root: &Path) -> Result<Found, StoreError> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_own(root: &Path, salt: u64) -> Result<Found, StoreError> {
+pub(crate) fn read_own(root: &Path, salt: u64) -> Result<Found, StoreError> {
     let started = epoch::read(root)?.epoch.map_or(0, |epoch| epoch.started);
     read_those(root, Some(Own { salt, started }))
 }

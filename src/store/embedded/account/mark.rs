@@ -10,7 +10,7 @@ use crate::store::embedded::journal::{HEAD_BYTES, Position};
 
 /// One segment of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SegmentRow {
+pub(crate) struct SegmentRow {
     /// Entries accepted into it.
     pub accepted: u64,
     /// Those that are owed an end.
@@ -27,7 +27,7 @@ pub struct SegmentRow {
 impl SegmentRow {
     /// An empty segment of `size` bytes.
     #[must_use]
-    pub fn begun(size: u64) -> Self {
+    pub(crate) fn begun(size: u64) -> Self {
         // The head is 64 bytes long.
         Self { end: u32::try_from(HEAD_BYTES).unwrap_or(0), size, ..Self::default() }
     }
@@ -60,7 +60,7 @@ impl From<Gone> for (u32, u32, u32) {
 /// The account at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Wire", into = "Wire")]
-pub struct Mark {
+pub(crate) struct Mark {
     /// That of the directory.
     pub salt: u64,
     /// Nothing was written after this mark.
@@ -90,14 +90,14 @@ pub struct Mark {
 impl Mark {
     /// What of an older mark still holds: totals only grow.
     #[must_use]
-    pub fn totals(&self) -> Self {
+    pub(crate) fn totals(&self) -> Self {
         let Self { accepted, lost, damaged_frames, book, .. } = *self;
         Self { accepted, lost, damaged_frames, book, ..Self::default() }
     }
 
     /// Whether the bytes at this place of the journal were lost without names.
     #[must_use]
-    pub fn is_gone(&self, at: Position) -> bool {
+    pub(crate) fn is_gone(&self, at: Position) -> bool {
         let is_in = |gone: &Gone| gone.segment == at.segment && (gone.from..gone.to).contains(&at.offset);
         self.gone.iter().any(is_in)
     }

@@ -41,8 +41,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::file::{Copies, Pair};
-pub use self::file::{Defect, Found, read, read_own};
-pub use self::mark::{Gone, Mark, SegmentRow};
+pub(crate) use self::file::{Defect, Found, read, read_own};
+pub(crate) use self::mark::{Gone, Mark, SegmentRow};
 use super::journal::Position;
 use crate::store::StoreError;
 
@@ -70,7 +70,7 @@ pub(in crate::store::embedded) struct Snapshot {
 
 /// The account of an open store. Cheap to clone; clones share it.
 #[derive(Clone)]
-pub struct Account(Arc<Inner>);
+pub(crate) struct Account(Arc<Inner>);
 
 struct Inner {
     /// Locked before any lock that a snapshot takes, so that marks are written in the order of their content.

@@ -26,16 +26,16 @@ use crate::store::embedded::{account, files};
 use crate::store::{Doubts, StoreError, Version};
 
 /// The name of the policy book among the documents.
-pub const NAME: &str = "policies";
+pub(crate) const NAME: &str = "policies";
 /// The subject of doubts about it.
-pub const SUBJECT: &str = "documents/policies.json";
+pub(crate) const SUBJECT: &str = "documents/policies.json";
 
 const MARK: &str = "book-seen";
 const MARK_FORMAT: u32 = 1;
 
 /// Which book becomes the accepted one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// The one that stands there.
     Present,
     /// The version before it.
@@ -58,18 +58,18 @@ enum Mark {
 
 /// The newest version of the book that is on record, as the account keeps it. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Newest(Arc<AtomicU64>);
+pub(crate) struct Newest(Arc<AtomicU64>);
 
 impl Newest {
     /// As the account has it; 0 when it has none.
     #[must_use]
-    pub fn new(version: u64) -> Self {
+    pub(crate) fn new(version: u64) -> Self {
         Self(Arc::new(AtomicU64::new(version)))
     }
 
     /// The version; 0 when no book was ever seen.
     #[must_use]
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 
@@ -168,7 +168,7 @@ pub(super) fn see(root: &Path, newest: &Newest, version: Version) {
 ///
 /// # Errors
 /// [`StoreError::Damaged`] when there is no such book or it is damaged; [`StoreError`] when the system fails.
-pub fn candidate(root: &Path, source: Source) -> Result<Bytes, StoreError> {
+pub(crate) fn candidate(root: &Path, source: Source) -> Result<Bytes, StoreError> {
     let path = match source {
         Source::Present => path(root, NAME),
         Source::Previous => previous(root),
@@ -192,7 +192,7 @@ pub fn candidate(root: &Path, source: Source) -> Result<Bytes, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when the system fails; the call can be repeated.
-pub fn adopt(root: &Path, body: &[u8], now: Timestamp) -> Result<Version, StoreError> {
+pub(crate) fn adopt(root: &Path, body: &[u8], now: Timestamp) -> Result<Version, StoreError> {
     let doubts = Doubts::open(root, now)?;
     let book = path(root, NAME);
     let marked = match mark(root)? {

@@ -21,7 +21,7 @@ use crate::store::StoreError;
 use crate::store::embedded::files;
 
 /// How to arrange.
-pub struct Arrange<'a> {
+pub(crate) struct Arrange<'a> {
     /// The directory's salt, as far as it is known: segments with another one are foreign.
     pub salt: u64,
     /// The salt is proven by more than its own record: without that nothing is called foreign.
@@ -47,7 +47,7 @@ pub struct Finding {
 ///
 /// # Errors
 /// [`StoreError::Io`] when files cannot be read or renamed, [`StoreError::Format`] when a newer version wrote one.
-pub fn arrange(dir: &Path, options: &Arrange<'_>) -> Result<Vec<Finding>, StoreError> {
+pub(crate) fn arrange(dir: &Path, options: &Arrange<'_>) -> Result<Vec<Finding>, StoreError> {
     let stray =
         |Stray { name, what, .. }| Finding { name, detail: format!("it is {what}; it is passed over") };
     let mut found: Vec<Finding> = strays(dir)?.into_iter().map(stray).collect();

@@ -11,7 +11,7 @@ use crate::telemetry::defect;
 /// Most entries of a block.
 pub const MAX_BLOCK_ENTRIES: usize = 256;
 /// Longest body before compression: all records and four bytes for each.
-pub const MAX_BLOCK_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const MAX_BLOCK_BYTES: usize = 4 * 1024 * 1024;
 
 /// No frame of a block is shorter: header, head, a lane key and a body of one byte each, padded.
 const MIN_FRAME_BYTES: usize = (FRAME_HEADER_BYTES + HEAD_BYTES + 2).next_multiple_of(ALIGN);

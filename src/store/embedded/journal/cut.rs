@@ -17,7 +17,7 @@ use crate::telemetry::defect;
 ///
 /// # Errors
 /// [`StoreError::Io`] when the system refuses; the next segment that is begun does no harm to a torn end.
-pub fn cut(dir: &Path, report: &ScanReport) -> Result<(), StoreError> {
+pub(crate) fn cut(dir: &Path, report: &ScanReport) -> Result<(), StoreError> {
     let Some((number, keep)) = report.cut else { return Ok(()) };
     if (keep as usize) < HEAD_BYTES {
         // Nothing is cut on doubt.

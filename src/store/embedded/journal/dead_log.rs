@@ -18,7 +18,7 @@ use crate::store::{DeadLetter, StoreError};
 const TAKEN_AT_ONCE: usize = 64 * 1024;
 
 /// The writing end of `dead/`.
-pub struct DeadLog {
+pub(crate) struct DeadLog {
     dir: PathBuf,
     journal: Journal,
     group: Group,
@@ -27,7 +27,7 @@ pub struct DeadLog {
 }
 
 /// The letters of a directory, as a scan with repair found them.
-pub struct FoundLetters {
+pub(crate) struct FoundLetters {
     stand: Stand,
     report: ScanReport,
 }
@@ -37,7 +37,7 @@ impl FoundLetters {
     ///
     /// # Errors
     /// As [`scan`].
-    pub fn scan(dir: &Path, salt: u64, marked: Option<Marked>) -> Result<Self, StoreError> {
+    pub(crate) fn scan(dir: &Path, salt: u64, marked: Option<Marked>) -> Result<Self, StoreError> {
         let mut stand = Stand::default();
         let salt = Some(salt);
         let report = scan(dir, Scan { repair: true, salt, marked, ..Scan::default() }, |position, frame| {
@@ -61,7 +61,7 @@ impl DeadLog {
     /// # Errors
     /// As [`scan`] and [`Journal::open`].
     #[cfg(test)]
-    pub fn open(
+    pub(crate) fn open(
         dir: &Path,
         options: JournalOptions,
         retention: Duration,
@@ -75,7 +75,7 @@ impl DeadLog {
     ///
     /// # Errors
     /// As [`Journal::open`].
-    pub fn open_on(
+    pub(crate) fn open_on(
         dir: &Path,
         options: JournalOptions,
         retention: Duration,
@@ -95,14 +95,14 @@ impl DeadLog {
 
     /// The letters, for whoever lists them.
     #[must_use]
-    pub fn letters(&self) -> Letters {
+    pub(crate) fn letters(&self) -> Letters {
         self.letters.clone()
     }
 
     /// The letters in each segment, with those that were taken, also in the one that is being written: what the account
     /// is given, so that damage is found whatever was taken.
     #[must_use]
-    pub fn by_segment(&self) -> BTreeMap<u32, u64> {
+    pub(crate) fn by_segment(&self) -> BTreeMap<u32, u64> {
         let current = (self.journal.end().segment, 0);
         let stand = self.letters.stand();
         let kept = stand.kept.iter().map(|(number, kept)| (*number, kept.letters));
@@ -114,7 +114,7 @@ impl DeadLog {
     /// # Errors
     /// [`StoreError::Poisoned`] after a failed write or sync; [`StoreError::TooLarge`] for a record that the main
     /// journal would not have taken either (those before it in the batch may be durable).
-    pub fn append(&mut self, letters: &[DeadLetter], now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) fn append(&mut self, letters: &[DeadLetter], now: Timestamp) -> Result<(), StoreError> {
         let mut newest = 0;
         for letter in letters {
             if !self.group.fits(letter.record.len()) {
@@ -133,7 +133,7 @@ impl DeadLog {
     ///
     /// # Errors
     /// As [`DeadLog::append`]; some of them may have been taken.
-    pub fn take(&mut self, places: &[Position], now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) fn take(&mut self, places: &[Position], now: Timestamp) -> Result<(), StoreError> {
         let what = Settled { index: 0, from_due_ms: None, what: What::Cancelled };
         for places in places.chunks(TAKEN_AT_ONCE) {
             let runs: Vec<SettledRun> = places
@@ -159,7 +159,7 @@ impl DeadLog {
     ///
     /// # Errors
     /// What `note` returns, and [`StoreError::Io`] when a file cannot be deleted.
-    pub fn expire(
+    pub(crate) fn expire(
         &mut self,
         now: Timestamp,
         corrections: &[Correction],
@@ -200,12 +200,12 @@ impl DeadLog {
     /// Why the log refuses, once it does.
     #[cfg(test)]
     #[must_use]
-    pub fn failure(&self) -> Option<&str> {
+    pub(crate) fn failure(&self) -> Option<&str> {
         self.journal.failure()
     }
 
     /// As [`Journal::close`].
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         self.journal.close();
     }
 

@@ -3,7 +3,7 @@
 use super::codec::{Input, len_u32};
 
 /// Length of a frame's header.
-pub const FRAME_HEADER_BYTES: usize = 24;
+pub(crate) const FRAME_HEADER_BYTES: usize = 24;
 /// Frames start at multiples of this.
 pub(super) const ALIGN: usize = 8;
 /// Longest payload that is believed when read.
@@ -17,7 +17,7 @@ const CRC_AT: usize = 20;
 
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Accepted entries.
     Block,
     /// Decisions about entries.

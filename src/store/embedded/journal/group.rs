@@ -11,7 +11,7 @@ use crate::store::{DeadLetter, StoreError};
 use crate::telemetry::defect;
 
 /// Longest group.
-pub const MAX_GROUP_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const MAX_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
 /// A settlements frame is closed at this length and the next run starts another.
 const SETTLEMENTS_FRAME_BYTES: usize = 1024 * 1024;

@@ -4,7 +4,7 @@ use super::codec::Input;
 use crate::store::StoreError;
 
 /// Both copies of the head: where the first frame starts.
-pub const HEAD_BYTES: usize = 64;
+pub(crate) const HEAD_BYTES: usize = 64;
 
 const COPY_BYTES: usize = 32;
 const MAGIC: [u8; 8] = *b"TIDEGATE";

@@ -13,7 +13,7 @@ use crate::store::embedded::files;
 
 /// What the first 64 bytes of a segment's file say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadState {
+pub(crate) enum HeadState {
     /// At least one copy of the head is sound.
     Sound {
         /// The segment's number, whatever the file is named.
@@ -29,7 +29,7 @@ pub enum HeadState {
 
 /// A segment with its head.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SegmentHead {
+pub(crate) struct SegmentHead {
     /// The file as it is named.
     pub file: SegmentFile,
     /// What it says of itself.
@@ -38,7 +38,7 @@ pub struct SegmentHead {
 
 /// Something under a segment's name that is no plain file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stray {
+pub(crate) struct Stray {
     /// Its name in the directory.
     pub name: String,
     /// The number that the name has.
@@ -52,7 +52,7 @@ pub struct Stray {
 /// # Errors
 /// [`StoreError::Io`] when the system does not let a head be read: nothing is known of the segment then;
 /// [`StoreError::Format`] when a newer version wrote one.
-pub fn heads(dir: &Path) -> Result<Vec<SegmentHead>, StoreError> {
+pub(crate) fn heads(dir: &Path) -> Result<Vec<SegmentHead>, StoreError> {
     segment::list(dir)?.into_iter().filter_map(|file| read(file).transpose()).collect()
 }
 
@@ -60,7 +60,7 @@ pub fn heads(dir: &Path) -> Result<Vec<SegmentHead>, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Io`] when the directory cannot be read.
-pub fn strays(dir: &Path) -> Result<Vec<Stray>, StoreError> {
+pub(crate) fn strays(dir: &Path) -> Result<Vec<Stray>, StoreError> {
     let failed = |error| StoreError::io("list", dir, error);
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,

@@ -17,7 +17,7 @@ use crate::store::{DeadLetter, LetterOrder, ReadLimit, StoreError};
 
 /// The letters of a directory. Clones share what is known of them.
 #[derive(Clone)]
-pub struct Letters(Arc<Inner>);
+pub(crate) struct Letters(Arc<Inner>);
 
 struct Inner {
     dir: PathBuf,
@@ -72,7 +72,7 @@ impl Stand {
 
 /// A page of letters with their places, and what is damaged where it was read.
 #[derive(Debug, Default)]
-pub struct LettersRead {
+pub(crate) struct LettersRead {
     /// In the order that was asked for.
     pub letters: Vec<DeadLetter>,
     /// After which the next page begins; `None` when there is none.
@@ -85,7 +85,7 @@ pub struct LettersRead {
 
 /// Where letters lie, and what is damaged where they were looked for.
 #[derive(Debug, Default)]
-pub struct LettersFound {
+pub(crate) struct LettersFound {
     /// Each letter that was found; one entry may have several.
     pub letters: Vec<(EventId, Position)>,
     /// As in [`LettersRead`].
@@ -150,13 +150,13 @@ impl Letters {
 
     /// How many are kept and not taken.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.stand().kept.values().map(Kept::left).sum()
     }
 
     /// Whether the letter at this place is kept and not taken.
     #[must_use]
-    pub fn is_kept(&self, place: Position) -> bool {
+    pub(crate) fn is_kept(&self, place: Position) -> bool {
         let stand = self.stand();
         stand.kept.get(&place.segment).is_some_and(|kept| !kept.taken.contains(&place.offset))
     }
@@ -165,7 +165,7 @@ impl Letters {
     ///
     /// # Errors
     /// [`StoreError`] when the system does not let a segment be read, or a newer version wrote it.
-    pub fn page(
+    pub(crate) fn page(
         &self,
         order: LetterOrder,
         after: Option<Position>,
@@ -198,7 +198,7 @@ impl Letters {
     ///
     /// # Errors
     /// As [`Letters::page`].
-    pub fn find(&self, ids: &HashSet<EventId>) -> Result<LettersFound, StoreError> {
+    pub(crate) fn find(&self, ids: &HashSet<EventId>) -> Result<LettersFound, StoreError> {
         let _one = self.walking();
         let numbers: Vec<u32> = self.stand().kept.keys().copied().collect();
         let mut found = Vec::new();

@@ -130,24 +130,30 @@ mod walk;
 mod window;
 mod writer;
 
-pub use arrange::{Arrange, Finding, arrange};
-pub use block::{Block, BlockHead, DedupRow, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock};
-pub use cut::cut;
-pub use dead_log::{DeadLog, FoundLetters};
+pub(crate) use arrange::{Arrange, Finding, arrange};
+pub(crate) use block::{Block, BlockHead, DedupRow, MAX_BLOCK_BYTES};
+pub use block::{MAX_BLOCK_ENTRIES, NewBlock};
+pub(crate) use cut::cut;
+pub(crate) use dead_log::{DeadLog, FoundLetters};
 pub use disk::{Disk, OsDisk};
-pub use frame::FRAME_HEADER_BYTES;
+pub(crate) use frame::FRAME_HEADER_BYTES;
 pub use group::Group;
-pub use head::HEAD_BYTES;
-pub use heads::{HeadState, SegmentHead, heads};
-pub use letters::Letters;
-pub use prefix::keep_sound_prefix;
-pub use reader::{ReadError, Reader};
-pub use salts::{Salts, salts};
-pub use scan::{Frame, Marked, Scan, is_whole, scan, sound_frames};
-pub use segment::{SegmentFile, list, mark_settled, name as segment_name, number as segment_number, remove};
-pub use settlements::{RunReader, Settled, SettledRun, What};
-pub use source::{OsSource, Source};
-pub use walk::{ScanReport, Walked};
+pub(crate) use head::HEAD_BYTES;
+pub(crate) use heads::{HeadState, SegmentHead, heads};
+pub(crate) use letters::Letters;
+pub(crate) use prefix::keep_sound_prefix;
+pub(crate) use reader::ReadError;
+pub use reader::Reader;
+pub(crate) use salts::{Salts, salts};
+pub use scan::{Frame, Scan, scan};
+pub(crate) use scan::{Marked, is_whole, sound_frames};
+pub(crate) use segment::{
+    SegmentFile, list, mark_settled, name as segment_name, number as segment_number, remove,
+};
+pub(crate) use settlements::RunReader;
+pub use settlements::{Settled, SettledRun, What};
+pub(crate) use source::{OsSource, Source};
+pub(crate) use walk::{ScanReport, Walked};
 pub use writer::{Journal, JournalOptions};
 
 /// Where a frame starts: segment, then byte in it. Positions ascend in the order of writing.

@@ -19,7 +19,7 @@ use crate::store::embedded::files;
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read or written.
-pub fn keep_sound_prefix(path: &Path, number: u32) -> Result<(), StoreError> {
+pub(crate) fn keep_sound_prefix(path: &Path, number: u32) -> Result<(), StoreError> {
     let failed = |error: io::Error| StoreError::io("cut", path, error);
     let file = files::write(path).map_err(failed)?;
     let Some(end) = sound_prefix(&file, number).map_err(failed)? else { return Ok(()) };

@@ -12,7 +12,7 @@ use crate::store::embedded::files;
 
 /// What the heads of a directory say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Salts {
+pub(crate) struct Salts {
     /// Segment files, whatever their heads are like.
     pub files: usize,
     /// The salt of each file with a sound copy of its head.
@@ -23,7 +23,7 @@ pub struct Salts {
 ///
 /// # Errors
 /// [`StoreError`] when the system does not let one be read: nothing is known about it then.
-pub fn salts(dir: &Path) -> Result<Salts, StoreError> {
+pub(crate) fn salts(dir: &Path) -> Result<Salts, StoreError> {
     let mut found = Salts::default();
     for file in segment::list(dir)? {
         let failed = |error| StoreError::io("read", &file.path, error);

@@ -395,7 +395,7 @@ fn open(path: &Path) -> Result<File, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Io`] when it cannot be read.
-pub fn sound_frames(dir: &Path, number: u32, salt: u64) -> Result<BTreeSet<u32>, StoreError> {
+pub(crate) fn sound_frames(dir: &Path, number: u32, salt: u64) -> Result<BTreeSet<u32>, StoreError> {
     let Some(file) = segment::list(dir)?.into_iter().find(|file| file.number == number) else {
         return Ok(BTreeSet::new());
     };
@@ -420,7 +420,7 @@ pub fn sound_frames(dir: &Path, number: u32, salt: u64) -> Result<BTreeSet<u32>,
 ///
 /// # Errors
 /// [`StoreError::Io`] when it cannot be read.
-pub fn is_whole(segment: &SegmentFile) -> Result<bool, StoreError> {
+pub(crate) fn is_whole(segment: &SegmentFile) -> Result<bool, StoreError> {
     let failed = |error: io::Error| StoreError::io("read", &segment.path, error);
     let Some(file) = files::read(&segment.path).map_err(failed)? else { return Ok(false) };
     Ok(stream::survey(&file, segment.number, HEAD_BYTES as u64).map_err(failed)?.is_some())

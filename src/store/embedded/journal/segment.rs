@@ -10,7 +10,7 @@ use crate::store::StoreError;
 use crate::store::embedded::files;
 
 /// Highest segment number: what an event id can hold.
-pub const MAX_SEGMENT: u32 = (1 << 24) - 1;
+pub(crate) const MAX_SEGMENT: u32 = (1 << 24) - 1;
 
 /// Size of a segment that is begun on a disk that is full, or that a larger one would fill.
 const SMALL_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
@@ -21,7 +21,7 @@ const LEFT_FREE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A segment in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SegmentFile {
+pub(crate) struct SegmentFile {
     /// Its number.
     pub number: u32,
     /// Only its settlements count any more.
@@ -36,7 +36,7 @@ pub struct SegmentFile {
 ///
 /// # Errors
 /// [`StoreError::Io`] when the directory cannot be read.
-pub fn list(dir: &Path) -> Result<Vec<SegmentFile>, StoreError> {
+pub(crate) fn list(dir: &Path) -> Result<Vec<SegmentFile>, StoreError> {
     let entries = match files::list(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -63,7 +63,7 @@ pub fn list(dir: &Path) -> Result<Vec<SegmentFile>, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Io`]; the segment is as before.
-pub fn mark_settled(dir: &Path, number: u32) -> Result<(), StoreError> {
+pub(crate) fn mark_settled(dir: &Path, number: u32) -> Result<(), StoreError> {
     let from = dir.join(name(number, false));
     fs::rename(&from, dir.join(name(number, true))).map_err(|error| StoreError::io("rename", &from, error))
 }
@@ -72,7 +72,7 @@ pub fn mark_settled(dir: &Path, number: u32) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Io`]; one that is already gone is no error.
-pub fn remove(dir: &Path, number: u32) -> Result<(), StoreError> {
+pub(crate) fn remove(dir: &Path, number: u32) -> Result<(), StoreError> {
     for settled in [false, true] {
         let path = dir.join(name(number, settled));
         match fs::remove_file(&path) {
@@ -87,13 +87,13 @@ pub fn remove(dir: &Path, number: u32) -> Result<(), StoreError> {
 
 /// The file name of a segment.
 #[must_use]
-pub fn name(number: u32, settled: bool) -> String {
+pub(crate) fn name(number: u32, settled: bool) -> String {
     format!("{number:010}.{}", if settled { "settled" } else { "seg" })
 }
 
 /// The number of the segment that has this file name; `None` when it is no segment's.
 #[must_use]
-pub fn number(name: &str) -> Option<u32> {
+pub(crate) fn number(name: &str) -> Option<u32> {
     parse_name(name).map(|(number, _)| number)
 }
 

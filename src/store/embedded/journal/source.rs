@@ -41,7 +41,7 @@ pub trait Source: Send + Sync {
 
 /// The operating system's files.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct OsSource;
+pub(crate) struct OsSource;
 
 impl Source for OsSource {
     fn open(&self, path: &Path) -> io::Result<Option<File>> {

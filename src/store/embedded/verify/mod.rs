@@ -26,7 +26,7 @@ use crate::store::StoreError;
 
 /// Something that does not add up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// Which file, relative to the data directory.
     pub place: String,
     /// What is wrong with it.
@@ -35,7 +35,7 @@ pub struct Finding {
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VerifyReport {
+pub(crate) struct VerifyReport {
     /// The journal.
     pub journal: ScanReport,
     /// The dead letters.
@@ -51,7 +51,7 @@ pub struct VerifyReport {
 impl VerifyReport {
     /// Nothing is damaged. A torn end is sound: it was never acknowledged.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.journal.damaged == 0 && self.dead.damaged == 0 && self.findings.is_empty()
     }
 
@@ -106,7 +106,7 @@ impl fmt::Display for VerifyReport {
 ///
 /// # Errors
 /// [`StoreError`] when the directory is in use or cannot be listed; everything else is in the report.
-pub fn verify(root: &Path, epoch_file: Option<&Path>) -> Result<VerifyReport, StoreError> {
+pub(crate) fn verify(root: &Path, epoch_file: Option<&Path>) -> Result<VerifyReport, StoreError> {
     let _held = DataDir::hold(root)?;
     let mut report = VerifyReport::default();
     names::check(root, &mut report)?;
