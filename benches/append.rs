@@ -11,9 +11,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate::clock::Clock;
-use tidegate::event::LaneKey;
-use tidegate::store::journal::{
+use tidegate::testkit::clock::Clock;
+use tidegate::testkit::event::LaneKey;
+use tidegate::testkit::store::embedded::journal::{
     Disk, Frame, Group, Journal, JournalOptions, MAX_BLOCK_ENTRIES, NewBlock, OsDisk, Scan, scan,
 };
 

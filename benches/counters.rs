@@ -7,9 +7,9 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use tidegate::clock::Clock;
-use tidegate::event::{Lane, PolicyId, PolicyRef};
-use tidegate::telemetry::{
+use tidegate::testkit::clock::Clock;
+use tidegate::testkit::event::{Lane, PolicyId, PolicyRef};
+use tidegate::testkit::telemetry::{
     self, AttemptFinished, EntryCompleted, EventsEnqueued, QueueWaited, Source, set_policies,
 };
 

@@ -10,9 +10,9 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use http::{HeaderMap, Method};
-use tidegate::clock::Clock;
-use tidegate::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
-use tidegate::event::{CanonicalUrl, EventId, Outcome};
+use tidegate::testkit::clock::Clock;
+use tidegate::testkit::delivery::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
+use tidegate::testkit::event::{CanonicalUrl, EventId, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

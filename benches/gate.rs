@@ -8,10 +8,10 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use anyhow::Context;
-use tidegate::clock::{Clock, Timestamp};
-use tidegate::event::{Labels, Lane, PolicyId, PolicyRef};
-use tidegate::limit::{Binding, Decision, Gate, Rules};
-use tidegate::policy::{Family, Limits, Pace, Scope};
+use tidegate::testkit::clock::{Clock, Timestamp};
+use tidegate::testkit::event::{Labels, Lane, PolicyId, PolicyRef};
+use tidegate::testkit::limit::{Binding, Decision, Gate, Rules};
+use tidegate::testkit::policy::{Family, Limits, Pace, Scope};
 
 const STARTS: u32 = 2_000_000;
 const PACE: f64 = 5000.0;

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate::clock::Clock;
+use tidegate::testkit::clock::Clock;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use world::name_server::{NameServer, Say};

@@ -18,13 +18,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use serde_json::{Value, json};
-use tidegate::app::{App, Seams};
-use tidegate::clock::{Clock, Timestamp};
-use tidegate::delivery::{Call, Deliver};
-use tidegate::event::{Outcome, PolicyId};
-use tidegate::policy::{Book, BookError, Clause, Limits, Origin, Pace, Policies, Scope, Spec, UrlPattern};
-use tidegate::store::DocumentStore;
+use serde_json::json;
+use tidegate::testkit::app::{App, Seams};
+use tidegate::testkit::clock::{Clock, Timestamp};
+use tidegate::testkit::delivery::{Call, Deliver};
+use tidegate::testkit::event::{Outcome, PolicyId};
+use tidegate::testkit::policy::{
+    Book, BookError, Clause, Limits, Origin, Pace, Policies, Scope, Spec, UrlPattern,
+};
+use tidegate::testkit::store::DocumentStore;
 use world::inside;
 
 const EVENTS: usize = 10_000;
@@ -109,8 +111,7 @@ async fn put_in_force(documents: Arc<dyn DocumentStore>, many: bool, clock: &Clo
     let edit = |book: &mut Book| {
         for (name, pace, scope) in rules(many) {
             let id = PolicyId::parse(name).expect("an id");
-            book.create(id.clone(), Origin::new("bench"), Value::Null)?;
-            book.deploy(&id, Value::Null, spec(pace, &scope))?;
+            book.put(&Origin::new("bench"), &id, spec(pace, &scope))?;
         }
         Ok::<(), BookError>(())
     };

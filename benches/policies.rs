@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate::clock::Clock;
+use tidegate::testkit::clock::Clock;
 
 use world::{Api, Server, ServerOptions};
 

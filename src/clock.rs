@@ -12,6 +12,8 @@
 //! Must not know: anything of tidegate.
 
 mod judge;
+#[cfg(any(test, feature = "testkit"))]
+mod set;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -23,10 +25,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use judge::{Correction, Leap, Mark, Suspicion, Verdict, corrected, extension};
+pub(crate) use judge::{Correction, Leap, Mark, Suspicion, Verdict, corrected, extension};
+#[cfg(any(test, feature = "testkit"))]
+pub use set::Script;
+#[cfg(any(test, feature = "testkit"))]
+use set::Set;
+pub(crate) use source::Reading;
 use source::Source;
-pub use source::{Reading, Script};
-pub use watch::{Anomaly, Watch};
+pub(crate) use watch::{Anomaly, Watch};
 
 /// A moment on the steady line, in nanoseconds since the Unix epoch. Arithmetic saturates: no clock step
 /// or absurd duration can panic or wrap.
@@ -159,15 +165,17 @@ impl Clock {
     }
 
     /// A clock that stands at `start` until it is moved and that is always trusted: for tests and simulations.
+    #[cfg(any(test, feature = "testkit"))]
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        Self::of(Source::Manual(Arc::new(start.as_nanos().into())))
+        Self::of(Source::Set(Set::Manual(start.as_nanos().into())))
     }
 
     /// A clock whose readings a test sets one by one.
+    #[cfg(any(test, feature = "testkit"))]
     #[must_use]
     pub fn scripted(script: &Script) -> Self {
-        Self::of(Source::Scripted(script.clone()))
+        Self::of(Source::Set(Set::Scripted(script.clone())))
     }
 
     fn of(source: Source) -> Self {
@@ -201,14 +209,18 @@ impl Clock {
     }
 
     /// Moves a manual clock or a script forward; a system clock moves by itself and ignores this.
+    #[cfg(any(test, feature = "testkit"))]
     pub fn advance(&self, by: Duration) {
-        self.0.source.advance(by);
+        if let Source::Set(set) = &self.0.source {
+            set.advance(by);
+        }
     }
 
     /// Begins the line of a process: `mark` is what the last one left, `newest` the newest moment on its record, and a
     /// wall clock that is at most `bound` ahead of them is believed. To be called before the line is used.
     pub fn begin(&self, mark: Option<&Mark>, newest: Timestamp, bound: Duration) -> Verdict {
-        if let Source::Manual(hand) = &self.0.source {
+        #[cfg(any(test, feature = "testkit"))]
+        if let Source::Set(Set::Manual(hand)) = &self.0.source {
             hand.fetch_max(newest.as_nanos(), Ordering::AcqRel);
             return Verdict::manual(self.now());
         }
@@ -291,7 +303,8 @@ impl Clock {
     /// What the next process needs to know of this one's line; `None` for a manual clock.
     #[must_use]
     pub fn mark(&self) -> Option<Mark> {
-        if let Source::Manual(_) = self.0.source {
+        #[cfg(any(test, feature = "testkit"))]
+        if let Source::Set(Set::Manual(_)) = self.0.source {
             return None;
         }
         let state = self.state();

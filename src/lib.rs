@@ -1,49 +1,34 @@
-//! tidegate: a single-binary event-queue dispatcher with a persistent delay queue.
+//! tidegate: a single-binary event-queue dispatcher with a persistent delay queue. This is the map of its code.
 //!
-//! The map of the house. One direction, no back and forth:
+#![doc = include_str!("architecture.md")]
 //!
-//! ```text
-//! ingest -> queue -> dispatch -> delivery -> settle        manage -> policy -> limit
-//! ```
-//!
-//! | room | owns | must not know |
-//! |---|---|---|
-//! | [`clock`] | time | everything else |
-//! | [`problem`] | error answers of tidegate's own API | what they are about |
-//! | [`event`] | the nouns | how they travel or rest |
-//! | [`telemetry`] | names, units and help of metrics; logging | decisions |
-//! | [`traces`] | spans of events, for a collector (feature `otel`) | decisions, what events say |
-//! | [`store`] | durability: journal, index, documents | policies, limits, HTTP |
-//! | [`queue`] | acceptance, lanes, read-ahead, settlement | policies, limits, HTTP |
-//! | [`policy`] | limit configurations, their life, matching | how limits are kept |
-//! | [`limit`] | permits | lanes, entries, sockets |
-//! | [`dispatch`] | what is sent next, and what follows an attempt | sockets, files, dialects |
-//! | [`names`] | the addresses of names | which of them may be called, HTTP |
-//! | [`delivery`] | one call over the network | the queue, limits |
-//! | [`ingest`] | the doors for events | what happens behind the queue |
-//! | [`manage`] | the management dialects: translation | how limits are kept |
-//! | [`ops`] | probes, status, explanations, operators' verbs | how what it shows comes about |
-//! | [`config`] | file, environment and flags to one checked value | the other rooms, but the words of [`event`] and [`policy`] |
-//! | [`manual`] | the chapters of the manual, as text | everything else |
-//! | [`app`] | building, running and draining all of it | |
-//! | [`cli`] | one file per subcommand | |
+#![doc = include_str!("glossary.md")]
+#![cfg_attr(
+    not(feature = "testkit"),
+    expect(
+        unreachable_pub,
+        reason = "what the testkit exports is `pub`, and without it nobody is there to reach it"
+    )
+)]
 
-pub mod app;
+mod app;
 pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod delivery;
-pub mod dispatch;
-pub mod event;
-pub mod ingest;
-pub mod limit;
-pub mod manage;
-pub mod manual;
-pub mod names;
-pub mod ops;
-pub mod policy;
-pub mod problem;
-pub mod queue;
-pub mod store;
-pub mod telemetry;
-pub mod traces;
+mod clock;
+mod config;
+mod delivery;
+mod dispatch;
+mod event;
+mod ingest;
+mod limit;
+mod manage;
+mod manual;
+mod names;
+mod ops;
+mod policy;
+mod problem;
+mod queue;
+mod store;
+mod telemetry;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+mod traces;

@@ -117,7 +117,7 @@ fn subcommands(directory: &TempDir) -> Vec<String> {
 #[test]
 fn the_manual_names_every_subcommand() {
     let directory = TempDir::new().expect("a directory");
-    let chapter = tidegate::manual::chapter("command-line").map_or("", |chapter| chapter.text);
+    let chapter = tidegate::testkit::manual::chapter("command-line").map_or("", |chapter| chapter.text);
     let missing: Vec<_> = subcommands(&directory)
         .into_iter()
         .filter(|name| name != "help" && !chapter.contains(&format!("| `{name}`")))
@@ -132,7 +132,7 @@ fn the_exit_codes_of_the_help_are_those_of_the_manual() {
     let help = text(&tidegate(&directory, &["--help"], &[]).stdout);
     let (_, codes) = help.split_once("Exit codes:").expect("a list of exit codes");
     let in_help: Vec<u8> = codes.split([' ', '\n']).filter_map(|word| word.parse().ok()).collect();
-    let chapter = tidegate::manual::chapter("exit-codes").map_or("", |chapter| chapter.text);
+    let chapter = tidegate::testkit::manual::chapter("exit-codes").map_or("", |chapter| chapter.text);
     let in_manual: Vec<u8> =
         chapter.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
     assert_eq!(in_help, in_manual);

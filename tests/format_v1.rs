@@ -1,8 +1,10 @@
 //! A segment of format version 1 reads for ever. The fixture was written by the code of the first release;
 //! when this fails, the code is wrong, not the fixture.
 
-use tidegate::event::Tries;
-use tidegate::store::journal::{Frame, Position, Reader, Scan, Settled, SettledRun, What, scan};
+use tidegate::testkit::event::Tries;
+use tidegate::testkit::store::embedded::journal::{
+    Frame, Position, Reader, Scan, Settled, SettledRun, What, scan,
+};
 
 #[test]
 fn a_segment_of_format_1_reads() {

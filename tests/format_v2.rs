@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tidegate::clock::{Clock, Timestamp};
-use tidegate::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use tidegate::store::{DocumentStore, EntryStore, Lookup, UsageStore, Version};
+use tidegate::testkit::clock::{Clock, Timestamp};
+use tidegate::testkit::store::embedded::{EmbeddedOptions, EmbeddedStore};
+use tidegate::testkit::store::{DocumentStore, EntryStore, Lookup, UsageStore, Version};
 
 /// Shortly after the fixtures were made.
 const NOW_MS: u64 = 1_795_892_500_000;

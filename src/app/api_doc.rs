@@ -27,6 +27,7 @@ use crate::app::{held, html};
 use crate::problem::codes::{Code, NOT_FOUND, STORE_HELD};
 use crate::problem::doc::{add_refusals, refusals, refuses};
 use crate::problem::{FieldError, Problem};
+use crate::telemetry::defect;
 use crate::{ingest, manage, ops};
 
 #[derive(utoipa::OpenApi)]
@@ -47,8 +48,8 @@ struct Frame;
 
 /// The description of everything that is served, as an OpenAPI 3.1 document.
 #[must_use]
-pub fn api_doc() -> Value {
-    let mut whole = doors().into_iter().fold(Frame::openapi(), OpenApi::merge_from);
+pub(crate) fn api_doc() -> Value {
+    let mut whole = doors().fold(Frame::openapi(), OpenApi::merge_from);
     // The doors come before this description of them.
     whole.tags.iter_mut().for_each(|tags| tags.rotate_left(1));
     for (path, item) in &mut whole.paths.paths {
@@ -64,23 +65,18 @@ pub fn api_doc() -> Value {
     let components = whole.components.get_or_insert_default();
     components.responses.extend(shared.map(|(name, response)| (name.to_owned(), response)));
     // Texts, numbers, lists and maps always make a value.
-    let mut document = serde_json::to_value(&whole).unwrap_or_default();
+    let document = serde_json::to_value(&whole);
+    defect!(unless document.is_ok(), "an API description that is no JSON");
+    let mut document = document.unwrap_or_default();
     tidy::tidy(&mut document);
     names::name_schemas(&mut document);
     document
 }
 
 /// One document for each door.
-fn doors() -> [OpenApi; 7] {
-    [
-        ingest::api_doc(),
-        ops::api_doc(),
-        manage::throttling::api_doc(),
-        manage::capping::api_doc(),
-        manage::mashery::api_doc(),
-        manage::mediarithmics::api_doc(),
-        manage::responsys::api_doc(),
-    ]
+fn doors() -> impl Iterator<Item = OpenApi> {
+    let dialects = manage::all().iter().map(|dialect| dialect.api_doc());
+    [ingest::api_doc(), ops::api_doc()].into_iter().chain(dialects)
 }
 
 /// Responses that are the same everywhere, by status, and their names.

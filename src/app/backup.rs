@@ -10,12 +10,13 @@ use serde::Serialize;
 use crate::app::{AppError, AppErrorKind, descriptors};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::store::backup::{self, Copied, Note};
-use crate::store::{StoreError, verify};
+use crate::store::StoreError;
+use crate::store::embedded::backup::{self, Copied, Note};
+use crate::store::embedded::verify;
 
 /// A backup that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct BackedUp {
+pub(crate) struct BackedUp {
     /// Path of the backup, as it was given.
     pub backup: String,
     /// The directory of which it is.
@@ -31,7 +32,7 @@ pub struct BackedUp {
 
 /// What a copy holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Contents {
+pub(crate) struct Contents {
     /// Segments of the journal.
     pub segments: u64,
     /// Bytes of these segments, without the index.
@@ -92,7 +93,7 @@ impl Drop for Unfinished {
 /// # Errors
 /// [`AppErrorKind::Damaged`] when the copy does not add up; other kinds when `to` is there or the system refuses. Nothing is
 /// left of the copy then.
-pub fn back_up(config: &Config, to: &Path) -> Result<BackedUp, AppError> {
+pub(crate) fn back_up(config: &Config, to: &Path) -> Result<BackedUp, AppError> {
     descriptors::raise();
     let root = &config.store.data_dir;
     check_place(to, root)?;

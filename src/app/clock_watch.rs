@@ -8,8 +8,7 @@ use crate::clock::{Anomaly, Clock, Watch};
 use crate::dispatch::DispatchHandle;
 use crate::policy::Policies;
 use crate::queue::Queue;
-use crate::store::clock_mark;
-use crate::store::doubts::DoubtKind;
+use crate::store::doubts::{DoubtKind, WALL_CLOCK};
 use crate::telemetry::ClockAnomaly;
 
 /// Compares the clocks at every look.
@@ -39,7 +38,7 @@ impl ClockWatch {
             return;
         }
         let Some(leap) = dispatch.trust().await else { return };
-        queue.doubts().clear(DoubtKind::Clock, clock_mark::SUBJECT);
+        queue.doubts().clear(DoubtKind::Clock, WALL_CLOCK);
         let (by_s, ahead_s) = (leap.by.as_secs(), leap.ahead.as_secs());
         info!(is_confirmed, by_s, "the wall clock is trusted again; what is over ends now");
         if ahead_s > 0 {

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::app::AppError;
 use crate::config::Config;
 use crate::delivery::DeliveryOptions;
-use crate::telemetry::{DescriptorsAllotted, Shortage};
+use crate::telemetry::{DescriptorsAllotted, Shortage, defect};
 
 /// What is open at all times: standard streams, event loop, locks, index, journals, listening socket.
 const OWN: u64 = 32;
@@ -100,6 +100,7 @@ impl Shares {
         // A quarter of at least four.
         let calls = rest.saturating_sub(questions * PER_NAME + connections).max(4);
         let inflight = wanted(config.dispatch.max_inflight.get()).min(calls - calls / 4);
+        defect!(unless reserved <= connections && inflight <= calls, "a share that is larger than its whole");
         let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         let most_idle = DeliveryOptions::default().pool_max_idle_per_host;
         Self {
@@ -187,7 +188,7 @@ mod tests {
     use crate::config::{File, Inputs};
 
     fn config() -> Config {
-        let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags: Vec::new() };
+        let inputs = Inputs { file: File::Absent, ..Inputs::default() };
         Config::load(&inputs).expect("valid").config
     }
 

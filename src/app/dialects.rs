@@ -1,190 +1,99 @@
-//! The dialects, from the configuration to their routes and words.
+//! The dialects over the configuration: their routes, the words of their endpoints, what is shown of the use of their
+//! limits.
 //!
-//! Must not know: what the dialects do with them.
+//! Must not know: any one dialect.
 
 use std::sync::Arc;
 
 use axum::Router;
-use http::StatusCode;
+use http::HeaderMap;
 
-use crate::app::{AppError, AppErrorKind};
 use crate::clock::Clock;
-use crate::config::{Config, ResponsysAccount};
-use crate::event::PolicyId;
-use crate::manage::Dice;
-use crate::manage::adobe::{AdobeOptions, Sandbox, SandboxKind};
-use crate::manage::capping::{self, CappingApi, CappingOptions};
-use crate::manage::mashery::{self, MasheryApi, MasheryOptions};
-use crate::manage::mediarithmics::{self, MediarithmicsApi, MediarithmicsOptions};
-use crate::manage::responsys::{self, Account, Block, RawAccount, ResponsysApi, ResponsysOptions, Statuses};
-use crate::manage::throttling::{self, ThrottlingApi, ThrottlingOptions};
-use crate::policy::{Bounds, Policies};
-use crate::problem::Tell;
+use crate::config::Config;
+use crate::ingest::UsageHeaders;
+use crate::limit::{Counter, Kind, LimiterFigures};
+use crate::manage::{self, Parts, Usage, Used};
+use crate::policy::{Policies, Runtime};
+use crate::telemetry::{EndpointWords, endpoints_may_say};
 
 /// Their routes.
 pub(super) fn routes(
     config: &Config,
     policies: &Policies,
     clock: &Clock,
-    dice: &mut fastrand::Rng,
+    random: &mut fastrand::Rng,
 ) -> Router {
-    let policies = policies.bounded(bounds(config));
-    let mut parts = || (policies.clone(), clock.clone(), dice.fork());
-    let (policies, clock, dice) = parts();
-    let throttling = ThrottlingApi::new(policies, throttling_options(config), clock, dice);
-    let (policies, clock, dice) = parts();
-    let capping = CappingApi::new(policies, capping_options(config), clock, dice);
-    let (policies, clock, dice) = parts();
-    let mashery = MasheryApi::new(policies, mashery_options(config), clock, dice);
-    let (policies, clock, dice) = parts();
-    let mediarithmics = MediarithmicsApi::new(policies, mediarithmics_options(config), clock, dice);
-    let (policies, clock, dice) = parts();
-    let responsys = ResponsysApi::new(policies, responsys_options(config), clock, dice);
-    throttling::router(throttling)
-        .merge(capping::router(capping))
-        .merge(mashery::router(mashery))
-        .merge(mediarithmics::router(mediarithmics))
-        .merge(responsys::router(responsys))
-}
-
-/// Speaks for the dialects whose limits turn calls away.
-pub(super) fn tell(config: &Config, dice: fastrand::Rng) -> Tell {
-    let status = |number: u16, default| StatusCode::from_u16(number).unwrap_or(default);
-    let defaults = Statuses::default();
-    let statuses = Statuses {
-        limit: status(config.responsys.limit_status, defaults.limit),
-        blocked: status(config.responsys.blocked_status, defaults.blocked),
-    };
-    let capped = status(config.capping.status, StatusCode::TOO_MANY_REQUESTS);
-    let dice = Dice::new(dice);
-    Arc::new(move |refused| match refused.origin {
-        responsys::ORIGIN => responsys::tell(refused, statuses, dice.roll()),
-        capping::ORIGIN => capping::tell(refused, capped),
-        mashery::ORIGIN => mashery::tell(refused),
-        _ => None,
+    let policies = policies.bounded(config.manage.bounds);
+    manage::all().iter().fold(Router::new(), |router, dialect| {
+        let parts = Parts { policies: policies.clone(), clock: clock.clone(), random: random.fork() };
+        router.merge(dialect.routes(&config.dialects, parts))
     })
 }
 
-/// The accounts of the configuration file.
-///
-/// # Errors
-/// [`AppErrorKind::Config`] with all that is wrong with them.
-pub(super) fn accounts(config: &Config) -> Result<Vec<Account>, AppError> {
-    let list = config.responsys.accounts.iter().map(|account| {
-        let ResponsysAccount { name, limits, blocked } = account;
-        let block = |block: &crate::config::ResponsysBlock| Block {
-            user: block.user.clone(),
-            apis: block.apis.clone(),
-        };
-        let blocked = blocked.iter().map(block).collect();
-        (name.clone(), RawAccount { limits: limits.clone(), blocked })
-    });
-    Account::check_all(list).map_err(|problems| AppError {
-        kind: AppErrorKind::Config,
-        detail: format!("responsys.accounts: {}", problems.join("; ")),
+/// The words of endpoints that the dialects understand become series.
+pub(super) fn show_words() {
+    let labels = |said: &[crate::event::Said]| said.iter().map(|said| said.label).collect::<Vec<_>>();
+    let mut all = EndpointWords::default();
+    for words in manage::hears().iter().map(|one| one.words()) {
+        all.waits.extend(labels(words.waits));
+        all.denials.extend(labels(words.denials));
+    }
+    endpoints_may_say(all);
+}
+
+/// The headers that tell how far the limits of a call are used; `None` when no dialect is to show them.
+pub(super) fn usage_headers(config: &Config) -> Option<UsageHeaders> {
+    let shown: Vec<_> = manage::all().iter().filter_map(|dialect| dialect.usage(&config.dialects)).collect();
+    (!shown.is_empty()).then(|| -> UsageHeaders {
+        Arc::new(move |runtime: &Runtime, limits: &[LimiterFigures]| {
+            let mut headers = HeaderMap::new();
+            for shows in &shown {
+                let counts = limits.iter().find(|figures| {
+                    let policy = runtime.get(&figures.policy);
+                    policy.is_some_and(|policy| (shows.counts)(&policy.origin, &policy.id))
+                });
+                headers.extend(
+                    counts.map(|figures| (shows.headers)(&usage(&figures.counters))).unwrap_or_default(),
+                );
+            }
+            headers
+        })
     })
 }
 
-/// Which dialect gives policies names of this form. The configuration file may have them all the same, as it always could.
-pub(super) fn owner_of_form(id: &PolicyId) -> Option<&'static str> {
-    let is_uuid = |text: &str| {
-        let is_dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
-        let fits = |(at, c): (usize, u8)| if is_dash(at) { c == b'-' } else { c.is_ascii_hexdigit() };
-        text.len() == 36 && text.bytes().enumerate().all(fits)
-    };
-    match id.as_str().split_once('.') {
-        None if is_uuid(id.as_str()) => Some("throttling"),
-        Some(("responsys", _)) => Some(responsys::ORIGIN),
-        Some(("mics", _)) => Some("mediarithmics"),
-        Some((uid, "action" | "dataSource")) if is_uuid(uid) => Some(capping::ORIGIN),
-        Some((id, _)) if is_uuid(id) => Some(mashery::ORIGIN),
-        _ => None,
-    }
-}
-
-/// How much the dialects and the configuration file may add to the policy book.
-pub(super) fn bounds(config: &Config) -> Bounds {
-    Bounds {
-        policies: config.manage.max_policies.get(),
-        policies_per_dialect: config.manage.max_policies_per_dialect.get(),
-        ..Bounds::default()
-    }
-}
-
-fn throttling_options(config: &Config) -> ThrottlingOptions {
-    ThrottlingOptions {
-        adobe: adobe_options(config),
-        throughput_min: config.throttling.min.get(),
-        throughput_max: config.throttling.max.get(),
-        max_configs_per_org: config.throttling.max_configs_per_org.get(),
-        error_as_object: config.manage.error_as_object,
-    }
-}
-
-fn capping_options(config: &Config) -> CappingOptions {
-    CappingOptions {
-        adobe: adobe_options(config),
-        require_strategy: config.capping.require_strategy,
-        max_configs_per_org: config.capping.max_configs_per_org.get(),
-    }
-}
-
-fn adobe_options(config: &Config) -> AdobeOptions {
-    let label = |name: &str| config.labels.get(name).cloned();
-    let defaults = AdobeOptions::default();
-    AdobeOptions {
-        default_org: label("org").unwrap_or(defaults.default_org),
-        default_sandbox: label("sandbox").unwrap_or(defaults.default_sandbox),
-        sandboxes: config.manage.sandboxes.iter().map(sandbox).collect(),
-        reject_invalid: config.manage.reject_invalid,
-        require_headers: config.manage.require_headers,
-        drain_window: config.queue.drain,
-        identity: defaults.identity,
-    }
-}
-
-fn mashery_options(config: &Config) -> MasheryOptions {
-    MasheryOptions { require_headers: config.manage.require_headers, drain_window: config.queue.drain }
-}
-
-fn sandbox(sandbox: &crate::config::Sandbox) -> Sandbox {
-    let kind = if sandbox.production { SandboxKind::Production } else { SandboxKind::Development };
-    Sandbox { name: sandbox.name.clone(), id: sandbox.id.clone(), kind }
-}
-
-fn mediarithmics_options(config: &Config) -> MediarithmicsOptions {
-    MediarithmicsOptions { require_headers: config.manage.require_headers, drain_window: config.queue.drain }
-}
-
-fn responsys_options(config: &Config) -> ResponsysOptions {
-    ResponsysOptions {
-        require_headers: config.manage.require_headers,
-        default_account: config.labels.get("account").cloned(),
-        drain_window: config.queue.drain,
+fn usage(counters: &[Counter]) -> Usage {
+    let limit = |kind| counters.iter().find(|limit| limit.kind == kind);
+    let used = |limit: &Counter| Used { allotted: limit.calls.into(), current: limit.used.into() };
+    let (window, quota) = (limit(Kind::Window), limit(Kind::Quota));
+    Usage {
+        window: window.map(used),
+        quota: quota.map(used),
+        quota_resets_at: quota.and_then(|limit| limit.resets_at),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Timestamp;
 
     #[test]
-    fn names_of_the_forms_of_dialects_are_known() {
-        let uuid = "0198c4f0-5f3a-4c00-8000-00000000000f";
-        for (name, owner) in [
-            (uuid.to_owned(), Some("throttling")),
-            (format!("{uuid}.action"), Some("capping")),
-            (format!("{uuid}.dataSource"), Some("capping")),
-            (format!("{uuid}.keys"), Some("mashery")),
-            ("responsys.login.block".to_owned(), Some("responsys")),
-            ("mics.1001".to_owned(), Some("mediarithmics")),
-            ("crm".to_owned(), None),
-            ("orders.action".to_owned(), None),
-            ("responsys".to_owned(), None),
-            (uuid.replace('f', "g"), None),
-        ] {
-            let id = PolicyId::parse(&name).expect("valid");
-            assert_eq!(owner_of_form(&id), owner, "{name}");
-        }
+    fn what_has_no_limit_is_not_told() {
+        let counter = |kind, calls| Counter {
+            kind,
+            calls,
+            length: Duration::from_secs(1),
+            used: 3,
+            window_peak: 3,
+            violations: 0,
+            resets_at: (kind == Kind::Quota).then_some(Timestamp::from_millis(5)),
+        };
+        let told = usage(&[counter(Kind::Window, 5), counter(Kind::Quota, 1000)]);
+        let quota = Some(Used { allotted: 1000, current: 3 });
+        let window = Some(Used { allotted: 5, current: 3 });
+        assert_eq!(told, Usage { window, quota, quota_resets_at: Some(Timestamp::from_millis(5)) });
+        assert_eq!(usage(&[]), Usage::default());
     }
 }

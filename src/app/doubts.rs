@@ -14,7 +14,7 @@ use crate::event::LaneKey;
 use crate::ops::{DecisionError, Decisions, DoubtDesk};
 use crate::queue::{Queue, QueueError};
 use crate::store::doubts::{Doubt, DoubtKind};
-use crate::store::{Finishing, GiveUp};
+use crate::store::{GiveUp, RunToEnd};
 
 /// How long a retry waits for the reads that it brings about.
 const RETRY_WAIT: Duration = Duration::from_secs(2);
@@ -49,7 +49,7 @@ impl Deciding {
         // The store ends a doubt about reads itself, when nothing unread is left.
         let ends = matches!(what, GiveUp::Lane(_));
         let (queue, id) = (self.queue.clone(), doubt.id);
-        let work = Finishing::new(async move {
+        let work = RunToEnd::new(async move {
             let given_up = queue.give_up(what).await;
             if ends && given_up.is_ok() {
                 queue.doubts().remove(id);
@@ -109,7 +109,7 @@ impl Decisions for Deciding {
     }
 }
 
-/// The desk asks only for what [`crate::ops::verbs_of`] lists.
+/// The desk asks only for what it lists as possible.
 fn not_here(doubt: &Doubt) -> DecisionError {
     DecisionError::Other(format!("nobody decides about doubts of the kind {}", doubt.kind.word()))
 }

@@ -21,17 +21,18 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::ops::{DecisionError, Decisions, DoubtDesk, doubt_routes};
 use crate::queue::Queue;
-use crate::store::directory::DataDir;
 use crate::store::doubts::Doubt;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::{Doubts, EntryStore, StoreError, clock_mark};
+use crate::store::embedded::clock_mark;
+use crate::store::embedded::directory::DataDir;
+use crate::store::{DirectoryError, Doubts, EntryStore, StoreError};
 
 /// Longest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Who answers for the data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DirectoryUse {
+pub(crate) enum DirectoryUse {
     /// A process has it.
     InUse,
     /// Nobody has it.
@@ -44,14 +45,14 @@ pub enum DirectoryUse {
 ///
 /// # Errors
 /// [`AppError`] when the system does not let that be found out.
-pub fn directory_use(config: &Config) -> Result<DirectoryUse, AppError> {
+pub(crate) fn directory_use(config: &Config) -> Result<DirectoryUse, AppError> {
     let root = &config.store.data_dir;
     if !root.is_dir() {
         return Ok(DirectoryUse::Missing);
     }
     match DataDir::hold(root) {
         Ok(_) => Ok(DirectoryUse::AtRest),
-        Err(StoreError::Locked { .. }) => Ok(DirectoryUse::InUse),
+        Err(StoreError::Directory(DirectoryError::Locked { .. })) => Ok(DirectoryUse::InUse),
         Err(error) => Err(error.into()),
     }
 }
@@ -61,7 +62,7 @@ pub fn directory_use(config: &Config) -> Result<DirectoryUse, AppError> {
 ///
 /// # Errors
 /// [`AppError`] when the directory is in use, or cannot be read or written.
-pub async fn doubts_at_rest(
+pub(crate) async fn doubts_at_rest(
     config: &Config,
     (method, path, body): (Method, &str, Option<&serde_json::Value>),
     opens: bool,

@@ -6,7 +6,7 @@ use crate::app::listen::ListenError;
 use crate::delivery::DeliveryError;
 use crate::policy::PolicyError;
 use crate::queue::QueueError;
-use crate::store::StoreError;
+use crate::store::{DirectoryError, StoreError};
 use crate::telemetry::RecorderError;
 
 /// Why tidegate cannot start or go on.
@@ -30,7 +30,7 @@ pub enum AppErrorKind {
     InUse,
     /// The system denies access.
     Permission,
-    /// What is configured cannot be had.
+    /// What is configured cannot be applied.
     Config,
     /// Anything else.
     Other,
@@ -55,24 +55,26 @@ impl AppError {
 impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
-            StoreError::Locked { .. } => AppErrorKind::InUse,
-            StoreError::Denied { .. } => AppErrorKind::Permission,
-            StoreError::EpochFile { .. } => AppErrorKind::Config,
-            StoreError::Damaged { .. } | StoreError::Held { .. } | StoreError::Unusable { .. } => {
-                AppErrorKind::Damaged
-            }
-            StoreError::Full { .. }
-            | StoreError::FewFiles { .. }
-            | StoreError::NoRoom { .. }
-            | StoreError::Shortage { .. }
+            StoreError::Directory(error) => match error {
+                DirectoryError::Locked { .. } => AppErrorKind::InUse,
+                DirectoryError::Denied { .. } => AppErrorKind::Permission,
+                DirectoryError::EpochFile { .. } => AppErrorKind::Config,
+                DirectoryError::Unusable { .. } => AppErrorKind::Damaged,
+                DirectoryError::Full { .. }
+                | DirectoryError::FewFiles { .. }
+                | DirectoryError::NoRoom { .. } => AppErrorKind::Store,
+                DirectoryError::Occupied { .. } => AppErrorKind::Other,
+            },
+            StoreError::Damaged { .. } | StoreError::Held { .. } => AppErrorKind::Damaged,
+            StoreError::Shortage { .. }
             | StoreError::Slow
             | StoreError::OutcomeUnknown
             | StoreError::Poisoned { .. }
+            | StoreError::Fenced { .. }
             | StoreError::Io { .. }
             | StoreError::Unread { .. }
             | StoreError::Format { .. } => AppErrorKind::Store,
             StoreError::Closed
-            | StoreError::Occupied { .. }
             | StoreError::VersionConflict { .. }
             | StoreError::WrongCount { .. }
             | StoreError::TooLarge { .. } => AppErrorKind::Other,

@@ -11,21 +11,19 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::Method;
 
+use crate::manage;
 use crate::problem::Problem;
 use crate::store::Doubts;
-
-/// Dialects list with POST what matches a filter.
-const LISTS: [&str; 2] = ["/list/throttlingConfigs", "/list/endpointConfigs"];
 
 /// The routes, refused with `store_held` where they would change something while the store is held.
 pub(super) fn guard(routes: Router, doubts: Doubts) -> Router {
     routes.layer(middleware::from_fn_with_state(doubts, refuse))
 }
 
-/// Whether a request changes nothing.
+/// Whether a request changes nothing. Dialects may list with POST what matches a filter.
 pub(super) fn only_asks(method: &Method, path: &str) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
-        || LISTS.iter().any(|list| path.ends_with(list))
+        || manage::all().iter().flat_map(|dialect| dialect.asks_with_post()).any(|list| path.ends_with(list))
 }
 
 async fn refuse(State(doubts): State<Doubts>, request: Request, next: Next) -> Response {

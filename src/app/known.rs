@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::app::snapshot::{Rows, row};
 use crate::clock::Timestamp;
 use crate::dispatch::HoldReason;
-use crate::limit::{Kind, most_at_once, period_end};
+use crate::limit::{most_at_once, period_end};
 use crate::policy::{Book, GenerationState, Quota, Runtime, RuntimePolicy};
 use crate::telemetry::{PolicyGauges, series_of};
 
@@ -52,7 +52,8 @@ impl Known {
     }
 
     fn add_quota(&mut self, policy: &RuntimePolicy) {
-        let Some(quota) = policy.spec.limits.quota else { return };
+        let limited = policy.spec.limits.quota.filter(|quota| quota.calls.is_some());
+        let Some(quota) = limited else { return };
         let quotas = self.quotas.entry(series_of(policy.id.as_str()).to_owned()).or_default();
         if !quotas.iter().any(|known| known.per == quota.per) {
             quotas.push(quota);
@@ -105,16 +106,11 @@ fn add_policy(row: &mut PolicyGauges, policy: &RuntimePolicy) {
     if row.held.is_empty() {
         row.held = HoldReason::ALL.map(|reason| (reason.word(), 0)).into();
     }
-    let kinds = [
-        limits.pace.map(|_| Kind::Pace),
-        limits.window.map(|_| Kind::Window),
-        limits.quota.map(|_| Kind::Quota),
-    ];
-    for kind in kinds.into_iter().flatten() {
-        row.window_peaks.entry(kind.word()).or_default();
+    for limit in limits.metered() {
+        row.window_peaks.entry(limit.kind().word()).or_default();
     }
-    if let Some(quota) = limits.quota {
-        let calls = u64::from(quota.calls.get());
+    if let Some(calls) = limits.quota.and_then(|quota| quota.calls) {
+        let calls = u64::from(calls.get());
         row.quota_remaining = Some(row.quota_remaining.map_or(calls, |least| least.min(calls)));
     }
     row.drains_until = row.drains_until.into_iter().chain(drains_until(policy)).min();
@@ -144,8 +140,6 @@ fn drains_until(policy: &RuntimePolicy) -> Option<Timestamp> {
 mod tests {
     use std::time::Duration;
 
-    use serde_json::Value;
-
     use super::*;
     use crate::policy::{DRAIN_WINDOW, Limits, Origin, Pause, Period, Spec, testing};
 
@@ -156,8 +150,7 @@ mod tests {
         for (name, limits) in policies {
             let id = testing::id(name);
             let spec = Spec { limits: limits.clone(), ..testing::spec("https://h.org/*", 1.0) };
-            book.create(id.clone(), Origin::new("x"), Value::Null).expect("free");
-            book.deploy(&id, Value::Null, spec).expect("idle");
+            book.put(&Origin::new("x"), &id, spec).expect("free");
         }
         book
     }
@@ -211,7 +204,7 @@ mod tests {
         let paused = Arc::new(book.clone());
         assert_eq!((count(&paused, "paused", NOW), count(&paused, "deployed", NOW)), (Some(1), Some(1)));
         assert_eq!(count(&paused, "paused", NOW + Duration::from_secs(5)), Some(0), "without a write");
-        book.undeploy(&testing::id("b"), NOW, DRAIN_WINDOW).expect("deployed");
+        book.rest(&Origin::new("x"), &testing::id("b"), NOW, DRAIN_WINDOW).expect("deployed");
         let drains = Arc::new(book);
         assert_eq!((count(&drains, "draining", NOW), count(&drains, "paused", NOW)), (Some(1), Some(1)));
     }

@@ -9,9 +9,9 @@ use arc_swap::ArcSwap;
 use tracing::warn;
 
 use crate::app::AppError;
-use crate::config::{CloudEventsTarget, Config};
+use crate::config::Config;
 use crate::delivery::{Deliver, EgressGuard, Turnover};
-use crate::ingest::{EgressCheck, Target, Targets};
+use crate::ingest::{EgressCheck, Targets};
 use crate::telemetry::logging;
 
 /// The setting of the log's level.
@@ -97,8 +97,5 @@ impl Live {
 }
 
 fn targets(config: &Config) -> Targets {
-    Targets::new(config.cloudevents.iter().cloned().map(|target| {
-        let CloudEventsTarget { source, is_prefix, url, method, headers, labels } = target;
-        (source, is_prefix, Target { url, method, headers, labels })
-    }))
+    Targets::new(config.cloudevents.iter().cloned())
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::app::{AppError, AppErrorKind};
-use crate::config::{Config, Loaded, LogFormat};
-use crate::telemetry::logging::{self, Format};
-use crate::telemetry::{output, printable_lines};
+use crate::config::{Config, Loaded};
+use crate::telemetry::{logging, output, printable_lines};
 
 /// How long the end of the process waits for its last lines to be written: perhaps nobody reads them.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -17,13 +16,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`AppError`] when they are already set up.
 pub fn init_logging(config: &Config) -> Result<(), AppError> {
-    let format = match config.log.format {
-        LogFormat::Auto => Format::Auto,
-        LogFormat::Human => Format::Human,
-        LogFormat::Json => Format::Json,
-        LogFormat::Journald => Format::Journald,
-    };
-    logging::init(&config.log.level, format, journal_stream().as_deref())
+    logging::init(&config.log.level, config.log.format, journal_stream().as_deref())
         .map_err(|error| AppError { kind: AppErrorKind::Other, detail: error.to_string() })
 }
 
@@ -34,7 +27,7 @@ fn journal_stream() -> Option<String> {
 }
 
 /// Says which variables were passed over that look as if they were meant for tidegate.
-pub fn warn_of(loaded: &Loaded) {
+pub(crate) fn warn_of(loaded: &Loaded) {
     for warning in loaded.warnings() {
         warn!(%warning, "a variable of the environment is passed over");
     }
@@ -42,11 +35,11 @@ pub fn warn_of(loaded: &Loaded) {
 
 /// Writes a line, or several, to standard error, in order with the log lines. They are dropped and counted if that cannot
 /// be written. Control characters are escaped: a text may repeat what somebody else has written.
-pub fn write_line(text: &str) {
+pub(crate) fn write_line(text: &str) {
     output::stderr().line(format!("{}\n", printable_lines(text)).as_bytes());
 }
 
 /// Waits until the lines so far are written, a second at most. To be called before the process ends.
-pub fn flush_lines() {
+pub(crate) fn flush_lines() {
     output::flush(LAST_LINES);
 }

@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey};
 use crate::store::{
-    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, ReadLimit,
-    Settle, StoreError, StoreHealth, StoredEntry, Turn,
+    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, Owner,
+    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry, Turn,
 };
 use crate::telemetry::{StoreFailed, StoreOperation};
 
@@ -89,8 +89,12 @@ impl EntryStore for Measured {
         Box::pin(self.measure("read_due", self.store.read_due(lane, until, skip, limit)))
     }
 
-    fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.measure("settle", self.store.settle(batch)))
+    fn owner(&self) -> Owner {
+        self.store.owner()
+    }
+
+    fn settle(&self, owner: Owner, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.measure("settle", self.store.settle(owner, batch)))
     }
 
     fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {

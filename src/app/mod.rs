@@ -3,7 +3,6 @@
 //! [`App::build`] opens the store and binds the doors and starts nothing; [`App::spawn`] starts every task;
 //! [`Running::drain`] stops the doors, lets calls end, syncs and closes the store, in this order.
 
-mod admission;
 mod api_doc;
 mod backup;
 mod build;
@@ -18,7 +17,7 @@ mod housekeeping;
 mod html;
 mod in_doubt;
 mod known;
-pub mod listen;
+pub(crate) mod listen;
 mod live;
 mod logging;
 mod measured;
@@ -33,11 +32,9 @@ mod slow_store;
 mod snapshot;
 mod spent;
 mod traces;
-mod usage;
 mod worked;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -53,22 +50,25 @@ use crate::policy::Policies;
 use crate::queue::Queue;
 use crate::store::{EntryStore, UsageStore};
 use crate::telemetry::MetricsHandle;
-pub use crate::telemetry::printable;
+pub(crate) use crate::telemetry::printable;
 use crate::traces::Exporter;
 
-pub use api_doc::api_doc;
-pub use backup::{BackedUp, Contents, back_up};
+pub(crate) use api_doc::api_doc;
+pub(crate) use backup::{BackedUp, back_up};
+#[cfg(any(test, feature = "testkit"))]
 pub use build::Seams;
-pub use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
-pub use error::{AppError, AppErrorKind};
+pub(crate) use doubts_at_rest::{DirectoryUse, directory_use, doubts_at_rest};
+pub(crate) use error::{AppError, AppErrorKind};
 use listen::{ListenOptions, Listener};
 use live::Live;
-pub use logging::{flush_lines, init_logging, warn_of, write_line};
-pub use offline::{BookSource, Findings, accept_rollback, adopt_book, rebuild_store, verify_store};
-pub use process::keep_private;
-pub use restore::{Restored, restore};
-pub use running::{Fed, Running};
-pub use service_manager::ServiceManager;
+pub use logging::init_logging;
+pub(crate) use logging::{flush_lines, warn_of, write_line};
+pub(crate) use offline::{BookSource, accept_rollback, adopt_book, rebuild_store, verify_store};
+pub(crate) use process::keep_private;
+pub(crate) use restore::{Restored, restore};
+pub(crate) use running::FeedSummary;
+pub use running::Running;
+pub(crate) use service_manager::ServiceManager;
 use spent::SpentLimits;
 
 /// The doors, bound and not open yet.
@@ -107,10 +107,10 @@ impl App {
         self.queue.doubts().store_held()
     }
 
-    /// Where the doors listen.
+    /// Starts every task.
     #[must_use]
-    pub fn addr(&self) -> SocketAddr {
-        self.doors.listener.address()
+    pub fn spawn(self) -> Running {
+        running::spawn(self)
     }
 }
 
@@ -118,8 +118,8 @@ impl App {
 ///
 /// # Errors
 /// [`AppErrorKind::Config`] with all that is wrong.
-pub fn check(config: &Config) -> Result<(), AppError> {
-    dialects::accounts(config).map(|_| ())
+pub(crate) fn check(config: &Config) -> Result<(), AppError> {
+    reload::Listed::of(config).map(drop)
 }
 
 /// What has become of the events since the start.

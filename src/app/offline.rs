@@ -5,15 +5,15 @@ use crate::app::{AppError, AppErrorKind, descriptors};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::policy;
-use crate::store::directory::DataDir;
-use crate::store::documents::book;
-pub use crate::store::documents::book::Source as BookSource;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::{rollback, verify};
+use crate::store::embedded::directory::DataDir;
+use crate::store::embedded::documents::book;
+pub(crate) use crate::store::embedded::documents::book::Source as BookSource;
+use crate::store::embedded::{rollback, verify};
 
 /// What a look at a data directory at rest found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// For eyes, several lines.
     pub text: String,
     /// Whether everything adds up.
@@ -24,9 +24,9 @@ pub struct Findings {
 ///
 /// # Errors
 /// [`AppError`] when it cannot be read or is in use.
-pub fn verify_store(config: &Config) -> Result<Findings, AppError> {
+pub(crate) fn verify_store(config: &Config) -> Result<Findings, AppError> {
     descriptors::raise();
-    let report = verify::verify(&config.store.data_dir, config.store.epoch_file.as_deref())?;
+    let report = verify::verify(&config.store.data_dir, config.store.embedded.epoch_file.as_deref())?;
     Ok(Findings { text: report.to_string(), sound: report.is_sound() })
 }
 
@@ -34,7 +34,7 @@ pub fn verify_store(config: &Config) -> Result<Findings, AppError> {
 ///
 /// # Errors
 /// [`AppError`] when there is no such directory or it cannot be used.
-pub fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
+pub(crate) fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
     // Opening makes what is missing: a mistyped directory would come out empty and sound.
     drop(DataDir::hold(&config.store.data_dir)?);
     let now = Clock::system().now();
@@ -48,10 +48,10 @@ pub fn rebuild_store(config: &Config) -> Result<Findings, AppError> {
 ///
 /// # Errors
 /// [`AppError`] when there is no such directory, it is in use, or the epoch cannot be written.
-pub fn accept_rollback(config: &Config) -> Result<u64, AppError> {
+pub(crate) fn accept_rollback(config: &Config) -> Result<u64, AppError> {
     let root = &config.store.data_dir;
     drop(DataDir::hold_to_change(root)?);
-    Ok(rollback::accept(root, config.store.epoch_file.as_deref(), Clock::system().now())?)
+    Ok(rollback::accept(root, config.store.embedded.epoch_file.as_deref(), Clock::system().now())?)
 }
 
 /// Makes another policy book the accepted one: what waits stays, under the policies of that book. It takes the place of
@@ -60,7 +60,7 @@ pub fn accept_rollback(config: &Config) -> Result<u64, AppError> {
 /// # Errors
 /// [`AppErrorKind::Damaged`] when there is no such book or it cannot be understood; other kinds when the directory is in
 /// use or the system refuses.
-pub fn adopt_book(config: &Config, source: BookSource) -> Result<Findings, AppError> {
+pub(crate) fn adopt_book(config: &Config, source: BookSource) -> Result<Findings, AppError> {
     let root = &config.store.data_dir;
     let _held = DataDir::hold_to_change(root)?;
     let damaged = |error: policy::PolicyError| AppError {

@@ -9,7 +9,7 @@ use tracing::warn;
 /// Keeps bodies of events with this process. Files are made private whoever makes them, and no core dump is written: the
 /// limit keeps files from being written, the flag also those helpers away to which some systems hand dumps regardless
 /// of the limit.
-pub fn keep_private() {
+pub(crate) fn keep_private() {
     umask(Mode::RWXG | Mode::RWXO);
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let done = setrlimit(Resource::Core, none)

@@ -8,12 +8,12 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use crate::app::live::Live;
-use crate::app::{AppError, AppErrorKind, Running, dialects};
+use crate::app::{AppError, AppErrorKind, Running};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, ConfigError, FilePolicy, Loaded};
 use crate::event::PolicyId;
-use crate::manage::responsys::{Account, FileAccountsError, put_file_accounts};
-use crate::policy::{Book, BookError, ChangeError, Origin, Policies, SyncError, SyncReport};
+use crate::manage;
+use crate::policy::{Book, BookError, ChangeError, Origin, Policies, SyncError, SyncReport, Wanted};
 use crate::telemetry::ConfigReloaded;
 
 impl Running {
@@ -40,7 +40,7 @@ impl Running {
         let applied = async {
             let listed = Listed::of(&loaded.config)?;
             let prepared = self.live.prepare(&loaded.config).await?;
-            let policies = self.policies.patient().bounded(dialects::bounds(&start.config));
+            let policies = self.policies.patient().bounded(start.config.manage.bounds);
             Ok::<_, AppError>((sync(&policies, &listed, self.clock.now(), drain).await?, prepared))
         };
         match applied.await {
@@ -54,7 +54,8 @@ impl Running {
             }
         }
         let mut differing = start.differing(loaded);
-        differing.retain(|setting| *setting != ACCOUNTS && !Live::SETTINGS.contains(setting));
+        let is_listed = |setting: &str| listed_settings().any(|listed| listed == setting);
+        differing.retain(|setting| !is_listed(setting) && !Live::SETTINGS.contains(setting));
         if !differing.is_empty() {
             warn!(settings = differing.join(", "), "settings that differ become active with a restart");
         }
@@ -62,33 +63,38 @@ impl Running {
     }
 }
 
-/// The setting that becomes active with the policies.
-const ACCOUNTS: &str = "responsys.accounts";
+/// The settings that list objects of dialects: they become active with the policies.
+fn listed_settings() -> impl Iterator<Item = &'static str> {
+    manage::all().iter().filter_map(|dialect| dialect.listed_in())
+}
 
 /// What the configuration file lists that can become active at any time.
 pub(super) struct Listed<'c> {
     policies: &'c [FilePolicy],
-    accounts: Vec<Account>,
+    objects: Vec<manage::Listed>,
 }
 
 /// What became different.
 struct Reports {
     policies: SyncReport,
-    accounts: SyncReport,
+    objects: Vec<SyncReport>,
 }
 
 impl<'c> Listed<'c> {
     /// # Errors
-    /// [`AppErrorKind::Config`] with all that is wrong with the accounts.
+    /// [`AppErrorKind::Config`] with all that is wrong with the objects of dialects.
     pub(super) fn of(config: &'c Config) -> Result<Self, AppError> {
-        Ok(Self { policies: &config.policies, accounts: dialects::accounts(config)? })
+        let listed = manage::all().iter().filter_map(|dialect| dialect.listed(&config.dialects).transpose());
+        let objects = listed.collect::<Result<_, String>>();
+        let objects = objects.map_err(|detail| AppError { kind: AppErrorKind::Config, detail })?;
+        Ok(Self { policies: &config.policies, objects })
     }
 }
 
 /// Applies what the configuration file lists at the start.
 ///
 /// # Errors
-/// [`AppErrorKind::Config`] names the policy or account that cannot be had; other kinds when the store refuses.
+/// [`AppErrorKind::Config`] names the policy or object that cannot be applied; other kinds when the store refuses.
 pub(super) async fn start(
     policies: &Policies,
     listed: &Listed<'_>,
@@ -96,7 +102,7 @@ pub(super) async fn start(
     drain: Duration,
 ) -> Result<(), AppError> {
     let reports = sync(policies, listed, clock.now(), drain).await?;
-    if !reports.policies.is_empty() || !reports.accounts.is_empty() {
+    if !reports.policies.is_empty() || reports.objects.iter().any(|report| !report.is_empty()) {
         reports.tell("", "the limits of the configuration file have changed");
     }
     ConfigReloaded { is_applied: true, at: clock.wall() }.emit();
@@ -110,21 +116,25 @@ async fn sync(
     now: Timestamp,
     drain: Duration,
 ) -> Result<Reports, AppError> {
-    let list: Vec<_> =
-        listed.policies.iter().map(|policy| (policy.name.clone(), Arc::clone(&policy.spec))).collect();
+    let wanted = |policy: &FilePolicy| (policy.name.clone(), Wanted::Active(Arc::clone(&policy.spec)));
+    let list: Vec<_> = listed.policies.iter().map(wanted).collect();
     let edit = |book: &mut Book| {
         let synced = book.sync(&Origin::file(), &list, now, drain);
         let policies = synced.map_err(|error| {
             let owner = book.known(&error.policy).map(|policy| policy.origin().clone());
             Unlistable::Policy { error, owner }
         })?;
-        let accounts = put_file_accounts(book, &listed.accounts, now, drain)?;
-        Ok::<_, Unlistable>(Reports { policies, accounts })
+        let put = |of: &manage::Listed| {
+            let refused = |reason| Unlistable::Object { setting: of.setting, reason };
+            (of.put)(book, now, drain).map_err(refused)
+        };
+        let objects = listed.objects.iter().map(put).collect::<Result<_, _>>()?;
+        Ok::<_, Unlistable>(Reports { policies, objects })
     };
     policies.change(edit).await.map_err(refused)
 }
 
-/// What of the list cannot be had.
+/// Why the list cannot be applied.
 #[derive(Debug, thiserror::Error)]
 enum Unlistable {
     #[error("{error}")]
@@ -133,8 +143,13 @@ enum Unlistable {
         /// Who has the policy that is in the way.
         owner: Option<Origin>,
     },
-    #[error("{ACCOUNTS}: {0}")]
-    Account(#[from] FileAccountsError),
+    #[error("{setting}: {reason}")]
+    Object {
+        /// The setting that lists it.
+        setting: &'static str,
+        /// Which one it is, and why.
+        reason: String,
+    },
 }
 
 fn refused(error: ChangeError<Unlistable>) -> AppError {
@@ -154,7 +169,7 @@ fn refused(error: ChangeError<Unlistable>) -> AppError {
                     };
                     format!(", made {made} give the one in the configuration file another name")
                 }
-                Unlistable::Policy { .. } | Unlistable::Account(_) => String::new(),
+                Unlistable::Policy { .. } | Unlistable::Object { .. } => String::new(),
             };
             AppError { kind: AppErrorKind::Config, detail: format!("{error}{way_out}") }
         }
@@ -167,19 +182,18 @@ impl Reports {
         let names = |ids: &[PolicyId]| ids.iter().map(PolicyId::as_str).collect::<Vec<_>>().join(", ");
         let SyncReport { added, changed, removed } = &self.policies;
         let (added, changed, removed) = (names(added), names(changed), names(removed));
-        let SyncReport { added: new, changed: other, removed: gone } = &self.accounts;
-        // Every account is in the limits of all functions: how many there are is all there is to say.
-        let limits_of_accounts = new.len() + other.len() + gone.len();
+        // One object may be in the limits of many: how many limits differ is all there is to say.
+        let differing = |of: &SyncReport| of.added.len() + of.changed.len() + of.removed.len();
+        let limits_of_accounts: usize = self.objects.iter().map(differing).sum();
         info!(added, changed, removed, limits_of_accounts, settings, "{what}");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
-    use crate::manage::responsys::RawAccount;
+    use crate::manage::responsys::{Account, RawAccount, listed_accounts};
+    use crate::policy::DRAIN_WINDOW;
     use crate::policy::testing::{Fault, TestDocuments, id, spec};
 
     const START: Timestamp = Timestamp::from_millis(1_000);
@@ -192,7 +206,7 @@ mod tests {
 
     async fn start_with(policies: &Policies, names: &[&str], clock: &Clock) -> Result<(), AppError> {
         let listed = listed(names);
-        start(policies, &Listed { policies: &listed, accounts: Vec::new() }, clock, DRAIN).await
+        start(policies, &Listed { policies: &listed, objects: Vec::new() }, clock, DRAIN).await
     }
 
     async fn opened(documents: &Arc<TestDocuments>, clock: &Clock) -> Policies {
@@ -220,18 +234,19 @@ mod tests {
         let policies = opened(&documents, &clock).await;
         let account = |name: &str| {
             let list = [(name.to_owned(), RawAccount::default())];
-            Account::check_all(list).expect("valid")
+            vec![listed_accounts(Account::check_all(list).expect("valid"))]
         };
         let names = listed(&["a"]);
-        let both = Listed { policies: &names, accounts: account("acme") };
+        let both = Listed { policies: &names, objects: account("acme") };
         start(&policies, &both, &clock, DRAIN).await.expect("active");
         assert_eq!(active(&policies).len(), 1 + 90, "one for every function");
-        let gone = Listed { policies: &names, accounts: Vec::new() };
+        let gone = Listed { policies: &names, objects: vec![listed_accounts(Vec::new())] };
         let reports = sync(&policies, &gone, clock.now(), DRAIN).await.expect("active");
         assert!(reports.policies.is_empty());
-        assert_eq!(reports.accounts.removed.len(), 90);
+        assert_eq!(reports.objects[0].removed.len(), 90);
 
-        let taken = |book: &mut Book| book.create(id("responsys.login"), Origin::new("x"), Value::Null);
+        let taken =
+            |book: &mut Book| book.rest(&Origin::new("x"), &id("responsys.login"), START, DRAIN_WINDOW);
         let policies = opened(&Arc::new(TestDocuments::default()), &clock).await;
         policies.change(taken).await.expect("free");
         let error = start(&policies, &both, &clock, DRAIN).await.expect_err("taken");
@@ -244,7 +259,7 @@ mod tests {
     async fn a_name_of_another_origin_stops_the_start_and_is_named() {
         let (documents, clock) = (Arc::new(TestDocuments::default()), Clock::manual(START));
         let policies = opened(&documents, &clock).await;
-        let taken = |book: &mut Book| book.create(id("taken"), Origin::new("x"), Value::Null);
+        let taken = |book: &mut Book| book.rest(&Origin::new("x"), &id("taken"), START, DRAIN_WINDOW);
         policies.change(taken).await.expect("free");
         let error = start_with(&policies, &["a", "taken"], &clock).await.expect_err("taken");
         assert_eq!(error.kind, AppErrorKind::Config);

@@ -10,13 +10,14 @@ use crate::app::backup::{Contents, sound};
 use crate::app::{AppError, AppErrorKind, descriptors};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::store::backup::{self, Note};
-use crate::store::restore::{Restore, Restored as InPlace};
-use crate::store::{StoreError, rollback};
+use crate::store::StoreError;
+use crate::store::embedded::backup::{self, Note};
+use crate::store::embedded::restore::{Restore, Restored as InPlace};
+use crate::store::embedded::rollback;
 
 /// A data directory that was restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Restored {
+pub(crate) struct Restored {
     /// Path of the directory, as it is configured.
     pub data_dir: String,
     /// Path of the backup, as it was given.
@@ -40,7 +41,7 @@ pub struct Restored {
 /// # Errors
 /// [`AppErrorKind::Damaged`] when the backup does not add up, or may lack what was acknowledged since and `accepts_rollback`
 /// is not set; other kinds when something is in the directory or the system refuses. The directory is as it was found then.
-pub fn restore(config: &Config, from: &Path, accepts_rollback: bool) -> Result<Restored, AppError> {
+pub(crate) fn restore(config: &Config, from: &Path, accepts_rollback: bool) -> Result<Restored, AppError> {
     descriptors::raise();
     let root = &config.store.data_dir;
     let Some(note) = backup::read_note(from)? else {
@@ -50,7 +51,7 @@ pub fn restore(config: &Config, from: &Path, accepts_rollback: bool) -> Result<R
     };
     let data = backup::data_of(from);
     check_place(root, from)?;
-    let epoch_file = config.store.epoch_file.as_deref();
+    let epoch_file = config.store.embedded.epoch_file.as_deref();
     let doubt = doubt(&data, epoch_file, &note)?;
     if let Some(reason) = doubt.as_ref().filter(|_| !accepts_rollback) {
         let detail = format!(

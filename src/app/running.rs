@@ -50,7 +50,7 @@ pub struct Running {
 
 /// What has become of the lines of a stream of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Fed {
+pub struct FeedSummary {
     /// Durable.
     pub accepted: u64,
     /// Refused, with the reason in the answers.
@@ -59,47 +59,40 @@ pub struct Fed {
     pub unanswered: u64,
 }
 
-impl App {
-    /// Starts every task.
-    #[must_use]
-    pub fn spawn(self) -> Running {
-        let ended = CancellationToken::new();
-        let housekeeper = Housekeeper {
-            queue: self.queue.clone(),
-            policies: self.policies.clone(),
-            dispatch: self.dispatch.clone(),
-            metrics: self.metrics,
-            clock: self.clock.clone(),
-            outlooks: self.outlooks,
-            pulse: self.pulse,
-            spent: self.spent,
-        };
-        Running {
-            addr: self.doors.listener.address(),
-            doors: tokio::spawn(self.doors.listener.serve(
-                self.doors.routes,
-                self.doors.options,
-                self.closing.clone(),
-            )),
-            dispatcher: tokio::spawn(self.service.run()),
-            housekeeper: tokio::spawn(housekeeper.run(ended.clone())),
-            slow_store: tokio::spawn(slow_store::watch(
-                self.queue.clone(),
-                self.clock.clone(),
-                ended.clone(),
-            )),
-            exporting: Exporting::spawn(self.exporter),
-            queue: self.queue,
-            store: self.store,
-            usages: self.usages,
-            intake: self.intake,
-            live: self.live,
-            dispatch: self.dispatch,
-            policies: self.policies,
-            clock: self.clock,
-            closing: self.closing,
-            ended,
-        }
+/// Starts every task.
+pub(super) fn spawn(app: App) -> Running {
+    let ended = CancellationToken::new();
+    let housekeeper = Housekeeper {
+        queue: app.queue.clone(),
+        policies: app.policies.clone(),
+        dispatch: app.dispatch.clone(),
+        metrics: app.metrics,
+        clock: app.clock.clone(),
+        outlooks: app.outlooks,
+        pulse: app.pulse,
+        spent: app.spent,
+    };
+    Running {
+        addr: app.doors.listener.address(),
+        doors: tokio::spawn(app.doors.listener.serve(
+            app.doors.routes,
+            app.doors.options,
+            app.closing.clone(),
+        )),
+        dispatcher: tokio::spawn(app.service.run()),
+        housekeeper: tokio::spawn(housekeeper.run(ended.clone())),
+        slow_store: tokio::spawn(slow_store::watch(app.queue.clone(), app.clock.clone(), ended.clone())),
+        exporting: Exporting::spawn(app.exporter),
+        queue: app.queue,
+        store: app.store,
+        usages: app.usages,
+        intake: app.intake,
+        live: app.live,
+        dispatch: app.dispatch,
+        policies: app.policies,
+        clock: app.clock,
+        closing: app.closing,
+        ended,
     }
 }
 
@@ -114,7 +107,7 @@ impl Running {
     ///
     /// # Errors
     /// [`AppError`] when the input breaks. Answers that cannot be written are counted and end nothing.
-    pub async fn feed<R, W>(&self, input: R, answers: W) -> Result<Fed, AppError>
+    pub async fn feed<R, W>(&self, input: R, answers: W) -> Result<FeedSummary, AppError>
     where
         R: AsyncRead + Unpin + Send,
         W: AsyncWrite + Unpin + Send,
@@ -123,7 +116,7 @@ impl Running {
             .await
             .map_err(|error| AppError::other(format!("the stream of events broke: {error}")))?;
         let ingest::stdin::Summary { accepted, refused, unanswered, .. } = summary;
-        Ok(Fed { accepted, refused, unanswered })
+        Ok(FeedSummary { accepted, refused, unanswered })
     }
 
     /// Tells the service manager that the dispatch loop lives, as long as it does.

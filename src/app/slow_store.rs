@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::queue::Queue;
-use crate::store::{Operation, StoreHealth};
+use crate::store::StoreHealth;
 
 /// How often the store is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -21,7 +21,7 @@ const QUIET: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum News {
     /// The store is slow: by which operation, its age, and how many times it was slow since the last line without one.
-    Slow { operation: Option<Operation>, age: Duration, unreported: u32 },
+    Slow { operation: Option<&'static str>, age: Duration, unreported: u32 },
     /// It answers again, this long after it became slow.
     Answers { after: Duration },
 }
@@ -42,7 +42,7 @@ pub(super) async fn watch(queue: Queue, clock: Clock, cancelled: CancellationTok
     while cancelled.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
         match slow.look(&queue.store_health(), clock.now()) {
             Some(News::Slow { operation, age, unreported }) => {
-                let (operation, age_ms) = (operation.map(Operation::word), age.as_millis());
+                let age_ms = age.as_millis();
                 warn!(operation, age_ms, unreported, "the store does not answer in time");
             }
             Some(News::Answers { after }) => {
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn health(age_s: u64) -> StoreHealth {
-        let operation = (age_s > 0).then_some(Operation::Journal);
+        let operation = (age_s > 0).then_some("journal");
         let operation_age = Duration::from_secs(age_s);
         StoreHealth { operation, operation_age, slow: age_s >= 5, ..StoreHealth::default() }
     }
@@ -88,7 +88,7 @@ mod tests {
     fn it_is_said_once_that_the_store_is_slow_and_once_that_it_answers() {
         let (mut slow, at) = (SlowStore::default(), |s: u64| Timestamp::from_millis(s * 1_000));
         assert_eq!(slow.look(&health(4), at(4)), None, "the control: not slow");
-        let (operation, age) = (Some(Operation::Journal), Duration::from_secs(5));
+        let (operation, age) = (Some("journal"), Duration::from_secs(5));
         assert_eq!(slow.look(&health(5), at(5)), Some(News::Slow { operation, age, unreported: 0 }));
         assert_eq!(slow.look(&health(6), at(6)), None);
         assert_eq!(slow.look(&health(70), at(70)), None, "however long it lasts");
@@ -106,7 +106,7 @@ mod tests {
             assert_eq!(slow.look(&health(0), at(11 + n * 2)), None, "no end without its beginning");
         }
         assert_eq!(slow.look(&health(5), at(64)), None);
-        let (operation, age) = (Some(Operation::Journal), Duration::from_secs(6));
+        let (operation, age) = (Some("journal"), Duration::from_secs(6));
         assert_eq!(slow.look(&health(6), at(65)), Some(News::Slow { operation, age, unreported: 5 }));
     }
 }

@@ -74,11 +74,11 @@ pub(super) fn take(
         now: clock.now(),
         policies: rows.into_values().collect(),
         policy_states: known.states(&policies.book(), clock.now()),
-        store_disk_bytes: store.disk_bytes,
+        store_disk_bytes: store.used_bytes,
         store_free_bytes: store.free_bytes,
         store_operation_age: store.operation_age,
         store_lost_events: store.lost_entries,
-        store_damaged_frames: store.damaged_frames,
+        store_damaged_frames: store.damaged,
         doubts: doubt_rows(&queue.doubts().list()),
     }
 }

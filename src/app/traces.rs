@@ -9,7 +9,7 @@ use crate::app::{AppError, AppErrorKind};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery;
-use crate::traces::{self, Exporter, Options, Tracer, TracesError};
+use crate::traces::{self, Exporter, Tracer, TracesError};
 
 /// A tracer, and what takes its spans to the collector, where one is configured.
 pub(super) fn open(
@@ -17,18 +17,11 @@ pub(super) fn open(
     clock: &Clock,
     dice: fastrand::Rng,
 ) -> Result<(Tracer, Option<Exporter>), AppError> {
-    let settings = &config.traces;
-    let options = settings.endpoint.clone().map(|endpoint| Options {
-        endpoint,
-        headers_file: settings.headers_file.clone(),
-        service_name: settings.service_name.clone(),
-        sample_ratio: settings.sample_ratio,
-    });
-    if options.is_some() {
+    if config.traces.endpoint.is_some() {
         // The client needs it whatever it calls.
         delivery::install_provider();
     }
-    Ok(traces::open(options, clock.clone(), dice)?)
+    Ok(traces::open(&config.traces, clock.clone(), dice)?)
 }
 
 /// The export of spans, as long as it goes on.
@@ -55,10 +48,7 @@ impl Exporting {
 
 impl From<TracesError> for AppError {
     fn from(error: TracesError) -> Self {
-        let kind = match &error {
-            TracesError::HeadersFile { .. } => AppErrorKind::Config,
-            TracesError::Client { .. } => AppErrorKind::Other,
-        };
+        let kind = if error.is_configured() { AppErrorKind::Config } else { AppErrorKind::Other };
         Self { kind, detail: error.to_string() }
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::dispatch::Figures;
 use crate::event::PolicyId;
-use crate::limit::{Kind, WAITING_KINDS};
-use crate::policy::{Runtime, RuntimePolicy};
-use crate::telemetry::{LimitViolated, LimiterWorked, series_of};
+use crate::limit::Kind;
+use crate::policy::{Limit, Runtime, RuntimePolicy};
+use crate::telemetry::{LimitViolated, LimiterWorked, defect, series_of};
 
 /// What was counted of each limit so far.
 #[derive(Default)]
@@ -35,8 +35,8 @@ impl Worked {
             begin(runtime);
         }
         for (policy, worked) in figures.worked.iter().filter(|(policy, _)| runtime.get(policy).is_some()) {
-            let counts = WAITING_KINDS.into_iter().zip(worked.permits).zip(worked.held);
-            for ((kind, permits), held) in counts {
+            for kind in Kind::ALL.into_iter().filter(|kind| kind.lets_wait()) {
+                let (permits, held) = (*worked.permits.get(kind), *worked.held.get(kind));
                 let counted = self.limits.entry((policy.clone(), kind)).or_default();
                 // After its limits were gone they count from zero.
                 let since = permits.checked_sub(counted.permits).unwrap_or(permits);
@@ -51,7 +51,9 @@ impl Worked {
         let rules = |((policy, _), _): &(&(PolicyId, Kind), &u64)| runtime.get(policy).is_some();
         for ((policy, kind), violations) in figures.violations.iter().filter(rules) {
             let counted = self.limits.entry((policy.clone(), *kind)).or_default();
-            let count = violations.saturating_sub(std::mem::replace(&mut counted.violations, *violations));
+            let before = std::mem::replace(&mut counted.violations, *violations);
+            defect!(unless before <= *violations, "fewer violations of a limit than before");
+            let count = violations.saturating_sub(before);
             if count > 0 {
                 LimitViolated { policy: policy.as_str(), limit: kind.word(), count }.emit();
             }
@@ -67,7 +69,7 @@ fn begin(runtime: &Runtime) {
         for kind in kinds(policy).filter(|kind| begun.insert((policy_label, *kind))) {
             let (policy, limit) = (policy_label, kind.word());
             LimiterWorked { policy, limit, permits: 0, held: Duration::ZERO }.emit();
-            if matches!(kind, Kind::Pace | Kind::Window) {
+            if kind.is_checked() {
                 LimitViolated { policy, limit, count: 0 }.emit();
             }
         }
@@ -76,12 +78,5 @@ fn begin(runtime: &Runtime) {
 
 /// The kinds of limits that a policy has; every one has slots.
 fn kinds(policy: &RuntimePolicy) -> impl Iterator<Item = Kind> {
-    let limits = &policy.spec.limits;
-    let has = [
-        (Kind::Pace, limits.pace.is_some()),
-        (Kind::Window, limits.window.is_some()),
-        (Kind::Quota, limits.quota.is_some()),
-        (Kind::Slots, true),
-    ];
-    has.into_iter().filter_map(|(kind, has)| has.then_some(kind))
+    policy.spec.limits.metered().map(Limit::kind).chain([Kind::Slots])
 }

@@ -239,7 +239,7 @@ mod tests {
             panic!("serve");
         };
         let flags = arguments.config.flags();
-        let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags };
+        let inputs = Inputs { file: File::Absent, flags, ..Inputs::default() };
         let config = Config::load(&inputs).expect("valid").config;
         assert_eq!(config.listen.address.port(), 0);
         assert_eq!(config.egress.allow.len(), 2);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::app::{self, App, AppError, AppErrorKind, Fed, Report, Running};
+use crate::app::{self, App, AppError, AppErrorKind, FeedSummary, Report, Running};
 use crate::cli::exit::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::signals::Signals;
@@ -44,7 +44,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 /// Everything accepted has reached its end when this returns.
-async fn feed_and_deliver(running: &Running) -> Result<Fed, Failure> {
+async fn feed_and_deliver(running: &Running) -> Result<FeedSummary, Failure> {
     let fed = running.feed(tokio::io::stdin(), tokio::io::stdout()).await?;
     let start = running.report();
     let progress = Progress::new("delivering", start.waiting + ended(start));
@@ -64,8 +64,8 @@ fn ended(report: Report) -> u64 {
     report.delivered + report.dead + report.expired + report.dropped
 }
 
-/// Well is only what was accepted and delivered whole.
-fn verdict(outcome: Option<Result<Fed, Failure>>, report: Report) -> Result<(), Failure> {
+/// Success means that everything was accepted and delivered.
+fn verdict(outcome: Option<Result<FeedSummary, Failure>>, report: Report) -> Result<(), Failure> {
     let Some(fed) = outcome else {
         let waiting = report.waiting;
         return Err(Failure::new(format!("interrupted: {waiting} events wait in the data directory")));
@@ -93,12 +93,12 @@ mod tests {
 
     #[test]
     fn only_a_whole_delivery_is_well() {
-        let whole = Fed { accepted: 2, refused: 0, unanswered: 0 };
+        let whole = FeedSummary { accepted: 2, refused: 0, unanswered: 0 };
         let all = Report { delivered: 2, ..Report::default() };
         assert!(verdict(Some(Ok(whole)), all).is_ok());
-        assert!(verdict(Some(Ok(Fed { refused: 1, ..whole })), all).is_err());
+        assert!(verdict(Some(Ok(FeedSummary { refused: 1, ..whole })), all).is_err());
         assert!(verdict(Some(Ok(whole)), Report { dead: 1, ..all }).is_err());
-        assert!(verdict(Some(Ok(Fed { unanswered: 1, ..whole })), all).is_err());
+        assert!(verdict(Some(Ok(FeedSummary { unanswered: 1, ..whole })), all).is_err());
         assert!(verdict(None, all).is_err());
         assert!(verdict(Some(Err(Failure::new("broken"))), all).is_err());
     }

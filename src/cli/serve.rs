@@ -6,7 +6,7 @@ use std::pin::Pin;
 use clap::Args;
 use tracing::{error, info, warn};
 
-use crate::app::{self, App, AppError, Fed, Report, Running, ServiceManager};
+use crate::app::{self, App, AppError, FeedSummary, Report, Running, ServiceManager};
 use crate::cli::ConfigArguments;
 use crate::cli::exit::Failure;
 use crate::cli::signals::{Hangups, Signals};
@@ -114,7 +114,7 @@ fn feeding_ended(running: &Running, stdin: bool) -> Forever<'_> {
     Box::pin(async move {
         if stdin {
             match running.feed(tokio::io::stdin(), tokio::io::stdout()).await {
-                Ok(Fed { accepted, refused, unanswered }) => {
+                Ok(FeedSummary { accepted, refused, unanswered }) => {
                     info!(accepted, refused, unanswered, "standard input ended");
                 }
                 Err(AppError { detail, .. }) => error!(%detail, "standard input is no longer read"),

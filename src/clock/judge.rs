@@ -232,13 +232,13 @@ pub(super) fn joined(before: &[Correction], new: &[Correction]) -> Vec<Correctio
 
 /// The moment `at`, told to what was accepted at `accepted_at`, after all corrections since.
 #[must_use]
-pub fn corrected(corrections: &[Correction], accepted_at: Timestamp, at: Timestamp) -> Timestamp {
+pub(crate) fn corrected(corrections: &[Correction], accepted_at: Timestamp, at: Timestamp) -> Timestamp {
     at + extension(corrections, accepted_at, accepted_at)
 }
 
 /// By how much longer lives what was accepted at some moment from `first` to `last`, at most.
 #[must_use]
-pub fn extension(corrections: &[Correction], first: Timestamp, last: Timestamp) -> Duration {
+pub(crate) fn extension(corrections: &[Correction], first: Timestamp, last: Timestamp) -> Duration {
     let (first_ms, last_ms) = (first.as_millis(), last.as_millis());
     let concerned =
         corrections.iter().filter(|correction| correction.from_ms <= last_ms && first_ms <= correction.to_ms);

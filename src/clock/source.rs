@@ -1,4 +1,4 @@
-//! Where readings come from: the machine, a hand, or a script.
+//! Where readings come from: the machine, or in tests a clock that they set.
 //!
 //! Whether the wall clock is synchronised is taken from the flag of the time daemon, `/run/systemd/timesync/synchronized`,
 //! when it is newer than this boot. The kernel's own state (`adjtimex`) is not read: `rustix` and `nix` have no wrapper for
@@ -10,13 +10,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Timestamp, nanos};
+use super::Timestamp;
+#[cfg(any(test, feature = "testkit"))]
+use super::set::Set;
 
 /// Random for each boot; time namespaces share it.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -24,7 +25,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
 
 /// The first moment of the year 2200: room for the line to move on.
-const LATEST: Timestamp = Timestamp::from_millis(7_258_118_400_000);
+pub(super) const LATEST: Timestamp = Timestamp::from_millis(7_258_118_400_000);
 
 /// What the clocks of the machine say at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,24 +45,24 @@ pub struct Reading {
 #[derive(Debug)]
 pub(super) enum Source {
     System(Arc<str>),
-    Manual(Arc<AtomicU64>),
-    Scripted(Script),
+    #[cfg(any(test, feature = "testkit"))]
+    Set(Set),
 }
 
 impl Source {
     pub(super) fn boot_ns(&self) -> u64 {
         match self {
             Self::System(_) => read_ns(ClockId::Boottime),
-            Self::Manual(hand) => hand.load(Ordering::Acquire),
-            Self::Scripted(script) => script.lock().boot_ns,
+            #[cfg(any(test, feature = "testkit"))]
+            Self::Set(set) => set.boot_ns(),
         }
     }
 
     pub(super) fn wall(&self) -> Timestamp {
         match self {
             Self::System(_) => Timestamp(read_ns(ClockId::Realtime)).min(LATEST),
-            Self::Manual(hand) => Timestamp(hand.load(Ordering::Acquire)),
-            Self::Scripted(script) => script.lock().wall.min(LATEST),
+            #[cfg(any(test, feature = "testkit"))]
+            Self::Set(set) => set.wall(),
         }
     }
 
@@ -77,78 +78,9 @@ impl Source {
                     is_synchronised: is_synchronised(Path::new(SYNCHRONIZED), wall, boot_ns),
                 }
             }
-            Self::Manual(_) => Reading {
-                wall: self.wall(),
-                boot_ns: self.boot_ns(),
-                awake_ns: self.boot_ns(),
-                boot_id: "".into(),
-                is_synchronised: true,
-            },
-            Self::Scripted(script) => {
-                // All of it at one moment: a wall clock that was read before an advance, and a boot clock after it, look
-                // like a step.
-                let now = script.lock().clone();
-                Reading { wall: now.wall.min(LATEST), ..now }
-            }
+            #[cfg(any(test, feature = "testkit"))]
+            Self::Set(set) => set.read(),
         }
-    }
-
-    pub(super) fn advance(&self, by: Duration) {
-        match self {
-            Self::System(_) => {}
-            Self::Manual(hand) => {
-                hand.fetch_add(nanos(by), Ordering::AcqRel);
-            }
-            Self::Scripted(script) => script.advance(by),
-        }
-    }
-}
-
-/// The readings of a scripted clock, for tests: a machine whose clocks do as they are told. Clones share them.
-#[derive(Debug, Clone)]
-pub struct Script(Arc<Mutex<Reading>>);
-
-impl Script {
-    /// A machine that was booted an hour before, unsynchronised.
-    #[must_use]
-    pub fn new(boot_id: &str, wall: Timestamp) -> Self {
-        let up_ns = 3_600_000_000_000;
-        Self(Arc::new(Mutex::new(Reading {
-            wall,
-            boot_ns: up_ns,
-            awake_ns: up_ns,
-            boot_id: boot_id.into(),
-            is_synchronised: false,
-        })))
-    }
-
-    /// Time passes on all clocks.
-    pub fn advance(&self, by: Duration) {
-        let mut now = self.lock();
-        now.wall = now.wall + by;
-        now.boot_ns = now.boot_ns.saturating_add(nanos(by));
-        now.awake_ns = now.awake_ns.saturating_add(nanos(by));
-    }
-
-    /// The machine is suspended for that long.
-    pub fn suspend(&self, by: Duration) {
-        let mut now = self.lock();
-        now.wall = now.wall + by;
-        now.boot_ns = now.boot_ns.saturating_add(nanos(by));
-    }
-
-    /// Somebody sets the wall clock.
-    pub fn set_wall(&self, wall: Timestamp) {
-        self.lock().wall = wall;
-    }
-
-    /// The time daemon raises or takes back its flag.
-    pub fn set_synchronised(&self, is_synchronised: bool) {
-        self.lock().is_synchronised = is_synchronised;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Reading> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,7 +13,7 @@ const PROOF: Duration = Duration::from_secs(60);
 
 /// Something unusual that the clocks did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Anomaly {
+pub(crate) enum Anomaly {
     /// The wall clock was set forward by this much.
     Forward(Duration),
     /// The wall clock was set back by this much.
@@ -24,7 +24,7 @@ pub enum Anomaly {
 
 /// Compares one reading with the one before.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub(crate) struct Watch {
     last: Option<Reading>,
     /// The boot clock when the wall clock was first seen synchronised after its last step.
     steady_since_ns: Option<u64>,
@@ -32,7 +32,7 @@ pub struct Watch {
 
 impl Watch {
     /// Takes a reading in and tells what has happened since the one before.
-    pub fn look(&mut self, now: Reading) -> Vec<Anomaly> {
+    pub(crate) fn look(&mut self, now: Reading) -> Vec<Anomaly> {
         let mut anomalies = Vec::new();
         if let Some(last) = &self.last {
             let booted = i128::from(now.boot_ns) - i128::from(last.boot_ns);
@@ -56,7 +56,7 @@ impl Watch {
 
     /// Whether the wall clock is synchronised and has run for 60 s since without a step.
     #[must_use]
-    pub fn is_proven(&self) -> bool {
+    pub(crate) fn is_proven(&self) -> bool {
         let Some((last, since_ns)) = self.last.as_ref().zip(self.steady_since_ns) else { return false };
         Duration::from_nanos(last.boot_ns.saturating_sub(since_ns)) >= PROOF
     }

@@ -3,13 +3,12 @@
 mod delivery;
 mod listen;
 mod manage;
-mod responsys;
 mod traces;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
-use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -19,38 +18,23 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::config::layers::{CLOUDEVENTS, Given, Layers, POLICY};
-use crate::config::{
-    Breaker, Capping, Config, Dispatch, Doomed, Egress, Log, LogFormat, Mashery, Place, Problem, Queue,
-    Retry, Store, Throttling, Unmatched,
-};
+use crate::config::{Config, Dispatch, Egress, Log, Place, Problem, Queue, Store};
 use crate::config::{cloudevents, policies};
+use crate::dispatch::{BreakerPolicy, RetryPolicy};
 use crate::event::Labels;
+use crate::ingest::{Doomed, Unmatched};
+use crate::store::embedded::EmbeddedOptions;
+use crate::telemetry::logging::Format;
 
 /// The largest segment whose positions fit into an event id.
 const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
-/// The labels that tidegate's own parts look at; `labels.declared` adds others.
-const KNOWN_LABELS: [&str; 13] = [
-    "org",
-    "sandbox",
-    "service",
-    "api_key",
-    "api_method",
-    "plugin_version",
-    "datamart",
-    "organisation",
-    "container",
-    "account",
-    "user",
-    "api",
-    Labels::FAIRNESS_KEY,
-];
 /// Keeps refusals, which list them, readable.
 const MAX_DECLARED_LABELS: usize = 100;
 const WEEK_SECONDS: u64 = 7 * 86_400;
 const YEAR_SECONDS: u64 = 366 * 86_400;
 
-/// Checks everything and notes every problem; `None` when a value could not be made. Unless they are kept, each
-/// `[[policy]]` block leaves the layers when its policy is made: thousands of both do not stand in memory together.
+/// Checks everything and notes every problem; `None` when a value could not be made. Unless they are kept, each `[[policy]]`
+/// block leaves the layers when its policy is made: thousands of both do not stand in memory together.
 pub(super) fn check(layers: &mut Layers, keep_blocks: bool, problems: &mut Vec<Problem>) -> Option<Config> {
     let mut of = Checker { layers, problems };
     // Every section is checked before the first `?`, so that all problems are found.
@@ -66,10 +50,7 @@ pub(super) fn check(layers: &mut Layers, keep_blocks: bool, problems: &mut Vec<P
     let allow = of.list("egress.allow", &|text| parse_with(text, cidr, "a block such as 127.0.0.0/8"));
     let labels = of.labels();
     let known_labels = of.known_labels();
-    let throttling = of.throttling();
-    let usage_headers = of.flag("mashery.usage_headers");
-    let capping = of.capping();
-    let responsys = of.responsys();
+    let dialects = of.dialects(labels.as_ref(), queue.as_ref());
     let manage = of.manage();
     of.policies_of_the_file(manage.as_ref());
     let metrics = of.metrics();
@@ -98,10 +79,7 @@ pub(super) fn check(layers: &mut Layers, keep_blocks: bool, problems: &mut Vec<P
         egress: Egress { allow: allow? },
         labels: labels?,
         known_labels: known_labels?,
-        throttling: throttling?,
-        mashery: Mashery { usage_headers: usage_headers? },
-        capping: capping?,
-        responsys: responsys?,
+        dialects: dialects?,
         manage: manage?,
         metrics: metrics?,
         traces: traces?,
@@ -111,7 +89,7 @@ pub(super) fn check(layers: &mut Layers, keep_blocks: bool, problems: &mut Vec<P
     })
 }
 
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     layers: &'a Layers,
     problems: &'a mut Vec<Problem>,
 }
@@ -136,13 +114,16 @@ impl Checker<'_> {
         }
         Some(Store {
             data_dir: PathBuf::from(data_dir?),
-            segment_bytes: NonZeroU64::new(segment_bytes?)?,
-            segment_age: segment_age?,
-            scrub_bytes_per_second: scrub_bytes_per_second?,
-            min_free_bytes: min_free_bytes?,
             append_timeout: append_timeout?,
-            dead_letter_retention: retention?,
-            epoch_file: (!epoch_file.is_empty()).then(|| PathBuf::from(epoch_file)),
+            embedded: EmbeddedOptions {
+                segment_bytes: segment_bytes?,
+                segment_age: segment_age?,
+                scrub_bytes_per_second: scrub_bytes_per_second?,
+                needed_bytes: min_free_bytes?,
+                dead_retention: retention?,
+                epoch_file: (!epoch_file.is_empty()).then(|| PathBuf::from(epoch_file)),
+                ..EmbeddedOptions::default()
+            },
         })
     }
 
@@ -156,24 +137,25 @@ impl Checker<'_> {
         Some(Queue { ttl: ttl?, drain: drain?, unmatched: unmatched?, on_doomed: on_doomed? })
     }
 
-    fn retry(&mut self) -> Option<Retry> {
+    fn retry(&mut self) -> Option<RetryPolicy> {
         let min_delay = self.millis("retry.min_delay_ms", 1..=3_600_000);
         let max_delay = self.millis("retry.max_delay_ms", 1..=86_400_000);
         let attempts = self.number("retry.max_attempts", 1..=1_000);
         self.ordered("retry.min_delay_ms", min_delay, "retry.max_delay_ms", max_delay);
-        Some(Retry {
-            min_delay: min_delay?,
-            max_delay: max_delay?,
+        Some(RetryPolicy {
+            base: min_delay?,
+            cap: max_delay?,
             max_attempts: NonZeroU16::new(u16::try_from(attempts?).ok()?)?,
         })
     }
 
-    fn breaker(&mut self) -> Option<Breaker> {
+    fn breaker(&mut self) -> Option<BreakerPolicy> {
         let failures = self.number("breaker.failures", 0..=1_000_000);
         let min_hold = self.millis("breaker.min_hold_ms", 1..=3_600_000);
         let max_hold = self.millis("breaker.max_hold_ms", 1..=3_600_000);
         self.ordered("breaker.min_hold_ms", min_hold, "breaker.max_hold_ms", max_hold);
-        Some(Breaker { failures: u32::try_from(failures?).ok()?, min_hold: min_hold?, max_hold: max_hold? })
+        let failures = u32::try_from(failures?).ok()?;
+        Some(BreakerPolicy { failures, min_hold: min_hold?, max_hold: max_hold? })
     }
 
     fn labels(&mut self) -> Option<BTreeMap<String, String>> {
@@ -196,47 +178,24 @@ impl Checker<'_> {
         whole.then_some(labels)
     }
 
-    /// `None` within when all labels are welcome.
+    /// `None` within when all labels are welcome; else those that tidegate's own parts look at, and the declared ones.
     fn known_labels(&mut self) -> Option<Option<BTreeSet<String>>> {
         let strict = self.flag("labels.strict");
         let declared = self.list("labels.declared", &label_key);
         if declared.as_ref().is_some_and(|declared| declared.len() > MAX_DECLARED_LABELS) {
             return self.wrong("labels.declared", format!("must list at most {MAX_DECLARED_LABELS} labels"));
         }
-        let known = KNOWN_LABELS.iter().map(|label| (*label).to_owned()).chain(declared?);
+        let own = crate::manage::labels().into_iter().chain([Labels::FAIRNESS_KEY]).map(str::to_owned);
+        let known = own.chain(declared?);
         strict.map(|strict| strict.then(|| known.collect()))
     }
 
-    fn throttling(&mut self) -> Option<Throttling> {
-        let min = self.number("throttling.min", 1..=1_000_000);
-        let max = self.number("throttling.max", 1..=1_000_000);
-        let configs = self.number("throttling.max_configs_per_org", 1..=100_000);
-        self.ordered("throttling.min", min, "throttling.max", max);
-        Some(Throttling {
-            min: NonZeroU32::new(u32::try_from(min?).ok()?)?,
-            max: NonZeroU32::new(u32::try_from(max?).ok()?)?,
-            max_configs_per_org: NonZeroUsize::new(usize::try_from(configs?).ok()?)?,
-        })
-    }
-
-    fn capping(&mut self) -> Option<Capping> {
-        let status = match self.number("capping.status", 100..=599) {
-            Some(409) => Some(409),
-            Some(429) => Some(429),
-            Some(_) => self.wrong("capping.status", "must be 429 or 409".to_owned()),
-            None => None,
-        };
-        let require_strategy = self.flag("capping.require_strategy");
-        let configs = self.number("capping.max_configs_per_org", 1..=100_000);
-        Some(Capping {
-            status: status?,
-            require_strategy: require_strategy?,
-            max_configs_per_org: NonZeroUsize::new(usize::try_from(configs?).ok()?)?,
-        })
-    }
-
     /// A list of tables that need some members each.
-    fn tables<T: serde::de::DeserializeOwned>(&mut self, setting: &str, needed: &str) -> Option<Vec<T>> {
+    pub(super) fn tables<T: serde::de::DeserializeOwned>(
+        &mut self,
+        setting: &str,
+        needed: &str,
+    ) -> Option<Vec<T>> {
         let value = match &self.layers.get(setting)?.given {
             Given::Typed(value) => value.clone(),
             Given::Text(text) => match toml_value(text) {
@@ -255,17 +214,17 @@ impl Checker<'_> {
         let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level.to_owned()));
         let level = self.word("log.level", &levels);
         let formats = [
-            ("auto", LogFormat::Auto),
-            ("human", LogFormat::Human),
-            ("json", LogFormat::Json),
-            ("journald", LogFormat::Journald),
+            ("auto", Format::Auto),
+            ("human", Format::Human),
+            ("json", Format::Json),
+            ("journald", Format::Journald),
         ];
         let format = self.word("log.format", &formats);
         Some(Log { level: level?, format: format? })
     }
 
     /// Notes a problem at the place of the setting's value.
-    fn wrong<T>(&mut self, setting: &str, detail: String) -> Option<T> {
+    pub(super) fn wrong<T>(&mut self, setting: &str, detail: String) -> Option<T> {
         let place = self.layers.get(setting).map_or(Place::Defaults, |placed| placed.place.clone());
         self.problems.push(Problem { place, subject: setting.to_owned(), detail });
         None
@@ -279,7 +238,7 @@ impl Checker<'_> {
         }
     }
 
-    fn number(&mut self, setting: &str, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(super) fn number(&mut self, setting: &str, range: RangeInclusive<u64>) -> Option<u64> {
         let (low, high) = (range.start(), range.end());
         let given = match &self.layers.get(setting)?.given {
             Given::Typed(toml::Value::Integer(number)) => u64::try_from(*number).ok(),
@@ -303,7 +262,7 @@ impl Checker<'_> {
         self.number(setting, range).map(Duration::from_millis)
     }
 
-    fn flag(&mut self, setting: &str) -> Option<bool> {
+    pub(super) fn flag(&mut self, setting: &str) -> Option<bool> {
         match &self.layers.get(setting)?.given {
             Given::Typed(toml::Value::Boolean(flag)) => Some(*flag),
             Given::Text(text) if text == "true" => Some(true),
@@ -350,7 +309,13 @@ impl Checker<'_> {
     }
 
     /// Notes a problem when both are there and the first exceeds the second.
-    fn ordered<T: PartialOrd>(&mut self, low: &str, low_value: Option<T>, high: &str, high_value: Option<T>) {
+    pub(super) fn ordered<T: PartialOrd>(
+        &mut self,
+        low: &str,
+        low_value: Option<T>,
+        high: &str,
+        high_value: Option<T>,
+    ) {
         if let (Some(a), Some(b)) = (low_value, high_value)
             && a > b
         {

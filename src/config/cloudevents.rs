@@ -11,6 +11,7 @@ use crate::config::layers::Block;
 use crate::config::policies::{members, place, problem};
 use crate::config::{Place, Problem};
 use crate::event::{CanonicalUrl, Labels, TraceContext, forbidden_header};
+use crate::ingest::Target;
 use crate::policy::{Fault, Given, Members, nearest};
 
 /// All members, in the order in which they are written.
@@ -21,29 +22,12 @@ const MAX_BLOCKS: usize = 1_000;
 const MAX_HEADERS: usize = 32;
 const MAX_HEADER_BYTES: usize = 8 * 1024;
 
-/// The call that is made for the CloudEvents of a source.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CloudEventsTarget {
-    /// The source, or what it begins with.
-    pub source: String,
-    /// Whether sources that go on behind it are meant as well.
-    pub is_prefix: bool,
-    /// Address that is called for each CloudEvent.
-    pub url: CanonicalUrl,
-    /// Verb of the call, POST by default.
-    pub method: Method,
-    /// Sent with the call, besides those that carry the CloudEvent. Not shown by `Debug`.
-    pub headers: HeaderMap,
-    /// Labels that the CloudEvent does not give itself.
-    pub labels: BTreeMap<String, String>,
-}
-
 /// Checks all blocks and notes every problem. With `known`, other labels are problems.
 pub(super) fn targets(
     blocks: &[Block],
     known: Option<&BTreeSet<String>>,
     problems: &mut Vec<Problem>,
-) -> Vec<CloudEventsTarget> {
+) -> Vec<Target> {
     let mut found = Vec::with_capacity(blocks.len());
     let mut sources: BTreeMap<String, Place> = BTreeMap::new();
     for (at, block) in blocks.iter().enumerate() {
@@ -81,7 +65,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// `None` when a member breaks a rule; what is absent takes its default.
-    fn target(&mut self) -> Option<CloudEventsTarget> {
+    fn target(&mut self) -> Option<Target> {
         for (name, _) in &self.members.0 {
             if !MEMBERS.contains(&name.as_str()) {
                 let way_out = nearest(name, MEMBERS.into_iter()).map_or_else(
@@ -97,7 +81,7 @@ impl<'a> Reader<'a> {
         let headers = self.headers();
         let labels = self.labels();
         let (source, is_prefix) = source?;
-        Some(CloudEventsTarget { source, is_prefix, url: url?, method: method?, headers, labels })
+        Some(Target { source, is_prefix, url: url?, method: method?, headers, labels })
     }
 
     fn source(&mut self) -> Option<(String, bool)> {

@@ -103,7 +103,7 @@ pub(super) struct Layers {
 }
 
 impl Inputs {
-    /// The process's own environment beside `file` and `flags`. Variables that are not text are left out.
+    /// The process's own environment beside the rest. Variables that are not text are left out.
     #[must_use]
     pub fn of_process(file: File, flags: Vec<Flag>) -> Self {
         let environment = std::env::vars_os()

@@ -4,10 +4,13 @@
 //! laid over each other, then every setting is checked, and all problems are reported together. The defaults
 //! are the commented `defaults.toml` beside this file, so that text and program cannot drift.
 //!
+//! What a room alone goes by is parsed into the room's own type; the types here are of what several rooms go by.
+//!
 //! Must not know: what the settings do.
 
 mod check;
 mod cloudevents;
+mod dialects;
 mod environment;
 mod error;
 mod layers;
@@ -16,18 +19,24 @@ mod print;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::event::CanonicalUrl;
+use crate::delivery::Deadlines;
+use crate::dispatch::{BreakerPolicy, RetryPolicy};
+use crate::ingest::{Doomed, Target, Unmatched};
+use crate::names::NameOptions;
+use crate::policy::Bounds;
+use crate::store::embedded::EmbeddedOptions;
+use crate::telemetry::logging::Format;
+use crate::{manage, traces};
 
-pub use cloudevents::CloudEventsTarget;
-pub use error::{ConfigError, Place, Problem};
+pub(crate) use error::{ConfigError, Place, Problem};
 pub use layers::{File, Flag, Inputs};
-pub use policies::{FilePolicy, policy_block};
+pub(crate) use policies::{FilePolicy, policy_block};
 
 /// The commented defaults, as compiled in.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
@@ -43,40 +52,34 @@ pub struct Config {
     pub queue: Queue,
     /// `[dispatch]`
     pub dispatch: Dispatch,
-    /// `[retry]`
-    pub retry: Retry,
-    /// `[breaker]`
-    pub breaker: Breaker,
-    /// `[delivery]`
-    pub delivery: Delivery,
+    /// `[retry]`; `cap` is not below `base`.
+    pub retry: RetryPolicy,
+    /// `[breaker]`; `max_hold` is not below `min_hold`.
+    pub breaker: BreakerPolicy,
+    /// `[delivery]`; `total` is not below the other two.
+    pub delivery: Deadlines,
     /// `[names]`
-    pub names: Names,
+    pub names: NameOptions,
     /// `[egress]`
     pub egress: Egress,
     /// `[labels]`: what an event without the label counts as; only labels that have a default are listed.
     pub labels: BTreeMap<String, String>,
     /// `[labels] strict`: with it, the only labels that events may carry and policies may name.
     pub known_labels: Option<BTreeSet<String>>,
-    /// `[throttling]`
-    pub throttling: Throttling,
-    /// `[mashery]`
-    pub mashery: Mashery,
-    /// `[capping]`
-    pub capping: Capping,
-    /// `[responsys]`
-    pub responsys: Responsys,
-    /// `[manage]`
+    /// The sections of the dialects, and what `[manage]` and others say to all of them.
+    pub dialects: manage::Options,
+    /// `[manage]`, without what is said to the dialects.
     pub manage: Manage,
     /// `[metrics]`
     pub metrics: Metrics,
-    /// `[traces]`: export by OTLP, with the feature `otel` only
-    pub traces: Traces,
+    /// `[traces]`: export by OTLP, with the feature `otel` only. The service's name is not empty.
+    pub traces: traces::Options,
     /// `[log]`
     pub log: Log,
     /// `[[policy]]`: the limits that the file itself sets, in its order; their names are unique.
     pub policies: Vec<FilePolicy>,
     /// `[[cloudevents]]`: which calls are made for the CloudEvents of which sources; no two are for the same.
-    pub cloudevents: Vec<CloudEventsTarget>,
+    pub cloudevents: Vec<Target>,
 }
 
 /// Where the HTTP doors listen.
@@ -96,25 +99,15 @@ pub struct Listen {
     pub min_bytes_per_second: NonZeroU64,
 }
 
-/// The embedded store.
+/// Where the store is, and how it is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
     /// The data directory.
     pub data_dir: PathBuf,
-    /// Size at which a journal segment is closed.
-    pub segment_bytes: NonZeroU64,
-    /// Age at which a journal segment is closed.
-    pub segment_age: Duration,
-    /// How fast waiting events are read in search of damage; 0 for not at all.
-    pub scrub_bytes_per_second: u64,
-    /// Free space below which events are refused.
-    pub min_free_bytes: u64,
     /// How long a request waits for the store.
     pub append_timeout: Duration,
-    /// How long dead letters are kept.
-    pub dead_letter_retention: Duration,
-    /// Where the highest epoch of the data directory is kept as well.
-    pub epoch_file: Option<PathBuf>,
+    /// The rest; what no setting says has its default.
+    pub embedded: EmbeddedOptions,
 }
 
 /// The queue.
@@ -124,28 +117,10 @@ pub struct Queue {
     pub ttl: Duration,
     /// How long an undeployed policy drains.
     pub drain: Duration,
-    /// What becomes of an event without a policy.
+    /// What becomes of an event that no deployed policy matches.
     pub unmatched: Unmatched,
-    /// What becomes of an event that would expire before its start.
+    /// What becomes of an event that would expire before its start at the present limits.
     pub on_doomed: Doomed,
-}
-
-/// What becomes of an event that would expire before its start at the present limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doomed {
-    /// Taken in.
-    Accept,
-    /// Refused with 429.
-    Refuse,
-}
-
-/// What becomes of an event that no deployed policy matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unmatched {
-    /// Refused with 422.
-    Refuse,
-    /// Sent without limits.
-    Pass,
 }
 
 /// The dispatcher.
@@ -157,119 +132,11 @@ pub struct Dispatch {
     pub shutdown_grace: Duration,
 }
 
-/// Retries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retry {
-    /// The first step of the backoff.
-    pub min_delay: Duration,
-    /// Its cap; not below `min_delay`.
-    pub max_delay: Duration,
-    /// Attempts before an entry is dead.
-    pub max_attempts: NonZeroU16,
-}
-
-/// Holding lanes whose endpoint fails.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Breaker {
-    /// Failures in a row after which a lane is held; 0 means never.
-    pub failures: u32,
-    /// The first hold.
-    pub min_hold: Duration,
-    /// The longest hold; not below `min_hold`.
-    pub max_hold: Duration,
-}
-
-/// Deadlines of one call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// Until the connection stands.
-    pub connect_timeout: Duration,
-    /// Until the head of the answer is there.
-    pub head_timeout: Duration,
-    /// The whole call; not below the other two.
-    pub total_timeout: Duration,
-}
-
-/// How names are resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
-    /// The longest for one name.
-    pub timeout: Duration,
-    /// Names that are asked for at the same time.
-    pub max_questions: NonZeroUsize,
-    /// The longest that addresses are kept, whatever their TTL.
-    pub max_ttl: Duration,
-}
-
 /// The egress guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Egress {
     /// Blocks that are allowed although they are private.
     pub allow: Vec<IpNet>,
-}
-
-/// The throttling dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Throttling {
-    /// Least `maxThroughput`, in calls per second.
-    pub min: NonZeroU32,
-    /// Most `maxThroughput`; not below `min`.
-    pub max: NonZeroU32,
-    /// Configs per organisation.
-    pub max_configs_per_org: NonZeroUsize,
-}
-
-/// The Mashery dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mashery {
-    /// Whether answers to single calls tell how far the limits of their key are used.
-    pub usage_headers: bool,
-}
-
-/// The capping dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capping {
-    /// The HTTP status of a refused call in the dialect's own words: 429 or 409.
-    pub status: u16,
-    /// Whether a service must say `strategy`.
-    pub require_strategy: bool,
-    /// Configs per organisation.
-    pub max_configs_per_org: NonZeroUsize,
-}
-
-/// The Responsys dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Responsys {
-    /// The HTTP status of a call over a limit in the dialect's own words, 400 to 599.
-    pub limit_status: u16,
-    /// The HTTP status of a blocked user's call in the dialect's own words, 400 to 599.
-    pub blocked_status: u16,
-    /// The accounts as they are written; which functions they may name is the dialect's business.
-    pub accounts: Vec<ResponsysAccount>,
-}
-
-/// One account of Responsys.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ResponsysAccount {
-    /// What events name in their label `account`.
-    pub name: String,
-    /// Requests per minute by function, in place of the defaults.
-    #[serde(default)]
-    pub limits: BTreeMap<String, i64>,
-    /// Users that may not call some functions.
-    #[serde(default)]
-    pub blocked: Vec<ResponsysBlock>,
-}
-
-/// A user that may not call some functions.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ResponsysBlock {
-    /// What events name in their label `user`.
-    pub user: String,
-    /// The functions.
-    pub apis: Vec<String>,
 }
 
 /// What is measured.
@@ -279,57 +146,14 @@ pub struct Metrics {
     pub max_policies: NonZeroUsize,
 }
 
-/// Whether and where spans of events are exported.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Traces {
-    /// Where they go; `None` without the feature `otel`.
-    pub endpoint: Option<CanonicalUrl>,
-    /// Headers of each export.
-    pub headers_file: Option<PathBuf>,
-    /// What they say whose they are; not empty.
-    pub service_name: String,
-    /// Which share of the events without a `traceparent` begins a trace, from 0 to 1.
-    pub sample_ratio: f64,
-}
-
-/// The management dialects.
+/// What the management of policies has to keep to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manage {
-    /// Whether the dialects' mandatory headers are mandatory.
-    pub require_headers: bool,
-    /// Whether configs with semantic faults are refused instead of stored.
-    pub reject_invalid: bool,
-    /// Whether the throttling dialect's `error` is an object instead of JSON text.
-    pub error_as_object: bool,
-    /// How calls over a dialect's limits are turned away.
-    pub refusals: Refusals,
-    /// Most policies.
-    pub max_policies: NonZeroUsize,
-    /// Most policies of one dialect, or of the configuration file.
-    pub max_policies_per_dialect: NonZeroUsize,
-    /// The sandboxes that exist; names and ids are unique.
-    pub sandboxes: Vec<Sandbox>,
-}
-
-/// How calls over a dialect's limits are turned away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusals {
-    /// As problem documents.
-    Uniform,
-    /// As the system that the limit comes from would.
-    Dialect,
-}
-
-/// One sandbox.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sandbox {
-    /// Its lower-case name.
-    pub name: String,
-    /// Its UUID.
-    pub id: String,
-    /// Whether throttling configs may live in it.
-    pub production: bool,
+    /// Whether calls over a dialect's limit are turned away as the system that the limit comes from would, instead of by
+    /// problem documents.
+    pub refuse_as_told: bool,
+    /// How much the dialects and the configuration file may add to the policy book.
+    pub bounds: Bounds,
 }
 
 /// Log lines.
@@ -338,20 +162,7 @@ pub struct Log {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
     /// How lines look.
-    pub format: LogFormat,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Fields of the journal under systemd, human on a terminal, JSON otherwise.
-    Auto,
-    /// For eyes.
-    Human,
-    /// One JSON object per line.
-    Json,
-    /// Entries of the system's journal.
-    Journald,
+    pub format: Format,
 }
 
 /// A checked configuration that remembers where its values come from.

@@ -45,7 +45,7 @@ impl FilePolicy {
 
 /// A `[[policy]]` block with these members, which are those of [`FilePolicy::definition`]. Others are left out.
 #[must_use]
-pub fn policy_block(definition: &serde_json::Value) -> String {
+pub(crate) fn policy_block(definition: &serde_json::Value) -> String {
     let mut block = "[[policy]]\n".to_owned();
     for name in MEMBERS {
         if let Some(Ok(value)) = definition.get(name).map(toml::Value::try_from) {

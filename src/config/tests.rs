@@ -3,6 +3,8 @@
 use std::io::Write;
 
 use super::*;
+use crate::manage::adobe::SandboxKind;
+use crate::manage::responsys::Statuses;
 
 /// A file of its own that is gone with the value.
 pub(super) fn file(text: &str) -> tempfile::NamedTempFile {
@@ -37,7 +39,10 @@ fn the_defaults_are_a_valid_configuration() {
     assert_eq!(config.labels.get("sandbox").map(String::as_str), Some("prod"));
     assert!(!config.labels.contains_key("account"));
     assert!(config.egress.allow.is_empty());
-    assert!(config.manage.sandboxes.iter().any(|sandbox| sandbox.name == "prod" && sandbox.production));
+    let sandboxes = config.dialects.capping.adobe.sandboxes;
+    assert!(
+        sandboxes.iter().any(|sandbox| sandbox.name == "prod" && sandbox.kind == SandboxKind::Production)
+    );
 }
 
 #[test]
@@ -48,11 +53,11 @@ fn later_layers_cover_earlier_ones_value_by_value() {
         [("TIDEGATE_THROTTLING_MAX", "6000"), ("TIDEGATE_DISPATCH_MAX_INFLIGHT", "10"), ("HOME", "/")];
     let flag = Flag { flag: "--max", setting: "throttling.max", values: vec!["5500".to_owned()] };
     let config = Config::load(&inputs(&file, &environment, vec![flag])).expect("valid").config;
-    assert_eq!(config.throttling.min.get(), 1, "file over default");
+    assert_eq!(config.dialects.throttling.throughput_min, 1, "file over default");
     assert_eq!(config.dispatch.max_inflight.get(), 10, "environment over file");
-    assert_eq!(config.throttling.max.get(), 5500, "flag over environment");
+    assert_eq!(config.dialects.throttling.throughput_max, 5500, "flag over environment");
     assert_eq!(config.retry.max_attempts.get(), 3);
-    assert_eq!(config.retry.min_delay, Duration::from_secs(1), "untouched");
+    assert_eq!(config.retry.base, Duration::from_secs(1), "untouched");
 }
 
 #[test]
@@ -113,7 +118,8 @@ fn settings_that_contradict_each_other_are_named() {
 fn sandboxes_are_checked_and_taken_from_the_environment_too() {
     let good = "[{ name = \"dev\", id = \"7d3f5b0e-2c41-4a7e-9d86-51c0e2a94b18\", production = false }]";
     let config = Config::load(&inputs(&file(""), &[("TIDEGATE_MANAGE_SANDBOXES", good)], Vec::new()));
-    assert_eq!(config.expect("valid").config.manage.sandboxes[0].name, "dev");
+    let config = config.expect("valid").config;
+    assert_eq!(config.dialects.throttling.adobe.sandboxes[0].name, "dev");
     let problems =
         problems("[manage]\nsandboxes = [{ name = \"A\", id = \"1\", production = true }]\n", &[], vec![]);
     assert_eq!(problems.len(), 2, "{problems:#?}");
@@ -123,11 +129,15 @@ fn sandboxes_are_checked_and_taken_from_the_environment_too() {
 fn accounts_are_tables_with_a_name() {
     let text = "[responsys]\nlimit_status = 400\naccounts = [{ name = \"acme\", limits = { login = 5 }, \
                 blocked = [{ user = \"u\", apis = [\"login\"] }] }, { name = \"other\" }]\n";
-    let responsys = Config::load(&inputs(&file(text), &[], Vec::new())).expect("valid").config.responsys;
-    assert_eq!((responsys.limit_status, responsys.blocked_status), (400, 400));
-    assert_eq!(responsys.accounts[0].limits.get("login"), Some(&5));
-    assert_eq!(responsys.accounts[0].blocked[0].apis, ["login"]);
-    assert!(responsys.accounts[1].limits.is_empty() && responsys.accounts[1].blocked.is_empty());
+    let responsys =
+        Config::load(&inputs(&file(text), &[], Vec::new())).expect("valid").config.dialects.responsys;
+    let Statuses { limit, blocked } = responsys.statuses;
+    assert_eq!((limit.as_u16(), blocked.as_u16()), (400, 400));
+    let [(acme, own), (other, defaults)] = responsys.accounts.as_slice() else { panic!("two accounts") };
+    assert_eq!((acme.as_str(), other.as_str()), ("acme", "other"));
+    assert_eq!(own.limits.get("login"), Some(&5));
+    assert_eq!(own.blocked[0].apis, ["login"]);
+    assert!(defaults.limits.is_empty() && defaults.blocked.is_empty());
     for (wrong, told) in [
         ("accounts = [{ limits = {} }]", "responsys.accounts: needs name each: missing field `name`"),
         (
@@ -139,6 +149,14 @@ fn accounts_are_tables_with_a_name() {
             "responsys.accounts: needs name each: missing field `apis`",
         ),
         ("accounts = \"acme\"", "responsys.accounts: needs name each: invalid type"),
+        (
+            "accounts = [\"acme\"]",
+            "responsys.accounts: needs name each: invalid type: string \"acme\", expected struct ResponsysAccount",
+        ),
+        (
+            "accounts = [{ name = \"a\", blocked = [1] }]",
+            "responsys.accounts: needs name each: invalid type: integer `1`, expected struct ResponsysBlock",
+        ),
         ("limit_status = 200", "responsys.limit_status: must be a whole number from 400 to 599"),
     ] {
         let problems = problems(&format!("[responsys]\n{wrong}\n"), &[], Vec::new());

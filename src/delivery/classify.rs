@@ -10,8 +10,8 @@ use chrono::{DateTime, NaiveDateTime};
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
-use super::busy;
 use super::egress::Blocked;
+use super::hears::{self, Systems};
 use crate::clock::Timestamp;
 use crate::event::{Cause, NameFailure, Outcome, Shortage, Wait};
 use crate::names::NameError;
@@ -19,18 +19,24 @@ use crate::names::NameError;
 /// The longest that an endpoint can ask to be left alone.
 const RETRY_AFTER_MAX: Duration = Wait::LONGEST;
 
-/// The outcome of a complete response head and of its body, where [that may decide](busy::may_be_told_by_body) and
+/// The outcome of a complete response head and of its body, where [that may decide](hears::may_be_told_by_body) and
 /// is complete; empty otherwise.
 ///
-/// 2xx is delivered whatever becomes of the body. What a partner system says of being busy is a wait under any
+/// 2xx is delivered whatever becomes of the body. What `systems` hear of being busy is a wait under any
 /// status of failure. For the rest 408, 425, 429 and 5xx may heal; everything else will not, redirects included,
 /// which are never followed.
-pub(super) fn answer(status: StatusCode, headers: &HeaderMap, body: &[u8], wall: Timestamp) -> Outcome {
-    if let Some(wait) = busy::told_by_head(status, headers, wall) {
+pub(super) fn answer(
+    systems: &Systems,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    wall: Timestamp,
+) -> Outcome {
+    if let Some(wait) = hears::told_by_head(systems, status, headers, wall) {
         return Outcome::Wait(wait);
     }
-    if busy::may_be_told_by_body(status, headers)
-        && let Some(outcome) = busy::told_by_body(body, wall)
+    if hears::may_be_told_by_body(systems, status, headers)
+        && let Some(outcome) = hears::told_by_body(systems, body, wall)
     {
         return outcome;
     }
@@ -121,7 +127,8 @@ fn sources(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static
 /// `Retry-After` in seconds or as one of the three HTTP dates (RFC 9110 5.6.7, 10.2.3), held within
 /// 0 ..= 1 h. A date is measured from the `Date` of the answer, without one from `wall`. A date in the past is zero; what
 /// cannot be read is nothing.
-pub(super) fn retry_after(headers: &HeaderMap, wall: Timestamp) -> Option<Duration> {
+#[must_use]
+pub(crate) fn retry_after(headers: &HeaderMap, wall: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // Digits that do not fit are more than the longest wait.
@@ -152,7 +159,7 @@ mod tests {
     fn after(status: u16, value: &str, wall: Timestamp) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, value.parse().expect("header"));
-        match answer(StatusCode::from_u16(status).expect("status"), &headers, b"", wall) {
+        match answer(&[], StatusCode::from_u16(status).expect("status"), &headers, b"", wall) {
             Outcome::Retry { retry_after, .. } => retry_after,
             other => panic!("{status} is {other:?}"),
         }
@@ -162,7 +169,7 @@ mod tests {
     fn every_status_has_its_meaning() {
         for code in 200..=999_u16 {
             let status = StatusCode::from_u16(code).expect("status");
-            let outcome = answer(status, &HeaderMap::new(), b"", Timestamp::ZERO);
+            let outcome = answer(&[], status, &HeaderMap::new(), b"", Timestamp::ZERO);
             let cause = Cause::Status(code);
             let wanted = match code {
                 200..=299 => Outcome::Delivered { status: code },

@@ -19,7 +19,7 @@ use super::guards::Guards;
 use super::resolve::GuardedNames;
 use super::shortages::Shortages;
 use super::withheld::Withheld;
-use super::{Blocked, Call, Deliver, EgressGuard, Turnover, busy, classify, request};
+use super::{Blocked, Call, Deliver, EgressGuard, Hears, Turnover, classify, hears, request};
 use crate::clock::{Clock, Timestamp};
 use crate::event::Outcome;
 use crate::names::{NameOptions, Names};
@@ -43,16 +43,14 @@ pub struct DeliveryOptions {
     pub egress: EgressGuard,
     /// How names are resolved.
     pub names: NameOptions,
-    /// The longest for resolving, connecting and the TLS handshake together.
-    pub connect_timeout: Duration,
-    /// The longest from the start of the attempt to the complete response head.
-    pub head_timeout: Duration,
-    /// The longest for the whole attempt, unless the call says otherwise.
-    pub total_timeout: Duration,
+    /// How long each attempt may take.
+    pub deadlines: Deadlines,
     /// Unused connections kept per host; best as many as calls may be in flight to one.
     pub pool_max_idle_per_host: usize,
     /// Certificates in PEM form that are trusted beside those of the system: for private authorities.
     pub extra_ca_pem: Option<Vec<u8>>,
+    /// Who is asked, in this order, whether an answer says that the endpoint is busy.
+    pub hears: Arc<[&'static dyn Hears]>,
 }
 
 impl Default for DeliveryOptions {
@@ -60,12 +58,30 @@ impl Default for DeliveryOptions {
         Self {
             egress: EgressGuard::new(&[]),
             names: NameOptions::default(),
-            connect_timeout: Duration::from_secs(3),
-            head_timeout: Duration::from_secs(30),
-            total_timeout: Duration::from_secs(30),
+            deadlines: Deadlines::default(),
             pool_max_idle_per_host: 1024,
             extra_ca_pem: None,
+            hears: Arc::default(),
         }
+    }
+}
+
+/// How long one attempt and its parts may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// The longest for resolving, connecting and the TLS handshake together.
+    pub connect: Duration,
+    /// The longest from the start of the attempt to the complete response head.
+    pub head: Duration,
+    /// The longest for the whole attempt, unless the call says otherwise.
+    pub total: Duration,
+}
+
+impl Default for Deadlines {
+    /// 3 s to connect, 30 s for the head and for the whole attempt.
+    fn default() -> Self {
+        let whole = Duration::from_secs(30);
+        Self { connect: Duration::from_secs(3), head: whole, total: whole }
     }
 }
 
@@ -135,10 +151,10 @@ impl HttpDeliverer {
             return self.denied(&guarded.guards, &blocked, accepted_at);
         }
         let started = Instant::now();
-        let total = call.timeout.unwrap_or(self.options.total_timeout);
+        let total = call.timeout.unwrap_or(self.options.deadlines.total);
         let begun = Begun::default();
         let request = request::build(call, self.clock.wall(), &begun);
-        let head_end = started + self.options.head_timeout.min(total);
+        let head_end = started + self.options.deadlines.head.min(total);
         let head = timeout_at(head_end, guarded.client.execute(request)).await;
         let response = match head {
             Ok(Ok(response)) => response,
@@ -168,9 +184,10 @@ impl HttpDeliverer {
     }
 
     async fn judge(&self, response: Response, deadline: Instant) -> Outcome {
-        let by_head = classify::answer(response.status(), response.headers(), b"", self.wall());
+        let systems = &*self.options.hears;
+        let by_head = classify::answer(systems, response.status(), response.headers(), b"", self.wall());
         let soon = deadline.min(Instant::now() + BODY_WAIT);
-        if !busy::may_be_told_by_body(response.status(), response.headers()) {
+        if !hears::may_be_told_by_body(systems, response.status(), response.headers()) {
             // Whatever becomes of the body, the status stands.
             let _cut = timeout_at(soon, read(response, |_| {})).await;
             return by_head;
@@ -183,7 +200,7 @@ impl HttpDeliverer {
             return by_head;
         }
         // The time is told anew: what an answer asks for counts from its end.
-        classify::answer(status, &headers, &body, self.wall())
+        classify::answer(systems, status, &headers, &body, self.wall())
     }
 }
 
@@ -200,7 +217,7 @@ fn guarded_client(
         .retry(retry::never())
         .referer(false)
         .dns_resolver(GuardedNames { names: names.clone(), egress })
-        .connect_timeout(options.connect_timeout)
+        .connect_timeout(options.deadlines.connect)
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(options.pool_max_idle_per_host)
         .http2_max_header_list_size(H2_HEAD_MAX_BYTES)
@@ -256,7 +273,7 @@ async fn read(mut response: Response, mut take: impl FnMut(&[u8])) -> bool {
 }
 
 /// Makes ring the process's TLS provider unless there is one already. Whoever sets up an HTTP client needs it before.
-pub fn install_provider() {
+pub(crate) fn install_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Losing a race here means that another client has just installed the same one.
         let _lost = rustls::crypto::ring::default_provider().install_default();

@@ -3,14 +3,16 @@
 //! Must not know: the queue, limits, policies.
 
 mod begun;
-mod busy;
 mod classify;
 mod client;
 mod egress;
 mod guards;
+mod hears;
 mod request;
 mod resolve;
 mod shortages;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod withheld;
@@ -23,8 +25,12 @@ use http::{HeaderMap, Method};
 
 use crate::event::{CanonicalUrl, EventId, Outcome};
 
-pub use client::{DeliveryError, DeliveryOptions, HttpDeliverer, install_provider};
-pub use egress::{Blocked, EgressGuard};
+pub(crate) use classify::retry_after;
+pub(crate) use client::{Deadlines, DeliveryError, install_provider};
+pub use client::{DeliveryOptions, HttpDeliverer};
+pub(crate) use egress::Blocked;
+pub use egress::EgressGuard;
+pub(crate) use hears::{Hears, Words, until_edge};
 
 /// One attempt to make.
 #[derive(Clone)]
@@ -46,7 +52,7 @@ pub struct Call {
 }
 
 /// Applies what was prepared. Attempts that begin afterwards go by it; those under way end as they began.
-pub type Turnover = Box<dyn FnOnce() + Send>;
+pub(crate) type Turnover = Box<dyn FnOnce() + Send>;
 
 /// Makes calls. The future does everything: it starts when it is first polled and never fails in any other
 /// way than by its [`Outcome`].

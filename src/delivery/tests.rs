@@ -15,9 +15,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 
-use super::{Call, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
+use super::{Call, Deadlines, Deliver, DeliveryOptions, EgressGuard, HttpDeliverer};
 use crate::clock::{Clock, Timestamp};
-use crate::event::{Busy, CanonicalUrl, Cause, EventId, NameFailure, Outcome, Wait};
+use crate::event::testing::{API_BLOCKED, API_LIMIT, CAPACITY, DEVELOPER_OVER_RATE, NEXT_MESSAGE};
+use crate::event::{CanonicalUrl, Cause, EventId, NameFailure, Outcome, Said, Wait};
 
 /// What the endpoint does after it has read a request head.
 #[derive(Clone)]
@@ -116,7 +117,8 @@ fn deliverer(allow: &[&str]) -> HttpDeliverer {
     let allow: Vec<_> = allow.iter().map(|net| net.parse().expect("net")).collect();
     let options = DeliveryOptions {
         egress: EgressGuard::new(&allow),
-        head_timeout: Duration::from_millis(500),
+        deadlines: Deadlines { head: Duration::from_millis(500), ..Deadlines::default() },
+        hears: crate::manage::hears(),
         ..DeliveryOptions::default()
     };
     HttpDeliverer::new(options, Clock::manual(Timestamp::from_millis(784_111_777_000))).expect("client")
@@ -235,8 +237,8 @@ const LIMIT: &str =
 /// The clock of these tests stands 23 s before a full minute.
 const TO_MINUTE: Duration = Duration::from_secs(23);
 
-fn wait(busy: Busy, length: Duration) -> Outcome {
-    Outcome::Wait(Wait::new(busy, length))
+fn wait(said: Said, length: Duration) -> Outcome {
+    Outcome::Wait(Wait::new(said, length))
 }
 
 fn refused(status: u16) -> Outcome {
@@ -258,23 +260,23 @@ async fn what_partner_systems_say_of_being_busy_comes_through() {
                    Retry-After: 40\r\ncontent-type: text/xml\r\ncontent-length: 28\r\n\r\n\
                    <h1>Developer Over Rate</h1>";
     let asked = Duration::from_secs(40);
-    assert_eq!(against(Act::Say(gateway.to_owned())).await, wait(Busy::DeveloperOverRate, asked));
+    assert_eq!(against(Act::Say(gateway.to_owned())).await, wait(DEVELOPER_OVER_RATE, asked));
     let plugin = error_head(429, "x-mics-next-msg-delay: 1500\r\ncontent-length: 18\r\n");
     let plugin = Act::Say(plugin + r#"{"status":"RETRY"}"#);
-    assert_eq!(against(plugin).await, wait(Busy::NextMessage, Duration::from_millis(1500)));
+    assert_eq!(against(plugin).await, wait(NEXT_MESSAGE, Duration::from_millis(1500)));
 
-    assert_eq!(against(error(401, LIMIT)).await, wait(Busy::ApiLimit, TO_MINUTE));
-    assert_eq!(against(error(400, LIMIT)).await, wait(Busy::ApiLimit, TO_MINUTE));
+    assert_eq!(against(error(401, LIMIT)).await, wait(API_LIMIT, TO_MINUTE));
+    assert_eq!(against(error(400, LIMIT)).await, wait(API_LIMIT, TO_MINUTE));
     let capacity = LIMIT.replace("API_LIMIT", "INTERNAL_CAPACITY_LIMIT");
-    assert_eq!(against(error(500, &capacity)).await, wait(Busy::Capacity, TO_MINUTE));
+    assert_eq!(against(error(500, &capacity)).await, wait(CAPACITY, TO_MINUTE));
     let blocked = LIMIT.replace("API_LIMIT_EXCEEDED", "API_BLOCKED");
-    assert_eq!(against(error(400, &blocked)).await, Outcome::Reject { cause: Cause::ApiBlocked });
+    assert_eq!(against(error(400, &blocked)).await, Outcome::Reject { cause: Cause::Denied(API_BLOCKED) });
     let token = LIMIT.replace("API_LIMIT_EXCEEDED", "INVALID_TOKEN");
     assert_eq!(against(error(401, &token)).await, refused(401));
     let chunked = error_head(401, "transfer-encoding: chunked\r\n");
     let (first, rest) = LIMIT.split_at(40);
     let chunked = format!("{chunked}28\r\n{first}\r\n{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len());
-    assert_eq!(against(Act::Say(chunked)).await, wait(Busy::ApiLimit, TO_MINUTE));
+    assert_eq!(against(Act::Say(chunked)).await, wait(API_LIMIT, TO_MINUTE));
 }
 
 #[tokio::test]
@@ -283,7 +285,7 @@ async fn an_error_body_that_was_read_gives_its_connection_back() {
     let deliverer = deliverer(&["127.0.0.0/8"]);
     for _ in 0..3 {
         let outcome = deliverer.attempt(call(&endpoint.url())).await;
-        assert_eq!(outcome, wait(Busy::ApiLimit, TO_MINUTE));
+        assert_eq!(outcome, wait(API_LIMIT, TO_MINUTE));
     }
     assert_eq!(endpoint.connections(), 1);
 }
@@ -293,7 +295,7 @@ async fn of_an_error_body_that_is_not_whole_the_status_stands() {
     let cut_short = error_head(401, "content-length: 1000\r\n") + LIMIT;
     assert_eq!(against(Act::SayAndClose(cut_short)).await, refused(401));
     let padded = |bytes: usize| LIMIT.to_owned() + &" ".repeat(bytes - LIMIT.len());
-    assert_eq!(against(error(401, &padded(64 * 1024))).await, wait(Busy::ApiLimit, TO_MINUTE));
+    assert_eq!(against(error(401, &padded(64 * 1024))).await, wait(API_LIMIT, TO_MINUTE));
     assert_eq!(against(error(401, &padded(64 * 1024 + 1))).await, refused(401));
     let endless = error_head(401, "transfer-encoding: chunked\r\n");
     let endless = Act::SayForEver(endless, "4\r\n    \r\n".repeat(64));
@@ -317,7 +319,7 @@ async fn a_late_error_body_is_waited_for_as_long_as_it_may_decide() {
         against(late(503)),
         against(Act::SayLate(head(200), Duration::from_secs(9), LIMIT.to_owned())),
     );
-    assert_eq!(refusal, wait(Busy::ApiLimit, TO_MINUTE));
+    assert_eq!(refusal, wait(API_LIMIT, TO_MINUTE));
     assert_eq!(failure, retry(Cause::Status(503)), "it is tried again anyway");
     assert_eq!(success, OK);
 }

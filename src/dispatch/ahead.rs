@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::dispatch::lanes::LaneId;
 use crate::store::ReadLimit;
+use crate::telemetry::defect;
 
 /// Entries that a lane reads ahead, at first and at most.
 const LANE_ENTRIES: (usize, usize) = (32, 1024);
@@ -147,6 +148,8 @@ pub(super) struct Ahead {
     loads: usize,
     /// Loaded, or asked for.
     entries: usize,
+    /// Of these those that are asked for.
+    asked: usize,
     bytes: usize,
     /// What the bytes should stay within.
     most_bytes: usize,
@@ -156,14 +159,17 @@ pub(super) struct Ahead {
 
 impl Ahead {
     pub(super) fn new(most_bytes: usize) -> Self {
-        Self { queue: VecDeque::new(), loads: 0, entries: 0, bytes: 0, most_bytes, lanes: 0 }
+        Self { queue: VecDeque::new(), loads: 0, entries: 0, asked: 0, bytes: 0, most_bytes, lanes: 0 }
     }
 
     /// Learns whether a lane holds entries.
     pub(super) fn count(&mut self, window: &mut Window, holds: bool) {
         match (window.holds, holds) {
             (false, true) => self.lanes += 1,
-            (true, false) => self.lanes = self.lanes.saturating_sub(1),
+            (true, false) => {
+                defect!(unless self.lanes > 0, "more lanes emptied than held entries");
+                self.lanes = self.lanes.saturating_sub(1);
+            }
             (true, true) | (false, false) => {}
         }
         window.holds = holds;
@@ -180,6 +186,11 @@ impl Ahead {
     /// Whether nothing is loaded, being loaded, or waits for that.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.loads == 0 && self.entries == 0
+    }
+
+    /// Entries that are loaded.
+    pub(super) fn loaded(&self) -> usize {
+        self.entries.saturating_sub(self.asked)
     }
 
     pub(super) fn has_next(&self) -> bool {
@@ -217,10 +228,12 @@ impl Ahead {
         if entries == 0 {
             return None;
         }
+        defect!(unless window.loading.is_none(), "a second page of a lane at a time");
         window.loading = Some(entries);
         window.announced = false;
         self.loads += 1;
         self.entries += entries;
+        self.asked += entries;
         let part = self.part_of(self.most_bytes.saturating_sub(self.bytes), held);
         let bytes = (entries * BYTES_PER_ENTRY).min(part).clamp(PAGE_BYTES.0, PAGE_BYTES.1);
         Some(ReadLimit { entries, bytes })
@@ -228,8 +241,11 @@ impl Ahead {
 
     /// A page came or failed: its reservation ends.
     pub(super) fn ended(&mut self, window: &Window) {
+        let asked = window.loading.unwrap_or(0);
+        defect!(unless asked <= self.asked, "a page that is larger than what was asked for");
         self.loads = self.loads.saturating_sub(1);
-        self.entries = self.entries.saturating_sub(window.loading.unwrap_or(0));
+        self.entries = self.entries.saturating_sub(asked);
+        self.asked = self.asked.saturating_sub(asked);
     }
 
     pub(super) fn took(&mut self, entries: usize, bytes: usize) {
@@ -238,6 +254,7 @@ impl Ahead {
     }
 
     pub(super) fn gave(&mut self, entries: usize, bytes: usize) {
+        defect!(unless entries <= self.entries && bytes <= self.bytes, "more given back than was read ahead");
         self.entries = self.entries.saturating_sub(entries);
         self.bytes = self.bytes.saturating_sub(bytes);
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::groups::Rank;
 use crate::event::{Entry, EventId, Tries};
+use crate::telemetry::defect;
 
 /// Retries whose due times one lane remembers by itself; the queue knows all of them a little later.
 const REMEMBERED_RETRIES: usize = 256;
@@ -32,10 +33,11 @@ pub(super) struct Buffer {
 impl Buffer {
     pub(super) fn push(&mut self, entry: Box<Entry>) {
         self.bytes += weight(&entry);
-        match entry.due_at {
+        let before = match entry.due_at {
             Some(due_at) => self.due.insert((due_at, entry.id), entry),
             None => self.plain.insert(entry.id, entry),
         };
+        defect!(unless before.is_none(), "an entry that is read ahead twice");
     }
 
     /// The next entry, unless nothing is there that is due at `now`.
@@ -45,6 +47,7 @@ impl Buffer {
             Some(first) => first.remove(),
             None => self.plain.pop_first()?.1,
         };
+        defect!(unless weight(&entry) <= self.bytes, "an entry that was never weighed");
         self.bytes = self.bytes.saturating_sub(weight(&entry));
         Some(entry)
     }

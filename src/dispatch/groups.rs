@@ -9,10 +9,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::clock::Timestamp;
-use crate::dispatch::lanes::{LaneId, Place};
-use crate::dispatch::planner::Planner;
+use crate::dispatch::lanes::LaneId;
 use crate::event::{EventId, LaneKey};
 use crate::limit::LimiterId;
+use crate::telemetry::defect;
 
 /// Names a group that is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,13 +64,38 @@ impl Groups {
 
     /// A lane of the group is gone.
     pub(super) fn dismiss(&mut self, id: GroupId, lane: &LaneKey) {
+        defect!(unless self.groups.contains_key(&id), "a lane of a group that is gone");
         if let Some(group) = self.groups.get_mut(&id) {
             group.lanes -= 1;
             if group.lanes == 0 {
+                defect!(unless group.ready.is_empty(), "a group that goes with lanes that would send");
                 self.groups.remove(&id);
                 self.by_key.remove(lane.without_host());
             }
         }
+    }
+
+    /// Puts a lane among those of its group that have something to send; it stood there with the rank of `before`.
+    pub(super) fn list(&mut self, id: GroupId, lane: LaneId, before: Option<Rank>, rank: Rank) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            defect!("a lane in line of a group that is gone");
+            return;
+        };
+        if let Some(before) = before {
+            group.ready.remove(&(before, lane));
+        }
+        group.ready.insert((rank, lane));
+    }
+
+    /// The group is to stand in the planner's turns. Returns the limiter that stopped it last, if one did; `None` when it
+    /// stands there already or has nothing to send.
+    pub(super) fn enter_line(&mut self, id: GroupId) -> Option<Option<LimiterId>> {
+        let group = self.groups.get_mut(&id)?;
+        if group.is_in_line || group.ready.is_empty() {
+            return None;
+        }
+        group.is_in_line = true;
+        Some(group.home)
     }
 
     /// The lanes of the group that have something to send.
@@ -86,6 +111,13 @@ impl Groups {
     /// The limits may have changed.
     pub(super) fn forget_homes(&mut self) {
         self.groups.values_mut().for_each(|group| group.home = None);
+    }
+
+    /// The limits of the group may have changed: the limiter that stopped it last may be none of them any more.
+    pub(super) fn keep_home_if(&mut self, id: GroupId, is_bound: impl Fn(LimiterId) -> bool) {
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.home = group.home.filter(|home| is_bound(*home));
+        }
     }
 
     /// Takes out the lane that goes first.
@@ -105,47 +137,6 @@ impl Groups {
         if let Some(group) = self.groups.get_mut(&id) {
             group.is_in_line = true;
             group.home = Some(limiter);
-        }
-    }
-}
-
-/// Where a group joins the turns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Joins {
-    /// Behind all others.
-    Last,
-    /// Before all others: it keeps its turn.
-    First,
-}
-
-impl Planner {
-    /// Puts a lane that has something to send in line with those of its group, or brings its place there up to date.
-    pub(super) fn line_up(&mut self, id: LaneId, joins: Joins, now: Timestamp) {
-        let Some(lane) = self.lanes.get_mut(id) else { return };
-        let Some(rank) = lane.buffer.rank(now) else { return };
-        let Some(group) = self.groups.groups.get_mut(&lane.group) else { return };
-        match (lane.place, lane.rank.replace(rank)) {
-            (Place::InLine, Some(before)) if before == rank => return,
-            (Place::InLine, Some(before)) => {
-                group.ready.remove(&(before, id));
-            }
-            _ => lane.place = Place::InLine,
-        }
-        group.ready.insert((rank, id));
-        let (group, is_draining) = (lane.group, lane.is_draining());
-        self.bring_into_line(group, joins, is_draining);
-    }
-
-    /// Puts a group that has lanes with something to send into the turns, unless it is there.
-    pub(super) fn bring_into_line(&mut self, id: GroupId, joins: Joins, is_draining: bool) {
-        let Some(group) = self.groups.groups.get_mut(&id) else { return };
-        if group.is_in_line || group.ready.is_empty() {
-            return;
-        }
-        group.is_in_line = true;
-        match joins {
-            Joins::Last => self.turns.join(id, group.home, is_draining),
-            Joins::First => self.turns.rejoin_first(id),
         }
     }
 }

@@ -4,15 +4,16 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Leap;
 use crate::dispatch::input::Figures;
-use crate::dispatch::promises::Refusal;
-use crate::dispatch::report::LaneReport;
+use crate::dispatch::planner::report::LaneReport;
 use crate::event::{EventId, Lane, LaneKey, PolicyId};
-use crate::limit::{Kind, LimiterFigures, StateUsageError};
-use crate::queue::Queue;
+use crate::limit::{Admission, Kind, LimiterFigures, StateUsageError, Tried};
+use crate::queue::{Queue, ReadAhead};
 use crate::store::StoreError;
 
 /// How long the queue is trusted to announce what it holds, while somebody waits for it to become empty.
@@ -22,7 +23,7 @@ const LIMITERS_AT_ONCE: usize = 1024;
 
 /// A cheap handle of the running [`Service`](super::Service).
 #[derive(Clone)]
-pub struct DispatchHandle {
+pub(crate) struct DispatchHandle {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) quiet: watch::Receiver<bool>,
     pub(super) queue: Queue,
@@ -44,8 +45,13 @@ pub(super) enum Command {
     },
     Report(Lane, oneshot::Sender<LaneReport>),
     Place(LaneKey, EventId, oneshot::Sender<Option<usize>>),
-    Promise(Vec<Lane>, oneshot::Sender<Vec<Result<bool, Refusal>>>),
-    Withdraw(Vec<LaneKey>),
+    Promise {
+        lanes: Vec<Lane>,
+        /// By which promises are given back.
+        back: mpsc::UnboundedSender<Command>,
+        answer: oneshot::Sender<Vec<Tried>>,
+    },
+    Withdraw(LaneKey),
     Purge(PolicyId, oneshot::Sender<u64>),
     Trust(oneshot::Sender<Option<Leap>>),
     StateUsage(UsageStatement, oneshot::Sender<Result<(), StateUsageFailed>>),
@@ -56,7 +62,7 @@ pub(super) enum Command {
 
 /// What an operator states that is used of a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageStatement {
+pub(crate) struct UsageStatement {
     /// Whose limit.
     pub policy: PolicyId,
     /// Its label values, as in [`crate::limit::LimiterFigures::key`].
@@ -69,7 +75,7 @@ pub struct UsageStatement {
 
 /// Why usage was not stated. What was used before still counts.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum StateUsageFailed {
+pub(crate) enum StateUsageFailed {
     /// There is no such limit, or the figure is above it.
     #[error(transparent)]
     Refused(#[from] StateUsageError),
@@ -80,17 +86,17 @@ pub enum StateUsageFailed {
 
 impl DispatchHandle {
     /// Waits until the dispatcher has come round to answer; `false` once it has stopped.
-    pub async fn is_alive(&self) -> bool {
+    pub(crate) async fn is_alive(&self) -> bool {
         self.ask(Command::Ping).await.is_some()
     }
 
     /// What is going on; `None` once the dispatcher has stopped.
-    pub async fn figures(&self) -> Option<Figures> {
+    pub(crate) async fn figures(&self) -> Option<Figures> {
         self.ask(Command::Figures).await
     }
 
     /// The state of every limiter, read in portions; `None` once the dispatcher has stopped.
-    pub async fn limiters(&self) -> Option<Vec<LimiterFigures>> {
+    pub(crate) async fn limiters(&self) -> Option<Vec<LimiterFigures>> {
         let mut all = Vec::new();
         let mut next = Some(0);
         while let Some(from) = next {
@@ -103,7 +109,7 @@ impl DispatchHandle {
     }
 
     /// The state of up to `most` limiters of a policy in order of their keys, those after `after`.
-    pub async fn limiters_of(
+    pub(crate) async fn limiters_of(
         &self,
         policy: &PolicyId,
         after: Option<String>,
@@ -114,40 +120,27 @@ impl DispatchHandle {
     }
 
     /// What a lane waits for.
-    pub async fn report(&self, lane: Lane) -> Option<LaneReport> {
+    pub(crate) async fn report(&self, lane: Lane) -> Option<LaneReport> {
         self.ask(|answer| Command::Report(lane, answer)).await
-    }
-
-    /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them.
-    pub async fn place(&self, lane: LaneKey, id: EventId) -> Option<usize> {
-        self.ask(|answer| Command::Place(lane, id, answer)).await.flatten()
-    }
-
-    /// Tries calls of these lanes, one each, in order: see [`Planner::promise`](super::Planner::promise).
-    pub async fn promise(&self, lanes: Vec<Lane>) -> Option<Vec<Result<bool, Refusal>>> {
-        self.ask(|answer| Command::Promise(lanes, answer)).await
-    }
-
-    /// Calls that were promised a start were not taken in after all.
-    pub fn withdraw(&self, lanes: Vec<LaneKey>) {
-        // A dispatcher that has stopped keeps no promises.
-        let _ = self.commands.send(Command::Withdraw(lanes));
     }
 
     /// Drops what waits under a policy now; returns how much that was when all of it is dropped. Goes on when the
     /// caller goes away.
-    pub async fn purge(&self, policy: PolicyId) -> Option<u64> {
+    pub(crate) async fn purge(&self, policy: PolicyId) -> Option<u64> {
         self.ask(|answer| Command::Purge(policy, answer)).await
     }
 
     /// Ends the doubt about the wall clock ([`crate::clock::Clock::trust`]); `None` when there is none.
-    pub async fn trust(&self) -> Option<Leap> {
+    pub(crate) async fn trust(&self) -> Option<Leap> {
         self.ask(Command::Trust).await.flatten()
     }
 
     /// States what is used of a limit: on record and counted on return. Goes on when the caller goes away. `None` once
     /// the dispatcher has stopped.
-    pub async fn state_usage(&self, statement: UsageStatement) -> Option<Result<(), StateUsageFailed>> {
+    pub(crate) async fn state_usage(
+        &self,
+        statement: UsageStatement,
+    ) -> Option<Result<(), StateUsageFailed>> {
         self.ask(|answer| Command::StateUsage(statement, answer)).await
     }
 
@@ -159,13 +152,13 @@ impl DispatchHandle {
 
     /// Starts nothing any more; calls in flight may go on for `grace`, then they are abandoned and repeated
     /// after the next start. [`Service::run`](super::Service::run) returns when all is settled.
-    pub fn stop(&self, grace: Duration) {
+    pub(crate) fn stop(&self, grace: Duration) {
         // A dispatcher that has stopped already needs no command.
         let _ = self.commands.send(Command::Stop { grace });
     }
 
     /// Waits until the queue holds nothing and nothing is in flight, or the dispatcher has stopped.
-    pub async fn idle(&self) {
+    pub(crate) async fn idle(&self) {
         let mut quiet = self.quiet.clone();
         loop {
             if quiet.wait_for(|quiet| *quiet).await.is_err() {
@@ -180,5 +173,22 @@ impl DispatchHandle {
             // also become empty without the dispatcher.
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+}
+
+impl ReadAhead for DispatchHandle {
+    fn place(&self, lane: LaneKey, id: EventId) -> BoxFuture<'_, Option<usize>> {
+        async move { self.ask(|answer| Command::Place(lane, id, answer)).await.flatten() }.boxed()
+    }
+}
+
+impl Admission for DispatchHandle {
+    fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Tried>>> {
+        let back = self.commands.clone();
+        self.ask(|answer| Command::Promise { lanes, back, answer }).boxed()
+    }
+
+    fn used(&self, lane: Lane) -> BoxFuture<'_, Vec<LimiterFigures>> {
+        async move { self.report(lane).await.map(|report| report.limits).unwrap_or_default() }.boxed()
     }
 }

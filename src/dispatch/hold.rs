@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::retry::{WITHHELD_WAIT, next_milli};
-use crate::event::{Busy, Cause, NameFailure, Outcome};
+use crate::event::{Cause, NameFailure, Outcome, Said};
 
 /// When the breaker opens and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Default for BreakerPolicy {
 
 /// Why a lane is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HoldReason {
+pub(crate) enum HoldReason {
     /// The policy book does not know one of its generations.
     Generation,
     /// An operator paused one of its policies.
@@ -62,7 +62,7 @@ pub enum HoldReason {
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Generation,
         Self::Paused,
         Self::RetryAfter,
@@ -77,7 +77,7 @@ impl HoldReason {
 
     /// The word that API and metrics use.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Generation => "generation",
             Self::Paused => "paused",
@@ -95,13 +95,13 @@ impl HoldReason {
 
 /// A lane that may not send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hold {
+pub(crate) struct Hold {
     /// Why.
     pub reason: HoldReason,
     /// Until when; `None` means until somebody ends it.
     pub until: Option<Timestamp>,
     /// What the endpoint said, if that is why.
-    pub busy: Option<Busy>,
+    pub busy: Option<Said>,
 }
 
 impl Hold {
@@ -117,7 +117,7 @@ pub(super) struct Holds {
     /// The end of the operator's pause, if there is a pause.
     paused: Option<Option<Timestamp>>,
     retry_after: Option<Timestamp>,
-    busy: Option<(Timestamp, Busy)>,
+    busy: Option<(Timestamp, Said)>,
     shortage: Option<Timestamp>,
     /// Once this is over one call at a time finds out whether the guard allows it.
     egress: Option<Timestamp>,
@@ -239,9 +239,9 @@ impl Holds {
             }
             // Neither a failure nor a sign that it takes calls again.
             Outcome::Wait(wait) => {
-                self.busy = self.busy.max(Some((next_milli(now, wait.length()), wait.busy())));
+                self.busy = self.busy.max(Some((next_milli(now, wait.length()), wait.said())));
             }
-            // It speaks, whatever it says.
+            // Any answer proves that the endpoint is up.
             Outcome::Delivered { .. } | Outcome::Reject { .. } => self.breaker.succeeded(),
         }
     }
@@ -291,13 +291,14 @@ fn speaks_against_endpoint(cause: &Cause) -> bool {
         Cause::Timeout | Cause::Connect | Cause::Tls | Cause::Closed | Cause::Refused | Cause::Malformed => {
             true
         }
-        Cause::Blocked | Cause::Busy(_) | Cause::ApiBlocked | Cause::Shortage(_) | Cause::Internal => false,
+        Cause::Blocked | Cause::Busy(_) | Cause::Denied(_) | Cause::Shortage(_) | Cause::Internal => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::testing::{API_LIMIT, CAPACITY, SERVICE_OVER_QPS};
     use crate::event::{Shortage, Wait};
 
     const POLICY: BreakerPolicy =
@@ -363,16 +364,16 @@ mod tests {
         let mut holds = Holds::default();
         let busy = |busy, seconds| Outcome::Wait(Wait::new(busy, Duration::from_secs(seconds)));
         (0..2).for_each(|_| holds.ended(&down(), &POLICY, 1.0, ms(0)));
-        (0..9).for_each(|_| holds.ended(&busy(Busy::ApiLimit, 30), &POLICY, 1.0, ms(0)));
-        holds.ended(&busy(Busy::ServiceOverQps, 1), &POLICY, 1.0, ms(1));
-        let hold = Hold { reason: HoldReason::Busy, until: Some(ms(30_000)), busy: Some(Busy::ApiLimit) };
+        (0..9).for_each(|_| holds.ended(&busy(API_LIMIT, 30), &POLICY, 1.0, ms(0)));
+        holds.ended(&busy(SERVICE_OVER_QPS, 1), &POLICY, 1.0, ms(1));
+        let hold = Hold { reason: HoldReason::Busy, until: Some(ms(30_000)), busy: Some(API_LIMIT) };
         assert_eq!(holds.current(ms(1)), Some(hold), "the longest wait holds");
         assert!(!holds.allow(0, ms(29_999)) && holds.allow(99, ms(30_000)));
         assert_eq!((holds.outlasts(ms(0)), holds.outlasts(ms(30_000))), (Some(ms(30_000)), None));
 
         holds.ended(&down(), &POLICY, 1.0, ms(30_000));
         assert_eq!(holds.current(ms(30_000)).map(|hold| hold.reason), Some(HoldReason::Breaker));
-        holds.ended(&busy(Busy::Capacity, 1), &POLICY, 1.0, ms(31_000));
+        holds.ended(&busy(CAPACITY, 1), &POLICY, 1.0, ms(31_000));
         assert!(holds.allow(0, ms(32_000)) && !holds.allow(1, ms(32_000)), "single calls go on trying it");
     }
 

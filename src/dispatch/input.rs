@@ -8,21 +8,21 @@ use std::time::Duration;
 
 use crate::clock::{Leap, Timestamp};
 use crate::dispatch::hold::{BreakerPolicy, Hold};
-use crate::dispatch::looks::Looks;
+use crate::dispatch::planner::looks::Looks;
 use crate::dispatch::retry::RetryPolicy;
 use crate::event::{Cause, Entry, EventId, Lane, LaneKey, Outcome, PolicyId, Settlement};
-use crate::limit::{Ask, Kind, UsageToState, Worked};
+use crate::limit::{Kind, Reservation, UsageToState, Worked};
 use crate::policy::Runtime;
 use crate::queue::{LaneSignal, Loaded};
 use crate::store::ReadLimit;
 
 /// One started attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub(super) u64);
+pub(crate) struct Ticket(pub(super) u64);
 
 /// Something that happened.
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// Policies were deployed, changed, undeployed or dropped.
     Policies(Arc<Runtime>),
     /// A lane has new entries.
@@ -49,7 +49,7 @@ pub enum Input {
     /// What an [`Effect::Record`] asked for is on record, or could not be put there.
     Recorded {
         /// As asked.
-        asks: Vec<Ask>,
+        reservations: Vec<Reservation>,
         /// Whether it is on record.
         is_recorded: bool,
     },
@@ -59,7 +59,7 @@ pub enum Input {
     UsageStated(UsageToState),
     /// Time has passed.
     Tick,
-    /// Start nothing any more.
+    /// Start no further calls.
     Drain,
 }
 
@@ -76,7 +76,7 @@ impl From<LaneSignal> for Input {
 
 /// Something to be done, in the order given.
 #[derive(Debug)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Read a page and answer with [`Input::Loaded`] or [`Input::LoadFailed`].
     Load {
         /// Of this lane.
@@ -87,7 +87,7 @@ pub enum Effect {
         all_due: bool,
     },
     /// Put this on record and answer with [`Input::Recorded`]: limits wait for it.
-    Record(Vec<Ask>),
+    Record(Vec<Reservation>),
     /// A permit is there: call [`Planner::confirm`](super::Planner::confirm) at once and, if it agrees, make
     /// the call and answer with [`Input::Finished`].
     Send {
@@ -100,7 +100,7 @@ pub enum Effect {
 
 /// The planner is done with an entry for now.
 #[derive(Debug)]
-pub struct Settled {
+pub(crate) struct Settled {
     /// As it was handed out.
     pub entry: Box<Entry>,
     /// Where it stands: the policies that govern it and their label values.
@@ -113,7 +113,7 @@ pub struct Settled {
 
 /// How an attempt went, for the metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// `None` when it succeeded.
     pub cause: Option<Cause>,
     /// From its start to the end of the answer, or to its failure.
@@ -122,9 +122,10 @@ pub struct Attempt {
 
 /// A confirmed start.
 #[derive(Debug)]
-pub struct Start<'a> {
-    /// The event to send, with the attempts made before this one.
-    pub entry: &'a Entry,
+pub(crate) struct Start<'a> {
+    /// The event to send, with the attempts made before this one. Its headers and its body may be taken: what follows the
+    /// attempt needs neither.
+    pub entry: &'a mut Entry,
     /// Where it stands: for the labels of metrics.
     pub lane: &'a Lane,
     /// The longest that the attempt may take; `None` means the configured default.
@@ -135,7 +136,7 @@ pub struct Start<'a> {
 
 /// The bounds within which the planner works.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub(crate) struct Options {
     /// How failed attempts are repeated.
     pub retry: RetryPolicy,
     /// When lanes whose endpoint fails are held.
@@ -166,7 +167,7 @@ impl Default for Options {
 
 /// What is going on at one moment.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// When the figures were taken.
     pub now: Timestamp,
     /// Calls in flight in all.
@@ -181,9 +182,9 @@ pub struct Figures {
     pub calls: std::collections::BTreeMap<String, u64>,
     /// Starts beyond a limit since the process began, by policy and kind of limit: any is a defect.
     pub violations: std::collections::BTreeMap<(PolicyId, Kind), u64>,
-    /// What limits did since the process began, by policy: see [`Planner::worked`](super::Planner::worked).
+    /// What limits did since the process began, by policy: see [`Gate::worked`](crate::limit::Gate::worked).
     pub worked: Vec<(PolicyId, Worked)>,
-    /// What is wrong with lanes, or soon will be: see [`Planner::look`](super::Planner::look).
+    /// What is wrong with lanes, or soon will be.
     pub looks: Looks,
     /// Until when limits count as spent because what was consumed under them is not known.
     pub spent_until: Option<Timestamp>,

@@ -5,7 +5,7 @@
 //!
 //! Must not know: limiters' answers, whose turn it is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -13,13 +13,14 @@ use crate::dispatch::ahead::{Held, Window};
 use crate::dispatch::buffer::{Buffer, Dues};
 use crate::dispatch::groups::{GroupId, Rank};
 use crate::dispatch::hold::Holds;
-use crate::dispatch::looks::Watch;
-use crate::dispatch::purge::Purging;
+use crate::dispatch::planner::looks::Watch;
+use crate::dispatch::planner::purge::Purging;
 use crate::dispatch::shares::Share;
 use crate::dispatch::unread::UnreadTime;
-use crate::event::{Lane, LaneKey};
+use crate::event::{Lane, LaneKey, PolicyId};
 use crate::limit::Binding;
 use crate::policy::{GenerationState, Runtime, RuntimePolicy};
+use crate::telemetry::defect;
 
 /// Index of a lane that is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +87,36 @@ pub(super) struct LaneState {
 }
 
 impl LaneState {
+    /// A lane without entries.
+    pub(super) fn new(lane: Lane, binding: Binding, ruled: Ruled, group: GroupId) -> Self {
+        let Ruled { fate, timeout, paused } = ruled;
+        let mut holds = Holds::default();
+        holds.doubt(fate == Fate::Unknown);
+        holds.pause(paused);
+        Self {
+            lane,
+            binding,
+            fate,
+            timeout,
+            place: Place::Out,
+            group,
+            rank: None,
+            inflight: 0,
+            share: Share::default(),
+            keeps_turn: false,
+            holds,
+            promises: 0,
+            purge: None,
+            window: Window::new(),
+            unread: UnreadTime::default(),
+            watch: Watch::default(),
+            buffer: Buffer::default(),
+            dues: Dues::default(),
+            armed: None,
+            expiry_check: None,
+        }
+    }
+
     /// Whether nothing would be lost by forgetting it; with `holds_too` what its endpoint asked for would be.
     pub(super) fn is_idle(&self, holds_too: bool, now: Timestamp) -> bool {
         self.place == Place::Out
@@ -157,16 +188,15 @@ impl LaneState {
         until.into_iter().chain(due).chain(buffered).chain(reload).chain(held).chain(self.expiry_check).min()
     }
 
-    /// Learns what rules it. The fate of several policies is the worst of them; a doubt is worse than an end.
-    pub(super) fn rule(&mut self, runtime: &Runtime, now: Option<Timestamp>) {
-        let ruled = Ruled::by(&self.lane, runtime, now);
+    /// Learns what rules it.
+    pub(super) fn rule(&mut self, ruled: &Ruled) {
         (self.fate, self.timeout) = (ruled.fate, ruled.timeout);
         self.holds.doubt(ruled.fate == Fate::Unknown);
         self.holds.pause(ruled.paused);
     }
 }
 
-/// What the policies say about a lane.
+/// What the policies say about a lane. The fate of several policies is the worst of them; a doubt is worse than an end.
 pub(super) struct Ruled {
     pub(super) fate: Fate,
     pub(super) timeout: Option<Duration>,
@@ -214,6 +244,8 @@ impl Ruled {
 #[derive(Default)]
 pub(super) struct Lanes {
     by_key: HashMap<LaneKey, LaneId>,
+    /// Those that a policy governs, so that a change of it need not look at all others.
+    by_policy: HashMap<PolicyId, BTreeSet<LaneId>>,
     slots: Vec<Option<LaneState>>,
     free: Vec<LaneId>,
 }
@@ -223,16 +255,22 @@ impl Lanes {
         self.by_key.get(key).copied()
     }
 
-    pub(super) fn insert(&mut self, key: LaneKey, state: LaneState) -> LaneId {
+    pub(super) fn insert(&mut self, state: LaneState) -> LaneId {
         let id = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             // Lanes are bounded by memory long before this number ends.
             LaneId(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
         });
+        for part in state.lane.policies() {
+            match self.by_policy.get_mut(&part.policy) {
+                Some(lanes) => drop(lanes.insert(id)),
+                None => drop(self.by_policy.insert(part.policy.clone(), BTreeSet::from([id]))),
+            }
+        }
+        self.by_key.insert(state.lane.key().clone(), id);
         if let Some(slot) = self.slots.get_mut(id.0 as usize) {
             *slot = Some(state);
         }
-        self.by_key.insert(key, id);
         id
     }
 
@@ -246,23 +284,51 @@ impl Lanes {
 
     pub(super) fn remove(&mut self, id: LaneId) -> Option<LaneState> {
         let state = self.slots.get_mut(id.0 as usize).and_then(Option::take)?;
-        self.by_key.remove(state.lane.key());
+        let named = self.by_key.remove(state.lane.key());
+        defect!(unless named == Some(id), "a lane that goes under another name than it came");
+        for part in state.lane.policies() {
+            // A lane may name a policy twice, in two generations.
+            if let Some(lanes) = self.by_policy.get_mut(&part.policy) {
+                lanes.remove(&id);
+                if lanes.is_empty() {
+                    self.by_policy.remove(&part.policy);
+                }
+            }
+        }
         self.free.push(id);
         Some(state)
     }
 
-    pub(super) fn ids(&self) -> Vec<LaneId> {
-        let mut ids: Vec<LaneId> = self.by_key.values().copied().collect();
-        ids.sort_unstable();
-        ids
+    /// Those that any of these policies governs, in order.
+    pub(super) fn of_policies<'p>(
+        &self,
+        policies: impl IntoIterator<Item = &'p PolicyId>,
+    ) -> BTreeSet<LaneId> {
+        let lanes = policies.into_iter().filter_map(|policy| self.by_policy.get(policy));
+        lanes.flatten().copied().collect()
     }
 
+    /// Up to `most` places from `from` on with the lanes in them, and the place after them.
+    pub(super) fn page_mut(
+        &mut self,
+        from: usize,
+        most: usize,
+    ) -> (impl Iterator<Item = (LaneId, &mut LaneState)>, Option<usize>) {
+        let until = from.saturating_add(most).min(self.slots.len());
+        let next = (until < self.slots.len()).then_some(until);
+        let page = self.slots.get_mut(from.min(until)..until).unwrap_or_default();
+        let ids = (u32::try_from(from).unwrap_or(u32::MAX)..).map(LaneId);
+        (ids.zip(page).filter_map(|(id, slot)| Some((id, slot.as_mut()?))), next)
+    }
+
+    pub(super) fn ids(&self) -> Vec<LaneId> {
+        let present = (0..).map(LaneId).zip(&self.slots).filter(|(_, slot)| slot.is_some());
+        present.map(|(id, _)| id).collect()
+    }
+
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &LaneState> {
         self.slots.iter().flatten()
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (LaneId, &mut LaneState)> {
-        (0..).map(LaneId).zip(&mut self.slots).filter_map(|(id, slot)| Some((id, slot.as_mut()?)))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -289,8 +355,7 @@ mod tests {
         let overrides = Overrides::new(&scope, [(vec!["slow".into()], within(60))]);
         let limited = Spec { limits: within(5), scope, overrides, ..spec("https://h.org/*", 1.0) };
         let mut book = Book::default();
-        book.create(id("p"), Origin::new("x"), serde_json::Value::Null).expect("free");
-        book.deploy(&id("p"), serde_json::Value::Null, limited).expect("idle");
+        book.put(&Origin::new("x"), &id("p"), limited).expect("free");
         let runtime = Runtime::build(&book).expect("small");
         let timeout = |key: &str| {
             let part = PolicyRef { policy: id("p"), generation: 1 };
@@ -306,10 +371,9 @@ mod tests {
         let now = Timestamp::from_millis(1_000);
         let mut book = Book::default();
         for name in ["p", "q"] {
-            book.create(id(name), Origin::new(name), serde_json::Value::Null).expect("free");
-            book.deploy(&id(name), serde_json::Value::Null, spec("https://h.org/*", 1.0)).expect("idle");
+            book.put(&Origin::new(name), &id(name), spec("https://h.org/*", 1.0)).expect("free");
         }
-        book.delete(&id("q"), now, Duration::ZERO, true).expect("forced");
+        book.remove(&id("q"), now, Duration::ZERO).expect("there");
         book.expire(now);
         let fate = |parts: &[(&str, u32)]| {
             let part =

@@ -6,37 +6,28 @@
 //! Must not know: sockets, files, dialects.
 
 mod ahead;
-mod announced;
 mod buffer;
 mod groups;
 mod handle;
 mod hold;
 mod input;
 mod lanes;
-mod looks;
 mod planner;
-mod promises;
-mod purge;
-mod report;
 mod retry;
 mod service;
 mod shares;
 #[cfg(test)]
-mod sim;
-mod starts;
-#[cfg(test)]
 mod tests;
-mod trust;
 mod turns;
 mod unread;
 
-pub use handle::{DispatchHandle, StateUsageFailed, UsageStatement};
-pub use hold::{BreakerPolicy, Hold, HoldReason};
-pub use input::{Attempt, Effect, Figures, Input, Options, Settled, Start, Ticket};
-pub use looks::Looks;
-pub use planner::Planner;
-pub use promises::Refusal;
-pub use purge::PurgeId;
-pub use report::{Blocked, LaneReport};
-pub use retry::{Ended, MAX_RETRY_AFTER, RetryPolicy, settle};
-pub use service::{Parts, Service};
+pub(crate) use handle::{DispatchHandle, StateUsageFailed, UsageStatement};
+pub(crate) use hold::{BreakerPolicy, Hold, HoldReason};
+#[cfg(test)]
+pub(crate) use input::{Attempt, Effect, Input, Settled, Ticket};
+pub(crate) use input::{Figures, Options};
+#[cfg(test)]
+pub(crate) use planner::Planner;
+pub(crate) use planner::report::{Blocked, LaneReport};
+pub(crate) use retry::RetryPolicy;
+pub(crate) use service::{Parts, Service};

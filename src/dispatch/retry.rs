@@ -6,7 +6,7 @@
 //!   nothing of it, or it was a probe of an open breaker: these cost no attempt, and what ends them is the TTL.
 //! - After a shortage of tidegate's own the entry comes back soon, and nothing was tried. The same after the egress guard
 //!   has withheld a call, at a slow pace.
-//! - A wait that the endpoint imposes (contracts.md 7, item 6) is as long as it says and uses up no attempt; what
+//! - A wait that the endpoint imposes is as long as it says and uses up no attempt; what
 //!   ends one that never ends is the TTL.
 //! - A due time is a whole millisecond, rounded up, and strictly later than now.
 //! - Attempts that are used up make a dead letter. While some are left and only the TTL forbids another one,
@@ -21,7 +21,7 @@ use crate::clock::Timestamp;
 use crate::event::{Cause, Outcome, Settlement, Tries, Wait};
 
 /// The longest wait that an endpoint can ask for by `Retry-After`.
-pub const MAX_RETRY_AFTER: Duration = Wait::LONGEST;
+pub(crate) const MAX_RETRY_AFTER: Duration = Wait::LONGEST;
 
 /// The longest wait after a shortage of tidegate's own; the shortest is half of it.
 const SHORTAGE_WAIT: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ fn share(roll: f64) -> f64 {
 
 /// An attempt that has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Ended<'a> {
+pub(crate) struct Ended<'a> {
     /// What the delivery reported.
     pub outcome: &'a Outcome,
     /// Tries made before this one.
@@ -101,7 +101,7 @@ impl Ended<'_> {
 
 /// Decides what becomes of the entry. `roll` lies in `0.0..1.0`.
 #[must_use]
-pub fn settle(ended: Ended<'_>, policy: &RetryPolicy, roll: f64) -> Settlement {
+pub(crate) fn settle(ended: Ended<'_>, policy: &RetryPolicy, roll: f64) -> Settlement {
     let (counted, free) = (ended.tries.and_attempt(), ended.tries.and_free());
     let attempts = counted.attempts();
     match ended.outcome {
@@ -146,7 +146,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{Busy, NameFailure, Shortage};
+    use crate::event::testing::API_LIMIT;
+    use crate::event::{NameFailure, Shortage};
 
     const NOW: Timestamp = Timestamp::from_nanos(10_000_500_000);
 
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_as_long_as_it_says_and_uses_up_no_attempt() {
-        let wait = |ms| Outcome::Wait(Wait::new(Busy::ApiLimit, Duration::from_millis(ms)));
+        let wait = |ms| Outcome::Wait(Wait::new(API_LIMIT, Duration::from_millis(ms)));
         for (attempts, roll) in [(1, 0.0), (1, 1.0), (8, 0.5), (800, 0.5)] {
             let table = [
                 (wait(0), 3_600_000, due(10_101, attempts - 1)),

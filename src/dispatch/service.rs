@@ -8,30 +8,31 @@
 mod commands;
 mod lines;
 mod recording;
+mod tasks;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinSet, coop::unconstrained};
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
-use crate::dispatch::handle::{Command, DispatchHandle, StateUsageFailed};
-use crate::dispatch::input::{Effect, Input, Options, Settled, Ticket};
+use crate::dispatch::handle::{Command, DispatchHandle, StateUsageFailed, UsageStatement};
+use crate::dispatch::input::{Effect, Input, Options, Settled, Start, Ticket};
 use crate::dispatch::planner::Planner;
-use crate::dispatch::purge::PurgeId;
 use crate::event::{Cause, LaneKey, Outcome, Settlement};
-use crate::limit::{Ask, Gate, UsageToState};
+use crate::limit::{Gate, Reservation, UsageToState};
 use crate::policy::{Follower, Runtime};
 use crate::queue::{LaneSignal, LaneSignals, Loaded, Queue, QueueError};
 use crate::store::{ReadLimit, UsageStore};
 use crate::telemetry::{AttemptFinished, DispatchLag, QueueWaited, RetryScheduled};
-use crate::traces::{self, Tracer};
+use crate::traces::Tracer;
+
+use commands::Asked;
+use recording::Records;
+use tasks::{Begun, CallEnd, LoadEnd, begin};
 
 /// Most messages taken from one channel at a time.
 const BATCH: usize = 256;
@@ -40,7 +41,7 @@ const BATCH: usize = 256;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// What the dispatcher works with.
-pub struct Parts {
+pub(crate) struct Parts {
     /// Where entries come from and where decisions go.
     pub queue: Queue,
     /// Which lanes have work.
@@ -64,7 +65,7 @@ pub struct Parts {
 }
 
 /// The dispatcher, ready to run.
-pub struct Service {
+pub(crate) struct Service {
     planner: Planner,
     queue: Queue,
     signals: LaneSignals,
@@ -73,11 +74,10 @@ pub struct Service {
     ruled_by: u64,
     deliver: Arc<dyn Deliver>,
     clock: Clock,
-    usages: Arc<dyn UsageStore>,
+    records: Records,
     tracer: Tracer,
     commands: mpsc::UnboundedReceiver<Command>,
-    /// Who waits for the end of a purge.
-    purging: Vec<(PurgeId, oneshot::Sender<u64>)>,
+    asked: Asked,
     quiet: watch::Sender<bool>,
     /// Bounded in fact: one report per call in flight, and one page per lane being read.
     reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
@@ -95,7 +95,7 @@ enum Report {
     Loaded(LaneKey, Result<Loaded, QueueError>),
     /// The task that read the lane panicked.
     NotLoaded(LaneKey),
-    Recorded(Vec<Ask>, bool),
+    Recorded(Vec<Reservation>, bool),
     UsageStated(Box<UsageToState>, oneshot::Sender<Result<(), StateUsageFailed>>),
 }
 
@@ -111,9 +111,10 @@ enum Event {
 impl Service {
     /// Builds the dispatcher; nothing happens before [`Service::run`].
     #[must_use]
-    pub fn new(mut parts: Parts) -> (Self, DispatchHandle) {
+    pub(crate) fn new(mut parts: Parts) -> (Self, DispatchHandle) {
         let (command, commands) = mpsc::unbounded_channel();
         let (quiet, is_quiet) = watch::channel(true);
+        let reports = mpsc::unbounded_channel();
         let runtime = parts.policies.newest();
         let mut planner = Planner::new(parts.gate, &runtime, parts.options, parts.dice, parts.clock.now());
         if !parts.clock.is_trusted() {
@@ -129,12 +130,12 @@ impl Service {
             ruled_by: runtime.number(),
             deliver: parts.deliver,
             clock: parts.clock,
-            usages: parts.usages,
+            records: Records::new(parts.usages, reports.0.clone()),
             tracer: parts.tracer,
             commands,
-            purging: Vec::new(),
+            asked: Asked::default(),
             quiet,
-            reports: mpsc::unbounded_channel(),
+            reports,
             tasks: JoinSet::new(),
             effects: Vec::new(),
         };
@@ -142,7 +143,7 @@ impl Service {
     }
 
     /// Runs until [`DispatchHandle::stop`]; returns when every decision is durable.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
             match self.next_event().await {
                 Event::Reports(reports) => self.take_reports(reports),
@@ -152,7 +153,7 @@ impl Service {
                 Event::Command(command) => self.obey(command),
                 Event::Woken => self.step(Input::Tick),
             }
-            self.tell_purged();
+            self.asked.go_on(&mut self.planner, self.clock.now());
             // Reaps finished tasks; their results came through the channel.
             while self.tasks.try_join_next().is_some() {}
             let is_quiet = self.planner.is_quiet();
@@ -179,7 +180,7 @@ impl Service {
     }
 
     async fn next_event(&mut self) -> Event {
-        let wake = self.planner.next_wake();
+        let wake = if self.asked.is_busy() { Some(Timestamp::ZERO) } else { self.planner.next_wake() };
         let mut reports = Vec::new();
         let mut signals = Vec::new();
         let event = tokio::select! {
@@ -207,10 +208,12 @@ impl Service {
                     Input::LoadFailed(lane)
                 }
                 Report::UsageStated(stated, answer) => {
-                    self.usage_stated(&stated, answer);
+                    self.step(Input::UsageStated(*stated));
+                    // Whoever asked may have gone.
+                    let _ = answer.send(Ok(()));
                     continue;
                 }
-                Report::Recorded(asks, is_recorded) => Input::Recorded { asks, is_recorded },
+                Report::Recorded(reservations, is_recorded) => Input::Recorded { reservations, is_recorded },
             };
             self.step(input);
         }
@@ -226,7 +229,9 @@ impl Service {
             for effect in std::mem::take(&mut self.effects) {
                 match effect {
                     Effect::Load { lane, limit, all_due } => self.load(lane, limit, all_due),
-                    Effect::Record(asks) => self.record(asks),
+                    Effect::Record(reservations) => {
+                        self.tasks.spawn(self.records.make(reservations));
+                    }
                     Effect::Send { ticket } => self.send(ticket),
                     Effect::Settle(settled) => self.settle(settled),
                 }
@@ -234,9 +239,42 @@ impl Service {
         }
     }
 
+    /// Does as asked. Whoever asked may have gone.
+    fn obey(&mut self, command: Command) {
+        let now = self.clock.now();
+        match command {
+            Command::Trust(answer) => {
+                let leap = self.clock.trust();
+                if let Some(leap) = &leap {
+                    self.step(Input::TimeTrusted(leap.clone()));
+                }
+                drop(answer.send(leap));
+            }
+            Command::Purge(policy, answer) => {
+                // What was accepted before is known before.
+                let mut signals = Vec::new();
+                self.signals.take_all(&mut signals);
+                signals.into_iter().for_each(|signal| self.step(signal.into()));
+                let id = self.planner.purge(&policy, now, &mut self.effects);
+                self.asked.waits_for(id, answer);
+                self.carry_out();
+                self.step(Input::Tick);
+            }
+            Command::StateUsage(UsageStatement { policy, key, kind, used }, answer) => {
+                match self.planner.gate().usage_to_state(&policy, &key, kind, used, now) {
+                    Ok(to_state) => drop(self.tasks.spawn(self.records.state(to_state, answer))),
+                    Err(error) => drop(answer.send(Err(error.into()))),
+                }
+            }
+            // Ends the loop that calls this.
+            Command::Stop { .. } => {}
+            question => self.asked.answer(question, &mut self.planner, now),
+        }
+    }
+
     fn load(&mut self, lane: LaneKey, limit: ReadLimit, all_due: bool) {
         let queue = self.queue.clone();
-        let end = LoadEnd { report: Some(Report::NotLoaded(lane.clone())), reports: self.reports.0.clone() };
+        let end = LoadEnd::of(lane.clone(), self.reports.0.clone());
         self.tasks.spawn(async move {
             let page = queue.load(&lane, limit, all_due).await;
             end.report(lane, page);
@@ -246,19 +284,19 @@ impl Service {
     fn send(&mut self, ticket: Ticket) {
         let started_at = self.clock.now();
         let Some(start) = self.planner.confirm(ticket, started_at, &mut self.effects) else { return };
-        let event = &start.entry.event;
-        let mut headers = event.headers.clone();
-        let span = self.tracer.attempt(start.entry, start.lane, start.waited, &mut headers);
+        let Start { entry, lane, timeout, waited } = start;
+        let mut headers = lines::headers_to_send(&mut entry.event);
+        let span = self.tracer.attempt(entry, lane, waited, &mut headers);
         let call = Call {
-            id: start.entry.id,
-            attempt: start.entry.tries.and_attempt().attempts(),
-            method: event.method.clone(),
-            url: event.url.clone(),
+            id: entry.id,
+            attempt: entry.tries.and_attempt().attempts(),
+            method: entry.event.method.clone(),
+            url: entry.event.url.clone(),
             headers,
-            body: event.body.clone(),
-            timeout: start.timeout,
+            body: std::mem::take(&mut entry.event.body),
+            timeout,
         };
-        QueueWaited { lane: start.lane, waited: start.waited }.emit();
+        QueueWaited { lane, waited }.emit();
         let end = CallEnd {
             ticket,
             started_at,
@@ -311,7 +349,8 @@ impl Service {
         self.tasks.abort_all();
         self.queue.flush().await;
         if !self.planner.is_held() {
-            self.close_record().await;
+            let consumed = self.planner.gate().consumed(self.clock.now());
+            self.records.close(consumed).await;
         }
     }
 }
@@ -329,83 +368,6 @@ async fn wait(clock: &Clock, wake: Option<Timestamp>) {
                 DispatchLag { lag: now.since(wake) }.emit();
             }
         }
-    }
-}
-
-enum Begun {
-    Over(Outcome),
-    UnderWay(BoxFuture<'static, Outcome>),
-}
-
-/// Starts a call by polling it once.
-fn begin(deliver: &dyn Deliver, call: Call) -> Begun {
-    // Nothing is used of what a panic leaves behind.
-    let begun = catch_unwind(AssertUnwindSafe(|| {
-        let mut call = deliver.attempt(call);
-        // The task that takes the call over polls it again and leaves its own waker. Without the budget of
-        // this task, which many starts in a row would use up.
-        let mut first = std::pin::pin!(unconstrained(&mut call));
-        match first.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(outcome) => Begun::Over(outcome),
-            Poll::Pending => Begun::UnderWay(call),
-        }
-    }));
-    begun.unwrap_or_else(|_| {
-        error!("the start of a call panicked: it counts as a failed attempt");
-        Begun::Over(Outcome::Retry { cause: Cause::Internal, retry_after: None })
-    })
-}
-
-/// Reports the end of a load, also when its task panics.
-struct LoadEnd {
-    report: Option<Report>,
-    reports: mpsc::UnboundedSender<Report>,
-}
-
-impl LoadEnd {
-    fn report(mut self, lane: LaneKey, page: Result<Loaded, QueueError>) {
-        self.report = Some(Report::Loaded(lane, page));
-    }
-}
-
-impl Drop for LoadEnd {
-    fn drop(&mut self) {
-        if let Some(report) = self.report.take() {
-            // Nobody listens only when the dispatcher has stopped: the next start hands out the page again.
-            let _ = self.reports.send(report);
-        }
-    }
-}
-
-/// Reports the end of a call, also when its task panics.
-struct CallEnd {
-    ticket: Ticket,
-    started_at: Timestamp,
-    clock: Clock,
-    reports: mpsc::UnboundedSender<Report>,
-    span: traces::Attempt,
-    outcome: Option<Outcome>,
-}
-
-impl CallEnd {
-    fn report(mut self, outcome: Outcome) {
-        self.outcome = Some(outcome);
-    }
-}
-
-impl Drop for CallEnd {
-    fn drop(&mut self) {
-        // Without a panic the call was abandoned at the end of the process.
-        let is_abandoned = self.outcome.is_none() && !std::thread::panicking();
-        if self.outcome.is_none() && !is_abandoned {
-            error!("a call panicked: it counts as a failed attempt");
-        }
-        let outcome =
-            self.outcome.take().unwrap_or(Outcome::Retry { cause: Cause::Internal, retry_after: None });
-        let took = self.clock.now().since(self.started_at);
-        self.span.end((!is_abandoned).then_some(&outcome), took);
-        // Nobody listens only when the dispatcher has stopped: the next start repeats the call.
-        let _ = self.reports.send(Report::Finished { ticket: self.ticket, outcome, took });
     }
 }
 

@@ -29,6 +29,7 @@ use std::collections::BTreeSet;
 
 use crate::dispatch::lanes::LaneId;
 use crate::event::{Cause, Entry, Outcome};
+use crate::telemetry::defect;
 
 /// Calls that a lane may start after an answer before it counts as unanswered.
 const UNANSWERED_MAX: usize = 64;
@@ -110,7 +111,10 @@ impl Shares {
     pub(super) fn count(&mut self, share: &mut Share, has_work: bool) {
         match (share.has_work, has_work) {
             (false, true) => self.lanes += 1,
-            (true, false) => self.lanes = self.lanes.saturating_sub(1),
+            (true, false) => {
+                defect!(unless self.lanes > 0, "more lanes without work than there are");
+                self.lanes = self.lanes.saturating_sub(1);
+            }
             (true, true) | (false, false) => {}
         }
         share.has_work = has_work;
@@ -150,6 +154,8 @@ impl Shares {
     }
 
     fn give_back(&mut self, share: &mut Share, slots: usize) {
+        // What is in use of all lanes is the sum of what each uses.
+        defect!(unless slots <= share.used && share.used <= self.in_use, "more slots given back than taken");
         self.in_use = self.in_use.saturating_sub(slots);
         share.used = share.used.saturating_sub(slots);
     }
@@ -158,6 +164,7 @@ impl Shares {
     pub(super) fn wait(&mut self, lane: LaneId, share: &mut Share) {
         let (kind, place) = (share.kind(), (share.used, self.next_number));
         self.next_number += 1;
+        defect!(unless share.place.is_none(), "a lane that waits for its share twice");
         share.place = Some((kind, place));
         self.waiting(kind).insert((place, lane));
     }

@@ -1,5 +1,6 @@
 //! Behaviour of the planner in single situations.
 
+mod changes;
 mod due;
 mod egress;
 mod expiry;
@@ -9,6 +10,7 @@ mod looks;
 mod outages;
 mod retries;
 mod shares;
+mod sim;
 mod trust;
 mod turned_away;
 
@@ -19,7 +21,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::dispatch::shares::Shares;
@@ -45,8 +46,7 @@ fn book(policies: &[(&str, Option<f64>, u32)]) -> Book {
         let mut spec = testing::spec(&format!("https://{name}.org/*"), 1.0);
         spec.limits.pace = pace.map(|pace| Pace::per_second(pace).expect("valid"));
         spec.limits.slots = NonZeroU32::new(*slots);
-        book.create(testing::id(name), Origin::new("test"), Value::Null).expect("free");
-        book.deploy(&testing::id(name), Value::Null, spec).expect("idle");
+        book.put(&Origin::new("test"), &testing::id(name), spec).expect("free");
     }
     book
 }
@@ -118,9 +118,9 @@ impl Bench {
         let mut at = 0;
         while at < effects.len() {
             match &effects[at] {
-                Effect::Record(asks) => {
-                    let asks = asks.clone();
-                    let recorded = Input::Recorded { asks, is_recorded: true };
+                Effect::Record(reservations) => {
+                    let reservations = reservations.clone();
+                    let recorded = Input::Recorded { reservations, is_recorded: true };
                     self.planner.step(recorded, self.now, &mut effects);
                 }
                 Effect::Load { lane, limit, .. } => {
@@ -205,8 +205,8 @@ fn draining_generations_go_first() {
     let (old, new) = (lane(&[("p", 1)]), lane(&[("p", 2)]));
     bench.fill(&old, 0..60);
     bench.announce(&old);
-    all.undeploy(&testing::id("p"), START, DRAIN_WINDOW).expect("deployed");
-    all.deploy(&testing::id("p"), Value::Null, testing::spec("https://p.org/*", 50.0)).expect("idle");
+    all.rest(&Origin::new("test"), &testing::id("p"), START, DRAIN_WINDOW).expect("deployed");
+    all.put(&Origin::new("test"), &testing::id("p"), testing::spec("https://p.org/*", 50.0)).expect("idle");
     bench.rule(&all);
     bench.fill(&new, 100..160);
     bench.announce(&new);
@@ -322,7 +322,7 @@ fn what_a_drain_window_leaves_is_dropped_as_drained() {
     bench.fill(&q, 3000..3010);
     bench.announce(&p);
     bench.announce(&q);
-    all.undeploy(&testing::id("p"), START, ms(500)).expect("deployed");
+    all.rest(&Origin::new("test"), &testing::id("p"), START, ms(500)).expect("deployed");
     bench.rule(&all);
     bench.pass(ms(499));
     assert!(bench.settled.is_empty());
@@ -357,8 +357,8 @@ fn ten_thousand_lanes_take_a_step_per_start_and_leave_nothing_behind() {
     let names: Vec<String> = (0..10_000).map(|n| format!("k{n:05}")).collect();
     let mut all = book(&[("p", Some(5_000.0), 4096)]);
     for name in &names {
-        all.create(testing::id(name), Origin::new("test"), Value::Null).expect("free");
-        all.deploy(&testing::id(name), Value::Null, testing::spec("https://k.org/*", 5.0)).expect("idle");
+        all.put(&Origin::new("test"), &testing::id(name), testing::spec("https://k.org/*", 5.0))
+            .expect("free");
     }
     bench.rule(&all);
     for (n, name) in names.iter().enumerate() {
@@ -418,7 +418,7 @@ fn a_lane_above_the_common_bounds_reads_on_when_what_it_holds_has_gone() {
 #[test]
 fn a_full_lane_goes_on_when_its_only_call_expired_before_it_started() {
     let mut bench = Bench::new(&book(&[("p", None, 10)]));
-    bench.planner.shares = Shares::new(2);
+    bench.planner.roster.order_mut().shares = Shares::new(2);
     let lane = lane(&[("p", 1)]);
     bench.fill(&lane, 1..3);
     bench.waiting.get_mut(&lane).expect("filled")[0].event.expires_at = START + ms(1);

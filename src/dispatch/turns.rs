@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::clock::Timestamp;
 use crate::dispatch::groups::GroupId;
 use crate::limit::LimiterId;
+use crate::telemetry::defect;
 
 /// When a limiter that said no is asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,7 @@ impl Turns {
 
     /// Puts a lane back that keeps its turn: its start could not be used.
     pub(super) fn rejoin_first(&mut self, lane: GroupId) {
+        defect!(unless self.next_first > 0, "no number left before all others");
         self.free.insert((self.next_first, lane));
         self.next_first -= 1;
     }
@@ -123,7 +125,8 @@ impl Turns {
     /// Shuts a limiter; the lane that met it waits in its line, in the order of numbers.
     pub(super) fn shut(&mut self, turn: Turn, limiter: LimiterId, draining: bool, again: AskAgain) {
         let line = self.lines.entry(limiter).or_insert_with(Line::new);
-        line.waiting(draining).insert((turn.number, turn.group));
+        let is_new = line.waiting(draining).insert((turn.number, turn.group));
+        defect!(unless is_new, "a group that waits twice with one number");
         if let State::Shut(AskAgain::At(at)) = line.state {
             self.wakes.remove(&(at, limiter));
         }
@@ -176,6 +179,7 @@ impl Turns {
                 let (_, limiter) = first_open?;
                 let line = self.lines.get_mut(&limiter)?;
                 let first = line.first()?;
+                defect!(unless line.state == State::Open, "a turn in the line of a limiter that is shut");
                 let _ = line.draining.remove(&first) || line.active.remove(&first);
                 self.list(limiter);
                 first
@@ -221,16 +225,44 @@ impl Turns {
     }
 
     /// Dissolves all lines: everybody may be asked again, in the order in which they stood, draining first.
-    pub(super) fn dissolve(&mut self) {
-        self.open.clear();
-        self.wakes.clear();
-        let lines = std::mem::take(&mut self.lines);
+    pub(super) fn dissolve_all(&mut self) {
+        let limiters: Vec<LimiterId> = self.lines.keys().copied().collect();
+        self.dissolve(limiters);
+    }
+
+    /// Dissolves the lines of these limiters: those that stood there may be asked again, in the order in which they
+    /// stood, draining first.
+    pub(super) fn dissolve(&mut self, limiters: impl IntoIterator<Item = LimiterId>) {
         let mut waiting = [Waiting::new(), Waiting::new()];
-        for mut line in lines.into_values() {
+        for limiter in limiters {
+            let Some(mut line) = self.lines.remove(&limiter) else { continue };
+            if let Some(listed) = line.listed {
+                self.open.remove(&(listed, limiter));
+            }
+            if let State::Shut(AskAgain::At(at)) = line.state {
+                self.wakes.remove(&(at, limiter));
+            }
             waiting[0].append(&mut line.draining);
             waiting[1].append(&mut line.active);
         }
         for (_, lane) in waiting.into_iter().flatten() {
+            self.join(lane, None, false);
+        }
+    }
+
+    /// Takes these lanes out of the line of a limiter: they may be asked again.
+    pub(super) fn take_out(&mut self, limiter: LimiterId, lanes: &BTreeSet<GroupId>) {
+        let Some(line) = self.lines.get_mut(&limiter) else { return };
+        let mut out = Vec::new();
+        for waiting in [&mut line.draining, &mut line.active] {
+            waiting.retain(|place| {
+                let stays = !lanes.contains(&place.1);
+                out.extend((!stays).then_some(*place));
+                stays
+            });
+        }
+        self.list(limiter);
+        for (_, lane) in out {
             self.join(lane, None, false);
         }
     }

@@ -1,15 +1,11 @@
-//! Lanes whose entries cannot be read, and entries that are no longer owed.
+//! Lanes whose entries cannot be read, and other doubts that hold a lane.
 //!
-//! Must not know: why a read failed, who gave up what.
-
-use std::collections::HashSet;
+//! Must not know: why a read failed.
 
 use crate::clock::Timestamp;
 use crate::dispatch::hold::{Hold, HoldReason};
-use crate::dispatch::input::Effect;
 use crate::dispatch::lanes::{LaneState, Place};
-use crate::dispatch::planner::{Planner, settled};
-use crate::event::{Entry, EventId, LaneKey, Settlement};
+use crate::event::{Entry, Settlement};
 
 /// The last time in which pages of a lane could not be read, from the first that failed to the one that came.
 #[derive(Debug, Clone, Copy, Default)]
@@ -77,43 +73,6 @@ impl LaneState {
             .or_else(share)
             .or_else(unread)
             .or_else(|| self.buffer.has_kept().then_some(kept))
-    }
-}
-
-impl Planner {
-    /// Lets go of entries that were given up: of what is read ahead at once, of calls under way when they end. The
-    /// queue counts their settlements for nothing.
-    pub(super) fn let_go(
-        &mut self,
-        key: &LaneKey,
-        entries: &HashSet<EventId>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(id) = self.lanes.find(key) else { return };
-        let Some(lane) = self.lanes.get_mut(id) else { return };
-        let before = (lane.buffer.len(), lane.buffer.bytes());
-        let name = &lane.lane;
-        let promised = lane.buffer.take_if(
-            |entry| entries.contains(&entry.id),
-            |entry| effects.push(settled(entry, name.clone(), Settlement::Lost)),
-        );
-        self.ahead.gave(before.0 - lane.buffer.len(), before.1 - lane.buffer.bytes());
-        lane.window.read_again();
-        self.redeem(id, promised);
-        self.tend(id, now, effects);
-    }
-
-    /// Tries the lanes again whose last page could not be read.
-    pub(super) fn read_again(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        for id in self.lanes.ids() {
-            let Some(lane) = self.lanes.get_mut(id).filter(|lane| lane.window.unread_until().is_some())
-            else {
-                continue;
-            };
-            lane.window.read_again();
-            self.tend(id, now, effects);
-        }
     }
 }
 

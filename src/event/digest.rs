@@ -6,6 +6,6 @@ const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 
 /// The digest of some bytes.
 #[must_use]
-pub fn digest128(bytes: &[u8]) -> u128 {
+pub(crate) fn digest128(bytes: &[u8]) -> u128 {
     bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
 }

@@ -48,7 +48,7 @@ impl fmt::Debug for Event {
 
 /// An event at rest, as the dispatcher takes it up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The id under which it was accepted, the same for every attempt.
     pub id: EventId,
     /// The lane in which it stands.

@@ -28,7 +28,7 @@ const REFUSED_PREFIXES: [&str; 2] = ["proxy-", "tidegate-"];
 /// Whether an event may not carry this header: it would change how the outgoing message is framed or routed,
 /// or pass for one of tidegate's own.
 #[must_use]
-pub fn forbidden_header(name: &HeaderName) -> bool {
+pub(crate) fn forbidden_header(name: &HeaderName) -> bool {
     let name = name.as_str();
     REFUSED.contains(&name) || REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

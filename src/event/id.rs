@@ -22,6 +22,7 @@ impl EventId {
     /// remaining 74 bits are `tail`. Larger tails sort later within a millisecond.
     #[must_use]
     pub const fn new(accepted_ms: u64, tail: u128) -> Self {
+        debug_assert!(tail >> Self::TAIL_BITS == 0, "bits that the id would lose");
         let high = (tail >> 62) & 0xfff;
         let low = tail & ((1 << 62) - 1);
         let time = (accepted_ms as u128 & 0xffff_ffff_ffff) << 80;

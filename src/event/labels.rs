@@ -1,5 +1,4 @@
-//! Labels: the small flat map of text by which an event names its organisation, key, datamart and so on
-//! (contracts.md, "Decided" 4).
+//! Labels: the small flat map of text by which an event names its organisation, key, datamart and so on.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -108,18 +107,6 @@ impl Labels {
     /// All labels in key order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
     }
 }
 

@@ -54,19 +54,6 @@ pub enum LaneError {
     },
 }
 
-impl LaneError {
-    /// The stable code and the title by which an event without a lane is refused.
-    #[must_use]
-    pub const fn problem(&self) -> (&'static str, &'static str) {
-        match self {
-            Self::TooManyPolicies { .. } => ("too_many_policies", "Too many policies govern the call"),
-            Self::TooLong { .. } | Self::PolicyId { .. } | Self::Key { .. } => {
-                ("lane_too_long", "What governs the call has too long a name")
-            }
-        }
-    }
-}
-
 impl PolicyId {
     /// Longest id, in bytes.
     pub const MAX_BYTES: usize = 64;
@@ -228,14 +215,18 @@ impl Lane {
         names.sort_unstable();
         names.dedup();
         let values = names.iter().filter_map(|name| Some(((*name).into(), encode_label(&value(name)?))));
-        Self::assemble(policies, values.collect())
+        let lane = Self::assemble(policies, values.collect())?;
+        debug_assert_eq!(Self::parse(&lane.key).as_ref(), Ok(&lane), "the key alone is kept");
+        Ok(lane)
     }
 
     /// The part of this lane whose calls go to one host, given as `host:port`; this lane where the name would be too
     /// long.
     #[must_use]
     pub fn at(&self, host: &str) -> Self {
-        self.with_host(&encode(host, is_plain_in_host, Self::MAX_PLAIN_HOST_BYTES))
+        let lane = self.with_host(&encode(host, is_plain_in_host, Self::MAX_PLAIN_HOST_BYTES));
+        debug_assert_eq!(Self::parse(&lane.key).as_ref(), Ok(&lane), "the key alone is kept");
+        lane
     }
 
     /// The part of this lane in which the calls to this host stand together with those to some others.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::event::{Busy, NameFailure, Shortage, Tries, Wait};
+use crate::event::{NameFailure, Said, Shortage, Tries, Wait};
 
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Outcome {
         cause: Cause,
     },
     /// The endpoint is busy or over a limit of its own, and it is known when it will not be: no failure of the
-    /// call nor of the endpoint (contracts.md 7, item 6).
+    /// call nor of the endpoint.
     Wait(Wait),
     /// The egress guard denies its address, and the guard by which the event was accepted may have allowed it: no
     /// connection was made. The next change of the guard may allow it again.
@@ -56,7 +56,7 @@ impl Outcome {
             | Self::Unprocessed { cause }
             | Self::Shortage { cause }
             | Self::Reject { cause } => Some(cause.clone()),
-            Self::Wait(wait) => Some(Cause::Busy(wait.busy())),
+            Self::Wait(wait) => Some(Cause::Busy(wait.said())),
             Self::Withheld => Some(Cause::Blocked),
         }
     }
@@ -86,9 +86,9 @@ pub enum Cause {
     /// The answer was not HTTP, or its head was too large.
     Malformed,
     /// The endpoint said that it is busy or over a limit of its own.
-    Busy(Busy),
-    /// The endpoint said that the function is blocked for this user (Responsys, contracts.md 6.3).
-    ApiBlocked,
+    Busy(Said),
+    /// The endpoint said that it will never take the call.
+    Denied(Said),
     /// The attempt died inside tidegate.
     Internal,
 }
@@ -113,8 +113,7 @@ impl Cause {
             Self::Refused => "refused",
             Self::Blocked => "blocked",
             Self::Malformed => "malformed",
-            Self::Busy(busy) => busy.label(),
-            Self::ApiBlocked => "api_blocked",
+            Self::Busy(said) | Self::Denied(said) => said.label,
             Self::Internal => "internal",
         }
     }
@@ -124,8 +123,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => write!(f, "http_{status}"),
-            Self::Busy(busy) => f.write_str(busy.code()),
-            Self::ApiBlocked => f.write_str("API_BLOCKED"),
+            Self::Busy(said) | Self::Denied(said) => f.write_str(said.code),
             Self::Dns(failure) => write!(f, "dns_{}", failure.label()),
             Self::Shortage(shortage) => write!(f, "shortage_{}", shortage.word()),
             other => f.write_str(other.label()),

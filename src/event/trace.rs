@@ -23,7 +23,7 @@ const MAX_MEMBER_PART_BYTES: usize = 256;
 
 /// A valid `traceparent` with its `tracestate`, if that is valid too.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceContext {
+pub(crate) struct TraceContext {
     parent: HeaderValue,
     state: Option<HeaderValue>,
 }
@@ -31,7 +31,7 @@ pub struct TraceContext {
 impl TraceContext {
     /// What these headers say; `None` without a valid `traceparent`, or with several.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut parents = headers.get_all(TRACEPARENT).iter();
         let parent = parents.next().filter(|parent| is_parent(parent.as_bytes()))?;
         if parents.next().is_some() {
@@ -42,18 +42,18 @@ impl TraceContext {
 
     /// The `traceparent` of headers that were settled.
     #[must_use]
-    pub fn parent_in(headers: &HeaderMap) -> Option<&str> {
+    pub(crate) fn parent_in(headers: &HeaderMap) -> Option<&str> {
         headers.get(TRACEPARENT).and_then(|parent| parent.to_str().ok())
     }
 
     /// Whether this header says what trace a call belongs to.
     #[must_use]
-    pub fn is_name(name: &HeaderName) -> bool {
+    pub(crate) fn is_name(name: &HeaderName) -> bool {
         *name == TRACEPARENT || *name == TRACESTATE
     }
 
     /// Leaves in an event's headers its own valid context, else that of the request which brought it, else none.
-    pub fn settle(headers: &mut HeaderMap, of_request: Option<&Self>) {
+    pub(crate) fn settle(headers: &mut HeaderMap, of_request: Option<&Self>) {
         let own = Self::of(headers);
         headers.remove(TRACEPARENT);
         headers.remove(TRACESTATE);

@@ -58,6 +58,7 @@ impl Tries {
     /// Both in two bytes; see the head of this file.
     #[must_use]
     pub const fn to_bits(self) -> u16 {
+        debug_assert!(self.attempts <= MOST_ATTEMPTS && self.free <= MOST_FREE, "a count beyond its bits");
         ((self.free as u16) << ATTEMPT_BITS) | self.attempts
     }
 

@@ -4,57 +4,20 @@
 
 use std::time::Duration;
 
-/// What an endpoint says when it turns a call away for now (contracts.md 4.2, 5.4, 6.3). A bounded set: it is
-/// used in metrics.
+/// What an endpoint says when it turns a call away, in its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Busy {
-    /// Mashery: too many calls per second of one key.
-    DeveloperOverQps,
-    /// Mashery: the quota of one key is used up.
-    DeveloperOverRate,
-    /// Mashery: too many calls per second of all keys.
-    ServiceOverQps,
-    /// Responsys: too many calls of one function in this minute.
-    ApiLimit,
-    /// Responsys: the capacity of the whole account is used up for these ten minutes.
-    Capacity,
-    /// mediarithmics: the plugin says when it wants the next message.
-    NextMessage,
-}
-
-impl Busy {
-    /// The endpoint's own word for it.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::DeveloperOverQps => "ERR_403_DEVELOPER_OVER_QPS",
-            Self::DeveloperOverRate => "ERR_403_DEVELOPER_OVER_RATE",
-            Self::ServiceOverQps => "ERR_403_SERVICE_OVER_QPS",
-            Self::ApiLimit => "API_LIMIT_EXCEEDED",
-            Self::Capacity => "INTERNAL_CAPACITY_LIMIT_EXCEEDED",
-            Self::NextMessage => "x-mics-next-msg-delay",
-        }
-    }
-
-    /// The metric label.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::DeveloperOverQps => "developer_over_qps",
-            Self::DeveloperOverRate => "developer_over_rate",
-            Self::ServiceOverQps => "service_over_qps",
-            Self::ApiLimit => "api_limit",
-            Self::Capacity => "capacity",
-            Self::NextMessage => "next_message",
-        }
-    }
+pub struct Said {
+    /// The endpoint's own word for it, as operators read it.
+    pub code: &'static str,
+    /// The same as the value of a metric label. Those who hear endpoints know a bounded set of them.
+    pub label: &'static str,
 }
 
 /// How long to leave an endpoint alone, and why. Neither too short to be a wait nor longer than a lane may be held
 /// at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
-    busy: Busy,
+    said: Said,
     length: Duration,
 }
 
@@ -66,14 +29,14 @@ impl Wait {
 
     /// The wait that was asked for, held within [`Wait::SHORTEST`] and [`Wait::LONGEST`].
     #[must_use]
-    pub fn new(busy: Busy, asked: Duration) -> Self {
-        Self { busy, length: asked.clamp(Self::SHORTEST, Self::LONGEST) }
+    pub fn new(said: Said, asked: Duration) -> Self {
+        Self { said, length: asked.clamp(Self::SHORTEST, Self::LONGEST) }
     }
 
     /// What the endpoint said.
     #[must_use]
-    pub const fn busy(&self) -> Busy {
-        self.busy
+    pub const fn said(&self) -> Said {
+        self.said
     }
 
     /// For how long nothing is sent, from the end of the call.
@@ -86,14 +49,15 @@ impl Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::testing::{API_LIMIT, NEXT_MESSAGE};
 
     #[test]
     fn a_wait_is_a_pause_and_ends() {
         for (asked_ms, wanted_ms) in [(0, 100), (99, 100), (100, 100), (1_500, 1_500), (3_600_001, 3_600_000)]
         {
-            let wait = Wait::new(Busy::NextMessage, Duration::from_millis(asked_ms));
+            let wait = Wait::new(NEXT_MESSAGE, Duration::from_millis(asked_ms));
             assert_eq!(wait.length(), Duration::from_millis(wanted_ms));
         }
-        assert_eq!(Wait::new(Busy::ApiLimit, Duration::MAX).length(), Wait::LONGEST);
+        assert_eq!(Wait::new(API_LIMIT, Duration::MAX).length(), Wait::LONGEST);
     }
 }

@@ -5,7 +5,7 @@
 use tracing::debug;
 
 use crate::event::{Lane, TraceContext};
-use crate::queue::Accept;
+use crate::queue::NewEvent;
 use crate::store::Appended;
 use crate::telemetry::policy_list;
 
@@ -13,11 +13,11 @@ use crate::telemetry::policy_list;
 pub(super) struct Lines(Vec<(Lane, Option<String>)>);
 
 impl Lines {
-    pub(super) fn of(batch: &[Accept]) -> Self {
+    pub(super) fn of(batch: &[NewEvent]) -> Self {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return Self(Vec::new());
         }
-        let line = |accept: &Accept| {
+        let line = |accept: &NewEvent| {
             let traceparent = TraceContext::parent_in(&accept.event.headers).map(str::to_owned);
             (accept.lane.clone(), traceparent)
         };

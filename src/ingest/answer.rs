@@ -12,6 +12,7 @@ use crate::ingest::intake::{Receipt, Verdict};
 use crate::limit::Forecast;
 use crate::problem::{FieldError, Problem};
 use crate::queue::{End, Standing, Waiting};
+use crate::telemetry::defect;
 
 /// The receipt of a durable event.
 #[derive(Serialize, ToSchema)]
@@ -137,19 +138,19 @@ fn forecast(forecast: Forecast) -> ForecastBody {
 
 /// The state of an event, without its body, headers and query; `None` when it is unknown.
 pub(super) fn state(id: EventId, standing: &Standing) -> Option<Vec<u8>> {
-    let (state, waiting) = match standing {
-        Standing::Ready(waiting) => ("ready", Some(waiting)),
-        Standing::Delayed(waiting) => ("delayed", Some(waiting)),
-        Standing::TakenUp(waiting) => ("inflight", Some(waiting)),
-        Standing::Settled(_) => ("settled", None),
-        Standing::Unknown => return None,
-    };
+    let state = standing.word()?;
     let end = match standing {
         Standing::Settled(end) => *end,
         _ => None,
     };
     let (outcome, cause) = (end.map(End::word), end.and_then(End::cause));
-    Some(json(&StateBody { id: id.to_string(), state, outcome, cause, waiting: waiting.map(waiting_body) }))
+    Some(json(&StateBody {
+        id: id.to_string(),
+        state,
+        outcome,
+        cause,
+        waiting: standing.waiting().map(waiting_body),
+    }))
 }
 
 fn waiting_body(waiting: &Waiting) -> WaitingBody<'_> {
@@ -226,10 +227,14 @@ pub(super) fn lines<'v>(verdicts: impl Iterator<Item = (u64, &'v Verdict)>) -> B
 
 fn json<T: Serialize>(value: &T) -> Vec<u8> {
     // Structs of texts and numbers always serialise.
-    serde_json::to_vec(value).unwrap_or_default()
+    serde_json::to_vec(value).unwrap_or_else(|_| {
+        defect!("an answer to an event that does not serialise");
+        Vec::new()
+    })
 }
 
 fn append<T: Serialize>(out: &mut Vec<u8>, value: &T) {
     // As above, and a vector always takes what is written to it.
-    serde_json::to_writer(out, value).unwrap_or_default();
+    let written = serde_json::to_writer(out, value);
+    defect!(unless written.is_ok(), "a line of an answer that does not serialise");
 }

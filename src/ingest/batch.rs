@@ -3,7 +3,6 @@
 //! Must not know: where lines come from or where answers go.
 
 use bytes::Bytes;
-use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::TraceContext;
@@ -12,8 +11,8 @@ use crate::ingest::decode::{Decoded, Decoder, MAX_EVENT_BYTES};
 use crate::ingest::intake::{Intake, Verdict};
 use crate::ingest::lines::{Block, Line, Splitter};
 use crate::ingest::problems::shutting_down;
-use crate::problem::Problem;
-use crate::telemetry::Source;
+use crate::problem::{Problem, codes};
+use crate::telemetry::{Source, defect};
 
 /// Most events that are made durable together.
 const BATCH_EVENTS: usize = 1000;
@@ -101,9 +100,9 @@ impl Feed {
         for (number, line) in &block.lines {
             let item = match line {
                 Line::Text(place) => {
-                    // A place lies in its block.
-                    let text = block.bytes.get(place.clone()).unwrap_or_default();
-                    self.decoder.decode(&block.bytes, text, None)
+                    let text = block.bytes.get(place.clone());
+                    defect!(unless text.is_some(), "a line outside its block");
+                    self.decoder.decode(&block.bytes, text.unwrap_or_default(), None)
                 }
                 Line::TooLong => Err(Box::new(line_too_long())),
             };
@@ -117,11 +116,12 @@ impl Batch {
     /// Hands the batch in and writes its answers. Waits for room under way first, which is what makes the
     /// reader of the stream stop.
     pub(super) async fn hand_in(self, intake: Intake, source: Source) -> Answers {
-        let Some(share) = intake.admit(self.bytes).await else {
-            // The semaphore is never closed.
+        let Some(share) = intake.reserve_bytes(self.bytes).await else {
+            defect!("no more room is given out for events under way");
             return Answers::default();
         };
         let verdicts: Vec<Verdict> = intake.take(self.items, source, share).await;
+        defect!(unless verdicts.len() == self.numbers.len(), "lines and answers of different number");
         let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         Answers {
@@ -134,7 +134,7 @@ impl Batch {
 
 fn line_too_long() -> Problem {
     let detail = format!("the line is longer than the {MAX_EVENT_BYTES} bytes that one event may have");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The event is too large", detail)
+    Problem::of(codes::PAYLOAD_TOO_LARGE, detail)
 }
 
 /// Why a stream ends before its producer ends it, if it does.

@@ -15,11 +15,11 @@ use serde_json::value::RawValue;
 
 use crate::ingest::cloudevents::attributes::{Attributes, Faults, PREFIX};
 use crate::ingest::decode::{Decoded, Decoder, MAX_BODY_BYTES, body_too_large};
+use crate::ingest::diagnose::not_json;
 use crate::ingest::digest::Fingerprint;
-use crate::ingest::explain::not_json;
 use crate::problem::Problem;
 
-pub use targets::{Target, Targets};
+pub(crate) use targets::{Target, Targets};
 
 /// The types of structured and batched mode begin so.
 const FAMILY: &str = "application/cloudevents";

@@ -3,7 +3,7 @@
 //!
 //! Must not know: policies, the queue, HTTP requests.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,41 +11,33 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header, json_pointer};
+use crate::event::{
+    CanonicalUrl, Event, Labels, TraceContext, UrlError, forbidden_header, json_pointer, parse_method,
+};
+use crate::ingest::diagnose::{diagnose, not_json};
 use crate::ingest::digest::{self, Fingerprint};
-use crate::ingest::explain::{explain, not_json};
+use crate::ingest::route::Defaults;
 use crate::ingest::wire::{Pairs, Text, Values, WireEvent, deeper_than};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::store::Dedup;
 
 /// Longest body of an event, in bytes, as it will be sent.
-pub const MAX_BODY_BYTES: usize = 256 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 256 * 1024;
 /// Longest JSON text of one event, in bytes: a full body in base64 with its headers fits.
-pub const MAX_EVENT_BYTES: usize = 512 * 1024;
+pub(crate) const MAX_EVENT_BYTES: usize = 512 * 1024;
 /// Most header values of one event.
-pub const MAX_HEADERS: usize = 64;
+pub(crate) const MAX_HEADERS: usize = 64;
 /// Longest sum of header names and values, in bytes.
-pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Deepest nesting of a JSON body.
-pub const MAX_JSON_DEPTH: usize = 32;
+pub(crate) const MAX_JSON_DEPTH: usize = 32;
 /// Longest idempotency key, in bytes.
-pub const MAX_KEY_BYTES: usize = 256;
+pub(crate) const MAX_KEY_BYTES: usize = 256;
 /// Urls remembered in their checked form.
 const URL_CACHE: usize = 256;
-
-/// What events are filled up and measured with.
-#[derive(Debug, Clone)]
-pub struct Defaults {
-    /// Labels that an event without them counts as having (contracts.md, "Decided" 4).
-    pub labels: BTreeMap<String, String>,
-    /// The only labels that an event may carry; `None` when all are welcome.
-    pub known_labels: Option<BTreeSet<String>>,
-    /// The life of an event that asks for none, and the longest it may ask for.
-    pub max_ttl: Duration,
-}
 
 /// An event that passed the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,10 +71,10 @@ impl Broken {
 
     fn into_problem(self) -> Box<Problem> {
         let headers_only = self.0.iter().all(|(pointer, _)| pointer.starts_with("/headers"));
-        let code = if headers_only { "invalid_header" } else { "invalid_event" };
+        let code = if headers_only { codes::INVALID_HEADER } else { codes::INVALID_EVENT };
         let detail =
             self.0.iter().map(|(pointer, rule)| format!("{pointer} {rule}")).collect::<Vec<_>>().join("; ");
-        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, "The event is not valid", detail);
+        let problem = Problem::of(code, detail);
         Box::new(self.0.into_iter().fold(problem, |problem, (pointer, rule)| problem.field(pointer, rule)))
     }
 }
@@ -114,9 +106,9 @@ impl Decoder {
             Err(error) => return Err(Box::new(not_json(&format!("not UTF-8: {error}")))),
         };
         if !text.trim_ascii_start().starts_with('{') {
-            return Err(Box::new(explain(text)));
+            return Err(Box::new(diagnose(text)));
         }
-        let wire: WireEvent<'_> = serde_json::from_str(text).map_err(|_| Box::new(explain(text)))?;
+        let wire: WireEvent<'_> = serde_json::from_str(text).map_err(|_| Box::new(diagnose(text)))?;
         let mut broken = Broken::default();
         let url = self.url(&wire.url, &mut broken);
         let method = method(wire.method.as_ref(), &mut broken);
@@ -185,7 +177,7 @@ impl Decoder {
             refuse_unknown_labels(known, given, broken);
         }
         let given = given.iter().map(|(key, value)| (&**key, &**value));
-        Labels::with_defaults(given, &self.defaults.labels).unwrap_or_else(|error| {
+        self.defaults.fill(given).unwrap_or_else(|error| {
             broken.add("/labels", error.to_string());
             Labels::default()
         })
@@ -278,13 +270,7 @@ fn whole_millis(at: Timestamp) -> Timestamp {
 
 fn method(given: Option<&Text<'_>>, broken: &mut Broken) -> Option<Method> {
     let Some(text) = given else { return Some(Method::POST) };
-    match Method::from_bytes(text.to_ascii_uppercase().as_bytes()) {
-        Ok(method) if method != Method::CONNECT && text.len() <= 32 => Some(method),
-        _ => {
-            broken.add("/method", "must be an HTTP method such as GET, POST, PUT, PATCH or DELETE");
-            None
-        }
-    }
+    parse_method(text).map_err(|error| broken.add("/method", error.to_string())).ok()
 }
 
 fn headers(given: Option<&Pairs<'_, Values<'_>>>, broken: &mut Broken) -> HeaderMap {
@@ -363,7 +349,7 @@ fn body(
 
 pub(super) fn body_too_large(member: &str, bytes: usize) -> Problem {
     let detail = format!("the body has {bytes} bytes, at most {MAX_BODY_BYTES} are taken");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The event is too large", detail)
+    Problem::of(codes::PAYLOAD_TOO_LARGE, detail)
         .field(member, format!("must have at most {MAX_BODY_BYTES} bytes; pass large data by reference"))
 }
 

@@ -15,7 +15,7 @@ use crate::problem::doc::{also_other_codes, refuses};
 
 /// The routes of the events door.
 #[must_use]
-pub fn api_doc() -> OpenApi {
+pub(crate) fn api_doc() -> OpenApi {
     Door::openapi()
 }
 

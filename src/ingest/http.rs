@@ -18,23 +18,23 @@ use crate::event::{EventId, TraceContext};
 use crate::ingest::answer::{ReceiptBody, StateBody};
 use crate::ingest::cloudevents::{self, Mode, Read};
 use crate::ingest::decode::{Decoded, MAX_EVENT_BYTES};
-use crate::ingest::explain::not_json;
+use crate::ingest::diagnose::not_json;
 use crate::ingest::intake::{Intake, Receipt, Verdict};
-use crate::ingest::problems::defect;
+use crate::ingest::problems::internal;
 use crate::ingest::{answer, doc, ndjson};
-use crate::problem::{BodyFault, Problem};
-use crate::queue::Standing;
-use crate::telemetry::{EventsRejected, Source};
+use crate::problem::codes::{self, Code};
+use crate::problem::{BodyFault, Problem, is_encoded, media_type};
+use crate::telemetry::{EventsRejected, Source, defect};
 
 /// Most events in a JSON list; streams have no such bound.
-pub const MAX_LIST_EVENTS: usize = 1000;
+pub(crate) const MAX_LIST_EVENTS: usize = 1000;
 /// Longest JSON list, in bytes.
-pub const MAX_LIST_BYTES: usize = 8 * 1024 * 1024;
+pub(crate) const MAX_LIST_BYTES: usize = 8 * 1024 * 1024;
 
 type Refusal = Box<Problem>;
 
 /// The routes of the events door.
-pub fn routes(intake: Intake) -> Router {
+pub(crate) fn routes(intake: Intake) -> Router {
     Router::new().route("/v1/events", post(hand_in)).route("/v1/events/{id}", get(show)).with_state(intake)
 }
 
@@ -93,12 +93,8 @@ fn refuse(problem: Problem) -> Response {
 /// An error is of the request as a whole; refused events have been counted, and their answer is an answer.
 async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
     intake.check_held()?;
-    if headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
-        return Err(unsupported("unsupported_encoding", "send the body without Content-Encoding"));
+    if is_encoded(headers) {
+        return Err(refused(codes::UNSUPPORTED_ENCODING, "send the body without Content-Encoding"));
     }
     match Kind::of(headers) {
         Kind::CloudEvents(mode) => cloudevents(intake, mode, headers, body).await,
@@ -110,7 +106,7 @@ async fn hand_in_checked(intake: &Intake, headers: &HeaderMap, body: Body) -> Re
         Kind::Other => {
             let rule = "Content-Type must be application/json (one event or a list), application/x-ndjson or a type of \
                         CloudEvents";
-            Err(unsupported("unsupported_media_type", rule))
+            Err(refused(codes::UNSUPPORTED_MEDIA_TYPE, rule))
         }
     }
 }
@@ -129,7 +125,7 @@ enum Kind {
 
 impl Kind {
     fn of(headers: &HeaderMap) -> Self {
-        let kind = content_type(headers);
+        let kind = media_type(headers);
         if let Some(mode) = Mode::of(headers, kind.as_deref()) {
             return Self::CloudEvents(mode);
         }
@@ -143,8 +139,7 @@ impl Kind {
 
 /// Whether the door reads the body of a request with these headers line by line, with a deadline of its own. It waits for
 /// every other body to its end: whoever listens has to set the deadline.
-#[must_use]
-pub fn reads_lines(headers: &HeaderMap) -> bool {
+pub(super) fn reads_lines(headers: &HeaderMap) -> bool {
     matches!(Kind::of(headers), Kind::Lines)
 }
 
@@ -185,7 +180,7 @@ async fn cloudevents(
     if mode == Mode::Unknown {
         let rule = "CloudEvents are read as application/cloudevents+json, as application/cloudevents-batch+json, or with their \
                     attributes as headers";
-        return Err(unsupported("unsupported_media_type", rule));
+        return Err(refused(codes::UNSUPPORTED_MEDIA_TYPE, rule));
     }
     if idempotency_key(headers)?.is_some() {
         return Err(bad_key("a CloudEvent is known by its source and id; leave Idempotency-Key out"));
@@ -223,7 +218,7 @@ async fn take_one(
     bytes: usize,
     words: impl Fn(Refusal) -> Refusal,
 ) -> Result<Response, Refusal> {
-    let share = intake.admit_soon(bytes).await?;
+    let share = intake.reserve_bytes_soon(bytes).await?;
     let asked = decoded.as_ref().ok().and_then(|decoded| intake.usage_asked(&decoded.event));
     let verdicts = intake.take(vec![decoded], Source::Http, share).await;
     let mut response = answer_one(intake, verdicts, words).await;
@@ -235,9 +230,8 @@ async fn take_one(
 
 /// `words` says how a refusal names members of the event.
 async fn answer_one(intake: &Intake, verdicts: Vec<Verdict>, words: impl Fn(Refusal) -> Refusal) -> Response {
-    // One item gives one verdict.
-    let none = || Err(Box::new(defect("an event without a verdict")));
-    let verdict = verdicts.into_iter().next().unwrap_or_else(none);
+    defect!(unless verdicts.len() == 1, "one event with none or several answers");
+    let verdict = verdicts.into_iter().next().unwrap_or_else(|| Err(Box::new(internal())));
     let receipt = match verdict {
         Ok(receipt) => original(intake, receipt).await,
         Err(problem) => return refuse(*words(problem)),
@@ -254,8 +248,8 @@ async fn answer_one(intake: &Intake, verdicts: Vec<Verdict>, words: impl Fn(Refu
 /// A repeated event is answered with the times of the first one, as long as that is waiting.
 async fn original(intake: &Intake, mut receipt: Receipt) -> Receipt {
     if receipt.duplicate
-        && let Ok(Standing::Ready(waiting) | Standing::Delayed(waiting) | Standing::TakenUp(waiting)) =
-            intake.standing(receipt.id).await
+        && let Ok(standing) = intake.standing(receipt.id).await
+        && let Some(waiting) = standing.waiting()
     {
         receipt.due_at = waiting.event.due_at;
         receipt.expires_at = waiting.event.expires_at;
@@ -282,8 +276,7 @@ fn check_length(events: usize) -> Result<(), Refusal> {
     let detail = format!(
         "the list has {events} events, at most {MAX_LIST_EVENTS} are taken; send several lists or application/x-ndjson"
     );
-    let (status, title) = (StatusCode::PAYLOAD_TOO_LARGE, "The list is too long");
-    Err(Box::new(Problem::new(status, "batch_too_large", title, detail)))
+    Err(refused(codes::BATCH_TOO_LARGE, detail))
 }
 
 async fn take_list(
@@ -292,7 +285,7 @@ async fn take_list(
     bytes: usize,
     words: impl Fn(usize, Refusal) -> Refusal,
 ) -> Result<Response, Refusal> {
-    let share = intake.admit_soon(bytes).await?;
+    let share = intake.reserve_bytes_soon(bytes).await?;
     let verdicts = intake.take(items, Source::Http, share).await;
     let in_words = |(nth, verdict): (usize, Verdict)| verdict.map_err(|problem| words(nth, problem));
     let verdicts: Vec<Verdict> = verdicts.into_iter().enumerate().map(in_words).collect();
@@ -324,7 +317,7 @@ pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, 
     let Some(id) = id.ok().and_then(|Path(id)| id.parse::<EventId>().ok()) else {
         let rule = "the last part of the path must be an event id as in the receipt, such as \
                     0198c4f0-5f3a-7c00-8000-000000000001";
-        return Problem::new(StatusCode::BAD_REQUEST, "invalid_id", "Not an event id", rule).into_response();
+        return Problem::of(codes::INVALID_ID, rule).into_response();
     };
     let standing = match intake.standing(id).await {
         Ok(standing) => standing,
@@ -338,7 +331,7 @@ pub(super) async fn show(State(intake): State<Intake>, id: Result<Path<String>, 
         }
         None => {
             let detail = "no event with this id; events leave no trace some time after their end";
-            Problem::new(StatusCode::NOT_FOUND, "event_not_found", "No such event", detail).into_response()
+            Problem::of(codes::EVENT_NOT_FOUND, detail).into_response()
         }
     }
 }
@@ -369,7 +362,7 @@ async fn read_all<'i>(
             return Err(too_large(MAX_LIST_BYTES));
         }
         if large.is_none() && whole.len() + piece.len() > MAX_EVENT_BYTES {
-            large = Some(intake.admit_large().await?);
+            large = Some(intake.reserve_large().await?);
         }
         whole.extend_from_slice(&piece);
     }
@@ -383,13 +376,6 @@ fn broken_body(error: &axum::Error) -> Refusal {
     })
 }
 
-fn content_type(headers: &HeaderMap) -> Option<String> {
-    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
-    let (value, None) = (values.next()?, values.next()) else { return None };
-    let essence = value.to_str().ok()?.split(';').next()?;
-    Some(essence.trim().to_ascii_lowercase())
-}
-
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let mut values = headers.get_all("idempotency-key").iter();
     let (first, second) = (values.next(), values.next());
@@ -400,28 +386,17 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     }
 }
 
-fn bad_key(rule: &'static str) -> Refusal {
-    let title = "The idempotency key is not valid";
-    Box::new(Problem::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", title, rule))
+fn refused(code: Code, detail: impl Into<String>) -> Refusal {
+    Box::new(Problem::of(code, detail))
 }
 
-fn unsupported(code: &'static str, rule: &'static str) -> Refusal {
-    Box::new(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        code,
-        "The form of the body is not supported",
-        rule,
-    ))
+fn bad_key(rule: &'static str) -> Refusal {
+    refused(codes::INVALID_IDEMPOTENCY_KEY, rule)
 }
 
 fn too_large(most: usize) -> Refusal {
     let detail = format!("at most {most} bytes are taken here; use application/x-ndjson for many events");
-    Box::new(Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "payload_too_large",
-        "The request is too large",
-        detail,
-    ))
+    refused(codes::PAYLOAD_TOO_LARGE, detail)
 }
 
 fn json(response: &mut Response) {

@@ -8,62 +8,46 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::clock::{Clock, Timestamp};
-use crate::event::{CanonicalUrl, Event, EventId, Lane};
+use crate::event::{Event, EventId, Lane};
 use crate::ingest::accepted::Lines;
 use crate::ingest::cloudevents::Targets;
-use crate::ingest::decode::{Decoded, Decoder, Defaults};
+use crate::ingest::decode::{Decoded, Decoder};
 use crate::ingest::doc::OwnRefusals;
 use crate::ingest::problems::{
-    conflict, defect, internal, is_answered, is_late, no_lane, overloaded, queue_problem, store_slow,
+    conflict, internal, is_answered, is_late, no_route, overloaded, queue_problem, store_slow,
 };
-use crate::ingest::prospects::{Admission, Doomed, Prospects, Refusals, doomed};
-use crate::ingest::trial::is_tried;
-use crate::limit::{Forecast, Outlooks};
+use crate::ingest::prospects::{Doomed, Prospects, Refusals, doomed};
+use crate::ingest::route::CallRouter;
+use crate::ingest::trial::{is_tried, keep};
+use crate::limit::{Admission, Forecast, Outlooks};
 use crate::policy::{Policies, Runtime};
 use crate::problem::Problem;
-use crate::queue::{Accept, Queue, Standing};
+use crate::queue::{NewEvent, Queue, ReadAhead, Standing};
 use crate::store::Appended;
-use crate::telemetry::{EventsRejected, Source};
+use crate::telemetry::{EventsRejected, Source, defect};
 use crate::traces::Tracer;
 
-/// What becomes of an event that no deployed policy governs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unmatched {
-    /// It is refused: deployed policies are the allow-list.
-    Refuse,
-    /// It is sent without limits.
-    Pass,
-}
-
-/// Refuses urls whose literal address may not be called, with the reason.
-pub type EgressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + Sync>;
-
 /// What the intake works with.
-pub struct IntakeParts {
-    /// Takes the events that pass the door.
-    pub queue: Queue,
+pub(crate) struct IntakeParts {
+    /// Finds the lanes of events in the queue that takes them.
+    pub router: CallRouter,
     /// Decides under which policies an event falls.
     pub policies: Policies,
     /// The clock for ages, due times and ends of life.
     pub clock: Clock,
-    /// Labels and life of events that name none.
-    pub defaults: Arc<Defaults>,
-    /// What becomes of events without a policy.
-    pub unmatched: Unmatched,
     /// What becomes of events that would expire before their start.
     pub on_doomed: Doomed,
-    /// Which literal addresses may be called.
-    pub egress: EgressCheck,
     /// What is called for the CloudEvents of which sources.
     pub targets: Arc<ArcSwap<Targets>>,
     /// Tries calls that only refusing policies govern.
     pub admission: Arc<dyn Admission>,
+    /// Takes up what the queue hands out.
+    pub read_ahead: Arc<dyn ReadAhead>,
     /// How they are told that there is no room.
     pub refusals: Refusals,
     /// What forecasts are made from.
@@ -80,7 +64,7 @@ pub struct IntakeParts {
 
 /// The shared way in. Cheap to clone.
 #[derive(Clone)]
-pub struct Intake(Arc<Inner>);
+pub(crate) struct Intake(Arc<Inner>);
 
 struct Inner {
     parts: IntakeParts,
@@ -116,7 +100,7 @@ pub(super) type Verdict = Result<Receipt, Box<Problem>>;
 impl Intake {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(parts: IntakeParts) -> Self {
+    pub(crate) fn new(parts: IntakeParts) -> Self {
         OwnRefusals::CODES.iter().for_each(|code| EventsRejected::show(code.word));
         let permits =
             u32::try_from(parts.max_bytes_under_way.get().div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
@@ -126,7 +110,7 @@ impl Intake {
     }
 
     pub(super) fn decoder(&self) -> Decoder {
-        Decoder::new(self.0.parts.defaults.clone(), &self.0.parts.clock)
+        Decoder::new(self.0.parts.router.defaults.clone(), &self.0.parts.clock)
     }
 
     /// What is called at present for the CloudEvents of which sources.
@@ -155,15 +139,18 @@ impl Intake {
     }
 
     /// A share of the bytes under way, as soon as there is one. Streams wait here: their reader stops.
-    pub(super) async fn admit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn reserve_bytes(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let wanted = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX).min(self.0.permits);
         self.0.under_way.clone().acquire_many_owned(wanted).await.ok()
     }
 
     /// The same for requests, which are turned away after a bounded wait. One that the doors have taken is served while
     /// they close, too: its client would have nobody else to ask.
-    pub(super) async fn admit_soon(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Box<Problem>> {
-        match tokio::time::timeout(self.0.parts.admission_wait, self.admit(bytes)).await {
+    pub(super) async fn reserve_bytes_soon(
+        &self,
+        bytes: usize,
+    ) -> Result<OwnedSemaphorePermit, Box<Problem>> {
+        match tokio::time::timeout(self.0.parts.admission_wait, self.reserve_bytes(bytes)).await {
             Ok(Some(share)) => Ok(share),
             Ok(None) | Err(_) => Err(Box::new(overloaded())),
         }
@@ -179,8 +166,8 @@ impl Intake {
         self.0.large.available_permits()
     }
 
-    /// The right to hold a request that is larger than one event; waits as long as [`Intake::admit_soon`].
-    pub(super) async fn admit_large(&self) -> Result<SemaphorePermit<'_>, Box<Problem>> {
+    /// The right to hold a request that is larger than one event; waits as long as [`Intake::reserve_bytes_soon`].
+    pub(super) async fn reserve_large(&self) -> Result<SemaphorePermit<'_>, Box<Problem>> {
         match tokio::time::timeout(self.0.parts.admission_wait, self.0.large.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(Box::new(overloaded())),
@@ -188,13 +175,13 @@ impl Intake {
     }
 
     pub(super) fn queue(&self) -> &Queue {
-        &self.0.parts.queue
+        &self.0.parts.router.queue
     }
 
     /// Where an event stands.
     pub(super) async fn standing(&self, id: EventId) -> Result<Standing, Box<Problem>> {
         let queue = self.queue();
-        queue.standing(id).await.map_err(|error| {
+        queue.standing(id, &*self.0.parts.read_ahead).await.map_err(|error| {
             let unread = queue.unread_reason(&error);
             Box::new(unread.map_or_else(|| queue_problem(&error), |reason| Problem::event_unread(&reason)))
         })
@@ -223,15 +210,14 @@ impl Intake {
                 if error.is_panic() {
                     error!("an acceptance panicked: whether its events were kept is not known");
                 }
-                let problem = internal();
-                (0..refusals).map(|_| Err(Box::new(problem.clone()))).collect()
+                (0..refusals).map(|_| Err(Box::new(internal()))).collect()
             }
         }
     }
 
     /// Refuses everything while the store as a whole is in doubt.
     pub(super) fn check_held(&self) -> Result<(), Box<Problem>> {
-        let reason = self.0.parts.queue.doubts().store_held();
+        let reason = self.queue().doubts().store_held();
         reason.map_or(Ok(()), |reason| Err(Box::new(Problem::store_held(&reason))))
     }
 
@@ -244,7 +230,7 @@ impl Intake {
             return verdicts;
         }
         let (runtime, now) = (parts.policies.runtime(), parts.clock.now());
-        let mut prospects = Prospects::new(&parts.queue, &runtime, parts.outlooks.load_full(), now);
+        let mut prospects = Prospects::new(self.queue(), &runtime, parts.outlooks.load_full(), now);
         let mut verdicts = Vec::with_capacity(items.len());
         let mut batch = Vec::with_capacity(items.len());
         let mut places = Vec::with_capacity(items.len());
@@ -253,14 +239,14 @@ impl Intake {
                 let lane = self.route(&runtime, &decoded.event)?;
                 let forecast = prospects.next(&lane, &decoded.event);
                 let Event { due_at, expires_at, .. } = decoded.event;
-                // Whether there is room for what is tried says the system that its limits come from.
+                // A call tried at the door is refused in the words of the dialect that owns the limit.
                 let judged = parts.on_doomed == Doomed::Refuse && !is_tried(&runtime, &lane, due_at);
                 if forecast.expires_first && judged {
                     return Err(Box::new(doomed(forecast, expires_at)));
                 }
                 places.push(verdicts.len());
                 let Decoded { event, dedup } = decoded;
-                batch.push(Accept { lane: lane.clone(), event, dedup, source });
+                batch.push(NewEvent { lane: lane.clone(), event, dedup, source });
                 // The id is put in below.
                 let id = EventId::from_bytes([0; 16]);
                 Ok(Receipt { id, duplicate: false, lane, due_at, expires_at, forecast })
@@ -268,6 +254,7 @@ impl Intake {
             verdicts.push(verdict);
         }
         let promised = self.try_limits(&runtime, &mut batch, &mut places, &mut verdicts).await;
+        defect!(unless places.len() == batch.len(), "events of a batch without a place among the answers");
         let mut places = places.into_iter();
         let mut is_slow = false;
         for part in cut(batch) {
@@ -277,14 +264,17 @@ impl Intake {
                 if is_slow { Err(Box::new(store_slow())) } else { self.enqueue(part, source, now).await };
             is_slow |= outcome.as_ref().is_err_and(|problem| is_late(problem));
             for (nth, place) in here.into_iter().enumerate() {
-                let Some(verdict) = verdicts.get_mut(place) else { continue };
+                let Some(verdict) = verdicts.get_mut(place) else {
+                    defect!("a place behind the last answer");
+                    continue;
+                };
                 match &outcome {
-                    Ok(appended) => settle(verdict, appended.get(nth)),
+                    Ok(appended) => record_answer(verdict, appended.get(nth)),
                     Err(problem) => *verdict = Err(problem.clone()),
                 }
             }
         }
-        self.withdraw(promised, &verdicts);
+        keep(promised, &verdicts);
         count_refused(&verdicts);
         verdicts
     }
@@ -292,14 +282,14 @@ impl Intake {
     /// The events have been judged since `started_at`.
     async fn enqueue(
         &self,
-        mut batch: Vec<Accept>,
+        mut batch: Vec<NewEvent>,
         source: Source,
         started_at: Timestamp,
     ) -> Result<Vec<Appended>, Box<Problem>> {
-        let events = batch.iter_mut().map(|accept| (&accept.lane, &mut accept.event));
+        let events = batch.iter_mut().map(|new| (&new.lane, &mut new.event));
         let spans = self.0.parts.tracer.accepting(source, started_at, events);
         let lines = Lines::of(&batch);
-        let accepted = self.0.parts.queue.accept(batch).await;
+        let accepted = self.queue().accept(batch).await;
         let appended = accepted.map_err(|error| {
             if !is_answered(&error) {
                 warn!(%error, "events could not be made durable");
@@ -316,46 +306,14 @@ impl Intake {
     }
 
     fn route(&self, runtime: &Runtime, event: &Event) -> Result<Lane, Box<Problem>> {
-        if let Err(reason) = (self.0.parts.egress)(&event.url) {
-            let rule = format!("names an address that must not be called: {reason}");
-            return Err(Box::new(
-                Problem::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "egress_denied",
-                    "The address may not be called",
-                    format!("the url {rule}; list its block under egress.allow if it is meant"),
-                )
-                .field("/url", rule),
-            ));
-        }
-        match runtime.route(&event.method, &event.url, &event.labels) {
-            Ok(Some(governed)) => return Ok(self.queue().lane_at(&governed, &event.url)),
-            Ok(None) => {}
-            Err(error) => return Err(Box::new(no_lane(&error))),
-        }
-        if self.0.parts.unmatched == Unmatched::Pass {
-            let free = Lane::of(Vec::new()).map_err(|_| Box::new(defect("no lane for no policy")))?;
-            return Ok(self.queue().lane_at(&free, &event.url));
-        }
-        let (method, url) = (&event.method, event.url.without_query());
-        Err(Box::new(
-            Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "unmatched",
-                "No deployed policy governs the call",
-                format!(
-                    "no deployed policy matches {method} {url}; deploy one whose pattern, methods and labels do, \
-                     or set queue.unmatched = \"pass\""
-                ),
-            )
-            .field("/url", "matches no deployed policy"),
-        ))
+        let lane = self.0.parts.router.route(runtime, &event.method, &event.url, &event.labels);
+        lane.map_err(|refused| Box::new(no_route(&refused, event)))
     }
 }
 
 /// Cuts a batch into parts of at most [`PART_BYTES`], in order.
-fn cut(batch: Vec<Accept>) -> Vec<Vec<Accept>> {
-    let mut parts: Vec<Vec<Accept>> = Vec::new();
+fn cut(batch: Vec<NewEvent>) -> Vec<Vec<NewEvent>> {
+    let mut parts: Vec<Vec<NewEvent>> = Vec::new();
     let mut room = 0;
     for accept in batch {
         let bytes = weight(&accept.event);
@@ -381,7 +339,7 @@ fn weight(event: &Event) -> usize {
     event.body.len() + event.url.as_str().len() + headers + labels + 256
 }
 
-fn settle(verdict: &mut Verdict, appended: Option<&Appended>) {
+fn record_answer(verdict: &mut Verdict, appended: Option<&Appended>) {
     match (appended, verdict.as_mut()) {
         (Some(Appended::New(id)), Ok(receipt)) => receipt.id = *id,
         (Some(Appended::Duplicate(id)), Ok(receipt)) => {
@@ -390,7 +348,10 @@ fn settle(verdict: &mut Verdict, appended: Option<&Appended>) {
         }
         (Some(Appended::Conflict(id)), _) => *verdict = Err(Box::new(conflict(*id))),
         // The queue answers once per entry, and only accepted verdicts have a place.
-        _ => *verdict = Err(Box::new(defect("an accepted event without an answer of the queue"))),
+        _ => {
+            defect!("an accepted event without an answer of the queue");
+            *verdict = Err(Box::new(internal()));
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::telemetry::defect;
+
 /// One line of a [`Block`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Line {
@@ -74,6 +76,7 @@ impl Splitter {
         if lines.len() < most {
             self.drop_excess();
         }
+        defect!(unless self.searched <= self.buffer.len(), "more was searched for line ends than has come");
         Block { bytes, lines }
     }
 

@@ -13,27 +13,28 @@ mod answer;
 mod batch;
 mod cloudevents;
 mod decode;
+mod diagnose;
 mod digest;
 mod doc;
-mod explain;
+mod door;
 mod http;
 mod intake;
 mod lines;
 mod ndjson;
 mod problems;
 mod prospects;
-pub mod stdin;
+mod route;
+pub(crate) mod stdin;
 mod trial;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
-pub use cloudevents::{Target, Targets};
-pub use decode::{
-    Defaults, MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_JSON_DEPTH, MAX_KEY_BYTES,
-};
-pub use doc::api_doc;
-pub use http::{MAX_LIST_BYTES, MAX_LIST_EVENTS, reads_lines, routes};
-pub use intake::{EgressCheck, Intake, IntakeParts, Unmatched};
-pub use prospects::{Admission, Doomed, OverLimit, Refusals, UsageHeaders};
+pub(crate) use cloudevents::{Target, Targets};
+pub(crate) use doc::api_doc;
+pub(crate) use door::{is_for_events, is_stream};
+pub(crate) use http::routes;
+pub(crate) use intake::{Intake, IntakeParts};
+pub(crate) use prospects::{Doomed, Refusals, UsageHeaders};
+pub(crate) use route::{CallRouter, Defaults, EgressCheck, NoRoute, Unmatched};

@@ -13,13 +13,13 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 use tokio::task::JoinHandle;
 
 use crate::event::TraceContext;
 use crate::ingest::batch::{Answers, Feed, closed};
 use crate::ingest::intake::Intake;
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::telemetry::Source;
 
 /// A stream of lines is ended when nothing arrives for this long while tidegate waits for it.
@@ -135,11 +135,11 @@ async fn read(body: &mut Option<BoxStream<'static, Result<Bytes, axum::Error>>>,
 /// The body of a request ended before its end.
 pub(super) fn incomplete_body() -> Problem {
     let detail = "the body broke off before its end; what was not read to its end was not kept";
-    Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "The body is incomplete", detail)
+    Problem::of(codes::INCOMPLETE_BODY, detail)
 }
 
 /// The body of a request stopped coming.
 pub(super) fn body_timeout() -> Problem {
     let detail = "the body stopped coming; send it without long pauses, or in several requests";
-    Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "The body is too slow", detail)
+    Problem::of(codes::BODY_TIMEOUT, detail)
 }

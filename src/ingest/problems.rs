@@ -4,63 +4,59 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-
-use crate::event::{EventId, LaneError};
-use crate::problem::Problem;
+use crate::event::{Event, EventId};
+use crate::ingest::route::NoRoute;
+use crate::problem::{Problem, codes};
 use crate::queue::QueueError;
 use crate::store::StoreError;
-use crate::telemetry::Defect;
 
 /// When to come back after a write that found no room.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// When to come back while the system is short of descriptors or memory.
 const SHORT_RETRY_SECONDS: u64 = 5;
 
-fn unavailable(code: &'static str, title: &'static str, detail: &str, seconds: u64) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail).retry_after(seconds)
-}
-
 /// No more events are taken: the process is ending.
 pub(super) fn shutting_down() -> Problem {
     let detail = "tidegate is shutting down; nothing was kept, hand the event in again after its restart";
-    unavailable("shutting_down", "Shutting down", detail, 5)
+    Problem::of(codes::SHUTTING_DOWN, detail).retry_after(5)
 }
 
 pub(super) fn overloaded() -> Problem {
     let detail = "events arrive faster than they can be made durable; nothing was kept, come back later";
-    unavailable("overloaded", "Overloaded", detail, 1)
-}
-
-/// The program is in a state that cannot be: counts it.
-pub(super) fn defect(place: &'static str) -> Problem {
-    Defect { place }.emit();
-    internal()
+    Problem::of(codes::OVERLOADED, detail).retry_after(1)
 }
 
 pub(super) fn internal() -> Problem {
     let detail =
         "an error inside tidegate; whether the event was kept is unknown, use an idempotency key to repeat";
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+    Problem::of(codes::INTERNAL, detail)
 }
 
-/// What governs the event cannot be put into the name of a lane.
-pub(super) fn no_lane(error: &LaneError) -> Problem {
-    let (code, title) = error.problem();
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, title, error.to_string())
-        .field("/url", "cannot be given a lane")
+/// The event has no lane.
+pub(super) fn no_route(refused: &NoRoute, event: &Event) -> Problem {
+    let code = refused.code();
+    match refused {
+        NoRoute::Egress(reason) => {
+            let rule = format!("names an address that must not be called: {reason}");
+            let detail = format!("the url {rule}; list its block under egress.allow if it is meant");
+            Problem::of(code, detail).field("/url", rule)
+        }
+        NoRoute::Lane(error) => Problem::of(code, error.to_string()).field("/url", "cannot be given a lane"),
+        NoRoute::Unmatched => {
+            let (method, url) = (&event.method, event.url.without_query());
+            let detail = format!(
+                "no deployed policy matches {method} {url}; deploy one whose pattern, methods and labels do, \
+                 or set queue.unmatched = \"pass\""
+            );
+            Problem::of(code, detail).field("/url", "matches no deployed policy")
+        }
+    }
 }
 
 pub(super) fn conflict(id: EventId) -> Problem {
     let detail =
         format!("the key was used for event {id} with other content; take a new key for a new event");
-    Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "idempotency_conflict",
-        "The idempotency key is taken",
-        detail,
-    )
-    .field("/idempotency_key", "was used with other content")
+    Problem::of(codes::IDEMPOTENCY_CONFLICT, detail).field("/idempotency_key", "was used with other content")
 }
 
 /// The store has not taken the events in time.
@@ -93,35 +89,28 @@ pub(super) fn is_answered(error: &QueueError) -> bool {
 pub(super) fn queue_problem(error: &QueueError) -> Problem {
     match error {
         QueueError::Store(error) if error.is_full() => {
-            let retry_after = match error {
-                StoreError::Full { retry_after, .. } | StoreError::FewFiles { retry_after, .. } => {
-                    *retry_after
-                }
-                _ => FULL_RETRY_AFTER,
-            };
+            let retry_after = error.retry_after().unwrap_or(FULL_RETRY_AFTER);
             let detail = "too little disk space is left; nothing was kept, waiting events go on being sent";
-            unavailable("storage_full", "Storage is full", detail, retry_after.as_secs().max(1))
+            Problem::of(codes::STORAGE_FULL, detail).retry_after(retry_after.as_secs().max(1))
         }
         QueueError::Store(StoreError::Shortage { reason, .. }) => {
             let detail = format!(
                 "the system is short of what the store needs ({reason}); nothing was kept, waiting events go on being sent"
             );
-            unavailable("store_short", "Too few resources", &detail, SHORT_RETRY_SECONDS)
+            Problem::of(codes::STORE_SHORT, detail).retry_after(SHORT_RETRY_SECONDS)
         }
         QueueError::Store(StoreError::Held { reason }) => Problem::store_held(reason),
         QueueError::Store(StoreError::Slow) => store_slow(),
         QueueError::Store(StoreError::OutcomeUnknown) => outcome_unknown(),
         QueueError::Store(StoreError::Closed) => shutting_down(),
-        QueueError::Store(StoreError::TooLarge { bytes }) => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "payload_too_large",
-            "The event is too large",
+        QueueError::Store(StoreError::TooLarge { bytes }) => Problem::of(
+            codes::PAYLOAD_TOO_LARGE,
             format!("an event of {bytes} bytes with its headers cannot be stored; make it smaller"),
         ),
         QueueError::Store(_) | QueueError::Record(_) => {
             let detail =
                 "the store cannot take events; nothing is promised for this one, repeat it after a restart";
-            unavailable("storage_error", "Storage failed", detail, 10)
+            Problem::of(codes::STORAGE_ERROR, detail).retry_after(10)
         }
     }
 }

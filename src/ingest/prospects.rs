@@ -1,17 +1,16 @@
-//! What awaits events before they are taken in: when they would start at the present limits, and whether policies that
-//! turn calls away have room for them.
+//! What awaits events before they are taken in: when they would start at the present limits, and in whose words they are turned away.
 //!
 //! Must not know: how limits count, who keeps them.
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
 use crate::clock::Timestamp;
-use crate::event::{Event, Lane, LaneKey, PolicyId};
-use crate::limit::{Forecast, Kind, LaneOutlook, LimiterFigures, Outlooks};
+use crate::event::{Event, Lane, LaneKey};
+use crate::limit::{Forecast, LaneOutlook, LimiterFigures, Outlooks, OverLimit};
 use crate::policy::Runtime;
+use crate::problem::codes::{self, Code};
 use crate::problem::{Problem, Refused, Tell};
 use crate::queue::Queue;
 
@@ -22,30 +21,6 @@ pub enum Doomed {
     Accept,
     /// It is refused.
     Refuse,
-}
-
-/// A call that is over a limit of a policy that turns calls away.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OverLimit {
-    /// The policy whose limit has no room for the call.
-    pub policy: PolicyId,
-    /// Which of its limits.
-    pub kind: Kind,
-    /// When there may be room.
-    pub free_at: Timestamp,
-}
-
-/// Tries calls that only refusing policies govern, before they are taken in.
-pub trait Admission: Send + Sync + 'static {
-    /// One answer for each lane, in order: whether a start was promised, or why the call is turned away. `None` while
-    /// nobody keeps the limits.
-    fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Result<bool, OverLimit>>>>;
-
-    /// Calls that were promised a start were not taken in after all, one for each lane.
-    fn withdraw(&self, lanes: Vec<LaneKey>);
-
-    /// How far the limits of a lane are used; empty while nobody keeps the limits.
-    fn used(&self, lane: Lane) -> BoxFuture<'_, Vec<LimiterFigures>>;
 }
 
 /// Forecasts for the events of one batch.
@@ -92,13 +67,12 @@ pub(super) fn doomed(forecast: Forecast, expires_at: Timestamp) -> Problem {
         "the event {when} at the present limits and expires at {expires_at}; this call was not taken in, come back \
          later, give it a longer ttl_seconds or raise the limits"
     );
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "doomed", "The event would expire before its start", detail)
-        .retry_after(seconds)
+    Problem::of(codes::DOOMED, detail).retry_after(seconds)
 }
 
 /// In whose words calls are turned away.
 #[derive(Clone)]
-pub struct Refusals {
+pub(crate) struct Refusals {
     /// Speaks for the systems that limits come from.
     pub tell: Tell,
     /// Whether single calls get the very answer of that system.
@@ -108,7 +82,7 @@ pub struct Refusals {
 }
 
 /// Headers that tell how far the limits of a call are used.
-pub type UsageHeaders = Arc<dyn Fn(&Runtime, &[LimiterFigures]) -> HeaderMap + Send + Sync>;
+pub(crate) type UsageHeaders = Arc<dyn Fn(&Runtime, &[LimiterFigures]) -> HeaderMap + Send + Sync>;
 
 impl Refusals {
     /// The event is over a limit of a policy that turns calls away.
@@ -134,8 +108,8 @@ impl Refusals {
         });
         let code = told.as_ref().map_or(kind.own_code(), |told| told.code);
         let detail = told.as_ref().map_or(detail, |told| told.message.clone());
-        let mut problem =
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, code, "The call is over a limit", detail);
+        // The word is the limit's or the system's; all such refusals have one status and one title.
+        let mut problem = Problem::of(Code { word: code, ..codes::OVER_PACE }, detail);
         problem.retry_after_seconds = seconds;
         if let Some(told) = told {
             problem.headers = told.headers.clone();

@@ -17,7 +17,7 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// What came through the pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Events that are durable, repeated ones included.
     pub accepted: u64,
     /// Lines that were refused, each answered with its reason.
@@ -32,7 +32,7 @@ pub struct Summary {
 ///
 /// # Errors
 /// Of reading; what was accepted until then stays accepted.
-pub async fn serve<R, W>(intake: &Intake, mut input: R, output: W) -> std::io::Result<Summary>
+pub(crate) async fn serve<R, W>(intake: &Intake, mut input: R, output: W) -> std::io::Result<Summary>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

@@ -9,12 +9,14 @@ use http::HeaderMap;
 use tracing::warn;
 
 use crate::clock::Timestamp;
-use crate::event::{Event, Lane, LaneKey};
+use crate::event::{Event, Lane};
 use crate::ingest::intake::{Intake, Verdict};
 use crate::ingest::problems::shutting_down;
+use crate::limit::Promise;
 use crate::policy::Runtime;
-use crate::queue::Accept;
+use crate::queue::NewEvent;
 use crate::store::Dedup;
+use crate::telemetry::defect;
 
 /// Whether an event is tried when it is handed in: what is put off is tried when it is due.
 pub(super) fn is_tried(runtime: &Runtime, lane: &Lane, due_at: Option<Timestamp>) -> bool {
@@ -33,10 +35,10 @@ enum Trial {
 }
 
 /// How each event of the batch is tried, and the lanes to be asked for.
-fn trials(batch: &[Accept], runtime: &Runtime, known: HashSet<[u8; 16]>) -> (Vec<Trial>, Vec<Lane>) {
+fn trials(batch: &[NewEvent], runtime: &Runtime, known: HashSet<[u8; 16]>) -> (Vec<Trial>, Vec<Lane>) {
     let mut by_key: HashMap<[u8; 16], Trial> = known.into_iter().map(|key| (key, Trial::Spared)).collect();
     let mut lanes = Vec::new();
-    let trial = |accept: &Accept| {
+    let trial = |accept: &NewEvent| {
         let key = accept.dedup.map(|dedup| dedup.key);
         let trial = if !is_tried(runtime, &accept.lane, accept.event.due_at) {
             Trial::Spared
@@ -66,51 +68,58 @@ impl Trial {
 }
 
 impl Intake {
-    /// Takes the events out of the batch that are over a limit which turns calls away. Returns those that were promised
-    /// a start, by their place among the verdicts.
+    /// Takes the events out of the batch that are over a limit which turns calls away. Returns what the others were promised, by their
+    /// place among the verdicts.
     pub(super) async fn try_limits(
         &self,
         runtime: &Runtime,
-        batch: &mut Vec<Accept>,
+        batch: &mut Vec<NewEvent>,
         places: &mut Vec<usize>,
         verdicts: &mut [Verdict],
-    ) -> Vec<(usize, LaneKey)> {
-        let tried = |accept: &&Accept| is_tried(runtime, &accept.lane, accept.event.due_at);
+    ) -> Vec<(usize, Promise)> {
+        let tried = |accept: &&NewEvent| is_tried(runtime, &accept.lane, accept.event.due_at);
         if !batch.iter().any(|accept| tried(&accept)) {
             return Vec::new();
         }
         let keys = batch.iter().filter(tried).filter_map(|accept| accept.dedup);
         let known = self.on_record(keys.collect()).await;
         let (trials, lanes) = trials(batch, runtime, known);
-        let answers = if lanes.is_empty() {
-            Vec::new()
-        } else {
-            self.admission().promise(lanes).await.unwrap_or_default()
-        };
+        let asked = lanes.len();
+        let answers = if asked == 0 { None } else { self.admission().promise(lanes).await };
+        defect!(
+            unless answers.as_ref().is_none_or(|answers| answers.len() == asked),
+            "another number of calls was tried than was asked for"
+        );
+        let mut answers = answers.unwrap_or_default();
         let now = self.clock().now();
         let mut promised = Vec::new();
         let mut kept = places.iter().zip(trials);
         let mut kept_places = Vec::with_capacity(places.len());
-        batch.retain(|accept| {
-            let Some((place, trial)) = kept.next() else { return false };
-            let answer = match trial {
-                Trial::Spared => Some(&Ok(false)),
-                Trial::Asked(nth) | Trial::Repeats(nth) => answers.get(nth),
+        batch.retain(|_| {
+            let Some((place, trial)) = kept.next() else {
+                defect!("an event of a batch that has no place among the answers");
+                return false;
             };
-            let verdict = match answer {
-                Some(Ok(is_promised)) => {
-                    if *is_promised && matches!(trial, Trial::Asked(_)) {
-                        promised.push((*place, accept.lane.key().clone()));
+            let refusal = match trial {
+                Trial::Spared => None,
+                Trial::Asked(nth) | Trial::Repeats(nth) => match answers.get_mut(nth) {
+                    Some(Ok(promise)) => {
+                        if matches!(trial, Trial::Asked(_)) {
+                            promised.extend(promise.take().map(|promise| (*place, promise)));
+                        }
+                        None
                     }
-                    kept_places.push(*place);
-                    return true;
-                }
-                Some(Err(over)) => self.refusals().over_limit(over, runtime, now),
-                // Nobody keeps the limits any more.
-                None => shutting_down(),
+                    Some(Err(over)) => Some(self.refusals().over_limit(over, runtime, now)),
+                    // Nobody keeps the limits any more.
+                    None => Some(shutting_down()),
+                },
+            };
+            let Some(refusal) = refusal else {
+                kept_places.push(*place);
+                return true;
             };
             if let Some(refused) = verdicts.get_mut(*place) {
-                *refused = Err(Box::new(verdict));
+                *refused = Err(Box::new(refusal));
             }
             false
         });
@@ -143,14 +152,11 @@ impl Intake {
         let Some(tell) = &self.refusals().usage else { return HeaderMap::new() };
         tell(&runtime, &self.admission().used(lane).await)
     }
+}
 
-    /// Gives back what was promised to events that were not added.
-    pub(super) fn withdraw(&self, promised: Vec<(usize, LaneKey)>, verdicts: &[Verdict]) {
-        let is_new = |verdict: &Verdict| verdict.as_ref().is_ok_and(|receipt| !receipt.duplicate);
-        let unused = promised.into_iter().filter(|(place, _)| !verdicts.get(*place).is_some_and(is_new));
-        let unused: Vec<LaneKey> = unused.map(|(_, lane)| lane).collect();
-        if !unused.is_empty() {
-            self.admission().withdraw(unused);
-        }
-    }
+/// Lets the events that were added keep what was promised to them; the rest is given back.
+pub(super) fn keep(promised: Vec<(usize, Promise)>, verdicts: &[Verdict]) {
+    let is_new = |verdict: &Verdict| verdict.as_ref().is_ok_and(|receipt| !receipt.duplicate);
+    let added = promised.into_iter().filter(|(place, _)| verdicts.get(*place).is_some_and(is_new));
+    added.for_each(|(_, promise)| promise.keep());
 }

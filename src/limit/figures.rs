@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::ceiling::Ceiling;
+use crate::limit::Kind;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::limiter::{Kind, Limiter};
-use crate::limit::sliding::Sliding;
-use crate::limit::{Binding, Gate, LimiterId};
+use crate::limit::limiter::Limiter;
+use crate::limit::table::{LimiterId, Table};
 
 /// The state of one limiter.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,107 +48,45 @@ pub struct Counter {
     pub resets_at: Option<Timestamp>,
 }
 
-impl Gate {
-    /// The state of up to `most` limiters from place `from` on, and the place at which to go on. Those of policies
-    /// that are gone are left out.
-    pub fn figures(
-        &mut self,
-        from: usize,
-        most: usize,
-        now: Timestamp,
-    ) -> (Vec<LimiterFigures>, Option<usize>) {
-        let (page, next) = self.table.page_mut(from, most);
-        (page.filter(|limiter| limiter.active).map(|limiter| figures(limiter, now)).collect(), next)
-    }
-
-    /// The state of up to `most` limiters of a policy, in order of their keys, those after `after`.
-    pub fn figures_of(
-        &mut self,
-        policy: &PolicyId,
-        after: Option<&str>,
-        most: usize,
-        now: Timestamp,
-    ) -> Vec<LimiterFigures> {
-        let ids: Vec<_> = self.table.of_policy(policy, after).take(most).collect();
-        ids.into_iter().filter_map(|id| self.figures_at(id, now)).collect()
-    }
-
-    /// The state of the limiters of a lane.
-    pub fn figures_of_lane(&mut self, lane: &Binding, now: Timestamp) -> Vec<LimiterFigures> {
-        lane.limiters().iter().filter_map(|id| self.figures_at(*id, now)).collect()
-    }
-
-    fn figures_at(&mut self, id: LimiterId, now: Timestamp) -> Option<LimiterFigures> {
-        let limiter = self.table.get_mut(id)?;
-        let (mut figures, ceiling) = (figures(limiter, now), limiter.ceiling);
-        if let Some(ceiling) = ceiling {
-            let counter = ceiling.counter.and_then(|counter| self.table.get_mut(counter));
-            figures.counters = counter.map(|counter| bounded(ceiling, counter, now)).unwrap_or_default();
-        }
-        Some(figures)
-    }
-
-    /// How many limiters there are.
-    #[must_use]
-    pub fn limiters(&self) -> usize {
-        self.table.len()
-    }
+/// The state of up to `most` limiters from place `from` on, and the place at which to go on. Those of policies that are gone are left
+/// out.
+pub(super) fn page(
+    table: &mut Table,
+    from: usize,
+    most: usize,
+    now: Timestamp,
+) -> (Vec<LimiterFigures>, Option<usize>) {
+    let (page, next) = table.page_mut(from, most);
+    (page.filter(|limiter| limiter.active).map(|limiter| figures(limiter, now)).collect(), next)
 }
 
-/// The counters of another limiter under these bounds.
-fn bounded(ceiling: Ceiling, counter: &mut Limiter, now: Timestamp) -> Vec<Counter> {
-    let counters = counters(counter, now).into_iter();
-    let under = |counter: Counter| {
-        let calls = ceiling.of(counter.kind)?;
-        // One that limits nothing and counts as spent has used up every bound.
-        let used = if counter.used == u32::MAX { calls } else { counter.used };
-        Some(Counter { calls, used, ..counter })
-    };
-    counters.filter_map(under).collect()
+/// The state of these limiters, with the counters that those count on which only bound them.
+pub(super) fn of(table: &mut Table, ids: &[LimiterId], now: Timestamp) -> Vec<LimiterFigures> {
+    ids.iter().filter_map(|id| at(table, *id, now)).collect()
+}
+
+fn at(table: &mut Table, id: LimiterId, now: Timestamp) -> Option<LimiterFigures> {
+    let limiter = table.get_mut(id)?;
+    let (mut figures, bound) = (figures(limiter, now), limiter.bound.clone());
+    if let Some(bound) = bound {
+        let counter = bound.counter.and_then(|counter| table.get_mut(counter));
+        figures.counters = counter.map(|counter| bound.counters(counter, now)).unwrap_or_default();
+    }
+    Some(figures)
 }
 
 fn figures(limiter: &mut Limiter, now: Timestamp) -> LimiterFigures {
-    let mut counters = counters(limiter, now);
-    counters.retain(|counter| counter.calls < u32::MAX);
+    // What limits nothing has no figures of its own.
+    let counters = limiter.meters.iter_mut().filter_map(|meter| {
+        let most = meter.limit()?.get();
+        Some(meter.counter(most, now))
+    });
     LimiterFigures {
         policy: limiter.policy.clone(),
         key: limiter.key.clone(),
-        counters,
+        counters: counters.collect(),
         inflight: limiter.slots.inflight(),
         slots: limiter.slots.limit(),
         outlook: limiter.outlook(now),
-    }
-}
-
-/// Also those that limit nothing.
-fn counters(limiter: &mut Limiter, now: Timestamp) -> Vec<Counter> {
-    let pace = limiter.pace.as_mut().map(|limit| sliding(Kind::Pace, &mut limit.sliding, now));
-    let window = limiter.window.as_mut().map(|limit| sliding(Kind::Window, limit, now));
-    let quota = limiter.quota.as_mut().map(|limit| {
-        let used = limit.used(now);
-        let span = limit.span();
-        Counter {
-            kind: Kind::Quota,
-            calls: limit.quota().calls.get(),
-            length: span.end.since(span.start),
-            used,
-            window_peak: used,
-            violations: 0,
-            resets_at: Some(span.end),
-        }
-    });
-    pace.into_iter().chain(window).chain(quota).collect()
-}
-
-fn sliding(kind: Kind, limit: &mut Sliding, now: Timestamp) -> Counter {
-    let (allowed, seen) = (limit.allowed(), limit.seen(now));
-    Counter {
-        kind,
-        calls: allowed.calls().get(),
-        length: allowed.length(),
-        used: limit.used(now),
-        window_peak: seen.window_peak,
-        violations: seen.violations,
-        resets_at: None,
     }
 }

@@ -12,23 +12,25 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::{Lane, LaneKey, PolicyId};
-use crate::limit::limiter::Kind;
-use crate::limit::quota::Span;
-use crate::policy::{Limits, Pace, Period, Quota, Runtime, Window};
+use crate::limit::Kind;
+use crate::limit::meter;
+use crate::policy::{Limits, Runtime};
 
 /// What one limit means for the calls to come: `room` of them start at once, then `portion` every `every`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitOutlook {
-    kind: Kind,
-    room: u64,
-    first_at: Timestamp,
-    portion: u64,
-    every: Duration,
+    pub(super) kind: Kind,
+    pub(super) room: u64,
+    pub(super) first_at: Timestamp,
+    pub(super) portion: u64,
+    pub(super) every: Duration,
+    /// What starts now makes room again when it has left, not at a moment that is known before.
+    pub(super) slides: bool,
 }
 
 /// What is known of all limits and lanes at one moment.
 #[derive(Debug, Default)]
-pub struct Outlooks {
+pub(crate) struct Outlooks {
     limiters: HashMap<PolicyId, HashMap<Box<str>, Shared>>,
     held: HashMap<LaneKey, Option<Timestamp>>,
     /// Calls that wait in lanes which differ in their host alone, by the rest of their keys.
@@ -46,7 +48,7 @@ struct Shared {
 
 /// What is known of one lane at one moment.
 #[derive(Debug)]
-pub struct LaneOutlook {
+pub(crate) struct LaneOutlook {
     /// Held until then, or without an end.
     held: Option<Option<Timestamp>>,
     /// Calls of its group that wait in other lanes.
@@ -65,7 +67,7 @@ struct Share {
 
 /// What is expected of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Forecast {
+pub(crate) struct Forecast {
     /// When it would start; `None` while it is held without an end.
     pub starts_at: Option<Timestamp>,
     /// Whether it would outlive its time before.
@@ -73,49 +75,6 @@ pub struct Forecast {
 }
 
 impl LimitOutlook {
-    pub(super) fn pace(pace: Pace, ready_at: Timestamp) -> Self {
-        let every = Duration::from_secs_f64(1.0 / pace.starts_per_second());
-        Self { kind: Kind::Pace, room: 0, first_at: ready_at, portion: 1, every }
-    }
-
-    pub(super) fn window(window: Window, used: u32, ready_at: Timestamp) -> Self {
-        let calls = window.calls().get();
-        let room = u64::from(calls.saturating_sub(used));
-        Self {
-            kind: Kind::Window,
-            room,
-            first_at: ready_at,
-            portion: u64::from(calls),
-            every: window.length(),
-        }
-    }
-
-    pub(super) fn quota(quota: Quota, used: u32, end: Timestamp) -> Self {
-        let calls = quota.calls.get();
-        let every = Duration::from_secs(match quota.per {
-            Period::Minute => 60,
-            Period::Hour => 3600,
-            Period::Day => 86_400,
-            Period::Month => 30 * 86_400,
-        });
-        let room = u64::from(calls.saturating_sub(used));
-        Self { kind: Kind::Quota, room, first_at: end, portion: u64::from(calls), every }
-    }
-
-    /// Of a limiter that has nothing to remember.
-    fn fresh(limits: &Limits, now: Timestamp) -> Vec<Self> {
-        let pace = limits.pace.map(|pace| Self::pace(pace, now));
-        let window = limits.window.map(|window| Self::window(window, 0, now));
-        let quota = limits.quota.map(|quota| Self::quota(quota, 0, Span::of(quota.per, now).end));
-        pace.into_iter().chain(window).chain(quota).collect()
-    }
-
-    /// Which limit.
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// When a call starts that has `ahead` others before it.
     #[must_use]
     pub fn starts_at(&self, ahead: u64, now: Timestamp) -> Timestamp {
@@ -123,8 +82,7 @@ impl LimitOutlook {
             return now;
         }
         // A window that has room now refills when what goes now has left it.
-        let refills_at =
-            if self.room > 0 && self.kind == Kind::Window { now + self.every } else { self.first_at };
+        let refills_at = if self.room > 0 && self.slides { now + self.every } else { self.first_at };
         let portions = u32::try_from((ahead - self.room) / self.portion).unwrap_or(u32::MAX);
         refills_at.max(now) + self.every.saturating_mul(portions)
     }
@@ -132,13 +90,13 @@ impl LimitOutlook {
 
 impl Outlooks {
     /// Learns of a limiter.
-    pub fn add_limiter(&mut self, policy: &PolicyId, key: &str, limits: Vec<LimitOutlook>) {
+    pub(crate) fn add_limiter(&mut self, policy: &PolicyId, key: &str, limits: Vec<LimitOutlook>) {
         self.shared(policy, key).limits = limits;
     }
 
     /// Learns of a lane with so many calls that wait for their turn. A lane whose endpoint takes no calls at present is
     /// not to be added: nobody waits for those.
-    pub fn add_lane(&mut self, lane: &Lane, waiting: u64, runtime: &Runtime) {
+    pub(crate) fn add_lane(&mut self, lane: &Lane, waiting: u64, runtime: &Runtime) {
         let group = lane.key().without_host();
         let is_first = !self.groups.contains_key(group);
         *self.groups.entry(group.into()).or_default() += waiting;
@@ -155,13 +113,13 @@ impl Outlooks {
     }
 
     /// Learns of a lane that is held until then, or without an end.
-    pub fn add_hold(&mut self, lane: LaneKey, until: Option<Timestamp>) {
+    pub(crate) fn add_hold(&mut self, lane: LaneKey, until: Option<Timestamp>) {
         self.held.insert(lane, until);
     }
 
     /// What is known of one lane: for the forecasts of many calls.
     #[must_use]
-    pub fn of_lane(&self, lane: &Lane, runtime: &Runtime, now: Timestamp) -> LaneOutlook {
+    pub(crate) fn of_lane(&self, lane: &Lane, runtime: &Runtime, now: Timestamp) -> LaneOutlook {
         let mut held = self.held.get(lane.key()).copied();
         let mut limits = Vec::new();
         for policy in lane.policies().iter().filter_map(|part| runtime.get(&part.policy)) {
@@ -173,8 +131,7 @@ impl Outlooks {
             let shared = self.limiters.get(&policy.id).and_then(|keys| keys.get(&key));
             let (groups, waiting) = shared.map_or((1, 0), |shared| (shared.groups.max(1), shared.waiting));
             let known = shared.map(|shared| &shared.limits).filter(|limits| !limits.is_empty());
-            let of_policy =
-                known.cloned().unwrap_or_else(|| LimitOutlook::fresh(policy.spec.limits_of(&key), now));
+            let of_policy = known.cloned().unwrap_or_else(|| fresh(policy.spec.limits_of(&key), now));
             limits.extend(of_policy.into_iter().map(|limit| Share { limit, groups, waiting }));
         }
         LaneOutlook { held, beside: self.beside(lane.key()), limits, now }
@@ -198,7 +155,7 @@ impl Outlooks {
 impl LaneOutlook {
     /// What is expected of a call that has `ahead` others before it in its lane and may start at `due_at`.
     #[must_use]
-    pub fn forecast(&self, ahead: u64, due_at: Option<Timestamp>, expires_at: Timestamp) -> Forecast {
+    pub(crate) fn forecast(&self, ahead: u64, due_at: Option<Timestamp>, expires_at: Timestamp) -> Forecast {
         let ahead = ahead.saturating_add(self.beside);
         let starts_at = match self.held {
             Some(None) => None,
@@ -219,9 +176,16 @@ impl Share {
     }
 }
 
+/// Of a limiter that has nothing to remember.
+fn fresh(limits: &Limits, now: Timestamp) -> Vec<LimitOutlook> {
+    limits.metered().filter_map(|limit| meter::fresh_outlook(limit, now)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::meter::{pace, quota, window};
+    use crate::policy::{Pace, Period, Quota, Window};
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -231,29 +195,30 @@ mod tests {
 
     #[test]
     fn a_pace_starts_one_after_the_other() {
-        let limit = LimitOutlook::pace(Pace::per_second(2.0).expect("valid"), NOW);
+        let limit = pace::outlook(Pace::per_second(2.0).expect("valid"), NOW);
         assert_eq!([limit.starts_at(0, NOW), limit.starts_at(10, NOW)], [NOW, after(5.0)]);
-        let later = LimitOutlook::pace(Pace::per_second(2.0).expect("valid"), after(3.0));
+        let later = pace::outlook(Pace::per_second(2.0).expect("valid"), after(3.0));
         assert_eq!(later.starts_at(2, NOW), after(4.0));
     }
 
     #[test]
     fn windows_and_quotas_start_in_portions() {
         let window = Window::new(10, 1000).expect("valid");
-        let limit = LimitOutlook::window(window, 4, NOW);
+        let limit = window::outlook(window, 4, NOW).expect("a limit");
         assert_eq!(
             [5, 6, 15, 16].map(|ahead| limit.starts_at(ahead, NOW)),
             [NOW, after(1.0), after(1.0), after(2.0)]
         );
-        let full = LimitOutlook::window(window, 10, after(0.3));
+        let full = window::outlook(window, 10, after(0.3)).expect("a limit");
         assert_eq!([0, 10].map(|ahead| full.starts_at(ahead, NOW)), [after(0.3), after(1.3)]);
-        let quota = LimitOutlook::quota(Quota::new(5, Period::Minute).expect("valid"), 3, after(20.0));
+        let quota = quota::outlook(Quota::new(5, Period::Minute).expect("valid"), 3, after(20.0));
+        let quota = quota.expect("a limit");
         assert_eq!([1, 2, 7].map(|ahead| quota.starts_at(ahead, NOW)), [NOW, after(20.0), after(80.0)]);
     }
 
     #[test]
     fn a_lane_waits_for_the_slowest_of_its_limits_and_for_its_turn() {
-        let pace = |per_second| LimitOutlook::pace(Pace::per_second(per_second).expect("valid"), NOW);
+        let pace = |per_second| pace::outlook(Pace::per_second(per_second).expect("valid"), NOW);
         let alone = Share { limit: pace(10.0), groups: 1, waiting: 1000 };
         let shared = Share { limit: pace(100.0), groups: 50, waiting: 1000 };
         let outlook = LaneOutlook { held: None, beside: 0, limits: vec![alone, shared], now: NOW };
@@ -282,7 +247,7 @@ mod tests {
             Some(1)
         );
         let limits = vec![Share {
-            limit: LimitOutlook::pace(Pace::per_second(10.0).expect("valid"), NOW),
+            limit: pace::outlook(Pace::per_second(10.0).expect("valid"), NOW),
             groups: 1,
             waiting: 1_010,
         }];

@@ -5,108 +5,40 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::clock::Timestamp;
+use smallvec::SmallVec;
+
+use crate::clock::{Leap, Timestamp};
 use crate::event::{Lane, PolicyId};
-use crate::limit::edits::Edits;
-use crate::limit::few::Few;
-use crate::limit::limiter::{Kind, Limiter};
-use crate::limit::permit::{Permit, Stale};
-use crate::limit::record::{self, Ask, Consumed, Remembered};
-use crate::limit::recording::SILENCE;
+use crate::limit::bound::Bounds;
+use crate::limit::decision::{Binding, Blocker, Decision, Freed, Obstacle, obstacle};
+use crate::limit::figures::{self, LimiterFigures};
+use crate::limit::history::record::{Consumed, Reservation};
+use crate::limit::history::recording::{HistoryGap, Recording};
+use crate::limit::limiter::Limiter;
+use crate::limit::meter::Ready;
+use crate::limit::permit::{Held, Permit, Stale};
 use crate::limit::rules::Rules;
-use crate::limit::stated::Stated;
+use crate::limit::stated::{self, StateUsageError, UsageToState};
 use crate::limit::table::{LimiterId, Table};
 use crate::limit::tally::{Tallies, Worked};
-use crate::limit::tokens::Ready;
-use crate::policy::Family;
-
-/// The limiters of one lane. It goes back to its gate through [`Gate::unbind`].
-#[derive(Debug)]
-pub struct Binding(Box<[LimiterId]>);
-
-/// What stands in the way of a start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Blocker {
-    /// The limiter that has no room.
-    pub limiter: LimiterId,
-    /// Which of its limits.
-    pub kind: Kind,
-}
-
-/// The answer of the gate.
-#[derive(Debug)]
-#[must_use = "a permit that does not go back to its gate keeps its slots taken"]
-#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each start")]
-pub enum Decision {
-    /// Start within [`crate::limit::STALE_AFTER`].
-    Go(Permit),
-    /// Ask again then, not earlier: the moment at which the last of the lane's limits has room.
-    NotBefore(Timestamp, Blocker),
-    /// Ask again when a call under this limiter ends (see [`Gate::release`]), or when more of its starts are on record
-    /// (see [`Gate::answered`]).
-    Wait(Blocker),
-    /// A policy that turns calls away has no room: all waiting ones have.
-    Refuse(Blocker),
-}
-
-/// The limiters that have room for calls again; each may have waiters.
-#[derive(Debug)]
-pub struct Freed(Few<LimiterId>);
-
-/// The moments before which nobody knows what an earlier process started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Blind {
-    /// Under limits whose starts are not on record: the start of this process after a disorderly end.
-    pub before: Timestamp,
-    /// Under those whose starts are: the loss of the record.
-    pub on_record_before: Timestamp,
-}
-
-/// What a limiter that gets new limits does not know.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Unknown {
-    /// The same as in [`Blind`], or what an edit leaves unknown if that is later.
-    pub(super) before: Timestamp,
-    pub(super) on_record_before: Timestamp,
-    /// The loss of the record alone: a quota counts from when it is brought in.
-    pub(super) lost_before: Timestamp,
-}
-
-/// Why nothing may start.
-enum Obstacle {
-    /// Ask again then.
-    Until(Timestamp, Blocker),
-    /// Ask again when a call ends.
-    NoSlot(Blocker),
-    /// Ask again when more is on record.
-    Unrecorded(Blocker),
-    /// It is to be turned away.
-    Refused(Blocker),
-}
+use crate::limit::{Kind, admission};
+use crate::telemetry::defect;
 
 /// All limits of all policies. One task owns it.
 #[derive(Debug)]
 pub struct Gate {
-    pub(super) blind: Blind,
-    pub(super) remembered: Remembered,
-    pub(super) policies: HashMap<PolicyId, Rules>,
-    pub(super) edits: Edits,
-    /// What was started before then, an earlier process did.
-    pub(super) opened_at: Timestamp,
-    pub(super) table: Table,
-    /// The least that another policy allows of what one counts, by the one that counts.
-    pub(super) bounds: HashMap<PolicyId, u32>,
-    pub(super) asks: Vec<Ask>,
+    policies: HashMap<PolicyId, Rules>,
+    table: Table,
+    bounds: Bounds,
+    recording: Recording,
     tallies: Tallies,
-    /// Starts beyond a limit since the process began.
-    violations: BTreeMap<(PolicyId, Kind), u64>,
 }
 
 impl Gate {
     /// Without policies, and without a past.
     #[must_use]
     pub fn new() -> Self {
-        Self::after(Blind::default(), Timestamp::ZERO, [], [])
+        Self::after(HistoryGap::default(), Timestamp::ZERO, [], [])
     }
 
     /// After an earlier process, at `opened_at`: with what it left on record, and the policies that it `knew`, to be
@@ -114,38 +46,62 @@ impl Gate {
     /// before which nobody knows what was started under them.
     #[must_use]
     pub fn after(
-        blind: Blind,
+        gap: HistoryGap,
         opened_at: Timestamp,
         on_record: impl IntoIterator<Item = (Box<str>, Consumed)>,
         knew: impl IntoIterator<Item = (PolicyId, Rules)>,
     ) -> Self {
-        let (mut remembered, mut edits) = (Remembered::default(), Edits::default());
-        let is_orderly = blind.before == Timestamp::ZERO;
-        let mut blind = blind;
-        for (name, consumed) in on_record {
-            if &*name == SILENCE {
-                blind.before = blind.before.max(consumed.at);
-            } else if let Some((limit, stated)) = Stated::recognise(&name, consumed) {
-                remembered.add_stated(limit, stated);
-            } else if !edits.recognise(&name, consumed) {
-                remembered.add(name, consumed);
+        let policies: HashMap<PolicyId, Rules> = knew.into_iter().collect();
+        Self {
+            recording: Recording::after(gap, opened_at, on_record, &policies),
+            policies,
+            table: Table::default(),
+            bounds: Bounds::default(),
+            tallies: Tallies::default(),
+        }
+    }
+
+    /// Brings a policy in or changes its limits. What was consumed, granted and is in flight keeps counting; there is
+    /// never a fresh burst, also when the policy was removed a moment ago. Lanes that wait may have room now: ask for
+    /// them again; those of a policy whose scope has changed are to be bound again. Without slots of its own a policy
+    /// gets one second's worth of its pace within 64 to 4096.
+    ///
+    /// Where that cannot be known, windows are silent until it does not matter. A quota counts from when it is brought
+    /// in, and begins anew for other label values.
+    pub fn set(&mut self, policy: &PolicyId, rules: impl Into<Rules>, now: Timestamp) {
+        let rules = rules.into();
+        let forgotten = self.recording.change(policy, self.policies.get(policy), &rules, &self.table, now);
+        let ids: Vec<LimiterId> = self.table.of_policy(policy, None).collect();
+        for id in ids {
+            if let Some(limiter) = self.table.get_mut(id) {
+                let floor = forgotten.before(&limiter.key);
+                self.recording.apply(limiter, &rules, floor, now);
+                self.bounds.apply(limiter);
             }
         }
-        let policies: HashMap<PolicyId, Rules> = knew.into_iter().collect();
-        for (policy, rules) in &policies {
-            edits.knew(policy, rules.reach(), is_orderly, opened_at);
+        if let Some(counter) = &rules.bounds_on {
+            self.bounds.add(counter, &rules.limits);
+            let ids: Vec<LimiterId> = self.table.of_policy(counter, None).collect();
+            for id in ids {
+                if let Some(limiter) = self.table.get_mut(id) {
+                    self.bounds.apply(limiter);
+                }
+            }
         }
-        Self {
-            blind,
-            remembered,
-            policies,
-            edits,
-            opened_at,
-            table: Table::default(),
-            bounds: HashMap::new(),
-            asks: Vec::new(),
-            tallies: Tallies::default(),
-            violations: BTreeMap::new(),
+        self.policies.insert(policy.clone(), rules);
+        self.recording.reserve_mark(policy);
+    }
+
+    /// Takes a policy's limits away; its calls in flight stay counted.
+    pub fn remove(&mut self, policy: &PolicyId) {
+        if self.policies.remove(policy).is_some() {
+            self.recording.removed(policy);
+        }
+        let ids: Vec<LimiterId> = self.table.of_policy(policy, None).collect();
+        for id in ids {
+            if let Some(limiter) = self.table.get_mut(id) {
+                limiter.active = false;
+            }
         }
     }
 
@@ -158,15 +114,15 @@ impl Gate {
         for part in lane.policies() {
             let rules = self.policies.get(&part.policy);
             let key = lane.scope_key(rules.map(|rules| rules.scope.labels()).unwrap_or_default());
-            let counts_on = rules.and_then(|rules| rules.counts_on.clone());
+            let bounds_on = rules.and_then(|rules| rules.bounds_on.clone());
             let id = self.find_or_make(&part.policy, &key, now);
             ids.push(id);
-            if let Some(policy) = counts_on {
+            if let Some(policy) = bounds_on {
                 // What is bounded has to be counted, whether or not that policy governs the lane.
                 let counter = self.find_or_make(&policy, &key, now);
                 ids.push(counter);
-                if let Some(ceiling) = self.table.get_mut(id).and_then(|limiter| limiter.ceiling.as_mut()) {
-                    ceiling.counter = Some(counter);
+                if let Some(bound) = self.table.get_mut(id).and_then(|limiter| limiter.bound.as_mut()) {
+                    bound.counter = Some(counter);
                 }
             }
         }
@@ -181,11 +137,11 @@ impl Gate {
         binding.0.iter().for_each(|id| self.table.unbind(*id));
     }
 
-    /// Asks for one start now: all limits grant it, or nothing changes. A lack of slots is told before a lack of
+    /// Asks for one start now: all limits grant it, or nothing changes. A lack of slots is reported before a lack of
     /// anything else. A call that was promised a start ([`Gate::promise`]) is not turned away for the sake of other
     /// promises.
     pub fn decide(&mut self, lane: &Binding, promised: bool, now: Timestamp) -> Decision {
-        match self.obstacle(lane, promised, now) {
+        match obstacle(&mut self.table, lane, promised, now) {
             None => self.take(lane, now),
             Some(Obstacle::Until(at, blocker)) => {
                 self.refused(blocker, now);
@@ -198,7 +154,7 @@ impl Gate {
             Some(Obstacle::Refused(blocker)) => Decision::Refuse(blocker),
             Some(Obstacle::Unrecorded(blocker)) => {
                 self.refused(blocker, now);
-                self.ask(blocker.limiter, now);
+                self.reserve(blocker.limiter, now);
                 Decision::Wait(blocker)
             }
         }
@@ -207,7 +163,7 @@ impl Gate {
     /// What stands in the way of a start at `now` and, when it is known, until when. Changes nothing. Starts that are
     /// yet to be put on record are in nobody's way: that takes moments, and begins when a call wants to go.
     pub fn blocker(&mut self, lane: &Binding, now: Timestamp) -> Option<(Blocker, Option<Timestamp>)> {
-        Some(match self.obstacle(lane, false, now)? {
+        Some(match obstacle(&mut self.table, lane, false, now)? {
             Obstacle::Until(at, blocker) => (blocker, Some(at)),
             Obstacle::NoSlot(blocker) | Obstacle::Refused(blocker) => (blocker, None),
             Obstacle::Unrecorded(_) => return None,
@@ -220,33 +176,6 @@ impl Gate {
             let refused = limiter.check(now).err();
             !limiter.has_slot() || refused.is_some_and(|refused| matches!(refused.ready, Ready::At(_)))
         })
-    }
-
-    fn obstacle(&mut self, lane: &Binding, promised: bool, now: Timestamp) -> Option<Obstacle> {
-        let mut worst: Option<Obstacle> = None;
-        let mut refuses = false;
-        for id in &*lane.0 {
-            let Some(limiter) = self.table.get_mut(*id) else { continue };
-            if !limiter.has_slot() {
-                return Some(Obstacle::NoSlot(Blocker { limiter: *id, kind: Kind::Slots }));
-            }
-            refuses |= limiter.turns_away();
-            let Err(refused) = limiter.check(now) else { continue };
-            let blocker = Blocker { limiter: *id, kind: refused.kind };
-            match (refused.ready, &worst) {
-                (Ready::At(_), _) if limiter.family == Family::Refuse && limiter.room(now).0 == 0 => {}
-                (Ready::At(at), Some(Obstacle::Until(later, _))) if at <= *later => {}
-                (Ready::At(at), _) => worst = Some(Obstacle::Until(at, blocker)),
-                (Ready::OnceRecorded, None) => worst = Some(Obstacle::Unrecorded(blocker)),
-                (Ready::OnceRecorded | Ready::Now, _) => {}
-            }
-        }
-        match worst {
-            Some(Obstacle::Until(..)) => worst,
-            // Only when all waiting limits have room is a call turned away.
-            worst if refuses => self.refusal(lane, promised, now).map(Obstacle::Refused).or(worst),
-            worst => worst,
-        }
     }
 
     /// The last question before a call starts: its request starts at `at`. Until then every limit counts the start at
@@ -262,11 +191,12 @@ impl Gate {
         permit.is_confirmed = true;
         // A start that claims to precede its grant counts at the grant.
         let at = at.max(permit.granted_at);
-        for (id, holds) in permit.holds.iter() {
-            let Some(limiter) = self.table.get_mut(*id) else { continue };
-            for kind in limiter.confirm(holds, at) {
-                *self.violations.entry((limiter.policy.clone(), kind)).or_default() += 1;
-            }
+        for (id, held) in permit.by_limiter() {
+            let Some(limiter) = self.table.get_mut(id) else {
+                defect!("a start under a limiter that is gone");
+                continue;
+            };
+            limiter.confirm(held, at, |policy, kind| self.tallies.violated(policy, kind));
         }
         Ok(())
     }
@@ -275,9 +205,9 @@ impl Gate {
     /// count the start at the later moment, so that it is the start itself, not its confirmation, that no window holds
     /// too often.
     pub fn under_way(&mut self, permit: &Permit, at: Timestamp) {
-        for (id, holds) in permit.holds.iter() {
-            if let Some(limiter) = self.table.get_mut(*id) {
-                limiter.under_way(holds, at);
+        for Held { limiter, claim } in &permit.held {
+            if let Some(limiter) = self.table.get_mut(*limiter) {
+                limiter.under_way(claim.as_ref(), at);
             }
         }
     }
@@ -285,9 +215,9 @@ impl Gate {
     /// Takes an unused permit back: everything is as if it had never been granted. A permit that was confirmed
     /// stays counted as a start. Also tells who has room again.
     pub fn put_back(&mut self, permit: Permit) -> Freed {
-        for (id, holds) in permit.holds.iter().rev().filter(|_| !permit.is_confirmed) {
-            if let Some(limiter) = self.table.get_mut(*id) {
-                limiter.undo(holds);
+        for Held { limiter, claim } in permit.held.iter().rev().filter(|_| !permit.is_confirmed) {
+            if let (Some(limiter), Some(claim)) = (self.table.get_mut(*limiter), claim) {
+                limiter.undo(claim);
             }
         }
         self.release(permit)
@@ -296,22 +226,153 @@ impl Gate {
     /// The call of this permit has ended, its slots are free. Returns the limiters of the permit that have room
     /// now; only these can have got it.
     pub fn release(&mut self, permit: Permit) -> Freed {
-        let mut freed = Few::new();
-        for (id, _) in permit.holds.iter() {
-            let Some(limiter) = self.table.get_mut(*id) else { continue };
+        let mut freed = SmallVec::new();
+        for (id, _) in permit.by_limiter() {
+            let Some(limiter) = self.table.get_mut(id) else {
+                defect!("a permit of a limiter that is gone");
+                continue;
+            };
             limiter.slots.give_back();
             if limiter.slots.has_room() {
-                freed.push(*id);
+                freed.push(id);
             }
-            self.table.watch(*id);
+            self.table.watch(id);
         }
         Freed(freed)
+    }
+
+    /// Promises a start to a call that no waiting limit governs, so that it can be turned away before it is taken in:
+    /// `Err` names the limit that has no room and when it may have some again.
+    ///
+    /// # Errors
+    /// The blocker; nothing is promised then.
+    pub fn promise(&mut self, lane: &Binding, now: Timestamp) -> Result<(), (Blocker, Timestamp)> {
+        admission::promise(&mut self.table, lane, now)
+    }
+
+    /// This many calls were promised a start, whatever the room.
+    pub fn owe(&mut self, lane: &Binding, count: u32) {
+        admission::owe(&mut self.table, lane, count);
+    }
+
+    /// This many of the calls that were promised a start have started, or have come to nothing.
+    pub fn redeem(&mut self, lane: &Binding, count: u32) {
+        admission::redeem(&mut self.table, lane, count);
+    }
+
+    /// What has to be put on record before more can start, since the last call.
+    pub fn take_reservations(&mut self) -> Vec<Reservation> {
+        self.recording.take_reservations()
+    }
+
+    /// It is on record, or could not be put there. Lanes that wait for one of these limiters are to be asked for again.
+    pub fn confirmed(
+        &mut self,
+        reservation: &Reservation,
+        is_recorded: bool,
+        now: Timestamp,
+    ) -> Vec<LimiterId> {
+        self.recording.confirmed(reservation, is_recorded, &mut self.table, now)
+    }
+
+    /// Everything that still counts at `now`, for the record of an orderly end. Nothing may start afterwards.
+    pub fn consumed(&mut self, now: Timestamp) -> Vec<(Box<str>, Consumed)> {
+        self.recording.consumed(&mut self.table, now)
+    }
+
+    /// The line of time has leapt to `now`. Lanes that wait are to be asked for again.
+    pub fn leap(&mut self, leap: &Leap, now: Timestamp) {
+        if !leap.by.is_zero() {
+            self.recording.leap(leap, &mut self.table, now);
+        }
+    }
+
+    /// Prepares the statement that `used` starts are used of a quota or window. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StateUsageError`] when there is no such limit, or the figure is above it.
+    pub fn usage_to_state(
+        &mut self,
+        policy: &PolicyId,
+        key: &str,
+        kind: Kind,
+        used: u32,
+        now: Timestamp,
+    ) -> Result<UsageToState, StateUsageError> {
+        if !self.policies.contains_key(policy) {
+            return Err(StateUsageError::NoPolicy);
+        }
+        let id = self.find_or_make(policy, key, now);
+        let usage = match self.table.get_mut(id) {
+            Some(limiter) => UsageToState::prepare(limiter, kind, used, now),
+            None => Err(StateUsageError::NoLimit),
+        };
+        self.table.watch(id);
+        usage
+    }
+
+    /// The statement is on record: it counts from now on. Lanes that wait may have room: ask for them again.
+    pub fn state_usage(&mut self, usage: &UsageToState, now: Timestamp) {
+        let (policy, key) = usage.of();
+        let id = self.find_or_make(policy, key, now);
+        if let Some(limiter) = self.table.get_mut(id) {
+            usage.count(limiter, now);
+        }
+        self.table.watch(id);
+    }
+
+    /// Until when limits count as spent because nobody knows what was consumed under them; `None` when none does. A
+    /// quota whose label values are told apart counts until the end of its period whatever was stated: nobody knows
+    /// all of its label values.
+    #[must_use]
+    pub fn spent_until(&self, now: Timestamp) -> Option<Timestamp> {
+        stated::spent_until(&self.policies, &self.table, &self.recording, now)
+    }
+
+    /// The state of up to `most` limiters from place `from` on, and the place at which to go on. Those of policies
+    /// that are gone are left out.
+    pub fn figures(
+        &mut self,
+        from: usize,
+        most: usize,
+        now: Timestamp,
+    ) -> (Vec<LimiterFigures>, Option<usize>) {
+        figures::page(&mut self.table, from, most, now)
+    }
+
+    /// The state of up to `most` limiters of a policy, in order of their keys, those after `after`.
+    pub fn figures_of(
+        &mut self,
+        policy: &PolicyId,
+        after: Option<&str>,
+        most: usize,
+        now: Timestamp,
+    ) -> Vec<LimiterFigures> {
+        let ids: Vec<_> = self.table.of_policy(policy, after).take(most).collect();
+        figures::of(&mut self.table, &ids, now)
+    }
+
+    /// The state of the limiters of a lane.
+    pub fn figures_of_lane(&mut self, lane: &Binding, now: Timestamp) -> Vec<LimiterFigures> {
+        figures::of(&mut self.table, lane.limiters(), now)
+    }
+
+    /// The limiters of a policy, also of one that was taken away.
+    pub fn limiters_of(&self, policy: &PolicyId) -> impl Iterator<Item = LimiterId> + use<'_> {
+        self.table.of_policy(policy, None)
+    }
+
+    /// How many limiters there are.
+    #[cfg(test)]
+    #[must_use]
+    pub fn limiters(&self) -> usize {
+        self.table.len()
     }
 
     /// Starts beyond a limit since the process began, by policy and kind: any is a defect.
     #[must_use]
     pub fn violations(&self) -> &BTreeMap<(PolicyId, Kind), u64> {
-        &self.violations
+        self.tallies.violations()
     }
 
     /// What limits did since the process began, with the time until `now` of those that let nothing start at present.
@@ -319,12 +380,6 @@ impl Gate {
     pub fn worked(&mut self, now: Timestamp, waits: impl Fn(LimiterId) -> bool) -> Vec<(PolicyId, Worked)> {
         self.tallies.go_on(now, waits);
         self.tallies.worked(|policy| self.policies.contains_key(policy))
-    }
-
-    fn refused(&mut self, blocker: Blocker, now: Timestamp) {
-        if let Some(limiter) = self.table.get(blocker.limiter) {
-            self.tallies.refused(blocker.limiter, blocker.kind, &limiter.tally, now);
-        }
     }
 
     /// The policy and the label values behind a limiter.
@@ -335,14 +390,7 @@ impl Gate {
 
     /// Lets go of limiters that nobody uses and that are empty, a few at a time.
     pub fn forget_idle(&mut self, now: Timestamp) {
-        self.remembered.forget(now);
-        let (remembered, edits) = (&mut self.remembered, &mut self.edits);
-        self.table.forget(now, |mut limiter| {
-            let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
-            edits.forgotten(&policy, limiter.last_start());
-            limiter
-                .counted(now, |kind, counted| remembered.take_in(record::name(&policy, &key, kind), counted));
-        });
+        self.recording.forget_idle(&mut self.table, now);
     }
 
     /// When [`Gate::forget_idle`] has something to do.
@@ -351,36 +399,45 @@ impl Gate {
         self.table.next_idle()
     }
 
+    fn refused(&mut self, blocker: Blocker, now: Timestamp) {
+        if let Some(limiter) = self.table.get(blocker.limiter) {
+            self.tallies.refused(blocker.limiter, blocker.kind, &limiter.tally, now);
+        }
+    }
+
+    fn reserve(&mut self, id: LimiterId, now: Timestamp) {
+        if let Some(limiter) = self.table.get_mut(id) {
+            self.recording.reserve(id, limiter, now);
+        }
+    }
+
     fn take(&mut self, lane: &Binding, now: Timestamp) -> Decision {
-        let mut permit = Permit { granted_at: now, is_confirmed: false, holds: Few::new() };
+        let held = SmallVec::with_capacity(lane.0.len());
+        let mut permit = Permit { granted_at: now, is_confirmed: false, held };
         for id in &*lane.0 {
             let Some(limiter) = self.table.get_mut(*id) else { continue };
-            match limiter.take(now) {
-                Some(holds) => permit.holds.push((*id, holds)),
-                // Cannot be: `decide` has just found it ready, and a binding names no limiter twice.
-                None => {
-                    self.put_back(permit);
-                    return Decision::NotBefore(now, Blocker { limiter: *id, kind: Kind::Pace });
-                }
+            if !limiter.take(*id, now, &mut permit.held) {
+                // `decide` has just found it ready, and a binding names no limiter twice.
+                defect!("a limit that was ready grants nothing");
+                self.put_back(permit);
+                return Decision::NotBefore(now, Blocker { limiter: *id, kind: Kind::Pace });
             }
         }
         lane.0.iter().for_each(|id| self.tallies.allowed(*id, now));
-        lane.0.iter().for_each(|id| self.ask(*id, now));
+        lane.0.iter().for_each(|id| self.reserve(*id, now));
         Decision::Go(permit)
     }
 
-    pub(super) fn find_or_make(&mut self, policy: &PolicyId, key: &str, now: Timestamp) -> LimiterId {
+    fn find_or_make(&mut self, policy: &PolicyId, key: &str, now: Timestamp) -> LimiterId {
         if let Some(id) = self.table.find(policy, key) {
             return id;
         }
-        let id = self.table.insert(Limiter::new(
-            policy.clone(),
-            key.into(),
-            Timestamp::ZERO,
-            self.tallies.of(policy),
-        ));
-        if let Some(rules) = self.policies.get(policy).cloned() {
-            self.apply(id, &rules, self.edits.floor_of_key(policy, key), now);
+        let tally = self.tallies.of(policy);
+        let id = self.table.insert(Limiter::new(policy.clone(), key.into(), Timestamp::ZERO, tally));
+        if let (Some(rules), Some(limiter)) = (self.policies.get(policy), self.table.get_mut(id)) {
+            let floor = self.recording.floor_of_key(policy, key);
+            self.recording.apply(limiter, rules, floor, now);
+            self.bounds.apply(limiter);
         }
         id
     }
@@ -389,20 +446,5 @@ impl Gate {
 impl Default for Gate {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Binding {
-    /// The limiters, sorted.
-    #[must_use]
-    pub fn limiters(&self) -> &[LimiterId] {
-        &self.0
-    }
-}
-
-impl Freed {
-    /// The limiters.
-    pub fn iter(&self) -> impl Iterator<Item = LimiterId> {
-        self.0.iter().copied()
     }
 }

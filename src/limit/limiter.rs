@@ -1,91 +1,30 @@
 //! The limits of one policy for one combination of label values: all of them are asked, taken and given back together.
 //!
-//! Must not know: other limiters, lanes, entries.
+//! Must not know: other limiters, lanes, entries, which kinds of limits there are.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::clock::Timestamp;
+use smallvec::SmallVec;
+
+use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
-use crate::limit::STALE_AFTER;
-use crate::limit::ceiling::Ceiling;
+use crate::limit::bound::Bound;
 use crate::limit::forecast::LimitOutlook;
-use crate::limit::gate::Unknown;
-use crate::limit::pace::{PaceHold, PaceLimit};
-use crate::limit::quota::{QuotaHold, QuotaLimit};
-use crate::limit::record::Consumed;
+use crate::limit::history::record::{Consumed, Counted};
+use crate::limit::meter::slots::Slots;
+use crate::limit::meter::{Claim, Meter, Ready, Terms, Unknown};
+use crate::limit::permit::{Held, STALE_AFTER};
 use crate::limit::rules::Rules;
-use crate::limit::sliding::{Sliding, SlidingHold, is_recorded};
-use crate::limit::slots::Slots;
+use crate::limit::stated::Stated;
+use crate::limit::table::LimiterId;
 use crate::limit::tally::Tally;
-use crate::limit::tokens::{Portion, Ready};
-use crate::policy::{Family, Limits, Wording};
-
-/// The kinds of limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Starts per second, spread.
-    Pace,
-    /// Starts per sliding window.
-    Window,
-    /// Starts per calendar period.
-    Quota,
-    /// Calls in flight.
-    Slots,
-    /// Nothing at all.
-    Closed,
-}
-
-impl Kind {
-    /// The word that API and metrics use.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Pace => "pace",
-            Self::Window => "window",
-            Self::Quota => "quota",
-            Self::Slots => "slots",
-            Self::Closed => "closed",
-        }
-    }
-
-    /// The code of a refusal: that of the system which the policy comes from, or tidegate's own.
-    #[must_use]
-    pub fn code(self, wording: Option<&Wording>) -> &str {
-        match (self, wording) {
-            (Self::Pace | Self::Window, Some(wording)) => &wording.per_window,
-            (Self::Quota, Some(wording)) => &wording.per_quota,
-            (Self::Closed, Some(wording)) => &wording.closed,
-            (kind, _) => kind.own_code(),
-        }
-    }
-
-    /// tidegate's own code of a refusal.
-    #[must_use]
-    pub const fn own_code(self) -> &'static str {
-        match self {
-            Self::Pace => "over_pace",
-            Self::Window => "over_window",
-            Self::Quota => "over_quota",
-            Self::Slots => "over_slots",
-            Self::Closed => "closed",
-        }
-    }
-}
+use crate::policy::{Family, Kind};
 
 /// Why a limiter grants nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused {
     pub(super) kind: Kind,
     pub(super) ready: Ready,
-}
-
-/// What a permit holds of one limiter.
-#[derive(Debug, Default)]
-pub(super) struct Holds {
-    pace: Option<PaceHold>,
-    window: Option<SlidingHold>,
-    quota: Option<QuotaHold>,
 }
 
 /// See the head of this file.
@@ -102,10 +41,9 @@ pub(super) struct Limiter {
     /// Nothing may start.
     pub(super) closed: bool,
     /// What it allows of what another one counts.
-    pub(super) ceiling: Option<Ceiling>,
-    pub(super) pace: Option<Box<PaceLimit>>,
-    pub(super) window: Option<Box<Sliding>>,
-    pub(super) quota: Option<Box<QuotaLimit>>,
+    pub(super) bound: Option<Box<Bound>>,
+    /// One for each limit that counts starts; nearly always there is one.
+    pub(super) meters: SmallVec<[Meter; 1]>,
     pub(super) slots: Slots,
     /// Calls that were promised a start when they were taken in.
     pub(super) promised: u32,
@@ -130,10 +68,8 @@ impl Limiter {
             family: Family::Wait,
             rank: 0,
             closed: false,
-            ceiling: None,
-            pace: None,
-            window: None,
-            quota: None,
+            bound: None,
+            meters: SmallVec::new(),
             slots: Slots::unlimited(),
             promised: 0,
             last_start,
@@ -142,42 +78,43 @@ impl Limiter {
         }
     }
 
-    /// Limits this from now on. Nobody knows what was started before `blind`. What was consumed, granted and is in
-    /// flight keeps counting; there is never a fresh burst. Returns what a quota has to put on record for that.
-    pub(super) fn apply(&mut self, rules: &Rules, now: Timestamp, blind: Unknown) -> Option<Consumed> {
+    /// Limits this from now on. What was consumed, granted and is in flight keeps counting; there is never a fresh burst. Returns the
+    /// kinds that are new, and gives `note` what has to be put on record for the others.
+    pub(super) fn apply(
+        &mut self,
+        rules: &Rules,
+        now: Timestamp,
+        unknown: Unknown,
+        mut note: impl FnMut(Kind, Consumed),
+    ) -> SmallVec<[Kind; 4]> {
         let limits = rules.of_key(&self.key);
         self.active = true;
         (self.family, self.rank, self.closed) = (rules.family, rules.rank, limits.closed);
         self.slots.set(Some(Slots::default_for(limits.slots, limits.pace)));
-        let counter = self.ceiling.as_ref().and_then(|ceiling| ceiling.counter);
-        self.ceiling = rules.counts_on.is_some().then(|| Ceiling::new(limits, counter));
-        let uncounted = Limits::default();
-        let limits = if self.ceiling.is_some() { &uncounted } else { limits };
+        let counter = self.bound.as_ref().and_then(|bound| bound.counter);
+        self.bound = rules.bounds_on.is_some().then(|| Box::new(Bound::new(limits, counter)));
         let spread = self.family == Family::Wait;
-        let number = self.next_number();
-        let last_start = |window| {
-            self.last_start.max(if is_recorded(window) { blind.on_record_before } else { blind.before })
-        };
-        match (limits.pace, &mut self.pace) {
-            (Some(pace), Some(limit)) => limit.edit(pace, spread, blind.on_record_before, now),
-            (pace, limit) => {
-                *limit = pace
-                    .map(|pace| Box::new(PaceLimit::new(pace, spread, last_start(pace.window()), number)));
-            }
+        let terms = Terms { now, spread, last_start: self.last_start, unknown, number: self.next_number() };
+        let mut before = std::mem::take(&mut self.meters);
+        let mut begun = SmallVec::new();
+        for limit in limits.metered().filter(|_| self.bound.is_none()) {
+            let kind = limit.kind();
+            let meter = match before.iter().position(|meter| meter.kind() == kind) {
+                Some(at) => {
+                    let mut meter = before.swap_remove(at);
+                    if let Some(consumed) = meter.change(limit, &terms) {
+                        note(kind, consumed);
+                    }
+                    meter
+                }
+                None => {
+                    begun.push(kind);
+                    Meter::new(limit, &terms)
+                }
+            };
+            self.meters.push(meter);
         }
-        match (limits.window, &mut self.window) {
-            (Some(window), Some(limit)) => limit.allow(window, blind.on_record_before),
-            (window, limit) => {
-                *limit = window.map(|window| Box::new(Sliding::new(window, last_start(window), number)));
-            }
-        }
-        match (limits.quota, &mut self.quota) {
-            (Some(quota), Some(limit)) => return limit.allow(quota, now),
-            (quota, limit) => {
-                *limit = quota.map(|quota| Box::new(QuotaLimit::new(quota, blind.lost_before, now)));
-            }
-        }
-        None
+        begun
     }
 
     /// Above the number of every claim so far.
@@ -186,32 +123,9 @@ impl Limiter {
         self.applied * CLAIMS_MAX
     }
 
-    /// Whether it has a pace, a window, a quota.
-    pub(super) fn kinds(&self) -> [bool; 3] {
-        [self.pace.is_some(), self.window.is_some(), self.quota.is_some()]
-    }
-
-    /// Counts what was consumed before. Returns what has to be put on record anew for that.
-    pub(super) fn restore(&mut self, kind: Kind, consumed: &Consumed) -> Option<Consumed> {
-        match kind {
-            Kind::Pace => {
-                if let Some(limit) = &mut self.pace {
-                    limit.sliding.restore(consumed.count, consumed.at);
-                }
-            }
-            Kind::Window => {
-                if let Some(limit) = &mut self.window {
-                    limit.restore(consumed.count, consumed.at);
-                }
-            }
-            Kind::Quota => {
-                if let Some(limit) = &mut self.quota {
-                    return limit.restore(consumed);
-                }
-            }
-            Kind::Slots | Kind::Closed => {}
-        }
-        None
+    /// What counts under the limit of this kind.
+    pub(super) fn meter_mut(&mut self, kind: Kind) -> Option<&mut Meter> {
+        self.meters.iter_mut().find(|meter| meter.kind() == kind)
     }
 
     /// Whether one more may be in flight.
@@ -230,123 +144,88 @@ impl Limiter {
         if !self.active {
             return Ok(());
         }
-        let pace = self.pace.as_mut().map(|limit| (Kind::Pace, limit.ready(now)));
-        let window = self.window.as_mut().map(|limit| (Kind::Window, limit.ready(now)));
-        let quota = self.quota.as_mut().map(|limit| (Kind::Quota, limit.ready(now)));
         let mut worst: Option<Refused> = None;
-        for (kind, ready) in pace.into_iter().chain(window).chain(quota) {
+        for meter in &mut self.meters {
+            let ready = meter.ready(now);
             worst = match (ready, worst.map(|worst| worst.ready)) {
                 (Ready::Now, _) | (Ready::OnceRecorded, Some(Ready::At(_))) => worst,
                 (Ready::At(at), Some(Ready::At(later))) if at <= later => worst,
-                _ => Some(Refused { kind, ready }),
+                _ => Some(Refused { kind: meter.kind(), ready }),
             };
         }
         worst.map_or(Ok(()), Err)
     }
 
-    /// Of a refusing limiter: how many more starts its limits allow at `now`, and which of them is the narrowest.
-    pub(super) fn room(&mut self, now: Timestamp) -> (u32, Kind) {
+    /// Of a refusing limiter: how many more starts its limits allow at `now`, and which of them is the narrowest; `None` when none of
+    /// them limits that.
+    pub(super) fn room(&mut self, now: Timestamp) -> Option<(u32, Kind)> {
         if self.closed {
-            return (0, Kind::Closed);
+            return Some((0, Kind::Closed));
         }
-        let pace =
-            self.pace.as_mut().map(|limit| &mut limit.sliding).map(|limit| (Kind::Pace, room(limit, now)));
-        let window = self.window.as_mut().map(|limit| (Kind::Window, room(limit, now)));
-        let quota = self
-            .quota
-            .as_mut()
-            .map(|limit| (Kind::Quota, limit.quota().calls.get().saturating_sub(limit.used(now))));
-        let rooms = pace.into_iter().chain(window).chain(quota);
-        rooms.min_by_key(|(_, room)| *room).map_or((u32::MAX, Kind::Slots), |(kind, room)| (room, kind))
+        let rooms = self.meters.iter_mut().filter_map(|meter| Some((meter.room(now)?, meter.kind())));
+        rooms.min_by_key(|(room, _)| *room)
     }
 
-    /// Another policy allows only so many of the starts that its quota counts.
-    pub(super) fn bound(&mut self, calls: u32) {
-        if let Some(limit) = &mut self.quota {
-            limit.bound(calls);
-        }
+    /// Of a refusing limiter: whether one of its limits has no room at all.
+    pub(super) fn is_full(&mut self, now: Timestamp) -> bool {
+        self.room(now).is_some_and(|(room, _)| room == 0)
     }
 
-    /// When the oldest of its starts leaves a limit, or one that happens now would.
-    pub(super) fn frees_at(&mut self, kind: Kind, now: Timestamp) -> Option<Timestamp> {
-        let sliding = |limit: &mut Sliding| {
-            let used = limit.used(now);
-            if used == 0 { now + limit.allowed().length() } else { limit.below_at(used, now) }
-        };
-        match kind {
-            Kind::Pace => self.pace.as_mut().map(|limit| sliding(&mut limit.sliding)),
-            Kind::Window => self.window.as_deref_mut().map(sliding),
-            Kind::Quota => self.quota.as_ref().map(|limit| limit.span().end),
-            Kind::Slots | Kind::Closed => None,
-        }
-    }
-
-    /// Takes a start and a slot after [`Limiter::check`] allowed it; `None` when that was not so: then nothing is held.
-    pub(super) fn take(&mut self, now: Timestamp) -> Option<Holds> {
-        let mut holds = Holds::default();
-        if self.active {
-            if let Some(limit) = &mut self.pace {
-                holds.pace = Some(limit.take(now)?);
-            }
-            if let Some(limit) = &mut self.window {
-                holds.window = limit.take(now);
-                if holds.window.is_none() {
-                    self.undo(&holds);
-                    return None;
+    /// Takes a start and a slot after [`Limiter::check`] allowed it, and adds them to what is `held`; `false` when that was not so: then
+    /// nothing is taken.
+    pub(super) fn take(&mut self, id: LimiterId, now: Timestamp, held: &mut SmallVec<[Held; 2]>) -> bool {
+        let before = held.len();
+        for meter in self.meters.iter_mut().filter(|_| self.active) {
+            let Some(claim) = meter.take(now) else {
+                for Held { claim, .. } in held.drain(before..) {
+                    claim.iter().for_each(|claim| self.undo(claim));
                 }
-            }
-            holds.quota = self.quota.as_mut().map(|limit| limit.take());
+                return false;
+            };
+            held.push(Held { limiter: id, claim: Some(claim) });
+        }
+        if held.len() == before {
+            held.push(Held { limiter: id, claim: None });
         }
         self.slots.take();
         self.last_start = self.last_start.max(now + STALE_AFTER);
-        Some(holds)
+        true
     }
 
     /// Takes an unconfirmed start back; its slot stays taken.
-    pub(super) fn undo(&mut self, holds: &Holds) {
-        if let (Some(limit), Some(hold)) = (&mut self.pace, &holds.pace) {
-            limit.put_back(hold);
-        }
-        if let (Some(limit), Some(hold)) = (&mut self.window, holds.window) {
-            limit.put_back(hold);
-        }
-        if let (Some(limit), Some(hold)) = (&mut self.quota, holds.quota) {
-            limit.put_back(hold);
-        }
+    pub(super) fn undo(&mut self, claim: &Claim) {
+        self.meters.iter_mut().for_each(|meter| meter.put_back(claim));
     }
 
-    /// The start happens at `at`. Tells under which limits that is one too many, which is a defect.
-    pub(super) fn confirm(&mut self, holds: &Holds, at: Timestamp) -> impl Iterator<Item = Kind> + use<> {
-        let granted = [
-            holds.pace.as_ref().map(|_| Kind::Pace),
-            holds.window.map(|_| Kind::Window),
-            holds.quota.map(|_| Kind::Quota),
-            self.active.then_some(Kind::Slots),
-        ];
-        granted.into_iter().flatten().for_each(|kind| self.tally.granted(kind));
-        let pace = self.pace.as_mut().zip(holds.pace.as_ref());
-        let pace = pace.is_some_and(|(limit, hold)| limit.sliding.confirm(hold.start, at));
-        let window = self.window.as_mut().zip(holds.window);
-        let window = window.is_some_and(|(limit, hold)| limit.confirm(hold, at));
-        [(Kind::Pace, pace), (Kind::Window, window)].into_iter().filter_map(|(kind, bad)| bad.then_some(kind))
+    /// The start happens at `at`. Gives `violated` the limits under which that is one too many, which is a defect.
+    pub(super) fn confirm(
+        &mut self,
+        held: &[Held],
+        at: Timestamp,
+        mut violated: impl FnMut(&PolicyId, Kind),
+    ) {
+        for claim in held.iter().filter_map(|held| held.claim.as_ref()) {
+            self.tally.granted(claim.kind());
+            if self.meters.iter_mut().any(|meter| meter.confirm(claim, at)) {
+                violated(&self.policy, claim.kind());
+            }
+        }
+        if self.active {
+            self.tally.granted(Kind::Slots);
+        }
     }
 
     /// It happened by `at`.
-    pub(super) fn under_way(&mut self, holds: &Holds, at: Timestamp) {
-        if let (Some(limit), Some(hold)) = (&mut self.pace, &holds.pace) {
-            limit.sliding.under_way(hold.start, at);
-        }
-        if let (Some(limit), Some(hold)) = (&mut self.window, holds.window) {
-            limit.under_way(hold, at);
+    pub(super) fn under_way(&mut self, claim: Option<&Claim>, at: Timestamp) {
+        if let Some(claim) = claim {
+            self.meters.iter_mut().for_each(|meter| meter.under_way(claim, at));
         }
         self.last_start = self.last_start.max(at);
     }
 
     /// Whether any of its limits has its starts put on record before they are made.
     pub(super) fn is_recorded(&self) -> bool {
-        let pace = self.pace.as_ref().map(|limit| &limit.sliding);
-        let mut sliding = pace.into_iter().chain(self.window.as_deref());
-        self.active && (self.quota.is_some() || sliding.any(|limit| is_recorded(limit.allowed())))
+        self.active && self.meters.iter().any(Meter::is_recorded)
     }
 
     /// The latest moment at which something may have started under it.
@@ -354,69 +233,62 @@ impl Limiter {
         self.last_start
     }
 
-    /// What is to be put on record next, for each limit with the length of its window after which that is over.
-    pub(super) fn asks(&mut self, now: Timestamp) -> [Option<(Kind, Duration, Portion)>; 3] {
-        let sliding = |kind, limit: &mut Sliding| {
-            limit.ask(now).map(|portion| (kind, limit.allowed().length(), portion))
-        };
-        [
-            self.pace.as_mut().and_then(|limit| sliding(Kind::Pace, &mut limit.sliding)),
-            self.window.as_mut().and_then(|limit| sliding(Kind::Window, limit)),
-            self.quota.as_mut().and_then(|limit| Some((Kind::Quota, Duration::ZERO, limit.ask(now)?))),
-        ]
+    /// What still counts at `now`, for whoever keeps it.
+    pub(super) fn counted(&mut self, now: Timestamp, mut note: impl FnMut(Kind, Counted)) {
+        for meter in &mut self.meters {
+            let kind = meter.kind();
+            meter.counted(now, &mut |counted| note(kind, counted));
+        }
     }
 
-    /// That was put on record, or could not be.
-    pub(super) fn answered(&mut self, kind: Kind, portion: Portion, is_recorded: bool, now: Timestamp) {
-        match kind {
-            Kind::Pace => {
-                if let Some(limit) = &mut self.pace {
-                    limit.sliding.answered(portion, is_recorded, now);
-                }
+    /// What counts of limits that `next` does not have and that is one sum per period: it counts again when they come back. Sliding windows
+    /// that come back mind the latest start.
+    pub(super) fn leaving(&mut self, next: &Rules, now: Timestamp, mut note: impl FnMut(Kind, Counted)) {
+        let limits = next.of_key(&self.key);
+        for meter in &mut self.meters {
+            let kind = meter.kind();
+            let stays = next.bounds_on.is_none() && limits.metered_by(kind).is_some();
+            if kind.has_periods() && !stays {
+                meter.counted(now, &mut |counted| note(kind, counted));
             }
-            Kind::Window => {
-                if let Some(limit) = &mut self.window {
-                    limit.answered(portion, is_recorded, now);
-                }
+        }
+    }
+
+    /// Counts what an operator stated earlier, after all else that was kept.
+    pub(super) fn restore_stated(&mut self, kind: Kind, stated: &Stated) {
+        let number = self.next_number();
+        if let Some(meter) = self.meter_mut(kind) {
+            meter.restore_stated(stated, number);
+        }
+    }
+
+    /// Whether an operator has stated what is used now.
+    pub(super) fn is_stated(&self, kind: Kind, now: Timestamp) -> bool {
+        self.meters.iter().any(|meter| meter.kind() == kind && meter.is_stated(now))
+    }
+
+    /// The line of time has leapt to `now`. Gives `note` what counts and has to be put on record anew.
+    pub(super) fn leap(&mut self, leap: &Leap, now: Timestamp, mut note: impl FnMut(Kind, Counted)) {
+        self.last_start = leap.moved(self.last_start);
+        for meter in &mut self.meters {
+            let kind = meter.kind();
+            if meter.leap(leap, now) {
+                meter.counted(now, &mut |counted| note(kind, counted));
             }
-            Kind::Quota => {
-                if let Some(limit) = &mut self.quota {
-                    limit.answered(portion, is_recorded, now);
-                }
-            }
-            Kind::Slots | Kind::Closed => {}
         }
     }
 
     /// When it need not be remembered any more: all its windows are empty then. [`Timestamp::MAX`] while calls are in
-    /// flight or awaited. What was used of a quota is not in this: see [`Limiter::consumed`].
+    /// flight or awaited. What was used of a quota is not in this: see [`Limiter::counted`].
     pub(super) fn idle_at(&self) -> Timestamp {
-        let is_asked = self.quota.as_ref().is_some_and(|limit| limit.is_asked());
-        if self.slots.inflight() > 0 || self.promised > 0 || is_asked {
+        if self.slots.inflight() > 0 || self.promised > 0 {
             return Timestamp::MAX;
         }
-        let pace = self.pace.as_ref().map(|limit| limit.sliding.idle_at());
-        let window = self.window.as_ref().map(|limit| limit.idle_at());
-        pace.into_iter().chain(window).max().unwrap_or(self.last_start)
+        self.meters.iter().filter_map(Meter::idle_at).max().unwrap_or(self.last_start)
     }
 
     /// What it means for calls to come.
     pub(super) fn outlook(&mut self, now: Timestamp) -> Vec<LimitOutlook> {
-        let mut limits = Vec::new();
-        if let Some(limit) = &self.pace {
-            limits.push(LimitOutlook::pace(limit.pace(), limit.ready_at(now)));
-        }
-        if let Some(limit) = self.window.as_mut().filter(|limit| !limit.allowed().is_counting()) {
-            limits.push(LimitOutlook::window(limit.allowed(), limit.used(now), limit.ready_at()));
-        }
-        if let Some(limit) = self.quota.as_mut().filter(|limit| !limit.quota().is_counting()) {
-            limits.push(LimitOutlook::quota(limit.quota(), limit.used(now), limit.span().end));
-        }
-        limits
+        self.meters.iter_mut().filter_map(|meter| meter.outlook(now)).collect()
     }
-}
-
-fn room(limit: &mut Sliding, now: Timestamp) -> u32 {
-    // Starts before a silence count as well.
-    if limit.ready_at() > now { 0 } else { limit.allowed().calls().get().saturating_sub(limit.used(now)) }
 }

@@ -1,51 +1,44 @@
 //! Permits: the right to start one attempt now, taken from every limit of a lane at once.
 //!
 //! ```text
-//! Gate: decide over a lane ── Table: limiters by policy and label values ── Limiter: pace, window, quota, slots
-//!                                                Sliding = Ring (keeps) + Watch (checks) + Tokens (put on record)
+//! Gate: decide over a lane ── Table: limiters by policy and label values ── Limiter: a meter for each limit, slots
+//!                          meter/: what counts under each of them        history/: what is known over restarts and edits
 //! ```
 //!
 //! Must not know: entries, queues, sockets, where the record of starts is.
 
-mod ceiling;
-mod changes;
-mod counted;
-mod edits;
-mod few;
+mod admission;
+mod bound;
+mod decision;
 mod figures;
 mod forecast;
 mod gate;
-mod leap;
+mod history;
 mod limiter;
-mod pace;
+mod meter;
 mod permit;
-mod quota;
-mod record;
-mod recording;
-mod ring;
 mod rules;
-mod sliding;
-mod slots;
-mod smoother;
 mod stated;
 mod table;
 mod tally;
-mod tokens;
-mod turned_away;
-mod watch;
 
 #[cfg(test)]
 mod tests;
 
-pub use figures::{Counter, LimiterFigures};
-pub use forecast::{Forecast, LaneOutlook, LimitOutlook, Outlooks};
-pub use gate::{Binding, Blind, Blocker, Decision, Freed, Gate};
-pub use limiter::Kind;
-pub use permit::{Permit, STALE_AFTER, Stale};
-pub use quota::period_end;
-pub use record::{Ask, Consumed};
+pub(crate) use admission::{Admission, OverLimit, Promise, Tried};
+pub(crate) use decision::Blocker;
+pub use decision::{Binding, Decision};
+pub(crate) use figures::{Counter, LimiterFigures};
+pub(crate) use forecast::{Forecast, LaneOutlook, Outlooks};
+pub use gate::Gate;
+pub(crate) use history::record::{Consumed, Reservation};
+pub(crate) use history::recording::HistoryGap;
+pub(crate) use meter::period_end;
+pub(crate) use meter::slots::most_at_once;
+pub(crate) use permit::{Permit, STALE_AFTER};
 pub use rules::Rules;
-pub use slots::most_at_once;
-pub use stated::{StateUsageError, UsageToState};
-pub use table::LimiterId;
-pub use tally::{WAITING_KINDS, Worked};
+pub(crate) use stated::{StateUsageError, UsageToState};
+pub(crate) use table::LimiterId;
+pub(crate) use tally::Worked;
+
+pub(crate) use crate::policy::Kind;

@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::clock::Timestamp;
-use crate::limit::few::Few;
-use crate::limit::limiter::Holds;
+use crate::limit::meter::Claim;
 use crate::limit::table::LimiterId;
 
 /// How long after its grant a permit may be used: a stall must not turn into a burst.
-pub const STALE_AFTER: Duration = Duration::from_millis(3);
+pub(crate) const STALE_AFTER: Duration = Duration::from_millis(3);
 
 /// A permit that may not be used (any more).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,11 +26,21 @@ pub struct Stale;
 pub struct Permit {
     pub(super) granted_at: Timestamp,
     pub(super) is_confirmed: bool,
-    pub(super) holds: Few<(LimiterId, Holds)>,
+    /// Limiter by limiter. Most lanes have one or two limits, and a decision for them must not allocate.
+    pub(super) held: SmallVec<[Held; 2]>,
+}
+
+/// What a permit holds of one limiter: its slot, and a start under one of its limits.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) limiter: LimiterId,
+    /// `None` of a limiter that only counts calls in flight.
+    pub(super) claim: Option<Claim>,
 }
 
 impl Permit {
     /// When it was granted.
+    #[cfg(test)]
     #[must_use]
     pub const fn granted_at(&self) -> Timestamp {
         self.granted_at
@@ -38,5 +49,11 @@ impl Permit {
     /// Whether a start at this moment is still within its time.
     pub(super) fn is_fresh(&self, at: Timestamp) -> bool {
         !self.is_confirmed && at <= self.granted_at + STALE_AFTER
+    }
+
+    /// What is held, limiter by limiter.
+    pub(super) fn by_limiter(&self) -> impl Iterator<Item = (LimiterId, &[Held])> {
+        let groups = self.held.chunk_by(|one, next| one.limiter == next.limiter);
+        groups.filter_map(|held| Some((held.first()?.limiter, held)))
     }
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::limit::limiter::Kind;
-use crate::limit::quota::Span;
-use crate::limit::sliding::is_recorded;
-use crate::policy::{Family, Limits, Pace, RuntimePolicy, Scope, Spec, Window};
+use crate::limit::Kind;
+use crate::limit::meter;
+#[cfg(any(test, feature = "testkit"))]
+use crate::policy::{Family, Scope};
+use crate::policy::{Limits, RuntimePolicy, Spec};
 
 /// What one policy limits, and how its limiters are told apart: its spec, which it shares with the book. Which calls that
 /// governs is of no interest here.
@@ -27,6 +28,7 @@ impl Deref for Rules {
 
 impl Rules {
     /// The same for all label values, with counters of its own.
+    #[cfg(any(test, feature = "testkit"))]
     #[must_use]
     pub fn new(limits: Limits, family: Family, scope: Scope) -> Self {
         Self::from(Spec { family, scope, ..Spec::new(Vec::new(), limits) })
@@ -41,7 +43,7 @@ impl Rules {
     /// are told apart in another way.
     pub(super) fn reach_further_than(&self, before: &Self) -> bool {
         self.scope != before.scope
-            || self.counts_on.is_none() && before.counts_on.is_some()
+            || self.bounds_on.is_none() && before.bounds_on.is_some()
             || reach_further(&self.limits, &before.limits)
     }
 
@@ -71,7 +73,7 @@ impl Rules {
     /// How far back the longest of its windows reaches.
     pub(super) fn reach(&self) -> Duration {
         let all = self.overrides.iter().map(|(_, limits)| limits).chain([&self.limits]);
-        all.flat_map(lengths).max().unwrap_or_default()
+        all.flat_map(Limits::metered).map(meter::reach).max().unwrap_or_default()
     }
 }
 
@@ -84,32 +86,22 @@ impl Rules {
         now: Timestamp,
         is_stated: impl Fn(Kind) -> bool,
     ) -> Option<Timestamp> {
-        if self.counts_on.is_some() {
+        if self.bounds_on.is_some() {
             return None;
         }
-        let silent = |window: Window| Some(unknown_before + window.length()).filter(|_| is_recorded(window));
         let all = self.overrides.iter().map(|(_, limits)| limits).chain([&self.limits]);
-        let ends = all.flat_map(|limits| {
-            let quota = limits.quota.map(|quota| Span::of(quota.per, now));
-            let quota = quota.filter(|span| unknown_before > span.start).map(|span| span.end);
-            [
-                limits.pace.and_then(|pace| silent(pace.window())),
-                limits.window.and_then(silent).filter(|_| !is_stated(Kind::Window)),
-                quota.filter(|_| !is_stated(Kind::Quota)),
-            ]
-        });
-        ends.flatten().filter(|end| *end > now).max()
+        let unstated = all.flat_map(Limits::metered).filter(|limit| !is_stated(limit.kind()));
+        let ends = unstated.filter_map(|limit| meter::spent_until(limit, unknown_before, now));
+        ends.filter(|end| *end > now).max()
     }
 }
 
 /// Whether a window is longer, or has come.
 fn reach_further(limits: &Limits, before: &Limits) -> bool {
-    lengths(limits).into_iter().zip(lengths(before)).any(|(now, before)| now > before)
-}
-
-/// Of the pace and the window.
-fn lengths(limits: &Limits) -> [Duration; 2] {
-    [limits.pace.map(Pace::window), limits.window].map(|window| window.map_or(Duration::ZERO, Window::length))
+    limits.metered().any(|limit| {
+        let before = before.metered_by(limit.kind());
+        meter::reach(limit) > before.map_or(Duration::ZERO, meter::reach)
+    })
 }
 
 impl From<Spec> for Rules {

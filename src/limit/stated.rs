@@ -6,13 +6,17 @@
 //!
 //! Must not know: how limits count, where the record is.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::gate::Gate;
-use crate::limit::limiter::Kind;
-use crate::limit::record::{Consumed, name};
+use crate::limit::Kind;
+use crate::limit::history::record::{Consumed, name};
+use crate::limit::history::recording::Recording;
+use crate::limit::limiter::Limiter;
+use crate::limit::rules::Rules;
+use crate::limit::table::Table;
 
 /// What stands before the limit in the name of a statement.
 const SET: &str = "set ";
@@ -46,7 +50,7 @@ impl Stated {
     }
 }
 
-/// A statement that is to be put on record and then given to [`Gate::state_usage`].
+/// A statement that is to be put on record and then given to [`crate::limit::Gate::state_usage`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageToState {
     /// Its name on record.
@@ -75,68 +79,69 @@ pub enum StateUsageError {
     TooMany(NonZeroU32),
 }
 
-impl Gate {
-    /// Prepares the statement that `used` starts are used of a quota or window. Changes nothing.
-    ///
-    /// # Errors
-    /// [`StateUsageError`] when there is no such limit, or the figure is above it.
-    pub fn usage_to_state(
-        &mut self,
-        policy: &PolicyId,
-        key: &str,
+impl UsageToState {
+    /// That `used` starts are used of a limit of this limiter. Changes nothing.
+    pub(super) fn prepare(
+        limiter: &mut Limiter,
         kind: Kind,
         used: u32,
         now: Timestamp,
-    ) -> Result<UsageToState, StateUsageError> {
-        if !self.policies.contains_key(policy) {
-            return Err(StateUsageError::NoPolicy);
-        }
-        let id = self.find_or_make(policy, key, now);
+    ) -> Result<Self, StateUsageError> {
         let at = Timestamp::from_millis(now.ceil_millis());
-        let limiter = self.table.get_mut(id);
-        let found = limiter.and_then(|limiter| limiter.usage_to_state(kind, used, at, now));
-        self.table.watch(id);
-        let (calls, used_then, stated) = found.ok_or(StateUsageError::NoLimit)?;
-        if used > calls.get() {
-            return Err(StateUsageError::TooMany(calls));
+        let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
+        let meter = limiter.meter_mut(kind).ok_or(StateUsageError::NoLimit)?;
+        let (used_then, stated) = meter.usage_to_state(used, at, now).ok_or(StateUsageError::NoLimit)?;
+        if let Some(most) = meter.limit().filter(|most| used > most.get()) {
+            return Err(StateUsageError::TooMany(most));
         }
-        let (name, consumed) = stated.on_record(&name(policy, key, kind));
-        let (policy, key) = (policy.clone(), key.into());
-        Ok(UsageToState { name, consumed, policy, key, kind, stated, used_then })
+        let (name, consumed) = stated.on_record(&name(&policy, &key, kind));
+        Ok(Self { name, consumed, policy, key, kind, stated, used_then })
     }
 
-    /// The statement is on record: it counts from now on. Lanes that wait may have room: ask for them again.
-    pub fn state_usage(&mut self, usage: &UsageToState, now: Timestamp) {
-        let UsageToState { policy, key, kind, stated, used_then, .. } = usage;
-        let id = self.find_or_make(policy, key, now);
-        if let Some(limiter) = self.table.get_mut(id) {
-            limiter.state_usage(*kind, *stated, *used_then, now);
-        }
-        self.table.watch(id);
-    }
-
-    /// Until when limits count as spent because nobody knows what was consumed under them; `None` when none does. A
-    /// quota whose label values are told apart counts until the end of its period whatever was stated: nobody knows
-    /// all of its label values.
+    /// The policy of its limit.
     #[must_use]
-    pub fn spent_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let unknown_before = self.blind.on_record_before;
-        if unknown_before == Timestamp::ZERO {
-            return None;
-        }
-        let mut until = None;
-        for (policy, rules) in &self.policies {
-            let has_one_key = rules.scope.labels().is_empty();
-            let living = self.table.find(policy, "").and_then(|id| self.table.get(id));
-            let is_stated = |kind| match living {
-                Some(limiter) => limiter.is_stated(kind, now),
-                None => self.remembered.is_stated(policy, "", kind, now),
-            };
-            let end = rules.spent_until(unknown_before, now, |kind| has_one_key && is_stated(kind));
-            until = until.max(end);
-        }
-        until
+    pub const fn policy(&self) -> &PolicyId {
+        &self.policy
     }
+
+    /// The policy and the label values of its limit.
+    pub(super) fn of(&self) -> (&PolicyId, &str) {
+        (&self.policy, &self.key)
+    }
+
+    /// It counts from now on.
+    pub(super) fn count(&self, limiter: &mut Limiter, now: Timestamp) {
+        let number = limiter.next_number();
+        if let Some(meter) = limiter.meter_mut(self.kind) {
+            meter.state(&self.stated, self.used_then, number, now);
+        }
+    }
+}
+
+/// Until when limits count as spent because nobody knows what was consumed under them; `None` when none does.
+pub(super) fn spent_until(
+    policies: &HashMap<PolicyId, Rules>,
+    table: &Table,
+    recording: &Recording,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let unknown_before = recording.lost_before();
+    if unknown_before == Timestamp::ZERO {
+        return None;
+    }
+    let mut until = None;
+    for (policy, rules) in policies {
+        // Nobody knows all label values of those that have several.
+        let has_one_key = rules.scope.labels().is_empty();
+        let living = table.find(policy, "").and_then(|id| table.get(id));
+        let is_stated = |kind| match living {
+            Some(limiter) => limiter.is_stated(kind, now),
+            None => recording.is_stated(policy, kind, now),
+        };
+        let end = rules.spent_until(unknown_before, now, |kind| has_one_key && is_stated(kind));
+        until = until.max(end);
+    }
+    until
 }
 
 #[cfg(test)]

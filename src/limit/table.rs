@@ -9,6 +9,7 @@ use std::ops::Bound;
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
 use crate::limit::limiter::Limiter;
+use crate::telemetry::defect;
 
 /// Names a limiter for as long as something is bound to it or in flight under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +76,7 @@ impl Table {
     /// One binding less.
     pub(super) fn unbind(&mut self, id: LimiterId) {
         if let Some(slot) = self.slots.get_mut(id.0 as usize).and_then(Option::as_mut) {
+            defect!(unless slot.refs > 0, "a limiter that is let go of more often than it was bound");
             slot.refs = slot.refs.saturating_sub(1);
         }
         self.watch(id);
@@ -162,6 +164,7 @@ impl Table {
     }
 
     /// How many there are.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }

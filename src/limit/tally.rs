@@ -10,26 +10,42 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::limit::limiter::Kind;
+use crate::limit::Kind;
 use crate::limit::table::LimiterId;
 
-/// The kinds of limit that let starts wait, in the order of [`Worked`].
-pub const WAITING_KINDS: [Kind; 4] = [Kind::Pace, Kind::Window, Kind::Quota, Kind::Slots];
+/// One figure for each kind of limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PerKind<T>([T; Kind::ALL.len()]);
 
-/// What the limits of one policy did since the process began, or since its limits came back; by [`WAITING_KINDS`].
+impl<T> PerKind<T> {
+    /// The figures of all kinds.
+    #[must_use]
+    pub fn of(figure: impl FnMut(Kind) -> T) -> Self {
+        Self(Kind::ALL.map(figure))
+    }
+
+    /// The figure of one kind.
+    #[must_use]
+    pub fn get(&self, kind: Kind) -> &T {
+        // Each kind has its place in `Kind::ALL`: see there.
+        &self.0[kind as usize]
+    }
+}
+
+/// What the limits of one policy did since the process began, or since its limits came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Worked {
     /// Starts allowed.
-    pub permits: [u64; 4],
+    pub permits: PerKind<u64>,
     /// Time in which something was ready and the limit let none of it start, added up over all label values.
-    pub held: [Duration; 4],
+    pub held: PerKind<Duration>,
 }
 
 /// The counts of one policy, shared by its limiters.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    permits: [AtomicU64; 4],
-    held_ns: [AtomicU64; 4],
+    permits: PerKind<AtomicU64>,
+    held_ns: PerKind<AtomicU64>,
 }
 
 impl Tally {
@@ -40,17 +56,14 @@ impl Tally {
     fn worked(&self) -> Worked {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Worked {
-            permits: self.permits.each_ref().map(read),
-            held: self.held_ns.each_ref().map(|counter| Duration::from_nanos(read(counter))),
+            permits: PerKind::of(|kind| read(self.permits.get(kind))),
+            held: PerKind::of(|kind| Duration::from_nanos(read(self.held_ns.get(kind)))),
         }
     }
 }
 
-fn add(counters: &[AtomicU64; 4], kind: Kind, count: u64) {
-    let place = WAITING_KINDS.iter().position(|of| *of == kind);
-    if let Some(counter) = place.and_then(|place| counters.get(place)) {
-        counter.fetch_add(count, Ordering::Relaxed);
-    }
+fn add(counters: &PerKind<AtomicU64>, kind: Kind, count: u64) {
+    counters.get(kind).fetch_add(count, Ordering::Relaxed);
 }
 
 /// The counts of all policies, and the limiters that let nothing start at present.
@@ -59,6 +72,8 @@ pub(super) struct Tallies {
     by_policy: HashMap<PolicyId, Arc<Tally>>,
     /// By which of its limits, and since when.
     holding: BTreeMap<LimiterId, (Kind, Timestamp, Arc<Tally>)>,
+    /// Starts beyond a limit since the process began.
+    violations: BTreeMap<(PolicyId, Kind), u64>,
 }
 
 impl Tallies {
@@ -67,6 +82,16 @@ impl Tallies {
             Some(tally) => Arc::clone(tally),
             None => Arc::clone(self.by_policy.entry(policy.clone()).or_default()),
         }
+    }
+
+    /// A start was one too many.
+    pub(super) fn violated(&mut self, policy: &PolicyId, kind: Kind) {
+        *self.violations.entry((policy.clone(), kind)).or_default() += 1;
+    }
+
+    /// Starts beyond a limit, by policy and kind.
+    pub(super) const fn violations(&self) -> &BTreeMap<(PolicyId, Kind), u64> {
+        &self.violations
     }
 
     /// A limiter said no to something that is ready.
@@ -139,7 +164,13 @@ mod tests {
         tallies.allowed(one, at(9_000));
         tally.granted(Kind::Slots);
         let ms = Duration::from_millis;
-        let expected = Worked { permits: [0, 0, 0, 1], held: [ms(1_000), ms(0), ms(0), ms(200)] };
+        let permits = PerKind::of(|kind| u64::from(kind == Kind::Slots));
+        let held = PerKind::of(|kind| match kind {
+            Kind::Pace => ms(1_000),
+            Kind::Slots => ms(200),
+            Kind::Window | Kind::Quota | Kind::Closed => ms(0),
+        });
+        let expected = Worked { permits, held };
         assert_eq!(tallies.worked(|_| true), [(policy.clone(), expected)]);
         tallies.refused(one, Kind::Pace, &tally, at(10_000));
         tallies.go_on(at(20_000), |_| false);

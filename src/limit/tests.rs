@@ -77,11 +77,11 @@ fn gate_with(limits: &Limits) -> (Gate, Binding) {
 fn decide(gate: &mut Gate, lane: &Binding, now: Timestamp) -> Decision {
     loop {
         let decision = gate.decide(lane, false, now);
-        let asks = gate.take_asks();
-        for ask in &asks {
-            gate.answered(ask, true, now);
+        let reservations = gate.take_reservations();
+        for reservation in &reservations {
+            gate.confirmed(reservation, true, now);
         }
-        if asks.is_empty() || !matches!(decision, Decision::Wait(_)) {
+        if reservations.is_empty() || !matches!(decision, Decision::Wait(_)) {
             return decision;
         }
     }

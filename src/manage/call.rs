@@ -1,15 +1,18 @@
-//! What several dialects ask of a request before they look into it: a bounded body in JSON, a token, a name in the path.
+//! What several dialects ask of a request before they look into it: a bounded body in JSON, a token, a name in the path;
+//! and how a value becomes an answer.
 //!
 //! Must not know: any dialect's members, codes or envelopes.
 
 use std::fmt;
 
 use axum::body::Body;
+use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
 
 use crate::event::Labels;
-use crate::problem::{BodyFault, NotJson, check_json};
+use crate::problem::{BodyFault, NotJson, check_json, read_whole};
 
 /// Longest request body, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -22,7 +25,7 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, 
 
 /// The whole body, of whatever type.
 pub(super) async fn read_body(body: Body) -> Result<Bytes, BodyFault> {
-    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| BodyFault::of(&error))
+    read_whole(body, BODY_BYTES_MAX).await
 }
 
 /// Why a body is not read, or not to its end.
@@ -71,6 +74,16 @@ impl fmt::Display for BodyRefused {
     }
 }
 
+/// A value as the body of an answer, in JSON under the content type that the dialect gives it.
+pub(super) fn json_answer(status: StatusCode, content_type: &'static str, body: &impl Serialize) -> Response {
+    // Texts, numbers, lists and maps with text keys always serialise.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
 /// Whether there is one `Authorization` that is a token alone, without a scheme before it.
 pub(super) fn has_plain_token(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
@@ -85,8 +98,6 @@ pub(super) fn is_label_value(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

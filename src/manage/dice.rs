@@ -6,18 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A generator that many requests share. Cheap to clone.
 #[derive(Clone)]
-pub struct Dice(Arc<Mutex<fastrand::Rng>>);
+pub(crate) struct Dice(Arc<Mutex<fastrand::Rng>>);
 
 impl Dice {
     /// Shares a generator.
     #[must_use]
-    pub fn new(random: fastrand::Rng) -> Self {
+    pub(crate) fn new(random: fastrand::Rng) -> Self {
         Self(Arc::new(Mutex::new(random)))
     }
 
     /// Any number.
     #[must_use]
-    pub fn roll(&self) -> u128 {
+    pub(crate) fn roll(&self) -> u128 {
         self.take(|random| random.u128(..))
     }
 

@@ -1,21 +1,131 @@
 //! The management dialects. Each translates, nothing more: checks of its own members, the shapes of its
-//! answers and its codes. Life, storage and matching of policies are the same for all (`policy`).
+//! answers and its codes. Life, storage and matching of policies are the same for all (`policy`), and so is the way in which
+//! a change of objects becomes one of policies (`desk`).
 //!
-//! Every dialect is a folder of the same shape: `wire` (what is sent), `record` (what is stored), `map`
-//! (both to and from a [`crate::policy::Spec`]), `errors` (its envelope and codes), `routes`. `adobe` is what the two
-//! of Adobe share.
+//! Every dialect implements [`Dialect`] and is in the list of [`all`]; nothing outside this room names one. It is a folder
+//! whose files have the same names: `options` (what an operator may set), `objects` (what is stored), `wire` (what is
+//! received and sent), `check` (the rules of its members), `derive` (objects to policies, each a
+//! [`crate::policy::Spec`]), `routes`, `errors` (its envelope and codes), `says` (how it words the refusal of a call over
+//! a limit), `hears` (how its endpoints say that they are busy), `usage` (headers on the use of limits), `doc` (its part
+//! of the API description), `contract.md` (what the system promises its clients, with the sources), `tests`. `adobe` is what the two dialects of Adobe share.
+//!
+//! A new dialect is a folder, a module and a place in the list here, its options in [`Options`] and its section of the
+//! configuration.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
 
-pub mod adobe;
+pub(crate) mod adobe;
 mod call;
-pub mod capping;
+pub(crate) mod capping;
+mod desk;
+mod dialect;
 mod dice;
 mod doc;
 mod late;
-pub mod mashery;
-pub mod mediarithmics;
-pub mod responsys;
-pub mod throttling;
+pub(crate) mod mashery;
+pub(crate) mod mediarithmics;
+mod options;
+pub(crate) mod responsys;
+#[cfg(test)]
+mod testing;
+pub(crate) mod throttling;
 
-pub use dice::Dice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::delivery::Hears;
+use crate::event::PolicyId;
+use crate::policy::{Book, Policies};
+use crate::problem::Tell;
+
+pub(crate) use dialect::{Dialect, Listed, Parts, Usage, Used};
+pub(crate) use dice::Dice;
+pub(crate) use options::Options;
+
+/// Every dialect. The order decides between forms of policy names that two of them use, and who is asked first what an
+/// endpoint says.
+#[must_use]
+pub(crate) fn all() -> &'static [&'static dyn Dialect] {
+    const ALL: &[&dyn Dialect] = &[
+        &throttling::Throttling,
+        &capping::Capping,
+        &mashery::Mashery,
+        &mediarithmics::Mediarithmics,
+        &responsys::Responsys,
+    ];
+    ALL
+}
+
+/// The labels that some dialect looks at.
+#[must_use]
+pub(crate) fn labels() -> Vec<&'static str> {
+    all().iter().flat_map(|dialect| dialect.labels()).copied().collect()
+}
+
+/// Everyone who understands what endpoints say.
+#[must_use]
+pub fn hears() -> Arc<[&'static dyn Hears]> {
+    all().iter().filter_map(|dialect| dialect.hears()).collect()
+}
+
+/// Speaks for the dialects whose limits turn calls away.
+#[must_use]
+pub(crate) fn tell(options: &Options, random: fastrand::Rng) -> Tell {
+    let dice = Dice::new(random);
+    let speakers: Vec<_> =
+        all().iter().filter_map(|dialect| Some((dialect.name(), dialect.says(options, &dice)?))).collect();
+    Arc::new(move |refused| {
+        let (_, says) = speakers.iter().find(|(name, _)| *name == refused.origin)?;
+        says(refused)
+    })
+}
+
+/// For a book that an older version wrote: makes the policies of every dialect those that its objects amount to now. What
+/// would end a policy is left as it is, until its objects are changed.
+pub(crate) async fn settle(policies: &Policies, now: Timestamp, drain_window: Duration) {
+    for dialect in all() {
+        let edit = |book: &mut Book| {
+            let report =
+                desk::activate(*dialect, book, now, drain_window).map_err(|error| error.to_string())?;
+            match report.removed.first() {
+                Some(policy) => Err(format!("the policy {policy} would end")),
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = policies.change(edit).await {
+            tracing::warn!(dialect = dialect.name(), %error, "objects of an older version are applied when they are changed");
+        }
+    }
+}
+
+/// Which dialect gives policies names of this form. The configuration file may have them all the same, as it always could.
+#[must_use]
+pub(crate) fn owner_of_form(id: &PolicyId) -> Option<&'static str> {
+    all().iter().find(|dialect| dialect.names(id)).map(|dialect| dialect.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_forms_of_dialects_are_known() {
+        let uuid = "0198c4f0-5f3a-4c00-8000-00000000000f";
+        for (name, owner) in [
+            (uuid.to_owned(), Some("throttling")),
+            (format!("{uuid}.action"), Some("capping")),
+            (format!("{uuid}.dataSource"), Some("capping")),
+            (format!("{uuid}.keys"), Some("mashery")),
+            ("responsys.login.block".to_owned(), Some("responsys")),
+            ("mics.1001".to_owned(), Some("mediarithmics")),
+            ("crm".to_owned(), None),
+            ("orders.action".to_owned(), None),
+            ("responsys".to_owned(), None),
+            (uuid.replace('f', "g"), None),
+        ] {
+            let id = PolicyId::parse(&name).expect("valid");
+            assert_eq!(owner_of_form(&id), owner, "{name}");
+        }
+    }
+}

@@ -33,7 +33,7 @@ use ask::{Reply, ask};
 use system::System;
 use table::{Answer, Bounds, Question, Step, Table};
 
-pub use system::NameFiles;
+pub(crate) use system::NameFiles;
 
 /// How often the two files are looked at, at most.
 const FILES_CHECKED_EVERY: Duration = Duration::from_secs(2);
@@ -47,7 +47,7 @@ const NAMES_MAX: usize = 20_000;
 const SILENCE_LOGGED_EVERY_MS: u64 = 60_000;
 
 /// How names are resolved.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameOptions {
     /// The longest for one name, all name servers and the search list together.
     pub timeout: Duration,
@@ -73,7 +73,7 @@ impl Default for NameOptions {
 /// A name did not lead to an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the name {name} does not resolve: {failure}")]
-pub struct NameError {
+pub(crate) struct NameError {
     /// The name as it was asked for.
     pub name: String,
     /// The kind of failure, as dead letters and metrics name it.
@@ -82,7 +82,7 @@ pub struct NameError {
 
 /// Resolves names. Cheap to clone; clones share their cache and bounds.
 #[derive(Clone)]
-pub struct Names(Arc<Inner>);
+pub(crate) struct Names(Arc<Inner>);
 
 struct Inner {
     options: NameOptions,
@@ -107,7 +107,7 @@ struct Check {
 impl Names {
     /// Reads the files. May block.
     #[must_use]
-    pub fn new(options: NameOptions, clock: Clock) -> Self {
+    pub(crate) fn new(options: NameOptions, clock: Clock) -> Self {
         let bounds = Bounds {
             max_questions: options.max_questions.get(),
             max_waiting: WAITING_MAX,
@@ -132,7 +132,7 @@ impl Names {
     ///
     /// # Errors
     /// [`NameError`] says why there is none.
-    pub async fn addresses(&self, name: &str) -> Result<Arc<[IpAddr]>, NameError> {
+    pub(crate) async fn addresses(&self, name: &str) -> Result<Arc<[IpAddr]>, NameError> {
         self.check_files().await;
         let listed = self.0.system.load().listed(name);
         if !listed.is_empty() {
@@ -161,7 +161,7 @@ impl Names {
 
     /// How names are resolved at present, in a sentence.
     #[must_use]
-    pub fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         let (under_way, waiting) = self.table().load();
         let last = self.0.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let last = last.map_or_else(String::new, |(error, at)| {

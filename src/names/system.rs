@@ -29,7 +29,7 @@ const SERVERS_MAX: usize = 3;
 const LOCAL_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Where the system says what names mean.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameFiles {
     /// The name servers and the search list.
     pub resolv_conf: PathBuf,

@@ -3,6 +3,8 @@
 //!
 //! Must not know: how limits are kept, what the members mean.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -11,8 +13,9 @@ use serde::Serialize;
 use tracing::{info, warn};
 use utoipa::ToSchema;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::event::PolicyId;
+use crate::ingest::CallRouter;
 use crate::ops::body::read;
 use crate::ops::desk::{
     Answer, Desk, Name, json, late, no_policy, no_such_method, policy_id, respond, split,
@@ -22,10 +25,10 @@ use crate::ops::precondition::{self, Precondition};
 use crate::ops::query::{self, Parameters};
 use crate::ops::wire::{Definition, HoldBody};
 use crate::policy::{
-    Book, BookError, ChangeError, Fault, GenerationState, Given, Members, Origin, Policy, PolicyError, Put,
-    Spec, read_name, read_spec, write,
+    Book, BookError, ChangeError, Fault, GenerationState, Given, Members, Origin, Policies, Policy,
+    PolicyError, Put, Spec, read_name, read_spec, write,
 };
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::telemetry::Defect;
 
 /// What a change has made different, or would make different.
@@ -107,7 +110,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Response {
     match split(&name) {
-        (id, None) => respond(desk.put_policy(id, &uri, &headers, body).await),
+        (id, None) => respond(Authoring::from(&desk).put(id, &uri, &headers, body).await),
         (_, verb) => no_such_method(verb),
     }
 }
@@ -131,13 +134,34 @@ pub(super) async fn put(
 )]
 pub(super) async fn delete(State(desk): State<Desk>, name: Name, uri: Uri, headers: HeaderMap) -> Response {
     match split(&name) {
-        (id, None) => respond(desk.delete_policy(id, &uri, &headers).await),
+        (id, None) => respond(Authoring::from(&desk).delete(id, &uri, &headers).await),
         (_, verb) => no_such_method(verb),
     }
 }
 
-impl Desk {
-    async fn put_policy(&self, id: &str, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
+/// Makes, changes and deletes the policies of this API.
+struct Authoring<'d> {
+    authoring: &'d Policies,
+    reserved: fn(&PolicyId) -> Option<&'static str>,
+    drain: Duration,
+    clock: &'d Clock,
+    router: &'d CallRouter,
+}
+
+impl<'d> From<&'d Desk> for Authoring<'d> {
+    fn from(desk: &'d Desk) -> Self {
+        Self {
+            authoring: &desk.authoring,
+            reserved: desk.reserved,
+            drain: desk.drain,
+            clock: &desk.clock,
+            router: &desk.router,
+        }
+    }
+}
+
+impl Authoring<'_> {
+    async fn put(&self, id: &str, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
         let dry_run = dry_run(uri)?;
         let members: Members = read(headers, body).await?;
         let (id, spec) = self.checked(id, &members)?;
@@ -165,14 +189,14 @@ impl Desk {
         Ok(response)
     }
 
-    async fn delete_policy(&self, id: &str, uri: &Uri, headers: &HeaderMap) -> Answer {
+    async fn delete(&self, id: &str, uri: &Uri, headers: &HeaderMap) -> Answer {
         let (id, dry_run) = (policy_id(id)?, dry_run(uri)?);
         let (now, drain) = (self.clock.now(), self.drain);
         let precondition = Precondition::of(headers);
         let edit = |book: &mut Book| {
             let change = delete_in(book, &id, &precondition)?;
             if change.change == ChangeKind::Deleted {
-                book.delete(&id, now, drain, true).map_err(Refusal::Book)?;
+                book.remove(&id, now, drain).map_err(Refusal::Book)?;
             }
             Ok(change)
         };
@@ -194,7 +218,7 @@ impl Desk {
             detail: format!("must be {:?}, the name in the path; it may be left out", id.as_str()),
         };
         let other_name = (!same_name).then_some(other);
-        match (read_spec(members, self.known_labels.as_ref()), other_name) {
+        match (read_spec(members, self.router.defaults.known_labels.as_ref()), other_name) {
             (Ok(spec), None) => Ok((id, spec)),
             (spec, name) => {
                 let all: Vec<Fault> = name.into_iter().chain(spec.err().into_iter().flatten()).collect();
@@ -229,10 +253,10 @@ fn put_in(
         return Err(Refusal::Found(edition));
     }
     let before = known.filter(|_| edition.is_some()).and_then(|policy| definition(id, policy));
-    let change = match book.put(&Origin::api(), id, spec).map_err(Refusal::Book)? {
+    let change = match book.put(&Origin::api(), id, spec.clone()).map_err(Refusal::Book)? {
         Put::Same => ChangeKind::Unchanged,
         Put::Added => ChangeKind::Created,
-        Put::Changed => ChangeKind::Updated,
+        Put::Changed | Put::Ended => ChangeKind::Updated,
     };
     let after = write(id, spec);
     let etag = book.known(id).and_then(Policy::edition).map(|edition| precondition::quoted(&edition));
@@ -305,16 +329,13 @@ fn faults(faults: &[Fault]) -> Box<Problem> {
     if faults.len() > sentences.len() {
         sentences.push(format!("and {} more", faults.len() - sentences.len()));
     }
-    let title = "The request is not valid";
-    let problem =
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", title, sentences.join("; "));
+    let problem = Problem::of(codes::INVALID_REQUEST, sentences.join("; "));
     let named = |problem: Problem, fault: &Fault| problem.field(fault.pointer(), fault.detail.clone());
     Box::new(faults.iter().fold(problem, named))
 }
 
 fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
-    let conflict =
-        |code, title, detail: String| Box::new(Problem::new(StatusCode::CONFLICT, code, title, detail));
+    let conflict = |code, detail: String| Box::new(Problem::of(code, detail));
     match error {
         ChangeError::Refused(Refusal::Unknown) => no_policy(id.as_str()),
         ChangeError::Refused(Refusal::Reserved(dialect)) => {
@@ -326,21 +347,18 @@ fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
         ChangeError::Refused(Refusal::Owned { origin, drains_until }) => {
             let (rule, way_out) = owner(&origin, drains_until);
             let detail = format!("policy {:?} {rule}: {way_out}", id.as_str());
-            let problem = conflict("policy_owned", "The policy is made elsewhere", detail);
+            let problem = conflict(codes::POLICY_OWNED, detail);
             Box::new(problem.field("/name", format!("{rule}; {way_out}")))
         }
         ChangeError::Refused(Refusal::Book(error)) => {
             Defect { place: "a change that the policy book refuses after its checks" }.emit();
             warn!(policy = %id, %error, "a policy was not changed");
-            let title = "Internal error";
             let detail = format!("the policy cannot be changed: {error}");
-            Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, detail))
+            Box::new(Problem::of(codes::INTERNAL, detail))
         }
-        ChangeError::Failed(PolicyError::Full(bound)) => {
-            conflict("policies_full", "No more policies", bound.to_string())
-        }
+        ChangeError::Failed(PolicyError::Full(bound)) => conflict(codes::POLICIES_FULL, bound.to_string()),
         ChangeError::Failed(error @ PolicyError::TooLarge { .. }) => {
-            conflict("policies_full", "No more policies", error.to_string())
+            conflict(codes::POLICIES_FULL, error.to_string())
         }
         ChangeError::Failed(error) => {
             warn!(policy = %id, %error, "a policy was not changed");
@@ -350,8 +368,7 @@ fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
             };
             slow.unwrap_or_else(|| {
                 let detail = "the store cannot take changes; look at the policy before repeating";
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                Box::new(Problem::new(status, "storage_error", "Storage failed", detail).retry_after(10))
+                Box::new(Problem::of(codes::STORAGE_ERROR, detail).retry_after(10))
             })
         }
     }

@@ -4,11 +4,11 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::HeaderMap;
 use serde::de::DeserializeOwned;
 
 use crate::event::json_pointer;
-use crate::problem::{BodyFault, Problem, check_json};
+use crate::problem::{BodyFault, Problem, check_json, codes, is_encoded, read_whole};
 
 /// Longest body, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
@@ -34,9 +34,8 @@ pub(super) async fn read_optional<T: DeserializeOwned>(
 
 /// The problem of a member that breaks its rule.
 pub(super) fn invalid(member: &str, rule: String) -> Box<Problem> {
-    let title = "The request is not valid";
     let detail = format!("{member} {rule}");
-    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", title, detail);
+    let problem = Problem::of(codes::INVALID_REQUEST, detail);
     let names = (!member.is_empty()).then_some(member);
     Box::new(problem.field(json_pointer(names), rule))
 }
@@ -56,8 +55,7 @@ fn decode<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Problem>> {
         if !error.is_data() {
             let rule = "must be one JSON object in UTF-8 without byte order mark";
             let detail = format!("{error}; the body {rule}");
-            let problem =
-                Problem::new(StatusCode::BAD_REQUEST, "invalid_json", "The text is not JSON", detail);
+            let problem = Problem::of(codes::INVALID_JSON, detail);
             return Box::new(problem.field("", rule));
         }
         // Members are read as they are: what is left is one that is unknown or given twice.
@@ -83,37 +81,20 @@ fn named<'r>(reason: &'r str, start: &str) -> Option<(&'r str, &'r str)> {
 }
 
 async fn whole(body: Body) -> Result<Bytes, Box<Problem>> {
-    axum::body::to_bytes(body, MAX_BYTES).await.map_err(|error| {
-        Box::new(match BodyFault::of(&error) {
-            BodyFault::TooLarge => {
-                let detail = format!("at most {MAX_BYTES} bytes are taken here");
-                let title = "The request is too large";
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", title, detail)
-            }
-            BodyFault::TooSlow => {
-                let detail = "the body stopped coming; nothing was changed";
-                let title = "The body did not come";
-                Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", title, detail)
-            }
-            BodyFault::Incomplete => {
-                let detail = "the body broke off before its end; nothing was changed";
-                let title = "The body is incomplete";
-                Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", title, detail)
-            }
-        })
+    read_whole(body, MAX_BYTES).await.map_err(|fault| {
+        let detail = match fault {
+            BodyFault::TooLarge => format!("at most {MAX_BYTES} bytes are taken here"),
+            BodyFault::TooSlow => "the body stopped coming; nothing was changed".to_owned(),
+            BodyFault::Incomplete => "the body broke off before its end; nothing was changed".to_owned(),
+        };
+        Box::new(Problem::of(fault.code(), detail))
     })
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Box<Problem>> {
-    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        let rule = "send the body without Content-Encoding".to_owned();
-        return Err(unsupported("unsupported_encoding", rule));
+    if is_encoded(headers) {
+        let rule = "send the body without Content-Encoding";
+        return Err(Box::new(Problem::of(codes::UNSUPPORTED_ENCODING, rule)));
     }
-    check_json(headers).map_err(|not| unsupported("unsupported_media_type", not.to_string()))
-}
-
-fn unsupported(code: &'static str, rule: String) -> Box<Problem> {
-    let title = "The form of the body is not supported";
-    Box::new(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, title, rule))
+    check_json(headers).map_err(|not| Box::new(Problem::of(codes::UNSUPPORTED_MEDIA_TYPE, not.to_string())))
 }

@@ -3,7 +3,6 @@
 //!
 //! Must not know: how limits count, how calls are planned, who listens.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,22 +18,23 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
-use crate::event::{CanonicalUrl, PolicyId};
+use crate::event::PolicyId;
+use crate::ingest::CallRouter;
 use crate::limit::Outlooks;
+use crate::ops::explain::Explainer;
+use crate::ops::policies::Shown;
 use crate::ops::verbs::Verb;
 use crate::ops::wire::{List, PolicyBody};
-use crate::ops::{authoring, doc};
+use crate::ops::{authoring, doc, verbs};
 use crate::policy::Policies;
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::queue::Queue;
 use crate::store::StoreError;
+use crate::telemetry::defect;
 
-/// Refuses urls whose literal address may not be called, with the reason.
-pub type AddressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + Sync>;
-
-/// What the desk looks at.
+/// What the desk looks at: each of its parts borrows what it needs of it.
 #[derive(Clone)]
-pub struct Desk {
+pub(crate) struct Desk {
     /// Says where events stand, and records what becomes of them.
     pub queue: Queue,
     /// The policies, read and changed; changes wait for the disk for a bounded time.
@@ -51,23 +51,15 @@ pub struct Desk {
     pub outlooks: Arc<ArcSwap<Outlooks>>,
     /// The clock for the ends of pauses and for forecasts.
     pub clock: Clock,
-    /// Labels that an event without them counts as having.
-    pub labels: Arc<BTreeMap<String, String>>,
-    /// The labels that events may carry; `None` means any.
-    pub known_labels: Option<BTreeSet<String>>,
-    /// The life of an event that asks for none.
-    pub ttl: Duration,
-    /// Whether events that no policy governs are sent without limits.
-    pub unmatched_pass: bool,
-    /// Which literal addresses may be called.
-    pub egress: AddressCheck,
+    /// Finds the lanes of calls that were not handed in, as the door does.
+    pub router: CallRouter,
 }
 
 pub(super) type Answer = Result<Response, Box<Problem>>;
 pub(super) type Name = Result<Path<String>, PathRejection>;
 
 /// `/v1/policies`, `/v1/policies/{id}` with its verbs, `/v1/explain`.
-pub fn desk_routes(desk: Desk) -> Router {
+pub(crate) fn desk_routes(desk: Desk) -> Router {
     Router::new()
         .route("/v1/policies", get(list))
         .route(
@@ -95,7 +87,7 @@ pub fn desk_routes(desk: Desk) -> Router {
     ),
 )]
 pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
-    respond(desk.list(&uri).await)
+    respond(Shown::from(&desk).list(&uri).await)
 }
 
 /// Explain an event or a call
@@ -119,7 +111,7 @@ pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
     ),
 )]
 pub(super) async fn explain(State(desk): State<Desk>, uri: Uri) -> Response {
-    respond(desk.explain(&uri).await)
+    respond(Explainer::from(&desk).explain(&uri).await)
 }
 
 /// Show a policy
@@ -146,7 +138,7 @@ pub(super) async fn explain(State(desk): State<Desk>, uri: Uri) -> Response {
 pub(super) async fn show(State(desk): State<Desk>, name: Name, uri: Uri) -> Response {
     let (id, verb) = split(&name);
     match verb {
-        None => respond(desk.show(id, &uri).await),
+        None => respond(Shown::from(&desk).show(id, &uri).await),
         Some(verb) => no_such_method(Some(verb)),
     }
 }
@@ -154,7 +146,7 @@ pub(super) async fn show(State(desk): State<Desk>, name: Name, uri: Uri) -> Resp
 async fn act(State(desk): State<Desk>, name: Name, headers: HeaderMap, body: Body) -> Response {
     let (id, verb) = split(&name);
     match verb.and_then(Verb::parse) {
-        Some(verb) => respond(desk.act(id, verb, &headers, body).await),
+        Some(verb) => respond(verbs::act(&desk, id, verb, &headers, body).await),
         None => no_such_method(verb),
     }
 }
@@ -196,7 +188,10 @@ pub(super) fn respond(answer: Answer) -> Response {
 /// An answer that is true for a moment only.
 pub(super) fn json<T: Serialize>(body: &T, next: Option<String>) -> Response {
     // Structs of texts and numbers always serialise.
-    let body = serde_json::to_vec(body).unwrap_or_default();
+    let body = serde_json::to_vec(body).unwrap_or_else(|_| {
+        defect!("an answer to an operator that does not serialise");
+        Vec::new()
+    });
     let mut response = (StatusCode::OK, body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -215,7 +210,7 @@ pub(super) fn policy_id(text: &str) -> Result<PolicyId, Box<Problem>> {
 pub(super) fn no_policy(id: &str) -> Box<Problem> {
     let id: String = id.chars().take(PolicyId::MAX_BYTES).collect();
     let detail = format!("there is no policy {id:?}; GET /v1/policies lists them");
-    Box::new(Problem::new(StatusCode::NOT_FOUND, "policy_not_found", "No such policy", detail))
+    Box::new(Problem::of(codes::POLICY_NOT_FOUND, detail))
 }
 
 /// Why a change was not made, where it may be repeated; `None` for other errors.
@@ -234,19 +229,17 @@ pub(super) fn late(error: &StoreError) -> Option<Box<Problem>> {
 
 pub(super) fn shutting_down() -> Box<Problem> {
     let detail = "tidegate is shutting down; ask again after its restart";
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "Shutting down", detail)
-        .retry_after(5);
+    let problem = Problem::of(codes::SHUTTING_DOWN, detail).retry_after(5);
     Box::new(problem)
 }
 
 fn unknown_verb() -> Box<Problem> {
     let detail = "no such verb; policies have :pause, :resume, :purge and :set-usage";
-    Box::new(Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail))
+    Box::new(Problem::of(codes::NOT_FOUND, detail))
 }
 
 pub(super) fn wrong_method(allow: &'static str, detail: &'static str) -> Response {
-    let problem =
-        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail);
+    let problem = Problem::of(codes::METHOD_NOT_ALLOWED, detail);
     let mut response = problem.into_response();
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     response

@@ -16,7 +16,7 @@ use crate::problem::doc::{refusals, refuses};
 
 /// Probes, metrics and the desk.
 #[must_use]
-pub fn api_doc() -> OpenApi {
+pub(crate) fn api_doc() -> OpenApi {
     let mut doc = Operations::openapi();
     let mut health = doc.paths.paths.get("/readyz").cloned().unwrap_or_default();
     if let Some(health) = &mut health.get {

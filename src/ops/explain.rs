@@ -3,21 +3,23 @@
 //!
 //! Must not know: how limits count, how calls are planned.
 
-use http::{Method, StatusCode, Uri};
+use arc_swap::ArcSwap;
+use http::{Method, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::clock::Timestamp;
-use crate::dispatch::{HoldReason, LaneReport};
-use crate::event::{CanonicalUrl, EventId, Labels, Lane};
-use crate::limit::Kind;
+use crate::clock::{Clock, Timestamp};
+use crate::dispatch::{DispatchHandle, HoldReason, LaneReport};
+use crate::event::{CanonicalUrl, EventId, Labels, Lane, parse_method};
+use crate::ingest::{CallRouter, NoRoute};
+use crate::limit::{Kind, Outlooks};
 use crate::ops::desk::{Answer, Desk, json, shutting_down};
 use crate::ops::held::HeldBy;
 use crate::ops::query::{Parameters, invalid};
 use crate::ops::wire::date;
-use crate::policy::{Candidate, Runtime, Verdict};
-use crate::problem::Problem;
-use crate::queue::{End, QueueError, Standing, Waiting};
+use crate::policy::{Candidate, Policies, Runtime, Verdict};
+use crate::problem::{Problem, codes};
+use crate::queue::{End, Queue, QueueError, Standing};
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
 use crate::telemetry::Defect;
 
@@ -121,7 +123,30 @@ struct Place {
 
 const TAKES: &str = "give either id, or url with method and label.KEY";
 
-impl Desk {
+/// Finds out where an event or a call stands, and what it waits for.
+pub(super) struct Explainer<'d> {
+    queue: &'d Queue,
+    policies: &'d Policies,
+    dispatch: &'d DispatchHandle,
+    outlooks: &'d ArcSwap<Outlooks>,
+    clock: &'d Clock,
+    router: &'d CallRouter,
+}
+
+impl<'d> From<&'d Desk> for Explainer<'d> {
+    fn from(desk: &'d Desk) -> Self {
+        Self {
+            queue: &desk.queue,
+            policies: &desk.policies,
+            dispatch: &desk.dispatch,
+            outlooks: &desk.outlooks,
+            clock: &desk.clock,
+            router: &desk.router,
+        }
+    }
+}
+
+impl Explainer<'_> {
     pub(super) async fn explain(&self, uri: &Uri) -> Answer {
         let parameters = Parameters::read(uri, &["id", "method", "url"], Some("label."))?;
         match (parameters.get("id"), parameters.get("url")) {
@@ -140,27 +165,21 @@ impl Desk {
     async fn explain_event(&self, id: &str) -> Answer {
         let id: EventId =
             id.parse().map_err(|error| invalid("id", format!("must be an event's: {error}")))?;
-        let standing = self.queue.standing(id).await.map_err(|error| self.unreadable(&error))?;
-        let (state, waiting) = match standing {
-            Standing::Unknown => return Err(no_event()),
-            Standing::Settled(end) => {
-                let (id, outcome, cause) = (id.to_string(), end.map(End::word), end.and_then(End::cause));
-                let body = SettledBody { id, state: "settled", outcome, cause };
-                return Ok(json(&body, None));
-            }
-            Standing::Ready(waiting) => ("ready", waiting),
-            Standing::Delayed(waiting) => ("delayed", waiting),
-            Standing::TakenUp(waiting) => ("inflight", waiting),
+        let standing = self.queue.standing(id, self.dispatch).await;
+        let standing = standing.map_err(|error| self.unreadable(&error))?;
+        let Some(waiting) = standing.waiting() else {
+            let Standing::Settled(end) = standing else { return Err(no_event()) };
+            let (outcome, cause) = (end.map(End::word), end.and_then(End::cause));
+            let body = SettledBody { id: id.to_string(), state: "settled", outcome, cause };
+            return Ok(json(&body, None));
         };
         let lane = Lane::parse(&waiting.lane).map_err(|error| {
             Defect { place: "an event in a lane whose key does not parse" }.emit();
-            let title = "Internal error";
-            Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, error.to_string()))
+            Box::new(Problem::of(codes::INTERNAL, error.to_string()))
         })?;
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
-        let ahead = self.ahead(id, state, &waiting, &report).await?;
-        // What was read ahead and has not started still waits for its turn.
-        let under_way = state == "inflight" && ahead.is_none();
+        let ahead = self.ahead(id, &standing, &report).await?;
+        let under_way = matches!(standing, Standing::InFlight(_));
         let event = &waiting.event;
         let call = Call { method: &event.method, url: &event.url, labels: &event.labels };
         let due_at = waiting.due_at;
@@ -168,7 +187,7 @@ impl Desk {
         let place = Place { lane, due_at, is_dated, expires_at, ahead, under_way };
         let body = ExplainBody {
             id: Some(id.to_string()),
-            state: Some(if state == "inflight" && !under_way { "ready" } else { state }),
+            state: standing.word(),
             attempts: Some(waiting.attempts),
             ..self.body(&call, &place, &report)
         };
@@ -179,16 +198,12 @@ impl Desk {
     async fn ahead(
         &self,
         id: EventId,
-        state: &str,
-        waiting: &Waiting,
+        standing: &Standing,
         report: &LaneReport,
     ) -> Result<Option<u64>, Box<Problem>> {
-        if state == "delayed" {
-            return Ok(None);
-        }
-        if state == "inflight" {
-            let place = self.dispatch.place(waiting.lane.clone(), id).await;
-            return Ok(place.map(|place| place as u64));
+        let Standing::Ready(waiting) = standing else { return Ok(None) };
+        if let Some(place) = waiting.place {
+            return Ok(Some(place as u64));
         }
         if waiting.due_at.is_some() {
             // It is due: it goes before everything that was not tried yet, as soon as it is read.
@@ -201,40 +216,37 @@ impl Desk {
 
     async fn explain_call(&self, parameters: &Parameters, url: &str) -> Answer {
         let url = CanonicalUrl::parse(url).map_err(|error| invalid("url", error.to_string()))?;
-        let method = method(parameters.get("method"))?;
-        if let Some(known) = &self.known_labels
-            && let Some((name, _)) = parameters.family("label.").find(|(name, _)| !known.contains(*name))
-        {
+        let method = parameters.get("method").map_or(Ok(Method::POST), parse_method);
+        let method = method.map_err(|error| invalid("method", error.to_string()))?;
+        let defaults = &self.router.defaults;
+        if let Some((name, _)) = parameters.family("label.").find(|(name, _)| !defaults.is_known(name)) {
             let rule = "is an unknown label, which events may not carry; labels.declared takes further ones";
             return Err(invalid(&format!("label.{name}"), rule.to_owned()));
         }
-        let labels = Labels::with_defaults(parameters.family("label."), &self.labels)
+        let labels = defaults
+            .fill(parameters.family("label."))
             .map_err(|error| invalid("label.KEY", format!("breaks a rule: {error}")))?;
         let call = Call { method: &method, url: &url, labels: &labels };
-        if let Err(reason) = (self.egress)(&url) {
-            let text = format!("It would be refused: its address must not be called, {reason}.");
-            return Ok(json(&self.refused(&call, HeldBy::refused("egress", text)), None));
-        }
-        let routed = self.policies.runtime().route(&method, &url, &labels);
-        let routed = routed.map_err(|error| {
-            let (code, title) = error.problem();
-            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, title, error.to_string());
-            Box::new(problem.field("url", "cannot be given a lane"))
-        })?;
-        let governed = match routed {
-            Some(governed) => governed,
-            None if self.unmatched_pass => Lane::of(Vec::new()).map_err(|_| shutting_down())?,
-            None => {
+        let lane = match self.router.route(&self.policies.runtime(), &method, &url, &labels) {
+            Ok(lane) => lane,
+            Err(NoRoute::Egress(reason)) => {
+                let text = format!("It would be refused: its address must not be called, {reason}.");
+                return Ok(json(&self.refused(&call, HeldBy::refused("egress", text)), None));
+            }
+            Err(NoRoute::Unmatched) => {
                 let text = "It would be refused: no deployed policy governs it.".to_owned();
                 return Ok(json(&self.refused(&call, HeldBy::refused("unmatched", text)), None));
             }
+            Err(ref refused @ NoRoute::Lane(ref error)) => {
+                let problem = Problem::of(refused.code(), error.to_string());
+                return Err(Box::new(problem.field("url", "cannot be given a lane")));
+            }
         };
-        let lane = self.queue.lane_at(&governed, &url);
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
         let counts = self.queue.counts_of(lane.key());
         let here = counts.map_or(0, |counts| counts.ready + counts.taken_up);
         let ahead = Some(here.saturating_sub(report.inflight as u64));
-        let expires_at = self.clock.now() + self.ttl;
+        let expires_at = self.clock.now() + defaults.max_ttl;
         let place = Place { lane, due_at: None, is_dated: false, expires_at, ahead, under_way: false };
         Ok(json(&self.body(&call, &place, &report), None))
     }
@@ -391,29 +403,19 @@ fn is_withheld_until(report: &LaneReport, due_at: Timestamp) -> bool {
     })
 }
 
-/// As events name it.
-fn method(given: Option<&str>) -> Result<Method, Box<Problem>> {
-    let Some(text) = given else { return Ok(Method::POST) };
-    let found = Method::from_bytes(text.to_ascii_uppercase().as_bytes());
-    found.ok().filter(|method| *method != Method::CONNECT && text.len() <= 32).ok_or_else(|| {
-        invalid("method", "must be an HTTP method such as GET, POST, PUT, PATCH or DELETE".to_owned())
-    })
-}
-
 fn no_event() -> Box<Problem> {
     let detail = "no event with this id; events leave no trace some time after their end";
-    Box::new(Problem::new(StatusCode::NOT_FOUND, "event_not_found", "No such event", detail))
+    Box::new(Problem::of(codes::EVENT_NOT_FOUND, detail))
 }
 
-impl Desk {
+impl Explainer<'_> {
     fn unreadable(&self, error: &QueueError) -> Box<Problem> {
         tracing::warn!(%error, "an event could not be read");
         if let Some(reason) = self.queue.unread_reason(error) {
             return Box::new(Problem::event_unread(&reason));
         }
         let detail = "the event cannot be read at present; ask again";
-        let problem =
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "storage_error", "Storage failed", detail);
+        let problem = Problem::of(codes::STORAGE_ERROR, detail);
         Box::new(problem.retry_after(1))
     }
 }

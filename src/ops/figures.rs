@@ -4,17 +4,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use http::StatusCode;
-
-use crate::clock::Timestamp;
-use crate::dispatch::{Figures, Hold, HoldReason};
+use crate::clock::{Clock, Timestamp};
+use crate::dispatch::{DispatchHandle, Figures, Hold, HoldReason};
 use crate::event::{Lane, PolicyId};
 use crate::limit::LimiterFigures;
 use crate::ops::desk::Desk;
 use crate::ops::wire::{FiguresBody, HeldBody, UsedBody, Wait, date};
 use crate::policy::Scope;
-use crate::problem::Problem;
-use crate::queue::LaneCounts;
+use crate::problem::{Problem, codes};
+use crate::queue::{LaneCounts, Queue};
 
 /// Limiters of one policy that are read at a time: few enough that calls do not wait for them.
 const LIMITERS_AT_ONCE: usize = 1024;
@@ -88,7 +86,20 @@ pub(super) fn drains_in(limiter: &LimiterFigures, wait: &Wait, paused: bool, now
     Some((ends.since(now).as_secs_f64() * 1000.0).ceil() / 1000.0)
 }
 
-impl Desk {
+/// Takes the figures of policies.
+pub(super) struct LiveFigures<'d> {
+    queue: &'d Queue,
+    dispatch: &'d DispatchHandle,
+    clock: &'d Clock,
+}
+
+impl<'d> From<&'d Desk> for LiveFigures<'d> {
+    fn from(desk: &'d Desk) -> Self {
+        Self { queue: &desk.queue, dispatch: &desk.dispatch, clock: &desk.clock }
+    }
+}
+
+impl LiveFigures<'_> {
     /// What waits under these policies, by key; with `only`, of these keys alone. There may be very many lanes: the
     /// pass is made where it stops no call.
     pub(super) async fn waits(
@@ -103,13 +114,12 @@ impl Desk {
         let pass = move || Waits::count(&queue.counts(), &scopes, only.as_ref());
         tokio::task::spawn_blocking(pass).await.map_err(|_| {
             let detail = "the figures could not be taken";
-            let title = "Internal error";
-            Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, detail))
+            Box::new(Problem::of(codes::INTERNAL, detail))
         })
     }
 
     /// The figures of one policy over all its keys; `None` once the dispatcher has stopped.
-    pub(super) async fn figures_of(
+    pub(super) async fn of(
         &self,
         policy: &PolicyId,
         waits: &Waits,

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::dispatch::{Blocked, Hold, HoldReason, LaneReport};
-use crate::event::{Busy, Lane};
+use crate::event::Lane;
 use crate::limit::Kind;
 use crate::ops::wire::date;
 use crate::policy::Runtime;
@@ -115,7 +115,7 @@ impl HeldBy {
             (HoldReason::Paused, None) => format!("One of its policies is paused{}.", end("until")),
             (HoldReason::RetryAfter, _) => format!("Its endpoint asked to be left alone{}.", end("until")),
             (HoldReason::Busy, _) => {
-                let said = hold.busy.map_or("that it is busy", Busy::code);
+                let said = hold.busy.map_or("that it is busy", |said| said.code);
                 format!("Its endpoint said {said}; it is left alone{}.", end("until"))
             }
             (HoldReason::Clock, _) => "The wall clock is in doubt: events of its lane that have outlived their time if it is \

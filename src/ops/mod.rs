@@ -45,25 +45,25 @@ use utoipa::ToSchema;
 use crate::clock::Clock;
 use crate::dispatch::DispatchHandle;
 use crate::policy::Policies;
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::queue::Queue;
+use crate::store::StoreHealth;
 use crate::store::doubts::{Doubt, DoubtKind, Holds};
-use crate::store::{Operation, StoreHealth};
 
-pub use desk::{AddressCheck, Desk, desk_routes};
-pub use doc::api_doc;
-pub use doubts::{DecisionError, Decisions, DoubtDesk, DoubtVerb, doubt_routes, verbs_of};
-pub use pulse::Pulse;
+pub(crate) use desk::{Desk, desk_routes};
+pub(crate) use doc::api_doc;
+pub(crate) use doubts::{DecisionError, Decisions, DoubtDesk, doubt_routes};
+pub(crate) use pulse::Pulse;
 
 /// Renders the metrics as Prometheus text. May block for milliseconds.
-pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+pub(crate) type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Returns in a sentence how a part of delivery stands at present; `None` where there is no such part.
-pub type DeliveryState = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+pub(crate) type DeliveryState = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// What the probes look at.
 #[derive(Clone)]
-pub struct Ops {
+pub(crate) struct Ops {
     /// The state of the store.
     pub queue: Queue,
     /// Says how many policies are deployed or draining.
@@ -87,7 +87,7 @@ pub struct Ops {
 }
 
 /// `/livez`, `/readyz`, `/healthz`, `/metrics` and `/v1/status`.
-pub fn routes(ops: Ops) -> Router {
+pub(crate) fn routes(ops: Ops) -> Router {
     Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))
@@ -147,7 +147,7 @@ async fn ready(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
         .filter(|check| !check.ok)
         .map(|check| format!("{}: {}", check.name, check.detail))
         .collect();
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", failed.join("; ")).into_response()
+    Problem::of(codes::NOT_READY, failed.join("; ")).into_response()
 }
 
 #[derive(Serialize, ToSchema)]
@@ -169,22 +169,22 @@ fn all_checks(ops: &Ops) -> Vec<Check> {
     checks
 }
 
-/// What speaks for and against handing in events. Damage that was set aside is told, but is no reason to be
-/// taken out of service; neither are doubts, unless they hold the store.
+/// The readiness checks. Damage that was set aside is reported but does not fail readiness; neither do doubts, unless
+/// they hold the store.
 fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool) -> Vec<Check> {
-    let writable = match (&store.poisoned, store.full) {
+    let writable = match (&store.poisoned, &store.no_room) {
         (Some(reason), _) => (false, format!("takes no more writes: {reason}")),
-        (None, true) => (false, format!("the disk is nearly full: {} bytes left", store.free_bytes)),
-        (None, false) => (true, format!("{} bytes used, {} left", store.disk_bytes, store.free_bytes)),
+        (None, Some(reason)) => (false, reason.clone()),
+        (None, None) => (true, format!("{} bytes used, {} left", store.used_bytes, store.free_bytes)),
     };
     let responsive = match store.operation_age {
         age if store.slow => {
-            let operation = store.operation.map_or("store", Operation::word);
+            let operation = store.operation.unwrap_or("store");
             format!("a write or sync has been under way for {} s ({operation})", age.as_secs())
         }
         _ => "writes and syncs are answered in time".to_owned(),
     };
-    let intact = format!("{} damaged_frames, {} lost_entries", store.damaged_frames, store.lost_entries);
+    let intact = format!("{} damaged_frames, {} lost_entries", store.damaged, store.lost_entries);
     let trusted = store.held.clone().unwrap_or_else(|| "nothing holds it".to_owned());
     let serving = if closing { "shutting down" } else { "taking events" };
     let check = |name, ok, detail: String| Check { name, ok, detail };
@@ -232,8 +232,7 @@ async fn metrics(State(ops): State<Ops>) -> Response {
         }
         Err(_) => {
             let detail = "the metrics could not be rendered";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
-                .into_response()
+            Problem::of(codes::INTERNAL, detail).into_response()
         }
     }
 }

@@ -6,17 +6,37 @@ use std::collections::HashSet;
 
 use http::{Uri, header};
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
+use crate::dispatch::DispatchHandle;
 use crate::event::PolicyId;
 use crate::ops::desk::{Answer, Desk, json, no_policy, policy_id, shutting_down};
-use crate::ops::figures::drains_in;
+use crate::ops::figures::{LiveFigures, drains_in};
 use crate::ops::precondition::etag;
 use crate::ops::query::{Parameters, cursor_after, invalid};
 use crate::ops::wire::{KeyBody, List, PolicyBody};
-use crate::policy::{Policy, Scope};
+use crate::policy::{Policies, Policy, Scope};
 use crate::problem::Problem;
 
-impl Desk {
+/// Shows policies with their figures.
+pub(super) struct Shown<'d> {
+    policies: &'d Policies,
+    dispatch: &'d DispatchHandle,
+    clock: &'d Clock,
+    figures: LiveFigures<'d>,
+}
+
+impl<'d> From<&'d Desk> for Shown<'d> {
+    fn from(desk: &'d Desk) -> Self {
+        Self {
+            policies: &desk.policies,
+            dispatch: &desk.dispatch,
+            clock: &desk.clock,
+            figures: LiveFigures::from(desk),
+        }
+    }
+}
+
+impl Shown<'_> {
     pub(super) async fn list(&self, uri: &Uri) -> Answer {
         let parameters = Parameters::read(uri, &["limit", "cursor"], None)?;
         let limit = parameters.page("limit")?;
@@ -32,13 +52,13 @@ impl Desk {
         let more = page.len() > limit;
         page.truncate(limit);
         let scopes = page.iter().filter_map(|(id, policy)| scope(id, policy)).collect();
-        let waits = self.waits(scopes, None).await?;
+        let waits = self.figures.waits(scopes, None).await?;
         let going_on = self.dispatch.figures().await.ok_or_else(shutting_down)?;
         let now = self.clock.now();
         let mut policies = Vec::with_capacity(page.len());
         for (id, policy) in &page {
             let paused = is_paused(policy, now);
-            let figures = self.figures_of(id, &waits, &going_on, paused).await.ok_or_else(shutting_down)?;
+            let figures = self.figures.of(id, &waits, &going_on, paused).await.ok_or_else(shutting_down)?;
             policies.push(PolicyBody::of(id, policy, now).with(figures));
         }
         let last = page.last().filter(|_| more);
@@ -62,13 +82,13 @@ impl Desk {
         let scopes = scope(&id, policy).into_iter().collect();
         let shown: HashSet<Box<str>> = page.iter().map(|limiter| limiter.key.clone()).collect();
         // What is counted over all keys stands on the first page.
-        let waits = self.waits(scopes, (!first_page).then_some(shown)).await?;
+        let waits = self.figures.waits(scopes, (!first_page).then_some(shown)).await?;
         let now = self.clock.now();
         let paused = is_paused(policy, now);
         let mut body = PolicyBody::of(&id, policy, now);
         if first_page {
             let going_on = self.dispatch.figures().await.ok_or_else(shutting_down)?;
-            let figures = self.figures_of(&id, &waits, &going_on, paused).await;
+            let figures = self.figures.of(&id, &waits, &going_on, paused).await;
             body = body.with(figures.ok_or_else(shutting_down)?);
         }
         let keys = page.iter().map(|limiter| {
@@ -93,10 +113,10 @@ impl Desk {
         let book = self.policies.book();
         let policy = book.known(id).ok_or_else(|| no_policy(id.as_str()))?;
         let scopes = scope(id, policy).into_iter().collect();
-        let waits = self.waits(scopes, None).await?;
+        let waits = self.figures.waits(scopes, None).await?;
         let going_on = self.dispatch.figures().await.ok_or_else(shutting_down)?;
         let now = self.clock.now();
-        let figures = self.figures_of(id, &waits, &going_on, is_paused(policy, now)).await;
+        let figures = self.figures.of(id, &waits, &going_on, is_paused(policy, now)).await;
         Ok(PolicyBody::of(id, policy, now).with(figures.ok_or_else(shutting_down)?))
     }
 }

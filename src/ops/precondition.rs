@@ -3,9 +3,9 @@
 //! Must not know: what is changed.
 
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 
 /// What a change asks of the state that it finds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -72,8 +72,7 @@ pub(super) fn failed(found: Option<&str>) -> Box<Problem> {
         |edition| format!("it has the ETag {} at present", quoted(edition)),
     );
     let detail = format!("nothing was changed: {found}; read it again and decide anew");
-    let title = "The state is another one";
-    Box::new(Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", title, detail))
+    Box::new(Problem::of(codes::PRECONDITION_FAILED, detail))
 }
 
 #[cfg(test)]

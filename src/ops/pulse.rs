@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::telemetry::defect;
 
 /// Rates are taken over about this long.
 const OVER: Duration = Duration::from_secs(10);
@@ -31,7 +32,7 @@ struct Beat {
 
 /// Remembers the last beats. Cheap to clone; clones share them.
 #[derive(Debug, Clone)]
-pub struct Pulse {
+pub(crate) struct Pulse {
     started_at: Timestamp,
     beats: Arc<Mutex<VecDeque<Beat>>>,
 }
@@ -39,14 +40,16 @@ pub struct Pulse {
 impl Pulse {
     /// Of a process that starts now.
     #[must_use]
-    pub fn new(now: Timestamp) -> Self {
+    pub(crate) fn new(now: Timestamp) -> Self {
         Self { started_at: now, beats: Arc::default() }
     }
 
     /// Counts, about once a second: `delivered` events and `ended` ones altogether since the start, and those that are
     /// `here` and have not ended.
-    pub fn beat(&self, at: Timestamp, delivered: u64, ended: u64, here: u64) {
+    pub(crate) fn beat(&self, at: Timestamp, delivered: u64, ended: u64, here: u64) {
         let mut beats = self.lock();
+        let is_later = |last: &Beat| last.at <= at && last.delivered <= delivered;
+        defect!(unless beats.back().is_none_or(is_later), "a count that is less than the one before");
         beats.push_back(Beat { at, delivered, came: ended.saturating_add(here) });
         while beats.get(1).is_some_and(|second| at.since(second.at) >= OVER) {
             beats.pop_front();

@@ -5,9 +5,9 @@
 use axum::extract::Query;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{StatusCode, Uri};
+use http::Uri;
 
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 
 /// The parameters of one request, in order.
 pub(super) struct Parameters(Vec<(String, String)>);
@@ -77,8 +77,7 @@ pub(super) fn cursor_after(last: &str) -> String {
 pub(super) fn invalid(name: &str, rule: String) -> Box<Problem> {
     let name: String = name.chars().take(128).collect();
     let detail = format!("{name} {rule}");
-    let title = "A parameter is not valid";
-    Box::new(Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", title, detail).field(name, rule))
+    Box::new(Problem::of(codes::INVALID_PARAMETER, detail).field(name, rule))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use axum::extract::State;
 use axum::response::Response;
-use http::{StatusCode, Uri};
+use http::Uri;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -17,7 +17,7 @@ use crate::ops::figures::by_reason;
 use crate::ops::query::Parameters;
 use crate::ops::wire::{HeldBody, date};
 use crate::ops::{Ops, all_checks, doc};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::queue::LaneCounts;
 
 /// The daemon at one moment.
@@ -130,10 +130,9 @@ impl Ops {
         let going_on = self.dispatch.figures().await.ok_or_else(shutting_down)?;
         let queue = self.queue.clone();
         // There may be very many lanes: the pass is made where it stops no call.
-        let here = tokio::task::spawn_blocking(move || sum(&queue.counts())).await.map_err(|_| {
-            let (title, detail) = ("Internal error", "the figures could not be taken");
-            Box::new(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, detail))
-        })?;
+        let here = tokio::task::spawn_blocking(move || sum(&queue.counts()))
+            .await
+            .map_err(|_| Box::new(Problem::of(codes::INTERNAL, "the figures could not be taken")))?;
         let now = self.clock.now();
         let failed: Vec<_> = all_checks(self).into_iter().filter(|check| !check.ok).collect();
         let completed = self.queue.completed();
@@ -163,7 +162,7 @@ impl Ops {
                 doubts: self.doubt_counts(),
                 store: StoreBody {
                     id: format!("{:016x}", store.id),
-                    disk_bytes: store.disk_bytes,
+                    disk_bytes: store.used_bytes,
                     free_bytes: store.free_bytes,
                 },
             },

@@ -6,20 +6,21 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::warn;
 use utoipa::ToSchema;
 
-use crate::dispatch::{StateUsageFailed, UsageStatement};
+use crate::dispatch::{DispatchHandle, StateUsageFailed, UsageStatement};
 use crate::event::{Labels, Lane, LaneKey, PolicyId};
 use crate::limit::{Kind, StateUsageError};
 use crate::ops::body::{invalid, missing, read};
 use crate::ops::desk::{Answer, Desk, json, late, no_policy, shutting_down};
 use crate::ops::doc;
-use crate::policy::Scope;
-use crate::problem::Problem;
+use crate::policy::{Policies, Scope};
+use crate::problem::{Problem, codes};
+use crate::queue::Queue;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -58,10 +59,23 @@ struct UsageSet {
     ),
 )]
 pub(super) async fn set_usage(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> Answer {
-    desk.set_usage(id, &read(headers, body).await?).await
+    UsageDesk::from(desk).set_usage(id, &read(headers, body).await?).await
 }
 
-impl Desk {
+/// Takes statements about what is used.
+struct UsageDesk<'d> {
+    queue: &'d Queue,
+    policies: &'d Policies,
+    dispatch: &'d DispatchHandle,
+}
+
+impl<'d> From<&'d Desk> for UsageDesk<'d> {
+    fn from(desk: &'d Desk) -> Self {
+        Self { queue: &desk.queue, policies: &desk.policies, dispatch: &desk.dispatch }
+    }
+}
+
+impl UsageDesk<'_> {
     async fn set_usage(&self, id: &PolicyId, request: &SetUsageRequest) -> Answer {
         let kind = kind(request.limit.as_ref())?;
         let used = used(request.used.as_ref())?;
@@ -87,8 +101,7 @@ impl Desk {
                     return Err(late);
                 }
                 let detail = "the record of usages cannot take it; what was used before still counts";
-                let title = "Storage failed";
-                let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "storage_error", title, detail);
+                let problem = Problem::of(codes::STORAGE_ERROR, detail);
                 return Err(Box::new(problem.retry_after(10)));
             }
         }
@@ -99,12 +112,15 @@ impl Desk {
 }
 
 fn kind(given: Option<&Value>) -> Result<Kind, Box<Problem>> {
-    let rule = || "must be \"quota\" or \"window\"".to_owned();
-    match given.ok_or_else(|| missing("limit", rule()))?.as_str() {
-        Some("quota") => Ok(Kind::Quota),
-        Some("window") => Ok(Kind::Window),
-        _ => Err(invalid("limit", rule())),
-    }
+    let rule = || {
+        // Those that last longest first.
+        let words =
+            Kind::ALL.iter().rev().filter(|kind| kind.is_stated()).map(|kind| format!("{:?}", kind.word()));
+        format!("must be {}", words.collect::<Vec<_>>().join(" or "))
+    };
+    let word = given.ok_or_else(|| missing("limit", rule()))?.as_str();
+    let kind = word.and_then(Kind::of_word).filter(|kind| kind.is_stated());
+    kind.ok_or_else(|| invalid("limit", rule()))
 }
 
 fn used(given: Option<&Value>) -> Result<u32, Box<Problem>> {

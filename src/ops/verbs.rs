@@ -14,15 +14,18 @@ use serde_json::Value;
 use tracing::{info, warn};
 use utoipa::ToSchema;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
+use crate::dispatch::DispatchHandle;
 use crate::event::PolicyId;
 use crate::ops::body::{invalid, missing, read, read_optional};
 use crate::ops::desk::{Answer, Desk, json, late, no_policy, policy_id, shutting_down};
 use crate::ops::doc;
+use crate::ops::policies::Shown;
 use crate::ops::usage::set_usage;
 use crate::ops::wire::PolicyBody;
-use crate::policy::{BookError, ChangeError, Pause, PolicyError};
-use crate::problem::Problem;
+use crate::policy::{BookError, ChangeError, Pause, Policies, PolicyError};
+use crate::problem::{Problem, codes};
+use crate::queue::Queue;
 use crate::store::StoreError;
 
 /// What can be done to a policy.
@@ -83,17 +86,39 @@ impl Verb {
     }
 }
 
-impl Desk {
-    pub(super) async fn act(&self, id: &str, verb: Verb, headers: &HeaderMap, body: Body) -> Answer {
-        let id = policy_id(id)?;
-        match verb {
-            Verb::Pause => pause(self, &id, headers, body).await,
-            Verb::Resume => resume(self, &id, headers, body).await,
-            Verb::Purge => purge(self, &id, headers, body).await,
-            Verb::SetUsage => set_usage(self, &id, headers, body).await,
+/// Does to a policy what a verb says.
+pub(super) async fn act(desk: &Desk, id: &str, verb: Verb, headers: &HeaderMap, body: Body) -> Answer {
+    let id = policy_id(id)?;
+    match verb {
+        Verb::Pause => pause(desk, &id, headers, body).await,
+        Verb::Resume => resume(desk, &id, headers, body).await,
+        Verb::Purge => purge(desk, &id, headers, body).await,
+        Verb::SetUsage => set_usage(desk, &id, headers, body).await,
+    }
+}
+
+/// Pauses, resumes and purges policies.
+struct Verbs<'d> {
+    queue: &'d Queue,
+    policies: &'d Policies,
+    dispatch: &'d DispatchHandle,
+    clock: &'d Clock,
+    shown: Shown<'d>,
+}
+
+impl<'d> From<&'d Desk> for Verbs<'d> {
+    fn from(desk: &'d Desk) -> Self {
+        Self {
+            queue: &desk.queue,
+            policies: &desk.policies,
+            dispatch: &desk.dispatch,
+            clock: &desk.clock,
+            shown: Shown::from(desk),
         }
     }
+}
 
+impl Verbs<'_> {
     async fn pause(&self, id: &PolicyId, request: &PauseRequest) -> Answer {
         let reason = reason(request.reason.as_ref())?;
         let now = self.clock.now();
@@ -105,13 +130,13 @@ impl Desk {
         };
         self.policies.change(edit).await.map_err(|error| refused(id, error))?;
         info!(policy = %id, until = until.map(|until| until.to_string()), reason, "policy paused");
-        Ok(json(&self.state_of(id).await?, None))
+        Ok(json(&self.shown.state_of(id).await?, None))
     }
 
     async fn resume(&self, id: &PolicyId) -> Answer {
         self.policies.change(|book| book.resume(id)).await.map_err(|error| refused(id, error))?;
         info!(policy = %id, "policy resumed");
-        Ok(json(&self.state_of(id).await?, None))
+        Ok(json(&self.shown.state_of(id).await?, None))
     }
 
     async fn purge(&self, id: &PolicyId, request: &PurgeRequest) -> Answer {
@@ -185,7 +210,7 @@ impl Desk {
     ),
 )]
 pub(super) async fn pause(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> Answer {
-    desk.pause(id, &read(headers, body).await?).await
+    Verbs::from(desk).pause(id, &read(headers, body).await?).await
 }
 
 /// End the pause of a policy
@@ -202,7 +227,7 @@ pub(super) async fn pause(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body:
 )]
 pub(super) async fn resume(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> Answer {
     read_optional::<ResumeRequest>(headers, body).await?;
-    desk.resume(id).await
+    Verbs::from(desk).resume(id).await
 }
 
 /// Drop what waits under a policy
@@ -218,7 +243,7 @@ pub(super) async fn resume(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body
     ),
 )]
 pub(super) async fn purge(desk: &Desk, id: &PolicyId, headers: &HeaderMap, body: Body) -> Answer {
-    desk.purge(id, &read(headers, body).await?).await
+    Verbs::from(desk).purge(id, &read(headers, body).await?).await
 }
 
 fn reason(given: Option<&Value>) -> Result<&str, Box<Problem>> {
@@ -241,8 +266,7 @@ fn not_in_time(id: &PolicyId, error: &StoreError) -> Box<Problem> {
 }
 
 fn unavailable(detail: &str) -> Box<Problem> {
-    let problem =
-        Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "storage_error", "Storage failed", detail);
+    let problem = Problem::of(codes::STORAGE_ERROR, detail);
     Box::new(problem.retry_after(10))
 }
 

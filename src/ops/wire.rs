@@ -12,7 +12,7 @@ use crate::event::PolicyId;
 use crate::limit::{Counter, LimiterFigures};
 use crate::ops::authoring::definition;
 use crate::ops::precondition::quoted;
-use crate::policy::{Clause, Family, GenerationState, LabelCondition, Limits, Members, Policy};
+use crate::policy::{Clause, Family, GenerationState, LabelCondition, Limits, Members, Pace, Policy};
 
 /// A page of policies.
 #[derive(Serialize, ToSchema)]
@@ -330,19 +330,16 @@ fn condition(condition: &LabelCondition) -> ConditionBody {
 
 fn limits(limits: &Limits) -> LimitsBody {
     let millis = |length: std::time::Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    let Limits { pace, window, quota, slots, timeout, closed } = limits;
     LimitsBody {
-        pace: limits.pace.map(|pace| pace.starts_per_second()),
-        window: limits
-            .window
-            .filter(|window| !window.is_counting())
-            .map(|window| WindowBody { calls: window.calls().get(), per_ms: millis(window.length()) }),
-        quota: limits
-            .quota
-            .filter(|quota| !quota.is_counting())
-            .map(|quota| QuotaBody { calls: quota.calls.get(), per: quota.per.name() }),
-        slots: limits.slots.map(std::num::NonZeroU32::get),
-        timeout_ms: limits.timeout.map(millis),
-        closed: limits.closed,
+        pace: pace.map(Pace::starts_per_second),
+        window: window.and_then(|window| {
+            Some(WindowBody { calls: window.calls()?.get(), per_ms: millis(window.length()) })
+        }),
+        quota: quota.and_then(|quota| Some(QuotaBody { calls: quota.calls?.get(), per: quota.per.name() })),
+        slots: slots.map(std::num::NonZeroU32::get),
+        timeout_ms: timeout.map(millis),
+        closed: *closed,
     }
 }
 

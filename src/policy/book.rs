@@ -1,22 +1,20 @@
-//! The policy book: everything that was authored or deployed, whatever its origin. A change edits a copy,
-//! which replaces the book as a whole or not at all ([`crate::policy::Policies::change`]). Copies share the policies that
-//! an edit does not touch, so that a change costs memory for what is different, however many policies there are.
+//! The policy book: the policies of all origins, and beside them the elements that the dialects derive theirs from. A
+//! change edits a copy, which replaces the book as a whole or not at all ([`crate::policy::Policies::change`]). Copies
+//! share what an edit does not touch, so that a change costs memory and time for what is different, however many policies
+//! there are. What makes policies active and ends them is in `sync`.
 //!
-//! The authoring record belongs to the origin and is opaque here; of a deployed policy the book keeps the
-//! [`Spec`] that rules.
+//! Must not know: what elements mean, how the book is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::Duration;
-
-use serde_json::Value;
 
 use crate::clock::{Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::policy::elements::Elements;
-use crate::policy::{Lifecycle, Spec, TransitionError};
+use crate::policy::kept::Kept;
+use crate::policy::{Lifecycle, Spec};
 
 /// Where a policy comes from: the dialect or file that authored it. Within one origin the most specific
 /// policy rules an event, or all of them do, as its [`Overlap`](crate::policy::Overlap) says; over several origins all
@@ -59,8 +57,8 @@ pub struct Pause {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     pub(super) origin: Origin,
-    /// `None` once deleted: what is left only drains.
-    pub(super) record: Option<Value>,
+    /// What is left only drains.
+    pub(super) is_deleted: bool,
     /// The spec of the newest generation, while there is any.
     pub(super) ruling: Option<Arc<Spec>>,
     /// An operator holds it.
@@ -83,12 +81,6 @@ impl Policy {
     #[must_use]
     pub const fn origin(&self) -> &Origin {
         &self.origin
-    }
-
-    /// The authoring record, as its origin wrote it.
-    #[must_use]
-    pub fn record(&self) -> &Value {
-        self.record.as_ref().unwrap_or(&Value::Null)
     }
 
     /// Its life so far.
@@ -125,22 +117,13 @@ pub enum BookError {
     /// The id is taken.
     #[error("there is a policy of this id already")]
     Exists,
-    /// The policy's state does not allow it.
-    #[error(transparent)]
-    State(#[from] TransitionError),
-}
-
-/// Whether what one origin has deleted may be taken over by another one while it drains: the policies of the API and of
-/// the file mean the same, and who moves a policy into the file need not wait.
-fn may_take_over(old: &Origin, new: &Origin) -> bool {
-    old == new || (*old == Origin::api() && *new == Origin::file())
 }
 
 /// All policies.
 #[derive(Debug, Clone, Default)]
 pub struct Book {
     /// Shared with the copies of this book; an edit copies the ones that it changes.
-    pub(super) policies: BTreeMap<PolicyId, Arc<Policy>>,
+    pub(super) policies: BTreeMap<PolicyId, Kept<Policy>>,
     pub(super) elements: Elements,
     pub(super) next_order: u64,
     /// The highest generation of each policy that is gone: its generations up to there have ended, others are
@@ -153,11 +136,7 @@ impl PartialEq for Book {
         let Self { policies, elements, next_order, ended } = self;
         *next_order == other.next_order
             && *ended == other.ended
-            && policies.len() == other.policies.len()
-            && policies.iter().zip(&other.policies).all(|(here, there)| {
-                // Most policies of two books are the same ones: they need not be compared.
-                here.0 == there.0 && (Arc::ptr_eq(here.1, there.1) || here.1 == there.1)
-            })
+            && *policies == other.policies
             && *elements == other.elements
     }
 }
@@ -166,13 +145,13 @@ impl Book {
     /// An authored policy; one that was deleted is not found although it may still drain.
     #[must_use]
     pub fn get(&self, id: &PolicyId) -> Option<&Policy> {
-        self.known(id).filter(|policy| policy.record.is_some())
+        self.known(id).filter(|policy| !policy.is_deleted)
     }
 
     /// One policy, also one that was deleted and still drains.
     #[must_use]
     pub fn known(&self, id: &PolicyId) -> Option<&Policy> {
-        self.policies.get(id).map(Arc::as_ref)
+        self.policies.get(id).map(|policy| &**policy)
     }
 
     /// What the policies that have a spec say.
@@ -189,109 +168,10 @@ impl Book {
     /// The authored policies of one origin, oldest first.
     #[must_use]
     pub fn of_origin(&self, origin: &Origin) -> Vec<(&PolicyId, &Policy)> {
-        let mut found: Vec<_> = self
-            .after(None)
-            .filter(|(_, policy)| policy.origin == *origin && policy.record.is_some())
-            .collect();
+        let mut found: Vec<_> =
+            self.after(None).filter(|(_, policy)| policy.origin == *origin && !policy.is_deleted).collect();
         found.sort_unstable_by_key(|(_, policy)| policy.order);
         found
-    }
-
-    /// Adds a policy. An id that was deleted may be taken again by its origin while old generations drain, and by the
-    /// configuration file where it was the API's; by any origin later. The numbering of its generations goes on, and a
-    /// pause of those that drain also holds the new one, until it is resumed.
-    ///
-    /// # Errors
-    /// [`BookError::Exists`].
-    pub fn create(&mut self, id: PolicyId, origin: Origin, record: Value) -> Result<(), BookError> {
-        let order = self.next_order;
-        match self.policies.get_mut(&id) {
-            Some(old) if old.record.is_none() && may_take_over(&old.origin, &origin) => {
-                let old = Arc::make_mut(old);
-                old.origin = origin;
-                old.lifecycle.revive();
-                old.record = Some(record);
-                old.order = order;
-            }
-            Some(_) => return Err(BookError::Exists),
-            None => {
-                let last = self.ended.remove(&id).unwrap_or(0);
-                let lifecycle = Lifecycle::created_after(last);
-                let policy =
-                    Policy { origin, record: Some(record), ruling: None, pause: None, lifecycle, order };
-                self.policies.insert(id, Arc::new(policy));
-            }
-        }
-        self.next_order = order.saturating_add(1);
-        Ok(())
-    }
-
-    /// Replaces the record. `ruling` takes the place of what rules a deployed policy, in the same generation;
-    /// `None` leaves that as it is, and an idle policy has nothing that rules.
-    ///
-    /// # Errors
-    /// [`BookError::NotFound`]; [`BookError::State`] with [`TransitionError::NotActive`].
-    pub fn update(&mut self, id: &PolicyId, record: Value, ruling: Option<Spec>) -> Result<(), BookError> {
-        self.update_shared(id, record, ruling.map(Arc::new))
-    }
-
-    pub(super) fn update_shared(
-        &mut self,
-        id: &PolicyId,
-        record: Value,
-        ruling: Option<Arc<Spec>>,
-    ) -> Result<(), BookError> {
-        let policy = self.authored(id)?;
-        policy.lifecycle.update()?;
-        if policy.lifecycle.is_deployed() && ruling.is_some() {
-            policy.ruling = ruling;
-        }
-        policy.record = Some(record);
-        Ok(())
-    }
-
-    /// Starts a new generation that `spec` rules; draining ones share its limits from now on.
-    ///
-    /// # Errors
-    /// [`BookError::NotFound`]; [`BookError::State`] with [`TransitionError::AlreadyDeployed`].
-    pub fn deploy(
-        &mut self,
-        id: &PolicyId,
-        record: Value,
-        spec: impl Into<Arc<Spec>>,
-    ) -> Result<(), BookError> {
-        let policy = self.authored(id)?;
-        policy.lifecycle.deploy()?;
-        policy.ruling = Some(spec.into());
-        policy.record = Some(record);
-        Ok(())
-    }
-
-    /// Lets the active generation drain for `window`.
-    ///
-    /// # Errors
-    /// [`BookError::NotFound`]; [`BookError::State`] with [`TransitionError::NotDeployed`].
-    pub fn undeploy(&mut self, id: &PolicyId, now: Timestamp, window: Duration) -> Result<(), BookError> {
-        Ok(self.authored(id)?.lifecycle.undeploy(now, window)?)
-    }
-
-    /// Removes the authoring record; with `force` also of a deployed policy, whose generations then drain
-    /// for `window`.
-    ///
-    /// # Errors
-    /// [`BookError::NotFound`]; [`BookError::State`] with [`TransitionError::StillDeployed`].
-    pub fn delete(
-        &mut self,
-        id: &PolicyId,
-        now: Timestamp,
-        window: Duration,
-        force: bool,
-    ) -> Result<(), BookError> {
-        let policy = self.authored(id)?;
-        policy.lifecycle.delete(now, window, force)?;
-        policy.record = None;
-        self.forget();
-        Ok(())
     }
 
     /// Holds a policy, whatever its state; a later hold replaces an earlier one.
@@ -299,7 +179,7 @@ impl Book {
     /// # Errors
     /// [`BookError::NotFound`].
     pub fn pause(&mut self, id: &PolicyId, pause: Pause) -> Result<(), BookError> {
-        Arc::make_mut(self.policies.get_mut(id).ok_or(BookError::NotFound)?).pause = Some(pause);
+        self.policies.get_mut(id).ok_or(BookError::NotFound)?.edit().pause = Some(pause);
         Ok(())
     }
 
@@ -310,7 +190,7 @@ impl Book {
     pub fn resume(&mut self, id: &PolicyId) -> Result<(), BookError> {
         let policy = self.policies.get_mut(id).ok_or(BookError::NotFound)?;
         if policy.pause.is_some() {
-            Arc::make_mut(policy).pause = None;
+            policy.edit().pause = None;
         }
         Ok(())
     }
@@ -318,11 +198,11 @@ impl Book {
     /// Whether [`Book::expire`] at `now` would drop anything, or [`Book::forget_ended`] forget anything. Copies nothing.
     #[must_use]
     pub fn ends_something(&self, now: Timestamp, waiting: Option<&BTreeSet<PolicyId>>) -> bool {
-        let ends = |policy: &Arc<Policy>| {
+        let ends = |policy: &Kept<Policy>| {
             let is_idle = policy.lifecycle.generations().is_empty();
             policy.ends_something(now)
                 // What no generation needs any more.
-                || is_idle && (policy.ruling.is_some() || policy.record.is_none())
+                || is_idle && (policy.ruling.is_some() || policy.is_deleted)
         };
         let forgets = |waiting: &BTreeSet<PolicyId>| self.ended.keys().any(|id| !waiting.contains(id));
         waiting.is_some_and(forgets) || self.policies.values().any(ends)
@@ -332,7 +212,7 @@ impl Book {
     /// have ended.
     pub fn expire(&mut self, now: Timestamp) {
         for policy in self.policies.values_mut().filter(|policy| policy.ends_something(now)) {
-            let policy = Arc::make_mut(policy);
+            let policy = policy.edit();
             policy.lifecycle.expire(now);
             policy.pause.take_if(|pause| pause.until.is_some_and(|until| until <= now));
         }
@@ -341,9 +221,9 @@ impl Book {
 
     /// The line of time has leapt: what ends later than the doubt began goes on as long as before.
     pub fn leap(&mut self, leap: &Leap) {
-        let may_move = |policy: &Arc<Policy>| policy.pause.is_some() || policy.lifecycle.drains();
+        let may_move = |policy: &Kept<Policy>| policy.pause.is_some() || policy.lifecycle.drains();
         for policy in self.policies.values_mut().filter(|policy| may_move(policy)) {
-            let policy = Arc::make_mut(policy);
+            let policy = policy.edit();
             policy.lifecycle.leap(leap);
             if let Some(pause) = policy.pause.as_mut().filter(|pause| pause.since >= leap.from) {
                 pause.until = pause.until.map(|until| leap.moved(until));
@@ -368,25 +248,20 @@ impl Book {
         known.chain(self.ended.iter().map(|(id, last)| (id, *last)))
     }
 
-    /// What no generation needs any more.
-    fn forget(&mut self) {
+    /// Drops what no generation needs any more.
+    pub(super) fn forget(&mut self) {
         let ended = &mut self.ended;
         self.policies.retain(|id, policy| {
             if policy.ruling.is_some() && policy.lifecycle.generations().is_empty() {
-                Arc::make_mut(policy).ruling = None;
+                policy.edit().ruling = None;
             }
-            let is_kept = policy.record.is_some() || policy.ruling.is_some();
+            let is_kept = !policy.is_deleted || policy.ruling.is_some();
             let last = policy.lifecycle.last_generation();
             if !is_kept && last > 0 {
                 ended.insert(id.clone(), last);
             }
             is_kept
         });
-    }
-
-    fn authored(&mut self, id: &PolicyId) -> Result<&mut Policy, BookError> {
-        let authored = self.policies.get_mut(id).filter(|policy| policy.record.is_some());
-        authored.map(Arc::make_mut).ok_or(BookError::NotFound)
     }
 }
 

@@ -28,8 +28,8 @@ pub struct Bounds {
 pub enum Bound {
     /// On all policies.
     #[error(
-        "there are {most} policies, as many as manage.max_policies allows (an undeployed one counts until it has \
-         drained); delete some or raise the setting"
+        "there are {most} policies, as many as manage.max_policies allows (idle ones count, and an undeployed one \
+         until it has drained); delete some or raise the setting"
     )]
     Policies {
         /// The bound.
@@ -37,8 +37,8 @@ pub enum Bound {
     },
     /// On those of one origin.
     #[error(
-        "{} has {most} policies, as many as manage.max_policies_per_dialect allows (an undeployed one counts until it \
-         has drained); delete some or raise the setting", called(.origin)
+        "{} has {most} policies, as many as manage.max_policies_per_dialect allows (idle ones count, and an \
+         undeployed one until it has drained); delete some or raise the setting", called(.origin)
     )]
     OfDialect {
         /// The origin.
@@ -168,7 +168,7 @@ mod tests {
     fn book(rows: &[(&str, &str)]) -> Book {
         let mut book = Book::default();
         for (origin, name) in rows {
-            book.create(id(name), Origin::new(origin), Value::Null).expect("free");
+            book.rest(&Origin::new(origin), &id(name), NOW, DRAIN_WINDOW).expect("free");
         }
         book
     }
@@ -180,7 +180,11 @@ mod tests {
     }
 
     fn create(origin: &'static str, name: &'static str) -> impl FnOnce(&mut Book) -> Result<(), BookError> {
-        move |book| book.create(id(name), Origin::new(origin), Value::Null)
+        move |book| book.rest(&Origin::new(origin), &id(name), NOW, DRAIN_WINDOW).map(drop)
+    }
+
+    fn deploy(book: &mut Book, name: &str) -> Result<(), BookError> {
+        book.put(&Origin::new("x"), &id(name), spec("https://h/*", 1.0)).map(drop)
     }
 
     #[test]
@@ -200,11 +204,10 @@ mod tests {
     fn what_is_there_already_may_be_changed_and_removed() {
         let more: Vec<(&str, &str)> = ["a", "b", "c", "d", "e", "f", "g"].map(|name| ("x", name)).to_vec();
         let more = book(&more);
-        assert_eq!(after(&more, |book| book.update(&id("a"), Value::from(1), None)), Ok(()));
-        assert_eq!(after(&more, |book| book.deploy(&id("a"), Value::Null, spec("https://h/*", 1.0))), Ok(()));
-        assert_eq!(after(&more, |book| book.delete(&id("a"), NOW, DRAIN_WINDOW, false)), Ok(()));
+        assert_eq!(after(&more, |book| deploy(book, "a")), Ok(()));
+        assert_eq!(after(&more, |book| book.remove(&id("a"), NOW, DRAIN_WINDOW)), Ok(()));
         let exchanged = |book: &mut Book| {
-            book.delete(&id("a"), NOW, DRAIN_WINDOW, false)?;
+            book.remove(&id("a"), NOW, DRAIN_WINDOW)?;
             create("x", "h")(book)
         };
         assert_eq!(after(&more, exchanged), Ok(()), "no more than before");
@@ -215,10 +218,10 @@ mod tests {
     fn generations_count_until_they_have_drained() {
         let mut lives = book(&[("x", "a")]);
         for _ in 0..3 {
-            lives.deploy(&id("a"), Value::Null, spec("https://h/*", 1.0)).expect("idle");
-            lives.undeploy(&id("a"), NOW, DRAIN_WINDOW).expect("deployed");
+            deploy(&mut lives, "a").expect("idle");
+            lives.rest(&Origin::new("x"), &id("a"), NOW, DRAIN_WINDOW).expect("deployed");
         }
-        let again = |book: &mut Book| book.deploy(&id("a"), Value::Null, spec("https://h/*", 1.0));
+        let again = |book: &mut Book| deploy(book, "a");
         assert_eq!(
             after(&lives, again),
             Err(Bound::OfDialect { origin: Origin::new("x"), most: 3 }),

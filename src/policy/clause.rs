@@ -41,7 +41,7 @@ pub struct LabelCondition {
     /// The value that the label must have, compared byte by byte.
     pub value: String,
     /// Whether an event without the label fulfils the condition too: the value is the label's default
-    /// (such as `service`, which is `action` when it is absent; contracts.md, "Decided" 4).
+    /// (such as `service`, which is `action` when it is absent).
     pub or_absent: bool,
 }
 

@@ -1,79 +1,70 @@
-//! The stored form of the book: JSON, format 4, apart from the inner types so that either can change.
+//! The stored form of the book: JSON, format 5, apart from the inner types so that either can change.
 //!
 //! ```text
-//! { "format": 4, "next_order": n,
-//!   "policies": [ { "id", "origin", "order", "record", "deleted": bool, "ruling": spec | null,
+//! { "format": 5, "next_order": n,
+//!   "policies": [ { "id", "origin", "order", "deleted": bool, "ruling": spec | null,
 //!     "pause": { "reason", "since_ms", "until_ms" | null } | null,
-//!     "state": "created" | "updated" | "deployed", "before_deploy", "deployed": bool,
 //!     "generations": [{ "number", "draining_until_ms" | null }], "next_generation": n } ],
 //!   "elements": [ { "origin", "kind", "id", "order", "record" } ],
 //!   "ended": [ { "id", "last_generation": n } ] }
 //! ```
 //!
-//! The form of a spec is in `document_spec`. Format 1 had no window, quota, overlap, scope and pause, format 2 one clause
-//! per policy and no elements, format 3 no record of what has ended; all are read and written anew as format 4. A higher
-//! format is refused, never guessed at, and so is a member that is unknown: what it would mean is lost by leaving it out.
+//! The form of a spec is in `spec`. Format 1 had no window, quota, overlap, scope and pause, format 2 one clause per policy
+//! and no elements, format 3 no record of what has ended, format 4 records and authoring states of policies (`upgrade`); all
+//! are read and written anew as format 5. A higher format is refused, never guessed at, and so is a member that is unknown:
+//! what it would mean is lost by leaving it out.
 //!
-//! Written and read policy by policy: of thousands of them only one at a time stands in memory in the stored form.
+//! Read policy by policy: of thousands of them only one at a time stands in memory in the stored form. Written from the
+//! stored forms of the single policies and elements, each of which is made and checked once, by whoever writes it first.
+
+mod reader;
+pub(super) mod spec;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::policy::document_reader::read_each;
-use crate::policy::document_spec::{SpecV3, decode_spec, encode_spec};
-use crate::policy::elements::{Element, ElementName, Elements};
+use crate::policy::document::reader::{Parts, read_each};
+use crate::policy::document::spec::{SpecV3, decode_spec, encode_spec};
+use crate::policy::document::upgrade::PolicyV1;
+use crate::policy::elements::{Element, ElementName};
+use crate::policy::kept::Kept;
 use crate::policy::{
-    Book, Clause, GenerationState, Lifecycle, Origin, Pause, Policy, PolicyError, Runtime, Scope, Spec, State,
+    Book, Clause, GenerationState, Lifecycle, Origin, Pause, Policy, PolicyError, Runtime, Scope, Spec,
 };
 
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 const OLDEST_FORMAT: u32 = 1;
+/// The last format in which policies had records.
+const WITH_RECORDS: u32 = 4;
 
 #[derive(Deserialize)]
 struct Head {
     format: u32,
 }
 
-/// As it is written; it is read by `document_reader`.
-#[derive(Serialize)]
-struct BookV4<'b> {
-    format: u32,
-    next_order: u64,
-    #[serde(serialize_with = "write_policies")]
-    policies: &'b BTreeMap<PolicyId, Arc<Policy>>,
-    #[serde(serialize_with = "write_elements")]
-    elements: &'b Elements,
-    #[serde(serialize_with = "write_ended")]
-    ended: &'b BTreeMap<PolicyId, u32>,
-}
-
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct EndedV4 {
+struct EndedV4 {
     id: String,
     last_generation: u32,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PolicyV1 {
+struct PolicyV5 {
     id: String,
     origin: String,
     order: u64,
-    record: Value,
     deleted: bool,
     ruling: Option<SpecV3>,
-    #[serde(default)]
     pause: Option<PauseV2>,
-    state: StateV1,
-    before_deploy: StateV1,
-    deployed: bool,
     generations: Vec<GenerationV1>,
     next_generation: u32,
 }
@@ -94,16 +85,8 @@ struct GenerationV1 {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum StateV1 {
-    Created,
-    Updated,
-    Deployed,
-}
-
-#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ElementV3 {
+struct ElementV3 {
     origin: String,
     kind: String,
     id: String,
@@ -111,32 +94,65 @@ pub(super) struct ElementV3 {
     record: Value,
 }
 
+/// The stored form, of which is known that the next start reads it and that every policy then governs the same calls: a
+/// book that cannot be read keeps the process from starting. Numbers may lose their last bit, times what lies below a
+/// millisecond.
+///
+/// # Errors
+/// [`PolicyError::Document`] when that is not so.
 pub(super) fn encode(book: &Book) -> Result<Bytes, PolicyError> {
     let Book { policies, elements, next_order, ended } = book;
-    let document = BookV4 { format: FORMAT, next_order: *next_order, policies, elements, ended };
-    serde_json::to_vec(&document).map(Bytes::from).map_err(malformed)
+    let mut body = format!("{{\"format\":{FORMAT},\"next_order\":{next_order},\"policies\":[").into_bytes();
+    let policies = policies.iter().map(|(id, policy)| policy.stored(|policy| store_policy(id, policy)));
+    append(&mut body, policies)?;
+    body.extend_from_slice(b"],\"elements\":[");
+    append(&mut body, elements.iter().map(|(name, it)| it.stored(|element| store_element(name, element))))?;
+    let ended = ended.iter().map(|(id, last)| EndedV4 { id: id.to_string(), last_generation: *last });
+    body.extend_from_slice(b"],\"ended\":");
+    serde_json::to_writer(&mut body, &ended.collect::<Vec<_>>()).map_err(malformed)?;
+    body.push(b'}');
+    Ok(body.into())
 }
 
-fn write_policies<S: Serializer>(
-    policies: &BTreeMap<PolicyId, Arc<Policy>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(policies.iter().map(|(id, policy)| encode_policy(id, policy)))
+/// The stored forms with commas between them.
+fn append<'s>(
+    body: &mut Vec<u8>,
+    stored: impl Iterator<Item = Result<&'s [u8], PolicyError>>,
+) -> Result<(), PolicyError> {
+    for (nth, one) in stored.enumerate() {
+        if nth > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(one?);
+    }
+    Ok(())
 }
 
-fn write_elements<S: Serializer>(elements: &Elements, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(elements.iter().map(|(name, element)| ElementV3 {
+fn store_policy(id: &PolicyId, policy: &Policy) -> Result<Vec<u8>, PolicyError> {
+    let stored = serde_json::to_vec(&encode_policy(id, policy)).map_err(malformed)?;
+    let (read_id, read) = decode_policy(serde_json::from_slice(&stored).map_err(malformed)?)?;
+    if read_id != *id || governed(&read) != governed(policy) {
+        return Err(malformed("what is to be written reads differently"));
+    }
+    Ok(stored)
+}
+
+/// The calls that a policy governs.
+fn governed(policy: &Policy) -> Option<(&[Clause], &Scope)> {
+    policy.ruling().map(|spec| (&*spec.clauses, &spec.scope))
+}
+
+fn store_element(name: &ElementName, element: &Element) -> Result<Vec<u8>, PolicyError> {
+    let stored = serde_json::to_vec(&ElementV3 {
         origin: name.origin.as_str().to_owned(),
         kind: name.kind.to_string(),
         id: name.id.to_string(),
         order: element.order,
         record: element.record.clone(),
-    }))
-}
-
-fn write_ended<S: Serializer>(ended: &BTreeMap<PolicyId, u32>, serializer: S) -> Result<S::Ok, S::Error> {
-    let ended = ended.iter().map(|(id, last)| EndedV4 { id: id.to_string(), last_generation: *last });
-    serializer.collect_seq(ended)
+    });
+    let stored = stored.map_err(malformed)?;
+    let _: ElementV3 = serde_json::from_slice(&stored).map_err(malformed)?;
+    Ok(stored)
 }
 
 /// Specs that are in memory already, by the policies that have them. A book that is read shares those that it has alike:
@@ -159,7 +175,7 @@ pub(super) fn decode_sharing(body: &[u8], shared: &Shared<'_>) -> Result<Book, P
         if let Some(same) = shared.get(&id).filter(|spec| policy.ruling.as_ref() == Some(**spec)) {
             policy.ruling = Some(Arc::clone(same));
         }
-        match policies.insert(id, Arc::new(policy)) {
+        match policies.insert(id, Kept::new(policy)) {
             Some(_) => Err(malformed("a policy id stands twice")),
             None => Ok(()),
         }
@@ -171,28 +187,9 @@ pub(super) fn decode_sharing(body: &[u8], shared: &Shared<'_>) -> Result<Book, P
     Ok(rest)
 }
 
-/// Whether the next start would read what was written of this book, and every policy would govern the same calls: a book
-/// that cannot be read keeps the process from starting. Numbers may lose their last bit, times what lies below a
-/// millisecond.
-///
-/// # Errors
-/// [`PolicyError::Document`] when it would not.
-pub(super) fn check_written(book: &Book, body: &[u8]) -> Result<(), PolicyError> {
-    let differs = || malformed("what is to be written reads differently");
-    let mut expected = book.policies.iter();
-    let rest = decode_each(body, &mut |id, policy| {
-        let same = expected.next().filter(|(known, _)| **known == id);
-        same.filter(|(_, known)| governed(known) == governed(&policy)).map(drop).ok_or_else(differs)
-    })?;
-    if expected.next().is_some() || rest.ended != book.ended {
-        return Err(differs());
-    }
-    Ok(())
-}
-
-/// The calls that a policy governs.
-fn governed(policy: &Policy) -> Option<(&[Clause], &Scope)> {
-    policy.ruling().map(|spec| (&*spec.clauses, &spec.scope))
+/// Whether a body has an older format than the one that is written.
+pub(super) fn is_older(body: &[u8]) -> bool {
+    serde_json::from_slice(body).is_ok_and(|Head { format }| format < FORMAT)
 }
 
 /// Hands on each policy in the order of the document; returns the book without them.
@@ -201,22 +198,32 @@ fn decode_each(
     take: &mut dyn FnMut(PolicyId, Policy) -> Result<(), PolicyError>,
 ) -> Result<Book, PolicyError> {
     let Head { format } = serde_json::from_slice(body).map_err(malformed)?;
-    if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
-        return Err(PolicyError::Format { found: format, known: FORMAT });
-    }
-    let parts = read_each(body, &mut |policy: PolicyV1| {
-        let id = PolicyId::parse(&policy.id)?;
-        take(id, decode_policy(policy)?)
-    });
-    let parts = parts.map_err(malformed)?;
-    let mut book = Book { next_order: parts.next_order, ..Book::default() };
-    for ElementV3 { origin, kind, id, order, record } in parts.elements {
+    let mut take = |policy| decode_policy(policy).and_then(|(id, policy)| take(id, policy));
+    let parts = match format {
+        OLDEST_FORMAT..=WITH_RECORDS => {
+            let mut elements = Vec::new();
+            let parts = read_each(body, &mut |policy: PolicyV1| {
+                let (policy, element) = policy.upgrade();
+                elements.extend(element);
+                take(policy)
+            });
+            parts.map(|mut parts| {
+                parts.elements.append(&mut elements);
+                parts
+            })
+        }
+        FORMAT => read_each(body, &mut take),
+        _ => return Err(PolicyError::Format { found: format, known: FORMAT }),
+    };
+    let Parts { next_order, elements, ended } = parts.map_err(malformed)?;
+    let mut book = Book { next_order, ..Book::default() };
+    for ElementV3 { origin, kind, id, order, record } in elements {
         let name = ElementName { origin: Origin::new(&origin), kind: kind.into(), id: id.into() };
-        if book.elements.insert(name, Element { order, record }).is_some() {
+        if book.elements.insert(name, Kept::new(Element { order, record })).is_some() {
             return Err(malformed("an element stands twice"));
         }
     }
-    for EndedV4 { id, last_generation } in parts.ended {
+    for EndedV4 { id, last_generation } in ended {
         if book.ended.insert(PolicyId::parse(&id)?, last_generation).is_some() {
             return Err(malformed("a policy that is gone stands twice"));
         }
@@ -228,7 +235,7 @@ fn decode_each(
 ///
 /// # Errors
 /// [`PolicyError::Document`], which would be a defect.
-pub fn empty_stored() -> Result<Bytes, PolicyError> {
+pub(crate) fn empty_stored() -> Result<Bytes, PolicyError> {
     encode(&Book::default())
 }
 
@@ -236,7 +243,7 @@ pub fn empty_stored() -> Result<Bytes, PolicyError> {
 ///
 /// # Errors
 /// [`PolicyError`] when it does not decode, is newer, or cannot be applied.
-pub fn check_stored(body: &[u8]) -> Result<usize, PolicyError> {
+pub(crate) fn check_stored(body: &[u8]) -> Result<usize, PolicyError> {
     let book = decode(body)?;
     Runtime::build(&book)?;
     Ok(book.policies.len())
@@ -246,9 +253,9 @@ pub(super) fn malformed(reason: impl std::fmt::Display) -> PolicyError {
     PolicyError::Document { reason: reason.to_string() }
 }
 
-fn encode_policy(id: &PolicyId, policy: &Policy) -> PolicyV1 {
-    let Policy { origin, record, ruling, pause, lifecycle, order } = policy;
-    let Lifecycle { state, before_deploy, deployed, generations, next_generation } = lifecycle;
+fn encode_policy(id: &PolicyId, policy: &Policy) -> PolicyV5 {
+    let Policy { origin, is_deleted, ruling, pause, lifecycle, order } = policy;
+    let Lifecycle { generations, next_generation } = lifecycle;
     let generations = generations.iter().map(|(number, state)| GenerationV1 {
         number: *number,
         draining_until_ms: match state {
@@ -256,27 +263,23 @@ fn encode_policy(id: &PolicyId, policy: &Policy) -> PolicyV1 {
             GenerationState::Draining { until } => Some(until.as_millis()),
         },
     });
-    PolicyV1 {
+    PolicyV5 {
         id: id.to_string(),
         origin: origin.as_str().to_owned(),
         order: *order,
-        record: record.clone().unwrap_or_default(),
-        deleted: record.is_none(),
+        deleted: *is_deleted,
         ruling: ruling.as_deref().map(encode_spec),
         pause: pause.as_ref().map(|Pause { reason, since, until }| PauseV2 {
             reason: reason.clone(),
             since_ms: since.as_millis(),
             until_ms: until.map(Timestamp::as_millis),
         }),
-        state: encode_state(*state),
-        before_deploy: encode_state(*before_deploy),
-        deployed: *deployed,
         generations: generations.collect(),
         next_generation: *next_generation,
     }
 }
 
-fn decode_policy(policy: PolicyV1) -> Result<Policy, PolicyError> {
+fn decode_policy(policy: PolicyV5) -> Result<(PolicyId, Policy), PolicyError> {
     let generations = policy.generations.into_iter().map(|generation| {
         let state = match generation.draining_until_ms {
             None => GenerationState::Active,
@@ -284,41 +287,21 @@ fn decode_policy(policy: PolicyV1) -> Result<Policy, PolicyError> {
         };
         (generation.number, state)
     });
-    let lifecycle = Lifecycle {
-        state: decode_state(&policy.state),
-        before_deploy: decode_state(&policy.before_deploy),
-        deployed: policy.deployed,
-        generations: generations.collect(),
-        next_generation: policy.next_generation,
-    };
-    Ok(Policy {
+    let generations = generations.collect();
+    let id = PolicyId::parse(&policy.id)?;
+    let policy = Policy {
         origin: Origin::new(&policy.origin),
-        record: (!policy.deleted).then_some(policy.record),
+        is_deleted: policy.deleted,
         ruling: policy.ruling.map(decode_spec).transpose()?.map(Arc::new),
         pause: policy.pause.map(|pause| Pause {
             reason: pause.reason,
             since: Timestamp::from_millis(pause.since_ms),
             until: pause.until_ms.map(Timestamp::from_millis),
         }),
-        lifecycle,
+        lifecycle: Lifecycle { generations, next_generation: policy.next_generation },
         order: policy.order,
-    })
-}
-
-const fn encode_state(state: State) -> StateV1 {
-    match state {
-        State::Created => StateV1::Created,
-        State::Updated => StateV1::Updated,
-        State::Deployed => StateV1::Deployed,
-    }
-}
-
-const fn decode_state(state: &StateV1) -> State {
-    match state {
-        StateV1::Created => State::Created,
-        StateV1::Updated => State::Updated,
-        StateV1::Deployed => State::Deployed,
-    }
+    };
+    Ok((id, policy))
 }
 
 #[cfg(test)]

@@ -4,17 +4,20 @@
 //! Must not know: what elements mean.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::policy::kept::Kept;
 use crate::policy::{Book, Origin};
 
 /// Which element.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ElementName {
     pub(super) origin: Origin,
-    pub(super) kind: Box<str>,
-    pub(super) id: Box<str>,
+    pub(super) kind: Arc<str>,
+    pub(super) id: Arc<str>,
 }
 
 /// One element.
@@ -25,8 +28,8 @@ pub(super) struct Element {
     pub(super) record: Value,
 }
 
-/// All elements.
-pub(super) type Elements = BTreeMap<ElementName, Element>;
+/// All elements, shared with the copies of the book.
+pub(super) type Elements = BTreeMap<ElementName, Kept<Element>>;
 
 impl ElementName {
     fn new(origin: &Origin, kind: &str, id: &str) -> Self {
@@ -57,14 +60,17 @@ impl Book {
 
     /// Adds an element at the end of the order, or replaces the record of one that is there.
     pub fn put_element(&mut self, origin: &Origin, kind: &str, id: &str, record: Value) {
-        let order = self.next_order;
-        let name = ElementName::new(origin, kind, id);
-        self.elements.entry(name).and_modify(|element| element.record = record.clone()).or_insert_with(
-            || {
-                self.next_order = order.saturating_add(1);
-                Element { order, record }
-            },
-        );
+        match self.elements.entry(ElementName::new(origin, kind, id)) {
+            Entry::Occupied(mut known) => {
+                if known.get().record != record {
+                    known.get_mut().edit().record = record;
+                }
+            }
+            Entry::Vacant(place) => {
+                place.insert(Kept::new(Element { order: self.next_order, record }));
+                self.next_order = self.next_order.saturating_add(1);
+            }
+        }
     }
 
     /// Takes an element out; tells whether it was there.

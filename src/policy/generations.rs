@@ -35,6 +35,7 @@ impl Generations {
     }
 
     /// Their numbers, lowest first.
+    #[cfg(test)]
     pub fn keys(&self) -> impl Iterator<Item = &u32> {
         self.0.iter().map(|(number, _)| number)
     }

@@ -2,8 +2,12 @@
 //!
 //! Must not know: how limits are kept, whom they govern.
 
+mod kind;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
+
+pub(crate) use kind::Kind;
 
 /// The limits of one policy; `None` means unlimited.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -36,13 +40,55 @@ impl Limits {
 
     /// Whether nothing is limited.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.pace.is_none()
-            && self.window.is_none()
-            && self.quota.is_none()
-            && self.slots.is_none()
-            && self.timeout.is_none()
-            && !self.closed
+    pub fn is_empty(&self) -> bool {
+        self.metered().next().is_none() && self.slots.is_none() && self.timeout.is_none() && !self.closed
+    }
+
+    /// Those that count starts, in the order in which they are asked.
+    pub fn metered(&self) -> impl Iterator<Item = Limit> + use<> {
+        let Self { pace, window, quota, slots: _, timeout: _, closed: _ } = self;
+        let all = [pace.map(Limit::Pace), window.map(Limit::Window), quota.map(Limit::Quota)];
+        all.into_iter().flatten()
+    }
+
+    /// The one of this kind, if there is one that counts starts.
+    #[must_use]
+    pub fn metered_by(&self, kind: Kind) -> Option<Limit> {
+        self.metered().find(|limit| limit.kind() == kind)
+    }
+}
+
+/// One limit that counts starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    /// Starts per second, evenly spread.
+    Pace(Pace),
+    /// Starts in every sliding window.
+    Window(Window),
+    /// Starts per calendar period.
+    Quota(Quota),
+}
+
+impl Limit {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Pace(_) => Kind::Pace,
+            Self::Window(_) => Kind::Window,
+            Self::Quota(_) => Kind::Quota,
+        }
+    }
+
+    /// Most starts in each of its windows or periods; `None` for a pace, which says how fast they may follow each other, and when they
+    /// are only counted.
+    #[must_use]
+    pub const fn calls(self) -> Option<NonZeroU32> {
+        match self {
+            Self::Pace(_) => None,
+            Self::Window(window) => window.calls,
+            Self::Quota(quota) => quota.calls,
+        }
     }
 }
 
@@ -50,18 +96,18 @@ impl Limits {
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Pace(f64);
 
-/// At most so many starts in every sliding window of this length.
+/// At most this many starts in every sliding window of this length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    calls: NonZeroU32,
+    calls: Option<NonZeroU32>,
     length: Duration,
 }
 
 /// At most so many starts per calendar period (UTC).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Starts; never zero.
-    pub calls: NonZeroU32,
+    /// Starts; `None` counts them for the sake of policies that bound them, and limits nothing.
+    pub calls: Option<NonZeroU32>,
     /// The calendar period (UTC) at whose beginning the count starts again.
     pub per: Period,
 }
@@ -138,7 +184,7 @@ impl Pace {
         // Exact for whole paces; else rounded up, so that the window is never too short. Paces end at a million.
         let length_ns = (starts / self.0 * 1e9).ceil() as u64;
         let calls = NonZeroU32::new(starts as u32).unwrap_or(NonZeroU32::MIN);
-        Window { calls, length: Duration::from_nanos(length_ns) }
+        Window { calls: Some(calls), length: Duration::from_nanos(length_ns) }
     }
 }
 
@@ -159,24 +205,18 @@ impl Window {
         if !(Self::MIN_LENGTH..=Self::MAX_LENGTH).contains(&length) {
             return Err(LimitError::Length { given_ms: length_ms });
         }
-        Ok(Self { calls: calls_in_range(calls)?, length })
+        Ok(Self { calls: Some(calls_in_range(calls)?), length })
     }
 
-    /// Limits nothing: starts are counted for the sake of policies that count on this one.
+    /// Limits nothing: starts are counted for the sake of policies that bound what this one counts.
     #[must_use]
     pub const fn counting(length: Duration) -> Self {
-        Self { calls: NonZeroU32::MAX, length }
+        Self { calls: None, length }
     }
 
-    /// Whether it was made by [`Window::counting`].
+    /// Most starts in one window; `None` when they are only counted.
     #[must_use]
-    pub fn is_counting(self) -> bool {
-        self.calls == NonZeroU32::MAX
-    }
-
-    /// Starts in one window.
-    #[must_use]
-    pub const fn calls(self) -> NonZeroU32 {
+    pub const fn calls(self) -> Option<NonZeroU32> {
         self.calls
     }
 
@@ -193,19 +233,13 @@ impl Quota {
     /// # Errors
     /// [`LimitError::Calls`].
     pub fn new(calls: i64, per: Period) -> Result<Self, LimitError> {
-        Ok(Self { calls: calls_in_range(calls)?, per })
+        Ok(Self { calls: Some(calls_in_range(calls)?), per })
     }
 
-    /// Limits nothing: starts are counted for the sake of policies that count on this one.
+    /// Limits nothing: starts are counted for the sake of policies that bound what this one counts.
     #[must_use]
     pub const fn counting(per: Period) -> Self {
-        Self { calls: NonZeroU32::MAX, per }
-    }
-
-    /// Whether it was made by [`Quota::counting`].
-    #[must_use]
-    pub fn is_counting(self) -> bool {
-        self.calls == NonZeroU32::MAX
+        Self { calls: None, per }
     }
 }
 
@@ -260,7 +294,7 @@ mod tests {
     fn a_pace_promises_whole_starts_in_an_exact_window() {
         let promise = |pace: f64| {
             let window = Pace::per_second(pace).expect("valid").window();
-            (window.calls().get(), window.length().as_micros())
+            (window.calls().map_or(0, NonZeroU32::get), window.length().as_micros())
         };
         assert_eq!(promise(5000.0), (5000, 1_000_000));
         assert_eq!(promise(0.5), (1, 2_000_000));

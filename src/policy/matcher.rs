@@ -1,5 +1,5 @@
 //! The policies that govern a call: one search over the patterns, whatever the number of policies; then methods, labels and
-//! the rule of selection (contracts.md section 7, item 3, and "Decided" 8).
+//! the rule of selection.
 //!
 //! Must not know: how patterns are searched, which generations are active.
 
@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use http::Method;
 
 use crate::event::{CanonicalUrl, Labels, Lane, LaneError, PolicyId, PolicyRef};
-use crate::policy::search::{NFA_BYTES_MAX, Search};
+use crate::policy::search::{Before, NFA_BYTES_MAX, Search};
 use crate::policy::{Clause, LabelCondition, Origin, Overlap, PolicyError, Spec, UrlPattern};
 
 /// One clause of what an active generation governs.
@@ -68,7 +68,7 @@ impl Verdict {
 pub(super) struct Matcher {
     /// The best one of those that compete has the lowest place.
     rules: Box<[Compiled]>,
-    search: Search,
+    search: Arc<Search>,
 }
 
 struct Compiled {
@@ -80,7 +80,8 @@ struct Compiled {
 }
 
 impl Matcher {
-    pub(super) fn compile(mut rules: Vec<Rule>) -> Result<Self, PolicyError> {
+    /// Compiles the rules; what the search for their patterns has in common with the one `before` is shared.
+    pub(super) fn compile(mut rules: Vec<Rule>, before: Option<&Self>) -> Result<Self, PolicyError> {
         let mut contests: Vec<(Origin, Box<str>)> = Vec::new();
         for (origin, among) in rules.iter().filter_map(Rule::contest) {
             if !contests.iter().any(|(known, word)| known == origin && **word == *among) {
@@ -93,7 +94,11 @@ impl Matcher {
         // The best rule of an origin has the lowest number: most literal characters, then oldest.
         rules.sort_by_key(|rule| (std::cmp::Reverse(rule.clause().pattern.literals()), rule.order));
         let patterns: Vec<&UrlPattern> = rules.iter().map(|rule| &rule.clause().pattern).collect();
-        let search = Search::build(&patterns, NFA_BYTES_MAX)?;
+        let search = match before {
+            Some(before) if before.has_patterns_of(&rules) => Arc::clone(&before.search),
+            Some(before) => Arc::new(before.search_beside(&patterns)?),
+            None => Arc::new(Search::build(&patterns, NFA_BYTES_MAX, None)?),
+        };
         let place = |(origin, among): (&Origin, &str)| {
             contests.iter().position(|(known, word)| known == origin && **word == *among)
         };
@@ -102,6 +107,24 @@ impl Matcher {
             Compiled { rule, lane: OnceLock::new(), contest }
         };
         Ok(Self { rules: rules.into_iter().map(compiled).collect(), search })
+    }
+
+    /// Whether these rules have the patterns of its own, in the same order.
+    fn has_patterns_of(&self, rules: &[Rule]) -> bool {
+        let is_same = |(known, rule): (&Compiled, &Rule)| {
+            let known = &known.rule;
+            // Most policies are the same ones: they need not be compared.
+            Arc::ptr_eq(&known.spec, &rule.spec) && known.clause == rule.clause
+                || known.clause().pattern == rule.clause().pattern
+        };
+        self.rules.len() == rules.len() && self.rules.iter().zip(rules).all(is_same)
+    }
+
+    /// A search for these patterns, with what it has in common with its own.
+    fn search_beside(&self, patterns: &[&UrlPattern]) -> Result<Search, PolicyError> {
+        let pattern = |at: usize| &self.rules[at].rule.clause().pattern;
+        let before = Before { search: &self.search, pattern: &pattern };
+        Search::build(patterns, NFA_BYTES_MAX, Some(&before))
     }
 
     /// The lane of a call: the winners of all contests together. `None` when nothing governs it.

@@ -4,8 +4,10 @@
 //! dialect -> Policies::change(|book| ..) -> Book -> document (compare-and-set) -> Runtime (published)
 //! ```
 //!
-//! The [`Book`] is the truth about what was authored and deployed; the [`Runtime`] is the immutable snapshot
-//! of what rules now. A change is all or nothing and is active when the call that makes it returns.
+//! The [`Book`] is the truth: the policies of all origins, and the objects of the dialects that theirs are derived from.
+//! The [`Runtime`] is the immutable snapshot of what rules now. A change is all or nothing and is active when the call that
+//! makes it returns. An origin says what it [wants](Wanted) of its policies; their generations, drains and pauses are kept
+//! here, the same for all.
 //!
 //! Must not know: how limits are kept, what a dialect's wire looks like, axum.
 
@@ -13,12 +15,11 @@ mod book;
 mod bounds;
 mod clause;
 mod document;
-mod document_reader;
-mod document_spec;
 mod edition;
 mod elements;
 mod follow;
 mod generations;
+mod kept;
 mod lifecycle;
 mod limits;
 mod matcher;
@@ -33,22 +34,28 @@ mod sync;
 pub(crate) mod testing;
 mod written;
 
-pub use book::{Book, BookError, Origin, Pause, Policy};
-pub use bounds::{Bound, Bounds};
-pub use clause::{Clause, LabelCondition, Segment};
-pub use document::{check_stored, empty_stored};
-pub use follow::Follower;
-pub use generations::Generations;
-pub use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle, State, TransitionError};
-pub use limits::{LimitError, Limits, Pace, Period, Quota, Window};
-pub use matcher::{Candidate, Verdict};
-pub use pattern::{PatternError, UrlPattern};
-pub use runtime::{PolicyChange, Runtime, RuntimePolicy};
-pub use scope::{Scope, ScopeError};
-pub use service::{ChangeError, Policies};
-pub use spec::{Family, Overlap, Overrides, Spec, Wording};
-pub use sync::{Put, SyncError, SyncReport};
-pub use written::{Fault, Given, MEMBERS, Members, nearest, read_name, read_spec, write};
+pub(crate) use book::Policy;
+pub use book::{Book, BookError, Origin, Pause};
+pub(crate) use bounds::{Bound, Bounds};
+pub use clause::Clause;
+pub(crate) use clause::{LabelCondition, Segment};
+pub(crate) use document::{check_stored, empty_stored};
+pub(crate) use follow::Follower;
+pub(crate) use generations::Generations;
+pub(crate) use lifecycle::{DRAIN_WINDOW, GenerationState, Lifecycle};
+pub(crate) use limits::{Kind, Limit, LimitError};
+pub use limits::{Limits, Pace, Period, Quota, Window};
+pub(crate) use matcher::{Candidate, Verdict};
+pub(crate) use pattern::PatternError;
+pub use pattern::UrlPattern;
+pub(crate) use runtime::{PolicyChange, Runtime, RuntimePolicy};
+pub use scope::Scope;
+pub(crate) use service::ChangeError;
+pub use service::Policies;
+pub use spec::{Family, Spec};
+pub(crate) use spec::{Overlap, Overrides, Wording};
+pub(crate) use sync::{Put, SyncError, SyncReport, Wanted};
+pub(crate) use written::{Fault, Given, MEMBERS, Members, nearest, read_name, read_spec, write};
 
 use crate::event::LaneError;
 use crate::store::StoreError;

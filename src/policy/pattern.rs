@@ -1,5 +1,5 @@
 //! URL patterns: `*` stands for any run of characters, `/` included, in the path, and in the query if the
-//! pattern has one; never in scheme, host or port (contracts.md section 7, item 3).
+//! pattern has one; never in scheme, host or port.
 //!
 //! What dialects make themselves may leave scheme, host and port open and may let `{}` stand for a run of characters
 //! other than `/` that is not empty: [`UrlPattern::any_host`].

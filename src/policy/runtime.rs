@@ -66,12 +66,25 @@ impl Runtime {
     /// # Errors
     /// [`PolicyError::TooLarge`], [`PolicyError::TooManyOrigins`].
     pub fn build(book: &Book) -> Result<Self, PolicyError> {
+        Self::compile(book, None)
+    }
+
+    /// The same beside an earlier one: what both compile to alike is shared.
+    ///
+    /// # Errors
+    /// As for [`Runtime::build`].
+    pub(super) fn build_after(before: &Self, book: &Book) -> Result<Self, PolicyError> {
+        Self::compile(book, Some(&before.matcher))
+    }
+
+    fn compile(book: &Book, before: Option<&Matcher>) -> Result<Self, PolicyError> {
         let policies: BTreeMap<PolicyId, RuntimePolicy> = book
             .policies
             .iter()
             .filter_map(|(id, policy)| Some((id.clone(), RuntimePolicy::of(id, policy)?)))
             .collect();
-        let matcher = Matcher::compile(policies.values().flat_map(RuntimePolicy::rules).collect())?;
+        let rules = policies.values().flat_map(RuntimePolicy::rules).collect();
+        let matcher = Matcher::compile(rules, before)?;
         let some_refuse = policies.values().any(|policy| policy.spec.family == Family::Refuse);
         let last_generations = book.last_generations().map(|(id, last)| (id.clone(), last)).collect();
         Ok(Self { policies, matcher, some_refuse, last_generations, number: 0 })
@@ -164,6 +177,25 @@ impl Runtime {
         changes.append(&mut set);
         changes
     }
+
+    /// The policies of which the book has issued other generations than in `previous`, deployed or not: that ends doubts
+    /// about generations that are gone.
+    #[must_use]
+    pub fn issued_since(&self, previous: &Self) -> Vec<PolicyId> {
+        let mut issued = Vec::new();
+        // Both by id, as above.
+        let mut before = previous.last_generations.iter().peekable();
+        for (id, last) in &self.last_generations {
+            issued.extend(
+                std::iter::from_fn(|| before.next_if(|(known, _)| *known < id)).map(|(gone, _)| gone.clone()),
+            );
+            if before.next_if(|(known, _)| *known == id) != Some((id, last)) {
+                issued.push(id.clone());
+            }
+        }
+        issued.extend(before.map(|(gone, _)| gone.clone()));
+        issued
+    }
 }
 
 impl RuntimePolicy {
@@ -205,14 +237,16 @@ impl fmt::Debug for Runtime {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::clock::Timestamp;
     use crate::policy::DRAIN_WINDOW;
     use crate::policy::testing::{id, spec, url};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+    fn x() -> Origin {
+        Origin::new("x")
+    }
 
     fn lane(runtime: &Runtime) -> Option<String> {
         let lane = runtime.route(&Method::GET, &url("https://h.org/x"), &Labels::default());
@@ -222,23 +256,23 @@ mod tests {
     #[test]
     fn only_active_generations_are_routed_to_and_draining_ones_stay_known() {
         let mut book = Book::default();
-        book.create(id("p"), Origin::new("x"), Value::Null).expect("free");
+        book.rest(&x(), &id("p"), NOW, DRAIN_WINDOW).expect("free");
         let idle = Runtime::build(&book).expect("small");
         assert_eq!(lane(&idle), None);
         assert!(idle.get(&id("p")).is_none());
 
-        book.deploy(&id("p"), Value::Null, spec("https://h.org/*", 200.0)).expect("idle");
+        book.put(&x(), &id("p"), spec("https://h.org/*", 200.0)).expect("idle");
         let deployed = Runtime::build(&book).expect("small");
         assert_eq!(lane(&deployed).as_deref(), Some("p@1"));
         assert_eq!(deployed.diff(&idle), [PolicyChange::Set(id("p"))]);
 
-        book.undeploy(&id("p"), NOW, DRAIN_WINDOW).expect("deployed");
+        book.rest(&x(), &id("p"), NOW, DRAIN_WINDOW).expect("deployed");
         let draining = Runtime::build(&book).expect("small");
         assert_eq!(lane(&draining), None);
         assert_eq!(draining.get(&id("p")).expect("drains").generations.len(), 1);
         assert_eq!(draining.diff(&deployed), [PolicyChange::Set(id("p"))]);
 
-        book.deploy(&id("p"), Value::Null, spec("https://h.org/*", 300.0)).expect("idle");
+        book.put(&x(), &id("p"), spec("https://h.org/*", 300.0)).expect("idle");
         let again = Runtime::build(&book).expect("small");
         assert_eq!(lane(&again).as_deref(), Some("p@2"));
         let policy = again.get(&id("p")).expect("deployed");
@@ -249,7 +283,7 @@ mod tests {
         );
         assert_eq!(policy.generations.len(), 2);
 
-        book.undeploy(&id("p"), NOW, DRAIN_WINDOW).expect("deployed");
+        book.rest(&x(), &id("p"), NOW, DRAIN_WINDOW).expect("deployed");
         book.expire(Timestamp::MAX);
         assert_eq!(Runtime::build(&book).expect("small").diff(&again), [PolicyChange::Removed(id("p"))]);
     }
@@ -258,17 +292,16 @@ mod tests {
     fn what_is_gone_is_told_before_what_is_set_each_by_id() {
         let mut book = Book::default();
         let deploy = |book: &mut Book, name: &str| {
-            book.create(id(name), Origin::new("x"), Value::Null).expect("free");
-            book.deploy(&id(name), Value::Null, spec("https://h.org/*", 1.0)).expect("idle");
+            book.put(&x(), &id(name), spec("https://h.org/*", 1.0)).expect("free");
         };
         ["d", "z", "a", "f", "c"].iter().for_each(|name| deploy(&mut book, name));
         let before = Runtime::build(&book).expect("small");
         for name in ["f", "z", "a"] {
-            book.delete(&id(name), NOW, std::time::Duration::ZERO, true).expect("forced");
+            book.remove(&id(name), NOW, std::time::Duration::ZERO).expect("there");
         }
         book.expire(NOW);
         ["e", "b"].iter().for_each(|name| deploy(&mut book, name));
-        book.update(&id("d"), Value::Null, Some(spec("https://h.org/*", 2.0))).expect("deployed");
+        book.put(&x(), &id("d"), spec("https://h.org/*", 2.0)).expect("deployed");
         let after = Runtime::build(&book).expect("small");
         let gone = ["a", "f", "z"].map(|name| PolicyChange::Removed(id(name)));
         let set = ["b", "d", "e"].map(|name| PolicyChange::Set(id(name)));
@@ -279,7 +312,7 @@ mod tests {
     #[test]
     fn a_generation_has_ended_only_if_the_book_has_issued_it() {
         let mut book = Book::default();
-        book.create(id("p"), Origin::new("x"), Value::Null).expect("free");
+        book.rest(&x(), &id("p"), NOW, DRAIN_WINDOW).expect("free");
         let ended = |book: &Book| {
             let runtime = Runtime::build(book).expect("small");
             let part = |generation| PolicyRef { policy: id("p"), generation };
@@ -287,13 +320,13 @@ mod tests {
         };
         assert_eq!(ended(&Book::default()), [false; 3]);
         assert_eq!(ended(&book), [false; 3]);
-        book.deploy(&id("p"), Value::Null, spec("https://h.org/*", 1.0)).expect("idle");
-        book.undeploy(&id("p"), NOW, DRAIN_WINDOW).expect("deployed");
+        book.put(&x(), &id("p"), spec("https://h.org/*", 1.0)).expect("idle");
+        book.rest(&x(), &id("p"), NOW, DRAIN_WINDOW).expect("deployed");
         assert_eq!(ended(&book), [false; 3], "it drains");
-        book.deploy(&id("p"), Value::Null, spec("https://h.org/*", 1.0)).expect("idle");
+        book.put(&x(), &id("p"), spec("https://h.org/*", 1.0)).expect("idle");
         book.expire(NOW + DRAIN_WINDOW);
         assert_eq!(ended(&book), [true, false, false]);
-        book.delete(&id("p"), NOW, DRAIN_WINDOW, true).expect("forced");
+        book.remove(&id("p"), NOW, DRAIN_WINDOW).expect("there");
         book.expire(NOW + DRAIN_WINDOW);
         assert_eq!(ended(&book), [true, true, false], "also when the policy is gone");
     }
@@ -301,14 +334,13 @@ mod tests {
     #[test]
     fn cosmetic_edits_make_no_difference() {
         let mut book = Book::default();
-        book.create(id("p"), Origin::new("x"), Value::Null).expect("free");
-        book.deploy(&id("p"), Value::Null, spec("https://h.org/*", 200.0)).expect("idle");
+        book.rest(&x(), &id("p"), NOW, DRAIN_WINDOW).expect("free");
+        book.put(&x(), &id("p"), spec("https://h.org/*", 200.0)).expect("idle");
         let before = Runtime::build(&book).expect("small");
-        book.update(&id("p"), Value::from("renamed"), Some(spec("https://H.ORG/*", 200.0)))
-            .expect("deployed");
+        book.put_element(&x(), "config", "p", "renamed".into());
+        book.put(&x(), &id("p"), spec("https://H.ORG/*", 200.0)).expect("deployed");
         assert_eq!(Runtime::build(&book).expect("small").diff(&before), []);
-        book.update(&id("p"), Value::from("renamed"), Some(spec("https://h.org/*", 201.0)))
-            .expect("deployed");
+        book.put(&x(), &id("p"), spec("https://h.org/*", 201.0)).expect("deployed");
         assert_eq!(Runtime::build(&book).expect("small").diff(&before), [PolicyChange::Set(id("p"))]);
     }
 }

@@ -9,9 +9,13 @@
 //! url. Crowds cost a table look-up per byte once the states on the way are built; their automata and the caches of their
 //! states are bounded together, so hostile patterns cost time in proportion to their size and never memory beyond that.
 //!
+//! A search is built beside the one before it: crowds whose patterns are the same are shared, so that a change costs the
+//! crowds that it touches.
+//!
 //! Must not know: policies, which of several patterns is the better one.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
@@ -53,30 +57,50 @@ struct Start {
     crowd: Option<Box<Crowd>>,
 }
 
-/// One automaton for many patterns with the same literal start.
+/// Many patterns with the same literal start.
 struct Crowd {
-    dfa: DFA,
-    caches: Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync>>,
+    automaton: Arc<Automaton>,
     /// Where each pattern of the automaton stands in the order for the first time.
     firsts: Box<[u32]>,
+}
+
+/// One automaton for all of them, equal ones once.
+struct Automaton {
+    dfa: DFA,
+    caches: Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync>>,
+    /// Of a cache.
+    cache_bytes: usize,
 }
 
 /// What crowds may still cost.
 struct Budget {
     nfa_bytes: usize,
-    /// How many patterns share the caches.
-    patterns: usize,
+    /// Of the caches, for each pattern of a crowd.
+    cache_bytes: usize,
+}
+
+/// A search with the patterns that it was built from.
+pub(super) struct Before<'b> {
+    pub(super) search: &'b Search,
+    /// The pattern of a place.
+    pub(super) pattern: &'b dyn Fn(usize) -> &'b UrlPattern,
 }
 
 impl Search {
-    /// Compiles the patterns; crowds take at most `nfa_bytes_max` bytes together.
+    /// Compiles the patterns; crowds take at most `nfa_bytes_max` bytes together, and are shared with those `before`.
     ///
     /// # Errors
     /// [`PolicyError::TooLarge`].
-    pub(super) fn build(patterns: &[&UrlPattern], nfa_bytes_max: usize) -> Result<Self, PolicyError> {
-        let mut budget = Budget { nfa_bytes: nfa_bytes_max, patterns: patterns.len() };
-        let on_hosts = Starts::build(patterns, false, &mut budget)?;
-        let on_any_host = Starts::build(patterns, true, &mut budget)?;
+    pub(super) fn build(
+        patterns: &[&UrlPattern],
+        nfa_bytes_max: usize,
+        before: Option<&Before<'_>>,
+    ) -> Result<Self, PolicyError> {
+        // Rounded, so that the share of a crowd stays what it was while a few patterns come and go.
+        let cache_bytes = CACHE_BYTES / patterns.len().next_power_of_two();
+        let mut budget = Budget { nfa_bytes: nfa_bytes_max, cache_bytes };
+        let on_hosts = Starts::build(patterns, false, &mut budget, before)?;
+        let on_any_host = Starts::build(patterns, true, &mut budget, before)?;
         Ok(Self { on_hosts, on_any_host })
     }
 
@@ -97,7 +121,12 @@ impl Search {
 }
 
 impl Starts {
-    fn build(all: &[&UrlPattern], on_any_host: bool, budget: &mut Budget) -> Result<Self, PolicyError> {
+    fn build(
+        all: &[&UrlPattern],
+        on_any_host: bool,
+        budget: &mut Budget,
+        before: Option<&Before<'_>>,
+    ) -> Result<Self, PolicyError> {
         let placed = (0_u32..).zip(all).filter(|(_, pattern)| pattern.is_on_any_host() == on_any_host);
         let mut placed: Vec<(u32, &UrlPattern)> = placed.map(|(at, pattern)| (at, *pattern)).collect();
         placed.sort_by(|(_, one), (_, next)| {
@@ -114,7 +143,8 @@ impl Starts {
             from = patterns.end;
             let within = around.last().map(|(at, _)| *at);
             around.push((count(starts.len()), text));
-            let crowd = Crowd::of(same, patterns.start, budget)?;
+            let known = before.and_then(|before| before.crowd(on_any_host, same));
+            let crowd = Crowd::of(same, patterns.start, budget, known)?;
             starts.push(Start { patterns, within, crowd });
         }
         Ok(Self { order: placed.iter().map(|(at, _)| *at).collect(), starts: starts.into() })
@@ -172,27 +202,80 @@ impl Starts {
     }
 }
 
+impl Before<'_> {
+    /// The automaton of these patterns of one start, if it was built from the same ones.
+    fn crowd(&self, on_any_host: bool, same: &[(u32, &UrlPattern)]) -> Option<&Arc<Automaton>> {
+        let Search { on_hosts, on_any_host: on_any } = self.search;
+        let Starts { order, starts } = if on_any_host { on_any } else { on_hosts };
+        let pattern = |place: usize| order.get(place).map(|at| (self.pattern)(*at as usize));
+        let literal = |start: &Start| pattern(start.patterns.start as usize).map(UrlPattern::literal_start);
+        let (_, first) = same.first()?;
+        let at = starts.binary_search_by(|start| literal(start).cmp(&Some(first.literal_start()))).ok()?;
+        let Start { patterns, crowd, .. } = starts.get(at)?;
+        let crowd = crowd.as_ref()?;
+        let mut known = (patterns.start as usize..patterns.end as usize).map(pattern);
+        let is_same =
+            patterns.len() == same.len() && same.iter().all(|(_, it)| known.next() == Some(Some(*it)));
+        is_same.then_some(&crowd.automaton)
+    }
+}
+
 impl Crowd {
-    /// Of the patterns of one start, which stand in the order from `place` on; none where there are few.
+    /// Of the patterns of one start, which stand in the order from `place` on, with the automaton that is `known` of them;
+    /// none where there are few.
     fn of(
         same: &[(u32, &UrlPattern)],
         place: u32,
         budget: &mut Budget,
+        known: Option<&Arc<Automaton>>,
     ) -> Result<Option<Box<Self>>, PolicyError> {
         if same.len() <= ASKED_AT_MOST {
             return Ok(None);
         }
-        let (mut firsts, mut expressions) = (Vec::new(), Vec::new());
+        let (mut firsts, mut patterns) = (Vec::new(), Vec::new());
         let mut first = place;
         for equal in same.chunk_by(|(_, one), (_, next)| one == next) {
             firsts.push(first);
-            expressions.extend(equal.first().map(|(_, pattern)| pattern.rest_as_regex()));
+            patterns.extend(equal.first().map(|(_, pattern)| *pattern));
             first += count(equal.len());
         }
         if firsts.len() <= ASKED_AT_MOST {
             return Ok(None);
         }
-        let cache_bytes = CACHE_BYTES / budget.patterns.max(1) * firsts.len();
+        let cache_bytes = budget.cache_bytes * firsts.len();
+        let fits = |known: &&Arc<Automaton>| {
+            known.cache_bytes == cache_bytes && known.nfa_bytes() <= budget.nfa_bytes
+        };
+        let automaton = match known.filter(fits) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(Automaton::of(&patterns, cache_bytes, budget.nfa_bytes)?),
+        };
+        budget.nfa_bytes = budget.nfa_bytes.saturating_sub(automaton.nfa_bytes());
+        Ok(Some(Box::new(Self { automaton, firsts: firsts.into() })))
+    }
+
+    /// Calls `found` with the places of the patterns that match the rest of a url, equal ones together. `false` when the
+    /// automaton gave up, which its configuration does not let it; `end` is the place behind the last pattern.
+    fn find(&self, rest: &str, end: u32, mut found: impl FnMut(Range<u32>)) -> bool {
+        let Automaton { dfa, caches, .. } = &*self.automaton;
+        let mut cache = caches.get();
+        let Some(state) = last_state(dfa, &mut cache, rest.as_bytes()) else { return false };
+        let matches = if state.is_match() { dfa.match_len(&cache, state) } else { 0 };
+        for nth in 0..matches {
+            let pattern = dfa.match_pattern(&cache, state, nth).as_usize();
+            if let Some(first) = self.firsts.get(pattern) {
+                found(*first..self.firsts.get(pattern + 1).copied().unwrap_or(end));
+            }
+        }
+        true
+    }
+}
+
+impl Automaton {
+    /// # Errors
+    /// [`PolicyError::TooLarge`] when it would take more than `nfa_bytes` bytes.
+    fn of(patterns: &[&UrlPattern], cache_bytes: usize, nfa_bytes: usize) -> Result<Self, PolicyError> {
+        let expressions: Vec<String> = patterns.iter().map(|pattern| pattern.rest_as_regex()).collect();
         let dfa = DFA::builder()
             .configure(
                 DFA::config()
@@ -201,28 +284,16 @@ impl Crowd {
                     .skip_cache_capacity_check(true),
             )
             .syntax(syntax::Config::new().unicode(false).utf8(false).dot_matches_new_line(true))
-            .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(budget.nfa_bytes)))
+            .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(nfa_bytes)))
             .build_many(&expressions)
             .map_err(|error| PolicyError::TooLarge { reason: error.to_string() })?;
-        budget.nfa_bytes = budget.nfa_bytes.saturating_sub(dfa.get_nfa().memory_usage());
         let for_caches = dfa.clone();
         let new_cache: Box<dyn Fn() -> Cache + Send + Sync> = Box::new(move || for_caches.create_cache());
-        Ok(Some(Box::new(Self { dfa, caches: Pool::new(new_cache), firsts: firsts.into() })))
+        Ok(Self { dfa, caches: Pool::new(new_cache), cache_bytes })
     }
 
-    /// Calls `found` with the places of the patterns that match the rest of a url, equal ones together. `false` when the
-    /// automaton gave up, which its configuration does not let it; `end` is the place behind the last pattern.
-    fn find(&self, rest: &str, end: u32, mut found: impl FnMut(Range<u32>)) -> bool {
-        let mut cache = self.caches.get();
-        let Some(state) = last_state(&self.dfa, &mut cache, rest.as_bytes()) else { return false };
-        let matches = if state.is_match() { self.dfa.match_len(&cache, state) } else { 0 };
-        for nth in 0..matches {
-            let pattern = self.dfa.match_pattern(&cache, state, nth).as_usize();
-            if let Some(first) = self.firsts.get(pattern) {
-                found(*first..self.firsts.get(pattern + 1).copied().unwrap_or(end));
-            }
-        }
-        true
+    fn nfa_bytes(&self) -> usize {
+        self.dfa.get_nfa().memory_usage()
     }
 }
 

@@ -19,7 +19,7 @@ use tracing::warn;
 use crate::clock::{Clock, Leap, Timestamp};
 use crate::event::PolicyId;
 use crate::policy::{Book, Bounds, Follower, PolicyError, Runtime, Spec, document};
-use crate::store::{DocumentStore, Expect, Finishing, StoreError, Turn, Version};
+use crate::store::{DocumentStore, Expect, RunToEnd, StoreError, Turn, Version};
 
 /// The name of the stored book.
 pub(super) const DOCUMENT: &str = "policies";
@@ -51,6 +51,8 @@ struct Shared {
     followers: StdMutex<Vec<watch::Receiver<u64>>>,
     /// One writer at a time within this process.
     writer: Arc<Mutex<Writer>>,
+    /// The book was read in an older format than the one that is written.
+    was_older: bool,
 }
 
 struct Writer {
@@ -81,6 +83,7 @@ impl Policies {
     ///
     /// # Errors
     /// [`PolicyError`] when it cannot be read or is newer.
+    #[cfg(any(test, feature = "testkit"))]
     pub async fn open(documents: Arc<dyn DocumentStore>, clock: Clock) -> Result<Self, PolicyError> {
         Self::open_sharing(documents, clock, std::iter::empty()).await
     }
@@ -94,7 +97,8 @@ impl Policies {
         clock: Clock,
         listed: impl Iterator<Item = (&PolicyId, &Arc<Spec>)>,
     ) -> Result<Self, PolicyError> {
-        let (version, book, runtime) = read_usable(&*documents, &listed.collect()).await?;
+        let (stored, runtime) = read_usable(&*documents, &listed.collect()).await?;
+        let Stored { version, book, is_older: was_older } = stored;
         let shared = Arc::new(Shared {
             documents,
             book: ArcSwap::from_pointee(book),
@@ -102,6 +106,7 @@ impl Policies {
             announce: OnceLock::new(),
             followers: StdMutex::default(),
             writer: Arc::new(Mutex::new(Writer { version, in_doubt: false })),
+            was_older,
         });
         let policies = Self { shared, patience: None, bounds: None };
         policies.expire(certain(&clock), None).await?;
@@ -131,6 +136,12 @@ impl Policies {
     #[must_use]
     pub fn held(&self) -> Option<String> {
         self.shared.documents.held()
+    }
+
+    /// Whether the book that was opened was written by a version with an older format.
+    #[must_use]
+    pub fn was_older(&self) -> bool {
+        self.shared.was_older
     }
 
     /// The active policies.
@@ -228,7 +239,7 @@ impl Policies {
             // Nobody withdraws while this runs: whoever does has stopped waiting for it.
             turn.take();
             let (held, written) =
-                Finishing::new(write(Arc::clone(&self.shared), writer, next, self.bounds)).await;
+                RunToEnd::new(write(Arc::clone(&self.shared), writer, next, self.bounds)).await;
             writer = held;
             if written.map_err(ChangeError::Failed)? {
                 self.await_followers().await;
@@ -342,20 +353,19 @@ impl Shared {
 
     /// What a book makes active and its stored form. Before the write, so that what is stored can always be applied.
     fn prepare(&self, next: &Book, bounds: Option<Bounds>) -> Result<(Runtime, Bytes), PolicyError> {
-        let runtime = Runtime::build(next)?;
+        let runtime = Runtime::build_after(&self.runtime.borrow().clone(), next)?;
         let body = document::encode(next)?;
         if let Some(bounds) = bounds {
             let before = || document::encode(&self.book.load()).map(|body| body.len());
             bounds.check_bytes(before, body.len())?;
         }
-        document::check_written(next, &body)?;
         Ok((runtime, body))
     }
 
     async fn reload(&self, writer: &mut Writer) -> Result<(), PolicyError> {
         let current = self.book.load();
-        let (version, book) = read(&*self.documents, &current.specs().collect()).await?;
-        let runtime = Runtime::build(&book)?;
+        let Stored { version, book, .. } = read(&*self.documents, &current.specs().collect()).await?;
+        let runtime = Runtime::build_after(&self.runtime.borrow().clone(), &book)?;
         *writer = Writer { version, in_doubt: false };
         self.publish(book, runtime);
         Ok(())
@@ -375,15 +385,24 @@ impl Shared {
     }
 }
 
+/// A book that was read.
+#[derive(Default)]
+struct Stored {
+    version: Option<Version>,
+    book: Book,
+    /// In an older format than the one that is written.
+    is_older: bool,
+}
+
 /// The stored book with what it makes active. One that cannot be used holds the store, and an empty one stands in its
 /// place.
 async fn read_usable(
     documents: &dyn DocumentStore,
     shared: &document::Shared<'_>,
-) -> Result<(Option<Version>, Book, Runtime), PolicyError> {
+) -> Result<(Stored, Runtime), PolicyError> {
     let reason = match read(documents, shared).await {
-        Ok((version, book)) => match Runtime::build(&book) {
-            Ok(runtime) => return Ok((version, book, runtime)),
+        Ok(stored) => match Runtime::build(&stored.book) {
+            Ok(runtime) => return Ok((stored, runtime)),
             Err(error) => error.to_string(),
         },
         Err(PolicyError::Document { reason }) => reason,
@@ -394,19 +413,15 @@ async fn read_usable(
     if documents.held().is_none() {
         documents.reject(DOCUMENT, &reason);
     }
-    let book = Book::default();
-    let runtime = Runtime::build(&book)?;
-    Ok((None, book, runtime))
+    let empty = Stored::default();
+    let runtime = Runtime::build(&empty.book)?;
+    Ok((empty, runtime))
 }
 
-async fn read(
-    documents: &dyn DocumentStore,
-    shared: &document::Shared<'_>,
-) -> Result<(Option<Version>, Book), PolicyError> {
-    match documents.get(DOCUMENT).await? {
-        None => Ok((None, Book::default())),
-        Some((version, body)) => Ok((Some(version), document::decode_sharing(&body, shared)?)),
-    }
+async fn read(documents: &dyn DocumentStore, shared: &document::Shared<'_>) -> Result<Stored, PolicyError> {
+    let Some((version, body)) = documents.get(DOCUMENT).await? else { return Ok(Stored::default()) };
+    let book = document::decode_sharing(&body, shared)?;
+    Ok(Stored { version: Some(version), book, is_older: document::is_older(&body) })
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub struct Spec {
     /// It keeps no counters: its window and quota are bounds on what is used of those of this policy, which has the same
     /// scope. The limits of both should have the same lengths. Only for [`Family::Refuse`], and without pace and slots: such
     /// a bound neither makes a call wait nor counts one.
-    pub counts_on: Option<PolicyId>,
+    pub bounds_on: Option<PolicyId>,
     /// In which order policies that turn calls away are asked: the lowest without room names the refusal.
     pub rank: u8,
     /// How a refusal is called; `None` means tidegate's own words.
@@ -61,7 +61,7 @@ impl Spec {
             overlap: Overlap::All,
             scope: Scope::default(),
             overrides: Overrides::default(),
-            counts_on: None,
+            bounds_on: None,
             rank: 0,
             wording: None,
         }
@@ -104,7 +104,7 @@ impl Overrides {
     }
 }
 
-/// Waiting limits hold an event until there is room; refusing ones turn it away (contracts.md, "Decided" 1).
+/// Waiting limits hold an event until there is room; refusing ones turn it away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// Hold it in its lane.
@@ -117,7 +117,7 @@ pub enum Family {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Overlap {
     /// Of those that compete under the same word, the one with the most literal pattern rules alone, of equals the
-    /// oldest (contracts.md section 7, item 3).
+    /// oldest.
     MostSpecific {
         /// The word; empty in dialects where all compete with all.
         among: Box<str>,

@@ -12,12 +12,12 @@ use http::Method;
 use crate::event::PolicyId;
 use crate::policy::{Clause, Family, Limits, Spec};
 
-pub use given::{Fault, Given, Members};
-pub use nearest::nearest;
-pub use reader::{read_name, read_spec};
+pub(crate) use given::{Fault, Given, Members};
+pub(crate) use nearest::nearest;
+pub(crate) use reader::{read_name, read_spec};
 
 /// All members, in the order in which they are written.
-pub const MEMBERS: &[&str] = &[
+pub(crate) const MEMBERS: &[&str] = &[
     "name",
     "url",
     "methods",
@@ -33,7 +33,7 @@ pub const MEMBERS: &[&str] = &[
 
 /// The members of a policy that was made by any means; `None` where they cannot express all that it says.
 #[must_use]
-pub fn write(id: &PolicyId, spec: &Spec) -> Option<Members> {
+pub(crate) fn write(id: &PolicyId, spec: &Spec) -> Option<Members> {
     let [clause] = spec.clauses.as_slice() else { return None };
     let members = Members(members_of(id, clause, spec).into_iter().flatten().collect());
     // Whatever else it says is lost on the way.
@@ -49,17 +49,18 @@ fn members_of(id: &PolicyId, clause: &Clause, spec: &Spec) -> [Option<(String, G
     };
     let labels = clause.labels.iter().map(|label| (label.key.clone(), Given::Text(label.value.clone())));
     let labels: Vec<_> = labels.collect();
-    let window = window.map(|window| {
-        Given::Table(Members(vec![
-            ("calls".to_owned(), Given::Integer(window.calls().get().into())),
+    // Nobody can write one that only counts.
+    let window = window.and_then(|window| {
+        Some(Given::Table(Members(vec![
+            ("calls".to_owned(), Given::Integer(window.calls()?.get().into())),
             ("per_ms".to_owned(), Given::Integer(millis(window.length()))),
-        ]))
+        ])))
     });
-    let quota = quota.map(|quota| {
-        Given::Table(Members(vec![
-            ("calls".to_owned(), Given::Integer(quota.calls.get().into())),
+    let quota = quota.and_then(|quota| {
+        Some(Given::Table(Members(vec![
+            ("calls".to_owned(), Given::Integer(quota.calls?.get().into())),
             ("per".to_owned(), Given::Text(quota.per.name().to_owned())),
-        ]))
+        ])))
     });
     let member = |name: &str, given: Option<Given>| given.map(|given| (name.to_owned(), given));
     [

@@ -5,7 +5,11 @@
 use std::error::Error;
 use std::io;
 
+use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
+
+use crate::problem::codes::{self, Code};
 
 /// Longest part of a media type that is repeated to the client, in characters.
 const SHOWN_CHARS_MAX: usize = 100;
@@ -13,14 +17,14 @@ const SHOWN_CHARS_MAX: usize = 100;
 /// A body that must be JSON is stated to be something else. The text names what was stated and what may be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{stated}; Content-Type must be application/json or another type that ends in +json")]
-pub struct NotJson {
+pub(crate) struct NotJson {
     stated: String,
 }
 
 impl NotJson {
     /// Nothing is stated at all.
     #[must_use]
-    pub fn unstated() -> Self {
+    pub(crate) fn unstated() -> Self {
         Self { stated: "the body has no Content-Type".to_owned() }
     }
 }
@@ -29,7 +33,7 @@ impl NotJson {
 ///
 /// # Errors
 /// [`NotJson`] when it is another one, missing or given several times.
-pub fn check_json(headers: &HeaderMap) -> Result<(), NotJson> {
+pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), NotJson> {
     let mut given = headers.get_all(header::CONTENT_TYPE).iter();
     let stated = match (given.next(), given.next()) {
         (None, _) => return Err(NotJson::unstated()),
@@ -45,14 +49,42 @@ pub fn check_json(headers: &HeaderMap) -> Result<(), NotJson> {
 }
 
 fn is_json(kind: &HeaderValue) -> bool {
-    let essence = kind.to_str().ok().and_then(|kind| kind.split(';').next()).unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
+    let Some(essence) = essence(kind) else { return false };
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// The media type of the one `Content-Type`, in lower case and without parameters; `None` when it is missing, given several
+/// times or no text.
+#[must_use]
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let mut given = headers.get_all(header::CONTENT_TYPE).iter();
+    let (kind, None) = (given.next()?, given.next()) else { return None };
+    essence(kind)
+}
+
+fn essence(kind: &HeaderValue) -> Option<String> {
+    let essence = kind.to_str().ok()?.split(';').next()?;
+    Some(essence.trim().to_ascii_lowercase())
+}
+
+/// Whether a body is stated to be encoded, as by compression.
+#[must_use]
+pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// The whole body, of at most `most_bytes`.
+///
+/// # Errors
+/// [`BodyFault`] when it is longer or does not come.
+pub(crate) async fn read_whole(body: Body, most_bytes: usize) -> Result<Bytes, BodyFault> {
+    axum::body::to_bytes(body, most_bytes).await.map_err(|error| BodyFault::of(&error))
 }
 
 /// How reading a body failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyFault {
+pub(crate) enum BodyFault {
     /// It is longer than what is read.
     TooLarge,
     /// It stopped coming, or came too slowly.
@@ -62,9 +94,19 @@ pub enum BodyFault {
 }
 
 impl BodyFault {
+    /// The code by which tidegate's own routes say so.
+    #[must_use]
+    pub(crate) const fn code(self) -> Code {
+        match self {
+            Self::TooLarge => codes::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => codes::BODY_TIMEOUT,
+            Self::Incomplete => codes::INCOMPLETE_BODY,
+        }
+    }
+
     /// From the error of reading it, at most so far.
     #[must_use]
-    pub fn of(error: &axum::Error) -> Self {
+    pub(crate) fn of(error: &axum::Error) -> Self {
         let mut cause = error.source();
         while let Some(inner) = cause {
             if inner.is::<http_body_util::LengthLimitError>() {

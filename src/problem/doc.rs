@@ -11,21 +11,21 @@ use utoipa::openapi::{ContentBuilder, Header, HeaderBuilder, Ref, RefOr, Respons
 use crate::problem::codes::{BEFORE_ROUTES, Code};
 
 /// The content type of problems.
-pub const PROBLEM_JSON: &str = "application/problem+json";
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The codes that a response may carry, as a list in the description.
 const CODES: &str = "x-codes";
 
 /// The responses to what a route refuses with `codes`, and to what is refused before any route sees it.
 #[must_use]
-pub fn refusals(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
+pub(crate) fn refusals(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
     let mut responses = BTreeMap::new();
     add_refusals(&mut responses, codes);
     responses
 }
 
 /// The same, beside what an operation answers already: a status that it has carries the codes too.
-pub fn add_refusals(responses: &mut BTreeMap<String, RefOr<Response>>, codes: &[Code]) {
+pub(crate) fn add_refusals(responses: &mut BTreeMap<String, RefOr<Response>>, codes: &[Code]) {
     for code in BEFORE_ROUTES.iter().chain(codes) {
         let known =
             responses.entry(code.status.to_string()).or_insert_with(|| without_codes(code.status).into());
@@ -125,6 +125,6 @@ fn example(code: &Code) -> Value {
 }
 
 /// The schema `name` of a text that is one of `words`.
-pub fn words<'w>(name: &str, words: impl IntoIterator<Item = &'w str>) -> ObjectBuilder {
+pub(crate) fn words<'w>(name: &str, words: impl IntoIterator<Item = &'w str>) -> ObjectBuilder {
     ObjectBuilder::new().title(Some(name)).schema_type(Type::String).enum_values(Some(words))
 }

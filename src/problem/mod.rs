@@ -5,7 +5,7 @@
 
 mod body;
 pub mod codes;
-pub mod doc;
+pub(crate) mod doc;
 mod told;
 
 use axum::response::{IntoResponse, Response};
@@ -13,12 +13,14 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-pub use body::{BodyFault, NotJson, check_json};
-pub use told::{Refused, Tell, Told};
+use crate::problem::codes::Code;
+
+pub(crate) use body::{BodyFault, NotJson, check_json, is_encoded, media_type, read_whole};
+pub(crate) use told::{Refused, Tell, Told};
 
 /// One refusal, ready to be sent or written as a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// A stable URI for the kind of problem.
     #[serde(rename = "type")]
     pub kind: String,
@@ -40,14 +42,14 @@ pub struct Problem {
     /// Further headers of the answer.
     #[serde(skip)]
     pub headers: HeaderMap,
-    /// What is answered in its place to a single call.
+    /// Sent instead of this problem when the request holds one event.
     #[serde(skip)]
     pub instead: Option<Box<Told>>,
 }
 
 /// One field that broke a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct FieldError {
+pub(crate) struct FieldError {
     /// JSON pointer to the field, `` for the whole document.
     pub pointer: String,
     /// The rule and the way out.
@@ -56,7 +58,7 @@ pub struct FieldError {
 
 impl Problem {
     /// Most fields that are named: an answer stays small however much is wrong.
-    pub const MAX_ERRORS: usize = 32;
+    pub(crate) const MAX_ERRORS: usize = 32;
     /// When to ask again after [`Problem::store_held`]: a person has to act first.
     const HELD_RETRY_SECONDS: u64 = 60;
     /// When to ask again after [`Problem::event_unread`]: the disk is asked again all the time.
@@ -64,19 +66,15 @@ impl Problem {
     /// When to ask again while the disk does not answer.
     const LATE_RETRY_SECONDS: u64 = 5;
 
-    /// A problem of the kind `code`, which also names its type URI.
+    /// A problem of the kind `code`, from which type URI, title and status follow; `detail` says what is wrong here and
+    /// what to do about it.
     #[must_use]
-    pub fn new(
-        status: StatusCode,
-        code: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn of(code: Code, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("urn:tidegate:problem:{code}"),
-            title,
-            status: status.as_u16(),
-            code,
+            kind: format!("urn:tidegate:problem:{}", code.word),
+            title: code.title,
+            status: code.status,
+            code: code.word,
             detail: detail.into(),
             errors: Vec::new(),
             retry_after_seconds: None,
@@ -87,37 +85,33 @@ impl Problem {
 
     /// Nothing is taken or changed while the store as a whole is in doubt: `reason` says why, with the way out.
     #[must_use]
-    pub fn store_held(reason: &str) -> Self {
+    pub(crate) fn store_held(reason: &str) -> Self {
         let detail = format!("nothing was kept or changed: {reason}");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_held", "The store is held", detail)
-            .retry_after(Self::HELD_RETRY_SECONDS)
+        Self::of(codes::STORE_HELD, detail).retry_after(Self::HELD_RETRY_SECONDS)
     }
 
     /// An event that waits cannot be read at present: `reason` says why, with the way out.
     #[must_use]
-    pub fn event_unread(reason: &str) -> Self {
+    pub(crate) fn event_unread(reason: &str) -> Self {
         let detail = format!("the event waits, but the disk does not let it be read: {reason}");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "event_unread", "The event cannot be read", detail)
-            .retry_after(Self::UNREAD_RETRY_SECONDS)
+        Self::of(codes::EVENT_UNREAD, detail).retry_after(Self::UNREAD_RETRY_SECONDS)
     }
 
     /// The store has not taken what was asked for in the time that its caller waits; `detail` says what that means.
     #[must_use]
-    pub fn store_slow(detail: &str) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_slow", "Storage is slow", detail)
-            .retry_after(Self::LATE_RETRY_SECONDS)
+    pub(crate) fn store_slow(detail: &str) -> Self {
+        Self::of(codes::STORE_SLOW, detail).retry_after(Self::LATE_RETRY_SECONDS)
     }
 
     /// The store has taken it and has not confirmed it in the time that its caller waits; `detail` says what that means.
     #[must_use]
-    pub fn outcome_unknown(detail: &str) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "outcome_unknown", "Outcome unknown", detail)
-            .retry_after(Self::LATE_RETRY_SECONDS)
+    pub(crate) fn outcome_unknown(detail: &str) -> Self {
+        Self::of(codes::OUTCOME_UNKNOWN, detail).retry_after(Self::LATE_RETRY_SECONDS)
     }
 
     /// Names a field by its JSON pointer, unless enough are named.
     #[must_use]
-    pub fn field(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(crate) fn field(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         if self.errors.len() < Self::MAX_ERRORS {
             self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
         }
@@ -126,7 +120,7 @@ impl Problem {
 
     /// Says when to come back.
     #[must_use]
-    pub const fn retry_after(mut self, seconds: u64) -> Self {
+    pub(crate) const fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_seconds = Some(seconds);
         self
     }
@@ -148,5 +142,38 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn status_and_title_follow_from_the_code() {
+        let problem = Problem::of(codes::PAYLOAD_TOO_LARGE, "an event of 9 MB");
+        assert_eq!(
+            (&*problem.kind, problem.title, problem.status, problem.code, &*problem.detail),
+            (
+                "urn:tidegate:problem:payload_too_large",
+                "The request is too large",
+                413,
+                "payload_too_large",
+                "an event of 9 MB"
+            )
+        );
+        assert_eq!(Problem::of(BodyFault::TooSlow.code(), "").title, codes::BODY_TIMEOUT.title);
+    }
+
+    #[test]
+    fn every_code_is_listed_once_with_a_status_of_an_error_and_a_title() {
+        let words: HashSet<_> = codes::ALL.iter().map(|code| code.word).collect();
+        assert_eq!(words.len(), codes::ALL.len());
+        for code in codes::ALL {
+            assert!((400..600).contains(&code.status), "{code:?}");
+            assert!(code.title.starts_with(char::is_uppercase) && !code.title.ends_with('.'), "{code:?}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 /// A call that was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused<'a> {
+pub(crate) struct Refused<'a> {
     /// Where the policy comes from.
     pub origin: &'a str,
     /// How that system calls the refusal.
@@ -23,7 +23,7 @@ pub struct Refused<'a> {
 
 /// What the system says about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub(crate) struct Told {
     /// Its code.
     pub code: &'static str,
     /// Its message, as a sentence for people.
@@ -39,7 +39,7 @@ pub struct Told {
 }
 
 /// Speaks for the systems; `None` for those that have no words of their own.
-pub type Tell = Arc<dyn Fn(&Refused<'_>) -> Option<Told> + Send + Sync>;
+pub(crate) type Tell = Arc<dyn Fn(&Refused<'_>) -> Option<Told> + Send + Sync>;
 
 impl IntoResponse for Told {
     fn into_response(self) -> Response {

@@ -3,15 +3,17 @@
 //! Must not know: the store, lanes.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::{EventId, Settlement};
+use crate::telemetry::defect;
 
 /// How many ends are remembered: about 4 MB.
 const REMEMBERED: usize = 65_536;
 
 /// How an event ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// Its endpoint has it.
     Delivered,
     /// Parked for a person.
@@ -31,7 +33,7 @@ pub enum End {
 impl End {
     /// The end that a settlement makes, if it makes one.
     #[must_use]
-    pub const fn of(settlement: &Settlement) -> Option<Self> {
+    pub(crate) const fn of(settlement: &Settlement) -> Option<Self> {
         match settlement {
             Settlement::Reschedule { .. } => None,
             Settlement::Delivered => Some(Self::Delivered),
@@ -46,7 +48,7 @@ impl End {
 
     /// The word that the API and the metrics use.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
             Self::Dead => "dead",
@@ -59,7 +61,7 @@ impl End {
 
     /// Why it ended so, where the word leaves that open: `held`.
     #[must_use]
-    pub const fn cause(self) -> Option<&'static str> {
+    pub(crate) const fn cause(self) -> Option<&'static str> {
         match self {
             Self::ExpiredHeld => Some("held"),
             _ => None,
@@ -67,15 +69,37 @@ impl End {
     }
 }
 
+/// The last ends, shared by those who note them and those who are asked.
+#[derive(Clone, Default)]
+pub(super) struct Ended(Arc<Mutex<Ends>>);
+
+impl Ended {
+    /// Remembers how an entry ended, if it did.
+    pub(super) fn note(&self, id: EventId, settlement: &Settlement) {
+        if let Some(end) = End::of(settlement) {
+            self.lock().note(id, end);
+        }
+    }
+
+    /// How an event ended, if that is not too long ago.
+    pub(super) fn of(&self, id: EventId) -> Option<End> {
+        self.lock().of(id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ends> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The last ends, oldest first out.
 #[derive(Default)]
-pub(super) struct Ends {
+struct Ends {
     by_id: HashMap<EventId, End>,
     order: VecDeque<EventId>,
 }
 
 impl Ends {
-    pub(super) fn note(&mut self, id: EventId, end: End) {
+    fn note(&mut self, id: EventId, end: End) {
         if self.by_id.insert(id, end).is_some() {
             return;
         }
@@ -85,9 +109,10 @@ impl Ends {
         {
             self.by_id.remove(&oldest);
         }
+        defect!(unless self.by_id.len() == self.order.len(), "ends that are out of step with their order");
     }
 
-    pub(super) fn of(&self, id: EventId) -> Option<End> {
+    fn of(&self, id: EventId) -> Option<End> {
         self.by_id.get(&id).copied()
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use crate::event::LaneKey;
+use crate::telemetry::defect;
 
 /// Hosts with a lane of their own under one set of limits.
 const MOST_OF_ONE: usize = 4096;
@@ -37,14 +38,19 @@ impl Hosts {
 
     /// A lane that was made is gone.
     pub(super) fn remove(&mut self, lane: &LaneKey) {
-        if lane.host().is_some()
-            && let Some(lanes) = self.by_limits.get_mut(lane.without_host())
-        {
-            *lanes -= 1;
-            self.all -= 1;
-            if *lanes == 0 {
-                self.by_limits.remove(lane.without_host());
-            }
+        if lane.host().is_none() {
+            return;
+        }
+        let Some(lanes) = self.by_limits.get_mut(lane.without_host()) else {
+            defect!("a lane of one host that was never counted");
+            return;
+        };
+        let of_these_limits = *lanes;
+        defect!(unless of_these_limits <= self.all, "more lanes under one set of limits than in all");
+        *lanes -= 1;
+        self.all -= 1;
+        if *lanes == 0 {
+            self.by_limits.remove(lane.without_host());
         }
     }
 }

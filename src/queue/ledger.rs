@@ -15,7 +15,7 @@ use crate::telemetry::Defect;
 
 /// All entries at one moment. The first eight terms count since the queue was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// Made durable, and those that were owed an end when the store was opened.
     pub accepted: u64,
     /// Dead letters that were put back: none so far, for nothing puts them back yet.
@@ -43,7 +43,7 @@ pub struct Ledger {
 impl Ledger {
     /// Every term with its name.
     #[must_use]
-    pub const fn terms(&self) -> [(&'static str, u64); 11] {
+    pub(crate) const fn terms(&self) -> [(&'static str, u64); 11] {
         [
             ("accepted", self.accepted),
             ("redriven", self.redriven),

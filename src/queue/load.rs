@@ -1,17 +1,25 @@
 //! Handing out: a bounded page of a lane, due entries first, then the plain order after the lane's cursor.
 
+//!
+//! Must not know: how entries come in, what becomes of them.
+
+use std::sync::Arc;
+
 use tracing::error;
 
-use crate::clock::{self, Timestamp};
-use crate::event::{Entry, Event, EventId, LaneKey, Settlement};
-use crate::queue::lanes::{LoadEnd, LoadStart};
-use crate::queue::{Queue, QueueError};
-use crate::store::{DuePage, ReadLimit, Settle, StoreError, StoredEntry};
-use crate::telemetry::Defect;
+use crate::clock::Timestamp;
+use crate::event::{Entry, EventId, LaneKey, Settlement};
+use crate::queue::QueueError;
+use crate::queue::lost::Losses;
+use crate::queue::records::Records;
+use crate::queue::settle::Settler;
+use crate::queue::table::{LoadEnd, LoadStart, SharedTable};
+use crate::store::{DuePage, EntryStore, ReadLimit, SettleRequest, StoreError, StoredEntry};
+use crate::telemetry::{Defect, defect};
 
 /// A page of a lane.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// Due entries in order of their due time, then plain ones in order of acceptance.
     pub entries: Vec<Entry>,
     /// The plain order was not read to its end: asking again brings more. Otherwise a signal announces more.
@@ -20,19 +28,29 @@ pub struct Loaded {
     pub next_due: Option<Timestamp>,
 }
 
-impl Queue {
-    /// Hands out a page of a lane. One load per lane at a time; every entry is handed out once until it is
-    /// settled. With `all_due`, entries that are put off are handed out whenever they are due.
-    ///
-    /// # Errors
-    /// [`QueueError`] when the store cannot be read; nothing was handed out then.
-    pub async fn load(&self, lane: &LaneKey, limit: ReadLimit, all_due: bool) -> Result<Loaded, QueueError> {
-        let Some(start) = self.0.lanes().begin_load(lane) else { return Ok(Loaded::default()) };
-        let until = if all_due { Timestamp::MAX } else { self.0.clock.now() };
+/// Hands out entries.
+pub(super) struct HandOut {
+    pub(super) store: Arc<dyn EntryStore>,
+    pub(super) lanes: SharedTable,
+    pub(super) records: Arc<Records>,
+    pub(super) losses: Arc<Losses>,
+    pub(super) settler: Arc<Settler>,
+}
+
+impl HandOut {
+    /// Hands out a page of a lane: see [`Queue::load`](super::Queue::load).
+    pub(super) async fn load(
+        &self,
+        lane: &LaneKey,
+        limit: ReadLimit,
+        all_due: bool,
+    ) -> Result<Loaded, QueueError> {
+        let Some(start) = self.lanes.lock().begin_load(lane) else { return Ok(Loaded::default()) };
+        let until = if all_due { Timestamp::MAX } else { self.records.clock.now() };
         let asked_due = start.next_due.is_some_and(|due| due <= until);
         let read = self.read(lane, &start, asked_due.then_some(until), limit).await;
-        let mut lanes = self.0.lanes();
-        self.0.take_in_losses(&mut lanes);
+        let mut lanes = self.lanes.lock();
+        self.losses.take_in(&mut lanes);
         let gone = lanes.end_reading(lane);
         let (mut due, mut plain, exhausted) = read?;
         due.entries.retain(|entry| !gone.contains(&entry.id));
@@ -70,15 +88,17 @@ impl Queue {
         limit: ReadLimit,
     ) -> Result<(DuePage, Vec<StoredEntry>, bool), StoreError> {
         let due = match until {
-            Some(until) => self.0.store.read_due(lane, until, &start.skip, limit).await?,
+            Some(until) => self.store.read_due(lane, until, &start.skip, limit).await?,
             None => DuePage::default(),
         };
+        defect!(unless due.entries.len() <= limit.entries, "a page of due entries that is longer than asked for");
         let room = limit.entries.saturating_sub(due.entries.len());
         if room == 0 {
             return Ok((due, Vec::new(), false));
         }
         let limit = ReadLimit { entries: room, ..limit };
-        let plain = self.0.store.read_ready(lane, start.cursor, limit).await?;
+        let plain = self.store.read_ready(lane, start.cursor, limit).await?;
+        defect!(unless plain.len() <= room, "a page that is longer than asked for");
         // A page that stops early was stopped by its byte bound or by a block that cannot be read; an empty one means
         // the end.
         let exhausted = plain.is_empty();
@@ -88,36 +108,24 @@ impl Queue {
     /// A delay, or the wait before a retry, that began while the clock was in doubt lasts as long as it was to last.
     fn put_off_again(&self, entry: &Entry, due_at: Option<Timestamp>) {
         let Some(due_at) = due_at else { return };
-        self.settle(entry, Settlement::Reschedule { due_at, tries: entry.tries, doubted_at: None });
-    }
-
-    /// When an entry that was put off is due, after all corrections of the clock since that was decided.
-    pub(super) fn due_at(&self, stored: &StoredEntry, event: &Event) -> Option<Timestamp> {
-        let due_at = stored.due_at?;
-        // One that was moved, or tried, is due at another time than it was accepted for.
-        let is_first = event.due_at == Some(due_at);
-        if is_first && event.is_dated {
-            return Some(due_at + self.0.clock.ahead());
-        }
-        let set_at = stored.doubted_at.or_else(|| is_first.then(|| stored.id.accepted_at()));
-        Some(set_at.map_or(due_at, |set_at| clock::corrected(&self.0.clock.corrections(), set_at, due_at)))
+        self.settler.settle(entry, Settlement::Reschedule { due_at, tries: entry.tries, doubted_at: None });
     }
 
     /// The entry, and its due time when a correction of the clock has moved that. A record that does not decode is parked
     /// for a person with its raw bytes; the others go on.
     fn decode(&self, lane: &LaneKey, stored: StoredEntry) -> Option<(Entry, Option<Timestamp>)> {
-        match self.event_of(&stored) {
+        match self.records.event_of(&stored) {
             Ok(event) => {
-                let moved = self.due_at(&stored, &event);
-                let moved =
-                    moved.filter(|due_at| stored.due_at < Some(*due_at) && *due_at > self.0.clock.now());
+                let moved = self.records.due_at(&stored, &event);
+                let moved = moved
+                    .filter(|due_at| stored.due_at < Some(*due_at) && *due_at > self.records.clock.now());
                 let StoredEntry { id, tries, due_at, .. } = stored;
                 Some((Entry { id, lane: lane.clone(), tries, due_at, event }, moved))
             }
             Err(error) => {
                 Defect { place: "a record that does not decode" }.emit();
                 error!(event_id = %stored.id, %lane, %error, "event set aside: its record does not decode");
-                self.settle_stored(Settle {
+                self.settler.settle_stored(SettleRequest {
                     lane: lane.clone(),
                     id: stored.id,
                     due_at: stored.due_at,

@@ -7,16 +7,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::clock::Clock;
 use crate::event::{EventId, LaneKey, Settlement};
+use crate::queue::QueueError;
 use crate::queue::counters::count_ends;
-use crate::queue::lanes::LaneTable;
-use crate::queue::{Inner, Queue, QueueError};
+use crate::queue::ends::Ended;
+use crate::queue::table::{LaneTable, SharedTable};
 use crate::store::doubts::Doubt;
-use crate::store::{Finishing, GiveUp, StoreError};
+use crate::store::{EntryStore, GiveUp, StoreError};
 
 /// Entries that were given up while they were handed out: the settlement that is still to come counts for nothing.
 #[derive(Default)]
-pub(super) struct Stale {
+struct Stale {
     by_id: Mutex<HashMap<EventId, LaneKey>>,
     /// How many those are: nearly always none, and settling then costs no lock.
     count: AtomicUsize,
@@ -34,7 +36,7 @@ impl Stale {
     }
 
     /// Whether the entry was given up; from then on it is forgotten.
-    pub(super) fn take(&self, id: EventId) -> bool {
+    fn take(&self, id: EventId) -> bool {
         if self.count.load(Ordering::Acquire) == 0 {
             return false;
         }
@@ -49,64 +51,65 @@ impl Stale {
     }
 }
 
-impl Inner {
+/// What is lost.
+pub(super) struct Losses {
+    store: Arc<dyn EntryStore>,
+    clock: Clock,
+    ended: Ended,
+    stale: Stale,
+}
+
+impl Losses {
+    /// Of a store; how their entries ended is noted in `ended`.
+    pub(super) fn new(store: Arc<dyn EntryStore>, clock: Clock, ended: Ended) -> Self {
+        Self { store, clock, ended, stale: Stale::default() }
+    }
+
+    /// Whether an entry was given up while it was handed out; from then on it is forgotten.
+    pub(super) fn take_stale(&self, id: EventId) -> bool {
+        self.stale.take(id)
+    }
+
     /// Takes off the lanes what the store lost since the last call. For whoever holds the table, so that what is read
     /// of the store afterwards agrees with it.
-    pub(super) fn take_in_losses(&self, lanes: &mut LaneTable) {
+    pub(super) fn take_in(&self, lanes: &mut LaneTable) {
         let losses = self.store.take_losses();
         for loss in &losses {
             if lanes.lost(loss) {
                 self.stale.add(loss.id, loss.lane.clone());
             }
-            self.settler.ended(loss.id, &Settlement::Lost);
+            self.ended.note(loss.id, &Settlement::Lost);
         }
         count_ends(self.clock.now(), losses.iter().map(|loss| (&loss.lane, loss.id, &Settlement::Lost)));
     }
-}
 
-impl Queue {
-    /// Settles as lost what an operator gives up; returns how many entries those are. Of a lane that is everything it
-    /// owes, calls under way included: they may still arrive, but count as lost. Of unread blocks it is what was not
-    /// handed out. Durable on return; a caller that goes away cannot stop it half-way.
-    ///
-    /// # Errors
-    /// [`QueueError::Store`] when the store refuses; what was settled before stays settled.
-    pub async fn give_up(&self, what: GiveUp) -> Result<u64, QueueError> {
-        let inner = Arc::clone(&self.0);
-        Finishing::new(async move {
-            let handed_out = match &what {
-                GiveUp::Lane(_) => HashSet::new(),
-                GiveUp::Unread { .. } => inner.lanes().all_out(),
-            };
-            let given_up = inner.store.give_up(what.clone(), handed_out).await;
-            let mut lanes = inner.lanes();
-            inner.take_in_losses(&mut lanes);
-            match what {
-                GiveUp::Lane(lane) => {
-                    let handed_out = inner.stale.of(&lane);
-                    lanes.announce_given_up(lane, handed_out);
-                }
-                GiveUp::Unread { .. } => lanes.read_again(),
+    /// Settles as lost what an operator gives up: see [`Queue::give_up`](super::Queue::give_up).
+    pub(super) async fn give_up(&self, what: GiveUp, shared: &SharedTable) -> Result<u64, QueueError> {
+        let handed_out = match &what {
+            GiveUp::Lane(_) => HashSet::new(),
+            GiveUp::Unread { .. } => shared.lock().all_out(),
+        };
+        let given_up = self.store.give_up(what.clone(), handed_out).await;
+        let mut lanes = shared.lock();
+        self.take_in(&mut lanes);
+        match what {
+            GiveUp::Lane(lane) => {
+                let handed_out = self.stale.of(&lane);
+                lanes.announce_given_up(lane, handed_out);
             }
-            Ok(given_up?)
-        })
-        .await
+            GiveUp::Unread { .. } => lanes.read_again(),
+        }
+        Ok(given_up?)
     }
 
-    /// Why an event could not be read, and the way out, when `error` is a read that the system has refused.
-    #[must_use]
-    pub fn unread_reason(&self, error: &QueueError) -> Option<String> {
-        let QueueError::Store(StoreError::Io { path, .. } | StoreError::Unread { path, .. }) = error else {
+    /// Why an event could not be read: see [`Queue::unread_reason`](super::Queue::unread_reason).
+    pub(super) fn unread_reason(&self, error: &QueueError) -> Option<String> {
+        let QueueError::Store(StoreError::Io { place, .. } | StoreError::Unread { place, .. }) = error else {
             return None;
         };
-        Some(match self.doubts().about_reads_of(path) {
+        Some(match self.store.doubts().about_reads_of(place) {
             Some(Doubt { id, detail, way_out, .. }) => format!("{detail} (doubt {id}). Way out: {way_out}"),
             None => error.to_string(),
         })
-    }
-
-    /// Has reads that failed tried again now, without waiting for the end of their pauses.
-    pub fn read_again(&self) {
-        self.0.lanes().read_again();
     }
 }

@@ -6,46 +6,51 @@
 //!
 //! Must not know: policies, limits, HTTP.
 
+mod accept;
 mod counters;
 mod ends;
 mod hosts;
-mod lanes;
 mod ledger;
-#[cfg(test)]
-mod ledger_tests;
 mod load;
 mod lost;
+mod records;
 mod settle;
 mod sizes;
+mod standing;
+mod table;
 #[cfg(test)]
-mod slow_tests;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::clock::{self, Clock, Timestamp};
-use crate::event::{CanonicalUrl, Event, EventId, Lane, LaneKey};
-use crate::store::Finishing;
-use crate::store::record::{self, RecordError};
+use crate::clock::{Clock, Timestamp};
+use crate::event::{CanonicalUrl, Entry, Event, EventId, Lane, LaneKey, Settlement};
+use crate::store::record::RecordError;
 use crate::store::{
-    Appended, Dedup, Doubts, EntryStore, Lookup, NewEntry, StoreError, StoreHealth, StoredEntry, Turn,
+    Appended, Dedup, Doubts, EntryStore, GiveUp, ReadLimit, RunToEnd, StoreError, StoreHealth,
 };
-use crate::telemetry::{Defect, Source};
+use crate::telemetry::Source;
 
-use counters::count_accepted;
-pub use ends::End;
-pub use lanes::LaneCounts;
-use lanes::LaneTable;
-pub use ledger::Ledger;
-pub use load::Loaded;
-use lost::Stale;
-pub use settle::Completed;
+use accept::Acceptance;
+pub(crate) use ends::End;
+use ends::Ended;
+pub(crate) use ledger::Ledger;
+use load::HandOut;
+pub(crate) use load::Loaded;
+use lost::Losses;
+use records::Records;
+pub(crate) use settle::Completed;
 use settle::Settler;
+use standing::Standings;
+pub(crate) use standing::{ReadAhead, Standing, Waiting};
+pub(crate) use table::LaneCounts;
+use table::{LaneTable, SharedTable};
 
 /// How long an acceptance waits for the store where nothing else is said.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,7 +59,7 @@ const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(50);
 
 /// An event that passed the door, with the lane that its policies give it.
 #[derive(Debug, Clone)]
-pub struct Accept {
+pub(crate) struct NewEvent {
     /// Where it will stand.
     pub lane: Lane,
     /// The call to make, with the end of its life.
@@ -63,34 +68,6 @@ pub struct Accept {
     pub dedup: Option<Dedup>,
     /// The door it came through, under which it counts once it is durable.
     pub source: Source,
-}
-
-/// Where an event stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// Waits for its turn.
-    Ready(Waiting),
-    /// Waits for its due time.
-    Delayed(Waiting),
-    /// Taken up by the dispatcher: about to be sent, or under way.
-    TakenUp(Waiting),
-    /// Its end is on record; how it ended is known of the last 65 536 since the start.
-    Settled(Option<End>),
-    /// Never seen, or settled so long ago that nothing is left of it.
-    Unknown,
-}
-
-/// An entry that is owed an end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// The lane in which it stands.
-    pub lane: LaneKey,
-    /// Attempts that count, as far as they are on record; an attempt under way is not.
-    pub attempts: u16,
-    /// For when it was put off.
-    pub due_at: Option<Timestamp>,
-    /// The call to make; its end of life is corrected for a clock that was in doubt.
-    pub event: Event,
 }
 
 /// Why the queue could not do as asked.
@@ -106,27 +83,22 @@ pub enum QueueError {
 
 /// A cheap handle; clones share the queue.
 #[derive(Clone)]
-pub struct Queue(Arc<Inner>);
+pub(crate) struct Queue(Arc<Parts>);
 
-struct Inner {
+/// The parts of the queue: one for each duty, over the store and the table of the lanes.
+struct Parts {
     store: Arc<dyn EntryStore>,
-    clock: Clock,
-    lanes: Mutex<LaneTable>,
-    settler: Settler,
-    append_timeout: Duration,
-    stale: Stale,
-}
-
-impl Inner {
-    /// The table is plain counters: after a panic elsewhere it is still the best knowledge there is.
-    fn lanes(&self) -> MutexGuard<'_, LaneTable> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    lanes: SharedTable,
+    acceptance: Acceptance,
+    hand_out: HandOut,
+    standings: Standings,
+    settler: Arc<Settler>,
+    losses: Arc<Losses>,
 }
 
 /// What the dispatcher hears from the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LaneSignal {
+pub(crate) enum LaneSignal {
     /// The lane has new work; said at most once until it is loaded.
     Ready(LaneKey),
     /// An entry of the lane waits for this due time, earlier than all others that are known.
@@ -138,16 +110,16 @@ pub enum LaneSignal {
 }
 
 /// Where the dispatcher hears which lanes have work.
-pub struct LaneSignals(mpsc::UnboundedReceiver<LaneSignal>);
+pub(crate) struct LaneSignals(mpsc::UnboundedReceiver<LaneSignal>);
 
 impl LaneSignals {
     /// Waits for signals and appends them; returns how many came, zero once the queue is gone.
-    pub async fn recv_many(&mut self, into: &mut Vec<LaneSignal>, most: usize) -> usize {
+    pub(crate) async fn recv_many(&mut self, into: &mut Vec<LaneSignal>, most: usize) -> usize {
         self.0.recv_many(into, most).await
     }
 
     /// Appends the signals that are there.
-    pub fn take_all(&mut self, into: &mut Vec<LaneSignal>) {
+    pub(crate) fn take_all(&mut self, into: &mut Vec<LaneSignal>) {
         while let Ok(signal) = self.0.try_recv() {
             into.push(signal);
         }
@@ -159,7 +131,10 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError::Store`] when the lanes cannot be read.
-    pub async fn open(store: Arc<dyn EntryStore>, clock: Clock) -> Result<(Self, LaneSignals), QueueError> {
+    pub(crate) async fn open(
+        store: Arc<dyn EntryStore>,
+        clock: Clock,
+    ) -> Result<(Self, LaneSignals), QueueError> {
         Self::open_within(store, clock, APPEND_TIMEOUT).await
     }
 
@@ -167,7 +142,7 @@ impl Queue {
     ///
     /// # Errors
     /// As [`Queue::open`].
-    pub async fn open_within(
+    pub(crate) async fn open_within(
         store: Arc<dyn EntryStore>,
         clock: Clock,
         append_timeout: Duration,
@@ -179,20 +154,34 @@ impl Queue {
         for summary in store.lanes().await? {
             lanes.restore(&summary);
         }
-        let settler = Settler::default();
-        let (lanes, stale) = (Mutex::new(lanes), Stale::default());
-        let queue = Self(Arc::new(Inner { store, clock, lanes, settler, append_timeout, stale }));
-        settle::spawn(&queue.0);
-        Ok((queue, LaneSignals(signals)))
+        let (lanes, ended) = (SharedTable::new(lanes), Ended::default());
+        let records = Arc::new(Records { clock: clock.clone() });
+        let losses = Arc::new(Losses::new(Arc::clone(&store), clock.clone(), ended.clone()));
+        let settler = {
+            let (store, losses) = (Arc::clone(&store), Arc::clone(&losses));
+            Settler::spawn(store, clock, lanes.clone(), losses, ended.clone())
+        };
+        let hand_out = HandOut {
+            store: Arc::clone(&store),
+            lanes: lanes.clone(),
+            records: Arc::clone(&records),
+            losses: Arc::clone(&losses),
+            settler: Arc::clone(&settler),
+        };
+        let standings = Standings { store: Arc::clone(&store), lanes: lanes.clone(), records, ended };
+        let acceptance =
+            Acceptance { store: Arc::clone(&store), lanes: lanes.clone(), timeout: append_timeout };
+        let parts = Parts { store, lanes, acceptance, hand_out, standings, settler, losses };
+        Ok((Self(Arc::new(parts)), LaneSignals(signals)))
     }
 
     /// The lane for a call to this url that `governed` names the limits of: the part of that for the url's host and port, or,
     /// when there are very many hosts, one that several share.
     #[must_use]
-    pub fn lane_at(&self, governed: &Lane, url: &CanonicalUrl) -> Lane {
+    pub(crate) fn lane_at(&self, governed: &Lane, url: &CanonicalUrl) -> Lane {
         let host = url.host_and_port();
         let own = governed.at(&host);
-        let is_taken = self.0.lanes().takes(own.key());
+        let is_taken = self.0.lanes.lock().takes(own.key());
         if is_taken { own } else { governed.shared_at(&host) }
     }
 
@@ -203,44 +192,84 @@ impl Queue {
     /// [`QueueError`]; nothing of the batch is acknowledged then. [`StoreError::Slow`] when the store did not take the
     /// batch in time: it was withdrawn and is not kept. [`StoreError::OutcomeUnknown`] when the store took it and did
     /// not confirm it in time: it may be kept, and its entries are counted when the store confirms them.
-    pub async fn accept(&self, batch: Vec<Accept>) -> Result<Vec<Appended>, QueueError> {
-        let mut entries = Vec::with_capacity(batch.len());
-        let mut coming = Vec::with_capacity(batch.len());
-        for Accept { lane, event, dedup, source } in batch {
-            let (record, due_at) = (record::encode(&event)?, event.due_at);
-            let bytes = record.len();
-            entries.push(NewEntry { lane: lane.key().clone(), due_at, record, dedup });
-            coming.push(Coming { lane, due_at, bytes, source });
-        }
-        let inner = Arc::clone(&self.0);
-        let touched = Touched::begin(&inner, coming);
-        let turn = Arc::new(Turn::default());
-        let taken = Arc::clone(&turn);
-        let mut work = Finishing::new(async move {
-            let appended = inner.store.append_in_turn(entries, taken).await?;
-            touched.commit(&appended);
-            Ok(appended)
-        });
-        match tokio::time::timeout(self.0.append_timeout, &mut work).await {
-            Ok(done) => done,
-            Err(_) if turn.withdraw() => {
-                work.abandon();
-                Err(StoreError::Slow.into())
-            }
-            // The work goes on without its caller.
-            Err(_) => Err(StoreError::OutcomeUnknown.into()),
-        }
+    pub(crate) async fn accept(&self, batch: Vec<NewEvent>) -> Result<Vec<Appended>, QueueError> {
+        self.0.acceptance.accept(batch).await
     }
 
     /// What an acceptance under each of these keys would answer now, in order; `None` for those that are not on record.
     ///
     /// # Errors
     /// [`QueueError::Store`] when the store cannot be read, or not in time.
-    pub async fn find_keys(&self, keys: Vec<Dedup>) -> Result<Vec<Option<Appended>>, QueueError> {
-        match tokio::time::timeout(self.0.append_timeout, self.0.store.find_keys(keys)).await {
-            Ok(found) => Ok(found?),
-            Err(_) => Err(StoreError::Slow.into()),
-        }
+    pub(crate) async fn find_keys(&self, keys: Vec<Dedup>) -> Result<Vec<Option<Appended>>, QueueError> {
+        self.0.acceptance.find_keys(keys).await
+    }
+
+    /// Hands out a page of a lane. One load per lane at a time; every entry is handed out once until it is
+    /// settled. With `all_due`, entries that are put off are handed out whenever they are due.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the store cannot be read; nothing was handed out then.
+    pub(crate) async fn load(
+        &self,
+        lane: &LaneKey,
+        limit: ReadLimit,
+        all_due: bool,
+    ) -> Result<Loaded, QueueError> {
+        self.0.hand_out.load(lane, limit, all_due).await
+    }
+
+    /// Records what becomes of an entry that was handed out. Returns at once; durable within about 100 ms. False when
+    /// the entry was given up meanwhile: it counts as lost and nothing else.
+    pub(crate) fn settle(&self, entry: &Entry, settlement: Settlement) -> bool {
+        self.0.settler.settle(entry, settlement)
+    }
+
+    /// Waits until every settlement handed in so far is durable, the store has failed for good, or none became durable
+    /// for 30 s, as on a disk without room: the calls of those that are left may be repeated after the next start. Whoever
+    /// waits after that waits no more until something becomes durable again.
+    pub(crate) async fn flush(&self) {
+        self.0.settler.flush().await;
+    }
+
+    /// What reached its end since the queue was opened.
+    #[must_use]
+    pub(crate) fn completed(&self) -> Completed {
+        Completed::of(self.0.lanes.lock().books().ledger())
+    }
+
+    /// Where an event stands, at about this moment. An entry that `taken_up_by` holds and has not started waits for its
+    /// turn like those that were not read yet.
+    ///
+    /// # Errors
+    /// [`QueueError`] when the store cannot be read or the record does not decode.
+    pub(crate) async fn standing(
+        &self,
+        id: EventId,
+        taken_up_by: &dyn ReadAhead,
+    ) -> Result<Standing, QueueError> {
+        self.0.standings.of(id, taken_up_by).await
+    }
+
+    /// Settles as lost what an operator gives up; returns how many entries those are. Of a lane that is everything it
+    /// owes, calls under way included: they may still arrive, but count as lost. Of unread blocks it is what was not
+    /// handed out. Durable on return; a caller that goes away cannot stop it half-way.
+    ///
+    /// # Errors
+    /// [`QueueError::Store`] when the store refuses; what was settled before stays settled.
+    pub(crate) async fn give_up(&self, what: GiveUp) -> Result<u64, QueueError> {
+        let (losses, lanes) = (Arc::clone(&self.0.losses), self.0.lanes.clone());
+        RunToEnd::new(async move { losses.give_up(what, &lanes).await }).await
+    }
+
+    /// Why an event could not be read, and the way out, when `error` is a read that the system has refused.
+    #[must_use]
+    pub(crate) fn unread_reason(&self, error: &QueueError) -> Option<String> {
+        self.0.losses.unread_reason(error)
+    }
+
+    /// Has reads that failed tried again now, without waiting for the end of their pauses.
+    pub(crate) fn read_again(&self) {
+        self.0.lanes.lock().read_again();
     }
 
     /// Waits for what the store is asked to do as long as the store answers; `work` must go on without whoever waits for
@@ -249,7 +278,7 @@ impl Queue {
     /// # Errors
     /// [`StoreError::Slow`] when the store did not answer others before: `work` was not begun.
     /// [`StoreError::OutcomeUnknown`] when the store stopped answering before it ended.
-    pub async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
+    pub(crate) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
         if self.store_health().slow {
             return Err(StoreError::Slow);
         }
@@ -263,147 +292,56 @@ impl Queue {
         }
     }
 
-    /// Where an event stands.
-    ///
-    /// # Errors
-    /// [`QueueError`] when the store cannot be read or the record does not decode.
-    pub async fn standing(&self, id: EventId) -> Result<Standing, QueueError> {
-        let (lane, stored) = match self.0.store.lookup(id).await? {
-            Lookup::Waiting(lane, stored) => (lane, stored),
-            Lookup::Settled => return Ok(Standing::Settled(self.0.settler.end_of(id))),
-            Lookup::Lost => return Ok(Standing::Settled(Some(End::Lost))),
-            Lookup::Unknown => return Ok(Standing::Unknown),
-        };
-        let taken_up = self.0.lanes().is_out(&lane, id, stored.due_at.is_some());
-        let event = self.event_of(&stored)?;
-        let due_at = self.due_at(&stored, &event);
-        let waiting = Waiting { lane, attempts: stored.tries.attempts(), due_at, event };
-        Ok(match (taken_up, waiting.due_at) {
-            (true, _) => Standing::TakenUp(waiting),
-            (false, Some(due)) if due > self.0.clock.now() => Standing::Delayed(waiting),
-            (false, _) => Standing::Ready(waiting),
-        })
-    }
-
-    /// Reads a record. What was accepted while the clock was in doubt is not aged by its correction.
-    fn event_of(&self, stored: &StoredEntry) -> Result<Event, RecordError> {
-        let mut event = record::decode(&stored.record)?;
-        let corrections = self.0.clock.corrections();
-        event.expires_at = clock::corrected(&corrections, stored.id.accepted_at(), event.expires_at);
-        Ok(event)
-    }
-
     /// How many entries of a lane's plain order stand before this one and were not taken up yet.
     ///
     /// # Errors
     /// [`QueueError::Store`] when the store cannot be read.
-    pub async fn not_taken_up_before(&self, lane: &LaneKey, id: EventId) -> Result<u64, QueueError> {
+    pub(crate) async fn not_taken_up_before(&self, lane: &LaneKey, id: EventId) -> Result<u64, QueueError> {
         let before = self.0.store.count_before(lane, id).await?;
-        Ok(before.saturating_sub(self.0.lanes().plain_out_before(lane, id)))
+        Ok(before.saturating_sub(self.0.lanes.lock().plain_out_before(lane, id)))
     }
 
     /// What one lane holds; `None` when that is nothing.
     #[must_use]
-    pub fn counts_of(&self, lane: &LaneKey) -> Option<LaneCounts> {
-        self.0.lanes().counts_of(lane)
+    pub(crate) fn counts_of(&self, lane: &LaneKey) -> Option<LaneCounts> {
+        self.0.lanes.lock().counts_of(lane)
     }
 
     /// The lanes that hold something, with their counts.
     #[must_use]
-    pub fn counts(&self) -> Vec<LaneCounts> {
-        self.0.lanes().counts()
+    pub(crate) fn counts(&self) -> Vec<LaneCounts> {
+        self.0.lanes.lock().counts()
     }
 
     /// How many events of a lane are before one that is accepted now: those in plain order, calls under way included.
     #[must_use]
-    pub fn waiting_in(&self, lane: &LaneKey) -> u64 {
-        self.0.lanes().plain_in(lane)
+    pub(crate) fn waiting_in(&self, lane: &LaneKey) -> u64 {
+        self.0.lanes.lock().plain_in(lane)
     }
 
     /// Where all entries are, at one moment.
     #[must_use]
-    pub fn ledger(&self) -> Ledger {
-        self.0.lanes().ledger()
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.0.lanes.lock().ledger()
     }
 
     /// Whether no lane holds anything.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.lanes().is_empty()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lanes.lock().is_empty()
     }
 
     /// What the store could not establish.
     #[must_use]
-    pub fn doubts(&self) -> Doubts {
+    pub(crate) fn doubts(&self) -> Doubts {
         self.0.store.doubts()
     }
 
     /// The store's figures.
     #[must_use]
-    pub fn store_health(&self) -> StoreHealth {
+    pub(crate) fn store_health(&self) -> StoreHealth {
         let health = self.0.store.health();
-        let slow = health.operation_age >= self.0.append_timeout;
+        let slow = health.operation_age >= self.0.acceptance.timeout;
         StoreHealth { slow, ..health }
-    }
-}
-
-/// An entry on its way into the store.
-struct Coming {
-    lane: Lane,
-    due_at: Option<Timestamp>,
-    /// The size of its record.
-    bytes: usize,
-    source: Source,
-}
-
-/// The lanes that an acceptance touches, so that a concurrent load cannot take them for empty. Dropped
-/// without [`Touched::commit`] it undoes itself.
-struct Touched {
-    inner: Arc<Inner>,
-    /// In the order of the batch, as its answers are.
-    entries: Vec<Coming>,
-}
-
-impl Touched {
-    fn begin(inner: &Arc<Inner>, entries: Vec<Coming>) -> Self {
-        let mut lanes = inner.lanes();
-        for entry in &entries {
-            lanes.begin_append(entry.lane.key());
-        }
-        drop(lanes);
-        Self { inner: Arc::clone(inner), entries }
-    }
-
-    /// Counts what became durable, whoever still waits for the answer.
-    fn commit(mut self, appended: &[Appended]) {
-        let entries = std::mem::take(&mut self.entries);
-        if entries.len() != appended.len() {
-            Defect { place: "a batch answered for another number of entries" }.emit();
-        }
-        let mut lanes = self.inner.lanes();
-        for (entry, appended) in entries.iter().zip(appended) {
-            let lane = entry.lane.key();
-            match appended {
-                Appended::New(id) => {
-                    lanes.sized(lane, std::iter::once(entry.bytes));
-                    lanes.appended(lane, *id, entry.due_at);
-                }
-                Appended::Duplicate(_) | Appended::Conflict(_) => lanes.end_append(lane),
-            }
-        }
-        drop(lanes);
-        let new = entries.iter().zip(appended).filter(|(_, appended)| matches!(appended, Appended::New(_)));
-        count_accepted(new.map(|(entry, _)| (&entry.lane, entry.source)));
-    }
-}
-
-impl Drop for Touched {
-    fn drop(&mut self) {
-        if !self.entries.is_empty() {
-            let mut lanes = self.inner.lanes();
-            for entry in &self.entries {
-                lanes.end_append(entry.lane.key());
-            }
-        }
     }
 }

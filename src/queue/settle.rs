@@ -9,11 +9,15 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tracing::{error, warn};
 
-use crate::event::{Entry, EventId, Settlement};
+use crate::clock::Clock;
+use crate::event::{Entry, Settlement};
 use crate::queue::counters::count_ends;
-use crate::queue::ends::{End, Ends};
-use crate::queue::{Inner, Queue};
-use crate::store::{Settle, StoreError};
+use crate::queue::ends::Ended;
+use crate::queue::ledger::Ledger;
+use crate::queue::lost::Losses;
+use crate::queue::table::SharedTable;
+use crate::store::{EntryStore, Owner, SettleRequest, StoreError};
+use crate::telemetry::defect;
 
 /// How long decisions are gathered before they go to the store together.
 const GATHER: Duration = Duration::from_millis(5);
@@ -23,7 +27,7 @@ const FLUSH_WAIT: Duration = Duration::from_secs(30);
 
 /// Entries that reached their end since the queue was opened, on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Completed {
+pub(crate) struct Completed {
     /// Their endpoint has them.
     pub delivered: u64,
     /// Parked for a person.
@@ -36,10 +40,29 @@ pub struct Completed {
     pub lost: u64,
 }
 
-#[derive(Default)]
+impl Completed {
+    /// What the books say.
+    pub(super) const fn of(ends: &Ledger) -> Self {
+        Self {
+            delivered: ends.delivered,
+            dead: ends.dead,
+            expired: ends.expired,
+            dropped: ends.drained + ends.cancelled,
+            lost: ends.lost,
+        }
+    }
+}
+
+/// Decisions about entries, on their way to the store.
 pub(super) struct Settler {
-    ends: Mutex<Ends>,
-    pending: Mutex<Vec<Settle>>,
+    store: Arc<dyn EntryStore>,
+    /// In whose name entries are handed out and settled.
+    owner: Owner,
+    clock: Clock,
+    lanes: SharedTable,
+    losses: Arc<Losses>,
+    ended: Ended,
+    pending: Mutex<Vec<SettleRequest>>,
     /// Decisions handed in and not durable yet.
     owed: AtomicUsize,
     wake: Notify,
@@ -49,31 +72,41 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    /// Remembers how an entry ended, if it did.
-    pub(super) fn ended(&self, id: EventId, settlement: &Settlement) {
-        if let Some(end) = End::of(settlement) {
-            self.ends.lock().unwrap_or_else(PoisonError::into_inner).note(id, end);
-        }
+    /// Starts the gatherer; it ends with the last handle of the settler.
+    pub(super) fn spawn(
+        store: Arc<dyn EntryStore>,
+        clock: Clock,
+        lanes: SharedTable,
+        losses: Arc<Losses>,
+        ended: Ended,
+    ) -> Arc<Self> {
+        let settler = Arc::new(Self {
+            owner: store.owner(),
+            store,
+            clock,
+            lanes,
+            losses,
+            ended,
+            pending: Mutex::default(),
+            owed: AtomicUsize::new(0),
+            wake: Notify::new(),
+            settled: Notify::new(),
+            is_stuck: AtomicBool::new(false),
+        });
+        tokio::spawn(gather(Arc::downgrade(&settler)));
+        settler
     }
 
-    /// How an event ended, if that is not too long ago.
-    pub(super) fn end_of(&self, id: EventId) -> Option<End> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).of(id)
-    }
-
-    fn take(&self) -> Vec<Settle> {
+    fn take(&self) -> Vec<SettleRequest> {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
 
-impl Queue {
-    /// Records what becomes of an entry that was handed out. Returns at once; durable within about 100 ms. False when
-    /// the entry was given up meanwhile: it counts as lost and nothing else.
-    pub fn settle(&self, entry: &Entry, settlement: Settlement) -> bool {
-        if self.0.stale.take(entry.id) {
+    /// Records what becomes of an entry: see [`Queue::settle`](super::Queue::settle).
+    pub(super) fn settle(&self, entry: &Entry, settlement: Settlement) -> bool {
+        if self.losses.take_stale(entry.id) {
             return false;
         }
-        self.settle_stored(Settle {
+        self.settle_stored(SettleRequest {
             lane: entry.lane.clone(),
             id: entry.id,
             due_at: entry.due_at,
@@ -82,43 +115,25 @@ impl Queue {
         true
     }
 
-    pub(super) fn settle_stored(&self, settle: Settle) {
-        let settler = &self.0.settler;
-        settler.owed.fetch_add(1, Ordering::AcqRel);
-        settler.pending.lock().unwrap_or_else(PoisonError::into_inner).push(settle);
-        settler.wake.notify_one();
+    /// The same of an entry that was not handed out.
+    pub(super) fn settle_stored(&self, settle: SettleRequest) {
+        self.owed.fetch_add(1, Ordering::AcqRel);
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(settle);
+        self.wake.notify_one();
     }
 
-    /// What reached its end since the queue was opened.
-    #[must_use]
-    pub fn completed(&self) -> Completed {
-        let lanes = self.0.lanes();
-        let ends = lanes.books().ledger();
-        Completed {
-            delivered: ends.delivered,
-            dead: ends.dead,
-            expired: ends.expired,
-            dropped: ends.drained + ends.cancelled,
-            lost: ends.lost,
-        }
-    }
-
-    /// Waits until every settlement handed in so far is durable, the store has failed for good, or none became durable
-    /// for 30 s, as on a disk without room: the calls of those that are left may be repeated after the next start. Whoever
-    /// waits after that waits no more until something becomes durable again.
-    pub async fn flush(&self) {
+    /// Waits until every settlement is durable: see [`Queue::flush`](super::Queue::flush).
+    pub(super) async fn flush(&self) {
         loop {
-            let settled = self.0.settler.settled.notified();
+            let settled = self.settled.notified();
             tokio::pin!(settled);
             settled.as_mut().enable();
-            let settler = &self.0.settler;
-            let is_over =
-                settler.owed.load(Ordering::Acquire) == 0 || settler.is_stuck.load(Ordering::Acquire);
-            if is_over || self.store_health().poisoned.is_some() {
+            let is_over = self.owed.load(Ordering::Acquire) == 0 || self.is_stuck.load(Ordering::Acquire);
+            if is_over || self.store.health().poisoned.is_some() {
                 return;
             }
             if tokio::time::timeout(FLUSH_WAIT, settled).await.is_err() {
-                settler.is_stuck.store(true, Ordering::Release);
+                self.is_stuck.store(true, Ordering::Release);
                 warn!("settlements do not become durable: their calls may be repeated");
                 return;
             }
@@ -126,22 +141,16 @@ impl Queue {
     }
 }
 
-/// Starts the gatherer; it ends when the last handle of the queue is gone.
-pub(super) fn spawn(inner: &Arc<Inner>) {
-    let weak = Arc::downgrade(inner);
-    tokio::spawn(gather(weak));
-}
-
-async fn gather(queue: Weak<Inner>) {
+async fn gather(settler: Weak<Settler>) {
     loop {
-        let Some(inner) = queue.upgrade() else { return };
-        inner.take_in_losses(&mut inner.lanes());
-        let batch = inner.settler.take();
+        let Some(settler) = settler.upgrade() else { return };
+        settler.losses.take_in(&mut settler.lanes.lock());
+        let batch = settler.take();
         if batch.is_empty() {
-            // The timeout lets go of the queue now and then, so that a dropped queue is noticed.
-            let _ = tokio::time::timeout(Duration::from_secs(1), inner.settler.wake.notified()).await;
+            // The timeout lets go of the settler now and then, so that a dropped queue is noticed.
+            let _ = tokio::time::timeout(Duration::from_secs(1), settler.wake.notified()).await;
         } else {
-            tokio::spawn(commit(inner, batch));
+            tokio::spawn(commit(settler, batch));
         }
         tokio::time::sleep(GATHER).await;
     }
@@ -150,18 +159,20 @@ async fn gather(queue: Weak<Inner>) {
 /// Decisions on their way to the store. No longer owed when it is dropped, also by a panic: whoever waits for
 /// them is not left waiting.
 struct Owed {
-    inner: Arc<Inner>,
+    settler: Arc<Settler>,
     count: usize,
 }
 
 impl Drop for Owed {
     fn drop(&mut self) {
-        let settler = &self.inner.settler;
-        settler.owed.fetch_sub(self.count, Ordering::AcqRel);
+        let settler = &self.settler;
+        let owed = settler.owed.fetch_sub(self.count, Ordering::AcqRel);
         settler.is_stuck.store(false, Ordering::Release);
         settler.settled.notify_waiters();
         if std::thread::panicking() {
             error!(count = self.count, "settlements not recorded after a panic: their calls may be repeated");
+        } else {
+            defect!(unless self.count <= owed, "more settlements recorded than were owed");
         }
     }
 }
@@ -171,15 +182,15 @@ impl Drop for Owed {
 const TRIES: u32 = 7;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
+async fn commit(settler: Arc<Settler>, batch: Vec<SettleRequest>) {
     let count = batch.len();
-    let _owed = Owed { inner: Arc::clone(&inner), count };
+    let _owed = Owed { settler: Arc::clone(&settler), count };
     // Parking an entry reads its record back. A record that cannot be read keeps no other decision from being made.
-    let is_dead = |settle: &Settle| matches!(settle.settlement, Settlement::Dead { .. });
+    let is_dead = |settle: &SettleRequest| matches!(settle.settlement, Settlement::Dead { .. });
     let (dead, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_dead);
-    let dead = park(&inner, dead);
+    let dead = park(&settler, dead);
     let rest = async {
-        if let Err(error) = record(&inner, rest).await {
+        if let Err(error) = record(&settler, rest).await {
             not_recorded(&error, count);
         }
     };
@@ -187,33 +198,34 @@ async fn commit(inner: Arc<Inner>, batch: Vec<Settle>) {
 }
 
 /// Records decisions and counts what ended.
-async fn record(inner: &Inner, batch: Vec<Settle>) -> Result<(), StoreError> {
+async fn record(settler: &Settler, batch: Vec<SettleRequest>) -> Result<(), StoreError> {
     if batch.is_empty() {
         return Ok(());
     }
-    inner.store.settle(batch.clone()).await?;
-    let mut lanes = inner.lanes();
+    settler.store.settle(settler.owner, batch.clone()).await?;
+    let mut lanes = settler.lanes.lock();
     // What was given up before the store was asked is on record as lost.
-    inner.take_in_losses(&mut lanes);
+    settler.losses.take_in(&mut lanes);
     let mut booked = batch;
-    booked.retain(|settle| !inner.stale.take(settle.id));
+    booked.retain(|settle| !settler.losses.take_stale(settle.id));
     for settle in &booked {
         lanes.settled(&settle.lane, settle.id, settle.due_at, &settle.settlement);
-        inner.settler.ended(settle.id, &settle.settlement);
+        settler.ended.note(settle.id, &settle.settlement);
     }
     drop(lanes);
-    count_ends(inner.clock.now(), booked.iter().map(|end| (&end.lane, end.id, &end.settlement)));
+    count_ends(settler.clock.now(), booked.iter().map(|end| (&end.lane, end.id, &end.settlement)));
     Ok(())
 }
 
 /// Parks entries: all at once, and when that fails each by itself, a few times.
-async fn park(inner: &Inner, mut dead: Vec<Settle>) {
-    let Err(mut last) = record(inner, dead.clone()).await else { return };
+async fn park(settler: &Settler, mut dead: Vec<SettleRequest>) {
+    let Err(mut last) = record(settler, dead.clone()).await else { return };
     for pause in (0..TRIES).map(|tried| FIRST_PAUSE * 2_u32.pow(tried)) {
-        if matches!(last, StoreError::Poisoned { .. } | StoreError::Closed) {
+        if matches!(last, StoreError::Poisoned { .. } | StoreError::Fenced { .. } | StoreError::Closed) {
             break;
         }
-        let tried = dead.into_iter().map(async |settle| (record(inner, vec![settle.clone()]).await, settle));
+        let tried =
+            dead.into_iter().map(async |settle| (record(settler, vec![settle.clone()]).await, settle));
         let tried = futures_util::future::join_all(tried).await;
         dead = Vec::new();
         for (outcome, settle) in tried {

@@ -1,5 +1,9 @@
 //! The queue over the in-memory model.
 
+mod ledger;
+mod slow;
+mod standing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +12,7 @@ use http::{HeaderMap, Method};
 
 use super::*;
 use crate::event::{CanonicalUrl, Entry, Labels, PolicyId, PolicyRef, Settlement, Tries};
+use crate::queue::testing::TakenUp;
 use crate::store::memory::{FailPoint, MemoryStore};
 use crate::store::{GiveUp, ReadLimit};
 use crate::telemetry::testing::Recorded;
@@ -33,6 +38,11 @@ impl World {
         Self { clock, store, queue, signals }
     }
 
+    /// Where an event stands while all that was taken up has started.
+    async fn standing(&self, id: EventId) -> Result<Standing, QueueError> {
+        self.queue.standing(id, &TakenUp(None)).await
+    }
+
     /// As after a crash: what was not durable is gone, what was handed out is not remembered.
     async fn crash(self) -> Self {
         Self::over(self.store.crash(), self.clock.clone()).await
@@ -40,7 +50,7 @@ impl World {
 
     async fn accept(&self, numbers: std::ops::Range<u64>, delay: Option<Duration>) -> Vec<EventId> {
         let batch = numbers
-            .map(|n| Accept { lane: lane(), event: event(n, delay), dedup: None, source: Source::Http })
+            .map(|n| NewEvent { lane: lane(), event: event(n, delay), dedup: None, source: Source::Http })
             .collect();
         let appended = self.queue.accept(batch).await.expect("accepted");
         appended
@@ -179,25 +189,10 @@ async fn counts_and_what_was_taken_up_survive_a_crash() {
 }
 
 #[tokio::test]
-async fn standing_tells_where_an_event_is() {
-    let world = World::start().await;
-    let ready = world.accept(0..1, None).await[0];
-    let delayed = world.accept(1..2, Some(Duration::from_secs(9))).await[0];
-    assert!(matches!(world.queue.standing(ready).await, Ok(Standing::Ready(_))));
-    assert!(matches!(world.queue.standing(delayed).await, Ok(Standing::Delayed(_))));
-    let entry = world.load().await.entries.remove(0);
-    assert!(matches!(world.queue.standing(ready).await, Ok(Standing::TakenUp(_))));
-    world.queue.settle(&entry, Settlement::Expired);
-    world.queue.flush().await;
-    assert!(matches!(world.queue.standing(ready).await, Ok(Standing::Settled(Some(End::Expired)))));
-    assert!(matches!(world.queue.standing(EventId::new(1, 1)).await, Ok(Standing::Unknown)));
-}
-
-#[tokio::test]
 async fn a_repeated_key_adds_nothing() {
     let world = World::start().await;
     let dedup = Some(Dedup { key: [7; 16], fingerprint: 1 });
-    let accept = |n| Accept { lane: lane(), event: event(n, None), dedup, source: Source::Http };
+    let accept = |n| NewEvent { lane: lane(), event: event(n, None), dedup, source: Source::Http };
     let first = world.queue.accept(vec![accept(0)]).await.expect("accepted");
     let second = world.queue.accept(vec![accept(0)]).await.expect("accepted");
     let (Appended::New(id), Appended::Duplicate(same)) = (first[0], second[0]) else { panic!("{second:?}") };
@@ -210,7 +205,7 @@ async fn an_undecodable_record_is_parked_and_the_rest_goes_on() {
     let recorded = Recorded::new();
     let _local = recorded.set();
     let world = World::start().await;
-    let bad = NewEntry {
+    let bad = crate::store::NewEntry {
         lane: lane().key().clone(),
         due_at: None,
         record: Bytes::from_static(b"\xff"),
@@ -270,7 +265,7 @@ async fn an_acceptance_whose_caller_goes_away_is_finished_and_counted() {
     world.store.hold_appends(true);
     let queue = world.queue.clone();
     {
-        let batch = vec![Accept { lane: lane(), event: event(0, None), dedup: None, source: Source::Http }];
+        let batch = vec![NewEvent { lane: lane(), event: event(0, None), dedup: None, source: Source::Http }];
         let mut accepting = Box::pin(queue.accept(batch));
         assert!(futures_util::poll!(&mut accepting).is_pending());
     }
@@ -299,7 +294,7 @@ async fn a_lane_that_is_given_up_is_counted_once_and_nothing_of_it_is_owed() {
     assert!(!world.queue.settle(&out.entries.remove(0), Settlement::Delivered), "it is lost already");
     world.queue.flush().await;
     assert_eq!(world.queue.completed(), Completed { lost: 7, ..Completed::default() });
-    assert!(matches!(world.queue.standing(accepted[4]).await, Ok(Standing::Settled(Some(End::Lost)))));
+    assert!(matches!(world.standing(accepted[4]).await, Ok(Standing::Settled(Some(End::Lost)))));
     let again = world.accept(7..8, None).await;
     let entry = world.load().await.entries.remove(0);
     assert_eq!(entry.id, again[0]);
@@ -353,9 +348,7 @@ async fn a_correction_of_the_clock_neither_ages_what_was_accepted_in_doubt_nor_e
     script.advance(minute);
     let leap = clock.trust().expect("in doubt");
     assert_eq!(leap.by, hour * 50);
-    let Standing::Ready(waiting) = world.queue.standing(id).await.expect("reads") else {
-        panic!("not ready")
-    };
+    let Standing::Ready(waiting) = world.standing(id).await.expect("reads") else { panic!("not ready") };
     assert_eq!(waiting.event.expires_at, START + hour + leap.by);
     let page = world.load().await;
     assert_eq!(ids(&page.entries), [id]);
@@ -392,7 +385,7 @@ async fn a_retry_that_was_put_off_in_doubt_keeps_its_wait_and_no_other_is_moved(
         assert_eq!(leap.by, by);
         put_off(2, clock.now() + minute * 30, None);
         world.queue.flush().await;
-        let due_at = async |n: usize| match world.queue.standing(entries[n].id).await.expect("reads") {
+        let due_at = async |n: usize| match world.standing(entries[n].id).await.expect("reads") {
             Standing::Ready(waiting) | Standing::Delayed(waiting) => waiting.due_at.expect("put off"),
             other => panic!("{other:?}"),
         };

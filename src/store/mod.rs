@@ -1,5 +1,6 @@
-//! The store: what is accepted stays. Traits and promises here; the embedded store (journal + index), the
-//! documents, the record of what limits consume, and the in-memory models beside them.
+//! The store: what is accepted stays. Traits and promises here: entries, documents, dead letters, the record of what
+//! limits consume. Each implementation has a folder: `embedded` keeps them in a directory, `memory` is the model that it
+//! is compared with. One suite, `conformance`, runs against all of them.
 //!
 //! A store keeps *records* (opaque bytes, see [`record`]) in *lanes* (opaque keys) and hands out the ids.
 //! Every call is asynchronous and speaks in batches, so that a group commit, a network or a SQL statement
@@ -7,54 +8,39 @@
 //!
 //! Must not know: policies, limits, HTTP. No type of the index library leaves this room.
 
-mod access;
-pub mod account;
-pub mod backup;
-mod ballast;
-mod bits;
-pub mod clock_mark;
 #[cfg(test)]
-mod contract;
-pub mod directory;
-pub mod documents;
-pub mod doubts;
-pub mod embedded;
-mod epoch;
+mod conformance;
+mod consumption;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "a redrive is yet to be built on it; the conformance suite holds it")
+)]
+mod dead;
+pub(crate) mod doubts;
+pub(crate) mod embedded;
 mod error;
-mod files;
-mod finishing;
-mod format;
-mod index;
-pub mod journal;
-pub mod memory;
-mod names;
-mod operations;
-mod reclaim;
-pub mod record;
-pub mod restore;
-mod retry;
-pub mod rollback;
-mod sealed;
+mod health;
 #[cfg(test)]
-mod snapshot;
-mod spare;
-mod tidy;
+pub(crate) mod memory;
+mod owner;
+pub mod record;
+mod run_to_end;
 mod turn;
-mod unfinished;
-mod usage;
-pub mod verify;
 
-pub use access::Owner;
-pub use doubts::Doubts;
+#[cfg(test)]
+pub(crate) use consumption::MAX_LIMIT_NAME_BYTES;
+pub use consumption::{Usage, UsageFound, UsageStore};
+pub(crate) use dead::{DeadLetter, DeadLetters, LetterOrder, LetterPage, LetterPlace};
+pub(crate) use doubts::Doubts;
+pub use embedded::DirectoryError;
 pub use error::StoreError;
-pub(crate) use finishing::Finishing;
-pub use operations::Operation;
-pub use turn::Turn;
-pub use usage::{MAX_LIMIT_NAME_BYTES, MemoryUsages, RecordFails, Usage, UsageFound, UsageLog, UsageStore};
+pub(crate) use health::StoreHealth;
+pub(crate) use owner::Owner;
+pub(crate) use run_to_end::RunToEnd;
+pub(crate) use turn::Turn;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -76,7 +62,7 @@ pub struct NewEntry {
 }
 
 /// Longest record: the largest event with its head and headers.
-pub const MAX_RECORD_BYTES: usize = 512 * 1024;
+pub(crate) const MAX_RECORD_BYTES: usize = 512 * 1024;
 
 /// How a repeated hand-in is recognised, for at least the configured time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +101,7 @@ pub struct StoredEntry {
 
 /// One decision about one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settle {
+pub struct SettleRequest {
     /// Where it stands.
     pub lane: LaneKey,
     /// Which one.
@@ -131,9 +117,9 @@ pub struct Settle {
 pub enum GiveUp {
     /// Everything that a lane owes.
     Lane(LaneKey),
-    /// What stands in the blocks of one segment that cannot be read at the time of the call.
+    /// What a doubt of the kind `unread` is about, as far as it cannot be read at the time of the call.
     Unread {
-        /// The subject of a doubt of the kind `unread`, such as `journal/0000000007.seg`.
+        /// The subject of that doubt, such as `journal/0000000007.seg`.
         subject: String,
         /// How many entries the operator has confirmed: nothing is given up when it would be more.
         at_most: u64,
@@ -160,7 +146,7 @@ pub enum Lookup {
     Settled,
     /// Its bytes were damaged or gone, or an operator gave it up.
     Lost,
-    /// Never seen, or settled so long ago that its segment is gone.
+    /// Never seen, or settled so long ago that nothing is left of it.
     Unknown,
 }
 
@@ -206,6 +192,8 @@ pub struct ReadLimit {
 ///   bring the entry back, never lose it. An id that is already settled, or that no longer stands at the given
 ///   place, is left alone. `Dead` entries are
 ///   kept apart for a person before they leave their lane.
+/// - Each opening has an [`Owner`] of its own. What was handed out to one may be settled by it alone: a settlement of an
+///   earlier one fails with [`StoreError::Fenced`] and changes nothing.
 /// - What `append` or `settle` has returned for is visible to every later read.
 /// - Reads have no side effect: an entry is returned again until it is settled. `read_ready` yields ids above
 ///   `after` and never entries with a due time.
@@ -214,7 +202,7 @@ pub struct ReadLimit {
 /// - While the store is held as a whole ([`StoreHealth::held`]), `append` fails with [`StoreError::Held`], and nothing is
 ///   deleted.
 /// - No call blocks a runtime thread. After a failed write or sync every append and settle fails with
-///   [`StoreError::Poisoned`]; reads go on. A disk without room, or a system without descriptors or memory, is no such
+///   [`StoreError::Poisoned`]; reads go on. A lack of room, or of descriptors or memory of the system, is no such
 ///   failure: appends are then refused with an error for which [`StoreError::is_refusal`] holds, and settlements wait.
 pub trait EntryStore: Send + Sync + 'static {
     /// Makes a batch durable. One answer per entry, in order.
@@ -249,8 +237,11 @@ pub trait EntryStore: Send + Sync + 'static {
         limit: ReadLimit,
     ) -> BoxFuture<'a, Result<DuePage, StoreError>>;
 
-    /// Records what becomes of entries that were handed out.
-    fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Whom this opening of the store hands entries out to.
+    fn owner(&self) -> Owner;
+
+    /// Records what becomes of entries that were handed out to `owner`.
+    fn settle(&self, owner: Owner, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Settles as lost what is meant and was accepted before the call, without reading it; entries in `handed_out` are
     /// left alone. Returns how many those are. Durable on return. [`StoreError::WrongCount`] when it would be more than
@@ -272,7 +263,7 @@ pub trait EntryStore: Send + Sync + 'static {
     fn count_before<'a>(&'a self, lane: &'a LaneKey, id: EventId) -> BoxFuture<'a, Result<u64, StoreError>>;
 
     /// Every lane that holds something, after all losses so far: those are no longer returned by
-    /// [`EntryStore::take_losses`]. Costs a walk over the index: for the start.
+    /// [`EntryStore::take_losses`]. Costs a walk over all lanes: for the start.
     fn lanes(&self) -> BoxFuture<'_, Result<Vec<LaneSummary>, StoreError>>;
 
     /// Cheap figures for probes and metrics.
@@ -281,41 +272,8 @@ pub trait EntryStore: Send + Sync + 'static {
     /// What the store could not establish. Shared with whoever raises or clears doubts.
     fn doubts(&self) -> Doubts;
 
-    /// Syncs what is pending and closes the files; later calls answer [`StoreError::Closed`].
+    /// Makes durable what is pending and ends; later calls answer [`StoreError::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
-}
-
-/// The state of a store at a glance.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct StoreHealth {
-    /// Names the data directory: it stays the same over restarts, and is another one after a restore or another accepted
-    /// rollback, so that a client sees that what it was acknowledged may not be there. 0 of a store in memory.
-    pub id: u64,
-    /// Why writes are refused for good, once they are.
-    pub poisoned: Option<String>,
-    /// Appends are refused for lack of disk space at present.
-    pub full: bool,
-    /// The write or sync that has been under way for the longest time.
-    pub operation: Option<Operation>,
-    /// Its age; zero while there is none.
-    pub operation_age: Duration,
-    /// That age is beyond what callers wait for: what waits behind it is answered `store_slow`.
-    pub slow: bool,
-    /// Bytes of all files of the store.
-    pub disk_bytes: u64,
-    /// Bytes left on its file system.
-    pub free_bytes: u64,
-    /// Damaged places met in the journal since the directory was made; their raw bytes were set aside.
-    pub damaged_frames: u64,
-    /// Entries that ended as lost: damaged, missing, or given up by an operator, since the
-    /// directory was made.
-    pub lost_entries: u64,
-    /// Dead letters that are kept for a person.
-    pub dead_entries: u64,
-    /// Failed operations since the start, by name.
-    pub errors: u64,
-    /// Why the store is held as a whole: nothing is accepted, dispatched, expired, drained or deleted.
-    pub held: Option<String>,
 }
 
 /// The version of a document: grows by one with every write.

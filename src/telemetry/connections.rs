@@ -6,7 +6,7 @@ use crate::telemetry::names;
 
 /// How many connections are open.
 #[derive(Debug, Clone, Copy)]
-pub struct ConnectionsOpen {
+pub(crate) struct ConnectionsOpen {
     /// Those that serve every request.
     pub ordinary: usize,
     /// Those of the reserve.
@@ -15,7 +15,7 @@ pub struct ConnectionsOpen {
 
 impl ConnectionsOpen {
     /// Shows it.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         // A few thousand at most, so the conversions are exact.
         let figure = |count: usize| u32::try_from(count).map_or(f64::MAX, f64::from);
         gauge!(names::CONNECTIONS.name, "class" => "ordinary").set(figure(self.ordinary));
@@ -25,7 +25,7 @@ impl ConnectionsOpen {
 
 /// Connections ended.
 #[derive(Debug, Clone, Copy)]
-pub struct ConnectionsClosed {
+pub(crate) struct ConnectionsClosed {
     /// `done`, `idle`, `evicted`, `slow_head`, `slow_body`, `slow_reader`, `broken` or `stopping`.
     pub cause: &'static str,
     /// How many; zero shows the counter.
@@ -34,14 +34,14 @@ pub struct ConnectionsClosed {
 
 impl ConnectionsClosed {
     /// Counts them.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         counter!(names::CONNECTIONS_CLOSED.name, "cause" => self.cause).increment(self.count);
     }
 }
 
 /// Connections or their requests were refused.
 #[derive(Debug, Clone, Copy)]
-pub struct ConnectionsRefused {
+pub(crate) struct ConnectionsRefused {
     /// `peer`, `full`, `reserved` or `evicted`.
     pub cause: &'static str,
     /// How many; zero shows the counter.
@@ -50,7 +50,7 @@ pub struct ConnectionsRefused {
 
 impl ConnectionsRefused {
     /// Counts them.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         counter!(names::CONNECTIONS_REFUSED.name, "cause" => self.cause).increment(self.count);
     }
 }

@@ -6,7 +6,7 @@ use crate::telemetry::names;
 
 /// What may take descriptors, and how many.
 #[derive(Debug, Clone, Copy)]
-pub struct DescriptorsAllotted {
+pub(crate) struct DescriptorsAllotted {
     /// `store`, `names`, `connections` or `calls`.
     pub used_for: &'static str,
     /// How many.
@@ -15,7 +15,7 @@ pub struct DescriptorsAllotted {
 
 impl DescriptorsAllotted {
     /// Shows it.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         // Beyond 2^32 the exact figure does not matter.
         let count = u32::try_from(self.count).map_or(f64::from(u32::MAX), f64::from);
         gauge!(names::DESCRIPTORS_ALLOTTED.name, "use" => self.used_for).set(count);
@@ -24,19 +24,19 @@ impl DescriptorsAllotted {
 
 /// The system refused a descriptor or memory.
 #[derive(Debug, Clone, Copy)]
-pub struct Shortage {
+pub(crate) struct Shortage {
     /// `accept` (connections of the doors) or `store` (files).
     pub at: &'static str,
 }
 
 impl Shortage {
     /// Counts it.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         counter!(names::SHORTAGES.name, "at" => self.at).increment(1);
     }
 
     /// Shows the counter before the first one.
-    pub fn show(&self) {
+    pub(crate) fn show(&self) {
         counter!(names::SHORTAGES.name, "at" => self.at).increment(0);
     }
 }

@@ -10,14 +10,14 @@ use crate::event::Lane;
 use crate::telemetry::{kept, names, policies, zero};
 
 /// The policies of a lane by name, or `-` where none governs: an event counts under each of them.
-pub fn policy_names(lane: &Lane) -> impl Iterator<Item = &str> {
+pub(crate) fn policy_names(lane: &Lane) -> impl Iterator<Item = &str> {
     let none = lane.policies().is_empty().then_some("-");
     lane.policies().iter().map(|part| part.policy.as_str()).chain(none)
 }
 
 /// The same for a line of the log, with commas between them.
 #[must_use]
-pub fn policy_list(lane: &Lane) -> String {
+pub(crate) fn policy_list(lane: &Lane) -> String {
     policy_names(lane).collect::<Vec<_>>().join(",")
 }
 
@@ -58,14 +58,14 @@ pub struct EventsEnqueued<'a> {
 impl EventsEnqueued<'_> {
     /// Counts them.
     pub fn emit(&self) {
-        policies::of(self.lane).for_each(|policy| policy.enqueued(self.source.label(), self.count));
+        policies::each(self.lane, |policy| policy.enqueued(self.source.label(), self.count));
         trace!(lane = %self.lane.key(), source = self.source.label(), count = self.count, "events enqueued");
     }
 }
 
 /// Events were refused at a door.
 #[derive(Debug, Clone, Copy)]
-pub struct EventsRejected {
+pub(crate) struct EventsRejected {
     /// The `code` of the refusal.
     pub reason: &'static str,
     /// How many.
@@ -74,13 +74,13 @@ pub struct EventsRejected {
 
 impl EventsRejected {
     /// Counts them.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         counter!(names::EVENTS_REJECTED.name, "reason" => self.reason).increment(self.count);
         debug!(reason = self.reason, count = self.count, "events rejected");
     }
 
     /// Shows the counter before anything was refused for this reason.
-    pub fn show(reason: &'static str) {
+    pub(crate) fn show(reason: &'static str) {
         counter!(names::EVENTS_REJECTED.name, "reason" => reason).increment(0);
     }
 }
@@ -108,7 +108,7 @@ impl EntryCompleted<'_> {
     pub fn emit(&self) {
         // An empty label counts as none.
         let cause = self.cause.unwrap_or_default();
-        policies::of(self.lane).for_each(|policy| policy.completed(self.outcome, cause));
+        policies::each(self.lane, |policy| policy.completed(self.outcome, cause));
         kept::lived(self.outcome, self.lived);
         trace!(lane = %self.lane.key(), outcome = self.outcome, cause = self.cause, "entry completed");
     }
@@ -128,28 +128,28 @@ pub struct AttemptFinished<'a> {
 impl AttemptFinished<'_> {
     /// Counts it and records its duration.
     pub fn emit(&self) {
-        policies::of(self.lane).for_each(|policy| policy.attempted(self.result, self.took));
+        policies::each(self.lane, |policy| policy.attempted(self.result, self.took));
         trace!(lane = %self.lane.key(), result = self.result, took = ?self.took, "attempt finished");
     }
 }
 
 /// A name was looked up.
 #[derive(Debug, Clone, Copy)]
-pub struct NameLookedUp {
+pub(crate) struct NameLookedUp {
     /// `hosts`, `cache`, `joined`, `asked` or `full`.
     pub from: &'static str,
 }
 
 impl NameLookedUp {
     /// Counts it.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         counter!(names::NAME_LOOKUPS.name, "from" => self.from).increment(1);
     }
 }
 
 /// The name servers were asked for a name.
 #[derive(Debug, Clone, Copy)]
-pub struct NameAsked {
+pub(crate) struct NameAsked {
     /// `found`, or [`NameFailure::label`](crate::event::NameFailure::label).
     pub result: &'static str,
     /// From the first question to the answer.
@@ -158,7 +158,7 @@ pub struct NameAsked {
 
 impl NameAsked {
     /// Counts it and records its duration.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         counter!(names::NAME_QUESTIONS.name, "result" => self.result).increment(1);
         histogram!(names::NAME_QUESTION_DURATION.name).record(self.took);
     }
@@ -166,7 +166,7 @@ impl NameAsked {
 
 /// A retry was put off.
 #[derive(Debug, Clone, Copy)]
-pub struct RetryScheduled<'a> {
+pub(crate) struct RetryScheduled<'a> {
     /// Its lane: it counts under each policy of it.
     pub lane: &'a Lane,
     /// [`Cause::label`](crate::event::Cause::label).
@@ -175,8 +175,8 @@ pub struct RetryScheduled<'a> {
 
 impl RetryScheduled<'_> {
     /// Counts it.
-    pub fn emit(&self) {
-        policies::of(self.lane).for_each(|policy| policy.put_off(self.cause));
+    pub(crate) fn emit(&self) {
+        policies::each(self.lane, |policy| policy.put_off(self.cause));
         debug!(lane = %self.lane.key(), cause = self.cause, "retry scheduled");
     }
 }
@@ -193,27 +193,27 @@ pub struct QueueWaited<'a> {
 impl QueueWaited<'_> {
     /// Records the wait.
     pub fn emit(&self) {
-        policies::of(self.lane).for_each(|policy| policy.waited(self.waited));
+        policies::each(self.lane, |policy| policy.waited(self.waited));
     }
 }
 
 /// The dispatcher's timer fired.
 #[derive(Debug, Clone, Copy)]
-pub struct DispatchLag {
+pub(crate) struct DispatchLag {
     /// How much later than asked for.
     pub lag: Duration,
 }
 
 impl DispatchLag {
     /// Records the lag.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         histogram!(names::DISPATCH_LAG.name).record(self.lag);
     }
 }
 
 /// The limiter found starts beyond a limit.
 #[derive(Debug, Clone, Copy)]
-pub struct LimitViolated<'a> {
+pub(crate) struct LimitViolated<'a> {
     /// The policy.
     pub policy: &'a str,
     /// The kind of limit.
@@ -224,7 +224,7 @@ pub struct LimitViolated<'a> {
 
 impl LimitViolated<'_> {
     /// Counts them, loudly: a broken promise is a defect.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         counter!(names::LIMIT_VIOLATIONS.name, "policy" => policies::label(self.policy), "limit" => self.limit)
             .increment(self.count);
         if self.count > 0 {
@@ -235,7 +235,7 @@ impl LimitViolated<'_> {
 
 /// What the limits of a policy did since the last time.
 #[derive(Debug, Clone, Copy)]
-pub struct LimiterWorked<'a> {
+pub(crate) struct LimiterWorked<'a> {
     /// The policy.
     pub policy: &'a str,
     /// The kind of limit.
@@ -248,7 +248,7 @@ pub struct LimiterWorked<'a> {
 
 impl LimiterWorked<'_> {
     /// Counts it.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         let policy = policies::label(self.policy);
         counter!(names::LIMITER_PERMITS.name, "policy" => policy.clone(), "limit" => self.limit)
             .increment(self.permits);
@@ -261,7 +261,7 @@ impl LimiterWorked<'_> {
 
 /// The configuration file was read while the daemon runs, or at its start.
 #[derive(Debug, Clone, Copy)]
-pub struct ConfigReloaded {
+pub(crate) struct ConfigReloaded {
     /// Whether it was applied; the reason why not is logged where it is known.
     pub is_applied: bool,
     /// When.
@@ -270,7 +270,7 @@ pub struct ConfigReloaded {
 
 impl ConfigReloaded {
     /// Counts it.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         let count = |result, count| counter!(names::CONFIG_RELOADS.name, "result" => result).increment(count);
         count("applied", u64::from(self.is_applied));
         count("refused", u64::from(!self.is_applied));
@@ -284,21 +284,21 @@ impl ConfigReloaded {
 
 /// The longest life of an event is settled.
 #[derive(Debug, Clone, Copy)]
-pub struct LifeSettled {
+pub(crate) struct LifeSettled {
     /// `queue.ttl_seconds`.
     pub ttl: Duration,
 }
 
 impl LifeSettled {
     /// Shows it.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         gauge!(names::QUEUE_TTL.name).set(self.ttl.as_secs_f64());
     }
 }
 
 /// The clocks did something unusual.
 #[derive(Debug, Clone, Copy)]
-pub struct ClockAnomaly {
+pub(crate) struct ClockAnomaly {
     /// `forward`, `backward`, `start` or `suspend`.
     pub kind: &'static str,
     /// How many times; zero shows the counter.
@@ -307,28 +307,28 @@ pub struct ClockAnomaly {
 
 impl ClockAnomaly {
     /// Counts it.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         counter!(names::CLOCK_ANOMALIES.name, "kind" => self.kind).increment(self.count);
     }
 }
 
 /// The store was opened with events that an earlier process owed an end.
 #[derive(Debug, Clone, Copy)]
-pub struct EventsRecovered {
+pub(crate) struct EventsRecovered {
     /// How many.
     pub count: u64,
 }
 
 impl EventsRecovered {
     /// Counts them.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         counter!(names::STORE_RECOVERED_EVENTS.name).increment(self.count);
     }
 }
 
 /// An operation of the store ended.
 #[derive(Debug, Clone, Copy)]
-pub struct StoreOperation {
+pub(crate) struct StoreOperation {
     /// Which one: `append`, `settle`, `read`, `sync`, `flush`, …
     pub op: &'static str,
     /// How long it took.
@@ -337,26 +337,26 @@ pub struct StoreOperation {
 
 impl StoreOperation {
     /// Records its duration.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         histogram!(names::STORE_OPERATION_DURATION.name, "op" => self.op).record(self.took);
     }
 }
 
 /// An operation of the store failed. The error itself is logged where it is handled.
 #[derive(Debug, Clone, Copy)]
-pub struct StoreFailed {
+pub(crate) struct StoreFailed {
     /// Which one.
     pub op: &'static str,
 }
 
 impl StoreFailed {
     /// Counts it.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         counter!(names::STORE_ERRORS.name, "op" => self.op).increment(1);
     }
 
     /// Shows the counter before anything has failed.
-    pub fn show(&self) {
+    pub(crate) fn show(&self) {
         counter!(names::STORE_ERRORS.name, "op" => self.op).increment(0);
     }
 }

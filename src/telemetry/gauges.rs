@@ -14,7 +14,7 @@ const ENDPOINT_REASONS: [&str; 4] = ["retry_after", "busy", "breaker", "paused"]
 
 /// The figures of one policy; lanes of the same policy are added up by whoever takes the snapshot.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct PolicyGauges {
+pub(crate) struct PolicyGauges {
     /// The policy, or `-` where none governs.
     pub policy: String,
     /// Entries in plain order.
@@ -63,7 +63,7 @@ pub struct PolicyGauges {
 
 /// Everything at one moment.
 #[derive(Debug, Clone, Default)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The moment.
     pub now: Timestamp,
     /// One row per policy.
@@ -87,7 +87,7 @@ pub struct Snapshot {
 /// Sets the gauges and remembers which labels have some, so that those of a label without policies fall to zero
 /// instead of standing for ever at their last value. Those of a row that is as it was are left alone: most policies rest.
 #[derive(Debug, Default)]
-pub struct Gauges {
+pub(crate) struct Gauges {
     shown: BTreeMap<SharedString, PolicyGauges>,
     /// When series were begun or ended the last time.
     version: u64,
@@ -95,7 +95,7 @@ pub struct Gauges {
 
 impl Gauges {
     /// Sets every gauge from `snapshot`.
-    pub fn set(&mut self, snapshot: &Snapshot) {
+    pub(crate) fn set(&mut self, snapshot: &Snapshot) {
         set_build_info();
         let (stderr, stdout) = output::dropped_lines();
         counter!(names::OUTPUT_DROPPED_LINES.name, "output" => "stderr").absolute(stderr);

@@ -31,7 +31,7 @@ pub enum Format {
 /// Logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up logging: {reason}")]
-pub struct LoggingError {
+pub(crate) struct LoggingError {
     /// What stood in the way.
     pub reason: String,
 }
@@ -46,7 +46,7 @@ const RESOLVER: &str = "hickory_net=off,hickory_proto=off,hickory_resolver=off,\
 ///
 /// # Errors
 /// [`LoggingError`] when the level is none or logging is already set up.
-pub fn init(level: &str, format: Format, journal_stream: Option<&str>) -> Result<(), LoggingError> {
+pub(crate) fn init(level: &str, format: Format, journal_stream: Option<&str>) -> Result<(), LoggingError> {
     let is_terminal = std::io::stderr().is_terminal();
     let form = match format {
         Format::Auto if journal_stream.is_some_and(journald::is_at) => Form::Journald,
@@ -71,7 +71,7 @@ pub fn init(level: &str, format: Format, journal_stream: Option<&str>) -> Result
 ///
 /// # Errors
 /// [`LoggingError`] when the level is none.
-pub fn set_level(level: &str) -> Result<bool, LoggingError> {
+pub(crate) fn set_level(level: &str) -> Result<bool, LoggingError> {
     let wanted = filter(level)?;
     let Some(active) = LEVEL.get() else { return Ok(false) };
     let mut present = active.level.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,14 +5,15 @@
 //! causes), never a URL, a host or an event id.
 
 mod connections;
+mod defects;
 mod descriptors;
 mod events;
 mod gauges;
 mod journald;
 mod kept;
-pub mod logging;
+pub(crate) mod logging;
 pub mod names;
-pub mod output;
+pub(crate) mod output;
 mod panics;
 mod policies;
 mod printable;
@@ -24,17 +25,23 @@ mod spans;
 pub(crate) mod testing;
 mod zero;
 
-pub use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
-pub use descriptors::{DescriptorsAllotted, Shortage};
-pub use events::{
-    AttemptFinished, ClockAnomaly, ConfigReloaded, DispatchLag, EntryCompleted, EventsEnqueued,
-    EventsRecovered, EventsRejected, LifeSettled, LimitViolated, LimiterWorked, NameAsked, NameLookedUp,
-    QueueWaited, RetryScheduled, Source, StoreFailed, StoreOperation, policy_list, policy_names,
+pub(crate) use connections::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
+pub(crate) use defects::Defect;
+pub(crate) use defects::{defect, found as defect_found};
+pub(crate) use descriptors::{DescriptorsAllotted, Shortage};
+pub use events::{AttemptFinished, EntryCompleted, EventsEnqueued, QueueWaited, Source};
+pub(crate) use events::{
+    ClockAnomaly, ConfigReloaded, DispatchLag, EventsRecovered, EventsRejected, LifeSettled, LimitViolated,
+    LimiterWorked, NameAsked, NameLookedUp, RetryScheduled, StoreFailed, StoreOperation, policy_list,
+    policy_names,
 };
-pub use gauges::{Gauges, PolicyGauges, Snapshot};
-pub use panics::count_panics;
-pub use policies::{max_policies, series_of, set_policies};
-pub use printable::{printable, printable_lines};
-pub use recorder::{MetricsHandle, RecorderError, install};
-pub use requests::{Defect, RequestAnswered};
-pub use spans::TraceSpans;
+pub(crate) use gauges::{Gauges, PolicyGauges, Snapshot};
+pub(crate) use panics::count_panics;
+pub use policies::set_policies;
+pub(crate) use policies::{max_policies, series_of};
+pub(crate) use printable::{printable, printable_lines};
+pub use recorder::install;
+pub(crate) use recorder::{MetricsHandle, RecorderError};
+pub(crate) use requests::RequestAnswered;
+pub(crate) use spans::TraceSpans;
+pub(crate) use zero::{EndpointWords, endpoints_may_say};

@@ -27,19 +27,19 @@ static JOURNAL: OnceLock<Output> = OnceLock::new();
 
 /// What was dropped since the process began, by output: `(stderr, stdout)`, in lines.
 #[must_use]
-pub fn dropped_lines() -> (u64, u64) {
+pub(crate) fn dropped_lines() -> (u64, u64) {
     let lines = stderr().dropped() + JOURNAL.get().map_or(0, Output::dropped);
     (lines, ANSWERS_DROPPED.load(Ordering::Relaxed))
 }
 
 /// Counts answers to standard input that could not be written to standard output.
-pub fn answers_dropped(lines: u64) {
+pub(crate) fn answers_dropped(lines: u64) {
     ANSWERS_DROPPED.fetch_add(lines, Ordering::Relaxed);
 }
 
 /// The standard error of the process.
 #[must_use]
-pub fn stderr() -> &'static Output {
+pub(crate) fn stderr() -> &'static Output {
     static STDERR: OnceLock<Output> = OnceLock::new();
     STDERR.get_or_init(|| Output::onto(io::stderr()))
 }
@@ -50,7 +50,7 @@ pub(super) fn journal() -> &'static Output {
 }
 
 /// Waits until the lines so far are written or dropped, `at_most` this long for each output.
-pub fn flush(at_most: Duration) {
+pub(crate) fn flush(at_most: Duration) {
     if let Some(journal) = JOURNAL.get() {
         journal.flush(at_most);
     }

@@ -14,7 +14,7 @@ const INDEX_LIBRARY: &str = "/sled-";
 static INSTALLED: Once = Once::new();
 
 /// Counts every panic of this process from now on, and then does as before. A second call changes nothing.
-pub fn count_panics() {
+pub(crate) fn count_panics() {
     INSTALLED.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {

@@ -4,6 +4,7 @@
 //!
 //! Must not know: what is measured, what a policy is.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use metrics::SharedString;
 
 use crate::event::Lane;
 use crate::telemetry::events::policy_names;
-use crate::telemetry::kept::{Kept, Target};
+use crate::telemetry::kept::{Kept, Recorder, Target};
 use crate::telemetry::{recorder, zero};
 
 /// What stands for no policy.
@@ -29,7 +30,7 @@ static LABELS: LazyLock<Labels> = LazyLock::new(Labels::default);
 static CHANGES: Mutex<()> = Mutex::new(());
 
 /// How many policies have series of their own from now on.
-pub fn max_policies(most: NonZeroUsize) {
+pub(crate) fn max_policies(most: NonZeroUsize) {
     change(|wanted| wanted.most = most.get());
 }
 
@@ -57,7 +58,7 @@ fn has_series(policy: &str) -> bool {
 
 /// The label under which the figures of a policy are shown: its own, or that of all others.
 #[must_use]
-pub fn series_of(policy: &str) -> &str {
+pub(crate) fn series_of(policy: &str) -> &str {
     if policy == NONE || has_series(policy) { policy } else { OTHER }
 }
 
@@ -68,15 +69,16 @@ pub(super) fn is_there(label: &str) -> bool {
 
 /// The label of a policy.
 pub(super) fn label(policy: &str) -> SharedString {
-    LABELS.of(policy).0
+    LABELS.given.load().of(policy).0.into_owned()
 }
 
-/// Where what happens in a lane counts.
-pub(super) fn of(lane: &Lane) -> impl Iterator<Item = Target> {
-    policy_names(lane).map(|policy| {
-        let (label, kept) = LABELS.of(policy);
-        Target::new(label, kept)
-    })
+/// Counts what happens in a lane under each of its policies. Nothing is allocated for that where series are kept.
+pub(super) fn each(lane: &Lane, count: impl Fn(&Target<'_>)) {
+    let (given, present) = (LABELS.given.load(), Recorder::present());
+    for policy in policy_names(lane) {
+        let (label, kept) = given.of(policy);
+        count(&Target::new(&label, kept, present));
+    }
 }
 
 /// Whether the policies with series of their own have changed since the last call: what was about to count under one that
@@ -134,19 +136,6 @@ struct Label {
 }
 
 impl Labels {
-    /// The label of a policy, and the series that are kept of it.
-    fn of(&self, policy: &str) -> (SharedString, Option<Arc<Kept>>) {
-        let given = self.given.load();
-        if policy == NONE {
-            return (SharedString::const_str(NONE), given.none.clone());
-        }
-        match given.own.get(policy) {
-            Some(label) => (label.name.clone(), label.kept.clone()),
-            None if given.is_bounded => (SharedString::const_str(OTHER), given.other.clone()),
-            None => (SharedString::from_owned(policy.to_owned()), None),
-        }
-    }
-
     /// Keeps the series of labels as long as these are in use.
     fn keep(&self, series: Vec<(SharedString, Arc<Kept>)>) {
         if series.is_empty() {
@@ -189,6 +178,18 @@ impl Labels {
 }
 
 impl Given {
+    /// The label of a policy, and the series that are kept of it.
+    fn of(&self, policy: &str) -> (Cow<'_, SharedString>, Option<&Kept>) {
+        if policy == NONE {
+            return (Cow::Owned(SharedString::const_str(NONE)), self.none.as_deref());
+        }
+        match self.own.get(policy) {
+            Some(label) => (Cow::Borrowed(&label.name), label.kept.as_deref()),
+            None if self.is_bounded => (Cow::Owned(SharedString::const_str(OTHER)), self.other.as_deref()),
+            None => (Cow::Owned(SharedString::from_owned(policy.to_owned())), None),
+        }
+    }
+
     /// Those that are still there keep their labels, as far as there is room; the rest goes to the longest deployed.
     fn after(&self, present: &[Box<str>], most: usize) -> Self {
         let present = present.iter().map(|policy| &**policy);
@@ -226,13 +227,17 @@ mod tests {
         own
     }
 
+    fn of(labels: &Labels, policy: &str) -> String {
+        labels.given.load().of(policy).0.to_string()
+    }
+
     #[test]
     fn the_longest_deployed_have_labels_and_free_places_go_to_the_next() {
         let labels = Labels::default();
         labels.change(|wanted| wanted.most = 2);
         set(&labels, &["b", "c", "d"]);
         assert_eq!(given(&labels), ["b", "c"]);
-        assert_eq!((&*labels.of("b").0, &*labels.of("d").0, &*labels.of("-").0), ("b", OTHER, "-"));
+        assert_eq!([of(&labels, "b"), of(&labels, "d"), of(&labels, "-")], ["b", OTHER, "-"]);
         assert_eq!(labels.given.load().without, 1);
         set(&labels, &["a", "b", "c", "d"]);
         assert_eq!(given(&labels), ["b", "c"], "nobody loses a place");
@@ -244,8 +249,8 @@ mod tests {
         assert_eq!(given(&labels), ["c", "d", "e"]);
         set(&labels, &[]);
         assert_eq!(
-            (given(&labels).len(), &*labels.of("c").0),
-            (0, OTHER),
+            (given(&labels).len(), of(&labels, "c")),
+            (0, OTHER.to_owned()),
             "one that is gone counts with the others"
         );
     }
@@ -273,6 +278,6 @@ mod tests {
     fn each_has_its_own_until_somebody_says_which_there_are() {
         let labels = Labels::default();
         labels.change(|wanted| wanted.most = 1);
-        assert_eq!((&*labels.of("a").0, &*labels.of("b").0), ("a", "b"));
+        assert_eq!([of(&labels, "a"), of(&labels, "b")], ["a", "b"]);
     }
 }

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::format::Writer;
 
 /// The text with each control character (C0, DEL, C1) escaped as in Rust, such as `\u{1b}`.
 #[must_use]
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {
@@ -24,7 +24,7 @@ pub fn printable(text: &str) -> String {
 
 /// The same for a text of several lines, whose line ends stay.
 #[must_use]
-pub fn printable_lines(text: &str) -> String {
+pub(crate) fn printable_lines(text: &str) -> String {
     text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 

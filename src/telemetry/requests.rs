@@ -1,4 +1,6 @@
-//! Requests of tidegate's own API, and defects.
+//! Requests of tidegate's own API.
+//!
+//! Must not know: what the routes answer.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -9,7 +11,7 @@ use crate::telemetry::names;
 
 /// A request was answered.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestAnswered<'a> {
+pub(crate) struct RequestAnswered<'a> {
     /// The template of its route, from a closed set; `other` where there is none.
     pub route: &'a str,
     /// The verb, from a closed set.
@@ -28,7 +30,7 @@ const LAST_CODE: u16 = 999;
 
 impl RequestAnswered<'_> {
     /// Counts it and records how long it took.
-    pub fn emit(self) {
+    pub(crate) fn emit(self) {
         let place = self.code.checked_sub(FIRST_CODE).map(usize::from);
         let code = place.and_then(|place| CODES.get(place).cloned()).unwrap_or(SharedString::const_str(""));
         let route = shared(self.route);
@@ -40,26 +42,6 @@ impl RequestAnswered<'_> {
 
 fn shared(label: &str) -> SharedString {
     SharedString::from_shared(Arc::from(label))
-}
-
-/// The program found a state that cannot be.
-#[derive(Debug, Clone, Copy)]
-pub struct Defect {
-    /// Where, in a few words that stand at one place in the source only.
-    pub place: &'static str,
-}
-
-impl Defect {
-    /// Counts it and writes a line at the level `error`. What the place knows besides is logged there.
-    pub fn emit(&self) {
-        counter!(names::DEFECTS.name).increment(1);
-        tracing::error!(place = self.place, "a defect of tidegate was found: please report it");
-    }
-
-    /// Shows the counter before anything was found.
-    pub fn show() {
-        counter!(names::DEFECTS.name).increment(0);
-    }
 }
 
 #[cfg(test)]
@@ -78,19 +60,6 @@ mod tests {
         for (code, count) in [(100, 1.0), (202, 1.0), (404, 2.0), (999, 1.0)] {
             let label = format!("code=\"{code}\"");
             assert_eq!(recorded.sum("tidegate_http_requests_total", &label), count, "{code}");
-        }
-    }
-
-    #[test]
-    fn defects_begin_at_zero_and_each_counts_once() {
-        let recorded = Recorded::new();
-        let _local = recorded.set();
-        Defect::show();
-        assert_eq!(recorded.sum("tidegate_defects_total", ""), 0.0);
-        assert!(recorded.text().contains("\ntidegate_defects_total 0\n"), "{}", recorded.text());
-        for count in 1..4_u8 {
-            Defect { place: "a test" }.emit();
-            assert_eq!(recorded.sum("tidegate_defects_total", ""), f64::from(count));
         }
     }
 }

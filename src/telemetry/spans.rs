@@ -6,7 +6,7 @@ use crate::telemetry::names;
 
 /// Spans were exported or dropped.
 #[derive(Debug, Clone, Copy)]
-pub struct TraceSpans {
+pub(crate) struct TraceSpans {
     /// `exported`, or why they were dropped: `queue_full`, `failed` or `rejected`.
     pub result: &'static str,
     /// Spans that came to this result together.
@@ -15,12 +15,12 @@ pub struct TraceSpans {
 
 impl TraceSpans {
     /// Adds them to the counter of their result.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         counter!(names::TRACE_SPANS.name, "result" => self.result).increment(self.count);
     }
 
     /// Shows every result before there was a span, also where there will be none.
-    pub fn show() {
+    pub(crate) fn show() {
         for result in ["exported", "queue_full", "failed", "rejected"] {
             Self { result, count: 0 }.emit();
         }

@@ -2,6 +2,8 @@
 //!
 //! Must not know: which policies there are.
 
+use std::sync::OnceLock;
+
 use metrics::{Counter, SharedString, counter, histogram};
 
 use crate::telemetry::events::Source;
@@ -19,11 +21,11 @@ const ENDS: [(&str, &str); 7] = [
     ("lost", ""),
 ];
 
-/// How a call can end after which no other follows.
-const FINAL: [&str; 4] = ["2xx", "3xx", "blocked", "api_blocked"];
+/// How a call can end after which no other follows, in the words of every endpoint.
+const FINAL: [&str; 3] = ["2xx", "3xx", "blocked"];
 
-/// How a call can end after which another one may follow.
-const RETRIED: [&str; 18] = [
+/// How a call can end after which another one may follow, in the words of every endpoint.
+const RETRIED: [&str; 12] = [
     "4xx",
     "429",
     "5xx",
@@ -36,13 +38,35 @@ const RETRIED: [&str; 18] = [
     "malformed",
     "shortage",
     "internal",
-    "developer_over_qps",
-    "developer_over_rate",
-    "service_over_qps",
-    "api_limit",
-    "capacity",
-    "next_message",
 ];
+
+/// What endpoints may say beside that, which those who hear them know.
+static SAID: OnceLock<EndpointWords> = OnceLock::new();
+
+/// The labels of what endpoints may say in words of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct EndpointWords {
+    /// That they are busy or over a limit: another call may follow.
+    pub waits: Vec<&'static str>,
+    /// That they will never take the call.
+    pub denials: Vec<&'static str>,
+}
+
+/// Says which words of endpoints are series from the start. To be called before any policy is known; later words of the
+/// same process are passed over.
+pub(crate) fn endpoints_may_say(words: EndpointWords) {
+    let _first_ones_stay = SAID.set(words);
+}
+
+/// How a call can end after which no other follows.
+fn ends_for_good() -> impl Iterator<Item = &'static str> {
+    FINAL.into_iter().chain(SAID.get().into_iter().flat_map(|said| said.denials.iter().copied()))
+}
+
+/// How a call can end after which another one may follow.
+fn ends_for_now() -> impl Iterator<Item = &'static str> {
+    RETRIED.into_iter().chain(SAID.get().into_iter().flat_map(|said| said.waits.iter().copied()))
+}
 
 /// Makes the histogram of every outcome.
 pub(super) fn begin_lifetimes() {
@@ -69,8 +93,11 @@ pub(super) fn begin(policy: &SharedString) -> Kept {
         recorder: Recorder::present(),
         enqueued: Source::ALL.map(|source| (source.label(), begun(enqueued(source)))).into(),
         completed: ENDS.map(|(outcome, cause)| ((outcome, cause), begun(completed(outcome, cause)))).into(),
-        attempts: FINAL.into_iter().chain(RETRIED).map(|result| (result, begun(attempts(result)))).collect(),
-        retries: RETRIED.map(|cause| (cause, begun(retries(cause)))).into(),
+        attempts: ends_for_good()
+            .chain(ends_for_now())
+            .map(|result| (result, begun(attempts(result))))
+            .collect(),
+        retries: ends_for_now().map(|cause| (cause, begun(retries(cause)))).collect(),
         // They are there from the moment on at which they are asked for.
         call_duration: histogram!(names::CALL_DURATION.name, "policy" => policy.clone()),
         queue_wait: histogram!(names::QUEUE_WAIT.name, "policy" => policy.clone()),
@@ -80,22 +107,22 @@ pub(super) fn begin(policy: &SharedString) -> Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Busy, Cause, NameFailure, Shortage};
+    use crate::event::{Cause, NameFailure, Shortage};
+    use crate::manage;
 
     #[test]
     fn every_cause_of_a_failure_has_a_series_from_the_start() {
-        use Cause::{
-            ApiBlocked, Blocked, Closed, Connect, Dns, Internal, Malformed, Refused, Status, Timeout, Tls,
-        };
+        use Cause::{Blocked, Closed, Connect, Dns, Internal, Malformed, Refused, Status, Timeout, Tls};
+        let hears = manage::hears();
+        let waits = || hears.iter().flat_map(|one| one.words().waits);
+        let denials = || hears.iter().flat_map(|one| one.words().denials);
+        endpoints_may_say(EndpointWords {
+            waits: waits().map(|said| said.label).collect(),
+            denials: denials().map(|said| said.label).collect(),
+        });
+        assert_eq!((waits().count(), denials().count()), (6, 1));
+        let said = waits().map(|said| Cause::Busy(*said)).chain(denials().map(|said| Cause::Denied(*said)));
         let statuses = [300, 404, 429, 500].map(Status);
-        let busy = [
-            Busy::DeveloperOverQps,
-            Busy::DeveloperOverRate,
-            Busy::ServiceOverQps,
-            Busy::ApiLimit,
-            Busy::Capacity,
-            Busy::NextMessage,
-        ];
         let others = [
             Timeout,
             Connect,
@@ -106,11 +133,11 @@ mod tests {
             Refused,
             Blocked,
             Malformed,
-            ApiBlocked,
             Internal,
         ];
-        for cause in statuses.into_iter().chain(busy.map(Cause::Busy)).chain(others) {
-            assert!(FINAL.contains(&cause.label()) || RETRIED.contains(&cause.label()), "{cause:?}");
+        for cause in statuses.into_iter().chain(said).chain(others) {
+            let mut series = ends_for_good().chain(ends_for_now());
+            assert!(series.any(|label| label == cause.label()), "{cause:?}");
         }
     }
 }

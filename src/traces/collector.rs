@@ -11,8 +11,9 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::{Client, Response, Url, redirect, retry};
 
+use super::TracesError;
 use super::spans::rejected;
-use super::{Options, TracesError};
+use crate::event::CanonicalUrl;
 
 /// The longest for one export, as OTLP has it.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,9 +46,9 @@ pub(super) struct Failure {
 }
 
 impl Collector {
-    pub(super) fn new(options: &Options) -> Result<Self, TracesError> {
-        let headers = options.headers_file.as_deref().map(headers_of).transpose()?.unwrap_or_default();
-        let mut url = options.endpoint.as_url().clone();
+    pub(super) fn new(endpoint: &CanonicalUrl, headers_file: Option<&Path>) -> Result<Self, TracesError> {
+        let headers = headers_file.map(headers_of).transpose()?.unwrap_or_default();
+        let mut url = endpoint.as_url().clone();
         // An http address always has segments.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["v1", "traces"]);

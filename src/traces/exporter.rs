@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::collector::{Collector, Failure};
 use super::spans::{Span, encoded};
 use super::{Options, TracesError};
+use crate::event::CanonicalUrl;
 use crate::telemetry::TraceSpans;
 
 /// Spans that wait for an export; what comes on top is dropped. About 12 MB.
@@ -28,7 +29,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_EXPORTS: Duration = Duration::from_secs(2);
 
 /// Sends spans until it is told to end.
-pub struct Exporter {
+pub(crate) struct Exporter {
     spans: mpsc::Receiver<Span>,
     collector: Collector,
     service_name: String,
@@ -44,10 +45,14 @@ struct Pending {
 }
 
 impl Exporter {
-    pub(super) fn new(spans: mpsc::Receiver<Span>, options: &Options) -> Result<Self, TracesError> {
+    pub(super) fn new(
+        spans: mpsc::Receiver<Span>,
+        endpoint: &CanonicalUrl,
+        options: &Options,
+    ) -> Result<Self, TracesError> {
         Ok(Self {
             spans,
-            collector: Collector::new(options)?,
+            collector: Collector::new(endpoint, options.headers_file.as_deref())?,
             service_name: options.service_name.clone(),
             batch: Vec::new(),
             pending: None,
@@ -56,7 +61,7 @@ impl Exporter {
     }
 
     /// Exports what comes until `ended` is cancelled, and then what is left, for two seconds at most.
-    pub async fn run(mut self, ended: CancellationToken) {
+    pub(crate) async fn run(mut self, ended: CancellationToken) {
         while ended.run_until_cancelled(self.step()).await.is_some() {}
         // Nobody else is asked whether it was in time: what is left says so.
         let _in_time = tokio::time::timeout(LAST_EXPORTS, self.flush()).await;

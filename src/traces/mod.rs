@@ -34,17 +34,17 @@ use std::path::PathBuf;
 use crate::event::CanonicalUrl;
 
 #[cfg(feature = "otel")]
-pub use exporter::Exporter;
+pub(crate) use exporter::Exporter;
 #[cfg(not(feature = "otel"))]
-pub use off::{Accepting, Attempt, Exporter, Tracer, open};
+pub(crate) use off::{Attempt, Exporter, Tracer, open};
 #[cfg(feature = "otel")]
-pub use tracer::{Accepting, Attempt, Tracer, open};
+pub(crate) use tracer::{Attempt, Tracer, open};
 
 /// Where spans go, and which.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// The base of the collector's addresses, without `/v1/traces`.
-    pub endpoint: CanonicalUrl,
+    /// The base of the collector's addresses, without `/v1/traces`; without one nothing is traced.
+    pub endpoint: Option<CanonicalUrl>,
     /// Lines `name: value` that go out with each export: they may be secret.
     pub headers_file: Option<PathBuf>,
     /// What the spans say whose they are.
@@ -53,10 +53,11 @@ pub struct Options {
     pub sample_ratio: f64,
 }
 
-/// Why traces cannot be exported.
+/// Why traces cannot be exported; without the feature nothing can go wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
     /// The file of headers cannot be read.
+    #[cfg(feature = "otel")]
     #[error("traces.headers_file {}: {reason}", path.display())]
     HeadersFile {
         /// The `traces.headers_file`.
@@ -65,9 +66,23 @@ pub enum TracesError {
         reason: String,
     },
     /// The client cannot be set up, for example because the system has no CA certificates.
+    #[cfg(feature = "otel")]
     #[error("the client for traces.endpoint cannot be set up: {reason}")]
     Client {
         /// What stood in the way.
         reason: String,
     },
+}
+
+impl TracesError {
+    /// Whether another configuration is the way out.
+    #[must_use]
+    pub const fn is_configured(&self) -> bool {
+        match *self {
+            #[cfg(feature = "otel")]
+            Self::HeadersFile { .. } => true,
+            #[cfg(feature = "otel")]
+            Self::Client { .. } => false,
+        }
+    }
 }

@@ -12,26 +12,26 @@ use crate::telemetry::Source;
 
 /// Stands for the tracer, and begins no span.
 #[derive(Debug, Clone, Default)]
-pub struct Tracer(());
+pub(crate) struct Tracer(());
 
 /// Stands for the spans of one acceptance.
 #[derive(Debug)]
-pub struct Accepting;
+pub(crate) struct Accepting;
 
 /// Stands for the span of one attempt.
 #[derive(Debug)]
-pub struct Attempt;
+pub(crate) struct Attempt;
 
 /// Has no value: without the feature nothing is exported.
 #[derive(Debug)]
-pub enum Exporter {}
+pub(crate) enum Exporter {}
 
-/// A tracer alone: the configuration has refused the options before.
+/// A tracer alone: the configuration has refused an endpoint before.
 ///
 /// # Errors
 /// None.
-pub fn open(
-    _options: Option<Options>,
+pub(crate) fn open(
+    _options: &Options,
     _clock: Clock,
     _dice: fastrand::Rng,
 ) -> Result<(Tracer, Option<Exporter>), TracesError> {
@@ -41,7 +41,7 @@ pub fn open(
 impl Tracer {
     /// Leaves the events as they are.
     #[must_use]
-    pub fn accepting<'a>(
+    pub(crate) fn accepting<'a>(
         &self,
         _source: Source,
         _started_at: Timestamp,
@@ -52,7 +52,7 @@ impl Tracer {
 
     /// Leaves the headers as they are.
     #[must_use]
-    pub fn attempt(
+    pub(crate) fn attempt(
         &self,
         _entry: &Entry,
         _lane: &Lane,
@@ -65,17 +65,17 @@ impl Tracer {
 
 impl Accepting {
     /// Ends no span, as none was begun.
-    pub fn accepted(self, _answers: impl Iterator<Item = Option<(EventId, bool)>>) {}
+    pub(crate) fn accepted(self, _answers: impl Iterator<Item = Option<(EventId, bool)>>) {}
 }
 
 impl Attempt {
     /// Ends no span, as none was begun.
-    pub fn end(&mut self, _outcome: Option<&Outcome>, _took: Duration) {}
+    pub(crate) fn end(&mut self, _outcome: Option<&Outcome>, _took: Duration) {}
 }
 
 impl Exporter {
     /// Cannot be called, as there is no exporter.
-    pub async fn run(self, _ended: CancellationToken) {
+    pub(crate) async fn run(self, _ended: CancellationToken) {
         match self {}
     }
 }

@@ -28,15 +28,14 @@ fn url(text: &str) -> CanonicalUrl {
     CanonicalUrl::parse(text).expect("valid")
 }
 
+fn options(endpoint: Option<&str>, sample_ratio: f64) -> Options {
+    Options { endpoint: endpoint.map(url), headers_file: None, service_name: "gate".to_owned(), sample_ratio }
+}
+
 fn opened(endpoint: &str, sample_ratio: f64, clock: &Clock) -> (Tracer, Exporter) {
     crate::delivery::install_provider();
-    let options = Options {
-        endpoint: url(endpoint),
-        headers_file: None,
-        service_name: "gate".to_owned(),
-        sample_ratio,
-    };
-    let (tracer, exporter) = open(Some(options), clock.clone(), fastrand::Rng::with_seed(1)).expect("opens");
+    let options = options(Some(endpoint), sample_ratio);
+    let (tracer, exporter) = open(&options, clock.clone(), fastrand::Rng::with_seed(1)).expect("opens");
     (tracer, exporter.expect("an exporter"))
 }
 
@@ -169,7 +168,7 @@ async fn a_trace_is_begun_only_where_the_producer_has_said_nothing() {
         assert_eq!(headers == before.headers, is_kept);
         assert_eq!(exporter.left(), if is_kept { 0 } else { 2 });
     }
-    let (tracer, none) = open(None, clock, fastrand::Rng::with_seed(1)).expect("opens");
+    let (tracer, none) = open(&options(None, 1.0), clock, fastrand::Rng::with_seed(1)).expect("opens");
     assert!(none.is_none());
     let before = event(Some(PARENT));
     assert_eq!(accepted(&tracer, before.clone(), 1).event.headers, before.headers);

@@ -16,9 +16,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{CanonicalUrl, Entry, Event, EventId, Lane, Outcome};
 use crate::telemetry::{Source, TraceSpans};
 
-/// Begins spans. Cheap to clone; without options it begins none.
+/// Begins spans. Cheap to clone; without an endpoint it begins none.
 #[derive(Clone, Default)]
-pub struct Tracer(Option<Arc<Recorder>>);
+pub(crate) struct Tracer(Option<Arc<Recorder>>);
 
 struct Recorder {
     spans: mpsc::Sender<Span>,
@@ -28,7 +28,7 @@ struct Recorder {
 }
 
 /// The spans of events on their way into the queue.
-pub struct Accepting(Option<Doors>);
+pub(crate) struct Accepting(Option<Doors>);
 
 struct Doors {
     recorder: Arc<Recorder>,
@@ -47,7 +47,7 @@ struct Door {
 }
 
 /// The span of an attempt that is being made.
-pub struct Attempt(Option<Box<UnderWay>>);
+pub(crate) struct Attempt(Option<Box<UnderWay>>);
 
 struct UnderWay {
     recorder: Arc<Recorder>,
@@ -66,14 +66,14 @@ struct UnderWay {
 ///
 /// # Errors
 /// [`TracesError`] when the headers or the client cannot be had; nobody has been called yet.
-pub fn open(
-    options: Option<Options>,
+pub(crate) fn open(
+    options: &Options,
     clock: Clock,
     dice: fastrand::Rng,
 ) -> Result<(Tracer, Option<Exporter>), TracesError> {
-    let Some(options) = options else { return Ok((Tracer(None), None)) };
+    let Some(endpoint) = &options.endpoint else { return Ok((Tracer(None), None)) };
     let (spans, queue) = mpsc::channel(QUEUE_SPANS);
-    let exporter = Exporter::new(queue, &options)?;
+    let exporter = Exporter::new(queue, endpoint, options)?;
     let recorder = Recorder { spans, ids: Ids::new(dice), sample_ratio: options.sample_ratio, clock };
     Ok((Tracer(Some(Arc::new(recorder))), Some(exporter)))
 }
@@ -82,7 +82,7 @@ impl Tracer {
     /// Begins the spans of the acceptance of events, and leaves in their headers that it is the one to go on from. The
     /// trace is that of the headers where it is sampled; without one some events begin their own.
     #[must_use]
-    pub fn accepting<'a>(
+    pub(crate) fn accepting<'a>(
         &self,
         source: Source,
         started_at: Timestamp,
@@ -96,7 +96,13 @@ impl Tracer {
     /// Begins the span of an attempt, and names it in `headers`, which go out. `waited` is the time from the moment at
     /// which the event might go.
     #[must_use]
-    pub fn attempt(&self, entry: &Entry, lane: &Lane, waited: Duration, headers: &mut HeaderMap) -> Attempt {
+    pub(crate) fn attempt(
+        &self,
+        entry: &Entry,
+        lane: &Lane,
+        waited: Duration,
+        headers: &mut HeaderMap,
+    ) -> Attempt {
         let Some(recorder) = &self.0 else { return Attempt(None) };
         let Some(parent) = Context::of(headers).filter(|parent| parent.is_sampled()) else {
             return Attempt(None);
@@ -121,7 +127,7 @@ impl Tracer {
 impl Accepting {
     /// Ends them: the answers are in the order of the events. What is durable has an id, and whether it had come before;
     /// the spans of the others are forgotten.
-    pub fn accepted(self, answers: impl Iterator<Item = Option<(EventId, bool)>>) {
+    pub(crate) fn accepted(self, answers: impl Iterator<Item = Option<(EventId, bool)>>) {
         let Some(Doors { recorder, source, started_at, doors }) = self.0 else { return };
         let when = When { ended_at: recorder.clock.wall(), took: recorder.clock.now().since(started_at) };
         for (door, answer) in doors.into_iter().zip(answers) {
@@ -137,7 +143,7 @@ impl Accepting {
 
 impl Attempt {
     /// Ends it, once. Without an outcome it was given up at the end of the process.
-    pub fn end(&mut self, outcome: Option<&Outcome>, took: Duration) {
+    pub(crate) fn end(&mut self, outcome: Option<&Outcome>, took: Duration) {
         let Some(under_way) = self.0.take() else { return };
         let UnderWay { recorder, context, parent, state, event_id, lane, attempt, method, url, waited } =
             *under_way;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate::app::{App, Seams};
-use tidegate::clock::{Clock, Timestamp};
+use tidegate::testkit::app::{App, Seams};
+use tidegate::testkit::clock::{Clock, Timestamp};
 
 use crate::world::{Api, Receiver, Reply, eventually, inside};
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate::app::{App, Running, Seams};
-use tidegate::clock::{Clock, Script, Timestamp};
+use tidegate::testkit::app::{App, Running, Seams};
+use tidegate::testkit::clock::{Clock, Script, Timestamp};
 
 use crate::world::{Api, Receiver, Server, ServerOptions, eventually, inside};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate::clock::Clock;
+use tidegate::testkit::clock::Clock;
 
 use crate::world::{Api, Configured, Receiver, Server, alone, eventually};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate::telemetry::names;
+use tidegate::testkit::telemetry::names;
 
 use crate::world::{Api, Receiver, Server, ServerOptions, eventually};
 

@@ -5,9 +5,9 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate::clock::Clock;
-use tidegate::event::{CanonicalUrl, Event, Labels, LaneKey};
-use tidegate::store::{EntryStore, NewEntry, record};
+use tidegate::testkit::clock::Clock;
+use tidegate::testkit::event::{CanonicalUrl, Event, Labels, LaneKey};
+use tidegate::testkit::store::{EntryStore, NewEntry, record};
 
 use crate::world::{Api, Choice, Receiver, Reply, Server, ServerOptions, eventually, inside};
 

@@ -63,4 +63,5 @@ mod traces;
 mod tries;
 mod unread;
 mod upgrade;
+mod upgrade_book;
 mod world;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use tidegate::manual::{CHAPTERS, Chapter, chapter};
+use tidegate::testkit::manual::{CHAPTERS, Chapter, chapter};
 
 use crate::world::{Configured, Receiver, Server, eventually};
 

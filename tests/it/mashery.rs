@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate::clock::Clock;
+use tidegate::testkit::clock::Clock;
 
 use crate::world::{Api, Receiver, Server, ServerOptions, eventually, window_peak};
 

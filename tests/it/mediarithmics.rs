@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use tidegate::app::{App, Running, Seams};
-use tidegate::clock::Clock;
-use tidegate::delivery::{Call, Deliver, HttpDeliverer};
-use tidegate::event::Outcome;
+use tidegate::testkit::app::{App, Running, Seams};
+use tidegate::testkit::clock::Clock;
+use tidegate::testkit::delivery::{Call, Deliver, HttpDeliverer};
+use tidegate::testkit::event::Outcome;
 
 use crate::world::{Api, Receiver, Reply, boot_ns, eventually, inside, window_peak};
 

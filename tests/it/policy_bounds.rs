@@ -94,7 +94,7 @@ async fn organisations_that_a_header_invents_are_refused_beyond_the_bound() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_in_names_the_bound_and_what_is_there_survives_a_lower_one() {
-    let (world, server) = world("[manage]\nmax_policies = 4\n[capping]\nmax_configs_per_org = 2\n").await;
+    let (world, server) = world("[manage]\nmax_policies = 4\n").await;
     let api = server.api();
     assert_eq!(mashery_endpoint(&api, "/a").await.0, 200, "three policies");
     let (status, answer) = api.json("POST", "/v1/plugins/1/versions/2/throttlings", &of_plugin(1)).await;
@@ -115,21 +115,10 @@ async fn every_way_in_names_the_bound_and_what_is_there_survives_a_lower_one() {
     let (status, answer) = of_org(&api, "o", "/authoring/throttlingConfigs", &throttling()).await;
     assert!(status == 400 && answer.to_string().contains("1465"), "{answer}");
 
-    // A capping config has a policy only when it is deployed; idle ones have a bound of their own.
-    let mut uid = String::new();
-    for allowed in [true, true, false] {
-        let (status, answer) = of_org(&api, "o", "/authoring/endpointConfigs", &capping()).await;
-        if allowed {
-            assert_eq!(status, 200, "{answer}");
-            uid = answer["uid"].as_str().expect("a uid").to_owned();
-        } else {
-            assert_eq!((status, &answer["error"]["code"]), (400, &json!(1456)), "{answer}");
-        }
-    }
-    assert_eq!(of_org(&api, "another", "/authoring/endpointConfigs", &capping()).await.0, 200);
-    let path = format!("/authoring/endpointConfigs/{uid}/deploy");
-    let (status, answer) = of_org(&api, "o", &path, &json!({})).await;
-    assert_eq!((status, &answer["error"]["code"]), (400, &json!(1453)), "{answer}");
+    let (status, answer) = of_org(&api, "o", "/authoring/endpointConfigs", &capping()).await;
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!(1456)), "{answer}");
+    let told = answer["error"]["message"].as_str().expect("text");
+    assert!(told.contains("manage.max_policies allows"), "{answer}");
     assert_eq!(policies(&api).await, 4, "nothing of what was refused is there");
 
     // The bound is lowered: all of it is read again, works, and only more is refused.
@@ -146,6 +135,39 @@ async fn every_way_in_names_the_bound_and_what_is_there_survives_a_lower_one() {
     let (status, _) = api.json("POST", "/v1/plugins/1/versions/2/throttlings", &of_plugin(2)).await;
     assert_eq!(status, 409);
     assert_eq!(api.json("DELETE", throttling, &Value::Null).await.0, 200);
+}
+
+/// Each service of a config that is not deployed is an idle policy, which counts, and one more generation when it is
+/// deployed again while the first one drains.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_capping_configs_are_shown_and_have_a_bound_of_their_own() {
+    let (_world, server) = world("[manage]\nmax_policies = 4\n[capping]\nmax_configs_per_org = 2\n").await;
+    let api = server.api();
+    let mut uid = String::new();
+    for allowed in [true, true, false] {
+        let (status, answer) = of_org(&api, "o", "/authoring/endpointConfigs", &capping()).await;
+        if allowed {
+            assert_eq!(status, 200, "{answer}");
+            uid = answer["uid"].as_str().expect("a uid").to_owned();
+        } else {
+            assert_eq!((status, &answer["error"]["code"]), (400, &json!(1456)), "{answer}");
+        }
+    }
+    let (_, shown) = api.json("GET", &format!("/v1/policies/{uid}.action"), &json!({})).await;
+    assert_eq!((&shown["state"], &shown["origin"]), (&json!("idle"), &json!("capping")), "{shown}");
+    assert_eq!(of_org(&api, "another", "/authoring/endpointConfigs", &capping()).await.0, 200);
+    assert_eq!(policies(&api).await, 3);
+    let path = format!("/authoring/endpointConfigs/{uid}");
+    for (verb, allowed) in
+        [("deploy", true), ("undeploy", true), ("deploy", true), ("undeploy", true), ("deploy", false)]
+    {
+        let (status, answer) = of_org(&api, "o", &format!("{path}/{verb}"), &json!({})).await;
+        match allowed {
+            true => assert_eq!(status, 204, "{verb}: {answer}"),
+            false => assert_eq!((status, &answer["error"]["code"]), (400, &json!(1453)), "{answer}"),
+        }
+    }
+    assert_eq!(policies(&api).await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

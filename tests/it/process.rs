@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate::clock::Clock;
+use tidegate::testkit::clock::Clock;
 
 use crate::world::{Receiver, Server, ServerOptions, eventually};
 

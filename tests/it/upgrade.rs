@@ -9,9 +9,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate::clock::{Clock, Timestamp};
-use tidegate::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use tidegate::store::{DocumentStore, EntryStore, Lookup};
+use tidegate::testkit::clock::{Clock, Timestamp};
+use tidegate::testkit::store::embedded::{EmbeddedOptions, EmbeddedStore};
+use tidegate::testkit::store::{DocumentStore, EntryStore, Lookup};
 
 use crate::world::{Server, ServerOptions};
 

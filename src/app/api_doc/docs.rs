@@ -7,12 +7,11 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
 
 use crate::app::html::{self, escaped};
 use crate::manual::{CHAPTERS, Chapter, chapter};
-use crate::problem::Problem;
 use crate::problem::doc::refuses;
+use crate::problem::{Problem, codes};
 
 /// `/docs` and what is below it, but `/docs/api`.
 pub(super) fn routes() -> Router {
@@ -68,7 +67,7 @@ async fn docs_chapter(name: Result<Path<String>, PathRejection>) -> Response {
     // What is no text names no chapter.
     let Some(chapter) = name.ok().and_then(|Path(name)| chapter(&name)) else {
         let detail = "the manual has no such chapter; GET /docs lists them";
-        return Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail).into_response();
+        return Problem::of(codes::NOT_FOUND, detail).into_response();
     };
     let body = format!(
         "<p><a href=\"/docs\">tidegate: manual</a></p>\n{}{}",
@@ -93,7 +92,7 @@ fn neighbours(chapter: &Chapter) -> String {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use http::Request;
+    use http::{Request, StatusCode};
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 

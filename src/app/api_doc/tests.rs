@@ -16,8 +16,7 @@ use crate::config::{Config, File, Flag, Inputs};
 use crate::delivery::{Call, Deliver};
 use crate::event::Outcome;
 use crate::policy::testing::TestDocuments;
-use crate::store::MemoryUsages;
-use crate::store::memory::MemoryStore;
+use crate::store::memory::{MemoryStore, MemoryUsages};
 
 struct Nobody;
 
@@ -30,7 +29,7 @@ impl Deliver for Nobody {
 /// The router of the whole app.
 async fn router() -> Router {
     let address = Flag { flag: "test", setting: "listen.address", values: vec!["127.0.0.1:0".to_owned()] };
-    let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags: vec![address] };
+    let inputs = Inputs { file: File::Absent, flags: vec![address], ..Inputs::default() };
     let config = Config::load(&inputs).expect("a sound configuration").config;
     let clock = Clock::system();
     let seams = Seams {
@@ -125,7 +124,7 @@ async fn every_route_is_described_and_every_described_one_is_served() {
 #[test]
 fn schemas_of_one_name_are_the_same_in_all_documents() {
     let mut known: BTreeMap<String, Value> = BTreeMap::new();
-    for door in doors().into_iter().chain([Frame::openapi()]) {
+    for door in doors().chain([Frame::openapi()]) {
         for (name, schema) in door.components.expect("schemas").schemas {
             let schema = serde_json::to_value(schema).expect("a value");
             let other = known.entry(name.clone()).or_insert_with(|| schema.clone());

@@ -9,7 +9,8 @@ use crate::app::{self, doubts_at_rest};
 use crate::clock::Timestamp;
 use crate::config::{Config, File, Flag, Inputs};
 use crate::event::{CanonicalUrl, Event, EventId, Labels, Lane};
-use crate::queue::{Accept, End, Standing};
+use crate::queue::testing::TakenUp;
+use crate::queue::{End, NewEvent, Standing};
 use crate::store::doubts::NewDoubt;
 use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use crate::store::memory::MemoryStore;
@@ -31,7 +32,7 @@ async fn accept(queue: &Queue, events: usize, now: Timestamp) -> Vec<EventId> {
         is_dated: false,
         expires_at: now + Duration::from_secs(3600),
     };
-    let batch = vec![Accept { lane: lane(), event, dedup: None, source: Source::Http }; events];
+    let batch = vec![NewEvent { lane: lane(), event, dedup: None, source: Source::Http }; events];
     let id = |appended| match appended {
         Appended::New(id) | Appended::Duplicate(id) | Appended::Conflict(id) => id,
     };
@@ -75,7 +76,10 @@ async fn a_lane_of_an_unknown_generation_is_given_up_whole() {
     assert_eq!(deciding.give_up(&doubt).await.expect("given up"), 3);
     assert!(deciding.queue.doubts().list().is_empty() && deciding.queue.is_empty());
     for id in ids {
-        assert_eq!(deciding.queue.standing(id).await.expect("reads"), Standing::Settled(Some(End::Lost)));
+        assert_eq!(
+            deciding.queue.standing(id, &TakenUp(None)).await.expect("reads"),
+            Standing::Settled(Some(End::Lost))
+        );
     }
 }
 
@@ -104,7 +108,7 @@ async fn at_rest(temp: &tempfile::TempDir, events: usize) -> (Config, Vec<EventI
     let flag = |setting, value: &str| Flag { flag: "test", setting, values: vec![value.to_owned()] };
     let flags =
         vec![flag("store.data_dir", &root.display().to_string()), flag("listen.address", "127.0.0.1:0")];
-    let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags };
+    let inputs = Inputs { file: File::Absent, flags, ..Inputs::default() };
     (Config::load(&inputs).expect("sound").config, ids, doubt.id)
 }
 
@@ -153,7 +157,7 @@ async fn an_acknowledgement_at_rest_is_kept_and_a_directory_in_use_is_left_alone
     assert_eq!(ask(&config, Method::POST, &path, Some(json!({})), false).await.0, 200);
     let (_, shown) = ask(&config, Method::GET, &format!("/v1/doubts/{doubt}"), None, false).await;
     assert_eq!(shown["acknowledged"], true);
-    let _held = crate::store::directory::DataDir::open(&config.store.data_dir).expect("free");
+    let _held = crate::store::embedded::directory::DataDir::open(&config.store.data_dir).expect("free");
     assert_eq!(app::directory_use(&config).expect("known"), app::DirectoryUse::InUse);
     assert!(doubts_at_rest(&config, (Method::POST, &path, None), false).await.is_err());
 }

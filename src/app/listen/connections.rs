@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::app::listen::table::{Admitted, Caps, Class, Id, Refusal, Table};
-use crate::telemetry::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused};
+use crate::telemetry::{ConnectionsClosed, ConnectionsOpen, ConnectionsRefused, defect};
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,7 @@ impl Inner {
 
     fn show(&self) {
         let [ordinary, reserved] = [Class::Ordinary, Class::Reserved].map(|class| self.table.count_of(class));
+        defect!(unless self.evictions.len() == ordinary + reserved, "an open connection that cannot be closed");
         ConnectionsOpen { ordinary, reserved }.emit();
     }
 }

@@ -10,21 +10,20 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use crate::app::listen::counted;
-use crate::ingest::reads_lines;
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 
 /// Names under which tidegate may be called.
 #[derive(Debug, Clone)]
-pub struct Hosts(Arc<[String]>);
+pub(crate) struct Hosts(Arc<[String]>);
 
 impl Hosts {
     /// `localhost` and the loopback addresses, the bound address, and further names. Ports make no difference:
     /// a forwarded port is still the same machine.
     #[must_use]
-    pub fn new(bound: SocketAddr, further: &[String]) -> Self {
+    pub(crate) fn new(bound: SocketAddr, further: &[String]) -> Self {
         let bound = match bound {
             SocketAddr::V4(address) => address.ip().to_string(),
             SocketAddr::V6(address) => format!("[{}]", address.ip()),
@@ -43,7 +42,7 @@ impl Hosts {
 }
 
 /// Puts the guards before all routes of `router`.
-pub fn guarded(router: Router, hosts: Hosts) -> Router {
+pub(crate) fn guarded(router: Router, hosts: Hosts) -> Router {
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -58,18 +57,6 @@ async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Resp
     }
 }
 
-/// Whether the door for streamed lines will read the body, which it does with a deadline of its own. Nothing
-/// less exact: a body that only claims to be streamed would be waited for without end.
-pub(super) fn is_stream<B>(request: &http::Request<B>) -> bool {
-    request.uri().path() == "/v1/events" && reads_lines(request.headers())
-}
-
-/// Whether a request hands in events or asks for one: those are not what the reserve is for.
-pub(super) fn is_for_events(uri: &Uri) -> bool {
-    let rest = uri.path().strip_prefix("/v1/events");
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 /// A request that fails here is of nobody we know: its connection is not used again.
 pub(super) fn closing(mut response: Response) -> Response {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -78,7 +65,7 @@ pub(super) fn closing(mut response: Response) -> Response {
 
 /// The answer to a request whose shape is not served.
 pub(super) fn malformed(rule: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "malformed_request", "The request is malformed", rule)
+    Problem::of(codes::MALFORMED_REQUEST, rule)
 }
 
 /// What a client may expect of the server (RFC 9110, 10.1.1); hyper meets it.
@@ -87,19 +74,12 @@ const CONTINUE: &[u8] = b"100-continue";
 fn judge(hosts: &Hosts, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Box<Problem>> {
     if method == Method::CONNECT {
         let detail = "tidegate is no proxy and opens no tunnels; send the request itself";
-        let title = "CONNECT is not served";
-        return Err(Box::new(Problem::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", title, detail)));
+        return Err(Box::new(Problem::of(codes::NOT_IMPLEMENTED, detail)));
     }
     let is_met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(CONTINUE);
     if !headers.get_all(header::EXPECT).iter().all(is_met) {
         let detail = "the Expect header may be 100-continue and nothing else";
-        let title = "The expectation is not met";
-        return Err(Box::new(Problem::new(
-            StatusCode::EXPECTATION_FAILED,
-            "expectation_failed",
-            title,
-            detail,
-        )));
+        return Err(Box::new(Problem::of(codes::EXPECTATION_FAILED, detail)));
     }
     let mut given = headers.get_all(header::HOST).iter();
     let host = match (given.next().map(HeaderValue::to_str), given.next()) {
@@ -112,8 +92,7 @@ fn judge(hosts: &Hosts, method: &Method, uri: &Uri, headers: &HeaderMap) -> Resu
     if !hosts.has(host) {
         let detail = "the Host header names another machine; call localhost or the listening address, or add the \
                       name to listen.hosts";
-        let title = "Not this host";
-        return Err(Box::new(Problem::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", title, detail)));
+        return Err(Box::new(Problem::of(codes::FOREIGN_HOST, detail)));
     }
     let own = |origin: &HeaderValue| {
         origin.to_str().is_ok_and(|origin| {
@@ -122,25 +101,19 @@ fn judge(hosts: &Hosts, method: &Method, uri: &Uri, headers: &HeaderMap) -> Resu
     };
     if !headers.get_all(header::ORIGIN).iter().all(own) {
         let detail = "requests from pages of other origins are not served";
-        return Err(Box::new(Problem::new(
-            StatusCode::FORBIDDEN,
-            "foreign_origin",
-            "Foreign origin",
-            detail,
-        )));
+        return Err(Box::new(Problem::of(codes::FOREIGN_ORIGIN, detail)));
     }
     Ok(())
 }
 
 async fn not_found() -> Problem {
     let detail = "no such route; events are handed in at POST /v1/events";
-    Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)
+    Problem::of(codes::NOT_FOUND, detail)
 }
 
 async fn method_not_allowed() -> Response {
     let detail = "the route exists but not with this method; see the Allow header";
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail)
-        .into_response()
+    Problem::of(codes::METHOD_NOT_ALLOWED, detail).into_response()
 }
 
 #[cfg(test)]
@@ -192,18 +165,6 @@ mod tests {
         }
         let two = [("host", "localhost"), ("expect", "100-continue"), ("expect", "x")];
         assert_eq!(verdict("/", &two), 417);
-    }
-
-    #[test]
-    fn the_door_for_events_is_told_by_its_path() {
-        for path in ["/v1/events", "/v1/events/x", "/v1/events?a"] {
-            assert!(is_for_events(&path.parse().expect("uri")), "{path}");
-        }
-        for path in
-            ["/v1/eventsource", "/livez", "/metrics", "/v1/policies", "/authoring/throttlingConfigs", "*"]
-        {
-            assert!(!is_for_events(&path.parse().expect("uri")), "{path}");
-        }
     }
 
     #[test]

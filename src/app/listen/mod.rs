@@ -37,7 +37,7 @@ use tracing::{debug, info, warn};
 
 use crate::telemetry::Shortage;
 
-pub use guard::{Hosts, guarded};
+pub(crate) use guard::{Hosts, guarded};
 
 use connections::Connections;
 use serve::Server;
@@ -45,7 +45,7 @@ use table::{Caps, Refusal};
 
 /// Bounds of the listener.
 #[derive(Debug, Clone)]
-pub struct ListenOptions {
+pub(crate) struct ListenOptions {
     /// Most connections at once that serve every request.
     pub max_connections: usize,
     /// Most connections beyond those, for everything but events.
@@ -103,7 +103,7 @@ pub enum ListenError {
 
 /// A bound address, not yet served.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     socket: TcpListener,
     address: SocketAddr,
 }
@@ -128,7 +128,7 @@ impl Listener {
     ///
     /// # Errors
     /// [`ListenError`].
-    pub fn open(address: SocketAddr) -> Result<Self, ListenError> {
+    pub(crate) fn open(address: SocketAddr) -> Result<Self, ListenError> {
         match inherited::socket()? {
             Some(socket) => Self::over(socket),
             None => Self::bind(address),
@@ -149,7 +149,7 @@ impl Listener {
     ///
     /// # Errors
     /// [`ListenError`].
-    pub fn bind(address: SocketAddr) -> Result<Self, ListenError> {
+    pub(crate) fn bind(address: SocketAddr) -> Result<Self, ListenError> {
         if !address.ip().is_loopback() {
             return Err(ListenError::NotLoopback(address));
         }
@@ -161,13 +161,13 @@ impl Listener {
 
     /// Where it listens in fact.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
+    pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Serves `router` until `closing` is cancelled, then stops accepting, lets every request under way end
     /// and returns. The caller bounds that wait.
-    pub async fn serve(self, router: Router, options: ListenOptions, closing: CancellationToken) {
+    pub(crate) async fn serve(self, router: Router, options: ListenOptions, closing: CancellationToken) {
         let connections = Connections::new(Caps {
             ordinary: options.max_connections,
             reserved: options.reserved_connections,

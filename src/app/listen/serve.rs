@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{Request, StatusCode, header};
+use http::{Request, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,12 +25,13 @@ use tracing::debug;
 use crate::app::listen::ListenOptions;
 use crate::app::listen::body::{AnswerBody, TimedBody};
 use crate::app::listen::connections::{Cause, Connection};
-use crate::app::listen::guard::{closing, is_for_events, is_stream, malformed};
+use crate::app::listen::guard::{closing, malformed};
 use crate::app::listen::io::{GuardedIo, Taint};
 use crate::app::listen::pace::Pace;
 use crate::app::listen::shape::MAX_HEAD_BYTES;
 use crate::app::listen::table::Refusal;
-use crate::problem::Problem;
+use crate::ingest::{is_for_events, is_stream};
+use crate::problem::{Problem, codes};
 
 /// Most headers of a request.
 const MAX_HEADERS: usize = 64;
@@ -146,9 +147,7 @@ fn no_room(refusal: Refusal) -> Problem {
             "the connection was being closed for another one; nothing was kept; send it again"
         }
     };
-    let title = "No connection is free";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", title, detail)
-        .retry_after(RETRY_SECONDS)
+    Problem::of(codes::TOO_MANY_CONNECTIONS, detail).retry_after(RETRY_SECONDS)
 }
 
 /// A whole answer to a connection that is not served.

@@ -17,6 +17,8 @@ use std::net::IpAddr;
 
 use tokio::time::Instant;
 
+use crate::telemetry::defect;
+
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Caps {
@@ -184,6 +186,9 @@ impl Table {
         let id = Id(self.next);
         self.next += 1;
         self.open.insert(id, Connection { peer, class, state: State::Idle(now) });
+        // Its own room was free, or somebody has made it.
+        let caps = self.caps.ordinary + self.caps.reserved;
+        defect!(unless self.open.len() <= caps, "more connections than there may be");
         Admitted { id, evicted }
     }
 

@@ -134,7 +134,7 @@ fn config(arguments: &Arguments, scratch: &Scratch) -> Result<Config, Failure> {
         set("--rate", "throttling.max", "20000".to_owned()),
         set("--log-level", "log.level", arguments.log_level.clone()),
     ];
-    let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags };
+    let inputs = Inputs { file: File::Absent, flags, ..Inputs::default() };
     Ok(Config::load(&inputs)?.config)
 }
 

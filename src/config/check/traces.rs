@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use crate::config::Traces;
 use crate::config::check::{Checker, kind};
 use crate::config::layers::Given;
 use crate::event::CanonicalUrl;
+use crate::traces::Options;
 
 /// Longest name of a service, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
 impl Checker<'_> {
-    pub(super) fn traces(&mut self) -> Option<Traces> {
+    pub(super) fn traces(&mut self) -> Option<Options> {
         let endpoint = self.text("traces.endpoint").and_then(|text| self.collector(&text));
         let headers_file = self.text("traces.headers_file");
         let service_name = self.text("traces.service_name").and_then(|name| {
@@ -23,7 +23,7 @@ impl Checker<'_> {
             self.wrong("traces.service_name", rule)
         });
         let sample_ratio = self.ratio("traces.sample_ratio");
-        Some(Traces {
+        Some(Options {
             endpoint: endpoint?,
             headers_file: headers_file.map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))?,
             service_name: service_name?,

@@ -13,7 +13,7 @@ headers = { authorization = "Bearer secret", x-list = ["a", "b"] }
 labels = { org = "ACME" }
 "#;
 
-fn load(text: &str) -> Vec<CloudEventsTarget> {
+fn load(text: &str) -> Vec<Target> {
     Config::load(&inputs(&file(text), &[], Vec::new())).expect("valid").config.cloudevents
 }
 
@@ -29,7 +29,7 @@ fn a_block_becomes_a_target() {
     assert!(!format!("{target:?}").contains("secret"), "credentials are not shown");
 
     let small = load("[[cloudevents]]\nsource = \"urn:x\"\nurl = \"http://a.test/\"\n");
-    let [CloudEventsTarget { source, is_prefix, method, headers, labels, .. }] = small.as_slice() else {
+    let [Target { source, is_prefix, method, headers, labels, .. }] = small.as_slice() else {
         panic!("{small:?}")
     };
     assert_eq!((source.as_str(), *is_prefix, method.as_str()), ("urn:x", false, "POST"));

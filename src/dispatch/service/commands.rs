@@ -1,69 +1,87 @@
-//! Questions to the running dispatcher and what it is asked to do.
+//! Questions to the running dispatcher, and those that are not answered yet.
 //!
-//! Must not know: who asks.
+//! Must not know: who asks, how calls are made.
 
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+
+use crate::clock::Timestamp;
 use crate::dispatch::handle::Command;
-use crate::dispatch::input::{Figures, Input};
-use crate::dispatch::service::Service;
+use crate::dispatch::input::Figures;
+use crate::dispatch::planner::Planner;
+use crate::dispatch::planner::figures::Walk;
+use crate::dispatch::planner::purge::PurgeId;
+use crate::event::LaneKey;
+use crate::limit::{Promise, Tried};
+use crate::telemetry::defect;
 
-impl Service {
-    /// Answers a question or does as asked. Whoever asked may have gone.
-    pub(super) fn obey(&mut self, command: Command) {
-        let now = self.clock.now();
-        match command {
+/// Who waits for an answer.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// For the end of a purge.
+    purging: Vec<(PurgeId, oneshot::Sender<u64>)>,
+    /// For figures, which are taken in parts.
+    walks: Vec<(Walk, oneshot::Sender<Figures>)>,
+}
+
+impl Asked {
+    /// Whether an answer is being worked out.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.walks.is_empty()
+    }
+
+    /// Somebody waits for the end of a purge.
+    pub(super) fn waits_for(&mut self, purge: PurgeId, answer: oneshot::Sender<u64>) {
+        self.purging.push((purge, answer));
+    }
+
+    /// Answers a question that concerns the planner alone. Whoever asked may have gone.
+    pub(super) fn answer(&mut self, question: Command, planner: &mut Planner, now: Timestamp) {
+        match question {
             Command::Ping(answer) => answer.send(()).unwrap_or_default(),
-            Command::Figures(answer) => {
-                let (worked, looks) = (self.planner.worked(now), self.planner.look(now));
-                drop(answer.send(Figures { worked, looks, ..self.planner.figures(now) }));
-            }
+            Command::Figures(answer) => self.walks.push((planner.walk(now), answer)),
             Command::Limiters { from, most, answer } => {
-                drop(answer.send(self.planner.gate().figures(from, most, now)));
+                drop(answer.send(planner.gate().figures(from, most, now)));
             }
             Command::LimitersOf { policy, after, most, answer } => {
-                drop(answer.send(self.planner.gate().figures_of(&policy, after.as_deref(), most, now)));
+                drop(answer.send(planner.gate().figures_of(&policy, after.as_deref(), most, now)));
             }
-            Command::Place(lane, id, answer) => drop(answer.send(self.planner.place(&lane, id, now))),
-            Command::Report(lane, answer) => drop(answer.send(self.planner.report(&lane, now))),
-            Command::Promise(lanes, answer) => {
-                let tried = lanes.iter().map(|lane| self.planner.promise(lane, now)).collect::<Vec<_>>();
-                if let Err(unheard) = answer.send(tried) {
-                    let promised = lanes.iter().zip(unheard).filter(|(_, tried)| *tried == Ok(true));
-                    promised.for_each(|(lane, _)| self.planner.withdraw(lane.key(), 1, now));
-                }
+            Command::Place(lane, id, answer) => drop(answer.send(planner.place(&lane, id, now))),
+            Command::Report(lane, answer) => drop(answer.send(planner.report(&lane, now))),
+            Command::Promise { lanes, back, answer } => {
+                let tried = lanes.iter().map(|lane| -> Tried {
+                    let promised = planner.promise(lane, now)?;
+                    Ok(promised.then(|| promise(lane.key().clone(), back.clone())))
+                });
+                // What nobody hears is dropped, and so given back.
+                drop(answer.send(tried.collect()));
             }
-            Command::Withdraw(lanes) => {
-                lanes.iter().for_each(|lane| self.planner.withdraw(lane, 1, now));
+            Command::Withdraw(lane) => planner.withdraw(&lane, 1, now),
+            Command::Trust(_) | Command::Purge(..) | Command::StateUsage(..) | Command::Stop { .. } => {
+                defect!("a command that asks the planner nothing");
             }
-            Command::Trust(answer) => {
-                let leap = self.clock.trust();
-                if let Some(leap) = &leap {
-                    self.step(Input::TimeTrusted(leap.clone()));
-                }
-                drop(answer.send(leap));
-            }
-            Command::Purge(policy, answer) => {
-                // What was accepted before is known before.
-                let mut signals = Vec::new();
-                self.signals.take_all(&mut signals);
-                signals.into_iter().for_each(|signal| self.step(signal.into()));
-                let id = self.planner.purge(&policy, now, &mut self.effects);
-                self.purging.push((id, answer));
-                self.carry_out();
-                self.step(Input::Tick);
-            }
-            Command::StateUsage(statement, answer) => self.state_usage(&statement, answer),
-            // Ends the loop that calls this.
-            Command::Stop { .. } => {}
         }
     }
 
-    /// Tells those who wait for the end of a purge.
-    pub(super) fn tell_purged(&mut self) {
-        for (id, dropped) in self.planner.take_purged() {
+    /// Tells those who wait for the end of a purge, and goes on with one part of the oldest figures.
+    pub(super) fn go_on(&mut self, planner: &mut Planner, now: Timestamp) {
+        for (id, dropped) in planner.take_purged() {
             if let Some(at) = self.purging.iter().position(|(purge, _)| *purge == id) {
                 // Whoever asked may have gone.
                 let _ = self.purging.swap_remove(at).1.send(dropped);
             }
         }
+        // Whoever has gone needs none.
+        self.walks.retain(|(_, answer)| !answer.is_closed());
+        if let Some((walk, _)) = self.walks.first_mut()
+            && let Some(figures) = planner.walk_on(walk, now)
+        {
+            let _ = self.walks.remove(0).1.send(figures);
+        }
     }
+}
+
+/// A promise of a start in this lane that comes back to this dispatcher.
+fn promise(lane: LaneKey, back: UnboundedSender<Command>) -> Promise {
+    // A dispatcher that has stopped keeps no promises.
+    Promise::new(move || drop(back.send(Command::Withdraw(lane))))
 }

@@ -2,10 +2,11 @@
 //!
 //! Must not know: why it was decided so.
 
+use http::HeaderMap;
 use tracing::debug;
 
 use crate::dispatch::input::Settled;
-use crate::event::{Cause, TraceContext};
+use crate::event::{Cause, Event, TraceContext};
 use crate::telemetry::policy_list;
 
 /// Says what an attempt came to, or why there was none.
@@ -27,5 +28,14 @@ pub(super) fn log(settled: &Settled) {
             debug!(%event_id, policy, traceparent, attempt, result, took_ms, ended, "attempt made");
         }
         None => debug!(%event_id, policy, traceparent, ended, cause, "event settled without an attempt"),
+    }
+}
+
+/// The headers with which an event goes out. Only its line about the attempt needs them afterwards.
+pub(super) fn headers_to_send(event: &mut Event) -> HeaderMap {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        event.headers.clone()
+    } else {
+        std::mem::take(&mut event.headers)
     }
 }

@@ -14,9 +14,9 @@ use crate::dispatch::{DispatchHandle, Options, Parts, RetryPolicy, Service};
 use crate::event::{Event, EventId, Labels, Lane, Outcome};
 use crate::limit::Gate;
 use crate::policy::{Book, Follower, Runtime, testing};
-use crate::queue::{Accept, Queue};
-use crate::store::memory::{FailPoint, MemoryStore};
-use crate::store::{Appended, EntryStore, MemoryUsages};
+use crate::queue::{NewEvent, Queue};
+use crate::store::memory::{FailPoint, MemoryStore, MemoryUsages};
+use crate::store::{Appended, EntryStore};
 use crate::telemetry::testing::Recorded;
 use crate::telemetry::{Source, count_panics};
 use crate::traces::Tracer;
@@ -112,7 +112,7 @@ impl Stage {
             expires_at: self.clock.now() + Duration::from_secs(7200),
         };
         let lane = Lane::of(Vec::new()).expect("free");
-        let batch = vec![Accept { lane, event, dedup: None, source: Source::Http }; count];
+        let batch = vec![NewEvent { lane, event, dedup: None, source: Source::Http }; count];
         let id = |appended: Appended| match appended {
             Appended::New(id) | Appended::Duplicate(id) | Appended::Conflict(id) => id,
         };
@@ -201,7 +201,7 @@ async fn a_deployment_is_heard_of_before_the_entries_that_follow_it() {
         stage.publish.send_replace(Arc::clone(&deployed));
         stage.accept("/", 1).await;
         if let super::Event::Signals(_) = service.next_event().await {
-            assert!(Arc::ptr_eq(&service.planner.runtime, &deployed));
+            assert!(Arc::ptr_eq(service.planner.policies.runtime(), &deployed));
         }
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{Bench, FINE, START, book, entry, lane, ms};
 use crate::clock::Timestamp;
 use crate::dispatch::{Effect, Input};
-use crate::event::{Busy, Cause, Entry, LaneKey, Outcome, Settlement, Wait};
+use crate::event::testing::API_LIMIT;
+use crate::event::{Cause, Entry, LaneKey, Outcome, Settlement, Wait};
 use crate::policy::{Book, Pause, testing};
 use crate::queue::Loaded;
 
@@ -127,7 +128,7 @@ fn after_a_hold_the_call_that_was_told_to_wait_goes_first() {
     let asked = Duration::from_secs(30);
     for outcome in [
         Outcome::Retry { cause: Cause::Status(503), retry_after: Some(asked) },
-        Outcome::Wait(Wait::new(Busy::ApiLimit, asked)),
+        Outcome::Wait(Wait::new(API_LIMIT, asked)),
     ] {
         let (mut bench, p) = (Bench::new(&book(&[("p", None, 1)])), lane(&[("p", 1)]));
         // Due times are whole milliseconds.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{Bench, FINE, START, book, lane, ms};
 use crate::dispatch::{BreakerPolicy, HoldReason, Input};
-use crate::event::{Busy, Cause, Outcome, Settlement, Tries, Wait};
+use crate::event::testing::{API_LIMIT, CAPACITY, NEXT_MESSAGE, SERVICE_OVER_QPS};
+use crate::event::{Cause, Outcome, Said, Settlement, Tries, Wait};
 use crate::policy::{Book, Pause, testing};
 
 fn down() -> Outcome {
@@ -78,8 +79,8 @@ fn what_was_given_up_is_not_sent() {
     assert_eq!(bench.sent_of(&lane), 2, "the control");
 }
 
-fn busy(busy: Busy, length: Duration) -> Outcome {
-    Outcome::Wait(Wait::new(busy, length))
+fn busy(said: Said, length: Duration) -> Outcome {
+    Outcome::Wait(Wait::new(said, length))
 }
 
 /// Puts what was settled last back into the queue, as it would hand it out.
@@ -97,7 +98,7 @@ fn a_busy_endpoint_holds_its_whole_lane_for_the_length_it_names() {
     let (mut bench, held, other) = two_lanes();
     bench.fill(&held, 0..1);
     bench.announce(&held);
-    bench.finish(0, busy(Busy::ApiLimit, ms(30_000)));
+    bench.finish(0, busy(API_LIMIT, ms(30_000)));
     assert_eq!(bench.settled.len(), 1);
     hand_back(&mut bench, &held, 0);
     bench.waiting.entry(held.clone()).or_default().extend((1..50).map(|n| super::entry(&held, n)));
@@ -110,7 +111,7 @@ fn a_busy_endpoint_holds_its_whole_lane_for_the_length_it_names() {
     let hold = figures.held.first().expect("one lane is held").1;
     assert_eq!(
         (hold.reason, hold.until, hold.busy),
-        (HoldReason::Busy, Some(START + ms(30_000)), Some(Busy::ApiLimit))
+        (HoldReason::Busy, Some(START + ms(30_000)), Some(API_LIMIT))
     );
     bench.pass(ms(2));
     assert_eq!(bench.sent_of(&held), 51, "the one that was told to wait and those behind it");
@@ -124,7 +125,7 @@ fn an_endpoint_that_is_always_busy_uses_up_no_attempt_and_opens_no_breaker_and_e
     let ttl = Duration::from_secs(6 * 3600);
     let mut calls = 0;
     while bench.now + Duration::from_secs(600) < START + ttl {
-        bench.finish(calls, busy(Busy::Capacity, Duration::from_secs(600)));
+        bench.finish(calls, busy(CAPACITY, Duration::from_secs(600)));
         calls += 1;
         let figures = bench.planner.figures(bench.now);
         let reasons: Vec<_> = figures.held.iter().map(|(_, hold)| hold.reason).collect();
@@ -135,7 +136,7 @@ fn an_endpoint_that_is_always_busy_uses_up_no_attempt_and_opens_no_breaker_and_e
         assert_eq!(bench.sent_of(&held), calls + 1, "again after each wait, and not before");
     }
     assert!(calls > 30, "more calls than attempts and than the breaker's failures: {calls}");
-    bench.finish(calls, busy(Busy::Capacity, Duration::from_secs(600)));
+    bench.finish(calls, busy(CAPACITY, Duration::from_secs(600)));
     assert_eq!(bench.settled.pop().map(|(_, how)| how), Some(Settlement::Expired));
 }
 
@@ -146,9 +147,9 @@ fn waits_stand_beside_failures_without_counting() {
     bench.announce(&held);
     for (nth, (outcome, recorded)) in [
         (down(), 1),
-        (busy(Busy::ServiceOverQps, ms(1_000)), 1),
+        (busy(SERVICE_OVER_QPS, ms(1_000)), 1),
         (down(), 2),
-        (busy(Busy::NextMessage, Duration::ZERO), 2),
+        (busy(NEXT_MESSAGE, Duration::ZERO), 2),
     ]
     .into_iter()
     .enumerate()
@@ -172,7 +173,7 @@ fn every_call_that_is_told_to_wait_has_used_its_permit() {
     let p = lane(&[("p", 1)]);
     bench.fill(&p, 0..1);
     bench.announce(&p);
-    bench.finish(0, busy(Busy::NextMessage, ms(200)));
+    bench.finish(0, busy(NEXT_MESSAGE, ms(200)));
     hand_back(&mut bench, &p, 0);
     bench.pass(ms(999));
     assert_eq!(bench.sent_of(&p), 1, "the wait is over, the second of the limit is not");
@@ -186,7 +187,7 @@ fn without_a_policy_the_one_that_is_told_to_wait_waits_and_nobody_else() {
     let free = lane(&[]);
     bench.fill(&free, 0..1);
     bench.announce(&free);
-    bench.finish(0, busy(Busy::NextMessage, Duration::ZERO));
+    bench.finish(0, busy(NEXT_MESSAGE, Duration::ZERO));
     let Some((_, Settlement::Reschedule { due_at, tries: Tries::NONE, .. })) = bench.settled.last() else {
         panic!("rescheduled")
     };
@@ -385,7 +386,7 @@ fn a_purge_waits_for_a_retry_that_is_not_there_yet_without_asking_all_the_time()
 #[test]
 fn what_an_unknown_generation_governs_is_neither_sent_nor_drained_and_goes_once_it_is_known() {
     let mut known = book(&[("p", None, 100), ("q", None, 100)]);
-    known.delete(&testing::id("q"), START, Duration::ZERO, true).expect("forced");
+    known.remove(&testing::id("q"), START, Duration::ZERO).expect("there");
     known.expire(START);
     let (unknown, ended) = (lane(&[("r", 1)]), lane(&[("q", 1)]));
     let mut bench = Bench::new(&known);
@@ -401,12 +402,8 @@ fn what_an_unknown_generation_governs_is_neither_sent_nor_drained_and_goes_once_
     let holds: Vec<_> = figures.held.iter().map(|(lane, hold)| (lane.key().clone(), hold.reason)).collect();
     assert_eq!(holds, [(unknown.clone(), HoldReason::Generation)]);
 
-    known
-        .create(testing::id("r"), crate::policy::Origin::new("test"), serde_json::Value::Null)
-        .expect("free");
-    known
-        .deploy(&testing::id("r"), serde_json::Value::Null, testing::spec("https://r.org/*", 100.0))
-        .expect("idle");
+    let test = crate::policy::Origin::new("test");
+    known.put(&test, &testing::id("r"), testing::spec("https://r.org/*", 100.0)).expect("free");
     bench.rule(&known);
     bench.pass(ms(2_000));
     assert_eq!(bench.sent_of(&unknown), 30);
@@ -416,7 +413,7 @@ fn what_an_unknown_generation_governs_is_neither_sent_nor_drained_and_goes_once_
 fn a_store_that_is_held_is_left_alone() {
     for held in [true, false] {
         let mut bench = Bench::new(&book(&[("p", None, 100)]));
-        bench.planner.options.held = held;
+        bench.planner.held = held;
         let live = lane(&[("p", 1)]);
         bench.fill(&live, 0..30);
         bench.announce(&live);

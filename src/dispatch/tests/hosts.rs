@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{Bench, FINE, START, book, entry, lane, ms};
 use crate::dispatch::HoldReason;
-use crate::event::{Busy, Cause, Labels, Lane, LaneKey, Outcome, PolicyRef, Wait};
+use crate::event::testing::API_LIMIT;
+use crate::event::{Cause, Labels, Lane, LaneKey, Outcome, PolicyRef, Wait};
 use crate::policy::{Book, Pause, testing};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -31,7 +32,7 @@ fn held_back(book: &Book, lanes: &[(&LaneKey, std::ops::Range<u128>)]) -> Bench 
 fn a_host_that_asks_for_time_or_fails_holds_no_other_one() {
     let outcomes = [
         (HoldReason::RetryAfter, Outcome::Retry { cause: Cause::Status(503), retry_after: Some(HOUR) }),
-        (HoldReason::Busy, Outcome::Wait(Wait::new(Busy::ApiLimit, HOUR))),
+        (HoldReason::Busy, Outcome::Wait(Wait::new(API_LIMIT, HOUR))),
         (HoldReason::Breaker, Outcome::Retry { cause: Cause::Connect, retry_after: None }),
     ];
     let p: &[(&str, u32)] = &[("p", 1)];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Bench, FINE, START, book, entry, lane, ms};
-use crate::dispatch::looks::{Looks, STALLED_AFTER};
+use crate::dispatch::planner::looks::{Looks, STALLED_AFTER};
 use crate::dispatch::shares::Shares;
 use crate::dispatch::turns::Turns;
 use crate::dispatch::{BreakerPolicy, Input};
@@ -46,7 +46,7 @@ fn a_lane_that_has_lost_its_turn_is_stalled_after_a_minute_whatever_holds_others
     assert_eq!(look_on(&mut bench, Duration::from_secs(30)).stalled, of(&[]), "the control: calls start");
     let sent = bench.sent_of(&both);
     assert!(sent > 50, "{sent}");
-    bench.planner.turns = Turns::default();
+    bench.planner.roster.order_mut().turns = Turns::default();
     assert_eq!(look_on(&mut bench, STALLED_AFTER).stalled, of(&[]), "not yet");
     assert_eq!(look_on(&mut bench, SECOND).stalled, of(&["also", "p"]), "under each of its policies");
     assert_eq!(bench.sent_of(&both), sent);
@@ -72,7 +72,7 @@ fn a_lane_that_something_known_keeps_back_is_not_stalled() {
     let pause = Pause { reason: "a reason".to_owned(), since: START, until: None };
     policies.pause(&testing::id("paused"), pause).expect("known");
     let mut bench = Bench::new(&policies);
-    bench.planner.options.breaker = BreakerPolicy { failures: 1, min_hold: HOUR, max_hold: HOUR };
+    bench.planner.starts.options.breaker = BreakerPolicy { failures: 1, min_hold: HOUR, max_hold: HOUR };
     let lanes: Vec<LaneKey> = names.iter().map(|name| lane(&[(name, 1)])).collect();
     for (n, lane) in lanes.iter().enumerate() {
         let first = n as u128 * 1000;
@@ -95,7 +95,7 @@ fn a_lane_that_something_known_keeps_back_is_not_stalled() {
 #[test]
 fn lanes_without_a_share_of_the_calls_are_not_stalled() {
     let mut bench = Bench::new(&book(&[("p", None, 100), ("q", None, 100)]));
-    bench.planner.shares = Shares::new(2);
+    bench.planner.roster.order_mut().shares = Shares::new(2);
     for (n, name) in ["p", "q"].into_iter().enumerate() {
         let lane = lane(&[(name, 1)]);
         bench.fill(&lane, n as u128 * 100..n as u128 * 100 + 50);

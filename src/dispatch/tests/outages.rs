@@ -29,7 +29,7 @@ struct Lane {
 impl Lane {
     fn new(policies: &[(&str, u32)], max_attempts: u16, events: u128) -> Self {
         let mut bench = Bench::new(&book(&[("p", None, 100)]));
-        bench.planner.options.retry.max_attempts = NonZeroU16::new(max_attempts).expect("some");
+        bench.planner.starts.options.retry.max_attempts = NonZeroU16::new(max_attempts).expect("some");
         let key = lane(policies);
         bench.fill(&key, 0..events);
         Self { bench, key, ended: 0, tries: BTreeMap::new(), due_ms: BTreeMap::new() }
@@ -104,7 +104,7 @@ fn an_outage_of_two_hours_makes_no_dead_letter_of_what_waits_behind_an_open_brea
     }
     // The control: without a breaker every call is an attempt.
     let mut lane = Lane::governed(2, EVENTS);
-    lane.bench.planner.options.breaker.failures = 0;
+    lane.bench.planner.starts.options.breaker.failures = 0;
     assert_eq!(lane.begin().outage(&unanswered(Cause::Closed)).0, EVENTS as usize);
 }
 

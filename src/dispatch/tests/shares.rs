@@ -15,14 +15,14 @@ fn world(hanging: usize) -> (Bench, Vec<LaneKey>, [LaneKey; 2]) {
     let hang = names.iter().map(|name| (name.as_str(), None, 4096));
     let policies: Vec<_> = hang.chain([("a", None, 4096), ("b", Some(100.0), 4096)]).collect();
     let mut bench = Bench::new(&book(&policies));
-    bench.planner.shares = Shares::new(MOST);
+    bench.planner.roster.order_mut().shares = Shares::new(MOST);
     let lanes = names.iter().map(|name| lane(&[(name.as_str(), 1)])).collect();
     (bench, lanes, [lane(&[("a", 1)]), lane(&[("b", 1)])])
 }
 
 fn in_flight(bench: &Bench, lane: &LaneKey) -> usize {
-    let id = bench.planner.lanes.find(lane);
-    id.and_then(|id| bench.planner.lanes.get(id)).map_or(0, |lane| lane.inflight)
+    let id = bench.planner.roster.present().find(lane);
+    id.and_then(|id| bench.planner.roster.present().get(id)).map_or(0, |lane| lane.inflight)
 }
 
 /// Announces lanes at the same time: each gets a page in turn.

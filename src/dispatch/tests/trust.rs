@@ -126,7 +126,7 @@ fn no_drain_and_no_pause_ends_in_doubt() {
     let mut all = book(&[("p", Some(0.001), 1), ("q", None, 1)]);
     let mut bench = doubtful(&all);
     let (p, q) = (lane(&[("p", 1)]), lane(&[("q", 1)]));
-    all.undeploy(&testing::id("p"), START, HOUR).expect("deployed");
+    all.rest(&Origin::new("test"), &testing::id("p"), START, HOUR).expect("deployed");
     let pause = Pause { reason: "x".to_owned(), since: START, until: Some(START + HOUR) };
     all.pause(&testing::id("q"), pause).expect("known");
     bench.rule(&all);

@@ -3,7 +3,7 @@
 use super::{Bench, FINE, book, lane, ms};
 use crate::event::{Lane, LaneKey, Settlement};
 use crate::limit::Kind;
-use crate::policy::{Book, Family, Pause, Period, Quota, Window, testing};
+use crate::policy::{Book, Family, Origin, Pause, Period, Quota, Window, testing};
 
 /// A cap of three calls per second beside a pace that waits.
 fn capped() -> Book {
@@ -11,7 +11,7 @@ fn capped() -> Book {
     let mut spec = book.get(&testing::id("cap")).and_then(|policy| policy.ruling().cloned()).expect("rules");
     spec.family = Family::Refuse;
     spec.limits.window = Window::new(3, 1000).ok();
-    book.update(&testing::id("cap"), serde_json::Value::Null, Some(spec)).expect("deployed");
+    book.put(&Origin::new("test"), &testing::id("cap"), spec).expect("deployed");
     book
 }
 
@@ -96,7 +96,7 @@ fn a_quota_holds_over_many_turns_and_goes_on_with_its_period() {
     let mut book = book(&[("p", None, 1000)]);
     let mut spec = book.get(&testing::id("p")).and_then(|policy| policy.ruling().cloned()).expect("rules");
     spec.limits.quota = Quota::new(25, Period::Minute).ok();
-    book.update(&testing::id("p"), serde_json::Value::Null, Some(spec)).expect("deployed");
+    book.put(&Origin::new("test"), &testing::id("p"), spec).expect("deployed");
     let mut bench = Bench::new(&book);
     let p = lane(&[("p", 1)]);
     bench.fill(&p, 0..60);
@@ -119,13 +119,13 @@ fn promises_of_calls_that_were_dropped_with_their_policy_are_not_owed_for_ever()
     assert!((0..3).all(|_| bench.planner.promise(&parsed(&cap), bench.now) == Ok(true)));
     bench.fill(&cap, 0..3);
     bench.announce(&cap);
-    book.undeploy(&testing::id("cap"), bench.now, ms(5)).expect("deployed");
+    book.rest(&Origin::new("test"), &testing::id("cap"), bench.now, ms(5)).expect("deployed");
     bench.rule(&book);
     bench.pass(ms(100));
     assert_eq!((bench.sent.len(), bench.settled.len()), (0, 3));
     book.expire(bench.now);
     let spec = capped().get(&testing::id("cap")).and_then(|policy| policy.ruling().cloned()).expect("rules");
-    book.deploy(&testing::id("cap"), serde_json::Value::Null, spec).expect("idle");
+    book.put(&Origin::new("test"), &testing::id("cap"), spec).expect("idle");
     book.resume(&testing::id("cap")).expect("known");
     bench.rule(&book);
     bench.pass(ms(5_000));

@@ -10,13 +10,13 @@ use std::collections::btree_map::Entry;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use serde_json::value::RawValue;
 
 use crate::event::json_pointer;
-use crate::ingest::explain::not_json;
+use crate::ingest::diagnose::not_json;
 use crate::ingest::wire::{Pairs, Text};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 
 /// The headers of attributes begin so.
 pub(super) const PREFIX: &str = "ce-";
@@ -56,8 +56,7 @@ impl Faults {
     pub(super) fn into_problem(self) -> Box<Problem> {
         let told: Vec<_> =
             self.0.iter().map(|(at, rule)| format!("{} {rule}", at.trim_start_matches('/'))).collect();
-        let (status, title) = (StatusCode::UNPROCESSABLE_ENTITY, "The CloudEvent is not valid");
-        let problem = Problem::new(status, "invalid_event", title, told.join("; ").trim_start().to_owned());
+        let problem = Problem::of(codes::INVALID_EVENT, told.join("; ").trim_start().to_owned());
         Box::new(self.0.into_iter().fold(problem, |problem, (at, rule)| problem.field(at, rule)))
     }
 }

@@ -12,11 +12,16 @@ use crate::event::CanonicalUrl;
 /// The call for the CloudEvents of a source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
+    /// The source, or what it begins with.
+    pub source: String,
+    /// Whether sources that go on behind it are meant as well.
+    pub is_prefix: bool,
     /// Address that is called for each CloudEvent.
     pub url: CanonicalUrl,
     /// Verb of the call, unless the CloudEvent has its own.
     pub method: Method,
-    /// Sent with the call, besides those that carry the CloudEvent; none of them is one of those.
+    /// Sent with the call, besides those that carry the CloudEvent; none of them is one of those. What of them may be a
+    /// credential is marked as sensitive, so that `Debug` does not show it.
     pub headers: HeaderMap,
     /// Labels that the CloudEvent does not give itself.
     pub labels: BTreeMap<String, String>,
@@ -24,34 +29,33 @@ pub struct Target {
 
 /// All of them, by source.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Targets {
+pub(crate) struct Targets {
     exact: HashMap<String, Arc<Target>>,
-    /// Beginnings of sources, the longest first: the first that fits is the closest.
-    prefixes: Vec<(String, Arc<Target>)>,
+    /// Those whose sources are beginnings, the longest first: the first that fits is the closest.
+    prefixes: Vec<Arc<Target>>,
 }
 
 impl Targets {
-    /// From sources, each with whether it is only what sources begin with. Of equal ones the last counts.
-    pub fn new(targets: impl IntoIterator<Item = (String, bool, Target)>) -> Self {
+    /// Of several targets of one source the last counts.
+    pub(crate) fn new(targets: impl IntoIterator<Item = Target>) -> Self {
         let mut all = Self::default();
-        for (source, is_prefix, target) in targets {
+        for target in targets {
             let target = Arc::new(target);
-            if is_prefix {
-                all.prefixes.retain(|(known, _)| *known != source);
-                all.prefixes.push((source, target));
+            if target.is_prefix {
+                all.prefixes.retain(|known| known.source != target.source);
+                all.prefixes.push(target);
             } else {
-                all.exact.insert(source, target);
+                all.exact.insert(target.source.clone(), target);
             }
         }
-        all.prefixes.sort_by_key(|(source, _)| std::cmp::Reverse(source.len()));
+        all.prefixes.sort_by_key(|target| std::cmp::Reverse(target.source.len()));
         all
     }
 
     /// The target of a source: the one that names it, else the one with the longest beginning of it.
     pub(super) fn of(&self, source: &str) -> Option<&Target> {
-        let prefix = || self.prefixes.iter().find(|(prefix, _)| source.starts_with(prefix.as_str()));
-        let target = self.exact.get(source).or_else(|| prefix().map(|(_, target)| target));
-        target.map(|target| &**target)
+        let prefix = || self.prefixes.iter().find(|target| source.starts_with(&target.source));
+        self.exact.get(source).or_else(prefix).map(|target| &**target)
     }
 }
 
@@ -61,13 +65,14 @@ mod tests {
 
     #[test]
     fn the_source_itself_goes_before_its_beginnings_and_the_longest_of_these_first() {
-        let target = |path: &str| Target {
+        let row = |source: &str, is_prefix, path: &str| Target {
+            source: source.to_owned(),
+            is_prefix,
             url: CanonicalUrl::parse(&format!("http://a.test/{path}")).expect("a url"),
             method: Method::POST,
             headers: HeaderMap::new(),
             labels: BTreeMap::new(),
         };
-        let row = |source: &str, is_prefix, path: &str| (source.to_owned(), is_prefix, target(path));
         let targets = Targets::new([
             row("/shop/", true, "shop"),
             row("/shop/orders", false, "orders"),

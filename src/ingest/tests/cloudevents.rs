@@ -30,13 +30,15 @@ fn reader(targets: &Targets) -> Reader<'_> {
 
 /// What `/shop` and all that lies below `/shop/` call.
 fn targets() -> Targets {
-    let target = Target {
+    let target = |source: &str, is_prefix| Target {
+        source: source.to_owned(),
+        is_prefix,
         url: CanonicalUrl::parse("https://api.test/orders").expect("a url"),
         method: Method::PUT,
         headers: headers(&[("authorization", "Bearer secret")]),
         labels: [("sandbox", "dev"), ("org", "ACME")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
     };
-    Targets::new([("/shop".to_owned(), false, target.clone()), ("/shop/".to_owned(), true, target)])
+    Targets::new([target("/shop", false), target("/shop/", true)])
 }
 
 #[test]
@@ -163,16 +165,18 @@ fn who_repeats_a_cloudevent_is_known_again_when_its_target_has_changed() {
         read.decoded.expect("valid").dedup.expect("a key")
     };
     let mut target = Target {
+        source: "/shop/7".to_owned(),
+        is_prefix: false,
         url: CanonicalUrl::parse("https://new.test/").expect("a url"),
         method: Method::POST,
         headers: HeaderMap::new(),
         labels: std::collections::BTreeMap::new(),
     };
     let first = dedup(&targets(), UNTARGETED);
-    assert_eq!(dedup(&Targets::new([("/shop/7".to_owned(), false, target.clone())]), UNTARGETED), first);
+    assert_eq!(dedup(&Targets::new([target.clone()]), UNTARGETED), first);
     target.method = Method::PUT;
     let changed = UNTARGETED.replace("order", "other");
-    let other = dedup(&Targets::new([("/shop/7".to_owned(), false, target)]), &changed);
+    let other = dedup(&Targets::new([target]), &changed);
     assert_eq!(other.key, first.key);
     assert_ne!(other.fingerprint, first.fingerprint, "the control: another CloudEvent of the same key");
 }
@@ -181,8 +185,15 @@ fn who_repeats_a_cloudevent_is_known_again_when_its_target_has_changed() {
 async fn a_refusal_of_the_call_names_the_attribute_that_chose_it() {
     let door = door().await;
     let url = CanonicalUrl::parse("https://unknown.test/").expect("a url");
-    let target = Target { url, method: Method::PUT, headers: HeaderMap::new(), labels: Default::default() };
-    door.targets.store(Arc::new(Targets::new([(String::new(), true, target)])));
+    let target = Target {
+        source: String::new(),
+        is_prefix: true,
+        url,
+        method: Method::PUT,
+        headers: HeaderMap::new(),
+        labels: Default::default(),
+    };
+    door.targets.store(Arc::new(Targets::new([target])));
     let kind = [("content-type", "application/cloudevents+json")];
     let (status, problem) = post_with(&door, &kind, Body::from(UNTARGETED)).await;
     assert_eq!((status, &problem["code"]), (422, &"unmatched".into()), "{problem}");

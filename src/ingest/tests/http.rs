@@ -10,8 +10,9 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::{Door, door, door_with};
-use crate::ingest::{MAX_EVENT_BYTES, Unmatched, routes};
-use crate::store::StoreError;
+use crate::ingest::decode::MAX_EVENT_BYTES;
+use crate::ingest::{Unmatched, routes};
+use crate::store::{DirectoryError, StoreError};
 
 const EVENT: &str = r#"{"url":"https://api.test/a?secret=1","body":1}"#;
 
@@ -193,12 +194,15 @@ async fn bodies_that_stop_or_break_off_are_told_apart() {
 
 #[tokio::test]
 async fn a_failing_store_is_never_acknowledged() {
-    let full =
-        StoreError::Full { free_bytes: 1, needed_bytes: 2, retry_after: std::time::Duration::from_secs(7) };
+    let full = StoreError::from(DirectoryError::Full {
+        free_bytes: 0,
+        needed_bytes: 1,
+        retry_after: std::time::Duration::from_secs(7),
+    });
     let poisoned = StoreError::Poisoned { reason: "sync".to_owned() };
     let short = StoreError::Shortage {
         operation: "create",
-        path: "2.seg".to_owned(),
+        place: "2.seg".to_owned(),
         reason: "Too many open files".to_owned(),
     };
     for (failure, code) in [(full, "storage_full"), (short, "store_short"), (poisoned, "storage_error")] {
@@ -225,7 +229,11 @@ async fn a_store_that_fails_half_way_through_a_list_is_answered_item_by_item() {
     while door.store.len() == 0 {
         tokio::task::yield_now().await;
     }
-    let full = StoreError::Full { free_bytes: 1, needed_bytes: 2, retry_after: std::time::Duration::ZERO };
+    let full = StoreError::from(DirectoryError::Full {
+        free_bytes: 0,
+        needed_bytes: 1,
+        retry_after: std::time::Duration::ZERO,
+    });
     *door.store.failure.lock().expect("lock") = Some(full);
     door.store.turnstile.add_permits(20);
     let (status, items) = answer.await.expect("joins");

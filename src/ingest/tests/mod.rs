@@ -20,16 +20,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Lane, LaneKey, Tries};
-use crate::ingest::{
-    Admission, Defaults, Doomed, Intake, IntakeParts, OverLimit, Refusals, Targets, Unmatched,
-};
-use crate::limit::{Kind, LimiterFigures};
+use crate::ingest::{CallRouter, Defaults, Doomed, Intake, IntakeParts, Refusals, Targets, Unmatched};
+use crate::limit::{Admission, Kind, LimiterFigures, OverLimit, Promise, Tried};
 use crate::policy::testing::{TestDocuments, id, spec};
 use crate::policy::{Family, Origin, Policies, Spec};
 use crate::queue::Queue;
+use crate::queue::testing::TakenUp;
 use crate::store::{
-    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, ReadLimit,
-    Settle, StoreError, StoreHealth, StoredEntry,
+    Appended, Dedup, Doubts, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, NewEntry, Owner,
+    ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry,
 };
 use crate::traces::Tracer;
 
@@ -98,7 +97,11 @@ impl EntryStore for TestStore {
         async { Ok(DuePage::default()) }.boxed()
     }
 
-    fn settle(&self, _batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn owner(&self) -> Owner {
+        Owner { epoch: 1 }
+    }
+
+    fn settle(&self, _: Owner, _batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
         async { Ok(()) }.boxed()
     }
 
@@ -160,22 +163,22 @@ impl EntryStore for TestStore {
 
 /// Promises so many starts.
 pub(super) struct TestAdmission {
-    pub room: AtomicUsize,
+    pub room: Arc<AtomicUsize>,
 }
 
 impl Admission for TestAdmission {
-    fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Result<bool, OverLimit>>>> {
-        let try_one = |_| {
+    fn promise(&self, lanes: Vec<Lane>) -> BoxFuture<'_, Option<Vec<Tried>>> {
+        let try_one = |_| -> Tried {
             let taken =
                 self.room.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |room| room.checked_sub(1));
             let free_at = START + Duration::from_millis(1500);
-            taken.map(|_| true).map_err(|_| OverLimit { policy: id("cap"), kind: Kind::Window, free_at })
+            taken.map_err(|_| OverLimit { policy: id("cap"), kind: Kind::Window, free_at })?;
+            let room = Arc::clone(&self.room);
+            Ok(Some(Promise::new(move || {
+                room.fetch_add(1, Ordering::SeqCst);
+            })))
         };
         std::future::ready(Some(lanes.into_iter().map(try_one).collect())).boxed()
-    }
-
-    fn withdraw(&self, lanes: Vec<LaneKey>) {
-        self.room.fetch_add(lanes.len(), Ordering::SeqCst);
     }
 
     fn used(&self, _: Lane) -> BoxFuture<'_, Vec<LimiterFigures>> {
@@ -225,32 +228,33 @@ pub(super) async fn door_on(appends: usize, unmatched: Unmatched, on_doomed: Doo
     let policies = Policies::open(Arc::new(TestDocuments::default()), clock.clone()).await.expect("opens");
     policies
         .change(|book| {
-            book.create(id("api"), Origin::new("test"), serde_json::Value::Null)?;
-            book.deploy(&id("api"), serde_json::Value::Null, spec("https://api.test/*", 200.0))?;
+            book.put(&Origin::new("test"), &id("api"), spec("https://api.test/*", 200.0))?;
             let cap = Spec { family: Family::Refuse, ..spec("https://cap.test/*", 3.0) };
-            book.create(id("cap"), Origin::new("test"), serde_json::Value::Null)?;
-            book.deploy(&id("cap"), serde_json::Value::Null, cap)
+            book.put(&Origin::new("test"), &id("cap"), cap)
         })
         .await
         .expect("deploys");
     let closing = CancellationToken::new();
     let targets: Arc<ArcSwap<Targets>> = Arc::default();
-    let admission = Arc::new(TestAdmission { room: AtomicUsize::new(3) });
+    let admission = Arc::new(TestAdmission { room: Arc::new(AtomicUsize::new(3)) });
     let intake = Intake::new(IntakeParts {
-        queue,
+        router: CallRouter {
+            queue,
+            defaults: defaults(),
+            unmatched,
+            egress: Arc::new(|url| {
+                let inside = url.as_str().contains("127.0.0.1");
+                if inside { Err("loopback".to_owned()) } else { Ok(()) }
+            }),
+        },
         policies,
         clock,
-        defaults: defaults(),
-        unmatched,
         on_doomed,
         admission: admission.clone(),
+        read_ahead: Arc::new(TakenUp(None)),
         refusals: Refusals { tell: Arc::new(|_| None), as_told: false, usage: None },
         outlooks: Arc::default(),
         targets: targets.clone(),
-        egress: Arc::new(|url| {
-            let inside = url.as_str().contains("127.0.0.1");
-            if inside { Err("loopback".to_owned()) } else { Ok(()) }
-        }),
         tracer: Tracer::default(),
         closing: closing.clone(),
         max_bytes_under_way: NonZeroUsize::new(1 << 20).expect("not zero"),

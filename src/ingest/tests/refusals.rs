@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::START;
 use crate::clock::Timestamp;
-use crate::ingest::{OverLimit, Refusals};
-use crate::limit::Kind;
+use crate::ingest::Refusals;
+use crate::limit::{Kind, OverLimit};
 use crate::policy::testing::{id, spec};
 use crate::policy::{Book, Origin, Runtime, Spec, Wording};
 use crate::problem::{Refused, Told};
@@ -38,8 +38,7 @@ fn runtime() -> Runtime {
     let worded = Spec { wording: Some(wording), ..spec("https://h.org/*", 1.0) };
     let mut book = Book::default();
     for (name, origin) in [("a", "system"), ("b", "other")] {
-        book.create(id(name), Origin::new(origin), serde_json::Value::Null).expect("free");
-        book.deploy(&id(name), serde_json::Value::Null, worded.clone()).expect("idle");
+        book.put(&Origin::new(origin), &id(name), worded.clone()).expect("free");
     }
     Runtime::build(&book).expect("small")
 }

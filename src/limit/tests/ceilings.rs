@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{START, decide, lane_of, policy, start, windowed};
 use crate::clock::Timestamp;
-use crate::limit::{Binding, Blind, Decision, Gate, Kind, STALE_AFTER};
+use crate::limit::{Binding, Decision, Gate, HistoryGap, Kind, STALE_AFTER};
 use crate::policy::{Family, Limits, Overrides, Period, Quota, Scope, Spec, Window};
 
 fn refusing(limits: Limits, rank: u8, scope: &[&str]) -> Spec {
@@ -24,7 +24,7 @@ fn service(bound: Limits, counter: Limits) -> Gate {
         &Scope::new(&["key"]).expect("valid"),
         [(vec!["known".into()], counter), (vec!["off".into()], Limits::closed())],
     );
-    let endpoint = |limits| Spec { counts_on: Some(keys.clone()), ..refusing(limits, 3, &["key"]) };
+    let endpoint = |limits| Spec { bounds_on: Some(keys.clone()), ..refusing(limits, 3, &["key"]) };
     gate.set(&policy("a"), endpoint(Limits::default()), START);
     gate.set(&policy("b"), endpoint(bound), START);
     gate.set(&keys, Spec { overrides, ..refusing(Limits::closed(), 4, &["key"]) }, START);
@@ -180,7 +180,7 @@ fn a_key_that_is_taken_out_and_put_back_has_no_fresh_budget() {
 fn a_bound_that_becomes_a_counter_is_silent_for_what_went_before() {
     let mut gate = Gate::new();
     let own = || refusing(windowed(10, 60_000), 3, &["key"]);
-    let bound = || Spec { counts_on: Some(policy("q")), ..own() };
+    let bound = || Spec { bounds_on: Some(policy("q")), ..own() };
     gate.set(&policy("q"), refusing(windowed(1000, 60_000), 4, &["key"]), START);
     gate.set(&policy("p"), bound(), START);
     assert_eq!(burst(&mut gate, "a", 0), 10);
@@ -198,9 +198,9 @@ fn a_kill_forfeits_little_of_a_bound_on_an_unlimited_key() {
     let mut starts = 0;
     for _ in 0..100_000 {
         let decision = gate.decide(&a, false, START);
-        let asks = gate.take_asks();
-        record.extend(asks.iter().map(|ask| (ask.name.clone(), ask.consumed)));
-        asks.iter().for_each(|ask| drop(gate.answered(ask, true, START)));
+        let reservations = gate.take_reservations();
+        record.extend(reservations.iter().map(|made| (made.name.clone(), made.consumed)));
+        reservations.iter().for_each(|made| drop(gate.confirmed(made, true, START)));
         if let Decision::Go(mut permit) = decision {
             gate.confirm(&mut permit, START).expect("in time");
             let _ = gate.release(permit);
@@ -210,14 +210,14 @@ fn a_kill_forfeits_little_of_a_bound_on_an_unlimited_key() {
             break;
         }
     }
-    let blind = Blind { before: START, on_record_before: Timestamp::ZERO };
-    let mut after = Gate::after(blind, START, record, []);
+    let gap = HistoryGap { before: START, on_record_before: Timestamp::ZERO };
+    let mut after = Gate::after(gap, START, record, []);
     let keys = policy("keys");
     let scope = Scope::new(&["key"]).expect("valid");
     let overrides = Overrides::new(&scope, [(vec!["known".into()], endless())]);
     after.set(
         &policy("b"),
-        Spec { counts_on: Some(keys.clone()), ..refusing(daily(500), 3, &["key"]) },
+        Spec { bounds_on: Some(keys.clone()), ..refusing(daily(500), 3, &["key"]) },
         START,
     );
     after.set(&keys, Spec { overrides, ..refusing(Limits::closed(), 4, &["key"]) }, START);

@@ -9,7 +9,7 @@ use governor::{Quota, RateLimiter};
 use super::{START, peak};
 use crate::clock::Timestamp;
 use crate::limit::STALE_AFTER;
-use crate::limit::ring::Ring;
+use crate::limit::meter::ring::Ring;
 use crate::policy::Window;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{START, bind, gate_with, go, knew, lane_of, ms, paced, policy, rules, set, windowed};
 use crate::clock::Timestamp;
 use crate::event::Lane;
-use crate::limit::{Ask, Binding, Blind, Consumed, Decision, Gate};
+use crate::limit::{Binding, Consumed, Decision, Gate, HistoryGap, Reservation};
 use crate::policy::{Limits, Period, Quota};
 
 type Record = Vec<(Box<str>, Consumed)>;
@@ -25,10 +25,10 @@ fn burst(gate: &mut Gate, lane: &Binding, at_ms: u64, most: usize, record: &mut 
     let mut started = 0;
     for _ in 0..most * 4 + 8 {
         let decision = gate.decide(lane, false, ms(at_ms));
-        let asks: Vec<Ask> = gate.take_asks();
-        record.extend(asks.iter().map(|ask| (ask.name.clone(), ask.consumed)));
-        for ask in &asks {
-            gate.answered(ask, true, ms(at_ms));
+        let reservations: Vec<Reservation> = gate.take_reservations();
+        record.extend(reservations.iter().map(|made| (made.name.clone(), made.consumed)));
+        for reservation in &reservations {
+            gate.confirmed(reservation, true, ms(at_ms));
         }
         if let Decision::Go(mut permit) = decision {
             gate.confirm(&mut permit, ms(at_ms)).expect("in time");
@@ -44,16 +44,16 @@ fn burst(gate: &mut Gate, lane: &Binding, at_ms: u64, most: usize, record: &mut 
 
 /// A process after a kill, at that moment.
 fn killed(record: &Record, limits: &Limits, at_ms: u64) -> (Gate, Binding) {
-    let blind = Blind { before: ms(at_ms), on_record_before: Timestamp::ZERO };
+    let gap = HistoryGap { before: ms(at_ms), on_record_before: Timestamp::ZERO };
     // The record lets go of what is over.
     let live = record.iter().filter(|(_, consumed)| consumed.over_at > ms(at_ms)).cloned();
-    next(Gate::after(blind, ms(at_ms), live, [knew("a", limits)]), limits, at_ms)
+    next(Gate::after(gap, ms(at_ms), live, [knew("a", limits)]), limits, at_ms)
 }
 
 /// A process after an orderly end, at that moment.
 fn ended(gate: &mut Gate, limits: &Limits, at_ms: u64) -> (Gate, Binding) {
     next(
-        Gate::after(Blind::default(), ms(at_ms), gate.consumed(ms(at_ms)), [knew("a", limits)]),
+        Gate::after(HistoryGap::default(), ms(at_ms), gate.consumed(ms(at_ms)), [knew("a", limits)]),
         limits,
         at_ms,
     )
@@ -178,13 +178,13 @@ fn an_answer_for_a_limiter_that_is_gone_reaches_no_other() {
     set(&mut gate, "b", &quota(5, Period::Day), START);
     let lane = bind(&mut gate, &["a"]);
     assert!(matches!(gate.decide(&lane, false, START), Decision::Wait(_)));
-    let asks = gate.take_asks();
+    let reservations = gate.take_reservations();
     set(&mut gate, "a", &slots(), ms(1));
     gate.unbind(&lane);
     gate.forget_idle(ms(2));
     let lane = bind(&mut gate, &["b"]);
-    for ask in &asks {
-        assert_eq!(gate.answered(ask, true, ms(3)), []);
+    for reservation in &reservations {
+        assert_eq!(gate.confirmed(reservation, true, ms(3)), []);
     }
     assert!(matches!(gate.decide(&lane, false, ms(3)), Decision::Wait(_)), "b has nothing on record");
 }
@@ -196,10 +196,10 @@ fn a_start_at_the_last_moment_of_its_portion_is_on_record_for_when_it_leaves() {
     // First its mark, then its portion.
     for _ in 0..2 {
         assert!(matches!(gate.decide(&lane, false, ms(0)), Decision::Wait(_)));
-        let asks = gate.take_asks();
-        record.extend(asks.iter().map(|ask| (ask.name.clone(), ask.consumed)));
-        for ask in &asks {
-            gate.answered(ask, true, ms(5));
+        let reservations = gate.take_reservations();
+        record.extend(reservations.iter().map(|made| (made.name.clone(), made.consumed)));
+        for reservation in &reservations {
+            gate.confirmed(reservation, true, ms(5));
         }
     }
     let Decision::Go(mut permit) = gate.decide(&lane, false, ms(1_000)) else { panic!("on record") };
@@ -219,10 +219,10 @@ fn a_record_that_takes_its_time_delays_and_stops_nothing() {
             let _ = gate.release(permit);
             started += 1;
         }
-        let asks = gate.take_asks();
+        let reservations = gate.take_reservations();
         now_ms += 1_700;
-        for ask in &asks {
-            gate.answered(ask, true, ms(now_ms));
+        for reservation in &reservations {
+            gate.confirmed(reservation, true, ms(now_ms));
         }
     }
     assert!(started > 10, "{started}");
@@ -250,7 +250,7 @@ fn a_kill_before_the_mark_is_on_record_leaves_a_silence_and_one_after_it_none() 
         assert!(burst(&mut gate, &lane, 0, 1, &mut record) == 1);
         set(&mut gate, "a", &long, ms(1_000));
         if marked {
-            record.extend(gate.take_asks().into_iter().map(|ask| (ask.name, ask.consumed)));
+            record.extend(gate.take_reservations().into_iter().map(|made| (made.name, made.consumed)));
         }
         let (mut gate, lane) = killed(&record, &long, 3_000);
         let silent_until = if marked { 10_003 } else { 13_000 };
@@ -264,15 +264,15 @@ fn nothing_of_a_long_window_starts_before_its_mark_is_on_record() {
     let mut gate = Gate::new();
     set(&mut gate, "a", &windowed(5, 10_000), START);
     let lane = bind(&mut gate, &["a"]);
-    let marks = gate.take_asks();
+    let marks = gate.take_reservations();
     assert_eq!(marks.len(), 1);
     assert!(matches!(gate.decide(&lane, false, ms(1)), Decision::Wait(_)));
-    assert!(gate.take_asks().is_empty(), "it is asked for once");
-    gate.answered(&marks[0], false, ms(2));
+    assert!(gate.take_reservations().is_empty(), "it is asked for once");
+    gate.confirmed(&marks[0], false, ms(2));
     assert!(matches!(gate.decide(&lane, false, ms(3)), Decision::Wait(_)));
-    let again = gate.take_asks();
+    let again = gate.take_reservations();
     assert_eq!((again.len(), &again[0].name), (1, &marks[0].name));
-    assert_eq!(gate.answered(&again[0], true, ms(4)), lane.limiters());
+    assert_eq!(gate.confirmed(&again[0], true, ms(4)), lane.limiters());
     assert!(matches!(super::decide(&mut gate, &lane, ms(5)), Decision::Go(_)));
 }
 
@@ -284,7 +284,7 @@ fn other_label_values_wait_over_an_orderly_end_too() {
     let former = gate.bind(&lane, START);
     assert_eq!(burst(&mut gate, &former, 0, 1, &mut record), 1);
     gate.set(&policy("a"), rules(&paced(5.0), &[]), ms(100));
-    let mut gate = Gate::after(Blind::default(), ms(200), gate.consumed(ms(200)), []);
+    let mut gate = Gate::after(HistoryGap::default(), ms(200), gate.consumed(ms(200)), []);
     gate.set(&policy("a"), rules(&paced(5.0), &[]), ms(200));
     let now = gate.bind(&lane, ms(200));
     assert_eq!(burst(&mut gate, &now, 1_002, 9, &mut record), 0);

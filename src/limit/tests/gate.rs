@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{START, bind, decide, drain, gate_with, go, knew, ms, paced, policy, set, windowed};
 use crate::clock::Timestamp;
-use crate::limit::{Binding, Blind, Consumed, Decision, Gate, Kind, STALE_AFTER, Stale};
+use crate::limit::permit::Stale;
+use crate::limit::{Binding, Consumed, Decision, Gate, HistoryGap, Kind, STALE_AFTER};
 use crate::policy::Limits;
 
 fn slots(count: u32) -> Limits {
@@ -128,10 +129,10 @@ fn a_raised_pace_counts_what_was_started() {
 #[test]
 fn silence_lasts_for_the_window_of_each_limit() {
     let mark = Consumed { count: 1, at: Timestamp::ZERO, over_at: Timestamp::MAX };
-    let blind = Blind { before: ms(0), on_record_before: Timestamp::ZERO };
+    let gap = HistoryGap { before: ms(0), on_record_before: Timestamp::ZERO };
     let long = windowed(5, 60_000);
     let knew = [knew("recorded", &long), knew("unmarked", &long)];
-    let mut gate = Gate::after(blind, ms(0), [("mark recorded 60000".into(), mark)], knew);
+    let mut gate = Gate::after(gap, ms(0), [("mark recorded 60000".into(), mark)], knew);
     set(&mut gate, "second", &paced(200.0), START);
     set(&mut gate, "short", &windowed(5, 100), START);
     set(&mut gate, "recorded", &long, START);

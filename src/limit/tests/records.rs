@@ -2,7 +2,7 @@
 
 use super::{bind, decide, go, knew, ms, paced, policy, rules, set, start, windowed};
 use crate::clock::Timestamp;
-use crate::limit::{Ask, Blind, Consumed, Decision, Gate, Kind};
+use crate::limit::{Consumed, Decision, Gate, HistoryGap, Kind, Reservation};
 use crate::policy::{Limits, Pace, Period, Quota};
 
 type Record = Vec<(Box<str>, Consumed)>;
@@ -19,17 +19,17 @@ fn slow() -> Limits {
 fn process(record: &mut Record, limits: &Limits, now: Timestamp, most: usize) -> usize {
     // The first one has nobody before it.
     let before = if record.is_empty() { Timestamp::ZERO } else { now };
-    let blind = Blind { before, on_record_before: Timestamp::ZERO };
-    let mut gate = Gate::after(blind, now, record.clone(), [knew("a", limits)]);
+    let gap = HistoryGap { before, on_record_before: Timestamp::ZERO };
+    let mut gate = Gate::after(gap, now, record.clone(), [knew("a", limits)]);
     set(&mut gate, "a", limits, now);
     let lane = bind(&mut gate, &["a"]);
     let mut started = 0;
     for _ in 0..most * 2 {
         let decision = gate.decide(&lane, false, now);
-        let asks: Vec<Ask> = gate.take_asks();
-        record.extend(asks.iter().map(|ask| (ask.name.clone(), ask.consumed)));
-        for ask in &asks {
-            gate.answered(ask, true, now);
+        let reservations: Vec<Reservation> = gate.take_reservations();
+        record.extend(reservations.iter().map(|made| (made.name.clone(), made.consumed)));
+        for reservation in &reservations {
+            gate.confirmed(reservation, true, now);
         }
         if let Decision::Go(mut permit) = decision {
             gate.confirm(&mut permit, now).expect("in time");
@@ -93,7 +93,7 @@ fn an_orderly_end_forfeits_nothing_and_forgets_nothing() {
     let mut record = Record::new();
     for restart in 0..200 {
         let now = ms(restart * 10);
-        let mut gate = Gate::after(Blind::default(), now, record, []);
+        let mut gate = Gate::after(HistoryGap::default(), now, record, []);
         set(&mut gate, "a", &quota(1000), now);
         set(&mut gate, "b", &windowed(100, 1000), now);
         let lanes = [bind(&mut gate, &["a"]), bind(&mut gate, &["b"])];
@@ -117,15 +117,15 @@ fn an_orderly_end_forfeits_nothing_and_forgets_nothing() {
 fn what_belongs_to_nobody_yet_is_kept_until_it_is_over() {
     let on_record = |gate: &mut Gate, at: Timestamp| gate.consumed(at).len();
     let consumed = Consumed { count: 5, at: ms(0), over_at: ms(10_000) };
-    let mut gate = Gate::after(Blind::default(), ms(0), [("window gone ".into(), consumed)], []);
+    let mut gate = Gate::after(HistoryGap::default(), ms(0), [("window gone ".into(), consumed)], []);
     assert_eq!(on_record(&mut gate, ms(9_999)), 1);
     assert_eq!(on_record(&mut gate, ms(10_000)), 0);
 }
 
 #[test]
 fn a_lost_record_silences_its_windows_once() {
-    let blind = Blind { before: ms(0), on_record_before: ms(0) };
-    let mut gate = Gate::after(blind, ms(0), [], []);
+    let gap = HistoryGap { before: ms(0), on_record_before: ms(0) };
+    let mut gate = Gate::after(gap, ms(0), [], []);
     set(&mut gate, "a", &windowed(5, 60_000), ms(0));
     let lane = bind(&mut gate, &["a"]);
     assert!(!start(&mut gate, &lane, ms(59_999)) && start(&mut gate, &lane, ms(60_000)));
@@ -137,11 +137,11 @@ fn nothing_starts_while_its_record_fails() {
     set(&mut gate, "a", &quota(5), ms(0));
     let lane = bind(&mut gate, &["a"]);
     assert!(matches!(gate.decide(&lane, false, ms(0)), Decision::Wait(_)));
-    let asks = gate.take_asks();
-    assert_eq!(asks.len(), 1);
+    let reservations = gate.take_reservations();
+    assert_eq!(reservations.len(), 1);
     assert!(matches!(gate.decide(&lane, false, ms(1)), Decision::Wait(_)));
-    assert!(gate.take_asks().is_empty(), "it is asked once");
-    gate.answered(&asks[0], false, ms(2));
+    assert!(gate.take_reservations().is_empty(), "it is asked once");
+    gate.confirmed(&reservations[0], false, ms(2));
     assert!(matches!(decide(&mut gate, &lane, ms(3)), Decision::NotBefore(at, _) if at == ms(1002)));
     assert!(start(&mut gate, &lane, ms(1002)));
 }
@@ -171,10 +171,10 @@ fn a_quota_that_comes_back_remembers_and_keys_are_put_aside_with_theirs() {
 
 #[test]
 fn a_window_that_an_edit_brings_in_reaches_back_over_a_kill() {
-    let blind = Blind { before: ms(500), on_record_before: Timestamp::ZERO };
+    let gap = HistoryGap { before: ms(500), on_record_before: Timestamp::ZERO };
     let mark = Consumed { count: 1, at: Timestamp::ZERO, over_at: Timestamp::MAX };
     let edit = |first: &Limits| {
-        let mut gate = Gate::after(blind, ms(500), [("mark a 10000".into(), mark)], [knew("a", first)]);
+        let mut gate = Gate::after(gap, ms(500), [("mark a 10000".into(), mark)], [knew("a", first)]);
         set(&mut gate, "a", first, ms(500));
         set(&mut gate, "a", &windowed(3, 10_000), ms(2_000));
         let lane = bind(&mut gate, &["a"]);

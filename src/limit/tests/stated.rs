@@ -2,7 +2,7 @@
 
 use super::{bind, knew, ms, policy, set, start, windowed};
 use crate::clock::Timestamp;
-use crate::limit::{Binding, Blind, Consumed, Gate, Kind, StateUsageError};
+use crate::limit::{Binding, Consumed, Gate, HistoryGap, Kind, StateUsageError};
 use crate::policy::{Limits, Period, Quota};
 
 type Record = Vec<(Box<str>, Consumed)>;
@@ -21,8 +21,8 @@ fn quota(calls: i64) -> Limits {
 /// A process after one whose record lacks what was consumed before `lost_ms`, with this on record.
 fn process(record: &Record, lost_ms: Option<u64>, limits: &Limits, now_ms: u64) -> (Gate, Binding) {
     let on_record_before = lost_ms.map_or(Timestamp::ZERO, ms);
-    let blind = Blind { before: ms(now_ms), on_record_before };
-    let mut gate = Gate::after(blind, ms(now_ms), record.clone(), [knew("a", limits)]);
+    let gap = HistoryGap { before: ms(now_ms), on_record_before };
+    let mut gate = Gate::after(gap, ms(now_ms), record.clone(), [knew("a", limits)]);
     set(&mut gate, "a", limits, ms(now_ms));
     let lane = bind(&mut gate, &["a"]);
     (gate, lane)
@@ -34,9 +34,9 @@ fn starts(gate: &mut Gate, lane: &Binding, record: &mut Record, now_ms: u64) -> 
     // Each portion takes two rounds.
     for _ in 0..500 {
         let decision = gate.decide(lane, false, ms(now_ms));
-        for ask in gate.take_asks() {
-            record.push((ask.name.clone(), ask.consumed));
-            gate.answered(&ask, true, ms(now_ms));
+        for reservation in gate.take_reservations() {
+            record.push((reservation.name.clone(), reservation.consumed));
+            gate.confirmed(&reservation, true, ms(now_ms));
         }
         if let crate::limit::Decision::Go(mut permit) = decision {
             gate.confirm(&mut permit, ms(now_ms)).expect("in time");
@@ -127,9 +127,9 @@ fn what_is_stated_lasts_over_kills_and_orderly_ends_and_never_grants_more() {
 fn start_recorded(gate: &mut Gate, lane: &Binding, record: &mut Record, now_ms: u64) -> bool {
     for _ in 0..3 {
         let decision = gate.decide(lane, false, ms(now_ms));
-        for ask in gate.take_asks() {
-            record.push((ask.name.clone(), ask.consumed));
-            gate.answered(&ask, true, ms(now_ms));
+        for reservation in gate.take_reservations() {
+            record.push((reservation.name.clone(), reservation.consumed));
+            gate.confirmed(&reservation, true, ms(now_ms));
         }
         if let crate::limit::Decision::Go(mut permit) = decision {
             gate.confirm(&mut permit, ms(now_ms)).expect("in time");

@@ -145,7 +145,8 @@ impl World {
     fn judge(&self) {
         let log: Vec<_> = self.log.values().copied().collect();
         for (index, (at, limit)) in log.iter().enumerate() {
-            let (most, window) = (promise(*limit).calls().get() as usize, promise(*limit).length());
+            let (most, window) =
+                (promise(*limit).calls().expect("a limit").get() as usize, promise(*limit).length());
             let near = |other: &Timestamp| *other + window > *at && *at + window > *other;
             let earlier = log[..index].iter().rev().map(|(other, _)| *other);
             // Grants are in order of time and starts follow within the life of a permit.

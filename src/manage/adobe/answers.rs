@@ -1,14 +1,14 @@
-//! The envelopes of answers, member by member in the order of the contract (contracts.md 1.2, 1.4), and the words in
+//! The envelopes of answers, member by member in the order of the contract (contract.md 2, 4), and the words in
 //! them that both APIs use.
 
-use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::manage::adobe::doc::validation_status;
-use crate::policy::State;
+use crate::manage::adobe::life::State;
+use crate::manage::call::json_answer;
 
 /// The `authoringFormatVersion` of every element.
 pub(in crate::manage) const FORMAT_VERSION: &str = "1.0";
@@ -133,11 +133,5 @@ pub(in crate::manage) const fn show_state(state: State) -> &'static str {
 
 /// A JSON answer with the contract's content type.
 pub(in crate::manage) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    // Text, numbers and lists always serialise.
-    let mut response = Response::new(Body::from(serde_json::to_vec(body).unwrap_or_default()));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json;charset=utf-8"));
-    response
+    json_answer(status, "application/json;charset=utf-8", body)
 }

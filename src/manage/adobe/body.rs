@@ -10,7 +10,7 @@ use crate::problem::BodyFault;
 /// Why a body is refused as a whole, so that nothing of it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::manage) enum BodyError {
-    /// More than [`call::BODY_BYTES_MAX`] (contracts.md 1.4).
+    /// More than [`call::BODY_BYTES_MAX`] (contract.md 4).
     TooLarge,
     /// No JSON at all, or not to its end.
     NotJson,
@@ -79,7 +79,7 @@ pub(in crate::manage) fn text_set(
 }
 
 /// The part of a list that is asked for: `(skip, take)`. Without a body, or without two valid numbers, all
-/// (contracts.md 1.2).
+/// (contract.md 2).
 pub(in crate::manage) fn page(body: &[u8]) -> Result<(usize, usize), BodyError> {
     const ALL: (usize, usize) = (0, usize::MAX);
     if body.trim_ascii().is_empty() {

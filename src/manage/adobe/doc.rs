@@ -12,7 +12,9 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::manage::adobe::refusal::{ContentTypeBody, Envelope, Facts, GatewayError, UNKNOWN_SANDBOX, Voice};
+use crate::manage::adobe::envelope::{
+    ContentTypeBody, Envelope, Facts, GatewayError, UNKNOWN_SANDBOX, Voice,
+};
 use crate::manage::adobe::routing::BASES;
 use crate::manage::doc::under_each;
 use crate::problem::NotJson;

@@ -1,4 +1,4 @@
-//! The verbs that a config may list (contracts.md 2.1, 3.1).
+//! The verbs that a config may list (throttling/contract.md 1, capping/contract.md 1).
 
 use http::Method;
 

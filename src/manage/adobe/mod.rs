@@ -1,41 +1,47 @@
-//! What Adobe's two APIs share (contracts.md section 1): whose request it is, bodies, times, the envelopes of answers
+//! What Adobe's two APIs share (contract.md): whose request it is, bodies, times, the envelopes of answers
 //! and of refusals. The APIs themselves are dialects of their own.
 //!
 //! ```text
-//! headers -> Scope -> body -> the dialect's own checks -> Authoring::change -> answer | Refusal
+//! headers -> Scope -> body -> Collection: the dialect's own checks -> Life of the config -> Authoring::change
+//!     -> answer | Refusal
 //! ```
 //!
-//! Must not know: what a config of either API says, how its life goes.
+//! Must not know: what a config of either API says, which policies follow from it.
+#![doc = include_str!("contract.md")]
 
 pub(in crate::manage) mod answers;
+pub(in crate::manage) mod api;
 pub(in crate::manage) mod body;
 pub(in crate::manage) mod doc;
+pub(in crate::manage) mod envelope;
+pub(in crate::manage) mod life;
 pub(in crate::manage) mod methods;
+pub(in crate::manage) mod objects;
 mod options;
-pub(in crate::manage) mod refusal;
 pub(in crate::manage) mod routing;
-#[cfg(test)]
-pub(in crate::manage) mod scenarios;
 pub(in crate::manage) mod scope;
 pub(in crate::manage) mod stamp;
+#[cfg(test)]
+pub(in crate::manage) mod testing;
 
 use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::manage::Dice;
-use crate::manage::adobe::refusal::{Failures, Refusal, Voice};
+use crate::manage::adobe::envelope::{Failures, Refusal, Voice};
 use crate::manage::adobe::scope::Scope;
 use crate::manage::adobe::stamp::Stamp;
-use crate::policy::{Book, ChangeError, Policies, PolicyError};
+use crate::manage::desk::{Desk, Effect, NotChanged};
+use crate::manage::dialect::Dialect;
+use crate::policy::{Book, Policies};
 
-pub use options::{AdobeOptions, Identity, Sandbox, SandboxKind};
+pub(crate) use options::{AdobeOptions, Identity, Sandbox, SandboxKind};
 
 /// What the routes of one API work on. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::manage) struct Authoring {
-    pub(in crate::manage) policies: Policies,
+    pub(in crate::manage) desk: Desk,
     pub(in crate::manage) options: Arc<AdobeOptions>,
-    pub(in crate::manage) clock: Clock,
     voice: Voice,
     /// Makes uids and request ids.
     dice: Dice,
@@ -43,13 +49,15 @@ pub(in crate::manage) struct Authoring {
 
 impl Authoring {
     pub(in crate::manage) fn new(
+        dialect: &'static dyn Dialect,
         policies: Policies,
         options: AdobeOptions,
         voice: Voice,
         clock: Clock,
         random: fastrand::Rng,
     ) -> Self {
-        Self { policies, options: Arc::new(options), clock, voice, dice: Dice::new(random) }
+        let desk = Desk::new(dialect, policies, clock, options.drain_window);
+        Self { desk, options: Arc::new(options), voice, dice: Dice::new(random) }
     }
 
     pub(in crate::manage) fn new_uid(&self) -> String {
@@ -63,26 +71,23 @@ impl Authoring {
 
     /// The configured identity, now.
     pub(in crate::manage) fn stamp(&self) -> Stamp {
-        Stamp::of(&self.options.identity, self.clock.wall())
+        Stamp::of(&self.options.identity, self.desk.clock().wall())
     }
 
-    /// Changes the book; what the store cannot do becomes the operation's own `unexpected` error, and what a bound does not
-    /// allow the one that it has for that.
-    pub(in crate::manage) async fn change<T, F: Failures>(
+    /// Changes configs and what they make active; what cannot be becomes the operation's own `unexpected` error, and what a
+    /// bound does not allow the one that it has for that.
+    async fn change<T, F: Failures>(
         &self,
         scope: &Scope,
         unexpected: F,
-        edit: impl FnMut(&mut Book) -> Result<T, F>,
+        edit: impl FnMut(&mut Book) -> Result<(T, Effect), F>,
     ) -> Result<T, Refusal> {
-        self.policies.change(edit).await.map_err(|error| match error {
-            ChangeError::Refused(failure) => scope.refuse(failure),
-            ChangeError::Failed(PolicyError::Full(bound)) => scope.refuse(refusal::full(&bound, unexpected)),
-            ChangeError::Failed(error) => {
-                tracing::error!(operation = ?unexpected, %error, "a config was not changed");
-                match error.late() {
-                    Some(late) => scope.refuse(refusal::late(late, unexpected.into())),
-                    None => scope.refuse(unexpected),
-                }
+        self.desk.change_with(edit).await.map_err(|error| match error {
+            NotChanged::Refused(failure) => scope.refuse(failure),
+            NotChanged::Full(bound) => scope.refuse(envelope::full(&bound, unexpected)),
+            NotChanged::Late(late) => scope.refuse(envelope::late(late, unexpected.into())),
+            NotChanged::NotActive(_) | NotChanged::TooLarge(_) | NotChanged::Failed => {
+                scope.refuse(unexpected)
             }
         })
     }

@@ -13,9 +13,9 @@ pub struct AdobeOptions {
     pub default_sandbox: String,
     /// The sandboxes that exist.
     pub sandboxes: Vec<Sandbox>,
-    /// Refuse configs with semantic faults instead of saving them (contracts.md, "Decided" 6).
+    /// Refuse configs with semantic faults instead of saving them (contract.md 4).
     pub reject_invalid: bool,
-    /// Make the dialect's mandatory headers mandatory (contracts.md, "Decided" 5).
+    /// Make the dialect's mandatory headers mandatory (contract.md 1).
     pub require_headers: bool,
     /// How long an undeployed config may finish its backlog.
     pub drain_window: Duration,
@@ -34,7 +34,7 @@ pub struct Sandbox {
     pub kind: SandboxKind,
 }
 
-/// What a sandbox is for. Throttling configs are managed through production ones only (contracts.md 2.4), capping
+/// What a sandbox is for. Throttling configs are managed through production ones only (throttling/contract.md 4), capping
 /// configs through any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SandboxKind {

@@ -1,4 +1,4 @@
-//! Where both APIs are reached, and what their paths and queries carry (contracts.md 1.1, 1.2).
+//! Where both APIs are reached, and what their paths and queries carry (contract.md 1, 2).
 
 use axum::Router;
 use axum::extract::Path;

@@ -1,8 +1,8 @@
-//! On whose behalf a request is made: the headers of the dialect and the sandboxes that exist (contracts.md 1.1).
+//! On whose behalf a request is made: the headers of the dialect and the sandboxes that exist (contract.md 1).
 
 use http::HeaderMap;
 
-use crate::manage::adobe::refusal::{Facts, GatewayError, Refusal, UNKNOWN_SANDBOX};
+use crate::manage::adobe::envelope::{Facts, GatewayError, Refusal, UNKNOWN_SANDBOX};
 use crate::manage::adobe::{Authoring, Sandbox};
 use crate::manage::call::is_label_value;
 use crate::problem::check_json;

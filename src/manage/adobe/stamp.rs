@@ -1,4 +1,4 @@
-//! Who did something and when, as it is stored and as `metadata` shows it (contracts.md 1.3).
+//! Who did something and when, as it is stored and as `metadata` shows it (contract.md 3).
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

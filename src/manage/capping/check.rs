@@ -1,4 +1,4 @@
-//! What a config means, or all its faults (contracts.md 3.1, 3.3).
+//! What a config means, or all its faults (contract.md 1, 3).
 
 use std::num::NonZeroU32;
 
@@ -8,15 +8,15 @@ use serde_json::Number;
 use crate::event::{CanonicalUrl, UrlError};
 use crate::manage::adobe::answers::{CanDeploy, CheckError, CheckWarning, WarningScope};
 use crate::manage::adobe::methods::read_method;
-use crate::manage::capping::record::{Config, Rating, Service};
+use crate::manage::capping::objects::{Config, Rating, Service};
 use crate::policy::{PatternError, UrlPattern, Window};
 
-/// Most connections that are enforced; more are stored as sent (contracts.md 3.1).
+/// Most connections that are enforced; more are stored as sent (contract.md 1).
 pub(super) const CONNECTIONS_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(399);
 
 /// A semantic fault of a config. It is saved and shown, but cannot be deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(in crate::manage) enum Fault {
     /// 100: missing, not text, empty, or not http(s).
     Url,
     /// 101: it does not parse.
@@ -54,6 +54,13 @@ pub(super) struct Meaning {
     pub(super) caps: Vec<Cap>,
 }
 
+impl Meaning {
+    /// The limits of a service, if it is capped.
+    pub(super) fn cap(&self, service: ServiceKind) -> Option<Cap> {
+        self.caps.iter().find(|cap| cap.service == service).copied()
+    }
+}
+
 /// The limits of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cap {
@@ -65,7 +72,7 @@ pub(super) struct Cap {
 
 /// What came of a check.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Checked {
+pub(in crate::manage) struct Checked {
     pub(super) meaning: Result<Meaning, Vec<Fault>>,
     /// The services whose connections are not bounded.
     unbounded: Vec<ServiceKind>,
@@ -73,6 +80,8 @@ pub(super) struct Checked {
 }
 
 impl ServiceKind {
+    pub(super) const ALL: [Self; 2] = [Self::Action, Self::DataSource];
+
     fn parse(name: &str) -> Option<Self> {
         [Self::Action, Self::DataSource].into_iter().find(|kind| kind.name() == name)
     }

@@ -7,14 +7,14 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
 use crate::manage::adobe::doc::{self as shared, UID, WITH_TYPE, WITHOUT_TYPE, refused, under_both_bases};
-use crate::manage::adobe::refusal::{ContentTypeBody, Envelope, GatewayBody};
+use crate::manage::adobe::envelope::{ContentTypeBody, Envelope, GatewayBody};
 use crate::manage::capping::errors::Failure;
 use crate::manage::capping::routes;
 use crate::manage::capping::{COLLECTION, VOICE};
 
 /// The routes of the dialect, under both base paths.
 #[must_use]
-pub fn api_doc() -> OpenApi {
+pub(super) fn api_doc() -> OpenApi {
     under_both_bases(Dialect::openapi(), COLLECTION, "may_deploy_endpoint_config")
 }
 

@@ -1,13 +1,14 @@
-//! Codes and messages of refused operations (contracts.md 1.5, 3.3).
+//! Codes and messages of refused operations (adobe/contract.md 5, contract.md 3).
 
 use http::StatusCode;
 
+use crate::manage::adobe::api::Operations;
 use crate::manage::adobe::body::BodyError;
-use crate::manage::adobe::refusal::{Facts, Failures, internal};
+use crate::manage::adobe::envelope::{Facts, Failures, internal};
 
 /// Every failure of an operation that the service itself reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(in crate::manage) enum Failure {
     /// The body is JSON, but no config; also a config whose faults are refused.
     InvalidPayload,
     /// The body is not JSON.
@@ -76,6 +77,22 @@ impl Failures for Failure {
             Self::Deploy => Self::DeployLimit,
             other => other,
         }
+    }
+}
+
+impl Operations for Failure {
+    const NOT_FOUND: Self = Self::NotFound;
+    const CREATE_LIMIT: Self = Self::CreateLimit;
+    const CREATE: Self = Self::Create;
+    const GET: Self = Self::Get;
+    const UPDATE: Self = Self::Update;
+    const DELETE: Self = Self::Delete;
+    const DELETE_FORBIDDEN: Self = Self::DeleteForbidden;
+    const DEPLOY: Self = Self::Deploy;
+    const UNDEPLOY: Self = Self::Undeploy;
+
+    fn of_faults(self) -> Self {
+        Self::InvalidPayload
     }
 }
 

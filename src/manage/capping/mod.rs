@@ -1,7 +1,7 @@
-//! Adobe Journey Orchestration's Capping API (`endpointConfigs`; contracts.md sections 1 and 3).
+//! Adobe Journey Orchestration's Capping API (`endpointConfigs`; contract.md, adobe/contract.md).
 //!
-//! A config is an element of the policy book with its authoring state; while it is deployed, each of its services is
-//! a policy of its own, `<uid>.action` and `<uid>.dataSource`, that turns calls over the cap away.
+//! A config is an element of the policy book with its authoring state; each of its services is a policy of its own,
+//! `<uid>.action` and `<uid>.dataSource`, that turns calls over the cap away while it is deployed and is idle otherwise.
 //!
 //! Choices where the contract is open, beyond those it decides itself:
 //!
@@ -13,41 +13,83 @@
 //!   the same operations in the same order, so 1452 to 1455 are taken for delete, deploy, undeploy and get; what no
 //!   code is known for is 4000. 1450 (not found) and 1456 (too many configs) are
 //!   ours.
-//! - How a call over the cap is told beyond status and code is ours ([`tell`]).
+//! - How a call over the cap is told beyond status and code is ours (the module `says`).
 //! - `deployedConfig` is shown while the config is deployed; `tenantId` is always `prod`.
 //! - A config belongs to its organisation and sandbox; to others it does not exist.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
+#![doc = include_str!("contract.md")]
 
-#[cfg(test)]
-mod active;
 mod check;
+mod derive;
 mod doc;
 mod errors;
-mod life;
-mod map;
+mod objects;
 mod options;
-mod record;
-mod refusal;
 mod routes;
+mod says;
 #[cfg(test)]
-mod scenarios;
-mod service;
+mod tests;
 mod wire;
 
-use crate::clock::Clock;
-use crate::manage::adobe::Authoring;
-use crate::manage::adobe::refusal::Voice;
-use crate::policy::Policies;
+use axum::Router;
+use utoipa::openapi::OpenApi;
 
-pub use doc::api_doc;
-pub use options::CappingOptions;
-pub use refusal::tell;
-pub use routes::router;
+use crate::clock::Clock;
+use crate::event::PolicyId;
+use crate::manage::adobe::Authoring;
+use crate::manage::adobe::envelope::Voice;
+use crate::manage::dialect::{Derived, Dialect, Parts, Says, Unreadable, is_uuid};
+use crate::manage::{Dice, Options};
+use crate::policy::{Book, Policies};
+
+pub(crate) use options::CappingOptions;
+pub(crate) use routes::router;
+
+/// Adobe Journey Orchestration's Capping API.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Capping;
+
+impl Dialect for Capping {
+    fn name(&self) -> &'static str {
+        ORIGIN
+    }
+
+    fn labels(&self) -> &'static [&'static str] {
+        &["org", "sandbox", "service"]
+    }
+
+    fn names(&self, policy: &PolicyId) -> bool {
+        let parts = policy.as_str().split_once('.');
+        parts.is_some_and(|(uid, service)| is_uuid(uid) && matches!(service, "action" | "dataSource"))
+    }
+
+    fn routes(&self, options: &Options, parts: Parts) -> Router {
+        let Parts { policies, clock, random } = parts;
+        router(CappingApi::new(policies, options.capping.clone(), clock, random))
+    }
+
+    fn asks_with_post(&self) -> &'static [&'static str] {
+        &["/list/endpointConfigs"]
+    }
+
+    fn api_doc(&self) -> OpenApi {
+        doc::api_doc()
+    }
+
+    fn derive(&self, book: &Book) -> Result<Derived, Unreadable> {
+        derive::derive(book)
+    }
+
+    fn says(&self, options: &Options, _: &Dice) -> Option<Says> {
+        let status = options.capping.status;
+        Some(Box::new(move |refused| says::tell(refused, status)))
+    }
+}
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
-pub struct CappingApi {
+pub(crate) struct CappingApi {
     authoring: Authoring,
     require_strategy: bool,
     max_configs_per_org: usize,
@@ -56,15 +98,20 @@ pub struct CappingApi {
 impl CappingApi {
     /// Brings the parts together.
     #[must_use]
-    pub fn new(policies: Policies, options: CappingOptions, clock: Clock, random: fastrand::Rng) -> Self {
-        let CappingOptions { adobe, require_strategy, max_configs_per_org } = options;
-        let authoring = Authoring::new(policies, adobe, VOICE, clock, random);
+    pub(crate) fn new(
+        policies: Policies,
+        options: CappingOptions,
+        clock: Clock,
+        random: fastrand::Rng,
+    ) -> Self {
+        let CappingOptions { adobe, status: _, require_strategy, max_configs_per_org } = options;
+        let authoring = Authoring::new(&Capping, policies, adobe, VOICE, clock, random);
         Self { authoring, require_strategy, max_configs_per_org }
     }
 }
 
 /// The name of the origin of this dialect's elements and policies.
-pub const ORIGIN: &str = "capping";
+pub(crate) const ORIGIN: &str = "capping";
 
 /// How refusals are worded.
 const VOICE: Voice = Voice {

@@ -1,5 +1,7 @@
 //! What an operator may set about this dialect.
 
+use http::StatusCode;
+
 use crate::manage::adobe::AdobeOptions;
 
 /// Options of the Capping API. The default is what the contract documents.
@@ -7,7 +9,9 @@ use crate::manage::adobe::AdobeOptions;
 pub struct CappingOptions {
     /// What both of Adobe's APIs share.
     pub adobe: AdobeOptions,
-    /// A service without `strategy` is a fault, as in the first draft (contracts.md, "Decided" 10).
+    /// The status of a refused call in the dialect's own words: 429 or 409 (contract.md 4).
+    pub status: StatusCode,
+    /// A service without `strategy` is a fault, as in the first draft (contract.md 1).
     pub require_strategy: bool,
     /// How many configs an organisation may have, over all sandboxes.
     pub max_configs_per_org: usize,
@@ -15,6 +19,11 @@ pub struct CappingOptions {
 
 impl Default for CappingOptions {
     fn default() -> Self {
-        Self { adobe: AdobeOptions::default(), require_strategy: false, max_configs_per_org: 100 }
+        Self {
+            adobe: AdobeOptions::default(),
+            status: StatusCode::TOO_MANY_REQUESTS,
+            require_strategy: false,
+            max_configs_per_org: 100,
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! What is received and shown of a config, member by member in the order of the published samples
-//! (contracts.md 1.3, 3.1, 3.2).
+//! (adobe/contract.md 3, contract.md 1, 2).
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,15 @@ use serde::Serialize;
 use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
 
+use crate::manage::adobe::answers::{FORMAT_VERSION, show_state};
 use crate::manage::adobe::body::{BodyError, WrongType, object, text, text_set};
 use crate::manage::adobe::doc::state;
+use crate::manage::adobe::life::Active;
 use crate::manage::adobe::stamp::Metadata;
-use crate::manage::capping::record::{Config, Rating, Service};
+use crate::manage::capping::objects::{Config, Rating, Record, Service};
 
 /// Reads a config of this organisation. `null` counts as absent, a `url` that is no text as well: a semantic fault
-/// (contracts.md 3.3).
+/// (contract.md 3).
 ///
 /// # Errors
 /// A body that is not JSON, not an object, has a wrong type in a known member or names another organisation is refused
@@ -73,7 +75,7 @@ fn number(members: &mut Map<String, Value>, name: &str) -> Result<Option<Number>
 #[derive(Serialize, ToSchema)]
 #[schema(as = CappingConfigElement)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Element<'a> {
+pub(in crate::manage) struct Element<'a> {
     #[serde(rename = "_id", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) id: Option<&'a str>,
@@ -178,5 +180,33 @@ impl<'a> From<&'a Service> for ShownService<'a> {
                 period_in_ms: rating.period_in_ms.as_ref(),
             }),
         }
+    }
+}
+
+/// The `tenantId` of every config.
+const TENANT: &str = "prod";
+
+/// How a config is shown by the create answer: without `_id`.
+pub(super) fn show_created<'a>(uid: &'a str, record: &'a Record) -> Element<'a> {
+    Element { id: None, ..show(uid, record) }
+}
+
+/// How a config is shown by every other answer.
+pub(super) fn show<'a>(uid: &'a str, record: &'a Record) -> Element<'a> {
+    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, last_deployed, life } = record;
+    let owner = Owner { org_id, tenant_id: TENANT, uid, sandbox_name, sandbox_id };
+    let deployed = match life.active() {
+        Active::As(config) => Some(DeployedConfig { id: uid, config: config.into(), owner }),
+        Active::Nothing | Active::Unknown => None,
+    };
+    Element {
+        id: Some(uid),
+        config: config.into(),
+        metadata: Metadata::of(created, modified, last_deployed.as_ref()),
+        state: show_state(life.state()),
+        owner,
+        authoring_format_version: FORMAT_VERSION,
+        has_been_deployed: life.is_deployed(),
+        deployed_config: deployed,
     }
 }

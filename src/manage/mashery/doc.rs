@@ -3,6 +3,8 @@
 //!
 //! Must not know: how objects are kept.
 
+mod schema;
+
 use serde_json::{Value, json};
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::path::{OperationBuilder, ParameterBuilder, ParameterIn, PathItemBuilder};
@@ -16,10 +18,10 @@ use utoipa::openapi::{
 
 use crate::manage::call::BodyRefused;
 use crate::manage::mashery::errors::{PropertyError, Refusal};
-use crate::manage::mashery::listing::LIMIT_MAX;
-use crate::manage::mashery::refusal::Code;
 use crate::manage::mashery::routes::{BASE, paths};
+use crate::manage::mashery::says::Code;
 use crate::manage::mashery::wire::Kind;
+use crate::manage::mashery::wire::listing::LIMIT_MAX;
 use crate::policy::Late;
 use crate::problem::{BodyFault, NotJson};
 
@@ -30,7 +32,7 @@ const TAG: &str = "mashery";
 
 /// The routes of the dialect.
 #[must_use]
-pub fn api_doc() -> OpenApi {
+pub(super) fn api_doc() -> OpenApi {
     let mut all = PathsBuilder::new();
     let mut components = ComponentsBuilder::new()
         .schema("MasheryError", whole_error())

@@ -1,16 +1,15 @@
-//! The two error bodies of the V3 API (contracts.md 4.5), and why a request gets one.
+//! The two error bodies of the V3 API (contract.md 4), and why a request gets one.
 //!
 //! `errorCode` is the HTTP status: the contract names no other numbers.
 
-use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::manage::call::BodyRefused;
+use crate::manage::call::{BodyRefused, json_answer};
 use crate::manage::late;
-use crate::manage::mashery::refusal::Code;
+use crate::manage::mashery::says::Code;
 use crate::policy::Late;
 
 /// Most properties that one answer names.
@@ -97,10 +96,10 @@ impl Refusal {
         match self {
             Self::NoToken => Code::NotAuthorized.told(None).into_response(),
             Self::Whole { status, .. } => {
-                let answer = json_answer(*status, &self.text());
+                let answer = json(*status, &self.text());
                 if *status == StatusCode::SERVICE_UNAVAILABLE { late::retry_later(answer) } else { answer }
             }
-            Self::Properties(_) => json_answer(StatusCode::BAD_REQUEST, &self.text()),
+            Self::Properties(_) => json(StatusCode::BAD_REQUEST, &self.text()),
         }
     }
 
@@ -119,11 +118,6 @@ impl Refusal {
 }
 
 /// A JSON answer.
-pub(super) fn json_answer(status: StatusCode, body: &impl Serialize) -> Response {
-    // Text, numbers, maps with text keys and lists always serialise.
-    let mut response = Response::new(Body::from(serde_json::to_vec(body).unwrap_or_default()));
-    *response.status_mut() = status;
-    let content_type = HeaderValue::from_static("application/json;charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    response
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    json_answer(status, "application/json;charset=utf-8", body)
 }

@@ -1,4 +1,4 @@
-//! Mashery's call limiting through a subset of the V3 management API (contracts.md section 4): services, endpoints,
+//! Mashery's call limiting through a subset of the V3 management API (contract.md): services, endpoints,
 //! methods and package keys under `/v3/rest`.
 //!
 //! Choices where the contract is open, beyond those it decides itself:
@@ -22,67 +22,92 @@
 //! - A service to which keys refer is not deleted (409); its endpoints and methods go with it.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
+#![doc = include_str!("contract.md")]
 
-#[cfg(test)]
-mod active;
-mod calls;
-mod catalogue;
+mod derive;
 mod doc;
-mod effective;
 mod errors;
-mod listing;
-mod map;
+mod hears;
 mod objects;
-mod record;
-mod refusal;
+mod options;
 mod routes;
+mod says;
 #[cfg(test)]
-mod routing;
-#[cfg(test)]
-mod scenarios;
-mod schema;
-mod shape;
-pub mod usage;
+mod tests;
+mod usage;
 mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use axum::Router;
+use utoipa::openapi::OpenApi;
 
 use crate::clock::Clock;
-use crate::manage::Dice;
-use crate::policy::{DRAIN_WINDOW, Policies};
+use crate::delivery::Hears;
+use crate::event::PolicyId;
+use crate::manage::desk::Desk;
+use crate::manage::dialect::{Derived, Dialect, Parts, Says, ShowsUsage, Unreadable, is_uuid};
+use crate::manage::{Dice, Options};
+use crate::policy::{Book, Policies};
 
-pub use doc::api_doc;
-pub use refusal::tell;
-pub use routes::router;
+pub(crate) use options::MasheryOptions;
+pub(crate) use routes::router;
 
 /// The origin of this dialect's policies.
-pub const ORIGIN: &str = "mashery";
+pub(crate) const ORIGIN: &str = "mashery";
 
 /// Letters and digits of an `apikey` that is made up, as many as the vendor's have.
 const APIKEY_CHARS: usize = 24;
 
-/// Options of the dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MasheryOptions {
-    /// Refuse requests without `Authorization` (contracts.md, "Decided" 5).
-    pub require_headers: bool,
-    /// How long calls that were taken may go on under an object that is deleted.
-    pub drain_window: Duration,
-}
+/// Mashery's call limiting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mashery;
 
-impl Default for MasheryOptions {
-    fn default() -> Self {
-        Self { require_headers: false, drain_window: DRAIN_WINDOW }
+impl Dialect for Mashery {
+    fn name(&self) -> &'static str {
+        ORIGIN
+    }
+
+    fn labels(&self) -> &'static [&'static str] {
+        &["api_key", "api_method"]
+    }
+
+    fn names(&self, policy: &PolicyId) -> bool {
+        policy.as_str().split_once('.').is_some_and(|(id, _)| is_uuid(id))
+    }
+
+    fn routes(&self, options: &Options, parts: Parts) -> Router {
+        let Parts { policies, clock, random } = parts;
+        router(MasheryApi::new(policies, options.mashery.clone(), clock, random))
+    }
+
+    fn api_doc(&self) -> OpenApi {
+        doc::api_doc()
+    }
+
+    fn derive(&self, book: &Book) -> Result<Derived, Unreadable> {
+        objects::derive_all(book)
+    }
+
+    fn says(&self, _: &Options, _: &Dice) -> Option<Says> {
+        Some(Box::new(says::tell))
+    }
+
+    fn hears(&self) -> Option<&'static dyn Hears> {
+        Some(&Self)
+    }
+
+    fn usage(&self, options: &Options) -> Option<ShowsUsage> {
+        let shows = ShowsUsage { counts: usage::counts_for_a_key, headers: usage::headers };
+        options.mashery.usage_headers.then_some(shows)
     }
 }
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
-pub struct MasheryApi {
-    policies: Policies,
+pub(crate) struct MasheryApi {
+    desk: Desk,
     options: Arc<MasheryOptions>,
-    clock: Clock,
     /// Makes ids and keys.
     dice: Dice,
 }
@@ -90,8 +115,14 @@ pub struct MasheryApi {
 impl MasheryApi {
     /// Brings the parts together.
     #[must_use]
-    pub fn new(policies: Policies, options: MasheryOptions, clock: Clock, random: fastrand::Rng) -> Self {
-        Self { policies, options: Arc::new(options), clock, dice: Dice::new(random) }
+    pub(crate) fn new(
+        policies: Policies,
+        options: MasheryOptions,
+        clock: Clock,
+        random: fastrand::Rng,
+    ) -> Self {
+        let desk = Desk::new(&Mashery, policies, clock, options.drain_window);
+        Self { desk, options: Arc::new(options), dice: Dice::new(random) }
     }
 
     fn new_id(&self) -> String {

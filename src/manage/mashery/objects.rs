@@ -1,18 +1,22 @@
 //! Objects in the policy book: finding them below their parents, putting and removing them with what depends on them,
 //! showing them.
 
+pub(super) mod catalogue;
+pub(super) mod record;
+
 use std::collections::HashMap;
-use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tracing::error;
 
 use crate::clock::Timestamp;
-use crate::manage::mashery::catalogue::Catalogue;
-use crate::manage::mashery::effective::Effective;
+use crate::manage::dialect::{Derived, Unreadable, all_active};
+use crate::manage::mashery::ORIGIN;
+use crate::manage::mashery::derive::derive;
+use crate::manage::mashery::derive::effective::Effective;
 use crate::manage::mashery::errors::Refusal;
-use crate::manage::mashery::map::derive;
-use crate::manage::mashery::record::{PackageKey, Record, Service};
+use crate::manage::mashery::objects::catalogue::Catalogue;
+use crate::manage::mashery::objects::record::{PackageKey, Record, Service};
 use crate::manage::mashery::wire::Kind;
 use crate::policy::{Book, Origin};
 
@@ -135,22 +139,14 @@ pub(super) fn remove(book: &mut Book, kind: Kind, id: &str) -> Result<(), Refusa
     Ok(())
 }
 
-/// Makes the policies of the dialect those that its objects amount to.
+/// The policies that all objects amount to.
 ///
 /// # Errors
-/// 500 when the objects do not read or an id is taken by another origin.
-pub(super) fn sync(book: &mut Book, now: Timestamp, drain_window: Duration) -> Result<(), Refusal> {
-    let list = derive(&catalogue(book)?).ok_or_else(unreadable)?;
-    match book.sync(&origin(), &list, now, drain_window) {
-        Ok(_) => {
-            book.put_in_order(list.iter().map(|(id, _)| id));
-            Ok(())
-        }
-        Err(error) => {
-            error!(%error, "the objects of the mashery dialect cannot be applied");
-            Err(Refusal::internal())
-        }
-    }
+/// [`Unreadable`] when the objects do not read.
+pub(super) fn derive_all(book: &Book) -> Result<Derived, Unreadable> {
+    let unreadable = || Unreadable { object: "a stored object of the mashery dialect".to_owned() };
+    let read = Catalogue::read(|kind| book.elements(&origin(), kind.stored_as()));
+    read.as_ref().and_then(derive).map(all_active).ok_or_else(unreadable)
 }
 
 /// An object with all its members.
@@ -192,7 +188,7 @@ fn catalogue(book: &Book) -> Result<Catalogue, Refusal> {
 
 /// The origin of this dialect's policies and elements.
 pub(super) fn origin() -> Origin {
-    Origin::new(super::ORIGIN)
+    Origin::new(ORIGIN)
 }
 
 fn unreadable() -> Refusal {

@@ -13,19 +13,20 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde_json::{Map, Value};
 
 use crate::manage::call;
+use crate::manage::desk::NotChanged;
 use crate::manage::mashery::MasheryApi;
-use crate::manage::mashery::errors::{Refusal, json_answer};
-use crate::manage::mashery::listing::Query;
+use crate::manage::mashery::errors::{Refusal, json};
+use crate::manage::mashery::objects::record::Record;
 use crate::manage::mashery::objects::{self, Place};
-use crate::manage::mashery::record::Record;
+use crate::manage::mashery::wire::listing::Query;
 use crate::manage::mashery::wire::{Kind, Purpose, merged, read_edit};
-use crate::policy::{Book, ChangeError, PolicyError};
+use crate::policy::Book;
 
 /// Where the routes are found.
 pub(super) const BASE: &str = "/v3/rest";
 
 /// All routes of the dialect.
-pub fn router(api: MasheryApi) -> Router {
+pub(crate) fn router(api: MasheryApi) -> Router {
     let routes = Kind::ALL.into_iter().fold(Router::new(), |router, kind| {
         let (of_collection, of_object) = paths(kind);
         router.route(of_collection, collection(kind)).route(of_object, object(kind))
@@ -86,46 +87,45 @@ fn answer(answer: Answer) -> Response {
 impl MasheryApi {
     fn list(&self, kind: Kind, ids: Ids, uri: &Uri, headers: &HeaderMap) -> Answer {
         let (place, query) = (self.enter(kind, ids, headers)?, Query::read(uri, kind)?);
-        let book = self.policies.book();
+        let book = self.desk.book();
         place.ancestors(&book)?;
         let page = query.page(place.children(&book)?);
-        let mut response = json_answer(StatusCode::OK, &page.elements);
+        let mut response = json(StatusCode::OK, &page.elements);
         response.headers_mut().insert("x-total-count", HeaderValue::from(page.total));
         Ok(response)
     }
 
     async fn create(&self, kind: Kind, ids: Ids, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
         let (place, query) = (self.enter(kind, ids, headers)?, Query::read(uri, kind)?);
-        place.ancestors(&self.policies.book())?;
+        place.ancestors(&self.desk.book())?;
         let mut edit = read_edit(kind, Purpose::Create, &read_body(headers, body).await?)?;
         if kind == Kind::PackageKey && edit.get("apikey").is_none_or(Value::is_null) {
             edit.insert("apikey".to_owned(), Value::from(self.new_apikey()));
         }
         let members = merged(kind, &Map::new(), &edit)?;
-        let (id, now) = (self.new_id(), objects::show_time(self.clock.wall()));
+        let (id, now) = (self.new_id(), objects::show_time(self.desk.clock().wall()));
         let parent = place.parent().map(str::to_owned);
         let record = Record { members, parent, created: now.clone(), updated: now };
         let shown = self.change(|book| {
             place.ancestors(book)?;
             objects::put(book, kind, &id, &record)?;
-            self.activate(book)?;
             objects::show(book, kind, &id, &record)
         });
-        Ok(json_answer(StatusCode::OK, &query.pick(Value::Object(shown.await?))))
+        Ok(json(StatusCode::OK, &query.pick(Value::Object(shown.await?))))
     }
 
     fn read(&self, kind: Kind, ids: Ids, uri: &Uri, headers: &HeaderMap) -> Answer {
         let (place, query) = (self.enter(kind, ids, headers)?, Query::read(uri, kind)?);
-        let book = self.policies.book();
+        let book = self.desk.book();
         let (id, record) = place.find(&book)?;
-        Ok(json_answer(StatusCode::OK, &query.pick(Value::Object(objects::show(&book, kind, id, &record)?))))
+        Ok(json(StatusCode::OK, &query.pick(Value::Object(objects::show(&book, kind, id, &record)?))))
     }
 
     async fn update(&self, kind: Kind, ids: Ids, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
         let (place, query) = (self.enter(kind, ids, headers)?, Query::read(uri, kind)?);
-        place.find(&self.policies.book())?;
+        place.find(&self.desk.book())?;
         let edit = read_edit(kind, Purpose::Update, &read_body(headers, body).await?)?;
-        let now = objects::show_time(self.clock.wall());
+        let now = objects::show_time(self.desk.clock().wall());
         let shown = self.change(|book| {
             let (id, old) = place.find(book)?;
             let members = merged(kind, &old.members, &edit)?;
@@ -135,18 +135,16 @@ impl MasheryApi {
             }
             let record = Record { members, updated: now.clone(), ..old };
             objects::put(book, kind, id, &record)?;
-            self.activate(book)?;
             objects::show(book, kind, id, &record)
         });
-        Ok(json_answer(StatusCode::OK, &query.pick(Value::Object(shown.await?))))
+        Ok(json(StatusCode::OK, &query.pick(Value::Object(shown.await?))))
     }
 
     async fn delete(&self, kind: Kind, ids: Ids, headers: &HeaderMap) -> Answer {
         let place = self.enter(kind, ids, headers)?;
         let edit = |book: &mut Book| {
             let (id, _) = place.find(book)?;
-            objects::remove(book, kind, id)?;
-            self.activate(book)
+            objects::remove(book, kind, id)
         };
         self.change(edit).await?;
         Ok(Response::new(Body::empty()))
@@ -162,23 +160,13 @@ impl MasheryApi {
         Ok(Place::new(kind, ids))
     }
 
-    /// The policies of the dialect become what its objects amount to.
-    fn activate(&self, book: &mut Book) -> Result<(), Refusal> {
-        objects::sync(book, self.clock.now(), self.options.drain_window)
-    }
-
     async fn change<T>(&self, edit: impl FnMut(&mut Book) -> Result<T, Refusal>) -> Result<T, Refusal> {
-        self.policies.change(edit).await.map_err(|error| match error {
-            ChangeError::Refused(refusal) => refusal,
-            ChangeError::Failed(
-                error @ (PolicyError::TooLarge { .. }
-                | PolicyError::TooManyOrigins { .. }
-                | PolicyError::Full(_)),
-            ) => Refusal::invalid(error.to_string()),
-            ChangeError::Failed(error) => {
-                tracing::error!(%error, "an object of the mashery dialect was not changed");
-                error.late().map_or_else(Refusal::internal, Refusal::late)
-            }
+        self.desk.change(edit).await.map_err(|error| match error {
+            NotChanged::Refused(refusal) => refusal,
+            NotChanged::TooLarge(error) => Refusal::invalid(error.to_string()),
+            NotChanged::Full(bound) => Refusal::invalid(bound.to_string()),
+            NotChanged::Late(late) => Refusal::late(late),
+            NotChanged::NotActive(_) | NotChanged::Failed => Refusal::internal(),
         })
     }
 }

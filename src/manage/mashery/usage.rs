@@ -1,4 +1,4 @@
-//! The optional headers that tell a caller how much of its limits is used (contracts.md 4.2), off by default.
+//! The optional headers that tell a caller how much of its limits is used (contract.md 2), off by default.
 //!
 //! Plans are not modelled, so of the headers on plans there is only the time of the reset.
 //!
@@ -8,54 +8,31 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock::Timestamp;
 use crate::event::PolicyId;
-use crate::manage::mashery::map::KEYS;
+use crate::manage::Usage;
+use crate::manage::mashery::derive::KEYS;
 use crate::manage::mashery::objects::origin;
 use crate::policy::Origin;
 
-/// How much of one limit is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Used {
-    /// Calls that are allowed.
-    pub allotted: u64,
-    /// Calls that were made.
-    pub current: u64,
-}
-
-/// What is known of a key's limits; what has no limit is not told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
-    /// The limit per second of the key; `None` when it has none.
-    pub qps: Option<Used>,
-    /// The limit per period of the key; `None` when it has none.
-    pub quota: Option<Used>,
-    /// When the period ends.
-    pub quota_resets_at: Option<Timestamp>,
-}
-
-impl Usage {
-    /// The headers.
-    #[must_use]
-    pub fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        let pairs = [
-            (self.qps, "x-packagekey-qps-allotted", "x-packagekey-qps-current"),
-            (self.quota, "x-packagekey-quota-allotted", "x-packagekey-quota-current"),
-        ];
-        for (used, allotted, current) in pairs {
-            if let Some(used) = used {
-                headers.insert(HeaderName::from_static(allotted), HeaderValue::from(used.allotted));
-                headers.insert(HeaderName::from_static(current), HeaderValue::from(used.current));
-            }
+/// The headers for the limits of a key: the window is that of its calls per second.
+pub(super) fn headers(usage: &Usage) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let pairs = [
+        (usage.window, "x-packagekey-qps-allotted", "x-packagekey-qps-current"),
+        (usage.quota, "x-packagekey-quota-allotted", "x-packagekey-quota-current"),
+    ];
+    for (used, allotted, current) in pairs {
+        if let Some(used) = used {
+            headers.insert(HeaderName::from_static(allotted), HeaderValue::from(used.allotted));
+            headers.insert(HeaderName::from_static(current), HeaderValue::from(used.current));
         }
-        let reset = self.quota_resets_at.and_then(|at| HeaderValue::try_from(show_reset(at)).ok());
-        headers.extend(reset.map(|reset| (HeaderName::from_static("x-plan-quota-reset"), reset)));
-        headers
     }
+    let reset = usage.quota_resets_at.and_then(|at| HeaderValue::try_from(show_reset(at)).ok());
+    headers.extend(reset.map(|reset| (HeaderName::from_static("x-plan-quota-reset"), reset)));
+    headers
 }
 
 /// Whether a policy is the one that counts the calls of single keys.
-#[must_use]
-pub fn counts_for_a_key(of: &Origin, policy: &PolicyId) -> bool {
+pub(super) fn counts_for_a_key(of: &Origin, policy: &PolicyId) -> bool {
     *of == origin() && policy.as_str().strip_suffix(KEYS).is_some_and(|service| service.ends_with('.'))
 }
 
@@ -69,17 +46,17 @@ fn show_reset(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manage::Used;
 
     #[test]
     fn the_headers_are_those_of_the_samples() {
         let at = Timestamp::parse("2016-07-30T00:00:00Z").expect("a date");
         let usage = Usage {
-            qps: Some(Used { allotted: 5, current: 3 }),
+            window: Some(Used { allotted: 5, current: 3 }),
             quota: Some(Used { allotted: 1000, current: 999 }),
             quota_resets_at: Some(at),
         };
-        let told: Vec<(String, String)> = usage
-            .headers()
+        let told: Vec<(String, String)> = headers(&usage)
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned()))
             .collect();
@@ -91,6 +68,6 @@ mod tests {
             ("x-plan-quota-reset", "Saturday, July 30, 2016 12:00:00 AM GMT"),
         ];
         assert_eq!(told, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert_eq!(Usage::default().headers(), HeaderMap::new());
+        assert_eq!(headers(&Usage::default()), HeaderMap::new());
     }
 }

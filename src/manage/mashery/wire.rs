@@ -1,11 +1,14 @@
-//! What is received and sent: the members of the four objects (contracts.md 4.5, 4.6), bodies to checked edits.
+//! What is received and sent: the members of the four objects (contract.md 4, 5), bodies to checked edits.
 //!
 //! Members outside these tables are neither kept nor an error: clients of the V3 API send whole objects.
+
+pub(super) mod listing;
+pub(super) mod shape;
 
 use serde_json::{Map, Value};
 
 use crate::manage::mashery::errors::{PropertyError, Refusal};
-use crate::manage::mashery::shape::Shape;
+use crate::manage::mashery::wire::shape::Shape;
 use crate::policy::Window;
 
 /// The objects of the API.
@@ -58,11 +61,11 @@ impl Member {
 
 /// Members that the system makes; those that a client sends are ignored.
 const MADE: [&str; 3] = ["id", "created", "updated"];
-/// The periods of `rateLimitPeriod` (contracts.md 4.3).
+/// The periods of `rateLimitPeriod` (contract.md 3).
 const PERIODS: Shape = Shape::Word(&["minute", "hour", "day", "month"]);
-/// Calls; zero is refused, for `null` means without limit or as inherited (contracts.md 4.6).
+/// Calls; zero is refused, for `null` means without limit or as inherited (contract.md 5).
 const CEILING: Shape = Shape::Number { min: 1, max: Window::MAX_CALLS as i64 };
-/// A key's may be zero while it is exempt, as the V2 to V3 guide has it (contracts.md 4.5).
+/// A key's may be zero while it is exempt, as the V2 to V3 guide has it (contract.md 4).
 const KEY_CEILING: Shape = Shape::Number { min: 0, max: Window::MAX_CALLS as i64 };
 const TEXT: Shape = Shape::Text { max_bytes: 1024 };
 const SAMPLE: Shape = Shape::Text { max_bytes: 32 * 1024 };

@@ -11,7 +11,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBui
 use utoipa::{IntoParams, IntoResponses, OpenApi as _, ToSchema};
 
 use crate::manage::mediarithmics::errors::{Envelope, Failure};
-use crate::manage::mediarithmics::record::Scope;
+use crate::manage::mediarithmics::objects::Scope;
 use crate::manage::mediarithmics::routes;
 use crate::policy::{Bound, Bounds, Late};
 use crate::problem::doc::words;
@@ -19,7 +19,7 @@ use crate::problem::{BodyFault, NotJson};
 
 /// The routes of the dialect.
 #[must_use]
-pub fn api_doc() -> OpenApi {
+pub(super) fn api_doc() -> OpenApi {
     Dialect::openapi()
 }
 

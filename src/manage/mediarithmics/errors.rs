@@ -1,12 +1,11 @@
-//! Codes, texts and the envelope of failures (contracts.md 5.3).
+//! Codes, texts and the envelope of failures (contract.md 3).
 
-use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::manage::call::BodyRefused;
+use crate::manage::call::{BodyRefused, json_answer};
 use crate::manage::late;
 use crate::manage::mediarithmics::MediarithmicsApi;
 use crate::policy::Late;
@@ -122,11 +121,5 @@ impl MediarithmicsApi {
 
 /// A JSON answer.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    // Text, numbers and lists always serialise.
-    let mut response = Response::new(Body::from(serde_json::to_vec(body).unwrap_or_default()));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json;charset=UTF-8"));
-    response
+    json_answer(status, "application/json;charset=UTF-8", body)
 }

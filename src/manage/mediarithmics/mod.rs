@@ -1,4 +1,4 @@
-//! The throttlings of mediarithmics' plugin versions (contracts.md section 5).
+//! The throttlings of mediarithmics' plugin versions (contract.md).
 //!
 //! Choices where the contract is open, beyond those it decides itself:
 //!
@@ -11,49 +11,78 @@
 //! - HEAD is answered 405, as every verb that the contract does not have.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
+#![doc = include_str!("contract.md")]
 
-#[cfg(test)]
-mod active;
+mod derive;
 mod doc;
 mod errors;
-mod map;
-mod record;
+mod hears;
+mod objects;
+mod options;
 mod routes;
 #[cfg(test)]
-mod scenarios;
+mod tests;
 mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use axum::Router;
+use utoipa::openapi::OpenApi;
 
 use crate::clock::Clock;
-use crate::manage::Dice;
-use crate::policy::{DRAIN_WINDOW, Policies};
+use crate::delivery::Hears;
+use crate::event::PolicyId;
+use crate::manage::desk::Desk;
+use crate::manage::dialect::{Derived, Dialect, Parts, Unreadable};
+use crate::manage::{Dice, Options};
+use crate::policy::{Book, Policies};
 
-pub use doc::api_doc;
-pub use routes::router;
+pub(crate) use options::MediarithmicsOptions;
+pub(crate) use routes::router;
 
-/// What an operator may set about this dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MediarithmicsOptions {
-    /// Whether a token is asked for (contracts.md, "Decided" 5).
-    pub require_headers: bool,
-    /// How long a deleted throttling may finish its backlog.
-    pub drain_window: Duration,
-}
+/// The name of the origin of this dialect's policies.
+pub(crate) const ORIGIN: &str = "mediarithmics";
 
-impl Default for MediarithmicsOptions {
-    fn default() -> Self {
-        Self { require_headers: false, drain_window: DRAIN_WINDOW }
+/// The throttlings of mediarithmics' plugin versions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mediarithmics;
+
+impl Dialect for Mediarithmics {
+    fn name(&self) -> &'static str {
+        ORIGIN
+    }
+
+    fn labels(&self) -> &'static [&'static str] {
+        &["plugin_version", "datamart", "organisation", "container"]
+    }
+
+    fn names(&self, policy: &PolicyId) -> bool {
+        policy.as_str().starts_with("mics.")
+    }
+
+    fn routes(&self, options: &Options, parts: Parts) -> Router {
+        let Parts { policies, clock, random } = parts;
+        router(MediarithmicsApi::new(policies, options.mediarithmics.clone(), clock, random))
+    }
+
+    fn api_doc(&self) -> OpenApi {
+        doc::api_doc()
+    }
+
+    fn derive(&self, book: &Book) -> Result<Derived, Unreadable> {
+        derive::derive(book)
+    }
+
+    fn hears(&self) -> Option<&'static dyn Hears> {
+        Some(&Self)
     }
 }
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
-pub struct MediarithmicsApi {
-    policies: Policies,
+pub(crate) struct MediarithmicsApi {
+    desk: Desk,
     options: Arc<MediarithmicsOptions>,
-    clock: Clock,
     /// Makes the ids of errors.
     dice: Dice,
 }
@@ -61,12 +90,13 @@ pub struct MediarithmicsApi {
 impl MediarithmicsApi {
     /// Brings the parts together.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         policies: Policies,
         options: MediarithmicsOptions,
         clock: Clock,
         random: fastrand::Rng,
     ) -> Self {
-        Self { policies, options: Arc::new(options), clock, dice: Dice::new(random) }
+        let desk = Desk::new(&Mediarithmics, policies, clock, options.drain_window);
+        Self { desk, options: Arc::new(options), dice: Dice::new(random) }
     }
 }

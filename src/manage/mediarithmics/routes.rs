@@ -1,4 +1,4 @@
-//! The routes (contracts.md 5.1). Order of checks: token, path, query or body, then what is there already.
+//! The routes (contract.md 1). Order of checks: token, path, query or body, then what is there already.
 
 use axum::Router;
 use axum::body::Body;
@@ -10,12 +10,13 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use crate::manage::call::{has_plain_token, is_label_value, read_json};
+use crate::manage::desk::NotChanged;
+use crate::manage::mediarithmics::derive::policy_id;
 use crate::manage::mediarithmics::errors::{Failure, json};
-use crate::manage::mediarithmics::map::{THROTTLING, derive, origin, policy_id};
-use crate::manage::mediarithmics::record::Record;
+use crate::manage::mediarithmics::objects::{Record, THROTTLING, origin};
 use crate::manage::mediarithmics::wire::{Done, List, One, Page, read_new, read_replacement};
 use crate::manage::mediarithmics::{MediarithmicsApi, doc};
-use crate::policy::{Book, ChangeError, PolicyError};
+use crate::policy::{Book, PolicyError};
 
 /// The kind and the id of the element that says which id comes next.
 const COUNTER: (&str, &str) = ("counter", "next");
@@ -23,7 +24,7 @@ const COUNTER: (&str, &str) = ("counter", "next");
 const FIRST_ID: u64 = 1_001;
 
 /// All routes of the dialect.
-pub fn router(api: MediarithmicsApi) -> Router {
+pub(crate) fn router(api: MediarithmicsApi) -> Router {
     let all = get(list).post(create).head(no_verb_of_all).fallback(no_verb_of_all);
     let one = get(read).put(replace).delete(remove).head(no_verb_of_one).fallback(no_verb_of_one);
     Router::new()
@@ -174,7 +175,7 @@ impl MediarithmicsApi {
     fn list(&self, path: OfVersion, query: Option<&str>, headers: &HeaderMap) -> Answer {
         let version = self.version(path, headers)?;
         let page = Page::read(query).map_err(invalid)?;
-        let book = self.policies.book();
+        let book = self.desk.book();
         let mut all = Vec::new();
         for (id, value) in book.elements(&origin(), THROTTLING) {
             let record = Record::read(value).ok_or(Failure::Unexpected)?;
@@ -203,7 +204,7 @@ impl MediarithmicsApi {
 
     fn read(&self, path: OfThrottling, headers: &HeaderMap) -> Answer {
         let (version, id) = self.throttling(path, headers)?;
-        let record = find(&self.policies.book(), &version, &id)?;
+        let record = find(&self.desk.book(), &version, &id)?;
         Ok(json(StatusCode::OK, &One::of(&id, &record)))
     }
 
@@ -251,28 +252,15 @@ impl MediarithmicsApi {
         Ok(())
     }
 
-    /// Changes the throttlings and what they make active, both or neither.
-    async fn change<T>(&self, mut edit: impl FnMut(&mut Book) -> Result<T, Failure>) -> Result<T, Failure> {
-        let (now, window) = (self.clock.now(), self.options.drain_window);
-        let whole = |book: &mut Book| {
-            let answer = edit(book)?;
-            let list = derive(book)?;
-            book.sync(&origin(), &list, now, window).map_err(|error| {
-                tracing::error!(%error, "a throttling cannot be applied");
-                Failure::Unexpected
-            })?;
-            Ok(answer)
-        };
-        self.policies.change(whole).await.map_err(|error| match error {
-            ChangeError::Refused(failure) => failure,
-            ChangeError::Failed(PolicyError::TooLarge { .. }) => Failure::Full(
+    async fn change<T>(&self, edit: impl FnMut(&mut Book) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.desk.change(edit).await.map_err(|error| match error {
+            NotChanged::Refused(failure) => failure,
+            NotChanged::TooLarge(PolicyError::TooLarge { .. }) => Failure::Full(
                 "the endpoints of all throttlings are too many or too long together; delete some".to_owned(),
             ),
-            ChangeError::Failed(PolicyError::Full(bound)) => Failure::Full(bound.to_string()),
-            ChangeError::Failed(error) => {
-                tracing::error!(%error, "a throttling was not changed");
-                error.late().map_or(Failure::Unexpected, Failure::Late)
-            }
+            NotChanged::Full(bound) => Failure::Full(bound.to_string()),
+            NotChanged::Late(late) => Failure::Late(late),
+            NotChanged::NotActive(_) | NotChanged::TooLarge(_) | NotChanged::Failed => Failure::Unexpected,
         })
     }
 }

@@ -1,13 +1,13 @@
-//! What is received and sent (contracts.md 5.2, 5.3).
+//! What is received and sent (contract.md 2, 3).
 
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
 
 use crate::manage::call::is_label_value;
+use crate::manage::mediarithmics::derive::endpoint;
 use crate::manage::mediarithmics::doc::scope;
-use crate::manage::mediarithmics::map::endpoint;
-use crate::manage::mediarithmics::record::{Record, Scope, Throttling};
+use crate::manage::mediarithmics::objects::{Record, Scope, Throttling};
 use crate::policy::{Limits, Pace};
 
 /// Which rules a request breaks, in words.
@@ -188,7 +188,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Without a say of the caller (contracts.md 5.3).
+    /// Without a say of the caller (contract.md 3).
     const DEFAULT: Self = Self { first_result: 0, max_results: 50 };
     /// Most that are shown in one answer.
     const MAX_RESULTS: usize = 1_000;

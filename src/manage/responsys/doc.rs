@@ -10,13 +10,13 @@ use utoipa::openapi::{ContentBuilder, HeaderBuilder, OpenApi, Ref, RefOr, Respon
 use utoipa::{IntoResponses, OpenApi as _};
 
 use crate::manage::responsys::errors::{ErrorBody, Failure};
-use crate::manage::responsys::stored::Source;
-use crate::manage::responsys::{accounts, routes};
+use crate::manage::responsys::objects::Source;
+use crate::manage::responsys::routes::{self, accounts};
 use crate::problem::doc::{refuses, words};
 
 /// The routes of the dialect, and those for its accounts.
 #[must_use]
-pub fn api_doc() -> OpenApi {
+pub(super) fn api_doc() -> OpenApi {
     Dialect::openapi()
 }
 

@@ -1,11 +1,11 @@
-//! The body and the headers of Responsys' failures (contracts.md 6.3).
+//! The body and the headers of Responsys' failures (contract.md 3).
 
-use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::manage::call::json_answer;
 use crate::manage::dice::uuid_of;
 use crate::manage::responsys::ResponsysApi;
 
@@ -92,7 +92,7 @@ impl ResponsysApi {
     /// The answer to a request that is turned away.
     pub(super) fn refuse(&self, failure: Failure) -> Response {
         let (status, body) = failure.facts();
-        let mut response = json(status, body.to_json());
+        let mut response = json(status, &body);
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&correlation_id(self.dice.roll())) {
             headers.insert(CORRELATION, id);
@@ -110,9 +110,6 @@ pub(super) fn correlation_id(roll: u128) -> String {
 }
 
 /// A JSON answer.
-pub(super) fn json(status: StatusCode, body: String) -> Response {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
-    response
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    json_answer(status, CONTENT_TYPE, body)
 }

@@ -1,4 +1,4 @@
-//! Oracle Responsys' throttling limits (contracts.md section 6): the list of them, and the accounts for which tidegate
+//! Oracle Responsys' throttling limits (contract.md): the list of them, and the accounts for which tidegate
 //! keeps to them.
 //!
 //! Choices where the contract is open, beyond those it decides itself:
@@ -13,58 +13,102 @@
 //! - A token of one word is a valid one; which tokens Responsys gave is not known here.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
+#![doc = include_str!("contract.md")]
 
-mod account;
-mod accounts;
-#[cfg(test)]
-mod active;
-mod catalogue;
+mod derive;
 mod doc;
 mod errors;
-mod map;
-mod refusal;
+mod hears;
+mod objects;
+mod options;
 mod routes;
+mod says;
 #[cfg(test)]
-mod scenarios;
-mod stored;
+mod tests;
 mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use axum::Router;
+use utoipa::openapi::OpenApi;
 
 use crate::clock::Clock;
-use crate::manage::Dice;
-use crate::policy::{DRAIN_WINDOW, Policies};
+use crate::delivery::Hears;
+use crate::event::PolicyId;
+use crate::manage::desk::Desk;
+use crate::manage::dialect::{Derived, Dialect, Listed, Parts, Says, Unreadable, all_active};
+use crate::manage::{Dice, Options};
+use crate::policy::{Book, Policies};
 
-pub use account::{Account, AccountFault, Block, RawAccount};
-pub use doc::api_doc;
-pub use refusal::{Statuses, tell};
-pub use routes::router;
-pub use stored::{FileAccountsError, ORIGIN, Unreadable, put_file_accounts};
+pub(crate) use objects::account::{Account, Block, RawAccount};
+pub(crate) use objects::listed_accounts;
+#[cfg(test)]
+pub(crate) use objects::{FileAccountsError, put_file_accounts};
+pub(crate) use options::{ResponsysOptions, Statuses};
+pub(crate) use routes::router;
 
-/// What an operator may set about this dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResponsysOptions {
-    /// Whether a token is asked for (contracts.md, "Decided" 5).
-    pub require_headers: bool,
-    /// The account whose limits are listed.
-    pub default_account: Option<String>,
-    /// How long limits that are gone may finish their backlog.
-    pub drain_window: Duration,
-}
+/// The name of the origin of this dialect's policies.
+pub(crate) const ORIGIN: &str = "responsys";
 
-impl Default for ResponsysOptions {
-    fn default() -> Self {
-        Self { require_headers: false, default_account: None, drain_window: DRAIN_WINDOW }
+/// The setting that lists accounts.
+const ACCOUNTS: &str = "responsys.accounts";
+
+/// Oracle Responsys' throttling limits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Responsys;
+
+impl Dialect for Responsys {
+    fn name(&self) -> &'static str {
+        ORIGIN
+    }
+
+    fn labels(&self) -> &'static [&'static str] {
+        &["account", "user", "api"]
+    }
+
+    fn names(&self, policy: &PolicyId) -> bool {
+        policy.as_str().starts_with("responsys.")
+    }
+
+    fn routes(&self, options: &Options, parts: Parts) -> Router {
+        let Parts { policies, clock, random } = parts;
+        router(ResponsysApi::new(policies, options.responsys.clone(), clock, random))
+    }
+
+    fn api_doc(&self) -> OpenApi {
+        doc::api_doc()
+    }
+
+    fn derive(&self, book: &Book) -> Result<Derived, Unreadable> {
+        let accounts: Vec<Account> = objects::all(book)?.into_iter().map(|(_, account)| account).collect();
+        Ok(all_active(derive::derive(&accounts)))
+    }
+
+    fn says(&self, options: &Options, dice: &Dice) -> Option<Says> {
+        let (statuses, dice) = (options.responsys.statuses, dice.clone());
+        Some(Box::new(move |refused| says::tell(refused, statuses, dice.roll())))
+    }
+
+    fn hears(&self) -> Option<&'static dyn Hears> {
+        Some(&Self)
+    }
+
+    fn listed_in(&self) -> Option<&'static str> {
+        Some(ACCOUNTS)
+    }
+
+    fn listed(&self, options: &Options) -> Result<Option<Listed>, String> {
+        let accounts = Account::check_all(options.responsys.accounts.iter().cloned());
+        let accounts = accounts.map_err(|problems| format!("{ACCOUNTS}: {}", problems.join("; ")))?;
+        Ok(Some(listed_accounts(accounts)))
     }
 }
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
-pub struct ResponsysApi {
-    policies: Policies,
+pub(crate) struct ResponsysApi {
+    desk: Desk,
     options: Arc<ResponsysOptions>,
-    clock: Clock,
     /// Makes correlation ids.
     dice: Dice,
 }
@@ -72,7 +116,13 @@ pub struct ResponsysApi {
 impl ResponsysApi {
     /// Brings the parts together.
     #[must_use]
-    pub fn new(policies: Policies, options: ResponsysOptions, clock: Clock, random: fastrand::Rng) -> Self {
-        Self { policies, options: Arc::new(options), clock, dice: Dice::new(random) }
+    pub(crate) fn new(
+        policies: Policies,
+        options: ResponsysOptions,
+        clock: Clock,
+        random: fastrand::Rng,
+    ) -> Self {
+        let desk = Desk::new(&Responsys, policies, clock, options.drain_window);
+        Self { desk, options: Arc::new(options), dice: Dice::new(random) }
     }
 }

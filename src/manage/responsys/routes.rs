@@ -1,4 +1,6 @@
-//! The route of Responsys (contracts.md 6.1). Those for accounts are in `accounts`.
+//! The route of Responsys (contract.md 1). Those for accounts are in [`accounts`].
+
+pub(super) mod accounts;
 
 use axum::Router;
 use axum::extract::State as Shared;
@@ -9,10 +11,10 @@ use http::{HeaderMap, StatusCode};
 use crate::manage::call::has_plain_token;
 use crate::manage::responsys::errors::{Failure, json};
 use crate::manage::responsys::wire::Item;
-use crate::manage::responsys::{ResponsysApi, accounts, doc, stored};
+use crate::manage::responsys::{ResponsysApi, doc, objects};
 
 /// All routes of the dialect, and those for its accounts.
-pub fn router(api: ResponsysApi) -> Router {
+pub(crate) fn router(api: ResponsysApi) -> Router {
     Router::new()
         .route("/rest/api/ratelimit", get(list).head(no_verb).fallback(no_verb))
         .route("/rest/api/{version}/ratelimit", get(with_version).head(no_verb).fallback(no_verb))
@@ -55,16 +57,15 @@ impl ResponsysApi {
         if self.options.require_headers && !has_plain_token(headers) {
             return Err(Failure::Token);
         }
-        let book = self.policies.book();
+        let book = self.desk.book();
         let known = match &self.options.default_account {
-            Some(name) => stored::find(&book, name).map_err(|error| {
+            Some(name) => objects::find(&book, name).map_err(|error| {
                 tracing::error!(%error, "the throttling limits are not listed");
                 Failure::Unexpected
             })?,
             None => None,
         };
         let items = Item::list(known.as_ref().map(|(_, account)| account));
-        // Text always serialises.
-        Ok(json(StatusCode::OK, serde_json::to_string(&items).unwrap_or_default()))
+        Ok(json(StatusCode::OK, &items))
     }
 }

@@ -1,14 +1,14 @@
-//! What is sent: the list as Responsys spells it (contracts.md 6.1), accounts in tidegate's own words.
+//! What is sent: the list as Responsys spells it (contract.md 1), accounts in tidegate's own words.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::manage::responsys::account::{Account, Block};
-use crate::manage::responsys::catalogue::{Api, catalogue};
 use crate::manage::responsys::doc::source;
-use crate::manage::responsys::stored::Source;
+use crate::manage::responsys::objects::Source;
+use crate::manage::responsys::objects::account::{Account, Block};
+use crate::manage::responsys::objects::catalogue::{Api, catalogue};
 
 /// The limit of one function, its members in the order of the published sample; all of them are text.
 #[derive(Serialize, ToSchema)]

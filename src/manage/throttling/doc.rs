@@ -9,14 +9,14 @@ use utoipa::openapi::OpenApi;
 use crate::manage::adobe::doc::{
     self as shared, SANDBOX_ID, UID, WITH_TYPE, WITHOUT_TYPE, refused, under_both_bases,
 };
-use crate::manage::adobe::refusal::{ContentTypeBody, Envelope, GatewayBody};
+use crate::manage::adobe::envelope::{ContentTypeBody, Envelope, GatewayBody};
 use crate::manage::throttling::errors::Failure;
 use crate::manage::throttling::routes;
 use crate::manage::throttling::{COLLECTION, VOICE};
 
 /// The routes of the dialect, under both base paths.
 #[must_use]
-pub fn api_doc() -> OpenApi {
+pub(super) fn api_doc() -> OpenApi {
     under_both_bases(Dialect::openapi(), COLLECTION, "may_deploy_throttling_config")
 }
 

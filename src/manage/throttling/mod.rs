@@ -1,4 +1,7 @@
-//! Adobe Journey Optimizer's Throttling API (`throttlingConfigs`; contracts.md sections 1 and 2).
+//! Adobe Journey Optimizer's Throttling API (`throttlingConfigs`; contract.md, adobe/contract.md).
+//!
+//! A config is an element of the policy book with its authoring state, and a policy of the same name, which is active
+//! while the config is deployed and idle or drains otherwise.
 //!
 //! Choices where the contract is open, beyond those it decides itself:
 //!
@@ -11,34 +14,76 @@
 //! - A config shows the members of a deployed one (`version`, their order) while `hasBeenDeployed` is true.
 //!
 //! Must not know: how limits are kept, what waits in the queue.
+#![doc = include_str!("contract.md")]
 
-#[cfg(test)]
-mod active;
+mod check;
+mod derive;
 mod doc;
 mod errors;
-mod map;
+mod objects;
 mod options;
-mod record;
 mod routes;
 #[cfg(test)]
-mod scenarios;
-mod service;
+mod tests;
 mod wire;
 
 use std::sync::Arc;
 
-use crate::clock::Clock;
-use crate::manage::adobe::Authoring;
-use crate::manage::adobe::refusal::Voice;
-use crate::policy::Policies;
+use axum::Router;
+use utoipa::openapi::OpenApi;
 
-pub use doc::api_doc;
-pub use options::ThrottlingOptions;
-pub use routes::router;
+use crate::clock::Clock;
+use crate::event::PolicyId;
+use crate::manage::Options;
+use crate::manage::adobe::Authoring;
+use crate::manage::adobe::envelope::Voice;
+use crate::manage::dialect::{Derived, Dialect, Parts, Unreadable, is_uuid};
+use crate::policy::{Book, Policies};
+
+pub(crate) use options::ThrottlingOptions;
+pub(crate) use routes::router;
+
+/// The name of the origin of this dialect's elements and policies.
+pub(crate) const ORIGIN: &str = "throttling";
+
+/// Adobe Journey Optimizer's Throttling API.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Throttling;
+
+impl Dialect for Throttling {
+    fn name(&self) -> &'static str {
+        ORIGIN
+    }
+
+    fn labels(&self) -> &'static [&'static str] {
+        &["org", "service"]
+    }
+
+    fn names(&self, policy: &PolicyId) -> bool {
+        is_uuid(policy.as_str())
+    }
+
+    fn routes(&self, options: &Options, parts: Parts) -> Router {
+        let Parts { policies, clock, random } = parts;
+        router(ThrottlingApi::new(policies, options.throttling.clone(), clock, random))
+    }
+
+    fn asks_with_post(&self) -> &'static [&'static str] {
+        &["/list/throttlingConfigs"]
+    }
+
+    fn api_doc(&self) -> OpenApi {
+        doc::api_doc()
+    }
+
+    fn derive(&self, book: &Book) -> Result<Derived, Unreadable> {
+        derive::derive(book)
+    }
+}
 
 /// What the routes work on. Cheap to clone.
 #[derive(Clone)]
-pub struct ThrottlingApi {
+pub(crate) struct ThrottlingApi {
     authoring: Authoring,
     options: Arc<ThrottlingOptions>,
 }
@@ -46,9 +91,14 @@ pub struct ThrottlingApi {
 impl ThrottlingApi {
     /// Brings the parts together.
     #[must_use]
-    pub fn new(policies: Policies, options: ThrottlingOptions, clock: Clock, random: fastrand::Rng) -> Self {
+    pub(crate) fn new(
+        policies: Policies,
+        options: ThrottlingOptions,
+        clock: Clock,
+        random: fastrand::Rng,
+    ) -> Self {
         let voice = Voice { error_as_object: options.error_as_object, ..VOICE };
-        let authoring = Authoring::new(policies, options.adobe.clone(), voice, clock, random);
+        let authoring = Authoring::new(&Throttling, policies, options.adobe.clone(), voice, clock, random);
         Self { authoring, options: Arc::new(options) }
     }
 }

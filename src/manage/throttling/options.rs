@@ -1,5 +1,7 @@
 //! What an operator may set about this dialect.
 
+use std::ops::RangeInclusive;
+
 use crate::manage::adobe::AdobeOptions;
 
 /// Options of the Throttling API. The default is what the contract documents.
@@ -13,8 +15,15 @@ pub struct ThrottlingOptions {
     pub throughput_max: u32,
     /// How many configs an organisation may have.
     pub max_configs_per_org: usize,
-    /// Send `error` as an object instead of JSON text in a string (contracts.md 1.5).
+    /// Send `error` as an object instead of JSON text in a string (adobe/contract.md 5).
     pub error_as_object: bool,
+}
+
+impl ThrottlingOptions {
+    /// What `maxThroughput` may be.
+    pub(super) const fn throughput(&self) -> RangeInclusive<u32> {
+        self.throughput_min..=self.throughput_max
+    }
 }
 
 impl Default for ThrottlingOptions {

@@ -1,17 +1,19 @@
 //! What is received and shown of a config, member by member in the order of the published samples
-//! (contracts.md 1.3, 2.1).
+//! (adobe/contract.md 3, contract.md 1).
 
 use serde::Serialize;
 use serde_json::{Number, Value};
 use utoipa::ToSchema;
 
+use crate::manage::adobe::answers::{FORMAT_VERSION, show_state};
 use crate::manage::adobe::body::{BodyError, object, text, text_set};
 use crate::manage::adobe::doc::{always, never, state};
+use crate::manage::adobe::life::State;
 use crate::manage::adobe::stamp::{DeployedMetadata, Metadata};
-use crate::manage::throttling::record::Config;
+use crate::manage::throttling::objects::{Config, Record};
 
 /// Reads a config. `null` counts as absent. `maxThroughput` of a decimal, text or boolean is a semantic
-/// fault, kept only if it is a number (contracts.md 2.1).
+/// fault, kept only if it is a number (contract.md 1).
 ///
 /// # Errors
 /// A body that is not JSON, not an object, or has a wrong type in a known member is refused as a whole.
@@ -35,7 +37,7 @@ pub(super) fn read_config(body: &[u8]) -> Result<Config, BodyError> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ThrottlingConfigElement)]
 #[serde(untagged)]
-pub(super) enum Element<'a> {
+pub(in crate::manage) enum Element<'a> {
     Idle(IdleElement<'a>),
     Deployed(DeployedElement<'a>),
 }
@@ -43,7 +45,7 @@ pub(super) enum Element<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ThrottlingConfigIdle)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct IdleElement<'a> {
+pub(in crate::manage) struct IdleElement<'a> {
     #[serde(rename = "_id", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) id: Option<String>,
@@ -78,7 +80,7 @@ pub(super) struct IdleElement<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ThrottlingConfigDeployed)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct DeployedElement<'a> {
+pub(in crate::manage) struct DeployedElement<'a> {
     #[serde(rename = "_id")]
     pub(super) id: String,
     pub(super) org_id: &'a str,
@@ -107,4 +109,63 @@ pub(super) struct DeployedElement<'a> {
     pub(super) metadata: DeployedMetadata<'a>,
     #[schema(schema_with = always)]
     pub(super) has_been_deployed: bool,
+}
+
+/// How a config is shown by the create answer: without `_id` and `hasBeenDeployed`.
+pub(super) fn show_created<'a>(uid: &'a str, record: &'a Record) -> Element<'a> {
+    let element = idle_element(uid, record, State::Created);
+    Element::Idle(IdleElement { id: None, has_been_deployed: None, ..element })
+}
+
+/// How a config is shown by every other answer.
+pub(super) fn show<'a>(uid: &'a str, record: &'a Record) -> Element<'a> {
+    let state = record.life.state();
+    if record.life.is_deployed() {
+        Element::Deployed(deployed_element(uid, record, state))
+    } else {
+        Element::Idle(idle_element(uid, record, state))
+    }
+}
+
+fn idle_element<'a>(uid: &'a str, record: &'a Record, state: State) -> IdleElement<'a> {
+    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, last_deployed, life: _ } =
+        record;
+    IdleElement {
+        id: Some(format!("{uid}_{sandbox_id}")),
+        name: config.name.as_deref(),
+        description: config.description.as_deref(),
+        url_pattern: config.url_pattern.as_deref(),
+        methods: config.methods.as_deref(),
+        max_throughput: config.max_throughput.as_ref(),
+        org_id,
+        sandbox_id,
+        sandbox_name,
+        uid,
+        metadata: Metadata::of(created, modified, last_deployed.as_ref()),
+        state: show_state(state),
+        authoring_format_version: FORMAT_VERSION,
+        has_been_deployed: Some(false),
+    }
+}
+
+fn deployed_element<'a>(uid: &'a str, record: &'a Record, state: State) -> DeployedElement<'a> {
+    let Record { config, org_id, sandbox_id, sandbox_name, created, modified, last_deployed, life: _ } =
+        record;
+    DeployedElement {
+        id: format!("{uid}_{sandbox_id}"),
+        org_id,
+        sandbox_id,
+        sandbox_name,
+        uid,
+        url_pattern: config.url_pattern.as_deref(),
+        methods: config.methods.as_deref(),
+        max_throughput: config.max_throughput.as_ref(),
+        authoring_format_version: FORMAT_VERSION,
+        name: config.name.as_deref(),
+        description: config.description.as_deref(),
+        version: "1.0",
+        state: show_state(state),
+        metadata: DeployedMetadata::of(created, modified, last_deployed.as_ref()),
+        has_been_deployed: true,
+    }
 }

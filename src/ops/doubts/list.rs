@@ -10,6 +10,7 @@ use crate::ops::desk::{Answer, json, respond};
 use crate::ops::doubts::wire::{DoubtBody, DoubtList};
 use crate::ops::doubts::{DoubtDesk, Name, doc, no_such_method, split};
 use crate::ops::query::{Parameters, cursor_after, invalid};
+use crate::store::doubts::Doubts;
 
 /// List the open doubts
 ///
@@ -29,7 +30,7 @@ use crate::ops::query::{Parameters, cursor_after, invalid};
     ),
 )]
 pub(in crate::ops) async fn list(State(desk): State<DoubtDesk>, uri: Uri) -> Response {
-    respond(desk.list(&uri))
+    respond(page(&desk.doubts, &uri))
 }
 
 /// Show a doubt
@@ -46,30 +47,28 @@ pub(in crate::ops) async fn show(State(desk): State<DoubtDesk>, name: Name) -> R
     }
 }
 
-impl DoubtDesk {
-    fn list(&self, uri: &Uri) -> Answer {
-        let parameters = Parameters::read(uri, &["limit", "cursor", "acknowledged"], None)?;
-        let limit = parameters.page("limit")?;
-        let only = match parameters.get("acknowledged") {
-            None => None,
-            Some("true") => Some(true),
-            Some("false") => Some(false),
-            Some(_) => return Err(invalid("acknowledged", "must be true or false".to_owned())),
-        };
-        let after = match parameters.cursor("cursor")? {
-            None => 0,
-            Some(last) => last.parse::<u64>().map_err(|_| {
-                invalid("cursor", "must be a cursor as an answer or its Link header gave it".to_owned())
-            })?,
-        };
-        let mut page = self.doubts.list();
-        page.retain(|doubt| doubt.id > after && only.is_none_or(|only| doubt.acknowledged == only));
-        let more = page.len() > limit;
-        page.truncate(limit);
-        let next_cursor = page.last().filter(|_| more).map(|last| cursor_after(&last.id.to_string()));
-        let filter = only.map(|only| format!("&acknowledged={only}")).unwrap_or_default();
-        let next =
-            next_cursor.as_ref().map(|cursor| format!("/v1/doubts?limit={limit}{filter}&cursor={cursor}"));
-        Ok(json(&DoubtList { doubts: page.iter().map(DoubtBody::of).collect(), next_cursor }, next))
-    }
+/// A page of the open doubts.
+fn page(doubts: &Doubts, uri: &Uri) -> Answer {
+    let parameters = Parameters::read(uri, &["limit", "cursor", "acknowledged"], None)?;
+    let limit = parameters.page("limit")?;
+    let only = match parameters.get("acknowledged") {
+        None => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(_) => return Err(invalid("acknowledged", "must be true or false".to_owned())),
+    };
+    let after = match parameters.cursor("cursor")? {
+        None => 0,
+        Some(last) => last.parse::<u64>().map_err(|_| {
+            invalid("cursor", "must be a cursor as an answer or its Link header gave it".to_owned())
+        })?,
+    };
+    let mut page = doubts.list();
+    page.retain(|doubt| doubt.id > after && only.is_none_or(|only| doubt.acknowledged == only));
+    let more = page.len() > limit;
+    page.truncate(limit);
+    let next_cursor = page.last().filter(|_| more).map(|last| cursor_after(&last.id.to_string()));
+    let filter = only.map(|only| format!("&acknowledged={only}")).unwrap_or_default();
+    let next = next_cursor.as_ref().map(|cursor| format!("/v1/doubts?limit={limit}{filter}&cursor={cursor}"));
+    Ok(json(&DoubtList { doubts: page.iter().map(DoubtBody::of).collect(), next_cursor }, next))
 }

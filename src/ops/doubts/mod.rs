@@ -21,18 +21,18 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
 use crate::ops::desk::{respond, wrong_method};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::store::doubts::{Doubt, DoubtKind};
 use crate::store::{Doubts, StoreError};
 
-pub use verbs::DoubtVerb;
+pub(crate) use verbs::DoubtVerb;
 
 /// Carries out what an operator decides about a doubt. It is called only for kinds that have the verb: see
 /// [`verbs_of`]. Each call may be repeated.
-pub trait Decisions: Send + Sync + 'static {
+pub(crate) trait Decisions: Send + Sync + 'static {
     /// Tries again what the doubt is about, once. The doubt is cleared when that goes well.
     fn retry<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<(), DecisionError>>;
 
@@ -45,7 +45,7 @@ pub trait Decisions: Send + Sync + 'static {
 
 /// Why a decision could not be carried out. The call may be repeated.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum DecisionError {
+pub(crate) enum DecisionError {
     /// The store did not do it, or did not answer in time.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -57,7 +57,7 @@ pub enum DecisionError {
 /// What can be done about doubts of a kind. Kinds without more than `acknowledge` end by themselves, by what their
 /// way out says, or are reports of what has happened.
 #[must_use]
-pub const fn verbs_of(kind: DoubtKind) -> &'static [DoubtVerb] {
+pub(crate) const fn verbs_of(kind: DoubtKind) -> &'static [DoubtVerb] {
     match kind {
         DoubtKind::Unread => &[DoubtVerb::Acknowledge, DoubtVerb::Retry, DoubtVerb::GiveUp],
         DoubtKind::Generation => &[DoubtVerb::Acknowledge, DoubtVerb::GiveUp],
@@ -75,7 +75,7 @@ pub const fn verbs_of(kind: DoubtKind) -> &'static [DoubtVerb] {
 
 /// What the desk of the doubts works with.
 #[derive(Clone)]
-pub struct DoubtDesk {
+pub(crate) struct DoubtDesk {
     /// The registry.
     pub doubts: Doubts,
     /// Who carries out decisions.
@@ -85,7 +85,7 @@ pub struct DoubtDesk {
 type Name = Result<Path<String>, PathRejection>;
 
 /// `/v1/doubts` and `/v1/doubts/{id}` with its verbs.
-pub fn doubt_routes(desk: DoubtDesk) -> Router {
+pub(crate) fn doubt_routes(desk: DoubtDesk) -> Router {
     Router::new()
         .route("/v1/doubts", get(list::list))
         .route("/v1/doubts/{name}", get(list::show).post(act).fallback(other_method))
@@ -114,7 +114,7 @@ fn no_such_method(verb: Option<&str>) -> Response {
         Some(Some(_)) => wrong_method("POST", "verbs change things: call them with POST"),
         Some(None) => {
             let detail = "no such verb; doubts have :acknowledge, :retry, :give-up and :confirm";
-            respond(Err(Box::new(Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail))))
+            respond(Err(Box::new(Problem::of(codes::NOT_FOUND, detail))))
         }
     }
 }
@@ -139,7 +139,7 @@ fn no_doubt(id: &str) -> Box<Problem> {
     let detail = format!(
         "there is no open doubt {id:?}; GET /v1/doubts lists them, and those that have ended are gone"
     );
-    Box::new(Problem::new(StatusCode::NOT_FOUND, "doubt_not_found", "No such doubt", detail))
+    Box::new(Problem::of(codes::DOUBT_NOT_FOUND, detail))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Must not know: how a decision is carried out.
 
 use axum::body::Body;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 use tracing::{info, warn};
@@ -13,13 +13,13 @@ use crate::ops::body::{invalid, missing, read, read_optional};
 use crate::ops::desk::{Answer, json, late};
 use crate::ops::doubts::wire::{DecisionBody, DoubtBody, GivenUpBody};
 use crate::ops::doubts::{DecisionError, DoubtDesk, doc, no_doubt, verbs_of};
-use crate::problem::Problem;
+use crate::problem::{Problem, codes};
 use crate::store::StoreError;
 use crate::store::doubts::Doubt;
 
 /// What an operator can do about a doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DoubtVerb {
+pub(crate) enum DoubtVerb {
     /// It is seen: the report is silenced, the doubt stays.
     Acknowledge,
     /// What it is about is tried again.
@@ -33,7 +33,7 @@ pub enum DoubtVerb {
 impl DoubtVerb {
     /// As the path spells it.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Acknowledge => "acknowledge",
             Self::Retry => "retry",
@@ -81,8 +81,7 @@ impl DoubtDesk {
             verbs_of(doubt.kind).iter().map(|verb| format!(":{}", verb.word())).collect();
         let (kind, apply) = (doubt.kind.word(), apply.join(" and "));
         let detail = format!("to a doubt of the kind {kind} {apply} applies; way out: {}", doubt.way_out);
-        let title = "The verb does not apply";
-        Err(Box::new(Problem::new(StatusCode::CONFLICT, "not_applicable", title, detail)))
+        Err(Box::new(Problem::of(codes::NOT_APPLICABLE, detail)))
     }
 
     /// What became of a doubt that was decided about.
@@ -205,8 +204,7 @@ fn confirm_rule(events: u64) -> String {
 fn wrong_count(events: u64) -> Box<Problem> {
     let rule = confirm_rule(events);
     let detail = format!("confirm {rule}: the doubt concerns {events} events");
-    let title = "The number of events is another one";
-    let problem = Problem::new(StatusCode::CONFLICT, "wrong_count", title, detail);
+    let problem = Problem::of(codes::WRONG_COUNT, detail);
     Box::new(problem.field("/confirm", rule))
 }
 
@@ -218,6 +216,6 @@ fn not_carried_out(doubt: &Doubt, verb: DoubtVerb, error: &DecisionError) -> Box
         return late;
     }
     let detail = format!("it could not be done: {error}; look at the doubt before repeating");
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "storage_error", "Storage failed", detail);
+    let problem = Problem::of(codes::STORAGE_ERROR, detail);
     Box::new(problem.retry_after(10))
 }

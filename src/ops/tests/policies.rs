@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::world::{eventually, spec, with_quota, world};
 use crate::clock::Timestamp;
-use crate::policy::DRAIN_WINDOW;
 use crate::policy::testing::id;
+use crate::policy::{DRAIN_WINDOW, Origin};
 
 #[tokio::test]
 async fn deployed_draining_and_idle_ones_are_listed_with_what_they_rule() {
@@ -16,8 +16,12 @@ async fn deployed_draining_and_idle_ones_are_listed_with_what_they_rule() {
     world.deploy("old", spec("https://old.test/*", 5, &[])).await;
     world.author("drafted").await;
     let now = world.clock.now();
-    world.policies.change(|book| book.undeploy(&id("old"), now, DRAIN_WINDOW)).await.expect("deployed");
-    world.policies.change(|book| book.delete(&id("old"), now, DRAIN_WINDOW, false)).await.expect("idle");
+    world
+        .policies
+        .change(|book| book.rest(&Origin::new("test"), &id("old"), now, DRAIN_WINDOW))
+        .await
+        .expect("deployed");
+    world.policies.change(|book| book.remove(&id("old"), now, DRAIN_WINDOW)).await.expect("idle");
 
     let list = world.get("/v1/policies").await;
     assert_eq!(list.status, 200);

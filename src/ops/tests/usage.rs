@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::world::{World, eventually, spec, with_quota, world};
-use crate::store::RecordFails;
+use crate::store::memory::RecordFails;
 
 async fn set(world: &World, name: &str, body: Value) -> (u16, Value) {
     let answer = world.post(&format!("/v1/policies/{name}:set-usage"), &body).await;

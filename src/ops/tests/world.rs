@@ -19,15 +19,16 @@ use crate::clock::{Clock, Timestamp};
 use crate::delivery::{Call, Deliver};
 use crate::dispatch::{DispatchHandle, Options, Parts, Service};
 use crate::event::{Event, EventId, Outcome};
+use crate::ingest::{CallRouter, Defaults, Unmatched};
 use crate::limit::{Gate, Outlooks};
 use crate::ops::{Desk, desk_routes};
 use crate::policy::testing::{Fault, TestDocuments, id, labels, url};
 use crate::policy::{
     Bounds, Clause, DRAIN_WINDOW, Limits, Origin, Overlap, Policies, Quota, Scope, Spec, UrlPattern, Window,
 };
-use crate::queue::{Accept, Queue};
-use crate::store::memory::MemoryStore;
-use crate::store::{Appended, MemoryUsages, UsageStore};
+use crate::queue::{NewEvent, Queue};
+use crate::store::memory::{MemoryStore, MemoryUsages};
+use crate::store::{Appended, UsageStore};
 use crate::telemetry::Source;
 use crate::traces::Tracer;
 
@@ -100,14 +101,19 @@ pub(super) async fn world() -> World {
         dispatch: dispatch.clone(),
         outlooks: Arc::new(ArcSwap::from_pointee(Outlooks::default())),
         clock: clock.clone(),
-        labels: Arc::new([("org".to_owned(), "ACME".to_owned())].into()),
-        known_labels: Some(["org", "key", "a b"].map(str::to_owned).into()),
-        ttl: Duration::from_secs(6 * 3600),
-        unmatched_pass: false,
-        egress: Arc::new(|url| {
-            let inside = url.as_str().contains("127.0.0.1");
-            if inside { Err("loopback".to_owned()) } else { Ok(()) }
-        }),
+        router: CallRouter {
+            queue: queue.clone(),
+            defaults: Arc::new(Defaults {
+                labels: [("org".to_owned(), "ACME".to_owned())].into(),
+                known_labels: Some(["org", "key", "a b"].map(str::to_owned).into()),
+                max_ttl: Duration::from_secs(6 * 3600),
+            }),
+            unmatched: Unmatched::Refuse,
+            egress: Arc::new(|url| {
+                let inside = url.as_str().contains("127.0.0.1");
+                if inside { Err("loopback".to_owned()) } else { Ok(()) }
+            }),
+        },
     };
     World { router: desk_routes(desk), policies, documents, queue, dispatch, clock, usages, endpoint }
 }
@@ -132,15 +138,13 @@ pub(super) fn with_quota(spec: Spec, calls: i64) -> Spec {
 
 impl World {
     pub(super) async fn deploy(&self, name: &str, spec: Spec) {
-        let deployed = self.policies.change(|book| {
-            book.create(id(name), Origin::new("test"), Value::Null)?;
-            book.deploy(&id(name), Value::Null, spec.clone())
-        });
+        let deployed = self.policies.change(|book| book.put(&Origin::new("test"), &id(name), spec.clone()));
         deployed.await.expect("deploys");
     }
 
     pub(super) async fn author(&self, name: &str) {
-        let authored = self.policies.change(|book| book.create(id(name), Origin::new("file"), Value::Null));
+        let now = self.clock.now();
+        let authored = self.policies.change(|book| book.rest(&Origin::file(), &id(name), now, DRAIN_WINDOW));
         authored.await.expect("free");
     }
 
@@ -164,7 +168,7 @@ impl World {
         self.queue.accept(events).await.expect("accepted");
     }
 
-    fn event(&self, pairs: &[(&str, &str)], delay: Option<Duration>) -> Accept {
+    fn event(&self, pairs: &[(&str, &str)], delay: Option<Duration>) -> NewEvent {
         let now = self.clock.now();
         let event = Event {
             method: Method::POST,
@@ -178,7 +182,7 @@ impl World {
         };
         let routed = self.policies.runtime().route(&event.method, &event.url, &event.labels);
         let governed = routed.expect("few policies").expect("governed");
-        Accept { lane: self.queue.lane_at(&governed, &event.url), event, dedup: None, source: Source::Http }
+        NewEvent { lane: self.queue.lane_at(&governed, &event.url), event, dedup: None, source: Source::Http }
     }
 
     pub(super) fn called(&self) -> HashSet<EventId> {

@@ -1,5 +1,7 @@
 //! The book over a life of its policies, by example and by random steps.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -8,25 +10,22 @@ use crate::policy::{DRAIN_WINDOW, GenerationState, Runtime, document};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
 
+fn x() -> Origin {
+    Origin::new("x")
+}
+
 fn with_deployed() -> Book {
     let mut book = Book::default();
-    book.create(id("p"), Origin::new("x"), Value::from(1)).expect("free");
-    book.deploy(&id("p"), Value::from(2), spec("https://h.org/*", 200.0)).expect("idle");
+    book.put(&x(), &id("p"), spec("https://h.org/*", 200.0)).expect("free");
     book
 }
 
 #[test]
-fn a_forced_deletion_hides_the_record_and_lets_the_generations_drain() {
+fn a_deletion_hides_the_policy_and_lets_the_generations_drain() {
     let mut book = with_deployed();
-    let before = book.clone();
-    assert_eq!(
-        book.delete(&id("p"), NOW, DRAIN_WINDOW, false),
-        Err(BookError::State(TransitionError::StillDeployed))
-    );
-    assert_eq!(book, before, "a refusal changes nothing");
-    book.delete(&id("p"), NOW, DRAIN_WINDOW, true).expect("forced");
+    book.remove(&id("p"), NOW, DRAIN_WINDOW).expect("there");
     assert_eq!(book.get(&id("p")), None);
-    assert_eq!(book.undeploy(&id("p"), NOW, DRAIN_WINDOW), Err(BookError::NotFound));
+    assert_eq!(book.remove(&id("p"), NOW, DRAIN_WINDOW), Err(BookError::NotFound));
     assert_eq!(book.policies.len(), 1);
     book.expire(NOW + DRAIN_WINDOW - Duration::from_nanos(1));
     assert_eq!(book.policies.len(), 1);
@@ -37,11 +36,11 @@ fn a_forced_deletion_hides_the_record_and_lets_the_generations_drain() {
 #[test]
 fn an_id_taken_again_goes_on_counting_generations() {
     let mut book = with_deployed();
-    assert_eq!(book.create(id("p"), Origin::new("x"), Value::Null), Err(BookError::Exists));
-    book.delete(&id("p"), NOW, DRAIN_WINDOW, true).expect("forced");
-    assert_eq!(book.create(id("p"), Origin::new("y"), Value::Null), Err(BookError::Exists));
-    book.create(id("p"), Origin::new("x"), Value::from(3)).expect("free again");
-    book.deploy(&id("p"), Value::from(3), spec("https://h.org/*", 300.0)).expect("idle");
+    let new = || spec("https://h.org/*", 300.0);
+    assert_eq!(book.put(&Origin::new("y"), &id("p"), new()), Err(BookError::Exists));
+    book.remove(&id("p"), NOW, DRAIN_WINDOW).expect("there");
+    assert_eq!(book.put(&Origin::new("y"), &id("p"), new()), Err(BookError::Exists));
+    book.put(&x(), &id("p"), new()).expect("free again");
     let policy = book.get(&id("p")).expect("authored");
     assert_eq!(policy.lifecycle().active(), Some(2));
     assert_eq!(policy.lifecycle().generations().len(), 2);
@@ -75,7 +74,7 @@ fn a_leap_moves_drains_and_the_pauses_that_began_in_doubt() {
         (from - hour * 3, from - hour),
     ] {
         let mut book = with_deployed();
-        book.undeploy(&id("p"), begun, hour * 2).expect("deployed");
+        book.rest(&x(), &id("p"), begun, hour * 2).expect("deployed");
         let mut still = book.clone();
         still.leap(&Leap { from, ..Leap::default() });
         assert_eq!(still, book, "the control: the line did not move");
@@ -88,23 +87,23 @@ fn a_leap_moves_drains_and_the_pauses_that_began_in_doubt() {
 #[test]
 fn what_has_ended_stays_on_record_while_something_waits_under_it() {
     let mut book = with_deployed();
-    book.delete(&id("p"), NOW, DRAIN_WINDOW, true).expect("forced");
+    book.remove(&id("p"), NOW, DRAIN_WINDOW).expect("there");
     assert!(!book.has_ended(), "it drains");
     book.expire(NOW + DRAIN_WINDOW);
     assert_eq!(book.ended, BTreeMap::from([(id("p"), 1)]));
     book.forget_ended(&[id("p")].into());
     assert!(book.has_ended());
-    book.create(id("p"), Origin::new("y"), Value::Null).expect("free again");
+    book.rest(&Origin::new("y"), &id("p"), NOW, DRAIN_WINDOW).expect("free again");
     assert!(!book.has_ended(), "the policy itself knows");
-    book.deploy(&id("p"), Value::Null, spec("https://h.org/*", 1.0)).expect("idle");
+    book.put(&Origin::new("y"), &id("p"), spec("https://h.org/*", 1.0)).expect("idle");
     assert_eq!(book.get(&id("p")).and_then(|policy| policy.lifecycle().active()), Some(2));
-    book.delete(&id("p"), NOW, Duration::ZERO, true).expect("forced");
+    book.remove(&id("p"), NOW, Duration::ZERO).expect("there");
     book.expire(NOW);
     assert_eq!(book.ended, BTreeMap::from([(id("p"), 2)]));
     book.forget_ended(&BTreeSet::new());
     assert_eq!(book, Book { next_order: book.next_order, ..Book::default() });
-    book.create(id("q"), Origin::new("x"), Value::Null).expect("free");
-    book.delete(&id("q"), NOW, DRAIN_WINDOW, false).expect("idle");
+    book.rest(&x(), &id("q"), NOW, DRAIN_WINDOW).expect("free");
+    book.remove(&id("q"), NOW, DRAIN_WINDOW).expect("idle");
     assert!(!book.has_ended(), "it never had a generation");
 }
 
@@ -119,7 +118,7 @@ fn whether_anything_ends_is_known_beforehand() {
     assert!(book.ends_something(NOW + hour, None), "the pause");
     book.expire(NOW + hour);
     assert!(!book.ends_something(NOW + hour, None));
-    book.delete(&id("p"), NOW, DRAIN_WINDOW, true).expect("forced");
+    book.remove(&id("p"), NOW, DRAIN_WINDOW).expect("there");
     assert!(!book.ends_something(NOW + hour, None));
     assert!(book.ends_something(NOW + DRAIN_WINDOW, None), "the drain");
     book.expire(NOW + DRAIN_WINDOW);
@@ -129,15 +128,13 @@ fn whether_anything_ends_is_known_beforehand() {
 }
 
 #[test]
-fn an_update_without_a_valid_spec_leaves_what_rules() {
+fn a_draining_life_keeps_what_rules() {
     let mut book = with_deployed();
-    book.update(&id("p"), Value::from(4), None).expect("deployed");
-    assert_eq!(book.get(&id("p")).and_then(Policy::ruling), Some(&spec("https://h.org/*", 200.0)));
     let next = spec("https://h.org/*", 900.0);
-    book.update(&id("p"), Value::from(5), Some(next.clone())).expect("deployed");
+    book.put(&x(), &id("p"), next.clone()).expect("deployed");
     assert_eq!(book.get(&id("p")).and_then(Policy::ruling), Some(&next));
-    book.undeploy(&id("p"), NOW, DRAIN_WINDOW).expect("deployed");
-    book.update(&id("p"), Value::from(6), Some(spec("https://h.org/*", 1.0))).expect("idle");
+    book.rest(&x(), &id("p"), NOW, DRAIN_WINDOW).expect("deployed");
+    book.rest(&x(), &id("p"), NOW, DRAIN_WINDOW).expect("idle");
     assert_eq!(book.get(&id("p")).and_then(Policy::ruling), Some(&next), "a draining life keeps its limits");
 }
 
@@ -145,7 +142,7 @@ fn an_update_without_a_valid_spec_leaves_what_rules() {
 fn the_list_is_oldest_first_and_of_one_origin() {
     let mut book = Book::default();
     for (name, origin) in [("z", "x"), ("a", "x"), ("m", "y")] {
-        book.create(id(name), Origin::new(origin), Value::Null).expect("free");
+        book.rest(&Origin::new(origin), &id(name), NOW, DRAIN_WINDOW).expect("free");
     }
     let names: Vec<_> = book.of_origin(&Origin::new("x")).iter().map(|(id, _)| id.to_string()).collect();
     assert_eq!(names, ["z", "a"]);
@@ -153,21 +150,21 @@ fn the_list_is_oldest_first_and_of_one_origin() {
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Create,
-    Update { valid: bool },
+    Update,
     Deploy,
     Undeploy,
-    Delete { force: bool },
+    TakeOver,
+    Delete,
     Wait { hours: u64 },
 }
 
 fn steps() -> impl Strategy<Value = Vec<(u8, Step)>> {
     let step = prop_oneof![
-        Just(Step::Create),
-        any::<bool>().prop_map(|valid| Step::Update { valid }),
+        Just(Step::Update),
         Just(Step::Deploy),
         Just(Step::Undeploy),
-        any::<bool>().prop_map(|force| Step::Delete { force }),
+        Just(Step::TakeOver),
+        Just(Step::Delete),
         (0..30_u64).prop_map(|hours| Step::Wait { hours }),
     ];
     prop::collection::vec((0..3_u8, step), 0..60)
@@ -175,14 +172,11 @@ fn steps() -> impl Strategy<Value = Vec<(u8, Step)>> {
 
 fn take(book: &mut Book, id: &PolicyId, step: Step, now: Timestamp) -> Result<(), BookError> {
     match step {
-        Step::Create => book.create(id.clone(), Origin::new("x"), Value::from("new")),
-        Step::Update { valid } => {
-            let ruling = valid.then(|| spec("https://h.org/new/*", 300.0));
-            book.update(id, Value::from("updated"), ruling)
-        }
-        Step::Deploy => book.deploy(id, Value::from("deployed"), spec("https://h.org/*", 200.0)),
-        Step::Undeploy => book.undeploy(id, now, DRAIN_WINDOW),
-        Step::Delete { force } => book.delete(id, now, DRAIN_WINDOW, force),
+        Step::Update => book.put(&x(), id, spec("https://h.org/new/*", 300.0)).map(drop),
+        Step::Deploy => book.put(&x(), id, spec("https://h.org/*", 200.0)).map(drop),
+        Step::Undeploy => book.rest(&x(), id, now, DRAIN_WINDOW).map(drop),
+        Step::TakeOver => book.put(&Origin::new("y"), id, spec("https://h.org/*", 200.0)).map(drop),
+        Step::Delete => book.remove(id, now, DRAIN_WINDOW),
         Step::Wait { .. } => {
             book.expire(now);
             Ok(())
@@ -214,8 +208,8 @@ proptest! {
             for (id, policy) in &book.policies {
                 let life = policy.lifecycle();
                 let active = life.generations().values().filter(|g| **g == GenerationState::Active).count();
-                prop_assert_eq!(active, usize::from(life.is_deployed()));
-                prop_assert!(policy.record.is_some() || active == 0, "what is deleted takes no events");
+                prop_assert_eq!(active, usize::from(life.active().is_some()));
+                prop_assert!(!policy.is_deleted || active == 0, "what is deleted takes no events");
                 prop_assert_eq!(runtime.get(id).is_some(), !life.generations().is_empty());
                 for (number, state) in life.generations().iter() {
                     let fresh = known.insert((id.clone(), *number));

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::*;
-use crate::policy::Spec;
 use crate::policy::testing::{id, spec, spec_for};
 use crate::policy::{
     Clause, DRAIN_WINDOW, Family, LabelCondition, Limits, Overlap, Overrides, Period, Quota, Scope, Segment,
@@ -13,8 +12,7 @@ use crate::policy::{
 fn book() -> Book {
     let mut book = Book::default();
     let origin = Origin::new("x");
-    book.create(id("idle"), origin.clone(), serde_json::json!({"name": "a\u{1}b"})).expect("free");
-    book.create(id("again"), origin.clone(), Value::Null).expect("free");
+    book.rest(&origin, &id("idle"), Timestamp::ZERO, DRAIN_WINDOW).expect("free");
     let mut full = spec_for(
         "https://h.org:8443/a/*?b=*",
         0.5,
@@ -27,15 +25,23 @@ fn book() -> Book {
     full.limits.quota = Quota::new(1_000, Period::Month).ok();
     full.overlap = Overlap::All;
     full.scope = Scope::new(&["org", "api_key"]).expect("valid");
-    book.deploy(&id("again"), Value::from(1), full.clone()).expect("idle");
-    book.undeploy(&id("again"), Timestamp::from_millis(5), DRAIN_WINDOW).expect("deployed");
-    book.deploy(&id("again"), Value::from(2), full).expect("idle");
+    book.put(&origin, &id("again"), full.clone()).expect("free");
+    book.rest(&origin, &id("again"), Timestamp::from_millis(5), DRAIN_WINDOW).expect("deployed");
+    book.put(&origin, &id("again"), full).expect("idle");
     let pause = Pause { reason: "why".to_owned(), since: Timestamp::from_millis(6), until: None };
     book.pause(&id("again"), pause).expect("known");
-    book.create(id("gone"), origin, Value::Null).expect("free");
-    book.deploy(&id("gone"), Value::Null, spec("https://h.org/*", 200.0)).expect("idle");
-    book.delete(&id("gone"), Timestamp::from_millis(9), DRAIN_WINDOW, true).expect("forced");
+    book.put(&origin, &id("gone"), spec("https://h.org/*", 200.0)).expect("free");
+    book.remove(&id("gone"), Timestamp::from_millis(9), DRAIN_WINDOW).expect("there");
+    // What were the records of two policies up to format 4.
+    add_element(&mut book, "again", 1, Value::from(2));
+    let life = serde_json::json!({"updated": false, "deployed": null});
+    add_element(&mut book, "idle", 0, serde_json::json!({"name": "a\u{1}b", "life": life}));
     book
+}
+
+fn add_element(book: &mut Book, id: &str, order: u64, record: Value) {
+    let name = ElementName { origin: Origin::new("x"), kind: "config".into(), id: id.into() };
+    book.elements.insert(name, Kept::new(Element { order, record }));
 }
 
 /// With what format 2 did not have.
@@ -58,13 +64,12 @@ fn with_elements() -> Book {
         overlap: Overlap::MostSpecific { among: "keys".into() },
         scope,
         overrides,
-        counts_on: Some(id("again")),
+        bounds_on: Some(id("again")),
         rank: 3,
         wording: Some(wording),
         ..Spec::new(clauses, Limits::closed())
     };
-    book.create(id("new"), origin.clone(), Value::Null).expect("free");
-    book.deploy(&id("new"), Value::Null, spec).expect("idle");
+    book.put(&origin, &id("new"), spec).expect("free");
     book.put_element(&origin, "service", "1", serde_json::json!({ "name": "s" }));
     book
 }
@@ -82,7 +87,7 @@ fn an_unknown_member_is_refused_wherever_it_stands() {
     let sound: Value = serde_json::from_slice(&body).expect("JSON");
     let mut objects = Vec::new();
     places(&sound, &mut String::new(), &mut objects);
-    assert_eq!(objects.len(), 28, "{objects:?}");
+    assert_eq!(objects.len(), 30, "{objects:?}");
     for place in objects {
         let mut document = sound.clone();
         let object = document.pointer_mut(&place).and_then(Value::as_object_mut).expect("there");
@@ -143,7 +148,7 @@ fn specs_that_are_in_memory_are_shared_only_where_they_are_the_same() {
 #[test]
 fn foreign_documents_are_refused_with_a_reason() {
     let refused = |body: &str| decode(body.as_bytes()).expect_err(body);
-    assert!(matches!(refused(r#"{"format":5}"#), PolicyError::Format { found: 5, known: 4 }));
+    assert!(matches!(refused(r#"{"format":6}"#), PolicyError::Format { found: 6, known: 5 }));
     assert!(matches!(refused("{"), PolicyError::Document { .. }));
     assert!(matches!(refused(r#"{"format":3}"#), PolicyError::Document { .. }));
     let body = String::from_utf8(encode(&book()).expect("encodes").to_vec()).expect("text");
@@ -180,6 +185,9 @@ fn the_limits_of_one_key_stand_once() {
 
 #[test]
 fn all_formats_stay_readable() {
+    let body = include_str!("../fixtures/book-v5.json");
+    assert_eq!(decode(body.as_bytes()).expect("readable"), newest());
+
     let body = include_str!("../fixtures/book-v4.json");
     assert_eq!(decode(body.as_bytes()).expect("readable"), newest());
 
@@ -190,7 +198,7 @@ fn all_formats_stay_readable() {
     assert_eq!(decode(body.as_bytes()).expect("readable"), book());
 
     let mut before = book();
-    let again = Arc::make_mut(before.policies.get_mut(&id("again")).expect("there"));
+    let again = before.policies.get_mut(&id("again")).expect("there").edit();
     again.pause = None;
     let ruling = Arc::make_mut(again.ruling.as_mut().expect("rules"));
     ruling.limits.window = None;

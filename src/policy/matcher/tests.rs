@@ -28,7 +28,7 @@ fn key_of(lane: Result<Option<Lane>, LaneError>) -> Option<String> {
 }
 
 fn route(rules: Vec<Rule>, at: &str) -> Option<String> {
-    let matcher = Matcher::compile(rules).expect("small");
+    let matcher = Matcher::compile(rules, None).expect("small");
     key_of(matcher.route(&Method::GET, &url(at), &Labels::default()))
 }
 
@@ -56,7 +56,8 @@ fn methods_and_labels_decide_before_the_most_literal_does() {
     let mut narrow = rule("narrow", "x", 0, "https://h.org/a");
     spec_of(&mut narrow).clauses[0].labels =
         vec![LabelCondition::equals("org", "ACME"), LabelCondition::equals_or_absent("service", "action")];
-    let matcher = Matcher::compile(vec![narrow, rule("wide", "x", 1, "https://h.org/*")]).expect("small");
+    let matcher =
+        Matcher::compile(vec![narrow, rule("wide", "x", 1, "https://h.org/*")], None).expect("small");
     let lane = |method: Method, pairs: &[(&str, &str)]| {
         key_of(matcher.route(&method, &url("https://h.org/a"), &labels(pairs)))
     };
@@ -83,7 +84,7 @@ fn policies_that_apply_together_do_and_their_labels_name_the_lane() {
         rule("cap", "x", 3, "https://h.org/*"),
         rule("narrow", "x", 4, "https://h.org/a*"),
     ];
-    let matcher = Matcher::compile(rules).expect("small");
+    let matcher = Matcher::compile(rules, None).expect("small");
     let at = url("https://h.org/ab");
     let route = |pairs: &[(&str, &str)]| key_of(matcher.route(&Method::GET, &at, &labels(pairs)));
     assert_eq!(route(&[]).as_deref(), Some("global@1+narrow@1"));
@@ -116,7 +117,7 @@ fn words_make_contests_and_the_clauses_of_one_policy_are_one() {
         among("ab", 1, "https://h.org/ab*", "service"),
         among("end", 2, "https://h.org/*", "endpoint"),
     ];
-    let matcher = Matcher::compile(rules).expect("small");
+    let matcher = Matcher::compile(rules, None).expect("small");
     let route = |at: &str| key_of(matcher.route(&Method::GET, &url(at), &Labels::default()));
     assert_eq!(route("https://h.org/ac").as_deref(), Some("all@1+end@1"));
     assert_eq!(route("https://h.org/ab/c").as_deref(), Some("ab@1+end@1"));
@@ -134,7 +135,7 @@ fn a_policy_that_limits_single_values_alone_governs_no_others() {
     let rows = [(values("a;b", "1"), Limits::closed()), (values("c", "2"), Limits::default())];
     let spec = spec_of(&mut rule);
     (spec.overrides, spec.scope) = (Overrides::new(&scope, rows), scope);
-    let matcher = Matcher::compile(vec![rule]).expect("small");
+    let matcher = Matcher::compile(vec![rule], None).expect("small");
     let at = url("https://h.org/x");
     let verdict = |pairs: &[(&str, &str)]| {
         let found = matcher.candidates(&Method::GET, &at, &labels(pairs));
@@ -163,7 +164,7 @@ fn the_host_stands_in_for_a_label() {
     spec.clauses[0].pattern = UrlPattern::any_host("/v1/x").expect("valid");
     spec.overlap = Overlap::All;
     spec.scope = Scope::new(&["container"]).expect("valid").with_host("container");
-    let matcher = Matcher::compile(vec![rule]).expect("small");
+    let matcher = Matcher::compile(vec![rule], None).expect("small");
     let route =
         |at: &str, pairs: &[(&str, &str)]| key_of(matcher.route(&Method::GET, &url(at), &labels(pairs)));
     assert_eq!(route("https://h.org/v1/x?q", &[]).as_deref(), Some("c@1;container=h.org%3A443"));
@@ -187,7 +188,7 @@ fn on_hosts(host_labels: &[&str]) -> Vec<Rule> {
 
 #[test]
 fn the_host_stands_in_beside_as_many_labels_as_there_may_be() {
-    let matcher = Matcher::compile(on_hosts(&["container"])).expect("small");
+    let matcher = Matcher::compile(on_hosts(&["container"]), None).expect("small");
     let many: Vec<String> = (0..Labels::MAX).map(|n| format!("k{n}")).collect();
     let pairs: Vec<(&str, &str)> = many.iter().map(|key| (key.as_str(), "")).collect();
     let lane = key_of(matcher.route(&Method::GET, &url("https://h.org/v1/x"), &labels(&pairs)));
@@ -203,7 +204,7 @@ fn a_host_that_is_longer_than_a_label_stands_in_too() {
     let value = target.host_and_port().into_boxed_str();
     assert!(value.len() > Labels::MAX_VALUE_BYTES);
     spec_of(&mut rules[0]).overrides = Overrides::new(&scope, [(vec![value], Limits::closed())]);
-    let matcher = Matcher::compile(rules).expect("small");
+    let matcher = Matcher::compile(rules, None).expect("small");
     let lane = matcher.route(&Method::GET, &target, &Labels::default()).expect("short").expect("listed");
     assert!(lane.key().as_str().starts_with("c0@1;container=aaa"), "{lane:?}");
     assert_eq!(lane.scope_key(scope.labels()), scope.key_of(&Labels::default(), &target));
@@ -211,7 +212,7 @@ fn a_host_that_is_longer_than_a_label_stands_in_too() {
 
 #[test]
 fn the_host_stands_in_for_the_label_of_each_policy() {
-    let matcher = Matcher::compile(on_hosts(&["container", "box"])).expect("small");
+    let matcher = Matcher::compile(on_hosts(&["container", "box"]), None).expect("small");
     let route = |pairs: &[(&str, &str)]| {
         key_of(matcher.route(&Method::GET, &url("https://h.org/v1/x"), &labels(pairs)))
     };
@@ -226,7 +227,7 @@ fn an_event_under_too_many_policies_is_refused_and_not_let_through() {
         spec_of(&mut rule).overlap = Overlap::All;
         rule
     });
-    let matcher = Matcher::compile(rules.collect()).expect("small");
+    let matcher = Matcher::compile(rules.collect(), None).expect("small");
     let refused = matcher.route(&Method::GET, &url("https://h.org/a"), &Labels::default());
     assert_eq!(refused, Err(LaneError::TooManyPolicies { given: 13 }));
 }
@@ -236,7 +237,7 @@ fn hostile_patterns_stay_within_their_bound() {
     let rules: Vec<Rule> = (0..200)
         .map(|n| rule(&format!("p{n}"), "x", n, &format!("https://h.org/{}{n}", "*a".repeat(31))))
         .collect();
-    let matcher = Matcher::compile(rules).expect("within the bound");
+    let matcher = Matcher::compile(rules, None).expect("within the bound");
     let target = url(&format!("https://h.org/{}7", "a".repeat(1_000)));
     let lane = key_of(matcher.route(&Method::GET, &target, &Labels::default()));
     assert_eq!(lane.as_deref(), Some("p7@1"));
@@ -245,7 +246,7 @@ fn hostile_patterns_stay_within_their_bound() {
 #[test]
 fn too_many_origins_are_refused_and_not_left_unmatched() {
     let rules = (0..13).map(|n| rule(&format!("p{n}"), &format!("o{n}"), n, "https://h.org/*")).collect();
-    assert!(matches!(Matcher::compile(rules), Err(PolicyError::TooManyOrigins { given: 13 })));
+    assert!(matches!(Matcher::compile(rules, None), Err(PolicyError::TooManyOrigins { given: 13 })));
 }
 
 /// The definition, as plainly as it can be said.
@@ -292,7 +293,29 @@ proptest! {
         }
         let winners: Vec<PolicyRef> = winners.into_iter().map(|(_, part)| part).collect();
         let expected = (!winners.is_empty()).then(|| Lane::of(winners).expect("few"));
-        let found = Matcher::compile(rules).expect("small").route(&Method::GET, &target, &Labels::default());
+        let found = Matcher::compile(rules, None).expect("small").route(&Method::GET, &target, &Labels::default());
         prop_assert_eq!(found, Ok(expected));
     }
+}
+
+#[test]
+fn the_search_is_shared_while_the_patterns_are_the_same_and_in_the_same_order() {
+    let rules = |second: &str, order: u64| {
+        vec![
+            rule("a", "x", 0, "https://h.org/a/*"),
+            rule("b", "x", order, second),
+            rule("c", "x", 2, "https://h.org/*"),
+        ]
+    };
+    let before = Matcher::compile(rules("https://h.org/b/*", 1), None).expect("small");
+    let after = |rules| Matcher::compile(rules, Some(&before)).expect("small");
+    let is_shared = |after: &Matcher| Arc::ptr_eq(&after.search, &before.search);
+    let same = after(rules("https://h.org/b/*", 1));
+    assert!(is_shared(&same), "other values of the same patterns");
+    let (moved, other) = (after(rules("https://h.org/b/*", 7)), after(rules("https://h.org/d/*", 1)));
+    assert!(is_shared(&moved), "younger, and in its place all the same");
+    assert!(!is_shared(&other));
+    let target = url("https://h.org/d/x");
+    let lane = |matcher: &Matcher| key_of(matcher.route(&Method::GET, &target, &Labels::default()));
+    assert_eq!((lane(&same), lane(&other)), (Some("c@1".to_owned()), Some("b@1".to_owned())));
 }

@@ -9,7 +9,7 @@ fn on_host(text: &str) -> UrlPattern {
 }
 
 fn search(patterns: &[UrlPattern]) -> Search {
-    Search::build(&patterns.iter().collect::<Vec<_>>(), NFA_BYTES_MAX).expect("small")
+    Search::build(&patterns.iter().collect::<Vec<_>>(), NFA_BYTES_MAX, None).expect("small")
 }
 
 fn found(search: &Search, patterns: &[UrlPattern], url: &str) -> Vec<usize> {
@@ -76,12 +76,43 @@ fn ten_thousand_apart_need_no_automaton_and_a_crowd_has_one() {
     assert_eq!(found(&crowd_search, &crowd, "http://x:81/a//7"), [0; 0]);
 }
 
+fn search_after(before: (&Search, &[UrlPattern]), patterns: &[UrlPattern]) -> Search {
+    let pattern = |at: usize| &before.1[at];
+    let before = Before { search: before.0, pattern: &pattern };
+    Search::build(&patterns.iter().collect::<Vec<_>>(), NFA_BYTES_MAX, Some(&before)).expect("small")
+}
+
+#[test]
+fn crowds_are_shared_while_their_patterns_are_the_same() {
+    let crowd = |host: &str, count: usize| -> Vec<UrlPattern> {
+        (0..count).map(|n| on_host(&format!("https://{host}.org/*/{n}"))).collect()
+    };
+    let first = [crowd("a", 40), crowd("b", 60)].concat();
+    let before = search(&first);
+    let automaton = |search: &Search, nth: usize| {
+        let crowds = search.on_hosts.starts.iter().filter_map(|start| start.crowd.as_ref());
+        crowds.map(|crowd| Arc::as_ptr(&crowd.automaton)).nth(nth).expect("a crowd")
+    };
+    // In another order, with one more in the second crowd and an equal one more apart from both.
+    let second =
+        [crowd("b", 61), crowd("a", 40), vec![on_host("https://0.org/*"), on_host("https://0.org/*")]];
+    let second = second.concat();
+    let after = search_after((&before, &first), &second);
+    assert_eq!(automaton(&before, 0), automaton(&after, 0));
+    assert_ne!(automaton(&before, 1), automaton(&after, 1));
+    assert_eq!(found(&after, &second, "https://a.org/x/7"), [68]);
+    assert_eq!(found(&after, &second, "https://b.org/x/60"), [60]);
+    // Twice the number of patterns: each crowd has a smaller share of the caches.
+    let third = [first.clone(), crowd("c", 100)].concat();
+    assert_ne!(automaton(&before, 0), automaton(&search_after((&before, &first), &third), 0));
+}
+
 #[test]
 fn patterns_beyond_the_bound_are_refused() {
     let patterns: Vec<_> = (0..100).map(|n| on_host(&format!("https://h.org/*{n}"))).collect();
     let patterns: Vec<_> = patterns.iter().collect();
-    assert!(Search::build(&patterns, 1 << 20).is_ok());
-    assert!(matches!(Search::build(&patterns, 1 << 12), Err(PolicyError::TooLarge { .. })));
+    assert!(Search::build(&patterns, 1 << 20, None).is_ok());
+    assert!(matches!(Search::build(&patterns, 1 << 12, None), Err(PolicyError::TooLarge { .. })));
 }
 
 #[test]
@@ -93,13 +124,13 @@ fn crowds_share_one_bound() {
     let (mut too_few, mut enough) = (0, NFA_BYTES_MAX);
     while enough - too_few > 1 {
         let middle = too_few + (enough - too_few) / 2;
-        match Search::build(&one, middle) {
+        match Search::build(&one, middle, None) {
             Ok(_) => enough = middle,
             Err(_) => too_few = middle,
         }
     }
-    assert!(Search::build(&both, enough).is_err());
-    assert!(Search::build(&both, 4 * enough).is_ok(), "the control");
+    assert!(Search::build(&both, enough, None).is_err());
+    assert!(Search::build(&both, 4 * enough, None).is_ok(), "the control");
 }
 
 proptest! {
@@ -115,6 +146,9 @@ proptest! {
         let target = format!("http://h/{target}");
         let url = CanonicalUrl::parse(&target).expect("valid");
         let expected: Vec<_> = (0..patterns.len()).filter(|at| patterns[*at].matches(&url)).collect();
-        prop_assert_eq!(found(&search(&patterns), &patterns, &target), expected);
+        prop_assert_eq!(&found(&search(&patterns), &patterns, &target), &expected);
+        let fewer: Vec<_> = patterns.iter().skip(1).step_by(2).chain(patterns.last()).cloned().collect();
+        let after = search_after((&search(&fewer), &fewer), &patterns);
+        prop_assert_eq!(found(&after, &patterns, &target), expected);
     }
 }

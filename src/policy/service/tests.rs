@@ -19,8 +19,20 @@ async fn open(documents: &Arc<TestDocuments>) -> (Policies, Clock) {
 }
 
 fn add(book: &mut Book, name: &str) -> Result<(), BookError> {
-    book.create(id(name), Origin::new("x"), Value::Null)?;
-    book.deploy(&id(name), Value::Null, spec("https://h.org/*", 200.0))
+    if book.get(&id(name)).is_some() {
+        return Err(BookError::Exists);
+    }
+    book.put(&x(), &id(name), spec("https://h.org/*", 200.0)).map(drop)
+}
+
+fn x() -> Origin {
+    Origin::new("x")
+}
+
+/// What rules nothing: an element beside the policies.
+fn name(book: &mut Book, name: &str) -> Result<(), BookError> {
+    book.put_element(&x(), "name", "p", Value::from(name));
+    Ok(())
 }
 
 #[tokio::test]
@@ -35,9 +47,9 @@ async fn a_change_is_durable_and_active_on_return() {
     assert_eq!(again.book(), policies.book());
     assert_eq!(again.runtime().diff(&policies.runtime()), []);
 
-    policies.change(|book| book.update(&id("p"), Value::from("name"), None)).await.expect("changed");
+    policies.change(|book| name(book, "name")).await.expect("changed");
     assert!(!seen.has_changed().expect("alive"), "a cosmetic edit wakes nobody");
-    assert_eq!(policies.book().get(&id("p")).map(|p| p.record().clone()), Some(Value::from("name")));
+    assert_eq!(policies.book().element(&x(), "name", "p"), Some(&Value::from("name")));
 }
 
 #[tokio::test]
@@ -93,17 +105,16 @@ async fn only_a_bounded_handle_refuses_to_add_and_more_than_the_bound_is_read_ag
     assert_eq!(again.runtime().policies().count(), 2);
     let bounded = again.bounded(one);
     bounded
-        .change(|book| book.update(&id("p"), Value::from("name"), None))
+        .change(|book| book.put(&x(), &id("p"), spec("https://h.org/*", 100.0)))
         .await
         .expect("it is there already");
     assert!(bounded.change(|book| add(book, "r")).await.is_err());
 
+    again.change(|book| name(book, "name")).await.expect("no bound");
     let short = again.bounded(Bounds { book_bytes: 10, ..Bounds::default() });
-    let name = async |name: &'static str| {
-        short.change(move |book| book.update(&id("p"), Value::from(name), None)).await
-    };
-    name("n").await.expect("it is shorter than before");
-    let longer = name("longer").await;
+    let named = async |text: &'static str| short.change(move |book| name(book, text)).await;
+    named("n").await.expect("it is shorter than before");
+    let longer = named("longer").await;
     assert!(matches!(longer, Err(ChangeError::Failed(PolicyError::Full(Bound::Bytes { most: 10 })))));
 }
 
@@ -114,20 +125,14 @@ async fn what_could_not_be_read_at_the_next_start_is_not_written() {
     policies.change(|book| add(book, "p")).await.expect("changed");
     let before = (policies.book(), documents.body(DOCUMENT));
     let without_clauses = Spec::new(Vec::new(), Limits::default());
-    let failed = policies.change(|book| {
-        book.create(id("q"), Origin::new("x"), Value::Null)?;
-        book.deploy(&id("q"), Value::Null, without_clauses.clone())
-    });
+    let failed = policies.change(|book| book.put(&x(), &id("q"), without_clauses.clone()));
     assert!(matches!(failed.await, Err(ChangeError::Failed(PolicyError::Document { .. }))));
     assert_eq!((policies.book(), documents.body(DOCUMENT)), before);
     let or_absent = LabelCondition::equals_or_absent("org", "A");
     let clause =
         Clause { labels: vec![or_absent], ..Clause::of(UrlPattern::any_host("/{}").expect("valid")) };
     policies
-        .change(|book| {
-            book.create(id("r"), Origin::new("x"), Value::Null)?;
-            book.deploy(&id("r"), Value::Null, Spec::new(vec![clause.clone()], Limits::default()))
-        })
+        .change(|book| book.put(&x(), &id("r"), Spec::new(vec![clause.clone()], Limits::default())))
         .await
         .expect("readable");
 }
@@ -220,7 +225,7 @@ async fn drained_generations_leave_when_their_time_is_over() {
     let documents = Arc::new(TestDocuments::default());
     let (policies, clock) = open(&documents).await;
     policies.change(|book| add(book, "p")).await.expect("changed");
-    policies.change(|book| book.delete(&id("p"), clock.now(), DRAIN_WINDOW, true)).await.expect("changed");
+    policies.change(|book| book.remove(&id("p"), clock.now(), DRAIN_WINDOW)).await.expect("changed");
     clock.advance(DRAIN_WINDOW - Duration::from_nanos(1));
     policies.expire(clock.now(), None).await.expect("stored");
     assert!(policies.runtime().get(&id("p")).is_some());
@@ -262,8 +267,7 @@ async fn a_book_whose_policies_cannot_be_active_together_holds_the_store() {
     let mut book = Book::default();
     let deploy = |book: &mut Book, n: usize| {
         let name = format!("p{n}");
-        book.create(id(&name), Origin::new(&name), Value::Null).expect("free");
-        book.deploy(&id(&name), Value::Null, spec("https://h.org/*", 1.0)).expect("deploys");
+        book.put(&Origin::new(&name), &id(&name), spec("https://h.org/*", 1.0)).expect("free");
     };
     (0..Lane::MAX_POLICIES).for_each(|n| deploy(&mut book, n));
     documents.set(DOCUMENT, document::encode(&book).expect("encodes"));
@@ -284,7 +288,7 @@ async fn an_older_book_is_shown_and_nothing_of_it_expires() {
     let documents = Arc::new(TestDocuments::default());
     let (policies, clock) = open(&documents).await;
     policies.change(|book| add(book, "p")).await.expect("changed");
-    let delete = |book: &mut Book| book.delete(&id("p"), clock.now(), DRAIN_WINDOW, true);
+    let delete = |book: &mut Book| book.remove(&id("p"), clock.now(), DRAIN_WINDOW);
     policies.change(delete).await.expect("changed");
     let before = documents.body(DOCUMENT);
     documents.hold("the book is older");

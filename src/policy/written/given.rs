@@ -16,7 +16,7 @@ const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 /// A value as it was given.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Given {
+pub(crate) enum Given {
     /// A text.
     Text(String),
     /// A whole number.
@@ -35,11 +35,11 @@ pub enum Given {
 
 /// The members of a table in the order in which they were given. One that is `null` in JSON is left out.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Members(pub Vec<(String, Given)>);
+pub(crate) struct Members(pub Vec<(String, Given)>);
 
 /// A member that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// The member, and the member of that; empty for all of them together.
     pub path: Vec<String>,
     /// The rule, with what was given.
@@ -49,7 +49,7 @@ pub struct Fault {
 impl Given {
     /// A number, whole where it can be.
     #[must_use]
-    pub fn number(number: f64) -> Self {
+    pub(crate) fn number(number: f64) -> Self {
         // Exact: it has no fraction and is below 2^53.
         if number.fract() == 0.0 && number.abs() < MAX_WHOLE {
             Self::Integer(number as i64)
@@ -76,13 +76,13 @@ impl Given {
 impl Members {
     /// The member of this name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Given> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Given> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, given)| given)
     }
 
     /// The names of the members that the two do not have alike, in the order of their names.
     #[must_use]
-    pub fn differing(&self, other: &Self) -> Vec<String> {
+    pub(crate) fn differing(&self, other: &Self) -> Vec<String> {
         let names = self.0.iter().chain(&other.0).map(|(name, _)| name);
         let mut names: Vec<String> =
             names.filter(|name| self.get(name) != other.get(name)).cloned().collect();
@@ -95,14 +95,14 @@ impl Members {
 impl Fault {
     /// The member as the configuration file names it, such as `window.calls`.
     #[must_use]
-    pub fn field(&self) -> String {
+    pub(crate) fn field(&self) -> String {
         let parts = self.path.iter().map(|part| clipped(part).escape_debug().to_string());
         parts.collect::<Vec<_>>().join(".")
     }
 
     /// The JSON pointer to the member (RFC 6901).
     #[must_use]
-    pub fn pointer(&self) -> String {
+    pub(crate) fn pointer(&self) -> String {
         json_pointer(self.path.iter().map(String::as_str))
     }
 }

@@ -4,7 +4,7 @@
 
 /// The known name that is at most three edits away, and fewer than it has letters.
 #[must_use]
-pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let (edits, name) = known.map(|name| (distance(name, given), name)).min()?;
     (edits <= 3 && edits < name.len()).then_some(name)
 }

@@ -9,17 +9,15 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::event::{Labels, PolicyId};
+use crate::event::{Labels, PolicyId, parse_method};
 use crate::policy::written::given::quoted;
 use crate::policy::written::{Fault, Given, MEMBERS, Members, nearest};
 use crate::policy::{
-    Clause, Family, LabelCondition, Limits, Pace, Period, Quota, Scope, Spec, UrlPattern, Window,
+    Clause, Family, Kind, LabelCondition, Limits, Pace, Period, Quota, Scope, Spec, UrlPattern, Window,
 };
 
-/// The members that a policy needs one of.
-const LIMITS: &[&str] = &["pace", "window", "quota", "slots", "timeout_ms"];
-/// Those of them that leave a refusing policy something to refuse.
-const REFUSING: &[&str] = &["pace", "window", "quota"];
+/// The member that limits an attempt, not the starts.
+const TIMEOUT: &str = "timeout_ms";
 /// Most methods that a policy lists.
 const MAX_METHODS: usize = 32;
 
@@ -27,7 +25,7 @@ const MAX_METHODS: usize = 32;
 ///
 /// # Errors
 /// The [`Fault`] of the member `name`.
-pub fn read_name(members: &Members) -> Result<PolicyId, Fault> {
+pub(crate) fn read_name(members: &Members) -> Result<PolicyId, Fault> {
     let mut faults = Vec::new();
     let name = Reader { members, known: None, faults: &mut faults }.name();
     // Without a name there is a fault, and one at most.
@@ -38,7 +36,7 @@ pub fn read_name(members: &Members) -> Result<PolicyId, Fault> {
 ///
 /// # Errors
 /// All [`Fault`]s of the members but those of `name`.
-pub fn read_spec(members: &Members, known: Option<&BTreeSet<String>>) -> Result<Spec, Vec<Fault>> {
+pub(crate) fn read_spec(members: &Members, known: Option<&BTreeSet<String>>) -> Result<Spec, Vec<Fault>> {
     let mut faults = Vec::new();
     let spec = Reader { members, known, faults: &mut faults }.spec();
     spec.ok_or(faults)
@@ -83,10 +81,13 @@ impl<'a> Reader<'a> {
         };
         let family = self.family();
         let scope = self.scope().unwrap_or_default();
-        if !LIMITS.iter().any(|limit| self.find(limit).is_some()) {
-            let detail = format!("limits nothing; give it at least one of {}", LIMITS.join(", "));
-            self.note(&[], detail);
-        } else if family == Family::Refuse && !REFUSING.iter().any(|limit| self.find(limit).is_some()) {
+        let is_given = |kind: &Kind| self.find(kind.word()).is_some();
+        if !limits_of_members().any(|limit| self.find(limit).is_some()) {
+            let all = limits_of_members().collect::<Vec<_>>().join(", ");
+            self.note(&[], format!("limits nothing; give it at least one of {all}"));
+        } else if family == Family::Refuse
+            && !Kind::ALL.iter().filter(|kind| kind.counts_starts()).any(is_given)
+        {
             let detail = "\"refuse\" turns calls away that have no room under a pace, window or quota, and there is \
                           none; calls wait for slots all the same";
             self.wrong::<()>("family", detail.to_owned());
@@ -116,13 +117,13 @@ impl<'a> Reader<'a> {
         }
         let mut methods = Vec::new();
         for text in texts {
-            match Method::from_bytes(text.to_ascii_uppercase().as_bytes()) {
-                Ok(method) if method != Method::CONNECT && text.len() <= 32 => {
+            match parse_method(text) {
+                Ok(method) => {
                     if !methods.contains(&method) {
                         methods.push(method);
                     }
                 }
-                _ => {
+                Err(_) => {
                     let detail =
                         format!("{} is no HTTP method such as GET, POST, PUT, PATCH or DELETE", quoted(text));
                     self.wrong::<()>("methods", detail);
@@ -216,7 +217,7 @@ impl<'a> Reader<'a> {
 
     fn timeout(&mut self) -> Option<Duration> {
         let most = i64::try_from(Limits::MAX_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
-        let millis = self.number("timeout_ms", 1..=most)?;
+        let millis = self.number(TIMEOUT, 1..=most)?;
         u64::try_from(millis).ok().map(Duration::from_millis)
     }
 
@@ -347,6 +348,12 @@ impl<'a> Reader<'a> {
         let path = path.iter().map(|part| (*part).to_owned()).collect();
         self.faults.push(Fault { path, detail });
     }
+}
+
+/// The members that a policy needs one of.
+fn limits_of_members() -> impl Iterator<Item = &'static str> {
+    let waited_for = Kind::ALL.into_iter().filter(|kind| kind.lets_wait());
+    waited_for.map(Kind::word).chain([TIMEOUT])
 }
 
 /// A member of the policy, or of its member `of`.

@@ -72,7 +72,7 @@ fn what_has_no_member_is_not_written() {
         Spec { limits: counting, ..spec.clone() },
         Spec { limits: closed, ..spec.clone() },
         Spec { overlap: Overlap::most_specific(), ..spec.clone() },
-        Spec { counts_on: Some(id("b")), ..spec.clone() },
+        Spec { bounds_on: Some(id("b")), ..spec.clone() },
         Spec { rank: 1, ..spec.clone() },
         Spec { scope: Scope::new(&["a"]).expect("valid").with_host("a"), ..spec.clone() },
     ];

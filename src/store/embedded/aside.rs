@@ -6,9 +6,9 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 
-use crate::store::directory::DataDir;
-use crate::store::files;
-use crate::store::journal::{self, FRAME_HEADER_BYTES, Position};
+use crate::store::embedded::directory::DataDir;
+use crate::store::embedded::files;
+use crate::store::embedded::journal::{self, FRAME_HEADER_BYTES, Position};
 
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 

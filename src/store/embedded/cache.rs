@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::store::journal::{Block, Position};
+use crate::store::embedded::journal::{Block, Position};
+use crate::telemetry::defect;
 
 /// Bounded by count and bytes; the least recently used goes first.
 pub(super) struct BlockCache {
@@ -44,6 +45,7 @@ impl BlockCache {
         let mut bytes: usize = held.iter().map(|(_, block)| block.raw_bytes()).sum();
         while held.len() > MAX_BLOCKS || (bytes > self.max_bytes && held.len() > 1) {
             let Some((_, gone)) = held.pop_front() else { break };
+            defect!(unless gone.raw_bytes() <= bytes, "a kept block that was never weighed");
             bytes = bytes.saturating_sub(gone.raw_bytes());
         }
     }

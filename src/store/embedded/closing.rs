@@ -7,11 +7,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::store::StoreError;
-use crate::store::account::living::{self, Living};
-use crate::store::account::{Defect, Mark};
-use crate::store::bits::Bits;
-use crate::store::index::read::IndexReader;
-use crate::store::journal::Position;
+use crate::store::embedded::account::living::{self, Living};
+use crate::store::embedded::account::{Defect, Mark};
+use crate::store::embedded::bits::Bits;
+use crate::store::embedded::index::read::IndexReader;
+use crate::store::embedded::journal::Position;
 
 /// Leaves a list of what lives; `end` is that of the closing mark, before which it is to be called. A stop without room for
 /// the list is in good order all the same.

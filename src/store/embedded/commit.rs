@@ -10,14 +10,15 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::ids::{self, Home};
 use crate::clock::Timestamp;
 use crate::event::LaneKey;
-use crate::store::index::lanes::Lanes;
-use crate::store::journal::{
+use crate::store::embedded::index::lanes::Lanes;
+use crate::store::embedded::journal::{
     DedupRow, Group, MAX_BLOCK_BYTES, MAX_BLOCK_ENTRIES, NewBlock, Position, Settled, SettledRun,
 };
 use crate::store::{Appended, Dedup, NewEntry, StoreError};
+use crate::telemetry::defect;
 
 /// A settlement of one entry on its way: lane number, block, what.
-pub(super) type Decision = (u32, Position, Settled);
+pub(super) type Placed = (u32, Position, Settled);
 
 /// An append that waits for its answer.
 pub(super) struct AppendReply {
@@ -115,8 +116,12 @@ impl Draft {
             self.open.insert(slot, self.blocks.len() - 1);
             self.blocks.len() - 1
         });
-        let Some(block) = self.blocks.get_mut(at) else { return (at, 0) };
+        let Some(block) = self.blocks.get_mut(at) else {
+            defect!("a block of a commit that is not there");
+            return (at, 0);
+        };
         // A block that holds fewer than MAX_BLOCK_ENTRIES has room for an index of eight bits.
+        defect!(unless block.records.len() < MAX_BLOCK_ENTRIES, "a block with more entries than an id can name");
         let index = u8::try_from(block.records.len()).unwrap_or(u8::MAX);
         block.records.push(record);
         block.raw_bytes += needed;
@@ -178,7 +183,7 @@ pub(super) fn answer(
 }
 
 /// Groups decisions by block, in the order in which they came.
-pub(super) fn runs(mut decisions: Vec<Decision>) -> Vec<SettledRun> {
+pub(super) fn runs(mut decisions: Vec<Placed>) -> Vec<SettledRun> {
     decisions.sort_by_key(|(lane, block, _)| (*lane, *block));
     decisions
         .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::ids::Home;
-use crate::store::journal::Position;
+use crate::store::embedded::journal::Position;
 
 /// Grows with the damaged blocks and the lanes that hold something.
 #[derive(Default)]

@@ -11,17 +11,17 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use super::SETTLED_PART;
-use super::commit::Decision;
+use super::commit::Placed;
 use super::ids::{self, Home};
 use super::reads::Reads;
 use super::shared::segment_name;
 use super::writer::Request;
 use crate::event::EventId;
 use crate::store::StoreError;
-use crate::store::index::IndexError;
-use crate::store::index::keys::DueKey;
-use crate::store::index::rows::BlockRow;
-use crate::store::journal::{Block, Position, ReadError, Settled, What};
+use crate::store::embedded::index::IndexError;
+use crate::store::embedded::index::keys::DueKey;
+use crate::store::embedded::index::rows::BlockRow;
+use crate::store::embedded::journal::{Block, Position, ReadError, Settled, What};
 
 /// Why a block is not there.
 pub(super) enum Unreadable {
@@ -34,7 +34,7 @@ pub(super) enum Unreadable {
 }
 
 /// The settlement of an entry as lost.
-pub(super) fn decision(lane: u32, home: Home, from_due_ms: Option<u64>) -> Decision {
+pub(super) fn decision(lane: u32, home: Home, from_due_ms: Option<u64>) -> Placed {
     (lane, home.block, Settled { index: home.index, from_due_ms, what: What::Lost })
 }
 
@@ -90,7 +90,7 @@ impl Reads {
         if !first.is_same_damage(&second) {
             let path = self.shared.dir.journal().display().to_string();
             let reason = format!("two reads differ: {first}; {second}");
-            return Err(self.failed(lane, at, StoreError::Io { operation: "read", path, reason }));
+            return Err(self.failed(lane, at, StoreError::Io { operation: "read", place: path, reason }));
         }
         match self.shared.reader.block(lane, at) {
             Ok(Some(row)) => self.declare(at, &row, &second),
@@ -104,7 +104,7 @@ impl Reads {
     /// Its file is moved away, deleted, or on a file system that is not there: nothing that was read says so.
     pub(super) fn absent(&self, at: Position) -> StoreError {
         let path = self.shared.dir.root().join(segment_name(at.segment)).display().to_string();
-        StoreError::Io { operation: "open", path, reason: "it is not there".to_owned() }
+        StoreError::Io { operation: "open", place: path, reason: "it is not there".to_owned() }
     }
 
     fn declare(&self, at: Position, row: &BlockRow, error: &ReadError) {
@@ -133,7 +133,7 @@ impl Reads {
     }
 
     /// Settles entries as lost. Returns when that is durable.
-    pub(super) fn settle_lost(&self, lost: &[Decision]) -> Result<(), StoreError> {
+    pub(super) fn settle_lost(&self, lost: &[Placed]) -> Result<(), StoreError> {
         let mut waiting = Vec::new();
         for part in lost.chunks(SETTLED_PART) {
             self.shared.figures.writable()?;
@@ -153,7 +153,7 @@ impl Reads {
         &self,
         lane: u32,
         is_meant: impl Fn(&DueKey, &Home) -> bool,
-    ) -> Result<Vec<Decision>, StoreError> {
+    ) -> Result<Vec<Placed>, StoreError> {
         let mut found = Vec::new();
         let walked = self.shared.reader.due(lane, |due, _| {
             let home = Home { block: due.block, index: due.index };
@@ -193,7 +193,7 @@ impl Reads {
         self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
         StoreError::Io {
             operation: "read",
-            path: self.shared.dir.index().display().to_string(),
+            place: self.shared.dir.index().display().to_string(),
             reason: error.to_string(),
         }
     }

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 
-use super::commit::Decision;
+use super::commit::Placed;
 use super::fetch::{Unreadable, decision};
 use super::ids::Home;
 use super::reads::Reads;
 use super::unread;
 use crate::event::{EventId, LaneKey};
-use crate::store::journal::Position;
+use crate::store::embedded::journal::Position;
 use crate::store::{GiveUp, StoreError};
 
 /// Settlements that are in memory at a time.
@@ -58,12 +58,7 @@ impl Reads {
     }
 
     /// Some of what a lane owes in blocks up to `last`.
-    fn owed(
-        &self,
-        lane: u32,
-        last: Position,
-        handed_out: &HashSet<Home>,
-    ) -> Result<Vec<Decision>, StoreError> {
+    fn owed(&self, lane: u32, last: Position, handed_out: &HashSet<Home>) -> Result<Vec<Placed>, StoreError> {
         let mut owed = Vec::new();
         let walked = self.shared.reader.ready(lane, Position::default(), |at, row| {
             if at > last || owed.len() >= AT_ONCE {

@@ -4,7 +4,8 @@
 //! Must not know: what stands at the position.
 
 use crate::event::EventId;
-use crate::store::journal::Position;
+use crate::store::embedded::journal::Position;
+use crate::telemetry::defect;
 
 /// Where the entry of an id stands, if the id is of this directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,7 +16,11 @@ pub(super) struct Home {
 
 const SALT_BITS: u32 = 15;
 
+/// The id of the entry at `home`: a position of the journal, so its offset is a multiple of 8 below 2^26, and its
+/// segment below 2^24.
 pub(super) fn encode(accepted_ms: u64, home: Home, salt: u64) -> EventId {
+    let Position { segment, offset } = home.block;
+    defect!(unless segment < 1 << 24 && offset < 1 << 26 && offset.is_multiple_of(8), "a place that no id can name");
     let tail = (u128::from(home.block.segment & 0xff_ffff) << 50)
         | (u128::from((home.block.offset / 8) & 0x7f_ffff) << 27)
         | (u128::from(home.index) << SALT_BITS)

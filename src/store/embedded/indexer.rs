@@ -13,14 +13,17 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::closing;
 use super::shared::Shared;
 use crate::event::LaneKey;
-use crate::store::bits::Bits;
-use crate::store::clock_mark::Keeper;
-use crate::store::index::apply::{Indexer, NewRow};
-use crate::store::index::room;
-use crate::store::index::segments::Fate;
-use crate::store::index::{IndexError, guarded};
-use crate::store::journal::{self, Journal, Position, SettledRun};
-use crate::store::{Appended, Operation, StoreError, files, spare};
+use crate::store::embedded::bits::Bits;
+use crate::store::embedded::clock_mark::Keeper;
+use crate::store::embedded::index::apply::{Indexer, NewRow};
+use crate::store::embedded::index::room;
+use crate::store::embedded::index::segments::Fate;
+use crate::store::embedded::index::{IndexError, guarded};
+use crate::store::embedded::journal::{self, Journal, Position, SettledRun};
+use crate::store::embedded::operations::Operation;
+use crate::store::embedded::{files, spare};
+use crate::store::{Appended, StoreError};
+use crate::telemetry::defect;
 
 type AppendReply =
     (oneshot::Sender<Result<Vec<Appended>, StoreError>>, Vec<Appended>, Option<OwnedSemaphorePermit>);
@@ -139,6 +142,8 @@ impl IndexThread {
     fn apply(&mut self, commit: &Commit) -> Result<(), IndexError> {
         let shared = Arc::clone(&self.shared);
         let _under_way = shared.figures.operations.begin(Operation::Index, shared.clock.now());
+        let reflects = self.indexer.rows.checkpoint().reflects;
+        defect!(unless reflects <= commit.end, "a commit that lies before what the index has already");
         let applying = shared.applying.lock();
         guarded(|| {
             for (at, lane_no, lane, entries, due_ms) in &commit.blocks {
@@ -243,12 +248,17 @@ impl Sweeper {
         if let Ok(bytes) = self.shared.dir.disk_bytes() {
             figures.disk_bytes.store(bytes, Ordering::Relaxed);
         }
-        let needed_bytes = self.shared.options.appends_need_bytes();
-        if let Ok(room) = self.shared.dir.room(needed_bytes) {
+        self.measure_room();
+        self.shared.dir.fill_ballast(self.shared.options.appends_need_bytes());
+    }
+
+    /// Whether appends have room. Before the first round, too: a disk that is full at the start is to be seen at once.
+    pub(super) fn measure_room(&self) {
+        let figures = &self.shared.figures;
+        if let Ok(room) = self.shared.dir.room(self.shared.options.appends_need_bytes()) {
             figures.free_bytes.store(room.free_bytes, Ordering::Relaxed);
             figures.full.store(room.check().is_err(), Ordering::Relaxed);
         }
-        self.shared.dir.fill_ballast(needed_bytes);
     }
 
     /// A flush of the index does not survive a power cut. Before files go, what says that they are settled has

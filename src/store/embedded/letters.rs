@@ -4,14 +4,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::commit::Decision;
+use super::commit::Placed;
 use super::fetch::Unreadable;
 use super::ids::{self, Home};
 use super::reads::Reads;
 use crate::clock::Timestamp;
 use crate::event::Settlement;
-use crate::store::journal::{DeadLetter, What};
-use crate::store::{Lookup, Settle, StoreError};
+use crate::store::embedded::journal::What;
+use crate::store::{DeadLetter, Lookup, SettleRequest, StoreError};
 
 /// What was found for settlements that need a letter.
 pub(super) struct Found {
@@ -22,7 +22,7 @@ pub(super) struct Found {
 
 impl Found {
     /// Turns the settlements of entries that cannot be parked into losses.
-    pub(super) fn amend(&self, decisions: &mut [Decision]) {
+    pub(super) fn amend(&self, decisions: &mut [Placed]) {
         for (_, block, settled) in decisions {
             if settled.what == What::Dead && self.lost.contains(&Home { block: *block, index: settled.index })
             {
@@ -34,11 +34,12 @@ impl Found {
 
 impl Reads {
     /// The dead letters with their records; those of entries that no longer stand at the given place are left out.
-    pub(super) fn letters(&self, dead: Vec<Settle>) -> Result<Found, StoreError> {
-        let at_ms = self.shared.clock.now().as_millis();
+    pub(super) fn letters(&self, dead: Vec<SettleRequest>) -> Result<Found, StoreError> {
+        let at = Timestamp::from_millis(self.shared.clock.now().as_millis());
         let (mut letters, mut lost) = (HashMap::with_capacity(dead.len()), HashSet::new());
         for settle in dead {
-            let Settle { lane, id, due_at, settlement: Settlement::Dead { reason, attempts } } = settle
+            let SettleRequest { lane, id, due_at, settlement: Settlement::Dead { reason, attempts } } =
+                settle
             else {
                 continue;
             };
@@ -46,7 +47,7 @@ impl Reads {
                 Lookup::Waiting(lane, entry) => {
                     let place = due_at.map(Timestamp::ceil_millis);
                     if entry.due_at.map(Timestamp::ceil_millis) == place {
-                        let letter = DeadLetter { id, lane, at_ms, attempts, reason, record: entry.record };
+                        let letter = DeadLetter { id, lane, at, attempts, reason, record: entry.record };
                         letters.entry(id).or_insert(letter);
                     }
                 }

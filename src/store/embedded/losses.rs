@@ -13,8 +13,8 @@ use super::shared::{Shared, segment_name};
 use crate::clock::Timestamp;
 use crate::store::Loss;
 use crate::store::doubts::{DoubtKind, NewDoubt};
-use crate::store::index::lost::LostEntry;
-use crate::store::journal::Position;
+use crate::store::embedded::index::lost::LostEntry;
+use crate::store::embedded::journal::Position;
 
 /// Losses that nobody has taken yet.
 #[derive(Default)]

@@ -9,12 +9,12 @@ use super::recover::Recovered;
 use super::report::RecoveryReport;
 use crate::clock::Timestamp;
 use crate::store::StoreError;
-use crate::store::account::compare::{Tally, Verdict};
-use crate::store::account::{Defect, Found, Gone, Mark, SegmentRow};
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
-use crate::store::index::open::Opened;
-use crate::store::index::{IndexError, guarded};
-use crate::store::journal::{
+use crate::store::embedded::account::compare::{Tally, Verdict};
+use crate::store::embedded::account::{Defect, Found, Gone, Mark, SegmentRow};
+use crate::store::embedded::index::open::Opened;
+use crate::store::embedded::index::{IndexError, guarded};
+use crate::store::embedded::journal::{
     Finding, Group, HEAD_BYTES, Journal, Position, ScanReport, SettledRun, What, segment_name,
 };
 
@@ -284,7 +284,7 @@ pub(super) fn settle(
     });
     applied.map_err(|error| StoreError::Io {
         operation: "write",
-        path: "index".to_owned(),
+        place: "index".to_owned(),
         reason: error.to_string(),
     })
 }

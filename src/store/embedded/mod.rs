@@ -10,32 +10,60 @@
 //!
 //! Must not know: what a record means, policies, HTTP.
 
+mod access;
+pub(crate) mod account;
 mod aside;
+pub(crate) mod backup;
+mod ballast;
+mod bits;
 mod cache;
+pub(crate) mod clock_mark;
 mod closing;
 mod commit;
+mod consumption;
 mod damaged;
+mod dead_letters;
+pub(crate) mod directory;
+pub(crate) mod documents;
+mod doubts_file;
+mod epoch;
+mod error;
 mod fetch;
+mod files;
+mod format;
 mod give_up;
 mod ids;
+mod index;
 mod indexer;
+pub(crate) mod journal;
 mod letters;
 mod losses;
 mod missing;
+mod names;
+mod operations;
 mod options;
 mod owed;
 mod reads;
-pub(super) mod rebuilding;
+mod rebuilding;
+mod reclaim;
 mod recover;
 mod report;
+pub(crate) mod restore;
 mod restored;
+mod retry;
+pub(crate) mod rollback;
 mod salt;
 mod scrub;
+mod sealed;
 mod shared;
+mod spare;
 mod start;
 #[cfg(test)]
 mod tests;
+mod tidy;
+mod unfinished;
 mod unread;
+pub(crate) mod verify;
 mod writer;
 
 use std::collections::HashSet;
@@ -46,19 +74,21 @@ use std::sync::atomic::Ordering;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
-use self::commit::Decision;
+use self::commit::Placed;
+pub(crate) use self::consumption::UsageLog;
+use self::documents::Documents;
+pub use self::error::DirectoryError;
+use self::journal::{Disk, OsDisk, OsSource, Settled, Source, What};
 pub use self::options::EmbeddedOptions;
 use self::reads::Reads;
-pub use self::report::RecoveryReport;
+pub(crate) use self::report::RecoveryReport;
 use self::shared::Shared;
 use self::start::Threads;
 use self::writer::{Find, Request};
-use super::documents::Documents;
 use super::doubts::Doubts;
-use super::journal::{Disk, OsDisk, OsSource, Settled, Source, What};
 use super::{
     Appended, Dedup, DuePage, EntryStore, GiveUp, LaneSummary, Lookup, Loss, MAX_RECORD_BYTES, NewEntry,
-    ReadLimit, Settle, StoreError, StoreHealth, StoredEntry, Turn, UsageLog, spare,
+    Owner, ReadLimit, SettleRequest, StoreError, StoreHealth, StoredEntry, Turn,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
@@ -102,7 +132,7 @@ impl EmbeddedStore {
     /// runtime thread.
     ///
     /// # Errors
-    /// [`StoreError::Locked`], [`StoreError::Format`], or [`StoreError::Io`] when the system refuses.
+    /// [`DirectoryError::Locked`], [`StoreError::Format`], or [`StoreError::Io`] when the system refuses.
     pub fn open(root: &Path, options: EmbeddedOptions, clock: Clock) -> Result<Self, StoreError> {
         Self::open_on(root, options, clock, Disks::default())
     }
@@ -198,8 +228,9 @@ impl EmbeddedStore {
     }
 
     /// Hands a batch to the writer in parts, which keep its order, so that no commit outgrows a group.
-    async fn settle_all(&self, mut batch: Vec<Settle>) -> Result<(), StoreError> {
+    async fn settle_all(&self, owner: Owner, mut batch: Vec<SettleRequest>) -> Result<(), StoreError> {
         self.shared.figures.writable()?;
+        self.shared.owner.check(owner)?;
         let mut waiting = Vec::new();
         while !batch.is_empty() {
             let later = batch.split_off(batch.len().min(SETTLED_PART));
@@ -230,7 +261,7 @@ impl EmbeddedStore {
     }
 
     /// What the writer is told, and the settlements that need a letter.
-    fn decisions(&self, batch: Vec<Settle>) -> (Vec<Decision>, Vec<Settle>) {
+    fn decisions(&self, batch: Vec<SettleRequest>) -> (Vec<Placed>, Vec<SettleRequest>) {
         let mut decisions = Vec::with_capacity(batch.len());
         let mut dead = Vec::new();
         let mut lane: Option<(LaneKey, Option<u32>)> = None;
@@ -266,7 +297,7 @@ impl EmbeddedStore {
         let done = tokio::task::spawn_blocking(move || read(&reads)).await;
         done.unwrap_or_else(|error| {
             let path = self.shared.dir.root().display().to_string();
-            Err(StoreError::Io { operation: "read", path, reason: error.to_string() })
+            Err(StoreError::Io { operation: "read", place: path, reason: error.to_string() })
         })
     }
 
@@ -331,8 +362,12 @@ impl EntryStore for EmbeddedStore {
         Box::pin(self.read(move |reads| reads.due(&lane, until, &skip, limit)))
     }
 
-    fn settle(&self, batch: Vec<Settle>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.settle_all(batch))
+    fn owner(&self) -> Owner {
+        self.shared.owner
+    }
+
+    fn settle(&self, owner: Owner, batch: Vec<SettleRequest>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.settle_all(owner, batch))
     }
 
     fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>> {

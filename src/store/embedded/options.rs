@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How an embedded store is run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedOptions {
     /// Size at which a journal segment is closed.
     pub segment_bytes: u64,
@@ -54,7 +54,7 @@ impl EmbeddedOptions {
 impl Default for EmbeddedOptions {
     fn default() -> Self {
         Self {
-            segment_bytes: crate::store::journal::JournalOptions::MAX_SEGMENT_BYTES,
+            segment_bytes: crate::store::embedded::journal::JournalOptions::MAX_SEGMENT_BYTES,
             segment_age: Duration::from_secs(300),
             settle_delay: Duration::from_millis(50),
             sweep_every: Duration::from_millis(100),
@@ -63,7 +63,7 @@ impl Default for EmbeddedOptions {
             clock_bound: Duration::from_secs(6 * 3600),
             cache_bytes: 64 * 1024 * 1024,
             block_cache_bytes: 16 * 1024 * 1024,
-            needed_bytes: crate::store::directory::DEFAULT_NEEDED_BYTES,
+            needed_bytes: crate::store::embedded::directory::DEFAULT_NEEDED_BYTES,
             waiting_entries: 64 * 1024,
             waiting_bytes: 48 * 1024 * 1024,
             open_segments: 64,

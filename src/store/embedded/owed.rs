@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
-use crate::store::StoreError;
-use crate::store::journal::{DeadLetter, SettledRun};
+use crate::store::embedded::journal::SettledRun;
+use crate::store::{DeadLetter, StoreError};
+use crate::telemetry::defect;
 
 /// How long settlements wait for room before they are tried again.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
@@ -69,6 +70,7 @@ impl Owed {
         if self.reason().is_none() {
             tracing::warn!(error = %reason, "settlements cannot be written at present; they are tried again");
         }
+        defect!(unless !settling.is_empty(), "settlements put back that nobody waits for");
         self.waiting.push_front(settling);
         self.reason = Some(reason);
         self.retry_at = now + RETRY_EVERY;

@@ -14,10 +14,10 @@ use super::shared::Shared;
 use super::writer::Request;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
-use crate::store::index::keys::DueKey;
-use crate::store::index::read::Standing;
-use crate::store::index::rows::PutOff;
-use crate::store::journal::{Block, Position, ReadError};
+use crate::store::embedded::index::keys::DueKey;
+use crate::store::embedded::index::read::Standing;
+use crate::store::embedded::index::rows::PutOff;
+use crate::store::embedded::journal::{Block, Position, ReadError};
 use crate::store::{DuePage, LaneSummary, Lookup, ReadLimit, StoreError, StoredEntry};
 
 /// For one read on a thread that may wait.
@@ -104,6 +104,7 @@ impl Reads {
         });
         walked.map_err(|error| self.broken(&error))?;
         self.settle_lost(&lost)?;
+        debug_assert!(page.entries.is_sorted_by(|a, b| a.id < b.id), "plain order is the order of ids");
         page.or_failed(failed)
     }
 
@@ -152,6 +153,11 @@ impl Reads {
             ControlFlow::Break(())
         });
         walked.map_err(|error| self.broken(&error))?;
+        debug_assert!(page.entries.is_sorted_by_key(|entry| entry.due_at), "due order");
+        debug_assert!(
+            page.entries.iter().all(|entry| entry.due_at <= Some(until)),
+            "nothing before it is due"
+        );
         if !lost.is_empty() {
             // Also what is due later, so that all of a damage is known at once.
             let is_lost = |due: &DueKey, home: &Home| lost.contains(&due.block) && !handed_out.contains(home);

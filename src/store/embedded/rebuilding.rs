@@ -12,11 +12,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::store::directory::DataDir;
-use crate::store::{StoreError, files};
+use crate::store::StoreError;
+use crate::store::embedded::directory::DataDir;
+use crate::store::embedded::files;
 
 /// The name in the data directory.
-pub(in crate::store) const NAME: &str = "index.rebuilding";
+pub(in crate::store::embedded) const NAME: &str = "index.rebuilding";
 
 /// Marks the index as unfinished, durably.
 ///
@@ -35,7 +36,7 @@ pub(super) fn begin(root: &Path) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when the system does not say.
-pub(in crate::store) fn is_unfinished(root: &Path) -> Result<bool, StoreError> {
+pub(in crate::store::embedded) fn is_unfinished(root: &Path) -> Result<bool, StoreError> {
     let path = root.join(NAME);
     match path.symlink_metadata() {
         Ok(_) => Ok(true),

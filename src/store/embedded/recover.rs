@@ -17,19 +17,20 @@ use super::rebuilding;
 use super::report::RecoveryReport;
 use super::restored::Restored;
 use crate::event::LaneKey;
-use crate::store::account::compare::{self, Extent, Tally, Verdict};
-use crate::store::account::{self, Defect, Mark};
-use crate::store::bits::Bits;
-use crate::store::directory::DataDir;
-use crate::store::index::apply::NewRow;
-use crate::store::index::open::{self, Opened};
-use crate::store::index::rows::Checkpoint;
-use crate::store::index::{IndexError, guarded};
-use crate::store::journal::{
+use crate::store::embedded::account::compare::{self, Extent, Tally, Verdict};
+use crate::store::embedded::account::{self, Defect, Mark};
+use crate::store::embedded::bits::Bits;
+use crate::store::embedded::directory::DataDir;
+use crate::store::embedded::index::apply::NewRow;
+use crate::store::embedded::index::open::{self, Opened};
+use crate::store::embedded::index::rows::Checkpoint;
+use crate::store::embedded::index::{IndexError, guarded};
+use crate::store::embedded::journal::{
     self, Arrange, BlockHead, FRAME_HEADER_BYTES, Finding, Frame, HeadState, Marked, Position, RunReader,
     Scan, ScanReport, SegmentFile, SettledRun, What,
 };
-use crate::store::{StoreError, ballast, retry};
+use crate::store::embedded::{ballast, retry};
+use crate::store::{DirectoryError, StoreError};
 
 /// An index that reflects the whole journal.
 pub(super) struct Recovered {
@@ -196,9 +197,11 @@ fn open(dir: &DataDir, options: &EmbeddedOptions) -> Result<Opened, StoreError> 
     opened.map_err(|error| {
         let (operation, path, reason) = ("open", dir.index().display().to_string(), error.to_string());
         match error {
-            IndexError::NoRoom(_) => StoreError::NoRoom { operation, path, reason },
-            IndexError::System(_) => StoreError::Unread { operation, path, reason },
-            _ => StoreError::Io { operation, path, reason },
+            IndexError::NoRoom(_) => {
+                StoreError::Directory(DirectoryError::NoRoom { operation, path, reason })
+            }
+            IndexError::System(_) => StoreError::Unread { operation, place: path, reason },
+            _ => StoreError::Io { operation, place: path, reason },
         }
     })
 }
@@ -435,7 +438,7 @@ fn lost_by_the_index(verdict: &mut Verdict, ended: &[SettledRun], journal: &Scan
 fn index_failed(dir: &DataDir, error: &IndexError) -> StoreError {
     let (operation, path, reason) = ("write", dir.index().display().to_string(), error.to_string());
     match error {
-        IndexError::NoRoom(_) => StoreError::NoRoom { operation, path, reason },
-        _ => StoreError::Io { operation, path, reason },
+        IndexError::NoRoom(_) => StoreError::Directory(DirectoryError::NoRoom { operation, path, reason }),
+        _ => StoreError::Io { operation, place: path, reason },
     }
 }

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use crate::store::account::compare::Verdict;
-use crate::store::journal::{Finding, ScanReport};
+use crate::store::embedded::account::compare::Verdict;
+use crate::store::embedded::journal::{Finding, ScanReport};
 
 /// What a recovery found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -14,10 +14,10 @@ use std::path::Path;
 use super::missing;
 use super::recover::Recovered;
 use crate::store::StoreError;
-use crate::store::account::Mark;
 use crate::store::doubts::{Doubt, DoubtKind, Doubts};
-use crate::store::journal::{self, Position, SegmentFile, SettledRun, What, segment_name};
-use crate::store::sealed::{self, Sealed};
+use crate::store::embedded::account::Mark;
+use crate::store::embedded::journal::{self, Position, SegmentFile, SettledRun, What, segment_name};
+use crate::store::embedded::sealed::{self, Sealed};
 
 /// The name in the data directory.
 const NAME: &str = "restored";

@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::store::doubts::{DoubtKind, NewDoubt};
-use crate::store::journal::{self, Salts};
-use crate::store::sealed::{self, Sealed};
-use crate::store::{StoreError, files};
+use crate::store::embedded::files;
+use crate::store::embedded::journal::{self, Salts};
+use crate::store::embedded::sealed::{self, Sealed};
+use crate::store::{DirectoryError, StoreError};
 
 const NAME: &str = "SALT";
 const FORMAT: u32 = 1;
@@ -43,7 +44,7 @@ enum Found {
 /// put on record.
 ///
 /// # Errors
-/// [`StoreError::Unusable`] when neither the file, the account nor the head of any segment says what it is although something was
+/// [`DirectoryError::Unusable`] when neither the file, the account nor the head of any segment says what it is although something was
 /// accepted; [`StoreError::Io`] when the system fails.
 pub(super) fn keep(root: &Path, fresh: u64, account: Option<u64>) -> Result<Kept, StoreError> {
     let found = find(root)?;
@@ -97,7 +98,7 @@ fn without_witness(root: &Path, heads: &Salts, found: &Found, fresh: u64) -> Res
             "{NAME} is {what} and no head of a segment can be read, so that no event can be recognised; restore \
              {NAME} or the segments from a copy"
         );
-        return Err(StoreError::Unusable { reason });
+        return Err(StoreError::Directory(DirectoryError::Unusable { reason }));
     }
     write(root, fresh)?;
     let report = match found {
@@ -158,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::store::journal::{HEAD_BYTES, Journal, JournalOptions};
+    use crate::store::embedded::journal::{HEAD_BYTES, Journal, JournalOptions};
 
     const TRUE: u64 = 0x0123_4567_89ab_cdef;
 
@@ -224,15 +225,24 @@ mod tests {
         fs::write(&segment, bytes).expect("writes");
         assert_eq!(kept(&temp), (TRUE, false), "the control: it is sealed");
         fs::write(temp.path().join(NAME), "noise").expect("writes");
-        assert!(matches!(keep(temp.path(), 7, None), Err(StoreError::Unusable { .. })));
+        assert!(matches!(
+            keep(temp.path(), 7, None),
+            Err(StoreError::Directory(DirectoryError::Unusable { .. }))
+        ));
         fs::remove_file(temp.path().join(NAME)).expect("deletes");
-        assert!(matches!(keep(temp.path(), 7, None), Err(StoreError::Unusable { .. })));
+        assert!(matches!(
+            keep(temp.path(), 7, None),
+            Err(StoreError::Directory(DirectoryError::Unusable { .. }))
+        ));
         fs::remove_file(&segment).expect("deletes");
         assert_eq!(kept(&temp), (7, false), "without segments and index nothing was ever accepted");
         fs::write(temp.path().join(NAME), "noise").expect("writes");
         assert_eq!(kept(&temp), (7, true));
         fs::write(temp.path().join(NAME), "noise").expect("writes");
         fs::create_dir(temp.path().join("index")).expect("makes");
-        assert!(matches!(keep(temp.path(), 7, None), Err(StoreError::Unusable { .. })));
+        assert!(matches!(
+            keep(temp.path(), 7, None),
+            Err(StoreError::Directory(DirectoryError::Unusable { .. }))
+        ));
     }
 }

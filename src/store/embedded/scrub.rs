@@ -15,7 +15,7 @@ use super::fetch::{Unreadable, decision};
 use super::ids::Home;
 use super::reads::Reads;
 use crate::store::StoreError;
-use crate::store::journal::Position;
+use crate::store::embedded::journal::Position;
 
 /// From the end of one pass to the begin of the next.
 const PAUSE: Duration = Duration::from_secs(3600);

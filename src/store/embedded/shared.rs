@@ -12,19 +12,19 @@ use super::damaged::DamagedBlocks;
 use super::losses::Losses;
 use super::unread::Unread;
 use crate::clock::{Clock, Timestamp};
-use crate::store::account::{Account, Snapshot};
-use crate::store::directory::DataDir;
-use crate::store::documents::book::Newest as NewestBook;
 use crate::store::doubts::Doubts;
-use crate::store::index::IndexError;
-use crate::store::index::database::Database;
-use crate::store::index::lanes::Lanes;
-use crate::store::index::read::IndexReader;
-use crate::store::index::room::{self, IndexRoom};
-use crate::store::index::segments::Segments;
-use crate::store::journal::{self, Reader};
-use crate::store::operations::Operations;
-use crate::store::{StoreError, StoreHealth};
+use crate::store::embedded::account::{Account, Snapshot};
+use crate::store::embedded::directory::DataDir;
+use crate::store::embedded::documents::book::Newest as NewestBook;
+use crate::store::embedded::index::IndexError;
+use crate::store::embedded::index::database::Database;
+use crate::store::embedded::index::lanes::Lanes;
+use crate::store::embedded::index::read::IndexReader;
+use crate::store::embedded::index::room::{self, IndexRoom};
+use crate::store::embedded::index::segments::Segments;
+use crate::store::embedded::journal::{self, Letters, Reader};
+use crate::store::embedded::operations::{Operation, Operations};
+use crate::store::{DirectoryError, Owner, StoreError, StoreHealth};
 
 /// One for each open store. The index is closed before the directory's lock is given back: fields are dropped
 /// in this order.
@@ -39,12 +39,15 @@ pub(super) struct Shared {
     pub damaged: DamagedBlocks,
     pub unread: Unread,
     pub losses: Losses,
+    pub letters: Letters,
     pub clock: Clock,
     pub options: EmbeddedOptions,
     /// By which ids and frames of this directory are told from others.
     pub salt: u64,
     /// Names this directory to whoever asks: see [`StoreHealth::id`].
     pub id: u64,
+    /// This opening: its epoch is that of the directory.
+    pub owner: Owner,
     pub figures: Figures,
     pub doubts: Doubts,
     pub account: Account,
@@ -62,16 +65,16 @@ impl Shared {
     /// Hands the index to the system. Without room it is not tried: after a failure nothing is written any more.
     pub(super) fn flush_index(&self) -> Result<(), StoreError> {
         if !self.room.has(room::BATCH_BYTES) {
-            return Err(StoreError::NoRoom {
+            return Err(StoreError::Directory(DirectoryError::NoRoom {
                 operation: "flush",
                 path: self.dir.index().display().to_string(),
                 reason: "no blocks are left for what the index has in memory".to_owned(),
-            });
+            }));
         }
         self.db.flush(FLUSH_WITHIN).map_err(|error| match error {
             IndexError::Slow(_) => StoreError::Io {
                 operation: "flush",
-                path: self.dir.index().display().to_string(),
+                place: self.dir.index().display().to_string(),
                 reason: error.to_string(),
             },
             _ => self.figures.poison(&error.to_string()),
@@ -160,16 +163,18 @@ impl Figures {
 
     pub(super) fn health(&self, id: u64, doubts: &Doubts, now: Timestamp) -> StoreHealth {
         let (operation, operation_age) = self.operations.oldest(now).unzip();
+        let free_bytes = self.free_bytes.load(Ordering::Relaxed);
+        let is_full = self.full.load(Ordering::Relaxed);
         StoreHealth {
             id,
             poisoned: self.poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            full: self.full.load(Ordering::Relaxed),
-            operation,
+            no_room: is_full.then(|| format!("the disk is nearly full: {free_bytes} bytes left")),
+            operation: operation.map(Operation::word),
             operation_age: operation_age.unwrap_or_default(),
             slow: false,
-            disk_bytes: self.disk_bytes.load(Ordering::Relaxed),
-            free_bytes: self.free_bytes.load(Ordering::Relaxed),
-            damaged_frames: self.damaged_frames.load(Ordering::Relaxed),
+            used_bytes: self.disk_bytes.load(Ordering::Relaxed),
+            free_bytes,
+            damaged: self.damaged_frames.load(Ordering::Relaxed),
             lost_entries: self.lost_entries.load(Ordering::Relaxed),
             dead_entries: self.dead_entries.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),

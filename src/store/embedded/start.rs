@@ -29,24 +29,26 @@ use super::unread::Unread;
 use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
-use crate::store::account::living;
-use crate::store::account::{self, Account, Mark, SegmentRow, Snapshot};
-use crate::store::clock_mark;
-use crate::store::directory::DataDir;
-use crate::store::documents::Documents;
-use crate::store::documents::book::Newest as NewestBook;
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
-use crate::store::index::guarded;
-use crate::store::index::open::Opened;
-use crate::store::index::room::IndexRoom;
-use crate::store::index::segments::Segments;
-use crate::store::journal::{
+use crate::store::embedded::UsageLog;
+use crate::store::embedded::account::living;
+use crate::store::embedded::account::{self, Account, Mark, SegmentRow, Snapshot};
+use crate::store::embedded::clock_mark;
+use crate::store::embedded::directory::DataDir;
+use crate::store::embedded::documents::Documents;
+use crate::store::embedded::documents::book::Newest as NewestBook;
+use crate::store::embedded::index::guarded;
+use crate::store::embedded::index::open::Opened;
+use crate::store::embedded::index::room::IndexRoom;
+use crate::store::embedded::index::segments::Segments;
+use crate::store::embedded::journal::{
     self, Arrange, DeadLog, Disk, FoundLetters, Group, Journal, JournalOptions, Marked, Position, Reader,
 };
-use crate::store::operations::Operations;
-use crate::store::rollback::Epochs;
-use crate::store::tidy::STRAYS;
-use crate::store::{StoreError, UsageLog, retry};
+use crate::store::embedded::operations::Operations;
+use crate::store::embedded::retry;
+use crate::store::embedded::rollback::Epochs;
+use crate::store::embedded::tidy::STRAYS;
+use crate::store::{Owner, StoreError};
 
 /// Commits that may wait for the indexer.
 const COMMITS_AHEAD: usize = 4;
@@ -177,7 +179,7 @@ pub(super) fn start(
     indexer.segments.begin(end.segment);
     guarded(|| indexer.rows.commit(end)).map_err(|error| StoreError::Io {
         operation: "write",
-        path: dir.index().display().to_string(),
+        place: dir.index().display().to_string(),
         reason: error.to_string(),
     })?;
     let report = recovered.report;
@@ -187,7 +189,10 @@ pub(super) fn start(
     let figures = Figures::new(operations);
     figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
     figures.lost_entries.store(mark.lost, Ordering::Relaxed);
-    figures.dead_entries.store(dead.letters(), Ordering::Relaxed);
+    figures.dead_entries.store(dead.letters().count(), Ordering::Relaxed);
+    // One lock lets one process in at a time, and each raises what the one before has put down. While the directory may be
+    // an older copy it does not: nothing is handed out then.
+    let owner = Owner { epoch: mark.epoch };
     let account = Account::begin(root, mark, found.version)?;
     // Whoever finds the epoch has the account.
     epoch.into_iter().for_each(|epoch| epochs.take(epoch, now));
@@ -205,10 +210,12 @@ pub(super) fn start(
         damaged: DamagedBlocks::default(),
         unread: Unread::new(&doubts),
         losses: Losses::default(),
+        letters: dead.letters(),
         clock,
         options,
         salt,
         id,
+        owner,
         figures,
         doubts,
         account,
@@ -245,6 +252,7 @@ pub(super) fn start(
     };
     let sweeper =
         Sweeper { shared: Arc::clone(&shared), work: work.clone(), active, settled, mark: clock_mark };
+    sweeper.measure_room();
     let handles = vec![
         spawn("store-writer", &shared, move || writer.run(&received))?,
         spawn("store-sweeper", &shared, move || sweeper.run(&asked))?,
@@ -337,7 +345,7 @@ fn spawn(
     };
     std::thread::Builder::new().name(name.to_owned()).spawn(guarded).map_err(|error| StoreError::Io {
         operation: "start thread",
-        path: name.to_owned(),
+        place: name.to_owned(),
         reason: error.to_string(),
     })
 }
@@ -368,7 +376,7 @@ pub(super) fn rebuild(
     }
     recovered.opened.db.flush(Duration::MAX).map_err(|error| StoreError::Io {
         operation: "flush",
-        path: dir.index().display().to_string(),
+        place: dir.index().display().to_string(),
         reason: error.to_string(),
     })?;
     doubts.save(root)?;

@@ -2,6 +2,7 @@
 
 mod account;
 mod closing;
+mod conformance;
 mod damage;
 mod dead;
 mod full;
@@ -9,11 +10,13 @@ mod give_up;
 mod held;
 mod history;
 mod identity;
+mod letters;
 mod losses;
 mod lost;
 mod restored;
 mod scrub;
 mod settle;
+pub(super) mod snapshot;
 mod unread;
 
 use std::collections::HashSet;
@@ -26,10 +29,22 @@ use std::time::Duration;
 
 use super::*;
 use crate::event::Tries;
-use crate::store::contract::{lane, options, plain, texts};
+use crate::store::conformance::{lane, plain, texts};
 use crate::store::memory::MemoryStore;
 
 const ALL: ReadLimit = ReadLimit { entries: 100_000, bytes: usize::MAX };
+
+/// Small and quick, so that tests meet many segments.
+pub(super) fn options() -> EmbeddedOptions {
+    EmbeddedOptions {
+        segment_bytes: 16 * 1024,
+        settle_delay: Duration::from_millis(1),
+        needed_bytes: 0,
+        salt: 0x5eed,
+        scrub_bytes_per_second: 0,
+        ..EmbeddedOptions::default()
+    }
+}
 
 fn clock() -> Clock {
     Clock::manual(Timestamp::from_millis(1_000))
@@ -87,20 +102,21 @@ async fn fill(store: &EmbeddedStore) {
         });
         store.append(batch.collect()).await.expect("appends");
         let entries = store.read_ready(&lane("a"), None, ALL).await.expect("reads");
-        let settles = entries.iter().enumerate().filter(|(n, _)| n % 3 != 0).map(|(n, entry)| Settle {
-            lane: lane("a"),
-            id: entry.id,
-            due_at: None,
-            settlement: match n % 3 {
-                1 => Settlement::Delivered,
-                _ => Settlement::Reschedule {
-                    due_at: Timestamp::from_millis(9_000),
-                    tries: Tries::of(1),
-                    doubted_at: None,
+        let settles =
+            entries.iter().enumerate().filter(|(n, _)| n % 3 != 0).map(|(n, entry)| SettleRequest {
+                lane: lane("a"),
+                id: entry.id,
+                due_at: None,
+                settlement: match n % 3 {
+                    1 => Settlement::Delivered,
+                    _ => Settlement::Reschedule {
+                        due_at: Timestamp::from_millis(9_000),
+                        tries: Tries::of(1),
+                        doubted_at: None,
+                    },
                 },
-            },
-        });
-        store.settle(settles.collect()).await.expect("settles");
+            });
+        store.settle(store.owner(), settles.collect()).await.expect("settles");
     }
 }
 
@@ -259,20 +275,20 @@ fn settled_segments_give_their_space_back() {
     // Swept when the test asks for it alone.
     let options = EmbeddedOptions { sweep_every: Duration::from_secs(3600), ..options() };
     let store = EmbeddedStore::open(dir.path(), options, clock()).expect("opens");
-    let segments = || crate::store::journal::list(&dir.path().join("journal")).expect("lists").len();
+    let segments = || journal::list(&dir.path().join("journal")).expect("lists").len();
     let mut most = 0;
     for round in 0..40 {
         let record: String = (0..4000).map(|_| fastrand::alphanumeric()).collect();
         runtime.block_on(store.append(vec![plain("a", &record), plain("a", &record)])).expect("appends");
         let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
         // One old entry stays until the end.
-        let gone = entries.iter().skip(usize::from(round < 39)).map(|entry| Settle {
+        let gone = entries.iter().skip(usize::from(round < 39)).map(|entry| SettleRequest {
             lane: lane("a"),
             id: entry.id,
             due_at: None,
             settlement: Settlement::Delivered,
         });
-        runtime.block_on(store.settle(gone.collect())).expect("settles");
+        runtime.block_on(store.settle(store.owner(), gone.collect())).expect("settles");
         most = most.max(segments());
     }
     assert!(most > 5, "{most} segments prove nothing");
@@ -292,11 +308,11 @@ fn a_full_disk_refuses_appends_and_takes_settlements() {
     let full = EmbeddedOptions { needed_bytes: u64::MAX, ..options() };
     let store = EmbeddedStore::open(dir.path(), full, clock()).expect("opens");
     let refused = runtime.block_on(store.append(vec![plain("a", "2")]));
-    assert!(matches!(refused, Err(StoreError::Full { .. })));
-    assert!(store.health().full);
+    assert!(matches!(refused, Err(StoreError::Directory(DirectoryError::Full { .. }))));
+    assert!(store.health().no_room.is_some());
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
     let settle =
-        Settle { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Delivered };
-    runtime.block_on(store.settle(vec![settle])).expect("settles");
+        SettleRequest { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Delivered };
+    runtime.block_on(store.settle(store.owner(), vec![settle])).expect("settles");
     assert_eq!(runtime.block_on(contents(&store, &["a"]))[0].0, Vec::<String>::new());
 }

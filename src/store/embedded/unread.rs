@@ -11,7 +11,7 @@ use super::shared::segment_name;
 use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
-use crate::store::journal::Position;
+use crate::store::embedded::journal::Position;
 
 /// Grows with the blocks whose last read failed.
 pub(super) struct Unread {
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     fn error() -> StoreError {
-        StoreError::Io { operation: "read", path: "f".to_owned(), reason: "EIO".to_owned() }
+        StoreError::Io { operation: "read", place: "f".to_owned(), reason: "EIO".to_owned() }
     }
 
     #[test]

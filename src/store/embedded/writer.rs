@@ -14,16 +14,19 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::commit::{self, AppendReply, Decision, Draft};
+use super::commit::{self, AppendReply, Draft, Placed};
+use super::dead_letters::Take;
 use super::indexer::{Commit, Work};
 use super::owed::{Owed, Settling};
 use super::shared::Shared;
 use crate::clock::Timestamp;
-use crate::store::ballast;
-use crate::store::index::dedup::DedupIndex;
-use crate::store::index::{guarded, room};
-use crate::store::journal::{DeadLetter, DeadLog, Group, Journal, Position};
-use crate::store::{Appended, Dedup, NewEntry, Operation, StoreError, Turn};
+use crate::store::embedded::ballast;
+use crate::store::embedded::index::dedup::DedupIndex;
+use crate::store::embedded::index::{guarded, room};
+use crate::store::embedded::journal::{DeadLog, Group, Journal, Position};
+use crate::store::embedded::operations::Operation;
+use crate::store::{Appended, DeadLetter, Dedup, NewEntry, StoreError, Turn};
+use crate::telemetry::defect;
 
 /// What the writer is asked for.
 pub(super) enum Request {
@@ -35,11 +38,12 @@ pub(super) enum Request {
         room: Option<OwnedSemaphorePermit>,
     },
     Settle {
-        decisions: Vec<Decision>,
+        decisions: Vec<Placed>,
         letters: Vec<DeadLetter>,
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
     Find(Find),
+    Take(Take),
     Close {
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
@@ -87,12 +91,13 @@ pub(super) struct Pending {
     appends: Vec<Request>,
     append_entries: usize,
     append_bytes: usize,
-    decisions: Vec<Decision>,
+    decisions: Vec<Placed>,
     letters: Vec<DeadLetter>,
     settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
     first_settle: Option<Timestamp>,
     /// Answered without a commit.
     finds: Vec<Find>,
+    takes: Vec<Take>,
     close: Option<oneshot::Sender<Result<(), StoreError>>>,
 }
 
@@ -112,6 +117,7 @@ impl Pending {
                 self.first_settle.get_or_insert(now);
             }
             Request::Find(find) => self.finds.push(find),
+            Request::Take(take) => self.takes.push(take),
             Request::Close { reply } => self.close = Some(reply),
         }
     }
@@ -125,7 +131,7 @@ impl Pending {
 
     /// How long the next commit may wait for more; `None` when nothing waits for it.
     fn patience(&self, now: Timestamp, settle_delay: Duration) -> Option<Duration> {
-        if !self.appends.is_empty() || self.is_full() {
+        if !self.appends.is_empty() || !self.takes.is_empty() || self.is_full() {
             return Some(Duration::ZERO);
         }
         self.first_settle.map(|first| settle_delay.saturating_sub(now.since(first)))
@@ -143,7 +149,7 @@ fn refuse(appends: Vec<Request>, error: &StoreError) {
     }
 }
 
-fn with_ballast<T>(
+pub(super) fn with_ballast<T>(
     shared: &Shared,
     may_release: bool,
     mut work: impl FnMut() -> Result<T, StoreError>,
@@ -155,7 +161,7 @@ fn find(keys: &[Dedup], known: &DedupIndex) -> Result<Vec<Option<Appended>>, Sto
     let found: Result<Vec<_>, _> = keys.iter().map(|key| guarded(|| known.find(key))).collect();
     found.map_err(|error| StoreError::Io {
         operation: "read",
-        path: "index".to_owned(),
+        place: "index".to_owned(),
         reason: error.to_string(),
     })
 }
@@ -210,9 +216,10 @@ impl Writer {
     }
 
     fn commit(&mut self) {
-        let pending = std::mem::take(&mut self.pending);
+        let mut pending = std::mem::take(&mut self.pending);
         let now = self.shared.clock.now();
         self.settle_owed(now);
+        self.take_letters(std::mem::take(&mut pending.takes), now);
         if pending.appends.is_empty() && pending.settles.is_empty() {
             return;
         }
@@ -337,9 +344,13 @@ impl Writer {
         if draft.blocks.iter().any(|block| !block.dedup.is_empty()) {
             self.shared.room.wait_for(room::BATCH_BYTES);
         }
+        defect!(unless positions.len() == draft.blocks.len(), "blocks that the journal gave no position");
         for (block, at) in draft.blocks.iter().zip(positions) {
             for row in &block.dedup {
-                let Ok(index) = u8::try_from(row.index) else { continue };
+                let Ok(index) = u8::try_from(row.index) else {
+                    defect!("a key of an entry that no id can name");
+                    continue;
+                };
                 let id = super::ids::encode(newest_ms, super::ids::Home { block: *at, index }, salt);
                 if let Err(error) = guarded(|| self.dedup.insert(&row.dedup, id)) {
                     // The entries are durable and will be answered; nothing is accepted after them.
@@ -354,8 +365,9 @@ impl Writer {
                 .iter()
                 .map(|answer| commit::answer(*answer, positions, newest_ms, salt))
                 .collect();
-            if let Some(answers) = answers {
-                replies.push((append.reply, answers, append.room));
+            match answers {
+                Some(answers) => replies.push((append.reply, answers, append.room)),
+                None => defect!("a durable append whose entries have no ids"),
             }
         }
         let blocks = draft.blocks.into_iter().zip(positions.iter().copied());
@@ -385,9 +397,12 @@ impl Writer {
         checked
     }
 
-    fn count_dead(&self) {
+    pub(super) fn count_dead(&self) {
         self.shared.account.letters(self.dead.by_segment());
-        self.shared.figures.dead_entries.store(self.dead.letters(), std::sync::atomic::Ordering::Relaxed);
+        self.shared
+            .figures
+            .dead_entries
+            .store(self.dead.letters().count(), std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Lets keys and dead letters go that have outlived their time.

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 
-use super::DeadLetter;
 use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey, Settlement, Tries};
 use crate::store::{
-    Appended, Dedup, DuePage, LaneSummary, Lookup, Loss, NewEntry, ReadLimit, Settle, StoredEntry, Version,
+    Appended, DeadLetter, Dedup, DuePage, LaneSummary, LetterOrder, LetterPage, LetterPlace, Lookup, Loss,
+    NewEntry, ReadLimit, SettleRequest, StoredEntry, Version,
 };
 
 /// What a crash leaves.
@@ -24,7 +24,9 @@ pub(super) struct Contents {
     /// Not yet taken by whoever counts them.
     pub(super) losses: Vec<Loss>,
     dedup: BTreeMap<[u8; 16], (u64, EventId)>,
-    pub(super) dead: Vec<DeadLetter>,
+    /// By the order in which they were parked.
+    pub(super) dead: BTreeMap<u64, DeadLetter>,
+    parked: u64,
     pub(super) documents: BTreeMap<&'static str, (Version, Bytes)>,
 }
 
@@ -120,7 +122,7 @@ impl Contents {
         id
     }
 
-    pub(super) fn settle(&mut self, settle: &Settle) {
+    pub(super) fn settle(&mut self, settle: &SettleRequest, now_ms: u64) {
         let Some(rows) = self.lanes.get_mut(&settle.lane) else { return };
         let place = settle.due_at.map(Timestamp::ceil_millis);
         let Some(row) = rows.entries.get_mut(&settle.id).filter(|row| row.due_ms == place) else { return };
@@ -136,13 +138,18 @@ impl Contents {
                 rows.due.insert((due_at.ceil_millis(), settle.id));
                 return;
             }
-            Settlement::Dead { reason, attempts } => self.dead.push(DeadLetter {
-                id: settle.id,
-                lane: settle.lane.clone(),
-                reason: reason.clone(),
-                attempts: *attempts,
-                record: row.record.clone(),
-            }),
+            Settlement::Dead { reason, attempts } => {
+                self.parked += 1;
+                let letter = DeadLetter {
+                    id: settle.id,
+                    lane: settle.lane.clone(),
+                    at: Timestamp::from_millis(now_ms),
+                    attempts: *attempts,
+                    reason: reason.clone(),
+                    record: row.record.clone(),
+                };
+                self.dead.insert(self.parked, letter);
+            }
             Settlement::Lost => {
                 self.lost.insert(settle.id);
                 self.losses.push(Loss {
@@ -164,15 +171,16 @@ impl Contents {
     pub(super) fn give_up(&mut self, lane: &LaneKey, handed_out: &HashSet<EventId>) -> u64 {
         let Some(rows) = self.lanes.get(lane) else { return 0 };
         let owed = rows.entries.iter().filter(|(id, _)| !handed_out.contains(id));
-        let settles: Vec<Settle> = owed
-            .map(|(id, row)| Settle {
+        let settles: Vec<SettleRequest> = owed
+            .map(|(id, row)| SettleRequest {
                 lane: lane.clone(),
                 id: *id,
                 due_at: row.due_ms.map(Timestamp::from_millis),
                 settlement: Settlement::Lost,
             })
             .collect();
-        settles.iter().for_each(|settle| self.settle(settle));
+        // None of them is parked: the moment does not matter.
+        settles.iter().for_each(|settle| self.settle(settle, 0));
         settles.len() as u64
     }
 
@@ -197,6 +205,36 @@ impl Contents {
             take(due.filter_map(|(_, id)| rows.entries.get(id).map(|row| row.stored(*id))), limit);
         let next_due = waiting.skip(taken).map(|(due_ms, _)| Timestamp::from_millis(*due_ms)).next();
         DuePage { entries, next_due }
+    }
+
+    pub(super) fn letters(
+        &self,
+        order: LetterOrder,
+        after: Option<LetterPlace>,
+        limit: ReadLimit,
+    ) -> LetterPage {
+        let behind = |place: &u64| {
+            after.is_none_or(|LetterPlace(after)| match order {
+                LetterOrder::OldestFirst => *place > after,
+                LetterOrder::NewestFirst => *place < after,
+            })
+        };
+        let mut places: Vec<u64> = self.dead.keys().copied().filter(behind).collect();
+        if order == LetterOrder::NewestFirst {
+            places.reverse();
+        }
+        let (mut page, mut bytes, mut last) = (LetterPage::default(), 0_usize, None);
+        for place in places {
+            let Some(letter) = self.dead.get(&place) else { continue };
+            bytes = bytes.saturating_add(letter.record.len());
+            if !page.letters.is_empty() && (page.letters.len() >= limit.entries || bytes > limit.bytes) {
+                page.next = last;
+                return page;
+            }
+            page.letters.push(letter.clone());
+            last = Some(LetterPlace(place));
+        }
+        page
     }
 
     pub(super) fn lookup(&self, id: EventId) -> Lookup {

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate::clock::{Clock, Timestamp};
-use tidegate::event::{EventId, LaneKey, Settlement, Tries};
-use tidegate::store::doubts::{DoubtKind, NewDoubt};
-use tidegate::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use tidegate::store::{
-    Appended, DocumentStore, EntryStore, Expect, NewEntry, ReadLimit, Settle, StoredEntry, Usage, UsageStore,
-    Version,
+use tidegate::testkit::clock::{Clock, Timestamp};
+use tidegate::testkit::event::{EventId, LaneKey, Settlement, Tries};
+use tidegate::testkit::store::doubts::{DoubtKind, NewDoubt};
+use tidegate::testkit::store::embedded::{EmbeddedOptions, EmbeddedStore};
+use tidegate::testkit::store::{
+    Appended, DocumentStore, EntryStore, Expect, NewEntry, ReadLimit, SettleRequest, StoredEntry, Usage,
+    UsageStore, Version,
 };
 
 /// The name of the document that stands for the policy book.
@@ -303,7 +303,7 @@ impl History {
                 }
             }
         }
-        let settle = Settle { lane: lane.clone(), id: entry.id, due_at: entry.due_at, settlement };
-        self.store.settle(vec![settle]).await.expect("settles");
+        let settle = SettleRequest { lane: lane.clone(), id: entry.id, due_at: entry.due_at, settlement };
+        self.store.settle(self.store.owner(), vec![settle]).await.expect("settles");
     }
 }

@@ -2,8 +2,8 @@
 //! passes an undamaged directory.
 
 use bytes::Bytes;
-use tidegate::event::EventId;
-use tidegate::store::Lookup;
+use tidegate::testkit::event::EventId;
+use tidegate::testkit::store::Lookup;
 
 use super::base::{self, Base, End, scratch};
 use super::judge::{self, Known, Seen, verdict};

@@ -8,13 +8,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate::clock::Timestamp;
-use tidegate::event::{EventId, LaneKey, Settlement};
-use tidegate::store::doubts::DoubtKind;
-use tidegate::store::embedded::EmbeddedStore;
-use tidegate::store::journal::{self, Frame, Scan};
-use tidegate::store::{
-    Appended, DocumentStore, EntryStore, Lookup, NewEntry, Settle, StoreError, UsageFound, UsageStore,
+use tidegate::testkit::clock::Timestamp;
+use tidegate::testkit::event::{EventId, LaneKey, Settlement};
+use tidegate::testkit::store::doubts::DoubtKind;
+use tidegate::testkit::store::embedded::EmbeddedStore;
+use tidegate::testkit::store::embedded::journal::{self, Frame, Scan};
+use tidegate::testkit::store::{
+    Appended, DirectoryError, DocumentStore, EntryStore, Lookup, NewEntry, SettleRequest, StoreError,
+    UsageFound, UsageStore,
 };
 
 use super::base::{ALL, BOOK, End, Truth, clock, lanes, options};
@@ -99,7 +100,9 @@ pub(super) fn look(root: &Path, truth: &Truth) -> Result<Seen, StoreError> {
 fn open(root: &Path) -> Result<EmbeddedStore, StoreError> {
     for _ in 0..500 {
         match EmbeddedStore::open(root, options(), clock()) {
-            Err(StoreError::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            Err(StoreError::Directory(DirectoryError::Locked { .. })) => {
+                std::thread::sleep(Duration::from_millis(10))
+            }
             other => return other,
         }
     }
@@ -166,7 +169,12 @@ impl Seen {
             let read = store.read_ready(&lane, None, ALL).await?;
             let is_there = read.iter().any(|entry| entry.id == id);
             let settlement = Settlement::Delivered;
-            store.settle(vec![Settle { lane: lane.clone(), id, due_at: None, settlement }]).await?;
+            store
+                .settle(
+                    store.owner(),
+                    vec![SettleRequest { lane: lane.clone(), id, due_at: None, settlement }],
+                )
+                .await?;
             Ok::<_, StoreError>(is_there)
         };
         match done.await {
@@ -253,7 +261,7 @@ fn usages(truth: &Truth, seen: &Seen) -> Option<String> {
         None => return None,
     };
     let is_complete = found.damaged == 0 && found.complete_from == Timestamp::ZERO;
-    let of = |usages: &[tidegate::store::Usage], limit: &str| -> u64 {
+    let of = |usages: &[tidegate::testkit::store::Usage], limit: &str| -> u64 {
         usages.iter().filter(|usage| &*usage.limit == limit).map(|usage| u64::from(usage.count)).sum()
     };
     let less = truth.usages.iter().find(|usage| of(&found.usages, &usage.limit) < u64::from(usage.count));

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use tidegate::manual;
-use tidegate::problem::codes;
-use tidegate::telemetry::names;
+use tidegate::testkit::manual;
+use tidegate::testkit::problem::codes;
+use tidegate::testkit::telemetry::names;
 
 use super::files::{self, metrics, named_in};
 use super::prometheus::promtool;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate::clock::Clock;
+use tidegate::testkit::clock::Clock;
 
 use crate::strict::event;
 use crate::world::{Receiver, Rule, Stage, alone};

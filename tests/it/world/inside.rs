@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use tidegate::clock::Clock;
-use tidegate::config::{Config, File, Flag, Inputs};
-use tidegate::delivery::{DeliveryOptions, EgressGuard, HttpDeliverer};
-use tidegate::store::StoreError;
-use tidegate::store::embedded::{EmbeddedOptions, EmbeddedStore};
+use tidegate::testkit::clock::Clock;
+use tidegate::testkit::config::{Config, File, Flag, Inputs};
+use tidegate::testkit::delivery::{DeliveryOptions, EgressGuard, HttpDeliverer};
+use tidegate::testkit::store::StoreError;
+use tidegate::testkit::store::embedded::{EmbeddedOptions, EmbeddedStore};
 
 /// A free port and calls to loopback, and `more` settings.
 pub(crate) fn config(more: &[(&'static str, &str)]) -> Config {
@@ -18,7 +18,7 @@ pub(crate) fn config(more: &[(&'static str, &str)]) -> Config {
     };
     let loopback = [("listen.address", "127.0.0.1:0"), ("egress.allow", "127.0.0.0/8")];
     let flags = loopback.iter().chain(more).map(flag).collect();
-    let inputs = Inputs { file: File::Absent, environment: Vec::new(), flags };
+    let inputs = Inputs { file: File::Absent, flags, ..Inputs::default() };
     Config::load(&inputs).expect("a sound configuration").config
 }
 
@@ -36,6 +36,9 @@ pub(crate) fn try_store(root: &Path, clock: &Clock) -> Result<EmbeddedStore, Sto
 /// The real delivery, as far as `config` lets it go.
 pub(crate) fn deliverer(config: &Config, clock: &Clock) -> HttpDeliverer {
     let egress = EgressGuard::new(&config.egress.allow);
-    HttpDeliverer::new(DeliveryOptions { egress, ..DeliveryOptions::default() }, clock.clone())
-        .expect("a client")
+    HttpDeliverer::new(
+        DeliveryOptions { egress, hears: tidegate::testkit::manage::hears(), ..DeliveryOptions::default() },
+        clock.clone(),
+    )
+    .expect("a client")
 }

@@ -4,10 +4,10 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
-use tidegate::app::{App, Running, Seams};
-use tidegate::clock::Clock;
-use tidegate::delivery::{Call, Deliver, HttpDeliverer};
-use tidegate::event::Outcome;
+use tidegate::testkit::app::{App, Running, Seams};
+use tidegate::testkit::clock::Clock;
+use tidegate::testkit::delivery::{Call, Deliver, HttpDeliverer};
+use tidegate::testkit::event::Outcome;
 
 use crate::world::{Api, inside};
 

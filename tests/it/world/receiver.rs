@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tidegate::clock::Clock;
+use tidegate::testkit::clock::Clock;
 use tokio::net::TcpListener;
 
 /// One call as it arrived.

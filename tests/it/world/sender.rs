@@ -18,15 +18,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::TempDir;
-use tidegate::app::{App, Seams, init_logging};
-use tidegate::clock::{Clock, Timestamp};
-use tidegate::delivery::{Call, Deliver, HttpDeliverer};
-use tidegate::event::{Outcome, PolicyId};
-use tidegate::policy::{
+use tidegate::testkit::app::{App, Seams, init_logging};
+use tidegate::testkit::clock::{Clock, Timestamp};
+use tidegate::testkit::delivery::{Call, Deliver, HttpDeliverer};
+use tidegate::testkit::event::{Outcome, PolicyId};
+use tidegate::testkit::policy::{
     Book, BookError, Clause, Limits, Origin, Pace, Pause, Period, Policies, Quota, Scope, Spec, UrlPattern,
     Window,
 };
-use tidegate::store::DocumentStore;
+use tidegate::testkit::store::DocumentStore;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::world::stamps::{STAMP_BYTES, Stamps, boot_ns};
@@ -245,8 +245,7 @@ async fn activate(documents: Arc<dyn DocumentStore>, orders: &Orders, clock: &Cl
         for rule in &orders.rules {
             let id = PolicyId::parse(&rule.id).expect("an id");
             if book.get(&id).is_none() {
-                book.create(id.clone(), Origin::new("proof"), Value::Null)?;
-                book.deploy(&id, Value::Null, spec(rule))?;
+                book.put(&Origin::new("proof"), &id, spec(rule))?;
             }
             if orders.paused {
                 let pause = Pause { reason: "fills".to_owned(), since: Timestamp::ZERO, until: None };

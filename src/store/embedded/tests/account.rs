@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::doubts::DoubtKind;
-use crate::store::journal::{HEAD_BYTES, list, segment_name};
+use crate::store::embedded::journal::{HEAD_BYTES, list, segment_name};
 
 /// No round but those that are asked for.
 pub(super) fn quiet(dir: &Path) -> EmbeddedStore {
@@ -46,7 +46,7 @@ pub(super) fn lose_index(dir: &Path) {
 }
 
 /// The segments that hold entries, oldest first.
-pub(super) fn segments(dir: &Path) -> Vec<crate::store::journal::SegmentFile> {
+pub(super) fn segments(dir: &Path) -> Vec<journal::SegmentFile> {
     list(&dir.join("journal")).expect("lists")
 }
 
@@ -313,13 +313,13 @@ fn dead_letters_that_are_gone_are_reported() {
             .block_on(store.append((0..7).map(|n| plain("a", &n.to_string())).collect()))
             .expect("appends");
         let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
-        let dead = |entry: &StoredEntry| Settle {
+        let dead = |entry: &StoredEntry| SettleRequest {
             lane: lane("a"),
             id: entry.id,
             due_at: None,
             settlement: Settlement::Dead { reason: "http_404".to_owned(), attempts: 1 },
         };
-        runtime.block_on(store.settle(entries.iter().map(dead).collect())).expect("settles");
+        runtime.block_on(store.settle(store.owner(), entries.iter().map(dead).collect())).expect("settles");
         drop(store);
         let letters = list(&dir.path().join("dead")).expect("lists");
         if delete {
@@ -367,9 +367,9 @@ fn killed(runtime: &tokio::runtime::Runtime) -> tempfile::TempDir {
 /// A start that is killed after it has put on record what it found, before the account goes on from there.
 pub(super) fn start_cut_short(root: &Path) {
     use super::super::{missing, recover};
-    let dir = crate::store::directory::DataDir::open(root).expect("opens");
+    let dir = directory::DataDir::open(root).expect("opens");
     let doubts = Doubts::open(root, clock().now()).expect("opens");
-    let found = crate::store::account::read(root).expect("reads");
+    let found = crate::store::embedded::account::read(root).expect("reads");
     doubts.found_against(found.version);
     let (options, salt) = (options(), found.salt().expect("whole"));
     let given = recover::Given {
@@ -409,7 +409,7 @@ fn a_start_that_is_cut_short_reports_nothing_twice_and_nothing_that_is_not() {
 #[test]
 fn a_kill_is_exact_up_to_the_mark_and_bounded_behind_it() {
     let runtime = runtime();
-    use crate::store::account::LEAST_REACH;
+    use crate::store::embedded::account::LEAST_REACH;
     let noisy = 14 * 256;
     for (case, left, lost, hidden, most) in [
         ("none", 17, 0, 0, 0),
@@ -419,7 +419,7 @@ fn a_kill_is_exact_up_to_the_mark_and_bounded_behind_it() {
         ("deleted", 0, 10, 7, LEAST_REACH),
     ] {
         let dir = killed(&runtime);
-        let mark = crate::store::account::read(dir.path()).expect("reads").mark.expect("whole");
+        let mark = crate::store::embedded::account::read(dir.path()).expect("reads").mark.expect("whole");
         assert!(!mark.closed && mark.accepted == 10, "{mark:?}");
         let path = segments(dir.path()).remove(0).path;
         let mut bytes = fs::read(&path).expect("reads");

@@ -2,9 +2,9 @@
 
 use super::account::{doubted, quiet, readable};
 use super::*;
-use crate::store::account::living;
 use crate::store::doubts::DoubtKind;
-use crate::store::journal::{HEAD_BYTES, list};
+use crate::store::embedded::account::living;
+use crate::store::embedded::journal::{HEAD_BYTES, list};
 
 /// Twenty entries in four groups, and a segment of their settlements alone: of all but the last entry of each group.
 /// Returns the names of those that wait.
@@ -19,13 +19,15 @@ fn history(dir: &Path, runtime: &tokio::runtime::Runtime) -> Vec<String> {
     let store = quiet(dir);
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
     let ends = |entry: &&StoredEntry| !entry.record.ends_with(b"-4");
-    let settle = |entry: &StoredEntry| Settle {
+    let settle = |entry: &StoredEntry| SettleRequest {
         lane: lane("a"),
         id: entry.id,
         due_at: None,
         settlement: Settlement::Delivered,
     };
-    runtime.block_on(store.settle(entries.iter().filter(ends).map(settle).collect())).expect("settles");
+    runtime
+        .block_on(store.settle(store.owner(), entries.iter().filter(ends).map(settle).collect()))
+        .expect("settles");
     readable(&store, runtime)
 }
 
@@ -97,7 +99,7 @@ fn a_stop_without_room_for_the_list_is_in_good_order_all_the_same() {
     fs::create_dir(dir.path().join("living.tmp")).expect("makes");
     runtime.block_on(store.close()).expect("closes");
     drop(store);
-    let mark = crate::store::account::read(dir.path()).expect("reads").mark.expect("whole");
+    let mark = crate::store::embedded::account::read(dir.path()).expect("reads").mark.expect("whole");
     assert!(mark.closed && !dir.path().join(living::NAME).exists());
     fs::remove_dir(dir.path().join("living.tmp")).expect("removes");
     lose_index(dir.path());

@@ -1,7 +1,7 @@
 //! Damaged, cut, missing and mismatched files: what is lost is counted, everything else is there.
 
 use super::*;
-use crate::store::journal::{Frame, Scan, list, scan};
+use crate::store::embedded::journal::{Frame, Scan, list, scan};
 
 /// Three blocks of five entries in one segment; a delayed entry is due at 5000 and its number ms.
 fn three_blocks(store: &EmbeddedStore, runtime: &tokio::runtime::Runtime, name: &str, delayed: bool) {
@@ -30,15 +30,15 @@ fn damage(dir: &Path, needle: &str) {
 /// Damaged frames and lost entries, as a probe sees them.
 fn lost(store: &EmbeddedStore) -> (u64, u64) {
     let health = store.health();
-    (health.damaged_frames, health.lost_entries)
+    (health.damaged, health.lost_entries)
 }
 
 fn waiting(store: &EmbeddedStore, runtime: &tokio::runtime::Runtime) -> u64 {
     // What reads have met is taken out behind their backs: a write waits for the same thread.
     let barrier = runtime.block_on(store.append(vec![plain("z", "barrier")])).expect("appends").remove(0);
     let Appended::New(id) = barrier else { panic!("{barrier:?}") };
-    let settle = Settle { lane: lane("z"), id, due_at: None, settlement: Settlement::Delivered };
-    runtime.block_on(store.settle(vec![settle])).expect("settles");
+    let settle = SettleRequest { lane: lane("z"), id, due_at: None, settlement: Settlement::Delivered };
+    runtime.block_on(store.settle(store.owner(), vec![settle])).expect("settles");
     let lanes = runtime.block_on(store.lanes()).expect("lists");
     lanes.iter().map(|lane| lane.ready + lane.delayed).sum()
 }
@@ -156,13 +156,13 @@ fn a_deleted_segment_is_reported_with_what_the_index_knew() {
         let store = open(dir.path());
         let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
         let gone = entries.iter().filter(|entry| entry.record.starts_with(b"entry y1"));
-        let settle = |entry: &StoredEntry| Settle {
+        let settle = |entry: &StoredEntry| SettleRequest {
             lane: lane("a"),
             id: entry.id,
             due_at: None,
             settlement: Settlement::Delivered,
         };
-        runtime.block_on(store.settle(gone.map(settle).collect())).expect("settles");
+        runtime.block_on(store.settle(store.owner(), gone.map(settle).collect())).expect("settles");
         drop(store);
         if emptied { fs::write(&path, []) } else { fs::remove_file(&path) }.expect("goes");
         let store = open(dir.path());

@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::store::journal::{DeadLetter, Frame, Scan, scan};
+use crate::store::DeadLetter;
+use crate::store::embedded::journal::{Frame, Scan, scan};
 
 fn letters(dir: &Path) -> Vec<DeadLetter> {
     let mut found = Vec::new();
@@ -17,9 +18,9 @@ fn letters(dir: &Path) -> Vec<DeadLetter> {
     found
 }
 
-fn park(entry: &StoredEntry, reason: &str) -> Settle {
+fn park(entry: &StoredEntry, reason: &str) -> SettleRequest {
     let settlement = Settlement::Dead { reason: reason.to_owned(), attempts: 7 };
-    Settle { lane: lane("a"), id: entry.id, due_at: entry.due_at, settlement }
+    SettleRequest { lane: lane("a"), id: entry.id, due_at: entry.due_at, settlement }
 }
 
 async fn first(store: &EmbeddedStore) -> StoredEntry {
@@ -56,7 +57,7 @@ impl Disk for Noting {
     }
 }
 
-fn noted(dir: &Path, fail: Option<&'static str>) -> (EmbeddedStore, Arc<Mutex<Vec<String>>>) {
+pub(super) fn noted(dir: &Path, fail: Option<&'static str>) -> (EmbeddedStore, Arc<Mutex<Vec<String>>>) {
     let done = Arc::new(Mutex::new(Vec::new()));
     let journal = Box::new(Noting { name: "journal", done: Arc::clone(&done), fail: None });
     let dead = Box::new(Noting { name: "dead", done: Arc::clone(&done), fail });
@@ -75,20 +76,20 @@ fn a_letter_is_whole_and_synced_before_its_settlement_is_written() {
     done.lock().expect("not poisoned").clear();
     // A repetition in the same batch is parked once.
     let parked = vec![park(&entry, "http_404"), park(&entry, "http_404")];
-    runtime.block_on(store.settle(parked)).expect("settles");
+    runtime.block_on(store.settle(store.owner(), parked)).expect("settles");
     let steps = std::mem::take(&mut *done.lock().expect("not poisoned"));
     assert_eq!(steps, ["dead write", "dead sync", "journal write", "journal sync"]);
     let expected = DeadLetter {
         id: entry.id,
         lane: lane("a"),
-        at_ms: 1_000,
+        at: Timestamp::from_millis(1_000),
         attempts: 7,
         reason: "http_404".to_owned(),
         record: entry.record.clone(),
     };
     assert_eq!(letters(dir.path()), std::slice::from_ref(&expected));
     assert_eq!(runtime.block_on(store.lookup(entry.id)).expect("looks up"), Lookup::Settled);
-    runtime.block_on(store.settle(vec![park(&entry, "again")])).expect("is left alone");
+    runtime.block_on(store.settle(store.owner(), vec![park(&entry, "again")])).expect("is left alone");
     assert_eq!(store.health().dead_entries, 1);
     drop(store);
     let store = open(dir.path());
@@ -106,7 +107,7 @@ fn an_entry_whose_letter_fails_is_not_settled() {
         runtime.block_on(store.append(vec![plain("a", "one"), plain("a", "two")])).expect("appends");
         let entry = runtime.block_on(first(&store));
         done.lock().expect("not poisoned").retain(|step| step.starts_with("dead"));
-        let settled = runtime.block_on(store.settle(vec![park(&entry, "http_404")]));
+        let settled = runtime.block_on(store.settle(store.owner(), vec![park(&entry, "http_404")]));
         assert!(matches!(settled, Err(StoreError::Poisoned { .. })), "{fail}: {settled:?}");
         assert!(store.health().poisoned.is_some());
         let again = runtime.block_on(store.append(vec![plain("a", "three")]));
@@ -128,7 +129,7 @@ fn letters_go_when_all_of_their_segment_have_outlived_their_time() {
     for record in ["one", "two"] {
         runtime.block_on(store.append(vec![plain("a", record)])).expect("appends");
         let entry = runtime.block_on(first(&store));
-        runtime.block_on(store.settle(vec![park(&entry, record)])).expect("settles");
+        runtime.block_on(store.settle(store.owner(), vec![park(&entry, record)])).expect("settles");
         clock.advance(Duration::from_secs(100));
     }
     // Upkeep follows a commit: the second one comes after that of the first.

@@ -36,8 +36,8 @@ impl Disk for Gate {
     }
 }
 
-fn delivered(entry: &StoredEntry) -> Settle {
-    Settle { lane: lane("a"), id: entry.id, due_at: None, settlement: Settlement::Delivered }
+fn delivered(entry: &StoredEntry) -> SettleRequest {
+    SettleRequest { lane: lane("a"), id: entry.id, due_at: None, settlement: Settlement::Delivered }
 }
 
 #[test]
@@ -51,9 +51,9 @@ fn settlements_without_room_wait_for_it_while_appends_are_refused_and_the_store_
 
     gate.fill(true);
     let before = gate.writes();
-    let settled = store.settle(vec![delivered(&entries[0])]);
-    let laid = crate::store::ballast::pieces(dir.path());
-    let taken = laid.checked_sub(crate::store::ballast::FOR_DOCUMENTS).expect("more than a start needs");
+    let settled = store.settle(store.owner(), vec![delivered(&entries[0])]);
+    let laid = ballast::pieces(dir.path());
+    let taken = laid.checked_sub(ballast::FOR_DOCUMENTS).expect("more than a start needs");
     assert!(taken > 0);
     let both = async {
         let refused = async {

@@ -29,13 +29,15 @@ fn a_held_store_takes_nothing_and_deletes_nothing_until_the_doubt_ends() {
 
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads go on");
     assert_eq!(entries.len(), 12);
-    let settle = |entry: &StoredEntry| Settle {
+    let settle = |entry: &StoredEntry| SettleRequest {
         lane: lane("a"),
         id: entry.id,
         due_at: None,
         settlement: Settlement::Delivered,
     };
-    runtime.block_on(store.settle(entries.iter().map(settle).collect())).expect("what was under way ends");
+    runtime
+        .block_on(store.settle(store.owner(), entries.iter().map(settle).collect()))
+        .expect("what was under way ends");
     let before = segments(dir.path());
     store.threads.sweep();
     assert_eq!(segments(dir.path()), before, "no segment is deleted");

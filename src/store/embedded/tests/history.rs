@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::account::living;
+use crate::store::embedded::account::living;
 
 /// One step of a random history.
 #[derive(Debug, Clone)]
@@ -73,8 +73,8 @@ async fn settle_one(store: &dyn EntryStore, name: &str, due: bool, at: usize, re
         },
         None => Settlement::Delivered,
     };
-    let settle = Settle { lane, id: entry.id, due_at: entry.due_at, settlement };
-    store.settle(vec![settle]).await.expect("settles");
+    let settle = SettleRequest { lane, id: entry.id, due_at: entry.due_at, settlement };
+    store.settle(store.owner(), vec![settle]).await.expect("settles");
     let found = store.lookup(entry.id).await.expect("looks up");
     assert_eq!(matches!(found, Lookup::Waiting(..)), reschedule.is_some());
 }
@@ -136,7 +136,7 @@ impl History {
         self.store = Some(quiet(self.dir.path()));
         self.list = list.or(self.list.take());
         assert!(!self.dir.path().join(living::NAME).exists(), "the store has begun again");
-        assert_eq!((self.store().health().damaged_frames, self.store().health().lost_entries), (0, 0));
+        assert_eq!((self.store().health().damaged, self.store().health().lost_entries), (0, 0));
     }
 
     fn append(&mut self, entries: &[(u8, Option<u16>, Option<u8>)]) {
@@ -297,7 +297,7 @@ fn a_crash_at_any_instant_costs_nothing_that_was_answered() {
             let found = runtime.block_on(contents(&store, &["a"])).remove(0).0;
             assert!((before..=after).contains(&found.len()), "{round}: {before}, {}, {after}", found.len());
             assert!(found.iter().enumerate().all(|(n, found)| *found == record(n)), "{round}");
-            assert_eq!((store.health().damaged_frames, store.health().lost_entries), (0, 0), "{round}");
+            assert_eq!((store.health().damaged, store.health().lost_entries), (0, 0), "{round}");
         }
         stop.store(true, Ordering::SeqCst);
     });

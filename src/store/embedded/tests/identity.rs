@@ -4,8 +4,8 @@
 use super::account::{doubted, filled, lose_index, quiet, readable, segments, start_cut_short};
 use super::*;
 use crate::store::doubts::DoubtKind;
-use crate::store::epoch::{self, Epoch};
-use crate::store::verify::verify;
+use crate::store::embedded::epoch::{self, Epoch};
+use crate::store::embedded::verify::verify;
 use crate::store::{DocumentStore, Expect};
 
 #[test]
@@ -209,7 +209,7 @@ fn the_account_knows_the_newest_policy_book_where_its_record_is_gone_or_older() 
         assert_eq!(store.doubts().store_held().is_some(), held, "{case}");
         drop(store);
         if held {
-            crate::store::documents::book::adopt(dir.path(), b"{}", clock().now()).expect("adopts");
+            documents::book::adopt(dir.path(), b"{}", clock().now()).expect("adopts");
         }
         let store = quiet(dir.path());
         assert_eq!(store.doubts().store_held(), None, "{case}: restored or adopted");

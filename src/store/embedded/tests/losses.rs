@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use super::account::{doubted, quiet, readable};
 use super::*;
-use crate::store::account::{NEXT_REACH, living};
 use crate::store::doubts::DoubtKind;
-use crate::store::journal::{SegmentFile, list};
+use crate::store::embedded::account::{NEXT_REACH, living};
+use crate::store::embedded::journal::{SegmentFile, list};
 
 struct History {
     dir: tempfile::TempDir,
@@ -69,9 +69,9 @@ impl History {
                 self.waiting.remove(&*String::from_utf8_lossy(&entry.record));
                 Settlement::Delivered
             };
-            batch.push(Settle { lane: lane("a"), id: entry.id, due_at: entry.due_at, settlement });
+            batch.push(SettleRequest { lane: lane("a"), id: entry.id, due_at: entry.due_at, settlement });
         }
-        runtime.block_on(store.settle(batch)).expect("settles");
+        runtime.block_on(store.settle(store.owner(), batch)).expect("settles");
     }
 
     /// What a kill leaves behind.

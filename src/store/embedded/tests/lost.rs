@@ -38,7 +38,7 @@ fn lost_entries_are_answered_for_before_and_after_a_restart_and_a_rebuild() {
     damage(dir.path(), "a 1.");
     let store = open(dir.path());
     assert_eq!(ids(&runtime, &store, "a").len(), 8);
-    assert_eq!((store.health().damaged_frames, store.health().lost_entries), (1, 4));
+    assert_eq!((store.health().damaged, store.health().lost_entries), (1, 4));
     let losses = store.take_losses();
     assert_eq!(losses.iter().map(|loss| loss.id).collect::<Vec<_>>(), all[4..8]);
     assert!(losses.iter().all(|loss| loss.lane == lane("a") && loss.due_at.is_none()));
@@ -98,18 +98,22 @@ fn entries_that_are_out_when_their_block_is_damaged_are_lost_only_when_they_come
     damage(dir.path(), "a 0.");
     let rest = runtime.block_on(store.read_ready(&lane("a"), Some(out[1].id), ALL)).expect("reads");
     assert_eq!((rest.len(), store.health().lost_entries), (8, 2), "two of the block were out");
-    let settle =
-        |entry: &StoredEntry, settlement| Settle { lane: lane("a"), id: entry.id, due_at: None, settlement };
+    let settle = |entry: &StoredEntry, settlement| SettleRequest {
+        lane: lane("a"),
+        id: entry.id,
+        due_at: None,
+        settlement,
+    };
     let later = Settlement::Reschedule {
         due_at: Timestamp::from_millis(9_000),
         tries: Tries::of(1),
         doubted_at: None,
     };
     let settles = vec![settle(&out[0], Settlement::Delivered), settle(&out[1], later)];
-    runtime.block_on(store.settle(settles)).expect("settles");
+    runtime.block_on(store.settle(store.owner(), settles)).expect("settles");
     assert_eq!(store.health().lost_entries, 2);
     assert_eq!(due(&runtime, &store, "a", Timestamp::MAX), []);
-    assert_eq!((store.health().damaged_frames, store.health().lost_entries), (1, 3));
+    assert_eq!((store.health().damaged, store.health().lost_entries), (1, 3));
     assert_eq!(runtime.block_on(store.lookup(out[0].id)).expect("looks up"), Lookup::Unknown, "delivered");
     assert_eq!(runtime.block_on(store.lookup(out[1].id)).expect("looks up"), Lookup::Lost);
     let doubt = store.doubts().find(DoubtKind::Lost, "journal/0000000001.seg").expect("reported");
@@ -145,17 +149,21 @@ fn an_entry_that_cannot_be_parked_is_lost_when_it_is_damaged_and_waits_when_it_c
     let store = open_over(dir.path(), &source);
     runtime.block_on(three_lanes(&store));
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
-    let park = |entry: &StoredEntry| Settle {
+    let park = |entry: &StoredEntry| SettleRequest {
         lane: lane("a"),
         id: entry.id,
         due_at: None,
         settlement: Settlement::Dead { reason: "http_404".to_owned(), attempts: 1 },
     };
     source.plan(Some(Plan { fault: Fault::Errno(5), from: 0, count: usize::MAX }));
-    runtime.block_on(store.settle(vec![park(&entries[0])])).expect_err("its record cannot be read");
+    runtime
+        .block_on(store.settle(store.owner(), vec![park(&entries[0])]))
+        .expect_err("its record cannot be read");
     source.plan(None);
     damage(dir.path(), "a 1.");
-    runtime.block_on(store.settle(vec![park(&entries[0]), park(&entries[4])])).expect("settles");
+    runtime
+        .block_on(store.settle(store.owner(), vec![park(&entries[0]), park(&entries[4])]))
+        .expect("settles");
     let health = store.health();
     assert_eq!((health.dead_entries, health.lost_entries), (1, 1), "parked, and lost");
     assert_eq!(runtime.block_on(store.lookup(entries[4].id)).expect("looks up"), Lookup::Lost);

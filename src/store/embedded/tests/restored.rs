@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::account::{doubted, filled, quiet, readable};
 use super::*;
 use crate::store::doubts::DoubtKind;
-use crate::store::journal::list;
+use crate::store::embedded::journal::list;
 
 struct World {
     dir: tempfile::TempDir,
@@ -76,8 +76,8 @@ impl World {
 }
 
 fn settle(store: &EmbeddedStore, ids: Vec<EventId>, runtime: &tokio::runtime::Runtime) {
-    let one = |id| Settle { lane: lane("a"), id, due_at: None, settlement: Settlement::Delivered };
-    runtime.block_on(store.settle(ids.into_iter().map(one).collect())).expect("settles");
+    let one = |id| SettleRequest { lane: lane("a"), id, due_at: None, settlement: Settlement::Delivered };
+    runtime.block_on(store.settle(store.owner(), ids.into_iter().map(one).collect())).expect("settles");
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn the_scrub_finds_a_damaged_block_that_nobody_reads() {
     damage(dir.path(), "b 2.");
     damage(dir.path(), "late 1.");
     store.threads.scrub();
-    assert_eq!((store.health().damaged_frames, store.health().lost_entries), (2, 8));
+    assert_eq!((store.health().damaged, store.health().lost_entries), (2, 8));
     let doubt = store.doubts().find(DoubtKind::Lost, "journal/0000000001.seg").expect("reported");
     assert_eq!(doubt.events, 8);
     assert_eq!(store.take_losses().len(), 8);
@@ -49,14 +49,14 @@ fn the_scrub_leaves_what_was_handed_out_to_its_holder() {
     }
     store.threads.scrub();
     // Of the third block of `a` everything, of the delayed one the two that were not due.
-    assert_eq!((store.health().damaged_frames, store.health().lost_entries), (4, 6));
-    let settle = |entry: &StoredEntry| Settle {
+    assert_eq!((store.health().damaged, store.health().lost_entries), (4, 6));
+    let settle = |entry: &StoredEntry| SettleRequest {
         lane: lane("a"),
         id: entry.id,
         due_at: None,
         settlement: Settlement::Delivered,
     };
-    runtime.block_on(store.settle(out.iter().map(settle).collect())).expect("settles");
+    runtime.block_on(store.settle(store.owner(), out.iter().map(settle).collect())).expect("settles");
     let rest = runtime.block_on(store.read_ready(&lane("a"), Some(out[4].id), ALL)).expect("reads");
     assert_eq!(
         (rest, store.health().lost_entries),

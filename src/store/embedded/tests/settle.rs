@@ -13,7 +13,7 @@ fn half_a_million_settlements_at_once_are_taken_in_parts() {
     let limit = ReadLimit { entries: ENTRIES, bytes: usize::MAX };
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, limit)).expect("reads");
     assert_eq!(entries.len(), ENTRIES);
-    let settles = entries.iter().enumerate().map(|(n, entry)| Settle {
+    let settles = entries.iter().enumerate().map(|(n, entry)| SettleRequest {
         lane: lane("a"),
         id: entry.id,
         due_at: None,
@@ -28,7 +28,7 @@ fn half_a_million_settlements_at_once_are_taken_in_parts() {
     });
     let mut first: Vec<_> = settles.collect();
     let second = first.split_off(ENTRIES / 3);
-    let (first, second) = (store.settle(first), store.settle(second));
+    let (first, second) = (store.settle(store.owner(), first), store.settle(store.owner(), second));
     let (first, second) = runtime.block_on(async { tokio::join!(first, second) });
     first.and(second).expect("settles");
     assert_eq!(store.health().poisoned, None);
@@ -45,8 +45,9 @@ fn an_entry_that_two_settle_as_lost_in_one_group_is_lost_once() {
     let store = open(dir.path());
     runtime.block_on(store.append(vec![plain("a", "1"), plain("a", "2")])).expect("appends");
     let entries = runtime.block_on(store.read_ready(&lane("a"), None, ALL)).expect("reads");
-    let lost = Settle { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Lost };
-    runtime.block_on(store.settle(vec![lost.clone(), lost])).expect("settles");
+    let lost =
+        SettleRequest { lane: lane("a"), id: entries[0].id, due_at: None, settlement: Settlement::Lost };
+    runtime.block_on(store.settle(store.owner(), vec![lost.clone(), lost])).expect("settles");
     assert_eq!(store.health().lost_entries, 1);
     assert_eq!(store.take_losses().len(), 1);
     assert_eq!(runtime.block_on(contents(&store, &["a"]))[0].0, ["2"]);

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::store::doubts::DoubtKind;
-use crate::store::journal::{Source, list};
+use crate::store::embedded::journal::{Source, list};
 
 /// What a read that is made to fail does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,13 +117,13 @@ async fn deliver(store: &EmbeddedStore, name: &str, patience: usize) -> (Vec<Str
         if page.is_empty() {
             return (delivered, failures);
         }
-        let settles = page.iter().map(|entry| Settle {
+        let settles = page.iter().map(|entry| SettleRequest {
             lane: lane(name),
             id: entry.id,
             due_at: entry.due_at,
             settlement: Settlement::Delivered,
         });
-        store.settle(settles.collect()).await.expect("settles");
+        store.settle(store.owner(), settles.collect()).await.expect("settles");
         delivered.extend(texts(&page));
     }
     (delivered, failures)
@@ -131,7 +131,7 @@ async fn deliver(store: &EmbeddedStore, name: &str, patience: usize) -> (Vec<Str
 
 fn lost(store: &EmbeddedStore) -> (u64, u64) {
     let health = store.health();
-    (health.damaged_frames, health.lost_entries)
+    (health.damaged, health.lost_entries)
 }
 
 /// The entries of [`three_lanes`] in the order in which they are to be delivered.

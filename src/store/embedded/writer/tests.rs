@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::*;
 use crate::event::{LaneKey, Tries};
+use crate::store::embedded::index::lanes::Lanes;
+use crate::store::embedded::journal::{Settled, What};
 use crate::store::embedded::{PART_ENTRIES, SETTLED_PART};
-use crate::store::index::lanes::Lanes;
-use crate::store::journal::{Settled, What};
 
 /// The dearest settlements: each in a block of its own, from one due place to another.
 fn settle(segment: u32, count: usize) -> Request {

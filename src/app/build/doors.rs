@@ -1,0 +1,152 @@
+//! What is built behind the doors becomes their routes: intake, desk, dialects, probes.
+//!
+//! Must not know: what the routes do.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use super::options;
+use crate::app::descriptors::Shares;
+use crate::app::doubts::doubt_desk;
+use crate::app::listen::Listener;
+use crate::app::live::Live;
+use crate::app::{AppError, Doors, api_doc, dialects, held};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::Deliver;
+use crate::dispatch::DispatchHandle;
+use crate::ingest::{self, CallRouter, Defaults, Intake, IntakeParts, Refusals, Targets};
+use crate::limit::Outlooks;
+use crate::manage;
+use crate::ops::{self, Desk, Ops, Pulse};
+use crate::policy::Policies;
+use crate::queue::Queue;
+use crate::telemetry::MetricsHandle;
+use crate::traces::Tracer;
+
+/// How long a request waits for its share of them.
+const ADMISSION_WAIT: Duration = Duration::from_secs(5);
+
+/// What the doors lead to.
+pub(super) struct Behind<'a> {
+    pub(super) config: &'a Config,
+    pub(super) clock: &'a Clock,
+    pub(super) queue: &'a Queue,
+    pub(super) policies: &'a Policies,
+    pub(super) dispatch: &'a DispatchHandle,
+    pub(super) outlooks: &'a Arc<ArcSwap<Outlooks>>,
+    pub(super) closing: &'a CancellationToken,
+}
+
+impl Behind<'_> {
+    /// The way from a call to its lane.
+    pub(super) fn router(&self, live: &Live) -> CallRouter {
+        let config = self.config;
+        CallRouter {
+            queue: self.queue.clone(),
+            defaults: Arc::new(Defaults {
+                labels: config.labels.clone(),
+                known_labels: config.known_labels.clone(),
+                max_ttl: config.queue.ttl,
+            }),
+            unmatched: config.queue.unmatched,
+            egress: live.egress_check(),
+        }
+    }
+
+    pub(super) fn intake(
+        &self,
+        router: &CallRouter,
+        targets: Arc<ArcSwap<Targets>>,
+        tracer: Tracer,
+    ) -> Intake {
+        let config = self.config;
+        Intake::new(IntakeParts {
+            router: router.clone(),
+            policies: self.policies.clone(),
+            clock: self.clock.clone(),
+            on_doomed: config.queue.on_doomed,
+            admission: Arc::new(self.dispatch.clone()),
+            read_ahead: Arc::new(self.dispatch.clone()),
+            refusals: Refusals {
+                tell: manage::tell(&config.dialects, fastrand::Rng::new()),
+                as_told: config.manage.refuse_as_told,
+                usage: dialects::usage_headers(config),
+            },
+            outlooks: self.outlooks.clone(),
+            targets,
+            tracer,
+            closing: self.closing.clone(),
+            max_bytes_under_way: NonZeroUsize::MIN.saturating_add(options::budget().under_way),
+            admission_wait: ADMISSION_WAIT,
+        })
+    }
+
+    /// What the probes, the metrics and the status look at.
+    pub(super) fn probes(
+        &self,
+        deliver: &Arc<dyn Deliver>,
+        metrics: &MetricsHandle,
+        descriptors: Arc<str>,
+        pulse: &Pulse,
+    ) -> Ops {
+        let (egress, names) = (Arc::clone(deliver), Arc::clone(deliver));
+        let (metrics, queue) = (metrics.clone(), self.queue.clone());
+        Ops {
+            queue: self.queue.clone(),
+            policies: self.policies.clone(),
+            closing: self.closing.clone(),
+            egress_state: Arc::new(move || egress.egress_state()),
+            name_state: Arc::new(move || names.name_state()),
+            descriptors,
+            dispatch: self.dispatch.clone(),
+            clock: self.clock.clone(),
+            pulse: pulse.clone(),
+            render_metrics: Arc::new(move || metrics.render(&queue.ledger().terms())),
+        }
+    }
+
+    /// All routes behind a bound address.
+    ///
+    /// # Errors
+    /// [`AppError`] when the address cannot be bound.
+    pub(super) fn doors(
+        &self,
+        intake: &Intake,
+        router: CallRouter,
+        probes: Ops,
+        shares: &Shares,
+        dice: &mut fastrand::Rng,
+    ) -> Result<Doors, AppError> {
+        let (config, doubts) = (self.config, self.queue.doubts());
+        let desk = ops::desk_routes(self.desk(router));
+        let dialects = dialects::routes(config, self.policies, self.clock, dice);
+        Ok(Doors {
+            listener: Listener::open(config.listen.address)?,
+            routes: ingest::routes(intake.clone())
+                .merge(held::guard(dialects.merge(desk), doubts))
+                .merge(ops::routes(probes))
+                .merge(ops::doubt_routes(doubt_desk(self.queue, self.clock)))
+                .merge(api_doc::routes()),
+            options: options::listen_options(config, shares),
+        })
+    }
+
+    fn desk(&self, router: CallRouter) -> Desk {
+        Desk {
+            queue: self.queue.clone(),
+            policies: self.policies.clone(),
+            authoring: self.policies.bounded(self.config.manage.bounds),
+            reserved: manage::owner_of_form,
+            drain: self.config.queue.drain,
+            dispatch: self.dispatch.clone(),
+            outlooks: self.outlooks.clone(),
+            clock: self.clock.clone(),
+            router,
+        }
+    }
+}

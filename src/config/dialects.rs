@@ -1,0 +1,209 @@
+//! The sections of the dialects and what `[manage]` says to all of them, each with its rules, become the options of the
+//! dialects. Which objects a dialect may list in its section is its own business; what can be told without it is checked
+//! here, so that all problems of a file are reported together.
+//!
+//! Must not know: what the dialects do with their settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::Deserialize;
+
+use crate::config::Queue;
+use crate::config::check::Checker;
+use crate::manage::Options;
+use crate::manage::adobe::{AdobeOptions, Sandbox, SandboxKind};
+use crate::manage::capping::CappingOptions;
+use crate::manage::mashery::MasheryOptions;
+use crate::manage::mediarithmics::MediarithmicsOptions;
+use crate::manage::responsys::{Block, RawAccount, ResponsysOptions, Statuses};
+use crate::manage::throttling::ThrottlingOptions;
+
+/// What `[manage]` says to several dialects.
+struct Common {
+    require_headers: bool,
+    reject_invalid: bool,
+    error_as_object: bool,
+    sandboxes: Vec<Sandbox>,
+}
+
+/// A sandbox as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "struct Sandbox")]
+struct SandboxTable {
+    /// Lower-case.
+    name: String,
+    /// A UUID.
+    id: String,
+    /// Whether throttling configs may live in it.
+    production: bool,
+}
+
+/// An account as it is written; which functions it may name is the dialect's business.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "struct ResponsysAccount")]
+struct AccountTable {
+    name: String,
+    #[serde(default)]
+    limits: BTreeMap<String, i64>,
+    #[serde(default)]
+    blocked: Vec<BlockTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "struct ResponsysBlock")]
+struct BlockTable {
+    user: String,
+    apis: Vec<String>,
+}
+
+impl Checker<'_> {
+    /// Every section is checked before the first `?`, so that all problems are found.
+    pub(super) fn dialects(
+        &mut self,
+        labels: Option<&BTreeMap<String, String>>,
+        queue: Option<&Queue>,
+    ) -> Option<Options> {
+        let throttling = self.throttling();
+        let usage_headers = self.flag("mashery.usage_headers");
+        let capping = self.capping();
+        let responsys = self.responsys();
+        let common = self.common();
+        let (common, labels, drain_window) = (common?, labels?, queue?.drain);
+        let require_headers = common.require_headers;
+        let adobe = common.adobe(labels, drain_window);
+        Some(Options {
+            throttling: ThrottlingOptions {
+                adobe: adobe.clone(),
+                error_as_object: common.error_as_object,
+                ..throttling?
+            },
+            capping: CappingOptions { adobe, ..capping? },
+            mashery: MasheryOptions { require_headers, drain_window, usage_headers: usage_headers? },
+            mediarithmics: MediarithmicsOptions { require_headers, drain_window },
+            responsys: ResponsysOptions {
+                require_headers,
+                default_account: labels.get("account").cloned(),
+                drain_window,
+                ..responsys?
+            },
+        })
+    }
+
+    fn throttling(&mut self) -> Option<ThrottlingOptions> {
+        let min = self.number("throttling.min", 1..=1_000_000);
+        let max = self.number("throttling.max", 1..=1_000_000);
+        let configs = self.number("throttling.max_configs_per_org", 1..=100_000);
+        self.ordered("throttling.min", min, "throttling.max", max);
+        Some(ThrottlingOptions {
+            throughput_min: u32::try_from(min?).ok()?,
+            throughput_max: u32::try_from(max?).ok()?,
+            max_configs_per_org: usize::try_from(configs?).ok()?,
+            ..ThrottlingOptions::default()
+        })
+    }
+
+    fn capping(&mut self) -> Option<CappingOptions> {
+        let status = match self.number("capping.status", 100..=599) {
+            Some(409) => Some(StatusCode::CONFLICT),
+            Some(429) => Some(StatusCode::TOO_MANY_REQUESTS),
+            Some(_) => self.wrong("capping.status", "must be 429 or 409".to_owned()),
+            None => None,
+        };
+        let require_strategy = self.flag("capping.require_strategy");
+        let configs = self.number("capping.max_configs_per_org", 1..=100_000);
+        Some(CappingOptions {
+            status: status?,
+            require_strategy: require_strategy?,
+            max_configs_per_org: usize::try_from(configs?).ok()?,
+            ..CappingOptions::default()
+        })
+    }
+
+    fn responsys(&mut self) -> Option<ResponsysOptions> {
+        let limit = self.error_status("responsys.limit_status");
+        let blocked = self.error_status("responsys.blocked_status");
+        let accounts: Option<Vec<AccountTable>> = self.tables("responsys.accounts", "name");
+        Some(ResponsysOptions {
+            statuses: Statuses { limit: limit?, blocked: blocked? },
+            accounts: accounts?.into_iter().map(AccountTable::named).collect(),
+            ..ResponsysOptions::default()
+        })
+    }
+
+    fn error_status(&mut self, setting: &str) -> Option<StatusCode> {
+        let number = u16::try_from(self.number(setting, 400..=599)?).ok()?;
+        StatusCode::from_u16(number).ok()
+    }
+
+    fn common(&mut self) -> Option<Common> {
+        let require_headers = self.flag("manage.require_headers");
+        let reject_invalid = self.flag("manage.reject_invalid");
+        let error_as_object = self.flag("manage.error_as_object");
+        let sandboxes = self.sandboxes();
+        Some(Common {
+            require_headers: require_headers?,
+            reject_invalid: reject_invalid?,
+            error_as_object: error_as_object?,
+            sandboxes: sandboxes?,
+        })
+    }
+
+    fn sandboxes(&mut self) -> Option<Vec<Sandbox>> {
+        const SETTING: &str = "manage.sandboxes";
+        let sandboxes: Vec<SandboxTable> = self.tables(SETTING, "name, id and production")?;
+        let mut seen = BTreeSet::new();
+        for sandbox in &sandboxes {
+            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            if sandbox.name.is_empty() || !sandbox.name.bytes().all(plain) {
+                self.wrong::<()>(
+                    SETTING,
+                    format!("name {:?} must be lower-case letters, digits, '-'", sandbox.name),
+                );
+            }
+            if uuid::Uuid::try_parse(&sandbox.id).is_err() {
+                self.wrong::<()>(SETTING, format!("id {:?} of {:?} is not a UUID", sandbox.id, sandbox.name));
+            }
+            for key in [&sandbox.name, &sandbox.id] {
+                if !seen.insert(key) {
+                    self.wrong::<()>(SETTING, format!("{key:?} is there twice"));
+                }
+            }
+        }
+        Some(sandboxes.into_iter().map(SandboxTable::sandbox).collect())
+    }
+}
+
+impl Common {
+    /// What both of Adobe's APIs go by.
+    fn adobe(&self, labels: &BTreeMap<String, String>, drain_window: Duration) -> AdobeOptions {
+        let defaults = AdobeOptions::default();
+        let label = |name: &str| labels.get(name).cloned();
+        AdobeOptions {
+            default_org: label("org").unwrap_or(defaults.default_org),
+            default_sandbox: label("sandbox").unwrap_or(defaults.default_sandbox),
+            sandboxes: self.sandboxes.clone(),
+            reject_invalid: self.reject_invalid,
+            require_headers: self.require_headers,
+            drain_window,
+            identity: defaults.identity,
+        }
+    }
+}
+
+impl SandboxTable {
+    fn sandbox(self) -> Sandbox {
+        let Self { name, id, production } = self;
+        let kind = if production { SandboxKind::Production } else { SandboxKind::Development };
+        Sandbox { name, id, kind }
+    }
+}
+
+impl AccountTable {
+    fn named(self) -> (String, RawAccount) {
+        let block = |BlockTable { user, apis }| Block { user, apis };
+        let blocked = self.blocked.into_iter().map(block).collect();
+        (self.name, RawAccount { limits: self.limits, blocked })
+    }
+}

@@ -1,0 +1,135 @@
+//! Who hears that an endpoint is busy or over a limit of its own, whatever its status stands for elsewhere.
+//!
+//! Each system has its own way to say so: a header, or a code in the body. Those who know one are handed in as a list; the
+//! first that recognises an answer decides.
+//!
+//! Must not know: any of the systems, sockets, what other answers mean.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+
+use crate::clock::Timestamp;
+use crate::event::{Outcome, Said, Wait};
+
+/// Knows how the endpoints of one system say that they are busy, over a limit, or will not take a call. Pure: by header
+/// and code, without a clock of its own.
+pub trait Hears: fmt::Debug + Send + Sync {
+    /// Everything that it reports.
+    fn words(&self) -> Words;
+
+    /// What the head of an answer of 400 or above says; `None` when it says nothing of the kind. `wall` is the time of
+    /// the answer.
+    fn head(&self, status: StatusCode, headers: &HeaderMap, wall: Timestamp) -> Option<Wait> {
+        let _nothing = (status, headers, wall);
+        None
+    }
+
+    /// What the complete JSON body of an answer of 400 or above says, of which no head was recognised.
+    fn body(&self, body: &[u8], wall: Timestamp) -> Option<Outcome> {
+        let _nothing = (body, wall);
+        None
+    }
+}
+
+/// What endpoints of one system may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Words {
+    /// With a wait.
+    pub waits: &'static [Said],
+    /// For good.
+    pub denials: &'static [Said],
+}
+
+/// All that is listened for.
+pub(super) type Systems = [&'static dyn Hears];
+
+/// What the head alone says; `None` when it says nothing of the kind.
+pub(super) fn told_by_head(
+    systems: &Systems,
+    status: StatusCode,
+    headers: &HeaderMap,
+    wall: Timestamp,
+) -> Option<Wait> {
+    if status.as_u16() < 400 {
+        return None;
+    }
+    systems.iter().find_map(|one| one.head(status, headers, wall))
+}
+
+/// Whether only the body can tell: it is an error in JSON, and the head does not say that the endpoint is busy.
+pub(super) fn may_be_told_by_body(systems: &Systems, status: StatusCode, headers: &HeaderMap) -> bool {
+    status.as_u16() >= 400
+        && is_json(headers)
+        && told_by_head(systems, status, headers, Timestamp::ZERO).is_none()
+}
+
+/// What a complete body says, of an answer of which it [may tell](may_be_told_by_body).
+pub(super) fn told_by_body(systems: &Systems, body: &[u8], wall: Timestamp) -> Option<Outcome> {
+    systems.iter().find_map(|one| one.body(body, wall))
+}
+
+/// From `wall` to the next edge of a period of the clock, in UTC; a whole period at an edge.
+#[must_use]
+pub(crate) fn until_edge(wall: Timestamp, period: Duration) -> Duration {
+    let into_ns = u128::from(wall.as_nanos()) % period.as_nanos();
+    period.saturating_sub(Duration::from_nanos(u64::try_from(into_ns).unwrap_or(0)))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(text)) = headers.get(CONTENT_TYPE).map(|value| value.to_str()) else { return false };
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::testing::{JSON, TO_MINUTE_MS, WALL, headers};
+    use crate::manage;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const TEN_MINUTES: Duration = Duration::from_secs(600);
+    const QPS: (&str, &str) = ("x-mashery-error-code", "ERR_403_DEVELOPER_OVER_QPS");
+    const MICS_DELAY: &str = "x-mics-next-msg-delay";
+
+    #[test]
+    fn a_body_is_asked_for_only_when_it_may_decide() {
+        let asked = |status: u16, head: &[(&'static str, &'static str)]| {
+            may_be_told_by_body(
+                &manage::hears(),
+                StatusCode::from_u16(status).expect("status"),
+                &headers(head),
+            )
+        };
+        for status in [400, 401, 403, 429, 500, 503] {
+            assert!(asked(status, &[JSON]), "{status}");
+            assert!(asked(status, &[("content-type", "Application/Problem+JSON")]), "{status}");
+            assert!(!asked(status, &[JSON, QPS]), "{status}");
+            for other in ["text/xml", "text/json", "application/jsonp", "json", "application/json, text/xml"]
+            {
+                assert!(!asked(status, &[("content-type", other)]), "{status} {other}");
+            }
+            assert!(!asked(status, &[]), "{status}");
+        }
+        assert!(!asked(429, &[JSON, (MICS_DELAY, "5")]) && asked(500, &[JSON, (MICS_DELAY, "5")]));
+        for status in [200, 204, 301, 399] {
+            assert!(!asked(status, &[JSON]), "{status}");
+        }
+    }
+
+    #[test]
+    fn the_next_edge_is_never_now() {
+        let minute = |ms| until_edge(Timestamp::from_millis(ms), MINUTE);
+        assert_eq!(minute(0), MINUTE);
+        assert_eq!(minute(1), Duration::from_millis(59_999));
+        assert_eq!(minute(59_999), Duration::from_millis(1));
+        assert_eq!(minute(60_000), MINUTE);
+        let last_ns = Timestamp::from_nanos(120_000_000_000 - 1);
+        assert_eq!(until_edge(last_ns, MINUTE), Duration::from_nanos(1));
+        assert_eq!(until_edge(WALL, TEN_MINUTES), Duration::from_millis(420_000 + TO_MINUTE_MS));
+        assert!(until_edge(Timestamp::MAX, TEN_MINUTES) <= TEN_MINUTES);
+    }
+}

@@ -1,0 +1,70 @@
+//! What one lane is waiting for, for whoever wonders.
+//!
+//! Must not know: who asks.
+
+use crate::clock::Timestamp;
+use crate::dispatch::hold::Hold;
+use crate::dispatch::lanes::{Fate, Place};
+use crate::dispatch::planner::policies::Policies;
+use crate::dispatch::planner::roster::{Roster, Spot};
+use crate::event::{Lane, PolicyId};
+use crate::limit::{Kind, LimiterFigures};
+
+/// The state of one lane.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct LaneReport {
+    /// Its calls under way.
+    pub inflight: usize,
+    /// Entries that are read ahead and not started.
+    pub read_ahead: usize,
+    /// Why it may not send although its limits have room.
+    pub hold: Option<Hold>,
+    /// The limit that has no room now.
+    pub blocked: Option<Blocked>,
+    /// How far its limits are used.
+    pub limits: Vec<LimiterFigures>,
+    /// Its undeployed generation drains until then.
+    pub draining_until: Option<Timestamp>,
+}
+
+/// A limit without room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Blocked {
+    /// The policy whose limit the lane waits for.
+    pub policy: PolicyId,
+    /// For which label values.
+    pub key: Box<str>,
+    /// Which of its limits.
+    pub kind: Kind,
+    /// When it has room again; `None` when a call has to end before, or when it turns calls away instead.
+    pub until: Option<Timestamp>,
+}
+
+impl LaneReport {
+    /// What a lane waits for at `now`, also one that is empty.
+    pub(super) fn of(lane: &Lane, policies: &Policies, roster: &mut Roster, now: Timestamp) -> Self {
+        let id = policies.find_or_add(lane, roster, now);
+        // While all slots are in use no lane is asked.
+        let is_full = roster.is_full();
+        let Some(Spot { lane, gate, .. }) = roster.spot(id) else { return Self::default() };
+        let blocked = gate.blocker(&lane.binding, now).and_then(|(blocker, until)| {
+            let (policy, key) = gate.whose(blocker.limiter)?;
+            Some(Blocked { policy: policy.clone(), key: key.into(), kind: blocker.kind, until })
+        });
+        let limits = gate.figures_of_lane(&lane.binding, now);
+        let is_waiting = lane.place == Place::InLine && is_full;
+        let report = Self {
+            inflight: lane.inflight,
+            read_ahead: lane.buffer.len(),
+            hold: lane.hold(now).or_else(|| is_waiting.then_some(Hold::SHARE)),
+            blocked,
+            limits,
+            draining_until: match lane.fate {
+                Fate::Draining(until) => Some(until),
+                Fate::Live | Fate::Over | Fate::Unknown => None,
+            },
+        };
+        roster.forget_if_idle(id, now);
+        report
+    }
+}

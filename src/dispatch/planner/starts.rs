@@ -1,0 +1,367 @@
+//! Starts and ends of calls: the part of the planner that spends permits.
+//!
+//! Must not know: how entries come in, purges, sockets.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use crate::clock::{Leap, Timestamp};
+use crate::dispatch::buffer::{is_fresh, weight};
+use crate::dispatch::input::{Attempt, Effect, Options, Settled, Start, Ticket};
+use crate::dispatch::lanes::{LaneId, LaneState};
+use crate::dispatch::planner::EFFECTS_PER_STEP;
+use crate::dispatch::planner::looks::is_near_expiry;
+use crate::dispatch::planner::order::Joins;
+use crate::dispatch::planner::policies::Policies;
+use crate::dispatch::planner::roster::{Roster, Spot, settled};
+use crate::dispatch::retry;
+use crate::dispatch::shares::slots;
+use crate::dispatch::turns::{AskAgain, Turn};
+use crate::event::{Entry, Outcome, Settlement};
+use crate::limit::{Decision, Permit};
+use crate::telemetry::defect;
+
+/// A limiter is not asked again sooner than this, whatever it says.
+const SHORTEST_WAIT: Duration = Duration::from_micros(100);
+
+/// What came of a lane's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// A start was planned.
+    Started,
+    /// Its group has had its turn.
+    Stopped,
+    /// It may not send at present, or has nothing.
+    Nothing,
+}
+
+/// A call that has its permit, under way or about to be.
+struct Flight {
+    lane: LaneId,
+    entry: Box<Entry>,
+    permit: Permit,
+    /// The slots that it takes, whatever becomes of its body.
+    slots: usize,
+    /// It was owed this start.
+    promised: bool,
+    /// It finds out whether the endpoint of an open breaker takes calls again.
+    is_probe: bool,
+}
+
+/// The calls that have their permits, and how they come to have them.
+pub(in crate::dispatch) struct Starts {
+    pub(in crate::dispatch) options: Options,
+    /// For the jitter of retries.
+    dice: fastrand::Rng,
+    flights: HashMap<Ticket, Flight>,
+    next_ticket: u64,
+    /// Unconfirmed tickets below this one are put back: a call before theirs was.
+    stale_below: u64,
+    stale_permits: u64,
+}
+
+/// The moment of a step, and what is asked for in it.
+pub(super) struct Moment<'s> {
+    pub(super) now: Timestamp,
+    pub(super) effects: &'s mut Vec<Effect>,
+}
+
+/// An attempt has ended.
+pub(super) struct Finished<'o> {
+    pub(super) ticket: Ticket,
+    pub(super) outcome: &'o Outcome,
+    /// From its start to its end.
+    pub(super) took: Duration,
+}
+
+impl Starts {
+    pub(super) fn new(options: Options, dice: fastrand::Rng) -> Self {
+        Self { options, dice, flights: HashMap::new(), next_ticket: 0, stale_below: 0, stale_permits: 0 }
+    }
+
+    /// Calls that have a permit.
+    pub(super) fn inflight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Starts that were put back because their permit had become stale.
+    pub(super) fn stale_permits(&self) -> u64 {
+        self.stale_permits
+    }
+
+    /// The lanes with a call under way whose event is near the end of its life.
+    pub(super) fn near_expiry(&self, now: Timestamp) -> HashSet<LaneId> {
+        let late = self.flights.values().filter(|flight| is_near_expiry(&flight.entry, now));
+        late.map(|flight| flight.lane).collect()
+    }
+
+    /// The line of time has leapt.
+    pub(super) fn correct(&mut self, leap: &Leap) {
+        for flight in self.flights.values_mut() {
+            leap.correct(flight.entry.id.accepted_at(), &mut flight.entry.event.expires_at);
+        }
+    }
+
+    /// The last question before a call starts: see [`Planner::confirm`](super::Planner::confirm). While the planner is
+    /// `draining` nothing starts.
+    pub(super) fn confirm<'p>(
+        &'p mut self,
+        ticket: Ticket,
+        draining: bool,
+        roster: &'p mut Roster,
+        moment: Moment<'_>,
+    ) -> Option<Start<'p>> {
+        let now = moment.now;
+        let flight = self.flights.get_mut(&ticket)?;
+        let expired = flight.entry.event.expires_at <= now;
+        let put_back = draining || ticket.0 < self.stale_below;
+        if expired || put_back || roster.gate().confirm(&mut flight.permit, now).is_err() {
+            if !expired {
+                self.stale_permits += 1;
+                // Calls planned after this one must not overtake it.
+                self.stale_below = self.next_ticket;
+            }
+            // In doubt it is kept aside when its turn comes again.
+            let is_over = expired && roster.is_time_trusted();
+            self.put_back(ticket, is_over, roster, moment);
+            return None;
+        }
+        let flight = self.flights.get_mut(&ticket)?;
+        let Some(lane) = roster.lane_mut(flight.lane) else {
+            defect!("a call under way in no lane");
+            return None;
+        };
+        lane.watch.started();
+        let might_go = flight.entry.id.accepted_at().max(flight.entry.due_at.unwrap_or_default());
+        Some(Start {
+            entry: &mut flight.entry,
+            lane: &lane.lane,
+            timeout: lane.timeout,
+            waited: now.since(might_go),
+        })
+    }
+
+    /// The call that was confirmed has left by `now`.
+    pub(super) fn under_way(&self, ticket: Ticket, roster: &mut Roster, now: Timestamp) {
+        if let Some(flight) = self.flights.get(&ticket) {
+            roster.gate().under_way(&flight.permit, now);
+        }
+    }
+
+    /// Starts what may start, one entry per turn.
+    pub(super) fn serve(&mut self, policies: &Policies, roster: &mut Roster, moment: Moment<'_>) {
+        let Moment { now, effects } = moment;
+        let mut sends = 0;
+        while sends < self.options.sends_per_step && !roster.is_full() && effects.len() < EFFECTS_PER_STEP {
+            if let Some(id) = roster.order().shares.next() {
+                end_wait(id, roster);
+                roster.tend(id, now, effects);
+            }
+            let Some(turn) = roster.order().turns.next() else { return };
+            if self.take_turn(turn, policies, roster, Moment { now, effects }) {
+                sends += 1;
+            }
+        }
+    }
+
+    /// Asks for one entry of a group, of the first of its lanes that may send. Returns whether a start was planned.
+    fn take_turn(
+        &mut self,
+        turn: Turn,
+        policies: &Policies,
+        roster: &mut Roster,
+        moment: Moment<'_>,
+    ) -> bool {
+        let Moment { now, effects } = moment;
+        roster.order().groups.left_line(turn.group);
+        let (mut asked, mut is_draining) = (Asked::Nothing, false);
+        while let Some(id) = roster.order().groups.pop_first(turn.group) {
+            is_draining = roster.lanes().get(id).is_some_and(LaneState::is_draining);
+            asked = self.ask(id, turn, policies, roster, Moment { now, effects });
+            roster.tend(id, now, effects);
+            if asked != Asked::Nothing {
+                break;
+            }
+        }
+        roster.order().bring_into_line(turn.group, Joins::Last, is_draining);
+        asked == Asked::Started
+    }
+
+    /// Asks for one entry of a lane, which was taken out of its line. It is to be tended afterwards.
+    fn ask(
+        &mut self,
+        id: LaneId,
+        turn: Turn,
+        policies: &Policies,
+        roster: &mut Roster,
+        moment: Moment<'_>,
+    ) -> Asked {
+        let Moment { now, effects } = moment;
+        let Some(Spot { lane, order, .. }) = roster.spot(id) else { return Asked::Nothing };
+        order.taken_out(lane);
+        if !lane.holds.allow(lane.inflight, now) {
+            // It comes back with the end of its hold or of a call.
+            return Asked::Nothing;
+        }
+        if !lane.has_work(now) {
+            lane.keeps_turn = lane.awaits_due(now);
+            return Asked::Nothing;
+        }
+        if !order.shares.allow(&lane.share) {
+            order.wait_for_share(id, lane);
+            return Asked::Nothing;
+        }
+        let Some(entry) = next_alive(id, roster, Moment { now, effects }) else { return Asked::Nothing };
+        let Some(Spot { lane, gate, order, ahead }) = roster.spot(id) else {
+            defect!("an entry of a lane that is gone");
+            return Asked::Nothing;
+        };
+        let promised = lane.promises > 0 && is_fresh(&entry);
+        let (limiter, again) = match gate.decide(&lane.binding, promised, now) {
+            Decision::Go(permit) => {
+                lane.inflight += 1;
+                let (slots, is_probe) = (slots(&entry), lane.holds.is_probing());
+                order.shares.started(&mut lane.share, slots);
+                ahead.gave(1, weight(&entry));
+                let ticket = self.issue(Flight { lane: id, entry, permit, slots, promised, is_probe }, now);
+                effects.push(Effect::Send { ticket });
+                roster.redeem(id, usize::from(promised));
+                return Asked::Started;
+            }
+            Decision::Refuse(blocker) => {
+                ahead.gave(1, weight(&entry));
+                let policy = gate.whose(blocker.limiter).map(|(policy, _)| policy);
+                let how = policies.turned_away(&entry, blocker, policy);
+                effects.push(settled(entry, lane.lane.clone(), how));
+                roster.redeem(id, usize::from(promised));
+                return Asked::Stopped;
+            }
+            Decision::NotBefore(at, blocker) => (blocker.limiter, AskAgain::At(at.max(now + SHORTEST_WAIT))),
+            Decision::Wait(blocker) => (blocker.limiter, AskAgain::WhenReleased),
+        };
+        lane.buffer.push(entry);
+        order.groups.stopped_by(turn.group, limiter);
+        order.turns.shut(turn, limiter, lane.is_draining(), again);
+        order.line_up(id, lane, Joins::Last, now);
+        Asked::Stopped
+    }
+
+    /// A call has its permit.
+    fn issue(&mut self, flight: Flight, now: Timestamp) -> Ticket {
+        defect!(unless flight.entry.event.expires_at > now, "a start after the end of a life");
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let before = self.flights.insert(ticket, flight);
+        defect!(unless before.is_none(), "a ticket that was given twice");
+        ticket
+    }
+
+    /// An attempt has ended: its permit goes back, and its entry is settled.
+    pub(super) fn finish(&mut self, finished: &Finished<'_>, roster: &mut Roster, moment: Moment<'_>) {
+        let Moment { now, effects } = moment;
+        let Finished { ticket, outcome, took } = *finished;
+        let Some(flight) = self.flights.remove(&ticket) else { return };
+        let Flight { lane: id, entry, permit, slots, is_probe, .. } = flight;
+        for limiter in roster.gate().release(permit).iter() {
+            roster.order().turns.released(limiter);
+        }
+        let is_time_trusted = roster.is_time_trusted();
+        let is_lane_held = roster.lanes().get(id).is_some_and(LaneState::has_endpoint);
+        let ended = retry::Ended {
+            outcome,
+            tries: entry.tries,
+            is_probe,
+            now,
+            // In doubt it is not over; it is kept when it comes back too late.
+            expires_at: if is_time_trusted { entry.event.expires_at } else { Timestamp::MAX },
+            is_lane_held,
+            is_time_trusted,
+        };
+        let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
+        let share = self.dice.f64();
+        end_wait(id, roster);
+        // A lane with a call in flight is not idle, so it is there.
+        let Some(Spot { lane, order, .. }) = roster.spot(id) else {
+            defect!("a call that ended in no lane");
+            return;
+        };
+        defect!(unless lane.inflight > 0, "a call that ended in a lane without calls");
+        lane.inflight = lane.inflight.saturating_sub(1);
+        order.shares.ended(&mut lane.share, slots, outcome);
+        // A shortage of ours concerns every lane.
+        if is_lane_held || matches!(outcome, Outcome::Shortage { .. }) {
+            lane.holds.ended(outcome, &self.options.breaker, share, now);
+        }
+        if let Settlement::Reschedule { due_at, .. } = settlement {
+            lane.dues.rescheduled(due_at, entry.id, now);
+            lane.watch.put_off(&entry, due_at);
+        }
+        let attempt = Some(Attempt { cause: outcome.cause(), took });
+        effects.push(Effect::Settle(Settled { entry, lane: lane.lane.clone(), settlement, attempt }));
+        roster.tend(id, now, effects);
+    }
+
+    /// A call that had its permit is not made: its entry is back in its place, or expired.
+    fn put_back(&mut self, ticket: Ticket, expired: bool, roster: &mut Roster, moment: Moment<'_>) {
+        let Moment { now, effects } = moment;
+        let certain = roster.certain(now);
+        let Some(flight) = self.flights.remove(&ticket) else { return };
+        let Flight { lane: id, entry, permit, slots, promised, .. } = flight;
+        for limiter in roster.gate().put_back(permit).iter() {
+            roster.order().turns.reopen(limiter);
+        }
+        end_wait(id, roster);
+        let Some(Spot { lane, gate, order, ahead }) = roster.spot(id).filter(|spot| spot.lane.inflight > 0)
+        else {
+            defect!("a call that is put back in no lane");
+            return;
+        };
+        lane.inflight -= 1;
+        order.shares.put_back(&mut lane.share, slots);
+        if expired {
+            let (lane, how) = (lane.lane.clone(), lane.doubt().expiry(&entry));
+            effects.push(settled(entry, lane, how));
+        } else {
+            let before = lane.buffer.bytes();
+            lane.buffer.push(entry);
+            if promised {
+                lane.promises += 1;
+                gate.owe(&lane.binding, 1);
+            }
+            lane.plan_expiry(certain, false);
+            ahead.took(1, lane.buffer.bytes() - before);
+            order.line_up(id, lane, Joins::First, now);
+        }
+        roster.tend(id, now, effects);
+    }
+}
+
+/// A lane that waits for its share is to be asked again.
+fn end_wait(id: LaneId, roster: &mut Roster) {
+    if let Some(Spot { lane, order, .. }) = roster.spot(id) {
+        order.end_wait(id, lane);
+    }
+}
+
+/// The next entry of a lane that may still start; those that may not any more are settled on the way, or kept aside
+/// while time is in doubt.
+fn next_alive(id: LaneId, roster: &mut Roster, moment: Moment<'_>) -> Option<Box<Entry>> {
+    let Moment { now, effects } = moment;
+    let is_time_trusted = roster.is_time_trusted();
+    loop {
+        let Spot { lane, ahead, .. } = roster.spot(id).filter(|spot| spot.lane.has_work(now))?;
+        let entry = lane.buffer.pop(now)?;
+        if !is_time_trusted && (entry.event.is_dated || entry.event.expires_at <= now) {
+            lane.buffer.keep(entry);
+            continue;
+        }
+        if entry.event.expires_at > now {
+            return Some(entry);
+        }
+        ahead.gave(1, weight(&entry));
+        let promised = usize::from(is_fresh(&entry));
+        let how = lane.doubt().expiry(&entry);
+        effects.push(settled(entry, lane.lane.clone(), how));
+        roster.redeem(id, promised);
+    }
+}

@@ -1,0 +1,108 @@
+//! The tasks of the dispatcher: how a call begins, and how the end of a call or a load is reported whatever becomes of
+//! its task.
+//!
+//! Must not know: what follows.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll, Waker};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio::task::coop::unconstrained;
+use tracing::error;
+
+use crate::clock::{Clock, Timestamp};
+use crate::delivery::{Call, Deliver};
+use crate::dispatch::input::Ticket;
+use crate::dispatch::service::Report;
+use crate::event::{Cause, LaneKey, Outcome};
+use crate::queue::{Loaded, QueueError};
+use crate::traces;
+
+/// A call after its first poll.
+pub(super) enum Begun {
+    /// It has ended already.
+    Over(Outcome),
+    /// It is to be polled on in a task of its own.
+    UnderWay(BoxFuture<'static, Outcome>),
+}
+
+/// Starts a call by polling it once.
+pub(super) fn begin(deliver: &dyn Deliver, call: Call) -> Begun {
+    // Nothing is used of what a panic leaves behind.
+    let begun = catch_unwind(AssertUnwindSafe(|| {
+        let mut call = deliver.attempt(call);
+        // The task that takes the call over polls it again and leaves its own waker. Without the budget of
+        // this task, which many starts in a row would use up.
+        let mut first = std::pin::pin!(unconstrained(&mut call));
+        match first.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => Begun::Over(outcome),
+            Poll::Pending => Begun::UnderWay(call),
+        }
+    }));
+    begun.unwrap_or_else(|_| {
+        error!("the start of a call panicked: it counts as a failed attempt");
+        Begun::Over(Outcome::Retry { cause: Cause::Internal, retry_after: None })
+    })
+}
+
+/// Reports the end of a load, also when its task panics.
+pub(super) struct LoadEnd {
+    report: Option<Report>,
+    reports: mpsc::UnboundedSender<Report>,
+}
+
+impl LoadEnd {
+    /// Of the load of a lane.
+    pub(super) fn of(lane: LaneKey, reports: mpsc::UnboundedSender<Report>) -> Self {
+        Self { report: Some(Report::NotLoaded(lane)), reports }
+    }
+
+    /// The page came, or could not be read.
+    pub(super) fn report(mut self, lane: LaneKey, page: Result<Loaded, QueueError>) {
+        self.report = Some(Report::Loaded(lane, page));
+    }
+}
+
+impl Drop for LoadEnd {
+    fn drop(&mut self) {
+        if let Some(report) = self.report.take() {
+            // Nobody listens only when the dispatcher has stopped: the next start hands out the page again.
+            let _ = self.reports.send(report);
+        }
+    }
+}
+
+/// Reports the end of a call, also when its task panics.
+pub(super) struct CallEnd {
+    pub(super) ticket: Ticket,
+    pub(super) started_at: Timestamp,
+    pub(super) clock: Clock,
+    pub(super) reports: mpsc::UnboundedSender<Report>,
+    pub(super) span: traces::Attempt,
+    /// `None` until it is known.
+    pub(super) outcome: Option<Outcome>,
+}
+
+impl CallEnd {
+    /// The call has ended.
+    pub(super) fn report(mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+    }
+}
+
+impl Drop for CallEnd {
+    fn drop(&mut self) {
+        // Without a panic the call was abandoned at the end of the process.
+        let is_abandoned = self.outcome.is_none() && !std::thread::panicking();
+        if self.outcome.is_none() && !is_abandoned {
+            error!("a call panicked: it counts as a failed attempt");
+        }
+        let outcome =
+            self.outcome.take().unwrap_or(Outcome::Retry { cause: Cause::Internal, retry_after: None });
+        let took = self.clock.now().since(self.started_at);
+        self.span.end((!is_abandoned).then_some(&outcome), took);
+        // Nobody listens only when the dispatcher has stopped: the next start repeats the call.
+        let _ = self.reports.send(Report::Finished { ticket: self.ticket, outcome, took });
+    }
+}

@@ -1,0 +1,117 @@
+//! Where a call goes: its labels, whether its address may be called, the policies that govern it, its lane. The door and the
+//! explanation of a call that was not handed in ask the same router, so that they cannot disagree.
+//!
+//! Must not know: how answers are written, what limits hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+
+use crate::event::{CanonicalUrl, LabelError, Labels, Lane, LaneError};
+use crate::policy::Runtime;
+use crate::problem::codes::{self, Code};
+use crate::queue::Queue;
+
+/// What becomes of an event that no deployed policy governs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmatched {
+    /// It is refused: deployed policies are the allow-list.
+    Refuse,
+    /// It is sent without limits.
+    Pass,
+}
+
+/// Refuses urls whose literal address may not be called, with the reason.
+pub(crate) type EgressCheck = Arc<dyn Fn(&CanonicalUrl) -> Result<(), String> + Send + Sync>;
+
+/// What events are filled up and measured with.
+#[derive(Debug, Clone)]
+pub(crate) struct Defaults {
+    /// Labels that an event without them counts as having.
+    pub labels: BTreeMap<String, String>,
+    /// The only labels that an event may carry; `None` when all are welcome.
+    pub known_labels: Option<BTreeSet<String>>,
+    /// The life of an event that asks for none, and the longest it may ask for.
+    pub max_ttl: Duration,
+}
+
+/// Finds the lane of a call. Clones share everything.
+#[derive(Clone)]
+pub(crate) struct CallRouter {
+    /// Knows which lanes there are.
+    pub queue: Queue,
+    /// Labels and life of calls that name none.
+    pub defaults: Arc<Defaults>,
+    /// What becomes of calls without a policy.
+    pub unmatched: Unmatched,
+    /// Which literal addresses may be called.
+    pub egress: EgressCheck,
+}
+
+/// Why a call has no lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoRoute {
+    /// Its address may not be called, for this reason.
+    Egress(String),
+    /// What governs it cannot be put into the name of a lane.
+    Lane(LaneError),
+    /// No deployed policy governs it.
+    Unmatched,
+}
+
+impl NoRoute {
+    /// The code by which such an event is refused.
+    #[must_use]
+    pub(crate) const fn code(&self) -> Code {
+        match self {
+            Self::Egress(_) => codes::EGRESS_DENIED,
+            Self::Lane(LaneError::TooManyPolicies { .. }) => codes::TOO_MANY_POLICIES,
+            Self::Lane(LaneError::TooLong { .. } | LaneError::PolicyId { .. } | LaneError::Key { .. }) => {
+                codes::LANE_TOO_LONG
+            }
+            Self::Unmatched => codes::UNMATCHED,
+        }
+    }
+}
+
+impl Defaults {
+    /// Whether events may carry a label of this name.
+    pub(crate) fn is_known(&self, label: &str) -> bool {
+        self.known_labels.as_ref().is_none_or(|known| known.contains(label))
+    }
+
+    /// The labels that a call counts as having with those that were given.
+    ///
+    /// # Errors
+    /// [`LabelError`] when the given ones break a rule of labels.
+    pub(crate) fn fill<'l>(
+        &self,
+        given: impl Iterator<Item = (&'l str, &'l str)> + Clone,
+    ) -> Result<Labels, LabelError> {
+        Labels::with_defaults(given, &self.labels)
+    }
+}
+
+impl CallRouter {
+    /// The lane of a call under the policies of `runtime`.
+    ///
+    /// # Errors
+    /// [`NoRoute`] when it would be refused at the door whatever its limits.
+    pub(crate) fn route(
+        &self,
+        runtime: &Runtime,
+        method: &Method,
+        url: &CanonicalUrl,
+        labels: &Labels,
+    ) -> Result<Lane, NoRoute> {
+        (self.egress)(url).map_err(NoRoute::Egress)?;
+        let governed = match runtime.route(method, url, labels).map_err(NoRoute::Lane)? {
+            Some(governed) => governed,
+            None if self.unmatched == Unmatched::Pass => Lane::of(Vec::new()).map_err(NoRoute::Lane)?,
+            None => return Err(NoRoute::Unmatched),
+        };
+        Ok(self.queue.lane_at(&governed, url))
+    }
+}

@@ -1,0 +1,293 @@
+//! The eight routes that both APIs have, each once: the order of checks, what becomes of the config, and the answers. Checks
+//! come in this order: headers, the sandbox, the body, its types, then the state of the config.
+//!
+//! Must not know: what a config says, which policies follow from it.
+
+use axum::body::Body;
+use axum::extract::Path;
+use axum::response::IntoResponse;
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::manage::adobe::Authoring;
+use crate::manage::adobe::answers::{CanDeploy, Checked, Created, List, One, Updated, json, uri};
+use crate::manage::adobe::body::{self, BodyError};
+use crate::manage::adobe::envelope::{Answer, Failures, Refusal};
+use crate::manage::adobe::objects::{self, Record};
+use crate::manage::adobe::routing::{Uid, is_forced};
+use crate::manage::adobe::scope::Scope;
+use crate::manage::desk::Effect;
+use crate::manage::dialect::Dialect;
+use crate::policy::Book;
+
+/// The failures of the operations of one API, by their names.
+pub(in crate::manage) trait Operations: Failures + From<BodyError> + Send + Sync {
+    /// No such config.
+    const NOT_FOUND: Self;
+    /// As many configs as there may be.
+    const CREATE_LIMIT: Self;
+    /// Create failed.
+    const CREATE: Self;
+    /// Get failed.
+    const GET: Self;
+    /// Update failed.
+    const UPDATE: Self;
+    /// Delete failed.
+    const DELETE: Self;
+    /// Delete without force of a deployed one.
+    const DELETE_FORBIDDEN: Self;
+    /// Deploy failed.
+    const DEPLOY: Self;
+    /// Undeploy failed.
+    const UNDEPLOY: Self;
+
+    /// What create or update, which fail as `self`, say of faults that are refused.
+    fn of_faults(self) -> Self;
+}
+
+/// The configs of one API, and where it goes its own way.
+pub(in crate::manage) trait Collection: Sync + Sized {
+    /// Its name in paths.
+    const NAME: &'static str;
+    /// The dialect that it belongs to.
+    const DIALECT: &'static dyn Dialect;
+    /// The kind of its configs among the elements of the policy book.
+    const KIND: &'static str;
+    /// What one of its configs is called in the log.
+    const CALLED: &'static str;
+    /// Why an operation fails.
+    type Failure: Operations;
+    /// A config as it is sent.
+    type Config: Clone + Serialize + DeserializeOwned + Send + Sync;
+    /// What a config means, or its faults.
+    type Meaning: Send + Sync;
+    /// A config as it is shown.
+    type Element<'a>: Serialize;
+
+    /// What the routes work on.
+    fn authoring(&self) -> &Authoring;
+    /// How many configs an organisation may have.
+    fn most(&self) -> usize;
+
+    /// Whether configs may be managed through the sandbox of a request.
+    fn admit(&self, scope: Scope) -> Result<Scope, Refusal> {
+        Ok(scope)
+    }
+
+    /// Reads a config.
+    fn read_config(&self, body: &[u8], scope: &Scope) -> Result<Self::Config, BodyError>;
+    /// What a config of an organisation means, or its faults.
+    fn check(&self, config: &Self::Config, org: &str) -> Self::Meaning;
+    /// The validation status.
+    fn can_deploy(meaning: &Self::Meaning) -> CanDeploy;
+    /// Whether a config has no faults.
+    fn is_sound(meaning: &Self::Meaning) -> bool;
+
+    /// How a config is shown by the create answer.
+    fn show_created<'a>(uid: &'a str, record: &'a Record<Self::Config>) -> Self::Element<'a>;
+    /// How a config is shown by every other answer.
+    fn show<'a>(uid: &'a str, record: &'a Record<Self::Config>) -> Self::Element<'a>;
+    /// Whether it exists for whoever asks.
+    fn is_visible(record: &Record<Self::Config>, scope: &Scope) -> bool;
+
+    /// What becomes active with the update of a deployed config; `None`: what is active stays so.
+    fn active_at_once(config: &Self::Config, meaning: &Self::Meaning) -> Option<Self::Config>;
+    /// Whether the state of a config allows an update.
+    fn may_update(book: &Book, uid: &str, record: &Record<Self::Config>) -> Result<(), Self::Failure> {
+        let _any = (book, uid, record);
+        Ok(())
+    }
+    /// What a deploy makes active; `None` when nothing is to change.
+    fn deployable(&self, record: &Record<Self::Config>) -> Result<Option<Self::Config>, Self::Failure>;
+    /// What the undeploy of a config comes to that is not deployed.
+    fn undeploy_idle() -> Result<(), Self::Failure>;
+
+    /// A deploy is stored.
+    fn deployed(uid: &str, record: &Record<Self::Config>) {
+        let _nothing = (uid, record);
+    }
+}
+
+/// `POST /list/C`
+pub(in crate::manage) async fn list<C: Collection>(of: &C, headers: &HeaderMap, body: Body) -> Answer {
+    let scope = scope(of, headers, false)?;
+    let refuse = |error| scope.refuse(C::Failure::from(error));
+    let body = body::read(body).await.map_err(refuse)?;
+    if !body.is_empty() {
+        of.authoring().content_type(headers)?;
+    }
+    let (skip, take) = body::page(&body).map_err(refuse)?;
+    let book = of.authoring().desk.book();
+    let mut configs = Vec::new();
+    for (uid, record) in objects::all::<C>(&book) {
+        let record = record.map_err(|_| scope.refuse(C::Failure::GET))?;
+        if C::is_visible(&record, &scope) {
+            configs.push((uid, record));
+        }
+    }
+    let page = configs.iter().skip(skip).take(take);
+    Ok(json(StatusCode::OK, &List { results: page.map(|(uid, record)| C::show(uid, record)).collect() }))
+}
+
+/// `POST /C`
+pub(in crate::manage) async fn create<C: Collection>(of: &C, headers: &HeaderMap, body: Body) -> Answer {
+    let scope = scope(of, headers, true)?;
+    let config = read_config(of, &scope, body).await?;
+    let meaning = of.check(&config, &scope.org);
+    let is_refused = of.authoring().options.reject_invalid && !C::is_sound(&meaning);
+    let record = Record::new(config, &scope, of.authoring().stamp());
+    let uid = of.authoring().new_uid();
+    let edit = |book: &mut Book| {
+        if objects::count::<C>(book, &scope.org) >= of.most() {
+            return Err(C::Failure::CREATE_LIMIT);
+        }
+        if is_refused {
+            return Err(C::Failure::CREATE.of_faults());
+        }
+        if objects::find::<C>(book, &uid).is_some() {
+            return Err(C::Failure::CREATE);
+        }
+        objects::put::<C>(book, &uid, &record);
+        Ok(((), Effect::Idle))
+    };
+    of.authoring().change(&scope, C::Failure::CREATE, edit).await?;
+    let answer = Created {
+        can_deploy: C::can_deploy(&meaning),
+        created_element: C::show_created(&uid, &record),
+        uid: &uid,
+        uri: uri(C::NAME, &uid),
+        res_status: "created",
+    };
+    Ok(json(StatusCode::OK, &answer))
+}
+
+/// `GET /C/{uid}`
+pub(in crate::manage) fn read<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
+    let scope = scope(of, headers, false)?;
+    let book = of.authoring().desk.book();
+    let (uid, record) = find::<C>(&book, uid, &scope, C::Failure::GET).map_err(|f| scope.refuse(f))?;
+    Ok(json(StatusCode::OK, &One { result: C::show(uid, &record) }))
+}
+
+/// `PUT /C/{uid}`
+pub(in crate::manage) async fn update<C: Collection>(
+    of: &C,
+    uid: &Uid,
+    headers: &HeaderMap,
+    body: Body,
+) -> Answer {
+    let scope = scope(of, headers, true)?;
+    let config = read_config(of, &scope, body).await?;
+    let meaning = of.check(&config, &scope.org);
+    let is_refused = of.authoring().options.reject_invalid && !C::is_sound(&meaning);
+    let stamp = of.authoring().stamp();
+    let edit = |book: &mut Book| {
+        let (uid, record) = find::<C>(book, uid, &scope, C::Failure::UPDATE)?;
+        if is_refused {
+            return Err(C::Failure::UPDATE.of_faults());
+        }
+        C::may_update(book, uid, &record)?;
+        let at_once = C::active_at_once(&config, &meaning).filter(|_| record.life.is_deployed());
+        let effect = if at_once.is_some() { Effect::Active } else { Effect::Idle };
+        let mut record = Record { config: config.clone(), modified: stamp.clone(), ..record };
+        record.life.update(at_once);
+        objects::put::<C>(book, uid, &record);
+        Ok(((uid, record), effect))
+    };
+    let (uid, record) = of.authoring().change(&scope, C::Failure::UPDATE, edit).await?;
+    let answer = Updated {
+        updated_element: C::show(uid, &record),
+        uid,
+        uri: uri(C::NAME, uid),
+        res_status: "updated",
+        can_deploy: C::can_deploy(&meaning),
+    };
+    Ok(json(StatusCode::OK, &answer))
+}
+
+/// `DELETE /C/{uid}`
+pub(in crate::manage) async fn delete<C: Collection>(
+    of: &C,
+    uid: &Uid,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Answer {
+    let scope = scope(of, headers, false)?;
+    let force = is_forced(query);
+    let edit = |book: &mut Book| {
+        let (uid, record) = find::<C>(book, uid, &scope, C::Failure::DELETE)?;
+        let is_deployed = record.life.is_deployed();
+        if is_deployed && !force {
+            return Err(C::Failure::DELETE_FORBIDDEN);
+        }
+        objects::remove::<C>(book, uid);
+        Ok(((), if is_deployed { Effect::Active } else { Effect::Idle }))
+    };
+    of.authoring().change(&scope, C::Failure::DELETE, edit).await?;
+    Ok(json(StatusCode::OK, &serde_json::Map::new()))
+}
+
+/// `GET` and `POST /C/{uid}/canDeploy`
+pub(in crate::manage) fn may_deploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
+    let scope = scope(of, headers, false)?;
+    let book = of.authoring().desk.book();
+    let (_, record) = find::<C>(&book, uid, &scope, C::Failure::GET).map_err(|f| scope.refuse(f))?;
+    let meaning = of.check(&record.config, &record.org_id);
+    Ok(json(StatusCode::OK, &Checked { can_deploy: C::can_deploy(&meaning) }))
+}
+
+/// `POST /C/{uid}/deploy`
+pub(in crate::manage) async fn deploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
+    let scope = scope(of, headers, false)?;
+    let stamp = of.authoring().stamp();
+    let edit = |book: &mut Book| {
+        let (uid, mut record) = find::<C>(book, uid, &scope, C::Failure::DEPLOY)?;
+        let Some(config) = of.deployable(&record)? else { return Ok((None, Effect::Idle)) };
+        record.life.deploy(config);
+        record.last_deployed = Some(stamp.clone());
+        objects::put::<C>(book, uid, &record);
+        Ok((Some((uid, record)), Effect::Active))
+    };
+    if let Some((uid, record)) = of.authoring().change(&scope, C::Failure::DEPLOY, edit).await? {
+        C::deployed(uid, &record);
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST /C/{uid}/undeploy`
+pub(in crate::manage) async fn undeploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
+    let scope = scope(of, headers, false)?;
+    let edit = |book: &mut Book| {
+        let (uid, mut record) = find::<C>(book, uid, &scope, C::Failure::UNDEPLOY)?;
+        if !record.life.undeploy() {
+            return C::undeploy_idle().map(|()| ((), Effect::Idle));
+        }
+        objects::put::<C>(book, uid, &record);
+        Ok(((), Effect::Active))
+    };
+    of.authoring().change(&scope, C::Failure::UNDEPLOY, edit).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn scope<C: Collection>(of: &C, headers: &HeaderMap, with_body: bool) -> Result<Scope, Refusal> {
+    of.admit(of.authoring().scope(headers, with_body)?)
+}
+
+async fn read_config<C: Collection>(of: &C, scope: &Scope, body: Body) -> Result<C::Config, Refusal> {
+    let refuse = |error| scope.refuse(C::Failure::from(error));
+    let body = body::read(body).await.map_err(refuse)?;
+    of.read_config(&body, scope).map_err(refuse)
+}
+
+/// A config that exists for whoever asks; another one is not found.
+fn find<'u, C: Collection>(
+    book: &Book,
+    uid: &'u Uid,
+    scope: &Scope,
+    unreadable: C::Failure,
+) -> Result<(&'u str, Record<C::Config>), C::Failure> {
+    let Ok(Path(uid)) = uid else { return Err(C::Failure::NOT_FOUND) };
+    let record = objects::find::<C>(book, uid).ok_or(C::Failure::NOT_FOUND)?.map_err(|_| unreadable)?;
+    if C::is_visible(&record, scope) { Ok((uid, record)) } else { Err(C::Failure::NOT_FOUND) }
+}

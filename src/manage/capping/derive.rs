@@ -1,0 +1,68 @@
+//! Configs to policies (contract.md 4): each service of a config is one, active while it is deployed.
+
+use crate::event::PolicyId;
+use crate::manage::adobe::life::Active;
+use crate::manage::adobe::objects::all;
+use crate::manage::capping::CappingApi;
+use crate::manage::capping::check::{Cap, Meaning, ServiceKind, check};
+use crate::manage::capping::objects::Record;
+use crate::manage::capping::says::CAPPED;
+use crate::manage::dialect::{Derived, Unreadable};
+use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Spec, Wanted, Wording};
+
+/// The policies of all configs, oldest config first: those of deployed services are active, those of other services that a
+/// config has are idle.
+pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
+    let mut policies = Vec::new();
+    for (uid, record) in all::<CappingApi>(book) {
+        let record = record?;
+        let unreadable = || Unreadable { object: format!("the stored endpoint config {uid:?}") };
+        let meaning = match record.life.active() {
+            Active::Nothing => None,
+            // It was checked when it was deployed; what is required of new ones does not matter to it.
+            Active::As(config) => Some(check(config, false).meaning.map_err(|_| unreadable())?),
+            Active::Unknown => return Err(unreadable()),
+        };
+        for service in ServiceKind::ALL {
+            let wanted = match meaning.as_ref().and_then(|meaning| Some((meaning, meaning.cap(service)?))) {
+                Some((meaning, cap)) => spec(&record, meaning, cap).into(),
+                None if record.config.has(service) => Wanted::Idle,
+                None => continue,
+            };
+            let id = PolicyId::parse(&format!("{uid}.{}", service.name())).map_err(|_| unreadable())?;
+            policies.push((id, wanted));
+        }
+    }
+    Ok(policies)
+}
+
+/// One service of a config governs the calls of its kind in its sandbox: an event without the label `service` is an
+/// action (contract.md 4).
+fn spec(record: &Record, meaning: &Meaning, cap: Cap) -> Spec {
+    let service = match cap.service {
+        ServiceKind::Action => LabelCondition::equals_or_absent("service", cap.service.name()),
+        ServiceKind::DataSource => LabelCondition::equals("service", cap.service.name()),
+    };
+    let clause = Clause {
+        methods: meaning.methods.clone(),
+        labels: vec![
+            LabelCondition::equals("org", &record.org_id),
+            LabelCondition::equals("sandbox", &record.sandbox_name),
+            service,
+        ],
+        ..Clause::of(meaning.pattern.clone())
+    };
+    let limits = Limits { window: Some(cap.window), slots: cap.connections, ..Limits::default() };
+    let wording = Wording {
+        per_window: CAPPED.into(),
+        per_quota: CAPPED.into(),
+        closed: CAPPED.into(),
+        subject: "".into(),
+    };
+    Spec {
+        family: Family::Refuse,
+        overlap: Overlap::most_specific(),
+        wording: Some(wording),
+        ..Spec::new(vec![clause], limits)
+    }
+}

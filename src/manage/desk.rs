@@ -1,0 +1,149 @@
+//! The one way in which objects of a dialect change: an edit of the book, and with it the policies that all objects of the
+//! dialect then amount to, in their order, and no others; both or neither.
+//!
+//! Must not know: any one dialect, how it words a refusal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::manage::dialect::{Dialect, Unreadable};
+use crate::policy::{Book, Bound, ChangeError, Late, Origin, Policies, PolicyError, SyncError, SyncReport};
+
+/// Where the objects of one dialect are read and changed. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Desk {
+    dialect: &'static dyn Dialect,
+    policies: Policies,
+    clock: Clock,
+    drain_window: Duration,
+}
+
+/// Why the policies of a dialect are not what its objects amount to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotActive {
+    /// An object cannot be read: all policies stay as they are, so that nothing becomes unlimited unseen.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// A name is taken by another origin.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+}
+
+/// Why objects were not changed, or why that is not known.
+#[derive(Debug)]
+pub(super) enum NotChanged<E> {
+    /// The edit refused.
+    Refused(E),
+    /// What follows from it cannot be active.
+    NotActive(NotActive),
+    /// What follows from it is too large together with all other policies.
+    TooLarge(PolicyError),
+    /// It would exceed a bound of the book.
+    Full(Bound),
+    /// The store has not answered in time.
+    Late(Late),
+    /// The store cannot take it.
+    Failed,
+}
+
+/// What an edit of objects is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// What is active changes: the edit is made only if what all objects amount to can be.
+    Active,
+    /// Nothing that is active changes: the edit is made also where an object cannot be read.
+    Idle,
+}
+
+/// Makes the policies of a dialect those that its objects amount to. A policy that is gone drains for `drain_window`
+/// from `now`.
+///
+/// # Errors
+/// [`NotActive`]; the book must not be used then.
+pub(super) fn activate(
+    dialect: &dyn Dialect,
+    book: &mut Book,
+    now: Timestamp,
+    drain_window: Duration,
+) -> Result<SyncReport, NotActive> {
+    let list = dialect.derive(book)?;
+    let report = book.sync(&Origin::new(dialect.name()), &list, now, drain_window)?;
+    book.put_in_order(list.iter().map(|(id, _)| id));
+    Ok(report)
+}
+
+impl Desk {
+    pub(super) const fn new(
+        dialect: &'static dyn Dialect,
+        policies: Policies,
+        clock: Clock,
+        drain_window: Duration,
+    ) -> Self {
+        Self { dialect, policies, clock, drain_window }
+    }
+
+    /// All objects now.
+    pub(super) fn book(&self) -> Arc<Book> {
+        self.policies.book()
+    }
+
+    /// Time.
+    pub(super) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Changes objects and what they make active.
+    ///
+    /// # Errors
+    /// [`NotChanged`]. What is nobody's fault but the system's is logged.
+    pub(super) async fn change<T, E>(
+        &self,
+        mut edit: impl FnMut(&mut Book) -> Result<T, E>,
+    ) -> Result<T, NotChanged<E>> {
+        self.change_with(|book| Ok((edit(book)?, Effect::Active))).await
+    }
+
+    /// The same where the edit knows whether anything that is active changes.
+    ///
+    /// # Errors
+    /// [`NotChanged`].
+    pub(super) async fn change_with<T, E>(
+        &self,
+        mut edit: impl FnMut(&mut Book) -> Result<(T, Effect), E>,
+    ) -> Result<T, NotChanged<E>> {
+        let now = self.clock.now();
+        let whole = |book: &mut Book| {
+            let (answer, effect) = edit(book).map_err(NotChanged::Refused)?;
+            match activate(self.dialect, book, now, self.drain_window) {
+                Ok(_) => Ok(answer),
+                // Nothing of the policies was touched.
+                Err(NotActive::Unreadable(_)) if effect == Effect::Idle => Ok(answer),
+                Err(error) => Err(NotChanged::NotActive(error)),
+            }
+        };
+        self.policies.change(whole).await.map_err(|error| self.logged(error))
+    }
+
+    fn logged<E>(&self, error: ChangeError<NotChanged<E>>) -> NotChanged<E> {
+        let dialect = self.dialect.name();
+        match error {
+            ChangeError::Refused(refused) => {
+                if let NotChanged::NotActive(error) = &refused {
+                    tracing::error!(dialect, %error, "objects cannot be applied");
+                }
+                refused
+            }
+            ChangeError::Failed(PolicyError::Full(bound)) => NotChanged::Full(bound),
+            ChangeError::Failed(error) => {
+                tracing::error!(dialect, %error, "an object was not changed");
+                match error {
+                    PolicyError::TooLarge { .. } | PolicyError::TooManyOrigins { .. } => {
+                        NotChanged::TooLarge(error)
+                    }
+                    other => other.late().map_or(NotChanged::Failed, NotChanged::Late),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Objects to policies: what services, endpoints, methods and keys mean for calls (contract.md 1, 3, 5).
+//!
+//! | policy | calls | told apart by | limits | asked |
+//! |---|---|---|---|---|
+//! | `<service>.overall` | all of the service | – | calls per second over all keys | 1st |
+//! | `<method>.method` | of the endpoint and method | – | calls per period and per second over all keys | 2nd |
+//! | `<endpoint>.endpoint` | of the endpoint | key | bounds on what `<service>.keys` counts | 3rd |
+//! | `<service>.keys` | all of the service | key | of each key, closed to keys that are unknown or not active | 4th, closed first |
+//! | `<endpoint>.rest` | of an endpoint, where it lies inside another | – | none: the methods of the other stay out | – |
+//!
+//! Policies of one column compete by the longest alias, so that a call belongs to one endpoint in all of them. Those
+//! that have nothing to limit are there for that.
+//!
+//! A limit per second is a sliding window of one second: no second ever holds more, whereas a calendar second would let
+//! twice as many pass around its end. Periods are those of the calendar in UTC.
+
+pub(super) mod calls;
+pub(super) mod effective;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use http::Method as Verb;
+
+use crate::event::PolicyId;
+use crate::manage::mashery::derive::effective::{Ceiling, Effective};
+use crate::manage::mashery::objects::catalogue::{Catalogue, Element};
+use crate::manage::mashery::objects::record::{Endpoint, Method, Service, Status};
+use crate::manage::mashery::says::Code;
+use crate::policy::{
+    Clause, Family, LabelCondition, Limits, Overlap, Overrides, Period, Quota, Scope, Segment, Spec,
+    UrlPattern, Window, Wording,
+};
+
+/// The label by which a call names its key.
+const API_KEY: &str = "api_key";
+/// The label by which a call names its method.
+const API_METHOD: &str = "api_method";
+const SECOND: Duration = Duration::from_secs(1);
+/// How the policies are called that count the calls of single keys.
+pub(super) const KEYS: &str = "keys";
+
+/// An endpoint with its calls, which all its policies share.
+struct Part<'c> {
+    endpoint: &'c Element<Endpoint>,
+    calls: Vec<Clause>,
+}
+
+/// The policies that the objects amount to; of equals that compete the earlier one rules. `None` when an id is none.
+pub(super) fn derive(catalogue: &Catalogue) -> Option<Vec<(PolicyId, Spec)>> {
+    let with_methods = catalogue.endpoints.iter().filter(|of| catalogue.methods_of(&of.id).next().is_some());
+    let outer: BTreeSet<String> = with_methods.flat_map(|endpoint| endpoint.of.prefixes()).collect();
+    let mut list = Vec::new();
+    for service in &catalogue.services {
+        let parts: Vec<Part<'_>> = catalogue
+            .endpoints_of(&service.id)
+            .map(|endpoint| Part { endpoint, calls: calls(&endpoint.of) })
+            .collect();
+        if parts.is_empty() {
+            continue;
+        }
+        list.push(overall(service, &parts)?);
+        list.push(keys(catalogue, service, &parts)?);
+        for part in parts {
+            list.push(bounds(service, &part)?);
+            let methods: Vec<&Element<Method>> = catalogue.methods_of(&part.endpoint.id).collect();
+            let names: Vec<Box<str>> = methods.iter().map(|method| method.of.name.as_str().into()).collect();
+            for of in &methods {
+                list.push(method(service, &part, of, &names)?);
+            }
+            if lies_inside(&part.endpoint.of, &outer) {
+                list.push(rest(&part.endpoint.id, part.calls)?);
+            }
+        }
+    }
+    Some(list)
+}
+
+fn overall(service: &Element<Service>, parts: &[Part<'_>]) -> Option<(PolicyId, Spec)> {
+    let ceiling = service.of.qps_limit_overall.filter(|ceiling| *ceiling > 0);
+    let window = ceiling.and_then(|calls| Window::new(calls, 1000).ok());
+    let spec = Spec {
+        rank: 1,
+        wording: Some(wording(Code::ServiceOverQps, Code::ServiceOverQps, &service.of.name)),
+        ..refusing("overall", all_calls(parts), Limits { window, ..Limits::default() })
+    };
+    Some((id(&service.id, "overall")?, spec))
+}
+
+fn keys(catalogue: &Catalogue, service: &Element<Service>, parts: &[Part<'_>]) -> Option<(PolicyId, Spec)> {
+    // Without a counter there would be nothing for the endpoints to bound, and a key that is exempt no longer would begin
+    // in the middle of a period as if it had made no calls.
+    let counted = |default: Option<u32>, ceiling: fn(&Endpoint) -> Option<u32>| {
+        default.is_some() || parts.iter().any(|part| ceiling(&part.endpoint.of).is_some())
+    };
+    let rate = counted(service.of.rate_limit_ceiling, |of| of.rate_limit_ceiling);
+    let qps = counted(None, |of| of.qps_limit_ceiling);
+    let scope = Scope::new(&[API_KEY]).ok()?;
+    let rows = catalogue.keys_of(&service.id).map(|key| {
+        let effective = Effective::of(&key.of, &service.of);
+        let allowed = match key.of.status {
+            Status::Waiting | Status::Disabled => Limits::closed(),
+            Status::Active => {
+                let period = service.of.rate_limit_period;
+                let calls = |ceiling: Option<Ceiling>| ceiling.map(|ceiling| ceiling.calls);
+                let own = limits(calls(effective.rate), period, calls(effective.qps));
+                Limits {
+                    quota: own.quota.or(rate.then_some(Quota::counting(period))),
+                    window: own.window.or(qps.then_some(Window::counting(SECOND))),
+                    ..own
+                }
+            }
+        };
+        (vec![key.of.apikey.as_str().into()], allowed)
+    });
+    let spec = Spec {
+        overrides: Overrides::new(&scope, rows),
+        scope,
+        rank: 4,
+        wording: Some(of_developer(&service.of.name)),
+        ..refusing(KEYS, all_calls(parts), Limits::closed())
+    };
+    Some((id(&service.id, KEYS)?, spec))
+}
+
+fn bounds(service: &Element<Service>, part: &Part<'_>) -> Option<(PolicyId, Spec)> {
+    let Endpoint { rate_limit_ceiling, qps_limit_ceiling, name, .. } = &part.endpoint.of;
+    let bounds = limits(*rate_limit_ceiling, service.of.rate_limit_period, *qps_limit_ceiling);
+    let spec = Spec {
+        scope: Scope::new(&[API_KEY]).ok()?,
+        bounds_on: Some(id(&service.id, KEYS)?),
+        rank: 3,
+        wording: Some(of_developer(name)),
+        ..refusing("endpoint", part.calls.clone(), bounds)
+    };
+    Some((id(&part.endpoint.id, "endpoint")?, spec))
+}
+
+fn method(
+    service: &Element<Service>,
+    part: &Part<'_>,
+    method: &Element<Method>,
+    names: &[Box<str>],
+) -> Option<(PolicyId, Spec)> {
+    let Method { name, rate_limit_ceiling, rate_limit_period, qps_limit_ceiling } = &method.of;
+    let after: Box<str> = part.endpoint.of.canonical_alias().into();
+    let mut clauses = part.calls.clone();
+    for clause in &mut clauses {
+        clause.labels = vec![LabelCondition::equals(API_METHOD, name)];
+        clause.segment =
+            Some(Segment { label: API_METHOD.into(), after: after.clone(), names: names.to_vec() });
+    }
+    let period = rate_limit_period.unwrap_or(service.of.rate_limit_period);
+    let spec = Spec {
+        rank: 2,
+        wording: Some(of_developer(name)),
+        ..refusing("method", clauses, limits(*rate_limit_ceiling, period, *qps_limit_ceiling))
+    };
+    Some((id(&method.id, "method")?, spec))
+}
+
+/// Whether an address of the endpoint goes on where that of another one with methods ends.
+fn lies_inside(endpoint: &Endpoint, outer: &BTreeSet<String>) -> bool {
+    let goes_on = |prefix: &String| {
+        (1..prefix.len()).any(|end| prefix.get(..end).is_some_and(|start| outer.contains(start)))
+    };
+    !outer.is_empty() && endpoint.prefixes().iter().any(goes_on)
+}
+
+/// For calls of the endpoint that are of none of its methods: without it they could fall to the methods of an endpoint
+/// with a shorter alias. It stands behind its own methods in the list, which are as literal.
+fn rest(endpoint: &str, calls: Vec<Clause>) -> Option<(PolicyId, Spec)> {
+    Some((id(endpoint, "rest")?, refusing("method", calls, Limits::default())))
+}
+
+fn refusing(among: &str, clauses: Vec<Clause>, limits: Limits) -> Spec {
+    let overlap = Overlap::MostSpecific { among: among.into() };
+    Spec { family: Family::Refuse, overlap, ..Spec::new(clauses, limits) }
+}
+
+fn all_calls(parts: &[Part<'_>]) -> Vec<Clause> {
+    parts.iter().flat_map(|part| part.calls.iter().cloned()).collect()
+}
+
+/// One clause for each beginning of its addresses.
+fn calls(endpoint: &Endpoint) -> Vec<Clause> {
+    let verbs: Vec<Verb> = endpoint.verbs();
+    let patterns = endpoint.prefixes().into_iter().filter_map(|prefix| {
+        // A canonical address that has no wildcard yet.
+        UrlPattern::parse(&format!("{prefix}*")).ok()
+    });
+    patterns.map(|pattern| Clause { methods: verbs.clone(), ..Clause::of(pattern) }).collect()
+}
+
+fn limits(rate: Option<u32>, period: Period, qps: Option<u32>) -> Limits {
+    Limits {
+        // Ceilings were checked when they were taken.
+        quota: rate.and_then(|calls| Quota::new(i64::from(calls), period).ok()),
+        window: qps.and_then(|calls| Window::new(i64::from(calls), 1000).ok()),
+        ..Limits::default()
+    }
+}
+
+fn of_developer(subject: &str) -> Wording {
+    wording(Code::DeveloperOverQps, Code::DeveloperOverRate, subject)
+}
+
+fn wording(per_window: Code, per_quota: Code, subject: &str) -> Wording {
+    Wording {
+        per_window: per_window.as_str().into(),
+        per_quota: per_quota.as_str().into(),
+        closed: Code::DeveloperInactive.as_str().into(),
+        subject: subject.into(),
+    }
+}
+
+fn id(of: &str, suffix: &str) -> Option<PolicyId> {
+    PolicyId::parse(&format!("{of}.{suffix}")).ok()
+}

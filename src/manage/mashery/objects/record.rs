@@ -1,0 +1,126 @@
+//! The stored form of an object, and typed views of what it says.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use crate::policy::Period;
+
+/// An object with what the system adds. It holds secrets, so it is not to be printed.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::manage::mashery) struct Record {
+    /// All members of its kind by their names on the wire, checked when they were taken.
+    pub(in crate::manage::mashery) members: Map<String, Value>,
+    /// The id of the service of an endpoint, of the endpoint of a method.
+    pub(in crate::manage::mashery) parent: Option<String>,
+    /// As it is shown.
+    pub(in crate::manage::mashery) created: String,
+    /// As it is shown.
+    pub(in crate::manage::mashery) updated: String,
+}
+
+impl Record {
+    /// `None` when it was not written by this dialect.
+    pub(in crate::manage::mashery) fn read(value: &Value) -> Option<Self> {
+        Self::deserialize(value).ok()
+    }
+
+    pub(in crate::manage::mashery) fn write(&self) -> Value {
+        // Text, maps with text keys and numbers always make a value.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// What it says, in terms of its kind.
+    pub(in crate::manage::mashery) fn view<T: DeserializeOwned>(&self) -> Option<T> {
+        T::deserialize(Value::Object(self.members.clone())).ok()
+    }
+}
+
+/// What a service says about limits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::manage::mashery) struct Service {
+    pub(in crate::manage::mashery) name: String,
+    /// Nothing, 0 and -1 mean without limit.
+    pub(in crate::manage::mashery) qps_limit_overall: Option<i64>,
+    pub(in crate::manage::mashery) rate_limit_ceiling: Option<u32>,
+    #[serde(deserialize_with = "period")]
+    pub(in crate::manage::mashery) rate_limit_period: Period,
+    pub(in crate::manage::mashery) qps_limit_ceiling: Option<u32>,
+    pub(in crate::manage::mashery) rate_limit_override_allowed: bool,
+    pub(in crate::manage::mashery) qps_limit_override_allowed: bool,
+}
+
+/// What an endpoint says about calls and limits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::manage::mashery) struct Endpoint {
+    pub(in crate::manage::mashery) name: String,
+    pub(in crate::manage::mashery) request_path_alias: String,
+    pub(in crate::manage::mashery) public_domains: Vec<Domain>,
+    /// None means all.
+    pub(in crate::manage::mashery) supported_http_methods: Vec<String>,
+    pub(in crate::manage::mashery) rate_limit_ceiling: Option<u32>,
+    pub(in crate::manage::mashery) qps_limit_ceiling: Option<u32>,
+}
+
+/// A host with or without a port.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(in crate::manage::mashery) struct Domain {
+    pub(in crate::manage::mashery) address: String,
+}
+
+/// What a method says about limits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::manage::mashery) struct Method {
+    pub(in crate::manage::mashery) name: String,
+    pub(in crate::manage::mashery) rate_limit_ceiling: Option<u32>,
+    /// Nothing means the service's.
+    #[serde(deserialize_with = "optional_period")]
+    pub(in crate::manage::mashery) rate_limit_period: Option<Period>,
+    pub(in crate::manage::mashery) qps_limit_ceiling: Option<u32>,
+}
+
+/// What a key says about limits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::manage::mashery) struct PackageKey {
+    pub(in crate::manage::mashery) apikey: String,
+    pub(in crate::manage::mashery) rate_limit_ceiling: Option<u32>,
+    pub(in crate::manage::mashery) rate_limit_exempt: bool,
+    pub(in crate::manage::mashery) qps_limit_ceiling: Option<u32>,
+    pub(in crate::manage::mashery) qps_limit_exempt: bool,
+    pub(in crate::manage::mashery) status: Status,
+    pub(in crate::manage::mashery) service: Reference,
+}
+
+/// Whether a key may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::manage::mashery) enum Status {
+    /// Not yet.
+    Waiting,
+    /// It may.
+    Active,
+    /// Not any more.
+    Disabled,
+}
+
+/// Another object.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(in crate::manage::mashery) struct Reference {
+    pub(in crate::manage::mashery) id: String,
+}
+
+fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Period, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    Period::parse(&word).ok_or_else(|| serde::de::Error::custom("no period"))
+}
+
+fn optional_period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Period>, D::Error> {
+    match Option::<String>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(word) => Period::parse(&word).map(Some).ok_or_else(|| serde::de::Error::custom("no period")),
+    }
+}

@@ -1,0 +1,22 @@
+//! What an operator may set about this dialect.
+
+use std::time::Duration;
+
+use crate::policy::DRAIN_WINDOW;
+
+/// Options of the dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasheryOptions {
+    /// Refuse requests without `Authorization` (contract.md 5).
+    pub require_headers: bool,
+    /// How long calls that were taken may go on under an object that is deleted.
+    pub drain_window: Duration,
+    /// Whether answers to single calls tell how far the limits of their key are used.
+    pub usage_headers: bool,
+}
+
+impl Default for MasheryOptions {
+    fn default() -> Self {
+        Self { require_headers: false, drain_window: DRAIN_WINDOW, usage_headers: false }
+    }
+}

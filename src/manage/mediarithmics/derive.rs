@@ -1,0 +1,80 @@
+//! Throttlings to specs (contract.md 4, 5).
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde_json::Number;
+
+use crate::event::PolicyId;
+use crate::manage::dialect::{Derived, Unreadable};
+use crate::manage::mediarithmics::objects::{Record, Scope as Level, THROTTLING, Throttling, origin};
+use crate::policy::{Book, Clause, Family, LabelCondition, Limits, Overlap, Pace, Scope, Spec, UrlPattern};
+
+/// An endpoint as a pattern that only itself fits, or the rule that it breaks.
+pub(super) fn endpoint(given: &str) -> Result<UrlPattern, &'static str> {
+    const WILD: &str = "is compared as a whole: it must have no * and no braces";
+    if !given.starts_with('/') {
+        return Err("must start with /");
+    }
+    if given.contains(['?', '#']) {
+        return Err("must be a path without query and fragment");
+    }
+    if given.contains(['*', '{', '}']) {
+        return Err(WILD);
+    }
+    let pattern = UrlPattern::any_host(given)
+        .map_err(|_| "must be the path of a url, without blanks and control characters")?;
+    // Escaped braces would come back as a wildcard.
+    if pattern.as_str().contains("{}") { Err(WILD) } else { Ok(pattern) }
+}
+
+/// The policy of a throttling.
+pub(super) fn policy_id(id: &str) -> Option<PolicyId> {
+    PolicyId::parse(&format!("mics.{id}")).ok()
+}
+
+/// The policies of all throttlings in the book.
+///
+/// # Errors
+/// [`Unreadable`]: what one that cannot be read limits must not become unlimited unseen.
+pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
+    let policy = |(id, value): (&str, &serde_json::Value)| {
+        let policy = Record::read(value).and_then(|record| Some((policy_id(id)?, spec(&record)?.into())));
+        policy.ok_or_else(|| Unreadable { object: format!("the stored throttling {id:?}") })
+    };
+    book.elements(&origin(), THROTTLING).into_iter().map(policy).collect()
+}
+
+/// `None` when the record breaks a rule, which those that were checked never do.
+fn spec(record: &Record) -> Option<Spec> {
+    let Throttling { scope, throttling_key, plugin_endpoint, max_qps, max_concurrency, timeout_ms } =
+        &record.throttling;
+    let mut labels = vec![LabelCondition::equals("plugin_version", &record.version_id)];
+    if let Some(label) = scope.key_label() {
+        labels.push(LabelCondition::equals(label, throttling_key.as_deref()?));
+    }
+    let clause = Clause { labels, ..Clause::of(endpoint(plugin_endpoint).ok()?) };
+    let limits = Limits {
+        pace: match max_qps {
+            Some(number) => Some(pace(number)?),
+            None => None,
+        },
+        slots: match max_concurrency {
+            Some(calls) => Some(NonZeroU32::new(*calls)?),
+            None => None,
+        },
+        timeout: timeout_ms.map(|timeout_ms| Duration::from_millis(timeout_ms.into())),
+        ..Limits::default()
+    };
+    let scope = match scope {
+        Level::Container => Scope::new(&["container"]).ok()?.with_host("container"),
+        // The labels of the clause have one value each.
+        Level::Global | Level::Organisation | Level::Datamart => Scope::default(),
+    };
+    Some(Spec { family: Family::Wait, overlap: Overlap::All, scope, ..Spec::new(vec![clause], limits) })
+}
+
+/// One start every `1 / max_qps` seconds, or so many per second.
+pub(super) fn pace(max_qps: &Number) -> Option<Pace> {
+    Pace::per_second(max_qps.as_f64()?).ok()
+}

@@ -1,0 +1,50 @@
+//! What an operator may set about this dialect.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::manage::responsys::RawAccount;
+use crate::policy::DRAIN_WINDOW;
+
+/// What an operator may set about this dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResponsysOptions {
+    /// Whether a token is asked for (contract.md 5).
+    pub require_headers: bool,
+    /// The account whose limits are listed.
+    pub default_account: Option<String>,
+    /// How long limits that are gone may finish their backlog.
+    pub drain_window: Duration,
+    /// With which statuses calls are turned away.
+    pub statuses: Statuses,
+    /// The accounts of the configuration file as they are written, with their names.
+    pub accounts: Vec<(String, RawAccount)>,
+}
+
+/// With which statuses calls are turned away: Oracle's pages differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statuses {
+    /// Of `API_LIMIT_EXCEEDED`.
+    pub limit: StatusCode,
+    /// Of `API_BLOCKED`.
+    pub blocked: StatusCode,
+}
+
+impl Default for ResponsysOptions {
+    fn default() -> Self {
+        Self {
+            require_headers: false,
+            default_account: None,
+            drain_window: DRAIN_WINDOW,
+            statuses: Statuses::default(),
+            accounts: Vec::new(),
+        }
+    }
+}
+
+impl Default for Statuses {
+    fn default() -> Self {
+        Self { limit: StatusCode::UNAUTHORIZED, blocked: StatusCode::BAD_REQUEST }
+    }
+}

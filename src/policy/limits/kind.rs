@@ -1,0 +1,180 @@
+//! The kinds of limits: one table of what the rest of the program has to know of each.
+//!
+//! Must not know: how a limit counts.
+
+use crate::policy::Wording;
+
+/// The kinds of limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Starts per second, spread.
+    Pace,
+    /// Starts per sliding window.
+    Window,
+    /// Starts per calendar period.
+    Quota,
+    /// Calls in flight.
+    Slots,
+    /// Nothing at all.
+    Closed,
+}
+
+/// One row of the table.
+struct Row {
+    /// The word that API, record and metrics use.
+    word: &'static str,
+    /// tidegate's own code of a refusal.
+    code: &'static str,
+    /// Whether it counts starts.
+    counts_starts: bool,
+    /// Whether it counts by calendar periods: one sum for each.
+    has_periods: bool,
+    /// Whether calls that have no room under it may wait.
+    lets_wait: bool,
+    /// Whether its starts are counted a second time, by a check that finds one too many.
+    is_checked: bool,
+    /// Whether an operator can state what is used of it.
+    is_stated: bool,
+}
+
+impl Kind {
+    /// All of them, in the order in which limits are asked.
+    pub const ALL: [Self; 5] = [Self::Pace, Self::Window, Self::Quota, Self::Slots, Self::Closed];
+
+    const fn row(self) -> Row {
+        match self {
+            Self::Pace => Row {
+                word: "pace",
+                code: "over_pace",
+                counts_starts: true,
+                has_periods: false,
+                lets_wait: true,
+                is_checked: true,
+                is_stated: false,
+            },
+            Self::Window => Row {
+                word: "window",
+                code: "over_window",
+                counts_starts: true,
+                has_periods: false,
+                lets_wait: true,
+                is_checked: true,
+                is_stated: true,
+            },
+            Self::Quota => Row {
+                word: "quota",
+                code: "over_quota",
+                counts_starts: true,
+                has_periods: true,
+                lets_wait: true,
+                is_checked: false,
+                is_stated: true,
+            },
+            Self::Slots => Row {
+                word: "slots",
+                code: "over_slots",
+                counts_starts: false,
+                has_periods: false,
+                lets_wait: true,
+                is_checked: false,
+                is_stated: false,
+            },
+            Self::Closed => Row {
+                word: "closed",
+                code: "closed",
+                counts_starts: false,
+                has_periods: false,
+                lets_wait: false,
+                is_checked: false,
+                is_stated: false,
+            },
+        }
+    }
+
+    /// The word that API, record and metrics use.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        self.row().word
+    }
+
+    /// The kind that goes by this word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
+    /// tidegate's own code of a refusal.
+    #[must_use]
+    pub const fn own_code(self) -> &'static str {
+        self.row().code
+    }
+
+    /// The code of a refusal: that of the system which the policy comes from, or tidegate's own.
+    #[must_use]
+    pub fn code(self, wording: Option<&Wording>) -> &str {
+        match (self, wording) {
+            (Self::Pace | Self::Window, Some(wording)) => &wording.per_window,
+            (Self::Quota, Some(wording)) => &wording.per_quota,
+            (Self::Closed, Some(wording)) => &wording.closed,
+            (Self::Slots, _) | (_, None) => self.own_code(),
+        }
+    }
+
+    /// Whether it counts starts: such limits can turn calls away.
+    #[must_use]
+    pub const fn counts_starts(self) -> bool {
+        self.row().counts_starts
+    }
+
+    /// Whether it counts by calendar periods: one sum for each, which is kept while its limit is gone.
+    #[must_use]
+    pub const fn has_periods(self) -> bool {
+        self.row().has_periods
+    }
+
+    /// Whether calls that have no room under it may wait for some.
+    #[must_use]
+    pub const fn lets_wait(self) -> bool {
+        self.row().lets_wait
+    }
+
+    /// Whether its starts are counted a second time, by a check that finds one too many.
+    #[must_use]
+    pub const fn is_checked(self) -> bool {
+        self.row().is_checked
+    }
+
+    /// Whether an operator can state what is used of it.
+    #[must_use]
+    pub const fn is_stated(self) -> bool {
+        self.row().is_stated
+    }
+}
+
+/// The compiler asks for a row of a new kind; this asks for its place among [`Kind::ALL`].
+const _: () = {
+    let mut at = 0;
+    while at < Kind::ALL.len() {
+        assert!(Kind::ALL[at] as usize == at, "Kind::ALL has the order of the kinds");
+        at += 1;
+    }
+    assert!(
+        Kind::Closed as usize + 1 == Kind::ALL.len(),
+        "Kind::ALL has all kinds, of which Closed is the last"
+    );
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_found_by_its_word_and_has_a_code_of_its_own() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::of_word(kind.word()), Some(kind));
+            let namesakes = Kind::ALL.iter().filter(|other| other.own_code() == kind.own_code());
+            assert_eq!(namesakes.count(), 1, "{kind:?}");
+        }
+        assert_eq!(Kind::of_word("rate"), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! Where an event stands: the one place that says ready, delayed, in flight or settled, for every door that is asked.
+//!
+//! Must not know: how calls are made, how answers are written.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::clock::Timestamp;
+use crate::event::{Event, EventId, LaneKey};
+use crate::queue::ends::Ended;
+use crate::queue::records::Records;
+use crate::queue::table::SharedTable;
+use crate::queue::{End, QueueError};
+use crate::store::{EntryStore, Lookup};
+
+/// Where an event stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Waits for its turn, whether it was read ahead or not.
+    Ready(Waiting),
+    /// Waits for its due time.
+    Delayed(Waiting),
+    /// Its call is under way.
+    InFlight(Waiting),
+    /// Its end is on record; how it ended is known of the last 65 536 since the start.
+    Settled(Option<End>),
+    /// Never seen, or settled so long ago that nothing is left of it.
+    Unknown,
+}
+
+/// An entry that is owed an end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// The lane in which it stands.
+    pub lane: LaneKey,
+    /// Attempts that count, as far as they are on record; an attempt under way is not.
+    pub attempts: u16,
+    /// For when it was put off.
+    pub due_at: Option<Timestamp>,
+    /// The call to make; its end of life is corrected for a clock that was in doubt.
+    pub event: Event,
+    /// How many entries go before it of those that its lane has read ahead; `None` when it is not among them.
+    pub place: Option<usize>,
+}
+
+/// Whoever takes entries up, and keeps those that are not started yet.
+pub(crate) trait ReadAhead: Send + Sync + 'static {
+    /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them, because
+    /// it was not read yet, its call has started, or nobody takes entries up any more.
+    fn place(&self, lane: LaneKey, id: EventId) -> BoxFuture<'_, Option<usize>>;
+}
+
+impl Standing {
+    /// The state in a word, as answers and metrics name it; `None` of what is unknown.
+    #[must_use]
+    pub(crate) const fn word(&self) -> Option<&'static str> {
+        match self {
+            Self::Ready(_) => Some("ready"),
+            Self::Delayed(_) => Some("delayed"),
+            Self::InFlight(_) => Some("inflight"),
+            Self::Settled(_) => Some("settled"),
+            Self::Unknown => None,
+        }
+    }
+
+    /// The entry, while it is owed an end.
+    #[must_use]
+    pub(crate) const fn waiting(&self) -> Option<&Waiting> {
+        match self {
+            Self::Ready(waiting) | Self::Delayed(waiting) | Self::InFlight(waiting) => Some(waiting),
+            Self::Settled(_) | Self::Unknown => None,
+        }
+    }
+}
+
+/// Finds out where events stand.
+pub(super) struct Standings {
+    pub(super) store: Arc<dyn EntryStore>,
+    pub(super) lanes: SharedTable,
+    pub(super) records: Arc<Records>,
+    pub(super) ended: Ended,
+}
+
+impl Standings {
+    /// Where an event stands: see [`Queue::standing`](super::Queue::standing).
+    pub(super) async fn of(&self, id: EventId, taken_up_by: &dyn ReadAhead) -> Result<Standing, QueueError> {
+        let (lane, stored) = match self.store.lookup(id).await? {
+            Lookup::Waiting(lane, stored) => (lane, stored),
+            Lookup::Settled => return Ok(Standing::Settled(self.ended.of(id))),
+            Lookup::Lost => return Ok(Standing::Settled(Some(End::Lost))),
+            Lookup::Unknown => return Ok(Standing::Unknown),
+        };
+        let is_taken_up = self.lanes.lock().is_out(&lane, id, stored.due_at.is_some());
+        let place = if is_taken_up { taken_up_by.place(lane.clone(), id).await } else { None };
+        let event = self.records.event_of(&stored)?;
+        let due_at = self.records.due_at(&stored, &event);
+        let is_delayed = !is_taken_up && due_at.is_some_and(|due_at| due_at > self.records.clock.now());
+        let waiting = Waiting { lane, attempts: stored.tries.attempts(), due_at, event, place };
+        Ok(if is_delayed {
+            Standing::Delayed(waiting)
+        } else if is_taken_up && place.is_none() {
+            Standing::InFlight(waiting)
+        } else {
+            Standing::Ready(waiting)
+        })
+    }
+}

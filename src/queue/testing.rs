@@ -1,0 +1,16 @@
+//! For tests of the rooms above: a dispatcher that says of every entry the same.
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use crate::event::{EventId, LaneKey};
+use crate::queue::ReadAhead;
+
+/// All that was taken up stands at this place of what was read ahead; with `None` all of it has started.
+pub(crate) struct TakenUp(pub(crate) Option<usize>);
+
+impl ReadAhead for TakenUp {
+    fn place(&self, _: LaneKey, _: EventId) -> BoxFuture<'_, Option<usize>> {
+        std::future::ready(self.0).boxed()
+    }
+}

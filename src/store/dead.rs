@@ -1,0 +1,106 @@
+//! Dead letters: entries that were parked for a person, whole, until they are taken or have outlived their time.
+//!
+//! Must not know: why an entry ends, who hands one in again.
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::{ReadLimit, StoreError};
+use crate::clock::Timestamp;
+use crate::event::{EventId, LaneKey};
+
+/// An entry that was parked for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The id of the entry.
+    pub id: EventId,
+    /// The lane in which it stood: it names the policies that governed the entry.
+    pub lane: LaneKey,
+    /// When it was parked, rounded down to a millisecond.
+    pub at: Timestamp,
+    /// Attempts made in all.
+    pub attempts: u16,
+    /// A short fact such as `http_404` or `attempts_exhausted: timeout`; at most its first 1024 bytes are kept.
+    pub reason: String,
+    /// The record as it was accepted.
+    pub record: Bytes,
+}
+
+impl DeadLetter {
+    /// The HTTP status that the last attempt was answered with, if its reason is one.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        let (_, status) = self.reason.rsplit_once("http_")?;
+        status.parse().ok()
+    }
+}
+
+/// In which order dead letters are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LetterOrder {
+    /// In the order in which they were parked.
+    OldestFirst,
+    /// The other way round.
+    NewestFirst,
+}
+
+/// Where a letter lies among those of its store. Opaque; it means nothing to another store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LetterPlace(pub(super) u64);
+
+/// A page of dead letters.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct LetterPage {
+    /// The letters, in the order that was asked for.
+    pub letters: Vec<DeadLetter>,
+    /// After which letter the next page begins; `None` when there is none.
+    pub next: Option<LetterPlace>,
+    /// Letters on record among these, or right behind them, that cannot be read because they are damaged or gone: a
+    /// doubt names where they lie. Those of all pages add up.
+    pub unreadable: u64,
+}
+
+/// What is kept for a person. Promises of every implementation:
+///
+/// - A letter is listed from the return of the settlement that parked it until it is taken or has outlived its time.
+///   After a crash it may be listed twice, never not at all.
+/// - `list` has no side effect. What is damaged is counted in the page and raises a doubt; what cannot be read at
+///   present is an error: an absence is always a fact.
+/// - `take` is durable when it returns. Whoever hands a letter in again does so first and takes it then: a crash in
+///   between leaves it twice.
+/// - While the store is held as a whole, `take` fails with [`StoreError::Held`].
+pub(crate) trait DeadLetters: Send + Sync + 'static {
+    /// The next letters in this order behind `after`, a place that an earlier page of the same order has returned.
+    /// The letter there may have been taken since.
+    fn list(
+        &self,
+        order: LetterOrder,
+        after: Option<LetterPlace>,
+        limit: ReadLimit,
+    ) -> BoxFuture<'_, Result<LetterPage, StoreError>>;
+
+    /// Removes the letters of these entries, and returns the ids of those that were there, in the order given. Ids
+    /// without a letter are passed over, so that a repetition does nothing. Costs a walk over all letters.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they could not be read, or not all be taken: a repetition takes the rest.
+    fn take(&self, ids: Vec<EventId>) -> BoxFuture<'_, Result<Vec<EventId>, StoreError>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_knows_the_status_that_it_died_of() {
+        let of = |reason: &str| {
+            let lane = LaneKey::new("a@1").expect("valid");
+            let (id, at, reason) = (EventId::new(1, 1), Timestamp::ZERO, reason.to_owned());
+            DeadLetter { id, lane, at, attempts: 1, reason, record: Bytes::new() }.status()
+        };
+        assert_eq!(of("http_404"), Some(404));
+        assert_eq!(of("attempts_exhausted: http_503"), Some(503));
+        assert_eq!(of("attempts_exhausted: timeout"), None);
+        assert_eq!(of("http_"), None);
+    }
+}

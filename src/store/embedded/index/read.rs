@@ -1,0 +1,274 @@
+//! Reads: walks over the rows of one lane. None changes anything; each costs what it returns or skips.
+//!
+//! Must not know: records, the journal's files.
+
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::database::Tree;
+use super::keys::{DueKey, Key};
+use super::lanes::Lanes;
+use super::rows::{self, BlockRow, PutOff};
+use super::{IndexError, guarded};
+use crate::clock::Timestamp;
+use crate::event::LaneKey;
+use crate::store::LaneSummary;
+use crate::store::embedded::bits::Bits;
+use crate::store::embedded::journal::{Position, Settled, SettledRun, What};
+
+const LAST: Position = Position { segment: u32::MAX, offset: u32::MAX };
+
+/// Where an entry stands according to the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store::embedded) enum Standing {
+    Settled,
+    Plain,
+    /// `moved` is the due time of a rescheduled entry and what is known of that, `None` while it waits for its first.
+    Due {
+        moved: Option<(u64, PutOff)>,
+    },
+}
+
+/// Cheap to clone; for any thread.
+#[derive(Clone)]
+pub(in crate::store::embedded) struct IndexReader {
+    tree: Tree,
+    lanes: Arc<Lanes>,
+}
+
+impl IndexReader {
+    pub(in crate::store::embedded) fn new(tree: Tree, lanes: Arc<Lanes>) -> Self {
+        Self { tree, lanes }
+    }
+
+    /// Shows the lane's blocks with plain entries from `from` on, in order, until told to stop.
+    pub(in crate::store::embedded) fn ready(
+        &self,
+        lane: u32,
+        from: Position,
+        mut visit: impl FnMut(Position, &BlockRow) -> ControlFlow<()>,
+    ) -> Result<(), IndexError> {
+        guarded(|| {
+            let first = Key::Block { ready: true, lane, at: from }.encode();
+            let last = Key::Block { ready: true, lane, at: LAST }.encode();
+            for row in self.tree.range(first..=last) {
+                let (key, value) = row?;
+                let Some(Key::Block { at, .. }) = Key::decode(&key) else {
+                    return Err(IndexError::Corrupt("key"));
+                };
+                if visit(at, &BlockRow::decode(&value)?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Shows the lane's entries that were put off, in due order, until told to stop.
+    pub(in crate::store::embedded) fn due(
+        &self,
+        lane: u32,
+        mut visit: impl FnMut(DueKey, PutOff) -> ControlFlow<()>,
+    ) -> Result<(), IndexError> {
+        guarded(|| {
+            let zero = Position::default();
+            let first = Key::Due(DueKey { lane, due_ms: 0, block: zero, index: 0 }).encode();
+            let last = Key::Due(DueKey { lane, due_ms: u64::MAX, block: LAST, index: u8::MAX }).encode();
+            for row in self.tree.range(first..=last) {
+                let (key, value) = row?;
+                let Some(Key::Due(due)) = Key::decode(&key) else {
+                    return Err(IndexError::Corrupt("key"));
+                };
+                if visit(due, PutOff::decode(&value)?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The row of one block; `None` when all its entries are settled.
+    pub(in crate::store::embedded) fn block(
+        &self,
+        lane: u32,
+        at: Position,
+    ) -> Result<Option<BlockRow>, IndexError> {
+        guarded(|| {
+            for ready in [true, false] {
+                if let Some(value) = self.tree.get(Key::Block { ready, lane, at }.encode())? {
+                    return BlockRow::decode(&value).map(Some);
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Where the entry `index` of a block stands.
+    pub(in crate::store::embedded) fn standing(
+        &self,
+        lane_no: u32,
+        block: Position,
+        index: u8,
+    ) -> Result<Standing, IndexError> {
+        let Some(lane) = self.lanes.canonical(lane_no) else { return Ok(Standing::Settled) };
+        let Some(row) = self.block(lane, block)? else { return Ok(Standing::Settled) };
+        if row.settled.has(index) {
+            return Ok(Standing::Settled);
+        }
+        if !row.moved.has(index) {
+            return Ok(Standing::Plain);
+        }
+        let value = guarded(|| Ok(self.tree.get(Key::Moved { block, index }.encode())?))?;
+        Ok(Standing::Due { moved: value.map(|value| PutOff::decode_moved(&value)).transpose()? })
+    }
+
+    /// Whether the entry `index` of a block ended as lost, as far as that is remembered.
+    pub(in crate::store::embedded) fn is_lost(&self, block: Position, index: u8) -> Result<bool, IndexError> {
+        guarded(|| {
+            let value = self.tree.get(Key::Lost(block).encode())?;
+            Ok(value.map(|value| rows::lost(&value)).transpose()?.is_some_and(|bits| bits.has(index)))
+        })
+    }
+
+    /// The `most` first blocks after `after` that hold living entries, of any lane, in order, with their lanes. Walks
+    /// all rows.
+    pub(in crate::store::embedded) fn blocks_after(
+        &self,
+        after: Position,
+        most: usize,
+    ) -> Result<Vec<(Position, u32)>, IndexError> {
+        let mut first = BinaryHeap::new();
+        guarded(|| {
+            for row in self.tree.iter() {
+                let (key, _) = row?;
+                let Some(Key::Block { lane, at, .. }) = Key::decode(&key) else { continue };
+                if at > after {
+                    first.push((at, lane));
+                    if first.len() > most {
+                        first.pop();
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(first.into_sorted_vec())
+    }
+
+    /// Shows every block with its living entries. Walks all rows.
+    pub(in crate::store::embedded) fn blocks(
+        &self,
+        mut visit: impl FnMut(Position, u32),
+    ) -> Result<(), IndexError> {
+        guarded(|| {
+            for row in self.tree.iter() {
+                let (key, value) = row?;
+                if let Some(Key::Block { at, .. }) = Key::decode(&key) {
+                    visit(at, BlockRow::decode(&value)?.live());
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Shows every block that holds living entries, with these, until told to stop. Walks the rows of blocks.
+    pub(in crate::store::embedded) fn living(
+        &self,
+        mut visit: impl FnMut(Position, Bits) -> ControlFlow<()>,
+    ) -> Result<(), IndexError> {
+        let first = Key::Block { ready: true, lane: 0, at: Position::default() }.encode();
+        let last = Key::Block { ready: false, lane: u32::MAX, at: LAST }.encode();
+        guarded(|| {
+            for row in self.tree.range(first..=last) {
+                let (key, value) = row?;
+                let Some(Key::Block { at, .. }) = Key::decode(&key) else {
+                    return Err(IndexError::Corrupt("key"));
+                };
+                if visit(at, BlockRow::decode(&value)?.living()).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The settlements that end, as `what`, every living entry of the blocks that `is_meant` picks. Walks all rows.
+    pub(in crate::store::embedded) fn endings(
+        &self,
+        is_meant: impl Fn(Position) -> bool,
+        what: What,
+    ) -> Result<Vec<SettledRun>, IndexError> {
+        let mut runs: BTreeMap<(u32, Position), Vec<Settled>> = BTreeMap::new();
+        guarded(|| {
+            for row in self.tree.iter() {
+                let (key, value) = row?;
+                let (lane, block, entries) = match Key::decode(&key) {
+                    Some(Key::Block { lane, at, .. }) if is_meant(at) => {
+                        let row = BlockRow::decode(&value)?;
+                        let plain = (0..=u8::MAX).filter(|index| row.is_ready(*index));
+                        let entries = plain.map(|index| Settled { index, from_due_ms: None, what }).collect();
+                        (lane, at, entries)
+                    }
+                    Some(Key::Due(due)) if is_meant(due.block) => {
+                        let settled = Settled { index: due.index, from_due_ms: Some(due.due_ms), what };
+                        (due.lane, due.block, vec![settled])
+                    }
+                    _ => continue,
+                };
+                runs.entry((lane, block)).or_default().extend(entries);
+            }
+            Ok(())
+        })?;
+        let run = |((lane_no, block), entries)| SettledRun { lane_no, block, entries };
+        Ok(runs.into_iter().map(run).filter(|run| !run.entries.is_empty()).collect())
+    }
+
+    /// Every lane that holds something. Walks all rows.
+    pub(in crate::store::embedded) fn summaries(&self) -> Result<Vec<LaneSummary>, IndexError> {
+        let mut found: HashMap<u32, LaneSummary> = HashMap::new();
+        guarded(|| {
+            for row in self.tree.iter() {
+                let (key, value) = row?;
+                let (no, ready, delayed, due, oldest) = match Key::decode(&key) {
+                    Some(Key::Block { lane, .. }) => {
+                        let block = BlockRow::decode(&value)?;
+                        (lane, block.ready(), 0, None, Some(Timestamp::from_millis(block.accepted_ms)))
+                    }
+                    Some(Key::Due(due)) => (due.lane, 0, 1, Some(Timestamp::from_millis(due.due_ms)), None),
+                    _ => continue,
+                };
+                let Some(summary) = summary(&mut found, &self.lanes, no) else { continue };
+                summary.ready += u64::from(ready);
+                summary.delayed += delayed;
+                summary.next_due = earlier(summary.next_due, due);
+                summary.oldest = earlier(summary.oldest, oldest);
+            }
+            Ok(())
+        })?;
+        let mut lanes: Vec<_> = found.into_values().collect();
+        lanes.sort_unstable_by(|a, b| a.lane.cmp(&b.lane));
+        Ok(lanes)
+    }
+}
+
+fn summary<'a>(
+    found: &'a mut HashMap<u32, LaneSummary>,
+    lanes: &Lanes,
+    no: u32,
+) -> Option<&'a mut LaneSummary> {
+    let entry = match found.entry(no) {
+        std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+        std::collections::hash_map::Entry::Vacant(entry) => {
+            let lane: LaneKey = lanes.key(no)?;
+            entry.insert(LaneSummary { lane, ready: 0, delayed: 0, next_due: None, oldest: None })
+        }
+    };
+    Some(entry)
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,180 @@
+//! A group under construction: the frames of one write, encoded once into a buffer that is reused.
+
+use super::block::{self, NewBlock, Packer};
+use super::codec::{len_u16, len_u32};
+use super::dead;
+use super::frame::{ALIGN, FRAME_HEADER_BYTES, Header, Kind, Place};
+use super::settlements::{self, MAX_ENTRY_BYTES, RUN_HEAD_BYTES, SettledRun};
+use super::{MAX_BLOCK_BYTES, Position};
+use crate::event::LaneKey;
+use crate::store::{DeadLetter, StoreError};
+use crate::telemetry::defect;
+
+/// Longest group.
+pub(crate) const MAX_GROUP_BYTES: usize = 32 * 1024 * 1024;
+
+/// A settlements frame is closed at this length and the next run starts another.
+const SETTLEMENTS_FRAME_BYTES: usize = 1024 * 1024;
+/// What a block can need beside its body: header, lane key, due times, dedup rows, and LZ4's worst case.
+const BLOCK_OVERHEAD_BYTES: usize = 64 + LaneKey::MAX_BYTES + 256 * (8 + 26);
+
+/// Frames for one [`super::Journal::append`]. Keep one and use it again: it keeps its memory.
+#[derive(Default)]
+pub struct Group {
+    bytes: Vec<u8>,
+    frames: Vec<Pending>,
+    /// Frames that get a position: all but settlements.
+    numbered: usize,
+    packer: Packer,
+}
+
+struct Pending {
+    at: usize,
+    kind: Kind,
+    entries: u16,
+    payload_bytes: usize,
+    payload_crc: u32,
+}
+
+impl Group {
+    /// Bytes so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Whether a block with a body of `raw_bytes` (four per record and the records) can be added for certain.
+    #[must_use]
+    pub fn fits(&self, raw_bytes: usize) -> bool {
+        raw_bytes <= MAX_BLOCK_BYTES && self.bytes.len() + worst_case(raw_bytes) <= MAX_GROUP_BYTES
+    }
+
+    /// Adds a block and returns its number among the blocks and dead letters of this group: the place of its
+    /// position in the answer of [`super::Journal::append`].
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`] when the block or the group would exceed its bound; the group is as before.
+    pub fn push_block(&mut self, block: &NewBlock<'_>) -> Result<usize, StoreError> {
+        let raw_bytes = block.records.iter().map(|record| record.len() + 4).sum::<usize>();
+        if self.bytes.len() + worst_case(raw_bytes) > MAX_GROUP_BYTES {
+            return Err(StoreError::TooLarge { bytes: raw_bytes });
+        }
+        let at = self.begin();
+        let entries = match block::encode(block, &mut self.packer, &mut self.bytes) {
+            Ok(()) => len_u16(block.records.len()),
+            Err(error) => return Err(self.give_up(at, error)),
+        };
+        Ok(self.finish(at, Kind::Block, entries))
+    }
+
+    /// Adds settlements, in as few frames as their number allows.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`] when the group would exceed its bound; some of the runs may have been added.
+    pub fn push_settlements(&mut self, runs: &[SettledRun]) -> Result<(), StoreError> {
+        let mut rest = runs;
+        while !rest.is_empty() {
+            let mut bytes = 0_usize;
+            let fitting = rest
+                .iter()
+                .take_while(|run| {
+                    bytes += RUN_HEAD_BYTES + run.entries.len() * MAX_ENTRY_BYTES;
+                    bytes <= SETTLEMENTS_FRAME_BYTES
+                })
+                .count()
+                .max(1);
+            let (now, later) = rest.split_at(fitting);
+            if self.bytes.len() + bytes + FRAME_HEADER_BYTES + ALIGN > MAX_GROUP_BYTES {
+                return Err(StoreError::TooLarge { bytes });
+            }
+            let at = self.begin();
+            now.iter().for_each(|run| settlements::encode(run, &mut self.bytes));
+            self.finish(at, Kind::Settlements, 0);
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Adds a dead letter; only for a journal of dead letters.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`] when its record or the group would exceed its bound; the group is as before.
+    pub fn push_dead(&mut self, letter: &DeadLetter) -> Result<usize, StoreError> {
+        if !self.fits(letter.record.len()) {
+            return Err(StoreError::TooLarge { bytes: letter.record.len() });
+        }
+        let at = self.begin();
+        match dead::encode(letter, &mut self.bytes) {
+            Ok(()) => Ok(self.finish(at, Kind::Dead, 1)),
+            Err(error) => Err(self.give_up(at, error)),
+        }
+    }
+
+    /// Empties the group and keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.frames.clear();
+        self.numbered = 0;
+    }
+
+    fn begin(&mut self) -> usize {
+        let at = self.bytes.len();
+        defect!(unless at.is_multiple_of(ALIGN), "a frame that begins off its alignment");
+        self.bytes.resize(at + FRAME_HEADER_BYTES, 0);
+        at
+    }
+
+    fn give_up(&mut self, at: usize, error: StoreError) -> StoreError {
+        self.bytes.truncate(at);
+        error
+    }
+
+    fn finish(&mut self, at: usize, kind: Kind, entries: u16) -> usize {
+        defect!(unless at + FRAME_HEADER_BYTES <= self.bytes.len(), "a frame without room for its header");
+        let payload = self.bytes.get(at + FRAME_HEADER_BYTES..).unwrap_or_default();
+        let (payload_bytes, payload_crc) = (payload.len(), crc32c::crc32c(payload));
+        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN), 0);
+        self.frames.push(Pending { at, kind, entries, payload_bytes, payload_crc });
+        let number = self.numbered;
+        self.numbered += usize::from(kind != Kind::Settlements);
+        defect!(unless self.bytes.len() <= MAX_GROUP_BYTES, "a group that is longer than it may be");
+        number
+    }
+
+    /// Fills in the headers for the place where the group will lie, and returns the positions of its blocks or
+    /// dead letters, the bytes to write and the entries in them.
+    pub(super) fn seal(&mut self, place: Place, entries_before: u32) -> (Vec<Position>, &[u8], u32) {
+        let mut positions = Vec::with_capacity(self.frames.len());
+        let mut total = 0_u32;
+        for (number, frame) in self.frames.iter().enumerate() {
+            let offset = place.offset + len_u32(frame.at);
+            let header = Header {
+                kind: frame.kind,
+                first_of_group: number == 0,
+                entries_before: entries_before.saturating_add(total),
+                entries: frame.entries,
+                payload_bytes: frame.payload_bytes,
+            };
+            match self.bytes.get_mut(frame.at..).and_then(<[u8]>::first_chunk_mut) {
+                Some(out) => header.seal(out, frame.payload_crc, Place { offset, ..place }),
+                None => defect!("a frame of a group behind its end"),
+            }
+            if frame.kind != Kind::Settlements {
+                positions.push(Position { segment: place.segment, offset });
+            }
+            total = total.saturating_add(u32::from(frame.entries));
+        }
+        defect!(unless positions.len() == self.numbered, "frames of a group without a position");
+        (positions, &self.bytes, total)
+    }
+}
+
+fn worst_case(raw_bytes: usize) -> usize {
+    raw_bytes + raw_bytes / 8 + BLOCK_OVERHEAD_BYTES
+}

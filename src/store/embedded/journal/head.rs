@@ -1,0 +1,93 @@
+//! The head of a segment, written twice so that one flipped bit cannot take the salt away.
+
+use super::codec::Input;
+use crate::store::StoreError;
+
+/// Both copies of the head: where the first frame starts.
+pub(crate) const HEAD_BYTES: usize = 64;
+
+const COPY_BYTES: usize = 32;
+const MAGIC: [u8; 8] = *b"TIDEGATE";
+const VERSION: u16 = 1;
+
+/// What a head holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) segment: u32,
+    pub(super) salt: u64,
+}
+
+/// A head as found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// At least one copy is sound; `damaged` when the other is not.
+    Sound { head: Head, damaged: bool },
+    /// Sound but of a newer version.
+    Newer(u16),
+    /// No copy is sound.
+    Nothing,
+}
+
+impl Head {
+    pub(super) fn encode(self) -> [u8; HEAD_BYTES] {
+        let mut copy = Vec::with_capacity(COPY_BYTES);
+        copy.extend_from_slice(&MAGIC);
+        copy.extend_from_slice(&VERSION.to_le_bytes());
+        copy.extend_from_slice(&[0; 2]);
+        copy.extend_from_slice(&self.segment.to_le_bytes());
+        copy.extend_from_slice(&self.salt.to_le_bytes());
+        copy.extend_from_slice(&[0; 4]);
+        let crc = crc32c::crc32c(&copy);
+        copy.extend_from_slice(&crc.to_le_bytes());
+        let mut out = [0; HEAD_BYTES];
+        for half in out.chunks_exact_mut(COPY_BYTES) {
+            half.copy_from_slice(&copy);
+        }
+        out
+    }
+
+    /// A sound copy of the head, whatever the file's name is.
+    pub(super) fn of_any(bytes: &[u8]) -> Option<Self> {
+        let copies = bytes.get(..HEAD_BYTES).unwrap_or(bytes).chunks(COPY_BYTES);
+        copies.filter_map(decode_copy).map(|(_, head)| head).next()
+    }
+
+    /// Reads the head of the file that is named for `segment`.
+    pub(super) fn decode(bytes: &[u8], segment: u32) -> Found {
+        match Self::read(bytes) {
+            // A file under another's name: its frames would not pass their sums either.
+            Found::Sound { head, .. } if head.segment != segment => Found::Nothing,
+            found => found,
+        }
+    }
+
+    /// Reads a head, whatever its file is named.
+    pub(super) fn read(bytes: &[u8]) -> Found {
+        let copies = bytes.get(..HEAD_BYTES).unwrap_or(bytes).chunks(COPY_BYTES);
+        let found: Vec<Option<(u16, Head)>> = copies.map(decode_copy).collect();
+        let sound = found.iter().flatten().next().copied();
+        match sound {
+            Some((version, _)) if version != VERSION => Found::Newer(version),
+            Some((_, head)) => {
+                let damaged = found.len() < 2 || found.iter().any(|copy| *copy != sound);
+                Found::Sound { head, damaged }
+            }
+            None => Found::Nothing,
+        }
+    }
+}
+
+fn decode_copy(copy: &[u8]) -> Option<(u16, Head)> {
+    let (fields, sum) = copy.split_at_checked(COPY_BYTES - 4)?;
+    (crc32c::crc32c(fields).to_le_bytes() == *sum).then_some(())?;
+    let mut input = Input::new(fields);
+    (input.array().ok()? == MAGIC).then_some(())?;
+    let version = input.u16().ok()?;
+    input.u16().ok()?;
+    Some((version, Head { segment: input.u32().ok()?, salt: input.u64().ok()? }))
+}
+
+/// The error for a head or frame of a newer version.
+pub(super) fn newer(what: String, found: u32) -> StoreError {
+    StoreError::Format { what, found, known: u32::from(VERSION) }
+}

@@ -1,0 +1,349 @@
+//! Which dead letters are kept, and where: shared by who writes them and by who lists them. A page is read from the
+//! segments, at most one of which is in memory in windows; of each letter that was taken its place alone is remembered.
+//!
+//! Must not know: when letters are written or taken, doubts.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::frame::{FrameError, Kind};
+use super::walk::{Step, Walk};
+use super::{HEAD_BYTES, Position, dead, segment};
+use crate::event::EventId;
+use crate::store::embedded::files;
+use crate::store::{DeadLetter, LetterOrder, ReadLimit, StoreError};
+
+/// The letters of a directory. Clones share what is known of them.
+#[derive(Clone)]
+pub(crate) struct Letters(Arc<Inner>);
+
+struct Inner {
+    dir: PathBuf,
+    salt: u64,
+    stand: Mutex<Stand>,
+    /// Held over a walk: one at a time, so that the disk is the writer's.
+    walking: Mutex<()>,
+}
+
+/// What is known without reading.
+#[derive(Default)]
+pub(super) struct Stand {
+    pub(super) kept: BTreeMap<u32, Kept>,
+    /// Up to where everything is durable.
+    pub(super) end: Position,
+}
+
+/// What a segment holds.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// The letters that a walk has to find, with those taken.
+    pub(super) letters: u64,
+    /// When the youngest was parked, Unix ms.
+    pub(super) newest_ms: u64,
+    /// Where those that were taken begin.
+    pub(super) taken: BTreeSet<u32>,
+    /// Segments of whose letters this one says that they were taken.
+    pub(super) takes_from: BTreeSet<u32>,
+}
+
+impl Kept {
+    pub(super) fn add(&mut self, at_ms: u64) {
+        self.letters += 1;
+        self.newest_ms = at_ms.max(self.newest_ms);
+    }
+
+    /// How many are not taken. Damage may have cost one that was.
+    fn left(&self) -> u64 {
+        self.letters.saturating_sub(self.taken.len() as u64)
+    }
+}
+
+impl Stand {
+    /// Notes that a record in the segment `by` takes the letter at `place`.
+    pub(super) fn take(&mut self, place: Position, by: u32) {
+        if let Some(kept) = self.kept.get_mut(&place.segment) {
+            kept.taken.insert(place.offset);
+            self.kept.entry(by).or_default().takes_from.insert(place.segment);
+        }
+    }
+}
+
+/// A page of letters with their places, and what is damaged where it was read.
+#[derive(Debug, Default)]
+pub(crate) struct LettersRead {
+    /// In the order that was asked for.
+    pub letters: Vec<DeadLetter>,
+    /// After which the next page begins; `None` when there is none.
+    pub next: Option<Position>,
+    /// Letters that are missing in the segments that this page has left behind.
+    pub unreadable: u64,
+    /// Segments with damage, each with the letters that are missing there.
+    pub damaged: Vec<(u32, u64)>,
+}
+
+/// Where letters lie, and what is damaged where they were looked for.
+#[derive(Debug, Default)]
+pub(crate) struct LettersFound {
+    /// Each letter that was found; one entry may have several.
+    pub letters: Vec<(EventId, Position)>,
+    /// As in [`LettersRead`].
+    pub damaged: Vec<(u32, u64)>,
+}
+
+/// A page under construction.
+struct Page {
+    read: LettersRead,
+    limit: ReadLimit,
+    bytes: usize,
+    /// Where it has come to: its last letter, or the far end of a segment that it has left behind.
+    last: Option<Position>,
+}
+
+impl Page {
+    /// Whether so much more fits; one letter always does.
+    fn fits(&self, letters: usize, bytes: usize) -> bool {
+        let (count, sum) = (self.read.letters.len() + letters, self.bytes.saturating_add(bytes));
+        count <= 1 || (count <= self.limit.entries && sum <= self.limit.bytes)
+    }
+
+    fn push(&mut self, letter: DeadLetter, place: Position) {
+        self.bytes = self.bytes.saturating_add(letter.record.len());
+        self.last = Some(place);
+        self.read.letters.push(letter);
+    }
+
+    /// The page, with more behind it.
+    fn cut(mut self) -> LettersRead {
+        self.read.next = self.last;
+        self.read
+    }
+}
+
+/// A segment as it is known before a walk.
+struct View {
+    letters: u64,
+    taken: BTreeSet<u32>,
+    /// Where what is durable ends, in the segment that is being written.
+    end: Option<u32>,
+}
+
+/// What a whole walk over a segment met.
+struct Met {
+    letters: u64,
+    is_damaged: bool,
+}
+
+type Shown = Result<ControlFlow<()>, FrameError>;
+
+impl Letters {
+    pub(super) fn new(dir: &Path, salt: u64, stand: Stand) -> Self {
+        let (dir, stand, walking) = (dir.to_owned(), Mutex::new(stand), Mutex::new(()));
+        Self(Arc::new(Inner { dir, salt, stand, walking }))
+    }
+
+    pub(super) fn stand(&self) -> MutexGuard<'_, Stand> {
+        // Every change is complete before anything can panic.
+        self.0.stand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many are kept and not taken.
+    #[must_use]
+    pub(crate) fn count(&self) -> u64 {
+        self.stand().kept.values().map(Kept::left).sum()
+    }
+
+    /// Whether the letter at this place is kept and not taken.
+    #[must_use]
+    pub(crate) fn is_kept(&self, place: Position) -> bool {
+        let stand = self.stand();
+        stand.kept.get(&place.segment).is_some_and(|kept| !kept.taken.contains(&place.offset))
+    }
+
+    /// The letters behind `after` in this order, as many as the limit allows.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the system does not let a segment be read, or a newer version wrote it.
+    pub(crate) fn page(
+        &self,
+        order: LetterOrder,
+        after: Option<Position>,
+        limit: ReadLimit,
+    ) -> Result<LettersRead, StoreError> {
+        let _one = self.walking();
+        let mut page = Page { read: LettersRead::default(), limit, bytes: 0, last: None };
+        let numbers: Vec<u32> = self.stand().kept.keys().copied().collect();
+        let is_full = match order {
+            LetterOrder::OldestFirst => {
+                let after = after.unwrap_or_default();
+                let numbers = numbers
+                    .into_iter()
+                    .filter(|number| Position { segment: *number, offset: u32::MAX } > after);
+                self.oldest(numbers, after, &mut page)?
+            }
+            LetterOrder::NewestFirst => {
+                let below = after.unwrap_or(Position::MAX);
+                let numbers = numbers
+                    .into_iter()
+                    .rev()
+                    .filter(|number| Position { segment: *number, offset: 0 } < below);
+                self.newest(numbers, below, &mut page)?
+            }
+        };
+        Ok(if is_full { page.cut() } else { page.read })
+    }
+
+    /// The places of the letters of these entries, and segments with damage as in a page.
+    ///
+    /// # Errors
+    /// As [`Letters::page`].
+    pub(crate) fn find(&self, ids: &HashSet<EventId>) -> Result<LettersFound, StoreError> {
+        let _one = self.walking();
+        let numbers: Vec<u32> = self.stand().kept.keys().copied().collect();
+        let mut found = Vec::new();
+        let mut read = LettersRead::default();
+        for segment in numbers {
+            let Some(view) = self.view(segment) else { continue };
+            let met = self.walk(segment, &view, |offset, payload| {
+                let id = dead::id(payload)?;
+                if ids.contains(&id) && !view.taken.contains(&offset) {
+                    found.push((id, Position { segment, offset }));
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            self.judge(segment, &view, met.as_ref(), &mut read);
+        }
+        Ok(LettersFound { letters: found, damaged: read.damaged })
+    }
+
+    /// Fills the page; true when there may be more.
+    fn oldest(
+        &self,
+        numbers: impl Iterator<Item = u32>,
+        after: Position,
+        page: &mut Page,
+    ) -> Result<bool, StoreError> {
+        for segment in numbers {
+            let Some(view) = self.view(segment) else { continue };
+            let met = self.walk(segment, &view, |offset, payload| {
+                let place = Position { segment, offset };
+                if place <= after || view.taken.contains(&offset) {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                let letter = dead::decode(payload)?;
+                if !page.fits(1, letter.record.len()) {
+                    return Ok(ControlFlow::Break(()));
+                }
+                page.push(letter, place);
+                Ok(ControlFlow::Continue(()))
+            })?;
+            if met.is_none() {
+                return Ok(true);
+            }
+            self.judge(segment, &view, met.as_ref(), &mut page.read);
+            page.last = Some(Position { segment, offset: u32::MAX });
+        }
+        Ok(false)
+    }
+
+    /// As [`Letters::oldest`], backwards: a segment is walked as a whole, and the last letters of it are taken over.
+    fn newest(
+        &self,
+        numbers: impl Iterator<Item = u32>,
+        below: Position,
+        page: &mut Page,
+    ) -> Result<bool, StoreError> {
+        for segment in numbers {
+            let Some(view) = self.view(segment) else { continue };
+            let (mut last, mut bytes, mut is_cut) = (VecDeque::new(), 0_usize, false);
+            let met = self.walk(segment, &view, |offset, payload| {
+                let place = Position { segment, offset };
+                if place >= below || view.taken.contains(&offset) {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                let letter = dead::decode(payload)?;
+                bytes = bytes.saturating_add(letter.record.len());
+                last.push_back((letter, place));
+                while !page.fits(last.len(), bytes) {
+                    let Some((dropped, _)) = last.pop_front() else { break };
+                    bytes = bytes.saturating_sub(dropped.record.len());
+                    is_cut = true;
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            last.into_iter().rev().for_each(|(letter, place)| page.push(letter, place));
+            let unreadable = page.read.unreadable;
+            self.judge(segment, &view, met.as_ref(), &mut page.read);
+            if is_cut {
+                // The page that leaves the segment behind counts what is missing in it.
+                page.read.unreadable = unreadable;
+                return Ok(true);
+            }
+            page.last = Some(Position { segment, offset: 0 });
+        }
+        Ok(false)
+    }
+
+    fn walking(&self) -> MutexGuard<'_, ()> {
+        self.0.walking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` when it is not kept any more.
+    fn view(&self, number: u32) -> Option<View> {
+        let stand = self.stand();
+        let kept = stand.kept.get(&number)?;
+        let end = (stand.end.segment == number).then_some(stand.end.offset);
+        Some(View { letters: kept.letters, taken: kept.taken.clone(), end })
+    }
+
+    /// Shows where each letter of a segment begins, and its payload; `None` when `show` has ended the walk. A payload
+    /// that breaks its form is damage.
+    fn walk(
+        &self,
+        number: u32,
+        view: &View,
+        mut show: impl FnMut(u32, &[u8]) -> Shown,
+    ) -> Result<Option<Met>, StoreError> {
+        let path = self.0.dir.join(segment::name(number, false));
+        let failed = |error: std::io::Error| StoreError::io("read", &path, error);
+        let mut met = Met { letters: 0, is_damaged: false };
+        let file = match files::read(&path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(Some(met)),
+            Err(error) if files::is_foreign(&error) => return Ok(Some(met)),
+            Err(error) => return Err(StoreError::io("open", &path, error)),
+        };
+        let mut walk = Walk::new(&file, HEAD_BYTES, self.0.salt, number).map_err(failed)?;
+        let is_durable = |offset: u32| view.end.is_none_or(|end| offset < end);
+        while let Some(step) = walk.next().map_err(failed)? {
+            match step {
+                Step::Frame { offset, .. } | Step::Bad { offset, .. } if !is_durable(offset) => break,
+                Step::Frame { offset, header, payload } if header.kind == Kind::Dead => {
+                    match show(offset, payload) {
+                        Ok(ControlFlow::Continue(())) => met.letters += 1,
+                        Ok(ControlFlow::Break(())) => return Ok(None),
+                        Err(_) => met.is_damaged = true,
+                    }
+                }
+                Step::Frame { .. } => {}
+                Step::Bad { .. } => met.is_damaged = true,
+                Step::Newer(found) => {
+                    return Err(StoreError::Format { what: path.display().to_string(), found, known: 1 });
+                }
+            }
+        }
+        Ok(Some(met))
+    }
+
+    /// Compares what a walk met with what is on record.
+    fn judge(&self, number: u32, view: &View, met: Option<&Met>, read: &mut LettersRead) {
+        let Some(met) = met else { return };
+        let missing = view.letters.saturating_sub(met.letters);
+        // One that has outlived its time meanwhile is gone in good order.
+        if (missing > 0 || met.is_damaged) && self.view(number).is_some() {
+            read.unreadable = read.unreadable.saturating_add(missing);
+            read.damaged.push((number, missing));
+        }
+    }
+}

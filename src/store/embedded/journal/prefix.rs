@@ -1,0 +1,43 @@
+//! The sound beginning of a segment that was copied while it was written to: what a copy has behind it may have holes.
+//!
+//! Must not know: what frames hold, who copies.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::HEAD_BYTES;
+use super::head::{Found, Head};
+use super::scan::MAX_FILE_BYTES;
+use super::walk::{Step, Walk};
+use super::window::Window;
+use crate::store::StoreError;
+use crate::store::embedded::files;
+
+/// Clears in a copy of segment `number` what follows its last frame before the first gap. Its length stays: the rest reads
+/// as preallocated.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read or written.
+pub(crate) fn keep_sound_prefix(path: &Path, number: u32) -> Result<(), StoreError> {
+    let failed = |error: io::Error| StoreError::io("cut", path, error);
+    let file = files::write(path).map_err(failed)?;
+    let Some(end) = sound_prefix(&file, number).map_err(failed)? else { return Ok(()) };
+    let length = file.metadata().map_err(failed)?.len();
+    file.set_len(end).and_then(|()| file.set_len(length)).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+/// Where it ends; `None` when the segment has no head.
+fn sound_prefix(file: &File, number: u32) -> io::Result<Option<u64>> {
+    let mut window = Window::new(file, MAX_FILE_BYTES)?;
+    let salt = match Head::decode(window.bytes(0, HEAD_BYTES)?, number) {
+        Found::Sound { head, .. } => head.salt,
+        Found::Newer(_) | Found::Nothing => return Ok(None),
+    };
+    let mut walk = Walk::new(file, HEAD_BYTES, salt, number)?;
+    let mut end = HEAD_BYTES as u64;
+    while let Some(Step::Frame { offset, header, .. }) = walk.next()? {
+        end = u64::from(offset) + header.frame_bytes() as u64;
+    }
+    Ok(Some(end))
+}

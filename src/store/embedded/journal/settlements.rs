@@ -1,0 +1,167 @@
+//! Settlements: what became of entries, grouped by the block in which they stand.
+
+use super::Position;
+use super::codec::{Input, len_u16};
+use super::frame::FrameError;
+use crate::clock::Timestamp;
+use crate::event::{Settlement, Tries};
+use crate::telemetry::defect;
+
+const FROM_DUE: u8 = 0x80;
+
+/// What became of one entry; a dead letter's reason is in its own journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// The endpoint has it.
+    Delivered,
+    /// It lives on in a due place.
+    Reschedule {
+        /// Unix ms.
+        due_ms: u64,
+        /// Tries so far.
+        tries: Tries,
+        /// When that was decided, if the clock was in doubt then; Unix ms.
+        doubted_ms: Option<u64>,
+    },
+    /// Parked for a person.
+    Dead,
+    /// Outlived its time.
+    Expired,
+    /// Its policy's drain window is over.
+    Drained,
+    /// Dropped on request.
+    Cancelled,
+    /// Its bytes are damaged or gone, or an operator gave it up.
+    Lost,
+}
+
+impl From<&Settlement> for What {
+    fn from(settlement: &Settlement) -> Self {
+        match settlement {
+            Settlement::Delivered => Self::Delivered,
+            Settlement::Reschedule { due_at, tries, doubted_at } => Self::Reschedule {
+                due_ms: due_at.ceil_millis(),
+                tries: *tries,
+                doubted_ms: doubted_at.map(Timestamp::as_millis),
+            },
+            Settlement::Dead { .. } => Self::Dead,
+            // The journal tells that it is over, not why.
+            Settlement::Expired | Settlement::ExpiredHeld => Self::Expired,
+            Settlement::Drained => Self::Drained,
+            Settlement::Cancelled => Self::Cancelled,
+            Settlement::Lost => Self::Lost,
+        }
+    }
+}
+
+/// The settlement of one entry of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// Its index in the block.
+    pub index: u8,
+    /// The due place from which it was taken; `None` for its plain place.
+    pub from_due_ms: Option<u64>,
+    /// What became of it.
+    pub what: What,
+}
+
+/// Settlements of entries of one block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettledRun {
+    /// The store's number for the lane.
+    pub lane_no: u32,
+    /// The block.
+    pub block: Position,
+    /// Its entries, at most 65535.
+    pub entries: Vec<Settled>,
+}
+
+/// Longest form of one entry.
+pub(super) const MAX_ENTRY_BYTES: usize = 28;
+pub(super) const RUN_HEAD_BYTES: usize = 14;
+
+/// Appends one run to a payload.
+pub(super) fn encode(run: &SettledRun, out: &mut Vec<u8>) {
+    // A block has at most 256 entries; more than a u16 holds would be a caller settling entries twice.
+    defect!(unless run.entries.len() <= usize::from(u16::MAX), "more settlements of a block than it has entries");
+    let entries = run.entries.get(..usize::from(u16::MAX)).unwrap_or(&run.entries);
+    out.extend_from_slice(&run.lane_no.to_le_bytes());
+    out.extend_from_slice(&run.block.segment.to_le_bytes());
+    out.extend_from_slice(&run.block.offset.to_le_bytes());
+    out.extend_from_slice(&len_u16(entries.len()).to_le_bytes());
+    for entry in entries {
+        let code = match entry.what {
+            What::Delivered => 1,
+            What::Reschedule { doubted_ms: None, .. } => 2,
+            What::Reschedule { doubted_ms: Some(_), .. } => 8,
+            What::Dead => 3,
+            What::Expired => 4,
+            What::Drained => 5,
+            What::Cancelled => 6,
+            What::Lost => 7,
+        };
+        let from = if entry.from_due_ms.is_some() { FROM_DUE } else { 0 };
+        out.extend_from_slice(&[entry.index, code | from]);
+        if let Some(due_ms) = entry.from_due_ms {
+            out.extend_from_slice(&due_ms.to_le_bytes());
+        }
+        if let What::Reschedule { due_ms, tries, doubted_ms } = entry.what {
+            out.extend_from_slice(&due_ms.to_le_bytes());
+            out.extend_from_slice(&tries.to_bits().to_le_bytes());
+            if let Some(doubted_ms) = doubted_ms {
+                out.extend_from_slice(&doubted_ms.to_le_bytes());
+            }
+        }
+    }
+}
+
+/// Walks the runs of a payload that [`check`] has passed.
+#[derive(Clone)]
+pub struct RunReader<'a>(Input<'a>);
+
+impl<'a> RunReader<'a> {
+    /// Walks a payload once to the end, so that later walks cannot meet an error half-way.
+    pub(super) fn decode(payload: &'a [u8]) -> Result<Self, FrameError> {
+        let mut input = Input::new(payload);
+        while !input.is_empty() {
+            run(&mut input)?;
+        }
+        Ok(Self(Input::new(payload)))
+    }
+}
+
+impl Iterator for RunReader<'_> {
+    type Item = SettledRun;
+
+    fn next(&mut self) -> Option<SettledRun> {
+        if self.0.is_empty() { None } else { run(&mut self.0).ok() }
+    }
+}
+
+fn run(input: &mut Input<'_>) -> Result<SettledRun, FrameError> {
+    let lane_no = input.u32()?;
+    let block = Position { segment: input.u32()?, offset: input.u32()? };
+    let count = input.u16()?;
+    let mut entries = Vec::with_capacity(usize::from(count).min(256));
+    for _ in 0..count {
+        let index = input.u8()?;
+        let code = input.u8()?;
+        let from_due_ms = if code & FROM_DUE != 0 { Some(input.u64()?) } else { None };
+        let what = match code & !FROM_DUE {
+            1 => What::Delivered,
+            code @ (2 | 8) => What::Reschedule {
+                due_ms: input.u64()?,
+                tries: Tries::from_bits(input.u16()?),
+                doubted_ms: if code == 8 { Some(input.u64()?) } else { None },
+            },
+            3 => What::Dead,
+            4 => What::Expired,
+            5 => What::Drained,
+            6 => What::Cancelled,
+            7 => What::Lost,
+            _ => return Err(FrameError::Payload("unknown settlement")),
+        };
+        entries.push(Settled { index, from_due_ms, what });
+    }
+    Ok(SettledRun { lane_no, block, entries })
+}

@@ -1,0 +1,37 @@
+//! The state of a store at a glance, in words that any store can give.
+//!
+//! Must not know: what a store is made of, who shows it to whom.
+
+use std::time::Duration;
+
+/// The state of a store at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreHealth {
+    /// Names the store: it stays the same over restarts, and is another one after a restore or another accepted
+    /// rollback, so that a client sees that what it was acknowledged may not be there. 0 of a store in memory.
+    pub id: u64,
+    /// Why writes are refused for good, once they are.
+    pub poisoned: Option<String>,
+    /// Why appends are refused for lack of room at present.
+    pub no_room: Option<String>,
+    /// What is being written by the operation that has been under way for the longest time, in a word.
+    pub operation: Option<&'static str>,
+    /// Its age; zero while there is none.
+    pub operation_age: Duration,
+    /// That age is beyond what callers wait for: what waits behind it is answered `store_slow`.
+    pub slow: bool,
+    /// Bytes that the store takes where it is kept.
+    pub used_bytes: u64,
+    /// Bytes that are left for it there.
+    pub free_bytes: u64,
+    /// Damaged places met since the store was made; what was in them was set aside.
+    pub damaged: u64,
+    /// Entries that ended as lost: damaged, missing, or given up by an operator, since the store was made.
+    pub lost_entries: u64,
+    /// Dead letters that are kept for a person.
+    pub dead_entries: u64,
+    /// Failed operations since the start.
+    pub errors: u64,
+    /// Why the store is held as a whole: nothing is accepted, dispatched, expired, drained or deleted.
+    pub held: Option<String>,
+}

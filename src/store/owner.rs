@@ -1,0 +1,26 @@
+//! Who may settle what a store hands out.
+//!
+//! Must not know: which entries those are, how a store gives epochs.
+
+use super::StoreError;
+
+/// One opening of a store by one process, among all that there were. Of two the later one has the greater epoch; what the
+/// earlier one has decided since is refused, so that a process that does not know yet that it was replaced does no harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    /// Grows with every opening.
+    pub epoch: u64,
+}
+
+impl Owner {
+    /// Whether `owner`, who wants to settle something, is this one, to whom it was handed out.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when it is another one.
+    pub(super) fn check(self, owner: Self) -> Result<(), StoreError> {
+        if owner == self {
+            return Ok(());
+        }
+        Err(StoreError::Fenced { epoch: owner.epoch, present: self.epoch })
+    }
+}
