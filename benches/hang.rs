@@ -33,15 +33,15 @@ use world::{Api, Configured, Raw, Receiver, Server};
 
 const PAIRS: usize = 7;
 const MOST_RATIO: f64 = 1.10;
-/// Of each healthy policy: the percentile of a run rests on its slowest forty.
-const EVENTS: u64 = 2_000;
+/// Of each healthy policy: the percentile of a run rests on its slowest sixty.
+const EVENTS: u64 = 3_000;
 const BETWEEN: Duration = Duration::from_millis(4);
 /// How long after the last event its arrival is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest that neighbours get to take all that they can.
 const SETTLING: Duration = Duration::from_secs(15);
 /// The index of the store writes within ten seconds what was handed in; no run begins before it has written the events of
-/// the neighbours.
+/// the neighbours. By then the questions for 600 names, all of which began at once, are asked again at moments of their own.
 const INDEX_WRITTEN: Duration = Duration::from_secs(12);
 const HANGING_PER_SECOND: u32 = 5_000;
 /// Longer than a run: calls that all began within a second would otherwise all time out within one second of the run.
@@ -229,6 +229,7 @@ async fn ask_for_names(api: &Api, name_server: Option<&NameServer>) {
     let lines: String =
         names.iter().map(|name| format!("{}\n", json!({"url": format!("http://{name}/x")}))).collect();
     hand_in(api, &lines).await;
+    tokio::time::sleep(INDEX_WRITTEN).await;
 }
 
 async fn idle(server: &Server, connections: usize) -> Vec<Raw> {
