@@ -20,7 +20,7 @@ impl Mounts {
     fn tmpfs_at(path: &Path) -> Self {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c"]);
-        command.arg("mount -t tmpfs -o size=256m tmpfs \"$0\" && echo ready && exec cat").arg(path);
+        command.arg("mount -t tmpfs -o size=1g tmpfs \"$0\" && echo ready && exec cat").arg(path);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare (util-linux)");
         let mut line = String::new();
