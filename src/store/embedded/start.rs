@@ -53,7 +53,7 @@ use crate::store::{Owner, StoreError};
 /// Commits that may wait for the indexer.
 const COMMITS_AHEAD: usize = 4;
 
-/// A running store.
+/// A store whose threads run, and what the start found.
 pub(super) struct Started {
     pub shared: Arc<Shared>,
     pub threads: Threads,
@@ -61,7 +61,7 @@ pub(super) struct Started {
     pub documents: Documents,
 }
 
-/// The ways into the threads, and their handles.
+/// The channels into the threads, and their handles. Dropping it closes the channels and waits for the threads.
 pub(super) struct Threads {
     requests: Option<Sender<Request>>,
     /// Asks the sweeper for a round; it stops when this is closed.
@@ -107,7 +107,7 @@ impl Drop for Threads {
         self.scrubs = None;
         self.room.set_waits(false);
         for handle in self.handles.drain(..) {
-            // A panic of a thread was already told to those who waited for it.
+            // A panic of a thread was reported when it happened: `spawn` catches it and poisons the store.
             let _ = handle.join();
         }
     }
@@ -122,6 +122,7 @@ pub(super) fn start(
     let mut dir = retry::reading(|| retry::locking(|| DataDir::open(root)))?;
     let doubts = retry::reading(|| Doubts::open(root, clock.now()))?;
     note(dir.take_findings(), &doubts, &clock);
+    // The salt before the account: the account's own copies are checked against it.
     let salt::Kept { salt, report } =
         retry::reading(|| salt::keep(root, options.salt, account::read(root)?.salt()))?;
     if let Some(report) = report {
@@ -142,6 +143,7 @@ pub(super) fn start(
     let restored = retry::reading(look)?;
     let given =
         Given { dir: &dir, options: &options, salt, found: &found, rebuild: None, restored: &restored };
+    // The clock begins after this, because it may not start before the newest entry of the journal.
     let mut recovered = recover::recover(&given)?;
     let newest = Timestamp::from_millis(recovered.newest_ms);
     let clock_mark =
@@ -152,6 +154,7 @@ pub(super) fn start(
     let has_account = found.exists || dir.has_run();
     if has_account {
         missing::account(&doubts, &found.defects, now);
+        // A sound index says by itself what waits; only without it and without a mark nothing bounds the loss.
         let is_index_lost = recovered.files.is_empty() || recovered.report.rebuilt.is_some();
         if found.mark.is_none() && (is_index_lost || found.outdated.is_some()) {
             missing::unknown(&doubts, now);
@@ -172,6 +175,7 @@ pub(super) fn start(
     let dead = open_dead(&given, journal_options, &doubts, now, disks.dead)?;
     // A loss is on record before the account no longer expects what is lost.
     doubts.save(root)?;
+    // Into the new segment: the endings have to survive a crash before the account stops expecting the entries.
     missing::settle(&recovered.ended, &mut journal, &mut recovered.opened, now)?;
     let settled = recovered.files.iter().filter(|file| file.settled).map(|file| file.number).collect();
     let Opened { db, mut indexer, reader, dedup, room, .. } = recovered.opened;
@@ -190,14 +194,16 @@ pub(super) fn start(
     figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
     figures.lost_entries.store(mark.lost, Ordering::Relaxed);
     figures.dead_entries.store(dead.letters().count(), Ordering::Relaxed);
-    // One lock lets one process in at a time, and each raises what the one before has put down. While the directory may be
-    // an older copy it does not: nothing is handed out then.
+    // The directory lock admits one process at a time, and each raises the epoch that the one before has recorded. A
+    // directory that may be an older copy keeps its epoch: nothing is handed out then.
     let owner = Owner { epoch: mark.epoch };
     let account = Account::begin(root, mark, found.version)?;
-    // Whoever finds the epoch has the account.
+    // Only after the account is on disk: a directory with this epoch therefore has an account.
     epoch.into_iter().for_each(|epoch| epochs.take(epoch, now));
+    // Not before the new mark is durable: an attempt that is cut off before it still needs the closing list.
     living::remove(root)?;
     rebuilding::end(root)?;
+    // Last: a torn end that is cut before the account goes on would look like a loss to the next start.
     journal::cut(&dir.journal(), &report.journal)?;
     let shared = Arc::new(Shared {
         reader,
@@ -243,6 +249,7 @@ pub(super) fn start(
     };
     let index =
         IndexThread { shared: Arc::clone(&shared), indexer, active: Arc::clone(&active), is_behind: false };
+    // Until here a missing room is an error of the start; the threads wait for it instead.
     shared.room.set_waits(true);
     let (scrubs, scrub_asked) = mpsc::channel();
     let scrub = Scrub {
@@ -252,6 +259,7 @@ pub(super) fn start(
     };
     let sweeper =
         Sweeper { shared: Arc::clone(&shared), work: work.clone(), active, settled, mark: clock_mark };
+    // At once, not after the first round: a disk that is full at the start has to refuse appends from the beginning.
     sweeper.measure_room();
     let handles = vec![
         spawn("store-writer", &shared, move || writer.run(&received))?,
@@ -339,6 +347,7 @@ fn spawn(
 ) -> Result<JoinHandle<()>, StoreError> {
     let watched = Arc::clone(shared);
     let guarded = move || {
+        // A thread that vanished silently would leave callers without answers and the store looking sound.
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
             watched.figures.poison("a thread of the store panicked");
         }
