@@ -17,7 +17,7 @@ use crate::store::{DeadLetter, StoreError};
 /// Letters that are taken with one write; more take several.
 const TAKEN_AT_ONCE: usize = 64 * 1024;
 
-/// The writing end of `dead/`.
+/// The writing end of `dead/`. Its owner is the writer thread; readers share `letters`.
 pub(crate) struct DeadLog {
     dir: PathBuf,
     journal: Journal,
@@ -117,10 +117,12 @@ impl DeadLog {
     pub(crate) fn append(&mut self, letters: &[DeadLetter], now: Timestamp) -> Result<(), StoreError> {
         let mut newest = 0;
         for letter in letters {
+            // A batch may be larger than a group; each group is durable before the next is begun.
             if !self.group.fits(letter.record.len()) {
                 self.commit(newest, now)?;
             }
             if let Err(error) = self.group.push_dead(letter) {
+                // An error leaves earlier letters of the batch in the group; the next call must not write them.
                 self.group.clear();
                 return Err(error);
             }
@@ -134,6 +136,7 @@ impl DeadLog {
     /// # Errors
     /// As [`DeadLog::append`]; some of them may have been taken.
     pub(crate) fn take(&mut self, places: &[Position], now: Timestamp) -> Result<(), StoreError> {
+        // The form that versions without such records pass over: see the head of the journal.
         let what = Settled { index: 0, from_due_ms: None, what: What::Cancelled };
         for places in places.chunks(TAKEN_AT_ONCE) {
             let runs: Vec<SettledRun> = places
@@ -146,6 +149,7 @@ impl DeadLog {
                 .and_then(|()| self.journal.append(&mut self.group, now).map(|_| ()));
             self.group.clear();
             written?;
+            // After the sync: a letter counts as taken only when the record of it is durable.
             let mut stand = self.letters.stand();
             stand.end = self.journal.end();
             let by = stand.end.segment;
@@ -189,7 +193,9 @@ impl DeadLog {
             return Ok(0);
         }
         stand.kept.retain(|number, _| !old.contains(number));
+        // `by_segment` takes the same lock.
         drop(stand);
+        // Before any file goes: letters that the account still expected would count as lost.
         note(self.by_segment())?;
         for number in &old {
             segment::remove(&self.dir, *number)?;
@@ -216,6 +222,7 @@ impl DeadLog {
         let mut stand = self.letters.stand();
         stand.end = self.journal.end();
         for position in positions {
+            // The newest time of the group for each: a letter may be kept a little longer, never less long.
             stand.kept.entry(position.segment).or_default().add(newest);
         }
         Ok(())

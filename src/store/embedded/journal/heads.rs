@@ -23,7 +23,7 @@ pub(crate) enum HeadState {
         /// One of the two copies is not sound.
         damaged: bool,
     },
-    /// Neither copy is sound.
+    /// Neither copy of the head is sound: the segment's number and salt are unknown.
     Lost,
 }
 
@@ -32,7 +32,7 @@ pub(crate) enum HeadState {
 pub(crate) struct SegmentHead {
     /// The file as it is named.
     pub file: SegmentFile,
-    /// What it says of itself.
+    /// What its first bytes say of it.
     pub head: HeadState,
 }
 
@@ -91,6 +91,7 @@ fn read(file: SegmentFile) -> Result<Option<SegmentHead>, StoreError> {
     let failed = |error: io::Error| StoreError::io("read", &file.path, error);
     let opened = match files::read(&file.path) {
         Ok(Some(opened)) => opened,
+        // Swept since it was listed.
         Ok(None) => return Ok(None),
         Err(error) if files::is_foreign(&error) => return Ok(None),
         Err(error) => return Err(failed(error)),
@@ -101,6 +102,7 @@ fn read(file: SegmentFile) -> Result<Option<SegmentHead>, StoreError> {
         Found::Sound { head, damaged } => HeadState::Sound {
             number: head.segment,
             salt: head.salt,
+            // A file of one copy alone was cut, though that copy is sound.
             damaged: damaged || bytes.len() < HEAD_BYTES,
         },
         Found::Nothing => HeadState::Lost,

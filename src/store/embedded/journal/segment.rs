@@ -22,11 +22,11 @@ const LEFT_FREE_BYTES: u64 = 32 * 1024 * 1024;
 /// A segment in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentFile {
-    /// Its number.
+    /// Its number, as its name says it.
     pub number: u32,
     /// Only its settlements count any more.
     pub settled: bool,
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
     /// Bytes that its file takes on the disk.
     pub disk_bytes: u64,
@@ -134,12 +134,14 @@ fn make(dir: &Path, head: Head, size_bytes: u64, disk: &mut dyn Disk) -> Result<
     let size_bytes = fitting(dir, size_bytes);
     let size_bytes = match preallocate(&file, size_bytes).map_err(failed("preallocate")) {
         Err(error) if error.is_full() && size_bytes > SMALL_SEGMENT_BYTES => {
+            // A failed preallocation may have taken part of the room.
             file.set_len(0).map_err(failed("preallocate"))?;
             preallocate(&file, SMALL_SEGMENT_BYTES).map_err(failed("preallocate"))?;
             SMALL_SEGMENT_BYTES
         }
         done => done.map(|()| size_bytes)?,
     };
+    // Head and name are durable before the first group: without them a scan could neither find nor check its frames.
     disk.write_at(&file, &head.encode(), 0).map_err(failed("write"))?;
     disk.sync(&file).map_err(failed("sync"))?;
     sync_dir(dir)?;

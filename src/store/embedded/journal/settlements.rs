@@ -7,12 +7,13 @@ use crate::clock::Timestamp;
 use crate::event::{Settlement, Tries};
 use crate::telemetry::defect;
 
+/// Bit 7 of what became of an entry: it was taken from a due place.
 const FROM_DUE: u8 = 0x80;
 
 /// What became of one entry; a dead letter's reason is in its own journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    /// The endpoint has it.
+    /// The endpoint has accepted it.
     Delivered,
     /// It lives on in a due place.
     Reschedule {
@@ -23,11 +24,11 @@ pub enum What {
         /// When that was decided, if the clock was in doubt then; Unix ms.
         doubted_ms: Option<u64>,
     },
-    /// Parked for a person.
+    /// Parked for a person; the letter was made durable before.
     Dead,
-    /// Outlived its time.
+    /// It outlived its time, held or not.
     Expired,
-    /// Its policy's drain window is over.
+    /// The drain window of its policy is over.
     Drained,
     /// Dropped on request.
     Cancelled,
@@ -70,7 +71,7 @@ pub struct Settled {
 pub struct SettledRun {
     /// The store's number for the lane.
     pub lane_no: u32,
-    /// The block.
+    /// Where its frame starts.
     pub block: Position,
     /// Its entries, at most 65535.
     pub entries: Vec<Settled>,
@@ -84,6 +85,7 @@ pub(super) const RUN_HEAD_BYTES: usize = 14;
 pub(super) fn encode(run: &SettledRun, out: &mut Vec<u8>) {
     // A block has at most 256 entries; more than a u16 holds would be a caller settling entries twice.
     defect!(unless run.entries.len() <= usize::from(u16::MAX), "more settlements of a block than it has entries");
+    // The count has 16 bits: a longer run would not decode, and its frame would be lost as damage.
     let entries = run.entries.get(..usize::from(u16::MAX)).unwrap_or(&run.entries);
     out.extend_from_slice(&run.lane_no.to_le_bytes());
     out.extend_from_slice(&run.block.segment.to_le_bytes());
@@ -142,6 +144,7 @@ fn run(input: &mut Input<'_>) -> Result<SettledRun, FrameError> {
     let lane_no = input.u32()?;
     let block = Position { segment: input.u32()?, offset: input.u32()? };
     let count = input.u16()?;
+    // A damaged count must not reserve memory for what is not there.
     let mut entries = Vec::with_capacity(usize::from(count).min(256));
     for _ in 0..count {
         let index = input.u8()?;

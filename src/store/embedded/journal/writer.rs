@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::telemetry::defect;
 
-/// When segments change, and what they are sealed with.
+/// When a segment is closed and the next begun, and the salt that goes into every sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalOptions {
     /// Size at which a new segment is begun; at most 2^26, which is the default.
@@ -87,8 +87,10 @@ impl Journal {
     ) -> Result<Self, StoreError> {
         std::fs::create_dir_all(dir).map_err(|error| StoreError::io("create", dir, error))?;
         if let Some(parent) = dir.parent() {
+            // The name of the directory itself has to survive a power cut, or all of it is gone.
             segment::sync_dir(parent)?;
         }
+        // At least one page, and no offset that an id cannot hold.
         options.segment_bytes = options.segment_bytes.clamp(4096, JournalOptions::MAX_SEGMENT_BYTES);
         let highest = segment::list(dir)?.last().map_or(0, |file| file.number).max(seen_segment);
         let number = next_number(highest)?;
@@ -138,6 +140,7 @@ impl Journal {
     /// As [`Journal::append`]. The segment before is in use still when it is a refusal.
     pub fn begin_if_due(&mut self, group: &Group, now: Timestamp) -> Result<(), StoreError> {
         self.sound()?;
+        // An empty segment takes any group: a group longer than a segment gets one of its own.
         let used = self.end > HEAD_BYTES as u64;
         let full = self.end + group.len() as u64 > self.size_bytes;
         if !used || !(full || now.since(self.begun) >= self.options.segment_age) {
@@ -146,6 +149,7 @@ impl Journal {
         match self.rotate(now) {
             // The present segment has room that was put aside for it: without room for another it stays in use.
             Err(error) if !full && error.is_refusal() => {
+                // Tried again after another age, not at each group: each try is a failing call of the system.
                 self.begun = now;
                 Ok(())
             }
@@ -161,7 +165,7 @@ impl Journal {
         }
     }
 
-    /// Notes the first failure, and returns it.
+    /// Notes the first failure, and returns it: later ones may only be its consequences.
     fn fail(&mut self, error: StoreError) -> StoreError {
         let reason = match error {
             StoreError::Poisoned { reason } => reason,
@@ -250,10 +254,12 @@ impl Journal {
         let (next, size_bytes) =
             segment::create(&self.dir, head, self.options.segment_bytes, &mut *self.disk)?;
         defect!(unless number > self.number && size_bytes > HEAD_BYTES as u64, "a segment that cannot follow");
+        // Kept open: its preallocation is given back later, when the account knows where it ends.
         self.full = Some((std::mem::replace(&mut self.file, next), self.end));
         self.size_bytes = size_bytes;
         self.number = number;
         self.end = HEAD_BYTES as u64;
+        // The count of entries in a frame's header begins anew in each segment.
         self.entries = 0;
         self.begun = now;
         Ok(())
