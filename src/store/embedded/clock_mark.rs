@@ -51,6 +51,7 @@ pub(super) fn begin(
     // A directory of a version that kept no mark, or that has lost it.
     let mark = mark.or_else(|| (newest > Timestamp::ZERO).then(|| Mark::unknown(newest)));
     let verdict = clock.begin(mark.as_ref(), newest, bound);
+    // Only now: the line of time begins with the call above.
     let now = clock.now();
     if let Some(reason) = damage {
         doubts.raise(damaged(&reason), now);

@@ -18,6 +18,7 @@ use crate::store::embedded::journal::{self, Salts};
 use crate::store::embedded::sealed::{self, Sealed};
 use crate::store::{DirectoryError, StoreError};
 
+/// The name in the data directory.
 const NAME: &str = "SALT";
 const FORMAT: u32 = 1;
 const VERSION: u64 = 1;
@@ -50,6 +51,7 @@ pub(super) fn keep(root: &Path, fresh: u64, account: Option<u64>) -> Result<Kept
     let found = find(root)?;
     let mut heads = journal::salts(&root.join("journal"))?;
     let dead = journal::salts(&root.join("dead"))?;
+    // Letters have the same salt: they may be all that is left.
     heads.files += dead.files;
     heads.salts.extend(dead.salts);
     let on_record = match &found {
@@ -67,6 +69,7 @@ pub(super) fn keep(root: &Path, fresh: u64, account: Option<u64>) -> Result<Kept
         }
         Found::Unsealed(_) | Found::Sealed(_) => None,
     };
+    // Also an old file of digits alone: a seal shows damage, digits do not.
     if found != Found::Sealed(salt) {
         write(root, salt)?;
     }
@@ -82,6 +85,7 @@ fn of_heads(heads: &Salts, on_record: Option<u64>) -> Option<u64> {
     for salt in &heads.salts {
         *votes.entry(*salt).or_default() += 1;
     }
+    // A single head may belong to a foreign segment that was put there.
     let most = votes.into_iter().max_by_key(|(salt, votes)| (*votes, Some(*salt) == on_record));
     most.map(|(salt, _)| salt)
 }
@@ -100,6 +104,7 @@ fn without_witness(root: &Path, heads: &Salts, found: &Found, fresh: u64) -> Res
         );
         return Err(StoreError::Directory(DirectoryError::Unusable { reason }));
     }
+    // Durable before anything is made with it: ids under a salt that is lost are unknown for ever.
     write(root, fresh)?;
     let report = match found {
         Found::Damaged(reason) => Some(healed(format!(

@@ -23,7 +23,7 @@ use super::access::FileOwner;
 use super::files;
 use crate::store::StoreError;
 
-/// Larger files are not believed to be ours.
+/// Longest file that is read; what is larger fails its checksum and counts as damaged.
 pub(super) const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
@@ -134,6 +134,7 @@ pub(super) fn replace_for(
 fn write_over(owner: Option<FileOwner>, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = beside(path, ".tmp");
     let mut file = files::create_temporary(&temporary)?;
+    // The owner before the rename: the daemon's user must be able to read what it finds under the name.
     let given = owner.map_or(Ok(()), |owner| owner.take(&file));
     let written = given.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     drop(file);
@@ -152,6 +153,7 @@ fn keep(path: &Path) -> io::Result<()> {
         _ => {}
     }
     match fs::hard_link(path, &link) {
+        // Linked under a third name first: a link cannot replace `.prev` in one step.
         Ok(()) => fs::rename(&link, beside(path, ".prev")),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::Unsupported) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),

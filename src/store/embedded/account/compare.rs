@@ -75,6 +75,7 @@ impl Tally {
             }
             Frame::Settlements(runs) => {
                 for run in runs.clone() {
+                    // Only settlements of blocks that may be missing are remembered: their number bounds the memory.
                     let lives = |row: &SegmentRow| row.living > 0 && run.block.offset < row.end;
                     let is_missing = self.marked.get(&run.block.segment).is_some_and(lives)
                         && !self.blocks.contains(&run.block);
@@ -139,9 +140,11 @@ pub(in crate::store::embedded) fn compare(
     files: &BTreeMap<u32, u64>,
     extent: &Extent<'_>,
 ) -> Verdict {
+    // Without a mark nothing is expected, so that nothing can be missing.
     let Some(mark) = &found.mark else { return Verdict::default() };
     let mut verdict = Verdict::default();
     for (number, row) in &mark.segments {
+        // A segment of which nothing lived may have been deleted after the mark.
         if !files.contains_key(number) && row.living > 0 {
             verdict.missing.push(*number);
         }
@@ -173,6 +176,7 @@ struct Segment<'a> {
 impl Segment<'_> {
     fn judge(&self, verdict: &mut Verdict) {
         let (most, least) = (self.most(), self.least());
+        // The two come from different counts; a bound below the certain loss would hide it.
         let most = most.max(least);
         if least > 0 {
             verdict.lost.insert(self.number, least);
@@ -229,6 +233,7 @@ fn behind(
     if mark.closed {
         return;
     }
+    // The copy that is lost may have held a newer mark, which allowed for more.
     let slack = if found.may_be_older() { NEXT_REACH } else { 0 };
     let reach = mark.may_reach.saturating_add(slack).saturating_sub(mark.accepted);
     let mut left = reach.saturating_sub(tally.found_behind());
@@ -253,6 +258,7 @@ fn behind(
     }
     for (number, walked) in &report.walked {
         let bound = walked.hidden.min(left);
+        // What one place may have held, another cannot: the reach bounds their sum.
         left -= bound;
         *verdict.uncertain.entry(*number).or_default() += bound;
     }

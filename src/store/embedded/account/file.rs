@@ -17,12 +17,12 @@ const NAMES: [&str; 2] = ["account.a", "account.b"];
 /// A copy grows by this much: marks of the same length change no record of the file system.
 const GRAIN_BYTES: usize = 16 * 1024;
 
-/// What is wrong with a copy.
+/// Why a copy of the account cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Defect {
-    /// Its name in the data directory.
+    /// Name of the copy in the data directory.
     pub file: &'static str,
-    /// For people.
+    /// What is wrong, for the text of a doubt.
     pub reason: String,
 }
 
@@ -129,6 +129,7 @@ fn read_those(root: &Path, own: Option<Own>) -> Result<Found, StoreError> {
                 Ok(mark) => {
                     found.version = found.version.max(version);
                     let Some(reason) = own.and_then(|own| own.defect(&mark)) else {
+                        // Whatever the order of the names: the newer copy may be either.
                         if version > newest {
                             (found.mark, newest) = (Some(mark), version);
                         }
@@ -152,7 +153,7 @@ fn read_those(root: &Path, own: Option<Own>) -> Result<Found, StoreError> {
     Ok(found)
 }
 
-/// Which copies a mark goes to.
+/// Which copies a mark goes to: both where losing one must not lose it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Copies {
     Older,
@@ -174,7 +175,7 @@ impl Pair {
         Self { root: root.to_owned(), mark, version, older: 0 }
     }
 
-    /// Writes the mark, durably.
+    /// Writes the mark, durably. After an error at least one copy is whole.
     pub(super) fn write(&mut self, copies: Copies) -> Result<(), StoreError> {
         let times = if copies == Copies::Both { 2 } else { 1 };
         for _ in 0..times {
@@ -183,6 +184,7 @@ impl Pair {
             write(&path, self.version + 1, &self.mark)
                 .map_err(|error| StoreError::io("write", &path, error))?;
             self.version += 1;
+            // Only after a success: the copy that failed may be torn, the other one is whole.
             self.older = 1 - self.older;
         }
         Ok(())
@@ -196,6 +198,7 @@ fn write(path: &Path, version: u64, mark: &Mark) -> io::Result<()> {
             let at_least = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
             // A copy that noise has made huge is made anew.
             if at_least <= 64 * GRAIN_BYTES.max(body.len()) {
+                // In place and of the same length: `sync_data` then has no change of the file's size to write.
                 file.write_all_at(&padded(version, body, at_least), 0)?;
                 return file.sync_data();
             }
@@ -215,6 +218,7 @@ fn write(path: &Path, version: u64, mark: &Mark) -> io::Result<()> {
 fn padded(version: u64, mut body: Vec<u8>, at_least: usize) -> Vec<u8> {
     let head = sealed::seal(FORMAT, version, &[]).len();
     let length = (head + body.len()).max(at_least).next_multiple_of(GRAIN_BYTES);
+    // Blanks behind JSON are no part of it; the checksum covers them.
     body.resize(length - head, b' ');
     sealed::seal(FORMAT, version, &body)
 }

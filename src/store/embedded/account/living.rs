@@ -84,6 +84,7 @@ impl Head {
     /// The format and the head; `None` when the bytes are not a head.
     fn decode(bytes: &[u8]) -> Option<(u32, Self)> {
         let (fields, sum) = bytes.split_last_chunk::<4>()?;
+        // The sum before anything of it is used.
         if bytes.len() != HEAD_BYTES || crc32c::crc32c(fields).to_le_bytes() != *sum {
             return None;
         }

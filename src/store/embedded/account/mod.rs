@@ -101,6 +101,7 @@ impl Account {
         mut mark: Mark,
         version: u64,
     ) -> Result<Self, StoreError> {
+        // What is written from now on is not covered by the closing mark before.
         mark.closed = false;
         mark.may_reach = mark.accepted.saturating_add(LEAST_REACH);
         let counts = Counts {
@@ -133,13 +134,14 @@ impl Account {
         row.damaged = row.damaged.saturating_add(1);
     }
 
-    /// The letters in each segment of `dead/`.
+    /// Notes how many letters each segment of `dead/` holds; the next mark has them.
     pub(in crate::store::embedded) fn letters(&self, letters: BTreeMap<u32, u64>) {
         self.counts().dead = letters;
     }
 
     /// Lets `entries` more go into the journal; beyond the reach of the last mark it is extended first.
     pub(in crate::store::embedded) fn admit(&self, entries: u64) -> Result<(), StoreError> {
+        // Counted first: a mark that is written at the same time sees these entries and reaches beyond them.
         let written = self.0.written.fetch_add(entries, Ordering::SeqCst).saturating_add(entries);
         if written <= self.0.reach.load(Ordering::SeqCst) {
             return Ok(());
@@ -147,8 +149,10 @@ impl Account {
         let mut pair = self.pair();
         let ahead = self.0.ahead.load(Ordering::Relaxed).saturating_mul(2).min(MOST_REACH);
         self.0.ahead.store(ahead, Ordering::Relaxed);
+        // Only the reach: the rest of the mark stays as of its commit.
         pair.mark.may_reach = written.saturating_add(ahead);
         pair.write(Copies::Older)?;
+        // After the write: entries beyond a reach that is not on disk could be lost in a crash without being counted.
         self.0.reach.store(pair.mark.may_reach, Ordering::SeqCst);
         Ok(())
     }
@@ -168,6 +172,7 @@ impl Account {
             }
             segments.entry(number).or_insert(SegmentRow::begun(size));
         };
+        // Both: the mark that is written now, and the counts from which the next one is made.
         note(&mut self.counts().segments);
         note(&mut pair.mark.segments);
         pair.write(Copies::Both)
@@ -196,6 +201,7 @@ impl Account {
         closed: bool,
         snapshot: impl FnOnce() -> (G, Snapshot),
     ) -> Result<(), StoreError> {
+        // Held over the snapshot: marks are written in the order of their content.
         let mut pair = self.pair();
         if pair.mark.closed {
             return Ok(());
@@ -203,10 +209,12 @@ impl Account {
         let mut mark = self.taken(&pair.mark, snapshot);
         mark.closed = closed;
         mark.may_reach = self.reach_of(&pair.mark, &mark);
+        // The sweeper asks ten times a second by default: an idle store writes nothing.
         if mark == pair.mark {
             return Ok(());
         }
         let before = std::mem::replace(&mut pair.mark, mark);
+        // The mark that is on disk has to be the one in memory: the next call compares with it.
         pair.write(copies).inspect_err(|_| pair.mark = before)?;
         self.0.reach.store(pair.mark.may_reach, Ordering::SeqCst);
         Ok(())

@@ -26,27 +26,27 @@ use super::rewrite;
 use crate::store::StoreError;
 use crate::store::embedded::files;
 
-/// Bytes of the file.
+/// Bytes of one line, filled up with blanks: written in one piece within one sector.
 const BYTES: usize = 256;
-/// Where the line stands again.
+/// Byte at which the line stands again: in another sector of any usual size.
 const COPY_AT: u64 = 4096;
 const SUM_BYTES: usize = 8;
 
-/// How a record begins.
+/// The part of a record that its last rewrite left: it never changes until the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Base {
-    /// Bytes.
+    /// Its length.
     pub(super) bytes: u64,
     /// Their CRC-32C.
     pub(super) sum: u32,
 }
 
-/// What a record must be.
+/// What a record must be: one that fits neither base, or is shorter than `end`, is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
     /// How it begins.
     pub(super) base: Base,
-    /// At least so many bytes are acknowledged.
+    /// At least this many bytes are acknowledged.
     pub(super) end: u64,
     /// How it begins if a rewrite was carried out that had been begun.
     pub(super) next: Option<Base>,
@@ -114,20 +114,20 @@ impl MarkFile {
         Ok(Self { file, mark: mark.unwrap_or_default() })
     }
 
-    /// A rewrite has begun; durable on return.
+    /// Notes that a rewrite has begun. Durable on return: the rename may come next.
     pub(super) fn begin(&mut self, next: Base) -> io::Result<()> {
         self.mark.next = Some(next);
         self.write()?;
         self.file.sync_all()
     }
 
-    /// The rewrite is in place.
+    /// Notes that the rewrite is in place.
     pub(super) fn done(&mut self, base: Base) {
         self.mark = Mark { base, end: base.bytes, next: None };
         self.write_if_possible();
     }
 
-    /// The record has got longer.
+    /// Notes how much of the record is acknowledged by now.
     pub(super) fn grown(&mut self, end: u64) {
         self.mark.end = end;
         self.write_if_possible();
@@ -142,11 +142,12 @@ impl MarkFile {
 
     fn write(&self) -> io::Result<()> {
         let line = encode(&self.mark)?;
+        // Not synced: an older mark asks for fewer bytes, which does no harm.
         self.file.write_all_at(&line, 0)?;
         self.file.write_all_at(&line, COPY_AT)
     }
 
-    /// What the mark says.
+    /// The mark as it is at present.
     pub(super) const fn mark(&self) -> Mark {
         self.mark
     }
@@ -192,6 +193,7 @@ impl Judge {
         self.sum = crc32c::crc32c_append(self.sum, bytes);
         self.read += bytes.len() as u64;
         let here = Base { bytes: self.read, sum: self.sum };
+        // A base ends at the end of a line, so that it is met exactly if the record begins with it.
         self.is_base |= here == self.mark.base;
         self.is_next |= self.mark.next == Some(here);
     }

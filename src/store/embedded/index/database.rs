@@ -29,7 +29,7 @@ type Call = Box<dyn FnOnce(&sled::Db) + Send>;
 #[derive(Clone)]
 pub(in crate::store::embedded) struct Database(Arc<Held>);
 
-/// A tree. Its database stays open as long as there is a handle of it.
+/// A tree of the library. Its database stays open as long as the tree has a handle.
 #[derive(Clone)]
 pub(in crate::store::embedded) struct Tree {
     tree: sled::Tree,
@@ -64,6 +64,7 @@ impl Database {
     /// # Errors
     /// What the library says, or that there can be no thread.
     pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, IndexError> {
+        // No flushes by the library itself: the sweeper flushes after it has asked for room.
         let db = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
         let thread = Thread::start(db.clone())?;
         Ok(Self(Arc::new(Held { db, thread, close_within: CLOSE_WITHIN })))
@@ -122,6 +123,7 @@ impl Held {
                 Err(RecvTimeoutError::Disconnected) => return Err(gone()),
                 Err(RecvTimeoutError::Timeout) => self.nudge(),
             }
+            // Counted and not timed: a nudge takes next to nothing, and the clock is not this room's.
             waited = waited.saturating_add(NUDGE_EVERY);
             if waited >= limit {
                 return Err(IndexError::Slow(limit));
@@ -146,6 +148,7 @@ impl Drop for Held {
         if let Err(error) = &flushed {
             tracing::debug!(%error, "the index was not flushed; the next start makes up for it");
         }
+        // The thread ends when it can get no further call.
         self.thread.calls = None;
         let ended = self.thread.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
         let is_stuck = matches!(flushed, Err(IndexError::Slow(_)));

@@ -41,6 +41,7 @@ impl Lanes {
             slot.live += entries;
             return slot.no;
         }
+        // Never used again, so that rows of an empty lane can never be taken for another's.
         let no = table.next;
         table.next += 1;
         table.by_key.insert(lane.clone(), Slot { no, live: entries, others: Vec::new() });
@@ -54,6 +55,7 @@ impl Lanes {
         table.next = table.next.max(no.saturating_add(1));
         let news = table.by_no.insert(no, lane.clone()).is_none();
         let slot = table.by_key.entry(lane.clone()).or_insert(Slot { no, live: 0, others: Vec::new() });
+        // The same lane under another number: rows of both have to be found.
         if news && slot.no != no {
             slot.others.push(no);
         }
@@ -66,6 +68,7 @@ impl Lanes {
         let mut table = self.lock();
         let Table { by_key, by_no, .. } = &mut *table;
         let Some(slot) = by_no.get(&no).and_then(|lane| by_key.get_mut(lane)) else { return false };
+        // No row stands under the number before: this one may take its place.
         if slot.no != no && slot.live == 0 {
             slot.others.retain(|other| *other != no);
             slot.others.push(std::mem::replace(&mut slot.no, no));
@@ -73,7 +76,7 @@ impl Lanes {
         slot.no == no
     }
 
-    /// Adds living entries to a lane that was adopted.
+    /// Adds living entries to a lane that was adopted. An unknown lane is left alone.
     pub(in crate::store::embedded) fn add(&self, lane: &LaneKey, entries: u64) {
         if let Some(slot) = self.lock().by_key.get_mut(lane) {
             slot.live += entries;
@@ -109,6 +112,7 @@ impl Lanes {
         };
         numbers.push(no);
         for no in &numbers {
+            // All numbers go together with the lane: rows of none of them are left.
             table.by_no.remove(no);
         }
         numbers

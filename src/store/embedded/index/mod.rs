@@ -78,6 +78,7 @@ impl From<sled::Error> for IndexError {
 
 /// Runs `work`, turning a panic of the library into an error.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
+    // The library panics on some damage: a start must survive that to set the index aside.
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()

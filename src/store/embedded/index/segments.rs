@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::store::embedded::journal::Position;
 
-/// Shared by the indexer, which counts, and the sweeper, which removes.
+/// The use of each segment that exists. Shared by the indexer, which counts, and the sweeper, which deletes files.
 #[derive(Default)]
 pub(in crate::store::embedded) struct Segments(Mutex<BTreeMap<u32, Use>>);
 
@@ -30,6 +30,7 @@ pub(in crate::store::embedded) enum Fate {
 
 impl Segments {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Use>> {
+        // Every change is complete before anything can panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -68,6 +69,7 @@ impl Segments {
 
     /// Notes that `segment` settles entries of `older`; whether that is news.
     pub(in crate::store::embedded) fn refer(&self, segment: u32, older: u32) -> bool {
+        // A segment needs no reference to itself: it goes with its own settlements.
         segment != older && self.lock().entry(segment).or_default().refers.insert(older)
     }
 

@@ -53,6 +53,7 @@ pub(in crate::store::embedded) fn write(
 impl Writer {
     fn begin(file: File) -> io::Result<Self> {
         let mut file = BufWriter::new(file);
+        // Filled in at the end, when number and sum of the runs are known.
         file.write_all(&[0; HEAD_BYTES])?;
         Ok(Self { file, run: Vec::new(), payload: Vec::new(), head: Head::default() })
     }
@@ -67,6 +68,7 @@ impl Writer {
         if self.run.is_empty() {
             return Ok(());
         }
+        // By position: the index walks them by lane.
         self.run.sort_unstable_by_key(|(at, _)| *at);
         self.payload.clear();
         let mut before = Position::default();
