@@ -8,7 +8,7 @@ use super::StoreError;
 /// earlier one has decided since is refused, so that a process that does not know yet that it was replaced does no harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
-    /// Grows with every opening.
+    /// The epoch of the store at this opening; it grows from opening to opening.
     pub epoch: u64,
 }
 

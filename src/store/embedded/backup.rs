@@ -45,7 +45,7 @@ const UNFINISHED: [&str; 3] = [".tmp", ".link", ".new"];
 const NOTE: &str = "backup";
 const FORMAT: u32 = 1;
 
-/// A copy that was made.
+/// A finished copy, and what may be missing from it.
 #[derive(Debug)]
 pub(crate) struct Copied {
     /// What the check of it found.
@@ -85,11 +85,13 @@ pub(crate) fn copy(root: &Path, to: &Path) -> Result<Copied, StoreError> {
         copier.is_growing = moment.is_running;
         let is_whole = copier.pass()?;
         let after = Moment::look(root)?;
+        // At rest and changed: it was started meanwhile, and the first files may not fit the later ones.
         let is_whole = is_whole && (moment.is_running || moment == after);
         let is_last = passes == MAX_PASSES;
         if is_whole || is_last {
             let report = verify::verify(to, None)?;
             // At rest there is nothing that another pass would find.
+            // A running process may have deleted what one file names before the next was copied.
             if report.is_sound() || is_last || !moment.is_running {
                 return Ok(Copied { report, was_running: moment.is_running || !is_whole });
             }
@@ -266,6 +268,7 @@ impl Copier<'_> {
                 files::remove(&old.path).map_err(|error| StoreError::io("delete", &old.path, error))?;
             }
         }
+        // Only the last ones may still be written to: the others are copied once for all passes.
         let closed = found.len().saturating_sub(if self.is_growing { GROWING } else { 0 });
         let mut is_whole = true;
         for (nth, (segment, name)) in found.iter().zip(&names).enumerate() {
@@ -277,6 +280,7 @@ impl Copier<'_> {
             let is_copied = self.file(name)?;
             is_whole &= is_copied;
             match before.filter(|_| is_closed) {
+                // The state from before the copy: a change during it makes the next pass copy again.
                 Some(before) => self.seen.insert(name.clone(), before),
                 None => self.seen.remove(name),
             };
@@ -368,11 +372,13 @@ fn fill(mut source: File, target: &File) -> io::Result<()> {
             Err(error) => return Err(error),
         };
         let bytes = block.get(..read).unwrap_or_default();
+        // A segment is mostly preallocation: its copy need not take that room.
         if bytes.iter().any(|byte| *byte != 0) {
             target.write_all_at(bytes, at)?;
         }
         at += read as u64;
     }
+    // Zeros at the end were not written.
     target.set_len(at)?;
     target.sync_all()
 }

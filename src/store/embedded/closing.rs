@@ -76,6 +76,7 @@ impl Listed {
                 self.next = self.list.next()?;
                 Ok(living)
             }
+            // Not listed: everything in it had ended.
             _ => Ok(Bits::default()),
         }
     }
@@ -91,6 +92,7 @@ impl Listed {
 
     fn pass(&mut self, to: Position) -> Result<(), StoreError> {
         while let Some((at, living)) = self.next.filter(|(at, _)| *at < to) {
+            // The journal has passed its place without showing it.
             *self.missing.entry(at.segment).or_default() += u64::from(living.count());
             self.next = self.list.next()?;
         }

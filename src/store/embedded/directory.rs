@@ -33,12 +33,14 @@ const NEEDED_FILES: u64 = 16;
 /// What appends leave free: two segments, a settlements' reserve and the index's growth.
 pub(crate) const DEFAULT_NEEDED_BYTES: u64 = 256 * 1024 * 1024;
 
+/// When a producer is asked to come back while the disk is full: time for some calls to end, and for the sweep to
+/// delete.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Room on the file system of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DiskRoom {
-    /// Bytes left for this user.
+    /// Bytes that this user may still take.
     pub free_bytes: u64,
     /// Bytes that must stay free for settlements and the index.
     pub needed_bytes: u64,
@@ -107,12 +109,15 @@ impl DataDir {
         format::judge(root, false)?;
         access::own(root)?;
         let whole = locked.map_or_else(|| lock_root(root), Ok)?;
+        // Only under the lock, since the upgrade below goes by it.
         let verdict = format::judge(root, format::holds_entries(root)?)?;
         let has_run = format::has_run(root)?;
+        // Before anything in it is opened: a link or a FIFO under a name of ours must not be followed.
         let findings = tidy::tidy(root)?;
         let lock = lock(root)?;
         let ballast = ballast::pieces(root);
         let mut dir = Self { root: root.to_owned(), has_run, findings, ballast, _locks: [whole, lock] };
+        // Before the upgrade, whose writes need room.
         dir.make_room()?;
         dir.upgrade(verdict)?;
         ballast::fill(&dir.root, 0);
@@ -160,25 +165,25 @@ impl DataDir {
         std::mem::take(&mut self.findings)
     }
 
-    /// The directory itself.
+    /// Path of the directory itself.
     #[must_use]
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Segments of the journal.
+    /// Directory of the journal's segments.
     #[must_use]
     pub(crate) fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }
 
-    /// Segments of the dead-letter journal.
+    /// Directory of the dead letters' segments.
     #[must_use]
     pub(crate) fn dead(&self) -> PathBuf {
         self.root.join("dead")
     }
 
-    /// The documents.
+    /// Directory of the documents.
     #[cfg(test)]
     #[must_use]
     pub(crate) fn documents(&self) -> PathBuf {
@@ -298,6 +303,7 @@ pub(super) fn lock_root(root: &Path) -> Result<File, StoreError> {
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {
+            // For the text alone: without it the error still says that the directory is in use.
             let mut holder = files::read(&root.join("LOCK")).ok().flatten();
             Err(in_use(root, holder.as_mut()))
         }
@@ -345,7 +351,7 @@ fn sync_dir(path: &Path) -> Result<(), StoreError> {
     files::sync_dir(path).map_err(|error| StoreError::io("sync", path, error))
 }
 
-/// What goes meanwhile takes nothing.
+/// Bytes on the disk of everything below `path`. A file that is deleted meanwhile counts as nothing.
 fn disk_bytes(path: &Path) -> io::Result<u64> {
     let there = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Ok(0),

@@ -21,10 +21,10 @@ use crate::store::StoreError;
 pub(super) const NAME: &str = "epoch";
 const FORMAT: u32 = 1;
 
-/// What the file holds.
+/// What the file of the epoch holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Epoch {
-    /// The format of the directory.
+    /// The format of the directory as a whole.
     pub format: u32,
     /// The epoch; 0 before the first start in this format.
     #[serde(rename = "epoch")]
@@ -92,6 +92,7 @@ fn decode(path: &Path, sealed: Sealed) -> Result<Result<Epoch, String>, StoreErr
 pub(super) fn write(root: &Path, epoch: Epoch) -> Result<(), StoreError> {
     // Numbers always have a JSON form.
     let body = serde_json::to_vec(&epoch).unwrap_or_default();
+    // The second replacement makes the first one the version before.
     for _ in 0..2 {
         sealed::replace(&root.join(NAME), FORMAT, epoch.number, &body)?;
     }

@@ -136,6 +136,7 @@ pub(super) fn list(path: &Path) -> io::Result<ReadDir> {
 /// # Errors
 /// What the system says. A shortage is returned as such only when the name has not changed.
 pub(super) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    // Before the rename: after it a lack of descriptors could not be reported as a refusal.
     let dir = open_dir(parent_of(to))?;
     fs::rename(from, to)?;
     dir.sync_all()

@@ -45,7 +45,7 @@ pub(super) enum Work {
     Commit(Commit),
     /// A segment whose file is gone.
     Forget(u32),
-    /// Nothing comes after it.
+    /// The store is being closed: no work comes after it.
     Close {
         reply: Option<oneshot::Sender<Result<(), StoreError>>>,
         journal: Box<Journal>,
@@ -174,7 +174,7 @@ impl IndexThread {
     }
 }
 
-/// What the sweeper thread owns.
+/// What the sweeper thread owns: it flushes the index, writes marks and deletes segments.
 pub(super) struct Sweeper {
     pub shared: Arc<Shared>,
     pub work: SyncSender<Work>,

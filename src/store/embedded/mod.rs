@@ -93,19 +93,20 @@ use super::{
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
 
-/// Records go to the writer in parts of at most so many bytes.
+/// Records go to the writer in parts of at most this many bytes, so that a commit takes several of them and none
+/// outgrows a group.
 const PART_BYTES: usize = 4 * 1024 * 1024;
 const PART_ENTRIES: usize = 4096;
-/// Settlements go to the writer in parts of at most so many.
+/// Settlements go to the writer in parts of at most this many.
 const SETTLED_PART: usize = 4096;
-/// One permit of room stands for so many bytes.
+/// One permit of room stands for this many bytes of records.
 const ROOM_UNIT_BYTES: usize = 1024;
 
 /// Where segments are written and synced.
 pub struct Disks {
-    /// Those of the journal.
+    /// Where the journal's segments are written.
     pub journal: Box<dyn Disk>,
-    /// Those of the dead letters.
+    /// Where the dead letters' segments are written.
     pub dead: Box<dyn Disk>,
     /// Where blocks are read, once the store is open.
     pub reads: Arc<dyn Source>,
@@ -137,7 +138,7 @@ impl EmbeddedStore {
         Self::open_on(root, options, clock, Disks::default())
     }
 
-    /// As [`EmbeddedStore::open`], with the writes and syncs of the segments on other disks.
+    /// As [`EmbeddedStore::open`], with writes, syncs and reads of the segments by `disks`.
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
@@ -179,7 +180,7 @@ impl EmbeddedStore {
         start::rebuild(root, options, now)
     }
 
-    /// What the opening found.
+    /// What the opening of this store found and mended.
     #[must_use]
     pub fn recovery(&self) -> &RecoveryReport {
         &self.report
@@ -208,10 +209,12 @@ impl EmbeddedStore {
         let entries = batch.len();
         let mut waiting = Vec::new();
         for (part, bytes) in parts(batch) {
+            // Two entries take a unit at least, so that many small ones are bounded as well.
             let units = (bytes / ROOM_UNIT_BYTES).max(part.len().div_ceil(2)).max(1);
             // A part is far smaller than all the room.
             let units = u32::try_from(units).unwrap_or(u32::MAX);
             let room = Arc::clone(&self.room).acquire_many_owned(units).await.ok();
+            // The wait for room may have outlasted the caller's deadline.
             if turn.is_withdrawn() {
                 return Err(StoreError::Slow);
             }
@@ -233,6 +236,7 @@ impl EmbeddedStore {
         self.shared.owner.check(owner)?;
         let mut waiting = Vec::new();
         while !batch.is_empty() {
+            // Taken in order: of two settlements of one entry the first counts.
             let later = batch.split_off(batch.len().min(SETTLED_PART));
             let (mut decisions, dead) = self.decisions(std::mem::replace(&mut batch, later));
             if decisions.is_empty() {

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 pub(super) enum Operation {
     /// The journal or the dead letters.
     Journal,
-    /// Rows of the index.
+    /// Rows of the index while a commit is applied.
     Index,
     /// A document, such as the policy book.
     Document,
@@ -71,6 +71,7 @@ impl Drop for UnderWay {
 impl Operations {
     /// Notes that an operation begins. The caller sees to it that no other of its kind is under way.
     pub(super) fn begin(&self, operation: Operation, now: Timestamp) -> UnderWay {
+        // Zero means none.
         self.0.of(operation).store(now.as_nanos().max(1), Ordering::Release);
         UnderWay(self.clone(), operation)
     }

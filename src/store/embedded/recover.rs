@@ -48,7 +48,7 @@ pub(super) struct Recovered {
     pub defects: Vec<Defect>,
 }
 
-/// What a recovery starts from.
+/// What a recovery starts from: the locked directory and its account.
 pub(super) struct Given<'a> {
     pub dir: &'a DataDir,
     pub options: &'a EmbeddedOptions,
@@ -79,7 +79,7 @@ pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
 
 /// What is known of the index. It outlasts an attempt: what was found to be of no use stays out of use.
 struct IndexState {
-    /// Why it cannot be used.
+    /// Why it cannot be used; `None` while nothing speaks against it.
     reason: Option<String>,
     /// It was set aside. What is in its place since is an attempt to make it anew.
     is_aside: bool,

@@ -69,6 +69,7 @@ impl Restored {
         let next = files.iter().map(|file| file.number).max().unwrap_or(0).max(mark.end.segment) + 1;
         for file in &files {
             let is_named = lost.contains(&missing::subject(file.number)) || lost.contains(&missing::all());
+            // Half a segment would bring back some of its entries and hide the loss of the others.
             if is_named && !mark.segments.contains_key(&file.number) && is_whole(file)? {
                 restored.before.insert(file.number, next);
                 restored.new.push(file.number);
@@ -77,6 +78,7 @@ impl Restored {
         if !restored.new.is_empty() {
             // Numbers always have a JSON form.
             let body = serde_json::to_vec(&restored.before).unwrap_or_default();
+            // Durable before the index is made anew without these losses: the next rebuild has to find the same.
             sealed::replace(&root.join(NAME), FORMAT, next.into(), &body)?;
         }
         Ok(restored)

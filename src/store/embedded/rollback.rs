@@ -49,7 +49,7 @@ enum Outside {
 /// A directory and the file that belongs to it.
 pub(super) struct Epochs<'a> {
     pub root: &'a Path,
-    /// `store.epoch_file`, if it is set.
+    /// Path of the setting `store.epoch_file`; `None` when it is not set.
     pub file: Option<&'a Path>,
     pub salt: u64,
     pub doubts: &'a Doubts,
@@ -70,6 +70,7 @@ impl Epochs<'_> {
                 return Ok(None);
             }
             Some(Judgement::InOrder(other)) => {
+                // A newer copy was restored since, or the file is mounted again.
                 self.doubts.clear(DoubtKind::Rollback, SUBJECT);
                 other
             }
@@ -102,6 +103,7 @@ impl Epochs<'_> {
     }
 
     fn next(&self, own: Epoch, other: u64) -> Epoch {
+        // Above both: the file may be one ahead and pending after a crash.
         let number = own.number.max(other).saturating_add(1);
         Epoch { format: DIRECTORY_FORMAT, number, has_file: own.has_file || self.file.is_some(), ..own }
     }
@@ -277,6 +279,7 @@ const fn mixed(number: u64) -> u64 {
 }
 
 fn is_older(own: Epoch, outside: &Body) -> bool {
+    // Pending: the directory may not have been given the epoch before the crash.
     let expected = if outside.pending { outside.epoch.saturating_sub(1) } else { outside.epoch };
     own.number < expected
 }

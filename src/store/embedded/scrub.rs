@@ -26,7 +26,7 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(50);
 /// What a block costs beside its bytes.
 const BLOCK_BYTES: u64 = 4096;
 
-/// The thread's state.
+/// What the scrub thread owns.
 pub(super) struct Scrub {
     pub reads: Reads,
     /// 0: only when it is asked for.
@@ -35,7 +35,7 @@ pub(super) struct Scrub {
     pub active: Arc<AtomicU32>,
 }
 
-/// Why a pass ended early.
+/// The store is being closed: the pass ended early and the thread ends as well.
 struct Stopped;
 
 impl Scrub {

@@ -37,20 +37,20 @@ struct Head {
 /// A sealed file as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Sealed {
-    /// Nothing has this name.
+    /// There is no file of this name.
     Missing,
     /// It was read and is not what was written, or the name is a link, a directory or a special file.
     Damaged {
-        /// What is wrong, for people.
+        /// What is wrong with it, for people.
         reason: String,
     },
-    /// As it was written.
+    /// The file is as it was written.
     Whole {
         /// The format that its writer gave it.
         format: u32,
-        /// Its version.
+        /// The version that its writer gave it.
         version: u64,
-        /// The body.
+        /// The bytes behind the head line.
         body: Bytes,
     },
 }

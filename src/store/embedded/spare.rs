@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use crate::telemetry::Shortage;
 
-/// Those of this process.
+/// The spare descriptors of this process: the limit is one for all stores in it.
 static SPARE: Spare = Spare::new();
 
 /// Keeps `count` descriptors spare from now on, as far as the system lets them be opened.

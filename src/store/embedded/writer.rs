@@ -97,7 +97,7 @@ pub(super) struct Pending {
     letters: Vec<DeadLetter>,
     settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
     first_settle: Option<Timestamp>,
-    /// Answered without a commit.
+    /// Look-ups of keys, answered without a commit.
     finds: Vec<Find>,
     takes: Vec<Take>,
     close: Option<oneshot::Sender<Result<(), StoreError>>>,

@@ -101,7 +101,7 @@ impl Tally {
     }
 }
 
-/// What the journal lacks.
+/// What the journal lacks against the account.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verdict {
     /// Entries lost for certain, by segment.
@@ -115,7 +115,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Nothing is missing.
+    /// Whether nothing is missing, not even possibly.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.lost.is_empty() && self.uncertain.is_empty() && self.missing.is_empty()
@@ -124,7 +124,7 @@ impl Verdict {
 
 /// How much of the journal a scan has read, and what it found to be alive.
 pub(in crate::store::embedded) struct Extent<'a> {
-    /// Where it began.
+    /// Where the scan began; the beginning of the journal by default.
     pub from: Position,
     /// Living entries by segment as of the mark; `None` when nobody counted: then all bounds are upper ones.
     pub living: Option<&'a BTreeMap<u32, u64>>,

@@ -29,9 +29,9 @@ pub(crate) struct Defect {
 /// The account as it lies in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Found {
-    /// The newest whole mark.
+    /// The newest whole mark of this directory.
     pub mark: Option<Mark>,
-    /// The highest version met.
+    /// The highest version met: the next mark's is above it.
     pub version: u64,
     /// The copies that are missing or damaged. Both are missing in a directory that has no account yet.
     pub defects: Vec<Defect>,
@@ -160,7 +160,7 @@ pub(super) enum Copies {
     Both,
 }
 
-/// The writing end.
+/// The writing end of the two copies.
 pub(super) struct Pair {
     root: PathBuf,
     /// As it was, or is to be, written.

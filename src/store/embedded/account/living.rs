@@ -55,7 +55,7 @@ const ALIGN: u32 = 8;
 /// The longest encoded block: two varints, a bitmap.
 const MAX_BLOCK_BYTES: usize = 5 + 5 + 1 + 32;
 
-/// The head of a list.
+/// The head of a closing list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Head {
     runs: u32,

@@ -50,7 +50,7 @@ use crate::store::StoreError;
 /// within these bounds. What is accepted faster extends it, each time by twice as much.
 pub(in crate::store::embedded) const LEAST_REACH: u64 = 4 * 1024;
 pub(in crate::store::embedded) const MOST_REACH: u64 = 256 * 1024;
-/// No group holds more entries.
+/// No group holds more entries: twice what the writer gathers for a commit.
 const GROUP_ENTRIES: u64 = 32 * 1024;
 /// How far beyond the reach of a mark the next one may reach.
 pub(in crate::store::embedded) const NEXT_REACH: u64 = MOST_REACH + GROUP_ENTRIES;
@@ -62,7 +62,7 @@ pub(in crate::store::embedded) struct Snapshot {
     pub living: Vec<(u32, u64)>,
     /// Entries lost since the directory was made.
     pub lost: u64,
-    /// Damaged places found since then.
+    /// Damaged places found since the directory was made.
     pub damaged_frames: u64,
     /// The newest version of the policy book.
     pub book: u64,

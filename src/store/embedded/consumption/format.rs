@@ -72,7 +72,7 @@ struct MarkLine {
 pub(super) enum Stand {
     /// It may have consumed what follows.
     Opened,
-    /// It ended in good order.
+    /// It ended in good order: nothing else was consumed.
     Closed,
 }
 

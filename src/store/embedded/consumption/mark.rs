@@ -35,16 +35,16 @@ const SUM_BYTES: usize = 8;
 /// The part of a record that its last rewrite left: it never changes until the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Base {
-    /// Its length.
+    /// Its length in bytes.
     pub(super) bytes: u64,
-    /// Their CRC-32C.
+    /// The CRC-32C of these bytes.
     pub(super) sum: u32,
 }
 
 /// What a record must be: one that fits neither base, or is shorter than `end`, is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
-    /// How it begins.
+    /// How the record begins, by its last rewrite.
     pub(super) base: Base,
     /// At least this many bytes are acknowledged.
     pub(super) end: u64,
@@ -64,7 +64,7 @@ struct Line {
     ns: Option<u32>,
 }
 
-/// Where the mark is.
+/// Path of the mark beside the record.
 pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join("usage.mark")
 }
@@ -188,7 +188,7 @@ impl Judge {
         Self { mark, sum: 0, read: 0, is_base: false, is_next: false }
     }
 
-    /// These are the next bytes.
+    /// Takes the next bytes of the record, a whole line at a time.
     pub(super) fn take(&mut self, bytes: &[u8]) {
         self.sum = crc32c::crc32c_append(self.sum, bytes);
         self.read += bytes.len() as u64;

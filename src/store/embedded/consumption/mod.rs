@@ -72,11 +72,11 @@ enum Phase {
     Closed,
 }
 
-/// Where the next group goes.
+/// The open record, and where its next group goes.
 struct Tail {
     file: File,
     end: u64,
-    /// Length after the last rewrite.
+    /// Length after the last rewrite, or at which one failed.
     rewritten: u64,
     complete_from: Timestamp,
     mark: MarkFile,
@@ -181,7 +181,7 @@ impl UsageLog {
     }
 }
 
-/// Writes groups until nobody waits.
+/// Writes groups until the queue is empty.
 struct Writer {
     inner: Arc<Inner>,
     /// Kept here and not in a call, so that a panic poisons the record before the replies are dropped.
@@ -220,7 +220,7 @@ impl Drop for Writer {
 }
 
 impl Inner {
-    /// Where the ballast lies.
+    /// The data directory, in which the ballast lies.
     fn root(&self) -> &Path {
         self.dir.parent().unwrap_or(&self.dir)
     }

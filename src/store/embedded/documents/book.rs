@@ -36,17 +36,17 @@ const MARK_FORMAT: u32 = 1;
 /// Which book becomes the accepted one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// The one that stands there.
+    /// The book that is in its place.
     Present,
-    /// The version before it.
+    /// The version before it, as its replacement kept it.
     Previous,
-    /// One without policies.
+    /// A new book without policies.
     Empty,
 }
 
 /// The newest version on record outside the book.
 enum Mark {
-    /// None was ever recorded.
+    /// No version was ever recorded.
     Never,
     Seen(Version),
     /// The record was damaged; the book was at least at this version.
@@ -112,6 +112,7 @@ pub(super) fn judge(root: &Path, doubts: &Doubts, newest: &Newest, now: Timestam
             if !is_sealed {
                 write(&path(root, NAME), version, &body)?;
             }
+            // Also a mark that is older: a crash came between the book and its mark.
             if seen != Some(version) || mark_damage.is_some() {
                 record(root, version)?;
             }
@@ -119,6 +120,7 @@ pub(super) fn judge(root: &Path, doubts: &Doubts, newest: &Newest, now: Timestam
             doubts.clear(DoubtKind::Book, SUBJECT);
         }
     }
+    // Also of a book in doubt: an adopted one has to get a version above it.
     seen.into_iter().for_each(|seen| newest.raise(seen));
     if let Some(reason) = mark_damage {
         let doubt = NewDoubt {
@@ -209,6 +211,8 @@ pub(crate) fn adopt(root: &Path, body: &[u8], now: Timestamp) -> Result<Version,
     if matches!(found, Found::Damaged { .. }) {
         set_aside(&book)?;
     }
+    // The book before its mark, and both before the doubt ends: a crash in between leaves a doubt, never a book that
+    // counts as older.
     write(&book, version, body)?;
     record(root, version)?;
     doubts.clear(DoubtKind::Book, SUBJECT);

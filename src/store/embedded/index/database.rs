@@ -78,7 +78,7 @@ impl Database {
         Ok(Tree { tree: self.0.db.open_tree(name)?, _database: self.clone() })
     }
 
-    /// The names of all trees.
+    /// The names of all trees, the library's default one included.
     pub(super) fn tree_names(&self) -> Vec<sled::IVec> {
         self.0.db.tree_names()
     }

@@ -61,7 +61,7 @@ impl DedupIndex {
         Ok(None)
     }
 
-    /// Records a key.
+    /// Records a key with the id of its entry, in the tree of its time.
     pub(in crate::store::embedded) fn insert(
         &mut self,
         dedup: &Dedup,

@@ -83,7 +83,7 @@ impl AsRef<[u8]> for KeyBytes {
 }
 
 impl Key {
-    /// The bytes in the tree.
+    /// The key as it stands in the tree.
     pub(in crate::store::embedded) fn encode(self) -> KeyBytes {
         let bytes = match self {
             Self::Lane(lane) => KeyBytes::new(LANE).put(&lane.to_be_bytes()),

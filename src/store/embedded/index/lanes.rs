@@ -24,7 +24,7 @@ struct Table {
 struct Slot {
     no: u32,
     live: u64,
-    /// Further numbers of the lane.
+    /// Further numbers that stand for the same lane.
     others: Vec<u32>,
 }
 

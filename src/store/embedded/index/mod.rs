@@ -39,7 +39,7 @@ use crate::store::embedded::error::may_pass;
 /// The index cannot be used as it should. Unless it is merely slow, it is set aside and rebuilt at the next start.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum IndexError {
-    /// The library failed.
+    /// The library failed for another reason than room or the system.
     #[error("index: {0}")]
     Library(String),
     /// The library found no room on the disk.
@@ -48,7 +48,7 @@ pub(super) enum IndexError {
     /// The system failed: it may pass.
     #[error("index: {0}")]
     System(String),
-    /// The library panicked.
+    /// The library panicked; the text is its message.
     #[error("index: panic: {0}")]
     Panic(String),
     /// A call on the library was not done in this time. It goes on.

@@ -24,7 +24,7 @@ use crate::store::embedded::journal::Position;
 /// The library's tree of all rows; keys of repetitions have trees of their own.
 const TREE: &str = "rows";
 
-/// An index that adds up.
+/// The parts of an index whose rows add up.
 pub(in crate::store::embedded) struct Opened {
     pub db: Database,
     pub indexer: Indexer,

@@ -28,7 +28,7 @@ impl BlockRow {
         Bits::first(self.count).without(&self.settled)
     }
 
-    /// Entries in plain order.
+    /// The number of entries in plain order.
     pub(in crate::store::embedded) fn ready(&self) -> u32 {
         u32::from(self.count).saturating_sub(self.settled.union(&self.moved).count())
     }
@@ -81,9 +81,9 @@ pub(in crate::store::embedded) struct Checkpoint {
     pub rows: u64,
     /// The sum of all rows' digests.
     pub sum: u64,
-    /// The next lane's number.
+    /// The number that the next new lane gets.
     pub next_lane: u32,
-    /// The newest acceptance, Unix ms.
+    /// When the newest entry was accepted, Unix ms.
     pub newest_ms: u64,
     /// That of the directory; 0 in a row of an earlier version, which has none.
     pub salt: u64,

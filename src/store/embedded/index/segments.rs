@@ -24,7 +24,7 @@ struct Use {
 pub(in crate::store::embedded) enum Fate {
     /// It settles entries of segments that are still alive: only its settlements count.
     Settled,
-    /// Nothing needs it.
+    /// Nothing needs it: its file may be deleted.
     Gone,
 }
 

@@ -48,7 +48,7 @@ pub struct NewBlock<'a> {
 pub struct DedupRow {
     /// Index of the entry in its block.
     pub index: u16,
-    /// Its key and content.
+    /// Digests of its key and its content.
     pub dedup: Dedup,
 }
 
@@ -154,7 +154,7 @@ pub struct BlockHead<'a> {
     pub lane_no: u32,
     /// The lane's name; checked for UTF-8 and length alone.
     pub lane: &'a str,
-    /// Unix ms.
+    /// When its entries were accepted, Unix ms.
     pub accepted_ms: u64,
     /// Entries, 1 to [`MAX_BLOCK_ENTRIES`].
     pub count: u16,
@@ -276,9 +276,9 @@ fn dedup_row(chunk: &[u8]) -> Option<DedupRow> {
 pub struct Block {
     /// The store's number for the lane.
     pub lane_no: u32,
-    /// The lane's name.
+    /// The name of the lane in which they stand.
     pub lane: LaneKey,
-    /// Unix ms.
+    /// When its entries were accepted, Unix ms.
     pub accepted_ms: u64,
     /// One due time per entry for a delayed block; empty for a plain one.
     pub due_ms: Vec<u64>,

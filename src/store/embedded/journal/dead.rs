@@ -34,7 +34,7 @@ pub(super) fn encode(letter: &DeadLetter, out: &mut Vec<u8>) -> Result<(), Store
     Ok(())
 }
 
-/// The id alone.
+/// The id of the letter's entry, without a look at the rest.
 pub(super) fn id(payload: &[u8]) -> Result<EventId, FrameError> {
     Ok(EventId::from_bytes(Input::new(payload).array()?))
 }

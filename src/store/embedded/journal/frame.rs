@@ -41,7 +41,7 @@ impl Kind {
 /// Why bytes are not a frame, or its payload not what its kind says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// The mark is missing.
+    /// The bytes do not begin with the mark.
     #[error("no frame mark")]
     Mark,
     /// The header or payload reaches beyond the end.
@@ -59,7 +59,7 @@ pub enum FrameError {
     /// Sound, but of a kind that this version does not know.
     #[error("frame kind {0} is unknown")]
     Kind(u8),
-    /// The payload breaks its form.
+    /// The payload breaks the form of its kind.
     #[error("malformed payload: {0}")]
     Payload(&'static str),
 }

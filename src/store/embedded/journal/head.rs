@@ -18,14 +18,14 @@ pub(super) struct Head {
     pub(super) salt: u64,
 }
 
-/// A head as found.
+/// What the first bytes of a file were found to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     /// At least one copy is sound; `damaged` when the other is not.
     Sound { head: Head, damaged: bool },
     /// Sound but of a newer version.
     Newer(u16),
-    /// No copy is sound.
+    /// No copy of the head is sound.
     Nothing,
 }
 

@@ -18,7 +18,7 @@ pub(crate) enum HeadState {
     Sound {
         /// The segment's number, whatever the file is named.
         number: u32,
-        /// The salt of its directory.
+        /// The salt of the directory that it belongs to.
         salt: u64,
         /// One of the two copies is not sound.
         damaged: bool,
@@ -27,7 +27,7 @@ pub(crate) enum HeadState {
     Lost,
 }
 
-/// A segment with its head.
+/// A segment's file with what its head says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentHead {
     /// The file as it is named.
@@ -43,7 +43,7 @@ pub(crate) struct Stray {
     pub name: String,
     /// The number that the name has.
     pub number: u32,
-    /// What it is.
+    /// What it is instead of a file, for people.
     pub what: &'static str,
 }
 

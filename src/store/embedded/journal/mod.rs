@@ -166,6 +166,6 @@ pub struct Position {
 }
 
 impl Position {
-    /// Behind everything.
+    /// A position behind everything that can be written.
     pub const MAX: Self = Self { segment: u32::MAX, offset: u32::MAX };
 }

@@ -32,15 +32,15 @@ pub enum ReadError {
     /// Its segment is gone: everything in it was settled, or somebody deleted it.
     #[error("segment {segment} does not exist")]
     Gone {
-        /// The segment.
+        /// Number of the segment.
         segment: u32,
     },
     /// The bytes at the position are not the block that was written.
     #[error("segment {}, offset {}: {error}", position.segment, position.offset)]
     Damaged {
-        /// Where.
+        /// Where the block should start.
         position: Position,
-        /// What is wrong.
+        /// Why the bytes there are not the block.
         error: FrameError,
     },
     /// The system refused, or the bytes are not ours to judge; nothing is known about the block.
@@ -73,7 +73,7 @@ struct Inner {
     source: Arc<dyn Source>,
     /// How many files are kept open.
     keeps: usize,
-    /// Most recently used last.
+    /// The segments kept open, the most recently used last.
     open: Mutex<Vec<OpenSegment>>,
 }
 

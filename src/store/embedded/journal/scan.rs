@@ -48,9 +48,9 @@ pub struct Scan {
 /// The end of the journal as the account's last mark has it: it tells a torn end from damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marked {
-    /// Everything below was acknowledged.
+    /// Everything below this position was acknowledged.
     pub end: Position,
-    /// Nothing was acknowledged behind it.
+    /// It is a closing mark: nothing was acknowledged behind `end`.
     pub closed: bool,
 }
 

@@ -19,7 +19,7 @@ const SMALL_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 /// At a start the ballast is given up first, and a journal that took its room would leave none for the rest.
 const LEFT_FREE_BYTES: u64 = 32 * 1024 * 1024;
 
-/// A segment in a directory.
+/// A segment's file as a listing of its directory shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentFile {
     /// Its number, as its name says it.

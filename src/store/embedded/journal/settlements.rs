@@ -17,9 +17,9 @@ pub enum What {
     Delivered,
     /// It lives on in a due place.
     Reschedule {
-        /// Unix ms.
+        /// The due time of its new place, Unix ms.
         due_ms: u64,
-        /// Tries so far.
+        /// The tries made so far, by kind.
         tries: Tries,
         /// When that was decided, if the clock was in doubt then; Unix ms.
         doubted_ms: Option<u64>,
@@ -30,7 +30,7 @@ pub enum What {
     Expired,
     /// The drain window of its policy is over.
     Drained,
-    /// Dropped on request.
+    /// It was dropped because somebody asked for that.
     Cancelled,
     /// Its bytes are damaged or gone, or an operator gave it up.
     Lost,
@@ -58,11 +58,11 @@ impl From<&Settlement> for What {
 /// The settlement of one entry of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {
-    /// Its index in the block.
+    /// Index of the entry in its block.
     pub index: u8,
     /// The due place from which it was taken; `None` for its plain place.
     pub from_due_ms: Option<u64>,
-    /// What became of it.
+    /// What became of the entry.
     pub what: What,
 }
 
@@ -71,13 +71,13 @@ pub struct Settled {
 pub struct SettledRun {
     /// The store's number for the lane.
     pub lane_no: u32,
-    /// Where its frame starts.
+    /// Where the frame of the block starts.
     pub block: Position,
-    /// Its entries, at most 65535.
+    /// Settlements of its entries, at most 65535, in the order of decision.
     pub entries: Vec<Settled>,
 }
 
-/// Longest form of one entry.
+/// Longest form of one entry, in bytes: a reschedule in doubt from a due place.
 pub(super) const MAX_ENTRY_BYTES: usize = 28;
 pub(super) const RUN_HEAD_BYTES: usize = 14;
 

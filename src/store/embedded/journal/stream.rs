@@ -23,7 +23,7 @@ pub(super) struct Survey {
     pub(super) before: u32,
     /// Where its last frame ends; zeros follow.
     pub(super) end: u64,
-    /// Bytes of its file.
+    /// Length of its file in bytes.
     pub(super) length: u64,
 }
 

@@ -22,7 +22,7 @@ const NAMED_DAMAGES: usize = 1000;
 /// Bytes of a segment that should be frames and do not decode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// Number of the segment.
+    /// Number of the segment in which they lie.
     pub segment: u32,
     /// Offset of the first of these bytes in the file.
     pub offset: u32,
@@ -58,7 +58,7 @@ pub struct ScanReport {
     pub settlements: u64,
     /// Length of the segments read, preallocation included.
     pub bytes: u64,
-    /// Damaged places, torn ends aside.
+    /// Number of damaged places; a torn end is none.
     pub damaged: u64,
     /// Entries that the damage has cost, as far as the counts of the frames around it tell.
     pub lost_entries: u64,

@@ -153,6 +153,7 @@ impl Blocks {
                             continue;
                         }
                         state.settled.set(entry.index);
+                        // The index has applied these for certain.
                         if at < self.reflects {
                             state.settled_below.set(entry.index);
                         }
@@ -176,6 +177,7 @@ impl Index {
         }
         for (at, living) in &seen {
             let most =
+                // A block that the journal does not have holds nothing.
                 blocks.all.get(at).map_or(0, |state| state.count.saturating_sub(state.settled_below.count()));
             wrong.entry(at.segment).or_default().0 += u64::from(living.saturating_sub(most));
         }
