@@ -1,8 +1,9 @@
 //! Doubts: what the store could not establish, kept until it is cleared up or an operator has decided.
 //!
-//! The first rule of the design: nothing irreversible happens on doubt. Whoever meets something unknown raises a
-//! doubt here, holds what it concerns, and clears the doubt when the matter turns out well. Doubts survive restarts;
-//! a store that is durable keeps them within 100 ms of a change. What is lost for certain is reported the same way: as a doubt that holds nothing.
+//! The first rule of the design: nothing irreversible happens on doubt. A part that meets something unknown raises a
+//! doubt here, holds what it concerns, and clears the doubt when the matter turns out well. Doubts survive restarts; a
+//! store that is durable keeps them within 100 ms of a change. What is lost for certain is reported the same way: as a
+//! doubt that holds nothing.
 //!
 //! Must not know: how what is in doubt is held, retried or given up; HTTP.
 

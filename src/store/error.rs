@@ -40,7 +40,7 @@ pub enum StoreError {
     /// It belongs to another owner by now: nothing was changed.
     #[error("the store was opened again since: its epoch is {present}, not {epoch}")]
     Fenced {
-        /// The epoch of whoever wanted to change something.
+        /// The epoch of the owner that wanted to change something.
         epoch: u64,
         /// The epoch of the present owner.
         present: u64,

@@ -237,7 +237,7 @@ pub trait EntryStore: Send + Sync + 'static {
         limit: ReadLimit,
     ) -> BoxFuture<'a, Result<DuePage, StoreError>>;
 
-    /// Whom this opening of the store hands entries out to.
+    /// The owner to whom this opening of the store hands entries out.
     fn owner(&self) -> Owner;
 
     /// Records what becomes of entries that were handed out to `owner`.
@@ -248,8 +248,8 @@ pub trait EntryStore: Send + Sync + 'static {
     /// the operator has confirmed; nothing is settled then, and the doubt says how many it concerns.
     fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>>;
 
-    /// Entries that ended as lost since the last call of this or [`EntryStore::lanes`], whoever brought it about: each
-    /// is returned once, before the call that lost it returns.
+    /// Entries that ended as lost since the last call of this or [`EntryStore::lanes`], whatever the cause: each is
+    /// returned once, before the call that lost it returns.
     fn take_losses(&self) -> Vec<Loss>;
 
     /// What an append under each of these keys would answer now, in order; `None` for those that are not on record.
@@ -269,7 +269,7 @@ pub trait EntryStore: Send + Sync + 'static {
     /// Cheap figures for probes and metrics.
     fn health(&self) -> StoreHealth;
 
-    /// What the store could not establish. Shared with whoever raises or clears doubts.
+    /// What the store could not establish. Shared with all who raise or clear doubts.
     fn doubts(&self) -> Doubts;
 
     /// Makes durable what is pending and ends; later calls answer [`StoreError::Closed`].

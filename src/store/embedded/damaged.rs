@@ -1,8 +1,9 @@
 //! Which blocks are known to be damaged, and how far each lane was handed out: decides together, under one lock, that an
 //! entry is either handed out or lost, never both.
 //!
-//! Reads say before they hand out entries of a block; whoever finds damage without having been asked for entries (the
-//! scrub) declares the block first and then leaves alone what may have been handed out since the store was opened.
+//! Reads announce here that they hand out entries of a block. The scrub, which finds damage without having been asked
+//! for entries, declares the block first and then leaves alone what may have been handed out since the store was
+//! opened.
 //!
 //! Must not know: how damage is found, what becomes of entries.
 
@@ -83,7 +84,7 @@ impl DamagedBlocks {
     /// Asks to hand out entries of a lane's plain order up to `last`. False when their block is damaged.
     pub(super) fn hand_out(&self, lane: u32, last: Home, exists: impl Fn(u32) -> bool) -> bool {
         let mut table = self.lock();
-        // Asked and noted under one lock: whoever declares the block later sees this entry as handed out.
+        // Asked and noted under one lock: a declaration that comes later sees this entry as handed out.
         if table.blocks.contains_key(&last.block) {
             return false;
         }

@@ -88,10 +88,9 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Makes the directory if needed, locks it, and checks its format.
     ///
-    /// # Errors
-    /// [`DirectoryError::Locked`] when a process has it, [`DirectoryError::Unusable`] when a restore was cut short in it,
-    /// [`StoreError::Format`] when a newer version wrote it, [`DirectoryError::Denied`] when it is not private to this user and cannot be made so, [`StoreError::Io`] when the
-    /// system fails.
+    /// # Errors [`DirectoryError::Locked`] when a process has it, [`DirectoryError::Unusable`] when a restore was cut
+    /// short in it, [`StoreError::Format`] when a newer version wrote it, [`DirectoryError::Denied`] when it is not
+    /// private to this user and cannot be made so, [`StoreError::Io`] when the system fails.
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
         let found = fs::metadata(root);
         if found.as_ref().is_ok_and(|meta| !meta.is_dir()) {
@@ -138,13 +137,13 @@ impl DataDir {
         match files::read(&path) {
             Ok(Some(mut file)) => exclusive(root, &path, &mut file).map(|()| [Some(whole), Some(file)]),
             Ok(None) => Ok([Some(whole), None]),
-            // Whoever had the directory open under this name is kept out by the lock of the directory itself.
+            // A process that has the directory open is kept out by the lock of the directory itself.
             Err(error) if files::is_foreign(&error) => Ok([Some(whole), None]),
             Err(error) => Err(StoreError::io("open", &path, error)),
         }
     }
 
-    /// As [`DataDir::hold`], for whoever is going to change something.
+    /// As [`DataDir::hold`], for a caller that is going to change something.
     ///
     /// # Errors
     /// As [`DataDir::hold`], and [`StoreError::Format`] when a newer version wrote it.
@@ -286,8 +285,8 @@ impl DataDir {
     }
 }
 
-/// Segments have been cut to their length by now: what they took goes back to the ballast, not to whoever fills the
-/// disk, so that the next start has it.
+/// Segments have been cut to their length by now: what they took goes back to the ballast before other programs can
+/// take it, so that the next start has it.
 impl Drop for DataDir {
     fn drop(&mut self) {
         self.keep_for_start();

@@ -46,7 +46,7 @@ pub enum DirectoryError {
     Locked {
         /// Path of the directory.
         path: String,
-        /// Who holds it, as far as its lock file tells.
+        /// The process that holds it, as far as its lock file says.
         pid: String,
     },
     /// This user may not do that there: a person has to change owner, mode, or mount. Starting again does not help.
@@ -97,9 +97,10 @@ impl DirectoryError {
 }
 
 impl StoreError {
-    /// A failed call on a file: [`DirectoryError::Denied`] where rights are missing, [`DirectoryError::NoRoom`] where there is
-    /// no room, [`StoreError::Unread`] where a read may succeed later, [`StoreError::Shortage`] where the system is short of
-    /// something, else [`StoreError::Io`]. Whoever has changed something before must not return a shortage as one.
+    /// A failed call on a file: [`DirectoryError::Denied`] where rights are missing, [`DirectoryError::NoRoom`] where
+    /// there is no room, [`StoreError::Unread`] where a read may succeed later, [`StoreError::Shortage`] where the
+    /// system is short of something, else [`StoreError::Io`]. A caller that has changed something before must not
+    /// return a shortage as one.
     pub(in crate::store::embedded) fn io(
         operation: &'static str,
         path: &Path,

@@ -103,8 +103,8 @@ pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     open_dir(path).and_then(|dir| dir.sync_all())
 }
 
-/// Opens a directory, to be synced after a change in it: whoever opens it before has no change to take back when there is
-/// no descriptor for it.
+/// Opens a directory, to be synced after a change in it: a caller that opens it before the change has nothing to take
+/// back when there is no descriptor left.
 ///
 /// # Errors
 /// What the system says.

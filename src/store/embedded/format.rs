@@ -1,10 +1,10 @@
 //! In which format the data directory is.
 //!
 //! `FORMAT` holds the number as text, as every version since the first has read it; `epoch` holds a copy under a
-//! checksum. Whoever writes a format writes the copy first, upgrades, and writes `FORMAT` last; until the directory
-//! has been started in the new format the copy's epoch is 0. So a copy of epoch 1 or higher proves what `FORMAT` has
-//! to be: when it is something else it was damaged and is healed. A format above ours in the copy, or in `FORMAT` where
-//! the copy does not contradict, is a newer version's and is refused before anything is written.
+//! checksum. An upgrade writes the copy first, does its steps, and writes `FORMAT` last; until the directory has been
+//! started in the new format the copy's epoch is 0. So a copy of epoch 1 or higher proves what `FORMAT` has to be: when
+//! it is something else it was damaged and is healed. A format above ours in the copy, or in `FORMAT` where the copy
+//! does not contradict, is a newer version's and is refused before anything is written.
 //!
 //! Must not know: what distinguishes the formats.
 

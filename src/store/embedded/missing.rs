@@ -95,7 +95,7 @@ impl Losses<'_> {
         SegmentRow { accepted, end: before.end.max(walked.end), size: 0, damaged, ..before }
     }
 
-    /// Names the ranges in which entries were lost, so that whoever asks for one of them hears so.
+    /// Names the ranges in which entries were lost, so that a look-up of one of them answers that it is lost.
     fn name_gone(&self, before: &BTreeMap<u32, SegmentRow>, mark: &mut Mark) {
         let mut segments: Vec<u32> =
             self.verdict.lost.keys().chain(self.verdict.uncertain.keys()).copied().collect();

@@ -264,7 +264,7 @@ impl EmbeddedStore {
         Ok(())
     }
 
-    /// What the writer is told, and the settlements that need a letter.
+    /// The settlements as the writer takes them, and those that need a letter.
     fn decisions(&self, batch: Vec<SettleRequest>) -> (Vec<Placed>, Vec<SettleRequest>) {
         let mut decisions = Vec::with_capacity(batch.len());
         let mut dead = Vec::new();
@@ -430,7 +430,7 @@ impl EntryStore for EmbeddedStore {
             let shared = Arc::clone(&self.shared);
             // A runtime that shuts down leaves the epoch as it is.
             let ended = move || {
-                // What the segments gave back is for the next start, not for whoever fills the disk.
+                // Room that the segments gave back is kept for the next start before other programs take it.
                 shared.dir.keep_for_start();
                 start::end_epoch(&shared);
             };

@@ -203,7 +203,7 @@ impl Restore {
         files::sync_dir(&self.root).map_err(|error| StoreError::io("sync", &self.root, error))
     }
 
-    /// For whoever finds the directory in use.
+    /// Names this process in the lock file, for a process that finds the directory in use.
     fn name_holder(&self) -> Result<(), StoreError> {
         let path = self.root.join(LOCK);
         let written = files::create(&path).and_then(|mut file| {

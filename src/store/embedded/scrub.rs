@@ -39,20 +39,20 @@ pub(super) struct Scrub {
 struct Stopped;
 
 impl Scrub {
-    /// Until `asked` is closed. Whoever asks for a pass hears of its end.
+    /// Runs until `asked` is closed. A request for a pass is answered when that pass has ended.
     pub(super) fn run(self, asked: &Receiver<oneshot::Sender<()>>) {
         let mut waiting = Vec::new();
         loop {
             if self.bytes_per_second > 0 || !waiting.is_empty() {
                 match self.pass(asked, &mut waiting) {
                     Ok(Ok(())) => {}
-                    // The index: whoever needs the entries meets it, too.
+                    // An error of the index: every other read meets and reports it as well.
                     Ok(Err(error)) => tracing::warn!(%error, "the scrub of waiting events ended early"),
                     Err(Stopped) => return,
                 }
             }
             for done in waiting.drain(..) {
-                // Whoever asked may have gone.
+                // The caller may have gone away.
                 let _: Result<(), ()> = oneshot::Sender::send(done, ());
             }
             match asked.recv_timeout(PAUSE) {
@@ -113,7 +113,7 @@ impl Scrub {
     fn look_at(&self, lane: u32, at: Position) -> Result<u64, StoreError> {
         let reads = &self.reads;
         if reads.shared.damaged.is_closed(at) || reads.shared.cache.holds(at) {
-            // Whoever reads it has sound bytes in memory, or knows of the damage.
+            // Reads get sound bytes from memory, or the damage is known.
             return Ok(0);
         }
         match reads.block_from_disk(lane, at) {

@@ -42,9 +42,9 @@ pub(super) struct Shared {
     pub letters: Letters,
     pub clock: Clock,
     pub options: EmbeddedOptions,
-    /// By which ids and frames of this directory are told from others.
+    /// By which ids and frames of this directory are distinguished from others.
     pub salt: u64,
-    /// Names this directory to whoever asks: see [`StoreHealth::id`].
+    /// Names this directory to clients: see [`StoreHealth::id`].
     pub id: u64,
     /// This opening: its epoch is that of the directory.
     pub owner: Owner,
@@ -53,7 +53,7 @@ pub(super) struct Shared {
     pub account: Account,
     /// The newest version of the policy book, for the account.
     pub book: NewestBook,
-    /// Held while a commit changes counts and rows: who holds it sees both agree.
+    /// Held while a commit changes counts and rows: a reader that holds it sees both agree.
     pub applying: Mutex<()>,
     pub dir: DataDir,
 }
@@ -134,7 +134,7 @@ impl Figures {
         Self { operations, ..Self::default() }
     }
 
-    /// Notes the first failure and answers with it, whoever asks.
+    /// Notes the first failure and returns it to every caller.
     pub(super) fn poison(&self, reason: &str) -> StoreError {
         self.errors.fetch_add(1, Ordering::Relaxed);
         let mut poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);

@@ -120,8 +120,8 @@ impl Unread {
         self.any.store(!state.blocks.is_empty() || !state.inherited.is_empty(), Ordering::Release);
     }
 
-    /// Counts again what is held: `owed` says how many entries a block of a lane still owes, `None` when it cannot be
-    /// told. A block that owes nothing is no longer in doubt.
+    /// Counts again what is held: `owed` says how many entries a block of a lane still owes, `None` when that is
+    /// unknown. A block that owes nothing is no longer in doubt.
     pub(super) fn recount(&self, owed: impl Fn(Position, u32) -> Option<u64>, doubts: &Doubts) {
         if !self.any.load(Ordering::Acquire) {
             return;

@@ -2,9 +2,9 @@
 //!
 //! A flush waits until a thread of the library has written, and so does the drop of a tree. When that write fails, the
 //! library notes the error for the whole database, but it does not always wake those who already wait: they would wait
-//! for ever. Therefore such calls run on a thread of the database's own, and whoever waits for one makes a small change
-//! from time to time: the library answers a change with the noted error, and wakes all who wait. The thread also drops
-//! the last handle of the database, for which its owner waits a bounded time only.
+//! for ever. Therefore such calls run on a thread of the database's own, and a thread that waits for one makes a small
+//! change from time to time: the library answers a change with the noted error, and wakes all who wait. The thread also
+//! drops the last handle of the database, for which its owner waits a bounded time only.
 //!
 //! Must not know: what the trees hold.
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::{IndexError, guarded};
 
-/// How often whoever waits for a call makes a small change.
+/// How often a thread that waits for a call makes a small change.
 const NUDGE_EVERY: Duration = Duration::from_millis(250);
 /// How long the owner of the last handle waits for the flush, and for the end of the thread.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -113,7 +113,7 @@ impl Held {
     ) -> Result<T, IndexError> {
         let gone = || IndexError::Panic("the thread of the index ended".to_owned());
         let (done, waits) = mpsc::channel();
-        // Who asked may have stopped waiting.
+        // The caller may have stopped waiting.
         let call: Call = Box::new(move |db| drop(done.send(guarded(|| work(db)))));
         self.thread.calls.as_ref().and_then(|calls| calls.send(call).ok()).ok_or_else(gone)?;
         let mut waited = Duration::ZERO;

@@ -43,7 +43,7 @@ impl IndexReader {
         Self { tree, lanes }
     }
 
-    /// Shows the lane's blocks with plain entries from `from` on, in order, until told to stop.
+    /// Shows the lane's blocks with plain entries from `from` on, in order, until `visit` breaks off.
     pub(in crate::store::embedded) fn ready(
         &self,
         lane: u32,
@@ -66,7 +66,7 @@ impl IndexReader {
         })
     }
 
-    /// Shows the lane's entries that were put off, in due order, until told to stop.
+    /// Shows the lane's entries that were put off, in due order, until `visit` breaks off.
     pub(in crate::store::embedded) fn due(
         &self,
         lane: u32,
@@ -175,7 +175,7 @@ impl IndexReader {
         })
     }
 
-    /// Shows every block that holds living entries, with these, until told to stop. Walks the rows of blocks.
+    /// Shows every block that holds living entries, with these, until `visit` breaks off. Walks the rows of blocks.
     pub(in crate::store::embedded) fn living(
         &self,
         mut visit: impl FnMut(Position, Bits) -> ControlFlow<()>,

@@ -93,7 +93,7 @@ impl DeadLog {
         Ok((log, report))
     }
 
-    /// The letters, for whoever lists them.
+    /// The letters, for those who list them.
     #[must_use]
     pub(crate) fn letters(&self) -> Letters {
         self.letters.clone()
@@ -158,8 +158,8 @@ impl DeadLog {
         Ok(())
     }
 
-    /// Deletes the segments whose letters have all outlived the retention after all corrections of the clock, and returns how many. What will be left is
-    /// put on record by `note` before anything goes.
+    /// Deletes the segments whose letters have all outlived the retention after all corrections of the clock, and
+    /// returns how many. `note` puts on record what will be left, before anything goes.
     ///
     /// # Errors
     /// What `note` returns, and [`StoreError::Io`] when a file cannot be deleted.

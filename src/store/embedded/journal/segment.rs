@@ -150,7 +150,7 @@ fn make(dir: &Path, head: Head, size_bytes: u64, disk: &mut dyn Disk) -> Result<
 
 /// `size_bytes`, or less where that would fill the disk.
 fn fitting(dir: &Path, size_bytes: u64) -> u64 {
-    // Where the free room cannot be asked for, preallocating tells whether there is enough.
+    // Where the free room is unknown, preallocating finds out whether there is enough.
     let free_bytes =
         rustix::fs::statvfs(dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
     if size_bytes.saturating_add(LEFT_FREE_BYTES) > free_bytes {

@@ -46,7 +46,7 @@ impl From<&Settlement> for What {
                 doubted_ms: doubted_at.map(Timestamp::as_millis),
             },
             Settlement::Dead { .. } => Self::Dead,
-            // The journal tells that it is over, not why.
+            // The journal keeps that it is over, not why.
             Settlement::Expired | Settlement::ExpiredHeld => Self::Expired,
             Settlement::Drained => Self::Drained,
             Settlement::Cancelled => Self::Cancelled,

@@ -133,8 +133,8 @@ impl Journal {
         written.map_err(|error| self.fail(error))
     }
 
-    /// Begins the next segment if this group needs one. [`Journal::append`] does so by itself; whoever has to note a segment
-    /// before anything is written into it calls this first.
+    /// Begins the next segment if this group needs one. [`Journal::append`] does so by itself; a caller that has to
+    /// note a segment before anything is written into it calls this first.
     ///
     /// # Errors
     /// As [`Journal::append`]. The segment before is in use still when it is a refusal.
@@ -212,9 +212,9 @@ impl Journal {
         }
     }
 
-    /// Gives the unused preallocation of the segment before this one back. Not synced and free to fail: zeros at the end are
-    /// the same to a reader. Not before something was written into the next one, so that whoever notes a segment before
-    /// anything is written into it has noted by then where the full one ends: one that is shorter than noted has been cut.
+    /// Gives the unused preallocation of the segment before this one back. Not synced and free to fail: zeros at the
+    /// end are the same to a reader. Not before something was written into the next one, so that a caller that notes
+    /// segments has noted by then where the full one ends: a file that is shorter than noted has been cut.
     fn give_back_full(&mut self) {
         if let Some((full, end)) = self.full.take() {
             let _ = full.set_len(end);
