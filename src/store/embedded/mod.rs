@@ -60,6 +60,7 @@ mod spare;
 mod start;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod tidy;
 mod unfinished;
 mod unread;
@@ -83,7 +84,7 @@ pub use self::options::EmbeddedOptions;
 use self::reads::Reads;
 pub(crate) use self::report::RecoveryReport;
 use self::shared::Shared;
-use self::start::Threads;
+use self::threads::Threads;
 use self::writer::{Find, Request};
 use super::doubts::Doubts;
 use super::{
