@@ -134,6 +134,9 @@ impl Draft {
         block.raw_bytes += needed;
         // Rounded up: an entry must not count as due before its time.
         block.due_ms.extend(due_at.map(Timestamp::ceil_millis));
+        let is_of_one_kind = block.due_ms.is_empty() || block.due_ms.len() == block.records.len();
+        defect!(unless is_of_one_kind, "a block of plain and delayed entries");
+        defect!(unless block.raw_bytes <= MAX_BLOCK_BYTES, "a block that is longer than it may be");
         block.dedup.extend(dedup.map(|dedup| DedupRow { index: index.into(), dedup }));
         (at, index)
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::telemetry::defect;
 
 /// What an operation writes or syncs. Of each kind at most one is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +73,8 @@ impl Operations {
     /// Notes that an operation begins. The caller sees to it that no other of its kind is under way.
     pub(super) fn begin(&self, operation: Operation, now: Timestamp) -> UnderWay {
         // Zero means none.
-        self.0.of(operation).store(now.as_nanos().max(1), Ordering::Release);
+        let before = self.0.of(operation).swap(now.as_nanos().max(1), Ordering::AcqRel);
+        defect!(unless before == 0, "two operations of one kind at a time");
         UnderWay(self.clone(), operation)
     }
 

@@ -57,6 +57,7 @@ impl Owed {
 
     /// Puts settlements behind those that wait already; without a caller there is nothing to put.
     pub(super) fn push(&mut self, settling: Settling) {
+        defect!(unless self.reason.is_some(), "settlements that wait for no reason");
         if !settling.is_empty() {
             self.waiting.push_back(settling);
         }

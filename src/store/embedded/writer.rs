@@ -261,6 +261,7 @@ impl Writer {
 
     /// One group. Without room for it, or without a descriptor, its appends are refused and its settlements wait.
     fn write(&mut self, draft: Draft, mut settling: Settling, now: Timestamp) {
+        defect!(unless self.group.is_empty(), "frames that an earlier group has left");
         self.newest_ms = self.newest_ms.max(now.as_millis());
         match self.write_group(&draft, &mut settling, now) {
             Ok(positions) => self.hand_on(draft, settling, &positions),

@@ -45,6 +45,7 @@ pub(crate) use self::file::{Defect, Found, read, read_own};
 pub(crate) use self::mark::{Gone, Mark, SegmentRow};
 use super::journal::Position;
 use crate::store::StoreError;
+use crate::telemetry::defect;
 
 /// How far acceptance may run ahead of the last mark, in entries: twice what was accepted between the last two marks,
 /// within these bounds. What is accepted faster extends it, each time by twice as much.
@@ -120,6 +121,7 @@ impl Account {
     /// Notes a commit that the index has applied: where the journal ends after it, and the entries of its blocks.
     pub(in crate::store::embedded) fn applied(&self, end: Position, accepted: u64) {
         let mut counts = self.counts();
+        defect!(unless counts.end <= end, "a commit that lies before one that was counted");
         counts.accepted = counts.accepted.saturating_add(accepted);
         counts.end = end;
         let row = counts.segments.entry(end.segment).or_default();
@@ -209,6 +211,8 @@ impl Account {
         let mut mark = self.taken(&pair.mark, snapshot);
         mark.closed = closed;
         mark.may_reach = self.reach_of(&pair.mark, &mark);
+        defect!(unless mark.accepted <= mark.may_reach, "a mark that does not reach what it counts");
+        defect!(unless mark.accepted >= pair.mark.accepted, "a mark that counts less than the one before");
         // The sweeper asks ten times a second by default: an idle store writes nothing.
         if mark == pair.mark {
             return Ok(());

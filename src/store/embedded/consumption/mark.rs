@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::rewrite;
 use crate::store::StoreError;
 use crate::store::embedded::files;
+use crate::telemetry::defect;
 
 /// Bytes of one line, filled up with blanks: written in one piece within one sector.
 const BYTES: usize = 256;
@@ -129,6 +130,7 @@ impl MarkFile {
 
     /// Notes how much of the record is acknowledged by now.
     pub(super) fn grown(&mut self, end: u64) {
+        defect!(unless end >= self.mark.base.bytes, "a record that is shorter than its rewrite left it");
         self.mark.end = end;
         self.write_if_possible();
     }

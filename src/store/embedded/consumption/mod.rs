@@ -28,6 +28,7 @@ use crate::store::embedded::journal::{Disk, OsDisk};
 use crate::store::embedded::operations::{Operation, Operations};
 use crate::store::embedded::{ballast, files};
 use crate::store::{StoreError, Usage, UsageFound, UsageStore};
+use crate::telemetry::defect;
 
 /// Below this length a record is not rewritten: a start reads it in no time.
 const WORTH_A_REWRITE_BYTES: u64 = 4 * 1024 * 1024;
@@ -235,6 +236,7 @@ impl Inner {
     fn next_group(&self) -> Option<Vec<Waiting>> {
         let mut queue = lock(&self.queue);
         // Under one lock with the look at the queue: a caller that comes later sees that it has to start a writer.
+        defect!(unless queue.writing, "a group of usages without a writer");
         queue.writing = !queue.waiting.is_empty();
         queue.writing.then(|| std::mem::take(&mut queue.waiting))
     }

@@ -16,6 +16,7 @@ use super::segments::Segments;
 use crate::event::LaneKey;
 use crate::store::embedded::bits::Bits;
 use crate::store::embedded::journal::{Position, Settled, SettledRun, What};
+use crate::telemetry::defect;
 
 /// Settlements that share an atomic batch: each touches up to four rows beside the block's two.
 const SETTLED_TOGETHER: usize = 48;
@@ -67,6 +68,8 @@ impl Indexer {
             return Err(IndexError::Corrupt("block of an unknown lane"));
         };
         let ready = block.due_ms.is_empty();
+        defect!(unless ready || block.due_ms.len() == usize::from(block.count), "a delayed block without all due times");
+        defect!(unless block.living == block.living.within(block.count), "living entries that a block does not have");
         // A replay meets blocks that the index has already: counting them twice would keep their segment for ever.
         for ready in [true, false] {
             if self.rows.get(Key::Block { ready, lane, at: block.at })?.is_some() {
@@ -171,6 +174,7 @@ impl Indexer {
             self.rows.put(key(ready), &row.encode())?;
         }
         self.refer(segment, run.block.segment)?;
+        defect!(unless row.live() <= before.live(), "a settlement by which an entry lives again");
         let ended = u64::from(before.live().saturating_sub(row.live()));
         if ended > 0 {
             self.segments.settle(run.block.segment, ended);

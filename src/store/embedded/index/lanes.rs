@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::event::LaneKey;
+use crate::telemetry::defect;
 
 /// Shared by the writer, which hands out numbers, the indexer, which counts, and readers.
 #[derive(Default)]
@@ -45,7 +46,8 @@ impl Lanes {
         let no = table.next;
         table.next += 1;
         table.by_key.insert(lane.clone(), Slot { no, live: entries, others: Vec::new() });
-        table.by_no.insert(no, lane.clone());
+        let before = table.by_no.insert(no, lane.clone());
+        defect!(unless before.is_none(), "a lane number that is given twice");
         no
     }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::store::embedded::journal::Position;
+use crate::telemetry::defect;
 
 /// The use of each segment that exists. Shared by the indexer, which counts, and the sweeper, which deletes files.
 #[derive(Default)]
@@ -63,6 +64,7 @@ impl Segments {
 
     pub(in crate::store::embedded) fn settle(&self, segment: u32, entries: u64) {
         if let Some(usage) = self.lock().get_mut(&segment) {
+            defect!(unless entries <= usage.live, "more settled entries of a segment than live in it");
             usage.live = usage.live.saturating_sub(entries);
         }
     }

@@ -307,6 +307,10 @@ impl Block {
             Some(before) => *self.ends.get(before)? as usize,
             None => self.ends.len() * 4,
         };
+        debug_assert!(
+            start <= end && end <= self.body.len(),
+            "entries of a block that do not follow each other"
+        );
         // Ends ascend and the last one is the body's length: `unpack` has checked it.
         Some(self.body.slice(start..end))
     }

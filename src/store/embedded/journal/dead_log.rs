@@ -13,6 +13,7 @@ use super::{
 };
 use crate::clock::{self, Correction, Timestamp};
 use crate::store::{DeadLetter, StoreError};
+use crate::telemetry::defect;
 
 /// Letters that are taken with one write; more take several.
 const TAKEN_AT_ONCE: usize = 64 * 1024;
@@ -220,6 +221,7 @@ impl DeadLog {
         self.group.clear();
         let positions: Vec<Position> = appended?;
         let mut stand = self.letters.stand();
+        defect!(unless stand.end <= self.journal.end(), "dead letters that end before an earlier end");
         stand.end = self.journal.end();
         for position in positions {
             // The newest time of the group for each: a letter may be kept a little longer, never less long.

@@ -3,7 +3,7 @@
 use super::block::{self, NewBlock, Packer};
 use super::codec::{len_u16, len_u32};
 use super::dead;
-use super::frame::{ALIGN, FRAME_HEADER_BYTES, Header, Kind, Place};
+use super::frame::{ALIGN, FRAME_HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES, Place};
 use super::settlements::{self, MAX_ENTRY_BYTES, RUN_HEAD_BYTES, SettledRun};
 use super::{MAX_BLOCK_BYTES, Position};
 use crate::event::LaneKey;
@@ -143,6 +143,7 @@ impl Group {
         let payload = self.bytes.get(at + FRAME_HEADER_BYTES..).unwrap_or_default();
         // Summed here, once: a group that is refused and sealed again at another place sums only its headers anew.
         let (payload_bytes, payload_crc) = (payload.len(), crc32c::crc32c(payload));
+        defect!(unless payload_bytes <= MAX_PAYLOAD_BYTES, "a payload that no reader would believe");
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN), 0);
         self.frames.push(Pending { at, kind, entries, payload_bytes, payload_crc });
         let number = self.numbered;
@@ -154,6 +155,7 @@ impl Group {
     /// Fills in the headers for the place where the group will lie, and returns the positions of its blocks or
     /// dead letters, the bytes to write and the entries in them.
     pub(super) fn seal(&mut self, place: Place, entries_before: u32) -> (Vec<Position>, &[u8], u32) {
+        defect!(unless(place.offset as usize).is_multiple_of(ALIGN), "a group that begins off its alignment");
         let mut positions = Vec::with_capacity(self.frames.len());
         let mut total = 0_u32;
         for (number, frame) in self.frames.iter().enumerate() {

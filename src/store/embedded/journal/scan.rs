@@ -27,6 +27,7 @@ use super::window::Window;
 use super::{JournalOptions, Position, aside};
 use crate::store::embedded::files;
 use crate::store::{DeadLetter, StoreError};
+use crate::telemetry::defect;
 
 /// A bound for the files that a writer leaves: the largest segment and the longest group. Bytes behind it are damage.
 pub(super) const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_GROUP_BYTES as u64;
@@ -255,6 +256,7 @@ impl Pass<'_> {
                 Step::Newer(version) => return Err(self.newer(version)),
             }
         }
+        defect!(unless end <= keep, "a cut that would take a sound frame");
         Ok((end, keep))
     }
 

@@ -136,7 +136,12 @@ impl Iterator for RunReader<'_> {
     type Item = SettledRun;
 
     fn next(&mut self) -> Option<SettledRun> {
-        if self.0.is_empty() { None } else { run(&mut self.0).ok() }
+        if self.0.is_empty() {
+            return None;
+        }
+        let run = run(&mut self.0).ok();
+        defect!(unless run.is_some(), "settlements that were checked and do not decode");
+        run
     }
 }
 

@@ -15,6 +15,7 @@ use super::codec::len_u32;
 use super::frame::{self, ALIGN, FRAME_HEADER_BYTES, FrameError, Header, MARK, Place};
 use super::scan::MAX_FILE_BYTES;
 use super::window::Window;
+use crate::telemetry::defect;
 
 /// Damaged places that a report names; more are only counted.
 const NAMED_DAMAGES: usize = 1000;
@@ -289,6 +290,7 @@ impl<'a> Walk<'a> {
                     .map_or(0, |claim| claim.1.min(256).into()),
             ),
         };
+        defect!(unless resume > start, "a walk that stays where it is");
         let is_counted = found.is_some() && self.counted.is_some();
         self.counted = self.counted.map(|counted| counted.saturating_add(lost));
         self.at = resume;

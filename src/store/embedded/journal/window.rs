@@ -53,6 +53,7 @@ impl<'a> Window<'a> {
         if !is_held {
             self.hold(at, count)?;
         }
+        debug_assert!(at >= self.base, "a window that begins behind what it is asked for");
         // An `at` behind the end of the file has no bytes.
         let start = usize::try_from(at - self.base).unwrap_or(usize::MAX);
         Ok(self.held.get(start..).unwrap_or_default())
@@ -70,6 +71,7 @@ impl<'a> Window<'a> {
         // Fresh zeros come from the system; a grown vector would write them itself.
         self.held = vec![0; count.max(self.window_bytes).min(left)];
         self.base = at;
+        debug_assert!(kept.len() <= self.held.len(), "a window that is shorter than what it keeps");
         let (start, rest) = self.held.split_at_mut(kept.len());
         start.copy_from_slice(&kept);
         let filled = kept.len() + read_full(self.file, rest, at + kept.len() as u64)?;

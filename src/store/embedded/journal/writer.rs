@@ -244,6 +244,8 @@ impl Journal {
         self.give_back_full();
         self.end += u64::from(len_u32(bytes.len()));
         defect!(unless self.end.is_multiple_of(ALIGN as u64), "a segment whose end is off the alignment of frames");
+        let is_within = positions.last().is_none_or(|last| *last < self.end());
+        defect!(unless is_within, "a position behind the end of its segment");
         self.entries = self.entries.saturating_add(entries);
         Ok(positions)
     }
