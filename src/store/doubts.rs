@@ -198,8 +198,8 @@ impl Doubts {
         self.raise(doubt, now)
     }
 
-    /// To be called once at a start, with the version of the account that it goes on from: when the start before was cut
-    /// short before it wrote a newer one, both find the same.
+    /// To be called once at a start, with the version of the account that it goes on from: when the start before was
+    /// cut short before it wrote a newer one, both find the same.
     pub(in crate::store) fn found_against(&self, version: u64) {
         let mut state = self.lock();
         // A start that gets as far as its own account writes a higher version: the same one means that it did not.

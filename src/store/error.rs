@@ -121,8 +121,8 @@ impl StoreError {
         }
     }
 
-    /// Whether nothing was kept and the same may succeed later: there is no room, or the system is short of descriptors or
-    /// memory.
+    /// Whether nothing was kept and the same may succeed later: there is no room, or the system is short of descriptors
+    /// or memory.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         self.is_full() || matches!(self, Self::Shortage { .. })

@@ -1,6 +1,6 @@
 //! The store: what is accepted stays. Traits and promises here: entries, documents, dead letters, the record of what
-//! limits consume. Each implementation has a folder: `embedded` keeps them in a directory, `memory` is the model that it
-//! is compared with. One suite, `conformance`, runs against all of them.
+//! limits consume. Each implementation has a folder: `embedded` keeps them in a directory, `memory` is the model that
+//! it is compared with. One suite, `conformance`, runs against all of them.
 //!
 //! A store keeps *records* (opaque bytes, see [`record`]) in *lanes* (opaque keys) and hands out the ids.
 //! Every call is asynchronous and speaks in batches, so that a group commit, a network or a SQL statement

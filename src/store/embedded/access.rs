@@ -32,8 +32,8 @@ impl FileOwner {
         Self { uid: meta.uid(), gid: meta.gid() }
     }
 
-    /// The one to whom root has to give what it makes so that it belongs to `self`; `None` when it does anyway, or when this
-    /// is not root, which alone can give things away.
+    /// The one to whom root has to give what it makes so that it belongs to `self`; `None` when it does anyway, or when
+    /// this is not root, which alone can give things away.
     pub(super) fn to_give(self) -> Option<Self> {
         (user() == 0 && self.uid != 0).then_some(self)
     }

@@ -1,11 +1,11 @@
 //! Copies of a data directory, also of one that a process is using.
 //!
 //! A copy is as the directory would be after a crash at some moment after the copying began: everything that was
-//! acknowledged before is in it. That rests on the order. The account and the other small files are copied first, since the
-//! journal may have more than the account says, never less; then the segments, which only grow; then what limits have
-//! consumed; the documents last, since what waits may name a generation that only a newer policy book knows. A segment
-//! that is deleted or renamed meanwhile makes another pass necessary, which copies what has changed. The last segments are
-//! kept as far as they are without a gap. The index is not copied: a start makes it from the journal.
+//! acknowledged before is in it. That rests on the order. The account and the other small files are copied first, since
+//! the journal may have more than the account says, never less; then the segments, which only grow; then what limits
+//! have consumed; the documents last, since what waits may name a generation that only a newer policy book knows. A
+//! segment that is deleted or renamed meanwhile makes another pass necessary, which copies what has changed. The last
+//! segments are kept as far as they are without a gap. The index is not copied: a start makes it from the journal.
 //!
 //! The lock of the directory is not kept meanwhile, so that a daemon can start at any time: it is asked for before and
 //! after each pass, for a moment. A directory at rest that has another epoch or a newer account at the end of the pass
@@ -186,8 +186,8 @@ pub(crate) fn directory_for(backup: &Path) -> Result<PathBuf, StoreError> {
     fs::canonicalize(parent).map_err(|error| StoreError::io("look at", parent, error))
 }
 
-/// Makes a finished directory the one of this name. Nothing but an empty directory can have taken the name meanwhile and
-/// gives way.
+/// Makes a finished directory the one of this name. Nothing but an empty directory can have taken the name meanwhile
+/// and gives way.
 ///
 /// # Errors
 /// [`StoreError`] when the system refuses; the directory may have the name then.
@@ -294,8 +294,9 @@ impl Copier<'_> {
         Ok(is_whole)
     }
 
-    /// A segment that became full since the account was copied has given back what it did not use; by the account of the
-    /// copy it has that still, and would be taken for one that was cut. Only what the directory's own account explains.
+    /// A segment that became full since the account was copied has given back what it did not use; by the account of
+    /// the copy it has that still, and would be taken for one that was cut. Only what the directory's own account
+    /// explains.
     fn take_back_preallocation(&self) -> Result<(), StoreError> {
         let (Some(copied), Some(now)) = (account::read(self.to)?.mark, account::read(self.root)?.mark) else {
             return Ok(());

@@ -2,8 +2,8 @@
 //! by one when a write that must not fail finds no room, and put aside again when there is room. A file given up
 //! frees blocks as well as an inode.
 //!
-//! What may use it: a start and a stop all of it; documents and the record of usages what they leave for the next start;
-//! settlements and the index a little less. New events may not.
+//! What may use it: a start and a stop all of it; documents and the record of usages what they leave for the next
+//! start; settlements and the index a little less. New events may not.
 //!
 //! Must not know: what the room is used for.
 
@@ -20,8 +20,8 @@ use crate::store::StoreError;
 pub(super) const PIECE_BYTES: u64 = 1024 * 1024;
 /// Pieces put aside where there is plenty of room.
 pub(super) const PIECES: u64 = 24;
-/// Pieces that only a start and a stop may take: whatever waits for room while the process runs goes on later, and a start
-/// that finds none does not.
+/// Pieces that only a start and a stop may take: whatever waits for room while the process runs goes on later, and a
+/// start that finds none does not.
 pub(super) const FOR_START: u64 = 12;
 /// Pieces that settlements and the index leave: a pause or a purge works also when they have used up the rest.
 pub(super) const FOR_DOCUMENTS: u64 = FOR_START + 2;
@@ -98,8 +98,8 @@ fn has_room(root: &Path, needed_bytes: u64) -> bool {
     has_files && stat.f_bavail.saturating_mul(stat.f_frsize) >= needed_bytes
 }
 
-/// Does what must not fail for lack of room: again after each piece of ballast that it takes. It leaves the first `kept`
-/// ones: none, [`FOR_START`] or [`FOR_DOCUMENTS`].
+/// Does what must not fail for lack of room: again after each piece of ballast that it takes. It leaves the first
+/// `kept` ones: none, [`FOR_START`] or [`FOR_DOCUMENTS`].
 ///
 /// # Errors
 /// Those of `work`; one for which [`StoreError::is_full`] holds only when nothing that it may take is left.

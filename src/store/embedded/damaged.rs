@@ -1,5 +1,5 @@
-//! Which blocks are known to be damaged, and how far each lane was handed out: decides together, under one lock, that an
-//! entry is either handed out or lost, never both.
+//! Which blocks are known to be damaged, and how far each lane was handed out: decides together, under one lock, that
+//! an entry is either handed out or lost, never both.
 //!
 //! Reads announce here that they hand out entries of a block. The scrub, which finds damage without having been asked
 //! for entries, declares the block first and then leaves alone what may have been handed out since the store was

@@ -1,8 +1,8 @@
 //! The data directory: who may use it, in which format it is, and how much room is left.
 //!
 //! The directory itself and `LOCK` in it are held by flock, so that a lock file that is replaced lets nobody in; `LOCK`
-//! names the process. `ballast` and its further pieces are room that is given up when the disk is full, so that the rest
-//! can be opened and settled.
+//! names the process. `ballast` and its further pieces are room that is given up when the disk is full, so that the
+//! rest can be opened and settled.
 //!
 //! Must not know: what the files in its rooms hold.
 
@@ -127,8 +127,9 @@ impl DataDir {
     /// Keeps every process from an existing directory as long as the returned files live; changes nothing.
     ///
     /// # Errors
-    /// [`DirectoryError::Locked`] when a process has it, [`DirectoryError::Unusable`] when a restore was cut short in it,
-    /// [`StoreError::Io`] or [`DirectoryError::Denied`] when the system refuses, as it does when there is no such directory.
+    /// [`DirectoryError::Locked`] when a process has it, [`DirectoryError::Unusable`] when a restore was cut short in
+    /// it, [`StoreError::Io`] or [`DirectoryError::Denied`] when the system refuses, as it does when there is no such
+    /// directory.
     pub(crate) fn hold(root: &Path) -> Result<[Option<File>; 2], StoreError> {
         fs::read_dir(root).map_err(|error| StoreError::io("read", root, error))?;
         let path = root.join("LOCK");

@@ -73,7 +73,8 @@ struct Inner {
 
 impl Documents {
     /// Opens the documents of the data directory `root`, making their directory if needed, and looks at the policy
-    /// book, `newest` being the newest version on record in the account: a doubt about it is raised in `doubts`, and no document can be changed while it is open.
+    /// book, `newest` being the newest version on record in the account: a doubt about it is raised in `doubts`, and no
+    /// document can be changed while it is open.
     ///
     /// # Errors
     /// [`StoreError::Io`] when the system fails: nothing is known about the book then.

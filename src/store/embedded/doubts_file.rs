@@ -1,6 +1,6 @@
-//! The file of the doubts: `doubts` in the data directory, a sealed file of format 1 whose body is
-//! `{"next_id": n, "open": [doubt, ..], "against": v}`; `v` is the version of the account from which the last start that
-//! found something missing went on.
+//! The file of the doubts: `doubts` in the data directory, a sealed file of format 1 whose body is `{"next_id": n,
+//! "open": [doubt, ..], "against": v}`; `v` is the version of the account from which the last start that found
+//! something missing went on.
 //!
 //! Must not know: who raises doubts.
 

@@ -1,9 +1,9 @@
 //! Opening files of the data directory so that nothing unexpected is followed, waited for or overwritten.
 //!
-//! A name in the directory may have become a link, a FIFO or a directory. A link is never followed
-//! (`O_NOFOLLOW`), a FIFO never waited for (`O_NONBLOCK`), and what is not a plain file is an error of the kind
-//! [`io::ErrorKind::InvalidData`], told apart from errors of the system by [`is_foreign`]. Where descriptors are used up,
-//! a spare one is given up for the open ([`super::spare`]).
+//! A name in the directory may have become a link, a FIFO or a directory. A link is never followed (`O_NOFOLLOW`), a
+//! FIFO never waited for (`O_NONBLOCK`), and what is not a plain file is an error of the kind
+//! [`io::ErrorKind::InvalidData`], told apart from errors of the system by [`is_foreign`]. Where descriptors are used
+//! up, a spare one is given up for the open ([`super::spare`]).
 //!
 //! Must not know: what the files hold.
 

@@ -86,7 +86,8 @@ impl Reads {
     }
 
     /// Tries every block of the segment that holds something, and gives up those that the system does not let be read.
-    /// Each that fails is counted in the doubt, so that it concerns all of them when they are more than `at_most` entries.
+    /// Each that fails is counted in the doubt, so that it concerns all of them when they are more than `at_most`
+    /// entries.
     fn give_up_unread(
         &self,
         segment: u32,

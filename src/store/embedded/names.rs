@@ -9,8 +9,8 @@
 //! | `index`, `index.aside` | the index library's files |
 //! | `aside` | what stood in the place of one of these and was something else |
 //!
-//! `restoring` and `restoring.data` are there only until a restore has finished (see `restore`); a directory that has the
-//! first is not used.
+//! `restoring` and `restoring.data` are there only until a restore has finished (see `restore`); a directory that has
+//! the first is not used.
 //!
 //! Must not know: what the files hold.
 

@@ -127,8 +127,8 @@ impl Restore {
     /// Makes the tree the data directory, and its epoch the highest one.
     ///
     /// # Errors
-    /// [`StoreError`] when the system refuses; the directory is then as it was found, or, when only the mark could not be
-    /// deleted, has everything and the mark.
+    /// [`StoreError`] when the system refuses; the directory is then as it was found, or, when only the mark could not
+    /// be deleted, has everything and the mark.
     pub(crate) fn finish(mut self, raised: Raised) -> Result<Restored, StoreError> {
         let (tree, owner) = (self.tree(), self.before.owner());
         let failed = |operation, path: &Path, error| StoreError::io(operation, path, error);

@@ -3,8 +3,8 @@
 //!
 //! `restored` in the data directory is a sealed file of format 1 whose body is a JSON object: `{"N":M,…}` says that
 //! settlements as lost of entries in segment N do not count when they stand in a segment below M. It is written before
-//! the index is made anew without them, so that a later index finds the same. A settlement that stands in a segment that
-//! was deleted meanwhile is gone: what it settled may be called once more.
+//! the index is made anew without them, so that a later index finds the same. A settlement that stands in a segment
+//! that was deleted meanwhile is gone: what it settled may be called once more.
 //!
 //! Must not know: how the index is made.
 

@@ -40,8 +40,8 @@ fn locking_with<T>(
     })
 }
 
-/// Does `step` at most `tries` times, while `waits` says of an error that it has waited for it to pass; its wait is twice as
-/// long each time.
+/// Does `step` at most `tries` times, while `waits` says of an error that it has waited for it to pass; its wait is
+/// twice as long each time.
 fn again<T>(
     tries: u32,
     mut wait: Duration,
@@ -57,8 +57,8 @@ fn again<T>(
     step()
 }
 
-/// Does `step`, again after a while when it fails with [`StoreError::Unread`]. `step` must be one that a start which was
-/// cut off may do again. For a thread that may wait.
+/// Does `step`, again after a while when it fails with [`StoreError::Unread`]. `step` must be one that a start which
+/// was cut off may do again. For a thread that may wait.
 ///
 /// # Errors
 /// What `step` returned last; [`StoreError::Unread`] then says what to do.

@@ -4,8 +4,8 @@
 //! `SALT` is a sealed file (see `sealed`) of format 1 and version 1 whose body is sixteen hex digits. Older directories
 //! have the digits and a line feed alone; such a file is sealed once it agrees with the heads. The heads decide: ids
 //! made with another salt would be unknown, and waiting events would be sent under other names. A file that is missing,
-//! damaged or different is healed from them, and that is reported. Where no head can be read, a sealed file decides, and
-//! where there is none either, the account.
+//! damaged or different is healed from them, and that is reported. Where no head can be read, a sealed file decides,
+//! and where there is none either, the account.
 //!
 //! Must not know: what the salt is mixed into.
 
@@ -41,12 +41,12 @@ enum Found {
     Sealed(u64),
 }
 
-/// The salt of `root`: that of its segments, else the one on record, else that of the account, else `fresh` after it was
-/// put on record.
+/// The salt of `root`: that of its segments, else the one on record, else that of the account, else `fresh` after it
+/// was put on record.
 ///
 /// # Errors
-/// [`DirectoryError::Unusable`] when neither the file, the account nor the head of any segment says what it is although something was
-/// accepted; [`StoreError::Io`] when the system fails.
+/// [`DirectoryError::Unusable`] when neither the file, the account nor the head of any segment says what it is although
+/// something was accepted; [`StoreError::Io`] when the system fails.
 pub(super) fn keep(root: &Path, fresh: u64, account: Option<u64>) -> Result<Kept, StoreError> {
     let found = find(root)?;
     let mut heads = journal::salts(&root.join("journal"))?;

@@ -1,6 +1,6 @@
-//! The scrub: a thread that reads what waits at a bounded rate, so that damage is found before it is needed. At most one
-//! pass each hour over the blocks that hold something, in order; what is damaged, or cannot be read, is met as in any
-//! other read, but entries that may have been handed out are left to their holder.
+//! The scrub: a thread that reads what waits at a bounded rate, so that damage is found before it is needed. At most
+//! one pass each hour over the blocks that hold something, in order; what is damaged, or cannot be read, is met as in
+//! any other read, but entries that may have been handed out are left to their holder.
 //!
 //! Must not know: how blocks are read.
 

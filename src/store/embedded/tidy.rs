@@ -24,7 +24,8 @@ const NAMED: usize = 8;
 /// Puts `root` in order, which no other process may be using. Returns what has to be reported.
 ///
 /// # Errors
-/// [`Denied`](crate::store::DirectoryError::Denied) when something is not this user's, [`StoreError::Io`] when the system fails.
+/// [`Denied`](crate::store::DirectoryError::Denied) when something is not this user's, [`StoreError::Io`] when the
+/// system fails.
 pub(super) fn tidy(root: &Path) -> Result<Vec<NewDoubt>, StoreError> {
     let mut found = Vec::new();
     let entries = names::walk(root)?;

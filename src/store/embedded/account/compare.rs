@@ -5,8 +5,8 @@
 //! and the living entries that the account counts, less those found, say how many are lost at least. When a
 //! settlement is lost with them both bounds may differ; the difference is uncertain.
 //!
-//! After an orderly stop the closing list ([`super::living`]) says exactly which entries were owed an end; it then takes
-//! the place of these bounds.
+//! After an orderly stop the closing list ([`super::living`]) says exactly which entries were owed an end; it then
+//! takes the place of these bounds.
 //!
 //! Behind the last mark only bounds are known: that of the account, and what bytes that do not decode can hold. They
 //! count when there is a sign of damage there.

@@ -75,8 +75,8 @@ pub(crate) fn read(root: &Path) -> Result<Found, StoreError> {
     read_those(root, None)
 }
 
-/// As [`read`], of a directory whose salt is known. Copies of another directory, and copies that are older than its last
-/// start, are defects.
+/// As [`read`], of a directory whose salt is known. Copies of another directory, and copies that are older than its
+/// last start, are defects.
 ///
 /// # Errors
 /// As [`read`].

@@ -2,9 +2,9 @@
 //! damaged journal no longer tells: which entries of missing blocks were owed an end, and which entries had ended.
 //!
 //! # File
-//! `living` in the data directory, written once at an orderly stop, before the closing mark of the account. It belongs to
-//! the mark whose salt and end it names: no position is used twice, so that no other stop has the same. It is removed
-//! when the store is opened again. Format 1, numbers are little-endian:
+//! `living` in the data directory, written once at an orderly stop, before the closing mark of the account. It belongs
+//! to the mark whose salt and end it names: no position is used twice, so that no other stop has the same. It is
+//! removed when the store is opened again. Format 1, numbers are little-endian:
 //!
 //! | at | bytes | content |
 //! |---|---|---|
@@ -20,9 +20,9 @@
 //!
 //! A run is its length without these 8 bytes (4), the number of its blocks (4), and the blocks in ascending order; runs
 //! overlap and are merged when they are read. A block is the segment as the difference to that of the block before
-//! (varint), an eighth of the offset (varint; the difference in the same segment), and its living entries: a zero byte and
-//! n - 1 for the first n entries, or a byte k and k bytes of a bitmap, entry 0 in the lowest bit of the first. Varints
-//! are LEB128.
+//! (varint), an eighth of the offset (varint; the difference in the same segment), and its living entries: a zero byte
+//! and n - 1 for the first n entries, or a byte k and k bytes of a bitmap, entry 0 in the lowest bit of the first.
+//! Varints are LEB128.
 //!
 //! Runs bound the memory of the writer; a reader holds one small window of each.
 //!

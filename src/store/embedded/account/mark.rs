@@ -17,8 +17,8 @@ pub(crate) struct SegmentRow {
     pub living: u64,
     /// The offset at which its last group ends.
     pub end: u32,
-    /// Bytes that its file has at least: those that it had from the beginning, or that were in use when the next one was
-    /// begun; 0 when that is unknown.
+    /// Bytes that its file has at least: those that it had from the beginning, or that were in use when the next one
+    /// was begun; 0 when that is unknown.
     pub size: u64,
     /// Damaged places in it that were counted.
     pub damaged: u64,

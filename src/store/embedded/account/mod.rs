@@ -1,11 +1,11 @@
 //! The account of what should be there: apart from journal and index, so that what either of them has lost is known.
 //!
 //! # Files
-//! `account.a` and `account.b` in the data directory, two sealed files ([`crate::store::embedded::sealed`]) of the same form,
-//! filled up with spaces to a multiple of 16 KiB. A *mark* is written over the older of the two and synced, in place,
-//! so that a mark costs no change of the file system's own records. The whole copy with the highest version counts.
-//! Both are written when the store is opened, when a segment is begun (before its first group is acknowledged), and as
-//! the closing mark of an orderly stop. Format 1; the body is JSON:
+//! `account.a` and `account.b` in the data directory, two sealed files ([`crate::store::embedded::sealed`]) of the same
+//! form, filled up with spaces to a multiple of 16 KiB. A *mark* is written over the older of the two and synced, in
+//! place, so that a mark costs no change of the file system's own records. The whole copy with the highest version
+//! counts. Both are written when the store is opened, when a segment is begun (before its first group is acknowledged),
+//! and as the closing mark of an orderly stop. Format 1; the body is JSON:
 //!
 //! | member | content |
 //! |---|---|
@@ -25,8 +25,8 @@
 //! mark that says that nothing in it is owed an end. After a power cut more may be found than was marked; only what
 //! is missing against the mark is lost.
 //!
-//! A copy of another directory, or whose epoch is below the one that the last start took, counts as missing; of an older
-//! one the totals are kept, which only grow.
+//! A copy of another directory, or whose epoch is below the one that the last start took, counts as missing; of an
+//! older one the totals are kept, which only grow.
 //!
 //! Must not know: rows of the index, frames, who is told of a loss.
 
@@ -159,8 +159,8 @@ impl Account {
         Ok(())
     }
 
-    /// Notes a segment that was begun, and where the one before it ends for good, in both copies. To be called before its
-    /// first group is acknowledged.
+    /// Notes a segment that was begun, and where the one before it ends for good, in both copies. To be called before
+    /// its first group is acknowledged.
     pub(in crate::store::embedded) fn begin_segment(
         &self,
         number: u32,

@@ -20,11 +20,11 @@
 //! 3. After the first failure nothing is written or synced again.
 //!
 //! # Damage
-//! Bad lines after which no intact line begins a write are a torn end: never acknowledged, cut, unless `usage.mark` says
-//! that they were. Other bad lines, a missing head, a record without a mark line (each rewrite ends with one) and one
-//! that `usage.mark` does not fit are damage: counted, the bytes of bad lines set aside in `usage.damaged-N`, and `from`
-//! becomes the moment of the opening that met them. The end was orderly when `closed` is the last line and no line is bad. Another format
-//! in an intact head is not ours to judge: nothing is changed.
+//! Bad lines after which no intact line begins a write are a torn end: never acknowledged, cut, unless `usage.mark`
+//! says that they were. Other bad lines, a missing head, a record without a mark line (each rewrite ends with one) and
+//! one that `usage.mark` does not fit are damage: counted, the bytes of bad lines set aside in `usage.damaged-N`, and
+//! `from` becomes the moment of the opening that met them. The end was orderly when `closed` is the last line and no
+//! line is bad. Another format in an intact head is not ours to judge: nothing is changed.
 //!
 //! Must not know: files, who writes when.
 

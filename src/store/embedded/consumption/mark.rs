@@ -1,17 +1,17 @@
-//! The account of the usage record: how long it has to be, and how it begins. Kept in a file of its own, so that a record
-//! that was cut, or replaced by an older one, is known for what it is. This head is the complete specification.
+//! The account of the usage record: how long it has to be, and how it begins. Kept in a file of its own, so that a
+//! record that was cut, or replaced by an older one, is known for what it is. This head is the complete specification.
 //!
 //! `limits/usage.mark` is one line of 256 bytes: the CRC-32C of its JSON as eight lower-case hex digits, one blank, the
-//! JSON, blanks, a line feed. The same line stands again at byte 4096, in another sector. Both are written in place, after
-//! the bytes that they account for are durable; the first one that reads counts.
+//! JSON, blanks, a line feed. The same line stands again at byte 4096, in another sector. Both are written in place,
+//! after the bytes that they account for are durable; the first one that reads counts.
 //!
-//! `{"b":BASE,"s":SUM,"e":END,"nb":BASE,"ns":SUM}`: the part of the record that its last rewrite left has BASE bytes and
-//! the CRC-32C SUM, and at least END bytes are acknowledged. `nb` and `ns` say the same of a rewrite that has been begun;
-//! that mark is synced before the record is renamed. A power cut may leave an older END than the last one.
+//! `{"b":BASE,"s":SUM,"e":END,"nb":BASE,"ns":SUM}`: the part of the record that its last rewrite left has BASE bytes
+//! and the CRC-32C SUM, and at least END bytes are acknowledged. `nb` and `ns` say the same of a rewrite that has been
+//! begun; that mark is synced before the record is renamed. A power cut may leave an older END than the last one.
 //!
-//! A record that fits neither, or is shorter, is damaged. So is one whose head says that it has a mark when there is none
-//! that reads: nobody knows then whether it is whole, or an older one. Versions before kept no marks and their heads say
-//! nothing of any.
+//! A record that fits neither, or is shorter, is damaged. So is one whose head says that it has a mark when there is
+//! none that reads: nobody knows then whether it is whole, or an older one. Versions before kept no marks and their
+//! heads say nothing of any.
 //!
 //! Must not know: what the record holds.
 

@@ -28,8 +28,8 @@ pub(super) struct Content<'a> {
     pub stand: Stand,
 }
 
-/// Replaces the record: the old one or the new one is there at any moment, and the mark fits it. Returns the file and its
-/// length.
+/// Replaces the record: the old one or the new one is there at any moment, and the mark fits it. Returns the file and
+/// its length.
 pub(super) fn replace(
     dir: &Path,
     content: &Content<'_>,

@@ -3,10 +3,11 @@
 //! The newest version of the book that was written is on record outside it, in `book-seen` in the data directory: a
 //! sealed file of format 1 with that version and no body. The book is durable first, then the mark, so that a crash
 //! between the two leaves a mark that is older. The account of the directory keeps the version as well, from its next
-//! mark on: a `book-seen` that is missing or below it is made anew and reported. A book that is missing although one was seen, older than the mark,
-//! damaged, or whose name is no plain file, raises a doubt that holds the store as a whole. The doubt ends when the
-//! book is as it should be at a later opening, or when an operator adopts what there is ([`adopt`]): it gets a version
-//! above the newest that was seen, and what stood in its place is kept as `policies.json.damaged`.
+//! mark on: a `book-seen` that is missing or below it is made anew and reported. A book that is missing although one
+//! was seen, older than the mark, damaged, or whose name is no plain file, raises a doubt that holds the store as a
+//! whole. The doubt ends when the book is as it should be at a later opening, or when an operator adopts what there is
+//! ([`adopt`]): it gets a version above the newest that was seen, and what stood in its place is kept as
+//! `policies.json.damaged`.
 //!
 //! Must not know: what the book says.
 

@@ -68,7 +68,8 @@ impl Indexer {
             return Err(IndexError::Corrupt("block of an unknown lane"));
         };
         let ready = block.due_ms.is_empty();
-        defect!(unless ready || block.due_ms.len() == usize::from(block.count), "a delayed block without all due times");
+        let has_all_due = ready || block.due_ms.len() == usize::from(block.count);
+        defect!(unless has_all_due, "a delayed block without all of its due times");
         defect!(unless block.living == block.living.within(block.count), "living entries that a block does not have");
         // A replay meets blocks that the index has already: counting them twice would keep their segment for ever.
         for ready in [true, false] {

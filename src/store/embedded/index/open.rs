@@ -34,8 +34,8 @@ pub(in crate::store::embedded) struct Opened {
     pub room: Arc<IndexRoom>,
 }
 
-/// Opens the index at `path`, or creates an empty one, and checks it against itself. Room for it is taken from the ballast
-/// in `root`, if there is a root. Panics of the library are answered as errors.
+/// Opens the index at `path`, or creates an empty one, and checks it against itself. Room for it is taken from the
+/// ballast in `root`, if there is a root. Panics of the library are answered as errors.
 pub(in crate::store::embedded) fn open(
     path: &Path,
     root: Option<&Path>,

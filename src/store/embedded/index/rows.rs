@@ -150,8 +150,8 @@ pub(in crate::store::embedded) fn digest(key: &[u8], value: &[u8]) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// The value of a due row: tries (2 bytes, see [`Tries`]) and, of an entry that was put off while the clock was in doubt, when
-/// that was (8 bytes, Unix ms). A moved row has the due time (8) before it.
+/// The value of a due row: tries (2 bytes, see [`Tries`]) and, of an entry that was put off while the clock was in
+/// doubt, when that was (8 bytes, Unix ms). A moved row has the due time (8) before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::store::embedded) struct PutOff {
     pub tries: Tries,

@@ -14,8 +14,8 @@ use super::window::Window;
 use crate::store::StoreError;
 use crate::store::embedded::files;
 
-/// Clears in a copy of segment `number` what follows its last frame before the first gap. Its length stays: the rest reads
-/// as preallocated.
+/// Clears in a copy of segment `number` what follows its last frame before the first gap. Its length stays: the rest
+/// reads as preallocated.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read or written.

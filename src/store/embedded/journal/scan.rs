@@ -37,8 +37,9 @@ pub(super) const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_G
 pub struct Scan {
     /// Where to begin: a position at which a frame starts or the journal ended. The default is the beginning.
     pub from: Position,
-    /// Set damage aside, give the room behind the last frame back, and remove a stillborn last segment. Without it nothing
-    /// is written. The torn end stays until [`super::cut()`] is called: when what is missing with it is on record.
+    /// Set damage aside, give the room behind the last frame back, and remove a stillborn last segment. Without it
+    /// nothing is written. The torn end stays until [`super::cut()`] is called: when what is missing with it is on
+    /// record.
     pub repair: bool,
     /// The salt on record: a segment both copies of whose head are bad is tried with it.
     pub salt: Option<u64>,
@@ -123,8 +124,7 @@ impl Pass<'_> {
         let failed = |error: io::Error| StoreError::io("read", path, error);
         let file = open(path)?;
         let number = self.file.number;
-        // Read twice: the pass that surveys shows nothing, so that a damage at the end is known before the first frame
-        // is shown.
+        // Read twice: a damage at the end has to be known before the first frame is shown.
         let Some(survey) = stream::survey(&file, number, start as u64).map_err(failed)? else {
             return Ok(false);
         };
@@ -169,7 +169,7 @@ impl Pass<'_> {
         }
         let Some(salt) = self.salt(&file)? else { return self.headless(&file, bytes) };
         let number = self.file.number;
-        // From the beginning: only that tells how many entries lie before `start`, by which a gap is counted.
+        // From the beginning: only that gives the count of entries before `start`.
         let counted = Walk::new(&file, HEAD_BYTES, salt, number).and_then(|walk| walk.count_before(start));
         let counted = counted.map_err(failed)?;
         self.walked.before = counted.map(u64::from);
@@ -266,7 +266,8 @@ impl Pass<'_> {
         self.scan.marked.is_some_and(|marked| !marked.closed && at >= marked.end)
     }
 
-    /// A damage that begins below the mark and ends behind it: of what it cost behind the mark there is a bound at most.
+    /// A damage that begins below the mark and ends behind it: of what it cost behind the mark there is a bound at
+    /// most.
     fn reaches_over_mark(&mut self, offset: usize, length: usize, counted: Option<u32>) {
         let Some(marked) = self.scan.marked.filter(|marked| !marked.closed) else { return };
         let (mark, end) = (marked.end.offset as usize, offset.saturating_add(length));
@@ -295,7 +296,6 @@ impl Pass<'_> {
         match self.scan.marked {
             // Behind a mark that is not a closing one it is unknown what was acknowledged.
             Some(_) if self.is_behind_mark(offset) && (unacknowledged || !is_counted) => Tail::Uncertain,
-            // Nothing was acknowledged behind a closing mark.
             Some(marked) if marked.closed && at >= marked.end && unacknowledged => Tail::Torn,
             // A later group, or a later segment, began only after this one was synced.
             _ if !self.last || !unacknowledged => Tail::Damage,
@@ -387,9 +387,9 @@ impl Pass<'_> {
         }
     }
 
-    /// Notes where the last segment is to be cut. The zeros behind `used` are given back at once, by a hole: a full disk
-    /// may need the room for the next segment. The length stays: a last segment that is shorter than it was made has
-    /// been cut by somebody else.
+    /// Notes where the last segment is to be cut. The zeros behind `used` are given back at once, by a hole: a full
+    /// disk may need the room for the next segment. The length stays: a last segment that is shorter than it was made
+    /// has been cut by somebody else.
     fn ends(&mut self, keep: usize, used: usize) {
         self.report.cut = Some((self.file.number, len_u32(keep)));
         let (used, length) = (used as u64, self.walked.length);

@@ -15,8 +15,8 @@ pub(crate) const MAX_SEGMENT: u32 = (1 << 24) - 1;
 /// Size of a segment that is begun on a disk that is full, or that a larger one would fill.
 const SMALL_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// What a larger segment leaves free: room for a small segment of the dead log, the index, the documents and the ballast.
-/// At a start the ballast is given up first, and a journal that took its room would leave none for the rest.
+/// What a larger segment leaves free: room for a small segment of the dead log, the index, the documents and the
+/// ballast. At a start the ballast is given up first, and a journal that took its room would leave none for the rest.
 const LEFT_FREE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A segment's file as a listing of its directory shows it.

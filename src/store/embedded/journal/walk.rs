@@ -1,5 +1,5 @@
-//! The walk over the bytes of one segment, in windows: where frames, damage and the torn end lie. What it finds does not
-//! depend on the size of the windows.
+//! The walk over the bytes of one segment, in windows: where frames, damage and the torn end lie. What it finds does
+//! not depend on the size of the windows.
 //!
 //! Must not know: what frames hold, what becomes of damage.
 
@@ -230,8 +230,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// This many bytes from `at` on, or what there is. To the end of the file, not to the last byte that is set: payloads
-    /// may end in zeros.
+    /// This many bytes from `at` on, or what there is. To the end of the file, not to the last byte that is set:
+    /// payloads may end in zeros.
     fn bytes(&mut self, at: usize, count: usize) -> io::Result<&[u8]> {
         let bytes = self.window.bytes(at as u64, count)?;
         Ok(bytes.get(..count).unwrap_or(bytes))

@@ -117,10 +117,10 @@ impl Journal {
     /// in which they were pushed. An empty group does nothing.
     ///
     /// # Errors
-    /// [`StoreError::Poisoned`] on the first failure of a write or sync and ever after. What the group held is
-    /// in doubt then: it must not be acknowledged, and may be found by the next scan. An error for which
-    /// [`StoreError::is_refusal`] holds when there was no room for the group, or no descriptor for its segment: nothing of
-    /// it is in the journal, it still holds its frames, and it may be appended again.
+    /// [`StoreError::Poisoned`] on the first failure of a write or sync and ever after. What the group held is in doubt
+    /// then: it must not be acknowledged, and may be found by the next scan. An error for which
+    /// [`StoreError::is_refusal`] holds when there was no room for the group, or no descriptor for its segment: nothing
+    /// of it is in the journal, it still holds its frames, and it may be appended again.
     pub fn append(&mut self, group: &mut Group, now: Timestamp) -> Result<Vec<Position>, StoreError> {
         if group.is_empty() {
             return self.sound().map(|()| Vec::new());

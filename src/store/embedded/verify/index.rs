@@ -1,7 +1,7 @@
 //! The index against the journal, on a copy: the library has no way of opening it without writing.
 //!
-//! The index reflects every frame below its checkpoint, and may reflect some above. So the living entries that it has of
-//! a block lie between those after all settlements and those after the settlements below the checkpoint.
+//! The index reflects every frame below its checkpoint, and may reflect some above. So the living entries that it has
+//! of a block lie between those after all settlements and those after the settlements below the checkpoint.
 //!
 //! Must not know: rows, the library.
 
