@@ -145,11 +145,7 @@ impl IndexThread {
         let _under_way = shared.figures.operations.begin(Operation::Index, shared.clock.now());
         let reflects = self.indexer.rows.checkpoint().reflects;
         defect!(unless reflects <= commit.end, "a commit that lies before what the index has already");
-        let is_within = |at: Position| at < commit.end;
-        debug_assert!(
-            commit.blocks.iter().all(|(at, ..)| is_within(*at)),
-            "a block behind the end of its commit"
-        );
+        debug_assert!(commit.blocks.iter().all(|(at, ..)| *at < commit.end), "a block behind its commit");
         let applying = shared.applying.lock();
         guarded(|| {
             for (at, lane_no, lane, entries, due_ms) in &commit.blocks {

@@ -235,8 +235,8 @@ impl Inner {
 
     fn next_group(&self) -> Option<Vec<Waiting>> {
         let mut queue = lock(&self.queue);
-        // Under one lock with the look at the queue: a caller that comes later sees that it has to start a writer.
         defect!(unless queue.writing, "a group of usages without a writer");
+        // Under one lock with the look at the queue: a caller that comes later sees that it has to start a writer.
         queue.writing = !queue.waiting.is_empty();
         queue.writing.then(|| std::mem::take(&mut queue.waiting))
     }

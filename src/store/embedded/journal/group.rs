@@ -155,7 +155,8 @@ impl Group {
     /// Fills in the headers for the place where the group will lie, and returns the positions of its blocks or
     /// dead letters, the bytes to write and the entries in them.
     pub(super) fn seal(&mut self, place: Place, entries_before: u32) -> (Vec<Position>, &[u8], u32) {
-        defect!(unless(place.offset as usize).is_multiple_of(ALIGN), "a group that begins off its alignment");
+        let is_aligned = (place.offset as usize).is_multiple_of(ALIGN);
+        defect!(unless is_aligned, "a group that begins off its alignment");
         let mut positions = Vec::with_capacity(self.frames.len());
         let mut total = 0_u32;
         for (number, frame) in self.frames.iter().enumerate() {
