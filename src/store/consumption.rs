@@ -22,15 +22,15 @@ pub(crate) const MAX_LIMIT_NAME_BYTES: usize = 2048;
 pub struct Usage {
     /// The limit's opaque name: 1 to [`MAX_LIMIT_NAME_BYTES`] bytes without control characters.
     pub limit: Box<str>,
-    /// How many starts.
+    /// Number of starts, made or still allowed.
     pub count: u32,
     /// The latest moment of any of them.
     pub at: Timestamp,
-    /// When they no longer matter.
+    /// From this moment on they no longer count against the limit.
     pub over_at: Timestamp,
 }
 
-/// Up to a whole millisecond.
+/// The moment rounded up to a millisecond, as it is kept.
 pub(super) fn rounded(moment: Timestamp) -> Timestamp {
     Timestamp::from_millis(moment.ceil_millis())
 }

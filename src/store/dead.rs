@@ -12,13 +12,13 @@ use crate::event::{EventId, LaneKey};
 /// An entry that was parked for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The id of the entry.
+    /// The id under which the entry was accepted.
     pub id: EventId,
     /// The lane in which it stood: it names the policies that governed the entry.
     pub lane: LaneKey,
     /// When it was parked, rounded down to a millisecond.
     pub at: Timestamp,
-    /// Attempts made in all.
+    /// Attempts that were made before it was parked.
     pub attempts: u16,
     /// A short fact such as `http_404` or `attempts_exhausted: timeout`; at most its first 1024 bytes are kept.
     pub reason: String,
@@ -40,7 +40,7 @@ impl DeadLetter {
 pub(crate) enum LetterOrder {
     /// In the order in which they were parked.
     OldestFirst,
-    /// The other way round.
+    /// The letter that was parked last comes first.
     NewestFirst,
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum LetterOrder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LetterPlace(pub(super) u64);
 
-/// A page of dead letters.
+/// A page of dead letters, and how to go on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct LetterPage {
     /// The letters, in the order that was asked for.

@@ -1,8 +1,9 @@
 //! Doubts: what the store could not establish, kept until it is cleared up or an operator has decided.
 //!
-//! The first rule of the design: nothing irreversible happens on doubt. Whoever meets something unknown raises a
-//! doubt here, holds what it concerns, and clears the doubt when the matter turns out well. Doubts survive restarts;
-//! a store that is durable keeps them within 100 ms of a change. What is lost for certain is reported the same way: as a doubt that holds nothing.
+//! The first rule of the design: nothing irreversible happens on doubt. A part that meets something unknown raises a
+//! doubt here, holds what it concerns, and clears the doubt when the matter turns out well. Doubts survive restarts; a
+//! store that is durable keeps them within 100 ms of a change. What is lost for certain is reported the same way: as a
+//! doubt that holds nothing.
 //!
 //! Must not know: how what is in doubt is held, retried or given up; HTTP.
 
@@ -43,7 +44,7 @@ pub enum DoubtKind {
 }
 
 impl DoubtKind {
-    /// All of them.
+    /// Every kind, in the order of declaration.
     pub const ALL: [Self; 11] = [
         Self::Unread,
         Self::Lost,
@@ -93,7 +94,7 @@ impl DoubtKind {
 pub enum Holds {
     /// Acceptance, dispatch, expiry, drains and deletion, as a whole.
     Store,
-    /// The lanes that it concerns.
+    /// The lanes that it concerns: nothing is sent from them.
     Lanes,
     /// Whatever is done because time has passed.
     Time,
@@ -104,11 +105,11 @@ pub enum Holds {
 /// A doubt as it is raised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDoubt {
-    /// What is in doubt.
+    /// The kind of doubt, which says what is held.
     pub kind: DoubtKind,
     /// Which file (relative to the data directory), lane, policy or clock. Names the doubt together with `kind`.
     pub subject: String,
-    /// What was found, for people.
+    /// What was found, as a sentence for people.
     pub detail: String,
     /// What an operator can do about it.
     pub way_out: String,
@@ -119,23 +120,23 @@ pub struct NewDoubt {
 /// The subject of a doubt of the kind [`DoubtKind::Clock`].
 pub(crate) const WALL_CLOCK: &str = "wall clock";
 
-/// An open doubt.
+/// A doubt as it is listed until it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Doubt {
     /// Its number, unique in this directory.
     pub id: u64,
-    /// What is in doubt.
+    /// The kind of doubt, which says what is held.
     pub kind: DoubtKind,
     /// Which file, lane, policy or clock.
     pub subject: String,
-    /// What was found, for people.
+    /// What was found, as a sentence for people.
     pub detail: String,
     /// What an operator can do about it.
     pub way_out: String,
-    /// How many events it concerns.
+    /// Number of events that it concerns, as in [`NewDoubt::events`].
     pub events: u64,
-    /// Since when, Unix ms.
+    /// When it was first raised, Unix ms.
     pub since_ms: u64,
     /// An operator has seen it: it is no longer reported by the readiness probe.
     pub acknowledged: bool,
@@ -149,7 +150,7 @@ pub struct Doubts(Arc<Mutex<State>>);
 pub(super) struct State {
     pub(super) next_id: u64,
     pub(super) open: BTreeMap<u64, Doubt>,
-    /// Changed since the last save.
+    /// The list differs from the file: the next save writes it.
     pub(super) is_changed: bool,
     pub(super) version: u64,
     /// The version of the account against which the last start has found what it added.
@@ -169,10 +170,12 @@ impl Doubts {
     pub fn raise(&self, doubt: NewDoubt, now: Timestamp) -> u64 {
         let mut state = self.lock();
         let NewDoubt { kind, subject, detail, way_out, events } = doubt;
+        // One doubt for each kind and subject: a finding that every start repeats must not fill the list.
         let known = state.open.values_mut().find(|open| open.kind == kind && open.subject == subject);
         if let Some(open) = known {
             let id = open.id;
             let is_new = (&open.detail, &open.way_out, open.events) != (&detail, &way_out, events);
+            // More events than the operator has seen have to be reported again.
             open.acknowledged &= events <= open.events;
             (open.detail, open.way_out, open.events) = (detail, way_out, events);
             state.is_changed |= is_new;
@@ -195,15 +198,17 @@ impl Doubts {
         self.raise(doubt, now)
     }
 
-    /// To be called once at a start, with the version of the account that it goes on from: when the start before was cut
-    /// short before it wrote a newer one, both find the same.
+    /// To be called once at a start, with the version of the account that it goes on from: when the start before was
+    /// cut short before it wrote a newer one, both find the same.
     pub(in crate::store) fn found_against(&self, version: u64) {
         let mut state = self.lock();
+        // A start that gets as far as its own account writes a higher version: the same one means that it did not.
         state.is_repeated = state.against.replace(version) == Some(version);
     }
 
     /// As [`Doubts::add`] for what a start has found missing: found again, it is not added again.
     pub(in crate::store) fn add_found(&self, mut doubt: NewDoubt, now: Timestamp) -> u64 {
+        // Counted twice, a loss would look larger after each start that is cut short.
         if !self.lock().is_repeated {
             return self.add(doubt, now);
         }
@@ -260,7 +265,7 @@ impl Doubts {
         Some(doubt)
     }
 
-    /// One doubt by its number.
+    /// The open doubt of this number, if there is one.
     #[must_use]
     pub fn get(&self, id: u64) -> Option<Doubt> {
         self.lock().open.get(&id).cloned()
@@ -281,7 +286,7 @@ impl Doubts {
         state.open.values().find(is_it).cloned()
     }
 
-    /// All open doubts, oldest first.
+    /// All open doubts by number: the oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<Doubt> {
         self.lock().open.values().cloned().collect()
@@ -303,6 +308,7 @@ impl Doubts {
 
 impl State {
     fn forget_oldest(&mut self) {
+        // What holds something, or was not seen yet, is never forgotten.
         let is_done = |open: &Doubt| open.acknowledged && open.kind.holds() == Holds::Nothing;
         let done: Vec<u64> = self.open.values().filter(|open| is_done(open)).map(|open| open.id).collect();
         for id in done.iter().take(done.len().saturating_sub(MAX_ACKNOWLEDGED)) {

@@ -15,11 +15,11 @@ pub enum StoreError {
     /// The system is short of descriptors or of memory. It may pass.
     #[error("{operation} {place}: {reason}")]
     Shortage {
-        /// What was tried.
+        /// The operation that failed: a verb for the text, such as `read`.
         operation: &'static str,
         /// On what: a file, or a table.
         place: String,
-        /// What the system said.
+        /// The error of the system, as text.
         reason: String,
     },
     /// The store has not taken what was handed in within the time that its caller waits. Nothing of it is kept.
@@ -31,52 +31,52 @@ pub enum StoreError {
     /// A write or sync failed; nothing more can be promised until the process is started again.
     #[error("the store failed and takes no more writes: {reason}")]
     Poisoned {
-        /// The first failure.
+        /// The first failure; later ones may be its consequences.
         reason: String,
     },
-    /// The store is closed.
+    /// The store is closed, or is being closed.
     #[error("the store is closed")]
     Closed,
     /// It belongs to another owner by now: nothing was changed.
     #[error("the store was opened again since: its epoch is {present}, not {epoch}")]
     Fenced {
-        /// The epoch of whoever wanted to change something.
+        /// The epoch of the owner that wanted to change something.
         epoch: u64,
-        /// That of the present owner.
+        /// The epoch of the present owner.
         present: u64,
     },
     /// More entries would be given up than an operator has confirmed.
     #[error("{found} events would be given up, {confirmed} were confirmed")]
     WrongCount {
-        /// How many it would be.
+        /// How many events would be given up.
         found: u64,
-        /// How many were confirmed.
+        /// How many the operator has confirmed.
         confirmed: u64,
     },
     /// A document changed since it was read.
     #[error("the document has changed in between: it is at {found:?}")]
     VersionConflict {
-        /// Its present version.
+        /// The version that is there; `None` when there is no document.
         found: Option<Version>,
     },
-    /// The system failed.
+    /// The system failed, and nothing says that it may pass.
     #[error("{operation} {place}: {reason}")]
     Io {
-        /// What was tried.
+        /// The operation that failed: a verb for the text, such as `read`.
         operation: &'static str,
         /// On what: a file, or a table.
         place: String,
-        /// What the system said.
+        /// The error of the system, as text.
         reason: String,
     },
     /// The system failed to read: the device, or a shortage of memory or of descriptors. It may pass.
     #[error("{operation} {place}: {reason}")]
     Unread {
-        /// What was tried.
+        /// The operation that failed: a verb for the text, such as `read`.
         operation: &'static str,
         /// On what: a file, or a table.
         place: String,
-        /// What the system said.
+        /// The error of the system, as text.
         reason: String,
     },
     /// Something was read and is not what was written.
@@ -84,7 +84,7 @@ pub enum StoreError {
     Damaged {
         /// What it is: a file, or a row.
         place: String,
-        /// What is wrong.
+        /// What is wrong with it, for people.
         reason: String,
     },
     /// Something about the store as a whole is in doubt: nothing is changed until an operator has decided.
@@ -96,17 +96,17 @@ pub enum StoreError {
     /// A record longer than [`MAX_RECORD_BYTES`].
     #[error("a record of {bytes} bytes exceeds the {MAX_RECORD_BYTES} that the store takes")]
     TooLarge {
-        /// Its length.
+        /// Length of the refused record in bytes.
         bytes: usize,
     },
     /// Written by a newer version of tidegate, or not by tidegate at all.
     #[error("{what} has format {found}; this version reads up to {known}")]
     Format {
-        /// What was read.
+        /// What has the format, such as a file's path.
         what: String,
-        /// The format found.
+        /// The format number that was found.
         found: u32,
-        /// The newest one known.
+        /// The newest format that this version reads.
         known: u32,
     },
 }
@@ -121,8 +121,8 @@ impl StoreError {
         }
     }
 
-    /// Whether nothing was kept and the same may succeed later: there is no room, or the system is short of descriptors or
-    /// memory.
+    /// Whether nothing was kept and the same may succeed later: there is no room, or the system is short of descriptors
+    /// or memory.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         self.is_full() || matches!(self, Self::Shortage { .. })

@@ -1,6 +1,6 @@
 //! The store: what is accepted stays. Traits and promises here: entries, documents, dead letters, the record of what
-//! limits consume. Each implementation has a folder: `embedded` keeps them in a directory, `memory` is the model that it
-//! is compared with. One suite, `conformance`, runs against all of them.
+//! limits consume. Each implementation has a folder: `embedded` keeps them in a directory, `memory` is the model that
+//! it is compared with. One suite, `conformance`, runs against all of them.
 //!
 //! A store keeps *records* (opaque bytes, see [`record`]) in *lanes* (opaque keys) and hands out the ids.
 //! Every call is asynchronous and speaks in batches, so that a group commit, a network or a SQL statement
@@ -57,7 +57,7 @@ pub struct NewEntry {
     pub due_at: Option<Timestamp>,
     /// The bytes to keep, at most [`MAX_RECORD_BYTES`].
     pub record: Bytes,
-    /// Recognises a repetition.
+    /// By which a repetition is recognised; `None` for an event without a key.
     pub dedup: Option<Dedup>,
 }
 
@@ -73,10 +73,10 @@ pub struct Dedup {
     pub fingerprint: u64,
 }
 
-/// What became of a [`NewEntry`].
+/// What an append answers for one [`NewEntry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
-    /// Durable under this id.
+    /// It was added and is durable under this id.
     New(EventId),
     /// The same key with the same content is already here; nothing was added.
     Duplicate(EventId),
@@ -87,35 +87,35 @@ pub enum Appended {
 /// A record that is still owed an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEntry {
-    /// Its name.
+    /// The name by which callers know it.
     pub id: EventId,
-    /// Tries on record.
+    /// The tries that settlements have put on record.
     pub tries: Tries,
     /// The moment for which it was put off; `None` in the lane's plain order. Rounded up to a millisecond.
     pub due_at: Option<Timestamp>,
     /// When it was put off, if the clock was in doubt then.
     pub doubted_at: Option<Timestamp>,
-    /// The bytes.
+    /// The record as it was appended.
     pub record: Bytes,
 }
 
-/// One decision about one entry.
+/// One decision about one entry that was handed out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettleRequest {
-    /// Where it stands.
+    /// The lane in which the entry stands.
     pub lane: LaneKey,
-    /// Which one.
+    /// The id of the entry.
     pub id: EventId,
     /// Its `due_at` as it was handed out: the place from which it is taken.
     pub due_at: Option<Timestamp>,
-    /// What becomes of it.
+    /// What becomes of the entry.
     pub settlement: Settlement,
 }
 
 /// What an operator gives up: it is settled as lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GiveUp {
-    /// Everything that a lane owes.
+    /// Everything that a lane still owes an end.
     Lane(LaneKey),
     /// What a doubt of the kind `unread` is about, as far as it cannot be read at the time of the call.
     Unread {
@@ -129,9 +129,9 @@ pub enum GiveUp {
 /// An entry that ended as lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// Where it stood.
+    /// The lane in which it stood.
     pub lane: LaneKey,
-    /// Which one.
+    /// The id of the entry.
     pub id: EventId,
     /// The due time under which it stood; `None` in the lane's plain order.
     pub due_at: Option<Timestamp>,
@@ -140,9 +140,9 @@ pub struct Loss {
 /// The state of one event id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
-    /// Owed an end.
+    /// It is owed an end: the lane and the entry as it stands now.
     Waiting(LaneKey, StoredEntry),
-    /// Its end is on record.
+    /// Its end is on record: delivered, expired, parked or the like.
     Settled,
     /// Its bytes were damaged or gone, or an operator gave it up.
     Lost,
@@ -162,7 +162,7 @@ pub struct DuePage {
 /// What a lane holds when the store is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneSummary {
-    /// Its name.
+    /// The name by which callers know it.
     pub lane: LaneKey,
     /// Entries in plain order that are owed an end.
     pub ready: u64,
@@ -177,9 +177,9 @@ pub struct LaneSummary {
 /// Bounds of one read, whichever is met first; at least one entry is returned when there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimit {
-    /// Most entries.
+    /// The number of entries at most.
     pub entries: usize,
-    /// Most bytes of records.
+    /// The sum of the records' lengths at most, in bytes.
     pub bytes: usize,
 }
 
@@ -237,7 +237,7 @@ pub trait EntryStore: Send + Sync + 'static {
         limit: ReadLimit,
     ) -> BoxFuture<'a, Result<DuePage, StoreError>>;
 
-    /// Whom this opening of the store hands entries out to.
+    /// The owner to whom this opening of the store hands entries out.
     fn owner(&self) -> Owner;
 
     /// Records what becomes of entries that were handed out to `owner`.
@@ -248,14 +248,14 @@ pub trait EntryStore: Send + Sync + 'static {
     /// the operator has confirmed; nothing is settled then, and the doubt says how many it concerns.
     fn give_up(&self, what: GiveUp, handed_out: HashSet<EventId>) -> BoxFuture<'_, Result<u64, StoreError>>;
 
-    /// Entries that ended as lost since the last call of this or [`EntryStore::lanes`], whoever brought it about: each
-    /// is returned once, before the call that lost it returns.
+    /// Entries that ended as lost since the last call of this or [`EntryStore::lanes`], whatever the cause: each is
+    /// returned once, before the call that lost it returns.
     fn take_losses(&self) -> Vec<Loss>;
 
     /// What an append under each of these keys would answer now, in order; `None` for those that are not on record.
     fn find_keys(&self, keys: Vec<Dedup>) -> BoxFuture<'_, Result<Vec<Option<Appended>>, StoreError>>;
 
-    /// Where an event stands.
+    /// Where the event of this id stands, as far as that is known.
     fn lookup(&self, id: EventId) -> BoxFuture<'_, Result<Lookup, StoreError>>;
 
     /// How many entries in a lane's plain order are owed an end and have smaller ids than this one, which is an id
@@ -269,7 +269,7 @@ pub trait EntryStore: Send + Sync + 'static {
     /// Cheap figures for probes and metrics.
     fn health(&self) -> StoreHealth;
 
-    /// What the store could not establish. Shared with whoever raises or clears doubts.
+    /// What the store could not establish. Shared with all who raise or clear doubts.
     fn doubts(&self) -> Doubts;
 
     /// Makes durable what is pending and ends; later calls answer [`StoreError::Closed`].
@@ -285,7 +285,7 @@ pub struct Version(pub u64);
 pub enum Expect {
     /// The document does not exist yet.
     Absent,
-    /// It is at this version.
+    /// The document exists and is at this version.
     At(Version),
 }
 

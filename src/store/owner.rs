@@ -4,11 +4,12 @@
 
 use super::StoreError;
 
-/// One opening of a store by one process, among all that there were. Of two the later one has the greater epoch; what the
-/// earlier one has decided since is refused, so that a process that does not know yet that it was replaced does no harm.
+/// One opening of a store by one process, among all that there were. Of two the later one has the greater epoch; what
+/// the earlier one has decided since is refused, so that a process that does not know yet that it was replaced does no
+/// harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
-    /// Grows with every opening.
+    /// The epoch of the store at this opening; it grows from opening to opening.
     pub epoch: u64,
 }
 

@@ -15,12 +15,13 @@ use crate::clock::Timestamp;
 use crate::event::{CanonicalUrl, Event, Labels};
 
 const VERSION: u8 = 1;
+/// Same members as version 1; the byte alone says that the due time is a date in doubt.
 const VERSION_DATED: u8 = 2;
 
 /// A record that cannot be read back. It is set aside with its raw bytes, never dropped unseen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// An unknown version byte.
+    /// The first byte is none of the known versions; 0 for an empty record.
     #[error("record version {0} is unknown")]
     Version(u8),
     /// Bytes that do not decode, or decode to something that breaks a rule.
@@ -98,6 +99,7 @@ pub fn encode(event: &Event) -> Result<Bytes, RecordError> {
 /// [`RecordError`] when the bytes are of another version or break a rule.
 pub fn decode(record: &Bytes) -> Result<Event, RecordError> {
     let (version, rest) = record.split_first().ok_or(RecordError::Version(0))?;
+    // Before the array: another version may have other members.
     if !matches!(*version, VERSION | VERSION_DATED) {
         return Err(RecordError::Version(*version));
     }
@@ -121,6 +123,7 @@ pub fn decode(record: &Bytes) -> Result<Event, RecordError> {
         due_at: raw.due_ms.map(Timestamp::from_millis),
         is_dated: *version == VERSION_DATED,
         expires_at: Timestamp::from_millis(raw.expires_ms),
+        // Shares the record's memory: bodies are most of what is in memory.
         body: record.slice_ref(raw.body.0),
     })
 }

@@ -40,6 +40,7 @@ impl<T: Send + 'static> Drop for RunToEnd<T> {
     fn drop(&mut self) {
         // Without a runtime the process is ending.
         if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            // What was begun may be half written: dropping the future would leave it there.
             runtime.spawn(work);
         }
     }

@@ -19,6 +19,7 @@ impl Turn {
     /// The writer takes the batch, or a further part of one that it has. False when it was withdrawn: nothing of
     /// it may be written.
     pub fn take(&self) -> bool {
+        // A batch in several parts is taken several times: only a withdrawal refuses.
         self.0.compare_exchange(WAITING, TAKEN, Ordering::AcqRel, Ordering::Acquire) != Err(WITHDRAWN)
     }
 
@@ -27,7 +28,7 @@ impl Turn {
         self.0.compare_exchange(WAITING, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire) != Err(TAKEN)
     }
 
-    /// Whether the batch was withdrawn.
+    /// Whether the caller has withdrawn the batch, finally.
     pub fn is_withdrawn(&self) -> bool {
         self.0.load(Ordering::Acquire) == WITHDRAWN
     }

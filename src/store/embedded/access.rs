@@ -20,9 +20,9 @@ const PRIVATE_FILE: u32 = 0o600;
 /// Whose a file or directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileOwner {
-    /// The number of the user.
+    /// Number of the owning user.
     pub uid: u32,
-    /// The number of the group.
+    /// Number of the owning group.
     pub gid: u32,
 }
 
@@ -32,8 +32,8 @@ impl FileOwner {
         Self { uid: meta.uid(), gid: meta.gid() }
     }
 
-    /// The one to whom root has to give what it makes so that it belongs to `self`; `None` when it does anyway, or when this
-    /// is not root, which alone can give things away.
+    /// The one to whom root has to give what it makes so that it belongs to `self`; `None` when it does anyway, or when
+    /// this is not root, which alone can give things away.
     pub(super) fn to_give(self) -> Option<Self> {
         (user() == 0 && self.uid != 0).then_some(self)
     }
@@ -55,6 +55,7 @@ pub(super) fn own(root: &Path) -> Result<(), StoreError> {
     let meta = fs::metadata(root).map_err(|error| StoreError::io("look at", root, error))?;
     check_owner(root, &meta)?;
     if is_open(&meta) {
+        // Before the mode is changed: a directory that serves others would lose its users.
         check_purpose(root)?;
         close(root, &meta)?;
     }

@@ -10,6 +10,7 @@ use crate::store::embedded::directory::DataDir;
 use crate::store::embedded::files;
 use crate::store::embedded::journal::{self, FRAME_HEADER_BYTES, Position};
 
+/// The longest payload of a frame; a damaged length may claim more.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Copies what stands at `at` into the quarantine, once. Best effort: the bytes are still in the segment.

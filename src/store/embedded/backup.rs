@@ -1,11 +1,11 @@
 //! Copies of a data directory, also of one that a process is using.
 //!
 //! A copy is as the directory would be after a crash at some moment after the copying began: everything that was
-//! acknowledged before is in it. That rests on the order. The account and the other small files are copied first, since the
-//! journal may have more than the account says, never less; then the segments, which only grow; then what limits have
-//! consumed; the documents last, since what waits may name a generation that only a newer policy book knows. A segment
-//! that is deleted or renamed meanwhile makes another pass necessary, which copies what has changed. The last segments are
-//! kept as far as they are without a gap. The index is not copied: a start makes it from the journal.
+//! acknowledged before is in it. That rests on the order. The account and the other small files are copied first, since
+//! the journal may have more than the account says, never less; then the segments, which only grow; then what limits
+//! have consumed; the documents last, since what waits may name a generation that only a newer policy book knows. A
+//! segment that is deleted or renamed meanwhile makes another pass necessary, which copies what has changed. The last
+//! segments are kept as far as they are without a gap. The index is not copied: a start makes it from the journal.
 //!
 //! The lock of the directory is not kept meanwhile, so that a daemon can start at any time: it is asked for before and
 //! after each pass, for a moment. A directory at rest that has another epoch or a newer account at the end of the pass
@@ -45,7 +45,7 @@ const UNFINISHED: [&str; 3] = [".tmp", ".link", ".new"];
 const NOTE: &str = "backup";
 const FORMAT: u32 = 1;
 
-/// A copy that was made.
+/// A finished copy, and what may be missing from it.
 #[derive(Debug)]
 pub(crate) struct Copied {
     /// What the check of it found.
@@ -85,11 +85,13 @@ pub(crate) fn copy(root: &Path, to: &Path) -> Result<Copied, StoreError> {
         copier.is_growing = moment.is_running;
         let is_whole = copier.pass()?;
         let after = Moment::look(root)?;
+        // At rest and changed: it was started meanwhile, and the first files may not fit the later ones.
         let is_whole = is_whole && (moment.is_running || moment == after);
         let is_last = passes == MAX_PASSES;
         if is_whole || is_last {
             let report = verify::verify(to, None)?;
             // At rest there is nothing that another pass would find.
+            // A running process may have deleted what one file names before the next was copied.
             if report.is_sound() || is_last || !moment.is_running {
                 return Ok(Copied { report, was_running: moment.is_running || !is_whole });
             }
@@ -184,8 +186,8 @@ pub(crate) fn directory_for(backup: &Path) -> Result<PathBuf, StoreError> {
     fs::canonicalize(parent).map_err(|error| StoreError::io("look at", parent, error))
 }
 
-/// Makes a finished directory the one of this name. Nothing but an empty directory can have taken the name meanwhile and
-/// gives way.
+/// Makes a finished directory the one of this name. Nothing but an empty directory can have taken the name meanwhile
+/// and gives way.
 ///
 /// # Errors
 /// [`StoreError`] when the system refuses; the directory may have the name then.
@@ -266,6 +268,7 @@ impl Copier<'_> {
                 files::remove(&old.path).map_err(|error| StoreError::io("delete", &old.path, error))?;
             }
         }
+        // Only the last ones may still be written to: the others are copied once for all passes.
         let closed = found.len().saturating_sub(if self.is_growing { GROWING } else { 0 });
         let mut is_whole = true;
         for (nth, (segment, name)) in found.iter().zip(&names).enumerate() {
@@ -277,6 +280,7 @@ impl Copier<'_> {
             let is_copied = self.file(name)?;
             is_whole &= is_copied;
             match before.filter(|_| is_closed) {
+                // The state from before the copy: a change during it makes the next pass copy again.
                 Some(before) => self.seen.insert(name.clone(), before),
                 None => self.seen.remove(name),
             };
@@ -290,8 +294,9 @@ impl Copier<'_> {
         Ok(is_whole)
     }
 
-    /// A segment that became full since the account was copied has given back what it did not use; by the account of the
-    /// copy it has that still, and would be taken for one that was cut. Only what the directory's own account explains.
+    /// A segment that became full since the account was copied has given back what it did not use; by the account of
+    /// the copy it has that still, and would be taken for one that was cut. Only what the directory's own account
+    /// explains.
     fn take_back_preallocation(&self) -> Result<(), StoreError> {
         let (Some(copied), Some(now)) = (account::read(self.to)?.mark, account::read(self.root)?.mark) else {
             return Ok(());
@@ -368,11 +373,13 @@ fn fill(mut source: File, target: &File) -> io::Result<()> {
             Err(error) => return Err(error),
         };
         let bytes = block.get(..read).unwrap_or_default();
+        // A segment is mostly preallocation: its copy need not take that room.
         if bytes.iter().any(|byte| *byte != 0) {
             target.write_all_at(bytes, at)?;
         }
         at += read as u64;
     }
+    // Zeros at the end were not written.
     target.set_len(at)?;
     target.sync_all()
 }

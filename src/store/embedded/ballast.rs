@@ -2,8 +2,8 @@
 //! by one when a write that must not fail finds no room, and put aside again when there is room. A file given up
 //! frees blocks as well as an inode.
 //!
-//! What may use it: a start and a stop all of it; documents and the record of usages what they leave for the next start;
-//! settlements and the index a little less. New events may not.
+//! What may use it: a start and a stop all of it; documents and the record of usages what they leave for the next
+//! start; settlements and the index a little less. New events may not.
 //!
 //! Must not know: what the room is used for.
 
@@ -16,12 +16,12 @@ use rustix::fs::FallocateFlags;
 use super::files;
 use crate::store::StoreError;
 
-/// Size of one piece.
+/// Bytes of one piece: the reserve is given up in steps of this size.
 pub(super) const PIECE_BYTES: u64 = 1024 * 1024;
 /// Pieces put aside where there is plenty of room.
 pub(super) const PIECES: u64 = 24;
-/// Pieces that only a start and a stop may take: whatever waits for room while the process runs goes on later, and a start
-/// that finds none does not.
+/// Pieces that only a start and a stop may take: whatever waits for room while the process runs goes on later, and a
+/// start that finds none does not.
 pub(super) const FOR_START: u64 = 12;
 /// Pieces that settlements and the index leave: a pause or a purge works also when they have used up the rest.
 pub(super) const FOR_DOCUMENTS: u64 = FOR_START + 2;
@@ -45,6 +45,7 @@ pub(super) fn pieces(root: &Path) -> u64 {
 
 /// Gives one piece up; false when there is none beside the first `kept` ones.
 pub(super) fn release(root: &Path, kept: u64) -> bool {
+    // The highest first: the lowest ones are kept for a start.
     let released = (kept..PIECES).rev().any(|number| {
         let path = piece(root, number);
         fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) && fs::remove_file(&path).is_ok()
@@ -81,6 +82,7 @@ pub(super) fn refill(root: &Path, wanted: u64) {
 
 fn put_aside(path: &Path) -> bool {
     let Ok(file) = files::create_temporary(path) else { return false };
+    // Allocated and not only long: a sparse file would free nothing.
     let done = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, PIECE_BYTES).is_ok();
     if !done {
         // Half a piece would be room taken from others for nothing.
@@ -91,12 +93,13 @@ fn put_aside(path: &Path) -> bool {
 
 fn has_room(root: &Path, needed_bytes: u64) -> bool {
     let Ok(stat) = rustix::fs::statvfs(root) else { return false };
+    // File systems without a table of files say that there are none.
     let has_files = stat.f_files == 0 || stat.f_favail >= FREE_FILES;
     has_files && stat.f_bavail.saturating_mul(stat.f_frsize) >= needed_bytes
 }
 
-/// Does what must not fail for lack of room: again after each piece of ballast that it takes. It leaves the first `kept`
-/// ones: none, [`FOR_START`] or [`FOR_DOCUMENTS`].
+/// Does what must not fail for lack of room: again after each piece of ballast that it takes. It leaves the first
+/// `kept` ones: none, [`FOR_START`] or [`FOR_DOCUMENTS`].
 ///
 /// # Errors
 /// Those of `work`; one for which [`StoreError::is_full`] holds only when nothing that it may take is left.

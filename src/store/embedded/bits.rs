@@ -7,14 +7,15 @@
 pub(super) struct Bits([u64; 4]);
 
 impl Bits {
-    /// Bytes of the encoded form.
+    /// Length of the encoded form in bytes.
     pub(super) const BYTES: usize = 32;
 
-    /// The first `count` bits set.
+    /// The set of the entries 0 to `count` - 1; all for 256 or more.
     pub(super) fn first(count: u16) -> Self {
         let mut bits = Self::default();
         for (word, below) in bits.0.iter_mut().zip((0_u16..).step_by(64)) {
             let here = u32::from(count.saturating_sub(below).min(64));
+            // A shift by 64 bits overflows: it stands for none of this word.
             *word = u64::MAX.checked_shr(64 - here).unwrap_or(0);
         }
         bits

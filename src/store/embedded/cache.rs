@@ -14,6 +14,7 @@ pub(super) struct BlockCache {
     max_bytes: usize,
 }
 
+/// Blocks at most: a look-up walks over them.
 const MAX_BLOCKS: usize = 64;
 
 impl BlockCache {

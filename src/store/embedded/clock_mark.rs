@@ -1,5 +1,6 @@
 //! The mark of the clock: the file `clock` in the data directory, a sealed file of format 1 whose body is the JSON form
-//! of [`Mark`]. It says where the line of time stood and in which boot, so that the next start can judge the wall clock.
+//! of [`Mark`]. It says where the line of time stood and in which boot, so that the next start can judge the wall
+//! clock.
 //!
 //! The sweeper writes it every ten seconds, whenever the trust in the wall clock changes, and at an orderly end. Within
 //! one boot an old mark is as good as a new one, because the boot clock goes on from it.
@@ -51,6 +52,7 @@ pub(super) fn begin(
     // A directory of a version that kept no mark, or that has lost it.
     let mark = mark.or_else(|| (newest > Timestamp::ZERO).then(|| Mark::unknown(newest)));
     let verdict = clock.begin(mark.as_ref(), newest, bound);
+    // Only now: the line of time begins with the call above.
     let now = clock.now();
     if let Some(reason) = damage {
         doubts.raise(damaged(&reason), now);
@@ -71,8 +73,8 @@ pub(super) fn begin(
     Ok(keeper)
 }
 
-/// Confirms the wall clock for the next start of the directory `root`, which nobody may have open. Returns whether there
-/// was a doubt about it.
+/// Confirms the wall clock for the next start of the directory `root`, which nobody may have open. Returns whether
+/// there was a doubt about it.
 ///
 /// # Errors
 /// [`StoreError`] when the mark cannot be read or written.

@@ -13,8 +13,8 @@ use crate::store::embedded::bits::Bits;
 use crate::store::embedded::index::read::IndexReader;
 use crate::store::embedded::journal::Position;
 
-/// Leaves a list of what lives; `end` is that of the closing mark, before which it is to be called. A stop without room for
-/// the list is in good order all the same.
+/// Leaves a list of what lives; `end` is that of the closing mark, before which it is to be called. A stop without room
+/// for the list is in good order all the same.
 pub(super) fn leave(reader: &IndexReader, root: &Path, salt: u64, end: Position) {
     if let Err(error) = write(reader, root, salt, end) {
         tracing::warn!(%error, "there is no closing list: what a damage costs may be told by bounds alone");
@@ -42,7 +42,8 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// The list of the stop whose closing mark was found. `None` when there is none, or it is damaged: `defects` says so.
+    /// The list of the stop whose closing mark was found. `None` when there is none, or it is damaged: `defects` says
+    /// so.
     ///
     /// # Errors
     /// As [`living::open`].
@@ -76,6 +77,7 @@ impl Listed {
                 self.next = self.list.next()?;
                 Ok(living)
             }
+            // Not listed: everything in it had ended.
             _ => Ok(Bits::default()),
         }
     }
@@ -91,6 +93,7 @@ impl Listed {
 
     fn pass(&mut self, to: Position) -> Result<(), StoreError> {
         while let Some((at, living)) = self.next.filter(|(at, _)| *at < to) {
+            // The journal has passed its place without showing it.
             *self.missing.entry(at.segment).or_default() += u64::from(living.count());
             self.next = self.list.next()?;
         }

@@ -20,7 +20,7 @@ use crate::telemetry::defect;
 /// A settlement of one entry on its way: lane number, block, what.
 pub(super) type Placed = (u32, Position, Settled);
 
-/// An append that waits for its answer.
+/// One request's entries in this commit, answered as a whole after the sync and the index.
 pub(super) struct AppendReply {
     pub answers: Vec<Answer>,
     pub reply: oneshot::Sender<Result<Vec<Appended>, StoreError>>,
@@ -45,7 +45,7 @@ pub(super) enum Answer {
     },
 }
 
-/// A block of the commit.
+/// Entries of one lane that share a frame: all plain or all delayed, within the bounds of a block.
 pub(super) struct Block {
     pub lane_no: u32,
     pub lane: LaneKey,
@@ -55,12 +55,15 @@ pub(super) struct Block {
     raw_bytes: usize,
 }
 
-/// The frames of one write, before they have positions.
+/// The blocks of one group while it is put together: an entry is known by block number and index until the journal
+/// gives positions.
 #[derive(Default)]
 pub(super) struct Draft {
     pub blocks: Vec<Block>,
     pub appends: Vec<AppendReply>,
+    // By lane and whether delayed, the block that still takes entries.
     open: HashMap<(u32, bool), usize>,
+    // Keys of this commit, with fingerprint, block and index: the index of keys learns of them only after the sync.
     keys: HashMap<[u8; 16], (u64, usize, u8)>,
 }
 
@@ -73,6 +76,7 @@ impl Draft {
         known: impl FnOnce(&Dedup) -> Result<Option<Appended>, E>,
     ) -> Result<Answer, E> {
         if let Some(dedup) = entry.dedup {
+            // This commit's own keys first: two copies of an event may arrive within one sync.
             if let Some((fingerprint, block, index)) = self.keys.get(&dedup.key) {
                 let same = *fingerprint == dedup.fingerprint;
                 return Ok(Answer::Repeats { block: *block, index: *index, same });
@@ -96,8 +100,11 @@ impl Draft {
         lanes: &Lanes,
         dedup: Option<Dedup>,
     ) -> (usize, u8) {
+        // Counted now, so that the lane keeps its number until this entry is settled.
         let lane_no = lanes.assign(&lane, 1);
+        // A body has four bytes of length for each record.
         let needed = record.len() + 4;
+        // Plain and delayed entries never share a block: its head says which kind all of it is.
         let slot = (lane_no, due_at.is_some());
         let open = self.open.get(&slot).copied().filter(|at| {
             self.blocks.get(*at).is_some_and(|block| {
@@ -125,7 +132,11 @@ impl Draft {
         let index = u8::try_from(block.records.len()).unwrap_or(u8::MAX);
         block.records.push(record);
         block.raw_bytes += needed;
+        // Rounded up: an entry must not count as due before its time.
         block.due_ms.extend(due_at.map(Timestamp::ceil_millis));
+        let is_of_one_kind = block.due_ms.is_empty() || block.due_ms.len() == block.records.len();
+        defect!(unless is_of_one_kind, "a block of plain and delayed entries");
+        defect!(unless block.raw_bytes <= MAX_BLOCK_BYTES, "a block that is longer than it may be");
         block.dedup.extend(dedup.map(|dedup| DedupRow { index: index.into(), dedup }));
         (at, index)
     }
@@ -138,12 +149,12 @@ impl Draft {
         }
     }
 
-    /// Entries in all blocks.
+    /// The number of new entries in this commit; repetitions are not among them.
     pub(super) fn entries(&self) -> u64 {
         self.blocks.iter().map(|block| block.records.len() as u64).sum()
     }
 
-    /// Encodes everything into the group.
+    /// Encodes the blocks and then the settlements into the group. After an error the group has to be cleared.
     pub(super) fn encode(
         &self,
         group: &mut Group,
@@ -184,6 +195,7 @@ pub(super) fn answer(
 
 /// Groups decisions by block, in the order in which they came.
 pub(super) fn runs(mut decisions: Vec<Placed>) -> Vec<SettledRun> {
+    // Stable: settlements of one entry keep the order in which they were decided.
     decisions.sort_by_key(|(lane, block, _)| (*lane, *block));
     decisions
         .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))

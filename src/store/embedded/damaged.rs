@@ -1,8 +1,9 @@
-//! Which blocks are known to be damaged, and how far each lane was handed out: decides together, under one lock, that an
-//! entry is either handed out or lost, never both.
+//! Which blocks are known to be damaged, and how far each lane was handed out: decides together, under one lock, that
+//! an entry is either handed out or lost, never both.
 //!
-//! Reads say before they hand out entries of a block; whoever finds damage without having been asked for entries (the
-//! scrub) declares the block first and then leaves alone what may have been handed out since the store was opened.
+//! Reads announce here that they hand out entries of a block. The scrub, which finds damage without having been asked
+//! for entries, declares the block first and then leaves alone what may have been handed out since the store was
+//! opened.
 //!
 //! Must not know: how damage is found, what becomes of entries.
 
@@ -30,7 +31,7 @@ struct Table {
 pub(super) struct HandedOut {
     /// The last entry in plain order.
     plain: Option<Home>,
-    /// The latest due time.
+    /// The latest due time of an entry that was put off, Unix ms.
     due_ms: Option<u64>,
 }
 
@@ -65,6 +66,7 @@ impl DamagedBlocks {
     /// Ends a [`DamagedBlocks::close`]: the block is read again for what is left of it.
     pub(super) fn lift(&self, at: Position) {
         let mut table = self.lock();
+        // Declared damaged meanwhile, it stays closed.
         if table.blocks.get(&at).is_some_and(Option::is_none) {
             table.blocks.remove(&at);
         }
@@ -82,6 +84,7 @@ impl DamagedBlocks {
     /// Asks to hand out entries of a lane's plain order up to `last`. False when their block is damaged.
     pub(super) fn hand_out(&self, lane: u32, last: Home, exists: impl Fn(u32) -> bool) -> bool {
         let mut table = self.lock();
+        // Asked and noted under one lock: a declaration that comes later sees this entry as handed out.
         if table.blocks.contains_key(&last.block) {
             return false;
         }
@@ -118,6 +121,7 @@ impl Table {
         if self.handed_out.len() > self.prune_at.max(FEW_LANES) {
             // Numbers of lanes that became empty are not used again.
             self.handed_out.retain(|lane, _| exists(*lane));
+            // Doubled: the search then costs a constant for each new lane.
             self.prune_at = 2 * self.handed_out.len();
         }
         self.handed_out.entry(lane).or_default()

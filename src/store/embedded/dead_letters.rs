@@ -54,7 +54,9 @@ impl DeadLetters for EmbeddedStore {
 
 /// A place as callers know it.
 fn to_place(at: Position) -> LetterPlace {
-    LetterPlace((u64::from(at.segment) << 32) | u64::from(at.offset))
+    let place = LetterPlace((u64::from(at.segment) << 32) | u64::from(at.offset));
+    debug_assert_eq!(from_place(place), at);
+    place
 }
 
 fn from_place(place: LetterPlace) -> Position {

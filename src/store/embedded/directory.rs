@@ -1,8 +1,8 @@
 //! The data directory: who may use it, in which format it is, and how much room is left.
 //!
 //! The directory itself and `LOCK` in it are held by flock, so that a lock file that is replaced lets nobody in; `LOCK`
-//! names the process. `ballast` and its further pieces are room that is given up when the disk is full, so that the rest
-//! can be opened and settled.
+//! names the process. `ballast` and its further pieces are room that is given up when the disk is full, so that the
+//! rest can be opened and settled.
 //!
 //! Must not know: what the files in its rooms hold.
 
@@ -33,12 +33,14 @@ const NEEDED_FILES: u64 = 16;
 /// What appends leave free: two segments, a settlements' reserve and the index's growth.
 pub(crate) const DEFAULT_NEEDED_BYTES: u64 = 256 * 1024 * 1024;
 
+/// When a producer is asked to come back while the disk is full: time for some calls to end, and for the sweep to
+/// delete.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Room on the file system of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DiskRoom {
-    /// Bytes left for this user.
+    /// Bytes that this user may still take.
     pub free_bytes: u64,
     /// Bytes that must stay free for settlements and the index.
     pub needed_bytes: u64,
@@ -86,10 +88,9 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Makes the directory if needed, locks it, and checks its format.
     ///
-    /// # Errors
-    /// [`DirectoryError::Locked`] when a process has it, [`DirectoryError::Unusable`] when a restore was cut short in it,
-    /// [`StoreError::Format`] when a newer version wrote it, [`DirectoryError::Denied`] when it is not private to this user and cannot be made so, [`StoreError::Io`] when the
-    /// system fails.
+    /// # Errors [`DirectoryError::Locked`] when a process has it, [`DirectoryError::Unusable`] when a restore was cut
+    /// short in it, [`StoreError::Format`] when a newer version wrote it, [`DirectoryError::Denied`] when it is not
+    /// private to this user and cannot be made so, [`StoreError::Io`] when the system fails.
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
         let found = fs::metadata(root);
         if found.as_ref().is_ok_and(|meta| !meta.is_dir()) {
@@ -107,12 +108,15 @@ impl DataDir {
         format::judge(root, false)?;
         access::own(root)?;
         let whole = locked.map_or_else(|| lock_root(root), Ok)?;
+        // Only under the lock, since the upgrade below goes by it.
         let verdict = format::judge(root, format::holds_entries(root)?)?;
         let has_run = format::has_run(root)?;
+        // Before anything in it is opened: a link or a FIFO under a name of ours must not be followed.
         let findings = tidy::tidy(root)?;
         let lock = lock(root)?;
         let ballast = ballast::pieces(root);
         let mut dir = Self { root: root.to_owned(), has_run, findings, ballast, _locks: [whole, lock] };
+        // Before the upgrade, whose writes need room.
         dir.make_room()?;
         dir.upgrade(verdict)?;
         ballast::fill(&dir.root, 0);
@@ -123,8 +127,9 @@ impl DataDir {
     /// Keeps every process from an existing directory as long as the returned files live; changes nothing.
     ///
     /// # Errors
-    /// [`DirectoryError::Locked`] when a process has it, [`DirectoryError::Unusable`] when a restore was cut short in it,
-    /// [`StoreError::Io`] or [`DirectoryError::Denied`] when the system refuses, as it does when there is no such directory.
+    /// [`DirectoryError::Locked`] when a process has it, [`DirectoryError::Unusable`] when a restore was cut short in
+    /// it, [`StoreError::Io`] or [`DirectoryError::Denied`] when the system refuses, as it does when there is no such
+    /// directory.
     pub(crate) fn hold(root: &Path) -> Result<[Option<File>; 2], StoreError> {
         fs::read_dir(root).map_err(|error| StoreError::io("read", root, error))?;
         let path = root.join("LOCK");
@@ -133,13 +138,13 @@ impl DataDir {
         match files::read(&path) {
             Ok(Some(mut file)) => exclusive(root, &path, &mut file).map(|()| [Some(whole), Some(file)]),
             Ok(None) => Ok([Some(whole), None]),
-            // Whoever had the directory open under this name is kept out by the lock of the directory itself.
+            // A process that has the directory open is kept out by the lock of the directory itself.
             Err(error) if files::is_foreign(&error) => Ok([Some(whole), None]),
             Err(error) => Err(StoreError::io("open", &path, error)),
         }
     }
 
-    /// As [`DataDir::hold`], for whoever is going to change something.
+    /// As [`DataDir::hold`], for a caller that is going to change something.
     ///
     /// # Errors
     /// As [`DataDir::hold`], and [`StoreError::Format`] when a newer version wrote it.
@@ -160,25 +165,25 @@ impl DataDir {
         std::mem::take(&mut self.findings)
     }
 
-    /// The directory itself.
+    /// Path of the directory itself.
     #[must_use]
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Segments of the journal.
+    /// Directory of the journal's segments.
     #[must_use]
     pub(crate) fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }
 
-    /// Segments of the dead-letter journal.
+    /// Directory of the dead letters' segments.
     #[must_use]
     pub(crate) fn dead(&self) -> PathBuf {
         self.root.join("dead")
     }
 
-    /// The documents.
+    /// Directory of the documents.
     #[cfg(test)]
     #[must_use]
     pub(crate) fn documents(&self) -> PathBuf {
@@ -281,8 +286,8 @@ impl DataDir {
     }
 }
 
-/// Segments have been cut to their length by now: what they took goes back to the ballast, not to whoever fills the
-/// disk, so that the next start has it.
+/// Segments have been cut to their length by now: what they took goes back to the ballast before other programs can
+/// take it, so that the next start has it.
 impl Drop for DataDir {
     fn drop(&mut self) {
         self.keep_for_start();
@@ -298,6 +303,7 @@ pub(super) fn lock_root(root: &Path) -> Result<File, StoreError> {
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {
+            // For the text alone: without it the error still says that the directory is in use.
             let mut holder = files::read(&root.join("LOCK")).ok().flatten();
             Err(in_use(root, holder.as_mut()))
         }
@@ -345,7 +351,7 @@ fn sync_dir(path: &Path) -> Result<(), StoreError> {
     files::sync_dir(path).map_err(|error| StoreError::io("sync", path, error))
 }
 
-/// What goes meanwhile takes nothing.
+/// Bytes on the disk of everything below `path`. A file that is deleted meanwhile counts as nothing.
 fn disk_bytes(path: &Path) -> io::Result<u64> {
     let there = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Ok(0),

@@ -33,7 +33,7 @@ use crate::store::{DocumentStore, Doubts, Expect, StoreError, Version};
 const FORMAT: u32 = 2;
 const UNSEALED: u32 = 1;
 
-/// The head of format 1.
+/// The head line of format 1, which had no checksum.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UnsealedHead {
@@ -52,7 +52,7 @@ enum Found {
     Whole {
         version: Version,
         body: Bytes,
-        /// False for format 1.
+        /// Whether a checksum covers it; false for format 1.
         is_sealed: bool,
     },
 }
@@ -73,7 +73,8 @@ struct Inner {
 
 impl Documents {
     /// Opens the documents of the data directory `root`, making their directory if needed, and looks at the policy
-    /// book, `newest` being the newest version on record in the account: a doubt about it is raised in `doubts`, and no document can be changed while it is open.
+    /// book, `newest` being the newest version on record in the account: a doubt about it is raised in `doubts`, and no
+    /// document can be changed while it is open.
     ///
     /// # Errors
     /// [`StoreError::Io`] when the system fails: nothing is known about the book then.
@@ -120,7 +121,9 @@ impl DocumentStore for Documents {
         let this = self.clone();
         // On a task of its own: a caller that goes away must not let the lock go while the file is being written.
         blocking(move || {
+            // Over read, compare and write: two writers with the same expectation must not both succeed.
             let _writing = this.0.writing.blocking_lock();
+            // Under the lock: a doubt that is raised meanwhile stops the next writer.
             if let Some(reason) = this.held() {
                 return Err(StoreError::Held { reason });
             }
@@ -150,6 +153,7 @@ impl Inner {
         let version = expect.next(found)?;
         write(&path, version, body)?;
         if name == book::NAME {
+            // After the book is durable: a record of a version that never was would hold the next start.
             book::see(&self.root, &self.newest, version);
         }
         Ok(version)
@@ -193,11 +197,12 @@ fn find(path: &Path) -> Result<Found, StoreError> {
         Sealed::Whole { format, .. } => {
             Err(StoreError::Format { what: path.display().to_string(), found: format, known: FORMAT })
         }
+        // A file of format 1 has no checksum, so that it looks damaged at first.
         Sealed::Damaged { reason } => Ok(find_unsealed(path)?.unwrap_or(Found::Damaged { reason })),
     }
 }
 
-/// A document of format 1.
+/// The document if it is of format 1; `None` when it is not.
 fn find_unsealed(path: &Path) -> Result<Option<Found>, StoreError> {
     let read =
         files::read_plain(path, sealed::MAX_BYTES).map_err(|error| StoreError::io("read", path, error))?;

@@ -1,6 +1,6 @@
-//! The file of the doubts: `doubts` in the data directory, a sealed file of format 1 whose body is
-//! `{"next_id": n, "open": [doubt, ..], "against": v}`; `v` is the version of the account from which the last start that
-//! found something missing went on.
+//! The file of the doubts: `doubts` in the data directory, a sealed file of format 1 whose body is `{"next_id": n,
+//! "open": [doubt, ..], "against": v}`; `v` is the version of the account from which the last start that found
+//! something missing went on.
 //!
 //! Must not know: who raises doubts.
 
@@ -58,6 +58,7 @@ fn read(root: &Path, now: Timestamp) -> Result<Doubts, StoreError> {
     let is_missing = current == Sealed::Missing;
     let (body, version, damage) = match decode(&path, current)? {
         Ok((body, version)) => (body, version, None),
+        // The version before may lack the newest doubts; what the older ones hold stays held.
         Err(reason) => match decode(&path, sealed::read_previous(&path)?)? {
             Ok((body, version)) => (body, version, Some(reason)),
             Err(_) => (Body::default(), 0, (!is_missing).then_some(reason)),
@@ -112,6 +113,7 @@ fn write(doubts: &Doubts, root: &Path) -> Result<(), StoreError> {
         if !state.is_changed {
             return Ok(());
         }
+        // Before the write, which is made without the lock: a change during it is saved next time.
         state.is_changed = false;
         state.version += 1;
         let open = state.open.values().cloned().collect();

@@ -3,7 +3,8 @@
 //!
 //! `epoch` in the directory is a sealed file of format 1 with `{"format":F,"epoch":N,"has_file":B,"started":M}`: the
 //! directory's format (see [`format`](super::format)), the number, whether it was ever kept outside as well, and the
-//! number that the last start took; a directory that was restored also has `"accepted_ms":T`, when that was. Each is written twice, so that the version before, `epoch.prev`, holds the same.
+//! number that the last start took; a directory that was restored also has `"accepted_ms":T`, when that was. Each is
+//! written twice, so that the version before, `epoch.prev`, holds the same.
 //!
 //! A start takes its number once the account has a mark with it: an account whose marks are all of epochs below
 //! `started` is an older one, and a directory with `started` above 0 has had an account.
@@ -21,10 +22,10 @@ use crate::store::StoreError;
 pub(super) const NAME: &str = "epoch";
 const FORMAT: u32 = 1;
 
-/// What the file holds.
+/// What the file of the epoch holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Epoch {
-    /// The format of the directory.
+    /// The format of the directory as a whole.
     pub format: u32,
     /// The epoch; 0 before the first start in this format.
     #[serde(rename = "epoch")]
@@ -34,8 +35,8 @@ pub(super) struct Epoch {
     /// The epoch that the last start took; 0 when it was never put down.
     #[serde(default)]
     pub started: u64,
-    /// When an operator last went on with the directory as it was although it could be an older copy, in milliseconds; 0
-    /// when that never was.
+    /// When an operator last went on with the directory as it was although it could be an older copy, in milliseconds;
+    /// 0 when that never was.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub accepted_ms: u64,
 }
@@ -92,6 +93,7 @@ fn decode(path: &Path, sealed: Sealed) -> Result<Result<Epoch, String>, StoreErr
 pub(super) fn write(root: &Path, epoch: Epoch) -> Result<(), StoreError> {
     // Numbers always have a JSON form.
     let body = serde_json::to_vec(&epoch).unwrap_or_default();
+    // The second replacement makes the first one the version before.
     for _ in 0..2 {
         sealed::replace(&root.join(NAME), FORMAT, epoch.number, &body)?;
     }

@@ -16,9 +16,9 @@ pub enum DirectoryError {
     Full {
         /// Bytes left on the file system.
         free_bytes: u64,
-        /// Bytes that must stay free.
+        /// Bytes that appends have to leave free.
         needed_bytes: u64,
-        /// When to try again.
+        /// How long a producer should wait before it tries again.
         retry_after: Duration,
     },
     /// Too few files can still be made on the file system.
@@ -26,35 +26,35 @@ pub enum DirectoryError {
     FewFiles {
         /// Files that can still be made.
         free_files: u64,
-        /// How many must stay.
+        /// Files that appends have to leave.
         needed_files: u64,
-        /// When to try again.
+        /// How long a producer should wait before it tries again.
         retry_after: Duration,
     },
     /// The system has no room for a write: the disk, a quota or the limit on the size of files is used up.
     #[error("{operation} {path}: no room: {reason}")]
     NoRoom {
-        /// What was tried.
+        /// The operation that failed: a verb for the text, such as `write`.
         operation: &'static str,
-        /// On which file.
+        /// Path of the file or directory.
         path: String,
-        /// What the system said.
+        /// The error of the system, as text.
         reason: String,
     },
-    /// Another process has the directory.
+    /// Another process holds the lock of the directory.
     #[error("the data directory {path} is in use by process {pid}")]
     Locked {
-        /// The directory.
+        /// Path of the directory.
         path: String,
-        /// Who holds it, as far as its lock file tells.
+        /// The process that holds it, as far as its lock file says.
         pid: String,
     },
     /// This user may not do that there: a person has to change owner, mode, or mount. Starting again does not help.
     #[error("{operation} {path}: {reason}")]
     Denied {
-        /// What was tried.
+        /// The operation that failed: a verb for the text, such as `write`.
         operation: &'static str,
-        /// On which file.
+        /// Path of the file or directory.
         path: String,
         /// Who or what stands in the way.
         reason: String,
@@ -68,7 +68,7 @@ pub enum DirectoryError {
     /// Something is in the place where a directory is to be made; it is left as it is.
     #[error("{path} {reason}")]
     Occupied {
-        /// The place.
+        /// Path of the place.
         path: String,
         /// What is there, and the way out.
         reason: String,
@@ -76,9 +76,9 @@ pub enum DirectoryError {
     /// The file of `store.epoch_file` does not belong to this directory: a person has to change the setting.
     #[error("store.epoch_file {path}: {reason}")]
     EpochFile {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What is wrong with it.
+        /// What is wrong with it, for people.
         reason: String,
     },
 }
@@ -97,9 +97,10 @@ impl DirectoryError {
 }
 
 impl StoreError {
-    /// A failed call on a file: [`DirectoryError::Denied`] where rights are missing, [`DirectoryError::NoRoom`] where there is
-    /// no room, [`StoreError::Unread`] where a read may succeed later, [`StoreError::Shortage`] where the system is short of
-    /// something, else [`StoreError::Io`]. Whoever has changed something before must not return a shortage as one.
+    /// A failed call on a file: [`DirectoryError::Denied`] where rights are missing, [`DirectoryError::NoRoom`] where
+    /// there is no room, [`StoreError::Unread`] where a read may succeed later, [`StoreError::Shortage`] where the
+    /// system is short of something, else [`StoreError::Io`]. A caller that has changed something before must not
+    /// return a shortage as one.
     pub(in crate::store::embedded) fn io(
         operation: &'static str,
         path: &Path,
@@ -126,7 +127,7 @@ impl StoreError {
     }
 }
 
-/// The operations that change nothing.
+/// The operations that change nothing: only what they fail at may be tried again as it is.
 const READS: [&str; 6] = ["read", "open", "list", "look at", "lock", "ask for room in"];
 
 /// Whether the system is short of descriptors or of memory.

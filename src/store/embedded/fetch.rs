@@ -23,7 +23,7 @@ use crate::store::embedded::index::keys::DueKey;
 use crate::store::embedded::index::rows::BlockRow;
 use crate::store::embedded::journal::{Block, Position, ReadError, Settled, What};
 
-/// Why a block is not there.
+/// Why a block was not returned: the three cases have different consequences for its entries.
 pub(super) enum Unreadable {
     /// Nothing is known about it: it is to be tried again.
     Failed(StoreError),
@@ -41,6 +41,7 @@ pub(super) fn decision(lane: u32, home: Home, from_due_ms: Option<u64>) -> Place
 impl Reads {
     /// A block of a lane, from memory if it is there.
     pub(super) fn block(&self, lane: u32, at: Position) -> Result<Arc<Block>, Unreadable> {
+        // Declared damaged before, or being given up: its entries are settled as lost whatever a later read returns.
         if self.shared.damaged.is_closed(at) {
             return Err(Unreadable::Lost);
         }
@@ -87,6 +88,7 @@ impl Reads {
             Err(ReadError::Gone { .. }) => return Err(self.failed(lane, at, self.absent(at))),
             Err(second) => second,
         };
+        // Bytes that change between two reads point at memory, cable or device and not at what was written.
         if !first.is_same_damage(&second) {
             let path = self.shared.dir.journal().display().to_string();
             let reason = format!("two reads differ: {first}; {second}");
@@ -101,13 +103,15 @@ impl Reads {
         Err(Unreadable::Lost)
     }
 
-    /// Its file is moved away, deleted, or on a file system that is not there: nothing that was read says so.
+    /// The error for a segment whose file is not there. It may be moved away, deleted, or on a file system that is not
+    /// mounted: that is no damage, because nothing was read.
     pub(super) fn absent(&self, at: Position) -> StoreError {
         let path = self.shared.dir.root().join(segment_name(at.segment)).display().to_string();
         StoreError::Io { operation: "open", place: path, reason: "it is not there".to_owned() }
     }
 
     fn declare(&self, at: Position, row: &BlockRow, error: &ReadError) {
+        // True the first time only, so that the damage is counted and its bytes are kept once.
         if self.shared.damaged.declare(at, error.to_string()) {
             super::aside::keep(&self.shared.dir, at);
             self.shared.unread.ended(at, &self.shared.doubts);
@@ -132,7 +136,7 @@ impl Reads {
         Unreadable::Failed(error)
     }
 
-    /// Settles entries as lost. Returns when that is durable.
+    /// Settles entries as lost, in parts that fit a commit. Returns when all of them are durable.
     pub(super) fn settle_lost(&self, lost: &[Placed]) -> Result<(), StoreError> {
         let mut waiting = Vec::new();
         for part in lost.chunks(SETTLED_PART) {
@@ -140,6 +144,7 @@ impl Reads {
             let (reply, answer) = oneshot::channel();
             let request = Request::Settle { decisions: part.to_vec(), letters: Vec::new(), reply };
             self.requests.send(request).map_err(|_| self.gone())?;
+            // All parts are sent before the first answer is awaited, so that they share a sync.
             waiting.push(answer);
         }
         for answer in waiting {
@@ -175,18 +180,19 @@ impl Reads {
         }
     }
 
-    /// Where these entries stand.
+    /// The places of these entries; an id of another directory has none and is left out.
     pub(super) fn homes(&self, ids: &HashSet<EventId>) -> HashSet<Home> {
         ids.iter().filter_map(|id| ids::decode(*id, self.shared.salt)).collect()
     }
 
-    /// Whether a lane still has its number.
+    /// Whether the lane still holds living entries: an empty lane gives its number up.
     pub(super) fn exists(&self, lane: u32) -> bool {
         self.shared.lanes.key(lane).is_some()
     }
 
     /// An index that cannot be read loses nothing; one that holds nonsense is made anew at the next start.
     pub(super) fn broken(&self, error: &IndexError) -> StoreError {
+        // Answers from rows that contradict themselves could send an event twice.
         if let IndexError::Corrupt(_) = error {
             return self.shared.figures.poison(&error.to_string());
         }

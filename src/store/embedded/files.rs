@@ -1,9 +1,9 @@
 //! Opening files of the data directory so that nothing unexpected is followed, waited for or overwritten.
 //!
-//! A name in the directory may have become a link, a FIFO or a directory. A link is never followed
-//! (`O_NOFOLLOW`), a FIFO never waited for (`O_NONBLOCK`), and what is not a plain file is an error of the kind
-//! [`io::ErrorKind::InvalidData`], told apart from errors of the system by [`is_foreign`]. Where descriptors are used up,
-//! a spare one is given up for the open ([`super::spare`]).
+//! A name in the directory may have become a link, a FIFO or a directory. A link is never followed (`O_NOFOLLOW`), a
+//! FIFO never waited for (`O_NONBLOCK`), and what is not a plain file is an error of the kind
+//! [`io::ErrorKind::InvalidData`], told apart from errors of the system by [`is_foreign`]. Where descriptors are used
+//! up, a spare one is given up for the open ([`super::spare`]).
 //!
 //! Must not know: what the files hold.
 
@@ -103,8 +103,8 @@ pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     open_dir(path).and_then(|dir| dir.sync_all())
 }
 
-/// Opens a directory, to be synced after a change in it: whoever opens it before has no change to take back when there is
-/// no descriptor for it.
+/// Opens a directory, to be synced after a change in it: a caller that opens it before the change has nothing to take
+/// back when there is no descriptor left.
 ///
 /// # Errors
 /// What the system says.
@@ -136,6 +136,7 @@ pub(super) fn list(path: &Path) -> io::Result<ReadDir> {
 /// # Errors
 /// What the system says. A shortage is returned as such only when the name has not changed.
 pub(super) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    // Before the rename: after it a lack of descriptors could not be reported as a refusal.
     let dir = open_dir(parent_of(to))?;
     fs::rename(from, to)?;
     dir.sync_all()

@@ -1,10 +1,10 @@
 //! In which format the data directory is.
 //!
 //! `FORMAT` holds the number as text, as every version since the first has read it; `epoch` holds a copy under a
-//! checksum. Whoever writes a format writes the copy first, upgrades, and writes `FORMAT` last; until the directory
-//! has been started in the new format the copy's epoch is 0. So a copy of epoch 1 or higher proves what `FORMAT` has
-//! to be: when it is something else it was damaged and is healed. A format above ours in the copy, or in `FORMAT` where
-//! the copy does not contradict, is a newer version's and is refused before anything is written.
+//! checksum. An upgrade writes the copy first, does its steps, and writes `FORMAT` last; until the directory has been
+//! started in the new format the copy's epoch is 0. So a copy of epoch 1 or higher proves what `FORMAT` has to be: when
+//! it is something else it was damaged and is healed. A format above ours in the copy, or in `FORMAT` where the copy
+//! does not contradict, is a newer version's and is refused before anything is written.
 //!
 //! Must not know: what distinguishes the formats.
 
@@ -38,11 +38,11 @@ enum Text {
 pub(super) struct Verdict {
     /// The format from which the directory has to be upgraded; `None` when it is at ours, or when nobody knows.
     pub upgrade_from: Option<u32>,
-    /// `FORMAT` has to be written.
+    /// `FORMAT` has to be written at the end of the upgrade.
     pub is_due: bool,
     /// Why `FORMAT` was not read, where its copy is enough.
     pub unread: Option<String>,
-    /// What has to be reported.
+    /// Doubts about `FORMAT` or its copy that have to be raised.
     pub doubts: Vec<NewDoubt>,
 }
 
@@ -59,6 +59,7 @@ pub(super) fn judge(root: &Path, holds_entries: bool) -> Result<Verdict, StoreEr
     if let Some(copy) = copy.filter(|copy| copy.format > DIRECTORY_FORMAT) {
         return Err(newer(copy.format));
     }
+    // At 0 the upgrade may have been cut short before `FORMAT` was written.
     let proven = copy.is_some_and(|copy| copy.number > 0);
     let text = read(&path);
     let found = match &text {

@@ -14,7 +14,7 @@ use crate::event::{EventId, LaneKey};
 use crate::store::embedded::journal::Position;
 use crate::store::{GiveUp, StoreError};
 
-/// Settlements that are in memory at a time.
+/// Settlements that are in memory at a time: a lane may owe millions.
 const AT_ONCE: usize = 65_536;
 
 impl Reads {
@@ -44,7 +44,7 @@ impl Reads {
             ControlFlow::Continue(())
         });
         walked.map_err(|error| self.broken(&error))?;
-        // What comes after it was accepted after the call.
+        // Blocks behind it were accepted after the call.
         let Some(last) = last else { return Ok(0) };
         let mut given_up = 0;
         loop {
@@ -52,6 +52,7 @@ impl Reads {
             if owed.is_empty() {
                 return Ok(given_up);
             }
+            // Durable and applied on return: the next round no longer finds these rows.
             self.settle_lost(&owed)?;
             given_up += owed.len() as u64;
         }
@@ -85,7 +86,8 @@ impl Reads {
     }
 
     /// Tries every block of the segment that holds something, and gives up those that the system does not let be read.
-    /// Each that fails is counted in the doubt, so that it concerns all of them when they are more than `at_most` entries.
+    /// Each that fails is counted in the doubt, so that it concerns all of them when they are more than `at_most`
+    /// entries.
     fn give_up_unread(
         &self,
         segment: u32,
@@ -99,7 +101,7 @@ impl Reads {
             let found = found.map_err(|error| self.broken(&error))?;
             let Some((last, _)) = found.last().copied() else { break };
             for (at, lane) in found.into_iter().filter(|(at, _)| at.segment == segment) {
-                // What is damaged is nothing to decide about: it is settled by whoever reads it next.
+                // Damage is nothing to decide about: the next read settles it.
                 if let Err(Unreadable::Failed(_)) = self.block(lane, at) {
                     unread.entry(lane).or_default().insert(at);
                 }
@@ -110,6 +112,7 @@ impl Reads {
             after = last;
         }
         let blocks = || unread.values().flatten();
+        // Closed before the rows are read: an entry that is handed out from here on would be settled as lost as well.
         blocks().for_each(|at| self.shared.damaged.close(*at));
         let given_up = self.settle_unread(&unread, at_most, handed_out);
         blocks().for_each(|at| self.shared.damaged.lift(*at));
@@ -134,6 +137,7 @@ impl Reads {
             }
         }
         let given_up = owed.len() as u64;
+        // Counted before anything is settled: the operator has confirmed a number, not whatever it may be.
         if given_up > at_most {
             return Err(StoreError::WrongCount { found: given_up, confirmed: at_most });
         }

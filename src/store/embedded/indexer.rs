@@ -28,7 +28,7 @@ use crate::telemetry::defect;
 type AppendReply =
     (oneshot::Sender<Result<Vec<Appended>, StoreError>>, Vec<Appended>, Option<OwnedSemaphorePermit>);
 
-/// A durable group.
+/// What a group that is durable changes in the index, and the callers that are answered afterwards.
 pub(super) struct Commit {
     /// Position, lane number, lane, entries, due times.
     pub blocks: Vec<(Position, u32, LaneKey, usize, Vec<u64>)>,
@@ -40,19 +40,19 @@ pub(super) struct Commit {
     pub settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
 }
 
-/// What the indexer is asked for.
+/// A piece of work, done in the order in which it was sent.
 pub(super) enum Work {
     Commit(Commit),
     /// A segment whose file is gone.
     Forget(u32),
-    /// Nothing comes after it.
+    /// The store is being closed: no work comes after it.
     Close {
         reply: Option<oneshot::Sender<Result<(), StoreError>>>,
         journal: Box<Journal>,
     },
 }
 
-/// The thread's state.
+/// What the indexer thread owns. It alone changes rows.
 pub(super) struct IndexThread {
     pub shared: Arc<Shared>,
     pub indexer: Indexer,
@@ -83,8 +83,8 @@ impl IndexThread {
                 }
             };
             if let Err(error) = done {
-                // Callers hear that their reply was dropped. What they handed in is in the journal: the next
-                // start finds it there.
+                // Callers see that their reply was dropped. What they handed in is in the journal: the next start finds
+                // it there.
                 self.shared.figures.poison(&error.to_string());
                 tracing::error!(%error, "the index failed; it is rebuilt at the next start");
                 return;
@@ -104,6 +104,7 @@ impl IndexThread {
             // The next start has to find out how far the journal goes.
             return Ok(());
         }
+        // Before the closing mark, which says that the list is complete.
         closing::leave(&shared.reader, shared.dir.root(), shared.salt, shared.account.end());
         let closed =
             shared.close_account().inspect_err(|error| tracing::warn!(%error, "there is no closing mark"));
@@ -144,6 +145,7 @@ impl IndexThread {
         let _under_way = shared.figures.operations.begin(Operation::Index, shared.clock.now());
         let reflects = self.indexer.rows.checkpoint().reflects;
         defect!(unless reflects <= commit.end, "a commit that lies before what the index has already");
+        debug_assert!(commit.blocks.iter().all(|(at, ..)| *at < commit.end), "a block behind its commit");
         let applying = shared.applying.lock();
         guarded(|| {
             for (at, lane_no, lane, entries, due_ms) in &commit.blocks {
@@ -156,6 +158,7 @@ impl IndexThread {
             for run in &commit.runs {
                 self.indexer.settle(commit.end.segment, run)?;
             }
+            // Under the lock: the count of losses and the rows that show them change together for those who hold it.
             let lost = self.indexer.take_lost();
             if !lost.is_empty() {
                 shared.losses.report(&lost, &shared);
@@ -166,12 +169,13 @@ impl IndexThread {
         let accepted = commit.blocks.iter().map(|(.., entries, _)| *entries as u64).sum();
         shared.account.applied(commit.end, accepted);
         drop(applying);
+        // After the rows: the sweeper deletes below this segment what the counts call settled.
         self.active.store(commit.end.segment, Ordering::Release);
         Ok(())
     }
 }
 
-/// The sweeper's state.
+/// What the sweeper thread owns: it flushes the index, writes marks and deletes segments.
 pub(super) struct Sweeper {
     pub shared: Arc<Shared>,
     pub work: SyncSender<Work>,
@@ -180,11 +184,11 @@ pub(super) struct Sweeper {
     pub mark: Keeper,
 }
 
-/// Disk use is asked for once in so many rounds.
+/// Disk use is measured once in this many rounds: with the default of 100 ms that is every 2 s.
 const ROUNDS_PER_MEASURE: u32 = 20;
 
 impl Sweeper {
-    /// Until `asked` is closed. Whoever asks for a round hears of its end.
+    /// Runs until `asked` is closed. A request for a round is answered when that round has ended.
     pub(super) fn run(mut self, asked: &Receiver<oneshot::Sender<()>>) {
         let (mut round, mut is_failing) = (0_u32, false);
         loop {
@@ -211,6 +215,7 @@ impl Sweeper {
             let has_failed = std::mem::replace(&mut is_failing, swept.is_err());
             if let Err(error) = swept {
                 self.shared.figures.errors.fetch_add(1, Ordering::Relaxed);
+                // One line for each run of failures: by default a round comes every 100 ms.
                 if !has_failed {
                     tracing::warn!(%error, "sweeping settled segments failed; it is tried again");
                 }
@@ -285,7 +290,7 @@ impl Sweeper {
         let fates = self.shared.segments.fates(self.active.load(Ordering::Acquire));
         drop(applying);
         self.shared.flush_index()?;
-        // What goes below is on record as settled before.
+        // What is deleted below has to be on record as settled first: otherwise the next start takes it for a loss.
         self.shared.mark()?;
         if self.shared.doubts.store_held().is_some() {
             // Nothing is deleted on doubt.
@@ -297,13 +302,16 @@ impl Sweeper {
             self.sync_index()?;
         }
         for (segment, fate) in fates {
+            // An open descriptor would keep the space of a deleted file.
             self.shared.blocks.forget(segment);
             match fate {
                 Fate::Settled if self.settled.insert(segment) => journal::mark_settled(&dir, segment)?,
                 Fate::Settled => {}
                 Fate::Gone => {
                     journal::remove(&dir, segment)?;
+                    // The system may have refused to read it; nothing in it is owed any more.
                     self.shared.unread.forget(segment, &self.shared.doubts);
+                    // A number is never used again; this only keeps the set small.
                     self.settled.remove(&segment);
                     if self.work.send(Work::Forget(segment)).is_err() {
                         return Ok(());

@@ -46,8 +46,11 @@ impl Reads {
             match self.lookup(id)? {
                 Lookup::Waiting(lane, entry) => {
                     let place = due_at.map(Timestamp::ceil_millis);
+                    // At another place it was rescheduled since: this settlement is void, and a letter for it would be
+                    // one too many.
                     if entry.due_at.map(Timestamp::ceil_millis) == place {
                         let letter = DeadLetter { id, lane, at, attempts, reason, record: entry.record };
+                        // An entry that is settled twice in one batch is parked once.
                         letters.entry(id).or_insert(letter);
                     }
                 }

@@ -1,7 +1,8 @@
-//! Losses: entries that ended as lost are counted, reported as a doubt, and kept for whoever takes them off its lanes.
+//! Losses: entries that ended as lost are counted, reported as a doubt, and kept until the queue takes them off its
+//! lanes.
 //!
-//! Called by the indexer alone, when the settlement is durable and takes effect: so each entry counts once, whoever
-//! met the damage, and one that was delivered meanwhile does not count.
+//! Called by the indexer alone, when the settlement is durable and takes effect: so each entry counts once, however
+//! many reads met the damage, and one that was delivered meanwhile does not count.
 //!
 //! Must not know: how damage is met, what callers do with losses.
 
@@ -40,7 +41,7 @@ impl Losses {
         self.lock().extend(lost.iter().map(loss));
         for block in lost.chunk_by(|a, b| a.block == b.block) {
             let Some(LostEntry { block: at, .. }) = block.first() else { continue };
-            // What an operator gave up is known to him.
+            // An operator knows what he gave up: no doubt is raised about it.
             if let Some(reason) = shared.damaged.reason(*at) {
                 raise(*at, block.len() as u64, &reason, shared);
             }

@@ -65,6 +65,7 @@ impl Losses<'_> {
         let mut mark = found.base();
         let before = std::mem::take(&mut mark.segments);
         mark.salt = salt;
+        // Durable and not marked before the crash.
         mark.accepted = mark.accepted.saturating_add(self.tally.found_behind());
         // The mark before did not count what was settled as lost behind it.
         let lost = self.verdict.lost.values().sum::<u64>() + self.tally.lost_behind();
@@ -94,7 +95,7 @@ impl Losses<'_> {
         SegmentRow { accepted, end: before.end.max(walked.end), size: 0, damaged, ..before }
     }
 
-    /// Names the ranges in which entries were lost, so that whoever asks for one of them hears so.
+    /// Names the ranges in which entries were lost, so that a look-up of one of them answers that it is lost.
     fn name_gone(&self, before: &BTreeMap<u32, SegmentRow>, mark: &mut Mark) {
         let mut segments: Vec<u32> =
             self.verdict.lost.keys().chain(self.verdict.uncertain.keys()).copied().collect();
@@ -115,6 +116,7 @@ impl Losses<'_> {
         }
         mark.gone.sort_unstable_by_key(|gone| (gone.segment, gone.from, gone.to));
         mark.gone.dedup();
+        // Bounds the mark, which is written often; an id beyond is answered as unknown.
         mark.gone.truncate(MAX_GONE);
     }
 }
@@ -158,6 +160,7 @@ fn by_segment(
         let (detail, way_out) = (detail.to_owned(), RESTORE.to_owned());
         doubts.add_found(NewDoubt { kind, subject, detail, way_out, events }, now);
     };
+    // A list of hundreds would hide everything else.
     if segments.len() > MAX_NAMED {
         return raise(room.to_owned(), segments.values().sum());
     }
@@ -245,6 +248,7 @@ pub(super) fn letters(
         "dead letters are gone with the bytes that held them",
         now,
     );
+    // A closing mark says that nothing was acknowledged behind: a torn end then cost nothing.
     if !mark.closed && report.torn_bytes > 0 {
         // No letter takes fewer bytes.
         let most = report.torn_bytes.div_ceil(64);
@@ -265,6 +269,7 @@ pub(super) fn settle(
     let mut group = Group::default();
     let mut entries = 0;
     for run in ended.iter().filter(is_lost) {
+        // A start may have to end any number of entries; a group is bounded.
         if entries + run.entries.len() > GROUP_ENTRIES {
             journal.append(&mut group, now)?;
             entries = 0;

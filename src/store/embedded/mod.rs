@@ -60,6 +60,7 @@ mod spare;
 mod start;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod tidy;
 mod unfinished;
 mod unread;
@@ -83,7 +84,7 @@ pub use self::options::EmbeddedOptions;
 use self::reads::Reads;
 pub(crate) use self::report::RecoveryReport;
 use self::shared::Shared;
-use self::start::Threads;
+use self::threads::Threads;
 use self::writer::{Find, Request};
 use super::doubts::Doubts;
 use super::{
@@ -93,19 +94,20 @@ use super::{
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, LaneKey, Settlement};
 
-/// Records go to the writer in parts of at most so many bytes.
+/// Records go to the writer in parts of at most this many bytes, so that a commit takes several of them and none
+/// outgrows a group.
 const PART_BYTES: usize = 4 * 1024 * 1024;
 const PART_ENTRIES: usize = 4096;
-/// Settlements go to the writer in parts of at most so many.
+/// Settlements go to the writer in parts of at most this many.
 const SETTLED_PART: usize = 4096;
-/// One permit of room stands for so many bytes.
+/// One permit of room stands for this many bytes of records.
 const ROOM_UNIT_BYTES: usize = 1024;
 
 /// Where segments are written and synced.
 pub struct Disks {
-    /// Those of the journal.
+    /// Where the journal's segments are written.
     pub journal: Box<dyn Disk>,
-    /// Those of the dead letters.
+    /// Where the dead letters' segments are written.
     pub dead: Box<dyn Disk>,
     /// Where blocks are read, once the store is open.
     pub reads: Arc<dyn Source>,
@@ -137,7 +139,7 @@ impl EmbeddedStore {
         Self::open_on(root, options, clock, Disks::default())
     }
 
-    /// As [`EmbeddedStore::open`], with the writes and syncs of the segments on other disks.
+    /// As [`EmbeddedStore::open`], with writes, syncs and reads of the segments by `disks`.
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`].
@@ -179,7 +181,7 @@ impl EmbeddedStore {
         start::rebuild(root, options, now)
     }
 
-    /// What the opening found.
+    /// What the opening of this store found and mended.
     #[must_use]
     pub fn recovery(&self) -> &RecoveryReport {
         &self.report
@@ -208,10 +210,12 @@ impl EmbeddedStore {
         let entries = batch.len();
         let mut waiting = Vec::new();
         for (part, bytes) in parts(batch) {
+            // Two entries take a unit at least, so that many small ones are bounded as well.
             let units = (bytes / ROOM_UNIT_BYTES).max(part.len().div_ceil(2)).max(1);
             // A part is far smaller than all the room.
             let units = u32::try_from(units).unwrap_or(u32::MAX);
             let room = Arc::clone(&self.room).acquire_many_owned(units).await.ok();
+            // The wait for room may have outlasted the caller's deadline.
             if turn.is_withdrawn() {
                 return Err(StoreError::Slow);
             }
@@ -233,6 +237,7 @@ impl EmbeddedStore {
         self.shared.owner.check(owner)?;
         let mut waiting = Vec::new();
         while !batch.is_empty() {
+            // Taken in order: of two settlements of one entry the first counts.
             let later = batch.split_off(batch.len().min(SETTLED_PART));
             let (mut decisions, dead) = self.decisions(std::mem::replace(&mut batch, later));
             if decisions.is_empty() {
@@ -260,7 +265,7 @@ impl EmbeddedStore {
         Ok(())
     }
 
-    /// What the writer is told, and the settlements that need a letter.
+    /// The settlements as the writer takes them, and those that need a letter.
     fn decisions(&self, batch: Vec<SettleRequest>) -> (Vec<Placed>, Vec<SettleRequest>) {
         let mut decisions = Vec::with_capacity(batch.len());
         let mut dead = Vec::new();
@@ -426,7 +431,7 @@ impl EntryStore for EmbeddedStore {
             let shared = Arc::clone(&self.shared);
             // A runtime that shuts down leaves the epoch as it is.
             let ended = move || {
-                // What the segments gave back is for the next start, not for whoever fills the disk.
+                // Room that the segments gave back is kept for the next start before other programs take it.
                 shared.dir.keep_for_start();
                 start::end_epoch(&shared);
             };

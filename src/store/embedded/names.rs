@@ -9,8 +9,8 @@
 //! | `index`, `index.aside` | the index library's files |
 //! | `aside` | what stood in the place of one of these and was something else |
 //!
-//! `restoring` and `restoring.data` are there only until a restore has finished (see `restore`); a directory that has the
-//! first is not used.
+//! `restoring` and `restoring.data` are there only until a restore has finished (see `restore`); a directory that has
+//! the first is not used.
 //!
 //! Must not know: what the files hold.
 
@@ -47,23 +47,23 @@ const FILES: [&str; 13] = [
 const DIRECTORIES: [&str; 7] = ["journal", "dead", "documents", "limits", "index", "index.aside", ASIDE];
 const ENDINGS: [&str; 5] = ["tmp", "link", "prev", "new", "damaged"];
 
-/// What a name is for.
+/// What a name in the data directory is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// A plain file of the store.
     File,
-    /// A directory of the store.
+    /// The store's name for a directory.
     Directory,
-    /// None of the store's.
+    /// The name is none of the store's.
     Stray,
 }
 
 /// A name in the directory and what has it.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Relative to the data directory.
+    /// Its path relative to the data directory.
     pub path: PathBuf,
-    /// What the name is for.
+    /// What a name like this is for.
     pub role: Role,
     /// What is there; of a link the link itself.
     pub meta: Metadata,
@@ -86,7 +86,7 @@ impl Entry {
     }
 }
 
-/// What something is, for people.
+/// The kind of a file system entry, in words for people.
 pub(super) fn kind(meta: &Metadata) -> &'static str {
     if meta.is_symlink() {
         "a link"

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::telemetry::defect;
 
 /// What an operation writes or syncs. Of each kind at most one is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     /// The journal or the dead letters.
     Journal,
-    /// Rows of the index.
+    /// Rows of the index while a commit is applied.
     Index,
     /// A document, such as the policy book.
     Document,
@@ -71,7 +72,9 @@ impl Drop for UnderWay {
 impl Operations {
     /// Notes that an operation begins. The caller sees to it that no other of its kind is under way.
     pub(super) fn begin(&self, operation: Operation, now: Timestamp) -> UnderWay {
-        self.0.of(operation).store(now.as_nanos().max(1), Ordering::Release);
+        // Zero means none.
+        let before = self.0.of(operation).swap(now.as_nanos().max(1), Ordering::AcqRel);
+        defect!(unless before == 0, "two operations of one kind at a time");
         UnderWay(self.clone(), operation)
     }
 

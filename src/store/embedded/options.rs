@@ -22,9 +22,9 @@ pub struct EmbeddedOptions {
     pub dead_retention: Duration,
     /// A wall clock that is at most this much ahead of the last process is believed at the start.
     pub clock_bound: Duration,
-    /// Memory of the index's cache.
+    /// Memory of the index's cache, in bytes.
     pub cache_bytes: u64,
-    /// Memory of unpacked blocks.
+    /// Memory of unpacked blocks, in bytes; 0 keeps none.
     pub block_cache_bytes: usize,
     /// Appends are refused when fewer bytes are free.
     pub needed_bytes: u64,

@@ -1,5 +1,6 @@
-//! Settlements on their way into the journal, and those that found no room there, or no descriptor for a segment: they are
-//! kept and tried again, because their calls were made already. Appends are refused meanwhile: what room there is belongs to settlements.
+//! Settlements on their way into the journal, and those that found no room there, or no descriptor for a segment: they
+//! are kept and tried again, because their calls were made already. Appends are refused meanwhile: what room there is
+//! belongs to settlements.
 //!
 //! Must not know: how a group is written, the index.
 
@@ -16,7 +17,7 @@ use crate::telemetry::defect;
 /// How long settlements wait for room before they are tried again.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 
-/// The settlements of one commit.
+/// The settlements of one commit, with the callers that wait until these are durable.
 #[derive(Default)]
 pub(super) struct Settling {
     pub runs: Vec<SettledRun>,
@@ -50,11 +51,13 @@ pub(super) struct Owed {
 impl Owed {
     /// Why nothing else may be written before.
     pub(super) fn reason(&self) -> Option<&StoreError> {
+        // The reason outlives the last one that waited; it blocks nothing then.
         self.reason.as_ref().filter(|_| !self.waiting.is_empty())
     }
 
-    /// Puts settlements at the end.
+    /// Puts settlements behind those that wait already; without a caller there is nothing to put.
     pub(super) fn push(&mut self, settling: Settling) {
+        defect!(unless self.reason.is_some(), "settlements that wait for no reason");
         if !settling.is_empty() {
             self.waiting.push_back(settling);
         }
@@ -71,6 +74,7 @@ impl Owed {
             tracing::warn!(error = %reason, "settlements cannot be written at present; they are tried again");
         }
         defect!(unless !settling.is_empty(), "settlements put back that nobody waits for");
+        // At the front, where it came from: settlements of one entry must reach the journal in order.
         self.waiting.push_front(settling);
         self.reason = Some(reason);
         self.retry_at = now + RETRY_EVERY;
@@ -86,7 +90,7 @@ impl Owed {
         self.retry_at = Timestamp::ZERO;
     }
 
-    /// Nothing is written any more.
+    /// Answers all that wait with an error: after a failed write or sync nothing is written any more.
     pub(super) fn refuse(&mut self, error: &StoreError) {
         for settling in self.waiting.drain(..) {
             settling.refuse(error);

@@ -20,14 +20,14 @@ use crate::store::embedded::index::rows::PutOff;
 use crate::store::embedded::journal::{Block, Position, ReadError};
 use crate::store::{DuePage, LaneSummary, Lookup, ReadLimit, StoreError, StoredEntry};
 
-/// For one read on a thread that may wait.
+/// The means of one read. Its calls wait for the disk and for the writer: not for a runtime thread.
 pub(super) struct Reads {
     pub shared: Arc<Shared>,
     /// To the writer: what is lost is settled like everything else.
     pub requests: Sender<Request>,
 }
 
-/// A page under construction.
+/// The entries of one answer, up to the caller's limits.
 struct Page {
     entries: Vec<StoredEntry>,
     bytes: usize,
@@ -84,8 +84,11 @@ impl Reads {
             if wanted.peek().is_none() {
                 return ControlFlow::Continue(());
             }
+            // The whole block counts as handed out, because the page may take any of its entries.
             let last = Home { block: at, index: u8::MAX };
             let block = match self.block(lane, at) {
+                // It may have been declared damaged, or closed by an operator, since it was read: then its entries are
+                // settled as lost and must not be handed out as well.
                 Ok(block) if self.shared.damaged.hand_out(lane, last, |lane| self.exists(lane)) => block,
                 Ok(_) | Err(Unreadable::Lost) => {
                     lost.extend(wanted.map(|home| decision(lane, home, None)));
@@ -94,6 +97,7 @@ impl Reads {
                 Err(Unreadable::Settled) => return ControlFlow::Continue(()),
                 Err(Unreadable::Failed(error)) => return stop(error, &mut failed),
             };
+            // A page that is full ends inside a block; the next read begins behind the last id that was returned.
             for home in wanted {
                 let Some(entry) = self.entry(&block, home, None, PutOff::default()) else { continue };
                 if !page.take(entry) {
@@ -103,6 +107,7 @@ impl Reads {
             if page.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         walked.map_err(|error| self.broken(&error))?;
+        // Durable before the answer: the caller must not see a gap that a crash could undo.
         self.settle_lost(&lost)?;
         debug_assert!(page.entries.is_sorted_by(|a, b| a.id < b.id), "plain order is the order of ids");
         page.or_failed(failed)
@@ -123,10 +128,12 @@ impl Reads {
         let mut lost = HashSet::new();
         let walked = self.shared.reader.due(lane, |due, put_off| {
             let home = Home { block: due.block, index: due.index };
+            // An entry that is handed out still has its row; it would be sent twice.
             if handed_out.contains(&home) || lost.contains(&due.block) {
                 return ControlFlow::Continue(());
             }
             let due_at = Timestamp::from_millis(due.due_ms);
+            // Stays set only if the walk stops here: it is the first entry that this page leaves.
             next_due = Some(due_at);
             if due_at > until || page.is_full() {
                 return ControlFlow::Break(());
@@ -168,12 +175,14 @@ impl Reads {
 
     pub(super) fn lookup(&self, id: EventId) -> Result<Lookup, StoreError> {
         let Some(home) = ids::decode(id, self.shared.salt) else { return Ok(Lookup::Unknown) };
+        // First: a lost entry's block may be unreadable or gone, and the id has to be answered even so.
         if self.shared.reader.is_lost(home.block, home.index).map_err(|error| self.broken(&error))? {
             return Ok(Lookup::Lost);
         }
         let block = match self.cached(home.block) {
             Ok(block) => block,
             Err(ReadError::Store(error)) => return Err(error),
+            // The account names the ranges whose loss was reported.
             Err(_) if self.shared.account.is_gone(home.block) => return Ok(Lookup::Lost),
             Err(ReadError::Gone { .. }) if self.shared.unread.holds(home.block) => {
                 return Err(self.absent(home.block));
@@ -185,6 +194,7 @@ impl Reads {
             Err(_) => return Ok(Lookup::Unknown),
         };
         let index = usize::from(home.index);
+        // An id that was made up may name an existing block; only one that is made the same way from it is ours.
         if index >= block.count() || ids::encode(block.accepted_ms, home, self.shared.salt) != id {
             return Ok(Lookup::Unknown);
         }
@@ -193,6 +203,7 @@ impl Reads {
             Standing::Settled => return Ok(Lookup::Settled),
             Standing::Plain => (None, PutOff::default()),
             Standing::Due { moved: Some((due_ms, put_off)) } => (Some(due_ms), put_off),
+            // Never rescheduled: the due time is the one in the block.
             Standing::Due { moved: None } => (block.due_ms.get(index).copied(), PutOff::default()),
         };
         let entry = self.entry(&block, home, due_ms.map(Timestamp::from_millis), put_off);
@@ -220,6 +231,7 @@ impl Reads {
 
     pub(super) fn lanes(&self) -> Result<Vec<LaneSummary>, StoreError> {
         // What is lost from now on is not part of it.
+        // Summaries and losses belong to one moment: no commit is applied between the two.
         let applying = self.shared.applying.lock();
         self.shared.losses.take();
         let summaries = self.shared.reader.summaries();

@@ -27,6 +27,7 @@ pub(super) fn begin(root: &Path) -> Result<(), StoreError> {
     let path = root.join(NAME);
     let made = match files::create(&path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // Durable before the first row of the new index.
         made => made.and_then(|file| file.sync_all()),
     };
     made.and_then(|()| files::sync_dir(root)).map_err(|error| StoreError::io("create", &path, error))
@@ -64,12 +65,12 @@ pub(super) fn set_aside(dir: &DataDir) -> Result<(), StoreError> {
     fs::rename(&index, &aside).map_err(|error| StoreError::io("set aside", &index, error))
 }
 
-/// Where it is put.
+/// Where an index that is not used any more is put.
 pub(super) fn aside(dir: &DataDir) -> PathBuf {
     dir.root().join("index.aside")
 }
 
-/// Whether anything has this path.
+/// Whether anything has this path, a broken link included.
 pub(super) fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }

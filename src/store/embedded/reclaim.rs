@@ -15,13 +15,16 @@ use rustix::fs::FallocateFlags;
 use super::{files, journal};
 use crate::store::StoreError;
 
+/// Bytes read at a time in search of the end of what was written.
 const WINDOW_BYTES: u64 = 64 * 1024;
+/// Room is given back in whole blocks of this size.
 const BLOCK_BYTES: u64 = 4096;
 
 /// Gives back what it can; what fails is left for the start to stumble over, or not.
 pub(super) fn reclaim(root: &Path) -> Result<(), StoreError> {
     let aside = root.join("index.aside");
     if fs::symlink_metadata(&aside).is_ok_and(|meta| meta.is_dir()) {
+        // Kept only for a person to look at; the start needs the room more.
         let _ = fs::remove_dir_all(&aside);
     }
     for room in ["journal", "dead"] {

@@ -48,7 +48,7 @@ pub(super) struct Recovered {
     pub defects: Vec<Defect>,
 }
 
-/// What a recovery starts from.
+/// What a recovery starts from: the locked directory and its account.
 pub(super) struct Given<'a> {
     pub dir: &'a DataDir,
     pub options: &'a EmbeddedOptions,
@@ -62,13 +62,13 @@ pub(super) struct Given<'a> {
 }
 
 impl Given<'_> {
-    /// Whether a new index has to be made from something.
+    /// Whether an empty index means that one was lost: the directory has an account or a segment.
     fn holds_something(&self) -> Result<bool, StoreError> {
         Ok(self.found.exists || !journal::list(&self.dir.journal())?.is_empty())
     }
 }
 
-/// Recovers the directory. What the system fails to read is tried again.
+/// Recovers the directory. A read that the system fails is repeated: see `retry`.
 pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
     let root = given.dir.root();
     let findings = retry::reading(|| ballast::with_room(root, 0, || arrange(given)))?;
@@ -79,7 +79,7 @@ pub(super) fn recover(given: &Given<'_>) -> Result<Recovered, StoreError> {
 
 /// What is known of the index. It outlasts an attempt: what was found to be of no use stays out of use.
 struct IndexState {
-    /// Why it cannot be used.
+    /// Why it cannot be used; `None` while nothing speaks against it.
     reason: Option<String>,
     /// It was set aside. What is in its place since is an attempt to make it anew.
     is_aside: bool,
@@ -116,14 +116,16 @@ fn recover_once(
     finish(given, replayed, index.reason.clone(), files, seen_segment, findings)
 }
 
-/// Opens the index and applies what the journal has beyond it; why the index cannot be used when it cannot. A full disk
-/// says nothing about the index: it is an error of the store, after which this may be repeated.
+/// Opens the index and applies what the journal has beyond it. The inner error says why the index cannot be used. A
+/// full disk says nothing about the index: it is an error of the store, after which this may be repeated.
 fn catch_up(given: &Given<'_>, seen_segment: &mut u32) -> Result<Result<Replayed, String>, StoreError> {
     let opened = match retry::reading(|| open(given.dir, given.options)) {
         Ok(opened) => opened,
+        // Setting a sound index aside for want of room would cost a rebuild, which needs more of it.
         Err(error) if error.is_full() => return Err(error),
         Err(error) => return Ok(Err(error.to_string())),
     };
+    // 0: a new index, or one of a version that kept no salt in it.
     if ![0, given.salt].contains(&opened.checkpoint.salt) {
         return Ok(Err(INDEX_OF_ANOTHER.to_owned()));
     }
@@ -171,7 +173,7 @@ fn highest(mark: &Mark) -> u32 {
 /// nothing.
 fn replay_from(reflects: Position, found: &account::Found) -> Position {
     let marked = found.mark.as_ref().map_or(reflects, |mark| mark.end);
-    // A mark that is much older is of no use.
+    // A mark more than two segments behind is too old to be worth reading from.
     if marked.segment.saturating_add(2) >= reflects.segment { reflects.min(marked) } else { reflects }
 }
 
@@ -228,7 +230,7 @@ enum ReplayError {
 fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Replayed, ReplayError> {
     let mark = given.found.mark.as_ref();
     let mut defects = Vec::new();
-    // An index that reflects something knows better.
+    // Only for a new index: one that reflects something knows better than the closing list which entries live.
     let is_new = opened.checkpoint == Checkpoint::default() && !given.restored.is_any_new();
     let listed = if is_new { Listed::open(given.dir.root(), mark, &mut defects) } else { Ok(None) };
     let mut listed = listed.map_err(ReplayError::Journal)?;
@@ -251,6 +253,8 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
             _ => Bits::first(u16::MAX),
         };
         let applied = guarded(|| {
+            // A batch may be written in the middle of a frame: the checkpoint then names this frame, which is applied
+            // again.
             opened.indexer.rows.checkpoint().reflects = at;
             match frame {
                 Frame::Block(head) => block(&mut opened, at, &head, living, given.salt),
@@ -274,7 +278,7 @@ fn replay(given: &Given<'_>, mut opened: Opened, from: Position) -> Result<Repla
     })
     .map_err(ReplayError::Index)?;
     opened.indexer.replays = false;
-    // Counted when they were lost.
+    // A replay repeats losses that were counted when they happened.
     opened.indexer.take_lost();
     let living = living.unwrap_or_else(|| opened.indexer.segments.living()).into_iter().collect();
     let missing = listed.map(Listed::missing).transpose().map_err(ReplayError::Journal)?;

@@ -7,7 +7,7 @@ use std::fmt;
 use crate::store::embedded::account::compare::Verdict;
 use crate::store::embedded::journal::{Finding, ScanReport};
 
-/// What a recovery found.
+/// What a recovery found: shown at the start and by `store` commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// Why the index was rebuilt from the journal; `None` when it was sound.
@@ -20,12 +20,12 @@ pub struct RecoveryReport {
     pub findings: Vec<Finding>,
     /// Entries that are owed an end.
     pub living: u64,
-    /// Lanes that hold some.
+    /// Lanes that hold entries that are owed an end.
     pub lanes: u64,
 }
 
 impl RecoveryReport {
-    /// Entries lost for certain.
+    /// The number of entries lost for certain, in all segments.
     #[must_use]
     pub fn lost_entries(&self) -> u64 {
         self.verdict.lost.values().sum()

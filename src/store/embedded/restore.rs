@@ -32,7 +32,7 @@ use super::rollback::Raised;
 use super::unfinished::{self, Before, Found};
 use crate::store::{DirectoryError, StoreError};
 
-/// The tree while it grows.
+/// Name of the tree while it grows inside the directory.
 const TREE: &str = "restoring.data";
 const LOCK: &str = "LOCK";
 const PRIVATE: u32 = 0o700;
@@ -56,18 +56,18 @@ pub(crate) struct Restore {
 enum Stage {
     /// Nothing in the directory was changed.
     Found,
-    /// The mark is written.
+    /// The mark is written: everything beside it is of this restore.
     Marked,
     /// Everything is in its place and durable.
     Done,
 }
 
-/// A directory that was restored.
+/// What a finished restore has brought about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Restored {
     /// The epoch that it was raised to.
     pub epoch: u64,
-    /// To whom it belongs.
+    /// The user and group to whom the directory belongs.
     pub owner: FileOwner,
 }
 
@@ -80,6 +80,7 @@ impl Restore {
     pub(crate) fn begin(data_dir: &Path) -> Result<Self, StoreError> {
         let root = place(data_dir)?;
         let is_made = make(&root)?;
+        // Before the look at what is there: a daemon that starts meanwhile is kept out from here on.
         let dir = lock_root(&root)?;
         let meta = dir.metadata().map_err(|error| StoreError::io("look at", &root, error))?;
         if access::user() != 0 {
@@ -126,8 +127,8 @@ impl Restore {
     /// Makes the tree the data directory, and its epoch the highest one.
     ///
     /// # Errors
-    /// [`StoreError`] when the system refuses; the directory is then as it was found, or, when only the mark could not be
-    /// deleted, has everything and the mark.
+    /// [`StoreError`] when the system refuses; the directory is then as it was found, or, when only the mark could not
+    /// be deleted, has everything and the mark.
     pub(crate) fn finish(mut self, raised: Raised) -> Result<Restored, StoreError> {
         let (tree, owner) = (self.tree(), self.before.owner());
         let failed = |operation, path: &Path, error| StoreError::io(operation, path, error);
@@ -139,13 +140,16 @@ impl Restore {
         }
         for name in list(&tree)? {
             let to = self.root.join(&name);
+            // One by one, since the directory itself may be a mount point that cannot be replaced.
             fs::rename(tree.join(&name), &to).map_err(|error| failed("rename to", &to, error))?;
         }
         fs::remove_dir(&tree).map_err(|error| failed("delete", &tree, error))?;
         let lock = self.root.join(LOCK);
         files::remove(&lock).map_err(|error| failed("delete", &lock, error))?;
+        // Only when all names are in their place: until then nobody else may change them.
         self.give_back(PRIVATE)?;
         let epoch = raised.put(owner.to_give())?;
+        // From here on a failure must not undo: the epoch outside names this directory already.
         self.stage = Stage::Done;
         unfinished::remove(&self.root)?;
         Ok(Restored { epoch, owner })
@@ -199,7 +203,7 @@ impl Restore {
         files::sync_dir(&self.root).map_err(|error| StoreError::io("sync", &self.root, error))
     }
 
-    /// For whoever finds the directory in use.
+    /// Names this process in the lock file, for a process that finds the directory in use.
     fn name_holder(&self) -> Result<(), StoreError> {
         let path = self.root.join(LOCK);
         let written = files::create(&path).and_then(|mut file| {

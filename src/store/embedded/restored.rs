@@ -3,8 +3,8 @@
 //!
 //! `restored` in the data directory is a sealed file of format 1 whose body is a JSON object: `{"N":M,…}` says that
 //! settlements as lost of entries in segment N do not count when they stand in a segment below M. It is written before
-//! the index is made anew without them, so that a later index finds the same. A settlement that stands in a segment that
-//! was deleted meanwhile is gone: what it settled may be called once more.
+//! the index is made anew without them, so that a later index finds the same. A settlement that stands in a segment
+//! that was deleted meanwhile is gone: what it settled may be called once more.
 //!
 //! Must not know: how the index is made.
 
@@ -69,6 +69,7 @@ impl Restored {
         let next = files.iter().map(|file| file.number).max().unwrap_or(0).max(mark.end.segment) + 1;
         for file in &files {
             let is_named = lost.contains(&missing::subject(file.number)) || lost.contains(&missing::all());
+            // Half a segment would bring back some of its entries and hide the loss of the others.
             if is_named && !mark.segments.contains_key(&file.number) && is_whole(file)? {
                 restored.before.insert(file.number, next);
                 restored.new.push(file.number);
@@ -77,6 +78,7 @@ impl Restored {
         if !restored.new.is_empty() {
             // Numbers always have a JSON form.
             let body = serde_json::to_vec(&restored.before).unwrap_or_default();
+            // Durable before the index is made anew without these losses: the next rebuild has to find the same.
             sealed::replace(&root.join(NAME), FORMAT, next.into(), &body)?;
         }
         Ok(restored)

@@ -1,6 +1,6 @@
-//! Repeats what a start has to read while the system fails to read it, and its request for a lock that somebody has for a
-//! moment. Such an error may pass, and a start that ends because of it leaves everything waiting. Damage, and whatever else
-//! a repetition does not change, ends it at once.
+//! Repeats what a start has to read while the system fails to read it, and its request for a lock that somebody has for
+//! a moment. Such an error may pass, and a start that ends because of it leaves everything waiting. Damage, and any
+//! other error that a repetition does not change, ends it at once.
 //!
 //! Must not know: what is read.
 
@@ -18,8 +18,8 @@ const LOCK_TRIES: u32 = 5;
 /// The wait after the first time; each further one is twice as long. In all a start waits 150 ms.
 const FIRST_LOCK_WAIT: Duration = Duration::from_millis(10);
 
-/// Does `step`, again after a moment when it fails with [`DirectoryError::Locked`]: a command that only looks whether the
-/// directory is in use, as a backup does, has the lock for less than that. For a thread that may wait.
+/// Does `step`, again after a moment when it fails with [`DirectoryError::Locked`]: a command that only looks whether
+/// the directory is in use, as a backup does, holds the lock for a shorter time. For a thread that may wait.
 ///
 /// # Errors
 /// What `step` returned last.
@@ -40,8 +40,8 @@ fn locking_with<T>(
     })
 }
 
-/// Does `step` at most `tries` times, while `waits` says of an error that it has waited for it to pass; its wait is twice as
-/// long each time.
+/// Does `step` at most `tries` times, while `waits` says of an error that it has waited for it to pass; its wait is
+/// twice as long each time.
 fn again<T>(
     tries: u32,
     mut wait: Duration,
@@ -57,8 +57,8 @@ fn again<T>(
     step()
 }
 
-/// Does `step`, again after a while when it fails with [`StoreError::Unread`]. `step` must be one that a start which was
-/// cut off may do again. For a thread that may wait.
+/// Does `step`, again after a while when it fails with [`StoreError::Unread`]. `step` must be one that a start which
+/// was cut off may do again. For a thread that may wait.
 ///
 /// # Errors
 /// What `step` returned last; [`StoreError::Unread`] then says what to do.

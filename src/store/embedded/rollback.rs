@@ -4,11 +4,11 @@
 //! the highest epoch that the directory was given, and whether the directory may not have heard of it yet.
 //!
 //! # Order
-//! A start, once the account has a mark of the next epoch, and an orderly stop, first write that epoch here as pending, then into the directory, then here as
-//! given. A crash in between leaves the directory one behind a pending epoch, which is in order. A directory that is
-//! further behind, or behind a given epoch, is an older copy: it starts held, and neither number changes until an
-//! operator accepts it. A file that cannot be read, is damaged, or is missing although there was one says nothing (its file
-//! system may not be mounted): held as well. A copy that was made while
+//! A start, once the account has a mark of the next epoch, and an orderly stop, first write that epoch here as pending,
+//! then into the directory, then here as given. A crash in between leaves the directory one behind a pending epoch,
+//! which is in order. A directory that is further behind, or behind a given epoch, is an older copy: it starts held,
+//! and neither number changes until an operator accepts it. A file that cannot be read, is damaged, or is missing
+//! although there was one says nothing (its file system may not be mounted): held as well. A copy that was made while
 //! the process ran and is put back after that same process was killed cannot be told from the original.
 //!
 //! Must not know: what is held, and how.
@@ -49,7 +49,7 @@ enum Outside {
 /// A directory and the file that belongs to it.
 pub(super) struct Epochs<'a> {
     pub root: &'a Path,
-    /// `store.epoch_file`, if it is set.
+    /// Path of the setting `store.epoch_file`; `None` when it is not set.
     pub file: Option<&'a Path>,
     pub salt: u64,
     pub doubts: &'a Doubts,
@@ -60,8 +60,8 @@ impl Epochs<'_> {
     /// mark with it; `None` when it may be an older copy.
     ///
     /// # Errors
-    /// [`DirectoryError::EpochFile`] when the file belongs to another directory, [`StoreError::Format`] when a newer version
-    /// wrote one of them.
+    /// [`DirectoryError::EpochFile`] when the file belongs to another directory, [`StoreError::Format`] when a newer
+    /// version wrote one of them.
     pub(super) fn start(&self, now: Timestamp) -> Result<Option<Epoch>, StoreError> {
         let own = own(self.root)?;
         let other = match self.file.map(|path| judge(own, path, self.salt)).transpose()? {
@@ -70,6 +70,7 @@ impl Epochs<'_> {
                 return Ok(None);
             }
             Some(Judgement::InOrder(other)) => {
+                // A newer copy was restored since, or the file is mounted again.
                 self.doubts.clear(DoubtKind::Rollback, SUBJECT);
                 other
             }
@@ -92,8 +93,8 @@ impl Epochs<'_> {
         }
     }
 
-    /// Names the directory: the same at each start, another one once an operator went on with what may be an older copy,
-    /// and of each restored copy.
+    /// Names the directory: the same at each start, another one once an operator went on with what may be an older
+    /// copy, and of each restored copy.
     ///
     /// # Errors
     /// [`StoreError`] when the system lets the epoch not be read.
@@ -102,6 +103,7 @@ impl Epochs<'_> {
     }
 
     fn next(&self, own: Epoch, other: u64) -> Epoch {
+        // Above both: the file may be one ahead and pending after a crash.
         let number = own.number.max(other).saturating_add(1);
         Epoch { format: DIRECTORY_FORMAT, number, has_file: own.has_file || self.file.is_some(), ..own }
     }
@@ -185,7 +187,8 @@ pub(super) fn check(root: &Path, file: &Path, salt: u64) -> Result<Option<String
     })
 }
 
-/// Why a copy at `root` may not be the newest state of its directory; `None` when this file says that it is. Changes nothing.
+/// Why a copy at `root` may not be the newest state of its directory; `None` when this file says that it is. Changes
+/// nothing.
 ///
 /// # Errors
 /// As [`Epochs::start`].
@@ -243,8 +246,8 @@ impl Raised {
     }
 }
 
-/// The first half of [`accept`], for a copy that is about to become the data directory: the file outside is left as it is
-/// until [`Raised::put`].
+/// The first half of [`accept`], for a copy that is about to become the data directory: the file outside is left as it
+/// is until [`Raised::put`].
 ///
 /// # Errors
 /// As [`accept`].
@@ -277,6 +280,7 @@ const fn mixed(number: u64) -> u64 {
 }
 
 fn is_older(own: Epoch, outside: &Body) -> bool {
+    // Pending: the directory may not have been given the epoch before the crash.
     let expected = if outside.pending { outside.epoch.saturating_sub(1) } else { outside.epoch };
     own.number < expected
 }

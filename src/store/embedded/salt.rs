@@ -4,8 +4,8 @@
 //! `SALT` is a sealed file (see `sealed`) of format 1 and version 1 whose body is sixteen hex digits. Older directories
 //! have the digits and a line feed alone; such a file is sealed once it agrees with the heads. The heads decide: ids
 //! made with another salt would be unknown, and waiting events would be sent under other names. A file that is missing,
-//! damaged or different is healed from them, and that is reported. Where no head can be read, a sealed file decides, and
-//! where there is none either, the account.
+//! damaged or different is healed from them, and that is reported. Where no head can be read, a sealed file decides,
+//! and where there is none either, the account.
 //!
 //! Must not know: what the salt is mixed into.
 
@@ -18,6 +18,7 @@ use crate::store::embedded::journal::{self, Salts};
 use crate::store::embedded::sealed::{self, Sealed};
 use crate::store::{DirectoryError, StoreError};
 
+/// The name in the data directory.
 const NAME: &str = "SALT";
 const FORMAT: u32 = 1;
 const VERSION: u64 = 1;
@@ -40,16 +41,17 @@ enum Found {
     Sealed(u64),
 }
 
-/// The salt of `root`: that of its segments, else the one on record, else that of the account, else `fresh` after it was
-/// put on record.
+/// The salt of `root`: that of its segments, else the one on record, else that of the account, else `fresh` after it
+/// was put on record.
 ///
 /// # Errors
-/// [`DirectoryError::Unusable`] when neither the file, the account nor the head of any segment says what it is although something was
-/// accepted; [`StoreError::Io`] when the system fails.
+/// [`DirectoryError::Unusable`] when neither the file, the account nor the head of any segment says what it is although
+/// something was accepted; [`StoreError::Io`] when the system fails.
 pub(super) fn keep(root: &Path, fresh: u64, account: Option<u64>) -> Result<Kept, StoreError> {
     let found = find(root)?;
     let mut heads = journal::salts(&root.join("journal"))?;
     let dead = journal::salts(&root.join("dead"))?;
+    // Letters have the same salt: they may be all that is left.
     heads.files += dead.files;
     heads.salts.extend(dead.salts);
     let on_record = match &found {
@@ -67,6 +69,7 @@ pub(super) fn keep(root: &Path, fresh: u64, account: Option<u64>) -> Result<Kept
         }
         Found::Unsealed(_) | Found::Sealed(_) => None,
     };
+    // Also an old file of digits alone: a seal shows damage, digits do not.
     if found != Found::Sealed(salt) {
         write(root, salt)?;
     }
@@ -82,6 +85,7 @@ fn of_heads(heads: &Salts, on_record: Option<u64>) -> Option<u64> {
     for salt in &heads.salts {
         *votes.entry(*salt).or_default() += 1;
     }
+    // A single head may belong to a foreign segment that was put there.
     let most = votes.into_iter().max_by_key(|(salt, votes)| (*votes, Some(*salt) == on_record));
     most.map(|(salt, _)| salt)
 }
@@ -100,6 +104,7 @@ fn without_witness(root: &Path, heads: &Salts, found: &Found, fresh: u64) -> Res
         );
         return Err(StoreError::Directory(DirectoryError::Unusable { reason }));
     }
+    // Durable before anything is made with it: ids under a salt that is lost are unknown for ever.
     write(root, fresh)?;
     let report = match found {
         Found::Damaged(reason) => Some(healed(format!(

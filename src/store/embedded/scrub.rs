@@ -1,6 +1,6 @@
-//! The scrub: a thread that reads what waits at a bounded rate, so that damage is found before it is needed. At most one
-//! pass each hour over the blocks that hold something, in order; what is damaged, or cannot be read, is met as in any
-//! other read, but entries that may have been handed out are left to their holder.
+//! The scrub: a thread that reads what waits at a bounded rate, so that damage is found before it is needed. At most
+//! one pass each hour over the blocks that hold something, in order; what is damaged, or cannot be read, is met as in
+//! any other read, but entries that may have been handed out are left to their holder.
 //!
 //! Must not know: how blocks are read.
 
@@ -26,7 +26,7 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(50);
 /// What a block costs beside its bytes.
 const BLOCK_BYTES: u64 = 4096;
 
-/// The thread's state.
+/// What the scrub thread owns.
 pub(super) struct Scrub {
     pub reads: Reads,
     /// 0: only when it is asked for.
@@ -35,24 +35,24 @@ pub(super) struct Scrub {
     pub active: Arc<AtomicU32>,
 }
 
-/// Why a pass ended early.
+/// The store is being closed: the pass ended early and the thread ends as well.
 struct Stopped;
 
 impl Scrub {
-    /// Until `asked` is closed. Whoever asks for a pass hears of its end.
+    /// Runs until `asked` is closed. A request for a pass is answered when that pass has ended.
     pub(super) fn run(self, asked: &Receiver<oneshot::Sender<()>>) {
         let mut waiting = Vec::new();
         loop {
             if self.bytes_per_second > 0 || !waiting.is_empty() {
                 match self.pass(asked, &mut waiting) {
                     Ok(Ok(())) => {}
-                    // The index: whoever needs the entries meets it, too.
+                    // An error of the index: every other read meets and reports it as well.
                     Ok(Err(error)) => tracing::warn!(%error, "the scrub of waiting events ended early"),
                     Err(Stopped) => return,
                 }
             }
             for done in waiting.drain(..) {
-                // Whoever asked may have gone.
+                // The caller may have gone away.
                 let _: Result<(), ()> = oneshot::Sender::send(done, ());
             }
             match asked.recv_timeout(PAUSE) {
@@ -113,7 +113,7 @@ impl Scrub {
     fn look_at(&self, lane: u32, at: Position) -> Result<u64, StoreError> {
         let reads = &self.reads;
         if reads.shared.damaged.is_closed(at) || reads.shared.cache.holds(at) {
-            // Whoever reads it has sound bytes in memory, or knows of the damage.
+            // Reads get sound bytes from memory, or the damage is known.
             return Ok(0);
         }
         match reads.block_from_disk(lane, at) {

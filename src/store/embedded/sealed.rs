@@ -23,7 +23,7 @@ use super::access::FileOwner;
 use super::files;
 use crate::store::StoreError;
 
-/// Larger files are not believed to be ours.
+/// Longest file that is read; what is larger fails its checksum and counts as damaged.
 pub(super) const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
@@ -37,20 +37,20 @@ struct Head {
 /// A sealed file as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Sealed {
-    /// Nothing has this name.
+    /// There is no file of this name.
     Missing,
     /// It was read and is not what was written, or the name is a link, a directory or a special file.
     Damaged {
-        /// What is wrong, for people.
+        /// What is wrong with it, for people.
         reason: String,
     },
-    /// As it was written.
+    /// The file is as it was written.
     Whole {
         /// The format that its writer gave it.
         format: u32,
-        /// Its version.
+        /// The version that its writer gave it.
         version: u64,
-        /// The body.
+        /// The bytes behind the head line.
         body: Bytes,
     },
 }
@@ -134,6 +134,7 @@ pub(super) fn replace_for(
 fn write_over(owner: Option<FileOwner>, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = beside(path, ".tmp");
     let mut file = files::create_temporary(&temporary)?;
+    // The owner before the rename: the daemon's user must be able to read what it finds under the name.
     let given = owner.map_or(Ok(()), |owner| owner.take(&file));
     let written = given.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     drop(file);
@@ -152,6 +153,7 @@ fn keep(path: &Path) -> io::Result<()> {
         _ => {}
     }
     match fs::hard_link(path, &link) {
+        // Linked under a third name first: a link cannot replace `.prev` in one step.
         Ok(()) => fs::rename(&link, beside(path, ".prev")),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::Unsupported) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),

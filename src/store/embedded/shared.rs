@@ -42,9 +42,9 @@ pub(super) struct Shared {
     pub letters: Letters,
     pub clock: Clock,
     pub options: EmbeddedOptions,
-    /// By which ids and frames of this directory are told from others.
+    /// By which ids and frames of this directory are distinguished from others.
     pub salt: u64,
-    /// Names this directory to whoever asks: see [`StoreHealth::id`].
+    /// Names this directory to clients: see [`StoreHealth::id`].
     pub id: u64,
     /// This opening: its epoch is that of the directory.
     pub owner: Owner,
@@ -53,7 +53,7 @@ pub(super) struct Shared {
     pub account: Account,
     /// The newest version of the policy book, for the account.
     pub book: NewestBook,
-    /// Held while a commit changes counts and rows: who holds it sees both agree.
+    /// Held while a commit changes counts and rows: a reader that holds it sees both agree.
     pub applying: Mutex<()>,
     pub dir: DataDir,
 }
@@ -72,6 +72,7 @@ impl Shared {
             }));
         }
         self.db.flush(FLUSH_WITHIN).map_err(|error| match error {
+            // A slow flush goes on and says nothing about the index.
             IndexError::Slow(_) => StoreError::Io {
                 operation: "flush",
                 place: self.dir.index().display().to_string(),
@@ -93,6 +94,7 @@ impl Shared {
 
     /// What a mark reflects; no commit is applied while the guard lives.
     fn snapshot(&self) -> (MutexGuard<'_, ()>, Snapshot) {
+        // The lock outlives the call: the account takes its own counts under it, as of the same commit.
         let applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = Snapshot {
             living: self.segments.living(),
@@ -132,10 +134,11 @@ impl Figures {
         Self { operations, ..Self::default() }
     }
 
-    /// Notes the first failure and answers with it, whoever asks.
+    /// Notes the first failure and returns it to every caller.
     pub(super) fn poison(&self, reason: &str) -> StoreError {
         self.errors.fetch_add(1, Ordering::Relaxed);
         let mut poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first reason stays: it is the cause, and every caller gets the same.
         let reason = poisoned.get_or_insert_with(|| reason.to_owned()).clone();
         StoreError::Poisoned { reason }
     }
@@ -148,7 +151,7 @@ impl Figures {
         }
     }
 
-    /// Whether writes go on.
+    /// Whether writes go on: the store is neither closed nor poisoned.
     pub(super) fn writable(&self) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { self.sound() }
     }

@@ -1,8 +1,9 @@
-//! Spare descriptors: opened at the start on `/dev/null`, and closed one by one when an open of the store finds that the
-//! process, or the system, has no descriptor left. The open is then repeated. They are opened again when there is room.
+//! Spare descriptors: opened at the start on `/dev/null`, and closed one by one when an open of the store finds that
+//! the process, or the system, has no descriptor left. The open is then repeated. They are opened again when there is
+//! room.
 //!
-//! They belong to the process, as its limit does. Because they are opened first they have low numbers, which stay usable
-//! when the limit is lowered while the process runs.
+//! They belong to the process, as its limit does. Because they are opened first they have low numbers, which stay
+//! usable when the limit is lowered while the process runs.
 //!
 //! Must not know: what is opened.
 
@@ -15,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::telemetry::Shortage;
 
-/// Those of this process.
+/// The spare descriptors of this process: the limit is one for all stores in it.
 static SPARE: Spare = Spare::new();
 
 /// Keeps `count` descriptors spare from now on, as far as the system lets them be opened.

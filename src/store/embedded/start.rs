@@ -1,48 +1,40 @@
-//! Putting the store together: recovery, a new segment, the three threads; and taking the threads down.
+//! Putting the store together, step by step: the small files, recovery, new segments, the account, the threads.
 //!
-//! Must not know: what travels through the threads.
+//! Must not know: how the threads are begun and ended, what travels through them.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use super::cache::BlockCache;
+use super::clock_mark::{self, Keeper};
 use super::closing;
 use super::damaged::DamagedBlocks;
-use super::indexer::{IndexThread, Sweeper};
+use super::epoch::Epoch;
 use super::losses::Losses;
 use super::missing;
-use super::owed::Owed;
-use super::reads::Reads;
 use super::rebuilding;
-use super::recover::{self, Given};
+use super::recover::{self, Given, Recovered};
 use super::report::RecoveryReport;
 use super::restored::Restored;
-use super::scrub::Scrub;
 use super::shared::{Figures, Shared};
+use super::threads::{self, Parts, Threads};
 use super::unread::Unread;
-use super::writer::{Pending, Request, Writer};
 use super::{Disks, EmbeddedOptions, salt};
 use crate::clock::{Clock, Timestamp};
 use crate::store::doubts::{DoubtKind, Doubts, NewDoubt};
 use crate::store::embedded::UsageLog;
 use crate::store::embedded::account::living;
 use crate::store::embedded::account::{self, Account, Mark, SegmentRow, Snapshot};
-use crate::store::embedded::clock_mark;
 use crate::store::embedded::directory::DataDir;
 use crate::store::embedded::documents::Documents;
 use crate::store::embedded::documents::book::Newest as NewestBook;
 use crate::store::embedded::index::guarded;
 use crate::store::embedded::index::open::Opened;
-use crate::store::embedded::index::room::IndexRoom;
 use crate::store::embedded::index::segments::Segments;
 use crate::store::embedded::journal::{
-    self, Arrange, DeadLog, Disk, FoundLetters, Group, Journal, JournalOptions, Marked, Position, Reader,
+    self, Arrange, DeadLog, Disk, FoundLetters, Journal, JournalOptions, Marked, Position, Reader,
 };
 use crate::store::embedded::operations::Operations;
 use crate::store::embedded::retry;
@@ -50,10 +42,7 @@ use crate::store::embedded::rollback::Epochs;
 use crate::store::embedded::tidy::STRAYS;
 use crate::store::{Owner, StoreError};
 
-/// Commits that may wait for the indexer.
-const COMMITS_AHEAD: usize = 4;
-
-/// A running store.
+/// A store whose threads run, and what the start found.
 pub(super) struct Started {
     pub shared: Arc<Shared>,
     pub threads: Threads,
@@ -61,144 +50,23 @@ pub(super) struct Started {
     pub documents: Documents,
 }
 
-/// The ways into the threads, and their handles.
-pub(super) struct Threads {
-    requests: Option<Sender<Request>>,
-    /// Asks the sweeper for a round; it stops when this is closed.
-    sweeps: Option<Sender<oneshot::Sender<()>>>,
-    /// Asks the scrub for a pass; it stops when this is closed.
-    scrubs: Option<Sender<oneshot::Sender<()>>>,
-    handles: Vec<JoinHandle<()>>,
-    room: Arc<IndexRoom>,
-}
-
-impl Threads {
-    pub(super) fn send(&self, request: Request) -> Result<(), ()> {
-        self.requests.as_ref().ok_or(())?.send(request).map_err(|_| ())
-    }
-
-    /// Returns after a round of the sweeper that began after the call.
-    #[cfg(test)]
-    pub(super) fn sweep(&self) {
-        let (done, swept) = oneshot::channel();
-        self.sweeps.as_ref().expect("runs").send(done).expect("sweeps");
-        swept.blocking_recv().expect("sweeps");
-    }
-
-    /// Returns after a pass of the scrub that began after the call.
-    #[cfg(test)]
-    pub(super) fn scrub(&self) {
-        let (done, scrubbed) = oneshot::channel();
-        self.scrubs.as_ref().expect("runs").send(done).expect("scrubs");
-        scrubbed.blocking_recv().expect("scrubs");
-    }
-
-    pub(super) fn requests(&self) -> Option<Sender<Request>> {
-        self.requests.clone()
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        // The sweeper and the scrub end when they are stopped, the writer when no request can come from callers, reads
-        // or the scrub, the indexer when neither the writer nor the sweeper can send it anything.
-        self.requests = None;
-        self.sweeps = None;
-        self.scrubs = None;
-        self.room.set_waits(false);
-        for handle in self.handles.drain(..) {
-            // A panic of a thread was already told to those who waited for it.
-            let _ = handle.join();
-        }
-    }
-}
-
+/// Opens or creates the store in `root`: each step is in the order that a crash in between needs.
 pub(super) fn start(
     root: &Path,
     options: EmbeddedOptions,
     clock: Clock,
     disks: Disks,
 ) -> Result<Started, StoreError> {
-    let mut dir = retry::reading(|| retry::locking(|| DataDir::open(root)))?;
-    let doubts = retry::reading(|| Doubts::open(root, clock.now()))?;
-    note(dir.take_findings(), &doubts, &clock);
-    let salt::Kept { salt, report } =
-        retry::reading(|| salt::keep(root, options.salt, account::read(root)?.salt()))?;
-    if let Some(report) = report {
-        doubts.raise(report, clock.now());
-    }
-    let found = retry::reading(|| account::read_own(root, salt))?;
-    doubts.expect(found.base().lost, clock.now());
-    // Before any thread runs: a doubt about the policy book holds deletions.
-    let (operations, book) = (Operations::default(), NewestBook::new(found.base().book));
-    let open_documents =
-        || Documents::open(root, doubts.clone(), operations.clone(), clock.clone(), book.clone());
-    let documents = retry::reading(open_documents)?;
-    let epochs = Epochs { root, file: options.epoch_file.as_deref(), salt, doubts: &doubts };
-    let id = retry::reading(|| epochs.id())?;
-    let epoch = retry::reading(|| epochs.start(clock.now()))?;
-    doubts.found_against(found.version);
-    let look = || Restored::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
-    let restored = retry::reading(look)?;
-    let given =
-        Given { dir: &dir, options: &options, salt, found: &found, rebuild: None, restored: &restored };
-    let mut recovered = recover::recover(&given)?;
-    let newest = Timestamp::from_millis(recovered.newest_ms);
-    let clock_mark =
-        retry::reading(|| clock_mark::begin(root, &clock, newest, options.clock_bound, &doubts))?;
-    let now = clock.now();
-    restored.found_again(&mut recovered, &doubts);
-    missing::raise(&doubts, &recovered, now);
-    let has_account = found.exists || dir.has_run();
-    if has_account {
-        missing::account(&doubts, &found.defects, now);
-        let is_index_lost = recovered.files.is_empty() || recovered.report.rebuilt.is_some();
-        if found.mark.is_none() && (is_index_lost || found.outdated.is_some()) {
-            missing::unknown(&doubts, now);
-        }
-    }
-    missing::list(&doubts, &recovered.defects, now);
-    if recovered.files.is_empty() && recovered.report.rebuilt.is_none() && !has_account {
-        // No segment, nor an index or an account that knows of one, nor was there ever a start: nothing was ever accepted. Before the first segment
-        // is begun: a directory that has one and no record has lost the record.
-        UsageLog::lay(&dir.limits())?;
-    }
-    let journal_options =
-        JournalOptions { segment_bytes: options.segment_bytes, segment_age: options.segment_age, salt };
-    // The index may have used what was made free before.
-    dir.release_for_start()?;
-    let mut journal =
-        Journal::open_on(&dir.journal(), journal_options, recovered.seen_segment, now, disks.journal)?;
-    let dead = open_dead(&given, journal_options, &doubts, now, disks.dead)?;
-    // A loss is on record before the account no longer expects what is lost.
-    doubts.save(root)?;
-    missing::settle(&recovered.ended, &mut journal, &mut recovered.opened, now)?;
-    let settled = recovered.files.iter().filter(|file| file.settled).map(|file| file.number).collect();
-    let Opened { db, mut indexer, reader, dedup, room, .. } = recovered.opened;
-    let end = journal.end();
-    indexer.segments.begin(end.segment);
-    guarded(|| indexer.rows.commit(end)).map_err(|error| StoreError::Io {
-        operation: "write",
-        place: dir.index().display().to_string(),
-        reason: error.to_string(),
-    })?;
-    let report = recovered.report;
-    let mut mark = next_mark(recovered.mark, &journal, &dead, &indexer.segments);
-    mark.epoch = mark.epoch.max(epoch.map_or(0, |epoch| epoch.number));
-    mark.book = mark.book.max(book.get());
-    let figures = Figures::new(operations);
-    figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
-    figures.lost_entries.store(mark.lost, Ordering::Relaxed);
-    figures.dead_entries.store(dead.letters().count(), Ordering::Relaxed);
-    // One lock lets one process in at a time, and each raises what the one before has put down. While the directory may be
-    // an older copy it does not: nothing is handed out then.
-    let owner = Owner { epoch: mark.epoch };
-    let account = Account::begin(root, mark, found.version)?;
-    // Whoever finds the epoch has the account.
-    epoch.into_iter().for_each(|epoch| epochs.take(epoch, now));
-    living::remove(root)?;
-    rebuilding::end(root)?;
-    journal::cut(&dir.journal(), &report.journal)?;
+    let begun = begin(root, &options, &clock)?;
+    let (mut recovered, clock_mark, now) = recover_journal(&begun, &options, &clock)?;
+    let (journal, dead) = open_logs(&begun, &options, &mut recovered, now, disks.journal, disks.dead)?;
+    let Recovered { mut opened, report, files, newest_ms, mark, .. } = recovered;
+    let settled = files.iter().filter(|file| file.settled).map(|file| file.number).collect();
+    take_up(&mut opened, &journal, &begun.dir)?;
+    let mark = next_mark(mark, &journal, &dead, &opened.indexer.segments);
+    let (figures, owner, account) = go_on(&begun, &options, mark, &dead, &report, now)?;
+    let Begun { doubts, salt, book, documents, id, dir, .. } = begun;
+    let Opened { db, indexer, reader, dedup, room, .. } = opened;
     let shared = Arc::new(Shared {
         reader,
         db,
@@ -223,47 +91,170 @@ pub(super) fn start(
         applying: Mutex::new(()),
         dir,
     });
-    let (work, works) = mpsc::sync_channel(COMMITS_AHEAD);
-    let (requests, received) = mpsc::channel();
-    let (sweeps, asked) = mpsc::channel();
-    let active = Arc::new(AtomicU32::new(end.segment));
-    let writer = Writer {
-        shared: Arc::clone(&shared),
-        journal,
-        dead,
-        dedup,
-        indexer: work.clone(),
-        newest_ms: recovered.newest_ms,
-        group: Group::default(),
-        pending: Pending::default(),
-        owed: Owed::default(),
-        upkeep_done: Timestamp::ZERO,
-        full: end,
-        on_record: end.segment,
-    };
-    let index =
-        IndexThread { shared: Arc::clone(&shared), indexer, active: Arc::clone(&active), is_behind: false };
-    shared.room.set_waits(true);
-    let (scrubs, scrub_asked) = mpsc::channel();
-    let scrub = Scrub {
-        reads: Reads { shared: Arc::clone(&shared), requests: requests.clone() },
-        bytes_per_second: shared.options.scrub_bytes_per_second,
-        active: Arc::clone(&active),
-    };
-    let sweeper =
-        Sweeper { shared: Arc::clone(&shared), work: work.clone(), active, settled, mark: clock_mark };
-    sweeper.measure_room();
-    let handles = vec![
-        spawn("store-writer", &shared, move || writer.run(&received))?,
-        spawn("store-sweeper", &shared, move || sweeper.run(&asked))?,
-        spawn("store-index", &shared, move || index.run(&works))?,
-        spawn("store-scrub", &shared, move || scrub.run(&scrub_asked))?,
-    ];
+    let parts = Parts { journal, dead, dedup, indexer, newest_ms, settled, clock_mark };
+    let threads = threads::launch(&shared, parts)?;
     shared.dir.refill_ballast();
-    let room = Arc::clone(&shared.room);
-    let threads =
-        Threads { requests: Some(requests), sweeps: Some(sweeps), scrubs: Some(scrubs), handles, room };
     Ok(Started { shared, threads, report, documents })
+}
+
+/// What a start has read before it recovers the journal. The directory's lock is given back after everything else.
+struct Begun {
+    doubts: Doubts,
+    salt: u64,
+    /// The account as it was found.
+    found: account::Found,
+    operations: Operations,
+    /// The newest version of the policy book that is on record.
+    book: NewestBook,
+    documents: Documents,
+    /// Names the directory to clients.
+    id: u64,
+    /// The epoch that this start takes; `None` when the directory may be an older copy.
+    epoch: Option<Epoch>,
+    restored: Restored,
+    dir: DataDir,
+}
+
+impl Begun {
+    /// What the recovery starts from: an index that is there is used.
+    fn given<'a>(&'a self, options: &'a EmbeddedOptions) -> Given<'a> {
+        let Self { dir, salt, found, restored, .. } = self;
+        Given { dir, options, salt: *salt, found, rebuild: None, restored }
+    }
+
+    fn epochs<'a>(&'a self, options: &'a EmbeddedOptions) -> Epochs<'a> {
+        let file = options.epoch_file.as_deref();
+        Epochs { root: self.dir.root(), file, salt: self.salt, doubts: &self.doubts }
+    }
+}
+
+/// Locks the directory and reads what stands beside journal and index.
+fn begin(root: &Path, options: &EmbeddedOptions, clock: &Clock) -> Result<Begun, StoreError> {
+    let mut dir = retry::reading(|| retry::locking(|| DataDir::open(root)))?;
+    let doubts = retry::reading(|| Doubts::open(root, clock.now()))?;
+    note(dir.take_findings(), &doubts, clock);
+    // The salt before the account: the account's own copies are checked against it.
+    let salt::Kept { salt, report } =
+        retry::reading(|| salt::keep(root, options.salt, account::read(root)?.salt()))?;
+    if let Some(report) = report {
+        doubts.raise(report, clock.now());
+    }
+    let found = retry::reading(|| account::read_own(root, salt))?;
+    doubts.expect(found.base().lost, clock.now());
+    // Before any thread runs: a doubt about the policy book holds deletions.
+    let (operations, book) = (Operations::default(), NewestBook::new(found.base().book));
+    let open_documents =
+        || Documents::open(root, doubts.clone(), operations.clone(), clock.clone(), book.clone());
+    let documents = retry::reading(open_documents)?;
+    let epochs = Epochs { root, file: options.epoch_file.as_deref(), salt, doubts: &doubts };
+    let id = retry::reading(|| epochs.id())?;
+    let epoch = retry::reading(|| epochs.start(clock.now()))?;
+    doubts.found_against(found.version);
+    let look = || Restored::look(root, &dir.journal(), found.mark.as_ref(), &doubts);
+    let restored = retry::reading(look)?;
+    Ok(Begun { doubts, salt, found, operations, book, documents, id, epoch, restored, dir })
+}
+
+/// Recovers journal and index, begins the line of time, and raises what is missing. Returns the time as of then.
+fn recover_journal(
+    begun: &Begun,
+    options: &EmbeddedOptions,
+    clock: &Clock,
+) -> Result<(Recovered, Keeper, Timestamp), StoreError> {
+    let Begun { dir, doubts, found, restored, .. } = begun;
+    // The clock begins after this, because it may not start before the newest entry of the journal.
+    let mut recovered = recover::recover(&begun.given(options))?;
+    let newest = Timestamp::from_millis(recovered.newest_ms);
+    let clock_mark =
+        retry::reading(|| clock_mark::begin(dir.root(), clock, newest, options.clock_bound, doubts))?;
+    let now = clock.now();
+    restored.found_again(&mut recovered, doubts);
+    missing::raise(doubts, &recovered, now);
+    let has_account = found.exists || dir.has_run();
+    if has_account {
+        missing::account(doubts, &found.defects, now);
+        // A sound index says by itself what waits; only without it and without a mark nothing bounds the loss.
+        let is_index_lost = recovered.files.is_empty() || recovered.report.rebuilt.is_some();
+        if found.mark.is_none() && (is_index_lost || found.outdated.is_some()) {
+            missing::unknown(doubts, now);
+        }
+    }
+    missing::list(doubts, &recovered.defects, now);
+    if recovered.files.is_empty() && recovered.report.rebuilt.is_none() && !has_account {
+        // No segment, nor an index or an account that knows of one, nor was there ever a start: nothing was ever
+        // accepted. Before the first segment is begun: a directory that has one and no record has lost the record.
+        UsageLog::lay(&dir.limits())?;
+    }
+    Ok((recovered, clock_mark, now))
+}
+
+/// Begins the segments into which this run writes, and ends there what is gone.
+fn open_logs(
+    begun: &Begun,
+    options: &EmbeddedOptions,
+    recovered: &mut Recovered,
+    now: Timestamp,
+    journal_disk: Box<dyn Disk>,
+    dead_disk: Box<dyn Disk>,
+) -> Result<(Journal, DeadLog), StoreError> {
+    let Begun { dir, doubts, salt, .. } = begun;
+    let journal_options = JournalOptions {
+        segment_bytes: options.segment_bytes,
+        segment_age: options.segment_age,
+        salt: *salt,
+    };
+    // The index may have used what was made free before.
+    dir.release_for_start()?;
+    let mut journal =
+        Journal::open_on(&dir.journal(), journal_options, recovered.seen_segment, now, journal_disk)?;
+    let dead = open_dead(&begun.given(options), journal_options, doubts, now, dead_disk)?;
+    // A loss is on record before the account no longer expects what is lost.
+    doubts.save(dir.root())?;
+    // Into the new segment: the endings have to survive a crash before the account stops expecting the entries.
+    missing::settle(&recovered.ended, &mut journal, &mut recovered.opened, now)?;
+    Ok((journal, dead))
+}
+
+/// Has the index go on from where the journal begins to be written.
+fn take_up(opened: &mut Opened, journal: &Journal, dir: &DataDir) -> Result<(), StoreError> {
+    let (indexer, end) = (&mut opened.indexer, journal.end());
+    indexer.segments.begin(end.segment);
+    guarded(|| indexer.rows.commit(end)).map_err(|error| StoreError::Io {
+        operation: "write",
+        place: dir.index().display().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+/// Has the account go on from what was found, and only then lets go what an earlier attempt would need.
+fn go_on(
+    begun: &Begun,
+    options: &EmbeddedOptions,
+    mut mark: Mark,
+    dead: &DeadLog,
+    report: &RecoveryReport,
+    now: Timestamp,
+) -> Result<(Figures, Owner, Account), StoreError> {
+    let root = begun.dir.root();
+    mark.epoch = mark.epoch.max(begun.epoch.map_or(0, |epoch| epoch.number));
+    mark.book = mark.book.max(begun.book.get());
+    let figures = Figures::new(begun.operations.clone());
+    figures.damaged_frames.store(mark.damaged_frames, Ordering::Relaxed);
+    figures.lost_entries.store(mark.lost, Ordering::Relaxed);
+    figures.dead_entries.store(dead.letters().count(), Ordering::Relaxed);
+    // The directory lock admits one process at a time, and each raises the epoch that the one before has recorded. A
+    // directory that may be an older copy keeps its epoch: nothing is handed out then.
+    let owner = Owner { epoch: mark.epoch };
+    let account = Account::begin(root, mark, begun.found.version)?;
+    // Only after the account is on disk: a directory with this epoch therefore has an account.
+    let epochs = begun.epochs(options);
+    begun.epoch.into_iter().for_each(|epoch| epochs.take(epoch, now));
+    // Not before the new mark is durable: an attempt that is cut off before it still needs the closing list.
+    living::remove(root)?;
+    rebuilding::end(root)?;
+    // Last: a torn end that is cut before the account goes on would look like a loss to the next start.
+    journal::cut(&begun.dir.journal(), &report.journal)?;
+    Ok((figures, owner, account))
 }
 
 /// Gives the directory another epoch at an orderly stop.
@@ -330,24 +321,6 @@ fn count_living(mark: &mut Mark, living: &[(u32, u64)]) {
             row.living = *living;
         }
     }
-}
-
-fn spawn(
-    name: &'static str,
-    shared: &Arc<Shared>,
-    run: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, StoreError> {
-    let watched = Arc::clone(shared);
-    let guarded = move || {
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
-            watched.figures.poison("a thread of the store panicked");
-        }
-    };
-    std::thread::Builder::new().name(name.to_owned()).spawn(guarded).map_err(|error| StoreError::Io {
-        operation: "start thread",
-        place: name.to_owned(),
-        reason: error.to_string(),
-    })
 }
 
 /// Rebuilds the index and leaves the store closed. What is found to be lost is on record as after a start.

@@ -24,14 +24,17 @@ const NAMED: usize = 8;
 /// Puts `root` in order, which no other process may be using. Returns what has to be reported.
 ///
 /// # Errors
-/// [`Denied`](crate::store::DirectoryError::Denied) when something is not this user's, [`StoreError::Io`] when the system fails.
+/// [`Denied`](crate::store::DirectoryError::Denied) when something is not this user's, [`StoreError::Io`] when the
+/// system fails.
 pub(super) fn tidy(root: &Path) -> Result<Vec<NewDoubt>, StoreError> {
     let mut found = Vec::new();
     let entries = names::walk(root)?;
     let mut moved: Vec<PathBuf> = Vec::new();
     for entry in &entries {
         let Some(what) = entry.wrong_kind() else { continue };
+        // The library would fail without any one of its files, and the index is made anew from the journal.
         let path = if entry.is_of_index() { PathBuf::from("index") } else { entry.path.clone() };
+        // Several wrong names in the index move it once.
         if moved.contains(&path) {
             continue;
         }
@@ -97,6 +100,7 @@ pub(super) fn move_aside(root: &Path, path: &Path) -> Result<PathBuf, StoreError
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::rename(root.join(path), root.join(&to)).map_err(failed)?;
+                // Both names have to survive a power cut: the thing must not be in neither place.
                 for dir in [root.join(&within), root.join(path.parent().unwrap_or(Path::new("")))] {
                     files::sync_dir(&dir).map_err(failed)?;
                 }
@@ -121,6 +125,7 @@ fn make_private(root: &Path, entries: &[&Entry]) -> Result<(), StoreError> {
     let mut opened = Vec::new();
     for entry in entries.iter().filter(|entry| entry.role != Role::Stray) {
         let path = root.join(&entry.path);
+        // Another user could change under our hands what the store reads.
         access::check_owner(&path, &entry.meta)?;
         if access::is_open(&entry.meta) {
             access::close(&path, &entry.meta)?;

@@ -23,13 +23,13 @@ pub(super) const NAME: &str = "restoring";
 const FORMAT: u32 = 1;
 const VERSION: u64 = 1;
 
-/// How the directory was before.
+/// Owner and mode of the directory before the restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Before {
     uid: u32,
     gid: u32,
-    /// The bits of its permissions.
+    /// The permission bits of its mode.
     pub(super) mode: u32,
 }
 
@@ -38,14 +38,14 @@ pub(super) struct Before {
 pub(super) enum Found {
     /// None has begun, or it has finished.
     Nothing,
-    /// One was cut short.
+    /// A restore was cut short: how the directory was before.
     CutShort(Before),
     /// There is a mark, and nobody knows whose: why.
     Unknown(String),
 }
 
 impl Before {
-    /// As a directory is.
+    /// Owner and mode as a directory has them now.
     pub(super) fn of(meta: &Metadata) -> Self {
         Self { uid: meta.uid(), gid: meta.gid(), mode: meta.mode() & 0o7777 }
     }

@@ -69,6 +69,7 @@ impl Unread {
     ) {
         let mut state = self.lock();
         state.blocks.insert(at, (lane, events));
+        // From here on the blocks themselves say when the doubt ends.
         state.inherited.remove(&at.segment);
         self.any.store(true, Ordering::Release);
         let (blocks, events) = (state.of(at.segment).count(), state.of(at.segment).sum());
@@ -112,14 +113,15 @@ impl Unread {
         let mut state = self.lock();
         let before = state.blocks.len();
         state.blocks.retain(|at, _| at.segment != segment || !is_ended(*at));
+        // Any successful read of the segment ends an inherited doubt: which blocks it was about is not on record.
         if state.blocks.len() < before || state.inherited.remove(&segment) {
             state.report(segment, doubts);
         }
         self.any.store(!state.blocks.is_empty() || !state.inherited.is_empty(), Ordering::Release);
     }
 
-    /// Counts again what is held: `owed` says how many entries a block of a lane still owes, `None` when it cannot be
-    /// told. A block that owes nothing is no longer in doubt.
+    /// Counts again what is held: `owed` says how many entries a block of a lane still owes, `None` when that is
+    /// unknown. A block that owes nothing is no longer in doubt.
     pub(super) fn recount(&self, owed: impl Fn(Position, u32) -> Option<u64>, doubts: &Doubts) {
         if !self.any.load(Ordering::Acquire) {
             return;
@@ -127,6 +129,7 @@ impl Unread {
         let mut state = self.lock();
         let mut changed = BTreeSet::new();
         state.blocks.retain(|at, (lane, events)| {
+            // Unknown is not none: the doubt stays as it was.
             let now = owed(*at, *lane).unwrap_or(*events);
             if now != *events {
                 changed.insert(at.segment);

@@ -28,7 +28,8 @@ use crate::store::embedded::operations::Operation;
 use crate::store::{Appended, DeadLetter, Dedup, NewEntry, StoreError, Turn};
 use crate::telemetry::defect;
 
-/// What the writer is asked for.
+/// A request to the writer thread. A reply that is dropped unanswered means that the thread ended or the store is
+/// poisoned.
 pub(super) enum Request {
     Append {
         entries: Vec<NewEntry>,
@@ -49,7 +50,7 @@ pub(super) enum Request {
     },
 }
 
-/// Which of these keys are on record? They are the writer's.
+/// Asks which of these keys are on record. The writer answers, because it alone owns the index of keys.
 pub(super) struct Find {
     pub keys: Vec<Dedup>,
     pub reply: oneshot::Sender<Result<Vec<Option<Appended>>, StoreError>>,
@@ -59,13 +60,14 @@ pub(super) struct Find {
 /// carry it over the bound of a group.
 const COMMIT_BYTES: usize = 12 * 1024 * 1024;
 const COMMIT_ENTRIES: usize = 16 * 1024;
-/// So many pending settlements do not wait for company.
+/// From this many pending settlements on a commit no longer waits `settle_delay` for more of them.
 const SETTLEMENTS: usize = 8 * 1024;
 /// What an entry may cost beside its record and its lane's key: a block of its own.
 const ENTRY_BYTES: usize = 128;
+/// The least time between two rounds of upkeep: what has outlived its time may stay this much longer.
 const UPKEEP_AGE: Duration = Duration::from_secs(60);
 
-/// The thread's state.
+/// What the writer thread owns. No lock is needed: nothing else writes the journal, the dead letters or the keys.
 pub(super) struct Writer {
     pub shared: Arc<Shared>,
     pub journal: Journal,
@@ -76,7 +78,7 @@ pub(super) struct Writer {
     pub newest_ms: u64,
     pub group: Group,
     pub pending: Pending,
-    /// Settlements that found no room.
+    /// Settlements that found no room in the journal yet.
     pub owed: Owed,
     pub upkeep_done: Timestamp,
     /// Where the segment before the present one ends.
@@ -95,7 +97,7 @@ pub(super) struct Pending {
     letters: Vec<DeadLetter>,
     settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
     first_settle: Option<Timestamp>,
-    /// Answered without a commit.
+    /// Look-ups of keys, answered without a commit.
     finds: Vec<Find>,
     takes: Vec<Take>,
     close: Option<oneshot::Sender<Result<(), StoreError>>>,
@@ -131,6 +133,7 @@ impl Pending {
 
     /// How long the next commit may wait for more; `None` when nothing waits for it.
     fn patience(&self, now: Timestamp, settle_delay: Duration) -> Option<Duration> {
+        // Only settlements may wait for company: a producer or an operator waits for the answer to the others.
         if !self.appends.is_empty() || !self.takes.is_empty() || self.is_full() {
             return Some(Duration::ZERO);
         }
@@ -142,6 +145,7 @@ impl Pending {
 fn refuse(appends: Vec<Request>, error: &StoreError) {
     for request in appends {
         if let Request::Append { turn, reply, .. } = request
+            // The caller of a withdrawn append has stopped waiting and answers for itself.
             && turn.take()
         {
             let _ = reply.send(Err(error.clone()));
@@ -182,7 +186,7 @@ impl Writer {
             drop(under_way);
             if closing.is_some() || !open {
                 self.dead.close();
-                // Without an indexer the store is poisoned; whoever asks hears so.
+                // Without an indexer the store is poisoned; the dropped reply reports that.
                 let _ = self.indexer.send(Work::Close { reply: closing, journal: Box::new(self.journal) });
                 return;
             }
@@ -197,8 +201,10 @@ impl Writer {
                 let Ok(request) = requests.try_recv() else { break };
                 self.pending.take(request, now);
             }
+            // Appends that were answered have their keys on record by now. Those still pending have not: nothing of
+            // them is durable.
             for Find { keys, reply } in std::mem::take(&mut self.pending.finds) {
-                // Whoever asked may have gone away.
+                // The caller may have gone away.
                 let _ = reply.send(find(&keys, &self.dedup));
             }
             let patience = self.pending.patience(now, self.shared.options.settle_delay);
@@ -218,6 +224,7 @@ impl Writer {
     fn commit(&mut self) {
         let mut pending = std::mem::take(&mut self.pending);
         let now = self.shared.clock.now();
+        // Older settlements first: what room there is belongs to them.
         self.settle_owed(now);
         self.take_letters(std::mem::take(&mut pending.takes), now);
         if pending.appends.is_empty() && pending.settles.is_empty() {
@@ -225,6 +232,8 @@ impl Writer {
         }
         let Pending { append_bytes, appends, decisions, letters, settles, .. } = pending;
         let settling = Settling { runs: commit::runs(decisions), letters, replies: settles };
+        // Writing these now would let later settlements overtake older ones, and appends take the room the older ones
+        // wait for.
         if let Some(full) = self.owed.reason().cloned() {
             refuse(appends, &full);
             self.owed.push(settling);
@@ -252,12 +261,14 @@ impl Writer {
 
     /// One group. Without room for it, or without a descriptor, its appends are refused and its settlements wait.
     fn write(&mut self, draft: Draft, mut settling: Settling, now: Timestamp) {
+        defect!(unless self.group.is_empty(), "frames that an earlier group has left");
         self.newest_ms = self.newest_ms.max(now.as_millis());
         match self.write_group(&draft, &mut settling, now) {
             Ok(positions) => self.hand_on(draft, settling, &positions),
             Err(error) if error.is_refusal() => {
                 self.group.clear();
                 for block in &draft.blocks {
+                    // The draft counted these entries into their lanes; nothing of them became durable.
                     self.shared.lanes.settle(block.lane_no, block.records.len() as u64);
                 }
                 let had_appends = !draft.blocks.is_empty();
@@ -291,6 +302,7 @@ impl Writer {
         let may_release = draft.blocks.is_empty();
         if !settling.letters.is_empty() {
             with_ballast(&shared, may_release, || self.dead.append(&settling.letters, now))?;
+            // They are durable: writing them again with the repeated settlement would list each letter twice.
             settling.letters.clear();
             self.count_dead();
         }
@@ -310,8 +322,8 @@ impl Writer {
         with_ballast(&shared, may_release, || self.journal.append(&mut self.group, now))
     }
 
-    /// Puts the appends into blocks. After an error every request still gets its answer from the caller: those
-    /// not yet drafted hear that the writer dropped them.
+    /// Puts the appends into blocks. After an error every request still gets its answer from the caller: those not yet
+    /// drafted see that the writer dropped them.
     fn draft(
         &mut self,
         draft: &mut Draft,
@@ -342,6 +354,7 @@ impl Writer {
     fn hand_on(&mut self, draft: Draft, settling: Settling, positions: &[Position]) {
         let (salt, newest_ms) = (self.shared.salt, self.newest_ms);
         if draft.blocks.iter().any(|block| !block.dedup.is_empty()) {
+            // An insert that finds no room makes the library refuse everything until it is opened again.
             self.shared.room.wait_for(room::BATCH_BYTES);
         }
         defect!(unless positions.len() == draft.blocks.len(), "blocks that the journal gave no position");
@@ -381,7 +394,8 @@ impl Writer {
             replies,
             settles: settling.replies,
         };
-        // A dead indexer has poisoned the store; callers hear that their reply was dropped.
+        // A dead indexer has poisoned the store; callers see that their reply was dropped. A full channel blocks here:
+        // that keeps the journal from running far ahead of the index.
         let _ = self.indexer.send(Work::Commit(commit));
     }
 
@@ -408,7 +422,7 @@ impl Writer {
     /// Lets keys and dead letters go that have outlived their time.
     fn upkeep(&mut self) {
         let now = self.shared.clock.now();
-        // Nothing is deleted on doubt; how old anything is, nobody knows while the clock is in doubt.
+        // Nothing is deleted on doubt, and while the clock is in doubt the age of everything is unknown.
         let in_doubt = self.shared.doubts.store_held().is_some() || !self.shared.clock.is_trusted();
         if in_doubt || now.since(self.upkeep_done) < UPKEEP_AGE {
             return;

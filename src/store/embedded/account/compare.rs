@@ -5,8 +5,8 @@
 //! and the living entries that the account counts, less those found, say how many are lost at least. When a
 //! settlement is lost with them both bounds may differ; the difference is uncertain.
 //!
-//! After an orderly stop the closing list ([`super::living`]) says exactly which entries were owed an end; it then takes
-//! the place of these bounds.
+//! After an orderly stop the closing list ([`super::living`]) says exactly which entries were owed an end; it then
+//! takes the place of these bounds.
 //!
 //! Behind the last mark only bounds are known: that of the account, and what bytes that do not decode can hold. They
 //! count when there is a sign of damage there.
@@ -75,6 +75,7 @@ impl Tally {
             }
             Frame::Settlements(runs) => {
                 for run in runs.clone() {
+                    // Only settlements of blocks that may be missing are remembered: their number bounds the memory.
                     let lives = |row: &SegmentRow| row.living > 0 && run.block.offset < row.end;
                     let is_missing = self.marked.get(&run.block.segment).is_some_and(lives)
                         && !self.blocks.contains(&run.block);
@@ -100,7 +101,7 @@ impl Tally {
     }
 }
 
-/// What the journal lacks.
+/// What the journal lacks against the account.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verdict {
     /// Entries lost for certain, by segment.
@@ -114,7 +115,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Nothing is missing.
+    /// Whether nothing is missing, not even possibly.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.lost.is_empty() && self.uncertain.is_empty() && self.missing.is_empty()
@@ -123,7 +124,7 @@ impl Verdict {
 
 /// How much of the journal a scan has read, and what it found to be alive.
 pub(in crate::store::embedded) struct Extent<'a> {
-    /// Where it began.
+    /// Where the scan began; the beginning of the journal by default.
     pub from: Position,
     /// Living entries by segment as of the mark; `None` when nobody counted: then all bounds are upper ones.
     pub living: Option<&'a BTreeMap<u32, u64>>,
@@ -139,9 +140,11 @@ pub(in crate::store::embedded) fn compare(
     files: &BTreeMap<u32, u64>,
     extent: &Extent<'_>,
 ) -> Verdict {
+    // Without a mark nothing is expected, so that nothing can be missing.
     let Some(mark) = &found.mark else { return Verdict::default() };
     let mut verdict = Verdict::default();
     for (number, row) in &mark.segments {
+        // A segment of which nothing lived may have been deleted after the mark.
         if !files.contains_key(number) && row.living > 0 {
             verdict.missing.push(*number);
         }
@@ -173,6 +176,7 @@ struct Segment<'a> {
 impl Segment<'_> {
     fn judge(&self, verdict: &mut Verdict) {
         let (most, least) = (self.most(), self.least());
+        // The two come from different counts; a bound below the certain loss would hide it.
         let most = most.max(least);
         if least > 0 {
             verdict.lost.insert(self.number, least);
@@ -229,6 +233,7 @@ fn behind(
     if mark.closed {
         return;
     }
+    // The copy that is lost may have held a newer mark, which allowed for more.
     let slack = if found.may_be_older() { NEXT_REACH } else { 0 };
     let reach = mark.may_reach.saturating_add(slack).saturating_sub(mark.accepted);
     let mut left = reach.saturating_sub(tally.found_behind());
@@ -253,6 +258,7 @@ fn behind(
     }
     for (number, walked) in &report.walked {
         let bound = walked.hidden.min(left);
+        // What one place may have held, another cannot: the reach bounds their sum.
         left -= bound;
         *verdict.uncertain.entry(*number).or_default() += bound;
     }

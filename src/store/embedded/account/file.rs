@@ -17,21 +17,21 @@ const NAMES: [&str; 2] = ["account.a", "account.b"];
 /// A copy grows by this much: marks of the same length change no record of the file system.
 const GRAIN_BYTES: usize = 16 * 1024;
 
-/// What is wrong with a copy.
+/// Why a copy of the account cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Defect {
-    /// Its name in the data directory.
+    /// Name of the copy in the data directory.
     pub file: &'static str,
-    /// For people.
+    /// What is wrong, for the text of a doubt.
     pub reason: String,
 }
 
 /// The account as it lies in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Found {
-    /// The newest whole mark.
+    /// The newest whole mark of this directory.
     pub mark: Option<Mark>,
-    /// The highest version met.
+    /// The highest version met: the next mark's is above it.
     pub version: u64,
     /// The copies that are missing or damaged. Both are missing in a directory that has no account yet.
     pub defects: Vec<Defect>,
@@ -75,8 +75,8 @@ pub(crate) fn read(root: &Path) -> Result<Found, StoreError> {
     read_those(root, None)
 }
 
-/// As [`read`], of a directory whose salt is known. Copies of another directory, and copies that are older than its last
-/// start, are defects.
+/// As [`read`], of a directory whose salt is known. Copies of another directory, and copies that are older than its
+/// last start, are defects.
 ///
 /// # Errors
 /// As [`read`].
@@ -129,6 +129,7 @@ fn read_those(root: &Path, own: Option<Own>) -> Result<Found, StoreError> {
                 Ok(mark) => {
                     found.version = found.version.max(version);
                     let Some(reason) = own.and_then(|own| own.defect(&mark)) else {
+                        // Whatever the order of the names: the newer copy may be either.
                         if version > newest {
                             (found.mark, newest) = (Some(mark), version);
                         }
@@ -152,14 +153,14 @@ fn read_those(root: &Path, own: Option<Own>) -> Result<Found, StoreError> {
     Ok(found)
 }
 
-/// Which copies a mark goes to.
+/// Which copies a mark goes to: both where losing one must not lose it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Copies {
     Older,
     Both,
 }
 
-/// The writing end.
+/// The writing end of the two copies.
 pub(super) struct Pair {
     root: PathBuf,
     /// As it was, or is to be, written.
@@ -174,7 +175,7 @@ impl Pair {
         Self { root: root.to_owned(), mark, version, older: 0 }
     }
 
-    /// Writes the mark, durably.
+    /// Writes the mark, durably. After an error at least one copy is whole.
     pub(super) fn write(&mut self, copies: Copies) -> Result<(), StoreError> {
         let times = if copies == Copies::Both { 2 } else { 1 };
         for _ in 0..times {
@@ -183,6 +184,7 @@ impl Pair {
             write(&path, self.version + 1, &self.mark)
                 .map_err(|error| StoreError::io("write", &path, error))?;
             self.version += 1;
+            // Only after a success: the copy that failed may be torn, the other one is whole.
             self.older = 1 - self.older;
         }
         Ok(())
@@ -196,6 +198,7 @@ fn write(path: &Path, version: u64, mark: &Mark) -> io::Result<()> {
             let at_least = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
             // A copy that noise has made huge is made anew.
             if at_least <= 64 * GRAIN_BYTES.max(body.len()) {
+                // In place and of the same length: `sync_data` then has no change of the file's size to write.
                 file.write_all_at(&padded(version, body, at_least), 0)?;
                 return file.sync_data();
             }
@@ -215,6 +218,7 @@ fn write(path: &Path, version: u64, mark: &Mark) -> io::Result<()> {
 fn padded(version: u64, mut body: Vec<u8>, at_least: usize) -> Vec<u8> {
     let head = sealed::seal(FORMAT, version, &[]).len();
     let length = (head + body.len()).max(at_least).next_multiple_of(GRAIN_BYTES);
+    // Blanks behind JSON are no part of it; the checksum covers them.
     body.resize(length - head, b' ');
     sealed::seal(FORMAT, version, &body)
 }

@@ -2,9 +2,9 @@
 //! damaged journal no longer tells: which entries of missing blocks were owed an end, and which entries had ended.
 //!
 //! # File
-//! `living` in the data directory, written once at an orderly stop, before the closing mark of the account. It belongs to
-//! the mark whose salt and end it names: no position is used twice, so that no other stop has the same. It is removed
-//! when the store is opened again. Format 1, numbers are little-endian:
+//! `living` in the data directory, written once at an orderly stop, before the closing mark of the account. It belongs
+//! to the mark whose salt and end it names: no position is used twice, so that no other stop has the same. It is
+//! removed when the store is opened again. Format 1, numbers are little-endian:
 //!
 //! | at | bytes | content |
 //! |---|---|---|
@@ -20,9 +20,9 @@
 //!
 //! A run is its length without these 8 bytes (4), the number of its blocks (4), and the blocks in ascending order; runs
 //! overlap and are merged when they are read. A block is the segment as the difference to that of the block before
-//! (varint), an eighth of the offset (varint; the difference in the same segment), and its living entries: a zero byte and
-//! n - 1 for the first n entries, or a byte k and k bytes of a bitmap, entry 0 in the lowest bit of the first. Varints
-//! are LEB128.
+//! (varint), an eighth of the offset (varint; the difference in the same segment), and its living entries: a zero byte
+//! and n - 1 for the first n entries, or a byte k and k bytes of a bitmap, entry 0 in the lowest bit of the first.
+//! Varints are LEB128.
 //!
 //! Runs bound the memory of the writer; a reader holds one small window of each.
 //!
@@ -55,7 +55,7 @@ const ALIGN: u32 = 8;
 /// The longest encoded block: two varints, a bitmap.
 const MAX_BLOCK_BYTES: usize = 5 + 5 + 1 + 32;
 
-/// The head of a list.
+/// The head of a closing list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Head {
     runs: u32,
@@ -84,6 +84,7 @@ impl Head {
     /// The format and the head; `None` when the bytes are not a head.
     fn decode(bytes: &[u8]) -> Option<(u32, Self)> {
         let (fields, sum) = bytes.split_last_chunk::<4>()?;
+        // The sum before anything of it is used.
         if bytes.len() != HEAD_BYTES || crc32c::crc32c(fields).to_le_bytes() != *sum {
             return None;
         }

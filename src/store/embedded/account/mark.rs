@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::embedded::journal::{HEAD_BYTES, Position};
 
-/// One segment of the journal.
+/// What the account keeps of one segment of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct SegmentRow {
-    /// Entries accepted into it.
+    /// Number of entries accepted into it up to `end`.
     pub accepted: u64,
-    /// Those that are owed an end.
+    /// Number of those that were owed an end at the mark.
     pub living: u64,
     /// The offset at which its last group ends.
     pub end: u32,
-    /// Bytes that its file has at least: those that it had from the beginning, or that were in use when the next one was
-    /// begun; 0 when that is unknown.
+    /// Bytes that its file has at least: those that it had from the beginning, or that were in use when the next one
+    /// was begun; 0 when that is unknown.
     pub size: u64,
     /// Damaged places in it that were counted.
     pub damaged: u64,
@@ -37,11 +37,11 @@ impl SegmentRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u32, u32, u32)", into = "(u32, u32, u32)")]
 pub struct Gone {
-    /// In which segment.
+    /// Number of the segment.
     pub segment: u32,
-    /// The first byte.
+    /// Offset of the first byte that is gone.
     pub from: u32,
-    /// The byte behind the last one.
+    /// Offset behind the last byte that is gone.
     pub to: u32,
 }
 
@@ -57,29 +57,29 @@ impl From<Gone> for (u32, u32, u32) {
     }
 }
 
-/// The account at one moment.
+/// The account as of one commit.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Wire", into = "Wire")]
 pub(crate) struct Mark {
-    /// That of the directory.
+    /// The salt of the directory.
     pub salt: u64,
     /// Nothing was written after this mark.
     pub closed: bool,
-    /// Where the journal ended.
+    /// Where the journal ended as of that commit.
     pub end: Position,
     /// Entries accepted since the directory was made.
     pub accepted: u64,
-    /// Entries lost since then.
+    /// Entries lost since the directory was made.
     pub lost: u64,
-    /// Damaged places found since then.
+    /// Damaged places found since the directory was made.
     pub damaged_frames: u64,
     /// `accepted` does not exceed this without a newer mark.
     pub may_reach: u64,
-    /// By number.
+    /// The rows of the segments, by number.
     pub segments: BTreeMap<u32, SegmentRow>,
     /// Letters in the segments of `dead/`, by number.
     pub dead: BTreeMap<u32, u64>,
-    /// What was lost without names.
+    /// Ranges that were lost without anybody knowing which entries they held.
     pub gone: Vec<Gone>,
     /// The epoch of the directory that the start took which wrote it; 0 when that is unknown.
     pub epoch: u64,
@@ -95,7 +95,7 @@ impl Mark {
         Self { accepted, lost, damaged_frames, book, ..Self::default() }
     }
 
-    /// Whether the bytes at this place of the journal were lost without names.
+    /// Whether the bytes at this place of the journal were lost without anybody knowing which entries they held.
     #[must_use]
     pub(crate) fn is_gone(&self, at: Position) -> bool {
         let is_in = |gone: &Gone| gone.segment == at.segment && (gone.from..gone.to).contains(&at.offset);
@@ -104,6 +104,7 @@ impl Mark {
 }
 
 #[derive(Serialize, Deserialize)]
+// Strict: a member that this version does not know would be lost with the next mark.
 #[serde(deny_unknown_fields)]
 struct Wire {
     salt: u64,

@@ -1,11 +1,11 @@
 //! The account of what should be there: apart from journal and index, so that what either of them has lost is known.
 //!
 //! # Files
-//! `account.a` and `account.b` in the data directory, two sealed files ([`crate::store::embedded::sealed`]) of the same form,
-//! filled up with spaces to a multiple of 16 KiB. A *mark* is written over the older of the two and synced, in place,
-//! so that a mark costs no change of the file system's own records. The whole copy with the highest version counts.
-//! Both are written when the store is opened, when a segment is begun (before its first group is acknowledged), and as
-//! the closing mark of an orderly stop. Format 1; the body is JSON:
+//! `account.a` and `account.b` in the data directory, two sealed files ([`crate::store::embedded::sealed`]) of the same
+//! form, filled up with spaces to a multiple of 16 KiB. A *mark* is written over the older of the two and synced, in
+//! place, so that a mark costs no change of the file system's own records. The whole copy with the highest version
+//! counts. Both are written when the store is opened, when a segment is begun (before its first group is acknowledged),
+//! and as the closing mark of an orderly stop. Format 1; the body is JSON:
 //!
 //! | member | content |
 //! |---|---|
@@ -25,8 +25,8 @@
 //! mark that says that nothing in it is owed an end. After a power cut more may be found than was marked; only what
 //! is missing against the mark is lost.
 //!
-//! A copy of another directory, or whose epoch is below the one that the last start took, counts as missing; of an older
-//! one the totals are kept, which only grow.
+//! A copy of another directory, or whose epoch is below the one that the last start took, counts as missing; of an
+//! older one the totals are kept, which only grow.
 //!
 //! Must not know: rows of the index, frames, who is told of a loss.
 
@@ -45,12 +45,13 @@ pub(crate) use self::file::{Defect, Found, read, read_own};
 pub(crate) use self::mark::{Gone, Mark, SegmentRow};
 use super::journal::Position;
 use crate::store::StoreError;
+use crate::telemetry::defect;
 
 /// How far acceptance may run ahead of the last mark, in entries: twice what was accepted between the last two marks,
 /// within these bounds. What is accepted faster extends it, each time by twice as much.
 pub(in crate::store::embedded) const LEAST_REACH: u64 = 4 * 1024;
 pub(in crate::store::embedded) const MOST_REACH: u64 = 256 * 1024;
-/// No group holds more entries.
+/// No group holds more entries: twice what the writer gathers for a commit.
 const GROUP_ENTRIES: u64 = 32 * 1024;
 /// How far beyond the reach of a mark the next one may reach.
 pub(in crate::store::embedded) const NEXT_REACH: u64 = MOST_REACH + GROUP_ENTRIES;
@@ -62,7 +63,7 @@ pub(in crate::store::embedded) struct Snapshot {
     pub living: Vec<(u32, u64)>,
     /// Entries lost since the directory was made.
     pub lost: u64,
-    /// Damaged places found since then.
+    /// Damaged places found since the directory was made.
     pub damaged_frames: u64,
     /// The newest version of the policy book.
     pub book: u64,
@@ -101,6 +102,7 @@ impl Account {
         mut mark: Mark,
         version: u64,
     ) -> Result<Self, StoreError> {
+        // What is written from now on is not covered by the closing mark before.
         mark.closed = false;
         mark.may_reach = mark.accepted.saturating_add(LEAST_REACH);
         let counts = Counts {
@@ -119,6 +121,7 @@ impl Account {
     /// Notes a commit that the index has applied: where the journal ends after it, and the entries of its blocks.
     pub(in crate::store::embedded) fn applied(&self, end: Position, accepted: u64) {
         let mut counts = self.counts();
+        defect!(unless counts.end <= end, "a commit that lies before one that was counted");
         counts.accepted = counts.accepted.saturating_add(accepted);
         counts.end = end;
         let row = counts.segments.entry(end.segment).or_default();
@@ -133,13 +136,14 @@ impl Account {
         row.damaged = row.damaged.saturating_add(1);
     }
 
-    /// The letters in each segment of `dead/`.
+    /// Notes how many letters each segment of `dead/` holds; the next mark has them.
     pub(in crate::store::embedded) fn letters(&self, letters: BTreeMap<u32, u64>) {
         self.counts().dead = letters;
     }
 
     /// Lets `entries` more go into the journal; beyond the reach of the last mark it is extended first.
     pub(in crate::store::embedded) fn admit(&self, entries: u64) -> Result<(), StoreError> {
+        // Counted first: a mark that is written at the same time sees these entries and reaches beyond them.
         let written = self.0.written.fetch_add(entries, Ordering::SeqCst).saturating_add(entries);
         if written <= self.0.reach.load(Ordering::SeqCst) {
             return Ok(());
@@ -147,14 +151,16 @@ impl Account {
         let mut pair = self.pair();
         let ahead = self.0.ahead.load(Ordering::Relaxed).saturating_mul(2).min(MOST_REACH);
         self.0.ahead.store(ahead, Ordering::Relaxed);
+        // Only the reach: the rest of the mark stays as of its commit.
         pair.mark.may_reach = written.saturating_add(ahead);
         pair.write(Copies::Older)?;
+        // After the write: entries beyond a reach that is not on disk could be lost in a crash without being counted.
         self.0.reach.store(pair.mark.may_reach, Ordering::SeqCst);
         Ok(())
     }
 
-    /// Notes a segment that was begun, and where the one before it ends for good, in both copies. To be called before its
-    /// first group is acknowledged.
+    /// Notes a segment that was begun, and where the one before it ends for good, in both copies. To be called before
+    /// its first group is acknowledged.
     pub(in crate::store::embedded) fn begin_segment(
         &self,
         number: u32,
@@ -168,6 +174,7 @@ impl Account {
             }
             segments.entry(number).or_insert(SegmentRow::begun(size));
         };
+        // Both: the mark that is written now, and the counts from which the next one is made.
         note(&mut self.counts().segments);
         note(&mut pair.mark.segments);
         pair.write(Copies::Both)
@@ -196,6 +203,7 @@ impl Account {
         closed: bool,
         snapshot: impl FnOnce() -> (G, Snapshot),
     ) -> Result<(), StoreError> {
+        // Held over the snapshot: marks are written in the order of their content.
         let mut pair = self.pair();
         if pair.mark.closed {
             return Ok(());
@@ -203,10 +211,14 @@ impl Account {
         let mut mark = self.taken(&pair.mark, snapshot);
         mark.closed = closed;
         mark.may_reach = self.reach_of(&pair.mark, &mark);
+        defect!(unless mark.accepted <= mark.may_reach, "a mark that does not reach what it counts");
+        defect!(unless mark.accepted >= pair.mark.accepted, "a mark that counts less than the one before");
+        // The sweeper asks ten times a second by default: an idle store writes nothing.
         if mark == pair.mark {
             return Ok(());
         }
         let before = std::mem::replace(&mut pair.mark, mark);
+        // The mark that is on disk has to be the one in memory: the next call compares with it.
         pair.write(copies).inspect_err(|_| pair.mark = before)?;
         self.0.reach.store(pair.mark.may_reach, Ordering::SeqCst);
         Ok(())

@@ -20,11 +20,11 @@
 //! 3. After the first failure nothing is written or synced again.
 //!
 //! # Damage
-//! Bad lines after which no intact line begins a write are a torn end: never acknowledged, cut, unless `usage.mark` says
-//! that they were. Other bad lines, a missing head, a record without a mark line (each rewrite ends with one) and one
-//! that `usage.mark` does not fit are damage: counted, the bytes of bad lines set aside in `usage.damaged-N`, and `from`
-//! becomes the moment of the opening that met them. The end was orderly when `closed` is the last line and no line is bad. Another format
-//! in an intact head is not ours to judge: nothing is changed.
+//! Bad lines after which no intact line begins a write are a torn end: never acknowledged, cut, unless `usage.mark`
+//! says that they were. Other bad lines, a missing head, a record without a mark line (each rewrite ends with one) and
+//! one that `usage.mark` does not fit are damage: counted, the bytes of bad lines set aside in `usage.damaged-N`, and
+//! `from` becomes the moment of the opening that met them. The end was orderly when `closed` is the last line and no
+//! line is bad. Another format in an intact head is not ours to judge: nothing is changed.
 //!
 //! Must not know: files, who writes when.
 
@@ -38,7 +38,7 @@ use crate::clock::Timestamp;
 use crate::store::Usage;
 use crate::store::consumption::Merged;
 
-/// The format version.
+/// The format version that this version writes, and the only one that it reads.
 pub(super) const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -72,7 +72,7 @@ struct MarkLine {
 pub(super) enum Stand {
     /// It may have consumed what follows.
     Opened,
-    /// It ended in good order.
+    /// It ended in good order: nothing else was consumed.
     Closed,
 }
 
@@ -81,18 +81,19 @@ pub(super) fn put_head(out: &mut Vec<u8>, complete_from: Timestamp, marked: bool
     put(out, &Head { format: FORMAT, from: complete_from.ceil_millis(), marked })
 }
 
-/// Adds one usage; `first` of its write.
+/// Adds one usage; `first` says that it is the first of its write.
 pub(super) fn put_usage(out: &mut Vec<u8>, usage: &Usage, first: bool) -> io::Result<()> {
     let Usage { limit, count, at, over_at } = usage;
     let (t, x) = (at.ceil_millis(), over_at.ceil_millis());
     put(out, &Line { l: Cow::Borrowed(limit), n: *count, t, x, c: !first })
 }
 
-/// Adds a mark.
+/// Adds the line that ends a rewrite.
 pub(super) fn put_mark(out: &mut Vec<u8>, stand: Stand) -> io::Result<()> {
     put(out, &MarkLine { m: stand })
 }
 
+/// Hex digits of a line's checksum.
 const SUM_BYTES: usize = 8;
 
 fn put(out: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
@@ -116,25 +117,25 @@ fn intact(line: &[u8]) -> Option<&[u8]> {
 
 /// A record as it was found.
 pub(super) struct Scanned {
-    /// What is not over.
+    /// The usages that still count at the time of the scan.
     pub usages: Vec<Usage>,
     /// The end was orderly and nothing is bad.
     pub orderly: bool,
-    /// Lines that are damaged.
+    /// Number of damaged lines, a torn end not among them.
     pub damaged: u64,
-    /// Their bytes.
+    /// The bytes of the damaged lines, in order.
     pub raw: Vec<u8>,
-    /// The end is torn.
+    /// The last lines are bad and were never acknowledged.
     pub torn: bool,
     /// What the head says, if there is one.
     pub complete_from: Option<Timestamp>,
 }
 
-/// Why a scan gave no answer.
+/// Why a record was not read to its end. Nothing is known of it then.
 pub(super) enum ScanError {
-    /// The system failed.
+    /// The system failed to read it.
     Io(io::Error),
-    /// Another format.
+    /// The head is intact and of this other format.
     Format(u32),
 }
 
@@ -168,7 +169,7 @@ struct Reading {
     doubtful_raw: Vec<u8>,
     /// Where the first of them begins.
     doubtful_from: u64,
-    /// Bytes that were read.
+    /// Bytes read so far: where the next line begins.
     read: u64,
     is_marked: bool,
     judge: Option<Judge>,
@@ -193,14 +194,17 @@ impl Reading {
     }
 
     fn take(&mut self, line: &[u8]) -> Result<(), ScanError> {
+        // Only the last line can close the record.
         self.closed = false;
         if let Some(judge) = &mut self.judge {
             judge.take(line);
         }
         let begins = self.read;
         self.read += line.len() as u64;
+        // No JSON is empty: a line that is not intact fits none of the forms below.
         let json = intact(line).unwrap_or_default();
         if let Ok(Line { l, n, t, x, c }) = serde_json::from_slice(json) {
+            // It begins a write, so that the write before it was synced: bad lines there were acknowledged.
             if !c {
                 self.doubtful_is_damage();
             }

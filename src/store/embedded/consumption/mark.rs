@@ -1,17 +1,17 @@
-//! The account of the usage record: how long it has to be, and how it begins. Kept in a file of its own, so that a record
-//! that was cut, or replaced by an older one, is known for what it is. This head is the complete specification.
+//! The account of the usage record: how long it has to be, and how it begins. Kept in a file of its own, so that a
+//! record that was cut, or replaced by an older one, is known for what it is. This head is the complete specification.
 //!
 //! `limits/usage.mark` is one line of 256 bytes: the CRC-32C of its JSON as eight lower-case hex digits, one blank, the
-//! JSON, blanks, a line feed. The same line stands again at byte 4096, in another sector. Both are written in place, after
-//! the bytes that they account for are durable; the first one that reads counts.
+//! JSON, blanks, a line feed. The same line stands again at byte 4096, in another sector. Both are written in place,
+//! after the bytes that they account for are durable; the first one that reads counts.
 //!
-//! `{"b":BASE,"s":SUM,"e":END,"nb":BASE,"ns":SUM}`: the part of the record that its last rewrite left has BASE bytes and
-//! the CRC-32C SUM, and at least END bytes are acknowledged. `nb` and `ns` say the same of a rewrite that has been begun;
-//! that mark is synced before the record is renamed. A power cut may leave an older END than the last one.
+//! `{"b":BASE,"s":SUM,"e":END,"nb":BASE,"ns":SUM}`: the part of the record that its last rewrite left has BASE bytes
+//! and the CRC-32C SUM, and at least END bytes are acknowledged. `nb` and `ns` say the same of a rewrite that has been
+//! begun; that mark is synced before the record is renamed. A power cut may leave an older END than the last one.
 //!
-//! A record that fits neither, or is shorter, is damaged. So is one whose head says that it has a mark when there is none
-//! that reads: nobody knows then whether it is whole, or an older one. Versions before kept no marks and their heads say
-//! nothing of any.
+//! A record that fits neither, or is shorter, is damaged. So is one whose head says that it has a mark when there is
+//! none that reads: nobody knows then whether it is whole, or an older one. Versions before kept no marks and their
+//! heads say nothing of any.
 //!
 //! Must not know: what the record holds.
 
@@ -25,28 +25,29 @@ use serde::{Deserialize, Serialize};
 use super::rewrite;
 use crate::store::StoreError;
 use crate::store::embedded::files;
+use crate::telemetry::defect;
 
-/// Bytes of the file.
+/// Bytes of one line, filled up with blanks: written in one piece within one sector.
 const BYTES: usize = 256;
-/// Where the line stands again.
+/// Byte at which the line stands again: in another sector of any usual size.
 const COPY_AT: u64 = 4096;
 const SUM_BYTES: usize = 8;
 
-/// How a record begins.
+/// The part of a record that its last rewrite left: it never changes until the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Base {
-    /// Bytes.
+    /// Its length in bytes.
     pub(super) bytes: u64,
-    /// Their CRC-32C.
+    /// The CRC-32C of these bytes.
     pub(super) sum: u32,
 }
 
-/// What a record must be.
+/// What a record must be: one that fits neither base, or is shorter than `end`, is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
-    /// How it begins.
+    /// How the record begins, by its last rewrite.
     pub(super) base: Base,
-    /// At least so many bytes are acknowledged.
+    /// At least this many bytes are acknowledged.
     pub(super) end: u64,
     /// How it begins if a rewrite was carried out that had been begun.
     pub(super) next: Option<Base>,
@@ -64,7 +65,7 @@ struct Line {
     ns: Option<u32>,
 }
 
-/// Where the mark is.
+/// Path of the mark beside the record.
 pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join("usage.mark")
 }
@@ -114,21 +115,22 @@ impl MarkFile {
         Ok(Self { file, mark: mark.unwrap_or_default() })
     }
 
-    /// A rewrite has begun; durable on return.
+    /// Notes that a rewrite has begun. Durable on return: the rename may come next.
     pub(super) fn begin(&mut self, next: Base) -> io::Result<()> {
         self.mark.next = Some(next);
         self.write()?;
         self.file.sync_all()
     }
 
-    /// The rewrite is in place.
+    /// Notes that the rewrite is in place.
     pub(super) fn done(&mut self, base: Base) {
         self.mark = Mark { base, end: base.bytes, next: None };
         self.write_if_possible();
     }
 
-    /// The record has got longer.
+    /// Notes how much of the record is acknowledged by now.
     pub(super) fn grown(&mut self, end: u64) {
+        defect!(unless end >= self.mark.base.bytes, "a record that is shorter than its rewrite left it");
         self.mark.end = end;
         self.write_if_possible();
     }
@@ -142,11 +144,12 @@ impl MarkFile {
 
     fn write(&self) -> io::Result<()> {
         let line = encode(&self.mark)?;
+        // Not synced: an older mark asks for fewer bytes, which does no harm.
         self.file.write_all_at(&line, 0)?;
         self.file.write_all_at(&line, COPY_AT)
     }
 
-    /// What the mark says.
+    /// The mark as it is at present.
     pub(super) const fn mark(&self) -> Mark {
         self.mark
     }
@@ -187,11 +190,12 @@ impl Judge {
         Self { mark, sum: 0, read: 0, is_base: false, is_next: false }
     }
 
-    /// These are the next bytes.
+    /// Takes the next bytes of the record, a whole line at a time.
     pub(super) fn take(&mut self, bytes: &[u8]) {
         self.sum = crc32c::crc32c_append(self.sum, bytes);
         self.read += bytes.len() as u64;
         let here = Base { bytes: self.read, sum: self.sum };
+        // A base ends at the end of a line, so that it is met exactly if the record begins with it.
         self.is_base |= here == self.mark.base;
         self.is_next |= self.mark.next == Some(here);
     }

@@ -28,10 +28,12 @@ use crate::store::embedded::journal::{Disk, OsDisk};
 use crate::store::embedded::operations::{Operation, Operations};
 use crate::store::embedded::{ballast, files};
 use crate::store::{StoreError, Usage, UsageFound, UsageStore};
+use crate::telemetry::defect;
 
-/// A record shorter than this is not worth a rewrite.
+/// Below this length a record is not rewritten: a start reads it in no time.
 const WORTH_A_REWRITE_BYTES: u64 = 4 * 1024 * 1024;
-/// How often the live part must fit into the file before it is rewritten.
+/// A rewrite is due when the file is this many times as long as the last rewrite left it: each byte is then rewritten a
+/// bounded number of times.
 const GROWTH: u64 = 4;
 
 /// The record in a directory. Clones share it; there must be one family of clones per directory.
@@ -51,7 +53,7 @@ struct Inner {
 #[derive(Default)]
 struct Queue {
     waiting: Vec<Waiting>,
-    /// Somebody writes, and will take what is waiting next.
+    /// A writer is at work and takes what waits before it ends.
     writing: bool,
 }
 
@@ -71,11 +73,11 @@ enum Phase {
     Closed,
 }
 
-/// Where the next group goes.
+/// The open record, and where its next group goes.
 struct Tail {
     file: File,
     end: u64,
-    /// Length after the last rewrite.
+    /// Length after the last rewrite, or at which one failed.
     rewritten: u64,
     complete_from: Timestamp,
     mark: MarkFile,
@@ -158,7 +160,7 @@ impl UsageLog {
         rewrite::replace(dir, &content, None, &mut OsDisk).map(drop)
     }
 
-    /// Runs on the blocking pool, to its end whoever waits for it.
+    /// Runs on the blocking pool, to its end even if the caller goes away.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
@@ -173,16 +175,17 @@ impl UsageLog {
         let (reply, answer) = oneshot::channel();
         if self.0.queue(Waiting { usages, reply }) {
             let mut writer = Writer { inner: Arc::clone(&self.0), group: Vec::new(), finished: false };
+            // Nobody waits for it: a caller that goes away must not stop the writing for the others.
             tokio::task::spawn_blocking(move || writer.run());
         }
         answer.await.unwrap_or_else(|_| Err(self.0.sound().err().unwrap_or(StoreError::Closed)))
     }
 }
 
-/// Writes groups until nobody waits.
+/// Writes groups until the queue is empty.
 struct Writer {
     inner: Arc<Inner>,
-    /// Kept here and not in a call, so that a panic poisons before those who wait hear of it.
+    /// Kept here and not in a call, so that a panic poisons the record before the replies are dropped.
     group: Vec<Waiting>,
     finished: bool,
 }
@@ -198,6 +201,7 @@ impl Writer {
                 // A caller that went away has lost its answer, not its record.
                 let _ = waiting.reply.send(written.clone());
             }
+            // After the answers: callers need not wait for it.
             self.inner.rewrite_if_grown();
         }
         self.finished = true;
@@ -217,7 +221,7 @@ impl Drop for Writer {
 }
 
 impl Inner {
-    /// Where the ballast lies.
+    /// The data directory, in which the ballast lies.
     fn root(&self) -> &Path {
         self.dir.parent().unwrap_or(&self.dir)
     }
@@ -231,6 +235,8 @@ impl Inner {
 
     fn next_group(&self) -> Option<Vec<Waiting>> {
         let mut queue = lock(&self.queue);
+        defect!(unless queue.writing, "a group of usages without a writer");
+        // Under one lock with the look at the queue: a caller that comes later sees that it has to start a writer.
         queue.writing = !queue.waiting.is_empty();
         queue.writing.then(|| std::mem::take(&mut queue.waiting))
     }
@@ -246,11 +252,13 @@ impl Inner {
         let found = self.found(present, now)?;
         let complete_from = found.complete_from;
         let content = Content { complete_from, usages: &found.usages, stand: Stand::Opened };
+        // After the scan, which judges by the mark as it was.
         let mut mark = MarkFile::open(&self.dir, present)?;
         let replaced = ballast::with_room(self.root(), 0, || {
             rewrite::replace(&self.dir, &content, Some(&mut mark), &mut *state.disk)
         });
-        // The one who opens hears what the system said: missing rights are another matter than a broken disk.
+        // The caller gets the system's own error and not the poisoned one: missing rights are another matter than a
+        // broken disk.
         let (file, end) = replaced.inspect_err(|error| drop(self.poison(error)))?;
         state.phase = Phase::Open(Tail { file, end, rewritten: end, complete_from, mark });
         Ok(found)
@@ -269,6 +277,7 @@ impl Inner {
             let copy = copy.display();
             tracing::warn!(damaged, %copy, "usages of limits are damaged; the bytes were set aside");
         }
+        // After damage nobody knows what was consumed before: limits have to count that time as spent.
         let complete_from = complete_from.filter(|_| damaged == 0).unwrap_or_else(|| rounded(now));
         Ok(UsageFound { usages, orderly, damaged, complete_from })
     }
@@ -319,7 +328,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Everything that was answered is durable before; a failure is told to the next caller.
+    /// Rewrites the record if it has grown. Everything that was answered is durable before; a failure is returned to
+    /// the next caller.
     fn rewrite_if_grown(&self) {
         let mut state = lock(&self.file);
         let State { phase: Phase::Open(tail), disk } = &mut *state else { return };
@@ -327,6 +337,7 @@ impl Inner {
         if tail.end <= most || self.sound().is_err() {
             return;
         }
+        // While the process writes there is no torn end: bad bytes are damage that the next opening has to see.
         let whole = |scanned: &Scanned| scanned.damaged == 0 && !scanned.torn;
         match self.scan(Some(tail.mark.mark()), self.clock.now()).map(|scanned| scanned.filter(whole)) {
             Ok(Some(Scanned { usages, .. })) => {

@@ -13,23 +13,23 @@ use crate::store::embedded::files;
 use crate::store::embedded::journal::Disk;
 use crate::store::{StoreError, Usage};
 
-/// Lines are written in parts of about so many bytes.
+/// Lines are written in parts of about this many bytes, so that a long record is not in memory twice.
 const PART_BYTES: usize = 1024 * 1024;
 
-/// Where the record is.
+/// Path of the record.
 pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join("usage.log")
 }
 
-/// What a record is to hold.
+/// What a record holds after a rewrite.
 pub(super) struct Content<'a> {
     pub complete_from: Timestamp,
     pub usages: &'a [Usage],
     pub stand: Stand,
 }
 
-/// Replaces the record: the old one or the new one is there at any moment, and the mark fits it. Returns the file and its
-/// length.
+/// Replaces the record: the old one or the new one is there at any moment, and the mark fits it. Returns the file and
+/// its length.
 pub(super) fn replace(
     dir: &Path,
     content: &Content<'_>,
@@ -45,6 +45,7 @@ pub(super) fn replace(
     })?;
     let mut mark = mark;
     if let Some(mark) = &mut mark {
+        // Durable before the rename: after a crash the record fits the mark whichever of the two is there.
         mark.begin(base).map_err(|error| StoreError::io("write", &mark::path(dir), error))?;
     }
     files::rename_durably(&temp, &path).map_err(|error| StoreError::io("rename", &temp, error))?;
@@ -65,6 +66,7 @@ fn write(temp: &Path, content: &Content<'_>, marked: bool, disk: &mut dyn Disk) 
     let mut part = Vec::new();
     format::put_head(&mut part, content.complete_from, marked)?;
     for usage in content.usages {
+        // Each counts as the first of its write: none of them may be taken for a torn end.
         format::put_usage(&mut part, usage, true)?;
         if part.len() >= PART_BYTES {
             put(&part)?;

@@ -3,10 +3,11 @@
 //! The newest version of the book that was written is on record outside it, in `book-seen` in the data directory: a
 //! sealed file of format 1 with that version and no body. The book is durable first, then the mark, so that a crash
 //! between the two leaves a mark that is older. The account of the directory keeps the version as well, from its next
-//! mark on: a `book-seen` that is missing or below it is made anew and reported. A book that is missing although one was seen, older than the mark,
-//! damaged, or whose name is no plain file, raises a doubt that holds the store as a whole. The doubt ends when the
-//! book is as it should be at a later opening, or when an operator adopts what there is ([`adopt`]): it gets a version
-//! above the newest that was seen, and what stood in its place is kept as `policies.json.damaged`.
+//! mark on: a `book-seen` that is missing or below it is made anew and reported. A book that is missing although one
+//! was seen, older than the mark, damaged, or whose name is no plain file, raises a doubt that holds the store as a
+//! whole. The doubt ends when the book is as it should be at a later opening, or when an operator adopts what there is
+//! ([`adopt`]): it gets a version above the newest that was seen, and what stood in its place is kept as
+//! `policies.json.damaged`.
 //!
 //! Must not know: what the book says.
 
@@ -36,17 +37,17 @@ const MARK_FORMAT: u32 = 1;
 /// Which book becomes the accepted one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// The one that stands there.
+    /// The book that is in its place.
     Present,
-    /// The version before it.
+    /// The version before it, as its replacement kept it.
     Previous,
-    /// One without policies.
+    /// A new book without policies.
     Empty,
 }
 
 /// The newest version on record outside the book.
 enum Mark {
-    /// None was ever recorded.
+    /// No version was ever recorded.
     Never,
     Seen(Version),
     /// The record was damaged; the book was at least at this version.
@@ -112,6 +113,7 @@ pub(super) fn judge(root: &Path, doubts: &Doubts, newest: &Newest, now: Timestam
             if !is_sealed {
                 write(&path(root, NAME), version, &body)?;
             }
+            // Also a mark that is older: a crash came between the book and its mark.
             if seen != Some(version) || mark_damage.is_some() {
                 record(root, version)?;
             }
@@ -119,6 +121,7 @@ pub(super) fn judge(root: &Path, doubts: &Doubts, newest: &Newest, now: Timestam
             doubts.clear(DoubtKind::Book, SUBJECT);
         }
     }
+    // Also of a book in doubt: an adopted one has to get a version above it.
     seen.into_iter().for_each(|seen| newest.raise(seen));
     if let Some(reason) = mark_damage {
         let doubt = NewDoubt {
@@ -209,6 +212,8 @@ pub(crate) fn adopt(root: &Path, body: &[u8], now: Timestamp) -> Result<Version,
     if matches!(found, Found::Damaged { .. }) {
         set_aside(&book)?;
     }
+    // The book before its mark, and both before the doubt ends: a crash in between leaves a doubt, never a book that
+    // counts as older.
     write(&book, version, body)?;
     record(root, version)?;
     doubts.clear(DoubtKind::Book, SUBJECT);

@@ -16,11 +16,12 @@ use super::segments::Segments;
 use crate::event::LaneKey;
 use crate::store::embedded::bits::Bits;
 use crate::store::embedded::journal::{Position, Settled, SettledRun, What};
+use crate::telemetry::defect;
 
 /// Settlements that share an atomic batch: each touches up to four rows beside the block's two.
 const SETTLED_TOGETHER: usize = 48;
 
-/// A block as the index sees it.
+/// A block of the journal as the index takes it up: no records.
 pub(in crate::store::embedded) struct NewRow<'a> {
     pub at: Position,
     pub lane_no: u32,
@@ -33,7 +34,7 @@ pub(in crate::store::embedded) struct NewRow<'a> {
     pub living: Bits,
 }
 
-/// The one who changes rows, lane counts and segment counts.
+/// Changes rows, lane counts and segment counts together. There is one for each open index.
 pub(in crate::store::embedded) struct Indexer {
     pub rows: Rows,
     pub lanes: Arc<Lanes>,
@@ -67,6 +68,10 @@ impl Indexer {
             return Err(IndexError::Corrupt("block of an unknown lane"));
         };
         let ready = block.due_ms.is_empty();
+        let has_all_due = ready || block.due_ms.len() == usize::from(block.count);
+        defect!(unless has_all_due, "a delayed block without all of its due times");
+        defect!(unless block.living == block.living.within(block.count), "living entries that a block does not have");
+        // A replay meets blocks that the index has already: counting them twice would keep their segment for ever.
         for ready in [true, false] {
             if self.rows.get(Key::Block { ready, lane, at: block.at })?.is_some() {
                 return Ok(false);
@@ -74,10 +79,12 @@ impl Indexer {
         }
         let has_ended = |index: u8| !block.living.has(index);
         for (index, due_ms) in (0_u8..=u8::MAX).zip(block.due_ms).filter(|(index, _)| !has_ended(*index)) {
+            // Due rows may be cut off from their block by a batch in between: the replay completes them.
             self.rows.make_room(1)?;
             let due = DueKey { lane, due_ms: *due_ms, block: block.at, index };
             self.rows.put(Key::Due(due), &PutOff::default().encode())?;
         }
+        // The lane's row and the block's go into one batch: a block without its lane makes the index unusable.
         self.rows.make_room(2)?;
         let moved = if ready { Bits::default() } else { Bits::first(block.count) };
         let settled = Bits::first(block.count).without(&block.living);
@@ -92,6 +99,7 @@ impl Indexer {
     /// Notes a block of which nothing lives: numbers of lanes and times ascend.
     pub(in crate::store::embedded) fn pass(&mut self, lane_no: u32, accepted_ms: u64) {
         self.reach(lane_no, accepted_ms);
+        // A number that was used must not be given to another lane, though nothing of this one lives.
         self.lanes.start_at(lane_no.saturating_add(1));
     }
 
@@ -125,10 +133,13 @@ impl Indexer {
         segment: u32,
         run: &SettledRun,
     ) -> Result<(), IndexError> {
+        // The block may be damaged: its losses are noted here, since no row of it will say so.
         if self.replays && !self.has_row(run)? {
             self.lost_blocks.note(&mut self.rows, run.block, &lost::indexes(run))?;
         }
         for part in run.entries.chunks(SETTLED_TOGETHER) {
+            // Up to four rows for each, and 10 for the block's two and what goes with them: they have to agree after a
+            // crash.
             self.rows.make_room(4 * SETTLED_TOGETHER + 10)?;
             self.settle_part(segment, run, part)?;
         }
@@ -136,6 +147,8 @@ impl Indexer {
     }
 
     fn settle_part(&mut self, segment: u32, run: &SettledRun, part: &[Settled]) -> Result<(), IndexError> {
+        // Repeated settlements, as a replay brings them: the lane or the block is gone because everything in it has
+        // ended.
         let Some(lane) = self.lanes.canonical(run.lane_no) else { return Ok(()) };
         let Some((was_ready, mut row)) = self.block_row(lane, run.block)? else { return Ok(()) };
         let before = row;
@@ -155,12 +168,14 @@ impl Indexer {
         if row.live() == 0 {
             self.rows.remove(key(was_ready))?;
         } else {
+            // The key says whether plain entries are left, so that a read of plain order skips the block.
             if ready != was_ready {
                 self.rows.remove(key(was_ready))?;
             }
             self.rows.put(key(ready), &row.encode())?;
         }
         self.refer(segment, run.block.segment)?;
+        defect!(unless row.live() <= before.live(), "a settlement by which an entry lives again");
         let ended = u64::from(before.live().saturating_sub(row.live()));
         if ended > 0 {
             self.segments.settle(run.block.segment, ended);
@@ -212,14 +227,17 @@ impl Indexer {
         settled: &Settled,
     ) -> Result<(), IndexError> {
         let index = settled.index;
+        // A repetition, or a settlement of what was never there: the first one counts.
         if u16::from(index) >= row.count || row.settled.has(index) {
             return Ok(());
         }
         match settled.from_due_ms {
+            // It was rescheduled since it was handed out: this settlement is of its earlier place.
             None if row.moved.has(index) => return Ok(()),
             None => {}
             Some(due_ms) => {
                 let due = Key::Due(DueKey { lane, due_ms, block, index });
+                // It stands at another due time by now.
                 if self.rows.get(due)?.is_none() {
                     return Ok(());
                 }

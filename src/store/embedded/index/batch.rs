@@ -20,7 +20,7 @@ struct Change {
     new: Option<sled::IVec>,
 }
 
-/// The only writer of the tree.
+/// The only writer of the tree: it knows the sum of all rows without reading them.
 pub(in crate::store::embedded) struct Rows {
     tree: Tree,
     checkpoint: Checkpoint,
@@ -58,6 +58,7 @@ impl Rows {
             change.new = new;
             return Ok(());
         }
+        // Read once for each row: the sum needs what was there before this batch.
         let old = self.tree.get(key.encode())?;
         self.changes.insert(key, Change { old, new });
         Ok(())
@@ -77,6 +78,7 @@ impl Rows {
     fn write(&mut self) -> Result<(), IndexError> {
         let mut batch = sled::Batch::default();
         for (key, change) in self.changes.drain() {
+            // A row that came and went within the batch, or was written as it is.
             if change.old == change.new {
                 continue;
             }
@@ -94,6 +96,7 @@ impl Rows {
                 None => batch.remove(key.as_ref()),
             }
         }
+        // In the same batch: after a crash sum and rows are both old or both new.
         batch.insert(Key::Checkpoint.encode().as_ref(), self.checkpoint.encode());
         // Where nobody waits for room the library has to find some.
         self.room.wait_for(BATCH_BYTES);

@@ -2,9 +2,9 @@
 //!
 //! A flush waits until a thread of the library has written, and so does the drop of a tree. When that write fails, the
 //! library notes the error for the whole database, but it does not always wake those who already wait: they would wait
-//! for ever. Therefore such calls run on a thread of the database's own, and whoever waits for one makes a small change
-//! from time to time: the library answers a change with the noted error, and wakes all who wait. The thread also drops
-//! the last handle of the database, for which its owner waits a bounded time only.
+//! for ever. Therefore such calls run on a thread of the database's own, and a thread that waits for one makes a small
+//! change from time to time: the library answers a change with the noted error, and wakes all who wait. The thread also
+//! drops the last handle of the database, for which its owner waits a bounded time only.
 //!
 //! Must not know: what the trees hold.
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::{IndexError, guarded};
 
-/// How often whoever waits for a call makes a small change.
+/// How often a thread that waits for a call makes a small change.
 const NUDGE_EVERY: Duration = Duration::from_millis(250);
 /// How long the owner of the last handle waits for the flush, and for the end of the thread.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ type Call = Box<dyn FnOnce(&sled::Db) + Send>;
 #[derive(Clone)]
 pub(in crate::store::embedded) struct Database(Arc<Held>);
 
-/// A tree. Its database stays open as long as there is a handle of it.
+/// A tree of the library. Its database stays open as long as the tree has a handle.
 #[derive(Clone)]
 pub(in crate::store::embedded) struct Tree {
     tree: sled::Tree,
@@ -64,6 +64,7 @@ impl Database {
     /// # Errors
     /// What the library says, or that there can be no thread.
     pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, IndexError> {
+        // No flushes by the library itself: the sweeper flushes after it has asked for room.
         let db = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open()?;
         let thread = Thread::start(db.clone())?;
         Ok(Self(Arc::new(Held { db, thread, close_within: CLOSE_WITHIN })))
@@ -77,7 +78,7 @@ impl Database {
         Ok(Tree { tree: self.0.db.open_tree(name)?, _database: self.clone() })
     }
 
-    /// The names of all trees.
+    /// The names of all trees, the library's default one included.
     pub(super) fn tree_names(&self) -> Vec<sled::IVec> {
         self.0.db.tree_names()
     }
@@ -112,7 +113,7 @@ impl Held {
     ) -> Result<T, IndexError> {
         let gone = || IndexError::Panic("the thread of the index ended".to_owned());
         let (done, waits) = mpsc::channel();
-        // Who asked may have stopped waiting.
+        // The caller may have stopped waiting.
         let call: Call = Box::new(move |db| drop(done.send(guarded(|| work(db)))));
         self.thread.calls.as_ref().and_then(|calls| calls.send(call).ok()).ok_or_else(gone)?;
         let mut waited = Duration::ZERO;
@@ -122,6 +123,7 @@ impl Held {
                 Err(RecvTimeoutError::Disconnected) => return Err(gone()),
                 Err(RecvTimeoutError::Timeout) => self.nudge(),
             }
+            // Counted and not timed: a nudge takes next to nothing, and the clock is not this room's.
             waited = waited.saturating_add(NUDGE_EVERY);
             if waited >= limit {
                 return Err(IndexError::Slow(limit));
@@ -146,6 +148,7 @@ impl Drop for Held {
         if let Err(error) = &flushed {
             tracing::debug!(%error, "the index was not flushed; the next start makes up for it");
         }
+        // The thread ends when it can get no further call.
         self.thread.calls = None;
         let ended = self.thread.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
         let is_stuck = matches!(flushed, Err(IndexError::Slow(_)));

@@ -14,7 +14,9 @@ use crate::store::{Appended, Dedup};
 
 /// A window is covered by about this many trees: each is asked for each key.
 const TREES: u64 = 6;
+/// A short window is not cut finer: a tree for every few seconds would cost more than its keys.
 const MIN_SPAN_MS: u64 = 60_000;
+/// Trees are named `dedup-SPAN-NUMBER`, so that those of another span are recognised.
 const PREFIX: &str = "dedup-";
 
 /// The keys on record. Owned by the writer.
@@ -49,6 +51,8 @@ impl DedupIndex {
 
     /// What was handed in under this key, newest first.
     pub(in crate::store::embedded) fn find(&self, dedup: &Dedup) -> Result<Option<Appended>, IndexError> {
+        // Newest first: repetitions mostly follow soon, and of a key that was used again after the window the later use
+        // counts.
         for tree in self.trees.values().rev() {
             if let Some(value) = tree.get(dedup.key)? {
                 return Ok(Some(answer(dedup, &value)?));
@@ -57,12 +61,13 @@ impl DedupIndex {
         Ok(None)
     }
 
-    /// Records a key.
+    /// Records a key with the id of its entry, in the tree of its time.
     pub(in crate::store::embedded) fn insert(
         &mut self,
         dedup: &Dedup,
         id: EventId,
     ) -> Result<(), IndexError> {
+        // By the time in the id: a replay then puts the key into the same tree.
         let number = id.accepted_at().as_millis() / self.span_ms;
         let tree = match self.trees.entry(number) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -87,11 +92,14 @@ impl DedupIndex {
         while let Some((number, tree)) = self.trees.first_key_value() {
             let first = Timestamp::from_millis(number.saturating_mul(self.span_ms));
             let last = first + Duration::from_millis(self.span_ms);
+            // What the clock was corrected by counts on top: a key must not go early because of a step of the clock.
             let extended = clock::extension(corrections, first, last);
             if last + extended + Duration::from_millis(self.window_ms) > now {
+                // Trees ascend by time: all later ones are younger.
                 break;
             }
             let (name, number) = (tree.name(), *number);
+            // Our handle goes first. A tree is dropped as a whole: nothing is done key by key.
             self.trees.remove(&number);
             self.db.drop_tree(name)?;
         }

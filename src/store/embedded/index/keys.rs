@@ -37,6 +37,7 @@ pub(in crate::store::embedded) enum Key {
     Lost(Position),
 }
 
+/// Tags, the first byte of each key. They are on the disk: none may change its number or be used again.
 const LANE: u8 = 1;
 const READY: u8 = 2;
 const PARKED: u8 = 3;
@@ -49,7 +50,7 @@ const LOST: u8 = 8;
 /// The longest key: fits into the library's inline form.
 const MAX_BYTES: usize = 22;
 
-/// An encoded key on the stack.
+/// An encoded key on the stack: a look-up allocates nothing.
 #[derive(Clone, Copy)]
 pub(in crate::store::embedded) struct KeyBytes {
     bytes: [u8; MAX_BYTES],
@@ -82,7 +83,7 @@ impl AsRef<[u8]> for KeyBytes {
 }
 
 impl Key {
-    /// The bytes in the tree.
+    /// The key as it stands in the tree.
     pub(in crate::store::embedded) fn encode(self) -> KeyBytes {
         let bytes = match self {
             Self::Lane(lane) => KeyBytes::new(LANE).put(&lane.to_be_bytes()),
@@ -124,6 +125,7 @@ impl Key {
             LOST => Self::Lost(input.at()?),
             _ => return None,
         };
+        // A longer key is none: two keys must not stand for the same row.
         input.0.is_empty().then_some(key)
     }
 }

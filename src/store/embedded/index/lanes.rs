@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::event::LaneKey;
+use crate::telemetry::defect;
 
 /// Shared by the writer, which hands out numbers, the indexer, which counts, and readers.
 #[derive(Default)]
@@ -24,7 +25,7 @@ struct Table {
 struct Slot {
     no: u32,
     live: u64,
-    /// Further numbers of the lane.
+    /// Further numbers that stand for the same lane.
     others: Vec<u32>,
 }
 
@@ -41,10 +42,12 @@ impl Lanes {
             slot.live += entries;
             return slot.no;
         }
+        // Never used again, so that rows of an empty lane can never be taken for another's.
         let no = table.next;
         table.next += 1;
         table.by_key.insert(lane.clone(), Slot { no, live: entries, others: Vec::new() });
-        table.by_no.insert(no, lane.clone());
+        let before = table.by_no.insert(no, lane.clone());
+        defect!(unless before.is_none(), "a lane number that is given twice");
         no
     }
 
@@ -54,6 +57,7 @@ impl Lanes {
         table.next = table.next.max(no.saturating_add(1));
         let news = table.by_no.insert(no, lane.clone()).is_none();
         let slot = table.by_key.entry(lane.clone()).or_insert(Slot { no, live: 0, others: Vec::new() });
+        // The same lane under another number: rows of both have to be found.
         if news && slot.no != no {
             slot.others.push(no);
         }
@@ -66,6 +70,7 @@ impl Lanes {
         let mut table = self.lock();
         let Table { by_key, by_no, .. } = &mut *table;
         let Some(slot) = by_no.get(&no).and_then(|lane| by_key.get_mut(lane)) else { return false };
+        // No row stands under the number before: this one may take its place.
         if slot.no != no && slot.live == 0 {
             slot.others.retain(|other| *other != no);
             slot.others.push(std::mem::replace(&mut slot.no, no));
@@ -73,7 +78,7 @@ impl Lanes {
         slot.no == no
     }
 
-    /// Adds living entries to a lane that was adopted.
+    /// Adds living entries to a lane that was adopted. An unknown lane is left alone.
     pub(in crate::store::embedded) fn add(&self, lane: &LaneKey, entries: u64) {
         if let Some(slot) = self.lock().by_key.get_mut(lane) {
             slot.live += entries;
@@ -109,6 +114,7 @@ impl Lanes {
         };
         numbers.push(no);
         for no in &numbers {
+            // All numbers go together with the lane: rows of none of them are left.
             table.by_no.remove(no);
         }
         numbers

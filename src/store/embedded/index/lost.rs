@@ -40,6 +40,7 @@ impl LostBlocks {
         }
         rows.make_room(2)?;
         let known = rows.get(Key::Lost(at))?.map(|value| rows::lost(&value)).transpose()?;
+        // Further entries of a block may be lost later; earlier ones stay noted.
         let mut bits = known.unwrap_or_default();
         indexes.iter().for_each(|index| bits.set(*index));
         rows.put(Key::Lost(at), &bits.encode())?;

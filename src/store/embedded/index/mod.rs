@@ -39,7 +39,7 @@ use crate::store::embedded::error::may_pass;
 /// The index cannot be used as it should. Unless it is merely slow, it is set aside and rebuilt at the next start.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum IndexError {
-    /// The library failed.
+    /// The library failed for another reason than room or the system.
     #[error("index: {0}")]
     Library(String),
     /// The library found no room on the disk.
@@ -48,7 +48,7 @@ pub(super) enum IndexError {
     /// The system failed: it may pass.
     #[error("index: {0}")]
     System(String),
-    /// The library panicked.
+    /// The library panicked; the text is its message.
     #[error("index: panic: {0}")]
     Panic(String),
     /// A call on the library was not done in this time. It goes on.
@@ -78,6 +78,7 @@ impl From<sled::Error> for IndexError {
 
 /// Runs `work`, turning a panic of the library into an error.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
+    // The library panics on some damage: a start must survive that to set the index aside.
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()

@@ -21,9 +21,10 @@ use super::{IndexError, guarded};
 use crate::event::LaneKey;
 use crate::store::embedded::journal::Position;
 
+/// The library's tree of all rows; keys of repetitions have trees of their own.
 const TREE: &str = "rows";
 
-/// An index that adds up.
+/// The parts of an index whose rows add up.
 pub(in crate::store::embedded) struct Opened {
     pub db: Database,
     pub indexer: Indexer,
@@ -33,8 +34,8 @@ pub(in crate::store::embedded) struct Opened {
     pub room: Arc<IndexRoom>,
 }
 
-/// Opens the index at `path`, or creates an empty one, and checks it against itself. Room for it is taken from the ballast
-/// in `root`, if there is a root. Panics of the library are answered as errors.
+/// Opens the index at `path`, or creates an empty one, and checks it against itself. Room for it is taken from the
+/// ballast in `root`, if there is a root. Panics of the library are answered as errors.
 pub(in crate::store::embedded) fn open(
     path: &Path,
     root: Option<&Path>,
@@ -69,6 +70,7 @@ fn check(
     for row in tree.iter() {
         let (key, value) = row?;
         let decoded = Key::decode(&key).ok_or(IndexError::Corrupt("key"))?;
+        // It holds the sum and cannot be part of it.
         if decoded == Key::Checkpoint {
             stored = Some(Checkpoint::decode(&value)?);
             continue;
@@ -89,6 +91,7 @@ fn check(
                 let lane = lanes.key(lane).ok_or(IndexError::Corrupt("block of an unknown lane"))?;
                 lanes.add(&lane, block.live().into());
                 counts.add(at, block.live().into());
+                // Each entry that lives and is not in plain order needs a due row.
                 parked += u64::from(block.live() - block.ready());
             }
             Key::Due(_) => {
@@ -118,6 +121,7 @@ fn check(
     if due < parked {
         return Err(IndexError::Corrupt("due rows are missing"));
     }
+    // Also numbers of lanes that are empty by now, which no row names.
     lanes.start_at(checkpoint.next_lane);
     Ok(checkpoint)
 }

@@ -17,9 +17,10 @@ use crate::store::LaneSummary;
 use crate::store::embedded::bits::Bits;
 use crate::store::embedded::journal::{Position, Settled, SettledRun, What};
 
+/// The end of every range of positions. A segment's number has 24 bits, so that none lies there.
 const LAST: Position = Position { segment: u32::MAX, offset: u32::MAX };
 
-/// Where an entry stands according to the index.
+/// Where an entry stands according to the index; the journal may be ahead by what is not applied yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store::embedded) enum Standing {
     Settled,
@@ -30,7 +31,7 @@ pub(in crate::store::embedded) enum Standing {
     },
 }
 
-/// Cheap to clone; for any thread.
+/// Reads rows, from any thread and beside the one writer. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::store::embedded) struct IndexReader {
     tree: Tree,
@@ -42,7 +43,7 @@ impl IndexReader {
         Self { tree, lanes }
     }
 
-    /// Shows the lane's blocks with plain entries from `from` on, in order, until told to stop.
+    /// Shows the lane's blocks with plain entries from `from` on, in order, until `visit` breaks off.
     pub(in crate::store::embedded) fn ready(
         &self,
         lane: u32,
@@ -65,7 +66,7 @@ impl IndexReader {
         })
     }
 
-    /// Shows the lane's entries that were put off, in due order, until told to stop.
+    /// Shows the lane's entries that were put off, in due order, until `visit` breaks off.
     pub(in crate::store::embedded) fn due(
         &self,
         lane: u32,
@@ -111,6 +112,7 @@ impl IndexReader {
         block: Position,
         index: u8,
     ) -> Result<Standing, IndexError> {
+        // A lane that became empty is forgotten: whatever it held is settled.
         let Some(lane) = self.lanes.canonical(lane_no) else { return Ok(Standing::Settled) };
         let Some(row) = self.block(lane, block)? else { return Ok(Standing::Settled) };
         if row.settled.has(index) {
@@ -119,6 +121,7 @@ impl IndexReader {
         if !row.moved.has(index) {
             return Ok(Standing::Plain);
         }
+        // Only rescheduled entries have such a row: the first due time stands in the block.
         let value = guarded(|| Ok(self.tree.get(Key::Moved { block, index }.encode())?))?;
         Ok(Standing::Due { moved: value.map(|value| PutOff::decode_moved(&value)).transpose()? })
     }
@@ -144,6 +147,7 @@ impl IndexReader {
                 let (key, _) = row?;
                 let Some(Key::Block { lane, at, .. }) = Key::decode(&key) else { continue };
                 if at > after {
+                    // Rows are ordered by lane and not by position: the lowest `most` are kept while all are walked.
                     first.push((at, lane));
                     if first.len() > most {
                         first.pop();
@@ -171,7 +175,7 @@ impl IndexReader {
         })
     }
 
-    /// Shows every block that holds living entries, with these, until told to stop. Walks the rows of blocks.
+    /// Shows every block that holds living entries, with these, until `visit` breaks off. Walks the rows of blocks.
     pub(in crate::store::embedded) fn living(
         &self,
         mut visit: impl FnMut(Position, Bits) -> ControlFlow<()>,
@@ -237,6 +241,7 @@ impl IndexReader {
                     Some(Key::Due(due)) => (due.lane, 0, 1, Some(Timestamp::from_millis(due.due_ms)), None),
                     _ => continue,
                 };
+                // A lane without a key became empty while the rows were walked.
                 let Some(summary) = summary(&mut found, &self.lanes, no) else { continue };
                 summary.ready += u64::from(ready);
                 summary.delayed += delayed;

@@ -24,7 +24,7 @@ pub(in crate::store::embedded) const COMMIT_BYTES: u64 = 3 * 1024 * 1024;
 /// Behind the end of the file before a batch of rows is written. The library writes some KiB
 /// for a row at most, and has some buffers of 512 KiB under way.
 pub(in crate::store::embedded) const BATCH_BYTES: u64 = 2 * 1024 * 1024;
-/// So much is taken at a time.
+/// This much is taken at a time: more than a commit needs, so that not each asks the system.
 const TAKEN_BYTES: u64 = 4 * 1024 * 1024;
 /// How long a writer waits before it asks for room again.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
@@ -76,9 +76,11 @@ impl IndexRoom {
             if !state.waits {
                 return false;
             }
+            // One line for each shortage: the wait repeats every 500 ms.
             if !std::mem::replace(&mut state.is_short, true) {
                 tracing::warn!(%error, "the index finds no room on the disk; what is settled waits for it");
             }
+            // Room may appear without a notice, when somebody else deletes files.
             drop(self.changed.wait_timeout(state, RETRY_EVERY));
         }
         let mut state = self.lock();
@@ -96,7 +98,10 @@ impl IndexRoom {
     /// Sees to room for `bytes`, with what the ballast has if it must.
     fn take(&self, bytes: u64) -> Result<(), StoreError> {
         let Some(file) = &self.file else { return Ok(()) };
+        // Nothing is known about room then: the library's own write decides.
         let Ok(meta) = file.metadata() else { return Ok(()) };
+        // Blocks count in 512 bytes, whatever the file system's own size is. What is allocated beyond the length is
+        // room.
         if meta.blocks().saturating_mul(512).saturating_sub(meta.len()) >= bytes {
             return Ok(());
         }

@@ -28,7 +28,7 @@ impl BlockRow {
         Bits::first(self.count).without(&self.settled)
     }
 
-    /// Entries in plain order.
+    /// The number of entries in plain order.
     pub(in crate::store::embedded) fn ready(&self) -> u32 {
         u32::from(self.count).saturating_sub(self.settled.union(&self.moved).count())
     }
@@ -39,9 +39,11 @@ impl BlockRow {
     }
 
     pub(in crate::store::embedded) fn encode(&self) -> Vec<u8> {
+        // 8 + 2 + 32 + 32.
         let mut out = Vec::with_capacity(74);
         out.extend_from_slice(&self.accepted_ms.to_be_bytes());
         out.extend_from_slice(&self.count.to_be_bytes());
+        // Nearly all blocks of a backlog are untouched: 10 bytes each and not 74.
         if self.settled != Bits::default() || self.moved != Bits::default() {
             out.extend_from_slice(&self.settled.encode());
             out.extend_from_slice(&self.moved.encode());
@@ -79,9 +81,9 @@ pub(in crate::store::embedded) struct Checkpoint {
     pub rows: u64,
     /// The sum of all rows' digests.
     pub sum: u64,
-    /// The next lane's number.
+    /// The number that the next new lane gets.
     pub next_lane: u32,
-    /// The newest acceptance, Unix ms.
+    /// When the newest entry was accepted, Unix ms.
     pub newest_ms: u64,
     /// That of the directory; 0 in a row of an earlier version, which has none.
     pub salt: u64,
@@ -99,6 +101,7 @@ impl Checkpoint {
         out.extend_from_slice(&self.sum.to_be_bytes());
         out.extend_from_slice(&self.next_lane.to_be_bytes());
         out.extend_from_slice(&self.newest_ms.to_be_bytes());
+        // Left out as an earlier version would write it: 0 says that the salt is unknown.
         if self.salt != 0 {
             out.extend_from_slice(&self.salt.to_be_bytes());
         }
@@ -116,6 +119,7 @@ impl Checkpoint {
             let (sum, rest) = rest.split_first_chunk()?;
             let (next_lane, rest) = rest.split_first_chunk()?;
             let (newest_ms, rest) = rest.split_first_chunk()?;
+            // A row of an earlier version ends here.
             let (salt, rest) = if rest.is_empty() { (&[0; 8], rest) } else { rest.split_first_chunk()? };
             rest.is_empty().then_some(Self {
                 reflects: Position {
@@ -133,9 +137,11 @@ impl Checkpoint {
     }
 }
 
-/// The digest of one row (FNV-1a with a final mix): digests are added up, in any order.
+/// The digest of one row (FNV-1a with a final mix). Digests are added up: the order of changes does not matter, and a
+/// change takes the old one off without a walk. It finds mistakes and damage, no intent.
 pub(in crate::store::embedded) fn digest(key: &[u8], value: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    // 0xff separates them: bytes that move from key to value must change the digest.
     for byte in key.iter().chain(&[0xff]).chain(value) {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
@@ -144,8 +150,8 @@ pub(in crate::store::embedded) fn digest(key: &[u8], value: &[u8]) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// The value of a due row: tries (2 bytes, see [`Tries`]) and, of an entry that was put off while the clock was in doubt, when
-/// that was (8 bytes, Unix ms). A moved row has the due time (8) before it.
+/// The value of a due row: tries (2 bytes, see [`Tries`]) and, of an entry that was put off while the clock was in
+/// doubt, when that was (8 bytes, Unix ms). A moved row has the due time (8) before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::store::embedded) struct PutOff {
     pub tries: Tries,
@@ -155,6 +161,7 @@ pub(in crate::store::embedded) struct PutOff {
 impl PutOff {
     pub(in crate::store::embedded) fn encode(self) -> Vec<u8> {
         let mut out = self.tries.to_bits().to_be_bytes().to_vec();
+        // Only where it is known: due rows are many, and the clock is rarely in doubt.
         out.extend(self.doubted_ms.into_iter().flat_map(u64::to_be_bytes));
         debug_assert_eq!(Self::decode(&out).ok(), Some(self));
         out

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::store::embedded::journal::Position;
+use crate::telemetry::defect;
 
-/// Shared by the indexer, which counts, and the sweeper, which removes.
+/// The use of each segment that exists. Shared by the indexer, which counts, and the sweeper, which deletes files.
 #[derive(Default)]
 pub(in crate::store::embedded) struct Segments(Mutex<BTreeMap<u32, Use>>);
 
@@ -24,12 +25,13 @@ struct Use {
 pub(in crate::store::embedded) enum Fate {
     /// It settles entries of segments that are still alive: only its settlements count.
     Settled,
-    /// Nothing needs it.
+    /// Nothing needs it: its file may be deleted.
     Gone,
 }
 
 impl Segments {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Use>> {
+        // Every change is complete before anything can panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -62,12 +64,14 @@ impl Segments {
 
     pub(in crate::store::embedded) fn settle(&self, segment: u32, entries: u64) {
         if let Some(usage) = self.lock().get_mut(&segment) {
+            defect!(unless entries <= usage.live, "more settled entries of a segment than live in it");
             usage.live = usage.live.saturating_sub(entries);
         }
     }
 
     /// Notes that `segment` settles entries of `older`; whether that is news.
     pub(in crate::store::embedded) fn refer(&self, segment: u32, older: u32) -> bool {
+        // A segment needs no reference to itself: it goes with its own settlements.
         segment != older && self.lock().entry(segment).or_default().refers.insert(older)
     }
 

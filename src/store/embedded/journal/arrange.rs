@@ -20,7 +20,7 @@ use super::{aside, segment};
 use crate::store::StoreError;
 use crate::store::embedded::files;
 
-/// How to arrange.
+/// What is known of the directory, and whether anything may be changed.
 pub(crate) struct Arrange<'a> {
     /// The directory's salt, as far as it is known: segments with another one are foreign.
     pub salt: u64,
@@ -52,6 +52,7 @@ pub(crate) fn arrange(dir: &Path, options: &Arrange<'_>) -> Result<Vec<Finding>,
         |Stray { name, what, .. }| Finding { name, detail: format!("it is {what}; it is passed over") };
     let mut found: Vec<Finding> = strays(dir)?.into_iter().map(stray).collect();
     let mut pass = Pass { dir, options, found: Vec::new() };
+    // A bound: files that somebody else keeps changing must not hold a start for ever.
     let mut left = heads(dir)?.len() * 2;
     // Each step puts at least one file into its place.
     while let Some((finding, step)) = pass.next(&heads(dir)?)? {
@@ -80,7 +81,8 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// The first file that is not in order.
+    /// The first file that is not in order, and the step that mends it; `None` when all are, or when the rest cannot be
+    /// mended.
     fn next(&self, all: &[SegmentHead]) -> Result<Option<(Finding, Move)>, StoreError> {
         for one in all {
             let path = one.file.path.clone();
@@ -107,6 +109,7 @@ impl Pass<'_> {
             let step = step.or_else(|| self.not_settled(one));
             let Some((detail, step)) = step else { continue };
             let finding = Finding { name, detail };
+            // Already reported: a step that did not help is not repeated.
             if !self.found.contains(&finding) {
                 return Ok(Some((finding, step)));
             }
@@ -161,6 +164,7 @@ impl Pass<'_> {
         let failed = |error| StoreError::io("read", &path, error);
         let file =
             files::read(&path).and_then(|file| file.ok_or(io::ErrorKind::NotFound.into())).map_err(failed)?;
+        // A guess until a frame passes its sum with it.
         let head = Head { segment: one.file.number, salt: self.options.salt };
         let walk = Walk::new(&file, HEAD_BYTES, head.salt, head.segment).map_err(failed)?;
         // Nothing but zeros.
@@ -168,6 +172,7 @@ impl Pass<'_> {
         if walk.has_frames().map_err(failed)? {
             return Ok(Some(("its head was destroyed; written anew".to_owned(), Move::Heal(path, head))));
         }
+        // Without frames nothing proves that it is ours; only a number that never was makes it foreign.
         let is_unknown = (self.options.is_known)(one.file.number) == Some(false);
         let detail = "it is no segment of this directory; moved to quarantine/".to_owned();
         Ok((is_unknown && !is_empty).then_some((detail, Move::Quarantine(path))))
@@ -179,6 +184,7 @@ impl Pass<'_> {
             move |error: io::Error| StoreError::io("arrange", &path, error)
         };
         match step {
+            // Never over another file: a segment that appeared meanwhile would be lost.
             Move::Rename(from, to) => renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE)
                 .map_err(|error| failed(&from)(error.into()))?,
             Move::Exchange(one, other) => renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE)
@@ -198,6 +204,7 @@ fn heal(dir: &Path, path: &Path, head: Head) -> io::Result<()> {
     let file = files::write(path)?;
     let mut before = [0; HEAD_BYTES];
     let kept = file.read_at(&mut before, 0)?;
+    // The damaged head is kept: a person may find out from it what has happened.
     let copy = free_name(dir, &format!("{:010}-0", head.segment))?;
     fs::write(copy, before.get(..kept).unwrap_or_default())?;
     file.write_all_at(&head.encode(), 0)?;

@@ -17,6 +17,7 @@ pub(super) fn room(dir: &Path) -> io::Result<PathBuf> {
 /// Copies `bytes` bytes from `offset` on, once; what cannot be copied completely leaves nothing.
 pub(super) fn copy(dir: &Path, segment: u32, mut file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     let path = room(dir)?.join(format!("{segment:010}-{offset}.bin"));
+    // Kept by an earlier start: each scan meets the same damage again.
     if path.exists() {
         return Ok(());
     }

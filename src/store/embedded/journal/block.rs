@@ -8,7 +8,7 @@ use crate::event::LaneKey;
 use crate::store::{Dedup, MAX_RECORD_BYTES, StoreError};
 use crate::telemetry::defect;
 
-/// Most entries of a block.
+/// Most entries of a block: an index of eight bits names each.
 pub const MAX_BLOCK_ENTRIES: usize = 256;
 /// Longest body before compression: all records and four bytes for each.
 pub(crate) const MAX_BLOCK_BYTES: usize = 4 * 1024 * 1024;
@@ -17,8 +17,11 @@ pub(crate) const MAX_BLOCK_BYTES: usize = 4 * 1024 * 1024;
 const MIN_FRAME_BYTES: usize = (FRAME_HEADER_BYTES + HEAD_BYTES + 2).next_multiple_of(ALIGN);
 /// The fields before the lane key.
 const HEAD_BYTES: usize = 24;
+/// Flag: the entries have due times.
 const DELAYED: u8 = 1;
+/// Flag: the body is an LZ4 block.
 const LZ4: u8 = 2;
+/// Entry (2), key (16), fingerprint (8).
 const DEDUP_ROW_BYTES: usize = 26;
 /// Shorter bodies are left as they are: what could be saved is lost again in padding.
 const MIN_PACKED_BYTES: usize = 128;
@@ -45,12 +48,13 @@ pub struct NewBlock<'a> {
 pub struct DedupRow {
     /// Index of the entry in its block.
     pub index: u16,
-    /// Its key and content.
+    /// Digests of its key and its content.
     pub dedup: Dedup,
 }
 
 /// Memory that encoding reuses from block to block.
 pub(super) struct Packer {
+    // Kept from block to block: an allocation for each would lie in the way of every commit.
     table: lz4_flex::block::CompressTable,
     plain: Vec<u8>,
 }
@@ -61,7 +65,7 @@ impl Default for Packer {
     }
 }
 
-/// Entries in the blocks that so many bytes of a segment hold, at most.
+/// The most entries that the blocks in this many bytes of a segment can hold.
 pub(super) fn most_entries(bytes: usize) -> u64 {
     bytes.div_ceil(MIN_FRAME_BYTES).saturating_mul(MAX_BLOCK_ENTRIES) as u64
 }
@@ -119,6 +123,7 @@ fn pack(plain: &[u8], table: &mut lz4_flex::block::CompressTable, out: &mut Vec<
         .get_mut(start..)
         .and_then(|room| lz4_flex::block::compress_into_with_table(plain, room, table).ok())
         .filter(|packed| *packed <= plain.len() - plain.len() / 8);
+    // Without a gain nothing of the attempt may stay: the caller appends the plain body here.
     out.truncate(start + packed.unwrap_or(0));
     packed.is_some()
 }
@@ -126,6 +131,7 @@ fn pack(plain: &[u8], table: &mut lz4_flex::block::CompressTable, out: &mut Vec<
 /// Length of the body, or why the block may not be written.
 fn check(block: &NewBlock<'_>) -> Result<usize, StoreError> {
     let count = block.records.len();
+    // An id has eight bits for the index and a reader trusts the counts, so that a wrong block must not be written.
     let wrong = count == 0
         || count > MAX_BLOCK_ENTRIES
         || (!block.due_ms.is_empty() && block.due_ms.len() != count)
@@ -148,7 +154,7 @@ pub struct BlockHead<'a> {
     pub lane_no: u32,
     /// The lane's name; checked for UTF-8 and length alone.
     pub lane: &'a str,
-    /// Unix ms.
+    /// When its entries were accepted, Unix ms.
     pub accepted_ms: u64,
     /// Entries, 1 to [`MAX_BLOCK_ENTRIES`].
     pub count: u16,
@@ -215,13 +221,15 @@ impl<'a> BlockHead<'a> {
 
     /// The dedup rows. An index at or above [`BlockHead::count`] is left out.
     pub fn dedup(&self) -> impl Iterator<Item = DedupRow> + 'a {
+        // An entry that is not there has no id; a row that names it would answer with a wrong one.
         let count = self.count;
         self.dedup.chunks_exact(DEDUP_ROW_BYTES).filter_map(dedup_row).filter(move |row| row.index < count)
     }
 
-    /// Unpacks the records.
+    /// Unpacks the records and checks that their lengths add up.
     pub(super) fn unpack(&self) -> Result<Block, FrameError> {
         let body = if self.packed {
+            // Bounded by `decode`: a damaged length cannot ask for more than 4 MiB.
             let mut out = vec![0; self.raw_bytes];
             let got = lz4_flex::block::decompress_into(self.body, &mut out)
                 .map_err(|_| FrameError::Payload("body does not unpack"))?;
@@ -238,6 +246,7 @@ impl<'a> BlockHead<'a> {
         let mut ends = Vec::with_capacity(usize::from(self.count));
         let mut end = usize::from(self.count) * 4;
         for _ in 0..self.count {
+            // Saturating: a damaged length must fail the comparison below and not wrap into a sound one.
             end = end.saturating_add(lengths.u32()? as usize);
             ends.push(len_u32(end));
         }
@@ -267,9 +276,9 @@ fn dedup_row(chunk: &[u8]) -> Option<DedupRow> {
 pub struct Block {
     /// The store's number for the lane.
     pub lane_no: u32,
-    /// The lane's name.
+    /// The name of the lane in which they stand.
     pub lane: LaneKey,
-    /// Unix ms.
+    /// When its entries were accepted, Unix ms.
     pub accepted_ms: u64,
     /// One due time per entry for a delayed block; empty for a plain one.
     pub due_ms: Vec<u64>,
@@ -278,7 +287,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// Entries in it.
+    /// The number of entries: their indexes run from 0 to one less.
     #[must_use]
     pub fn count(&self) -> usize {
         self.ends.len()
@@ -298,6 +307,10 @@ impl Block {
             Some(before) => *self.ends.get(before)? as usize,
             None => self.ends.len() * 4,
         };
+        debug_assert!(
+            start <= end && end <= self.body.len(),
+            "entries of a block that do not follow each other"
+        );
         // Ends ascend and the last one is the body's length: `unpack` has checked it.
         Some(self.body.slice(start..end))
     }

@@ -20,6 +20,7 @@ impl<'a> Input<'a> {
     }
 
     pub(super) fn take(&mut self, bytes: usize) -> Result<&'a [u8], FrameError> {
+        // A length comes from the disk: it must fail here and not panic.
         let (head, rest) = self.0.split_at_checked(bytes).ok_or(FrameError::Payload("too short"))?;
         self.0 = rest;
         Ok(head)

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventId, LaneKey};
 use crate::store::{DeadLetter, MAX_RECORD_BYTES, StoreError};
 
+/// Longest reason that is kept: a fact for people, cut at a character.
 const MAX_REASON_BYTES: usize = 1024;
 
 /// Appends the payload of `letter` to `out`.
@@ -33,7 +34,7 @@ pub(super) fn encode(letter: &DeadLetter, out: &mut Vec<u8>) -> Result<(), Store
     Ok(())
 }
 
-/// The id alone.
+/// The id of the letter's entry, without a look at the rest.
 pub(super) fn id(payload: &[u8]) -> Result<EventId, FrameError> {
     Ok(EventId::from_bytes(Input::new(payload).array()?))
 }
@@ -50,6 +51,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<DeadLetter, FrameError> {
     let lane = LaneKey::new(input.text(lane_bytes)?).map_err(|_| FrameError::Payload("not a lane key"))?;
     let reason = input.text(reason_bytes)?.to_owned();
     let record = Bytes::copy_from_slice(input.take(record_bytes)?);
+    // A payload with a correct sum and a longer form is of another version or a defect: not to be guessed at.
     if !input.is_empty() {
         return Err(FrameError::Payload("trailing bytes"));
     }

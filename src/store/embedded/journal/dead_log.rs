@@ -13,11 +13,12 @@ use super::{
 };
 use crate::clock::{self, Correction, Timestamp};
 use crate::store::{DeadLetter, StoreError};
+use crate::telemetry::defect;
 
 /// Letters that are taken with one write; more take several.
 const TAKEN_AT_ONCE: usize = 64 * 1024;
 
-/// The writing end of `dead/`.
+/// The writing end of `dead/`. Its owner is the writer thread; readers share `letters`.
 pub(crate) struct DeadLog {
     dir: PathBuf,
     journal: Journal,
@@ -93,7 +94,7 @@ impl DeadLog {
         Ok((log, report))
     }
 
-    /// The letters, for whoever lists them.
+    /// The letters, for those who list them.
     #[must_use]
     pub(crate) fn letters(&self) -> Letters {
         self.letters.clone()
@@ -117,10 +118,12 @@ impl DeadLog {
     pub(crate) fn append(&mut self, letters: &[DeadLetter], now: Timestamp) -> Result<(), StoreError> {
         let mut newest = 0;
         for letter in letters {
+            // A batch may be larger than a group; each group is durable before the next is begun.
             if !self.group.fits(letter.record.len()) {
                 self.commit(newest, now)?;
             }
             if let Err(error) = self.group.push_dead(letter) {
+                // An error leaves earlier letters of the batch in the group; the next call must not write them.
                 self.group.clear();
                 return Err(error);
             }
@@ -134,6 +137,7 @@ impl DeadLog {
     /// # Errors
     /// As [`DeadLog::append`]; some of them may have been taken.
     pub(crate) fn take(&mut self, places: &[Position], now: Timestamp) -> Result<(), StoreError> {
+        // The form that versions without such records pass over: see the head of the journal.
         let what = Settled { index: 0, from_due_ms: None, what: What::Cancelled };
         for places in places.chunks(TAKEN_AT_ONCE) {
             let runs: Vec<SettledRun> = places
@@ -146,6 +150,7 @@ impl DeadLog {
                 .and_then(|()| self.journal.append(&mut self.group, now).map(|_| ()));
             self.group.clear();
             written?;
+            // After the sync: a letter counts as taken only when the record of it is durable.
             let mut stand = self.letters.stand();
             stand.end = self.journal.end();
             let by = stand.end.segment;
@@ -154,8 +159,8 @@ impl DeadLog {
         Ok(())
     }
 
-    /// Deletes the segments whose letters have all outlived the retention after all corrections of the clock, and returns how many. What will be left is
-    /// put on record by `note` before anything goes.
+    /// Deletes the segments whose letters have all outlived the retention after all corrections of the clock, and
+    /// returns how many. `note` puts on record what will be left, before anything goes.
     ///
     /// # Errors
     /// What `note` returns, and [`StoreError::Io`] when a file cannot be deleted.
@@ -189,7 +194,9 @@ impl DeadLog {
             return Ok(0);
         }
         stand.kept.retain(|number, _| !old.contains(number));
+        // `by_segment` takes the same lock.
         drop(stand);
+        // Before any file goes: letters that the account still expected would count as lost.
         note(self.by_segment())?;
         for number in &old {
             segment::remove(&self.dir, *number)?;
@@ -214,8 +221,10 @@ impl DeadLog {
         self.group.clear();
         let positions: Vec<Position> = appended?;
         let mut stand = self.letters.stand();
+        defect!(unless stand.end <= self.journal.end(), "dead letters that end before an earlier end");
         stand.end = self.journal.end();
         for position in positions {
+            // The newest time of the group for each: a letter may be kept a little longer, never less long.
             stand.kept.entry(position.segment).or_default().add(newest);
         }
         Ok(())

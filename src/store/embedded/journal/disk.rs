@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Writing and syncing of segment files.
+/// How segment files are written and synced, by one thread.
 pub trait Disk: Send {
     /// Writes all bytes at an offset.
     ///
@@ -19,7 +19,7 @@ pub trait Disk: Send {
     fn sync(&mut self, file: &File) -> io::Result<()>;
 }
 
-/// The operating system's files.
+/// The files of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsDisk;
 

@@ -2,25 +2,27 @@
 
 use super::codec::{Input, len_u32};
 
-/// Length of a frame's header.
+/// Length of a frame's header in bytes; the payload follows it.
 pub(crate) const FRAME_HEADER_BYTES: usize = 24;
 /// Frames start at multiples of this.
 pub(super) const ALIGN: usize = 8;
-/// Longest payload that is believed when read.
+/// Longest payload that is believed when read: twice the longest body of a block.
 pub(super) const MAX_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
 /// Every frame starts with these bytes; a scan finds its way back by them.
 pub(super) const MARK: [u8; 4] = [0xf7, 0x74, 0x67, 0x1e];
 
 const VERSION: u8 = 1;
+/// Flag: the frame begins a group, so that everything before it was synced.
 const FIRST_OF_GROUP: u8 = 1;
+/// Byte of the header at which its sum stands.
 const CRC_AT: usize = 20;
 
-/// What a frame holds.
+/// What the payload of a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Accepted entries.
+    /// Accepted entries of one lane.
     Block,
-    /// Decisions about entries.
+    /// Decisions about entries of earlier blocks.
     Settlements,
     /// An entry parked for a person.
     Dead,
@@ -39,13 +41,13 @@ impl Kind {
 /// Why bytes are not a frame, or its payload not what its kind says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// The mark is missing.
+    /// The bytes do not begin with the mark.
     #[error("no frame mark")]
     Mark,
     /// The header or payload reaches beyond the end.
     #[error("cut short")]
     Short,
-    /// The checksum does not match.
+    /// The checksum does not match the bytes at this place.
     #[error("checksum mismatch")]
     Checksum,
     /// The length exceeds what a frame may hold.
@@ -57,7 +59,7 @@ pub enum FrameError {
     /// Sound, but of a kind that this version does not know.
     #[error("frame kind {0} is unknown")]
     Kind(u8),
-    /// The payload breaks its form.
+    /// The payload breaks the form of its kind.
     #[error("malformed payload: {0}")]
     Payload(&'static str),
 }
@@ -121,6 +123,7 @@ impl Header {
 }
 
 fn finish_crc(payload_crc: u32, fields: &[u8], place: Place) -> u32 {
+    // The payload first: its sum is known before the place, which a group gets only when it is written.
     let crc = crc32c::crc32c_append(payload_crc, fields);
     let mut tail = [0_u8; 16];
     let (salt, rest) = tail.split_at_mut(8);
@@ -152,10 +155,12 @@ pub(super) fn claimed_entries(header: &[u8]) -> Option<(u32, u16)> {
 
 /// Checks the frame at the start of `bytes` and splits it into header and payload.
 pub(super) fn open(bytes: &[u8], place: Place) -> Result<(Header, &[u8]), FrameError> {
+    // Bounded: a damaged length is refused before anything is read by it.
     let payload_bytes = claimed_payload_bytes(bytes)?;
     let mut input = Input::new(bytes);
     let header = input.take(FRAME_HEADER_BYTES).map_err(|_| FrameError::Short)?;
     let payload = input.take(payload_bytes).map_err(|_| FrameError::Short)?;
+    // Nothing of the header is used before the sum holds, except the length that says what to sum.
     let (fields, sum) = header.split_at(CRC_AT);
     let fields = fields.get(4..).ok_or(FrameError::Short)?;
     if finish_crc(crc32c::crc32c(payload), fields, place).to_le_bytes() != *sum {

@@ -3,14 +3,14 @@
 use super::block::{self, NewBlock, Packer};
 use super::codec::{len_u16, len_u32};
 use super::dead;
-use super::frame::{ALIGN, FRAME_HEADER_BYTES, Header, Kind, Place};
+use super::frame::{ALIGN, FRAME_HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES, Place};
 use super::settlements::{self, MAX_ENTRY_BYTES, RUN_HEAD_BYTES, SettledRun};
 use super::{MAX_BLOCK_BYTES, Position};
 use crate::event::LaneKey;
 use crate::store::{DeadLetter, StoreError};
 use crate::telemetry::defect;
 
-/// Longest group.
+/// Longest group: bounds what one write and its memory take, and how far a file outgrows its segment.
 pub(crate) const MAX_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
 /// A settlements frame is closed at this length and the next run starts another.
@@ -37,7 +37,7 @@ struct Pending {
 }
 
 impl Group {
-    /// Bytes so far.
+    /// Bytes of the frames added so far, padding included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.bytes.len()
@@ -88,6 +88,7 @@ impl Group {
                     bytes <= SETTLEMENTS_FRAME_BYTES
                 })
                 .count()
+                // A run is not split: one that is longer than a frame should be gets a frame of its own.
                 .max(1);
             let (now, later) = rest.split_at(fitting);
             if self.bytes.len() + bytes + FRAME_HEADER_BYTES + ALIGN > MAX_GROUP_BYTES {
@@ -126,11 +127,13 @@ impl Group {
     fn begin(&mut self) -> usize {
         let at = self.bytes.len();
         defect!(unless at.is_multiple_of(ALIGN), "a frame that begins off its alignment");
+        // Filled in by `seal`: the sum needs the place, which is known only when the group is written.
         self.bytes.resize(at + FRAME_HEADER_BYTES, 0);
         at
     }
 
     fn give_up(&mut self, at: usize, error: StoreError) -> StoreError {
+        // The encoder may have left part of a frame.
         self.bytes.truncate(at);
         error
     }
@@ -138,7 +141,9 @@ impl Group {
     fn finish(&mut self, at: usize, kind: Kind, entries: u16) -> usize {
         defect!(unless at + FRAME_HEADER_BYTES <= self.bytes.len(), "a frame without room for its header");
         let payload = self.bytes.get(at + FRAME_HEADER_BYTES..).unwrap_or_default();
+        // Summed here, once: a group that is refused and sealed again at another place sums only its headers anew.
         let (payload_bytes, payload_crc) = (payload.len(), crc32c::crc32c(payload));
+        defect!(unless payload_bytes <= MAX_PAYLOAD_BYTES, "a payload that no reader would believe");
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN), 0);
         self.frames.push(Pending { at, kind, entries, payload_bytes, payload_crc });
         let number = self.numbered;
@@ -150,6 +155,8 @@ impl Group {
     /// Fills in the headers for the place where the group will lie, and returns the positions of its blocks or
     /// dead letters, the bytes to write and the entries in them.
     pub(super) fn seal(&mut self, place: Place, entries_before: u32) -> (Vec<Position>, &[u8], u32) {
+        let is_aligned = (place.offset as usize).is_multiple_of(ALIGN);
+        defect!(unless is_aligned, "a group that begins off its alignment");
         let mut positions = Vec::with_capacity(self.frames.len());
         let mut total = 0_u32;
         for (number, frame) in self.frames.iter().enumerate() {
@@ -176,5 +183,6 @@ impl Group {
 }
 
 fn worst_case(raw_bytes: usize) -> usize {
+    // An eighth: at worst LZ4 asks for a tenth more room than the body has, and some bytes.
     raw_bytes + raw_bytes / 8 + BLOCK_OVERHEAD_BYTES
 }

@@ -6,25 +6,26 @@ use crate::store::StoreError;
 /// Both copies of the head: where the first frame starts.
 pub(crate) const HEAD_BYTES: usize = 64;
 
+/// Bytes of one copy of the head.
 const COPY_BYTES: usize = 32;
 const MAGIC: [u8; 8] = *b"TIDEGATE";
 const VERSION: u16 = 1;
 
-/// What a head holds.
+/// What a head says of its segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) segment: u32,
     pub(super) salt: u64,
 }
 
-/// A head as found.
+/// What the first bytes of a file were found to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     /// At least one copy is sound; `damaged` when the other is not.
     Sound { head: Head, damaged: bool },
     /// Sound but of a newer version.
     Newer(u16),
-    /// No copy is sound.
+    /// No copy of the head is sound.
     Nothing,
 }
 
@@ -69,6 +70,7 @@ impl Head {
         match sound {
             Some((version, _)) if version != VERSION => Found::Newer(version),
             Some((_, head)) => {
+                // Two sound copies that differ are damage as well: one of them is not what was written here.
                 let damaged = found.len() < 2 || found.iter().any(|copy| *copy != sound);
                 Found::Sound { head, damaged }
             }

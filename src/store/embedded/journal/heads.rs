@@ -18,21 +18,21 @@ pub(crate) enum HeadState {
     Sound {
         /// The segment's number, whatever the file is named.
         number: u32,
-        /// The salt of its directory.
+        /// The salt of the directory that it belongs to.
         salt: u64,
         /// One of the two copies is not sound.
         damaged: bool,
     },
-    /// Neither copy is sound.
+    /// Neither copy of the head is sound: the segment's number and salt are unknown.
     Lost,
 }
 
-/// A segment with its head.
+/// A segment's file with what its head says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentHead {
     /// The file as it is named.
     pub file: SegmentFile,
-    /// What it says of itself.
+    /// What its first bytes say of it.
     pub head: HeadState,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Stray {
     pub name: String,
     /// The number that the name has.
     pub number: u32,
-    /// What it is.
+    /// What it is instead of a file, for people.
     pub what: &'static str,
 }
 
@@ -91,6 +91,7 @@ fn read(file: SegmentFile) -> Result<Option<SegmentHead>, StoreError> {
     let failed = |error: io::Error| StoreError::io("read", &file.path, error);
     let opened = match files::read(&file.path) {
         Ok(Some(opened)) => opened,
+        // Swept since it was listed.
         Ok(None) => return Ok(None),
         Err(error) if files::is_foreign(&error) => return Ok(None),
         Err(error) => return Err(failed(error)),
@@ -101,6 +102,7 @@ fn read(file: SegmentFile) -> Result<Option<SegmentHead>, StoreError> {
         Found::Sound { head, damaged } => HeadState::Sound {
             number: head.segment,
             salt: head.salt,
+            // A file of one copy alone was cut, though that copy is sound.
             damaged: damaged || bytes.len() < HEAD_BYTES,
         },
         Found::Nothing => HeadState::Lost,

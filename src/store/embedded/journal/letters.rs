@@ -15,7 +15,7 @@ use crate::event::EventId;
 use crate::store::embedded::files;
 use crate::store::{DeadLetter, LetterOrder, ReadLimit, StoreError};
 
-/// The letters of a directory. Clones share what is known of them.
+/// The letters of a directory, for readers on any thread. Clones share what is known of them.
 #[derive(Clone)]
 pub(crate) struct Letters(Arc<Inner>);
 
@@ -27,7 +27,7 @@ struct Inner {
     walking: Mutex<()>,
 }
 
-/// What is known without reading.
+/// What is kept in memory: counts and places, never letters.
 #[derive(Default)]
 pub(super) struct Stand {
     pub(super) kept: BTreeMap<u32, Kept>,
@@ -35,7 +35,7 @@ pub(super) struct Stand {
     pub(super) end: Position,
 }
 
-/// What a segment holds.
+/// The letters of one segment, and what this segment says of letters in others.
 #[derive(Default)]
 pub(super) struct Kept {
     /// The letters that a walk has to find, with those taken.
@@ -92,7 +92,7 @@ pub(crate) struct LettersFound {
     pub damaged: Vec<(u32, u64)>,
 }
 
-/// A page under construction.
+/// A page under construction, within the limits of the caller.
 struct Page {
     read: LettersRead,
     limit: ReadLimit,
@@ -102,7 +102,7 @@ struct Page {
 }
 
 impl Page {
-    /// Whether so much more fits; one letter always does.
+    /// Whether this much more fits; one letter always does, so that a page can go on past a long one.
     fn fits(&self, letters: usize, bytes: usize) -> bool {
         let (count, sum) = (self.read.letters.len() + letters, self.bytes.saturating_add(bytes));
         count <= 1 || (count <= self.limit.entries && sum <= self.limit.bytes)
@@ -114,7 +114,7 @@ impl Page {
         self.read.letters.push(letter);
     }
 
-    /// The page, with more behind it.
+    /// The page with a place to go on from, because more may lie behind it.
     fn cut(mut self) -> LettersRead {
         self.read.next = self.last;
         self.read
@@ -171,6 +171,7 @@ impl Letters {
         after: Option<Position>,
         limit: ReadLimit,
     ) -> Result<LettersRead, StoreError> {
+        // Before the look at what is kept: the wait for another walk may take long.
         let _one = self.walking();
         let mut page = Page { read: LettersRead::default(), limit, bytes: 0, last: None };
         let numbers: Vec<u32> = self.stand().kept.keys().copied().collect();
@@ -204,6 +205,7 @@ impl Letters {
         let mut found = Vec::new();
         let mut read = LettersRead::default();
         for segment in numbers {
+            // Expired since the numbers were listed.
             let Some(view) = self.view(segment) else { continue };
             let met = self.walk(segment, &view, |offset, payload| {
                 let id = dead::id(payload)?;
@@ -238,6 +240,7 @@ impl Letters {
                 page.push(letter, place);
                 Ok(ControlFlow::Continue(()))
             })?;
+            // The walk ended inside the segment: what is missing in it is judged by the page that leaves it.
             if met.is_none() {
                 return Ok(true);
             }
@@ -264,6 +267,8 @@ impl Letters {
                 }
                 let letter = dead::decode(payload)?;
                 bytes = bytes.saturating_add(letter.record.len());
+                // Frames can only be walked forwards, so that the last letters below `below` are kept as a bounded
+                // tail.
                 last.push_back((letter, place));
                 while !page.fits(last.len(), bytes) {
                     let Some((dropped, _)) = last.pop_front() else { break };
@@ -273,6 +278,7 @@ impl Letters {
                 Ok(ControlFlow::Continue(()))
             })?;
             last.into_iter().rev().for_each(|(letter, place)| page.push(letter, place));
+            // `judge` adds to it, and a segment that is cut here is judged again by the next page.
             let unreadable = page.read.unreadable;
             self.judge(segment, &view, met.as_ref(), &mut page.read);
             if is_cut {
@@ -311,6 +317,7 @@ impl Letters {
         let file = match files::read(&path) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(Some(met)),
+            // Not a file of the store: its letters are missing, which `judge` reports.
             Err(error) if files::is_foreign(&error) => return Ok(Some(met)),
             Err(error) => return Err(StoreError::io("open", &path, error)),
         };
@@ -318,6 +325,7 @@ impl Letters {
         let is_durable = |offset: u32| view.end.is_none_or(|end| offset < end);
         while let Some(step) = walk.next().map_err(failed)? {
             match step {
+                // A group that is being written right now may look like damage.
                 Step::Frame { offset, .. } | Step::Bad { offset, .. } if !is_durable(offset) => break,
                 Step::Frame { offset, header, payload } if header.kind == Kind::Dead => {
                     match show(offset, payload) {

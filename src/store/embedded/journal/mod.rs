@@ -62,9 +62,9 @@
 //! ## Settlements (kind 2): one or more runs to the end of the payload
 //! Run: lane number (4), segment (4), offset of the block's frame (4), entries (2), then for each: index in the block
 //! (1), what (1: low bits 1 delivered, 2 reschedule, 3 dead, 4 expired, 5 drained, 6 cancelled, 7 lost, 8 reschedule in
-//! doubt; bit 7: it was taken from a due place), then with bit 7 the due ms of that place (8), and for a reschedule the new
-//! due ms (8), tries (2: the low 10 bits count attempts, the high 6 bits, zero in older files, tries that cost none of them)
-//! and, while the clock was in doubt, when that was, Unix ms (8).
+//! doubt; bit 7: it was taken from a due place), then with bit 7 the due ms of that place (8), and for a reschedule the
+//! new due ms (8), tries (2: the low 10 bits count attempts, the high 6 bits, zero in older files, tries that cost none
+//! of them) and, while the clock was in doubt, when that was, Unix ms (8).
 //!
 //! ## Dead letter (kind 3)
 //! Event id (16), parked at, Unix ms (8), attempts (2), length of lane key (2), of reason (2), of record (4), then
@@ -73,8 +73,8 @@
 //!
 //! A letter is taken by settlements (kind 2) in `dead/`: a run of lane 0 that names the segment and offset of the
 //! letter's frame, index 0, what 6. Versions before there was such a record pass over it: they go on counting the
-//! letter, and delete the record with a segment that holds no younger letter. A letter that was taken may then be listed
-//! again; none is ever lost by it. A segment with records lives as long as any segment that they name.
+//! letter, and delete the record with a segment that holds no younger letter. A letter that was taken may then be
+//! listed again; none is ever lost by it. A segment with records lives as long as any segment that they name.
 //!
 //! # Bounds
 //! A record is at most `MAX_RECORD_BYTES`; a longer one is refused with `TooLarge`. A block's body is at most 4 MiB and
@@ -93,13 +93,14 @@
 //! A segment is what its head says: before a scan [`arrange`] gives each its name back, heals damaged heads, and moves
 //! what is foreign to `quarantine/`. Links, directories and special files are passed over.
 //!
-//! A scan walks the frames in order. Bad bytes are damage: counted, set aside, and the scan goes on at the next multiple
-//! of 8 that carries the mark and passes the sum. In the last segment, bad bytes that no frame with the group flag follows
-//! may be a torn group that was never acknowledged, where the account ([`Marked`]) does not say otherwise: below the mark
-//! they are damage; behind a closing mark nothing was acknowledged; behind another mark nobody knows, and they are
-//! *uncertain*. Sound frames behind them are kept. A torn end is cut off, by [`cut`], when the account goes on. A last segment without
-//! two valid heads and without frames is one whose creation was cut short and is removed.
-//! A version above 1, in a head or in a frame with a valid sum, ends the scan with `Format`: it is not ours to judge.
+//! A scan walks the frames in order. Bad bytes are damage: counted, set aside, and the scan goes on at the next
+//! multiple of 8 that carries the mark and passes the sum. In the last segment, bad bytes that no frame with the group
+//! flag follows may be a torn group that was never acknowledged, where the account ([`Marked`]) does not say otherwise:
+//! below the mark they are damage; behind a closing mark nothing was acknowledged; behind another mark nobody knows,
+//! and they are *uncertain*. Sound frames behind them are kept. A torn end is cut off, by [`cut`], when the account
+//! goes on. A last segment without two valid heads and without frames is one whose creation was cut short and is
+//! removed. A version above 1, in a head or in a frame with a valid sum, ends the scan with `Format`: it is not ours to
+//! judge.
 
 mod arrange;
 mod aside;
@@ -166,6 +167,6 @@ pub struct Position {
 }
 
 impl Position {
-    /// Behind everything.
+    /// A position behind everything that can be written.
     pub const MAX: Self = Self { segment: u32::MAX, offset: u32::MAX };
 }

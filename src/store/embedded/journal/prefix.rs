@@ -14,8 +14,8 @@ use super::window::Window;
 use crate::store::StoreError;
 use crate::store::embedded::files;
 
-/// Clears in a copy of segment `number` what follows its last frame before the first gap. Its length stays: the rest reads
-/// as preallocated.
+/// Clears in a copy of segment `number` what follows its last frame before the first gap. Its length stays: the rest
+/// reads as preallocated.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read or written.
@@ -24,6 +24,7 @@ pub(crate) fn keep_sound_prefix(path: &Path, number: u32) -> Result<(), StoreErr
     let file = files::write(path).map_err(failed)?;
     let Some(end) = sound_prefix(&file, number).map_err(failed)? else { return Ok(()) };
     let length = file.metadata().map_err(failed)?.len();
+    // Shorter and longer again: what was behind `end` reads as zeros, which is preallocation.
     file.set_len(end).and_then(|()| file.set_len(length)).and_then(|()| file.sync_all()).map_err(failed)
 }
 
@@ -36,6 +37,7 @@ fn sound_prefix(file: &File, number: u32) -> io::Result<Option<u64>> {
     };
     let mut walk = Walk::new(file, HEAD_BYTES, salt, number)?;
     let mut end = HEAD_BYTES as u64;
+    // A copy of a file that is being written may miss a page in its middle: only what lies before a gap is certain.
     while let Some(Step::Frame { offset, header, .. }) = walk.next()? {
         end = u64::from(offset) + header.frame_bytes() as u64;
     }

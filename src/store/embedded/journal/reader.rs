@@ -32,15 +32,15 @@ pub enum ReadError {
     /// Its segment is gone: everything in it was settled, or somebody deleted it.
     #[error("segment {segment} does not exist")]
     Gone {
-        /// The segment.
+        /// Number of the segment.
         segment: u32,
     },
     /// The bytes at the position are not the block that was written.
     #[error("segment {}, offset {}: {error}", position.segment, position.offset)]
     Damaged {
-        /// Where.
+        /// Where the block should start.
         position: Position,
-        /// What is wrong.
+        /// Why the bytes there are not the block.
         error: FrameError,
     },
     /// The system refused, or the bytes are not ours to judge; nothing is known about the block.
@@ -63,7 +63,7 @@ impl ReadError {
     }
 }
 
-/// Reads blocks of one directory.
+/// Reads blocks of one directory, with a bounded number of segments kept open.
 #[derive(Clone)]
 pub struct Reader(Arc<Inner>);
 
@@ -73,7 +73,7 @@ struct Inner {
     source: Arc<dyn Source>,
     /// How many files are kept open.
     keeps: usize,
-    /// Most recently used last.
+    /// The segments kept open, the most recently used last.
     open: Mutex<Vec<OpenSegment>>,
 }
 
@@ -125,6 +125,7 @@ impl Reader {
         let bytes = self.read_frame(file, position, afresh)?;
         let place = Place { salt: self.0.salt, segment: position.segment, offset: position.offset };
         let opened = frame::open(&bytes, place).and_then(|(header, payload)| match header.kind {
+            // Only blocks are asked for: another kind at this place is treated as damage.
             Kind::Block => BlockHead::decode(payload)?.unpack(),
             _ => Err(FrameError::Payload("not a block")),
         });
@@ -143,10 +144,12 @@ impl Reader {
     fn read_frame(&self, file: &File, position: Position, afresh: bool) -> Result<Vec<u8>, ReadError> {
         let mut header = [0; FRAME_HEADER_BYTES];
         self.fill(file, position, &mut header)?;
+        // The header first, for the length: a claim above the bound is damage and not read.
         let payload_bytes =
             frame::claimed_payload_bytes(&header).map_err(|error| ReadError::Damaged { position, error })?;
         let mut bytes = vec![0; FRAME_HEADER_BYTES + payload_bytes];
         if afresh {
+            // A wrong page in the cache of the system would return the same damage again.
             self.0.source.bypass(file, position.offset.into(), bytes.len() as u64);
         }
         self.fill(file, position, &mut bytes)?;
@@ -165,6 +168,7 @@ impl Reader {
                     if length < start + bytes.len() as u64 {
                         return Err(ReadError::Damaged { position, error: FrameError::Short });
                     }
+                    // The file is longer, so that the end of the read is a fault of the system and not of the file.
                     short += 1;
                     if short > SHORT_READS {
                         return Err(refused(io::Error::other("the read ended before the end of the file")));
@@ -186,6 +190,7 @@ impl Reader {
             cache.push(hit);
             return Ok(file);
         }
+        // Not locked while the file is opened: an open may wait for the disk, and other segments are read meanwhile.
         drop(cache);
         let file = Arc::new(self.open(number)?);
         let mut cache = self.cache();
@@ -212,6 +217,7 @@ impl Reader {
                 Err(error) => return Err(StoreError::io("open", &path, error).into()),
             }
         }
+        // Callers act on `Gone` as a fact: a name that is still listed is no proof of it.
         if segment::list(&self.0.dir)?.iter().any(|file| file.number == number) {
             let error = io::Error::other("the name is listed and does not open");
             return Err(StoreError::io("open", &self.path(number), error).into());

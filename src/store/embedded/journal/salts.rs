@@ -10,7 +10,7 @@ use super::segment;
 use crate::store::StoreError;
 use crate::store::embedded::files;
 
-/// What the heads of a directory say.
+/// The salts that the heads of a directory name, one for each readable head.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Salts {
     /// Segment files, whatever their heads are like.
@@ -32,6 +32,7 @@ pub(crate) fn salts(dir: &Path) -> Result<Salts, StoreError> {
             Err(error) if !files::is_foreign(&error) => return Err(failed(error)),
             _ => continue,
         };
+        // Counted even if its head is damaged: a directory with segments has had a salt.
         found.files += 1;
         if let Some(head) = Head::of_any(&first(opened).map_err(failed)?) {
             found.salts.push(head.salt);

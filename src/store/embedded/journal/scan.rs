@@ -27,16 +27,19 @@ use super::window::Window;
 use super::{JournalOptions, Position, aside};
 use crate::store::embedded::files;
 use crate::store::{DeadLetter, StoreError};
+use crate::telemetry::defect;
 
+/// A bound for the files that a writer leaves: the largest segment and the longest group. Bytes behind it are damage.
 pub(super) const MAX_FILE_BYTES: u64 = JournalOptions::MAX_SEGMENT_BYTES + MAX_GROUP_BYTES as u64;
 
-/// How to scan.
+/// From where a scan reads, and whether it may change what it finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Scan {
     /// Where to begin: a position at which a frame starts or the journal ended. The default is the beginning.
     pub from: Position,
-    /// Set damage aside, give the room behind the last frame back, and remove a stillborn last segment. Without it nothing
-    /// is written. The torn end stays until [`super::cut()`] is called: when what is missing with it is on record.
+    /// Set damage aside, give the room behind the last frame back, and remove a stillborn last segment. Without it
+    /// nothing is written. The torn end stays until [`super::cut()`] is called: when what is missing with it is on
+    /// record.
     pub repair: bool,
     /// The salt on record: a segment both copies of whose head are bad is tried with it.
     pub salt: Option<u64>,
@@ -44,12 +47,12 @@ pub struct Scan {
     pub marked: Option<Marked>,
 }
 
-/// What the last mark of the account says.
+/// The end of the journal as the account's last mark has it: it tells a torn end from damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marked {
-    /// Everything below was acknowledged.
+    /// Everything below this position was acknowledged.
     pub end: Position,
-    /// Nothing was acknowledged behind it.
+    /// It is a closing mark: nothing was acknowledged behind `end`.
     pub closed: bool,
 }
 
@@ -63,11 +66,11 @@ enum Tail {
 
 /// What a sound frame holds.
 pub enum Frame<'a> {
-    /// Accepted entries; not unpacked.
+    /// Accepted entries. Their records are still compressed.
     Block(BlockHead<'a>),
-    /// Decisions about entries.
+    /// Decisions about entries of earlier blocks, or of dead letters.
     Settlements(RunReader<'a>),
-    /// A parked entry.
+    /// An entry parked for a person; in `dead/` alone.
     Dead(DeadLetter),
 }
 
@@ -100,7 +103,7 @@ pub fn scan(
     Ok(report)
 }
 
-/// The pass over one segment.
+/// The pass over one segment, with what it adds to the report.
 struct Pass<'a> {
     dir: &'a Path,
     file: &'a SegmentFile,
@@ -121,6 +124,7 @@ impl Pass<'_> {
         let failed = |error: io::Error| StoreError::io("read", path, error);
         let file = open(path)?;
         let number = self.file.number;
+        // Read twice: a damage at the end has to be known before the first frame is shown.
         let Some(survey) = stream::survey(&file, number, start as u64).map_err(failed)? else {
             return Ok(false);
         };
@@ -128,6 +132,7 @@ impl Pass<'_> {
         while let Some((offset, header, payload)) = frames.next().map_err(failed)? {
             self.frame(offset, header, payload, visit)?;
         }
+        // The second pass must end where the survey did; another end means that somebody else writes to the file.
         if frames.at() != survey.end {
             return Err(failed(io::Error::other("it changed while it was read")));
         }
@@ -158,11 +163,13 @@ impl Pass<'_> {
         self.report.segments += 1;
         self.report.bytes += bytes;
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        // No writer makes a longer file: what lies behind is damage and is not read.
         if length > MAX_FILE_BYTES {
             self.note(bytes, length - MAX_FILE_BYTES, FrameError::Length, false);
         }
         let Some(salt) = self.salt(&file)? else { return self.headless(&file, bytes) };
         let number = self.file.number;
+        // From the beginning: only that gives the count of entries before `start`.
         let counted = Walk::new(&file, HEAD_BYTES, salt, number).and_then(|walk| walk.count_before(start));
         let counted = counted.map_err(failed)?;
         self.walked.before = counted.map(u64::from);
@@ -186,6 +193,7 @@ impl Pass<'_> {
         let mut window = Window::new(file, MAX_FILE_BYTES).map_err(failed)?;
         let found = Head::decode(window.bytes(0, HEAD_BYTES).map_err(failed)?, self.file.number);
         let salt = match found {
+            // A crash between creation and first sync can leave one copy of the head; such a segment held nothing yet.
             Found::Sound { damaged: true, .. } if self.last && is_untouched(file).map_err(failed)? => {
                 return Ok(None);
             }
@@ -195,6 +203,7 @@ impl Pass<'_> {
             Found::Nothing => {
                 let Some(salt) = self.scan.salt else { return Ok(None) };
                 let walk = Walk::new(file, HEAD_BYTES, salt, self.file.number);
+                // A frame that passes its sum proves number and salt, which the head can no longer say.
                 if !walk.and_then(Walk::has_frames).map_err(failed)? {
                     return Ok(None);
                 }
@@ -219,6 +228,8 @@ impl Pass<'_> {
         while let Some(step) = walk.next().map_err(|error| StoreError::io("read", path, error))? {
             match step {
                 Step::Frame { offset, header, payload } => {
+                    // The sum is right and the form is not: `frame` has counted it, and its bytes are kept for a
+                    // person.
                     if !self.frame(offset, header, payload, visit)? {
                         self.set_aside(file, offset as usize, header.frame_bytes());
                     }
@@ -235,6 +246,7 @@ impl Pass<'_> {
                         self.lost(offset, lost);
                         self.reaches_over_mark(offset as usize, length, is_counted.then_some(lost));
                     }
+                    // Only a torn end is cut; damage and uncertain bytes stay in the segment.
                     if tail != Tail::Torn {
                         keep = offset as usize + length;
                     }
@@ -244,6 +256,7 @@ impl Pass<'_> {
                 Step::Newer(version) => return Err(self.newer(version)),
             }
         }
+        defect!(unless end <= keep, "a cut that would take a sound frame");
         Ok((end, keep))
     }
 
@@ -253,7 +266,8 @@ impl Pass<'_> {
         self.scan.marked.is_some_and(|marked| !marked.closed && at >= marked.end)
     }
 
-    /// A damage that begins below the mark and ends behind it: of what it cost behind the mark there is a bound at most.
+    /// A damage that begins below the mark and ends behind it: of what it cost behind the mark there is a bound at
+    /// most.
     fn reaches_over_mark(&mut self, offset: usize, length: usize, counted: Option<u32>) {
         let Some(marked) = self.scan.marked.filter(|marked| !marked.closed) else { return };
         let (mark, end) = (marked.end.offset as usize, offset.saturating_add(length));
@@ -271,7 +285,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Counts entries that may have been lost.
+    /// Counts entries that may have been lost; `at_most` is an upper bound.
     fn uncertain(&mut self, at_most: u64) {
         self.walked.uncertain = true;
         self.walked.hidden = self.walked.hidden.saturating_add(at_most);
@@ -280,8 +294,10 @@ impl Pass<'_> {
     fn tail(&self, offset: u32, unacknowledged: bool, is_counted: bool) -> Tail {
         let at = Position { segment: self.file.number, offset };
         match self.scan.marked {
+            // Behind a mark that is not a closing one it is unknown what was acknowledged.
             Some(_) if self.is_behind_mark(offset) && (unacknowledged || !is_counted) => Tail::Uncertain,
             Some(marked) if marked.closed && at >= marked.end && unacknowledged => Tail::Torn,
+            // A later group, or a later segment, began only after this one was synced.
             _ if !self.last || !unacknowledged => Tail::Damage,
             Some(marked) if at < marked.end => Tail::Damage,
             _ => Tail::Torn,
@@ -319,6 +335,7 @@ impl Pass<'_> {
             }
             Frame::Dead(letter) => self.report.newest_ms = self.report.newest_ms.max(letter.at.as_millis()),
         }
+        // The blocks of a settled segment hold nothing alive; its settlements end entries of older segments.
         if !self.file.settled || matches!(frame, Frame::Settlements(_)) {
             visit(position, frame)?;
         }
@@ -370,9 +387,9 @@ impl Pass<'_> {
         }
     }
 
-    /// Notes where the last segment is to be cut. The zeros behind `used` are given back at once, by a hole: a full disk
-    /// may need the room for the next segment. The length stays: a last segment that is shorter than it was made has
-    /// been cut by somebody else.
+    /// Notes where the last segment is to be cut. The zeros behind `used` are given back at once, by a hole: a full
+    /// disk may need the room for the next segment. The length stays: a last segment that is shorter than it was made
+    /// has been cut by somebody else.
     fn ends(&mut self, keep: usize, used: usize) {
         self.report.cut = Some((self.file.number, len_u32(keep)));
         let (used, length) = (used as u64, self.walked.length);

@@ -15,18 +15,18 @@ pub(crate) const MAX_SEGMENT: u32 = (1 << 24) - 1;
 /// Size of a segment that is begun on a disk that is full, or that a larger one would fill.
 const SMALL_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// What a larger segment leaves free: room for a small segment of the dead log, the index, the documents and the ballast.
-/// At a start the ballast is given up first, and a journal that took its room would leave none for the rest.
+/// What a larger segment leaves free: room for a small segment of the dead log, the index, the documents and the
+/// ballast. At a start the ballast is given up first, and a journal that took its room would leave none for the rest.
 const LEFT_FREE_BYTES: u64 = 32 * 1024 * 1024;
 
-/// A segment in a directory.
+/// A segment's file as a listing of its directory shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentFile {
-    /// Its number.
+    /// Its number, as its name says it.
     pub number: u32,
     /// Only its settlements count any more.
     pub settled: bool,
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
     /// Bytes that its file takes on the disk.
     pub disk_bytes: u64,
@@ -134,12 +134,14 @@ fn make(dir: &Path, head: Head, size_bytes: u64, disk: &mut dyn Disk) -> Result<
     let size_bytes = fitting(dir, size_bytes);
     let size_bytes = match preallocate(&file, size_bytes).map_err(failed("preallocate")) {
         Err(error) if error.is_full() && size_bytes > SMALL_SEGMENT_BYTES => {
+            // A failed preallocation may have taken part of the room.
             file.set_len(0).map_err(failed("preallocate"))?;
             preallocate(&file, SMALL_SEGMENT_BYTES).map_err(failed("preallocate"))?;
             SMALL_SEGMENT_BYTES
         }
         done => done.map(|()| size_bytes)?,
     };
+    // Head and name are durable before the first group: without them a scan could neither find nor check its frames.
     disk.write_at(&file, &head.encode(), 0).map_err(failed("write"))?;
     disk.sync(&file).map_err(failed("sync"))?;
     sync_dir(dir)?;
@@ -148,7 +150,7 @@ fn make(dir: &Path, head: Head, size_bytes: u64, disk: &mut dyn Disk) -> Result<
 
 /// `size_bytes`, or less where that would fill the disk.
 fn fitting(dir: &Path, size_bytes: u64) -> u64 {
-    // Where the free room cannot be asked for, preallocating tells whether there is enough.
+    // Where the free room is unknown, preallocating finds out whether there is enough.
     let free_bytes =
         rustix::fs::statvfs(dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
     if size_bytes.saturating_add(LEFT_FREE_BYTES) > free_bytes {

@@ -7,29 +7,30 @@ use crate::clock::Timestamp;
 use crate::event::{Settlement, Tries};
 use crate::telemetry::defect;
 
+/// Bit 7 of what became of an entry: it was taken from a due place.
 const FROM_DUE: u8 = 0x80;
 
 /// What became of one entry; a dead letter's reason is in its own journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    /// The endpoint has it.
+    /// The endpoint has accepted it.
     Delivered,
     /// It lives on in a due place.
     Reschedule {
-        /// Unix ms.
+        /// The due time of its new place, Unix ms.
         due_ms: u64,
-        /// Tries so far.
+        /// The tries made so far, by kind.
         tries: Tries,
         /// When that was decided, if the clock was in doubt then; Unix ms.
         doubted_ms: Option<u64>,
     },
-    /// Parked for a person.
+    /// Parked for a person; the letter was made durable before.
     Dead,
-    /// Outlived its time.
+    /// It outlived its time, held or not.
     Expired,
-    /// Its policy's drain window is over.
+    /// The drain window of its policy is over.
     Drained,
-    /// Dropped on request.
+    /// It was dropped because somebody asked for that.
     Cancelled,
     /// Its bytes are damaged or gone, or an operator gave it up.
     Lost,
@@ -45,7 +46,7 @@ impl From<&Settlement> for What {
                 doubted_ms: doubted_at.map(Timestamp::as_millis),
             },
             Settlement::Dead { .. } => Self::Dead,
-            // The journal tells that it is over, not why.
+            // The journal keeps that it is over, not why.
             Settlement::Expired | Settlement::ExpiredHeld => Self::Expired,
             Settlement::Drained => Self::Drained,
             Settlement::Cancelled => Self::Cancelled,
@@ -57,11 +58,11 @@ impl From<&Settlement> for What {
 /// The settlement of one entry of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {
-    /// Its index in the block.
+    /// Index of the entry in its block.
     pub index: u8,
     /// The due place from which it was taken; `None` for its plain place.
     pub from_due_ms: Option<u64>,
-    /// What became of it.
+    /// What became of the entry.
     pub what: What,
 }
 
@@ -70,13 +71,13 @@ pub struct Settled {
 pub struct SettledRun {
     /// The store's number for the lane.
     pub lane_no: u32,
-    /// The block.
+    /// Where the frame of the block starts.
     pub block: Position,
-    /// Its entries, at most 65535.
+    /// Settlements of its entries, at most 65535, in the order of decision.
     pub entries: Vec<Settled>,
 }
 
-/// Longest form of one entry.
+/// Longest form of one entry, in bytes: a reschedule in doubt from a due place.
 pub(super) const MAX_ENTRY_BYTES: usize = 28;
 pub(super) const RUN_HEAD_BYTES: usize = 14;
 
@@ -84,6 +85,7 @@ pub(super) const RUN_HEAD_BYTES: usize = 14;
 pub(super) fn encode(run: &SettledRun, out: &mut Vec<u8>) {
     // A block has at most 256 entries; more than a u16 holds would be a caller settling entries twice.
     defect!(unless run.entries.len() <= usize::from(u16::MAX), "more settlements of a block than it has entries");
+    // The count has 16 bits: a longer run would not decode, and its frame would be lost as damage.
     let entries = run.entries.get(..usize::from(u16::MAX)).unwrap_or(&run.entries);
     out.extend_from_slice(&run.lane_no.to_le_bytes());
     out.extend_from_slice(&run.block.segment.to_le_bytes());
@@ -134,7 +136,12 @@ impl Iterator for RunReader<'_> {
     type Item = SettledRun;
 
     fn next(&mut self) -> Option<SettledRun> {
-        if self.0.is_empty() { None } else { run(&mut self.0).ok() }
+        if self.0.is_empty() {
+            return None;
+        }
+        let run = run(&mut self.0).ok();
+        defect!(unless run.is_some(), "settlements that were checked and do not decode");
+        run
     }
 }
 
@@ -142,6 +149,7 @@ fn run(input: &mut Input<'_>) -> Result<SettledRun, FrameError> {
     let lane_no = input.u32()?;
     let block = Position { segment: input.u32()?, offset: input.u32()? };
     let count = input.u16()?;
+    // A damaged count must not reserve memory for what is not there.
     let mut entries = Vec::with_capacity(usize::from(count).min(256));
     for _ in 0..count {
         let index = input.u8()?;

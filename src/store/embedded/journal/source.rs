@@ -11,7 +11,7 @@ use rustix::fs::{Advice, fadvise};
 
 use crate::store::embedded::files;
 
-/// Reading of segment files.
+/// How blocks are read. Implementations may be called from several threads at once.
 pub trait Source: Send + Sync {
     /// Opens a plain file. `None` when there is nothing of this name.
     ///
@@ -25,7 +25,7 @@ pub trait Source: Send + Sync {
     /// What the system says.
     fn read_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// The length of a file.
+    /// The length of a file in bytes.
     ///
     /// # Errors
     /// What the system says.

@@ -23,7 +23,7 @@ pub(super) struct Survey {
     pub(super) before: u32,
     /// Where its last frame ends; zeros follow.
     pub(super) end: u64,
-    /// Bytes of its file.
+    /// Length of its file in bytes.
     pub(super) length: u64,
 }
 
@@ -36,8 +36,7 @@ impl Survey {
 /// Reads a segment through. `None` when anything in it is not as it was written, or no frame starts or ends at
 /// `start`: then it has to be judged as a whole.
 ///
-/// # Errors
-/// What the system says when it does not read.
+/// # Errors The error of the system when a read fails.
 pub(super) fn survey(file: &File, segment: u32, start: u64) -> io::Result<Option<Survey>> {
     let length = file.metadata()?.len();
     if length > MAX_FILE_BYTES {
@@ -53,10 +52,12 @@ pub(super) fn survey(file: &File, segment: u32, start: u64) -> io::Result<Option
         Stream { window, place: Place { salt, segment, offset: len_u32(HEAD_BYTES) }, at: HEAD_BYTES as u64 };
     let (mut counted, mut before) = (0, None);
     loop {
+        // Only a place where a frame starts, or the last one ends, has a count of entries before it.
         if frames.at() == start {
             before = Some(counted);
         }
         let Some((_, header, payload)) = frames.next()? else { break };
+        // A frame may pass its sum and break its form: the other pass counts that as damage.
         if !decodes(header.kind, payload) {
             return Ok(None);
         }
@@ -64,6 +65,7 @@ pub(super) fn survey(file: &File, segment: u32, start: u64) -> io::Result<Option
     }
     let end = frames.at();
     let Some(before) = before.filter(|_| end <= length) else { return Ok(None) };
+    // Anything but zeros behind the last frame is a torn group or damage: not for this pass to judge.
     let is_blank = frames.window.used_end(end)? == end;
     Ok(is_blank.then_some(Survey { salt, segment, before, end, length }))
 }
@@ -80,15 +82,14 @@ fn decodes(kind: Kind, payload: &[u8]) -> bool {
 pub(super) struct Stream<'a> {
     window: Window<'a>,
     place: Place,
-    /// Where the next frame starts.
+    /// Byte in the file at which the next frame starts.
     at: u64,
 }
 
 impl<'a> Stream<'a> {
     /// `place` names the segment; its offset is where to begin.
     ///
-    /// # Errors
-    /// What the system says when it does not tell the file's length.
+    /// # Errors The error of the system when it does not return the file's length.
     pub(super) fn new(file: &'a File, place: Place) -> io::Result<Self> {
         Ok(Self { window: Window::new(file, MAX_FILE_BYTES)?, place, at: u64::from(place.offset) })
     }
@@ -100,8 +101,7 @@ impl<'a> Stream<'a> {
 
     /// The next frame; `None` where the next bytes are no sound one.
     ///
-    /// # Errors
-    /// What the system says when it does not read.
+    /// # Errors The error of the system when a read fails.
     pub(super) fn next(&mut self) -> io::Result<Option<(u32, Header, &[u8])>> {
         let Self { window, at, .. } = self;
         let Ok(payload_bytes) = frame::claimed_payload_bytes(window.bytes(*at, FRAME_HEADER_BYTES)?) else {

@@ -1,5 +1,5 @@
-//! The walk over the bytes of one segment, in windows: where frames, damage and the torn end lie. What it finds does not
-//! depend on the size of the windows.
+//! The walk over the bytes of one segment, in windows: where frames, damage and the torn end lie. What it finds does
+//! not depend on the size of the windows.
 //!
 //! Must not know: what frames hold, what becomes of damage.
 
@@ -15,20 +15,21 @@ use super::codec::len_u32;
 use super::frame::{self, ALIGN, FRAME_HEADER_BYTES, FrameError, Header, MARK, Place};
 use super::scan::MAX_FILE_BYTES;
 use super::window::Window;
+use crate::telemetry::defect;
 
 /// Damaged places that a report names; more are only counted.
 const NAMED_DAMAGES: usize = 1000;
 
-/// A place that does not decode.
+/// Bytes of a segment that should be frames and do not decode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// In which segment.
+    /// Number of the segment in which they lie.
     pub segment: u32,
-    /// From which byte on.
+    /// Offset of the first of these bytes in the file.
     pub offset: u32,
-    /// How many bytes.
+    /// Number of bytes up to the next sound frame, or to the end of what was written.
     pub bytes: u64,
-    /// What is wrong there.
+    /// Why the frame at `offset` was refused.
     pub error: FrameError,
     /// It is the never acknowledged end of the last group.
     pub torn: bool,
@@ -45,20 +46,20 @@ impl fmt::Display for Damage {
     }
 }
 
-/// What a scan met.
+/// The sums over all segments that a scan has read, and each damaged place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScanReport {
-    /// Segments walked.
+    /// Number of segments read, sound or damaged.
     pub segments: u64,
-    /// Sound frames.
+    /// Number of frames that passed their sum and have the form of their kind.
     pub frames: u64,
     /// Entries in sound blocks, or dead letters.
     pub entries: u64,
-    /// Settlements of entries.
+    /// Number of settlements in sound frames, repetitions included.
     pub settlements: u64,
-    /// Bytes of segments read.
+    /// Length of the segments read, preallocation included.
     pub bytes: u64,
-    /// Damaged places, torn ends aside.
+    /// Number of damaged places; a torn end is none.
     pub damaged: u64,
     /// Entries that the damage has cost, as far as the counts of the frames around it tell.
     pub lost_entries: u64,
@@ -82,13 +83,13 @@ pub struct ScanReport {
 /// What a scan met in one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Walked {
-    /// Bytes of its file.
+    /// Length of its file, preallocation included.
     pub length: u64,
     /// Where its last sound frame ends.
     pub end: u32,
     /// Entries accepted before the scan's starting position; `None` when damage hides it.
     pub before: Option<u64>,
-    /// Damaged places.
+    /// Number of damaged places in it; torn and uncertain ends do not count.
     pub damaged: u64,
     /// Entries that damage behind the account's last mark has cost, by the counts of the frames around it. How many
     /// of them were settled is unknown.
@@ -112,10 +113,10 @@ impl ScanReport {
     }
 }
 
-/// What the walk meets next.
+/// One step over a segment: a frame, or bytes between frames.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step<'a> {
-    /// A sound frame.
+    /// A frame that passed its sum at this place.
     Frame { offset: u32, header: Header, payload: &'a [u8] },
     /// Bytes that are none, up to the next sound frame or the end.
     Bad {
@@ -132,7 +133,7 @@ pub(super) enum Step<'a> {
     Newer(u32),
 }
 
-/// Walks the frames of one segment.
+/// Walks the frames of one segment from a place on, past damage.
 pub(super) struct Walk<'a> {
     window: Window<'a>,
     at: usize,
@@ -145,8 +146,7 @@ pub(super) struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// `file` is the segment's; `at` where to begin.
     ///
-    /// # Errors
-    /// What the system says when it does not read.
+    /// # Errors The error of the system when a read fails.
     pub(super) fn new(file: &'a File, at: usize, salt: u64, segment: u32) -> io::Result<Self> {
         Self::over(Window::new(file, MAX_FILE_BYTES)?, at, salt, segment)
     }
@@ -156,6 +156,7 @@ impl<'a> Walk<'a> {
         let used = window.used_end(0)?;
         let end = used.next_multiple_of(ALIGN as u64).min(window.length());
         let end = usize::try_from(end).unwrap_or(usize::MAX);
+        // From the middle nothing is counted yet: the first sound frame says how many entries lie before it.
         let counted = (at == super::HEAD_BYTES).then_some(0);
         Ok(Self { window, at, end, place: Place { salt, segment, offset: 0 }, counted })
     }
@@ -215,11 +216,13 @@ impl<'a> Walk<'a> {
             Ok(header) => {
                 let start = self.at;
                 self.at += header.frame_bytes();
+                // Taken from the frame and not added up, so that a gap before it does not shift what follows.
                 self.counted = Some(header.entries_before.saturating_add(header.entries.into()));
                 let payload = self.bytes(start + FRAME_HEADER_BYTES, header.payload_bytes)?;
                 Ok(Some(Step::Frame { offset: len_u32(start), header, payload }))
             }
             Err(FrameError::Version(version)) => {
+                // Another version may have frames of another form: nothing behind it can be judged.
                 (self.at, self.counted) = (self.end, None);
                 Ok(Some(Step::Newer(version.into())))
             }
@@ -227,8 +230,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// This many bytes from `at` on, or what there is. To the end of the file, not to the last byte that is set: payloads
-    /// may end in zeros.
+    /// This many bytes from `at` on, or what there is. To the end of the file, not to the last byte that is set:
+    /// payloads may end in zeros.
     fn bytes(&mut self, at: usize, count: usize) -> io::Result<&[u8]> {
         let bytes = self.window.bytes(at as u64, count)?;
         Ok(bytes.get(..count).unwrap_or(bytes))
@@ -248,15 +251,19 @@ impl<'a> Walk<'a> {
     /// before it.
     fn resume(&mut self, start: usize) -> io::Result<(Option<(usize, Header)>, bool)> {
         let mut found = None;
+        // Every frame starts at a multiple of 8; a length in a broken header is not trusted.
         let mut at = start + ALIGN;
         while at < self.end {
             let is_marked = self.bytes(at, MARK.len())? == MARK;
             let header = if is_marked { self.open(at)?.ok() } else { None };
             if let Some(header) = header {
                 found = found.or(Some((at, header)));
+                // A group is begun only after the one before it was synced: what lies before this frame was
+                // acknowledged.
                 if header.first_of_group {
                     return Ok((found, true));
                 }
+                // Past the whole frame: its payload may hold the mark, put there by a producer.
                 at += header.frame_bytes();
             } else {
                 at += ALIGN;
@@ -279,9 +286,11 @@ impl<'a> Walk<'a> {
                 self.end,
                 claimed
                     .filter(|claim| Some(claim.0) == self.counted)
+                    // 256: the most entries of a block, whatever a broken header claims.
                     .map_or(0, |claim| claim.1.min(256).into()),
             ),
         };
+        defect!(unless resume > start, "a walk that stays where it is");
         let is_counted = found.is_some() && self.counted.is_some();
         self.counted = self.counted.map(|counted| counted.saturating_add(lost));
         self.at = resume;
@@ -309,6 +318,7 @@ fn claim(bytes: &[u8], start: usize, end: usize, counted: Option<u32>) -> Option
     let payload_bytes = frame::claimed_payload_bytes(header).ok()?;
     let payload = bytes.get(FRAME_HEADER_BYTES..)?;
     let in_payload = u16::from_le_bytes(payload.get(BLOCK_COUNT)?.try_into().ok()?);
+    // Byte 5 is the kind: only the payload of a block repeats its number of entries.
     let is_block = header.get(5) == Some(&1);
     let is_last = (start + FRAME_HEADER_BYTES + payload_bytes).next_multiple_of(ALIGN) >= end;
     // `counted` already holds what the claim added.

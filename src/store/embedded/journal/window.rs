@@ -47,11 +47,13 @@ impl<'a> Window<'a> {
     /// # Errors
     /// What the system says when it does not read.
     pub(super) fn bytes(&mut self, at: u64, count: usize) -> io::Result<&[u8]> {
+        // `at` may lie behind the end: frames claim lengths that reach beyond the file.
         let wanted = self.length.saturating_sub(at).min(count as u64);
         let is_held = at >= self.base && at + wanted <= self.base + self.held.len() as u64;
         if !is_held {
             self.hold(at, count)?;
         }
+        debug_assert!(at >= self.base, "a window that begins behind what it is asked for");
         // An `at` behind the end of the file has no bytes.
         let start = usize::try_from(at - self.base).unwrap_or(usize::MAX);
         Ok(self.held.get(start..).unwrap_or_default())
@@ -60,6 +62,7 @@ impl<'a> Window<'a> {
     /// Moves the window to `at`, with what it already has of the bytes there.
     fn hold(&mut self, at: u64, count: usize) -> io::Result<()> {
         let skipped = at.checked_sub(self.base).and_then(|skipped| usize::try_from(skipped).ok());
+        // A frame across the edge of a window is not read twice from the disk.
         let kept = match skipped {
             Some(skipped) if skipped < self.held.len() => self.held.split_off(skipped),
             _ => Vec::new(),
@@ -68,9 +71,11 @@ impl<'a> Window<'a> {
         // Fresh zeros come from the system; a grown vector would write them itself.
         self.held = vec![0; count.max(self.window_bytes).min(left)];
         self.base = at;
+        debug_assert!(kept.len() <= self.held.len(), "a window that is shorter than what it keeps");
         let (start, rest) = self.held.split_at_mut(kept.len());
         start.copy_from_slice(&kept);
         let filled = kept.len() + read_full(self.file, rest, at + kept.len() as u64)?;
+        // The file may have become shorter since its length was asked for.
         self.held.truncate(filled);
         Ok(())
     }
@@ -82,6 +87,7 @@ impl<'a> Window<'a> {
     pub(super) fn used_end(&mut self, from: u64) -> io::Result<u64> {
         let mut end = self.length;
         while end > from {
+            // Backwards: nearly all of a preallocated file is zeros at its end.
             let start = end.saturating_sub(self.window_bytes as u64).max(from);
             let count = usize::try_from(end - start).unwrap_or(usize::MAX);
             let bytes = self.bytes(start, count)?;

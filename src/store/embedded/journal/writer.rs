@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::telemetry::defect;
 
-/// When segments change, and what they are sealed with.
+/// When a segment is closed and the next begun, and the salt that goes into every sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalOptions {
     /// Size at which a new segment is begun; at most 2^26, which is the default.
@@ -87,8 +87,10 @@ impl Journal {
     ) -> Result<Self, StoreError> {
         std::fs::create_dir_all(dir).map_err(|error| StoreError::io("create", dir, error))?;
         if let Some(parent) = dir.parent() {
+            // The name of the directory itself has to survive a power cut, or all of it is gone.
             segment::sync_dir(parent)?;
         }
+        // At least one page, and no offset that an id cannot hold.
         options.segment_bytes = options.segment_bytes.clamp(4096, JournalOptions::MAX_SEGMENT_BYTES);
         let highest = segment::list(dir)?.last().map_or(0, |file| file.number).max(seen_segment);
         let number = next_number(highest)?;
@@ -115,10 +117,10 @@ impl Journal {
     /// in which they were pushed. An empty group does nothing.
     ///
     /// # Errors
-    /// [`StoreError::Poisoned`] on the first failure of a write or sync and ever after. What the group held is
-    /// in doubt then: it must not be acknowledged, and may be found by the next scan. An error for which
-    /// [`StoreError::is_refusal`] holds when there was no room for the group, or no descriptor for its segment: nothing of
-    /// it is in the journal, it still holds its frames, and it may be appended again.
+    /// [`StoreError::Poisoned`] on the first failure of a write or sync and ever after. What the group held is in doubt
+    /// then: it must not be acknowledged, and may be found by the next scan. An error for which
+    /// [`StoreError::is_refusal`] holds when there was no room for the group, or no descriptor for its segment: nothing
+    /// of it is in the journal, it still holds its frames, and it may be appended again.
     pub fn append(&mut self, group: &mut Group, now: Timestamp) -> Result<Vec<Position>, StoreError> {
         if group.is_empty() {
             return self.sound().map(|()| Vec::new());
@@ -131,13 +133,14 @@ impl Journal {
         written.map_err(|error| self.fail(error))
     }
 
-    /// Begins the next segment if this group needs one. [`Journal::append`] does so by itself; whoever has to note a segment
-    /// before anything is written into it calls this first.
+    /// Begins the next segment if this group needs one. [`Journal::append`] does so by itself; a caller that has to
+    /// note a segment before anything is written into it calls this first.
     ///
     /// # Errors
     /// As [`Journal::append`]. The segment before is in use still when it is a refusal.
     pub fn begin_if_due(&mut self, group: &Group, now: Timestamp) -> Result<(), StoreError> {
         self.sound()?;
+        // An empty segment takes any group: a group longer than a segment gets one of its own.
         let used = self.end > HEAD_BYTES as u64;
         let full = self.end + group.len() as u64 > self.size_bytes;
         if !used || !(full || now.since(self.begun) >= self.options.segment_age) {
@@ -146,6 +149,7 @@ impl Journal {
         match self.rotate(now) {
             // The present segment has room that was put aside for it: without room for another it stays in use.
             Err(error) if !full && error.is_refusal() => {
+                // Tried again after another age, not at each group: each try is a failing call of the system.
                 self.begun = now;
                 Ok(())
             }
@@ -161,7 +165,7 @@ impl Journal {
         }
     }
 
-    /// Notes the first failure, and returns it.
+    /// Notes the first failure, and returns it: later ones may only be its consequences.
     fn fail(&mut self, error: StoreError) -> StoreError {
         let reason = match error {
             StoreError::Poisoned { reason } => reason,
@@ -208,9 +212,9 @@ impl Journal {
         }
     }
 
-    /// Gives the unused preallocation of the segment before this one back. Not synced and free to fail: zeros at the end are
-    /// the same to a reader. Not before something was written into the next one, so that whoever notes a segment before
-    /// anything is written into it has noted by then where the full one ends: one that is shorter than noted has been cut.
+    /// Gives the unused preallocation of the segment before this one back. Not synced and free to fail: zeros at the
+    /// end are the same to a reader. Not before something was written into the next one, so that a caller that notes
+    /// segments has noted by then where the full one ends: a file that is shorter than noted has been cut.
     fn give_back_full(&mut self) {
         if let Some((full, end)) = self.full.take() {
             let _ = full.set_len(end);
@@ -240,6 +244,8 @@ impl Journal {
         self.give_back_full();
         self.end += u64::from(len_u32(bytes.len()));
         defect!(unless self.end.is_multiple_of(ALIGN as u64), "a segment whose end is off the alignment of frames");
+        let is_within = positions.last().is_none_or(|last| *last < self.end());
+        defect!(unless is_within, "a position behind the end of its segment");
         self.entries = self.entries.saturating_add(entries);
         Ok(positions)
     }
@@ -250,10 +256,12 @@ impl Journal {
         let (next, size_bytes) =
             segment::create(&self.dir, head, self.options.segment_bytes, &mut *self.disk)?;
         defect!(unless number > self.number && size_bytes > HEAD_BYTES as u64, "a segment that cannot follow");
+        // Kept open: its preallocation is given back later, when the account knows where it ends.
         self.full = Some((std::mem::replace(&mut self.file, next), self.end));
         self.size_bytes = size_bytes;
         self.number = number;
         self.end = HEAD_BYTES as u64;
+        // The count of entries in a frame's header begins anew in each segment.
         self.entries = 0;
         self.begun = now;
         Ok(())

@@ -1,7 +1,7 @@
 //! The index against the journal, on a copy: the library has no way of opening it without writing.
 //!
-//! The index reflects every frame below its checkpoint, and may reflect some above. So the living entries that it has of
-//! a block lie between those after all settlements and those after the settlements below the checkpoint.
+//! The index reflects every frame below its checkpoint, and may reflect some above. So the living entries that it has
+//! of a block lie between those after all settlements and those after the settlements below the checkpoint.
 //!
 //! Must not know: rows, the library.
 
@@ -153,6 +153,7 @@ impl Blocks {
                             continue;
                         }
                         state.settled.set(entry.index);
+                        // The index has applied these for certain.
                         if at < self.reflects {
                             state.settled_below.set(entry.index);
                         }
@@ -176,6 +177,7 @@ impl Index {
         }
         for (at, living) in &seen {
             let most =
+                // A block that the journal does not have holds nothing.
                 blocks.all.get(at).map_or(0, |state| state.count.saturating_sub(state.settled_below.count()));
             wrong.entry(at.segment).or_default().0 += u64::from(living.saturating_sub(most));
         }

@@ -29,18 +29,18 @@ use crate::store::StoreError;
 pub(crate) struct Finding {
     /// Which file, relative to the data directory.
     pub place: String,
-    /// What is wrong with it.
+    /// What is wrong with it, for people.
     pub detail: String,
 }
 
-/// What a check found.
+/// What a check of a whole directory found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct VerifyReport {
-    /// The journal.
+    /// What the scan of the journal met.
     pub journal: ScanReport,
-    /// The dead letters.
+    /// What the scan of the dead letters met.
     pub dead: ScanReport,
-    /// Documents that read well.
+    /// Number of documents that are whole.
     pub documents: u64,
     /// Everything else that does not add up.
     pub findings: Vec<Finding>,

@@ -15,11 +15,12 @@ use crate::store::embedded::bits::Bits;
 use crate::store::embedded::files;
 use crate::store::embedded::journal::Position;
 
+/// Bytes read at a time while the sum is checked.
 const CHECK_BYTES: usize = 64 * 1024;
 /// What a reader holds of each run.
 const WINDOW_BYTES: usize = 4 * 1024;
 
-/// The list as it lies in a directory.
+/// What was found of the closing list.
 pub(in crate::store::embedded) enum Found {
     /// There is none of this stop: it could not be written, or belongs to another one.
     Missing,
@@ -28,7 +29,7 @@ pub(in crate::store::embedded) enum Found {
         /// What does not fit, for the text of a doubt.
         reason: String,
     },
-    /// As it was written.
+    /// The list is as it was written; none of its blocks has been read.
     Whole(Living),
 }
 
@@ -80,6 +81,7 @@ pub(in crate::store::embedded) fn open(root: &Path, salt: u64, end: Position) ->
         let what = path.display().to_string();
         return Err(StoreError::Format { what, found: format, known: FORMAT });
     }
+    // Whole and of another stop: it says nothing about this one, and that is no damage.
     if (head.salt, head.end) != (salt, end) {
         return Ok(Found::Missing);
     }
@@ -87,6 +89,7 @@ pub(in crate::store::embedded) fn open(root: &Path, salt: u64, end: Position) ->
         return damaged("checksum mismatch");
     }
     let mut living = Living { path: path.clone(), file, runs: Vec::new(), next: BinaryHeap::new() };
+    // After the sum: from here on a run that does not decode means that the file is being changed.
     living.begin(&head).map_err(failed)?;
     Ok(Found::Whole(living))
 }
@@ -162,6 +165,7 @@ impl Living {
 impl Run {
     /// Reads on when the window may not hold a whole block.
     fn fill(&mut self, file: &File) -> io::Result<()> {
+        // A block of the longest form must fit, so that decoding never meets the edge of the window.
         let left = self.window.len().saturating_sub(self.used);
         if left >= MAX_BLOCK_BYTES || self.at >= self.end {
             return Ok(());
@@ -195,6 +199,7 @@ impl Run {
 
     fn decode(&mut self) -> Option<()> {
         let (segments, eighths) = (self.varint()?, self.varint()?);
+        // A difference only within a segment: offsets of another one start anew.
         let from = if segments == 0 { self.block.offset } else { 0 };
         self.block.segment = self.block.segment.checked_add(segments)?;
         self.block.offset = eighths.checked_mul(ALIGN)?.checked_add(from)?;

@@ -13,6 +13,7 @@ use crate::store::embedded::bits::Bits;
 use crate::store::embedded::files;
 use crate::store::embedded::journal::Position;
 use crate::store::embedded::sealed;
+use crate::telemetry::defect;
 
 /// Takes the blocks of a list.
 pub(in crate::store::embedded) struct Writer {
@@ -53,12 +54,14 @@ pub(in crate::store::embedded) fn write(
 impl Writer {
     fn begin(file: File) -> io::Result<Self> {
         let mut file = BufWriter::new(file);
+        // Filled in at the end, when number and sum of the runs are known.
         file.write_all(&[0; HEAD_BYTES])?;
         Ok(Self { file, run: Vec::new(), payload: Vec::new(), head: Head::default() })
     }
 
     /// Adds a block with at least one living entry.
     pub(in crate::store::embedded) fn add(&mut self, at: Position, living: Bits) -> io::Result<()> {
+        defect!(unless living != Bits::default(), "a listed block of which nothing lives");
         self.run.push((at, living));
         if self.run.len() >= RUN_BLOCKS { self.end_run() } else { Ok(()) }
     }
@@ -67,6 +70,7 @@ impl Writer {
         if self.run.is_empty() {
             return Ok(());
         }
+        // By position: the index walks them by lane.
         self.run.sort_unstable_by_key(|(at, _)| *at);
         self.payload.clear();
         let mut before = Position::default();
@@ -98,6 +102,7 @@ impl Writer {
 
 /// Appends a block that follows `before`.
 fn encode(at: Position, before: Position, living: &Bits, out: &mut Vec<u8>) {
+    debug_assert!(before <= at, "blocks of a run that do not ascend");
     varint(at.segment - before.segment.min(at.segment), out);
     let from = if at.segment == before.segment { before.offset.min(at.offset) } else { 0 };
     varint((at.offset - from) / ALIGN, out);
