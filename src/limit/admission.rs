@@ -23,9 +23,9 @@ use crate::telemetry::defect;
 pub(crate) struct OverLimit {
     /// The policy whose limit has no room for the call.
     pub policy: PolicyId,
-    /// Which of its limits.
+    /// Which of its limits has none; with several, the first in the order in which they are asked.
     pub kind: Kind,
-    /// When there may be room.
+    /// The earliest moment at which the call could be tried again; [`Timestamp::MAX`] when that is never.
     pub free_at: Timestamp,
 }
 
@@ -87,6 +87,7 @@ pub(super) fn promise(table: &mut Table, lane: &Binding, now: Timestamp) -> Resu
 
 /// This many calls were promised a start, whatever the room.
 pub(super) fn owe(table: &mut Table, lane: &Binding, count: u32) {
+    // Also the counter that a bound of the lane looks at: a promise is a start that it will count.
     change_promises(table, lane, |promised| promised.saturating_add(count));
 }
 
@@ -117,6 +118,7 @@ pub(super) fn first_without_room(
     let mut first: Option<Blocker> = None;
     for id in lane.limiters() {
         let Some(limiter) = table.get(*id).filter(|limiter| limiter.turns_away()) else { continue };
+        // Bindings are sorted by number, which depends on what was bound first; the order of the answers must not.
         let before = first.and_then(|blocker| table.get(blocker.limiter));
         if before.is_some_and(|before| place(before) <= place(limiter)) {
             continue;
@@ -132,12 +134,15 @@ pub(super) fn first_without_room(
 fn room(table: &mut Table, id: LimiterId, own: u32, now: Timestamp) -> Option<(u32, Kind)> {
     let limiter = table.get_mut(id)?;
     let unpromised =
+        // More may be promised than there is room: a limit was lowered since, or calls that were found at the start of
+        // the process are owed their start whatever the room.
         |(room, kind): (u32, Kind), promised: u32| (room.saturating_sub(promised.saturating_sub(own)), kind);
     let here = limiter.room(now).map(|room| unpromised(room, limiter.promised));
     let there = limiter.bound.clone().and_then(|bound| {
         let counter = table.get_mut(bound.counter?)?;
         bound.room(counter, now).map(|room| unpromised(room, counter.promised))
     });
+    // A policy with bounds has no meters of its own, so that at most one of the two says anything.
     there.into_iter().chain(here).min_by_key(|(room, _)| *room)
 }
 
@@ -156,6 +161,7 @@ fn free_at(table: &mut Table, blocker: Blocker, now: Timestamp) -> Timestamp {
             counter.and_then(|counter| bound.free_at(blocker.kind, counter, now))
         }
     };
+    // No moment is known, or it has passed: what room there is, is promised to others.
     at.filter(|at| *at > now).unwrap_or(now + SOON)
 }
 

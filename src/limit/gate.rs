@@ -362,7 +362,7 @@ impl Gate {
         self.table.of_policy(policy, None)
     }
 
-    /// How many limiters there are.
+    /// How many limiters there are, bound or not yet forgotten.
     #[cfg(test)]
     #[must_use]
     pub fn limiters(&self) -> usize {

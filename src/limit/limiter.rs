@@ -20,7 +20,7 @@ use crate::limit::table::LimiterId;
 use crate::limit::tally::Tally;
 use crate::policy::{Family, Kind};
 
-/// Why a limiter grants nothing.
+/// Why a limiter grants nothing now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused {
     pub(super) kind: Kind,
@@ -38,7 +38,7 @@ pub(super) struct Limiter {
     pub(super) family: Family,
     /// In which order it is asked.
     pub(super) rank: u8,
-    /// Nothing may start.
+    /// Nothing may start under these label values until the policy says otherwise.
     pub(super) closed: bool,
     /// What it allows of what another one counts.
     pub(super) bound: Option<Box<Bound>>,
@@ -55,7 +55,8 @@ pub(super) struct Limiter {
     applied: u64,
 }
 
-/// Far more than one ring ever claims.
+/// Far more than one ring ever claims: at 10 000 starts a second it lasts for three years. `u64` leaves room for 16
+/// million changes of one limiter.
 const CLAIMS_MAX: u64 = 1 << 40;
 
 impl Limiter {
@@ -91,16 +92,19 @@ impl Limiter {
         self.active = true;
         (self.family, self.rank, self.closed) = (rules.family, rules.rank, limits.closed);
         self.slots.set(Some(Slots::default_for(limits.slots, limits.pace)));
+        // Lanes stay bound over a change: who counts is found out when a lane is bound, and is kept.
         let counter = self.bound.as_ref().and_then(|bound| bound.counter);
         self.bound = rules.bounds_on.is_some().then(|| Box::new(Bound::new(limits, counter)));
         let spread = self.family == Family::Wait;
         let terms = Terms { now, spread, last_start: self.last_start, unknown, number: self.next_number() };
         let mut before = std::mem::take(&mut self.meters);
         let mut begun = SmallVec::new();
+        // A policy with bounds counts nothing itself.
         for limit in limits.metered().filter(|_| self.bound.is_none()) {
             let kind = limit.kind();
             let meter = match before.iter().position(|meter| meter.kind() == kind) {
                 Some(at) => {
+                    // The order of what is left does not matter: the new list is in the order of the limits.
                     let mut meter = before.swap_remove(at);
                     if let Some(consumed) = meter.change(limit, &terms) {
                         note(kind, consumed);
@@ -148,6 +152,8 @@ impl Limiter {
         for meter in &mut self.meters {
             let ready = meter.ready(now);
             worst = match (ready, worst.map(|worst| worst.ready)) {
+                // The latest moment counts. Waiting for the record is a matter of moments: any time that a limit names
+                // outweighs it.
                 (Ready::Now, _) | (Ready::OnceRecorded, Some(Ready::At(_))) => worst,
                 (Ready::At(at), Some(Ready::At(later))) if at <= later => worst,
                 _ => Some(Refused { kind: meter.kind(), ready }),
@@ -185,9 +191,11 @@ impl Limiter {
             held.push(Held { limiter: id, claim: Some(claim) });
         }
         if held.len() == before {
+            // The slot is held even so, and goes back by way of this entry.
             held.push(Held { limiter: id, claim: None });
         }
         self.slots.take();
+        // Until it is confirmed it may happen as late as this.
         self.last_start = self.last_start.max(now + STALE_AFTER);
         true
     }
@@ -215,7 +223,7 @@ impl Limiter {
         }
     }
 
-    /// It happened by `at`.
+    /// The confirmed start has happened by `at`: it counts then, should that be later.
     pub(super) fn under_way(&mut self, claim: Option<&Claim>, at: Timestamp) {
         if let Some(claim) = claim {
             self.meters.iter_mut().for_each(|meter| meter.under_way(claim, at));
@@ -247,6 +255,7 @@ impl Limiter {
         let limits = next.of_key(&self.key);
         for meter in &mut self.meters {
             let kind = meter.kind();
+            // A meter that stays keeps its count itself; what is kept elsewhere as well would count twice.
             let stays = next.bounds_on.is_none() && limits.metered_by(kind).is_some();
             if kind.has_periods() && !stays {
                 meter.counted(now, &mut |counted| note(kind, counted));
@@ -284,6 +293,7 @@ impl Limiter {
         if self.slots.inflight() > 0 || self.promised > 0 {
             return Timestamp::MAX;
         }
+        // Without windows nothing has to leave: what a quota counts is kept elsewhere.
         self.meters.iter().filter_map(Meter::idle_at).max().unwrap_or(self.last_start)
     }
 

@@ -42,6 +42,7 @@ impl Rules {
     /// Whether a limiter needs to know more than one under `before` does: a window is longer or has come, or label values
     /// are told apart in another way.
     pub(super) fn reach_further_than(&self, before: &Self) -> bool {
+        // Other label values are counted under other limiters, which know nothing of the starts so far.
         self.scope != before.scope
             || self.bounds_on.is_none() && before.bounds_on.is_some()
             || reach_further(&self.limits, &before.limits)

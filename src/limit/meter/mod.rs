@@ -36,7 +36,7 @@ pub(super) use reserve::{Chunk, Ready};
 pub(super) use window::SILENT_AT_MOST;
 use window::{WindowClaim, WindowMeter};
 
-/// What counts under one limit.
+/// What counts under one limit: the starts of its window or period.
 #[derive(Debug)]
 pub(super) enum Meter {
     Pace(Box<PaceMeter>),
@@ -55,13 +55,13 @@ pub(super) enum Claim {
 /// What a meter is told that begins or is changed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
-    /// The present moment.
+    /// The present moment on the steady line.
     pub(super) now: Timestamp,
     /// Whether starts that may come in bursts are spread.
     pub(super) spread: bool,
     /// The latest moment at which something may have started under its limiter.
     pub(super) last_start: Timestamp,
-    /// What nobody knows.
+    /// The moments up to which starts may be missing from what it is given.
     pub(super) unknown: Unknown,
     /// Above the number of every claim so far: tells those of one ring from those of the next.
     pub(super) number: u64,
@@ -107,13 +107,14 @@ impl Meter {
             (Self::Window(meter), Limit::Window(window)) => meter.change(window, terms),
             (Self::Quota(meter), Limit::Quota(quota)) => return meter.change(quota, terms.now),
             (meter @ (Self::Pace(_) | Self::Window(_) | Self::Quota(_)), limit) => {
+                // Cannot be: meters are found by their kind. One that begins anew is silent where the past is unknown.
                 *meter = Self::new(limit, terms);
             }
         }
         None
     }
 
-    /// The kind of its limit.
+    /// The kind of limit that it counts under.
     pub(super) const fn kind(&self) -> Kind {
         match self {
             Self::Pace(_) => Kind::Pace,
@@ -156,7 +157,7 @@ impl Meter {
         }
     }
 
-    /// It happened by `at`.
+    /// The confirmed start has happened by `at`: it counts then, should that be later.
     pub(super) fn under_way(&mut self, claim: &Claim, at: Timestamp) {
         match (self, claim) {
             (Self::Pace(meter), Claim::Pace(claim)) => meter.under_way(claim, at),
