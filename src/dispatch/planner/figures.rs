@@ -29,6 +29,7 @@ impl Walk {
     pub(super) fn begin(starts: &Starts, roster: &mut Roster, now: Timestamp) -> Self {
         let certain = roster.certain(now);
         let (lanes, gate, order) = roster.walk();
+        // A limiter has held something only while an entry was ready: lanes that wait for a page do not count.
         let has_entries = |lane| lanes.get(lane).is_some_and(|lane| !lane.buffer.is_empty());
         let worked = gate.worked(now, |limiter| order.waiting_for(limiter).any(has_entries));
         let figures = Figures {
@@ -75,7 +76,7 @@ impl Walk {
     }
 }
 
-/// Counts one lane.
+/// Adds one lane to the figures of all.
 pub(super) fn count(figures: &mut Figures, lane: &LaneState, now: Timestamp) {
     if lane.inflight > 0 {
         for policy in policy_names(&lane.lane) {

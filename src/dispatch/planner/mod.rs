@@ -38,7 +38,7 @@ use report::LaneReport;
 use roster::Roster;
 use starts::{Finished, Moment, Starts};
 
-/// A step stops starting and expiring once it has asked for this much.
+/// A step stops starting and expiring once it has asked for this much, so that what happens meanwhile is taken in soon.
 const EFFECTS_PER_STEP: usize = 2048;
 
 /// Decides what is sent next. See the head of this file.
@@ -87,12 +87,15 @@ impl Planner {
         self.take_in(input, now, effects);
         let Self { roster, policies, starts, .. } = self;
         if !self.draining && !self.held {
+            // Lines first, so that all that may be asked now take their turns together.
             roster.order().turns.wake(now);
             roster.fire_timers(now, effects);
             starts.serve(policies, roster, Moment { now, effects });
+            // After the starts, which make room in the read-ahead.
             roster.read_on(now, effects);
             roster.gate().forget_idle(now);
         }
+        // At the end, so that one write takes what all parts of the step have reserved.
         let reservations = roster.gate().take_reservations();
         if !reservations.is_empty() && !self.held {
             effects.push(Effect::Record(reservations));
@@ -148,7 +151,7 @@ impl Planner {
         self.starts.under_way(ticket, &mut self.roster, now);
     }
 
-    /// Calls that have a permit.
+    /// Calls that have a permit, confirmed or not.
     #[must_use]
     pub(crate) fn inflight(&self) -> usize {
         self.starts.inflight()
@@ -166,7 +169,7 @@ impl Planner {
         self.held
     }
 
-    /// The limiters.
+    /// The gate with all limiters, for questions that concern no lane.
     pub(crate) fn gate(&mut self) -> &mut Gate {
         self.roster.gate()
     }

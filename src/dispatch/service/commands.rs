@@ -14,7 +14,7 @@ use crate::event::LaneKey;
 use crate::limit::{Promise, Tried};
 use crate::telemetry::defect;
 
-/// Who waits for an answer.
+/// The questions that cannot be answered at once.
 #[derive(Default)]
 pub(super) struct Asked {
     /// For the end of a purge.
