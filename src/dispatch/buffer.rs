@@ -255,15 +255,13 @@ impl Dues {
         if found {
             self.misses = 0;
             self.not_before = Timestamp::ZERO;
-        // all_due) {|| It is not visible yet, or was ended by somebody else: asking at once would be asking all the
-        // time.
+        // It is not visible yet, or was ended by somebody else: asking at once would be asking all the time.
         } else if self.next().is_some_and(|next| next <= now || all_due) {
             let wait = LOOK_AGAIN.0.saturating_mul(1 << self.misses.min(6)).min(LOOK_AGAIN.1);
             self.misses = self.misses.saturating_add(1);
             self.not_before = now + wait;
             while let Some(first) = self.retries.first().copied() {
-                // first.0 + GIVE_UP > now {|| As long as the queue names a time that is not later, it may be the one
-                // that is missed.
+                // As long as the queue names a time that is not later, it may be the one that is missed.
                 if told.is_some_and(|told| told <= first.0) || first.0 + GIVE_UP > now {
                     break;
                 }

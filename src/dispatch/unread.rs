@@ -17,7 +17,7 @@ pub(super) struct UnreadTime {
 impl UnreadTime {
     /// A page could not be read.
     pub(super) fn failed(&mut self, now: Timestamp) {
-        // self.came_at.take().is_some() {|| Pages that fail in a row are one such time, which began with the first.
+        // Pages that fail in a row are one such time, which began with the first.
         if self.failed_at.is_none() || self.came_at.take().is_some() {
             self.failed_at = Some(now);
         }

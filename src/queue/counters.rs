@@ -45,6 +45,7 @@ pub(super) fn count_ends<'a>(
                 place.insert(lane)
             }
         };
+        // From the moment that the id holds: nothing else of it is known here.
         let lived = now.since(id.accepted_at());
         EntryCompleted { lane, outcome, cause: settlement.cause_label(), lived }.emit();
     }

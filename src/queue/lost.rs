@@ -51,7 +51,7 @@ impl Stale {
     }
 }
 
-/// What is lost.
+/// Books what the store lost and what an operator gave up.
 pub(super) struct Losses {
     store: Arc<dyn EntryStore>,
     clock: Clock,
@@ -85,11 +85,13 @@ impl Losses {
 
     /// Settles as lost what an operator gives up: see [`Queue::give_up`](super::Queue::give_up).
     pub(super) async fn give_up(&self, what: GiveUp, shared: &SharedTable) -> Result<u64, QueueError> {
+        // Of unread blocks only what was not handed out is given up; a lane is given up with all its calls.
         let handed_out = match &what {
             GiveUp::Lane(_) => HashSet::new(),
             GiveUp::Unread { .. } => shared.lock().all_out(),
         };
         let given_up = self.store.give_up(what.clone(), handed_out).await;
+        // Also after a failure: what was settled before that stays settled.
         let mut lanes = shared.lock();
         self.take_in(&mut lanes);
         match what {

@@ -60,7 +60,7 @@ const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(50);
 /// An event that passed the door, with the lane that its policies give it.
 #[derive(Debug, Clone)]
 pub(crate) struct NewEvent {
-    /// Where it will stand.
+    /// The lane in which it will stand.
     pub lane: Lane,
     /// The call to make, with the end of its life.
     pub event: Event,
@@ -73,7 +73,7 @@ pub(crate) struct NewEvent {
 /// Why the queue could not do as asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum QueueError {
-    /// The store refused.
+    /// The store refused, or did not answer in time.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A record cannot be written or read.
@@ -298,6 +298,7 @@ impl Queue {
     /// [`QueueError::Store`] when the store cannot be read.
     pub(crate) async fn not_taken_up_before(&self, lane: &LaneKey, id: EventId) -> Result<u64, QueueError> {
         let before = self.0.store.count_before(lane, id).await?;
+        // The store was asked before the table: what was handed out between the two counts in neither.
         Ok(before.saturating_sub(self.0.lanes.lock().plain_out_before(lane, id)))
     }
 
@@ -325,7 +326,7 @@ impl Queue {
         self.0.lanes.lock().ledger()
     }
 
-    /// Whether no lane holds anything.
+    /// Whether no lane holds anything, calls under way included.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.lanes.lock().is_empty()
@@ -337,10 +338,11 @@ impl Queue {
         self.0.store.doubts()
     }
 
-    /// The store's figures.
+    /// The store's figures, and whether it answers in time.
     #[must_use]
     pub(crate) fn store_health(&self) -> StoreHealth {
         let health = self.0.store.health();
+        // As long as a producer would wait: then it is told that the store is slow.
         let slow = health.operation_age >= self.0.acceptance.timeout;
         StoreHealth { slow, ..health }
     }

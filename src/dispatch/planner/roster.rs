@@ -238,8 +238,8 @@ impl Roster {
             self.ahead.enqueue(id, &mut lane.window);
         }
         let may_go = lane.has_work(now) && lane.holds.allow(lane.inflight, now);
-        // lane.place == Place::Out && may_go {|| One that is in line stays there also while it is held: `ask` finds
-        // that out, and its rank has to be right until then.
+        // One that is in line stays there also while it is held: `ask` finds that out, and its rank has to be right
+        // until then.
         if lane.place == Place::InLine || lane.place == Place::Out && may_go {
             let joins = if std::mem::take(&mut lane.keeps_turn) { Joins::First } else { Joins::Last };
             self.order.line_up(id, lane, joins, now);
@@ -248,7 +248,7 @@ impl Roster {
         self.order.shares.count(&mut lane.share, lane.place != Place::Out || lane.inflight > 0);
         let timer = lane.timer(now);
         let idle = lane.is_idle(too_many, now);
-        // idle {|| Most rounds change no timer, and each change costs two steps in a tree.
+        // Most rounds change no timer, and each change costs two steps in a tree.
         if lane.armed != timer || idle {
             self.timers.set(id, &mut lane.armed, timer.filter(|_| !idle));
         }

@@ -360,8 +360,7 @@ fn next_alive(id: LaneId, roster: &mut Roster, moment: Moment<'_>) -> Option<Box
     loop {
         let Spot { lane, ahead, .. } = roster.spot(id).filter(|spot| spot.lane.has_work(now))?;
         let entry = lane.buffer.pop(now)?;
-        // entry.event.expires_at <= now) {|| Neither its date nor the end of its life is certain: it is neither sent
-        // nor dropped.
+        // Neither its date nor the end of its life is certain: it is neither sent nor dropped.
         if !is_time_trusted && (entry.event.is_dated || entry.event.expires_at <= now) {
             lane.buffer.keep(entry);
             continue;

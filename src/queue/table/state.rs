@@ -22,7 +22,7 @@ pub(super) struct QueueLane {
     ready: u64,
     /// Entries with a due time that are not handed out.
     delayed: u64,
-    /// Plain entries handed out.
+    /// Entries in plain order that are handed out.
     pub(super) plain_out: HashSet<EventId>,
     /// Entries with a due time handed out.
     pub(super) put_off_out: HashSet<EventId>,
@@ -42,7 +42,7 @@ pub(super) struct QueueLane {
     /// The last begin or end of an append, or entry put off: tells a load whether one came in between.
     pub(super) changed: u64,
     pub(super) signalled: bool,
-    /// A load is under way.
+    /// A load of the lane is under way.
     pub(super) loading: bool,
     /// What was lost since it began: its page may hold some of that.
     pub(super) gone: HashSet<EventId>,
@@ -111,6 +111,8 @@ impl QueueLane {
             0
         });
         if self.appending == 0 {
+            // Nobody is left to count them again: of an append that failed although its entries are kept, they were
+            // counted once.
             (self.early.plain, self.early.put_off) = (0, 0);
         }
     }
@@ -160,6 +162,7 @@ impl QueueLane {
         } else {
             (&mut self.ready, Count::FromReady)
         };
+        // Not there is no defect by itself: it may have been counted out when the lane was read to its end.
         let Some(rest) = waiting.checked_sub(1) else { return false };
         *waiting = rest;
         books.count(count, 1);
@@ -207,6 +210,7 @@ impl QueueLane {
 
     /// Brings the age of the oldest up to date after a load.
     pub(super) fn loaded(&mut self, read_to_the_end: bool) {
+        // Ids are in the order of acceptance, so that the lowest is the oldest.
         let out = self.plain_out.iter().chain(&self.put_off_out).min().map(|id| id.accepted_at());
         self.oldest = match self.cursor {
             _ if read_to_the_end => out,
@@ -235,6 +239,7 @@ impl QueueLane {
         how: &Settlement,
         books: &mut Books,
     ) -> Option<Timestamp> {
+        // Its next try is handed out already: that was booked in place of this settlement.
         if from_due.is_none() && self.early.retries.remove(&id) {
             return None;
         }
