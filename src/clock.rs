@@ -42,7 +42,7 @@ pub struct Timestamp(u64);
 impl Timestamp {
     /// The epoch: before every other moment.
     pub const ZERO: Self = Self(0);
-    /// After every other moment.
+    /// After every other moment: what never comes.
     pub const MAX: Self = Self(u64::MAX);
 
     /// From nanoseconds since the Unix epoch.
@@ -57,7 +57,7 @@ impl Timestamp {
         Self(millis.saturating_mul(1_000_000))
     }
 
-    /// Nanoseconds since the Unix epoch.
+    /// Nanoseconds since the Unix epoch, exactly.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
@@ -81,6 +81,7 @@ impl Timestamp {
     pub fn parse(date: &str) -> Option<Self> {
         let date = chrono::DateTime::parse_from_rfc3339(date).ok()?;
         Some(Self(match date.timestamp_nanos_opt() {
+            // Signed nanoseconds reach from 1677 to 2262.
             Some(nanos) => u64::try_from(nanos).unwrap_or(0),
             None if date.timestamp() < 0 => 0,
             None => u64::MAX,
@@ -192,6 +193,7 @@ impl Clock {
     /// The present moment on the steady line.
     #[must_use]
     pub fn now(&self) -> Timestamp {
+        // No lock: every step of the dispatcher asks, and each of its answers stands for itself.
         let offset_ns = self.0.offset_ns.load(Ordering::Acquire);
         Timestamp(self.0.source.boot_ns().saturating_add_signed(offset_ns))
     }
@@ -225,6 +227,7 @@ impl Clock {
             return Verdict::manual(self.now());
         }
         let reading = self.read();
+        // One reading for all of it: two would differ by the time between them.
         let verdict = judge::judge(mark, newest, &reading, bound);
         let mut state = self.state();
         state.doubt = verdict.doubt;
@@ -275,12 +278,13 @@ impl Clock {
         state.corrections = judge::joined(&state.corrections, &leap.corrections).into();
         let by = i64::try_from(leap.by.as_nanos()).unwrap_or(i64::MAX);
         let offset_ns = self.0.offset_ns.load(Ordering::Acquire).saturating_add(by);
+        // The line before the trust: nobody may take the line in doubt for certain.
         self.0.offset_ns.store(offset_ns, Ordering::Release);
         self.0.is_trusted.store(true, Ordering::Release);
         Some(leap)
     }
 
-    /// What [`Clock::trust`] would do now.
+    /// The leap that [`Clock::trust`] would make now; `None` without a doubt.
     #[must_use]
     pub fn expected_leap(&self) -> Option<Leap> {
         let state = self.state();
@@ -307,6 +311,7 @@ impl Clock {
         if let Source::Set(Set::Manual(_)) = self.0.source {
             return None;
         }
+        // Locked before the line is read: a doubt that ends meanwhile must not be written down with the line of before.
         let state = self.state();
         let reading = self.read();
         let offset_ns = self.0.offset_ns.load(Ordering::Acquire);

@@ -77,7 +77,7 @@ impl Script {
         })))
     }
 
-    /// Time passes on all clocks.
+    /// Time passes on all clocks alike: the machine is awake.
     pub fn advance(&self, by: Duration) {
         let mut now = self.lock();
         now.wall = now.wall + by;
@@ -92,7 +92,7 @@ impl Script {
         now.boot_ns = now.boot_ns.saturating_add(nanos(by));
     }
 
-    /// Somebody sets the wall clock.
+    /// Somebody sets the wall clock; the boot clock goes on.
     pub fn set_wall(&self, wall: Timestamp) {
         self.lock().wall = wall;
     }
