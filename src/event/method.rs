@@ -17,6 +17,7 @@ pub(crate) struct NoMethod;
 /// # Errors
 /// [`NoMethod`] when it is CONNECT, is no token of HTTP, or has more than 32 bytes.
 pub(crate) fn parse_method(text: &str) -> Result<Method, NoMethod> {
+    // HTTP has no bound for it; without one an event could carry any amount of text here.
     if text.len() > MAX_BYTES {
         return Err(NoMethod);
     }

@@ -20,7 +20,7 @@ const MOST_ATTEMPTS: u16 = (1 << ATTEMPT_BITS) - 1;
 const MOST_FREE: u8 = 63;
 
 impl Tries {
-    /// It was never tried.
+    /// It was never tried: neither an attempt nor a free try.
     pub const NONE: Self = Self { attempts: 0, free: 0 };
 
     /// So many attempts, at most 1023, and no try that cost nothing.
@@ -30,19 +30,19 @@ impl Tries {
         Self { attempts, free: 0 }
     }
 
-    /// Attempts that count.
+    /// Attempts that count against the limit.
     #[must_use]
     pub const fn attempts(self) -> u16 {
         self.attempts
     }
 
-    /// Tries of both kinds.
+    /// Tries of both kinds, by which the backoff grows.
     #[must_use]
     pub const fn all(self) -> u16 {
         self.attempts + self.free as u16
     }
 
-    /// After one more attempt.
+    /// After one more attempt; stays at the most that is kept.
     #[must_use]
     pub const fn and_attempt(self) -> Self {
         Self { attempts: Self::of(self.attempts + 1).attempts, ..self }

@@ -30,10 +30,11 @@ impl Wait {
     /// The wait that was asked for, held within [`Wait::SHORTEST`] and [`Wait::LONGEST`].
     #[must_use]
     pub fn new(said: Said, asked: Duration) -> Self {
+        // An endpoint's word is taken, but it neither makes tidegate spin nor stops a lane for ever.
         Self { said, length: asked.clamp(Self::SHORTEST, Self::LONGEST) }
     }
 
-    /// What the endpoint said.
+    /// The words of the endpoint, by which it is reported.
     #[must_use]
     pub const fn said(&self) -> Said {
         self.said
