@@ -13,16 +13,16 @@ use crate::telemetry::journald::{self, Entries};
 use crate::telemetry::output;
 use crate::telemetry::printable::write_field;
 
-/// How lines look.
+/// How log lines look, as the configuration names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// [`Format::Journald`] where standard error is the journal's, [`Format::Human`] on a terminal, [`Format::Json`]
     /// otherwise.
     #[default]
     Auto,
-    /// For eyes.
+    /// For people: text, with colours on a terminal.
     Human,
-    /// One JSON object per line.
+    /// One JSON object per line, for collectors.
     Json,
     /// As entries of the system's journal, with fields.
     Journald,
@@ -32,7 +32,7 @@ pub enum Format {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up logging: {reason}")]
 pub(crate) struct LoggingError {
-    /// What stood in the way.
+    /// What stood in the way, in words.
     pub reason: String,
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn set_level(level: &str) -> Result<bool, LoggingError> {
     Ok(true)
 }
 
-/// What lines are written over.
+/// The subscriber over which lines are written.
 type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
 
 /// How lines look, once that is decided.
@@ -106,6 +106,7 @@ fn filter(level: &str) -> Result<EnvFilter, LoggingError> {
     let wrong = |error: &dyn std::fmt::Display| LoggingError { reason: format!("level {level:?}: {error}") };
     let own: tracing::Level =
         level.parse().map_err(|error: tracing::metadata::ParseLevelError| wrong(&error))?;
+    // Levels are ordered by how much they show: the lesser of both.
     let others = own.min(tracing::Level::WARN);
     EnvFilter::try_new(format!("{others},{RESOLVER},tidegate={own}")).map_err(|error| wrong(&error))
 }

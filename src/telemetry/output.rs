@@ -63,7 +63,7 @@ pub(super) trait Sink: Send + 'static {
     fn put(&mut self, line: &[u8]) -> io::Result<()>;
 }
 
-/// Lines one after the other.
+/// Lines one after the other, as on a pipe or a terminal.
 pub(super) struct Stream<W> {
     sink: W,
     is_cut: bool,

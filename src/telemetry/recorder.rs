@@ -64,7 +64,7 @@ impl Recorder for Router {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up the metrics: {reason}")]
 pub struct RecorderError {
-    /// What stood in the way.
+    /// What stood in the way, in words.
     pub reason: String,
 }
 
@@ -97,6 +97,7 @@ impl MetricsHandle {
     /// many series: call it where blocking is allowed.
     #[must_use]
     pub fn render(&self, ledger: &[(&'static str, u64)]) -> String {
+        // Read when it is asked for: figures of the process need no task.
         self.process.collect();
         let mut text = self.exporter.render();
         self.series.render(policies::is_there, &mut text);
@@ -114,6 +115,7 @@ impl MetricsHandle {
     /// seconds: until then each sample of a histogram is kept in memory.
     pub fn upkeep(&self) {
         self.exporter.run_upkeep();
+        // Once more after the change itself: a thread that held the old labels may have counted under one that ended.
         if policies::have_changed() {
             self.series.prune(policies::is_there);
         }

@@ -56,7 +56,7 @@ impl Storage<Key> for Cells {
     }
 }
 
-/// A histogram with fixed bounds.
+/// A histogram with fixed bounds, each the upper end of its bucket.
 struct Distribution {
     bounds: &'static [f64],
     /// One for each bound, and one for what is above all of them.
@@ -73,8 +73,10 @@ impl Distribution {
 
 impl HistogramFn for Distribution {
     fn record(&self, value: f64) {
+        // A value that equals a bound belongs below it (`le`).
         let bucket = self.bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.counts.get(bucket) {
+            // Relaxed: each figure stands for itself, and a rendering may fall between two of them.
             count.fetch_add(1, Ordering::Relaxed);
         }
         let add = |bits| Some((f64::from_bits(bits) + value).to_bits());
