@@ -100,7 +100,7 @@ struct Ends {
 
 impl Ends {
     fn note(&mut self, id: EventId, end: End) {
-        // Settled twice, as when it was given up and its call ended later: it has its place in the order already.
+        // Noted before: its place in the order stays, so that both hold the same ids.
         if self.by_id.insert(id, end).is_some() {
             return;
         }

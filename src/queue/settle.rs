@@ -19,8 +19,8 @@ use crate::queue::table::SharedTable;
 use crate::store::{EntryStore, Owner, SettleRequest, StoreError};
 use crate::telemetry::defect;
 
-/// How long decisions are gathered before they go to the store together: few enough milliseconds that nobody notices,
-/// and many decisions share a write.
+/// How long decisions are gathered before they go to the store together: short against the 100 ms in which they become
+/// durable, and many decisions share a write.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// How long the end waits for a settlement to become durable.
