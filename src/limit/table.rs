@@ -126,7 +126,11 @@ impl Table {
     fn shrink(&mut self) {
         while self.slots.last().is_some_and(Option::is_none) {
             self.slots.pop();
-            self.free.pop_last();
+            let freed = self.free.pop_last();
+            defect!(
+                unless freed.is_some_and(|id| id.0 as usize == self.slots.len()),
+                "a place without a limiter that is not among the free ones"
+            );
         }
         // Only when three quarters are unused, and to twice what is used: a number that goes up and down must not copy
         // each time.

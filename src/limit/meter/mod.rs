@@ -30,6 +30,7 @@ use crate::limit::forecast::LimitOutlook;
 use crate::limit::history::record::{Consumed, Counted};
 use crate::limit::stated::Stated;
 use crate::policy::{Kind, Limit};
+use crate::telemetry::defect;
 use pace::{PaceClaim, PaceMeter};
 use quota::{QuotaClaim, QuotaMeter};
 pub(super) use reserve::{Chunk, Ready};
@@ -107,7 +108,8 @@ impl Meter {
             (Self::Window(meter), Limit::Window(window)) => meter.change(window, terms),
             (Self::Quota(meter), Limit::Quota(quota)) => return meter.change(quota, terms.now),
             (meter @ (Self::Pace(_) | Self::Window(_) | Self::Quota(_)), limit) => {
-                // Cannot be: meters are found by their kind. One that begins anew is silent where the past is unknown.
+                // Meters are found by their kind. One that begins anew is silent where the past is unknown.
+                defect!("a meter that is changed to a limit of another kind");
                 *meter = Self::new(limit, terms);
             }
         }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::telemetry::defect;
 
 /// A chunk that lasts less than this was too small: each costs a write and a sync of some milliseconds, for which
 /// starts would have to wait.
@@ -94,7 +95,9 @@ impl ReserveAhead {
         }
         let (until, count) = self.chunks.front_mut()?;
         *count -= 1;
-        self.left -= 1;
+        // The sum of what the chunks hold, one of which has just given a start.
+        defect!(unless self.left > 0, "more starts on record than were counted");
+        self.left = self.left.saturating_sub(1);
         Some(*until)
     }
 
@@ -125,10 +128,10 @@ impl ReserveAhead {
             self.chunk_size = (self.chunk_size / 2).max(1);
         }
         self.last_reserved_at = now;
-        self.awaited = Some(Chunk {
-            count: most.map_or(self.chunk_size, |most| self.chunk_size.min(most - left)),
-            until,
-        });
+        let count = most.map_or(self.chunk_size, |most| self.chunk_size.min(most - left));
+        // Lanes would wait for it, and be asked again for nothing.
+        defect!(unless count > 0, "a chunk without starts");
+        self.awaited = Some(Chunk { count, until });
         self.awaited
     }
 

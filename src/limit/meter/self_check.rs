@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
 use crate::policy::Window;
+use crate::telemetry::defect;
 
 const MINUTE_S: u64 = 60;
 const SECOND_NS: u64 = 1_000_000_000;
@@ -85,6 +86,7 @@ impl SelfCheck {
             if first_ns.saturating_add(length_ns) > newest_ns {
                 return;
             }
+            defect!(unless count <= self.in_window, "a group of starts that was never counted");
             self.in_window = self.in_window.saturating_sub(count);
             self.groups.pop_front();
         }

@@ -92,6 +92,11 @@ impl Smoother {
 
     /// Takes what the last [`Smoother::ready_at`] found ready at this `now`.
     pub(super) fn take(&mut self, now: Timestamp) -> Step {
+        debug_assert_eq!(
+            self.cells.now_ns.load(Ordering::Relaxed),
+            now.as_nanos().min(LAST),
+            "a start is taken at another moment than it was asked for"
+        );
         let before_ns = self.cells.tat_ns.load(Ordering::Relaxed);
         let mut after_ns = self.cells.next_ns.load(Ordering::Relaxed);
         // The arrival time has passed: the smoother had nothing to do.
