@@ -273,6 +273,10 @@ impl Clock {
         let reading = self.read();
         let is_inherited = state.is_inherited;
         let leap = Leap { is_inherited, ..judge::settle(doubt, self.now(), reading.wall) };
+        debug_assert!(
+            leap.by.is_zero() || leap.ahead.is_zero(),
+            "a line that is behind the wall clock and ahead of it"
+        );
         (state.is_inherited, state.was_confirmed) = (false, false);
         state.ahead_ns = nanos(leap.ahead);
         state.corrections = judge::joined(&state.corrections, &leap.corrections).into();

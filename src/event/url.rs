@@ -107,6 +107,10 @@ impl CanonicalUrl {
     pub fn host_and_port(&self) -> String {
         let url = self.as_url();
         // Canonical urls have a host and, as http or https, a port.
+        debug_assert!(
+            url.host_str().is_some_and(|host| !host.is_empty()) && url.port_or_known_default().is_some(),
+            "a canonical url without a host or a port"
+        );
         format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
     }
 

@@ -66,6 +66,8 @@ struct Distribution {
 
 impl Distribution {
     fn new(bounds: &'static [f64]) -> Self {
+        // A value is searched for by halves.
+        debug_assert!(bounds.is_sorted(), "bounds of a histogram that do not ascend");
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Self { bounds, counts, sum_bits: AtomicU64::new(0) }
     }
@@ -75,6 +77,7 @@ impl HistogramFn for Distribution {
     fn record(&self, value: f64) {
         // A value that equals a bound belongs below it (`le`).
         let bucket = self.bounds.partition_point(|bound| *bound < value);
+        debug_assert!(bucket < self.counts.len(), "a value above the bucket that has no bound");
         if let Some(count) = self.counts.get(bucket) {
             // Relaxed: each figure stands for itself, and a rendering may fall between two of them.
             count.fetch_add(1, Ordering::Relaxed);
@@ -148,6 +151,7 @@ impl Series {
 }
 
 fn policy(key: &Key) -> &str {
+    debug_assert!(Series::holds(key), "a series of no policy among those of policies");
     key.labels().next().map_or("", |label| label.value())
 }
 
