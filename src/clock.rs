@@ -249,14 +249,14 @@ impl Clock {
         self.0.is_trusted.load(Ordering::Acquire)
     }
 
-    /// An operator confirms that the wall clock is right. It takes effect within a second, through whoever owns the
-    /// line ([`Clock::trust`]).
+    /// An operator confirms that the wall clock is right. It takes effect within a second, through the task that owns
+    /// the line ([`Clock::trust`]).
     pub fn confirm(&self) {
         self.0.is_confirmed.store(true, Ordering::Release);
     }
 
-    /// Whether the doubt may end at once: an operator has confirmed the wall clock, or there was no reason for the doubt
-    /// any more when the line began.
+    /// Whether the doubt may end at once: an operator has confirmed the wall clock, or there was no reason for the
+    /// doubt any more when the line began.
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
         self.0.is_confirmed.load(Ordering::Acquire)
@@ -296,7 +296,7 @@ impl Clock {
         Some(Leap { is_inherited, ..judge::settle(state.doubt?, self.now(), self.wall()) })
     }
 
-    /// How far the line is ahead of a wall clock that was found right: a date lies so much later on it.
+    /// How far the line is ahead of a wall clock that was found right: a date lies later on it by this much.
     #[must_use]
     pub fn ahead(&self) -> Duration {
         Duration::from_nanos(self.state().ahead_ns)

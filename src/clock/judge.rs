@@ -236,7 +236,7 @@ pub(super) fn joined(before: &[Correction], new: &[Correction]) -> Vec<Correctio
     all.get(all.len().saturating_sub(CORRECTIONS)..).unwrap_or_default().to_vec()
 }
 
-/// The moment `at`, told to what was accepted at `accepted_at`, after all corrections since.
+/// The moment `at`, as it was promised to what was accepted at `accepted_at`, after all corrections since.
 #[must_use]
 pub(crate) fn corrected(corrections: &[Correction], accepted_at: Timestamp, at: Timestamp) -> Timestamp {
     at + extension(corrections, accepted_at, accepted_at)

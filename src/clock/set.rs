@@ -41,8 +41,8 @@ impl Set {
                 is_synchronised: true,
             },
             Self::Scripted(script) => {
-                // All of it at one moment: a wall clock that was read before an advance, and a boot clock after it, look
-                // like a step.
+                // All of it at one moment: a wall clock that was read before an advance, and a boot clock after it,
+                // look like a step.
                 let now = script.lock().clone();
                 Reading { wall: now.wall.min(LATEST), ..now }
             }

@@ -1,9 +1,10 @@
 //! Where readings come from: the machine, or in tests a clock that they set.
 //!
-//! Whether the wall clock is synchronised is taken from the flag of the time daemon, `/run/systemd/timesync/synchronized`,
-//! when it is newer than this boot. The kernel's own state (`adjtimex`) is not read: `rustix` and `nix` have no wrapper for
-//! it, `clock-steering` shows only the frequency, and a unit with `ProtectClock=yes` is refused the call. chrony and ntpd
-//! leave no file that says "synchronised since this boot": chrony's drift file is written an hour later and at the end.
+//! Whether the wall clock is synchronised is taken from the flag of the time daemon,
+//! `/run/systemd/timesync/synchronized`, when it is newer than this boot. The kernel's own state (`adjtimex`) is not
+//! read: `rustix` and `nix` have no wrapper for it, `clock-steering` shows only the frequency, and a unit with
+//! `ProtectClock=yes` is refused the call. chrony and ntpd leave no file that says "synchronised since this boot":
+//! chrony's drift file is written an hour later and at the end.
 //!
 //! Must not know: how readings are judged.
 
@@ -91,7 +92,7 @@ pub(super) fn boot_id() -> Arc<str> {
     fs::read_to_string(BOOT_ID).map(|id| id.trim().into()).unwrap_or_default()
 }
 
-/// Whether the flag is there and newer than this boot. Both are told in the present wall time.
+/// Whether the flag is there and newer than this boot. Both are taken in the present wall time.
 fn is_synchronised(flag: &Path, wall: Timestamp, boot_ns: u64) -> bool {
     // Not followed: only the daemon's own file says anything.
     let Ok(found) = fs::symlink_metadata(flag) else { return false };

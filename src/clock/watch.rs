@@ -31,7 +31,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Takes a reading in and tells what has happened since the one before.
+    /// Takes a reading in; returns what has happened since the one before.
     pub(crate) fn look(&mut self, now: Reading) -> Vec<Anomaly> {
         let mut anomalies = Vec::new();
         if let Some(last) = &self.last {

@@ -157,7 +157,7 @@ pub(super) struct Ahead {
     bytes: usize,
     /// What the bytes should stay within.
     most_bytes: usize,
-    /// How many lanes hold entries.
+    /// How many lanes hold entries, read ahead or kept aside.
     lanes: usize,
 }
 

@@ -208,7 +208,7 @@ impl Dues {
         self.retries = retries.into_iter().map(|(due_at, id)| (leap.postponed(due_at), id)).collect();
     }
 
-    /// The queue has an entry that is due then, earlier than all that it told of.
+    /// The queue has an entry that is due then, earlier than all that it named before.
     pub(super) fn put_off(&mut self, due_at: Timestamp) {
         self.told = self.told.into_iter().chain([due_at]).min();
         self.announced = self.announced.into_iter().chain([due_at]).min();
@@ -229,8 +229,8 @@ impl Dues {
         }
     }
 
-    /// Learns from a page: which put-off entries it had, and when the queue wants to be asked next. With `all_due` it was
-    /// asked for all of them.
+    /// Learns from a page: which put-off entries it had, and when the queue wants to be asked next. With `all_due` it
+    /// was asked for all of them.
     pub(super) fn loaded(
         &mut self,
         entries: &[Entry],

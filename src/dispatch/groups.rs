@@ -88,8 +88,8 @@ impl Groups {
         group.ready.insert((rank, lane));
     }
 
-    /// The group is to stand in the planner's turns. Returns the limiter that stopped it last, if one did; `None` when it
-    /// stands there already or has nothing to send.
+    /// The group is to stand in the planner's turns. Returns the limiter that stopped it last, if one did; `None` when
+    /// it stands there already or has nothing to send.
     pub(super) fn enter_line(&mut self, id: GroupId) -> Option<Option<LimiterId>> {
         let group = self.groups.get_mut(&id)?;
         if group.is_in_line || group.ready.is_empty() {

@@ -1,8 +1,7 @@
-//! Holds: why a lane, whose calls go to one host and port, may not send although its limits have room. A generation that
-//! the policy book does not know, an operator's pause, the endpoint's `Retry-After`, its word that it is busy or over a
-//! limit of its own, the breaker, a shortage of tidegate's own, an egress guard that denies what an earlier one may have
-//! allowed. The reasons that lie elsewhere (shares, reads, the clock)
-//! are named here only.
+//! Holds: why a lane, whose calls go to one host and port, may not send although its limits have room. A generation
+//! that the policy book does not know, an operator's pause, the endpoint's `Retry-After`, its word that it is busy or
+//! over a limit of its own, the breaker, a shortage of tidegate's own, an egress guard that denies what an earlier one
+//! may have allowed. The reasons that lie elsewhere (shares, reads, the clock) are named here only.
 //!
 //! The breaker opens after a number of failures in a row that no success came between. It then holds the lane for a
 //! while, lets one call through to see, and holds it twice as long when that fails too. When it succeeds, the lane
@@ -180,7 +179,7 @@ impl Holds {
         holds.into_iter().flatten().max_by_key(|hold| hold.until.unwrap_or(Timestamp::MAX))
     }
 
-    /// Whether it may send at `now` with so many calls in flight.
+    /// Whether it may send at `now` with this many calls in flight.
     pub(super) fn allow(&self, inflight: usize, now: Timestamp) -> bool {
         // After a call that the guard has withheld the next one is a trial as well, until one has certainly been let
         // through.

@@ -1,4 +1,4 @@
-//! What the planner is told and what it asks for.
+//! What the planner takes in and what it asks for.
 //!
 //! Must not know: how either comes about.
 
@@ -39,7 +39,7 @@ pub(crate) enum Input {
     LoadFailed(LaneKey),
     /// An attempt has ended, whatever came of it.
     Finished {
-        /// The attempt that has ended.
+        /// The attempt that has ended, by its name.
         ticket: Ticket,
         /// What the delivery reported of it.
         outcome: Outcome,
@@ -123,8 +123,8 @@ pub(crate) struct Attempt {
 /// A confirmed start: the call is to be made at once.
 #[derive(Debug)]
 pub(crate) struct Start<'a> {
-    /// The event to send, with the attempts made before this one. Its headers and its body may be taken: what follows the
-    /// attempt needs neither.
+    /// The event to send, with the attempts made before this one. Its headers and its body may be taken: what follows
+    /// the attempt needs neither.
     pub entry: &'a mut Entry,
     /// Where it stands: for the labels of metrics.
     pub lane: &'a Lane,

@@ -125,7 +125,8 @@ impl LaneState {
             && self.dues.next().is_none()
     }
 
-    /// Whether what its endpoint says concerns the whole lane. It does not where no policy governs calls to several hosts.
+    /// Whether what its endpoint says concerns the whole lane. It does not where no policy governs calls to several
+    /// hosts.
     pub(super) fn has_endpoint(&self) -> bool {
         !self.lane.policies().is_empty() || self.lane.key().host().is_some()
     }
@@ -336,7 +337,7 @@ impl Lanes {
         self.by_key.len()
     }
 
-    /// Whether there are so many that holds of empty ones are not kept.
+    /// Whether there are more than [`MOST_LANES`]: holds of empty ones are not kept then.
     pub(super) fn are_too_many(&self) -> bool {
         self.len() > MOST_LANES
     }

@@ -213,7 +213,7 @@ impl Service {
                 }
                 Report::UsageStated(stated, answer) => {
                     self.step(Input::UsageStated(*stated));
-                    // Whoever asked may have gone.
+                    // The caller may have gone.
                     let _ = answer.send(Ok(()));
                     continue;
                 }
@@ -244,7 +244,7 @@ impl Service {
         }
     }
 
-    /// Does as asked. Whoever asked may have gone.
+    /// Carries out a command. The caller may have gone: answers that nobody hears are dropped.
     fn obey(&mut self, command: Command) {
         let now = self.clock.now();
         match command {

@@ -82,7 +82,7 @@ impl Share {
 pub(super) struct Shares {
     most: usize,
     in_use: usize,
-    /// How many lanes have work.
+    /// How many lanes have work at present.
     lanes: usize,
     answered: BTreeSet<(Place, LaneId)>,
     unanswered: BTreeSet<(Place, LaneId)>,

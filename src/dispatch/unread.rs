@@ -60,8 +60,8 @@ impl LaneState {
         HeldByDoubt { is_unknown: self.holds.is_unknown(), unread: self.unread }
     }
 
-    /// Why it may not send although its limits have room: a hold, that it has its share of the calls in flight, that what
-    /// comes next cannot be read, or that some of its entries have outlived their time while time is in doubt.
+    /// Why it may not send although its limits have room: a hold, that it has its share of the calls in flight, that
+    /// what comes next cannot be read, or that some of its entries have outlived their time while time is in doubt.
     pub(super) fn hold(&self, now: Timestamp) -> Option<Hold> {
         let unread = || {
             // What was read before can still be sent: it is not held.

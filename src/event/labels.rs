@@ -13,7 +13,7 @@ pub enum LabelError {
     /// There are more labels than [`Labels::MAX`].
     #[error("at most {} labels are taken, {given} were given", Labels::MAX)]
     TooMany {
-        /// How many labels there were.
+        /// How many labels the event had.
         given: usize,
     },
     /// A key that is empty, too long or has characters beyond letters, digits, `_`, `-` and `.`.
@@ -34,7 +34,7 @@ pub enum LabelError {
     /// One key has two values, or the same twice.
     #[error("label {key:?} is given twice")]
     Repeated {
-        /// The key that is repeated.
+        /// The key that is given twice.
         key: String,
     },
 }

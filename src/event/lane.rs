@@ -39,7 +39,7 @@ pub enum LaneError {
         Lane::MAX_POLICIES
     )]
     TooManyPolicies {
-        /// How many policies govern it.
+        /// How many policies would govern it.
         given: usize,
     },
     /// Policies and labels together make too long a name.
@@ -350,7 +350,7 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
-/// Also what tells the port from the host, and the parts of an IPv6 address.
+/// Also what separates the port from the host, and the parts of an IPv6 address.
 fn is_plain_in_host(byte: u8) -> bool {
     is_plain(byte) || matches!(byte, b':' | b'[' | b']')
 }

@@ -1,6 +1,6 @@
 //! The HTTP method of a call: one rule for events, policies and questions about calls.
 //!
-//! Must not know: where the text stands, who is told that it breaks the rule.
+//! Must not know: where the text stands, to whom the error goes.
 
 use http::Method;
 

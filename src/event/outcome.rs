@@ -21,8 +21,8 @@ pub enum Outcome {
         /// How long the endpoint asked to be left alone, if it did (already clamped).
         retry_after: Option<Duration>,
     },
-    /// It failed, and it is proven that the endpoint has processed nothing of it: no connection was made, no byte of the
-    /// request was written, or the endpoint refused it in a way that the protocol defines as unprocessed.
+    /// It failed, and it is proven that the endpoint has processed nothing of it: no connection was made, no byte of
+    /// the request was written, or the endpoint refused it in a way that the protocol defines as unprocessed.
     Unprocessed {
         /// Why it failed before anything was processed.
         cause: Cause,

@@ -1,10 +1,12 @@
-//! How often an event was tried: the attempts that count, and the tries that are proven to have cost its endpoint nothing.
+//! How often an event was tried: the attempts that count, and the tries that are proven to have cost its endpoint
+//! nothing.
 //!
-//! The limit of attempts and the header `tidegate-attempt` look at the attempts alone; the backoff grows with all tries.
+//! The limit of attempts and the header `tidegate-attempt` look at the attempts alone; the backoff grows with all
+//! tries.
 //!
 //! On disk both share the two bytes in which attempts alone were kept at first: the low ten bits count the attempts, at
-//! most 1023, the high six the other tries, at most 63, each kept at its most. The limit of attempts is 1000 at most, so
-//! that the high bits of an old record are zero, and after 63 doublings every backoff is at its bound.
+//! most 1023, the high six the other tries, at most 63, each kept at its most. The limit of attempts is 1000 at most,
+//! so that the high bits of an old record are zero, and after 63 doublings every backoff is at its bound.
 //!
 //! Must not know: what makes a try cost nothing, how long a backoff is.
 

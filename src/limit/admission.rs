@@ -1,5 +1,5 @@
-//! Admission: calls that no waiting limit governs are tried when they are handed in. What passes is promised a start, so that calls that
-//! are on their way to their start count as well; what does not is turned away.
+//! Admission: calls that no waiting limit governs are tried when they are handed in. What passes is promised a start,
+//! so that calls that are on their way to their start count as well; what does not is turned away.
 //!
 //! Must not know: entries, HTTP, how limits count.
 
@@ -29,7 +29,8 @@ pub(crate) struct OverLimit {
     pub free_at: Timestamp,
 }
 
-/// What came of a call that was tried: a promise where a policy turns calls away, nothing where none does, or why it is turned away.
+/// What came of a call that was tried: a promise where a policy turns calls away, nothing where none does, or why it is
+/// turned away.
 pub(crate) type Tried = Result<Option<Promise>, OverLimit>;
 
 /// Tries calls before they are taken in.
@@ -41,12 +42,13 @@ pub(crate) trait Admission: Send + Sync + 'static {
     fn used(&self, lane: Lane) -> BoxFuture<'_, Vec<LimiterFigures>>;
 }
 
-/// A start that was promised to a call. Dropped, it is given back; a call that was taken in keeps it ([`Promise::keep`]) until it starts.
+/// A start that was promised to a call. Dropped, it is given back; a call that was taken in keeps it
+/// ([`Promise::keep`]) until it starts.
 #[must_use = "a promise that is dropped is given back"]
 pub(crate) struct Promise(Option<Box<dyn FnOnce() + Send>>);
 
 impl Promise {
-    /// Made by whoever keeps the limits and takes it back through `give_back`.
+    /// Made by the owner of the limits, which takes it back through `give_back`.
     pub(crate) fn new(give_back: impl FnOnce() + Send + 'static) -> Self {
         Self(Some(Box::new(give_back)))
     }
@@ -74,7 +76,8 @@ impl fmt::Debug for Promise {
 /// When to come again for a start that others have been promised: they go within moments.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Promises a start to a call that no waiting limit governs, or names the limit that has no room and when it may have some again.
+/// Promises a start to a call that no waiting limit governs, or names the limit that has no room and when it may have
+/// some again.
 pub(super) fn promise(table: &mut Table, lane: &Binding, now: Timestamp) -> Result<(), (Blocker, Timestamp)> {
     match first_without_room(table, lane, 0, now) {
         Some(blocker) => Err((blocker, free_at(table, blocker, now))),
@@ -107,8 +110,8 @@ fn change_promises(table: &mut Table, lane: &Binding, change: impl Fn(u32) -> u3
     }
 }
 
-/// The first refusing limiter of a lane, in the order in which they are asked, that has no room beyond what others were promised: all
-/// promises but `own`.
+/// The first refusing limiter of a lane, in the order in which they are asked, that has no room beyond what others were
+/// promised: all promises but `own`.
 pub(super) fn first_without_room(
     table: &mut Table,
     lane: &Binding,

@@ -1,5 +1,5 @@
-//! Bounds on what another policy counts: an endpoint that is shut once this many calls were made to the whole service, wherever
-//! they went. A policy with bounds counts nothing itself.
+//! Bounds on what another policy counts: an endpoint that is shut once this many calls were made to the whole service,
+//! wherever they went. A policy with bounds counts nothing itself.
 //!
 //! Must not know: lanes, how a meter counts.
 
@@ -31,8 +31,8 @@ impl Bound {
         Self { most: most(limits), counter }
     }
 
-    /// How many more starts it allows beyond those that are promised, and which of its limits is the narrowest; `None` when it limits
-    /// nothing that is counted.
+    /// How many more starts it allows beyond those that are promised, and which of its limits is the narrowest; `None`
+    /// when it limits nothing that is counted.
     pub(super) fn room(&self, counter: &mut Limiter, now: Timestamp) -> Option<(u32, Kind)> {
         let rooms = self.most.iter().filter_map(|(kind, most)| {
             let meter = counter.meter_mut(*kind)?;

@@ -33,8 +33,8 @@ pub enum Decision {
     Go(Permit),
     /// Ask again then, not earlier: the moment at which the last of the lane's limits has room.
     NotBefore(Timestamp, Blocker),
-    /// Ask again when a call under this limiter ends (see [`crate::limit::Gate::release`]), or when more of its starts are on record
-    /// (see [`crate::limit::Gate::confirmed`]).
+    /// Ask again when a call under this limiter ends (see [`crate::limit::Gate::release`]), or when more of its starts
+    /// are on record (see [`crate::limit::Gate::confirmed`]).
     Wait(Blocker),
     /// A policy that turns calls away has no room: all waiting ones have.
     Refuse(Blocker),
@@ -56,7 +56,8 @@ pub(super) enum Obstacle {
     Refused(Blocker),
 }
 
-/// What stands in the way of a start at `now`. A call that was `promised` one is not turned away for the sake of other promises.
+/// What stands in the way of a start at `now`. A call that was `promised` one is not turned away for the sake of other
+/// promises.
 pub(super) fn obstacle(
     table: &mut Table,
     lane: &Binding,
@@ -105,7 +106,7 @@ impl Binding {
 }
 
 impl Freed {
-    /// The limiters, each once.
+    /// The limiters, each once, in the order of the permit.
     pub fn iter(&self) -> impl Iterator<Item = LimiterId> {
         self.0.iter().copied()
     }

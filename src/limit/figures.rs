@@ -48,8 +48,8 @@ pub struct Counter {
     pub resets_at: Option<Timestamp>,
 }
 
-/// The state of up to `most` limiters from place `from` on, and the place at which to go on. Those of policies that are gone are left
-/// out.
+/// The state of up to `most` limiters from place `from` on, and the place at which to go on. Those of policies that are
+/// gone are left out.
 pub(super) fn page(
     table: &mut Table,
     from: usize,

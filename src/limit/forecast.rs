@@ -95,7 +95,7 @@ impl Outlooks {
         self.shared(policy, key).limits = limits;
     }
 
-    /// Learns of a lane with so many calls that wait for their turn. A lane whose endpoint takes no calls at present is
+    /// Adds a lane with this many calls that wait for their turn. A lane whose endpoint takes no calls at present is
     /// not to be added: nobody waits for those.
     pub(crate) fn add_lane(&mut self, lane: &Lane, waiting: u64, runtime: &Runtime) {
         let group = lane.key().without_host();
@@ -176,7 +176,7 @@ impl LaneOutlook {
 
 impl Share {
     fn starts_at(&self, ahead: u64, now: Timestamp) -> Timestamp {
-        // Of each other group as many go first as of its own, if it has so many.
+        // Of each other group as many go first as of its own, if it has as many.
         let others = ahead.saturating_mul(self.groups - 1).min(self.waiting);
         self.limit.starts_at(ahead.saturating_add(others), now)
     }

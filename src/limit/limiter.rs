@@ -51,7 +51,8 @@ pub(super) struct Limiter {
     pub(super) last_start: Timestamp,
     /// Where it counts what it does.
     pub(super) tally: Arc<Tally>,
-    /// How many times its limits were applied or usage was stated: tells the claims of one ring from those of the next.
+    /// How many times its limits were applied or usage was stated: the claims of one ring differ by it from those of
+    /// the next.
     applied: u64,
 }
 
@@ -79,8 +80,8 @@ impl Limiter {
         }
     }
 
-    /// Limits this from now on. What was consumed, granted and is in flight keeps counting; there is never a fresh burst. Returns the
-    /// kinds that are new, and gives `note` what has to be put on record for the others.
+    /// Limits this from now on. What was consumed, granted and is in flight keeps counting; there is never a fresh
+    /// burst. Returns the kinds that are new, and gives `note` what has to be put on record for the others.
     pub(super) fn apply(
         &mut self,
         rules: &Rules,
@@ -162,8 +163,8 @@ impl Limiter {
         worst.map_or(Ok(()), Err)
     }
 
-    /// Of a refusing limiter: how many more starts its limits allow at `now`, and which of them is the narrowest; `None` when none of
-    /// them limits that.
+    /// Of a refusing limiter: how many more starts its limits allow at `now`, and which of them is the narrowest;
+    /// `None` when none of them limits that.
     pub(super) fn room(&mut self, now: Timestamp) -> Option<(u32, Kind)> {
         if self.closed {
             return Some((0, Kind::Closed));
@@ -177,8 +178,8 @@ impl Limiter {
         self.room(now).is_some_and(|(room, _)| room == 0)
     }
 
-    /// Takes a start and a slot after [`Limiter::check`] allowed it, and adds them to what is `held`; `false` when that was not so: then
-    /// nothing is taken.
+    /// Takes a start and a slot after [`Limiter::check`] allowed it, and adds them to what is `held`; `false` when that
+    /// was not so: then nothing is taken.
     pub(super) fn take(&mut self, id: LimiterId, now: Timestamp, held: &mut SmallVec<[Held; 2]>) -> bool {
         let before = held.len();
         for meter in self.meters.iter_mut().filter(|_| self.active) {
@@ -241,7 +242,7 @@ impl Limiter {
         self.last_start
     }
 
-    /// What still counts at `now`, for whoever keeps it.
+    /// What still counts at `now`, for the record or for memory.
     pub(super) fn counted(&mut self, now: Timestamp, mut note: impl FnMut(Kind, Counted)) {
         for meter in &mut self.meters {
             let kind = meter.kind();
@@ -249,8 +250,8 @@ impl Limiter {
         }
     }
 
-    /// What counts of limits that `next` does not have and that is one sum per period: it counts again when they come back. Sliding windows
-    /// that come back mind the latest start.
+    /// What counts of limits that `next` does not have and that is one sum per period: it counts again when they come
+    /// back. Sliding windows that come back mind the latest start.
     pub(super) fn leaving(&mut self, next: &Rules, now: Timestamp, mut note: impl FnMut(Kind, Counted)) {
         let limits = next.of_key(&self.key);
         for meter in &mut self.meters {

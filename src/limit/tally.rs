@@ -24,7 +24,7 @@ impl<T> PerKind<T> {
         Self(Kind::ALL.map(figure))
     }
 
-    /// The figure of this kind.
+    /// The figure of this kind of limit.
     #[must_use]
     pub fn get(&self, kind: Kind) -> &T {
         // Each kind has its place in `Kind::ALL`: see there.

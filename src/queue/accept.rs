@@ -90,7 +90,7 @@ impl PendingAppend {
         Self { lanes: shared.clone(), entries }
     }
 
-    /// Counts what became durable, whoever still waits for the answer.
+    /// Counts what became durable, also when nobody waits for the answer any more.
     fn commit(mut self, appended: &[Appended]) {
         let entries = std::mem::take(&mut self.entries);
         if entries.len() != appended.len() {

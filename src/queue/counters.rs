@@ -1,4 +1,5 @@
-//! The counters of what came in and what has ended: fed where the lane table books it, so that they agree with the ledger.
+//! The counters of what came in and what has ended: fed where the lane table books it, so that they agree with the
+//! ledger.
 //!
 //! Must not know: the store, why an entry ended.
 
@@ -27,8 +28,8 @@ pub(super) fn count_accepted<'a>(entries: impl Iterator<Item = (&'a Lane, Source
     }
 }
 
-/// Counts those that ended, at `now`, under the policies of their lanes; under none where the key of a lane does not say
-/// which.
+/// Counts those that ended, at `now`, under the policies of their lanes; under none where the key of a lane does not
+/// say which.
 pub(super) fn count_ends<'a>(
     now: Timestamp,
     settlements: impl Iterator<Item = (&'a LaneKey, EventId, &'a Settlement)>,

@@ -1,4 +1,4 @@
-//! How the most recent events ended, for whoever asks after one. The store knows only that they ended.
+//! How the most recent events ended, for questions about one of them. The store knows only that they ended.
 //!
 //! Must not know: the store, lanes.
 

@@ -1,5 +1,5 @@
-//! How many lanes are for one host alone. Beyond a bound further hosts share lanes, so that calls to very many hosts cost
-//! a bounded number of lanes.
+//! How many lanes are for one host alone. Beyond a bound further hosts share lanes, so that calls to very many hosts
+//! cost a bounded number of lanes.
 //!
 //! Must not know: what lanes hold, which limits they have.
 

@@ -1,12 +1,13 @@
-//! The ledger: every entry once, by where it is. Each term is counted where it happens, in the steps that change the lane
-//! table and under its lock, and none is derived from the others. So the terms add up at every moment, unless something is
-//! lost without a trace:
+//! The ledger: every entry once, by where it is. Each term is counted where it happens, in the steps that change the
+//! lane table and under its lock, and none is derived from the others. So the terms add up at every moment, unless
+//! something is lost without a trace:
 //!
 //! `accepted + redriven = delivered + expired + dead + drained + cancelled + lost + ready + delayed + inflight`
 //!
-//! It begins with the process: what the store owes when it is opened counts as accepted, so that nothing has to be put on
-//! record for it and an end of the process, however hard, leaves no difference. An event whose door could not be told in
-//! time whether it is durable counts once the store says that it is; the next start finds it when this one ends before.
+//! It begins with the process: what the store owes when it is opened counts as accepted, so that nothing has to be put
+//! on record for it and an end of the process, however hard, leaves no difference. An event whose door could not be
+//! told in time whether it is durable counts once the store says that it is; the next start finds it when this one ends
+//! before.
 //!
 //! Must not know: the store, who asks.
 
@@ -20,9 +21,9 @@ pub(crate) struct Ledger {
     pub accepted: u64,
     /// Dead letters that were put back: none so far, for nothing puts them back yet.
     pub redriven: u64,
-    /// Their endpoint has accepted them.
+    /// Their endpoint has accepted the calls.
     pub delivered: u64,
-    /// They outlived their time.
+    /// They outlived their time, held by doubt or not.
     pub expired: u64,
     /// Parked for a person, as dead letters.
     pub dead: u64,

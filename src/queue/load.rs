@@ -1,5 +1,4 @@
 //! Handing out: a bounded page of a lane, due entries first, then the plain order after the lane's cursor.
-
 //!
 //! Must not know: how entries come in, what becomes of them.
 
@@ -17,7 +16,7 @@ use crate::queue::table::{LoadEnd, LoadStart, SharedTable};
 use crate::store::{DuePage, EntryStore, ReadLimit, SettleRequest, StoreError, StoredEntry};
 use crate::telemetry::{Defect, defect};
 
-/// A page of a lane, handed out to whoever asked for it.
+/// A page of a lane, handed out to the dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Loaded {
     /// Due entries in order of their due time, then plain ones in order of acceptance.
@@ -116,8 +115,8 @@ impl HandOut {
         self.settler.settle(entry, Settlement::Reschedule { due_at, tries: entry.tries, doubted_at: None });
     }
 
-    /// The entry, and its due time when a correction of the clock has moved that. A record that does not decode is parked
-    /// for a person with its raw bytes; the others go on.
+    /// The entry, and its due time when a correction of the clock has moved that. A record that does not decode is
+    /// parked for a person with its raw bytes; the others go on.
     fn decode(&self, lane: &LaneKey, stored: StoredEntry) -> Option<(Entry, Option<Timestamp>)> {
         match self.records.event_of(&stored) {
             Ok(event) => {

@@ -70,7 +70,7 @@ impl Losses {
         self.stale.take(id)
     }
 
-    /// Takes off the lanes what the store lost since the last call. For whoever holds the table, so that what is read
+    /// Takes off the lanes what the store lost since the last call. Under the lock of the table, so that what is read
     /// of the store afterwards agrees with it.
     pub(super) fn take_in(&self, lanes: &mut LaneTable) {
         let losses = self.store.take_losses();

@@ -54,7 +54,7 @@ use table::{LaneTable, SharedTable};
 
 /// How long an acceptance waits for the store where nothing else is said.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often whoever waits for other work looks whether the store answers.
+/// How often a wait for other work looks whether the store answers.
 const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(50);
 
 /// An event that passed the door, with the lane that its policies give it.
@@ -147,8 +147,8 @@ impl Queue {
         clock: Clock,
         append_timeout: Duration,
     ) -> Result<(Self, LaneSignals), QueueError> {
-        // Unbounded in type, bounded in fact: a lane is in it once for new work, and once for each entry that is put off
-        // ahead of all others.
+        // Unbounded in type, bounded in fact: a lane is in it once for new work, and once for each entry that is put
+        // off ahead of all others.
         let (signal, signals) = mpsc::unbounded_channel();
         let mut lanes = LaneTable::new(signal);
         for summary in store.lanes().await? {
@@ -175,8 +175,8 @@ impl Queue {
         Ok((Self(Arc::new(parts)), LaneSignals(signals)))
     }
 
-    /// The lane for a call to this url that `governed` names the limits of: the part of that for the url's host and port, or,
-    /// when there are very many hosts, one that several share.
+    /// The lane for a call to this url that `governed` names the limits of: the part of that for the url's host and
+    /// port, or, when there are very many hosts, one that several share.
     #[must_use]
     pub(crate) fn lane_at(&self, governed: &Lane, url: &CanonicalUrl) -> Lane {
         let host = url.host_and_port();
@@ -225,8 +225,8 @@ impl Queue {
     }
 
     /// Waits until every settlement handed in so far is durable, the store has failed for good, or none became durable
-    /// for 30 s, as on a disk without room: the calls of those that are left may be repeated after the next start. Whoever
-    /// waits after that waits no more until something becomes durable again.
+    /// for 30 s, as on a disk without room: the calls of those that are left may be repeated after the next start.
+    /// Later calls return at once until something becomes durable again.
     pub(crate) async fn flush(&self) {
         self.0.settler.flush().await;
     }
@@ -272,8 +272,8 @@ impl Queue {
         self.0.lanes.lock().read_again();
     }
 
-    /// Waits for what the store is asked to do as long as the store answers; `work` must go on without whoever waits for
-    /// it.
+    /// Waits for what the store is asked to do as long as the store answers; `work` must go on when nobody waits for it
+    /// any more.
     ///
     /// # Errors
     /// [`StoreError::Slow`] when the store did not answer others before: `work` was not begun.
@@ -342,7 +342,7 @@ impl Queue {
     #[must_use]
     pub(crate) fn store_health(&self) -> StoreHealth {
         let health = self.0.store.health();
-        // As long as a producer would wait: then it is told that the store is slow.
+        // As long as a producer would wait: from then on it gets the answer that the store is slow.
         let slow = health.operation_age >= self.0.acceptance.timeout;
         StoreHealth { slow, ..health }
     }

@@ -29,11 +29,11 @@ const FLUSH_WAIT: Duration = Duration::from_secs(30);
 /// Entries that reached their end since the queue was opened, on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Completed {
-    /// Their endpoint has accepted them.
+    /// Their endpoint has accepted the calls.
     pub delivered: u64,
     /// Parked for a person, as dead letters.
     pub dead: u64,
-    /// They outlived their time.
+    /// They outlived their time, held by doubt or not.
     pub expired: u64,
     /// Dropped on request or with their drained policy.
     pub dropped: u64,
@@ -161,8 +161,8 @@ async fn gather(settler: Weak<Settler>) {
     }
 }
 
-/// Decisions on their way to the store. No longer owed when it is dropped, also by a panic: whoever waits for
-/// them is not left waiting.
+/// Decisions on their way to the store. No longer owed when it is dropped, also by a panic: nobody waits for them in
+/// vain.
 struct Owed {
     settler: Arc<Settler>,
     count: usize,

@@ -44,10 +44,10 @@ pub(crate) struct Waiting {
     pub place: Option<usize>,
 }
 
-/// Whoever takes entries up, and keeps those that are not started yet.
+/// The dispatcher, as the queue sees it: it takes entries up, and keeps those that are not started yet.
 pub(crate) trait ReadAhead: Send + Sync + 'static {
-    /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them, because
-    /// it was not read yet, its call has started, or nobody takes entries up any more.
+    /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them,
+    /// because it was not read yet, its call has started, or nobody takes entries up any more.
     fn place(&self, lane: LaneKey, id: EventId) -> BoxFuture<'_, Option<usize>>;
 }
 

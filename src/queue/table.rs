@@ -162,7 +162,7 @@ impl LaneTable {
         self.end_append(lane);
     }
 
-    /// Registers for the next signal, then tells where to read.
+    /// Registers for the next signal, then returns where to read; `None` when the lane holds nothing.
     pub(super) fn begin_load(&mut self, lane: &LaneKey) -> Option<LoadStart> {
         let state = self.lanes.get_mut(lane)?;
         // Before the store is read: what is appended from now on is announced again, as the page may not hold it.
@@ -189,7 +189,8 @@ impl LaneTable {
         gone
     }
 
-    /// Takes off an entry that ended as lost. Returns whether it is handed out: whoever has it does not know yet.
+    /// Takes off an entry that ended as lost. Returns whether it is handed out: the dispatcher does not know of the
+    /// loss yet.
     pub(super) fn lost(&mut self, loss: &Loss) -> bool {
         self.changes += 1;
         self.books.count(Count::Lost, 1);
@@ -326,7 +327,7 @@ impl LaneTable {
         all
     }
 
-    /// What was counted, for whoever looks at the ends alone.
+    /// What was counted, for questions about the ends alone.
     pub(super) const fn books(&self) -> &Books {
         &self.books
     }
@@ -341,8 +342,8 @@ impl LaneTable {
         self.lanes.is_empty()
     }
 
-    /// Announces the due time of an entry that is due before all others that are known: whoever reads ahead as much as
-    /// it may loads no page until then.
+    /// Announces the due time of an entry that is due before all others that are known: a lane that reads ahead as much
+    /// as it may loads no page until then.
     fn announce_due(&self, lane: &LaneKey, due_at: Option<Timestamp>) {
         if let Some(due_at) = due_at {
             // As for every signal: without a dispatcher nothing is read.

@@ -7,14 +7,14 @@ use crate::telemetry::names;
 /// How many connections are open at the doors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConnectionsOpen {
-    /// Connections that serve every request.
+    /// Connections that serve every request, events included.
     pub ordinary: usize,
     /// Connections of the reserve, which serves everything but events.
     pub reserved: usize,
 }
 
 impl ConnectionsOpen {
-    /// Shows both figures as gauges.
+    /// Shows both figures as gauges, by class.
     pub(crate) fn emit(&self) {
         // A few thousand at most, so the conversions are exact.
         let figure = |count: usize| u32::try_from(count).map_or(f64::MAX, f64::from);

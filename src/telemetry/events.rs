@@ -26,7 +26,7 @@ pub(crate) fn policy_list(lane: &Lane) -> String {
 pub enum Source {
     /// The HTTP door, `POST /v1/events`.
     Http,
-    /// Standard input, as NDJSON.
+    /// Standard input, one event a line.
     Stdin,
 }
 

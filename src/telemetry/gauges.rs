@@ -12,7 +12,7 @@ use crate::telemetry::{names, output, policies};
 /// The reasons to hold a lane that lie with its endpoint, or with an operator who spares it.
 const ENDPOINT_REASONS: [&str; 4] = ["retry_after", "busy", "breaker", "paused"];
 
-/// The figures of one policy; lanes of the same policy are added up by whoever takes the snapshot.
+/// The figures of one policy; lanes of the same policy are added up when the snapshot is taken.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct PolicyGauges {
     /// The policy, or `-` where none governs.
@@ -84,8 +84,8 @@ pub(crate) struct Snapshot {
     pub doubts: Vec<(&'static str, u64, u64)>,
 }
 
-/// Sets the gauges and remembers which labels have some, so that those of a label without policies fall to zero
-/// instead of standing for ever at their last value. Those of a row that is as it was are left alone: most policies rest.
+/// Sets the gauges and remembers which labels have some, so that those of a label without policies fall to zero instead
+/// of standing for ever at their last value. Those of a row that is as it was are left alone: most policies rest.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
     shown: BTreeMap<SharedString, PolicyGauges>,

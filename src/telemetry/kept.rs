@@ -1,8 +1,8 @@
 //! The series in which events and calls of a policy count, kept with its label, so that counting costs neither an
 //! allocation nor a look-up by name and labels.
 //!
-//! They belong to the recorder that was in place when they were made. Where another one is, as in a test that records by
-//! itself, and where none are kept, the series are looked up.
+//! They belong to the recorder that was in place when they were made. Where another one is, as in a test that records
+//! by itself, and where none are kept, the series are looked up.
 //!
 //! Must not know: which policies there are, who counts.
 

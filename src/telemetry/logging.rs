@@ -1,5 +1,5 @@
-//! Log lines: on standard error, readable on a terminal, JSON otherwise, or as entries of the system's journal. An output
-//! that fails costs lines, never the process: see [`output`].
+//! Log lines: on standard error, readable on a terminal, JSON otherwise, or as entries of the system's journal. An
+//! output that fails costs lines, never the process: see [`output`].
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -36,7 +36,7 @@ pub(crate) struct LoggingError {
     pub reason: String,
 }
 
-/// Whoever sends packets to the resolver must not fill the log: of it only what it makes of the system's files is heard.
+/// Packets from anywhere must not fill the log: of the resolver only the lines about the system's files are written.
 const RESOLVER: &str = "hickory_net=off,hickory_proto=off,hickory_resolver=off,\
                         hickory_resolver::system_conf=warn,hickory_resolver::hosts=warn";
 
@@ -62,7 +62,7 @@ pub(crate) fn init(level: &str, format: Format, journal_stream: Option<&str>) ->
     };
     tracing::subscriber::set_global_default(Registry::default().with(filter).with(lines))
         .map_err(|error| LoggingError { reason: error.to_string() })?;
-    // Whoever sets it up first keeps it.
+    // The first one to set it up keeps it.
     let _is_first = LEVEL.set(InForce { handle, level: Mutex::new(level.to_owned()) });
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Panics are defects: each is counted once, where it happens. Whoever catches one, or notices it, counts nothing.
+//! Panics are defects: each is counted once, where it happens. Code that catches one, or notices it, counts nothing.
 //!
 //! Must not know: who catches them.
 

@@ -83,8 +83,8 @@ pub(super) fn each(lane: &Lane, count: impl Fn(&Target<'_>)) {
     }
 }
 
-/// Whether the policies with series of their own have changed since the last call: what was about to count under one that
-/// is gone has done so.
+/// Whether the policies with series of their own have changed since the last call: what was about to count under one
+/// that is gone has done so.
 pub(super) fn have_changed() -> bool {
     LABELS.changed.swap(false, Ordering::AcqRel)
 }
@@ -159,8 +159,8 @@ impl Labels {
         });
     }
 
-    /// Returns the labels that are in use from now on and were not before: that of no policy from the first time on, that
-    /// of all others once there are others.
+    /// Returns the labels that are in use from now on and were not before: that of no policy from the first time on,
+    /// that of all others once there are others.
     fn change(&self, change: impl FnOnce(&mut Wanted)) -> Vec<SharedString> {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut wanted);
@@ -173,7 +173,7 @@ impl Labels {
         let is_shared = next.without > 0 && before.without == 0;
         let new = own.chain(none).chain(is_shared.then_some(SharedString::const_str(OTHER))).collect();
         self.given.store(Arc::new(next));
-        // After the new labels are there: whoever sees the change sees them.
+        // After the new labels are there: a thread that sees the change sees them.
         self.changed.store(true, Ordering::Release);
         self.version.fetch_add(1, Ordering::Release);
         new

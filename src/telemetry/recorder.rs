@@ -93,8 +93,8 @@ pub fn install() -> Result<MetricsHandle, RecorderError> {
 }
 
 impl MetricsHandle {
-    /// Everything in the text format, version 0.0.4, with the terms of the ledger at one moment. Costs milliseconds with
-    /// many series: call it where blocking is allowed.
+    /// Everything in the text format, version 0.0.4, with the terms of the ledger at one moment. Costs milliseconds
+    /// with many series: call it where blocking is allowed.
     #[must_use]
     pub fn render(&self, ledger: &[(&'static str, u64)]) -> String {
         // Read when it is asked for: figures of the process need no task.
@@ -111,8 +111,8 @@ impl MetricsHandle {
         text
     }
 
-    /// Folds recorded samples into their buckets, and ends what a policy that has just gone left behind. Call it every few
-    /// seconds: until then each sample of a histogram is kept in memory.
+    /// Folds recorded samples into their buckets, and ends what a policy that has just gone left behind. Call it every
+    /// few seconds: until then each sample of a histogram is kept in memory.
     pub fn upkeep(&self) {
         self.exporter.run_upkeep();
         // Once more after the change itself: a thread that held the old labels may have counted under one that ended.

@@ -1,6 +1,6 @@
-//! Series of policies. They are kept apart from all others because they end with their policy, which the exporter has no
-//! way to say. A histogram counts into its buckets at once, so that nothing is to be folded. A gauge that is not a number
-//! is not shown.
+//! Series of policies. They are kept apart from all others because they end with their policy, which the exporter has
+//! no way to say. A histogram counts into its buckets at once, so that nothing is to be folded. A gauge that is not a
+//! number is not shown.
 //!
 //! Must not know: which policies have series, what is measured.
 

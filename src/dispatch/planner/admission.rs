@@ -9,8 +9,8 @@ use crate::event::{Lane, LaneKey};
 use crate::limit::OverLimit;
 use crate::telemetry::defect;
 
-/// Tries a call of this lane, which is promised a start where no waiting limit governs it. Tells whether something was
-/// promised.
+/// Tries a call of this lane, which is promised a start where no waiting limit governs it. Returns whether something
+/// was promised.
 pub(super) fn promise(
     lane: &Lane,
     policies: &Policies,

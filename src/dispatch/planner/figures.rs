@@ -16,7 +16,8 @@ use crate::telemetry::policy_names;
 /// Places of lanes that are looked at in one part.
 pub(in crate::dispatch) const LANES_AT_ONCE: usize = 2048;
 
-/// A walk over the lanes that has not come to its end. Lanes that come or go meanwhile may be left out or counted twice.
+/// A walk over the lanes that has not come to its end. Lanes that come or go meanwhile may be left out or counted
+/// twice.
 pub(in crate::dispatch) struct Walk {
     figures: Figures,
     /// Where it goes on; `None` when it is over.
@@ -51,8 +52,8 @@ impl Walk {
         Self { figures, next: Some(0), late_calls }
     }
 
-    /// Walks over some more lanes, and looks at them for what no single step finds unless nothing is to start. Returns the
-    /// figures once that was the last part.
+    /// Walks over some more lanes, and looks at them for what no single step finds unless nothing is to start. Returns
+    /// the figures once that was the last part.
     pub(super) fn go_on(
         &mut self,
         nothing_starts: bool,

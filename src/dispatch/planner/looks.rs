@@ -55,8 +55,8 @@ impl Watch {
 /// What a look found: how many lanes, under each of their policies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Looks {
-    /// Lanes with something to send that no hold, share or limit has kept back at any look for 60 s, and of which nothing
-    /// started meanwhile: any is a defect.
+    /// Lanes with something to send that no hold, share or limit has kept back at any look for 60 s, and of which
+    /// nothing started meanwhile: any is a defect.
     pub stalled: BTreeMap<String, u64>,
     /// Lanes with an event of whose life two thirds are over: the next to go, one under way, or one put off for a retry
     /// by this process.

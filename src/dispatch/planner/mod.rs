@@ -1,10 +1,10 @@
-//! The planner: what is sent next, and what follows. A pure state machine: it is told what happened and
+//! The planner: what is sent next, and what follows. A pure state machine: it takes in what happened and
 //! when, and answers with what is to be done. No I/O, no clock, no task.
 //!
 //! - First attempts leave a lane in the order in which they were made durable; what has become due (retries,
 //!   delayed events) goes ahead of them, in due order.
 //! - Nothing starts without a permit, before its due time, or at or after its expiry.
-//! - One step starts a bounded number of calls; [`Planner::next_wake`] tells when it wants to go on.
+//! - One step starts a bounded number of calls; [`Planner::next_wake`] says when it wants to go on.
 //!
 //! Must not know: sockets, files, how limits count.
 
@@ -179,7 +179,7 @@ impl Planner {
         self.roster.doubt_time();
     }
 
-    /// Drops what waits under a policy now; [`Planner::take_purged`] tells when it is done.
+    /// Drops what waits under a policy now; [`Planner::take_purged`] reports its end.
     pub(crate) fn purge(&mut self, policy: &PolicyId, now: Timestamp, effects: &mut Vec<Effect>) -> PurgeId {
         self.purges.begin(policy, &mut self.roster, now, effects)
     }
@@ -189,8 +189,8 @@ impl Planner {
         self.purges.take_done()
     }
 
-    /// Tries a call of this lane. `Ok` promises it a start where no waiting limit governs it: to be taken up by the entry
-    /// that follows, or to be given back through [`Planner::withdraw`]. Tells whether something was promised.
+    /// Tries a call of this lane. `Ok` promises it a start where no waiting limit governs it: to be taken up by the
+    /// entry that follows, or to be given back through [`Planner::withdraw`]. Returns whether something was promised.
     ///
     /// # Errors
     /// [`OverLimit`]; nothing is promised then.

@@ -59,7 +59,8 @@ impl Order {
         }
     }
 
-    /// Groups that have to leave the lines in which they stand: they may be asked again, and take their new places then.
+    /// Groups that have to leave the lines in which they stand: they may be asked again, and take their new places
+    /// then.
     pub(super) fn ask_again(&mut self, groups: impl IntoIterator<Item = GroupId>) {
         // By limiter, so that each line is walked over once.
         let mut by_limiter: BTreeMap<LimiterId, BTreeSet<GroupId>> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! Purging: what waits under a policy up to a moment is read and dropped, also what is put off. Calls under way are left
-//! alone.
+//! Purging: what waits under a policy up to a moment is read and dropped, also what is put off. Calls under way are
+//! left alone.
 //!
 //! Must not know: limits, HTTP.
 
@@ -45,7 +45,7 @@ impl Purging {
 }
 
 impl Purges {
-    /// Drops what waits under a policy now; [`Purges::take_done`] tells when it is done.
+    /// Drops what waits under a policy now; [`Purges::take_done`] reports its end.
     pub(super) fn begin(
         &mut self,
         policy: &PolicyId,

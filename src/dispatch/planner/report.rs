@@ -1,4 +1,4 @@
-//! What one lane is waiting for, for whoever wonders.
+//! What one lane is waiting for, for operators and explanations.
 //!
 //! Must not know: who asks.
 

@@ -137,13 +137,13 @@ impl Roster {
         lane.rule(&ruled);
     }
 
-    /// What the limiters of all policies said before no longer holds: whoever waits for one is asked again.
+    /// What the limiters of all policies said before no longer holds: the groups that wait for one are asked again.
     pub(super) fn ask_all_again(&mut self) {
         self.order.turns.dissolve_all();
         self.order.groups.forget_homes();
     }
 
-    /// What the limiters of a policy said before no longer holds: whoever waits for one of them is asked again.
+    /// What the limiters of a policy said before no longer holds: the groups that wait for one of them are asked again.
     pub(super) fn ask_again(&mut self, policy: &PolicyId) {
         self.order.turns.dissolve(self.gate.limiters_of(policy));
     }

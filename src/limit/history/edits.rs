@@ -1,11 +1,12 @@
 //! What edits and kills leave unknown. A limiter remembers what its present windows reach back to. A longer window, one
 //! that is brought in, or other label values reach further: to starts that are forgotten, that were made under limiters
-//! which are gone, or in an earlier process. New limiters of such a policy, or of such label values of it, are silent until all of that has left their
-//! windows: they count as if something had started at the *floor* of the policy or of the label values.
+//! which are gone, or in an earlier process. New limiters of such a policy, or of such label values of it, are silent
+//! until all of that has left their windows: they count as if something had started at the *floor* of the policy or of
+//! the label values.
 //!
-//! For windows whose starts are put on record a *mark* is on record, too, and before them: "from this floor on, starts are on
-//! record for windows of this length". The last mark of a policy counts. After a disorderly end the window of a policy
-//! that the process before knew and that finds no mark, or one for a shorter length, is silent from the start.
+//! For windows whose starts are put on record a *mark* is on record, too, and before them: "from this floor on, starts
+//! are on record for windows of this length". The last mark of a policy counts. After a disorderly end the window of a
+//! policy that the process before knew and that finds no mark, or one for a shorter length, is silent from the start.
 //!
 //! Must not know: how limits count.
 
@@ -127,8 +128,8 @@ impl Edits {
         self.floor(policy).max(of_key.unwrap_or_default())
     }
 
-    /// The process before this one, which began at `opened_at`, had a policy with windows of up to `reach`. `orderly`: it
-    /// forgot nothing.
+    /// The process before this one, which began at `opened_at`, had a policy with windows of up to `reach`. `orderly`:
+    /// it forgot nothing.
     pub(in crate::limit) fn knew(
         &mut self,
         policy: &PolicyId,

@@ -11,8 +11,8 @@ use crate::limit::stated::Stated;
 
 /// What was remembered of a limit that is not there, after the leap to `now`; `None` when it stays as it is.
 ///
-/// A quota counts what is `own`, or all of it when the doubt was inherited, in the period in which the line arrives: when
-/// in its period it was used is not on record.
+/// A quota counts what is `own`, or all of it when the doubt was inherited, in the period in which the line arrives:
+/// when in its period it was used is not on record.
 pub(super) fn remembered(
     name: &str,
     consumed: Consumed,

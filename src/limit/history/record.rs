@@ -24,8 +24,8 @@ pub struct Consumed {
     pub over_at: Timestamp,
 }
 
-/// What is to be put on record, and then confirmed with [`crate::limit::Gate::confirmed`]: starts that a limit is about to
-/// make, or what an edit has to leave behind.
+/// What is to be put on record, and then confirmed with [`crate::limit::Gate::confirmed`]: starts that a limit is about
+/// to make, or what an edit has to leave behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
     /// The limit's name on record: its kind, policy and label values.
@@ -196,7 +196,8 @@ impl Remembered {
         moved
     }
 
-    /// Everything, for a record that holds nothing else: a statement about a quota takes in what is on record beside it.
+    /// Everything, for a record that holds nothing else: a statement about a quota takes in what is on record beside
+    /// it.
     pub(in crate::limit) fn on_record(&self) -> Vec<(Box<str>, Consumed)> {
         let mut all = Vec::new();
         for (name, of_name) in &self.by_name {

@@ -1,4 +1,5 @@
-//! What the gate knows over restarts and edits: what it found on record, what it puts there, and from when on nothing is unknown.
+//! What the gate knows over restarts and edits: what it found on record, what it puts there, and from when on nothing
+//! is unknown.
 //!
 //! Must not know: where the record is, how limits count, what is granted.
 
@@ -160,8 +161,8 @@ impl Recording {
         all
     }
 
-    /// The rules of a policy change: from now on its windows reach as far back as those of `rules`. Returns what the limiters that it has
-    /// do not know for them.
+    /// The rules of a policy change: from now on its windows reach as far back as those of `rules`. Returns what the
+    /// limiters that it has do not know for them.
     pub(in crate::limit) fn change(
         &mut self,
         policy: &PolicyId,
@@ -182,8 +183,8 @@ impl Recording {
         Forgotten { opened_at: self.opened_at, is_everything, keys }
     }
 
-    /// Has the label values that reach further than before count what may have started under them; returns them. Those that
-    /// are new begin at once.
+    /// Has the label values that reach further than before count what may have started under them; returns them. Those
+    /// that are new begin at once.
     fn raise_floors(
         &mut self,
         policy: &PolicyId,
@@ -227,8 +228,8 @@ impl Recording {
         self.edits.floor_of_key(policy, key)
     }
 
-    /// Applies rules to a limiter that knows nothing of what was started before `floor`, and counts what was remembered of limits
-    /// that it did not have before.
+    /// Applies rules to a limiter that knows nothing of what was started before `floor`, and counts what was remembered
+    /// of limits that it did not have before.
     pub(in crate::limit) fn apply(
         &mut self,
         limiter: &mut Limiter,

@@ -4,8 +4,8 @@
 //! pace = window + smoother      window = ring (keeps) + self_check (checks) + reserve (puts on record)      quota      slots
 //! ```
 //!
-//! A new kind of limit is a file here and a variant of [`Meter`]; the compiler asks for the rest. Everything else of this room asks
-//! meters, whatever their kind.
+//! A new kind of limit is a file here and a variant of [`Meter`]; the compiler asks for the rest. Everything else of
+//! this room asks meters, whatever their kind.
 //!
 //! Must not know: policies, lanes, permits.
 
@@ -53,7 +53,7 @@ pub(super) enum Claim {
     Quota(QuotaClaim),
 }
 
-/// What a meter is told that begins or is changed.
+/// What a meter needs to know when it begins or is changed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
     /// The present moment on the steady line.
@@ -64,7 +64,7 @@ pub(super) struct Terms {
     pub(super) last_start: Timestamp,
     /// The moments up to which starts may be missing from what it is given.
     pub(super) unknown: Unknown,
-    /// Above the number of every claim so far: tells those of one ring from those of the next.
+    /// Above the number of every claim so far: those of one ring differ by it from those of the next.
     pub(super) number: u64,
 }
 
@@ -101,7 +101,8 @@ impl Meter {
         }
     }
 
-    /// Another limit of the same kind; what was started and granted counts against it. Returns what has to be put on record for that.
+    /// Another limit of the same kind; what was started and granted counts against it. Returns what has to be put on
+    /// record for that.
     pub(super) fn change(&mut self, limit: Limit, terms: &Terms) -> Option<Consumed> {
         match (self, limit) {
             (Self::Pace(meter), Limit::Pace(pace)) => meter.change(pace, terms),
@@ -222,7 +223,7 @@ impl Meter {
         each!(self, meter => meter.restore(consumed))
     }
 
-    /// What still counts at `now`, for whoever keeps it.
+    /// What still counts at `now`, for the record or for memory.
     pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(Counted)) {
         each!(self, meter => meter.counted(now, note));
     }
@@ -277,8 +278,8 @@ impl Meter {
         }
     }
 
-    /// When it has nothing to remember any more; [`Timestamp::MAX`] while a reservation is awaited; `None` when that is no matter of
-    /// time: what counts of it is kept elsewhere (see [`Meter::counted`]).
+    /// When it has nothing to remember any more; [`Timestamp::MAX`] while a reservation is awaited; `None` when that is
+    /// no matter of time: what counts of it is kept elsewhere (see [`Meter::counted`]).
     pub(super) fn idle_at(&self) -> Option<Timestamp> {
         each!(self, meter => meter.idle_at())
     }

@@ -35,7 +35,7 @@ pub(in crate::limit) struct QuotaMeter {
     unknown_before: Timestamp,
     /// The period whose usage an operator has stated.
     stated: Option<Span>,
-    /// At least so many starts of the present period are on record.
+    /// At least this many starts of the present period are on record.
     on_record: u32,
     /// How many times usage was stated: starts that were taken before are not given back.
     statements: u32,
@@ -197,7 +197,7 @@ impl QuotaMeter {
         self.is_unknown()
     }
 
-    /// What counts of the present period, for whoever keeps it.
+    /// What counts of the present period, for the record or for memory.
     pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(Counted)) {
         self.turn(now);
         let Span { start, end } = self.span;
@@ -241,7 +241,7 @@ impl QuotaMeter {
         self.stated == Some(self.span) && now < self.span.end
     }
 
-    /// What is used, and the statement that so much is.
+    /// What is used, and the statement that `used` starts are.
     pub(super) fn usage_to_state(&mut self, used: u32, at: Timestamp, now: Timestamp) -> (u32, Stated) {
         self.turn(now);
         (self.used, Stated { replaces: self.on_record, used, at, over_at: self.span.end })
@@ -284,8 +284,8 @@ impl QuotaMeter {
         }
     }
 
-    /// The line of time has leapt to `now`: what was started in this process, or `everything`, counts in the period there.
-    /// Returns whether that is another period: what counts in the same one is on record.
+    /// The line of time has leapt to `now`: what was started in this process, or `everything`, counts in the period
+    /// there. Returns whether that is another period: what counts in the same one is on record.
     pub(super) fn leap(&mut self, everything: bool, now: Timestamp) -> bool {
         if now < self.span.end {
             return false;

@@ -49,8 +49,8 @@ pub(in crate::limit) struct Ring {
 pub(in crate::limit) struct CellNumber(u64);
 
 impl Ring {
-    /// Without starts, but nothing shares a window with `last_start`. `number` tells the cells of this ring from those
-    /// of an earlier one under the same limit: it must be above all of theirs.
+    /// Without starts, but nothing shares a window with `last_start`. `number` is that of its first cell: above all
+    /// those of an earlier ring under the same limit, so that claims under that one find nothing here.
     pub(in crate::limit) fn new(allowed: Window, last_start: Timestamp, number: u64) -> Self {
         Self {
             allowed,
@@ -145,8 +145,9 @@ impl Ring {
         if self.allowed.calls().is_none() && self.cells.len() >= CELLS_MAX as usize {
             self.drop_oldest();
         }
-        // Until it is confirmed the start may happen at any moment up to the end of its permit, and its cell may not stand before an
-        // earlier one: `ready_at` takes the oldest cells for those that leave first. Free cells do not stand last.
+        // Until it is confirmed the start may happen at any moment up to the end of its permit, and its cell may not
+        // stand before an earlier one: `ready_at` takes the oldest cells for those that leave first. Free cells do not
+        // stand last.
         let open = (now + STALE_AFTER).as_nanos().max(self.cells.back().copied().unwrap_or(FREE));
         let newest = self.first + self.cells.len() as u64;
         match self.cells.back_mut() {
@@ -191,7 +192,7 @@ impl Ring {
         let Some(cell) = self.index(claim).and_then(|at| self.cells.get_mut(at)) else { return };
         *cell = FREE;
         self.free += 1;
-        // A free cell at the end would hide the latest start from whoever asks for it.
+        // A free cell at the end would hide the latest start from [`Ring::last_start`].
         while self.cells.back() == Some(&FREE) {
             self.cells.pop_back();
             self.free -= 1;

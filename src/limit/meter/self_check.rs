@@ -49,7 +49,7 @@ impl SelfCheck {
         self.allowed = allowed;
     }
 
-    /// A request has started. Tells whether that was one too many.
+    /// A request has started. Returns whether that was one too many.
     pub(super) fn started(&mut self, at: Timestamp) -> bool {
         let at_ns = at.as_nanos();
         // What is only counted is never too many, and may be counted as roughly as the largest limit.

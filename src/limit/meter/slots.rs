@@ -1,4 +1,4 @@
-//! Calls in flight: at most so many at once.
+//! Calls in flight: how many there are, and how many there may be at once.
 //!
 //! Must not know: time, pace, what a call is.
 

@@ -74,7 +74,8 @@ impl WindowMeter {
         }
     }
 
-    /// Starts since the doubt began move with the line; what is on record is so for another time. Short windows are not on record.
+    /// Starts since the doubt began move with the line; what is on record is so for another time. Short windows are not
+    /// on record.
     pub(super) fn leap(&mut self, leap: &Leap) -> bool {
         self.ring.leap(leap);
         if let Some(reserve) = &mut self.reserve {
@@ -94,8 +95,8 @@ impl WindowMeter {
         (self.used(now), Stated { replaces: 0, used, at, over_at: at + self.allowed().length() })
     }
 
-    /// Counts what an operator has stated, instead of everything that was started, or may have been, by then; `number` as for
-    /// [`Ring::new`]. A statement about a shorter window says too little.
+    /// Counts what an operator has stated, instead of everything that was started, or may have been, by then; `number`
+    /// as for [`Ring::new`]. A statement about a shorter window says too little.
     pub(super) fn state(&mut self, stated: &Stated, number: u64) {
         let allowed = self.allowed();
         if stated.at + allowed.length() > stated.over_at {
@@ -139,7 +140,7 @@ impl WindowMeter {
         }
     }
 
-    /// The start happens at `at`. Tells whether that is one too many, which is a defect.
+    /// The start happens at `at`. Returns whether that is one too many, which is a defect.
     pub(super) fn confirm(&mut self, claim: WindowClaim, at: Timestamp) -> bool {
         self.ring.confirm(claim.cell, at);
         self.self_check.started(at)
@@ -292,8 +293,8 @@ fn is_recorded(allowed: Window) -> bool {
     allowed.length() > SILENT_AT_MOST
 }
 
-/// Until when such a window is silent because nobody knows what was started before `unknown_before`. Short ones are so for another
-/// reason, and for a moment.
+/// Until when such a window is silent because nobody knows what was started before `unknown_before`. Short ones are so
+/// for another reason, and for a moment.
 pub(super) fn silent_until(allowed: Window, unknown_before: Timestamp) -> Option<Timestamp> {
     is_recorded(allowed).then(|| unknown_before + allowed.length())
 }

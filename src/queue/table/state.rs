@@ -1,8 +1,8 @@
 //! What one lane holds, and how that changes. Each change is counted in the ledger in the same step.
 //!
-//! The store may show an entry in the instant before the table is told of it: an append, or a retry's settlement, that is
-//! durable and whose caller goes on a moment later. Then it counts when it is handed out, and not again when the table is
-//! told.
+//! The store may show an entry in the instant before the table is told of it: an append, or a retry's settlement, that
+//! is durable and whose caller goes on a moment later. Then it counts when it is handed out, and not again when the
+//! table is told.
 //!
 //! Must not know: the store, other lanes.
 
@@ -39,7 +39,7 @@ pub(super) struct QueueLane {
     pub(super) sizes: Sizes,
     /// Appends that were begun and have not ended.
     pub(super) appending: u32,
-    /// The last begin or end of an append, or entry put off: tells a load whether one came in between.
+    /// The last begin or end of an append, or entry put off: by it a load sees whether one came in between.
     pub(super) changed: u64,
     pub(super) signalled: bool,
     /// A load of the lane is under way.
@@ -48,10 +48,10 @@ pub(super) struct QueueLane {
     pub(super) gone: HashSet<EventId>,
 }
 
-/// What was counted before the table was told of it.
+/// What was counted before the table had heard of it.
 #[derive(Default)]
 struct Early {
-    /// Appends under way of so many entries in plain order, and with a due time.
+    /// How many entries of appends under way were counted, in plain order and with a due time.
     plain: u64,
     put_off: u64,
     /// Plain entries whose retry was handed out before the settlement that put them off was booked.
@@ -169,7 +169,8 @@ impl QueueLane {
         true
     }
 
-    /// An entry is there that nobody has counted yet. Its append is under way, or has failed although the entry is kept.
+    /// An entry is there that nobody has counted yet. Its append is under way, or has failed although the entry is
+    /// kept.
     fn came_early(&mut self, is_put_off: bool, books: &mut Books) {
         self.came(is_put_off, books);
         if self.appending > 0 {
@@ -185,8 +186,8 @@ impl QueueLane {
         self.early.retries.insert(id);
     }
 
-    /// Counts what a load hands out. Returns how many entries that were of which the table was not told and is not about
-    /// to be.
+    /// Counts what a load hands out. Returns how many of them the table had not heard of, with no append under way that
+    /// could explain it.
     pub(super) fn hand_out(&mut self, load: &LoadEnd<'_>, books: &mut Books) -> u64 {
         let mut unknown = 0;
         let all = load.plain.iter().map(|id| (id, false)).chain(load.put_off.iter().map(|id| (id, true)));
