@@ -298,7 +298,7 @@ impl Queue {
     /// [`QueueError::Store`] when the store cannot be read.
     pub(crate) async fn not_taken_up_before(&self, lane: &LaneKey, id: EventId) -> Result<u64, QueueError> {
         let before = self.0.store.count_before(lane, id).await?;
-        // The store was asked before the table: what was handed out between the two counts in neither.
+        // An entry whose settlement is durable and not booked yet is gone from the store and still out in the table.
         Ok(before.saturating_sub(self.0.lanes.lock().plain_out_before(lane, id)))
     }
 

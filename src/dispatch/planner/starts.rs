@@ -284,7 +284,7 @@ impl Starts {
             is_time_trusted,
         };
         let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
-        // A throw of its own, so that holds do not depend on the waits of retries.
+        // A random number of its own, so that holds do not depend on the waits of retries.
         let share = self.dice.f64();
         end_wait(id, roster);
         // A lane with a call in flight is not idle, so it is there.

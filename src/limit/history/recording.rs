@@ -103,7 +103,7 @@ impl Recording {
             }
             ReservedFor::Limiter(id, kind, chunk) => (*id, *kind, *chunk),
         };
-        // Its limits changed while the write was under way, and it was forgotten since.
+        // What it awaited was given up by a change or a leap meanwhile, and it was forgotten since.
         let Some(limiter) = table.get_mut(id) else { return Vec::new() };
         // Another one may have its number by now.
         if record::name(&limiter.policy, &limiter.key, kind) != reservation.name {

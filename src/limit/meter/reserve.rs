@@ -71,7 +71,7 @@ impl ReserveAhead {
 
     /// Starts that may be made now.
     pub(super) fn left(&mut self, now: Timestamp) -> u32 {
-        // The record says that they were made by then: later they would count too briefly after a kill.
+        // The record says that they were made by then: made later, they would be forgotten too early after a kill.
         while let Some((_, count)) = self.chunks.front().filter(|(until, _)| *until < now) {
             self.left -= count;
             self.chunks.pop_front();

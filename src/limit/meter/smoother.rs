@@ -80,8 +80,7 @@ impl Smoother {
 
     /// From when on a start is smooth; changes nothing.
     pub(super) fn ready_at(&self, now: Timestamp) -> Timestamp {
-        // Relaxed everywhere here: `&mut self` of the gate orders all uses, and nothing else is published by these
-        // values.
+        // Relaxed everywhere here: one thread uses them (see `Cells`), and nothing else is published by these values.
         self.cells.now_ns.store(now.as_nanos().min(LAST), Ordering::Relaxed);
         match self.limiter.check_n(self.weight) {
             Ok(Err(not_until)) => Timestamp::from_nanos(not_until.earliest_possible().0),
