@@ -31,6 +31,7 @@ impl Defect {
 
     /// Counts it; writes the line only when it is the first at its place, which `is_known` remembers.
     fn emit_once(&self, is_known: &AtomicBool) {
+        // A place that is met for each event would fill the log; the counter shows how often it is.
         if is_known.swap(true, Ordering::Relaxed) { self.count() } else { self.emit() }
     }
 

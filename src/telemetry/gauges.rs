@@ -217,6 +217,7 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
 
 /// What is never the same twice: without an event the oldest one is of now.
 fn set_ages(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
+    // So that the age that is computed from it is zero, and not that of the epoch.
     let oldest = row.oldest.unwrap_or(now);
     gauge!(names::QUEUE_OLDEST_ENQUEUED.name, "policy" => label.clone()).set(seconds(oldest));
     let oldest_due = row.oldest_due.unwrap_or(now);

@@ -38,6 +38,7 @@ pub(super) struct Entries(pub(super) Output);
 impl<S: Subscriber> Layer<S> for Entries {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let about = event.metadata();
+        // The priorities of syslog(3): 3 is an error, 7 is for debugging.
         let priority = match *about.level() {
             Level::ERROR => "3",
             Level::WARN => "4",
@@ -165,6 +166,7 @@ impl<W: Write + Send + 'static> Journal<W> {
             }
         };
         let sent = socket.send_to(entry, &self.path);
+        // Kept after a failure as well: the next line names its target anew.
         self.socket = Some(socket);
         sent.map(|_| ())
     }

@@ -130,6 +130,7 @@ impl Output {
                 write_all(&queue, &dropped, sink);
             }
         });
+        // Lines are then written by the threads that have them: slower, but not lost.
         if started.is_err() {
             output.queue.lock().unattended = take(&sink);
         }
@@ -203,6 +204,8 @@ fn write_all(queue: &Queue, dropped: &AtomicU64, mut sink: Box<dyn Sink>) {
         queue.written();
         let total = dropped.load(Ordering::Relaxed);
         if is_written && total > reported {
+            // Through the log itself, so that it stands where the lines are missing. Should it be dropped as well, the
+            // next report counts it.
             warn!(lines = total - reported, "log lines were dropped: their output could not be written");
             reported = total;
         }

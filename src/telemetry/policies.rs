@@ -189,6 +189,7 @@ impl Given {
         match self.own.get(policy) {
             Some(label) => (Cow::Borrowed(&label.name), label.kept.as_deref()),
             None if self.is_bounded => (Cow::Owned(SharedString::const_str(OTHER)), self.other.as_deref()),
+            // Nobody has said yet which policies there are, as in tests of other rooms.
             None => (Cow::Owned(SharedString::from_owned(policy.to_owned())), None),
         }
     }
@@ -199,6 +200,7 @@ impl Given {
         let (kept, further): (Vec<&str>, Vec<&str>) =
             present.partition(|policy| self.own.contains_key(*policy));
         let all = kept.len() + further.len();
+        // Those that have a label come first: a series that goes on is worth more than one that begins.
         let candidates = kept.into_iter().chain(further).filter(|policy| *policy != OTHER);
         let label = |policy: &str| {
             let new = || Label { name: SharedString::from_shared(Arc::from(policy)), kept: None };

@@ -83,6 +83,7 @@ pub(super) fn end_series(is_there: impl Fn(&str) -> bool) {
 /// # Errors
 /// [`RecorderError`] when another recorder was installed by somebody else.
 pub fn install() -> Result<MetricsHandle, RecorderError> {
+    // Kept with its failure: the macros can be given one recorder in the life of a process.
     let outcome = INSTALLED.get_or_init(|| {
         let (router, exporter) = router().map_err(|error| error.reason)?;
         let series = router.series.clone();

@@ -119,6 +119,7 @@ impl Series {
 
     /// Appends all of them that are of policies which are there, in the text format.
     pub(super) fn render(&self, is_there: impl Fn(&str) -> bool, text: &mut String) {
+        // By metric: the text format wants all series of one together, and the registry has no order.
         let mut families: Vec<(Option<&Metric>, String)> = vec![(None, String::new()); METRICS.len()];
         let mut family = |key: &Key, line: &dyn Fn(&mut String, &Metric)| {
             let Some((place, metric)) = METRICS.get(key.name()).filter(|_| is_there(policy(key))) else {
