@@ -42,7 +42,7 @@ pub struct Timestamp(u64);
 impl Timestamp {
     /// The epoch: before every other moment.
     pub const ZERO: Self = Self(0);
-    /// After every other moment.
+    /// After every other moment: what never comes.
     pub const MAX: Self = Self(u64::MAX);
 
     /// From nanoseconds since the Unix epoch.
@@ -57,7 +57,7 @@ impl Timestamp {
         Self(millis.saturating_mul(1_000_000))
     }
 
-    /// Nanoseconds since the Unix epoch.
+    /// Nanoseconds since the Unix epoch, exactly.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
@@ -81,6 +81,7 @@ impl Timestamp {
     pub fn parse(date: &str) -> Option<Self> {
         let date = chrono::DateTime::parse_from_rfc3339(date).ok()?;
         Some(Self(match date.timestamp_nanos_opt() {
+            // Signed nanoseconds reach from 1677 to 2262.
             Some(nanos) => u64::try_from(nanos).unwrap_or(0),
             None if date.timestamp() < 0 => 0,
             None => u64::MAX,
@@ -192,6 +193,7 @@ impl Clock {
     /// The present moment on the steady line.
     #[must_use]
     pub fn now(&self) -> Timestamp {
+        // No lock: every step of the dispatcher asks, and each of its answers stands for itself.
         let offset_ns = self.0.offset_ns.load(Ordering::Acquire);
         Timestamp(self.0.source.boot_ns().saturating_add_signed(offset_ns))
     }
@@ -225,6 +227,7 @@ impl Clock {
             return Verdict::manual(self.now());
         }
         let reading = self.read();
+        // One reading for all of it: two would differ by the time between them.
         let verdict = judge::judge(mark, newest, &reading, bound);
         let mut state = self.state();
         state.doubt = verdict.doubt;
@@ -246,14 +249,14 @@ impl Clock {
         self.0.is_trusted.load(Ordering::Acquire)
     }
 
-    /// An operator confirms that the wall clock is right. It takes effect within a second, through whoever owns the
-    /// line ([`Clock::trust`]).
+    /// An operator confirms that the wall clock is right. It takes effect within a second, through the task that owns
+    /// the line ([`Clock::trust`]).
     pub fn confirm(&self) {
         self.0.is_confirmed.store(true, Ordering::Release);
     }
 
-    /// Whether the doubt may end at once: an operator has confirmed the wall clock, or there was no reason for the doubt
-    /// any more when the line began.
+    /// Whether the doubt may end at once: an operator has confirmed the wall clock, or there was no reason for the
+    /// doubt any more when the line began.
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
         self.0.is_confirmed.load(Ordering::Acquire)
@@ -270,17 +273,22 @@ impl Clock {
         let reading = self.read();
         let is_inherited = state.is_inherited;
         let leap = Leap { is_inherited, ..judge::settle(doubt, self.now(), reading.wall) };
+        debug_assert!(
+            leap.by.is_zero() || leap.ahead.is_zero(),
+            "a line that is behind the wall clock and ahead of it"
+        );
         (state.is_inherited, state.was_confirmed) = (false, false);
         state.ahead_ns = nanos(leap.ahead);
         state.corrections = judge::joined(&state.corrections, &leap.corrections).into();
         let by = i64::try_from(leap.by.as_nanos()).unwrap_or(i64::MAX);
         let offset_ns = self.0.offset_ns.load(Ordering::Acquire).saturating_add(by);
+        // The line before the trust: nobody may take the line in doubt for certain.
         self.0.offset_ns.store(offset_ns, Ordering::Release);
         self.0.is_trusted.store(true, Ordering::Release);
         Some(leap)
     }
 
-    /// What [`Clock::trust`] would do now.
+    /// The leap that [`Clock::trust`] would make now; `None` without a doubt.
     #[must_use]
     pub fn expected_leap(&self) -> Option<Leap> {
         let state = self.state();
@@ -288,7 +296,7 @@ impl Clock {
         Some(Leap { is_inherited, ..judge::settle(state.doubt?, self.now(), self.wall()) })
     }
 
-    /// How far the line is ahead of a wall clock that was found right: a date lies so much later on it.
+    /// How far the line is ahead of a wall clock that was found right: a date lies later on it by this much.
     #[must_use]
     pub fn ahead(&self) -> Duration {
         Duration::from_nanos(self.state().ahead_ns)
@@ -307,6 +315,7 @@ impl Clock {
         if let Source::Set(Set::Manual(_)) = self.0.source {
             return None;
         }
+        // Locked before the line is read: a doubt that ends meanwhile must not be written down with the line of before.
         let state = self.state();
         let reading = self.read();
         let offset_ns = self.0.offset_ns.load(Ordering::Acquire);

@@ -51,11 +51,11 @@ pub struct Mark {
     pub(super) corrections: Vec<Correction>,
 }
 
-/// A doubt that goes on.
+/// A doubt that goes on, with what its end needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Doubt {
-    /// The line when it began.
+    /// The line at the moment when it began.
     from_ns: u64,
     /// How far the line was behind the wall clock before: it had begun with a clock that was corrected later.
     behind_ns: u64,
@@ -80,10 +80,10 @@ pub enum Suspicion {
     Behind(Duration),
 }
 
-/// How a line begins.
+/// How a line begins, and whether its wall clock is in doubt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Its first moment.
+    /// The first moment of the line.
     pub line: Timestamp,
     /// Why the wall clock is in doubt, if it is.
     pub suspicion: Option<Suspicion>,
@@ -103,7 +103,7 @@ impl Verdict {
     }
 }
 
-/// The end of a doubt.
+/// The end of a doubt: how the line moves, and what that does to dates.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Leap {
     /// So far the line moves forward.
@@ -171,6 +171,7 @@ impl Mark {
 pub(super) fn judge(mark: Option<&Mark>, newest: Timestamp, reading: &Reading, bound: Duration) -> Verdict {
     let wall = reading.wall;
     let Some(mark) = mark else { return Verdict::manual(wall.max(newest)) };
+    // A boot clock behind the mark's is another one whatever the id says: time namespaces share the id.
     let is_same_boot =
         !mark.boot_id.is_empty() && *mark.boot_id == *reading.boot_id && reading.boot_ns >= mark.boot_ns;
     let passed_ns = if is_same_boot { reading.boot_ns - mark.boot_ns } else { 0 };
@@ -178,6 +179,7 @@ pub(super) fn judge(mark: Option<&Mark>, newest: Timestamp, reading: &Reading, b
     // Accepted after the mark was made. What is much newer was accepted when a doubt had ended and the mark did not say
     // so yet: it must not hide how far the line moves, by which lives are extended.
     let is_near = mark.doubt.is_none() || newest.since(line) < MARK_AGE;
+    // A line that was ahead is taken back: what was accepted last is dated by it, and must not hold it there.
     if mark.ahead_ns == 0 && is_near {
         line = line.max(newest);
     }
@@ -192,6 +194,7 @@ pub(super) fn judge(mark: Option<&Mark>, newest: Timestamp, reading: &Reading, b
     } else {
         None
     };
+    // An operator has confirmed this wall clock, and the last process ended before its doubt did.
     let suspicion = suspicion.filter(|_| !mark.is_confirmed);
     let begun = || {
         let behind_ns = mark.wall_ns.saturating_sub(mark.line_ns);
@@ -205,6 +208,7 @@ pub(super) fn judge(mark: Option<&Mark>, newest: Timestamp, reading: &Reading, b
 /// Ends a doubt at the moment `line` with a wall clock that is right.
 pub(super) fn settle(doubt: Doubt, line: Timestamp, wall: Timestamp) -> Leap {
     let from = Timestamp(doubt.from_ns);
+    // The line never moves back within a process: dates lie later on it until the next start.
     if wall + TOLERANCE < line {
         return Leap { from, ahead: line.since(wall), ..Leap::default() };
     }
@@ -212,6 +216,7 @@ pub(super) fn settle(doubt: Doubt, line: Timestamp, wall: Timestamp) -> Leap {
     if by <= TOLERANCE {
         return Leap { from, ..Leap::default() };
     }
+    // Rounded outwards, here and below: what was accepted in the first or last millisecond is concerned.
     let ms = |ns: u64| ns / 1_000_000;
     let in_doubt =
         Correction { from_ms: ms(doubt.from_ns), to_ms: line.ceil_millis(), by_ms: rounded_ms(by) };
@@ -227,10 +232,11 @@ fn rounded_ms(by: Duration) -> u64 {
 
 pub(super) fn joined(before: &[Correction], new: &[Correction]) -> Vec<Correction> {
     let all: Vec<Correction> = before.iter().chain(new).copied().collect();
+    // The newest are kept: they are the last of the list.
     all.get(all.len().saturating_sub(CORRECTIONS)..).unwrap_or_default().to_vec()
 }
 
-/// The moment `at`, told to what was accepted at `accepted_at`, after all corrections since.
+/// The moment `at`, as it was promised to what was accepted at `accepted_at`, after all corrections since.
 #[must_use]
 pub(crate) fn corrected(corrections: &[Correction], accepted_at: Timestamp, at: Timestamp) -> Timestamp {
     at + extension(corrections, accepted_at, accepted_at)

@@ -41,8 +41,8 @@ impl Set {
                 is_synchronised: true,
             },
             Self::Scripted(script) => {
-                // All of it at one moment: a wall clock that was read before an advance, and a boot clock after it, look
-                // like a step.
+                // All of it at one moment: a wall clock that was read before an advance, and a boot clock after it,
+                // look like a step.
                 let now = script.lock().clone();
                 Reading { wall: now.wall.min(LATEST), ..now }
             }
@@ -77,7 +77,7 @@ impl Script {
         })))
     }
 
-    /// Time passes on all clocks.
+    /// Time passes on all clocks alike: the machine is awake.
     pub fn advance(&self, by: Duration) {
         let mut now = self.lock();
         now.wall = now.wall + by;
@@ -92,7 +92,7 @@ impl Script {
         now.boot_ns = now.boot_ns.saturating_add(nanos(by));
     }
 
-    /// Somebody sets the wall clock.
+    /// Somebody sets the wall clock; the boot clock goes on.
     pub fn set_wall(&self, wall: Timestamp) {
         self.lock().wall = wall;
     }

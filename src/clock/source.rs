@@ -1,9 +1,10 @@
 //! Where readings come from: the machine, or in tests a clock that they set.
 //!
-//! Whether the wall clock is synchronised is taken from the flag of the time daemon, `/run/systemd/timesync/synchronized`,
-//! when it is newer than this boot. The kernel's own state (`adjtimex`) is not read: `rustix` and `nix` have no wrapper for
-//! it, `clock-steering` shows only the frequency, and a unit with `ProtectClock=yes` is refused the call. chrony and ntpd
-//! leave no file that says "synchronised since this boot": chrony's drift file is written an hour later and at the end.
+//! Whether the wall clock is synchronised is taken from the flag of the time daemon,
+//! `/run/systemd/timesync/synchronized`, when it is newer than this boot. The kernel's own state (`adjtimex`) is not
+//! read: `rustix` and `nix` have no wrapper for it, `clock-steering` shows only the frequency, and a unit with
+//! `ProtectClock=yes` is refused the call. chrony and ntpd leave no file that says "synchronised since this boot":
+//! chrony's drift file is written an hour later and at the end.
 //!
 //! Must not know: how readings are judged.
 
@@ -34,7 +35,7 @@ pub struct Reading {
     pub wall: Timestamp,
     /// Time since the boot, with suspended time, in nanoseconds.
     pub boot_ns: u64,
-    /// The same without suspended time.
+    /// The same without suspended time, in nanoseconds.
     pub awake_ns: u64,
     /// Which boot; empty when the system does not say.
     pub boot_id: Arc<str>,
@@ -69,6 +70,7 @@ impl Source {
     pub(super) fn read(&self) -> Reading {
         match self {
             Self::System(boot_id) => {
+                // As close to each other as can be: a pause between the two would look like a step.
                 let (wall, boot_ns) = (self.wall(), self.boot_ns());
                 Reading {
                     wall,
@@ -84,13 +86,15 @@ impl Source {
     }
 }
 
-/// The name of this boot.
+/// The name of this boot; empty when the system does not say.
 pub(super) fn boot_id() -> Arc<str> {
+    // Without a name no boot counts as the same, which is the side of doubt.
     fs::read_to_string(BOOT_ID).map(|id| id.trim().into()).unwrap_or_default()
 }
 
-/// Whether the flag is there and newer than this boot. Both are told in the present wall time.
+/// Whether the flag is there and newer than this boot. Both are taken in the present wall time.
 fn is_synchronised(flag: &Path, wall: Timestamp, boot_ns: u64) -> bool {
+    // Not followed: only the daemon's own file says anything.
     let Ok(found) = fs::symlink_metadata(flag) else { return false };
     let booted = wall - Duration::from_nanos(boot_ns);
     found.is_file() && u64::try_from(found.mtime()).is_ok_and(|at_s| at_s >= booted.as_millis() / 1000)
@@ -98,6 +102,7 @@ fn is_synchronised(flag: &Path, wall: Timestamp, boot_ns: u64) -> bool {
 
 fn read_ns(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
+    // A wall clock before 1970 counts as 1970.
     let secs = u64::try_from(time.tv_sec).unwrap_or(0);
     secs.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -305,8 +305,8 @@ fn a_confirmed_mark_is_believed_at_the_next_start() {
     clock.trust().expect("in doubt");
     assert_eq!((clock.now(), clock.is_trusted()), (START + HOUR * 30, true));
 
-    // A process that went down before it ended the doubt leaves the confirmation to the next one; one that ended it does
-    // not: a clock that is wrong again is in doubt again.
+    // A process that went down before it ended the doubt leaves the confirmation to the next one; one that ended it
+    // does not: a clock that is wrong again is in doubt again.
     let (_, again) = script("three", START + HOUR * 30);
     assert_eq!((begin(&again, &interrupted), again.is_confirmed()), (None, true));
     let (_, later) = script("four", START + HOUR * 60);

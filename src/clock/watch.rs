@@ -31,16 +31,18 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Takes a reading in and tells what has happened since the one before.
+    /// Takes a reading in; returns what has happened since the one before.
     pub(crate) fn look(&mut self, now: Reading) -> Vec<Anomaly> {
         let mut anomalies = Vec::new();
         if let Some(last) = &self.last {
+            // Signed and wide: clocks may go either way, by any amount.
             let booted = i128::from(now.boot_ns) - i128::from(last.boot_ns);
             let awake = i128::from(now.awake_ns) - i128::from(last.awake_ns);
             let wall = i128::from(now.wall.as_nanos()) - i128::from(last.wall.as_nanos());
             if booted - awake > STEP_NS {
                 anomalies.push(Anomaly::Suspend(length(booted - awake)));
             }
+            // Against the boot clock, which counts suspended time as the wall clock does.
             if wall - booted > STEP_NS {
                 anomalies.push(Anomaly::Forward(length(wall - booted)));
             } else if booted - wall > STEP_NS {
@@ -48,6 +50,7 @@ impl Watch {
             }
         }
         let is_stepped = anomalies.iter().any(|anomaly| !matches!(anomaly, Anomaly::Suspend(_)));
+        // A suspension proves nothing against a clock; a step begins the proof anew.
         let since_ns = self.steady_since_ns.filter(|_| !is_stepped).unwrap_or(now.boot_ns);
         self.steady_since_ns = now.is_synchronised.then_some(since_ns);
         self.last = Some(now);

@@ -32,7 +32,7 @@ const LOADS: usize = 64;
 /// How long a lane whose page failed is left alone, at first and at most.
 const FAILED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// The read-ahead of one lane.
+/// The read-ahead of one lane: how much of it, and which page is on its way.
 #[derive(Debug)]
 pub(super) struct Window {
     entries: usize,
@@ -42,7 +42,7 @@ pub(super) struct Window {
     announced: bool,
     loading: Option<usize>,
     queued: bool,
-    /// Its lane holds entries.
+    /// Whether its lane held entries when it was last counted.
     holds: bool,
     failures: u32,
     not_before: Timestamp,
@@ -71,7 +71,7 @@ impl Window {
         self.queued || self.loading.is_some()
     }
 
-    /// New entries were announced.
+    /// New entries were announced, which a page under way may not have seen.
     pub(super) fn announced(&mut self) {
         self.more = true;
         self.announced = true;
@@ -88,12 +88,14 @@ impl Window {
         if self.loading.is_some() || now < self.not_before {
             return 0;
         }
+        // A few entries even when the others leave nothing: a lane that gets none would never go on.
         let entries = self.entries.min(most.max(LEAN_PAGE));
         let room = entries.saturating_sub(held.entries);
         let due =
             held.due_pending && (room > 0 || !held.due_loaded && held.entries < self.entries + DUE_EXCESS);
         if due {
             room.max(if most > LEAN_PAGE { DUE_PAGE } else { LEAN_PAGE })
+        // By halves: a page for each entry that goes would cost a read each.
         } else if self.more && held.entries <= entries / 2 {
             room
         } else {
@@ -101,7 +103,8 @@ impl Window {
         }
     }
 
-    /// Takes a page in; tells whether the lane keeps up with its reading only if the window grows.
+    /// Takes a page in. The window grows when the lane had nothing left before a page came that was about as large as
+    /// asked for.
     pub(super) fn loaded(&mut self, entries: usize, more: bool, starved: bool) {
         let asked = self.loading.take().unwrap_or(0);
         self.failures = 0;
@@ -124,6 +127,7 @@ impl Window {
     pub(super) fn failed(&mut self, now: Timestamp) {
         self.loading = None;
         self.more = true;
+        // Six doublings are beyond the longest pause; more would leave the range of the shift.
         let wait = FAILED.0.saturating_mul(1 << self.failures.min(6)).min(FAILED.1);
         self.failures = self.failures.saturating_add(1);
         self.not_before = now + wait;
@@ -135,25 +139,25 @@ impl Window {
 pub(super) struct Held {
     pub(super) entries: usize,
     pub(super) bytes: usize,
-    /// Due entries are loaded.
+    /// Entries with a due time are loaded, due or not.
     pub(super) due_loaded: bool,
     /// Due entries wait in the queue.
     pub(super) due_pending: bool,
 }
 
-/// The read-ahead of all lanes.
+/// The read-ahead of all lanes: what they hold together, and which of them get a page next.
 #[derive(Debug)]
 pub(super) struct Ahead {
     queue: VecDeque<LaneId>,
     loads: usize,
-    /// Loaded, or asked for.
+    /// Entries that are loaded or asked for.
     entries: usize,
     /// Of these those that are asked for.
     asked: usize,
     bytes: usize,
     /// What the bytes should stay within.
     most_bytes: usize,
-    /// Lanes that hold entries.
+    /// How many lanes hold entries, read ahead or kept aside.
     lanes: usize,
 }
 
@@ -188,7 +192,7 @@ impl Ahead {
         self.queue.is_empty() && self.loads == 0 && self.entries == 0
     }
 
-    /// Entries that are loaded.
+    /// Entries that are loaded, without those that are asked for.
     pub(super) fn loaded(&self) -> usize {
         self.entries.saturating_sub(self.asked)
     }
@@ -217,6 +221,7 @@ impl Ahead {
 
     /// The part of one lane in what is left for all.
     fn part_of(&self, left: usize, held: Held) -> usize {
+        // A lane without entries is not counted among the others yet.
         let newcomer = usize::from(held.entries == 0);
         left / (self.lanes + newcomer).max(1)
     }
@@ -235,6 +240,7 @@ impl Ahead {
         self.entries += entries;
         self.asked += entries;
         let part = self.part_of(self.most_bytes.saturating_sub(self.bytes), held);
+        // Also beyond its part: a few entries a lane may always have.
         let bytes = (entries * BYTES_PER_ENTRY).min(part).clamp(PAGE_BYTES.0, PAGE_BYTES.1);
         Some(ReadLimit { entries, bytes })
     }

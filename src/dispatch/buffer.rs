@@ -175,7 +175,7 @@ pub(super) fn weight(entry: &Entry) -> usize {
 /// When the queue must be asked for entries that were put off.
 #[derive(Debug, Default)]
 pub(super) struct Dues {
-    /// What the queue said last.
+    /// The next due time that the queue named last.
     told: Option<Timestamp>,
     /// What it announced since the page under way was asked for, which may not have seen that.
     announced: Option<Timestamp>,
@@ -190,7 +190,7 @@ pub(super) struct Dues {
 }
 
 impl Dues {
-    /// The next time to ask.
+    /// The next time to ask for entries that are due; `None` when none is put off.
     pub(super) fn next(&self) -> Option<Timestamp> {
         let retry = self.retries.first().map(|(due_at, _)| *due_at);
         let next = self.told.into_iter().chain(retry).chain(self.recheck_at).min()?;
@@ -208,7 +208,7 @@ impl Dues {
         self.retries = retries.into_iter().map(|(due_at, id)| (leap.postponed(due_at), id)).collect();
     }
 
-    /// The queue has an entry that is due then, earlier than all that it told of.
+    /// The queue has an entry that is due then, earlier than all that it named before.
     pub(super) fn put_off(&mut self, due_at: Timestamp) {
         self.told = self.told.into_iter().chain([due_at]).min();
         self.announced = self.announced.into_iter().chain([due_at]).min();
@@ -216,7 +216,7 @@ impl Dues {
         self.not_before = Timestamp::ZERO;
     }
 
-    /// A page is asked for.
+    /// A page is asked for: it will have seen what was announced before.
     pub(super) fn asked(&mut self) {
         self.announced = None;
     }
@@ -229,8 +229,8 @@ impl Dues {
         }
     }
 
-    /// Learns from a page: which put-off entries it had, and when the queue wants to be asked next. With `all_due` it was
-    /// asked for all of them.
+    /// Learns from a page: which put-off entries it had, and when the queue wants to be asked next. With `all_due` it
+    /// was asked for all of them.
     pub(super) fn loaded(
         &mut self,
         entries: &[Entry],
@@ -238,9 +238,11 @@ impl Dues {
         all_due: bool,
         now: Timestamp,
     ) {
+        // The page may not have seen what was announced while it was read.
         let told = told.into_iter().chain(self.announced).min();
         self.told = told;
         if self.recheck_at.is_some_and(|at| at <= now) {
+            // By now the queue shows every retry that was not remembered.
             self.recheck_at = None;
         }
         let mut found = false;
@@ -253,11 +255,13 @@ impl Dues {
         if found {
             self.misses = 0;
             self.not_before = Timestamp::ZERO;
+        // It is not visible yet, or was ended by somebody else: asking at once would be asking all the time.
         } else if self.next().is_some_and(|next| next <= now || all_due) {
             let wait = LOOK_AGAIN.0.saturating_mul(1 << self.misses.min(6)).min(LOOK_AGAIN.1);
             self.misses = self.misses.saturating_add(1);
             self.not_before = now + wait;
             while let Some(first) = self.retries.first().copied() {
+                // As long as the queue names a time that is not later, it may be the one that is missed.
                 if told.is_some_and(|told| told <= first.0) || first.0 + GIVE_UP > now {
                     break;
                 }

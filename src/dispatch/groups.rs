@@ -21,15 +21,15 @@ pub(super) struct GroupId(u64);
 /// When the next entry of a lane goes, among those of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// It is due since then.
+    /// An entry that was put off and is due since this moment.
     Due(Timestamp, EventId),
-    /// It was not tried yet.
+    /// An entry that was neither tried nor put off; they go in order of acceptance.
     Plain(EventId),
 }
 
 #[derive(Debug, Default)]
 struct Group {
-    /// How many lanes are present.
+    /// How many lanes of it are present, with something to send or not.
     lanes: usize,
     /// Those that have something to send.
     ready: BTreeSet<(Rank, LaneId)>,
@@ -39,7 +39,7 @@ struct Group {
     home: Option<LimiterId>,
 }
 
-/// The groups that are present.
+/// The groups that are present, each with those of its lanes that have something to send.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     /// By the keys of their lanes without the host.
@@ -53,6 +53,7 @@ impl Groups {
     pub(super) fn admit(&mut self, lane: &LaneKey) -> GroupId {
         let key = lane.without_host();
         let id = self.by_key.get(key).copied().unwrap_or_else(|| {
+            // Never used again, unlike the numbers of lanes: a line may still hold a group whose last lane is gone.
             let id = GroupId(self.next);
             self.next += 1;
             self.by_key.insert(key.into(), id);
@@ -87,8 +88,8 @@ impl Groups {
         group.ready.insert((rank, lane));
     }
 
-    /// The group is to stand in the planner's turns. Returns the limiter that stopped it last, if one did; `None` when it
-    /// stands there already or has nothing to send.
+    /// The group is to stand in the planner's turns. Returns the limiter that stopped it last, if one did; `None` when
+    /// it stands there already or has nothing to send.
     pub(super) fn enter_line(&mut self, id: GroupId) -> Option<Option<LimiterId>> {
         let group = self.groups.get_mut(&id)?;
         if group.is_in_line || group.ready.is_empty() {
@@ -108,7 +109,7 @@ impl Groups {
         self.groups.get(&id).filter(|group| group.is_in_line)?.home
     }
 
-    /// The limits may have changed.
+    /// The limits of all policies may have changed.
     pub(super) fn forget_homes(&mut self) {
         self.groups.values_mut().for_each(|group| group.home = None);
     }

@@ -63,11 +63,11 @@ pub(super) enum Command {
 /// What an operator states that is used of a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UsageStatement {
-    /// Whose limit.
+    /// The policy whose limit it is.
     pub policy: PolicyId,
     /// Its label values, as in [`crate::limit::LimiterFigures::key`].
     pub key: Box<str>,
-    /// The quota or the window.
+    /// Which of its limits: the quota or the window.
     pub kind: Kind,
     /// How many starts are used of the present period or window.
     pub used: u32,
@@ -100,6 +100,7 @@ impl DispatchHandle {
         let mut all = Vec::new();
         let mut next = Some(0);
         while let Some(from) = next {
+            // Each portion is a command of its own: calls start between them.
             let most = LIMITERS_AT_ONCE;
             let (page, after) = self.ask(|answer| Command::Limiters { from, most, answer }).await?;
             all.extend(page);
@@ -119,7 +120,7 @@ impl DispatchHandle {
         self.ask(|answer| Command::LimitersOf { policy, after, most, answer }).await
     }
 
-    /// What a lane waits for.
+    /// What a lane waits for at present; `None` once the dispatcher has stopped.
     pub(crate) async fn report(&self, lane: Lane) -> Option<LaneReport> {
         self.ask(|answer| Command::Report(lane, answer)).await
     }
@@ -146,6 +147,7 @@ impl DispatchHandle {
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (answer, answered) = oneshot::channel();
+        // Either end fails only when the dispatcher has stopped.
         self.commands.send(command(answer)).ok()?;
         answered.await.ok()
     }
@@ -165,6 +167,7 @@ impl DispatchHandle {
                 return;
             }
             self.queue.flush().await;
+            // Asked after the flush, which may have taken long.
             let has_stopped = quiet.has_changed().is_err();
             if has_stopped || self.queue.is_empty() && *quiet.borrow() {
                 return;

@@ -1,8 +1,7 @@
-//! Holds: why a lane, whose calls go to one host and port, may not send although its limits have room. A generation that
-//! the policy book does not know, an operator's pause, the endpoint's `Retry-After`, its word that it is busy or over a
-//! limit of its own, the breaker, a shortage of tidegate's own, an egress guard that denies what an earlier one may have
-//! allowed. The reasons that lie elsewhere (shares, reads, the clock)
-//! are named here only.
+//! Holds: why a lane, whose calls go to one host and port, may not send although its limits have room. A generation
+//! that the policy book does not know, an operator's pause, the endpoint's `Retry-After`, its word that it is busy or
+//! over a limit of its own, the breaker, a shortage of tidegate's own, an egress guard that denies what an earlier one
+//! may have allowed. The reasons that lie elsewhere (shares, reads, the clock) are named here only.
 //!
 //! The breaker opens after a number of failures in a row that no success came between. It then holds the lane for a
 //! while, lets one call through to see, and holds it twice as long when that fails too. When it succeeds, the lane
@@ -22,9 +21,9 @@ use crate::event::{Cause, NameFailure, Outcome, Said};
 pub struct BreakerPolicy {
     /// Failures in a row that open it; 0 means never.
     pub failures: u32,
-    /// The first hold.
+    /// The hold when it opens for the first time in a row.
     pub min_hold: Duration,
-    /// The longest hold.
+    /// The longest hold, however often it opens in a row.
     pub max_hold: Duration,
 }
 
@@ -35,7 +34,7 @@ impl Default for BreakerPolicy {
     }
 }
 
-/// Why a lane is held.
+/// Why a lane is held although its limits have room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum HoldReason {
     /// The policy book does not know one of its generations.
@@ -61,7 +60,7 @@ pub(crate) enum HoldReason {
 }
 
 impl HoldReason {
-    /// All of them.
+    /// All reasons, in the order of their declaration.
     pub(crate) const ALL: [Self; 10] = [
         Self::Generation,
         Self::Paused,
@@ -96,7 +95,7 @@ impl HoldReason {
 /// A lane that may not send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hold {
-    /// Why.
+    /// The reason that lasts longest, where several hold the lane.
     pub reason: HoldReason,
     /// Until when; `None` means until somebody ends it.
     pub until: Option<Timestamp>,
@@ -109,7 +108,7 @@ impl Hold {
     pub(super) const SHARE: Self = Self { reason: HoldReason::Share, until: None, busy: None };
 }
 
-/// The holds of one lane.
+/// The holds of one lane, each with its own end.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     /// One of its generations is unknown.
@@ -137,7 +136,7 @@ struct Breaker {
 /// The longest hold after a shortage of tidegate's own; the shortest is half of it.
 const SHORTAGE_HOLD: Duration = Duration::from_secs(1);
 
-/// Trials that end the caution after an outage.
+/// Most calls at a time while the caution after an outage lasts: a success at this number ends it.
 const TRIALS_MAX: usize = 1024;
 
 impl Holds {
@@ -158,6 +157,7 @@ impl Holds {
 
     /// The hold that lasts longest at `now`.
     pub(super) fn current(&self, now: Timestamp) -> Option<Hold> {
+        // Before all others: no time ends it.
         if self.is_unknown {
             return Some(Hold { reason: HoldReason::Generation, until: None, busy: None });
         }
@@ -179,8 +179,10 @@ impl Holds {
         holds.into_iter().flatten().max_by_key(|hold| hold.until.unwrap_or(Timestamp::MAX))
     }
 
-    /// Whether it may send at `now` with so many calls in flight.
+    /// Whether it may send at `now` with this many calls in flight.
     pub(super) fn allow(&self, inflight: usize, now: Timestamp) -> bool {
+        // After a call that the guard has withheld the next one is a trial as well, until one has certainly been let
+        // through.
         let most = self.breaker.trial.into_iter().chain(self.egress.map(|_| 1)).min();
         self.current(now).is_none() && most.is_none_or(|most| inflight < most)
     }
@@ -197,6 +199,7 @@ impl Holds {
 
     /// Until when the lane has to be kept although it has nothing to do: what holds it is not known elsewhere.
     pub(super) fn outlasts(&self, now: Timestamp) -> Option<Timestamp> {
+        // Pauses and unknown generations are in the policies: a lane that comes again learns of them anew.
         let busy = self.busy.map(|(until, _)| until);
         let ours = self.shortage.into_iter().chain(self.egress);
         let all = self.retry_after.into_iter().chain(busy).chain(self.breaker.until).chain(ours);
@@ -214,6 +217,7 @@ impl Holds {
 
     /// Learns from the end of a call at `now`; `share` in `0.0..=1.0` spreads the holds of several lanes.
     pub(super) fn ended(&mut self, outcome: &Outcome, policy: &BreakerPolicy, share: f64, now: Timestamp) {
+        // The guard has let it through, whatever came of it.
         if has_connected(outcome) {
             self.egress = None;
         }
@@ -224,6 +228,7 @@ impl Holds {
             Outcome::Reject { cause: Cause::Blocked } => {}
             // Until the very moment at which the call is due again that was told to wait: it goes first then.
             Outcome::Retry { retry_after: Some(wait), .. } => {
+                // Never shorter: another call may have been told to wait for longer.
                 self.retry_after = self.retry_after.max(Some(next_milli(now, *wait)));
             }
             Outcome::Retry { cause, retry_after: None } | Outcome::Unprocessed { cause }
@@ -258,7 +263,9 @@ impl Breaker {
         if is_open || (self.trial.is_none() && self.failures < policy.failures) {
             return;
         }
+        // Kept in the range of the shift: 65 536 times the first hold is the most, if that is below the longest.
         let longest = policy.min_hold.saturating_mul(1 << self.opened.min(16)).min(policy.max_hold);
+        // Spread, so that the lanes of an endpoint that is down do not all try it in the same moment.
         self.until = Some(now + longest.mul_f64(0.8 + 0.2 * share));
         self.opened = self.opened.saturating_add(1);
         self.trial = Some(1);
@@ -267,6 +274,7 @@ impl Breaker {
     fn succeeded(&mut self) {
         self.failures = 0;
         self.trial = self.trial.map(|most| most * 2).filter(|most| *most <= TRIALS_MAX);
+        // The caution is over: the next outage begins with the first hold again.
         if self.trial.is_none() {
             self.opened = 0;
             self.until = None;

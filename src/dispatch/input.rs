@@ -1,4 +1,4 @@
-//! What the planner is told and what it asks for.
+//! What the planner takes in and what it asks for.
 //!
 //! Must not know: how either comes about.
 
@@ -16,16 +16,16 @@ use crate::policy::Runtime;
 use crate::queue::{LaneSignal, Loaded};
 use crate::store::ReadLimit;
 
-/// One started attempt.
+/// Names one attempt that has its permit; never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ticket(pub(super) u64);
 
-/// Something that happened.
+/// Something that happened, which the planner is to take in.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Policies were deployed, changed, undeployed or dropped.
     Policies(Arc<Runtime>),
-    /// A lane has new entries.
+    /// A lane has new entries, which it has not read yet.
     LaneReady(LaneKey),
     /// An entry of a lane was put off until then, earlier than all others that wait for their due time.
     PutOff(LaneKey, Timestamp),
@@ -37,29 +37,29 @@ pub(crate) enum Input {
     Loaded(LaneKey, Loaded),
     /// The page could not be read.
     LoadFailed(LaneKey),
-    /// An attempt has ended.
+    /// An attempt has ended, whatever came of it.
     Finished {
-        /// Which one.
+        /// The attempt that has ended, by its name.
         ticket: Ticket,
-        /// How.
+        /// What the delivery reported of it.
         outcome: Outcome,
         /// From its start to its end.
         took: Duration,
     },
     /// What an [`Effect::Record`] asked for is on record, or could not be put there.
     Recorded {
-        /// As asked.
+        /// The reservations, as they were asked for.
         reservations: Vec<Reservation>,
-        /// Whether it is on record.
+        /// Whether all of them are on record; else none counts as recorded.
         is_recorded: bool,
     },
     /// The doubt about time has ended, with a leap of the line.
     TimeTrusted(Leap),
     /// What an operator states that is used of a limit is on record.
     UsageStated(UsageToState),
-    /// Time has passed.
+    /// Time has passed; what is to be done is due by now.
     Tick,
-    /// Start no further calls.
+    /// Start no further calls from now on.
     Drain,
 }
 
@@ -79,9 +79,9 @@ impl From<LaneSignal> for Input {
 pub(crate) enum Effect {
     /// Read a page and answer with [`Input::Loaded`] or [`Input::LoadFailed`].
     Load {
-        /// Of this lane.
+        /// The lane that is to be read.
         lane: LaneKey,
-        /// Bounds of the page.
+        /// The most entries and bytes of the page.
         limit: ReadLimit,
         /// Entries that are put off are wanted whenever they are due: they are to be dropped.
         all_due: bool,
@@ -91,7 +91,7 @@ pub(crate) enum Effect {
     /// A permit is there: call [`Planner::confirm`](super::Planner::confirm) at once and, if it agrees, make
     /// the call and answer with [`Input::Finished`].
     Send {
-        /// The attempt.
+        /// The attempt that is to be confirmed.
         ticket: Ticket,
     },
     /// Record what becomes of an entry.
@@ -101,11 +101,11 @@ pub(crate) enum Effect {
 /// The planner is done with an entry for now.
 #[derive(Debug)]
 pub(crate) struct Settled {
-    /// As it was handed out.
+    /// The entry, as the queue handed it out.
     pub entry: Box<Entry>,
     /// Where it stands: the policies that govern it and their label values.
     pub lane: Lane,
-    /// What becomes of it.
+    /// What becomes of the entry, on record from now on.
     pub settlement: Settlement,
     /// The attempt that led to it, if one did.
     pub attempt: Option<Attempt>,
@@ -114,17 +114,17 @@ pub(crate) struct Settled {
 /// How an attempt went, for the metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attempt {
-    /// `None` when it succeeded.
+    /// Why it failed; `None` when it succeeded.
     pub cause: Option<Cause>,
     /// From its start to the end of the answer, or to its failure.
     pub took: Duration,
 }
 
-/// A confirmed start.
+/// A confirmed start: the call is to be made at once.
 #[derive(Debug)]
 pub(crate) struct Start<'a> {
-    /// The event to send, with the attempts made before this one. Its headers and its body may be taken: what follows the
-    /// attempt needs neither.
+    /// The event to send, with the attempts made before this one. Its headers and its body may be taken: what follows
+    /// the attempt needs neither.
     pub entry: &'a mut Entry,
     /// Where it stands: for the labels of metrics.
     pub lane: &'a Lane,
@@ -137,7 +137,7 @@ pub(crate) struct Start<'a> {
 /// The bounds within which the planner works.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
-    /// How failed attempts are repeated.
+    /// How failed attempts are repeated, and how often.
     pub retry: RetryPolicy,
     /// When lanes whose endpoint fails are held.
     pub breaker: BreakerPolicy,
@@ -168,9 +168,9 @@ impl Default for Options {
 /// What is going on at one moment.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Figures {
-    /// When the figures were taken.
+    /// The moment at which the figures were begun.
     pub now: Timestamp,
-    /// Calls in flight in all.
+    /// Calls in flight in all lanes together.
     pub inflight: usize,
     /// Lanes that hold entries or wait for some.
     pub lanes: usize,

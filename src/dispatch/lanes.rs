@@ -1,9 +1,4 @@
-//! The lanes that hold entries or wait for some: their read-ahead, their due times, what rules them.
-//!
-//! A lane that has nothing loaded, nothing in flight and nothing to wait for is forgotten: idle lanes cost
-//! nothing.
-//!
-//! Must not know: limiters' answers, whose turn it is.
+//! The lanes that hold entries or wait for some: their read-ahead, their due times, what the policies say about them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -26,20 +21,21 @@ use crate::telemetry::defect;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct LaneId(u32);
 
-/// While more lanes than this are present, those that are empty are forgotten although their endpoint asked for time.
+/// While more lanes than this are present, those that are empty are forgotten although their endpoint asked for time:
+/// memory has to stay bounded.
 const MOST_LANES: usize = 65_536;
 
-/// How often the entries read ahead are searched for expired ones.
+/// How often the entries read ahead are searched for expired ones: each search looks at all of them.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(1);
 
 /// What becomes of a lane's entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// They are sent.
+    /// They are sent when their turn comes.
     Live,
     /// They are sent until then, ahead of other generations.
     Draining(Timestamp),
-    /// They are dropped as drained.
+    /// They are dropped as drained: the time of the drain is over.
     Over,
     /// A generation that the book does not know governs them: they are held, which no end of a drain changes.
     Unknown,
@@ -48,7 +44,7 @@ pub(super) enum Fate {
 /// Where a lane stands in the planner's turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Nowhere: nothing to send.
+    /// Nowhere: it has nothing to send, or is held.
     Out,
     /// Among those of its group that take turns.
     InLine,
@@ -87,7 +83,7 @@ pub(super) struct LaneState {
 }
 
 impl LaneState {
-    /// A lane without entries.
+    /// A lane without entries, in the place that the policies give it now.
     pub(super) fn new(lane: Lane, binding: Binding, ruled: Ruled, group: GroupId) -> Self {
         let Ruled { fate, timeout, paused } = ruled;
         let mut holds = Holds::default();
@@ -129,7 +125,8 @@ impl LaneState {
             && self.dues.next().is_none()
     }
 
-    /// Whether what its endpoint says concerns the whole lane. It does not where no policy governs calls to several hosts.
+    /// Whether what its endpoint says concerns the whole lane. It does not where no policy governs calls to several
+    /// hosts.
     pub(super) fn has_endpoint(&self) -> bool {
         !self.lane.policies().is_empty() || self.lane.key().host().is_some()
     }
@@ -159,7 +156,7 @@ impl LaneState {
         self.expiry_check = first.map(|(first, soonest)| first.max(soonest));
     }
 
-    /// Counts what it holds.
+    /// What it holds and waits for, as the read-ahead needs it.
     pub(super) fn held(&self, now: Timestamp) -> Held {
         Held {
             entries: self.buffer.len(),
@@ -182,13 +179,14 @@ impl LaneState {
         };
         // What is due already waits for room in the read-ahead, not for time.
         let due = self.next_due().filter(|at| *at > now);
+        // A purge reads entries that are not due yet; those that it leaves wait here.
         let buffered = self.buffer.first_due().filter(|at| *at > now);
         let reload = self.window.retry_at().filter(|at| *at > now);
         let held = self.holds.current(now).and_then(|hold| hold.until);
         until.into_iter().chain(due).chain(buffered).chain(reload).chain(held).chain(self.expiry_check).min()
     }
 
-    /// Learns what rules it.
+    /// Applies what the policies say now.
     pub(super) fn rule(&mut self, ruled: &Ruled) {
         (self.fate, self.timeout) = (ruled.fate, ruled.timeout);
         self.holds.doubt(ruled.fate == Fate::Unknown);
@@ -213,10 +211,12 @@ impl Ruled {
             let limit = policy.and_then(|RuntimePolicy { spec, .. }| {
                 spec.limits_of(&lane.scope_key(spec.scope.labels())).timeout
             });
+            // Every policy has to be content: the shortest timeout applies.
             ruled.timeout = ruled.timeout.into_iter().chain(limit).min();
             if let Some(pause) = policy.and_then(|policy| policy.pause.as_ref()) {
                 // No end is the latest end.
                 let longest = |until: &Option<Timestamp>| until.unwrap_or(Timestamp::MAX);
+                // In doubt about time a pause has no end.
                 let until = now.and(pause.until);
                 ruled.paused = ruled.paused.into_iter().chain([until]).max_by_key(longest);
             }
@@ -224,6 +224,7 @@ impl Ruled {
             // Doubt about one of them comes before what is certain about the others.
             ruled.fate = match (state, ruled.fate) {
                 (_, Fate::Unknown) => Fate::Unknown,
+                // One that was never issued is unknown, which is no end: its entries are held, not dropped.
                 (None, _) if !runtime.has_ended(part) => Fate::Unknown,
                 (None, _) | (_, Fate::Over) => Fate::Over,
                 (Some(GenerationState::Draining { until }), _) if now.is_some_and(|now| *until <= now) => {
@@ -240,7 +241,7 @@ impl Ruled {
     }
 }
 
-/// The lanes that are present.
+/// The lanes that are present, found by key, by policy and by number.
 #[derive(Default)]
 pub(super) struct Lanes {
     by_key: HashMap<LaneKey, LaneId>,
@@ -284,6 +285,7 @@ impl Lanes {
 
     pub(super) fn remove(&mut self, id: LaneId) -> Option<LaneState> {
         let state = self.slots.get_mut(id.0 as usize).and_then(Option::take)?;
+        // Before its number is used again: nothing may find the next lane by this key.
         let named = self.by_key.remove(state.lane.key());
         defect!(unless named == Some(id), "a lane that goes under another name than it came");
         for part in state.lane.policies() {
@@ -335,7 +337,7 @@ impl Lanes {
         self.by_key.len()
     }
 
-    /// Whether there are so many that holds of empty ones are not kept.
+    /// Whether there are more than [`MOST_LANES`]: holds of empty ones are not kept then.
     pub(super) fn are_too_many(&self) -> bool {
         self.len() > MOST_LANES
     }

@@ -32,14 +32,14 @@ pub(super) const WITHHELD_WAIT: Duration = Duration::from_secs(30);
 /// The shortest wait of an entry whose lane goes on meanwhile: others may be told to wait in the same moment.
 const SHORTEST_WAIT_ALONE: Duration = Duration::from_secs(1);
 
-/// How failed attempts are repeated.
+/// How failed attempts are repeated, and how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// The longest wait after the first try.
     pub base: Duration,
     /// The longest wait after any try.
     pub cap: Duration,
-    /// Most attempts that count.
+    /// Most attempts that count; those that are used up make a dead letter.
     pub max_attempts: NonZeroU16,
 }
 
@@ -55,6 +55,7 @@ impl RetryPolicy {
     /// The wait after these tries, for a `roll` in `0.0..=1.0`.
     fn backoff(&self, tries: Tries, roll: f64) -> Duration {
         let doublings = u32::from(tries.all().saturating_sub(1));
+        // What does not fit, from 32 doublings on at the latest, is taken for longer than any cap.
         let longest = 2_u32
             .checked_pow(doublings)
             .and_then(|factor| self.base.checked_mul(factor))
@@ -64,19 +65,20 @@ impl RetryPolicy {
 }
 
 fn share(roll: f64) -> f64 {
+    // `Duration::mul_f64` panics on a factor that is negative or no number.
     if roll.is_nan() { 0.0 } else { roll.clamp(0.0, 1.0) }
 }
 
-/// An attempt that has ended.
+/// An attempt that has ended, with what its entry needs for what follows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ended<'a> {
-    /// What the delivery reported.
+    /// What the delivery reported of it.
     pub outcome: &'a Outcome,
-    /// Tries made before this one.
+    /// Tries made before this one, counted and free.
     pub tries: Tries,
     /// Whether it was to find out whether the endpoint of an open breaker takes calls again.
     pub is_probe: bool,
-    /// When its end was noticed.
+    /// The moment at which its end was noticed.
     pub now: Timestamp,
     /// No attempt starts at or after this moment.
     pub expires_at: Timestamp,
@@ -90,6 +92,7 @@ impl Ended<'_> {
     /// The entry comes back after `wait` with these tries on record, if it may still start then.
     fn put_off(&self, wait: Duration, tries: Tries) -> Settlement {
         let due_at = next_milli(self.now, wait);
+        // No attempt could start any more: the entry need not rest until then.
         if due_at >= self.expires_at {
             Settlement::Expired
         } else {
@@ -112,6 +115,7 @@ pub(crate) fn settle(ended: Ended<'_>, policy: &RetryPolicy, roll: f64) -> Settl
         }
         Outcome::Retry { retry_after, .. } => {
             let tries = if ended.is_probe { free } else { counted };
+            // The bound of every wait that an endpoint imposes.
             let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
             ended.put_off(policy.backoff(tries, roll).max(asked), tries)
         }
@@ -121,6 +125,7 @@ pub(crate) fn settle(ended: Ended<'_>, policy: &RetryPolicy, roll: f64) -> Settl
         }
         Outcome::Withheld => {
             // To the end of its life: the guard may allow it in the last moment.
+            // By two milliseconds earlier: a due time is rounded up to a whole one and has to lie before the end.
             let left = ended.expires_at.since(ended.now).saturating_sub(Duration::from_millis(2));
             ended.put_off(WITHHELD_WAIT.min(left), ended.tries)
         }

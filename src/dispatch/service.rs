@@ -34,17 +34,17 @@ use commands::Asked;
 use recording::Records;
 use tasks::{Begun, CallEnd, LoadEnd, begin};
 
-/// Most messages taken from one channel at a time.
+/// Most messages taken from one channel at a time: the others get their turn between.
 const BATCH: usize = 256;
 
 /// The clock counts time in which the machine was suspended, a sleep does not: it is looked at this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// What the dispatcher works with.
+/// What the dispatcher works with, to be given once.
 pub(crate) struct Parts {
     /// Where entries come from and where decisions go.
     pub queue: Queue,
-    /// Which lanes have work.
+    /// Where it hears which lanes have work.
     pub signals: LaneSignals,
     /// The policies, deployed or draining, and every change of them.
     pub policies: Follower,
@@ -58,19 +58,19 @@ pub(crate) struct Parts {
     pub gate: Gate,
     /// Where starts to come are put on record; open.
     pub usages: Arc<dyn UsageStore>,
-    /// Begins the spans of attempts.
+    /// Begins the spans of attempts, for a collector.
     pub tracer: Tracer,
-    /// For the jitter of retries.
+    /// For the jitter of retries and holds.
     pub dice: fastrand::Rng,
 }
 
-/// The dispatcher, ready to run.
+/// The dispatcher, ready to run: one task owns it.
 pub(crate) struct Service {
     planner: Planner,
     queue: Queue,
     signals: LaneSignals,
     policies: Follower,
-    /// The number of the present runtime.
+    /// The number of the runtime that the planner acts by: older ones that come late are left alone.
     ruled_by: u64,
     deliver: Arc<dyn Deliver>,
     clock: Clock,
@@ -85,7 +85,7 @@ pub(crate) struct Service {
     effects: Vec<Effect>,
 }
 
-/// What a task brings back.
+/// What a task brings back to the dispatcher.
 enum Report {
     Finished {
         ticket: Ticket,
@@ -99,7 +99,7 @@ enum Report {
     UsageStated(Box<UsageToState>, oneshot::Sender<Result<(), StateUsageFailed>>),
 }
 
-/// What ended a wait.
+/// What ended a wait of the dispatcher.
 enum Event {
     Reports(Vec<Report>),
     Signals(Vec<LaneSignal>),
@@ -117,6 +117,7 @@ impl Service {
         let reports = mpsc::unbounded_channel();
         let runtime = parts.policies.newest();
         let mut planner = Planner::new(parts.gate, &runtime, parts.options, parts.dice, parts.clock.now());
+        // Before the first step, so that nothing expires by a time in doubt.
         if !parts.clock.is_trusted() {
             planner.doubt_time();
         }
@@ -180,9 +181,12 @@ impl Service {
     }
 
     async fn next_event(&mut self) -> Event {
+        // Figures are taken in parts: the next one follows when all else had its chance.
         let wake = if self.asked.is_busy() { Some(Timestamp::ZERO) } else { self.planner.next_wake() };
         let mut reports = Vec::new();
         let mut signals = Vec::new();
+        // In random order, as `select!` has it by default: a channel that is never empty does not keep the others
+        // waiting.
         let event = tokio::select! {
             Some(command) = self.commands.recv() => Event::Command(command),
             _ = self.reports.1.recv_many(&mut reports, BATCH) => Event::Reports(reports),
@@ -209,7 +213,7 @@ impl Service {
                 }
                 Report::UsageStated(stated, answer) => {
                     self.step(Input::UsageStated(*stated));
-                    // Whoever asked may have gone.
+                    // The caller may have gone.
                     let _ = answer.send(Ok(()));
                     continue;
                 }
@@ -225,6 +229,7 @@ impl Service {
     }
 
     fn carry_out(&mut self) {
+        // A start that is not confirmed puts its call back, which asks for more.
         while !self.effects.is_empty() {
             for effect in std::mem::take(&mut self.effects) {
                 match effect {
@@ -239,7 +244,7 @@ impl Service {
         }
     }
 
-    /// Does as asked. Whoever asked may have gone.
+    /// Carries out a command. The caller may have gone: answers that nobody hears are dropped.
     fn obey(&mut self, command: Command) {
         let now = self.clock.now();
         match command {
@@ -306,6 +311,7 @@ impl Service {
             outcome: None,
         };
         let begun = begin(&*self.deliver, call);
+        // The first poll has taken time, and the thread may have lost the processor before it.
         self.planner.under_way(ticket, self.clock.now());
         match begun {
             Begun::Over(outcome) => end.report(outcome),
@@ -346,8 +352,11 @@ impl Service {
         if self.planner.inflight() > 0 {
             warn!(abandoned = self.planner.inflight(), "calls abandoned: they are repeated after the start");
         }
+        // What they would report is of no use any more: their entries stay handed out, and the next start begins with
+        // them.
         self.tasks.abort_all();
         self.queue.flush().await;
+        // While the store is held nothing was started: the record of starts stays as it is.
         if !self.planner.is_held() {
             let consumed = self.planner.gate().consumed(self.clock.now());
             self.records.close(consumed).await;

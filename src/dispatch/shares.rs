@@ -51,7 +51,7 @@ pub(super) struct Share {
     unanswered: usize,
     /// It counts among the lanes with work.
     has_work: bool,
-    /// Where it waits.
+    /// Where it waits, and among lanes of which kind; `None` when it does not.
     place: Option<(Kind, Place)>,
 }
 
@@ -77,12 +77,12 @@ impl Share {
     }
 }
 
-/// The shares of all lanes.
+/// The shares of all lanes, and those that wait for more.
 #[derive(Debug)]
 pub(super) struct Shares {
     most: usize,
     in_use: usize,
-    /// Lanes with work.
+    /// How many lanes have work at present.
     lanes: usize,
     answered: BTreeSet<(Place, LaneId)>,
     unanswered: BTreeSet<(Place, LaneId)>,
@@ -90,7 +90,7 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// Of this many slots.
+    /// Nothing is in use of this many slots.
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
@@ -141,6 +141,7 @@ impl Shares {
     /// A call of the lane has ended.
     pub(super) fn ended(&mut self, share: &mut Share, slots: usize, outcome: &Outcome) {
         self.give_back(share, slots);
+        // Also a refusal: what counts is that calls to this endpoint come back.
         let is_answer = matches!(
             outcome,
             Outcome::Delivered { .. }
@@ -171,6 +172,7 @@ impl Shares {
 
     /// A lane does not wait any more. To be called before its calls change.
     pub(super) fn leave(&mut self, lane: LaneId, share: &mut Share) {
+        // Under the kind that it had when it began to wait.
         if let Some((kind, place)) = share.place.take() {
             self.waiting(kind).remove(&(place, lane));
         }
@@ -198,6 +200,7 @@ impl Shares {
 
     /// How many slots a lane of this kind may use.
     fn bound(&self, kind: Kind) -> usize {
+        // Without lanes nobody asks, but the division must not fail.
         let lanes = self.lanes.max(1);
         let bound = match kind {
             Kind::Answered => (self.most / (2 * lanes)).max((self.most / 2).saturating_sub(self.in_use)),

@@ -23,7 +23,7 @@ use crate::telemetry::defect;
 /// When a limiter that said no is asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AskAgain {
-    /// At this moment.
+    /// At this moment, unless it is reopened before.
     At(Timestamp),
     /// When a slot becomes free, or more is on record.
     WhenReleased,
@@ -105,6 +105,7 @@ impl Turns {
         let number = self.next_number;
         self.next_number += 1;
         match home.and_then(|home| Some((home, self.lines.get_mut(&home)?))) {
+            // Asked at once it would nearly always be stopped by the same limiter again.
             Some((home, line)) => {
                 line.waiting(draining).insert((number, lane));
                 self.list(home);
@@ -139,6 +140,7 @@ impl Turns {
 
     /// A slot of the limiter became free, or more is on record.
     pub(super) fn released(&mut self, limiter: LimiterId) {
+        // A line that waits for a time does not lack a slot: it stays shut until then.
         if self.lines.get(&limiter).is_some_and(|line| line.state == State::Shut(AskAgain::WhenReleased)) {
             self.reopen(limiter);
         }

@@ -17,12 +17,13 @@ pub(super) struct UnreadTime {
 impl UnreadTime {
     /// A page could not be read.
     pub(super) fn failed(&mut self, now: Timestamp) {
+        // Pages that fail in a row are one such time, which began with the first.
         if self.failed_at.is_none() || self.came_at.take().is_some() {
             self.failed_at = Some(now);
         }
     }
 
-    /// A page was read.
+    /// A page was read: the time in which none could be is over.
     pub(super) fn came(&mut self, now: Timestamp) {
         if self.failed_at.is_some() && self.came_at.is_none() {
             self.came_at = Some(now);
@@ -59,10 +60,11 @@ impl LaneState {
         HeldByDoubt { is_unknown: self.holds.is_unknown(), unread: self.unread }
     }
 
-    /// Why it may not send although its limits have room: a hold, that it has its share of the calls in flight, that what
-    /// comes next cannot be read, or that some of its entries have outlived their time while time is in doubt.
+    /// Why it may not send although its limits have room: a hold, that it has its share of the calls in flight, that
+    /// what comes next cannot be read, or that some of its entries have outlived their time while time is in doubt.
     pub(super) fn hold(&self, now: Timestamp) -> Option<Hold> {
         let unread = || {
+            // What was read before can still be sent: it is not held.
             let until = self.window.unread_until().filter(|_| self.buffer.is_empty())?;
             Some(Hold { reason: HoldReason::Unread, until: Some(until), busy: None })
         };

@@ -11,7 +11,7 @@ use crate::event::{CanonicalUrl, EventId, Labels, LaneKey, Tries};
 /// One HTTP call, checked at the door.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The verb of the call.
+    /// The verb of the call, in capitals.
     pub method: Method,
     /// Where it goes: the one form that is matched, checked and sent.
     pub url: CanonicalUrl,
@@ -19,7 +19,7 @@ pub struct Event {
     pub headers: HeaderMap,
     /// The body as it will be sent.
     pub body: Bytes,
-    /// What the limits look at.
+    /// The labels by which policies match and limits count.
     pub labels: Labels,
     /// Not to be sent before; `None` means at once.
     pub due_at: Option<Timestamp>,

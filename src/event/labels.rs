@@ -10,16 +10,16 @@ pub struct Labels(Box<[(Box<str>, Box<str>)]>);
 /// Why a set of labels is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
-    /// More labels than [`Labels::MAX`].
+    /// There are more labels than [`Labels::MAX`].
     #[error("at most {} labels are taken, {given} were given", Labels::MAX)]
     TooMany {
-        /// How many there were.
+        /// How many labels the event had.
         given: usize,
     },
     /// A key that is empty, too long or has characters beyond letters, digits, `_`, `-` and `.`.
     #[error("label key {key:?} must be 1 to {} letters, digits, '_', '-' or '.'", Labels::MAX_KEY_BYTES)]
     Key {
-        /// The key as given.
+        /// The key as it was given, cut at the longest length.
         key: String,
     },
     /// A value that is too long or has control characters.
@@ -28,13 +28,13 @@ pub enum LabelError {
         Labels::MAX_VALUE_BYTES
     )]
     Value {
-        /// The key of the value.
+        /// The key whose value it is.
         key: String,
     },
-    /// The same key twice.
+    /// One key has two values, or the same twice.
     #[error("label {key:?} is given twice")]
     Repeated {
-        /// The key as given.
+        /// The key that is given twice.
         key: String,
     },
 }
@@ -42,11 +42,11 @@ pub enum LabelError {
 impl Labels {
     /// The label by whose value the lanes of one policy are split further, so that each value gets its turn.
     pub const FAIRNESS_KEY: &str = "fairness_key";
-    /// Most labels on one event.
+    /// Most labels that one event may have.
     pub const MAX: usize = 32;
-    /// Longest key, in bytes.
+    /// The longest key of a label, in bytes.
     pub const MAX_KEY_BYTES: usize = 64;
-    /// Longest value, in bytes.
+    /// The longest value of a label, in bytes.
     pub const MAX_VALUE_BYTES: usize = 256;
 
     /// Checks and sorts.
@@ -61,12 +61,14 @@ impl Labels {
         }
         for (key, value) in &pairs {
             if !Self::is_key(key) {
+                // Cut, so that the answer stays small whatever was sent.
                 return Err(LabelError::Key { key: key.chars().take(Self::MAX_KEY_BYTES).collect() });
             }
             if value.len() > Self::MAX_VALUE_BYTES || value.chars().any(char::is_control) {
                 return Err(LabelError::Value { key: key.to_string() });
             }
         }
+        // Sorted once: `get` searches by halves, and a key that is repeated has its like beside it.
         pairs.sort_unstable();
         if let Some([(key, _), _]) = pairs.windows(2).find_map(|pair| match pair {
             [a, b] if a.0 == b.0 => Some([a, b]),
@@ -97,14 +99,14 @@ impl Labels {
         !text.is_empty() && text.len() <= Self::MAX_KEY_BYTES && plain
     }
 
-    /// The value of `key`.
+    /// The value of this key; `None` when the event does not have it.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         let at = self.0.binary_search_by(|(have, _)| (**have).cmp(key)).ok()?;
         self.0.get(at).map(|(_, value)| &**value)
     }
 
-    /// All labels in key order.
+    /// All labels, in ascending order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
     }

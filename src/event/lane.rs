@@ -21,16 +21,16 @@ pub struct PolicyId(Arc<str>);
 /// A policy id or a lane key that breaks its form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaneError {
-    /// Not a policy id.
+    /// The text is not a policy id.
     #[error("a policy id is 1 to {} letters, digits, '_', '-' or '.', not {given:?}", PolicyId::MAX_BYTES)]
     PolicyId {
-        /// As given.
+        /// The text as given, cut at the longest length.
         given: String,
     },
-    /// Not a lane key.
+    /// The text is not a lane key.
     #[error("{given:?} is not a lane key")]
     Key {
-        /// As given.
+        /// The text as given; it may be cut.
         given: String,
     },
     /// More policies than one event can have.
@@ -39,7 +39,7 @@ pub enum LaneError {
         Lane::MAX_POLICIES
     )]
     TooManyPolicies {
-        /// How many.
+        /// How many policies would govern it.
         given: usize,
     },
     /// Policies and labels together make too long a name.
@@ -49,13 +49,13 @@ pub enum LaneError {
         LaneKey::MAX_BYTES
     )]
     TooLong {
-        /// How many bytes.
+        /// How many bytes the name would have.
         given: usize,
     },
 }
 
 impl PolicyId {
-    /// Longest id, in bytes.
+    /// The longest id of a policy, in bytes.
     pub const MAX_BYTES: usize = 64;
 
     /// Checks the form.
@@ -70,7 +70,7 @@ impl PolicyId {
         Ok(Self(text.into()))
     }
 
-    /// The id as text.
+    /// The id as text, as it was parsed.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -92,7 +92,7 @@ impl fmt::Debug for PolicyId {
 /// One deployed life of a policy.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PolicyRef {
-    /// The id of the policy.
+    /// The id of the policy that was deployed.
     pub policy: PolicyId,
     /// Which of its deployed lives, from 1.
     pub generation: u32,
@@ -125,7 +125,7 @@ impl LaneKey {
         Ok(Self(text.into()))
     }
 
-    /// The key as text.
+    /// The key as text, as it stands on the disk.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -238,11 +238,14 @@ impl Lane {
     fn with_host(&self, host: &str) -> Self {
         match LaneKey::new(&format!("{}{HOST}{host}", self.key.without_host())) {
             Ok(key) => Self { key, ..self.clone() },
+            // Too long with its host: its calls stand with those to all hosts. That is less fair, but nothing is
+            // refused.
             Err(_) => self.clone(),
         }
     }
 
     fn assemble(mut policies: Vec<PolicyRef>, labels: Vec<(Box<str>, Box<str>)>) -> Result<Self, LaneError> {
+        // One order, so that the same policies are the same lane however they were found.
         policies.sort_unstable();
         policies.dedup();
         if policies.len() > Self::MAX_POLICIES {
@@ -283,6 +286,7 @@ impl Lane {
         }
         let labels: Option<Vec<(Box<str>, Box<str>)>> =
             parts.map(|part| part.split_once('=').map(|(name, value)| (name.into(), value.into()))).collect();
+        // Strictly ascending, as they are written: a label that stood twice would have two values.
         let labels = labels.filter(|labels| labels.is_sorted_by(|a, b| a.0 < b.0)).ok_or_else(wrong)?;
         let lane = Self::assemble(policies, labels)?;
         let lane = match host {
@@ -290,10 +294,11 @@ impl Lane {
             Some(_) => return Err(wrong()),
             None => lane,
         };
+        // Only the form that is written is a key: another spelling would be a second lane under the same counters.
         if lane.key == *key { Ok(lane) } else { Err(wrong()) }
     }
 
-    /// Its name.
+    /// Its name, from which all of it can be read again.
     #[must_use]
     pub fn key(&self) -> &LaneKey {
         &self.key
@@ -345,7 +350,7 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
-/// Also what tells the port from the host, and the parts of an IPv6 address.
+/// Also what separates the port from the host, and the parts of an IPv6 address.
 fn is_plain_in_host(byte: u8) -> bool {
     is_plain(byte) || matches!(byte, b':' | b'[' | b']')
 }
@@ -367,6 +372,7 @@ fn encode(value: &str, is_plain: impl Fn(u8) -> bool, most_bytes: usize) -> Box<
     if encoded.len() > most_bytes {
         // All of it is ASCII.
         encoded.truncate(Lane::CUT_BYTES);
+        // Of the value itself: values that are cut to the same text stay apart.
         let _ = write!(encoded, "~{:032x}", digest128(value.as_bytes()));
     }
     encoded.into()

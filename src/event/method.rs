@@ -1,6 +1,6 @@
 //! The HTTP method of a call: one rule for events, policies and questions about calls.
 //!
-//! Must not know: where the text stands, who is told that it breaks the rule.
+//! Must not know: where the text stands, to whom the error goes.
 
 use http::Method;
 
@@ -17,6 +17,7 @@ pub(crate) struct NoMethod;
 /// # Errors
 /// [`NoMethod`] when it is CONNECT, is no token of HTTP, or has more than 32 bytes.
 pub(crate) fn parse_method(text: &str) -> Result<Method, NoMethod> {
+    // HTTP has no bound for it; without one an event could carry any amount of text here.
     if text.len() > MAX_BYTES {
         return Err(NoMethod);
     }

@@ -6,25 +6,25 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::event::{NameFailure, Said, Shortage, Tries, Wait};
 
-/// What became of one attempt.
+/// What became of one attempt, as far as it is proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The endpoint answered 2xx with a complete head.
     Delivered {
-        /// The status code.
+        /// The status code, from 200 to 299.
         status: u16,
     },
     /// It failed in a way that may heal.
     Retry {
-        /// Why it failed.
+        /// Why it failed this time.
         cause: Cause,
         /// How long the endpoint asked to be left alone, if it did (already clamped).
         retry_after: Option<Duration>,
     },
-    /// It failed, and it is proven that the endpoint has processed nothing of it: no connection was made, no byte of the
-    /// request was written, or the endpoint refused it in a way that the protocol defines as unprocessed.
+    /// It failed, and it is proven that the endpoint has processed nothing of it: no connection was made, no byte of
+    /// the request was written, or the endpoint refused it in a way that the protocol defines as unprocessed.
     Unprocessed {
-        /// Why it failed.
+        /// Why it failed before anything was processed.
         cause: Cause,
     },
     /// tidegate itself was short of something before a byte of the request was written: this says nothing about the
@@ -41,13 +41,13 @@ pub enum Outcome {
     Withheld,
     /// It failed in a way that will not heal by itself.
     Reject {
-        /// Why it failed.
+        /// Why it failed for good.
         cause: Cause,
     },
 }
 
 impl Outcome {
-    /// Why it did not succeed.
+    /// Why it did not succeed; `None` when it did.
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
         match self {
@@ -65,11 +65,11 @@ impl Outcome {
 /// Why an attempt did not succeed. The label is a bounded set: it is used in metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// An answer outside 2xx.
+    /// An answer with this status, outside 2xx.
     Status(u16),
     /// A deadline passed: connect, head or whole call.
     Timeout,
-    /// No connection could be made.
+    /// No TCP connection could be made to the endpoint.
     Connect,
     /// The name did not resolve; no connection was attempted.
     Dns(NameFailure),
@@ -89,7 +89,7 @@ pub enum Cause {
     Busy(Said),
     /// The endpoint said that it will never take the call.
     Denied(Said),
-    /// The attempt died inside tidegate.
+    /// The attempt died inside tidegate, as by a panic.
     Internal,
 }
 
@@ -98,6 +98,7 @@ impl Cause {
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
+            // Before the other 4xx: it says that calls come too fast, and is shown by itself.
             Self::Status(429) => "429",
             Self::Status(100..=199) => "1xx",
             Self::Status(200..=299) => "2xx",
@@ -134,32 +135,32 @@ impl fmt::Display for Cause {
 /// What the queue does with an entry that the dispatcher is done with for now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// Gone: the endpoint has it.
+    /// Gone: the endpoint has accepted it.
     Delivered,
     /// Comes back at `due_at` with `tries` on record.
     Reschedule {
         /// When it may be tried again.
         due_at: Timestamp,
-        /// Tries made so far.
+        /// Tries made so far, counted and free.
         tries: Tries,
         /// When that was decided, if the clock was in doubt then: a correction of the clock moves `due_at` with the
         /// line of time ([`crate::clock::corrected`]).
         doubted_at: Option<Timestamp>,
     },
-    /// Parked for a person.
+    /// Parked for a person, as a dead letter.
     Dead {
         /// A short fact such as `http_404` or `attempts_exhausted: timeout`.
         reason: String,
-        /// Attempts made in all.
+        /// Attempts that counted, in all.
         attempts: u16,
     },
-    /// Dropped: it outlived its time.
+    /// Dropped: it outlived its time, and no doubt held its lane.
     Expired,
     /// Dropped: it outlived its time while a doubt about reads or about its generation held its lane.
     ExpiredHeld,
     /// Dropped: the drain window of its undeployed policy is over.
     Drained,
-    /// Dropped on request.
+    /// Dropped on request, by a purge of its policy.
     Cancelled,
     /// Its bytes are damaged, or an operator gave it up: it cannot be sent any more.
     Lost,

@@ -5,8 +5,8 @@
 /// Longest part of a name that is repeated, in characters: an answer stays small whatever was sent.
 const MAX_NAME_CHARS: usize = 128;
 
-/// The JSON pointer to the member that `names` lead to, the outermost first; empty for the whole document. A name of more
-/// than 128 characters is cut there, so that its pointer leads nowhere but shows which one is meant.
+/// The JSON pointer to the member that `names` lead to, the outermost first; empty for the whole document. A name of
+/// more than 128 characters is cut there, so that its pointer leads nowhere but shows which one is meant.
 pub(crate) fn json_pointer<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     let mut pointer = String::new();
     for name in names {

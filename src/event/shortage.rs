@@ -25,6 +25,7 @@ impl Shortage {
         match Errno::from_io_error(error)? {
             Errno::MFILE | Errno::NFILE => Some(Self::Descriptors),
             Errno::NOMEM | Errno::NOBUFS => Some(Self::Memory),
+            // What `connect` reports when all local ports towards the address are in use.
             Errno::ADDRNOTAVAIL => Some(Self::Ports),
             _ => None,
         }

@@ -16,7 +16,7 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const PARENT_BYTES: usize = 55;
 /// A longer `tracestate`, all its fields together, is not passed on: this much has to be.
 const MAX_STATE_BYTES: usize = 512;
-/// Most members of a `tracestate`.
+/// Most members of a `tracestate`, by the standard.
 const MAX_STATE_MEMBERS: usize = 32;
 /// Longest key and longest value of a member, in bytes.
 const MAX_MEMBER_PART_BYTES: usize = 256;
@@ -34,6 +34,7 @@ impl TraceContext {
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut parents = headers.get_all(TRACEPARENT).iter();
         let parent = parents.next().filter(|parent| is_parent(parent.as_bytes()))?;
+        // Which of several is meant cannot be known: the trace begins anew.
         if parents.next().is_some() {
             return None;
         }
@@ -65,7 +66,7 @@ impl TraceContext {
     }
 }
 
-/// `version-trace-parent-flags`, in lower-case hexadecimal digits.
+/// Whether this is `version-trace-parent-flags`, in lower-case hexadecimal digits.
 fn is_parent(text: &[u8]) -> bool {
     let Some((known, more)) = text.split_at_checked(PARENT_BYTES) else { return false };
     let mut parts = known.split(|byte| *byte == b'-');
@@ -80,6 +81,7 @@ fn is_parent(text: &[u8]) -> bool {
     let is_zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
     let is_ended = match version {
         b"00" => more.is_empty(),
+        // The standard forbids this version, and ids of zeros alone.
         b"ff" => false,
         _ => more.first().is_none_or(|byte| *byte == b'-'),
     };
@@ -89,6 +91,7 @@ fn is_parent(text: &[u8]) -> bool {
 /// All `tracestate` fields as one; `None` if one member is wrong.
 fn state_of(headers: &HeaderMap) -> Option<HeaderValue> {
     let fields: Vec<&[u8]> = headers.get_all(TRACESTATE).iter().map(HeaderValue::as_bytes).collect();
+    // Several fields of one name are one list (RFC 9110, 5.3).
     let whole = fields.join(&b","[..]);
     if whole.len() > MAX_STATE_BYTES {
         return None;
@@ -97,6 +100,7 @@ fn state_of(headers: &HeaderMap) -> Option<HeaderValue> {
     for member in
         whole.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
     {
+        // One wrong member makes all of it invalid: a part of a `tracestate` is not passed on.
         let at = member.iter().position(|byte| *byte == b'=')?;
         let (key, value) = (member.get(..at)?, member.get(at + 1..)?);
         if !is_state_key(key) || !is_state_value(value) || keys.contains(&key) {

@@ -1,10 +1,12 @@
-//! How often an event was tried: the attempts that count, and the tries that are proven to have cost its endpoint nothing.
+//! How often an event was tried: the attempts that count, and the tries that are proven to have cost its endpoint
+//! nothing.
 //!
-//! The limit of attempts and the header `tidegate-attempt` look at the attempts alone; the backoff grows with all tries.
+//! The limit of attempts and the header `tidegate-attempt` look at the attempts alone; the backoff grows with all
+//! tries.
 //!
 //! On disk both share the two bytes in which attempts alone were kept at first: the low ten bits count the attempts, at
-//! most 1023, the high six the other tries, at most 63, each kept at its most. The limit of attempts is 1000 at most, so
-//! that the high bits of an old record are zero, and after 63 doublings every backoff is at its bound.
+//! most 1023, the high six the other tries, at most 63, each kept at its most. The limit of attempts is 1000 at most,
+//! so that the high bits of an old record are zero, and after 63 doublings every backoff is at its bound.
 //!
 //! Must not know: what makes a try cost nothing, how long a backoff is.
 
@@ -20,7 +22,7 @@ const MOST_ATTEMPTS: u16 = (1 << ATTEMPT_BITS) - 1;
 const MOST_FREE: u8 = 63;
 
 impl Tries {
-    /// It was never tried.
+    /// It was never tried: neither an attempt nor a free try.
     pub const NONE: Self = Self { attempts: 0, free: 0 };
 
     /// So many attempts, at most 1023, and no try that cost nothing.
@@ -30,19 +32,19 @@ impl Tries {
         Self { attempts, free: 0 }
     }
 
-    /// Attempts that count.
+    /// Attempts that count against the limit.
     #[must_use]
     pub const fn attempts(self) -> u16 {
         self.attempts
     }
 
-    /// Tries of both kinds.
+    /// Tries of both kinds, by which the backoff grows.
     #[must_use]
     pub const fn all(self) -> u16 {
         self.attempts + self.free as u16
     }
 
-    /// After one more attempt.
+    /// After one more attempt; stays at the most that is kept.
     #[must_use]
     pub const fn and_attempt(self) -> Self {
         Self { attempts: Self::of(self.attempts + 1).attempts, ..self }

@@ -12,25 +12,25 @@ use url::{Host, Position, Url};
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CanonicalUrl(Arc<Url>);
 
-/// Why a URL is refused.
+/// Why a URL is refused at the door.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// Longer than [`CanonicalUrl::MAX_BYTES`].
+    /// The URL is longer than [`CanonicalUrl::MAX_BYTES`].
     #[error("a url has at most {} bytes, this one has {bytes}", CanonicalUrl::MAX_BYTES)]
     TooLong {
-        /// Its length.
+        /// Its length as given, or in its one form.
         bytes: usize,
     },
-    /// Not an absolute URL.
+    /// It is not an absolute URL.
     #[error("not an absolute url: {reason}")]
     Malformed {
-        /// What the parser said.
+        /// The reason that the parser gave.
         reason: String,
     },
-    /// Neither http nor https.
+    /// The scheme is neither http nor https.
     #[error("the scheme must be http or https, not {scheme:?}")]
     Scheme {
-        /// The scheme as given.
+        /// The scheme as it was given.
         scheme: String,
     },
     /// User name or password inside the URL.
@@ -47,6 +47,7 @@ impl CanonicalUrl {
     /// # Errors
     /// [`UrlError`] names the rule that is broken.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
+        // Before it is parsed, which costs the more the longer it is.
         if text.len() > Self::MAX_BYTES {
             return Err(UrlError::TooLong { bytes: text.len() });
         }
@@ -57,8 +58,10 @@ impl CanonicalUrl {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(UrlError::UserInfo);
         }
+        // Never sent: two URLs that differ in it alone are the same call.
         url.set_fragment(None);
         strip_trailing_dot(&mut url)?;
+        // Most paths have no escapes, and setting one parses it again.
         if url.path().contains('%') {
             let path = normalise_escapes(url.path());
             url.set_path(&path);
@@ -74,13 +77,13 @@ impl CanonicalUrl {
         Ok(Self(Arc::new(url)))
     }
 
-    /// The whole URL.
+    /// The whole URL in its one form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// The parsed form.
+    /// The parsed form, for the request.
     #[must_use]
     pub fn as_url(&self) -> &Url {
         &self.0
@@ -104,6 +107,10 @@ impl CanonicalUrl {
     pub fn host_and_port(&self) -> String {
         let url = self.as_url();
         // Canonical urls have a host and, as http or https, a port.
+        debug_assert!(
+            url.host_str().is_some_and(|host| !host.is_empty()) && url.port_or_known_default().is_some(),
+            "a canonical url without a host or a port"
+        );
         format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
     }
 

@@ -24,16 +24,17 @@ pub struct Wait {
 impl Wait {
     /// No wait is shorter: an endpoint that asks for none is not called without a pause.
     pub const SHORTEST: Duration = Duration::from_millis(100);
-    /// No wait is longer. Whoever is still busy then says so again.
+    /// No wait is longer. An endpoint that is still busy then says so again.
     pub const LONGEST: Duration = Duration::from_secs(60 * 60);
 
     /// The wait that was asked for, held within [`Wait::SHORTEST`] and [`Wait::LONGEST`].
     #[must_use]
     pub fn new(said: Said, asked: Duration) -> Self {
+        // An endpoint's word is taken, but it neither makes tidegate spin nor stops a lane for ever.
         Self { said, length: asked.clamp(Self::SHORTEST, Self::LONGEST) }
     }
 
-    /// What the endpoint said.
+    /// The words of the endpoint, by which it is reported.
     #[must_use]
     pub const fn said(&self) -> Said {
         self.said

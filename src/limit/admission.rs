@@ -1,5 +1,5 @@
-//! Admission: calls that no waiting limit governs are tried when they are handed in. What passes is promised a start, so that calls that
-//! are on their way to their start count as well; what does not is turned away.
+//! Admission: calls that no waiting limit governs are tried when they are handed in. What passes is promised a start,
+//! so that calls that are on their way to their start count as well; what does not is turned away.
 //!
 //! Must not know: entries, HTTP, how limits count.
 
@@ -23,13 +23,14 @@ use crate::telemetry::defect;
 pub(crate) struct OverLimit {
     /// The policy whose limit has no room for the call.
     pub policy: PolicyId,
-    /// Which of its limits.
+    /// Which of its limits has none; with several, the first in the order in which they are asked.
     pub kind: Kind,
-    /// When there may be room.
+    /// The earliest moment at which the call could be tried again; [`Timestamp::MAX`] when that is never.
     pub free_at: Timestamp,
 }
 
-/// What came of a call that was tried: a promise where a policy turns calls away, nothing where none does, or why it is turned away.
+/// What came of a call that was tried: a promise where a policy turns calls away, nothing where none does, or why it is
+/// turned away.
 pub(crate) type Tried = Result<Option<Promise>, OverLimit>;
 
 /// Tries calls before they are taken in.
@@ -41,12 +42,13 @@ pub(crate) trait Admission: Send + Sync + 'static {
     fn used(&self, lane: Lane) -> BoxFuture<'_, Vec<LimiterFigures>>;
 }
 
-/// A start that was promised to a call. Dropped, it is given back; a call that was taken in keeps it ([`Promise::keep`]) until it starts.
+/// A start that was promised to a call. Dropped, it is given back; a call that was taken in keeps it
+/// ([`Promise::keep`]) until it starts.
 #[must_use = "a promise that is dropped is given back"]
 pub(crate) struct Promise(Option<Box<dyn FnOnce() + Send>>);
 
 impl Promise {
-    /// Made by whoever keeps the limits and takes it back through `give_back`.
+    /// Made by the owner of the limits, which takes it back through `give_back`.
     pub(crate) fn new(give_back: impl FnOnce() + Send + 'static) -> Self {
         Self(Some(Box::new(give_back)))
     }
@@ -74,7 +76,8 @@ impl fmt::Debug for Promise {
 /// When to come again for a start that others have been promised: they go within moments.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Promises a start to a call that no waiting limit governs, or names the limit that has no room and when it may have some again.
+/// Promises a start to a call that no waiting limit governs, or names the limit that has no room and when it may have
+/// some again.
 pub(super) fn promise(table: &mut Table, lane: &Binding, now: Timestamp) -> Result<(), (Blocker, Timestamp)> {
     match first_without_room(table, lane, 0, now) {
         Some(blocker) => Err((blocker, free_at(table, blocker, now))),
@@ -87,6 +90,7 @@ pub(super) fn promise(table: &mut Table, lane: &Binding, now: Timestamp) -> Resu
 
 /// This many calls were promised a start, whatever the room.
 pub(super) fn owe(table: &mut Table, lane: &Binding, count: u32) {
+    // Also the counter that a bound of the lane looks at: a promise is a start that it will count.
     change_promises(table, lane, |promised| promised.saturating_add(count));
 }
 
@@ -106,8 +110,8 @@ fn change_promises(table: &mut Table, lane: &Binding, change: impl Fn(u32) -> u3
     }
 }
 
-/// The first refusing limiter of a lane, in the order in which they are asked, that has no room beyond what others were promised: all
-/// promises but `own`.
+/// The first refusing limiter of a lane, in the order in which they are asked, that has no room beyond what others were
+/// promised: all promises but `own`.
 pub(super) fn first_without_room(
     table: &mut Table,
     lane: &Binding,
@@ -117,6 +121,7 @@ pub(super) fn first_without_room(
     let mut first: Option<Blocker> = None;
     for id in lane.limiters() {
         let Some(limiter) = table.get(*id).filter(|limiter| limiter.turns_away()) else { continue };
+        // Bindings are sorted by number, which depends on what was bound first; the order of the answers must not.
         let before = first.and_then(|blocker| table.get(blocker.limiter));
         if before.is_some_and(|before| place(before) <= place(limiter)) {
             continue;
@@ -132,12 +137,15 @@ pub(super) fn first_without_room(
 fn room(table: &mut Table, id: LimiterId, own: u32, now: Timestamp) -> Option<(u32, Kind)> {
     let limiter = table.get_mut(id)?;
     let unpromised =
+        // More may be promised than there is room: a limit was lowered since, or calls that were found at the start of
+        // the process are owed their start whatever the room.
         |(room, kind): (u32, Kind), promised: u32| (room.saturating_sub(promised.saturating_sub(own)), kind);
     let here = limiter.room(now).map(|room| unpromised(room, limiter.promised));
     let there = limiter.bound.clone().and_then(|bound| {
         let counter = table.get_mut(bound.counter?)?;
         bound.room(counter, now).map(|room| unpromised(room, counter.promised))
     });
+    // A policy with bounds has no meters of its own, so that at most one of the two says anything.
     there.into_iter().chain(here).min_by_key(|(room, _)| *room)
 }
 
@@ -156,6 +164,7 @@ fn free_at(table: &mut Table, blocker: Blocker, now: Timestamp) -> Timestamp {
             counter.and_then(|counter| bound.free_at(blocker.kind, counter, now))
         }
     };
+    // No moment is known, or it has passed: what room there is, is promised to others.
     at.filter(|at| *at > now).unwrap_or(now + SOON)
 }
 

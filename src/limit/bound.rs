@@ -1,5 +1,5 @@
-//! Bounds on what another policy counts: an endpoint that is shut once this many calls were made to the whole service, wherever
-//! they went. A policy with bounds counts nothing itself.
+//! Bounds on what another policy counts: an endpoint that is shut once this many calls were made to the whole service,
+//! wherever they went. A policy with bounds counts nothing itself.
 //!
 //! Must not know: lanes, how a meter counts.
 
@@ -15,7 +15,7 @@ use crate::limit::limiter::Limiter;
 use crate::limit::table::LimiterId;
 use crate::policy::Limits;
 
-/// Most starts by kind.
+/// The most starts that are allowed, for each kind of limit that counts starts.
 type Most = SmallVec<[(Kind, u32); 2]>;
 
 /// What one limiter allows of what another one counts.
@@ -31,8 +31,8 @@ impl Bound {
         Self { most: most(limits), counter }
     }
 
-    /// How many more starts it allows beyond those that are promised, and which of its limits is the narrowest; `None` when it limits
-    /// nothing that is counted.
+    /// How many more starts it allows beyond those that are promised, and which of its limits is the narrowest; `None`
+    /// when it limits nothing that is counted.
     pub(super) fn room(&self, counter: &mut Limiter, now: Timestamp) -> Option<(u32, Kind)> {
         let rooms = self.most.iter().filter_map(|(kind, most)| {
             let meter = counter.meter_mut(*kind)?;
@@ -64,6 +64,8 @@ impl Bounds {
         for (kind, calls) in most(limits) {
             let known = self.0.entry(counter.clone()).or_default();
             match known.iter_mut().find(|(of, _)| *of == kind) {
+                // It is never raised again, also when the smaller bound is gone: it only limits how much is put on
+                // record ahead, and a value that is too small costs some more writes and no starts.
                 Some((_, least)) => *least = calls.min(*least),
                 None => known.push((kind, calls)),
             }

@@ -21,20 +21,20 @@ pub struct Binding(pub(super) Box<[LimiterId]>);
 pub struct Blocker {
     /// The limiter that has no room.
     pub limiter: LimiterId,
-    /// Which of its limits.
+    /// Which of its limits has none.
     pub kind: Kind,
 }
 
-/// The answer of the gate.
+/// The answer of the gate to one lane that wants to start a call.
 #[derive(Debug)]
 #[must_use = "a permit that does not go back to its gate keeps its slots taken"]
 pub enum Decision {
-    /// Start within [`crate::limit::STALE_AFTER`].
+    /// Start within [`crate::limit::STALE_AFTER`], after [`crate::limit::Gate::confirm`] agreed.
     Go(Permit),
     /// Ask again then, not earlier: the moment at which the last of the lane's limits has room.
     NotBefore(Timestamp, Blocker),
-    /// Ask again when a call under this limiter ends (see [`crate::limit::Gate::release`]), or when more of its starts are on record
-    /// (see [`crate::limit::Gate::confirmed`]).
+    /// Ask again when a call under this limiter ends (see [`crate::limit::Gate::release`]), or when more of its starts
+    /// are on record (see [`crate::limit::Gate::confirmed`]).
     Wait(Blocker),
     /// A policy that turns calls away has no room: all waiting ones have.
     Refuse(Blocker),
@@ -44,9 +44,9 @@ pub enum Decision {
 #[derive(Debug)]
 pub struct Freed(pub(super) SmallVec<[LimiterId; 4]>);
 
-/// Why nothing may start.
+/// Why nothing may start; it becomes a [`Decision`] once what follows from it is done.
 pub(super) enum Obstacle {
-    /// Ask again then.
+    /// Ask again then: the latest of the moments that the limits name.
     Until(Timestamp, Blocker),
     /// Ask again when a call ends.
     NoSlot(Blocker),
@@ -56,7 +56,8 @@ pub(super) enum Obstacle {
     Refused(Blocker),
 }
 
-/// What stands in the way of a start at `now`. A call that was `promised` one is not turned away for the sake of other promises.
+/// What stands in the way of a start at `now`. A call that was `promised` one is not turned away for the sake of other
+/// promises.
 pub(super) fn obstacle(
     table: &mut Table,
     lane: &Binding,
@@ -68,15 +69,20 @@ pub(super) fn obstacle(
     for id in &*lane.0 {
         let Some(limiter) = table.get_mut(*id) else { continue };
         if !limiter.has_slot() {
+            // No moment can be named for it: only the end of a call frees a slot, and the lane is asked for again then.
+            // A moment that another limit names would wake the lane for nothing.
             return Some(Obstacle::NoSlot(Blocker { limiter: *id, kind: Kind::Slots }));
         }
         refuses |= limiter.turns_away();
         let Err(refused) = limiter.check(now) else { continue };
         let blocker = Blocker { limiter: *id, kind: refused.kind };
         match (refused.ready, &worst) {
+            // Waiting would not help its family. Whether the call is turned away is decided below, after all waiting
+            // limits.
             (Ready::At(_), _) if limiter.family == Family::Refuse && limiter.is_full(now) => {}
             (Ready::At(at), Some(Obstacle::Until(later, _))) if at <= *later => {}
             (Ready::At(at), _) => worst = Some(Obstacle::Until(at, blocker)),
+            // A write takes moments, so that any moment that a limit names outweighs it.
             (Ready::OnceRecorded, None) => worst = Some(Obstacle::Unrecorded(blocker)),
             (Ready::OnceRecorded | Ready::Now, _) => {}
         }
@@ -92,7 +98,7 @@ pub(super) fn obstacle(
 }
 
 impl Binding {
-    /// The limiters, sorted.
+    /// The limiters, each once, in ascending order.
     #[must_use]
     pub fn limiters(&self) -> &[LimiterId] {
         &self.0
@@ -100,7 +106,7 @@ impl Binding {
 }
 
 impl Freed {
-    /// The limiters.
+    /// The limiters, each once, in the order of the permit.
     pub fn iter(&self) -> impl Iterator<Item = LimiterId> {
         self.0.iter().copied()
     }

@@ -12,7 +12,7 @@ use crate::limit::forecast::LimitOutlook;
 use crate::limit::limiter::Limiter;
 use crate::limit::table::{LimiterId, Table};
 
-/// The state of one limiter.
+/// The state of one limiter, as it was at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LimiterFigures {
     /// The policy whose limits it keeps.
@@ -21,7 +21,7 @@ pub struct LimiterFigures {
     pub key: Box<str>,
     /// One for each limit, calls in flight aside.
     pub counters: Vec<Counter>,
-    /// Calls in flight now.
+    /// Calls in flight under it, also those that started before the policy was removed.
     pub inflight: u32,
     /// Most calls in flight; `None` means unlimited.
     pub slots: Option<NonZeroU32>,
@@ -29,27 +29,27 @@ pub struct LimiterFigures {
     pub outlook: Vec<LimitOutlook>,
 }
 
-/// The state of one limit.
+/// The state of one limit that counts starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Counter {
     /// Which limit of the policy it counts for.
     pub kind: Kind,
-    /// Most starts per `length`.
+    /// Most starts per `length`; for a bound what it allows.
     pub calls: u32,
     /// Of the sliding window, or of the present calendar period.
     pub length: Duration,
-    /// Starts that count now.
+    /// Starts that count now, and those that may have happened where that is not known.
     pub used: u32,
     /// Most starts in any window of the last minute; for a quota what is used.
     pub window_peak: u32,
     /// Starts beyond the limit since the process began: not zero is a defect.
     pub violations: u64,
-    /// When a quota begins anew.
+    /// When a quota begins anew; `None` for sliding windows.
     pub resets_at: Option<Timestamp>,
 }
 
-/// The state of up to `most` limiters from place `from` on, and the place at which to go on. Those of policies that are gone are left
-/// out.
+/// The state of up to `most` limiters from place `from` on, and the place at which to go on. Those of policies that are
+/// gone are left out.
 pub(super) fn page(
     table: &mut Table,
     from: usize,
@@ -70,6 +70,8 @@ fn at(table: &mut Table, id: LimiterId, now: Timestamp) -> Option<LimiterFigures
     let (mut figures, bound) = (figures(limiter, now), limiter.bound.clone());
     if let Some(bound) = bound {
         let counter = bound.counter.and_then(|counter| table.get_mut(counter));
+        // A policy with bounds shows the counter that it looks at, under its own most. Until a lane is bound to both
+        // there is none.
         figures.counters = counter.map(|counter| bound.counters(counter, now)).unwrap_or_default();
     }
     Some(figures)

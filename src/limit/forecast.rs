@@ -83,21 +83,24 @@ impl LimitOutlook {
         }
         // A window that has room now refills when what goes now has left it.
         let refills_at = if self.room > 0 && self.slides { now + self.every } else { self.first_at };
+        // More portions than `u32` holds lie beyond any time that matters; the product saturates as well.
         let portions = u32::try_from((ahead - self.room) / self.portion).unwrap_or(u32::MAX);
         refills_at.max(now) + self.every.saturating_mul(portions)
     }
 }
 
 impl Outlooks {
-    /// Learns of a limiter.
+    /// Adds the outlook of one limiter; the lanes that share it are added by [`Outlooks::add_lane`].
     pub(crate) fn add_limiter(&mut self, policy: &PolicyId, key: &str, limits: Vec<LimitOutlook>) {
         self.shared(policy, key).limits = limits;
     }
 
-    /// Learns of a lane with so many calls that wait for their turn. A lane whose endpoint takes no calls at present is
+    /// Adds a lane with this many calls that wait for their turn. A lane whose endpoint takes no calls at present is
     /// not to be added: nobody waits for those.
     pub(crate) fn add_lane(&mut self, lane: &Lane, waiting: u64, runtime: &Runtime) {
         let group = lane.key().without_host();
+        // Lanes that differ in their host alone are one group and take one turn: only the first of them adds to the
+        // groups that share a limit.
         let is_first = !self.groups.contains_key(group);
         *self.groups.entry(group.into()).or_default() += waiting;
         if group != lane.key().as_str() {
@@ -124,12 +127,15 @@ impl Outlooks {
         let mut limits = Vec::new();
         for policy in lane.policies().iter().filter_map(|part| runtime.get(&part.policy)) {
             if let Some(pause) = &policy.pause {
+                // Of a hold and a pause the one that lasts longer counts; without an end is longest.
                 let longest = |until: &Option<Timestamp>| until.unwrap_or(Timestamp::MAX);
                 held = held.into_iter().chain([pause.until]).max_by_key(longest);
             }
             let key = lane.scope_key(policy.spec.scope.labels());
             let shared = self.limiters.get(&policy.id).and_then(|keys| keys.get(&key));
+            // Label values that nobody waits for yet are shared by this lane alone.
             let (groups, waiting) = shared.map_or((1, 0), |shared| (shared.groups.max(1), shared.waiting));
+            // No limiter was looked at: its limits are taken for unused.
             let known = shared.map(|shared| &shared.limits).filter(|limits| !limits.is_empty());
             let of_policy = known.cloned().unwrap_or_else(|| fresh(policy.spec.limits_of(&key), now));
             limits.extend(of_policy.into_iter().map(|limit| Share { limit, groups, waiting }));
@@ -170,7 +176,7 @@ impl LaneOutlook {
 
 impl Share {
     fn starts_at(&self, ahead: u64, now: Timestamp) -> Timestamp {
-        // Of each other group as many go first as of its own, if it has so many.
+        // Of each other group as many go first as of its own, if it has as many.
         let others = ahead.saturating_mul(self.groups - 1).min(self.waiting);
         self.limit.starts_at(ahead.saturating_add(others), now)
     }

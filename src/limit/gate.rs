@@ -213,7 +213,7 @@ impl Gate {
     }
 
     /// Takes an unused permit back: everything is as if it had never been granted. A permit that was confirmed
-    /// stays counted as a start. Also tells who has room again.
+    /// stays counted as a start. Returns the limiters that have room again.
     pub fn put_back(&mut self, permit: Permit) -> Freed {
         for Held { limiter, claim } in permit.held.iter().rev().filter(|_| !permit.is_confirmed) {
             if let (Some(limiter), Some(claim)) = (self.table.get_mut(*limiter), claim) {
@@ -362,7 +362,7 @@ impl Gate {
         self.table.of_policy(policy, None)
     }
 
-    /// How many limiters there are.
+    /// How many limiters there are, bound or not yet forgotten.
     #[cfg(test)]
     #[must_use]
     pub fn limiters(&self) -> usize {

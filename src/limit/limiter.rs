@@ -20,7 +20,7 @@ use crate::limit::table::LimiterId;
 use crate::limit::tally::Tally;
 use crate::policy::{Family, Kind};
 
-/// Why a limiter grants nothing.
+/// Why a limiter grants nothing now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused {
     pub(super) kind: Kind,
@@ -38,7 +38,7 @@ pub(super) struct Limiter {
     pub(super) family: Family,
     /// In which order it is asked.
     pub(super) rank: u8,
-    /// Nothing may start.
+    /// Nothing may start under these label values until the policy says otherwise.
     pub(super) closed: bool,
     /// What it allows of what another one counts.
     pub(super) bound: Option<Box<Bound>>,
@@ -51,11 +51,13 @@ pub(super) struct Limiter {
     pub(super) last_start: Timestamp,
     /// Where it counts what it does.
     pub(super) tally: Arc<Tally>,
-    /// How many times its limits were applied or usage was stated: tells the claims of one ring from those of the next.
+    /// How many times its limits were applied or usage was stated: the claims of one ring differ by it from those of
+    /// the next.
     applied: u64,
 }
 
-/// Far more than one ring ever claims.
+/// Far more than one ring ever claims: at 10 000 starts a second it lasts for three years. `u64` leaves room for 16
+/// million changes of one limiter.
 const CLAIMS_MAX: u64 = 1 << 40;
 
 impl Limiter {
@@ -78,8 +80,8 @@ impl Limiter {
         }
     }
 
-    /// Limits this from now on. What was consumed, granted and is in flight keeps counting; there is never a fresh burst. Returns the
-    /// kinds that are new, and gives `note` what has to be put on record for the others.
+    /// Limits this from now on. What was consumed, granted and is in flight keeps counting; there is never a fresh
+    /// burst. Returns the kinds that are new, and gives `note` what has to be put on record for the others.
     pub(super) fn apply(
         &mut self,
         rules: &Rules,
@@ -91,16 +93,19 @@ impl Limiter {
         self.active = true;
         (self.family, self.rank, self.closed) = (rules.family, rules.rank, limits.closed);
         self.slots.set(Some(Slots::default_for(limits.slots, limits.pace)));
+        // Lanes stay bound over a change: who counts is found out when a lane is bound, and is kept.
         let counter = self.bound.as_ref().and_then(|bound| bound.counter);
         self.bound = rules.bounds_on.is_some().then(|| Box::new(Bound::new(limits, counter)));
         let spread = self.family == Family::Wait;
         let terms = Terms { now, spread, last_start: self.last_start, unknown, number: self.next_number() };
         let mut before = std::mem::take(&mut self.meters);
         let mut begun = SmallVec::new();
+        // A policy with bounds counts nothing itself.
         for limit in limits.metered().filter(|_| self.bound.is_none()) {
             let kind = limit.kind();
             let meter = match before.iter().position(|meter| meter.kind() == kind) {
                 Some(at) => {
+                    // The order of what is left does not matter: the new list is in the order of the limits.
                     let mut meter = before.swap_remove(at);
                     if let Some(consumed) = meter.change(limit, &terms) {
                         note(kind, consumed);
@@ -148,6 +153,8 @@ impl Limiter {
         for meter in &mut self.meters {
             let ready = meter.ready(now);
             worst = match (ready, worst.map(|worst| worst.ready)) {
+                // The latest moment counts. Waiting for the record is a matter of moments: any time that a limit names
+                // outweighs it.
                 (Ready::Now, _) | (Ready::OnceRecorded, Some(Ready::At(_))) => worst,
                 (Ready::At(at), Some(Ready::At(later))) if at <= later => worst,
                 _ => Some(Refused { kind: meter.kind(), ready }),
@@ -156,8 +163,8 @@ impl Limiter {
         worst.map_or(Ok(()), Err)
     }
 
-    /// Of a refusing limiter: how many more starts its limits allow at `now`, and which of them is the narrowest; `None` when none of
-    /// them limits that.
+    /// Of a refusing limiter: how many more starts its limits allow at `now`, and which of them is the narrowest;
+    /// `None` when none of them limits that.
     pub(super) fn room(&mut self, now: Timestamp) -> Option<(u32, Kind)> {
         if self.closed {
             return Some((0, Kind::Closed));
@@ -171,8 +178,8 @@ impl Limiter {
         self.room(now).is_some_and(|(room, _)| room == 0)
     }
 
-    /// Takes a start and a slot after [`Limiter::check`] allowed it, and adds them to what is `held`; `false` when that was not so: then
-    /// nothing is taken.
+    /// Takes a start and a slot after [`Limiter::check`] allowed it, and adds them to what is `held`; `false` when that
+    /// was not so: then nothing is taken.
     pub(super) fn take(&mut self, id: LimiterId, now: Timestamp, held: &mut SmallVec<[Held; 2]>) -> bool {
         let before = held.len();
         for meter in self.meters.iter_mut().filter(|_| self.active) {
@@ -185,9 +192,11 @@ impl Limiter {
             held.push(Held { limiter: id, claim: Some(claim) });
         }
         if held.len() == before {
+            // The slot is held even so, and goes back by way of this entry.
             held.push(Held { limiter: id, claim: None });
         }
         self.slots.take();
+        // Until it is confirmed it may happen as late as this.
         self.last_start = self.last_start.max(now + STALE_AFTER);
         true
     }
@@ -215,7 +224,7 @@ impl Limiter {
         }
     }
 
-    /// It happened by `at`.
+    /// The confirmed start has happened by `at`: it counts then, should that be later.
     pub(super) fn under_way(&mut self, claim: Option<&Claim>, at: Timestamp) {
         if let Some(claim) = claim {
             self.meters.iter_mut().for_each(|meter| meter.under_way(claim, at));
@@ -233,7 +242,7 @@ impl Limiter {
         self.last_start
     }
 
-    /// What still counts at `now`, for whoever keeps it.
+    /// What still counts at `now`, for the record or for memory.
     pub(super) fn counted(&mut self, now: Timestamp, mut note: impl FnMut(Kind, Counted)) {
         for meter in &mut self.meters {
             let kind = meter.kind();
@@ -241,12 +250,13 @@ impl Limiter {
         }
     }
 
-    /// What counts of limits that `next` does not have and that is one sum per period: it counts again when they come back. Sliding windows
-    /// that come back mind the latest start.
+    /// What counts of limits that `next` does not have and that is one sum per period: it counts again when they come
+    /// back. Sliding windows that come back mind the latest start.
     pub(super) fn leaving(&mut self, next: &Rules, now: Timestamp, mut note: impl FnMut(Kind, Counted)) {
         let limits = next.of_key(&self.key);
         for meter in &mut self.meters {
             let kind = meter.kind();
+            // A meter that stays keeps its count itself; what is kept elsewhere as well would count twice.
             let stays = next.bounds_on.is_none() && limits.metered_by(kind).is_some();
             if kind.has_periods() && !stays {
                 meter.counted(now, &mut |counted| note(kind, counted));
@@ -284,6 +294,7 @@ impl Limiter {
         if self.slots.inflight() > 0 || self.promised > 0 {
             return Timestamp::MAX;
         }
+        // Without windows nothing has to leave: what a quota counts is kept elsewhere.
         self.meters.iter().filter_map(Meter::idle_at).max().unwrap_or(self.last_start)
     }
 

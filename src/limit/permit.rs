@@ -10,7 +10,8 @@ use crate::clock::Timestamp;
 use crate::limit::meter::Claim;
 use crate::limit::table::LimiterId;
 
-/// How long after its grant a permit may be used: a stall must not turn into a burst.
+/// How long after its grant a permit may be used: a stall must not turn into a burst. More would cost pace: until it is
+/// confirmed, a start counts at the last moment at which it may happen.
 pub(crate) const STALE_AFTER: Duration = Duration::from_millis(3);
 
 /// A permit that may not be used (any more).
@@ -39,7 +40,7 @@ pub(super) struct Held {
 }
 
 impl Permit {
-    /// When it was granted.
+    /// The moment of its grant, from which [`STALE_AFTER`] is counted.
     #[cfg(test)]
     #[must_use]
     pub const fn granted_at(&self) -> Timestamp {

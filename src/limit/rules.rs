@@ -13,8 +13,8 @@ use crate::limit::meter;
 use crate::policy::{Family, Scope};
 use crate::policy::{Limits, RuntimePolicy, Spec};
 
-/// What one policy limits, and how its limiters are told apart: its spec, which it shares with the book. Which calls that
-/// governs is of no interest here.
+/// What one policy limits, and how its limiters are told apart: its spec, which it shares with the book. Which calls
+/// that governs is of no interest here.
 #[derive(Debug, Clone)]
 pub struct Rules(Arc<Spec>);
 
@@ -39,9 +39,10 @@ impl Rules {
         self.limits_of(key)
     }
 
-    /// Whether a limiter needs to know more than one under `before` does: a window is longer or has come, or label values
-    /// are told apart in another way.
+    /// Whether a limiter needs to know more than one under `before` does: a window is longer or has come, or label
+    /// values are told apart in another way.
     pub(super) fn reach_further_than(&self, before: &Self) -> bool {
+        // Other label values are counted under other limiters, which know nothing of the starts so far.
         self.scope != before.scope
             || self.bounds_on.is_none() && before.bounds_on.is_some()
             || reach_further(&self.limits, &before.limits)

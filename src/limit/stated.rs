@@ -26,7 +26,7 @@ const SET: &str = "set ";
 pub(super) struct Stated {
     /// The starts on record that this replaces, of a quota.
     pub(super) replaces: u32,
-    /// How many starts are used.
+    /// How many starts of the window or period are used.
     pub(super) used: u32,
     /// When it was stated, a whole millisecond.
     pub(super) at: Timestamp,
@@ -53,9 +53,9 @@ impl Stated {
 /// A statement that is to be put on record and then given to [`crate::limit::Gate::state_usage`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageToState {
-    /// Its name on record.
+    /// The name under which it is put on record.
     pub name: Box<str>,
-    /// What is to be recorded.
+    /// What is to be recorded under that name.
     pub consumed: Consumed,
     policy: PolicyId,
     key: Box<str>,
@@ -65,7 +65,7 @@ pub struct UsageToState {
     used_then: u32,
 }
 
-/// Why usage cannot be stated.
+/// Why usage cannot be stated of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StateUsageError {
     /// Nothing is limited under this policy.
@@ -74,7 +74,7 @@ pub enum StateUsageError {
     /// The policy has no such limit of its own for these label values.
     #[error("the policy has no such limit of its own")]
     NoLimit,
-    /// More than the limit allows.
+    /// The figure is above what the limit allows, which is given.
     #[error("at most {0} starts can be used")]
     TooMany(NonZeroU32),
 }
@@ -91,6 +91,7 @@ impl UsageToState {
         let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
         let meter = limiter.meter_mut(kind).ok_or(StateUsageError::NoLimit)?;
         let (used_then, stated) = meter.usage_to_state(used, at, now).ok_or(StateUsageError::NoLimit)?;
+        // Above the limit nothing more could follow from it than at the limit: it is taken for a mistake.
         if let Some(most) = meter.limit().filter(|most| used > most.get()) {
             return Err(StateUsageError::TooMany(most));
         }
@@ -98,7 +99,7 @@ impl UsageToState {
         Ok(Self { name, consumed, policy, key, kind, stated, used_then })
     }
 
-    /// The policy of its limit.
+    /// The policy of its limit, whose waiting lanes are to be asked for again.
     #[must_use]
     pub const fn policy(&self) -> &PolicyId {
         &self.policy
@@ -109,7 +110,7 @@ impl UsageToState {
         (&self.policy, &self.key)
     }
 
-    /// It counts from now on.
+    /// Counts from now on, after it was put on record.
     pub(super) fn count(&self, limiter: &mut Limiter, now: Timestamp) {
         let number = limiter.next_number();
         if let Some(meter) = limiter.meter_mut(self.kind) {
@@ -126,6 +127,7 @@ pub(super) fn spent_until(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let unknown_before = recording.lost_before();
+    // Nearly always nothing is lost, and the policies need not be looked at.
     if unknown_before == Timestamp::ZERO {
         return None;
     }

@@ -15,7 +15,8 @@ use crate::telemetry::defect;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimiterId(pub(super) u32);
 
-/// Most limiters that one call of [`Table::forget`] looks at.
+/// Most limiters that one call of [`Table::forget`] looks at: it is called whenever a lane is bound, and must not hold
+/// that up.
 const FORGET_AT_ONCE: usize = 64;
 
 #[derive(Debug, Default)]
@@ -31,9 +32,9 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct Slot {
     limiter: Limiter,
-    /// Bindings.
+    /// Bindings that name it; as long as there is one, it is not forgotten.
     refs: u32,
-    /// Its place in `idle`.
+    /// The moment under which it is in `idle`; `None` when it is not there.
     idle_at: Option<Timestamp>,
 }
 
@@ -63,7 +64,7 @@ impl Table {
         Some(&mut self.slots.get_mut(id.0 as usize)?.as_mut()?.limiter)
     }
 
-    /// One more binding.
+    /// One more binding names it: it is not forgotten meanwhile.
     pub(super) fn bind(&mut self, id: LimiterId) {
         if let Some(slot) = self.slots.get_mut(id.0 as usize).and_then(Option::as_mut) {
             slot.refs += 1;
@@ -73,7 +74,7 @@ impl Table {
         }
     }
 
-    /// One binding less.
+    /// One binding less names it: without any it is forgotten when it is empty.
     pub(super) fn unbind(&mut self, id: LimiterId) {
         if let Some(slot) = self.slots.get_mut(id.0 as usize).and_then(Option::as_mut) {
             defect!(unless slot.refs > 0, "a limiter that is let go of more often than it was bound");
@@ -110,6 +111,7 @@ impl Table {
                 if let Some(keys) = self.by_key.get_mut(&limiter.policy) {
                     keys.remove(&limiter.key);
                     if keys.is_empty() {
+                        // Else a policy that is deleted would leave its empty map behind for good.
                         self.by_key.remove(&limiter.policy);
                     }
                 }
@@ -124,8 +126,14 @@ impl Table {
     fn shrink(&mut self) {
         while self.slots.last().is_some_and(Option::is_none) {
             self.slots.pop();
-            self.free.pop_last();
+            let freed = self.free.pop_last();
+            defect!(
+                unless freed.is_some_and(|id| id.0 as usize == self.slots.len()),
+                "a place without a limiter that is not among the free ones"
+            );
         }
+        // Only when three quarters are unused, and to twice what is used: a number that goes up and down must not copy
+        // each time.
         if self.slots.capacity() > 4 * self.slots.len().max(64) {
             self.slots.shrink_to(2 * self.slots.len());
         }
@@ -163,7 +171,7 @@ impl Table {
         (page.iter_mut().flatten().map(|slot| &mut slot.limiter), next)
     }
 
-    /// How many there are.
+    /// How many limiters there are, also without bindings.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()

@@ -18,13 +18,13 @@ use crate::limit::table::LimiterId;
 pub struct PerKind<T>([T; Kind::ALL.len()]);
 
 impl<T> PerKind<T> {
-    /// The figures of all kinds.
+    /// One figure for each kind, asked for in the order of `Kind::ALL`.
     #[must_use]
     pub fn of(figure: impl FnMut(Kind) -> T) -> Self {
         Self(Kind::ALL.map(figure))
     }
 
-    /// The figure of one kind.
+    /// The figure of this kind of limit.
     #[must_use]
     pub fn get(&self, kind: Kind) -> &T {
         // Each kind has its place in `Kind::ALL`: see there.
@@ -35,7 +35,7 @@ impl<T> PerKind<T> {
 /// What the limits of one policy did since the process began, or since its limits came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Worked {
-    /// Starts allowed.
+    /// Starts allowed, by the limits that allowed them; under `Slots` once for each start.
     pub permits: PerKind<u64>,
     /// Time in which something was ready and the limit let none of it start, added up over all label values.
     pub held: PerKind<Duration>,
@@ -108,8 +108,9 @@ impl Tallies {
         }
     }
 
-    /// It said yes.
+    /// A limiter let something start: the time of its refusal is over.
     pub(super) fn allowed(&mut self, limiter: LimiterId, now: Timestamp) {
+        // Asked for every start: nearly always nothing is held.
         if self.holding.is_empty() {
             return;
         }
@@ -133,6 +134,7 @@ impl Tallies {
     /// Of every policy whose limits had something to do; those that nobody uses any more and `is_known` does not hold
     /// for are forgotten.
     pub(super) fn worked(&mut self, is_known: impl Fn(&PolicyId) -> bool) -> Vec<(PolicyId, Worked)> {
+        // Each living limiter holds one reference: they may still count.
         self.by_policy.retain(|policy, tally| Arc::strong_count(tally) > 1 || is_known(policy));
         self.by_policy.iter().map(|(policy, tally)| (policy.clone(), tally.worked())).collect()
     }

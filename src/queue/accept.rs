@@ -14,7 +14,7 @@ use crate::store::record;
 use crate::store::{Appended, Dedup, EntryStore, NewEntry, RunToEnd, StoreError, Turn};
 use crate::telemetry::{Defect, Source};
 
-/// Takes events in.
+/// Takes events in: batches become durable, and then count in their lanes.
 pub(super) struct Acceptance {
     pub(super) store: Arc<dyn EntryStore>,
     pub(super) lanes: SharedTable,
@@ -44,6 +44,7 @@ impl Acceptance {
         });
         match tokio::time::timeout(self.timeout, &mut work).await {
             Ok(done) => done,
+            // The store has not begun with the batch, and never will: the caller may hand it in again.
             Err(_) if turn.withdraw() => {
                 work.abandon();
                 Err(StoreError::Slow.into())
@@ -66,7 +67,7 @@ impl Acceptance {
 struct Coming {
     lane: Lane,
     due_at: Option<Timestamp>,
-    /// The size of its record.
+    /// The size of its record, in bytes.
     bytes: usize,
     source: Source,
 }
@@ -75,7 +76,7 @@ struct Coming {
 /// without [`PendingAppend::commit`] it undoes itself.
 struct PendingAppend {
     lanes: SharedTable,
-    /// In batch order.
+    /// In the order of the batch.
     entries: Vec<Coming>,
 }
 
@@ -89,7 +90,7 @@ impl PendingAppend {
         Self { lanes: shared.clone(), entries }
     }
 
-    /// Counts what became durable, whoever still waits for the answer.
+    /// Counts what became durable, also when nobody waits for the answer any more.
     fn commit(mut self, appended: &[Appended]) {
         let entries = std::mem::take(&mut self.entries);
         if entries.len() != appended.len() {
@@ -100,6 +101,7 @@ impl PendingAppend {
             let lane = entry.lane.key();
             match appended {
                 Appended::New(id) => {
+                    // First: a lane that is empty again after this append is forgotten by it.
                     lanes.sized(lane, std::iter::once(entry.bytes));
                     lanes.appended(lane, *id, entry.due_at);
                 }
@@ -107,6 +109,7 @@ impl PendingAppend {
             }
         }
         drop(lanes);
+        // Outside the lock, which every door and every load needs.
         let new = entries.iter().zip(appended).filter(|(_, appended)| matches!(appended, Appended::New(_)));
         count_accepted(new.map(|(entry, _)| (&entry.lane, entry.source)));
     }

@@ -1,4 +1,5 @@
-//! The counters of what came in and what has ended: fed where the lane table books it, so that they agree with the ledger.
+//! The counters of what came in and what has ended: fed where the lane table books it, so that they agree with the
+//! ledger.
 //!
 //! Must not know: the store, why an entry ended.
 
@@ -27,8 +28,8 @@ pub(super) fn count_accepted<'a>(entries: impl Iterator<Item = (&'a Lane, Source
     }
 }
 
-/// Counts those that ended, at `now`, under the policies of their lanes; under none where the key of a lane does not say
-/// which.
+/// Counts those that ended, at `now`, under the policies of their lanes; under none where the key of a lane does not
+/// say which.
 pub(super) fn count_ends<'a>(
     now: Timestamp,
     settlements: impl Iterator<Item = (&'a LaneKey, EventId, &'a Settlement)>,
@@ -45,6 +46,7 @@ pub(super) fn count_ends<'a>(
                 place.insert(lane)
             }
         };
+        // From the moment that the id holds: nothing else of it is known here.
         let lived = now.since(id.accepted_at());
         EntryCompleted { lane, outcome, cause: settlement.cause_label(), lived }.emit();
     }

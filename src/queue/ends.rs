@@ -1,4 +1,4 @@
-//! How the most recent events ended, for whoever asks after one. The store knows only that they ended.
+//! How the most recent events ended, for questions about one of them. The store knows only that they ended.
 //!
 //! Must not know: the store, lanes.
 
@@ -11,20 +11,20 @@ use crate::telemetry::defect;
 /// How many ends are remembered: about 4 MB.
 const REMEMBERED: usize = 65_536;
 
-/// How an event ended.
+/// How an event ended, as far as the API tells the ends apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Its endpoint has it.
+    /// Its endpoint has accepted the call.
     Delivered,
-    /// Parked for a person.
+    /// Parked for a person, as a dead letter.
     Dead,
-    /// It outlived its time.
+    /// It outlived its time, and nothing held its lane by doubt.
     Expired,
     /// It outlived its time while a doubt held its lane.
     ExpiredHeld,
-    /// Dropped with its drained policy.
+    /// Dropped with its drained policy, whose time to drain was over.
     Drained,
-    /// Dropped on request.
+    /// Dropped on request, by a purge.
     Cancelled,
     /// Damaged on the disk, or given up by an operator.
     Lost,
@@ -100,6 +100,7 @@ struct Ends {
 
 impl Ends {
     fn note(&mut self, id: EventId, end: End) {
+        // Noted before: its place in the order stays, so that both hold the same ids.
         if self.by_id.insert(id, end).is_some() {
             return;
         }

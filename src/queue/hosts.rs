@@ -1,5 +1,5 @@
-//! How many lanes are for one host alone. Beyond a bound further hosts share lanes, so that calls to very many hosts cost
-//! a bounded number of lanes.
+//! How many lanes are for one host alone. Beyond a bound further hosts share lanes, so that calls to very many hosts
+//! cost a bounded number of lanes.
 //!
 //! Must not know: what lanes hold, which limits they have.
 
@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use crate::event::LaneKey;
 use crate::telemetry::defect;
 
-/// Hosts with a lane of their own under one set of limits.
+/// Hosts with a lane of their own under one set of limits: producers choose the hosts, and each lane costs memory,
+/// reads and turns.
 const MOST_OF_ONE: usize = 4096;
 /// The same of all sets of limits together.
 const MOST: usize = 16_384;
@@ -28,7 +29,7 @@ impl Hosts {
         of_these_limits < MOST_OF_ONE && self.all < MOST
     }
 
-    /// A lane was made.
+    /// A lane was made; counts it if it is for one host alone.
     pub(super) fn add(&mut self, lane: &LaneKey) {
         if lane.host().is_some() {
             *self.by_limits.entry(lane.without_host().into()).or_default() += 1;
@@ -50,6 +51,7 @@ impl Hosts {
         *lanes -= 1;
         self.all -= 1;
         if *lanes == 0 {
+            // Else label values that came once would stay here for good.
             self.by_limits.remove(lane.without_host());
         }
     }

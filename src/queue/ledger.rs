@@ -1,12 +1,13 @@
-//! The ledger: every entry once, by where it is. Each term is counted where it happens, in the steps that change the lane
-//! table and under its lock, and none is derived from the others. So the terms add up at every moment, unless something is
-//! lost without a trace:
+//! The ledger: every entry once, by where it is. Each term is counted where it happens, in the steps that change the
+//! lane table and under its lock, and none is derived from the others. So the terms add up at every moment, unless
+//! something is lost without a trace:
 //!
 //! `accepted + redriven = delivered + expired + dead + drained + cancelled + lost + ready + delayed + inflight`
 //!
-//! It begins with the process: what the store owes when it is opened counts as accepted, so that nothing has to be put on
-//! record for it and an end of the process, however hard, leaves no difference. An event whose door could not be told in
-//! time whether it is durable counts once the store says that it is; the next start finds it when this one ends before.
+//! It begins with the process: what the store owes when it is opened counts as accepted, so that nothing has to be put
+//! on record for it and an end of the process, however hard, leaves no difference. An event whose door could not be
+//! told in time whether it is durable counts once the store says that it is; the next start finds it when this one ends
+//! before.
 //!
 //! Must not know: the store, who asks.
 
@@ -20,19 +21,19 @@ pub(crate) struct Ledger {
     pub accepted: u64,
     /// Dead letters that were put back: none so far, for nothing puts them back yet.
     pub redriven: u64,
-    /// Their endpoint has them.
+    /// Their endpoint has accepted the calls.
     pub delivered: u64,
-    /// Outlived their time.
+    /// They outlived their time, held by doubt or not.
     pub expired: u64,
-    /// Parked for a person.
+    /// Parked for a person, as dead letters.
     pub dead: u64,
-    /// Dropped with their drained policy.
+    /// Dropped with their drained policy, whose time to drain was over.
     pub drained: u64,
-    /// Dropped on request.
+    /// Dropped on request, by a purge.
     pub cancelled: u64,
     /// Damaged, missing, or given up by an operator.
     pub lost: u64,
-    /// Wait for their turn.
+    /// They wait for their turn, in the order of their lane.
     pub ready: u64,
     /// Wait for their due time, or became due and were not taken up yet.
     pub delayed: u64,
@@ -41,7 +42,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Every term with its name.
+    /// Every term with its name, as metrics and answers call it.
     #[must_use]
     pub(crate) const fn terms(&self) -> [(&'static str, u64); 11] {
         [
@@ -152,6 +153,7 @@ impl Books {
 }
 
 fn take(sum: &mut u64, entries: u64) {
+    // A ledger that stops at zero shows a difference; one that wrapped would hide all others.
     *sum = sum.checked_sub(entries).unwrap_or_else(|| {
         Defect { place: "more entries left a place than were there" }.emit();
         0

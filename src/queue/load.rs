@@ -1,5 +1,4 @@
 //! Handing out: a bounded page of a lane, due entries first, then the plain order after the lane's cursor.
-
 //!
 //! Must not know: how entries come in, what becomes of them.
 
@@ -17,7 +16,7 @@ use crate::queue::table::{LoadEnd, LoadStart, SharedTable};
 use crate::store::{DuePage, EntryStore, ReadLimit, SettleRequest, StoreError, StoredEntry};
 use crate::telemetry::{Defect, defect};
 
-/// A page of a lane.
+/// A page of a lane, handed out to the dispatcher.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Loaded {
     /// Due entries in order of their due time, then plain ones in order of acceptance.
@@ -28,7 +27,7 @@ pub(crate) struct Loaded {
     pub next_due: Option<Timestamp>,
 }
 
-/// Hands out entries.
+/// Hands out entries: each once, until it is settled.
 pub(super) struct HandOut {
     pub(super) store: Arc<dyn EntryStore>,
     pub(super) lanes: SharedTable,
@@ -47,11 +46,14 @@ impl HandOut {
     ) -> Result<Loaded, QueueError> {
         let Some(start) = self.lanes.lock().begin_load(lane) else { return Ok(Loaded::default()) };
         let until = if all_due { Timestamp::MAX } else { self.records.clock.now() };
+        // Nearly always nothing is due: the read of due entries is left out then.
         let asked_due = start.next_due.is_some_and(|due| due <= until);
         let read = self.read(lane, &start, asked_due.then_some(until), limit).await;
         let mut lanes = self.lanes.lock();
+        // What was lost while the page was read must not be handed out, and is known only now.
         self.losses.take_in(&mut lanes);
         let gone = lanes.end_reading(lane);
+        // Not before `end_reading`, which a read that failed needs as well.
         let (mut due, mut plain, exhausted) = read?;
         due.entries.retain(|entry| !gone.contains(&entry.id));
         plain.retain(|entry| !gone.contains(&entry.id));
@@ -71,6 +73,8 @@ impl HandOut {
         drop(lanes);
         let decoded = due.entries.into_iter().chain(plain).filter_map(|stored| self.decode(lane, stored));
         let (later, entries): (Vec<_>, Vec<_>) = decoded.partition(|(_, due_at)| due_at.is_some());
+        // These entries are put off by settlements that are still to become durable: the queue does not name their
+        // times yet.
         let next_due = later.iter().filter_map(|(_, due_at)| *due_at).chain(next_due).min();
         for (entry, due_at) in later {
             self.put_off_again(&entry, due_at);
@@ -111,8 +115,8 @@ impl HandOut {
         self.settler.settle(entry, Settlement::Reschedule { due_at, tries: entry.tries, doubted_at: None });
     }
 
-    /// The entry, and its due time when a correction of the clock has moved that. A record that does not decode is parked
-    /// for a person with its raw bytes; the others go on.
+    /// The entry, and its due time when a correction of the clock has moved that. A record that does not decode is
+    /// parked for a person with its raw bytes; the others go on.
     fn decode(&self, lane: &LaneKey, stored: StoredEntry) -> Option<(Entry, Option<Timestamp>)> {
         match self.records.event_of(&stored) {
             Ok(event) => {

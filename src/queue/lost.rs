@@ -51,7 +51,7 @@ impl Stale {
     }
 }
 
-/// What is lost.
+/// Books what the store lost and what an operator gave up.
 pub(super) struct Losses {
     store: Arc<dyn EntryStore>,
     clock: Clock,
@@ -70,7 +70,7 @@ impl Losses {
         self.stale.take(id)
     }
 
-    /// Takes off the lanes what the store lost since the last call. For whoever holds the table, so that what is read
+    /// Takes off the lanes what the store lost since the last call. Under the lock of the table, so that what is read
     /// of the store afterwards agrees with it.
     pub(super) fn take_in(&self, lanes: &mut LaneTable) {
         let losses = self.store.take_losses();
@@ -85,11 +85,13 @@ impl Losses {
 
     /// Settles as lost what an operator gives up: see [`Queue::give_up`](super::Queue::give_up).
     pub(super) async fn give_up(&self, what: GiveUp, shared: &SharedTable) -> Result<u64, QueueError> {
+        // Of unread blocks only what was not handed out is given up; a lane is given up with all its calls.
         let handed_out = match &what {
             GiveUp::Lane(_) => HashSet::new(),
             GiveUp::Unread { .. } => shared.lock().all_out(),
         };
         let given_up = self.store.give_up(what.clone(), handed_out).await;
+        // Also after a failure: what was settled before that stays settled.
         let mut lanes = shared.lock();
         self.take_in(&mut lanes);
         match what {

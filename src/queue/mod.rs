@@ -54,13 +54,13 @@ use table::{LaneTable, SharedTable};
 
 /// How long an acceptance waits for the store where nothing else is said.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often whoever waits for other work looks whether the store answers.
+/// How often a wait for other work looks whether the store answers.
 const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(50);
 
 /// An event that passed the door, with the lane that its policies give it.
 #[derive(Debug, Clone)]
 pub(crate) struct NewEvent {
-    /// Where it will stand.
+    /// The lane in which it will stand.
     pub lane: Lane,
     /// The call to make, with the end of its life.
     pub event: Event,
@@ -73,7 +73,7 @@ pub(crate) struct NewEvent {
 /// Why the queue could not do as asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum QueueError {
-    /// The store refused.
+    /// The store refused, or did not answer in time.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A record cannot be written or read.
@@ -147,8 +147,8 @@ impl Queue {
         clock: Clock,
         append_timeout: Duration,
     ) -> Result<(Self, LaneSignals), QueueError> {
-        // Unbounded in type, bounded in fact: a lane is in it once for new work, and once for each entry that is put off
-        // ahead of all others.
+        // Unbounded in type, bounded in fact: a lane is in it once for new work, and once for each entry that is put
+        // off ahead of all others.
         let (signal, signals) = mpsc::unbounded_channel();
         let mut lanes = LaneTable::new(signal);
         for summary in store.lanes().await? {
@@ -175,8 +175,8 @@ impl Queue {
         Ok((Self(Arc::new(parts)), LaneSignals(signals)))
     }
 
-    /// The lane for a call to this url that `governed` names the limits of: the part of that for the url's host and port, or,
-    /// when there are very many hosts, one that several share.
+    /// The lane for a call to this url that `governed` names the limits of: the part of that for the url's host and
+    /// port, or, when there are very many hosts, one that several share.
     #[must_use]
     pub(crate) fn lane_at(&self, governed: &Lane, url: &CanonicalUrl) -> Lane {
         let host = url.host_and_port();
@@ -225,8 +225,8 @@ impl Queue {
     }
 
     /// Waits until every settlement handed in so far is durable, the store has failed for good, or none became durable
-    /// for 30 s, as on a disk without room: the calls of those that are left may be repeated after the next start. Whoever
-    /// waits after that waits no more until something becomes durable again.
+    /// for 30 s, as on a disk without room: the calls of those that are left may be repeated after the next start.
+    /// Later calls return at once until something becomes durable again.
     pub(crate) async fn flush(&self) {
         self.0.settler.flush().await;
     }
@@ -272,8 +272,8 @@ impl Queue {
         self.0.lanes.lock().read_again();
     }
 
-    /// Waits for what the store is asked to do as long as the store answers; `work` must go on without whoever waits for
-    /// it.
+    /// Waits for what the store is asked to do as long as the store answers; `work` must go on when nobody waits for it
+    /// any more.
     ///
     /// # Errors
     /// [`StoreError::Slow`] when the store did not answer others before: `work` was not begun.
@@ -298,6 +298,7 @@ impl Queue {
     /// [`QueueError::Store`] when the store cannot be read.
     pub(crate) async fn not_taken_up_before(&self, lane: &LaneKey, id: EventId) -> Result<u64, QueueError> {
         let before = self.0.store.count_before(lane, id).await?;
+        // An entry whose settlement is durable and not booked yet is gone from the store and still out in the table.
         Ok(before.saturating_sub(self.0.lanes.lock().plain_out_before(lane, id)))
     }
 
@@ -325,7 +326,7 @@ impl Queue {
         self.0.lanes.lock().ledger()
     }
 
-    /// Whether no lane holds anything.
+    /// Whether no lane holds anything, calls under way included.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.lanes.lock().is_empty()
@@ -337,10 +338,11 @@ impl Queue {
         self.0.store.doubts()
     }
 
-    /// The store's figures.
+    /// The store's figures, and whether it answers in time.
     #[must_use]
     pub(crate) fn store_health(&self) -> StoreHealth {
         let health = self.0.store.health();
+        // As long as a producer would wait: from then on it gets the answer that the store is slow.
         let slow = health.operation_age >= self.0.acceptance.timeout;
         StoreHealth { slow, ..health }
     }

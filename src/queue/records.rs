@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::store::StoredEntry;
 use crate::store::record::{self, RecordError};
 
-/// Reads records.
+/// Reads records, with what is known now about the time at which they were written.
 pub(super) struct Records {
     pub(super) clock: Clock,
 }
@@ -26,6 +26,7 @@ impl Records {
         let due_at = stored.due_at?;
         // One that was moved, or tried, is due at another time than it was accepted for.
         let is_first = event.due_at == Some(due_at);
+        // A date is meant by the wall clock, however the line has moved since.
         if is_first && event.is_dated {
             return Some(due_at + self.clock.ahead());
         }

@@ -19,7 +19,8 @@ use crate::queue::table::SharedTable;
 use crate::store::{EntryStore, Owner, SettleRequest, StoreError};
 use crate::telemetry::defect;
 
-/// How long decisions are gathered before they go to the store together.
+/// How long decisions are gathered before they go to the store together: short against the 100 ms in which they become
+/// durable, and many decisions share a write.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// How long the end waits for a settlement to become durable.
@@ -28,11 +29,11 @@ const FLUSH_WAIT: Duration = Duration::from_secs(30);
 /// Entries that reached their end since the queue was opened, on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Completed {
-    /// Their endpoint has them.
+    /// Their endpoint has accepted the calls.
     pub delivered: u64,
-    /// Parked for a person.
+    /// Parked for a person, as dead letters.
     pub dead: u64,
-    /// Outlived their time.
+    /// They outlived their time, held by doubt or not.
     pub expired: u64,
     /// Dropped on request or with their drained policy.
     pub dropped: u64,
@@ -41,7 +42,7 @@ pub(crate) struct Completed {
 }
 
 impl Completed {
-    /// What the books say.
+    /// The ends that the books count, in the terms of those who wait for them.
     pub(super) const fn of(ends: &Ledger) -> Self {
         Self {
             delivered: ends.delivered,
@@ -117,6 +118,7 @@ impl Settler {
 
     /// The same of an entry that was not handed out.
     pub(super) fn settle_stored(&self, settle: SettleRequest) {
+        // Before the decision can be taken from the list: no more is ever subtracted than was added.
         self.owed.fetch_add(1, Ordering::AcqRel);
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(settle);
         self.wake.notify_one();
@@ -127,6 +129,7 @@ impl Settler {
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
+            // Before `owed` is looked at: what becomes durable between the two wakes this wait.
             settled.as_mut().enable();
             let is_over = self.owed.load(Ordering::Acquire) == 0 || self.is_stuck.load(Ordering::Acquire);
             if is_over || self.store.health().poisoned.is_some() {
@@ -144,20 +147,22 @@ impl Settler {
 async fn gather(settler: Weak<Settler>) {
     loop {
         let Some(settler) = settler.upgrade() else { return };
+        // Also in rounds without decisions: nothing else may happen for a long time that takes losses in.
         settler.losses.take_in(&mut settler.lanes.lock());
         let batch = settler.take();
         if batch.is_empty() {
             // The timeout lets go of the settler now and then, so that a dropped queue is noticed.
             let _ = tokio::time::timeout(Duration::from_secs(1), settler.wake.notified()).await;
         } else {
+            // Without waiting for it: the next batch shares the same sync when the store is slow.
             tokio::spawn(commit(settler, batch));
         }
         tokio::time::sleep(GATHER).await;
     }
 }
 
-/// Decisions on their way to the store. No longer owed when it is dropped, also by a panic: whoever waits for
-/// them is not left waiting.
+/// Decisions on their way to the store. No longer owed when it is dropped, also by a panic: nobody waits for them in
+/// vain.
 struct Owed {
     settler: Arc<Settler>,
     count: usize,
@@ -177,8 +182,8 @@ impl Drop for Owed {
     }
 }
 
-/// How often settlements are tried that the store did not take, and the first pause between two tries; each is twice
-/// as long as the one before.
+/// How often settlements are tried that the store did not take, and the first pause between two tries; each is twice as
+/// long as the one before: about 13 s in all.
 const TRIES: u32 = 7;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -221,9 +226,11 @@ async fn record(settler: &Settler, batch: Vec<SettleRequest>) -> Result<(), Stor
 async fn park(settler: &Settler, mut dead: Vec<SettleRequest>) {
     let Err(mut last) = record(settler, dead.clone()).await else { return };
     for pause in (0..TRIES).map(|tried| FIRST_PAUSE * 2_u32.pow(tried)) {
+        // The store has failed for good, or is another's by now: no further try can succeed.
         if matches!(last, StoreError::Poisoned { .. } | StoreError::Fenced { .. } | StoreError::Closed) {
             break;
         }
+        // Each by itself: one record that cannot be read back must not keep the others from being parked.
         let tried =
             dead.into_iter().map(async |settle| (record(settler, vec![settle.clone()]).await, settle));
         let tried = futures_util::future::join_all(tried).await;

@@ -17,12 +17,13 @@ impl Sizes {
         self.bytes += bytes as u64;
         self.records += 1;
         if self.records >= Self::MOST {
+            // So that a lane whose events become larger is not judged by its past for long.
             self.bytes /= 2;
             self.records /= 2;
         }
     }
 
-    /// Of so many records.
+    /// About the bytes of this many records; zero while no size is known.
     pub(super) fn of(&self, records: u64) -> u64 {
         let mean = self.bytes.checked_div(u64::from(self.records)).unwrap_or(0);
         records.saturating_mul(mean)

@@ -14,14 +14,14 @@ use crate::queue::table::SharedTable;
 use crate::queue::{End, QueueError};
 use crate::store::{EntryStore, Lookup};
 
-/// Where an event stands.
+/// Where an event stands, in the words of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// Waits for its turn, whether it was read ahead or not.
     Ready(Waiting),
-    /// Waits for its due time.
+    /// Waits for its due time, which has not come.
     Delayed(Waiting),
-    /// Its call is under way.
+    /// Its call is under way, or its end is not on record yet.
     InFlight(Waiting),
     /// Its end is on record; how it ended is known of the last 65 536 since the start.
     Settled(Option<End>),
@@ -44,10 +44,10 @@ pub(crate) struct Waiting {
     pub place: Option<usize>,
 }
 
-/// Whoever takes entries up, and keeps those that are not started yet.
+/// The dispatcher, as the queue sees it: it takes entries up, and keeps those that are not started yet.
 pub(crate) trait ReadAhead: Send + Sync + 'static {
-    /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them, because
-    /// it was not read yet, its call has started, or nobody takes entries up any more.
+    /// How many entries go before this one of those that its lane has read ahead; `None` when it is not among them,
+    /// because it was not read yet, its call has started, or nobody takes entries up any more.
     fn place(&self, lane: LaneKey, id: EventId) -> BoxFuture<'_, Option<usize>>;
 }
 
@@ -74,7 +74,7 @@ impl Standing {
     }
 }
 
-/// Finds out where events stand.
+/// Finds out where events stand: asks the store, the table and the dispatcher, in this order.
 pub(super) struct Standings {
     pub(super) store: Arc<dyn EntryStore>,
     pub(super) lanes: SharedTable,
@@ -91,6 +91,7 @@ impl Standings {
             Lookup::Lost => return Ok(Standing::Settled(Some(End::Lost))),
             Lookup::Unknown => return Ok(Standing::Unknown),
         };
+        // The lock is let go of before the dispatcher is asked, which may need it to answer.
         let is_taken_up = self.lanes.lock().is_out(&lane, id, stored.due_at.is_some());
         let place = if is_taken_up { taken_up_by.place(lane.clone(), id).await } else { None };
         let event = self.records.event_of(&stored)?;

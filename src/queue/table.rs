@@ -20,10 +20,10 @@ use crate::telemetry::{Defect, defect};
 
 use state::{QueueLane, earlier};
 
-/// What one lane holds.
+/// What one lane holds at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LaneCounts {
-    /// The key of the lane.
+    /// The key of the lane, which names its policies and label values.
     pub lane: LaneKey,
     /// Entries that wait for their turn.
     pub ready: u64,
@@ -65,7 +65,7 @@ pub(super) struct LaneTable {
     signal: mpsc::UnboundedSender<LaneSignal>,
 }
 
-/// What a load starts from.
+/// What a load starts from, taken under the lock before the store is read.
 pub(super) struct LoadStart {
     pub(super) cursor: Option<EventId>,
     /// Entries with a due time that are out already.
@@ -74,7 +74,7 @@ pub(super) struct LoadStart {
     pub(super) changed: u64,
 }
 
-/// What a load brought.
+/// What a load brought, to be booked under the lock after the store was read.
 pub(super) struct LoadEnd<'a> {
     pub(super) plain: &'a [EventId],
     pub(super) put_off: &'a [EventId],
@@ -155,15 +155,17 @@ impl LaneTable {
             }
             self.announce_due(lane, first_due);
         } else {
+            // It is durable whatever the table lacks: the ledger must have it.
             self.books.count(Count::Accepted, 1);
             Defect { place: "an entry appended to no lane" }.emit();
         }
         self.end_append(lane);
     }
 
-    /// Registers for the next signal, then tells where to read.
+    /// Registers for the next signal, then returns where to read; `None` when the lane holds nothing.
     pub(super) fn begin_load(&mut self, lane: &LaneKey) -> Option<LoadStart> {
         let state = self.lanes.get_mut(lane)?;
+        // Before the store is read: what is appended from now on is announced again, as the page may not hold it.
         state.signalled = false;
         state.due_since_load = None;
         state.loading = true;
@@ -187,7 +189,8 @@ impl LaneTable {
         gone
     }
 
-    /// Takes off an entry that ended as lost. Returns whether it is handed out: whoever has it does not know yet.
+    /// Takes off an entry that ended as lost. Returns whether it is handed out: the dispatcher does not know of the
+    /// loss yet.
     pub(super) fn lost(&mut self, loss: &Loss) -> bool {
         self.changes += 1;
         self.books.count(Count::Lost, 1);
@@ -198,13 +201,14 @@ impl LaneTable {
         if state.loading && !was_out {
             state.gone.insert(loss.id);
         }
+        // A load under way has to find here what it must not hand out.
         if state.is_spent() && state.gone.is_empty() {
             self.forget(&loss.lane);
         }
         was_out
     }
 
-    /// Everything that is handed out.
+    /// Everything that is handed out, over all lanes.
     pub(super) fn all_out(&self) -> HashSet<EventId> {
         self.lanes
             .values()
@@ -232,6 +236,7 @@ impl LaneTable {
             "entries that are handed out again in plain order"
         );
         if let Some(last) = load.plain.last() {
+            // Also over entries that are settled later: plain entries never come back in plain order.
             state.cursor = Some(*last);
         }
         let is_new = |id: &EventId| !state.put_off_out.contains(id);
@@ -309,7 +314,7 @@ impl LaneTable {
         self.lanes.get(lane).map_or(0, before) as u64
     }
 
-    /// Where all entries are.
+    /// Where all entries are, at one moment.
     pub(super) fn ledger(&self) -> Ledger {
         debug_assert_eq!(self.books.ledger(), &self.walked(), "the sums are those of a walk over the lanes");
         *self.books.ledger()
@@ -322,7 +327,7 @@ impl LaneTable {
         all
     }
 
-    /// What was counted, for whoever looks at the ends alone.
+    /// What was counted, for questions about the ends alone.
     pub(super) const fn books(&self) -> &Books {
         &self.books
     }
@@ -337,8 +342,8 @@ impl LaneTable {
         self.lanes.is_empty()
     }
 
-    /// Announces the due time of an entry that is due before all others that are known: whoever reads ahead as much as
-    /// it may loads no page until then.
+    /// Announces the due time of an entry that is due before all others that are known: a lane that reads ahead as much
+    /// as it may loads no page until then.
     fn announce_due(&self, lane: &LaneKey, due_at: Option<Timestamp>) {
         if let Some(due_at) = due_at {
             // As for every signal: without a dispatcher nothing is read.

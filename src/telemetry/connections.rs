@@ -4,17 +4,17 @@ use metrics::{counter, gauge};
 
 use crate::telemetry::names;
 
-/// How many connections are open.
+/// How many connections are open at the doors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConnectionsOpen {
-    /// Those that serve every request.
+    /// Connections that serve every request, events included.
     pub ordinary: usize,
-    /// Those of the reserve.
+    /// Connections of the reserve, which serves everything but events.
     pub reserved: usize,
 }
 
 impl ConnectionsOpen {
-    /// Shows it.
+    /// Shows both figures as gauges, by class.
     pub(crate) fn emit(&self) {
         // A few thousand at most, so the conversions are exact.
         let figure = |count: usize| u32::try_from(count).map_or(f64::MAX, f64::from);
@@ -23,7 +23,7 @@ impl ConnectionsOpen {
     }
 }
 
-/// Connections ended.
+/// Connections that ended for one cause.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConnectionsClosed {
     /// `done`, `idle`, `evicted`, `slow_head`, `slow_body`, `slow_reader`, `broken` or `stopping`.
@@ -33,7 +33,7 @@ pub(crate) struct ConnectionsClosed {
 }
 
 impl ConnectionsClosed {
-    /// Counts them.
+    /// Adds them to the counter of their cause.
     pub(crate) fn emit(&self) {
         counter!(names::CONNECTIONS_CLOSED.name, "cause" => self.cause).increment(self.count);
     }
@@ -42,14 +42,14 @@ impl ConnectionsClosed {
 /// Connections or their requests were refused.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConnectionsRefused {
-    /// `peer`, `full`, `reserved` or `evicted`.
+    /// The cause: `peer`, `full`, `reserved` or `evicted`.
     pub cause: &'static str,
     /// How many; zero shows the counter.
     pub count: u64,
 }
 
 impl ConnectionsRefused {
-    /// Counts them.
+    /// Adds them to the counter of their cause.
     pub(crate) fn emit(&self) {
         counter!(names::CONNECTIONS_REFUSED.name, "cause" => self.cause).increment(self.count);
     }

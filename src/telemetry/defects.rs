@@ -1,5 +1,5 @@
-//! Defects of tidegate itself: states that cannot be. A test or a debug build stops at one, so that it is found before it is
-//! shipped; the daemon counts it and goes on with what it can answer for.
+//! Defects of tidegate itself: states that cannot be. A test or a debug build stops at one, so that it is found before
+//! it is shipped; the daemon counts it and goes on with what it can answer for.
 //!
 //! Must not know: what the places do.
 
@@ -9,8 +9,8 @@ use metrics::counter;
 
 use crate::telemetry::names;
 
-/// The program found a state that cannot be, or caught a panic. For what a caller or a disk can bring about even so; where
-/// only a mistake in the program can, `defect!` says it.
+/// The program found a state that cannot be, or caught a panic. For what a caller or a disk can bring about even so;
+/// where only a mistake in the program can, `defect!` says it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Defect {
     /// Where, in a few words that stand at one place in the source only.
@@ -31,6 +31,7 @@ impl Defect {
 
     /// Counts it; writes the line only when it is the first at its place, which `is_known` remembers.
     fn emit_once(&self, is_known: &AtomicBool) {
+        // A place that is met for each event would fill the log; the counter shows how often it is.
         if is_known.swap(true, Ordering::Relaxed) { self.count() } else { self.emit() }
     }
 
@@ -48,8 +49,8 @@ pub(crate) fn found(place: &'static str, is_known: &AtomicBool) {
 /// States that a place cannot be reached, or, with `unless`, that a condition holds there:
 /// `defect!("a lane without a host")`, `defect!(unless used <= limit, "more used than there is")`.
 ///
-/// Panics in tests and debug builds. A release counts it in `tidegate_defects_total`, logs it once for each place and goes
-/// on: what follows must be safe even so. The condition is evaluated in a release too and has to be cheap.
+/// Panics in tests and debug builds. A release counts it in `tidegate_defects_total`, logs it once for each place and
+/// goes on: what follows must be safe even so. The condition is evaluated in a release too and has to be cheap.
 macro_rules! defect {
     (unless $holds:expr, $place:literal) => {{
         let holds: bool = $holds;

@@ -7,14 +7,14 @@ use crate::telemetry::names;
 /// What may take descriptors, and how many.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DescriptorsAllotted {
-    /// `store`, `names`, `connections` or `calls`.
+    /// The use: `store`, `names`, `connections` or `calls`.
     pub used_for: &'static str,
-    /// How many.
+    /// The most descriptors that this use may take.
     pub count: u64,
 }
 
 impl DescriptorsAllotted {
-    /// Shows it.
+    /// Shows it as a gauge, for this use.
     pub(crate) fn emit(&self) {
         // Beyond 2^32 the exact figure does not matter.
         let count = u32::try_from(self.count).map_or(f64::from(u32::MAX), f64::from);
@@ -30,7 +30,7 @@ pub(crate) struct Shortage {
 }
 
 impl Shortage {
-    /// Counts it.
+    /// Adds one to the counter of this place.
     pub(crate) fn emit(&self) {
         counter!(names::SHORTAGES.name, "at" => self.at).increment(1);
     }

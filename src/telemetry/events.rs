@@ -24,17 +24,17 @@ pub(crate) fn policy_list(lane: &Lane) -> String {
 /// The door an event came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// `POST /v1/events`.
+    /// The HTTP door, `POST /v1/events`.
     Http,
-    /// Standard input.
+    /// Standard input, one event a line.
     Stdin,
 }
 
 impl Source {
-    /// All of them.
+    /// All doors, for series that begin at zero.
     pub const ALL: [Self; 2] = [Self::Http, Self::Stdin];
 
-    /// The metric label.
+    /// The value of the metric label `source`.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -44,19 +44,19 @@ impl Source {
     }
 }
 
-/// Events were made durable.
+/// Events of one lane were made durable.
 #[derive(Debug, Clone, Copy)]
 pub struct EventsEnqueued<'a> {
     /// Their lane: they count under each policy of it.
     pub lane: &'a Lane,
-    /// The door.
+    /// The door that they came through.
     pub source: Source,
-    /// How many.
+    /// How many events of this lane and door.
     pub count: u64,
 }
 
 impl EventsEnqueued<'_> {
-    /// Counts them.
+    /// Adds them to the counters of the lane's policies.
     pub fn emit(&self) {
         policies::each(self.lane, |policy| policy.enqueued(self.source.label(), self.count));
         trace!(lane = %self.lane.key(), source = self.source.label(), count = self.count, "events enqueued");
@@ -66,14 +66,14 @@ impl EventsEnqueued<'_> {
 /// Events were refused at a door.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EventsRejected {
-    /// The `code` of the refusal.
+    /// The `code` of the refusal, as answers give it.
     pub reason: &'static str,
-    /// How many.
+    /// How many events were refused together.
     pub count: u64,
 }
 
 impl EventsRejected {
-    /// Counts them.
+    /// Adds them to the counter of their reason.
     pub(crate) fn emit(&self) {
         counter!(names::EVENTS_REJECTED.name, "reason" => self.reason).increment(self.count);
         debug!(reason = self.reason, count = self.count, "events rejected");
@@ -85,14 +85,14 @@ impl EventsRejected {
     }
 }
 
-/// An entry reached its end.
+/// An entry reached its end, which is on record.
 #[derive(Debug, Clone, Copy)]
 pub struct EntryCompleted<'a> {
     /// Its lane: it counts under each policy of it.
     pub lane: &'a Lane,
-    /// [`Settlement::outcome_label`](crate::event::Settlement::outcome_label).
+    /// The outcome: [`Settlement::outcome_label`](crate::event::Settlement::outcome_label) of its end.
     pub outcome: &'static str,
-    /// [`Settlement::cause_label`](crate::event::Settlement::cause_label).
+    /// The cause, where the outcome leaves it open: [`Settlement::cause_label`](crate::event::Settlement::cause_label).
     pub cause: Option<&'static str>,
     /// From its acceptance to the record of its end.
     pub lived: Duration,
@@ -104,7 +104,7 @@ impl EntryCompleted<'_> {
         zero::begin_lifetimes();
     }
 
-    /// Counts it.
+    /// Counts it under the lane's policies, and records how long it lived.
     pub fn emit(&self) {
         // An empty label counts as none.
         let cause = self.cause.unwrap_or_default();
@@ -114,12 +114,12 @@ impl EntryCompleted<'_> {
     }
 }
 
-/// A call ended.
+/// A call ended, whatever came of it.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptFinished<'a> {
     /// Its lane: it counts under each policy of it.
     pub lane: &'a Lane,
-    /// `2xx`, or [`Cause::label`](crate::event::Cause::label).
+    /// The result: `2xx`, or [`Cause::label`](crate::event::Cause::label) of what went wrong.
     pub result: &'static str,
     /// From its start to its end.
     pub took: Duration,
@@ -133,7 +133,7 @@ impl AttemptFinished<'_> {
     }
 }
 
-/// A name was looked up.
+/// A name was looked up, wherever the answer came from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NameLookedUp {
     /// `hosts`, `cache`, `joined`, `asked` or `full`.
@@ -141,7 +141,7 @@ pub(crate) struct NameLookedUp {
 }
 
 impl NameLookedUp {
-    /// Counts it.
+    /// Adds one to the counter of where the answer came from.
     pub(crate) fn emit(&self) {
         counter!(names::NAME_LOOKUPS.name, "from" => self.from).increment(1);
     }
@@ -150,7 +150,7 @@ impl NameLookedUp {
 /// The name servers were asked for a name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NameAsked {
-    /// `found`, or [`NameFailure::label`](crate::event::NameFailure::label).
+    /// The result: `found`, or [`NameFailure::label`](crate::event::NameFailure::label) of the failure.
     pub result: &'static str,
     /// From the first question to the answer.
     pub took: Duration,
@@ -164,24 +164,24 @@ impl NameAsked {
     }
 }
 
-/// A retry was put off.
+/// A retry was put off until its wait is over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RetryScheduled<'a> {
     /// Its lane: it counts under each policy of it.
     pub lane: &'a Lane,
-    /// [`Cause::label`](crate::event::Cause::label).
+    /// The cause of the failure: [`Cause::label`](crate::event::Cause::label) of it.
     pub cause: &'static str,
 }
 
 impl RetryScheduled<'_> {
-    /// Counts it.
+    /// Adds one to the counters of the lane's policies.
     pub(crate) fn emit(&self) {
         policies::each(self.lane, |policy| policy.put_off(self.cause));
         debug!(lane = %self.lane.key(), cause = self.cause, "retry scheduled");
     }
 }
 
-/// An entry's call started.
+/// An entry's call started, and its wait is over.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueWaited<'a> {
     /// Its lane: it counts under each policy of it.
@@ -191,13 +191,13 @@ pub struct QueueWaited<'a> {
 }
 
 impl QueueWaited<'_> {
-    /// Records the wait.
+    /// Records the wait under the lane's policies.
     pub fn emit(&self) {
         policies::each(self.lane, |policy| policy.waited(self.waited));
     }
 }
 
-/// The dispatcher's timer fired.
+/// The dispatcher's timer fired, in time or late.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DispatchLag {
     /// How much later than asked for.
@@ -205,7 +205,7 @@ pub(crate) struct DispatchLag {
 }
 
 impl DispatchLag {
-    /// Records the lag.
+    /// Records the lag in its histogram.
     pub(crate) fn emit(&self) {
         histogram!(names::DISPATCH_LAG.name).record(self.lag);
     }
@@ -214,9 +214,9 @@ impl DispatchLag {
 /// The limiter found starts beyond a limit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LimitViolated<'a> {
-    /// The policy.
+    /// The policy whose limit it is.
     pub policy: &'a str,
-    /// The kind of limit.
+    /// The kind of limit, as the metric label names it.
     pub limit: &'static str,
     /// How many starts too many; zero shows the counter without a word.
     pub count: u64,
@@ -236,18 +236,18 @@ impl LimitViolated<'_> {
 /// What the limits of a policy did since the last time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LimiterWorked<'a> {
-    /// The policy.
+    /// The policy whose limits these are.
     pub policy: &'a str,
-    /// The kind of limit.
+    /// The kind of limit, as the metric label names it.
     pub limit: &'static str,
-    /// Starts that it allowed.
+    /// Starts that it allowed since the last time.
     pub permits: u64,
     /// Time in which it let none start of those that were ready.
     pub held: Duration,
 }
 
 impl LimiterWorked<'_> {
-    /// Counts it.
+    /// Adds both to the counters of the policy.
     pub(crate) fn emit(&self) {
         let policy = policies::label(self.policy);
         counter!(names::LIMITER_PERMITS.name, "policy" => policy.clone(), "limit" => self.limit)
@@ -264,14 +264,15 @@ impl LimiterWorked<'_> {
 pub(crate) struct ConfigReloaded {
     /// Whether it was applied; the reason why not is logged where it is known.
     pub is_applied: bool,
-    /// When.
+    /// The moment at which it was read.
     pub at: Timestamp,
 }
 
 impl ConfigReloaded {
-    /// Counts it.
+    /// Counts it by its result, and shows when it last succeeded.
     pub(crate) fn emit(&self) {
         let count = |result, count| counter!(names::CONFIG_RELOADS.name, "result" => result).increment(count);
+        // Both results each time, so that the series of either begins at zero.
         count("applied", u64::from(self.is_applied));
         count("refused", u64::from(!self.is_applied));
         if self.is_applied {
@@ -285,28 +286,28 @@ impl ConfigReloaded {
 /// The longest life of an event is settled.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LifeSettled {
-    /// `queue.ttl_seconds`.
+    /// The life that `queue.ttl_seconds` gives to events.
     pub ttl: Duration,
 }
 
 impl LifeSettled {
-    /// Shows it.
+    /// Shows it as a gauge, in seconds.
     pub(crate) fn emit(&self) {
         gauge!(names::QUEUE_TTL.name).set(self.ttl.as_secs_f64());
     }
 }
 
-/// The clocks did something unusual.
+/// The clocks did something unusual, as the watch found.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClockAnomaly {
-    /// `forward`, `backward`, `start` or `suspend`.
+    /// The kind: `forward`, `backward`, `start` or `suspend`.
     pub kind: &'static str,
     /// How many times; zero shows the counter.
     pub count: u64,
 }
 
 impl ClockAnomaly {
-    /// Counts it.
+    /// Adds the count to that of its kind.
     pub(crate) fn emit(&self) {
         counter!(names::CLOCK_ANOMALIES.name, "kind" => self.kind).increment(self.count);
     }
@@ -315,12 +316,12 @@ impl ClockAnomaly {
 /// The store was opened with events that an earlier process owed an end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EventsRecovered {
-    /// How many.
+    /// How many events were found and are owed an end.
     pub count: u64,
 }
 
 impl EventsRecovered {
-    /// Counts them.
+    /// Adds them to the counter of recovered events.
     pub(crate) fn emit(&self) {
         counter!(names::STORE_RECOVERED_EVENTS.name).increment(self.count);
     }
@@ -331,12 +332,12 @@ impl EventsRecovered {
 pub(crate) struct StoreOperation {
     /// Which one: `append`, `settle`, `read`, `sync`, `flush`, …
     pub op: &'static str,
-    /// How long it took.
+    /// How long it took, from its begin to its end.
     pub took: Duration,
 }
 
 impl StoreOperation {
-    /// Records its duration.
+    /// Records its duration under its name.
     pub(crate) fn emit(&self) {
         histogram!(names::STORE_OPERATION_DURATION.name, "op" => self.op).record(self.took);
     }
@@ -345,12 +346,12 @@ impl StoreOperation {
 /// An operation of the store failed. The error itself is logged where it is handled.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StoreFailed {
-    /// Which one.
+    /// The operation that failed, by the name that [`StoreOperation`] gives it.
     pub op: &'static str,
 }
 
 impl StoreFailed {
-    /// Counts it.
+    /// Adds one to the counter of this operation.
     pub(crate) fn emit(&self) {
         counter!(names::STORE_ERRORS.name, "op" => self.op).increment(1);
     }

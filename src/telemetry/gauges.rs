@@ -12,20 +12,20 @@ use crate::telemetry::{names, output, policies};
 /// The reasons to hold a lane that lie with its endpoint, or with an operator who spares it.
 const ENDPOINT_REASONS: [&str; 4] = ["retry_after", "busy", "breaker", "paused"];
 
-/// The figures of one policy; lanes of the same policy are added up by whoever takes the snapshot.
+/// The figures of one policy; lanes of the same policy are added up when the snapshot is taken.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct PolicyGauges {
     /// The policy, or `-` where none governs.
     pub policy: String,
-    /// Entries in plain order.
+    /// Entries in plain order that wait for their turn.
     pub ready: u64,
-    /// Entries put off.
+    /// Entries that wait for their due time.
     pub delayed: u64,
     /// Entries handed out and not settled.
     pub inflight: u64,
     /// Entries parked for a person, where these are counted: as a whole, not for each policy.
     pub dead: Option<u64>,
-    /// Calls under way.
+    /// Calls of its lanes that are under way.
     pub calls: u64,
     /// About the bytes of the entries that are owed an end.
     pub bytes: u64,
@@ -61,16 +61,16 @@ pub(crate) struct PolicyGauges {
     pub near_expiry: u64,
 }
 
-/// Everything at one moment.
+/// Everything that gauges show, at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
-    /// The moment.
+    /// The moment of the snapshot, to which ages refer.
     pub now: Timestamp,
-    /// One row per policy.
+    /// One row for each policy that has something to show.
     pub policies: Vec<PolicyGauges>,
     /// How many policies there are in each state.
     pub policy_states: Vec<(&'static str, u64)>,
-    /// Bytes of the data directory.
+    /// Bytes that the data directory takes on the disk.
     pub store_disk_bytes: u64,
     /// Bytes that are free on its file system.
     pub store_free_bytes: u64,
@@ -78,14 +78,14 @@ pub(crate) struct Snapshot {
     pub store_operation_age: Duration,
     /// Events lost since the data directory was made.
     pub store_lost_events: u64,
-    /// Damaged places found since then.
+    /// Damaged places that were found since then.
     pub store_damaged_frames: u64,
     /// For each kind of doubt how many are open and not acknowledged, and how many events these concern.
     pub doubts: Vec<(&'static str, u64, u64)>,
 }
 
-/// Sets the gauges and remembers which labels have some, so that those of a label without policies fall to zero
-/// instead of standing for ever at their last value. Those of a row that is as it was are left alone: most policies rest.
+/// Sets the gauges and remembers which labels have some, so that those of a label without policies fall to zero instead
+/// of standing for ever at their last value. Those of a row that is as it was are left alone: most policies rest.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
     shown: BTreeMap<SharedString, PolicyGauges>,
@@ -94,7 +94,7 @@ pub(crate) struct Gauges {
 }
 
 impl Gauges {
-    /// Sets every gauge from `snapshot`.
+    /// Sets every gauge from `snapshot`, and counters that are kept elsewhere to their present value.
     pub(crate) fn set(&mut self, snapshot: &Snapshot) {
         set_build_info();
         let (stderr, stdout) = output::dropped_lines();
@@ -170,6 +170,7 @@ impl PolicyGauges {
             self.permits_per_second.into_iter().chain(other.permits_per_second).reduce(f64::add);
         self.capacity_per_second =
             self.capacity_per_second.into_iter().chain(other.capacity_per_second).reduce(f64::add);
+        // Not a sum: what matters is the first quota that will be used up.
         self.quota_remaining = self.quota_remaining.into_iter().chain(other.quota_remaining).min();
         self.limit_keys = self.limit_keys.into_iter().chain(other.limit_keys).reduce(u64::add);
         for (&limit, peak) in &other.window_peaks {
@@ -207,6 +208,7 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
     for (reason, lanes) in &row.held {
         gauge!(names::LANES_HELD.name, "policy" => label.clone(), "reason" => *reason).set(figure(*lanes));
         if ENDPOINT_REASONS.contains(reason) {
+            // A gauge of its own, so that an alert on endpoints does not fire for shares or doubts.
             gauge!(names::ENDPOINT_HELD.name, "policy" => label.clone(), "reason" => *reason)
                 .set(figure(u64::from(*lanes > 0)));
         }
@@ -215,6 +217,7 @@ fn set_policy(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
 
 /// What is never the same twice: without an event the oldest one is of now.
 fn set_ages(label: &SharedString, row: &PolicyGauges, now: Timestamp) {
+    // So that the age that is computed from it is zero, and not that of the epoch.
     let oldest = row.oldest.unwrap_or(now);
     gauge!(names::QUEUE_OLDEST_ENQUEUED.name, "policy" => label.clone()).set(seconds(oldest));
     let oldest_due = row.oldest_due.unwrap_or(now);

@@ -17,7 +17,7 @@ use tracing_subscriber::layer::Context;
 use crate::telemetry::output::{Output, Sink, Stream};
 use crate::telemetry::printable;
 
-/// Where journald listens.
+/// Where journald listens for its native protocol.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
 /// The longest that one line waits for a journald that does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -38,6 +38,7 @@ pub(super) struct Entries(pub(super) Output);
 impl<S: Subscriber> Layer<S> for Entries {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let about = event.metadata();
+        // The priorities of syslog(3): 3 is an error, 7 is for debugging.
         let priority = match *about.level() {
             Level::ERROR => "3",
             Level::WARN => "4",
@@ -60,6 +61,7 @@ struct Entry(Vec<u8>);
 impl Entry {
     fn put(&mut self, name: &str, value: &str) {
         self.0.extend_from_slice(name.as_bytes());
+        // The form that journald has for values of several lines: the length comes before the value.
         if value.contains('\n') {
             self.0.push(b'\n');
             let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
@@ -82,6 +84,7 @@ impl Entry {
                 .chars()
                 .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }),
         );
+        // All of it is ASCII, so that the cut lies between two characters.
         name.truncate(MAX_NAME_BYTES);
         self.put(&name, value);
     }
@@ -129,6 +132,7 @@ pub(super) fn as_text(entry: &[u8]) -> Vec<u8> {
     let (mut head, mut message, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     for (name, value) in fields(entry) {
         match name {
+            // journald reads a priority from the head of a line on standard error, too.
             b"PRIORITY" => head = [b"<", value, b">"].concat(),
             b"MESSAGE" => message = value.to_vec(),
             b"SYSLOG_IDENTIFIER" => {}
@@ -162,6 +166,7 @@ impl<W: Write + Send + 'static> Journal<W> {
             }
         };
         let sent = socket.send_to(entry, &self.path);
+        // Kept after a failure as well: the next line names its target anew.
         self.socket = Some(socket);
         sent.map(|_| ())
     }

@@ -1,8 +1,8 @@
 //! The series in which events and calls of a policy count, kept with its label, so that counting costs neither an
 //! allocation nor a look-up by name and labels.
 //!
-//! They belong to the recorder that was in place when they were made. Where another one is, as in a test that records by
-//! itself, and where none are kept, the series are looked up.
+//! They belong to the recorder that was in place when they were made. Where another one is, as in a test that records
+//! by itself, and where none are kept, the series are looked up.
 //!
 //! Must not know: which policies there are, who counts.
 
@@ -13,12 +13,12 @@ use metrics::{Counter, Histogram, SharedString, counter, histogram};
 
 use crate::telemetry::names;
 
-/// The series of one label.
+/// The series of one label, and the recorder in which they count.
 pub(super) struct Kept {
     pub(super) recorder: Recorder,
     /// One for each source that events came from.
     pub(super) enqueued: Box<[(&'static str, Counter)]>,
-    /// By outcome and cause.
+    /// One for each outcome with its cause.
     pub(super) completed: Box<[((&'static str, &'static str), Counter)]>,
     /// One for each result of an attempt.
     pub(super) attempts: Box<[(&'static str, Counter)]>,
@@ -35,6 +35,7 @@ pub(super) struct Recorder(usize);
 impl Recorder {
     /// The one in which this thread counts.
     pub(super) fn present() -> Self {
+        // By address: a recorder has no name, and the one of the process stays where it is.
         metrics::with_recorder(|recorder| Self(std::ptr::from_ref(recorder).cast::<()>().addr()))
     }
 }

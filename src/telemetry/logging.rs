@@ -1,5 +1,5 @@
-//! Log lines: on standard error, readable on a terminal, JSON otherwise, or as entries of the system's journal. An output
-//! that fails costs lines, never the process: see [`output`].
+//! Log lines: on standard error, readable on a terminal, JSON otherwise, or as entries of the system's journal. An
+//! output that fails costs lines, never the process: see [`output`].
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -13,16 +13,16 @@ use crate::telemetry::journald::{self, Entries};
 use crate::telemetry::output;
 use crate::telemetry::printable::write_field;
 
-/// How lines look.
+/// How log lines look, as the configuration names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// [`Format::Journald`] where standard error is the journal's, [`Format::Human`] on a terminal, [`Format::Json`]
     /// otherwise.
     #[default]
     Auto,
-    /// For eyes.
+    /// For people: text, with colours on a terminal.
     Human,
-    /// One JSON object per line.
+    /// One JSON object per line, for collectors.
     Json,
     /// As entries of the system's journal, with fields.
     Journald,
@@ -32,11 +32,11 @@ pub enum Format {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up logging: {reason}")]
 pub(crate) struct LoggingError {
-    /// What stood in the way.
+    /// What stood in the way, in words.
     pub reason: String,
 }
 
-/// Whoever sends packets to the resolver must not fill the log: of it only what it makes of the system's files is heard.
+/// Packets from anywhere must not fill the log: of the resolver only the lines about the system's files are written.
 const RESOLVER: &str = "hickory_net=off,hickory_proto=off,hickory_resolver=off,\
                         hickory_resolver::system_conf=warn,hickory_resolver::hosts=warn";
 
@@ -62,7 +62,7 @@ pub(crate) fn init(level: &str, format: Format, journal_stream: Option<&str>) ->
     };
     tracing::subscriber::set_global_default(Registry::default().with(filter).with(lines))
         .map_err(|error| LoggingError { reason: error.to_string() })?;
-    // Whoever sets it up first keeps it.
+    // The first one to set it up keeps it.
     let _is_first = LEVEL.set(InForce { handle, level: Mutex::new(level.to_owned()) });
     Ok(())
 }
@@ -83,7 +83,7 @@ pub(crate) fn set_level(level: &str) -> Result<bool, LoggingError> {
     Ok(true)
 }
 
-/// What lines are written over.
+/// The subscriber over which lines are written.
 type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
 
 /// How lines look, once that is decided.
@@ -106,6 +106,7 @@ fn filter(level: &str) -> Result<EnvFilter, LoggingError> {
     let wrong = |error: &dyn std::fmt::Display| LoggingError { reason: format!("level {level:?}: {error}") };
     let own: tracing::Level =
         level.parse().map_err(|error: tracing::metadata::ParseLevelError| wrong(&error))?;
+    // Levels are ordered by how much they show: the lesser of both.
     let others = own.min(tracing::Level::WARN);
     EnvFilter::try_new(format!("{others},{RESOLVER},tidegate={own}")).map_err(|error| wrong(&error))
 }

@@ -10,7 +10,7 @@ pub(super) use figures::*;
 pub enum Kind {
     /// Only grows; starts at zero with the process.
     Counter,
-    /// Goes up and down.
+    /// A value at present, which goes up and down.
     Gauge,
     /// A distribution over these upper bounds.
     Histogram(Buckets),
@@ -19,26 +19,26 @@ pub enum Kind {
 /// The upper bounds of a histogram's buckets, in its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Buckets {
-    /// Calls over the network.
+    /// Calls over the network, from milliseconds to a minute.
     Calls,
     /// Time spent waiting, up to the longest life of an event.
     Waits,
-    /// Operations on the disk.
+    /// Operations on the disk, from a tenth of a millisecond on.
     Store,
-    /// How late a timer fired.
+    /// How late a timer fired, from half a millisecond on.
     Lag,
 }
 
-/// One metric.
+/// One metric, as it is described and rendered.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
-    /// Its full name.
+    /// Its full name, which begins with `tidegate_`.
     pub name: &'static str,
-    /// Its type.
+    /// Its type in the text format.
     pub kind: Kind,
     /// Its unit, where it has one.
     pub unit: Option<metrics::Unit>,
-    /// Its label keys.
+    /// The keys of its labels, in order.
     pub labels: &'static [&'static str],
     /// What it says, in one sentence.
     pub help: &'static str,
@@ -57,7 +57,7 @@ impl Kind {
 }
 
 impl Buckets {
-    /// The bounds, ascending, in seconds.
+    /// The upper bounds, ascending, in seconds.
     #[must_use]
     pub const fn bounds(self) -> &'static [f64] {
         match self {

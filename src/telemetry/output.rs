@@ -1,4 +1,4 @@
-//! Outputs that never stop whoever writes to them: standard error, and journald.
+//! Outputs that never stop the threads that write to them: standard error, and journald.
 //!
 //! A thread of its own writes what waits in a bounded queue. A line that finds the queue full, because nobody reads the
 //! other end of a pipe, or that cannot be written, because the reader has gone or the disk is full, is dropped and
@@ -63,7 +63,7 @@ pub(super) trait Sink: Send + 'static {
     fn put(&mut self, line: &[u8]) -> io::Result<()>;
 }
 
-/// Lines one after the other.
+/// Lines one after the other, as on a pipe or a terminal.
 pub(super) struct Stream<W> {
     sink: W,
     is_cut: bool,
@@ -105,13 +105,13 @@ struct State {
     bytes: usize,
     /// A line was taken out and is not written yet.
     is_writing: bool,
-    /// Where whoever has a line writes it, since the system had no thread to spare that takes lines out.
+    /// Where each thread writes its lines itself, since the system had no thread to spare that takes them out.
     unattended: Option<Box<dyn Sink>>,
 }
 
 impl Output {
     /// Writes to `sink` on a thread of its own, which ends with the process. If the system has no thread to spare, each
-    /// line is written by whoever has it.
+    /// thread writes its lines itself.
     pub fn onto(sink: impl Write + Send + 'static) -> Self {
         Self::with(Stream::onto(sink))
     }
@@ -120,7 +120,7 @@ impl Output {
     pub(super) fn with(sink: impl Sink) -> Self {
         let output = Self { queue: Arc::default(), dropped: Arc::default() };
         let (queue, dropped) = (Arc::clone(&output.queue), Arc::clone(&output.dropped));
-        // Whoever writes takes it.
+        // The writing thread takes it; without one it comes back.
         let sink: Arc<Mutex<Option<Box<dyn Sink>>>> = Arc::new(Mutex::new(Some(Box::new(sink))));
         let take = |sink: &Mutex<Option<_>>| sink.lock().unwrap_or_else(PoisonError::into_inner).take();
         let offered = Arc::clone(&sink);
@@ -130,6 +130,7 @@ impl Output {
                 write_all(&queue, &dropped, sink);
             }
         });
+        // Lines are then written by the threads that have them: slower, but not lost.
         if started.is_err() {
             output.queue.lock().unattended = take(&sink);
         }
@@ -203,6 +204,8 @@ fn write_all(queue: &Queue, dropped: &AtomicU64, mut sink: Box<dyn Sink>) {
         queue.written();
         let total = dropped.load(Ordering::Relaxed);
         if is_written && total > reported {
+            // Through the log itself, so that it stands where the lines are missing. Should it be dropped as well, the
+            // next report counts it.
             warn!(lines = total - reported, "log lines were dropped: their output could not be written");
             reported = total;
         }

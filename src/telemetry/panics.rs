@@ -1,4 +1,4 @@
-//! Panics are defects: each is counted once, where it happens. Whoever catches one, or notices it, counts nothing.
+//! Panics are defects: each is counted once, where it happens. Code that catches one, or notices it, counts nothing.
 //!
 //! Must not know: who catches them.
 
@@ -27,6 +27,7 @@ pub(crate) fn count_panics() {
 }
 
 fn is_defect(panic: &PanicHookInfo<'_>) -> bool {
+    // Without a place it counts: a panic that nobody can place is none that is expected.
     panic.location().is_none_or(|place| !place.file().contains(INDEX_LIBRARY))
 }
 

@@ -18,15 +18,15 @@ use crate::telemetry::events::policy_names;
 use crate::telemetry::kept::{Kept, Recorder, Target};
 use crate::telemetry::{recorder, zero};
 
-/// What stands for no policy.
+/// The label value that stands for no policy.
 const NONE: &str = "-";
 /// What stands for all policies without series of their own; a policy of this name is one of them.
 pub(super) const OTHER: &str = "other";
 
-/// Those of this process.
+/// The labels of this process, which all series share.
 static LABELS: LazyLock<Labels> = LazyLock::new(Labels::default);
 
-/// Held while labels change.
+/// Held while labels change, one change at a time.
 static CHANGES: Mutex<()> = Mutex::new(());
 
 /// How many policies have series of their own from now on.
@@ -45,6 +45,7 @@ fn change(change: impl FnOnce(&mut Wanted)) {
     // One at a time: what is kept of a label is that of its last beginning.
     let _changing = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
     let new = LABELS.change(change);
+    // Before the new ones begin: a label that comes back starts at zero.
     recorder::end_series(is_there);
     let kept = new.into_iter().map(|label| (zero::begin(&label), label));
     LABELS.keep(kept.map(|(kept, label)| (label, Arc::new(kept))).collect());
@@ -67,13 +68,14 @@ pub(super) fn is_there(label: &str) -> bool {
     label == NONE || label == OTHER || has_series(label)
 }
 
-/// The label of a policy.
+/// The label under which a policy counts.
 pub(super) fn label(policy: &str) -> SharedString {
     LABELS.given.load().of(policy).0.into_owned()
 }
 
 /// Counts what happens in a lane under each of its policies. Nothing is allocated for that where series are kept.
 pub(super) fn each(lane: &Lane, count: impl Fn(&Target<'_>)) {
+    // Loaded once, so that all policies of the lane are looked up in one state.
     let (given, present) = (LABELS.given.load(), Recorder::present());
     for policy in policy_names(lane) {
         let (label, kept) = given.of(policy);
@@ -81,8 +83,8 @@ pub(super) fn each(lane: &Lane, count: impl Fn(&Target<'_>)) {
     }
 }
 
-/// Whether the policies with series of their own have changed since the last call: what was about to count under one that
-/// is gone has done so.
+/// Whether the policies with series of their own have changed since the last call: what was about to count under one
+/// that is gone has done so.
 pub(super) fn have_changed() -> bool {
     LABELS.changed.swap(false, Ordering::AcqRel)
 }
@@ -128,7 +130,7 @@ struct Given {
     without: usize,
 }
 
-/// A label with its series.
+/// A label of a policy with its series.
 #[derive(Clone)]
 struct Label {
     name: SharedString,
@@ -157,8 +159,8 @@ impl Labels {
         });
     }
 
-    /// Returns the labels that are in use from now on and were not before: that of no policy from the first time on, that
-    /// of all others once there are others.
+    /// Returns the labels that are in use from now on and were not before: that of no policy from the first time on,
+    /// that of all others once there are others.
     fn change(&self, change: impl FnOnce(&mut Wanted)) -> Vec<SharedString> {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut wanted);
@@ -171,6 +173,7 @@ impl Labels {
         let is_shared = next.without > 0 && before.without == 0;
         let new = own.chain(none).chain(is_shared.then_some(SharedString::const_str(OTHER))).collect();
         self.given.store(Arc::new(next));
+        // After the new labels are there: a thread that sees the change sees them.
         self.changed.store(true, Ordering::Release);
         self.version.fetch_add(1, Ordering::Release);
         new
@@ -186,6 +189,7 @@ impl Given {
         match self.own.get(policy) {
             Some(label) => (Cow::Borrowed(&label.name), label.kept.as_deref()),
             None if self.is_bounded => (Cow::Owned(SharedString::const_str(OTHER)), self.other.as_deref()),
+            // Nobody has said yet which policies there are, as in tests of other rooms.
             None => (Cow::Owned(SharedString::from_owned(policy.to_owned())), None),
         }
     }
@@ -196,6 +200,7 @@ impl Given {
         let (kept, further): (Vec<&str>, Vec<&str>) =
             present.partition(|policy| self.own.contains_key(*policy));
         let all = kept.len() + further.len();
+        // Those that have a label come first: a series that goes on is worth more than one that begins.
         let candidates = kept.into_iter().chain(further).filter(|policy| *policy != OTHER);
         let label = |policy: &str| {
             let new = || Label { name: SharedString::from_shared(Arc::from(policy)), kept: None };

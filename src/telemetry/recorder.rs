@@ -64,7 +64,7 @@ impl Recorder for Router {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up the metrics: {reason}")]
 pub struct RecorderError {
-    /// What stood in the way.
+    /// What stood in the way, in words.
     pub reason: String,
 }
 
@@ -83,6 +83,7 @@ pub(super) fn end_series(is_there: impl Fn(&str) -> bool) {
 /// # Errors
 /// [`RecorderError`] when another recorder was installed by somebody else.
 pub fn install() -> Result<MetricsHandle, RecorderError> {
+    // Kept with its failure: the macros can be given one recorder in the life of a process.
     let outcome = INSTALLED.get_or_init(|| {
         let (router, exporter) = router().map_err(|error| error.reason)?;
         let series = router.series.clone();
@@ -93,10 +94,11 @@ pub fn install() -> Result<MetricsHandle, RecorderError> {
 }
 
 impl MetricsHandle {
-    /// Everything in the text format, version 0.0.4, with the terms of the ledger at one moment. Costs milliseconds with
-    /// many series: call it where blocking is allowed.
+    /// Everything in the text format, version 0.0.4, with the terms of the ledger at one moment. Costs milliseconds
+    /// with many series: call it where blocking is allowed.
     #[must_use]
     pub fn render(&self, ledger: &[(&'static str, u64)]) -> String {
+        // Read when it is asked for: figures of the process need no task.
         self.process.collect();
         let mut text = self.exporter.render();
         self.series.render(policies::is_there, &mut text);
@@ -110,10 +112,11 @@ impl MetricsHandle {
         text
     }
 
-    /// Folds recorded samples into their buckets, and ends what a policy that has just gone left behind. Call it every few
-    /// seconds: until then each sample of a histogram is kept in memory.
+    /// Folds recorded samples into their buckets, and ends what a policy that has just gone left behind. Call it every
+    /// few seconds: until then each sample of a histogram is kept in memory.
     pub fn upkeep(&self) {
         self.exporter.run_upkeep();
+        // Once more after the change itself: a thread that held the old labels may have counted under one that ended.
         if policies::have_changed() {
             self.series.prune(policies::is_there);
         }

@@ -9,7 +9,7 @@ use metrics::{SharedString, counter, histogram};
 
 use crate::telemetry::names;
 
-/// A request was answered.
+/// A request of tidegate's own API was answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestAnswered<'a> {
     /// The template of its route, from a closed set; `other` where there is none.
@@ -31,6 +31,7 @@ const LAST_CODE: u16 = 999;
 impl RequestAnswered<'_> {
     /// Counts it and records how long it took.
     pub(crate) fn emit(self) {
+        // Codes outside three digits cannot be sent; an empty label counts as none.
         let place = self.code.checked_sub(FIRST_CODE).map(usize::from);
         let code = place.and_then(|place| CODES.get(place).cloned()).unwrap_or(SharedString::const_str(""));
         let route = shared(self.route);

@@ -1,6 +1,6 @@
-//! Series of policies. They are kept apart from all others because they end with their policy, which the exporter has no
-//! way to say. A histogram counts into its buckets at once, so that nothing is to be folded. A gauge that is not a number
-//! is not shown.
+//! Series of policies. They are kept apart from all others because they end with their policy, which the exporter has
+//! no way to say. A histogram counts into its buckets at once, so that nothing is to be folded. A gauge that is not a
+//! number is not shown.
 //!
 //! Must not know: which policies have series, what is measured.
 
@@ -56,7 +56,7 @@ impl Storage<Key> for Cells {
     }
 }
 
-/// A histogram with fixed bounds.
+/// A histogram with fixed bounds, each the upper end of its bucket.
 struct Distribution {
     bounds: &'static [f64],
     /// One for each bound, and one for what is above all of them.
@@ -66,6 +66,8 @@ struct Distribution {
 
 impl Distribution {
     fn new(bounds: &'static [f64]) -> Self {
+        // A value is searched for by halves.
+        debug_assert!(bounds.is_sorted(), "bounds of a histogram that do not ascend");
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Self { bounds, counts, sum_bits: AtomicU64::new(0) }
     }
@@ -73,8 +75,11 @@ impl Distribution {
 
 impl HistogramFn for Distribution {
     fn record(&self, value: f64) {
+        // A value that equals a bound belongs below it (`le`).
         let bucket = self.bounds.partition_point(|bound| *bound < value);
+        debug_assert!(bucket < self.counts.len(), "a value above the bucket that has no bound");
         if let Some(count) = self.counts.get(bucket) {
+            // Relaxed: each figure stands for itself, and a rendering may fall between two of them.
             count.fetch_add(1, Ordering::Relaxed);
         }
         let add = |bits| Some((f64::from_bits(bits) + value).to_bits());
@@ -114,6 +119,7 @@ impl Series {
 
     /// Appends all of them that are of policies which are there, in the text format.
     pub(super) fn render(&self, is_there: impl Fn(&str) -> bool, text: &mut String) {
+        // By metric: the text format wants all series of one together, and the registry has no order.
         let mut families: Vec<(Option<&Metric>, String)> = vec![(None, String::new()); METRICS.len()];
         let mut family = |key: &Key, line: &dyn Fn(&mut String, &Metric)| {
             let Some((place, metric)) = METRICS.get(key.name()).filter(|_| is_there(policy(key))) else {
@@ -146,6 +152,7 @@ impl Series {
 }
 
 fn policy(key: &Key) -> &str {
+    debug_assert!(Series::holds(key), "a series of no policy among those of policies");
     key.labels().next().map_or("", |label| label.value())
 }
 

@@ -4,7 +4,7 @@ use metrics::counter;
 
 use crate::telemetry::names;
 
-/// Spans were exported or dropped.
+/// Spans were exported, or dropped for a reason.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TraceSpans {
     /// `exported`, or why they were dropped: `queue_full`, `failed` or `rejected`.

@@ -93,6 +93,7 @@ pub(super) fn begin(policy: &SharedString) -> Kept {
         recorder: Recorder::present(),
         enqueued: Source::ALL.map(|source| (source.label(), begun(enqueued(source)))).into(),
         completed: ENDS.map(|(outcome, cause)| ((outcome, cause), begun(completed(outcome, cause)))).into(),
+        // All results from the start: a rate over a series that begins at its first failure misses that failure.
         attempts: ends_for_good()
             .chain(ends_for_now())
             .map(|result| (result, begun(attempts(result))))

@@ -9,8 +9,8 @@ use crate::event::{Lane, LaneKey};
 use crate::limit::OverLimit;
 use crate::telemetry::defect;
 
-/// Tries a call of this lane, which is promised a start where no waiting limit governs it. Tells whether something was
-/// promised.
+/// Tries a call of this lane, which is promised a start where no waiting limit governs it. Returns whether something
+/// was promised.
 pub(super) fn promise(
     lane: &Lane,
     policies: &Policies,
@@ -20,6 +20,7 @@ pub(super) fn promise(
     if !policies.refuses(lane) {
         return Ok(false);
     }
+    // The lane keeps the promise until its entry comes; it may be the first of the lane.
     let id = policies.find_or_add(lane, roster, now);
     let Some(Spot { lane, gate, .. }) = roster.spot(id) else { return Ok(false) };
     match gate.promise(&lane.binding, now) {
@@ -29,6 +30,7 @@ pub(super) fn promise(
         }
         Err((blocker, free_at)) => {
             let policy = gate.whose(blocker.limiter).map(|(policy, _)| policy.clone());
+            // It may have been made for this call alone.
             roster.forget_if_idle(id, now);
             match policy {
                 Some(policy) => Err(OverLimit { policy, kind: blocker.kind, free_at }),

@@ -16,7 +16,8 @@ use crate::telemetry::policy_names;
 /// Places of lanes that are looked at in one part.
 pub(in crate::dispatch) const LANES_AT_ONCE: usize = 2048;
 
-/// A walk over the lanes that has not come to its end. Lanes that come or go meanwhile may be left out or counted twice.
+/// A walk over the lanes that has not come to its end. Lanes that come or go meanwhile may be left out or counted
+/// twice.
 pub(in crate::dispatch) struct Walk {
     figures: Figures,
     /// Where it goes on; `None` when it is over.
@@ -29,6 +30,7 @@ impl Walk {
     pub(super) fn begin(starts: &Starts, roster: &mut Roster, now: Timestamp) -> Self {
         let certain = roster.certain(now);
         let (lanes, gate, order) = roster.walk();
+        // A limiter has held something only while an entry was ready: lanes that wait for a page do not count.
         let has_entries = |lane| lanes.get(lane).is_some_and(|lane| !lane.buffer.is_empty());
         let worked = gate.worked(now, |limiter| order.waiting_for(limiter).any(has_entries));
         let figures = Figures {
@@ -50,8 +52,8 @@ impl Walk {
         Self { figures, next: Some(0), late_calls }
     }
 
-    /// Walks over some more lanes, and looks at them for what no single step finds unless nothing is to start. Returns the
-    /// figures once that was the last part.
+    /// Walks over some more lanes, and looks at them for what no single step finds unless nothing is to start. Returns
+    /// the figures once that was the last part.
     pub(super) fn go_on(
         &mut self,
         nothing_starts: bool,
@@ -75,7 +77,7 @@ impl Walk {
     }
 }
 
-/// Counts one lane.
+/// Adds one lane to the figures of all.
 pub(super) fn count(figures: &mut Figures, lane: &LaneState, now: Timestamp) {
     if lane.inflight > 0 {
         for policy in policy_names(&lane.lane) {

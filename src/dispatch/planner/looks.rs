@@ -16,7 +16,8 @@ use crate::telemetry::policy_names;
 /// How long nothing known may keep a lane back before it counts as stalled.
 pub(in crate::dispatch) const STALLED_AFTER: Duration = Duration::from_secs(60);
 
-/// How long it takes at most until a retry that is due is here again.
+/// How long it takes at most until a retry that is due is here again: its settlement has to be durable, and a page to
+/// be read.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
 /// What one lane is watched for.
@@ -54,8 +55,8 @@ impl Watch {
 /// What a look found: how many lanes, under each of their policies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Looks {
-    /// Lanes with something to send that no hold, share or limit has kept back at any look for 60 s, and of which nothing
-    /// started meanwhile: any is a defect.
+    /// Lanes with something to send that no hold, share or limit has kept back at any look for 60 s, and of which
+    /// nothing started meanwhile: any is a defect.
     pub stalled: BTreeMap<String, u64>,
     /// Lanes with an event of whose life two thirds are over: the next to go, one under way, or one put off for a retry
     /// by this process.
@@ -67,7 +68,7 @@ pub(super) struct Look<'l> {
     pub(super) now: Timestamp,
     /// The time by which events end, unless it is in doubt.
     pub(super) certain: Option<Timestamp>,
-    /// All slots are in use.
+    /// All slots are in use, so that no lane may start anything.
     pub(super) no_share: bool,
     /// The lanes with a call under way that is near the end of its life.
     pub(super) late_calls: &'l HashSet<LaneId>,
@@ -78,10 +79,12 @@ pub(super) struct Look<'l> {
 }
 
 impl Look<'_> {
-    /// Looks at a lane.
+    /// Looks at one lane, and adds what it finds.
     pub(super) fn at(&mut self, id: LaneId, lane: &mut LaneState, looks: &mut Looks) {
         let now = self.now;
         let is_ready = !self.no_share && may_go(lane, now);
+        // Whether a limiter has room is asked of the gate, and not of the line: a line that nobody opens is what a
+        // stall looks like.
         let in_line = is_ready && lane.place == Place::InLine;
         let limiter = self.order.groups.waits_for(lane.group).filter(|_| in_line);
         let is_limited = limiter.is_some_and(|limiter| {

@@ -1,10 +1,10 @@
-//! The planner: what is sent next, and what follows. A pure state machine: it is told what happened and
+//! The planner: what is sent next, and what follows. A pure state machine: it takes in what happened and
 //! when, and answers with what is to be done. No I/O, no clock, no task.
 //!
 //! - First attempts leave a lane in the order in which they were made durable; what has become due (retries,
 //!   delayed events) goes ahead of them, in due order.
 //! - Nothing starts without a permit, before its due time, or at or after its expiry.
-//! - One step starts a bounded number of calls; [`Planner::next_wake`] tells when it wants to go on.
+//! - One step starts a bounded number of calls; [`Planner::next_wake`] says when it wants to go on.
 //!
 //! Must not know: sockets, files, how limits count.
 
@@ -38,7 +38,7 @@ use report::LaneReport;
 use roster::Roster;
 use starts::{Finished, Moment, Starts};
 
-/// A step stops starting and expiring once it has asked for this much.
+/// A step stops starting and expiring once it has asked for this much, so that what happens meanwhile is taken in soon.
 const EFFECTS_PER_STEP: usize = 2048;
 
 /// Decides what is sent next. See the head of this file.
@@ -87,12 +87,15 @@ impl Planner {
         self.take_in(input, now, effects);
         let Self { roster, policies, starts, .. } = self;
         if !self.draining && !self.held {
+            // Lines first, so that all that may be asked now take their turns together.
             roster.order().turns.wake(now);
             roster.fire_timers(now, effects);
             starts.serve(policies, roster, Moment { now, effects });
+            // After the starts, which make room in the read-ahead.
             roster.read_on(now, effects);
             roster.gate().forget_idle(now);
         }
+        // At the end, so that one write takes what all parts of the step have reserved.
         let reservations = roster.gate().take_reservations();
         if !reservations.is_empty() && !self.held {
             effects.push(Effect::Record(reservations));
@@ -148,7 +151,7 @@ impl Planner {
         self.starts.under_way(ticket, &mut self.roster, now);
     }
 
-    /// Calls that have a permit.
+    /// Calls that have a permit, confirmed or not.
     #[must_use]
     pub(crate) fn inflight(&self) -> usize {
         self.starts.inflight()
@@ -166,7 +169,7 @@ impl Planner {
         self.held
     }
 
-    /// The limiters.
+    /// The gate with all limiters, for questions that concern no lane.
     pub(crate) fn gate(&mut self) -> &mut Gate {
         self.roster.gate()
     }
@@ -176,7 +179,7 @@ impl Planner {
         self.roster.doubt_time();
     }
 
-    /// Drops what waits under a policy now; [`Planner::take_purged`] tells when it is done.
+    /// Drops what waits under a policy now; [`Planner::take_purged`] reports its end.
     pub(crate) fn purge(&mut self, policy: &PolicyId, now: Timestamp, effects: &mut Vec<Effect>) -> PurgeId {
         self.purges.begin(policy, &mut self.roster, now, effects)
     }
@@ -186,8 +189,8 @@ impl Planner {
         self.purges.take_done()
     }
 
-    /// Tries a call of this lane. `Ok` promises it a start where no waiting limit governs it: to be taken up by the entry
-    /// that follows, or to be given back through [`Planner::withdraw`]. Tells whether something was promised.
+    /// Tries a call of this lane. `Ok` promises it a start where no waiting limit governs it: to be taken up by the
+    /// entry that follows, or to be given back through [`Planner::withdraw`]. Returns whether something was promised.
     ///
     /// # Errors
     /// [`OverLimit`]; nothing is promised then.

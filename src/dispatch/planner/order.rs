@@ -16,7 +16,7 @@ use crate::telemetry::defect;
 /// Where a group joins the turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Joins {
-    /// Behind all others.
+    /// Behind all others, with a new number.
     Last,
     /// Before all others: it keeps its turn.
     First,
@@ -40,6 +40,7 @@ impl Order {
         defect!(unless lane.place != Place::Full, "a lane in line that waits for its share");
         let Some(rank) = lane.buffer.rank(now) else { return };
         let before = lane.rank.replace(rank).filter(|_| lane.place == Place::InLine);
+        // Its place among those of its group is right already, and the group has its place.
         if before == Some(rank) {
             return;
         }
@@ -58,8 +59,10 @@ impl Order {
         }
     }
 
-    /// Groups that have to leave the lines in which they stand: they may be asked again, and take their new places then.
+    /// Groups that have to leave the lines in which they stand: they may be asked again, and take their new places
+    /// then.
     pub(super) fn ask_again(&mut self, groups: impl IntoIterator<Item = GroupId>) {
+        // By limiter, so that each line is walked over once.
         let mut by_limiter: BTreeMap<LimiterId, BTreeSet<GroupId>> = BTreeMap::new();
         for group in groups {
             if let Some(limiter) = self.groups.waits_for(group) {

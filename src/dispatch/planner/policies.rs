@@ -15,7 +15,7 @@ use crate::event::{Entry, Lane, PolicyId, Settlement};
 use crate::limit::{Blocker, Rules};
 use crate::policy::{PolicyChange, Runtime, RuntimePolicy};
 
-/// What rules now.
+/// The policies that apply now, deployed or draining.
 pub(in crate::dispatch) struct Policies {
     runtime: Arc<Runtime>,
     /// Changes are applied to everything, for tests to compare with.
@@ -41,7 +41,7 @@ impl Policies {
         &self.runtime
     }
 
-    /// From now on these policies rule.
+    /// From now on these policies apply.
     pub(super) fn apply(
         &mut self,
         runtime: Arc<Runtime>,
@@ -65,6 +65,7 @@ impl Policies {
             };
             touched.insert(id);
         }
+        // A bound has room, or none, by what the other policy counts: its lanes are to be asked again, too.
         touched.extend(bounded_by(&runtime, &touched));
         self.runtime = runtime;
         #[cfg(test)]
@@ -108,7 +109,7 @@ impl Policies {
         }
     }
 
-    /// A lane comes.
+    /// A lane comes, and what the policies say about it applies.
     pub(super) fn add(&self, lane: Lane, roster: &mut Roster, now: Timestamp) -> LaneId {
         let ruled = Ruled::by(&lane, &self.runtime, roster.certain(now));
         roster.add(lane, ruled, now)
@@ -135,7 +136,7 @@ impl Policies {
 
 #[cfg(test)]
 impl Policies {
-    /// Applies what rules now to every lane, and asks every one again.
+    /// Applies the present policies to every lane, and asks every one again.
     fn apply_to_all(&self, roster: &mut Roster, now: Timestamp, effects: &mut Vec<Effect>) {
         roster.ask_all_again();
         for id in roster.lanes().ids() {

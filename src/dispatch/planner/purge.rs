@@ -1,5 +1,5 @@
-//! Purging: what waits under a policy up to a moment is read and dropped, also what is put off. Calls under way are left
-//! alone.
+//! Purging: what waits under a policy up to a moment is read and dropped, also what is put off. Calls under way are
+//! left alone.
 //!
 //! Must not know: limits, HTTP.
 
@@ -16,7 +16,7 @@ use crate::telemetry::defect;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PurgeId(u64);
 
-/// The purge of one lane.
+/// The purge of one lane: a lane is in one at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::dispatch) struct Purging {
     id: PurgeId,
@@ -24,7 +24,7 @@ pub(in crate::dispatch) struct Purging {
     until: Timestamp,
 }
 
-/// The purges that go on.
+/// The purges that go on, and those whose end is to be reported.
 #[derive(Debug, Default)]
 pub(super) struct Purges {
     next: u64,
@@ -45,7 +45,7 @@ impl Purging {
 }
 
 impl Purges {
-    /// Drops what waits under a policy now; [`Purges::take_done`] tells when it is done.
+    /// Drops what waits under a policy now; [`Purges::take_done`] reports its end.
     pub(super) fn begin(
         &mut self,
         policy: &PolicyId,
@@ -62,6 +62,7 @@ impl Purges {
             if let Some(before) = lane.purge.replace(Purging { id, until: now }) {
                 self.leave(before.id, lane_id);
             }
+            // The queue may hold more than the lane has heard of: it is read to its end.
             lane.window.announced();
             if let Some(progress) = self.under_way.get_mut(&id) {
                 progress.lanes.insert(lane_id);
@@ -69,6 +70,7 @@ impl Purges {
             self.drop_waiting(lane_id, roster, effects);
             roster.tend(lane_id, now, effects);
         }
+        // Without lanes it is done at once.
         self.close_if_done(id);
         id
     }
@@ -93,6 +95,7 @@ impl Purges {
     pub(super) fn end_if_read(&mut self, id: LaneId, roster: &mut Roster) {
         let Some(lane) = roster.lane_mut(id) else { return };
         let Some(purging) = lane.purge else { return };
+        // Plain entries come in order of acceptance: later ones follow all that the purge concerns.
         let has_passed = lane.buffer.last_plain().is_some_and(|at| at > purging.until);
         if (has_passed || lane.window.is_idle()) && lane.dues.next().is_none() {
             lane.purge = None;

@@ -24,11 +24,12 @@ pub(super) struct Reading<'p> {
 }
 
 impl Reading<'_> {
-    /// A lane has new entries.
+    /// A lane has new entries, and is present from now on.
     pub(super) fn announce(self, key: &LaneKey) {
         let Self { roster, policies, now, effects } = self;
         let id = match roster.lanes().find(key) {
             Some(id) => id,
+            // The key of a lane is all that a restart leaves of it: policies and label values are read from it.
             None => match Lane::parse(key) {
                 Ok(lane) => policies.add(lane, roster, now),
                 Err(error) => return error!(%error, "a lane is left alone: its key has no meaning"),
@@ -42,6 +43,7 @@ impl Reading<'_> {
 
     /// An entry of the lane was put off until then, earlier than all others.
     pub(super) fn put_off(self, key: &LaneKey, due_at: Timestamp) {
+        // As new work: the first page brings the due times with it.
         let Some(id) = self.roster.lanes().find(key) else { return self.announce(key) };
         if let Some(lane) = self.roster.lane_mut(id) {
             lane.dues.put_off(due_at);
@@ -56,6 +58,7 @@ impl Reading<'_> {
         let Some(id) = roster.lanes().find(key) else { return };
         let Some(Spot { lane, ahead, .. }) = roster.spot(id) else { return };
         ahead.ended(&lane.window);
+        // Before the page is taken in: whether the lane had to wait for it.
         let starved = lane.buffer.is_empty();
         lane.window.loaded(loaded.entries.len(), loaded.more, starved);
         lane.unread.came(now);
@@ -68,6 +71,8 @@ impl Reading<'_> {
         ahead.took(lane.buffer.len() - before.0, lane.buffer.bytes() - before.1);
         purges.drop_waiting(id, roster, effects);
         roster.tend(id, now, effects);
+        // Between two rounds of tending: the first asks for the next page, by which the end of the purge is recognised,
+        // and the second may let go of the lane.
         purges.end_if_read(id, roster);
         roster.tend(id, now, effects);
     }
@@ -98,6 +103,7 @@ impl Reading<'_> {
     /// Tries the lanes again whose last page could not be read.
     pub(super) fn read_again(self) {
         for id in self.roster.lanes().ids() {
+            // Others wait for nothing that an operator could shorten.
             let unread = self.roster.lane_mut(id).filter(|lane| lane.window.unread_until().is_some());
             if let Some(lane) = unread {
                 lane.window.read_again();

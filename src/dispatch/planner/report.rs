@@ -1,4 +1,4 @@
-//! What one lane is waiting for, for whoever wonders.
+//! What one lane is waiting for, for operators and explanations.
 //!
 //! Must not know: who asks.
 
@@ -10,10 +10,10 @@ use crate::dispatch::planner::roster::{Roster, Spot};
 use crate::event::{Lane, PolicyId};
 use crate::limit::{Kind, LimiterFigures};
 
-/// The state of one lane.
+/// The state of one lane at one moment, and why nothing of it starts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct LaneReport {
-    /// Its calls under way.
+    /// Its calls under way, with those that are about to start.
     pub inflight: usize,
     /// Entries that are read ahead and not started.
     pub read_ahead: usize,
@@ -27,14 +27,14 @@ pub(crate) struct LaneReport {
     pub draining_until: Option<Timestamp>,
 }
 
-/// A limit without room.
+/// A limit without room, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Blocked {
     /// The policy whose limit the lane waits for.
     pub policy: PolicyId,
-    /// For which label values.
+    /// The label values that it counts, `a=1;b=2`.
     pub key: Box<str>,
-    /// Which of its limits.
+    /// Which limit of the policy it is.
     pub kind: Kind,
     /// When it has room again; `None` when a call has to end before, or when it turns calls away instead.
     pub until: Option<Timestamp>,
@@ -64,6 +64,7 @@ impl LaneReport {
                 Fate::Live | Fate::Over | Fate::Unknown => None,
             },
         };
+        // It may have been made for this question alone.
         roster.forget_if_idle(id, now);
         report
     }

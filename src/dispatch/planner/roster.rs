@@ -46,7 +46,7 @@ impl Roster {
         }
     }
 
-    /// The limits of all lanes.
+    /// The gate with the limits of all lanes.
     pub(super) fn gate(&mut self) -> &mut Gate {
         &mut self.gate
     }
@@ -120,6 +120,8 @@ impl Roster {
     /// Resolves the limits of a lane anew, which policies may have changed.
     pub(super) fn rebind(&mut self, id: LaneId, now: Timestamp) {
         let Some(lane) = self.lanes.get_mut(id) else { return };
+        // Bound anew before it is unbound: a limiter that stays must not be forgotten between the two, nor what it has
+        // promised.
         let binding = self.gate.bind(&lane.lane, now);
         self.gate.owe(&binding, lane.promises);
         let before = std::mem::replace(&mut lane.binding, binding);
@@ -135,13 +137,13 @@ impl Roster {
         lane.rule(&ruled);
     }
 
-    /// What the limiters of all policies said before no longer holds: whoever waits for one is asked again.
+    /// What the limiters of all policies said before no longer holds: the groups that wait for one are asked again.
     pub(super) fn ask_all_again(&mut self) {
         self.order.turns.dissolve_all();
         self.order.groups.forget_homes();
     }
 
-    /// What the limiters of a policy said before no longer holds: whoever waits for one of them is asked again.
+    /// What the limiters of a policy said before no longer holds: the groups that wait for one of them are asked again.
     pub(super) fn ask_again(&mut self, policy: &PolicyId) {
         self.order.turns.dissolve(self.gate.limiters_of(policy));
     }
@@ -149,6 +151,7 @@ impl Roster {
     /// This many calls of a lane have started, or have come to nothing: as many of its promises are kept.
     pub(super) fn redeem(&mut self, id: LaneId, count: usize) {
         if let Some(lane) = self.lanes.get_mut(id).filter(|lane| lane.promises > 0 && count > 0) {
+            // More entries may look promised than were: any that was never tried nor put off does.
             let kept = lane.promises.min(u32::try_from(count).unwrap_or(u32::MAX));
             lane.promises -= kept;
             self.gate.redeem(&lane.binding, kept);
@@ -221,6 +224,7 @@ impl Roster {
     pub(super) fn tend(&mut self, id: LaneId, now: Timestamp, effects: &mut Vec<Effect>) {
         let certain = self.certain(now);
         let Some(lane) = self.lanes.get_mut(id) else { return };
+        // By the certain time: in doubt no drain is over.
         if matches!(lane.fate, Fate::Draining(until) if certain.is_some_and(|now| until <= now)) {
             lane.fate = Fate::Over;
         }
@@ -234,13 +238,17 @@ impl Roster {
             self.ahead.enqueue(id, &mut lane.window);
         }
         let may_go = lane.has_work(now) && lane.holds.allow(lane.inflight, now);
+        // One that is in line stays there also while it is held: `ask` finds that out, and its rank has to be right
+        // until then.
         if lane.place == Place::InLine || lane.place == Place::Out && may_go {
             let joins = if std::mem::take(&mut lane.keeps_turn) { Joins::First } else { Joins::Last };
             self.order.line_up(id, lane, joins, now);
         }
+        // Lanes that wait and lanes that send share the slots; idle ones must not make the shares smaller.
         self.order.shares.count(&mut lane.share, lane.place != Place::Out || lane.inflight > 0);
         let timer = lane.timer(now);
         let idle = lane.is_idle(too_many, now);
+        // Most rounds change no timer, and each change costs two steps in a tree.
         if lane.armed != timer || idle {
             self.timers.set(id, &mut lane.armed, timer.filter(|_| !idle));
         }

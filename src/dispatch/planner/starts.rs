@@ -21,13 +21,14 @@ use crate::event::{Entry, Outcome, Settlement};
 use crate::limit::{Decision, Permit};
 use crate::telemetry::defect;
 
-/// A limiter is not asked again sooner than this, whatever it says.
+/// A limiter is not asked again sooner than this, whatever it says: one that names the present moment must not make the
+/// dispatcher spin.
 const SHORTEST_WAIT: Duration = Duration::from_micros(100);
 
 /// What came of a lane's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    /// A start was planned.
+    /// A start was planned: the call has its permit.
     Started,
     /// Its group has had its turn.
     Stopped,
@@ -42,7 +43,7 @@ struct Flight {
     permit: Permit,
     /// The slots that it takes, whatever becomes of its body.
     slots: usize,
-    /// It was owed this start.
+    /// A promise of its lane was redeemed for this start.
     promised: bool,
     /// It finds out whether the endpoint of an open breaker takes calls again.
     is_probe: bool,
@@ -51,7 +52,7 @@ struct Flight {
 /// The calls that have their permits, and how they come to have them.
 pub(in crate::dispatch) struct Starts {
     pub(in crate::dispatch) options: Options,
-    /// For the jitter of retries.
+    /// For the jitter of retries and holds.
     dice: fastrand::Rng,
     flights: HashMap<Ticket, Flight>,
     next_ticket: u64,
@@ -66,7 +67,7 @@ pub(super) struct Moment<'s> {
     pub(super) effects: &'s mut Vec<Effect>,
 }
 
-/// An attempt has ended.
+/// An attempt that has ended, as it was reported.
 pub(super) struct Finished<'o> {
     pub(super) ticket: Ticket,
     pub(super) outcome: &'o Outcome,
@@ -79,7 +80,7 @@ impl Starts {
         Self { options, dice, flights: HashMap::new(), next_ticket: 0, stale_below: 0, stale_permits: 0 }
     }
 
-    /// Calls that have a permit.
+    /// Calls that have a permit, confirmed or not.
     pub(super) fn inflight(&self) -> usize {
         self.flights.len()
     }
@@ -153,6 +154,7 @@ impl Starts {
         let Moment { now, effects } = moment;
         let mut sends = 0;
         while sends < self.options.sends_per_step && !roster.is_full() && effects.len() < EFFECTS_PER_STEP {
+            // Before the next turn: a lane that may have one more call takes its place in line again.
             if let Some(id) = roster.order().shares.next() {
                 end_wait(id, roster);
                 roster.tend(id, now, effects);
@@ -204,6 +206,7 @@ impl Starts {
             return Asked::Nothing;
         }
         if !lane.has_work(now) {
+            // Its turn came while its page was on the way: it does not lose the turn for that.
             lane.keeps_turn = lane.awaits_due(now);
             return Asked::Nothing;
         }
@@ -216,6 +219,8 @@ impl Starts {
             defect!("an entry of a lane that is gone");
             return Asked::Nothing;
         };
+        // Which entry was promised its start is not kept: the promises of a lane are for its fresh entries in their
+        // order.
         let promised = lane.promises > 0 && is_fresh(&entry);
         let (limiter, again) = match gate.decide(&lane.binding, promised, now) {
             Decision::Go(permit) => {
@@ -241,12 +246,13 @@ impl Starts {
         };
         lane.buffer.push(entry);
         order.groups.stopped_by(turn.group, limiter);
+        // The group keeps its number: it is served by it when the limiter has room again.
         order.turns.shut(turn, limiter, lane.is_draining(), again);
         order.line_up(id, lane, Joins::Last, now);
         Asked::Stopped
     }
 
-    /// A call has its permit.
+    /// A call has its permit: it is under way from now on, as far as limits and shares are concerned.
     fn issue(&mut self, flight: Flight, now: Timestamp) -> Ticket {
         defect!(unless flight.entry.event.expires_at > now, "a start after the end of a life");
         let ticket = Ticket(self.next_ticket);
@@ -278,6 +284,7 @@ impl Starts {
             is_time_trusted,
         };
         let settlement = retry::settle(ended, &self.options.retry, self.dice.f64());
+        // A random number of its own, so that holds do not depend on the waits of retries.
         let share = self.dice.f64();
         end_wait(id, roster);
         // A lane with a call in flight is not idle, so it is there.
@@ -307,6 +314,7 @@ impl Starts {
         let certain = roster.certain(now);
         let Some(flight) = self.flights.remove(&ticket) else { return };
         let Flight { lane: id, entry, permit, slots, promised, .. } = flight;
+        // Reopened and not only released: the start that is taken back has made room in windows as well.
         for limiter in roster.gate().put_back(permit).iter() {
             roster.order().turns.reopen(limiter);
         }
@@ -326,6 +334,7 @@ impl Starts {
             lane.buffer.push(entry);
             if promised {
                 lane.promises += 1;
+                // Its grant had redeemed the promise.
                 gate.owe(&lane.binding, 1);
             }
             lane.plan_expiry(certain, false);
@@ -351,6 +360,7 @@ fn next_alive(id: LaneId, roster: &mut Roster, moment: Moment<'_>) -> Option<Box
     loop {
         let Spot { lane, ahead, .. } = roster.spot(id).filter(|spot| spot.lane.has_work(now))?;
         let entry = lane.buffer.pop(now)?;
+        // Neither its date nor the end of its life is certain: it is neither sent nor dropped.
         if !is_time_trusted && (entry.event.is_dated || entry.event.expires_at <= now) {
             lane.buffer.keep(entry);
             continue;

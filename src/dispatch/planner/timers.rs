@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::dispatch::lanes::LaneId;
 use crate::telemetry::defect;
 
-/// The timers of all lanes.
+/// The timers of all lanes, at most one for each.
 #[derive(Debug, Default)]
 pub(super) struct Timers(BTreeSet<(Timestamp, LaneId)>);
 

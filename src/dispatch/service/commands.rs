@@ -14,7 +14,7 @@ use crate::event::LaneKey;
 use crate::limit::{Promise, Tried};
 use crate::telemetry::defect;
 
-/// Who waits for an answer.
+/// The questions that cannot be answered at once.
 #[derive(Default)]
 pub(super) struct Asked {
     /// For the end of a purge.
@@ -34,7 +34,7 @@ impl Asked {
         self.purging.push((purge, answer));
     }
 
-    /// Answers a question that concerns the planner alone. Whoever asked may have gone.
+    /// Answers a question that concerns the planner alone. The caller may have gone.
     pub(super) fn answer(&mut self, question: Command, planner: &mut Planner, now: Timestamp) {
         match question {
             Command::Ping(answer) => answer.send(()).unwrap_or_default(),
@@ -62,15 +62,15 @@ impl Asked {
         }
     }
 
-    /// Tells those who wait for the end of a purge, and goes on with one part of the oldest figures.
+    /// Reports purges that have ended to their callers, and goes on with one part of the oldest figures.
     pub(super) fn go_on(&mut self, planner: &mut Planner, now: Timestamp) {
         for (id, dropped) in planner.take_purged() {
             if let Some(at) = self.purging.iter().position(|(purge, _)| *purge == id) {
-                // Whoever asked may have gone.
+                // The caller may have gone.
                 let _ = self.purging.swap_remove(at).1.send(dropped);
             }
         }
-        // Whoever has gone needs none.
+        // A caller that has gone needs none.
         self.walks.retain(|(_, answer)| !answer.is_closed());
         if let Some((walk, _)) = self.walks.first_mut()
             && let Some(figures) = planner.walk_on(walk, now)

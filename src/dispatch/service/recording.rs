@@ -19,7 +19,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// With an open record.
+    /// With a record that is open; what came of it goes to `reports`.
     pub(super) fn new(usages: Arc<dyn UsageStore>, reports: mpsc::UnboundedSender<Report>) -> Self {
         Self { usages, reports }
     }

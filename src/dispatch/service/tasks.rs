@@ -21,7 +21,7 @@ use crate::traces;
 
 /// A call after its first poll.
 pub(super) enum Begun {
-    /// It has ended already.
+    /// It has ended within its first poll.
     Over(Outcome),
     /// It is to be polled on in a task of its own.
     UnderWay(BoxFuture<'static, Outcome>),
@@ -80,12 +80,12 @@ pub(super) struct CallEnd {
     pub(super) clock: Clock,
     pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) span: traces::Attempt,
-    /// `None` until it is known.
+    /// What came of it; `None` until it is known.
     pub(super) outcome: Option<Outcome>,
 }
 
 impl CallEnd {
-    /// The call has ended.
+    /// The call has ended: reports what came of it.
     pub(super) fn report(mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
     }

@@ -125,8 +125,8 @@ fn hosts_that_share_a_lane_are_no_host_of_their_own() {
     assert_eq!(all.len(), 64);
 }
 
-/// What versions without hosts do with the labels of a key: they are split, must ascend, and the scope of a policy picks
-/// some of them by name.
+/// What versions without hosts do with the labels of a key: they are split, must ascend, and the scope of a policy
+/// picks some of them by name.
 #[test]
 fn older_versions_read_the_host_as_one_more_label() {
     let key = lane("a@1;datamart=7;zone=z").at("[::1]:80").key().clone();

@@ -1,11 +1,12 @@
 //! What edits and kills leave unknown. A limiter remembers what its present windows reach back to. A longer window, one
 //! that is brought in, or other label values reach further: to starts that are forgotten, that were made under limiters
-//! which are gone, or in an earlier process. New limiters of such a policy, or of such label values of it, are silent until all of that has left their
-//! windows: they count as if something had started at the *floor* of the policy or of the label values.
+//! which are gone, or in an earlier process. New limiters of such a policy, or of such label values of it, are silent
+//! until all of that has left their windows: they count as if something had started at the *floor* of the policy or of
+//! the label values.
 //!
-//! For windows whose starts are put on record a *mark* is on record, too, and before them: "from this floor on, starts are on
-//! record for windows of this length". The last mark of a policy counts. After a disorderly end the window of a policy
-//! that the process before knew and that finds no mark, or one for a shorter length, is silent from the start.
+//! For windows whose starts are put on record a *mark* is on record, too, and before them: "from this floor on, starts
+//! are on record for windows of this length". The last mark of a policy counts. After a disorderly end the window of a
+//! policy that the process before knew and that finds no mark, or one for a shorter length, is silent from the start.
 //!
 //! Must not know: how limits count.
 
@@ -66,6 +67,7 @@ impl Edits {
 
     /// A limiter is gone; its latest start was then.
     pub(in crate::limit) fn forgotten(&mut self, policy: &PolicyId, last_start: Timestamp) {
+        // Limiters are forgotten in the order in which they are empty, not in that of their last starts.
         let latest = self.gone.entry(policy.clone()).or_default();
         *latest = last_start.max(*latest);
     }
@@ -115,7 +117,7 @@ impl Edits {
         }
     }
 
-    /// The floor of a policy.
+    /// The moment up to which something unknown may have been started under a policy; zero when nothing is unknown.
     pub(in crate::limit) fn floor(&self, policy: &PolicyId) -> Timestamp {
         self.floors.get(policy).copied().unwrap_or_default()
     }
@@ -126,8 +128,8 @@ impl Edits {
         self.floor(policy).max(of_key.unwrap_or_default())
     }
 
-    /// The process before this one, which began at `opened_at`, had a policy with windows of up to `reach`. `orderly`: it
-    /// forgot nothing.
+    /// The process before this one, which began at `opened_at`, had a policy with windows of up to `reach`. `orderly`:
+    /// it forgot nothing.
     pub(in crate::limit) fn knew(
         &mut self,
         policy: &PolicyId,
@@ -137,12 +139,19 @@ impl Edits {
     ) {
         let found = self.found.remove(policy);
         let floor = match found {
+            // All starts since its floor are on record, for windows that are at least as long.
             Some(mark) if mark.reach >= reach => mark.floor,
+            // An orderly end puts everything on record that still counts. Short windows are silent after a disorderly
+            // one anyway, whatever their policy (`HistoryGap::before`).
             _ if orderly || reach <= SILENT_AT_MOST => Timestamp::ZERO,
+            // It was killed before its mark was on record: what it started since the policy was brought in is not
+            // known.
             _ => opened_at,
         };
         self.rule(policy, reach, floor);
         if let Some((mark, state)) = self.marks.get_mut(policy)
+            // Else the mark on record says something else than what applies now, and is replaced before the first
+            // start.
             && found == Some(*mark)
         {
             *state = State::OnRecord;
@@ -167,6 +176,7 @@ impl Edits {
     /// The mark that has to be on record before any start is; it counts as asked for from now on.
     pub(in crate::limit) fn missing(&mut self, policy: &PolicyId) -> Option<(Box<str>, Consumed)> {
         let (mark, state) = self.marks.get_mut(policy).filter(|(_, state)| *state == State::Missing)?;
+        // Asked for once: each of the many limiters of a policy comes by here before its first start.
         *state = State::Asked;
         Some(mark.on_record(policy))
     }
@@ -187,6 +197,7 @@ impl Edits {
         if let Some((mark, state)) = self.marks.get_mut(policy)
             && mark.on_record(policy) == (name.into(), consumed)
         {
+            // After a failed write the next limiter that wants to start asks again.
             *state = if is_recorded { State::OnRecord } else { State::Missing };
         }
     }

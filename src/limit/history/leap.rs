@@ -11,8 +11,8 @@ use crate::limit::stated::Stated;
 
 /// What was remembered of a limit that is not there, after the leap to `now`; `None` when it stays as it is.
 ///
-/// A quota counts what is `own`, or all of it when the doubt was inherited, in the period in which the line arrives: when
-/// in its period it was used is not on record.
+/// A quota counts what is `own`, or all of it when the doubt was inherited, in the period in which the line arrives:
+/// when in its period it was used is not on record.
 pub(super) fn remembered(
     name: &str,
     consumed: Consumed,
@@ -26,9 +26,11 @@ pub(super) fn remembered(
     if record::kind_of(limit).is_some_and(Kind::has_periods) {
         let count = stated.as_ref().map_or(consumed.count, |(_, stated)| stated.used);
         let moved = Consumed { count, at: now, over_at: over_at + leap.by };
+        // In the same period nothing changes: it counts there already.
         return (is_own && over_at <= now).then(|| (limit.into(), moved));
     }
     let moved = Consumed { at: leap.moved(at), over_at: over_at + leap.by, ..consumed };
+    // What was started before the doubt began stays where it is, and so does its line on record.
     (moved.at > at).then(|| (name.into(), moved))
 }
 

@@ -24,13 +24,13 @@ pub struct Consumed {
     pub over_at: Timestamp,
 }
 
-/// What is to be put on record, and then confirmed with [`crate::limit::Gate::confirmed`]: starts that a limit is about to
-/// make, or what an edit has to leave behind.
+/// What is to be put on record, and then confirmed with [`crate::limit::Gate::confirmed`]: starts that a limit is about
+/// to make, or what an edit has to leave behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    /// The limit's name on record.
+    /// The limit's name on record: its kind, policy and label values.
     pub name: Box<str>,
-    /// What is to be recorded.
+    /// What is to be recorded under that name.
     pub consumed: Consumed,
     pub(in crate::limit) of: ReservedFor,
 }
@@ -42,12 +42,12 @@ pub(in crate::limit) enum ReservedFor {
     Limiter(LimiterId, Kind, Chunk),
     /// All limiters of a policy, for its mark.
     Mark(PolicyId),
-    /// Nobody.
+    /// Nobody: no start is held back until it is on record.
     Nobody,
 }
 
 impl Reservation {
-    /// Nobody waits for it.
+    /// A record that no start waits for.
     pub(in crate::limit) const fn note(name: Box<str>, consumed: Consumed) -> Self {
         Self { name, consumed, of: ReservedFor::Nobody }
     }
@@ -74,7 +74,7 @@ impl Counted {
 #[derive(Debug, Default)]
 pub(in crate::limit) struct Remembered {
     by_name: HashMap<Box<str>, Vec<Consumed>>,
-    /// What operators have stated last.
+    /// What operators have stated last, by the name of the limit.
     stated: HashMap<Box<str>, Stated>,
     /// The names by the end of what stands under them, some of which may have been taken since.
     by_end: BTreeSet<(Timestamp, Box<str>)>,
@@ -90,6 +90,7 @@ impl Remembered {
         self.by_end.insert((consumed.over_at, name.clone()));
         let of_name = self.by_name.entry(name).or_default();
         match of_name.last_mut().filter(|last| last.at == consumed.at && last.over_at == consumed.over_at) {
+            // The chunks of one period of a quota have the same moments: thousands of lines become one sum.
             Some(last) => last.count = last.count.saturating_add(consumed.count),
             None => of_name.push(consumed),
         }
@@ -119,6 +120,7 @@ impl Remembered {
         key: &str,
         kind: Kind,
     ) -> Option<Stated> {
+        // Asked for every limiter that is made; nearly always nothing is stated, and the name need not be built.
         if self.stated.is_empty() {
             return None;
         }
@@ -144,6 +146,7 @@ impl Remembered {
         let name = name(policy, key, kind);
         self.own.remove(&name);
         let mut found = self.by_name.remove(&name).unwrap_or_default();
+        // A ring has to take them in order of time.
         found.sort_by_key(|consumed| consumed.at);
         found
     }
@@ -174,6 +177,7 @@ impl Remembered {
     pub(in crate::limit) fn leap(&mut self, leap: &Leap, now: Timestamp) -> Vec<(Box<str>, Consumed)> {
         let own = std::mem::take(&mut self.own);
         // What counts of a quota is one sum, so that it needs to be moved once.
+        // The ends move as well, so that all of it is taken out and put in anew, not changed in place.
         let all = self.on_record();
         *self = Self { own, ..Self::default() };
         let mut moved = Vec::new();
@@ -192,7 +196,8 @@ impl Remembered {
         moved
     }
 
-    /// Everything, for a record that holds nothing else: a statement about a quota takes in what is on record beside it.
+    /// Everything, for a record that holds nothing else: a statement about a quota takes in what is on record beside
+    /// it.
     pub(in crate::limit) fn on_record(&self) -> Vec<(Box<str>, Consumed)> {
         let mut all = Vec::new();
         for (name, of_name) in &self.by_name {
@@ -206,6 +211,7 @@ impl Remembered {
             let beside = self.by_name.get(name).into_iter().flatten();
             let beside = beside.filter(|consumed| has_periods(name) && consumed.over_at == stated.over_at);
             let sum = beside.fold(0_u32, |sum, consumed| sum.saturating_add(consumed.count));
+            // What is on record beside the statement and was not replaced by it has been started since.
             let used = stated.used.saturating_add(sum.saturating_sub(stated.replaces));
             all.push(Stated { replaces: 0, used, ..*stated }.on_record(name));
         }

@@ -1,4 +1,5 @@
-//! What the gate knows over restarts and edits: what it found on record, what it puts there, and from when on nothing is unknown.
+//! What the gate knows over restarts and edits: what it found on record, what it puts there, and from when on nothing
+//! is unknown.
 //!
 //! Must not know: where the record is, how limits count, what is granted.
 
@@ -43,7 +44,7 @@ pub(in crate::limit) struct Recording {
 pub(in crate::limit) struct Forgotten {
     opened_at: Timestamp,
     is_everything: bool,
-    /// Else under these label values.
+    /// Where not everything is forgotten: the label values for which it is.
     keys: HashSet<Box<str>>,
 }
 
@@ -67,6 +68,7 @@ impl Recording {
         let mut gap = gap;
         for (name, consumed) in on_record {
             if &*name == SILENCE {
+                // The process before was still silent when it ended: that goes on.
                 gap.before = gap.before.max(consumed.at);
             } else if let Some((limit, stated)) = Stated::recognise(&name, consumed) {
                 remembered.add_stated(limit, stated);
@@ -101,6 +103,7 @@ impl Recording {
             }
             ReservedFor::Limiter(id, kind, chunk) => (*id, *kind, *chunk),
         };
+        // What it awaited was given up by a change or a leap meanwhile, and it was forgotten since.
         let Some(limiter) = table.get_mut(id) else { return Vec::new() };
         // Another one may have its number by now.
         if record::name(&limiter.policy, &limiter.key, kind) != reservation.name {
@@ -109,6 +112,7 @@ impl Recording {
         if let Some(meter) = limiter.meter_mut(kind) {
             meter.confirmed(chunk, is_recorded, now);
         }
+        // It could not be forgotten while the answer was awaited.
         table.watch(id);
         vec![id]
     }
@@ -119,6 +123,8 @@ impl Recording {
             return;
         }
         if !self.edits.is_marked(&limiter.policy) {
+            // An older mark would tell the next process that the record is complete from an earlier floor on, so that
+            // no start may be on record before the new mark is.
             return self.reserve_mark(&limiter.policy);
         }
         let Limiter { policy, key, meters, .. } = limiter;
@@ -155,8 +161,8 @@ impl Recording {
         all
     }
 
-    /// The rules of a policy change: from now on its windows reach as far back as those of `rules`. Returns what the limiters that it has
-    /// do not know for them.
+    /// The rules of a policy change: from now on its windows reach as far back as those of `rules`. Returns what the
+    /// limiters that it has do not know for them.
     pub(in crate::limit) fn change(
         &mut self,
         policy: &PolicyId,
@@ -165,17 +171,20 @@ impl Recording {
         table: &Table,
         now: Timestamp,
     ) -> Forgotten {
+        // A policy that is brought in for the first time has no past; one that comes back may have another scope or
+        // longer windows than its limiters remember.
         let came_back = before.is_none() && self.edits.came_back(policy);
         let is_everything = came_back || before.is_some_and(|before| rules.reach_further_than(before));
         let floor = if is_everything { self.latest_start(policy, table) } else { self.edits.floor(policy) };
+        // Here, because the new windows decide how long a floor matters.
         self.edits.forget_floors(policy, rules.reach(), now);
         let keys = before.map(|before| self.raise_floors(policy, before, rules, table)).unwrap_or_default();
         self.edits.rule(policy, rules.reach(), floor);
         Forgotten { opened_at: self.opened_at, is_everything, keys }
     }
 
-    /// Has the label values that reach further than before count what may have started under them; returns them. Those that
-    /// are new begin at once.
+    /// Has the label values that reach further than before count what may have started under them; returns them. Those
+    /// that are new begin at once.
     fn raise_floors(
         &mut self,
         policy: &PolicyId,
@@ -196,6 +205,8 @@ impl Recording {
             let living = table.find(policy, key).and_then(|id| table.get(id));
             let latest =
                 living.map_or(Timestamp::ZERO, Limiter::last_start).max(self.edits.latest_gone(policy));
+            // Which of the limiters that are gone had these label values is not kept: the latest start of any of them
+            // counts. An earlier process may have started something until it ended.
             self.edits.raise_floor(policy, key, latest.max(self.opened_at));
         }
         further
@@ -207,7 +218,7 @@ impl Recording {
         living.max().unwrap_or_default().max(self.edits.latest_gone(policy)).max(self.opened_at)
     }
 
-    /// A policy is taken away.
+    /// A policy is taken away. When it comes back, everything that its limiters know counts as too little.
     pub(in crate::limit) fn removed(&mut self, policy: &PolicyId) {
         self.edits.removed(policy);
     }
@@ -217,8 +228,8 @@ impl Recording {
         self.edits.floor_of_key(policy, key)
     }
 
-    /// Applies rules to a limiter that knows nothing of what was started before `floor`, and counts what was remembered of limits
-    /// that it did not have before.
+    /// Applies rules to a limiter that knows nothing of what was started before `floor`, and counts what was remembered
+    /// of limits that it did not have before.
     pub(in crate::limit) fn apply(
         &mut self,
         limiter: &mut Limiter,
@@ -230,6 +241,8 @@ impl Recording {
         let unknown = Unknown {
             before: before.max(floor),
             on_record_before: on_record_before.max(floor),
+            // Without the floor: a quota counts from when it is brought in, so that an edit leaves nothing unknown
+            // under it.
             lost_before: on_record_before,
         };
         let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
@@ -261,6 +274,7 @@ impl Recording {
         let (remembered, edits) = (&mut self.remembered, &mut self.edits);
         table.forget(now, |mut limiter| {
             let (policy, key) = (limiter.policy.clone(), limiter.key.clone());
+            // Its windows are empty, but a longer one may be brought in that reaches back to it.
             edits.forgotten(&policy, limiter.last_start());
             limiter
                 .counted(now, |kind, counted| remembered.take_in(record::name(&policy, &key, kind), counted));
@@ -269,6 +283,7 @@ impl Recording {
 
     /// The line of time has leapt to `now`.
     pub(in crate::limit) fn leap(&mut self, leap: &Leap, table: &mut Table, now: Timestamp) {
+        // Hardly any time has passed in fact: a silence must not end early by the leap.
         self.gap.before = leap.moved(self.gap.before);
         self.gap.on_record_before = leap.moved(self.gap.on_record_before);
         self.opened_at = leap.moved(self.opened_at);

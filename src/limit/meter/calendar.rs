@@ -24,6 +24,7 @@ impl Span {
     /// The period in which `now` lies.
     pub(in crate::limit) fn of(per: Period, now: Timestamp) -> Self {
         let seconds = |length: u64| {
+            // Days of UTC have 86 400 s each: the clock of the system counts no leap seconds.
             let start_s = now.as_millis() / 1000 / length * length;
             Self {
                 start: Timestamp::from_millis(start_s * 1000),

@@ -4,8 +4,8 @@
 //! pace = window + smoother      window = ring (keeps) + self_check (checks) + reserve (puts on record)      quota      slots
 //! ```
 //!
-//! A new kind of limit is a file here and a variant of [`Meter`]; the compiler asks for the rest. Everything else of this room asks
-//! meters, whatever their kind.
+//! A new kind of limit is a file here and a variant of [`Meter`]; the compiler asks for the rest. Everything else of
+//! this room asks meters, whatever their kind.
 //!
 //! Must not know: policies, lanes, permits.
 
@@ -30,13 +30,14 @@ use crate::limit::forecast::LimitOutlook;
 use crate::limit::history::record::{Consumed, Counted};
 use crate::limit::stated::Stated;
 use crate::policy::{Kind, Limit};
+use crate::telemetry::defect;
 use pace::{PaceClaim, PaceMeter};
 use quota::{QuotaClaim, QuotaMeter};
 pub(super) use reserve::{Chunk, Ready};
 pub(super) use window::SILENT_AT_MOST;
 use window::{WindowClaim, WindowMeter};
 
-/// What counts under one limit.
+/// What counts under one limit: the starts of its window or period.
 #[derive(Debug)]
 pub(super) enum Meter {
     Pace(Box<PaceMeter>),
@@ -52,18 +53,18 @@ pub(super) enum Claim {
     Quota(QuotaClaim),
 }
 
-/// What a meter is told that begins or is changed.
+/// What a meter needs to know when it begins or is changed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
-    /// The present moment.
+    /// The present moment on the steady line.
     pub(super) now: Timestamp,
     /// Whether starts that may come in bursts are spread.
     pub(super) spread: bool,
     /// The latest moment at which something may have started under its limiter.
     pub(super) last_start: Timestamp,
-    /// What nobody knows.
+    /// The moments up to which starts may be missing from what it is given.
     pub(super) unknown: Unknown,
-    /// Above the number of every claim so far: tells those of one ring from those of the next.
+    /// Above the number of every claim so far: those of one ring differ by it from those of the next.
     pub(super) number: u64,
 }
 
@@ -100,20 +101,23 @@ impl Meter {
         }
     }
 
-    /// Another limit of the same kind; what was started and granted counts against it. Returns what has to be put on record for that.
+    /// Another limit of the same kind; what was started and granted counts against it. Returns what has to be put on
+    /// record for that.
     pub(super) fn change(&mut self, limit: Limit, terms: &Terms) -> Option<Consumed> {
         match (self, limit) {
             (Self::Pace(meter), Limit::Pace(pace)) => meter.change(pace, terms),
             (Self::Window(meter), Limit::Window(window)) => meter.change(window, terms),
             (Self::Quota(meter), Limit::Quota(quota)) => return meter.change(quota, terms.now),
             (meter @ (Self::Pace(_) | Self::Window(_) | Self::Quota(_)), limit) => {
+                // Meters are found by their kind. One that begins anew is silent where the past is unknown.
+                defect!("a meter that is changed to a limit of another kind");
                 *meter = Self::new(limit, terms);
             }
         }
         None
     }
 
-    /// The kind of its limit.
+    /// The kind of limit that it counts under.
     pub(super) const fn kind(&self) -> Kind {
         match self {
             Self::Pace(_) => Kind::Pace,
@@ -156,7 +160,7 @@ impl Meter {
         }
     }
 
-    /// It happened by `at`.
+    /// The confirmed start has happened by `at`: it counts then, should that be later.
     pub(super) fn under_way(&mut self, claim: &Claim, at: Timestamp) {
         match (self, claim) {
             (Self::Pace(meter), Claim::Pace(claim)) => meter.under_way(claim, at),
@@ -219,7 +223,7 @@ impl Meter {
         each!(self, meter => meter.restore(consumed))
     }
 
-    /// What still counts at `now`, for whoever keeps it.
+    /// What still counts at `now`, for the record or for memory.
     pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(Counted)) {
         each!(self, meter => meter.counted(now, note));
     }
@@ -274,8 +278,8 @@ impl Meter {
         }
     }
 
-    /// When it has nothing to remember any more; [`Timestamp::MAX`] while a reservation is awaited; `None` when that is no matter of
-    /// time: what counts of it is kept elsewhere (see [`Meter::counted`]).
+    /// When it has nothing to remember any more; [`Timestamp::MAX`] while a reservation is awaited; `None` when that is
+    /// no matter of time: what counts of it is kept elsewhere (see [`Meter::counted`]).
     pub(super) fn idle_at(&self) -> Option<Timestamp> {
         each!(self, meter => meter.idle_at())
     }

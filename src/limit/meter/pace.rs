@@ -18,7 +18,7 @@ use crate::limit::meter::smoother::{Smoother, Step};
 use crate::limit::meter::window::{WindowClaim, WindowMeter};
 use crate::policy::{Kind, Pace};
 
-/// The state of one pace.
+/// The state of one pace: what was started in its window, and when the next start is smooth.
 #[derive(Debug)]
 pub(in crate::limit) struct PaceMeter {
     pace: Pace,
@@ -49,6 +49,7 @@ impl PaceMeter {
                 smoother.edit(pace, terms.now);
             }
         }
+        // The family has changed. A smoother at rest is not strict about the past, but the window is.
         if terms.spread != self.smoother.is_some() {
             self.smoother = terms.spread.then(|| Smoother::new(pace));
         }
@@ -58,6 +59,7 @@ impl PaceMeter {
     pub(super) fn ready(&mut self, now: Timestamp) -> Ready {
         let smooth_at = self.smoother.as_ref().map_or(now, |smoother| smoother.ready_at(now));
         match self.window.ready(now) {
+            // Both have to agree: the window is strict and the smoother only spreads.
             Ready::At(ready_at) => Ready::At(ready_at.max(smooth_at)),
             _ if smooth_at > now => Ready::At(smooth_at),
             ready => ready,
@@ -70,7 +72,7 @@ impl PaceMeter {
         Some(PaceClaim { start, step: self.smoother.as_mut().map(|smoother| smoother.take(now)) })
     }
 
-    /// Takes an unconfirmed start back.
+    /// Takes an unconfirmed start back, from the window and from the smoother.
     pub(super) fn put_back(&mut self, claim: &PaceClaim) {
         self.window.put_back(claim.start);
         if let (Some(smoother), Some(step)) = (&mut self.smoother, &claim.step) {
@@ -83,7 +85,7 @@ impl PaceMeter {
         self.window.confirm(claim.start, at)
     }
 
-    /// It happened by `at`.
+    /// The confirmed start has happened by `at`: it counts then, should that be later.
     pub(super) fn under_way(&mut self, claim: &PaceClaim, at: Timestamp) {
         self.window.under_way(claim.start, at);
     }
@@ -149,6 +151,7 @@ impl PaceMeter {
 
 /// Of a pace under which the next call may start at `ready_at`.
 pub(in crate::limit) fn outlook(pace: Pace, ready_at: Timestamp) -> LimitOutlook {
+    // A pace is above zero and at most a million: see `Pace`.
     let every = Duration::from_secs_f64(1.0 / pace.starts_per_second());
     LimitOutlook { kind: Kind::Pace, room: 0, first_at: ready_at, portion: 1, every, slides: false }
 }

@@ -17,6 +17,7 @@ use crate::policy::{Kind, Period, Quota};
 use crate::telemetry::defect;
 
 /// Of a bound that another policy sets, at most this part is put on record ahead.
+// A sixteenth: what a kill forfeits of such a bound stays about 6 %.
 const AHEAD_SHARE: u32 = 16;
 
 /// One quota and what was used of it in the present period.
@@ -34,13 +35,13 @@ pub(in crate::limit) struct QuotaMeter {
     unknown_before: Timestamp,
     /// The period whose usage an operator has stated.
     stated: Option<Span>,
-    /// At least so many starts of the present period are on record.
+    /// At least this many starts of the present period are on record.
     on_record: u32,
     /// How many times usage was stated: starts that were taken before are not given back.
     statements: u32,
 }
 
-/// A start that was taken.
+/// A start that was taken and that may be given back while its count applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::limit) struct QuotaClaim {
     /// The period that it counts in.
@@ -73,6 +74,7 @@ impl QuotaMeter {
         let end = self.span.end;
         if quota.per != self.quota.per {
             self.span = Span::of(quota.per, now);
+            // What is on record ahead is so until the end of the other period.
             self.reserve.clear();
             // Nothing was stated about the rest of another period.
             self.stated = None;
@@ -101,7 +103,7 @@ impl QuotaMeter {
         }
     }
 
-    /// When the present period ends.
+    /// The end of the present period; nothing of a quota comes free before.
     pub(super) fn frees_at(&mut self, _now: Timestamp) -> Timestamp {
         self.span.end
     }
@@ -119,6 +121,8 @@ impl QuotaMeter {
     /// Counts what was consumed before, in this period, in a longer one that goes on, or in a shorter one within this.
     /// Returns what has to be put on record anew because it counts longer now.
     pub(super) fn restore(&mut self, before: &Consumed) -> Option<Consumed> {
+        // It was over before this period began. The end alone does not say: a shorter period within this one ends
+        // earlier.
         if before.over_at < self.span.end && before.at < self.span.start {
             return None;
         }
@@ -146,8 +150,9 @@ impl QuotaMeter {
         QuotaClaim { period: self.span.start, statements: self.statements }
     }
 
-    /// Takes an unconfirmed start back.
+    /// Takes an unconfirmed start back, if it still counts.
     pub(super) fn put_back(&mut self, claim: QuotaClaim) {
+        // Else a new period has begun, or a statement has replaced the count: the start is in neither.
         if claim.period == self.span.start && claim.statements == self.statements {
             self.used = self.used.saturating_sub(1);
             self.reserve.put_back(self.span.end);
@@ -169,6 +174,7 @@ impl QuotaMeter {
 
     /// That was put on record, or could not be.
     pub(super) fn confirmed(&mut self, chunk: Chunk, is_recorded: bool, now: Timestamp) {
+        // A chunk of the period before may be confirmed after its end.
         if is_recorded && chunk.until == self.span.end {
             self.on_record = self.on_record.saturating_add(chunk.count);
         }
@@ -191,11 +197,12 @@ impl QuotaMeter {
         self.is_unknown()
     }
 
-    /// What counts of the present period, for whoever keeps it.
+    /// What counts of the present period, for the record or for memory.
     pub(super) fn counted(&mut self, now: Timestamp, note: &mut dyn FnMut(Counted)) {
         self.turn(now);
         let Span { start, end } = self.span;
         if self.is_stated(now) {
+            // The record keeps whole milliseconds; rounded down it would precede starts that it takes in.
             let at = Timestamp::from_millis(now.ceil_millis());
             let (replaces, used) = (self.on_record, self.used);
             note(Counted::Stated(Stated { replaces, used, at, over_at: end }));
@@ -234,7 +241,7 @@ impl QuotaMeter {
         self.stated == Some(self.span) && now < self.span.end
     }
 
-    /// What is used, and the statement that so much is.
+    /// What is used, and the statement that `used` starts are.
     pub(super) fn usage_to_state(&mut self, used: u32, at: Timestamp, now: Timestamp) -> (u32, Stated) {
         self.turn(now);
         (self.used, Stated { replaces: self.on_record, used, at, over_at: self.span.end })
@@ -258,6 +265,7 @@ impl QuotaMeter {
             return;
         }
         self.used = stated.used.saturating_add(since);
+        // The statement says that this many starts were on record, even if their lines were not found again.
         self.on_record = self.on_record.max(stated.replaces);
         self.stated = Some(self.span);
         self.statements += 1;
@@ -276,8 +284,8 @@ impl QuotaMeter {
         }
     }
 
-    /// The line of time has leapt to `now`: what was started in this process, or `everything`, counts in the period there.
-    /// Returns whether that is another period: what counts in the same one is on record.
+    /// The line of time has leapt to `now`: what was started in this process, or `everything`, counts in the period
+    /// there. Returns whether that is another period: what counts in the same one is on record.
     pub(super) fn leap(&mut self, everything: bool, now: Timestamp) -> bool {
         if now < self.span.end {
             return false;
@@ -285,6 +293,7 @@ impl QuotaMeter {
         let (used, restored) = if everything {
             (self.used, self.restored)
         } else {
+            // A statement may have set `used` below what was restored.
             (self.used - self.restored.min(self.used), 0)
         };
         self.turn(now);
@@ -307,6 +316,7 @@ pub(in crate::limit) fn outlook(quota: Quota, used: u32, end: Timestamp) -> Opti
         Period::Minute => 60,
         Period::Hour => 3600,
         Period::Day => 86_400,
+        // An estimate: how long the months to come are does not matter for a forecast.
         Period::Month => 30 * 86_400,
     });
     let room = u64::from(calls.saturating_sub(used));

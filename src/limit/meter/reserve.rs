@@ -10,24 +10,26 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::telemetry::defect;
 
-/// A chunk that lasts less than this was too small.
+/// A chunk that lasts less than this was too small: each costs a write and a sync of some milliseconds, for which
+/// starts would have to wait.
 const QUICK: Duration = Duration::from_millis(20);
-/// One that lasts longer than this was larger than it had to be.
+/// One that lasts longer than this was larger than it had to be: what is left of it is forfeited by a kill.
 const SLOW: Duration = Duration::from_secs(2);
-/// How long a record that failed is left alone.
+/// How long a record that failed is left alone, so that a full disk is not asked at the rate of the starts.
 const FAILED: Duration = Duration::from_secs(1);
 /// How long a chunk is good, at first and at most. Twice as long after each whose record took longer than that.
 const LASTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// The largest chunk.
+/// The largest chunk: it bounds what a kill forfeits under one limit.
 const CHUNK_MAX: u32 = 4096;
 
-/// When a start is possible.
+/// When a start is possible, as far as is known without taking it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::limit) enum Ready {
-    /// At once.
+    /// At once, within the same step.
     Now,
-    /// Then, at the earliest.
+    /// At this moment, at the earliest.
     At(Timestamp),
     /// Once more of them are on record.
     OnceRecorded,
@@ -69,6 +71,7 @@ impl ReserveAhead {
 
     /// Starts that may be made now.
     pub(super) fn left(&mut self, now: Timestamp) -> u32 {
+        // The record says that they were made by then: made later, they would be forgotten too early after a kill.
         while let Some((_, count)) = self.chunks.front().filter(|(until, _)| *until < now) {
             self.left -= count;
             self.chunks.pop_front();
@@ -92,7 +95,9 @@ impl ReserveAhead {
         }
         let (until, count) = self.chunks.front_mut()?;
         *count -= 1;
-        self.left -= 1;
+        // The sum of what the chunks hold, one of which has just given a start.
+        defect!(unless self.left > 0, "more starts on record than were counted");
+        self.left = self.left.saturating_sub(1);
         Some(*until)
     }
 
@@ -109,6 +114,7 @@ impl ReserveAhead {
     pub(super) fn reserve(&mut self, most: Option<u32>, until: Timestamp, now: Timestamp) -> Option<Chunk> {
         let left = self.left(now);
         if self.awaited.is_some()
+            // At half, so that the next chunk is on record before this one is used up.
             || left > self.chunk_size / 2
             || most.is_some_and(|most| most <= left)
             || now < self.not_before
@@ -122,10 +128,10 @@ impl ReserveAhead {
             self.chunk_size = (self.chunk_size / 2).max(1);
         }
         self.last_reserved_at = now;
-        self.awaited = Some(Chunk {
-            count: most.map_or(self.chunk_size, |most| self.chunk_size.min(most - left)),
-            until,
-        });
+        let count = most.map_or(self.chunk_size, |most| self.chunk_size.min(most - left));
+        // Lanes would wait for it, and be asked again for nothing.
+        defect!(unless count > 0, "a chunk without starts");
+        self.awaited = Some(Chunk { count, until });
         self.awaited
     }
 
@@ -135,9 +141,11 @@ impl ReserveAhead {
         if self.awaited.take_if(|awaited| *awaited == chunk).is_none() {
             return;
         }
+        // The write took longer than the chunk was good for: with the same span the next one would be over as well.
         if chunk.until < now {
             self.lasts = (self.lasts * 2).min(LASTS.1);
         }
+        // Also one that is over: the next look drops it.
         if is_recorded {
             self.chunks.push_back((chunk.until, chunk.count));
             self.left += chunk.count;
@@ -146,7 +154,7 @@ impl ReserveAhead {
         }
     }
 
-    /// Whether an answer is awaited.
+    /// Whether a chunk is on its way to the record.
     pub(super) const fn is_awaited(&self) -> bool {
         self.awaited.is_some()
     }

@@ -19,16 +19,16 @@ use crate::clock::{Leap, Timestamp};
 use crate::limit::STALE_AFTER;
 use crate::policy::Window;
 
-/// Most cells of one ring.
+/// Most cells of one ring, of 8 bytes each: half a mebibyte. Larger limits count in groups.
 pub(super) const CELLS_MAX: u32 = 65_536;
-/// In a cell: its start was given back.
+/// In a cell: its start was given back. No start happened at the epoch: what is restored is moved past it.
 const FREE: u64 = 0;
 
 /// The starts of the newest window.
 #[derive(Debug)]
 pub(in crate::limit) struct Ring {
     allowed: Window,
-    /// Starts that share a cell.
+    /// Starts that share a cell; 1 for limits of up to [`CELLS_MAX`] starts.
     group: u32,
     /// The latest moment of each cell, in nanoseconds, in order of claim and of time.
     cells: VecDeque<u64>,
@@ -36,7 +36,7 @@ pub(in crate::limit) struct Ring {
     first: u64,
     /// Cells among them whose start was given back.
     free: usize,
-    /// Starts in the newest cell.
+    /// Starts in the newest cell; as long as that is less than `group`, others may join them.
     in_newest: u32,
     /// The latest start that no cell remembers but that still counts.
     aside: Timestamp,
@@ -49,8 +49,8 @@ pub(in crate::limit) struct Ring {
 pub(in crate::limit) struct CellNumber(u64);
 
 impl Ring {
-    /// Without starts, but nothing shares a window with `last_start`. `number` tells the cells of this ring from those
-    /// of an earlier one under the same limit: it must be above all of theirs.
+    /// Without starts, but nothing shares a window with `last_start`. `number` is that of its first cell: above all
+    /// those of an earlier ring under the same limit, so that claims under that one find nothing here.
     pub(in crate::limit) fn new(allowed: Window, last_start: Timestamp, number: u64) -> Self {
         Self {
             allowed,
@@ -64,7 +64,7 @@ impl Ring {
         }
     }
 
-    /// What it allows.
+    /// The window that applies since the last change.
     pub(super) const fn allowed(&self) -> Window {
         self.allowed
     }
@@ -83,6 +83,7 @@ impl Ring {
         if group(allowed) < self.group {
             // A cell may hold more starts than one will count as.
             self.aside = self.last_start();
+            // Claims of the cells that are gone point before `first` from now on: they change nothing.
             self.first += self.cells.len() as u64;
             self.cells.clear();
             self.free = 0;
@@ -119,9 +120,11 @@ impl Ring {
     /// From when on a claim succeeds, if nothing is claimed before.
     pub(super) fn ready_at(&self) -> Timestamp {
         let Some(most) = self.cells_allowed() else { return Timestamp::ZERO };
+        // Zero means that nothing is aside, not that something was started at the epoch: the window must not be added.
         let mut ready =
             if self.aside == Timestamp::ZERO { self.aside } else { self.aside + self.allowed.length() };
         let live = self.cells.len() - self.free;
+        // The newest cell is not full: a start may join it although no cell is left.
         let shared = live > 0 && live <= most && self.in_newest < self.group;
         if live >= most && !shared {
             // This many have to leave before one may come.
@@ -138,11 +141,13 @@ impl Ring {
         if now < self.ready_at() {
             return None;
         }
+        // Nothing else ends its growth.
         if self.allowed.calls().is_none() && self.cells.len() >= CELLS_MAX as usize {
             self.drop_oldest();
         }
-        // Until it is confirmed the start may happen at any moment up to the end of its permit, and its cell may not stand before an
-        // earlier one: `ready_at` takes the oldest cells for those that leave first. Free cells do not stand last.
+        // Until it is confirmed the start may happen at any moment up to the end of its permit, and its cell may not
+        // stand before an earlier one: `ready_at` takes the oldest cells for those that leave first. Free cells do not
+        // stand last.
         let open = (now + STALE_AFTER).as_nanos().max(self.cells.back().copied().unwrap_or(FREE));
         let newest = self.first + self.cells.len() as u64;
         match self.cells.back_mut() {
@@ -187,7 +192,7 @@ impl Ring {
         let Some(cell) = self.index(claim).and_then(|at| self.cells.get_mut(at)) else { return };
         *cell = FREE;
         self.free += 1;
-        // A free cell at the end would hide the latest start from whoever asks for it.
+        // A free cell at the end would hide the latest start from [`Ring::last_start`].
         while self.cells.back() == Some(&FREE) {
             self.cells.pop_back();
             self.free -= 1;
@@ -201,6 +206,7 @@ impl Ring {
         self.forget(now);
         let live = u32::try_from(self.cells.len() - self.free).unwrap_or(u32::MAX);
         let in_newest = if live > 0 { self.group - self.in_newest } else { 0 };
+        // `CELLS_MAX` whole groups of the largest limit are one more than `u32` holds.
         live.saturating_mul(self.group) - in_newest
     }
 
@@ -233,6 +239,7 @@ impl Ring {
             let latest = Timestamp::from_nanos(cell);
             if cell == FREE {
                 self.free -= 1;
+            // Half-open: a start exactly one window later is in the next one.
             } else if latest + self.allowed.length() <= now {
                 self.left = self.left.max(latest);
             } else {
@@ -266,17 +273,20 @@ impl Ring {
     }
 
     fn index(&self, claim: CellNumber) -> Option<usize> {
+        // `None` for a cell that has left, or of a ring before this one: the claim came too late to change anything.
         usize::try_from(claim.0.checked_sub(self.first)?).ok()
     }
 
     /// Sets the moment of a cell and keeps the order. Nearly always it is the last that is not open any more.
     fn set(&mut self, claim: CellNumber, latest_ns: impl Fn(u64) -> u64) {
         let Some(at) = self.index(claim) else { return };
+        // It may not stand before an earlier cell, whose start may still happen.
         let before = (0..at).rev().find_map(|at| self.cells.get(at).filter(|cell| **cell != FREE));
         let before = before.copied().unwrap_or(FREE + 1);
         let Some(cell) = self.cells.get_mut(at).filter(|cell| **cell != FREE) else { return };
         *cell = latest_ns(*cell).max(before);
         let latest_ns = *cell;
+        // A start that left late pushes the later ones with it, up to the first that is later anyway.
         for later in self.cells.iter_mut().skip(at + 1) {
             if *later >= latest_ns {
                 break;

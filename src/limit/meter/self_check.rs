@@ -10,10 +10,11 @@ use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
 use crate::policy::Window;
+use crate::telemetry::defect;
 
 const MINUTE_S: u64 = 60;
 const SECOND_NS: u64 = 1_000_000_000;
-/// Most groups of one check.
+/// Most groups of one check, of 16 bytes each: about a mebibyte.
 const GROUPS_MAX: u32 = 65_536;
 
 /// What the self-check of one limit has seen.
@@ -38,7 +39,7 @@ pub(super) struct SelfCheck {
 }
 
 impl SelfCheck {
-    /// Expects at most this.
+    /// Expects at most this many starts in a window; has seen none.
     pub(super) const fn new(allowed: Window) -> Self {
         Self { allowed, groups: VecDeque::new(), in_window: 0, peaks: VecDeque::new(), violations: 0 }
     }
@@ -48,7 +49,7 @@ impl SelfCheck {
         self.allowed = allowed;
     }
 
-    /// A request has started. Tells whether that was one too many.
+    /// A request has started. Returns whether that was one too many.
     pub(super) fn started(&mut self, at: Timestamp) -> bool {
         let at_ns = at.as_nanos();
         // What is only counted is never too many, and may be counted as roughly as the largest limit.
@@ -63,6 +64,7 @@ impl SelfCheck {
             }
         }
         self.in_window += 1;
+        // A start may be reported late: the latest start, not the last report, says what has left.
         let newest_ns = self.groups.back().map_or(at_ns, |(first_ns, _)| (*first_ns).max(at_ns));
         self.forget(newest_ns);
         let is_too_many = calls.is_some_and(|calls| self.in_window > calls.get());
@@ -84,12 +86,14 @@ impl SelfCheck {
             if first_ns.saturating_add(length_ns) > newest_ns {
                 return;
             }
+            defect!(unless count <= self.in_window, "a group of starts that was never counted");
             self.in_window = self.in_window.saturating_sub(count);
             self.groups.pop_front();
         }
     }
 
     fn note_peak(&mut self, second: u64) {
+        // A peak that is not higher than a later one is never the highest of the last minute again.
         while self.peaks.back().is_some_and(|(_, peak)| *peak <= self.in_window) {
             self.peaks.pop_back();
         }

@@ -1,4 +1,4 @@
-//! Calls in flight: at most so many at once.
+//! Calls in flight: how many there are, and how many there may be at once.
 //!
 //! Must not know: time, pace, what a call is.
 
@@ -21,7 +21,8 @@ pub(in crate::limit) struct Slots {
 }
 
 impl Slots {
-    /// Fewest slots that a policy gets when it names none.
+    /// Fewest slots that a policy gets when it names none: with fewer, calls that take long would keep a slow pace from
+    /// being reached.
     const DEFAULT_MIN: u32 = 64;
     /// Most slots that a policy gets when it names none.
     const DEFAULT_MAX: u32 = 4096;
@@ -51,22 +52,22 @@ impl Slots {
         self.limit
     }
 
-    /// Calls in flight now.
+    /// Calls in flight now, also beyond a limit that was lowered.
     pub(in crate::limit) const fn inflight(&self) -> u32 {
         self.inflight
     }
 
-    /// Whether one more may start.
+    /// Whether one more may start; changes nothing.
     pub(in crate::limit) fn has_room(&self) -> bool {
         self.limit.is_none_or(|limit| self.inflight < limit.get())
     }
 
-    /// One more is in flight.
+    /// One more is in flight. The caller has looked at [`Slots::has_room`].
     pub(in crate::limit) fn take(&mut self) {
         self.inflight = self.inflight.saturating_add(1);
     }
 
-    /// One less is in flight.
+    /// One less is in flight: to be called once for each [`Slots::take`].
     pub(in crate::limit) fn give_back(&mut self) {
         defect!(unless self.inflight > 0, "more calls end than were in flight");
         self.inflight = self.inflight.saturating_sub(1);

@@ -21,13 +21,13 @@ use governor::{Quota, RateLimiter};
 use crate::clock::Timestamp;
 use crate::policy::Pace;
 
-/// A start that is late by so much is made up for, so that callers that wake once per millisecond, and late at times,
-/// lose nothing. Slow paces tolerate up to twice as much, and never a whole interval.
+/// A start that is late by up to 5 ms is made up for, so that callers that wake once per millisecond, and late at
+/// times, lose nothing. Slow paces tolerate up to twice as much, and never a whole interval.
 const TOLERANCE_NS: u64 = 5_000_000;
 /// Later moments count as this one, so that governor's plain arithmetic cannot overflow.
 const LAST: u64 = u64::MAX / 2;
 
-/// One pace, smoothed.
+/// One pace, smoothed: when the next start is due, and what a late one may make up for.
 #[derive(Debug)]
 pub(super) struct Smoother {
     limiter: RateLimiter<NotKeyed, Store, Hand, NoOpMiddleware<Moment>>,
@@ -49,7 +49,7 @@ pub(super) struct Step {
 }
 
 impl Smoother {
-    /// At rest.
+    /// At rest: the first start is due at once.
     pub(super) fn new(pace: Pace) -> Self {
         let interval_ns = ((1e9 / pace.starts_per_second()) as u64).max(1);
         // A start of a slow pace takes several cells, so that what is tolerated is less than an interval.
@@ -80,6 +80,7 @@ impl Smoother {
 
     /// From when on a start is smooth; changes nothing.
     pub(super) fn ready_at(&self, now: Timestamp) -> Timestamp {
+        // Relaxed everywhere here: one thread uses them (see `Cells`), and nothing else is published by these values.
         self.cells.now_ns.store(now.as_nanos().min(LAST), Ordering::Relaxed);
         match self.limiter.check_n(self.weight) {
             Ok(Err(not_until)) => Timestamp::from_nanos(not_until.earliest_possible().0),
@@ -90,8 +91,14 @@ impl Smoother {
 
     /// Takes what the last [`Smoother::ready_at`] found ready at this `now`.
     pub(super) fn take(&mut self, now: Timestamp) -> Step {
+        debug_assert_eq!(
+            self.cells.now_ns.load(Ordering::Relaxed),
+            now.as_nanos().min(LAST),
+            "a start is taken at another moment than it was asked for"
+        );
         let before_ns = self.cells.tat_ns.load(Ordering::Relaxed);
         let mut after_ns = self.cells.next_ns.load(Ordering::Relaxed);
+        // The arrival time has passed: the smoother had nothing to do.
         if before_ns <= now.as_nanos() {
             self.rested_at = now;
             if self.weight > NonZeroU32::MIN {
@@ -110,6 +117,7 @@ impl Smoother {
         if tat_ns == step.after_ns {
             self.cells.tat_ns.store(step.before_ns, Ordering::Relaxed);
         } else if step.at >= self.rested_at {
+            // Later steps build on this one: all of them are due one interval earlier now.
             self.cells.tat_ns.store(tat_ns.saturating_sub(self.interval_ns), Ordering::Relaxed);
         }
     }
@@ -120,6 +128,7 @@ impl Smoother {
         let next = Self::new(pace);
         let now_ns = now.as_nanos().min(LAST);
         let due_ns = self.cells.tat_ns.load(Ordering::Relaxed).saturating_sub(self.tolerance_ns);
+        // From a slow pace the next start might be due in an hour; the new one must not wait for that.
         let due_ns = due_ns.clamp(now_ns, now_ns + next.interval_ns);
         next.cells.tat_ns.store(due_ns + next.tolerance_ns, Ordering::Relaxed);
         *self = next;
@@ -166,7 +175,7 @@ impl Clock for Hand {
     }
 }
 
-/// Nanoseconds since the epoch.
+/// Nanoseconds since the epoch, as governor's instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Moment(u64);
 

@@ -19,10 +19,11 @@ use crate::limit::stated::Stated;
 use crate::policy::{Kind, Window};
 
 /// After a start that does not follow an orderly end, a limit is silent for its window if that is at most this long;
-/// longer windows put their starts on record.
+/// longer windows put their starts on record. Paces of at least one start in two seconds do not exceed that and cost no
+/// writes.
 pub(in crate::limit) const SILENT_AT_MOST: Duration = Duration::from_secs(2);
 
-/// The right to start once.
+/// The right to start once under one window.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::limit) struct WindowClaim {
     cell: CellNumber,
@@ -30,14 +31,14 @@ pub(in crate::limit) struct WindowClaim {
     good_until: Option<Timestamp>,
 }
 
-/// One sliding limit.
+/// One sliding limit, with its starts and what is on record of them.
 #[derive(Debug)]
 pub(in crate::limit) struct WindowMeter {
     ring: Ring,
     self_check: SelfCheck,
     /// Only for windows that outlast a restart.
     reserve: Option<ReserveAhead>,
-    /// What an operator has stated.
+    /// What an operator has stated last, also when it is over.
     stated: Option<Stated>,
 }
 
@@ -65,6 +66,7 @@ impl WindowMeter {
         self.ring.allow(allowed, terms.unknown.on_record_before);
         self.self_check.expect(allowed);
         if !is_recorded(allowed) {
+            // What was on record ahead is over within moments; the silence after a kill does for short windows.
             self.reserve = None;
         } else if self.reserve.is_none() || has_length_changed {
             // What is on record is so for another length.
@@ -72,7 +74,8 @@ impl WindowMeter {
         }
     }
 
-    /// Starts since the doubt began move with the line; what is on record is so for another time. Short windows are not on record.
+    /// Starts since the doubt began move with the line; what is on record is so for another time. Short windows are not
+    /// on record.
     pub(super) fn leap(&mut self, leap: &Leap) -> bool {
         self.ring.leap(leap);
         if let Some(reserve) = &mut self.reserve {
@@ -92,13 +95,14 @@ impl WindowMeter {
         (self.used(now), Stated { replaces: 0, used, at, over_at: at + self.allowed().length() })
     }
 
-    /// Counts what an operator has stated, instead of everything that was started, or may have been, by then; `number` as for
-    /// [`Ring::new`]. A statement about a shorter window says too little.
+    /// Counts what an operator has stated, instead of everything that was started, or may have been, by then; `number`
+    /// as for [`Ring::new`]. A statement about a shorter window says too little.
     pub(super) fn state(&mut self, stated: &Stated, number: u64) {
         let allowed = self.allowed();
         if stated.at + allowed.length() > stated.over_at {
             return;
         }
+        // The statement takes in everything up to its moment, and nothing after it.
         let later: Vec<_> = self.starts().filter(|(_, at)| *at > stated.at).collect();
         let unknown = self.unknown_before().filter(|at| *at > stated.at).unwrap_or_default();
         self.ring = Ring::new(allowed, unknown, number);
@@ -128,7 +132,7 @@ impl WindowMeter {
         Some(WindowClaim { cell, good_until: self.reserve.as_mut().and_then(ReserveAhead::take) })
     }
 
-    /// Takes an unconfirmed start back.
+    /// Takes an unconfirmed start back; its place on record can be used again.
     pub(super) fn put_back(&mut self, claim: WindowClaim) {
         self.ring.put_back(claim.cell);
         if let (Some(reserve), Some(good_until)) = (&mut self.reserve, claim.good_until) {
@@ -136,13 +140,13 @@ impl WindowMeter {
         }
     }
 
-    /// The start happens at `at`. Tells whether that is one too many, which is a defect.
+    /// The start happens at `at`. Returns whether that is one too many, which is a defect.
     pub(super) fn confirm(&mut self, claim: WindowClaim, at: Timestamp) -> bool {
         self.ring.confirm(claim.cell, at);
         self.self_check.started(at)
     }
 
-    /// It happened by `at`.
+    /// The confirmed start has happened by `at`: it counts then, should that be later.
     pub(super) fn under_way(&mut self, claim: WindowClaim, at: Timestamp) {
         self.ring.under_way(claim.cell, at);
     }
@@ -157,6 +161,7 @@ impl WindowMeter {
         let reserve = self.reserve.as_mut()?;
         let allowed = self.ring.allowed();
         let used = self.ring.used(now);
+        // What cannot be started now needs no record. After a lowered limit more may be used than is allowed.
         let most = allowed.calls().map(|calls| calls.get().saturating_sub(used));
         let lasts = reserve.lasts();
         let chunk = reserve.reserve(most, now + lasts, now)?;
@@ -172,7 +177,7 @@ impl WindowMeter {
         }
     }
 
-    /// Starts in the newest window.
+    /// Starts in the newest window; without those that are unknown.
     fn used(&mut self, now: Timestamp) -> u32 {
         self.ring.used(now)
     }
@@ -211,6 +216,7 @@ impl WindowMeter {
         }
         let (mut left, length) = (self.used(now), self.allowed().length());
         let leaving = self.starts().find(|(count, _)| {
+            // Cells that stand for whole groups may add up to more than `used`.
             left = left.saturating_sub(*count);
             left < calls
         });
@@ -287,8 +293,8 @@ fn is_recorded(allowed: Window) -> bool {
     allowed.length() > SILENT_AT_MOST
 }
 
-/// Until when such a window is silent because nobody knows what was started before `unknown_before`. Short ones are so for another
-/// reason, and for a moment.
+/// Until when such a window is silent because nobody knows what was started before `unknown_before`. Short ones are so
+/// for another reason, and for a moment.
 pub(super) fn silent_until(allowed: Window, unknown_before: Timestamp) -> Option<Timestamp> {
     is_recorded(allowed).then(|| unknown_before + allowed.length())
 }

@@ -1,4 +1,5 @@
-//! Bounds on what another policy counts, limits of single label values, closed ones, and the order in which they are asked.
+//! Bounds on what another policy counts, limits of single label values, closed ones, and the order in which they are
+//! asked.
 
 use std::time::Duration;
 

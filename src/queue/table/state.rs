@@ -1,8 +1,8 @@
 //! What one lane holds, and how that changes. Each change is counted in the ledger in the same step.
 //!
-//! The store may show an entry in the instant before the table is told of it: an append, or a retry's settlement, that is
-//! durable and whose caller goes on a moment later. Then it counts when it is handed out, and not again when the table is
-//! told.
+//! The store may show an entry in the instant before the table is told of it: an append, or a retry's settlement, that
+//! is durable and whose caller goes on a moment later. Then it counts when it is handed out, and not again when the
+//! table is told.
 //!
 //! Must not know: the store, other lanes.
 
@@ -22,7 +22,7 @@ pub(super) struct QueueLane {
     ready: u64,
     /// Entries with a due time that are not handed out.
     delayed: u64,
-    /// Plain entries handed out.
+    /// Entries in plain order that are handed out.
     pub(super) plain_out: HashSet<EventId>,
     /// Entries with a due time handed out.
     pub(super) put_off_out: HashSet<EventId>,
@@ -39,19 +39,19 @@ pub(super) struct QueueLane {
     pub(super) sizes: Sizes,
     /// Appends that were begun and have not ended.
     pub(super) appending: u32,
-    /// The last begin or end of an append, or entry put off: tells a load whether one came in between.
+    /// The last begin or end of an append, or entry put off: by it a load sees whether one came in between.
     pub(super) changed: u64,
     pub(super) signalled: bool,
-    /// A load is under way.
+    /// A load of the lane is under way.
     pub(super) loading: bool,
     /// What was lost since it began: its page may hold some of that.
     pub(super) gone: HashSet<EventId>,
 }
 
-/// What was counted before the table was told of it.
+/// What was counted before the table had heard of it.
 #[derive(Default)]
 struct Early {
-    /// Appends under way of so many entries in plain order, and with a due time.
+    /// How many entries of appends under way were counted, in plain order and with a due time.
     plain: u64,
     put_off: u64,
     /// Plain entries whose retry was handed out before the settlement that put them off was booked.
@@ -111,6 +111,8 @@ impl QueueLane {
             0
         });
         if self.appending == 0 {
+            // Nobody is left to count them again: of an append that failed although its entries are kept, they were
+            // counted once.
             (self.early.plain, self.early.put_off) = (0, 0);
         }
     }
@@ -160,13 +162,15 @@ impl QueueLane {
         } else {
             (&mut self.ready, Count::FromReady)
         };
+        // Not there is no defect by itself: it may have been counted out when the lane was read to its end.
         let Some(rest) = waiting.checked_sub(1) else { return false };
         *waiting = rest;
         books.count(count, 1);
         true
     }
 
-    /// An entry is there that nobody has counted yet. Its append is under way, or has failed although the entry is kept.
+    /// An entry is there that nobody has counted yet. Its append is under way, or has failed although the entry is
+    /// kept.
     fn came_early(&mut self, is_put_off: bool, books: &mut Books) {
         self.came(is_put_off, books);
         if self.appending > 0 {
@@ -182,8 +186,8 @@ impl QueueLane {
         self.early.retries.insert(id);
     }
 
-    /// Counts what a load hands out. Returns how many entries that were of which the table was not told and is not about
-    /// to be.
+    /// Counts what a load hands out. Returns how many of them the table had not heard of, with no append under way that
+    /// could explain it.
     pub(super) fn hand_out(&mut self, load: &LoadEnd<'_>, books: &mut Books) -> u64 {
         let mut unknown = 0;
         let all = load.plain.iter().map(|id| (id, false)).chain(load.put_off.iter().map(|id| (id, true)));
@@ -207,6 +211,7 @@ impl QueueLane {
 
     /// Brings the age of the oldest up to date after a load.
     pub(super) fn loaded(&mut self, read_to_the_end: bool) {
+        // Ids are in the order of acceptance, so that the lowest is the oldest.
         let out = self.plain_out.iter().chain(&self.put_off_out).min().map(|id| id.accepted_at());
         self.oldest = match self.cursor {
             _ if read_to_the_end => out,
@@ -235,6 +240,7 @@ impl QueueLane {
         how: &Settlement,
         books: &mut Books,
     ) -> Option<Timestamp> {
+        // Its next try is handed out already: that was booked in place of this settlement.
         if from_due.is_none() && self.early.retries.remove(&id) {
             return None;
         }

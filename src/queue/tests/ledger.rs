@@ -1,5 +1,5 @@
-//! The ledger adds up after every step of any life of the queue, and while everything happens at once. Each of its counts
-//! is needed for that: leaving one out is noticed.
+//! The ledger adds up after every step of any life of the queue, and while everything happens at once. Each of its
+//! counts is needed for that: leaving one out is noticed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -146,7 +146,8 @@ fn while_a_sync_hangs_callers_hear_in_time_and_what_was_withdrawn_is_never_writt
     assert_eq!(numbers(&runtime, &open(dir.path(), &clock, OsDisk)), ["1", "2", "6"]);
 }
 
-/// What a caller was not told in time counts once the store says that it is durable, under its policy and its door, too.
+/// What a caller was not told in time counts once the store says that it is durable, under its policy and its door,
+/// too.
 #[test]
 fn what_was_unknown_to_its_caller_counts_when_it_is_durable_and_once() {
     let recorded = Recorded::new();

@@ -145,7 +145,7 @@ pub(in crate::telemetry) const DEFECTS: Metric = counter(
     &[],
     "States found that cannot be: anything above 0 is a defect of tidegate.",
 );
-/// What has become of spans.
+/// What has become of spans, by result.
 pub(in crate::telemetry) const TRACE_SPANS: Metric = counter(
     "tidegate_trace_spans_total",
     &["result"],

@@ -167,8 +167,8 @@ impl Checker {
     }
 }
 
-/// A failed attempt counts, unless it was a probe; one of a call that was not processed does not, but is a try; a wait, a
-/// shortage and a call that was withheld are neither.
+/// A failed attempt counts, unless it was a probe; one of a call that was not processed does not, but is a try; a wait,
+/// a shortage and a call that was withheld are neither.
 pub(super) fn add_up(before: Tries, attempt: Option<&Attempt>, how: &Settlement) -> Result<(), String> {
     let cause = attempt.and_then(|attempt| attempt.cause.as_ref());
     let is_right = match (how, cause) {
