@@ -39,7 +39,7 @@ pub(crate) use system::NameFiles;
 const FILES_CHECKED_EVERY: Duration = Duration::from_secs(2);
 /// How long a look at them is waited for.
 const FILES_WAIT: Duration = Duration::from_millis(100);
-/// Names in line behind those that are asked.
+/// Most names in line behind those that are asked; further ones fail with a shortage at once.
 const WAITING_MAX: usize = 8192;
 /// Names in all: some 3 MB.
 const NAMES_MAX: usize = 20_000;
@@ -55,7 +55,7 @@ pub struct NameOptions {
     pub max_questions: NonZeroUsize,
     /// The longest that addresses are kept, whatever their TTL.
     pub max_ttl: Duration,
-    /// What the system says.
+    /// The files in which the system says what names mean.
     pub files: NameFiles,
 }
 
@@ -98,7 +98,7 @@ struct Inner {
     silence_logged_ms: AtomicU64,
 }
 
-/// The last look at the files.
+/// The last look at the files, or the one that is under way.
 struct Check {
     begun_at: Timestamp,
     is_under_way: bool,
@@ -136,6 +136,8 @@ impl Names {
         self.check_files().await;
         let listed = self.0.system.load().listed(name);
         if !listed.is_empty() {
+            // Before the cache, as in the C library: what an operator writes into the file counts although an answer is
+            // cached.
             NameLookedUp { from: "hosts" }.emit();
             return Ok(listed.into());
         }
@@ -153,6 +155,7 @@ impl Names {
         };
         NameLookedUp { from }.emit();
         self.begin_questions();
+        // A little longer than one question may take: one that began at once still answers with its own failure.
         let told = timeout(self.0.options.timeout + FILES_WAIT, waiter).await;
         // What still stands in line by now was not asked.
         let answer: Answer = told.ok().and_then(Result::ok).unwrap_or(Err(NameFailure::Shortage));
@@ -178,6 +181,7 @@ impl Names {
     /// its answer is kept.
     fn begin_questions(&self) {
         loop {
+            // The lock is taken for one question at a time, so that look-ups get in between.
             let Some(question) = self.table().next_question(self.0.clock.now()) else { return };
             let asking = Asking { names: self.clone(), question: Some(question) };
             tokio::spawn(asking.ask());
@@ -188,6 +192,7 @@ impl Names {
     async fn check_files(&self) {
         let now = self.0.clock.now();
         {
+            // In a block of its own: the lock must be free before the wait below.
             let mut check = self.check();
             if check.is_under_way || now.since(check.begun_at) < FILES_CHECKED_EVERY {
                 return;
@@ -201,7 +206,10 @@ impl Names {
             if let Some(changed) = system.reread(&inner.options.files, inner.options.timeout) {
                 let has_new_servers = !Arc::ptr_eq(&changed.servers, &system.servers);
                 inner.system.store(Arc::new(changed));
+                // In this order: a question that begins after `forget` asks the new servers, and the answer to one that
+                // began before it is not kept.
                 if has_new_servers {
+                    // The place counts in the list that was replaced.
                     inner.first_server.store(0, Ordering::Relaxed);
                     names.table().forget();
                 }
@@ -209,6 +217,7 @@ impl Names {
             }
             names.check().is_under_way = false;
         });
+        // A file system that hangs holds no call up: the look goes on, and later calls see what it finds.
         let _late = timeout(FILES_WAIT, looked).await;
     }
 
@@ -218,6 +227,7 @@ impl Names {
         let mut last = self.0.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some((error(name, failure), now));
         drop(last);
+        // An answer that there is no such name is no fault of the servers.
         if !matches!(failure, NameFailure::Timeout | NameFailure::Unreachable) {
             return;
         }
@@ -253,8 +263,10 @@ impl Asking {
     async fn ask(mut self) {
         let Some(question) = &self.question else { return };
         let inner = &self.names.0;
+        // One list for the whole question, also when the files change meanwhile.
         let servers = Arc::clone(&inner.system.load().servers);
         let begun_at = inner.clock.now();
+        // The servers share the time, but each name of the search list may use all of it again.
         let asked = timeout(inner.options.timeout, ask(&servers, &inner.first_server, &question.name)).await;
         let reply = asked.unwrap_or(Reply::failed(NameFailure::Timeout));
         let result = reply.answer.as_ref().err().map_or("found", |failure| failure.label());
@@ -275,7 +287,8 @@ impl Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        // It ended before its answer: the task was given up or has panicked.
+        // It ended before its answer: the task was given up or has panicked. No further question begins here, because
+        // nothing can be spawned while the runtime ends; the next look-up or settlement begins it.
         let question = self.question.take();
         if let Some(question) = question {
             let now = self.names.0.clock.now();

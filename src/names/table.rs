@@ -32,7 +32,8 @@ const KEPT_MIN: Duration = Duration::from_secs(1);
 const ABSENCE_MAX: Duration = Duration::from_secs(30);
 /// How long the absence is kept when the answer does not say.
 const ABSENCE_DEFAULT: Duration = Duration::from_secs(5);
-/// How long it is kept that a name server failed or did not answer.
+/// How long it is kept that a name server failed or did not answer: calls for the name fail at once meanwhile, instead
+/// of each waiting for a server that is silent.
 const FAILURE_KEPT: Duration = Duration::from_secs(2);
 
 /// How much the table holds at most.
@@ -58,23 +59,30 @@ pub(super) enum Step {
     Joined(Waiter),
     /// It will be asked.
     Asked(Waiter),
-    /// The line is full.
+    /// The line is full: the name is neither asked nor remembered.
     Full,
 }
 
 /// A question to ask now. It has to be [settled](Table::settle).
 pub(super) struct Question {
+    /// The name to ask for, as an application gives it.
     pub(super) name: Arc<str>,
+    /// Answers all who wait for this name at once.
     tell: oneshot::Sender<Answer>,
+    /// [`Table::epoch`] when the question began.
     epoch: u64,
+    /// Whose place the question takes until it is settled.
     rank: Rank,
 }
 
 /// What the last answer about a name makes of it; the first goes first.
 #[derive(Debug, Clone, Copy)]
 enum Rank {
+    /// The name resolved the last time.
     Resolved,
+    /// Nothing is known of the name.
     New,
+    /// The name did not resolve the last time.
     Failed,
 }
 
@@ -84,15 +92,19 @@ enum State {
     UnderWay { waiter: Waiter },
 }
 
-/// The names of one rank.
+/// The names of one rank that wait or are asked.
 #[derive(Default)]
 struct Line {
+    /// Most questions under way of this rank and the worse ones together.
     rank_places: usize,
+    /// The line, the name that waits longest in front.
     waiting: VecDeque<Arc<str>>,
+    /// Questions of this rank that were handed out and are not settled.
     under_way: usize,
 }
 
-/// See the head of this file.
+/// All names that are known, in line or under way. Never asks by itself: its owner asks the questions that it hands
+/// out, and settles each of them.
 pub(super) struct Table {
     bounds: Bounds,
     names: HashMap<Arc<str>, State>,
@@ -122,6 +134,7 @@ impl Table {
             Some(State::Known { answer: Err(_), .. }) => Rank::Failed,
             None => Rank::New,
         };
+        // Before anything is replaced: what is known of the name keeps its rank for the next look-up.
         if self.waiting() >= self.bounds.max_waiting {
             return Step::Full;
         }
@@ -129,6 +142,7 @@ impl Table {
             self.make_room(now);
         }
         let name: Arc<str> = name.into();
+        // Shared, because further calls for the name join this question instead of asking it again.
         let (tell, told) = oneshot::channel();
         let waiter = told.shared();
         let state = State::InLine { tell, waiter: waiter.clone(), since: now };
@@ -164,6 +178,7 @@ impl Table {
         let mut better = 0;
         for rank in [Rank::Resolved, Rank::New, Rank::Failed] {
             let line = self.line(rank);
+            // Never below zero: `better` is a part of `all`.
             if all - better < line.rank_places
                 && let Some(name) = line.waiting.pop_front()
             {
@@ -183,6 +198,8 @@ impl Table {
         ttl: Option<Duration>,
         now: Timestamp,
     ) {
+        // The place is freed first, whatever becomes of the answer: a place that is not given back is gone until a
+        // restart.
         let Question { name, tell, epoch, rank } = question;
         let line = self.line(rank);
         line.under_way = line.under_way.saturating_sub(1);
@@ -200,6 +217,7 @@ impl Table {
     /// wait for them and not kept.
     pub(super) fn forget(&mut self) {
         self.epoch += 1;
+        // Names in line were not asked yet: their questions go to the new servers.
         self.names.retain(|_, state| matches!(state, State::InLine { .. }));
     }
 
@@ -224,6 +242,7 @@ impl Table {
     fn kept(&self, answer: &Answer, ttl: Option<Duration>) -> Duration {
         match answer {
             Ok(_) => ttl.unwrap_or(KEPT_MIN).max(KEPT_MIN).min(self.bounds.max_ttl),
+            // A shortage of ours says nothing about the name.
             Err(NameFailure::Shortage) => Duration::ZERO,
             Err(failure) if failure.is_an_answer() => {
                 ttl.unwrap_or(ABSENCE_DEFAULT).clamp(KEPT_MIN, ABSENCE_MAX).min(self.bounds.max_ttl)
@@ -239,6 +258,8 @@ impl Table {
             return;
         }
         let mut ends: Vec<Timestamp> = self.names.values().filter_map(State::until).collect();
+        // Names that are asked or in line stay, because somebody waits for them. They alone do not fill the table as
+        // long as `max_names` is above their two bounds.
         if ends.is_empty() {
             return;
         }
