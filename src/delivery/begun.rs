@@ -62,6 +62,7 @@ impl Body for NotedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        // No sign of a beginning: the length is asked for while the call still waits for a connection.
         self.body.size_hint()
     }
 }

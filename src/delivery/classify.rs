@@ -53,8 +53,8 @@ pub(super) fn blocked(error: &reqwest::Error) -> Option<&Blocked> {
     find(error)
 }
 
-/// The outcome of an attempt without a complete response head, other than one that was [`blocked`]; `begun` says whether a byte of the request may have been
-/// written.
+/// The outcome of an attempt without a complete response head, other than one that was [`blocked`]; `begun` says
+/// whether a byte of the request may have been written.
 pub(super) fn failure(error: &reqwest::Error, begun: bool) -> Outcome {
     if error.is_builder() {
         // The request could not even be put together: it never will be.
@@ -72,6 +72,7 @@ fn failed(cause: Cause, begun: bool) -> Outcome {
     match cause {
         // The protocol says so, whatever was written.
         Cause::Refused => Outcome::Unprocessed { cause },
+        // The endpoint may have acted on what was written, so it costs an attempt even if the cause is ours.
         cause if begun => Outcome::Retry { cause, retry_after: None },
         Cause::Shortage(_) | Cause::Dns(NameFailure::Shortage) => Outcome::Shortage { cause },
         cause => Outcome::Unprocessed { cause },
@@ -79,6 +80,8 @@ fn failed(cause: Cause, begun: bool) -> Outcome {
 }
 
 fn transport_cause(error: &reqwest::Error) -> Cause {
+    // The most telling error of the chain decides: a shortage, a name that does not resolve and a failed handshake all
+    // come wrapped in a failure to connect.
     if find::<h2::Error>(error).is_some_and(is_refusal) {
         Cause::Refused
     } else if let Some(shortage) =
@@ -147,6 +150,7 @@ fn http_date(text: &str) -> Option<NaiveDateTime> {
     if let Ok(date) = DateTime::parse_from_rfc2822(text) {
         return Some(date.naive_utc());
     }
+    // The two obsolete forms, which a recipient has to accept too.
     ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
         .iter()
         .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())

@@ -26,6 +26,7 @@ impl Resolve for GuardedNames {
             for address in found.iter() {
                 egress.check(*address)?;
             }
+            // The connector puts the port of the url in place of 0.
             let found: Vec<SocketAddr> = found.iter().map(|address| (*address, 0).into()).collect();
             let addresses: Addrs = Box::new(found.into_iter());
             Ok(addresses)

@@ -13,7 +13,7 @@ use crate::event::Outcome;
 
 /// How often it is logged at most.
 const LOGGED_EVERY: Duration = Duration::from_secs(60);
-/// Who is held is tried again sooner than this.
+/// Calls that are held are tried again sooner than this: without one in this time none is held any more.
 const TRIED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The last call that was held.
