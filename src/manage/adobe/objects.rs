@@ -29,7 +29,7 @@ pub(in crate::manage) struct Record<C> {
 }
 
 impl<C> Record<C> {
-    /// Just made.
+    /// A record of a config that was just made and is not deployed.
     pub(in crate::manage) fn new(config: C, scope: &Scope, stamp: Stamp) -> Self {
         Self {
             config,
@@ -69,18 +69,19 @@ pub(in crate::manage) fn find<A: Collection>(book: &Book, uid: &str) -> Option<F
 
 /// How many an organisation has, over all sandboxes, without reading the rest of them.
 pub(in crate::manage) fn count<A: Collection>(book: &Book, org: &str) -> usize {
+    // Without reading whole records, so that one that cannot be read counts too: a bound must not be passed by damage.
     let is_of = |value: &Value| value.get("org_id").and_then(Value::as_str) == Some(org);
     book.elements(&origin::<A>(), A::KIND).into_iter().filter(|(_, value)| is_of(value)).count()
 }
 
-/// Adds a config or replaces it.
+/// Adds a config as the newest, or replaces it in its place.
 pub(in crate::manage) fn put<A: Collection>(book: &mut Book, uid: &str, record: &Record<A::Config>) {
     // Text, numbers and lists always make a value.
     let value = serde_json::to_value(record).unwrap_or_default();
     book.put_element(&origin::<A>(), A::KIND, uid, value);
 }
 
-/// Takes a config out.
+/// Takes a config out; nothing happens when it is not there.
 pub(in crate::manage) fn remove<A: Collection>(book: &mut Book, uid: &str) {
     book.remove_element(&origin::<A>(), A::KIND, uid);
 }
