@@ -40,6 +40,7 @@ impl Endpoint {
     /// told.
     pub(in crate::manage::mashery) fn clash(&self, other: &Self) -> Option<String> {
         let (verbs, others) = (self.verbs(), other.verbs());
+        // No verb means all verbs.
         let shared = verbs.is_empty() || others.is_empty() || verbs.iter().any(|verb| others.contains(verb));
         let taken = other.prefixes();
         shared.then(|| self.prefixes().into_iter().find(|prefix| taken.contains(prefix))).flatten()
