@@ -9,10 +9,10 @@ use http::Method;
 
 use crate::policy::UrlPattern;
 
-/// One function.
+/// One function of the API that has a limit.
 #[derive(Debug)]
 pub(in crate::manage::responsys) struct Api {
-    /// Its system name.
+    /// The system name, which limits and labels use.
     pub(in crate::manage::responsys) name: &'static str,
     pub(in crate::manage::responsys) verb: &'static str,
     /// `api`, or `haApi` for those that are highly available.
@@ -32,7 +32,7 @@ pub(in crate::manage::responsys) fn catalogue() -> &'static [Api] {
     &CATALOGUE
 }
 
-/// The function of this name.
+/// The function of this system name, compared byte by byte.
 pub(in crate::manage::responsys) fn find(name: &str) -> Option<&'static Api> {
     catalogue().iter().find(|api| api.name == name)
 }
@@ -60,12 +60,14 @@ impl Api {
 
     /// Where it is called, if nothing else is called in the same way: then a call needs no label to be known as its.
     pub(in crate::manage::responsys) fn pattern(&self) -> Option<UrlPattern> {
+        // Calls with the same verb, interface and template tell their function by the label `api` alone.
         let is_alone = !catalogue().iter().any(|other| {
             other.name != self.name
                 && self.place() == other.place()
                 && self.resource_path == other.resource_path
         });
         let segments: Vec<&str> = self.resource_path.split('/').map(template).collect();
+        // Any version of the interface: all of them count against the same limit.
         let path = format!("/rest/{}/v1.{{}}/{}", self.interface, segments.join("/"));
         is_alone.then(|| UrlPattern::any_host(&path).ok()).flatten()
     }
