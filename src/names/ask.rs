@@ -76,6 +76,7 @@ pub(super) async fn ask(servers: &Servers, first: &AtomicUsize, name: &str) -> R
 async fn ask_any(servers: &[Server], first: &AtomicUsize, name: &Name) -> Reply {
     let start = first.load(Ordering::Relaxed);
     let mut failed = Reply::failed(NameFailure::Unreachable);
+    // Only what a server answers is final: after a failure the next one may know more.
     for step in 0..servers.len() {
         // `start` may come from a question to an older, longer list.
         let index = (start + step) % servers.len();
@@ -88,7 +89,6 @@ async fn ask_any(servers: &[Server], first: &AtomicUsize, name: &Name) -> Reply 
                 | NameFailure::Refused
                 | NameFailure::ServerFailed
                 | NameFailure::Garbled,
-            // The next server may know more: only what a server answers is final.
             ) => failed = reply,
             Ok(_) | Err(_) => {
                 // A server that is down costs its timeout once and not for every name.

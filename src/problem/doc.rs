@@ -49,7 +49,7 @@ macro_rules! refuses {
             pub(super) struct $name;
 
             impl $name {
-                /// The codes that the operation may answer with, besides those of [`BEFORE_ROUTES`].
+                /// The codes that the operation may answer with, besides those that come before every route.
                 pub(super) const CODES: &'static [$crate::problem::codes::Code] =
                     &[$($crate::problem::codes::$code),*];
             }
