@@ -46,7 +46,7 @@ const NAMES_MAX: usize = 20_000;
 /// How often it is logged that no name server answers, at most.
 const SILENCE_LOGGED_EVERY_MS: u64 = 60_000;
 
-/// How names are resolved.
+/// How names are resolved, and how much of that may go on at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameOptions {
     /// The longest for one name, all name servers and the search list together.
@@ -105,7 +105,7 @@ struct Check {
 }
 
 impl Names {
-    /// Reads the files. May block.
+    /// Reads the two files, which may block: only for the start.
     #[must_use]
     pub(crate) fn new(options: NameOptions, clock: Clock) -> Self {
         let bounds = Bounds {
@@ -188,7 +188,8 @@ impl Names {
         }
     }
 
-    /// Looks at the files if the last look is old enough. It goes on behind the back of whoever asked when it takes long.
+    /// Looks at the files if the last look is old enough. A look that takes long goes on after its caller has given it
+    /// up.
     async fn check_files(&self) {
         let now = self.0.clock.now();
         {

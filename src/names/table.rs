@@ -1,5 +1,5 @@
 //! What is known about names and what is being asked: the cache, the joining of questions and their bounds. Pure: time is
-//! an argument, and whoever owns the table asks the questions that it hands out.
+//! an argument, and the owner of the table asks the questions that it hands out.
 //!
 //! A name is asked once however many want it. At most `max_questions` names are asked at the same time, further ones wait
 //! in line, at most `max_waiting` of them. Names that resolved the last time go first; new names have at most three
@@ -41,7 +41,7 @@ const FAILURE_KEPT: Duration = Duration::from_secs(2);
 pub(super) struct Bounds {
     /// Names asked at the same time.
     pub(super) max_questions: usize,
-    /// Names in line behind those.
+    /// Names in line behind those that are asked.
     pub(super) max_waiting: usize,
     /// Names in all; more than the two above together.
     pub(super) max_names: usize,
@@ -55,9 +55,9 @@ pub(super) struct Bounds {
 pub(super) enum Step {
     /// The table has an answer whose time has not run out.
     Known(Answer),
-    /// It is being asked already.
+    /// It is asked or in line already: the answer to that question serves here too.
     Joined(Waiter),
-    /// It will be asked.
+    /// It stands in line now, and is asked in its turn.
     Asked(Waiter),
     /// The line is full: the name is neither asked nor remembered.
     Full,
@@ -69,7 +69,7 @@ pub(super) struct Question {
     pub(super) name: Arc<str>,
     /// Answers all who wait for this name at once.
     tell: oneshot::Sender<Answer>,
-    /// [`Table::epoch`] when the question began.
+    /// [`Table::epoch`] at the time when the question began.
     epoch: u64,
     /// Whose place the question takes until it is settled.
     rank: Rank,
@@ -158,7 +158,7 @@ impl Table {
             let (name, rank) = self.first_in_line()?;
             let Some(State::InLine { tell, waiter, since }) = self.names.remove(&name) else { continue };
             if now.since(since) >= self.bounds.max_wait {
-                // Whoever waits for it has given up by now.
+                // It stood in line as long as a call may wait for it: calls that joined it later get the same answer.
                 let _nobody_waits = tell.send(Err(NameFailure::Shortage));
                 continue;
             }
@@ -198,8 +198,7 @@ impl Table {
         ttl: Option<Duration>,
         now: Timestamp,
     ) {
-        // The place is freed first, whatever becomes of the answer: a place that is not given back is gone until a
-        // restart.
+        // The place is freed first, for every kind of answer: a place that is not given back is gone until a restart.
         let Question { name, tell, epoch, rank } = question;
         let line = self.line(rank);
         line.under_way = line.under_way.saturating_sub(1);
