@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// Shared between a request and whoever waits for its end.
+/// Shared between a request and the attempt that waits for its end.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Begun(Arc<AtomicBool>);
 

@@ -70,7 +70,7 @@ pub(super) fn timed_out(begun: bool) -> Outcome {
 
 fn failed(cause: Cause, begun: bool) -> Outcome {
     match cause {
-        // The protocol says so, whatever was written.
+        // The protocol says so, also after the request was written.
         Cause::Refused => Outcome::Unprocessed { cause },
         // The endpoint may have acted on what was written, so it costs an attempt even if the cause is ours.
         cause if begun => Outcome::Retry { cause, retry_after: None },
@@ -141,7 +141,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, wall: Timestamp) -> Option<Durati
     let moment = |date: NaiveDateTime| {
         Timestamp::from_millis(u64::try_from(date.and_utc().timestamp_millis()).unwrap_or(0))
     };
-    // The clock of whoever set the date tells best how far away it is.
+    // The clock that set the date tells best how far away it is.
     let theirs = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?.trim()));
     Some(moment(http_date(text)?).since(theirs.map_or(wall, moment)).min(RETRY_AFTER_MAX))
 }

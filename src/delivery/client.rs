@@ -205,7 +205,7 @@ impl HttpDeliverer {
         if is_whole != Ok(true) {
             return by_head;
         }
-        // The time is told anew: what an answer asks for counts from its end.
+        // The time is read again: what an answer asks for counts from its end.
         classify::answer(systems, status, &headers, &body, self.wall())
     }
 }
@@ -284,7 +284,7 @@ async fn read(mut response: Response, mut take: impl FnMut(&[u8])) -> bool {
     }
 }
 
-/// Makes ring the process's TLS provider unless there is one already. Whoever sets up an HTTP client needs it before.
+/// Makes ring the process's TLS provider unless there is one already. To be called before any HTTP client is set up.
 pub(crate) fn install_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Losing a race here means that another client has just installed the same one.

@@ -32,7 +32,7 @@ pub(crate) use egress::Blocked;
 pub use egress::EgressGuard;
 pub(crate) use hears::{Hears, Words, until_edge};
 
-/// One attempt to make.
+/// One attempt to make, complete with everything that goes out.
 #[derive(Clone)]
 pub struct Call {
     /// Goes out as `webhook-id`, the same for every attempt.

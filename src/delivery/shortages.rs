@@ -16,7 +16,7 @@ const LOGGED_EVERY: Duration = Duration::from_secs(10);
 /// When a shortage was last logged, in milliseconds.
 #[derive(Debug, Default)]
 pub(super) struct Shortages {
-    /// Zero before the first line.
+    /// Zero before the first line is written.
     logged_ms: AtomicU64,
 }
 

@@ -1,4 +1,4 @@
-//! Calls that are held because the egress guard denies their address, for the log and whoever asks: one line for many.
+//! Calls that are held because the egress guard denies their address, for the log and for status: one line for many.
 //!
 //! Must not know: which calls are held, what becomes of them.
 
