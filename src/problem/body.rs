@@ -84,7 +84,7 @@ pub(crate) async fn read_whole(body: Body, most_bytes: usize) -> Result<Bytes, B
     axum::body::to_bytes(body, most_bytes).await.map_err(|error| BodyFault::of(&error))
 }
 
-/// How reading a body failed.
+/// How reading a body failed, so that nothing was done with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyFault {
     /// It is longer than its route reads.

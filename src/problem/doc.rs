@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, Header, HeaderBuilder, Ref, RefOr, Respons
 
 use crate::problem::codes::{BEFORE_ROUTES, Code};
 
-/// The content type of problems.
+/// The content type of problems (RFC 9457).
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The codes that a response may carry, as a list in the description.

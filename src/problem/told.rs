@@ -1,6 +1,6 @@
 //! Refusals in the words of the system that a limit comes from: what its clients would see, status, headers and body.
 //!
-//! Must not know: the systems; whoever speaks for them hands in a [`Tell`].
+//! Must not know: the systems; the rooms that speak for them hand in a [`Tell`].
 
 use std::sync::Arc;
 
