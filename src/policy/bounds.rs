@@ -1,4 +1,4 @@
-//! How much the book may hold. Whoever may author policies can name any number of organisations, plugins or accounts, and
+//! How much the book may hold. An author of policies can name any number of organisations, plugins or accounts, and
 //! every policy costs memory, a share of each change and series of metrics.
 //!
 //! A change that adds beyond a bound is refused as a whole; what the book holds already stays, and may be changed and

@@ -15,7 +15,7 @@
 //! what it would mean is lost by leaving it out.
 //!
 //! Read policy by policy: of thousands of them only one at a time stands in memory in the stored form. Written from the
-//! stored forms of the single policies and elements, each of which is made and checked once, by whoever writes it first.
+//! stored forms of the single policies and elements, each of which is made and checked once, by its first write.
 
 mod reader;
 pub(super) mod spec;

@@ -75,7 +75,7 @@ impl Book {
         }
     }
 
-    /// Takes an element out; tells whether it was there.
+    /// Takes an element out; `false` when it was not there.
     pub fn remove_element(&mut self, origin: &Origin, kind: &str, id: &str) -> bool {
         self.elements.remove(&ElementName::new(origin, kind, id)).is_some()
     }

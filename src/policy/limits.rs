@@ -16,7 +16,7 @@ pub struct Limits {
     pub pace: Option<Pace>,
     /// Starts in every sliding window; they may come all at once.
     pub window: Option<Window>,
-    /// Starts per calendar period.
+    /// At most this many starts in each calendar period of UTC.
     pub quota: Option<Quota>,
     /// Most calls in flight at any time, of all events that the policy governs under one key.
     pub slots: Option<NonZeroU32>,
@@ -59,14 +59,14 @@ impl Limits {
     }
 }
 
-/// One limit that counts starts.
+/// One limit that counts starts, of whatever kind.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Limit {
-    /// Starts per second, evenly spread.
+    /// Starts per second, with even gaps between them.
     Pace(Pace),
-    /// Starts in every sliding window.
+    /// Starts in every sliding window of a length.
     Window(Window),
-    /// Starts per calendar period.
+    /// Starts in each calendar period of UTC.
     Quota(Quota),
 }
 
@@ -194,7 +194,7 @@ impl Window {
     pub const MAX_CALLS: u32 = 1_000_000_000;
     /// The shortest window: one millisecond, the unit of the stored form.
     pub const MIN_LENGTH: Duration = Duration::from_millis(1);
-    /// The longest window: 31 days.
+    /// The longest window: 31 days, as long as a month can be.
     pub const MAX_LENGTH: Duration = Duration::from_secs(31 * 86_400);
 
     /// A window of `length_ms` milliseconds in which at most `calls` start.
@@ -246,7 +246,7 @@ impl Quota {
 }
 
 impl Period {
-    /// All periods, the shortest first.
+    /// All periods, the shortest before the longer ones.
     pub const ALL: [Self; 4] = [Self::Minute, Self::Hour, Self::Day, Self::Month];
 
     /// The period that goes by this word; `None` for any other text.

@@ -18,7 +18,7 @@ pub(super) struct Rule {
     pub(super) origin: Origin,
     /// Place in the order of creation.
     pub(super) order: u64,
-    /// What the policy says.
+    /// What the policy says, shared with the book.
     pub(super) spec: Arc<Spec>,
     /// The place of the clause in it.
     pub(super) clause: usize,
@@ -223,7 +223,7 @@ impl Compiled {
             return Ok(Lane::clone(lane));
         }
         let lane = Lane::of(vec![self.rule.governed_by.clone()])?;
-        // Whoever came first meanwhile made the same one.
+        // A call that came first meanwhile has made the same lane.
         let _ = self.lane.set(Box::new(lane.clone()));
         Ok(lane)
     }
@@ -231,7 +231,7 @@ impl Compiled {
 
 impl Rule {
     fn clause(&self) -> &Clause {
-        // Whoever makes a rule takes the place from the list, and nobody changes a shared spec.
+        // `RuntimePolicy::rules` takes the place from this list, and nobody changes a shared spec.
         &self.spec.clauses[self.clause]
     }
 

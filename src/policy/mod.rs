@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The [`Book`] is the truth: the policies of all origins, and the objects of the dialects that theirs are derived from.
-//! The [`Runtime`] is the immutable snapshot of what rules now. A change is all or nothing and is active when the call that
+//! The [`Runtime`] is the immutable snapshot of what is active. A change is all or nothing and is active when the call that
 //! makes it returns. An origin says what it [wants](Wanted) of its policies; their generations, drains and pauses are kept
 //! here, the same for all.
 //!

@@ -36,7 +36,7 @@ pub enum PatternError {
     /// A `*` in the port, where only digits may stand.
     #[error("wildcards are not allowed in the port of a url pattern")]
     WildcardInPort,
-    /// More than [`UrlPattern::MAX_WILDCARDS`].
+    /// It has more wildcards than [`UrlPattern::MAX_WILDCARDS`].
     #[error("a url pattern has at most {} wildcards, this one has {given}", UrlPattern::MAX_WILDCARDS)]
     TooManyWildcards {
         /// How many there are, runs counted once.

@@ -26,9 +26,9 @@ pub struct Runtime {
 /// One policy that has at least one generation.
 #[derive(Debug, Clone)]
 pub struct RuntimePolicy {
-    /// Its name, also in metrics.
+    /// The id of the policy, which metrics name too.
     pub id: PolicyId,
-    /// Where it comes from.
+    /// The dialect, API or file that authored it.
     pub origin: Origin,
     /// What the newest generation says, which applies to all of them; shared with the book.
     pub spec: Arc<Spec>,

@@ -21,19 +21,19 @@ pub enum ScopeError {
     /// It lists more labels than a scope may have.
     #[error("a scope has at most {} labels, this one has {given}", Scope::MAX)]
     TooMany {
-        /// How many labels it lists.
+        /// How many labels were listed.
         given: usize,
     },
     /// One of the texts cannot be the name of a label.
     #[error("{given:?} is not a label: 1 to {} letters, digits, '_', '-' or '.'", Labels::MAX_KEY_BYTES)]
     NoLabel {
-        /// As given.
+        /// The text that was given, cut to 80 characters.
         given: String,
     },
     /// It lists the same label twice.
     #[error("the label {given:?} stands twice in the scope")]
     Repeated {
-        /// As given.
+        /// The label that stands there twice.
         given: String,
     },
 }

@@ -242,7 +242,7 @@ impl Policies {
             if let Some(bounds) = self.bounds {
                 bounds.check(&before, &next).map_err(|bound| ChangeError::Failed(bound.into()))?;
             }
-            // Nobody withdraws while this runs: whoever does has stopped waiting for it.
+            // The change cannot be withdrawn from here on: a caller that withdraws has stopped polling this future.
             turn.take();
             let (held, written) =
                 RunToEnd::new(write(Arc::clone(&self.shared), writer, next, self.bounds)).await;
@@ -397,7 +397,7 @@ impl Shared {
     }
 }
 
-/// A book that was read.
+/// A book as it was read from the store.
 #[derive(Default)]
 struct Stored {
     version: Option<Version>,

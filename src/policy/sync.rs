@@ -64,7 +64,7 @@ pub enum Put {
 }
 
 impl SyncReport {
-    /// Whether nothing is different.
+    /// Whether the list changed nothing at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
@@ -87,7 +87,7 @@ impl Origin {
         Self::new("file")
     }
 
-    /// The policies of `PUT /v1/policies/{id}`.
+    /// The origin of the policies of `PUT /v1/policies/{id}`.
     #[must_use]
     pub fn api() -> Self {
         Self::new("api")
@@ -202,7 +202,7 @@ impl Book {
         Ok(if is_new { Put::Added } else { Put::Same })
     }
 
-    /// Deletes a policy, whoever it belongs to; what was active drains for `drain_window` from `now`.
+    /// Deletes a policy of any origin; what was active drains for `drain_window` from `now`.
     ///
     /// # Errors
     /// [`BookError::NotFound`], also when it was deleted before.

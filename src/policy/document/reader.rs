@@ -75,7 +75,7 @@ impl<'de, P: DeserializeOwned> Visitor<'de> for Whole<'_, P> {
             }
             given.push(member);
             match member {
-                // Whoever calls has looked at it.
+                // The caller has chosen `P` by it.
                 Member::Format => {
                     let _: u32 = members.next_value()?;
                 }

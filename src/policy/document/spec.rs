@@ -36,7 +36,7 @@ const COUNTING: i64 = u32::MAX as i64;
 pub(in crate::policy) struct SpecV3 {
     #[serde(default)]
     clauses: Vec<ClauseV3>,
-    // The one clause of formats 1 and 2. Member by member: a flattened option takes whatever is wrong in it for nothing.
+    // The one clause of formats 1 and 2. Member by member: a flattened option would read a faulty clause as none.
     #[serde(default, skip_serializing)]
     pattern: Option<String>,
     #[serde(default, skip_serializing)]

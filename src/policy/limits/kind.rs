@@ -7,7 +7,7 @@ use crate::policy::Wording;
 /// What a limit counts or forbids: each policy has at most one limit of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Starts per second, evenly spread.
+    /// Starts per second, with even gaps between them.
     Pace,
     /// Starts in every sliding window of a length.
     Window,
@@ -15,7 +15,7 @@ pub enum Kind {
     Quota,
     /// Calls in flight at the same time.
     Slots,
-    /// Nothing at all may start.
+    /// Nothing may start, now or later, until the policy is changed.
     Closed,
 }
 

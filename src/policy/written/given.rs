@@ -11,7 +11,7 @@ use crate::event::json_pointer;
 
 /// Longest part of a name or a wrong value that is repeated, in characters.
 const MAX_QUOTED: usize = 80;
-/// 2^53: above it a float does not have every whole number.
+/// 2^53: above it a float cannot represent every whole number.
 const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 /// A value as it was given, in the types that JSON and TOML share.

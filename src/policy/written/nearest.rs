@@ -10,7 +10,7 @@ pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> 
     (edits <= 3 && edits < name.len()).then_some(name)
 }
 
-/// Edits between two names (Levenshtein).
+/// How many bytes have to be added, left out or changed to make one name the other (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
