@@ -118,7 +118,7 @@ impl CanDeploy {
     }
 }
 
-/// The path of an element: always this one, whatever base the request came through.
+/// The path of an element, which is the same under both base paths.
 pub(in crate::manage) fn uri(collection: &str, uid: &str) -> String {
     format!("/voyager/apis/{collection}/{uid}")
 }

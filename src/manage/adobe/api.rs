@@ -23,7 +23,7 @@ use crate::policy::Book;
 
 /// The failures of the operations of one API, by their names.
 pub(in crate::manage) trait Operations: Failures + From<BodyError> + Send + Sync {
-    /// There is no such config for whoever asks.
+    /// No such config exists for the organisation and sandbox of the request.
     const NOT_FOUND: Self;
     /// The organisation has as many configs as it may have.
     const CREATE_LIMIT: Self;
@@ -109,7 +109,7 @@ pub(in crate::manage) trait Collection: Sync + Sized {
     }
 }
 
-/// `POST /list/C`
+/// `POST /list/C`: the configs that the request may see, a page of them.
 pub(in crate::manage) async fn list<C: Collection>(of: &C, headers: &HeaderMap, body: Body) -> Answer {
     let scope = scope(of, headers, false)?;
     let refuse = |error| scope.refuse(C::Failure::from(error));
@@ -132,7 +132,7 @@ pub(in crate::manage) async fn list<C: Collection>(of: &C, headers: &HeaderMap, 
     Ok(json(StatusCode::OK, &List { results: page.map(|(uid, record)| C::show(uid, record)).collect() }))
 }
 
-/// `POST /C`
+/// `POST /C`: saves a new config, also one with faults unless they are refused.
 pub(in crate::manage) async fn create<C: Collection>(of: &C, headers: &HeaderMap, body: Body) -> Answer {
     let scope = scope(of, headers, true)?;
     let config = read_config(of, &scope, body).await?;
@@ -167,7 +167,7 @@ pub(in crate::manage) async fn create<C: Collection>(of: &C, headers: &HeaderMap
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// `GET /C/{uid}`
+/// `GET /C/{uid}`: shows one config with its state.
 pub(in crate::manage) fn read<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
     let book = of.authoring().desk.book();
@@ -175,7 +175,7 @@ pub(in crate::manage) fn read<C: Collection>(of: &C, uid: &Uid, headers: &Header
     Ok(json(StatusCode::OK, &One { result: C::show(uid, &record) }))
 }
 
-/// `PUT /C/{uid}`
+/// `PUT /C/{uid}`: saves other values, which may become active at once.
 pub(in crate::manage) async fn update<C: Collection>(
     of: &C,
     uid: &Uid,
@@ -189,7 +189,7 @@ pub(in crate::manage) async fn update<C: Collection>(
     let stamp = of.authoring().stamp();
     let edit = |book: &mut Book| {
         let (uid, record) = find::<C>(book, uid, &scope, C::Failure::UPDATE)?;
-        // Only once the config is found: to others it does not exist, whatever they send.
+        // Only once the config is found: to others it does not exist, also when their body has faults.
         if is_refused {
             return Err(C::Failure::UPDATE.of_faults());
         }
@@ -213,7 +213,7 @@ pub(in crate::manage) async fn update<C: Collection>(
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// `DELETE /C/{uid}`
+/// `DELETE /C/{uid}`: ends a config; a deployed one only by force.
 pub(in crate::manage) async fn delete<C: Collection>(
     of: &C,
     uid: &Uid,
@@ -236,7 +236,7 @@ pub(in crate::manage) async fn delete<C: Collection>(
     Ok(json(StatusCode::OK, &serde_json::Map::new()))
 }
 
-/// `GET` and `POST /C/{uid}/canDeploy`
+/// `GET` and `POST /C/{uid}/canDeploy`: checks a config as it is saved.
 pub(in crate::manage) fn may_deploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
     let book = of.authoring().desk.book();
@@ -245,7 +245,7 @@ pub(in crate::manage) fn may_deploy<C: Collection>(of: &C, uid: &Uid, headers: &
     Ok(json(StatusCode::OK, &Checked { can_deploy: C::can_deploy(&meaning) }))
 }
 
-/// `POST /C/{uid}/deploy`
+/// `POST /C/{uid}/deploy`: makes active what is saved.
 pub(in crate::manage) async fn deploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
     let stamp = of.authoring().stamp();
@@ -264,7 +264,7 @@ pub(in crate::manage) async fn deploy<C: Collection>(of: &C, uid: &Uid, headers:
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// `POST /C/{uid}/undeploy`
+/// `POST /C/{uid}/undeploy`: ends what is active and keeps the config.
 pub(in crate::manage) async fn undeploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
     let edit = |book: &mut Book| {
@@ -289,7 +289,7 @@ async fn read_config<C: Collection>(of: &C, scope: &Scope, body: Body) -> Result
     of.read_config(&body, scope).map_err(refuse)
 }
 
-/// A config that exists for whoever asks; another one is not found.
+/// A config that exists for the organisation and sandbox of a request; another one is not found.
 fn find<'u, C: Collection>(
     book: &Book,
     uid: &'u Uid,

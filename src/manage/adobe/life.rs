@@ -95,7 +95,7 @@ impl<C> Life<C> {
         self.deployed = Some(Deployed { config: Some(config), outdated: false });
     }
 
-    /// Nothing is active any more; tells whether anything was.
+    /// Nothing is active any more; `false` when nothing was.
     pub(in crate::manage) fn undeploy(&mut self) -> bool {
         self.deployed.take().is_some()
     }

@@ -56,13 +56,13 @@ fn read<A: Collection>(uid: &str, value: &Value) -> Result<Record<A::Config>, Un
 /// A config of one API, as it is found in the book.
 pub(in crate::manage) type Found<A> = Result<Record<<A as Collection>::Config>, Unreadable>;
 
-/// All configs, oldest first.
+/// All configs of one API, the oldest first; one that cannot be read has its place too.
 pub(in crate::manage) fn all<A: Collection>(book: &Book) -> Vec<(&str, Found<A>)> {
     let configs = book.elements(&origin::<A>(), A::KIND).into_iter();
     configs.map(|(uid, value)| (uid, read::<A>(uid, value))).collect()
 }
 
-/// One config, whoever it belongs to.
+/// One config of any organisation; `None` where there is none.
 pub(in crate::manage) fn find<A: Collection>(book: &Book, uid: &str) -> Option<Found<A>> {
     book.element(&origin::<A>(), A::KIND, uid).map(|value| read::<A>(uid, value))
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 use crate::manage::adobe::Identity;
 
-/// Who did something, and when.
+/// Who did something and when, in the form in which both are shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::manage) struct Stamp {
     pub(in crate::manage) by: String,

@@ -19,7 +19,7 @@ pub(super) const CONNECTIONS_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(39
 pub(in crate::manage) enum Fault {
     /// 100: missing, not text, empty, or not http(s).
     Url,
-    /// 101: it does not parse.
+    /// 101: the url does not parse.
     MalformedUrl,
     /// 102: it parses, but with a wildcard in host or port.
     WildcardInHost,
@@ -29,7 +29,7 @@ pub(in crate::manage) enum Fault {
     Rating,
     /// 107: `maxCallsCount` missing, not a whole number or out of range.
     Calls,
-    /// 108: the same of `periodInMs`.
+    /// 108: `periodInMs` missing, not a whole number or out of range.
     Period,
     /// 111: what no other code names.
     Payload,

@@ -13,7 +13,7 @@
 //!   the same operations in the same order, so 1452 to 1455 are taken for delete, deploy, undeploy and get; what no
 //!   code is known for is 4000. 1450 (not found) and 1456 (too many configs) are
 //!   ours.
-//! - How a call over the cap is told beyond status and code is ours (the module `says`).
+//! - How a call over the cap is refused beyond status and code is ours (the module `says`).
 //! - `deployedConfig` is shown while the config is deployed; `tenantId` is always `prod`.
 //! - A config belongs to its organisation and sandbox; to others it does not exist.
 //!
@@ -46,7 +46,7 @@ use crate::policy::{Book, Policies};
 pub(crate) use options::CappingOptions;
 pub(crate) use routes::router;
 
-/// Adobe Journey Orchestration's Capping API.
+/// Adobe Journey Orchestration's Capping API, as a dialect.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Capping;
 

@@ -65,7 +65,7 @@ pub(in crate::manage) struct Rating {
 pub(super) type Record = objects::Record<Config>;
 
 impl Config {
-    /// Whether it names this service.
+    /// Whether the config names this service, with or without a cap.
     pub(super) fn has(&self, service: ServiceKind) -> bool {
         self.services.as_ref().is_some_and(|services| services.contains_key(service.name()))
     }

@@ -18,7 +18,7 @@ pub(super) enum Code {
     DeveloperOverRate,
     /// The service is over its calls per second.
     ServiceOverQps,
-    /// The request carries no credentials.
+    /// The request carries no credentials where some are required.
     NotAuthorized,
 }
 

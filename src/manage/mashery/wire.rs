@@ -11,20 +11,20 @@ use crate::manage::mashery::errors::{PropertyError, Refusal};
 use crate::manage::mashery::wire::shape::Shape;
 use crate::policy::Window;
 
-/// The objects of the API.
+/// The kinds of objects that the API has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// The objects of `services`, which endpoints belong to.
     Service,
     /// The objects of `services/{id}/endpoints`, which get the calls.
     Endpoint,
-    /// `services/{id}/endpoints/{id}/methods`
+    /// The objects of `services/{id}/endpoints/{id}/methods`, parts of an endpoint.
     Method,
     /// The objects of `packageKeys`, one for each caller.
     PackageKey,
 }
 
-/// One member of an object.
+/// One member of an object, and what holds when it is not given.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member {
     /// The name of the member on the wire.
@@ -200,9 +200,9 @@ impl Kind {
 /// Why a request is made: a key's `apikey` is set once (the vendor's page ignores it in updates).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// A new object is made.
+    /// A new object is made from the body.
     Create,
-    /// An object gets other values.
+    /// An object that is there gets other values.
     Update,
 }
 

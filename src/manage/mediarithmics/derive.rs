@@ -78,7 +78,7 @@ fn spec(record: &Record) -> Option<Spec> {
     Some(Spec { family: Family::Wait, overlap: Overlap::All, scope, ..Spec::new(vec![clause], limits) })
 }
 
-/// One start every `1 / max_qps` seconds, or so many per second.
+/// The pace of `max_qps` starts per second; 0.5 is one start every two seconds. `None` outside the range of a pace.
 pub(super) fn pace(max_qps: &Number) -> Option<Pace> {
     Pace::per_second(max_qps.as_f64()?).ok()
 }

@@ -17,7 +17,7 @@ use crate::policy::{Bound, Bounds, Late};
 use crate::problem::doc::words;
 use crate::problem::{BodyFault, NotJson};
 
-/// The routes of the dialect.
+/// The routes of the dialect with their examples and refusals.
 #[must_use]
 pub(super) fn api_doc() -> OpenApi {
     Dialect::openapi()

@@ -23,7 +23,7 @@ const COUNTER: (&str, &str) = ("counter", "next");
 /// The first id that is given to a throttling.
 const FIRST_ID: u64 = 1_001;
 
-/// All routes of the dialect.
+/// All routes of the dialect; every other verb on them is refused with 405.
 pub(crate) fn router(api: MediarithmicsApi) -> Router {
     let all = get(list).post(create).head(no_verb_of_all).fallback(no_verb_of_all);
     let one = get(read).put(replace).delete(remove).head(no_verb_of_one).fallback(no_verb_of_one);
@@ -288,7 +288,8 @@ fn refuse_duplicate(book: &Book, id: Option<&str>, record: &Record) -> Result<()
     twin.map_or(Ok(()), |(other, _)| Err(Failure::Duplicate(other.to_owned())))
 }
 
-/// The next id. It counts on, whatever is removed, and passes by what another origin has taken as the name of a policy.
+/// The next id. It is never one that was given before, also after that was removed, and skips ids under which another
+/// origin has a policy.
 fn take_id(book: &mut Book) -> Result<String, Failure> {
     let (kind, name) = COUNTER;
     let mut id = match book.element(&origin(), kind, name) {

@@ -16,7 +16,7 @@ use crate::manage::responsys::objects::account::Account;
 use crate::manage::responsys::{ACCOUNTS, ORIGIN, Responsys};
 use crate::policy::{Book, Origin, SyncReport};
 
-/// Where an account comes from.
+/// Where an account comes from, and so where it is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     /// The configuration file lists it, and only a change there ends it.
@@ -33,7 +33,7 @@ pub(crate) enum FileAccountsError {
         "account {name:?} was made through /v1/responsys/accounts; delete it there or leave it out of the file"
     )]
     Taken {
-        /// The name that both have.
+        /// The name that both accounts have.
         name: String,
     },
     /// One cannot be read, or what they allow cannot be applied.

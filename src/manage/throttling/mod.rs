@@ -46,7 +46,7 @@ pub(crate) use routes::router;
 /// The name of the origin of this dialect's elements and policies.
 pub(crate) const ORIGIN: &str = "throttling";
 
-/// Adobe Journey Optimizer's Throttling API.
+/// Adobe Journey Optimizer's Throttling API, as a dialect.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Throttling;
 

@@ -30,7 +30,7 @@ impl Endpoint {
         url.map(|url| url.as_url().path().to_owned()).unwrap_or_default()
     }
 
-    /// Its verbs; none means all.
+    /// The verbs that it takes; an empty list means all.
     pub(in crate::manage::mashery) fn verbs(&self) -> Vec<Verb> {
         let verbs = self.supported_http_methods.iter();
         verbs.filter_map(|verb| Verb::from_bytes(verb.to_ascii_uppercase().as_bytes()).ok()).collect()

@@ -219,7 +219,7 @@ fn first<'v>(element: &'v Value, path: &[String]) -> Option<&'v Value> {
     found.first().copied()
 }
 
-/// Nothing, flags, numbers, texts.
+/// The order of two values: nothing, flags, numbers, texts, and within a kind by value.
 fn compare(a: Option<&Value>, b: Option<&Value>) -> Ordering {
     let rank = |value: Option<&Value>| match value {
         None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => 0,

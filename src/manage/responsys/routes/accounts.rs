@@ -25,7 +25,7 @@ use crate::problem::{Problem, codes};
 /// Most accounts that can be made through the route.
 const MAX_ACCOUNTS: usize = 1_000;
 
-/// The routes, without their state.
+/// The routes for accounts, still without their state.
 pub(in crate::manage::responsys) fn routes() -> Router<ResponsysApi> {
     Router::new()
         .route("/v1/responsys/accounts", get(list))
