@@ -114,7 +114,7 @@ pub enum BookError {
     /// There is no such policy, or it was deleted.
     #[error("no such policy")]
     NotFound,
-    /// The id belongs to a policy of another origin.
+    /// The id belongs to a policy of another origin, or stands twice in a list.
     #[error("there is a policy of this id already")]
     Exists,
 }

@@ -95,7 +95,7 @@ struct ElementV3 {
 }
 
 /// The stored form, of which is known that the next start reads it and that every policy then governs the same calls: a
-/// book that cannot be read keeps the process from starting. Numbers may lose their last bit, times what lies below a
+/// book that cannot be read holds the whole store. Numbers may lose their last bit, times what lies below a
 /// millisecond.
 ///
 /// # Errors
@@ -130,8 +130,8 @@ fn append<'s>(
 
 fn store_policy(id: &PolicyId, policy: &Policy) -> Result<Vec<u8>, PolicyError> {
     let stored = serde_json::to_vec(&encode_policy(id, policy)).map_err(malformed)?;
-    // What is written is read back at once: a book that is found unreadable at the next start keeps the process from
-    // starting.
+    // What is written is read back at once: a book that turns out to be unreadable at the next start holds the whole
+    // store.
     let (read_id, read) = decode_policy(serde_json::from_slice(&stored).map_err(malformed)?)?;
     if read_id != *id || governed(&read) != governed(policy) {
         return Err(malformed("what is to be written reads differently"));

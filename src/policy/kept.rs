@@ -28,7 +28,7 @@ impl<T> Kept<T> {
         }
         // Outside the cell, because making may fail: an error is not remembered.
         let made = make(value)?;
-        // A writer that came first meanwhile has made the same form.
+        // A caller that came first meanwhile has made the same form.
         Ok(stored.get_or_init(|| made.into()))
     }
 }

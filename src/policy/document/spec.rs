@@ -251,7 +251,7 @@ fn decode_overrides(rows: Vec<OverrideV3>) -> Result<Overrides, PolicyError> {
     let mut overrides = BTreeMap::new();
     for OverrideV3 { key, pace, window, quota, slots, timeout_ms, closed } in rows {
         let limits = LimitsV3 { pace, window, quota, slots, timeout_ms, closed };
-        // The stricter one cannot be known.
+        // Which of them was meant cannot be known.
         if overrides.insert(key, decode_limits(limits)?).is_some() {
             return Err(malformed("the limits of one key stand twice"));
         }
