@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use super::system::Servers;
 use crate::event::{NameFailure, Shortage};
+use crate::telemetry::defect;
 
 /// How long the addresses of the other kind are waited for once those of one kind are there. A server that drops the
 /// questions of one kind must not cost every call its whole timeout.
@@ -80,7 +81,10 @@ async fn ask_any(servers: &[Server], first: &AtomicUsize, name: &Name) -> Reply 
     for step in 0..servers.len() {
         // `start` may come from a question to an older, longer list.
         let index = (start + step) % servers.len();
-        let Some(server) = servers.get(index) else { continue };
+        let Some(server) = servers.get(index) else {
+            defect!("a name server beyond the end of the list");
+            continue;
+        };
         let reply = server.ask(name).await;
         match reply.answer {
             Err(

@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::NameFailure;
-use crate::telemetry::{NameAsked, NameLookedUp};
+use crate::telemetry::{NameAsked, NameLookedUp, defect};
 use ask::{Reply, ask};
 use system::System;
 use table::{Answer, Bounds, Question, Step, Table};
@@ -262,7 +262,10 @@ struct Asking {
 
 impl Asking {
     async fn ask(mut self) {
-        let Some(question) = &self.question else { return };
+        let Some(question) = &self.question else {
+            defect!("a question that was settled before it was asked");
+            return;
+        };
         let inner = &self.names.0;
         // One list for the whole question, also when the files change meanwhile.
         let servers = Arc::clone(&inner.system.load().servers);
@@ -279,7 +282,10 @@ impl Asking {
     }
 
     fn settle(&mut self, reply: Reply) {
-        let Some(question) = self.question.take() else { return };
+        let Some(question) = self.question.take() else {
+            defect!("a question that is settled twice");
+            return;
+        };
         let now = self.names.0.clock.now();
         self.names.table().settle(question, reply.answer.map(Arc::from), reply.ttl, now);
         self.names.begin_questions();

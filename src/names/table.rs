@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
 use crate::event::NameFailure;
+use crate::telemetry::defect;
 
 /// What a name leads to: at least one address, in the order in which they are to be tried.
 pub(super) type Answer = Result<Arc<[IpAddr]>, NameFailure>;
@@ -116,6 +117,10 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(bounds: Bounds) -> Self {
+        defect!(
+            unless bounds.max_questions + bounds.max_waiting < bounds.max_names,
+            "a table of names that questions alone can fill"
+        );
         let all = bounds.max_questions;
         // At least one place for each rank.
         let places = [all, all - all / 4, all.div_ceil(2)];
@@ -156,7 +161,10 @@ impl Table {
     pub(super) fn next_question(&mut self, now: Timestamp) -> Option<Question> {
         loop {
             let (name, rank) = self.first_in_line()?;
-            let Some(State::InLine { tell, waiter, since }) = self.names.remove(&name) else { continue };
+            let Some(State::InLine { tell, waiter, since }) = self.names.remove(&name) else {
+                defect!("a name in line that nobody has asked for");
+                continue;
+            };
             if now.since(since) >= self.bounds.max_wait {
                 // It stood in line as long as a call may wait for it: calls that joined it later get the same answer.
                 let _nobody_waits = tell.send(Err(NameFailure::Shortage));
@@ -172,6 +180,7 @@ impl Table {
     /// the places of the better ones, and not the other way round.
     fn first_in_line(&mut self) -> Option<(Arc<str>, Rank)> {
         let all: usize = self.lines.iter().map(|line| line.under_way).sum();
+        defect!(unless all <= self.bounds.max_questions, "more questions under way than there may be");
         if all >= self.bounds.max_questions {
             return None;
         }
@@ -201,7 +210,12 @@ impl Table {
         // The place is freed first, for every kind of answer: a place that is not given back is gone until a restart.
         let Question { name, tell, epoch, rank } = question;
         let line = self.line(rank);
+        defect!(unless line.under_way > 0, "an answer to a question that was not handed out");
         line.under_way = line.under_way.saturating_sub(1);
+        defect!(
+            unless !answer.as_ref().is_ok_and(|addresses| addresses.is_empty()),
+            "a name that resolves to no address"
+        );
         // After `forget` the entry, if there is one, belongs to a newer question.
         if epoch == self.epoch {
             match self.kept(&answer, ttl) {
