@@ -48,7 +48,8 @@ impl Guards {
     pub(super) fn then(&self, guard: EgressGuard, now: Timestamp) -> Self {
         // With the present guard and the new one `MOST` remain.
         let before = self.earlier.len().saturating_sub(MOST - 2);
-        let earlier = self.earlier.iter().skip(before).chain([&self.present]).cloned().collect();
+        let earlier: Vec<Known> = self.earlier.iter().skip(before).chain([&self.present]).cloned().collect();
+        debug_assert!(earlier.len() < MOST, "guards beyond those that are remembered");
         Self { earlier, present: Known::new(guard, now) }
     }
 

@@ -75,7 +75,7 @@ pub(super) fn told_by_body(systems: &Systems, body: &[u8], wall: Timestamp) -> O
 /// From `wall` to the next edge of a period of the clock, in UTC; a whole period at an edge.
 #[must_use]
 pub(crate) fn until_edge(wall: Timestamp, period: Duration) -> Duration {
-    // A period is never zero: callers name whole minutes or longer.
+    debug_assert!(!period.is_zero(), "callers name whole minutes or longer");
     let into_ns = u128::from(wall.as_nanos()) % period.as_nanos();
     // What remains is below the period, which is far below the 584 years that 64 bits of nanoseconds hold.
     period.saturating_sub(Duration::from_nanos(u64::try_from(into_ns).unwrap_or(0)))

@@ -23,6 +23,7 @@ impl Resolve for GuardedNames {
         let (names, egress) = (self.names.clone(), self.egress.clone());
         Box::pin(async move {
             let found = names.addresses(name.as_str()).await?;
+            debug_assert!(!found.is_empty(), "a name that resolves has an address");
             for address in found.iter() {
                 egress.check(*address)?;
             }
