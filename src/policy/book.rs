@@ -217,6 +217,8 @@ impl Book {
             let policy = policy.edit();
             policy.lifecycle.expire(now);
             policy.pause.take_if(|pause| pause.until.is_some_and(|until| until <= now));
+            // Otherwise housekeeping would write the book at each of its turns.
+            debug_assert!(!policy.ends_something(now), "what has ended is still there");
         }
         self.forget();
     }

@@ -77,6 +77,7 @@ impl Generations {
                 self.0.insert(place, (number, state));
             }
         }
+        debug_assert!(self.0.is_sorted_by(|one, next| one.0 < next.0), "look-ups go by the order of numbers");
     }
 
     pub(super) fn retain(&mut self, mut keep: impl FnMut(GenerationState) -> bool) {

@@ -74,6 +74,7 @@ impl Lifecycle {
             // again.
             self.next_generation = self.next_generation.saturating_add(1);
         }
+        debug_assert!(self.active().is_some(), "a policy that has begun takes new events");
     }
 
     /// Lets the active generation drain for `window`.
@@ -85,6 +86,7 @@ impl Lifecycle {
                 *generation = GenerationState::Draining { until };
             }
         }
+        debug_assert!(self.active().is_none(), "a policy that has ended takes no new events");
     }
 
     /// Forgets generations whose drain window is over.

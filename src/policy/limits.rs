@@ -182,6 +182,7 @@ impl Pace {
     #[must_use]
     pub fn window(self) -> Window {
         let starts = self.0.ceil();
+        debug_assert!((1.0..=Self::MAX).contains(&starts), "a pace lies within its range");
         // Exact for whole paces; else rounded up, so that the window is never too short. Paces end at a million.
         let length_ns = (starts / self.0 * 1e9).ceil() as u64;
         let calls = NonZeroU32::new(starts as u32).unwrap_or(NonZeroU32::MIN);

@@ -121,6 +121,7 @@ impl UrlPattern {
         let base = "http://h";
         // Through the parser that the urls of events go through, so that both have one spelling. It escapes the braces.
         let on_host = Self::parse(&format!("{base}{path}"))?;
+        debug_assert!(on_host.canonical.starts_with(base), "the path begins behind the host");
         let path = on_host.canonical.strip_prefix(base).unwrap_or_default().replace("%7B%7D", "{}");
         let literals = path.replace("{}", "").chars().filter(|c| *c != '*').count();
         Ok(Self::of(format!("{ANY_HOST}{path}"), literals))

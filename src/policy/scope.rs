@@ -85,7 +85,7 @@ impl Scope {
     /// The key of a call that lacks none of them, as [`Lane::scope_key`] makes it.
     pub(super) fn key_of(&self, labels: &Labels, url: &CanonicalUrl) -> Box<str> {
         let value = |label: &str| labels.get(label).map(Cow::from).or_else(|| self.stand_in(label, url));
-        // Callers have asked `missing_in` before: each label has a value.
+        debug_assert!(self.missing_in(labels).is_none(), "callers have asked whether a label is missing");
         let values = self.labels.iter().map(|label| value(label).unwrap_or_default().into());
         let values: Vec<Box<str>> = values.collect();
         Lane::key_of_scope(self.labels.iter().zip(&values))

@@ -151,6 +151,7 @@ impl Starts {
             let crowd = Crowd::of(same, patterns.start, budget, known)?;
             starts.push(Start { patterns, within, crowd });
         }
+        debug_assert_eq!(from as usize, placed.len(), "each pattern belongs to one start");
         Ok(Self { order: placed.iter().map(|(at, _)| *at).collect(), starts: starts.into() })
     }
 
@@ -171,7 +172,10 @@ impl Starts {
         }
         // The text begins with this one, and so with all that are around it.
         while let Some(start) = next {
-            // The text begins with the literal, so the cut lies between two characters.
+            debug_assert!(
+                text.starts_with(literal(start)),
+                "a start lies within others that the text begins with"
+            );
             let rest = text.get(literal(start).len()..).unwrap_or_default();
             let is_known = start.crowd.as_ref().is_some_and(|crowd| {
                 crowd.find(rest, start.patterns.end, |places| places.filter_map(at).for_each(&mut *found))
@@ -247,6 +251,11 @@ impl Crowd {
             patterns.extend(equal.first().map(|(_, pattern)| *pattern));
             first += count(equal.len());
         }
+        debug_assert_eq!(
+            firsts.len(),
+            patterns.len(),
+            "a match of the automaton is found again by its place"
+        );
         if firsts.len() <= ASKED_AT_MOST {
             return Ok(None);
         }

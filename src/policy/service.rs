@@ -344,6 +344,7 @@ impl Shared {
         next: Book,
         bounds: Option<Bounds>,
     ) -> Result<bool, PolicyError> {
+        debug_assert!(!writer.in_doubt, "the edited book is the stored one");
         let (runtime, body) = self.prepare(&next, bounds)?;
         let expect = writer.version.map_or(Expect::Absent, Expect::At);
         // Until the answer is here.

@@ -132,7 +132,7 @@ impl Book {
                 Wanted::Idle => self.rest(origin, id, now, drain_window),
                 Wanted::AsItIs => Ok(Put::Same),
             };
-            // Whether each of them is free was asked above.
+            debug_assert!(put.is_ok(), "each policy of the list was found to be free above");
             report.note(id, put.map_err(|error| SyncError { policy: id.clone(), error })?);
         }
         let of_origin = self.of_origin(origin).into_iter().map(|(id, _)| id);
@@ -162,6 +162,7 @@ impl Book {
                 }
             }
         }
+        debug_assert_eq!(orders.len(), 0, "each order is dealt out again");
     }
 
     /// Makes one policy of `origin` govern events as `spec` says: a new or idle one starts a generation, an active one

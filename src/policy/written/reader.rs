@@ -28,7 +28,7 @@ const MAX_METHODS: usize = 32;
 pub(crate) fn read_name(members: &Members) -> Result<PolicyId, Fault> {
     let mut faults = Vec::new();
     let name = Reader { members, known: None, faults: &mut faults }.name();
-    // Without a name there is a fault, and one at most.
+    debug_assert_eq!(name.is_some(), faults.is_empty(), "without a name there is a fault");
     name.ok_or_else(|| faults.pop().unwrap_or(Fault { path: Vec::new(), detail: String::new() }))
 }
 
@@ -39,6 +39,7 @@ pub(crate) fn read_name(members: &Members) -> Result<PolicyId, Fault> {
 pub(crate) fn read_spec(members: &Members, known: Option<&BTreeSet<String>>) -> Result<Spec, Vec<Fault>> {
     let mut faults = Vec::new();
     let spec = Reader { members, known, faults: &mut faults }.spec();
+    debug_assert_eq!(spec.is_some(), faults.is_empty(), "an author learns why a policy is refused");
     spec.ok_or(faults)
 }
 
