@@ -70,6 +70,7 @@ impl Problem {
     /// what to do about it.
     #[must_use]
     pub(crate) fn of(code: Code, detail: impl Into<String>) -> Self {
+        debug_assert!((400..600).contains(&code.status), "a problem has the status of an error");
         Self {
             kind: format!("urn:tidegate:problem:{}", code.word),
             title: code.title,
@@ -135,6 +136,7 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // A struct of text and numbers always serialises.
         let body = serde_json::to_vec(&self).unwrap_or_default();
+        debug_assert!(!body.is_empty(), "a problem has a body");
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.extend(self.headers);
