@@ -80,6 +80,7 @@ impl fmt::Display for BodyRefused {
 pub(super) fn json_answer(status: StatusCode, content_type: &'static str, body: &impl Serialize) -> Response {
     // Texts, numbers, lists and maps with text keys always serialise.
     let body = serde_json::to_vec(body).unwrap_or_default();
+    debug_assert!(!body.is_empty(), "an answer in JSON has a body");
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

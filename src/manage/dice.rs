@@ -4,6 +4,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::manage::dialect::is_uuid;
+
 /// A generator that many requests share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Dice(Arc<Mutex<fastrand::Rng>>);
@@ -23,7 +25,9 @@ impl Dice {
 
     /// A random UUID, version 4, in its usual form.
     pub(super) fn uuid(&self) -> String {
-        uuid_of(self.roll())
+        let uuid = uuid_of(self.roll());
+        debug_assert!(is_uuid(&uuid), "dialects know the policies that are theirs by this form");
+        uuid
     }
 
     /// This many random letters and digits.

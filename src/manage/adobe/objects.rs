@@ -78,6 +78,7 @@ pub(in crate::manage) fn count<A: Collection>(book: &Book, org: &str) -> usize {
 pub(in crate::manage) fn put<A: Collection>(book: &mut Book, uid: &str, record: &Record<A::Config>) {
     // Text, numbers and lists always make a value.
     let value = serde_json::to_value(record).unwrap_or_default();
+    debug_assert!(value.is_object(), "a config that is stored can be read again");
     book.put_element(&origin::<A>(), A::KIND, uid, value);
 }
 

@@ -129,6 +129,10 @@ pub(super) fn check(config: &Config, require_strategy: bool) -> Checked {
         (Some(pattern), Some(methods)) if faults.is_empty() => Ok(Meaning { pattern, methods, caps }),
         _ => Err(faults),
     };
+    debug_assert!(
+        meaning.as_ref().err().is_none_or(|faults| !faults.is_empty()),
+        "an author learns why a config cannot be deployed"
+    );
     Checked { meaning, unbounded, url: config.url.clone() }
 }
 

@@ -72,6 +72,7 @@ impl Place {
             Kind::PackageKey => "key",
         });
         let record = below(book, self.kind, id, self.parent())?;
+        debug_assert!(id.is_some(), "only what the path names is found");
         Ok((id.unwrap_or_default(), record))
     }
 

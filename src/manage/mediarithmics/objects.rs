@@ -85,7 +85,9 @@ impl Record {
 
     pub(super) fn write(&self) -> Value {
         // Text and numbers always make a value.
-        serde_json::to_value(self).unwrap_or_default()
+        let value = serde_json::to_value(self).unwrap_or_default();
+        debug_assert!(value.is_object(), "a throttling that is stored can be read again");
+        value
     }
 
     /// Whether both speak of the same calls in the same way, however the endpoint is spelled: only one may be there.

@@ -130,6 +130,7 @@ pub(super) fn of_route(book: &Book) -> usize {
 pub(super) fn put(book: &mut Book, source: Source, account: &Account) {
     // Text and numbers always make a value.
     let value = serde_json::to_value(account).unwrap_or_default();
+    debug_assert!(value.is_object(), "an account that is stored can be read again");
     book.put_element(&origin(), source.kind(), &account.name, value);
 }
 

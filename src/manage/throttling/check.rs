@@ -103,7 +103,10 @@ pub(super) fn check(config: &Config, org: &str, throughput: RangeInclusive<u32>)
             let limits = Limits { pace: Some(pace), ..Limits::default() };
             Ok(Spec { overlap: Overlap::most_specific(), ..Spec::new(vec![clause], limits) })
         }
-        _ => Err(faults),
+        _ => {
+            debug_assert!(!faults.is_empty(), "an author learns why a config cannot be deployed");
+            Err(faults)
+        }
     }
 }
 

@@ -101,8 +101,10 @@ impl Catalogue {
     }
 
     fn check_endpoint(&self, id: &str) -> Result<(), Refusal> {
-        // The caller has put it there.
-        let Some(this) = self.endpoints.iter().find(|endpoint| endpoint.id == id) else { return Ok(()) };
+        let Some(this) = self.endpoints.iter().find(|endpoint| endpoint.id == id) else {
+            debug_assert!(false, "the endpoint is among the others");
+            return Ok(());
+        };
         // Over all services: they share the domains, and a call belongs to one endpoint alone.
         for other in self.endpoints.iter().filter(|endpoint| endpoint.id != id) {
             if let Some(address) = this.of.clash(&other.of) {
@@ -114,7 +116,10 @@ impl Catalogue {
     }
 
     fn check_method(&self, id: &str) -> Result<(), Refusal> {
-        let Some(this) = self.methods.iter().find(|method| method.id == id) else { return Ok(()) };
+        let Some(this) = self.methods.iter().find(|method| method.id == id) else {
+            debug_assert!(false, "the method is among the others");
+            return Ok(());
+        };
         let twice =
             self.methods_of(&this.parent).any(|other| other.id != id && other.of.name == this.of.name);
         if twice {
@@ -125,7 +130,10 @@ impl Catalogue {
     }
 
     fn check_key(&self, id: &str) -> Result<(), Refusal> {
-        let Some(this) = self.keys.iter().find(|key| key.id == id) else { return Ok(()) };
+        let Some(this) = self.keys.iter().find(|key| key.id == id) else {
+            debug_assert!(false, "the key is among the others");
+            return Ok(());
+        };
         if !self.services.iter().any(|service| service.id == this.of.service.id) {
             return Err(Refusal::property("service", "must be the id of a service"));
         }

@@ -27,7 +27,9 @@ impl Record {
 
     pub(in crate::manage::mashery) fn write(&self) -> Value {
         // Text, maps with text keys and numbers always make a value.
-        serde_json::to_value(self).unwrap_or_default()
+        let value = serde_json::to_value(self).unwrap_or_default();
+        debug_assert!(value.is_object(), "an object that is stored can be read again");
+        value
     }
 
     /// What it says, in terms of its kind.

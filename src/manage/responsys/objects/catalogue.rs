@@ -25,7 +25,7 @@ pub(in crate::manage::responsys) struct Api {
 }
 
 static CATALOGUE: LazyLock<Vec<Api>> =
-    LazyLock::new(|| include_str!("catalogue.tsv").lines().filter_map(Api::read).collect());
+    LazyLock::new(|| include_str!("catalogue.tsv").lines().filter_map(Api::of_line).collect());
 
 /// All functions in the order in which they are listed.
 pub(in crate::manage::responsys) fn catalogue() -> &'static [Api] {
@@ -39,10 +39,17 @@ pub(in crate::manage::responsys) fn find(name: &str) -> Option<&'static Api> {
 
 impl Api {
     /// A line of the table; `None` for a comment.
-    fn read(line: &'static str) -> Option<Self> {
+    fn of_line(line: &'static str) -> Option<Self> {
         if line.starts_with('#') {
             return None;
         }
+        let api = Self::read(line);
+        // A function that is not listed would not be limited.
+        debug_assert!(api.is_some(), "a line of the table of functions does not read");
+        api
+    }
+
+    fn read(line: &'static str) -> Option<Self> {
         let mut columns = line.split('\t');
         Some(Self {
             name: columns.next()?,
