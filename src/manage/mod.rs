@@ -76,7 +76,7 @@ pub(crate) fn tell(options: &Options, random: fastrand::Rng) -> Tell {
     let speakers: Vec<_> =
         all().iter().filter_map(|dialect| Some((dialect.name(), dialect.says(options, &dice)?))).collect();
     Arc::new(move |refused| {
-        // An origin without a speaker is the file or the API, whose refusals are in tidegate's own words.
+        // An origin without a speaker, such as the file and the API, has tidegate's own words.
         let (_, says) = speakers.iter().find(|(name, _)| *name == refused.origin)?;
         says(refused)
     })

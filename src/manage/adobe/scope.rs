@@ -24,7 +24,7 @@ impl Authoring {
     /// the content type in any case.
     pub(in crate::manage) fn scope(&self, headers: &HeaderMap, with_body: bool) -> Result<Scope, Refusal> {
         let options = &*self.options;
-        // In the order in which the platform's gateway refuses them.
+        // In the order in which the contract lists them.
         if options.require_headers {
             require(headers, "authorization", GatewayError::NoToken)?;
             require(headers, "x-api-key", GatewayError::NoApiKey)?;
