@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// Shared between a request and whoever waits for its end.
+/// Shared between a request and the attempt that waits for its end.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Begun(Arc<AtomicBool>);
 
@@ -62,6 +62,7 @@ impl Body for NotedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        // No sign of a beginning: the length is asked for while the call still waits for a connection.
         self.body.size_hint()
     }
 }

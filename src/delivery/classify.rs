@@ -53,8 +53,8 @@ pub(super) fn blocked(error: &reqwest::Error) -> Option<&Blocked> {
     find(error)
 }
 
-/// The outcome of an attempt without a complete response head, other than one that was [`blocked`]; `begun` says whether a byte of the request may have been
-/// written.
+/// The outcome of an attempt without a complete response head, other than one that was [`blocked`]; `begun` says
+/// whether a byte of the request may have been written.
 pub(super) fn failure(error: &reqwest::Error, begun: bool) -> Outcome {
     if error.is_builder() {
         // The request could not even be put together: it never will be.
@@ -70,8 +70,9 @@ pub(super) fn timed_out(begun: bool) -> Outcome {
 
 fn failed(cause: Cause, begun: bool) -> Outcome {
     match cause {
-        // The protocol says so, whatever was written.
+        // The protocol says so, also after the request was written.
         Cause::Refused => Outcome::Unprocessed { cause },
+        // The endpoint may have acted on what was written, so it costs an attempt even if the cause is ours.
         cause if begun => Outcome::Retry { cause, retry_after: None },
         Cause::Shortage(_) | Cause::Dns(NameFailure::Shortage) => Outcome::Shortage { cause },
         cause => Outcome::Unprocessed { cause },
@@ -79,6 +80,8 @@ fn failed(cause: Cause, begun: bool) -> Outcome {
 }
 
 fn transport_cause(error: &reqwest::Error) -> Cause {
+    // The most telling error of the chain decides: a shortage, a name that does not resolve and a failed handshake all
+    // come wrapped in a failure to connect.
     if find::<h2::Error>(error).is_some_and(is_refusal) {
         Cause::Refused
     } else if let Some(shortage) =
@@ -138,7 +141,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, wall: Timestamp) -> Option<Durati
     let moment = |date: NaiveDateTime| {
         Timestamp::from_millis(u64::try_from(date.and_utc().timestamp_millis()).unwrap_or(0))
     };
-    // The clock of whoever set the date tells best how far away it is.
+    // The clock that set the date tells best how far away it is.
     let theirs = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?.trim()));
     Some(moment(http_date(text)?).since(theirs.map_or(wall, moment)).min(RETRY_AFTER_MAX))
 }
@@ -147,6 +150,7 @@ fn http_date(text: &str) -> Option<NaiveDateTime> {
     if let Ok(date) = DateTime::parse_from_rfc2822(text) {
         return Some(date.naive_utc());
     }
+    // The two obsolete forms, which a recipient has to accept too.
     ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
         .iter()
         .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())

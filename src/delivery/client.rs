@@ -36,14 +36,14 @@ const BODY_WAIT: Duration = Duration::from_secs(2);
 /// The largest response head over HTTP/2. Over HTTP/1 the client's own bounds hold: 100 fields, about 400 KiB.
 const H2_HEAD_MAX_BYTES: u32 = 64 * 1024;
 
-/// What the client is told at start.
+/// What the client is set up with, once for the life of the process.
 #[derive(Debug, Clone)]
 pub struct DeliveryOptions {
-    /// Which addresses may be called.
+    /// Which addresses may be called, until another guard is applied.
     pub egress: EgressGuard,
-    /// How names are resolved.
+    /// How names are resolved, and for how long.
     pub names: NameOptions,
-    /// How long each attempt may take.
+    /// How long each attempt and its parts may take.
     pub deadlines: Deadlines,
     /// Unused connections kept per host; best as many as calls may be in flight to one.
     pub pool_max_idle_per_host: usize,
@@ -85,10 +85,10 @@ impl Default for Deadlines {
     }
 }
 
-/// Why the client cannot be built.
+/// Why the client cannot be built; nothing of it is in use then.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
-    /// The extra certificates cannot be read.
+    /// The extra certificates are not a bundle in PEM form.
     #[error("the extra CA certificates are not PEM")]
     ExtraCa(#[source] reqwest::Error),
     /// The client cannot be set up, for example because the system has no CA certificates.
@@ -123,7 +123,7 @@ impl HttpDeliverer {
         Self::over(options, clock, |client| client)
     }
 
-    /// The same with a client that is changed last of all.
+    /// The same with a client that `change` adapts last, over all settings made here.
     pub(super) fn over(
         options: DeliveryOptions,
         clock: Clock,
@@ -145,8 +145,11 @@ impl HttpDeliverer {
     }
 
     async fn call(self, call: Call) -> Outcome {
+        // One guard for the whole attempt: a denied address is judged by the guard that its connection was to be made
+        // under.
         let guarded = self.guarded.load_full();
         let accepted_at = call.id.accepted_at();
+        // The connector resolves names only: without this check an address in the url would be connected unseen.
         if let Err(blocked) = guarded.guards.present().check_literal(&call.url) {
             return self.denied(&guarded.guards, &blocked, accepted_at);
         }
@@ -154,6 +157,7 @@ impl HttpDeliverer {
         let total = call.timeout.unwrap_or(self.options.deadlines.total);
         let begun = Begun::default();
         let request = request::build(call, self.clock.wall(), &begun);
+        // A call with a shorter time of its own does not wait for the head beyond it.
         let head_end = started + self.options.deadlines.head.min(total);
         let head = timeout_at(head_end, guarded.client.execute(request)).await;
         let response = match head {
@@ -186,6 +190,7 @@ impl HttpDeliverer {
     async fn judge(&self, response: Response, deadline: Instant) -> Outcome {
         let systems = &*self.options.hears;
         let by_head = classify::answer(systems, response.status(), response.headers(), b"", self.wall());
+        // Never beyond the attempt's own time.
         let soon = deadline.min(Instant::now() + BODY_WAIT);
         if !hears::may_be_told_by_body(systems, response.status(), response.headers()) {
             // Whatever becomes of the body, the status stands.
@@ -196,10 +201,11 @@ impl HttpDeliverer {
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
         let is_whole = timeout_at(end, read(response, |chunk| body.extend_from_slice(chunk))).await;
+        // The code may stand in the part that is missing: the status alone decides.
         if is_whole != Ok(true) {
             return by_head;
         }
-        // The time is told anew: what an answer asks for counts from its end.
+        // The time is read again: what an answer asks for counts from its end.
         classify::answer(systems, status, &headers, &body, self.wall())
     }
 }
@@ -212,8 +218,11 @@ fn guarded_client(
     change: fn(ClientBuilder) -> ClientBuilder,
 ) -> Result<Client, DeliveryError> {
     let mut builder = Client::builder()
+        // A proxy would connect in place of this process, past the guard.
         .no_proxy()
+        // No limit was asked for the place that a redirect leads to.
         .redirect(redirect::Policy::none())
+        // A repetition by the client would be a call that no limit has counted.
         .retry(retry::never())
         .referer(false)
         .dns_resolver(GuardedNames { names: names.clone(), egress })
@@ -236,6 +245,8 @@ impl Deliver for HttpDeliverer {
     }
 
     fn under(&self, egress: EgressGuard) -> Result<Turnover, DeliveryError> {
+        // Before anything changes, so that an error leaves the present client as it is. A client of its own, because a
+        // kept connection may lead to an address that the new guard denies.
         let client = guarded_client(&self.options, egress.clone(), &self.names, self.change)?;
         let (place, clock) = (Arc::clone(&self.guarded), self.clock.clone());
         Ok(Box::new(move || {
@@ -258,6 +269,7 @@ impl Deliver for HttpDeliverer {
 /// which closes it. Returns whether it was read to its end.
 async fn read(mut response: Response, mut take: impl FnMut(&[u8])) -> bool {
     let mut left = BODY_MAX_BYTES;
+    // Reading up to the bound would be in vain: the connection is closed all the same.
     if response.content_length().is_some_and(|announced| announced > left) {
         return false;
     }
@@ -272,7 +284,7 @@ async fn read(mut response: Response, mut take: impl FnMut(&[u8])) -> bool {
     }
 }
 
-/// Makes ring the process's TLS provider unless there is one already. Whoever sets up an HTTP client needs it before.
+/// Makes ring the process's TLS provider unless there is one already. To be called before any HTTP client is set up.
 pub(crate) fn install_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Losing a race here means that another client has just installed the same one.

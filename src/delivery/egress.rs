@@ -58,6 +58,7 @@ impl EgressGuard {
     }
 
     fn allows(&self, address: IpAddr) -> bool {
+        // Only the mapped form: the kernel connects it as the IPv4 address itself.
         let mapped = match address {
             IpAddr::V6(v6) => v6.to_ipv4_mapped().map(IpAddr::V4),
             IpAddr::V4(_) => None,
@@ -72,6 +73,7 @@ fn denied_range(address: IpAddr) -> Option<IpNet> {
     match address {
         IpAddr::V4(v4) => denied_v4(v4),
         IpAddr::V6(v6) => match embedded_v4(v6) {
+            // The range of the outer form does not matter: the packet arrives at the inner address.
             Some(inner) => denied_v4(inner),
             None => DENIED_V6.iter().find(|net| net.contains(&v6)).copied().map(IpNet::V6),
         },

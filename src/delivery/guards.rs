@@ -46,8 +46,10 @@ impl Guards {
 
     /// The same, and this guard from `now` on.
     pub(super) fn then(&self, guard: EgressGuard, now: Timestamp) -> Self {
+        // With the present guard and the new one `MOST` remain.
         let before = self.earlier.len().saturating_sub(MOST - 2);
-        let earlier = self.earlier.iter().skip(before).chain([&self.present]).cloned().collect();
+        let earlier: Vec<Known> = self.earlier.iter().skip(before).chain([&self.present]).cloned().collect();
+        debug_assert!(earlier.len() < MOST, "guards beyond those that are remembered");
         Self { earlier, present: Known::new(guard, now) }
     }
 
@@ -59,7 +61,10 @@ impl Guards {
     /// What becomes of a call to an address that the present guard denies, of an event that was accepted then.
     pub(super) fn denied(&self, address: IpAddr, accepted_at: Timestamp) -> Outcome {
         let all = || self.earlier.iter().chain([&self.present]);
+        // An earlier process, or a guard that is forgotten, let the event in: it may have allowed the address.
         let is_unknown = all().next().is_some_and(|first| accepted_at < first.since);
+        // The lives of two guards overlap: a door may have judged by the older one just before the change, and the id
+        // is made later.
         let ends = all().skip(1).map(|next| next.since + JUDGED_BEFORE);
         let lives = all().zip(ends.chain([Timestamp::MAX]));
         let mut judges = lives

@@ -17,7 +17,7 @@ use crate::event::{Outcome, Said, Wait};
 /// Knows how the endpoints of one system say that they are busy, over a limit, or will not take a call. Pure: by header
 /// and code, without a clock of its own.
 pub trait Hears: fmt::Debug + Send + Sync {
-    /// Everything that it reports.
+    /// Every code that [`Hears::head`] and [`Hears::body`] can report.
     fn words(&self) -> Words;
 
     /// What the head of an answer of 400 or above says; `None` when it says nothing of the kind. `wall` is the time of
@@ -37,13 +37,13 @@ pub trait Hears: fmt::Debug + Send + Sync {
 /// What endpoints of one system may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Words {
-    /// With a wait.
+    /// What they say together with a time to wait, or while they are busy.
     pub waits: &'static [Said],
-    /// For good.
+    /// What they say when they will not take the call at all.
     pub denials: &'static [Said],
 }
 
-/// All that is listened for.
+/// All systems that are listened for, in the order in which they are asked.
 pub(super) type Systems = [&'static dyn Hears];
 
 /// What the head alone says; `None` when it says nothing of the kind.
@@ -63,6 +63,7 @@ pub(super) fn told_by_head(
 pub(super) fn may_be_told_by_body(systems: &Systems, status: StatusCode, headers: &HeaderMap) -> bool {
     status.as_u16() >= 400
         && is_json(headers)
+        // Only whether the head is recognised counts here, so any time will do.
         && told_by_head(systems, status, headers, Timestamp::ZERO).is_none()
 }
 
@@ -74,11 +75,14 @@ pub(super) fn told_by_body(systems: &Systems, body: &[u8], wall: Timestamp) -> O
 /// From `wall` to the next edge of a period of the clock, in UTC; a whole period at an edge.
 #[must_use]
 pub(crate) fn until_edge(wall: Timestamp, period: Duration) -> Duration {
+    debug_assert!(!period.is_zero(), "callers name whole minutes or longer");
     let into_ns = u128::from(wall.as_nanos()) % period.as_nanos();
+    // What remains is below the period, which is far below the 584 years that 64 bits of nanoseconds hold.
     period.saturating_sub(Duration::from_nanos(u64::try_from(into_ns).unwrap_or(0)))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
+    // A type that is not text, or none, is taken for no JSON: the status decides then.
     let Some(Ok(text)) = headers.get(CONTENT_TYPE).map(|value| value.to_str()) else { return false };
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))

@@ -32,20 +32,20 @@ pub(crate) use egress::Blocked;
 pub use egress::EgressGuard;
 pub(crate) use hears::{Hears, Words, until_edge};
 
-/// One attempt to make.
+/// One attempt to make, complete with everything that goes out.
 #[derive(Clone)]
 pub struct Call {
     /// Goes out as `webhook-id`, the same for every attempt.
     pub id: EventId,
     /// Which attempt this is, from 1, without those that cost none; goes out as `tidegate-attempt`.
     pub attempt: u16,
-    /// The verb.
+    /// The verb of the request, as the producer gave it.
     pub method: Method,
-    /// The address: parsed once, at the door.
+    /// The address to call: parsed once, at the door.
     pub url: CanonicalUrl,
-    /// The producer's headers.
+    /// The producer's headers; tidegate's own replace those of the same name.
     pub headers: HeaderMap,
-    /// The body.
+    /// The body of the request; may be empty.
     pub body: Bytes,
     /// The longest the whole attempt may take; `None` means the configured default.
     pub timeout: Option<Duration>,
@@ -57,7 +57,7 @@ pub(crate) type Turnover = Box<dyn FnOnce() + Send>;
 /// Makes calls. The future does everything: it starts when it is first polled and never fails in any other
 /// way than by its [`Outcome`].
 pub trait Deliver: Send + Sync + 'static {
-    /// Makes one attempt.
+    /// Makes one attempt: at most one request reaches the endpoint.
     fn attempt(&self, call: Call) -> BoxFuture<'static, Outcome>;
 
     /// Prepares to make calls under another guard, without any connection that was made under the present one.

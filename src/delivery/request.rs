@@ -22,6 +22,7 @@ const ATTEMPT: HeaderName = HeaderName::from_static("tidegate-attempt");
 /// `application/octet-stream`; everything else, `traceparent` included, goes out as it was given. `begun` learns when it
 /// begins to be written.
 pub(super) fn build(call: Call, at: Timestamp, begun: &Begun) -> Request {
+    debug_assert!(call.attempt > 0, "attempts count from 1");
     let mut request = Request::new(call.method, call.url.as_url().clone());
     let mut headers = call.headers;
     // A printed id is plain ASCII: the value is always valid.

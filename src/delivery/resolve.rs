@@ -23,9 +23,11 @@ impl Resolve for GuardedNames {
         let (names, egress) = (self.names.clone(), self.egress.clone());
         Box::pin(async move {
             let found = names.addresses(name.as_str()).await?;
+            debug_assert!(!found.is_empty(), "a name that resolves has an address");
             for address in found.iter() {
                 egress.check(*address)?;
             }
+            // The connector puts the port of the url in place of 0.
             let found: Vec<SocketAddr> = found.iter().map(|address| (*address, 0).into()).collect();
             let addresses: Addrs = Box::new(found.into_iter());
             Ok(addresses)

@@ -10,13 +10,13 @@ use tracing::warn;
 use crate::clock::Timestamp;
 use crate::event::{Cause, Outcome};
 
-/// How often a shortage is logged at most.
+/// How often a shortage is logged at most: thousands of calls may meet the same one at once.
 const LOGGED_EVERY: Duration = Duration::from_secs(10);
 
-/// What was logged last.
+/// When a shortage was last logged, in milliseconds.
 #[derive(Debug, Default)]
 pub(super) struct Shortages {
-    /// Zero before the first line.
+    /// Zero before the first line is written.
     logged_ms: AtomicU64,
 }
 
@@ -29,6 +29,7 @@ impl Shortages {
         if before_ms != 0 && is_soon {
             return;
         }
+        // 0 stands for never. Two calls at the same moment may both log, which does no harm.
         self.logged_ms.store(now.as_millis().max(1), Ordering::Relaxed);
         let reason = match cause {
             Cause::Shortage(shortage) => shortage.to_string(),

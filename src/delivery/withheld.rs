@@ -1,4 +1,4 @@
-//! Calls that are held because the egress guard denies their address, for the log and whoever asks: one line for many.
+//! Calls that are held because the egress guard denies their address, for the log and for status: one line for many.
 //!
 //! Must not know: which calls are held, what becomes of them.
 
@@ -13,7 +13,7 @@ use crate::event::Outcome;
 
 /// How often it is logged at most.
 const LOGGED_EVERY: Duration = Duration::from_secs(60);
-/// Who is held is tried again sooner than this.
+/// Calls that are held are tried again sooner than this: without one in this time none is held any more.
 const TRIED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The last call that was held.

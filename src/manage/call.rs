@@ -14,11 +14,12 @@ use serde::Serialize;
 use crate::event::Labels;
 use crate::problem::{BodyFault, NotJson, check_json, read_whole};
 
-/// Longest request body, in bytes.
+/// Longest request body of a dialect, in bytes: far above what one object says.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The whole body, when it is stated to be JSON.
 pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, BodyRefused> {
+    // Before the body is read: one of another type is refused without waiting for it.
     check_json(headers)?;
     Ok(read_body(body).await?)
 }
@@ -66,6 +67,7 @@ impl fmt::Display for BodyRefused {
         match self {
             Self::Type(not_json) => not_json.fmt(f),
             Self::Fault(BodyFault::TooLarge) => write!(f, "a body has at most {BODY_BYTES_MAX} bytes"),
+            // A caller that was cut off has to know whether it may repeat the request.
             Self::Fault(BodyFault::TooSlow) => f.write_str("the body stopped coming; nothing was changed"),
             Self::Fault(BodyFault::Incomplete) => {
                 f.write_str("the body broke off before its end; nothing was changed")
@@ -78,6 +80,7 @@ impl fmt::Display for BodyRefused {
 pub(super) fn json_answer(status: StatusCode, content_type: &'static str, body: &impl Serialize) -> Response {
     // Texts, numbers, lists and maps with text keys always serialise.
     let body = serde_json::to_vec(body).unwrap_or_default();
+    debug_assert!(!body.is_empty(), "an answer in JSON has a body");
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -87,7 +90,9 @@ pub(super) fn json_answer(status: StatusCode, content_type: &'static str, body: 
 /// Whether there is one `Authorization` that is a token alone, without a scheme before it.
 pub(super) fn has_plain_token(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    // Two of them could be read as two callers.
     let (Some(value), None) = (values.next(), values.next()) else { return false };
+    // A scheme would be followed by a blank, which is not graphic.
     !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 

@@ -33,7 +33,7 @@ pub(crate) enum NotActive {
 /// Why objects were not changed, or why that is not known.
 #[derive(Debug)]
 pub(super) enum NotChanged<E> {
-    /// The edit refused.
+    /// The edit refused, in the words of its dialect.
     Refused(E),
     /// What follows from it cannot be active.
     NotActive(NotActive),
@@ -41,9 +41,9 @@ pub(super) enum NotChanged<E> {
     TooLarge(PolicyError),
     /// It would exceed a bound of the book.
     Full(Bound),
-    /// The store has not answered in time.
+    /// The store has not answered in time: nothing is kept, or that is not known.
     Late(Late),
-    /// The store cannot take it.
+    /// The store cannot take it, for a reason that is logged.
     Failed,
 }
 
@@ -69,6 +69,7 @@ pub(super) fn activate(
 ) -> Result<SyncReport, NotActive> {
     let list = dialect.derive(book)?;
     let report = book.sync(&Origin::new(dialect.name()), &list, now, drain_window)?;
+    // An object that is deployed anew has a young policy: among equals its place in the list counts, not its age.
     book.put_in_order(list.iter().map(|(id, _)| id));
     Ok(report)
 }
@@ -83,12 +84,12 @@ impl Desk {
         Self { dialect, policies, clock, drain_window }
     }
 
-    /// All objects now.
+    /// All objects as they are now, in one snapshot.
     pub(super) fn book(&self) -> Arc<Book> {
         self.policies.book()
     }
 
-    /// Time.
+    /// The clock of the daemon, for the times that objects show.
     pub(super) const fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -112,9 +113,12 @@ impl Desk {
         &self,
         mut edit: impl FnMut(&mut Book) -> Result<(T, Effect), E>,
     ) -> Result<T, NotChanged<E>> {
+        // Read once, so that an edit that is repeated ends drains at the same time.
         let now = self.clock.now();
         let whole = |book: &mut Book| {
             let (answer, effect) = edit(book).map_err(NotChanged::Refused)?;
+            // Also after an edit that changes nothing active: what all objects amount to is the only truth about the
+            // policies.
             match activate(self.dialect, book, now, self.drain_window) {
                 Ok(_) => Ok(answer),
                 // Nothing of the policies was touched.
@@ -129,11 +133,13 @@ impl Desk {
         let dialect = self.dialect.name();
         match error {
             ChangeError::Refused(refused) => {
+                // Stored objects are at fault and not the request, so an operator has to see it.
                 if let NotChanged::NotActive(error) = &refused {
                     tracing::error!(dialect, %error, "objects cannot be applied");
                 }
                 refused
             }
+            // Not logged: a caller at a bound could fill the log.
             ChangeError::Failed(PolicyError::Full(bound)) => NotChanged::Full(bound),
             ChangeError::Failed(error) => {
                 tracing::error!(dialect, %error, "an object was not changed");

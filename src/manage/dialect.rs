@@ -36,10 +36,10 @@ pub(crate) trait Dialect: Sync {
         &[]
     }
 
-    /// Its part of the API description.
+    /// Its part of the API description, with all its routes.
     fn api_doc(&self) -> OpenApi;
 
-    /// The policies that its objects in the book amount to; of equals that compete the earlier one rules.
+    /// The policies that its objects in the book amount to; of equals that compete the earlier one applies.
     ///
     /// # Errors
     /// [`Unreadable`] names an object that this version cannot read or that means nothing any more.
@@ -90,11 +90,11 @@ pub(crate) type Says = Box<dyn Fn(&Refused<'_>) -> Option<Told> + Send + Sync>;
 
 /// What the routes of a dialect work on.
 pub(crate) struct Parts {
-    /// The policy book.
+    /// The policies, through a handle with the bounds and the patience of requests.
     pub policies: Policies,
-    /// Time.
+    /// The clock for drains and for the times that answers show.
     pub clock: Clock,
-    /// Makes ids.
+    /// The generator of ids; a test hands in one with a known seed.
     pub random: fastrand::Rng,
 }
 
@@ -124,7 +124,7 @@ pub(crate) type PutListed =
 pub(crate) struct ShowsUsage {
     /// Whether a policy of this origin and name is the one whose counters are shown.
     pub counts: fn(&Origin, &PolicyId) -> bool,
-    /// The headers for it.
+    /// The headers for that use, as its callers know them.
     pub headers: fn(&Usage) -> HeaderMap,
 }
 
@@ -135,22 +135,23 @@ pub(crate) struct Usage {
     pub window: Option<Used>,
     /// Of the limit per period; `None` when there is none.
     pub quota: Option<Used>,
-    /// When the period ends.
+    /// When the period of the quota ends; `None` when there is none.
     pub quota_resets_at: Option<Timestamp>,
 }
 
 /// How much of one limit is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Used {
-    /// Calls that are allowed.
+    /// Calls that are allowed in its window or period.
     pub allotted: u64,
-    /// Calls that were made.
+    /// Calls that were made in the present window or period.
     pub current: u64,
 }
 
 /// Whether a text is a UUID in its usual form.
 pub(super) fn is_uuid(text: &str) -> bool {
     let is_dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+    // By hand, because a parser of UUIDs would take other spellings of the same id too.
     let fits = |(at, c): (usize, u8)| if is_dash(at) { c == b'-' } else { c.is_ascii_hexdigit() };
     text.len() == 36 && text.bytes().enumerate().all(fits)
 }

@@ -4,29 +4,33 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::manage::dialect::is_uuid;
+
 /// A generator that many requests share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Dice(Arc<Mutex<fastrand::Rng>>);
 
 impl Dice {
-    /// Shares a generator.
+    /// Lets many requests share this generator.
     #[must_use]
     pub(crate) fn new(random: fastrand::Rng) -> Self {
         Self(Arc::new(Mutex::new(random)))
     }
 
-    /// Any number.
+    /// A random number of 128 bits, each as likely as any other.
     #[must_use]
     pub(crate) fn roll(&self) -> u128 {
         self.take(|random| random.u128(..))
     }
 
-    /// A random UUID.
+    /// A random UUID, version 4, in its usual form.
     pub(super) fn uuid(&self) -> String {
-        uuid_of(self.roll())
+        let uuid = uuid_of(self.roll());
+        debug_assert!(is_uuid(&uuid), "dialects know the policies that are theirs by this form");
+        uuid
     }
 
-    /// So many letters and digits.
+    /// This many random letters and digits.
     pub(super) fn letters(&self, count: usize) -> String {
         self.take(|random| std::iter::repeat_with(|| random.alphanumeric()).take(count).collect())
     }

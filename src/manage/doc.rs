@@ -12,6 +12,7 @@ pub(super) fn under_each(bases: &[&str], doc: &OpenApi) -> OpenApi {
     for (nth, base) in bases.iter().enumerate() {
         let mut routes = doc.clone();
         let name = base.replace('/', "_");
+        // The ids under the first base stay as they are: clients are generated from them.
         for item in routes.paths.paths.values_mut().filter(|_| nth > 0) {
             let methods = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
             let ids = methods.into_iter().flatten().filter_map(|operation| operation.operation_id.as_mut());

@@ -24,7 +24,7 @@ pub(super) const fn text(late: Late) -> &'static str {
     }
 }
 
-/// Adds `Retry-After` to the refusal.
+/// Adds `Retry-After` to the refusal, in whole seconds.
 pub(super) fn retry_later(mut response: Response) -> Response {
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     response

@@ -76,6 +76,7 @@ pub(crate) fn tell(options: &Options, random: fastrand::Rng) -> Tell {
     let speakers: Vec<_> =
         all().iter().filter_map(|dialect| Some((dialect.name(), dialect.says(options, &dice)?))).collect();
     Arc::new(move |refused| {
+        // An origin without a speaker, such as the file and the API, has tidegate's own words.
         let (_, says) = speakers.iter().find(|(name, _)| *name == refused.origin)?;
         says(refused)
     })
@@ -88,6 +89,8 @@ pub(crate) async fn settle(policies: &Policies, now: Timestamp, drain_window: Du
         let edit = |book: &mut Book| {
             let report =
                 desk::activate(*dialect, book, now, drain_window).map_err(|error| error.to_string())?;
+            // A start of a newer version must not end what an older one kept active: an operator decides that with a
+            // change.
             match report.removed.first() {
                 Some(policy) => Err(format!("the policy {policy} would end")),
                 None => Ok(()),

@@ -11,14 +11,14 @@ use crate::manage::throttling::ThrottlingOptions;
 /// The options of each dialect. The default is what the contracts document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Of Adobe's Throttling API.
+    /// Options of Adobe's Throttling API (`throttlingConfigs`).
     pub throttling: ThrottlingOptions,
-    /// Of Adobe's Capping API.
+    /// Options of Adobe's Capping API (`endpointConfigs`).
     pub capping: CappingOptions,
-    /// Of Mashery's call limiting.
+    /// Options of Mashery's call limiting under `/v3/rest`.
     pub mashery: MasheryOptions,
     /// Of the throttlings of mediarithmics' plugins.
     pub mediarithmics: MediarithmicsOptions,
-    /// Of Responsys' throttling limits.
+    /// Options of Responsys' throttling limits and accounts.
     pub responsys: ResponsysOptions,
 }

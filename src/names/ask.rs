@@ -24,14 +24,16 @@ use tokio::time::timeout;
 
 use super::system::Servers;
 use crate::event::{NameFailure, Shortage};
+use crate::telemetry::defect;
 
-/// How long the addresses of the other kind are waited for once those of one kind are there.
+/// How long the addresses of the other kind are waited for once those of one kind are there. A server that drops the
+/// questions of one kind must not cost every call its whole timeout.
 const OTHER_KIND_WAIT: Duration = Duration::from_millis(300);
 
-/// What the servers said.
+/// What the servers said about one name, or why they said nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
-    /// The addresses; not empty.
+    /// The addresses; never an empty list, which would be [`NameFailure::NoAddress`].
     pub(super) answer: Result<Vec<IpAddr>, NameFailure>,
     /// How long it holds, where they said so.
     pub(super) ttl: Option<Duration>,
@@ -75,9 +77,14 @@ pub(super) async fn ask(servers: &Servers, first: &AtomicUsize, name: &str) -> R
 async fn ask_any(servers: &[Server], first: &AtomicUsize, name: &Name) -> Reply {
     let start = first.load(Ordering::Relaxed);
     let mut failed = Reply::failed(NameFailure::Unreachable);
+    // Only what a server answers is final: after a failure the next one may know more.
     for step in 0..servers.len() {
+        // `start` may come from a question to an older, longer list.
         let index = (start + step) % servers.len();
-        let Some(server) = servers.get(index) else { continue };
+        let Some(server) = servers.get(index) else {
+            defect!("a name server beyond the end of the list");
+            continue;
+        };
         let reply = server.ask(name).await;
         match reply.answer {
             Err(
@@ -88,6 +95,7 @@ async fn ask_any(servers: &[Server], first: &AtomicUsize, name: &Name) -> Reply 
                 | NameFailure::Garbled,
             ) => failed = reply,
             Ok(_) | Err(_) => {
+                // A server that is down costs its timeout once and not for every name.
                 first.store(index, Ordering::Relaxed);
                 return reply;
             }
@@ -142,6 +150,7 @@ async fn other(first: &Reply, other: impl Future<Output = Reply>) -> Reply {
 
 /// The reply for a name from those for its two kinds of addresses.
 fn merge(v6: Reply, v4: Reply) -> Reply {
+    // The reply holds only as long as both of its parts.
     let ttl = match (v6.ttl, v4.ttl) {
         (Some(v6), Some(v4)) => Some(v6.min(v4)),
         (one, other) => one.or(other),
@@ -169,6 +178,7 @@ fn reply(result: Result<Lookup, NetError>) -> Reply {
         Err(error) => return Reply { answer: Err(failure(&error)), ttl: absence_ttl(&error) },
     };
     let addresses: Vec<IpAddr> = lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect();
+    // Over all records of the answer, aliases on the way included: one that ends sooner may lead elsewhere then.
     let ttl = lookup.answers().iter().map(|record| record.ttl).min();
     let answer = if addresses.is_empty() { Err(NameFailure::NoAddress) } else { Ok(addresses) };
     Reply { answer, ttl: ttl.map(|seconds| Duration::from_secs(seconds.into())) }
@@ -178,6 +188,7 @@ fn failure(error: &NetError) -> NameFailure {
     match error {
         NetError::Timeout => NameFailure::Timeout,
         NetError::Busy => NameFailure::Shortage,
+        // Before other failures of a socket: without a descriptor of ours no server was asked.
         NetError::Io(error) if Shortage::of(error).is_some() => NameFailure::Shortage,
         NetError::Io(_) | NetError::NoConnections => NameFailure::Unreachable,
         NetError::Dns(DnsError::NoRecordsFound(_)) if error.is_nx_domain() => NameFailure::NoSuchName,

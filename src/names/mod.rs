@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::NameFailure;
-use crate::telemetry::{NameAsked, NameLookedUp};
+use crate::telemetry::{NameAsked, NameLookedUp, defect};
 use ask::{Reply, ask};
 use system::System;
 use table::{Answer, Bounds, Question, Step, Table};
@@ -39,14 +39,14 @@ pub(crate) use system::NameFiles;
 const FILES_CHECKED_EVERY: Duration = Duration::from_secs(2);
 /// How long a look at them is waited for.
 const FILES_WAIT: Duration = Duration::from_millis(100);
-/// Names in line behind those that are asked.
+/// Most names in line behind those that are asked; further ones fail with a shortage at once.
 const WAITING_MAX: usize = 8192;
 /// Names in all: some 3 MB.
 const NAMES_MAX: usize = 20_000;
 /// How often it is logged that no name server answers, at most.
 const SILENCE_LOGGED_EVERY_MS: u64 = 60_000;
 
-/// How names are resolved.
+/// How names are resolved, and how much of that may go on at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameOptions {
     /// The longest for one name, all name servers and the search list together.
@@ -55,7 +55,7 @@ pub struct NameOptions {
     pub max_questions: NonZeroUsize,
     /// The longest that addresses are kept, whatever their TTL.
     pub max_ttl: Duration,
-    /// What the system says.
+    /// The files in which the system says what names mean.
     pub files: NameFiles,
 }
 
@@ -98,14 +98,14 @@ struct Inner {
     silence_logged_ms: AtomicU64,
 }
 
-/// The last look at the files.
+/// The last look at the files, or the one that is under way.
 struct Check {
     begun_at: Timestamp,
     is_under_way: bool,
 }
 
 impl Names {
-    /// Reads the files. May block.
+    /// Reads the two files, which may block: only for the start.
     #[must_use]
     pub(crate) fn new(options: NameOptions, clock: Clock) -> Self {
         let bounds = Bounds {
@@ -136,6 +136,8 @@ impl Names {
         self.check_files().await;
         let listed = self.0.system.load().listed(name);
         if !listed.is_empty() {
+            // Before the cache, as in the C library: what an operator writes into the file counts although an answer is
+            // cached.
             NameLookedUp { from: "hosts" }.emit();
             return Ok(listed.into());
         }
@@ -153,6 +155,7 @@ impl Names {
         };
         NameLookedUp { from }.emit();
         self.begin_questions();
+        // A little longer than one question may take: one that began at once still answers with its own failure.
         let told = timeout(self.0.options.timeout + FILES_WAIT, waiter).await;
         // What still stands in line by now was not asked.
         let answer: Answer = told.ok().and_then(Result::ok).unwrap_or(Err(NameFailure::Shortage));
@@ -178,16 +181,19 @@ impl Names {
     /// its answer is kept.
     fn begin_questions(&self) {
         loop {
+            // The lock is taken for one question at a time, so that look-ups get in between.
             let Some(question) = self.table().next_question(self.0.clock.now()) else { return };
             let asking = Asking { names: self.clone(), question: Some(question) };
             tokio::spawn(asking.ask());
         }
     }
 
-    /// Looks at the files if the last look is old enough. It goes on behind the back of whoever asked when it takes long.
+    /// Looks at the files if the last look is old enough. A look that takes long goes on after its caller has given it
+    /// up.
     async fn check_files(&self) {
         let now = self.0.clock.now();
         {
+            // In a block of its own: the lock must be free before the wait below.
             let mut check = self.check();
             if check.is_under_way || now.since(check.begun_at) < FILES_CHECKED_EVERY {
                 return;
@@ -201,7 +207,10 @@ impl Names {
             if let Some(changed) = system.reread(&inner.options.files, inner.options.timeout) {
                 let has_new_servers = !Arc::ptr_eq(&changed.servers, &system.servers);
                 inner.system.store(Arc::new(changed));
+                // In this order: a question that begins after `forget` asks the new servers, and the answer to one that
+                // began before it is not kept.
                 if has_new_servers {
+                    // The place counts in the list that was replaced.
                     inner.first_server.store(0, Ordering::Relaxed);
                     names.table().forget();
                 }
@@ -209,6 +218,7 @@ impl Names {
             }
             names.check().is_under_way = false;
         });
+        // A file system that hangs holds no call up: the look goes on, and later calls see what it finds.
         let _late = timeout(FILES_WAIT, looked).await;
     }
 
@@ -218,6 +228,7 @@ impl Names {
         let mut last = self.0.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some((error(name, failure), now));
         drop(last);
+        // An answer that there is no such name is no fault of the servers.
         if !matches!(failure, NameFailure::Timeout | NameFailure::Unreachable) {
             return;
         }
@@ -251,10 +262,15 @@ struct Asking {
 
 impl Asking {
     async fn ask(mut self) {
-        let Some(question) = &self.question else { return };
+        let Some(question) = &self.question else {
+            defect!("a question that was settled before it was asked");
+            return;
+        };
         let inner = &self.names.0;
+        // One list for the whole question, also when the files change meanwhile.
         let servers = Arc::clone(&inner.system.load().servers);
         let begun_at = inner.clock.now();
+        // The servers share the time, but each name of the search list may use all of it again.
         let asked = timeout(inner.options.timeout, ask(&servers, &inner.first_server, &question.name)).await;
         let reply = asked.unwrap_or(Reply::failed(NameFailure::Timeout));
         let result = reply.answer.as_ref().err().map_or("found", |failure| failure.label());
@@ -266,7 +282,10 @@ impl Asking {
     }
 
     fn settle(&mut self, reply: Reply) {
-        let Some(question) = self.question.take() else { return };
+        let Some(question) = self.question.take() else {
+            defect!("a question that is settled twice");
+            return;
+        };
         let now = self.names.0.clock.now();
         self.names.table().settle(question, reply.answer.map(Arc::from), reply.ttl, now);
         self.names.begin_questions();
@@ -275,7 +294,8 @@ impl Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        // It ended before its answer: the task was given up or has panicked.
+        // It ended before its answer: the task was given up or has panicked. No further question begins here, because
+        // nothing can be spawned while the runtime ends; the next look-up or settlement begins it.
         let question = self.question.take();
         if let Some(question) = question {
             let now = self.names.0.clock.now();

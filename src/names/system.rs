@@ -45,7 +45,8 @@ impl Default for NameFiles {
     }
 }
 
-/// Recognises a changed file; `None` where there is none.
+/// Device, inode, time of the last change and length, by which a changed file is recognised, also one that was renamed
+/// into place; `None` where there is no file.
 type Stamp = Option<(u64, u64, i64, i64, u64)>;
 
 /// What both files said when they were last read.
@@ -111,6 +112,7 @@ impl Servers {
     /// `limit` is the longest for one name: the servers share it, so that each of them can be tried.
     fn parse(text: &[u8], port: u16, limit: Duration) -> Self {
         let (config, options) = parse_resolv_conf(text).unwrap_or_else(|_no_server| {
+            // Added to the file rather than in its place: its search list and options still count.
             let mut text = text.to_vec();
             text.extend_from_slice(format!("\nnameserver {LOCAL_SERVER}\n").as_bytes());
             parse_resolv_conf(text).unwrap_or_else(|error| {
@@ -120,10 +122,12 @@ impl Servers {
             })
         });
         let (domain, mut search, mut servers) = config.into_parts();
+        // `domain` is the search list of a file without `search`.
         if search.is_empty() {
             search.extend(domain);
         }
         servers.truncate(SERVERS_MAX);
+        // At most `SERVERS_MAX`, and never a division by zero.
         let shares = u32::try_from(servers.len()).unwrap_or(1).max(1);
         let timeout = options.timeout.min(limit / shares);
         let list = servers.into_iter().map(|server| Server::new(server, port, &options, timeout)).collect();
@@ -137,10 +141,12 @@ impl Servers {
             plain.set_fqdn(true);
             return vec![plain];
         }
+        // A domain with which the name becomes too long is passed over.
         let searched = self.search.iter().filter_map(|domain| plain.clone().append_domain(domain).ok());
         let mut candidates: Vec<Name> = searched.collect();
         let dots = usize::from(plain.num_labels()).saturating_sub(1);
         plain.set_fqdn(true);
+        // As in the C library: with enough dots the name itself is tried first, otherwise last.
         let place = if dots >= self.ndots { 0 } else { candidates.len() };
         candidates.insert(place, plain);
         candidates
@@ -157,6 +163,7 @@ fn parse_hosts(text: &[u8]) -> Arc<Hosts> {
 
 /// A file with its stamp, unless it is the one that is known or cannot be read.
 fn changed(path: &Path, known: Stamp) -> Option<(Vec<u8>, Stamp)> {
+    // The look at the stamp keeps an unchanged file from being read every two seconds.
     let unchanged = matches!(fs::metadata(path), Ok(metadata) if stamp(&metadata) == known);
     if unchanged { None } else { read(path).ok().filter(|(_, stamp)| *stamp != known) }
 }

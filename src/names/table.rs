@@ -1,5 +1,5 @@
 //! What is known about names and what is being asked: the cache, the joining of questions and their bounds. Pure: time is
-//! an argument, and whoever owns the table asks the questions that it hands out.
+//! an argument, and the owner of the table asks the questions that it hands out.
 //!
 //! A name is asked once however many want it. At most `max_questions` names are asked at the same time, further ones wait
 //! in line, at most `max_waiting` of them. Names that resolved the last time go first; new names have at most three
@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
 use crate::event::NameFailure;
+use crate::telemetry::defect;
 
 /// What a name leads to: at least one address, in the order in which they are to be tried.
 pub(super) type Answer = Result<Arc<[IpAddr]>, NameFailure>;
@@ -32,7 +33,8 @@ const KEPT_MIN: Duration = Duration::from_secs(1);
 const ABSENCE_MAX: Duration = Duration::from_secs(30);
 /// How long the absence is kept when the answer does not say.
 const ABSENCE_DEFAULT: Duration = Duration::from_secs(5);
-/// How long it is kept that a name server failed or did not answer.
+/// How long it is kept that a name server failed or did not answer: calls for the name fail at once meanwhile, instead
+/// of each waiting for a server that is silent.
 const FAILURE_KEPT: Duration = Duration::from_secs(2);
 
 /// How much the table holds at most.
@@ -40,7 +42,7 @@ const FAILURE_KEPT: Duration = Duration::from_secs(2);
 pub(super) struct Bounds {
     /// Names asked at the same time.
     pub(super) max_questions: usize,
-    /// Names in line behind those.
+    /// Names in line behind those that are asked.
     pub(super) max_waiting: usize,
     /// Names in all; more than the two above together.
     pub(super) max_names: usize,
@@ -54,27 +56,34 @@ pub(super) struct Bounds {
 pub(super) enum Step {
     /// The table has an answer whose time has not run out.
     Known(Answer),
-    /// It is being asked already.
+    /// It is asked or in line already: the answer to that question serves here too.
     Joined(Waiter),
-    /// It will be asked.
+    /// It stands in line now, and is asked in its turn.
     Asked(Waiter),
-    /// The line is full.
+    /// The line is full: the name is neither asked nor remembered.
     Full,
 }
 
 /// A question to ask now. It has to be [settled](Table::settle).
 pub(super) struct Question {
+    /// The name to ask for, as an application gives it.
     pub(super) name: Arc<str>,
+    /// Answers all who wait for this name at once.
     tell: oneshot::Sender<Answer>,
+    /// [`Table::epoch`] at the time when the question began.
     epoch: u64,
+    /// Whose place the question takes until it is settled.
     rank: Rank,
 }
 
 /// What the last answer about a name makes of it; the first goes first.
 #[derive(Debug, Clone, Copy)]
 enum Rank {
+    /// The name resolved the last time.
     Resolved,
+    /// Nothing is known of the name.
     New,
+    /// The name did not resolve the last time.
     Failed,
 }
 
@@ -84,15 +93,19 @@ enum State {
     UnderWay { waiter: Waiter },
 }
 
-/// The names of one rank.
+/// The names of one rank that wait or are asked.
 #[derive(Default)]
 struct Line {
+    /// Most questions under way of this rank and the worse ones together.
     rank_places: usize,
+    /// The line, the name that waits longest in front.
     waiting: VecDeque<Arc<str>>,
+    /// Questions of this rank that were handed out and are not settled.
     under_way: usize,
 }
 
-/// See the head of this file.
+/// All names that are known, in line or under way. Never asks by itself: its owner asks the questions that it hands
+/// out, and settles each of them.
 pub(super) struct Table {
     bounds: Bounds,
     names: HashMap<Arc<str>, State>,
@@ -104,6 +117,10 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(bounds: Bounds) -> Self {
+        defect!(
+            unless bounds.max_questions + bounds.max_waiting < bounds.max_names,
+            "a table of names that questions alone can fill"
+        );
         let all = bounds.max_questions;
         // At least one place for each rank.
         let places = [all, all - all / 4, all.div_ceil(2)];
@@ -122,6 +139,7 @@ impl Table {
             Some(State::Known { answer: Err(_), .. }) => Rank::Failed,
             None => Rank::New,
         };
+        // Before anything is replaced: what is known of the name keeps its rank for the next look-up.
         if self.waiting() >= self.bounds.max_waiting {
             return Step::Full;
         }
@@ -129,6 +147,7 @@ impl Table {
             self.make_room(now);
         }
         let name: Arc<str> = name.into();
+        // Shared, because further calls for the name join this question instead of asking it again.
         let (tell, told) = oneshot::channel();
         let waiter = told.shared();
         let state = State::InLine { tell, waiter: waiter.clone(), since: now };
@@ -142,9 +161,12 @@ impl Table {
     pub(super) fn next_question(&mut self, now: Timestamp) -> Option<Question> {
         loop {
             let (name, rank) = self.first_in_line()?;
-            let Some(State::InLine { tell, waiter, since }) = self.names.remove(&name) else { continue };
+            let Some(State::InLine { tell, waiter, since }) = self.names.remove(&name) else {
+                defect!("a name in line that nobody has asked for");
+                continue;
+            };
             if now.since(since) >= self.bounds.max_wait {
-                // Whoever waits for it has given up by now.
+                // It stood in line as long as a call may wait for it: calls that joined it later get the same answer.
                 let _nobody_waits = tell.send(Err(NameFailure::Shortage));
                 continue;
             }
@@ -158,12 +180,14 @@ impl Table {
     /// the places of the better ones, and not the other way round.
     fn first_in_line(&mut self) -> Option<(Arc<str>, Rank)> {
         let all: usize = self.lines.iter().map(|line| line.under_way).sum();
+        defect!(unless all <= self.bounds.max_questions, "more questions under way than there may be");
         if all >= self.bounds.max_questions {
             return None;
         }
         let mut better = 0;
         for rank in [Rank::Resolved, Rank::New, Rank::Failed] {
             let line = self.line(rank);
+            // Never below zero: `better` is a part of `all`.
             if all - better < line.rank_places
                 && let Some(name) = line.waiting.pop_front()
             {
@@ -183,9 +207,15 @@ impl Table {
         ttl: Option<Duration>,
         now: Timestamp,
     ) {
+        // The place is freed first, for every kind of answer: a place that is not given back is gone until a restart.
         let Question { name, tell, epoch, rank } = question;
         let line = self.line(rank);
+        defect!(unless line.under_way > 0, "an answer to a question that was not handed out");
         line.under_way = line.under_way.saturating_sub(1);
+        defect!(
+            unless !answer.as_ref().is_ok_and(|addresses| addresses.is_empty()),
+            "a name that resolves to no address"
+        );
         // After `forget` the entry, if there is one, belongs to a newer question.
         if epoch == self.epoch {
             match self.kept(&answer, ttl) {
@@ -200,6 +230,7 @@ impl Table {
     /// wait for them and not kept.
     pub(super) fn forget(&mut self) {
         self.epoch += 1;
+        // Names in line were not asked yet: their questions go to the new servers.
         self.names.retain(|_, state| matches!(state, State::InLine { .. }));
     }
 
@@ -224,6 +255,7 @@ impl Table {
     fn kept(&self, answer: &Answer, ttl: Option<Duration>) -> Duration {
         match answer {
             Ok(_) => ttl.unwrap_or(KEPT_MIN).max(KEPT_MIN).min(self.bounds.max_ttl),
+            // A shortage of ours says nothing about the name.
             Err(NameFailure::Shortage) => Duration::ZERO,
             Err(failure) if failure.is_an_answer() => {
                 ttl.unwrap_or(ABSENCE_DEFAULT).clamp(KEPT_MIN, ABSENCE_MAX).min(self.bounds.max_ttl)
@@ -239,6 +271,8 @@ impl Table {
             return;
         }
         let mut ends: Vec<Timestamp> = self.names.values().filter_map(State::until).collect();
+        // Names that are asked or in line stay, because somebody waits for them. They alone do not fill the table as
+        // long as `max_names` is above their two bounds.
         if ends.is_empty() {
             return;
         }

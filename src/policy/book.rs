@@ -23,13 +23,13 @@ use crate::policy::{Lifecycle, Spec};
 pub struct Origin(Arc<str>);
 
 impl Origin {
-    /// Names an origin.
+    /// The origin of this name; two of one name are the same.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }
 
-    /// The name as text.
+    /// The name, as the stored book has it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -45,23 +45,23 @@ impl fmt::Debug for Origin {
 /// An operator's hold: nothing starts under the policy meanwhile; events go on being taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
-    /// Why, for whoever wonders.
+    /// Why the policy is held, in the operator's words.
     pub reason: String,
-    /// Since when.
+    /// When the operator held the policy.
     pub since: Timestamp,
     /// Until when, a whole millisecond; `None` means until it is resumed.
     pub until: Option<Timestamp>,
 }
 
-/// One policy in the book.
+/// One policy in the book, authored or deleted and draining.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     pub(super) origin: Origin,
-    /// What is left only drains.
+    /// It was deleted by its author, and what is left of it only drains.
     pub(super) is_deleted: bool,
     /// The spec of the newest generation, while there is any.
     pub(super) ruling: Option<Arc<Spec>>,
-    /// An operator holds it.
+    /// The hold of an operator, if there is one.
     pub(super) pause: Option<Pause>,
     pub(super) lifecycle: Lifecycle,
     /// Place in the order of creation.
@@ -77,13 +77,13 @@ impl Pause {
 }
 
 impl Policy {
-    /// Where it comes from.
+    /// The dialect, API or file that authored it.
     #[must_use]
     pub const fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Its life so far.
+    /// Its generations, and the number of the next one.
     #[must_use]
     pub const fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
@@ -95,7 +95,7 @@ impl Policy {
         self.pause.as_ref()
     }
 
-    /// What rules, while it is deployed or drains.
+    /// What it says, while a generation of it is deployed or drains.
     #[must_use]
     pub fn ruling(&self) -> Option<&Spec> {
         self.ruling.as_deref()
@@ -111,15 +111,15 @@ impl Policy {
 /// Why a change to one policy is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BookError {
-    /// No such policy, or none any more.
+    /// There is no such policy, or it was deleted.
     #[error("no such policy")]
     NotFound,
-    /// The id is taken.
+    /// The id belongs to a policy of another origin, or stands twice in a list.
     #[error("there is a policy of this id already")]
     Exists,
 }
 
-/// All policies.
+/// The policies of all origins, and the elements beside them.
 #[derive(Debug, Clone, Default)]
 pub struct Book {
     /// Shared with the copies of this book; an edit copies the ones that it changes.
@@ -154,7 +154,7 @@ impl Book {
         self.policies.get(id).map(|policy| &**policy)
     }
 
-    /// What the policies that have a spec say.
+    /// The policies that have a spec, with what it says.
     pub(super) fn specs(&self) -> impl Iterator<Item = (&PolicyId, &Arc<Spec>)> {
         self.policies.iter().filter_map(|(id, policy)| Some((id, policy.ruling.as_ref()?)))
     }
@@ -189,6 +189,7 @@ impl Book {
     /// [`BookError::NotFound`].
     pub fn resume(&mut self, id: &PolicyId) -> Result<(), BookError> {
         let policy = self.policies.get_mut(id).ok_or(BookError::NotFound)?;
+        // An edit copies the policy and drops its stored form: not where nothing changes.
         if policy.pause.is_some() {
             policy.edit().pause = None;
         }
@@ -199,6 +200,7 @@ impl Book {
     #[must_use]
     pub fn ends_something(&self, now: Timestamp, waiting: Option<&BTreeSet<PolicyId>>) -> bool {
         let ends = |policy: &Kept<Policy>| {
+            // Read only: this is asked every few seconds, and a change copies and compares the book.
             let is_idle = policy.lifecycle.generations().is_empty();
             policy.ends_something(now)
                 // What no generation needs any more.
@@ -215,16 +217,20 @@ impl Book {
             let policy = policy.edit();
             policy.lifecycle.expire(now);
             policy.pause.take_if(|pause| pause.until.is_some_and(|until| until <= now));
+            // Otherwise housekeeping would write the book at each of its turns.
+            debug_assert!(!policy.ends_something(now), "what has ended is still there");
         }
         self.forget();
     }
 
     /// The line of time has leapt: what ends later than the doubt began goes on as long as before.
     pub fn leap(&mut self, leap: &Leap) {
+        // Only these are edited, so that all others stay shared with the book before.
         let may_move = |policy: &Kept<Policy>| policy.pause.is_some() || policy.lifecycle.drains();
         for policy in self.policies.values_mut().filter(|policy| may_move(policy)) {
             let policy = policy.edit();
             policy.lifecycle.leap(leap);
+            // The end of an earlier pause was stated while the clock was trusted: it stays what the operator meant.
             if let Some(pause) = policy.pause.as_mut().filter(|pause| pause.since >= leap.from) {
                 pause.until = pause.until.map(|until| leap.moved(until));
             }
@@ -257,6 +263,8 @@ impl Book {
             }
             let is_kept = !policy.is_deleted || policy.ruling.is_some();
             let last = policy.lifecycle.last_generation();
+            // Entries of its generations may still be in the queue: the record says that they have ended. A policy
+            // without a generation never had an entry.
             if !is_kept && last > 0 {
                 ended.insert(id.clone(), last);
             }

@@ -1,4 +1,4 @@
-//! How much the book may hold. Whoever may author policies can name any number of organisations, plugins or accounts, and
+//! How much the book may hold. An author of policies can name any number of organisations, plugins or accounts, and
 //! every policy costs memory, a share of each change and series of metrics.
 //!
 //! A change that adds beyond a bound is refused as a whole; what the book holds already stays, and may be changed and
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::policy::{Book, Origin};
 
-/// The bounds of one book.
+/// How much one book may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Most policies. One that drains counts, and each generation of one counts.
@@ -23,43 +23,43 @@ pub struct Bounds {
     pub book_bytes: usize,
 }
 
-/// A bound that a change would exceed.
+/// The bound that a change would exceed, with the way out for the author.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Bound {
-    /// On all policies.
+    /// The book has as many policies as it may have.
     #[error(
         "there are {most} policies, as many as manage.max_policies allows (idle ones count, and an undeployed one \
          until it has drained); delete some or raise the setting"
     )]
     Policies {
-        /// The bound.
+        /// Most policies that there may be in all.
         most: usize,
     },
-    /// On those of one origin.
+    /// The origin has as many policies as it may have.
     #[error(
         "{} has {most} policies, as many as manage.max_policies_per_dialect allows (idle ones count, and an \
          undeployed one until it has drained); delete some or raise the setting", called(.origin)
     )]
     OfDialect {
-        /// The origin.
+        /// The origin that has too many policies.
         origin: Origin,
-        /// The bound.
+        /// Most policies that one origin may have.
         most: usize,
     },
-    /// On elements of one kind.
+    /// The origin has as many elements of one kind as it may have.
     #[error("{} has {most} objects of this kind, as many as it may have; delete some", called(.origin))]
     Elements {
-        /// The origin.
+        /// The origin that has too many elements of one kind.
         origin: Origin,
-        /// The bound.
+        /// Most elements of one kind that one origin may have.
         most: usize,
     },
-    /// On the stored form.
+    /// The stored form would be longer than it may be.
     #[error(
         "all policies together take more than {most} bytes, the most that is kept; delete or shorten some"
     )]
     Bytes {
-        /// The bound.
+        /// Most bytes of the stored form.
         most: usize,
     },
 }
@@ -92,7 +92,9 @@ impl Bounds {
     /// The first bound that `after` exceeds and exceeds by more than `before`.
     pub(super) fn check(&self, before: &Book, after: &Book) -> Result<(), Bound> {
         let (before, after) = (Census::of(before), Census::of(after));
+        // A bound may have been lowered since: what is there stays, and a change that adds nothing is taken.
         let is_beyond = |before: usize, after: usize, most: usize| after > most && after > before;
+        // The narrower bound first, because it names the origin that has to delete some.
         for (origin, count) in &after.policies {
             let most = self.policies_per_dialect;
             if is_beyond(before.policies.get(origin).copied().unwrap_or(0), *count, most) {

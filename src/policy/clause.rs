@@ -9,12 +9,12 @@ use http::Method;
 use crate::event::{CanonicalUrl, Labels};
 use crate::policy::UrlPattern;
 
-/// One way to fall under a policy.
+/// One way to fall under a policy: a call has to fulfil all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clause {
     /// The canonical urls that fall under it.
     pub pattern: UrlPattern,
-    /// Which verbs; none means all.
+    /// The methods that it governs; an empty list means all.
     pub methods: Vec<Method>,
     /// Which labels an event must carry, all of them.
     pub labels: Vec<LabelCondition>,
@@ -64,7 +64,7 @@ impl LabelCondition {
 }
 
 impl Clause {
-    /// All verbs, whatever the labels.
+    /// A clause for all methods, whatever the labels of an event.
     #[must_use]
     pub const fn of(pattern: UrlPattern) -> Self {
         Self { pattern, methods: Vec::new(), labels: Vec::new(), segment: None }
@@ -78,6 +78,7 @@ impl Clause {
     /// The first condition that a call to this address with these labels does not fulfil.
     pub(super) fn broken_by(&self, labels: &Labels, url: &CanonicalUrl) -> Option<&LabelCondition> {
         self.labels.iter().find(|condition| {
+            // A label that the event carries comes first: the path only stands in for one that is missing.
             let given = labels.get(&condition.key);
             let in_path = || self.segment.as_ref().filter(|segment| *segment.label == *condition.key);
             !condition.holds(given.or_else(|| in_path()?.find_in(url.path())))
@@ -89,6 +90,7 @@ impl Segment {
     fn find_in(&self, path: &str) -> Option<&str> {
         let mut segments = path.strip_prefix(&*self.after)?.split('/');
         segments.find_map(|segment| {
+            // Undone here and not in the url, which goes out as the producer spelled it.
             let meant = decoded(segment);
             self.names.iter().find(|name| name.as_bytes() == &*meant).map(|name| &**name)
         })

@@ -15,7 +15,7 @@
 //! what it would mean is lost by leaving it out.
 //!
 //! Read policy by policy: of thousands of them only one at a time stands in memory in the stored form. Written from the
-//! stored forms of the single policies and elements, each of which is made and checked once, by whoever writes it first.
+//! stored forms of the single policies and elements, each of which is made and checked once, by its first write.
 
 mod reader;
 pub(super) mod spec;
@@ -95,7 +95,7 @@ struct ElementV3 {
 }
 
 /// The stored form, of which is known that the next start reads it and that every policy then governs the same calls: a
-/// book that cannot be read keeps the process from starting. Numbers may lose their last bit, times what lies below a
+/// book that cannot be read holds the whole store. Numbers may lose their last bit, times what lies below a
 /// millisecond.
 ///
 /// # Errors
@@ -130,6 +130,8 @@ fn append<'s>(
 
 fn store_policy(id: &PolicyId, policy: &Policy) -> Result<Vec<u8>, PolicyError> {
     let stored = serde_json::to_vec(&encode_policy(id, policy)).map_err(malformed)?;
+    // What is written is read back at once: a book that turns out to be unreadable at the next start holds the whole
+    // store.
     let (read_id, read) = decode_policy(serde_json::from_slice(&stored).map_err(malformed)?)?;
     if read_id != *id || governed(&read) != governed(policy) {
         return Err(malformed("what is to be written reads differently"));
@@ -172,6 +174,7 @@ pub(super) fn decode_sharing(body: &[u8], shared: &Shared<'_>) -> Result<Book, P
             Some(known) => policy.origin = known.clone(),
             None => origins.push(policy.origin.clone()),
         }
+        // Only where both are equal: the stored book is the truth.
         if let Some(same) = shared.get(&id).filter(|spec| policy.ruling.as_ref() == Some(**spec)) {
             policy.ruling = Some(Arc::clone(same));
         }
@@ -180,6 +183,7 @@ pub(super) fn decode_sharing(body: &[u8], shared: &Shared<'_>) -> Result<Book, P
             None => Ok(()),
         }
     })?;
+    // Its generations would be known and gone at the same time: no rule says what becomes of their entries.
     if rest.ended.keys().any(|id| policies.contains_key(id)) {
         return Err(malformed("a policy that is gone is still there"));
     }
@@ -197,6 +201,7 @@ fn decode_each(
     body: &[u8],
     take: &mut dyn FnMut(PolicyId, Policy) -> Result<(), PolicyError>,
 ) -> Result<Book, PolicyError> {
+    // The head alone first, because each format has members of its own.
     let Head { format } = serde_json::from_slice(body).map_err(malformed)?;
     let mut take = |policy| decode_policy(policy).and_then(|(id, policy)| take(id, policy));
     let parts = match format {
@@ -204,6 +209,7 @@ fn decode_each(
             let mut elements = Vec::new();
             let parts = read_each(body, &mut |policy: PolicyV1| {
                 let (policy, element) = policy.upgrade();
+                // Kept aside: the reader gives its own elements only at the end of the document.
                 elements.extend(element);
                 take(policy)
             });
@@ -213,6 +219,7 @@ fn decode_each(
             })
         }
         FORMAT => read_each(body, &mut take),
+        // Never guessed at: what a newer version has added would be lost by the next write.
         _ => return Err(PolicyError::Format { found: format, known: FORMAT }),
     };
     let Parts { next_order, elements, ended } = parts.map_err(malformed)?;

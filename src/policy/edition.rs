@@ -13,6 +13,7 @@ impl Policy {
     /// another one for the same state.
     #[must_use]
     pub fn edition(&self) -> Option<String> {
+        // For its author it is gone, although it still drains.
         if self.is_deleted {
             return None;
         }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::policy::kept::Kept;
 use crate::policy::{Book, Origin};
 
-/// Which element.
+/// Names an element; the order puts those of one kind side by side.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ElementName {
     pub(super) origin: Origin,
@@ -20,7 +20,7 @@ pub(super) struct ElementName {
     pub(super) id: Arc<str>,
 }
 
-/// One element.
+/// One element, as its dialect stores it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Element {
     /// Place in the order of creation.
@@ -38,7 +38,7 @@ impl ElementName {
 }
 
 impl Book {
-    /// The record of one element.
+    /// The record of one element; `None` where there is no such one.
     #[must_use]
     pub fn element(&self, origin: &Origin, kind: &str, id: &str) -> Option<&Value> {
         self.elements.get(&ElementName::new(origin, kind, id)).map(|element| &element.record)
@@ -47,6 +47,7 @@ impl Book {
     /// The elements of one kind with their ids, oldest first.
     #[must_use]
     pub fn elements(&self, origin: &Origin, kind: &str) -> Vec<(&str, &Value)> {
+        // No id sorts before the empty text: the range begins with the first element of the kind.
         let from = ElementName::new(origin, kind, "");
         let of_kind = self.elements.range(&from..).take_while(|(name, _)| {
             let ElementName { origin, kind, .. } = &from;
@@ -62,6 +63,7 @@ impl Book {
     pub fn put_element(&mut self, origin: &Origin, kind: &str, id: &str, record: Value) {
         match self.elements.entry(ElementName::new(origin, kind, id)) {
             Entry::Occupied(mut known) => {
+                // An edit copies the element: not where the record is the same.
                 if known.get().record != record {
                     known.get_mut().edit().record = record;
                 }
@@ -73,7 +75,7 @@ impl Book {
         }
     }
 
-    /// Takes an element out; tells whether it was there.
+    /// Takes an element out; `false` when it was not there.
     pub fn remove_element(&mut self, origin: &Origin, kind: &str, id: &str) -> bool {
         self.elements.remove(&ElementName::new(origin, kind, id)).is_some()
     }

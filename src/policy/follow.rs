@@ -1,4 +1,4 @@
-//! Following what rules: a change of policies returns only when its followers act by it.
+//! Following the active policies: a change of policies returns only when its followers act by it.
 //!
 //! Must not know: what followers do with it.
 
@@ -23,7 +23,7 @@ impl Follower {
         (Self { runtime, acts_by }, seen)
     }
 
-    /// The newest one.
+    /// The newest runtime; it counts as taken from now on.
     #[must_use]
     pub fn newest(&mut self) -> Arc<Runtime> {
         Arc::clone(&self.runtime.borrow_and_update())
@@ -32,11 +32,13 @@ impl Follower {
     /// The newest one, if that was not taken yet.
     #[must_use]
     pub fn news(&mut self) -> Option<Arc<Runtime>> {
+        // An error means that the publisher is gone: nothing newer will come.
         self.runtime.has_changed().unwrap_or(false).then(|| self.newest())
     }
 
     /// Waits for a newer one; for ever once there will be none.
     pub async fn changed(&mut self) -> Arc<Runtime> {
+        // A follower selects over this and other events: an end that came back at once would spin.
         if self.runtime.changed().await.is_err() {
             std::future::pending::<()>().await;
         }

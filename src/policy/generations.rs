@@ -16,20 +16,20 @@ impl Generations {
         Self(Vec::new())
     }
 
-    /// The state of one of them.
+    /// The state of the generation with this number.
     #[must_use]
     pub fn get(&self, number: &u32) -> Option<&GenerationState> {
         let place = self.0.binary_search_by_key(number, |(known, _)| *known).ok()?;
         self.0.get(place).map(|(_, state)| state)
     }
 
-    /// Whether one is there.
+    /// Whether there is a generation with this number.
     #[must_use]
     pub fn contains_key(&self, number: &u32) -> bool {
         self.get(number).is_some()
     }
 
-    /// All of them, the oldest first.
+    /// All generations with their numbers, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (&u32, &GenerationState)> {
         self.0.iter().map(|(number, state)| (number, state))
     }
@@ -51,13 +51,13 @@ impl Generations {
         active.map(|(number, _)| *number)
     }
 
-    /// How many there are.
+    /// How many generations there are, active and draining.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there is no generation, neither active nor draining.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -77,6 +77,7 @@ impl Generations {
                 self.0.insert(place, (number, state));
             }
         }
+        debug_assert!(self.0.is_sorted_by(|one, next| one.0 < next.0), "look-ups go by the order of numbers");
     }
 
     pub(super) fn retain(&mut self, mut keep: impl FnMut(GenerationState) -> bool) {

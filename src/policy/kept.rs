@@ -26,8 +26,9 @@ impl<T> Kept<T> {
         if let Some(known) = stored.get() {
             return Ok(known);
         }
+        // Outside the cell, because making may fail: an error is not remembered.
         let made = make(value)?;
-        // Whoever came first meanwhile made the same one.
+        // A caller that came first meanwhile has made the same form.
         Ok(stored.get_or_init(|| made.into()))
     }
 }
@@ -36,6 +37,7 @@ impl<T: Clone> Kept<T> {
     /// The value to be changed. Copies that others hold stay as they are.
     pub(super) fn edit(&mut self) -> &mut T {
         let Inner { value, stored } = Arc::make_mut(&mut self.0);
+        // The form is that of the value before the edit.
         *stored = OnceLock::new();
         value
     }

@@ -16,7 +16,7 @@ use crate::policy::Generations;
 /// How long an undeployed generation may finish its backlog, unless the operator allows less.
 pub(crate) const DRAIN_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
-/// One deployed life.
+/// The state of one deployed life of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GenerationState {
     /// New events are routed to it.
@@ -66,22 +66,27 @@ impl Lifecycle {
         self.generations.active()
     }
 
-    /// Starts a new generation, unless one is active.
+    /// Starts a new generation, unless one is active: an active one goes on under the new values.
     pub(super) fn begin(&mut self) {
         if self.active().is_none() {
             self.generations.insert(self.next_generation, GenerationState::Active);
+            // Four billion deploys of one policy do not happen; a number that wrapped around would find old lanes
+            // again.
             self.next_generation = self.next_generation.saturating_add(1);
         }
+        debug_assert!(self.active().is_some(), "a policy that has begun takes new events");
     }
 
     /// Lets the active generation drain for `window`.
     pub(super) fn end(&mut self, now: Timestamp, window: Duration) {
+        // To the millisecond, as it is stored: a restart must find the same end. Never earlier than asked.
         let until = Timestamp::from_millis((now + window).ceil_millis());
         for generation in self.generations.values_mut() {
             if *generation == GenerationState::Active {
                 *generation = GenerationState::Draining { until };
             }
         }
+        debug_assert!(self.active().is_none(), "a policy that has ended takes no new events");
     }
 
     /// Forgets generations whose drain window is over.
@@ -94,7 +99,7 @@ impl Lifecycle {
         self.generations.values().any(|generation| generation.is_over(now))
     }
 
-    /// Whether any generation drains.
+    /// Whether any generation drains, its window over or not.
     pub(super) fn drains(&self) -> bool {
         self.generations.values().any(|generation| *generation != GenerationState::Active)
     }

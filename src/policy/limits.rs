@@ -12,17 +12,17 @@ pub(crate) use kind::Kind;
 /// The limits of one policy; `None` means unlimited.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Limits {
-    /// Starts per second, evenly spread.
+    /// Starts per second, evenly spread; [`Pace::window`] gives the exact promise.
     pub pace: Option<Pace>,
     /// Starts in every sliding window; they may come all at once.
     pub window: Option<Window>,
-    /// Starts per calendar period.
+    /// At most this many starts in each calendar period of UTC.
     pub quota: Option<Quota>,
-    /// Most calls in flight at any time.
+    /// Most calls in flight at any time, of all events that the policy governs under one key.
     pub slots: Option<NonZeroU32>,
-    /// The longest an attempt may take.
+    /// The longest that an attempt may take; counts nothing.
     pub timeout: Option<Duration>,
-    /// Nothing may start at all.
+    /// Nothing may start at all, whatever the other limits say.
     pub closed: bool,
 }
 
@@ -32,13 +32,13 @@ impl Limits {
     /// The longest time an attempt can be given.
     pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 
-    /// Nothing may start.
+    /// Limits under which nothing may start.
     #[must_use]
     pub fn closed() -> Self {
         Self { closed: true, ..Self::default() }
     }
 
-    /// Whether nothing is limited.
+    /// Whether nothing is limited: neither starts, nor calls in flight, nor the time of an attempt.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.metered().next().is_none() && self.slots.is_none() && self.timeout.is_none() && !self.closed
@@ -46,6 +46,7 @@ impl Limits {
 
     /// Those that count starts, in the order in which they are asked.
     pub fn metered(&self) -> impl Iterator<Item = Limit> + use<> {
+        // All members are named, so that a new kind of limit cannot be forgotten here.
         let Self { pace, window, quota, slots: _, timeout: _, closed: _ } = self;
         let all = [pace.map(Limit::Pace), window.map(Limit::Window), quota.map(Limit::Quota)];
         all.into_iter().flatten()
@@ -58,19 +59,19 @@ impl Limits {
     }
 }
 
-/// One limit that counts starts.
+/// One limit that counts starts, of whatever kind.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Limit {
-    /// Starts per second, evenly spread.
+    /// Starts per second, with even gaps between them.
     Pace(Pace),
-    /// Starts in every sliding window.
+    /// Starts in every sliding window of a length.
     Window(Window),
-    /// Starts per calendar period.
+    /// Starts in each calendar period of UTC.
     Quota(Quota),
 }
 
 impl Limit {
-    /// Its kind.
+    /// The kind by which API and metrics name it.
     #[must_use]
     pub const fn kind(self) -> Kind {
         match self {
@@ -80,8 +81,8 @@ impl Limit {
         }
     }
 
-    /// Most starts in each of its windows or periods; `None` for a pace, which says how fast they may follow each other, and when they
-    /// are only counted.
+    /// Most starts in each of its windows or periods; `None` for a pace, which says how fast they may follow each
+    /// other, and when they are only counted.
     #[must_use]
     pub const fn calls(self) -> Option<NonZeroU32> {
         match self {
@@ -103,7 +104,7 @@ pub struct Window {
     length: Duration,
 }
 
-/// At most so many starts per calendar period (UTC).
+/// At most this many starts per calendar period (UTC).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
     /// Starts; `None` counts them for the sake of policies that bound them, and limits nothing.
@@ -115,39 +116,39 @@ pub struct Quota {
 /// A calendar period in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Period {
-    /// From second 0.
+    /// From second 0 of a minute.
     Minute,
-    /// From minute 0.
+    /// From minute 0 of an hour.
     Hour,
-    /// From midnight.
+    /// From midnight in UTC.
     Day,
-    /// From the first of the month.
+    /// From midnight of the first of the month.
     Month,
 }
 
-/// A limit that is none.
+/// Why a limit is not valid: a number lies outside its range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum LimitError {
-    /// A pace outside its range.
+    /// The pace lies outside its range, or is not a number.
     #[error("a pace lies between one per day (0.0000116) and {} per second, not {given}", Pace::MAX)]
     Pace {
-        /// As given.
+        /// The starts per second that were given.
         given: f64,
     },
-    /// A count outside its range.
+    /// The number of calls lies outside its range.
     #[error("a limit allows between 1 and {} calls, not {given}", Window::MAX_CALLS)]
     Calls {
-        /// As given.
+        /// The number of calls that was given.
         given: i64,
     },
-    /// A window that is too short or too long.
+    /// The window is too short or too long.
     #[error(
         "a window is between {} ms and {} ms (31 days) long, not {given_ms} ms",
         Window::MIN_LENGTH.as_millis(),
         Window::MAX_LENGTH.as_millis()
     )]
     Length {
-        /// As given, in milliseconds.
+        /// The length that was given, in milliseconds.
         given_ms: i64,
     },
 }
@@ -158,7 +159,7 @@ impl Pace {
     /// The fastest pace, in starts per second.
     pub const MAX: f64 = 1_000_000.0;
 
-    /// Checks the range.
+    /// A pace of this many starts per second.
     ///
     /// # Errors
     /// [`LimitError::Pace`] when it is not a number or lies outside [`Pace::MIN`] to [`Pace::MAX`].
@@ -170,7 +171,7 @@ impl Pace {
         }
     }
 
-    /// Starts per second.
+    /// The starts per second, as they were given.
     #[must_use]
     pub const fn starts_per_second(self) -> f64 {
         self.0
@@ -181,6 +182,7 @@ impl Pace {
     #[must_use]
     pub fn window(self) -> Window {
         let starts = self.0.ceil();
+        debug_assert!((1.0..=Self::MAX).contains(&starts), "a pace lies within its range");
         // Exact for whole paces; else rounded up, so that the window is never too short. Paces end at a million.
         let length_ns = (starts / self.0 * 1e9).ceil() as u64;
         let calls = NonZeroU32::new(starts as u32).unwrap_or(NonZeroU32::MIN);
@@ -191,16 +193,17 @@ impl Pace {
 impl Window {
     /// Most starts that one window may allow.
     pub const MAX_CALLS: u32 = 1_000_000_000;
-    /// The shortest window.
+    /// The shortest window: one millisecond, the unit of the stored form.
     pub const MIN_LENGTH: Duration = Duration::from_millis(1);
-    /// The longest window: 31 days.
+    /// The longest window: 31 days, as long as a month can be.
     pub const MAX_LENGTH: Duration = Duration::from_secs(31 * 86_400);
 
-    /// Checks the ranges.
+    /// A window of `length_ms` milliseconds in which at most `calls` start.
     ///
     /// # Errors
     /// [`LimitError::Calls`], [`LimitError::Length`].
     pub fn new(calls: i64, length_ms: i64) -> Result<Self, LimitError> {
+        // A negative length becomes zero, which lies outside the range too.
         let length = u64::try_from(length_ms).map(Duration::from_millis).unwrap_or_default();
         if !(Self::MIN_LENGTH..=Self::MAX_LENGTH).contains(&length) {
             return Err(LimitError::Length { given_ms: length_ms });
@@ -220,7 +223,7 @@ impl Window {
         self.calls
     }
 
-    /// How long a window is.
+    /// How long a window is; it slides, and does not begin at an edge of the clock.
     #[must_use]
     pub const fn length(self) -> Duration {
         self.length
@@ -228,7 +231,7 @@ impl Window {
 }
 
 impl Quota {
-    /// Checks the range.
+    /// A quota of `calls` starts in each period.
     ///
     /// # Errors
     /// [`LimitError::Calls`].
@@ -244,16 +247,16 @@ impl Quota {
 }
 
 impl Period {
-    /// All of them, shortest first.
+    /// All periods, the shortest before the longer ones.
     pub const ALL: [Self; 4] = [Self::Minute, Self::Hour, Self::Day, Self::Month];
 
-    /// Reads the word for it.
+    /// The period that goes by this word; `None` for any other text.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|period| period.name() == word)
     }
 
-    /// The word for it.
+    /// The word by which API, file and stored form name it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

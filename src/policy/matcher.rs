@@ -18,7 +18,7 @@ pub(super) struct Rule {
     pub(super) origin: Origin,
     /// Place in the order of creation.
     pub(super) order: u64,
-    /// What the policy says.
+    /// What the policy says, shared with the book.
     pub(super) spec: Arc<Spec>,
     /// The place of the clause in it.
     pub(super) clause: usize,
@@ -36,9 +36,9 @@ pub struct Candidate {
 /// Whether and why a policy applies to a call whose url its pattern matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It governs the call.
+    /// It governs the call, alone or beside others.
     Applies,
-    /// It does not list the method.
+    /// It lists methods, and not that of the call.
     OtherMethod,
     /// The labels do not fulfil this condition.
     OtherLabel(LabelCondition),
@@ -88,6 +88,8 @@ impl Matcher {
                 contests.push((origin.clone(), among.into()));
             }
         }
+        // Each contest has one winner for a call: the winners of more contests could not all be named by a lane.
+        // Refused here, once, and not at the door for each call.
         if contests.len() > Lane::MAX_POLICIES {
             return Err(PolicyError::TooManyOrigins { given: contests.len() });
         }
@@ -99,6 +101,7 @@ impl Matcher {
             Some(before) => Arc::new(before.search_beside(&patterns)?),
             None => Arc::new(Search::build(&patterns, NFA_BYTES_MAX, None)?),
         };
+        // In a loop, because there are at most `Lane::MAX_POLICIES` contests.
         let place = |(origin, among): (&Origin, &str)| {
             contests.iter().position(|(known, word)| known == origin && **word == *among)
         };
@@ -145,6 +148,7 @@ impl Matcher {
         let mut alone = parts();
         match (alone.next(), alone.next()) {
             (None, _) => Ok(None),
+            // Most calls: their lane was made before and is copied.
             (Some(only), None) if names.is_empty() => only.lane().map(Some),
             _ => {
                 let governed_by = parts().map(|winner| winner.rule.governed_by.clone()).collect();
@@ -161,6 +165,7 @@ impl Matcher {
         let winners = self.winners(method, url, labels);
         let mut matching = Vec::new();
         self.for_each_match(url, |at| matching.push(at));
+        // The search finds them in any order; places are in order of rank.
         matching.sort_unstable();
         let mut candidates: Vec<Candidate> = Vec::new();
         for at in matching {
@@ -218,7 +223,7 @@ impl Compiled {
             return Ok(Lane::clone(lane));
         }
         let lane = Lane::of(vec![self.rule.governed_by.clone()])?;
-        // Whoever came first meanwhile made the same one.
+        // A call that came first meanwhile has made the same lane.
         let _ = self.lane.set(Box::new(lane.clone()));
         Ok(lane)
     }
@@ -226,7 +231,7 @@ impl Compiled {
 
 impl Rule {
     fn clause(&self) -> &Clause {
-        // Whoever makes a rule takes the place from the list, and nobody changes a shared spec.
+        // `RuntimePolicy::rules` takes the place from this list, and nobody changes a shared spec.
         &self.spec.clauses[self.clause]
     }
 
@@ -241,6 +246,7 @@ impl Rule {
     /// Whether it governs a call whose url it matches, if it were alone.
     fn judge(&self, method: &Method, url: &CanonicalUrl, labels: &Labels) -> Verdict {
         let (clause, scope) = (self.clause(), &self.spec.scope);
+        // From what is cheap to what is dear, and in the order in which [`Verdict::rank`] calls a policy close.
         if !clause.has_method(method) {
             return Verdict::OtherMethod;
         }
@@ -251,6 +257,7 @@ impl Rule {
             return Verdict::NoLabel(label.to_owned());
         }
         match self.spec.listed() {
+            // Each label of the scope has a value here: that none is missing was asked just above.
             Some(listed) if listed.get(&scope.key_of(labels, url)).is_none() => Verdict::OtherValues,
             Some(_) | None => Verdict::Applies,
         }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The [`Book`] is the truth: the policies of all origins, and the objects of the dialects that theirs are derived from.
-//! The [`Runtime`] is the immutable snapshot of what rules now. A change is all or nothing and is active when the call that
+//! The [`Runtime`] is the immutable snapshot of what is active. A change is all or nothing and is active when the call that
 //! makes it returns. An origin says what it [wants](Wanted) of its policies; their generations, drains and pauses are kept
 //! here, the same for all.
 //!
@@ -63,27 +63,27 @@ use crate::store::StoreError;
 /// Why policies could not be read, changed or applied. What a caller did wrong is a [`BookError`].
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PolicyError {
-    /// The store refused.
+    /// The store refused to read or write the book.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The stored book was written by a newer version.
     #[error("the policy book has format {found}; this version reads up to {known}")]
     Format {
-        /// The format found.
+        /// The format that the stored book has.
         found: u32,
-        /// The newest one known.
+        /// The newest format that this version reads.
         known: u32,
     },
     /// The stored book does not decode or breaks a rule.
     #[error("the policy book does not decode: {reason}")]
     Document {
-        /// What was found.
+        /// What was found instead, in words.
         reason: String,
     },
     /// Patterns that begin alike are too large together to be matched in one pass.
     #[error("the url patterns of all deployed policies are too large together: {reason}")]
     TooLarge {
-        /// What the compiler said.
+        /// What the compiler of the patterns reports.
         reason: String,
     },
     /// More kinds of origin are deployed than one event's lane can name.
@@ -92,13 +92,13 @@ pub enum PolicyError {
         crate::event::Lane::MAX_POLICIES
     )]
     TooManyOrigins {
-        /// How many there are.
+        /// How many groups of competing policies there are.
         given: usize,
     },
     /// The change would exceed a bound; nothing of it was made.
     #[error(transparent)]
     Full(#[from] Bound),
-    /// A lane cannot be named.
+    /// The name of a policy or of a lane breaks a rule.
     #[error(transparent)]
     Lane(#[from] LaneError),
     /// Other writers kept changing the book in between.

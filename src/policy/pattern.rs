@@ -21,22 +21,22 @@ pub struct UrlPattern {
     start: u32,
 }
 
-/// Why a pattern is refused.
+/// Why a text is refused as a pattern, in words for its author.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// Not an absolute http(s) URL, or with blanks, a bad port, user information.
     #[error("not a url pattern: {reason}")]
     Malformed {
-        /// What is wrong.
+        /// What is wrong, in words for the author.
         reason: String,
     },
-    /// `*` in the host.
+    /// A `*` in the host, which would let a policy govern the hosts of others.
     #[error("wildcards are not allowed in the host of a url pattern")]
     WildcardInHost,
-    /// `*` in the port.
+    /// A `*` in the port, where only digits may stand.
     #[error("wildcards are not allowed in the port of a url pattern")]
     WildcardInPort,
-    /// More than [`UrlPattern::MAX_WILDCARDS`].
+    /// It has more wildcards than [`UrlPattern::MAX_WILDCARDS`].
     #[error("a url pattern has at most {} wildcards, this one has {given}", UrlPattern::MAX_WILDCARDS)]
     TooManyWildcards {
         /// How many there are, runs counted once.
@@ -44,14 +44,14 @@ pub enum PatternError {
     },
 }
 
-/// Scheme, host and port of a pattern that leaves them open.
+/// Scheme, host and port of a pattern that leaves them open; no parsed pattern begins so.
 const ANY_HOST: &str = "*://*";
 
 impl UrlPattern {
     /// Most wildcards in one pattern: bounds the cost of matching a hostile one.
     pub const MAX_WILDCARDS: usize = 32;
 
-    /// Parses and normalises. The fragment and an empty query are dropped.
+    /// Parses and normalises a pattern with a host. The fragment and an empty query are dropped.
     ///
     /// # Errors
     /// [`PatternError`] names the rule that is broken.
@@ -79,6 +79,7 @@ impl UrlPattern {
             return Err(PatternError::TooManyWildcards { given: wildcards });
         }
         if url.as_url().query() == Some("") {
+            // The canonical form of an empty query is its `?` at the end.
             canonical.pop();
         }
         let literals = canonical.chars().filter(|c| *c != '*').count();
@@ -118,7 +119,9 @@ impl UrlPattern {
             return Err(not_a_path());
         }
         let base = "http://h";
+        // Through the parser that the urls of events go through, so that both have one spelling. It escapes the braces.
         let on_host = Self::parse(&format!("{base}{path}"))?;
+        debug_assert!(on_host.canonical.starts_with(base), "the path begins behind the host");
         let path = on_host.canonical.strip_prefix(base).unwrap_or_default().replace("%7B%7D", "{}");
         let literals = path.replace("{}", "").chars().filter(|c| *c != '*').count();
         Ok(Self::of(format!("{ANY_HOST}{path}"), literals))
@@ -144,7 +147,9 @@ impl UrlPattern {
     /// Whether `url` falls under this pattern alone. Many patterns at once: [`crate::policy::Runtime::route`].
     #[must_use]
     pub fn matches(&self, url: &CanonicalUrl) -> bool {
+        // A parsed pattern begins with its scheme, so no host can be taken for this prefix.
         if let Some(path) = self.canonical.strip_prefix(ANY_HOST) {
+            // Most patterns on any host consist of whole segments, which need no table of places.
             let whole_segments = by_segments(path, url.path());
             return whole_segments.unwrap_or_else(|| open_glob(path.as_bytes(), url.path().as_bytes()));
         }
@@ -203,6 +208,7 @@ fn push_regex(out: &mut String, text: &str, wildcard: &str) {
         match byte {
             b'*' => out.push_str(wildcard),
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' => out.push(char::from(byte)),
+            // Whatever could mean something in an expression stands as a number.
             other => out.push_str(&format!("\\x{other:02X}")),
         }
     }
@@ -215,10 +221,12 @@ fn split_query(text: &str) -> (&str, Option<&str>) {
 /// `*` any run; everything else itself. Each literal is looked for once, behind the one before: never worse than linear.
 fn glob(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
+    // With one wildcard nothing stands in between: the empty literal is found at once.
     let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
     let within = text.strip_prefix(first).and_then(|text| text.strip_suffix(last));
     let Some(mut within) = within else { return false };
     for literal in between.split('*') {
+        // The first place is enough: it leaves the most text for the literals behind it.
         let Some((_, behind)) = within.split_once(literal) else { return false };
         within = behind;
     }
@@ -268,9 +276,9 @@ fn open_glob(pattern: &[u8], text: &[u8]) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Token {
     Byte(u8),
-    /// `*`
+    /// `*`: any run of bytes, also an empty one.
     Any,
-    /// `{}`
+    /// `{}`: a run of bytes that is not empty and has no `/`.
     Part,
 }
 
@@ -296,6 +304,8 @@ fn enter(tokens: &[Token], at: &mut [bool], place: usize) {
 
 /// Host and port as they stand in `text`, without user information; empty when there is no `://`.
 fn authority(text: &str) -> &str {
+    // As the parser of urls reads it: backslashes count as slashes, and further slashes are skipped. A wildcard must
+    // not pass because two readers see two hosts.
     let slash = |c: char| c == '/' || c == '\\';
     let Some((_, rest)) = text.split_once(':') else { return "" };
     let Some(rest) = rest.strip_prefix(slash).and_then(|rest| rest.strip_prefix(slash)) else { return "" };
@@ -307,6 +317,7 @@ fn authority(text: &str) -> &str {
 
 fn refuse_wildcards(authority: &str) -> Result<(), PatternError> {
     let (host, port) = match authority.rsplit_once(':') {
+        // The colons of an IPv6 address stand in brackets.
         Some((host, port)) if !port.ends_with(']') => (host, port),
         _ => (authority, ""),
     };

@@ -1,4 +1,4 @@
-//! What rules now: an immutable snapshot of everything deployed or draining, made from the book as a whole.
+//! What is active now: an immutable snapshot of everything deployed or draining, made from the book as a whole.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,8 @@ pub struct Runtime {
     matcher: Matcher,
     /// Whether any policy turns calls away.
     some_refuse: bool,
-    /// The highest generation that each policy of the book ever had, also those that rule nothing any more.
+    /// The highest generation that each policy of the book ever had, also of those that are gone and have no generation
+    /// left.
     last_generations: BTreeMap<PolicyId, u32>,
     /// Its place among those that were published.
     number: u64,
@@ -25,13 +26,13 @@ pub struct Runtime {
 /// One policy that has at least one generation.
 #[derive(Debug, Clone)]
 pub struct RuntimePolicy {
-    /// Its name, also in metrics.
+    /// The id of the policy, which metrics name too.
     pub id: PolicyId,
-    /// Where it comes from.
+    /// The dialect, API or file that authored it.
     pub origin: Origin,
-    /// What the newest generation says, which rules all of them; shared with the book.
+    /// What the newest generation says, which applies to all of them; shared with the book.
     pub spec: Arc<Spec>,
-    /// An operator's hold.
+    /// An operator's hold, if there is one; it may have ended already.
     pub pause: Option<Pause>,
     /// Its deployed lives, by number; at most one is active.
     pub generations: Generations,
@@ -54,14 +55,14 @@ impl PartialEq for RuntimePolicy {
 /// A difference between two snapshots. The newer one has the values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyChange {
-    /// New, or ruled by other values or generations than before.
+    /// New, or with other values or generations than before.
     Set(PolicyId),
-    /// Rules nothing any more: entries that still stand in its lanes are dropped as drained.
+    /// No generation is left: entries that still stand in its lanes are dropped as drained.
     Removed(PolicyId),
 }
 
 impl Runtime {
-    /// Compiles what the book says rules.
+    /// Compiles what the book makes active.
     ///
     /// # Errors
     /// [`PolicyError::TooLarge`], [`PolicyError::TooManyOrigins`].
@@ -128,10 +129,11 @@ impl Runtime {
         let refuses = |part: &PolicyRef| {
             self.policies.get(&part.policy).is_some_and(|policy| policy.spec.family == Family::Refuse)
         };
+        // First what is cheap: where no policy turns calls away, no call has to look its policies up.
         self.some_refuse && !lane.policies().is_empty() && lane.policies().iter().all(refuses)
     }
 
-    /// All policies, by id.
+    /// All policies that have a generation, by id.
     pub fn policies(&self) -> impl Iterator<Item = &RuntimePolicy> {
         self.policies.values()
     }
@@ -143,7 +145,7 @@ impl Runtime {
         policies.into_iter()
     }
 
-    /// One policy.
+    /// The policy of this id, if it has a generation.
     #[must_use]
     pub fn get(&self, id: &PolicyId) -> Option<&RuntimePolicy> {
         self.policies.get(id)
@@ -154,12 +156,14 @@ impl Runtime {
     #[must_use]
     pub fn has_ended(&self, part: &PolicyRef) -> bool {
         let PolicyRef { policy, generation } = part;
+        // Nothing irreversible on doubt: a number above the last one may come from a book that was lost, and its
+        // entries are held.
         let goes_on = self.get(policy).is_some_and(|policy| policy.generations.contains_key(generation));
         let was_issued = self.last_generations.get(policy).is_some_and(|last| generation <= last);
         was_issued && !goes_on
     }
 
-    /// What changed since `previous`. Edits that rule nothing (a name, a description) make no difference.
+    /// What changed since `previous`. Edits that change no limit (a name, a description) make no difference.
     #[must_use]
     pub fn diff(&self, previous: &Self) -> Vec<PolicyChange> {
         let (mut changes, mut set) = (Vec::new(), Vec::new());
@@ -200,6 +204,7 @@ impl Runtime {
 
 impl RuntimePolicy {
     fn of(id: &PolicyId, policy: &Policy) -> Option<Self> {
+        // A policy that is idle has no spec, and nothing of it is active.
         let spec = Arc::clone(policy.ruling.as_ref()?);
         let generations = policy.lifecycle().generations().clone();
         (!generations.is_empty()).then(|| Self {

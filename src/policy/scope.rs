@@ -15,25 +15,25 @@ pub struct Scope {
     host: Option<Box<str>>,
 }
 
-/// Why a scope is refused.
+/// Why a list of labels is refused as a scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
-    /// Too many labels.
+    /// It lists more labels than a scope may have.
     #[error("a scope has at most {} labels, this one has {given}", Scope::MAX)]
     TooMany {
-        /// How many there are.
+        /// How many labels were listed.
         given: usize,
     },
-    /// Not a label.
+    /// One of the texts cannot be the name of a label.
     #[error("{given:?} is not a label: 1 to {} letters, digits, '_', '-' or '.'", Labels::MAX_KEY_BYTES)]
     NoLabel {
-        /// As given.
+        /// The text that was given, cut to 80 characters.
         given: String,
     },
-    /// Twice the same.
+    /// It lists the same label twice.
     #[error("the label {given:?} stands twice in the scope")]
     Repeated {
-        /// As given.
+        /// The label that stands there twice.
         given: String,
     },
 }
@@ -42,7 +42,7 @@ impl Scope {
     /// Most labels that one scope may have.
     pub const MAX: usize = 4;
 
-    /// Checks and sorts.
+    /// A scope of these labels, in whatever order they are given.
     ///
     /// # Errors
     /// [`ScopeError`] names the rule that is broken.
@@ -51,7 +51,9 @@ impl Scope {
             return Err(ScopeError::TooMany { given: labels.len() });
         }
         let mut scope: Vec<Box<str>> = labels.iter().map(|label| label.as_ref().into()).collect();
+        // One order for all spellings of a scope: keys of counters name the labels in it.
         scope.sort_unstable();
+        // Cut for the message: the text may be of any length.
         if let Some(label) = scope.iter().find(|label| !Labels::is_key(label)) {
             return Err(ScopeError::NoLabel { given: label.chars().take(80).collect() });
         }
@@ -61,7 +63,7 @@ impl Scope {
         }
     }
 
-    /// The labels, sorted.
+    /// The labels, in the order of their names.
     #[must_use]
     pub fn labels(&self) -> &[Box<str>] {
         &self.labels
@@ -74,7 +76,7 @@ impl Scope {
         Self { host, ..self }
     }
 
-    /// The label of [`Scope::with_host`].
+    /// The label that [`Scope::with_host`] named, if there is one.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
@@ -83,6 +85,7 @@ impl Scope {
     /// The key of a call that lacks none of them, as [`Lane::scope_key`] makes it.
     pub(super) fn key_of(&self, labels: &Labels, url: &CanonicalUrl) -> Box<str> {
         let value = |label: &str| labels.get(label).map(Cow::from).or_else(|| self.stand_in(label, url));
+        debug_assert!(self.missing_in(labels).is_none(), "callers have asked whether a label is missing");
         let values = self.labels.iter().map(|label| value(label).unwrap_or_default().into());
         let values: Vec<Box<str>> = values.collect();
         Lane::key_of_scope(self.labels.iter().zip(&values))
@@ -93,7 +96,7 @@ impl Scope {
         (self.host() == Some(label)).then(|| url.host_and_port().into())
     }
 
-    /// The first label that is missing.
+    /// The first label of the scope that the call lacks and nothing stands in for.
     #[must_use]
     pub fn missing_in(&self, labels: &Labels) -> Option<&str> {
         let mut names = self.labels.iter().map(|label| &**label);

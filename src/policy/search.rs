@@ -34,13 +34,13 @@ const CACHE_BYTES: usize = 8 << 20;
 /// Most patterns of one start that are asked one by one: an automaton costs a hundred times the memory of its patterns.
 const ASKED_AT_MOST: usize = 16;
 
-/// All patterns, known by their places in the list that it was built from.
+/// All patterns, known by their places in the list that it was built from; the list itself is not kept.
 pub(super) struct Search {
     on_hosts: Starts,
     on_any_host: Starts,
 }
 
-/// The patterns of one kind.
+/// The patterns of one kind: with a host of their own, or on any host.
 struct Starts {
     /// Their places in the list, in the order of their literal starts and then of their texts.
     order: Box<[u32]>,
@@ -48,7 +48,7 @@ struct Starts {
     starts: Box<[Start]>,
 }
 
-/// Patterns with the same literal start.
+/// Patterns with the same literal start, equal ones side by side.
 struct Start {
     /// Where they stand in the order.
     patterns: Range<u32>,
@@ -57,7 +57,7 @@ struct Start {
     crowd: Option<Box<Crowd>>,
 }
 
-/// Many patterns with the same literal start.
+/// The automaton of many patterns with the same literal start.
 struct Crowd {
     automaton: Arc<Automaton>,
     /// Where each pattern of the automaton stands in the order for the first time.
@@ -68,11 +68,11 @@ struct Crowd {
 struct Automaton {
     dfa: DFA,
     caches: Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync>>,
-    /// Of a cache.
+    /// The capacity that each cache was given, in bytes.
     cache_bytes: usize,
 }
 
-/// What crowds may still cost.
+/// What the crowds that are still to be built may cost together.
 struct Budget {
     nfa_bytes: usize,
     /// Of the caches, for each pattern of a crowd.
@@ -82,7 +82,7 @@ struct Budget {
 /// A search with the patterns that it was built from.
 pub(super) struct Before<'b> {
     pub(super) search: &'b Search,
-    /// The pattern of a place.
+    /// The pattern that stood at a place of its list.
     pub(super) pattern: &'b dyn Fn(usize) -> &'b UrlPattern,
 }
 
@@ -129,6 +129,7 @@ impl Starts {
     ) -> Result<Self, PolicyError> {
         let placed = (0_u32..).zip(all).filter(|(_, pattern)| pattern.is_on_any_host() == on_any_host);
         let mut placed: Vec<(u32, &UrlPattern)> = placed.map(|(at, pattern)| (at, *pattern)).collect();
+        // By text within a start, so that equal patterns stand side by side and are matched once.
         placed.sort_by(|(_, one), (_, next)| {
             one.literal_start().cmp(next.literal_start()).then_with(|| one.as_str().cmp(next.as_str()))
         });
@@ -137,16 +138,20 @@ impl Starts {
         let mut around: Vec<(u32, &str)> = Vec::new();
         let mut from = 0;
         for same in placed.chunk_by(|(_, one), (_, next)| one.literal_start() == next.literal_start()) {
+            // `chunk_by` gives no empty piece.
             let text = same.first().map_or("", |(_, pattern)| pattern.literal_start());
+            // In sorted order a start that the present one does not begin with cannot come again.
             while around.pop_if(|(_, outer)| !text.starts_with(*outer)).is_some() {}
             let patterns = from..from + count(same.len());
             from = patterns.end;
             let within = around.last().map(|(at, _)| *at);
             around.push((count(starts.len()), text));
+            // Compiling is what a change costs: a crowd of the same patterns is taken over.
             let known = before.and_then(|before| before.crowd(on_any_host, same));
             let crowd = Crowd::of(same, patterns.start, budget, known)?;
             starts.push(Start { patterns, within, crowd });
         }
+        debug_assert_eq!(from as usize, placed.len(), "each pattern belongs to one start");
         Ok(Self { order: placed.iter().map(|(at, _)| *at).collect(), starts: starts.into() })
     }
 
@@ -167,10 +172,15 @@ impl Starts {
         }
         // The text begins with this one, and so with all that are around it.
         while let Some(start) = next {
+            debug_assert!(
+                text.starts_with(literal(start)),
+                "a start lies within others that the text begins with"
+            );
             let rest = text.get(literal(start).len()..).unwrap_or_default();
             let is_known = start.crowd.as_ref().is_some_and(|crowd| {
                 crowd.find(rest, start.patterns.end, |places| places.filter_map(at).for_each(&mut *found))
             });
+            // Also where an automaton gave up: asked one by one, the patterns say the same, only more slowly.
             if !is_known {
                 self.ask(start, url, pattern, found);
             }
@@ -190,6 +200,7 @@ impl Starts {
         let mut last: Option<(&UrlPattern, bool)> = None;
         for at in self.order.get(places).unwrap_or_default() {
             let this = pattern(*at);
+            // Thousands of policies may have one pattern: equal ones stand side by side.
             let matches = match last {
                 Some((same, matches)) if same == this => matches,
                 _ => this.matches(url),
@@ -214,6 +225,7 @@ impl Before<'_> {
         let Start { patterns, crowd, .. } = starts.get(at)?;
         let crowd = crowd.as_ref()?;
         let mut known = (patterns.start as usize..patterns.end as usize).map(pattern);
+        // Compared one by one: the automaton knows its patterns by their places among these.
         let is_same =
             patterns.len() == same.len() && same.iter().all(|(_, it)| known.next() == Some(Some(*it)));
         is_same.then_some(&crowd.automaton)
@@ -239,11 +251,18 @@ impl Crowd {
             patterns.extend(equal.first().map(|(_, pattern)| *pattern));
             first += count(equal.len());
         }
+        debug_assert_eq!(
+            firsts.len(),
+            patterns.len(),
+            "a match of the automaton is found again by its place"
+        );
         if firsts.len() <= ASKED_AT_MOST {
             return Ok(None);
         }
+        // In proportion to its patterns, so that the caches of all crowds together keep to their bound.
         let cache_bytes = budget.cache_bytes * firsts.len();
         let fits = |known: &&Arc<Automaton>| {
+            // A cache is created with the capacity that its automaton was built for.
             known.cache_bytes == cache_bytes && known.nfa_bytes() <= budget.nfa_bytes
         };
         let automaton = match known.filter(fits) {
@@ -279,10 +298,13 @@ impl Automaton {
         let dfa = DFA::builder()
             .configure(
                 DFA::config()
+                    // Every pattern that matches, not only the first: which is the better one is decided elsewhere.
                     .match_kind(MatchKind::All)
                     .cache_capacity(cache_bytes)
+                    // A share below what an automaton needs at least is raised to that, instead of refused.
                     .skip_cache_capacity_check(true),
             )
+            // By bytes: a canonical url is ASCII, and tables for Unicode would be many times as large.
             .syntax(syntax::Config::new().unicode(false).utf8(false).dot_matches_new_line(true))
             .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(nfa_bytes)))
             .build_many(&expressions)
@@ -303,6 +325,7 @@ fn last_state(dfa: &DFA, cache: &mut Cache, text: &[u8]) -> Option<LazyStateID> 
     let mut state = dfa.start_state_forward(cache, &input).ok()?;
     for byte in text {
         state = dfa.next_state(cache, state, *byte).ok()?;
+        // Nothing that follows can match: the rest of a long url costs nothing.
         if state.is_dead() {
             return Some(state);
         }

@@ -38,7 +38,7 @@ pub struct Policies {
     bounds: Option<Bounds>,
 }
 
-/// Is called with each runtime before it becomes active.
+/// Takes each runtime before it becomes active, so that what it prepares is there when the first call needs it.
 type Announce = Box<dyn Fn(&Runtime) + Send + Sync>;
 
 struct Shared {
@@ -64,7 +64,7 @@ struct Writer {
 /// Why a change was not made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ChangeError<E> {
-    /// The edit itself refused.
+    /// The edit refused, for a reason of its own.
     #[error("refused: {0}")]
     Refused(E),
     /// It could not be stored or applied.
@@ -144,7 +144,7 @@ impl Policies {
         self.shared.was_older
     }
 
-    /// The active policies.
+    /// The active policies, as one snapshot that later changes leave as it is.
     #[must_use]
     pub fn runtime(&self) -> Arc<Runtime> {
         self.shared.runtime.borrow().clone()
@@ -158,14 +158,14 @@ impl Policies {
         follower
     }
 
-    /// Calls `announce` with what rules now, and with every later [`Runtime`] just before it is active. The first call
-    /// of this counts.
+    /// Calls `announce` with what is active now, and with every later [`Runtime`] just before it is active. Only the
+    /// first call of this counts.
     pub fn announce_to(&self, announce: impl Fn(&Runtime) + Send + Sync + 'static) {
         announce(&self.runtime());
         let _ = self.shared.announce.set(Box::new(announce));
     }
 
-    /// What is authored now.
+    /// The book as it is now, as one snapshot.
     #[must_use]
     pub fn book(&self) -> Arc<Book> {
         self.shared.book.load_full()
@@ -190,6 +190,8 @@ impl Policies {
         let late = |error: StoreError| Err(ChangeError::Failed(error.into()));
         match tokio::time::timeout(patience, changed).await {
             Ok(changed) => changed,
+            // Withdrawn before it was handed over: nothing of it is kept. Otherwise the write goes on without its
+            // caller.
             Err(_) if turn.withdraw() => late(StoreError::Slow),
             Err(_) => late(StoreError::OutcomeUnknown),
         }
@@ -222,21 +224,25 @@ impl Policies {
         if let Some(reason) = self.held() {
             return Err(ChangeError::Failed(StoreError::Held { reason }.into()));
         }
+        // Held until the followers act by the change: the next writer begins with what is active everywhere. Owned,
+        // because it moves into a write that outlives its caller.
         let mut writer = Arc::clone(&self.shared.writer).lock_owned().await;
         for _ in 0..ATTEMPTS_MAX {
+            // A write that failed may have been made: an edit of the published book would undo it.
             if writer.in_doubt {
                 self.shared.reload(&mut writer).await.map_err(ChangeError::Failed)?;
             }
             let before = self.book();
             let mut next = Book::clone(&before);
             let answer = edit(&mut next).map_err(ChangeError::Refused)?;
+            // Nothing to store: a request that is repeated costs no write.
             if next == *before {
                 return Ok(answer);
             }
             if let Some(bounds) = self.bounds {
                 bounds.check(&before, &next).map_err(|bound| ChangeError::Failed(bound.into()))?;
             }
-            // Nobody withdraws while this runs: whoever does has stopped waiting for it.
+            // The change cannot be withdrawn from here on: a caller that withdraws has stopped polling this future.
             turn.take();
             let (held, written) =
                 RunToEnd::new(write(Arc::clone(&self.shared), writer, next, self.bounds)).await;
@@ -264,6 +270,7 @@ impl Policies {
             return Ok(());
         }
         // A change copies the book: one is made only when something ends, or when it is to be read again.
+        // Not awaited: behind a slow disk this would hold up its caller, and the next call comes in a few seconds.
         let is_in_doubt = match self.shared.writer.try_lock() {
             Ok(writer) => writer.in_doubt,
             Err(_) => return Ok(()),
@@ -305,6 +312,7 @@ impl Policies {
     /// Waits until everybody acts by what is active; a follower that has ended acts no more.
     async fn await_followers(&self) {
         let number = self.runtime().number();
+        // Copied, so that the lock is free while they are waited for.
         let followers = self.shared.followers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let all = async {
             for mut acts_by in followers {
@@ -336,6 +344,7 @@ impl Shared {
         next: Book,
         bounds: Option<Bounds>,
     ) -> Result<bool, PolicyError> {
+        debug_assert!(!writer.in_doubt, "the edited book is the stored one");
         let (runtime, body) = self.prepare(&next, bounds)?;
         let expect = writer.version.map_or(Expect::Absent, Expect::At);
         // Until the answer is here.
@@ -346,6 +355,7 @@ impl Shared {
                 self.publish(next, runtime);
                 Ok(true)
             }
+            // Still in doubt, so that the next attempt begins with what the other writer has stored.
             Err(StoreError::VersionConflict { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
@@ -356,6 +366,7 @@ impl Shared {
         let runtime = Runtime::build_after(&self.runtime.borrow().clone(), next)?;
         let body = document::encode(next)?;
         if let Some(bounds) = bounds {
+            // Measured only where the bound is exceeded; the forms of its parts were made before.
             let before = || document::encode(&self.book.load()).map(|body| body.len());
             bounds.check_bytes(before, body.len())?;
         }
@@ -372,6 +383,7 @@ impl Shared {
     }
 
     fn publish(&self, book: Book, runtime: Runtime) {
+        // The book also changes where nothing that is active does, such as the name of an object.
         self.book.store(Arc::new(book));
         // Only the writer publishes: nothing comes in between, so readers need not wait while it looks and tells.
         let current = Arc::clone(&self.runtime.borrow());
@@ -381,11 +393,12 @@ impl Shared {
         if let Some(announce) = self.announce.get() {
             announce(&runtime);
         }
+        // After the announcement, because the first calls may come at once.
         self.runtime.send_replace(Arc::new(runtime.numbered(current.number() + 1)));
     }
 }
 
-/// A book that was read.
+/// A book as it was read from the store.
 #[derive(Default)]
 struct Stored {
     version: Option<Version>,
@@ -407,6 +420,7 @@ async fn read_usable(
         },
         Err(PolicyError::Document { reason }) => reason,
         Err(PolicyError::Store(StoreError::Damaged { reason, .. })) if documents.held().is_some() => reason,
+        // A newer format or a disk that fails says nothing about the book: the start ends instead.
         Err(error) => return Err(error),
     };
     // A doubt about the book that is open already says more.

@@ -40,11 +40,11 @@ pub struct Overrides(Option<Arc<BTreeMap<Box<str>, Limits>>>);
 /// The codes by which the system that a policy comes from calls its refusals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wording {
-    /// A pace or a window has no room.
+    /// The code of a refusal by a pace or a window.
     pub per_window: Box<str>,
-    /// A quota has none.
+    /// The code of a refusal by a quota.
     pub per_quota: Box<str>,
-    /// Nothing is allowed at all.
+    /// The code of a refusal where nothing is allowed at all.
     pub closed: Box<str>,
     /// What is limited, in the words of the system; may be empty.
     pub subject: Box<str>,
@@ -84,7 +84,10 @@ impl Overrides {
     /// The limits of these label values, each set of them in the order of the labels of the scope.
     #[must_use]
     pub fn new(scope: &Scope, rows: impl IntoIterator<Item = (Vec<Box<str>>, Limits)>) -> Self {
-        let key = |values: Vec<Box<str>>| Lane::key_of_scope(scope.labels().iter().zip(&values));
+        let key = |values: Vec<Box<str>>| {
+            debug_assert_eq!(values.len(), scope.labels().len(), "one value for each label of the scope");
+            Lane::key_of_scope(scope.labels().iter().zip(&values))
+        };
         Self::by_key(rows.into_iter().map(|(values, limits)| (key(values), limits)).collect())
     }
 
@@ -94,12 +97,13 @@ impl Overrides {
         self.0.as_ref()?.get(key)
     }
 
-    /// All of them by key.
+    /// All overrides by key, in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Limits)> {
         self.0.iter().flat_map(|rows| rows.iter()).map(|(key, limits)| (&**key, limits))
     }
 
     pub(super) fn by_key(rows: BTreeMap<Box<str>, Limits>) -> Self {
+        // None rather than an empty map, so that two specs without overrides are equal and cost no memory.
         Self((!rows.is_empty()).then(|| Arc::new(rows)))
     }
 }
@@ -107,7 +111,7 @@ impl Overrides {
 /// Waiting limits hold an event until there is room; refusing ones turn it away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// Hold it in its lane.
+    /// Hold the event in its lane until there is room.
     Wait,
     /// Turn it away. Calls in flight wait all the same.
     Refuse,
@@ -122,12 +126,12 @@ pub enum Overlap {
         /// The word; empty in dialects where all compete with all.
         among: Box<str>,
     },
-    /// All of them apply.
+    /// All of them apply, beside each other.
     All,
 }
 
 impl Overlap {
-    /// All of the origin compete.
+    /// The most specific of all policies of the origin applies alone.
     #[must_use]
     pub fn most_specific() -> Self {
         Self::MostSpecific { among: Box::from("") }

@@ -32,9 +32,9 @@ impl From<Spec> for Wanted {
 /// What a list made different, each in the order of the list; what was removed in the order of its creation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SyncReport {
-    /// New, or back again after it had been removed.
+    /// New, or back again after it had been removed or idle.
     pub added: Vec<PolicyId>,
-    /// Ruled by other values, in the same generation.
+    /// With other values, in the same generation.
     pub changed: Vec<PolicyId>,
     /// Not in the list any more, or idle there: its backlog drains.
     pub removed: Vec<PolicyId>,
@@ -53,18 +53,18 @@ pub struct SyncError {
 /// What a change of one policy made different.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// Nothing: it was so already.
+    /// Nothing: the policy was so already, and keeps its generation.
     Same,
-    /// It is new, or back again.
+    /// It is new, or back again after it was deleted or idle.
     Added,
-    /// It goes on under other values.
+    /// It goes on under other values, in the same generation.
     Changed,
     /// It governs no more events; its backlog drains.
     Ended,
 }
 
 impl SyncReport {
-    /// Whether nothing is different.
+    /// Whether the list changed nothing at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
@@ -87,7 +87,7 @@ impl Origin {
         Self::new("file")
     }
 
-    /// The policies of `PUT /v1/policies/{id}`.
+    /// The origin of the policies of `PUT /v1/policies/{id}`.
     #[must_use]
     pub fn api() -> Self {
         Self::new("api")
@@ -115,6 +115,7 @@ impl Book {
         now: Timestamp,
         drain_window: Duration,
     ) -> Result<SyncReport, SyncError> {
+        // All of the list is checked before anything is edited: on an error the book is as it was.
         let mut listed = BTreeSet::new();
         for (id, wanted) in list {
             let is_free = match wanted {
@@ -131,7 +132,7 @@ impl Book {
                 Wanted::Idle => self.rest(origin, id, now, drain_window),
                 Wanted::AsItIs => Ok(Put::Same),
             };
-            // Whether each of them is free was asked above.
+            debug_assert!(put.is_ok(), "each policy of the list was found to be free above");
             report.note(id, put.map_err(|error| SyncError { policy: id.clone(), error })?);
         }
         let of_origin = self.of_origin(origin).into_iter().map(|(id, _)| id);
@@ -144,9 +145,10 @@ impl Book {
         Ok(report)
     }
 
-    /// Makes these policies as old as their places in the list say: of equals that compete the earlier one rules, whenever
-    /// each of them became active. Ids that are unknown are passed over.
+    /// Makes these policies as old as their places in the list say: of equals that compete the earlier one applies,
+    /// whenever each of them became active. Ids that are unknown are passed over.
     pub fn put_in_order<'p>(&mut self, ids: impl Iterator<Item = &'p PolicyId> + Clone) {
+        // Only the orders that these policies have are dealt out anew: all others keep their places.
         let known = ids.clone().filter_map(|id| self.policies.get(id));
         let mut orders: Vec<u64> = known.map(|policy| policy.order).collect();
         orders.sort_unstable();
@@ -160,6 +162,7 @@ impl Book {
                 }
             }
         }
+        debug_assert_eq!(orders.len(), 0, "each order is dealt out again");
     }
 
     /// Makes one policy of `origin` govern events as `spec` says: a new or idle one starts a generation, an active one
@@ -192,6 +195,7 @@ impl Book {
     ) -> Result<Put, BookError> {
         self.is_free(origin, id)?;
         let (policy, is_new) = self.authored(origin, id);
+        // Edited only where something ends: an edit copies the policy.
         if policy.lifecycle.active().is_some() {
             policy.edit().lifecycle.end(now, drain_window);
             return Ok(Put::Ended);
@@ -199,7 +203,7 @@ impl Book {
         Ok(if is_new { Put::Added } else { Put::Same })
     }
 
-    /// Deletes a policy, whoever it belongs to; what was active drains for `drain_window` from `now`.
+    /// Deletes a policy of any origin; what was active drains for `drain_window` from `now`.
     ///
     /// # Errors
     /// [`BookError::NotFound`], also when it was deleted before.
@@ -251,6 +255,8 @@ impl Book {
                 is_deleted: false,
                 ruling: None,
                 pause: None,
+                // Numbers go on where an earlier policy of this id ended: entries of its generations may still be in
+                // the queue.
                 lifecycle: Lifecycle::after(ended.remove(id).unwrap_or(0)),
                 order,
             })

@@ -49,7 +49,7 @@ fn members_of(id: &PolicyId, clause: &Clause, spec: &Spec) -> [Option<(String, G
     };
     let labels = clause.labels.iter().map(|label| (label.key.clone(), Given::Text(label.value.clone())));
     let labels: Vec<_> = labels.collect();
-    // Nobody can write one that only counts.
+    // Nobody can write one that only counts: it is left out, and the comparison in `write` finds that.
     let window = window.and_then(|window| {
         Some(Given::Table(Members(vec![
             ("calls".to_owned(), Given::Integer(window.calls()?.get().into())),

@@ -22,7 +22,7 @@ pub(crate) struct NotJson {
 }
 
 impl NotJson {
-    /// Nothing is stated at all.
+    /// For a body of which no media type is stated.
     #[must_use]
     pub(crate) fn unstated() -> Self {
         Self { stated: "the body has no Content-Type".to_owned() }
@@ -37,6 +37,7 @@ pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), NotJson> {
     let mut given = headers.get_all(header::CONTENT_TYPE).iter();
     let stated = match (given.next(), given.next()) {
         (None, _) => return Err(NotJson::unstated()),
+        // Two readers could take the body for different things: nobody chooses one.
         (Some(_), Some(_)) => "the body has several Content-Types".to_owned(),
         (Some(kind), None) if is_json(kind) => return Ok(()),
         (Some(kind), None) => {
@@ -71,6 +72,7 @@ fn essence(kind: &HeaderValue) -> Option<String> {
 #[must_use]
 pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    // `identity` stands for no coding at all.
     codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
@@ -82,14 +84,14 @@ pub(crate) async fn read_whole(body: Body, most_bytes: usize) -> Result<Bytes, B
     axum::body::to_bytes(body, most_bytes).await.map_err(|error| BodyFault::of(&error))
 }
 
-/// How reading a body failed.
+/// How reading a body failed, so that nothing was done with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyFault {
-    /// It is longer than what is read.
+    /// It is longer than its route reads.
     TooLarge,
     /// It stopped coming, or came too slowly.
     TooSlow,
-    /// It ended before its end.
+    /// The connection ended before the body did.
     Incomplete,
 }
 
@@ -107,6 +109,7 @@ impl BodyFault {
     /// From the error of reading it, at most so far.
     #[must_use]
     pub(crate) fn of(error: &axum::Error) -> Self {
+        // Several layers wrap what went wrong: the first one whose kind is known counts.
         let mut cause = error.source();
         while let Some(inner) = cause {
             if inner.is::<http_body_util::LengthLimitError>() {

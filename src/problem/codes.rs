@@ -3,16 +3,16 @@
 //!
 //! Must not know: which route answers what.
 
-/// A stable word for one kind of problem.
+/// One kind of problem. Its word is stable: programs tell problems apart by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code {
-    /// The member `code`.
+    /// The member `code`: a stable word for programs.
     pub word: &'static str,
-    /// The HTTP status.
+    /// The HTTP status that every answer with this code has.
     pub status: u16,
     /// The kind in words, as the member `title`.
     pub title: &'static str,
-    /// What has happened, for people.
+    /// What has happened, for the manual and the API description.
     pub when: &'static str,
 }
 
@@ -23,7 +23,7 @@ macro_rules! codes {
             #[doc = $when]
             pub const $name: Code = Code { word: $word, status: $status, title: $title, when: $when };
         )*
-        /// All of them.
+        /// Every code, in the order in which they are listed here.
         #[cfg(any(test, feature = "testkit"))]
         pub const ALL: &[Code] = &[$($name),*];
     };

@@ -10,7 +10,7 @@ use utoipa::openapi::{ContentBuilder, Header, HeaderBuilder, Ref, RefOr, Respons
 
 use crate::problem::codes::{BEFORE_ROUTES, Code};
 
-/// The content type of problems.
+/// The content type of problems (RFC 9457).
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The codes that a response may carry, as a list in the description.
@@ -26,6 +26,7 @@ pub(crate) fn refusals(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
 
 /// The same, beside what an operation answers already: a status that it has carries the codes too.
 pub(crate) fn add_refusals(responses: &mut BTreeMap<String, RefOr<Response>>, codes: &[Code]) {
+    // These first, as every operation may answer with them.
     for code in BEFORE_ROUTES.iter().chain(codes) {
         let known =
             responses.entry(code.status.to_string()).or_insert_with(|| without_codes(code.status).into());
@@ -48,7 +49,7 @@ macro_rules! refuses {
             pub(super) struct $name;
 
             impl $name {
-                /// The codes.
+                /// The codes that the operation may answer with, besides those that come before every route.
                 pub(super) const CODES: &'static [$crate::problem::codes::Code] =
                     &[$($crate::problem::codes::$code),*];
             }
@@ -84,6 +85,7 @@ fn without_codes(status: u16) -> Response {
 fn add_code(response: &mut Response, code: &Code) {
     let codes = response.extensions.get_or_insert_default().entry(CODES.to_owned());
     let Value::Array(codes) = codes.or_insert_with(|| json!([])) else { return };
+    // A route may list what comes before every route, or one code for two reasons.
     if codes.iter().any(|known| known == code.word) {
         return;
     }

@@ -63,13 +63,14 @@ impl Problem {
     const HELD_RETRY_SECONDS: u64 = 60;
     /// When to ask again after [`Problem::event_unread`]: the disk is asked again all the time.
     const UNREAD_RETRY_SECONDS: u64 = 10;
-    /// When to ask again while the disk does not answer.
+    /// Seconds until a repetition is worth trying while the disk does not answer.
     const LATE_RETRY_SECONDS: u64 = 5;
 
     /// A problem of the kind `code`, from which type URI, title and status follow; `detail` says what is wrong here and
     /// what to do about it.
     #[must_use]
     pub(crate) fn of(code: Code, detail: impl Into<String>) -> Self {
+        debug_assert!((400..600).contains(&code.status), "a problem has the status of an error");
         Self {
             kind: format!("urn:tidegate:problem:{}", code.word),
             title: code.title,
@@ -118,7 +119,7 @@ impl Problem {
         self
     }
 
-    /// Says when to come back.
+    /// The same with the seconds after which a repetition may succeed.
     #[must_use]
     pub(crate) const fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_seconds = Some(seconds);
@@ -131,12 +132,15 @@ impl IntoResponse for Problem {
         if let Some(told) = self.instead {
             return told.into_response();
         }
+        // Every code has a status from 400 to 599: the fallback only spares a panic.
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // A struct of text and numbers always serialises.
         let body = serde_json::to_vec(&self).unwrap_or_default();
+        debug_assert!(!body.is_empty(), "a problem has a body");
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.extend(self.headers);
+        // After the further headers: none of them may say that the body is something else.
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -1,6 +1,6 @@
 //! Refusals in the words of the system that a limit comes from: what its clients would see, status, headers and body.
 //!
-//! Must not know: the systems; whoever speaks for them hands in a [`Tell`].
+//! Must not know: the systems; the rooms that speak for them hand in a [`Tell`].
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 /// A call that was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused<'a> {
-    /// Where the policy comes from.
+    /// The origin of the policy, by which the system is found that speaks.
     pub origin: &'a str,
-    /// How that system calls the refusal.
+    /// The code by which that system calls the refusal.
     pub code: &'a str,
     /// What is limited, in the words of the system; may be empty.
     pub subject: &'a str,
@@ -21,20 +21,20 @@ pub(crate) struct Refused<'a> {
     pub retry_after_seconds: Option<u64>,
 }
 
-/// What the system says about it.
+/// The refusal in the words of the system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// Its code.
+    /// The code in its error body or header.
     pub code: &'static str,
     /// Its message, as a sentence for people.
     pub message: String,
-    /// The status that it answers with.
+    /// The HTTP status that the system answers with.
     pub status: StatusCode,
     /// Its own headers, without those that describe the body.
     pub headers: HeaderMap,
-    /// Of the body.
+    /// The media type of the body.
     pub content_type: &'static str,
-    /// The body that it answers with.
+    /// The body that it answers with, as its clients parse it.
     pub body: Bytes,
 }
 
@@ -44,6 +44,7 @@ pub(crate) type Tell = Arc<dyn Fn(&Refused<'_>) -> Option<Told> + Send + Sync>;
 impl IntoResponse for Told {
     fn into_response(self) -> Response {
         let mut response = (self.status, self.headers, self.body).into_response();
+        // Bytes alone would be sent as `application/octet-stream`.
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         response
     }

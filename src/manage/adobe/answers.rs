@@ -107,6 +107,7 @@ pub(in crate::manage) struct WarningScope {
 
 impl CanDeploy {
     pub(in crate::manage) fn of(errors: Vec<CheckError>, warnings: Vec<CheckWarning>) -> Self {
+        // The sentences of the contract, which have a form of their own for a single error.
         let reason = match errors.len() {
             0 => None,
             1 => Some("1 error is currently blocking the publication".to_owned()),
@@ -117,12 +118,12 @@ impl CanDeploy {
     }
 }
 
-/// The path of an element: always this one, whatever base the request came through.
+/// The path of an element, which is the same under both base paths.
 pub(in crate::manage) fn uri(collection: &str, uid: &str) -> String {
     format!("/voyager/apis/{collection}/{uid}")
 }
 
-/// The word for a state.
+/// The word by which the contract names a state.
 pub(in crate::manage) const fn show_state(state: State) -> &'static str {
     match state {
         State::Created => "created",

@@ -23,23 +23,23 @@ use crate::policy::Book;
 
 /// The failures of the operations of one API, by their names.
 pub(in crate::manage) trait Operations: Failures + From<BodyError> + Send + Sync {
-    /// No such config.
+    /// No such config exists for the organisation and sandbox of the request.
     const NOT_FOUND: Self;
-    /// As many configs as there may be.
+    /// The organisation has as many configs as it may have.
     const CREATE_LIMIT: Self;
-    /// Create failed.
+    /// Create failed in a way that no other code names.
     const CREATE: Self;
-    /// Get failed.
+    /// Get or list failed in a way that no other code names.
     const GET: Self;
-    /// Update failed.
+    /// Update failed in a way that no other code names.
     const UPDATE: Self;
-    /// Delete failed.
+    /// Delete failed in a way that no other code names.
     const DELETE: Self;
-    /// Delete without force of a deployed one.
+    /// Delete of a deployed config without force.
     const DELETE_FORBIDDEN: Self;
-    /// Deploy failed.
+    /// Deploy failed, also because of faults.
     const DEPLOY: Self;
-    /// Undeploy failed.
+    /// Undeploy failed in a way that no other code names.
     const UNDEPLOY: Self;
 
     /// What create or update, which fail as `self`, say of faults that are refused.
@@ -48,24 +48,24 @@ pub(in crate::manage) trait Operations: Failures + From<BodyError> + Send + Sync
 
 /// The configs of one API, and where it goes its own way.
 pub(in crate::manage) trait Collection: Sync + Sized {
-    /// Its name in paths.
+    /// The name of the collection in paths.
     const NAME: &'static str;
-    /// The dialect that it belongs to.
+    /// The dialect whose objects and policies these are.
     const DIALECT: &'static dyn Dialect;
     /// The kind of its configs among the elements of the policy book.
     const KIND: &'static str;
     /// What one of its configs is called in the log.
     const CALLED: &'static str;
-    /// Why an operation fails.
+    /// Why an operation of this API fails.
     type Failure: Operations;
-    /// A config as it is sent.
+    /// A config as it is sent, and as it is stored.
     type Config: Clone + Serialize + DeserializeOwned + Send + Sync;
     /// What a config means, or its faults.
     type Meaning: Send + Sync;
-    /// A config as it is shown.
+    /// A config as it is shown, with what the system adds.
     type Element<'a>: Serialize;
 
-    /// What the routes work on.
+    /// The parts that the routes of both APIs work on.
     fn authoring(&self) -> &Authoring;
     /// How many configs an organisation may have.
     fn most(&self) -> usize;
@@ -75,20 +75,20 @@ pub(in crate::manage) trait Collection: Sync + Sized {
         Ok(scope)
     }
 
-    /// Reads a config.
+    /// Reads a config from a body for the organisation of a request.
     fn read_config(&self, body: &[u8], scope: &Scope) -> Result<Self::Config, BodyError>;
     /// What a config of an organisation means, or its faults.
     fn check(&self, config: &Self::Config, org: &str) -> Self::Meaning;
-    /// The validation status.
+    /// The validation status, with all faults and warnings.
     fn can_deploy(meaning: &Self::Meaning) -> CanDeploy;
-    /// Whether a config has no faults.
+    /// Whether a config has no faults, so that it can be deployed.
     fn is_sound(meaning: &Self::Meaning) -> bool;
 
     /// How a config is shown by the create answer.
     fn show_created<'a>(uid: &'a str, record: &'a Record<Self::Config>) -> Self::Element<'a>;
     /// How a config is shown by every other answer.
     fn show<'a>(uid: &'a str, record: &'a Record<Self::Config>) -> Self::Element<'a>;
-    /// Whether it exists for whoever asks.
+    /// Whether a config exists for the organisation and sandbox of a request.
     fn is_visible(record: &Record<Self::Config>, scope: &Scope) -> bool;
 
     /// What becomes active with the update of a deployed config; `None`: what is active stays so.
@@ -103,17 +103,18 @@ pub(in crate::manage) trait Collection: Sync + Sized {
     /// What the undeploy of a config comes to that is not deployed.
     fn undeploy_idle() -> Result<(), Self::Failure>;
 
-    /// A deploy is stored.
+    /// Is called once a deploy is stored and active, for the log.
     fn deployed(uid: &str, record: &Record<Self::Config>) {
         let _nothing = (uid, record);
     }
 }
 
-/// `POST /list/C`
+/// `POST /list/C`: the configs that the request may see, a page of them.
 pub(in crate::manage) async fn list<C: Collection>(of: &C, headers: &HeaderMap, body: Body) -> Answer {
     let scope = scope(of, headers, false)?;
     let refuse = |error| scope.refuse(C::Failure::from(error));
     let body = body::read(body).await.map_err(refuse)?;
+    // A list without a body is asked for everything, and then needs no content type.
     if !body.is_empty() {
         of.authoring().content_type(headers)?;
     }
@@ -121,6 +122,7 @@ pub(in crate::manage) async fn list<C: Collection>(of: &C, headers: &HeaderMap, 
     let book = of.authoring().desk.book();
     let mut configs = Vec::new();
     for (uid, record) in objects::all::<C>(&book) {
+        // A page without it would look as if the config were gone.
         let record = record.map_err(|_| scope.refuse(C::Failure::GET))?;
         if C::is_visible(&record, &scope) {
             configs.push((uid, record));
@@ -130,13 +132,14 @@ pub(in crate::manage) async fn list<C: Collection>(of: &C, headers: &HeaderMap, 
     Ok(json(StatusCode::OK, &List { results: page.map(|(uid, record)| C::show(uid, record)).collect() }))
 }
 
-/// `POST /C`
+/// `POST /C`: saves a new config, also one with faults unless they are refused.
 pub(in crate::manage) async fn create<C: Collection>(of: &C, headers: &HeaderMap, body: Body) -> Answer {
     let scope = scope(of, headers, true)?;
     let config = read_config(of, &scope, body).await?;
     let meaning = of.check(&config, &scope.org);
     let is_refused = of.authoring().options.reject_invalid && !C::is_sound(&meaning);
     let record = Record::new(config, &scope, of.authoring().stamp());
+    // Made before the edit, which may run several times: each run makes the same config.
     let uid = of.authoring().new_uid();
     let edit = |book: &mut Book| {
         if objects::count::<C>(book, &scope.org) >= of.most() {
@@ -145,10 +148,12 @@ pub(in crate::manage) async fn create<C: Collection>(of: &C, headers: &HeaderMap
         if is_refused {
             return Err(C::Failure::CREATE.of_faults());
         }
+        // Two random ids are never the same in practice, but the edit would replace somebody's config.
         if objects::find::<C>(book, &uid).is_some() {
             return Err(C::Failure::CREATE);
         }
         objects::put::<C>(book, &uid, &record);
+        // A new config has no effect before its deploy: it is taken also while another one cannot be read.
         Ok(((), Effect::Idle))
     };
     of.authoring().change(&scope, C::Failure::CREATE, edit).await?;
@@ -162,7 +167,7 @@ pub(in crate::manage) async fn create<C: Collection>(of: &C, headers: &HeaderMap
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// `GET /C/{uid}`
+/// `GET /C/{uid}`: shows one config with its state.
 pub(in crate::manage) fn read<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
     let book = of.authoring().desk.book();
@@ -170,7 +175,7 @@ pub(in crate::manage) fn read<C: Collection>(of: &C, uid: &Uid, headers: &Header
     Ok(json(StatusCode::OK, &One { result: C::show(uid, &record) }))
 }
 
-/// `PUT /C/{uid}`
+/// `PUT /C/{uid}`: saves other values, which may become active at once.
 pub(in crate::manage) async fn update<C: Collection>(
     of: &C,
     uid: &Uid,
@@ -184,10 +189,12 @@ pub(in crate::manage) async fn update<C: Collection>(
     let stamp = of.authoring().stamp();
     let edit = |book: &mut Book| {
         let (uid, record) = find::<C>(book, uid, &scope, C::Failure::UPDATE)?;
+        // Only once the config is found: to others it does not exist, also when their body has faults.
         if is_refused {
             return Err(C::Failure::UPDATE.of_faults());
         }
         C::may_update(book, uid, &record)?;
+        // Only of a deployed config: of an idle one nothing is active.
         let at_once = C::active_at_once(&config, &meaning).filter(|_| record.life.is_deployed());
         let effect = if at_once.is_some() { Effect::Active } else { Effect::Idle };
         let mut record = Record { config: config.clone(), modified: stamp.clone(), ..record };
@@ -206,7 +213,7 @@ pub(in crate::manage) async fn update<C: Collection>(
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// `DELETE /C/{uid}`
+/// `DELETE /C/{uid}`: ends a config; a deployed one only by force.
 pub(in crate::manage) async fn delete<C: Collection>(
     of: &C,
     uid: &Uid,
@@ -222,13 +229,14 @@ pub(in crate::manage) async fn delete<C: Collection>(
             return Err(C::Failure::DELETE_FORBIDDEN);
         }
         objects::remove::<C>(book, uid);
+        // An idle config can be deleted also while another one cannot be read: that may be the way out.
         Ok(((), if is_deployed { Effect::Active } else { Effect::Idle }))
     };
     of.authoring().change(&scope, C::Failure::DELETE, edit).await?;
     Ok(json(StatusCode::OK, &serde_json::Map::new()))
 }
 
-/// `GET` and `POST /C/{uid}/canDeploy`
+/// `GET` and `POST /C/{uid}/canDeploy`: checks a config as it is saved.
 pub(in crate::manage) fn may_deploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
     let book = of.authoring().desk.book();
@@ -237,12 +245,13 @@ pub(in crate::manage) fn may_deploy<C: Collection>(of: &C, uid: &Uid, headers: &
     Ok(json(StatusCode::OK, &Checked { can_deploy: C::can_deploy(&meaning) }))
 }
 
-/// `POST /C/{uid}/deploy`
+/// `POST /C/{uid}/deploy`: makes active what is saved.
 pub(in crate::manage) async fn deploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
     let stamp = of.authoring().stamp();
     let edit = |book: &mut Book| {
         let (uid, mut record) = find::<C>(book, uid, &scope, C::Failure::DEPLOY)?;
+        // Deployed as it is written: its time of the last deploy stays too.
         let Some(config) = of.deployable(&record)? else { return Ok((None, Effect::Idle)) };
         record.life.deploy(config);
         record.last_deployed = Some(stamp.clone());
@@ -255,7 +264,7 @@ pub(in crate::manage) async fn deploy<C: Collection>(of: &C, uid: &Uid, headers:
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// `POST /C/{uid}/undeploy`
+/// `POST /C/{uid}/undeploy`: ends what is active and keeps the config.
 pub(in crate::manage) async fn undeploy<C: Collection>(of: &C, uid: &Uid, headers: &HeaderMap) -> Answer {
     let scope = scope(of, headers, false)?;
     let edit = |book: &mut Book| {
@@ -280,7 +289,7 @@ async fn read_config<C: Collection>(of: &C, scope: &Scope, body: Body) -> Result
     of.read_config(&body, scope).map_err(refuse)
 }
 
-/// A config that exists for whoever asks; another one is not found.
+/// A config that exists for the organisation and sandbox of a request; another one is not found.
 fn find<'u, C: Collection>(
     book: &Book,
     uid: &'u Uid,
@@ -288,6 +297,7 @@ fn find<'u, C: Collection>(
     unreadable: C::Failure,
 ) -> Result<(&'u str, Record<C::Config>), C::Failure> {
     let Ok(Path(uid)) = uid else { return Err(C::Failure::NOT_FOUND) };
+    // An unreadable config is refused before it is known whose it is: its owner stands in what cannot be read.
     let record = objects::find::<C>(book, uid).ok_or(C::Failure::NOT_FOUND)?.map_err(|_| unreadable)?;
     if C::is_visible(&record, scope) { Ok((uid, record)) } else { Err(C::Failure::NOT_FOUND) }
 }

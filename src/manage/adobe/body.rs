@@ -18,7 +18,7 @@ pub(in crate::manage) enum BodyError {
     Invalid,
 }
 
-/// A known member of a wrong type.
+/// A member that is known has another type than it must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::manage) struct WrongType;
 
@@ -28,7 +28,7 @@ impl From<WrongType> for BodyError {
     }
 }
 
-/// The whole body.
+/// The whole body, of whatever media type.
 pub(in crate::manage) async fn read(body: Body) -> Result<Bytes, BodyError> {
     call::read_body(body).await.map_err(|fault| match fault {
         BodyFault::TooLarge => BodyError::TooLarge,
@@ -40,6 +40,7 @@ pub(in crate::manage) async fn read(body: Body) -> Result<Bytes, BodyError> {
 /// The members of a JSON object.
 pub(in crate::manage) fn object(body: &[u8]) -> Result<Map<String, Value>, BodyError> {
     match serde_json::from_slice(body) {
+        // Of a member that is given twice the last one counts.
         Ok(Value::Object(members)) => Ok(members),
         Ok(_) => Err(BodyError::Invalid),
         Err(_) => Err(BodyError::NotJson),
@@ -88,6 +89,7 @@ pub(in crate::manage) fn page(body: &[u8]) -> Result<(usize, usize), BodyError> 
     let members = object(body)?;
     let number = |name: &str| members.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
     Ok(match (number("page"), number("pageSize")) {
+        // A page far behind the end is empty; a size of 0 is no valid number.
         (Some(page), Some(size)) if size > 0 => (page.saturating_mul(size), size),
         _ => ALL,
     })

@@ -88,7 +88,7 @@ pub(in crate::manage) use refused;
 /// What the gateway refuses of a request without a body.
 pub(in crate::manage) const WITHOUT_TYPE: &[GatewayError] =
     &[GatewayError::NoToken, GatewayError::NoApiKey, GatewayError::MissingHeader];
-/// And of one that has a body.
+/// What the gateway refuses of a request with a body.
 pub(in crate::manage) const WITH_TYPE: &[GatewayError] =
     &[GatewayError::NoToken, GatewayError::NoApiKey, GatewayError::MissingHeader, GatewayError::ContentType];
 
@@ -117,6 +117,7 @@ pub(in crate::manage) fn responses(
             Envelope::of(facts.clone(), voice, schema, "8TkcYDkzb2mWMtXcFYdJ3vPLmfG0hS1n".to_owned());
         let about = format!("{}: {}", facts.code, facts.message);
         let refused = by_status.entry(facts.status).or_default();
+        // Several failures may have one code and one text.
         if refused.iter().all(|(_, known, _)| *known != about) {
             refused.push(("AdobeError", about, value(&answer)));
         }
@@ -176,9 +177,9 @@ pub(in crate::manage) fn state() -> Schema {
     words("AdobeState", ["created", "updated", "deployed"]).into()
 }
 
-/// The uid in examples.
+/// The uid of the config in every example.
 pub(in crate::manage) const UID: &str = "0c8e5c0f-6c0e-4a54-9b2c-1f1d5a2b3c4d";
-/// The sandbox's id in examples.
+/// The id of the sandbox in every example.
 pub(in crate::manage) const SANDBOX_ID: &str = "7d3f5b0e-2c41-4a7e-9d86-51c0e2a94b17";
 
 /// A config with what the system adds in both APIs, just created.
@@ -210,7 +211,7 @@ pub(in crate::manage) fn changed(collection: &str, member: &str, element: Value,
     changed
 }
 
-/// The answer to canDeploy.
+/// The answer to canDeploy for a config without faults.
 pub(in crate::manage) fn checked() -> Value {
     json!({"canDeploy": {"validationStatus": "ok"}})
 }

@@ -17,9 +17,9 @@ use crate::problem::NotJson;
 /// What the platform's gateway answers before the service is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::manage) enum GatewayError {
-    /// No `Authorization`.
+    /// The request has no `Authorization`, or an empty one.
     NoToken,
-    /// No `x-api-key`.
+    /// The request has no `x-api-key`, or an empty one.
     NoApiKey,
     /// A mandatory header of the dialect is absent or unreadable.
     MissingHeader,
@@ -36,7 +36,7 @@ pub(in crate::manage) struct Facts {
     pub(in crate::manage) message: Cow<'static, str>,
 }
 
-/// The failures of one API.
+/// The failures that one API has codes for.
 pub(in crate::manage) trait Failures: Copy + Debug + Into<Facts> {
     /// As which failure the same operation reports that a bound of the policy book is reached.
     fn at_a_bound(self) -> Self;
@@ -70,7 +70,7 @@ pub(in crate::manage) const fn internal() -> Facts {
 /// How one API words its envelopes.
 #[derive(Clone, Copy)]
 pub(in crate::manage) struct Voice {
-    /// What `context` begins with.
+    /// The text that `context` begins with, before the code.
     pub(in crate::manage) context: &'static str,
     /// `schema`, from the organisation and the sandbox's name.
     pub(in crate::manage) schema: fn(&str, &str) -> String,
@@ -78,7 +78,7 @@ pub(in crate::manage) struct Voice {
     pub(in crate::manage) error_as_object: bool,
 }
 
-/// Why a request is turned away.
+/// Why a request is turned away, and in whose shape that is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::manage) enum Refusal {
     Gateway(GatewayError),
@@ -91,7 +91,7 @@ pub(in crate::manage) enum Refusal {
     },
 }
 
-/// What a route comes to.
+/// What a route comes to: an answer or a refusal.
 pub(in crate::manage) type Answer = Result<Response, Refusal>;
 
 /// How the service refuses.
@@ -127,7 +127,7 @@ struct ErrorObject {
     schema: Option<String>,
 }
 
-/// What the gateway says.
+/// The body of a refusal by the gateway.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(in crate::manage) enum GatewayAnswer {
@@ -155,7 +155,7 @@ pub(in crate::manage) struct ContentTypeBody {
 }
 
 impl ContentTypeBody {
-    /// With its HTTP status.
+    /// The body with the HTTP status that it has.
     pub(in crate::manage) fn of(not_json: &NotJson) -> (StatusCode, Self) {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         let body = Self {
@@ -181,6 +181,7 @@ impl Authoring {
                 json(status, &body)
             }
             Refusal::Service { facts, org, sandbox } => {
+                // Of the organisation and sandbox that the request named, also where they do not exist.
                 let schema = (self.voice.schema)(&org, &sandbox);
                 let status = facts.status;
                 let answer = json(status, &Envelope::of(facts, self.voice, schema, self.new_request_id()));
@@ -202,6 +203,7 @@ impl Envelope {
             service: "vyg-authoring-api",
             version: build_id(),
             context: format!("{}:{code}", voice.context),
+            // The contract has no schema for a 4000.
             schema: (!internal).then_some(schema),
         };
         let error = if voice.error_as_object {
@@ -239,6 +241,7 @@ impl GatewayError {
 fn build_id() -> String {
     let hash = env!("CARGO_PKG_VERSION")
         .bytes()
+        // Offset basis and prime of FNV-1a for 32 bits.
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     format!("{:07x}", hash >> 4)
 }

@@ -11,21 +11,21 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What is shown as `state`.
+/// What a config shows as its `state`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::manage) enum State {
-    /// Made and not touched since.
+    /// Made, and neither changed nor deployed since.
     Created,
-    /// Changed since it was made or deployed.
+    /// Changed since it was made, or since it was deployed.
     Updated,
-    /// Deployed and not changed since.
+    /// Deployed, and not changed since the deploy.
     Deployed,
 }
 
-/// Where a config stands.
+/// Where a config stands between its author and what is active.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::manage) struct Life<C> {
-    /// Changed since it was made.
+    /// Changed at least once since it was made.
     updated: bool,
     deployed: Option<Deployed<C>>,
 }
@@ -34,28 +34,28 @@ pub(in crate::manage) struct Life<C> {
 struct Deployed<C> {
     /// What is active; `None` of a config that was changed while it was deployed and comes from an older book.
     config: Option<C>,
-    /// Changed since it was deployed.
+    /// Changed since the last deploy; what is shown may differ from what is active.
     outdated: bool,
 }
 
-/// What of a config is active.
+/// What of a config is active, as its policies are derived from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::manage) enum Active<'l, C> {
-    /// Nothing.
+    /// Nothing is active: its policies are idle.
     Nothing,
-    /// This.
+    /// This config is active, which may be an older one than what is written.
     As(&'l C),
     /// What its policies say; the config itself does not know any more.
     Unknown,
 }
 
 impl<C> Life<C> {
-    /// Just made.
+    /// The life of a config that was just made.
     pub(in crate::manage) const fn created() -> Self {
         Self { updated: false, deployed: None }
     }
 
-    /// What is shown as `state`.
+    /// The state that answers show; a change after the deploy hides that it is deployed.
     pub(in crate::manage) const fn state(&self) -> State {
         match &self.deployed {
             Some(Deployed { outdated: false, .. }) => State::Deployed,
@@ -69,7 +69,7 @@ impl<C> Life<C> {
         self.deployed.is_some()
     }
 
-    /// What is active.
+    /// What of it is active now.
     pub(in crate::manage) const fn active(&self) -> Active<'_, C> {
         match &self.deployed {
             None => Active::Nothing,
@@ -83,18 +83,19 @@ impl<C> Life<C> {
         self.updated = true;
         if let Some(Deployed { config, outdated }) = &mut self.deployed {
             *outdated = true;
+            // Otherwise what was deployed stays active: also an unknown one, whose policies say what it is.
             if at_once.is_some() {
                 *config = at_once;
             }
         }
     }
 
-    /// This is active from now on.
+    /// This config is active from now on, and shown as deployed.
     pub(in crate::manage) fn deploy(&mut self, config: C) {
         self.deployed = Some(Deployed { config: Some(config), outdated: false });
     }
 
-    /// Nothing is active any more; tells whether anything was.
+    /// Nothing is active any more; `false` when nothing was.
     pub(in crate::manage) fn undeploy(&mut self) -> bool {
         self.deployed.take().is_some()
     }

@@ -43,7 +43,7 @@ pub(in crate::manage) struct Authoring {
     pub(in crate::manage) desk: Desk,
     pub(in crate::manage) options: Arc<AdobeOptions>,
     voice: Voice,
-    /// Makes uids and request ids.
+    /// Makes the uids of configs and the ids of requests.
     dice: Dice,
 }
 
@@ -64,12 +64,12 @@ impl Authoring {
         self.dice.uuid()
     }
 
-    /// 32 letters and digits.
+    /// A random id of 32 letters and digits, as the contract has it.
     fn new_request_id(&self) -> String {
         self.dice.letters(32)
     }
 
-    /// The configured identity, now.
+    /// The configured identity at the present time of the wall clock.
     pub(in crate::manage) fn stamp(&self) -> Stamp {
         Stamp::of(&self.options.identity, self.desk.clock().wall())
     }

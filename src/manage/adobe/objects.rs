@@ -29,7 +29,7 @@ pub(in crate::manage) struct Record<C> {
 }
 
 impl<C> Record<C> {
-    /// Just made.
+    /// A record of a config that was just made and is not deployed.
     pub(in crate::manage) fn new(config: C, scope: &Scope, stamp: Stamp) -> Self {
         Self {
             config,
@@ -56,31 +56,33 @@ fn read<A: Collection>(uid: &str, value: &Value) -> Result<Record<A::Config>, Un
 /// A config of one API, as it is found in the book.
 pub(in crate::manage) type Found<A> = Result<Record<<A as Collection>::Config>, Unreadable>;
 
-/// All configs, oldest first.
+/// All configs of one API, the oldest first; one that cannot be read has its place too.
 pub(in crate::manage) fn all<A: Collection>(book: &Book) -> Vec<(&str, Found<A>)> {
     let configs = book.elements(&origin::<A>(), A::KIND).into_iter();
     configs.map(|(uid, value)| (uid, read::<A>(uid, value))).collect()
 }
 
-/// One config, whoever it belongs to.
+/// One config of any organisation; `None` where there is none.
 pub(in crate::manage) fn find<A: Collection>(book: &Book, uid: &str) -> Option<Found<A>> {
     book.element(&origin::<A>(), A::KIND, uid).map(|value| read::<A>(uid, value))
 }
 
 /// How many an organisation has, over all sandboxes, without reading the rest of them.
 pub(in crate::manage) fn count<A: Collection>(book: &Book, org: &str) -> usize {
+    // Without reading whole records, so that one that cannot be read counts too: a bound must not be passed by damage.
     let is_of = |value: &Value| value.get("org_id").and_then(Value::as_str) == Some(org);
     book.elements(&origin::<A>(), A::KIND).into_iter().filter(|(_, value)| is_of(value)).count()
 }
 
-/// Adds a config or replaces it.
+/// Adds a config as the newest, or replaces it in its place.
 pub(in crate::manage) fn put<A: Collection>(book: &mut Book, uid: &str, record: &Record<A::Config>) {
     // Text, numbers and lists always make a value.
     let value = serde_json::to_value(record).unwrap_or_default();
+    debug_assert!(value.is_object(), "a config that is stored can be read again");
     book.put_element(&origin::<A>(), A::KIND, uid, value);
 }
 
-/// Takes a config out.
+/// Takes a config out; nothing happens when it is not there.
 pub(in crate::manage) fn remove<A: Collection>(book: &mut Book, uid: &str) {
     book.remove_element(&origin::<A>(), A::KIND, uid);
 }

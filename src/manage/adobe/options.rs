@@ -11,7 +11,7 @@ pub struct AdobeOptions {
     pub default_org: String,
     /// The sandbox of requests without `x-sandbox-name`.
     pub default_sandbox: String,
-    /// The sandboxes that exist.
+    /// The sandboxes that exist; requests for others are refused.
     pub sandboxes: Vec<Sandbox>,
     /// Refuse configs with semantic faults instead of saving them (contract.md 4).
     pub reject_invalid: bool,
@@ -23,14 +23,14 @@ pub struct AdobeOptions {
     pub identity: Identity,
 }
 
-/// A sandbox of the platform.
+/// A sandbox of the platform, as the configuration lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {
     /// Its name, as `x-sandbox-name` carries it.
     pub name: String,
     /// Its UUID, which answers show as `sandboxId`.
     pub id: String,
-    /// What it is for.
+    /// What the sandbox is for, which decides about throttling configs.
     pub kind: SandboxKind,
 }
 
@@ -44,12 +44,12 @@ pub enum SandboxKind {
     Development,
 }
 
-/// Who changes configs.
+/// The identity that counts as the author of every change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Shown in `createdBy`.
+    /// The name that is shown in `createdBy` and `lastModifiedBy`.
     pub name: String,
-    /// Shown in `createdById`.
+    /// The id that is shown in `createdById` and `lastModifiedById`.
     pub id: String,
 }
 

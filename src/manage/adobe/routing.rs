@@ -9,7 +9,7 @@ use http::{StatusCode, header};
 /// The uid of a path, as far as it can be read.
 pub(in crate::manage) type Uid = Result<Path<String>, PathRejection>;
 
-/// Where the routes are found.
+/// The two base paths under which every route is found.
 pub(in crate::manage) const BASES: [&str; 2] = ["/authoring", "/journey/orchestration"];
 
 /// The same routes under both base paths.
@@ -31,6 +31,7 @@ pub(in crate::manage) fn is_forced(query: Option<&str>) -> bool {
         .filter(|(name, _)| *name == "forceDelete")
         .map(|(_, value)| value.eq_ignore_ascii_case("true"))
         .peekable();
+    // Deleting what is deployed must be unmistakable: one contradiction is enough to refuse it.
     values.peek().is_some() && values.all(|forced| forced)
 }
 

@@ -24,6 +24,7 @@ impl Authoring {
     /// the content type in any case.
     pub(in crate::manage) fn scope(&self, headers: &HeaderMap, with_body: bool) -> Result<Scope, Refusal> {
         let options = &*self.options;
+        // In the order in which the contract lists them.
         if options.require_headers {
             require(headers, "authorization", GatewayError::NoToken)?;
             require(headers, "x-api-key", GatewayError::NoApiKey)?;
@@ -35,6 +36,7 @@ impl Authoring {
         }
         let org = attribute(headers, "x-gw-ims-org-id", &options.default_org)?;
         let name = attribute(headers, "x-sandbox-name", &options.default_sandbox)?;
+        // A sandbox that nobody listed is not made up: its configs would be managed by a typing error.
         match options.sandboxes.iter().find(|sandbox| sandbox.name == name) {
             Some(sandbox) => Ok(Scope { org, sandbox: sandbox.clone() }),
             None => Err(Refusal::Service { facts: UNKNOWN_SANDBOX, org, sandbox: name }),

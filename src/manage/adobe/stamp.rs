@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 use crate::manage::adobe::Identity;
 
-/// Who did something, and when.
+/// Who did something and when, in the form in which both are shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::manage) struct Stamp {
     pub(in crate::manage) by: String,
@@ -21,8 +21,9 @@ impl Stamp {
     }
 }
 
-/// UTC with six decimals.
+/// UTC with six decimals and `Z`, as the contract has it.
 fn show_time(at: Timestamp) -> String {
+    // Nanoseconds in 64 bits are far below the range of the calendar: neither fallback is ever taken.
     let micros = i64::try_from(at.as_nanos() / 1_000).unwrap_or(i64::MAX);
     let time = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default();
     time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()

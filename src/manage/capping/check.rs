@@ -19,34 +19,34 @@ pub(super) const CONNECTIONS_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(39
 pub(in crate::manage) enum Fault {
     /// 100: missing, not text, empty, or not http(s).
     Url,
-    /// 101: it does not parse.
+    /// 101: the url does not parse.
     MalformedUrl,
     /// 102: it parses, but with a wildcard in host or port.
     WildcardInHost,
-    /// 103.
+    /// 103: no methods, or an empty list of them.
     Methods,
     /// 104: no service, or one without a rating.
     Rating,
     /// 107: `maxCallsCount` missing, not a whole number or out of range.
     Calls,
-    /// 108: the same of `periodInMs`.
+    /// 108: `periodInMs` missing, not a whole number or out of range.
     Period,
     /// 111: what no other code names.
     Payload,
-    /// A service that is none.
+    /// A service of another name than `action` and `dataSource`.
     ServiceName(String),
 }
 
 /// A service that can be capped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ServiceKind {
-    /// Custom actions.
+    /// Custom actions, also calls without the label `service`.
     Action,
-    /// Data sources.
+    /// Data sources, which calls name in the label `service`.
     DataSource,
 }
 
-/// What a config without faults means.
+/// What a config without faults means for calls.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Meaning {
     pub(super) pattern: UrlPattern,
@@ -61,7 +61,7 @@ impl Meaning {
     }
 }
 
-/// The limits of one service.
+/// The limits of one service of a config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cap {
     pub(super) service: ServiceKind,
@@ -70,7 +70,7 @@ pub(super) struct Cap {
     pub(super) connections: Option<NonZeroU32>,
 }
 
-/// What came of a check.
+/// What came of the check of a config, with its faults and warnings.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::manage) struct Checked {
     pub(super) meaning: Result<Meaning, Vec<Fault>>,
@@ -103,6 +103,7 @@ pub(super) fn check(config: &Config, require_strategy: bool) -> Checked {
     let methods = noted(read_methods(config.methods.as_deref()), &mut faults);
     let mut caps = Vec::new();
     let services = config.services.iter().flatten();
+    // A config without services would cap nothing, which the contract has no other code for.
     if services.clone().next().is_none() {
         faults.push(Fault::Rating);
     }
@@ -111,7 +112,9 @@ pub(super) fn check(config: &Config, require_strategy: bool) -> Checked {
             faults.push(Fault::ServiceName(name.clone()));
             continue;
         };
+        // Everything is checked although something is wrong already: the answer names all faults at once.
         let connections = noted(read_connections(service.max_http_connections.as_ref()), &mut faults);
+        // A warning and no fault: the contract lets such a service be deployed.
         if connections == Some(None) {
             unbounded.push(kind);
         }
@@ -126,6 +129,10 @@ pub(super) fn check(config: &Config, require_strategy: bool) -> Checked {
         (Some(pattern), Some(methods)) if faults.is_empty() => Ok(Meaning { pattern, methods, caps }),
         _ => Err(faults),
     };
+    debug_assert!(
+        meaning.as_ref().err().is_none_or(|faults| !faults.is_empty()),
+        "an author learns why a config cannot be deployed"
+    );
     Checked { meaning, unbounded, url: config.url.clone() }
 }
 
@@ -136,6 +143,7 @@ fn noted<T>(read: Result<T, Fault>, faults: &mut Vec<Fault>) -> Option<T> {
 /// The port goes before the wildcard, as in the published sample: one that does not parse is 101 also when the host has
 /// a wildcard.
 fn read_url(url: Option<&str>) -> Result<UrlPattern, Fault> {
+    // The code depends on where the url fails: 100 before it is parsed, 101 by parsing, 102 by its wildcards.
     let url = url.filter(|url| !url.is_empty()).ok_or(Fault::Url)?;
     match CanonicalUrl::parse(url) {
         Ok(_) => {}
@@ -152,6 +160,7 @@ fn read_url(url: Option<&str>) -> Result<UrlPattern, Fault> {
 
 fn read_methods(methods: Option<&[String]>) -> Result<Vec<Method>, Fault> {
     let methods = methods.filter(|methods| !methods.is_empty()).ok_or(Fault::Methods)?;
+    // A verb that is unknown is not left out: a cap on fewer calls than its author meant is none.
     let methods: Option<Vec<Method>> = methods.iter().map(|method| read_method(method)).collect();
     methods.ok_or(Fault::Payload)
 }
@@ -182,6 +191,7 @@ fn read_rating(rating: Option<&Rating>, faults: &mut Vec<Fault>) -> Option<Windo
         return None;
     };
     let whole = |number: &Option<Number>| number.as_ref().and_then(Number::as_i64);
+    // One call of `Window::new` would name the first fault only.
     let calls = whole(&rating.max_calls_count).filter(|calls| Window::new(*calls, ANY).is_ok());
     let period_ms = whole(&rating.period_in_ms).filter(|period_ms| Window::new(ANY, *period_ms).is_ok());
     if calls.is_none() {
@@ -194,7 +204,7 @@ fn read_rating(rating: Option<&Rating>, faults: &mut Vec<Fault>) -> Option<Windo
 }
 
 impl Checked {
-    /// The validation status.
+    /// The validation status, with all faults and with a warning for each unbounded service.
     pub(super) fn can_deploy(&self) -> CanDeploy {
         let faults = self.meaning.as_ref().err().map(Vec::as_slice).unwrap_or_default();
         let warning = |service: &ServiceKind| CheckWarning {

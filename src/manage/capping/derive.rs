@@ -29,6 +29,7 @@ pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
                 None if record.config.has(service) => Wanted::Idle,
                 None => continue,
             };
+            // A uid is made by this dialect and fits; another one means that the object was not written by it.
             let id = PolicyId::parse(&format!("{uid}.{}", service.name())).map_err(|_| unreadable())?;
             policies.push((id, wanted));
         }
@@ -52,6 +53,7 @@ fn spec(record: &Record, meaning: &Meaning, cap: Cap) -> Spec {
         ],
         ..Clause::of(meaning.pattern.clone())
     };
+    // A sliding window and no pace: the calls of a period may come all at once (contract.md 4).
     let limits = Limits { window: Some(cap.window), slots: cap.connections, ..Limits::default() };
     let wording = Wording {
         per_window: CAPPED.into(),

@@ -45,21 +45,21 @@ pub(super) const ABOUT_CONFIG: &str = "A cap on calls. To be deployed it needs `
     each with a `rating`. Unknown members are left out.";
 
 refused! { VOICE;
-    /// By list.
+    /// What the list of configs refuses, by status.
     ListRefused: WITH_TYPE, InvalidPayload NotJson TooLarge Get;
-    /// By create.
+    /// What the creation of a config refuses, by status.
     CreateRefused: WITH_TYPE, InvalidPayload NotJson TooLarge CreateLimit Create;
-    /// By get.
+    /// What showing a config refuses, by status.
     ReadRefused: WITHOUT_TYPE, NotFound Get;
-    /// By update.
+    /// What the update of a config refuses, by status.
     UpdateRefused: WITH_TYPE, InvalidPayload NotJson TooLarge NotFound Update;
-    /// By delete.
+    /// What the deletion of a config refuses, by status.
     DeleteRefused: WITHOUT_TYPE, NotFound DeleteForbidden Delete;
-    /// By canDeploy.
+    /// What the check of a config refuses, by status.
     CheckRefused: WITHOUT_TYPE, NotFound Get;
-    /// By deploy.
+    /// What the deploy of a config refuses, by status.
     DeployRefused: WITHOUT_TYPE, NotFound DeployLimit Deploy;
-    /// By undeploy.
+    /// What the undeploy of a config refuses, by status.
     UndeployRefused: WITHOUT_TYPE, NotFound Undeploy;
 }
 

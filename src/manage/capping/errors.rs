@@ -11,7 +11,7 @@ use crate::manage::adobe::envelope::{Facts, Failures, internal};
 pub(in crate::manage) enum Failure {
     /// The body is JSON, but no config; also a config whose faults are refused.
     InvalidPayload,
-    /// The body is not JSON.
+    /// The body is not JSON, or breaks off.
     NotJson,
     /// The body is longer than what is read.
     TooLarge,
@@ -64,6 +64,7 @@ impl From<Failure> for Facts {
             Failure::DeployLimit => {
                 (StatusCode::BAD_REQUEST, 1453, "Can't deploy endpoint config: too many policies")
             }
+            // No code of the contract is known for these two.
             Failure::Create | Failure::Update => return internal(),
         };
         Self { status, code, message: message.into() }
@@ -73,6 +74,7 @@ impl From<Failure> for Facts {
 impl Failures for Failure {
     fn at_a_bound(self) -> Self {
         match self {
+            // The others keep their own code; the message names the bound all the same.
             Self::Create => Self::CreateLimit,
             Self::Deploy => Self::DeployLimit,
             other => other,

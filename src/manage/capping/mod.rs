@@ -13,7 +13,7 @@
 //!   the same operations in the same order, so 1452 to 1455 are taken for delete, deploy, undeploy and get; what no
 //!   code is known for is 4000. 1450 (not found) and 1456 (too many configs) are
 //!   ours.
-//! - How a call over the cap is told beyond status and code is ours (the module `says`).
+//! - How a call over the cap is refused beyond status and code is ours (the module `says`).
 //! - `deployedConfig` is shown while the config is deployed; `tenantId` is always `prod`.
 //! - A config belongs to its organisation and sandbox; to others it does not exist.
 //!
@@ -46,7 +46,7 @@ use crate::policy::{Book, Policies};
 pub(crate) use options::CappingOptions;
 pub(crate) use routes::router;
 
-/// Adobe Journey Orchestration's Capping API.
+/// Adobe Journey Orchestration's Capping API, as a dialect.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Capping;
 
@@ -96,7 +96,7 @@ pub(crate) struct CappingApi {
 }
 
 impl CappingApi {
-    /// Brings the parts together.
+    /// The routes over these policies, under the dialect's options.
     #[must_use]
     pub(crate) fn new(
         policies: Policies,
@@ -104,6 +104,7 @@ impl CappingApi {
         clock: Clock,
         random: fastrand::Rng,
     ) -> Self {
+        // The status is that of refused calls, which `says` answers.
         let CappingOptions { adobe, status: _, require_strategy, max_configs_per_org } = options;
         let authoring = Authoring::new(&Capping, policies, adobe, VOICE, clock, random);
         Self { authoring, require_strategy, max_configs_per_org }
@@ -113,12 +114,12 @@ impl CappingApi {
 /// The name of the origin of this dialect's elements and policies.
 pub(crate) const ORIGIN: &str = "capping";
 
-/// How refusals are worded.
+/// How the refusals of this API are worded.
 const VOICE: Voice = Voice {
     context: "tidegate.manage.capping",
     schema: |org, sandbox| format!("{org}_{sandbox}_journeyVersions"),
     error_as_object: true,
 };
 
-/// The name of the collection in paths.
+/// The name of the collection of configs in paths.
 const COLLECTION: &str = "endpointConfigs";

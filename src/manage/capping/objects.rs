@@ -61,11 +61,11 @@ pub(in crate::manage) struct Rating {
     pub(super) period_in_ms: Option<Number>,
 }
 
-/// A config with what the system adds.
+/// A config with what the system adds to it when it is stored.
 pub(super) type Record = objects::Record<Config>;
 
 impl Config {
-    /// Whether it names this service.
+    /// Whether the config names this service, with or without a cap.
     pub(super) fn has(&self, service: ServiceKind) -> bool {
         self.services.as_ref().is_some_and(|services| services.contains_key(service.name()))
     }
@@ -74,6 +74,7 @@ impl Config {
     fn as_deployed(&self) -> Self {
         let mut config = self.clone();
         for service in config.services.iter_mut().flat_map(BTreeMap::values_mut) {
+            // Written out for `deployedConfig`, which shows what is active.
             service.max_http_connections.get_or_insert_with(|| Number::from(-1));
         }
         config
@@ -137,6 +138,7 @@ impl Collection for CappingApi {
         if record.life.state() == State::Deployed {
             return Ok(None);
         }
+        // Checked again: the options may have changed since the config was saved.
         check(&record.config, self.require_strategy).meaning.map_err(|_| Failure::Deploy)?;
         Ok(Some(record.config.as_deployed()))
     }

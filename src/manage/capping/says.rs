@@ -1,4 +1,4 @@
-//! How a call over the cap is told (contract.md 4). The sources give it a status, 429 or 409, the words "Too Many
+//! How a call over the cap is refused (contract.md 4). The sources give it a status, 429 or 409, the words "Too Many
 //! Requests" and the name `capped`; the shape of the body is ours.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};

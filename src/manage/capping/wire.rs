@@ -22,9 +22,11 @@ use crate::manage::capping::objects::{Config, Rating, Record, Service};
 /// as a whole.
 pub(super) fn read_config(body: &[u8], org: &str) -> Result<Config, BodyError> {
     let mut members = object(body)?;
+    // Stored as sent it would belong to somebody else; left out, the author would believe so.
     if text(&mut members, "orgId")?.is_some_and(|given| given != org) {
         return Err(BodyError::Invalid);
     }
+    // A fault that can be shown is better than a refusal, which would lose the rest of the config.
     let url = match members.remove("url") {
         Some(Value::String(url)) => Some(url),
         _ => None,
@@ -38,6 +40,7 @@ pub(super) fn read_config(body: &[u8], org: &str) -> Result<Config, BodyError> {
 }
 
 fn read_services(services: Map<String, Value>) -> Result<BTreeMap<String, Service>, WrongType> {
+    // `null` counts as absent, also as a whole service.
     let given = services.into_iter().filter(|(_, service)| !service.is_null());
     given
         .map(|(name, service)| match service {
@@ -183,7 +186,7 @@ impl<'a> From<&'a Service> for ShownService<'a> {
     }
 }
 
-/// The `tenantId` of every config.
+/// The `tenantId` of every config: there is one tenant here.
 const TENANT: &str = "prod";
 
 /// How a config is shown by the create answer: without `_id`.
@@ -195,6 +198,7 @@ pub(super) fn show_created<'a>(uid: &'a str, record: &'a Record) -> Element<'a> 
 pub(super) fn show<'a>(uid: &'a str, record: &'a Record) -> Element<'a> {
     let Record { config, org_id, sandbox_id, sandbox_name, created, modified, last_deployed, life } = record;
     let owner = Owner { org_id, tenant_id: TENANT, uid, sandbox_name, sandbox_id };
+    // What an older book did not keep cannot be shown.
     let deployed = match life.active() {
         Active::As(config) => Some(DeployedConfig { id: uid, config: config.into(), owner }),
         Active::Nothing | Active::Unknown => None,

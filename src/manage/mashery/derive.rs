@@ -49,6 +49,7 @@ struct Part<'c> {
 /// The policies that the objects amount to; of equals that compete the earlier one rules. `None` when an id is none.
 pub(super) fn derive(catalogue: &Catalogue) -> Option<Vec<(PolicyId, Spec)>> {
     let with_methods = catalogue.endpoints.iter().filter(|of| catalogue.methods_of(&of.id).next().is_some());
+    // A set, because each beginning of each address is looked up in it.
     let outer: BTreeSet<String> = with_methods.flat_map(|endpoint| endpoint.of.prefixes()).collect();
     let mut list = Vec::new();
     for service in &catalogue.services {
@@ -56,6 +57,7 @@ pub(super) fn derive(catalogue: &Catalogue) -> Option<Vec<(PolicyId, Spec)>> {
             .endpoints_of(&service.id)
             .map(|endpoint| Part { endpoint, calls: calls(&endpoint.of) })
             .collect();
+        // Without an address no call is known to be of the service.
         if parts.is_empty() {
             continue;
         }
@@ -77,6 +79,7 @@ pub(super) fn derive(catalogue: &Catalogue) -> Option<Vec<(PolicyId, Spec)>> {
 }
 
 fn overall(service: &Element<Service>, parts: &[Part<'_>]) -> Option<(PolicyId, Spec)> {
+    // Nothing, 0 and -1 mean without limit: the policy is there all the same, so that each column has one winner.
     let ceiling = service.of.qps_limit_overall.filter(|ceiling| *ceiling > 0);
     let window = ceiling.and_then(|calls| Window::new(calls, 1000).ok());
     let spec = Spec {
@@ -99,12 +102,14 @@ fn keys(catalogue: &Catalogue, service: &Element<Service>, parts: &[Part<'_>]) -
     let rows = catalogue.keys_of(&service.id).map(|key| {
         let effective = Effective::of(&key.of, &service.of);
         let allowed = match key.of.status {
+            // A key that is unknown is closed by the limits of the policy itself, below.
             Status::Waiting | Status::Disabled => Limits::closed(),
             Status::Active => {
                 let period = service.of.rate_limit_period;
                 let calls = |ceiling: Option<Ceiling>| ceiling.map(|ceiling| ceiling.calls);
                 let own = limits(calls(effective.rate), period, calls(effective.qps));
                 Limits {
+                    // A key without a limit of its own is still counted, for the bounds of endpoints.
                     quota: own.quota.or(rate.then_some(Quota::counting(period))),
                     window: own.window.or(qps.then_some(Window::counting(SECOND))),
                     ..own
@@ -118,6 +123,7 @@ fn keys(catalogue: &Catalogue, service: &Element<Service>, parts: &[Part<'_>]) -
         scope,
         rank: 4,
         wording: Some(of_developer(&service.of.name)),
+        // Closed: a key that has no row is unknown, and the gateway turns its calls away.
         ..refusing(KEYS, all_calls(parts), Limits::closed())
     };
     Some((id(&service.id, KEYS)?, spec))
@@ -143,10 +149,13 @@ fn method(
     names: &[Box<str>],
 ) -> Option<(PolicyId, Spec)> {
     let Method { name, rate_limit_ceiling, rate_limit_period, qps_limit_ceiling } = &method.of;
+    // As canonical urls spell it, with which it is compared.
     let after: Box<str> = part.endpoint.of.canonical_alias().into();
     let mut clauses = part.calls.clone();
     for clause in &mut clauses {
         clause.labels = vec![LabelCondition::equals(API_METHOD, name)];
+        // All names of the endpoint in each clause: the first segment that is a method decides, whichever method it
+        // is.
         clause.segment =
             Some(Segment { label: API_METHOD.into(), after: after.clone(), names: names.to_vec() });
     }
@@ -161,6 +170,7 @@ fn method(
 
 /// Whether an address of the endpoint goes on where that of another one with methods ends.
 fn lies_inside(endpoint: &Endpoint, outer: &BTreeSet<String>) -> bool {
+    // A set look-up for each cut, because comparing all pairs of addresses would be quadratic.
     let goes_on = |prefix: &String| {
         (1..prefix.len()).any(|end| prefix.get(..end).is_some_and(|start| outer.contains(start)))
     };
@@ -174,6 +184,7 @@ fn rest(endpoint: &str, calls: Vec<Clause>) -> Option<(PolicyId, Spec)> {
 }
 
 fn refusing(among: &str, clauses: Vec<Clause>, limits: Limits) -> Spec {
+    // Within a column the longest alias wins; policies of different columns apply together.
     let overlap = Overlap::MostSpecific { among: among.into() };
     Spec { family: Family::Refuse, overlap, ..Spec::new(clauses, limits) }
 }

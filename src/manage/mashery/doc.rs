@@ -30,7 +30,7 @@ const ABOUT: &str = "A subset of the Mashery V3 management API. Every change is 
     `manage.require_headers`, requests must carry `Authorization`.";
 const TAG: &str = "mashery";
 
-/// The routes of the dialect.
+/// The routes of the dialect with their shapes and refusals.
 #[must_use]
 pub(super) fn api_doc() -> OpenApi {
     let mut all = PathsBuilder::new();

@@ -18,7 +18,7 @@ const PROPERTIES_MAX: usize = 64;
 /// A property that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct PropertyError {
-    /// Its name on the wire.
+    /// The name of the property on the wire.
     pub(super) property: Box<str>,
     /// The rule, in words that follow the name.
     pub(super) message: Box<str>,
@@ -35,11 +35,11 @@ impl PropertyError {
 pub(super) enum Refusal {
     /// The gateway before the API lets nobody in without a token.
     NoToken,
-    /// As a whole.
+    /// The request as a whole, with a status of its own.
     Whole {
         /// The status, which is the code too.
         status: StatusCode,
-        /// What is wrong.
+        /// What is wrong, in words for the author.
         message: Box<str>,
     },
     /// For some of its properties: 400.
@@ -47,12 +47,12 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// 400 for the request as a whole.
+    /// 400 for the request as a whole, of which no single property is at fault.
     pub(super) fn invalid(message: impl Into<Box<str>>) -> Self {
         Self::whole(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 400 for one property.
+    /// 400 for one property that breaks a rule.
     pub(super) fn property(name: &str, message: impl Into<Box<str>>) -> Self {
         Self::Properties(vec![PropertyError::new(name, message)])
     }
@@ -67,7 +67,7 @@ impl Refusal {
         Self::whole(StatusCode::CONFLICT, message)
     }
 
-    /// 405.
+    /// 405: the path has no such verb.
     pub(super) fn method_not_allowed() -> Self {
         Self::whole(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
     }
@@ -77,7 +77,7 @@ impl Refusal {
         Self::whole(refused.status(), refused.to_string())
     }
 
-    /// 500: not the caller's fault.
+    /// 500: the caller is not at fault, and the log has the reason.
     pub(super) fn internal() -> Self {
         Self::whole(StatusCode::INTERNAL_SERVER_ERROR, "Internal error")
     }
@@ -91,7 +91,7 @@ impl Refusal {
         Self::Whole { status, message: message.into() }
     }
 
-    /// The answer.
+    /// The answer to the request that is turned away.
     pub(super) fn answer(&self) -> Response {
         match self {
             Self::NoToken => Code::NotAuthorized.told(None).into_response(),
@@ -111,13 +111,14 @@ impl Refusal {
                 Some(json!({"errorCode": status.as_u16(), "errorMessage": message}))
             }
             Self::Properties(errors) => {
+                // Cut, because a list in the body may have a fault in each of its members.
                 Some(json!({"errors": errors.get(..PROPERTIES_MAX).unwrap_or(errors)}))
             }
         }
     }
 }
 
-/// A JSON answer.
+/// A JSON answer with the content type of the V3 API.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     json_answer(status, "application/json;charset=utf-8", body)
 }

@@ -33,6 +33,7 @@ impl Hears for Mashery {
 
     fn head(&self, _: StatusCode, headers: &HeaderMap, wall: Timestamp) -> Option<Wait> {
         let code = headers.get(ERROR_CODE)?.to_str().ok()?.trim();
+        // Any other code, such as that of an inactive key, is no limit: the status decides.
         let said = self.words().waits.iter().find(|said| code.eq_ignore_ascii_case(said.code))?;
         // A quota ends with its period; the shortest one is a minute.
         let usual = if *said == DEVELOPER_OVER_RATE { until_edge(wall, MINUTE) } else { SECOND };

@@ -53,13 +53,13 @@ use crate::policy::{Book, Policies};
 pub(crate) use options::MasheryOptions;
 pub(crate) use routes::router;
 
-/// The origin of this dialect's policies.
+/// The name of the origin of this dialect's policies and objects.
 pub(crate) const ORIGIN: &str = "mashery";
 
 /// Letters and digits of an `apikey` that is made up, as many as the vendor's have.
 const APIKEY_CHARS: usize = 24;
 
-/// Mashery's call limiting.
+/// Mashery's call limiting, as a dialect.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mashery;
 
@@ -108,12 +108,12 @@ impl Dialect for Mashery {
 pub(crate) struct MasheryApi {
     desk: Desk,
     options: Arc<MasheryOptions>,
-    /// Makes ids and keys.
+    /// Makes the ids of objects, and keys that are not given.
     dice: Dice,
 }
 
 impl MasheryApi {
-    /// Brings the parts together.
+    /// The routes over these policies, under the dialect's options.
     #[must_use]
     pub(crate) fn new(
         policies: Policies,

@@ -64,6 +64,7 @@ impl Place {
     /// 404 when it is not there or belongs to another parent.
     pub(super) fn find(&self, book: &Book) -> Result<(&str, Record), Refusal> {
         self.ancestors(book)?;
+        // Every route of a kind has a part of this name.
         let id = self.id(match self.kind {
             Kind::Service => "service",
             Kind::Endpoint => "endpoint",
@@ -71,6 +72,7 @@ impl Place {
             Kind::PackageKey => "key",
         });
         let record = below(book, self.kind, id, self.parent())?;
+        debug_assert!(id.is_some(), "only what the path names is found");
         Ok((id.unwrap_or_default(), record))
     }
 
@@ -97,6 +99,7 @@ impl Place {
 fn below(book: &Book, kind: Kind, id: Option<&str>, parent: Option<&str>) -> Result<Record, Refusal> {
     let value = id.and_then(|id| book.element(&origin(), kind.stored_as(), id));
     let record = Record::read(value.ok_or_else(Refusal::not_found)?).ok_or_else(unreadable)?;
+    // An id of another parent is not found: a path must not reach into a service that it does not name.
     if record.parent.as_deref() == parent { Ok(record) } else { Err(Refusal::not_found()) }
 }
 
@@ -105,6 +108,7 @@ fn below(book: &Book, kind: Kind, id: Option<&str>, parent: Option<&str>) -> Res
 /// # Errors
 /// The rule that is broken; the book must not be used then.
 pub(super) fn put(book: &mut Book, kind: Kind, id: &str, record: &Record) -> Result<(), Refusal> {
+    // Before the check, which looks at all objects with this one among them. A book that fails it is thrown away.
     book.put_element(&origin(), kind.stored_as(), id, record.write());
     catalogue(book)?.check(kind, id)
 }
@@ -164,6 +168,7 @@ pub(super) fn show(
         shown.insert(name.to_owned(), Value::from(value));
     }
     if kind == Kind::PackageKey {
+        // What counts for a key follows from its service too, so it is worked out each time and not stored.
         let key: PackageKey = record.view().ok_or_else(unreadable)?;
         let service = book.element(&origin(), Kind::Service.stored_as(), &key.service.id);
         let service: Service =
@@ -176,6 +181,7 @@ pub(super) fn show(
 
 /// Times as they are shown: UTC, whole seconds.
 pub(super) fn show_time(at: Timestamp) -> String {
+    // The wall clock is far below both bounds.
     let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
     let time = chrono::DateTime::from_timestamp_millis(millis).unwrap_or_default();
     time.format("%Y-%m-%dT%H:%M:%SZ").to_string()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::policy::DRAIN_WINDOW;
 
-/// Options of the dialect.
+/// What an operator may set about this dialect. The default is what the contract documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MasheryOptions {
     /// Refuse requests without `Authorization` (contract.md 5).

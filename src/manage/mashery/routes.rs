@@ -22,10 +22,10 @@ use crate::manage::mashery::wire::listing::Query;
 use crate::manage::mashery::wire::{Kind, Purpose, merged, read_edit};
 use crate::policy::Book;
 
-/// Where the routes are found.
+/// The path under which all routes are found.
 pub(super) const BASE: &str = "/v3/rest";
 
-/// All routes of the dialect.
+/// All routes of the dialect, one pair for each kind of object.
 pub(crate) fn router(api: MasheryApi) -> Router {
     let routes = Kind::ALL.into_iter().fold(Router::new(), |router, kind| {
         let (of_collection, of_object) = paths(kind);
@@ -97,12 +97,16 @@ impl MasheryApi {
 
     async fn create(&self, kind: Kind, ids: Ids, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
         let (place, query) = (self.enter(kind, ids, headers)?, Query::read(uri, kind)?);
+        // Before the body, so that a wrong path is 404 whatever is sent; again in the edit, because the parent may go
+        // meanwhile.
         place.ancestors(&self.desk.book())?;
         let mut edit = read_edit(kind, Purpose::Create, &read_body(headers, body).await?)?;
+        // Made up before the edit, which may run several times.
         if kind == Kind::PackageKey && edit.get("apikey").is_none_or(Value::is_null) {
             edit.insert("apikey".to_owned(), Value::from(self.new_apikey()));
         }
         let members = merged(kind, &Map::new(), &edit)?;
+        // The same in every run of the edit.
         let (id, now) = (self.new_id(), objects::show_time(self.desk.clock().wall()));
         let parent = place.parent().map(str::to_owned);
         let record = Record { members, parent, created: now.clone(), updated: now };
@@ -129,6 +133,7 @@ impl MasheryApi {
         let shown = self.change(|book| {
             let (id, old) = place.find(book)?;
             let members = merged(kind, &old.members, &edit)?;
+            // Its calls were counted under the other service: a key that moved would begin as if unused.
             if old.members.get("service") != members.get("service") {
                 let rule = "cannot be changed: delete the key and create it for the other service";
                 return Err(Refusal::property("service", rule));
@@ -152,6 +157,7 @@ impl MasheryApi {
 
     /// The token, then the objects of the path.
     fn enter(&self, kind: Kind, ids: Ids, headers: &HeaderMap) -> Result<Place, Refusal> {
+        // That there is one is enough: tidegate does not know which tokens the vendor gave.
         let token = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes().trim_ascii());
         if self.options.require_headers && token.is_none_or(<[u8]>::is_empty) {
             return Err(Refusal::NoToken);
@@ -163,6 +169,7 @@ impl MasheryApi {
     async fn change<T>(&self, edit: impl FnMut(&mut Book) -> Result<T, Refusal>) -> Result<T, Refusal> {
         self.desk.change(edit).await.map_err(|error| match error {
             NotChanged::Refused(refusal) => refusal,
+            // The contract has no code for bounds: 400 with the way out, which a client does not repeat blindly.
             NotChanged::TooLarge(error) => Refusal::invalid(error.to_string()),
             NotChanged::Full(bound) => Refusal::invalid(bound.to_string()),
             NotChanged::Late(late) => Refusal::late(late),

@@ -18,13 +18,13 @@ pub(super) enum Code {
     DeveloperOverRate,
     /// The service is over its calls per second.
     ServiceOverQps,
-    /// No credentials.
+    /// The request carries no credentials where some are required.
     NotAuthorized,
 }
 
-/// Names the code of the refusal.
+/// The header that names the code of the refusal.
 pub(super) const ERROR_CODE: HeaderName = HeaderName::from_static("x-mashery-error-code");
-/// Says it in words.
+/// The header that says the refusal in words.
 pub(super) const ERROR_DETAIL: HeaderName = HeaderName::from_static("x-error-detail-header");
 
 /// What the dialect says about a call that one of its policies turned away; `None` when the code is none of its own.
@@ -33,7 +33,7 @@ pub(super) fn tell(refused: &Refused<'_>) -> Option<Told> {
 }
 
 impl Code {
-    /// All that tidegate tells.
+    /// All codes that tidegate answers with.
     pub(super) const ALL: [Self; 5] = [
         Self::DeveloperInactive,
         Self::DeveloperOverQps,
@@ -42,17 +42,17 @@ impl Code {
         Self::NotAuthorized,
     ];
 
-    /// Reads the code's own text.
+    /// The code with this text; `None` for any other text.
     pub(super) fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.as_str() == text)
     }
 
-    /// As `X-Mashery-Error-Code` has it.
+    /// The text of the code, as `X-Mashery-Error-Code` has it.
     pub(super) const fn as_str(self) -> &'static str {
         self.facts().0
     }
 
-    /// Code, detail and body.
+    /// The code, its words and the body of the answer.
     const fn facts(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::DeveloperInactive => {
@@ -78,6 +78,7 @@ impl Code {
     pub(super) fn retry_after_seconds(self, seconds_to_room: Option<u64>) -> Option<u64> {
         match self {
             Self::DeveloperOverQps | Self::ServiceOverQps => Some(1),
+            // Zero would ask for a repetition in the same period.
             Self::DeveloperOverRate => seconds_to_room.map(|seconds| seconds.max(1)),
             Self::DeveloperInactive | Self::NotAuthorized => None,
         }

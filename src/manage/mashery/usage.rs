@@ -33,6 +33,7 @@ pub(super) fn headers(usage: &Usage) -> HeaderMap {
 
 /// Whether a policy is the one that counts the calls of single keys.
 pub(super) fn counts_for_a_key(of: &Origin, policy: &PolicyId) -> bool {
+    // With the dot, so that no other suffix counts that ends in these letters.
     *of == origin() && policy.as_str().strip_suffix(KEYS).is_some_and(|service| service.ends_with('.'))
 }
 

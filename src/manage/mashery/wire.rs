@@ -11,42 +11,42 @@ use crate::manage::mashery::errors::{PropertyError, Refusal};
 use crate::manage::mashery::wire::shape::Shape;
 use crate::policy::Window;
 
-/// The objects of the API.
+/// The kinds of objects that the API has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
-    /// `services`
+    /// The objects of `services`, which endpoints belong to.
     Service,
-    /// `services/{id}/endpoints`
+    /// The objects of `services/{id}/endpoints`, which get the calls.
     Endpoint,
-    /// `services/{id}/endpoints/{id}/methods`
+    /// The objects of `services/{id}/endpoints/{id}/methods`, parts of an endpoint.
     Method,
-    /// `packageKeys`
+    /// The objects of `packageKeys`, one for each caller.
     PackageKey,
 }
 
-/// One member of an object.
+/// One member of an object, and what holds when it is not given.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member {
-    /// Its name on the wire.
+    /// The name of the member on the wire.
     pub(super) name: &'static str,
-    /// What it may hold.
+    /// What the member may hold when it is given.
     pub(super) shape: Shape,
     /// What it is without having been given, or when `null` is given.
     unset: Unset,
 }
 
-/// What a member is that was not given.
+/// What a member is that was not given, or is `null`.
 #[derive(Debug, Clone, Copy)]
 enum Unset {
     /// An error: it must be given.
     Refused,
     /// `null`, shown so: nothing of its own.
     Null,
-    /// `false`
+    /// `false`, and it is shown so.
     False,
-    /// `[]`
+    /// `[]`, an empty list, and it is shown so.
     Empty,
-    /// This word.
+    /// This word, and it is shown so.
     Word(&'static str),
     /// Not shown. Of such members tidegate makes no use, it only gives them back.
     Absent,
@@ -157,7 +157,7 @@ const PACKAGE_KEY: &[Member] = &[
 ];
 
 impl Kind {
-    /// All of them, parents first.
+    /// All kinds, parents before what belongs to them.
     pub(super) const ALL: [Self; 4] = [Self::Service, Self::Endpoint, Self::Method, Self::PackageKey];
 
     /// The name under which such elements are stored.
@@ -170,7 +170,7 @@ impl Kind {
         }
     }
 
-    /// The members that clients set.
+    /// The members that clients set, in the order in which they are checked.
     pub(super) const fn members(self) -> &'static [Member] {
         match self {
             Self::Service => SERVICE,
@@ -200,9 +200,9 @@ impl Kind {
 /// Why a request is made: a key's `apikey` is set once (the vendor's page ignores it in updates).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// A new object.
+    /// A new object is made from the body.
     Create,
-    /// Other values for one.
+    /// An object that is there gets other values.
     Update,
 }
 
@@ -217,7 +217,9 @@ pub(super) fn read_edit(kind: Kind, purpose: Purpose, body: &[u8]) -> Result<Map
     let mut edit = Map::new();
     let mut errors = Vec::new();
     for member in kind.members() {
+        // A body may leave out what an update does not change.
         let Some(value) = body.get(member.name) else { continue };
+        // Passed over and not refused: clients send back the whole object that they have read.
         if purpose == Purpose::Update && member.name == "apikey" {
             continue;
         }
@@ -255,6 +257,7 @@ pub(super) fn merged(
             (None, Unset::False) => Value::Bool(false),
             (None, Unset::Empty) => Value::Array(Vec::new()),
             (None, Unset::Word(word)) => Value::from(*word),
+            // Not stored as `null`, because what was never given is not shown.
             (None, Unset::Absent) => continue,
             (None, Unset::Refused) => {
                 errors.push(PropertyError::new(name, "is required"));
@@ -265,6 +268,7 @@ pub(super) fn merged(
     }
     for (ceiling, exempt) in [("rateLimitCeiling", "rateLimitExempt"), ("qpsLimitCeiling", "qpsLimitExempt")]
     {
+        // Checked on the whole: the edit may set one of the two members and the object have the other.
         let zero = next.get(ceiling).and_then(Value::as_i64) == Some(0);
         if zero && next.get(exempt) == Some(&Value::Bool(false)) {
             let rule = format!("must not be 0 unless {exempt} is true; null inherits from the service");

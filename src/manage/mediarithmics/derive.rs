@@ -16,6 +16,7 @@ pub(super) fn endpoint(given: &str) -> Result<UrlPattern, &'static str> {
     if !given.starts_with('/') {
         return Err("must start with /");
     }
+    // The query of a call is not compared, and a fragment is never sent.
     if given.contains(['?', '#']) {
         return Err("must be a path without query and fragment");
     }
@@ -28,7 +29,7 @@ pub(super) fn endpoint(given: &str) -> Result<UrlPattern, &'static str> {
     if pattern.as_str().contains("{}") { Err(WILD) } else { Ok(pattern) }
 }
 
-/// The policy of a throttling.
+/// The name of the policy of a throttling; `None` when the id does not fit into one.
 pub(super) fn policy_id(id: &str) -> Option<PolicyId> {
     PolicyId::parse(&format!("mics.{id}")).ok()
 }
@@ -51,6 +52,7 @@ fn spec(record: &Record) -> Option<Spec> {
         &record.throttling;
     let mut labels = vec![LabelCondition::equals("plugin_version", &record.version_id)];
     if let Some(label) = scope.key_label() {
+        // A throttling of one organisation or datamart without its key would govern those of all others.
         labels.push(LabelCondition::equals(label, throttling_key.as_deref()?));
     }
     let clause = Clause { labels, ..Clause::of(endpoint(plugin_endpoint).ok()?) };
@@ -67,14 +69,16 @@ fn spec(record: &Record) -> Option<Spec> {
         ..Limits::default()
     };
     let scope = match scope {
+        // An event without the label goes to the instance that its host and port name.
         Level::Container => Scope::new(&["container"]).ok()?.with_host("container"),
         // The labels of the clause have one value each.
         Level::Global | Level::Organisation | Level::Datamart => Scope::default(),
     };
+    // All throttlings that fit apply together (contract.md 4); calls over them wait.
     Some(Spec { family: Family::Wait, overlap: Overlap::All, scope, ..Spec::new(vec![clause], limits) })
 }
 
-/// One start every `1 / max_qps` seconds, or so many per second.
+/// The pace of `max_qps` starts per second; 0.5 is one start every two seconds. `None` outside the range of a pace.
 pub(super) fn pace(max_qps: &Number) -> Option<Pace> {
     Pace::per_second(max_qps.as_f64()?).ok()
 }

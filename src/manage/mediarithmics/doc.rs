@@ -17,7 +17,7 @@ use crate::policy::{Bound, Bounds, Late};
 use crate::problem::doc::words;
 use crate::problem::{BodyFault, NotJson};
 
-/// The routes of the dialect.
+/// The routes of the dialect with their examples and refusals.
 #[must_use]
 pub(super) fn api_doc() -> OpenApi {
     Dialect::openapi()
@@ -95,7 +95,7 @@ pub(super) struct OfVersion {
     version_id: String,
 }
 
-/// The words for scopes.
+/// The words for scopes, as a schema of the description.
 pub(super) fn scope() -> ObjectBuilder {
     words("MediarithmicsScope", Scope::ALL.into_iter().map(Scope::name))
 }
@@ -117,17 +117,17 @@ macro_rules! refused {
 }
 
 refused! {
-    /// By list.
+    /// What the list of throttlings refuses, by status.
     ListRefused: broken(), Failure::NoToken, Failure::NotFound, Failure::Unexpected;
-    /// By create.
+    /// What the creation of a throttling refuses, by status.
     CreateRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), full(), wrong_type(), too_large(),
         too_slow(), Failure::Unexpected, Failure::Late(Late::NotMade), Failure::Late(Late::Unknown);
-    /// By read.
+    /// What showing a throttling refuses, by status.
     ReadRefused: Failure::NoToken, Failure::NotFound, Failure::Unexpected;
-    /// By replace.
+    /// What the replacement of a throttling refuses, by status.
     ReplaceRefused: broken(), Failure::NoToken, Failure::NotFound, twin(), full(), wrong_type(), too_large(),
         too_slow(), Failure::Unexpected, Failure::Late(Late::NotMade), Failure::Late(Late::Unknown);
-    /// By delete.
+    /// What the deletion of a throttling refuses, by status.
     RemoveRefused: Failure::NoToken, Failure::NotFound, Failure::Unexpected, Failure::Late(Late::NotMade),
         Failure::Late(Late::Unknown);
 }

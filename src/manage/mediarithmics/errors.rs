@@ -14,7 +14,7 @@ use crate::problem::BodyFault;
 /// Why a request is turned away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// Rules are broken; the text names them.
+    /// The request breaks rules; the text names each of them.
     Invalid(String),
     /// No token, or one with a scheme.
     NoToken,
@@ -26,9 +26,9 @@ pub(super) enum Failure {
     Full(String),
     /// The body is not read, or not to its end.
     Body(BodyRefused),
-    /// The path has no such verb.
+    /// The path has no such verb; the answer lists those that it has.
     Method {
-        /// Those it has.
+        /// The verbs that the path has, as `Allow` lists them.
         allowed: &'static str,
     },
     /// The store did not answer in time.
@@ -38,7 +38,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Status, code and text.
+    /// The status, the code and the text of the answer.
     fn facts(&self) -> (StatusCode, &'static str, String) {
         match self {
             Self::Invalid(faults) => (StatusCode::BAD_REQUEST, "INVALID_REQUEST", faults.clone()),
@@ -70,6 +70,7 @@ impl Failure {
                 (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", text)
             }
             Self::Late(late) => {
+                // Two codes, because only one of them allows a repetition without a look.
                 let code = if *late == Late::NotMade { "STORE_SLOW" } else { "OUTCOME_UNKNOWN" };
                 (StatusCode::SERVICE_UNAVAILABLE, code, late::text(*late).to_owned())
             }
@@ -96,7 +97,7 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// With its HTTP status.
+    /// The envelope with the HTTP status that it has.
     pub(super) fn of(failure: &Failure, error_id: String) -> (StatusCode, Self) {
         let (status, error_code, error) = failure.facts();
         (status, Self { status: "error", error, error_code, error_id })
@@ -119,7 +120,7 @@ impl MediarithmicsApi {
     }
 }
 
-/// A JSON answer.
+/// A JSON answer with the content type of the contract.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     json_answer(status, "application/json;charset=UTF-8", body)
 }

@@ -24,6 +24,7 @@ impl Hears for Mediarithmics {
 
     /// A `Retry-After` beside it prevails when it asks for longer.
     fn head(&self, status: StatusCode, headers: &HeaderMap, wall: Timestamp) -> Option<Wait> {
+        // Under another status the header is a hint beside an answer and no refusal for now.
         if !matches!(status.as_u16(), 429 | 503) {
             return None;
         }

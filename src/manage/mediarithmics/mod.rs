@@ -43,7 +43,7 @@ pub(crate) use routes::router;
 /// The name of the origin of this dialect's policies.
 pub(crate) const ORIGIN: &str = "mediarithmics";
 
-/// The throttlings of mediarithmics' plugin versions.
+/// The throttlings of mediarithmics' plugin versions, as a dialect.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mediarithmics;
 
@@ -83,12 +83,12 @@ impl Dialect for Mediarithmics {
 pub(crate) struct MediarithmicsApi {
     desk: Desk,
     options: Arc<MediarithmicsOptions>,
-    /// Makes the ids of errors.
+    /// Makes the ids by which errors can be found again.
     dice: Dice,
 }
 
 impl MediarithmicsApi {
-    /// Brings the parts together.
+    /// The routes over these policies, under the dialect's options.
     #[must_use]
     pub(crate) fn new(
         policies: Policies,

@@ -7,7 +7,7 @@ use crate::manage::mediarithmics::ORIGIN;
 use crate::manage::mediarithmics::derive::endpoint;
 use crate::policy::Origin;
 
-/// Throttlings among the elements of the book.
+/// The kind of throttlings among the elements of the policy book.
 pub(super) const THROTTLING: &str = "throttling";
 
 /// The origin of this dialect's policies.
@@ -15,7 +15,7 @@ pub(super) fn origin() -> Origin {
     Origin::new(ORIGIN)
 }
 
-/// What a throttling says, checked.
+/// What a throttling says, after all its members were checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Throttling {
     pub(super) scope: Scope,
@@ -23,11 +23,11 @@ pub(super) struct Throttling {
     pub(super) throttling_key: Option<String>,
     /// The path of the calls, as sent.
     pub(super) plugin_endpoint: String,
-    /// Calls per second, as sent.
+    /// Most calls per second, as the number was sent.
     pub(super) max_qps: Option<Number>,
-    /// Calls in flight.
+    /// Most calls in flight at the same time.
     pub(super) max_concurrency: Option<u32>,
-    /// The longest a call may take.
+    /// The longest that a call may take, in milliseconds.
     pub(super) timeout_ms: Option<u32>,
 }
 
@@ -39,9 +39,9 @@ pub(super) enum Scope {
     Global,
     /// The calls to each running instance.
     Container,
-    /// The calls for one organisation.
+    /// The calls for the one organisation that the key names.
     Organisation,
-    /// The calls for one datamart.
+    /// The calls for the one datamart that the key names.
     Datamart,
 }
 
@@ -54,10 +54,10 @@ pub(super) struct Record {
 }
 
 impl Scope {
-    /// All of them.
+    /// All scopes, from the widest to single datamarts.
     pub(super) const ALL: [Self; 4] = [Self::Global, Self::Container, Self::Organisation, Self::Datamart];
 
-    /// As it is sent.
+    /// The word by which it is sent and shown.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Global => "GLOBAL",
@@ -85,7 +85,9 @@ impl Record {
 
     pub(super) fn write(&self) -> Value {
         // Text and numbers always make a value.
-        serde_json::to_value(self).unwrap_or_default()
+        let value = serde_json::to_value(self).unwrap_or_default();
+        debug_assert!(value.is_object(), "a throttling that is stored can be read again");
+        value
     }
 
     /// Whether both speak of the same calls in the same way, however the endpoint is spelled: only one may be there.
@@ -95,6 +97,7 @@ impl Record {
             && self.version_id == other.version_id
             && one.scope == two.scope
             && one.throttling_key == two.throttling_key
+            // As patterns: two spellings of one path are one endpoint.
             && endpoint(&one.plugin_endpoint) == endpoint(&two.plugin_endpoint)
     }
 }

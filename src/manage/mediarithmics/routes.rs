@@ -20,10 +20,10 @@ use crate::policy::{Book, PolicyError};
 
 /// The kind and the id of the element that says which id comes next.
 const COUNTER: (&str, &str) = ("counter", "next");
-/// The first id that is given.
+/// The first id that is given to a throttling.
 const FIRST_ID: u64 = 1_001;
 
-/// All routes of the dialect.
+/// All routes of the dialect; every other verb on them is refused with 405.
 pub(crate) fn router(api: MediarithmicsApi) -> Router {
     let all = get(list).post(create).head(no_verb_of_all).fallback(no_verb_of_all);
     let one = get(read).put(replace).delete(remove).head(no_verb_of_one).fallback(no_verb_of_one);
@@ -194,6 +194,7 @@ impl MediarithmicsApi {
         let record = Record { plugin_id, version_id, throttling };
         let edit = |book: &mut Book| {
             refuse_duplicate(book, None, &record)?;
+            // In the edit and from the book, so that an id is never given twice, whichever run of the edit is stored.
             let id = take_id(book)?;
             book.put_element(&origin(), THROTTLING, &id, record.write());
             Ok(id)
@@ -255,6 +256,7 @@ impl MediarithmicsApi {
     async fn change<T>(&self, edit: impl FnMut(&mut Book) -> Result<T, Failure>) -> Result<T, Failure> {
         self.desk.change(edit).await.map_err(|error| match error {
             NotChanged::Refused(failure) => failure,
+            // The author can do something about it, unlike about what else cannot be applied.
             NotChanged::TooLarge(PolicyError::TooLarge { .. }) => Failure::Full(
                 "the endpoints of all throttlings are too many or too long together; delete some".to_owned(),
             ),
@@ -265,7 +267,7 @@ impl MediarithmicsApi {
     }
 }
 
-/// All faults in one text.
+/// All faults in one text, which is the only place for them in the envelope.
 fn invalid(faults: Vec<String>) -> Failure {
     Failure::Invalid(faults.join("; "))
 }
@@ -280,12 +282,14 @@ fn find(book: &Book, version: &Version, id: &str) -> Result<Record, Failure> {
 /// `id` is the throttling that the record takes the place of.
 fn refuse_duplicate(book: &Book, id: Option<&str>, record: &Record) -> Result<(), Failure> {
     let others = book.elements(&origin(), THROTTLING).into_iter().filter(|(other, _)| Some(*other) != id);
+    // One that cannot be read is no twin; it keeps the change from being applied anyway.
     let records = others.filter_map(|(other, value)| Some((other, Record::read(value)?)));
     let twin = records.into_iter().find(|(_, other)| other.collides_with(record));
     twin.map_or(Ok(()), |(other, _)| Err(Failure::Duplicate(other.to_owned())))
 }
 
-/// The next id. It counts on, whatever is removed, and passes by what another origin has taken as the name of a policy.
+/// The next id. It is never one that was given before, also after that was removed, and skips ids under which another
+/// origin has a policy.
 fn take_id(book: &mut Book) -> Result<String, Failure> {
     let (kind, name) = COUNTER;
     let mut id = match book.element(&origin(), kind, name) {
@@ -293,6 +297,7 @@ fn take_id(book: &mut Book) -> Result<String, Failure> {
         Some(value) => value.as_u64().ok_or(Failure::Unexpected)?,
     };
     while policy_id(&id.to_string()).is_some_and(|policy| book.known(&policy).is_some()) {
+        // A policy of the file may have such a name, which then cannot be taken.
         id += 1;
     }
     book.put_element(&origin(), kind, name, Value::from(id + 1));

@@ -26,7 +26,7 @@ pub(super) fn read_new(body: &[u8], version_id: &str) -> Result<Throttling, Faul
     members.throttling()
 }
 
-/// Reads the body of a replacement.
+/// Reads the body of a replacement, which needs no version of its own.
 pub(super) fn read_replacement(body: &[u8]) -> Result<Throttling, Faults> {
     Members::read(body)?.throttling()
 }
@@ -51,6 +51,7 @@ impl Members {
     fn throttling(mut self) -> Result<Throttling, Faults> {
         let scope = self.scope();
         let key = self.text("throttling_key");
+        // Whether a key is needed depends on the scope: without a valid one nothing is said about it.
         let throttling_key = scope.and_then(|scope| self.key(scope, key));
         let plugin_endpoint = self.endpoint();
         let max_qps = self.max_qps();
@@ -59,6 +60,7 @@ impl Members {
         let timeout_ms = self.whole("timeout_ms", timeout_max_ms);
         let limits = ["max_qps", "max_concurrency", "timeout_ms"];
         let none = max_qps.is_none() && max_concurrency.is_none() && timeout_ms.is_none();
+        // A limit of a wrong type was meant to be one: that it has none would be a second fault for one mistake.
         if none && !limits.iter().any(|limit| self.mistyped.contains(limit)) {
             self.fault("at least one of max_qps, max_concurrency and timeout_ms is required".to_owned());
         }
@@ -131,6 +133,7 @@ impl Members {
         match Pace::per_second(number.as_f64().unwrap_or(f64::NAN)) {
             Ok(_) => Some(number),
             Err(error) => {
+                // It was given, so it does not count as missing.
                 self.mistyped.push("max_qps");
                 self.fault(format!("max_qps is out of range: {error}"));
                 None

@@ -13,6 +13,7 @@ use crate::policy::{
 ///
 /// They name the accounts in their overrides and have no limits of their own: other accounts are not governed.
 pub(super) fn derive(accounts: &[Account]) -> Vec<(PolicyId, Spec)> {
+    // Without overrides a policy would govern every account, and limit none of them.
     if accounts.is_empty() {
         return Vec::new();
     }
@@ -32,7 +33,7 @@ fn rate(api: &Api, accounts: &[Account]) -> Option<(PolicyId, Spec)> {
     Some((id, Spec { scope, overrides, rank: 1, ..refusing(api, "rate")? }))
 }
 
-/// `None` when nobody is blocked.
+/// The policy of a function that closes it to some users; `None` when nobody is blocked.
 fn block(api: &Api, accounts: &[Account]) -> Option<(PolicyId, Spec)> {
     let scope = Scope::new(&["account", "user"]).ok()?;
     let blocks =
@@ -41,6 +42,8 @@ fn block(api: &Api, accounts: &[Account]) -> Option<(PolicyId, Spec)> {
         .filter_map(|(account, block)| {
             let limits = if block.apis.iter().any(|blocked| blocked == api.name) {
                 Limits::closed()
+            // Not closed, but present: for this user the more literal function wins its calls from the one that is
+            // blocked.
             } else if has_rival(api, &block.apis) {
                 Limits::default()
             } else {
@@ -67,12 +70,14 @@ fn has_rival(api: &Api, blocked: &[String]) -> bool {
 /// is called. Of several that fit a path the most literal one counts.
 fn refusing(api: &Api, among: &str) -> Option<Spec> {
     let by_label = Clause {
+        // A call that names its function is known by that, wherever it goes.
         labels: vec![LabelCondition::equals("api", api.name)],
         ..Clause::of(UrlPattern::any_host("/*").ok()?)
     };
     let by_path = match api.pattern() {
         Some(pattern) => Some(Clause {
             methods: vec![api.method()?],
+            // A call that names another function is not this one, although the path fits.
             labels: vec![LabelCondition::equals_or_absent("api", api.name)],
             ..Clause::of(pattern)
         }),

@@ -86,14 +86,14 @@ fn responses(failure: Failure) -> BTreeMap<String, RefOr<Response>> {
 }
 
 refuses! {
-    /// By the list of accounts.
+    /// What the list of accounts refuses, by status.
     AllRefused: INTERNAL;
-    /// By showing an account.
+    /// What showing an account refuses, by status.
     ShowRefused: INVALID_REQUEST ACCOUNT_NOT_FOUND INTERNAL;
-    /// By making or replacing an account.
+    /// What making or replacing an account refuses, by status.
     PutRefused: INVALID_JSON INCOMPLETE_BODY BODY_TIMEOUT FILE_ACCOUNT POLICY_EXISTS POLICIES_FULL TOO_MANY_ACCOUNTS
         PAYLOAD_TOO_LARGE UNSUPPORTED_MEDIA_TYPE INVALID_REQUEST INTERNAL STORAGE_ERROR STORE_HELD STORE_SLOW OUTCOME_UNKNOWN;
-    /// By removing an account.
+    /// What removing an account refuses, by status.
     RemoveRefused: INVALID_REQUEST ACCOUNT_NOT_FOUND FILE_ACCOUNT INTERNAL STORAGE_ERROR STORE_HELD STORE_SLOW
         OUTCOME_UNKNOWN;
 }

@@ -9,7 +9,7 @@ use crate::manage::call::json_answer;
 use crate::manage::dice::uuid_of;
 use crate::manage::responsys::ResponsysApi;
 
-/// Of all JSON that is sent.
+/// The content type of all JSON that this dialect sends.
 pub(super) const CONTENT_TYPE: &str = "application/json;charset=UTF-8";
 /// The header by which a failure can be found again.
 pub(super) const CORRELATION: HeaderName = HeaderName::from_static("x-correlationid");
@@ -19,11 +19,11 @@ pub(super) const CORRELATION: HeaderName = HeaderName::from_static("x-correlatio
 pub(super) enum Failure {
     /// No token, or one with a scheme: a 500 on this route alone.
     Token,
-    /// A version in the path.
+    /// The path has a version, for which there is no such route.
     NotFound,
-    /// Another verb than GET.
+    /// The request has another verb than GET.
     Method,
-    /// The accounts cannot be read.
+    /// The stored accounts cannot be read; the log has the reason.
     Unexpected,
 }
 
@@ -63,7 +63,7 @@ impl<'a> ErrorBody<'a> {
 }
 
 impl Failure {
-    /// Status and body.
+    /// The status and the body of the answer.
     pub(super) const fn facts(self) -> (StatusCode, ErrorBody<'static>) {
         const UNEXPECTED: &str = "Unexpected exception";
         const CODE: &str = "UNEXPECTED_EXCEPTION";
@@ -94,6 +94,7 @@ impl ResponsysApi {
         let (status, body) = failure.facts();
         let mut response = json(status, &body);
         let headers = response.headers_mut();
+        // A UUID is plain ASCII: the value is always valid.
         if let Ok(id) = HeaderValue::from_str(&correlation_id(self.dice.roll())) {
             headers.insert(CORRELATION, id);
         }
@@ -109,7 +110,7 @@ pub(super) fn correlation_id(roll: u128) -> String {
     uuid_of(roll)
 }
 
-/// A JSON answer.
+/// A JSON answer with the content type of the dialect.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     json_answer(status, CONTENT_TYPE, body)
 }

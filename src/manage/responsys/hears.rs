@@ -37,6 +37,7 @@ impl Hears for Responsys {
         }
         // An answer of another shape says nothing.
         let error: Error = serde_json::from_slice(body).ok()?;
+        // The end of the period on the clock: the answer names no time, and its limits begin anew there.
         let wait = |said, period| Outcome::Wait(Wait::new(said, until_edge(wall, period)));
         match error.error_code.as_str() {
             code if code == API_LIMIT.code => Some(wait(API_LIMIT, MINUTE)),

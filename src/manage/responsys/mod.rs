@@ -50,10 +50,10 @@ pub(crate) use routes::router;
 /// The name of the origin of this dialect's policies.
 pub(crate) const ORIGIN: &str = "responsys";
 
-/// The setting that lists accounts.
+/// The setting of the configuration file that lists accounts.
 const ACCOUNTS: &str = "responsys.accounts";
 
-/// Oracle Responsys' throttling limits.
+/// Oracle Responsys' throttling limits, as a dialect.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Responsys;
 
@@ -109,12 +109,12 @@ impl Dialect for Responsys {
 pub(crate) struct ResponsysApi {
     desk: Desk,
     options: Arc<ResponsysOptions>,
-    /// Makes correlation ids.
+    /// Makes the ids by which failures can be found again.
     dice: Dice,
 }
 
 impl ResponsysApi {
-    /// Brings the parts together.
+    /// The routes over these policies, under the dialect's options.
     #[must_use]
     pub(crate) fn new(
         policies: Policies,

@@ -16,24 +16,24 @@ use crate::manage::responsys::objects::account::Account;
 use crate::manage::responsys::{ACCOUNTS, ORIGIN, Responsys};
 use crate::policy::{Book, Origin, SyncReport};
 
-/// Where an account comes from.
+/// Where an account comes from, and so where it is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// The configuration file.
+    /// The configuration file lists it, and only a change there ends it.
     File,
-    /// The route.
+    /// The route of tidegate's own made it.
     Route,
 }
 
-/// Why accounts cannot be had.
+/// Why the accounts of the configuration file are not applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FileAccountsError {
-    /// One was made through the route.
+    /// An account of this name was made through the route.
     #[error(
         "account {name:?} was made through /v1/responsys/accounts; delete it there or leave it out of the file"
     )]
     Taken {
-        /// Its name.
+        /// The name that both accounts have.
         name: String,
     },
     /// One cannot be read, or what they allow cannot be applied.
@@ -49,7 +49,7 @@ impl Source {
         }
     }
 
-    /// The word for it.
+    /// The word by which answers show the source.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -76,11 +76,13 @@ pub(crate) fn put_file_accounts(
 ) -> Result<SyncReport, FileAccountsError> {
     let kind = Source::File.kind();
     for Account { name, .. } in list {
+        // Checked before anything is changed. Neither silently wins: two people believe to have set the limits.
         if book.element(&origin(), Source::Route.kind(), name).is_some() {
             return Err(FileAccountsError::Taken { name: name.clone() });
         }
     }
     let before = book.elements(&origin(), kind).into_iter().map(|(name, _)| name.to_owned());
+    // The file is the whole truth about its own accounts; those of the route stay.
     let gone: Vec<String> = before.filter(|name| list.iter().all(|kept| kept.name != *name)).collect();
     for name in gone {
         book.remove_element(&origin(), kind, &name);
@@ -108,8 +110,9 @@ pub(super) fn all(book: &Book) -> Result<Vec<(Source, Account)>, Unreadable> {
     of(Source::File).chain(of(Source::Route)).collect()
 }
 
-/// One account, whatever its source.
+/// The account of this name, whatever its source; `None` where there is none.
 pub(super) fn find(book: &Book, name: &str) -> Result<Option<(Source, Account)>, Unreadable> {
+    // No name is in both, as `put_file_accounts` and the route see to it.
     for source in [Source::File, Source::Route] {
         if let Some(value) = book.element(&origin(), source.kind(), name) {
             return Ok(Some((source, read(name, value)?)));
@@ -118,19 +121,20 @@ pub(super) fn find(book: &Book, name: &str) -> Result<Option<(Source, Account)>,
     Ok(None)
 }
 
-/// How many the route has.
+/// How many accounts were made through the route.
 pub(super) fn of_route(book: &Book) -> usize {
     book.elements(&origin(), Source::Route.kind()).len()
 }
 
-/// Adds or replaces an account.
+/// Adds an account of this source, or replaces the one of its name.
 pub(super) fn put(book: &mut Book, source: Source, account: &Account) {
     // Text and numbers always make a value.
     let value = serde_json::to_value(account).unwrap_or_default();
+    debug_assert!(value.is_object(), "an account that is stored can be read again");
     book.put_element(&origin(), source.kind(), &account.name, value);
 }
 
-/// Removes an account of the route.
+/// Removes an account of the route; `false` when there is none.
 pub(super) fn remove(book: &mut Book, name: &str) -> bool {
     book.remove_element(&origin(), Source::Route.kind(), name)
 }

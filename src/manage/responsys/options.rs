@@ -12,7 +12,7 @@ use crate::policy::DRAIN_WINDOW;
 pub struct ResponsysOptions {
     /// Whether a token is asked for (contract.md 5).
     pub require_headers: bool,
-    /// The account whose limits are listed.
+    /// The account whose limits `GET /rest/api/ratelimit` lists.
     pub default_account: Option<String>,
     /// How long limits that are gone may finish their backlog.
     pub drain_window: Duration,
@@ -25,9 +25,9 @@ pub struct ResponsysOptions {
 /// With which statuses calls are turned away: Oracle's pages differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statuses {
-    /// Of `API_LIMIT_EXCEEDED`.
+    /// The status of a call over its limit, `API_LIMIT_EXCEEDED`.
     pub limit: StatusCode,
-    /// Of `API_BLOCKED`.
+    /// The status of a call that is blocked, `API_BLOCKED`.
     pub blocked: StatusCode,
 }
 

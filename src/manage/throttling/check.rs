@@ -19,9 +19,9 @@ pub(in crate::manage) enum Fault {
     Required(&'static str),
     /// 101: `maxThroughput` missing, not a whole number or out of range.
     Throughput { min: u32, max: u32 },
-    /// 104.
+    /// 104: the pattern does not parse, or has wildcards where none may be.
     MalformedPattern,
-    /// 105.
+    /// 105: the pattern has a wildcard in its host.
     WildcardInHost,
     /// 106: a method that is none.
     Payload,
@@ -59,6 +59,7 @@ impl Fault {
 /// label `service` is one (contract.md 4).
 pub(super) fn check(config: &Config, org: &str, throughput: RangeInclusive<u32>) -> Result<Spec, Vec<Fault>> {
     let mut faults = Vec::new();
+    // Kept apart, because faults are listed in the order of their codes and the pattern is read first.
     let mut malformed = Vec::new();
     let pattern = match config.url_pattern.as_deref().map(UrlPattern::parse) {
         Some(Ok(pattern)) => Some(pattern),
@@ -102,11 +103,15 @@ pub(super) fn check(config: &Config, org: &str, throughput: RangeInclusive<u32>)
             let limits = Limits { pace: Some(pace), ..Limits::default() };
             Ok(Spec { overlap: Overlap::most_specific(), ..Spec::new(vec![clause], limits) })
         }
-        _ => Err(faults),
+        _ => {
+            debug_assert!(!faults.is_empty(), "an author learns why a config cannot be deployed");
+            Err(faults)
+        }
     }
 }
 
 fn pace(config: &Config, throughput: &RangeInclusive<u32>) -> Option<Pace> {
+    // A decimal or a negative number is no whole number of calls per second.
     let starts = u32::try_from(config.max_throughput.as_ref()?.as_u64()?).ok()?;
     let is_allowed = throughput.contains(&starts);
     is_allowed.then(|| Pace::per_second(f64::from(starts)).ok()).flatten()

@@ -14,6 +14,7 @@ pub(super) fn derive(book: &Book) -> Result<Derived, Unreadable> {
     let policy = |(uid, record): (&str, Result<Record, Unreadable>)| {
         let id = PolicyId::parse(uid)
             .map_err(|_| Unreadable { object: format!("the stored throttling config {uid:?}") })?;
+        // Left as it is and not refused as a whole: one config that cannot be read must not keep others from changing.
         Ok((id, record.as_ref().map_or(Wanted::AsItIs, wanted)))
     };
     all::<ThrottlingApi>(book).into_iter().map(policy).collect()
@@ -24,6 +25,7 @@ fn wanted(record: &Record) -> Wanted {
     match record.life.active() {
         Active::Nothing => Wanted::Idle,
         Active::As(config) => {
+            // A rule that became stricter since must not make unlimited what is deployed.
             check(config, &record.org_id, ANY_THROUGHPUT).map_or(Wanted::AsItIs, Wanted::from)
         }
         Active::Unknown => Wanted::AsItIs,

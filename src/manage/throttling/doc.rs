@@ -47,21 +47,21 @@ pub(super) const ABOUT_CONFIG: &str = "A limit of calls per second. To be deploy
     `maxThroughput` in the configured range, 200 to 5000 unless set otherwise. Unknown members are left out.";
 
 refused! { VOICE;
-    /// By list.
+    /// What the list of configs refuses, by status.
     ListRefused: WITH_TYPE, NonProdSandbox InvalidPayload TooLarge Get;
-    /// By create.
+    /// What the creation of a config refuses, by status.
     CreateRefused: WITH_TYPE, NonProdSandbox InvalidPayload TooLarge CreateLimit Create;
-    /// By get.
+    /// What showing a config refuses, by status.
     ReadRefused: WITHOUT_TYPE, NonProdSandbox NotFound Get;
-    /// By update.
+    /// What the update of a config refuses, by status.
     UpdateRefused: WITH_TYPE, NonProdSandbox InvalidPayload TooLarge NotFound UpdateNotActive Update;
-    /// By delete.
+    /// What the deletion of a config refuses, by status.
     DeleteRefused: WITHOUT_TYPE, NonProdSandbox NotFound DeleteForbidden Delete;
-    /// By canDeploy.
+    /// What the check of a config refuses, by status.
     CheckRefused: WITHOUT_TYPE, NonProdSandbox NotFound Get;
-    /// By deploy.
+    /// What the deploy of a config refuses, by status.
     DeployRefused: WITHOUT_TYPE, NonProdSandbox NotFound AlreadyDeployed DeployLimit Deploy;
-    /// By undeploy.
+    /// What the undeploy of a config refuses, by status.
     UndeployRefused: WITHOUT_TYPE, NonProdSandbox NotFound NotDeployed Undeploy;
 }
 

@@ -19,7 +19,7 @@ pub(in crate::manage) enum Failure {
     Undeploy,
     /// Get failed in an unexpected way.
     Get,
-    /// Update of one that counts as deployed but rules nothing.
+    /// Update of a config that counts as deployed while no policy of it is active.
     UpdateNotActive,
     /// Update failed, also because faults are refused.
     Update,
@@ -31,7 +31,7 @@ pub(in crate::manage) enum Failure {
     CreateLimit,
     /// Deploy would make more policies than there may be.
     DeployLimit,
-    /// Deploy of a deployed one.
+    /// Deploy of a config that is deployed already.
     AlreadyDeployed,
     /// No such config in this organisation.
     NotFound,
@@ -44,7 +44,7 @@ pub(in crate::manage) enum Failure {
 }
 
 impl Failure {
-    /// Status, code and message.
+    /// The status, the code and the message of each failure.
     const fn facts(self) -> (StatusCode, u32, &'static str) {
         const REFUSED: StatusCode = StatusCode::BAD_REQUEST;
         const BROKEN: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;

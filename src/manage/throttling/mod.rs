@@ -46,7 +46,7 @@ pub(crate) use routes::router;
 /// The name of the origin of this dialect's elements and policies.
 pub(crate) const ORIGIN: &str = "throttling";
 
-/// Adobe Journey Optimizer's Throttling API.
+/// Adobe Journey Optimizer's Throttling API, as a dialect.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Throttling;
 
@@ -89,7 +89,7 @@ pub(crate) struct ThrottlingApi {
 }
 
 impl ThrottlingApi {
-    /// Brings the parts together.
+    /// The routes over these policies, under the dialect's options.
     #[must_use]
     pub(crate) fn new(
         policies: Policies,
@@ -103,12 +103,12 @@ impl ThrottlingApi {
     }
 }
 
-/// How refusals are worded.
+/// How the refusals of this API are worded.
 const VOICE: Voice = Voice {
     context: "tidegate.manage.throttling",
     schema: |_, sandbox| format!("{COLLECTION}${sandbox}"),
     error_as_object: false,
 };
 
-/// The name of the collection in paths.
+/// The name of the collection of configs in paths.
 const COLLECTION: &str = "throttlingConfigs";

@@ -107,6 +107,7 @@ impl Collection for ThrottlingApi {
     /// One that counts as deployed has an active policy.
     fn may_update(book: &Book, uid: &str, record: &Record) -> Result<(), Failure> {
         let policy = PolicyId::parse(uid).ok().and_then(|id| book.get(&id));
+        // In the book and not in the runtime: the edit sees what it is about to change.
         let is_active = policy.is_some_and(|policy| policy.lifecycle().active().is_some());
         if record.life.is_deployed() && !is_active { Err(Failure::UpdateNotActive) } else { Ok(()) }
     }

@@ -20,7 +20,7 @@ pub struct ThrottlingOptions {
 }
 
 impl ThrottlingOptions {
-    /// What `maxThroughput` may be.
+    /// The range of `maxThroughput`, both ends included.
     pub(super) const fn throughput(&self) -> RangeInclusive<u32> {
         self.throughput_min..=self.throughput_max
     }

@@ -20,6 +20,7 @@ use crate::manage::throttling::objects::{Config, Record};
 pub(super) fn read_config(body: &[u8]) -> Result<Config, BodyError> {
     let mut members = object(body)?;
     let max_throughput = match members.remove("maxThroughput") {
+        // The contract calls these a fault of the config and not of the body; only a number can be stored and shown.
         None | Some(Value::Null | Value::Bool(_) | Value::String(_)) => None,
         Some(Value::Number(number)) => Some(number),
         Some(Value::Array(_) | Value::Object(_)) => return Err(BodyError::Invalid),

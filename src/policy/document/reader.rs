@@ -31,6 +31,7 @@ pub(super) fn read_each<P: DeserializeOwned>(
 ) -> Result<Parts, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let parts = Whole(take).deserialize(&mut deserializer)?;
+    // Text behind the book is damage too.
     deserializer.end()?;
     Ok(parts)
 }
@@ -68,12 +69,13 @@ impl<'de, P: DeserializeOwned> Visitor<'de> for Whole<'_, P> {
         let mut parts = Parts::default();
         let mut given = Vec::new();
         while let Some(member) = members.next_key::<Member>()? {
+            // serde would take the last of two, and one of them is damage.
             if given.contains(&member) {
                 return Err(A::Error::custom("a member stands twice"));
             }
             given.push(member);
             match member {
-                // Whoever calls has looked at it.
+                // The caller has chosen `P` by it.
                 Member::Format => {
                     let _: u32 = members.next_value()?;
                 }
@@ -83,6 +85,7 @@ impl<'de, P: DeserializeOwned> Visitor<'de> for Whole<'_, P> {
                 Member::Ended => parts.ended = members.next_value()?,
             }
         }
+        // Formats before 4 have no `ended` and those before 3 no `elements`; these two every format has.
         for (member, name) in [(Member::NextOrder, "next_order"), (Member::Policies, "policies")] {
             if !given.contains(&member) {
                 return Err(A::Error::missing_field(name));

@@ -28,7 +28,7 @@ use crate::policy::{
     Scope, Segment, Spec, UrlPattern, Window, Wording,
 };
 
-/// The calls of a limit that limits nothing.
+/// The calls of a limit that counts and limits nothing; more than any limit may allow.
 const COUNTING: i64 = u32::MAX as i64;
 
 #[derive(Serialize, Deserialize)]
@@ -36,7 +36,7 @@ const COUNTING: i64 = u32::MAX as i64;
 pub(in crate::policy) struct SpecV3 {
     #[serde(default)]
     clauses: Vec<ClauseV3>,
-    // The one clause of formats 1 and 2. Member by member: a flattened option takes whatever is wrong in it for nothing.
+    // The one clause of formats 1 and 2. Member by member: a flattened option would read a faulty clause as none.
     #[serde(default, skip_serializing)]
     pattern: Option<String>,
     #[serde(default, skip_serializing)]
@@ -204,6 +204,7 @@ pub(in crate::policy) fn encode_spec(spec: &Spec) -> SpecV3 {
 }
 
 pub(super) fn decode_spec(spec: SpecV3) -> Result<Spec, PolicyError> {
+    // All three or none: a clause that lost its methods or labels would govern more calls than it did.
     let only = match (spec.pattern, spec.methods, spec.labels) {
         (None, None, None) => None,
         (Some(pattern), Some(methods), Some(labels)) => {
@@ -213,6 +214,7 @@ pub(super) fn decode_spec(spec: SpecV3) -> Result<Spec, PolicyError> {
     };
     let clauses = spec.clauses.into_iter().chain(only).map(decode_clause);
     let clauses: Vec<Clause> = clauses.collect::<Result<_, _>>()?;
+    // No version wrote one: it is taken for damage, not for a policy that governs nothing.
     if clauses.is_empty() {
         return Err(malformed("a policy that governs no call"));
     }
@@ -249,6 +251,7 @@ fn decode_overrides(rows: Vec<OverrideV3>) -> Result<Overrides, PolicyError> {
     let mut overrides = BTreeMap::new();
     for OverrideV3 { key, pace, window, quota, slots, timeout_ms, closed } in rows {
         let limits = LimitsV3 { pace, window, quota, slots, timeout_ms, closed };
+        // Which of them was meant cannot be known.
         if overrides.insert(key, decode_limits(limits)?).is_some() {
             return Err(malformed("the limits of one key stand twice"));
         }
@@ -287,6 +290,7 @@ fn decode_clause(clause: ClauseV3) -> Result<Clause, PolicyError> {
 
 fn encode_limits(limits: &Limits) -> LimitsV3 {
     let Limits { pace, window, quota, slots, timeout, closed } = limits;
+    // Lengths are far below 64 bits of milliseconds.
     let millis = |length: &Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
     LimitsV3 {
         pace: pace.map(Pace::starts_per_second),

@@ -54,6 +54,8 @@ impl PolicyV1 {
         let life = self.life();
         let Self { id, origin, order, record, deleted, ruling, pause, generations, next_generation, .. } =
             self;
+        // A deleted policy only drains, and its author's object is gone. A policy that is not derived from an object
+        // has no record.
         let element = (!deleted && !record.is_null()).then(|| ElementV3 {
             origin: origin.clone(),
             kind: KIND.to_owned(),
@@ -65,6 +67,7 @@ impl PolicyV1 {
     }
 
     fn life(&self) -> Value {
+        // While it is deployed, `state` tells of edits since the deploy; what it was before stands in `before_deploy`.
         let is_updated = if self.deployed { self.before_deploy } else { self.state } == StateV1::Updated;
         let deployed = self.deployed.then(|| {
             let is_outdated = self.state == StateV1::Updated;

@@ -4,28 +4,28 @@
 
 use crate::policy::Wording;
 
-/// The kinds of limits.
+/// What a limit counts or forbids: each policy has at most one limit of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Starts per second, spread.
+    /// Starts per second, with even gaps between them.
     Pace,
-    /// Starts per sliding window.
+    /// Starts in every sliding window of a length.
     Window,
-    /// Starts per calendar period.
+    /// Starts in each calendar period of UTC.
     Quota,
-    /// Calls in flight.
+    /// Calls in flight at the same time.
     Slots,
-    /// Nothing at all.
+    /// Nothing may start, now or later, until the policy is changed.
     Closed,
 }
 
-/// One row of the table.
+/// What has to be known of one kind.
 struct Row {
     /// The word that API, record and metrics use.
     word: &'static str,
     /// tidegate's own code of a refusal.
     code: &'static str,
-    /// Whether it counts starts.
+    /// Whether it counts starts, and so can turn calls away.
     counts_starts: bool,
     /// Whether it counts by calendar periods: one sum for each.
     has_periods: bool,

@@ -11,23 +11,23 @@ use crate::event::json_pointer;
 
 /// Longest part of a name or a wrong value that is repeated, in characters.
 const MAX_QUOTED: usize = 80;
-/// Above it whole numbers are not told apart.
+/// 2^53: above it a float cannot represent every whole number.
 const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
-/// A value as it was given.
+/// A value as it was given, in the types that JSON and TOML share.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Given {
-    /// A text.
+    /// A text, with its escapes undone.
     Text(String),
-    /// A whole number.
+    /// A whole number within 64 bits.
     Integer(i64),
     /// Another number, or one that is too large for a whole one.
     Float(f64),
-    /// True or false.
+    /// True or false; no member takes one, but a fault names it.
     Flag(bool),
-    /// A list.
+    /// A list of values of any types.
     List(Vec<Self>),
-    /// A table.
+    /// A table or object with its members.
     Table(Members),
     /// A value of a type that no member has.
     Other(&'static str),
@@ -74,7 +74,7 @@ impl Given {
 }
 
 impl Members {
-    /// The member of this name.
+    /// The first member of this name; `None` where there is none.
     #[must_use]
     pub(crate) fn get(&self, name: &str) -> Option<&Given> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, given)| given)
@@ -124,6 +124,7 @@ impl Serialize for Given {
             Self::Flag(flag) => serializer.serialize_bool(*flag),
             Self::List(values) => values.serialize(serializer),
             Self::Table(members) => members.serialize(serializer),
+            // Only `null` of JSON and dates of TOML: none of them is ever written back.
             Self::Other(_) => serializer.serialize_unit(),
         }
     }
@@ -199,6 +200,7 @@ impl<'de> Visitor<'de> for AnyValue {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Given, A::Error> {
         let mut members = Vec::new();
         while let Some((name, given)) = entries.next_entry::<String, Given>()? {
+            // `null` means what an absent member means: its default.
             if given != Given::Other("null") {
                 members.push((name, given));
             }

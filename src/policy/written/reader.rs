@@ -28,7 +28,7 @@ const MAX_METHODS: usize = 32;
 pub(crate) fn read_name(members: &Members) -> Result<PolicyId, Fault> {
     let mut faults = Vec::new();
     let name = Reader { members, known: None, faults: &mut faults }.name();
-    // Without a name there is a fault, and one at most.
+    debug_assert_eq!(name.is_some(), faults.is_empty(), "without a name there is a fault");
     name.ok_or_else(|| faults.pop().unwrap_or(Fault { path: Vec::new(), detail: String::new() }))
 }
 
@@ -39,6 +39,7 @@ pub(crate) fn read_name(members: &Members) -> Result<PolicyId, Fault> {
 pub(crate) fn read_spec(members: &Members, known: Option<&BTreeSet<String>>) -> Result<Spec, Vec<Fault>> {
     let mut faults = Vec::new();
     let spec = Reader { members, known, faults: &mut faults }.spec();
+    debug_assert_eq!(spec.is_some(), faults.is_empty(), "an author learns why a policy is refused");
     spec.ok_or(faults)
 }
 
@@ -69,6 +70,8 @@ impl<'a> Reader<'a> {
         let before = self.faults.len();
         self.refuse_unknown(self.members, "", MEMBERS);
         let pattern = self.pattern();
+        // An absent member means its default. A faulty one yields the default too, but the fault that is noted keeps
+        // the spec from being returned.
         let methods = self.methods().unwrap_or_default();
         let labels = self.labels().unwrap_or_default();
         let limits = Limits {
@@ -81,6 +84,7 @@ impl<'a> Reader<'a> {
         };
         let family = self.family();
         let scope = self.scope().unwrap_or_default();
+        // By what is given and not by what could be read, so that one fault is not reported as two.
         let is_given = |kind: &Kind| self.find(kind.word()).is_some();
         if !limits_of_members().any(|limit| self.find(limit).is_some()) {
             let all = limits_of_members().collect::<Vec<_>>().join(", ");
@@ -109,6 +113,7 @@ impl<'a> Reader<'a> {
 
     fn methods(&mut self) -> Option<Vec<Method>> {
         let texts = self.texts("methods")?;
+        // An empty list could mean all methods or none.
         if texts.is_empty() || texts.len() > MAX_METHODS {
             return self.wrong(
                 "methods",
@@ -139,6 +144,7 @@ impl<'a> Reader<'a> {
         for (name, value) in &within.0 {
             let path = ["labels", name.as_str()];
             match value {
+                // A name that is no label is not looked up among the known ones: one fault for each member.
                 _ if !Labels::is_key(name) => self.note(&path, no_label(name)),
                 Given::Text(text)
                     if text.len() <= Labels::MAX_VALUE_BYTES && !text.chars().any(char::is_control) =>
@@ -168,6 +174,7 @@ impl<'a> Reader<'a> {
             // Exact up to 2^53, far above the largest pace.
             Given::Integer(number) => *number as f64,
             Given::Float(number) => *number,
+            // Outside every range, so that the fault below names what was given.
             _ => f64::NAN,
         };
         match Pace::per_second(starts) {
@@ -217,6 +224,7 @@ impl<'a> Reader<'a> {
 
     fn timeout(&mut self) -> Option<Duration> {
         let most = i64::try_from(Limits::MAX_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
+        // Zero would let every attempt run out of time.
         let millis = self.number(TIMEOUT, 1..=most)?;
         u64::try_from(millis).ok().map(Duration::from_millis)
     }

@@ -30,7 +30,7 @@ impl Endpoint {
         url.map(|url| url.as_url().path().to_owned()).unwrap_or_default()
     }
 
-    /// Its verbs; none means all.
+    /// The verbs that it takes; an empty list means all.
     pub(in crate::manage::mashery) fn verbs(&self) -> Vec<Verb> {
         let verbs = self.supported_http_methods.iter();
         verbs.filter_map(|verb| Verb::from_bytes(verb.to_ascii_uppercase().as_bytes()).ok()).collect()
@@ -40,6 +40,7 @@ impl Endpoint {
     /// told.
     pub(in crate::manage::mashery) fn clash(&self, other: &Self) -> Option<String> {
         let (verbs, others) = (self.verbs(), other.verbs());
+        // No verb means all verbs.
         let shared = verbs.is_empty() || others.is_empty() || verbs.iter().any(|verb| others.contains(verb));
         let taken = other.prefixes();
         shared.then(|| self.prefixes().into_iter().find(|prefix| taken.contains(prefix))).flatten()

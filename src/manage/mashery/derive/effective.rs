@@ -12,16 +12,16 @@ use crate::manage::mashery::objects::record::{PackageKey, Service};
 pub(in crate::manage::mashery) struct Effective {
     /// Calls per period of the service.
     pub(in crate::manage::mashery) rate: Option<Ceiling>,
-    /// Calls per second.
+    /// Calls per second of this key alone.
     pub(in crate::manage::mashery) qps: Option<Ceiling>,
 }
 
 /// A number of calls and who set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::manage::mashery) struct Ceiling {
-    /// At most so many.
+    /// The most calls in the period or second.
     pub(in crate::manage::mashery) calls: u32,
-    /// `key` or `service`.
+    /// Who set it, as it is shown: `key` or `service`.
     source: &'static str,
 }
 
@@ -29,6 +29,7 @@ impl Effective {
     /// What holds for a key of a service, whatever the key's status.
     pub(in crate::manage::mashery) fn of(key: &PackageKey, service: &Service) -> Self {
         let one = |allowed, exempt, own: Option<u32>, default: Option<u32>| match own {
+            // First, because a key that is exempt may keep a ceiling, which comes back with the end of its exemption.
             _ if allowed && exempt => None,
             Some(calls) if allowed => Some(Ceiling { calls, source: "key" }),
             _ => default.map(|calls| Ceiling { calls, source: "service" }),

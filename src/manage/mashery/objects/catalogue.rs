@@ -19,13 +19,13 @@ pub(in crate::manage::mashery) struct Catalogue {
     pub(in crate::manage::mashery) keys: Vec<Element<PackageKey>>,
 }
 
-/// One object.
+/// One object with its place among the others.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::manage::mashery) struct Element<T> {
     pub(in crate::manage::mashery) id: String,
     /// The id of what it belongs to; empty for services and keys.
     pub(in crate::manage::mashery) parent: String,
-    /// What it says.
+    /// What the object says, in terms of its kind.
     pub(in crate::manage::mashery) of: T,
 }
 
@@ -52,7 +52,7 @@ impl Catalogue {
         })
     }
 
-    /// The endpoints of a service.
+    /// The endpoints of a service, in the order of creation.
     pub(in crate::manage::mashery) fn endpoints_of(
         &self,
         service: &str,
@@ -60,7 +60,7 @@ impl Catalogue {
         self.endpoints.iter().filter(move |endpoint| endpoint.parent == service)
     }
 
-    /// The methods of an endpoint.
+    /// The methods of an endpoint, in the order of creation.
     pub(in crate::manage::mashery) fn methods_of(
         &self,
         endpoint: &str,
@@ -68,7 +68,7 @@ impl Catalogue {
         self.methods.iter().filter(move |method| method.parent == endpoint)
     }
 
-    /// The keys of a service.
+    /// The keys of a service, in the order of creation.
     pub(in crate::manage::mashery) fn keys_of(
         &self,
         service: &str,
@@ -87,6 +87,7 @@ impl Catalogue {
             Kind::Method => self.methods.len(),
             Kind::PackageKey => self.keys.len(),
         };
+        // The object is among them already, so `most` itself is allowed.
         if count > most(kind) {
             let message = format!("there are {} objects of this kind, which is the most", most(kind));
             return Err(Refusal::invalid(message));
@@ -100,7 +101,11 @@ impl Catalogue {
     }
 
     fn check_endpoint(&self, id: &str) -> Result<(), Refusal> {
-        let Some(this) = self.endpoints.iter().find(|endpoint| endpoint.id == id) else { return Ok(()) };
+        let Some(this) = self.endpoints.iter().find(|endpoint| endpoint.id == id) else {
+            debug_assert!(false, "the endpoint is among the others");
+            return Ok(());
+        };
+        // Over all services: they share the domains, and a call belongs to one endpoint alone.
         for other in self.endpoints.iter().filter(|endpoint| endpoint.id != id) {
             if let Some(address) = this.of.clash(&other.of) {
                 let rule = format!("{address} is taken by the endpoint {} for one of these verbs", other.id);
@@ -111,7 +116,10 @@ impl Catalogue {
     }
 
     fn check_method(&self, id: &str) -> Result<(), Refusal> {
-        let Some(this) = self.methods.iter().find(|method| method.id == id) else { return Ok(()) };
+        let Some(this) = self.methods.iter().find(|method| method.id == id) else {
+            debug_assert!(false, "the method is among the others");
+            return Ok(());
+        };
         let twice =
             self.methods_of(&this.parent).any(|other| other.id != id && other.of.name == this.of.name);
         if twice {
@@ -122,10 +130,14 @@ impl Catalogue {
     }
 
     fn check_key(&self, id: &str) -> Result<(), Refusal> {
-        let Some(this) = self.keys.iter().find(|key| key.id == id) else { return Ok(()) };
+        let Some(this) = self.keys.iter().find(|key| key.id == id) else {
+            debug_assert!(false, "the key is among the others");
+            return Ok(());
+        };
         if !self.services.iter().any(|service| service.id == this.of.service.id) {
             return Err(Refusal::property("service", "must be the id of a service"));
         }
+        // Over all services: a call names its key and not the service.
         let twice = self.keys.iter().any(|other| other.id != id && other.of.apikey == this.of.apikey);
         if twice { Err(Refusal::property("apikey", "is taken by another key")) } else { Ok(()) }
     }

@@ -13,9 +13,9 @@ pub(in crate::manage::mashery) struct Record {
     pub(in crate::manage::mashery) members: Map<String, Value>,
     /// The id of the service of an endpoint, of the endpoint of a method.
     pub(in crate::manage::mashery) parent: Option<String>,
-    /// As it is shown.
+    /// When the object was made, as it is shown.
     pub(in crate::manage::mashery) created: String,
-    /// As it is shown.
+    /// When the object was last changed, as it is shown.
     pub(in crate::manage::mashery) updated: String,
 }
 
@@ -27,16 +27,19 @@ impl Record {
 
     pub(in crate::manage::mashery) fn write(&self) -> Value {
         // Text, maps with text keys and numbers always make a value.
-        serde_json::to_value(self).unwrap_or_default()
+        let value = serde_json::to_value(self).unwrap_or_default();
+        debug_assert!(value.is_object(), "an object that is stored can be read again");
+        value
     }
 
     /// What it says, in terms of its kind.
     pub(in crate::manage::mashery) fn view<T: DeserializeOwned>(&self) -> Option<T> {
+        // Members that the view does not name are passed over: they are only given back.
         T::deserialize(Value::Object(self.members.clone())).ok()
     }
 }
 
-/// What a service says about limits.
+/// What a service says about limits, with the defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::manage::mashery) struct Service {
@@ -58,13 +61,13 @@ pub(in crate::manage::mashery) struct Endpoint {
     pub(in crate::manage::mashery) name: String,
     pub(in crate::manage::mashery) request_path_alias: String,
     pub(in crate::manage::mashery) public_domains: Vec<Domain>,
-    /// None means all.
+    /// The verbs that the endpoint takes; an empty list means all.
     pub(in crate::manage::mashery) supported_http_methods: Vec<String>,
     pub(in crate::manage::mashery) rate_limit_ceiling: Option<u32>,
     pub(in crate::manage::mashery) qps_limit_ceiling: Option<u32>,
 }
 
-/// A host with or without a port.
+/// A host, with or without a port, at which an endpoint is called.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(in crate::manage::mashery) struct Domain {
     pub(in crate::manage::mashery) address: String,
@@ -76,13 +79,13 @@ pub(in crate::manage::mashery) struct Domain {
 pub(in crate::manage::mashery) struct Method {
     pub(in crate::manage::mashery) name: String,
     pub(in crate::manage::mashery) rate_limit_ceiling: Option<u32>,
-    /// Nothing means the service's.
+    /// The period of the method; `None` means that of its service.
     #[serde(deserialize_with = "optional_period")]
     pub(in crate::manage::mashery) rate_limit_period: Option<Period>,
     pub(in crate::manage::mashery) qps_limit_ceiling: Option<u32>,
 }
 
-/// What a key says about limits.
+/// What a key says about limits, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::manage::mashery) struct PackageKey {
@@ -95,25 +98,26 @@ pub(in crate::manage::mashery) struct PackageKey {
     pub(in crate::manage::mashery) service: Reference,
 }
 
-/// Whether a key may be used.
+/// Whether calls with a key are let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::manage::mashery) enum Status {
-    /// Not yet.
+    /// The key is not let through yet.
     Waiting,
-    /// It may.
+    /// The key is let through, within its limits.
     Active,
-    /// Not any more.
+    /// The key is not let through any more.
     Disabled,
 }
 
-/// Another object.
+/// Names another object by its id.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(in crate::manage::mashery) struct Reference {
     pub(in crate::manage::mashery) id: String,
 }
 
 fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Period, D::Error> {
+    // The words of the wire are those of [`Period`].
     let word = String::deserialize(deserializer)?;
     Period::parse(&word).ok_or_else(|| serde::de::Error::custom("no period"))
 }

@@ -25,20 +25,20 @@ use crate::manage::mashery::wire::Kind;
 
 /// Elements of a page unless asked for otherwise (the vendor's page on lists).
 const LIMIT: usize = 100;
-/// Most elements of a page.
+/// Most elements of a page, whatever is asked for.
 pub(in crate::manage::mashery) const LIMIT_MAX: usize = 1000;
 /// Most paths, filters or sort keys each.
 const TERMS_MAX: usize = 100;
-/// Longest path to a property.
+/// Longest path to a property, counted in names.
 const DEPTH_MAX: usize = 4;
 
-/// The way to a property.
+/// The way to a property: its name, and those within it.
 type Path = Vec<String>;
 
-/// What a list is asked for.
+/// Which part of a list is asked for, and how it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::manage::mashery) struct Query {
-    /// None means all members.
+    /// The members that are shown; `None` means all of them.
     fields: Option<Vec<Path>>,
     filters: Vec<(Path, String)>,
     sorts: Vec<(Path, Direction)>,
@@ -52,7 +52,7 @@ enum Direction {
     Descending,
 }
 
-/// A part of a list.
+/// The part of a list that an answer shows.
 #[derive(Debug, PartialEq)]
 pub(in crate::manage::mashery) struct Page {
     /// How many pass the filters, the page's among them.
@@ -98,9 +98,11 @@ impl Query {
     pub(in crate::manage::mashery) fn page(&self, elements: Vec<Map<String, Value>>) -> Page {
         let mut found: Vec<Value> = elements.into_iter().map(Value::Object).collect();
         found.retain(|element| self.filters.iter().all(|(path, text)| contains(element, path, text)));
+        // A stable sort: equals keep the order of creation.
         if !self.sorts.is_empty() {
             found.sort_by(|a, b| self.compare(a, b));
         }
+        // Before the page is cut out: clients page by it.
         let total = found.len();
         let page = found.into_iter().skip(self.offset).take(self.limit);
         Page { total, elements: page.map(|element| self.pick(element)).collect() }
@@ -131,6 +133,7 @@ fn read_path(parameter: &str, text: &str) -> Result<Path, Refusal> {
     if path.len() <= DEPTH_MAX && path.iter().all(plain) {
         return Ok(path);
     }
+    // A query may be long: an answer repeats the beginning of it.
     let shown: String = text.chars().take(80).collect();
     Err(Refusal::invalid(format!("{parameter}: {shown:?} is no property such as publicDomains.address")))
 }
@@ -172,6 +175,7 @@ fn read_sort(term: &str, kind: Kind) -> Result<(Path, Direction), Refusal> {
 }
 
 fn read_number(name: &str, text: &str, max: usize, into: &mut Option<usize>) -> Result<(), Refusal> {
+    // `parse` alone would take a sign.
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|number| plain && *number <= max);
     match number {
@@ -215,7 +219,7 @@ fn first<'v>(element: &'v Value, path: &[String]) -> Option<&'v Value> {
     found.first().copied()
 }
 
-/// Nothing, flags, numbers, texts.
+/// The order of two values: nothing, flags, numbers, texts, and within a kind by value.
 fn compare(a: Option<&Value>, b: Option<&Value>) -> Ordering {
     let rank = |value: Option<&Value>| match value {
         None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => 0,
@@ -225,6 +229,7 @@ fn compare(a: Option<&Value>, b: Option<&Value>) -> Ordering {
     };
     match (a, b) {
         (Some(Value::Bool(a)), Some(Value::Bool(b))) => a.cmp(b),
+        // All numbers of the objects are whole.
         (Some(Value::Number(a)), Some(Value::Number(b))) => a.as_i64().cmp(&b.as_i64()),
         (Some(Value::String(a)), Some(Value::String(b))) => a.cmp(b),
         (a, b) => rank(a).cmp(&rank(b)),

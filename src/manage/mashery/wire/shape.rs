@@ -7,50 +7,50 @@ use serde_json::{Map, Value};
 use crate::event::CanonicalUrl;
 use crate::policy::{PatternError, UrlPattern};
 
-/// What a member may hold.
+/// What a member may hold, with the rule that a value has to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::manage::mashery) enum Shape {
     /// One line, 1 to 255 bytes without control characters.
     Name,
     /// The same without blanks: what a label can equal.
     ApiKey,
-    /// Any text up to so many bytes, lines and tabs included.
+    /// Any text of at most this many bytes, lines and tabs included.
     Text {
-        /// Longest text.
+        /// The most bytes that the text may have.
         max_bytes: usize,
     },
-    /// True or false.
+    /// True or false, and no text or number in their place.
     Flag,
-    /// A whole number.
+    /// A whole number within two bounds, both included.
     Number {
-        /// The least.
+        /// The smallest number that is taken.
         min: i64,
-        /// The most.
+        /// The largest number that is taken.
         max: i64,
     },
-    /// One of some words.
+    /// One of these words, in this spelling.
     Word(&'static [&'static str]),
-    /// A list of short texts.
+    /// A list of short texts, in any number up to the bound of lists.
     Texts,
     /// A list of HTTP verbs, in any case.
     Verbs,
-    /// A list of objects with an `address`.
+    /// A list of objects, each with an `address`.
     Domains,
     /// The same; each address is a host with or without a port, and there is one at least.
     PublicDomains,
-    /// The beginning of a path.
+    /// The beginning of a path, without wildcard, query and fragment.
     PathAlias,
-    /// An object with an `id`.
+    /// An object with an `id`; its other members are not kept.
     Reference,
 }
 
-/// Most items of a list.
+/// Most items of a list in an object.
 const ITEMS_MAX: usize = 64;
 /// Most public domains: each makes two patterns for every rule of its endpoint.
 const PUBLIC_DOMAINS_MAX: usize = 16;
-/// Longest name, in bytes.
+/// Longest name, in bytes; a label may have one more.
 const NAME_BYTES_MAX: usize = 255;
-/// Longest path alias, in bytes.
+/// Longest path alias, in bytes: with its domain it stays far below the longest url.
 const ALIAS_BYTES_MAX: usize = 512;
 /// The verbs of `supportedHttpMethods`, as V3 spells them.
 pub(in crate::manage::mashery) const VERBS: [&str; 7] =
@@ -134,6 +134,7 @@ fn domain(item: &Value, check: impl Fn(&str) -> Result<(), String>) -> Result<Va
 
 /// The address is a host with or without a port and nothing else.
 fn host(address: &str) -> Result<(), String> {
+    // The parser would take these as the end of the host or as user information.
     let bare = !address.contains(['/', '\\', '?', '#', '@']);
     match UrlPattern::parse(&format!("http://{address}/")) {
         Ok(_) if bare => Ok(()),

@@ -33,7 +33,7 @@ pub struct Block {
     pub apis: Vec<String>,
 }
 
-/// A checked account.
+/// An account whose names, functions and ranges were checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(in crate::manage::responsys) name: String,
@@ -55,7 +55,7 @@ pub(crate) struct AccountFault {
 pub(in crate::manage::responsys) const WINDOW_MS: i64 = 60_000;
 
 impl Account {
-    /// Most users with blocks.
+    /// Most users of one account that may be blocked.
     pub(crate) const MAX_BLOCKED: usize = 1_000;
 
     /// Checks names, functions and ranges.
@@ -85,6 +85,7 @@ impl Account {
             fault("/blocked".to_owned(), format!("must have at most {} users", Self::MAX_BLOCKED));
         }
         let mut users = BTreeSet::new();
+        // What is beyond the bound is one fault, whatever else is wrong with it.
         for (at, block) in raw.blocked.iter().enumerate().take(Self::MAX_BLOCKED) {
             if !is_label_value(&block.user) {
                 fault(format!("/blocked/{at}/user"), NAME_RULE.to_owned());

@@ -9,10 +9,10 @@ use http::Method;
 
 use crate::policy::UrlPattern;
 
-/// One function.
+/// One function of the API that has a limit.
 #[derive(Debug)]
 pub(in crate::manage::responsys) struct Api {
-    /// Its system name.
+    /// The system name, which limits and labels use.
     pub(in crate::manage::responsys) name: &'static str,
     pub(in crate::manage::responsys) verb: &'static str,
     /// `api`, or `haApi` for those that are highly available.
@@ -25,24 +25,31 @@ pub(in crate::manage::responsys) struct Api {
 }
 
 static CATALOGUE: LazyLock<Vec<Api>> =
-    LazyLock::new(|| include_str!("catalogue.tsv").lines().filter_map(Api::read).collect());
+    LazyLock::new(|| include_str!("catalogue.tsv").lines().filter_map(Api::of_line).collect());
 
 /// All functions in the order in which they are listed.
 pub(in crate::manage::responsys) fn catalogue() -> &'static [Api] {
     &CATALOGUE
 }
 
-/// The function of this name.
+/// The function of this system name, compared byte by byte.
 pub(in crate::manage::responsys) fn find(name: &str) -> Option<&'static Api> {
     catalogue().iter().find(|api| api.name == name)
 }
 
 impl Api {
     /// A line of the table; `None` for a comment.
-    fn read(line: &'static str) -> Option<Self> {
+    fn of_line(line: &'static str) -> Option<Self> {
         if line.starts_with('#') {
             return None;
         }
+        let api = Self::read(line);
+        // A function that is not listed would not be limited.
+        debug_assert!(api.is_some(), "a line of the table of functions does not read");
+        api
+    }
+
+    fn read(line: &'static str) -> Option<Self> {
         let mut columns = line.split('\t');
         Some(Self {
             name: columns.next()?,
@@ -60,12 +67,14 @@ impl Api {
 
     /// Where it is called, if nothing else is called in the same way: then a call needs no label to be known as its.
     pub(in crate::manage::responsys) fn pattern(&self) -> Option<UrlPattern> {
+        // Calls with the same verb, interface and template tell their function by the label `api` alone.
         let is_alone = !catalogue().iter().any(|other| {
             other.name != self.name
                 && self.place() == other.place()
                 && self.resource_path == other.resource_path
         });
         let segments: Vec<&str> = self.resource_path.split('/').map(template).collect();
+        // Any version of the interface: all of them count against the same limit.
         let path = format!("/rest/{}/v1.{{}}/{}", self.interface, segments.join("/"));
         is_alone.then(|| UrlPattern::any_host(&path).ok()).flatten()
     }

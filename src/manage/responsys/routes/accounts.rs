@@ -25,14 +25,14 @@ use crate::problem::{Problem, codes};
 /// Most accounts that can be made through the route.
 const MAX_ACCOUNTS: usize = 1_000;
 
-/// The routes, without their state.
+/// The routes for accounts, still without their state.
 pub(in crate::manage::responsys) fn routes() -> Router<ResponsysApi> {
     Router::new()
         .route("/v1/responsys/accounts", get(list))
         .route("/v1/responsys/accounts/{account}", get(show).put(put).delete(remove))
 }
 
-/// The name in a path.
+/// The name of an account in a path, as far as it can be read.
 pub(in crate::manage::responsys) type Named = Result<Path<String>, PathRejection>;
 type Answer = Result<Response, Box<Problem>>;
 
@@ -134,6 +134,7 @@ impl ResponsysApi {
             let known = objects::find(book, &name)?;
             match &known {
                 Some((Source::File, _)) => return Err(Refusal::OfTheFile),
+                // Only a new account adds one: an account that is known may be replaced at the bound.
                 None if objects::of_route(book) >= MAX_ACCOUNTS => return Err(Refusal::TooMany),
                 Some((Source::Route, _)) | None => {}
             }
@@ -199,6 +200,7 @@ fn decode(body: &[u8]) -> Result<RawAccount, Box<Problem>> {
 }
 
 fn invalid(faults: &[AccountFault]) -> Box<Problem> {
+    // As many as the answer names: its size is bounded however much is wrong.
     let told: Vec<String> = faults.iter().take(Problem::MAX_ERRORS).map(ToString::to_string).collect();
     let problem = invalid_request(told.join("; "));
     Box::new(faults.iter().fold(problem, |problem, fault| problem.field(&fault.pointer, &fault.rule)))
@@ -259,6 +261,7 @@ fn late(late: Late) -> Box<Problem> {
 }
 
 fn unavailable() -> Box<Problem> {
+    // Whether a change was kept is not known when the store fails in between.
     let detail = "the store cannot take changes; look at the account before repeating";
     let problem = Problem::of(codes::STORAGE_ERROR, detail);
     Box::new(problem.retry_after(10))
@@ -266,6 +269,7 @@ fn unavailable() -> Box<Problem> {
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let mut response = json_answer(status, "application/json", body);
+    // A cache between here and an operator would show limits that were changed since.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
