@@ -1,4 +1,4 @@
-//! Why events are not taken in, as their callers are told.
+//! The problems by which events are refused.
 //!
 //! Must not know: how events come in.
 
@@ -32,7 +32,7 @@ pub(super) fn internal() -> Problem {
     Problem::of(codes::INTERNAL, detail)
 }
 
-/// The event has no lane.
+/// The event has no lane: its address is denied, no policy matches, or its lane cannot be named.
 pub(super) fn no_route(refused: &NoRoute, event: &Event) -> Problem {
     let code = refused.code();
     match refused {
@@ -89,6 +89,7 @@ pub(super) fn is_answered(error: &QueueError) -> bool {
 pub(super) fn queue_problem(error: &QueueError) -> Problem {
     match error {
         QueueError::Store(error) if error.is_full() => {
+            // At least a second below: with 0 the producer would come back at once.
             let retry_after = error.retry_after().unwrap_or(FULL_RETRY_AFTER);
             let detail = "too little disk space is left; nothing was kept, waiting events go on being sent";
             Problem::of(codes::STORAGE_FULL, detail).retry_after(retry_after.as_secs().max(1))

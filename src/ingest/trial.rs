@@ -26,11 +26,11 @@ pub(super) fn is_tried(runtime: &Runtime, lane: &Lane, due_at: Option<Timestamp>
 /// How one event of a batch is tried.
 #[derive(Clone, Copy)]
 enum Trial {
-    /// Not at all.
+    /// Not at all: it is put off, no refusing policy governs it, or it repeats what is on record.
     Spared,
-    /// By this answer.
+    /// By the answer with this index.
     Asked(usize),
-    /// It has the key of an event before it, and its fate, by this answer.
+    /// It has the key of an event before it and shares its fate, by the answer with this index.
     Repeats(usize),
 }
 
@@ -68,8 +68,8 @@ impl Trial {
 }
 
 impl Intake {
-    /// Takes the events out of the batch that are over a limit which turns calls away. Returns what the others were promised, by their
-    /// place among the verdicts.
+    /// Takes the events out of the batch that are over a limit which turns calls away. Returns what the others were
+    /// promised, by their place among the verdicts.
     pub(super) async fn try_limits(
         &self,
         runtime: &Runtime,
@@ -104,6 +104,7 @@ impl Intake {
                 Trial::Spared => None,
                 Trial::Asked(nth) | Trial::Repeats(nth) => match answers.get_mut(nth) {
                     Some(Ok(promise)) => {
+                        // A repetition adds no call: the promise belongs to the first event with its key.
                         if matches!(trial, Trial::Asked(_)) {
                             promised.extend(promise.take().map(|promise| (*place, promise)));
                         }

@@ -27,7 +27,7 @@ pub struct Target {
     pub labels: BTreeMap<String, String>,
 }
 
-/// All of them, by source.
+/// All configured targets, found by the source of a CloudEvent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Targets {
     exact: HashMap<String, Arc<Target>>,
