@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::store::embedded::backup::{self, Copied, Note};
 use crate::store::embedded::verify;
 
-/// A backup that was made.
+/// A finished backup: where it is, of what, and what the check of it counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct BackedUp {
     /// Path of the backup, as it was given.
@@ -30,16 +30,16 @@ pub(crate) struct BackedUp {
     pub contents: Contents,
 }
 
-/// What a copy holds.
+/// What a checked copy of a data directory holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Contents {
-    /// Segments of the journal.
+    /// Number of segments of the journal.
     pub segments: u64,
     /// Bytes of these segments, without the index.
     pub bytes: u64,
     /// Events in them, with those that have ended.
     pub events: u64,
-    /// Dead letters that are kept.
+    /// Number of dead letters that are kept.
     pub dead_letters: u64,
     /// Documents, such as the policy book.
     pub documents: u64,
@@ -63,12 +63,14 @@ impl Unfinished {
     }
 
     fn path(&self) -> &Path {
+        // `None` only after `finish`, which takes the value.
         self.0.as_deref().unwrap_or(Path::new(""))
     }
 
     fn finish(mut self, path: &Path) -> Result<(), StoreError> {
         let published = backup::publish(self.path(), path);
         if published.is_ok() {
+            // Published: the drop at the end of this function must not delete it.
             self.0 = None;
         } else if !self.path().exists() {
             // It has its name, of which nobody knows whether it outlasts a power cut.
@@ -90,9 +92,8 @@ impl Drop for Unfinished {
 
 /// Copies the data directory to `to` and checks the copy. A daemon may be running on it, or start meanwhile.
 ///
-/// # Errors
-/// [`AppErrorKind::Damaged`] when the copy does not add up; other kinds when `to` is there or the system refuses. Nothing is
-/// left of the copy then.
+/// # Errors [`AppErrorKind::Damaged`] when the copy does not add up; other kinds when `to` is there or the system
+/// refuses. Nothing is left of the copy then.
 pub(crate) fn back_up(config: &Config, to: &Path) -> Result<BackedUp, AppError> {
     descriptors::raise();
     let root = &config.store.data_dir;

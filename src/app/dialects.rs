@@ -16,7 +16,7 @@ use crate::manage::{self, Parts, Usage, Used};
 use crate::policy::{Policies, Runtime};
 use crate::telemetry::{EndpointWords, endpoints_may_say};
 
-/// Their routes.
+/// The routes of all dialects, each with random numbers of its own.
 pub(super) fn routes(
     config: &Config,
     policies: &Policies,

@@ -28,11 +28,11 @@ pub enum AppErrorKind {
     Damaged,
     /// Another process has the data directory.
     InUse,
-    /// The system denies access.
+    /// The system denies access to a file or an address.
     Permission,
     /// What is configured cannot be applied.
     Config,
-    /// Anything else.
+    /// None of these: the text says what happened.
     Other,
 }
 

@@ -1,5 +1,5 @@
-//! What becomes active without a restart, beside the policies: the level of the log, the egress guard and the targets of
-//! CloudEvents.
+//! What becomes active without a restart, beside the policies: the level of the log, the egress guard and the targets
+//! of CloudEvents.
 //!
 //! Must not know: who asks for it, how the configuration is read.
 
@@ -37,7 +37,7 @@ pub(super) struct Prepared {
 }
 
 impl Live {
-    /// The names of these settings.
+    /// Names of the settings that apply without a restart.
     pub(super) const SETTINGS: [&str; 2] = [EGRESS, LEVEL];
 
     /// `deliver` goes by the guard of `config`.

@@ -26,7 +26,7 @@ const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(100);
 /// How long the doors may take to finish the requests that they have taken.
 const DOORS_GRACE: Duration = Duration::from_secs(5);
 
-/// Everything running.
+/// The running daemon: its tasks, and what ends them.
 pub struct Running {
     addr: SocketAddr,
     queue: Queue,
@@ -51,7 +51,7 @@ pub struct Running {
 /// What has become of the lines of a stream of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FeedSummary {
-    /// Durable.
+    /// Events that were made durable, repeated ones included.
     pub accepted: u64,
     /// Refused, with the reason in the answers.
     pub refused: u64,
@@ -59,7 +59,7 @@ pub struct FeedSummary {
     pub unanswered: u64,
 }
 
-/// Starts every task.
+/// Starts every task of a daemon that was built.
 pub(super) fn spawn(app: App) -> Running {
     let ended = CancellationToken::new();
     let housekeeper = Housekeeper {
@@ -97,7 +97,7 @@ pub(super) fn spawn(app: App) -> Running {
 }
 
 impl Running {
-    /// Where the doors listen.
+    /// The address at which the doors listen.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -168,7 +168,9 @@ impl Running {
             warn!("requests that did not end in time are cut off");
             doors.abort();
         }
+        // Bounded by `grace`: calls that are under way then are given up and made again after the next start.
         ended("dispatcher", self.dispatcher).await;
+        // Only after the last call: until then figures and doubts are kept up to date.
         self.ended.cancel();
         ended("housekeeper", self.housekeeper).await;
         ended("slow_store", self.slow_store).await;

@@ -38,7 +38,7 @@ fn contents(body: &mut Value) -> impl Iterator<Item = &mut Value> {
     contents.into_iter().flat_map(|contents| contents.values_mut())
 }
 
-/// The components so far.
+/// The components of the document, as far as they are named.
 struct Names {
     /// Their names by what they were at first.
     known: BTreeMap<String, String>,
@@ -61,6 +61,7 @@ impl Names {
                 name.push('_');
             }
             self.known.insert(content, name.clone());
+            // Takes the name before what stands within is named, which might get the same one.
             self.schemas.insert(name.clone(), Value::Null);
             self.inside(&name, &mut own);
             self.schemas.insert(name.clone(), own);

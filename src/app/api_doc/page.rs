@@ -11,7 +11,7 @@ use crate::app::html::{self, escaped};
 /// The methods in the order in which they are shown.
 const METHODS: [&str; 8] = ["get", "post", "put", "patch", "delete", "options", "head", "trace"];
 
-/// The whole page.
+/// The whole page that shows an API description.
 pub(super) fn page(document: &Value) -> String {
     let title = text(&document["info"], "title");
     let mut out = Page(String::new());
@@ -46,7 +46,7 @@ fn operations<'d>(document: &'d Value, tag: &str) -> Vec<(&'static str, &'d str,
     found
 }
 
-/// HTML as it grows.
+/// A page of HTML, to which parts are added at its end.
 struct Page(String);
 
 impl Page {

@@ -19,12 +19,12 @@ use crate::app::listen::shape::{Follower, Place};
 /// Set once a connection showed a shape that is not served.
 pub(super) type Taint = Arc<OnceLock<&'static str>>;
 
-/// A guarded byte stream.
+/// The byte stream of one connection, guarded by deadlines.
 pub(super) struct GuardedIo<S> {
     inner: S,
     follower: Follower,
     taint: Taint,
-    /// Time for a request head.
+    /// Time within which a request head has to be complete.
     head_time: Duration,
     head: Deadline,
     taking: Pace,
@@ -150,6 +150,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Without a deadline: a socket has nothing to flush, what it takes is watched in `poll_write`.
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
