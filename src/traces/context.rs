@@ -15,7 +15,7 @@ const SAMPLED: u8 = 1;
 /// The flags that are passed on: sampled, and that the trace id is random. Others have to be sent as zero.
 const KNOWN_FLAGS: u8 = 0b11;
 
-/// One span of one trace.
+/// One span of one trace, and the flags that it passes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Context {
     /// Id of the trace; never zero.

@@ -17,7 +17,7 @@ use crate::telemetry::TraceSpans;
 
 /// Spans that wait for an export; what comes on top is dropped. About 12 MB.
 pub(super) const QUEUE_SPANS: usize = 8192;
-/// Most spans of one export.
+/// Most spans that go out in one export.
 const BATCH_SPANS: usize = 1024;
 /// How long a batch waits for more.
 const GATHER: Duration = Duration::from_secs(1);
@@ -125,10 +125,12 @@ impl Exporter {
     /// Sends what is pending; nothing is pending any more when it was taken.
     async fn try_once(&mut self) -> Option<Failure> {
         let Pending { body, spans } = self.pending.as_ref()?;
+        // The bytes are shared. The batch stays pending until it is taken, because this future may be dropped.
         let (body, spans) = (body.clone(), *spans);
         match self.collector.export(body).await {
             Ok(rejected) => {
                 let spans = u64::try_from(spans).unwrap_or(u64::MAX);
+                // A number that the collector says: no more can be rejected than was sent.
                 let rejected = rejected.min(spans);
                 TraceSpans { result: "rejected", count: rejected }.emit();
                 TraceSpans { result: "exported", count: spans - rejected }.emit();

@@ -32,7 +32,7 @@ pub(super) struct When {
     pub(super) took: Duration,
 }
 
-/// The acceptance of an event.
+/// The acceptance of an event, from its request to its receipt.
 pub(super) struct Acceptance<'a> {
     pub(super) context: Context,
     /// The span of the producer that handed it in.
@@ -148,11 +148,13 @@ fn failure(outcome: Option<&Outcome>) -> Option<(String, String)> {
     Some((label, cause.to_string()))
 }
 
-/// What every span has.
+/// The part that all spans have in common: ids and times.
 fn begun(context: Context, When { ended_at, took }: When) -> Span {
     Span {
         trace_id: context.trace.to_be_bytes().to_vec(),
         span_id: context.span.to_be_bytes().to_vec(),
+        // The end is read from the wall clock and the length from the steady one, so that no step of the wall clock
+        // gives a span a negative length.
         start_time_unix_nano: (ended_at - took).as_nanos(),
         end_time_unix_nano: ended_at.as_nanos(),
         ..Span::default()
