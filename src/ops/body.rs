@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::event::json_pointer;
 use crate::problem::{BodyFault, Problem, check_json, codes, is_encoded, read_whole};
 
-/// Longest body, in bytes.
+/// Longest body of a verb or a definition, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
 
 /// A body that must be there.

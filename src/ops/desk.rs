@@ -45,9 +45,9 @@ pub(crate) struct Desk {
     pub reserved: fn(&PolicyId) -> Option<&'static str>,
     /// How long what waits under a deleted policy may drain.
     pub drain: Duration,
-    /// What is going on.
+    /// The dispatcher, asked for holds, calls and figures.
     pub dispatch: DispatchHandle,
-    /// What forecasts are made from.
+    /// What forecasts are made from; the housekeeper replaces it.
     pub outlooks: Arc<ArcSwap<Outlooks>>,
     /// The clock for the ends of pauses and for forecasts.
     pub clock: Clock,
@@ -92,8 +92,8 @@ pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Response {
 
 /// Explain an event or a call
 ///
-/// Which policies match it and why, where it stands or would stand, what holds it now, when it would go. Give either `id`,
-/// or `url` with `method` and `label.KEY`, as often as needed.
+/// Which policies match it and why, where it stands or would stand, what holds it now, when it would go. Give either
+/// `id`, or `url` with `method` and `label.KEY`, as often as needed.
 #[utoipa::path(
     get, path = "/v1/explain", tag = "policies", operation_id = "explain",
     params(
@@ -202,12 +202,13 @@ pub(super) fn json<T: Serialize>(body: &T, next: Option<String>) -> Response {
     response
 }
 
-/// The id in a path.
+/// The id in a path; a text that can be none is answered like an unknown policy.
 pub(super) fn policy_id(text: &str) -> Result<PolicyId, Box<Problem>> {
     PolicyId::parse(text).map_err(|_| no_policy(text))
 }
 
 pub(super) fn no_policy(id: &str) -> Box<Problem> {
+    // The path repeats what a caller has sent: it is cut, so that the answer stays short.
     let id: String = id.chars().take(PolicyId::MAX_BYTES).collect();
     let detail = format!("there is no policy {id:?}; GET /v1/policies lists them");
     Box::new(Problem::of(codes::POLICY_NOT_FOUND, detail))

@@ -85,25 +85,25 @@ struct GovernedBy {
     generation: u32,
 }
 
-/// A policy whose pattern matches.
+/// A policy whose pattern matches the address of the call.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Candidate)]
 struct CandidateBody {
     policy: String,
     verdict: &'static str,
     text: String,
-    /// The label that it wants.
+    /// Name of the label that it needs.
     #[schema(required)]
     label: Option<String>,
-    /// The value that it wants.
+    /// Value that this label would need to have.
     #[schema(required)]
     value: Option<String>,
-    /// The one that applies instead.
+    /// The policy that applies in its place.
     #[schema(required)]
     by: Option<String>,
 }
 
-/// What is explained.
+/// The call that is explained, of an event or as it was asked for.
 struct Call<'c> {
     method: &'c Method,
     url: &'c CanonicalUrl,
@@ -244,8 +244,10 @@ impl Explainer<'_> {
         };
         let report = self.dispatch.report(lane.clone()).await.ok_or_else(shutting_down)?;
         let counts = self.queue.counts_of(lane.key());
+        // Taken up counts what is read ahead and what is under way: the calls under way are not before it any more.
         let here = counts.map_or(0, |counts| counts.ready + counts.taken_up);
         let ahead = Some(here.saturating_sub(report.inflight as u64));
+        // As the door does with an event that names no life of its own.
         let expires_at = self.clock.now() + defaults.max_ttl;
         let place = Place { lane, due_at: None, is_dated: false, expires_at, ahead, under_way: false };
         Ok(json(&self.body(&call, &place, &report), None))

@@ -17,7 +17,7 @@ use crate::ops::wire::{KeyBody, List, PolicyBody};
 use crate::policy::{Policies, Policy, Scope};
 use crate::problem::Problem;
 
-/// Shows policies with their figures.
+/// Shows policies of the book with their live figures.
 pub(super) struct Shown<'d> {
     policies: &'d Policies,
     dispatch: &'d DispatchHandle,
@@ -48,6 +48,7 @@ impl Shown<'_> {
             None => None,
         };
         let book = self.policies.book();
+        // One more than the page has: whether there is a next page.
         let mut page: Vec<_> = book.after(after.as_ref()).take(limit + 1).collect();
         let more = page.len() > limit;
         page.truncate(limit);

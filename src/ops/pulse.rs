@@ -51,6 +51,8 @@ impl Pulse {
         let is_later = |last: &Beat| last.at <= at && last.delivered <= delivered;
         defect!(unless beats.back().is_none_or(is_later), "a count that is less than the one before");
         beats.push_back(Beat { at, delivered, came: ended.saturating_add(here) });
+        // The oldest beat stays as long as the second is younger than the span: rates are over the whole span and not
+        // less.
         while beats.get(1).is_some_and(|second| at.since(second.at) >= OVER) {
             beats.pop_front();
         }

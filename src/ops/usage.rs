@@ -25,7 +25,7 @@ use crate::queue::Queue;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SetUsageRequest {
-    /// `quota` or `window`.
+    /// Which limit it is: `quota` or `window`.
     #[schema(required, value_type = String)]
     limit: Option<Value>,
     /// The values of the labels in the scope of the policy; may be missing when the policy has no scope.
@@ -86,6 +86,7 @@ impl UsageDesk<'_> {
         let scope = scope.ok_or_else(|| refused(StateUsageError::NoPolicy))?;
         let key = key(request.key.as_ref(), &scope)?;
         let statement = UsageStatement { policy: id.clone(), key: key.clone(), kind, used };
+        // The statement goes on after the time is over: it may still come about, which the answer then says.
         let stated = match self.queue.in_time(self.dispatch.state_usage(statement)).await {
             Ok(stated) => stated.ok_or_else(shutting_down)?,
             Err(error) => Err(StateUsageFailed::NotRecorded(error)),

@@ -14,7 +14,7 @@ use crate::ops::authoring::definition;
 use crate::ops::precondition::quoted;
 use crate::policy::{Clause, Family, GenerationState, LabelCondition, Limits, Members, Pace, Policy};
 
-/// A page of policies.
+/// A page of policies, in the order of their ids.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PolicyList)]
 pub(super) struct List {
@@ -61,8 +61,8 @@ pub(super) struct PolicyBody {
     pub(super) next_keys_cursor: Option<String>,
 }
 
-/// The members of a `[[policy]]` block. At least one of `pace`, `window`, `quota`, `slots` and `timeout_ms` is needed; `null` is
-/// the same as missing.
+/// The members of a `[[policy]]` block. At least one of `pace`, `window`, `quota`, `slots` and `timeout_ms` is needed;
+/// `null` is the same as missing.
 #[derive(ToSchema)]
 #[schema(as = PolicyDefinition)]
 #[expect(dead_code, reason = "it is described and never made: it is read and written member by member")]
@@ -78,19 +78,19 @@ pub(super) struct Definition {
     /// The labels that an event must carry, with these values.
     #[schema(required = false, nullable = false)]
     labels: Option<BTreeMap<String, String>>,
-    /// Calls per second.
+    /// Calls per second, as the definition has it.
     #[schema(required = false, nullable = false, exclusive_minimum = 0, maximum = 1_000_000)]
     pace: Option<f64>,
     #[schema(required = false, nullable = false)]
     window: Option<WindowBody>,
     #[schema(required = false, nullable = false)]
     quota: Option<QuotaBody>,
-    /// Calls in flight.
+    /// Calls that may be in flight at once.
     #[schema(required = false, nullable = false, minimum = 1, maximum = 65_536)]
     slots: Option<u32>,
     #[schema(required = false, nullable = false, minimum = 1, maximum = 600_000)]
     timeout_ms: Option<u64>,
-    /// `wait` (when missing) or `refuse`.
+    /// `wait` or `refuse`; `wait` when it is missing.
     #[schema(required = false, nullable = false)]
     family: Option<String>,
     /// Labels whose values have counters of their own.
@@ -98,7 +98,7 @@ pub(super) struct Definition {
     scope: Option<Vec<String>>,
 }
 
-/// Which calls.
+/// Which calls the policy governs.
 #[derive(Serialize, Default, ToSchema)]
 #[schema(as = Clause)]
 struct ClauseBody {
@@ -243,7 +243,7 @@ struct CounterBody {
     resets_at: Option<String>,
 }
 
-/// What waits under one key.
+/// What waits under one key of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Wait {
     /// Not put off and not ended.

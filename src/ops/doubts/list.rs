@@ -64,6 +64,7 @@ fn page(doubts: &Doubts, uri: &Uri) -> Answer {
         })?,
     };
     let mut page = doubts.list();
+    // Ids grow and are not used again, so that a page goes on where the last one ended although doubts end in between.
     page.retain(|doubt| doubt.id > after && only.is_none_or(|only| doubt.acknowledged == only));
     let more = page.len() > limit;
     page.truncate(limit);

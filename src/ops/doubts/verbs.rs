@@ -31,7 +31,7 @@ pub(crate) enum DoubtVerb {
 }
 
 impl DoubtVerb {
-    /// As the path spells it.
+    /// The verb as the path spells it after the colon.
     #[must_use]
     pub(crate) const fn word(self) -> &'static str {
         match self {
@@ -153,6 +153,7 @@ pub(in crate::ops) async fn give_up(desk: &DoubtDesk, id: &str, headers: &Header
     let doubt = desk.find_for(id, DoubtVerb::GiveUp)?;
     let confirmed = request.confirm.as_ref().ok_or_else(|| missing("confirm", confirm_rule(doubt.events)))?;
     let confirmed = confirmed.as_u64().ok_or_else(|| invalid("confirm", confirm_rule(doubt.events)))?;
+    // Nothing irreversible on doubt: the operator has to know how many events are lost by it.
     if confirmed != doubt.events {
         return Err(wrong_count(doubt.events));
     }
