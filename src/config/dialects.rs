@@ -1,6 +1,6 @@
 //! The sections of the dialects and what `[manage]` says to all of them, each with its rules, become the options of the
-//! dialects. Which objects a dialect may list in its section is its own business; what can be told without it is checked
-//! here, so that all problems of a file are reported together.
+//! dialects. Which objects a dialect may list in its section is its own business; what can be found out without it is
+//! checked here, so that all problems of a file are reported together.
 //!
 //! Must not know: what the dialects do with their settings.
 
@@ -32,9 +32,9 @@ struct Common {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "struct Sandbox")]
 struct SandboxTable {
-    /// Lower-case.
+    /// Name in lower-case letters, digits and dashes; unique.
     name: String,
-    /// A UUID.
+    /// The id of the sandbox, a UUID; unique.
     id: String,
     /// Whether throttling configs may live in it.
     production: bool,
