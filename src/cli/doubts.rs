@@ -1,4 +1,5 @@
-//! `tidegate doubts`: see and decide what is in doubt, through the running daemon, or on the directory when it is stopped.
+//! `tidegate doubts`: see and decide what is in doubt, through the running daemon, or on the directory when it is
+//! stopped.
 
 use std::fmt::Write;
 
@@ -135,7 +136,7 @@ async fn list(common: &Common) -> Result<(), Failure> {
     })
 }
 
-/// A request about one doubt.
+/// A request about one doubt, to the daemon or the directory.
 struct Asked {
     id: u64,
     config: Config,

@@ -49,7 +49,7 @@ another pass or too old, 69 no daemon answers or it takes nothing";
 pub(super) struct Arguments {
     /// Events, one JSON object per line; standard input when missing or -
     file: Option<PathBuf>,
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     /// Print only the answers to refused events
@@ -111,6 +111,7 @@ async fn opened(path: &Path, id: Option<String>) -> Result<(Input, u64, Keys), F
     });
     let summed = summed.await.map_err(|error| Failure::new(error.to_string()))?;
     let (total, digest) = summed.map_err(failed)?;
+    // No more than was summed up: lines that are added meanwhile are not in the digest.
     Ok((Box::new(file.take(length)), total, Keys::of_file(&digest, id)))
 }
 

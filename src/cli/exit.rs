@@ -6,23 +6,23 @@ use std::process::ExitCode;
 use crate::app::{AppError, AppErrorKind};
 use crate::config::ConfigError;
 
-/// All went well.
+/// All went well: what was asked for is done.
 pub(super) const OK: u8 = 0;
 /// Something failed, or not every event was accepted or delivered.
 pub(super) const FAILED: u8 = 1;
-/// The command line is wrong.
+/// The command line asks for what cannot be done this way.
 pub(super) const USAGE: u8 = 2;
-/// The configuration is wrong.
+/// The configuration is wrong; every problem of it is named.
 pub(super) const BAD_CONFIG: u8 = 64;
 /// The data directory is damaged or in doubt: a restart does not heal it.
 pub(super) const DATA_DAMAGED: u8 = 65;
 /// No daemon answers, or it takes nothing at present.
 pub(super) const UNAVAILABLE: u8 = 69;
-/// The store failed.
+/// The store failed: a restart may heal it.
 pub(super) const STORE_FAILED: u8 = 74;
 /// Another process has the data directory.
 pub(super) const IN_USE: u8 = 75;
-/// The system denies access.
+/// The system denies access to a file or an address.
 pub(super) const NO_PERMISSION: u8 = 77;
 
 /// The codes as `--help` lists them.

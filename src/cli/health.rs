@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     /// How long to wait for the answer
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     timeout: u64,
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     #[command(flatten)]

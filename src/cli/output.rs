@@ -1,5 +1,5 @@
-//! How the subcommands write what they found to standard output: tables for people, cut to the width of the terminal and
-//! coloured only there, and JSON for programs.
+//! How the subcommands write what they found to standard output: tables for people, cut to the width of the terminal
+//! and coloured only there, and JSON for programs.
 //!
 //! Must not know: what is shown.
 
@@ -11,7 +11,7 @@ pub(super) use crate::app::printable;
 use crate::cli::exit::Failure;
 use crate::cli::print;
 
-/// Between two columns.
+/// What stands between two columns of a table.
 const GAP: &str = "  ";
 /// No column is cut below this width.
 const NARROWEST: usize = 8;
@@ -27,28 +27,28 @@ pub(super) struct OutputArguments {
 /// What the place of the output can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
-    /// Whether colours are shown.
+    /// Whether the place of the output shows colours.
     colours: bool,
     /// The width to which tables are cut, in characters; `None` leaves them as wide as they are.
     columns: Option<usize>,
 }
 
-/// What a colour says.
+/// What a colour stands for, whatever it looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Colour {
-    /// All is well.
+    /// All is well: the text is green.
     Good,
-    /// Look at it.
+    /// Somebody should look at it: the text is yellow.
     Warning,
-    /// It is wrong.
+    /// Something is wrong: the text is red.
     Bad,
-    /// Of little interest.
+    /// Of little interest: the text is dimmed.
     Dim,
-    /// A heading.
+    /// A heading: the text is bold.
     Strong,
 }
 
-/// Rows under a header.
+/// Rows under a header, cut to the width of the terminal.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     columns: Vec<Column>,
@@ -80,7 +80,7 @@ pub(super) const fn right(name: &'static str) -> Column {
 }
 
 impl OutputArguments {
-    /// Whether JSON is asked for.
+    /// Whether JSON is asked for instead of text.
     pub(super) const fn is_json(self) -> bool {
         self.json
     }
@@ -126,7 +126,7 @@ impl Style {
 }
 
 impl Cell {
-    /// A cell in a colour.
+    /// A cell whose text is shown in a colour.
     pub(super) fn coloured(text: impl Into<String>, colour: Option<Colour>) -> Self {
         Self { colour, ..Self::from(text.into()) }
     }
@@ -151,7 +151,7 @@ impl From<u64> for Cell {
 }
 
 impl Table {
-    /// No rows yet.
+    /// A table with these columns and no rows.
     pub(super) fn new(columns: &[Column]) -> Self {
         Self { columns: columns.to_vec(), rows: Vec::new() }
     }

@@ -40,7 +40,7 @@ struct One {
     /// The id of the policy
     #[arg(value_parser = checked_id)]
     policy: String,
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     #[command(flatten)]

@@ -24,7 +24,7 @@ use rows::{Attempts, Row};
 use screen::Screen;
 use signals::{Asked, Signals};
 
-/// Between two looks.
+/// The shortest time between two looks.
 const REFRESH: Duration = Duration::from_secs(1);
 /// How long a look may take on a terminal. What was seen before stays on the screen meanwhile.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ pub(super) struct Arguments {
     /// What comes first
     #[arg(long, value_enum, default_value_t = Sort::Waiting)]
     sort: Sort,
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     #[command(flatten)]
@@ -80,7 +80,7 @@ struct Look {
     attempts: Arc<Attempts>,
 }
 
-/// What was counted, and when.
+/// Calls by policy as they were counted, and when.
 type Counted = (Arc<Attempts>, Timestamp);
 
 impl Look {

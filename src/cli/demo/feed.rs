@@ -13,10 +13,10 @@ use crate::cli::client::{Client, refusal};
 use crate::cli::exit::Failure;
 use crate::clock::{Clock, Timestamp};
 
-/// Lines handed over at once.
+/// Lines that are handed over as one piece of the body.
 const CHUNK_LINES: u64 = 500;
 
-/// What was handed in.
+/// What was handed in, and how long that took.
 pub(super) struct Sent {
     /// When each accepted event was sent to the door, by its id.
     pub(super) accepted: HashMap<String, Timestamp>,

@@ -1,5 +1,6 @@
-//! One pass over an input: lines are sent ahead of their answers, at most a window of them, and sent again from the first
-//! one without an answer when the connection breaks or the daemon takes nothing at present. Their keys make that safe.
+//! One pass over an input: lines are sent ahead of their answers, at most a window of them, and sent again from the
+//! first one without an answer when the connection breaks or the daemon takes nothing at present. Their keys make that
+//! safe.
 //!
 //! Must not know: where lines come from, what a state file looks like.
 
@@ -161,16 +162,19 @@ impl<'s> Pass<'s> {
         let (sender, receiver) = unbounded_channel();
         // The receiver is there as long as the connection; that it broke is said by the answers.
         self.window.iter().for_each(|line| drop(sender.send(line.bytes.clone())));
+        // No answer is due before this: lines that are sent again have been waiting since an earlier connection.
         let begun = self.clock.now();
         let answers = tokio::time::timeout(wait, client.enqueue(body(receiver))).await;
         let mut answers = answers.map_err(|_| silent(self.address, wait))??;
         let (mut sender, mut count) = (Some(sender), 0);
         loop {
             if self.is_ended {
+                // Without a sender the body ends, and the daemon answers what it has got to the end.
                 sender = None;
             }
             let waited = self.clock.now().since(self.due_since.max(begun));
             tokio::select! {
+                // Answers go before new lines: a stream that ends is noticed before more is put into it.
                 biased;
                 answer = answers.next() => match answer? {
                     Some(answer) => {
@@ -223,6 +227,7 @@ impl<'s> Pass<'s> {
         if let Some(stop) = stopping(&answer, self.window.is_empty()) {
             return Err(stop);
         }
+        // Answers come in the order of the lines. Any other number would give a line the answer to another one.
         let line = self.window.pop_front().filter(|_| answer.line == count).ok_or_else(|| {
             let number = answer.line;
             Failure::new(format!(
@@ -285,9 +290,9 @@ fn body(
     futures_util::stream::unfold(receiver, async |mut receiver| Some((Ok(receiver.recv().await?), receiver)))
 }
 
-/// How long to try.
+/// How long to go on trying, and with which pauses.
 pub(super) struct Patience {
-    /// Without progress.
+    /// Time without progress after which the pass is given up.
     limit: Duration,
     clock: Clock,
     pause: Duration,
@@ -298,13 +303,14 @@ impl Patience {
         Self { limit, clock, pause: MIN_PAUSE }
     }
 
-    /// There was progress.
+    /// There was progress: the pauses begin small again.
     fn renew(&mut self) {
         self.pause = MIN_PAUSE;
     }
 
     /// How long to wait now, without an answer `since` then; `None` when it is over.
     fn next(&mut self, since: Timestamp, retry_after: Option<u64>) -> Option<Duration> {
+        // At most the longest pause, even where the daemon names a later time.
         let wanted = retry_after.map_or(Duration::ZERO, Duration::from_secs).min(MAX_PAUSE).max(self.pause);
         self.pause = (self.pause * 2).min(MAX_PAUSE);
         let left = self.limit.saturating_sub(self.clock.now().since(since));

@@ -56,7 +56,7 @@ pub(super) async fn run(address: SocketAddr, quiet: bool) -> Result<(), Failure>
 struct Overdue<'s> {
     address: SocketAddr,
     sent: &'s Sent,
-    /// Lines that are answered.
+    /// Lines that have been answered so far.
     answered: u64,
 }
 
@@ -72,6 +72,7 @@ impl Overdue<'_> {
                     let lines = format!("{} lines have an answer", self.answered);
                     return Err(silent(self.address, ANSWER_LIMIT).with(&lines));
                 }
+                // Not silent yet: the line may have been sent a moment ago. It counts as due from the next limit on.
                 Err(_) => is_due = self.sent.load(Ordering::Relaxed) > self.answered,
             }
         }

@@ -39,10 +39,10 @@ impl Answer {
     }
 }
 
-/// Standard output.
+/// The answers on standard output, until it fails.
 pub(super) struct Shown {
     out: BufWriter<Stdout>,
-    /// Acknowledgements too.
+    /// Whether acknowledgements are written as well as refusals.
     all: bool,
     is_terminal: bool,
     outcome: std::io::Result<()>,

@@ -41,7 +41,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Nothing is answered.
+    /// The state of a pass of which no line is answered.
     pub(super) fn new(keys: &Keys, daemon: &str, now: Timestamp) -> Self {
         Self {
             format: FORMAT,
@@ -145,6 +145,7 @@ impl StateFile {
                     if !repeats {
                         return Err(too_old(&state, path));
                     }
+                    // Keys of lines that are sent from now on live another 24 hours.
                     state.started_at = now.to_string();
                 }
                 state
@@ -159,8 +160,8 @@ impl StateFile {
 
     /// The daemon's data directory is `id`: that of the lines that are answered, or the first one.
     ///
-    /// # Errors
-    /// [`Failure`] with the way out when the answered lines are in another directory, or when the file cannot be written.
+    /// # Errors [`Failure`] with the way out when the answered lines are in another directory, or when the file cannot
+    /// be written.
     pub(super) fn meet(&mut self, id: &str) -> Result<(), Failure> {
         match &self.state.store {
             Some(known) if known == id => Ok(()),

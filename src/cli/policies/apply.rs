@@ -18,7 +18,7 @@ use crate::cli::policies::plan::{Action, Plan, Step};
 use crate::cli::{ConfigArguments, note};
 use crate::config::FilePolicy;
 
-/// Longest file, in bytes.
+/// Longest file of policies that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     /// Also delete policies of the API that the file does not have
     #[arg(long)]
     prune: bool,
-    /// `--listen` (listen.address) names the daemon
+    /// `--listen` (listen.address) says where the daemon listens
     #[command(flatten)]
     config: ConfigArguments,
     #[command(flatten)]
@@ -58,7 +58,7 @@ struct Summary<'p> {
     not_listed: &'p [String],
 }
 
-/// Shows what `apply` would change.
+/// Shows what `apply` would change; that there is something is a failure.
 pub(super) async fn diff(arguments: Arguments) -> Result<(), Failure> {
     let (_, plan) = planned(&arguments).await.map_err(Failure::trouble)?;
     let shown = serde_json::json!({"same": plan.is_same(), "plan": plan});
@@ -80,6 +80,7 @@ pub(super) async fn apply(arguments: ApplyArguments) -> Result<(), Failure> {
             plan.steps.len()
         )));
     }
+    // Before the first change: a file with a conflict changes nothing.
     if let Some(conflicts) = plan.conflicting() {
         return Err(Failure::new(conflicts));
     }
