@@ -1,9 +1,9 @@
 //! What the integration tests and the benches take from the inside of the program: a clock that they set, seams to
-//! replace, the parts that they measure. It is there with the feature `testkit` alone, which the package's dependency on
-//! itself switches on for them; the program is built without.
+//! replace, the parts that they measure. It is there with the feature `testkit` alone, which the package's dependency
+//! on itself switches on for them; the program is built without.
 //!
-//! Each module is a part of the room of its name. What is `pub` in a room is named here, or belongs to something that is;
-//! everything else is for this crate.
+//! Each module is a part of the room of its name. What is `pub` in a room is named here, or belongs to something that
+//! is; everything else is for this crate.
 //!
 //! Must not know: how it is used. It owns nothing.
 
