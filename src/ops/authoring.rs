@@ -354,6 +354,7 @@ fn refused(id: &PolicyId, error: ChangeError<Refusal>) -> Box<Problem> {
             Box::new(problem.field("/name", format!("{rule}; {way_out}")))
         }
         ChangeError::Refused(Refusal::Book(error)) => {
+            // Origin and edition were checked in the same edit: the book has no reason left to refuse it.
             Defect { place: "a change that the policy book refuses after its checks" }.emit();
             warn!(policy = %id, %error, "a policy was not changed");
             let detail = format!("the policy cannot be changed: {error}");

@@ -63,6 +63,8 @@ pub(crate) fn desk_routes(desk: Desk) -> Router {
     Router::new()
         .route("/v1/policies", get(list))
         .route(
+            // A verb stands behind a colon in the same segment, which the router cannot take apart: one route serves
+            // both.
             "/v1/policies/{name}",
             get(show).post(act).put(authoring::put).delete(authoring::delete).fallback(other_method),
         )
@@ -195,6 +197,7 @@ pub(super) fn json<T: Serialize>(body: &T, next: Option<String>) -> Response {
     let mut response = (StatusCode::OK, body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Figures change every moment: a cache would show old ones.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(Ok(link)) = next.map(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\""))) {
         headers.insert(header::LINK, link);

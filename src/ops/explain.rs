@@ -211,6 +211,7 @@ impl Explainer<'_> {
         }
         let before = self.queue.not_taken_up_before(&waiting.lane, id).await;
         let before = before.map_err(|error| self.unreadable(&error))?;
+        // What is read ahead goes first, then what the store has before it.
         Ok(Some(before + report.read_ahead as u64))
     }
 
@@ -271,6 +272,7 @@ impl Explainer<'_> {
             draining_until: date(report.draining_until),
             starts_at: date(starts_at),
             expires_at: date(Some(place.expires_at)),
+            // An event whose start is unknown expires first, unless somebody ends what holds it.
             expires_first: !place.under_way && starts_at.is_none_or(|at| at >= place.expires_at),
             ..self.refused(call, held)
         }
@@ -300,6 +302,7 @@ impl Explainer<'_> {
         runtime: &Runtime,
         now: Timestamp,
     ) -> Option<Timestamp> {
+        // A call that is under way has started, and under a book in doubt nothing starts.
         if place.under_way || self.policies.held().is_some() {
             return None;
         }
@@ -308,6 +311,7 @@ impl Explainer<'_> {
         let mut starts_at = forecast.starts_at?;
         // A lane that waits for its share goes on whenever a call ends.
         if let Some(hold) = report.hold.as_ref().filter(|hold| hold.reason != HoldReason::Share) {
+            // A hold without an end leaves the start unknown.
             starts_at = starts_at.max(hold.until?);
         }
         match &report.blocked {

@@ -84,6 +84,7 @@ pub(super) fn drains_in(limiter: &LimiterFigures, wait: &Wait, paused: bool, now
     }
     // The forecast is asked for the last of those that wait; the first one has the number 0.
     let Some(last) = waiting.checked_sub(1) else { return Some(0.0) };
+    // Every limit has to let the last one start, so that the latest decides; without limits there is no estimate.
     let ends = limiter.outlook.iter().map(|limit| limit.starts_at(last, now)).max()?;
     Some((ends.since(now).as_secs_f64() * 1000.0).ceil() / 1000.0)
 }
@@ -142,11 +143,14 @@ impl LiveFigures<'_> {
                 seen += wait.here;
                 for counter in &limiter.counters {
                     let used = limits.entry(counter.kind.word()).or_default();
+                    // The fullest key is shown: a sum over all keys could not be compared with the limit, which each
+                    // has for itself.
                     used.used = used.used.max(counter.used);
                     used.window_peak = used.window_peak.max(counter.window_peak);
                     used.violations += counter.violations;
                 }
                 let drains = drains_in(limiter, &wait, paused, now);
+                // One key without an estimate leaves the whole policy without one.
                 drains_in_seconds = drains_in_seconds.zip(drains).map(|(longest, this)| longest.max(this));
             }
             match page.last() {
@@ -159,6 +163,7 @@ impl LiveFigures<'_> {
         Some(FiguresBody {
             keys,
             inflight,
+            // Lanes and calls are counted at different moments: a difference below zero means none.
             waiting: all.here.saturating_sub(inflight),
             delayed: all.delayed,
             oldest: date(all.oldest),

@@ -76,6 +76,7 @@ impl Shown<'_> {
         let book = self.policies.book();
         let policy = book.known(&id).ok_or_else(|| no_policy(id.as_str()))?;
         let first_page = after.is_none();
+        // One more than the page has: whether there is a next page.
         let found = self.dispatch.limiters_of(&id, after, limit + 1).await;
         let mut page = found.ok_or_else(shutting_down)?;
         let more = page.len() > limit;

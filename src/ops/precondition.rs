@@ -32,6 +32,7 @@ impl Precondition {
     /// Whether a thing of this edition, or one that is not there, is what the change asks for.
     pub(super) fn holds(&self, edition: Option<&str>) -> bool {
         let names = |tags: &Tags, is_weak_enough: bool| match (tags, edition) {
+            // What is not there has no tag, and `*` does not name it either.
             (_, None) => false,
             (Tags::Any, Some(_)) => true,
             (Tags::These(tags), Some(edition)) => tags.iter().any(|tag| {

@@ -181,6 +181,7 @@ impl Ops {
             }
             counts.paused += u64::from(policy.pause().is_some_and(|pause| pause.holds(now)));
         }
+        // Pauses have a count of their own.
         let others = going_on.held.iter().filter(|(_, hold)| hold.reason != HoldReason::Paused);
         let policies = others.flat_map(|(lane, _)| lane.policies().iter().map(|part| &part.policy));
         counts.held = policies.collect::<HashSet<_>>().len() as u64;

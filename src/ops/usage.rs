@@ -106,6 +106,7 @@ impl UsageDesk<'_> {
                 return Err(Box::new(problem.retry_after(10)));
             }
         }
+        // A warning, though nothing failed: it changes what the limits let through.
         warn!(policy = %id, limit = kind.word(), %key, used, "an operator has set what is used of a limit");
         let body = UsageSet { policy: id.to_string(), limit: kind.word(), key: key.into(), used };
         Ok(json(&body, None))
@@ -152,11 +153,13 @@ fn key(given: Option<&Value>, scope: &Scope) -> Result<Box<str>, Box<Problem>> {
         let value = given.get(&**label).and_then(Value::as_str).ok_or_else(|| invalid("key", rule()))?;
         pairs.insert(label, Box::<str>::from(value));
     }
+    // Every label of the scope was found: another number means a label too many.
     if given.len() != pairs.len() {
         return Err(invalid("key", rule()));
     }
     let broken = |error: &dyn std::fmt::Display| invalid("key", format!("breaks a rule: {error}"));
     let texts = pairs.iter().map(|(label, value)| (label.to_string(), value.to_string()));
+    // By the rules for labels of events: no event could have a key that breaks them.
     Labels::new(texts).map_err(|error| broken(&error))?;
     let key = Lane::key_of_scope(pairs.iter().map(|(label, value)| (*label, value)));
     if !key.is_empty() {

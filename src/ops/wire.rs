@@ -307,6 +307,7 @@ impl KeyBody {
             limits: figures.counters.iter().map(counter).collect(),
             inflight: figures.inflight,
             slots: figures.slots.map(std::num::NonZeroU32::get),
+            // Lanes and calls are counted at different moments: a difference below zero means none.
             waiting: wait.here.saturating_sub(figures.inflight.into()),
             delayed: wait.delayed,
             oldest: date(wait.oldest),

@@ -58,6 +58,7 @@ struct EmptyRequest {}
 struct GiveUpRequest {
     /// The member `events` of the doubt, once more.
     #[schema(required, value_type = u64)]
+    // Any value, so that a missing or a mistyped number is answered with the rule and not with a fault of the JSON.
     confirm: Option<Value>,
 }
 
@@ -111,6 +112,7 @@ pub(in crate::ops) async fn acknowledge(
 ) -> Answer {
     read_optional::<EmptyRequest>(headers, body).await?;
     let doubt = desk.find_for(id, DoubtVerb::Acknowledge)?;
+    // It may have ended since it was found.
     let doubt = desk.doubts.acknowledge(doubt.id).ok_or_else(|| no_doubt(id))?;
     info!(id = doubt.id, kind = doubt.kind.word(), subject = doubt.subject, "doubt acknowledged");
     Ok(json(&DoubtBody::of(&doubt), None))
