@@ -97,6 +97,7 @@ pub(super) struct Checker<'a> {
 impl Checker<'_> {
     fn store(&mut self) -> Option<Store> {
         let data_dir = self.text("store.data_dir");
+        // An empty path would mean the working directory.
         if data_dir.as_deref() == Some("") {
             return self.wrong("store.data_dir", "must name a directory".to_owned());
         }
@@ -350,6 +351,7 @@ fn parse_with<T, E: Display>(
 }
 
 fn toml_value(text: &str) -> Option<toml::Value> {
+    // A value alone is no TOML text: it is read as the only member of one.
     format!("value = {text}").parse::<toml::Table>().ok()?.remove("value")
 }
 

@@ -49,8 +49,10 @@ pub(super) fn targets(
             }
         }
         let Reader { faults, .. } = reader;
+        // A block with any fault makes no target: the fault may be in what the call would carry.
         found.extend(target.filter(|_| faults.is_empty()));
         problems.extend(faults.into_iter().map(|fault| problem(block, &called, fault)));
+        // One problem stands for all further blocks.
         if at == MAX_BLOCKS {
             break;
         }

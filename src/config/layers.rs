@@ -120,6 +120,7 @@ impl Inputs {
             File::Usual => {
                 let names_it = |(name, path): &&(String, String)| name == FILE_VARIABLE && !path.is_empty();
                 let named = self.environment.iter().find(names_it);
+                // A file that somebody has named has to be there; the usual one may be missing.
                 Some(named.map_or_else(
                     || (PathBuf::from(DEFAULT_FILE), false),
                     |(_, path)| (PathBuf::from(path), true),
