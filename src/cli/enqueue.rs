@@ -77,6 +77,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             let (input, total, keys) = opened(&file, id).await?;
             let of_file = || PathBuf::from(format!("{}.tidegate-enqueue", file.display()));
             let path = arguments.state.clone().unwrap_or_else(of_file);
+            // On a terminal the acknowledgements of a large file would bury the refusals.
             let show_all = !(arguments.quiet || std::io::stdout().is_terminal());
             resumable(&arguments, address, Lines::new(input, keys), &path, total, show_all).await
         }
@@ -139,6 +140,7 @@ async fn resumable(
     let started = clock.now();
     let mut pass = Pass::new(address, lines, &mut state, progress, shown, clock.clone());
     let outcome = tokio::select! {
+        // A signal ends the pass between two of its steps; the state is written below in either case.
         outcome = pass.run(patience) => Some(outcome),
         () = signals.next() => None,
     };

@@ -113,6 +113,7 @@ impl Style {
     /// The text in a colour, where colours are shown.
     pub(super) fn paint(self, colour: Option<Colour>, text: &str) -> String {
         let Some(colour) = colour.filter(|_| self.colours) else { return text.to_owned() };
+        // Whether there are colours is decided above; the library would decide again.
         let style = console::Style::new().force_styling(true);
         let style = match colour {
             Colour::Good => style.green(),

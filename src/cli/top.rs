@@ -96,6 +96,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         return live(address, arguments.sort).await;
     }
     let first = look(address, None).await?;
+    // A rate needs two looks.
     tokio::time::sleep(REFRESH).await;
     let Look { at, status, mut rows, .. } = look(address, first.counted()).await?;
     sort(&mut rows, arguments.sort);
@@ -129,6 +130,7 @@ async fn live(address: SocketAddr, mut order: Sort) -> Result<(), Failure> {
                     Ok(look) => (last, failed) = (look, None),
                     Err(failure) => failed = Some(failure),
                 }
+                // The next look begins after this one has ended: a slow daemon is asked less often.
                 next.set(later(address, (took * SHARE_OF_TIME).max(REFRESH), last.counted()));
                 continue;
             }

@@ -130,6 +130,8 @@ impl Lines {
                 lines.push(Line { number: self.taken, bytes: out.split().freeze(), mark: None });
             }
         }
+        // Only the last of the lines at hand has a mark: each costs a digest, and to go on a few lines earlier does no
+        // harm.
         if let Some(last) = lines.last_mut() {
             last.mark = Some(Mark { line: self.taken, digest: self.sum() });
         }

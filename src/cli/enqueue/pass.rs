@@ -107,6 +107,7 @@ impl<'s> Pass<'s> {
             let before = self.answered;
             let wait = patience.limit.clamp(MIN_WAIT, MAX_WAIT);
             let stop = match self.stream(wait).await {
+                // Keys name the digest of the file: the lines of a changed one went out under keys of the old.
                 Ok(()) if self.lines.is_unchanged() => return Ok(()),
                 Ok(()) => return Err(Failure::new("the file was changed while it was read")),
                 Err(stop) => stop,

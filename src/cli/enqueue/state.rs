@@ -154,6 +154,7 @@ impl StateFile {
             Err(error) => return Err(Failure::from(error).about(&path.display().to_string())),
         };
         let file = Self { path: path.to_owned(), state };
+        // At once: that the file cannot be written is found before any line is sent.
         file.write()?;
         Ok(file)
     }

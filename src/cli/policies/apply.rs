@@ -136,6 +136,7 @@ fn read(file: &Path) -> Result<Vec<FilePolicy>, Failure> {
         false => Box::new(std::fs::File::open(file).map_err(failed)?),
     };
     let mut text = String::new();
+    // One byte more than is taken shows that there is more.
     source.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(Failure::new(format!("{} has more than {MAX_FILE_BYTES} bytes", file.display())));
