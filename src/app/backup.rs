@@ -107,6 +107,7 @@ pub(crate) fn back_up(config: &Config, to: &Path) -> Result<BackedUp, AppError> 
 fn write(root: &Path, to: &Path, made_at_ms: u64) -> Result<(Contents, bool), AppError> {
     let unfinished = Unfinished::of(to)?;
     let Copied { report, was_running } = backup::copy(root, &backup::data_of(unfinished.path()))?;
+    // Before the copy gets its name: a backup that is there is known to be sound.
     let contents = sound(&report, "the copy")?;
     backup::note(unfinished.path(), &Note { was_running, made_at_ms })?;
     unfinished.finish(to)?;

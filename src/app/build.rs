@@ -55,6 +55,7 @@ impl App {
     /// # Errors
     /// [`AppError`] when one of them cannot be opened.
     pub async fn build(config: &Config) -> Result<Self, AppError> {
+        // Before anything is opened: too low a limit would show as a failure of some part later on.
         descriptors::check()?;
         let clock = Clock::system();
         let store = open_store(config, &clock).await?;
@@ -72,6 +73,7 @@ impl App {
     pub async fn over(config: &Config, seams: Seams) -> Result<Self, AppError> {
         let Seams { clock, store, documents, usages, deliver } = seams;
         let metrics = telemetry::install()?;
+        // Around the store and not in it: every store is measured in the same way, also one that a test puts in.
         let store: Arc<dyn EntryStore> = Arc::new(Measured::new(store, clock.clone()));
         show_series(config, &clock);
         let shares = Shares::of(config);

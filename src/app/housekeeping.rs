@@ -62,6 +62,7 @@ impl Housekeeper {
             watch.look(&self.clock, &self.dispatch, &self.policies, &self.queue).await;
             let begun = self.clock.now();
             let (figures, limiters) = (self.dispatch.figures().await, self.dispatch.limiters().await);
+            // `None` once the dispatcher has stopped: the process is ending.
             if let (Some(figures), Some(limiters)) = (figures, limiters) {
                 let lanes = self.queue.counts();
                 in_doubt::report(&self.queue.doubts(), &figures, &lanes, begun);

@@ -76,6 +76,7 @@ impl States {
         for (_, policy) in book.after(None) {
             let life = policy.lifecycle();
             let state = match policy.pause() {
+                // Before the pause: that of an idle policy holds nothing.
                 _ if life.generations().is_empty() => "idle",
                 Some(pause) if pause.holds(now) => {
                     until = until.into_iter().chain(pause.until).min();

@@ -62,6 +62,7 @@ impl Live {
     /// [`AppError`] when calls cannot be made under the new guard; nothing has changed then.
     pub(super) async fn prepare(&self, config: &Config) -> Result<Prepared, AppError> {
         let guard = EgressGuard::new(&config.egress.allow);
+        // Where the guard is the same the client stays, with its open connections.
         let egress = if **self.egress.load() == guard { None } else { Some(self.turnover(guard).await?) };
         Ok(Prepared { level: config.log.level.clone(), egress, targets: targets(config) })
     }

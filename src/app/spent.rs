@@ -21,6 +21,7 @@ pub(super) struct SpentLimits {
 impl SpentLimits {
     /// Raises the doubt when the record that was opened is damaged or missing.
     pub(super) fn opened(doubts: Doubts, found: &UsageFound, opened_at: Timestamp) -> Self {
+        // A record that was missing is complete only from this start on.
         let is_missing = found.damaged == 0 && found.complete_from >= opened_at;
         if found.damaged > 0 || is_missing {
             let what = if is_missing {

@@ -143,7 +143,9 @@ impl Table {
         let class = self.open.get(&id).map(|one| one.class).ok_or(Refusal::Evicted)?;
         let mut evicted = None;
         let class = match class {
+            // As soon as there is room it becomes an ordinary one, and its place in the reserve is free again.
             Class::Reserved if self.has_room() => Class::Ordinary,
+            // The reserve serves no events: an idle ordinary connection gives its place, or the request is refused.
             Class::Reserved if is_for_events => {
                 let (idle, class) =
                     self.evict_idle(|one| one.class == Class::Ordinary).ok_or(Refusal::Reserved)?;
