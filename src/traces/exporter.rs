@@ -153,6 +153,7 @@ impl Exporter {
     /// Exports everything that is there, until the first failure.
     async fn flush(&mut self) {
         loop {
+            // One try for each batch: the end of the process waits for them a short time only.
             if self.try_once().await.is_some() {
                 return;
             }
