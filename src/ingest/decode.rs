@@ -191,6 +191,7 @@ impl Decoder {
         let ttl = match wire.ttl_seconds.map(Duration::try_from_secs_f64) {
             None => max_ttl,
             Some(Ok(ttl)) if !ttl.is_zero() && ttl <= max_ttl => ttl,
+            // The longest life takes its place, so that the other members are checked as well.
             Some(_) => {
                 let most = max_ttl.as_secs();
                 broken

@@ -232,6 +232,7 @@ impl Intake {
             count_refused(&verdicts);
             return verdicts;
         }
+        // The same policies and the same moment for the whole batch.
         let (runtime, now) = (parts.policies.runtime(), parts.clock.now());
         let mut prospects = Prospects::new(self.queue(), &runtime, parts.outlooks.load_full(), now);
         let mut verdicts = Vec::with_capacity(items.len());

@@ -43,6 +43,7 @@ where
     let mut output = Lines { output, is_broken: false };
     let mut at_end = false;
     loop {
+        // All that was read is handed in before more is read, so that memory is bounded.
         while let Some(batch) = {
             feed.gather(at_end);
             feed.batch()
