@@ -167,6 +167,7 @@ impl Authoring<'_> {
         let (id, spec) = self.checked(id, &members)?;
         let precondition = Precondition::of(headers);
         let (now, reserved) = (self.clock.now(), (self.reserved)(&id));
+        // It may run several times, each time on a fresh copy of the book, and so reads all it goes by from there.
         let edit = |book: &mut Book| {
             // Only new names of this form are refused: a policy that has one already can be changed.
             match reserved.filter(|_| book.known(&id).is_none()) {

@@ -220,6 +220,7 @@ pub(super) fn no_policy(id: &str) -> Box<Problem> {
 /// Why a change was not made, where it may be repeated; `None` for other errors.
 pub(super) fn late(error: &StoreError) -> Option<Box<Problem>> {
     let problem = match error {
+        // In both cases the change was not begun.
         StoreError::Slow | StoreError::Shortage { .. } => Problem::store_slow(
             "the disk does not take the change at present; nothing was changed, repeat it later",
         ),

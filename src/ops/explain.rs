@@ -288,6 +288,8 @@ impl Explainer<'_> {
             (Holds::Store, _) => true,
             (Holds::Lanes, DoubtKind::Unread) => is_unread,
             (Holds::Lanes, _) => doubt.subject == place.lane.key().as_str(),
+            // A clock in doubt holds what would begin or end by it: a pause with an end, a date, a life that seems
+            // over.
             (Holds::Time, _) => has_end || place.is_dated || place.expires_at <= self.clock.now(),
             (Holds::Nothing, _) => false,
         };

@@ -29,6 +29,7 @@ impl Parameters {
                 let rule = format!("is unknown; known parameters are {}{family}", known.join(", "));
                 return Err(invalid(name, rule));
             }
+            // Each against all before it: the length of a head bounds how many there can be.
             if pairs.iter().take(at).any(|(other, _)| other == name) {
                 return Err(invalid(name, "is given twice; give it once".to_owned()));
             }

@@ -267,6 +267,7 @@ impl PolicyBody {
             id: id.to_string(),
             origin: policy.origin().as_str().to_owned(),
             state,
+            // Most policies have one clause, which stands among their own members; further ones stand beside.
             governs: clauses.next().unwrap_or_default(),
             or: clauses.collect(),
             scope: spec.map(|spec| spec.scope.labels().iter().map(ToString::to_string).collect()),

@@ -58,6 +58,7 @@ fn page(doubts: &Doubts, uri: &Uri) -> Answer {
         Some(_) => return Err(invalid("acknowledged", "must be true or false".to_owned())),
     };
     let after = match parameters.cursor("cursor")? {
+        // The first doubt has the number 1.
         None => 0,
         Some(last) => last.parse::<u64>().map_err(|_| {
             invalid("cursor", "must be a cursor as an answer or its Link header gave it".to_owned())
