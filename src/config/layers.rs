@@ -205,6 +205,7 @@ impl Layers {
         let same = |setting: &str, placed: &Placed| {
             other.get(setting).is_some_and(|there| there.given == placed.given)
         };
+        // Both have every setting of the defaults, so that one direction is enough.
         let settings = self.settings.iter().filter(|(setting, placed)| !same(setting, placed));
         settings.map(|(setting, _)| setting.as_str()).collect()
     }
