@@ -106,6 +106,7 @@ async fn opened(path: &Path, id: Option<String>) -> Result<(Input, u64, Keys), F
         )));
     }
     let (path, length) = (path.to_owned(), metadata.len());
+    // The file is read twice: its keys need the digest of the whole before the first line is sent.
     let summed = tokio::task::spawn_blocking({
         let path = path.clone();
         move || lines::sum(&path, length)

@@ -52,6 +52,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
 fn lines(event: &Value, now: Timestamp) -> String {
     let mut rows = vec![("event", text(event, "/id").to_owned()), ("state", standing(event))];
+    // An event that has ended is in no lane.
     if event.get("lane").is_some() {
         rows.push(("call", format!("{} {}", text(event, "/method"), text(event, "/url"))));
         rows.push(("attempts", count(event, "/attempts").to_string()));

@@ -183,6 +183,7 @@ impl Table {
             line.push_str(if at == 0 { "" } else { GAP });
             match column.is_right {
                 true => line.extend([padding, painted]),
+                // No blanks at the end of a line.
                 false if is_last => line.push_str(&painted),
                 false => line.extend([painted, padding]),
             }
@@ -205,6 +206,7 @@ impl Table {
         let mut beyond = (widths.iter().sum::<usize>() + gaps).saturating_sub(most);
         while beyond > 0 {
             let texts = widths.iter_mut().zip(&self.columns).filter(|(_, column)| !column.is_right);
+            // One character at a time from the widest one, so that short columns stay whole.
             match texts.map(|(width, _)| width).max() {
                 Some(width) if *width > NARROWEST => *width -= 1,
                 _ => break,

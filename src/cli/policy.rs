@@ -193,6 +193,7 @@ fn seconds(text: &str) -> Result<u64, String> {
         'd' => 86_400,
         _ => return Err(RULE.to_owned()),
     };
+    // Digits alone: `+1` would parse as well.
     let number = text.strip_suffix(unit).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     let number: Option<u64> = number.and_then(|number| number.parse().ok()).filter(|number| *number > 0);
     number.and_then(|number| number.checked_mul(length)).ok_or_else(|| RULE.to_owned())

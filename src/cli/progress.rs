@@ -26,6 +26,7 @@ impl Progress {
     pub(super) fn new(what: &'static str, total: u64) -> Self {
         let clock = Clock::system();
         let said_at = Cell::new(clock.now());
+        // The bar goes to standard error, wherever standard output leads.
         let bar = std::io::stderr().is_terminal().then(|| bar(what, total));
         Self { bar, what, total, clock, said_at }
     }

@@ -117,6 +117,7 @@ impl<'s> Pass<'s> {
             }
             match stop {
                 Stop::Failed(failure) => return Err(failure),
+                // Nothing failed: the next stream begins when the input goes on.
                 Stop::Paused => {}
                 Stop::Passing { why, retry_after } => {
                     let Some(pause) = patience.next(self.due_since, retry_after) else {
@@ -263,6 +264,7 @@ impl<'s> Pass<'s> {
 /// What an answer says about the stream instead of about its line.
 fn stopping(answer: &Answer, is_all_answered: bool) -> Option<Stop> {
     match (answer.status, answer.code.as_str()) {
+        // The daemon has waited for an input that pauses, and every line that was sent has its answer.
         (408, _) if is_all_answered => Some(Stop::Paused),
         // Of an internal failure it is not known whether the line was kept: its key makes it safe to send it again.
         (408 | 500.., _) | (400, "incomplete_body") => {
@@ -276,6 +278,7 @@ fn stopping(answer: &Answer, is_all_answered: bool) -> Option<Stop> {
 
 /// The answer with the number that its line has in the input.
 fn renumbered(text: &[u8], number: u64) -> Vec<u8> {
+    // The daemon writes this member first; any other text is shown as it came.
     let rest = text.strip_prefix(b"{\"line\":").unwrap_or_default();
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     match rest.get(digits..) {

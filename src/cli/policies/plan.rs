@@ -197,6 +197,7 @@ impl Step {
                 Action::Delete => format!("{member} {}", text(before)),
             }
         };
+        // The name has a column of its own.
         let others = self.differs.iter().filter(|difference| difference.member != "name");
         others.map(shown).collect::<Vec<_>>().join(", ")
     }

@@ -72,6 +72,7 @@ pub(super) fn attempts(metrics: &str) -> Attempts {
     for line in metrics.lines() {
         let Some(rest) = line.strip_prefix("tidegate_call_attempts_total{") else { continue };
         let Some((labels, value)) = rest.rsplit_once("} ") else { continue };
+        // No id of a policy has a quotation mark: the next one ends the value.
         let policy = labels.split("policy=\"").nth(1).and_then(|rest| rest.split('"').next());
         if let (Some(policy), Ok(value)) = (policy, value.parse::<f64>()) {
             *attempts.entry(policy.to_owned()).or_default() += value;
