@@ -86,6 +86,7 @@ impl App {
         EventsRecovered { count: queue.ledger().accepted }.emit();
         // What the file has changed since the last process counts as an edit.
         let (gate, spent) = if is_held {
+            // Nothing starts while the store is held: the record of what was consumed is left as it is.
             (Gate::new(), SpentLimits::unopened(queue.doubts()))
         } else {
             open_gate(&*usages, &before, queue.doubts(), &clock).await?

@@ -174,6 +174,7 @@ pub(super) fn report(shares: &Shares, config: &Config) -> Arc<str> {
         DescriptorsAllotted { used_for, count }.emit();
     }
     for at in ["accept", "store"] {
+        // At zero from the start on, so that the first shortage is seen as an increase.
         Shortage { at }.show();
     }
     let sentence = if lowered.is_empty() {

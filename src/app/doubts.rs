@@ -81,6 +81,7 @@ impl Decisions for Deciding {
     fn give_up<'a>(&'a self, doubt: &'a Doubt) -> BoxFuture<'a, Result<u64, DecisionError>> {
         async move {
             let what = match doubt.kind {
+                // No more events than the operator has confirmed: a read may have found further ones since.
                 DoubtKind::Unread => GiveUp::Unread { subject: doubt.subject.clone(), at_most: doubt.events },
                 DoubtKind::Generation if doubt.subject == FURTHER => {
                     return Err(DecisionError::Other(format!(

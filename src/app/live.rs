@@ -79,6 +79,8 @@ impl Live {
     pub(super) fn put(&self, prepared: Prepared) -> Vec<&'static str> {
         let mut changed = Vec::new();
         if let Some((guard, turnover)) = prepared.egress {
+            // The client first: it has the last word, and must not go on calling for a moment what the new guard
+            // denies.
             turnover();
             self.egress.store(Arc::new(guard));
             changed.push(EGRESS);

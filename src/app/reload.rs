@@ -56,6 +56,7 @@ impl Running {
         }
         let mut differing = start.differing(loaded);
         let is_listed = |setting: &str| listed_settings().any(|listed| listed == setting);
+        // What has just become active needs no restart.
         differing.retain(|setting| !is_listed(setting) && !Live::SETTINGS.contains(setting));
         if !differing.is_empty() {
             warn!(settings = differing.join(", "), "settings that differ become active with a restart");

@@ -148,6 +148,7 @@ impl Running {
                 ("housekeeper", &self.housekeeper),
                 ("slow_store", &self.slow_store),
             ] {
+                // A task that ends before `drain` has asked it to has failed, most likely by a panic.
                 if task.is_finished() {
                     return AppError::other(format!("the task {name:?} ended by itself"));
                 }

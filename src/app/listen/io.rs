@@ -86,6 +86,7 @@ impl<S> GuardedIo<S> {
                 let head_time = self.head_time;
                 self.head.start(|| now + head_time);
             }
+            // A body has a deadline of its own, and the time between requests is counted by hyper.
             Place::Idle | Place::Body => self.head.stop(),
         }
     }
