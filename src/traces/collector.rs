@@ -139,6 +139,7 @@ fn headers_of(path: &Path) -> Result<HeaderMap, TracesError> {
         let header = line.split_once(':').and_then(|(name, value)| {
             let name = HeaderName::try_from(name.trim()).ok()?;
             let mut value = HeaderValue::try_from(value.trim()).ok()?;
+            // It may be a credential, which `Debug` must not show.
             value.set_sensitive(true);
             Some((name, value))
         });

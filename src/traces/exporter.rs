@@ -111,6 +111,7 @@ impl Exporter {
         let mut pause = FIRST_PAUSE;
         for left in (0..TRIES).rev() {
             let Some(failure) = self.try_once().await else { return };
+            // No pause after the last try, nor where the same batch would be refused again.
             if left == 0 || !failure.may_heal {
                 break;
             }

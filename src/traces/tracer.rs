@@ -179,6 +179,7 @@ impl Recorder {
 
     /// Leaves a span to the exporter, or counts it as dropped. Never waits.
     fn take(&self, span: impl FnOnce() -> Span) {
+        // The place first: where there is none the span is not even built.
         match self.spans.try_reserve() {
             Ok(place) => place.send(span()),
             // Nobody waits for the collector: an event is worth more than its span.
