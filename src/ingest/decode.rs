@@ -123,6 +123,7 @@ impl Decoder {
             return Err(broken.into_problem());
         };
         if let Some(content_type) = content_type {
+            // A content type that the event names itself goes before that of its body.
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         }
         TraceContext::settle(&mut headers, self.trace.as_ref());
@@ -347,6 +348,7 @@ fn body(
         }
     };
     if bytes.len() > MAX_BODY_BYTES {
+        // By itself and at once: it has a status of its own, and the rest of the event does not matter then.
         return Err(Box::new(body_too_large(member, bytes.len())));
     }
     Ok((bytes, Some(content_type)))

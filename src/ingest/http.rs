@@ -126,6 +126,7 @@ enum Kind {
 impl Kind {
     fn of(headers: &HeaderMap) -> Self {
         let kind = media_type(headers);
+        // Before other types: in binary mode any of them may carry a CloudEvent.
         if let Some(mode) = Mode::of(headers, kind.as_deref()) {
             return Self::CloudEvents(mode);
         }

@@ -43,6 +43,7 @@ fn trials(batch: &[NewEvent], runtime: &Runtime, known: HashSet<[u8; 16]>) -> (V
         let trial = if !is_tried(runtime, &accept.lane, accept.event.due_at) {
             Trial::Spared
         } else if let Some(same) = key.and_then(|key| by_key.get(&key)) {
+            // Of all events with one key only one becomes a call, and it is tried once.
             return *same;
         } else {
             lanes.push(accept.lane.clone());
