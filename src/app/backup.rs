@@ -92,8 +92,9 @@ impl Drop for Unfinished {
 
 /// Copies the data directory to `to` and checks the copy. A daemon may be running on it, or start meanwhile.
 ///
-/// # Errors [`AppErrorKind::Damaged`] when the copy does not add up; other kinds when `to` is there or the system
-/// refuses. Nothing is left of the copy then.
+/// # Errors
+/// [`AppErrorKind::Damaged`] when the copy does not add up; other kinds when `to` is there or the system refuses.
+/// Nothing is left of the copy then.
 pub(crate) fn back_up(config: &Config, to: &Path) -> Result<BackedUp, AppError> {
     descriptors::raise();
     let root = &config.store.data_dir;

@@ -68,8 +68,9 @@ impl App {
 
     /// The same over other seams.
     ///
-    /// # Errors [`AppError`] when the store cannot be read, a policy of the configuration file cannot be applied or the
-    /// doors cannot be bound.
+    /// # Errors
+    /// [`AppError`] when the store cannot be read, a policy of the configuration file cannot be applied or the doors
+    /// cannot be bound.
     pub async fn over(config: &Config, seams: Seams) -> Result<Self, AppError> {
         let Seams { clock, store, documents, usages, deliver } = seams;
         let metrics = telemetry::install()?;

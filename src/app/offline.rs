@@ -57,8 +57,9 @@ pub(crate) fn accept_rollback(config: &Config) -> Result<u64, AppError> {
 /// Makes another policy book the accepted one: what waits stays, under the policies of that book. It takes the place of
 /// one that is missing, older than the newest that was seen, or damaged; the damaged one is kept beside it.
 ///
-/// # Errors [`AppErrorKind::Damaged`] when there is no such book or it cannot be understood; other kinds when the
-/// directory is in use or the system refuses.
+/// # Errors
+/// [`AppErrorKind::Damaged`] when there is no such book or it cannot be understood; other kinds when the directory is
+/// in use or the system refuses.
 pub(crate) fn adopt_book(config: &Config, source: BookSource) -> Result<Findings, AppError> {
     let root = &config.store.data_dir;
     let _held = DataDir::hold_to_change(root)?;

@@ -64,6 +64,7 @@ struct UnderWay {
 
 /// A tracer, and what takes its spans to the collector.
 ///
+/// # Errors
 /// [`TracesError`] when the headers cannot be read or the client cannot be set up; nothing has been sent then.
 pub(crate) fn open(
     options: &Options,

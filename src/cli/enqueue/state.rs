@@ -161,8 +161,9 @@ impl StateFile {
 
     /// The daemon's data directory is `id`: that of the lines that are answered, or the first one.
     ///
-    /// # Errors [`Failure`] with the way out when the answered lines are in another directory, or when the file cannot
-    /// be written.
+    /// # Errors
+    /// [`Failure`] with the way out when the answered lines are in another directory, or when the file cannot be
+    /// written.
     pub(super) fn meet(&mut self, id: &str) -> Result<(), Failure> {
         match &self.state.store {
             Some(known) if known == id => Ok(()),
