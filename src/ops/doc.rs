@@ -158,6 +158,7 @@ pub(super) fn definition() -> Value {
 }
 
 pub(super) fn created() -> Value {
+    // The request may leave the name out; the answer has it.
     let mut after = definition();
     after["name"] = json!("crm");
     json!({
@@ -185,6 +186,7 @@ pub(super) fn deleted() -> Value {
     let mut deleted = created();
     deleted["change"] = json!("deleted");
     deleted["dry_run"] = json!(true);
+    // A deletion has what was before and nothing after.
     deleted["before"] = deleted["after"].take();
     deleted["etag"] = Value::Null;
     deleted

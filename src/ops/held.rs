@@ -98,6 +98,7 @@ impl HeldBy {
 
     fn hold(lane: &Lane, hold: &Hold, runtime: &Runtime) -> Self {
         let end = |word| hold.until.map_or_else(String::new, |until| format!(" {word} {until}"));
+        // The report names a hold and not whose it is: the pause with the same end is the one that holds.
         let mut policies = lane.policies().iter().filter_map(|part| runtime.get(&part.policy));
         // Of several pauses the one that lasts longest holds.
         let pausing = policies.find(|policy| {

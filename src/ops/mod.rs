@@ -173,6 +173,7 @@ fn all_checks(ops: &Ops) -> Vec<Check> {
 /// The readiness checks. Damage that was set aside is reported but does not fail readiness; neither do doubts, unless
 /// they hold the store.
 fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool) -> Vec<Check> {
+    // The worse of the two is named: a failed store has to be restarted, a full disk only needs room.
     let writable = match (&store.poisoned, &store.no_room) {
         (Some(reason), _) => (false, format!("takes no more writes: {reason}")),
         (None, Some(reason)) => (false, reason.clone()),
@@ -193,6 +194,7 @@ fn checks(store: &StoreHealth, doubts: &[Doubt], deployed: usize, closing: bool)
         check("store_writable", writable.0, writable.1),
         check("store_responsive", !store.slow, responsive),
         check("store_trusted", store.held.is_none(), trusted),
+        // True whatever it says: what is damaged was set aside, and the rest can be used.
         check("store_intact", true, intact),
         doubts_check(doubts),
         check("policies_loaded", true, format!("{deployed} deployed or draining")),

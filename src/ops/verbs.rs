@@ -152,6 +152,7 @@ impl Verbs<'_> {
         if self.policies.book().known(id).is_none() {
             return Err(no_policy(id.as_str()));
         }
+        // It goes on in the dispatcher when this request is given up.
         let purge = self.queue.in_time(self.dispatch.purge(id.clone())).await;
         let purged = purge.map_err(|error| not_in_time(id, &error))?.ok_or_else(shutting_down)?;
         // What is dropped is on record a moment later, unless the disk does not answer.

@@ -256,6 +256,7 @@ impl PolicyBody {
     pub(super) fn of(id: &PolicyId, policy: &Policy, now: Timestamp) -> Self {
         let spec = policy.ruling();
         let life = policy.lifecycle();
+        // A policy may have an active generation and older ones that drain: the active one decides.
         let state = match (life.active(), life.generations().is_empty()) {
             (Some(_), _) => "deployed",
             (None, false) => "draining",
@@ -297,6 +298,7 @@ impl KeyBody {
             let body = CounterBody {
                 used: counter.used,
                 limit: counter.calls,
+                // Every length that a limit may have fits.
                 per_ms: u64::try_from(counter.length.as_millis()).unwrap_or(u64::MAX),
                 peak: counter.window_peak,
                 resets_at: date(counter.resets_at),
@@ -326,12 +328,14 @@ fn clause(clause: &Clause) -> ClauseBody {
 }
 
 fn condition(condition: &LabelCondition) -> ConditionBody {
+    // Taken apart, so that a member that is added cannot be left out here.
     let LabelCondition { key, value, or_absent } = condition.clone();
     ConditionBody { key, value, or_absent }
 }
 
 fn limits(limits: &Limits) -> LimitsBody {
     let millis = |length: std::time::Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    // Taken apart as well: a new kind of limit cannot be left out.
     let Limits { pace, window, quota, slots, timeout, closed } = limits;
     LimitsBody {
         pace: pace.map(Pace::starts_per_second),

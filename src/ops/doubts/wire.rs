@@ -76,6 +76,7 @@ impl DoubtBody {
             detail: doubt.detail.clone(),
             way_out: doubt.way_out.clone(),
             events: doubt.events,
+            // What a crash has left uncertain has an upper bound; every other count is exact.
             at_most: doubt.kind == DoubtKind::Uncertain,
             since: Timestamp::from_millis(doubt.since_ms).to_string(),
             holds: match doubt.kind.holds() {
