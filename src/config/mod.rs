@@ -197,6 +197,7 @@ impl Config {
         // Also after problems of reading: those of single values are then reported together with them.
         let config = check::check(&mut layers, keep_blocks, &mut problems);
         match config {
+            // A value may have been made although another one is wrong: all have to be right.
             Some(config) if problems.is_empty() => Ok(Loaded { config, layers }),
             _ => {
                 // A stable order: problems at one place stay in the order of the checks.
