@@ -121,6 +121,7 @@ impl Failure {
     /// Of a command whose code 1 says that it has found something: a failure without a code of its own has 2, as with
     /// diff(1).
     pub(super) fn trouble(self) -> Self {
+        // Other codes keep their meaning, such as 69 where no daemon answers.
         Self { code: if self.code == FAILED { USAGE } else { self.code }, ..self }
     }
 }

@@ -63,6 +63,7 @@ fn readiness(status: &Value, style: Style) -> String {
 fn events(status: &Value, now: Timestamp) -> String {
     let here = counts(status, "/events", &["ready", "delayed", "inflight"]);
     match text(status, "/events/oldest") {
+        // Nothing waits and nothing is under way.
         "" => here,
         oldest => format!("{here}; the oldest is {} old", age(Some(oldest), now)),
     }
@@ -106,6 +107,7 @@ fn doubts(status: &Value, style: Style) -> String {
             let line = format!(
                 "{open} open ({unseen} not acknowledged) about {events} events: see `tidegate doubts`"
             );
+            // A doubt that somebody has acknowledged is known and still worth a look.
             style.paint(Some(if unseen > 0 { Colour::Bad } else { Colour::Warning }), &line)
         }
     }

@@ -26,6 +26,7 @@ pub(super) fn span(length: Duration) -> String {
     let mut rest = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
     let mut parts = Vec::new();
     for (unit, name) in UNITS {
+        // Two neighbouring units: days beside milliseconds would only pretend to be exact.
         if rest >= unit && parts.len() < 2 {
             parts.push(format!("{} {name}", rest / unit));
             rest %= unit;

@@ -83,6 +83,7 @@ pub(super) async fn enqueue(
             let detail = answer.detail.unwrap_or_default();
             return Err(Failure::new(format!("event {} was refused: {detail}", answer.line)));
         };
+        // The number of the line leads to the chunk in which it went out.
         let chunk = usize::try_from(answer.line.saturating_sub(1) / CHUNK_LINES).unwrap_or(usize::MAX);
         let sent_at = chunks_sent_at.lock().unwrap_or_else(PoisonError::into_inner).get(chunk).copied();
         accepted.insert(id, sent_at.unwrap_or(began));

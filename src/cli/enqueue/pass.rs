@@ -153,6 +153,7 @@ impl<'s> Pass<'s> {
             // A connection without lines would be ended while the input pauses.
             self.read().await?;
         }
+        // The input had no further line: nothing is asked of the daemon.
         if self.window.is_empty() && self.is_ended {
             return Ok(());
         }
@@ -160,6 +161,7 @@ impl<'s> Pass<'s> {
         // A daemon can be started anew on another directory, which has none of the lines.
         let status = tokio::time::timeout(wait, client.get("/v1/status")).await;
         let status = status.map_err(|_| silent(self.address, wait))??;
+        // Before any line is sent: another directory would accept answered lines once more.
         self.state.meet(text(&status, "/store/id"))?;
         let (sender, receiver) = unbounded_channel();
         // The receiver is there as long as the connection; that it broke is said by the answers.

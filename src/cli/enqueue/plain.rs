@@ -38,6 +38,7 @@ pub(super) async fn run(address: SocketAddr, quiet: bool) -> Result<(), Failure>
     while let Some(line) = overdue(accepted + refused).wait(answers.next()).await? {
         let well = Answer::read(&line)?.is_accepted();
         *(if well { &mut accepted } else { &mut refused }) += 1;
+        // Flushed only when no further answer is at hand: one write for many lines.
         shown.show(&line, well, !answers.ready(), &progress).await;
         progress.set(accepted + refused);
     }

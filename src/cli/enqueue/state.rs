@@ -97,6 +97,7 @@ impl State {
         if self.format != FORMAT {
             return refused("another version of tidegate", "go on with that version");
         }
+        // Of an input that is not known as a whole the digest is compared later, when its lines are passed over.
         if self.is_whole != fresh.is_whole || (self.is_whole && self.digest != fresh.digest) {
             let line = self.answered_lines;
             return Err(Failure::usage(format!(
@@ -204,6 +205,7 @@ impl StateFile {
                 .with("--state PATH puts it elsewhere")
         };
         let mut name = self.path.clone().into_os_string();
+        // Beside the file, because a rename does not cross file systems.
         name.push(".new");
         // A record of texts and numbers always serialises.
         let text = serde_json::to_vec_pretty(&self.state).unwrap_or_default();

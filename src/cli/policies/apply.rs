@@ -87,6 +87,7 @@ pub(super) async fn apply(arguments: ApplyArguments) -> Result<(), Failure> {
     for (done, step) in plan.steps.iter().enumerate() {
         make(&mut client, step, dry_run).await.map_err(|failure| {
             let of = plan.steps.len();
+            // What was made stays, and is unchanged for the next run: only a failure that may pass is worth repeating.
             let so_far = match (dry_run, failure.is_passing()) {
                 (true, _) => "nothing was changed".to_owned(),
                 (false, true) => {

@@ -99,6 +99,7 @@ pub(in crate::cli) async fn answered(client: &mut Client) -> Result<Vec<Value>, 
         }
         match page.get("next_cursor").and_then(Value::as_str) {
             Some(next) => cursor = format!("&cursor={next}"),
+            // Policies that are made meanwhile may be missing: each page is of its own moment.
             None => return Ok(policies),
         }
     }
