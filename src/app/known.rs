@@ -79,6 +79,7 @@ impl States {
                 // Before the pause: that of an idle policy holds nothing.
                 _ if life.generations().is_empty() => "idle",
                 Some(pause) if pause.holds(now) => {
+                    // A pause without an end changes the counts only together with the book.
                     until = until.into_iter().chain(pause.until).min();
                     "paused"
                 }

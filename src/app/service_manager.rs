@@ -55,6 +55,7 @@ impl ServiceManager {
         let (messages, received) = mpsc::sync_channel(WAITING_MESSAGES);
         let thread = std::thread::Builder::new().name("service-manager".to_owned());
         let started = thread.spawn(move || talk(&received, &mut |states| sd_notify::notify(states)));
+        // The daemon goes on: it needs no service manager, which then goes by its own time limits alone.
         if let Err(error) = started {
             tracing::warn!(%error, "the service manager hears nothing: its thread did not start");
         }

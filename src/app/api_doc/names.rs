@@ -11,6 +11,7 @@ pub(super) fn name_schemas(document: &mut Value) {
     let Some(Value::Object(schemas)) = document.pointer_mut("/components/schemas").map(Value::take) else {
         return;
     };
+    // By their whole text: schemas that say the same become one type.
     let known = schemas.iter().map(|(name, schema)| (schema.to_string(), name.clone())).collect();
     let mut names = Names { known, schemas };
     for name in names.schemas.keys().cloned().collect::<Vec<_>>() {

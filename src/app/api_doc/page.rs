@@ -40,6 +40,7 @@ fn operations<'d>(document: &'d Value, tag: &str) -> Vec<(&'static str, &'d str,
     let mut found = Vec::new();
     for (path, item) in members(&document["paths"]) {
         let known = METHODS.iter().filter_map(|method| Some((*method, item.get(*method)?)));
+        // Every operation has one tag, under which it is shown once.
         let here = known.filter(|(_, operation)| operation["tags"][0] == tag);
         found.extend(here.map(|(method, operation)| (method, path.as_str(), operation)));
     }
@@ -105,6 +106,7 @@ impl Page {
         let shared = |response: &Value| document.pointer(text(response, "$ref").trim_start_matches('#'));
         let responses = members(&operation["responses"]);
         let responses =
+            // What is the same everywhere stands in the components and is shown in its place.
             responses.map(|(status, response)| match response.get("$ref").and(shared(response)) {
                 Some(shared) => (status, shared),
                 None => (status, response),
@@ -136,6 +138,7 @@ impl Page {
     fn schema(&mut self, schema: &Value) {
         self.prose(text(schema, "description"));
         let parts: Vec<_> = list(&schema["allOf"]).collect();
+        // A schema without parts is its own only part.
         let parts = if parts.is_empty() { vec![schema] } else { parts };
         for part in parts {
             if part.get("properties").is_none() {

@@ -89,6 +89,7 @@ struct Inner {
 
 impl Inner {
     fn evict(&mut self, id: Id) {
+        // Its task ends by itself once it sees the signal; nobody waits for it here.
         if let Some(eviction) = self.evictions.remove(&id) {
             eviction.cancel();
         }
@@ -219,6 +220,7 @@ impl Drop for Connection {
         inner.table.closed(self.id);
         inner.evictions.remove(&self.id);
         inner.show();
+        // Without a reason of ours both sides had simply nothing more to say.
         let cause = self.cause.get().copied().unwrap_or(Cause::Done);
         ConnectionsClosed { cause: cause.label(), count: 1 }.emit();
     }

@@ -124,6 +124,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedIo<S> {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
+                // Only where nothing has come: bytes that are there are read first, however late they are.
                 ready!(self.head.poll(cx));
                 Poll::Ready(Err(self.too_slow(Cause::SlowHead, "the request head is too slow")))
             }
