@@ -51,6 +51,7 @@ impl Acceptance<'_> {
             Source::Http => SpanKind::Server,
             Source::Stdin => SpanKind::Internal,
         };
+        // It came with the event: it is always another process's.
         let is_remote = if self.parent.is_some() { PARENT_IS_REMOTE } else { 0 };
         let mut attributes = vec![
             text("tidegate.event.id", self.event_id.to_string()),
@@ -95,6 +96,7 @@ impl AttemptMade<'_> {
         let mut attributes = vec![
             text("http.request.method", self.method),
             text("url.scheme", url.scheme()),
+            // Addresses of IPv6 stand without brackets there.
             text("server.address", url.host_str().unwrap_or_default().trim_matches(['[', ']'])),
             whole("server.port", url.port_or_known_default().unwrap_or_default()),
             text("tidegate.event.id", self.event_id.to_string()),
@@ -102,6 +104,7 @@ impl AttemptMade<'_> {
             whole("tidegate.attempt", self.attempt),
             attribute("tidegate.wait.seconds", any_value::Value::DoubleValue(self.waited.as_secs_f64())),
         ];
+        // The convention leaves the count out for the first attempt.
         if self.attempt > 1 {
             attributes.push(whole("http.request.resend_count", self.attempt - 1));
         }
@@ -137,6 +140,7 @@ fn status_code(outcome: &Outcome) -> Option<u16> {
 /// A word for the kind of failure, from a bounded set, and a short fact; `None` for a success.
 fn failure(outcome: Option<&Outcome>) -> Option<(String, String)> {
     let Some(outcome) = outcome else {
+        // Without an outcome the attempt was given up, as when the process stops.
         let word = "abandoned".to_owned();
         return Some((word.clone(), word));
     };
