@@ -147,6 +147,7 @@ impl IntoResponses for HandIn {
         let mut responses = OwnRefusals::responses();
         let which = "Or a code of the system whose limit it is. With `manage.refusals = \"dialect\"` one event is then \
                      answered with that system's own status, headers and body.";
+        // Which codes the dialects have is not known here; that there are others is said in words.
         also_other_codes(&mut responses, "429", which);
         responses
     }

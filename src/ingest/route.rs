@@ -110,6 +110,8 @@ impl CallRouter {
         (self.egress)(url).map_err(NoRoute::Egress)?;
         let governed = match runtime.route(method, url, labels).map_err(NoRoute::Lane)? {
             Some(governed) => governed,
+            // Without policies the lane has host and port alone, which are added below: a slow endpoint holds up no
+            // other.
             None if self.unmatched == Unmatched::Pass => Lane::of(Vec::new()).map_err(NoRoute::Lane)?,
             None => return Err(NoRoute::Unmatched),
         };

@@ -82,6 +82,7 @@ impl Intake {
         if !batch.iter().any(|accept| tried(&accept)) {
             return Vec::new();
         }
+        // Of the others nothing depends on it, and each look-up may cost a read.
         let keys = batch.iter().filter(tried).filter_map(|accept| accept.dedup);
         let known = self.on_record(keys.collect()).await;
         let (trials, lanes) = trials(batch, runtime, known);

@@ -123,6 +123,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                // A text with escapes lies nowhere as it is meant: it has to be copied.
                 Ok(Text(Cow::Owned(text.to_owned())))
             }
         }
@@ -146,6 +147,7 @@ impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Pairs<'a, V> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
+                // A map would silently keep one of two members of a name.
                 while let Some(pair) = map.next_entry()? {
                     pairs.push(pair);
                 }
@@ -198,6 +200,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Values<'a> {
                 Ok(Values::Many(values))
             }
         }
+        // Not known beforehand: a text or a list. An untagged enum would copy the text and lose what was wrong.
         deserializer.deserialize_any(ValuesVisitor)
     }
 }

@@ -42,6 +42,7 @@ impl Targets {
         for target in targets {
             let target = Arc::new(target);
             if target.is_prefix {
+                // The last one of a source counts, as in the map of those that are exact.
                 all.prefixes.retain(|known| known.source != target.source);
                 all.prefixes.push(target);
             } else {
