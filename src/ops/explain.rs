@@ -334,7 +334,7 @@ impl Explainer<'_> {
             state: None,
             attempts: None,
             method: call.method.to_string(),
-            // The query may hold what is nobody's business.
+            // The query may hold credentials or personal data.
             url: call.url.without_query().to_owned(),
             policies: candidates
                 .into_iter()
@@ -404,7 +404,7 @@ fn candidate_body(candidate: Candidate, method: &Method) -> CandidateBody {
     body
 }
 
-/// Whether the egress guard holds the lane until then: what it withholds is put off so long.
+/// Whether the egress guard holds the lane until then: what it withholds is put off until that time.
 fn is_withheld_until(report: &LaneReport, due_at: Timestamp) -> bool {
     report.hold.is_some_and(|hold| {
         hold.reason == HoldReason::Egress && hold.until.is_some_and(|until| until >= due_at)

@@ -123,7 +123,7 @@ impl Shown<'_> {
     }
 }
 
-/// By what a policy tells its counters apart; an idle one has none.
+/// The labels by which a policy keeps separate counters; an idle one has none.
 fn scope(id: &PolicyId, policy: &Policy) -> Option<(PolicyId, Scope)> {
     policy.ruling().map(|spec| (id.clone(), spec.scope.clone()))
 }

@@ -174,7 +174,7 @@ impl Verbs<'_> {
                 let rule = "cannot be judged while the wall clock is in doubt; give for_seconds, or confirm the clock";
                 return Err(invalid("until", rule.to_owned()));
             }
-            // The steady line takes over from here: a later step of the wall clock moves the end no more.
+            // The steady line takes over from here: a later step of the wall clock does not move the end.
             (Some(date), None) => {
                 let length =
                     date.as_str().and_then(Timestamp::parse).map(|date| date.since(self.clock.wall()));
