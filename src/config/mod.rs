@@ -4,7 +4,7 @@
 //! laid over each other, then every setting is checked, and all problems are reported together. The defaults
 //! are the commented `defaults.toml` beside this file, so that text and program cannot drift.
 //!
-//! What a room alone goes by is parsed into the room's own type; the types here are of what several rooms go by.
+//! A setting of one room is parsed into that room's own type; the types here are for settings that several rooms use.
 //!
 //! Must not know: what the settings do.
 

@@ -17,7 +17,7 @@ use crate::policy::{Fault, Given, MEMBERS, Members, Spec, read_name, read_spec, 
 pub struct FilePolicy {
     /// Its id, unique in the file.
     pub name: PolicyId,
-    /// What it governs and allows; whatever is made active shares it.
+    /// What it governs and allows; shared with the policy that is made active.
     pub spec: Arc<Spec>,
 }
 
