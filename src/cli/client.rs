@@ -59,7 +59,7 @@ impl Client {
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            // Its error reaches whoever waits for an answer.
+            // Its error is returned by the call that waits for an answer.
             let _ = connection.await;
         });
         Ok(Self { address, sender, _connection: tasks })

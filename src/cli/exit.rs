@@ -42,7 +42,7 @@ impl Failure {
         Self { code: FAILED, message: message.into() }
     }
 
-    /// What was asked for cannot be had this way.
+    /// What was asked for is not possible in this way.
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self { code: USAGE, message: message.into() }
     }
@@ -57,7 +57,7 @@ impl Failure {
         self.code == UNAVAILABLE
     }
 
-    /// Whether the command line asks for what cannot be had.
+    /// Whether the command line asks for what is not possible.
     pub(super) const fn is_usage(&self) -> bool {
         self.code == USAGE
     }

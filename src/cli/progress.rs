@@ -22,7 +22,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Towards `total`; 0 means that nobody knows.
+    /// Towards `total`; 0 means that it is not known.
     pub(super) fn new(what: &'static str, total: u64) -> Self {
         let clock = Clock::system();
         let said_at = Cell::new(clock.now());

@@ -121,8 +121,8 @@ async fn sender_peak(client: &mut Client) -> Result<Option<u64>, Failure> {
     Ok(values.max())
 }
 
-/// The defaults, on the scratch directory and free to call this machine: nobody's own settings change what
-/// the demo shows.
+/// The defaults, on the scratch directory and free to call this machine: settings of the user would change what the
+/// demo shows.
 fn config(arguments: &Arguments, scratch: &Scratch) -> Result<Config, Failure> {
     let set = |flag, setting, value: String| Flag { flag, setting, values: vec![value] };
     let flags = vec![

@@ -42,7 +42,7 @@ pub(super) struct Pass<'s> {
     state: &'s mut StateFile,
     /// Accepted, repeated and refused lines since the state was reached.
     since: (u64, u64, u64),
-    /// Answers so far: whatever adds to them is progress.
+    /// Number of answers so far: each of them is progress.
     answered: u64,
     /// The last answer, or a later moment at which the first line came that waits for one.
     due_since: Timestamp,
@@ -56,7 +56,7 @@ pub(super) struct Pass<'s> {
 enum Stop {
     /// It will end the same way again.
     Failed(Failure),
-    /// It may go well later, not before so many seconds where the daemon says so.
+    /// It may go well later, not before this many seconds where the daemon says so.
     Passing { why: String, retry_after: Option<u64> },
     /// The input paused and the daemon did not wait.
     Paused,

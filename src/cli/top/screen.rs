@@ -55,7 +55,7 @@ impl Screen {
 
     /// Gives the terminal back as it was.
     pub(super) fn give_back(&mut self) {
-        // There is nobody left to tell.
+        // The terminal may be gone, and then nothing can be shown any more.
         let _ = print(GIVE_BACK);
         let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
     }
