@@ -1,7 +1,7 @@
 //! The API description: the documents of all doors in one, at `/openapi.json`; and as a page for people, at
 //! `/docs/api`.
 //!
-//! Every door and dialect tells of its own routes, all in the same way: wire types derive `ToSchema`, handlers carry
+//! Every door and dialect describes its own routes, all in the same way: wire types derive `ToSchema`, handlers carry
 //! `#[utoipa::path]`, a file `doc` beside them holds examples, refusals and `api_doc`, which is listed in [`doors`].
 //! What any request may be answered with before a route sees it is added here. The examples are sent by
 //! `tests/it/api_doc`.
@@ -84,7 +84,7 @@ fn doors() -> impl Iterator<Item = OpenApi> {
 /// Responses that are the same everywhere, by status, and their names.
 const SHARED: [(&str, &str); 3] = [("403", "ForeignOrigin"), ("421", "ForeignHost"), ("431", "HeadTooLarge")];
 
-/// What is answered before a route sees a request, also in the documents of the dialects, which do not tell of it.
+/// Adds what may be answered before a route sees a request, also to the documents of the dialects, which leave it out.
 fn add_common_refusals(operation: &mut Operation, further: &[Code]) {
     let known = &mut operation.responses.responses;
     add_refusals(known, further);

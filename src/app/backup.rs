@@ -73,7 +73,7 @@ impl Unfinished {
             // Published: the drop at the end of this function must not delete it.
             self.0 = None;
         } else if !self.path().exists() {
-            // It has its name, of which nobody knows whether it outlasts a power cut.
+            // It has its name, which may not outlast a power cut: it is deleted under that name.
             self.0 = Some(path.to_owned());
         }
         published

@@ -21,7 +21,7 @@ const RETRY_WAIT: Duration = Duration::from_secs(2);
 /// How often a retry looks whether its doubt has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The desk of the doubts over a queue and the clock that it goes by.
+/// The desk of the doubts over a queue and its clock.
 pub(super) fn doubt_desk(queue: &Queue, clock: &Clock) -> DoubtDesk {
     let decisions = Deciding { queue: queue.clone(), clock: clock.clone() };
     DoubtDesk { doubts: queue.doubts(), decisions: Arc::new(decisions) }

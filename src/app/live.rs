@@ -29,7 +29,7 @@ pub(super) struct Live {
     targets: Arc<ArcSwap<Targets>>,
 }
 
-/// What is about to become active; nothing of it can fail any more.
+/// What is about to become active; from here on nothing of it can fail.
 pub(super) struct Prepared {
     level: String,
     egress: Option<(EgressGuard, Turnover)>,

@@ -39,7 +39,7 @@ pub struct Running {
     pub(super) clock: Clock,
     /// Cancelled when no more events are taken.
     closing: CancellationToken,
-    /// Cancelled when nothing is looked after any more.
+    /// Cancelled when the tasks that look after the daemon have to end.
     ended: CancellationToken,
     doors: JoinHandle<()>,
     dispatcher: JoinHandle<()>,
@@ -124,7 +124,7 @@ impl Running {
         manager.beat(async || self.dispatch.is_alive().await).await
     }
 
-    /// Returns once nothing is owed an end any more.
+    /// Returns once every event has reached its end.
     pub async fn idle(&self) {
         self.dispatch.idle().await;
     }

@@ -1,4 +1,4 @@
-//! What the service manager (systemd) is told: that the daemon is starting, ready, reading its configuration again,
+//! Reports to the service manager (systemd) that the daemon is starting, ready, reading its configuration again,
 //! stopping, and that its dispatch loop lives. The protocol is that of sd_notify(3); without `NOTIFY_SOCKET` nothing is
 //! sent.
 //!
@@ -97,7 +97,7 @@ impl ServiceManager {
     }
 }
 
-/// Sends what is received until there are no senders any more; asks for more time until the daemon is ready.
+/// Sends what is received until the last sender is gone; asks for more time until the daemon is ready.
 fn talk(received: &Receiver<Message>, send: &mut dyn FnMut(&[NotifyState<'_>]) -> std::io::Result<()>) {
     let mut is_starting = true;
     let mut has_failed = false;

@@ -1,6 +1,6 @@
 //! The API description as one page for people: plain HTML.
 //!
-//! Must not know: where the document comes from; what it holds is told as it stands there.
+//! Must not know: where the document comes from. What it holds is shown as it stands there.
 
 use std::fmt::Write;
 
@@ -35,7 +35,7 @@ pub(super) fn page(document: &Value) -> String {
     html::page(&format!("{title} API"), &out.0)
 }
 
-/// What is told under one tag, by path.
+/// The operations that are shown under one tag, by path.
 fn operations<'d>(document: &'d Value, tag: &str) -> Vec<(&'static str, &'d str, &'d Value)> {
     let mut found = Vec::new();
     for (path, item) in members(&document["paths"]) {

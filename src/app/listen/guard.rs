@@ -59,7 +59,7 @@ async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Resp
     }
 }
 
-/// A request that fails here is of nobody we know: its connection is not used again.
+/// A request that fails here comes from an unknown caller: its connection is not used again.
 pub(super) fn closing(mut response: Response) -> Response {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response

@@ -111,7 +111,7 @@ impl Server {
         connection: Arc<Connection>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
-        // After a chunked body nobody follows the bytes any more: its request is the last one.
+        // Behind a chunked body the follower does not know where the next head begins: this request is the last one.
         let last = request.headers().contains_key(header::TRANSFER_ENCODING);
         let is_streamed = is_stream(&request);
         let (router, pause, pace) = (self.router.clone(), self.options.body_pause, self.pace());

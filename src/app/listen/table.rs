@@ -189,7 +189,7 @@ impl Table {
         let id = Id(self.next);
         self.next += 1;
         self.open.insert(id, Connection { peer, class, state: State::Idle(now) });
-        // Its own room was free, or somebody has made it.
+        // Either there was room, or an evicted connection has made it.
         let caps = self.caps.ordinary + self.caps.reserved;
         defect!(unless self.open.len() <= caps, "more connections than there may be");
         Admitted { id, evicted }
