@@ -87,7 +87,7 @@ impl Collector {
     }
 }
 
-/// What comes of the answer up to its end or its bound: the spans are taken, whatever it says.
+/// Reads the answer up to its end or its bound: the spans are taken, whichever answer it is.
 async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
     let mut answer = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {

@@ -36,7 +36,7 @@ impl Context {
         (trace != 0 && span != 0).then_some(Self { trace, span, flags: flags & KNOWN_FLAGS })
     }
 
-    /// Whether whoever began the trace wants it recorded.
+    /// Whether the trace is to be recorded, as its beginning has decided.
     pub(super) fn is_sampled(self) -> bool {
         self.flags & SAMPLED != 0
     }

@@ -28,7 +28,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the last spans.
 const LAST_EXPORTS: Duration = Duration::from_secs(2);
 
-/// Sends spans until it is told to end.
+/// Sends spans until its end is asked for.
 pub(crate) struct Exporter {
     spans: mpsc::Receiver<Span>,
     collector: Collector,
@@ -93,7 +93,7 @@ impl Exporter {
     async fn receive(&mut self) {
         let room = BATCH_SPANS - self.batch.len();
         if room > 0 && self.spans.recv_many(&mut self.batch, room).await == 0 {
-            // No tracer is left: nothing comes any more.
+            // No tracer is left, and so no further span comes.
             std::future::pending().await
         }
     }
