@@ -1,4 +1,4 @@
-//! Which requests the door for events takes, for whoever has to know it before a route sees them.
+//! Which requests the door for events takes, for callers that have to know it before a route sees them.
 //!
 //! Must not know: connections, deadlines.
 

@@ -73,7 +73,7 @@ pub(super) async fn hand_in(State(intake): State<Intake>, request: Request) -> R
     match hand_in_checked(&intake, &head.headers, body).await {
         Ok(response) => response,
         Err(problem) => {
-            // However many events the request holds: nobody has looked.
+            // Counted as one: the events that the request holds have not been looked at.
             EventsRejected { reason: problem.code, count: 1 }.emit();
             refuse(*problem)
         }
@@ -146,7 +146,7 @@ pub(super) fn reads_lines(headers: &HeaderMap) -> bool {
 
 async fn one_or_list(intake: &Intake, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
     let trace = TraceContext::of(headers);
-    // A large body keeps its place until it is answered: it is held in memory so long.
+    // A large body keeps its place until it is answered, because it is held in memory until then.
     let (body, _large) = read_all(intake, headers, body).await?;
     let key = idempotency_key(headers)?;
     if body.trim_ascii_start().first() == Some(&b'[') {

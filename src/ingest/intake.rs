@@ -148,7 +148,7 @@ impl Intake {
     }
 
     /// The same for requests, which are turned away after a bounded wait. One that the doors have taken is served while
-    /// they close, too: its client would have nobody else to ask.
+    /// they close, too: its client could not ask another server.
     pub(super) async fn reserve_bytes_soon(
         &self,
         bytes: usize,

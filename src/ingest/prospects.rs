@@ -84,7 +84,7 @@ pub(crate) struct Refusals {
     pub usage: Option<UsageHeaders>,
 }
 
-/// Headers that tell how far the limits of a call are used.
+/// Headers that show how far the limits of a call are used.
 pub(crate) type UsageHeaders = Arc<dyn Fn(&Runtime, &[LimiterFigures]) -> HeaderMap + Send + Sync>;
 
 impl Refusals {

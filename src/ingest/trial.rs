@@ -113,7 +113,7 @@ impl Intake {
                         None
                     }
                     Some(Err(over)) => Some(self.refusals().over_limit(over, runtime, now)),
-                    // Nobody keeps the limits any more.
+                    // The dispatcher, which keeps the limits, has stopped.
                     None => Some(shutting_down()),
                 },
             };
@@ -142,7 +142,7 @@ impl Intake {
         keys.iter().zip(found).filter(|(_, found)| found.is_some()).map(|(key, _)| key.key).collect()
     }
 
-    /// The lane of an event whose limits are told with its answer.
+    /// The lane of an event whose use of limits is shown with its answer.
     pub(super) fn usage_asked(&self, event: &Event) -> Option<(Arc<Runtime>, Lane)> {
         self.refusals().usage.as_ref()?;
         let runtime = self.policies().runtime();
@@ -150,7 +150,7 @@ impl Intake {
         Some((runtime, lane))
     }
 
-    /// The headers that tell how far these limits are used.
+    /// The headers that show how far these limits are used.
     pub(super) async fn usage(&self, (runtime, lane): (Arc<Runtime>, Lane)) -> HeaderMap {
         let Some(tell) = &self.refusals().usage else { return HeaderMap::new() };
         tell(&runtime, &self.admission().used(lane).await)
